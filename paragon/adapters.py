@@ -1,0 +1,235 @@
+"""Adapters, tuned together: many preference weights (and seeds) in one computation.
+
+An adapter is a residual bottleneck on the frozen backbone's user state,
+
+    s' = s + W2 relu(W1 s + b1) + b2,      W1 in R^{h x d},
+
+1,096 numbers at d = 64, h = 8.  Its parameters live as one flat vector
+``[W1, b1, W2, b2]``: the form in which a diffusion model can learn them.
+
+The backbone never changes, so its states are computed once and cached; what is
+left of an adapter's training is small enough to run all tasks of all seeds as
+one batched computation (:func:`tune`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paragon.backbones.base import Backbone, cached_states, context_of
+from paragon.errors import ParagonError
+from paragon.objectives import Catalogue, objective_losses
+from paragon.sequences import NegativeSampler, Sequences
+
+
+def vector_size(dim: int, width: int) -> int:
+    """Length of the parameter vector of an adapter of bottleneck ``width``."""
+    return 2 * dim * width + width + dim
+
+
+def unflatten(vectors: Tensor, dim: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Views ``W1 [..., h, d], b1 [..., h], W2 [..., d, h], b2 [..., d]`` of ``[..., P]``."""
+    if vectors.shape[-1] != vector_size(dim, width):
+        raise ParagonError(
+            f"adapter vector: {vectors.shape[-1]} numbers found, {vector_size(dim, width)} needed "
+            f"for state size {dim} and bottleneck width {width}"
+        )
+    w1, b1, w2, b2 = vectors.split([width * dim, width, dim * width, dim], -1)
+    return w1.unflatten(-1, (width, dim)), b1, w2.unflatten(-1, (dim, width)), b2
+
+
+def adapt(states: Tensor, vectors: Tensor, width: int) -> Tensor:
+    """Adapted states ``[..., A, B, d]`` of states ``[..., B, d]`` under vectors ``[..., A, P]``."""
+    w1, b1, w2, b2 = unflatten(vectors, states.shape[-1], width)
+    states = states.unsqueeze(-3)
+    hidden = torch.relu(states @ w1.mT + b1.unsqueeze(-2))
+    return states + hidden @ w2.mT + b2.unsqueeze(-2)
+
+
+def initial_vector(dim: int, width: int, generator: torch.Generator) -> Tensor:
+    """A random start ``[P]``: W1 as in ``nn.Linear``, all else zero, so that s' = s."""
+    vector = torch.zeros(vector_size(dim, width))
+    bound = 1 / math.sqrt(dim)
+    vector[: width * dim].uniform_(-bound, bound, generator=generator)
+    return vector
+
+
+class Adapter(nn.Module):
+    """One adapter as a module, to install behind a backbone and to check the vector form."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(dim, width), nn.Linear(width, dim)
+
+    @classmethod
+    def from_vector(cls, vector: Tensor, dim: int) -> Adapter:
+        """The module whose parameters are ``vector [P]``."""
+        width = (len(vector) - dim) // (2 * dim + 1)
+        w1, b1, w2, b2 = unflatten(vector, dim, width)
+        adapter = cls(dim, width)
+        with torch.no_grad():
+            for parameter, value in zip(adapter.parameters(), (w1, b1, w2, b2), strict=True):
+                parameter.copy_(value)
+        return adapter
+
+    def vector(self) -> Tensor:
+        """The flat parameter vector ``[P]``."""
+        return torch.cat([p.detach().flatten() for p in self.parameters()])
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Adapted states, same shape as ``states [..., d]``."""
+        return states + self.up(torch.relu(self.down(states)))
+
+
+@dataclass(frozen=True)
+class FrozenTask:
+    """All that tuning needs of a frozen backbone: cached states and candidate features.
+
+    ``states [N, d]``, ``users [N]``, ``targets [N]`` and ``groups [N]`` belong to events;
+    ``items [n + 1, d]`` are the item vectors.  ``candidates [N, C]`` are the stored lists (target first) of
+    validation or test events; ``None`` for training events, whose negatives are
+    drawn anew in every step.
+    """
+
+    states: Tensor
+    users: Tensor
+    targets: Tensor
+    groups: Tensor
+    items: Tensor
+    catalogue: Catalogue
+    candidates: Tensor | None = None
+
+    def losses(
+        self, vectors: Tensor, rows: Tensor, candidates: Tensor, objectives: Sequence[str]
+    ) -> Tensor:
+        """Loss of every objective ``[..., A, O]``, the mean over rows ``[..., B]``."""
+        scores = self.scores(vectors, rows, candidates)
+        lists = self.catalogue.lists(candidates, self.groups[rows])
+        return objective_losses(objectives, scores, lists)
+
+    def scores(self, vectors: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
+        """Scores ``[..., B, A, C]`` of candidates ``[..., B, C]`` under vectors ``[..., A, P]``."""
+        states = self.states[rows]
+        width = (vectors.shape[-1] - states.shape[-1]) // (2 * states.shape[-1] + 1)
+        adapted = adapt(states, vectors, width).transpose(-2, -3)
+        return adapted @ self.items[candidates].mT
+
+    def draw(
+        self, sampler: NegativeSampler, batch: int, negatives: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Random rows ``[batch]`` and candidates ``[batch, 1 + negatives]``, the target first."""
+        rows = torch.from_numpy(rng.integers(len(self.states), size=batch))
+        drawn = torch.from_numpy(sampler.draw(self.users[rows].numpy(), negatives, rng))
+        return rows, torch.cat([self.targets[rows].unsqueeze(-1), drawn], -1)
+
+
+def frozen_task(
+    backbone: Backbone, sequences: Sequences, events: str, length: int
+) -> FrozenTask:
+    """Cache what tuning needs of ``train``, ``valid`` or ``test`` events.
+
+    ``length`` is the number of candidates in the stored lists of validation and
+    test events: the target and the first ``length - 1`` sampled negatives, so
+    that the losses compare with those of training.
+    """
+    if events == "train":
+        users, positions = sequences.train_events()
+        candidates = None
+    else:
+        evaluation = sequences.evaluation(events)
+        users, positions = evaluation.users, evaluation.positions
+        candidates = torch.from_numpy(evaluation.candidates[:, :length])
+    return FrozenTask(
+        states=cached_states(backbone, context_of(sequences, users, positions, backbone.history)),
+        users=torch.from_numpy(users),
+        targets=torch.from_numpy(sequences.targets(users, positions)),
+        groups=torch.from_numpy(sequences.groups[users]),
+        items=backbone.item_vectors().detach(),
+        catalogue=Catalogue.of(sequences),
+        candidates=candidates,
+    )
+
+
+@torch.no_grad()
+def held_out_losses(
+    task: FrozenTask, vectors: Tensor, objectives: Sequence[str], chunk: int = 512
+) -> Tensor:
+    """Unweighted losses ``[A, O]`` of adapters ``[A, P]`` on a task with stored lists."""
+    total = 0
+    for rows in torch.arange(len(task.states)).split(chunk):
+        candidates = task.candidates[rows]
+        total = total + task.losses(vectors, rows, candidates, objectives) * len(rows)
+    return total / len(task.states)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Result of :func:`tune` for S seeds and A weights.
+
+    ``vectors [S, A, P]``: of each task the checkpoint with the lowest validation
+    loss; ``snapshots [S, A, K, P]``: the checkpoints of the last steps;
+    ``validation [S, A, T]``: validation task loss at ``steps [T]``.
+    """
+
+    vectors: Tensor
+    snapshots: Tensor
+    validation: Tensor
+    steps: Tensor
+
+
+def tune(
+    train: FrozenTask,
+    valid: FrozenTask,
+    sampler: NegativeSampler,
+    objectives: Sequence[str],
+    weights: Tensor,
+    start: Tensor,
+    *,
+    steps: int,
+    batch: int,
+    negatives: int,
+    learning_rate: float,
+    checks: int,
+    snapshots: int,
+    seeds: Sequence[int],
+) -> Tuned:
+    """Tune S x A adapters jointly: weights ``[A, O]``, start ``[S, A, P]``.
+
+    Every seed draws its own rows and negatives; within a seed all tasks see the
+    same lists.  Each task's gradient reaches only its own vector and Adam works
+    number by number, so the result is what tuning each task alone would give.
+    The learning rate falls to zero along a cosine.
+    """
+    vectors = start.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([vectors], lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
+    checkpoints = np.unique(np.linspace(0, steps, checks + 1).round().astype(int))[1:]
+    best, best_loss, kept, history = start.clone(), torch.full(start.shape[:2], torch.inf), [], []
+    for step in range(1, steps + 1):
+        drawn = [train.draw(sampler, batch, negatives, rng) for rng in rngs]
+        rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
+        losses = (train.losses(vectors, rows, candidates, objectives) * weights).sum(-1)
+        optimizer.zero_grad()
+        losses.sum().backward()
+        optimizer.step()
+        schedule.step()
+        if step in checkpoints:
+            current = vectors.detach().clone()
+            loss = torch.stack(
+                [(held_out_losses(valid, v, objectives) * weights).sum(-1) for v in current]
+            )
+            better = loss < best_loss
+            best_loss = torch.where(better, loss, best_loss)
+            best = torch.where(better.unsqueeze(-1), current, best)
+            history.append(loss)
+            kept = [*kept, current][-snapshots:]
+    return Tuned(
+        best, torch.stack(kept, 2), torch.stack(history, -1), torch.from_numpy(checkpoints)
+    )

@@ -1,0 +1,57 @@
+"""SASRec: self-attention over the history (Kang & McAuley, ICDM 2018)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paragon.backbones.sequential import SequentialBackbone
+
+
+class SASRec(SequentialBackbone):
+    """Causal transformer whose state at a position predicts the next item."""
+
+    name = "sasrec"
+
+    def __init__(
+        self, n_items: int, *, dim: int, history: int, layers: int, heads: int, dropout: float
+    ) -> None:
+        super().__init__(n_items, dim=dim, history=history)
+        self.position_embedding = nn.Parameter(torch.empty(history, dim))
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
+        nn.init.normal_(self.position_embedding, std=0.02)
+
+    def encode(self, items: Tensor, times: Tensor) -> Tensor:
+        """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
+        x = self.item_embedding(items) + self.position_embedding[: items.shape[1]]
+        x = self.dropout(self.norm(x))
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Block(nn.Module):
+    """One post-norm transformer block with causal attention."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.rate = heads, dropout
+        self.project = nn.Linear(dim, 3 * dim)
+        self.merge = nn.Linear(dim, dim)
+        self.feed = nn.Sequential(
+            nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
+        )
+        self.norm_attention, self.norm_feed = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, L, dim]`` to ``[B, L, dim]``."""
+        batch, length, dim = x.shape
+        q, k, v = self.project(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        # Histories are left-aligned, so the causal mask hides the padding as well.
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = self.norm_attention(x + self.dropout(self.merge(mixed.transpose(1, 2).flatten(2))))
+        return self.norm_feed(x + self.dropout(self.feed(x)))

