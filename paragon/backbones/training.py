@@ -58,7 +58,9 @@ def fit(
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
 
     def score(states: Tensor, candidates: Tensor) -> Tensor:
-        return (backbone.item_vectors()[candidates] @ model[1](states).unsqueeze(-1)).squeeze(-1)
+        # `embedding` and not indexing: its backward is several times faster on a CPU.
+        vectors = nn.functional.embedding(candidates, backbone.item_vectors())
+        return (vectors @ model[1](states).unsqueeze(-1)).squeeze(-1)
 
     def task_loss(scores: Tensor, users: Tensor, candidates: Tensor) -> Tensor:
         lists = catalogue.lists(candidates, groups[users])

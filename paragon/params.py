@@ -1,0 +1,166 @@
+"""params.yaml as typed, checked settings, and where things stand on disk.
+
+A misspelt key or a wrong type is an error that names the key; nothing is
+guessed.  Paths resolve from the root of the repository, so that a notebook
+finds them from whatever folder it is started in.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from paragon.errors import ParagonError
+
+ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
+DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: no unknown keys, no silent conversion, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Preprocess(Section):
+    """Which events count, how they are split, which candidates they meet."""
+
+    split: Literal["leave_one_out", "global_time"]
+    min_rating: float
+    k_core: Annotated[int, Field(ge=0)]
+    max_users: Count | None
+    negatives: Count
+    seed: int
+
+
+class Backbone(Section):
+    """The recommender that will be frozen, and its training."""
+
+    dim: Count
+    history: Count
+    layers: Count
+    heads: Count
+    dropout: Share
+    epochs: Count
+    patience: Count
+    batch: Count
+    learning_rate: Rate
+    negatives: Count
+    seed: int
+
+
+class Adapters(Section):
+    """Joint tuning.  ``anchors``: weights the generator learns from, either the weight of
+    the first of two objectives or whole vectors; ``oracles``: the evaluation weights are the
+    simplex lattice of so many steps (10: 0, 0.1, ..., 1)."""
+
+    objectives: Annotated[list[str], Field(min_length=2)]
+    width: Count
+    anchors: Annotated[list[float | list[float]], Field(min_length=2)]
+    oracles: Count
+    steps: Count
+    batch: Count
+    negatives: Count
+    learning_rate: Rate
+    checks: Count
+    snapshots: Count
+
+    @field_validator("objectives")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        from paragon.objectives import OBJECTIVES  # keeps torch out of whoever only reads params
+
+        for name in names:
+            if name not in OBJECTIVES:
+                raise ValueError(f"unknown objective {name!r}; known: {', '.join(OBJECTIVES)}")
+        if len(set(names)) < len(names):
+            raise ValueError("an objective is named twice")
+        return names
+
+
+class Diffusion(Section):
+    """The generator: latent space, denoiser, noise, training, sampling."""
+
+    latent: Count | None
+    width: Count
+    blocks: Count
+    diffusion_steps: Count
+    steps: Count
+    batch: Count
+    learning_rate: Rate
+    latent_learning_rate: Annotated[float, Field(ge=0)]
+    ema: Share
+    condition_drop: Share
+    behaviour_batch: Annotated[int, Field(ge=0)]
+    behaviour_strength: Annotated[float, Field(ge=0)]
+    sampler_steps: Count
+    guidance: Annotated[float, Field(ge=0, le=100)]
+
+
+class Rivals(Section):
+    """What generation is compared with, where it has to be trained."""
+
+    retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
+
+
+class Evaluate(Section):
+    """List lengths of the metrics; the guidance of the row that shows what guidance does."""
+
+    cutoffs: Annotated[list[Count], Field(min_length=1)]
+    guidance_check: Annotated[float, Field(ge=0, le=100)]
+
+
+class Verify(Section):
+    """How far a recomputed metric may lie from the committed one: ``absolute + relative * |value|``."""
+
+    relative: Annotated[float, Field(ge=0)]
+    absolute: Annotated[float, Field(ge=0)]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    datasets: Annotated[list[str], Field(min_length=1)]
+    backbones: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    threads: Count
+    device: str
+    preprocess: Preprocess
+    backbone: Backbone
+    adapters: Adapters
+    diffusion: Diffusion
+    rivals: Rivals
+    evaluate: Evaluate
+    verify: Verify
+
+
+def load_params(path: Path | None = None, overrides: dict | None = None) -> Params:
+    """Read and check params.yaml; ``overrides`` {section: {key: value}} win over the file."""
+    path = ROOT / "params.yaml" if path is None else path
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParagonError(f"{path}: not found; run from a checkout of the repository") from error
+    except yaml.YAMLError as error:
+        raise ParagonError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ParagonError(f"{path}: a mapping of sections is needed, found {type(content).__name__}")
+    for section, values in (overrides or {}).items():
+        merge = isinstance(values, dict) and isinstance(content.get(section), dict)
+        content[section] = {**content[section], **values} if merge else values
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        found = "" if first["type"] == "missing" else f", found {first['input']!r}"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ParagonError(f"{path.name}: {key}: {first['msg']}{found}{more}") from error
