@@ -11,18 +11,27 @@ backbone, with weights from the whole simplex and not only from the anchors.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paragon import params
+from paragon.adapters import Collection, FrozenTask
+from paragon.baselines import interpolation
 from paragon.diffusion.denoisers import ResidualMLP
 from paragon.diffusion.samplers import ddim, guided
 from paragon.diffusion.schedule import Schedule
-from paragon.objectives import check_weights
+from paragon.files import load_tensors, save_tensors
+from paragon.preferences import check_weights, lift
 from paragon.progress import progress
+from paragon.sequences import NegativeSampler
+
+
+DIR = 1.0
 
 
 class Latent(nn.Module):
@@ -61,49 +70,31 @@ class Latent(nn.Module):
         return self.mean + self.scale * latents @ self.basis
 
 
-@dataclass(frozen=True)
-class Behaviour:
-    """The behavioural loss: what decoded vectors do to the frozen recommender.
+class _Model(nn.Module):
+    """Latent space and denoiser: the parameters that are trained, averaged and saved."""
 
-    ``task_losses(vectors [B, P], rng) -> [B, O]`` are the objectives' losses on a
-    random mini-batch of training events; ``reference(weights [B, O]) -> [B, P]``
-    gives a plausible vector for any weights (interpolation between the anchors),
-    which is noised to serve as the denoiser's input.  ``batch`` vectors a step
-    are charged ``strength`` times their task loss.
-    """
-
-    task_losses: Callable[[Tensor, np.random.Generator], Tensor]
-    reference: Callable[[Tensor], Tensor]
-    batch: int
-    strength: float
+    def __init__(self, latent: Latent, denoiser: type[nn.Module], objectives: int, **size) -> None:
+        super().__init__()
+        self.latent = latent
+        self.denoiser = denoiser(len(latent.basis), objectives, **size)
 
 
 class Generator:
-    """A trained generator; ``generate`` is what the rest of the package uses."""
+    """A trained generator; :meth:`generate` is what the rest of the package uses.
 
-    def __init__(
-        self,
-        objectives: Sequence[str],
-        floor: Tensor,
-        latent: Latent,
-        denoiser: nn.Module,
-        schedule: Schedule,
-        *,
-        steps: int,
-        guidance: float,
-        seed: int = 0,
-    ) -> None:
-        self.objectives, self.floor = list(objectives), floor
-        self.latent, self.denoiser, self.schedule = latent, denoiser, schedule
-        self.steps, self.guidance, self.seed = steps, guidance, seed
+    ``description`` says what it was made from and with: settings, seed, the
+    smallest anchor weight of each objective (``floor``) and the description of
+    the collection.
+    """
 
-    def condition(self, weights: Tensor) -> Tensor:
-        """Weights ``[W, O]`` moved into the region that the anchors span.
-
-        Each objective keeps at least its smallest weight among the anchors: the
-        corners of the simplex, where an objective has no say at all, are singular.
-        """
-        return lift(weights, self.floor)
+    def __init__(self, model: _Model, description: dict) -> None:
+        self.model, self.description = model, description
+        self.settings = params.Diffusion.model_validate(description["settings"])
+        self.objectives: list[str] = description["collection"]["objectives"]
+        self.floor = torch.tensor(description["floor"])
+        self.schedule = Schedule(
+            self.settings.diffusion_steps, device=str(model.latent.mean.device)
+        )
 
     @torch.no_grad()
     def generate(
@@ -117,114 +108,157 @@ class Generator:
         """Adapter vectors ``[W, P]`` for weights ``[W, O]`` (or one vector of O numbers).
 
         All weights share their noise, so vectors change smoothly with the
-        weights; ``sample`` = 0, 1, ... picks other noise.
+        weights; ``sample`` = 0, 1, ... picks other noise.  Every objective
+        keeps at least its smallest weight among the anchors: the corners of the
+        simplex, where an objective has no say at all, are singular.
         """
-        condition = self.condition(check_weights(weights, self.objectives))
-        draw = torch.Generator().manual_seed(self.seed * 1009 + sample)
-        noise = torch.randn(1, self.latent.basis.shape[0], generator=draw)
-        device = self.latent.mean.device
-        predict = guided(
-            self.denoiser, condition.to(device), self.guidance if guidance is None else guidance
-        )
+        latent = self.model.latent
+        condition = lift(check_weights(weights, self.objectives), self.floor)
+        rng = np.random.default_rng([self.description["seed"], 3, sample])
+        noise = torch.from_numpy(rng.standard_normal((1, len(latent.basis)), dtype=np.float32))
+        device = latent.mean.device
         latents = ddim(
-            predict,
+            guided(
+                self.model.denoiser,
+                condition.to(device),
+                self.settings.guidance if guidance is None else guidance,
+            ),
             self.schedule,
-            noise.expand(len(condition), -1).to(device),
-            steps=self.steps if steps is None else steps,
+            noise.repeat(len(condition), 1).to(device),
+            steps=self.settings.sampler_steps if steps is None else steps,
         )
-        return self.latent.decode(latents)
+        return latent.decode(latents)
 
 
-def lift(weights: Tensor, floor: Tensor) -> Tensor:
-    """Raise every weight to its floor and take the excess from the others in proportion."""
-    spare = (weights - floor).clamp(min=0)
-    return floor + spare * (1 - floor.sum()) / spare.sum(-1, keepdim=True)
+@dataclass(frozen=True)
+class Behaviour:
+    """The behavioural loss: what decoded vectors do to the frozen recommender.
+
+    ``task_losses(vectors [B, P], rng) -> [B, O]`` are the objectives' losses on a
+    random mini-batch of training events; ``reference(weights [B, O]) -> [B, P]``
+    gives a plausible vector for any weights, which is noised to serve as the
+    denoiser's input.
+    """
+
+    task_losses: Callable[[Tensor, np.random.Generator], Tensor]
+    reference: Callable[[Tensor], Tensor]
+
+
+def behaviour(
+    train: FrozenTask, sampler: NegativeSampler, collection: Collection, seed: int, batch: int
+) -> Behaviour:
+    """The behavioural loss on training events, its references interpolated between anchors."""
+    about = collection.description
+    anchors = collection.anchors.double().numpy()
+    vectors = collection.anchor_vectors[about["seeds"].index(seed)]
+
+    def task_losses(decoded: Tensor, rng: np.random.Generator) -> Tensor:
+        rows, candidates = train.draw(sampler, batch, about["negatives"], rng)
+        return train.losses(decoded, rows, candidates, about["objectives"])
+
+    def reference(weights: Tensor) -> Tensor:
+        mix = interpolation(anchors, weights.double().numpy())
+        return torch.from_numpy(mix).float() @ vectors
+
+    return Behaviour(task_losses, reference)
 
 
 def train_generator(
-    vectors: Tensor,
-    weights: Tensor,
-    objectives: Sequence[str],
-    *,
-    latent: int | None,
-    width: int,
-    blocks: int,
-    diffusion_steps: int,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    latent_learning_rate: float,
-    ema: float,
-    condition_drop: float,
-    sampler_steps: int,
-    guidance: float,
+    collection: Collection,
+    settings: params.Diffusion,
     seed: int,
     behaviour: Behaviour | None = None,
+    device: str | torch.device = "cpu",
 ) -> tuple[Generator, np.ndarray]:
-    """Fit the latent space and the diffusion model to vectors ``[N, P]`` with weights ``[N, O]``.
+    """Fit latent space and diffusion model to the collection of one seed.
 
-    Returns the generator with averaged parameters, and the curves ``[steps, 2]``
-    of v-loss and behavioural loss (NaN without one).
+    ``behaviour`` adds the behavioural loss for ``settings.behaviour_batch`` weights a step,
+    times ``settings.behaviour_strength``.  Returns the generator with averaged
+    parameters, and the curves ``[steps, 2]`` of v-loss and behavioural loss
+    (NaN without one).
     """
-    rng = np.random.default_rng([seed, 2])
+    about = collection.description
+    vectors, weights = collection.training_set(about["seeds"].index(seed))
+    vectors, weights = vectors.to(device), weights.to(device)
+    floor = collection.anchors.min(0).values
     torch.manual_seed(seed)  # initial parameters
-    draw = torch.Generator().manual_seed(seed)
-    device = vectors.device
-    space = Latent.fit(vectors.cpu(), latent).to(device)
-    size, floor = space.basis.shape[0], weights.min(0).values.cpu()
-    denoiser = ResidualMLP(size, len(objectives), width=width, blocks=blocks).to(device)
-    schedule = Schedule(diffusion_steps, device=device)
-    model = nn.ModuleDict({"latent": space, "denoiser": denoiser})
+    model = _Model(
+        Latent.fit(vectors.cpu(), settings.latent),
+        ResidualMLP,
+        len(floor),
+        width=settings.width,
+        blocks=settings.blocks,
+    ).to(device)
+    schedule = Schedule(settings.diffusion_steps, device=device)
     averaged = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(
         [
-            {"params": denoiser.parameters(), "lr": learning_rate},
-            {"params": space.parameters(), "lr": latent_learning_rate, "weight_decay": 0.0},
+            {"params": model.denoiser.parameters(), "lr": settings.learning_rate},
+            {
+                "params": model.latent.parameters(),
+                "lr": settings.latent_learning_rate,
+                "weight_decay": 0.0,
+            },
         ]
     )
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    extra = behaviour.batch if behaviour else 0
-    curves = np.full((steps, 2), np.nan)
-    for step in progress(range(steps), "steps"):
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    rng = np.random.default_rng([seed, 2])
+    batch, extra = settings.batch, settings.behaviour_batch if behaviour else 0
+    curves = np.full((settings.steps, 2), np.nan)
+    for step in progress(range(settings.steps), "steps"):
         rows = torch.from_numpy(rng.integers(len(vectors), size=batch)).to(device)
         clean, condition = vectors[rows], weights[rows]
         if behaviour:
-            unseen = lift(torch.from_numpy(rng.dirichlet(np.ones(len(floor)), extra)).float(), floor)
-            unseen = unseen.to(device)
-            clean = torch.cat([clean, behaviour.reference(unseen)])
-            condition = torch.cat([condition, unseen])
+            unseen = lift(torch.from_numpy(rng.dirichlet(np.full(len(floor), DIR), extra)).float(), floor)
+            clean = torch.cat([clean, behaviour.reference(unseen).to(device)])
+            condition = torch.cat([condition, unseen.to(device)])
         with torch.no_grad():
-            clean = space.encode(clean)
-        t = torch.from_numpy(rng.integers(diffusion_steps, size=batch + extra)).to(device)
-        noise = torch.randn(clean.shape, generator=draw).to(device)
-        drop = torch.from_numpy(rng.random(batch + extra) < condition_drop).to(device)
+            clean = model.latent.encode(clean)
+        t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(device)
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
+        drop = torch.from_numpy(rng.random(len(clean)) < settings.condition_drop).to(device)
         drop[batch:] = False  # the behavioural loss is about the weights it is given
         noisy = schedule.diffuse(clean, noise, t)
-        v = denoiser(noisy, t, condition, drop)
+        v = model.denoiser(noisy, t, condition, drop)
         loss = (v - schedule.velocity(clean, noise, t))[:batch].square().mean()
         curves[step, 0] = loss.item()
         if behaviour:
-            predicted = space.decode(schedule.clean(noisy, v, t)[batch:])
-            task = (behaviour.task_losses(predicted, rng) * unseen).sum(-1).mean()
+            predicted = model.latent.decode(schedule.clean(noisy, v, t)[batch:])
+            losses = behaviour.task_losses(predicted, rng) * condition[batch:]
+            task = losses.sum(-1).mean()
             curves[step, 1] = task.item()
-            loss = loss + behaviour.strength * task
+            loss = loss + settings.behaviour_strength * task
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         cosine.step()
         with torch.no_grad():
+            decay = min(settings.ema, step / (step + 10))  # short memory while all is new
             for average, current in zip(averaged.parameters(), model.parameters(), strict=True):
-                average.lerp_(current, 1 - min(ema, step / (step + 10)))
-    averaged.eval()
-    generator = Generator(
-        objectives,
-        floor,
-        averaged["latent"],
-        averaged["denoiser"],
-        schedule,
-        steps=sampler_steps,
-        guidance=guidance,
-        seed=seed,
+                average.lerp_(current, 1 - decay)
+    description = {
+        "kind": "generator",
+        "seed": seed,
+        "floor": floor.tolist(),
+        "settings": settings.model_dump(),
+        "collection": about,
+    }
+    return Generator(averaged.eval().requires_grad_(False), description), curves
+
+
+def save_generator(generator: Generator, stem: Path) -> None:
+    """Write ``stem.safetensors`` and its description ``stem.json``."""
+    save_tensors(stem, generator.model.state_dict(), generator.description)
+
+
+def load_generator(stem: Path) -> Generator:
+    """Read what :func:`save_generator` wrote."""
+    tensors, about = load_tensors(stem, "diffusion")
+    settings = params.Diffusion.model_validate(about["settings"])
+    latent = Latent(tensors["latent.mean"], tensors["latent.basis"], float(tensors["latent.scale"]))
+    model = _Model(
+        latent, ResidualMLP, len(about["floor"]), width=settings.width, blocks=settings.blocks
     )
-    return generator, curves
+    model.load_state_dict(tensors)
+    return Generator(model.eval().requires_grad_(False), about)

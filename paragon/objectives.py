@@ -20,6 +20,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -195,28 +196,19 @@ def objective_losses(names: Seq[str], scores: Tensor, lists: Lists) -> Tensor:
     return torch.stack([OBJECTIVES[name](scores, lists) for name in names], -1)
 
 
-def check_weights(weights: object, names: Seq[str]) -> Tensor:
-    """Preference weights as a float tensor ``[W, O]``, or an error that says what is wrong.
-
-    Accepts one vector or several; each must have one finite, non-negative
-    number per objective and sum to 1 (within 1e-4).
-    """
-    try:
-        w = torch.as_tensor(weights, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ParagonError(f"weights: {weights!r} is not a table of numbers ({error})") from error
-    w = w.unsqueeze(0) if w.ndim == 1 else w
-    if w.ndim != 2 or w.shape[1] != len(names) or not len(w):
+def check_objectives(names: Seq[str], sequences: Sequences) -> None:
+    """Refuse objectives that the data cannot support, and say why."""
+    for name in names:
+        if name not in OBJECTIVES:
+            raise ParagonError(f"objective {name!r} is unknown; known: {', '.join(OBJECTIVES)}")
+    patterns = np.unique(sequences.categories[1:], axis=0)
+    if "diversity" in names and len(patterns) < 2:
         raise ParagonError(
-            f"weights: {len(names)} numbers are needed, one for each of {', '.join(names)}; "
-            f"found shape {tuple(w.shape)}"
+            "objective `diversity` is undefined: all items have the same categories "
+            f"({', '.join(sequences.category_names) or 'none'}); give items categories or drop it"
         )
-    for row in w:
-        shown = ", ".join(f"{x:g}" for x in row.tolist())
-        if not torch.isfinite(row).all():
-            raise ParagonError(f"weights ({shown}): every weight must be a finite number")
-        if (row < 0).any():
-            raise ParagonError(f"weights ({shown}): no weight may be negative")
-        if abs(row.sum().item() - 1) > 1e-4:
-            raise ParagonError(f"weights ({shown}): they must sum to 1, not {row.sum().item():g}")
-    return w.float()
+    if "fairness" in names and len(np.unique(sequences.groups[sequences.groups >= 0])) != 2:
+        raise ParagonError(
+            "objective `fairness` needs users of two groups; "
+            f"found: {', '.join(sequences.group_names) or 'no groups'}"
+        )

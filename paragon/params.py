@@ -100,6 +100,7 @@ class Diffusion(Section):
     ema: Share
     condition_drop: Share
     behaviour_batch: Annotated[int, Field(ge=0)]
+    behaviour_rows: Count
     behaviour_strength: Annotated[float, Field(ge=0)]
     sampler_steps: Count
     guidance: Annotated[float, Field(ge=0, le=100)]
@@ -112,10 +113,9 @@ class Rivals(Section):
 
 
 class Evaluate(Section):
-    """List lengths of the metrics; the guidance of the row that shows what guidance does."""
+    """Cutoffs k of the metrics, 10 among them: the headline."""
 
     cutoffs: Annotated[list[Count], Field(min_length=1)]
-    guidance_check: Annotated[float, Field(ge=0, le=100)]
 
 
 class Verify(Section):

@@ -1,8 +1,55 @@
 """Recommenders to be frozen and adapted, one file each."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from paragon import params
 from paragon.backbones.base import Backbone, Context, cached_states, context_of
 from paragon.backbones.sasrec import SASRec
+from paragon.backbones.training import Fitted, fit
+from paragon.errors import ParagonError
+from paragon.files import check_match, load_tensors, save_tensors
+from paragon.sequences import Sequences
 
 BACKBONES: dict[str, type[Backbone]] = {"sasrec": SASRec}
 
-__all__ = ["BACKBONES", "Backbone", "Context", "cached_states", "context_of"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "Context",
+    "Fitted",
+    "build",
+    "cached_states",
+    "context_of",
+    "fit",
+    "load_backbone",
+    "save_backbone",
+]
+
+
+def build(name: str, sequences: Sequences, settings: params.Backbone, seed: int) -> Backbone:
+    """An untrained backbone with parameters drawn from ``seed``."""
+    if name not in BACKBONES:
+        raise ParagonError(
+            f"params.yaml: backbones: {name!r} is unknown; known: {', '.join(BACKBONES)}"
+        )
+    torch.manual_seed(seed)
+    return BACKBONES[name].build(sequences, settings)
+
+
+def save_backbone(backbone: Backbone, description: dict, stem: Path) -> None:
+    """Write parameters and description to ``stem.safetensors`` and ``stem.json``."""
+    save_tensors(stem, dict(backbone.state_dict()), description)
+
+
+def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
+    """The trained, frozen backbone and its description; refuses other data than its own."""
+    tensors, description = load_tensors(stem, "backbone")
+    check_match(description["data"], sequences.description, f"{stem}.json")
+    settings = params.Backbone.model_validate(description["settings"])
+    backbone = BACKBONES[description["backbone"]].build(sequences, settings)
+    backbone.load_state_dict(tensors)
+    return backbone.eval().requires_grad_(False), description

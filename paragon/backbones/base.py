@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paragon import params
 from paragon.sequences import Sequences
 
 
@@ -42,6 +43,11 @@ class Backbone(nn.Module):
     name: str
     dim: int
     history: int  # how many past events `states` looks at
+
+    @classmethod
+    def build(cls, sequences: Sequences, settings: params.Backbone) -> Backbone:
+        """An untrained backbone for a prepared dataset."""
+        raise NotImplementedError
 
     def states(self, context: Context) -> Tensor:
         """User states ``[B, dim]`` after the given histories."""

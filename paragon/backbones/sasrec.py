@@ -6,7 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paragon import params
 from paragon.backbones.sequential import SequentialBackbone
+from paragon.errors import ParagonError
+from paragon.sequences import Sequences
 
 
 class SASRec(SequentialBackbone):
@@ -23,6 +26,16 @@ class SASRec(SequentialBackbone):
         self.norm = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
         nn.init.normal_(self.position_embedding, std=0.02)
+
+    @classmethod
+    def build(cls, sequences: Sequences, settings: params.Backbone) -> SASRec:
+        """Sizes from the ``backbone`` section of params.yaml."""
+        if settings.dim % settings.heads:
+            raise ParagonError(
+                f"params.yaml: backbone.heads: {settings.heads} does not divide dim {settings.dim}"
+            )
+        sizes = {k: getattr(settings, k) for k in ("dim", "history", "layers", "heads", "dropout")}
+        return cls(sequences.n_items, **sizes)
 
     def encode(self, items: Tensor, times: Tensor) -> Tensor:
         """States after every event of ``items [B, L]``: ``[B, L, dim]``."""

@@ -1,0 +1,45 @@
+# Everything that needs the environment makes it first, in .venv.
+.DEFAULT_GOAL := help
+.PHONY: help repro test lab bench fetch strip clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+# DVC starts `python`, and pip's tools start each other: all from this environment.
+export PATH := $(BIN):$(PATH)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+repro: fetch ## Run the study and compare its results with the committed ones
+	$(BIN)/dvc repro
+	$(BIN)/python -m paragon verify
+
+test: $(VENV)/.test fetch ## Run every test
+	$(BIN)/python -m pytest
+
+lab: $(VENV)/.run ## Open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+bench: $(VENV)/.run ## Measure times on this machine
+	$(BIN)/python benchmarks/run.py
+
+fetch: $(VENV)/.run ## Fetch the data that the study starts from
+	$(BIN)/python -m paragon fetch
+
+strip: $(VENV)/.test ## Clear the outputs of the source notebooks
+	$(BIN)/nbstripout notebooks/*.ipynb
+
+clean: ## Remove what the stages made; keep data, results and the environment
+	rm -rf artifacts .pytest_cache .ruff_cache
+
+$(VENV)/.run: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.run
+	$(PIP) -e '.[test]'
+	touch $@

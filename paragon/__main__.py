@@ -1,0 +1,120 @@
+"""The command line: ``python -m paragon --help``.
+
+Commands are thin, and import what they need when they run, so that help is
+shown at once.  A ``ParagonError`` is one line on the standard error and exit
+code 1; a wrong option is exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paragon.errors import ParagonError
+
+app = typer.Typer(
+    name="python -m paragon",
+    help="A reproducible study of parameter generation for controllable recommendation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def fetch(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Dataset; the first of params.yaml if left out."),
+    ] = None,
+    source: Annotated[
+        str, typer.Option(help="'default', or 'official' for the publisher's own address.")
+    ] = "default",
+    directory: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder that holds the data already."),
+    ] = None,
+) -> None:
+    """Bring a dataset into data/ and print its licence and citation."""
+    from paragon import datasets
+    from paragon.params import DATA, load_params
+
+    name = load_params().datasets[0] if name is None else name
+    folder = datasets.fetch(name, source=source, directory=directory, data=DATA)
+    typer.echo("\n".join(filter(None, [f"{name} is in {folder}", datasets.notice(name)])))
+
+
+@app.command()
+def run(
+    notebook: Annotated[str, typer.Argument(help="A file of notebooks/, without .ipynb.")],
+    dataset: Annotated[str, typer.Option(help="A dataset that was fetched.")],
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="A backbone, for the notebooks that have one."),
+    ] = None,
+) -> None:
+    """Execute a notebook as the pipeline does and keep the executed copy."""
+    from paragon.notebooks import NotebookFailed
+    from paragon.notebooks import run as run_notebook
+
+    try:
+        typer.echo(run_notebook(notebook, dataset, backbone))
+    except NotebookFailed as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def verify(
+    revision: Annotated[str, typer.Argument(help="A git revision.")] = "HEAD",
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="Every metric, not only the worst 20.")
+    ] = False,
+) -> None:
+    """Compare results/ with those of a commit; exit code 1 if any metric is outside."""
+    from paragon.verify import verify as compare_results
+
+    report = compare_results(revision)
+    limit = None if all_rows else 20
+    typer.echo(report.summary())
+    typer.echo(report.table(limit))
+    if limit is not None and len(report.rows) > limit:
+        typer.echo(f"... and {len(report.rows) - limit} more, none worse: --all shows them")
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def deps(
+    write: Annotated[bool, typer.Option("--write", help="Correct dvc.yaml.")] = False,
+) -> None:
+    """Compare the modules each stage lists in dvc.yaml with what its notebook imports."""
+    from paragon import pipeline
+    from paragon.files import write_text
+    from paragon.params import ROOT
+
+    found = pipeline.differences()
+    for stage, (missing, surplus) in found.items():
+        signed = [f"+ {path}" for path in missing] + [f"- {path}" for path in surplus]
+        typer.echo("\n  ".join([f"{stage}:", *signed]))
+    if write:
+        write_text(ROOT / "dvc.yaml", pipeline.rewritten())
+    elif found:
+        raise ParagonError("dvc.yaml lists other modules than are imported: run with --write")
+
+
+def main() -> None:
+    """Entry point: errors that are meant for the user become one line."""
+    try:
+        app()
+    except ParagonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

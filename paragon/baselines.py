@@ -1,0 +1,59 @@
+"""What generation is compared with: other ways from preference weights to an adapter.
+
+The simple rivals are linear in the collected vectors.  Each is a function
+
+    method(anchor_weights [A, O], weights [W, O]) -> coefficients [W, A]
+
+and its adapters are ``coefficients @ anchor_vectors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.interpolate import LinearNDInterpolator
+
+Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def nearest(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The anchor closest to the weights; of two equally close ones the first."""
+    distance = np.linalg.norm(weights[:, None] - anchors, axis=-1).round(9)
+    return np.eye(len(anchors))[distance.argmin(1)]
+
+
+def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Piecewise linear between the anchors: on segments, or on triangles of the simplex.
+
+    Weights outside the region that the anchors span take the nearest anchor.
+    """
+    identity = np.eye(len(anchors))
+    if anchors.shape[1] == 2:
+        order = np.argsort(anchors[:, 0])
+        columns = [np.interp(weights[:, 0], anchors[order, 0], row[order]) for row in identity]
+        return np.stack(columns, 1)
+    inside = LinearNDInterpolator(anchors[:, :-1], identity)(weights[:, :-1])
+    outside = np.isnan(inside).any(1, keepdims=True)
+    return np.where(outside, nearest(anchors, weights), inside)
+
+
+def soup(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average of the extreme models, one an objective, in proportion to the weights.
+
+    "Rewarded soups" (Ramé et al., NeurIPS 2023).
+    """
+    return weights @ np.eye(len(anchors))[anchors.argmax(0)]
+
+
+def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Always the anchor nearest to equal weights: shows which metrics can be gamed."""
+    return nearest(anchors, np.full_like(weights, 1 / weights.shape[1]))
+
+
+LINEAR: dict[str, Coefficients] = {
+    "interpolation": interpolation,
+    "nearest": nearest,
+    "soup": soup,
+    "constant": constant,
+}

@@ -1,0 +1,269 @@
+"""Runs every method over weights, seeds and both candidate protocols, and sums it up.
+
+The long table (``curve``) has one row per method, seed, protocol and evaluation
+weight; the summary (``metrics.json``) is computed from it and from nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from paragon import control, metrics
+from paragon.adapters import Collection, FrozenTask, adapt, held_out_losses
+from paragon.arrays import Measure
+from paragon.baselines import LINEAR
+from paragon.errors import ParagonError
+from paragon.files import write_json, write_text
+from paragon.generator import Generator
+from paragon.objectives import Catalogue, objective_losses
+from paragon.progress import progress
+from paragon.sequences import Evaluation, Sequences
+
+# The metric that shows whether an objective was followed, and its short name in results.
+METRIC = {
+    "accuracy": "ndcg@10",
+    "diversity": "alpha_ndcg@10",
+    "novelty": "novelty@10",
+    "fairness": "parity@10",
+}
+SHORT = {"accuracy": "acc", "diversity": "div", "novelty": "nov", "fairness": "fair"}
+PROTOCOLS = ("sampled", "full")
+
+
+class TestBed:
+    """The test events with all that judging scores needs, prepared once.
+
+    ``measure(scores [N, n_items + 1])`` gives the mean of every metric under both
+    protocols, and the losses of the objectives on the sampled lists (the target
+    and the first negatives, as many as in tuning).
+    """
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        evaluation: Evaluation,
+        objectives: Sequence[str],
+        *,
+        negatives: int,
+        cutoffs: Sequence[int],
+    ) -> None:
+        self.sequences, self.evaluation = sequences, evaluation
+        self.objectives, self.cutoffs = list(objectives), sorted(cutoffs)
+        self.groups = sequences.groups[evaluation.users]
+        self.candidates = evaluation.candidates
+        self.excluded = sequences.excluded(evaluation)
+        depth, categories = max(cutoffs), sequences.categories
+        self.ideal = {
+            "sampled": metrics.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
+            "full": metrics.ideal_alpha_dcg(categories, depth, excluded=self.excluded),
+        }
+        holders = np.unique(
+            np.column_stack(
+                [np.repeat(np.arange(sequences.n_users), sequences.lengths), sequences.items]
+            )[sequences.is_train()],
+            axis=0,
+        )[:, 1]
+        count = np.bincount(holders, minlength=sequences.n_items + 1)
+        information = metrics.self_information(count[1:], sequences.n_users)
+        self.information = np.concatenate([[0.0], information])
+        lists = torch.from_numpy(self.candidates[:, : 1 + negatives])
+        self.short = lists.numpy()
+        self.lists = Catalogue.of(sequences).lists(lists, torch.from_numpy(self.groups))
+
+    def measure(self, scores: np.ndarray) -> dict[str, dict[str, float]]:
+        """{protocol: {metric: mean over events}} for catalogue scores ``[N, n_items + 1]``."""
+        rows = np.arange(len(scores))[:, None]
+        sampled = scores[rows, self.candidates]
+        depth = self.cutoffs[-1]
+        ranks = {
+            "sampled": metrics.target_ranks(sampled),
+            "full": metrics.target_ranks(scores, self.evaluation.targets, self.excluded),
+        }
+        shown = {
+            "sampled": self.candidates[rows, metrics.top_k(sampled, depth)],
+            "full": metrics.top_k(scores, depth, self.excluded),
+        }
+        result = {name: self._metrics(name, ranks[name], shown[name]) for name in PROTOCOLS}
+        short = torch.from_numpy(scores[rows, self.short]).unsqueeze(-2)
+        losses = objective_losses(self.objectives, short, self.lists)[0].tolist()
+        for name, loss in zip(self.objectives, losses, strict=True):
+            result["sampled"][f"loss_{name}"] = loss
+        return result
+
+    def _metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> dict[str, float]:
+        ranked = self.sequences.categories[items]
+        out = {}
+        for k in self.cutoffs:
+            ndcg = metrics.ndcg_at(ranks, k)
+            gap = metrics.group_gap(ndcg, self.groups)
+            out[f"ndcg@{k}"] = ndcg.mean()
+            out[f"hr@{k}"] = metrics.hr_at(ranks, k).mean()
+            out[f"alpha_ndcg@{k}"] = metrics.alpha_ndcg_at(ranked, self.ideal[protocol], k).mean()
+            out[f"coverage@{k}"] = metrics.category_coverage_at(ranked, k).mean()
+            out[f"ild@{k}"] = metrics.intra_list_distance_at(ranked, k).mean() if k > 1 else 0.0
+            out[f"novelty@{k}"] = metrics.novelty_at(items, self.information, k).mean()
+            if gap.value is not None:
+                out[f"group_gap@{k}"] = gap.value
+                out[f"parity@{k}"] = 1 - gap.value
+        return {name: float(value) for name, value in out.items()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of one seed: its weights ``[W, O]`` and the scores under each of them."""
+
+    method: str
+    seed: int
+    weights: np.ndarray
+    scores: Iterable[np.ndarray]
+
+
+def adapter_scores(task: FrozenTask, vectors: Tensor, width: int) -> Iterator[np.ndarray]:
+    """Catalogue scores ``[N, n_items + 1]`` under each of ``vectors [W, P]``."""
+    vectors = vectors.to(task.states.device)
+    for vector in vectors:
+        with torch.no_grad():
+            adapted = adapt(task.states, vector.unsqueeze(0), width)[0]
+            yield (adapted @ task.items.T).cpu().numpy()
+
+
+def generated_best(
+    generator: Generator, weights: Tensor, valid: FrozenTask, samples: int = 8
+) -> Tensor:
+    """For each weight the best of several generated vectors, by validation task loss."""
+    drawn = torch.stack([generator.generate(weights, sample=i) for i in range(samples)])
+    flat = drawn.flatten(0, 1).to(valid.states.device)
+    losses = held_out_losses(valid, flat, generator.objectives).cpu()
+    task = (losses.view(samples, len(weights), -1) * weights).sum(-1)
+    return drawn[task.argmin(0), torch.arange(len(weights))]
+
+
+def vectors_of(
+    collection: Collection, seed_index: int, generator: Generator, valid: FrozenTask
+) -> dict[str, Tensor]:
+    """The adapter vectors ``[W, P]`` of every method that is an adapter, for one seed."""
+    weights = collection.oracles
+    anchors = collection.anchor_vectors[seed_index]
+    rng = np.random.default_rng([generator.description["seed"], 4])
+    shuffled = weights[torch.from_numpy(rng.permutation(len(weights)))]
+    vectors = {
+        "tuned": collection.oracle_vectors[seed_index],
+        "generated": generator.generate(weights),
+        "generated_no_cfg": generator.generate(weights, guidance=1.0),
+        "generated_best": generated_best(generator, weights, valid),
+        "generated_shuffled": generator.generate(shuffled),
+    }
+    for name, coefficients in LINEAR.items():
+        mix = coefficients(collection.anchors.double().numpy(), weights.double().numpy())
+        vectors[name] = torch.from_numpy(mix).float() @ anchors
+    vectors["backbone"] = torch.zeros_like(vectors["tuned"])  # s' = s
+    return vectors
+
+
+def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
+    """Measure all rows: the long table, one line per method, seed, protocol and weight."""
+    lines = []
+    for row in progress(rows, "rows"):
+        known: dict[bytes, dict] = {}  # `constant` and `backbone` repeat themselves
+        for weight, scores in zip(row.weights, row.scores, strict=True):
+            if scores.shape != (len(bed.evaluation), bed.sequences.n_items + 1):
+                raise ParagonError(f"method {row.method}: scores have shape {scores.shape}")
+            if not np.isfinite(scores).all():
+                raise ParagonError(f"method {row.method}, seed {row.seed}: scores are not finite")
+            key = scores.tobytes()
+            known[key] = known.get(key) or bed.measure(scores)
+            named = {f"w_{o}": float(w) for o, w in zip(bed.objectives, weight, strict=True)}
+            for protocol, values in known[key].items():
+                start = {"method": row.method, "seed": row.seed, "protocol": protocol}
+                lines.append({**start, **named, **values})
+    return pd.DataFrame(lines)
+
+
+def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]:
+    """{method: {measure: number}}: mean over seeds and ``_sd``, protocol as suffix.
+
+    A measure that is undefined is null, its reason beside it under ``_note``.
+    """
+    summary: dict[str, dict] = {}
+    for method in curve["method"].unique():
+        measures: dict[str, list[Measure]] = {}
+        for protocol in PROTOCOLS:
+            table = curve[curve["protocol"] == protocol]
+            for seed in table.loc[table["method"] == method, "seed"].unique():
+                pick = table[table["seed"] == seed].set_index("method")
+                found = _control(pick, method, objectives)
+                for name, measure in found.items():
+                    measures.setdefault(f"{name}_{protocol}", []).append(measure)
+        summary[method] = _over_seeds(measures)
+    return summary
+
+
+def _control(table: pd.DataFrame, method: str, objectives: Sequence[str]) -> dict[str, Measure]:
+    """The control measures of one method, seed and protocol."""
+    names = [f"w_{o}" for o in objectives]
+    weights = table.loc[[method], names].to_numpy()
+    # The oracle and `constant` at the weights of this method (`retrain` has few).
+    aligned = {}
+    for rival in ("tuned", "constant"):
+        index = table.loc[[rival]].set_index(names)
+        aligned[rival] = index.loc[[tuple(w) for w in weights]]
+    own = table.loc[[method]].set_index(names).loc[[tuple(w) for w in weights]]
+    points = own[[METRIC[o] for o in objectives]].to_numpy()
+    out = {
+        "set_hv": Measure(control.set_hv(points)),
+        "mean_hv": Measure(control.mean_hv(points)),
+    }
+    reference = control.set_hv(aligned["tuned"][[METRIC[o] for o in objectives]].to_numpy())
+    out["set_hv_of_tuned"] = Measure(out["set_hv"].value / reference)
+    for column, objective in enumerate(objectives):
+        short = SHORT[objective]
+        values, oracle = own[METRIC[objective]], aligned["tuned"][METRIC[objective]]
+        values, oracle = values.to_numpy(), oracle.to_numpy()
+        out[f"r_{short}"] = control.correlation(values, weights[:, column])
+        out[f"r_{short}_tuned"] = control.correlation(values, oracle)
+        out[f"range_ratio_{short}"] = control.range_ratio(values, oracle)
+        out[f"violations_{short}"] = control.violations(weights, values, column)
+        out[f"best_{short}"] = Measure(float(values.max()))
+    if f"loss_{objectives[0]}" in own and own[f"loss_{objectives[0]}"].notna().all():
+        loss = {
+            name: (frame[[f"loss_{o}" for o in objectives]].to_numpy() * weights).sum(1)
+            for name, frame in {"own": own, **aligned}.items()
+        }
+        corners = (weights <= 0).any(1)
+        regret = control.regret(loss["own"], loss["tuned"], loss["constant"], corners)
+        out |= {f"regret_{name}": measure for name, measure in regret.items()}
+    return out
+
+
+def _over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | None]:
+    out: dict[str, float | str | None] = {}
+    for name, found in measures.items():
+        values = [m.value for m in found if m.value is not None]
+        if len(values) < len(found):
+            out[name] = None
+            out[f"{name}_note"] = next(m.reason for m in found if m.value is None)
+            continue
+        out[name] = significant(np.mean(values))
+        if len(values) > 1:
+            out[f"{name}_sd"] = significant(np.std(values, ddof=1))
+    return out
+
+
+def significant(value: float, digits: int = 6) -> float:
+    """``value`` rounded to so many significant digits."""
+    return float(f"{value:.{digits}g}")
+
+
+def write_results(curve: pd.DataFrame, summary: dict[str, dict], folder: Path) -> None:
+    """Write ``curve.csv`` and ``metrics.json``, six significant digits each."""
+    write_text(folder / "curve.csv", curve.to_csv(index=False, float_format="%.6g"))
+    write_json(folder / "metrics.json", summary)

@@ -1,0 +1,142 @@
+"""Which modules does a stage depend on?  The ``deps`` of dvc.yaml, worked out from imports.
+
+DVC re-runs a stage when a file in its ``deps`` changes, so they should name
+every module that the notebook imports, directly or through others, and no
+more.  ``python -m paragon deps`` compares, ``--write`` corrects the file.
+
+What only runs the pipeline (this module, the runner, the command line) is
+imported by no notebook, so that a better error message retrains nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from paragon.errors import ParagonError
+from paragon.params import ROOT
+
+PACKAGE = "paragon"
+# Imported by notebooks, yet without effect on what they compute: nobody's dependency.
+# params: hands values on unchanged, without defaults; DVC tracks the values themselves.
+# errors, progress: texts and bars.
+WITHOUT_EFFECT = frozenset({"paragon.errors", "paragon.params", "paragon.progress"})
+_RUNS = re.compile(rf"-m {PACKAGE} run (\S+)")
+_LISTED = re.compile(rf"^\s+- ({PACKAGE}/\S+\.py)\s*$")
+
+
+def stage_notebooks(root: Path = ROOT) -> dict[str, str]:
+    """``{stage: notebook}`` of the stages in dvc.yaml that run one."""
+    content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+    found = {stage: _RUNS.search(about["cmd"]) for stage, about in content["stages"].items()}
+    return {stage: match[1] for stage, match in found.items() if match}
+
+
+def listed_modules(root: Path = ROOT) -> dict[str, list[str]]:
+    """``{stage: files of the package}`` as dvc.yaml lists them."""
+    content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+    return {
+        stage: [dep for dep in content["stages"][stage]["deps"] if dep.startswith(f"{PACKAGE}/")]
+        for stage in stage_notebooks(root)
+    }
+
+
+def imported_modules(notebook: Path, root: Path = ROOT) -> list[str]:
+    """Files of the package that a notebook imports, directly or not, sorted, relative to root."""
+    waiting = list(_modules(_notebook_trees(notebook), root, PACKAGE))
+    seen: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        if module in seen or module in WITHOUT_EFFECT:
+            continue
+        seen.add(module)
+        path = _file(module, root)
+        inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        waiting += _modules([tree], root, inside)
+    return sorted(_file(module, root).relative_to(root).as_posix() for module in seen)
+
+
+def differences(root: Path = ROOT) -> dict[str, tuple[list[str], list[str]]]:
+    """``{stage: (missing, surplus)}`` for stages whose deps are not what is imported."""
+    listed, out = listed_modules(root), {}
+    for stage, name in stage_notebooks(root).items():
+        needed = imported_modules(root / "notebooks" / f"{name}.ipynb", root)
+        missing = [path for path in needed if path not in listed[stage]]
+        surplus = [path for path in listed[stage] if path not in needed]
+        if missing or surplus:
+            out[stage] = (missing, surplus)
+    return out
+
+
+def rewritten(root: Path = ROOT) -> str:
+    """The text of dvc.yaml with each stage's list of modules put right, all else untouched."""
+    notebooks, lines, stage = stage_notebooks(root), [], None
+    for line in (root / "dvc.yaml").read_text(encoding="utf-8").splitlines():
+        heading = re.fullmatch(r"  (\w[\w-]*):\s*", line)
+        stage = heading[1] if heading else stage
+        if stage not in notebooks or not _LISTED.match(line):
+            lines.append(line)
+        if stage in notebooks and re.fullmatch(r"    deps:\s*", line):
+            path = root / "notebooks" / f"{notebooks[stage]}.ipynb"
+            lines += [f"    - {module}" for module in imported_modules(path, root)]
+    return "\n".join(lines) + "\n"
+
+
+def _notebook_trees(path: Path) -> Iterator[ast.Module]:
+    """Syntax trees of the code cells, without IPython's ``%`` and ``!`` lines."""
+    for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        if cell.cell_type != "code":
+            continue
+        lines = [line for line in cell.source.splitlines() if not re.match(r"\s*[%!]", line)]
+        try:
+            yield ast.parse("\n".join(lines))
+        except SyntaxError as error:
+            raise ParagonError(f"{path}: cell {number} is not valid Python: {error}") from error
+
+
+def _modules(trees: Iterable[ast.AST], root: Path, inside: str) -> Iterator[str]:
+    """Modules of the package that the trees import, each with the packages around it.
+
+    Imports inside functions count; those for type checkers only do not.
+    """
+    for tree in trees:
+        for node in _runtime_nodes(tree):
+            for name in _imported_names(node, inside):
+                parts = name.split(".")
+                for length in range(1, len(parts) + 1):
+                    module = ".".join(parts[:length])
+                    if parts[0] == PACKAGE and _file(module, root) is not None:
+                        yield module
+
+
+def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        guarded = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        if not guarded:
+            yield from _runtime_nodes(child)
+
+
+def _imported_names(node: ast.AST, inside: str) -> list[str]:
+    """Dotted names that may be modules: ``from a import b`` could mean ``a.b``."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    base = node.module or ""
+    if node.level:
+        above = inside.split(".")[: len(inside.split(".")) - node.level + 1]
+        base = ".".join([*above, *filter(None, [base])])
+    return [base, *(f"{base}.{alias.name}" for alias in node.names)]
+
+
+def _file(module: str, root: Path) -> Path | None:
+    path = root.joinpath(*module.split("."))
+    candidates = (path / "__init__.py", path.with_name(path.name + ".py"))
+    return next((found for found in candidates if found.is_file()), None)

@@ -1,0 +1,261 @@
+"""What all figures share: one look per method, labels, style, layout and saving.
+
+Colours are the Okabe-Ito set and Paul Tol's muted set, which stay apart for
+colour-blind readers; markers and dashes carry the same information in grey.
+Figures are made without pyplot, so nothing is left open and a notebook shows
+each of them once.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from paragon.errors import ParagonError
+from paragon.files import atomic_path
+from paragon.statistics import mean_interval
+
+
+class Look(NamedTuple):
+    """How one method appears in every figure."""
+
+    label: str
+    colour: str
+    marker: str
+    line: object = "-"
+
+
+_DASH, _DOT, _DASHDOT = (0, (5, 1.5)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5))
+LOOKS = {
+    "tuned": Look("tuned (oracle)", "#a3a3a3", "o"),  # drawn wide, beneath the others
+    "retrain": Look("retrained from scratch", "#000000", "D", "none"),
+    "generated": Look("generated", "#D55E00", "o"),
+    "generated_best": Look("generated, best of 8", "#882255", "^", _DASH),
+    "generated_no_cfg": Look("generated, no guidance", "#E69F00", "v", _DASHDOT),
+    "generated_shuffled": Look("generated, shuffled weights", "#CC79A7", "X", _DOT),
+    "hypernetwork": Look("hypernetwork", "#332288", "P"),
+    "linear_subspace": Look("linear subspace", "#44AA99", "<", _DASH),
+    "interpolation": Look("interpolation", "#0072B2", "s", _DASH),
+    "rbf": Look("thin-plate interpolation", "#6699CC", "h", _DASHDOT),
+    "ridge": Look("ridge regression", "#117733", "p", _DASHDOT),
+    "nearest": Look("nearest anchor", "#56B4E9", "v", _DASHDOT),
+    "nearest_noise": Look("nearest anchor + noise", "#88CCEE", "d", _DOT),
+    "soup": Look("soup of two", "#009E73", "^", _DASHDOT),
+    "mmr": Look("MMR re-ranking", "#999933", ">", _DASH),
+    "llm": Look("LLM re-ranking", "#B8860B", "8", _DASH),
+    "constant": Look("always the middle weight", "#555555", "s", _DOT),
+    "backbone": Look("backbone alone", "#222222", "*", _DASH),
+    "item_knn": Look("item kNN", "#AA4499", "H", _DOT),
+    "popularity": Look("popularity", "#777777", "X", _DASHDOT),
+}
+_SPARE = [f"C{i}" for i in range(10)]  # seaborn's colour-blind cycle, for methods not listed
+
+METRICS = {
+    "regret": "regret (0 = oracle, 1 = always the middle weight)",
+    "set_hv": "hypervolume of the set (NDCG@10 × α-nDCG@10)",
+    "mean_hv": "mean of NDCG@10 × α-nDCG@10",
+    "range_ratio": "range of NDCG@10 relative to the oracle's",
+}
+
+_STYLE = {
+    "figure.dpi": 144,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.7,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def look(method: str) -> Look:
+    """The look of a method; one that is not listed gets a look that depends on its name only."""
+    if method in LOOKS:
+        return LOOKS[method]
+    number = zlib.crc32(method.encode())
+    return Look(method.replace("_", " "), _SPARE[number % 10], "ovs^D<>pPX"[number // 10 % 10])
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name as an axis label, with its range."""
+    name, at, k = metric.partition("@")
+    known = {"ndcg": "NDCG", "alpha_ndcg": "α-nDCG", "hr": "hit rate", "coverage": "coverage"}
+    return METRICS.get(metric) or (
+        f"{known[name]}{at}{k} (0–1)" if name in known else metric.replace("_", " ")
+    )
+
+
+class _Shown(Figure):
+    """A figure that a notebook can show without pyplot, crisp at its size in inches."""
+
+    def _repr_png_(self) -> tuple[bytes, dict]:
+        data = io.BytesIO()
+        self.savefig(data, format="png", metadata={"Software": None})
+        width, height = (round(96 * inches) for inches in self.get_size_inches())
+        return data.getvalue(), {"width": width, "height": height}
+
+
+def new(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches; 7.2 is the text width of a two-column page."""
+    figure = _Shown(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the package's style and fix the layout once, so that saving never moves anything."""
+
+    @functools.wraps(function)
+    def draw(*args: Any, **kwargs: Any) -> Figure:
+        style = {**sns.axes_style("ticks"), **_STYLE}
+        style["axes.prop_cycle"] = matplotlib.cycler(color=sns.color_palette("colorblind"))
+        with matplotlib.rc_context(style):
+            figure = function(*args, **kwargs)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+        return figure
+
+    return draw
+
+
+def save(figure: Figure, path: Path | str) -> Path:
+    """Write a figure as .png, .svg or .pdf: atomically, and the same bytes for the same figure."""
+    path = Path(path)
+    clocks = {
+        ".png": {"Software": None},
+        ".svg": {"Date": None, "Creator": None},
+        ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    if path.suffix not in clocks:
+        raise ParagonError(f"{path}: a figure is saved as .png, .svg or .pdf")
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "paragon", "pdf.fonttype": 42}),
+        atomic_path(path) as part,
+    ):
+        figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=clocks[path.suffix])
+    return path
+
+
+def note(figure: Figure, *sentences: str) -> None:
+    """Small print under a figure."""
+    text = " ".join(s for s in sentences if s)
+    if text:
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=6.5, color="#555555")
+
+
+def columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> pd.DataFrame:
+    """``frame`` if it has rows and these columns, else an error that says what is missing."""
+    for name in names:
+        if name not in frame.columns:
+            have = ", ".join(map(str, frame.columns)) or "none"
+            raise ParagonError(f"{what}: column `{name}` is missing; it has {have}")
+    if frame.empty:
+        raise ParagonError(f"{what}: the table is empty, there is nothing to draw")
+    return frame
+
+
+def chosen(
+    curve: pd.DataFrame, protocol: str, methods: Sequence[str] | None, metrics: Sequence[str]
+) -> tuple[pd.DataFrame, list[str], str]:
+    """One protocol's rows, the methods to draw that are in them, and a sentence on the others."""
+    columns(curve, ("method", "seed", "protocol", "w_accuracy", *metrics), "curve")
+    frame = curve[curve["protocol"] == protocol]
+    if frame.empty:
+        have = ", ".join(sorted(curve["protocol"].unique()))
+        raise ParagonError(f"curve: no rows of protocol `{protocol}`; it has {have}")
+    have = set(frame["method"])
+    wanted = list(methods) if methods is not None else [*LOOKS, *sorted(have - set(LOOKS))]
+    present = [m for m in wanted if m in have]
+    if not present:
+        raise ParagonError(
+            f"curve: none of {', '.join(wanted)} is in the table; it has {', '.join(sorted(have))}"
+        )
+    for metric in metrics:
+        bad = frame.loc[~np.isfinite(frame[metric].astype(float)) & frame["method"].isin(present)]
+        if len(bad):
+            raise ParagonError(f"curve: `{metric}` of method `{bad['method'].iloc[0]}` is not finite")
+    absent = [m for m in wanted if m not in have] if methods is not None else []
+    return frame, present, f"Not in the table: {', '.join(absent)}." if absent else ""
+
+
+def intervals(frame: pd.DataFrame, by: str, metric: str) -> pd.DataFrame:
+    """Mean over seeds and its 95 % limits (NaN with one seed) for every value of ``by``."""
+    groups = frame.groupby(by, sort=True)[metric]
+    names = ["mean", "low", "high"]
+    rows = {key: interval(values) for key, values in groups}
+    return pd.DataFrame(list(rows.values()), list(rows), columns=names, dtype=float)
+
+
+def interval(values: pd.Series) -> tuple[float, float, float]:
+    """Mean over seeds and its 95 % limits, NaN with one seed."""
+    mean, low, high, _ = mean_interval(values.to_numpy(float))
+    return mean, np.nan if low is None else low, np.nan if high is None else high
+
+
+def seeds_note(frame: pd.DataFrame, what: str) -> str:
+    """The sentence that says what a band is."""
+    n = frame["seed"].nunique()
+    return f"{what}: 95 % t interval over {n} seeds." if n > 1 else "One seed, no interval."
+
+
+def curve_line(ax: Axes, x: np.ndarray, table: pd.DataFrame, method: str) -> None:
+    """Draw a method's mean over seeds: line and band, or points with error bars."""
+    style, oracle = look(method), method == "tuned"
+    single = len(x) == 1 or style.line == "none"
+    ax.plot(
+        x,
+        table["mean"],
+        color=style.colour,
+        marker=None if oracle and not single else style.marker,
+        linestyle="none" if single else style.line,
+        linewidth=5 if oracle else 1.3,
+        markersize=7 if style.marker == "*" else None,
+        markerfacecolor="white" if method == "retrain" else style.colour,
+        markeredgecolor=style.colour if method == "retrain" else "white",
+        markeredgewidth=1 if method == "retrain" else 0.5,
+        alpha=0.75 if oracle else 1,
+        solid_capstyle="round",
+        zorder=1 if oracle else 4 if method in ("generated", "retrain") else 3,
+        label=style.label,
+    )
+    if table["low"].notna().any():
+        if single:
+            ax.vlines(x, table["low"], table["high"], color=style.colour, linewidth=1, zorder=3)
+        else:
+            ax.fill_between(
+                x, table["low"], table["high"], color=style.colour, alpha=0.15, linewidth=0
+            )
+
+
+def method_legend(figure: Figure, ax: Axes) -> None:
+    """One legend for the whole figure, beside the panels."""
+    figure.legend(
+        *ax.get_legend_handles_labels(), loc="outside right upper", handlelength=3, labelspacing=0.7
+    )

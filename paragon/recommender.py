@@ -1,0 +1,102 @@
+"""History and preference weights in, ranked items out: what a user imports first.
+
+    >>> from paragon.recommender import Recommender
+    >>> recommender = Recommender.load("ml-100k", "sasrec")
+    >>> recommender.recommend(["50", "181"], weights=[0.7, 0.3], k=5)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from paragon.adapters import Adapter
+from paragon.backbones import Backbone, Context
+from paragon.errors import ParagonError
+from paragon.generator import Generator
+from paragon.sequences import Sequences
+from paragon.study import open_study
+
+
+class Recommender:
+    """A frozen backbone whose balance of objectives follows the weights of each call."""
+
+    def __init__(self, backbone: Backbone, generator: Generator, sequences: Sequences) -> None:
+        self.backbone, self.generator, self.sequences = backbone, generator, sequences
+        self._item = {name: number for number, name in enumerate(sequences.item_ids, start=1)}
+        self._user = {name: number for number, name in enumerate(sequences.user_ids)}
+
+    @classmethod
+    def load(cls, dataset: str, backbone: str) -> Recommender:
+        """The recommender that the pipeline made, with the generator of the first seed."""
+        study = open_study(dataset, backbone)
+        sequences = study.load_sequences()
+        frozen, description = study.load_backbone(sequences)
+        collection = study.load_collection(description)
+        return cls(frozen, study.load_generators(collection)[0], sequences)
+
+    @property
+    def objectives(self) -> list[str]:
+        """What the weights are about, in their order."""
+        return self.generator.objectives
+
+    def adapter(self, weights: object) -> Adapter:
+        """Generate the adapter for one weight vector ``[O]`` and install it: a ready module."""
+        vector = self.generator.generate(weights)[0]
+        return Adapter.from_vector(vector, self.backbone.dim)
+
+    def history_of(self, user: str) -> list[str]:
+        """Everything a known user did, oldest first, as item ids."""
+        if user not in self._user:
+            raise ParagonError(f"user {user!r} is not in the dataset")
+        number = self._user[user]
+        start, stop = self.sequences.offsets[number : number + 2]
+        return [self.sequences.item_ids[i - 1] for i in self.sequences.items[start:stop]]
+
+    @torch.no_grad()
+    def recommend(
+        self, history: Sequence[str], weights: object, k: int = 10, adapter: Adapter | None = None
+    ) -> pd.DataFrame:
+        """The k best items that are not in the history, best first.
+
+        ``history``: item ids, oldest first; ``weights [O]`` sum to 1; ``adapter``
+        spares the generation when many users share their weights.
+        """
+        items = self._numbers(history)
+        if not 1 <= k <= self.sequences.n_items - len(set(items)):
+            raise ParagonError(f"k: {k} is out of range; {self.sequences.n_items} items are known")
+        adapter = self.adapter(weights) if adapter is None else adapter
+        recent = torch.tensor([items[-self.backbone.history :]])
+        context = Context(torch.zeros(1, dtype=torch.long), recent, torch.zeros_like(recent))
+        scores = self._scores(adapter(self.backbone.states(context))[0])
+        scores[items] = -torch.inf
+        best = scores.topk(k)
+        return pd.DataFrame(
+            {
+                "item_id": [self.sequences.item_ids[i - 1] for i in best.indices],
+                "title": [self.sequences.titles[i - 1] for i in best.indices],
+                "categories": [self._categories(i) for i in best.indices],
+                "score": best.values.numpy(),
+            },
+            index=pd.RangeIndex(1, k + 1, name="rank"),
+        )
+
+    def _scores(self, state: Tensor) -> Tensor:
+        scores = self.backbone.item_vectors() @ state
+        scores[0] = -torch.inf  # padding
+        return scores
+
+    def _numbers(self, history: Sequence[str]) -> list[int]:
+        if not len(history):
+            raise ParagonError("history: at least one item is needed")
+        for item in history:
+            if item not in self._item:
+                raise ParagonError(f"history: item {item!r} is not in the dataset")
+        return [self._item[item] for item in history]
+
+    def _categories(self, item: Tensor) -> str:
+        names, row = self.sequences.category_names, self.sequences.categories[int(item)]
+        return ", ".join(name for name, member in zip(names, row, strict=True) if member)

@@ -1,0 +1,207 @@
+"""Are the results in the working tree those of a commit, within stated tolerances?
+
+The same machine gives the same bytes; another one sums in another order.  So
+each metric may lie ``absolute + relative * |committed|`` from its committed
+value, with both numbers from the section ``verify`` of params.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from paragon.errors import ParagonError
+from paragon.params import ROOT, Verify, load_params
+
+FILENAME = "metrics.json"
+HEADER = (
+    *("dataset", "backbone", "method", "metric"),
+    *("committed", "now", "difference", "allowed", "verdict"),
+)
+Key = tuple[str, str, str, str]
+Values = dict[Key, float | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric at both ends; ``difference`` is None unless both are numbers.
+
+    ``verdict``: ``equal``, ``within`` or ``outside`` the tolerance, ``missing``
+    (committed, no longer there) or ``new`` (nothing to compare it with).
+    """
+
+    key: Key
+    committed: float | None
+    now: float | None
+    difference: float | None
+    allowed: float | None
+    verdict: str
+
+    @property
+    def bad(self) -> bool:
+        """Whether this metric keeps the results from being those of the commit."""
+        return self.verdict in ("outside", "missing")
+
+    @property
+    def badness(self) -> float:
+        """The difference in units of what is allowed; infinite where there is no number."""
+        if self.difference is None:
+            return math.inf if self.bad else 0.0
+        if self.difference == 0:
+            return 0.0
+        return abs(self.difference) / self.allowed if self.allowed else math.inf
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows, the worst first, and the revision they were compared with."""
+
+    revision: str
+    rows: list[Row]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no metric is missing or outside its tolerance."""
+        return not any(row.bad for row in self.rows)
+
+    def summary(self) -> str:
+        """One line: how many metrics have which verdict."""
+        counts = [
+            f"{sum(row.verdict == verdict for row in self.rows)} {words}"
+            for verdict, words in (
+                ("equal", "equal"),
+                ("within", "within tolerance"),
+                ("outside", "outside"),
+                ("missing", "missing"),
+                ("new", "new"),
+            )
+        ]
+        files = len({row.key[:2] for row in self.rows})
+        verdict = "the results agree" if self.passed else "the results DIFFER"
+        return (
+            f"{verdict} with {self.revision}: {len(self.rows)} metrics of {files} "
+            f"{'study' if files == 1 else 'studies'}: {', '.join(counts)}"
+        )
+
+    def table(self, limit: int | None = None) -> str:
+        """The first ``limit`` rows, the worst of all, as aligned text."""
+        cells = [HEADER, *(_cells(row) for row in self.rows[:limit])]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
+        lines = []
+        for row in cells:
+            padded = [
+                text.rjust(width) if 4 <= column < 8 else text.ljust(width)
+                for column, (text, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            lines.append("  ".join(padded).rstrip())
+        return "\n".join(lines)
+
+
+def verify(revision: str = "HEAD", root: Path = ROOT) -> Report:
+    """Compare ``results/**/metrics.json`` in the working tree with those of a git revision.
+
+    Raises ``ParagonError`` if ``root`` is no git repository, the revision is
+    unknown, either side has no results, or a file is not what it should be.
+    """
+    tolerance = load_params(root / "params.yaml").verify
+    commit = _git(
+        root,
+        *("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"),
+        problem=f"git knows no commit {revision!r}; `git log --oneline` lists them",
+    ).strip()
+    committed = _committed(commit, root)
+    if not committed:
+        raise ParagonError(
+            f"{revision} holds no results/**/{FILENAME}: nothing to compare with; commit results/"
+        )
+    now = {}
+    for path in sorted((root / "results").rglob(FILENAME)):
+        name = path.relative_to(root).as_posix()
+        now |= _flat(name, name, path.read_text(encoding="utf-8"))
+    if not now:
+        raise ParagonError(f"no results/**/{FILENAME} in {root}: run `dvc repro` first")
+    label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
+    return Report(label, compare(committed, now, tolerance))
+
+
+def compare(committed: Values, now: Values, tolerance: Verify) -> list[Row]:
+    """A row for every metric of either side, the worst first."""
+    rows = [_row(key, committed, now, tolerance) for key in committed | now]
+    # Failures lead, those without a number first; what is new follows, then the rest.
+    return sorted(rows, key=lambda row: (not row.bad, row.verdict != "new", -row.badness, row.key))
+
+
+def _row(key: Key, committed: Values, now: Values, tolerance: Verify) -> Row:
+    if key not in now:
+        return Row(key, committed[key], None, None, None, "missing")
+    if key not in committed:
+        return Row(key, None, now[key], None, None, "new")
+    old, new = committed[key], now[key]
+    if old is None or new is None:  # "undefined" is a result of its own
+        return Row(key, old, new, None, None, "equal" if old is new else "outside")
+    difference, allowed = new - old, tolerance.absolute + tolerance.relative * abs(old)
+    verdict = "equal" if old == new else "within" if abs(difference) <= allowed else "outside"
+    return Row(key, old, new, difference, allowed, verdict)
+
+
+def _committed(commit: str, root: Path) -> Values:
+    # "./" and a plain pathspec: both relative to root, which may lie inside a larger repository.
+    listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", "results")
+    values: Values = {}
+    for name in filter(None, listed.split("\0")):
+        if PurePosixPath(name).name == FILENAME:
+            text = _git(root, "show", f"{commit}:./{name}")
+            values |= _flat(f"{name} of {commit[:7]}", name, text)
+    return values
+
+
+def _git(root: Path, *arguments: str, problem: str | None = None) -> str:
+    """What a git command prints; its failure as one line, ``problem`` if git does not complain."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=False
+        )
+    except FileNotFoundError as error:
+        raise ParagonError("git is not installed, it holds the results to compare with") from error
+    if done.returncode == 0:
+        return done.stdout
+    said = done.stderr.strip().splitlines()
+    raise ParagonError(f"{root}: git says {said[0]!r}" if said else problem or "git failed")
+
+
+def _flat(where: str, name: str, text: str) -> Values:
+    """``{(dataset, backbone, method, metric): value}`` of the text of one file."""
+    dataset, *rest = PurePosixPath(name).parts[1:-1] or ("",)
+    try:
+        content = json.loads(text, parse_constant=_refuse)
+    except ValueError as error:
+        raise ParagonError(f"{where}: not valid JSON ({error}); run `dvc repro` again") from error
+    if not isinstance(content, dict):
+        raise ParagonError(f"{where}: a mapping of methods is needed, run `dvc repro` again")
+    values: Values = {}
+    for method, metrics in content.items():
+        entries = metrics.items() if isinstance(metrics, dict) else [("", metrics)]
+        for metric, value in entries:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value is not None and not number:
+                raise ParagonError(
+                    f"{where}: {method}.{metric} is {value!r}, a number or null is needed"
+                )
+            values[dataset, "/".join(rest), method, metric] = value
+    return values
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    ends = [
+        "-" if row.verdict == absent else "null" if value is None else f"{value:.6g}"
+        for value, absent in ((row.committed, "new"), (row.now, "missing"))
+    ]
+    gaps = ["-" if value is None else f"{value:.2g}" for value in (row.difference, row.allowed)]
+    return (*row.key, *ends, *gaps, row.verdict)
