@@ -136,9 +136,7 @@ class FrozenTask:
         return torch.from_numpy(rows).to(device), torch.from_numpy(candidates).to(device)
 
 
-def frozen_task(
-    backbone: Backbone, sequences: Sequences, events: str, length: int
-) -> FrozenTask:
+def frozen_task(backbone: Backbone, sequences: Sequences, events: str, length: int) -> FrozenTask:
     """Cache what tuning needs of ``train``, ``valid`` or ``test`` events.
 
     ``length`` is the number of candidates in the stored lists of validation and

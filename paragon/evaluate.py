@@ -169,6 +169,25 @@ def vectors_of(
     return vectors
 
 
+def all_rows(
+    collection: Collection,
+    generators: Sequence[Generator],
+    tasks: dict[str, FrozenTask],
+    retrained: Iterable[Row] = (),
+) -> Iterator[Row]:
+    """Every row of the comparison: the adapters of all seeds, then the retrained models.
+
+    ``tasks`` holds the cached ``valid`` and ``test`` events of the frozen backbone.
+    """
+    about = collection.description
+    for index, (seed, generator) in enumerate(zip(about["seeds"], generators, strict=True)):
+        vectors = vectors_of(collection, index, generator, tasks["valid"])
+        for method, own in vectors.items():
+            scores = adapter_scores(tasks["test"], own, about["width"])
+            yield Row(method, seed, collection.oracles.numpy(), scores)
+    yield from retrained
+
+
 def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
     """Measure all rows: the long table, one line per method, seed, protocol and weight."""
     lines = []

@@ -68,7 +68,9 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
     try:
         description = json.loads(about.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ParagonError(f"{about}: not valid JSON ({error}); run stage `{stage}` again") from error
+        raise ParagonError(
+            f"{about}: not valid JSON ({error}); run stage `{stage}` again"
+        ) from error
     if hashlib.sha256(path.read_bytes()).hexdigest() != description.get("sha256"):
         raise ParagonError(
             f"{path}: its checksum differs from the one in {about.name}; run stage `{stage}` again"

@@ -30,7 +30,6 @@ from paragon.preferences import check_weights, lift
 from paragon.progress import progress
 from paragon.sequences import NegativeSampler
 
-
 DIR = 1.0
 
 
@@ -209,7 +208,9 @@ def train_generator(
         rows = torch.from_numpy(rng.integers(len(vectors), size=batch)).to(device)
         clean, condition = vectors[rows], weights[rows]
         if behaviour:
-            unseen = lift(torch.from_numpy(rng.dirichlet(np.full(len(floor), DIR), extra)).float(), floor)
+            unseen = lift(
+                torch.from_numpy(rng.dirichlet(np.full(len(floor), DIR), extra)).float(), floor
+            )
             clean = torch.cat([clean, behaviour.reference(unseen).to(device)])
             condition = torch.cat([condition, unseen.to(device)])
         with torch.no_grad():

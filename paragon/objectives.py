@@ -60,9 +60,7 @@ class Catalogue:
     def of(cls, sequences: Sequences) -> Catalogue:
         """The catalogue of a prepared dataset."""
         popularity = torch.from_numpy(sequences.popularity()).float().log1p()
-        return cls(
-            torch.from_numpy(sequences.categories).float(), popularity / popularity.max()
-        )
+        return cls(torch.from_numpy(sequences.categories).float(), popularity / popularity.max())
 
     def to(self, device: str | torch.device) -> Catalogue:
         """The same features on another device."""

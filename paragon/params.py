@@ -152,7 +152,9 @@ def load_params(path: Path | None = None, overrides: dict | None = None) -> Para
     except yaml.YAMLError as error:
         raise ParagonError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ParagonError(f"{path}: a mapping of sections is needed, found {type(content).__name__}")
+        raise ParagonError(
+            f"{path}: a mapping of sections is needed, found {type(content).__name__}"
+        )
     for section, values in (overrides or {}).items():
         merge = isinstance(values, dict) and isinstance(content.get(section), dict)
         content[section] = {**content[section], **values} if merge else values

@@ -200,7 +200,9 @@ def chosen(
     for metric in metrics:
         bad = frame.loc[~np.isfinite(frame[metric].astype(float)) & frame["method"].isin(present)]
         if len(bad):
-            raise ParagonError(f"curve: `{metric}` of method `{bad['method'].iloc[0]}` is not finite")
+            raise ParagonError(
+                f"curve: `{metric}` of method `{bad['method'].iloc[0]}` is not finite"
+            )
     absent = [m for m in wanted if m not in have] if methods is not None else []
     return frame, present, f"Not in the table: {', '.join(absent)}." if absent else ""
 

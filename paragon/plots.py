@@ -166,7 +166,9 @@ def pareto_front(
                 style.curve_line(axes[1], gaps["x"].to_numpy(), gaps, method)
         axes[1].axhline(0, color="#a3a3a3", linewidth=5, alpha=0.75, zorder=1)
         axes[1].set(ylim=(-limit, limit), xlabel=metric_label(metrics[0]))
-        axes[1].set_ylabel(f"{metric_label(metrics[1]).split(' (')[0]}, difference from front of tuned")
+        axes[1].set_ylabel(
+            f"{metric_label(metrics[1]).split(' (')[0]}, difference from front of tuned"
+        )
         axes[1].set_title("b")
     every = np.concatenate(list(points.values()))
     (left, bottom), (right, top) = every.min(0), every.max(0)

@@ -1,8 +1,8 @@
 """History and preference weights in, ranked items out: what a user imports first.
 
-    >>> from paragon.recommender import Recommender
-    >>> recommender = Recommender.load("ml-100k", "sasrec")
-    >>> recommender.recommend(["50", "181"], weights=[0.7, 0.3], k=5)
+>>> from paragon.recommender import Recommender
+>>> recommender = Recommender.load("ml-100k", "sasrec")
+>>> recommender.recommend(["50", "181"], weights=[0.7, 0.3], k=5)
 """
 
 from __future__ import annotations

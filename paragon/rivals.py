@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from torch import Tensor
 from paragon import params
 from paragon.adapters import Adapter, initial_vector
 from paragon.backbones import Backbone, Fitted, build, cached_states, context_of, fit
+from paragon.evaluate import Row
 from paragon.files import load_tensors, save_tensors
 from paragon.preferences import simplex_weights
 from paragon.sequences import Evaluation, Sequences
+from paragon.study import Study
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class Retrained:
 
     backbone: Backbone
     adapter: Adapter
+
+    def to(self, device: torch.device | str) -> Retrained:
+        """The same model on another device."""
+        return Retrained(self.backbone.to(device), self.adapter.to(device))
 
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
@@ -39,7 +46,11 @@ class Retrained:
 
 
 def retrain(
-    name: str, sequences: Sequences, settings: params.Params, weights: Tensor, seed: int,
+    name: str,
+    sequences: Sequences,
+    settings: params.Params,
+    weights: Tensor,
+    seed: int,
     device: str | torch.device = "cpu",
 ) -> tuple[Retrained, Fitted]:
     """Train backbone and adapter from scratch on the task loss of ``weights [O]``."""
@@ -68,12 +79,28 @@ def retrain_weights(settings: params.Params) -> Tensor:
     return simplex_weights(settings.rivals.retrain_weights, settings.adapters.objectives)
 
 
+def retrained_rows(study: Study, sequences: Sequences, evaluation: Evaluation) -> Iterator[Row]:
+    """The `retrain` rows of the comparison, one a seed, from what notebook 04b stored."""
+    weights = retrain_weights(study.params)
+    for seed in study.params.seeds:
+        models = (
+            load_retrained(
+                study.backbone, sequences, study.params, study.folder / "rivals", w, seed
+            )
+            for w in weights
+        )
+        scores = (m.to(study.device).scores(sequences, evaluation).cpu().numpy() for m in models)
+        yield Row("retrain", seed, weights.numpy(), scores)
+
+
 def _stem(folder: Path, weights: Tensor, seed: int) -> Path:
     label = "-".join(f"{w:g}" for w in np.round(weights.tolist(), 4))
     return folder / f"retrain-{label}-seed{seed}"
 
 
-def save_retrained(retrained: Retrained, description: dict, folder: Path, weights: Tensor, seed: int) -> None:
+def save_retrained(
+    retrained: Retrained, description: dict, folder: Path, weights: Tensor, seed: int
+) -> None:
     """Write one retrained model."""
     tensors = {f"backbone.{k}": v for k, v in retrained.backbone.state_dict().items()}
     tensors |= {f"adapter.{k}": v for k, v in retrained.adapter.state_dict().items()}
@@ -81,7 +108,12 @@ def save_retrained(retrained: Retrained, description: dict, folder: Path, weight
 
 
 def load_retrained(
-    name: str, sequences: Sequences, settings: params.Params, folder: Path, weights: Tensor, seed: int
+    name: str,
+    sequences: Sequences,
+    settings: params.Params,
+    folder: Path,
+    weights: Tensor,
+    seed: int,
 ) -> Retrained:
     """Read what :func:`save_retrained` wrote."""
     tensors, _ = load_tensors(_stem(folder, weights, seed), "rivals")

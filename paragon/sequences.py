@@ -226,7 +226,9 @@ def prepare(
         valid=int((part == 1).sum()),
         test=int((part == 2).sum()),
         test_users=len(np.unique(user[part == 2])),
-        users_without_evaluation=int((np.bincount(user[part > 0], minlength=len(user_ids)) == 0).sum())
+        users_without_evaluation=int(
+            (np.bincount(user[part > 0], minlength=len(user_ids)) == 0).sum()
+        ),
     )
     return Sequences(
         items=item,
@@ -289,7 +291,8 @@ def _drop_unseen(events: pd.DataFrame, part: np.ndarray) -> tuple[pd.DataFrame, 
     """Drop validation and test events of users or items that training never saw."""
     train = events[part == 0]
     keep = (part == 0) | (
-        events["user_id"].isin(set(train["user_id"])) & events["item_id"].isin(set(train["item_id"]))
+        events["user_id"].isin(set(train["user_id"]))
+        & events["item_id"].isin(set(train["item_id"]))
     ).to_numpy()
     return events[keep], part[keep]
 
@@ -392,7 +395,9 @@ def load(folder: Path) -> Sequences:
     arrays = load_file(require(folder / "sequences.safetensors", "preprocess"))
     names = json.loads(require(folder / "sequences.json", "preprocess").read_text("utf-8"))
     evaluations = {
-        name: Evaluation(*(arrays[f"{name}.{field}"] for field in ("users", "positions", "candidates")))
+        name: Evaluation(
+            *(arrays[f"{name}.{field}"] for field in ("users", "positions", "candidates"))
+        )
         for name in ("valid", "test")
     }
     return Sequences(**{name: arrays[name] for name in _ARRAYS}, **evaluations, **names)

@@ -62,7 +62,9 @@ class Study:
         """Made by notebook 03 for the backbone of this description."""
         collection = adapters.load_collection(self.folder / "collection")
         check_match(
-            {"backbone": backbone["sha256"]}, collection.description, f"{self.folder}/collection.json"
+            {"backbone": backbone["sha256"]},
+            collection.description,
+            f"{self.folder}/collection.json",
         )
         return collection
 

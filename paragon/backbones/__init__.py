@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from paragon import params
+from paragon import __version__, params
 from paragon.backbones.base import Backbone, Context, cached_states, context_of
 from paragon.backbones.sasrec import SASRec
 from paragon.backbones.training import Fitted, fit
@@ -24,9 +25,11 @@ __all__ = [
     "build",
     "cached_states",
     "context_of",
+    "describe",
     "fit",
     "load_backbone",
     "save_backbone",
+    "train_backbone",
 ]
 
 
@@ -38,6 +41,36 @@ def build(name: str, sequences: Sequences, settings: params.Backbone, seed: int)
         )
     torch.manual_seed(seed)
     return BACKBONES[name].build(sequences, settings)
+
+
+def train_backbone(
+    name: str, sequences: Sequences, settings: params.Backbone, device: torch.device | str = "cpu"
+) -> tuple[Backbone, Fitted]:
+    """A backbone trained for accuracy, stopped on validation NDCG@10, with its curves."""
+    backbone = build(name, sequences, settings, settings.seed).to(device)
+    fitted = fit(
+        backbone,
+        sequences,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        batch=settings.batch,
+        learning_rate=settings.learning_rate,
+        negatives=settings.negatives,
+        seed=settings.seed,
+    )
+    return backbone.requires_grad_(False), fitted
+
+
+def describe(name: str, sequences: Sequences, settings: params.Backbone, fitted: Fitted) -> dict:
+    """What is stored beside a backbone's parameters: data, settings, curves, versions."""
+    return {
+        "kind": "backbone",
+        "backbone": name,
+        "data": sequences.description,
+        "settings": settings.model_dump(),
+        "training": asdict(fitted),
+        "versions": {"paragon": __version__, "torch": torch.__version__.split("+")[0]},
+    }
 
 
 def save_backbone(backbone: Backbone, description: dict, stem: Path) -> None:

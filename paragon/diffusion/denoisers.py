@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 def sinusoidal(positions: Tensor, size: int) -> Tensor:
     """Sinusoidal embedding ``[..., size]`` of positions ``[...]`` (Vaswani et al. 2017)."""
-    rate = torch.exp(torch.arange(size // 2, device=positions.device) * (-math.log(1e4) / (size // 2 - 1)))
+    rate = torch.exp(
+        torch.arange(size // 2, device=positions.device) * (-math.log(1e4) / (size // 2 - 1))
+    )
     angle = positions.unsqueeze(-1) * rate
     return torch.cat([angle.sin(), angle.cos()], -1)
 
@@ -29,7 +31,9 @@ class Condition(nn.Module):
     def __init__(self, objectives: int, width: int) -> None:
         super().__init__()
         self.step = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
-        self.weights = nn.Sequential(nn.Linear(objectives, width), nn.SiLU(), nn.Linear(width, width))
+        self.weights = nn.Sequential(
+            nn.Linear(objectives, width), nn.SiLU(), nn.Linear(width, width)
+        )
         self.null = nn.Parameter(torch.zeros(width))
 
     def forward(self, t: Tensor, weights: Tensor, drop: Tensor) -> Tensor:
@@ -67,7 +71,9 @@ class AdaptiveBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate = nn.Linear(width, 3 * width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
+        )
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 

@@ -30,7 +30,10 @@ def guided(denoiser: torch.nn.Module, condition: Tensor, guidance: float) -> Pre
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         doubled = denoiser(
-            torch.cat([x, x]), torch.cat([t, t]), torch.cat([condition] * 2), torch.cat([drop, ~drop])
+            torch.cat([x, x]),
+            torch.cat([t, t]),
+            torch.cat([condition] * 2),
+            torch.cat([drop, ~drop]),
         )
         null, conditional = doubled.chunk(2)
         return null + guidance * (conditional - null)
