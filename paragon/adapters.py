@@ -97,9 +97,9 @@ class FrozenTask:
     """All that tuning needs of a frozen backbone: cached states and candidate features.
 
     ``states [N, d]``, ``users [N]``, ``targets [N]`` and ``groups [N]`` belong to events;
-    ``items [n + 1, d]`` are the item vectors.  ``candidates [N, C]`` are the stored lists (target first) of
-    validation or test events; ``None`` for training events, whose negatives are
-    drawn anew in every step.
+    ``items [n + 1, d]`` are the item vectors.  ``candidates [N, C]`` are the stored
+    lists (target first) of validation or test events; ``None`` for training
+    events, whose negatives are drawn anew in every step.
     """
 
     states: Tensor

@@ -168,13 +168,13 @@ def train_generator(
     seed: int,
     behaviour: Behaviour | None = None,
     device: str | torch.device = "cpu",
-) -> tuple[Generator, np.ndarray]:
+) -> Generator:
     """Fit latent space and diffusion model to the collection of one seed.
 
     ``behaviour`` adds the behavioural loss for ``settings.behaviour_batch`` weights a step,
-    times ``settings.behaviour_strength``.  Returns the generator with averaged
-    parameters, and the curves ``[steps, 2]`` of v-loss and behavioural loss
-    (NaN without one).
+    times ``settings.behaviour_strength``.  The generator holds averaged
+    parameters; its ``description["curves"]`` has the v-loss and the behavioural
+    loss of training, each as the means of 100 stretches of steps.
     """
     about = collection.description
     vectors, weights = collection.training_set(about["seeds"].index(seed))
@@ -244,8 +244,16 @@ def train_generator(
         "floor": floor.tolist(),
         "settings": settings.model_dump(),
         "collection": about,
+        "curves": _summary(curves, ["v_loss", "task_loss"][: 2 if behaviour else 1]),
     }
-    return Generator(averaged.eval().requires_grad_(False), description), curves
+    return Generator(averaged.eval().requires_grad_(False), description)
+
+
+def _summary(curves: np.ndarray, names: list[str]) -> dict[str, list[float]]:
+    """Means over up to 100 stretches of steps, six significant digits."""
+    parts = np.array_split(curves, min(100, len(curves)))
+    means = np.stack([part.mean(0) for part in parts])
+    return {name: [float(f"{x:.6g}") for x in means[:, i]] for i, name in enumerate(names)}
 
 
 def save_generator(generator: Generator, stem: Path) -> None:

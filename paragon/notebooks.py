@@ -190,8 +190,10 @@ def _execute(source: Path, copy: Path, parameters: dict[str, str], root: Path) -
         copy,
         parameters,
         kernel_name=KERNEL,
+        language="python",
         cwd=root,
         progress_bar=False,
+        extra_arguments=["--log-level=CRITICAL"],  # its notes on transport worry people
         start_timeout=180,  # a loaded machine with a cold disk takes its time to import
     )
 

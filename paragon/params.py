@@ -119,7 +119,7 @@ class Evaluate(Section):
 
 
 class Verify(Section):
-    """How far a recomputed metric may lie from the committed one: ``absolute + relative * |value|``."""
+    """How far a metric may lie from the committed one: ``absolute + relative * |committed|``."""
 
     relative: Annotated[float, Field(ge=0)]
     absolute: Annotated[float, Field(ge=0)]

@@ -82,7 +82,7 @@ def rewritten(root: Path = ROOT) -> str:
         stage = heading[1] if heading else stage
         if stage not in notebooks or not _LISTED.match(line):
             lines.append(line)
-        if stage in notebooks and re.fullmatch(r"    deps:\s*", line):
+        if stage in notebooks and line.strip() == f"- notebooks/{notebooks[stage]}.ipynb":
             path = root / "notebooks" / f"{notebooks[stage]}.ipynb"
             lines += [f"    - {module}" for module in imported_modules(path, root)]
     return "\n".join(lines) + "\n"

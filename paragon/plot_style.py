@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import io
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from paragon.arrays import finite
 from paragon.errors import ParagonError
 from paragon.files import atomic_path
 from paragon.statistics import mean_interval
@@ -139,6 +140,7 @@ def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
         with matplotlib.rc_context(style):
             figure = function(*args, **kwargs)
             figure.draw_without_rendering()
+            figure.draw_without_rendering()  # the second pass settles long labels
             figure.set_layout_engine("none")
         return figure
 
@@ -198,11 +200,8 @@ def chosen(
             f"curve: none of {', '.join(wanted)} is in the table; it has {', '.join(sorted(have))}"
         )
     for metric in metrics:
-        bad = frame.loc[~np.isfinite(frame[metric].astype(float)) & frame["method"].isin(present)]
-        if len(bad):
-            raise ParagonError(
-                f"curve: `{metric}` of method `{bad['method'].iloc[0]}` is not finite"
-            )
+        for method, values in frame[frame["method"].isin(present)].groupby("method")[metric]:
+            finite(f"curve, `{metric}` of method `{method}`", values)
     absent = [m for m in wanted if m not in have] if methods is not None else []
     return frame, present, f"Not in the table: {', '.join(absent)}." if absent else ""
 
@@ -224,40 +223,62 @@ def interval(values: pd.Series) -> tuple[float, float, float]:
 def seeds_note(frame: pd.DataFrame, what: str) -> str:
     """The sentence that says what a band is."""
     n = frame["seed"].nunique()
-    return f"{what}: 95 % t interval over {n} seeds." if n > 1 else "One seed, no interval."
+    return f"{what}: 95% t interval over {n} seeds." if n > 1 else "One seed, no interval."
 
 
-def curve_line(ax: Axes, x: np.ndarray, table: pd.DataFrame, method: str) -> None:
-    """Draw a method's mean over seeds: line and band, or points with error bars."""
-    style, oracle = look(method), method == "tuned"
-    single = len(x) == 1 or style.line == "none"
-    ax.plot(
-        x,
-        table["mean"],
-        color=style.colour,
-        marker=None if oracle and not single else style.marker,
-        linestyle="none" if single else style.line,
-        linewidth=5 if oracle else 1.3,
-        markersize=7 if style.marker == "*" else None,
-        markerfacecolor="white" if method == "retrain" else style.colour,
-        markeredgecolor=style.colour if method == "retrain" else "white",
-        markeredgewidth=1 if method == "retrain" else 0.5,
-        alpha=0.75 if oracle else 1,
-        solid_capstyle="round",
-        zorder=1 if oracle else 4 if method in ("generated", "retrain") else 3,
-        label=style.label,
-    )
+def curve_line(ax: Axes, x: np.ndarray, table: pd.DataFrame, method: str, band: float) -> None:
+    """Draw a method's mean over seeds: line and band of that opacity, or points with bars."""
+    kind, oracle = look(method), method == "tuned"
+    single = len(x) == 1 or kind.line == "none"
+    ax.plot(x, table["mean"], **line_look(method, single), label=kind.label)
+    if oracle and not single:
+        ax.lines[-1].set_marker("none")
     if table["low"].notna().any():
+        low, high = table["low"], table["high"]
         if single:
-            ax.vlines(x, table["low"], table["high"], color=style.colour, linewidth=1, zorder=3)
+            ax.vlines(x, low, high, color=kind.colour, linewidth=1, zorder=3)
         else:
-            ax.fill_between(
-                x, table["low"], table["high"], color=style.colour, alpha=0.15, linewidth=0
-            )
+            ax.fill_between(x, low, high, color=kind.colour, alpha=band, linewidth=0)
+
+
+def line_look(method: str, single: bool) -> dict:
+    """Keyword arguments of a method's line or, for ``single``, of its points alone."""
+    kind, oracle, hollow = look(method), method == "tuned", method == "retrain"
+    return {
+        "color": kind.colour,
+        "linestyle": "none" if single else kind.line,
+        "linewidth": 5 if oracle else 1.3,
+        "alpha": 0.75 if oracle else 1,
+        "solid_capstyle": "round",
+        "marker": kind.marker,
+        "markersize": 7 if kind.marker == "*" else 6 if single else 4.5,
+        "markerfacecolor": "white" if hollow else kind.colour,
+        "markeredgecolor": kind.colour if hollow else "white",
+        "markeredgewidth": 1 if hollow else 0.5,
+        "zorder": 1 if oracle else 4 if method in ("generated", "retrain") else 3,
+    }
+
+
+def close_up(ax: Axes, tables: dict[str, pd.DataFrame], limit: float) -> None:
+    """Differences from the oracle, of the methods whose median stays within the limit."""
+    near = {m: t for m, t in tables.items() if len(t) and t["mean"].abs().median() <= limit}
+    reach = [t.abs().max().max() for m, t in near.items()]
+    for method, table in near.items():
+        curve_line(ax, table.index.to_numpy(), table, method, band_opacity(near))
+    edge = min(limit, 1.15 * max(reach, default=limit)) or limit
+    ax.set(ylim=(-edge, edge), xlim=(-0.03, 1.03))
+
+
+def band_opacity(methods: Sized) -> float:
+    """Fainter bands where many methods lie on each other."""
+    return 0.16 if len(methods) <= 6 else 0.1 if len(methods) <= 10 else 0.05
 
 
 def method_legend(figure: Figure, ax: Axes) -> None:
-    """One legend for the whole figure, beside the panels."""
+    """One legend for the whole figure, above the panels."""
+    handles, labels = ax.get_legend_handles_labels()
     figure.legend(
-        *ax.get_legend_handles_labels(), loc="outside right upper", handlelength=3, labelspacing=0.7
-    )
+        handles, labels, loc="outside upper left", ncols=min(4, len(labels)), handlelength=2.8,
+        columnspacing=1.4, labelspacing=0.4, borderaxespad=0.2,
+    )  # fmt: skip
+    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // 4))

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 from matplotlib.figure import Figure
-from matplotlib.tri import Triangulation
 
 from paragon import plot_style as style
 from paragon.arrays import finite
@@ -18,6 +17,7 @@ from paragon.plots_inside import (
     dataset_overview,
     latent_space,
     memorisation,
+    ternary,
     training_curves,
     tuning_curves,
 )
@@ -40,7 +40,11 @@ CURVE_METHODS = (
     "tuned retrain generated generated_shuffled interpolation nearest soup constant backbone"
 ).split()
 _CLOSE = 0.1  # the close-up panels show differences up to this share of the oracle's range
-_COLOURS = "viridis"  # weights on accuracy, dark to light: ordered in grey too
+_TIMED = {
+    "generate": "generate",
+    "tune": "tune an adapter",
+    "retrain": "retrain from scratch",
+}
 
 
 @drawn
@@ -63,48 +67,44 @@ def control_curves(
     weights = [c for c in frame.columns if c.startswith("w_")]
     if len(weights) > 2:
         raise ParagonError(f"curve: {len(weights)} objectives; a curve needs two, use `ternary`")
-    oracle = "tuned" in set(frame["method"])
-    figure = style.new(7.2, 4.3 if oracle else 2.7)
-    heights = [2.1, 1] if oracle else [1]
+    tuned = frame[frame["method"] == "tuned"]
+    figure = style.new(7.2, 2.7 if tuned.empty else 4)
     axes = figure.subplots(
-        len(heights), len(metrics), sharex=True, squeeze=False, height_ratios=heights
-    )
-    for panel, (metric, column) in enumerate(zip(metrics, axes.T, strict=True)):
-        column[0].set(ylabel=metric_label(metric), xlim=(-0.03, 1.03))
-        column[0].set_title("ab"[panel] if panel < 2 else "")
-        for method in methods:
-            table = style.intervals(frame[frame["method"] == method], "w_accuracy", metric)
-            style.curve_line(column[0], table.index.to_numpy(), table, method)
-        if oracle:
-            limit = _CLOSE * np.ptp(_means(frame, "tuned", metric)) or 0.01
-            for method in methods:
-                table = style.intervals(_against(frame, method, metric), "w_accuracy", "difference")
-                if len(table) and table["mean"].abs().median() <= limit:
-                    style.curve_line(column[1], table.index.to_numpy(), table, method)
-            column[1].set(ylim=(-limit, limit), ylabel="difference\nfrom tuned")
-        other = f"  ({weights[1]} = 1 − {weights[0]})" if len(weights) == 2 else ""
-        column[-1].set_xlabel(f"{weights[0]}{other}")
+        1 if tuned.empty else 2, len(metrics), sharex=True, squeeze=False,
+        height_ratios=[1] if tuned.empty else [2.1, 1],
+    )  # fmt: skip
+    other = "".join(f"  ({w} = 1 − w_accuracy)" for w in weights if w != "w_accuracy")
+    for metric, column, letter in zip(metrics, axes.T, "abcdefgh", strict=False):
+        own = {m: frame[frame["method"] == m] for m in methods}
+        for method, rows in own.items():
+            table = style.intervals(rows, "w_accuracy", metric)
+            style.curve_line(
+                column[0], table.index.to_numpy(), table, method, style.band_opacity(methods)
+            )
+        column[0].set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
+        column[0].set_title(letter)
+        column[-1].set_xlabel(f"w_accuracy{other}")
+        if len(tuned):
+            keys = ["seed", "w_accuracy"]
+            tables = {}
+            for method, rows in own.items():
+                both = rows.merge(tuned[[*keys, metric]], on=keys, suffixes=("", "_tuned"))
+                both["difference"] = both[metric] - both[f"{metric}_tuned"]
+                tables[method] = style.intervals(both, "w_accuracy", "difference")
+            style.close_up(column[1], tables, _limit(tuned, metric))
+            column[1].set_ylabel("difference\nfrom tuned")
+    figure.align_ylabels(axes)
     style.method_legend(figure, axes[0, 0])
     style.note(
-        figure,
-        style.seeds_note(frame, "Bands and bars"),
-        f"Below: paired by seed, clipped at ±{_CLOSE:.0%} of the oracle's range." if oracle else "",
-        absent,
-    )
+        figure, style.seeds_note(frame, "Bands and bars"), absent,
+        f"Below: paired by seed; up to {_CLOSE:.0%} of the oracle's range." if len(tuned) else "",
+    )  # fmt: skip
     return figure
 
 
-def _means(frame: pd.DataFrame, method: str, metric: str) -> pd.Series:
-    """A method's mean over seeds for every weight."""
-    return frame[frame["method"] == method].groupby("w_accuracy")[metric].mean()
-
-
-def _against(frame: pd.DataFrame, method: str, metric: str) -> pd.DataFrame:
-    """A method's rows that have a tuned row of the same seed and weight, with the difference."""
-    keys = ["seed", "w_accuracy"]
-    tuned, own = (frame.loc[frame["method"] == m, [*keys, metric]] for m in ("tuned", method))
-    both = own.merge(tuned, on=keys, suffixes=("", "_tuned"))
-    return both.assign(difference=both[metric] - both[f"{metric}_tuned"])
+def _limit(tuned: pd.DataFrame, metric: str) -> float:
+    """How far from the oracle a close-up panel reaches."""
+    return _CLOSE * float(np.ptp(tuned.groupby("w_accuracy")[metric].mean())) or 0.01
 
 
 @drawn
@@ -117,73 +117,52 @@ def pareto_front(
     """Two metrics against each other, and the distance of each method's points from the oracle's.
 
     Left: means over seeds, a line through a method's non-dominated points,
-    open markers for its dominated ones, grey for the area under the oracle's
-    staircase.  Right: how much higher or lower a point lies than the straight
-    lines between the oracle's non-dominated points of the same seed; beyond
-    their ends the end point counts.
+    open markers for its dominated ones, grey the area under the oracle's
+    staircase.  Right, for two objectives: how far a point lies beyond
+    (positive) or behind the straight lines between the oracle's non-dominated
+    points of the same seed, in units of the metrics, against its weight.
     """
     frame, methods, absent = style.chosen(curve, protocol, methods, metrics)
-    oracle = "tuned" in set(frame["method"])
     weights = [c for c in frame.columns if c.startswith("w_")]
-    figure = style.new(7.2 if oracle else 5, 3.3)
-    axes = figure.subplots(1, 2 if oracle else 1, squeeze=False)[0]
-    points = {
-        m: frame[frame["method"] == m].groupby(weights)[list(metrics)].mean().to_numpy()
-        for m in methods
-    }
+    own = {m: frame[frame["method"] == m] for m in methods}
+    tuned = frame[frame["method"] == "tuned"]
+    close = len(tuned) > 0 and len(weights) <= 2
+    figure = style.new(7.2 if close else 5, 3)
+    axes = figure.subplots(1, 2 if close else 1, squeeze=False)[0]
+    points = {m: rows.groupby(weights)[list(metrics)].mean().to_numpy() for m, rows in own.items()}
     for method, xy in points.items():
         kind, front = look(method), _front(xy)
-        single = np.ptp(xy, axis=0).max() < 1e-9
+        single = bool(np.ptp(xy, axis=0).max() < 1e-9)
         axes[0].plot(
-            *(front[:1] if single else front).T,
-            color=kind.colour,
-            marker=kind.marker,
-            linestyle="none" if single or method == "retrain" else kind.line,
-            linewidth=5 if method == "tuned" else 1.2,
-            alpha=0.75 if method == "tuned" else 1,
-            markersize=8 if kind.marker == "*" else 6 if single else 4.5,
-            markeredgecolor="black" if method == "retrain" else "white",
-            markerfacecolor="white" if method == "retrain" else kind.colour,
-            markeredgewidth=0.5,
-            zorder=1 if method == "tuned" else 5 if method in ("generated", "retrain") else 3,
-            label=kind.label,
-        )
-        rest = xy[~(xy[:, None] == front).all(-1).any(1)]
-        axes[0].plot(
-            *rest.T, kind.marker, mfc="none", mec=kind.colour, mew=0.8, ms=4, ls="none", zorder=2
-        )
-    if oracle:
-        stairs = _front(frame[frame["method"] == "tuned"].groupby(weights)[list(metrics)].mean())
-        low = min(xy[:, 1].min() for xy in points.values())
+            *(front[:1] if single else front).T, label=kind.label,
+            **style.line_look(method, single or kind.line == "none"),
+        )  # fmt: skip
+        behind = xy[~(xy[:, None] == front).all(-1).any(1)]
+        open_marker = {"mfc": "none", "mec": kind.colour, "mew": 0.8, "ms": 4, "ls": "none"}
+        if len(behind) and not single:
+            axes[0].plot(*behind.T, kind.marker, **open_marker, zorder=2)
+    axes[0].set(xlabel=metric_label(metrics[0]), ylabel=metric_label(metrics[1]))
+    if len(tuned):
+        axes[0].autoscale(False)
+        stairs = _front(tuned.groupby(weights)[list(metrics)].mean())
         axes[0].fill_between(
-            np.r_[0, stairs[:, 0]], np.r_[stairs[0, 1], stairs[:, 1]], low - 1,
+            [-1, *stairs[:, 0]], [stairs[0, 1], *stairs[:, 1]], -1,
             step="pre", color="#f2f2f2", linewidth=0, zorder=0,
         )  # fmt: skip
-        limit = _CLOSE * np.ptp(stairs[:, 1]) or 0.01
-        for method in methods:
-            gaps = _front_gaps(frame, method, weights, metrics)
-            if len(gaps) and gaps["mean"].abs().median() <= limit:
-                style.curve_line(axes[1], gaps["x"].to_numpy(), gaps, method)
-        axes[1].axhline(0, color="#a3a3a3", linewidth=5, alpha=0.75, zorder=1)
-        axes[1].set(ylim=(-limit, limit), xlabel=metric_label(metrics[0]))
-        axes[1].set_ylabel(
-            f"{metric_label(metrics[1]).split(' (')[0]}, difference from front of tuned"
-        )
-        axes[1].set_title("b")
-    every = np.concatenate(list(points.values()))
-    (left, bottom), (right, top) = every.min(0), every.max(0)
-    pad = 0.04 * (right - left + 1e-3), 0.06 * (top - bottom + 1e-3)
-    axes[0].set(xlim=(left - pad[0], right + pad[0]), ylim=(bottom - pad[1], top + pad[1]))
-    axes[0].set(xlabel=metric_label(metrics[0]), ylabel=metric_label(metrics[1]))
-    axes[0].set_title("a")
+    if close:
+        tables = {m: _beyond(rows, tuned, metrics) for m, rows in own.items()}
+        style.close_up(axes[1], tables, min(_limit(tuned, metric) for metric in metrics))
+        axes[1].set(xticks=np.arange(6) / 5, ylabel="distance beyond the front of tuned")
+        other = "".join(f"  ({w} = 1 − w_accuracy)" for w in weights if w != "w_accuracy")
+        axes[1].set_xlabel(f"w_accuracy{other}")
+        for ax, letter in zip(axes, "ab", strict=True):
+            ax.set_title(letter)
     style.method_legend(figure, axes[0])
     style.note(
-        figure,
-        "Open markers: dominated within the method.",
-        f"Right: {style.seeds_note(frame, 'bands')}" if oracle else "",
-        f"Clipped at ±{_CLOSE:.0%} of the oracle's range." if oracle else "",
-        absent,
-    )
+        figure, "Open markers: dominated within the method.",
+        "Grey: area under the oracle's staircase." if len(tuned) else "",
+        style.seeds_note(frame, "Bands and bars") if close else "", absent,
+    )  # fmt: skip
     return figure
 
 
@@ -194,25 +173,21 @@ def _front(points: object) -> np.ndarray:
     return points[points[:, 1] > np.r_[best[1:], -np.inf]]
 
 
-def _front_gaps(
-    frame: pd.DataFrame, method: str, weights: list[str], metrics: Sequence[str]
-) -> pd.DataFrame:
-    """Height of a method's points above the oracle's front of the same seed: x, mean, low, high."""
-    x, y = metrics
-    parts = []
-    for _, seed in frame.groupby("seed"):
-        front = seed[seed["method"] == "tuned"]
-        own = seed[seed["method"] == method]
-        if len(front) and len(own):
-            front = _front(front[[x, y]])
-            parts.append(own.assign(gap=own[y] - np.interp(own[x], *front.T)))
-    if not parts:
-        return pd.DataFrame()
-    both = pd.concat(parts)
-    both["w"] = both[weights].apply(tuple, axis=1)
-    table = style.intervals(both, "w", "gap")
-    table["x"] = both.groupby("w", sort=True)[x].mean().to_numpy()
-    return table.sort_values("x")
+def _beyond(own: pd.DataFrame, tuned: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Signed distance of a method's points from the oracle's front of the same seed, by weight."""
+    parts = [pd.DataFrame({"w_accuracy": [], "gap": []})]
+    for seed, rows in own.groupby("seed"):
+        front = _front(tuned.loc[tuned["seed"] == seed, list(metrics)])
+        if len(front):
+            edge = np.vstack([[0, front[0, 1]], front, [front[-1, 0], 0]])
+            xy = rows[list(metrics)].to_numpy(float)
+            start, step = edge[:-1], np.diff(edge, axis=0)
+            along = ((xy[:, None] - start) * step).sum(-1) / np.maximum((step**2).sum(-1), 1e-18)
+            foot = start + along.clip(0, 1)[..., None] * step
+            gap = np.linalg.norm(xy[:, None] - foot, axis=-1).min(1)
+            inside = (xy[:, 0] <= front[-1, 0]) & (xy[:, 1] <= np.interp(xy[:, 0], *front.T))
+            parts.append(rows[["w_accuracy"]].assign(gap=np.where(inside, -gap, gap)))
+    return style.intervals(pd.concat(parts), "w_accuracy", "gap")
 
 
 @drawn
@@ -242,13 +217,15 @@ def time_to_model(
         kind = look({"generate": "generated", "tune": "tuned"}.get(method, method))
         colour = "#000000" if method in ("tune", "tuned") else kind.colour
         ax.plot([p50, p99 or p50], [row, row], color=colour, linewidth=1.6, zorder=2)
-        ax.plot(p50, row, kind.marker, color=colour, markersize=6.5, zorder=3)
-        ratio = "" if not full or method == "retrain" else (
-            f"  {_digits(full / p50)} × faster" if p50 < full else f"  {_digits(p50 / full)} × slower"
-        )  # fmt: skip
+        face = "white" if method == "retrain" else colour
+        ax.plot(p50, row, kind.marker, color=colour, mfc=face, markersize=6.5, zorder=3)
+        ratio = ""
+        if full and method != "retrain":
+            factor, word = (full / p50, "faster") if p50 < full else (p50 / full, "slower")
+            ratio = f"   {_digits(factor)} × {word}"
         ax.annotate(
-            f"{_human(p50)}{ratio}", (max(p50, p99 or 0), row), (7, 0), va="center",
-            textcoords="offset points", fontsize=7.5,
+            f"{_human(p50)}{ratio}", (max(p50, p99 or 0), row), (8, 0), va="center", fontsize=7.5,
+            textcoords="offset points", bbox={"fc": "white", "ec": "none", "pad": 1},
         )  # fmt: skip
     values = [x for row in times.values() for x in (row["p50"], row.get("p99")) if x]
     if full and claim:
@@ -266,7 +243,7 @@ def time_to_model(
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: _human(x)))
     ax.xaxis.set_minor_locator(ticker.NullLocator())
     ax.grid(axis="x", color="#e6e6e6", linewidth=0.6, zorder=0)
-    ax.set_yticks(range(len(order)), order)
+    ax.set_yticks(range(len(order)), [_TIMED.get(m, look(m).label) for m in order])
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("time from new weights to a ready model, log scale")
     facts = machine if isinstance(machine, str) or not machine else "; ".join(
@@ -286,51 +263,6 @@ def _human(seconds: float) -> str:
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs"))
     size, unit = next((u for u in units if seconds >= u[0] * 0.9995), units[-1])
     return f"{float(f'{seconds / size:.2g}'):g} {unit}"
-
-
-@drawn
-def ternary(
-    weights: np.ndarray, values: np.ndarray, labels: Sequence[str], title: str = "value"
-) -> Figure:
-    """A value over the weights of three objectives; each corner is all weight on its objective.
-
-    weights ``[W, 3]`` with rows that sum to 1, values ``[W]``, one label an objective.
-    """
-    weights, values = finite("weights", weights, 2), finite("values", values)
-    if weights.shape != (len(values), 3) or len(labels) != 3:
-        raise ParagonError(
-            f"weights: shape {weights.shape} for {len(values)} values and {len(labels)} labels; "
-            "three objectives are needed"
-        )
-    if (weights < -1e-9).any() or (abs(weights.sum(1) - 1) > 1e-4).any():
-        raise ParagonError("weights: every row must be non-negative and sum to 1")
-    corners = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])
-    xy = weights @ corners
-    if np.linalg.matrix_rank(xy - xy[0], tol=1e-9) < 2:
-        raise ParagonError("weights: at least three points that are not on one line are needed")
-    figure = style.new(4.2, 3.4)
-    ax = figure.subplots()
-    filled = ax.tricontourf(Triangulation(*xy.T), values, levels=12, cmap=_COLOURS)
-    ax.plot(*xy.T, "o", color="white", mec="black", mew=0.4, markersize=2.2, clip_on=False)
-    ax.plot(*corners[[0, 1, 2, 0]].T, color="black", linewidth=0.8)
-    places = [((0, 8), "center", "bottom"), ((-2, -8), "center", "top"), ((2, -8), "center", "top")]
-    for corner, name, (offset, ha, va) in zip(corners, labels, places, strict=True):
-        ax.annotate(f"{name} = 1", corner, offset, textcoords="offset points", ha=ha, va=va,
-                    weight="bold")  # fmt: skip
-    # On each edge the share of the corner that it leads to, counter-clockwise.
-    for start, end, ha, va in ((1, 2, "center", "top"), (2, 0, "left", "center"),
-                               (0, 1, "right", "center")):  # fmt: skip
-        for share in (0.2, 0.4, 0.6, 0.8):
-            place = (1 - share) * corners[start] + share * corners[end]
-            shift = {"top": (0, -3), "center": (4 if ha == "left" else -4, 0)}[va]
-            ax.annotate(f"{share:g}", place, shift, textcoords="offset points", ha=ha, va=va,
-                        fontsize=6, color="#555555")  # fmt: skip
-    ax.set_aspect("equal")
-    ax.set_axis_off()
-    bar = figure.colorbar(filled, ax=ax, aspect=25, shrink=0.85, pad=0.08)
-    bar.set_label(title)
-    bar.outline.set_linewidth(0)
-    return figure
 
 
 @drawn

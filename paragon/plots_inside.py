@@ -13,6 +13,7 @@ from matplotlib import dates, ticker
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.tri import Triangulation
 
 from paragon import plot_style as style
 from paragon.arrays import finite
@@ -45,12 +46,12 @@ def dataset_overview(
     share = popularity[:top].sum() / max(popularity.sum(), 1)
     items.loglog(np.arange(1, len(popularity) + 1), popularity, color=_BLUE)
     items.axvline(top, color=_GREY, linewidth=0.8, linestyle=(0, (4, 2)))
-    items.text(top / 1.15, 0.08, f"top 20 % of items:\n{share:.0%} of interactions", ha="right",
+    items.text(top / 1.15, 0.08, f"top 20% of items:\n{share:.0%} of interactions", ha="right",
                transform=items.get_xaxis_transform(), fontsize=7, color=_GREY)  # fmt: skip
     items.set(xlabel=f"item, by popularity (n = {len(popularity):,})", ylabel="interactions")
 
     middle = np.median(lengths)
-    sns.histplot(x=lengths, log_scale=True, bins=30, ax=users, color=_BLUE, edgecolor="white")
+    sns.histplot(x=lengths, log_scale=True, bins=30, ax=users, color=_BLUE, alpha=1)
     users.axvline(middle, color=_GREY, linewidth=0.8, linestyle=(0, (4, 2)))
     users.text(middle * 1.08, 0.93, f"median {middle:g}", fontsize=7, color=_GREY,
                transform=users.get_xaxis_transform())  # fmt: skip
@@ -76,6 +77,8 @@ def dataset_overview(
     for axis in (items.xaxis, items.yaxis, users.xaxis, time.yaxis):
         axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
         axis.set_minor_formatter(ticker.NullFormatter())
+    users.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    kinds.margins(x=0.1)
     return figure
 
 
@@ -120,7 +123,8 @@ def latent_space(
     basis = basis[:2] * np.where(basis[:2].sum(1, keepdims=True) < 0, -1, 1)  # a sign that stays
     share = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
 
-    figure = style.new(5.2, 3.6)
+    reach = np.ptp((np.vstack([v for v, _ in clouds.values()]) - centre) @ basis.T, axis=0)
+    figure = style.new(5.2, 1 + 4 * float(np.clip(reach[1] / max(reach[0], 1e-12), 0.35, 0.8)))
     ax = figure.subplots()
     looks = {
         "collected": {"marker": "o", "s": 34, "alpha": 0.55, "linewidths": 0, "zorder": 2},
@@ -138,7 +142,9 @@ def latent_space(
     for axis, part, number in ((ax.xaxis, share[0], 1), (ax.yaxis, share[1], 2)):
         axis.set_label_text(f"component {number} ({part:.1%} of the collection's variance)")
     ax.set_aspect("equal", adjustable="datalim")
-    figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
+    box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
+    for handle in box.legend_handles:
+        handle.set_facecolor("#b0b0b0")
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _WEIGHTS), ax=ax, aspect=30, pad=0.02)
     bar.set_label(name)
     bar.outline.set_linewidth(0)
@@ -176,6 +182,7 @@ def training_curves(
             ax.plot(x, y, color=_BLUE, marker="o" if len(y) <= 40 else None, markersize=2.5)
             if y.min() > 0 and y.max() > 30 * y.min():
                 ax.set_yscale("log")
+                ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
             ax.set_ylabel(name)
         column[0].set_title(model)
         label = x_label if isinstance(x_label, str) else x_label.get(model, "step")
@@ -211,6 +218,7 @@ def tuning_curves(
         best = steps[line.argmin()]
         ax.plot(best, floor, "o", color=_WEIGHTS(weight), markersize=5, clip_on=False, zorder=4)
     ax.set(yscale="log", ylim=(floor, None), xlim=(steps.min(), steps.max()))
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
     ax.set(xlabel="step", ylabel="validation task loss\nin excess of the task's best")
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _WEIGHTS), ax=ax, aspect=30, pad=0.03)
     bar.set_label("w_accuracy")
@@ -241,4 +249,50 @@ def memorisation(distances: Mapping[str, Sequence[float]]) -> Figure:
     if not log:
         ax.set_xlim(left=0)
     ax.tick_params(axis="y", length=0)
+    return figure
+
+
+@drawn
+def ternary(
+    weights: np.ndarray, values: np.ndarray, labels: Sequence[str], title: str = "value"
+) -> Figure:
+    """A value over the weights of three objectives; each corner is all weight on its objective.
+
+    weights ``[W, 3]`` with rows that sum to 1, values ``[W]``, one label an objective.
+    """
+    weights, values = finite("weights", weights, 2), finite("values", values)
+    if weights.shape != (len(values), 3) or len(labels) != 3:
+        raise ParagonError(
+            f"weights: shape {weights.shape} for {len(values)} values and {len(labels)} labels; "
+            "three objectives are needed"
+        )
+    if (weights < -1e-9).any() or (abs(weights.sum(1) - 1) > 1e-4).any():
+        raise ParagonError("weights: every row must be non-negative and sum to 1")
+    corners = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])
+    xy = weights @ corners
+    if np.linalg.matrix_rank(xy - xy[0], tol=1e-9) < 2:
+        raise ParagonError("weights: at least three points that are not on one line are needed")
+    figure = style.new(4.2, 3.3)
+    ax = figure.subplots()
+    filled = ax.tricontourf(Triangulation(*xy.T), values, levels=12, cmap=_WEIGHTS)
+    ax.plot(*xy.T, "o", color="white", mec="black", mew=0.4, markersize=2.2, clip_on=False)
+    ax.plot(*corners[[0, 1, 2, 0]].T, color="black", linewidth=0.8)
+    places = [((0, 8), "center", "bottom"), ((-2, -8), "center", "top"), ((2, -8), "center", "top")]
+    for corner, name, (offset, ha, va) in zip(corners, labels, places, strict=True):
+        ax.annotate(f"{name} = 1", corner, offset, textcoords="offset points", ha=ha, va=va,
+                    weight="bold")  # fmt: skip
+    # On each edge the share of the corner that it leads to, counter-clockwise.
+    for start, end, ha, va in ((1, 2, "center", "top"), (2, 0, "left", "center"),
+                               (0, 1, "right", "center")):  # fmt: skip
+        for share in (0.2, 0.4, 0.6, 0.8):
+            place = (1 - share) * corners[start] + share * corners[end]
+            shift = {"top": (0, -3), "center": (4 if ha == "left" else -4, 0)}[va]
+            ax.annotate(f"{share:g}", place, shift, textcoords="offset points", ha=ha, va=va,
+                        fontsize=6, color="#555555")  # fmt: skip
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    bar = figure.colorbar(filled, ax=ax, aspect=25, shrink=0.85, pad=0.08)
+    bar.set_label(title)
+    bar.outline.set_linewidth(0)
+    style.note(figure, "Numbers on an edge: the weight of the corner it leads to, anticlockwise.")
     return figure

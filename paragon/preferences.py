@@ -11,7 +11,7 @@ from torch import Tensor
 from paragon.errors import ParagonError
 
 
-def check_weights(weights: object, names: Seq[str]) -> Tensor:
+def check_weights(weights: object, names: Sequence[str]) -> Tensor:
     """Preference weights as a float tensor ``[W, O]``, or an error that says what is wrong.
 
     Accepts one vector or several; each must have one finite, non-negative
@@ -39,7 +39,7 @@ def check_weights(weights: object, names: Seq[str]) -> Tensor:
 
 
 def simplex_weights(values: Sequence[float | Sequence[float]], names: Sequence[str]) -> Tensor:
-    """Checked weights ``[W, O]`` from params.yaml: whole vectors or, of two objectives, the first."""
+    """Weights ``[W, O]`` as params.yaml has them: vectors or, of two objectives, the first."""
     if len(names) == 2:
         values = [[v, 1 - v] if isinstance(v, int | float) else v for v in values]
     return check_weights(values, names)

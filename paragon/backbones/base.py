@@ -60,7 +60,7 @@ class Backbone(nn.Module):
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
     ) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
-        """One epoch of training, in batches: states ``[N, dim]``, users and target items ``[N]``."""
+        """One epoch in batches: states ``[N, dim]``, their users and target items ``[N]``."""
         raise NotImplementedError
 
 

@@ -65,7 +65,10 @@ class ResidualMLP(nn.Module):
 
 
 class AdaptiveBlock(nn.Module):
-    """MLP whose norm is shifted, scaled and gated by the condition (adaLN-Zero, Peebles & Xie 2023)."""
+    """MLP whose norm the condition shifts, scales and gates.
+
+    Adaptive layer norm, gate starting at zero (adaLN-Zero, Peebles & Xie 2023).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()

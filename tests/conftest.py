@@ -1,0 +1,88 @@
+"""A small synthetic dataset and an untrained backbone, for tests that need no data."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from paragon import sequences
+from paragon.backbones import build
+from paragon.datasets import Dataset
+from paragon.params import load_params
+
+os.environ.setdefault("PARAGON_QUIET", "1")
+
+
+def toy_dataset(users=40, items=150, seed=0) -> Dataset:
+    """Users with 5 to 25 events each, ties in time, two or three categories an item."""
+    rng = np.random.default_rng(seed)
+    events = []
+    for user in range(users):
+        count = rng.integers(5, 26)
+        chosen = rng.choice(items, size=count, replace=False)
+        times = np.sort(rng.integers(1_000_000, 1_000_200, size=count))
+        events += [
+            (f"u{user}", f"i{i}", float(rng.integers(1, 6)), t)
+            for i, t in zip(chosen, times, strict=True)
+        ]
+    frame = pd.DataFrame(events, columns=["user_id", "item_id", "rating", "timestamp"])
+    frame = frame.sample(frac=1, random_state=seed).reset_index(drop=True)
+    categories = [tuple(rng.choice(list("ABCDEF"), 2, replace=False)) for _ in range(items)]
+    catalogue = pd.DataFrame(
+        {
+            "item_id": [f"i{i}" for i in range(items)],
+            "title": [f"Item {i}" for i in range(items)],
+            "categories": categories,
+        }
+    )
+    people = pd.DataFrame(
+        {"user_id": [f"u{u}" for u in range(users)], "group": ["F", "M"] * (users // 2)}
+    )
+    return Dataset.from_frame(frame, catalogue, people, name="toy")
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    return toy_dataset()
+
+
+@pytest.fixture(scope="session")
+def seqs(dataset):
+    return sequences.prepare(dataset, negatives=50)
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """The study's parameters, made small."""
+    return load_params(
+        overrides={
+            "seeds": [0, 1],
+            "backbone": {"dim": 16, "history": 10, "epochs": 2, "batch": 16},
+            "adapters": {
+                "anchors": [0.05, 0.3, 0.6, 1],
+                "oracles": 4,
+                "steps": 20,
+                "batch": 32,
+                "checks": 5,
+                "snapshots": 2,
+                "width": 2,
+            },
+            "diffusion": {
+                "latent": 3,
+                "width": 16,
+                "blocks": 1,
+                "steps": 30,
+                "batch": 16,
+                "behaviour_batch": 2,
+                "behaviour_rows": 16,
+            },
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def backbone(seqs, settings):
+    torch.set_num_threads(1)
+    return build("sasrec", seqs, settings.backbone, seed=0).eval().requires_grad_(False)

@@ -1,0 +1,45 @@
+"""The simple rivals against exact cases."""
+
+import numpy as np
+import pytest
+
+from paragon import baselines
+
+TWO = np.array([[x, 1 - x] for x in (0.0, 0.2, 0.7, 1.0)])
+THREE = np.array(
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], float
+)
+
+
+@pytest.mark.parametrize("anchors", [TWO, THREE])
+@pytest.mark.parametrize("method", [baselines.interpolation, baselines.nearest])
+def test_at_an_anchor_they_return_the_anchor(method, anchors):
+    assert np.allclose(method(anchors, anchors), np.eye(len(anchors)))
+
+
+def test_interpolation_is_piecewise_linear():
+    weights = np.array([[0.1, 0.9], [0.45, 0.55]])
+    assert np.allclose(baselines.interpolation(TWO, weights), [[0.5, 0.5, 0, 0], [0, 0.5, 0.5, 0]])
+    shuffled = TWO[[2, 0, 3, 1]]
+    assert np.allclose(baselines.interpolation(shuffled, weights) @ shuffled, weights)
+
+
+def test_interpolation_on_triangles_reproduces_linear_functions():
+    weights = np.random.default_rng(0).dirichlet(np.ones(3), 50)
+    mix = baselines.interpolation(THREE, weights)
+    assert np.allclose(mix @ THREE, weights) and np.allclose(mix.sum(1), 1)
+    assert mix.min() > -1e-9 and ((mix > 1e-9).sum(1) <= 3).all()
+
+
+def test_outside_the_anchors_the_nearest_counts():
+    inner = 0.8 * THREE + 0.2 / 3
+    assert np.allclose(baselines.interpolation(inner, np.eye(3)), np.eye(6)[:3])
+
+
+def test_soup_mixes_the_extremes():
+    assert np.allclose(baselines.soup(TWO, np.array([[0.3, 0.7]])), [[0.7, 0, 0, 0.3]])
+
+
+def test_constant_ignores_the_weights():
+    found = baselines.constant(TWO, np.array([[0.0, 1.0], [0.9, 0.1]]))
+    assert np.array_equal(found, np.eye(4)[[2, 2]])

@@ -1,0 +1,162 @@
+"""Splits and candidates by property: no leak, no positive among the negatives."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paragon import sequences
+from paragon.datasets import Dataset
+from paragon.errors import ParagonError
+
+from .conftest import toy_dataset
+
+
+def by_hand(dataset, user):
+    """A user's item ids in time order, ties by file order, without numpy tricks."""
+    rows = dataset.interactions[dataset.interactions["user_id"] == user]
+    pairs = sorted(
+        (t, n, item)
+        for n, (t, item) in enumerate(zip(rows["timestamp"], rows["item_id"], strict=True))
+    )
+    return [item for _, _, item in pairs]
+
+
+def test_leave_one_out_takes_the_last_two_events(dataset, seqs):
+    for number, user in enumerate(seqs.user_ids):
+        expected = by_hand(dataset, user)
+        start, stop = seqs.offsets[number : number + 2]
+        assert [seqs.item_ids[i - 1] for i in seqs.items[start:stop]] == expected
+        assert seqs.n_train[number] == len(expected) - 2
+    for name, back in (("valid", 2), ("test", 1)):
+        part = seqs.evaluation(name)
+        assert np.array_equal(part.users, np.arange(seqs.n_users))
+        assert np.array_equal(part.positions, seqs.lengths - back)
+        assert np.array_equal(part.targets, seqs.targets(part.users, part.positions))
+
+
+def test_ties_keep_file_order():
+    frame = pd.DataFrame(
+        [("u", item, 5.0, 7) for item in "edcba"],
+        columns=["user_id", "item_id", "rating", "timestamp"],
+    )
+    items = pd.DataFrame(
+        {"item_id": list("abcdefgh"), "title": list("abcdefgh"), "categories": [("x",)] * 8}
+    )
+    seqs = sequences.prepare(Dataset.from_frame(frame, items), negatives=0)
+    assert [seqs.item_ids[i - 1] for i in seqs.items] == list("edcba")
+    assert seqs.item_ids[seqs.test.targets[0] - 1] == "a"
+
+
+def test_negatives_were_never_met_and_do_not_repeat(seqs):
+    for name in ("valid", "test"):
+        part = seqs.evaluation(name)
+        for user, row in zip(part.users, part.candidates, strict=True):
+            met = set(seqs.items[seqs.offsets[user] : seqs.offsets[user + 1]])
+            assert len(set(row)) == len(row)
+            assert not met & set(row[1:])
+            assert 1 <= row.min() and row.max() <= seqs.n_items
+
+
+def test_negatives_are_uniform(seqs):
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(seqs.n_users), seqs.lengths)
+    drawn = sequences.draw_negatives(np.zeros(4000, int), users, seqs.items, seqs.n_items, 10, rng)
+    counts = np.bincount(drawn.ravel(), minlength=seqs.n_items + 1)
+    free = np.setdiff1d(np.arange(1, seqs.n_items + 1), seqs.items[: seqs.lengths[0]])
+    assert counts.sum() == counts[free].sum()
+    expected = 40000 / len(free)
+    assert np.abs(counts[free] - expected).max() < 6 * np.sqrt(expected)
+
+
+def test_history_ends_before_the_target_and_is_left_aligned(seqs):
+    items, times = seqs.histories(seqs.test.users, seqs.test.positions, 6)
+    for row, user in enumerate(seqs.test.users):
+        before = seqs.items[seqs.offsets[user] : seqs.offsets[user] + seqs.test.positions[row]]
+        recent = before[-6:]
+        assert np.array_equal(items[row, : len(recent)], recent)
+        assert not items[row, len(recent) :].any() and not times[row, len(recent) :].any()
+        assert seqs.test.targets[row] not in recent
+
+
+def test_full_protocol_excludes_what_came_before_but_not_the_target(seqs):
+    mask = seqs.excluded(seqs.test)
+    for row, user in enumerate(seqs.test.users):
+        before = seqs.items[seqs.offsets[user] : seqs.offsets[user + 1] - 1]
+        assert set(np.flatnonzero(mask[row])) == {0, *before.tolist()}
+
+
+def test_global_time_never_trains_on_the_future(dataset):
+    seqs = sequences.prepare(dataset, split="global_time", negatives=10)
+    train = seqs.is_train()
+    user = np.repeat(np.arange(seqs.n_users), seqs.lengths)
+    assert seqs.times[train].max() <= seqs.times[~train].min()
+    assert (np.diff(seqs.times)[np.diff(user) == 0] >= 0).all()
+    assert set(seqs.items[~train]) <= set(seqs.items[train])
+    assert set(user[~train]) <= set(user[train])
+    assert abs(train.sum() / len(dataset.interactions) - 0.8) < 0.001
+    assert len(seqs.valid) + len(seqs.test) == (~train).sum()
+
+
+def test_short_users_are_training_data_only():
+    dataset = toy_dataset()
+    extra = pd.DataFrame(
+        [("short", "i1", 5.0, 1), ("short", "i2", 5.0, 2)], columns=dataset.interactions.columns
+    )
+    frame = pd.concat([dataset.interactions, extra])
+    seqs = sequences.prepare(Dataset.from_frame(frame, dataset.items, dataset.users))
+    number = seqs.user_ids.index("short")
+    assert seqs.n_train[number] == 2
+    assert number not in seqs.test.users
+    assert seqs.description["counts"]["users_without_evaluation"] == 1
+
+
+def test_min_rating_and_k_core(dataset):
+    high = sequences.prepare(dataset, min_rating=4, negatives=10)
+    assert len(high.items) == (dataset.interactions["rating"] >= 4).sum()
+    core = sequences.prepare(dataset, k_core=4, negatives=10)
+    assert np.bincount(core.items)[1:].min() >= 4 and core.lengths.min() >= 4
+
+
+def test_same_seed_same_candidates_other_seed_others(dataset):
+    one, two, other = (sequences.prepare(dataset, seed=s, negatives=20) for s in (3, 3, 4))
+    assert np.array_equal(one.test.candidates, two.test.candidates)
+    assert not np.array_equal(one.test.candidates, other.test.candidates)
+
+
+def test_save_and_load(seqs, tmp_path):
+    sequences.save(seqs, tmp_path)
+    loaded = sequences.load(tmp_path)
+    assert np.array_equal(loaded.test.candidates, seqs.test.candidates)
+    assert loaded.titles == seqs.titles and loaded.description == seqs.description
+    first = (tmp_path / "sequences.safetensors").read_bytes()
+    sequences.save(loaded, tmp_path)
+    assert (tmp_path / "sequences.safetensors").read_bytes() == first
+
+
+def test_training_negatives_avoid_the_training_part_only(seqs):
+    sampler = sequences.NegativeSampler(seqs)
+    users = np.repeat(np.arange(seqs.n_users), 50)
+    drawn = sampler.draw(users, 9, np.random.default_rng(0))
+    for user, row in zip(users, drawn, strict=True):
+        start = seqs.offsets[user]
+        assert not set(row) & set(seqs.items[start : start + seqs.n_train[user]])
+    held_out = seqs.test.targets[users]
+    assert (drawn == held_out[:, None]).any()  # the future is unknown to training
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"split": "random"}, "random"),
+        ({"min_rating": 9}, "min_rating=9"),
+        ({"negatives": 149}, "preprocess.negatives"),
+    ],
+)
+def test_impossible_settings_name_the_key(dataset, change, words):
+    with pytest.raises(ParagonError, match=words):
+        sequences.prepare(dataset, **change)
+
+
+def test_missing_file_names_the_stage(tmp_path):
+    with pytest.raises(ParagonError, match="preprocess"):
+        sequences.load(tmp_path)
