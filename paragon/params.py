@@ -42,13 +42,14 @@ class Preprocess(Section):
 
 
 class Backbone(Section):
-    """The recommender that will be frozen, and its training."""
+    """The recommender that will be frozen, and its training; ``intervals`` is TiSASRec's alone."""
 
     dim: Count
     history: Count
     layers: Count
     heads: Count
     dropout: Share
+    intervals: Count
     epochs: Count
     patience: Count
     batch: Count

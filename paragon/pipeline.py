@@ -48,6 +48,8 @@ def listed_modules(root: Path = ROOT) -> dict[str, list[str]]:
 
 def imported_modules(notebook: Path, root: Path = ROOT) -> list[str]:
     """Files of the package that a notebook imports, directly or not, sorted, relative to root."""
+    if not notebook.is_file():
+        raise ParagonError(f"{notebook} is missing: a stage of dvc.yaml runs it")
     waiting = list(_modules(_notebook_trees(notebook), root, PACKAGE))
     seen: set[str] = set()
     while waiting:

@@ -12,6 +12,7 @@ import functools
 import io
 import zlib
 from collections.abc import Callable, Iterable, Sequence, Sized
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -41,22 +43,22 @@ class Look(NamedTuple):
 _DASH, _DOT, _DASHDOT = (0, (5, 1.5)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5))
 LOOKS = {
     "tuned": Look("tuned (oracle)", "#a3a3a3", "o"),  # drawn wide, beneath the others
-    "retrain": Look("retrained from scratch", "#000000", "D", "none"),
+    "retrain": Look("retrained", "#000000", "D", "none"),
     "generated": Look("generated", "#D55E00", "o"),
     "generated_best": Look("generated, best of 8", "#882255", "^", _DASH),
     "generated_no_cfg": Look("generated, no guidance", "#E69F00", "v", _DASHDOT),
-    "generated_shuffled": Look("generated, shuffled weights", "#CC79A7", "X", _DOT),
+    "generated_shuffled": Look("generated, shuffled", "#CC79A7", "X", _DOT),
     "hypernetwork": Look("hypernetwork", "#332288", "P"),
     "linear_subspace": Look("linear subspace", "#44AA99", "<", _DASH),
     "interpolation": Look("interpolation", "#0072B2", "s", _DASH),
-    "rbf": Look("thin-plate interpolation", "#6699CC", "h", _DASHDOT),
+    "rbf": Look("thin-plate spline", "#6699CC", "h", _DASHDOT),
     "ridge": Look("ridge regression", "#117733", "p", _DASHDOT),
     "nearest": Look("nearest anchor", "#56B4E9", "v", _DASHDOT),
-    "nearest_noise": Look("nearest anchor + noise", "#88CCEE", "d", _DOT),
+    "nearest_noise": Look("nearest + noise", "#88CCEE", "d", _DOT),
     "soup": Look("soup of two", "#009E73", "^", _DASHDOT),
     "mmr": Look("MMR re-ranking", "#999933", ">", _DASH),
     "llm": Look("LLM re-ranking", "#B8860B", "8", _DASH),
-    "constant": Look("always the middle weight", "#555555", "s", _DOT),
+    "constant": Look("constant (middle)", "#555555", "s", _DOT),
     "backbone": Look("backbone alone", "#222222", "*", _DASH),
     "item_knn": Look("item kNN", "#AA4499", "H", _DOT),
     "popularity": Look("popularity", "#777777", "X", _DASHDOT),
@@ -72,6 +74,8 @@ METRICS = {
 
 _STYLE = {
     "figure.dpi": 144,
+    "svg.hashsalt": "paragon",  # ids in an SVG follow from its content
+    "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 8,
     "axes.labelsize": 8,
@@ -113,8 +117,23 @@ def metric_label(metric: str) -> str:
     )
 
 
+def in_style() -> AbstractContextManager:
+    """The package's style, for the time of a ``with`` block."""
+    style = {**sns.axes_style("ticks"), **_STYLE}
+    style["axes.prop_cycle"] = matplotlib.cycler(color=sns.color_palette("colorblind"))
+    return matplotlib.rc_context(style)
+
+
 class _Shown(Figure):
-    """A figure that a notebook can show without pyplot, crisp at its size in inches."""
+    """A figure that a notebook can show without pyplot, crisp at its size in inches.
+
+    It keeps its style whenever it is drawn: matplotlib decides on the number
+    of ticks from the settings of that moment.
+    """
+
+    def draw(self, renderer: RendererBase) -> None:
+        with in_style():
+            super().draw(renderer)
 
     def _repr_png_(self) -> tuple[bytes, dict]:
         data = io.BytesIO()
@@ -135,12 +154,9 @@ def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
 
     @functools.wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Figure:
-        style = {**sns.axes_style("ticks"), **_STYLE}
-        style["axes.prop_cycle"] = matplotlib.cycler(color=sns.color_palette("colorblind"))
-        with matplotlib.rc_context(style):
+        with in_style():
             figure = function(*args, **kwargs)
             figure.draw_without_rendering()
-            figure.draw_without_rendering()  # the second pass settles long labels
             figure.set_layout_engine("none")
         return figure
 
@@ -157,10 +173,7 @@ def save(figure: Figure, path: Path | str) -> Path:
     }
     if path.suffix not in clocks:
         raise ParagonError(f"{path}: a figure is saved as .png, .svg or .pdf")
-    with (
-        matplotlib.rc_context({"svg.hashsalt": "paragon", "pdf.fonttype": 42}),
-        atomic_path(path) as part,
-    ):
+    with in_style(), atomic_path(path) as part:
         figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=clocks[path.suffix])
     return path
 
@@ -220,10 +233,13 @@ def interval(values: pd.Series) -> tuple[float, float, float]:
     return mean, np.nan if low is None else low, np.nan if high is None else high
 
 
-def seeds_note(frame: pd.DataFrame, what: str) -> str:
+def seeds_note(frame: pd.DataFrame, by: str | list[str], what: str) -> str:
     """The sentence that says what a band is."""
-    n = frame["seed"].nunique()
-    return f"{what}: 95% t interval over {n} seeds." if n > 1 else "One seed, no interval."
+    counts = frame.groupby(by, sort=False)["seed"].nunique()
+    few, many = counts.min(), counts.max()
+    if many == 1:
+        return "One seed, no interval."
+    return f"{what}: 95% t interval over {many if few == many else f'{few} to {many}'} seeds."
 
 
 def curve_line(ax: Axes, x: np.ndarray, table: pd.DataFrame, method: str, band: float) -> None:
@@ -251,11 +267,11 @@ def line_look(method: str, single: bool) -> dict:
         "alpha": 0.75 if oracle else 1,
         "solid_capstyle": "round",
         "marker": kind.marker,
-        "markersize": 7 if kind.marker == "*" else 6 if single else 4.5,
-        "markerfacecolor": "white" if hollow else kind.colour,
+        "markersize": 7 if kind.marker == "*" else 6 if single and not hollow else 4.5,
+        "markerfacecolor": "none" if hollow else kind.colour,
         "markeredgecolor": kind.colour if hollow else "white",
         "markeredgewidth": 1 if hollow else 0.5,
-        "zorder": 1 if oracle else 4 if method in ("generated", "retrain") else 3,
+        "zorder": {"tuned": 1, "generated": 4, "retrain": 5}.get(method, 3),
     }
 
 
@@ -278,7 +294,7 @@ def method_legend(figure: Figure, ax: Axes) -> None:
     """One legend for the whole figure, above the panels."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper left", ncols=min(4, len(labels)), handlelength=2.8,
+        handles, labels, loc="outside upper left", ncols=min(4, len(labels)), handlelength=2.6,
         columnspacing=1.4, labelspacing=0.4, borderaxespad=0.2,
     )  # fmt: skip
     figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // 4))

@@ -22,19 +22,10 @@ from paragon.plots_inside import (
     tuning_curves,
 )
 
-__all__ = [
-    "ablation",
-    "control_curves",
-    "dataset_overview",
-    "latent_space",
-    "memorisation",
-    "pareto_front",
-    "save",
-    "ternary",
-    "time_to_model",
-    "training_curves",
-    "tuning_curves",
-]
+__all__ = (
+    "ablation control_curves dataset_overview latent_space memorisation pareto_front save ternary "
+    "time_to_model training_curves tuning_curves"
+).split()
 
 CURVE_METHODS = (
     "tuned retrain generated generated_shuffled interpolation nearest soup constant backbone"
@@ -73,7 +64,6 @@ def control_curves(
         1 if tuned.empty else 2, len(metrics), sharex=True, squeeze=False,
         height_ratios=[1] if tuned.empty else [2.1, 1],
     )  # fmt: skip
-    other = "".join(f"  ({w} = 1 − w_accuracy)" for w in weights if w != "w_accuracy")
     for metric, column, letter in zip(metrics, axes.T, "abcdefgh", strict=False):
         own = {m: frame[frame["method"] == m] for m in methods}
         for method, rows in own.items():
@@ -83,7 +73,7 @@ def control_curves(
             )
         column[0].set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
         column[0].set_title(letter)
-        column[-1].set_xlabel(f"w_accuracy{other}")
+        column[-1].set_xlabel(_weight_label(weights))
         if len(tuned):
             keys = ["seed", "w_accuracy"]
             tables = {}
@@ -93,13 +83,18 @@ def control_curves(
                 tables[method] = style.intervals(both, "w_accuracy", "difference")
             style.close_up(column[1], tables, _limit(tuned, metric))
             column[1].set_ylabel("difference\nfrom tuned")
-    figure.align_ylabels(axes)
     style.method_legend(figure, axes[0, 0])
     style.note(
-        figure, style.seeds_note(frame, "Bands and bars"), absent,
-        f"Below: paired by seed; up to {_CLOSE:.0%} of the oracle's range." if len(tuned) else "",
+        figure, style.seeds_note(frame, "method", "Bands and bars"), absent,
+        f"Lower panels: paired by seed, of methods within {_CLOSE:.0%} of the oracle's range."
+        if len(tuned) else "",
     )  # fmt: skip
     return figure
+
+
+def _weight_label(weights: list[str]) -> str:
+    """The axis label of two objectives' weights."""
+    return "w_accuracy" + "".join(f"  ({w} = 1 − w_accuracy)" for w in weights if w != "w_accuracy")
 
 
 def _limit(tuned: pd.DataFrame, metric: str) -> float:
@@ -143,7 +138,7 @@ def pareto_front(
             axes[0].plot(*behind.T, kind.marker, **open_marker, zorder=2)
     axes[0].set(xlabel=metric_label(metrics[0]), ylabel=metric_label(metrics[1]))
     if len(tuned):
-        axes[0].autoscale(False)
+        axes[0].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim())  # before the grey area
         stairs = _front(tuned.groupby(weights)[list(metrics)].mean())
         axes[0].fill_between(
             [-1, *stairs[:, 0]], [stairs[0, 1], *stairs[:, 1]], -1,
@@ -153,15 +148,14 @@ def pareto_front(
         tables = {m: _beyond(rows, tuned, metrics) for m, rows in own.items()}
         style.close_up(axes[1], tables, min(_limit(tuned, metric) for metric in metrics))
         axes[1].set(xticks=np.arange(6) / 5, ylabel="distance beyond the front of tuned")
-        other = "".join(f"  ({w} = 1 − w_accuracy)" for w in weights if w != "w_accuracy")
-        axes[1].set_xlabel(f"w_accuracy{other}")
+        axes[1].set_xlabel(_weight_label(weights))
         for ax, letter in zip(axes, "ab", strict=True):
             ax.set_title(letter)
     style.method_legend(figure, axes[0])
     style.note(
         figure, "Open markers: dominated within the method.",
         "Grey: area under the oracle's staircase." if len(tuned) else "",
-        style.seeds_note(frame, "Bands and bars") if close else "", absent,
+        style.seeds_note(frame, "method", "Bands and bars") if close else "", absent,
     )  # fmt: skip
     return figure
 
@@ -175,7 +169,7 @@ def _front(points: object) -> np.ndarray:
 
 def _beyond(own: pd.DataFrame, tuned: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Signed distance of a method's points from the oracle's front of the same seed, by weight."""
-    parts = [pd.DataFrame({"w_accuracy": [], "gap": []})]
+    parts = [pd.DataFrame(columns=["w_accuracy", "gap"], dtype=float)]
     for seed, rows in own.groupby("seed"):
         front = _front(tuned.loc[tuned["seed"] == seed, list(metrics)])
         if len(front):
@@ -246,9 +240,9 @@ def time_to_model(
     ax.set_yticks(range(len(order)), [_TIMED.get(m, look(m).label) for m in order])
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("time from new weights to a ready model, log scale")
-    facts = machine if isinstance(machine, str) or not machine else "; ".join(
-        f"{k} {v}" for k, v in machine.items()
-    )  # fmt: skip
+    if isinstance(machine, Mapping):
+        machine = "; ".join(f"{k} {v}" for k, v in machine.items())
+    facts = machine or ""
     style.note(figure, "Dot: median; line: to the 99th percentile.", f"{facts}." if facts else "")
     return figure
 
@@ -299,9 +293,6 @@ def ablation(
         ax.tick_params(axis="y", length=0)
         ax.tick_params(axis="x", length=3 if ax is axes[-1] else 0)
     axes[-1].set_xlabel(metric_label(metric))
-    style.note(
-        figure,
-        style.seeds_note(frame, "Lines"),
-        "Filled: the default." if default else "",
-    )
+    seeds = style.seeds_note(frame, ["variable", "value"], "Lines")
+    style.note(figure, seeds, "Filled: the default." if default else "")
     return figure

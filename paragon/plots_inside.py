@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import seaborn as sns
 from matplotlib import dates, ticker
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -124,7 +125,7 @@ def latent_space(
     share = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
 
     reach = np.ptp((np.vstack([v for v, _ in clouds.values()]) - centre) @ basis.T, axis=0)
-    figure = style.new(5.2, 1 + 4 * float(np.clip(reach[1] / max(reach[0], 1e-12), 0.35, 0.8)))
+    figure = style.new(5.2, 1 + 4 * float(np.clip(reach[1] / max(reach[0], 1e-12), 0.4, 0.8)))
     ax = figure.subplots()
     looks = {
         "collected": {"marker": "o", "s": 34, "alpha": 0.55, "linewidths": 0, "zorder": 2},
@@ -140,15 +141,21 @@ def latent_space(
             label=f"{key} (n = {len(v)})", **{"zorder": 3, **looks[key]},
         )  # fmt: skip
     for axis, part, number in ((ax.xaxis, share[0], 1), (ax.yaxis, share[1], 2)):
-        axis.set_label_text(f"component {number} ({part:.1%} of the collection's variance)")
+        axis.set_label_text(f"component {number} ({part:.1%} of variance)")
     ax.set_aspect("equal", adjustable="datalim")
     box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
     for handle in box.legend_handles:
-        handle.set_facecolor("#b0b0b0")
-    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _WEIGHTS), ax=ax, aspect=30, pad=0.02)
-    bar.set_label(name)
-    bar.outline.set_linewidth(0)
+        handle.set(array=None, facecolor="#b0b0b0")
+    _colour_bar(ax, ScalarMappable(Normalize(0, 1), _WEIGHTS), name)
     return figure
+
+
+def _colour_bar(
+    ax: Axes, colours: ScalarMappable, label: str, pad: float = 0.03, shrink: float = 1
+) -> None:
+    bar = ax.figure.colorbar(colours, ax=ax, aspect=30, pad=pad, shrink=shrink)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0)
 
 
 @drawn
@@ -220,9 +227,7 @@ def tuning_curves(
     ax.set(yscale="log", ylim=(floor, None), xlim=(steps.min(), steps.max()))
     ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
     ax.set(xlabel="step", ylabel="validation task loss\nin excess of the task's best")
-    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _WEIGHTS), ax=ax, aspect=30, pad=0.03)
-    bar.set_label("w_accuracy")
-    bar.outline.set_linewidth(0)
+    _colour_bar(ax, ScalarMappable(Normalize(0, 1), _WEIGHTS), "w_accuracy")
     style.note(figure, "Dots: each task's best step.")
     return figure
 
@@ -246,7 +251,10 @@ def memorisation(distances: Mapping[str, Sequence[float]]) -> Figure:
         ax.plot(values, row + jitter, "o", color=_BLUE, alpha=0.6, markersize=2.6, mew=0, zorder=3)
     ax.set_yticks(range(len(groups)), [f"{n} (n = {len(v)})" for n, v in groups.items()])
     ax.set(xlabel="L2 distance to the nearest collected vector" + (", log scale" if log else ""))
-    if not log:
+    if log:
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    else:
         ax.set_xlim(left=0)
     ax.tick_params(axis="y", length=0)
     return figure
@@ -291,8 +299,6 @@ def ternary(
                         fontsize=6, color="#555555")  # fmt: skip
     ax.set_aspect("equal")
     ax.set_axis_off()
-    bar = figure.colorbar(filled, ax=ax, aspect=25, shrink=0.85, pad=0.08)
-    bar.set_label(title)
-    bar.outline.set_linewidth(0)
+    _colour_bar(ax, filled, title, shrink=0.85, pad=0.08)
     style.note(figure, "Numbers on an edge: the weight of the corner it leads to, anticlockwise.")
     return figure

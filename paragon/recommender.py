@@ -70,7 +70,8 @@ class Recommender:
             raise ParagonError(f"k: {k} is out of range; {self.sequences.n_items} items are known")
         adapter = self.adapter(weights) if adapter is None else adapter
         recent = torch.tensor([items[-self.backbone.history :]])
-        context = Context(torch.zeros(1, dtype=torch.long), recent, torch.zeros_like(recent))
+        # Without times all events count as simultaneous; only TiSASRec looks at them.
+        context = Context(torch.tensor([-1]), recent, torch.zeros_like(recent))
         scores = self._scores(adapter(self.backbone.states(context))[0])
         scores[items] = -torch.inf
         best = scores.topk(k)

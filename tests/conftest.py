@@ -13,6 +13,7 @@ from paragon.datasets import Dataset
 from paragon.params import load_params
 
 os.environ.setdefault("PARAGON_QUIET", "1")
+torch.set_num_threads(1)  # the models of the tests are too small for more
 
 
 def toy_dataset(users=40, items=150, seed=0) -> Dataset:
@@ -84,5 +85,4 @@ def settings():
 
 @pytest.fixture(scope="session")
 def backbone(seqs, settings):
-    torch.set_num_threads(1)
     return build("sasrec", seqs, settings.backbone, seed=0).eval().requires_grad_(False)

@@ -30,20 +30,25 @@ class SASRec(SequentialBackbone):
     @classmethod
     def build(cls, sequences: Sequences, settings: params.Backbone) -> SASRec:
         """Sizes from the ``backbone`` section of params.yaml."""
-        if settings.dim % settings.heads:
-            raise ParagonError(
-                f"params.yaml: backbone.heads: {settings.heads} does not divide dim {settings.dim}"
-            )
+        check_heads(settings)
         sizes = {k: getattr(settings, k) for k in ("dim", "history", "layers", "heads", "dropout")}
         return cls(sequences.n_items, **sizes)
 
-    def encode(self, items: Tensor, times: Tensor) -> Tensor:
+    def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
         """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
         x = self.item_embedding(items) + self.position_embedding[: items.shape[1]]
         x = self.dropout(self.norm(x))
         for block in self.blocks:
             x = block(x)
         return x
+
+
+def check_heads(settings: params.Backbone) -> None:
+    """Attention needs ``dim`` to be a multiple of ``heads``."""
+    if settings.dim % settings.heads:
+        raise ParagonError(
+            f"params.yaml: backbone.heads: {settings.heads} does not divide dim {settings.dim}"
+        )
 
 
 class Block(nn.Module):

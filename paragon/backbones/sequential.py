@@ -29,14 +29,17 @@ class SequentialBackbone(Backbone):
         with torch.no_grad():
             self.item_embedding.weight[0].zero_()
 
-    def encode(self, items: Tensor, times: Tensor) -> Tensor:
-        """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
+    def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
+        """States after every event of ``items [B, L]``: ``[B, L, dim]``.
+
+        ``times [B, L]`` are seconds; ``users [B]``, -1 where training never saw the user.
+        """
         raise NotImplementedError
 
     def states(self, context: Context) -> Tensor:
         """The state after the last event of each history, ``[B, dim]``."""
         last = (context.items > 0).sum(1) - 1
-        encoded = self.encode(context.items, context.times)
+        encoded = self.encode(context.items, context.times, context.users)
         return encoded[torch.arange(len(context), device=last.device), last.clamp(min=0)]
 
     def item_vectors(self) -> Tensor:
@@ -53,7 +56,7 @@ class SequentialBackbone(Backbone):
         for rows in np.split(order, range(batch, len(order), batch)):
             inside = targets[rows] > 0
             encoded = self.encode(
-                torch.from_numpy(items[rows]).to(device), torch.from_numpy(times[rows]).to(device)
+                *(torch.from_numpy(part[rows]).to(device) for part in (items, times, users))
             )
             yield (
                 encoded[torch.from_numpy(inside).to(device)],

@@ -1,0 +1,86 @@
+"""The tables of the notebooks, as :mod:`paragon.plots` has their figures.
+
+Each function takes plain data and returns a DataFrame that is fit to be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from paragon.metrics import alpha_ndcg_at, ideal_alpha_dcg, ndcg_at, target_ranks, top_k
+from paragon.sequences import Sequences
+
+
+def history(sequences: Sequences, user: int) -> pd.DataFrame:
+    """All events of a user, oldest first: time (UTC), title, categories and part of the split."""
+    start, stop = sequences.offsets[user : user + 2]
+    table = items(sequences, sequences.items[start:stop])
+    times = pd.to_datetime(sequences.times[start:stop], unit="s")
+    table.insert(0, "time", times.strftime("%Y-%m-%d %H:%M:%S"))
+    part = np.full(stop - start, "train", dtype=object)
+    for name in ("valid", "test"):
+        evaluation = sequences.evaluation(name)
+        part[evaluation.positions[evaluation.users == user]] = name
+    table["part"] = part
+    table.index.name = "event"
+    return table
+
+
+def items(sequences: Sequences, ids: Sequence[int]) -> pd.DataFrame:
+    """Titles and categories of items, numbered from 1."""
+    return pd.DataFrame(
+        {
+            "title": [sequences.titles[i - 1] for i in ids],
+            "categories": [_categories(sequences, i) for i in ids],
+        },
+        index=pd.RangeIndex(1, len(ids) + 1, name="rank"),
+    )
+
+
+def side_by_side(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+    """Ranked lists of items beside each other, and how many categories each of them covers."""
+    table = pd.DataFrame(
+        {
+            label: [f"{sequences.titles[i - 1]} ({_categories(sequences, i)})" for i in ids]
+            for label, ids in lists.items()
+        }
+    )
+    table.index = pd.RangeIndex(1, len(table) + 1, name="rank").astype(object)
+    table.loc["categories"] = [
+        str(sequences.categories[np.asarray(ids)].any(0).sum()) for ids in lists.values()
+    ]
+    return table
+
+
+def quality(
+    scores: np.ndarray,
+    candidates: np.ndarray,
+    sequences: Sequences,
+    weights: np.ndarray,
+    objectives: Sequence[str],
+    k: int = 10,
+) -> pd.DataFrame:
+    """Accuracy and diversity of the candidate lists ``[N, C]`` under A models, a row a model.
+
+    ``scores [N, A, C]``; ``weights [A, O]`` become the columns ``w_...``.
+    """
+    scores, candidates = np.asarray(scores), np.asarray(candidates)
+    ideal = ideal_alpha_dcg(sequences.categories, k, candidates=candidates)
+    table = pd.DataFrame(
+        np.asarray(weights, float), columns=[f"w_{objective}" for objective in objectives]
+    )
+    for row in range(len(table)):
+        own = scores[:, row]
+        shown = np.take_along_axis(candidates, top_k(own, k), 1)
+        diversity = alpha_ndcg_at(sequences.categories[shown], ideal, k)
+        table.loc[row, f"ndcg@{k}"] = ndcg_at(target_ranks(own), k).mean()
+        table.loc[row, f"alpha_ndcg@{k}"] = diversity.mean()
+    return table
+
+
+def _categories(sequences: Sequences, item: int) -> str:
+    names = zip(sequences.category_names, sequences.categories[item], strict=True)
+    return ", ".join(name for name, member in names if member)

@@ -1,0 +1,119 @@
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from paragon.params import ROOT
+
+INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ta\t4\t10\nu\tb\t3\t20\n"
+ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\na\tAlpha\tX Y\nb\tBeta\tY\n"
+# What the first cells of a stage do: read the parameters, then what an earlier stage made.
+STAGE = """\
+from paragon.params import ARTIFACTS, load_params
+from paragon import sequences
+params = load_params()
+sequences.load(ARTIFACTS / dataset)"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A checkout in small, with one notebook that needs what `preprocess` makes."""
+    root = tmp_path / "study"
+    (root / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", root)
+    tagged = new_code_cell('dataset = "x"\nbackbone = "y"', metadata={"tags": ["parameters"]})
+    notebook = new_notebook(cells=[tagged, new_code_cell(STAGE)])
+    nbformat.write(notebook, root / "notebooks" / "02_toy.ipynb")
+    return root
+
+
+def paragon(root, *arguments):
+    environment = os.environ | {"PARAGON_ROOT": str(root), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "paragon", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
+
+
+def fails_with(done, *parts):
+    """One line on the standard error, nothing on the other, exit code 1."""
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+    assert all(part in done.stderr for part in parts), done.stderr
+
+
+def edit(root, old, new):
+    text = (root / "params.yaml").read_text()
+    assert old in text
+    (root / "params.yaml").write_text(text.replace(old, new, 1))
+
+
+def test_help_is_light(root):
+    code = "import paragon.__main__, sys; print({'torch', 'pandas', 'papermill'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()"
+    done = paragon(root, "--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in ("fetch", "run", "verify", "deps"))
+
+
+def test_fetch_own_data(root, tmp_path):
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "mine.inter").write_text(INTER)
+    (given / "mine.item").write_text(ITEM)
+    done = paragon(root, "fetch", "mine", "--from", given)
+    assert done.returncode == 0 and str(root / "data" / "mine") in done.stdout
+    assert (root / "data" / "mine" / "mine.inter").exists()
+
+
+def test_fetch_takes_the_first_dataset_and_prints_its_terms(root):
+    if not (ROOT / "data" / "ml-100k" / "ml-100k.inter").exists():
+        pytest.skip("data/ml-100k is missing: run `python -m paragon fetch ml-100k`")
+    shutil.copytree(ROOT / "data" / "ml-100k", root / "data" / "ml-100k")
+    done = paragon(root, "fetch")
+    assert done.returncode == 0
+    assert "Licence:" in done.stdout and "Please cite:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["fetch", "nope"], ["unknown dataset 'nope'", "ml-100k", "--from"]),
+        (["fetch", "ml-100k", "--source", "moon"], ["unknown source 'moon'"]),
+        (["fetch", "ml-100k", "--from", "nowhere"], ["nowhere does not exist"]),
+        (["run", "nope", "--dataset", "d"], ["unknown notebook 'nope'", "02_toy"]),
+        (["run", "02_toy", "--dataset", "d"], ["needs --backbone"]),
+        (["verify"], ["not a git repository"]),
+    ],
+)
+def test_bad_input_is_one_line(root, monkeypatch, arguments, parts):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
+    fails_with(paragon(root, *arguments), *parts)
+    assert not (root / "data").exists() and not (root / "artifacts").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("  dropout:", "  droput:", ["params.yaml: backbone.", "drop"]),
+        ("threads: 2", "threads: two", ["params.yaml: threads:", "'two'"]),
+    ],
+)
+def test_a_bad_params_file_stops_a_stage(root, old, new, parts):
+    edit(root, old, new)
+    fails_with(paragon(root, "run", "02_toy", "--dataset", "d", "--backbone", "b"), *parts)
+    assert not (root / "artifacts").exists()
+
+
+def test_a_stage_before_its_inputs_exist_names_the_stage_that_makes_them(root):
+    done = paragon(root, "run", "02_toy", "--dataset", "d", "--backbone", "b")
+    fails_with(done, "sequences.safetensors is missing", "`preprocess`")
+    kept = [path.name for path in (root / "artifacts").rglob("*") if path.is_file()]
+    assert kept == ["02_toy.failed.ipynb"]
+
+
+def test_a_wrong_option_is_exit_code_2(root):
+    assert paragon(root, "run", "02_toy", "--datasets", "d").returncode == 2

@@ -1,0 +1,186 @@
+"""Evaluation: the long table against brute force, the summary against hand-made curves."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from paragon import adapters, evaluate
+from paragon.adapters import Adapter
+from paragon.errors import ParagonError
+from paragon.generator import train_generator
+
+OBJECTIVES = ["accuracy", "diversity"]
+
+
+@pytest.fixture(scope="module")
+def bed(seqs):
+    return evaluate.TestBed(seqs, seqs.test, OBJECTIVES, negatives=5, cutoffs=[5, 10])
+
+
+@pytest.fixture(scope="module")
+def collection(backbone, seqs, settings):
+    return adapters.collect(backbone, seqs, settings.adapters, [0, 1])
+
+
+@pytest.fixture(scope="module")
+def tasks(backbone, seqs, settings):
+    length = 1 + settings.adapters.negatives
+    return {n: adapters.frozen_task(backbone, seqs, n, length) for n in ("valid", "test")}
+
+
+@pytest.fixture(scope="module")
+def generators(collection, settings):
+    return [train_generator(collection, settings.diffusion, seed) for seed in (0, 1)]
+
+
+def brute_force(seqs, scores, pool, target, k=10):
+    """(NDCG, α-DCG) of one event by sorting a list of candidates."""
+    rank = sum(scores[i] >= scores[target] for i in pool)
+    ndcg = 1 / math.log2(1 + rank) if rank <= k else 0.0
+    seen, total = {}, 0.0
+    for place, item in enumerate(sorted(pool, key=lambda i: -scores[i])[:k], start=1):
+        for category in np.flatnonzero(seqs.categories[item]):
+            total += 0.5 ** seen.get(category, 0) / math.log2(1 + place)
+            seen[category] = seen.get(category, 0) + 1
+    return ndcg, total
+
+
+def test_both_protocols_against_brute_force(seqs, bed):
+    scores = np.random.default_rng(0).standard_normal((len(seqs.test), seqs.n_items + 1))
+    found = bed.measure(scores.astype(np.float32))
+    for protocol in ("sampled", "full"):
+        ndcg, dcg = [], []
+        for row, (user, position) in enumerate(
+            zip(seqs.test.users, seqs.test.positions, strict=True)
+        ):
+            start = seqs.offsets[user]
+            history = set(seqs.items[start : start + position].tolist())
+            pool = {
+                "sampled": seqs.test.candidates[row].tolist(),
+                "full": [i for i in range(1, seqs.n_items + 1) if i not in history],
+            }[protocol]
+            one = brute_force(seqs, scores[row], pool, seqs.test.targets[row])
+            ndcg.append(one[0])
+            dcg.append(one[1])
+        assert found[protocol]["ndcg@10"] == pytest.approx(np.mean(ndcg), abs=1e-6)
+        ideal = bed.ideal[protocol][:, 9]
+        assert found[protocol]["alpha_ndcg@10"] == pytest.approx(np.mean(dcg / ideal), abs=1e-6)
+
+
+def test_adapter_scores_are_those_of_the_module(backbone, collection, tasks):
+    vectors = collection.oracle_vectors[0]
+    for vector, scores in zip(
+        vectors, evaluate.adapter_scores(tasks["test"], vectors, 2), strict=True
+    ):
+        module = Adapter.from_vector(vector, backbone.dim)
+        expected = module(tasks["test"].states) @ backbone.item_vectors().T
+        assert np.allclose(scores, expected.detach().numpy(), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def curve(bed, collection, generators, tasks):
+    return evaluate.run(bed, evaluate.all_rows(collection, generators, tasks))
+
+
+def test_every_row_is_there(curve, collection):
+    expected = {
+        "tuned", "generated", "generated_no_cfg", "generated_best", "generated_shuffled",
+        "interpolation", "nearest", "soup", "constant", "backbone",
+    }  # fmt: skip
+    assert set(curve["method"]) == expected
+    counts = curve.groupby(["method", "seed", "protocol"]).size()
+    assert (counts == len(collection.oracles)).all() and len(counts) == len(expected) * 2 * 2
+
+
+def test_backbone_row_is_the_backbone(curve, backbone, bed, tasks):
+    scores = (tasks["test"].states @ backbone.item_vectors().T).detach().numpy()
+    own = curve[(curve["method"] == "backbone") & (curve["protocol"] == "full")]
+    assert np.allclose(own["ndcg@10"], bed.measure(scores)["full"]["ndcg@10"])
+
+
+def test_best_of_several_is_no_worse_on_validation(generators, collection, tasks):
+    weights = collection.oracles
+    best = evaluate.generated_best(generators[0], weights, tasks["valid"])
+
+    def loss(vectors):
+        parts = adapters.held_out_losses(tasks["valid"], vectors, OBJECTIVES)
+        return (parts * weights).sum(-1)
+
+    for sample in range(8):
+        assert (loss(best) <= loss(generators[0].generate(weights, sample=sample)) + 1e-5).all()
+
+
+def made_curve(**methods):
+    """A curve with chosen metrics at w = 0, 0.5, 1: {method: (ndcg, alpha, loss)}."""
+    rows = []
+    for method, (ndcg, alpha, loss) in methods.items():
+        for seed in (0, 1):
+            for w, n, a, x in zip((0, 0.5, 1), ndcg, alpha, loss, strict=True):
+                for protocol in evaluate.PROTOCOLS:
+                    rows.append(
+                        {
+                            "method": method, "seed": seed, "protocol": protocol,
+                            "w_accuracy": w, "w_diversity": 1 - w,
+                            "ndcg@10": n, "alpha_ndcg@10": a,
+                            "loss_accuracy": x if protocol == "sampled" else np.nan,
+                            "loss_diversity": x if protocol == "sampled" else np.nan,
+                        }
+                    )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_summary_by_hand():
+    curve = made_curve(
+        tuned=((0.1, 0.3, 0.5), (0.8, 0.6, 0.4), (1, 1, 1)),
+        constant=((0.3, 0.3, 0.3), (0.6, 0.6, 0.6), (3, 3, 3)),
+        other=((0.2, 0.3, 0.4), (0.8, 0.7, 0.8), (1.5, 1.5, 1.5)),
+    )
+    found = evaluate.summarise(curve, OBJECTIVES)
+    tuned, constant, other = found["tuned"], found["constant"], found["other"]
+    assert tuned["set_hv_sampled"] == pytest.approx(0.1 * 0.8 + 0.2 * 0.6 + 0.2 * 0.4)
+    assert tuned["set_hv_of_tuned_sampled"] == 1 and tuned["set_hv_sampled_sd"] == 0
+    assert tuned["mean_hv_full"] == pytest.approx((0.08 + 0.18 + 0.2) / 3, rel=1e-5)
+    assert tuned["r_acc_sampled"] == 1 and tuned["r_div_sampled"] == pytest.approx(1)
+    assert other["range_ratio_acc_sampled"] == pytest.approx(0.5)
+    assert other["violations_div_sampled"] == 1 and other["violations_acc_sampled"] == 0
+    assert other["regret_mean_sampled"] == pytest.approx(0.25)
+    assert constant["regret_mean_sampled"] == 1 and tuned["regret_mean_sampled"] == 0
+    assert constant["r_acc_sampled"] is None
+    assert "constant" in constant["r_acc_sampled_note"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_written_files_hold_the_same_numbers(curve, tmp_path):
+    summary = evaluate.summarise(curve, OBJECTIVES)
+    evaluate.write_results(curve, summary, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == summary
+    read = pd.read_csv(tmp_path / "curve.csv")
+    assert np.allclose(read["ndcg@10"], curve["ndcg@10"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        (lambda n, m: np.full((n, m), np.nan, np.float32), "not finite"),
+        (lambda n, m: np.zeros((n, m - 1), np.float32), "shape"),
+    ],
+)
+def test_a_broken_method_is_named(bed, seqs, scores, words):
+    made = scores(len(seqs.test), seqs.n_items + 1)
+    row = evaluate.Row("mine", 3, np.array([[1.0, 0.0]]), [made])
+    with pytest.raises(ParagonError, match=f"mine.*{words}"):
+        evaluate.run(bed, [row])
+
+
+def test_the_generator_never_sees_the_oracles(collection, settings):
+    """Other oracles, same generator: they may judge it and nothing else."""
+    import dataclasses
+
+    other = dataclasses.replace(collection, oracle_vectors=collection.oracle_vectors + 1)
+    one = train_generator(collection, settings.diffusion, 0).generate([0.4, 0.6])
+    two = train_generator(other, settings.diffusion, 0).generate([0.4, 0.6])
+    assert torch.equal(one, two)

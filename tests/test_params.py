@@ -1,0 +1,86 @@
+import pytest
+import yaml
+
+from paragon.errors import ParagonError
+from paragon.params import ROOT, Params, load_params
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """A function that writes params.yaml with one key (dotted) set, or removed if None."""
+
+    def write(key, value):
+        content = yaml.safe_load((ROOT / "params.yaml").read_text())
+        *sections, last = key.split(".")
+        part = content
+        for section in sections:
+            part = part[section]
+        part[last] = value
+        if value is None:
+            del part[last]
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def test_the_file_of_the_study_is_valid_and_frozen():
+    params = load_params()
+    with pytest.raises(ValueError, match="frozen"):
+        params.threads = 3
+    sections = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    assert sections == set(Params.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("backbone.droput", 0.1, r"params\.yaml: backbone\.droput: Extra inputs are not permitted"),
+        ("bakcbone", {}, r"params\.yaml: bakcbone: Extra inputs"),
+        ("backbone.dropout", None, r"params\.yaml: backbone\.dropout: Field required$"),
+        ("backbone.dropout", "0.3", r"backbone\.dropout: .* valid number, found '0\.3'"),
+        ("backbone.epochs", 2.5, r"backbone\.epochs: .* valid integer, found 2\.5"),
+        ("backbone.dropout", 1.5, r"backbone\.dropout: .* found 1\.5"),
+        ("backbone.dim", 0, r"backbone\.dim: .* found 0"),
+        ("backbone.learning_rate", float("nan"), r"backbone\.learning_rate: "),
+        ("seeds", [0, "1"], r"seeds\.1: .* valid integer, found '1'"),
+        ("seeds", [], r"seeds: .* at least 1 item"),
+        ("threads", True, r"threads: .* valid integer, found True"),
+        ("preprocess.split", "random", r"preprocess\.split: .* found 'random'"),
+        ("adapters.objectives", ["accuracy", "novelty"], "unknown objective 'novelty'"),
+        ("adapters.objectives", ["accuracy", "accuracy"], "named twice"),
+        ("adapters", [1], r"adapters: "),
+    ],
+)
+def test_a_bad_value_names_its_key(changed, key, value, message):
+    with pytest.raises(ParagonError, match=message) as raised:
+        load_params(changed(key, value))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "not valid YAML"),
+        ("- a", "a mapping of sections is needed, found list"),
+        ("", "a mapping of sections is needed, found NoneType"),
+    ],
+)
+def test_what_is_no_mapping(tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParagonError, match=message) as raised:
+        load_params(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ParagonError, match=r"params\.yaml: not found"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_overrides_win_and_are_checked():
+    assert load_params(overrides={"seeds": [5], "backbone": {"dim": 8}}).backbone.dim == 8
+    with pytest.raises(ParagonError, match=r"backbone\.dmi"):
+        load_params(overrides={"backbone": {"dmi": 8}})
