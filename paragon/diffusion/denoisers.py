@@ -24,21 +24,23 @@ def sinusoidal(positions: Tensor, size: int) -> Tensor:
 class Condition(nn.Module):
     """Embeds step and preference weights; the weights' part can be dropped.
 
-    The raw weights enter a small MLP: they are few and already on one scale, and
-    Fourier features of them were erratic between the anchors.
+    The weights enter a small MLP, raw and as logarithms: close to a corner of the
+    simplex the best adapter changes with the order of magnitude of the vanishing
+    weight.  (Fourier features were erratic between the anchors.)
     """
 
     def __init__(self, objectives: int, width: int) -> None:
         super().__init__()
         self.step = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.weights = nn.Sequential(
-            nn.Linear(objectives, width), nn.SiLU(), nn.Linear(width, width)
+            nn.Linear(2 * objectives, width), nn.SiLU(), nn.Linear(width, width)
         )
         self.null = nn.Parameter(torch.zeros(width))
 
     def forward(self, t: Tensor, weights: Tensor, drop: Tensor) -> Tensor:
         """``[B, width]``."""
-        embedded = torch.where(drop.unsqueeze(-1), self.null, self.weights(weights))
+        features = torch.cat([weights, torch.log10(weights + 1e-3) / 3], -1)
+        embedded = torch.where(drop.unsqueeze(-1), self.null, self.weights(features))
         return self.step(sinusoidal(t, 64)) + embedded
 
 

@@ -1,0 +1,113 @@
+"""Seconds from new preference weights to a ready model: generate, tune, retrain, in one run.
+
+Run by `make bench` once the pipeline has been through.  Writes
+results/<dataset>/timing.json and results/<dataset>/<backbone>/timing.png.  Times
+belong to a machine and change from run to run, so `dvc repro` takes none and
+nothing here is an output of the pipeline.
+
+* generate: condition, sampling, decoding, and the adapter installed as a module;
+* tune: one adapter for one weight vector on cached states, as in notebook 03;
+* retrain: backbone and adapter from scratch, as in notebook 04b.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import typer
+
+from paragon import adapters, plots, rivals
+from paragon.files import write_json
+from paragon.params import RESULTS
+from paragon.preferences import check_weights
+from paragon.progress import progress
+from paragon.recommender import Recommender
+from paragon.sequences import NegativeSampler
+from paragon.study import open_study
+
+
+def seconds(action: Callable[[], object], runs: int, name: str) -> dict[str, float]:
+    """p50 and p99 of ``runs`` calls, in seconds, after one call that is not counted."""
+    if runs > 3:
+        action()
+    taken = []
+    for _ in progress(range(runs), name):
+        start = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - start)
+    p50, p99 = np.percentile(taken, [50, 99])
+    return {"p50": float(f"{p50:.4g}"), "p99": float(f"{p99:.4g}"), "runs": runs}
+
+
+def machine() -> dict[str, object]:
+    """What the times belong to."""
+    model = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+        model = names[0] if names else model
+    facts = {"cpu": model, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+    return {**facts, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def main(
+    dataset: str = "ml-100k", backbone: str = "sasrec", tunes: int = 3, retrains: int = 2
+) -> None:
+    """Measure and record."""
+    study = open_study(dataset, backbone)
+    recommender = Recommender.load(dataset, backbone)
+    sequences, frozen = recommender.sequences, recommender.backbone
+    settings = study.params.adapters
+    rng = np.random.default_rng(0)
+    names = settings.objectives
+    fresh = rng.dirichlet(np.ones(len(names)), 20_000)
+
+    draws = iter(fresh)
+    generate = seconds(lambda: recommender.adapter(next(draws)), 500, "generate")
+    batch = torch.from_numpy(fresh[:5000])
+    many = seconds(lambda: recommender.generator.generate(batch), 5, "batches")
+
+    train, valid = (
+        adapters.frozen_task(frozen, sequences, events, 1 + settings.negatives)
+        for events in ("train", "valid")
+    )
+    sampler = NegativeSampler(sequences)
+    start = adapters.initial_vector(frozen.dim, settings.width, torch.Generator().manual_seed(0))
+
+    def tune() -> None:
+        adapters.tune(
+            train, valid, sampler, names, check_weights(next(draws), names), start.view(1, 1, -1),
+            steps=settings.steps, batch=settings.batch, negatives=settings.negatives,
+            learning_rate=settings.learning_rate, checks=1, snapshots=0, seeds=[0],
+        )  # fmt: skip
+
+    def retrain() -> None:
+        weights = check_weights(next(draws), names)[0]
+        rivals.retrain(backbone, sequences, study.params, weights, 0, study.device)
+
+    path = RESULTS / dataset / "timing.json"
+    timing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    timing[backbone] = {
+        "machine": machine(),
+        "generate": generate,
+        "tune": seconds(tune, tunes, "tune"),
+        "retrain": seconds(retrain, retrains, "retrain"),
+        "adapters_per_second": float(f"{len(batch) / many['p50']:.4g}"),
+    }
+    write_json(path, timing)
+    measured = {k: timing[backbone][k] for k in ("generate", "tune", "retrain")}
+    figure = plots.time_to_model(measured, machine())
+    plots.save(figure, study.results / "timing.png")
+    typer.echo(json.dumps(timing[backbone], indent=2))
+
+
+if __name__ == "__main__":
+    typer.run(main)
