@@ -264,7 +264,7 @@ def save_generator(generator: Generator, stem: Path) -> None:
 def load_generator(stem: Path) -> Generator:
     """Read what :func:`save_generator` wrote."""
     tensors, about = load_tensors(stem, "diffusion")
-    settings = params.Diffusion.model_validate(about["settings"])
+    settings = params.stored(params.Diffusion, about["settings"], f"{stem}.json")
     latent = Latent(tensors["latent.mean"], tensors["latent.basis"], float(tensors["latent.scale"]))
     model = _Model(
         latent, ResidualMLP, len(about["floor"]), width=settings.width, blocks=settings.blocks

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -141,6 +141,21 @@ class Params(Section):
     rivals: Rivals
     evaluate: Evaluate
     verify: Verify
+
+
+S = TypeVar("S", bound=Section)
+
+
+def stored(section: type[S], values: dict, where: str) -> S:
+    """Settings read back from a stored description; other versions may have had other keys."""
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise ParagonError(
+            f"{where}: settings.{key}: {error.errors()[0]['msg']}; "
+            "made by another version of the package, run its stage again"
+        ) from error
 
 
 def load_params(path: Path | None = None, overrides: dict | None = None) -> Params:

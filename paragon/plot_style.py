@@ -212,8 +212,9 @@ def chosen(
         raise ParagonError(
             f"curve: none of {', '.join(wanted)} is in the table; it has {', '.join(sorted(have))}"
         )
+    drawn_rows = frame[frame["method"].isin([*present, "tuned"])]
     for metric in metrics:
-        for method, values in frame[frame["method"].isin(present)].groupby("method")[metric]:
+        for method, values in drawn_rows.groupby("method")[metric]:
             finite(f"curve, `{metric}` of method `{method}`", values)
     absent = [m for m in wanted if m not in have] if methods is not None else []
     return frame, present, f"Not in the table: {', '.join(absent)}." if absent else ""

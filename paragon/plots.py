@@ -22,10 +22,10 @@ from paragon.plots_inside import (
     tuning_curves,
 )
 
-__all__ = (
-    "ablation control_curves dataset_overview latent_space memorisation pareto_front save ternary "
-    "time_to_model training_curves tuning_curves"
-).split()
+__all__ = [
+    "ablation", "control_curves", "dataset_overview", "latent_space", "memorisation",
+    "pareto_front", "save", "ternary", "time_to_model", "training_curves", "tuning_curves",
+]  # fmt: skip
 
 CURVE_METHODS = (
     "tuned retrain generated generated_shuffled interpolation nearest soup constant backbone"

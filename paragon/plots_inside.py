@@ -242,13 +242,16 @@ def memorisation(distances: Mapping[str, Sequence[float]]) -> Figure:
     log = bool(every.min() > 0 and every.max() > 30 * every.min())
     figure = style.new(5.2, 0.7 + 0.42 * len(groups))
     ax = figure.subplots()
-    sns.boxplot(
-        list(groups.values()), orient="h", ax=ax, color="#e8e8e8", width=0.6, fliersize=0,
-        linewidth=0.8, log_scale=log, whis=(0, 100), medianprops={"color": _ORANGE, "lw": 1.8},
-    )  # fmt: skip
+    if log:
+        ax.set_xscale("log")
     for row, values in enumerate(groups.values()):
+        low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+        ax.hlines(row, low, high, color=_GREY, linewidth=0.8, zorder=1)
+        ax.barh(row, third - first, 0.6, first, color="#e8e8e8", edgecolor=_GREY, linewidth=0.8)
+        ax.vlines(middle, row - 0.3, row + 0.3, color=_ORANGE, linewidth=1.8, zorder=4)
         jitter = 0.2 * np.sin(7.0 * np.arange(len(values)))  # spread, and the same every time
         ax.plot(values, row + jitter, "o", color=_BLUE, alpha=0.6, markersize=2.6, mew=0, zorder=3)
+    ax.invert_yaxis()
     ax.set_yticks(range(len(groups)), [f"{n} (n = {len(v)})" for n, v in groups.items()])
     ax.set(xlabel="L2 distance to the nearest collected vector" + (", log scale" if log else ""))
     if log:

@@ -48,7 +48,7 @@ def test_the_file_of_the_study_is_valid_and_frozen():
         ("seeds", [], r"seeds: .* at least 1 item"),
         ("threads", True, r"threads: .* valid integer, found True"),
         ("preprocess.split", "random", r"preprocess\.split: .* found 'random'"),
-        ("adapters.objectives", ["accuracy", "novelty"], "unknown objective 'novelty'"),
+        ("adapters.objectives", ["accuracy", "charm"], "unknown objective 'charm'"),
         ("adapters.objectives", ["accuracy", "accuracy"], "named twice"),
         ("adapters", [1], r"adapters: "),
     ],

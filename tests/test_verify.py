@@ -51,7 +51,7 @@ def test_the_same_results_pass(root):
 
 @pytest.mark.parametrize(
     ("now", "verdict"),
-    [(0.41, "within"), (0.387, "within"), (0.4131, "outside"), (0.38, "outside"), (0.4, "equal")],
+    [(0.412, "within"), (0.388, "within"), (0.4131, "outside"), (0.38, "outside"), (0.4, "equal")],
 )
 def test_the_tolerance_is_absolute_plus_relative(root, now, verdict):
     write(root, changed(set_hv_sampled=now))

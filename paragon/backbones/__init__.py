@@ -84,7 +84,7 @@ def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
     """The trained, frozen backbone and its description; refuses other data than its own."""
     tensors, description = load_tensors(stem, "backbone")
     check_match(description["data"], sequences.description, f"{stem}.json")
-    settings = params.Backbone.model_validate(description["settings"])
+    settings = params.stored(params.Backbone, description["settings"], f"{stem}.json")
     backbone = BACKBONES[description["backbone"]].build(sequences, settings)
     backbone.load_state_dict(tensors)
     return backbone.eval().requires_grad_(False), description
