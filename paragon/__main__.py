@@ -89,6 +89,16 @@ def verify(
 
 
 @app.command()
+def report() -> None:
+    """Write results/summary.md and the README's result block from results/."""
+    from paragon.params import ROOT, load_params
+    from paragon.report import write_report
+
+    params = load_params()
+    write_report(ROOT, params.datasets[0], params.backbones[0])
+
+
+@app.command()
 def deps(
     write: Annotated[bool, typer.Option("--write", help="Correct dvc.yaml.")] = False,
 ) -> None:

@@ -34,24 +34,26 @@ def items(sequences: Sequences, ids: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "title": [sequences.titles[i - 1] for i in ids],
-            "categories": [_categories(sequences, i) for i in ids],
+            "categories": [_named(sequences, sequences.categories[i]) for i in ids],
         },
         index=pd.RangeIndex(1, len(ids) + 1, name="rank"),
     )
 
 
 def side_by_side(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd.DataFrame:
-    """Ranked lists of items beside each other, and how many categories each of them covers."""
-    table = pd.DataFrame(
-        {
-            label: [f"{sequences.titles[i - 1]} ({_categories(sequences, i)})" for i in ids]
-            for label, ids in lists.items()
-        }
-    )
-    table.index = pd.RangeIndex(1, len(table) + 1, name="rank").astype(object)
-    table.loc["categories"] = [
-        str(sequences.categories[np.asarray(ids)].any(0).sum()) for ids in lists.values()
-    ]
+    """Ranked lists of items beside each other, each item with the categories that it adds."""
+    columns = {}
+    for label, ids in lists.items():
+        rows = sequences.categories[np.asarray(ids)]
+        added = rows & ~np.r_[rows[:1] & False, np.logical_or.accumulate(rows)[:-1]]
+        titles = [sequences.titles[i - 1] for i in ids]
+        columns[label, "title"] = [*titles, ""]
+        columns[label, "new categories"] = [
+            *(_named(sequences, row) for row in added),
+            f"{rows.any(0).sum()} in all",
+        ]
+    table = pd.DataFrame(columns)
+    table.index = [*range(1, len(table)), ""]
     return table
 
 
@@ -81,6 +83,7 @@ def quality(
     return table
 
 
-def _categories(sequences: Sequences, item: int) -> str:
-    names = zip(sequences.category_names, sequences.categories[item], strict=True)
+def _named(sequences: Sequences, row: np.ndarray) -> str:
+    """The names of the categories that a row of the multi-hot matrix marks."""
+    names = zip(sequences.category_names, row, strict=True)
     return ", ".join(name for name, member in names if member)

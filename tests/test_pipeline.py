@@ -146,6 +146,20 @@ def test_every_stage_lists_the_modules_that_its_notebook_imports():
     assert pipeline.differences() == {}, "run `python -m paragon deps --write`"
 
 
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("paragon/evaluate.py", ["evaluate"]),
+        ("paragon/generator.py", ["diffusion", "evaluate"]),
+        ("paragon/diffusion/samplers.py", ["diffusion", "evaluate"]),
+        ("paragon/datasets/download.py", ["preprocess"]),
+    ],
+)
+def test_a_change_late_in_the_study_retrains_nothing_before_it(module, stages):
+    listed = pipeline.listed_modules()
+    assert [stage for stage in listed if module in listed[stage]] == stages
+
+
 @pytest.mark.parametrize("stage", NOTEBOOKS)
 def test_a_stage_depends_on_its_notebook_and_keeps_the_executed_one(stage):
     name = NOTEBOOKS[stage]
