@@ -31,6 +31,7 @@ from paragon.progress import progress
 from paragon.sequences import NegativeSampler
 
 DIR = 1.0
+BF = 0.02
 
 
 class Latent(nn.Module):
@@ -208,9 +209,8 @@ def train_generator(
         rows = torch.from_numpy(rng.integers(len(vectors), size=batch)).to(device)
         clean, condition = vectors[rows], weights[rows]
         if behaviour:
-            unseen = lift(
-                torch.from_numpy(rng.dirichlet(np.full(len(floor), DIR), extra)).float(), floor
-            )
+            unseen = torch.from_numpy(rng.dirichlet(np.full(len(floor), DIR), extra)).float()
+            unseen = lift(unseen, floor.clamp(min=BF))
             clean = torch.cat([clean, behaviour.reference(unseen).to(device)])
             condition = torch.cat([condition, unseen.to(device)])
         with torch.no_grad():

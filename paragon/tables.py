@@ -83,6 +83,15 @@ def quality(
     return table
 
 
+def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.DataFrame:
+    """Methods in rows, measures of ``metrics.json`` in columns, an undefined one as NaN.
+
+    ``names`` maps measures to the headings of their columns.
+    """
+    rows = {method: [found.get(name) for name in names] for method, found in summary.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()), dtype=float)
+
+
 def _named(sequences: Sequences, row: np.ndarray) -> str:
     """The names of the categories that a row of the multi-hot matrix marks."""
     names = zip(sequences.category_names, row, strict=True)

@@ -185,6 +185,8 @@ def _flat(where: str, name: str, text: str) -> Values:
     for method, metrics in content.items():
         entries = metrics.items() if isinstance(metrics, dict) else [("", metrics)]
         for metric, value in entries:
+            if isinstance(value, str):  # a note that says why a metric is null: no metric itself
+                continue
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if value is not None and not number:
                 raise ParagonError(

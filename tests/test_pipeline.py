@@ -34,7 +34,7 @@ SMALL = {
         "steps": 40,
         "batch": 64,
         "checks": 4,
-        "snapshots": 2,
+        "snapshots": 4,
     },
     "diffusion": {
         "latent": 4,

@@ -10,6 +10,7 @@ import torch
 from paragon import __version__, params
 from paragon.backbones.base import Backbone, Context, cached_states, context_of
 from paragon.backbones.gru4rec import GRU4Rec
+from paragon.backbones.lightgcn import NGCF, LightGCN
 from paragon.backbones.sasrec import SASRec
 from paragon.backbones.tisasrec import TiSASRec
 from paragon.backbones.training import Fitted, fit
@@ -17,7 +18,7 @@ from paragon.errors import ParagonError
 from paragon.files import check_match, load_tensors, save_tensors
 from paragon.sequences import Sequences
 
-BACKBONES: dict[str, type[Backbone]] = {b.name: b for b in (SASRec, GRU4Rec, TiSASRec)}
+BACKBONES: dict[str, type[Backbone]] = {b.name: b for b in (SASRec, GRU4Rec, TiSASRec, LightGCN, NGCF)}
 
 __all__ = [
     "BACKBONES",

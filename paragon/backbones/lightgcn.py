@@ -1,0 +1,156 @@
+"""LightGCN and NGCF: collaborative filtering on the graph of users and items.
+
+Their user state is a propagated user embedding: no history, no sequence.
+LightGCN (He et al., SIGIR 2020) averages neighbours, NGCF (Wang et al., SIGIR
+2019) transforms them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paragon import params
+from paragon.backbones.base import Backbone, Context
+from paragon.errors import ParagonError
+from paragon.sequences import Sequences
+
+
+class GraphBackbone(Backbone):
+    """Embeddings of users and items, propagated over the training interactions.
+
+    A subclass implements :meth:`propagate`.  A user that training never saw
+    gets the mean of the history's item vectors for a state.
+    """
+
+    history = 50  # of it only the newcomer's state is made
+
+    def __init__(self, n_users: int, graph: Tensor, *, dim: int, layers: int) -> None:
+        super().__init__()
+        self.n_users, self.layers = n_users, layers
+        self.graph = graph  # [U + n + 1, U + n + 1], sparse: fixed by the data, not a parameter
+        self.embedding = nn.Parameter(torch.empty(graph.shape[0], dim))
+        nn.init.normal_(self.embedding, std=0.1)
+        self._current: tuple[Tensor, Tensor] | None = None
+
+    def _apply(self, move, recurse=True):
+        self.graph = move(self.graph)
+        return super()._apply(move, recurse)
+
+    def propagate(self) -> Tensor:
+        """Final embeddings of users and, after them, items (row 0 padding): ``[U + n + 1, dim]``."""
+        raise NotImplementedError
+
+    def _vectors(self) -> tuple[Tensor, Tensor]:
+        """User and item vectors; within a training step they are propagated once."""
+        if self._current is None or not self.training:
+            final = self.propagate()
+            return final[: self.n_users], final[self.n_users :]
+        return self._current
+
+    def states(self, context: Context) -> Tensor:
+        """The propagated user embedding, ``[B, dim]``."""
+        users, items = self._vectors()
+        known = context.users >= 0
+        inside = (context.items > 0).unsqueeze(-1)
+        history = (F.embedding(context.items, items) * inside).sum(1) / inside.sum(1).clamp(min=1)
+        return torch.where(known.unsqueeze(-1), users[context.users.clamp(min=0)], history)
+
+    def item_vectors(self) -> Tensor:
+        """The propagated item embeddings, ``[n_items + 1, dim]``."""
+        return self._vectors()[1]
+
+    def training_states(
+        self, sequences: Sequences, batch: int, rng: np.random.Generator
+    ) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
+        """One epoch over all training pairs, in random batches of 16 x ``batch``."""
+        train = sequences.is_train()
+        users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
+        items = sequences.items[train]
+        order = rng.permutation(len(users))
+        for rows in np.split(order, range(16 * batch, len(order), 16 * batch)):
+            final = self.propagate()
+            self._current = final[: self.n_users], final[self.n_users :]
+            index = torch.from_numpy(users[rows]).to(final.device)
+            yield F.embedding(index, self._current[0]), users[rows], items[rows]
+        self._current = None
+
+
+class LightGCN(GraphBackbone):
+    """Mean over layers of neighbour averages, nothing else to learn but the embeddings."""
+
+    name = "lightgcn"
+
+    @classmethod
+    def build(cls, sequences: Sequences, settings: params.Backbone) -> LightGCN:
+        """Sizes from the ``backbone`` section of params.yaml, the graph from training events."""
+        graph = normalised_graph(sequences)
+        return cls(sequences.n_users, graph, dim=settings.dim, layers=settings.layers)
+
+    def propagate(self) -> Tensor:
+        """LightGCN, equations 7 and 8, with equal layer weights."""
+        layers = [self.embedding]
+        for _ in range(self.layers):
+            layers.append(torch.sparse.mm(self.graph, layers[-1]))
+        return torch.stack(layers).mean(0)
+
+
+class NGCF(GraphBackbone):
+    """Transformed messages and their products with the receiver; layers are concatenated."""
+
+    name = "ngcf"
+
+    def __init__(
+        self, n_users: int, graph: Tensor, *, dim: int, layers: int, dropout: float
+    ) -> None:
+        if dim % (layers + 1):
+            raise ParagonError(
+                f"params.yaml: backbone.dim: {dim} is not a multiple of layers + 1 = {layers + 1}, "
+                "as NGCF needs, which concatenates its layers"
+            )
+        width = dim // (layers + 1)
+        super().__init__(n_users, graph, dim=width, layers=layers)
+        self.dim = dim
+        self.neighbour = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.product = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+
+    @classmethod
+    def build(cls, sequences: Sequences, settings: params.Backbone) -> NGCF:
+        """Sizes from the ``backbone`` section of params.yaml, the graph from training events."""
+        sizes = {"dim": settings.dim, "layers": settings.layers, "dropout": settings.dropout}
+        return cls(sequences.n_users, normalised_graph(sequences), **sizes)
+
+    def propagate(self) -> Tensor:
+        """NGCF, equation 7: ``leaky_relu((L + I) E W1 + (L E) * E W2)`` a layer."""
+        layers = [self.embedding]
+        current = self.embedding
+        for neighbour, product in zip(self.neighbour, self.product, strict=True):
+            message = torch.sparse.mm(self.graph, current)
+            current = F.leaky_relu(neighbour(message + current) + product(message * current), 0.2)
+            current = self.dropout(current)
+            layers.append(F.normalize(current, dim=1))
+        return torch.cat(layers, 1)
+
+
+def normalised_graph(sequences: Sequences) -> Tensor:
+    """``D^-1/2 A D^-1/2`` of the training interactions, sparse ``[U + n + 1, U + n + 1]``.
+
+    Nodes are the users and, after them, items 0..n (0 is padding, without edges);
+    a repeated interaction counts once.
+    """
+    train = sequences.is_train()
+    users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
+    pairs = np.unique(np.column_stack([users, sequences.items[train]]), axis=0)
+    users, items = pairs[:, 0], pairs[:, 1] + sequences.n_users
+    rows, columns = np.concatenate([users, items]), np.concatenate([items, users])
+    size = sequences.n_users + sequences.n_items + 1
+    degree = np.bincount(rows, minlength=size)
+    values = 1 / np.sqrt(degree[rows] * degree[columns])
+    index = torch.from_numpy(np.stack([rows, columns]))
+    graph = torch.sparse_coo_tensor(index, torch.from_numpy(values).float(), (size, size))
+    return graph.coalesce().to_sparse_csr()

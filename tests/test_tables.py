@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from paragon import metrics, tables
+
+
+def test_history_shows_every_event_with_its_part(seqs):
+    user = seqs.test.users[0]
+    table = tables.history(seqs, user)
+    assert len(table) == seqs.lengths[user]
+    assert table["part"].tolist()[-2:] == ["valid", "test"]
+    assert set(table["part"][:-2]) == {"train"}
+    assert table["title"].iloc[-1] == seqs.titles[seqs.test.targets[0] - 1]
+    assert table["time"].is_monotonic_increasing
+
+
+def test_items_have_their_own_titles_and_categories(seqs):
+    table = tables.items(seqs, [3, 1])
+    assert table["title"].tolist() == [seqs.titles[2], seqs.titles[0]]
+    expected = [
+        n for n, member in zip(seqs.category_names, seqs.categories[3], strict=True) if member
+    ]
+    assert table["categories"][1] == ", ".join(expected)
+
+
+def test_new_categories_add_up(seqs):
+    ids = list(range(1, 7))
+    table = tables.side_by_side(seqs, {"a": ids, "b": ids[::-1]})
+    for label in ("a", "b"):
+        added = [name for cell in table[label, "new categories"][:-1] for name in cell.split(", ")]
+        added = [name for name in added if name]
+        assert len(added) == len(set(added)) == seqs.categories[ids].any(0).sum()
+        assert table[label, "new categories"].iloc[-1] == f"{len(added)} in all"
+
+
+def test_quality_is_the_mean_of_the_metrics(seqs):
+    candidates = seqs.valid.candidates
+    scores = np.random.default_rng(0).normal(size=(len(candidates), 2, candidates.shape[1]))
+    weights = np.array([[0.2, 0.8], [0.7, 0.3]])
+    table = tables.quality(scores, candidates, seqs, weights, ["accuracy", "diversity"])
+    assert table[["w_accuracy", "w_diversity"]].to_numpy() == pytest.approx(weights)
+    expected = metrics.ndcg_at(metrics.target_ranks(scores[:, 1]), 10).mean()
+    assert table["ndcg@10"][1] == pytest.approx(expected)
+    assert table["alpha_ndcg@10"].between(0, 1).all()
+
+
+def test_measures_keep_what_is_undefined_apart():
+    summary = {"a": {"r_sampled": 0.5}, "b": {"r_sampled": None, "r_sampled_note": "constant"}}
+    table = tables.measures(summary, {"r_sampled": "correlation"})
+    assert table.loc["a", "correlation"] == 0.5
+    assert np.isnan(table.loc["b", "correlation"])
