@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from paragon import params
 from paragon.backbones.base import Backbone, cached_states, context_of
 from paragon.errors import ParagonError
-from paragon.files import load_tensors, save_tensors
 from paragon.objectives import Catalogue, check_objectives, objective_losses
 from paragon.preferences import simplex_lattice, simplex_weights
 from paragon.progress import progress
 from paragon.sequences import NegativeSampler, Sequences
+from paragon.storage import check_match, load_tensors, save_tensors
 
 
 def vector_size(dim: int, width: int) -> int:
@@ -339,9 +339,14 @@ def save_collection(collection: Collection, stem: Path) -> None:
     save_tensors(stem, tensors, collection.description)
 
 
-def load_collection(stem: Path) -> Collection:
-    """Read what :func:`save_collection` wrote, and check that its numbers are finite."""
+def load_collection(stem: Path, backbone: dict | None = None) -> Collection:
+    """Read what :func:`save_collection` wrote, and check that its numbers are finite.
+
+    ``backbone``: the description of the backbone that it has to belong to.
+    """
     tensors, description = load_tensors(stem, "adapters")
+    if backbone is not None:
+        check_match({"backbone": backbone["sha256"]}, description, f"{stem}.json")
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ParagonError(f"{stem}.safetensors: `{name}` holds numbers that are not finite")

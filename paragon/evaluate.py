@@ -24,7 +24,9 @@ from paragon.files import write_json, write_text
 from paragon.generator import Generator
 from paragon.objectives import Catalogue, objective_losses
 from paragon.progress import progress
+from paragon.rivals import load_retrained, retrain_weights
 from paragon.sequences import Evaluation, Sequences
+from paragon.study import Study
 
 # The metric that shows whether an objective was followed, and its short name in results.
 METRIC = {
@@ -186,6 +188,19 @@ def all_rows(
             scores = adapter_scores(tasks["test"], own, about["width"])
             yield Row(method, seed, collection.oracles.numpy(), scores)
     yield from retrained
+
+
+def retrained_rows(study: Study, sequences: Sequences, evaluation: Evaluation) -> Iterator[Row]:
+    """The `retrain` rows of the comparison, one a seed, from what notebook 04b stored."""
+    weights = retrain_weights(study.params)
+    folder = study.folder / "rivals"
+    for seed in study.params.seeds:
+        models = (
+            load_retrained(study.backbone, sequences, study.params, folder, w, seed)
+            for w in weights
+        )
+        scores = (m.to(study.device).scores(sequences, evaluation).cpu().numpy() for m in models)
+        yield Row("retrain", seed, weights.numpy(), scores)
 
 
 def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:

@@ -25,10 +25,10 @@ from paragon.baselines import interpolation
 from paragon.diffusion.denoisers import ResidualMLP
 from paragon.diffusion.samplers import ddim, guided
 from paragon.diffusion.schedule import Schedule
-from paragon.files import load_tensors, save_tensors
 from paragon.preferences import check_weights, lift
 from paragon.progress import progress
 from paragon.sequences import NegativeSampler
+from paragon.storage import check_match, load_tensors, save_tensors
 
 DIR = 1.0
 BF = 0.02
@@ -271,3 +271,14 @@ def load_generator(stem: Path) -> Generator:
     )
     model.load_state_dict(tensors)
     return Generator(model.eval().requires_grad_(False), about)
+
+
+def load_generators(folder: Path, collection: Collection) -> list[Generator]:
+    """The generators ``seed<n>`` of a folder, one for each seed of the collection they are of."""
+    generators = []
+    for seed in collection.description["seeds"]:
+        stem = folder / f"seed{seed}"
+        generators.append(load_generator(stem))
+        made_from = generators[-1].description["collection"]
+        check_match(collection.description, made_from, f"{stem}.json")
+    return generators

@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from paragon.adapters import Adapter
+from paragon.adapters import Adapter, load_collection
 from paragon.backbones import Backbone, Context
 from paragon.errors import ParagonError
-from paragon.generator import Generator
+from paragon.generator import Generator, load_generators
 from paragon.sequences import Sequences
 from paragon.study import open_study
 
@@ -35,8 +35,9 @@ class Recommender:
         study = open_study(dataset, backbone)
         sequences = study.load_sequences()
         frozen, description = study.load_backbone(sequences)
-        collection = study.load_collection(description)
-        return cls(frozen, study.load_generators(collection)[0], sequences)
+        collection = load_collection(study.folder / "collection", description)
+        generators = load_generators(study.folder / "generators", collection)
+        return cls(frozen, generators[0], sequences)
 
     @property
     def objectives(self) -> list[str]:

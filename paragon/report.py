@@ -79,7 +79,10 @@ def summary(results: Path) -> str:
     found = studies(results)
     if not found:
         raise ParagonError(f"{results}: no metrics.json in it; run `dvc repro` first")
-    parts = ["# Results", "Mean ± standard deviation over seeds. Written by `python -m paragon report`."]
+    parts = [
+        "# Results",
+        "Mean ± standard deviation over seeds. Written by `python -m paragon report`.",
+    ]
     for folder in found:
         parts.append(f"## {folder.parent.name}, {folder.name}")
         for protocol, words in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,9 @@ from torch import Tensor
 from paragon import params
 from paragon.adapters import Adapter, initial_vector
 from paragon.backbones import Backbone, Fitted, build, cached_states, context_of, fit
-from paragon.evaluate import Row
-from paragon.files import load_tensors, save_tensors
 from paragon.preferences import simplex_weights
 from paragon.sequences import Evaluation, Sequences
-from paragon.study import Study
+from paragon.storage import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
@@ -77,20 +74,6 @@ def retrain(
 def retrain_weights(settings: params.Params) -> Tensor:
     """The weights at which `retrain` is trained, ``[R, O]``."""
     return simplex_weights(settings.rivals.retrain_weights, settings.adapters.objectives)
-
-
-def retrained_rows(study: Study, sequences: Sequences, evaluation: Evaluation) -> Iterator[Row]:
-    """The `retrain` rows of the comparison, one a seed, from what notebook 04b stored."""
-    weights = retrain_weights(study.params)
-    for seed in study.params.seeds:
-        models = (
-            load_retrained(
-                study.backbone, sequences, study.params, study.folder / "rivals", w, seed
-            )
-            for w in weights
-        )
-        scores = (m.to(study.device).scores(sequences, evaluation).cpu().numpy() for m in models)
-        yield Row("retrain", seed, weights.numpy(), scores)
 
 
 def _stem(folder: Path, weights: Tensor, seed: int) -> Path:

@@ -15,14 +15,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file, save_file
 
-from paragon.datasets import Dataset
 from paragon.errors import ParagonError
 from paragon.files import atomic_path, require
+
+if TYPE_CHECKING:
+    from paragon.datasets import Dataset
 
 SPLITS = ("leave_one_out", "global_time")
 

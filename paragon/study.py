@@ -7,12 +7,10 @@ from pathlib import Path
 
 import torch
 
-from paragon import adapters, generator, sequences
-from paragon.adapters import Collection
+from paragon import sequences
 from paragon.backbones import Backbone, load_backbone
 from paragon.errors import ParagonError
-from paragon.files import check_match
-from paragon.generator import Generator
+from paragon.objectives import OBJECTIVES
 from paragon.params import ARTIFACTS, RESULTS, Params, load_params
 from paragon.sequences import Sequences
 
@@ -21,8 +19,8 @@ from paragon.sequences import Sequences
 class Study:
     """One dataset and one backbone under one set of parameters.
 
-    The loaders name the stage to run when a file is missing, and the field that
-    differs when two files were not made for each other.
+    The loaders, here and beside what they load, name the stage to run when a file
+    is missing and the field that differs when two files do not belong together.
     """
 
     dataset: str
@@ -58,29 +56,6 @@ class Study:
         backbone, description = load_backbone(self.folder / "backbone", seq)
         return backbone.to(self.device), description
 
-    def load_collection(self, backbone: dict) -> Collection:
-        """Made by notebook 03 for the backbone of this description."""
-        collection = adapters.load_collection(self.folder / "collection")
-        check_match(
-            {"backbone": backbone["sha256"]},
-            collection.description,
-            f"{self.folder}/collection.json",
-        )
-        return collection
-
-    def load_generators(self, collection: Collection) -> list[Generator]:
-        """Made by notebook 04, one a seed, for this collection."""
-        generators = []
-        for seed in collection.description["seeds"]:
-            loaded = generator.load_generator(self.folder / "generators" / f"seed{seed}")
-            check_match(
-                collection.description,
-                loaded.description["collection"],
-                f"{self.folder}/generators/seed{seed}.json",
-            )
-            generators.append(loaded)
-        return generators
-
 
 def open_study(dataset: str, backbone: str, overrides: dict | None = None) -> Study:
     """The study of a dataset and a backbone, its thread count set.
@@ -88,6 +63,12 @@ def open_study(dataset: str, backbone: str, overrides: dict | None = None) -> St
     Deterministic algorithms are asked of torch: the same inputs give the same bytes.
     """
     params = load_params(overrides=overrides)
+    for name in params.adapters.objectives:
+        if name not in OBJECTIVES:
+            raise ParagonError(
+                f"params.yaml: adapters.objectives: {name!r} is unknown; "
+                f"known: {', '.join(OBJECTIVES)}"
+            )
     torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     return Study(dataset, backbone, params)

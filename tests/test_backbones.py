@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from paragon import backbones
-from paragon.backbones import BACKBONES, build, cached_states, context_of
-from paragon.backbones.sequential import windows
+from paragon.backbones import BACKBONES, Context, build, cached_states, context_of
+from paragon.backbones.sequential import SequentialBackbone, windows
 from paragon.backbones.tisasrec import smallest_intervals
 from paragon.errors import ParagonError
 
-NAMES = list(BACKBONES)
+SEQUENTIAL = [name for name, cls in BACKBONES.items() if issubclass(cls, SequentialBackbone)]
+GRAPH = [name for name in BACKBONES if name not in SEQUENTIAL]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=SEQUENTIAL)
 def model(request, seqs, settings):
     return build(request.param, seqs, settings.backbone, seed=0).eval().requires_grad_(False)
 
@@ -51,7 +52,7 @@ def test_windows_cover_every_training_event_once(seqs, length):
             assert (np.diff(inside.astype(int), axis=1) <= 0).all()  # left-aligned
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", list(BACKBONES))
 def test_training_learns_and_repeats(name, seqs, settings):
     run = settings.backbone.model_copy(update={"epochs": 8, "learning_rate": 0.01})
     model, fitted = backbones.train_backbone(name, seqs, run)
@@ -60,6 +61,34 @@ def test_training_learns_and_repeats(name, seqs, settings):
     again, _ = backbones.train_backbone(name, seqs, run)
     for one, two in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("name", GRAPH)
+def test_graph_backbones_know_users_and_fold_newcomers_in(name, seqs, settings):
+    deep = settings.backbone.model_copy(update={"layers": 3})
+    model = build(name, seqs, deep, seed=0).eval().requires_grad_(False)
+    context = context_of(seqs, seqs.test.users, seqs.test.positions, 10)
+    final = model.propagate()
+    assert torch.equal(model.states(context), final[seqs.test.users])
+    assert torch.equal(model.item_vectors(), final[seqs.n_users :])
+    assert model.item_vectors().shape == (seqs.n_items + 1, model.dim)
+    newcomer = Context(torch.tensor([-1]), context.items[:1], context.times[:1])
+    met = context.items[0][context.items[0] > 0]
+    expected = model.item_vectors()[met].mean(0)
+    assert torch.allclose(model.states(newcomer)[0], expected, atol=1e-6)
+
+
+def test_lightgcn_against_dense_algebra(seqs, settings):
+    model = build("lightgcn", seqs, settings.backbone.model_copy(update={"layers": 2}), seed=0)
+    users = np.repeat(np.arange(seqs.n_users), seqs.lengths)
+    adjacency = torch.zeros(seqs.n_users + seqs.n_items + 1, seqs.n_users + seqs.n_items + 1)
+    train = seqs.is_train()
+    adjacency[users[train], seqs.n_users + seqs.items[train]] = 1
+    adjacency = adjacency + adjacency.T
+    degree = adjacency.sum(0).clamp(min=1)
+    normal = adjacency / (degree[:, None] * degree[None]).sqrt()
+    e = model.embedding
+    assert torch.allclose(model.propagate(), (e + normal @ e + normal @ normal @ e) / 3, atol=1e-5)
 
 
 def test_early_stop_keeps_the_best_epoch(seqs, settings):

@@ -36,8 +36,8 @@ def test_latent_is_pca():
     from sklearn.decomposition import PCA
 
     oracle = PCA(4).fit(x.numpy())
-    assert np.allclose(latent.decode(latent.encode(x)).detach().numpy(),
-                       oracle.inverse_transform(oracle.transform(x.numpy())), atol=1e-4)  # fmt: skip
+    expected = oracle.inverse_transform(oracle.transform(x.numpy()))
+    assert np.allclose(latent.decode(latent.encode(x)).detach().numpy(), expected, atol=1e-4)
     assert latent.encode(x).std().item() == pytest.approx(1, rel=1e-3)
     full = Latent.fit(x, None)
     assert torch.allclose(full.decode(full.encode(x)), x, atol=1e-5)

@@ -15,10 +15,12 @@ from paragon.backbones.sasrec import SASRec
 from paragon.backbones.tisasrec import TiSASRec
 from paragon.backbones.training import Fitted, fit
 from paragon.errors import ParagonError
-from paragon.files import check_match, load_tensors, save_tensors
 from paragon.sequences import Sequences
+from paragon.storage import check_match, load_tensors, save_tensors
 
-BACKBONES: dict[str, type[Backbone]] = {b.name: b for b in (SASRec, GRU4Rec, TiSASRec, LightGCN, NGCF)}
+BACKBONES: dict[str, type[Backbone]] = {
+    b.name: b for b in (SASRec, GRU4Rec, TiSASRec, LightGCN, NGCF)
+}
 
 __all__ = [
     "BACKBONES",

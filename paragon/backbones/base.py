@@ -18,7 +18,8 @@ class Context:
     """What is known when a recommendation is asked for.
 
     ``users [B]``, -1 for a user that training never saw; ``items [B, L]`` the
-    history, oldest first, left-aligned, 0 after its end; ``times [B, L]`` its timestamps in seconds.
+    history, oldest first, left-aligned, 0 after its end; ``times [B, L]`` its
+    timestamps in seconds.
     """
 
     users: Tensor

@@ -31,7 +31,7 @@ class GraphBackbone(Backbone):
 
     def __init__(self, n_users: int, graph: Tensor, *, dim: int, layers: int) -> None:
         super().__init__()
-        self.n_users, self.layers = n_users, layers
+        self.n_users, self.layers, self.dim = n_users, layers, dim
         self.graph = graph  # [U + n + 1, U + n + 1], sparse: fixed by the data, not a parameter
         self.embedding = nn.Parameter(torch.empty(graph.shape[0], dim))
         nn.init.normal_(self.embedding, std=0.1)
@@ -42,7 +42,7 @@ class GraphBackbone(Backbone):
         return super()._apply(move, recurse)
 
     def propagate(self) -> Tensor:
-        """Final embeddings of users and, after them, items (row 0 padding): ``[U + n + 1, dim]``."""
+        """Final embeddings of users and, after them, of items 0..n: ``[U + n + 1, dim]``."""
         raise NotImplementedError
 
     def _vectors(self) -> tuple[Tensor, Tensor]:
@@ -152,5 +152,7 @@ def normalised_graph(sequences: Sequences) -> Tensor:
     degree = np.bincount(rows, minlength=size)
     values = 1 / np.sqrt(degree[rows] * degree[columns])
     index = torch.from_numpy(np.stack([rows, columns]))
-    graph = torch.sparse_coo_tensor(index, torch.from_numpy(values).float(), (size, size))
-    return graph.coalesce().to_sparse_csr()
+    graph = torch.sparse_coo_tensor(
+        index, torch.from_numpy(values).float(), (size, size), check_invariants=True
+    )
+    return graph.coalesce()
