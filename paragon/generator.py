@@ -30,20 +30,20 @@ from paragon.progress import progress
 from paragon.sequences import NegativeSampler
 from paragon.storage import check_match, load_tensors, save_tensors
 
-DIR = 1.0
-BF = 0.02
-
 
 class Latent(nn.Module):
     """Linear space of adapter vectors: ``vector = mean + scale * z @ basis``.
 
     One scale for all components keeps their proportions: the first few carry
-    nearly everything, and whitening would give noise the same say.
+    nearly everything, and whitening would give noise the same say.  Nothing of it
+    is trained: a basis that moves with the behavioural loss stops being
+    orthonormal, and far-off vectors no longer come back as they went in.
     """
 
     def __init__(self, mean: Tensor, basis: Tensor, scale: float) -> None:
         super().__init__()
-        self.mean, self.basis = nn.Parameter(mean), nn.Parameter(basis)
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", basis)
         self.register_buffer("scale", torch.tensor(float(scale)))
 
     @classmethod
@@ -191,16 +191,7 @@ def train_generator(
     ).to(device)
     schedule = Schedule(settings.diffusion_steps, device=device)
     averaged = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": model.denoiser.parameters(), "lr": settings.learning_rate},
-            {
-                "params": model.latent.parameters(),
-                "lr": settings.latent_learning_rate,
-                "weight_decay": 0.0,
-            },
-        ]
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     rng = np.random.default_rng([seed, 2])
     batch, extra = settings.batch, settings.behaviour_batch if behaviour else 0
@@ -209,8 +200,10 @@ def train_generator(
         rows = torch.from_numpy(rng.integers(len(vectors), size=batch)).to(device)
         clean, condition = vectors[rows], weights[rows]
         if behaviour:
-            unseen = torch.from_numpy(rng.dirichlet(np.full(len(floor), DIR), extra)).float()
-            unseen = lift(unseen, floor.clamp(min=BF))
+            # A concentration below 1 favours the edges of the simplex, where adapters
+            # change fastest with the weights.
+            spread = np.full(len(floor), settings.behaviour_concentration)
+            unseen = lift(torch.from_numpy(rng.dirichlet(spread, extra)).float(), floor)
             clean = torch.cat([clean, behaviour.reference(unseen).to(device)])
             condition = torch.cat([condition, unseen.to(device)])
         with torch.no_grad():

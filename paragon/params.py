@@ -92,11 +92,11 @@ class Diffusion(Section):
     steps: Count
     batch: Count
     learning_rate: Rate
-    latent_learning_rate: Annotated[float, Field(ge=0)]
     ema: Share
     condition_drop: Share
     behaviour_batch: Annotated[int, Field(ge=0)]
     behaviour_rows: Count
+    behaviour_concentration: Rate
     behaviour_strength: Annotated[float, Field(ge=0)]
     sampler_steps: Count
     guidance: Annotated[float, Field(ge=0, le=100)]

@@ -121,7 +121,7 @@ def test_learns_a_collection_that_follows_the_weights(collection, settings):
 
 
 def test_behavioural_loss_falls(collection, settings, behaviour):
-    options = {"steps": 300, "behaviour_batch": 8, "learning_rate": 3e-3, "latent": 3}
+    options = {"steps": 300, "behaviour_batch": 8, "learning_rate": 3e-3, "latent": None}
     model = train_generator(collection, settings.diffusion.model_copy(update=options), 0, behaviour)
     curve = model.description["curves"]["task_loss"]
     assert np.mean(curve[-20:]) < np.mean(curve[:5])
