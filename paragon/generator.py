@@ -200,10 +200,8 @@ def train_generator(
         rows = torch.from_numpy(rng.integers(len(vectors), size=batch)).to(device)
         clean, condition = vectors[rows], weights[rows]
         if behaviour:
-            # A concentration below 1 favours the edges of the simplex, where adapters
-            # change fastest with the weights.
-            spread = np.full(len(floor), settings.behaviour_concentration)
-            unseen = lift(torch.from_numpy(rng.dirichlet(spread, extra)).float(), floor)
+            uniform = torch.from_numpy(rng.dirichlet(np.ones(len(floor)), extra)).float()
+            unseen = lift(uniform, floor)
             clean = torch.cat([clean, behaviour.reference(unseen).to(device)])
             condition = torch.cat([condition, unseen.to(device)])
         with torch.no_grad():

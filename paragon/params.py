@@ -96,7 +96,6 @@ class Diffusion(Section):
     condition_drop: Share
     behaviour_batch: Annotated[int, Field(ge=0)]
     behaviour_rows: Count
-    behaviour_concentration: Rate
     behaviour_strength: Annotated[float, Field(ge=0)]
     sampler_steps: Count
     guidance: Annotated[float, Field(ge=0, le=100)]

@@ -50,7 +50,7 @@ def side_by_side(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd
         columns[label, "title"] = [*titles, ""]
         columns[label, "new categories"] = [
             *(_named(sequences, row) for row in added),
-            f"{rows.any(0).sum()} in all",
+            f"{rows.any(0).sum()} in all, {rows.sum(1).mean():.1f} an item",
         ]
     table = pd.DataFrame(columns)
     table.index = [*range(1, len(table)), ""]

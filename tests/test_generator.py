@@ -121,7 +121,18 @@ def test_learns_a_collection_that_follows_the_weights(collection, settings):
 
 
 def test_behavioural_loss_falls(collection, settings, behaviour):
+    """A collection of noise teaches nothing; the behavioural loss has to find the way alone."""
+    draw = torch.Generator().manual_seed(0)
+
+    def noise(like):
+        return 0.2 * torch.randn(like.shape, generator=draw)
+
+    made = dataclasses.replace(
+        collection,
+        anchor_vectors=noise(collection.anchor_vectors),
+        snapshots=noise(collection.snapshots),
+    )
     options = {"steps": 300, "behaviour_batch": 8, "learning_rate": 3e-3, "latent": None}
-    model = train_generator(collection, settings.diffusion.model_copy(update=options), 0, behaviour)
+    model = train_generator(made, settings.diffusion.model_copy(update=options), 0, behaviour)
     curve = model.description["curves"]["task_loss"]
-    assert np.mean(curve[-20:]) < np.mean(curve[:5])
+    assert np.mean(curve[-20:]) < np.mean(curve[:5]) - 0.05

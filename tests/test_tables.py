@@ -30,7 +30,7 @@ def test_new_categories_add_up(seqs):
         added = [name for cell in table[label, "new categories"][:-1] for name in cell.split(", ")]
         added = [name for name in added if name]
         assert len(added) == len(set(added)) == seqs.categories[ids].any(0).sum()
-        assert table[label, "new categories"].iloc[-1] == f"{len(added)} in all"
+        assert table[label, "new categories"].iloc[-1] == f"{len(added)} in all, 2.0 an item"
 
 
 def test_quality_is_the_mean_of_the_metrics(seqs):
