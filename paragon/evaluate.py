@@ -249,6 +249,12 @@ def _control(table: pd.DataFrame, method: str, objectives: Sequence[str]) -> dic
     aligned = {}
     for rival in ("tuned", "constant"):
         index = table.loc[[rival]].set_index(names)
+        for w in weights:
+            if tuple(w) not in index.index:
+                raise ParagonError(
+                    f"method {method}: weights {tuple(w.round(4).tolist())} are not among the "
+                    "evaluation weights (adapters.oracles in params.yaml); it cannot be compared"
+                )
         aligned[rival] = index.loc[[tuple(w) for w in weights]]
     own = table.loc[[method]].set_index(names).loc[[tuple(w) for w in weights]]
     points = own[[METRIC[o] for o in objectives]].to_numpy()

@@ -102,8 +102,9 @@ class Diffusion(Section):
 
 
 class Rivals(Section):
-    """What generation is compared with, where it has to be trained."""
+    """`retrain`: for each of the weights, for so many ``epochs`` at most."""
 
+    epochs: Count
     retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
 
 

@@ -257,6 +257,7 @@ def memorisation(distances: Mapping[str, Sequence[float]]) -> Figure:
     if log:
         ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
     else:
         ax.set_xlim(left=0)
     ax.tick_params(axis="y", length=0)

@@ -23,6 +23,7 @@ COLUMNS = (
     ("range div", "range_ratio_div", 2),
     ("violations", "violations_acc", 1),
     ("regret %", "regret_mean", 1),
+    ("median %", "regret_median", 1),
     ("at corners %", "regret_corner_mean", 1),
 )
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"

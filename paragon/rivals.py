@@ -1,8 +1,17 @@
-"""Rivals that have to be trained: `retrain`, everything from scratch for one balance."""
+"""Rivals that have to be trained: `retrain`, everything from scratch for one balance.
+
+These models are too small to gain from a second thread, and there are many of
+them: on a CPU they are trained one a process, ``threads`` processes at a time,
+each with one thread.  Which process trains which model does not matter to the
+result.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +22,10 @@ from paragon import params
 from paragon.adapters import Adapter, initial_vector
 from paragon.backbones import Backbone, Fitted, build, cached_states, context_of, fit
 from paragon.preferences import simplex_weights
+from paragon.progress import progress
 from paragon.sequences import Evaluation, Sequences
 from paragon.storage import load_tensors, save_tensors
+from paragon.study import Study
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ def retrain(
     fitted = fit(
         backbone,
         sequences,
-        epochs=settings.backbone.epochs,
+        epochs=settings.rivals.epochs,
         patience=settings.backbone.patience,
         batch=settings.backbone.batch,
         learning_rate=settings.backbone.learning_rate,
@@ -74,6 +85,39 @@ def retrain(
 def retrain_weights(settings: params.Params) -> Tensor:
     """The weights at which `retrain` is trained, ``[R, O]``."""
     return simplex_weights(settings.rivals.retrain_weights, settings.adapters.objectives)
+
+
+def retrain_all(study: Study) -> dict[tuple[float, int], Fitted]:
+    """Train and store every weight and seed: ``{(first weight, seed): curves}``."""
+    weights, seeds = retrain_weights(study.params), study.params.seeds
+    tasks = list(product(range(len(weights)), seeds))
+    workers = study.params.threads if study.device.type == "cpu" else 1
+    # "spawn": a forked process would inherit the threads of this one.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _one_thread) as pool:
+        jobs = [pool.submit(_retrain_and_save, study, index, seed) for index, seed in tasks]
+        fits = [job.result() for job in progress(jobs, "models")]
+    return {
+        (round(weights[index, 0].item(), 4), seed): fitted
+        for (index, seed), fitted in zip(tasks, fits, strict=True)
+    }
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _retrain_and_save(study: Study, index: int, seed: int) -> Fitted:
+    sequences, weights = study.load_sequences(), retrain_weights(study.params)[index]
+    model, fitted = retrain(study.backbone, sequences, study.params, weights, seed, study.device)
+    about = {
+        "kind": "retrain",
+        "weights": weights.tolist(),
+        "seed": seed,
+        "training": asdict(fitted),
+    }
+    save_retrained(model, about, study.folder / "rivals", weights, seed)
+    return fitted
 
 
 def _stem(folder: Path, weights: Tensor, seed: int) -> Path:

@@ -71,4 +71,5 @@ def open_study(dataset: str, backbone: str, overrides: dict | None = None) -> St
             )
     torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing
     return Study(dataset, backbone, params)
