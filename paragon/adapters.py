@@ -215,6 +215,11 @@ def tune(
     result: picking the checkpoint with the lowest validation loss instead was
     measurably worse on test events, since it picks noise.
     """
+    if snapshots >= checks:
+        raise ParagonError(
+            f"params.yaml: adapters.snapshots: {snapshots} have to be fewer than the "
+            f"{checks} checks (adapters.checks), the last of which is the result"
+        )
     vectors = start.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([vectors], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -238,7 +243,7 @@ def tune(
             kept = [*kept, current][-snapshots - 1 :]
     return Tuned(
         kept[-1],
-        torch.stack(kept[:-1], 2),
+        torch.stack(kept, 2)[:, :, :-1],
         torch.stack(history, -1),
         torch.from_numpy(checkpoints),
     )

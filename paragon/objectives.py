@@ -133,12 +133,12 @@ class _SoftAlphaDCG(torch.autograd.Function):
 def _soft_alpha_dcg(scores: Tensor, categories: Tensor) -> tuple[Tensor, Tensor]:
     """Value ``[R, A]`` and gradient ``[R, A, C]`` for scores ``[R, A, C]``."""
     rows, tasks, length = scores.shape
-    above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / TEMPERATURE)
+    above = (scores.unsqueeze(-2) - scores.unsqueeze(-1)).div_(TEMPERATURE).sigmoid_()
     rank = 0.5 + above.sum(-1)
     # [R, A*C, C] @ [R, C, M]: the tasks share the list's categories.
     g = categories.unsqueeze(1)
     seen = (above.view(rows, tasks * length, length) @ categories).view(rows, tasks, length, -1)
-    worth = g * (1 - ALPHA) ** (seen - 0.5 * g)
+    worth = (seen - 0.5 * g).mul_(math.log(1 - ALPHA)).exp_().mul_(g)
     gain = worth.sum(-1)
     log_rank = torch.log1p(rank)
     discount = math.log(2) / log_rank
@@ -147,7 +147,8 @@ def _soft_alpha_dcg(scores: Tensor, categories: Tensor) -> tuple[Tensor, Tensor]
     d_seen = worth * (math.log(1 - ALPHA) * discount).unsqueeze(-1)
     d_rank = -gain * discount / (log_rank * (1 + rank))
     d_above = (d_seen.view(rows, tasks * length, -1) @ categories.mT).view_as(above)
-    d_pair = (d_above + d_rank.unsqueeze(-1)) * (above * (1 - above)) / TEMPERATURE
+    slope = (1 - above).mul_(above).div_(TEMPERATURE)
+    d_pair = d_above.add_(d_rank.unsqueeze(-1)).mul_(slope)
     return value, d_pair.sum(-2) - d_pair.sum(-1)
 
 

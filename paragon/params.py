@@ -105,6 +105,7 @@ class Rivals(Section):
     """`retrain`: for each of the weights, for so many ``epochs`` at most."""
 
     epochs: Count
+    patience: Count
     retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
 
 

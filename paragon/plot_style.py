@@ -255,7 +255,9 @@ def curve_line(ax: Axes, x: np.ndarray, table: pd.DataFrame, method: str, band: 
         if single:
             ax.vlines(x, low, high, color=kind.colour, linewidth=1, zorder=3)
         else:
-            ax.fill_between(x, low, high, color=kind.colour, alpha=band, linewidth=0)
+            # Every seed shuffles differently: that band would only hide the others.
+            if method != "generated_shuffled":
+                ax.fill_between(x, low, high, color=kind.colour, alpha=band, linewidth=0)
 
 
 def line_look(method: str, single: bool) -> dict:

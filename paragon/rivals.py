@@ -70,7 +70,7 @@ def retrain(
         backbone,
         sequences,
         epochs=settings.rivals.epochs,
-        patience=settings.backbone.patience,
+        patience=settings.rivals.patience,
         batch=settings.backbone.batch,
         learning_rate=settings.backbone.learning_rate,
         negatives=settings.adapters.negatives,

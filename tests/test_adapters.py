@@ -114,6 +114,14 @@ def test_tuning_lowers_the_loss_and_follows_the_weights(tasks, seqs):
     assert after[0, 1] < after[1, 1]
 
 
+def test_more_snapshots_than_checks_are_refused(tasks, seqs):
+    start = adapters.initial_vector(16, 2, torch.Generator().manual_seed(0))[None, None]
+    weights = simplex_weights([0.4], OBJECTIVES)
+    with pytest.raises(ParagonError, match=r"adapters\.snapshots: 4"):
+        tune(tasks, seqs, weights, start, snapshots=4)
+    assert tune(tasks, seqs, weights, start, checks=1, snapshots=0).snapshots.shape[2] == 0
+
+
 def test_collection_round_trip_and_training_set(backbone, seqs, settings, tmp_path):
     collection = adapters.collect(backbone, seqs, settings.adapters, [0, 1], {"backbone": "abc"})
     assert collection.anchor_vectors.shape == (2, 4, adapters.vector_size(16, 2))

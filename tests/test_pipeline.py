@@ -33,7 +33,7 @@ SMALL = {
         "oracles": 4,
         "steps": 40,
         "batch": 64,
-        "checks": 4,
+        "checks": 5,
         "snapshots": 4,
     },
     "diffusion": {
