@@ -90,3 +90,11 @@ def test_an_unknown_objective_is_named_before_any_stage_starts():
 
     with pytest.raises(ParagonError, match=r"adapters\.objectives: 'charm' is unknown; known: acc"):
         open_study("x", "y", overrides={"adapters": {"objectives": ["accuracy", "charm"]}})
+
+
+def test_a_misspelt_key_is_named_as_it_was_written(tmp_path):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("  patience: 8", "  patiance: 8"), encoding="utf-8")
+    with pytest.raises(ParagonError, match=r"backbone\.patiance: .*not permitted, found 8"):
+        load_params(path)
