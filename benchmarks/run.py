@@ -103,8 +103,10 @@ def main(
         "adapters_per_second": float(f"{len(batch) / many['p50']:.4g}"),
     }
     write_json(path, timing)
-    measured = {k: timing[backbone][k] for k in ("generate", "tune", "retrain")}
-    figure = plots.time_to_model(measured, machine())
+    figure = plots.time_to_model(
+        {k: timing[backbone][k] for k in ("generate", "tune", "retrain")},
+        timing[backbone]["machine"],
+    )
     plots.save(figure, study.results / "timing.png")
     typer.echo(json.dumps(timing[backbone], indent=2))
 
