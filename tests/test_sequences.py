@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paragon import sequences
+from paragon import negatives, sequences
 from paragon.datasets import Dataset
 from paragon.errors import ParagonError
 
@@ -60,7 +60,7 @@ def test_negatives_were_never_met_and_do_not_repeat(seqs):
 def test_negatives_are_uniform(seqs):
     rng = np.random.default_rng(0)
     users = np.repeat(np.arange(seqs.n_users), seqs.lengths)
-    drawn = sequences.draw_negatives(np.zeros(4000, int), users, seqs.items, seqs.n_items, 10, rng)
+    drawn = negatives.draw_negatives(np.zeros(4000, int), users, seqs.items, seqs.n_items, 10, rng)
     counts = np.bincount(drawn.ravel(), minlength=seqs.n_items + 1)
     free = np.setdiff1d(np.arange(1, seqs.n_items + 1), seqs.items[: seqs.lengths[0]])
     assert counts.sum() == counts[free].sum()
@@ -93,8 +93,31 @@ def test_global_time_never_trains_on_the_future(dataset):
     assert (np.diff(seqs.times)[np.diff(user) == 0] >= 0).all()
     assert set(seqs.items[~train]) <= set(seqs.items[train])
     assert set(user[~train]) <= set(user[train])
-    assert abs(train.sum() / len(dataset.interactions) - 0.8) < 0.001
+    time = dataset.interactions["timestamp"].to_numpy()
+    span = time.max() - time.min()
+    assert train.sum() == (time <= time.min() + 0.8 * span).sum()
+    assert seqs.times[~train].min() > time.min() + 0.8 * span
+    ends = [seqs.times[seqs.offsets[e.users] + e.positions] for e in (seqs.valid, seqs.test)]
+    assert ends[0].max() <= time.min() + 0.9 * span < ends[1].min()
     assert len(seqs.valid) + len(seqs.test) == (~train).sum()
+
+
+def test_global_time_cuts_at_midnight_of_the_clock_it_is_given():
+    """One event an hour over 100 days, so that the boundaries can be counted by hand."""
+    hours = np.arange(100 * 24)
+    frame = pd.DataFrame(
+        {"user_id": "u", "item_id": [f"i{h % 9}" for h in hours], "rating": 5.0}
+    ).assign(timestamp=3600 * hours)
+    items = pd.DataFrame({"item_id": [f"i{n}" for n in range(9)], "title": "t"})
+    items["categories"] = [("a",), ("b",), ("c",)] * 3
+    dataset = Dataset.from_frame(frame, items)
+    setting = {"split": "global_time", "negatives": 0}
+    # Days 0..99 of UTC: 80 % of 99 is 79.2, so days 0..79 are training, 80..89 validation.
+    counts = sequences.prepare(dataset, midnight=0, **setting).description["counts"]
+    assert [counts[part] for part in ("train", "valid", "test")] == [80 * 24, 10 * 24, 10 * 24]
+    # Eight hours ahead the first day has 16 hours and there are 101 days, 0..100.
+    counts = sequences.prepare(dataset, midnight=8, **setting).description["counts"]
+    assert [counts[part] for part in ("train", "valid", "test")] == [16 + 80 * 24, 240, 9 * 24 + 8]
 
 
 def test_short_users_are_training_data_only():
@@ -134,7 +157,7 @@ def test_save_and_load(seqs, tmp_path):
 
 
 def test_training_negatives_avoid_the_training_part_only(seqs):
-    sampler = sequences.NegativeSampler(seqs)
+    sampler = negatives.NegativeSampler(seqs)
     users = np.repeat(np.arange(seqs.n_users), 50)
     drawn = sampler.draw(users, 9, np.random.default_rng(0))
     for user, row in zip(users, drawn, strict=True):
@@ -150,6 +173,7 @@ def test_training_negatives_avoid_the_training_part_only(seqs):
         ({"split": "random"}, "random"),
         ({"min_rating": 9}, "min_rating=9"),
         ({"negatives": 149}, "preprocess.negatives"),
+        ({"split": "global_time", "midnight": 0}, "no validation event is left"),
     ],
 )
 def test_impossible_settings_name_the_key(dataset, change, words):

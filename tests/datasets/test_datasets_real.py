@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from paragon import sequences
 from paragon.datasets import fetch, load
 from paragon.datasets.movielens import ML_100K_GENRES
 
@@ -71,3 +72,10 @@ def test_ml_1m(tmp_path):
     assert dataset.interactions["item_id"].nunique() == 3_706
     assert dataset.users["group"].value_counts().to_dict() == {"M": 4_331, "F": 1_709}
     assert dataset.n_categories == 18 and dataset.repairs == {}
+    # The event counts of the published study: ratings >= 4, a 5-core, 80/10/10 of the time.
+    seqs = sequences.prepare(
+        dataset, split="global_time", midnight=8, min_rating=4, k_core=5, negatives=99
+    )
+    counts = seqs.description["counts"]
+    assert [counts[part] for part in ("train", "valid", "test")] == [568_761, 2_562, 2_874]
+    assert counts["test_users"] == 226 and counts["items"] == 3_125
