@@ -24,11 +24,11 @@ import typer
 
 from paragon import adapters, plots, rivals
 from paragon.files import write_json
+from paragon.negatives import NegativeSampler
 from paragon.params import RESULTS
 from paragon.preferences import check_weights
 from paragon.progress import progress
 from paragon.recommender import Recommender
-from paragon.sequences import NegativeSampler
 from paragon.study import open_study
 
 
@@ -66,6 +66,7 @@ def main(
     recommender = Recommender.load(dataset, backbone)
     sequences, frozen = recommender.sequences, recommender.backbone
     settings = study.params.adapters
+    alone = settings.model_copy(update={"checks": 1, "snapshots": 0})
     rng = np.random.default_rng(0)
     names = settings.objectives
     fresh = rng.dirichlet(np.ones(len(names)), 20_000)
@@ -83,11 +84,8 @@ def main(
     start = adapters.initial_vector(frozen.dim, settings.width, torch.Generator().manual_seed(0))
 
     def tune() -> None:
-        adapters.tune(
-            train, valid, sampler, names, check_weights(next(draws), names), start.view(1, 1, -1),
-            steps=settings.steps, batch=settings.batch, negatives=settings.negatives,
-            learning_rate=settings.learning_rate, checks=1, snapshots=0, seeds=[0],
-        )  # fmt: skip
+        weights = check_weights(next(draws), names)
+        adapters.tune(train, valid, sampler, weights, start.view(1, 1, -1), alone, seeds=[0])
 
     def retrain() -> None:
         weights = check_weights(next(draws), names)[0]

@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from paragon import params
 from paragon.backbones.base import Backbone, cached_states, context_of
 from paragon.errors import ParagonError
+from paragon.negatives import NegativeSampler
 from paragon.objectives import Catalogue, check_objectives, objective_losses
 from paragon.preferences import simplex_lattice, simplex_weights
 from paragon.progress import progress
-from paragon.sequences import NegativeSampler, Sequences
+from paragon.sequences import Sequences
 from paragon.storage import check_match, load_tensors, save_tensors
 
 
@@ -38,20 +39,21 @@ def vector_size(dim: int, width: int) -> int:
     return 2 * dim * width + width + dim
 
 
-def unflatten(vectors: Tensor, dim: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def unflatten(vectors: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Views ``W1 [..., h, d], b1 [..., h], W2 [..., d, h], b2 [..., d]`` of ``[..., P]``."""
-    if vectors.shape[-1] != vector_size(dim, width):
+    width, rest = divmod(vectors.shape[-1] - dim, 2 * dim + 1)
+    if rest or width < 1:
         raise ParagonError(
-            f"adapter vector: {vectors.shape[-1]} numbers found, {vector_size(dim, width)} needed "
-            f"for state size {dim} and bottleneck width {width}"
+            f"adapter vector: {vectors.shape[-1]} numbers found; with states of {dim} numbers and "
+            f"a bottleneck of width h there are {dim} + {2 * dim + 1} h"
         )
     w1, b1, w2, b2 = vectors.split([width * dim, width, dim * width, dim], -1)
     return w1.unflatten(-1, (width, dim)), b1, w2.unflatten(-1, (dim, width)), b2
 
 
-def adapt(states: Tensor, vectors: Tensor, width: int) -> Tensor:
+def adapt(states: Tensor, vectors: Tensor) -> Tensor:
     """Adapted states ``[..., A, B, d]`` of states ``[..., B, d]`` under vectors ``[..., A, P]``."""
-    w1, b1, w2, b2 = unflatten(vectors, states.shape[-1], width)
+    w1, b1, w2, b2 = unflatten(vectors, states.shape[-1])
     states = states.unsqueeze(-3)
     hidden = torch.relu(states @ w1.mT + b1.unsqueeze(-2))
     return states + hidden @ w2.mT + b2.unsqueeze(-2)
@@ -75,9 +77,8 @@ class Adapter(nn.Module):
     @classmethod
     def from_vector(cls, vector: Tensor, dim: int) -> Adapter:
         """The module whose parameters are ``vector [P]``."""
-        width = (len(vector) - dim) // (2 * dim + 1)
-        w1, b1, w2, b2 = unflatten(vector, dim, width)
-        adapter = cls(dim, width)
+        w1, b1, w2, b2 = unflatten(vector, dim)
+        adapter = cls(dim, len(b1))
         with torch.no_grad():
             for parameter, value in zip(adapter.parameters(), (w1, b1, w2, b2), strict=True):
                 parameter.copy_(value)
@@ -96,12 +97,13 @@ class Adapter(nn.Module):
 class FrozenTask:
     """All that tuning needs of a frozen backbone: cached states and candidate features.
 
-    ``states [N, d]``, ``users [N]``, ``targets [N]`` and ``groups [N]`` belong to events;
+    ``states [N, S]``, ``users [N]``, ``targets [N]`` and ``groups [N]`` belong to events;
     ``items [n + 1, d]`` are the item vectors.  ``candidates [N, C]`` are the stored
     lists (target first) of validation or test events; ``None`` for training
     events, whose negatives are drawn anew in every step.
     """
 
+    backbone: Backbone
     states: Tensor
     users: np.ndarray
     targets: np.ndarray
@@ -120,10 +122,20 @@ class FrozenTask:
 
     def scores(self, vectors: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
         """Scores ``[..., B, A, C]`` of candidates ``[..., B, C]`` under vectors ``[..., A, P]``."""
-        states = self.states[rows]
-        width = (vectors.shape[-1] - states.shape[-1]) // (2 * states.shape[-1] + 1)
-        adapted = adapt(states, vectors, width).transpose(-2, -3)
-        return adapted @ self.items[candidates].mT
+        hidden, offset = self.backbone.expand(self.states[rows], candidates)
+        items = self.items[candidates]
+        if hidden.shape[-2] == 1:  # one state for all candidates
+            scores = adapt(hidden.squeeze(-2), vectors).transpose(-2, -3) @ items.mT
+        else:
+            adapted = adapt(hidden.flatten(-3, -2), vectors).unflatten(-2, hidden.shape[-3:-1])
+            scores = (adapted * items.unsqueeze(-4)).sum(-1).transpose(-2, -3)
+        return scores + (offset.unsqueeze(-2) if isinstance(offset, Tensor) else offset)
+
+    @torch.no_grad()
+    def catalogue_scores(self, vector: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Scores ``[N, n_items + 1]`` of the whole catalogue under the adapter ``vector [P]``."""
+        adapter = Adapter.from_vector(vector, self.backbone.dim).to(self.states.device)
+        return self.backbone.score_catalogue(self.states[rows], adapter)
 
     def draw(
         self, sampler: NegativeSampler, batch: int, negatives: int, rng: np.random.Generator
@@ -136,15 +148,25 @@ class FrozenTask:
         return torch.from_numpy(rows).to(device), torch.from_numpy(candidates).to(device)
 
 
-def frozen_task(backbone: Backbone, sequences: Sequences, events: str, length: int) -> FrozenTask:
+def frozen_task(
+    backbone: Backbone,
+    sequences: Sequences,
+    events: str,
+    length: int,
+    most: int | None = None,
+) -> FrozenTask:
     """Cache what tuning needs of ``train``, ``valid`` or ``test`` events.
 
     ``length`` is the number of candidates in the stored lists of validation and
     test events: the target and the first ``length - 1`` sampled negatives, so
-    that the losses compare with those of training.
+    that the losses compare with those of training.  Of more than ``most``
+    training events so many are taken, evenly spread over users and time.
     """
     if events == "train":
         users, positions = sequences.train_events()
+        if most is not None and most < len(users):
+            rows = np.arange(most) * len(users) // most
+            users, positions = users[rows], positions[rows]
         candidates = None
     else:
         evaluation = sequences.evaluation(events)
@@ -153,6 +175,7 @@ def frozen_task(backbone: Backbone, sequences: Sequences, events: str, length: i
     items = backbone.item_vectors().detach()
     context = context_of(sequences, users, positions, backbone.history, items.device)
     return FrozenTask(
+        backbone=backbone,
         states=cached_states(backbone, context),
         users=users,
         targets=sequences.targets(users, positions),
@@ -167,7 +190,7 @@ def frozen_task(backbone: Backbone, sequences: Sequences, events: str, length: i
 def held_out_losses(
     task: FrozenTask, vectors: Tensor, objectives: Sequence[str], chunk: int = 512
 ) -> Tensor:
-    """Unweighted losses ``[A, O]`` of adapters ``[A, P]`` on a task with stored lists."""
+    """Unweighted losses ``[..., A, O]`` of adapters ``[..., A, P]`` on a task with stored lists."""
     total = 0
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
         candidates = task.candidates[rows]
@@ -194,16 +217,9 @@ def tune(
     train: FrozenTask,
     valid: FrozenTask,
     sampler: NegativeSampler,
-    objectives: Sequence[str],
     weights: Tensor,
     start: Tensor,
-    *,
-    steps: int,
-    batch: int,
-    negatives: int,
-    learning_rate: float,
-    checks: int,
-    snapshots: int,
+    settings: params.Adapters,
     seeds: Sequence[int],
 ) -> Tuned:
     """Tune S x A adapters jointly: weights ``[A, O]``, start ``[S, A, P]``.
@@ -215,19 +231,21 @@ def tune(
     result: picking the checkpoint with the lowest validation loss instead was
     measurably worse on test events, since it picks noise.
     """
+    steps, checks, snapshots = settings.steps, settings.checks, settings.snapshots
     if snapshots >= checks:
         raise ParagonError(
             f"params.yaml: adapters.snapshots: {snapshots} have to be fewer than the "
             f"{checks} checks (adapters.checks), the last of which is the result"
         )
+    objectives = settings.objectives
     vectors = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([vectors], lr=learning_rate)
+    optimizer = torch.optim.Adam([vectors], lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
     checkpoints = np.unique(np.linspace(0, steps, checks + 1).round().astype(int))[1:]
     kept, history = [], []
     for step in progress(range(1, steps + 1), "steps"):
-        drawn = [train.draw(sampler, batch, negatives, rng) for rng in rngs]
+        drawn = [train.draw(sampler, settings.batch, settings.negatives, rng) for rng in rngs]
         rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
         losses = (train.losses(vectors, rows, candidates, objectives) * weights).sum(-1)
         optimizer.zero_grad()
@@ -236,10 +254,7 @@ def tune(
         schedule.step()
         if step in checkpoints:
             current = vectors.detach().clone()
-            loss = torch.stack(
-                [(held_out_losses(valid, v, objectives) * weights).sum(-1) for v in current]
-            )
-            history.append(loss)
+            history.append((held_out_losses(valid, current, objectives) * weights).sum(-1))
             kept = [*kept, current][-snapshots - 1 :]
     return Tuned(
         kept[-1],
@@ -292,7 +307,7 @@ def collect(
     anchors = simplex_weights(settings.anchors, objectives)
     oracles = simplex_lattice(len(objectives), settings.oracles)
     train, valid = (
-        frozen_task(backbone, sequences, events, 1 + settings.negatives)
+        frozen_task(backbone, sequences, events, 1 + settings.negatives, settings.events)
         for events in ("train", "valid")
     )
     weights = torch.cat([anchors, oracles]).to(train.states.device)
@@ -304,16 +319,10 @@ def collect(
         train,
         valid,
         NegativeSampler(sequences),
-        objectives,
         weights,
         torch.stack(starts).unsqueeze(1).repeat(1, len(weights), 1).to(weights.device),
-        steps=settings.steps,
-        batch=settings.batch,
-        negatives=settings.negatives,
-        learning_rate=settings.learning_rate,
-        checks=settings.checks,
-        snapshots=settings.snapshots,
-        seeds=seeds,
+        settings,
+        seeds,
     )
     a = len(anchors)
     return Collection(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from paragon import control, metrics
-from paragon.adapters import Collection, FrozenTask, adapt, held_out_losses
+from paragon.adapters import Collection, FrozenTask, held_out_losses
 from paragon.arrays import Measure
 from paragon.baselines import LINEAR
 from paragon.errors import ParagonError
@@ -24,7 +24,7 @@ from paragon.files import write_json, write_text
 from paragon.generator import Generator
 from paragon.objectives import Catalogue, objective_losses
 from paragon.progress import progress
-from paragon.rivals import load_retrained, retrain_weights
+from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
 from paragon.sequences import Evaluation, Sequences
 from paragon.study import Study
 
@@ -129,15 +129,6 @@ class Row:
     scores: Iterable[np.ndarray]
 
 
-def adapter_scores(task: FrozenTask, vectors: Tensor, width: int) -> Iterator[np.ndarray]:
-    """Catalogue scores ``[N, n_items + 1]`` under each of ``vectors [W, P]``."""
-    vectors = vectors.to(task.states.device)
-    for vector in vectors:
-        with torch.no_grad():
-            adapted = adapt(task.states, vector.unsqueeze(0), width)[0]
-            yield (adapted @ task.items.T).cpu().numpy()
-
-
 def generated_best(
     generator: Generator, weights: Tensor, valid: FrozenTask, samples: int = 8
 ) -> Tensor:
@@ -185,7 +176,7 @@ def all_rows(
     for index, (seed, generator) in enumerate(zip(about["seeds"], generators, strict=True)):
         vectors = vectors_of(collection, index, generator, tasks["valid"])
         for method, own in vectors.items():
-            scores = adapter_scores(tasks["test"], own, about["width"])
+            scores = (tasks["test"].catalogue_scores(vector).cpu().numpy() for vector in own)
             yield Row(method, seed, collection.oracles.numpy(), scores)
     yield from retrained
 
@@ -194,7 +185,7 @@ def retrained_rows(study: Study, sequences: Sequences, evaluation: Evaluation) -
     """The `retrain` rows of the comparison, one a seed, from what notebook 04b stored."""
     weights = retrain_weights(study.params)
     folder = study.folder / "rivals"
-    for seed in study.params.seeds:
+    for seed in retrain_seeds(study.params):
         models = (
             load_retrained(study.backbone, sequences, study.params, folder, w, seed)
             for w in weights

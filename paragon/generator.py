@@ -25,9 +25,9 @@ from paragon.baselines import interpolation
 from paragon.diffusion.denoisers import ResidualMLP
 from paragon.diffusion.samplers import ddim, guided
 from paragon.diffusion.schedule import Schedule
+from paragon.negatives import NegativeSampler
 from paragon.preferences import check_weights, lift
 from paragon.progress import progress
-from paragon.sequences import NegativeSampler
 from paragon.storage import check_match, load_tensors, save_tensors
 
 

@@ -195,11 +195,19 @@ def objective_losses(names: Seq[str], scores: Tensor, lists: Lists) -> Tensor:
     return torch.stack([OBJECTIVES[name](scores, lists) for name in names], -1)
 
 
-def check_objectives(names: Seq[str], sequences: Sequences) -> None:
-    """Refuse objectives that the data cannot support, and say why."""
+def check_names(names: Seq[str]) -> None:
+    """Refuse objectives that do not exist."""
     for name in names:
         if name not in OBJECTIVES:
-            raise ParagonError(f"objective {name!r} is unknown; known: {', '.join(OBJECTIVES)}")
+            raise ParagonError(
+                f"params.yaml: adapters.objectives: {name!r} is unknown; "
+                f"known: {', '.join(OBJECTIVES)}"
+            )
+
+
+def check_objectives(names: Seq[str], sequences: Sequences) -> None:
+    """Refuse objectives that do not exist or that the data cannot support, and say why."""
+    check_names(names)
     patterns = np.unique(sequences.categories[1:], axis=0)
     if "diversity" in names and len(patterns) < 2:
         raise ParagonError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -31,9 +31,12 @@ class Section(BaseModel):
 
 
 class Preprocess(Section):
-    """Which events count, how they are split, which candidates they meet."""
+    """Which events count, how they are split, which candidates they meet.
+
+    ``midnight``: `global_time` cuts in whole days of a clock so many hours ahead of UTC."""
 
     split: Literal["leave_one_out", "global_time"]
+    midnight: float | None
     min_rating: float
     k_core: Annotated[int, Field(ge=0)]
     max_users: Count | None
@@ -59,14 +62,17 @@ class Backbone(Section):
 
 
 class Adapters(Section):
-    """Joint tuning.  ``anchors``: weights the generator learns from, either the weight of
-    the first of two objectives or whole vectors; ``oracles``: the evaluation weights are the
-    simplex lattice of so many steps (10: 0, 0.1, ..., 1)."""
+    """Joint tuning, on at most so many training ``events``.
+
+    ``anchors``: weights the generator learns from, either the weight of the first of two
+    objectives or whole vectors; ``oracles``: the evaluation weights are the simplex lattice
+    of so many steps (10: 0, 0.1, ..., 1)."""
 
     objectives: Annotated[list[str], Field(min_length=2)]
     width: Count
     anchors: Annotated[list[float | list[float]], Field(min_length=2)]
     oracles: Count
+    events: Count | None
     steps: Count
     batch: Count
     negatives: Count
@@ -102,10 +108,12 @@ class Diffusion(Section):
 
 
 class Rivals(Section):
-    """`retrain`: for each of the weights, for so many ``epochs`` at most."""
+    """`retrain`: for each of the weights and the first ``seeds`` of the seeds, for so many
+    ``epochs`` at most."""
 
     epochs: Count
     patience: Count
+    seeds: Count
     retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
 
 
@@ -137,6 +145,7 @@ class Params(Section):
     rivals: Rivals
     evaluate: Evaluate
     verify: Verify
+    special: dict[str, dict[str, Any]] = {}
 
 
 S = TypeVar("S", bound=Section)
@@ -154,8 +163,17 @@ def stored(section: type[S], values: dict, where: str) -> S:
         ) from error
 
 
-def load_params(path: Path | None = None, overrides: dict | None = None) -> Params:
-    """Read and check params.yaml; ``overrides`` {section: {key: value}} win over the file."""
+def load_params(
+    path: Path | None = None,
+    overrides: dict | None = None,
+    dataset: str | None = None,
+    backbone: str | None = None,
+) -> Params:
+    """Read and check params.yaml.
+
+    What ``special`` says of the ``dataset`` and then of the ``backbone`` wins over
+    the sections, and ``overrides`` {section: {key: value}} win over both.
+    """
     path = ROOT / "params.yaml" if path is None else path
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -167,9 +185,18 @@ def load_params(path: Path | None = None, overrides: dict | None = None) -> Para
         raise ParagonError(
             f"{path}: a mapping of sections is needed, found {type(content).__name__}"
         )
-    for section, values in (overrides or {}).items():
-        merge = isinstance(values, dict) and isinstance(content.get(section), dict)
-        content[section] = {**content[section], **values} if merge else values
+    params = _checked(content, path.name)
+    changes = [(f"special.{n}.", params.special.get(n, {})) for n in (dataset, backbone) if n]
+    for where, change in [*changes, ("", overrides or {})]:
+        for section, values in change.items():
+            merge = isinstance(values, dict) and isinstance(content.get(section), dict)
+            content[section] = {**content[section], **values} if merge else values
+        params = _checked(content, f"{path.name}: {where}" if where else path.name)
+    return params
+
+
+def _checked(content: dict, where: str) -> Params:
+    """``content`` as parameters, or an error that names the first key that is wrong."""
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -178,4 +205,5 @@ def load_params(path: Path | None = None, overrides: dict | None = None) -> Para
         key = ".".join(str(part) for part in first["loc"])
         found = "" if first["type"] == "missing" else f", found {first['input']!r}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ParagonError(f"{path.name}: {key}: {first['msg']}{found}{more}") from error
+        place = f"{where}{key}" if where.endswith(".") else f"{where}: {key}"
+        raise ParagonError(f"{place}: {first['msg']}{found}{more}") from error

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from torch import Tensor
 
+from paragon import tables
 from paragon.adapters import Adapter, load_collection
 from paragon.backbones import Backbone, Context
 from paragon.errors import ParagonError
@@ -73,23 +73,12 @@ class Recommender:
         recent = torch.tensor([items[-self.backbone.history :]])
         # Without times all events count as simultaneous; only TiSASRec looks at them.
         context = Context(torch.tensor([-1]), recent, torch.zeros_like(recent))
-        scores = self._scores(adapter(self.backbone.states(context))[0])
-        scores[items] = -torch.inf
+        scores = self.backbone.score_catalogue(self.backbone.states(context), adapter)[0]
+        scores[[0, *items]] = -torch.inf  # padding, and what was met
         best = scores.topk(k)
-        return pd.DataFrame(
-            {
-                "item_id": [self.sequences.item_ids[i - 1] for i in best.indices],
-                "title": [self.sequences.titles[i - 1] for i in best.indices],
-                "categories": [self._categories(i) for i in best.indices],
-                "score": best.values.numpy(),
-            },
-            index=pd.RangeIndex(1, k + 1, name="rank"),
-        )
-
-    def _scores(self, state: Tensor) -> Tensor:
-        scores = self.backbone.item_vectors() @ state
-        scores[0] = -torch.inf  # padding
-        return scores
+        table = tables.items(self.sequences, best.indices.tolist())
+        table.insert(0, "item_id", [self.sequences.item_ids[i - 1] for i in best.indices])
+        return table.assign(score=best.values.cpu().numpy())
 
     def _numbers(self, history: Sequence[str]) -> list[int]:
         if not len(history):
@@ -98,7 +87,3 @@ class Recommender:
             if item not in self._item:
                 raise ParagonError(f"history: item {item!r} is not in the dataset")
         return [self._item[item] for item in history]
-
-    def _categories(self, item: Tensor) -> str:
-        names, row = self.sequences.category_names, self.sequences.categories[int(item)]
-        return ", ".join(name for name, member in zip(names, row, strict=True) if member)

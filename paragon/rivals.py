@@ -42,15 +42,11 @@ class Retrained:
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
         """Scores of the whole catalogue, ``[N, n_items + 1]``."""
-        vectors = self.backbone.item_vectors()
-        context = context_of(
-            sequences,
-            evaluation.users,
-            evaluation.positions,
-            self.backbone.history,
-            vectors.device,
-        )
-        return self.adapter(cached_states(self.backbone, context)) @ vectors.T
+        device = self.backbone.item_vectors().device
+        events = evaluation.users, evaluation.positions
+        context = context_of(sequences, *events, self.backbone.history, device)
+        states = cached_states(self.backbone, context)
+        return self.backbone.score_catalogue(states, self.adapter)
 
 
 def retrain(
@@ -66,15 +62,16 @@ def retrain(
     draw = torch.Generator().manual_seed(seed)
     start = initial_vector(backbone.dim, settings.adapters.width, draw)
     adapter = Adapter.from_vector(start, backbone.dim).to(device)
+    schedule = {
+        "epochs": settings.rivals.epochs,
+        "patience": settings.rivals.patience,
+        "negatives": settings.adapters.negatives,
+    }
     fitted = fit(
         backbone,
         sequences,
-        epochs=settings.rivals.epochs,
-        patience=settings.rivals.patience,
-        batch=settings.backbone.batch,
-        learning_rate=settings.backbone.learning_rate,
-        negatives=settings.adapters.negatives,
-        seed=seed,
+        settings.backbone.model_copy(update=schedule),
+        seed,
         adapter=adapter,
         objectives=settings.adapters.objectives,
         weights=weights.tolist(),
@@ -87,9 +84,14 @@ def retrain_weights(settings: params.Params) -> Tensor:
     return simplex_weights(settings.rivals.retrain_weights, settings.adapters.objectives)
 
 
+def retrain_seeds(settings: params.Params) -> list[int]:
+    """The seeds with which `retrain` is trained."""
+    return settings.seeds[: settings.rivals.seeds]
+
+
 def retrain_all(study: Study) -> dict[tuple[float, int], Fitted]:
     """Train and store every weight and seed: ``{(first weight, seed): curves}``."""
-    weights, seeds = retrain_weights(study.params), study.params.seeds
+    weights, seeds = retrain_weights(study.params), retrain_seeds(study.params)
     tasks = list(product(range(len(weights)), seeds))
     workers = study.params.threads if study.device.type == "cpu" else 1
     # "spawn": a forked process would inherit the threads of this one.

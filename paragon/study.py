@@ -10,7 +10,7 @@ import torch
 from paragon import sequences
 from paragon.backbones import Backbone, load_backbone
 from paragon.errors import ParagonError
-from paragon.objectives import OBJECTIVES
+from paragon.objectives import check_names
 from paragon.params import ARTIFACTS, RESULTS, Params, load_params
 from paragon.sequences import Sequences
 
@@ -58,17 +58,12 @@ class Study:
 
 
 def open_study(dataset: str, backbone: str, overrides: dict | None = None) -> Study:
-    """The study of a dataset and a backbone, its thread count set.
+    """The study of a dataset and a backbone, its parameters merged and its thread count set.
 
     Deterministic algorithms are asked of torch: the same inputs give the same bytes.
     """
-    params = load_params(overrides=overrides)
-    for name in params.adapters.objectives:
-        if name not in OBJECTIVES:
-            raise ParagonError(
-                f"params.yaml: adapters.objectives: {name!r} is unknown; "
-                f"known: {', '.join(OBJECTIVES)}"
-            )
+    params = load_params(overrides=overrides, dataset=dataset, backbone=backbone)
+    check_names(params.adapters.objectives)
     torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing

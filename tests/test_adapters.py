@@ -9,8 +9,9 @@ import torch
 from paragon import adapters
 from paragon.adapters import Adapter
 from paragon.errors import ParagonError
+from paragon.negatives import NegativeSampler
+from paragon.params import load_params
 from paragon.preferences import simplex_weights
-from paragon.sequences import NegativeSampler
 
 OBJECTIVES = ["accuracy", "diversity"]
 
@@ -20,13 +21,12 @@ def tasks(backbone, seqs):
     return [adapters.frozen_task(backbone, seqs, name, 6) for name in ("train", "valid")]
 
 
-def tune(tasks, seqs, weights, start, **change):
-    arguments = {
-        "steps": 12, "batch": 16, "negatives": 5, "learning_rate": 0.01, "checks": 4,
-        "snapshots": 2, "seeds": [0],
-    }  # fmt: skip
-    sampler = NegativeSampler(seqs)
-    return adapters.tune(*tasks, sampler, OBJECTIVES, weights, start, **(arguments | change))
+def tune(tasks, seqs, weights, start, seeds=(0,), **change):
+    few = {"steps": 12, "batch": 16, "negatives": 5, "checks": 4, "snapshots": 2}
+    settings = load_params().adapters.model_copy(
+        update={"objectives": OBJECTIVES, "learning_rate": 0.01, **few, **change}
+    )
+    return adapters.tune(*tasks, NegativeSampler(seqs), weights, start, settings, seeds)
 
 
 def test_paper_size():
@@ -38,15 +38,15 @@ def test_vector_to_module_and_back():
     module = Adapter.from_vector(vector, 16)
     assert torch.equal(module.vector(), vector)
     states = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
-    w1, b1, w2, b2 = adapters.unflatten(vector, 16, 3)
+    w1, b1, w2, b2 = adapters.unflatten(vector, 16)
     by_hand = states + (w2 @ torch.relu(w1 @ states.T + b1[:, None]) + b2[:, None]).T
     assert torch.allclose(module(states), by_hand, atol=1e-6)
-    assert torch.allclose(adapters.adapt(states, vector[None], 3)[0], by_hand, atol=1e-6)
+    assert torch.allclose(adapters.adapt(states, vector[None])[0], by_hand, atol=1e-6)
 
 
 def test_a_vector_of_the_wrong_size_is_refused():
-    with pytest.raises(ParagonError, match="17 numbers found, 1096 needed"):
-        adapters.unflatten(torch.zeros(17), 64, 8)
+    with pytest.raises(ParagonError, match="17 numbers found; with states of 64"):
+        adapters.unflatten(torch.zeros(17), 64)
 
 
 def test_the_start_changes_nothing():
@@ -65,6 +65,23 @@ def test_scores_are_products_of_adapted_states_and_items(tasks, backbone):
         state = Adapter.from_vector(vectors[a], 16)(valid.states[rows])
         expected = (backbone.item_vectors()[valid.candidates[rows]] * state[:, None]).sum(-1)
         assert torch.allclose(scores[:, a], expected, atol=1e-5)
+
+
+def test_catalogue_scores_are_those_of_the_module(tasks, backbone):
+    vector = 0.1 * torch.randn(adapters.vector_size(16, 2))
+    expected = Adapter.from_vector(vector, 16)(tasks[1].states) @ backbone.item_vectors().T
+    found = tasks[1].catalogue_scores(vector)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.equal(tasks[1].catalogue_scores(vector, slice(2, 5)), found[2:5])
+
+
+def test_of_many_training_events_some_of_every_user_are_taken(backbone, seqs):
+    every = adapters.frozen_task(backbone, seqs, "train", 6)
+    few = adapters.frozen_task(backbone, seqs, "train", 6, most=len(every.users) // 2)
+    assert len(few.states) == len(few.targets) == len(every.users) // 2
+    assert set(few.users) == set(every.users)
+    rows = [np.flatnonzero((every.states == state).all(1))[0] for state in few.states[:20]]
+    assert np.array_equal(every.targets[rows], few.targets[:20])
 
 
 def test_joint_tuning_equals_tuning_alone(tasks, seqs):

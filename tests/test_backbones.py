@@ -1,17 +1,32 @@
 """Backbones: causal, padding-proof, trainable, frozen and saved."""
 
+import importlib.util
+import re
+
 import numpy as np
 import pytest
 import torch
 
-from paragon import backbones
-from paragon.backbones import BACKBONES, Context, build, cached_states, context_of
+from paragon import adapters, backbones
+from paragon.backbones import (
+    BACKBONES,
+    Backbone,
+    Context,
+    build,
+    cached_states,
+    check_backbone,
+    context_of,
+)
+from paragon.backbones.lightgcn import GraphBackbone
 from paragon.backbones.sequential import SequentialBackbone, windows
 from paragon.backbones.tisasrec import smallest_intervals
 from paragon.errors import ParagonError
+from paragon.generator import train_generator
+from paragon.params import ROOT
+from paragon.recommender import Recommender
 
 SEQUENTIAL = [name for name, cls in BACKBONES.items() if issubclass(cls, SequentialBackbone)]
-GRAPH = [name for name in BACKBONES if name not in SEQUENTIAL]
+GRAPH = [name for name, cls in BACKBONES.items() if issubclass(cls, GraphBackbone)]
 
 
 @pytest.fixture(scope="module", params=SEQUENTIAL)
@@ -89,6 +104,160 @@ def test_lightgcn_against_dense_algebra(seqs, settings):
     normal = adjacency / (degree[:, None] * degree[None]).sqrt()
     e = model.embedding
     assert torch.allclose(model.propagate(), (e + normal @ e + normal @ normal @ e) / 3, atol=1e-5)
+
+
+def test_deepfm_against_its_equations(seqs, settings):
+    """Equations 1 to 4 for single pairs, fields one by one, without the split into two sides."""
+    model = build("deepfm", seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    for table in model.first_order.values():
+        torch.nn.init.normal_(table)
+    users = seqs.test.users.copy()
+    context = context_of(seqs, users, seqs.test.positions, model.history)
+    context.users[1] = -1  # a newcomer
+    scores = model.score_catalogue(model.states(context))
+    for row, item in ((0, 3), (1, 3), (5, 17)):
+        user, past = int(context.users[row]), context.items[row]
+        shares = torch.tensor(seqs.categories[item]).float()
+        shares = shares / shares.sum()
+        group = 0 if user < 0 else int(seqs.groups[user]) + 1
+        fields = [
+            model.fields["user"][user],
+            model.fields["group"][group],
+            model.fields["past"][past[past > 0]].mean(0),
+            model.fields["item"][item],
+            shares @ model.fields["category"],
+        ]
+        pairs = sum(a @ b for i, a in enumerate(fields) for b in fields[:i])
+        first = model.first_order["item"][item] + shares @ model.first_order["category"]
+        weight = torch.cat([model.of_user.weight, model.of_item.weight], 1)
+        hidden = torch.relu(weight @ torch.cat(fields) + model.of_user.bias)
+        deep = torch.relu(model.deep[2](hidden))
+        expected = first + pairs + model.output @ deep
+        assert torch.allclose(scores[row, item], expected, atol=1e-5)
+
+
+def test_a_representation_per_candidate_goes_the_whole_way(seqs, settings):
+    """Batched adapters, lists and the catalogue agree with one pair at a time."""
+    model = build("deepfm", seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    valid = adapters.frozen_task(model, seqs, "valid", 6)
+    draw = torch.Generator().manual_seed(0)
+    vectors = 0.2 * torch.randn(2, 3, adapters.vector_size(model.dim, 2), generator=draw)
+    rows = torch.arange(8).view(2, 4)
+    scores = valid.scores(vectors, rows, valid.candidates[rows])
+    assert scores.shape == (2, 4, 3, 6)
+    for seed in range(2):
+        for a in range(3):
+            adapter = adapters.Adapter.from_vector(vectors[seed, a], model.dim)
+            for b in range(4):
+                state = valid.states[rows[seed, b]]
+                for c in range(6):
+                    item = valid.candidates[rows[seed, b], c]
+                    hidden, offset = model.expand(state[None], item.view(1, 1))
+                    expected = adapter(hidden[0, 0]) @ model.item_vectors()[item] + offset[0, 0]
+                    assert torch.allclose(scores[seed, b, a, c], expected, atol=1e-5)
+    catalogue = valid.catalogue_scores(vectors[1, 2])
+    expected = catalogue[rows[1][:, None], valid.candidates[rows[1]]]
+    assert torch.allclose(scores[1, :, 2], expected, atol=1e-5)
+    lists = model.score(valid.states, valid.candidates)
+    bare = model.score_catalogue(valid.states)
+    assert torch.allclose(lists, bare.gather(1, valid.candidates), atol=1e-5)
+
+
+class Broken(Backbone):
+    """A backbone that is right unless it is told what to do wrong."""
+
+    name, dim, history = "broken", 4, 5
+
+    def __init__(self, n_items=0, **wrong):
+        super().__init__()
+        self.vectors = torch.nn.Parameter(torch.ones(n_items + 1, 4))
+        self.wrong = wrong
+
+    def states(self, context):
+        return torch.full((len(context), self.wrong.get("width", 4)), self.wrong.get("value", 1.0))
+
+    def item_vectors(self):
+        return self.vectors[: self.wrong.get("rows")]
+
+    def expand(self, states, candidates):
+        hidden = states.unsqueeze(-2)
+        if "repeat" in self.wrong:
+            hidden = hidden.expand(-1, self.wrong["repeat"], -1)
+        return hidden, self.wrong.get("offset", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"value": float("nan")}, "Broken: `states` holds numbers that are not finite"),
+        ({"rows": 7}, r"Broken: `item_vectors` has shape \[7, 4\], \[148, 4\] is needed"),
+        ({"width": 3}, r"`expand: h` has shape \[3, 1, 3\], \[3, 1, 4\] or \[3, 51, 4\] is"),
+        ({"repeat": 2}, r"`expand: h` has shape \[3, 2, 4\]"),
+        ({"offset": torch.zeros(2)}, r"`expand: b` has shape \[2\], \[3, 51\] is needed"),
+    ],
+)
+def test_a_wrong_backbone_is_named_before_training(seqs, wrong, words):
+    check_backbone(Broken(seqs.n_items), seqs)
+    with pytest.raises(ParagonError, match=words):
+        check_backbone(Broken(seqs.n_items, **wrong), seqs)
+
+
+def test_a_missing_method_or_size_is_named_before_training(seqs):
+    class Stateless(Broken):
+        states = Backbone.states
+
+    class Sizeless(Broken):
+        dim = None
+
+    class Inherits(Broken):
+        expand = Backbone.expand
+
+    with pytest.raises(ParagonError, match="Stateless: the method `states` is missing"):
+        check_backbone(Stateless(seqs.n_items), seqs)
+    with pytest.raises(ParagonError, match="Sizeless: the whole number `dim` is missing"):
+        check_backbone(Sizeless(seqs.n_items), seqs)
+    with pytest.raises(ParagonError, match=r"`states` has shape \[3, 3\], \[3, 4\] is needed"):
+        check_backbone(Inherits(seqs.n_items, width=3), seqs)
+
+
+def test_training_events_are_each_seen_once_with_their_own_past(seqs):
+    model = Broken(seqs.n_items)
+    seen = []
+    model.states = lambda context: seen.append(context) or torch.zeros(len(context), 4)
+    batches = list(Backbone.training_states(model, seqs, 2, np.random.default_rng(0)))
+    users, targets = (np.concatenate([b[i] for b in batches]) for i in (1, 2))
+    expected = seqs.train_events()
+    assert sorted(zip(users, targets, strict=True)) == sorted(
+        zip(expected[0], seqs.targets(*expected), strict=True)
+    )
+    for context, (_, whose, what) in zip(seen, batches, strict=True):
+        last = context.items.gather(1, (context.items > 0).sum(1, keepdim=True) - 1)[:, 0]
+        for user, item, before in zip(whose, what, last.tolist(), strict=True):
+            start, n = seqs.offsets[user], seqs.n_train[user]
+            mine = seqs.items[start : start + n].tolist()
+            assert (before, item) in zip(mine, mine[1:], strict=False)
+
+
+def test_the_example_of_the_docs_is_a_backbone(seqs, settings, tmp_path, monkeypatch):
+    """The page's code as it stands: it trains, learns, and goes into a recommender."""
+    page = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(from __future__.*?)```", page, re.DOTALL)
+    assert len(code.splitlines()) <= 45
+    path = tmp_path / "recency.py"
+    path.write_text(code)
+    spec = importlib.util.spec_from_file_location("recency", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(BACKBONES, "recency", module.Recency)
+    run = settings.backbone.model_copy(update={"epochs": 8, "learning_rate": 0.02})
+    model, fitted = backbones.train_backbone("recency", seqs, run)
+    assert fitted.training[-1] < fitted.training[0] - 0.02
+    about = backbones.describe("recency", seqs, run, fitted)
+    backbones.save_backbone(model, about, tmp_path / "backbone")
+    loaded, _ = backbones.load_backbone(tmp_path / "backbone", seqs)
+    collection = adapters.collect(loaded, seqs, settings.adapters, [0])
+    recommender = Recommender(loaded, train_generator(collection, settings.diffusion, 0), seqs)
+    assert len(recommender.recommend(recommender.history_of("u3"), [0.5, 0.5], k=4)) == 4
 
 
 def test_early_stop_keeps_the_best_epoch(seqs, settings):

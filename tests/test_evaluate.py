@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from paragon import adapters, evaluate
-from paragon.adapters import Adapter
 from paragon.errors import ParagonError
 from paragon.generator import train_generator
 
@@ -69,16 +68,6 @@ def test_both_protocols_against_brute_force(seqs, bed):
         assert found[protocol]["ndcg@10"] == pytest.approx(np.mean(ndcg), abs=1e-6)
         ideal = bed.ideal[protocol][:, 9]
         assert found[protocol]["alpha_ndcg@10"] == pytest.approx(np.mean(dcg / ideal), abs=1e-6)
-
-
-def test_adapter_scores_are_those_of_the_module(backbone, collection, tasks):
-    vectors = collection.oracle_vectors[0]
-    for vector, scores in zip(
-        vectors, evaluate.adapter_scores(tasks["test"], vectors, 2), strict=True
-    ):
-        module = Adapter.from_vector(vector, backbone.dim)
-        expected = module(tasks["test"].states) @ backbone.item_vectors().T
-        assert np.allclose(scores, expected.detach().numpy(), atol=1e-4)
 
 
 @pytest.fixture(scope="module")

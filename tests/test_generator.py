@@ -9,7 +9,7 @@ import torch
 from paragon import adapters, generator
 from paragon.errors import ParagonError
 from paragon.generator import Latent, train_generator
-from paragon.sequences import NegativeSampler
+from paragon.negatives import NegativeSampler
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from paragon.backbones import BACKBONES
 from paragon.errors import ParagonError
 from paragon.params import ROOT, Params, load_params
 
@@ -31,6 +32,38 @@ def test_the_file_of_the_study_is_valid_and_frozen():
         params.threads = 3
     sections = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
     assert sections == set(Params.model_fields)
+
+
+def test_the_special_word_of_a_dataset_and_a_backbone_wins(changed):
+    path = changed(
+        "special",
+        {
+            "d": {"backbone": {"dropout": 0.1, "epochs": 7}, "preprocess": {"k_core": 5}},
+            "b": {"backbone": {"dropout": 0.2}, "seeds": [4]},
+        },
+    )
+    plain, both = load_params(path), load_params(path, dataset="d", backbone="b")
+    assert (both.backbone.dropout, both.backbone.epochs, both.seeds) == (0.2, 7, [4])
+    assert both.backbone.dim == plain.backbone.dim and both.preprocess.k_core == 5
+    assert load_params(path, dataset="d").backbone.dropout == 0.1
+    assert load_params(path, dataset="other") == plain
+    last = load_params(path, {"backbone": {"dropout": 0.3}}, "d", "b").backbone
+    assert (last.dropout, last.epochs) == (0.3, 7)
+
+
+def test_everything_known_has_a_valid_special_entry():
+    """DVC asks for the entry of what it runs, and an entry for nothing would never be read."""
+    special = load_params().special
+    assert set(special) == {*BACKBONES, "ml-100k", "ml-1m", "ml-1m-time"}
+    for name in special:
+        load_params(dataset=name)
+
+
+def test_a_bad_special_word_names_its_key(changed):
+    path = changed("special", {"b": {"backbone": {"droput": 0.2}}})
+    assert load_params(path, dataset="d")
+    with pytest.raises(ParagonError, match=r"params\.yaml: special\.b\.backbone\.droput: Extra"):
+        load_params(path, backbone="b")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from paragon import __version__, params
-from paragon.backbones.base import Backbone, Context, cached_states, context_of
+from paragon.backbones.base import Backbone, Context, cached_states, check_backbone, context_of
+from paragon.backbones.deepfm import DeepFM
 from paragon.backbones.gru4rec import GRU4Rec
 from paragon.backbones.lightgcn import NGCF, LightGCN
 from paragon.backbones.sasrec import SASRec
@@ -19,7 +20,7 @@ from paragon.sequences import Sequences
 from paragon.storage import check_match, load_tensors, save_tensors
 
 BACKBONES: dict[str, type[Backbone]] = {
-    b.name: b for b in (SASRec, GRU4Rec, TiSASRec, LightGCN, NGCF)
+    b.name: b for b in (SASRec, GRU4Rec, TiSASRec, LightGCN, NGCF, DeepFM)
 }
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Fitted",
     "build",
     "cached_states",
+    "check_backbone",
     "context_of",
     "describe",
     "fit",
@@ -39,13 +41,15 @@ __all__ = [
 
 
 def build(name: str, sequences: Sequences, settings: params.Backbone, seed: int) -> Backbone:
-    """An untrained backbone with parameters drawn from ``seed``."""
+    """An untrained backbone with parameters drawn from ``seed``, tried on a few events."""
     if name not in BACKBONES:
         raise ParagonError(
             f"params.yaml: backbones: {name!r} is unknown; known: {', '.join(BACKBONES)}"
         )
     torch.manual_seed(seed)
-    return BACKBONES[name].build(sequences, settings)
+    backbone = BACKBONES[name].build(sequences, settings)
+    check_backbone(backbone, sequences)
+    return backbone
 
 
 def train_backbone(
@@ -53,16 +57,7 @@ def train_backbone(
 ) -> tuple[Backbone, Fitted]:
     """A backbone trained for accuracy, stopped on validation NDCG@10, with its curves."""
     backbone = build(name, sequences, settings, settings.seed).to(device)
-    fitted = fit(
-        backbone,
-        sequences,
-        epochs=settings.epochs,
-        patience=settings.patience,
-        batch=settings.batch,
-        learning_rate=settings.learning_rate,
-        negatives=settings.negatives,
-        seed=settings.seed,
-    )
+    fitted = fit(backbone, sequences, settings, settings.seed)
     return backbone.requires_grad_(False), fitted
 
 

@@ -72,12 +72,14 @@ class GraphBackbone(Backbone):
         users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
         items = sequences.items[train]
         order = rng.permutation(len(users))
-        for rows in np.split(order, range(16 * batch, len(order), 16 * batch)):
-            final = self.propagate()
-            self._current = final[: self.n_users], final[self.n_users :]
-            index = torch.from_numpy(users[rows]).to(final.device)
-            yield F.embedding(index, self._current[0]), users[rows], items[rows]
-        self._current = None
+        try:
+            for rows in np.split(order, range(16 * batch, len(order), 16 * batch)):
+                final = self.propagate()
+                self._current = final[: self.n_users], final[self.n_users :]
+                index = torch.from_numpy(users[rows]).to(final.device)
+                yield F.embedding(index, self._current[0]), users[rows], items[rows]
+        finally:
+            self._current = None
 
 
 class LightGCN(GraphBackbone):

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paragon import params
 from paragon.backbones.base import Backbone, cached_states, context_of
 from paragon.metrics import ndcg_at, target_ranks
+from paragon.negatives import NegativeSampler
 from paragon.objectives import Catalogue, objective_losses
 from paragon.progress import progress
-from paragon.sequences import NegativeSampler, Sequences
+from paragon.sequences import Sequences
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,9 @@ class Fitted:
 def fit(
     backbone: Backbone,
     sequences: Sequences,
-    *,
-    epochs: int,
-    patience: int,
-    batch: int,
-    learning_rate: float,
-    negatives: int,
+    settings: params.Backbone,
     seed: int,
+    *,
     adapter: nn.Module | None = None,
     objectives: Sequence[str] = ("accuracy",),
     weights: Sequence[float] = (1.0,),
@@ -55,12 +53,10 @@ def fit(
     groups = torch.from_numpy(sequences.groups).to(device)
     preference = torch.tensor(weights, device=device)
     model = nn.ModuleList([backbone, nn.Identity() if adapter is None else adapter])
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
 
     def score(states: Tensor, candidates: Tensor) -> Tensor:
-        # `embedding` and not indexing: its backward is several times faster on a CPU.
-        vectors = nn.functional.embedding(candidates, backbone.item_vectors())
-        return (vectors @ model[1](states).unsqueeze(-1)).squeeze(-1)
+        return backbone.score(states, candidates, model[1])
 
     def task_loss(scores: Tensor, users: Tensor, candidates: Tensor) -> Tensor:
         lists = catalogue.lists(candidates, groups[users])
@@ -76,15 +72,15 @@ def fit(
         scores = score(cached_states(backbone, context), stored)
         if adapter is None:
             return -float(ndcg_at(target_ranks(scores.cpu().numpy()), 10).mean())
-        short = slice(0, 1 + negatives)  # lists as long as those of training
+        short = slice(0, 1 + settings.negatives)  # lists as long as those of training
         return task_loss(scores[:, short], context.users, stored[:, short]).item()
 
     best_state, training, validation = None, [], []
-    for epoch in progress(range(epochs), "epochs"):
+    for epoch in progress(range(settings.epochs), "epochs"):
         model.train()
         total, count = 0.0, 0
-        for states, users, targets in backbone.training_states(sequences, batch, rng):
-            drawn = np.column_stack([targets, sampler.draw(users, negatives, rng)])
+        for states, users, targets in backbone.training_states(sequences, settings.batch, rng):
+            drawn = np.column_stack([targets, sampler.draw(users, settings.negatives, rng)])
             candidates = torch.from_numpy(drawn).to(device)
             users = torch.from_numpy(users).to(device)
             loss = task_loss(score(states, candidates), users, candidates)
@@ -97,7 +93,7 @@ def fit(
         best_epoch = int(np.argmin(validation))
         if best_epoch == epoch:
             best_state = copy.deepcopy(model.state_dict())
-        elif epoch - best_epoch >= patience:
+        elif epoch - best_epoch >= settings.patience:
             break
     model.load_state_dict(best_state)
     model.eval()

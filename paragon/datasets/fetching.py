@@ -12,7 +12,7 @@ from pathlib import Path
 from paragon.datasets import download, movielens, others, provenance
 from paragon.datasets.atomic import SUFFIXES, build, check_name, only_name, put_files, read_files
 from paragon.datasets.raw import Archive, Folder, Source, sha256_of
-from paragon.datasets.registry import REGISTRY, Entry, entry_of
+from paragon.datasets.registry import REGISTRY, SAME_FILES, Entry, entry_of
 from paragon.datasets.table import Dataset
 from paragon.errors import ParagonError
 
@@ -38,6 +38,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
     ),
     "mind": (Layout(("behaviors.tsv", "news.tsv"), others.mind),),
 }
+LAYOUTS |= {name: LAYOUTS[of] for name, of in SAME_FILES.items()}
 
 
 def load(name: str, data: Path) -> Dataset:
