@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repro test lab bench fetch strip clean
+.PHONY: help repro add test lab bench fetch strip clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,6 +15,10 @@ help: ## Show this list
 repro: fetch ## Run the study and compare its results with the committed ones
 	$(BIN)/dvc repro
 	$(BIN)/python -m paragon verify
+
+add: fetch ## Add a dataset or backbone and run what is new: make add NAME=lightgcn
+	$(BIN)/python -m paragon add $(NAME)
+	$(BIN)/dvc repro
 
 test: $(VENV)/.test fetch ## Run every test
 	$(BIN)/python -m pytest

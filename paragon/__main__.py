@@ -38,14 +38,44 @@ def fetch(
         Path | None,
         typer.Option("--from", help="Folder that holds the data already."),
     ] = None,
+    note: Annotated[
+        str, typer.Option(help="With --from: what kind of copy it is, shown beside its results.")
+    ] = "",
 ) -> None:
     """Bring a dataset into data/ and print its licence and citation."""
     from paragon import datasets
     from paragon.params import DATA, load_params
 
     name = load_params().datasets[0] if name is None else name
-    folder = datasets.fetch(name, source=source, directory=directory, data=DATA)
+    folder = datasets.fetch(name, source=source, directory=directory, words=note, data=DATA)
     typer.echo("\n".join(filter(None, [f"{name} is in {folder}", datasets.notice(name)])))
+
+
+@app.command()
+def describe(
+    name: Annotated[str, typer.Argument(help="A dataset that was fetched.")],
+) -> None:
+    """Show what a dataset is, in numbers, and what the split of params.yaml makes of it."""
+    from paragon import datasets
+    from paragon.describe import describe as facts_of
+    from paragon.params import DATA, load_params
+    from paragon.sequences import prepare
+
+    dataset = datasets.load(name, DATA)
+    settings = load_params(dataset=name).preprocess
+    facts = facts_of(dataset, prepare(dataset, **settings.model_dump()))
+    width = max(map(len, facts.index))
+    typer.echo("\n".join(f"{what:{width}}  {value}" for what, value in facts.items()))
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="A dataset that was fetched, or a backbone.")],
+) -> None:
+    """Enter a dataset or backbone in params.yaml: the next `dvc repro` runs what is new."""
+    from paragon import pipeline
+
+    typer.echo(pipeline.add(name))
 
 
 @app.command()

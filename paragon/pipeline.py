@@ -1,4 +1,6 @@
-"""Which modules does a stage depend on?  The ``deps`` of dvc.yaml, worked out from imports.
+"""What the pipeline runs over, and which modules a stage depends on.
+
+The ``deps`` of dvc.yaml are worked out from imports.
 
 DVC re-runs a stage when a file in its ``deps`` changes, so they should name
 every module that the notebook imports, directly or through others, and no
@@ -13,13 +15,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import nbformat
 import yaml
+from ruamel.yaml import YAML
 
+from paragon.backbones import BACKBONES
 from paragon.errors import ParagonError
-from paragon.params import ROOT
+from paragon.files import write_text
+from paragon.params import ROOT, load_params
 
 PACKAGE = "paragon"
 # Imported by notebooks, yet without effect on what they compute: nobody's dependency.
@@ -28,6 +34,39 @@ PACKAGE = "paragon"
 WITHOUT_EFFECT = frozenset({"paragon.errors", "paragon.params", "paragon.progress"})
 _RUNS = re.compile(rf"-m {PACKAGE} run (\S+)")
 _LISTED = re.compile(rf"^\s+- ({PACKAGE}/\S+\.py)\s*$")
+
+
+def add(name: str, root: Path = ROOT) -> str:
+    """Enter a dataset or a backbone in params.yaml; returns what was done, in words.
+
+    Comments and layout of the file stay.  Raises ``ParagonError`` if ``name`` is
+    neither a backbone nor a folder of ``data/``, and for a file that is not valid.
+    """
+    path = root / "params.yaml"
+    load_params(path)
+    if name in BACKBONES:
+        kind = "backbones"
+    elif (root / "data" / name).is_dir():
+        kind = "datasets"
+    else:
+        raise ParagonError(
+            f"{name!r} is no backbone ({', '.join(BACKBONES)}) and there is no data/{name}: "
+            f"fetch a dataset first, with `python -m paragon fetch {name}`, or with `--from DIR`"
+        )
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.representer.add_representer(
+        type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    if name in content[kind]:
+        return f"params.yaml: {kind} has {name} already"
+    content[kind].append(name)
+    content.setdefault("special", {}).setdefault(name, {})
+    text = StringIO()
+    yaml.dump(content, text)
+    write_text(path, text.getvalue())
+    return f"params.yaml: {name} added to {kind}; `dvc repro` runs what is new"
 
 
 def stage_notebooks(root: Path = ROOT) -> dict[str, str]:

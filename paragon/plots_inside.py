@@ -31,17 +31,23 @@ def dataset_overview(
     lengths: Sequence[int],
     categories: Mapping[str, int],
     timestamps: Sequence[float],
+    carried: Sequence[int],
+    parts: Mapping[str, int],
+    groups: Sequence[str] | None = None,
 ) -> Figure:
-    """Four views of a dataset.
+    """Six views of a dataset.
 
-    popularity: interactions per item; lengths: interactions per user;
-    categories: items per category; timestamps: seconds since 1970 per event.
+    popularity: interactions per item; lengths: interactions per user; categories:
+    items per category; timestamps: seconds since 1970 per event; carried:
+    categories per item; parts: events per part of the split; groups: the group
+    of each user, in the order of ``lengths``.
     """
     popularity = np.sort(finite("popularity", popularity))[::-1]
     lengths, timestamps = finite("lengths", lengths), finite("timestamps", timestamps)
     counts = finite("categories", list(categories.values()))
-    figure = style.new(7.2, 4.6)
-    (items, users), (kinds, time) = figure.subplots(2, 2)
+    carried = finite("carried", carried)
+    figure = style.new(7.2, 6.6)
+    (items, users), (kinds, time), (load, split) = figure.subplots(3, 2)
 
     top = max(1, round(0.2 * len(popularity)))
     share = popularity[:top].sum() / max(popularity.sum(), 1)
@@ -52,7 +58,13 @@ def dataset_overview(
     items.set(xlabel=f"item, by popularity (n = {len(popularity):,})", ylabel="interactions")
 
     middle = np.median(lengths)
-    sns.histplot(x=lengths, log_scale=True, bins=30, ax=users, color=_BLUE, alpha=1)
+    hue = {}
+    if groups is not None:
+        sizes = {name: sum(g == name for g in groups) for name in sorted(set(groups))}
+        named = [f"{g} ({sizes[g]:,})" for g in groups]
+        hue = {"hue": named, "hue_order": sorted(set(named)), "multiple": "stack"}
+        hue["palette"] = [_BLUE, _ORANGE, _GREY][: len(sizes)] if len(sizes) < 4 else None
+    sns.histplot(x=lengths, log_scale=True, bins=30, ax=users, color=_BLUE, alpha=1, **hue)
     users.axvline(middle, color=_GREY, linewidth=0.8, linestyle=(0, (4, 2)))
     users.text(middle * 1.08, 0.93, f"median {middle:g}", fontsize=7, color=_GREY,
                transform=users.get_xaxis_transform())  # fmt: skip
@@ -73,9 +85,19 @@ def dataset_overview(
     time.xaxis.set_major_locator(locator)
     time.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
     time.set(xlabel="month", ylabel="interactions")
-    for ax, letter in zip((items, users, kinds, time), "abcd", strict=True):
+    values, frequency = np.unique(carried.astype(int), return_counts=True)
+    load.bar(values, frequency, color=_BLUE)
+    load.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    load.set(xlabel=f"categories of an item (mean {carried.mean():.2f})", ylabel="items")
+
+    names = list(parts)[::-1]
+    bars = split.barh(names, [parts[name] for name in names], color=_BLUE)
+    split.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7, color=_GREY)
+    split.set(xscale="log", xlim=(1, 10 * max(parts.values())), xlabel="interactions of a part")
+    split.tick_params(axis="y", length=0)
+    for ax, letter in zip((items, users, kinds, time, load, split), "abcdef", strict=True):
         ax.set_title(letter)
-    for axis in (items.xaxis, items.yaxis, users.xaxis, time.yaxis):
+    for axis in (items.xaxis, items.yaxis, users.xaxis, time.yaxis, load.yaxis, split.xaxis):
         axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
         axis.set_minor_formatter(ticker.NullFormatter())
     users.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))

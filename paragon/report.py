@@ -26,6 +26,19 @@ COLUMNS = (
     ("median %", "regret_median", 1),
     ("at corners %", "regret_corner_mean", 1),
 )
+# Column title, method, measure, digits: one line a study.
+OVERVIEW = (
+    ("NDCG@10 of the backbone", "backbone", "best_acc", 4),
+    ("set HV of `tuned`", "tuned", "set_hv", 4),
+    ("of it: `generated`", "generated", "set_hv_of_tuned", 3),
+    ("`interpolation`", "interpolation", "set_hv_of_tuned", 3),
+    ("`retrain`", "retrain", "set_hv_of_tuned", 3),
+    ("range acc", "generated", "range_ratio_acc", 2),
+    ("range div", "generated", "range_ratio_div", 2),
+    ("regret %: `generated`", "generated", "regret_mean", 1),
+    ("`interpolation`", "interpolation", "regret_mean", 1),
+    ("median", "interpolation", "regret_median", 1),
+)
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -59,6 +72,33 @@ def table(folder: Path, protocol: str = "sampled") -> str:
     return "\n".join(lines)
 
 
+def overview(results: Path, protocol: str = "sampled") -> str:
+    """Markdown: a line per dataset and backbone."""
+    titles = ["dataset, backbone", *(title for title, *_ in OVERVIEW)]
+    lines = ["| " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(OVERVIEW)]
+    for folder in studies(results):
+        rows = load_metrics(folder)
+        cells = [
+            _cell(rows.get(method, {}), f"{name}_{protocol}", digits)
+            for _, method, name, digits in OVERVIEW
+        ]
+        lines.append("| " + " | ".join([f"{folder.parent.name}, {folder.name}", *cells]) + " |")
+    return "\n".join(lines)
+
+
+def data_line(folder: Path) -> str:
+    """What a dataset's results are from: source, split, sizes."""
+    about = json.loads(require(folder / "data.json", "preprocess").read_text(encoding="utf-8"))
+    counts = about["counts"]
+    rules = [about["split"]]
+    rules += [f"{k} {about[k]:g}" for k in ("min_rating", "k_core", "midnight") if about[k]]
+    return (
+        f"{folder.name}, source: {about['source']}; {', '.join(rules)}; "
+        f"{counts['train']:,} training, {counts['valid']:,} validation and {counts['test']:,} test "
+        f"events, {counts['items']:,} items, {counts['test_users']:,} users in the test"
+    )
+
+
 def times(results: Path) -> str:
     """One sentence a backbone on the recorded time to a ready model; empty without a record."""
     lines = []
@@ -84,6 +124,9 @@ def summary(results: Path) -> str:
         "# Results",
         "Mean ± standard deviation over seeds. Written by `python -m paragon report`.",
     ]
+    datasets = dict.fromkeys(folder.parent for folder in found)
+    parts.append("\n".join(f"- {data_line(folder)}." for folder in datasets))
+    parts += ["## All studies, short lists", overview(results)]
     for folder in found:
         parts.append(f"## {folder.parent.name}, {folder.name}")
         for protocol, words in (
@@ -97,9 +140,16 @@ def summary(results: Path) -> str:
 
 
 def readme_block(results: Path, dataset: str, backbone: str) -> str:
-    """What stands between the README's result markers."""
-    parts = [table(results / dataset / backbone), times(results)]
-    return "\n\n".join([BEGIN, *filter(None, parts), END])
+    """What stands between the README's result markers: one study, then a line for each."""
+    datasets = dict.fromkeys(folder.parent for folder in studies(results))
+    parts = [
+        f"{dataset}, {backbone}:",
+        table(results / dataset / backbone),
+        "Every study, a line each:",
+        overview(results),
+        "\n".join([*(f"- {data_line(folder)}." for folder in datasets), times(results)]).strip(),
+    ]
+    return "\n\n".join([BEGIN, *parts, END])
 
 
 def with_block(readme: str, block: str) -> str:

@@ -69,6 +69,53 @@ def test_fetch_own_data(root, tmp_path):
     assert (root / "data" / "mine" / "mine.inter").exists()
 
 
+def own_data(root, events=60):
+    """A folder of atomic files under data/, long enough to be split and drawn from."""
+    folder = root / "data" / "mine"
+    folder.mkdir(parents=True)
+    rows = [(f"u{n % 4}", f"i{n % 23}", 1 + n % 5, 1000 + n // 2) for n in range(events)]
+    head = INTER.splitlines()[0]
+    lines = ["\t".join(map(str, row)) for row in rows]
+    (folder / "mine.inter").write_text("\n".join([head, *lines]) + "\n")
+    items = [f"i{n}\tItem {n}\t{'XY'[n % 2]}" for n in range(23)]
+    (folder / "mine.item").write_text("\n".join([ITEM.splitlines()[0], *items]) + "\n")
+
+
+def test_describe_counts_what_is_there(root):
+    own_data(root)
+    edit(root, "  negatives: 99", "  negatives: 3")
+    done = paragon(root, "describe", "mine")
+    assert done.returncode == 0, done.stderr
+    facts = dict(line.split("  ", 1) for line in done.stdout.splitlines())
+    facts = {name: value.strip() for name, value in facts.items()}
+    assert facts["users"] == "4" and facts["interactions"] == "60"
+    assert facts["items"] == "23 with interactions, 23 listed"
+    assert facts["density"] == "65.22% of all pairs of user and item"
+    assert facts["interactions of a user"] == "15 to 15, median 15"
+    assert facts["time (UTC)"] == "1970-01-01 00:16:40 to 1970-01-01 00:17:09, 0 days"
+    assert facts["ties"].startswith("0.0% of the interactions")
+    assert facts["categories"] == "2: X, Y"
+    assert facts["categories of an item"] == "1 to 1, median 1; 0 items without"
+    assert facts["groups of users"] == "none" and facts["repairs"] == "none"
+    assert facts["split"] == "leave_one_out" and facts["training"] == "52 interactions"
+    assert facts["test"] == facts["validation"] == "4 interactions of 4 users"
+    fails_with(paragon(root, "describe", "nope"), "nope does not exist")
+
+
+def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
+    own_data(root)
+    before = (root / "params.yaml").read_text()
+    edit(root, "- tisasrec\n", "")
+    for name, kind in (("mine", "datasets"), ("tisasrec", "backbones")):
+        done = paragon(root, "add", name)
+        assert done.returncode == 0 and f"{name} added to {kind}" in done.stdout, done.stderr
+    expected = before.replace("- ml-100k\n", "- ml-100k\n- mine\n", 1) + "  mine: {}\n"
+    assert (root / "params.yaml").read_text() == expected
+    assert "has mine already" in paragon(root, "add", "mine").stdout
+    assert (root / "params.yaml").read_text() == expected
+    fails_with(paragon(root, "add", "nope"), "'nope' is no backbone", "there is no data/nope")
+
+
 def test_fetch_takes_the_first_dataset_and_prints_its_terms(root):
     if not (ROOT / "data" / "ml-100k" / "ml-100k.inter").exists():
         pytest.skip("data/ml-100k is missing: run `python -m paragon fetch ml-100k`")

@@ -67,7 +67,13 @@ FIGURES = {
         {"generate": {"p50": 0.006, "p99": 0.009}, "retrain": {"p50": 180}}, {"cores": 2}
     ),
     "dataset_overview": lambda: plots.dataset_overview(
-        [5, 3, 1, 1], [20, 30, 300], {"Drama": 3, "Film-Noir": 1}, [874724710, 893286638]
+        [5, 3, 1, 1],
+        [20, 30, 300],
+        {"Drama": 3, "Film-Noir": 1},
+        [874724710, 893286638],
+        carried=[1, 2, 2],
+        parts={"train": 344, "test": 3},
+        groups=["F", "M", "M"],
     ),
     "memorisation": lambda: plots.memorisation({"generated": [1.0, 1.2], "held out": [0.9] * 3}),
     "ternary": lambda: plots.ternary(LATTICE, LATTICE[:, 0], ["accuracy", "diversity", "novelty"]),
@@ -240,9 +246,12 @@ def test_human_units():
 
 def test_dataset_overview_counts_months_and_shares():
     figure = FIGURES["dataset_overview"]()
-    assert len(figure.axes) == 4 and len(figure.axes[3].patches) == 8  # 1997-09 to 1998-04
+    assert len(figure.axes) == 6 and len(figure.axes[3].patches) == 8  # 1997-09 to 1998-04
     assert any("50% of interactions" in t for t in texts(figure)) and "median 30" in texts(figure)
-    refused("lengths", plots.dataset_overview, [1], [], {"Drama": 1}, [0])
+    assert {"F (1)", "M (2)"} <= set(texts(figure))
+    assert [bar.get_height() for bar in figure.axes[4].patches] == [1, 2]
+    assert [bar.get_width() for bar in figure.axes[5].patches] == [3, 344]
+    refused("lengths", plots.dataset_overview, [1], [], {"Drama": 1}, [0], [1], {"train": 1})
 
 
 def test_memorisation_shows_every_value():

@@ -19,6 +19,10 @@ def results(tmp_path):
     folder = tmp_path / "toy" / "sasrec"
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(METRICS))
+    counts = {"train": 1000, "valid": 20, "test": 30, "items": 40, "test_users": 5}
+    about = {"source": "own", "split": "global_time", "min_rating": 4.0, "k_core": 0}
+    about |= {"midnight": 8, "counts": counts}
+    (folder.parent / "data.json").write_text(json.dumps(about))
     return tmp_path
 
 
@@ -27,6 +31,14 @@ def test_table_shows_numbers_spread_and_gaps(results):
     assert lines[0].startswith("| method | set HV |")
     assert lines[2].startswith("| `tuned` | 0.3300 ± 0.0010 |")
     assert lines[3].split(" | ")[3] == "–"
+
+
+def test_every_study_has_a_line_and_every_dataset_its_source(results):
+    lines = report.overview(results).splitlines()
+    assert len(lines) == 3 and lines[2].startswith("| toy, sasrec | – | 0.3300 ± 0.0010 | – |")
+    block = report.readme_block(results, "toy", "sasrec")
+    assert "toy, source: own; global_time, min_rating 4, midnight 8; 1,000 training" in block
+    assert "`constant`" in block and "5 users in the test" in report.summary(results)
 
 
 def test_times_are_read_from_the_record(results):

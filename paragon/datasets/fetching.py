@@ -59,22 +59,30 @@ def load(name: str, data: Path) -> Dataset:
     return build(folder, name, contents, source)
 
 
-def fetch(name: str, *, source: str = "default", directory: Path | None = None, data: Path) -> Path:
+def fetch(
+    name: str,
+    *,
+    source: str = "default",
+    directory: Path | None = None,
+    words: str = "",
+    data: Path,
+) -> Path:
     """Put the atomic files of a dataset into ``data/NAME`` and return that folder.
 
     ``source="official"`` takes the publisher's address where the default is
     another; ``directory`` takes a folder (or zip archive) the user already has,
     in the published form or as atomic files; under a name that is not in the
-    registry it must hold atomic files.  What is already in place and official
-    is not fetched again.  Raises ``ParagonError`` and leaves ``data/NAME`` as
-    it was if anything is wrong.
+    registry it must hold atomic files.  ``words`` say what kind of copy such a
+    folder holds and go into the label of a known dataset's source.  What is
+    already in place and official is not fetched again.  Raises ``ParagonError``
+    and leaves ``data/NAME`` as it was if anything is wrong.
     """
     check_name(name)
     data = Path(data)
     if source not in SOURCES:
         raise ParagonError(f"unknown source {source!r}: use one of {', '.join(SOURCES)}")
     if directory is not None:
-        contents, extra, shown = _from_directory(name, Path(directory))
+        contents, extra, shown = _from_directory(name, Path(directory), words)
     else:
         entry = entry_of(name)
         if _in_place(name, data):
@@ -127,7 +135,7 @@ def _must_be_canonical(entry: Entry, contents: Contents, where: str) -> None:
             )
 
 
-def _from_directory(name: str, directory: Path) -> tuple[Contents, Contents, str]:
+def _from_directory(name: str, directory: Path, words: str) -> tuple[Contents, Contents, str]:
     """A zip archive, then the published files, then atomic files: the first that is there."""
     if not directory.exists():
         raise ParagonError(f"{directory} does not exist; give the folder that holds the data")
@@ -150,7 +158,7 @@ def _from_directory(name: str, directory: Path) -> tuple[Contents, Contents, str
         raw = provenance.sums_of(contents)
     else:
         raise ParagonError(f"{opened.path} does not hold {_expected(name)}")
-    label = provenance.source_of(name, official=False, verified=verified)
+    label = provenance.source_of(name, official=False, verified=verified, words=words)
     return contents, _note(name, label, raw, contents), str(opened.path)
 
 

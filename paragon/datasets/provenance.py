@@ -80,15 +80,16 @@ def label(folder: Path, name: str, contents: Mapping[str, bytes]) -> str:
     return source
 
 
-def source_of(name: str, official: bool, verified: bool) -> str:
-    """The label of data from an official address or from a folder."""
+def source_of(name: str, official: bool, verified: bool, words: str = "") -> str:
+    """The label of data from an official address or from a folder, whose owner may add words."""
     if name not in REGISTRY:
         return OWN
     if verified:
         return OFFICIAL
     if official:
         return UNVERIFIED
-    return FOLDER_UNVERIFIED if _unpublished(name) else FOLDER
+    source = FOLDER_UNVERIFIED if _unpublished(name) else FOLDER
+    return f"{source}: {words}" if words else source
 
 
 def _unpublished(name: str) -> bool:

@@ -89,6 +89,10 @@ def test_a_registered_name_records_its_source(ml1m, tmp_path, zipped):
 
     again = fetch("ml-1m", directory=ml1m, data=tmp_path / "again")
     assert tree(folder) == tree(again)
+    fetch("ml-1m-time", directory=ml1m, words="reconstructed", data=tmp_path / "data")
+    same = load("ml-1m-time", tmp_path / "data")
+    assert same.source == "folder (not the official file): reconstructed"
+    assert same.fingerprint == load("ml-1m", tmp_path / "data").fingerprint
 
 
 def test_an_official_archive_is_recognised(ml1m, tmp_path, zipped, monkeypatch):
