@@ -21,6 +21,7 @@ DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
+Part = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -51,7 +52,7 @@ class Backbone(Section):
     history: Count
     layers: Count
     heads: Count
-    dropout: Share
+    dropout: Part
     intervals: Count
     epochs: Count
     patience: Count

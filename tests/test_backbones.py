@@ -17,6 +17,7 @@ from paragon.backbones import (
     check_backbone,
     context_of,
 )
+from paragon.backbones.base import Dropout
 from paragon.backbones.lightgcn import GraphBackbone
 from paragon.backbones.sequential import SequentialBackbone, windows
 from paragon.backbones.tisasrec import smallest_intervals
@@ -161,6 +162,20 @@ def test_a_representation_per_candidate_goes_the_whole_way(seqs, settings):
     lists = model.score(valid.states, valid.candidates)
     bare = model.score_catalogue(valid.states)
     assert torch.allclose(lists, bare.gather(1, valid.candidates), atol=1e-5)
+
+
+def test_dropout_keeps_the_mean_and_passes_the_gradient_of_what_it_kept():
+    layer, x = Dropout(0.3), torch.ones(200, 500, requires_grad=True)
+    torch.manual_seed(0)
+    out = layer(x)
+    kept = out != 0
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.006)  # 4 standard errors
+    assert torch.allclose(out[kept], torch.tensor(1 / 0.7))
+    out.sum().backward()
+    assert torch.equal(x.grad, out.detach())
+    torch.manual_seed(0)
+    assert torch.equal(layer(x), out)
+    assert layer.eval()(x) is x and Dropout(0)(x) is x
 
 
 class Broken(Backbone):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, Context
+from paragon.backbones.base import Backbone, Context, Dropout
 from paragon.errors import ParagonError
 from paragon.sequences import Sequences
 
@@ -58,9 +58,7 @@ class DeepFM(Backbone):
         # One layer on the concatenated fields, in two halves: each side is done once.
         self.of_user = nn.Linear(3 * size, 2 * size)
         self.of_item = nn.Linear(2 * size, 2 * size, bias=False)
-        self.deep = nn.Sequential(
-            nn.ReLU(), nn.Dropout(dropout), nn.Linear(2 * size, size), nn.ReLU()
-        )
+        self.deep = nn.Sequential(nn.ReLU(), Dropout(dropout), nn.Linear(2 * size, size), nn.ReLU())
         self.output = nn.Parameter(torch.empty(size).normal_(std=size**-0.5))
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from paragon import params
+from paragon.backbones.base import Dropout
 from paragon.backbones.sequential import SequentialBackbone
 from paragon.sequences import Sequences
 
@@ -20,7 +21,7 @@ class GRU4Rec(SequentialBackbone):
         super().__init__(n_items, dim=dim, history=history)
         between = dropout if layers > 1 else 0.0
         self.gru = nn.GRU(dim, dim, layers, batch_first=True, dropout=between)
-        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(dim)
+        self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(dim)
 
     @classmethod
     def build(cls, sequences: Sequences, settings: params.Backbone) -> GRU4Rec:

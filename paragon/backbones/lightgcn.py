@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, Context
+from paragon.backbones.base import Backbone, Context, Dropout
 from paragon.errors import ParagonError
 from paragon.sequences import Sequences
 
@@ -119,7 +119,7 @@ class NGCF(GraphBackbone):
         self.dim = dim
         self.neighbour = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         self.product = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @classmethod
     def build(cls, sequences: Sequences, settings: params.Backbone) -> NGCF:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
+from paragon.backbones.base import Dropout
 from paragon.backbones.sequential import SequentialBackbone
 from paragon.errors import ParagonError
 from paragon.sequences import Sequences
@@ -22,7 +23,7 @@ class SASRec(SequentialBackbone):
     ) -> None:
         super().__init__(n_items, dim=dim, history=history)
         self.position_embedding = nn.Parameter(torch.empty(history, dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
         nn.init.normal_(self.position_embedding, std=0.02)
@@ -60,10 +61,10 @@ class Block(nn.Module):
         self.project = nn.Linear(dim, 3 * dim)
         self.merge = nn.Linear(dim, dim)
         self.feed = nn.Sequential(
-            nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
+            nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim)
         )
         self.norm_attention, self.norm_feed = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, L, dim]`` to ``[B, L, dim]``."""

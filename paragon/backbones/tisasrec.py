@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from paragon import params
+from paragon.backbones.base import Dropout
 from paragon.backbones.sasrec import check_heads
 from paragon.backbones.sequential import SequentialBackbone
 from paragon.sequences import Sequences
@@ -42,7 +43,7 @@ class TiSASRec(SequentialBackbone):
         self.values = nn.ParameterDict({n: torch.empty(s, dim) for n, s in tables.items()})
         for table in (*self.keys.values(), *self.values.values()):
             nn.init.normal_(table, std=0.02)
-        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(dim)
+        self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(TimeBlock(dim, heads, dropout) for _ in range(layers))
 
     @classmethod
@@ -79,10 +80,10 @@ class TimeBlock(nn.Module):
         self.heads = heads
         self.project, self.merge = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.feed = nn.Sequential(
-            nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
+            nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim)
         )
         self.norm_attention, self.norm_feed = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def _split(self, x: Tensor) -> Tensor:
         """``[..., L, dim]`` to ``[..., heads, L, dim / heads]``."""
