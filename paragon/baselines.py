@@ -10,9 +10,10 @@ and its adapters are ``coefficients @ anchor_vectors``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations_with_replacement
 
 import numpy as np
-from scipy.interpolate import LinearNDInterpolator
+from scipy.interpolate import LinearNDInterpolator, RBFInterpolator
 
 Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -38,6 +39,33 @@ def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(outside, nearest(anchors, weights), inside)
 
 
+def rbf(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Thin-plate spline through the anchors: smooth, exact at each of them, not confined
+    to what lies between them (Duchon 1977)."""
+    spline = RBFInterpolator(anchors[:, :-1], np.eye(len(anchors)), kernel="thin_plate_spline")
+    return spline(weights[:, :-1])
+
+
+def ridge(
+    anchors: np.ndarray, weights: np.ndarray, degree: int = 3, strength: float = 1e-4
+) -> np.ndarray:
+    """Polynomial regression with a penalty on all coefficients but the constant."""
+    powers = [
+        p
+        for total in range(1, degree + 1)
+        for p in combinations_with_replacement(range(anchors.shape[1] - 1), total)
+    ]
+
+    def terms(points: np.ndarray) -> np.ndarray:
+        return np.column_stack([points[:, list(power)].prod(1) for power in powers])
+
+    known, wanted = terms(anchors), terms(weights)
+    mean = known.mean(0)
+    gram = (known - mean).T @ (known - mean) + strength * np.eye(len(powers))
+    slope = np.linalg.solve(gram, (known - mean).T)
+    return 1 / len(anchors) + (wanted - mean) @ slope
+
+
 def soup(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Average of the extreme models, one an objective, in proportion to the weights.
 
@@ -53,6 +81,8 @@ def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 LINEAR: dict[str, Coefficients] = {
     "interpolation": interpolation,
+    "rbf": rbf,
+    "ridge": ridge,
     "nearest": nearest,
     "soup": soup,
     "constant": constant,

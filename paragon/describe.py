@@ -36,14 +36,15 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         "interactions of an item": _spread(met),
         "time (UTC)": f"{times.min()} to {times.max()}, {(times.max() - times.min()).days:,} days",
         "ties": f"{tied:.1%} of the interactions share their second with another of the same user",
-        "categories": f"{len(sequences.category_names)}: {', '.join(sequences.category_names)}",
+        "categories": _categories(sequences.category_names),
         "categories of an item": f"{_spread(carried)}; {(carried == 0).sum():,} items without",
         "groups of users": ", ".join(f"{g} {n:,}" for g, n in dict(groups).items()) or "none",
         "repairs": ", ".join(f"{n:,} {what}" for what, n in dataset.repairs.items()) or "none",
         "split": rule,
         "kept": f"{counts['events']:,} interactions, {counts['users']:,} users, "
         f"{counts['items']:,} items",
-        "training": f"{counts['train']:,} interactions",
+        "training": f"{counts['train']:,} interactions; of {counts['users_without_evaluation']:,} "
+        "users everything is training",
         **{
             name: f"{counts[part]:,} interactions of {evaluated[part]:,} users"
             for part, name in _PARTS.items()
@@ -53,6 +54,12 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
 
 
 _PARTS = {"valid": "validation", "test": "test"}
+
+
+def _categories(names: list[str]) -> str:
+    if len(names) < 2:
+        return f"{', '.join(names) or 'none'}: diversity is undefined with fewer than two"
+    return f"{len(names)}: {', '.join(names)}"
 
 
 def _spread(values: pd.Series) -> str:

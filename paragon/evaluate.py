@@ -6,6 +6,7 @@ weight; the summary (``metrics.json``) is computed from it and from nothing else
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from paragon import control, metrics
-from paragon.adapters import Collection, FrozenTask, held_out_losses
+from paragon.adapters import Collection, FrozenTask, held_out_losses, vector_size
 from paragon.arrays import Measure
 from paragon.baselines import LINEAR
 from paragon.errors import ParagonError
@@ -24,6 +25,7 @@ from paragon.files import write_json, write_text
 from paragon.generator import Generator
 from paragon.objectives import Catalogue, objective_losses
 from paragon.progress import progress
+from paragon.reranking import item_knn, mmr_scores, popularity
 from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
 from paragon.sequences import Evaluation, Sequences
 from paragon.study import Study
@@ -37,6 +39,7 @@ METRIC = {
 }
 SHORT = {"accuracy": "acc", "diversity": "div", "novelty": "nov", "fairness": "fair"}
 PROTOCOLS = ("sampled", "full")
+Scores = np.ndarray | dict[str, np.ndarray]  # see TestBed.measure
 
 
 class TestBed:
@@ -81,20 +84,28 @@ class TestBed:
         self.short = lists.numpy()
         self.lists = Catalogue.of(sequences).lists(lists, torch.from_numpy(self.groups))
 
-    def measure(self, scores: np.ndarray) -> dict[str, dict[str, float]]:
-        """{protocol: {metric: mean over events}} for catalogue scores ``[N, n_items + 1]``."""
-        rows = np.arange(len(scores))[:, None]
-        sampled = scores[rows, self.candidates]
+    def measure(self, scores: Scores) -> dict[str, dict[str, float]]:
+        """{protocol: {metric: mean over events}} for catalogue scores ``[N, n_items + 1]``.
+
+        A method that orders lists and has no scores of its own gives
+        ``{"sampled": [N, C], "full": [N, n_items + 1]}``; its losses are not defined.
+        """
+        rows = np.arange(len(self.evaluation))[:, None]
+        ordered = isinstance(scores, dict)
+        sampled = scores["sampled"] if ordered else scores[rows, self.candidates]
+        full = scores["full"] if ordered else scores
         depth = self.cutoffs[-1]
         ranks = {
             "sampled": metrics.target_ranks(sampled),
-            "full": metrics.target_ranks(scores, self.evaluation.targets, self.excluded),
+            "full": metrics.target_ranks(full, self.evaluation.targets, self.excluded),
         }
         shown = {
             "sampled": self.candidates[rows, metrics.top_k(sampled, depth)],
-            "full": metrics.top_k(scores, depth, self.excluded),
+            "full": metrics.top_k(full, depth, self.excluded),
         }
         result = {name: self._metrics(name, ranks[name], shown[name]) for name in PROTOCOLS}
+        if ordered:
+            return result
         short = torch.from_numpy(scores[rows, self.short]).unsqueeze(-2)
         losses = objective_losses(self.objectives, short, self.lists)[0].tolist()
         for name, loss in zip(self.objectives, losses, strict=True):
@@ -126,7 +137,7 @@ class Row:
     method: str
     seed: int
     weights: np.ndarray
-    scores: Iterable[np.ndarray]
+    scores: Iterable[Scores]
 
 
 def generated_best(
@@ -158,17 +169,30 @@ def vectors_of(
     for name, coefficients in LINEAR.items():
         mix = coefficients(collection.anchors.double().numpy(), weights.double().numpy())
         vectors[name] = torch.from_numpy(mix).float() @ anchors
+    vectors["nearest_noise"] = _with_noise(
+        vectors["nearest"], vectors["generated"], collection.training_set(seed_index)[0], rng
+    )
     vectors["backbone"] = torch.zeros_like(vectors["tuned"])  # s' = s
     return vectors
+
+
+def _with_noise(
+    nearest: Tensor, generated: Tensor, collected: Tensor, rng: np.random.Generator
+) -> Tensor:
+    """The nearest anchors, moved in random directions as far as generated vectors lie from
+    everything collected: is novelty alone worth anything?"""
+    distance = torch.cdist(generated, collected).min(1).values
+    noise = torch.from_numpy(rng.standard_normal(nearest.shape, dtype=np.float32))
+    return nearest + distance.unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)
 
 
 def all_rows(
     collection: Collection,
     generators: Sequence[Generator],
     tasks: dict[str, FrozenTask],
-    retrained: Iterable[Row] = (),
+    others: Iterable[Row] = (),
 ) -> Iterator[Row]:
-    """Every row of the comparison: the adapters of all seeds, then the retrained models.
+    """Every row of the comparison: the adapters of all seeds, then all others.
 
     ``tasks`` holds the cached ``valid`` and ``test`` events of the frozen backbone.
     """
@@ -178,7 +202,25 @@ def all_rows(
         for method, own in vectors.items():
             scores = (tasks["test"].catalogue_scores(vector).cpu().numpy() for vector in own)
             yield Row(method, seed, collection.oracles.numpy(), scores)
-    yield from retrained
+    yield from others
+
+
+def reranked_rows(bed: TestBed, test: FrozenTask, weights: Tensor, seed: int) -> Iterator[Row]:
+    """What needs no adapter: `mmr` on the backbone's list, `popularity` and `item_knn`.
+
+    Nothing in them is random; ``seed`` says with which seed's rows they are compared.
+    """
+    w = weights.numpy()
+    none = torch.zeros(vector_size(test.backbone.dim, 1))
+    own = test.catalogue_scores(none).cpu().numpy()
+    accuracy = bed.objectives.index("accuracy")
+    lists = (bed.sequences, bed.candidates, bed.excluded, own)
+    yield Row("mmr", seed, w, (mmr_scores(*lists, x[accuracy].item(), bed.cutoffs[-1]) for x in w))
+    for method, rival in (("popularity", popularity), ("item_knn", item_knn)):
+        flat = rival(bed.sequences, bed.evaluation)
+        # Counts and sums of similarities: an order, but not on the scale of the losses.
+        both = {"sampled": np.take_along_axis(flat, bed.candidates, 1), "full": flat}
+        yield Row(method, seed, w, (both for _ in w))
 
 
 def retrained_rows(study: Study, sequences: Sequences, evaluation: Evaluation) -> Iterator[Row]:
@@ -200,17 +242,29 @@ def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
     for row in progress(rows, "rows"):
         known: dict[bytes, dict] = {}  # `constant` and `backbone` repeat themselves
         for weight, scores in zip(row.weights, row.scores, strict=True):
-            if scores.shape != (len(bed.evaluation), bed.sequences.n_items + 1):
-                raise ParagonError(f"method {row.method}: scores have shape {scores.shape}")
-            if not np.isfinite(scores).all():
-                raise ParagonError(f"method {row.method}, seed {row.seed}: scores are not finite")
-            key = scores.tobytes()
+            key = _checked(bed, row, scores)
             known[key] = known.get(key) or bed.measure(scores)
             named = {f"w_{o}": float(w) for o, w in zip(bed.objectives, weight, strict=True)}
             for protocol, values in known[key].items():
                 start = {"method": row.method, "seed": row.seed, "protocol": protocol}
                 lines.append({**start, **named, **values})
     return pd.DataFrame(lines)
+
+
+def _checked(bed: TestBed, row: Row, scores: Scores) -> bytes:
+    """A fingerprint of the scores; an error if their shape is wrong or one is not finite."""
+    width = {"sampled": bed.candidates.shape[1], "full": bed.sequences.n_items + 1}
+    key = b""
+    for part, own in (scores if isinstance(scores, dict) else {"full": scores}).items():
+        wanted = len(bed.evaluation), width[part]
+        if own.shape != wanted:
+            raise ParagonError(
+                f"method {row.method}: scores have shape {own.shape}, {wanted} is needed"
+            )
+        if not np.isfinite(own).all():
+            raise ParagonError(f"method {row.method}, seed {row.seed}: scores are not finite")
+        key += hashlib.sha256(np.ascontiguousarray(own)).digest()
+    return key
 
 
 def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from paragon import params
 from paragon.adapters import Collection, FrozenTask
 from paragon.baselines import interpolation
-from paragon.diffusion.denoisers import ResidualMLP
+from paragon.diffusion.denoisers import Denoiser
 from paragon.diffusion.samplers import ddim, guided
 from paragon.diffusion.schedule import Schedule
 from paragon.negatives import NegativeSampler
@@ -73,10 +73,12 @@ class Latent(nn.Module):
 class _Model(nn.Module):
     """Latent space and denoiser: the parameters that are trained, averaged and saved."""
 
-    def __init__(self, latent: Latent, denoiser: type[nn.Module], objectives: int, **size) -> None:
+    def __init__(self, latent: Latent, objectives: int, settings: params.Diffusion) -> None:
         super().__init__()
         self.latent = latent
-        self.denoiser = denoiser(len(latent.basis), objectives, **size)
+        names = ("width", "blocks", "conditioning", "token", "heads")
+        sizes = {name: getattr(settings, name) for name in names}
+        self.denoiser = Denoiser(len(latent.basis), objectives, **sizes)
 
 
 class Generator:
@@ -182,13 +184,7 @@ def train_generator(
     vectors, weights = vectors.to(device), weights.to(device)
     floor = collection.anchors.min(0).values
     torch.manual_seed(seed)  # initial parameters
-    model = _Model(
-        Latent.fit(vectors.cpu(), settings.latent),
-        ResidualMLP,
-        len(floor),
-        width=settings.width,
-        blocks=settings.blocks,
-    ).to(device)
+    model = _Model(Latent.fit(vectors.cpu(), settings.latent), len(floor), settings).to(device)
     schedule = Schedule(settings.diffusion_steps, device=device)
     averaged = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
@@ -257,9 +253,7 @@ def load_generator(stem: Path) -> Generator:
     tensors, about = load_tensors(stem, "diffusion")
     settings = params.stored(params.Diffusion, about["settings"], f"{stem}.json")
     latent = Latent(tensors["latent.mean"], tensors["latent.basis"], float(tensors["latent.scale"]))
-    model = _Model(
-        latent, ResidualMLP, len(about["floor"]), width=settings.width, blocks=settings.blocks
-    )
+    model = _Model(latent, len(about["floor"]), settings)
     model.load_state_dict(tensors)
     return Generator(model.eval().requires_grad_(False), about)
 

@@ -90,9 +90,17 @@ class Adapters(Section):
 
 
 class Diffusion(Section):
-    """The generator: latent space, denoiser, noise, training, sampling."""
+    """The generator: latent space, denoiser, noise, training, sampling.
+
+    ``latent``: principal components, null for the full vector; ``token``: numbers of a
+    transformer's token, null for a residual MLP on the whole."""
 
     latent: Count | None
+    token: Count | None
+    conditioning: Literal[
+        "add_once", "add_every_block", "attention_pooled", "cross_attention", "adaptive_norm"
+    ]
+    heads: Count
     width: Count
     blocks: Count
     diffusion_steps: Count

@@ -12,7 +12,7 @@ THREE = np.array(
 
 
 @pytest.mark.parametrize("anchors", [TWO, THREE])
-@pytest.mark.parametrize("method", [baselines.interpolation, baselines.nearest])
+@pytest.mark.parametrize("method", [baselines.interpolation, baselines.nearest, baselines.rbf])
 def test_at_an_anchor_they_return_the_anchor(method, anchors):
     assert np.allclose(method(anchors, anchors), np.eye(len(anchors)))
 
@@ -43,3 +43,25 @@ def test_soup_mixes_the_extremes():
 def test_constant_ignores_the_weights():
     found = baselines.constant(TWO, np.array([[0.0, 1.0], [0.9, 0.1]]))
     assert np.array_equal(found, np.eye(4)[[2, 2]])
+
+
+@pytest.mark.parametrize("anchors", [TWO, THREE])
+def test_a_thin_plate_spline_reproduces_linear_functions(anchors):
+    weights = np.random.default_rng(0).dirichlet(np.ones(anchors.shape[1]), 20)
+    mix = baselines.rbf(anchors, weights)
+    assert np.allclose(mix @ anchors, weights) and np.allclose(mix.sum(1), 1)
+
+
+@pytest.mark.parametrize("anchors", [TWO, THREE])
+def test_ridge_against_scikit_learn(anchors):
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures
+
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((len(anchors), 7))
+    weights = rng.dirichlet(np.ones(anchors.shape[1]), 20)
+    model = make_pipeline(PolynomialFeatures(3, include_bias=False), Ridge(alpha=0.01))
+    model.fit(anchors[:, :-1], vectors)
+    found = baselines.ridge(anchors, weights, strength=0.01) @ vectors
+    assert np.allclose(found, model.predict(weights[:, :-1]))

@@ -97,9 +97,14 @@ def test_describe_counts_what_is_there(root):
     assert facts["categories"] == "2: X, Y"
     assert facts["categories of an item"] == "1 to 1, median 1; 0 items without"
     assert facts["groups of users"] == "none" and facts["repairs"] == "none"
-    assert facts["split"] == "leave_one_out" and facts["training"] == "52 interactions"
+    assert facts["split"] == "leave_one_out" and "52 interactions; of 0 users" in facts["training"]
     assert facts["test"] == facts["validation"] == "4 interactions of 4 users"
     fails_with(paragon(root, "describe", "nope"), "nope does not exist")
+    path = root / "data" / "mine" / "mine.item"
+    path.write_text(path.read_text().replace("\tY", "\tX"))
+    (root / "data" / "mine" / "mine.inter").open("a").write("solo\ti1\t3\t999\n")
+    done = paragon(root, "describe", "mine")
+    assert "X: diversity is undefined" in done.stdout and "of 1 users everything" in done.stdout
 
 
 def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):

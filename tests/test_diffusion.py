@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from paragon.diffusion.denoisers import ResidualMLP
+from paragon.diffusion.denoisers import CONDITIONING, Attention, Denoiser
 from paragon.diffusion.samplers import ddim, ddpm, guided
 from paragon.diffusion.schedule import Schedule
 from paragon.errors import ParagonError
@@ -17,14 +17,18 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture
-def denoiser():
+def make(conditioning="adaptive_norm", token=None, size=6):
     torch.manual_seed(0)
-    model = ResidualMLP(6, 2, width=32, blocks=2)
+    model = Denoiser(size, 2, width=32, blocks=2, heads=4, conditioning=conditioning, token=token)
     with torch.no_grad():  # the zero initialisation would make every test trivial
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
     return model.eval()
+
+
+@pytest.fixture
+def denoiser():
+    return make()
 
 
 @pytest.fixture
@@ -127,6 +131,55 @@ def test_dropped_condition_does_not_matter(denoiser, batch):
     x, t, condition = batch
     drop = torch.ones(5, dtype=torch.bool)
     assert torch.equal(denoiser(x, t, condition, drop), denoiser(x, t, condition.flip(0), drop))
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONING)
+@pytest.mark.parametrize("token", [None, 2, 4])
+def test_every_denoiser_hears_its_condition_and_nobody_elses(conditioning, token, batch):
+    """Samples of a batch do not meet; weights, step and dropping each matter."""
+    model, (x, t, condition) = make(conditioning, token), batch
+    keep = torch.zeros(5, dtype=torch.bool)
+    v = model(x, t, condition, keep)
+    assert v.shape == x.shape
+    for row in range(5):
+        alone = model(*(part[row : row + 1] for part in (x, t, condition, keep)))
+        assert torch.allclose(alone[0], v[row], atol=1e-5)
+    assert not torch.allclose(model(x, t, 1 - condition, keep), v, atol=1e-4)
+    assert not torch.allclose(model(x, t.flip(0), condition, keep), v, atol=1e-4)
+    null = model(x, t, condition, ~keep)
+    assert not torch.allclose(null, v, atol=1e-4)
+    assert torch.equal(null, model(x, t, 1 - condition, ~keep))
+
+
+@pytest.mark.parametrize("token", [2, 4])  # 4 does not divide 6: the last token is padded
+def test_tokens_see_each_other(token, batch):
+    model, (x, t, condition) = make(token=token), batch
+    keep = torch.zeros(5, dtype=torch.bool)
+    changed = x.clone()
+    changed[:, -1] += 1
+    moved = model(changed, t, condition, keep) - model(x, t, condition, keep)
+    assert (moved[:, 0].abs() > 1e-5).all()
+
+
+def test_attention_against_torch():
+    torch.manual_seed(0)
+    own, oracle = Attention(16, 4), torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    with torch.no_grad():
+        oracle.in_proj_weight.copy_(torch.cat([own.query.weight, own.key_value.weight]))
+        oracle.in_proj_bias.copy_(torch.cat([own.query.bias, own.key_value.bias]))
+        oracle.out_proj.load_state_dict(own.merge.state_dict())
+    x, context = torch.randn(3, 5, 16), torch.randn(3, 7, 16)
+    expected = oracle(x, context, context, need_weights=False)[0]
+    assert torch.allclose(own(x, context), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"conditioning": "magic"}, "'magic' is unknown"), ({"heads": 3}, "3 does not divide")],
+)
+def test_an_impossible_denoiser_names_the_key(change, words):
+    with pytest.raises(ParagonError, match=f"params.yaml: diffusion.*{words}"):
+        Denoiser(6, 2, **({"width": 32, "blocks": 1} | change))
 
 
 @pytest.mark.parametrize("steps", [0, STEPS + 1])

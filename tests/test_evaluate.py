@@ -78,11 +78,36 @@ def curve(bed, collection, generators, tasks):
 def test_every_row_is_there(curve, collection):
     expected = {
         "tuned", "generated", "generated_no_cfg", "generated_best", "generated_shuffled",
-        "interpolation", "nearest", "soup", "constant", "backbone",
+        "interpolation", "rbf", "ridge", "nearest", "nearest_noise", "soup", "constant", "backbone",
     }  # fmt: skip
     assert set(curve["method"]) == expected
     counts = curve.groupby(["method", "seed", "protocol"]).size()
     assert (counts == len(collection.oracles)).all() and len(counts) == len(expected) * 2 * 2
+
+
+def test_noise_goes_as_far_from_memory_as_generation(collection, generators, tasks):
+    vectors = evaluate.vectors_of(collection, 0, generators[0], tasks["valid"])
+    collected = collection.training_set(0)[0]
+    far = torch.cdist(vectors["generated"], collected).min(1).values
+    moved = (vectors["nearest_noise"] - vectors["nearest"]).norm(dim=1)
+    assert torch.allclose(moved, far, rtol=1e-4)
+
+
+def test_rows_without_an_adapter(bed, collection, generators, tasks, curve):
+    others = list(evaluate.reranked_rows(bed, tasks["test"], collection.oracles, 0))
+    found = evaluate.run(bed, others)
+    assert set(found["method"]) == {"mmr", "popularity", "item_knn"}
+    last = found.query("method == 'mmr' and w_accuracy == 1").set_index("protocol")
+    bare = curve.query("method == 'backbone' and seed == 0 and w_accuracy == 1")
+    for protocol, row in bare.set_index("protocol").iterrows():
+        for metric in ("ndcg@10", "alpha_ndcg@10", "hr@5"):
+            assert last.loc[protocol, metric] == pytest.approx(row[metric])
+    mmr = found.query("method == 'mmr' and protocol == 'sampled'").set_index("w_accuracy")
+    assert mmr.loc[0, "ild@10"] > mmr.loc[1, "ild@10"]
+    summary = evaluate.summarise(pd.concat([curve, found]), ["accuracy", "diversity"])
+    flat = summary["popularity"]
+    assert flat["r_acc_sampled"] is None and "r_acc_sampled_note" in flat
+    assert "regret_mean_sampled" not in summary["mmr"] and summary["mmr"]["set_hv_sampled"] > 0
 
 
 def test_backbone_row_is_the_backbone(curve, backbone, bed, tasks):
@@ -156,6 +181,7 @@ def test_written_files_hold_the_same_numbers(curve, tmp_path):
     [
         (lambda n, m: np.full((n, m), np.nan, np.float32), "not finite"),
         (lambda n, m: np.zeros((n, m - 1), np.float32), "shape"),
+        (lambda n, m: {"sampled": np.zeros((n, 3)), "full": np.zeros((n, m))}, "shape"),
     ],
 )
 def test_a_broken_method_is_named(bed, seqs, scores, words):

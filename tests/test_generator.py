@@ -92,15 +92,19 @@ def test_learns_a_collection_that_follows_the_weights(collection, settings):
     direction = torch.randn(
         2, collection.anchor_vectors.shape[-1], generator=torch.Generator().manual_seed(0)
     )
-    line = collection.anchors @ direction
-    snapshots = line[:, None] + 0.01 * torch.randn(4, 2, line.shape[1])
+    first = torch.linspace(0.05, 1, 8).unsqueeze(1)
+    anchors = torch.cat([first, 1 - first], 1)
+    line = anchors @ direction
+    noise = torch.randn(8, 2, line.shape[1], generator=torch.Generator().manual_seed(1))
+    snapshots = line[:, None] + 0.01 * noise
     made = dataclasses.replace(
         collection,
+        anchors=anchors,
         anchor_vectors=line[None].repeat(2, 1, 1),
         snapshots=snapshots[None].repeat(2, 1, 1, 1),
     )
     options = {
-        "steps": 1500,
+        "steps": 3000,
         "width": 32,
         "learning_rate": 3e-3,
         "ema": 0.99,
@@ -108,7 +112,8 @@ def test_learns_a_collection_that_follows_the_weights(collection, settings):
         "batch": 64,
     }
     model = train_generator(made, settings.diffusion.model_copy(update=options), 0)
-    weights = torch.tensor([[0.45, 0.55], [0.8, 0.2]])
+    between = torch.linspace(0.1, 0.95, 18).unsqueeze(1)
+    weights = torch.cat([between, 1 - between], 1)
     error = (model.generate(weights, guidance=1.0) - weights @ direction).norm(dim=1)
     spread = (line - line.mean(0)).norm(dim=1).mean()
     assert (error / spread).max() < 0.15
@@ -116,7 +121,7 @@ def test_learns_a_collection_that_follows_the_weights(collection, settings):
     assert not torch.allclose(
         model.generate(weights, guidance=4.0), model.generate(weights, guidance=1.0), atol=0.05
     )
-    one, other = model.generate(weights, guidance=0.0)
+    one, *_, other = model.generate(weights, guidance=0.0)
     assert torch.allclose(one, other, atol=1e-5)
 
 
@@ -136,3 +141,13 @@ def test_behavioural_loss_falls(collection, settings, behaviour):
     model = train_generator(made, settings.diffusion.model_copy(update=options), 0, behaviour)
     curve = model.description["curves"]["task_loss"]
     assert np.mean(curve[-20:]) < np.mean(curve[:5]) - 0.05
+
+
+def test_a_transformer_on_the_whole_vector_is_saved_and_loaded(collection, settings, tmp_path):
+    change = {"latent": None, "token": 8, "conditioning": "cross_attention", "steps": 5}
+    made = train_generator(collection, settings.diffusion.model_copy(update=change), 0)
+    generator.save_generator(made, tmp_path / "seed0")
+    loaded = generator.load_generator(tmp_path / "seed0")
+    weights = [[0.3, 0.7], [0.8, 0.2]]
+    assert torch.equal(loaded.generate(weights), made.generate(weights))
+    assert made.generate(weights).shape[1] == collection.anchor_vectors.shape[-1]

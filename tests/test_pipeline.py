@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from paragon import pipeline
 from paragon.errors import ParagonError
 from paragon.notebooks import code_cells
-from paragon.params import ROOT, Params
+from paragon.params import ROOT, Params, load_params
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NOTEBOOKS = pipeline.stage_notebooks()
@@ -193,6 +193,21 @@ def test_a_stage_lists_the_sections_that_its_notebook_reads(stage):
             if name == "params" and node.attr in Params.model_fields:
                 read.add(node.attr)
     assert read <= listed
+
+
+def test_all_committed_metrics_can_be_compared():
+    """What no stage of the default study writes is listed for `dvc metrics` on its own."""
+    default = load_params()
+    made = {f"results/{d}/data.json" for d in default.datasets}
+    made |= {f"results/{d}/{b}/metrics.json" for d in default.datasets for b in default.backbones}
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in ("*/data.json", "*/*/metrics.json")
+        for path in (ROOT / "results").glob(pattern)
+    }
+    listed = yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
+    assert made <= found
+    assert sorted(found - made) == sorted(listed)
 
 
 def test_both_environments_are_the_same():
