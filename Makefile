@@ -28,6 +28,7 @@ lab: $(VENV)/.run ## Open JupyterLab on the notebooks
 
 bench: $(VENV)/.run ## Measure times on this machine
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/collection.py
 
 fetch: $(VENV)/.run ## Fetch the data that the study starts from
 	$(BIN)/python -m paragon fetch
