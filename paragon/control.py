@@ -104,30 +104,35 @@ def regret(
     oracle: np.ndarray,
     constant: np.ndarray,
     corners: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
 ) -> dict[str, Measure]:
     """Held-out task loss in excess of the oracle's: 0 is the oracle, 1 always the middle model.
 
-    losses, oracle, constant [W]: task loss at each weight of the method, of a
-    model tuned for the weight, and of the model of the middle weight; corners
-    [W] bool marks weights with all the mass on one objective, whose losses
-    would dominate every mean (None: there are none).
-    Returns mean, median and max over the weights off the corners of (losses -
-    oracle), each divided by the mean there of (constant - oracle), and
-    corner_mean, corner_median and corner_max: the same over the corners alone.
+    oracle, constant [W]: task loss at each evaluation weight of a model tuned for
+    it and of the model of the middle weight; losses [R]: the method's, at the
+    weights `rows` [R] (None: all of them); corners [W] bool marks weights with all
+    the mass on one objective, whose losses would dominate every mean (None:
+    there are none).
+    Returns mean, median and max over the method's weights off the corners of
+    (losses - oracle), each divided by the mean of (constant - oracle) over all
+    evaluation weights off the corners, and corner_mean, corner_median and
+    corner_max: the same over the corners alone.  The unit is the same for a
+    method with few weights: at a middle weight alone there would be none.
     All may be negative: better than that oracle.  Undefined where no weight is
     left, or where `constant` is on average no worse than the oracle.
     """
-    losses, oracle = _series(losses, oracle)
-    constant, _ = _series(constant, oracle)
-    corners = np.zeros(len(losses), dtype=bool) if corners is None else np.asarray(corners)
-    if corners.dtype != bool or corners.shape != losses.shape:
+    constant, oracle = _series(constant, oracle)
+    rows = np.arange(len(oracle)) if rows is None else np.asarray(rows)
+    losses, own = _series(losses, oracle[rows])
+    corners = np.zeros(len(oracle), dtype=bool) if corners is None else np.asarray(corners)
+    if corners.dtype != bool or corners.shape != oracle.shape:
         raise ParagonError(
-            f"corners: {corners.dtype} of shape {corners.shape}; give bool {losses.shape}"
+            f"corners: {corners.dtype} of shape {corners.shape}; give bool {oracle.shape}"
         )
     found = {}
     for prefix, chosen in (("", ~corners), ("corner_", corners)):
-        excess, unit, reason = (losses - oracle)[chosen], 0.0, None
-        if not chosen.any():
+        excess, unit, reason = (losses - own)[chosen[rows]], 0.0, None
+        if not len(excess):
             reason = "no weight is a corner" if prefix else "every weight is a corner"
         else:
             unit = (constant - oracle)[chosen].mean()

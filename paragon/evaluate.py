@@ -288,43 +288,41 @@ def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]
 
 def _control(table: pd.DataFrame, method: str, objectives: Sequence[str]) -> dict[str, Measure]:
     """The control measures of one method, seed and protocol."""
-    names = [f"w_{o}" for o in objectives]
-    weights = table.loc[[method], names].to_numpy()
-    # The oracle and `constant` at the weights of this method (`retrain` has few).
-    aligned = {}
-    for rival in ("tuned", "constant"):
-        index = table.loc[[rival]].set_index(names)
-        for w in weights:
-            if tuple(w) not in index.index:
-                raise ParagonError(
-                    f"method {method}: weights {tuple(w.round(4).tolist())} are not among the "
-                    "evaluation weights (adapters.oracles in params.yaml); it cannot be compared"
-                )
-        aligned[rival] = index.loc[[tuple(w) for w in weights]]
-    own = table.loc[[method]].set_index(names).loc[[tuple(w) for w in weights]]
+    named, lost = ([f"{kind}_{o}" for o in objectives] for kind in ("w", "loss"))
+    own, tuned, constant = (table.loc[[m]] for m in (method, "tuned", "constant"))
+    weights, grid = own[named].to_numpy(), tuned[named].to_numpy()
+    # The method's weights among those of the oracle and `constant` (`retrain` has few).
+    place = {tuple(w): row for row, w in enumerate(grid)}
+    for w in weights:
+        if tuple(w) not in place:
+            raise ParagonError(
+                f"method {method}: weights {tuple(w.round(4).tolist())} are not among the "
+                "evaluation weights (adapters.oracles in params.yaml); it cannot be compared"
+            )
+    rows = np.array([place[tuple(w)] for w in weights])
+    aligned = tuned.iloc[rows]
     points = own[[METRIC[o] for o in objectives]].to_numpy()
     out = {
         "set_hv": Measure(control.set_hv(points)),
         "mean_hv": Measure(control.mean_hv(points)),
     }
-    reference = control.set_hv(aligned["tuned"][[METRIC[o] for o in objectives]].to_numpy())
+    reference = control.set_hv(aligned[[METRIC[o] for o in objectives]].to_numpy())
     out["set_hv_of_tuned"] = Measure(out["set_hv"].value / reference)
     for column, objective in enumerate(objectives):
         short = SHORT[objective]
-        values, oracle = own[METRIC[objective]], aligned["tuned"][METRIC[objective]]
-        values, oracle = values.to_numpy(), oracle.to_numpy()
+        values, oracle = (part[METRIC[objective]].to_numpy() for part in (own, aligned))
         out[f"r_{short}"] = control.correlation(values, weights[:, column])
         out[f"r_{short}_tuned"] = control.correlation(values, oracle)
         out[f"range_ratio_{short}"] = control.range_ratio(values, oracle)
         out[f"violations_{short}"] = control.violations(weights, values, column)
         out[f"best_{short}"] = Measure(float(values.max()))
-    if f"loss_{objectives[0]}" in own and own[f"loss_{objectives[0]}"].notna().all():
-        loss = {
-            name: (frame[[f"loss_{o}" for o in objectives]].to_numpy() * weights).sum(1)
-            for name, frame in {"own": own, **aligned}.items()
-        }
-        corners = (weights <= 0).any(1)
-        regret = control.regret(loss["own"], loss["tuned"], loss["constant"], corners)
+    if set(lost) <= set(own) and own[lost].notna().all(axis=None):
+        losses = [
+            (part[lost] * part[named].to_numpy()).sum(axis=1).to_numpy()
+            for part in (own, tuned, constant)
+        ]
+        corners = (grid <= 0).any(1)
+        regret = control.regret(*losses, corners, rows)
         out |= {f"regret_{name}": measure for name, measure in regret.items()}
     return out
 

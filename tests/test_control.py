@@ -144,6 +144,14 @@ def test_regret_by_hand():
     )
 
 
+def test_regret_of_few_weights_has_the_unit_of_all():
+    oracle, constant = np.array([1.0, 1.0, 2.0, 9.0]), np.array([2.0, 4.0, 4.0, 29.0])
+    corners = np.array([False, False, False, True])
+    found = control.regret(np.array([3.0]), oracle, constant, corners, np.array([2]))
+    assert found["mean"].value == pytest.approx(1 / ((1 + 3 + 2) / 3))
+    undefined(found["corner_mean"], "no weight is a corner")
+
+
 def test_regret_undefined_or_refused():
     oracle = np.array([1.0, 2.0])
     found = control.regret(oracle, oracle, oracle)
@@ -155,3 +163,4 @@ def test_regret_undefined_or_refused():
     refused("corners", control.regret, oracle, oracle, oracle, np.array([0, 1]))
     refused("entry [1] is inf", control.regret, np.array([1.0, np.inf]), oracle, oracle)
     refused("against", control.regret, oracle, oracle, np.ones(3))
+    refused("against", control.regret, oracle, oracle, oracle + 1, None, np.array([0]))
