@@ -58,7 +58,7 @@ def run(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT)
     _check_parameters(source, parameters)
     target = executed_path(name, dataset, backbone, root)
     failed = target.with_suffix(".failed.ipynb")
-    threads = load_params(root / "params.yaml").threads
+    threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).threads
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         copy = Path(scratch) / source.name
         try:
