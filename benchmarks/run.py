@@ -25,7 +25,7 @@ import typer
 from paragon import adapters, plots, rivals
 from paragon.files import write_json
 from paragon.negatives import NegativeSampler
-from paragon.params import RESULTS
+from paragon.params import RESULTS, load_params
 from paragon.preferences import check_weights
 from paragon.progress import progress
 from paragon.recommender import Recommender
@@ -59,9 +59,18 @@ def machine() -> dict[str, object]:
 
 
 def main(
-    dataset: str = "ml-100k", backbone: str = "sasrec", tunes: int = 3, retrains: int = 2
+    dataset: str = "ml-100k",
+    backbone: str | None = None,
+    tunes: int = 3,
+    retrains: int = 2,
 ) -> None:
-    """Measure and record."""
+    """Measure and record, for one backbone or for all of params.yaml."""
+    for name in [backbone] if backbone else load_params().backbones:
+        measure(dataset, name, tunes, retrains)
+
+
+def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
+    """Times of one backbone, on an otherwise idle machine."""
     study = open_study(dataset, backbone)
     recommender = Recommender.load(dataset, backbone)
     sequences, frozen = recommender.sequences, recommender.backbone
