@@ -220,20 +220,25 @@ def reranked_rows(bed: TestBed, test: FrozenTask, weights: Tensor, seed: int) ->
         flat = rival(bed.sequences, bed.evaluation)
         # Counts and sums of similarities: an order, but not on the scale of the losses.
         both = {"sampled": np.take_along_axis(flat, bed.candidates, 1), "full": flat}
-        yield Row(method, seed, w, (both for _ in w))
+        yield Row(method, seed, w, [both] * len(w))
 
 
 def retrained_rows(study: Study, sequences: Sequences, evaluation: Evaluation) -> Iterator[Row]:
     """The `retrain` rows of the comparison, one a seed, from what notebook 04b stored."""
     weights = retrain_weights(study.params)
-    folder = study.folder / "rivals"
     for seed in retrain_seeds(study.params):
-        models = (
-            load_retrained(study.backbone, sequences, study.params, folder, w, seed)
-            for w in weights
-        )
-        scores = (m.to(study.device).scores(sequences, evaluation).cpu().numpy() for m in models)
+        scores = _retrained_scores(study, sequences, evaluation, weights, seed)
         yield Row("retrain", seed, weights.numpy(), scores)
+
+
+def _retrained_scores(
+    study: Study, sequences: Sequences, evaluation: Evaluation, weights: Tensor, seed: int
+) -> Iterator[np.ndarray]:
+    for weight in weights:
+        model = load_retrained(
+            study.backbone, sequences, study.params, study.folder / "rivals", weight, seed
+        )
+        yield model.to(study.device).scores(sequences, evaluation).cpu().numpy()
 
 
 def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:

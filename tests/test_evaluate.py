@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from paragon import adapters, evaluate
+from paragon import adapters, evaluate, rivals, study
+from paragon.backbones import build
 from paragon.errors import ParagonError
 from paragon.generator import train_generator
 
@@ -85,6 +86,26 @@ def test_every_row_is_there(curve, collection):
     assert (counts == len(collection.oracles)).all() and len(counts) == len(expected) * 2 * 2
 
 
+def test_retrained_rows_belong_to_their_seeds(seqs, settings, tmp_path, monkeypatch):
+    """Whatever order the rows are consumed in."""
+    monkeypatch.setattr(study, "ARTIFACTS", tmp_path)
+    own = study.Study("toy", "sasrec", settings)
+    weights = rivals.retrain_weights(settings)
+    expected = {}
+    for seed in settings.seeds:
+        for index, w in enumerate(weights):
+            model = build("sasrec", seqs, settings.backbone, seed=10 * seed + index).eval()
+            adapter = adapters.Adapter(model.dim, settings.adapters.width)
+            retrained = rivals.Retrained(model, adapter)
+            rivals.save_retrained(retrained, {"kind": "retrain"}, own.folder / "rivals", w, seed)
+            expected[seed, index] = retrained.scores(seqs, seqs.test).numpy()
+    rows = list(evaluate.retrained_rows(own, seqs, seqs.test))
+    assert [row.seed for row in rows] == settings.seeds
+    for row in rows:
+        for index, scores in enumerate(row.scores):
+            assert np.allclose(scores, expected[row.seed, index], atol=1e-5)
+
+
 def test_noise_goes_as_far_from_memory_as_generation(collection, generators, tasks):
     vectors = evaluate.vectors_of(collection, 0, generators[0], tasks["valid"])
     collected = collection.training_set(0)[0]
@@ -102,6 +123,8 @@ def test_rows_without_an_adapter(bed, collection, generators, tasks, curve):
     for protocol, row in bare.set_index("protocol").iterrows():
         for metric in ("ndcg@10", "alpha_ndcg@10", "hr@5"):
             assert last.loc[protocol, metric] == pytest.approx(row[metric])
+    means = found.groupby(["method", "protocol"])["ndcg@10"].mean().unstack()
+    assert (means.loc["popularity"] - means.loc["item_knn"]).abs().min() > 1e-3
     mmr = found.query("method == 'mmr' and protocol == 'sampled'").set_index("w_accuracy")
     assert mmr.loc[0, "ild@10"] > mmr.loc[1, "ild@10"]
     summary = evaluate.summarise(pd.concat([curve, found]), ["accuracy", "diversity"])
