@@ -23,6 +23,7 @@ from paragon.baselines import LINEAR
 from paragon.errors import ParagonError
 from paragon.files import write_json, write_text
 from paragon.generator import Generator
+from paragon.hypernetwork import EndToEnd
 from paragon.objectives import Catalogue, objective_losses
 from paragon.progress import progress
 from paragon.reranking import item_knn, mmr_scores, popularity
@@ -152,7 +153,11 @@ def generated_best(
 
 
 def vectors_of(
-    collection: Collection, seed_index: int, generator: Generator, valid: FrozenTask
+    collection: Collection,
+    seed_index: int,
+    generator: Generator,
+    valid: FrozenTask,
+    learned: Sequence[EndToEnd] = (),
 ) -> dict[str, Tensor]:
     """The adapter vectors ``[W, P]`` of every method that is an adapter, for one seed."""
     weights = collection.oracles
@@ -169,6 +174,8 @@ def vectors_of(
     for name, coefficients in LINEAR.items():
         mix = coefficients(collection.anchors.double().numpy(), weights.double().numpy())
         vectors[name] = torch.from_numpy(mix).float() @ anchors
+    for rival in learned:
+        vectors[rival.description["kind"]] = rival.generate(weights)
     vectors["nearest_noise"] = _with_noise(
         vectors["nearest"], vectors["generated"], collection.training_set(seed_index)[0], rng
     )
@@ -189,16 +196,18 @@ def _with_noise(
 def all_rows(
     collection: Collection,
     generators: Sequence[Generator],
+    learned: Sequence[Sequence[EndToEnd]],
     tasks: dict[str, FrozenTask],
     others: Iterable[Row] = (),
 ) -> Iterator[Row]:
     """Every row of the comparison: the adapters of all seeds, then all others.
 
+    ``learned``: the rivals trained end to end, those of one seed after those of another;
     ``tasks`` holds the cached ``valid`` and ``test`` events of the frozen backbone.
     """
-    about = collection.description
-    for index, (seed, generator) in enumerate(zip(about["seeds"], generators, strict=True)):
-        vectors = vectors_of(collection, index, generator, tasks["valid"])
+    seeds = collection.description["seeds"]
+    for index, (seed, *models) in enumerate(zip(seeds, generators, learned, strict=True)):
+        vectors = vectors_of(collection, index, models[0], tasks["valid"], models[1])
         for method, own in vectors.items():
             scores = (tasks["test"].catalogue_scores(vector).cpu().numpy() for vector in own)
             yield Row(method, seed, collection.oracles.numpy(), scores)

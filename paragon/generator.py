@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from paragon import params
 from paragon.adapters import Collection, FrozenTask
+from paragon.arrays import stretches
 from paragon.baselines import interpolation
 from paragon.diffusion.denoisers import Denoiser
 from paragon.diffusion.samplers import ddim, guided
@@ -231,16 +232,9 @@ def train_generator(
         "floor": floor.tolist(),
         "settings": settings.model_dump(),
         "collection": about,
-        "curves": _summary(curves, ["v_loss", "task_loss"][: 2 if behaviour else 1]),
+        "curves": stretches(curves, ["v_loss", "task_loss"][: 2 if behaviour else 1]),
     }
     return Generator(averaged.eval().requires_grad_(False), description)
-
-
-def _summary(curves: np.ndarray, names: list[str]) -> dict[str, list[float]]:
-    """Means over up to 100 stretches of steps, six significant digits."""
-    parts = np.array_split(curves, min(100, len(curves)))
-    means = np.stack([part.mean(0) for part in parts])
-    return {name: [float(f"{x:.6g}") for x in means[:, i]] for i, name in enumerate(names)}
 
 
 def save_generator(generator: Generator, stem: Path) -> None:

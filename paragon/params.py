@@ -118,12 +118,18 @@ class Diffusion(Section):
 
 class Rivals(Section):
     """`retrain`: for each of the weights and the first ``seeds`` of the seeds, for so many
-    ``epochs`` at most."""
+    ``epochs`` at most.  `hypernetwork` and `linear_subspace`: so many ``weights`` and
+    training events (``rows``) a step; ``width`` and ``blocks`` of the hypernetwork."""
 
     epochs: Count
     patience: Count
     seeds: Count
     retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
+    weights: Count
+    rows: Count
+    width: Count
+    blocks: Count
+    learning_rate: Rate
 
 
 class Evaluate(Section):

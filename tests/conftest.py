@@ -79,6 +79,7 @@ def settings():
                 "behaviour_batch": 2,
                 "behaviour_rows": 16,
             },
+            "rivals": {"weights": 2, "rows": 16, "width": 16, "blocks": 1},
         }
     )
 

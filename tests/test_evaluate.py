@@ -12,6 +12,8 @@ from paragon import adapters, evaluate, rivals, study
 from paragon.backbones import build
 from paragon.errors import ParagonError
 from paragon.generator import train_generator
+from paragon.hypernetwork import END_TO_END, train_end_to_end
+from paragon.negatives import NegativeSampler
 
 OBJECTIVES = ["accuracy", "diversity"]
 
@@ -72,14 +74,24 @@ def test_both_protocols_against_brute_force(seqs, bed):
 
 
 @pytest.fixture(scope="module")
-def curve(bed, collection, generators, tasks):
-    return evaluate.run(bed, evaluate.all_rows(collection, generators, tasks))
+def learned(backbone, seqs, settings):
+    train, sampler = adapters.frozen_task(backbone, seqs, "train", 10), NegativeSampler(seqs)
+    return [
+        [train_end_to_end(name, train, sampler, settings, seed) for name in END_TO_END]
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def curve(bed, collection, generators, learned, tasks):
+    return evaluate.run(bed, evaluate.all_rows(collection, generators, learned, tasks))
 
 
 def test_every_row_is_there(curve, collection):
     expected = {
         "tuned", "generated", "generated_no_cfg", "generated_best", "generated_shuffled",
         "interpolation", "rbf", "ridge", "nearest", "nearest_noise", "soup", "constant", "backbone",
+        "hypernetwork", "linear_subspace",
     }  # fmt: skip
     assert set(curve["method"]) == expected
     counts = curve.groupby(["method", "seed", "protocol"]).size()
