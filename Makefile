@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repro add test lab bench fetch strip clean
+.PHONY: help repro add ablations test lab bench fetch strip clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: fetch ## Run the study and compare its results with the committed ones
 	$(BIN)/dvc repro
@@ -19,6 +19,9 @@ repro: fetch ## Run the study and compare its results with the committed ones
 add: fetch ## Add a dataset or backbone and run what is new: make add NAME=lightgcn
 	$(BIN)/python -m paragon add $(NAME)
 	$(BIN)/dvc repro
+
+ablations: fetch ## Run the ablations that are missing (hours)
+	$(BIN)/dvc repro ablations/dvc.yaml
 
 test: $(VENV)/.test fetch ## Run every test
 	$(BIN)/python -m pytest

@@ -99,6 +99,20 @@ def run(
 
 
 @app.command()
+def ablate(
+    kind: Annotated[str, typer.Argument(help="tune, collection or point.")],
+    name: Annotated[str, typer.Argument(help="An entry of ablations/params.yaml.")],
+) -> None:
+    """Run one stage of the ablations (`make ablations` runs all that are missing)."""
+    from paragon import ablations
+
+    stages = {"tune": ablations.tune, "collection": ablations.collection, "point": ablations.point}
+    if kind not in stages:
+        raise ParagonError(f"{kind!r} is no stage of the ablations: {', '.join(stages)}")
+    stages[kind](name)
+
+
+@app.command()
 def verify(
     revision: Annotated[str, typer.Argument(help="A git revision.")] = "HEAD",
     all_rows: Annotated[

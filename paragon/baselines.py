@@ -9,6 +9,7 @@ and its adapters are ``coefficients @ anchor_vectors``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from itertools import combinations_with_replacement
 
@@ -24,6 +25,19 @@ def nearest(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.eye(len(anchors))[distance.argmin(1)]
 
 
+def averaged(method: Coefficients) -> Coefficients:
+    """The same method on the means of anchors that have the same weights."""
+
+    @functools.wraps(method)
+    def on_means(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        distinct, which, count = np.unique(anchors, axis=0, return_inverse=True, return_counts=True)
+        which = which.ravel()
+        return method(distinct, weights)[:, which] / count[which]
+
+    return on_means
+
+
+@averaged
 def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Piecewise linear between the anchors: on segments, or on triangles of the simplex.
 
@@ -39,6 +53,7 @@ def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(outside, nearest(anchors, weights), inside)
 
 
+@averaged
 def rbf(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Thin-plate spline through the anchors: smooth, exact at each of them, not confined
     to what lies between them (Duchon 1977)."""

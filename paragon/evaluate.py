@@ -142,10 +142,13 @@ class Row:
 
 
 def generated_best(
-    generator: Generator, weights: Tensor, valid: FrozenTask, samples: int = 8
+    generator: Generator, weights: Tensor, valid: FrozenTask, samples: int = 8, **sampling
 ) -> Tensor:
-    """For each weight the best of several generated vectors, by validation task loss."""
-    drawn = torch.stack([generator.generate(weights, sample=i) for i in range(samples)])
+    """For each weight the best of several generated vectors, by validation task loss.
+
+    ``sampling``: further arguments of :meth:`Generator.generate`.
+    """
+    drawn = torch.stack([generator.generate(weights, sample=i, **sampling) for i in range(samples)])
     flat = drawn.flatten(0, 1).to(valid.states.device)
     losses = held_out_losses(valid, flat, generator.objectives).cpu()
     task = (losses.view(samples, len(weights), -1) * weights).sum(-1)
@@ -293,14 +296,16 @@ def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]
             table = curve[curve["protocol"] == protocol]
             for seed in table.loc[table["method"] == method, "seed"].unique():
                 pick = table[table["seed"] == seed].set_index("method")
-                found = _control(pick, method, objectives)
+                found = control_measures(pick, method, objectives)
                 for name, measure in found.items():
                     measures.setdefault(f"{name}_{protocol}", []).append(measure)
         summary[method] = _over_seeds(measures)
     return summary
 
 
-def _control(table: pd.DataFrame, method: str, objectives: Sequence[str]) -> dict[str, Measure]:
+def control_measures(
+    table: pd.DataFrame, method: str, objectives: Sequence[str]
+) -> dict[str, Measure]:
     """The control measures of one method, seed and protocol."""
     named, lost = ([f"{kind}_{o}" for o in objectives] for kind in ("w", "loss"))
     own, tuned, constant = (table.loc[[m]] for m in (method, "tuned", "constant"))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from paragon import params
-from paragon.adapters import Collection, FrozenTask
+from paragon.adapters import Collection, FrozenTask, frozen_task, load_collection
 from paragon.arrays import stretches
 from paragon.baselines import interpolation
 from paragon.diffusion.denoisers import Denoiser
@@ -30,6 +30,8 @@ from paragon.negatives import NegativeSampler
 from paragon.preferences import check_weights, lift
 from paragon.progress import progress
 from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.study import Study
+from paragon.workers import side_by_side
 
 
 class Latent(nn.Module):
@@ -138,30 +140,35 @@ class Behaviour:
     """The behavioural loss: what decoded vectors do to the frozen recommender.
 
     ``task_losses(vectors [B, P], rng) -> [B, O]`` are the objectives' losses on a
-    random mini-batch of training events; ``reference(weights [B, O]) -> [B, P]``
+    random mini-batch of training events; ``reference(weights [B, O], rng) -> [B, P]``
     gives a plausible vector for any weights, which is noised to serve as the
     denoiser's input.
     """
 
     task_losses: Callable[[Tensor, np.random.Generator], Tensor]
-    reference: Callable[[Tensor], Tensor]
+    reference: Callable[[Tensor, np.random.Generator], Tensor]
 
 
 def behaviour(
     train: FrozenTask, sampler: NegativeSampler, collection: Collection, seed: int, batch: int
 ) -> Behaviour:
-    """The behavioural loss on training events, its references interpolated between anchors."""
+    """The behavioural loss on training events, its references interpolated between anchors.
+
+    Of a collection pooled from several starts each reference is of one start, drawn at random.
+    """
     about = collection.description
-    anchors = collection.anchors.double().numpy()
-    vectors = collection.anchor_vectors[about["seeds"].index(seed)]
+    starts = about.get("starts", 1)
+    anchors = collection.anchors[: len(collection.anchors) // starts].double().numpy()
+    vectors = collection.anchor_vectors[about["seeds"].index(seed)].unflatten(0, (starts, -1))
 
     def task_losses(decoded: Tensor, rng: np.random.Generator) -> Tensor:
         rows, candidates = train.draw(sampler, batch, about["negatives"], rng)
         return train.losses(decoded, rows, candidates, about["objectives"])
 
-    def reference(weights: Tensor) -> Tensor:
-        mix = interpolation(anchors, weights.double().numpy())
-        return torch.from_numpy(mix).float() @ vectors
+    def reference(weights: Tensor, rng: np.random.Generator) -> Tensor:
+        mix = torch.from_numpy(interpolation(anchors, weights.double().numpy())).float()
+        chosen = vectors[torch.from_numpy(rng.integers(starts, size=len(weights)))]
+        return (mix.unsqueeze(1) @ chosen).squeeze(1)
 
     return Behaviour(task_losses, reference)
 
@@ -199,7 +206,7 @@ def train_generator(
         if behaviour:
             uniform = torch.from_numpy(rng.dirichlet(np.ones(len(floor)), extra)).float()
             unseen = lift(uniform, floor)
-            clean = torch.cat([clean, behaviour.reference(unseen).to(device)])
+            clean = torch.cat([clean, behaviour.reference(unseen, rng).to(device)])
             condition = torch.cat([condition, unseen.to(device)])
         with torch.no_grad():
             clean = model.latent.encode(clean)
@@ -235,6 +242,36 @@ def train_generator(
         "curves": stretches(curves, ["v_loss", "task_loss"][: 2 if behaviour else 1]),
     }
     return Generator(averaged.eval().requires_grad_(False), description)
+
+
+def train_generators(
+    study: Study, collection: Path | None = None, folder: Path | None = None
+) -> list[Generator]:
+    """Train and store ``folder/seed<n>`` for every seed of the study, several at a time.
+
+    ``collection`` is the stem it is stored under; both are the study's own if left out.
+    """
+    stem = study.folder / "collection" if collection is None else collection
+    folder = study.folder / "generators" if folder is None else folder
+    seeds = study.params.seeds
+    jobs = [(stem, folder, seed) for seed in seeds]
+    side_by_side(_train_and_save, study, jobs, "generators")
+    return [load_generator(folder / f"seed{seed}") for seed in seeds]
+
+
+def _train_and_save(study: Study, stem: Path, folder: Path, seed: int) -> None:
+    settings, sequences = study.params.diffusion, study.load_sequences()
+    backbone, about = study.load_backbone(sequences)
+    collection, extra = load_collection(stem, about), None
+    if settings.behaviour_batch:
+        events = study.params.adapters.events
+        train = frozen_task(
+            backbone, sequences, "train", 1 + collection.description["negatives"], events
+        )
+        sampler = NegativeSampler(sequences)
+        extra = behaviour(train, sampler, collection, seed, settings.behaviour_rows)
+    generator = train_generator(collection, settings, seed, extra, study.device)
+    save_generator(generator, folder / f"seed{seed}")
 
 
 def save_generator(generator: Generator, stem: Path) -> None:

@@ -23,13 +23,15 @@ import torch
 from torch import Tensor, nn
 
 from paragon import params
-from paragon.adapters import FrozenTask, initial_vector
+from paragon.adapters import FrozenTask, frozen_task, initial_vector
 from paragon.arrays import stretches
 from paragon.diffusion.denoisers import WeightEmbedding, feed_forward
 from paragon.negatives import NegativeSampler
 from paragon.preferences import check_weights, lift, simplex_weights
 from paragon.progress import progress
 from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.study import Study
+from paragon.workers import side_by_side
 
 
 class Hypernetwork(nn.Module):
@@ -153,6 +155,33 @@ def train_end_to_end(
         "curves": stretches(curve, ["task_loss"]),
     }
     return EndToEnd(model.eval().requires_grad_(False), {**about, **(description or {})})
+
+
+def train_all(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
+    """Train and store every rival for every seed, several at a time: a list of rivals a seed."""
+    folder = study.folder / "rivals" if folder is None else folder
+    jobs = [(folder, name, seed) for seed in study.params.seeds for name in END_TO_END]
+    side_by_side(_train_and_save, study, jobs, "rivals")
+    return load_all(study, folder)
+
+
+def load_all(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
+    """What :func:`train_all` stored."""
+    folder = study.folder / "rivals" if folder is None else folder
+    _, about = study.load_backbone(study.load_sequences())
+    return [
+        [load_end_to_end(folder, name, seed, about) for name in END_TO_END]
+        for seed in study.params.seeds
+    ]
+
+
+def _train_and_save(study: Study, folder: Path, name: str, seed: int) -> None:
+    sequences, own = study.load_sequences(), study.params.adapters
+    backbone, about = study.load_backbone(sequences)
+    train = frozen_task(backbone, sequences, "train", 1 + own.negatives, own.events)
+    sampler, provenance = NegativeSampler(sequences), {"backbone": about["sha256"]}
+    rival = train_end_to_end(name, train, sampler, study.params, seed, provenance)
+    save_end_to_end(rival, folder)
 
 
 def save_end_to_end(rival: EndToEnd, folder: Path) -> None:

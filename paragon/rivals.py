@@ -1,15 +1,7 @@
-"""Rivals that have to be trained: `retrain`, everything from scratch for one balance.
-
-These models are too small to gain from a second thread, and there are many of
-them: on a CPU they are trained one a process, ``threads`` processes at a time,
-each with one thread.  Which process trains which model does not matter to the
-result.
-"""
+"""The rival that is trained from scratch for one balance: `retrain`."""
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -22,10 +14,10 @@ from paragon import params
 from paragon.adapters import Adapter, initial_vector
 from paragon.backbones import Backbone, Fitted, build, cached_states, context_of, fit
 from paragon.preferences import simplex_weights
-from paragon.progress import progress
 from paragon.sequences import Evaluation, Sequences
 from paragon.storage import load_tensors, save_tensors
 from paragon.study import Study
+from paragon.workers import side_by_side
 
 
 @dataclass(frozen=True)
@@ -93,20 +85,11 @@ def retrain_all(study: Study) -> dict[tuple[float, int], Fitted]:
     """Train and store every weight and seed: ``{(first weight, seed): curves}``."""
     weights, seeds = retrain_weights(study.params), retrain_seeds(study.params)
     tasks = list(product(range(len(weights)), seeds))
-    workers = study.params.threads if study.device.type == "cpu" else 1
-    # "spawn": a forked process would inherit the threads of this one.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _one_thread) as pool:
-        jobs = [pool.submit(_retrain_and_save, study, index, seed) for index, seed in tasks]
-        fits = [job.result() for job in progress(jobs, "models")]
+    fits = side_by_side(_retrain_and_save, study, tasks, "models")
     return {
         (round(weights[index, 0].item(), 4), seed): fitted
         for (index, seed), fitted in zip(tasks, fits, strict=True)
     }
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def _retrain_and_save(study: Study, index: int, seed: int) -> Fitted:

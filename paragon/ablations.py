@@ -1,0 +1,292 @@
+"""Ablations: what each choice of the generator buys, point by point, outside the default study.
+
+``ablations/params.yaml`` lists what is tuned (*tuned*), *collections* made of it (fewer
+anchors, pooled starts; each task of a joint tuning is independent of the others, so a
+part of it is what tuning that part alone gives) and *points*: a generator trained on a
+collection, with one choice changed.  ``ablations/dvc.yaml`` runs each as a stage of its
+own, so that an interrupted run goes on where it stopped.  Collections and points write
+one table each, a row for every method, seed and way of sampling:
+
+* ``choice``: mean task loss on *validation* users at weights that are not those of the
+  evaluation.  Settings are chosen by it, and by nothing else.
+* the measures of :mod:`paragon.control` on *test* users at the evaluation weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from pydantic import Field
+from torch import Tensor
+
+from paragon import adapters, evaluate, hypernetwork, params
+from paragon.adapters import Collection, FrozenTask, frozen_task, held_out_losses
+from paragon.alignment import pooled
+from paragon.baselines import LINEAR
+from paragon.errors import ParagonError
+from paragon.files import write_text
+from paragon.generator import Generator, train_generators
+from paragon.params import ARTIFACTS, RESULTS, ROOT, Section, stored
+from paragon.preferences import lift
+from paragon.study import Study, open_study
+
+T = TypeVar("T")
+Way = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
+CHOICES = 64  # weights at which settings are compared on validation users
+BESIDE = ("interpolation", "rbf", "ridge", "nearest", "constant")  # need no training
+
+
+class CollectionEntry(Section):
+    """A collection made of the tuned one ``of``.
+
+    ``anchors``: the first weights of the anchors that are kept; ``snapshots``: how many
+    of each; ``pooled``: every seed gets the anchors of all seeds, hence of all random
+    starts, with neurons ``aligned`` or as they are; ``end_to_end``: train the rivals that
+    need no collection, at its cost."""
+
+    of: str
+    anchors: list[float] | None = None
+    snapshots: Annotated[int, Field(ge=0)] | None = None
+    pooled: bool = False
+    aligned: bool = False
+    end_to_end: bool = False
+
+
+class PointEntry(Section):
+    """A generator on a ``collection`` with what of params.yaml is ``change``d.
+
+    It is shown as ``value`` of ``variable``.  ``guidance``, ``steps``: further ways of
+    sampling from it, one changed at a time; ``samples``: also the best of so many, chosen
+    on validation users.  ``seeds``: the first so many."""
+
+    collection: str
+    variable: str
+    value: str | int | float
+    change: dict[str, dict[str, Any]] = {}
+    guidance: list[float] = []
+    steps: list[int] = []
+    samples: list[int] = []
+    seeds: Annotated[int, Field(ge=1)] = 2
+
+
+class Ablations(Section):
+    """The whole of ablations/params.yaml."""
+
+    dataset: str
+    backbone: str
+    seeds: Annotated[list[int], Field(min_length=1)]
+    tuned: dict[str, dict[str, Any]]
+    collections: dict[str, CollectionEntry]
+    points: dict[str, PointEntry]
+
+
+def load_ablations(root: Path = ROOT) -> Ablations:
+    """Read and check ablations/params.yaml."""
+    path = root / "ablations" / "params.yaml"
+    return stored(Ablations, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+
+
+def folder_of(name: str) -> Path:
+    """Where what is tuned, or made of a collection, is kept."""
+    return ARTIFACTS / "ablations" / name
+
+
+def known(entries: dict[str, T], name: str, kind: str) -> T:
+    """The entry ``name``, or an error that lists those there are."""
+    if name not in entries:
+        raise ParagonError(
+            f"ablations/params.yaml: {kind}: {name!r} is unknown; known: {', '.join(entries)}"
+        )
+    return entries[name]
+
+
+def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
+    """The study with what ``tuned``, and then ``change``, change in params.yaml."""
+    merged: dict[str, Any] = {"seeds": plan.seeds}
+    for part in (known(plan.tuned, tuned, "tuned"), change or {}):
+        for section, values in part.items():
+            merge = isinstance(values, dict)
+            merged[section] = {**merged.get(section, {}), **values} if merge else values
+    return open_study(plan.dataset, plan.backbone, merged)
+
+
+def tune(name: str) -> None:
+    """Tune and store all anchors and oracles of ``name``."""
+    plan = load_ablations()
+    study = study_of(plan, name)
+    sequences = study.load_sequences()
+    backbone, about = study.load_backbone(sequences)
+    provenance = {"backbone": about["sha256"]}
+    made = adapters.collect(backbone, sequences, study.params.adapters, plan.seeds, provenance)
+    adapters.save_collection(made, folder_of(name) / "tuned")
+
+
+def part_of(tuned: Collection, entry: CollectionEntry) -> Collection:
+    """The collection that ``entry`` makes of what was tuned."""
+    made = tuned
+    if entry.anchors is not None:
+        first = tuned.anchors[:, 0].double()
+        rows = [(first - w).abs().argmin().item() for w in entry.anchors]
+        if any(abs(first[r] - w) > 1e-6 for r, w in zip(rows, entry.anchors, strict=True)):
+            raise ParagonError(
+                f"ablations/params.yaml: anchors {entry.anchors}: not all of them were tuned; "
+                f"there are {[round(w, 4) for w in first.tolist()]}"
+            )
+        made = dataclasses.replace(
+            made,
+            anchors=tuned.anchors[rows],
+            anchor_vectors=tuned.anchor_vectors[:, rows],
+            snapshots=tuned.snapshots[:, rows],
+        )
+    if entry.snapshots is not None:
+        last = tuned.snapshots.shape[2] - entry.snapshots
+        made = dataclasses.replace(made, snapshots=made.snapshots[:, :, last:].contiguous())
+    return pooled(made, entry.aligned) if entry.pooled else made
+
+
+def collection(name: str) -> None:
+    """Make and store a collection, and measure every rival of the generator on it."""
+    plan = load_ablations()
+    entry = known(plan.collections, name, "collections")
+    tuned = adapters.load_collection(folder_of(entry.of) / "tuned")
+    made = part_of(tuned, entry)
+    adapters.save_collection(made, folder_of(name) / "collection")
+    change = {"adapters": {"anchors": made.anchors.tolist()}}  # what the rivals' cost counts
+    bench, rows = open_bench(plan, name, change), []
+    for index in range(len(plan.seeds)):
+        rows.append(bench.row("tuned", index, None))
+        rows += [bench.row(m, index, partial(bench.mixed, m, index)) for m in BESIDE]
+    if entry.end_to_end:
+        for index, models in enumerate(hypernetwork.train_all(bench.study, folder_of(name))):
+            rows += [bench.row(m.description["kind"], index, m.generate) for m in models]
+    write(pd.DataFrame(rows), f"collection-{name}")
+
+
+def point(name: str) -> None:
+    """Train the generators of a point, side by side, and measure every way of sampling."""
+    plan = load_ablations()
+    entry = known(plan.points, name, "points")
+    change = {**entry.change, "seeds": plan.seeds[: entry.seeds]}
+    bench = open_bench(plan, entry.collection, change)
+    stem = folder_of(entry.collection) / "collection"
+    generators = train_generators(bench.study, stem, folder_of(entry.collection) / name)
+    rows = []
+    for index, generator in enumerate(generators):
+        for way in ways(generator.settings, entry):
+            found = bench.row("generated", index, sampler(generator, bench.valid, **way))
+            rows.append({**found, **way})
+    table = pd.DataFrame(rows)
+    table.insert(0, "variable", entry.variable)
+    table.insert(1, "value", entry.value)
+    write(table, f"point-{name}")
+
+
+def ways(settings: params.Diffusion, entry: PointEntry) -> list[dict[str, Any]]:
+    """The ways of sampling of a point: that of the settings first, then one change at a time."""
+    usual = {"guidance": settings.guidance, "steps": settings.sampler_steps, "samples": 1}
+    changes = [{name: v} for name in usual for v in getattr(entry, name)]
+    return [usual, *({**usual, **change} for change in changes)]
+
+
+def sampler(
+    generator: Generator, valid: FrozenTask, guidance: float, steps: int, samples: int
+) -> Way:
+    """Weights to vectors: one sample, or for each of the weights the best of several."""
+
+    def generate(weights: Tensor) -> Tensor:
+        return evaluate.generated_best(
+            generator, weights, valid, samples, guidance=guidance, steps=steps
+        )
+
+    return generate
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A collection with all that judging vectors on it needs, prepared once.
+
+    ``choices [C, O]``: the weights at which settings are chosen.
+    """
+
+    study: Study
+    collection: Collection
+    valid: FrozenTask
+    test: FrozenTask
+    bed: evaluate.TestBed
+    choices: Tensor
+
+    def mixed(self, method: str, index: int, weights: Tensor) -> Tensor:
+        """Vectors of a rival that is linear in the anchors of seed number ``index``."""
+        anchors = self.collection.anchors.double().numpy()
+        mix = LINEAR[method](anchors, weights.double().numpy())
+        return torch.from_numpy(mix).float() @ self.collection.anchor_vectors[index]
+
+    def row(self, method: str, index: int, way: Way | None) -> dict[str, Any]:
+        """Everything measured of one method for seed number ``index``; no way: the oracle."""
+        objectives = self.study.params.adapters.objectives
+        oracles, choice = self.collection.oracle_vectors[index], None
+        if way is not None:
+            vectors = way(self.choices).to(self.valid.states.device)
+            losses = held_out_losses(self.valid, vectors, objectives).cpu()
+            choice = (losses * self.choices).sum(-1).mean().item()
+        parts = {
+            method: oracles if way is None else way(self.collection.oracles),
+            "tuned": oracles,
+            "constant": self.mixed("constant", index, self.collection.oracles),
+        }
+        rows = [
+            evaluate.Row(
+                name,
+                index,
+                self.collection.oracles.numpy(),
+                (self.test.catalogue_scores(v).cpu().numpy() for v in own),
+            )
+            for name, own in parts.items()
+        ]
+        curve = evaluate.run(self.bed, rows).query("protocol == 'sampled'").set_index("method")
+        found = evaluate.control_measures(curve, method, objectives)
+        values = {name: measure.value for name, measure in found.items()}
+        seed = self.study.params.seeds[index]
+        return {"method": method, "seed": seed, "choice": choice, **values}
+
+
+def open_bench(plan: Ablations, name: str, change: dict[str, Any]) -> Bench:
+    """Load the collection ``name`` and all that judging on it needs."""
+    study = study_of(plan, known(plan.collections, name, "collections").of, change)
+    sequences = study.load_sequences()
+    backbone, about = study.load_backbone(sequences)
+    found = adapters.load_collection(folder_of(name) / "collection", about)
+    negatives, objectives = found.description["negatives"], study.params.adapters.objectives
+    valid, test = (
+        frozen_task(backbone, sequences, part, 1 + negatives) for part in ("valid", "test")
+    )
+    bed = evaluate.TestBed(sequences, sequences.test, objectives, negatives=negatives, cutoffs=[10])
+    uniform = np.random.default_rng(0).dirichlet(np.ones(len(objectives)), CHOICES)
+    choices = lift(torch.from_numpy(uniform).float(), found.anchors.min(0).values)
+    return Bench(study, found, valid, test, bed, choices)
+
+
+def write(table: pd.DataFrame, name: str) -> None:
+    """Write a stage's table, six significant digits."""
+    path = RESULTS / "ablations" / f"{name}.csv"
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+
+
+def tables(kind: str) -> pd.DataFrame:
+    """All written tables of a kind, ``point`` or ``collection``, with the ``name`` of each."""
+    parts = [
+        pd.read_csv(path).assign(name=path.stem.removeprefix(f"{kind}-"))
+        for path in sorted((RESULTS / "ablations").glob(f"{kind}-*.csv"))
+    ]
+    if not parts:
+        raise ParagonError(f"{RESULTS / 'ablations'}: no {kind}-*.csv; run `make ablations` first")
+    return pd.concat(parts, ignore_index=True)
