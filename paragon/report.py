@@ -68,6 +68,8 @@ def table(folder: Path, protocol: str = "sampled") -> str:
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * len(COLUMNS)]
     for method, row in load_metrics(folder).items():
         cells = [_cell(row, f"{name}_{protocol}", digits) for _, name, digits in COLUMNS]
+        if "note" in row:  # a method as a whole, the reason for having no numbers
+            cells[0] = row["note"].partition(":")[0]
         lines.append("| " + " | ".join([f"`{method}`", *cells]) + " |")
     return "\n".join(lines)
 
