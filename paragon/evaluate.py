@@ -20,11 +20,14 @@ from paragon import control, metrics
 from paragon.adapters import Collection, FrozenTask, held_out_losses, vector_size
 from paragon.arrays import Measure
 from paragon.baselines import LINEAR
+from paragon.chat import ChatModel
 from paragon.errors import ParagonError
 from paragon.files import write_json, write_text
 from paragon.generator import Generator
 from paragon.hypernetwork import EndToEnd
+from paragon.llm import LlmRanker
 from paragon.objectives import Catalogue, objective_losses
+from paragon.params import ARTIFACTS
 from paragon.progress import progress
 from paragon.reranking import item_knn, mmr_scores, popularity
 from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
@@ -222,9 +225,7 @@ def reranked_rows(bed: TestBed, test: FrozenTask, weights: Tensor, seed: int) ->
 
     Nothing in them is random; ``seed`` says with which seed's rows they are compared.
     """
-    w = weights.numpy()
-    none = torch.zeros(vector_size(test.backbone.dim, 1))
-    own = test.catalogue_scores(none).cpu().numpy()
+    w, own = weights.numpy(), _own_scores(test)
     accuracy = bed.objectives.index("accuracy")
     lists = (bed.sequences, bed.candidates, bed.excluded, own)
     yield Row("mmr", seed, w, (mmr_scores(*lists, x[accuracy].item(), bed.cutoffs[-1]) for x in w))
@@ -233,6 +234,31 @@ def reranked_rows(bed: TestBed, test: FrozenTask, weights: Tensor, seed: int) ->
         # Counts and sums of similarities: an order, but not on the scale of the losses.
         both = {"sampled": np.take_along_axis(flat, bed.candidates, 1), "full": flat}
         yield Row(method, seed, w, [both] * len(w))
+
+
+def _own_scores(test: FrozenTask) -> np.ndarray:
+    """Catalogue scores of the backbone without an adapter."""
+    none = torch.zeros(vector_size(test.backbone.dim, 1))
+    return test.catalogue_scores(none).cpu().numpy()
+
+
+def llm_ranker(study: Study, bed: TestBed, test: FrozenTask) -> LlmRanker | None:
+    """What re-ranks the backbone's list for the row `llm`; None unless ``llm.enabled``."""
+    settings = study.params.llm
+    if not settings.enabled:
+        return None
+    return LlmRanker(ChatModel(settings, ARTIFACTS / "llm"), bed, _own_scores(test))
+
+
+def llm_rows(ranker: LlmRanker | None, weights: Tensor, seed: int) -> Iterator[Row]:
+    """The `llm` row, if there is a ranker; ``seed`` as in `reranked_rows`.
+
+    The limit on requests is checked here, before anything is asked or measured.
+    """
+    if ranker is not None:
+        w = weights.numpy()
+        ranker.check_limit(w)
+        yield Row("llm", seed, w, (ranker.scores(x) for x in w))
 
 
 def retrained_rows(study: Study, sequences: Sequences, evaluation: Evaluation) -> Iterator[Row]:

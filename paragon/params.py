@@ -138,6 +138,23 @@ class Evaluate(Section):
     cutoffs: Annotated[list[Count], Field(min_length=1)]
 
 
+class Llm(Section):
+    """The row `llm`, if ``enabled``: so many titles of the ``history``, ``candidates`` of a list.
+
+    ``requests`` over HTTP in one run, retries among them, ``concurrency`` at a time, each
+    with ``timeout`` seconds; ``temperature``: null leaves it to the server."""
+
+    enabled: bool
+    history: Count
+    candidates: Annotated[int, Field(ge=2)]
+    requests: Count
+    concurrency: Count
+    timeout: Rate
+    retries: Annotated[int, Field(ge=0)]
+    temperature: Annotated[float, Field(ge=0)] | None
+    seed: Annotated[int, Field(ge=0)]
+
+
 class Verify(Section):
     """How far a metric may lie from the committed one: ``absolute + relative * |committed|``."""
 
@@ -159,6 +176,7 @@ class Params(Section):
     diffusion: Diffusion
     rivals: Rivals
     evaluate: Evaluate
+    llm: Llm
     verify: Verify
     special: dict[str, dict[str, Any]] = {}
 
