@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pandas as pd
 
 from paragon.datasets import checks
 from paragon.datasets.form import Parsed, parse, render
-from paragon.datasets.places import Place
+from paragon.datasets.places import Place, shown
 from paragon.datasets.table import Dataset, distinct, fingerprint, no_users, titles
 from paragon.errors import ParagonError
 
@@ -155,29 +157,60 @@ def _users(parsed: Parsed) -> pd.DataFrame:
 def write_atomic(dataset: Dataset, folder: Path) -> Path:
     """Write ``folder/NAME.{inter,item,user}`` and return ``folder``.
 
-    Equal datasets give equal bytes.  Spaces inside a category become "_",
-    because the format separates categories by spaces.  Each file is replaced
-    as a whole or not at all.
+    Equal datasets give equal bytes.  Whatever would end or split a category
+    becomes "_", because the format separates categories by spaces.  The folder
+    is replaced as a whole or not at all, and only if it holds nothing else.
     """
     check_name(dataset.name)
     contents = render(dataset.interactions, dataset.items, dataset.users)
-    folder = Path(folder)
-    put_files(folder, {f"{dataset.name}.{suffix}": data for suffix, data in contents.items()})
-    return folder
+    files = {f"{dataset.name}.{suffix}": data for suffix, data in contents.items()}
+    replace_folder(Path(folder), dataset.name, files)
+    return Path(folder)
 
 
-def put_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Write files into ``folder``, each through a temporary one beside it."""
+def replace_folder(target: Path, name: str, files: dict[str, bytes]) -> None:
+    """Put exactly these files where the atomic files of ``name`` were, all of them or none.
+
+    The new folder is written beside the old one and takes its place at the end.
+    A folder that holds anything else is not ours to remove, and is refused.
+    """
+    parent = target.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for filename, data in files.items():
-            handle, part = tempfile.mkstemp(dir=folder, prefix=f".{filename}.", suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                os.chmod(part, 0o644)  # mkstemp's files are private
-                os.replace(part, folder / filename)
-            finally:
-                Path(part).unlink(missing_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f".{glob.escape(target.name)}.fetching-*"):  # of a killed process
+            _clear(left, target)
+        _check_ours(target, name)
+        stage = Path(tempfile.mkdtemp(dir=parent, prefix=f".{target.name}.fetching-"))
+        try:
+            (stage / "new").mkdir()
+            for filename, data in files.items():
+                (stage / "new" / filename).write_bytes(data)
+            if target.exists():
+                os.rename(target, stage / "old")
+            os.rename(stage / "new", target)
+        finally:
+            _clear(stage, target)
     except OSError as error:
-        raise ParagonError(f"cannot write to {folder}: {error.strerror or error}") from None
+        raise ParagonError(f"cannot write to {parent}: {error.strerror or error}") from None
+
+
+def _clear(stage: Path, target: Path) -> None:
+    """Remove a stage; an old folder in it first goes back, unless a new one took its place."""
+    if (stage / "old").exists() and not target.exists():
+        os.rename(stage / "old", target)
+    shutil.rmtree(stage, ignore_errors=True)
+
+
+def _check_ours(target: Path, name: str) -> None:
+    """Refuse a target whose replacement would remove more than a dataset's own files."""
+    if not target.is_dir():
+        if os.path.lexists(target):
+            raise ParagonError(f"{target} is no folder: move it elsewhere, nothing was changed")
+        return
+    ours = {f"{name}.{suffix}" for suffix in (*SUFFIXES, "source.json")}
+    foreign = sorted(p.name for p in target.iterdir() if p.name not in ours or not p.is_file())
+    if foreign:
+        raise ParagonError(
+            f"{target} holds {shown(foreign[0])}, which is not one of the files of {name}: move "
+            "it elsewhere, nothing was changed"
+        )

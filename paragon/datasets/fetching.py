@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from paragon.datasets import download, movielens, others, provenance
-from paragon.datasets.atomic import SUFFIXES, build, check_name, only_name, put_files, read_files
+from paragon.datasets.atomic import (
+    SUFFIXES,
+    build,
+    check_name,
+    only_name,
+    read_files,
+    replace_folder,
+)
 from paragon.datasets.raw import Archive, Folder, Source, sha256_of
 from paragon.datasets.registry import REGISTRY, SAME_FILES, Entry, entry_of
 from paragon.datasets.table import Dataset
@@ -82,6 +87,11 @@ def fetch(
     if source not in SOURCES:
         raise ParagonError(f"unknown source {source!r}: use one of {', '.join(SOURCES)}")
     if directory is not None:
+        if Path(directory).resolve().is_relative_to((data / name).resolve()):
+            raise ParagonError(
+                f"{directory}: what lies in {data / name} is replaced by the result; bring the "
+                "files from a folder elsewhere"
+            )
         contents, extra, shown = _from_directory(name, Path(directory), words)
     else:
         entry = entry_of(name)
@@ -183,31 +193,13 @@ def _expected(name: str) -> str:
 
 
 def _install(name: str, data: Path, contents: Contents, extra: Contents) -> Path:
-    """Swap the new folder in; on any failure the old one is where it was."""
+    """Swap the new folder in, unless the same files are there; return it."""
     target = data / name
     files = {f"{name}.{suffix}": contents[suffix] for suffix in SUFFIXES if suffix in contents}
     files |= extra
     if _same(target, files):
         return target
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        for left in data.glob(f".{name}.fetching-*"):  # of a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        stage = Path(tempfile.mkdtemp(dir=data, prefix=f".{name}.fetching-"))
-        try:
-            put_files(stage / "new", files)
-            if target.exists():
-                os.rename(target, stage / "old")
-            try:
-                os.rename(stage / "new", target)
-            except OSError:
-                if (stage / "old").exists():
-                    os.rename(stage / "old", target)
-                raise
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
-    except OSError as error:
-        raise ParagonError(f"cannot write to {data}: {error.strerror or error}") from None
+    replace_folder(target, name, files)
     return target
 
 
@@ -215,4 +207,7 @@ def _same(folder: Path, files: dict[str, bytes]) -> bool:
     """Whether the folder holds exactly these files already."""
     if not folder.is_dir() or {path.name for path in folder.iterdir()} != set(files):
         return False
-    return all((folder / filename).read_bytes() == data for filename, data in files.items())
+    return all(
+        (folder / filename).is_file() and (folder / filename).read_bytes() == data
+        for filename, data in files.items()
+    )

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import tempfile
 import threading
 import zipfile
 from dataclasses import replace
@@ -13,6 +14,8 @@ import pytest
 
 from paragon.datasets import REGISTRY, download, fetch, load, names, notice
 from paragon.errors import ParagonError
+
+USER = "user_id:token\tgender:token\nu1\tF\n"
 
 
 def tree(folder):
@@ -77,6 +80,68 @@ def test_new_files_replace_the_old_folder_whole(own, tmp_path):
     fetch("mine", directory=given, data=tmp_path / "data")
     assert set(tree(tmp_path / "data")) == {"mine/mine.inter", "mine/mine.item"}
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("form", ["folder", "archive", "above"])
+def test_files_that_lie_where_the_dataset_goes_stay(ml1m, tmp_path, zipped, form):
+    """They would be read, and then removed with the folder that the result replaces."""
+    data = tmp_path / "data"
+    (data / "ml-1m").parent.mkdir()
+    ml1m.rename(data / "ml-1m")
+    given = data / "ml-1m" if form == "folder" else data
+    if form == "archive":
+        given = zipped(data / "ml-1m", data / "ml-1m" / "ml-1m.zip", "ml-1m")
+    before = tree(data)
+    with pytest.raises(ParagonError, match="from a folder elsewhere|move it elsewhere"):
+        fetch("ml-1m", directory=given, data=data)
+    assert tree(data) == before
+
+
+@pytest.mark.parametrize("foreign", ["mine/notes.txt", "mine/mine.inter/sub", "mine"])
+def test_what_is_no_dataset_is_not_replaced(own, tmp_path, foreign):
+    path = tmp_path / "data" / foreign
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(ParagonError, match="move it elsewhere, nothing was changed"):
+        fetch("mine", directory=own(), data=tmp_path / "data")
+    assert tree(tmp_path / "data") == {foreign: b"mine"}
+
+
+def test_old_data_comes_back_after_a_process_was_killed_between_the_renames(
+    own, tmp_path, monkeypatch
+):
+    data = tmp_path / "data"
+    fetch("mine", directory=own(), data=data)
+    before = tree(data / "mine")
+    (data / ".mine.fetching-killed").mkdir()
+    os.rename(data / "mine", data / ".mine.fetching-killed" / "old")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    other = own("user_id:token\titem_id:token\ttimestamp:float\nu1\ta\t1\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "mkdtemp", full)
+        with pytest.raises(ParagonError, match="No space left"):
+            fetch("mine", directory=other, data=data)
+    assert tree(data) == {f"mine/{name}": content for name, content in before.items()}
+
+
+def test_a_folder_that_cannot_go_back_is_kept(own, tmp_path, monkeypatch):
+    data, real = tmp_path / "data", os.rename
+    fetch("mine", directory=own(), data=data)
+    before = tree(data / "mine")
+
+    def only_away(source, target):
+        if str(target).endswith("mine"):
+            raise OSError(5, "Input/output error")
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", only_away)
+    with pytest.raises(ParagonError, match="Input/output error"):
+        fetch("mine", directory=own(user=USER), data=data)
+    (stage,) = data.iterdir()
+    assert tree(stage / "old") == before
 
 
 def test_a_registered_name_records_its_source(ml1m, tmp_path, zipped):

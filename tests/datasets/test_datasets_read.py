@@ -1,5 +1,7 @@
 """Reading atomic files: what is read, what is repaired and counted, what is refused."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -215,6 +217,31 @@ def test_write_and_read_again(own, tmp_path):
     for suffix in ("inter", "item", "user"):
         one, two = (folder / f"mine.{suffix}" for folder in (tmp_path / "copy", again))
         assert one.read_bytes() == two.read_bytes()
+
+
+def test_writing_replaces_the_files_together(own, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    write_atomic(read_atomic(own()), folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / "raw" / "mine.user").unlink()
+    fewer = read_atomic(own(item=ITEM + "a\tA\tZ\nb\tB\tZ\n", user=None))
+    real = Path.write_bytes
+
+    def full(path, data):
+        if path.suffix == ".item":
+            raise OSError(28, "No space left on device")
+        return real(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(ParagonError, match="No space left"):
+            write_atomic(fewer, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    again = read_atomic(write_atomic(fewer, folder))
+    assert len(again.users) == 0 and again.categories == ("Z",)
+    (folder / "notes.txt").write_text("keep me")
+    with pytest.raises(ParagonError, match="'notes.txt', which is not one of the files of mine"):
+        write_atomic(fewer, folder)
 
 
 def test_spaces_in_categories_become_one_word(tmp_path):
