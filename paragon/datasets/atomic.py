@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import glob
 import os
 import re
@@ -13,12 +14,19 @@ import pandas as pd
 
 from paragon.datasets import checks
 from paragon.datasets.form import Parsed, parse, render
-from paragon.datasets.places import Place, shown
-from paragon.datasets.table import Dataset, distinct, fingerprint, no_users, titles
+from paragon.datasets.places import SUFFIXES, Place, files, shown
+from paragon.datasets.table import (
+    GROUPS,
+    TITLES,
+    Dataset,
+    distinct,
+    fingerprint,
+    first_of,
+    no_users,
+    titles,
+)
 from paragon.errors import ParagonError
 
-SUFFIXES = ("inter", "item", "user")
-TITLES = ("movie_title", "title", "item_name", "name")
 # The first group of which a column is there gives the categories.
 CATEGORIES = (
     ("class",),
@@ -27,7 +35,6 @@ CATEGORIES = (
     ("categories",),
     ("category", "sub_category", "subcategory"),
 )
-GROUPS = ("group", "gender")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -78,56 +85,55 @@ def read_atomic(folder: Path, name: str | None = None) -> Dataset:
     """
     folder = Path(folder)
     name = name or only_name(folder)
-    return build(folder, name, read_files(folder, name))
+    return build(name, read_files(folder, name), files(folder, name))
 
 
-def build(folder: Path, name: str, contents: dict[str, bytes], source: str = "own") -> Dataset:
-    """The dataset in files already read; ``folder`` only serves the messages."""
+def build(
+    name: str, contents: dict[str, bytes], places: dict[str, Place], source: str = "own"
+) -> Dataset:
+    """The dataset in files already read; ``places`` serve the messages."""
     repairs: dict[str, int] = {}
-    paths = {suffix: Path(folder) / f"{name}.{suffix}" for suffix in SUFFIXES}
-
     events = parse(
-        paths["inter"],
+        places["inter"],
         contents["inter"],
         needed=("user_id", "item_id", "timestamp"),
         numeric=("rating", "timestamp"),
     )
     interactions = checks.clean_interactions(events.frame, events.place, repairs)
 
-    parsed = parse(paths["item"], contents["item"], needed=("item_id",), numeric=())
+    parsed = parse(places["item"], contents["item"], needed=("item_id",), numeric=())
     items = checks.clean_items(_items(parsed), parsed.place, repairs)
     items = checks.add_unknown_items(interactions, items, events.place, parsed.place, repairs)
 
     users = no_users()
     if "user" in contents:
-        people = parse(paths["user"], contents["user"], needed=("user_id",), numeric=())
-        users = checks.clean_users(_users(people), people.place, repairs)
+        people = parse(places["user"], contents["user"], needed=("user_id",), numeric=())
+        users = checks.clean_users(_users(people), interactions, people.place, repairs)
     return Dataset(name, interactions, items, users, source, fingerprint(contents), repairs)
 
 
 def _items(parsed: Parsed) -> pd.DataFrame:
     frame = parsed.frame
-    title = next((name for name in TITLES if name in frame), None)
-    columns = _category_columns(parsed.types, title, parsed.place)
-    lists = [_split(frame[name], parsed.types[name]) for name in columns]
+    title = first_of(TITLES, frame)
+    lists = [
+        _split(frame[name], parsed.types[name], parsed.place)
+        for name in _category_columns(parsed.types, parsed.place)
+    ]
     ids = frame["item_id"]
     return pd.DataFrame(
         {
             "item_id": ids,
-            "title": titles(frame[title] if title else None, ids),
+            "title": titles(frame[title] if title else None, ids, parsed.place),
             "categories": [distinct(sum(parts, [])) for parts in zip(*lists, strict=True)],
         }
     )
 
 
-def _category_columns(types: dict[str, str], title: str | None, place: Place) -> list[str]:
+def _category_columns(types: dict[str, str], place: Place) -> list[str]:
     for group in CATEGORIES:
         found = [name for name in group if name in types]
         if found:
             return found
-    lists = [name for name, kind in types.items() if kind == "token_seq" and name != title]
-    if len(lists) == 1:
-        return lists
     known = ", ".join(group[0] for group in CATEGORIES)
     raise place.whole(
         f"no column says which are the categories: call one of them {known} "
@@ -135,22 +141,58 @@ def _category_columns(types: dict[str, str], title: str | None, place: Place) ->
     )
 
 
-def _split(column: pd.Series, kind: str) -> list[list[str]]:
+def _split(column: pd.Series, kind: str, place: Place) -> list[list[str]]:
     """The categories of each row: one for ``token``, else separated by spaces or ", ".
 
     Both separators are in use; a comma followed by a space anywhere in the
-    column decides for the second, because the first never writes one.
+    column decides for the second.  A row of several words that no other row
+    shows to be one name is then an error, because it may be meant the first
+    way.  Quotes around names tell where they end in either case.
     """
+    commas = column.str.contains(", ", regex=False).any()
+    quoted = [_quoted(text) for text in column]
     if kind == "token":
-        return [[text] for text in column]
-    if column.str.contains(", ", regex=False).any():
-        return [[part.strip().strip("'\"") for part in text.split(", ")] for text in column]
-    return [text.split() for text in column]
+        rows = [[text] for text in column]
+    elif commas:
+        parts = column.str.split(", ")
+        rows = [
+            known or [p.strip("'\" ") for p in names]
+            for known, names in zip(quoted, parts, strict=True)
+        ]
+    else:
+        rows = [known or text.split() for known, text in zip(quoted, column, strict=True)]
+    shared = {name for names in rows if len(names) > 1 for name in names}
+    for row, (text, names) in enumerate(zip(column, rows, strict=True)):
+        whole = kind == "token" or bool(quoted[row])
+        if any(map((_MARKS if whole else _MARKS_AND_COMMA).search, names)):
+            raise place.error(
+                row, column.name, text, "names separated by spaces or by ', '",
+                "put no other separator in a name",
+            )  # fmt: skip
+        alone = commas and not whole and len(names) == 1 and names[0] not in shared
+        if alone and " " in names[0]:
+            raise place.error(
+                row, column.name, text, "names separated by ', ' as in other rows",
+                "write spaces in a name as '_', or quotes around it",
+            )  # fmt: skip
+    return rows
+
+
+_MARKS = re.compile(r"[|;\[\]]")
+_MARKS_AND_COMMA = re.compile(r"[|;,\[\]]")
+
+
+def _quoted(text: str) -> list[str]:
+    """The names in a text of quoted names separated by commas; none in any other text."""
+    if len(text) < 2 or text[0] not in "'\"" or text[-1] not in "'\"":
+        return []
+    names = next(csv.reader([text], quotechar=text[0], skipinitialspace=True))
+    return [name.strip("'\"") for name in names]
 
 
 def _users(parsed: Parsed) -> pd.DataFrame:
     frame = parsed.frame
-    group = next((name for name in GROUPS if name in frame), None)
+    group = first_of(GROUPS, frame)
     return pd.DataFrame({"user_id": frame["user_id"], "group": frame[group] if group else ""})
 
 

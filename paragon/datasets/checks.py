@@ -12,6 +12,7 @@ the row.
 | no rating column | ratings are 1, counted |
 | items that interactions name and the catalogue lacks, up to 10 % | added, counted |
 | items without categories | kept, counted |
+| users without a row in the user table, if it has rows of others | kept, counted |
 | rows of the item or user table equal to an earlier one | dropped, counted |
 | everything else (text, NaN, negative numbers, empty ids, ...) | an error |
 
@@ -24,10 +25,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from paragon.datasets.places import Place
+from paragon.datasets.places import UNWRITABLE, Place, shown
 
 MILLISECONDS = 1e11  # as seconds this is the year 5138, as milliseconds it is 1973
-TOO_LARGE = 1e14  # microseconds or nanoseconds
+TOO_LARGE = 5e12  # as milliseconds this is the year 2128; 20230101120000 is no time at all
 UNKNOWN_ITEMS_LIMIT = 0.1
 
 FIX_LINE = "correct or remove it"
@@ -46,12 +47,13 @@ def _first(mask: np.ndarray) -> int | None:
 
 
 def check_ids(ids: pd.Series, column: str, place: Place) -> None:
-    """No id may be empty or hold a tab or a line break (they separate fields in files)."""
+    """No id may be empty, padded with spaces, or unfit for a field of a file."""
     codes, unique = pd.factorize(ids)
-    for value in unique:
-        if value == "" or "\t" in value or "\n" in value or "\r" in value:
-            row = int(np.argmax(ids.to_numpy() == value))
-            raise place.error(row, column, value, "an id without tabs or line breaks", FIX_LINE)
+    for code, value in enumerate(unique):
+        if not value or value != value.strip() or UNWRITABLE.search(value):
+            row = int(np.argmax(codes == code))
+            expected = "an id of printable text without spaces around it"
+            raise place.error(row, column, value, expected, FIX_LINE)
 
 
 def _check_numbers(values: np.ndarray, column: str, place: Place) -> None:
@@ -69,7 +71,7 @@ def _seconds(times: np.ndarray, place: Place, repairs: dict[str, int]) -> np.nda
     if row is not None:
         raise place.error(
             row, "timestamp", f"{times[row]:.0f}", "seconds since 1970",
-            "this looks like micro- or nanoseconds: divide the column",
+            "this looks like smaller units, or a date written as one number: convert the column",
         )  # fmt: skip
     large = times > MILLISECONDS
     if not large.any():
@@ -171,11 +173,24 @@ def clean_items(frame: pd.DataFrame, place: Place, repairs: dict[str, int]) -> p
     return items[["item_id", "title", "categories"]]
 
 
-def clean_users(frame: pd.DataFrame, place: Place, repairs: dict[str, int]) -> pd.DataFrame:
-    """Check the users: ``user_id`` (str), ``group`` (str; empty becomes NA)."""
+def clean_users(
+    frame: pd.DataFrame, interactions: pd.DataFrame, place: Place, repairs: dict[str, int]
+) -> pd.DataFrame:
+    """Check the users: ``user_id`` (str), ``group`` (str; empty becomes NA).
+
+    A table that knows none of the users has other ids, which is an error.
+    """
     if not frame.empty:
         check_ids(frame["user_id"], "user_id", place)
         frame = _unique_rows(frame, "user_id", place, repairs, "users")
+        active = pd.unique(interactions["user_id"])
+        known = pd.Series(active).isin(frame["user_id"])
+        if not known.any():
+            raise place.whole(
+                f"column {place.column('user_id')} has none of the {len(active)} users of the "
+                f"interactions, the first of them {shown(active[0])}; use the same ids"
+            )
+        count(repairs, "users missing from the user table, of unknown group", (~known).sum())
     group = frame["group"].astype(object)
     return pd.DataFrame({"user_id": frame["user_id"], "group": group.where(group != "", pd.NA)})
 
@@ -200,8 +215,9 @@ def add_unknown_items(
         return items
     if len(unknown) > UNKNOWN_ITEMS_LIMIT * len(seen):
         raise place.whole(
-            f"{len(unknown)} of {len(seen)} items, the first of them {unknown[0]!r}, are not in "
-            f"column item_id of {catalogue.name}; add them there, or use the ids of that table"
+            f"{len(unknown)} of {len(seen)} items, the first of them {shown(unknown[0])}, are not "
+            f"in column {catalogue.column('item_id')} of {catalogue.name}; add them there, or use "
+            "the ids of that table"
         )
     count(repairs, "items missing from the catalogue added without categories", len(unknown))
     extra = pd.DataFrame({"item_id": unknown, "title": unknown, "categories": [()] * len(unknown)})

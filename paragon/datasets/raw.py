@@ -9,13 +9,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import lzma
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from paragon.datasets.places import shown
+from paragon.datasets.places import Place, shown
 from paragon.errors import ParagonError
 
 
@@ -68,6 +70,13 @@ class Folder:
         return {path.name: sha256_of(path) for path in paths}
 
 
+# Whatever zipfile and the decompressors say to bytes that are not what they should be.
+_BAD_ZIP = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+    EOFError, OSError, RuntimeError, ValueError,
+)  # fmt: skip
+
+
 class Archive:
     """Files in a zip archive, found by their last path component."""
 
@@ -76,7 +85,7 @@ class Archive:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 names = archive.namelist()
-        except (zipfile.BadZipFile, OSError):
+        except _BAD_ZIP:
             raise _damaged(self.path) from None
         for name in names:
             parts = PurePosixPath(name.replace("\\", "/")).parts
@@ -85,15 +94,23 @@ class Archive:
                     f"{self.path}: the archive holds the path {shown(name)}, which leads out of "
                     "its folder; do not use this file, get it from the official address"
                 )
-        self._members = {PurePosixPath(name).name: name for name in reversed(names)}
+        self._members: dict[str, list[str]] = {}
+        for name in names:
+            self._members.setdefault(PurePosixPath(name).name, []).append(name)
 
     def find(self, filename: str) -> str | None:
-        """The member's name, or None."""
-        return self._members.get(filename)
+        """The member's name, or None; of several, none is more likely meant than the others."""
+        found = self._members.get(filename, [])
+        if len(found) > 1:
+            raise ParagonError(
+                f"{self.path}: the archive holds {len(found)} files {filename} "
+                f"({', '.join(map(shown, found))}); unpack it and give the folder that is meant"
+            )
+        return found[0] if found else None
 
     def label(self, filename: str) -> str:
         """The file's name for messages."""
-        return f"{self.path}:{self._members.get(filename, filename)}"
+        return f"{self.path}:{self.find(filename) or filename}"
 
     def read(self, filename: str) -> bytes:
         """The whole content."""
@@ -103,7 +120,7 @@ class Archive:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 return archive.read(member)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError):
+        except _BAD_ZIP:
             raise _damaged(self.path) from None
 
     def lines(self, filename: str) -> Iterator[bytes]:
@@ -116,6 +133,12 @@ class Archive:
 
 
 Source = Folder | Archive
+Row = tuple[int, list[str]]  # the line it starts on, and its fields
+
+
+def place_of(source: Source, filename: str) -> Place:
+    """A published file as a place whose rows are counted as its lines are, from 1."""
+    return Place(source.label(filename), first=0)
 
 
 def _damaged(path: Path) -> ParagonError:
@@ -161,8 +184,8 @@ def rows(
     separator: str,
     columns: tuple[str, ...],
     numeric: tuple[str, ...] = (),
-) -> Iterator[list[str]]:
-    """The fields of each line of a headless file, counted and the numbers checked."""
+) -> Iterator[Row]:
+    """Line number and fields of each line of a headless file, counted and the numbers checked."""
     wanted = [(columns.index(name), name) for name in numeric]
     body = text_of(source, filename).rstrip("\n")
     for number, line in enumerate(body.split("\n"), start=1):
@@ -174,19 +197,18 @@ def rows(
             )
         for index, name in wanted:
             check_number(source, filename, number, name, fields[index])
-        yield fields
+        yield number, fields
 
 
 def check_number(source: Source, filename: str, line: int, column: str, text: object) -> None:
     """Refuse a field that is no number, here where the user's own line can be named."""
     try:
-        value = float(text)
-    except (TypeError, ValueError):
+        value = math.nan if isinstance(text, bool) else float(text)
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not 0 <= value < math.inf:
-        raise ParagonError(
-            f"{source.label(filename)}, line {line}, column {column}: found {shown(text)}, "
-            "expected a finite number of 0 or more; correct or remove the line"
+        raise place_of(source, filename).error(
+            line, column, text, "a finite number of 0 or more", "correct or remove the line"
         )
 
 
@@ -199,7 +221,7 @@ def json_lines(source: Source, filename: str, parse=json.loads) -> Iterator[tupl
             record = parse(line.decode("utf-8"))
             if not isinstance(record, dict):
                 raise ValueError
-        except ValueError:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        except (ValueError, RecursionError):  # what cannot be decoded is a ValueError too
             raise ParagonError(
                 f"{source.label(filename)}, line {number}: found "
                 f"{shown(line[:40].decode('utf-8', 'replace'))}, expected one JSON object a line"

@@ -14,7 +14,7 @@ USER = "user_id:token\tage:token\tgender:token\n"
 def own(tmp_path):
     """A function that writes atomic files (any part replaced) and returns their folder."""
 
-    def write(inter=None, item=None, user=USER + "u1\t20\tF\nu2\t30\t\n", name="mine"):
+    def write(inter=None, item=None, user=USER + "u1\t20\tF\nu2\t30\t\nu\t40\tM\n", name="mine"):
         folder = tmp_path / "raw"
         folder.mkdir(exist_ok=True)
         inter = INTER + "u1\ta\t4\t10\nu1\tb\t3.5\t20\nu2\ta\t1\t5\n" if inter is None else inter

@@ -46,6 +46,32 @@ def test_ml_100k(ml100k, tmp_path):
     assert dataset.users["group"].tolist() == ["M", "F"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("267|unknown||||1", "267|unknown||||2", "u.item, line 2, column unknown: found '2'"),
+        ("|0|0|1|1|", "|0|0|True|1|", "u.item, line 3, column Animation: found 'True'"),
+        ("7|Bront", "1|Bront", "u.item, line 4, column item_id: found '1'"),
+    ],
+)
+def test_ml_100k_bad_items(ml100k, tmp_path, old, new, expected):
+    path = ml100k / "ml-100k" / "u.item"
+    text = path.read_bytes().decode("latin-1")
+    assert old in text
+    path.write_bytes(text.replace(old, new, 1).encode("latin-1"))
+    with pytest.raises(ParagonError) as caught:
+        fetch("ml-100k", directory=ml100k, data=tmp_path / "data")
+    assert expected in str(caught.value)
+
+
+def test_ml_100k_titles_without_a_year_stay(ml100k, tmp_path):
+    with open(ml100k / "ml-100k" / "u.item", "a") as file:
+        file.write(f"8|Alphaville||||{flags(1)}\n9|unknown||||{flags(1)}\n")
+    folder = fetch("ml-100k", directory=ml100k, data=tmp_path / "data")
+    lines = (folder / "ml-100k.item").read_text(encoding="utf-8").splitlines()
+    assert lines[-2:] == ["8\tAlphaville\t\tAction", "9\tunknown\t\tAction"]
+
+
 def test_ml_1m(ml1m, tmp_path):
     (ml1m / "ratings.dat.gz").write_bytes(gzip.compress((ml1m / "ratings.dat").read_bytes()))
     (ml1m / "ratings.dat").unlink()
@@ -114,7 +140,7 @@ def test_amazon(amazon, tmp_path):
     assert dataset.items["item_id"].tolist() == ["B1", *(f"C{n}" for n in range(20)), "B2"]
     assert dataset.items["categories"][0] == ("Grocery_&_Gourmet_Food", "Tea", "Gifts")
     assert dataset.items["title"][0] == 'A "fine" tea'
-    assert dataset.repairs == {"items without categories": 1}
+    assert dataset.repairs == {"items missing from the catalogue added without categories": 1}
     assert dataset.interactions.iloc[0].tolist() == ["A1", "B1", 5.0, 100]
 
 
@@ -128,7 +154,10 @@ def test_amazon_never_evaluates_code(amazon, tmp_path):
 
 def test_amazon_bad_reviews(amazon, tmp_path):
     for text, expected in (
-        ('{"reviewerID": "A1", "asin": "B1", "overall": 5.0}', "line 1: no field unixReviewTime"),
+        (
+            '{"reviewerID": "A1", "asin": "B1", "overall": 5.0}',
+            "line 1, column unixReviewTime: found None",
+        ),
         ('{"reviewerID": "A1", "asin"', "line 1: found"),
         (
             '{"reviewerID": "A", "asin": "B1", "overall": "x", "unixReviewTime": 1}',
@@ -140,6 +169,72 @@ def test_amazon_bad_reviews(amazon, tmp_path):
         assert expected in str(caught.value)
 
 
+REVIEW = {"reviewerID": "A1", "asin": "B1", "overall": 5.0, "unixReviewTime": 100}
+BAD_REVIEWS = {
+    "no user": ({"reviewerID": None}, "line 1, column reviewerID: found None"),
+    "list as id": ({"asin": ["B1"]}, "line 1, column asin: found ['B1']"),
+    "true": ({"overall": True}, "line 1, column overall: found True"),
+    "huge": ({"unixReviewTime": 10**400}, "line 1, column unixReviewTime: found 1000"),
+    "line in id": ({"asin": "B1\n"}, "line 1, column asin: found 'B1\\n'"),
+    "event in id": ({"reviewerID": "A1\tB1\t5\t1\nA9"}, "line 1, column reviewerID"),
+    "half a character": ({"reviewerID": "\ud800"}, "line 1, column reviewerID: found '\\ud800'"),
+    "padded": ({"asin": "B1 "}, "line 1, column asin: found 'B1 '"),
+    "empty": ({"reviewerID": ""}, "line 1, column reviewerID: found ''"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_REVIEWS)
+def test_amazon_bad_fields(amazon, tmp_path, case):
+    change, expected = BAD_REVIEWS[case]
+    given = amazon(reviews=json.dumps(REVIEW | change), meta='{"asin": "B1"}\n{"asin": "B1 "}')
+    with pytest.raises(ParagonError) as caught:
+        fetch("amazon-grocery", directory=given, data=tmp_path / "data")
+    assert "reviews_Grocery" in str(caught.value) and expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+BAD_META = {
+    "string": ('"B1", "categories": "Grocery"', "line 1, column categories: found 'Grocery'"),
+    "number": ('"B1", "categories": 5', "line 1, column categories: found 5"),
+    "numbers": ('"B1", "categories": [5]', "line 1, column categories: found [5]"),
+    "nested": ('"B1", "categories": [[["A"]]]', "line 1, column categories"),
+    "list as id": ('["B1"]', "line 1, column asin: found ['B1']"),
+    "title": ('"B1", "title": ["x"]', "line 1, column title: found ['x']"),
+    "NUL": ('"B1", "title": "x\\u0000"', "line 1, column title: found 'x\\x00'"),
+    "other items": ('"ZZ"', "describes none of the 1 items in"),
+    "two contents": ('"B1"}\n{"asin": "B1", "title": "x"', "line 2, column asin: found 'B1'"),
+    "deep": ('"B1", "x": ' + "[" * 200_000, "line 1: found"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_META)
+def test_amazon_bad_meta(amazon, tmp_path, case):
+    rest, expected = BAD_META[case]
+    given = amazon(reviews=json.dumps(REVIEW), meta=f'{{"asin": {rest}}}')
+    with pytest.raises(ParagonError) as caught:
+        fetch("amazon-grocery", directory=given, data=tmp_path / "data")
+    assert "meta_Grocery" in str(caught.value) and expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_amazon_items_that_the_meta_file_lacks_are_counted_as_anywhere(amazon, tmp_path):
+    rows = [REVIEW | {"asin": f"B{n}"} for n in range(20)]
+    meta = [json.dumps({"asin": f"B{n}", "categories": None}) for n in range(10)]
+    reviews = "\n".join(map(json.dumps, rows))
+    for number, repaired in ((10, False), (19, True)):
+        meta = [json.dumps({"asin": f"B{n}", "categories": None}) for n in range(number)]
+        given = amazon(reviews=reviews, meta="\n".join(meta))
+        if repaired:
+            fetch("amazon-grocery", directory=given, data=tmp_path / "data")
+        else:
+            with pytest.raises(ParagonError, match="10 of 20 items, the first of them 'B10', are"):
+                fetch("amazon-grocery", directory=given, data=tmp_path / "data")
+    assert load("amazon-grocery", tmp_path / "data").repairs == {
+        "items without categories": 19,
+        "items missing from the catalogue added without categories": 1,
+    }
+
+
 def test_rechorus(tmp_path):
     given = tmp_path / "given"
     given.mkdir()
@@ -147,12 +242,16 @@ def test_rechorus(tmp_path):
     (given / "dev.csv").write_text("user_id\titem_id\ttime\tneg_items\n1\t2\t200\t[1, 2]\n")
     (given / "test.csv").write_text("user_id\titem_id\ttime\tneg_items\n1\t3\t300\t[1, 2]\n")
     (given / "item_meta.csv").write_text(
-        "item_id\ti_category\tr_complement\n1\t5\t[2]\n2\t0\t[]\n3\t7\t[]\n"
+        "item_id\ti_category\tr_complement\n1\t5\t[2]\n2\t0\t[]\n3\t7\t[]\n4\t0.0\t[]\n5\tnan\t[]\n"
     )
     fetch("amazon-grocery", directory=given, data=tmp_path / "data")
     dataset = load("amazon-grocery", tmp_path / "data")
     assert dataset.interactions["timestamp"].tolist() == [100, 50, 200, 300]
-    assert dataset.items["categories"].tolist() == [("5",), (), ("7",)]
+    assert dataset.items["categories"].tolist() == [("5",), (), ("7",), (), ()]
+    # An error that shows when all three are together names the one that holds it.
+    (given / "dev.csv").write_text("user_id\titem_id\ttime\n1\t2\t978300760000\n")
+    with pytest.raises(ParagonError, match=r"given/dev\.csv, line 2, column time: found '97830"):
+        fetch("amazon-grocery", directory=given, data=tmp_path / "data")
 
 
 @pytest.fixture
@@ -186,6 +285,9 @@ def test_mind_bad_input(mind, tmp_path):
     for old, new, expected in (
         ("11/12/2019", "2019-11-12", "line 2, column time"),
         ("N2-1", "N2", "line 2, column impressions: found 'N2'"),
+        ("\tN2-1", "\tN2-1\tN3-1", "line 2: found"),
+        ("U2", "", "behaviors.tsv, line 2, column user_id: found ''"),
+        ("-1", "-0", "behaviors.tsv: no impression ends in -1"),
     ):
         (mind / "behaviors.tsv").write_text(text.replace(old, new))
         with pytest.raises(ParagonError) as caught:
@@ -199,6 +301,19 @@ BAD_ML_1M = {
     "NaN": ("ratings.dat", b"1::10::nan::1\n", "ratings.dat, line 1, column rating: found 'nan'"),
     "negative": ("ratings.dat", b"1::10::5::-1\n", "line 1, column timestamp: found '-1'"),
     "empty": ("ratings.dat", b"", "ratings.dat: the file is empty"),
+    "units": (
+        "ratings.dat",
+        b"1::10::5::978300760\n1::20::3::978300761\n2::10::4::978300760000\n",
+        "ratings.dat, line 3, column timestamp: found '978300760000'",
+    ),
+    "no user": ("ratings.dat", b"1::10::5::1\n::10::5::1\n", "ratings.dat, line 2, column user_id"),
+    "NUL in title": ("movies.dat", b"10::A::A\n20::B\0::A\n", "movies.dat, line 2, column title"),
+    "twice": ("movies.dat", b"10::A::A\n10::B::A\n", "movies.dat, line 2, column item_id"),
+    "unknown": ("movies.dat", b"11::A::A\n", "are not in column item_id of"),
+    "commas": ("movies.dat", b"10::A::Drama, Sci-Fi\n", "line 1, column genres: found 'Drama, S"),
+    "a list": ("movies.dat", b"10::A::['Drama']\n", "line 1, column genres"),
+    "spaces": ("movies.dat", b"10::A::Drama War\n", "line 1, column genres"),
+    "users": ("users.dat", b"7::F::1::10::48067\n", "users.dat: column user_id has none of"),
     "mixed": (
         "movies.dat",
         "10::é::A\n".encode() + "20::é::A\n".encode("latin-1"),
@@ -217,10 +332,38 @@ def test_bad_files_leave_nothing(ml1m, tmp_path, case):
     assert not (tmp_path / "data").exists()
 
 
-def test_a_csv_without_its_header(tmp_path):
+MOVIES = "movieId,title,genres\n1,A,X\n2,B,X\n"
+BAD_CSV = {
+    "separator": ("1;1;4.5;9\n", "line 1: no column userId among '1;1;4.5;9'"),
+    "line in header": (
+        'userId,movieId,rating,"time\nstamp"\n',
+        "line 1: no column timestamp among",
+    ),
+    "twice": ("userId,userId,movieId,rating,timestamp\n", "line 1: 2 columns userId among"),
+    "header only": ("userId,movieId,rating,timestamp\n", "ratings.csv: holds only a header"),
+    "line in id": (
+        'userId,movieId,rating,timestamp\n1,1,4,9\n"1\t1\t4\t8\n2",1,4,9\n',
+        "line 3, column userId: found '1\\t1\\t4\\t8\\n2'",
+    ),
+    "after a long row": (
+        'timestamp,userId,movieId,rating,note\n9,1,1,4,"a\nb"\n8,,1,4,\n',
+        "line 4, column userId: found ''",
+    ),
+    "unknown items": (
+        "userId,movieId,rating,timestamp\n1,7,4,9\n",
+        "are not in column movieId of",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CSV)
+def test_bad_csv(tmp_path, case):
+    text, expected = BAD_CSV[case]
     given = tmp_path / "given"
     given.mkdir()
-    (given / "ratings.csv").write_text("1;1;4.5;9\n")
-    (given / "movies.csv").write_text("movieId,title,genres\n")
-    with pytest.raises(ParagonError, match=r"ratings\.csv, line 1: no column userId"):
+    (given / "ratings.csv").write_text(text)
+    (given / "movies.csv").write_text(MOVIES)
+    with pytest.raises(ParagonError) as caught:
         fetch("ml-latest-small", directory=given, data=tmp_path / "data")
+    assert str(caught.value).startswith(str(given / "ratings.csv")), caught.value
+    assert expected in str(caught.value) and "\n" not in str(caught.value)

@@ -241,6 +241,28 @@ def test_a_truncated_gzip(ml1m, tmp_path):
             fetch("ml-1m", directory=ml1m, data=tmp_path / "data")
 
 
+def test_an_archive_with_two_of_a_file(ml1m, tmp_path, zipped):
+    archive = zipped(ml1m, tmp_path / "ml-1m.zip", "ml-1m")
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("old/ratings.dat", "1::10::1::1\n")
+    with pytest.raises(
+        ParagonError, match=r"holds 2 files ratings\.dat \('ml-1m/ratings\.dat', 'o"
+    ):
+        fetch("ml-1m", directory=tmp_path, data=tmp_path / "data")
+
+
+def test_damaged_lzma(ml1m, tmp_path):
+    archive = tmp_path / "ml-1m.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as opened:
+        for path in sorted(ml1m.iterdir()):
+            opened.writestr(path.name, path.read_bytes() * 50)
+    whole = bytearray(archive.read_bytes())
+    whole[45:90] = b"\xff" * 45
+    archive.write_bytes(whole)
+    with pytest.raises(ParagonError, match=r"ml-1m\.zip is truncated, damaged"):
+        fetch("ml-1m", directory=tmp_path, data=tmp_path / "data")
+
+
 @pytest.mark.parametrize("path", ["../evil.txt", "/etc/evil", "a/../../evil", "..\\evil", "C:\\e"])
 def test_a_path_out_of_the_archive(ml1m, tmp_path, zipped, path):
     archive = zipped(ml1m, tmp_path / "ml-1m.zip", "ml-1m")

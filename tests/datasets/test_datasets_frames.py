@@ -1,6 +1,7 @@
 """Datasets from tables in memory."""
 
 from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,10 @@ def test_ids_become_strings_and_order_stays():
     assert dataset.items["title"].tolist() == ["A x", "b"]
     assert dataset.items["categories"].tolist() == [("X",), ()]
     assert dataset.users["group"].tolist()[0] == "F" and pd.isna(dataset.users["group"][1])
-    assert dataset.repairs == {"items without categories": 1}
+    assert dataset.repairs == {
+        "items without categories": 1,
+        "users missing from the user table, of unknown group": 1,
+    }
     assert (dataset.name, dataset.source) == ("shop", "own")
 
 
@@ -89,6 +93,36 @@ BAD = {
         "row 1, column timestamp",
     ),
     "tab in id": (events(item_id=["a", "b\tc", "a"]), "row 1, column item_id"),
+    "padded id": (events(user_id=["u0", "u0 ", "u1"]), "row 1, column user_id: found 'u0 '"),
+    "NUL in id": (events(item_id=["a", "b", "a\0"]), "row 2, column item_id"),
+    "half a character": (
+        {"user_id": ["u", "v"], "item_id": ["a", "\ud800"], "timestamp": [1, 2]},
+        "row 1, column item_id",
+    ),
+    "short column": (
+        {"user_id": ["u"], "item_id": ["a", "b"], "timestamp": [1, 2]},
+        "the columns differ in length (user_id 1, item_id 2, timestamp 2)",
+    ),
+    "scalar column": ({"user_id": 5, "item_id": ["a"]}, "found dict"),
+    "string column": ({"user_id": "ab", "item_id": ["a", "b"]}, "a column is a single string"),
+    "column twice": (
+        pd.DataFrame([["u", "v", "a"]], columns=["user_id", "user_id", "item_id"]),
+        "column user_id is there twice",
+    ),
+    "lazy frame": (type("Lazy", (), {"columns": ["user_id"]})(), "found Lazy"),
+    "durations": (events(timestamp=pd.to_timedelta([3, 2, 1], unit="s")), "column timestamp holds"),
+    "periods": (
+        events(timestamp=pd.period_range("2020-01", periods=3, freq="M")),
+        "column timestamp holds period[M] values",
+    ),
+    "complex": (events(rating=[1 + 2j, 2, 3]), "column rating holds complex128 values"),
+    "booleans": (events(rating=[True, False, True]), "column rating holds bool values"),
+    "one boolean": (
+        events(rating=pd.Series([1, True, 3], dtype=object)),
+        "row 1, column rating: found True",
+    ),
+    "one complex": (events(rating=pd.Series([1, 2, 2j], dtype=object)), "row 2, column rating"),
+    "huge": (events(timestamp=pd.Series([1, 10**400, 3], dtype=object)), "row 1, column timestamp"),
     "empty": (events().iloc[:0], "there are no interactions"),
     "no table": ([1, 2], "expected a table with columns, found list"),
 }
@@ -107,3 +141,28 @@ def test_categories_must_be_lists():
         items = pd.DataFrame({"item_id": ["a", "b"], "categories": [["X"], wrong]})
         with pytest.raises(ParagonError, match="items table, row 1, column categories"):
             Dataset.from_frame(events(), items)
+
+
+def test_numbers_may_come_in_any_type():
+    for rating in (
+        pd.Series([5, 3, 4], dtype="Int64"),
+        pd.Series(["5", "3", "4"]),
+        pd.Series([5, "3", Decimal(4)], dtype=object),
+        pd.Series([5, 3, 4], dtype="category"),
+    ):
+        dataset = Dataset.from_frame(events(rating=rating), ITEMS)
+        assert dataset.interactions["rating"].tolist() == [5.0, 3.0, 4.0]
+
+
+def test_text_that_no_file_can_hold():
+    for change in ({"title": ["A", "x\0"]}, {"categories": [["X"], ["\ud800"]]}):
+        with pytest.raises(ParagonError, match="items table, row 1, column (title|categories)"):
+            Dataset.from_frame(events(), ITEMS.assign(**change))
+    users = {"user_id": [1, 2], "group": ["F", "\udfff"]}
+    with pytest.raises(ParagonError, match="users table, row 1, column group"):
+        Dataset.from_frame(events(), ITEMS, users)
+
+
+def test_a_group_may_be_called_gender():
+    users = pd.DataFrame({"user_id": [1, 2], "gender": ["F", "M"]})
+    assert Dataset.from_frame(events(), ITEMS, users).users["group"].tolist() == ["F", "M"]

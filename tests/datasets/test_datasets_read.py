@@ -45,14 +45,14 @@ def test_bom_crlf_and_trailing_blank_lines_change_nothing(own):
 def test_ids_stay_strings_of_64_bits(own):
     big = "9223372036854775807"
     inter = INTER + f"{big}\t007\t4\t10\n9223372036854775806\t7\t4\t11\n"
-    dataset = read_atomic(own(inter, ITEM + "007\tBond\tX\n7\tSeven\tY\n"))
+    dataset = read_atomic(own(inter, ITEM + "007\tBond\tX\n7\tSeven\tY\n", user=None))
     assert dataset.interactions["user_id"].tolist() == [big, "9223372036854775806"]
     assert dataset.interactions["item_id"].tolist() == ["007", "7"]
 
 
 def test_words_that_look_missing_are_words(own):
     inter = INTER + "NA\tnull\t4\t10\n"
-    dataset = read_atomic(own(inter, ITEM + "null\tNaN\tNone\n"))
+    dataset = read_atomic(own(inter, ITEM + "null\tNaN\tNone\n", user=None))
     assert dataset.interactions.iloc[0].tolist() == ["NA", "null", 4.0, 10]
     assert dataset.items.iloc[0].tolist() == ["null", "NaN", ("None",)]
 
@@ -64,13 +64,27 @@ def test_words_that_look_missing_are_words(own):
         ("categories:token_seq", "Food & Drink, Coffee", ("Food & Drink", "Coffee")),
         ("category:token", "Late News", ("Late News",)),
         ("category:token\tsub_category:token", "news\tsport", ("news", "sport")),
-        ("mood:token_seq", "dark slow", ("dark", "slow")),
+        ("categories:token_seq", "'Patio, Lawn', 'Tea'", ("Patio, Lawn", "Tea")),
+        ("genre:token_seq", "X Y Z", ("X", "Y", "Z")),
+        ("categories:token_seq", '"Children\'s"', ("Children's",)),
     ],
 )
 def test_category_columns(own, header, row, expected):
     dataset = read_atomic(own(INTER + "u\ta\t1\t1\n", f"item_id:token\t{header}\na\t{row}\n"))
     assert dataset.items["categories"].tolist() == [expected]
     assert dataset.items["title"].tolist() == ["a"]
+
+
+def test_one_name_of_several_words_among_lists(own):
+    rows = "a\tA\tFood & Drink, Tea\nb\tB\tFood & Drink\nc\tC\tTea\nd\tD\t'Rare Thing'\n"
+    dataset = read_atomic(own(item=ITEM + rows))
+    food = "Food & Drink"
+    assert dataset.items["categories"].tolist() == [
+        (food, "Tea"),
+        (food,),
+        ("Tea",),
+        ("Rare Thing",),
+    ]
 
 
 def test_constant_category_is_visible(own):
@@ -160,6 +174,16 @@ BAD_INTER = {
     ),
     "utf-16": ((INTER + ROWS).encode("utf-16"), "UTF-16"),
     "NUL": (INTER + "u\0\ta\t1\t1\n", "line 2: a NUL byte"),
+    "true and false": (
+        INTER + "u\ta\tTrue\t1\nu\tb\tFalse\t2\n",
+        "line 2, column rating: found 'True'",
+    ),
+    "date digits": (
+        INTER + "u\ta\t1\t20230101120000\n",
+        "line 2, column timestamp: found '20230101120000'",
+    ),
+    "padded user": (INTER + ROWS + "u1 \ta\t1\t1\n", "line 4, column user_id: found 'u1 '"),
+    "padded item": (INTER + ROWS + "u1\t a\t1\t1\n", "line 4, column item_id: found ' a'"),
     "unknown items": (INTER + "u\tzzz\t1\t1\n", "1 of 1 items, the first of them 'zzz'"),
 }
 
@@ -178,6 +202,19 @@ BAD_ITEM = {
     "empty": ("", "mine.item: the file is empty"),
     "header only": (ITEM, "mine.item: holds only a header"),
     "no categories": ("item_id:token\ttitle:token\na\tA\n", "no column says which are the categ"),
+    "unknown list": (
+        "item_id:token\ttitle:token\tdescription:token_seq\na\tA\tsome words\n",
+        "no column says which are the categ",
+    ),
+    "bars": (ITEM + "a\tA\tX\nb\tB\tX|Y\n", "line 3, column genre: found 'X|Y'"),
+    "semicolons": (ITEM + "a\tA\tX; Y\n", "line 2, column genre: found 'X; Y'"),
+    "commas": (ITEM + "a\tA\tX,Y\n", "line 2, column genre: found 'X,Y'"),
+    "a list": (ITEM + "a\tA\t['X', 'Y']\n", "line 2, column genre: found \"['X', 'Y']\""),
+    "bars in a word": (ITEM.replace("genre:token_seq", "genre:token") + "a\tA\tX|Y\n", "line 2"),
+    "mixed": (
+        ITEM + "a\tA\tX, Y\nb\tB\tX Y\n",
+        "line 3, column genre: found 'X Y', expected names separated by ', ' as in other rows",
+    ),
     "two contents": (ITEM + "a\tA\tX\na\tB\tX\n", "line 3, column item_id: found 'a'"),
     "empty id": (ITEM + "\tA\tX\n", "line 2, column item_id: found ''"),
     "latin-1": (ITEM.encode() + b"a\t\xe9\tX\n", "line 2, field 2: byte 0xe9"),
@@ -190,6 +227,13 @@ def test_bad_items(own, case):
     with pytest.raises(ParagonError) as caught:
         read_atomic(own(item=text))
     assert expected in str(caught.value) and "mine.item" in str(caught.value)
+
+
+def test_users_of_other_ids(own):
+    with pytest.raises(ParagonError, match=r"mine\.user: column user_id has none of the 2 users"):
+        read_atomic(own(user="user_id:token\tgender:token\nann\tF\n"))
+    dataset = read_atomic(own(user="user_id:token\tgender:token\nu1\tF\n"))
+    assert dataset.repairs == {"users missing from the user table, of unknown group": 1}
 
 
 def test_missing_files_name_the_command(own, tmp_path):
@@ -249,6 +293,21 @@ def test_spaces_in_categories_become_one_word(tmp_path):
     items = {"item_id": ["a"], "categories": [["Food & Drink", "Tea, Green"]]}
     dataset = Dataset.from_frame(events, items)
     again = read_atomic(write_atomic(dataset, tmp_path / "out"))
-    assert again.items["categories"].tolist() == [("Food_&_Drink", "Tea,_Green")]
+    assert again.items["categories"].tolist() == [("Food_&_Drink", "Tea_Green")]
     with pytest.raises(ParagonError, match="become the same word"):
         Dataset.from_frame(events, {"item_id": ["a"], "categories": [["b c", "b_c"]]})
+    with pytest.raises(ParagonError, match="category ',' holds nothing but separators"):
+        Dataset.from_frame(events, {"item_id": ["a"], "categories": [[","]]})
+
+
+def test_categories_come_back_as_many_as_they_were(tmp_path):
+    given = [["Tea,", "Oil"], ["Oil", "Food"], ["R&B|Soul", "[new]; cheap", "1,000 pieces"]]
+    ids = ["a", "b", "c"]
+    events = {"user_id": ["u"] * 3, "item_id": ids, "timestamp": [1, 2, 3]}
+    dataset = Dataset.from_frame(events, {"item_id": ids, "categories": given})
+    again = read_atomic(write_atomic(dataset, tmp_path / "out"))
+    assert again.items["categories"].tolist() == [
+        ("Tea", "Oil"),
+        ("Oil", "Food"),
+        ("R&B_Soul", "new_cheap", "1_000_pieces"),
+    ]
