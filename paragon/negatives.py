@@ -14,7 +14,42 @@ import numpy as np
 from paragon.errors import ParagonError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paragon.sequences import Sequences
+
+
+def check_negatives(
+    rows: np.ndarray,
+    users: np.ndarray,
+    items: np.ndarray,
+    n_items: int,
+    count: int,
+    user_ids: Sequence[str],
+) -> None:
+    """Refuse a ``count`` that :func:`draw_negatives` cannot draw for each of the users ``rows``."""
+    free = n_items - _seen(users, items, n_items)[:, 1:].sum(1)
+    worst = rows[np.argmin(free[rows])]
+    if free[worst] >= count:
+        return
+    remedy = (
+        f"lower preprocess.negatives in params.yaml to {free[worst]} or less (for this dataset "
+        "alone under `special`)"
+        if free[worst]
+        else "there is nothing to rank for a user who met every item; leave such users out"
+    )
+    raise ParagonError(
+        f"preprocess.negatives: user {user_ids[worst]!r} has only {free[worst]} items without an "
+        f"interaction, {count} negatives were asked for; {remedy}"
+    )
+
+
+def _seen(users: np.ndarray, items: np.ndarray, n_items: int) -> np.ndarray:
+    """What each user interacted with, ``[U, n_items + 1]`` bool; padding counts as met."""
+    seen = np.zeros((users.max() + 1, n_items + 1), dtype=bool)
+    seen[users, items] = True
+    seen[:, 0] = True
+    return seen
 
 
 def draw_negatives(
@@ -28,20 +63,12 @@ def draw_negatives(
     """Uniform negatives without replacement for each row's user, ``[len(rows), count]``.
 
     ``users [E]``, ``items [E]`` are all interactions: what a user ever touched,
-    in any split, is never a negative.
+    in any split, is never a negative.  :func:`check_negatives` says whether
+    there are enough.
     """
     if count == 0:
         return np.empty((len(rows), 0), dtype=np.int64)
-    seen = np.zeros((users.max() + 1, n_items + 1), dtype=bool)
-    seen[users, items] = True
-    seen[:, 0] = True
-    free = n_items + 1 - seen.sum(1)
-    if len(rows) and free[rows].min() < count:
-        worst = rows[np.argmin(free[rows])]
-        raise ParagonError(
-            f"preprocess.negatives: user number {worst} has only {free[worst]} items without an "
-            f"interaction, {count} negatives were asked for; lower preprocess.negatives"
-        )
+    seen = _seen(users, items, n_items)
     # Smallest random keys win: exact sampling without replacement, in chunks for memory.
     out = np.empty((len(rows), count), dtype=np.int64)
     for start in range(0, len(rows), 512):

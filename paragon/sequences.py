@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from paragon.errors import ParagonError
 from paragon.files import atomic_path, require
-from paragon.negatives import draw_negatives
+from paragon.negatives import check_negatives, draw_negatives
 
 if TYPE_CHECKING:
     from paragon.datasets import Dataset
@@ -220,6 +220,7 @@ def prepare(
                 f"dataset {dataset.name}: no {name} event is left after the split {split}; choose "
                 "another one or looser filters in the section `preprocess` of params.yaml"
             )
+    check_negatives(user[part > 0], user, item, len(item_ids), negatives, user_ids)
     rng = np.random.default_rng(seed)
     evaluations = {}
     for number, name in ((1, "valid"), (2, "test")):

@@ -1,5 +1,7 @@
 """Splits and candidates by property: no leak, no positive among the negatives."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -179,6 +181,25 @@ def test_training_negatives_avoid_the_training_part_only(seqs):
 def test_impossible_settings_name_the_key(dataset, change, words):
     with pytest.raises(ParagonError, match=words):
         sequences.prepare(dataset, **change)
+
+
+def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset):
+    for split in ("leave_one_out", "global_time"):
+        setting = {"split": split, "seed": 1}
+        with pytest.raises(ParagonError) as caught:
+            sequences.prepare(dataset, negatives=149, **setting)
+        found = re.search(
+            r"user '(u\d+)' has only (\d+) items .* to (\d+) or less", str(caught.value)
+        )
+        assert found and found[2] == found[3]
+        seqs = sequences.prepare(dataset, negatives=int(found[2]), **setting)
+        number = seqs.user_ids.index(found[1])
+        met = set(seqs.items[seqs.offsets[number] : seqs.offsets[number + 1]])
+        assert seqs.n_items - len(met) == int(found[2])
+    everything = pd.DataFrame({"user_id": "u", "item_id": list("abc"), "timestamp": [1, 2, 3]})
+    items = pd.DataFrame({"item_id": list("abc"), "categories": [["x"], ["y"], ["x"]]})
+    with pytest.raises(ParagonError, match="user 'u' has only 0 items .* who met every item"):
+        sequences.prepare(Dataset.from_frame(everything, items), negatives=1)
 
 
 def test_missing_file_names_the_stage(tmp_path):
