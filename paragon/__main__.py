@@ -42,13 +42,15 @@ def fetch(
         str, typer.Option(help="With --from: what kind of copy it is, shown beside its results.")
     ] = "",
 ) -> None:
-    """Bring a dataset into data/ and print its licence and citation."""
+    """Bring a dataset into data/ and print what was mended, its licence and citation."""
     from paragon import datasets
+    from paragon.describe import repairs
     from paragon.params import DATA, load_params
 
     name = load_params().datasets[0] if name is None else name
     folder = datasets.fetch(name, source=source, directory=directory, words=note, data=DATA)
-    typer.echo("\n".join(filter(None, [f"{name} is in {folder}", datasets.notice(name)])))
+    mended = f"repairs: {repairs(datasets.load(name, DATA))}"
+    typer.echo("\n".join(filter(None, [f"{name} is in {folder}", mended, datasets.notice(name)])))
 
 
 @app.command()

@@ -36,10 +36,10 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         "interactions of an item": _spread(met),
         "time (UTC)": f"{times.min()} to {times.max()}, {(times.max() - times.min()).days:,} days",
         "ties": f"{tied:.1%} of the interactions share their second with another of the same user",
-        "categories": _categories(sequences.category_names),
+        "categories": _categories(sequences),
         "categories of an item": f"{_spread(carried)}; {(carried == 0).sum():,} items without",
         "groups of users": ", ".join(f"{g} {n:,}" for g, n in dict(groups).items()) or "none",
-        "repairs": ", ".join(f"{n:,} {what}" for what, n in dataset.repairs.items()) or "none",
+        "repairs": repairs(dataset),
         "split": rule,
         "kept": f"{counts['events']:,} interactions, {counts['users']:,} users, "
         f"{counts['items']:,} items",
@@ -56,10 +56,16 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
 _PARTS = {"valid": "validation", "test": "test"}
 
 
-def _categories(names: list[str]) -> str:
-    if len(names) < 2:
-        return f"{', '.join(names) or 'none'}: diversity is undefined with fewer than two"
+def _categories(sequences: Sequences) -> str:
+    names = sequences.category_names
+    if len(np.unique(sequences.categories[1:], axis=0)) < 2:
+        return f"{', '.join(names) or 'none'}: diversity is undefined where all items have the same"
     return f"{len(names)}: {', '.join(names)}"
+
+
+def repairs(dataset: Dataset) -> str:
+    """What was mended when the data were read, each with its number."""
+    return ", ".join(f"{n:,} {what}" for what, n in dataset.repairs.items()) or "none"
 
 
 def _spread(values: pd.Series) -> str:

@@ -66,7 +66,11 @@ def test_fetch_own_data(root, tmp_path):
     (given / "mine.item").write_text(ITEM)
     done = paragon(root, "fetch", "mine", "--from", given)
     assert done.returncode == 0 and str(root / "data" / "mine") in done.stdout
+    assert "repairs: none" in done.stdout
     assert (root / "data" / "mine" / "mine.inter").exists()
+    (given / "mine.inter").write_text(INTER + "u\ta\t4\t10\n")
+    done = paragon(root, "fetch", "mine", "--from", given)
+    assert "repairs: 1 duplicate events dropped" in done.stdout
 
 
 def own_data(root, events=60):
@@ -103,6 +107,10 @@ def test_describe_counts_what_is_there(root):
     path = root / "data" / "mine" / "mine.item"
     path.write_text(path.read_text().replace("\tY", "\tX"))
     (root / "data" / "mine" / "mine.inter").open("a").write("solo\ti1\t3\t999\n")
+    text = path.read_text()
+    path.write_text(text.replace("\tX", "\tX Y"))
+    assert "X, Y: diversity is undefined" in paragon(root, "describe", "mine").stdout
+    path.write_text(text)
     done = paragon(root, "describe", "mine")
     assert "X: diversity is undefined" in done.stdout and "of 1 users everything" in done.stdout
 
