@@ -40,13 +40,19 @@ def add(name: str, root: Path = ROOT) -> str:
     """Enter a dataset or a backbone in params.yaml; returns what was done, in words.
 
     Comments and layout of the file stay.  Raises ``ParagonError`` if ``name`` is
-    neither a backbone nor a folder of ``data/``, and for a file that is not valid.
+    neither a backbone nor a folder of ``data/``, or both, and for a file that is not valid.
     """
     path = root / "params.yaml"
     load_params(path)
+    fetched = (root / "data" / name).is_dir()
     if name in BACKBONES:
+        if fetched:
+            raise ParagonError(
+                f"{name!r} is a backbone and there is a dataset data/{name}: which is meant cannot "
+                "be told; fetch the dataset under another name and remove that folder"
+            )
         kind = "backbones"
-    elif (root / "data" / name).is_dir():
+    elif fetched:
         kind = "datasets"
     else:
         raise ParagonError(

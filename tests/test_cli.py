@@ -126,6 +126,8 @@ def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     assert (root / "params.yaml").read_text() == expected
     assert "has mine already" in paragon(root, "add", "mine").stdout
     assert (root / "params.yaml").read_text() == expected
+    (root / "data" / "lightgcn").mkdir()
+    fails_with(paragon(root, "add", "lightgcn"), "a backbone and there is a dataset data/lightgcn")
     fails_with(paragon(root, "add", "nope"), "'nope' is no backbone", "there is no data/nope")
 
 
