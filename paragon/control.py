@@ -15,11 +15,12 @@ from paragon.metrics import hypervolume
 _STEP = 1e-9  # two weights or values closer than this are equal
 
 
-def set_hv(points: np.ndarray) -> float:
+def set_hv(points: np.ndarray) -> float | np.ndarray:
     """Hypervolume of the whole set of points above the origin: the headline measure.
 
-    points [W, O], O = 2 or 3.  It rewards what the method can reach over all
-    weights, so that serving one balance for every weight does not pay.
+    points [W, O], O = 2 or 3; many such sets, [..., W, O], give a number each.  It
+    rewards what the method can reach over all weights, so that serving one balance
+    for every weight does not pay.
     """
     return hypervolume(points)
 

@@ -183,38 +183,46 @@ def group_gap(values: np.ndarray, groups: np.ndarray) -> Measure:
     return Measure(float(max(means) - min(means)))
 
 
-def hypervolume(points: np.ndarray, reference: np.ndarray | float = 0.0) -> float:
+def hypervolume(points: np.ndarray, reference: np.ndarray | float = 0.0) -> float | np.ndarray:
     """Volume that the points dominate above the reference, every axis maximised; exact.
 
     points [P, D] with D = 2 or 3; reference: one number or [D].  Dominated and
     duplicate points add nothing, neither do points not above the reference on
-    every axis.  Raises ParagonError for other D and entries that are not finite.
+    every axis.  Many sets of as many points, [..., P, D], give a volume each, [...].
+    Raises ParagonError for other D and entries that are not finite.
     Source: Zitzler and Thiele, IEEE Trans. Evol. Comput. 3(4), 1999.
     """
-    points = finite("points", points, ndim=2)
-    axes = points.shape[1]
+    points = finite("points", points, ndim=max(2, np.ndim(points)))
+    axes = points.shape[-1]
     if axes not in (2, 3):
         raise ParagonError(f"points: {axes} objectives; hypervolume is exact for 2 or 3 only")
     reference = np.asarray(reference, dtype=np.float64)
     if reference.shape not in ((), (axes,)) or not np.isfinite(reference).all():
         raise ParagonError(f"reference: {reference}; give one finite number, or {axes}")
-    points = points - reference
-    points = points[(points > 0).all(axis=1)]
+    # A point that is not above the reference spans nothing once it is moved onto it.
+    points = np.maximum(points - reference, 0.0)
     if axes == 2:
-        return _area(points)
-    # Between two levels of the third axis the cross-section is the area under the points above.
-    levels = np.unique(points[:, 2])
-    thickness = np.diff(levels, prepend=0.0)
-    areas = [_area(points[points[:, 2] >= level, :2]) for level in levels]
-    return float(thickness @ np.array(areas)) if areas else 0.0
+        volume = _area(points)
+    else:
+        # Between two levels of the third axis the cross-section is the area under the points above.
+        points = _descending(points, 2)
+        thickness = -np.diff(points[..., 2], append=0.0)
+        above = range(1, 1 + points.shape[-2])
+        volume = sum(thickness[..., n - 1] * _area(points[..., :n, :2]) for n in above)
+    return float(volume) if points.ndim == 2 else volume
 
 
-def _area(points: np.ndarray) -> float:
-    """Area of the union of the rectangles from the origin to each positive point [P, 2]."""
-    order = np.argsort(-points[:, 0], kind="stable")
-    width = points[order, 0]
-    height = np.maximum.accumulate(points[order, 1]) if len(points) else width
-    return float(width @ np.diff(height, prepend=0.0))
+def _area(points: np.ndarray) -> np.ndarray:
+    """Area [...] of the union of the rectangles from the origin to each point [..., P, 2]."""
+    points = _descending(points, 0)
+    height = np.maximum.accumulate(points[..., 1], axis=-1)
+    return (points[..., 0] * np.diff(height, prepend=0.0)).sum(axis=-1)
+
+
+def _descending(points: np.ndarray, axis: int) -> np.ndarray:
+    """Each set of points [..., P, D], ordered by one of the axes, the largest first."""
+    order = np.argsort(-points[..., axis], axis=-1, kind="stable")
+    return np.take_along_axis(points, order[..., None], axis=-2)
 
 
 def _score_blocks(

@@ -10,6 +10,7 @@ from paragon.arrays import finite
 from paragon.errors import ParagonError
 
 _BLOCK = 1 << 22  # resampled values held at once
+_SAME = 1e-12  # relative: sums in another order differ by less
 
 
 class Interval(NamedTuple):
@@ -50,7 +51,7 @@ def paired_bootstrap(
     a: np.ndarray,
     b: np.ndarray,
     clusters: np.ndarray | None = None,
-    statistic: Callable[[np.ndarray], float] | None = None,
+    statistic: Callable[[np.ndarray], np.ndarray] | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int | np.random.Generator = 0,
@@ -58,11 +59,13 @@ def paired_bootstrap(
     """Difference of two methods on the same events, by resampling users in pairs.
 
     a, b: [N] a metric per event, or [S, N] several (every weight's NDCG and
-    α-nDCG, say), resampled together.  clusters [N]: the user of each event;
+    α-nDCG, say), resampled together; a and b need not have the same number of
+    them, if the statistic takes both.  clusters [N]: the user of each event;
     whole users are resampled, and means stay means over events.  Without it
-    each event is its own user.  statistic: maps the S means to a number, e.g.
-    `set_hv` of their points; without it a and b are [N] and the means are
-    compared.  The resampling is SciPy's, so that both methods see the same users.
+    each event is its own user.  statistic: maps the S means of each of B
+    resamples, [B, S], to B numbers, e.g. `set_hv` of their points; without it a
+    and b are [N] and the means are compared.  The resampling is SciPy's, so that
+    both methods see the same users.
 
     Returns statistic(a) - statistic(b), its percentile interval and a
     two-sided p-value: twice the share of resamples on the far side of 0,
@@ -75,7 +78,7 @@ def paired_bootstrap(
     chapters 8 (data structures) and 13; Davison and Hinkley, 1997, chapter 4 (p-values).
     """
     a, b = (finite(name, x, np.ndim(x)) for name, x in (("a", a), ("b", b)))
-    if a.shape != b.shape or a.ndim not in (1, 2):
+    if a.ndim not in (1, 2) or a.ndim != b.ndim or a.shape[-1] != b.shape[-1]:
         raise ParagonError(f"a, b: shapes {a.shape} and {b.shape}; give twice [N], or twice [S, N]")
     if statistic is None and a.ndim == 2:
         raise ParagonError("statistic: missing; several metrics need one that makes them a number")
@@ -84,15 +87,21 @@ def paired_bootstrap(
         raise ParagonError(f"resamples: {resamples}; intervals need at least 100")
     rows = np.concatenate([np.atleast_2d(a), np.atleast_2d(b)])
     sums, sizes = _per_cluster(rows, clusters)
-    shape = (2, *a.shape[:-1])
+    number = 1 if a.ndim == 1 else len(a)
 
-    def difference(means: np.ndarray) -> float:
-        of_a, of_b = means.reshape(shape)
-        if statistic is None:
-            return float(of_a - of_b)
-        return float(statistic(of_a)) - float(statistic(of_b))
+    def difference(means: np.ndarray) -> np.ndarray:
+        parts = means[:, :number], means[:, number:]
+        of_a, of_b = (p[:, 0] if statistic is None else np.asarray(statistic(p)) for p in parts)
+        if not of_a.shape == of_b.shape == means.shape[:1]:
+            raise ParagonError(
+                f"statistic: shapes {of_a.shape} and {of_b.shape} for {len(means)} resamples; "
+                "give a number each"
+            )
+        gap = of_a - of_b
+        # What differs in the last bit is the same sum in another order, and on neither side of 0.
+        return np.where(np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b)), 0.0, gap)
 
-    observed = difference(sums.sum(axis=1) / sizes.sum())
+    observed = float(difference((sums.sum(axis=1) / sizes.sum())[None])[0])
     if not np.isfinite(observed):
         raise ParagonError(f"statistic: the difference is {observed}; it must be finite")
     users = len(sizes)
@@ -114,7 +123,7 @@ def paired_bootstrap(
         method="percentile",
         random_state=np.random.default_rng(seed),
     ).bootstrap_distribution
-    differences = np.array([difference(means) for means in drawn.T])
+    differences = difference(drawn.T)
     if not np.isfinite(differences).all():
         raise ParagonError("statistic: not finite on a resample of the users")
     tail = (1 - confidence) / 2

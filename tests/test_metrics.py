@@ -374,6 +374,17 @@ def test_hypervolume_equals_moocore_and_counted_cells(axes):
     assert metrics.hypervolume(many) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("axes", [2, 3])
+def test_many_sets_have_the_hypervolumes_of_each(axes):
+    many = np.round(rng(axes).normal(0.3, 0.4, (4, 5, 7, axes)), 1)
+    found = metrics.hypervolume(many, 0.1)
+    assert found.shape == (4, 5)
+    for place in np.ndindex(4, 5):
+        assert found[place] == metrics.hypervolume(many[place], 0.1)
+        box = cell_volume(many[place], np.full(axes, 0.1))
+        assert found[place] == pytest.approx(box, abs=1e-12)
+
+
 def test_dominated_and_duplicate_points_add_nothing():
     front = np.array([[0.2, 0.8], [0.5, 0.4]])
     assert metrics.hypervolume(front) == pytest.approx(0.16 + 0.3 * 0.4)

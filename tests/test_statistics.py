@@ -97,10 +97,10 @@ def test_a_statistic_of_several_means():
     a = front + random.normal(0, 0.05, (10, 80))
 
     def hv(means):
-        return set_hv(means.reshape(5, 2))
+        return set_hv(means.reshape(-1, 5, 2))
 
     better = statistics.paired_bootstrap(a + 0.02, a, statistic=hv, resamples=300)
-    expected = hv(a.mean(axis=1) + 0.02) - hv(a.mean(axis=1))
+    expected = hv(a.mean(axis=1) + 0.02)[0] - hv(a.mean(axis=1))[0]
     assert better.difference == pytest.approx(expected)
     # In pairs the common noise cancels: the interval is far narrower than either set_hv moves.
     assert 0 < better.low < better.high < better.low + 0.005
@@ -109,8 +109,25 @@ def test_a_statistic_of_several_means():
 
 
 def float_of_one(means):
-    assert means.shape == (1,)
-    return means[0]
+    assert means.shape[1:] == (1,)
+    return means[:, 0]
+
+
+def test_methods_may_differ_in_their_number_of_rows_and_the_last_bit_is_no_difference():
+    random = np.random.default_rng(7)
+    a = random.random((3, 90))  # three seeds against one
+
+    def over_seeds(means):
+        return means.mean(axis=1)
+
+    found = statistics.paired_bootstrap(a, a[:1], statistic=over_seeds, resamples=300)
+    assert found.difference == pytest.approx(a.mean() - a[0].mean())
+    repeated = statistics.paired_bootstrap(a, a[[0, 0, 0]], statistic=over_seeds, resamples=300)
+    assert repeated == pytest.approx(found)
+    other_order = statistics.paired_bootstrap(
+        a, a[[2, 0, 1]], statistic=lambda means: means[:, 0] + means[:, 1] + means[:, 2]
+    )
+    assert other_order == (0.0, 0.0, 0.0, 1.0, None)
 
 
 def test_one_user_is_named_and_never_averaged_away():
@@ -126,7 +143,9 @@ def test_bootstrap_names_bad_input():
     refused("shapes (5,) and (4,)", statistics.paired_bootstrap, a, a[:4])
     refused("clusters", statistics.paired_bootstrap, a, a, np.zeros(4))
     refused("statistic", statistics.paired_bootstrap, np.zeros((2, 5)), np.zeros((2, 5)))
-    refused("statistic", statistics.paired_bootstrap, a, a, None, lambda means: np.nan)
+    nothing = lambda means: np.full(len(means), np.nan)  # noqa: E731
+    refused("it must be finite", statistics.paired_bootstrap, a, a, None, nothing)
+    refused("a number each", statistics.paired_bootstrap, a, a, None, np.mean)
     refused("resamples", statistics.paired_bootstrap, a, a, resamples=10)
     refused("confidence", statistics.paired_bootstrap, a, a, confidence=95)
 
