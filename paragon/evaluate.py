@@ -33,6 +33,7 @@ from paragon.reranking import item_knn, mmr_scores, popularity
 from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
 from paragon.sequences import Evaluation, Sequences
 from paragon.study import Study
+from paragon.statistics import mean_interval
 
 # The metric that shows whether an objective was followed, and its short name in results.
 METRIC = {
@@ -311,9 +312,11 @@ def _checked(bed: TestBed, row: Row, scores: Scores) -> bytes:
 
 
 def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]:
-    """{method: {measure: number}}: mean over seeds and ``_sd``, protocol as suffix.
+    """{method: {measure: number}}: mean over seeds, protocol as suffix.
 
-    A measure that is undefined is null, its reason beside it under ``_note``.
+    With several seeds ``_sd`` is their standard deviation, and ``_low`` and ``_high`` are
+    the limits of the mean's 95 % Student t interval.  A measure that is undefined is null,
+    its reason beside it under ``_note``.
     """
     summary: dict[str, dict] = {}
     for method in curve["method"].unique():
@@ -380,7 +383,8 @@ def _over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | N
             out[name] = None
             out[f"{name}_note"] = next(m.reason for m in found if m.value is None)
             continue
-        out[name] = significant(np.mean(values))
+        mean, low, high, _ = mean_interval(np.array(values))
+        out[name] = significant(mean)
         if len(values) > 1:
             out[f"{name}_sd"] = significant(np.std(values, ddof=1))
     return out
@@ -395,3 +399,4 @@ def write_results(curve: pd.DataFrame, summary: dict[str, dict], folder: Path) -
     """Write ``curve.csv`` and ``metrics.json``, six significant digits each."""
     write_text(folder / "curve.csv", curve.to_csv(index=False, float_format="%.6g"))
     write_json(folder / "metrics.json", summary)
+            out |= {f"{name}_low": significant(low), f"{name}_high": significant(high)}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from paragon import adapters, evaluate, rivals, study
 from paragon.backbones import build
@@ -214,6 +215,18 @@ def test_written_files_hold_the_same_numbers(curve, tmp_path):
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
+def test_intervals_over_seeds_are_those_of_student(curve):
+    found = evaluate.summarise(curve, OBJECTIVES)
+    own = curve.query("method == 'generated' and protocol == 'full'").groupby("seed")
+    best = own["ndcg@10"].max().to_numpy()
+    expected = stats.ttest_1samp(best, 0).confidence_interval(0.95)
+    limits = [found["generated"][f"best_acc_full_{end}"] for end in ("low", "high")]
+    assert limits == pytest.approx(expected, rel=1e-5)
+    assert found["generated"]["best_acc_full_sd"] == pytest.approx(best.std(ddof=1), rel=1e-5)
+    one = evaluate.summarise(curve[curve["seed"] == 0], OBJECTIVES)["generated"]
+    assert not [name for name in one if name.endswith(("_sd", "_low", "_high"))]
+
+
         (lambda n, m: np.full((n, m), np.nan, np.float32), "not finite"),
         (lambda n, m: np.zeros((n, m - 1), np.float32), "shape"),
         (lambda n, m: {"sampled": np.zeros((n, 3)), "full": np.zeros((n, m))}, "shape"),
