@@ -3,6 +3,13 @@
 The same machine gives the same bytes; another one sums in another order.  So
 each metric may lie ``absolute + relative * |committed|`` from its committed
 value, with both numbers from the section ``verify`` of params.yaml.
+
+Two kinds of numbers are left out.  The limits of the intervals over seeds follow
+from the mean and the standard deviation, which are compared; with three seeds
+they lie 2.5 standard deviations out and would hold the latter to a tolerance that
+much smaller.  And a p-value is a share of resamples: a difference that moves well
+within its tolerance may take it from .2 to .02, so that no tolerance for it could
+be stated.  Differences and their limits over users are compared.
 """
 
 from __future__ import annotations
@@ -16,11 +23,16 @@ from pathlib import Path, PurePosixPath
 from paragon.errors import ParagonError
 from paragon.params import ROOT, Verify, load_params
 
-FILENAME = "metrics.json"
+# Of each file, what its measures are called here, and the endings of what is left out.
+FILES = {
+    "metrics.json": ("", ("_low", "_high")),
+    "differences.json": ("difference_", ("_p", "_p_holm")),
+}
 HEADER = (
     *("dataset", "backbone", "method", "metric"),
     *("committed", "now", "difference", "allowed", "verdict"),
 )
+_WHERE = "results/**/metrics.json"
 Key = tuple[str, str, str, str]
 Values = dict[Key, float | None]
 
@@ -101,7 +113,7 @@ class Report:
 
 
 def verify(revision: str = "HEAD", root: Path = ROOT) -> Report:
-    """Compare ``results/**/metrics.json`` in the working tree with those of a git revision.
+    """Compare ``results/`` in the working tree with those of a git revision.
 
     Raises ``ParagonError`` if ``root`` is no git repository, the revision is
     unknown, either side has no results, or a file is not what it should be.
@@ -115,14 +127,14 @@ def verify(revision: str = "HEAD", root: Path = ROOT) -> Report:
     committed = _committed(commit, root)
     if not committed:
         raise ParagonError(
-            f"{revision} holds no results/**/{FILENAME}: nothing to compare with; commit results/"
+            f"{revision} holds no {_WHERE}: nothing to compare with; commit results/"
         )
     now = {}
-    for path in sorted((root / "results").rglob(FILENAME)):
+    for path in sorted(path for file in FILES for path in (root / "results").rglob(file)):
         name = path.relative_to(root).as_posix()
         now |= _flat(name, name, path.read_text(encoding="utf-8"))
     if not now:
-        raise ParagonError(f"no results/**/{FILENAME} in {root}: run `dvc repro` first")
+        raise ParagonError(f"no {_WHERE} in {root}: run `dvc repro` first")
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
     return Report(label, compare(committed, now, tolerance))
 
@@ -152,7 +164,7 @@ def _committed(commit: str, root: Path) -> Values:
     listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", "results")
     values: Values = {}
     for name in filter(None, listed.split("\0")):
-        if PurePosixPath(name).name == FILENAME:
+        if PurePosixPath(name).name in FILES:
             text = _git(root, "show", f"{commit}:./{name}")
             values |= _flat(f"{name} of {commit[:7]}", name, text)
     return values
@@ -175,6 +187,7 @@ def _git(root: Path, *arguments: str, problem: str | None = None) -> str:
 def _flat(where: str, name: str, text: str) -> Values:
     """``{(dataset, backbone, method, metric): value}`` of the text of one file."""
     dataset, *rest = PurePosixPath(name).parts[1:-1] or ("",)
+    prefix, left_out = FILES[PurePosixPath(name).name]
     try:
         content = json.loads(text, parse_constant=_refuse)
     except ValueError as error:
@@ -185,14 +198,15 @@ def _flat(where: str, name: str, text: str) -> Values:
     for method, metrics in content.items():
         entries = metrics.items() if isinstance(metrics, dict) else [("", metrics)]
         for metric, value in entries:
-            if isinstance(value, str):  # a note that says why a metric is null: no metric itself
+            # A string is a note that says why a metric is null: no metric itself.
+            if isinstance(value, str) or metric.endswith(left_out):
                 continue
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if value is not None and not number:
                 raise ParagonError(
                     f"{where}: {method}.{metric} is {value!r}, a number or null is needed"
                 )
-            values[dataset, "/".join(rest), method, metric] = value
+            values[dataset, "/".join(rest), method, prefix + metric] = value
     return values
 
 

@@ -86,6 +86,27 @@ def test_notes_are_not_compared_and_do_not_stand_for_a_number(root):
     assert verify(root=root).rows[0].verdict == "missing"
 
 
+def test_differences_are_compared_and_what_has_no_honest_tolerance_is_not(root):
+    folder = root / "results/ml-100k/sasrec"
+    own = {"set_hv_sampled": 0.1, "set_hv_sampled_low": 0.05, "set_hv_sampled_high": 0.2}
+    chance = {"set_hv_sampled_p": 0.2, "set_hv_sampled_p_holm": 0.3, "set_hv_full": None}
+    path = folder / "differences.json"
+    path.write_text(json.dumps({"soup": own | chance | {"set_hv_full_note": "one user"}}))
+    write(root, changed(set_hv_sampled_low=0.3, set_hv_sampled_high=0.5))
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "intervals")
+
+    write(root, changed(set_hv_sampled_low=0.1, set_hv_sampled_high=0.9))
+    path.write_text(json.dumps({"soup": own | {"set_hv_sampled_p": 0.9, "set_hv_full": None}}))
+    report = verify(root=root)
+    assert report.passed and len(report.rows) == 9 and "of 1 study" in report.summary()
+    path.write_text(json.dumps({"soup": own | chance | {"set_hv_sampled_high": 0.1}}))
+    rows = verify(root=root).rows
+    assert [row.key[2:] for row in rows if row.bad] == [("soup", "difference_set_hv_sampled_high")]
+    path.unlink()
+    assert sum(row.verdict == "missing" for row in verify(root=root).rows) == 4
+
+
 def test_what_is_missing_fails_and_what_is_new_is_named(root):
     write(root, {"generated": RESULTS["generated"], "soup": {"r_acc_sampled": 0.1}})
     write(root, RESULTS, "ml-1m/gru4rec")
