@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,8 +33,8 @@ from paragon.progress import progress
 from paragon.reranking import item_knn, mmr_scores, popularity
 from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
 from paragon.sequences import Evaluation, Sequences
-from paragon.study import Study
 from paragon.statistics import mean_interval
+from paragon.study import Study
 
 # The metric that shows whether an objective was followed, and its short name in results.
 METRIC = {
@@ -88,12 +89,22 @@ class TestBed:
         lists = torch.from_numpy(self.candidates[:, : 1 + negatives])
         self.short = lists.numpy()
         self.lists = Catalogue.of(sequences).lists(lists, torch.from_numpy(self.groups))
+        self.kept: dict[tuple[str, int, str], Kept] = {}  # by method, seed and protocol
 
     def measure(self, scores: Scores) -> dict[str, dict[str, float]]:
         """{protocol: {metric: mean over events}} for catalogue scores ``[N, n_items + 1]``.
 
         A method that orders lists and has no scores of its own gives
         ``{"sampled": [N, C], "full": [N, n_items + 1]}``; its losses are not defined.
+        """
+        return self.measure_events(scores)[0]
+
+    def measure_events(
+        self, scores: Scores
+    ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray | None]]:
+        """What `measure` gives, and ``{protocol: [O, N]}``: the objectives' metrics by event.
+
+        None instead of them if one is no mean over events (the parity of groups).
         """
         rows = np.arange(len(self.evaluation))[:, None]
         ordered = isinstance(scores, dict)
@@ -108,31 +119,55 @@ class TestBed:
             "sampled": self.candidates[rows, metrics.top_k(sampled, depth)],
             "full": metrics.top_k(full, depth, self.excluded),
         }
-        result = {name: self._metrics(name, ranks[name], shown[name]) for name in PROTOCOLS}
+        found = {name: self._metrics(name, ranks[name], shown[name]) for name in PROTOCOLS}
+        events = {}
+        for name, own in found.items():
+            headline = [own.get(METRIC[o]) for o in self.objectives]
+            whole = all(np.ndim(values) == 1 for values in headline)
+            events[name] = np.stack(headline) if whole else None
+        result = {
+            name: {metric: float(np.mean(values)) for metric, values in own.items()}
+            for name, own in found.items()
+        }
         if ordered:
-            return result
+            return result, events
         short = torch.from_numpy(scores[rows, self.short]).unsqueeze(-2)
         losses = objective_losses(self.objectives, short, self.lists)[0].tolist()
         for name, loss in zip(self.objectives, losses, strict=True):
             result["sampled"][f"loss_{name}"] = loss
-        return result
+        return result, events
 
-    def _metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> dict[str, float]:
+    def _metrics(
+        self, protocol: str, ranks: np.ndarray, items: np.ndarray
+    ) -> dict[str, np.ndarray | float]:
+        """Every metric: a value an event, or one number where there is no such thing."""
         ranked = self.sequences.categories[items]
         out = {}
         for k in self.cutoffs:
             ndcg = metrics.ndcg_at(ranks, k)
             gap = metrics.group_gap(ndcg, self.groups)
-            out[f"ndcg@{k}"] = ndcg.mean()
-            out[f"hr@{k}"] = metrics.hr_at(ranks, k).mean()
-            out[f"alpha_ndcg@{k}"] = metrics.alpha_ndcg_at(ranked, self.ideal[protocol], k).mean()
-            out[f"coverage@{k}"] = metrics.category_coverage_at(ranked, k).mean()
-            out[f"ild@{k}"] = metrics.intra_list_distance_at(ranked, k).mean() if k > 1 else 0.0
-            out[f"novelty@{k}"] = metrics.novelty_at(items, self.information, k).mean()
+            out[f"ndcg@{k}"] = ndcg
+            out[f"hr@{k}"] = metrics.hr_at(ranks, k)
+            out[f"alpha_ndcg@{k}"] = metrics.alpha_ndcg_at(ranked, self.ideal[protocol], k)
+            out[f"coverage@{k}"] = metrics.category_coverage_at(ranked, k)
+            out[f"ild@{k}"] = metrics.intra_list_distance_at(ranked, k) if k > 1 else 0.0
+            out[f"novelty@{k}"] = metrics.novelty_at(items, self.information, k)
             if gap.value is not None:
                 out[f"group_gap@{k}"] = gap.value
                 out[f"parity@{k}"] = 1 - gap.value
-        return {name: float(value) for name, value in out.items()}
+        return out
+
+
+class Kept(NamedTuple):
+    """What a row leaves behind, of one protocol, for the comparison of methods by user.
+
+    ``weights``, ``points [W, O]``: the objectives' metrics; ``events``: W times ``[O, N]``,
+    the same by event, or None where a metric is no mean over events.
+    """
+
+    weights: np.ndarray
+    points: np.ndarray
+    events: list[np.ndarray] | None
 
 
 @dataclass(frozen=True)
@@ -281,17 +316,31 @@ def _retrained_scores(
 
 
 def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
-    """Measure all rows: the long table, one line per method, seed, protocol and weight."""
+    """Measure all rows: the long table, one line per method, seed, protocol and weight.
+
+    ``bed.kept`` has the same points by event afterwards.
+    """
     lines = []
     for row in progress(rows, "rows"):
-        known: dict[bytes, dict] = {}  # `constant` and `backbone` repeat themselves
+        known: dict[bytes, tuple[dict, dict]] = {}  # `constant` and `backbone` repeat themselves
+        own: dict[str, list[tuple]] = {protocol: [] for protocol in PROTOCOLS}
         for weight, scores in zip(row.weights, row.scores, strict=True):
             key = _checked(bed, row, scores)
-            known[key] = known.get(key) or bed.measure(scores)
+            known[key] = known.get(key) or bed.measure_events(scores)
+            measured, events = known[key]
             named = {f"w_{o}": float(w) for o, w in zip(bed.objectives, weight, strict=True)}
-            for protocol, values in known[key].items():
+            for protocol, values in measured.items():
                 start = {"method": row.method, "seed": row.seed, "protocol": protocol}
                 lines.append({**start, **named, **values})
+                point = [values.get(METRIC[o], np.nan) for o in bed.objectives]
+                own[protocol].append((point, events[protocol]))
+        for protocol, found in own.items():
+            points, events = zip(*found, strict=True)
+            bed.kept[row.method, row.seed, protocol] = Kept(
+                np.array(row.weights, dtype=float),
+                np.array(points),
+                None if any(own is None for own in events) else list(events),
+            )
     return pd.DataFrame(lines)
 
 
@@ -339,15 +388,7 @@ def control_measures(
     named, lost = ([f"{kind}_{o}" for o in objectives] for kind in ("w", "loss"))
     own, tuned, constant = (table.loc[[m]] for m in (method, "tuned", "constant"))
     weights, grid = own[named].to_numpy(), tuned[named].to_numpy()
-    # The method's weights among those of the oracle and `constant` (`retrain` has few).
-    place = {tuple(w): row for row, w in enumerate(grid)}
-    for w in weights:
-        if tuple(w) not in place:
-            raise ParagonError(
-                f"method {method}: weights {tuple(w.round(4).tolist())} are not among the "
-                "evaluation weights (adapters.oracles in params.yaml); it cannot be compared"
-            )
-    rows = np.array([place[tuple(w)] for w in weights])
+    rows = places(method, weights, grid)
     aligned = tuned.iloc[rows]
     points = own[[METRIC[o] for o in objectives]].to_numpy()
     out = {
@@ -375,6 +416,18 @@ def control_measures(
     return out
 
 
+def places(method: str, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Where a method's weights ``[W, O]`` are in the evaluation weights (`retrain` has few)."""
+    place = {tuple(w): row for row, w in enumerate(grid)}
+    for w in weights:
+        if tuple(w) not in place:
+            raise ParagonError(
+                f"method {method}: weights {tuple(w.round(4).tolist())} are not among the "
+                "evaluation weights (adapters.oracles in params.yaml); it cannot be compared"
+            )
+    return np.array([place[tuple(w)] for w in weights])
+
+
 def _over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | None]:
     out: dict[str, float | str | None] = {}
     for name, found in measures.items():
@@ -387,6 +440,7 @@ def _over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | N
         out[name] = significant(mean)
         if len(values) > 1:
             out[f"{name}_sd"] = significant(np.std(values, ddof=1))
+            out |= {f"{name}_low": significant(low), f"{name}_high": significant(high)}
     return out
 
 
@@ -395,8 +449,13 @@ def significant(value: float, digits: int = 6) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def write_results(curve: pd.DataFrame, summary: dict[str, dict], folder: Path) -> None:
-    """Write ``curve.csv`` and ``metrics.json``, six significant digits each."""
+def write_results(
+    curve: pd.DataFrame, summary: dict[str, dict], differences: dict[str, dict], folder: Path
+) -> None:
+    """Write ``curve.csv``, ``metrics.json`` and ``differences.json``, six significant digits each.
+
+    ``differences`` are those of `paragon.differences.from_generated`.
+    """
     write_text(folder / "curve.csv", curve.to_csv(index=False, float_format="%.6g"))
     write_json(folder / "metrics.json", summary)
-            out |= {f"{name}_low": significant(low), f"{name}_high": significant(high)}
+    write_json(folder / "differences.json", differences)

@@ -133,9 +133,12 @@ class Rivals(Section):
 
 
 class Evaluate(Section):
-    """Cutoffs k of the metrics, 10 among them: the headline."""
+    """Cutoffs k of the metrics, 10 among them: the headline; and how often the test users are
+    ``resamples`` for the intervals of differences (the smallest p-value is 2 / (resamples + 1),
+    which has to bear the correction for as many comparisons as there are methods)."""
 
     cutoffs: Annotated[list[Count], Field(min_length=1)]
+    resamples: Annotated[int, Field(ge=100)]
 
 
 class Llm(Section):

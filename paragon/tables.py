@@ -92,6 +92,17 @@ def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.Dat
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()), dtype=float)
 
 
+def differences(found: Mapping[str, Mapping], protocol: str = "sampled") -> pd.DataFrame:
+    """Each method's set_hv minus that of `generated`, from ``differences.json``, largest first.
+
+    ``real``: whether the p-value, adjusted for the number of methods, is below .05.
+    """
+    endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
+    table = measures(found, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
+    table["real"] = table["p (Holm)"] < 0.05
+    return table.sort_values("difference", ascending=False, kind="stable")
+
+
 def _named(sequences: Sequences, row: np.ndarray) -> str:
     """The names of the categories that a row of the multi-hot matrix marks."""
     names = zip(sequences.category_names, row, strict=True)

@@ -146,6 +146,17 @@ def test_rows_without_an_adapter(bed, collection, generators, tasks, curve):
     assert "regret_mean_sampled" not in summary["mmr"] and summary["mmr"]["set_hv_sampled"] > 0
 
 
+def test_what_is_kept_by_event_has_the_means_of_the_table(curve, bed, collection):
+    for method, seed, protocol in (("generated", 1, "full"), ("constant", 0, "sampled")):
+        kept = bed.kept[method, seed, protocol]
+        own = curve.query(f"method == '{method}' and seed == {seed} and protocol == '{protocol}'")
+        assert np.array_equal(kept.weights, own[["w_accuracy", "w_diversity"]])
+        assert np.array_equal(kept.points, own[["ndcg@10", "alpha_ndcg@10"]])
+        means = np.array([part.mean(axis=1) for part in kept.events])
+        assert np.allclose(means, kept.points, rtol=1e-12)
+        assert kept.events[0].shape == (2, len(bed.evaluation))
+
+
 def test_backbone_row_is_the_backbone(curve, backbone, bed, tasks):
     scores = (tasks["test"].states @ backbone.item_vectors().T).detach().numpy()
     own = curve[(curve["method"] == "backbone") & (curve["protocol"] == "full")]
@@ -204,17 +215,6 @@ def test_summary_by_hand():
     json.dumps(found, allow_nan=False)
 
 
-def test_written_files_hold_the_same_numbers(curve, tmp_path):
-    summary = evaluate.summarise(curve, OBJECTIVES)
-    evaluate.write_results(curve, summary, tmp_path)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == summary
-    read = pd.read_csv(tmp_path / "curve.csv")
-    assert np.allclose(read["ndcg@10"], curve["ndcg@10"], rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("scores", "words"),
-    [
 def test_intervals_over_seeds_are_those_of_student(curve):
     found = evaluate.summarise(curve, OBJECTIVES)
     own = curve.query("method == 'generated' and protocol == 'full'").groupby("seed")
@@ -227,6 +227,20 @@ def test_intervals_over_seeds_are_those_of_student(curve):
     assert not [name for name in one if name.endswith(("_sd", "_low", "_high"))]
 
 
+def test_written_files_hold_the_same_numbers(curve, tmp_path):
+    summary = evaluate.summarise(curve, OBJECTIVES)
+    differences = {"tuned": {"set_hv_sampled": 0.0123}}
+    evaluate.write_results(curve, summary, differences, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == summary
+    assert json.loads((tmp_path / "differences.json").read_text()) == differences
+    assert len(list(tmp_path.iterdir())) == 3  # nothing half-written is left
+    read = pd.read_csv(tmp_path / "curve.csv")
+    assert np.allclose(read["ndcg@10"], curve["ndcg@10"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
         (lambda n, m: np.full((n, m), np.nan, np.float32), "not finite"),
         (lambda n, m: np.zeros((n, m - 1), np.float32), "shape"),
         (lambda n, m: {"sampled": np.zeros((n, 3)), "full": np.zeros((n, m))}, "shape"),

@@ -80,6 +80,7 @@ def test_a_bad_special_word_names_its_key(changed):
         ("seeds", [0, "1"], r"seeds\.1: .* valid integer, found '1'"),
         ("seeds", [], r"seeds: .* at least 1 item"),
         ("threads", True, r"threads: .* valid integer, found True"),
+        ("evaluate.resamples", 99, r"evaluate\.resamples: .* found 99"),
         ("preprocess.split", "random", r"preprocess\.split: .* found 'random'"),
         ("adapters.objectives", ["accuracy", "accuracy"], "named twice"),
         ("adapters", [1], r"adapters: "),

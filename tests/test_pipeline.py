@@ -199,10 +199,11 @@ def test_all_committed_metrics_can_be_compared():
     """What no stage of the default study writes is listed for `dvc metrics` on its own."""
     default = load_params()
     made = {f"results/{d}/data.json" for d in default.datasets}
-    made |= {f"results/{d}/{b}/metrics.json" for d in default.datasets for b in default.backbones}
+    studies = [f"results/{d}/{b}" for d in default.datasets for b in default.backbones]
+    made |= {f"{s}/{name}.json" for s in studies for name in ("metrics", "differences")}
     found = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*/data.json", "*/*/metrics.json")
+        for pattern in ("*/data.json", "*/*/metrics.json", "*/*/differences.json")
         for path in (ROOT / "results").glob(pattern)
     }
     listed = yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]

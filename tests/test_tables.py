@@ -49,3 +49,17 @@ def test_measures_keep_what_is_undefined_apart():
     table = tables.measures(summary, {"r_sampled": "correlation"})
     assert table.loc["a", "correlation"] == 0.5
     assert np.isnan(table.loc["b", "correlation"])
+
+
+def test_differences_are_sorted_and_the_undefined_ones_are_not_real():
+    names = [f"set_hv_full{end}" for end in ("", "_low", "_high", "_p", "_p_holm")]
+    found = {
+        "a": dict(zip(names, (-0.2, -0.3, -0.1, 0.001, 0.003), strict=True)),
+        "b": dict(zip(names, (0.1, -0.1, 0.3, 0.04, 0.08), strict=True)),
+        "c": dict(zip(names, (0.0, None, None, None, None), strict=True)) | {"x_note": "one user"},
+    }
+    table = tables.differences(found, "full")
+    assert table.index.tolist() == ["b", "c", "a"]
+    assert table["real"].tolist() == [False, False, True]
+    assert table.columns.tolist() == ["difference", "low", "high", "p", "p (Holm)", "real"]
+    assert np.isnan(table.loc["c", "low"]) and table.loc["a", "high"] == -0.1
