@@ -135,8 +135,17 @@ def verify(
 
 
 @app.command()
+def compare() -> None:
+    """Write results/summary.md and results/summary.png from all of results/."""
+    from paragon.compare import write_comparison
+    from paragon.params import RESULTS
+
+    write_comparison(RESULTS)
+
+
+@app.command()
 def report() -> None:
-    """Write results/summary.md and the README's result block from results/."""
+    """Write the README's result block from results/."""
     from paragon.params import ROOT, load_params
     from paragon.report import write_report
 

@@ -4,7 +4,8 @@ The ``deps`` of dvc.yaml are worked out from imports.
 
 DVC re-runs a stage when a file in its ``deps`` changes, so they should name
 every module that the notebook imports, directly or through others, and no
-more.  ``python -m paragon deps`` compares, ``--write`` corrects the file.
+more.  ``python -m paragon deps`` compares, ``--write`` corrects the file.  A stage
+without a notebook runs a command, and the module of that name does its work.
 
 What only runs the pipeline (this module, the runner, the command line) is
 imported by no notebook, so that a better error message retrains nothing.
@@ -33,6 +34,7 @@ PACKAGE = "paragon"
 # errors, progress: texts and bars.
 WITHOUT_EFFECT = frozenset({"paragon.errors", "paragon.params", "paragon.progress"})
 _RUNS = re.compile(rf"-m {PACKAGE} run (\S+)")
+_COMMAND = re.compile(rf"-m {PACKAGE} (?!run\b)(\w+)")
 _LISTED = re.compile(rf"^\s+- ({PACKAGE}/\S+\.py)\s*$")
 
 
@@ -82,20 +84,41 @@ def stage_notebooks(root: Path = ROOT) -> dict[str, str]:
     return {stage: match[1] for stage, match in found.items() if match}
 
 
+def stage_sources(root: Path = ROOT) -> dict[str, str]:
+    """``{stage: file}``: the notebook, or the module behind a command, relative to root."""
+    content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+    notebooks = stage_notebooks(root)
+    found = {}
+    for stage, about in content["stages"].items():
+        command = _COMMAND.search(about["cmd"])
+        if stage in notebooks:
+            found[stage] = f"notebooks/{notebooks[stage]}.ipynb"
+        elif command:
+            found[stage] = f"{PACKAGE}/{command[1]}.py"
+    return found
+
+
 def listed_modules(root: Path = ROOT) -> dict[str, list[str]]:
     """``{stage: files of the package}`` as dvc.yaml lists them."""
     content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
     return {
         stage: [dep for dep in content["stages"][stage]["deps"] if dep.startswith(f"{PACKAGE}/")]
-        for stage in stage_notebooks(root)
+        for stage in stage_sources(root)
     }
 
 
-def imported_modules(notebook: Path, root: Path = ROOT) -> list[str]:
-    """Files of the package that a notebook imports, directly or not, sorted, relative to root."""
-    if not notebook.is_file():
-        raise ParagonError(f"{notebook} is missing: a stage of dvc.yaml runs it")
-    waiting = list(_modules(_notebook_trees(notebook), root, PACKAGE))
+def imported_modules(source: Path, root: Path = ROOT) -> list[str]:
+    """Files of the package that a notebook, or a module of it, needs: sorted, relative to root.
+
+    Imported directly or not; a module needs itself.
+    """
+    if not source.is_file():
+        raise ParagonError(f"{source} is missing: a stage of dvc.yaml runs it")
+    if source.suffix == ".py":
+        trees = iter([ast.parse(f"import {PACKAGE}.{source.stem}")])
+    else:
+        trees = _notebook_trees(source)
+    waiting = list(_modules(trees, root, PACKAGE))
     seen: set[str] = set()
     while waiting:
         module = waiting.pop()
@@ -112,8 +135,8 @@ def imported_modules(notebook: Path, root: Path = ROOT) -> list[str]:
 def differences(root: Path = ROOT) -> dict[str, tuple[list[str], list[str]]]:
     """``{stage: (missing, surplus)}`` for stages whose deps are not what is imported."""
     listed, out = listed_modules(root), {}
-    for stage, name in stage_notebooks(root).items():
-        needed = imported_modules(root / "notebooks" / f"{name}.ipynb", root)
+    for stage, source in stage_sources(root).items():
+        needed = imported_modules(root / source, root)
         missing = [path for path in needed if path not in listed[stage]]
         surplus = [path for path in listed[stage] if path not in needed]
         if missing or surplus:
@@ -123,15 +146,15 @@ def differences(root: Path = ROOT) -> dict[str, tuple[list[str], list[str]]]:
 
 def rewritten(root: Path = ROOT) -> str:
     """The text of dvc.yaml with each stage's list of modules put right, all else untouched."""
-    notebooks, lines, stage = stage_notebooks(root), [], None
+    sources, lines, stage = stage_sources(root), [], None
     for line in (root / "dvc.yaml").read_text(encoding="utf-8").splitlines():
         heading = re.fullmatch(r"  (\w[\w-]*):\s*", line)
         stage = heading[1] if heading else stage
-        if stage not in notebooks or not _LISTED.match(line):
+        if stage not in sources or not _LISTED.match(line):
             lines.append(line)
-        if stage in notebooks and line.strip() == f"- notebooks/{notebooks[stage]}.ipynb":
-            path = root / "notebooks" / f"{notebooks[stage]}.ipynb"
-            lines += [f"    - {module}" for module in imported_modules(path, root)]
+        if stage in sources and line.strip() == f"- {sources[stage]}":
+            modules = imported_modules(root / sources[stage], root)
+            lines += [f"    - {module}" for module in modules]
     return "\n".join(lines) + "\n"
 
 

@@ -63,11 +63,21 @@ LOOKS = {
     "item_knn": Look("item kNN", "#AA4499", "H", _DOT),
     "popularity": Look("popularity", "#777777", "X", _DASHDOT),
 }
+BACKBONES = {
+    "sasrec": Look("SASRec", "#0072B2", "o"),
+    "gru4rec": Look("GRU4Rec", "#E69F00", "s"),
+    "tisasrec": Look("TiSASRec", "#009E73", "D"),
+    "lightgcn": Look("LightGCN", "#CC79A7", "^"),
+    "ngcf": Look("NGCF", "#882255", "v"),
+    "deepfm": Look("DeepFM", "#000000", "P"),
+}
 _SPARE = [f"C{i}" for i in range(10)]  # seaborn's colour-blind cycle, for methods not listed
 
 METRICS = {
     "regret": "regret (0 = oracle, 1 = always the middle weight)",
+    "regret_mean": "regret (0 = oracle, 1 = always the middle)",
     "set_hv": "hypervolume of the set (NDCG@10 × α-nDCG@10)",
+    "set_hv_of_tuned": "hypervolume of the set relative to the oracle's",
     "mean_hv": "mean of NDCG@10 × α-nDCG@10",
     "range_ratio": "range of NDCG@10 relative to the oracle's",
 }
@@ -100,12 +110,12 @@ _STYLE = {
 }
 
 
-def look(method: str) -> Look:
-    """The look of a method; one that is not listed gets a look that depends on its name only."""
-    if method in LOOKS:
-        return LOOKS[method]
-    number = zlib.crc32(method.encode())
-    return Look(method.replace("_", " "), _SPARE[number % 10], "ovs^D<>pPX"[number // 10 % 10])
+def look(name: str) -> Look:
+    """The look of a method or backbone; one not listed gets one that depends on its name only."""
+    known = LOOKS.get(name) or BACKBONES.get(name)
+    number = zlib.crc32(name.encode())
+    marker = "ovs^D<>pPX"[number // 10 % 10]
+    return known or Look(name.replace("_", " "), _SPARE[number % 10], marker)
 
 
 def metric_label(metric: str) -> str:

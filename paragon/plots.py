@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib import ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paragon import plot_style as style
@@ -24,13 +25,15 @@ from paragon.plots_inside import (
 
 __all__ = [
     "ablation", "control_curves", "dataset_overview", "latent_space", "memorisation",
-    "pareto_front", "save", "ternary", "time_to_model", "training_curves", "tuning_curves",
+    "pareto_front", "save", "studies", "ternary", "time_to_model", "training_curves",
+    "tuning_curves",
 ]  # fmt: skip
 
 CURVE_METHODS = (
     "tuned retrain generated generated_shuffled interpolation nearest soup constant backbone"
 ).split()
 _CLOSE = 0.1  # the close-up panels show differences up to this share of the oracle's range
+_NEAR = 0.93  # hypervolumes relative to the oracle's are drawn from here on
 _TIMED = {
     "generate": "generate",
     "tune": "tune an adapter",
@@ -296,3 +299,90 @@ def ablation(
     seeds = style.seeds_note(frame, ["variable", "value"], "Lines")
     style.note(figure, seeds, "Filled: the default." if default else "")
     return figure
+
+
+@drawn
+def studies(frame: pd.DataFrame) -> Figure:
+    """A row of panels per dataset, a line per method, a marker per backbone: every study at once.
+
+    ``frame`` has the columns dataset, backbone, method, measure, mean, low and high (the
+    limits of the interval over seeds, None with one seed); a column of panels per measure.
+    Methods are in the order of their mean of the first measure, the same in all panels.
+    Measures of the oracle's hypervolume start where methods that come close to it do, and
+    what lies below is written at the edge; regret is on a logarithmic scale beyond 0.1.
+    """
+    style.columns(frame, "dataset backbone method measure mean low high".split(), "studies")
+    finite("studies, mean", frame["mean"].to_numpy(float))
+    datasets, backbones, measures = (
+        list(dict.fromkeys(frame[name])) for name in ("dataset", "backbone", "measure")
+    )
+    backbones.sort(key=[*style.BACKBONES, *backbones].index)
+    order = frame[frame["measure"] == measures[0]].groupby("method", sort=False)["mean"].mean()
+    methods = list(order.sort_values(ascending=False, kind="stable").index)
+    methods += [m for m in dict.fromkeys(frame["method"]) if m not in methods]
+    figure = style.new(7.2, 0.6 + (0.19 * len(methods) + 0.3) * len(datasets))
+    axes = figure.subplots(len(datasets), len(measures), sharex="col", sharey=True, squeeze=False)
+    for row, dataset in zip(axes, datasets, strict=True):
+        for ax, measure in zip(row, measures, strict=True):
+            part = frame[(frame["dataset"] == dataset) & (frame["measure"] == measure)]
+            _study_panel(ax, part, methods, [b for b in backbones if b in set(part["backbone"])])
+        row[0].set_title(dataset)
+    for ax, measure in zip(axes[-1], measures, strict=True):
+        ax.set_xlabel(metric_label(measure))
+        if measure.endswith("_of_tuned"):
+            ax.set_xlim(left=_NEAR)
+        elif measure.startswith("regret"):
+            ax.set_xscale("symlog", linthresh=0.1, linscale=0.8)
+            low, high = ax.get_xlim()
+            marks = [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100]
+            ax.xaxis.set_major_locator(ticker.FixedLocator([m for m in marks if low <= m <= high]))
+            ax.xaxis.set_major_formatter(ticker.FuncFormatter(_signed))
+    far = (frame["measure"].str.endswith("_of_tuned") & (frame["mean"] < _NEAR)).any()
+    for name in backbones:
+        kind = look(name)
+        axes[0, 0].plot([], [], kind.marker, color=kind.colour, label=kind.label)
+    style.method_legend(figure, axes[0, 0])
+    style.note(
+        figure, "Lines: 95% t interval over seeds. Grey: the oracle. No mark: undefined.",
+        "At the edge: values off the scale." if far else "",
+        "Regret: logarithmic beyond ±0.1." if any(m.startswith("regret") for m in measures) else "",
+    )  # fmt: skip
+    return figure
+
+
+def _signed(x: float, _: object = None) -> str:
+    """A tick label with a true minus sign."""
+    return f"{x:g}".replace("-", "−")
+
+
+def _study_panel(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: list[str]) -> None:
+    """One dataset and measure: points with intervals, the backbones of a method side by side."""
+    of_tuned = part["measure"].str.endswith("_of_tuned").any()
+    places = np.arange(len(methods))
+    for place in places[::2]:
+        ax.axhspan(place - 0.5, place + 0.5, color="#f4f4f4", linewidth=0, zorder=0)
+    ax.axvline(1 if of_tuned else 0, color="#a3a3a3", linewidth=2, zorder=1)
+    ax.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+    for number, backbone in enumerate(backbones):
+        own = part[part["backbone"] == backbone].set_index("method")[["mean", "low", "high"]]
+        own = own.astype(float).reindex(methods)
+        if of_tuned:
+            own = own.where(own["mean"] >= _NEAR)
+        kind, y = look(backbone), places + 0.8 * ((number + 0.5) / len(backbones) - 0.5)
+        ax.hlines(y, own["low"], own["high"], color=kind.colour, linewidth=0.9, zorder=2)
+        ax.plot(
+            own["mean"], y, kind.marker, color=kind.colour, zorder=3, markeredgewidth=0.3,
+            markersize=4 if len(backbones) <= 3 else 3, markeredgecolor="white",
+        )  # fmt: skip
+    if of_tuned:
+        for place, method in enumerate(methods):
+            far = part.loc[(part["method"] == method) & (part["mean"] < _NEAR), "mean"]
+            ends = dict.fromkeys(f"{x:.2f}" for x in (far.min(), far.max())) if len(far) else ()
+            text = "← " + "–".join(ends) if ends else ""
+            ax.annotate(
+                text, (0, place), (2, 0), xycoords=("axes fraction", "data"), va="center",
+                textcoords="offset points", fontsize=6.5, color="#555555",
+            )  # fmt: skip
+    ax.set_yticks(places, [look(m).label for m in methods])
+    ax.set(ylim=(len(methods) - 0.5, -0.5))
+    ax.tick_params(axis="y", length=0)

@@ -1,7 +1,7 @@
-"""results/ in words and tables: results/summary.md and the README's result block.
+"""results/ in tables, and the README's result block.
 
-Nothing is computed here that is not in a committed metrics.json or timing.json,
-so a test can hold the README to the results.
+Nothing is computed here that is not in a committed metrics.json, differences.json or
+timing.json, so a test can hold the README to the results.
 """
 
 from __future__ import annotations
@@ -39,53 +39,101 @@ OVERVIEW = (
     ("`interpolation`", "interpolation", "regret_mean", 1),
     ("median", "interpolation", "regret_median", 1),
 )
+REAL = 0.05  # adjusted p-values below it are marked
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def load_metrics(folder: Path) -> dict[str, dict]:
     """metrics.json of one dataset and backbone."""
-    return json.loads(require(folder / "metrics.json", "evaluate").read_text(encoding="utf-8"))
+    path = require(folder / "metrics.json", "evaluate")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for method, row in found.items():
+        for name in row:
+            if name.endswith("_sd") and f"{name.removesuffix('_sd')}_low" not in row:
+                raise ParagonError(
+                    f"{path}: {method}.{name} has no limits `_low` and `_high` beside it: made by "
+                    "another version of the package, run `dvc repro` again"
+                )
+    return found
+
+
+def load_differences(folder: Path) -> dict[str, dict]:
+    """differences.json of one dataset and backbone."""
+    path = require(folder / "differences.json", "evaluate")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def studies(results: Path) -> list[Path]:
     """Folders ``<dataset>/<backbone>`` under ``results`` that hold metrics, sorted."""
-    return sorted(path.parent for path in results.glob("*/*/metrics.json"))
+    found = sorted(path.parent for path in results.glob("*/*/metrics.json"))
+    if not found:
+        raise ParagonError(f"{results}: no metrics.json in it; run `dvc repro` first")
+    return found
 
 
 def _cell(row: dict, name: str, digits: int) -> str:
-    value, spread = row.get(name), row.get(f"{name}_sd")
+    """A mean with half the width of its interval over seeds, where there is one."""
+    value, low = row.get(name), row.get(f"{name}_low")
     if value is None:
         return "–"
-    if name.startswith("regret"):
-        value, spread = 100 * value, None if spread is None else 100 * spread
-    shown = f"{value:.{digits}f}"
-    return shown if spread is None else f"{shown} ± {spread:.{digits}f}"
+    scale = 100 if name.startswith("regret") else 1
+    shown = f"{scale * value:.{digits}f}"
+    return shown if low is None else f"{shown} ± {scale * (value - low):.{digits}f}"
+
+
+def is_real(row: dict, name: str) -> bool:
+    """Whether a difference is beyond chance, allowing for the number of methods."""
+    p_value = row.get(f"{name}_p_holm")
+    return p_value is not None and p_value < REAL
+
+
+def difference(row: dict | None, name: str) -> str:
+    """A difference with its interval over users, marked with a star where it is beyond chance."""
+    if row is None:  # `generated` itself
+        return "–"
+    # Without the 0.0 a rounded difference could be -0.
+    shown, *limits = (
+        None if row[key] is None else f"{round(row[key], 4) + 0.0:+.4f}"
+        for key in (name, f"{name}_low", f"{name}_high")
+    )
+    if None not in limits:
+        shown += f" [{', '.join(limits)}]"
+    return f"{shown} \\*" if is_real(row, name) else shown
 
 
 def table(folder: Path, protocol: str = "sampled") -> str:
-    """Markdown: a row per method, mean ± standard deviation over seeds."""
-    header = ["method", *(title for title, _, _ in COLUMNS)]
-    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * len(COLUMNS)]
+    """Markdown: a row per method, its mean ± half of the 95 % interval over seeds."""
+    differences = load_differences(folder)
+    rows = []
     for method, row in load_metrics(folder).items():
         cells = [_cell(row, f"{name}_{protocol}", digits) for _, name, digits in COLUMNS]
         if "note" in row:  # a method as a whole, the reason for having no numbers
             cells[0] = row["note"].partition(":")[0]
-        lines.append("| " + " | ".join([f"`{method}`", *cells]) + " |")
-    return "\n".join(lines)
+        cells.insert(1, difference(differences.get(method), f"set_hv_{protocol}"))
+        rows.append([f"`{method}`", *cells])
+    titles = [title for title, _, _ in COLUMNS]
+    titles.insert(1, "difference from `generated` [95 %]")
+    return markdown(["method", *titles], rows)
+
+
+def markdown(titles: list[str], rows: list[list[str]], left: int = 1) -> str:
+    """A table; so many columns, the first ones, are aligned left."""
+    rule = "|" + " --- |" * left + " ---: |" * (len(titles) - left)
+    lines = ["| " + " | ".join(titles) + " |", rule]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def overview(results: Path, protocol: str = "sampled") -> str:
     """Markdown: a line per dataset and backbone."""
-    titles = ["dataset, backbone", *(title for title, *_ in OVERVIEW)]
-    lines = ["| " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(OVERVIEW)]
+    rows = []
     for folder in studies(results):
-        rows = load_metrics(folder)
+        found = load_metrics(folder)
         cells = [
-            _cell(rows.get(method, {}), f"{name}_{protocol}", digits)
+            _cell(found.get(method, {}), f"{name}_{protocol}", digits)
             for _, method, name, digits in OVERVIEW
         ]
-        lines.append("| " + " | ".join([f"{folder.parent.name}, {folder.name}", *cells]) + " |")
-    return "\n".join(lines)
+        rows.append([f"{folder.parent.name}, {folder.name}", *cells])
+    return markdown(["dataset, backbone", *(title for title, *_ in OVERVIEW)], rows)
 
 
 def data_line(folder: Path) -> str:
@@ -117,30 +165,6 @@ def times(results: Path) -> str:
     return "\n".join(lines)
 
 
-def summary(results: Path) -> str:
-    """The text of results/summary.md."""
-    found = studies(results)
-    if not found:
-        raise ParagonError(f"{results}: no metrics.json in it; run `dvc repro` first")
-    parts = [
-        "# Results",
-        "Mean ± standard deviation over seeds. Written by `python -m paragon report`.",
-    ]
-    datasets = dict.fromkeys(folder.parent for folder in found)
-    parts.append("\n".join(f"- {data_line(folder)}." for folder in datasets))
-    parts += ["## All studies, short lists", overview(results)]
-    for folder in found:
-        parts.append(f"## {folder.parent.name}, {folder.name}")
-        for protocol, words in (
-            ("sampled", "Target and sampled negatives"),
-            ("full", "Whole catalogue"),
-        ):
-            parts += [f"### {words}", table(folder, protocol)]
-    if recorded := times(results):
-        parts += ["## Time to a ready model", recorded]
-    return "\n\n".join(parts) + "\n"
-
-
 def readme_block(results: Path, dataset: str, backbone: str) -> str:
     """What stands between the README's result markers: one study, then a line for each."""
     datasets = dict.fromkeys(folder.parent for folder in studies(results))
@@ -163,8 +187,7 @@ def with_block(readme: str, block: str) -> str:
 
 
 def write_report(root: Path, dataset: str, backbone: str) -> None:
-    """Write results/summary.md and bring the README's block up to date."""
-    results, readme = root / "results", root / "README.md"
-    write_text(results / "summary.md", summary(results))
+    """Bring the README's block up to date."""
+    readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
-    write_text(readme, with_block(text, readme_block(results, dataset, backbone)))
+    write_text(readme, with_block(text, readme_block(root / "results", dataset, backbone)))

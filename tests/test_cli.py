@@ -149,6 +149,7 @@ def test_fetch_takes_the_first_dataset_and_prints_its_terms(root):
         (["run", "nope", "--dataset", "d"], ["unknown notebook 'nope'", "02_toy"]),
         (["run", "02_toy", "--dataset", "d"], ["needs --backbone"]),
         (["verify"], ["not a git repository"]),
+        (["compare"], ["no metrics.json", "`dvc repro`"]),
     ],
 )
 def test_bad_input_is_one_line(root, monkeypatch, arguments, parts):

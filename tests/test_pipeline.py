@@ -1,6 +1,7 @@
 """dvc.yaml against the imports, environment.yml against pyproject.toml, a study in small."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -134,6 +135,31 @@ stages:
     assert pipeline.differences(package) == {} and pipeline.rewritten(package) == expected
 
 
+def test_the_module_behind_a_command_is_the_source_of_a_stage_without_a_notebook(package):
+    text = """\
+stages:
+  circle:
+    cmd: python -m paragon circle --all
+    deps:
+    - results
+    - paragon/circle.py
+    - paragon/late.py
+  other:
+    cmd: python elsewhere.py
+    deps:
+    - paragon/a.py
+"""
+    (package / "dvc.yaml").write_text(text)
+    assert pipeline.stage_sources(package) == {"circle": "paragon/circle.py"}
+    expected = ["paragon/__init__.py", "paragon/circle.py", "paragon/round.py"]
+    assert pipeline.imported_modules(package / "paragon" / "circle.py", package) == expected
+    missing, surplus = pipeline.differences(package)["circle"]
+    assert missing == [expected[0], expected[2]] and surplus == ["paragon/late.py"]
+    modules = "".join(f"    - {path}\n" for path in expected)
+    right = text.replace("    - paragon/circle.py\n    - paragon/late.py\n", modules)
+    assert pipeline.rewritten(package) == right
+
+
 def test_a_notebook_that_is_missing_or_broken_is_named(package):
     with pytest.raises(ParagonError, match=r"n\.ipynb is missing"):
         pipeline.imported_modules(package / "n.ipynb", package)
@@ -153,11 +179,46 @@ def test_every_stage_lists_the_modules_that_its_notebook_imports():
         ("paragon/generator.py", ["diffusion", "evaluate"]),
         ("paragon/diffusion/samplers.py", ["diffusion", "evaluate"]),
         ("paragon/datasets/download.py", ["preprocess"]),
+        ("paragon/report.py", ["compare"]),
+        ("paragon/compare.py", ["compare"]),
     ],
 )
 def test_a_change_late_in_the_study_retrains_nothing_before_it(module, stages):
     listed = pipeline.listed_modules()
     assert [stage for stage in listed if module in listed[stage]] == stages
+
+
+def test_the_comparison_follows_every_evaluation_and_not_the_times(tmp_path):
+    """Its dependency is the folder of results, without what it writes itself and without times."""
+    assert pipeline.stage_sources()["compare"] == "paragon/compare.py"
+    assert "results" in STAGES["compare"]["deps"] and "outs" not in STAGES["compare"]
+    root = tmp_path / "study"
+    for name in ("paragon", ".dvc"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("cache", "tmp"))
+    shutil.copy(ROOT / ".dvcignore", root)
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"compare": STAGES["compare"]}}))
+    own = root / "results" / "toy" / "mine"
+    own.mkdir(parents=True)
+    counts = dict.fromkeys(["train", "valid", "test", "items", "test_users"], 5)
+    about = {"source": "own", "split": "leave_one_out", "min_rating": 0, "k_core": 0}
+    about |= {"midnight": None, "counts": counts}
+    (own.parent / "data.json").write_text(json.dumps(about))
+    (own / "metrics.json").write_text(json.dumps({"tuned": {"set_hv_of_tuned_sampled": 1.0}}))
+    gap = {f"set_hv_{p}{end}": 0.1 for p in ("sampled", "full") for end in ("", "_low", "_high")}
+    differences = own / "differences.json"
+    differences.write_text(json.dumps({"tuned": gap, "soup": gap}))
+    git(root, "init", "-q")
+    command(root, "dvc", "repro")
+    summary = root / "results" / "summary.md"
+    before = summary.read_bytes()
+    assert b"`soup`" in before and (root / "results" / "summary.png").exists()
+
+    (own.parent / "timing.json").write_text("{}")
+    (own / "timing.png").write_text("")
+    assert "up to date" in command(root, "dvc", "status")
+    differences.write_text(json.dumps({"nearest": gap}))
+    command(root, "dvc", "repro")
+    assert b"`nearest`" in summary.read_bytes() != before
 
 
 @pytest.mark.parametrize("stage", NOTEBOOKS)

@@ -46,6 +46,23 @@ def make_ablation(seeds=3):
     return pd.DataFrame(rows, columns=["variable", "value", "seed", "set_hv"])
 
 
+def make_studies():
+    """Two datasets, three backbones (one of them in both), a method without regret."""
+    rows = []
+    for dataset, backbone in (("a", "gru4rec"), ("a", "sasrec"), ("b", "sasrec"), ("b", "mine")):
+        for method, hv, regret in (
+            *(("tuned", 1.0, 0.0), ("popularity", 0.4, None), ("generated", 1.01, -0.02)),
+            *(("constant", 0.8 if backbone == "mine" else 0.78, 1.0), ("soup", 0.97, 18.0)),
+        ):
+            for measure, mean in (("set_hv_of_tuned", hv), ("regret_mean", regret)):
+                if mean is not None:
+                    half = None if method == "popularity" else 0.01
+                    limits = (None, None) if half is None else (mean - half, mean + half)
+                    rows.append((dataset, backbone, method, measure, mean, *limits))
+    names = "dataset backbone method measure mean low high".split()
+    return pd.DataFrame(rows, columns=names)
+
+
 PAIRS = np.column_stack([WEIGHTS, 1 - WEIGHTS])
 LATTICE = np.array([[i, j, 4 - i - j] for i in range(5) for j in range(5 - i)]) / 4
 FIGURES = {
@@ -78,6 +95,7 @@ FIGURES = {
     "memorisation": lambda: plots.memorisation({"generated": [1.0, 1.2], "held out": [0.9] * 3}),
     "ternary": lambda: plots.ternary(LATTICE, LATTICE[:, 0], ["accuracy", "diversity", "novelty"]),
     "ablation": lambda: plots.ablation(make_ablation(), "set_hv", {"space": "PCA-16"}),
+    "studies": lambda: plots.studies(make_studies()),
 }
 
 
@@ -288,8 +306,43 @@ def test_ablation_has_a_panel_for_each_variable():
     refused("the table is empty", plots.ablation, make_ablation().iloc[:0], "set_hv")
 
 
+def test_studies_have_a_panel_for_each_dataset_and_measure():
+    figure = FIGURES["studies"]()
+    (a, a_regret), (b, b_regret) = np.reshape(figure.axes, (2, 2))
+    methods = ["generated", "tuned (oracle)", "soup of two", "constant (middle)", "popularity"]
+    assert [t.get_text() for t in a.get_yticklabels()] == methods  # by the first measure
+    assert [a.get_title(loc="left"), b.get_title(loc="left")] == ["a", "b"]
+    assert "relative to the oracle" in b.get_xlabel() and "regret" in b_regret.get_xlabel()
+    legend = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert legend == ["SASRec", "GRU4Rec", "mine"]  # known backbones first
+
+    def points(ax):
+        return [line for line in ax.lines if len(line.get_xdata()) == len(methods)]
+
+    sasrec, gru4rec = points(a)
+    assert sasrec.get_xdata()[:3] == pytest.approx([1.01, 1.0, 0.97])
+    assert np.isnan(sasrec.get_xdata()[3:]).all()  # too far off, written at the edge instead
+    assert {"← 0.78", "← 0.40"} <= {t.get_text() for t in a.texts}
+    assert "← 0.78–0.80" in {t.get_text() for t in b.texts} and not a_regret.texts
+    assert (sasrec.get_ydata() < gru4rec.get_ydata()).all()
+    assert abs(sasrec.get_ydata() - np.arange(5)).max() < 0.5  # within the method's line
+    assert points(a_regret)[0].get_xdata()[:4] == pytest.approx([-0.02, 0, 18, 1])
+    assert np.isnan(points(a_regret)[0].get_xdata()[4]) and a_regret.get_xscale() == "symlog"
+    assert any("off the scale" in t for t in texts(figure))
+
+    own = make_studies().query("measure == 'regret_mean' and dataset == 'a'")
+    alone = plots.studies(own)
+    assert len(alone.axes) == 1 and not any("off the scale" in t for t in texts(alone))
+    refused("column `low` is missing", plots.studies, own.drop(columns="low"))
+    refused("the table is empty", plots.studies, own.iloc[:0])
+    refused("studies, mean", plots.studies, own.assign(mean=np.nan))
+
+
 def test_looks_are_all_different_and_stay_for_methods_that_are_not_listed():
-    looks = list(plot_style.LOOKS.values())
-    assert len({(x.colour, x.marker) for x in looks}) == len({x.label for x in looks}) == len(looks)
+    for table in (plot_style.LOOKS, plot_style.BACKBONES):
+        looks = list(table.values())
+        different = {(x.colour, x.marker) for x in looks}
+        assert len(different) == len({x.label for x in looks}) == len(looks)
+    assert not set(plot_style.LOOKS) & set(plot_style.BACKBONES)
     assert plot_style.look("my_method") == plot_style.look("my_method")
     assert plot_style.look("my_method").label == "my method"

@@ -1,16 +1,49 @@
-"""The report says what results/ holds, and the README says what the report says."""
+"""The report says what results/ holds, README and summary say what the report says."""
 
 import json
 
 import pytest
 
-from paragon import report
+from paragon import compare, report
 from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params
 
+
+def over_seeds(name, mean, sd, half):
+    limits = {f"{name}_low": mean - half, f"{name}_high": mean + half}
+    return {name: mean, f"{name}_sd": sd} | limits
+
+
 METRICS = {
-    "tuned": {"set_hv_sampled": 0.33, "set_hv_sampled_sd": 0.001, "regret_mean_sampled": 0.0},
+    "tuned": {
+        **over_seeds("set_hv_sampled", 0.33, 0.001, 0.0047),
+        **over_seeds("set_hv_of_tuned_sampled", 1.0, 0.0, 0.0),
+        "regret_mean_sampled": 0.0,
+    },
+    "generated": {
+        "set_hv_of_tuned_sampled": 0.98,
+        **over_seeds("regret_mean_sampled", -0.01, 0.002, 0.0123),
+    },
     "constant": {"set_hv_sampled": 0.25, "r_acc_sampled": None, "r_acc_sampled_note": "constant"},
+    "mmr": {"set_hv_sampled": 0.26},
+}
+
+
+def against_generated(gap, half, holm):
+    """The same under both protocols; with a ``half`` of None, one user."""
+    out = {}
+    for name in ("set_hv_sampled", "set_hv_full"):
+        limits = (None, None) if half is None else (gap - half, gap + half)
+        values = (gap, *limits, holm, holm)
+        endings = ("", "_low", "_high", "_p", "_p_holm")
+        out |= {name + end: value for end, value in zip(endings, values, strict=True)}
+    return out
+
+
+DIFFERENCES = {
+    "tuned": against_generated(0.01, 0.02, 0.3),
+    "constant": against_generated(-0.08, 0.01, 0.0499),
+    "mmr": against_generated(-0.07, 0.02, 0.05),
 }
 
 
@@ -19,6 +52,7 @@ def results(tmp_path):
     folder = tmp_path / "toy" / "sasrec"
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(METRICS))
+    (folder / "differences.json").write_text(json.dumps(DIFFERENCES))
     counts = {"train": 1000, "valid": 20, "test": 30, "items": 40, "test_users": 5}
     about = {"source": "own", "split": "global_time", "min_rating": 4.0, "k_core": 0}
     about |= {"midnight": 8, "counts": counts}
@@ -26,19 +60,71 @@ def results(tmp_path):
     return tmp_path
 
 
-def test_table_shows_numbers_spread_and_gaps(results):
+def test_table_shows_numbers_intervals_and_gaps(results):
     lines = report.table(results / "toy" / "sasrec").splitlines()
-    assert lines[0].startswith("| method | set HV |")
-    assert lines[2].startswith("| `tuned` | 0.3300 ± 0.0010 |")
-    assert lines[3].split(" | ")[3] == "–"
+    assert lines[0].startswith("| method | set HV | difference from `generated` [95 %] | of")
+    assert lines[2].startswith("| `tuned` | 0.3300 ± 0.0047 | +0.0100 [-0.0100, +0.0300] | 1.000")
+    assert lines[3].startswith("| `generated` | – | – | 0.980 |")
+    assert "| -1.0 ± 1.2 |" in lines[3]  # regret is shown in per cent
+    assert lines[4].split(" | ")[4] == "–"
+    assert {line.count("|") for line in lines} == {len(report.COLUMNS) + 3}
+
+
+def test_a_star_is_for_what_is_beyond_chance_after_the_correction(results):
+    lines = report.table(results / "toy" / "sasrec", "full").splitlines()
+    assert lines[4].split(" | ")[2] == r"-0.0800 [-0.0900, -0.0700] \*"
+    assert lines[5].split(" | ")[2] == "-0.0700 [-0.0900, -0.0500]"
+    tiny = against_generated(-1e-6, 2e-5, 0.9)
+    assert report.difference(tiny, "set_hv_full") == "+0.0000 [+0.0000, +0.0000]"
+    alone = against_generated(0.2, None, None)
+    assert report.difference(alone, "set_hv_full") == "+0.2000"
+    assert not report.is_real(alone, "set_hv_full")
+
+
+def test_results_without_intervals_are_refused(results):
+    path = results / "toy" / "sasrec" / "metrics.json"
+    path.write_text(json.dumps({"tuned": {"set_hv_sampled": 0.3, "set_hv_sampled_sd": 0.1}}))
+    with pytest.raises(ParagonError, match="tuned.set_hv_sampled_sd has no limits .*dvc repro"):
+        report.table(path.parent)
+    (path.parent / "differences.json").unlink()
+    with pytest.raises(ParagonError, match=r"differences\.json is missing.*`evaluate`"):
+        report.table(path.parent)
 
 
 def test_every_study_has_a_line_and_every_dataset_its_source(results):
     lines = report.overview(results).splitlines()
-    assert len(lines) == 3 and lines[2].startswith("| toy, sasrec | – | 0.3300 ± 0.0010 | – |")
+    assert len(lines) == 3 and lines[2].startswith("| toy, sasrec | – | 0.3300 ± 0.0047 | 0.980 |")
     block = report.readme_block(results, "toy", "sasrec")
     assert "toy, source: own; global_time, min_rating 4, midnight 8; 1,000 training" in block
-    assert "`constant`" in block and "5 users in the test" in report.summary(results)
+    assert "`constant`" in block and "5 users in the test" in compare.summary(results)
+
+
+def test_who_is_ahead_by_how_much_and_what_is_beyond_chance(results):
+    lines = compare.winners(report.studies(results)).splitlines()
+    assert len(lines) == 4  # both protocols
+    cells = lines[2].strip("| ").split(" | ")
+    assert cells[:3] == ["toy, sasrec", "sampled", "`generated`"]  # `tuned` is no contender
+    assert cells[3] == "+0.0700 [+0.0500, +0.0900] over `mmr`"
+    assert cells[4:] == ["–", "`tuned`, `mmr`", "`constant`"]
+    path = results / "toy" / "sasrec" / "differences.json"
+    other = {"mmr": against_generated(0.02, 0.01, 0.001), "one": against_generated(-1, None, None)}
+    path.write_text(json.dumps(other | {"generated_shuffled": against_generated(0.5, 0.1, 0.01)}))
+    cells = compare.winners(report.studies(results)).splitlines()[3].strip("| ").split(" | ")
+    assert cells[1:4] == ["full", "`mmr`", r"+0.0200 [+0.0100, +0.0300] \* over `generated`"]
+    assert cells[4:] == ["`mmr`", "`one`", "–"]
+
+
+def test_the_summary_and_its_figure_are_written_whole_and_the_same_twice(results):
+    compare.write_comparison(results)
+    first = {path.name: path.read_bytes() for path in results.iterdir() if path.is_file()}
+    assert set(first) == {"summary.md", "summary.png"}
+    (results / "toy" / "timing.json").write_text("{}")  # times are no part of it
+    compare.write_comparison(results)
+    assert first == {path.name: path.read_bytes() for path in results.iterdir() if path.is_file()}
+    frame = compare.points(results)
+    assert set(frame["measure"]) == {"set_hv_of_tuned", "regret_mean"}
+    own = frame.query("method == 'generated' and measure == 'regret_mean'").iloc[0]
+    assert (own["mean"], own["low"], own["high"]) == pytest.approx((-0.01, -0.0223, 0.0023))
 
 
 def test_times_are_read_from_the_record(results):
@@ -46,12 +132,13 @@ def test_times_are_read_from_the_record(results):
                          "tune": {"p50": 3.0}, "retrain": {"p50": 20.0}}}  # fmt: skip
     (results / "toy" / "timing.json").write_text(json.dumps(timing))
     assert "2.0 ms generated, 3.0 s tuned, 20 s retrained (99.99 % less" in report.times(results)
-    assert "Z80" in report.summary(results)
+    assert "Z80" in report.readme_block(results, "toy", "sasrec")
+    assert "Z80" not in compare.summary(results)
 
 
 def test_no_results_is_an_error(tmp_path):
     with pytest.raises(ParagonError, match="dvc repro"):
-        report.summary(tmp_path)
+        compare.summary(tmp_path)
 
 
 def test_readme_without_markers_is_an_error():
@@ -65,4 +152,4 @@ def test_the_readme_and_the_summary_are_those_of_the_results():
     block = report.readme_block(ROOT / "results", params.datasets[0], params.backbones[0])
     assert report.with_block(readme, block) == readme, "run `python -m paragon report`"
     written = (ROOT / "results" / "summary.md").read_text(encoding="utf-8")
-    assert written == report.summary(ROOT / "results"), "run `python -m paragon report`"
+    assert written == compare.summary(ROOT / "results"), "run `python -m paragon compare`"
