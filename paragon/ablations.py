@@ -35,10 +35,12 @@ from paragon.baselines import LINEAR
 from paragon.errors import ParagonError
 from paragon.files import write_text
 from paragon.generator import Generator, train_generators
-from paragon.params import ARTIFACTS, RESULTS, ROOT, Section, stored
+from paragon.params import ARTIFACTS, ROOT, Section, stored
 from paragon.preferences import lift
 from paragon.study import Study, open_study
 
+# Beside the plan, not in results/: the study's stage `compare` depends on all of that folder.
+RESULTS = ROOT / "ablations" / "results"
 T = TypeVar("T")
 Way = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
 CHOICES = 64  # weights at which settings are compared on validation users
@@ -277,7 +279,7 @@ def open_bench(plan: Ablations, name: str, change: dict[str, Any]) -> Bench:
 
 def write(table: pd.DataFrame, name: str) -> None:
     """Write a stage's table, six significant digits."""
-    path = RESULTS / "ablations" / f"{name}.csv"
+    path = RESULTS / f"{name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
@@ -285,8 +287,8 @@ def tables(kind: str) -> pd.DataFrame:
     """All written tables of a kind, ``point`` or ``collection``, with the ``name`` of each."""
     parts = [
         pd.read_csv(path).assign(name=path.stem.removeprefix(f"{kind}-"))
-        for path in sorted((RESULTS / "ablations").glob(f"{kind}-*.csv"))
+        for path in sorted(RESULTS.glob(f"{kind}-*.csv"))
     ]
     if not parts:
-        raise ParagonError(f"{RESULTS / 'ablations'}: no {kind}-*.csv; run `make ablations` first")
+        raise ParagonError(f"{RESULTS}: no {kind}-*.csv; run `make ablations` first")
     return pd.concat(parts, ignore_index=True)

@@ -167,6 +167,8 @@ def behaviour(
 
     def reference(weights: Tensor, rng: np.random.Generator) -> Tensor:
         mix = torch.from_numpy(interpolation(anchors, weights.double().numpy())).float()
+        if starts == 1:
+            return mix @ vectors[0]
         chosen = vectors[torch.from_numpy(rng.integers(starts, size=len(weights)))]
         return (mix.unsqueeze(1) @ chosen).squeeze(1)
 

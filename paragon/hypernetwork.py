@@ -158,9 +158,10 @@ def train_end_to_end(
 
 
 def train_all(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
-    """Train and store every rival for every seed, several at a time: a list of rivals a seed."""
+    """Train and store ``rivals.end_to_end`` for every seed, several at a time: a list a seed."""
     folder = study.folder / "rivals" if folder is None else folder
-    jobs = [(folder, name, seed) for seed in study.params.seeds for name in END_TO_END]
+    names = study.params.rivals.end_to_end
+    jobs = [(folder, name, seed) for seed in study.params.seeds for name in names]
     side_by_side(_train_and_save, study, jobs, "rivals")
     return load_all(study, folder)
 
@@ -170,7 +171,7 @@ def load_all(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
     folder = study.folder / "rivals" if folder is None else folder
     _, about = study.load_backbone(study.load_sequences())
     return [
-        [load_end_to_end(folder, name, seed, about) for name in END_TO_END]
+        [load_end_to_end(folder, name, seed, about) for name in study.params.rivals.end_to_end]
         for seed in study.params.seeds
     ]
 

@@ -118,13 +118,14 @@ class Diffusion(Section):
 
 class Rivals(Section):
     """`retrain`: for each of the weights and the first ``seeds`` of the seeds, for so many
-    ``epochs`` at most.  `hypernetwork` and `linear_subspace`: so many ``weights`` and
-    training events (``rows``) a step; ``width`` and ``blocks`` of the hypernetwork."""
+    ``epochs`` at most.  ``end_to_end``: rivals that learn from no collection; so many ``weights``
+    and training events (``rows``) a step, ``width`` and ``blocks`` of the hypernetwork."""
 
     epochs: Count
     patience: Count
     seeds: Count
     retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
+    end_to_end: list[Literal["hypernetwork", "linear_subspace"]]
     weights: Count
     rows: Count
     width: Count
