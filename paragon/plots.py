@@ -30,7 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 CURVE_METHODS = (
-    "tuned retrain generated generated_shuffled interpolation nearest soup constant backbone"
+    "tuned retrain generated generated_shuffled hypernetwork interpolation soup constant backbone"
 ).split()
 _CLOSE = 0.1  # the close-up panels show differences up to this share of the oracle's range
 _NEAR = 0.93  # hypervolumes relative to the oracle's are drawn from here on

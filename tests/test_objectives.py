@@ -36,6 +36,15 @@ def test_accuracy_is_bpr_max():
     assert torch.allclose(objectives.accuracy(scores, lists).double(), expected, atol=1e-6)
 
 
+def test_accuracy_has_the_gradient_of_its_formula():
+    s = scores_for(7, 3, 10, scale=2.0).double().requires_grad_(True)
+    weights = torch.softmax(s[..., 1:], -1)
+    plain = -torch.log((weights * torch.sigmoid(s[..., :1] - s[..., 1:])).sum(-1)).mean(0)
+    (expected,) = torch.autograd.grad(plain.sum(), s)
+    (found,) = torch.autograd.grad(objectives.accuracy(s, lists_for(7, 10)).sum(), s)
+    assert torch.allclose(found, expected, atol=1e-12)
+
+
 def test_accuracy_survives_large_scores():
     scores = scores_for(4, 2, 10, scale=1e4).requires_grad_(True)
     loss = objectives.accuracy(scores, lists_for(4, 10)).sum()
