@@ -170,7 +170,9 @@ def collection(name: str) -> None:
     if entry.end_to_end:
         for index, models in enumerate(hypernetwork.train_all(bench.study, folder_of(name))):
             rows += [bench.row(m.description["kind"], index, m.generate) for m in models]
-    write(pd.DataFrame(rows), f"collection-{name}")
+    table = pd.DataFrame(rows)
+    table.insert(0, "collection", name)
+    write(table, f"collection-{name}")
 
 
 def point(name: str) -> None:
@@ -184,11 +186,12 @@ def point(name: str) -> None:
     rows = []
     for index, generator in enumerate(generators):
         for way in ways(generator.settings, entry):
-            found = bench.row("generated", index, sampler(generator, bench.valid, **way))
+            method = "generated" if way["samples"] == 1 else "generated_best"
+            found = bench.row(method, index, sampler(generator, bench.valid, **way))
             rows.append({**found, **way})
     table = pd.DataFrame(rows)
-    table.insert(0, "variable", entry.variable)
-    table.insert(1, "value", entry.value)
+    for place, key in enumerate(("collection", "variable", "value")):
+        table.insert(place, key, getattr(entry, key))
     write(table, f"point-{name}")
 
 
@@ -232,29 +235,31 @@ class Bench:
         mix = LINEAR[method](anchors, weights.double().numpy())
         return torch.from_numpy(mix).float() @ self.collection.anchor_vectors[index]
 
-    def row(self, method: str, index: int, way: Way | None) -> dict[str, Any]:
-        """Everything measured of one method for seed number ``index``; no way: the oracle."""
-        objectives = self.study.params.adapters.objectives
-        oracles, choice = self.collection.oracle_vectors[index], None
-        if way is not None:
-            vectors = way(self.choices).to(self.valid.states.device)
-            losses = held_out_losses(self.valid, vectors, objectives).cpu()
-            choice = (losses * self.choices).sum(-1).mean().item()
+    def curve(self, method: str, index: int, way: Way | None) -> pd.DataFrame:
+        """Short lists: rows of a method, the oracle and `constant`; no way: the oracle alone."""
+        oracles = self.collection.oracle_vectors[index]
         parts = {
             method: oracles if way is None else way(self.collection.oracles),
             "tuned": oracles,
             "constant": self.mixed("constant", index, self.collection.oracles),
         }
+        weights = self.collection.oracles.numpy()
         rows = [
             evaluate.Row(
-                name,
-                index,
-                self.collection.oracles.numpy(),
-                (self.test.catalogue_scores(v).cpu().numpy() for v in own),
+                m, index, weights, (self.test.catalogue_scores(v).cpu().numpy() for v in own)
             )
-            for name, own in parts.items()
+            for m, own in parts.items()
         ]
-        curve = evaluate.run(self.bed, rows).query("protocol == 'sampled'").set_index("method")
+        return evaluate.run(self.bed, rows).query("protocol == 'sampled'").set_index("method")
+
+    def row(self, method: str, index: int, way: Way | None) -> dict[str, Any]:
+        """Everything measured of one method for seed number ``index``; no way: the oracle."""
+        objectives, choice = self.study.params.adapters.objectives, None
+        if way is not None:
+            vectors = way(self.choices).to(self.valid.states.device)
+            losses = held_out_losses(self.valid, vectors, objectives).cpu()
+            choice = (losses * self.choices).sum(-1).mean().item()
+        curve = self.curve(method, index, way)
         found = evaluate.control_measures(curve, method, objectives)
         values = {name: measure.value for name, measure in found.items()}
         seed = self.study.params.seeds[index]
@@ -281,14 +286,3 @@ def write(table: pd.DataFrame, name: str) -> None:
     """Write a stage's table, six significant digits."""
     path = RESULTS / f"{name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
-
-
-def tables(kind: str) -> pd.DataFrame:
-    """All written tables of a kind, ``point`` or ``collection``, with the ``name`` of each."""
-    parts = [
-        pd.read_csv(path).assign(name=path.stem.removeprefix(f"{kind}-"))
-        for path in sorted(RESULTS.glob(f"{kind}-*.csv"))
-    ]
-    if not parts:
-        raise ParagonError(f"{RESULTS}: no {kind}-*.csv; run `make ablations` first")
-    return pd.concat(parts, ignore_index=True)

@@ -27,6 +27,7 @@ from paragon.files import write_json, write_text
 from paragon.generator import Generator
 from paragon.hypernetwork import EndToEnd
 from paragon.llm import LlmRanker
+from paragon.memorisation import noisy
 from paragon.objectives import Catalogue, objective_losses
 from paragon.params import ARTIFACTS
 from paragon.progress import progress
@@ -218,21 +219,11 @@ def vectors_of(
         vectors[name] = torch.from_numpy(mix).float() @ anchors
     for rival in learned:
         vectors[rival.description["kind"]] = rival.generate(weights)
-    vectors["nearest_noise"] = _with_noise(
-        vectors["nearest"], vectors["generated"], collection.training_set(seed_index)[0], rng
-    )
+    # Moved as far as generated vectors lie from everything collected: is novelty alone worth it?
+    far = torch.cdist(vectors["generated"], collection.training_set(seed_index)[0]).amin(1)
+    vectors["nearest_noise"] = noisy(vectors["nearest"], far, rng)
     vectors["backbone"] = torch.zeros_like(vectors["tuned"])  # s' = s
     return vectors
-
-
-def _with_noise(
-    nearest: Tensor, generated: Tensor, collected: Tensor, rng: np.random.Generator
-) -> Tensor:
-    """The nearest anchors, moved in random directions as far as generated vectors lie from
-    everything collected: is novelty alone worth anything?"""
-    distance = torch.cdist(generated, collected).min(1).values
-    noise = torch.from_numpy(rng.standard_normal(nearest.shape, dtype=np.float32))
-    return nearest + distance.unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)
 
 
 def all_rows(

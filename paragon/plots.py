@@ -18,13 +18,14 @@ from paragon.plots_inside import (
     dataset_overview,
     latent_space,
     memorisation,
+    modes,
     ternary,
     training_curves,
     tuning_curves,
 )
 
 __all__ = [
-    "ablation", "control_curves", "dataset_overview", "latent_space", "memorisation",
+    "ablation", "control_curves", "dataset_overview", "latent_space", "memorisation", "modes",
     "pareto_front", "save", "studies", "ternary", "time_to_model", "training_curves",
     "tuning_curves",
 ]  # fmt: skip

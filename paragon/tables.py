@@ -12,6 +12,7 @@ import pandas as pd
 
 from paragon.metrics import alpha_ndcg_at, ideal_alpha_dcg, ndcg_at, target_ranks, top_k
 from paragon.sequences import Sequences
+from paragon.statistics import mean_interval
 
 
 def history(sequences: Sequences, user: int) -> pd.DataFrame:
@@ -90,6 +91,18 @@ def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.Dat
     """
     rows = {method: [found.get(name) for name in names] for method, found in summary.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()), dtype=float)
+
+
+def intervals(rows: pd.DataFrame, measure: str, index: str, columns: str, digits: int = 1):
+    """Mean ± half of the 95 % interval over seeds, as text: one cell an index and a column."""
+
+    def cell(values: pd.Series) -> str:
+        mean, low, _, reason = mean_interval(values.to_numpy(float))
+        return f"{mean:.{digits}f}" if reason else f"{mean:.{digits}f} ± {mean - low:.{digits}f}"
+
+    known = rows.dropna(subset=[measure])
+    table = known.groupby([index, columns], sort=False)[measure].agg(cell).unstack()
+    return table.reindex(index=known[index].unique(), columns=known[columns].unique()).fillna("–")
 
 
 def differences(found: Mapping[str, Mapping], protocol: str = "sampled") -> pd.DataFrame:

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from paragon import metrics, tables
@@ -63,3 +64,14 @@ def test_differences_are_sorted_and_the_undefined_ones_are_not_real():
     assert table["real"].tolist() == [False, False, True]
     assert table.columns.tolist() == ["difference", "low", "high", "p", "p (Holm)", "real"]
     assert np.isnan(table.loc["c", "low"]) and table.loc["a", "high"] == -0.1
+
+
+def test_intervals_are_means_over_seeds_with_half_their_width():
+    rows = pd.DataFrame(
+        [("a", "x", 0, 1.0), ("a", "x", 1, 3.0), ("b", "x", 0, 2.0), ("a", "y", 0, None)],
+        columns=["method", "setting", "seed", "regret"],
+    )
+    table = tables.intervals(rows, "regret", "method", "setting")
+    half = 12.706205 * 1.0  # Student t with one degree of freedom, times the standard error
+    assert table.loc["a", "x"] == f"2.0 ± {half:.1f}" and table.loc["b", "x"] == "2.0"
+    assert list(table.columns) == ["x"]

@@ -1,0 +1,58 @@
+"""Are generated adapters more than copies with noise?
+
+Zeng et al., "Generative Modeling of Weights: Generalization or Memorization?"
+(arXiv 2506.07998), compare generated weights with what can be had without learning.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paragon.adapters import Collection
+
+
+def distances(collection: Collection, index: int, generated: Tensor) -> dict[str, Tensor]:
+    """L2 distances to the nearest collected vector of one seed.
+
+    Of ``generated [W, P]`` and of the oracles at weights that no anchor has, and of each
+    anchor to the nearest vector of *another* anchor.
+    """
+    collected, weights = collection.training_set(index)
+    anchors = collection.anchors
+    apart = torch.cdist(collection.anchor_vectors[index], collected)
+    apart[(anchors[:, None] == weights).all(-1)] = torch.inf
+    unseen = (collection.oracles[:, None] != anchors).any(-1).all(1)
+    near = {"generated": generated, "tuned": collection.oracle_vectors[index]}
+    near = {name: torch.cdist(own[unseen], collected).amin(1) for name, own in near.items()}
+    return {**near, "anchor to another anchor": apart.amin(1)}
+
+
+def average(collection: Collection, index: int, weights: Tensor) -> Tensor:
+    """The mean of all anchors, whatever the weights: ``[W, P]``."""
+    return collection.anchor_vectors[index].mean(0).expand(len(weights), -1)
+
+
+def gaussian(collection: Collection, index: int, weights: Tensor) -> Tensor:
+    """A sample ``[W, P]`` of a Gaussian over vectors and weights, given the weights.
+
+    Its mean is linear in the weights, its covariance that of what the line leaves over, in
+    the span of the collection.
+    """
+    vectors, known = (part.double() for part in collection.training_set(index))
+
+    def terms(w: Tensor) -> Tensor:
+        return torch.cat([torch.ones(len(w), 1, dtype=torch.float64), w[:, :-1].double()], 1)
+
+    slope = torch.linalg.lstsq(terms(known), vectors).solution
+    rest = vectors - terms(known) @ slope
+    rng = np.random.default_rng([index, 6])
+    draw = torch.from_numpy(rng.standard_normal((len(weights), len(rest))))
+    return (terms(weights) @ slope + draw @ rest / len(rest) ** 0.5).float()
+
+
+def noisy(vectors: Tensor, distance: Tensor, rng: np.random.Generator) -> Tensor:
+    """``vectors [W, P]``, each moved by its ``distance [W]`` in a random direction."""
+    noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))
+    return vectors + distance.unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)
