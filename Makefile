@@ -16,9 +16,10 @@ repro: fetch ## Run the study and compare its results with the committed ones
 	$(BIN)/dvc repro
 	$(BIN)/python -m paragon verify
 
-add: fetch ## Add a dataset or backbone and run what is new: make add NAME=lightgcn
+add: fetch ## Add a dataset or backbone and run its studies: make add NAME=lightgcn
 	$(BIN)/python -m paragon add $(NAME)
-	$(BIN)/dvc repro
+	$(BIN)/dvc repro $$($(BIN)/python -m paragon studies $(NAME))
+	$(BIN)/python -m paragon compare
 
 ablations: fetch ## Run the ablations that are missing (hours)
 	$(BIN)/dvc repro ablations/dvc.yaml

@@ -74,10 +74,20 @@ def describe(
 def add(
     name: Annotated[str, typer.Argument(help="A dataset that was fetched, or a backbone.")],
 ) -> None:
-    """Enter a dataset or backbone in params.yaml: the next `dvc repro` runs what is new."""
+    """Enter a dataset or backbone in params.yaml (`make add NAME=...` also runs its studies)."""
     from paragon import pipeline
 
     typer.echo(pipeline.add(name))
+
+
+@app.command()
+def studies(
+    name: Annotated[str, typer.Argument(help="A dataset or a backbone of params.yaml.")],
+) -> None:
+    """Print the last stage of every study with it, for `dvc repro`."""
+    from paragon import pipeline
+
+    typer.echo(" ".join(pipeline.studies_of(name)))
 
 
 @app.command()

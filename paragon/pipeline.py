@@ -74,7 +74,21 @@ def add(name: str, root: Path = ROOT) -> str:
     text = StringIO()
     yaml.dump(content, text)
     write_text(path, text.getvalue())
-    return f"params.yaml: {name} added to {kind}; `dvc repro` runs what is new"
+    return f"params.yaml: {name} added to {kind}"
+
+
+def studies_of(name: str, root: Path = ROOT) -> list[str]:
+    """The stages ``evaluate@...`` of all studies in params.yaml with a dataset or backbone."""
+    params = load_params(root / "params.yaml")
+    found = [
+        f"evaluate@{dataset}-{backbone}"
+        for dataset in params.datasets
+        for backbone in params.backbones
+        if name in (dataset, backbone)
+    ]
+    if not found:
+        raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
+    return found
 
 
 def stage_notebooks(root: Path = ROOT) -> dict[str, str]:

@@ -131,6 +131,15 @@ def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     fails_with(paragon(root, "add", "nope"), "'nope' is no backbone", "there is no data/nope")
 
 
+def test_the_studies_of_a_name_and_no_others(root):
+    edit(root, "- ml-100k\n", "- ml-100k\n- mine\n")
+    all_three = "evaluate@mine-sasrec evaluate@mine-gru4rec evaluate@mine-tisasrec"
+    assert paragon(root, "studies", "mine").stdout.strip() == all_three
+    both = "evaluate@ml-100k-gru4rec evaluate@mine-gru4rec"
+    assert paragon(root, "studies", "gru4rec").stdout.strip() == both
+    fails_with(paragon(root, "studies", "shop"), "no study has 'shop'", "paragon add shop")
+
+
 def test_fetch_takes_the_first_dataset_and_prints_its_terms(root):
     if not (ROOT / "data" / "ml-100k" / "ml-100k.inter").exists():
         pytest.skip("data/ml-100k is missing: run `python -m paragon fetch ml-100k`")
