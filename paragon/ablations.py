@@ -162,7 +162,10 @@ def collection(name: str) -> None:
     tuned = adapters.load_collection(folder_of(entry.of) / "tuned")
     made = part_of(tuned, entry)
     adapters.save_collection(made, folder_of(name) / "collection")
-    change = {"adapters": {"anchors": made.anchors.tolist()}}  # what the rivals' cost counts
+    change = {
+        "adapters": {"anchors": made.anchors.tolist()},  # what the rivals' cost counts
+        "rivals": {"end_to_end": list(hypernetwork.END_TO_END)},
+    }
     bench, rows = open_bench(plan, name, change), []
     for index in range(len(plan.seeds)):
         rows.append(bench.row("tuned", index, None))

@@ -46,7 +46,14 @@ SMALL = {
         "behaviour_batch": 2,
         "behaviour_rows": 32,
     },
-    "rivals": {"retrain_weights": [0.5], "weights": 2, "rows": 32, "width": 16, "blocks": 1},
+    "rivals": {
+        "retrain_weights": [0.5],
+        "end_to_end": ["hypernetwork"],
+        "weights": 2,
+        "rows": 32,
+        "width": 16,
+        "blocks": 1,
+    },
 }
 
 
