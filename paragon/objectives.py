@@ -144,7 +144,7 @@ class _SoftAlphaDCG(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores: Tensor, categories: Tensor) -> Tensor:
         tasks, length = scores.shape[-2:]
-        flat = scores.reshape(-1, tasks, length)
+        flat = scores.reshape(-1, tasks, length).contiguous()
         cats = categories.expand(*scores.shape[:-2], *categories.shape[-2:])
         cats = cats.reshape(-1, length, categories.shape[-1])
         step = max(1, _SoftAlphaDCG.BLOCK // (tasks * length * length))

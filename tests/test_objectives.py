@@ -64,6 +64,14 @@ def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
         assert found[task].item() == pytest.approx(-exact, rel=1e-5)
 
 
+def test_the_layout_of_scores_in_memory_does_not_matter():
+    scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
+    turned = scores.transpose(0, 1).contiguous().transpose(0, 1)
+    assert not turned.is_contiguous()
+    for objective in objectives.OBJECTIVES.values():
+        assert torch.equal(objective(turned, lists), objective(scores, lists))
+
+
 def soft_alpha_dcg_by_autograd(scores, categories):
     """The same quantity as plain formulas, one list and one task at a time."""
     total = []
