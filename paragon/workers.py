@@ -27,9 +27,23 @@ def side_by_side(
     ``function`` is one of a module, so that another process can import it; it loads
     what it needs and seeds its own random numbers.
     """
-    workers = study.params.threads if study.device.type == "cpu" else 1
+    workers = balanced(len(jobs), study.params.threads) if study.device.type == "cpu" else 1
     # "spawn": a forked process would inherit the threads of this one.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
         running = [pool.submit(function, study, *job) for job in jobs]
         return [job.result() for job in progress(running, name)]
+
+
+def balanced(jobs: int, threads: int) -> int:
+    """How many of so many equal jobs to run at a time, so that no thread is idle at the end.
+
+    Three jobs on two threads take two rounds if two run at a time, and one and a half if
+    all three share the threads.
+    """
+
+    def time(workers: int) -> float:
+        rounds, left = divmod(jobs, workers)
+        return rounds * workers / threads + (max(1.0, left / threads) if left else 0)
+
+    return min(range(threads, 2 * threads + 1), key=time)

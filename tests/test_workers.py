@@ -1,0 +1,27 @@
+"""Trainings side by side: the number of processes, the order of results."""
+
+import os
+
+import pytest
+
+from paragon.study import Study
+from paragon.workers import balanced, side_by_side
+
+
+@pytest.mark.parametrize(
+    ("jobs", "threads", "workers"),
+    [(3, 2, 3), (9, 2, 3), (4, 2, 2), (8, 2, 2), (1, 2, 2), (3, 1, 1), (7, 4, 7), (0, 2, 2)],
+)
+def test_no_thread_is_idle_at_the_end(jobs, threads, workers):
+    assert balanced(jobs, threads) == workers
+
+
+def described(study, first, second):
+    return study.dataset, first, second, os.getpid()
+
+
+def test_results_come_in_the_order_of_the_jobs_from_other_processes(settings):
+    study = Study("toy", "sasrec", settings)
+    found = side_by_side(described, study, [(n, str(n)) for n in range(5)], "jobs")
+    assert [row[:3] for row in found] == [("toy", n, str(n)) for n in range(5)]
+    assert os.getpid() not in {row[3] for row in found}
