@@ -68,11 +68,14 @@ def test_scores_are_products_of_adapted_states_and_items(tasks, backbone):
 
 
 def test_catalogue_scores_are_those_of_the_module(tasks, backbone):
-    vector = 0.1 * torch.randn(adapters.vector_size(16, 2))
+    draw = torch.Generator().manual_seed(0)
+    vector = 0.1 * torch.randn(adapters.vector_size(16, 2), generator=draw)
     expected = Adapter.from_vector(vector, 16)(tasks[1].states) @ backbone.item_vectors().T
     found = tasks[1].catalogue_scores(vector)
     assert torch.allclose(found, expected, atol=1e-5)
-    assert torch.equal(tasks[1].catalogue_scores(vector, slice(2, 5)), found[2:5])
+    # Not `equal`: a product of fewer rows may be summed in another order.
+    part = tasks[1].catalogue_scores(vector, slice(2, 5))
+    assert torch.allclose(part, found[2:5], rtol=0, atol=1e-6)
 
 
 def test_of_many_training_events_some_of_every_user_are_taken(backbone, seqs):

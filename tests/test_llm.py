@@ -424,4 +424,5 @@ def test_off_by_default_and_said_so(toy_study, bed, monkeypatch, tmp_path):
     assert facts(None) == {"note": NOT_RUN}
     results = {"tuned": {"set_hv_sampled": 0.3}, "llm": facts(None)}
     (tmp_path / "metrics.json").write_text(json.dumps(results))
+    (tmp_path / "differences.json").write_text("{}")
     assert report.table(tmp_path).splitlines()[-1].startswith("| `llm` | not run | – | –")
