@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -222,7 +222,8 @@ def sampler(
 class Bench:
     """A collection with all that judging vectors on it needs, prepared once.
 
-    ``choices [C, O]``: the weights at which settings are chosen.
+    ``choices [C, O]``: the weights at which settings are chosen; ``references``: the
+    measured rows of the oracle and of `constant`, by seed number, filled as they are needed.
     """
 
     study: Study
@@ -231,6 +232,7 @@ class Bench:
     test: FrozenTask
     bed: evaluate.TestBed
     choices: Tensor
+    references: dict[int, pd.DataFrame] = field(default_factory=dict)
 
     def mixed(self, method: str, index: int, weights: Tensor) -> Tensor:
         """Vectors of a rival that is linear in the anchors of seed number ``index``."""
@@ -240,18 +242,21 @@ class Bench:
 
     def curve(self, method: str, index: int, way: Way | None) -> pd.DataFrame:
         """Short lists: rows of a method, the oracle and `constant`; no way: the oracle alone."""
-        oracles = self.collection.oracle_vectors[index]
-        parts = {
-            method: oracles if way is None else way(self.collection.oracles),
-            "tuned": oracles,
-            "constant": self.mixed("constant", index, self.collection.oracles),
-        }
-        weights = self.collection.oracles.numpy()
+        if index not in self.references:  # the same for every method: measured once a seed
+            middle = self.mixed("constant", index, self.collection.oracles)
+            known = {"tuned": self.collection.oracle_vectors[index], "constant": middle}
+            self.references[index] = self._measured(index, known)
+        if way is None or method in self.references[index].index:
+            return self.references[index]
+        own = self._measured(index, {method: way(self.collection.oracles)})
+        return pd.concat([own, self.references[index]])
+
+    def _measured(self, index: int, vectors: dict[str, Tensor]) -> pd.DataFrame:
+        """One row a method and evaluation weight, for the vectors ``[W, P]`` of each method."""
+        weights, score = self.collection.oracles.numpy(), self.test.catalogue_scores
         rows = [
-            evaluate.Row(
-                m, index, weights, (self.test.catalogue_scores(v).cpu().numpy() for v in own)
-            )
-            for m, own in parts.items()
+            evaluate.Row(method, index, weights, [score(v).cpu().numpy() for v in own])
+            for method, own in vectors.items()
         ]
         return evaluate.run(self.bed, rows).query("protocol == 'sampled'").set_index("method")
 
