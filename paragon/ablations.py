@@ -42,9 +42,16 @@ from paragon.study import Study, open_study
 # Beside the plan, not in results/: the study's stage `compare` depends on all of that folder.
 RESULTS = ROOT / "ablations" / "results"
 T = TypeVar("T")
-Way = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
+Mapping = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
 CHOICES = 64  # weights at which settings are compared on validation users
 BESIDE = ("interpolation", "rbf", "ridge", "nearest", "constant")  # need no training
+
+
+class TunedEntry(Section):
+    """All anchors and oracles to tune for a ``backbone``: what is ``change``d of params.yaml."""
+
+    backbone: str
+    change: dict[str, Any] = {}
 
 
 class CollectionEntry(Section):
@@ -63,20 +70,25 @@ class CollectionEntry(Section):
     end_to_end: bool = False
 
 
+class Way(Section):
+    """A way of sampling, the best of so many ``samples``; None: as the generator's settings say."""
+
+    guidance: Annotated[float, Field(ge=0)] | None = None
+    steps: params.Count | None = None
+    samples: params.Count = 1
+
+
 class PointEntry(Section):
     """A generator on a ``collection`` with what of params.yaml is ``change``d.
 
-    It is shown as ``value`` of ``variable``.  ``guidance``, ``steps``: further ways of
-    sampling from it, one changed at a time; ``samples``: also the best of so many, chosen
-    on validation users.  ``seeds``: the first so many."""
+    It is shown as ``value`` of ``variable``.  ``sampling``: further ways of sampling from
+    it; the best of several is chosen on validation users.  ``seeds``: the first so many."""
 
     collection: str
     variable: str
     value: str | int | float
     change: dict[str, dict[str, Any]] = {}
-    guidance: list[float] = []
-    steps: list[int] = []
-    samples: list[int] = []
+    sampling: list[Way] = []
     seeds: Annotated[int, Field(ge=1)] = 2
 
 
@@ -84,9 +96,8 @@ class Ablations(Section):
     """The whole of ablations/params.yaml."""
 
     dataset: str
-    backbone: str
     seeds: Annotated[list[int], Field(min_length=1)]
-    tuned: dict[str, dict[str, Any]]
+    tuned: dict[str, TunedEntry]
     collections: dict[str, CollectionEntry]
     points: dict[str, PointEntry]
 
@@ -113,12 +124,12 @@ def known(entries: dict[str, T], name: str, kind: str) -> T:
 
 def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
     """The study with what ``tuned``, and then ``change``, change in params.yaml."""
-    merged: dict[str, Any] = {"seeds": plan.seeds}
-    for part in (known(plan.tuned, tuned, "tuned"), change or {}):
+    entry, merged = known(plan.tuned, tuned, "tuned"), {"seeds": plan.seeds}
+    for part in (entry.change, change or {}):
         for section, values in part.items():
             merge = isinstance(values, dict)
             merged[section] = {**merged.get(section, {}), **values} if merge else values
-    return open_study(plan.dataset, plan.backbone, merged)
+    return open_study(plan.dataset, entry.backbone, merged)
 
 
 def tune(name: str) -> None:
@@ -199,15 +210,14 @@ def point(name: str) -> None:
 
 
 def ways(settings: params.Diffusion, entry: PointEntry) -> list[dict[str, Any]]:
-    """The ways of sampling of a point: that of the settings first, then one change at a time."""
+    """The ways of sampling of a point: that of the settings first."""
     usual = {"guidance": settings.guidance, "steps": settings.sampler_steps, "samples": 1}
-    changes = [{name: v} for name in usual for v in getattr(entry, name)]
-    return [usual, *({**usual, **change} for change in changes)]
+    return [usual, *({**usual, **way.model_dump(exclude_none=True)} for way in entry.sampling)]
 
 
 def sampler(
     generator: Generator, valid: FrozenTask, guidance: float, steps: int, samples: int
-) -> Way:
+) -> Mapping:
     """Weights to vectors: one sample, or for each of the weights the best of several."""
 
     def generate(weights: Tensor) -> Tensor:
@@ -240,7 +250,7 @@ class Bench:
         mix = LINEAR[method](anchors, weights.double().numpy())
         return torch.from_numpy(mix).float() @ self.collection.anchor_vectors[index]
 
-    def curve(self, method: str, index: int, way: Way | None) -> pd.DataFrame:
+    def curve(self, method: str, index: int, way: Mapping | None) -> pd.DataFrame:
         """Short lists: rows of a method, the oracle and `constant`; no way: the oracle alone."""
         if index not in self.references:  # the same for every method: measured once a seed
             middle = self.mixed("constant", index, self.collection.oracles)
@@ -260,7 +270,7 @@ class Bench:
         ]
         return evaluate.run(self.bed, rows).query("protocol == 'sampled'").set_index("method")
 
-    def row(self, method: str, index: int, way: Way | None) -> dict[str, Any]:
+    def row(self, method: str, index: int, way: Mapping | None) -> dict[str, Any]:
         """Everything measured of one method for seed number ``index``; no way: the oracle."""
         objectives, choice = self.study.params.adapters.objectives, None
         if way is not None:

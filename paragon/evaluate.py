@@ -195,6 +195,14 @@ def generated_best(
     return drawn[task.argmin(0), torch.arange(len(weights))]
 
 
+def guidance_control(generator: Generator, weights: Tensor) -> dict[str, Tensor]:
+    """What guidance buys: vectors without it or, of a generator that uses none, with it."""
+    if generator.settings.guidance != 1:
+        return {"generated_no_cfg": generator.generate(weights, guidance=1.0)}
+    # A step or two from pure noise would carry the guided difference too far.
+    return {"generated_cfg": generator.generate(weights, guidance=1.5, steps=10)}
+
+
 def vectors_of(
     collection: Collection,
     seed_index: int,
@@ -210,9 +218,9 @@ def vectors_of(
     vectors = {
         "tuned": collection.oracle_vectors[seed_index],
         "generated": generator.generate(weights),
-        "generated_no_cfg": generator.generate(weights, guidance=1.0),
         "generated_best": generated_best(generator, weights, valid),
         "generated_shuffled": generator.generate(shuffled),
+        **guidance_control(generator, weights),
     }
     for name, coefficients in LINEAR.items():
         mix = coefficients(collection.anchors.double().numpy(), weights.double().numpy())

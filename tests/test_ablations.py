@@ -99,12 +99,17 @@ def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
 
 
 def test_every_way_of_sampling_is_measured(bench, collection, settings):
-    entry = PointEntry(collection="c", variable="v", value=1, guidance=[2.0], steps=[1, 3])
+    entry = PointEntry(
+        collection="c",
+        variable="v",
+        value=1,
+        sampling=[{"guidance": 2}, {"samples": 8, "steps": 3}],
+    )
     found = ablations.ways(settings.diffusion, entry)
     usual = found[0]
-    assert usual == {"guidance": 1.5, "steps": 10, "samples": 1}
+    assert usual == {"guidance": 1, "steps": 2, "samples": 1}
     assert [{k: v for k, v in way.items() if v != usual[k]} for way in found[1:]] == [
-        {"guidance": 2.0}, {"steps": 1}, {"steps": 3},
+        {"guidance": 2}, {"samples": 8, "steps": 3},
     ]  # fmt: skip
     model = train_generator(collection, settings.diffusion, 0)
     way = ablations.sampler(model, bench.valid, guidance=2.0, steps=3, samples=1)

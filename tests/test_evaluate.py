@@ -90,7 +90,7 @@ def curve(bed, collection, generators, learned, tasks):
 
 def test_every_row_is_there(curve, collection):
     expected = {
-        "tuned", "generated", "generated_no_cfg", "generated_best", "generated_shuffled",
+        "tuned", "generated", "generated_cfg", "generated_best", "generated_shuffled",
         "interpolation", "rbf", "ridge", "nearest", "nearest_noise", "soup", "constant", "backbone",
         "hypernetwork", "linear_subspace",
     }  # fmt: skip

@@ -51,7 +51,9 @@ def fit(
     device = backbone.item_vectors().device
     sampler, catalogue = NegativeSampler(sequences), Catalogue.of(sequences).to(device)
     groups = torch.from_numpy(sequences.groups).to(device)
-    preference = torch.tensor(weights, device=device)
+    # An objective without weight changes nothing, but would cost as much as the others.
+    wanted = {name: w for name, w in zip(objectives, weights, strict=True) if w != 0}
+    preference = torch.tensor(list(wanted.values()), device=device)
     model = nn.ModuleList([backbone, nn.Identity() if adapter is None else adapter])
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
 
@@ -60,7 +62,7 @@ def fit(
 
     def task_loss(scores: Tensor, users: Tensor, candidates: Tensor) -> Tensor:
         lists = catalogue.lists(candidates, groups[users])
-        return objective_losses(objectives, scores.unsqueeze(-2), lists)[0] @ preference
+        return objective_losses(list(wanted), scores.unsqueeze(-2), lists)[0] @ preference
 
     held_out = sequences.valid
     context = context_of(sequences, held_out.users, held_out.positions, backbone.history, device)
