@@ -54,12 +54,16 @@ def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFra
 
 def defaults(settings: Params) -> dict[str, object]:
     """The study's own value of every variable that points change on its collection."""
+    diffusion = settings.diffusion
     return {
         "anchors": str(len(settings.adapters.anchors)),
         "behavioural loss": "on",
-        "conditioning": settings.diffusion.conditioning,
-        "latent": str(settings.diffusion.latent),
+        "conditioning": diffusion.conditioning,
+        "latent": str(diffusion.latent),
         "snapshots": str(settings.adapters.snapshots),
+        "training steps": str(diffusion.steps),
+        "weights x lists": f"{diffusion.behaviour_batch} x {diffusion.behaviour_rows}",
+        "strength of the behavioural loss": f"{diffusion.behaviour_strength:g}",
     }
 
 

@@ -6,6 +6,8 @@ Zeng et al., "Generative Modeling of Weights: Generalization or Memorization?"
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -56,3 +58,24 @@ def noisy(vectors: Tensor, distance: Tensor, rng: np.random.Generator) -> Tensor
     """``vectors [W, P]``, each moved by its ``distance [W]`` in a random direction."""
     noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))
     return vectors + distance.unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)
+
+
+def verdict(distances: Mapping[str, Tensor], regret: Mapping[str, float]) -> str:
+    """What was found, in words.
+
+    ``distances`` are those of :func:`distances`; ``regret`` in percent, of ``generated`` and
+    of ways that need no learning, by name.
+    """
+    near = {name: own.median().item() for name, own in distances.items()}
+    others = {name: value for name, value in regret.items() if name != "generated"}
+    best = min(others, key=others.__getitem__)
+    copies = near["generated"] < 0.5 * near["tuned"]
+    better = regret["generated"] < others[best]
+    return (
+        f"{'Close to copies' if copies else 'Not copies'}: generated adapters at weights without "
+        f"an anchor lie {near['generated']:.2f} from the nearest collected vector (median), the "
+        f"oracles tuned for these weights {near['tuned']:.2f}, an anchor from the nearest other "
+        f"anchor {near['anchor to another anchor']:.2f}.\n"
+        f"{'Better' if better else 'No better'} than what needs no learning: regret "
+        f"{regret['generated']:.1f} %, the best of the others {others[best]:.1f} % ({best})."
+    )

@@ -46,7 +46,7 @@ LOOKS = {
     "retrain": Look("retrained", "#000000", "D", "none"),
     "generated": Look("generated", "#D55E00", "o"),
     "generated_best": Look("generated, best of 8", "#882255", "^", _DASH),
-    "generated_cfg": Look("generated, guided", "#E69F00", "v", _DASHDOT),
+    "generated_cfg": Look("generated, guided", "#661100", "v", _DASHDOT),
     "generated_no_cfg": Look("generated, no guidance", "#E69F00", "v", _DASHDOT),
     "generated_shuffled": Look("generated, shuffled", "#CC79A7", "X", _DOT),
     "hypernetwork": Look("hypernetwork", "#332288", "P"),

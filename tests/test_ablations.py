@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from paragon import ablations, adapters, alignment, evaluate
+from paragon import ablations, adapters, alignment, evaluate, pipeline
 from paragon.ablations import CollectionEntry, PointEntry
 from paragon.control import set_hv
 from paragon.errors import ParagonError
@@ -138,7 +138,17 @@ def test_the_plan_holds_together():
         assert study.params.seeds == plan.seeds and entry.seeds <= len(plan.seeds), name
         assert entry.change.keys() <= {"diffusion"}, name  # a collection is not tuned again
     stages = yaml.safe_load((ROOT / "ablations" / "dvc.yaml").read_text())["stages"]
-    assert stages.keys() == {"tune", "collection", "point"}
+    assert stages.keys() == {"tune", "collection", "point", "notebook"}
+
+
+def test_the_notebook_depends_on_all_it_imports_of_its_own():
+    """What it has beside the modules of the study, whose changes re-run the points anyway."""
+    stage = yaml.safe_load((ROOT / "ablations" / "dvc.yaml").read_text())["stages"]["notebook"]
+    imported = set(pipeline.imported_modules(ROOT / "notebooks" / "06_ablations.ipynb"))
+    listed = {dep for dep in stage["deps"] if dep.startswith("paragon/")}
+    assert listed <= imported
+    shown = {"ablation_tables", "memorisation", "plot_style", "plots", "plots_inside", "tables"}
+    assert listed == {f"paragon/{name}.py" for name in shown}
 
 
 def test_unknown_names_are_listed():

@@ -48,3 +48,15 @@ def test_noise_has_the_length_it_is_given():
     vectors, distance = torch.zeros(3, 50), torch.tensor([0.0, 1.0, 2.5])
     moved = memorisation.noisy(vectors, distance, np.random.default_rng(0))
     assert torch.allclose(moved.norm(dim=1), distance, atol=1e-5)
+
+
+def test_the_verdict_says_what_the_numbers_say():
+    far = {"tuned": torch.tensor([2.0]), "anchor to another anchor": torch.tensor([3.0])}
+    new = memorisation.verdict({"generated": torch.tensor([1.5]), **far}, {"generated": 1, "x": 4})
+    assert (
+        new.startswith("Not copies") and "Better" in new and "best of the others 4.0 % (x)" in new
+    )
+    old = memorisation.verdict(
+        {"generated": torch.tensor([0.5]), **far}, {"generated": 5, "x": 40, "y": 4}
+    )
+    assert old.startswith("Close to copies") and "No better" in old and "(y)" in old

@@ -65,6 +65,7 @@ def make_studies():
 
 PAIRS = np.column_stack([WEIGHTS, 1 - WEIGHTS])
 LATTICE = np.array([[i, j, 4 - i - j] for i in range(5) for j in range(5 - i)]) / 4
+CLOUDS = {name: np.eye(3, 9) * n for n, name in enumerate(["start 1", "start 2", "mean", "new"], 1)}
 FIGURES = {
     "control_curves": lambda: plots.control_curves(make_curve()),
     "pareto_front": lambda: plots.pareto_front(make_curve()),
@@ -93,6 +94,7 @@ FIGURES = {
         groups=["F", "M", "M"],
     ),
     "memorisation": lambda: plots.memorisation({"generated": [1.0, 1.2], "held out": [0.9] * 3}),
+    "modes": lambda: plots.modes(CLOUDS),
     "ternary": lambda: plots.ternary(LATTICE, LATTICE[:, 0], ["accuracy", "diversity", "novelty"]),
     "ablation": lambda: plots.ablation(make_ablation(), "set_hv", {"space": "PCA-16"}),
     "studies": lambda: plots.studies(make_studies()),
@@ -279,6 +281,18 @@ def test_memorisation_shows_every_value():
     assert plots.memorisation({"a": [0.01], "b": [9.0]}).axes[0].get_xscale() == "log"
     refused("no group", plots.memorisation, {})
     refused("distances", plots.memorisation, {"distances": []})
+
+
+def test_modes_draws_the_last_two_groups_over_the_others():
+    ax = FIGURES["modes"]().axes[0]
+    shown = {cloud.get_label(): cloud for cloud in ax.collections}
+    assert list(shown) == list(CLOUDS)
+    assert shown["new"].get_zorder() == shown["mean"].get_zorder() > shown["start 2"].get_zorder()
+    flat = np.vstack([cloud.get_offsets() for cloud in shown.values()])
+    every = np.vstack(list(CLOUDS.values()))
+    kept = np.linalg.svd(every - every.mean(0), compute_uv=False)[:2]
+    assert (flat**2).sum() == pytest.approx((kept**2).sum())  # the plane of largest variance
+    refused("three groups", plots.modes, {"a": np.eye(2), "b": np.eye(2)})
 
 
 def test_ternary_puts_each_objective_on_its_corner():
