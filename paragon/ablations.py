@@ -28,7 +28,7 @@ import yaml
 from pydantic import Field
 from torch import Tensor
 
-from paragon import adapters, evaluate, hypernetwork, params
+from paragon import adapters, evaluate, hypernetwork, params, testbed
 from paragon.adapters import Collection, FrozenTask, frozen_task, held_out_losses
 from paragon.alignment import pooled
 from paragon.baselines import LINEAR
@@ -240,7 +240,7 @@ class Bench:
     collection: Collection
     valid: FrozenTask
     test: FrozenTask
-    bed: evaluate.TestBed
+    bed: testbed.TestBed
     choices: Tensor
     references: dict[int, pd.DataFrame] = field(default_factory=dict)
 
@@ -265,10 +265,10 @@ class Bench:
         """One row a method and evaluation weight, for the vectors ``[W, P]`` of each method."""
         weights, score = self.collection.oracles.numpy(), self.test.catalogue_scores
         rows = [
-            evaluate.Row(method, index, weights, [score(v).cpu().numpy() for v in own])
+            testbed.Row(method, index, weights, [score(v).cpu().numpy() for v in own])
             for method, own in vectors.items()
         ]
-        return evaluate.run(self.bed, rows).query("protocol == 'sampled'").set_index("method")
+        return testbed.run(self.bed, rows).query("protocol == 'sampled'").set_index("method")
 
     def row(self, method: str, index: int, way: Mapping | None) -> dict[str, Any]:
         """Everything measured of one method for seed number ``index``; no way: the oracle."""
@@ -294,7 +294,7 @@ def open_bench(plan: Ablations, name: str, change: dict[str, Any]) -> Bench:
     valid, test = (
         frozen_task(backbone, sequences, part, 1 + negatives) for part in ("valid", "test")
     )
-    bed = evaluate.TestBed(sequences, sequences.test, objectives, negatives=negatives, cutoffs=[10])
+    bed = testbed.TestBed(sequences, sequences.test, objectives, negatives=negatives, cutoffs=[10])
     uniform = np.random.default_rng(0).dirichlet(np.ones(len(objectives)), CHOICES)
     choices = lift(torch.from_numpy(uniform).float(), found.anchors.min(0).values)
     return Bench(study, found, valid, test, bed, choices)

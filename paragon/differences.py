@@ -1,7 +1,7 @@
 """Is a method's difference from `generated` real?  Users are resampled, both methods in pairs.
 
 The hypervolume of a set of points is compared, seed by seed averaged, on the test
-events that :class:`paragon.evaluate.TestBed` kept.  The trained models stay as they
+events that :class:`paragon.testbed.TestBed` kept.  The trained models stay as they
 are: what another seed would change is in the intervals of ``metrics.json``.
 """
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from paragon.control import set_hv
 from paragon.errors import ParagonError
-from paragon.evaluate import PROTOCOLS, Kept, TestBed, places, significant
+from paragon.evaluate import places, significant
 from paragon.statistics import Difference, holm, paired_bootstrap
+from paragon.testbed import PROTOCOLS, Kept, TestBed
 
 REFERENCE = "generated"
 MEASURE = "set_hv"

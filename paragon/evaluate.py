@@ -1,23 +1,20 @@
-"""Runs every method over weights, seeds and both candidate protocols, and sums it up.
+"""Every method as rows to measure, and the sum of what was measured.
 
-The long table (``curve``) has one row per method, seed, protocol and evaluation
-weight; the summary (``metrics.json``) is computed from it and from nothing else.
+:func:`paragon.testbed.run` turns rows into the long table (``curve``); the summary
+(``metrics.json``) is computed from it and from nothing else.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from paragon import control, metrics
+from paragon import control
 from paragon.adapters import Collection, FrozenTask, held_out_losses, vector_size
 from paragon.arrays import Measure
 from paragon.baselines import LINEAR
@@ -28,157 +25,16 @@ from paragon.generator import Generator
 from paragon.hypernetwork import EndToEnd
 from paragon.llm import LlmRanker
 from paragon.memorisation import noisy
-from paragon.objectives import Catalogue, objective_losses
 from paragon.params import ARTIFACTS
-from paragon.progress import progress
 from paragon.reranking import item_knn, mmr_scores, popularity
 from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
 from paragon.sequences import Evaluation, Sequences
 from paragon.statistics import mean_interval
 from paragon.study import Study
+from paragon.testbed import METRIC, PROTOCOLS, Row, TestBed
 
-# The metric that shows whether an objective was followed, and its short name in results.
-METRIC = {
-    "accuracy": "ndcg@10",
-    "diversity": "alpha_ndcg@10",
-    "novelty": "novelty@10",
-    "fairness": "parity@10",
-}
+# Short names of the objectives in results.
 SHORT = {"accuracy": "acc", "diversity": "div", "novelty": "nov", "fairness": "fair"}
-PROTOCOLS = ("sampled", "full")
-Scores = np.ndarray | dict[str, np.ndarray]  # see TestBed.measure
-
-
-class TestBed:
-    """The test events with all that judging scores needs, prepared once.
-
-    ``measure(scores [N, n_items + 1])`` gives the mean of every metric under both
-    protocols, and the losses of the objectives on the sampled lists (the target
-    and the first negatives, as many as in tuning).
-    """
-
-    __test__ = False  # not a test class, whatever pytest thinks of its name
-
-    def __init__(
-        self,
-        sequences: Sequences,
-        evaluation: Evaluation,
-        objectives: Sequence[str],
-        *,
-        negatives: int,
-        cutoffs: Sequence[int],
-    ) -> None:
-        self.sequences, self.evaluation = sequences, evaluation
-        self.objectives, self.cutoffs = list(objectives), sorted(cutoffs)
-        self.groups = sequences.groups[evaluation.users]
-        self.candidates = evaluation.candidates
-        self.excluded = sequences.excluded(evaluation)
-        depth, categories = max(cutoffs), sequences.categories
-        self.ideal = {
-            "sampled": metrics.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
-            "full": metrics.ideal_alpha_dcg(categories, depth, excluded=self.excluded),
-        }
-        holders = np.unique(
-            np.column_stack(
-                [np.repeat(np.arange(sequences.n_users), sequences.lengths), sequences.items]
-            )[sequences.is_train()],
-            axis=0,
-        )[:, 1]
-        count = np.bincount(holders, minlength=sequences.n_items + 1)
-        information = metrics.self_information(count[1:], sequences.n_users)
-        self.information = np.concatenate([[0.0], information])
-        lists = torch.from_numpy(self.candidates[:, : 1 + negatives])
-        self.short = lists.numpy()
-        self.lists = Catalogue.of(sequences).lists(lists, torch.from_numpy(self.groups))
-        self.kept: dict[tuple[str, int, str], Kept] = {}  # by method, seed and protocol
-
-    def measure(self, scores: Scores) -> dict[str, dict[str, float]]:
-        """{protocol: {metric: mean over events}} for catalogue scores ``[N, n_items + 1]``.
-
-        A method that orders lists and has no scores of its own gives
-        ``{"sampled": [N, C], "full": [N, n_items + 1]}``; its losses are not defined.
-        """
-        return self.measure_events(scores)[0]
-
-    def measure_events(
-        self, scores: Scores
-    ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray | None]]:
-        """What `measure` gives, and ``{protocol: [O, N]}``: the objectives' metrics by event.
-
-        None instead of them if one is no mean over events (the parity of groups).
-        """
-        rows = np.arange(len(self.evaluation))[:, None]
-        ordered = isinstance(scores, dict)
-        sampled = scores["sampled"] if ordered else scores[rows, self.candidates]
-        full = scores["full"] if ordered else scores
-        depth = self.cutoffs[-1]
-        ranks = {
-            "sampled": metrics.target_ranks(sampled),
-            "full": metrics.target_ranks(full, self.evaluation.targets, self.excluded),
-        }
-        shown = {
-            "sampled": self.candidates[rows, metrics.top_k(sampled, depth)],
-            "full": metrics.top_k(full, depth, self.excluded),
-        }
-        found = {name: self._metrics(name, ranks[name], shown[name]) for name in PROTOCOLS}
-        events = {}
-        for name, own in found.items():
-            headline = [own.get(METRIC[o]) for o in self.objectives]
-            whole = all(np.ndim(values) == 1 for values in headline)
-            events[name] = np.stack(headline) if whole else None
-        result = {
-            name: {metric: float(np.mean(values)) for metric, values in own.items()}
-            for name, own in found.items()
-        }
-        if ordered:
-            return result, events
-        short = torch.from_numpy(scores[rows, self.short]).unsqueeze(-2)
-        losses = objective_losses(self.objectives, short, self.lists)[0].tolist()
-        for name, loss in zip(self.objectives, losses, strict=True):
-            result["sampled"][f"loss_{name}"] = loss
-        return result, events
-
-    def _metrics(
-        self, protocol: str, ranks: np.ndarray, items: np.ndarray
-    ) -> dict[str, np.ndarray | float]:
-        """Every metric: a value an event, or one number where there is no such thing."""
-        ranked = self.sequences.categories[items]
-        out = {}
-        for k in self.cutoffs:
-            ndcg = metrics.ndcg_at(ranks, k)
-            gap = metrics.group_gap(ndcg, self.groups)
-            out[f"ndcg@{k}"] = ndcg
-            out[f"hr@{k}"] = metrics.hr_at(ranks, k)
-            out[f"alpha_ndcg@{k}"] = metrics.alpha_ndcg_at(ranked, self.ideal[protocol], k)
-            out[f"coverage@{k}"] = metrics.category_coverage_at(ranked, k)
-            out[f"ild@{k}"] = metrics.intra_list_distance_at(ranked, k) if k > 1 else 0.0
-            out[f"novelty@{k}"] = metrics.novelty_at(items, self.information, k)
-            if gap.value is not None:
-                out[f"group_gap@{k}"] = gap.value
-                out[f"parity@{k}"] = 1 - gap.value
-        return out
-
-
-class Kept(NamedTuple):
-    """What a row leaves behind, of one protocol, for the comparison of methods by user.
-
-    ``weights``, ``points [W, O]``: the objectives' metrics; ``events``: W times ``[O, N]``,
-    the same by event, or None where a metric is no mean over events.
-    """
-
-    weights: np.ndarray
-    points: np.ndarray
-    events: list[np.ndarray] | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method of one seed: its weights ``[W, O]`` and the scores under each of them."""
-
-    method: str
-    seed: int
-    weights: np.ndarray
-    scores: Iterable[Scores]
 
 
 def generated_best(
@@ -312,51 +168,6 @@ def _retrained_scores(
             study.backbone, sequences, study.params, study.folder / "rivals", weight, seed
         )
         yield model.to(study.device).scores(sequences, evaluation).cpu().numpy()
-
-
-def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
-    """Measure all rows: the long table, one line per method, seed, protocol and weight.
-
-    ``bed.kept`` has the same points by event afterwards.
-    """
-    lines = []
-    for row in progress(rows, "rows"):
-        known: dict[bytes, tuple[dict, dict]] = {}  # `constant` and `backbone` repeat themselves
-        own: dict[str, list[tuple]] = {protocol: [] for protocol in PROTOCOLS}
-        for weight, scores in zip(row.weights, row.scores, strict=True):
-            key = _checked(bed, row, scores)
-            known[key] = known.get(key) or bed.measure_events(scores)
-            measured, events = known[key]
-            named = {f"w_{o}": float(w) for o, w in zip(bed.objectives, weight, strict=True)}
-            for protocol, values in measured.items():
-                start = {"method": row.method, "seed": row.seed, "protocol": protocol}
-                lines.append({**start, **named, **values})
-                point = [values.get(METRIC[o], np.nan) for o in bed.objectives]
-                own[protocol].append((point, events[protocol]))
-        for protocol, found in own.items():
-            points, events = zip(*found, strict=True)
-            bed.kept[row.method, row.seed, protocol] = Kept(
-                np.array(row.weights, dtype=float),
-                np.array(points),
-                None if any(own is None for own in events) else list(events),
-            )
-    return pd.DataFrame(lines)
-
-
-def _checked(bed: TestBed, row: Row, scores: Scores) -> bytes:
-    """A fingerprint of the scores; an error if their shape is wrong or one is not finite."""
-    width = {"sampled": bed.candidates.shape[1], "full": bed.sequences.n_items + 1}
-    key = b""
-    for part, own in (scores if isinstance(scores, dict) else {"full": scores}).items():
-        wanted = len(bed.evaluation), width[part]
-        if own.shape != wanted:
-            raise ParagonError(
-                f"method {row.method}: scores have shape {own.shape}, {wanted} is needed"
-            )
-        if not np.isfinite(own).all():
-            raise ParagonError(f"method {row.method}, seed {row.seed}: scores are not finite")
-        key += hashlib.sha256(np.ascontiguousarray(own)).digest()
-    return key
 
 
 def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]:

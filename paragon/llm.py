@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +16,7 @@ from paragon.chat import ChatModel
 from paragon.errors import ParagonError
 from paragon.metrics import top_k
 from paragon.sequences import Sequences
-
-if TYPE_CHECKING:
-    from paragon.evaluate import TestBed
+from paragon.testbed import TestBed
 
 NOT_RUN = "not run: llm.enabled is false in params.yaml"
 COUNTS = ("answers", "failed", "malformed", "duplicates", "invented", "missing")

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from paragon import ablations, adapters, alignment, evaluate, pipeline
+from paragon import ablations, adapters, alignment, pipeline, testbed
 from paragon.ablations import CollectionEntry, PointEntry
 from paragon.control import set_hv
 from paragon.errors import ParagonError
@@ -23,7 +23,7 @@ def collection(backbone, seqs, settings):
 def bench(backbone, seqs, settings, collection):
     length = 1 + settings.adapters.negatives
     valid, test = (adapters.frozen_task(backbone, seqs, p, length) for p in ("valid", "test"))
-    bed = evaluate.TestBed(
+    bed = testbed.TestBed(
         seqs, seqs.test, settings.adapters.objectives, negatives=length - 1, cutoffs=[10]
     )
     choices = torch.tensor([[0.2, 0.8], [0.7, 0.3]])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from paragon import evaluate, statistics
+from paragon import statistics, testbed
 from paragon.control import set_hv
 from paragon.differences import from_generated
 from paragon.errors import ParagonError
@@ -34,24 +34,24 @@ def scores_of(seqs, quality, seed, evaluation=None):
 def rows(seqs):
     """Two seeds of two methods, one seed of another, and one with the last two weights only."""
     found = [
-        evaluate.Row(method, seed, W, scores_of(seqs, quality, 10 * seed + number))
+        testbed.Row(method, seed, W, scores_of(seqs, quality, 10 * seed + number))
         for seed in (0, 1)
         for number, (method, quality) in enumerate([("tuned", 1.0), ("generated", 0.8)])
     ]
-    found.append(evaluate.Row("item_knn", 0, W, scores_of(seqs, 0.0, 7)))
-    found += [evaluate.Row("retrain", s, W[2:], scores_of(seqs, 1.5, 20 + s)[2:]) for s in (0, 1)]
+    found.append(testbed.Row("item_knn", 0, W, scores_of(seqs, 0.0, 7)))
+    found += [testbed.Row("retrain", s, W[2:], scores_of(seqs, 1.5, 20 + s)[2:]) for s in (0, 1)]
     return found
 
 
 def make_bed(seqs, evaluation=None, objectives=OBJECTIVES):
     evaluation = seqs.test if evaluation is None else evaluation
-    return evaluate.TestBed(seqs, evaluation, objectives, negatives=5, cutoffs=[5, 10])
+    return testbed.TestBed(seqs, evaluation, objectives, negatives=5, cutoffs=[5, 10])
 
 
 @pytest.fixture(scope="module")
 def ran(seqs, rows):
     bed = make_bed(seqs)
-    return bed, evaluate.run(bed, rows)
+    return bed, testbed.run(bed, rows)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def found(ran):
 def test_a_difference_is_that_of_the_long_table(ran, found):
     curve = ran[1]
     assert list(found) == ["tuned", "item_knn", "retrain"]
-    for protocol in evaluate.PROTOCOLS:
+    for protocol in testbed.PROTOCOLS:
         table = curve[curve["protocol"] == protocol]
 
         def mean_hv_of(method, weights=W, table=table):
@@ -103,7 +103,7 @@ def test_limits_and_p_values_are_those_of_the_paired_bootstrap(ran, found):
 def test_the_same_again_and_a_row_that_is_run_again_replaces_itself(ran, rows, found):
     bed = ran[0]
     kept = dict(bed.kept)
-    evaluate.run(bed, rows[:1])
+    testbed.run(bed, rows[:1])
     assert list(bed.kept) == list(kept)
     assert from_generated(bed, resamples=300) == found
     assert from_generated(bed, resamples=301) != found
@@ -115,8 +115,8 @@ def test_what_is_the_same_is_no_difference(seqs):
     made = scores_of(seqs, 0.8, 1)
     order = [2, 0, 3, 1]
     shuffled = [made[n] for n in order]
-    evaluate.run(bed, [evaluate.Row("generated", 0, W, made)])
-    evaluate.run(bed, [evaluate.Row("shuffled", 0, W, shuffled)])
+    testbed.run(bed, [testbed.Row("generated", 0, W, made)])
+    testbed.run(bed, [testbed.Row("shuffled", 0, W, shuffled)])
     own = from_generated(bed, resamples=100)["shuffled"]
     assert [own[f"set_hv_sampled{k}"] for k in ("", "_low", "_high", "_p")] == [0, 0, 0, 1]
 
@@ -126,9 +126,9 @@ def test_one_user_leaves_the_difference_and_says_why(seqs):
         seqs.test, **{f: getattr(seqs.test, f)[:1] for f in ("users", "positions", "candidates")}
     )
     bed = make_bed(seqs, alone)
-    rows = [evaluate.Row(m, 0, W, scores_of(seqs, q, 3, alone)) for m, q in
+    rows = [testbed.Row(m, 0, W, scores_of(seqs, q, 3, alone)) for m, q in
             (("generated", 1.0), ("other", -1.0))]  # fmt: skip
-    evaluate.run(bed, rows)
+    testbed.run(bed, rows)
     own = from_generated(bed)["other"]
     assert own["set_hv_sampled"] < 0
     undefined = [own[f"set_hv_sampled{k}"] for k in ("_low", "_high", "_p", "_p_holm")]
@@ -139,7 +139,7 @@ def test_events_of_one_user_stay_together(ran, found):
     """Every event five times: nothing is known that was not known before."""
     bed, kept = ran[0], {}
     for key, (weights, points, events) in ran[0].kept.items():
-        kept[key] = evaluate.Kept(weights, points, [np.repeat(part, 5, axis=1) for part in events])
+        kept[key] = testbed.Kept(weights, points, [np.repeat(part, 5, axis=1) for part in events])
     users = np.repeat(bed.evaluation.users, 5)
     again = from_generated(bed_of(kept, users), resamples=300)
     for method, own in found.items():
@@ -171,8 +171,8 @@ def test_the_interval_covers_the_true_difference_at_the_stated_rate():
         for method, seed in [*((m, s) for m in truth for s in (0, 1)), ("same", 0), ("same", 1)]:
             points = truth.get(method, truth["generated"])
             events = points[..., None] + users + random.normal(0, 0.1, users.shape)
-            for protocol in evaluate.PROTOCOLS:
-                kept[method, seed, protocol] = evaluate.Kept(weights, points, list(events))
+            for protocol in testbed.PROTOCOLS:
+                kept[method, seed, protocol] = testbed.Kept(weights, points, list(events))
         found = from_generated(bed_of(kept, np.arange(80)), resamples=400)
         covered += (
             found["other"]["set_hv_full_low"] <= expected <= found["other"]["set_hv_full_high"]
@@ -184,9 +184,9 @@ def test_the_interval_covers_the_true_difference_at_the_stated_rate():
 
 def test_a_metric_that_is_no_mean_over_events_has_a_difference_and_a_reason(seqs):
     bed = make_bed(seqs, objectives=["accuracy", "fairness"])
-    rows = [evaluate.Row(m, 0, W, scores_of(seqs, q, 5)) for m, q in
+    rows = [testbed.Row(m, 0, W, scores_of(seqs, q, 5)) for m, q in
             (("generated", 1.0), ("other", 0.0))]  # fmt: skip
-    curve = evaluate.run(bed, rows)
+    curve = testbed.run(bed, rows)
     own = from_generated(bed)["other"]
     table = curve[curve["protocol"] == "full"].set_index("method")[["ndcg@10", "parity@10"]]
     expected = set_hv(table.loc["other"].to_numpy()) - set_hv(table.loc["generated"].to_numpy())
@@ -196,12 +196,12 @@ def test_a_metric_that_is_no_mean_over_events_has_a_difference_and_a_reason(seqs
 
 def test_what_cannot_be_compared_is_named(seqs):
     bed = make_bed(seqs)
-    evaluate.run(bed, [evaluate.Row("mine", s, W, scores_of(seqs, 1.0, s)) for s in (0, 3)])
+    testbed.run(bed, [testbed.Row("mine", s, W, scores_of(seqs, 1.0, s)) for s in (0, 3)])
     with pytest.raises(ParagonError, match="no rows of `generated`"):
         from_generated(bed)
-    evaluate.run(bed, [evaluate.Row("generated", 0, W, scores_of(seqs, 1.0, 0))])
+    testbed.run(bed, [testbed.Row("generated", 0, W, scores_of(seqs, 1.0, 0))])
     with pytest.raises(ParagonError, match="method mine: `generated` has no seed 3"):
         from_generated(bed)
-    evaluate.run(bed, [evaluate.Row("generated", 3, W[:2], scores_of(seqs, 1.0, 0)[:2])])
+    testbed.run(bed, [testbed.Row("generated", 3, W[:2], scores_of(seqs, 1.0, 0)[:2])])
     with pytest.raises(ParagonError, match="method mine: weights .* are not among"):
         from_generated(bed)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from paragon import adapters, evaluate, rivals, study
+from paragon import adapters, evaluate, rivals, study, testbed
 from paragon.backbones import build
 from paragon.errors import ParagonError
 from paragon.generator import train_generator
@@ -21,7 +21,7 @@ OBJECTIVES = ["accuracy", "diversity"]
 
 @pytest.fixture(scope="module")
 def bed(seqs):
-    return evaluate.TestBed(seqs, seqs.test, OBJECTIVES, negatives=5, cutoffs=[5, 10])
+    return testbed.TestBed(seqs, seqs.test, OBJECTIVES, negatives=5, cutoffs=[5, 10])
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def learned(backbone, seqs, settings):
 
 @pytest.fixture(scope="module")
 def curve(bed, collection, generators, learned, tasks):
-    return evaluate.run(bed, evaluate.all_rows(collection, generators, learned, tasks))
+    return testbed.run(bed, evaluate.all_rows(collection, generators, learned, tasks))
 
 
 def test_every_row_is_there(curve, collection):
@@ -129,7 +129,7 @@ def test_noise_goes_as_far_from_memory_as_generation(collection, generators, tas
 
 def test_rows_without_an_adapter(bed, collection, generators, tasks, curve):
     others = list(evaluate.reranked_rows(bed, tasks["test"], collection.oracles, 0))
-    found = evaluate.run(bed, others)
+    found = testbed.run(bed, others)
     assert set(found["method"]) == {"mmr", "popularity", "item_knn"}
     last = found.query("method == 'mmr' and w_accuracy == 1").set_index("protocol")
     bare = curve.query("method == 'backbone' and seed == 0 and w_accuracy == 1")
@@ -181,7 +181,7 @@ def made_curve(**methods):
     for method, (ndcg, alpha, loss) in methods.items():
         for seed in (0, 1):
             for w, n, a, x in zip((0, 0.5, 1), ndcg, alpha, loss, strict=True):
-                for protocol in evaluate.PROTOCOLS:
+                for protocol in testbed.PROTOCOLS:
                     rows.append(
                         {
                             "method": method, "seed": seed, "protocol": protocol,
@@ -248,9 +248,9 @@ def test_written_files_hold_the_same_numbers(curve, tmp_path):
 )
 def test_a_broken_method_is_named(bed, seqs, scores, words):
     made = scores(len(seqs.test), seqs.n_items + 1)
-    row = evaluate.Row("mine", 3, np.array([[1.0, 0.0]]), [made])
+    row = testbed.Row("mine", 3, np.array([[1.0, 0.0]]), [made])
     with pytest.raises(ParagonError, match=f"mine.*{words}"):
-        evaluate.run(bed, [row])
+        testbed.run(bed, [row])
 
 
 def test_the_generator_never_sees_the_oracles(collection, settings):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from paragon import chat, evaluate, report, study
+from paragon import chat, evaluate, report, study, testbed
 from paragon.adapters import frozen_task
 from paragon.chat import ChatModel
 from paragon.errors import ParagonError
@@ -117,7 +117,7 @@ def model(serve, tmp_path):
 
 @pytest.fixture(scope="module")
 def bed(seqs):
-    return evaluate.TestBed(seqs, seqs.test, ["accuracy", "diversity"], negatives=5, cutoffs=[5, 8])
+    return testbed.TestBed(seqs, seqs.test, ["accuracy", "diversity"], negatives=5, cutoffs=[5, 8])
 
 
 @pytest.fixture(scope="module")
@@ -392,7 +392,7 @@ def test_the_row_is_measured_like_any_other(serve, toy_study, bed, backbone, seq
     for _ in range(2):
         ranker = evaluate.llm_ranker(own_study, bed, test)
         rows = list(evaluate.llm_rows(ranker, torch.from_numpy(WEIGHTS), 7))
-        tables.append(evaluate.run(bed, rows))
+        tables.append(testbed.run(bed, rows))
     assert tables[0].equals(tables[1])
     assert len(server.requests) == 2 * len(WEIGHTS) * len(seqs.test)  # the first time alone
     assert len(list((tmp_path / "llm").rglob("*.json"))) == len(server.requests)
@@ -410,7 +410,7 @@ def test_a_model_that_knew_the_target_would_be_perfect(model, bed, own):
         share[name] = found.any(1).mean()
         places = (1 + found.argmax(1)).astype(str)
         known |= dict(zip(ranker.prompts(lists, WEIGHTS[0]), places.tolist(), strict=True))
-    table = evaluate.run(bed, [evaluate.Row("llm", 0, WEIGHTS[:1], [ranker.scores(WEIGHTS[0])])])
+    table = testbed.run(bed, [testbed.Row("llm", 0, WEIGHTS[:1], [ranker.scores(WEIGHTS[0])])])
     assert table.set_index("protocol")["ndcg@5"].to_dict() == pytest.approx(share)
     assert share["sampled"] == 1 > share["full"] > 0  # as far as the backbone lets it see
 
