@@ -7,12 +7,16 @@ nothing here is an output of the pipeline.
 
 * generate: condition, sampling, decoding, and the adapter installed as a module;
 * tune: one adapter for one weight vector on cached states, as in notebook 03;
-* retrain: backbone and adapter from scratch, as in notebook 04b.
+* retrain: backbone and adapter from scratch, as in notebook 04b;
+* prepare: what generation needs first, for one seed: the adapters of all anchors, tuned
+  together (03), and the generator (04).  `pays_after`: the number of changes of the
+  weights from which on generation, this included, has taken less time than the others.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -23,7 +27,9 @@ import torch
 import typer
 
 from paragon import adapters, plots, rivals
+from paragon.adapters import load_collection
 from paragon.files import write_json
+from paragon.generator import behaviour, train_generator
 from paragon.negatives import NegativeSampler
 from paragon.params import RESULTS, load_params
 from paragon.preferences import check_weights
@@ -86,7 +92,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     many = seconds(lambda: recommender.generator.generate(batch), 5, "batches")
 
     train, valid = (
-        adapters.frozen_task(frozen, sequences, events, 1 + settings.negatives)
+        adapters.frozen_task(frozen, sequences, events, 1 + settings.negatives, settings.events)
         for events in ("train", "valid")
     )
     sampler = NegativeSampler(sequences)
@@ -96,17 +102,40 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         weights = check_weights(next(draws), names)
         adapters.tune(train, valid, sampler, weights, start.view(1, 1, -1), alone, seeds=[0])
 
+    collection = load_collection(study.folder / "collection")
+    starts = start.repeat(1, len(collection.anchors), 1)
+
+    def collect() -> None:
+        adapters.tune(train, valid, sampler, collection.anchors, starts, settings, seeds=[0])
+
+    def learn() -> None:
+        own, seed = study.params.diffusion, collection.description["seeds"][0]
+        extra = behaviour(train, sampler, collection, seed, own.behaviour_rows)
+        train_generator(collection, own, seed, extra, study.device)
+
     def retrain() -> None:
         weights = check_weights(next(draws), names)[0]
         rivals.retrain(backbone, sequences, study.params, weights, 0, study.device)
 
+    taken = {
+        "tune": seconds(tune, tunes, "tune"),
+        "retrain": seconds(retrain, retrains, "retrain"),
+    }
+    prepare = {
+        "collection": seconds(collect, 1, "collection")["p50"],
+        "generator": seconds(learn, 1, "generator")["p50"],
+    }
+    first = sum(prepare.values())
     path = RESULTS / dataset / "timing.json"
     timing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     timing[backbone] = {
         "machine": machine(),
         "generate": generate,
-        "tune": seconds(tune, tunes, "tune"),
-        "retrain": seconds(retrain, retrains, "retrain"),
+        **taken,
+        "prepare": prepare,
+        "pays_after": {
+            name: math.ceil(first / (own["p50"] - generate["p50"])) for name, own in taken.items()
+        },
         "adapters_per_second": float(f"{len(batch) / many['p50']:.4g}"),
     }
     write_json(path, timing)

@@ -155,12 +155,15 @@ def times(results: Path) -> str:
     for path in sorted(results.glob("*/timing.json")):
         for backbone, timing in json.loads(path.read_text(encoding="utf-8")).items():
             t = {name: timing[name]["p50"] for name in ("generate", "tune", "retrain")}
-            facts = timing["machine"]
+            facts, pays = timing["machine"], timing["pays_after"]
             lines.append(
                 f"- {path.parent.name}, {backbone}: a ready model from new weights takes "
                 f"{1000 * t['generate']:.1f} ms generated, {t['tune']:.1f} s tuned, "
                 f"{t['retrain']:.0f} s retrained ({100 * (1 - t['generate'] / t['retrain']):.2f} % "
-                f"less than retraining; medians, {facts['cpu']}, {facts['threads']} threads)."
+                f"less than retraining). Collection and generator took "
+                f"{sum(timing['prepare'].values()):.0f} s: they pay from change {pays['retrain']} "
+                f"of the weights on against retraining, from {pays['tune']} on against tuning "
+                f"(medians, {facts['cpu']}, {facts['threads']} threads)."
             )
     return "\n".join(lines)
 

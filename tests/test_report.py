@@ -129,9 +129,12 @@ def test_the_summary_and_its_figure_are_written_whole_and_the_same_twice(results
 
 def test_times_are_read_from_the_record(results):
     timing = {"sasrec": {"machine": {"cpu": "Z80", "threads": 1}, "generate": {"p50": 0.002},
-                         "tune": {"p50": 3.0}, "retrain": {"p50": 20.0}}}  # fmt: skip
+                         "tune": {"p50": 3.0}, "retrain": {"p50": 20.0},
+                         "prepare": {"collection": 10.0, "generator": 31.0},
+                         "pays_after": {"tune": 14, "retrain": 3}}}  # fmt: skip
     (results / "toy" / "timing.json").write_text(json.dumps(timing))
     assert "2.0 ms generated, 3.0 s tuned, 20 s retrained (99.99 % less" in report.times(results)
+    assert "took 41 s: they pay from change 3 of the weights" in report.times(results)
     assert "Z80" in report.readme_block(results, "toy", "sasrec")
     assert "Z80" not in compare.summary(results)
 
