@@ -89,15 +89,31 @@ def alpha_ndcg_published(
 ) -> np.ndarray:
     """α-nDCG@k on the scale of the published tables; float64 [N].
 
-    FOR COMPARISON WITH PUBLISHED NUMBERS ONLY: it is not α-nDCG.  The ideal is
-    computed with the matrix of candidates × categories transposed: the greedy
+    FOR COMPARISON WITH PUBLISHED NUMBERS ONLY: it is not α-nDCG, its ideal is
+    that of :func:`ideal_alpha_dcg_published`.
+    Arguments and errors as in `alpha_ndcg_at` and `ideal_alpha_dcg`.
+    """
+    ideal = ideal_alpha_dcg_published(categories, k, alpha, candidates, excluded)
+    return alpha_ndcg_at(ranked, ideal, k, alpha)
+
+
+def ideal_alpha_dcg_published(
+    categories: np.ndarray,
+    k: int,
+    alpha: float = 0.5,
+    candidates: np.ndarray | None = None,
+    excluded: np.ndarray | None = None,
+) -> np.ndarray:
+    """What the published α-nDCG is divided by; float64 [N or 1, k].
+
+    The ideal is computed with the matrix of candidates × categories transposed: the greedy
     list consists of categories, each once, and the gain of one is the number
     of candidates that carry it, a candidate met r times before counting
     (1 - α)^r.  Such an ideal grows with the number of candidates, so the ratio
     is several times too small and its size says nothing across protocols.
     Ties fall to the first category; lists longer than M categories end there.
 
-    Arguments and errors as in `alpha_ndcg_at` and `ideal_alpha_dcg`.
+    Arguments and errors as in `ideal_alpha_dcg`.
     Source: the metric of the code released with Shen et al., "Paragon", RecSys
     2025, reconstructed from what it is known to compute, not from its text: its
     tie rule and its handling of empty categories are not known.
@@ -116,7 +132,7 @@ def alpha_ndcg_published(
             free[every, pick] = False
             worth *= np.where(patterns[:, pick].T, 1 - alpha, 1.0)
         parts.append(gains)
-    return alpha_ndcg_at(ranked, _discounted(np.concatenate(parts)), k, alpha)
+    return _discounted(np.concatenate(parts))
 
 
 def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:

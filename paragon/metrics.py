@@ -21,6 +21,7 @@ from paragon.diversity import (
     alpha_ndcg_published,
     category_coverage_at,
     ideal_alpha_dcg,
+    ideal_alpha_dcg_published,
     intra_list_distance_at,
 )
 from paragon.errors import ParagonError
@@ -35,6 +36,7 @@ __all__ = [
     "hr_at",
     "hypervolume",
     "ideal_alpha_dcg",
+    "ideal_alpha_dcg_published",
     "intra_list_distance_at",
     "ndcg_at",
     "novelty_at",

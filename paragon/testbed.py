@@ -61,6 +61,10 @@ class TestBed:
             "sampled": metrics.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
             "full": metrics.ideal_alpha_dcg(categories, depth, excluded=self.excluded),
         }
+        # Of the published scale, for docs/reproduction.md and nothing else.
+        self.published = metrics.ideal_alpha_dcg_published(
+            categories, 10, candidates=self.candidates
+        )
         holders = np.unique(
             np.column_stack(
                 [np.repeat(np.arange(sequences.n_users), sequences.lengths), sequences.items]
@@ -136,6 +140,8 @@ class TestBed:
             out[f"coverage@{k}"] = metrics.category_coverage_at(ranked, k)
             out[f"ild@{k}"] = metrics.intra_list_distance_at(ranked, k) if k > 1 else 0.0
             out[f"novelty@{k}"] = metrics.novelty_at(items, self.information, k)
+            if k == 10 and protocol == "sampled":
+                out["alpha_ndcg_published@10"] = metrics.alpha_ndcg_at(ranked, self.published, k)
             if gap.value is not None:
                 out[f"group_gap@{k}"] = gap.value
                 out[f"parity@{k}"] = 1 - gap.value
