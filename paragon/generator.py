@@ -197,7 +197,7 @@ def train_generator(
     model = _Model(Latent.fit(vectors.cpu(), settings.latent), len(floor), settings).to(device)
     schedule = Schedule(settings.diffusion_steps, device=device)
     averaged = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     rng = np.random.default_rng([seed, 2])
     batch, extra = settings.batch, settings.behaviour_batch if behaviour else 0

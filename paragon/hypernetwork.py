@@ -127,7 +127,7 @@ def train_end_to_end(
     start = initial_vector(dim, settings.adapters.width, torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)  # initial parameters
     model = END_TO_END[name](start, len(objectives), own).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=own.learning_rate)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=own.learning_rate, fused=True)
     steps = equal_steps(settings)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng([seed, 5])

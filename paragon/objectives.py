@@ -161,25 +161,29 @@ class _SoftAlphaDCG(torch.autograd.Function):
 
 
 def _soft_alpha_dcg(scores: Tensor, categories: Tensor) -> tuple[Tensor, Tensor]:
-    """Value ``[R, A]`` and gradient ``[R, A, C]`` for scores ``[R, A, C]``."""
+    """Value ``[R, A]`` and gradient ``[R, A, C]`` for scores ``[R, A, C]``.
+
+    What is the same for all tasks, or for a row of the C x C intermediates, is applied where it
+    costs least: memory traffic is what the time goes into.
+    """
     rows, tasks, length = scores.shape
-    above = (scores.unsqueeze(-2) - scores.unsqueeze(-1)).div_(TEMPERATURE).sigmoid_()
+    scaled, decay = scores / TEMPERATURE, math.log(1 - ALPHA)
+    above = (scaled.unsqueeze(-2) - scaled.unsqueeze(-1)).sigmoid_()
     rank = 0.5 + above.sum(-1)
     # [R, A*C, C] @ [R, C, M]: the tasks share the list's categories.
-    g = categories.unsqueeze(1)
-    seen = (above.view(rows, tasks * length, length) @ categories).view(rows, tasks, length, -1)
-    worth = (seen - 0.5 * g).mul_(math.log(1 - ALPHA)).exp_().mul_(g)
-    gain = worth.sum(-1)
+    seen = above.view(rows, tasks * length, length) @ categories  # and g / 2 too much
+    worth = seen.mul_(decay).exp_().view(rows, tasks, length, -1).mul_(categories.unsqueeze(1))
+    excess = (1 - ALPHA) ** -0.5  # where g counts it is 1, so that the half is one factor
+    gain = excess * worth.sum(-1)
     log_rank = torch.log1p(rank)
     discount = math.log(2) / log_rank
     value = (gain * discount).sum(-1)
 
-    d_seen = worth * (math.log(1 - ALPHA) * discount).unsqueeze(-1)
     d_rank = -gain * discount / (log_rank * (1 + rank))
-    d_above = (d_seen.view(rows, tasks * length, -1) @ categories.mT).view_as(above)
-    slope = (1 - above).mul_(above).div_(TEMPERATURE)
-    d_pair = d_above.add_(d_rank.unsqueeze(-1)).mul_(slope)
-    return value, d_pair.sum(-2) - d_pair.sum(-1)
+    d_above = (worth.view(rows, tasks * length, -1) @ categories.mT).view_as(above)
+    d_above = d_above.mul_((excess * decay * discount).unsqueeze(-1)).add_(d_rank.unsqueeze(-1))
+    d_pair = d_above.mul_(torch.addcmul(above, above, above, value=-1))  # P (1 - P)
+    return value, (d_pair.sum(-2) - d_pair.sum(-1)) / TEMPERATURE
 
 
 def novelty(scores: Tensor, lists: Lists) -> Tensor:

@@ -55,7 +55,7 @@ def fit(
     wanted = {name: w for name, w in zip(objectives, weights, strict=True) if w != 0}
     preference = torch.tensor(list(wanted.values()), device=device)
     model = nn.ModuleList([backbone, nn.Identity() if adapter is None else adapter])
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
 
     def score(states: Tensor, candidates: Tensor) -> Tensor:
         return backbone.score(states, candidates, model[1])
