@@ -159,7 +159,7 @@ def times(results: Path) -> str:
             lines.append(
                 f"- {path.parent.name}, {backbone}: a ready model from new weights takes "
                 f"{1000 * t['generate']:.1f} ms generated, {t['tune']:.1f} s tuned, "
-                f"{t['retrain']:.0f} s retrained ({100 * (1 - t['generate'] / t['retrain']):.2f} % "
+                f"{t['retrain']:.0f} s retrained ({100 * (1 - t['generate'] / t['retrain']):.3f} % "
                 f"less than retraining). Collection and generator took "
                 f"{sum(timing['prepare'].values()):.0f} s: they pay from change {pays['retrain']} "
                 f"of the weights on against retraining, from {pays['tune']} on against tuning "

@@ -133,7 +133,7 @@ def test_times_are_read_from_the_record(results):
                          "prepare": {"collection": 10.0, "generator": 31.0},
                          "pays_after": {"tune": 14, "retrain": 3}}}  # fmt: skip
     (results / "toy" / "timing.json").write_text(json.dumps(timing))
-    assert "2.0 ms generated, 3.0 s tuned, 20 s retrained (99.99 % less" in report.times(results)
+    assert "2.0 ms generated, 3.0 s tuned, 20 s retrained (99.990 % less" in report.times(results)
     assert "took 41 s: they pay from change 3 of the weights" in report.times(results)
     assert "Z80" in report.readme_block(results, "toy", "sasrec")
     assert "Z80" not in compare.summary(results)
