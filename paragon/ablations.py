@@ -59,15 +59,15 @@ class CollectionEntry(Section):
 
     ``anchors``: the first weights of the anchors that are kept; ``snapshots``: how many
     of each; ``pooled``: every seed gets the anchors of all seeds, hence of all random
-    starts, with neurons ``aligned`` or as they are; ``end_to_end``: train the rivals that
-    need no collection, at its cost."""
+    starts, with neurons ``aligned`` or as they are; ``end_to_end``: rivals that need no
+    collection, to be trained at its cost."""
 
     of: str
     anchors: list[float] | None = None
     snapshots: Annotated[int, Field(ge=0)] | None = None
     pooled: bool = False
     aligned: bool = False
-    end_to_end: bool = False
+    end_to_end: list[params.EndToEnd] = []
 
 
 class Way(Section):
@@ -175,7 +175,7 @@ def collection(name: str) -> None:
     adapters.save_collection(made, folder_of(name) / "collection")
     change = {
         "adapters": {"anchors": made.anchors.tolist()},  # what the rivals' cost counts
-        "rivals": {"end_to_end": list(hypernetwork.END_TO_END)},
+        "rivals": {"end_to_end": entry.end_to_end},
     }
     bench, rows = open_bench(plan, name, change), []
     for index in range(len(plan.seeds)):

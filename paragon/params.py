@@ -23,6 +23,7 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+EndToEnd = Literal["hypernetwork", "linear_subspace"]
 
 
 class Section(BaseModel):
@@ -125,7 +126,7 @@ class Rivals(Section):
     patience: Count
     seeds: Count
     retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
-    end_to_end: list[Literal["hypernetwork", "linear_subspace"]]
+    end_to_end: list[EndToEnd]
     weights: Count
     rows: Count
     width: Count
