@@ -1,25 +1,34 @@
-"""What the ablations found, read from their tables and put side by side for notebook 06."""
+"""What the ablations found, read from their tables and put side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from paragon.ablations import RESULTS
 from paragon.errors import ParagonError
-from paragon.params import Params
+from paragon.params import ABLATIONS, Params
+from paragon.plot_style import BACKBONES
 from paragon.statistics import mean_interval
 
+# The settings in which generation is held against its rivals on every backbone of the study.
+CORE = {
+    "anchors-10": "10 anchors",
+    "anchors-4": "4 anchors",
+    "anchors-3": "3 anchors",
+    "three-objectives": "3 objectives",
+}
 
-def load(kind: str) -> pd.DataFrame:
+
+def load(kind: str, folder: Path = ABLATIONS) -> pd.DataFrame:
     """All tables of a kind, ``point`` or ``collection``, with the ``name`` of each entry."""
     parts = [
         pd.read_csv(path).assign(name=path.stem.removeprefix(f"{kind}-"))
-        for path in sorted(RESULTS.glob(f"{kind}-*.csv"))
+        for path in sorted(folder.glob(f"{kind}-*.csv"))
     ]
     if not parts:
-        raise ParagonError(f"{RESULTS}: no {kind}-*.csv; run `make ablations` first")
+        raise ParagonError(f"{folder}: no {kind}-*.csv; run `make ablations` first")
     return pd.concat(parts, ignore_index=True)
 
 
@@ -40,16 +49,51 @@ def side_by_side(
     return both.sort_values("name", key=lambda own: own.map(order), kind="stable")
 
 
-def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFrame:
-    """``one`` minus ``other`` on each collection: mean and 95 % interval over shared seeds."""
-    keys, found = ["collection", "seed"], {}
+def core(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the settings ``CORE`` on all backbones.
+
+    ``setting`` says it in words; ``study`` also names the backbone.  The entries of the first
+    backbone, SASRec, are called like the setting, those of others have its name before that.
+    """
+    both = pd.concat([collections, points], ignore_index=True)
+    names = [n.removeprefix(f"{b}-") for n, b in zip(both["name"], both["backbone"], strict=True)]
+    both = both.assign(setting=pd.Series(names, both.index).map(CORE)).dropna(subset="setting")
+    both["study"] = both["setting"] + ", " + both["backbone"]
+    order = {word: place for place, word in enumerate(CORE.values())}
+    order |= {name: place for place, name in enumerate(BACKBONES)}
+    by = ["setting", "backbone"]
+    return both.sort_values(by, key=lambda own: own.map(order), kind="stable")
+
+
+def paired(
+    rows: pd.DataFrame, one: str, other: str, measure: str, by: str = "collection"
+) -> pd.DataFrame:
+    """``one`` minus ``other`` in each group ``by``: mean and 95 % interval over shared seeds."""
+    found = {}
     both = (rows[rows["method"] == method] for method in (one, other))
-    merged = pd.merge(*both, on=keys, suffixes=("", "_other"))
-    for name, own in merged.groupby("collection", sort=False):
+    merged = pd.merge(*both, on=[by, "seed"], suffixes=("", "_other"))
+    for name, own in merged.groupby(by, sort=False):
         change = (own[measure] - own[f"{measure}_other"]).to_numpy(float)
         mean, low, high, _ = mean_interval(change)
         found[name] = {"difference": mean, "low": low, "high": high, "seeds": len(change)}
     return pd.DataFrame.from_dict(found, orient="index")
+
+
+def points_of(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """Means and limits over seeds, a row a setting, backbone, method and measure.
+
+    The form that :func:`paragon.plots.studies` draws, with the setting as the dataset.
+    """
+    found = []
+    for (setting, backbone, method), own in rows.groupby(
+        ["setting", "backbone", "method"], sort=False
+    ):
+        for measure in measures:
+            values = own[measure].dropna().to_numpy(float)
+            if len(values):
+                mean, low, high, _ = mean_interval(values)
+                found.append((setting, backbone, method, measure, mean, low, high))
+    return pd.DataFrame(found, columns="dataset backbone method measure mean low high".split())
 
 
 def defaults(settings: Params) -> dict[str, object]:

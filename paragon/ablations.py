@@ -35,12 +35,10 @@ from paragon.baselines import LINEAR
 from paragon.errors import ParagonError
 from paragon.files import write_text
 from paragon.generator import Generator, train_generators
-from paragon.params import ARTIFACTS, ROOT, Section, stored
+from paragon.params import ABLATIONS, ARTIFACTS, ROOT, Section, stored
 from paragon.preferences import lift
 from paragon.study import Study, open_study
 
-# Beside the plan, not in results/: the study's stage `compare` depends on all of that folder.
-RESULTS = ROOT / "ablations" / "results"
 T = TypeVar("T")
 Mapping = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
 CHOICES = 64  # weights at which settings are compared on validation users
@@ -185,7 +183,8 @@ def collection(name: str) -> None:
         for index, models in enumerate(hypernetwork.train_all(bench.study, folder_of(name))):
             rows += [bench.row(m.description["kind"], index, m.generate) for m in models]
     table = pd.DataFrame(rows)
-    table.insert(0, "collection", name)
+    table.insert(0, "backbone", bench.study.backbone)
+    table.insert(1, "collection", name)
     write(table, f"collection-{name}")
 
 
@@ -204,7 +203,8 @@ def point(name: str) -> None:
             found = bench.row(method, index, sampler(generator, bench.valid, **way))
             rows.append({**found, **way})
     table = pd.DataFrame(rows)
-    for place, key in enumerate(("collection", "variable", "value")):
+    table.insert(0, "backbone", bench.study.backbone)
+    for place, key in enumerate(("collection", "variable", "value"), 1):
         table.insert(place, key, getattr(entry, key))
     write(table, f"point-{name}")
 
@@ -302,5 +302,5 @@ def open_bench(plan: Ablations, name: str, change: dict[str, Any]) -> Bench:
 
 def write(table: pd.DataFrame, name: str) -> None:
     """Write a stage's table, six significant digits."""
-    path = RESULTS / f"{name}.csv"
+    path = ABLATIONS / f"{name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g"))

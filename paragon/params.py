@@ -18,6 +18,8 @@ from paragon.errors import ParagonError
 
 ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
 DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
+# Beside their plan, not in results/: the study's stage `compare` depends on all of that folder.
+ABLATIONS = ROOT / "ablations" / "results"
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]

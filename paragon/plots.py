@@ -18,16 +18,14 @@ from paragon.plots_inside import (
     dataset_overview,
     latent_space,
     memorisation,
-    modes,
     ternary,
     training_curves,
     tuning_curves,
 )
 
 __all__ = [
-    "ablation", "control_curves", "dataset_overview", "latent_space", "memorisation", "modes",
-    "pareto_front", "save", "studies", "ternary", "time_to_model", "training_curves",
-    "tuning_curves",
+    "control_curves", "dataset_overview", "latent_space", "memorisation", "pareto_front", "save",
+    "studies", "ternary", "time_to_model", "training_curves", "tuning_curves",
 ]  # fmt: skip
 
 CURVE_METHODS = (
@@ -261,45 +259,6 @@ def _human(seconds: float) -> str:
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs"))
     size, unit = next((u for u in units if seconds >= u[0] * 0.9995), units[-1])
     return f"{float(f'{seconds / size:.2g}'):g} {unit}"
-
-
-@drawn
-def ablation(
-    frame: pd.DataFrame, metric: str, default: Mapping[str, object] | None = None
-) -> Figure:
-    """A panel per variable, a row per value: mean of ``metric`` with its interval over seeds.
-
-    ``frame`` has the columns variable, value, seed and ``metric``; ``default``
-    says which value of a variable the study uses (filled marker; the others are open).
-    """
-    style.columns(frame, ("variable", "value", "seed", metric), "ablation")
-    finite(f"ablation, {metric}", frame[metric].to_numpy(float))
-    variables = list(dict.fromkeys(frame["variable"]))
-    sizes = [frame.loc[frame["variable"] == v, "value"].nunique() for v in variables]
-    figure = style.new(5.2, 0.7 + sum(0.2 * n + 0.22 for n in sizes))
-    axes = figure.subplots(len(sizes), 1, sharex=True, squeeze=False,
-                           height_ratios=[n + 0.3 for n in sizes])[:, 0]  # fmt: skip
-    for ax, variable in zip(axes, variables, strict=True):
-        rows = frame[frame["variable"] == variable]
-        values = list(dict.fromkeys(rows["value"]))
-        if all(isinstance(v, int | float) for v in values):
-            values.sort()
-        usual = (default or {}).get(variable)
-        for place, value in enumerate(values):
-            mean, low, high = style.interval(rows.loc[rows["value"] == value, metric])
-            colour = "#D55E00" if value == usual else "#0072B2"
-            ax.hlines(place, low, high, color=colour, linewidth=1.4)
-            ax.plot(mean, place, "o", color=colour, mfc=colour if value == usual else "white")
-        ax.set_yticks(range(len(values)), [f"{v:g}" if isinstance(v, float) else v for v in values])
-        ax.set(ylim=(len(values) - 0.4, -0.6))
-        ax.set_title(variable.replace("_", " "), fontsize=8, pad=2)
-        ax.grid(axis="x", color="#e6e6e6", linewidth=0.6)
-        ax.tick_params(axis="y", length=0)
-        ax.tick_params(axis="x", length=3 if ax is axes[-1] else 0)
-    axes[-1].set_xlabel(metric_label(metric))
-    seeds = style.seeds_note(frame, ["variable", "value"], "Lines")
-    style.note(figure, seeds, "Filled: the default." if default else "")
-    return figure
 
 
 @drawn

@@ -287,36 +287,6 @@ def memorisation(distances: Mapping[str, Sequence[float]]) -> Figure:
 
 
 @drawn
-def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
-    """Groups of vectors ``[N, P]`` in the first two principal components of all that are shown.
-
-    The last two groups stand out: they are drawn over the others.
-    """
-    groups = {name: finite(name, values, 2) for name, values in clouds.items()}
-    if len(groups) < 3:
-        raise ParagonError("modes: at least three groups are needed")
-    every = np.vstack(list(groups.values()))
-    centre = every.mean(0)
-    _, spread, basis = np.linalg.svd(every - centre, full_matrices=False)
-    basis = basis[:2] * np.where(basis[:2].sum(1, keepdims=True) < 0, -1, 1)
-    share = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
-    figure = style.new(5.2, 3.6)
-    ax = figure.subplots()
-    palette, last = sns.color_palette("colorblind"), len(groups) - 2
-    for number, (name, values) in enumerate(groups.items()):
-        xy = (values - centre) @ basis.T
-        look = {"s": 22, "alpha": 0.7, "color": palette[number % 10], "linewidths": 0}
-        if number >= last:
-            marker = {"marker": "X^"[number - last], "s": 34, "edgecolors": "black"}
-            look = {"color": ["white", _ORANGE][number - last], "linewidths": 0.7, **marker}
-        ax.scatter(*xy.T, label=name, zorder=2 + (number >= last), **look)
-    ax.set_xlabel(f"component 1 ({share[0]:.1%} of variance)")
-    ax.set_ylabel(f"component 2 ({share[1]:.1%} of variance)")
-    figure.legend(loc="outside upper left", ncols=4, columnspacing=1.2, handletextpad=0.2)
-    return figure
-
-
-@drawn
 def ternary(
     weights: np.ndarray, values: np.ndarray, labels: Sequence[str], title: str = "value"
 ) -> Figure:

@@ -1,7 +1,7 @@
-"""results/ in tables, and the README's result block.
+"""results/ in tables, and the README's blocks of results.
 
-Nothing is computed here that is not in a committed metrics.json, differences.json or
-timing.json, so a test can hold the README to the results.
+Nothing is shown here that does not follow from the committed files of results/ and
+ablations/results/, so a test can hold the README to them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import json
 import re
 from pathlib import Path
 
+from paragon import ablation_tables
 from paragon.errors import ParagonError
 from paragon.files import require, write_text
+from paragon.statistics import Interval, mean_interval
 
 # Column title, measure, digits; the protocol is added.
 COLUMNS = (
@@ -39,8 +41,9 @@ OVERVIEW = (
     ("`interpolation`", "interpolation", "regret_mean", 1),
     ("median", "interpolation", "regret_median", 1),
 )
+# What the ablations are asked for in the README.
+RIVALS = ("generated", "generated_best", "hypernetwork", "interpolation", "nearest")
 REAL = 0.05  # adjusted p-values below it are marked
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def load_metrics(folder: Path) -> dict[str, dict]:
@@ -168,8 +171,30 @@ def times(results: Path) -> str:
     return "\n".join(lines)
 
 
-def readme_block(results: Path, dataset: str, backbone: str) -> str:
-    """What stands between the README's result markers: one study, then a line for each."""
+def ablations(folder: Path) -> str:
+    """Markdown: regret of generation and its rivals by setting and backbone, over all seeds."""
+    kinds = [ablation_tables.load(kind, folder) for kind in ("collection", "point")]
+    rows = ablation_tables.core(kinds[0], ablation_tables.usual(kinds[1]))
+    apart = ablation_tables.paired(rows, "generated_best", "hypernetwork", "regret_mean", "study")
+    lines = []
+    for study, own in rows.groupby("study", sort=False):
+        regret = own.groupby("method")["regret_mean"]
+        cells = [_percent(mean_interval(regret.get_group(m).to_numpy(float))) for m in RIVALS]
+        low, high = (100 * apart.loc[study, end] for end in ("low", "high"))
+        cells.append(f"{100 * apart.loc[study, 'difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
+        lines.append([study, *cells])
+    titles = [f"`{m}`" for m in RIVALS]
+    return markdown(["regret %", *titles, "best of 8 minus hypernetwork [95 %]"], lines)
+
+
+def _percent(found: Interval) -> str:
+    """A mean share and half of its interval, in percent."""
+    half = "" if found.low is None else f" ± {100 * (found.mean - found.low):.1f}"
+    return f"{100 * found.mean:.1f}{half}"
+
+
+def results_block(results: Path, dataset: str, backbone: str) -> str:
+    """The README's block of results: one study, then a line for each."""
     datasets = dict.fromkeys(folder.parent for folder in studies(results))
     parts = [
         f"{dataset}, {backbone}:",
@@ -178,19 +203,26 @@ def readme_block(results: Path, dataset: str, backbone: str) -> str:
         overview(results),
         "\n".join([*(f"- {data_line(folder)}." for folder in datasets), times(results)]).strip(),
     ]
-    return "\n\n".join([BEGIN, *parts, END])
+    return "\n\n".join(parts)
 
 
-def with_block(readme: str, block: str) -> str:
-    """The README with its result block replaced."""
-    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+def with_block(readme: str, name: str, text: str) -> str:
+    """The README with what stands between the markers ``name`` replaced."""
+    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(readme):
-        raise ParagonError(f"README.md: the markers {BEGIN} and {END} are missing")
-    return pattern.sub(lambda _: block, readme)
+        raise ParagonError(f"README.md: the markers {begin} and {end} are missing")
+    return pattern.sub(lambda _: "\n\n".join([begin, text, end]), readme)
+
+
+def reported(readme: str, root: Path, dataset: str, backbone: str) -> str:
+    """The README with all of its blocks brought up to date."""
+    readme = with_block(readme, "results", results_block(root / "results", dataset, backbone))
+    return with_block(readme, "ablations", ablations(root / "ablations" / "results"))
 
 
 def write_report(root: Path, dataset: str, backbone: str) -> None:
-    """Bring the README's block up to date."""
+    """Bring the README's blocks up to date."""
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
-    write_text(readme, with_block(text, readme_block(root / "results", dataset, backbone)))
+    write_text(readme, reported(text, root, dataset, backbone))

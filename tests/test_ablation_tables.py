@@ -16,15 +16,14 @@ def row(name: str, method: str, seed: int, m: float, **more) -> dict:
     return {"name": name, "collection": name, "method": method, "seed": seed, "m": m, **more}
 
 
-def test_tables_are_read_with_the_names_of_their_entries(tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation_tables, "RESULTS", tmp_path)
+def test_tables_are_read_with_the_names_of_their_entries(tmp_path):
     with pytest.raises(ParagonError, match="make ablations"):
-        ablation_tables.load("point")
+        ablation_tables.load("point", tmp_path)
     for name in ("b", "a"):
         pd.DataFrame({"seed": [0, 1]}).to_csv(tmp_path / f"point-{name}.csv", index=False)
     pd.DataFrame({"seed": [7]}).to_csv(tmp_path / "collection-a.csv", index=False)
-    assert list(ablation_tables.load("point")["name"]) == ["a", "a", "b", "b"]
-    assert list(ablation_tables.load("collection")["seed"]) == [7]
+    assert list(ablation_tables.load("point", tmp_path)["name"]) == ["a", "a", "b", "b"]
+    assert list(ablation_tables.load("collection", tmp_path)["seed"]) == [7]
 
 
 def test_the_usual_way_of_sampling_is_the_first_of_each_point():
@@ -62,3 +61,18 @@ def test_a_choice_stands_beside_the_default_of_the_same_seeds(settings):
     beside = found[found["value"] == str(settings.diffusion.latent)]
     assert sorted(beside["seed"]) == [0, 1] and set(found["variable"]) == {"latent"}
     assert list(found.loc[found["value"] == "4", "m"]) == [9, 9]
+
+
+def test_the_core_settings_of_all_backbones_in_order():
+    rows = [
+        row(name, "generated", 0, 1.0, backbone=backbone)
+        for name, backbone in (("gru4rec-anchors-4", "gru4rec"), ("anchors-5", "sasrec"),
+                               ("anchors-4", "sasrec"), ("anchors-10", "sasrec"))
+    ]  # fmt: skip
+    found = ablation_tables.core(pd.DataFrame(rows[:2]), pd.DataFrame(rows[2:]))
+    studies = ["10 anchors, sasrec", "4 anchors, sasrec", "4 anchors, gru4rec"]
+    assert list(found["study"]) == studies
+    own = found.assign(m=[1.0, 2.0, 3.0])
+    points = ablation_tables.points_of(pd.concat([own, own.assign(m=own["m"] + 2)]), ["m"])
+    assert list(points["dataset"]) == ["10 anchors", "4 anchors", "4 anchors"]
+    assert list(points["mean"]) == [2, 3, 4] and (points["low"] < points["mean"]).all()

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from paragon import plot_style, plots
+from paragon import ablation_plots, plot_style, plots
 from paragon.errors import ParagonError
 
 WEIGHTS = np.arange(11) / 10
@@ -94,11 +94,14 @@ FIGURES = {
         groups=["F", "M", "M"],
     ),
     "memorisation": lambda: plots.memorisation({"generated": [1.0, 1.2], "held out": [0.9] * 3}),
-    "modes": lambda: plots.modes(CLOUDS),
+    "modes": lambda: ablation_plots.modes(CLOUDS),
     "ternary": lambda: plots.ternary(LATTICE, LATTICE[:, 0], ["accuracy", "diversity", "novelty"]),
-    "ablation": lambda: plots.ablation(make_ablation(), "set_hv", {"space": "PCA-16"}),
+    "ablation": lambda: ablation_plots.ablation(make_ablation(), "set_hv", {"space": "PCA-16"}),
+    "front": lambda: ablation_plots.front(FRONTS, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]),
     "studies": lambda: plots.studies(make_studies()),
 }
+
+FRONTS = {"tuned": LATTICE * 0.5 + 0.1, "generated": LATTICE * 0.4 + 0.1}
 
 
 def refused(part, function, *args, **kwargs):
@@ -292,7 +295,7 @@ def test_modes_draws_the_last_two_groups_over_the_others():
     every = np.vstack(list(CLOUDS.values()))
     kept = np.linalg.svd(every - every.mean(0), compute_uv=False)[:2]
     assert (flat**2).sum() == pytest.approx((kept**2).sum())  # the plane of largest variance
-    refused("three groups", plots.modes, {"a": np.eye(2), "b": np.eye(2)})
+    refused("three groups", ablation_plots.modes, {"a": np.eye(2), "b": np.eye(2)})
 
 
 def test_ternary_puts_each_objective_on_its_corner():
@@ -308,6 +311,17 @@ def test_ternary_puts_each_objective_on_its_corner():
     refused("not on one line", plots.ternary, LATTICE[:3], LATTICE[:3, 0], labels)
 
 
+def test_the_front_in_three_dimensions_shows_every_point_from_two_sides():
+    figure = FIGURES["front"]()
+    assert len(figure.axes) == 2
+    for ax in figure.axes:
+        for name, label in (("tuned", "tuned (oracle)"), ("generated", "generated")):
+            assert np.array_equal(np.array(line(ax, label).get_data_3d()).T, FRONTS[name])
+        assert "novelty" in ax.get_zlabel()
+    refused("three metrics", ablation_plots.front, FRONTS, ["ndcg@10"])
+    refused("three metrics", ablation_plots.front, {"a": np.eye(2)}, list("abc"))
+
+
 def test_ablation_has_a_panel_for_each_variable():
     figure = FIGURES["ablation"]()
     space, steps = figure.axes
@@ -315,9 +329,9 @@ def test_ablation_has_a_panel_for_each_variable():
     assert [t.get_text() for t in steps.get_yticklabels()] == ["2", "10", "50"]
     assert space.lines[0].get_markerfacecolor() == "white" != space.lines[1].get_markerfacecolor()
     assert "hypervolume" in steps.get_xlabel()
-    assert plots.ablation(make_ablation(seeds=1), "set_hv").axes
-    refused("column `regret` is missing", plots.ablation, make_ablation(), "regret")
-    refused("the table is empty", plots.ablation, make_ablation().iloc[:0], "set_hv")
+    assert ablation_plots.ablation(make_ablation(seeds=1), "set_hv").axes
+    refused("column `regret` is missing", ablation_plots.ablation, make_ablation(), "regret")
+    refused("the table is empty", ablation_plots.ablation, make_ablation().iloc[:0], "set_hv")
 
 
 def test_studies_have_a_panel_for_each_dataset_and_measure():
