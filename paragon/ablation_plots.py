@@ -100,7 +100,6 @@ def front(points: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
     figure = style.new(7.2, 3.4)
     for number, turn in enumerate((-60, 30), 1):
         ax = figure.add_subplot(1, 2, number, projection="3d", azim=turn, elev=22)
-        ax.set_box_aspect(None, zoom=1.1)
         for name, values in groups.items():
             kind = look(name)
             face = {"markerfacecolor": "none"} if name == "tuned" else {}
