@@ -7,11 +7,11 @@ are many of them.  Which process trains which model does not matter to the resul
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
-
-import torch
 
 from paragon.progress import progress
 from paragon.study import Study
@@ -30,9 +30,29 @@ def side_by_side(
     workers = balanced(len(jobs), study.params.threads) if study.device.type == "cpu" else 1
     # "spawn": a forked process would inherit the threads of this one.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+    with one_thread_each(), ProcessPoolExecutor(workers, context) as pool:
         running = [pool.submit(function, study, *job) for job in jobs]
         return [job.result() for job in progress(running, name)]
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes started here get one thread for each library that has threads of its own.
+
+    They read it from the environment when they are loaded.  torch.set_num_threads would not
+    do: NumPy's linear algebra would still have its threads, which wait for each other by
+    spinning, and with as many busy processes as cores a product of small matrices took 70 ms.
+    """
+    names = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def balanced(jobs: int, threads: int) -> int:
