@@ -178,6 +178,8 @@ def ablations(folder: Path) -> str:
     apart = ablation_tables.paired(rows, "generated_best", "hypernetwork", "regret_mean", "study")
     lines = []
     for study, own in rows.groupby("study", sort=False):
+        if not set(RIVALS) <= set(own["method"]):  # its points or its collection is still to run
+            continue
         regret = own.groupby("method")["regret_mean"]
         cells = [_percent(mean_interval(regret.get_group(m).to_numpy(float))) for m in RIVALS]
         low, high = (100 * apart.loc[study, end] for end in ("low", "high"))
