@@ -74,11 +74,11 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
     palette, last = sns.color_palette("colorblind"), len(groups) - 2
     for number, (name, values) in enumerate(groups.items()):
         xy = (values - centre) @ basis.T
-        look = {"s": 22, "alpha": 0.7, "color": palette[number % 10], "linewidths": 0}
+        marks = {"s": 22, "alpha": 0.7, "color": palette[number % 10], "linewidths": 0}
         if number >= last:
             marker = {"marker": "X^"[number - last], "s": 34, "edgecolors": "black"}
-            look = {"color": ["white", "#D55E00"][number - last], "linewidths": 0.7, **marker}
-        ax.scatter(*xy.T, label=name, zorder=2 + (number >= last), **look)
+            marks = {"color": ["white", "#D55E00"][number - last], "linewidths": 0.7, **marker}
+        ax.scatter(*xy.T, label=name, zorder=2 + (number >= last), **marks)
     ax.set_xlabel(f"component 1 ({share[0]:.1%} of variance)")
     ax.set_ylabel(f"component 2 ({share[1]:.1%} of variance)")
     figure.legend(loc="outside upper left", ncols=4, columnspacing=1.2, handletextpad=0.2)

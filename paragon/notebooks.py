@@ -27,6 +27,7 @@ from paragon.errors import ParagonError
 from paragon.files import write_text
 from paragon.params import ROOT, load_params
 from paragon.progress import QUIET
+from paragon.workers import environment
 
 KERNEL = "python3"
 NOISE = ("papermill", "execution", "ExecuteTime")  # metadata of cells that holds clocks
@@ -62,7 +63,8 @@ def run(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT)
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         copy = Path(scratch) / source.name
         try:
-            with _environment(root, threads, Path(scratch)):
+            variables = environment(_variables(root, threads, Path(scratch)))
+            with variables, _stderr_to(Path(scratch) / "stderr"):
                 _execute(source, copy, parameters, root)
         except (PapermillExecutionError, DeadKernelError) as error:
             if copy.exists():
@@ -153,15 +155,14 @@ def _check_parameters(source: Path, given: dict[str, str]) -> None:
         raise ParagonError(f"notebook {source.stem} takes no --{surplus}")
 
 
-@contextmanager
-def _environment(root: Path, threads: int, scratch: Path) -> Iterator[None]:
-    """What the kernel inherits; restored afterwards.
+def _variables(root: Path, threads: int, scratch: Path) -> dict[str, str]:
+    """What the kernel inherits.
 
     Thread counts change the order of sums, hash seeds the order of sets, and a
     user's IPython profile or own ``python3`` kernel could change anything.
     """
     paths = [str(root), os.environ.get("PYTHONPATH", "")]
-    changes = {
+    return {
         QUIET: "1",
         "PARAGON_ROOT": str(root),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),  # this checkout's package
@@ -177,15 +178,24 @@ def _environment(root: Path, threads: int, scratch: Path) -> Iterator[None]:
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the kernel prints a note on frozen modules
     }
-    before = {key: os.environ.get(key) for key in changes}
-    os.environ.update(changes)
+
+
+@contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """Send what processes started here write to the standard error by themselves to a file.
+
+    Python's own output reaches the notebook.  This is what lies below it: ZeroMQ, for one, may
+    complain about its sockets when a kernel ends (zeromq/libzmq#1307).
+    """
+    sys.stderr.flush()
+    before = os.dup(2)
     try:
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), 2)
         yield
     finally:
-        for key, value in before.items():
-            os.environ.pop(key)
-            if value is not None:
-                os.environ[key] = value
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def _execute(source: Path, copy: Path, parameters: dict[str, str], root: Path) -> None:

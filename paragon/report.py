@@ -13,7 +13,7 @@ from pathlib import Path
 from paragon import ablation_tables
 from paragon.errors import ParagonError
 from paragon.files import require, write_text
-from paragon.statistics import Interval, mean_interval
+from paragon.statistics import mean_interval
 
 # Column title, measure, digits; the protocol is added.
 COLUMNS = (
@@ -181,18 +181,14 @@ def ablations(folder: Path) -> str:
         if not set(RIVALS) <= set(own["method"]):  # its points or its collection is still to run
             continue
         regret = own.groupby("method")["regret_mean"]
-        cells = [_percent(mean_interval(regret.get_group(m).to_numpy(float))) for m in RIVALS]
+        found = [mean_interval(regret.get_group(m).to_numpy(float)) for m in RIVALS]
+        named = [{"regret": own.mean, "regret_low": own.low} for own in found]
+        cells = [_cell(row, "regret", 1) for row in named]
         low, high = (100 * apart.loc[study, end] for end in ("low", "high"))
         cells.append(f"{100 * apart.loc[study, 'difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
         lines.append([study, *cells])
     titles = [f"`{m}`" for m in RIVALS]
     return markdown(["regret %", *titles, "best of 8 minus hypernetwork [95 %]"], lines)
-
-
-def _percent(found: Interval) -> str:
-    """A mean share and half of its interval, in percent."""
-    half = "" if found.low is None else f" ± {100 * (found.mean - found.low):.1f}"
-    return f"{100 * found.mean:.1f}{half}"
 
 
 def results_block(results: Path, dataset: str, backbone: str) -> str:

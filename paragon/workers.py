@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from paragon.progress import progress
-from paragon.study import Study
+
+if TYPE_CHECKING:
+    from paragon.study import Study
 
 T = TypeVar("T")
+# Processes started with these get one thread for each library that has threads of its own, which
+# reads them when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would
+# still have its threads, which wait for each other by spinning, and with as many busy processes
+# as cores a product of small matrices took 70 ms.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def side_by_side(
@@ -30,22 +37,16 @@ def side_by_side(
     workers = balanced(len(jobs), study.params.threads) if study.device.type == "cpu" else 1
     # "spawn": a forked process would inherit the threads of this one.
     context = multiprocessing.get_context("spawn")
-    with one_thread_each(), ProcessPoolExecutor(workers, context) as pool:
+    with environment(ONE_THREAD), ProcessPoolExecutor(workers, context) as pool:
         running = [pool.submit(function, study, *job) for job in jobs]
         return [job.result() for job in progress(running, name)]
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Processes started here get one thread for each library that has threads of its own.
-
-    They read it from the environment when they are loaded.  torch.set_num_threads would not
-    do: NumPy's linear algebra would still have its threads, which wait for each other by
-    spinning, and with as many busy processes as cores a product of small matrices took 70 ms.
-    """
-    names = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Variables that processes started here inherit; restored afterwards."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
     try:
         yield
     finally:

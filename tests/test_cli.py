@@ -38,15 +38,10 @@ def paragon(root, *arguments):
 
 
 def fails_with(done, *parts):
-    """One line on the standard error, nothing on the other, exit code 1.
-
-    A kernel that ends may leave a line of ZeroMQ's own, now and then: a race of its sockets
-    (zeromq/libzmq#1307) that is none of ours.
-    """
+    """One line on the standard error, nothing on the other, exit code 1."""
     assert done.returncode == 1 and done.stdout == ""
-    lines = [x for x in done.stderr.splitlines() if "(src/signaler.cpp" not in x]
-    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
-    assert all(part in lines[0] for part in parts), done.stderr
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+    assert all(part in done.stderr for part in parts), done.stderr
 
 
 def edit(root, old, new):
