@@ -87,7 +87,7 @@ class PointEntry(Section):
     value: str | int | float
     change: dict[str, dict[str, Any]] = {}
     sampling: list[Way] = []
-    seeds: Annotated[int, Field(ge=1)] = 2
+    seeds: params.Count | None = None
 
 
 class Ablations(Section):
