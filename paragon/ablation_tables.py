@@ -19,6 +19,13 @@ CORE = {
     "anchors-3": "3 anchors",
     "three-objectives": "3 objectives",
 }
+# Ten anchors of one random start, and of five together.
+STARTS = {
+    "anchors-10": "one start",
+    "starts-aligned": "five starts, aligned",
+    "starts-pooled": "five starts, as they are",
+}
+ALONE = "-no-behaviour"  # how points without the behavioural loss are named
 
 
 def load(kind: str, folder: Path = ABLATIONS) -> pd.DataFrame:
@@ -39,16 +46,6 @@ def usual(points: pd.DataFrame) -> pd.DataFrame:
     return points[(points[ways] == first).all(axis=1)]
 
 
-def side_by_side(
-    collections: pd.DataFrame, points: pd.DataFrame, names: Sequence[str]
-) -> pd.DataFrame:
-    """The rivals on, and the generators of, the entries called ``names``, in that order."""
-    both = pd.concat([collections, points], ignore_index=True)
-    order = {name: place for place, name in enumerate(names)}
-    both = both[both["name"].isin(order)]
-    return both.sort_values("name", key=lambda own: own.map(order), kind="stable")
-
-
 def core(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     """The rows of the settings ``CORE`` on all backbones.
 
@@ -63,6 +60,25 @@ def core(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     order |= {name: place for place, name in enumerate(BACKBONES)}
     by = ["setting", "backbone"]
     return both.sort_values(by, key=lambda own: own.map(order), kind="stable")
+
+
+def starts(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the collections ``STARTS``: rivals, and unguided generation with its steps.
+
+    ``start`` says the collection in words, ``way`` the method.  Of the ways of sampling those
+    are kept that the pooled starts were sampled in.
+    """
+    of = points["collection"]
+    named = (points["name"] == of) | (points["name"] == of + ALONE)
+    points = points[named & of.isin(STARTS) & (points["guidance"] == 1)]
+    kinds = points["name"].str.endswith(ALONE).map({False: "generated", True: "diffusion alone"})
+    steps = points["steps"].map(lambda n: f", {n} step" + "s" * (n > 1))
+    best = points["samples"].map(lambda n: f", best of {n}" if n > 1 else "")
+    points = points.assign(kind=kinds, way=kinds + steps + best, name=points["collection"])
+    pooled = points.loc[points["name"] == list(STARTS)[-1], "way"]
+    points = points[points["way"].isin(pooled)].sort_values(["kind", "samples", "steps"])
+    both = pd.concat([collections.assign(way=collections["method"]), points], ignore_index=True)
+    return both.assign(start=both["name"].map(STARTS)).dropna(subset="start")
 
 
 def paired(

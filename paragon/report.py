@@ -10,7 +10,7 @@ import json
 import re
 from pathlib import Path
 
-from paragon import ablation_tables
+from paragon import ablation_tables, tables
 from paragon.errors import ParagonError
 from paragon.files import require, write_text
 from paragon.statistics import mean_interval
@@ -191,6 +191,16 @@ def ablations(folder: Path) -> str:
     return markdown(["regret %", *titles, "best of 8 minus hypernetwork [95 %]"], lines)
 
 
+def starts(folder: Path) -> str:
+    """Markdown: median regret where adapters of several random starts are put together."""
+    kinds = [ablation_tables.load(kind, folder) for kind in ("collection", "point")]
+    rows = ablation_tables.starts(*kinds)
+    rows = rows[rows["way"] != "tuned"].assign(median=100 * rows["regret_median"])
+    cells = tables.intervals(rows, "median", "way", "start")
+    lines = [[f"`{way}`" if way.isidentifier() else way, *own] for way, *own in cells.itertuples()]
+    return markdown(["median regret %", *cells.columns], lines)
+
+
 def results_block(results: Path, dataset: str, backbone: str) -> str:
     """The README's block of results: one study, then a line for each."""
     datasets = dict.fromkeys(folder.parent for folder in studies(results))
@@ -216,7 +226,9 @@ def with_block(readme: str, name: str, text: str) -> str:
 def reported(readme: str, root: Path, dataset: str, backbone: str) -> str:
     """The README with all of its blocks brought up to date."""
     readme = with_block(readme, "results", results_block(root / "results", dataset, backbone))
-    return with_block(readme, "ablations", ablations(root / "ablations" / "results"))
+    found = root / "ablations" / "results"
+    readme = with_block(readme, "ablations", ablations(found))
+    return with_block(readme, "starts", starts(found))
 
 
 def write_report(root: Path, dataset: str, backbone: str) -> None:

@@ -45,10 +45,33 @@ def test_differences_are_taken_seed_by_seed():
     assert found.tolist() == pytest.approx([mean, low, high, 2])
 
 
-def test_entries_keep_the_order_that_was_asked_for():
-    one, two = pd.DataFrame([row("a", "x", 0, 1.0)]), pd.DataFrame([row("b", "y", 0, 2.0)])
-    assert list(ablation_tables.side_by_side(one, two, ["b", "a"])["name"]) == ["b", "a"]
-    assert list(ablation_tables.side_by_side(one, two, ["b"])["name"]) == ["b"]
+def test_pooled_starts_stand_beside_one_start_by_method_and_way_of_sampling():
+    rivals = pd.DataFrame([
+        row("anchors-10", "ridge", 0, 1.0), row("starts-pooled", "ridge", 0, 2.0),
+        row("anchors-3", "ridge", 0, 3.0),
+    ])  # fmt: skip
+    points = pd.DataFrame([
+        row(name, "generated", 0, m, guidance=guidance, steps=steps, samples=samples)
+        | {"collection": collection}
+        for name, collection, m, guidance, steps, samples in (
+            ("anchors-10", "anchors-10", 4.0, 1.0, 2, 1),
+            ("anchors-10", "anchors-10", 0.0, 2.0, 2, 1),  # guided
+            ("anchors-10", "anchors-10", 0.0, 1.0, 3, 1),  # the pooled starts have no 3 steps
+            ("latent-4", "anchors-10", 0.0, 1.0, 2, 1),  # another choice
+            ("starts-pooled", "starts-pooled", 5.0, 1.0, 2, 1),
+            ("starts-pooled-no-behaviour", "starts-pooled", 6.0, 1.0, 1, 1),
+            ("starts-pooled-no-behaviour", "starts-pooled", 7.0, 1.0, 1, 8),
+        )
+    ])  # fmt: skip
+    found = ablation_tables.starts(rivals, points)
+    assert list(found[["way", "start", "m"]].itertuples(index=False, name=None)) == [
+        ("ridge", "one start", 1.0),
+        ("ridge", "five starts, as they are", 2.0),
+        ("diffusion alone, 1 step", "five starts, as they are", 6.0),
+        ("diffusion alone, 1 step, best of 8", "five starts, as they are", 7.0),
+        ("generated, 2 steps", "one start", 4.0),
+        ("generated, 2 steps", "five starts, as they are", 5.0),
+    ]
 
 
 def test_a_choice_stands_beside_the_default_of_the_same_seeds(settings):
