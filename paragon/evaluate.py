@@ -26,7 +26,7 @@ from paragon.hypernetwork import EndToEnd
 from paragon.llm import LlmRanker
 from paragon.memorisation import noisy
 from paragon.params import ARTIFACTS
-from paragon.reranking import item_knn, mmr_scores, popularity
+from paragon.reranking import cmr_scores, item_knn, mmr_scores, popularity
 from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
 from paragon.sequences import Evaluation, Sequences
 from paragon.statistics import mean_interval
@@ -125,6 +125,23 @@ def reranked_rows(bed: TestBed, test: FrozenTask, weights: Tensor, seed: int) ->
         # Counts and sums of similarities: an order, but not on the scale of the losses.
         both = {"sampled": np.take_along_axis(flat, bed.candidates, 1), "full": flat}
         yield Row(method, seed, w, [both] * len(w))
+
+
+def cmr_rows(
+    bed: TestBed, test: FrozenTask, learned: Sequence[Sequence[EndToEnd]], weights: Tensor
+) -> Iterator[Row]:
+    """The `cmr` rows, one a seed: every `hypernetwork` as a re-ranker of the backbone's list.
+
+    The weights make the parameters of what re-ranks (Chen et al., "Controllable Multi-Objective
+    Re-ranking with Policy Hypernetworks", KDD 2023): here an adapter, which scores one item at
+    a time; theirs looks at the whole list.
+    """
+    own, lists = _own_scores(test), (bed.candidates, bed.excluded)
+    for model in (model for models in learned for model in models):
+        if model.description["kind"] == "hypernetwork":
+            policies = (test.catalogue_scores(v).cpu().numpy() for v in model.generate(weights))
+            scores = (cmr_scores(*lists, own, policy) for policy in policies)
+            yield Row("cmr", model.description["seed"], weights.numpy(), scores)
 
 
 def _own_scores(test: FrozenTask) -> np.ndarray:

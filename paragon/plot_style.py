@@ -57,6 +57,7 @@ LOOKS = {
     "nearest": Look("nearest anchor", "#56B4E9", "v", _DASHDOT),
     "nearest_noise": Look("nearest + noise", "#88CCEE", "d", _DOT),
     "soup": Look("soup of two", "#009E73", "^", _DASHDOT),
+    "cmr": Look("hypernetwork, re-ranking", "#6A51A3", "P", _DOT),
     "mmr": Look("MMR re-ranking", "#999933", ">", _DASH),
     "llm": Look("LLM re-ranking", "#B8860B", "8", _DASH),
     "constant": Look("constant (middle)", "#555555", "s", _DOT),
@@ -79,6 +80,7 @@ METRICS = {
     "regret_mean": "regret (0 = oracle, 1 = always the middle)",
     "set_hv": "hypervolume of the set (NDCG@10 × α-nDCG@10)",
     "set_hv_of_tuned": "hypervolume of the set relative to the oracle's",
+    "alpha_ndcg_published@10": "α-nDCG@10 on the published scale",
     "mean_hv": "mean of NDCG@10 × α-nDCG@10",
     "range_ratio": "range of NDCG@10 relative to the oracle's",
 }

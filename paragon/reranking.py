@@ -1,6 +1,6 @@
 """Rivals that need no adapter: they score or re-rank candidates as they are.
 
-`mmr` re-ranks the frozen backbone's list and listens to the weights;
+`mmr` and `cmr` re-rank the frozen backbone's list and listen to the weights;
 `popularity` and `item_knn` are the two recommenders that every comparison
 should beat, and listen to nobody.
 """
@@ -84,12 +84,36 @@ def mmr_scores(
     ``DEPTH`` that are not ``excluded`` in their new order, above all others.
     """
     rows = np.arange(len(scores))[:, None]
-    own = scores[rows, candidates]
-    best = top_k(scores, min(DEPTH, int((~excluded).sum(1).min())), excluded)
-    full = scores.astype(np.float64)
+    own, best = scores[rows, candidates], _best(scores, excluded)
     new = mmr(scores[rows, best], sequences.categories[best], weight, depth)
-    full[rows, best] = full.max(1, keepdims=True) + new
-    return {"sampled": mmr(own, sequences.categories[candidates], weight, depth), "full": full}
+    sampled = mmr(own, sequences.categories[candidates], weight, depth)
+    return {"sampled": sampled, "full": _on_top(scores, best, new)}
+
+
+def cmr_scores(
+    candidates: np.ndarray, excluded: np.ndarray, scores: np.ndarray, policy: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The backbone's list in the order of ``policy``, under both protocols.
+
+    Both are catalogue scores ``[N, n_items + 1]``, of the backbone and of what re-ranks its
+    list; the result is as in :func:`mmr_scores`.
+    """
+    rows, best = np.arange(len(scores))[:, None], _best(scores, excluded)
+    new = policy[rows, best].astype(np.float64)
+    new += 1 - new.min(1, keepdims=True)
+    return {"sampled": policy[rows, candidates], "full": _on_top(scores, best, new)}
+
+
+def _best(scores: np.ndarray, excluded: np.ndarray) -> np.ndarray:
+    """The best ``DEPTH`` items of the catalogue that are not ``excluded``, or as many as exist."""
+    return top_k(scores, min(DEPTH, int((~excluded).sum(1).min())), excluded)
+
+
+def _on_top(scores: np.ndarray, best: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """``scores`` with the items ``best [N, D]`` above all others, in the order of ``new > 0``."""
+    full = scores.astype(np.float64)
+    full[np.arange(len(full))[:, None], best] = full.max(1, keepdims=True) + new
+    return full
 
 
 def popularity(sequences: Sequences, evaluation: Evaluation) -> np.ndarray:

@@ -146,6 +146,18 @@ def test_rows_without_an_adapter(bed, collection, generators, tasks, curve):
     assert "regret_mean_sampled" not in summary["mmr"] and summary["mmr"]["set_hv_sampled"] > 0
 
 
+def test_a_hypernetwork_also_stands_as_a_re_ranker(bed, collection, tasks, learned, curve):
+    """On sampled lists, which it orders whole, it is itself; only the first 100 of all items."""
+    rows = list(evaluate.cmr_rows(bed, tasks["test"], learned, collection.oracles))
+    assert [(row.method, row.seed) for row in rows] == [("cmr", 0), ("cmr", 1)]
+    found = testbed.run(bed, rows)
+    own = curve.query("method == 'hypernetwork' and protocol == 'sampled'")
+    same = found.query("protocol == 'sampled'")
+    for metric in ("ndcg@10", "alpha_ndcg@10"):
+        assert same[metric].tolist() == pytest.approx(own[metric].tolist())
+    assert list(evaluate.cmr_rows(bed, tasks["test"], [[], []], collection.oracles)) == []
+
+
 def test_what_is_kept_by_event_has_the_means_of_the_table(curve, bed, collection):
     for method, seed, protocol in (("generated", 1, "full"), ("constant", 0, "sampled")):
         kept = bed.kept[method, seed, protocol]

@@ -82,6 +82,23 @@ def test_mmr_under_both_protocols(seqs):
     assert set(order[: len(best)]) == set(best)
 
 
+def test_a_policy_orders_the_best_of_the_backbone_and_nothing_else(seqs, monkeypatch):
+    monkeypatch.setattr(reranking, "DEPTH", 7)
+    rng = np.random.default_rng(0)
+    scores, policy = rng.standard_normal((2, len(seqs.test), seqs.n_items + 1)).astype(np.float32)
+    candidates, excluded = seqs.test.candidates, seqs.excluded(seqs.test)
+    found = reranking.cmr_scores(candidates, excluded, scores, policy)
+    rows = np.arange(len(scores))[:, None]
+    assert np.array_equal(found["sampled"], policy[rows, candidates])
+    for row, own in enumerate(found["full"]):
+        allowed = np.flatnonzero(~excluded[row])
+        order = allowed[np.argsort(-own[allowed], kind="stable")]
+        backbone = allowed[np.argsort(-scores[row, allowed], kind="stable")]
+        best = backbone[:7]
+        assert order[:7].tolist() == best[np.argsort(-policy[row, best])].tolist()
+        assert order[7:].tolist() == backbone[7:].tolist()
+
+
 def test_item_knn_against_scikit_learn(seqs):
     from sklearn.metrics.pairwise import cosine_similarity
 
