@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repro add ablations test lab bench fetch strip clean
+.PHONY: help repro paper add ablations test lab bench fetch strip clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,6 +15,10 @@ help: ## Show this list
 repro: fetch ## Run the study and compare its results with the committed ones
 	$(BIN)/dvc repro
 	$(BIN)/python -m paragon verify
+
+paper: fetch ## Run the study with five seeds and every rival (an hour)
+	$(BIN)/python -m paragon fetch ml-100k-paper
+	$(MAKE) add NAME=ml-100k-paper
 
 add: fetch ## Add a dataset or backbone and run its studies: make add NAME=lightgcn
 	$(BIN)/python -m paragon add $(NAME)
