@@ -146,7 +146,7 @@ def verify(
 
 @app.command()
 def compare() -> None:
-    """Write results/summary.md and results/summary.png from all of results/."""
+    """Write results/summary.md and the figures beside it from all of results/."""
     from paragon.compare import write_comparison
     from paragon.params import RESULTS
 
@@ -155,12 +155,12 @@ def compare() -> None:
 
 @app.command()
 def report() -> None:
-    """Write the README's result block from results/."""
+    """Write the tables of README.md and docs/ from results/ and ablations/results/."""
+    from paragon.documents import write_documents
     from paragon.params import ROOT, load_params
-    from paragon.report import write_report
 
     params = load_params()
-    write_report(ROOT, params.datasets[0], params.backbones[0])
+    write_documents(ROOT, params.datasets[0], params.backbones[0])
 
 
 @app.command()

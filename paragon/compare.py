@@ -1,4 +1,4 @@
-"""All studies beside each other: results/summary.md and results/summary.png.
+"""All studies beside each other, and beside what was published: results/summary.md and figures.
 
 The stage `compare` of dvc.yaml.  Every study whose results are in the folder takes part,
 those of earlier runs and other machines too.  Nothing is computed here that is not in
@@ -13,6 +13,7 @@ import pandas as pd
 
 from paragon import plots, report
 from paragon.files import write_text
+from paragon.published import CURVES, our_curves
 
 # What is drawn of every method.
 DRAWN = ("set_hv_of_tuned_sampled", "regret_mean_sampled")
@@ -22,9 +23,11 @@ APART = ("tuned", "retrain", "generated_shuffled")
 
 
 def write_comparison(results: Path) -> None:
-    """Write summary.md and summary.png of a folder of results."""
+    """Write summary.md, summary.png and, where it can be drawn, published.png to ``results``."""
     write_text(results / "summary.md", summary(results))
     plots.save(plots.studies(points(results)), results / "summary.png")
+    if ours := our_curves(results):
+        plots.save(plots.published(ours, CURVES), results / "published.png")
 
 
 def summary(results: Path) -> str:

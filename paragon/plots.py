@@ -24,8 +24,8 @@ from paragon.plots_inside import (
 )
 
 __all__ = [
-    "control_curves", "dataset_overview", "latent_space", "memorisation", "pareto_front", "save",
-    "studies", "ternary", "time_to_model", "training_curves", "tuning_curves",
+    "control_curves", "dataset_overview", "latent_space", "memorisation", "pareto_front",
+    "published", "save", "studies", "ternary", "time_to_model", "training_curves", "tuning_curves",
 ]  # fmt: skip
 
 CURVE_METHODS = (
@@ -259,6 +259,41 @@ def _human(seconds: float) -> str:
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs"))
     size, unit = next((u for u in units if seconds >= u[0] * 0.9995), units[-1])
     return f"{float(f'{seconds / size:.2g}'):g} {unit}"
+
+
+@drawn
+def published(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapping]) -> Figure:
+    """Published curves beside ours: a column of panels a backbone, a row a metric.
+
+    ``ours``: the long table of a study for each backbone; ``theirs``: for each backbone and
+    metric the values at evenly spaced weights on accuracy, a sequence a run.
+    """
+    metrics = list(next(iter(theirs.values())))
+    figure = style.new(7.2, 0.7 + 2.1 * len(metrics))
+    axes = figure.subplots(len(metrics), len(ours), sharex=True, sharey="row", squeeze=False)
+    for backbone, curve, column in zip(ours, ours.values(), axes.T, strict=True):
+        methods = ["tuned", "generated", "retrain"]
+        frame, methods, _ = style.chosen(curve, "sampled", methods, metrics)
+        for ax, metric in zip(column, metrics, strict=True):
+            for method in methods:
+                rows = frame[frame["method"] == method]
+                table = style.intervals(rows, "w_accuracy", metric)
+                style.curve_line(ax, table.index.to_numpy(), table, method, 0.16)
+            for number, values in enumerate(theirs[backbone][metric]):
+                ax.plot(
+                    np.linspace(0, 1, len(values)), values, "o--", color="#332288", linewidth=1,
+                    markersize=3, label="published" if number == 0 else None,
+                )  # fmt: skip
+        column[0].set_title(look(backbone).label)
+        column[-1].set_xlabel("w_accuracy")
+    for ax, metric in zip(axes[:, 0], metrics, strict=True):
+        ax.set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
+    style.method_legend(figure, axes[0, 0])
+    style.note(
+        figure, style.seeds_note(frame, "method", "Bands and bars"),
+        "Published: two runs; their weights are taken as evenly spaced.",
+    )  # fmt: skip
+    return figure
 
 
 @drawn

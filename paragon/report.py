@@ -1,19 +1,12 @@
-"""results/ in tables, and the README's blocks of results.
-
-Nothing is shown here that does not follow from the committed files of results/ and
-ablations/results/, so a test can hold the README to them.
-"""
+"""results/ in tables, for results/summary.md and the documents."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
-from paragon import ablation_tables, tables
 from paragon.errors import ParagonError
-from paragon.files import require, write_text
-from paragon.statistics import mean_interval
+from paragon.files import require
 
 # Column title, measure, digits; the protocol is added.
 COLUMNS = (
@@ -41,8 +34,6 @@ OVERVIEW = (
     ("`interpolation`", "interpolation", "regret_mean", 1),
     ("median", "interpolation", "regret_median", 1),
 )
-# What the ablations are asked for in the README.
-RIVALS = ("generated", "generated_best", "hypernetwork", "interpolation", "nearest")
 REAL = 0.05  # adjusted p-values below it are marked
 
 
@@ -74,7 +65,7 @@ def studies(results: Path) -> list[Path]:
     return found
 
 
-def _cell(row: dict, name: str, digits: int) -> str:
+def cell(row: dict, name: str, digits: int) -> str:
     """A mean with half the width of its interval over seeds, where there is one."""
     value, low = row.get(name), row.get(f"{name}_low")
     if value is None:
@@ -109,7 +100,7 @@ def table(folder: Path, protocol: str = "sampled") -> str:
     differences = load_differences(folder)
     rows = []
     for method, row in load_metrics(folder).items():
-        cells = [_cell(row, f"{name}_{protocol}", digits) for _, name, digits in COLUMNS]
+        cells = [cell(row, f"{name}_{protocol}", digits) for _, name, digits in COLUMNS]
         if "note" in row:  # a method as a whole, the reason for having no numbers
             cells[0] = row["note"].partition(":")[0]
         cells.insert(1, difference(differences.get(method), f"set_hv_{protocol}"))
@@ -132,7 +123,7 @@ def overview(results: Path, protocol: str = "sampled") -> str:
     for folder in studies(results):
         found = load_metrics(folder)
         cells = [
-            _cell(found.get(method, {}), f"{name}_{protocol}", digits)
+            cell(found.get(method, {}), f"{name}_{protocol}", digits)
             for _, method, name, digits in OVERVIEW
         ]
         rows.append([f"{folder.parent.name}, {folder.name}", *cells])
@@ -169,70 +160,3 @@ def times(results: Path) -> str:
                 f"(medians, {facts['cpu']}, {facts['threads']} threads)."
             )
     return "\n".join(lines)
-
-
-def ablations(folder: Path) -> str:
-    """Markdown: regret of generation and its rivals by setting and backbone, over all seeds."""
-    kinds = [ablation_tables.load(kind, folder) for kind in ("collection", "point")]
-    rows = ablation_tables.core(kinds[0], ablation_tables.usual(kinds[1]))
-    apart = ablation_tables.paired(rows, "generated_best", "hypernetwork", "regret_mean", "study")
-    lines = []
-    for study, own in rows.groupby("study", sort=False):
-        if not set(RIVALS) <= set(own["method"]):  # its points or its collection is still to run
-            continue
-        regret = own.groupby("method")["regret_mean"]
-        found = [mean_interval(regret.get_group(m).to_numpy(float)) for m in RIVALS]
-        named = [{"regret": own.mean, "regret_low": own.low} for own in found]
-        cells = [_cell(row, "regret", 1) for row in named]
-        low, high = (100 * apart.loc[study, end] for end in ("low", "high"))
-        cells.append(f"{100 * apart.loc[study, 'difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
-        lines.append([study, *cells])
-    titles = [f"`{m}`" for m in RIVALS]
-    return markdown(["regret %", *titles, "best of 8 minus hypernetwork [95 %]"], lines)
-
-
-def starts(folder: Path) -> str:
-    """Markdown: median regret where adapters of several random starts are put together."""
-    kinds = [ablation_tables.load(kind, folder) for kind in ("collection", "point")]
-    rows = ablation_tables.starts(*kinds)
-    rows = rows[rows["way"] != "tuned"].assign(median=100 * rows["regret_median"])
-    cells = tables.intervals(rows, "median", "way", "start")
-    lines = [[f"`{way}`" if way.isidentifier() else way, *own] for way, *own in cells.itertuples()]
-    return markdown(["median regret %", *cells.columns], lines)
-
-
-def results_block(results: Path, dataset: str, backbone: str) -> str:
-    """The README's block of results: one study, then a line for each."""
-    datasets = dict.fromkeys(folder.parent for folder in studies(results))
-    parts = [
-        f"{dataset}, {backbone}:",
-        table(results / dataset / backbone),
-        "Every study, a line each:",
-        overview(results),
-        "\n".join([*(f"- {data_line(folder)}." for folder in datasets), times(results)]).strip(),
-    ]
-    return "\n\n".join(parts)
-
-
-def with_block(readme: str, name: str, text: str) -> str:
-    """The README with what stands between the markers ``name`` replaced."""
-    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if not pattern.search(readme):
-        raise ParagonError(f"README.md: the markers {begin} and {end} are missing")
-    return pattern.sub(lambda _: "\n\n".join([begin, text, end]), readme)
-
-
-def reported(readme: str, root: Path, dataset: str, backbone: str) -> str:
-    """The README with all of its blocks brought up to date."""
-    readme = with_block(readme, "results", results_block(root / "results", dataset, backbone))
-    found = root / "ablations" / "results"
-    readme = with_block(readme, "ablations", ablations(found))
-    return with_block(readme, "starts", starts(found))
-
-
-def write_report(root: Path, dataset: str, backbone: str) -> None:
-    """Bring the README's blocks up to date."""
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    write_text(readme, reported(text, root, dataset, backbone))

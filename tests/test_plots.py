@@ -99,7 +99,10 @@ FIGURES = {
     "ablation": lambda: ablation_plots.ablation(make_ablation(), "set_hv", {"space": "PCA-16"}),
     "front": lambda: ablation_plots.front(FRONTS, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]),
     "studies": lambda: plots.studies(make_studies()),
+    "published": lambda: plots.published({"gru4rec": make_curve()}, {"gru4rec": PUBLISHED}),
 }
+
+PUBLISHED = {"ndcg@10": [NDCG[:-1], NDCG[1:]], "alpha_ndcg@10": [ALPHA[:-1]]}
 
 FRONTS = {"tuned": LATTICE * 0.5 + 0.1, "generated": LATTICE * 0.4 + 0.1}
 
@@ -364,6 +367,18 @@ def test_studies_have_a_panel_for_each_dataset_and_measure():
     refused("column `low` is missing", plots.studies, own.drop(columns="low"))
     refused("the table is empty", plots.studies, own.iloc[:0])
     refused("studies, mean", plots.studies, own.assign(mean=np.nan))
+
+
+def test_published_curves_lie_over_ours_at_evenly_spaced_weights():
+    both = {name: make_curve() for name in ("tisasrec", "gru4rec")}
+    figure = plots.published(both, dict.fromkeys(both, PUBLISHED))
+    first, second, alpha, _ = figure.axes
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["TiSASRec", "GRU4Rec"]
+    theirs = line(first, "published")
+    assert theirs.get_xdata() == pytest.approx(np.linspace(0, 1, 10))
+    assert theirs.get_ydata() == pytest.approx(NDCG[:-1])
+    assert line(first, "generated").get_ydata()[0] == pytest.approx(NDCG[0] * 1.004 + 0.002)
+    assert "α-nDCG" in alpha.get_ylabel() and any("evenly spaced" in t for t in texts(figure))
 
 
 def test_looks_are_all_different_and_stay_for_methods_that_are_not_listed():

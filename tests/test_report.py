@@ -1,13 +1,11 @@
-"""The report says what results/ holds, README and summary say what the report says."""
+"""The report says what results/ holds, and the summary says what the report says."""
 
 import json
 
-import pandas as pd
 import pytest
 
-from paragon import compare, report
+from paragon import compare, documents, report
 from paragon.errors import ParagonError
-from paragon.params import ROOT, load_params
 
 
 def over_seeds(name, mean, sd, half):
@@ -95,7 +93,7 @@ def test_results_without_intervals_are_refused(results):
 def test_every_study_has_a_line_and_every_dataset_its_source(results):
     lines = report.overview(results).splitlines()
     assert len(lines) == 3 and lines[2].startswith("| toy, sasrec | – | 0.3300 ± 0.0047 | 0.980 |")
-    block = report.results_block(results, "toy", "sasrec")
+    block = documents.results_block(results, "toy", "sasrec")
     assert "toy, source: own; global_time, min_rating 4, midnight 8; 1,000 training" in block
     assert "`constant`" in block and "5 users in the test" in compare.summary(results)
 
@@ -136,52 +134,10 @@ def test_times_are_read_from_the_record(results):
     (results / "toy" / "timing.json").write_text(json.dumps(timing))
     assert "2.0 ms generated, 3.0 s tuned, 20 s retrained (99.990 % less" in report.times(results)
     assert "took 41 s: they pay from change 3 of the weights" in report.times(results)
-    assert "Z80" in report.results_block(results, "toy", "sasrec")
+    assert "Z80" in documents.results_block(results, "toy", "sasrec")
     assert "Z80" not in compare.summary(results)
-
-
-def test_the_ablations_show_regret_by_setting_and_backbone(tmp_path):
-    rows = [
-        {"backbone": backbone, "method": method, "seed": seed, "regret_mean": regret + seed / 100,
-         "guidance": 1, "steps": 2}
-        for backbone in ("mine", "sasrec")
-        for method, regret in (("generated", 0.02), ("generated_best", 0.01))
-        for seed in (0, 1)
-    ]  # fmt: skip
-    for name, backbone in (("anchors-4", "sasrec"), ("mine-anchors-4", "mine"), ("x", "sasrec")):
-        own = pd.DataFrame(rows).query(f"backbone == '{backbone}'")
-        own.to_csv(tmp_path / f"point-{name}.csv", index=False)
-        rivals = own.iloc[:2].drop(columns=["guidance", "steps"]).assign(seed=[0, 1])
-        parts = [
-            rivals.assign(method=method, regret_mean=[0.04, 0.04 + change])
-            for method, change in (("hypernetwork", 0.03), ("interpolation", 0), ("nearest", 0))
-        ]
-        pd.concat(parts).to_csv(tmp_path / f"collection-{name}.csv", index=False)
-    own.to_csv(tmp_path / "point-anchors-3.csv", index=False)  # its collection has not run yet
-    lines = report.ablations(tmp_path).splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == [
-        "| 4 anchors, sasrec",
-        "| 4 anchors, mine",
-    ]
-    cells = lines[2].strip("| ").split(" | ")
-    assert cells[1:6] == ["2.5 ± 6.4", "1.5 ± 6.4", "5.5 ± 19.1", "4.0 ± 0.0", "4.0 ± 0.0"]
-    assert cells[6] == "-4.0 [-16.7, +8.7]"
 
 
 def test_no_results_is_an_error(tmp_path):
     with pytest.raises(ParagonError, match="dvc repro"):
         compare.summary(tmp_path)
-
-
-def test_readme_without_markers_is_an_error():
-    with pytest.raises(ParagonError, match="markers"):
-        report.with_block("# Title", "results", "block")
-
-
-def test_the_readme_and_the_summary_are_those_of_the_results():
-    params = load_params()
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = report.reported(readme, ROOT, params.datasets[0], params.backbones[0])
-    assert found == readme, "run `python -m paragon report`"
-    written = (ROOT / "results" / "summary.md").read_text(encoding="utf-8")
-    assert written == compare.summary(ROOT / "results"), "run `python -m paragon compare`"

@@ -1,0 +1,131 @@
+"""What defects of the published code cost, each put back alone and measured beside the right thing.
+
+Run once the pipeline has been through, `python benchmarks/defects.py`; writes
+results/<dataset>/defects.json, which docs/reproduction.md shows.  Minutes on two cores.
+
+* below: the diversity loss of the released code, whose sum runs over the wrong index: a category
+  counts as seen if items *below* carry it;
+* once: negatives are drawn once for all epochs;
+* elsewhere: adapters that were trained together with one backbone are put on another one, as
+  when each of the weights trains its own backbone and what is generated serves on a single one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+from paragon import adapters, evaluate
+from paragon.adapters import FrozenTask
+from paragon.files import write_json
+from paragon.negatives import NegativeSampler
+from paragon.objectives import ALPHA, OBJECTIVES, TEMPERATURE, Lists
+from paragon.params import RESULTS
+from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
+from paragon.study import open_study
+from paragon.testbed import Row, TestBed, run
+
+MEASURES = ("set_hv", "set_hv_of_tuned", "r_acc", "r_div", "range_ratio_acc", "range_ratio_div")
+
+
+def diversity_below(scores: Tensor, lists: Lists) -> Tensor:
+    """`objectives.diversity` with the categories of the items below in place of those above."""
+    above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / TEMPERATURE)
+    categories = lists.categories.unsqueeze(-3)
+    seen = above.mT @ categories - categories / 2  # `above @ categories` would be right
+    gain = (categories * (1 - ALPHA) ** seen).sum(-1)
+    return -(gain / torch.log2(1.5 + above.sum(-1))).sum(-1).mean(-2)
+
+
+@dataclass(frozen=True)
+class DrawnOnce(FrozenTask):
+    """Training events whose negatives are always the same, ``fixed [N, C]`` with the target."""
+
+    fixed: Tensor | None = None
+
+    @classmethod
+    def of(cls, task: FrozenTask, sampler: NegativeSampler, negatives: int) -> DrawnOnce:
+        """Draw them for every event."""
+        drawn = sampler.draw(task.users, negatives, np.random.default_rng(0))
+        fixed = torch.from_numpy(np.column_stack([task.targets, drawn]))
+        own = {field.name: getattr(task, field.name) for field in fields(task)}
+        return cls(**own, fixed=fixed.to(task.states.device))
+
+    def draw(
+        self, sampler: NegativeSampler, batch: int, negatives: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Random rows and their only candidates."""
+        rows = torch.from_numpy(rng.integers(len(self.states), size=batch)).to(self.fixed.device)
+        return rows, self.fixed[rows]
+
+
+def main(dataset: str = "ml-100k", backbone: str = "sasrec") -> None:
+    """Measure and record."""
+    study = open_study(dataset, backbone)
+    settings, seeds, seq = study.params.adapters, study.params.seeds, study.load_sequences()
+    frozen, about = study.load_backbone(seq)
+    collection = adapters.load_collection(study.folder / "collection", about)
+    length = 1 + settings.negatives
+    train, valid, test = (
+        adapters.frozen_task(frozen, seq, part, length, settings.events)
+        for part in ("train", "valid", "test")
+    )
+    weights, sampler = collection.oracles, NegativeSampler(seq)
+    starts = torch.stack(
+        [
+            adapters.initial_vector(frozen.dim, settings.width, torch.Generator().manual_seed(seed))
+            for seed in seeds
+        ]
+    )
+    starts = starts.unsqueeze(1).repeat(1, len(weights), 1).to(train.states.device)
+
+    def tuned(task: FrozenTask, names: list[str]) -> Tensor:
+        own = settings.model_copy(update={"objectives": names})
+        at = weights.to(train.states.device)
+        return adapters.tune(task, valid, sampler, at, starts, own, seeds).vectors.cpu()
+
+    OBJECTIVES["diversity_below"] = diversity_below
+    vectors = {
+        "tuned": collection.oracle_vectors,
+        "constant": collection.anchor_vectors[:, len(collection.anchors) // 2, None].expand(
+            -1, len(weights), -1
+        ),
+        "below": tuned(train, ["accuracy", "diversity_below"]),
+        "once": tuned(DrawnOnce.of(train, sampler, settings.negatives), settings.objectives),
+    }
+
+    def rows() -> Iterator[Row]:
+        for method, of_seeds in vectors.items():
+            for seed, own in zip(seeds, of_seeds, strict=True):
+                scores = (test.catalogue_scores(v).cpu().numpy() for v in own)
+                yield Row(method, seed, weights.numpy(), scores)
+        few = retrain_weights(study.params)
+        for seed in retrain_seeds(study.params):
+            models = [
+                load_retrained(backbone, seq, study.params, study.folder / "rivals", w, seed)
+                for w in few
+            ]
+            own = [model.scores(seq, seq.test).numpy() for model in models]
+            moved = [test.catalogue_scores(m.adapter.vector()).cpu().numpy() for m in models]
+            yield Row("retrain", seed, few.numpy(), own)
+            yield Row("elsewhere", seed, few.numpy(), moved)
+
+    bed = TestBed(seq, seq.test, settings.objectives, negatives=settings.negatives, cutoffs=[10])
+    found = evaluate.summarise(run(bed, rows()), settings.objectives)
+    names = [f"{m}_sampled{end}" for m in MEASURES for end in ("", "_low", "_high")]
+    record = {
+        method: {name: own[name] for name in names if name in own}
+        for method, own in found.items()
+        if method != "constant"
+    }
+    write_json(RESULTS / dataset / "defects.json", {backbone: record})
+    typer.echo(record)
+
+
+if __name__ == "__main__":
+    typer.run(main)

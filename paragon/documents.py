@@ -1,0 +1,152 @@
+"""The blocks of README.md and docs/ that are written from results, between markers.
+
+Nothing stands in them that does not follow from the committed files of results/ and
+ablations/results/, so a test can hold the documents to those.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from paragon import ablation_tables, published, report, tables
+from paragon.errors import ParagonError
+from paragon.files import write_text
+from paragon.statistics import mean_interval
+
+# What the ablations are asked for in the README.
+RIVALS = ("generated", "generated_best", "hypernetwork", "interpolation", "nearest")
+# benchmarks/defects.py: the rows of its record in words.
+DEFECTS = {
+    "tuned": "as it should be: `tuned`",
+    "below": "diversity loss counts the categories *below* an item as seen",
+    "once": "negatives drawn once for all epochs",
+    "retrain": "as it should be: `retrain`, three weights, each with its own backbone",
+    "elsewhere": "its adapters on another backbone, that of the study",
+}
+MEASURES = {
+    "set_hv": "set HV",
+    "set_hv_of_tuned": "of tuned",
+    "r_acc": "r acc",
+    "r_div": "r div",
+    "range_ratio_acc": "range acc",
+    "range_ratio_div": "range div",
+}
+
+
+def results_block(results: Path, dataset: str, backbone: str) -> str:
+    """The README's block of results: one study, then a line for each."""
+    datasets = dict.fromkeys(folder.parent for folder in report.studies(results))
+    parts = [
+        f"{dataset}, {backbone}:",
+        report.table(results / dataset / backbone),
+        "Every study, a line each:",
+        report.overview(results),
+    ]
+    lines = [*(f"- {report.data_line(folder)}." for folder in datasets), report.times(results)]
+    return "\n\n".join([*parts, "\n".join(lines).strip()])
+
+
+def ablations(folder: Path) -> str:
+    """Markdown: regret of generation and its rivals by setting and backbone, over all seeds."""
+    kinds = [ablation_tables.load(kind, folder) for kind in ("collection", "point")]
+    rows = ablation_tables.core(kinds[0], ablation_tables.usual(kinds[1]))
+    apart = ablation_tables.paired(rows, "generated_best", "hypernetwork", "regret_mean", "study")
+    lines = []
+    for study, own in rows.groupby("study", sort=False):
+        if not set(RIVALS) <= set(own["method"]):  # its points or its collection is still to run
+            continue
+        regret = own.groupby("method")["regret_mean"]
+        found = [mean_interval(regret.get_group(m).to_numpy(float)) for m in RIVALS]
+        named = [{"regret": own.mean, "regret_low": own.low} for own in found]
+        cells = [report.cell(row, "regret", 1) for row in named]
+        low, high = (100 * apart.loc[study, end] for end in ("low", "high"))
+        cells.append(f"{100 * apart.loc[study, 'difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
+        lines.append([study, *cells])
+    titles = [f"`{m}`" for m in RIVALS]
+    return report.markdown(["regret %", *titles, "best of 8 minus hypernetwork [95 %]"], lines)
+
+
+def starts(folder: Path) -> str:
+    """Markdown: median regret where adapters of several random starts are put together."""
+    kinds = [ablation_tables.load(kind, folder) for kind in ("collection", "point")]
+    rows = ablation_tables.starts(*kinds)
+    rows = rows[rows["way"] != "tuned"].assign(median=100 * rows["regret_median"])
+    cells = tables.intervals(rows, "median", "way", "start")
+    lines = [[f"`{way}`" if way.isidentifier() else way, *own] for way, *own in cells.itertuples()]
+    return report.markdown(["median regret %", *cells.columns], lines)
+
+
+def curves(results: Path) -> str:
+    """Markdown: where the published curves begin and end, and where ours do."""
+    rows = []
+    for backbone, curve in published.our_curves(results).items():
+        own = curve[curve["protocol"] == "sampled"]
+        means = own.groupby(["method", "w_accuracy"])[[published.NDCG, published.ALPHA]].mean()
+        for run, name in enumerate(("published", "published, second run")):
+            values = [published.CURVES[backbone][m][run] for m in means]
+            rows.append([backbone, name, *(_ends(v[0], v[-1]) for v in values)])
+        for method in ("tuned", "generated"):
+            ends = means.loc[method].sort_index()
+            rows.append([backbone, f"`{method}`", *(_ends(*ends[m].iloc[[0, -1]]) for m in means)])
+    if not rows:
+        return (
+            f"Ours is still to be measured on their scale: `make add NAME={published.STUDY}`."
+        )
+    titles = ["backbone", "", "NDCG@10", "α-nDCG@10 on the published scale"]
+    return report.markdown(titles, rows, left=2)
+
+
+def _ends(first: float, last: float) -> str:
+    """Where a curve begins and where it ends."""
+    return f"{first:.4f} → {last:.4f}"
+
+
+def defects(results: Path) -> str:
+    """Markdown: what each defect costs, from the record of benchmarks/defects.py."""
+    parts = []
+    for path in sorted(results.glob("*/defects.json")):
+        for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():
+            rows = [
+                [words, *(report.cell(record[row], f"{name}_sampled", 3) for name in MEASURES)]
+                for row, words in DEFECTS.items()
+            ]
+            table = report.markdown([f"{path.parent.name}, {backbone}", *MEASURES.values()], rows)
+            parts.append(table)
+    return "\n\n".join(parts) or "Still to be measured: `python benchmarks/defects.py`."
+
+
+def with_block(document: str, text: str, name: str, block: str) -> str:
+    """The ``text`` of a ``document`` with what stands between the markers ``name`` replaced."""
+    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(text):
+        raise ParagonError(f"{document}: the markers {begin} and {end} are missing")
+    return pattern.sub(lambda _: "\n\n".join([begin, block, end]), text)
+
+
+def documents(root: Path, dataset: str, backbone: str) -> dict[Path, str]:
+    """Every document that has blocks, with all of them brought up to date."""
+    results, found = root / "results", root / "ablations" / "results"
+    blocks = {
+        "README.md": {
+            "results": results_block(results, dataset, backbone),
+            "ablations": ablations(found),
+            "starts": starts(found),
+        },
+        "docs/reproduction.md": {"curves": curves(results), "defects": defects(results)},
+    }
+    made = {}
+    for name, own in blocks.items():
+        text = (root / name).read_text(encoding="utf-8")
+        for marker, block in own.items():
+            text = with_block(name, text, marker, block)
+        made[root / name] = text
+    return made
+
+
+def write_documents(root: Path, dataset: str, backbone: str) -> None:
+    """Bring the blocks of all documents up to date."""
+    for path, text in documents(root, dataset, backbone).items():
+        write_text(path, text)
