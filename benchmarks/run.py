@@ -8,6 +8,8 @@ nothing here is an output of the pipeline.
 * generate: condition, sampling, decoding, and the adapter installed as a module;
 * tune: one adapter for one weight vector on cached states, as in notebook 03;
 * retrain: backbone and adapter from scratch, as in notebook 04b;
+* llm: one answer of the language model, which needs no model made ready but is asked for
+  every list; null unless `llm.enabled`;
 * prepare: what generation needs first, for one seed: the adapters of all anchors, tuned
   together (03), and the generator (04).  `pays_after`: the number of changes of the
   weights from which on generation, this included, has taken less time than the others.
@@ -26,8 +28,9 @@ import numpy as np
 import torch
 import typer
 
-from paragon import adapters, plots, rivals
+from paragon import adapters, evaluate, plots, rivals
 from paragon.adapters import load_collection
+from paragon.backbones import Backbone
 from paragon.files import write_json
 from paragon.generator import behaviour, train_generator
 from paragon.negatives import NegativeSampler
@@ -35,7 +38,11 @@ from paragon.params import RESULTS, load_params
 from paragon.preferences import check_weights
 from paragon.progress import progress
 from paragon.recommender import Recommender
-from paragon.study import open_study
+from paragon.sequences import Sequences
+from paragon.study import Study, open_study
+from paragon.testbed import TestBed
+
+ANSWERS = 20  # of the language model
 
 
 def seconds(action: Callable[[], object], runs: int, name: str) -> dict[str, float]:
@@ -62,6 +69,22 @@ def machine() -> dict[str, object]:
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return {**facts, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def asking(
+    study: Study, sequences: Sequences, frozen: Backbone, weights: list[np.ndarray]
+) -> Callable[[], object] | None:
+    """An action that asks the language model about one more list; None unless it is enabled."""
+    own = study.params.adapters
+    bed = TestBed(sequences, sequences.test, own.objectives, negatives=own.negatives, cutoffs=[10])
+    test = adapters.frozen_task(frozen, sequences, "test", 1 + own.negatives)
+    ranker = evaluate.llm_ranker(study, bed, test)
+    if ranker is None:
+        return None
+    lists = ranker.lists["sampled"]
+    # Weights that nobody asked for before: no answer can come out of the folder of answers.
+    prompts = iter([ranker.prompts(lists, w)[i] for i, w in enumerate(weights)])
+    return lambda: ranker.model.answers([next(prompts)])
 
 
 def main(
@@ -117,6 +140,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         weights = check_weights(next(draws), names)[0]
         rivals.retrain(backbone, sequences, study.params, weights, 0, study.device)
 
+    ask = asking(study, sequences, frozen, [next(draws) for _ in range(ANSWERS + 1)])
     taken = {
         "tune": seconds(tune, tunes, "tune"),
         "retrain": seconds(retrain, retrains, "retrain"),
@@ -132,6 +156,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "machine": machine(),
         "generate": generate,
         **taken,
+        "llm": seconds(ask, ANSWERS, "llm") if ask else None,
         "prepare": prepare,
         "pays_after": {
             name: math.ceil(first / (own["p50"] - generate["p50"])) for name, own in taken.items()
@@ -140,7 +165,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     }
     write_json(path, timing)
     figure = plots.time_to_model(
-        {k: timing[backbone][k] for k in ("generate", "tune", "retrain")},
+        {k: own for k in ("generate", "tune", "retrain", "llm") if (own := timing[backbone][k])},
         timing[backbone]["machine"],
     )
     plots.save(figure, study.results / "timing.png")

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from paragon import ablation_tables, published, report, tables
+from paragon.claims import claims
 from paragon.errors import ParagonError
 from paragon.files import write_text
 from paragon.statistics import mean_interval
@@ -44,8 +45,8 @@ def results_block(results: Path, dataset: str, backbone: str) -> str:
         "Every study, a line each:",
         report.overview(results),
     ]
-    lines = [*(f"- {report.data_line(folder)}." for folder in datasets), report.times(results)]
-    return "\n\n".join([*parts, "\n".join(lines).strip()])
+    parts.append("\n".join(f"- {report.data_line(folder)}." for folder in datasets))
+    return "\n\n".join([*parts, report.costs(results)]).strip()
 
 
 def ablations(folder: Path) -> str:
@@ -91,9 +92,7 @@ def curves(results: Path) -> str:
             ends = means.loc[method].sort_index()
             rows.append([backbone, f"`{method}`", *(_ends(*ends[m].iloc[[0, -1]]) for m in means)])
     if not rows:
-        return (
-            f"Ours is still to be measured on their scale: `make add NAME={published.STUDY}`."
-        )
+        return f"Ours is still to be measured on their scale: `make add NAME={published.STUDY}`."
     titles = ["backbone", "", "NDCG@10", "α-nDCG@10 on the published scale"]
     return report.markdown(titles, rows, left=2)
 
@@ -132,6 +131,7 @@ def documents(root: Path, dataset: str, backbone: str) -> dict[Path, str]:
     blocks = {
         "README.md": {
             "results": results_block(results, dataset, backbone),
+            "claims": claims(results),
             "ablations": ablations(found),
             "starts": starts(found),
         },

@@ -37,6 +37,7 @@ _TIMED = {
     "generate": "generate",
     "tune": "tune an adapter",
     "retrain": "retrain from scratch",
+    "llm": "one answer of a language model",
 }
 
 

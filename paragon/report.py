@@ -143,20 +143,24 @@ def data_line(folder: Path) -> str:
     )
 
 
-def times(results: Path) -> str:
-    """One sentence a backbone on the recorded time to a ready model; empty without a record."""
-    lines = []
+def costs(results: Path) -> str:
+    """Markdown: seconds to a ready model for new weights, as recorded; empty without a record."""
+    titles = ["a ready model, p50 (p99)", "generated", "tuned", "retrained", "less than retraining"]
+    titles += ["collection", "generator", "pays from change: against tuning", "retraining"]
+    titles += ["an answer of `llm`", "measured on"]
+    rows = []
     for path in sorted(results.glob("*/timing.json")):
-        for backbone, timing in json.loads(path.read_text(encoding="utf-8")).items():
-            t = {name: timing[name]["p50"] for name in ("generate", "tune", "retrain")}
-            facts, pays = timing["machine"], timing["pays_after"]
-            lines.append(
-                f"- {path.parent.name}, {backbone}: a ready model from new weights takes "
-                f"{1000 * t['generate']:.1f} ms generated, {t['tune']:.1f} s tuned, "
-                f"{t['retrain']:.0f} s retrained ({100 * (1 - t['generate'] / t['retrain']):.3f} % "
-                f"less than retraining). Collection and generator took "
-                f"{sum(timing['prepare'].values()):.0f} s: they pay from change {pays['retrain']} "
-                f"of the weights on against retraining, from {pays['tune']} on against tuning "
-                f"(medians, {facts['cpu']}, {facts['threads']} threads)."
-            )
-    return "\n".join(lines)
+        for backbone, own in json.loads(path.read_text(encoding="utf-8")).items():
+            generate, retrain = own["generate"]["p50"], own["retrain"]["p50"]
+            facts, asked = own["machine"], own.get("llm")
+            rows.append([
+                f"{path.parent.name}, {backbone}",
+                f"{1000 * generate:.1f} ms ({1000 * own['generate']['p99']:.1f})",
+                *(f"{own[m]['p50']:.3g} s ({own[m]['p99']:.3g})" for m in ("tune", "retrain")),
+                f"{100 * (1 - generate / retrain):.3f} %",
+                *(f"{seconds:.3g} s" for seconds in own["prepare"].values()),
+                *(str(own["pays_after"][m]) for m in ("tune", "retrain")),
+                f"{asked['p50']:.3g} s ({asked['p99']:.3g})" if asked else "not run",
+                f"{facts.get('gpu', facts['cpu'])}, {facts['threads']} threads",
+            ])  # fmt: skip
+    return markdown(titles, rows) if rows else ""

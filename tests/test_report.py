@@ -126,14 +126,20 @@ def test_the_summary_and_its_figure_are_written_whole_and_the_same_twice(results
     assert (own["mean"], own["low"], own["high"]) == pytest.approx((-0.01, -0.0223, 0.0023))
 
 
-def test_times_are_read_from_the_record(results):
-    timing = {"sasrec": {"machine": {"cpu": "Z80", "threads": 1}, "generate": {"p50": 0.002},
-                         "tune": {"p50": 3.0}, "retrain": {"p50": 20.0},
-                         "prepare": {"collection": 10.0, "generator": 31.0},
-                         "pays_after": {"tune": 14, "retrain": 3}}}  # fmt: skip
-    (results / "toy" / "timing.json").write_text(json.dumps(timing))
-    assert "2.0 ms generated, 3.0 s tuned, 20 s retrained (99.990 % less" in report.times(results)
-    assert "took 41 s: they pay from change 3 of the weights" in report.times(results)
+def test_costs_are_read_from_the_record(results):
+    timing = {"machine": {"cpu": "Z80", "threads": 1}, "generate": {"p50": 0.002, "p99": 0.0031},
+              "tune": {"p50": 3.04, "p99": 3.5}, "retrain": {"p50": 20.0, "p99": 21.0},
+              "prepare": {"collection": 10.0, "generator": 31.0},
+              "pays_after": {"tune": 14, "retrain": 3}}  # fmt: skip
+    asked = {"p50": 1.5, "p99": 8.0}
+    assert report.costs(results) == ""
+    record = {"sasrec": timing | {"llm": None}, "gru4rec": timing | {"llm": asked}}
+    (results / "toy" / "timing.json").write_text(json.dumps(record))
+    lines = report.costs(results).splitlines()
+    cells = lines[2].strip("| ").split(" | ")
+    assert cells[:5] == ["toy, sasrec", "2.0 ms (3.1)", "3.04 s (3.5)", "20 s (21)", "99.990 %"]
+    assert cells[5:] == ["10 s", "31 s", "14", "3", "not run", "Z80, 1 threads"]
+    assert "| 1.5 s (8) |" in lines[3] and len(lines) == 4
     assert "Z80" in documents.results_block(results, "toy", "sasrec")
     assert "Z80" not in compare.summary(results)
 

@@ -1,0 +1,71 @@
+"""Sentences on results have their numbers, and are refused where the results say otherwise."""
+
+import json
+import shutil
+
+import pytest
+
+from paragon.claims import claims
+from paragon.errors import ParagonError
+from paragon.params import RESULTS
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A copy of committed results, to be changed."""
+    for backbone in ("sasrec", "gru4rec"):
+        folder = tmp_path / "ml-100k" / backbone
+        folder.mkdir(parents=True)
+        for name in ("metrics.json", "differences.json"):
+            shutil.copy(RESULTS / "ml-100k" / backbone / name, folder)
+    return tmp_path
+
+
+def change(results, kind, method, name, value):
+    path = results / "ml-100k" / "sasrec" / f"{kind}.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record[method][name] = value
+    path.write_text(json.dumps(record))
+
+
+def test_sentences_have_the_numbers_of_the_results(results):
+    change(results, "metrics", "generated", "set_hv_of_tuned_sampled", 0.9912)
+    change(results, "metrics", "generated_shuffled", "regret_mean_sampled", 12.34)
+    text = claims(results)
+    assert "0.991 to 0.999 of its hypervolume" in text and "(regret 1,234 % and more)" in text
+    assert "span 2 studies" in text and "ready within" not in text
+    timing = {"generate": {"p50": 0.002}, "retrain": {"p50": 20.0}}
+    timing["pays_after"] = {"tune": 14, "retrain": 3}
+    path = results / "ml-100k" / "timing.json"
+    path.write_text(json.dumps({"sasrec": timing}))
+    assert "ready within 2.0 ms**, 99.990 % or more" in claims(results)
+    path.write_text(json.dumps({"sasrec": timing | {"retrain": {"p50": 0.01}}}))
+    with pytest.raises(ParagonError, match="no longer say so.*is ready within"):
+        claims(results)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "name", "value", "claim"),
+    [
+        ("metrics", "generated", "set_hv_of_tuned_sampled", 0.95, "Generation follows"),
+        ("metrics", "generated_shuffled", "regret_mean_sampled", 0.5, "Generation follows"),
+        ("metrics", "interpolation", "regret_median_sampled", 0.3, "Interpolation between"),
+        ("metrics", "nearest_noise", "regret_mean_sampled", 0.01, "Novelty alone"),
+        ("metrics", "mmr", "range_ratio_div_sampled", 0.9, "Re-ranking for variety"),
+        ("differences", "generated_cfg", "set_hv_sampled_p_holm", 0.01, "Guidance buys nothing"),
+        ("metrics", "retrain", "range_ratio_div_sampled", 1.0, "Retraining goes further"),
+        ("metrics", "tuned", "r_div_full", 0.999, "Over the whole catalogue"),
+    ],
+)
+def test_a_sentence_that_no_longer_holds_is_refused(results, kind, method, name, value, claim):
+    change(results, kind, method, name, value)
+    with pytest.raises(ParagonError, match=f"no longer say so.*{claim}"):
+        claims(results)
+
+
+def test_a_study_whose_generator_fails_is_told_apart(results):
+    change(results, "metrics", "generated", "regret_mean_sampled", 0.3)
+    assert "**Not so on ml-100k, sasrec**: there the generator's regret is 30 %" in claims(results)
+    change(results, "metrics", "nearest", "regret_mean_sampled", 0.5)
+    with pytest.raises(ParagonError, match="no longer say so.*Not so on"):
+        claims(results)
