@@ -22,6 +22,7 @@ from torch import Tensor
 
 from paragon import adapters, evaluate
 from paragon.adapters import FrozenTask
+from paragon.baselines import constant
 from paragon.files import write_json
 from paragon.negatives import NegativeSampler
 from paragon.objectives import ALPHA, OBJECTIVES, TEMPERATURE, Lists
@@ -90,11 +91,10 @@ def main(dataset: str = "ml-100k", backbone: str = "sasrec") -> None:
         return adapters.tune(task, valid, sampler, at, starts, own, seeds).vectors.cpu()
 
     OBJECTIVES["diversity_below"] = diversity_below
+    middle = constant(collection.anchors.numpy(), weights.numpy())
     vectors = {
         "tuned": collection.oracle_vectors,
-        "constant": collection.anchor_vectors[:, len(collection.anchors) // 2, None].expand(
-            -1, len(weights), -1
-        ),
+        "constant": torch.from_numpy(middle).float() @ collection.anchor_vectors,
         "below": tuned(train, ["accuracy", "diversity_below"]),
         "once": tuned(DrawnOnce.of(train, sampler, settings.negatives), settings.objectives),
     }

@@ -7,7 +7,7 @@ writing the block fails and names it: then the words have to be found anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from paragon import report
@@ -49,14 +49,17 @@ def _regret(own: dict[str, dict], method: str) -> float:
     return own[method]["regret_mean_sampled"]
 
 
-def _span(values: Sequence[float], digits: int, scale: float = 1) -> str:
+def span(values: Iterable[float], digits: int, scale: float = 1) -> str:
+    """The smallest and the largest value, times ``scale``."""
+    values = list(values)
     ends = (f"{scale * value:.{digits}f}" for value in (min(values), max(values)))
     return " to ".join(dict.fromkeys(ends))
 
 
-def _checked(holds: bool, claim: str) -> str:
+def checked(holds: bool, claim: str) -> str:
+    """The claim, or an error that names it if its condition does not hold."""
     if not holds:
-        raise ParagonError(f"paragon/claims.py: the results no longer say so: {claim}")
+        raise ParagonError(f"README.md: the results no longer say so: {claim}")
     return claim
 
 
@@ -65,12 +68,12 @@ def _follows(good: Metrics) -> str:
     ranges = [_values(good, "generated", f"range_ratio_{o}_sampled") for o in ("acc", "div")]
     wrong = _values(good, "generated", "violations_acc_sampled")
     shuffled = _values(good, "generated_shuffled", "regret_mean_sampled")
-    return _checked(
+    return checked(
         min(front) > 0.99 and min(map(min, ranges)) > 0.95 and max(wrong) < 1 < min(shuffled),
-        f"**Generation follows the oracle**: {_span(front, 3)} of its hypervolume, "
-        f"{_span(ranges[0], 2)} of its range of accuracy, {_span(ranges[1], 2)} of that of "
+        f"**Generation follows the oracle**: {span(front, 3)} of its hypervolume, "
+        f"{span(ranges[0], 2)} of its range of accuracy, {span(ranges[1], 2)} of that of "
         f"diversity, on average {max(wrong):.1f} or fewer of ten steps in the wrong direction, "
-        f"regret {_span(_values(good, 'generated', 'regret_mean_sampled'), 1, 100)} %, at ten "
+        f"regret {span(_values(good, 'generated', 'regret_mean_sampled'), 1, 100)} %, at ten "
         "weights' worth of tuned adapters. With permuted weights it fails, as it must (regret "
         f"{100 * min(shuffled):,.0f} % and more). The numbers span {len(good)} studies.",
     )
@@ -78,7 +81,7 @@ def _follows(good: Metrics) -> str:
 
 def _does_not_follow(name: str, own: dict[str, dict]) -> str:
     generated, nearest = (_regret(own, method) for method in ("generated", "nearest"))
-    return _checked(
+    return checked(
         generated > nearest,
         f"**Not so on {name}**: there the generator's regret is {100 * generated:.0f} %, that of "
         f"interpolation {100 * _regret(own, 'interpolation'):.0f} %, and the nearest anchor does "
@@ -90,21 +93,21 @@ def _interpolates(good: Metrics) -> str:
     mean, median = (
         _values(good, "interpolation", f"regret_{m}_sampled") for m in ("mean", "median")
     )
-    return _checked(
+    return checked(
         max(median) < 0.05 and min(mean) > 0.2,
         "**Interpolation between the anchors is as good where anchors are near** (median regret "
-        f"{_span(median, 1, 100)} %), and fails where they are not: its mean regret of "
-        f"{_span(mean, 0, 100)} % comes from *w*<sub>acc</sub> = 0.1, between the anchors at 0.001 "
+        f"{span(median, 1, 100)} %), and fails where they are not: its mean regret of "
+        f"{span(mean, 0, 100)} % comes from *w*<sub>acc</sub> = 0.1, between the anchors at 0.001 "
         "and 0.15. An anchor so close to the singular corner is what covers the oracle's range, "
         "and it costs whatever mixes with it: interpolation, splines, regression, and soup most "
         f"of all. The nearest anchor, unmixed, is at "
-        f"{_span(_values(good, 'nearest', 'regret_mean_sampled'), 0, 100)} %.",
+        f"{span(_values(good, 'nearest', 'regret_mean_sampled'), 0, 100)} %.",
     )
 
 
 def _moves(good: Metrics) -> str:
     worse = [_regret(own, "nearest_noise") > _regret(own, "nearest") for own in good.values()]
-    return _checked(
+    return checked(
         all(worse),
         "**Novelty alone is worth nothing**: an adapter moved as far from the collection as "
         "generated ones lie, in a random direction (`nearest_noise`), has more regret than the "
@@ -114,9 +117,9 @@ def _moves(good: Metrics) -> str:
 
 def _reranks(good: Metrics) -> str:
     reach = _values(good, "mmr", "range_ratio_div_sampled")
-    return _checked(
+    return checked(
         max(reach) < 0.6,
-        f"**Re-ranking for variety (`mmr`) reaches {_span(reach, 2)} of the oracle's range of "
+        f"**Re-ranking for variety (`mmr`) reaches {span(reach, 2)} of the oracle's range of "
         "diversity** and bends below the front where it goes far.",
     )
 
@@ -130,7 +133,7 @@ def _guides(results: Path, good: Metrics) -> str:
             for method, row in rows.items()
             if method in ("generated_cfg", "generated_no_cfg")
         ]
-    return _checked(
+    return checked(
         not any(real),
         "**Guidance buys nothing** that the test users could tell from plain conditional "
         f"generation, in {len(real)} studies (`generated_cfg`; `generated_no_cfg` where the study "
@@ -140,20 +143,20 @@ def _guides(results: Path, good: Metrics) -> str:
 
 def _retrains(small: Metrics) -> str:
     reach = _values(small, "retrain", "range_ratio_div_sampled")
-    return _checked(
+    return checked(
         min(reach) > 1.5,
         "**Retraining goes further**: with the whole recommender free to move it has "
-        f"{_span(reach, 1)} times the oracle's range of diversity on MovieLens-100K. What is "
+        f"{span(reach, 1)} times the oracle's range of diversity on MovieLens-100K. What is "
         "generated is a good adapter, not a retrained model.",
     )
 
 
 def _whole_catalogue(small: Metrics) -> str:
     short, full = (_values(small, "tuned", f"r_div_{protocol}") for protocol in ("sampled", "full"))
-    return _checked(
+    return checked(
         all(f < s for f, s in zip(full, short, strict=True)),
         "**Over the whole catalogue control of diversity is weaker** on MovieLens-100K, for the "
-        f"oracle too (r div {_span(full, 2)}, on short lists {_span(short, 2)}): adapters are "
+        f"oracle too (r div {span(full, 2)}, on short lists {span(short, 2)}): adapters are "
         "tuned on lists of ten random candidates. See [results/summary.md](results/summary.md).",
     )
 
@@ -168,7 +171,7 @@ def _costs(results: Path) -> list[str]:
     slowest = max(t["generate"]["p50"] for t in own)
     tune, retrain = (max(t["pays_after"][m] for t in own) for m in ("tune", "retrain"))
     return [
-        _checked(
+        checked(
             saved > PUBLISHED_REDUCTION,
             f"**A generated adapter is ready within {1000 * slowest:.1f} ms**, {100 * saved:.3f} % "
             f"or more below retraining (published: at least {100 * PUBLISHED_REDUCTION:.1f} %). "

@@ -10,7 +10,9 @@ import json
 import re
 from pathlib import Path
 
-from paragon import ablation_tables, published, report, tables
+import pandas as pd
+
+from paragon import ablation_claims, ablation_tables, published, report, tables
 from paragon.claims import claims
 from paragon.errors import ParagonError
 from paragon.files import write_text
@@ -51,8 +53,8 @@ def results_block(results: Path, dataset: str, backbone: str) -> str:
 
 def ablations(folder: Path) -> str:
     """Markdown: regret of generation and its rivals by setting and backbone, over all seeds."""
-    kinds = [ablation_tables.load(kind, folder) for kind in ("collection", "point")]
-    rows = ablation_tables.core(kinds[0], ablation_tables.usual(kinds[1]))
+    collections, points = _ablations(folder)
+    rows = ablation_tables.core(collections, ablation_tables.usual(points))
     apart = ablation_tables.paired(rows, "generated_best", "hypernetwork", "regret_mean", "study")
     lines = []
     for study, own in rows.groupby("study", sort=False):
@@ -69,14 +71,32 @@ def ablations(folder: Path) -> str:
     return report.markdown(["regret %", *titles, "best of 8 minus hypernetwork [95 %]"], lines)
 
 
+def ablation_words(folder: Path) -> str:
+    """Markdown: one list item a claim about the generator and its rivals."""
+    collections, points = _ablations(folder)
+    usual = ablation_tables.usual(points)
+    items = (
+        ablation_claims.both_follow(ablation_tables.core(collections, usual)),
+        ablation_claims.few_anchors(usual),
+        ablation_claims.choices(collections, usual),
+    )
+    return "\n".join(f"- {item}" for item in items)
+
+
 def starts(folder: Path) -> str:
     """Markdown: median regret where adapters of several random starts are put together."""
-    kinds = [ablation_tables.load(kind, folder) for kind in ("collection", "point")]
-    rows = ablation_tables.starts(*kinds)
+    rows = ablation_tables.starts(*_ablations(folder))
     rows = rows[rows["way"] != "tuned"].assign(median=100 * rows["regret_median"])
     cells = tables.intervals(rows, "median", "way", "start")
     lines = [[f"`{way}`" if way.isidentifier() else way, *own] for way, *own in cells.itertuples()]
-    return report.markdown(["median regret %", *cells.columns], lines)
+    table = report.markdown(["median regret %", *cells.columns], lines)
+    return "\n\n".join([table, ablation_claims.starts(rows)])
+
+
+def _ablations(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of all collections and of all points."""
+    collections, points = (ablation_tables.load(kind, folder) for kind in ("collection", "point"))
+    return collections, points
 
 
 def curves(results: Path) -> str:
@@ -132,7 +152,7 @@ def documents(root: Path, dataset: str, backbone: str) -> dict[Path, str]:
         "README.md": {
             "results": results_block(results, dataset, backbone),
             "claims": claims(results),
-            "ablations": ablations(found),
+            "ablations": "\n\n".join([ablations(found), ablation_words(found)]),
             "starts": starts(found),
         },
         "docs/reproduction.md": {"curves": curves(results), "defects": defects(results)},
