@@ -37,7 +37,11 @@ def claims(results: Path) -> str:
         *([_retrains(small), _whole_catalogue(small)] if small else []),
         *_costs(results),
     ]
-    return "\n".join(f"- {item}" for item in items)
+    lead = (
+        f"In {len(good)} of {len(found)} studies the regret of `generated` is below "
+        f"{100 * GOOD:.0f} %; what follows is about these, and what is not is named."
+    )
+    return "\n".join([lead, "", *(f"- {item}" for item in items)])
 
 
 def _values(studies: Metrics, method: str, measure: str) -> list[float]:
@@ -66,16 +70,18 @@ def checked(holds: bool, claim: str) -> str:
 def _follows(good: Metrics) -> str:
     front = _values(good, "generated", "set_hv_of_tuned_sampled")
     ranges = [_values(good, "generated", f"range_ratio_{o}_sampled") for o in ("acc", "div")]
-    wrong = _values(good, "generated", "violations_acc_sampled")
+    wrong = [
+        v for o in ("acc", "div") for v in _values(good, "generated", f"violations_{o}_sampled")
+    ]
     shuffled = _values(good, "generated_shuffled", "regret_mean_sampled")
     return checked(
-        min(front) > 0.99 and min(map(min, ranges)) > 0.95 and max(wrong) < 1 < min(shuffled),
+        min(front) > 0.99 and min(map(min, ranges)) > 0.95 and max(wrong) <= 1 < min(shuffled),
         f"**Generation follows the oracle**: {span(front, 3)} of its hypervolume, "
         f"{span(ranges[0], 2)} of its range of accuracy, {span(ranges[1], 2)} of that of "
-        f"diversity, on average {max(wrong):.1f} or fewer of ten steps in the wrong direction, "
-        f"regret {span(_values(good, 'generated', 'regret_mean_sampled'), 1, 100)} %, at ten "
-        "weights' worth of tuned adapters. With permuted weights it fails, as it must (regret "
-        f"{100 * min(shuffled):,.0f} % and more). The numbers span {len(good)} studies.",
+        f"diversity, at most {max(wrong):.1f} of ten steps in the wrong direction (mean of seeds), "
+        f"regret {span(_values(good, 'generated', 'regret_mean_sampled'), 1, 100)} %, from "
+        "adapters tuned at ten weights. With permuted weights it fails, as it must (regret "
+        f"{100 * min(shuffled):,.0f} % and more).",
     )
 
 
@@ -83,7 +89,8 @@ def _does_not_follow(name: str, own: dict[str, dict]) -> str:
     generated, nearest = (_regret(own, method) for method in ("generated", "nearest"))
     return checked(
         generated > nearest,
-        f"**Not so on {name}**: there the generator's regret is {100 * generated:.0f} %, that of "
+        f"**Not so on {name}**: there the generator's regret is "
+        f"{report.cell(own['generated'], 'regret_mean_sampled', 0)} %, that of "
         f"interpolation {100 * _regret(own, 'interpolation'):.0f} %, and the nearest anchor does "
         f"better than both ({100 * nearest:.0f} %).",
     )
@@ -109,9 +116,9 @@ def _moves(good: Metrics) -> str:
     worse = [_regret(own, "nearest_noise") > _regret(own, "nearest") for own in good.values()]
     return checked(
         all(worse),
-        "**Novelty alone is worth nothing**: an adapter moved as far from the collection as "
-        "generated ones lie, in a random direction (`nearest_noise`), has more regret than the "
-        f"adapter it came from, in all {len(worse)} studies.",
+        "**Being far from the collection is worth nothing in itself**: an adapter moved as far "
+        "from it as generated ones lie, in a random direction (`nearest_noise`), has more regret "
+        f"than the adapter it came from, in all {len(worse)} studies.",
     )
 
 
@@ -168,14 +175,15 @@ def _costs(results: Path) -> list[str]:
     if not own:
         return []
     saved = min(1 - t["generate"]["p50"] / t["retrain"]["p50"] for t in own)
-    slowest = max(t["generate"]["p50"] for t in own)
+    slow, slowest = (max(t["generate"][p] for t in own) for p in ("p50", "p99"))
     tune, retrain = (max(t["pays_after"][m] for t in own) for m in ("tune", "retrain"))
     return [
         checked(
             saved > PUBLISHED_REDUCTION,
-            f"**A generated adapter is ready within {1000 * slowest:.1f} ms**, {100 * saved:.3f} % "
-            f"or more below retraining (published: at least {100 * PUBLISHED_REDUCTION:.1f} %). "
-            f"With collection and generator counted it pays from change {retrain} of the weights "
-            f"on against retraining, and from {tune} against tuning.",
+            f"**A generated adapter is ready in {1000 * slow:.1f} ms** (median of the slowest "
+            f"study; 99th percentile {1000 * slowest:.1f} ms), {100 * saved:.3f} % or more below "
+            f"retraining (published: at least {100 * PUBLISHED_REDUCTION:.1f} %). With collection "
+            f"and generator counted it pays from change {retrain} of the weights on against "
+            f"retraining, and from {tune} against tuning.",
         )
     ]

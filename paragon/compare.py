@@ -67,7 +67,11 @@ def winners(folders: list[Path]) -> str:
     titles += ["better than `generated` \\*", "not told apart", "worse \\*"]
     rows = []
     for folder in folders:
+        metrics = report.load_metrics(folder)
         found = report.load_differences(folder)
+        found = {
+            m: own for m, own in found.items() if not report.has_one_weight(metrics.get(m, {}))
+        }
         for protocol in LISTS:
             name = f"set_hv_{protocol}"
             first = max((m for m in found if m not in APART), key=lambda m: found[m][name])

@@ -114,9 +114,8 @@ def ideal_alpha_dcg_published(
     Ties fall to the first category; lists longer than M categories end there.
 
     Arguments and errors as in `ideal_alpha_dcg`.
-    Source: the metric of the code released with Shen et al., "Paragon", RecSys
-    2025, reconstructed from what it is known to compute, not from its text: its
-    tie rule and its handling of empty categories are not known.
+    Source: what `best_alpha_nDCG` computes in the code released with Shen et al.,
+    "Paragon", RecSys 2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
     """
     k, alpha = cutoff(k), _alpha(alpha)
     parts = []

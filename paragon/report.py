@@ -34,6 +34,7 @@ OVERVIEW = (
     ("`interpolation`", "interpolation", "regret_mean", 1),
     ("median", "interpolation", "regret_median", 1),
 )
+ONE_WEIGHT = "there is one"  # in the reason why its correlation is undefined
 REAL = 0.05  # adjusted p-values below it are marked
 
 
@@ -73,6 +74,11 @@ def cell(row: dict, name: str, digits: int) -> str:
     scale = 100 if name.startswith("regret") else 1
     shown = f"{scale * value:.{digits}f}"
     return shown if low is None else f"{shown} ± {scale * (value - low):.{digits}f}"
+
+
+def has_one_weight(row: dict) -> bool:
+    """Whether a method was run at a single weight: one rectangle is no front to compare."""
+    return ONE_WEIGHT in row.get("r_acc_sampled_note", "")
 
 
 def is_real(row: dict, name: str) -> bool:
@@ -121,7 +127,7 @@ def overview(results: Path, protocol: str = "sampled") -> str:
     """Markdown: a line per dataset and backbone."""
     rows = []
     for folder in studies(results):
-        found = load_metrics(folder)
+        found = {m: row for m, row in load_metrics(folder).items() if not has_one_weight(row)}
         cells = [
             cell(found.get(method, {}), f"{name}_{protocol}", digits)
             for _, method, name, digits in OVERVIEW

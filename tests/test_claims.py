@@ -33,14 +33,16 @@ def test_sentences_have_the_numbers_of_the_results(results):
     change(results, "metrics", "generated_shuffled", "regret_mean_sampled", 12.34)
     text = claims(results)
     assert "0.991 to 0.999 of its hypervolume" in text and "(regret 1,234 % and more)" in text
-    assert "span 2 studies" in text and "ready within" not in text
-    timing = {"generate": {"p50": 0.002}, "retrain": {"p50": 20.0}}
+    assert text.startswith("In 2 of 2 studies") and "is ready in" not in text
+    timing = {"generate": {"p50": 0.002, "p99": 0.003}, "retrain": {"p50": 20.0}}
     timing["pays_after"] = {"tune": 14, "retrain": 3}
     path = results / "ml-100k" / "timing.json"
     path.write_text(json.dumps({"sasrec": timing}))
-    assert "ready within 2.0 ms**, 99.990 % or more" in claims(results)
+    text = claims(results)
+    assert "is ready in 2.0 ms** (" in text and "99th percentile 3.0 ms), 99.990 % or" in text
+    assert "at least 94.6 %" in text
     path.write_text(json.dumps({"sasrec": timing | {"retrain": {"p50": 0.01}}}))
-    with pytest.raises(ParagonError, match="no longer say so.*is ready within"):
+    with pytest.raises(ParagonError, match="no longer say so.*is ready in"):
         claims(results)
 
 
@@ -50,7 +52,7 @@ def test_sentences_have_the_numbers_of_the_results(results):
         ("metrics", "generated", "set_hv_of_tuned_sampled", 0.95, "Generation follows"),
         ("metrics", "generated_shuffled", "regret_mean_sampled", 0.5, "Generation follows"),
         ("metrics", "interpolation", "regret_median_sampled", 0.3, "Interpolation between"),
-        ("metrics", "nearest_noise", "regret_mean_sampled", 0.01, "Novelty alone"),
+        ("metrics", "nearest_noise", "regret_mean_sampled", 0.01, "Being far"),
         ("metrics", "mmr", "range_ratio_div_sampled", 0.9, "Re-ranking for variety"),
         ("differences", "generated_cfg", "set_hv_sampled_p_holm", 0.01, "Guidance buys nothing"),
         ("metrics", "retrain", "range_ratio_div_sampled", 1.0, "Retraining goes further"),
@@ -65,7 +67,7 @@ def test_a_sentence_that_no_longer_holds_is_refused(results, kind, method, name,
 
 def test_a_study_whose_generator_fails_is_told_apart(results):
     change(results, "metrics", "generated", "regret_mean_sampled", 0.3)
-    assert "**Not so on ml-100k, sasrec**: there the generator's regret is 30 %" in claims(results)
+    assert "**Not so on ml-100k, sasrec**: there the generator's regret is 30 ± " in claims(results)
     change(results, "metrics", "nearest", "regret_mean_sampled", 0.5)
     with pytest.raises(ParagonError, match="no longer say so.*Not so on"):
         claims(results)

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from paragon import compare, documents, report
+from paragon.control import correlation
 from paragon.errors import ParagonError
 
 
@@ -78,6 +80,20 @@ def test_a_star_is_for_what_is_beyond_chance_after_the_correction(results):
     alone = against_generated(0.2, None, None)
     assert report.difference(alone, "set_hv_full") == "+0.2000"
     assert not report.is_real(alone, "set_hv_full")
+
+
+def test_a_method_of_one_weight_is_in_no_comparison_of_fronts(results):
+    reason = correlation(np.array([0.4]), np.array([0.5])).reason
+    folder = results / "toy" / "sasrec"
+    metrics = METRICS | {"retrain": {"set_hv_of_tuned_sampled": 0.8, "r_acc_sampled_note": reason}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    differences = DIFFERENCES | {"retrain": against_generated(-0.1, 0.01, 0.001)}
+    (folder / "differences.json").write_text(json.dumps(differences))
+    assert "0.800" not in report.overview(results)
+    assert "retrain" not in compare.winners([folder])
+    metrics["retrain"].pop("r_acc_sampled_note")
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert "0.800" in report.overview(results) and "retrain" in compare.winners([folder])
 
 
 def test_results_without_intervals_are_refused(results):
