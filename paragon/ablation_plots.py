@@ -34,9 +34,7 @@ def ablation(
                            height_ratios=[n + 0.3 for n in sizes])[:, 0]  # fmt: skip
     for ax, variable in zip(axes, variables, strict=True):
         rows = frame[frame["variable"] == variable]
-        values = list(dict.fromkeys(rows["value"]))
-        if all(isinstance(v, int | float) for v in values):
-            values.sort()
+        values = sorted(dict.fromkeys(rows["value"]), key=_size)
         usual = (default or {}).get(variable)
         for place, value in enumerate(values):
             mean, low, high = style.interval(rows.loc[rows["value"] == value, metric])
@@ -53,6 +51,14 @@ def ablation(
     seeds = style.seeds_note(frame, ["variable", "value"], "Lines")
     style.note(figure, seeds, "Filled: the default." if default else "")
     return figure
+
+
+def _size(value: object) -> float:
+    """Where a value comes among others: numbers by size, then words as they are."""
+    try:
+        return float(value)
+    except ValueError:
+        return np.inf
 
 
 @drawn

@@ -26,6 +26,7 @@ STARTS = {
     "starts-pooled": "five starts, as they are",
 }
 ALONE = "-no-behaviour"  # how points without the behavioural loss are named
+BESIDE = {"behavioural loss (3 anchors)": "anchors-3"}  # points to hold such a change against
 
 
 def load(kind: str, folder: Path = ABLATIONS) -> pd.DataFrame:
@@ -118,6 +119,7 @@ def defaults(settings: Params) -> dict[str, object]:
     return {
         "anchors": str(len(settings.adapters.anchors)),
         "behavioural loss": "on",
+        "behavioural loss (3 anchors)": "on",
         "conditioning": diffusion.conditioning,
         "latent": str(diffusion.latent),
         "snapshots": str(settings.adapters.snapshots),
@@ -132,11 +134,11 @@ def one_at_a_time(
 ) -> pd.DataFrame:
     """The rows of some variables, each beside those of the point ``default`` of the same seeds."""
     own, parts = defaults(settings), []
-    base = rows[rows["name"] == default]
     for variable in variables:
         changed = rows[(rows["variable"] == variable) & (rows["name"] != default)]
         parts.append(changed.assign(value=changed["value"].astype(str)))
         if variable in own:
-            same = base[base["seed"].isin(changed["seed"])]
-            parts.append(same.assign(variable=variable, value=own[variable]))
+            same = rows["name"] == BESIDE.get(variable, default)
+            beside = rows[same & rows["seed"].isin(changed["seed"])]
+            parts.append(beside.assign(variable=variable, value=own[variable]))
     return pd.concat(parts, ignore_index=True)

@@ -86,6 +86,17 @@ def test_a_choice_stands_beside_the_default_of_the_same_seeds(settings):
     assert list(found.loc[found["value"] == "4", "m"]) == [9, 9]
 
 
+def test_a_choice_with_few_anchors_stands_beside_few_anchors(settings):
+    few = {"variable": "behavioural loss (3 anchors)", "value": "none"}
+    rows = pd.DataFrame([
+        row("anchors-10", "generated", 0, 1.0, variable="anchors", value=10),
+        row("anchors-3", "generated", 0, 2.0, variable="anchors", value=3),
+        row("anchors-3-no-behaviour", "generated", 0, 3.0, **few),
+    ])  # fmt: skip
+    found = ablation_tables.one_at_a_time(rows, "anchors-10", settings, [few["variable"]])
+    assert dict(zip(found["value"], found["m"], strict=True)) == {"none": 3.0, "on": 2.0}
+
+
 def test_the_core_settings_of_all_backbones_in_order():
     rows = [
         row(name, "generated", 0, 1.0, backbone=backbone)

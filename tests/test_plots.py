@@ -332,6 +332,10 @@ def test_ablation_has_a_panel_for_each_variable():
     assert [t.get_text() for t in steps.get_yticklabels()] == ["2", "10", "50"]
     assert space.lines[0].get_markerfacecolor() == "white" != space.lines[1].get_markerfacecolor()
     assert "hypervolume" in steps.get_xlabel()
+    mixed = make_ablation().query("variable == 'steps'").astype({"value": str})
+    mixed = pd.concat([mixed, mixed[mixed["value"] == "2"].assign(value="none")])
+    (ax,) = ablation_plots.ablation(mixed, "set_hv").axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["2", "10", "50", "none"]
     assert ablation_plots.ablation(make_ablation(seeds=1), "set_hv").axes
     refused("column `regret` is missing", ablation_plots.ablation, make_ablation(), "regret")
     refused("the table is empty", ablation_plots.ablation, make_ablation().iloc[:0], "set_hv")
