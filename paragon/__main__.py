@@ -157,10 +157,9 @@ def compare() -> None:
 def report() -> None:
     """Write the tables of README.md and docs/ from results/ and ablations/results/."""
     from paragon.documents import write_documents
-    from paragon.params import ROOT, load_params
+    from paragon.params import ROOT
 
-    params = load_params()
-    write_documents(ROOT, params.datasets[0], params.backbones[0])
+    write_documents(ROOT)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from paragon.errors import ParagonError
 from paragon.files import write_text
 from paragon.statistics import mean_interval
 
+SHOWN = ("ml-100k-paper", "sasrec")  # the study whose methods the README shows
 # What the ablations are asked for in the README.
 RIVALS = ("generated", "generated_best", "hypernetwork", "interpolation", "nearest")
 # benchmarks/defects.py: the rows of its record in words.
@@ -145,12 +146,12 @@ def with_block(document: str, text: str, name: str, block: str) -> str:
     return pattern.sub(lambda _: "\n\n".join([begin, block, end]), text)
 
 
-def documents(root: Path, dataset: str, backbone: str) -> dict[Path, str]:
+def documents(root: Path) -> dict[Path, str]:
     """Every document that has blocks, with all of them brought up to date."""
     results, found = root / "results", root / "ablations" / "results"
     blocks = {
         "README.md": {
-            "results": results_block(results, dataset, backbone),
+            "results": results_block(results, *SHOWN),
             "claims": claims(results),
             "ablations": "\n\n".join([ablations(found), ablation_words(found)]),
             "starts": starts(found),
@@ -166,7 +167,7 @@ def documents(root: Path, dataset: str, backbone: str) -> dict[Path, str]:
     return made
 
 
-def write_documents(root: Path, dataset: str, backbone: str) -> None:
+def write_documents(root: Path) -> None:
     """Bring the blocks of all documents up to date."""
-    for path, text in documents(root, dataset, backbone).items():
+    for path, text in documents(root).items():
         write_text(path, text)
