@@ -135,7 +135,7 @@ def test_the_plan_holds_together():
     for name, entry in plan.points.items():
         of = ablations.known(plan.collections, entry.collection, "collections").of
         study = ablations.study_of(plan, of, entry.change)
-        assert study.params.seeds == plan.seeds and entry.seeds <= len(plan.seeds), name
+        assert study.params.seeds == plan.seeds and (entry.seeds or 1) <= len(plan.seeds), name
         assert entry.change.keys() <= {"diffusion"}, name  # a collection is not tuned again
     stages = yaml.safe_load((ROOT / "ablations" / "dvc.yaml").read_text())["stages"]
     assert stages.keys() == {"tune", "collection", "point", "notebook"}
@@ -147,8 +147,8 @@ def test_the_notebook_depends_on_all_it_imports_of_its_own():
     imported = set(pipeline.imported_modules(ROOT / "notebooks" / "06_ablations.ipynb"))
     listed = {dep for dep in stage["deps"] if dep.startswith("paragon/")}
     assert listed <= imported
-    shown = ["ablation_plots", "ablation_tables", "memorisation", "tables"]
-    shown += ["plot_style", "plots", "plots_inside"]
+    shown = ["ablation_claims", "ablation_plots", "ablation_tables", "claims", "memorisation"]
+    shown += ["plot_style", "plots", "plots_inside", "report", "tables"]
     assert listed == {f"paragon/{name}.py" for name in shown}
 
 
