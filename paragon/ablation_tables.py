@@ -117,6 +117,7 @@ def defaults(settings: Params) -> dict[str, object]:
     """The study's own value of every variable that points change on its collection."""
     diffusion = settings.diffusion
     return {
+        "adapter width": str(settings.adapters.width),
         "anchors": str(len(settings.adapters.anchors)),
         "behavioural loss": "on",
         "behavioural loss (3 anchors)": "on",

@@ -114,5 +114,6 @@ def points(results: Path) -> pd.DataFrame:
         for method, own in report.load_metrics(folder).items()
         for name in DRAWN
         if own.get(name) is not None
+        and not (name.startswith("set_hv") and report.has_one_weight(own))
     ]
     return pd.DataFrame(rows)
