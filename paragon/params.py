@@ -163,16 +163,10 @@ class Llm(Section):
 
 
 class Verify(Section):
-    """How far a metric may lie from the committed one, on another kind of processor.
-
-    ``absolute + relative * |committed|`` and ``spread`` standard deviations over seeds; beyond
-    that, ``regret`` for measures of regret and ``violations`` for numbers of violations."""
+    """How far a metric may lie from the committed one: ``absolute + relative * |committed|``."""
 
     relative: Annotated[float, Field(ge=0)]
     absolute: Annotated[float, Field(ge=0)]
-    spread: Annotated[float, Field(ge=0)]
-    regret: Annotated[float, Field(ge=0)]
-    violations: Annotated[float, Field(ge=0)]
 
 
 class Params(Section):

@@ -1,15 +1,15 @@
 """Are the results in the working tree those of a commit, within stated tolerances?
 
-The same machine gives the same bytes.  Another kind of processor rounds otherwise; training
-amplifies that, and the backbone ends elsewhere, as it would with another seed.  So a mean over
-seeds may move by some of their standard deviations (``spread``), and everything by ``absolute +
-relative * |committed|``, which is what the rows without seeds need.  Regret is in units of a small
-difference and gets ``regret`` more, a number of violations ``violations`` more.  The section
-``verify`` of params.yaml has the numbers, docs/measures.md what they were measured on.
+The same machine gives the same bytes; another one sums in another order.  So
+each metric may lie ``absolute + relative * |committed|`` from its committed
+value, with both numbers from the section ``verify`` of params.yaml.
 
-Not compared are the standard deviations themselves and the limits of intervals over seeds (three
-seeds say little about either), and p-values: a share of resamples, a difference that moves well
-within its tolerance may take it from .2 to .02.  Differences and their limits over users are.
+Two kinds of numbers are left out.  The limits of the intervals over seeds follow
+from the mean and the standard deviation, which are compared; with three seeds
+they lie 2.5 standard deviations out and would hold the latter to a tolerance that
+much smaller.  And a p-value is a share of resamples: a difference that moves well
+within its tolerance may take it from .2 to .02, so that no tolerance for it could
+be stated.  Differences and their limits over users are compared.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ FILES = {
     "metrics.json": ("", ("_low", "_high")),
     "differences.json": ("difference_", ("_p", "_p_holm")),
 }
-SPREAD = "_sd"  # the ending of standard deviations over seeds
 HEADER = (
     *("dataset", "backbone", "method", "metric"),
     *("committed", "now", "difference", "allowed", "verdict"),
@@ -142,8 +141,7 @@ def verify(revision: str = "HEAD", root: Path = ROOT) -> Report:
 
 def compare(committed: Values, now: Values, tolerance: Verify) -> list[Row]:
     """A row for every metric of either side, the worst first."""
-    keys = [key for key in committed | now if not key[-1].endswith(SPREAD)]
-    rows = [_row(key, committed, now, tolerance) for key in keys]
+    rows = [_row(key, committed, now, tolerance) for key in committed | now]
     # Failures lead, those without a number first; what is new follows, then the rest.
     return sorted(rows, key=lambda row: (not row.bad, row.verdict != "new", -row.badness, row.key))
 
@@ -156,17 +154,9 @@ def _row(key: Key, committed: Values, now: Values, tolerance: Verify) -> Row:
     old, new = committed[key], now[key]
     if old is None or new is None:  # "undefined" is a result of its own
         return Row(key, old, new, None, None, "equal" if old is new else "outside")
-    difference, allowed = new - old, _allowed(key, old, committed, tolerance)
+    difference, allowed = new - old, tolerance.absolute + tolerance.relative * abs(old)
     verdict = "equal" if old == new else "within" if abs(difference) <= allowed else "outside"
     return Row(key, old, new, difference, allowed, verdict)
-
-
-def _allowed(key: Key, old: float, committed: Values, tolerance: Verify) -> float:
-    """How far a metric may lie from its committed value ``old``."""
-    spread = committed.get((*key[:-1], key[-1] + SPREAD)) or 0.0
-    more = {"regret": tolerance.regret, "violations": tolerance.violations}
-    own = more.get(key[-1].partition("_")[0], 0.0)
-    return tolerance.absolute + tolerance.relative * abs(old) + tolerance.spread * spread + own
 
 
 def _committed(commit: str, root: Path) -> Values:
