@@ -77,13 +77,8 @@ def main(dataset: str = "ml-100k", backbone: str = "sasrec") -> None:
         for part in ("train", "valid", "test")
     )
     weights, sampler = collection.oracles, NegativeSampler(seq)
-    starts = torch.stack(
-        [
-            adapters.initial_vector(frozen.dim, settings.width, torch.Generator().manual_seed(seed))
-            for seed in seeds
-        ]
-    )
-    starts = starts.unsqueeze(1).repeat(1, len(weights), 1).to(train.states.device)
+    starts = adapters.shared_starts(frozen.dim, settings.width, len(weights), seeds)
+    starts = starts.to(train.states.device)
 
     def tuned(task: FrozenTask, names: list[str]) -> Tensor:
         own = settings.model_copy(update={"objectives": names})

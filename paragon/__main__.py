@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from paragon.errors import ParagonError
+from paragon.portable import choose_kernels
 
 app = typer.Typer(
     name="python -m paragon",
@@ -183,6 +184,7 @@ def deps(
 
 def main() -> None:
     """Entry point: errors that are meant for the user become one line."""
+    choose_kernels()
     try:
         app()
     except ParagonError as error:

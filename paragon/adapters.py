@@ -67,6 +67,15 @@ def initial_vector(dim: int, width: int, generator: torch.Generator) -> Tensor:
     return vector
 
 
+def shared_starts(dim: int, width: int, tasks: int, seeds: Sequence[int]) -> Tensor:
+    """A random start a seed, the same for each of its tasks, ``[S, A, P]``.
+
+    That is what makes the end points of a seed comparable.
+    """
+    vectors = [initial_vector(dim, width, torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(vectors).unsqueeze(1).repeat(1, tasks, 1)
+
+
 class Adapter(nn.Module):
     """One adapter as a module, to install behind a backbone and to check the vector form."""
 
@@ -239,7 +248,7 @@ def tune(
         )
     objectives = settings.objectives
     vectors = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([vectors], lr=settings.learning_rate)
+    optimizer = torch.optim.Adam([vectors], lr=settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
     checkpoints = np.unique(np.linspace(0, steps, checks + 1).round().astype(int))[1:]
@@ -299,8 +308,7 @@ def collect(
 ) -> Collection:
     """Tune every anchor and every oracle for every seed, all in one computation.
 
-    The tasks of a seed start from one shared random vector: that is what makes
-    their end points comparable (see :func:`tune`).
+    They begin at :func:`shared_starts`.
     """
     objectives = settings.objectives
     check_objectives(objectives, sequences)
@@ -311,16 +319,13 @@ def collect(
         for events in ("train", "valid")
     )
     weights = torch.cat([anchors, oracles]).to(train.states.device)
-    starts = [
-        initial_vector(backbone.dim, settings.width, torch.Generator().manual_seed(seed))
-        for seed in seeds
-    ]
+    starts = shared_starts(backbone.dim, settings.width, len(weights), seeds)
     tuned = tune(
         train,
         valid,
         NegativeSampler(sequences),
         weights,
-        torch.stack(starts).unsqueeze(1).repeat(1, len(weights), 1).to(weights.device),
+        starts.to(weights.device),
         settings,
         seeds,
     )

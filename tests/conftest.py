@@ -15,6 +15,31 @@ from paragon.params import load_params
 os.environ.setdefault("PARAGON_QUIET", "1")
 torch.set_num_threads(1)  # the models of the tests are too small for more
 
+# Over params.yaml: the study, made small.
+SMALL = {
+    "seeds": [0, 1],
+    "backbone": {"dim": 16, "history": 10, "epochs": 2, "batch": 16},
+    "adapters": {
+        "anchors": [0.05, 0.3, 0.6, 1],
+        "oracles": 4,
+        "steps": 20,
+        "batch": 32,
+        "checks": 5,
+        "snapshots": 2,
+        "width": 2,
+    },
+    "diffusion": {
+        "latent": 3,
+        "width": 16,
+        "blocks": 1,
+        "steps": 30,
+        "batch": 16,
+        "behaviour_batch": 2,
+        "behaviour_rows": 16,
+    },
+    "rivals": {"weights": 2, "rows": 16, "width": 16, "blocks": 1},
+}
+
 
 def toy_dataset(users=40, items=150, seed=0) -> Dataset:
     """Users with 5 to 25 events each, ties in time, two or three categories an item."""
@@ -57,31 +82,7 @@ def seqs(dataset):
 @pytest.fixture(scope="session")
 def settings():
     """The study's parameters, made small."""
-    return load_params(
-        overrides={
-            "seeds": [0, 1],
-            "backbone": {"dim": 16, "history": 10, "epochs": 2, "batch": 16},
-            "adapters": {
-                "anchors": [0.05, 0.3, 0.6, 1],
-                "oracles": 4,
-                "steps": 20,
-                "batch": 32,
-                "checks": 5,
-                "snapshots": 2,
-                "width": 2,
-            },
-            "diffusion": {
-                "latent": 3,
-                "width": 16,
-                "blocks": 1,
-                "steps": 30,
-                "batch": 16,
-                "behaviour_batch": 2,
-                "behaviour_rows": 16,
-            },
-            "rivals": {"weights": 2, "rows": 16, "width": 16, "blocks": 1},
-        }
-    )
+    return load_params(overrides=SMALL)
 
 
 @pytest.fixture(scope="session")

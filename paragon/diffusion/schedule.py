@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,8 +32,10 @@ class Schedule:
         beta = torch.linspace(first, last, steps, dtype=torch.float64) * (1000 / steps)
         self.beta = beta.clamp(max=0.999)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
-        self.signal = self.alpha_bar.sqrt().float().to(device)
-        self.noise = (1 - self.alpha_bar).sqrt().float().to(device)
+        # NumPy's square root is exact on every processor, torch's is not (paragon/portable.py).
+        share = self.alpha_bar.numpy()
+        self.signal = torch.from_numpy(np.sqrt(share)).float().to(device)
+        self.noise = torch.from_numpy(np.sqrt(1 - share)).float().to(device)
 
     def _at(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (-1,) + (1,) * (like.ndim - 1)

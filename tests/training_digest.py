@@ -1,0 +1,56 @@
+"""Train a little of everything and print a digest of it: run by test_portable.py, in a process of its own.
+
+The kernels have to be chosen before NumPy and torch are loaded.
+"""
+
+from paragon.portable import choose_kernels
+
+choose_kernels()
+
+import hashlib  # noqa: E402
+
+import torch  # noqa: E402
+
+from paragon import adapters, baselines, sequences  # noqa: E402
+from paragon.backbones import BACKBONES, train_backbone  # noqa: E402
+from paragon.generator import behaviour, train_generator  # noqa: E402
+from paragon.hypernetwork import train_end_to_end  # noqa: E402
+from paragon.negatives import NegativeSampler  # noqa: E402
+from paragon.params import load_params  # noqa: E402
+from tests.conftest import SMALL, toy_dataset  # noqa: E402
+
+
+def digest(*tensors: torch.Tensor) -> str:
+    """Of the bytes of tensors, in eight digits."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(tensor.detach().contiguous().numpy().tobytes())
+    return found.hexdigest()[:8]
+
+
+def main() -> None:
+    """Print what was trained and its digest, a line each."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(1)
+    settings = load_params(overrides=SMALL)
+    seqs = sequences.prepare(toy_dataset(), negatives=50)
+    sampler = NegativeSampler(seqs)
+    negatives = settings.adapters.negatives
+    for name in BACKBONES:
+        backbone, _ = train_backbone(name, seqs, settings.backbone, "cpu")
+        print(name, digest(*backbone.state_dict().values()))
+    backbone, _ = train_backbone("sasrec", seqs, settings.backbone, "cpu")
+    collection = adapters.collect(backbone, seqs, settings.adapters, settings.seeds)
+    print("collection", digest(collection.snapshots, collection.validation))
+    mix = baselines.interpolation(collection.anchors.double().numpy(), collection.oracles.numpy())
+    print("interpolation", digest(torch.from_numpy(mix)))
+    train = adapters.frozen_task(backbone, seqs, "train", 1 + negatives)
+    loss = behaviour(train, sampler, collection, 0, settings.diffusion.behaviour_rows)
+    generator = train_generator(collection, settings.diffusion, 0, loss)
+    print("generated", digest(generator.generate(collection.oracles)))
+    rival = train_end_to_end("hypernetwork", train, sampler, settings, 0)
+    print("hypernetwork", digest(rival.generate(collection.oracles)))
+
+
+if __name__ == "__main__":
+    main()
