@@ -1,6 +1,6 @@
-"""Train a little of everything and print a digest of it: run by test_portable.py, in a process of its own.
+"""Train a little of everything and print a digest of each, for test_portable.py.
 
-The kernels have to be chosen before NumPy and torch are loaded.
+A program of its own: the kernels have to be chosen before NumPy and torch are loaded.
 """
 
 from paragon.portable import choose_kernels

@@ -1,0 +1,56 @@
+"""Do processors agree on the last digit? Digests of an Intel Xeon and an (emulated) AMD EPYC."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from paragon import __main__ as command_line
+from paragon.params import ROOT
+from paragon.portable import KERNELS
+
+VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}
+DIGESTS = {
+    "sasrec": "eedd74ad",
+    "gru4rec": "1c5bb31f",
+    "tisasrec": "35148ea6",
+    "lightgcn": "2e1b532a",
+    "ngcf": "a70f56bf",
+    "deepfm": "334b574b",
+    "collection": "3b7e45dc",
+    "interpolation": "eabb722d",
+    "generated": "396a6b74",
+    "hypernetwork": "634c35bb",
+}
+X86 = platform.machine() in ("x86_64", "AMD64")
+
+
+def test_training_gives_the_same_bytes_on_every_processor():
+    found = {"torch": torch.__version__.split("+")[0], "numpy": np.__version__}
+    if found != VERSIONS or not X86:
+        pytest.skip(f"the digests are of {VERSIONS} on x86-64, this is {found}")
+    command = [sys.executable, "-m", "tests.training_digest"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert dict(line.split() for line in done.stdout.splitlines()) == DIGESTS
+
+
+def test_the_command_line_chooses_the_kernels_for_all_it_starts(monkeypatch):
+    for name in KERNELS:
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setattr(command_line, "app", lambda: None)
+    command_line.main()
+    expected = KERNELS if X86 else dict.fromkeys(KERNELS, "before")
+    assert {name: os.environ[name] for name in KERNELS} == expected
+
+
+def test_nothing_that_is_trained_takes_a_square_root_of_a_tensor():
+    for path in sorted((ROOT / "paragon").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?<!np)(?<!math)\.sqrt\(", text), path
+        for call in re.findall(r"torch\.optim\.Adam.*", text):  # the others do: x / (sqrt(v) + e)
+            assert "fused=True" in call, path
