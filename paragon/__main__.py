@@ -142,6 +142,7 @@ def verify(
     if limit is not None and len(report.rows) > limit:
         typer.echo(f"... and {len(report.rows) - limit} more, none worse: --all shows them")
     if not report.passed:
+        typer.echo("What other versions or machines change: docs/measures.md, Tolerances", err=True)
         raise typer.Exit(1)
 
 
