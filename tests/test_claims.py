@@ -21,8 +21,8 @@ def results(tmp_path):
     return tmp_path
 
 
-def change(results, kind, method, name, value):
-    path = results / "ml-100k" / "sasrec" / f"{kind}.json"
+def change(results, kind, method, name, value, backbone="sasrec"):
+    path = results / "ml-100k" / backbone / f"{kind}.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     record[method][name] = value
     path.write_text(json.dumps(record))
@@ -30,6 +30,7 @@ def change(results, kind, method, name, value):
 
 def test_sentences_have_the_numbers_of_the_results(results):
     change(results, "metrics", "generated", "set_hv_of_tuned_sampled", 0.9912)
+    change(results, "metrics", "generated", "set_hv_of_tuned_sampled", 0.9993, "gru4rec")
     change(results, "metrics", "generated_shuffled", "regret_mean_sampled", 12.34)
     text = claims(results)
     assert "0.991 to 0.999 of its hypervolume" in text and "(regret 1,234 % and more)" in text
