@@ -20,8 +20,8 @@ import platform
 KERNELS = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    # MKL takes its AVX2 kernels on one maker's processors only, and this branch on all. It
-    # costs a third of the time of tuning.
+    # MKL takes its AVX2 kernels on one maker's processors only, and this branch on all. With
+    # it tuning takes some 40 % longer.
     "MKL_CBWR": "COMPATIBLE",
     "OPENBLAS_CORETYPE": "Haswell",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
