@@ -36,10 +36,10 @@ def main() -> None:
     seqs = sequences.prepare(toy_dataset(), negatives=50)
     sampler = NegativeSampler(seqs)
     negatives = settings.adapters.negatives
-    for name in BACKBONES:
-        backbone, _ = train_backbone(name, seqs, settings.backbone, "cpu")
-        print(name, digest(*backbone.state_dict().values()))
-    backbone, _ = train_backbone("sasrec", seqs, settings.backbone, "cpu")
+    trained = {n: train_backbone(n, seqs, settings.backbone, "cpu")[0] for n in BACKBONES}
+    for name, model in trained.items():
+        print(name, digest(*model.state_dict().values()))
+    backbone = trained["sasrec"]
     collection = adapters.collect(backbone, seqs, settings.adapters, settings.seeds)
     print("collection", digest(collection.snapshots, collection.validation))
     mix = baselines.interpolation(collection.anchors.double().numpy(), collection.oracles.numpy())
