@@ -293,9 +293,13 @@ class Collection:
     steps: Tensor
     description: dict
 
-    def training_set(self, seed: int) -> tuple[Tensor, Tensor]:
-        """All collected vectors ``[A * (K + 1), P]`` of one seed and their weights."""
-        vectors = torch.cat([self.snapshots[seed], self.anchor_vectors[seed].unsqueeze(1)], 1)
+    def training_set(self, seed_index: int) -> tuple[Tensor, Tensor]:
+        """All collected vectors ``[A * (K + 1), P]`` of one seed and their weights, row by row.
+
+        ``seed_index`` is the seed's place in ``description["seeds"]``, not its value.
+        """
+        ends = self.anchor_vectors[seed_index].unsqueeze(1)
+        vectors = torch.cat([self.snapshots[seed_index], ends], 1)
         return vectors.flatten(0, 1), self.anchors.repeat_interleave(vectors.shape[1], 0)
 
 

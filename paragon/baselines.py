@@ -16,6 +16,10 @@ from itertools import combinations_with_replacement
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, RBFInterpolator
 
+# What is added to weights before their logarithm is taken, as in the generator's condition
+# (`diffusion.denoisers.WeightEmbedding`): a weight may be 0.
+LOG_OFFSET = 1e-3
+
 Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -81,6 +85,26 @@ def ridge(
     return 1 / len(anchors) + (wanted - mean) @ slope
 
 
+def log_ratios(weights: np.ndarray) -> np.ndarray:
+    """``log w_o / w_O``, ``[W, O]``, the last column 0 (additive log-ratios, Aitchison 1982).
+
+    Beside a corner of the simplex the best adapter follows the order of magnitude of the
+    vanishing weight, not the weight.
+    """
+    logarithms = np.log(weights + LOG_OFFSET)
+    return logarithms - logarithms[:, -1:]
+
+
+def in_log_ratios(method: Coefficients) -> Coefficients:
+    """The same method with log-ratios as the coordinates of the weights."""
+
+    @functools.wraps(method)
+    def transformed(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return method(log_ratios(anchors), log_ratios(weights))
+
+    return transformed
+
+
 def soup(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Average of the extreme models, one an objective, in proportion to the weights.
 
@@ -98,6 +122,9 @@ LINEAR: dict[str, Coefficients] = {
     "interpolation": interpolation,
     "rbf": rbf,
     "ridge": ridge,
+    "interpolation_log": in_log_ratios(interpolation),
+    "rbf_log": in_log_ratios(rbf),
+    "ridge_log": in_log_ratios(ridge),
     "nearest": nearest,
     "soup": soup,
     "constant": constant,

@@ -54,6 +54,9 @@ def simplex_lattice(objectives: int, steps: int) -> Tensor:
 
 
 def lift(weights: Tensor, floor: Tensor) -> Tensor:
-    """Raise every weight to at least its floor and take the difference from the others' excess."""
+    """Raise every weight to at least its floor and take the difference from the others' excess.
+
+    ``weights [..., O]`` sum to 1, ``floor [O]`` to less; what comes back, ``[..., O]``, sums to 1.
+    """
     spare = (weights - floor).clamp(min=0)
     return floor + spare * (1 - floor.sum()) / spare.sum(-1, keepdim=True)

@@ -9,10 +9,14 @@ TWO = np.array([[x, 1 - x] for x in (0.0, 0.2, 0.7, 1.0)])
 THREE = np.array(
     [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], float
 )
+EXACT = [
+    baselines.LINEAR[name]
+    for name in ("interpolation", "nearest", "rbf", "interpolation_log", "rbf_log")
+]
 
 
 @pytest.mark.parametrize("anchors", [TWO, THREE])
-@pytest.mark.parametrize("method", [baselines.interpolation, baselines.nearest, baselines.rbf])
+@pytest.mark.parametrize("method", EXACT)
 def test_at_an_anchor_they_return_the_anchor(method, anchors):
     assert np.allclose(method(anchors, anchors), np.eye(len(anchors)))
 
@@ -34,6 +38,26 @@ def test_interpolation_on_triangles_reproduces_linear_functions():
 def test_outside_the_anchors_the_nearest_counts():
     inner = 0.8 * THREE + 0.2 / 3
     assert np.allclose(baselines.interpolation(inner, np.eye(3)), np.eye(6)[:3])
+
+
+def test_in_log_ratios_interpolation_is_linear_in_the_order_of_magnitude():
+    offset = baselines.LOG_OFFSET
+    anchors = np.array([[x, 1 - x] for x in (0.001, 0.15, 0.5)])
+    odds = np.log((anchors[:, 0] + offset) / (anchors[:, 1] + offset))
+    middle = np.exp(odds[:2].mean())  # the odds half way between the first two
+    weight = (middle * (1 + offset) - offset) / (1 + middle)
+    found = baselines.LINEAR["interpolation_log"](anchors, np.array([[weight, 1 - weight]]))
+    assert np.allclose(found, [[0.5, 0.5, 0]])
+    plain = baselines.interpolation(anchors, np.array([[weight, 1 - weight]]))
+    assert plain[0, 0] > 0.8  # far from the corner in magnitude, close to it in weight
+
+
+@pytest.mark.parametrize("name", ["interpolation_log", "rbf_log", "ridge_log"])
+@pytest.mark.parametrize("anchors", [TWO, THREE])
+def test_log_ratios_are_finite_at_the_corners_and_mixtures_sum_to_one(name, anchors):
+    weights = np.concatenate([np.eye(anchors.shape[1]), anchors.mean(0, keepdims=True)])
+    found = baselines.LINEAR[name](anchors, weights)
+    assert np.isfinite(found).all() and np.allclose(found.sum(1), 1)
 
 
 def test_soup_mixes_the_extremes():
