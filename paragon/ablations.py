@@ -28,7 +28,7 @@ import yaml
 from pydantic import Field
 from torch import Tensor
 
-from paragon import adapters, evaluate, hypernetwork, params, testbed
+from paragon import adapters, evaluate, few_anchors, hypernetwork, params, testbed
 from paragon.adapters import Collection, FrozenTask, frozen_task, held_out_losses
 from paragon.alignment import pooled
 from paragon.baselines import LINEAR
@@ -42,7 +42,7 @@ from paragon.study import Study, open_study
 T = TypeVar("T")
 Mapping = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
 CHOICES = 64  # weights at which settings are compared on validation users
-BESIDE = ("interpolation", "rbf", "ridge", "nearest", "constant")  # need no training
+BESIDE = (*few_anchors.MIXTURES, "constant")  # need no training
 
 
 class TunedEntry(Section):
@@ -145,19 +145,7 @@ def part_of(tuned: Collection, entry: CollectionEntry) -> Collection:
     """The collection that ``entry`` makes of what was tuned."""
     made = tuned
     if entry.anchors is not None:
-        first = tuned.anchors[:, 0].double()
-        rows = [(first - w).abs().argmin().item() for w in entry.anchors]
-        if any(abs(first[r] - w) > 1e-6 for r, w in zip(rows, entry.anchors, strict=True)):
-            raise ParagonError(
-                f"ablations/params.yaml: anchors {entry.anchors}: not all of them were tuned; "
-                f"there are {[round(w, 4) for w in first.tolist()]}"
-            )
-        made = dataclasses.replace(
-            made,
-            anchors=tuned.anchors[rows],
-            anchor_vectors=tuned.anchor_vectors[:, rows],
-            snapshots=tuned.snapshots[:, rows],
-        )
+        made = few_anchors.part_of(made, entry.anchors)
     if entry.snapshots is not None:
         last = tuned.snapshots.shape[2] - entry.snapshots
         made = dataclasses.replace(made, snapshots=made.snapshots[:, :, last:].contiguous())

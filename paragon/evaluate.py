@@ -26,6 +26,7 @@ from paragon.hypernetwork import EndToEnd
 from paragon.llm import LlmRanker
 from paragon.memorisation import noisy
 from paragon.params import ARTIFACTS
+from paragon.preferences import simplex_lattice
 from paragon.reranking import cmr_scores, item_knn, mmr_scores, popularity
 from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
 from paragon.sequences import Evaluation, Sequences
@@ -170,8 +171,13 @@ def llm_rows(ranker: LlmRanker | None, weights: Tensor, seed: int) -> Iterator[R
 
 
 def retrained_rows(study: Study, sequences: Sequences, evaluation: Evaluation) -> Iterator[Row]:
-    """The `retrain` rows of the comparison, one a seed, from what notebook 04b stored."""
-    weights = retrain_weights(study.params)
+    """The `retrain` rows of the comparison, one a seed, from what notebook 04b stored.
+
+    Its weights have to be among those of the evaluation: checked before anything is measured.
+    """
+    weights, own = retrain_weights(study.params), study.params.adapters
+    grid = simplex_lattice(len(own.objectives), own.oracles)
+    places("retrain", weights.numpy(), grid.numpy())
     for seed in retrain_seeds(study.params):
         scores = _retrained_scores(study, sequences, evaluation, weights, seed)
         yield Row("retrain", seed, weights.numpy(), scores)
@@ -198,14 +204,24 @@ def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]
     for method in curve["method"].unique():
         measures: dict[str, list[Measure]] = {}
         for protocol in PROTOCOLS:
-            table = curve[curve["protocol"] == protocol]
-            for seed in table.loc[table["method"] == method, "seed"].unique():
-                pick = table[table["seed"] == seed].set_index("method")
-                found = control_measures(pick, method, objectives)
+            for found in seed_measures(curve, method, protocol, objectives).values():
                 for name, measure in found.items():
                     measures.setdefault(f"{name}_{protocol}", []).append(measure)
-        summary[method] = _over_seeds(measures)
+        summary[method] = over_seeds(measures)
     return summary
+
+
+def seed_measures(
+    curve: pd.DataFrame, method: str, protocol: str, objectives: Sequence[str]
+) -> dict[int, dict[str, Measure]]:
+    """The control measures of one method and protocol: {seed: {measure: value}}."""
+    table = curve[curve["protocol"] == protocol]
+    return {
+        int(seed): control_measures(
+            table[table["seed"] == seed].set_index("method"), method, objectives
+        )
+        for seed in table.loc[table["method"] == method, "seed"].unique()
+    }
 
 
 def control_measures(
@@ -255,7 +271,8 @@ def places(method: str, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
     return np.array([place[tuple(w)] for w in weights])
 
 
-def _over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | None]:
+def over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | None]:
+    """Mean, ``_sd``, ``_low`` and ``_high`` of measures ``{name: a value a seed}``."""
     out: dict[str, float | str | None] = {}
     for name, found in measures.items():
         values = [m.value for m in found if m.value is not None]

@@ -137,12 +137,14 @@ class Rivals(Section):
 
 
 class Evaluate(Section):
-    """Cutoffs k of the metrics, 10 among them: the headline; and how often the test users are
+    """Cutoffs k of the metrics, 10 among them: the headline; how often the test users are
     ``resamples`` for the intervals of differences (the smallest p-value is 2 / (resamples + 1),
-    which has to bear the correction for as many comparisons as there are methods)."""
+    which has to bear the correction for as many comparisons as there are methods); and parts of
+    the anchors, by their first weights, that mixtures are tried on as well (``few_anchors``)."""
 
     cutoffs: Annotated[list[Count], Field(min_length=1)]
     resamples: Annotated[int, Field(ge=100)]
+    few_anchors: list[Annotated[list[float], Field(min_length=3)]]
 
 
 class Llm(Section):

@@ -37,6 +37,7 @@ SMALL = {
         "behaviour_batch": 2,
         "behaviour_rows": 16,
     },
+    "evaluate": {"few_anchors": [[0.05, 0.3, 1]]},
     "rivals": {"weights": 2, "rows": 16, "width": 16, "blocks": 1},
 }
 

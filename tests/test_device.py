@@ -7,6 +7,7 @@ from paragon import adapters
 from paragon.backbones import BACKBONES, build, train_backbone
 from paragon.generator import behaviour, train_generator
 from paragon.negatives import NegativeSampler
+from paragon.recommender import Recommender
 from paragon.study import Study
 
 pytestmark = pytest.mark.skipif(
@@ -46,6 +47,17 @@ def test_a_backbone_learns_on_the_gpu(name, seqs, settings):
     run = settings.backbone.model_copy(update={"epochs": 8, "learning_rate": 0.01})
     _, fitted = train_backbone(name, seqs, run, "cuda")
     assert fitted.training[-1] < fitted.training[0] - 0.02
+
+
+def test_a_recommender_serves_from_the_gpu(backbone, seqs, settings):
+    collection = adapters.collect(backbone, seqs, settings.adapters, [0])
+    generator = train_generator(collection, settings.diffusion, 0)
+    lists = {}
+    for device in ("cpu", "cuda"):
+        recommender = Recommender(backbone.to(device), generator, seqs)
+        lists[device] = recommender.recommend(recommender.history_of("u3"), [0.5, 0.5], k=5)
+    backbone.to("cpu")
+    assert list(lists["cpu"]["item_id"]) == list(lists["cuda"]["item_id"])
 
 
 def test_auto_takes_the_gpu(settings):

@@ -91,7 +91,8 @@ def curve(bed, collection, generators, learned, tasks):
 def test_every_row_is_there(curve, collection):
     expected = {
         "tuned", "generated", "generated_cfg", "generated_best", "generated_shuffled",
-        "interpolation", "rbf", "ridge", "nearest", "nearest_noise", "soup", "constant", "backbone",
+        "interpolation", "rbf", "ridge", "interpolation_log", "rbf_log", "ridge_log", "nearest",
+        "nearest_noise", "soup", "constant", "backbone",
         "hypernetwork", "linear_subspace",
     }  # fmt: skip
     assert set(curve["method"]) == expected

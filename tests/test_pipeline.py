@@ -46,6 +46,7 @@ SMALL = {
         "behaviour_batch": 2,
         "behaviour_rows": 32,
     },
+    "evaluate": {"few_anchors": [[0.05, 0.35, 1]]},
     "rivals": {
         "retrain_weights": [0.5],
         "end_to_end": ["hypernetwork"],
