@@ -117,9 +117,9 @@ class ChatModel:
     def _count(self, _: object) -> None:
         """Called by the client before it sends anything, for the first time or again."""
         with self._lock:
-            self._spent = self.sent >= self.settings.requests
-            self.sent += not self._spent
-        if self._spent:
+            spent = self._spent = self.sent >= self.settings.requests
+            self.sent += not spent
+        if spent:  # not self._spent, which another thread may have set since
             raise self._over()
 
     def _over(self) -> ParagonError:
@@ -168,9 +168,12 @@ def _package() -> ModuleType:
 def _text(reply: object) -> str:
     """The text of a chat completion; whatever else a server sends is a ``ValueError``."""
     try:
-        return str(reply.choices[0].message.content or "")
+        text = reply.choices[0].message.content
     except (AttributeError, IndexError, TypeError):
         raise ValueError("the reply is not a chat completion") from None
+    if not text:  # cut off, say: not an answer to be kept
+        raise ValueError("the reply has no text")
+    return str(text)
 
 
 def _kept(path: Path) -> str:

@@ -18,8 +18,9 @@ from paragon.published import CURVES, our_curves
 # What is drawn of every method.
 DRAWN = ("set_hv_of_tuned_sampled", "regret_mean_sampled")
 LISTS = {"sampled": "Target and sampled negatives", "full": "Whole catalogue"}
-# No contenders: tuned or trained for the very weights, or the same models in another order.
-APART = ("tuned", "retrain", "generated_shuffled")
+# No contenders: tuned or trained for the very weights, the same models in another order, and
+# one whose noise the hypervolume rewards.
+APART = ("tuned", "retrain", "generated_shuffled", "nearest_noise")
 
 
 def write_comparison(results: Path) -> None:
@@ -38,7 +39,8 @@ def summary(results: Path) -> str:
         "# Results",
         "Means ± half of the 95 % Student t interval over seeds. *Difference from `generated`*: of "
         "set HV, with the 95 % interval over test users (paired bootstrap), marked \\* where it is "
-        "beyond chance (p < .05 after Holm's correction for the number of methods). "
+        "beyond chance: p < .05 after Holm's correction for the number of methods and, with "
+        "several seeds, a 95 % t interval of the seeds' differences without 0. "
         "[docs/measures.md](../docs/measures.md) explains all of them. Written by the stage "
         "`compare`, `python -m paragon compare`.",
         "\n".join(f"- {report.data_line(folder)}." for folder in datasets),

@@ -7,6 +7,7 @@ None with its reason, never NaN and never 0.
 """
 
 import numpy as np
+from scipy.stats import pearsonr
 
 from paragon.arrays import Measure, finite
 from paragon.errors import ParagonError
@@ -45,14 +46,10 @@ def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
     values, other = _series(values, other)
     if len(values) < 2:
         return Measure(None, "a correlation needs two weights, there is one")
-    deviations = []
     for series in (values, other):
         if np.ptp(series) <= _STEP * np.abs(series).max():
             return Measure(None, f"constant series: every value is {series[0]:.6g}")
-        # The scale cancels, but without it small numbers would underflow when squared.
-        centred = (series - series.mean()) / np.ptp(series)
-        deviations.append(centred / np.linalg.norm(centred))
-    return Measure(float(np.clip(deviations[0] @ deviations[1], -1.0, 1.0)))
+    return Measure(float(pearsonr(values, other).statistic))
 
 
 def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:

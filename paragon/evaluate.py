@@ -239,7 +239,11 @@ def control_measures(
         "mean_hv": Measure(control.mean_hv(points)),
     }
     reference = control.set_hv(aligned[[METRIC[o] for o in objectives]].to_numpy())
-    out["set_hv_of_tuned"] = Measure(out["set_hv"].value / reference)
+    out["set_hv_of_tuned"] = (
+        Measure(out["set_hv"].value / reference)
+        if reference > 0
+        else Measure(None, "the oracle's hypervolume is 0: it never ranks a target among the first")
+    )
     for column, objective in enumerate(objectives):
         short = SHORT[objective]
         values, oracle = (part[METRIC[objective]].to_numpy() for part in (own, aligned))

@@ -12,6 +12,7 @@ from paragon.files import require
 COLUMNS = (
     ("set HV", "set_hv", 4),
     ("of tuned", "set_hv_of_tuned", 3),
+    ("mean HV", "mean_hv", 4),
     ("r acc", "r_acc", 3),
     ("r div", "r_div", 3),
     ("range acc", "range_ratio_acc", 2),
@@ -26,13 +27,13 @@ OVERVIEW = (
     ("NDCG@10 of the backbone", "backbone", "best_acc", 4),
     ("set HV of `tuned`", "tuned", "set_hv", 4),
     ("of it: `generated`", "generated", "set_hv_of_tuned", 3),
-    ("`interpolation`", "interpolation", "set_hv_of_tuned", 3),
-    ("`retrain`", "retrain", "set_hv_of_tuned", 3),
-    ("range acc", "generated", "range_ratio_acc", 2),
-    ("range div", "generated", "range_ratio_div", 2),
-    ("regret %: `generated`", "generated", "regret_mean", 1),
-    ("`interpolation`", "interpolation", "regret_mean", 1),
-    ("median", "interpolation", "regret_median", 1),
+    ("of it: `interpolation_log`", "interpolation_log", "set_hv_of_tuned", 3),
+    ("of it: `retrain`", "retrain", "set_hv_of_tuned", 3),
+    ("range acc of `generated`", "generated", "range_ratio_acc", 2),
+    ("range div of `generated`", "generated", "range_ratio_div", 2),
+    ("regret % of `generated`", "generated", "regret_mean", 1),
+    ("of `interpolation`", "interpolation", "regret_mean", 1),
+    ("of `interpolation_log`", "interpolation_log", "regret_mean", 1),
 )
 ONE_WEIGHT = "there is one"  # in the reason why its correlation is undefined
 REAL = 0.05  # adjusted p-values below it are marked
@@ -73,7 +74,8 @@ def cell(row: dict, name: str, digits: int) -> str:
         return "–"
     scale = 100 if name.startswith("regret") else 1
     shown = f"{scale * value:.{digits}f}"
-    return shown if low is None else f"{shown} ± {scale * (value - low):.{digits}f}"
+    # Nothing random, one model repeated: no interval.
+    return shown if low in (None, value) else f"{shown} ± {scale * (value - low):.{digits}f}"
 
 
 def has_one_weight(row: dict) -> bool:
@@ -82,9 +84,11 @@ def has_one_weight(row: dict) -> bool:
 
 
 def is_real(row: dict, name: str) -> bool:
-    """Whether a difference is beyond chance, allowing for the number of methods."""
-    p_value = row.get(f"{name}_p_holm")
-    return p_value is not None and p_value < REAL
+    """Whether a difference is beyond chance: beyond that of other users, allowing for the number
+    of methods, and, where there are several seeds, beyond that of other seeds."""
+    p_value, low, high = (row.get(f"{name}_{end}") for end in ("p_holm", "seeds_low", "seeds_high"))
+    by_seeds = low is None or low > 0 or high < 0
+    return p_value is not None and p_value < REAL and by_seeds
 
 
 def difference(row: dict | None, name: str) -> str:
@@ -151,9 +155,15 @@ def data_line(folder: Path) -> str:
 
 def costs(results: Path) -> str:
     """Markdown: seconds to a ready model for new weights, as recorded; empty without a record."""
-    titles = ["a ready model, p50 (p99)", "generated", "tuned", "retrained", "less than retraining"]
+    titles = [
+        "seconds to a ready model",
+        "generated, p50 (p99)",
+        "tuned (runs)",
+        "retrained (runs)",
+    ]
+    titles += ["less than retraining"]
     titles += ["collection", "generator", "pays from change: against tuning", "retraining"]
-    titles += ["an answer of `llm`", "measured on"]
+    titles += ["an answer of `llm`, p50 (p99)", "measured on"]
     rows = []
     for path in sorted(results.glob("*/timing.json")):
         for backbone, own in json.loads(path.read_text(encoding="utf-8")).items():
@@ -162,11 +172,12 @@ def costs(results: Path) -> str:
             rows.append([
                 f"{path.parent.name}, {backbone}",
                 f"{1000 * generate:.1f} ms ({1000 * own['generate']['p99']:.1f})",
-                *(f"{own[m]['p50']:.3g} s ({own[m]['p99']:.3g})" for m in ("tune", "retrain")),
+                *(f"{own[m]['p50']:.3g} s ({own[m]['runs']})" for m in ("tune", "retrain")),
                 f"{100 * (1 - generate / retrain):.3f} %",
                 *(f"{seconds:.3g} s" for seconds in own["prepare"].values()),
                 *(str(own["pays_after"][m]) for m in ("tune", "retrain")),
                 f"{asked['p50']:.3g} s ({asked['p99']:.3g})" if asked else "not run",
-                f"{facts.get('gpu', facts['cpu'])}, {facts['threads']} threads",
+                f"{facts.get('gpu', facts['cpu'])}, {facts['threads']} thread"
+                + "s" * (facts["threads"] > 1),
             ])  # fmt: skip
     return markdown(titles, rows) if rows else ""

@@ -108,11 +108,14 @@ def intervals(rows: pd.DataFrame, measure: str, index: str, columns: str, digits
 def differences(found: Mapping[str, Mapping], protocol: str = "sampled") -> pd.DataFrame:
     """Each method's set_hv minus that of `generated`, from ``differences.json``, largest first.
 
-    ``real``: whether the p-value, adjusted for the number of methods, is below .05.
+    ``real``: whether the p-value, adjusted for the number of methods, is below .05 and, with
+    several seeds, the interval over them does not contain 0.
     """
     endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
+    endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
     table = measures(found, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
-    table["real"] = table["p (Holm)"] < 0.05
+    by_seeds = ~((table["seeds low"] <= 0) & (table["seeds high"] >= 0))  # or there are none
+    table["real"] = (table["p (Holm)"] < 0.05) & by_seeds
     return table.sort_values("difference", ascending=False, kind="stable")
 
 

@@ -54,6 +54,11 @@ class TestBed:
         self.sequences, self.evaluation = sequences, evaluation
         self.objectives, self.cutoffs = list(objectives), sorted(cutoffs)
         self.groups = sequences.groups[evaluation.users]
+        gap = metrics.group_gap(np.zeros(len(evaluation)), self.groups)
+        if "fairness" in self.objectives and gap.value is None:
+            raise ParagonError(
+                f"objective fairness: no metric shows it on these test events: {gap.reason}"
+            )
         self.candidates = evaluation.candidates
         self.excluded = sequences.excluded(evaluation)
         depth, categories = max(cutoffs), sequences.categories
@@ -119,7 +124,7 @@ class TestBed:
         }
         if ordered:
             return result, events
-        short = torch.from_numpy(scores[rows, self.short]).unsqueeze(-2)
+        short = torch.from_numpy(scores[rows, self.short]).float().unsqueeze(-2)
         losses = objective_losses(self.objectives, short, self.lists)[0].tolist()
         for name, loss in zip(self.objectives, losses, strict=True):
             result["sampled"][f"loss_{name}"] = loss
@@ -179,8 +184,9 @@ def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
     for row in progress(rows, "rows"):
         known: dict[bytes, tuple[dict, dict]] = {}  # `constant` and `backbone` repeat themselves
         own: dict[str, list[tuple]] = {protocol: [] for protocol in PROTOCOLS}
-        for weight, scores in zip(row.weights, row.scores, strict=True):
-            key = _checked(bed, row, scores)
+        given = iter(row.scores)
+        for number, weight in enumerate(row.weights):
+            scores, key = _checked(bed, row, next(given, None), number)
             known[key] = known.get(key) or bed.measure_events(scores)
             measured, events = known[key]
             named = {f"w_{o}": float(w) for o, w in zip(bed.objectives, weight, strict=True)}
@@ -189,6 +195,8 @@ def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
                 lines.append({**start, **named, **values})
                 point = [values.get(METRIC[o], np.nan) for o in bed.objectives]
                 own[protocol].append((point, events[protocol]))
+        if next(given, None) is not None:
+            raise ParagonError(f"{_named(row)}: more scores than its {len(row.weights)} weights")
         for protocol, found in own.items():
             points, events = zip(*found, strict=True)
             bed.kept[row.method, row.seed, protocol] = Kept(
@@ -199,17 +207,31 @@ def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _checked(bed: TestBed, row: Row, scores: Scores) -> bytes:
-    """A fingerprint of the scores; an error if their shape is wrong or one is not finite."""
+def _named(row: Row) -> str:
+    return f"method {row.method}, seed {row.seed}"
+
+
+def _checked(bed: TestBed, row: Row, scores: object, number: int) -> tuple[Scores, bytes]:
+    """The scores under weight ``number`` as arrays, and a fingerprint of them.
+
+    Raises ``ParagonError`` if they are missing, no numbers, of a wrong shape or not finite.
+    """
+    where = f"{_named(row)}: scores under weight {number + 1} of {len(row.weights)}"
     width = {"sampled": bed.candidates.shape[1], "full": bed.sequences.n_items + 1}
-    key = b""
-    for part, own in (scores if isinstance(scores, dict) else {"full": scores}).items():
-        wanted = len(bed.evaluation), width[part]
+    if scores is None:
+        raise ParagonError(f"{where} are missing")
+    if isinstance(scores, dict) and set(scores) != set(width):
+        raise ParagonError(f"{where} are of {sorted(scores)}; {sorted(width)} are needed")
+    parts = scores if isinstance(scores, dict) else {"full": scores}
+    made, key = {}, b""
+    for part, own in parts.items():
+        own, wanted = np.asarray(own), (len(bed.evaluation), width[part])
+        if own.dtype.kind not in "fiu":
+            raise ParagonError(f"{where} are {own.dtype}; numbers are needed")
         if own.shape != wanted:
-            raise ParagonError(
-                f"method {row.method}: scores have shape {own.shape}, {wanted} is needed"
-            )
+            raise ParagonError(f"{where} have shape {own.shape}, {wanted} is needed")
         if not np.isfinite(own).all():
-            raise ParagonError(f"method {row.method}, seed {row.seed}: scores are not finite")
+            raise ParagonError(f"{where} are not finite")
+        made[part] = own
         key += hashlib.sha256(np.ascontiguousarray(own)).digest()
-    return key
+    return (made if isinstance(scores, dict) else made["full"]), key

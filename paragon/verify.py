@@ -26,7 +26,7 @@ from paragon.params import ROOT, Verify, load_params
 # Of each file, what its measures are called here, and the endings of what is left out.
 FILES = {
     "metrics.json": ("", ("_low", "_high")),
-    "differences.json": ("difference_", ("_p", "_p_holm")),
+    "differences.json": ("difference_", ("_p", "_p_holm", "_seeds_low", "_seeds_high")),
 }
 HEADER = (
     *("dataset", "backbone", "method", "metric"),

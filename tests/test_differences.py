@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from paragon import statistics, testbed
 from paragon.control import set_hv
@@ -100,6 +101,21 @@ def test_limits_and_p_values_are_those_of_the_paired_bootstrap(ran, found):
     assert found["item_knn"]["set_hv_sampled_p_holm"] > found["item_knn"]["set_hv_sampled_p"]
 
 
+def test_limits_over_seeds_are_those_of_the_paired_t_test(ran, found):
+    curve = ran[1].query("protocol == 'full'")
+
+    def volumes(method, first=0.0):
+        own = curve[(curve["method"] == method) & (curve["w_accuracy"] >= first)]
+        return [set_hv(part[HEADLINE].to_numpy()) for _, part in own.groupby("seed")]
+
+    for method, first in (("tuned", 0.0), ("retrain", 0.5), ("item_knn", 0.0)):
+        one, other = volumes(method, first), volumes("generated", first)
+        one = one * 2 if len(one) == 1 else one
+        expected = stats.ttest_rel(one, other).confidence_interval(0.95)
+        limits = [found[method][f"set_hv_full_seeds_{end}"] for end in ("low", "high")]
+        assert limits == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_same_again_and_a_row_that_is_run_again_replaces_itself(ran, rows, found):
     bed = ran[0]
     kept = dict(bed.kept)
@@ -130,6 +146,7 @@ def test_one_user_leaves_the_difference_and_says_why(seqs):
             (("generated", 1.0), ("other", -1.0))]  # fmt: skip
     testbed.run(bed, rows)
     own = from_generated(bed)["other"]
+    assert own["set_hv_sampled_seeds_low"] is None and "one" in own["set_hv_sampled_seeds_note"]
     assert own["set_hv_sampled"] < 0
     undefined = [own[f"set_hv_sampled{k}"] for k in ("_low", "_high", "_p", "_p_holm")]
     assert undefined == [None] * 4 and "one user" in own["set_hv_sampled_note"]

@@ -1,5 +1,7 @@
 """Evaluation: the long table against brute force, the summary against hand-made curves."""
 
+import copy
+import dataclasses
 import json
 import math
 
@@ -11,10 +13,12 @@ from scipy import stats
 
 from paragon import adapters, evaluate, rivals, study, testbed
 from paragon.backbones import build
+from paragon.differences import from_generated
 from paragon.errors import ParagonError
 from paragon.generator import train_generator
 from paragon.hypernetwork import END_TO_END, train_end_to_end
 from paragon.negatives import NegativeSampler
+from paragon.reranking import mmr_scores
 
 OBJECTIVES = ["accuracy", "diversity"]
 
@@ -228,16 +232,93 @@ def test_summary_by_hand():
     json.dumps(found, allow_nan=False)
 
 
-def test_intervals_over_seeds_are_those_of_student(curve):
-    found = evaluate.summarise(curve, OBJECTIVES)
-    own = curve.query("method == 'generated' and protocol == 'full'").groupby("seed")
-    best = own["ndcg@10"].max().to_numpy()
-    expected = stats.ttest_1samp(best, 0).confidence_interval(0.95)
-    limits = [found["generated"][f"best_acc_full_{end}"] for end in ("low", "high")]
-    assert limits == pytest.approx(expected, rel=1e-5)
-    assert found["generated"]["best_acc_full_sd"] == pytest.approx(best.std(ddof=1), rel=1e-5)
-    one = evaluate.summarise(curve[curve["seed"] == 0], OBJECTIVES)["generated"]
+def test_every_seed_is_measured_against_its_own_oracle_off_the_corners():
+    """Numbers by hand: two seeds on other scales, with other losses at the corners."""
+    curve = made_curve(
+        tuned=((0.1, 0.3, 0.5), (0.8, 0.6, 0.4), (9, 1, 8)),
+        constant=((0.3, 0.3, 0.3), (0.6, 0.6, 0.6), (29, 3, 18)),
+        other=((0.2, 0.3, 0.4), (0.8, 0.7, 0.8), (19, 1.5, 13)),
+    )
+    second, other = curve["seed"] == 1, curve["method"] == "other"
+    curve.loc[second, ["loss_accuracy", "loss_diversity"]] *= 10
+    middle = curve["w_accuracy"] == 0.5
+    curve.loc[second & other & middle, ["loss_accuracy", "loss_diversity"]] = 14.0
+    curve.loc[second & other & (curve["w_accuracy"] == 1), "ndcg@10"] = 0.45
+    found = evaluate.summarise(curve, OBJECTIVES)["other"]
+    first, last = 0.5 / 2, (14 - 10) / (30 - 10)  # of the middle weight, seed by seed
+    assert found["regret_mean_sampled"] == pytest.approx((first + last) / 2)
+    assert found["regret_corner_mean_sampled"] == pytest.approx((10 + 5) / (20 + 10))
+    best = np.array([0.4, 0.45])
+    limits = [found[f"best_acc_full_{end}"] for end in ("low", "high")]
+    assert limits == pytest.approx(stats.ttest_1samp(best, 0).confidence_interval(0.95), rel=1e-5)
+    assert found["best_acc_full_sd"] == pytest.approx(best.std(ddof=1), rel=1e-5)
+    one = evaluate.summarise(curve[curve["seed"] == 0], OBJECTIVES)["other"]
     assert not [name for name in one if name.endswith(("_sd", "_low", "_high"))]
+
+
+def test_a_method_with_few_weights_meets_the_oracle_at_these():
+    curve = made_curve(
+        tuned=((0.1, 0.3, 0.5), (0.8, 0.6, 0.4), (9, 1, 8)),
+        constant=((0.3, 0.3, 0.3), (0.6, 0.6, 0.6), (29, 3, 18)),
+        retrain=((0, 0.3, 0.4), (0, 0.6, 0.5), (0, 2, 13)),
+    )
+    curve = curve[(curve["method"] != "retrain") | (curve["w_accuracy"] > 0)]
+    found = evaluate.summarise(curve, OBJECTIVES)["retrain"]
+    own, oracle = 0.3 * 0.6 + 0.1 * 0.5, 0.3 * 0.6 + 0.2 * 0.4
+    assert found["set_hv_of_tuned_full"] == pytest.approx(own / oracle, rel=1e-5)
+    assert found["range_ratio_acc_full"] == pytest.approx(0.1 / 0.2)
+    assert found["regret_mean_sampled"] == pytest.approx((2 - 1) / (3 - 1))
+    assert found["regret_corner_mean_sampled"] == pytest.approx((13 - 8) / ((20 + 10) / 2))
+
+
+def test_the_controls_of_generation_are_what_they_are_called(collection, generators, tasks):
+    """Shuffled: the same vectors in another order; guided: guidance, and nothing else."""
+    weights, generator = collection.oracles, generators[1]
+    own = evaluate.vectors_of(collection, 1, generator, tasks["valid"])
+    assert torch.equal(own["generated"], generator.generate(weights))
+    moved = [not torch.allclose(a, b) for a, b in zip(own["generated"], own["generated_shuffled"],
+                                                      strict=True)]  # fmt: skip
+    assert sum(moved) >= len(weights) // 2
+    order = torch.cdist(own["generated_shuffled"], own["generated"]).argmin(1)
+    assert sorted(order.tolist()) == list(range(len(weights)))
+    assert torch.equal(own["generated_cfg"], generator.generate(weights, guidance=1.5, steps=10))
+    plain = generator.generate(weights, guidance=1.0, steps=10)
+    assert not torch.equal(own["generated_cfg"], plain)
+    guided = copy.copy(generator)
+    guided.settings = generator.settings.model_copy(update={"guidance": 2.0})
+    found = evaluate.guidance_control(guided, weights)
+    assert list(found) == ["generated_no_cfg"]
+    assert torch.equal(found["generated_no_cfg"], generator.generate(weights))
+
+
+def test_mmr_is_given_the_weight_on_accuracy(bed, tasks, backbone):
+    weights = torch.tensor([[0.3, 0.7], [0.7, 0.3]])
+    row = next(evaluate.reranked_rows(bed, tasks["test"], weights, 0))
+    assert row.method == "mmr"
+    own = (tasks["test"].states @ backbone.item_vectors().T).detach().numpy()
+    lists = bed.sequences, bed.candidates, bed.excluded, own
+    for scores, weight in zip(row.scores, (0.3, 0.7), strict=True):
+        expected = mmr_scores(*lists, weight, bed.cutoffs[-1])
+        assert np.array_equal(scores["sampled"], expected["sampled"])
+
+
+def test_a_retrained_model_follows_its_weights(seqs, settings):
+    """Trained for one objective alone it has a lower loss in that one than the other model."""
+    long = {"epochs": 15, "patience": 15}
+    fast = settings.model_copy(
+        update={
+            "rivals": settings.rivals.model_copy(update=long),
+            "backbone": settings.backbone.model_copy(update={"learning_rate": 0.01}),
+        }
+    )
+    losses = {}
+    for weights in ([1.0, 0.0], [0.0, 1.0]):
+        model, _ = rivals.retrain("sasrec", seqs, fast, torch.tensor(weights), 0)
+        task = adapters.frozen_task(model.backbone.eval(), seqs, "valid", 6)
+        vector = model.adapter.vector().unsqueeze(0)
+        losses[weights[0]] = adapters.held_out_losses(task, vector, OBJECTIVES)[0]
+    accuracy, diversity = losses[1.0] - losses[0.0]
+    assert accuracy < -0.01 and diversity > 0.01
 
 
 def test_written_files_hold_the_same_numbers(curve, tmp_path):
@@ -256,20 +337,77 @@ def test_written_files_hold_the_same_numbers(curve, tmp_path):
     [
         (lambda n, m: np.full((n, m), np.nan, np.float32), "not finite"),
         (lambda n, m: np.zeros((n, m - 1), np.float32), "shape"),
+        (lambda n, m: np.full((n, m), np.inf, np.float32), "not finite"),
         (lambda n, m: {"sampled": np.zeros((n, 3)), "full": np.zeros((n, m))}, "shape"),
+        (lambda n, m: {"sampled": np.zeros((n, 51))}, r"\['full', 'sampled'\] are needed"),
+        (lambda n, m: [["high"] * m] * n, "numbers are needed"),
+        (lambda n, m: [0.0] * m, "shape"),
+        (lambda n, m: None, "missing"),
     ],
 )
 def test_a_broken_method_is_named(bed, seqs, scores, words):
     made = scores(len(seqs.test), seqs.n_items + 1)
     row = testbed.Row("mine", 3, np.array([[1.0, 0.0]]), [made])
-    with pytest.raises(ParagonError, match=f"mine.*{words}"):
+    with pytest.raises(ParagonError, match=f"mine, seed 3.*{words}"):
         testbed.run(bed, [row])
+
+
+def test_scores_of_another_number_than_the_weights_are_named(bed, seqs):
+    made = np.zeros((len(seqs.test), seqs.n_items + 1), np.float32)
+    for count, words in ((1, "under weight 2 of 2 are missing"), (3, "more scores than its 2")):
+        row = testbed.Row("mine", 0, np.array([[1.0, 0.0], [0.0, 1.0]]), [made] * count)
+        with pytest.raises(ParagonError, match=words):
+            testbed.run(bed, [row])
+
+
+def test_scores_may_come_in_double_precision_or_as_tensors(bed, seqs):
+    made = np.random.default_rng(0).standard_normal((len(seqs.test), seqs.n_items + 1))
+    made = made.astype(np.float32)
+    given = [made, made.astype(np.float64), torch.from_numpy(made)]
+    row = testbed.Row("mine", 0, np.full((3, 2), 0.5), given)
+    curve = testbed.run(bed, [row]).query("protocol == 'sampled'")
+    assert curve[["ndcg@10", "loss_accuracy"]].nunique().tolist() == [1, 1]
+
+
+def undefined_rows(seqs, evaluation, good):
+    """Rows of three methods that never rank a target among the first, or (``good``) one does."""
+    n, w = len(evaluation), np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    scores = np.zeros((n, seqs.n_items + 1), np.float32)
+    better = scores.copy()
+    better[np.arange(n), evaluation.targets] = 1
+    methods = {"tuned": scores, "generated": scores, "constant": scores}
+    methods["mine"] = better if good else scores
+    return [testbed.Row(m, seed, w, [own] * 3) for m, own in methods.items() for seed in (0, 1)]
+
+
+@pytest.mark.parametrize("good", [False, True])
+@pytest.mark.parametrize("users", [1, None])
+def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, users, good):
+    """From rows to the files: what is undefined is null with its reason, and nothing is NaN."""
+    part = slice(None, users)
+    fields = ("users", "positions", "candidates")
+    few = dataclasses.replace(seqs.test, **{f: getattr(seqs.test, f)[part] for f in fields})
+    bed = testbed.TestBed(seqs, few, OBJECTIVES, negatives=5, cutoffs=[10])
+    curve = testbed.run(bed, undefined_rows(seqs, few, good))
+    found = evaluate.summarise(curve, OBJECTIVES)
+    json.dumps([found, from_generated(bed, 100)], allow_nan=False)
+    for method in ("generated", "mine"):
+        own = found[method]
+        assert own["set_hv_of_tuned_sampled"] is None
+        assert "oracle's hypervolume is 0" in own["set_hv_of_tuned_sampled_note"]
+        assert own["r_acc_sampled"] is None and "constant" in own["r_acc_sampled_note"]
+        assert own["regret_mean_sampled"] is None and own["regret_mean_sampled_note"]
+    assert (found["mine"]["set_hv_sampled"] > 0) == good
+
+
+def test_fairness_needs_two_groups(seqs):
+    alone = dataclasses.replace(seqs, groups=np.zeros_like(seqs.groups))
+    with pytest.raises(ParagonError, match="objective fairness"):
+        testbed.TestBed(alone, seqs.test, ["accuracy", "fairness"], negatives=5, cutoffs=[10])
 
 
 def test_the_generator_never_sees_the_oracles(collection, settings):
     """Other oracles, same generator: they may judge it and nothing else."""
-    import dataclasses
-
     other = dataclasses.replace(collection, oracle_vectors=collection.oracle_vectors + 1)
     one = train_generator(collection, settings.diffusion, 0).generate([0.4, 0.6])
     two = train_generator(other, settings.diffusion, 0).generate([0.4, 0.6])

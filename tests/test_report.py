@@ -67,7 +67,7 @@ def test_table_shows_numbers_intervals_and_gaps(results):
     assert lines[2].startswith("| `tuned` | 0.3300 ± 0.0047 | +0.0100 [-0.0100, +0.0300] | 1.000")
     assert lines[3].startswith("| `generated` | – | – | 0.980 |")
     assert "| -1.0 ± 1.2 |" in lines[3]  # regret is shown in per cent
-    assert lines[4].split(" | ")[4] == "–"
+    assert lines[4].split(" | ")[5] == "–"
     assert {line.count("|") for line in lines} == {len(report.COLUMNS) + 3}
 
 
@@ -80,6 +80,20 @@ def test_a_star_is_for_what_is_beyond_chance_after_the_correction(results):
     alone = against_generated(0.2, None, None)
     assert report.difference(alone, "set_hv_full") == "+0.2000"
     assert not report.is_real(alone, "set_hv_full")
+
+
+@pytest.mark.parametrize(("low", "high", "real"), [(-0.9, -0.1, True), (-0.9, 0.1, False)])
+def test_a_star_is_for_what_is_beyond_other_seeds_too(low, high, real):
+    row = against_generated(-0.08, 0.01, 0.001)
+    assert report.is_real(row, "set_hv_full")  # one seed
+    row |= {"set_hv_full_seeds_low": low, "set_hv_full_seeds_high": high}
+    assert report.is_real(row, "set_hv_full") == real
+    assert report.difference(row, "set_hv_full").endswith(r" \*") == real
+
+
+def test_what_is_the_same_for_all_seeds_has_no_interval():
+    row = over_seeds("set_hv_sampled", 0.3, 0.0, 0.0)
+    assert report.cell(row, "set_hv_sampled", 4) == "0.3000"
 
 
 def test_a_method_of_one_weight_is_in_no_comparison_of_fronts(results):
@@ -144,7 +158,8 @@ def test_the_summary_and_its_figure_are_written_whole_and_the_same_twice(results
 
 def test_costs_are_read_from_the_record(results):
     timing = {"machine": {"cpu": "Z80", "threads": 1}, "generate": {"p50": 0.002, "p99": 0.0031},
-              "tune": {"p50": 3.04, "p99": 3.5}, "retrain": {"p50": 20.0, "p99": 21.0},
+              "tune": {"p50": 3.04, "p99": 3.5, "runs": 3},
+              "retrain": {"p50": 20.0, "p99": 21.0, "runs": 1},
               "prepare": {"collection": 10.0, "generator": 31.0},
               "pays_after": {"tune": 14, "retrain": 3}}  # fmt: skip
     asked = {"p50": 1.5, "p99": 8.0}
@@ -153,8 +168,8 @@ def test_costs_are_read_from_the_record(results):
     (results / "toy" / "timing.json").write_text(json.dumps(record))
     lines = report.costs(results).splitlines()
     cells = lines[2].strip("| ").split(" | ")
-    assert cells[:5] == ["toy, sasrec", "2.0 ms (3.1)", "3.04 s (3.5)", "20 s (21)", "99.990 %"]
-    assert cells[5:] == ["10 s", "31 s", "14", "3", "not run", "Z80, 1 threads"]
+    assert cells[:5] == ["toy, sasrec", "2.0 ms (3.1)", "3.04 s (3)", "20 s (1)", "99.990 %"]
+    assert cells[5:] == ["10 s", "31 s", "14", "3", "not run", "Z80, 1 thread"]
     assert "| 1.5 s (8) |" in lines[3] and len(lines) == 4
     assert "Z80" in documents.results_block(results, "toy", "sasrec")
     assert "Z80" not in compare.summary(results)

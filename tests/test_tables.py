@@ -62,7 +62,10 @@ def test_differences_are_sorted_and_the_undefined_ones_are_not_real():
     table = tables.differences(found, "full")
     assert table.index.tolist() == ["b", "c", "a"]
     assert table["real"].tolist() == [False, False, True]
-    assert table.columns.tolist() == ["difference", "low", "high", "p", "p (Holm)", "real"]
+    shown = ["difference", "low", "high", "p", "p (Holm)", "seeds low", "seeds high", "real"]
+    assert table.columns.tolist() == shown
+    found["a"] |= {"set_hv_full_seeds_low": -0.5, "set_hv_full_seeds_high": 0.01}
+    assert not tables.differences(found, "full")["real"].any()
     assert np.isnan(table.loc["c", "low"]) and table.loc["a", "high"] == -0.1
 
 
