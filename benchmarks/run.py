@@ -150,6 +150,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "generator": seconds(learn, 1, "generator")["p50"],
     }
     first = sum(prepare.values())
+    spared = {name: own["p50"] - generate["p50"] for name, own in taken.items()}
     path = RESULTS / dataset / "timing.json"
     timing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     timing[backbone] = {
@@ -159,7 +160,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "llm": seconds(ask, ANSWERS, "llm") if ask else None,
         "prepare": prepare,
         "pays_after": {
-            name: math.ceil(first / (own["p50"] - generate["p50"])) for name, own in taken.items()
+            name: math.ceil(first / gap) if gap > 0 else None for name, gap in spared.items()
         },
         "adapters_per_second": float(f"{len(batch) / many['p50']:.4g}"),
     }

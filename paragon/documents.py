@@ -80,6 +80,7 @@ def ablation_words(folder: Path) -> str:
         ablation_claims.both_follow(ablation_tables.core(collections, usual)),
         ablation_claims.few_anchors(usual),
         ablation_claims.choices(collections, usual),
+        ablation_claims.form(points),
     )
     return "\n".join(f"- {item}" for item in items)
 

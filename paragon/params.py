@@ -146,6 +146,13 @@ class Evaluate(Section):
     resamples: Annotated[int, Field(ge=100)]
     few_anchors: list[Annotated[list[float], Field(min_length=3)]]
 
+    @field_validator("cutoffs")
+    @classmethod
+    def _has_the_headline(cls, cutoffs: list[int]) -> list[int]:
+        if 10 not in cutoffs:
+            raise ValueError("10 has to be among them: the headline metrics are those of ten items")
+        return cutoffs
+
 
 class Llm(Section):
     """The row `llm`, if ``enabled``: so many titles of the ``history``, ``candidates`` of a list.

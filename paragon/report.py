@@ -175,7 +175,7 @@ def costs(results: Path) -> str:
                 *(f"{own[m]['p50']:.3g} s ({own[m]['runs']})" for m in ("tune", "retrain")),
                 f"{100 * (1 - generate / retrain):.3f} %",
                 *(f"{seconds:.3g} s" for seconds in own["prepare"].values()),
-                *(str(own["pays_after"][m]) for m in ("tune", "retrain")),
+                *(str(own["pays_after"][m] or "never") for m in ("tune", "retrain")),
                 f"{asked['p50']:.3g} s ({asked['p99']:.3g})" if asked else "not run",
                 f"{facts.get('gpu', facts['cpu'])}, {facts['threads']} thread"
                 + "s" * (facts["threads"] > 1),

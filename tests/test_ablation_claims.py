@@ -43,6 +43,7 @@ def test_sentences_have_the_numbers_of_the_tables(tables):
         ("point-gru4rec-anchors-4", 0.3, "Both follow the oracle"),
         ("point-anchors-3-no-behaviour", 0.01, "Few anchors need"),
         ("point-anchors-10-no-behaviour", 0.3, "Few anchors need"),
+        ("point-tokens-add-once", -0.05, "What generates is no longer"),
     ],
 )
 def test_a_sentence_that_no_longer_holds_is_refused(tables, name, value, claim):
