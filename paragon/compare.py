@@ -50,7 +50,7 @@ def summary(results: Path) -> str:
         "for them. The best of many owes a part of its lead to luck: the last three columns say "
         "for which methods the users of the test tell a difference from `generated`.",
         winners(found),
-        "## All studies, short lists",
+        "## All studies, sampled lists",
         report.overview(results),
     ]
     for folder in found:

@@ -80,7 +80,7 @@ class TestBed:
         information = metrics.self_information(count[1:], sequences.n_users)
         self.information = np.concatenate([[0.0], information])
         lists = torch.from_numpy(self.candidates[:, : 1 + negatives])
-        self.short = lists.numpy()
+        self.tuned_on = lists.numpy()
         self.lists = Catalogue.of(sequences).lists(lists, torch.from_numpy(self.groups))
         self.kept: dict[tuple[str, int, str], Kept] = {}  # by method, seed and protocol
 
@@ -124,8 +124,8 @@ class TestBed:
         }
         if ordered:
             return result, events
-        short = torch.from_numpy(scores[rows, self.short]).float().unsqueeze(-2)
-        losses = objective_losses(self.objectives, short, self.lists)[0].tolist()
+        lists = torch.from_numpy(scores[rows, self.tuned_on]).float().unsqueeze(-2)
+        losses = objective_losses(self.objectives, lists, self.lists)[0].tolist()
         for name, loss in zip(self.objectives, losses, strict=True):
             result["sampled"][f"loss_{name}"] = loss
         return result, events
