@@ -56,7 +56,9 @@ class WeightEmbedding(nn.Module):
 
     def forward(self, weights: Tensor, drop: Tensor) -> Tensor:
         """``[B, 1 or O, width]``; where ``drop [B]`` is true, a learned null embedding."""
-        features = torch.stack([weights, torch.log10(weights + 1e-3) / 3], -1)
+        # Not log10, whose last digit is the processor's (paragon/portable.py).
+        logarithm = torch.log(weights + 1e-3) / math.log(1e3)
+        features = torch.stack([weights, logarithm], -1)
         if self.separate:
             embedded = self.embed(features) + self.name
         else:
