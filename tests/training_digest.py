@@ -10,6 +10,7 @@ choose_kernels()
 import hashlib  # noqa: E402
 
 import torch  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
 from paragon import adapters, baselines, sequences  # noqa: E402
 from paragon.backbones import BACKBONES, train_backbone  # noqa: E402
@@ -28,10 +29,26 @@ def digest(*tensors: torch.Tensor) -> str:
     return found.hexdigest()[:8]
 
 
+def functions() -> list[torch.Tensor]:
+    """What training takes of MKL and torch, of so many numbers that a rare last digit shows."""
+    draw = torch.Generator().manual_seed(0)
+    share, any_sign = (make(200_000, generator=draw) for make in (torch.rand, torch.randn))
+    rows = 4 * any_sign.view(-1, 100)
+    return [
+        *(f(share + 1e-3) for f in (torch.log, torch.log1p, torch.log2)),
+        *(f(4 * any_sign) for f in (torch.exp, torch.sigmoid, torch.tanh, F.silu, F.softplus)),
+        *(f(500 * share) for f in (torch.sin, torch.cos)),
+        rows.softmax(-1),
+        rows.log_softmax(-1),
+        F.layer_norm(rows, (100,)),
+    ]
+
+
 def main() -> None:
     """Print what was trained and its digest, a line each."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(1)
+    print("functions", digest(*functions()))
     settings = load_params(overrides=SMALL)
     seqs = sequences.prepare(toy_dataset(), negatives=50)
     sampler = NegativeSampler(seqs)
