@@ -171,7 +171,7 @@ def _text(reply: object) -> str:
         text = reply.choices[0].message.content
     except (AttributeError, IndexError, TypeError):
         raise ValueError("the reply is not a chat completion") from None
-    if not text:  # cut off, say: not an answer to be kept
+    if text is None:  # cut off or refused, say: not an answer to be kept
         raise ValueError("the reply has no text")
     return str(text)
 

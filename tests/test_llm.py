@@ -196,6 +196,14 @@ def test_a_refused_key_model_or_address_ends_the_run_at_once(model, status):
     assert raised.value.__cause__ is None and raised.value.__suppress_context__
 
 
+def test_a_reply_without_text_is_not_kept(model):
+    """The message is there, its content null: a reply that was cut off or refused."""
+    asked, server = model(lambda prompt, times: None if times == 1 else "2, 1")
+    assert asked.answers(["a"]) == [None]
+    assert asked.answers(["a"]) == ["2, 1"] == asked.answers(["a"])
+    assert len(server.requests) == 2
+
+
 def test_no_server_at_all(model):
     asked, server = model(lambda prompt, times: "1", retries=0)
     server.shutdown()
