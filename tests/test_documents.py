@@ -92,3 +92,12 @@ def test_the_documents_and_the_summary_are_those_of_the_results():
         assert text == path.read_text(encoding="utf-8"), f"{path}: run `python -m paragon report`"
     written = (ROOT / "results" / "summary.md").read_text(encoding="utf-8")
     assert written == compare.summary(ROOT / "results"), "run `python -m paragon compare`"
+
+
+def test_the_record_of_defects_is_of_the_committed_results():
+    for path in (ROOT / "results").glob("*/defects.json"):
+        for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():
+            metrics = path.parent / backbone / "metrics.json"
+            own = json.loads(metrics.read_text(encoding="utf-8"))
+            for method in ("tuned", "retrain"):
+                assert record[method]["set_hv_sampled"] == own[method]["set_hv_sampled"]
