@@ -31,7 +31,6 @@ from torch import Tensor
 from paragon import adapters, evaluate, few_anchors, hypernetwork, params, testbed
 from paragon.adapters import Collection, FrozenTask, frozen_task, held_out_losses
 from paragon.alignment import pooled
-from paragon.baselines import LINEAR
 from paragon.errors import ParagonError
 from paragon.files import write_text
 from paragon.generator import Generator, train_generators
@@ -234,9 +233,7 @@ class Bench:
 
     def mixed(self, method: str, index: int, weights: Tensor) -> Tensor:
         """Vectors of a rival that is linear in the anchors of seed number ``index``."""
-        anchors = self.collection.anchors.double().numpy()
-        mix = LINEAR[method](anchors, weights.double().numpy())
-        return torch.from_numpy(mix).float() @ self.collection.anchor_vectors[index]
+        return few_anchors.mixed(self.collection, method, index, weights)
 
     def curve(self, method: str, index: int, way: Mapping | None) -> pd.DataFrame:
         """Short lists: rows of a method, the oracle and `constant`; no way: the oracle alone."""

@@ -20,6 +20,7 @@ from paragon.arrays import Measure
 from paragon.baselines import LINEAR
 from paragon.chat import ChatModel
 from paragon.errors import ParagonError
+from paragon.few_anchors import mixed
 from paragon.files import write_json, write_text
 from paragon.generator import Generator
 from paragon.hypernetwork import EndToEnd
@@ -69,7 +70,6 @@ def vectors_of(
 ) -> dict[str, Tensor]:
     """The adapter vectors ``[W, P]`` of every method that is an adapter, for one seed."""
     weights = collection.oracles
-    anchors = collection.anchor_vectors[seed_index]
     rng = np.random.default_rng([generator.description["seed"], 4])
     shuffled = weights[torch.from_numpy(rng.permutation(len(weights)))]
     vectors = {
@@ -79,9 +79,7 @@ def vectors_of(
         "generated_shuffled": generator.generate(shuffled),
         **guidance_control(generator, weights),
     }
-    for name, coefficients in LINEAR.items():
-        mix = coefficients(collection.anchors.double().numpy(), weights.double().numpy())
-        vectors[name] = torch.from_numpy(mix).float() @ anchors
+    vectors |= {name: mixed(collection, name, seed_index, weights) for name in LINEAR}
     for rival in learned:
         vectors[rival.description["kind"]] = rival.generate(weights)
     # Moved as far as generated vectors lie from everything collected: is novelty alone worth it?

@@ -44,6 +44,12 @@ def part_of(collection: Collection, first: Sequence[float]) -> Collection:
     )
 
 
+def mixed(collection: Collection, method: str, seed_index: int, weights: Tensor) -> Tensor:
+    """The vectors ``[W, P]`` of a method that is linear in the anchors, at weights ``[W, O]``."""
+    mix = LINEAR[method](collection.anchors.double().numpy(), weights.double().numpy())
+    return torch.from_numpy(mix).float() @ collection.anchor_vectors[seed_index]
+
+
 def few_anchors(
     collection: Collection, test: FrozenTask, subsets: Sequence[Sequence[float]]
 ) -> dict[str, dict[str, list[Measure]]]:
@@ -60,17 +66,14 @@ def few_anchors(
         found = held_out_losses(test, vectors.to(test.states.device), objectives).cpu()
         return (found * weights).sum(1).double().numpy()
 
-    def mixed(part: Collection, method: str, index: int) -> Tensor:
-        mix = LINEAR[method](part.anchors.double().numpy(), weights.double().numpy())
-        return torch.from_numpy(mix).float() @ part.anchor_vectors[index]
-
     parts = [part_of(collection, first) for first in subsets]
     out: dict[str, dict[str, list[Measure]]] = {method: {} for method in MIXTURES}
     for index in range(len(collection.description["seeds"])):
         oracle = losses(collection.oracle_vectors[index])
-        constant = losses(mixed(collection, "constant", index))
+        constant = losses(mixed(collection, "constant", index, weights))
         for part, method in product(parts, MIXTURES):
-            found = regret(losses(mixed(part, method, index)), oracle, constant, corners)
+            own = losses(mixed(part, method, index, weights))
+            found = regret(own, oracle, constant, corners)
             for name in ("mean", "median"):
                 key = f"regret_{name}_{len(part.anchors)}_anchors"
                 out[method].setdefault(key, []).append(found[name])

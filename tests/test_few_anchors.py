@@ -18,24 +18,24 @@ def collection(backbone, seqs, settings):
 
 
 @pytest.fixture(scope="module")
-def test_task(backbone, seqs, settings):
+def task(backbone, seqs, settings):
     return adapters.frozen_task(backbone, seqs, "test", 1 + settings.adapters.negatives)
 
 
 def test_with_all_anchors_it_is_the_regret_of_the_evaluation(
-    backbone, seqs, settings, collection, test_task
+    backbone, seqs, settings, collection, task
 ):
     """Two ways to the same number: losses of vectors here, scores of the catalogue there."""
     generators = [train_generator(collection, settings.diffusion, seed) for seed in (3, 1)]
     length = 1 + settings.adapters.negatives
     tasks = {
         "valid": adapters.frozen_task(backbone, seqs, "valid", length),
-        "test": test_task,
+        "test": task,
     }
     names = settings.adapters.objectives
     bed = testbed.TestBed(seqs, seqs.test, names, negatives=length - 1, cutoffs=[10])
     curve = testbed.run(bed, evaluate.all_rows(collection, generators, [[], []], tasks))
-    everything = few_anchors(collection, test_task, [settings.adapters.anchors])
+    everything = few_anchors(collection, task, [settings.adapters.anchors])
     for method in MIXTURES:
         by_seed = evaluate.seed_measures(curve, method, "sampled", names)
         assert list(by_seed) == [3, 1]
@@ -45,13 +45,13 @@ def test_with_all_anchors_it_is_the_regret_of_the_evaluation(
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
-def test_only_the_chosen_anchors_count(collection, test_task):
+def test_only_the_chosen_anchors_count(collection, task):
     """The other one is replaced by nonsense, and nothing changes."""
     chosen = [0.05, 0.6, 1]
     part = part_of(collection, chosen)
     assert part.anchors[:, 0].tolist() == pytest.approx(chosen)
     assert (part.anchor_vectors[:, 1] == collection.anchor_vectors[:, 2]).all()
-    found = few_anchors(collection, test_task, [chosen, [0.05, 0.3, 0.6, 1]])
+    found = few_anchors(collection, task, [chosen, [0.05, 0.3, 0.6, 1]])
     assert set(found["nearest"]) == {
         f"regret_{name}_{n}_anchors" for name in ("mean", "median") for n in (3, 4)
     }
@@ -59,13 +59,13 @@ def test_only_the_chosen_anchors_count(collection, test_task):
     vectors = collection.anchor_vectors.clone()
     vectors[:, 1] = 7.0
     garbled = dataclasses.replace(collection, anchor_vectors=vectors)
-    again = few_anchors(garbled, test_task, [chosen, [0.05, 0.3, 0.6, 1]])
+    again = few_anchors(garbled, task, [chosen, [0.05, 0.3, 0.6, 1]])
     for method in MIXTURES:
         assert again[method]["regret_mean_3_anchors"] == found[method]["regret_mean_3_anchors"]
     name = "regret_mean_4_anchors"
     assert again["interpolation"][name] != found["interpolation"][name]
 
 
-def test_an_anchor_that_is_not_there_is_named(collection, test_task):
+def test_an_anchor_that_is_not_there_is_named(collection, task):
     with pytest.raises(ParagonError, match=r"0\.31.*there are \[0\.05, 0\.3, 0\.6, 1\.0\]"):
-        few_anchors(collection, test_task, [[0.05, 0.31, 1]])
+        few_anchors(collection, task, [[0.05, 0.31, 1]])
