@@ -8,17 +8,21 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from paragon import pipeline
 from paragon.errors import ParagonError
 from paragon.notebooks import code_cells
 from paragon.params import ROOT, Params, load_params
+from tests.test_portable import VERSIONS
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NOTEBOOKS = pipeline.stage_notebooks()
@@ -290,6 +294,20 @@ def test_both_environments_are_the_same():
     found = [line for line in [*conda, *pip["pip"]] if not line.startswith(("python>", "pip", "-"))]
     renamed = [re.sub(r"^pytorch\b", "torch", line) for line in found]  # its name at conda-forge
     assert sorted(renamed) == sorted(wanted)
+
+
+def test_constraints_name_a_version_of_every_dependency_and_those_of_the_digests():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    kept = [Requirement(line) for line in lines if not line.startswith("#")]
+    pinned = {canonicalize_name(r.name): r.specifier for r in kept}
+    assert len(pinned) == len(kept)
+    assert [name for name, own in pinned.items() if not str(own).startswith("==")] == ["torch"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = chain.from_iterable(project["optional-dependencies"].values())
+    for wanted in map(Requirement, [*project["dependencies"], *extras]):
+        name = canonicalize_name(wanted.name)
+        version = VERSIONS.get(name) or next(iter(pinned[name])).version
+        assert version in wanted.specifier and version in pinned[name], wanted
 
 
 def test_make_lists_its_targets():
