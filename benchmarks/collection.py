@@ -58,8 +58,7 @@ def main(
     weights = torch.cat(
         [simplex_weights(settings.anchors, names), simplex_lattice(len(names), settings.oracles)]
     )
-    start = adapters.initial_vector(frozen.dim, settings.width, torch.Generator().manual_seed(0))
-    starts = start.repeat(len(seeds), len(weights), 1)
+    starts = adapters.shared_starts(frozen.dim, settings.width, len(weights), seeds)
 
     def joint() -> None:
         adapters.tune(train, tasks["valid"], sampler, weights, starts, settings, seeds)
@@ -68,7 +67,7 @@ def main(
     one = check_weights([1 / len(names)] * len(names), names)
 
     def alone() -> None:
-        module = adapters.Adapter.from_vector(start, frozen.dim)
+        module = adapters.Adapter.from_vector(starts[0, 0], frozen.dim)
         optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
         rng = np.random.default_rng(0)
         for _ in range(steps):

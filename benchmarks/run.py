@@ -119,14 +119,13 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         for events in ("train", "valid")
     )
     sampler = NegativeSampler(sequences)
-    start = adapters.initial_vector(frozen.dim, settings.width, torch.Generator().manual_seed(0))
+    starts = adapters.shared_starts(frozen.dim, settings.width, len(settings.anchors), [0])
 
     def tune() -> None:
         weights = check_weights(next(draws), names)
-        adapters.tune(train, valid, sampler, weights, start.view(1, 1, -1), alone, seeds=[0])
+        adapters.tune(train, valid, sampler, weights, starts[:, :1], alone, seeds=[0])
 
     collection = load_collection(study.folder / "collection")
-    starts = start.repeat(1, len(collection.anchors), 1)
 
     def collect() -> None:
         adapters.tune(train, valid, sampler, collection.anchors, starts, settings, seeds=[0])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from paragon import ablation_tables, report
+from paragon import ablation_tables
 from paragon.claims import checked, span
-from paragon.statistics import holm
+from paragon.statistics import REAL, holm
 
 # Of the same adapters as `anchors-10`, so that losses on validation users compare.
 COLLECTIONS = ("anchors-5", "anchors-20", "snapshots-0")
@@ -60,7 +60,7 @@ def choices(collections: pd.DataFrame, points: pd.DataFrame) -> str:
             words = f"{which['variable']} {which['value']} ({100 * more.mean():+.1f} %)"
             changes[words] = more.mean()
             p_values.append(ttest_1samp(more, 0).pvalue)
-    real = [words for words, p in zip(changes, holm(p_values), strict=True) if p < report.REAL]
+    real = [words for words, p in zip(changes, holm(p_values), strict=True) if p < REAL]
     worse = [words for words in real if changes[words] > 0]
     share = "in per cent of what listening to the weights is worth there"
     told = f"and only these as worse ({share}): {', '.join(worse)}" if worse else "nor as worse"

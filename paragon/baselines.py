@@ -16,9 +16,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, RBFInterpolator
 
-# What is added to weights before their logarithm is taken, as in the generator's condition
-# (`diffusion.denoisers.WeightEmbedding`): a weight may be 0.
-LOG_OFFSET = 1e-3
+from paragon.preferences import LOG_OFFSET
 
 Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -89,7 +87,8 @@ def log_ratios(weights: np.ndarray) -> np.ndarray:
     """``log w_o / w_O``, ``[W, O]``, the last column 0 (additive log-ratios, Aitchison 1982).
 
     Beside a corner of the simplex the best adapter follows the order of magnitude of the
-    vanishing weight, not the weight.
+    vanishing weight, not the weight; the generator's condition has logarithms, too
+    (`diffusion.denoisers.WeightEmbedding`).
     """
     logarithms = np.log(weights + LOG_OFFSET)
     return logarithms - logarithms[:, -1:]

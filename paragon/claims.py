@@ -18,7 +18,7 @@ from scipy.stats import ttest_1samp
 from paragon import report
 from paragon.errors import ParagonError
 from paragon.evaluate import seed_measures
-from paragon.statistics import holm
+from paragon.statistics import REAL, holm, is_real
 
 PUBLISHED_REDUCTION = 0.946  # of the time to a ready model against retraining (Shen et al. 2025)
 REDUCTION = 0.999  # what is asked of it here
@@ -126,7 +126,7 @@ def _interpolates(good: Metrics, differences: Metrics) -> list[str]:
         _values(good, "interpolation", f"regret_{m}_sampled") for m in ("mean", "median")
     )
     name = "set_hv_sampled"
-    told = [s for s in good if report.is_real(differences[s]["interpolation"], name)]
+    told = [s for s in good if is_real(differences[s]["interpolation"], name)]
     gap = max((abs(differences[s]["interpolation"][name]) for s in told), default=0.0)
     items = [
         checked(
@@ -146,7 +146,7 @@ def _interpolates(good: Metrics, differences: Metrics) -> list[str]:
     ways = ("interpolation_log", "rbf_log")
     logs = {m: _values(tried, m, "regret_mean_sampled") for m in ways}
     generated = _values(tried, "generated", "regret_mean_sampled")
-    told = [s for s in tried if report.is_real(differences[s]["interpolation_log"], name)]
+    told = [s for s in tried if is_real(differences[s]["interpolation_log"], name)]
     few = {n: _values(tried, "rbf_log", f"regret_mean_{n}_anchors") for n in (5, 4, 3)}
     means = {n: sum(own) / len(own) for n, own in few.items()}
     items.append(
@@ -191,9 +191,7 @@ def _learns(results: Path, good: Metrics, differences: Metrics) -> list[str]:
             found[name] = one - other
     if not more["mean"]:
         return []
-    told = [
-        s for s in more["mean"] if report.is_real(differences[s]["hypernetwork"], "set_hv_sampled")
-    ]
+    told = [s for s in more["mean"] if is_real(differences[s]["hypernetwork"], "set_hv_sampled")]
     lower = _told_apart(more["mean"], below=True)
     higher = _told_apart(more["corner_mean"], below=False)
     return [
@@ -225,7 +223,7 @@ def _told_apart(more: dict[str, np.ndarray], below: bool) -> list[str]:
     return [
         name
         for (name, values), p in zip(more.items(), adjusted, strict=True)
-        if p < report.REAL and (values.mean() < 0) == below
+        if p < REAL and (values.mean() < 0) == below
     ]
 
 
@@ -256,7 +254,7 @@ def _reranks(found: Metrics, differences: Metrics) -> str:
         real = {
             s: own["mmr"][name.format(protocol)]
             for s, own in differences.items()
-            if report.is_real(own["mmr"], name.format(protocol))
+            if is_real(own["mmr"], name.format(protocol))
         }
         told[protocol] = [[s for s, gap in real.items() if (gap > 0) == up] for up in (True, False)]
     better, worse = told["full"]
@@ -290,7 +288,7 @@ def _guides(found: Metrics, differences: Metrics) -> str:
     for study, rows in differences.items():
         for method, sign in (("generated_cfg", 1), ("generated_no_cfg", -1)):
             row = rows.get(method, {})
-            if report.is_real(row, "set_hv_sampled"):
+            if is_real(row, "set_hv_sampled"):
                 side = "better" if sign * row["set_hv_sampled"] > 0 else "worse"
                 exceptions.append(f"{study} is {side} with it")
     return checked(

@@ -14,6 +14,7 @@ import pandas as pd
 from paragon import plots, report
 from paragon.files import write_text
 from paragon.published import CURVES, our_curves
+from paragon.statistics import is_real
 
 # What is drawn of every method.
 DRAWN = ("set_hv_of_tuned_sampled", "regret_mean_sampled")
@@ -85,7 +86,7 @@ def winners(folders: list[Path]) -> str:
                 if method == "generated_shuffled":  # the same set of models as `generated`
                     continue
                 side = "better" if own[name] > 0 else "worse"
-                lists[side if report.is_real(own, name) else "same"].append(f"`{method}`")
+                lists[side if is_real(own, name) else "same"].append(f"`{method}`")
             rows.append([
                 f"{folder.parent.name}, {folder.name}", protocol, f"`{leader}`",
                 f"{report.difference(row, name)} over `{other}`",

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from paragon.errors import ParagonError
 
+# Added to a weight before its logarithm is taken: a weight may be 0.
+LOG_OFFSET = 1e-3
+
 
 def check_weights(weights: object, names: Sequence[str]) -> Tensor:
     """Preference weights as a float tensor ``[W, O]``, or an error that says what is wrong.

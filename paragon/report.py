@@ -7,6 +7,7 @@ from pathlib import Path
 
 from paragon.errors import ParagonError
 from paragon.files import require
+from paragon.statistics import is_real
 
 # Column title, measure, digits; the protocol is added.
 COLUMNS = (
@@ -36,7 +37,6 @@ OVERVIEW = (
     ("of `interpolation_log`", "interpolation_log", "regret_mean", 1),
 )
 ONE_WEIGHT = "there is one"  # in the reason why its correlation is undefined
-REAL = 0.05  # adjusted p-values below it are marked
 
 
 def load_metrics(folder: Path) -> dict[str, dict]:
@@ -81,14 +81,6 @@ def cell(row: dict, name: str, digits: int) -> str:
 def has_one_weight(row: dict) -> bool:
     """Whether a method was run at a single weight: one rectangle is no front to compare."""
     return ONE_WEIGHT in row.get("r_acc_sampled_note", "")
-
-
-def is_real(row: dict, name: str) -> bool:
-    """Whether a difference is beyond chance: beyond that of other users, allowing for the number
-    of methods, and, where there are several seeds, beyond that of other seeds."""
-    p_value, low, high = (row.get(f"{name}_{end}") for end in ("p_holm", "seeds_low", "seeds_high"))
-    by_seeds = low is None or low > 0 or high < 0
-    return p_value is not None and p_value < REAL and by_seeds
 
 
 def difference(row: dict | None, name: str) -> str:
@@ -154,9 +146,9 @@ def data_line(folder: Path) -> str:
 
 
 def costs(results: Path) -> str:
-    """Markdown: seconds to a ready model for new weights, as recorded; empty without a record."""
+    """Markdown: time to a ready model for new weights, as recorded; empty without a record."""
     titles = [
-        "seconds to a ready model",
+        "time to a ready model",
         "generated, p50 (p99)",
         "tuned (runs)",
         "retrained (runs)",

@@ -1,6 +1,6 @@
 """Intervals, differences between methods and the correction for many comparisons."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from scipy import stats
 from paragon.arrays import finite
 from paragon.errors import ParagonError
 
+REAL = 0.05  # adjusted p-values below it are called beyond chance
 _BLOCK = 1 << 22  # resampled values held at once
 _SAME = 1e-12  # relative: sums in another order differ by less
 
@@ -149,6 +150,17 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     if outside.size:
         raise ParagonError(f"p-values: entry {outside[0]} is {p_values[outside[0]]}, outside 0..1")
     return multipletests(p_values, method="holm")[1]
+
+
+def is_real(row: Mapping[str, float | None], name: str) -> bool:
+    """Whether the difference ``name`` in a row of ``differences.json`` is beyond chance.
+
+    Beyond that of other users, allowing for the number of methods, and, where there are
+    several seeds, beyond that of other seeds: their interval does not contain 0.
+    """
+    p_value, low, high = (row.get(f"{name}_{end}") for end in ("p_holm", "seeds_low", "seeds_high"))
+    by_seeds = low is None or low > 0 or high < 0
+    return p_value is not None and p_value < REAL and by_seeds
 
 
 def _per_cluster(rows: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from paragon.metrics import alpha_ndcg_at, ideal_alpha_dcg, ndcg_at, target_ranks, top_k
 from paragon.sequences import Sequences
-from paragon.statistics import mean_interval
+from paragon.statistics import is_real, mean_interval
 
 
 def history(sequences: Sequences, user: int) -> pd.DataFrame:
@@ -108,14 +108,12 @@ def intervals(rows: pd.DataFrame, measure: str, index: str, columns: str, digits
 def differences(found: Mapping[str, Mapping], protocol: str = "sampled") -> pd.DataFrame:
     """Each method's set_hv minus that of `generated`, from ``differences.json``, largest first.
 
-    ``real``: whether the p-value, adjusted for the number of methods, is below .05 and, with
-    several seeds, the interval over them does not contain 0.
+    ``real``: see `paragon.statistics.is_real`.
     """
     endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
     endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
     table = measures(found, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
-    by_seeds = ~((table["seeds low"] <= 0) & (table["seeds high"] >= 0))  # or there are none
-    table["real"] = (table["p (Holm)"] < 0.05) & by_seeds
+    table["real"] = [is_real(row, f"set_hv_{protocol}") for row in found.values()]
     return table.sort_values("difference", ascending=False, kind="stable")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from paragon import baselines
+from paragon.preferences import LOG_OFFSET
 
 TWO = np.array([[x, 1 - x] for x in (0.0, 0.2, 0.7, 1.0)])
 THREE = np.array(
@@ -41,7 +42,7 @@ def test_outside_the_anchors_the_nearest_counts():
 
 
 def test_in_log_ratios_interpolation_is_linear_in_the_order_of_magnitude():
-    offset = baselines.LOG_OFFSET
+    offset = LOG_OFFSET
     anchors = np.array([[x, 1 - x] for x in (0.001, 0.15, 0.5)])
     odds = np.log((anchors[:, 0] + offset) / (anchors[:, 1] + offset))
     middle = np.exp(odds[:2].mean())  # the odds half way between the first two

@@ -8,6 +8,7 @@ import pytest
 from paragon import compare, documents, report
 from paragon.control import correlation
 from paragon.errors import ParagonError
+from paragon.statistics import is_real
 
 
 def over_seeds(name, mean, sd, half):
@@ -79,15 +80,15 @@ def test_a_star_is_for_what_is_beyond_chance_after_the_correction(results):
     assert report.difference(tiny, "set_hv_full") == "+0.0000 [+0.0000, +0.0000]"
     alone = against_generated(0.2, None, None)
     assert report.difference(alone, "set_hv_full") == "+0.2000"
-    assert not report.is_real(alone, "set_hv_full")
+    assert not is_real(alone, "set_hv_full")
 
 
 @pytest.mark.parametrize(("low", "high", "real"), [(-0.9, -0.1, True), (-0.9, 0.1, False)])
 def test_a_star_is_for_what_is_beyond_other_seeds_too(low, high, real):
     row = against_generated(-0.08, 0.01, 0.001)
-    assert report.is_real(row, "set_hv_full")  # one seed
+    assert is_real(row, "set_hv_full")  # one seed
     row |= {"set_hv_full_seeds_low": low, "set_hv_full_seeds_high": high}
-    assert report.is_real(row, "set_hv_full") == real
+    assert is_real(row, "set_hv_full") == real
     assert report.difference(row, "set_hv_full").endswith(r" \*") == real
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon.errors import ParagonError
+from paragon.preferences import LOG_OFFSET
 
 CONDITIONING = (
     "add_once",  # the embedded weights are added to the tokens before the first block
@@ -57,7 +58,7 @@ class WeightEmbedding(nn.Module):
     def forward(self, weights: Tensor, drop: Tensor) -> Tensor:
         """``[B, 1 or O, width]``; where ``drop [B]`` is true, a learned null embedding."""
         # Not log10, whose last digit is the processor's (paragon/portable.py).
-        logarithm = torch.log(weights + 1e-3) / math.log(1e3)
+        logarithm = torch.log(weights + LOG_OFFSET) / -math.log(LOG_OFFSET)
         features = torch.stack([weights, logarithm], -1)
         if self.separate:
             embedded = self.embed(features) + self.name
