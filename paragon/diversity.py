@@ -28,7 +28,8 @@ def alpha_dcg(ranked: np.ndarray, alpha: float = 0.5) -> np.ndarray:
     """
     ranked = _lists(ranked)
     seen = np.cumsum(ranked, axis=1, dtype=np.int64) - ranked
-    return _discounted((ranked * (1 - _alpha(alpha)) ** seen).sum(axis=2))
+    worth = (1 - _alpha(alpha)) ** np.arange(ranked.shape[1])
+    return _discounted((ranked * worth[seen]).sum(axis=2))
 
 
 def ideal_alpha_dcg(
@@ -66,8 +67,15 @@ def alpha_ndcg_at(ranked: np.ndarray, ideal: np.ndarray, k: int, alpha: float = 
     has one is a ParagonError, as are other shapes.
     Source: Clarke et al., SIGIR 2008.
     """
-    dcg = alpha_dcg(_lists(ranked, k)[:, :k], alpha)[:, -1]
-    ideal = np.asarray(ideal, dtype=np.float64)
+    return normalised(alpha_dcg(_lists(ranked, k)[:, :k], alpha), ideal, k)
+
+
+def normalised(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
+    """α-nDCG@k from `alpha_dcg` [N, >= k], computed once for several cut-offs and ideals.
+
+    Result, ``ideal`` and errors as in `alpha_ndcg_at`.
+    """
+    dcg, ideal = dcg[:, cutoff(k) - 1], np.asarray(ideal, dtype=np.float64)
     if ideal.ndim != 2 or ideal.shape[0] not in (1, len(dcg)) or ideal.shape[1] < k:
         raise ParagonError(
             f"ideal: shape {ideal.shape} for {len(dcg)} lists; give [N, k] with k >= {k}"

@@ -23,6 +23,7 @@ from paragon.diversity import (
     ideal_alpha_dcg,
     ideal_alpha_dcg_published,
     intra_list_distance_at,
+    normalised,
 )
 from paragon.errors import ParagonError
 
@@ -39,6 +40,7 @@ __all__ = [
     "ideal_alpha_dcg_published",
     "intra_list_distance_at",
     "ndcg_at",
+    "normalised",
     "novelty_at",
     "self_information",
     "target_ranks",
@@ -116,7 +118,7 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
     best = np.empty((rows, k), dtype=np.int64)
     for block, values in _score_blocks(scores, excluded):
         if excluded is not None:
-            left = np.count_nonzero(~np.isneginf(values), axis=1)
+            left = columns - np.count_nonzero(excluded[block], axis=1)
             if left.min() < k:
                 row = left.argmin()
                 raise ParagonError(
@@ -129,7 +131,7 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
             tied = np.flatnonzero(values[row] == threshold[row])
             surplus = np.count_nonzero(chosen[row]) - k
             chosen[row, tied[len(tied) - surplus :]] = False
-        found = np.nonzero(chosen)[1].reshape(-1, k)
+        found = (np.flatnonzero(chosen) % columns).reshape(-1, k)
         order = np.argsort(-np.take_along_axis(values, found, axis=1), axis=1, kind="stable")
         best[block] = np.take_along_axis(found, order, axis=1)
     return best
@@ -235,16 +237,23 @@ def _score_blocks(
         excluded = mask(excluded, scores.shape)
     for rows in row_blocks(*scores.shape):
         values = scores[rows]
-        bad = ~np.isfinite(values)
-        if excluded is not None:
-            bad &= ~(excluded[rows] & np.isneginf(values))
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            raise ParagonError(
-                f"scores: row {rows.start + row}, column {column} is {values[row, column]}; "
-                "every candidate needs a finite score"
-            )
+        if not np.isfinite(values).all():
+            _refuse_other_than_excluded(values, None if excluded is None else excluded[rows], rows)
         yield rows, values if excluded is None else np.where(excluded[rows], -np.inf, values)
+
+
+def _refuse_other_than_excluded(
+    values: np.ndarray, excluded: np.ndarray | None, rows: slice
+) -> None:
+    bad = ~np.isfinite(values)
+    if excluded is not None:
+        bad &= ~(excluded & np.isneginf(values))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ParagonError(
+            f"scores: row {rows.start + row}, column {column} is {values[row, column]}; "
+            "every candidate needs a finite score"
+        )
 
 
 def _matrix(scores: np.ndarray) -> np.ndarray:

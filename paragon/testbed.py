@@ -135,18 +135,19 @@ class TestBed:
     ) -> dict[str, np.ndarray | float]:
         """Every metric: a value an event, or one number where there is no such thing."""
         ranked = self.sequences.categories[items]
+        dcg = metrics.alpha_dcg(ranked)
         out = {}
         for k in self.cutoffs:
             ndcg = metrics.ndcg_at(ranks, k)
             gap = metrics.group_gap(ndcg, self.groups)
             out[f"ndcg@{k}"] = ndcg
             out[f"hr@{k}"] = metrics.hr_at(ranks, k)
-            out[f"alpha_ndcg@{k}"] = metrics.alpha_ndcg_at(ranked, self.ideal[protocol], k)
+            out[f"alpha_ndcg@{k}"] = metrics.normalised(dcg, self.ideal[protocol], k)
             out[f"coverage@{k}"] = metrics.category_coverage_at(ranked, k)
             out[f"ild@{k}"] = metrics.intra_list_distance_at(ranked, k) if k > 1 else 0.0
             out[f"novelty@{k}"] = metrics.novelty_at(items, self.information, k)
             if k == 10 and protocol == "sampled":
-                out["alpha_ndcg_published@10"] = metrics.alpha_ndcg_at(ranked, self.published, k)
+                out["alpha_ndcg_published@10"] = metrics.normalised(dcg, self.published, k)
             if gap.value is not None:
                 out[f"group_gap@{k}"] = gap.value
                 out[f"parity@{k}"] = 1 - gap.value
