@@ -18,6 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from paragon.preferences import simplex_lattice, simplex_weights
 from paragon.progress import progress
 from paragon.sequences import Sequences
 from paragon.storage import check_match, load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from paragon.study import Study
 
 
 def vector_size(dim: int, width: int) -> int:
@@ -163,6 +167,7 @@ def frozen_task(
     events: str,
     length: int,
     most: int | None = None,
+    states: Tensor | None = None,
 ) -> FrozenTask:
     """Cache what tuning needs of ``train``, ``valid`` or ``test`` events.
 
@@ -170,6 +175,7 @@ def frozen_task(
     test events: the target and the first ``length - 1`` sampled negatives, so
     that the losses compare with those of training.  Of more than ``most``
     training events so many are taken, evenly spread over users and time.
+    ``states [N, dim]``: those of these events, where they are known already.
     """
     if events == "train":
         users, positions = sequences.train_events()
@@ -182,10 +188,12 @@ def frozen_task(
         users, positions = evaluation.users, evaluation.positions
         candidates = torch.from_numpy(evaluation.candidates[:, :length])
     items = backbone.item_vectors().detach()
-    context = context_of(sequences, users, positions, backbone.history, items.device)
+    if states is None:
+        context = context_of(sequences, users, positions, backbone.history, items.device)
+        states = cached_states(backbone, context)
     return FrozenTask(
         backbone=backbone,
-        states=cached_states(backbone, context),
+        states=states.to(items.device),
         users=users,
         targets=sequences.targets(users, positions),
         groups=torch.from_numpy(sequences.groups[users]).to(items.device),
@@ -193,6 +201,15 @@ def frozen_task(
         catalogue=Catalogue.of(sequences).to(items.device),
         candidates=candidates if candidates is None else candidates.to(items.device),
     )
+
+
+def training_states(study: Study) -> np.ndarray:
+    """States ``[N, dim]`` of the training events that tuning sees, to be given to processes
+    that train side by side: to compute them takes about as long as one such training."""
+    sequences, own = study.load_sequences(), study.params.adapters
+    backbone, _ = study.load_backbone(sequences)
+    task = frozen_task(backbone, sequences, "train", 1 + own.negatives, own.events)
+    return task.states.cpu().numpy()
 
 
 @torch.no_grad()

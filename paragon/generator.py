@@ -20,7 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from paragon import params
-from paragon.adapters import Collection, FrozenTask, frozen_task, load_collection
+from paragon.adapters import (
+    Collection,
+    FrozenTask,
+    frozen_task,
+    load_collection,
+    training_states,
+)
 from paragon.arrays import stretches
 from paragon.baselines import interpolation
 from paragon.diffusion.denoisers import Denoiser
@@ -256,20 +262,22 @@ def train_generators(
     stem = study.folder / "collection" if collection is None else collection
     folder = study.folder / "generators" if folder is None else folder
     seeds = study.params.seeds
-    jobs = [(stem, folder, seed) for seed in seeds]
+    states = training_states(study) if study.params.diffusion.behaviour_batch else None
+    jobs = [(stem, folder, states, seed) for seed in seeds]
     side_by_side(_train_and_save, study, jobs, "generators")
     return [load_generator(folder / f"seed{seed}") for seed in seeds]
 
 
-def _train_and_save(study: Study, stem: Path, folder: Path, seed: int) -> None:
+def _train_and_save(
+    study: Study, stem: Path, folder: Path, states: np.ndarray | None, seed: int
+) -> None:
     settings, sequences = study.params.diffusion, study.load_sequences()
     backbone, about = study.load_backbone(sequences)
     collection, extra = load_collection(stem, about), None
-    if settings.behaviour_batch:
-        events = study.params.adapters.events
-        train = frozen_task(
-            backbone, sequences, "train", 1 + collection.description["negatives"], events
-        )
+    if states is not None:
+        negatives, events = collection.description["negatives"], study.params.adapters.events
+        known = torch.from_numpy(states)
+        train = frozen_task(backbone, sequences, "train", 1 + negatives, events, known)
         sampler = NegativeSampler(sequences)
         extra = behaviour(train, sampler, collection, seed, settings.behaviour_rows)
     generator = train_generator(collection, settings, seed, extra, study.device)

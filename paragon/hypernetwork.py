@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from paragon import params
-from paragon.adapters import FrozenTask, frozen_task, initial_vector
+from paragon.adapters import FrozenTask, frozen_task, initial_vector, training_states
 from paragon.arrays import stretches
 from paragon.diffusion.denoisers import WeightEmbedding, feed_forward
 from paragon.negatives import NegativeSampler
@@ -161,7 +161,8 @@ def train_all(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
     """Train and store ``rivals.end_to_end`` for every seed, several at a time: a list a seed."""
     folder = study.folder / "rivals" if folder is None else folder
     names = study.params.rivals.end_to_end
-    jobs = [(folder, name, seed) for seed in study.params.seeds for name in names]
+    states = training_states(study) if names else None
+    jobs = [(folder, states, name, seed) for seed in study.params.seeds for name in names]
     side_by_side(_train_and_save, study, jobs, "rivals")
     return load_all(study, folder)
 
@@ -176,10 +177,11 @@ def load_all(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
     ]
 
 
-def _train_and_save(study: Study, folder: Path, name: str, seed: int) -> None:
+def _train_and_save(study: Study, folder: Path, states: np.ndarray, name: str, seed: int) -> None:
     sequences, own = study.load_sequences(), study.params.adapters
     backbone, about = study.load_backbone(sequences)
-    train = frozen_task(backbone, sequences, "train", 1 + own.negatives, own.events)
+    known = torch.from_numpy(states)
+    train = frozen_task(backbone, sequences, "train", 1 + own.negatives, own.events, known)
     sampler, provenance = NegativeSampler(sequences), {"backbone": about["sha256"]}
     rival = train_end_to_end(name, train, sampler, study.params, seed, provenance)
     save_end_to_end(rival, folder)

@@ -87,6 +87,13 @@ def test_of_many_training_events_some_of_every_user_are_taken(backbone, seqs):
     assert np.array_equal(every.targets[rows], few.targets[:20])
 
 
+def test_states_that_are_known_are_not_computed_again(backbone, seqs):
+    few = adapters.frozen_task(backbone, seqs, "train", 6, most=50)
+    known = adapters.frozen_task(backbone, seqs, "train", 6, most=50, states=few.states + 1)
+    assert torch.equal(known.states, few.states + 1)
+    assert np.array_equal(known.targets, few.targets) and np.array_equal(known.users, few.users)
+
+
 def test_joint_tuning_equals_tuning_alone(tasks, seqs):
     weights = simplex_weights([0.1, 0.5, 1.0], OBJECTIVES)
     start = adapters.initial_vector(16, 2, torch.Generator().manual_seed(0))
