@@ -17,7 +17,7 @@ def results(tmp_path):
     for backbone in ("sasrec", "gru4rec"):
         folder = tmp_path / "ml-100k" / backbone
         folder.mkdir(parents=True)
-        for name in ("metrics.json", "differences.json"):
+        for name in ("metrics.json", "differences.json", "curve.csv"):
             shutil.copy(RESULTS / "ml-100k" / backbone / name, folder)
     return tmp_path
 
@@ -80,6 +80,21 @@ def test_a_study_whose_generator_fails_is_told_apart(results):
     assert "**Not so on ml-100k, sasrec**: there the generator's regret is 30 ± " in claims(results)
     change(results, "metrics", "nearest", "regret_mean_sampled", 0.5)
     with pytest.raises(ParagonError, match="no longer say so.*Not so on"):
+        claims(results)
+
+
+def test_generator_and_mixtures_are_compared_seed_by_seed(results):
+    assert "the generator's regret is lower in none (paired t" in claims(results)
+    path = results / "ml-100k" / "sasrec" / "curve.csv"
+    curve = pd.read_csv(path)
+    losses = [name for name in curve if name.startswith("loss_")]
+    middle = (curve["w_accuracy"] > 0) & (curve["w_accuracy"] < 1)
+    curve.loc[(curve["method"] == "rbf_log") & middle, losses] += 0.2
+    curve.to_csv(path, index=False)
+    assert " points (spline) in ml-100k, sasrec (paired t" in claims(results)
+    curve.loc[(curve["method"] == "rbf_log") & middle, losses] -= 0.4
+    curve.to_csv(path, index=False)
+    with pytest.raises(ParagonError, match="no longer say so.*Mixed by"):
         claims(results)
 
 
