@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,8 @@ def _interpolates(results: Path, good: Metrics, differences: Metrics) -> list[st
     told = [s for s in tried if is_real(differences[s]["interpolation_log"], name)]
     few = {n: _values(tried, "rbf_log", f"regret_mean_{n}_anchors") for n in (5, 4, 3)}
     means = {n: sum(own) / len(own) for n, own in few.items()}
-    more = {m: _more_than_generated(results, tried, m, "regret_mean") for m in ways}
+    found = _more_than_generated(results, tried, ways, ["regret_mean"])
+    more = {m: found[m, "regret_mean"] for m in ways}
     higher = {m: _told_apart(more[m], below=False) for m in ways}
     gaps = [
         f"by {span((more[m][s].mean() for s in own), 1, 100)} points ({word}) in {_listed(own)}"
@@ -191,10 +193,9 @@ def _learns(results: Path, good: Metrics, differences: Metrics) -> list[str]:
     trained = {s: own for s, own in good.items() if "hypernetwork" in own}
     if not trained:
         return []
-    more = {
-        measure: _more_than_generated(results, trained, "hypernetwork", f"regret_{measure}")
-        for measure in ("mean", "corner_mean")
-    }
+    names = {measure: f"regret_{measure}" for measure in ("mean", "corner_mean")}
+    found = _more_than_generated(results, trained, ["hypernetwork"], names.values())
+    more = {measure: found["hypernetwork", name] for measure, name in names.items()}
     told = [s for s in more["mean"] if is_real(differences[s]["hypernetwork"], "set_hv_sampled")]
     lower = _told_apart(more["mean"], below=True)
     higher = _told_apart(more["corner_mean"], below=False)
@@ -222,19 +223,23 @@ def _learns(results: Path, good: Metrics, differences: Metrics) -> list[str]:
 
 
 def _more_than_generated(
-    results: Path, studies: Metrics, method: str, measure: str
-) -> dict[str, np.ndarray]:
-    """A method's measure minus that of `generated`: for each study a number a seed."""
-    more = {}
+    results: Path, studies: Metrics, methods: Iterable[str], measures: Iterable[str]
+) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """{(method, measure): {study: a number a seed}}, the measure minus that of `generated`."""
+    methods, measures = list(methods), list(measures)
+    more: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for name in studies:
         curve = pd.read_csv(results.joinpath(*name.split(", ")) / "curve.csv")
-        own, generated = (
-            np.array([found[measure].value for found in by_seed.values()])
-            for by_seed in (
-                seed_measures(curve, m, "sampled", OBJECTIVES) for m in (method, "generated")
+        found = {
+            method: seed_measures(curve, method, "sampled", OBJECTIVES).values()
+            for method in [*methods, "generated"]
+        }
+        for method, measure in product(methods, measures):
+            own, generated = (
+                np.array([by_seed[measure].value for by_seed in found[m]])
+                for m in (method, "generated")
             )
-        )
-        more[name] = own - generated
+            more.setdefault((method, measure), {})[name] = own - generated
     return more
 
 
