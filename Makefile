@@ -29,7 +29,7 @@ ablations: fetch ## Run the ablations that are missing (hours)
 	$(BIN)/dvc repro ablations/dvc.yaml
 
 test: $(VENV)/.test fetch ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 lab: $(VENV)/.run ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
