@@ -7,7 +7,10 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # DVC starts `python`, and pip's tools start each other: all from this environment.
 export PATH := $(BIN):$(PATH)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The versions that the committed results were made with; `make CONSTRAINTS= ...` takes the newest.
+CONSTRAINTS := constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	$(addprefix --constraint ,$(CONSTRAINTS))
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +50,7 @@ strip: $(VENV)/.test ## Clear the outputs of the source notebooks
 clean: ## Remove what the stages made; keep data, results and the environment
 	rm -rf artifacts .pytest_cache .ruff_cache
 
-$(VENV)/.run: pyproject.toml
+$(VENV)/.run: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e .

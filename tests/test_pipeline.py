@@ -315,6 +315,15 @@ def test_make_lists_its_targets():
     assert all(f"make {name}" in done.stdout for name in ("repro", "test", "lab", "bench"))
 
 
+def test_make_installs_the_versions_of_the_results_unless_told_otherwise():
+    for given, pinned in ((), True), (("CONSTRAINTS=",), False):
+        command_line = ["make", "--dry-run", "--always-make", ".venv/.test", *given]
+        done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=True)
+        installs = [line for line in done.stdout.splitlines() if " pip install " in line]
+        assert len(installs) == 2
+        assert all(("--constraint constraints.txt" in line) == pinned for line in installs)
+
+
 def command(folder, *arguments):
     """Run a program of this environment in a folder; its output, after an exit code of 0."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PARAGON_")}
