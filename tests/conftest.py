@@ -1,5 +1,6 @@
 """A small synthetic dataset and an untrained backbone, for tests that need no data."""
 
+import gc
 import os
 
 import numpy as np
@@ -40,6 +41,14 @@ SMALL = {
     "evaluate": {"few_anchors": [[0.05, 0.3, 1]]},
     "rivals": {"weights": 2, "rows": 16, "width": 16, "blocks": 1},
 }
+
+
+def pytest_collection_finish():
+    """Leave what is imported out of the collection of garbage.
+
+    statsmodels collects it in every call of Holm's correction: minutes, over all tests.
+    """
+    gc.freeze()
 
 
 def toy_dataset(users=40, items=150, seed=0) -> Dataset:
