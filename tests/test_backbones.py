@@ -20,7 +20,7 @@ from paragon.backbones import (
 from paragon.backbones.base import Dropout
 from paragon.backbones.lightgcn import GraphBackbone
 from paragon.backbones.sequential import SequentialBackbone, windows
-from paragon.backbones.tisasrec import smallest_intervals
+from paragon.backbones.tisasrec import padded_softmax, smallest_intervals
 from paragon.errors import ParagonError
 from paragon.generator import train_generator
 from paragon.params import ROOT
@@ -310,6 +310,30 @@ def test_units_come_from_training_events_only(seqs):
         start = seqs.offsets[user]
         gaps = np.diff(seqs.times[start : start + seqs.n_train[user]])
         assert units[user] == (gaps[gaps > 0].min() if (gaps > 0).any() else 1)
+
+
+def attention_and_gradient(softmax, logits, towards):
+    logits = logits.detach().requires_grad_()
+    attention = softmax(logits)
+    return attention.detach(), torch.autograd.grad(attention, logits, towards)[0]
+
+
+@pytest.mark.parametrize("length", [8, 10, 50])
+def test_padded_softmax_is_softmax_and_no_number_of_threads_changes_it(length):
+    draw = torch.Generator().manual_seed(0)
+    logits, towards = torch.randn(2, 500, length, generator=draw)
+    logits[0, 1:] = -torch.inf
+    found = attention_and_gradient(padded_softmax, logits, towards)
+    expected = attention_and_gradient(lambda x: x.softmax(-1), logits.double(), towards.double())
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one.double(), other, atol=1e-6)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        again = attention_and_gradient(padded_softmax, logits, towards)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
 
 
 def test_tisasrec_attention_against_the_written_out_formula(seqs, settings):

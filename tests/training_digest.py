@@ -56,6 +56,10 @@ def main() -> None:
     trained = {n: train_backbone(n, seqs, settings.backbone, "cpu")[0] for n in BACKBONES}
     for name, model in trained.items():
         print(name, digest(*model.state_dict().values()))
+    torch.set_num_threads(2)
+    again = train_backbone("tisasrec", seqs, settings.backbone, "cpu")[0]
+    torch.set_num_threads(1)
+    print("tisasrec_on_two_threads", digest(*again.state_dict().values()))
     backbone = trained["sasrec"]
     collection = adapters.collect(backbone, seqs, settings.adapters, settings.seeds)
     print("collection", digest(collection.snapshots, collection.validation))

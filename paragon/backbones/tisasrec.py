@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from paragon import params
 from paragon.backbones.base import Dropout
@@ -105,12 +106,23 @@ class TimeBlock(nn.Module):
         pick = between.unsqueeze(1).expand(-1, self.heads, -1, -1)
         by_interval = q @ self._split(keys["interval"]).mT
         logits = (q @ k.mT + by_interval.gather(-1, pick)) / q.shape[-1] ** 0.5
-        attention = logits.masked_fill(later, -torch.inf).softmax(-1)
+        attention = padded_softmax(logits.masked_fill(later, -torch.inf))
         gathered = torch.zeros_like(by_interval).scatter_add(-1, pick, attention)
         mixed = attention @ v + gathered @ self._split(values["interval"])
         mixed = mixed.transpose(1, 2).flatten(2)
         x = self.norm_attention(x + self.dropout(self.merge(mixed)))
         return self.norm_feed(x + self.dropout(self.feed(x)))
+
+
+def padded_softmax(logits: Tensor) -> Tensor:
+    """Softmax of ``logits [..., L]`` whose gradient has the same bytes whatever runs it.
+
+    torch takes eight numbers at a time.  What is left at the end of a row enters its gradient
+    with another last digit on one thread than on several, in some builds of torch and not in
+    others; so rows are made a multiple of eight long.
+    """
+    length = logits.shape[-1]
+    return F.pad(logits, (0, -length % 8), value=-torch.inf).softmax(-1)[..., :length]
 
 
 def smallest_intervals(sequences: Sequences) -> Tensor:
