@@ -43,8 +43,9 @@ SMALL = {
 }
 
 
-def pytest_collection_finish():
-    """Leave what is imported out of the collection of garbage.
+@pytest.fixture(scope="module", autouse=True)
+def _little_garbage():
+    """Leave what is there so far out of the collection of garbage.
 
     statsmodels collects it in every call of Holm's correction: minutes, over all tests.
     """
