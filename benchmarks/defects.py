@@ -12,6 +12,12 @@ results/<dataset>/defects.json, which docs/reproduction.md shows.  Minutes on tw
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # the pipeline's kernels, chosen before the libraries are loaded
+    from paragon.portable import choose_kernels
+
+    choose_kernels()
+
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -40,7 +46,7 @@ def diversity_below(scores: Tensor, lists: Lists) -> Tensor:
     categories = lists.categories.unsqueeze(-3)
     seen = above.mT @ categories - categories / 2  # `above @ categories` would be right
     gain = (categories * (1 - ALPHA) ** seen).sum(-1)
-    return -(gain / torch.log2(1.5 + above.sum(-1))).sum(-1).mean(-2)
+    return -math.log(2) * (gain / torch.log1p(0.5 + above.sum(-1))).sum(-1).mean(-2)
 
 
 @dataclass(frozen=True)

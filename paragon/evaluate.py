@@ -25,7 +25,7 @@ from paragon.files import write_json, write_text
 from paragon.generator import Generator
 from paragon.hypernetwork import EndToEnd
 from paragon.llm import LlmRanker
-from paragon.memorisation import noisy
+from paragon.memorisation import noisy, to_nearest
 from paragon.params import ARTIFACTS
 from paragon.preferences import simplex_lattice
 from paragon.reranking import cmr_scores, item_knn, mmr_scores, popularity
@@ -83,7 +83,7 @@ def vectors_of(
     for rival in learned:
         vectors[rival.description["kind"]] = rival.generate(weights)
     # Moved as far as generated vectors lie from everything collected: is novelty alone worth it?
-    far = torch.cdist(vectors["generated"], collection.training_set(seed_index)[0]).amin(1)
+    far = to_nearest(vectors["generated"], collection.training_set(seed_index)[0])
     vectors["nearest_noise"] = noisy(vectors["nearest"], far, rng)
     vectors["backbone"] = torch.zeros_like(vectors["tuned"])  # s' = s
     return vectors

@@ -23,12 +23,22 @@ def distances(collection: Collection, index: int, generated: Tensor) -> dict[str
     """
     collected, weights = collection.training_set(index)
     anchors = collection.anchors
-    apart = torch.cdist(collection.anchor_vectors[index], collected)
-    apart[(anchors[:, None] == weights).all(-1)] = torch.inf
     unseen = (collection.oracles[:, None] != anchors).any(-1).all(1)
     near = {"generated": generated, "tuned": collection.oracle_vectors[index]}
-    near = {name: torch.cdist(own[unseen], collected).amin(1) for name, own in near.items()}
-    return {**near, "anchor to another anchor": apart.amin(1)}
+    near = {name: to_nearest(own[unseen], collected) for name, own in near.items()}
+    others = ~(anchors[:, None] == weights).all(-1)
+    apart = [
+        to_nearest(vector[None], collected[other])
+        for vector, other in zip(collection.anchor_vectors[index], others, strict=True)
+    ]
+    return {**near, "anchor to another anchor": torch.cat(apart)}
+
+
+def to_nearest(vectors: Tensor, collected: Tensor) -> Tensor:
+    """L2 distance of each of ``vectors [W, P]`` to the nearest of ``[N, P]``; float64 ``[W]``."""
+    # Not torch.cdist, whose roots are estimated by the processor (paragon/portable.py).
+    squares = (vectors.double()[:, None] - collected.double()).square().sum(-1)
+    return torch.from_numpy(np.sqrt(squares.amin(1).numpy()))
 
 
 def average(collection: Collection, index: int, weights: Tensor) -> Tensor:
@@ -57,7 +67,7 @@ def gaussian(collection: Collection, index: int, weights: Tensor) -> Tensor:
 def noisy(vectors: Tensor, distance: Tensor, rng: np.random.Generator) -> Tensor:
     """``vectors [W, P]``, each moved by its ``distance [W]`` in a random direction."""
     noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))
-    return vectors + distance.unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)
+    return vectors + distance.float().unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)
 
 
 def verdict(distances: Mapping[str, Tensor], regret: Mapping[str, float]) -> str:

@@ -193,7 +193,8 @@ def novelty(scores: Tensor, lists: Lists) -> Tensor:
     loss is between 0 (only the least popular items are seen) and 1.
     """
     above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / TEMPERATURE)
-    exposure = 1 / torch.log2(1.5 + above.sum(-1))
+    # Not log2, whose last digit is the processor's (paragon/portable.py); the base cancels.
+    exposure = 1 / torch.log1p(0.5 + above.sum(-1))
     exposure = exposure / exposure.sum(-1, keepdim=True)
     return (exposure * lists.popularity.unsqueeze(-2)).sum(-1).mean(-2)
 

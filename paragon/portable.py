@@ -6,10 +6,10 @@ digit of a sum until the third digit of a result differs.  ``python -m paragon``
 these variables, so that every stage of the pipeline takes kernels that all processors
 with AVX2 (2013 and later) share.
 
-Two things they do not reach.  The square root of a tensor, ``x ** 0.5`` and ``log10``
-start from an estimate of the processor, whose last digits are the maker's own: nothing
-that is trained may use them (torch's fused optimizers do not).  And other versions of the
-libraries sum in another order again.
+Two things they do not reach.  The square root of a tensor, ``x ** 0.5``, ``torch.cdist``,
+``log2`` and ``log10`` start from an estimate of the processor, whose last digits are the
+maker's own: nothing that is trained or measured may use them (torch's fused optimizers do
+not).  And other versions of the libraries sum in another order again.
 """
 
 from __future__ import annotations
