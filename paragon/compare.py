@@ -40,8 +40,8 @@ def summary(results: Path) -> str:
         "# Results",
         "Means ± half of the 95 % Student t interval over seeds. *Difference from `generated`*: of "
         "set HV, with the 95 % interval over test users (paired bootstrap), marked \\* where it is "
-        "beyond chance: p < .05 after Holm's correction for the number of methods and, with "
-        "several seeds, a 95 % t interval of the seeds' differences without 0. "
+        "beyond chance: p < .05 after Holm's correction for the number of methods and a 95 % t "
+        "interval of the seeds' differences without 0. "
         "[docs/measures.md](../docs/measures.md) explains all of them. Written by the stage "
         "`compare`, `python -m paragon compare`.",
         "\n".join(f"- {report.data_line(folder)}." for folder in datasets),
@@ -49,7 +49,7 @@ def summary(results: Path) -> str:
         "## Who wins where",
         "By set HV, among the methods that turn weights into a model without tuning or training "
         "for them. The best of many owes a part of its lead to luck: the last three columns say "
-        "for which methods the users of the test tell a difference from `generated`.",
+        "for which methods the users of the test and the seeds tell a difference from `generated`.",
         winners(found),
         "## All studies, sampled lists",
         report.overview(results),

@@ -18,6 +18,7 @@ from paragon.statistics import Difference, Interval, holm, mean_interval, paired
 from paragon.testbed import PROTOCOLS, Kept, TestBed
 
 REFERENCE = "generated"
+ONE_SEED = "one seed of it: what another would change is unknown"
 MEASURE = "set_hv"
 
 
@@ -27,9 +28,10 @@ def from_generated(bed: TestBed, resamples: int = 2000) -> dict[str, dict]:
     Beside the difference stand the limits of its 95 % interval (``_low``, ``_high``), the
     p-value (``_p``) and the same adjusted for as many comparisons as the protocol has
     methods (``_p_holm``): all of them about other users.  ``_seeds_low`` and ``_seeds_high``
-    are the limits of the 95 % Student t interval of the differences of the seeds.  Where these
-    are undefined they are null, with the reason under ``_note`` or ``_seeds_note``.  All methods
-    meet the same resampled users, the same ones in every run.
+    are the limits of the 95 % Student t interval of the differences of the seeds; a method that
+    is random and has one seed has none.  Where these are undefined they are null, with the reason
+    under ``_note`` or ``_seeds_note``.  All methods meet the same resampled users, the same ones
+    in every run.
     """
     out: dict[str, dict] = {}
     for protocol in PROTOCOLS:
@@ -84,12 +86,14 @@ def _difference(
     def at_weights(kept: Kept) -> Kept:
         rows = places(method, weights, kept.weights)
         events = None if kept.events is None else [kept.events[row] for row in rows]
-        return Kept(weights, kept.points[rows], events)
+        return Kept(weights, kept.points[rows], events, kept.random)
 
     against = [reference[seed] for seed in (own if len(own) > 1 else reference)]
     sides = [[at_weights(kept) for kept in side] for side in (own.values(), against)]
     volumes = [np.array([set_hv(kept.points) for kept in side]) for side in sides]
     seeds = mean_interval(volumes[0] - volumes[1])  # of one against many by broadcasting
+    if len(own) == 1 and next(iter(own.values())).random:
+        seeds = Interval(seeds.mean, None, None, ONE_SEED)
     if any(kept.events is None for side in sides for kept in side):
         reason = "an objective's metric is no mean over events: users cannot be resampled"
         return Difference(seeds.mean, None, None, None, reason), seeds

@@ -118,12 +118,13 @@ def reranked_rows(bed: TestBed, test: FrozenTask, weights: Tensor, seed: int) ->
     w, own = weights.numpy(), _own_scores(test)
     accuracy = bed.objectives.index("accuracy")
     lists = (bed.sequences, bed.candidates, bed.excluded, own)
-    yield Row("mmr", seed, w, (mmr_scores(*lists, x[accuracy].item(), bed.cutoffs[-1]) for x in w))
+    mmr = (mmr_scores(*lists, x[accuracy].item(), bed.cutoffs[-1]) for x in w)
+    yield Row("mmr", seed, w, mmr, random=False)
     for method, rival in (("popularity", popularity), ("item_knn", item_knn)):
         flat = rival(bed.sequences, bed.evaluation)
         # Counts and sums of similarities: an order, but not on the scale of the losses.
         both = {"sampled": np.take_along_axis(flat, bed.candidates, 1), "full": flat}
-        yield Row(method, seed, w, [both] * len(w))
+        yield Row(method, seed, w, [both] * len(w), random=False)
 
 
 def cmr_rows(
@@ -165,7 +166,7 @@ def llm_rows(ranker: LlmRanker | None, weights: Tensor, seed: int) -> Iterator[R
     if ranker is not None:
         w = weights.numpy()
         ranker.check_limit(w)
-        yield Row("llm", seed, w, (ranker.scores(x) for x in w))
+        yield Row("llm", seed, w, (ranker.scores(x) for x in w), random=False)
 
 
 def retrained_rows(study: Study, sequences: Sequences, evaluation: Evaluation) -> Iterator[Row]:

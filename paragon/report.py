@@ -56,7 +56,16 @@ def load_metrics(folder: Path) -> dict[str, dict]:
 def load_differences(folder: Path) -> dict[str, dict]:
     """differences.json of one dataset and backbone."""
     path = require(folder / "differences.json", "evaluate")
-    return json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for method, row in found.items():
+        for name in row:
+            stem = name.removesuffix("_p_holm")
+            if stem != name and f"{stem}_seeds_low" not in row:
+                raise ParagonError(
+                    f"{path}: {method}.{stem} has no limits over seeds, `{stem}_seeds_low`, beside "
+                    "it: made by another version of the package, run `dvc repro` again"
+                )
+    return found
 
 
 def studies(results: Path) -> list[Path]:

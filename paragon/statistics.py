@@ -155,12 +155,17 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 def is_real(row: Mapping[str, float | None], name: str) -> bool:
     """Whether the difference ``name`` in a row of ``differences.json`` is beyond chance.
 
-    Beyond that of other users, allowing for the number of methods, and, where there are
-    several seeds, beyond that of other seeds: their interval does not contain 0.
+    Beyond that of other users, allowing for the number of methods, and beyond that of other
+    seeds.  Where one of the two is unknown (one user, one seed) nothing is.
     """
-    p_value, low, high = (row.get(f"{name}_{end}") for end in ("p_holm", "seeds_low", "seeds_high"))
-    by_seeds = low is None or low > 0 or high < 0
-    return p_value is not None and p_value < REAL and by_seeds
+    p_value = row.get(f"{name}_p_holm")
+    return p_value is not None and p_value < REAL and beyond_seeds(row, name)
+
+
+def beyond_seeds(row: Mapping[str, float | None], name: str) -> bool:
+    """Whether the interval over seeds of the difference ``name`` is known and without 0."""
+    low, high = (row.get(f"{name}_seeds_{end}") for end in ("low", "high"))
+    return low is not None and (low > 0 or high < 0)
 
 
 def _per_cluster(rows: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -158,23 +158,29 @@ class Kept(NamedTuple):
     """What a row leaves behind, of one protocol, for the comparison of methods by user.
 
     ``weights``, ``points [W, O]``: the objectives' metrics; ``events``: W times ``[O, N]``,
-    the same by event, or None where a metric is no mean over events.
+    the same by event, or None where a metric is no mean over events; ``random``: see `Row`.
     """
 
     weights: np.ndarray
     points: np.ndarray
     events: list[np.ndarray] | None
 
+    random: bool = True
 
 @dataclass(frozen=True)
 class Row:
-    """One method of one seed: its weights ``[W, O]`` and the scores under each of them."""
+    """One method of one seed: its weights ``[W, O]`` and the scores under each of them.
+
+    ``random``: whether another seed would give another row.  Where it would not, ``seed``
+    only says beside which rows this one stands.
+    """
 
     method: str
     seed: int
     weights: np.ndarray
     scores: Iterable[Scores]
 
+    random: bool = True
 
 def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
     """Measure all rows: the long table, one line per method, seed, protocol and weight.
@@ -205,6 +211,7 @@ def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
                 np.array(points),
                 None if any(own is None for own in events) else list(events),
             )
+                row.random,
     return pd.DataFrame(lines)
 
 

@@ -39,7 +39,7 @@ def rows(seqs):
         for seed in (0, 1)
         for number, (method, quality) in enumerate([("tuned", 1.0), ("generated", 0.8)])
     ]
-    found.append(testbed.Row("item_knn", 0, W, scores_of(seqs, 0.0, 7)))
+    found.append(testbed.Row("item_knn", 0, W, scores_of(seqs, 0.0, 7), random=False))
     found += [testbed.Row("retrain", s, W[2:], scores_of(seqs, 1.5, 20 + s)[2:]) for s in (0, 1)]
     return found
 
@@ -116,6 +116,22 @@ def test_limits_over_seeds_are_those_of_the_paired_t_test(ran, found):
         assert limits == pytest.approx(expected, rel=1e-4)
 
 
+def test_one_seed_of_what_is_random_tells_nothing_of_other_seeds(seqs):
+    bed = make_bed(seqs)
+    rows = [testbed.Row("generated", s, W, scores_of(seqs, 1.0, s)) for s in (0, 1)]
+    rows.append(testbed.Row("retrain", 0, W, scores_of(seqs, -1.0, 2)))
+    rows.append(testbed.Row("mmr", 0, W, scores_of(seqs, -1.0, 2), random=False))
+    testbed.run(bed, rows)
+    found = from_generated(bed, resamples=300)
+    trained, fixed = found["retrain"], found["mmr"]
+    name = "set_hv_sampled"
+    assert trained[name] == fixed[name] and trained[f"{name}_p"] == fixed[f"{name}_p"]
+    assert trained[f"{name}_seeds_low"] is trained[f"{name}_seeds_high"] is None
+    assert "one seed" in trained[f"{name}_seeds_note"]
+    assert fixed[f"{name}_seeds_low"] < fixed[f"{name}_seeds_high"]
+    assert not statistics.is_real(trained, name)
+
+
 def test_the_same_again_and_a_row_that_is_run_again_replaces_itself(ran, rows, found):
     bed = ran[0]
     kept = dict(bed.kept)
@@ -155,8 +171,8 @@ def test_one_user_leaves_the_difference_and_says_why(seqs):
 def test_events_of_one_user_stay_together(ran, found):
     """Every event five times: nothing is known that was not known before."""
     bed, kept = ran[0], {}
-    for key, (weights, points, events) in ran[0].kept.items():
-        kept[key] = testbed.Kept(weights, points, [np.repeat(part, 5, axis=1) for part in events])
+    for key, own in ran[0].kept.items():
+        kept[key] = own._replace(events=[np.repeat(part, 5, axis=1) for part in own.events])
     users = np.repeat(bed.evaluation.users, 5)
     again = from_generated(bed_of(kept, users), resamples=300)
     for method, own in found.items():

@@ -32,12 +32,12 @@ METRICS = {
 
 
 def against_generated(gap, half, holm):
-    """The same under both protocols; with a ``half`` of None, one user."""
+    """The same under both protocols and for users and seeds; a ``half`` of None: one user, seed."""
     out = {}
     for name in ("set_hv_sampled", "set_hv_full"):
         limits = (None, None) if half is None else (gap - half, gap + half)
-        values = (gap, *limits, holm, holm)
-        endings = ("", "_low", "_high", "_p", "_p_holm")
+        values = (gap, *limits, holm, holm, *limits)
+        endings = ("", "_low", "_high", "_p", "_p_holm", "_seeds_low", "_seeds_high")
         out |= {name + end: value for end, value in zip(endings, values, strict=True)}
     return out
 
@@ -86,7 +86,9 @@ def test_a_star_is_for_what_is_beyond_chance_after_the_correction(results):
 @pytest.mark.parametrize(("low", "high", "real"), [(-0.9, -0.1, True), (-0.9, 0.1, False)])
 def test_a_star_is_for_what_is_beyond_other_seeds_too(low, high, real):
     row = against_generated(-0.08, 0.01, 0.001)
-    assert is_real(row, "set_hv_full")  # one seed
+    assert is_real(row, "set_hv_full")
+    one_seed = {"set_hv_full_seeds_low": None, "set_hv_full_seeds_high": None}
+    assert not is_real(row | one_seed, "set_hv_full")
     row |= {"set_hv_full_seeds_low": low, "set_hv_full_seeds_high": high}
     assert is_real(row, "set_hv_full") == real
     assert report.difference(row, "set_hv_full").endswith(r" \*") == real
@@ -116,7 +118,11 @@ def test_results_without_intervals_are_refused(results):
     path.write_text(json.dumps({"tuned": {"set_hv_sampled": 0.3, "set_hv_sampled_sd": 0.1}}))
     with pytest.raises(ParagonError, match="tuned.set_hv_sampled_sd has no limits .*dvc repro"):
         report.table(path.parent)
-    (path.parent / "differences.json").unlink()
+    differences = path.parent / "differences.json"
+    differences.write_text(json.dumps({"mmr": {"set_hv_full": 0.1, "set_hv_full_p_holm": 0.01}}))
+    with pytest.raises(ParagonError, match="mmr.set_hv_full has no limits over seeds.*dvc repro"):
+        report.table(path.parent)
+    differences.unlink()
     with pytest.raises(ParagonError, match=r"differences\.json is missing.*`evaluate`"):
         report.table(path.parent)
 
