@@ -17,15 +17,19 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from paragon import report
+from paragon.arrays import Measure
 from paragon.errors import ParagonError
 from paragon.evaluate import seed_measures
-from paragon.statistics import REAL, holm, is_real
+from paragon.statistics import REAL, beyond_seeds, holm, is_real
 
 PUBLISHED_REDUCTION = 0.946  # of the time to a ready model against retraining (Shen et al. 2025)
 REDUCTION = 0.999  # what is asked of it here
 GOOD = 0.1  # studies whose generator has more regret are told apart
 OBJECTIVES = ("accuracy", "diversity")  # of every study in results/
+NEXT_TO_CORNER = 0.1  # the evaluation weight on accuracy between the first two anchors
 REPEATED = "-paper"  # a dataset's name with this is the same data with more seeds and rivals
+# Datasets called like this, or with something after a hyphen, are of the same data.
+DATA = {"ml-100k": "MovieLens-100K", "ml-1m": "MovieLens-1M"}
 
 Metrics = dict[str, dict[str, dict]]  # of studies: {"dataset, backbone": {method: row}}
 
@@ -36,14 +40,14 @@ def claims(results: Path) -> str:
     differences = {
         name: report.load_differences(results.joinpath(*name.split(", "))) for name in found
     }
-    apart = {name for name, own in found.items() if _regret(own, "generated") > GOOD}
+    apart = {name for name in found if _regret(found, name, "generated") > GOOD}
     good = {name: own for name, own in found.items() if name not in apart}
     if not good:
         raise ParagonError(f"{results}: no study whose generator follows the oracle; new words!")
-    small = {name: own for name, own in found.items() if name.startswith("ml-100k")}
+    small = _by_data(found).get(DATA["ml-100k"])
     items = [
         _follows(good),
-        *(_does_not_follow(name, found[name]) for name in sorted(apart)),
+        *(_does_not_follow(results, name, found) for name in sorted(apart)),
         *_interpolates(results, good, differences),
         *_learns(results, good, differences),
         _moves(found),
@@ -69,13 +73,36 @@ def _listed(names: Iterable[str]) -> str:
     return "; ".join(sorted(names)) or "none"
 
 
+def _by_data(found: Metrics) -> dict[str, Metrics]:
+    """The studies of the same data, by its name."""
+    groups: dict[str, Metrics] = {}
+    for study, own in found.items():
+        dataset = study.partition(", ")[0]
+        alike = (name for start, name in DATA.items() if f"{dataset}-".startswith(f"{start}-"))
+        groups.setdefault(next(alike, dataset), {})[study] = own
+    return groups
+
+
+def _number(studies: Metrics, study: str, method: str, measure: str) -> float:
+    """A measure of one study, or an error that names it: what is undefined is in no sentence."""
+    row = studies[study].get(method, {})
+    value = row.get(measure)
+    if value is None:
+        reason = row.get(f"{measure}_note", "it is not among the results")
+        raise ParagonError(
+            f"{study}: {measure} of `{method}` is undefined ({reason}), and the claims of the "
+            "README need it"
+        )
+    return value
+
+
 def _values(studies: Metrics, method: str, measure: str) -> list[float]:
-    rows = (own.get(method, {}) for own in studies.values())
-    return [row[measure] for row in rows if row.get(measure) is not None]
+    """A measure of all studies that have the method."""
+    return [_number(studies, s, method, measure) for s in studies if method in studies[s]]
 
 
-def _regret(own: dict[str, dict], method: str) -> float:
-    return own[method]["regret_mean_sampled"]
+def _regret(studies: Metrics, study: str, method: str) -> float:
+    return _number(studies, study, method, "regret_mean_sampled")
 
 
 def span(values: Iterable[float], digits: int, scale: float = 1) -> str:
@@ -110,14 +137,17 @@ def _follows(good: Metrics) -> str:
     )
 
 
-def _does_not_follow(name: str, own: dict[str, dict]) -> str:
-    generated, nearest = (_regret(own, method) for method in ("generated", "nearest"))
+def _does_not_follow(results: Path, study: str, found: Metrics) -> str:
+    others = {"interpolation": "that of interpolation", "nearest": "that of the nearest anchor"}
+    more = _more_than_generated(results, {study: found[study]}, others, ["regret_mean"])
+    shown = {m: report.cell(found[study][m], "regret_mean_sampled", 0) for m in others}
     return checked(
-        generated > nearest,
-        f"**Not so on {name}**: there the generator's regret is "
-        f"{report.cell(own['generated'], 'regret_mean_sampled', 0)} %, that of "
-        f"interpolation {100 * _regret(own, 'interpolation'):.0f} %, and the nearest anchor does "
-        f"better than both ({100 * nearest:.0f} %).",
+        not any(below or above for below, above in _told_apart(more).values()),
+        f"**Not so on {study}**: there the generator's regret is "
+        f"{report.cell(found[study]['generated'], 'regret_mean_sampled', 0)} %, "
+        + ", ".join(f"{words} {shown[m]} %" for m, words in others.items())
+        + f"; {len(more['nearest', 'regret_mean'][study])} seeds tell neither from the generator's "
+        "(paired t tests, Holm).",
     )
 
 
@@ -129,15 +159,25 @@ def _interpolates(results: Path, good: Metrics, differences: Metrics) -> list[st
     name = "set_hv_sampled"
     told = [s for s in good if is_real(differences[s]["interpolation"], name)]
     gap = max((abs(differences[s]["interpolation"][name]) for s in told), default=0.0)
+    at_one = [_share(results, s, "interpolation", NEXT_TO_CORNER) for s in good]
+    soup_most = all(
+        _regret(good, s, "soup") > _regret(good, s, other)
+        for s in good
+        for other in ("interpolation", "rbf", "ridge")
+    )
     items = [
         checked(
-            max(median) < 0.05 and min(mean) > 0.2 and gap < 0.005,
+            max(median) < 0.05
+            and min(mean) > 0.2
+            and gap < 0.005
+            and min(at_one) > 0.9
+            and soup_most,
             "**Interpolation between the anchors does as well at most weights** (median regret "
             f"{span(median, 1, 100)} %; set HV told from that of `generated` in {len(told)} of "
             f"{len(good)} studies, and there by {gap:.4f} at most). Its mean regret of "
-            f"{span(mean, 0, 100)} % comes from *w*<sub>acc</sub> = 0.1, between the anchors at "
-            "0.001 and 0.15. An anchor so close to the singular corner is what covers the oracle's "
-            "range, and it costs whatever mixes with it in proportion to the weight: "
+            f"{span(mean, 0, 100)} % comes from *w*<sub>acc</sub> = {NEXT_TO_CORNER}, between the "
+            "anchors at 0.001 and 0.15. An anchor so close to the singular corner is what covers "
+            "the oracle's range, and it costs whatever mixes with it in proportion to the weight: "
             "interpolation, splines, regression, and soup most of all.",
         )
     ]
@@ -150,25 +190,29 @@ def _interpolates(results: Path, good: Metrics, differences: Metrics) -> list[st
     told = [s for s in tried if is_real(differences[s]["interpolation_log"], name)]
     few = {n: _values(tried, "rbf_log", f"regret_mean_{n}_anchors") for n in (5, 4, 3)}
     means = {n: sum(own) / len(own) for n, own in few.items()}
-    found = _more_than_generated(results, tried, ways, ["regret_mean"])
-    more = {m: found[m, "regret_mean"] for m in ways}
-    higher = {m: _told_apart(more[m], below=False) for m in ways}
+    more = _more_than_generated(results, tried, ways, ["regret_mean"])
+    apart = _told_apart(more)
     gaps = [
-        f"by {span((more[m][s].mean() for s in own), 1, 100)} points ({word}) in {_listed(own)}"
-        for (m, own), word in zip(higher.items(), ("interpolation", "spline"), strict=True)
-        if own
+        f"by {_points(more[key], above)} points ({word}) in {_listed(above)}"
+        for (key, (_, above)), word in zip(apart.items(), ("interpolation", "spline"), strict=True)
+        if above
     ]
+    users = [s for s in tried if differences[s]["interpolation_log"][f"{name}_p_holm"] < REAL]
+    by_users = max((abs(differences[s]["interpolation_log"][name]) for s in users), default=0.0)
     items.append(
         checked(
             max(map(max, logs.values())) < 0.1
             and not told
-            and not any(_told_apart(own, below=True) for own in more.values()),
+            and by_users < 0.001
+            and not any(below for below, _ in apart.values()),
             "**Mixed by the logarithms of the weights, ten anchors leave little for a generator "
             "to add**: the same interpolation between log-ratios (`interpolation_log`) has a mean "
             f"regret of {span(logs['interpolation_log'], 1, 100)} %, a spline between them "
             f"(`rbf_log`) {span(logs['rbf_log'], 1, 100)} %, the generator "
-            f"{span(generated, 1, 100)} %; no test tells set HV apart ({len(tried)} "
-            "studies). Seed by seed the generator's regret is lower "
+            f"{span(generated, 1, 100)} %. In none of {len(tried)} studies do users and seeds both "
+            "tell set HV from the generator's"
+            + (f" (users alone in {_listed(users)}, by {by_users:.4f})" if users else "")
+            + ". Seed by seed the generator's regret is lower "
             + (" and ".join(gaps) or "in none")
             + " (paired t tests, Holm). Close to the corner the best adapter follows the order of "
             "magnitude of the weight; the generator is given logarithms as well.",
@@ -193,31 +237,32 @@ def _learns(results: Path, good: Metrics, differences: Metrics) -> list[str]:
     trained = {s: own for s, own in good.items() if "hypernetwork" in own}
     if not trained:
         return []
-    names = {measure: f"regret_{measure}" for measure in ("mean", "corner_mean")}
-    found = _more_than_generated(results, trained, ["hypernetwork"], names.values())
-    more = {measure: found["hypernetwork", name] for measure, name in names.items()}
-    told = [s for s in more["mean"] if is_real(differences[s]["hypernetwork"], "set_hv_sampled")]
-    lower = _told_apart(more["mean"], below=True)
-    higher = _told_apart(more["corner_mean"], below=False)
+    measures, name = ("regret_mean", "regret_corner_mean"), "set_hv_sampled"
+    more = _more_than_generated(results, trained, ["hypernetwork"], measures)
+    (lower, higher), (_, at_corners) = _told_apart(more).values()
+    off, corner = more.values()
+    gaps = {s: differences[s]["hypernetwork"] for s in trained}
+    users = [s for s, row in gaps.items() if row[f"{name}_p_holm"] < REAL]
+    less = [s for s, row in gaps.items() if row[name] < 0]
+    seeds = [s for s, row in gaps.items() if beyond_seeds(row, name)]
+    most = max(abs(row[name]) for row in gaps.values())
     return [
         checked(
-            not told and not _told_apart(more["mean"], below=False),
-            "**A hypernetwork trained end to end at equal cost is no worse**: no test tells its "
-            f"set HV from the generator's ({len(more['mean'])} studies, five seeds), and off the "
-            "corners its regret is lower "
+            not higher and not users and set(seeds) <= set(less) and most < 0.01,
+            "**A hypernetwork trained end to end at equal cost comes close, without a "
+            "collection**: off the corners its regret is lower "
+            + (f"by {_points(off, lower)} points in {_listed(lower)}" if lower else "in no study")
+            + ", otherwise not told apart; at the corners it is higher "
             + (
-                f"by {span((-more['mean'][s].mean() for s in lower), 1, 100)} points in "
-                f"{_listed(lower)} (paired t tests over seeds, Holm), in the others not told apart"
-                if lower
-                else "in no study, nor higher (paired t tests over seeds, Holm)"
+                f"by {_points(corner, at_corners)} points (of their own unit, several times as "
+                f"large) in {_listed(at_corners)}"
+                if at_corners
+                else "in no study"
             )
-            + (
-                f". At the corners it is higher, by "
-                f"{span((more['corner_mean'][s].mean() for s in higher), 1, 100)} points, in "
-                f"{_listed(higher)}."
-                if higher
-                else "."
-            ),
+            + f" (paired t tests over {span(map(len, off.values()), 0)} seeds, Holm). Its set HV "
+            f"is lower in {len(less)} of {len(trained)} studies, by {most:.4f} at most: the users "
+            f"of the test tell it from the generator's in none, the seeds in {len(seeds)} (95 % t "
+            "interval).",
         )
     ]
 
@@ -236,25 +281,58 @@ def _more_than_generated(
         }
         for method, measure in product(methods, measures):
             own, generated = (
-                np.array([by_seed[measure].value for by_seed in found[m]])
+                np.array([_defined(by_seed[measure], name, m) for by_seed in found[m]])
                 for m in (method, "generated")
             )
             more.setdefault((method, measure), {})[name] = own - generated
     return more
 
 
-def _told_apart(more: dict[str, np.ndarray], below: bool) -> list[str]:
-    """The studies whose mean over seeds is beyond chance on that side of 0."""
-    adjusted = holm([ttest_1samp(values, 0).pvalue for values in more.values()])
-    return [
-        name
-        for (name, values), p in zip(more.items(), adjusted, strict=True)
-        if p < REAL and (values.mean() < 0) == below
-    ]
+def _defined(measure: Measure, study: str, method: str) -> float:
+    if measure.value is None:
+        raise ParagonError(f"{study}: a measure of `{method}` is undefined: {measure.reason}")
+    return measure.value
+
+
+def _told_apart(
+    more: dict[tuple[str, str], dict[str, np.ndarray]],
+) -> dict[tuple[str, str], tuple[list[str], list[str]]]:
+    """For each key the studies whose mean over seeds is beyond chance below and above 0.
+
+    Holm's correction is for all of ``more`` together, which is what one sentence says.
+    """
+    tests = [(key, study) for key, own in more.items() for study in own]
+    p_values = []
+    for key, study in tests:
+        values = more[key][study]
+        if len(values) < 2:
+            raise ParagonError(f"{study}: one seed tells nothing from luck; `seeds` needs two")
+        same = np.ptp(values) == 0
+        p_values.append(float(values[0] == 0) if same else ttest_1samp(values, 0).pvalue)
+    out: dict[tuple[str, str], tuple[list[str], list[str]]] = {key: ([], []) for key in more}
+    for (key, study), p in zip(tests, holm(p_values), strict=True):
+        if p < REAL:
+            out[key][int(more[key][study].mean() > 0)].append(study)
+    return out
+
+
+def _points(more: dict[str, np.ndarray], studies: Iterable[str]) -> str:
+    """How far regret is apart in some studies: means over seeds in per cent, without sign."""
+    return span((abs(more[study].mean()) for study in studies), 1, 100)
+
+
+def _share(results: Path, study: str, method: str, weight: float) -> float:
+    """How much of a method's regret off the corners comes from one weight on accuracy."""
+    curve = pd.read_csv(results.joinpath(*study.split(", ")) / "curve.csv")
+    own = curve[(curve["protocol"] == "sampled") & curve["w_accuracy"].between(0, 1, "neither")]
+    losses = sum(own[f"w_{o}"] * own[f"loss_{o}"] for o in OBJECTIVES)
+    means = losses.groupby([own["method"], own["w_accuracy"]]).mean()
+    excess = means[method] - means["tuned"]
+    return excess[weight] / excess.sum()
 
 
 def _moves(found: Metrics) -> str:
-    worse = [_regret(own, "nearest_noise") > _regret(own, "nearest") for own in found.values()]
+    worse = [_regret(found, s, "nearest_noise") > _regret(found, s, "nearest") for s in found]
     return checked(
         all(worse),
         "**Being far from the collection is worth nothing in itself**: an adapter moved as far "
@@ -265,7 +343,8 @@ def _moves(found: Metrics) -> str:
 
 def _games(found: Metrics) -> str:
     name = "mean_hv_sampled"
-    more = [own["constant"][name] / own["tuned"][name] for own in found.values()]
+    pairs = [[_number(found, s, method, name) for method in ("constant", "tuned")] for s in found]
+    more = [constant / tuned if tuned else math.inf for constant, tuned in pairs]
     return checked(
         min(more) > 1,
         "**mean HV can be gamed**: `constant`, one middle adapter for whatever weights, has "
@@ -284,29 +363,36 @@ def _reranks(found: Metrics, differences: Metrics) -> str:
         }
         told[protocol] = [[s for s, gap in real.items() if (gap > 0) == up] for up in (True, False)]
     better, worse = told["full"]
-    small, large = (
-        {s: own for s, own in found.items() if s.startswith("ml-100k") == is_small}
-        for is_small in (True, False)
-    )
-    shares = [_values(part, "mmr", "set_hv_of_tuned_full") for part in (small, large)]
+    by_data = _by_data(found)
+    small = by_data.pop(DATA["ml-100k"], {})
+    share = {
+        data: _values(part, "mmr", "set_hv_of_tuned_full")
+        for data, part in {"small": small, **by_data}.items()
+    }
+    short = share.pop("small")
     follows = [_values(small, m, "r_div_full") for m in ("mmr", "generated")]
     return checked(
-        np.median(reach) < 0.6 and not told["sampled"][0] and (not large or max(shares[1]) < 0.95),
-        "**Re-ranking for variety (`mmr`) is short on sampled lists, not over the whole "
-        f"catalogue of MovieLens-100K**: on the first it reaches {np.median(reach):.2f} of the "
-        f"oracle's range of diversity (median; {span(reach, 2)}) and has less set "
-        f"HV in {len(told['sampled'][1])} of {len(found)} studies"
+        np.median(reach) < 0.6
+        and not told["sampled"][0]
+        and min(short, default=1) > 0.9
+        and not set(worse) & set(small)
+        and all(own > generated for own, generated in zip(*follows, strict=True))
+        and max(map(max, share.values()), default=0) < 0.95,
+        "**Re-ranking for variety (`mmr`) is short on sampled lists**: it reaches "
+        f"{np.median(reach):.2f} of the oracle's range of diversity (median; {span(reach, 2)}) and "
+        f"has less set HV in {len(told['sampled'][1])} of {len(found)} studies. "
         + (
-            f"; over the whole catalogue {span(shares[0], 2)} of the oracle's set HV "
-            f"(better than `generated` in {len(better)}, worse in "
-            f"{len([s for s in worse if s in small])} of {len(small)} studies), and its diversity "
-            f"follows the weights more closely (r div {span(follows[0], 2)}, `generated` "
-            f"{span(follows[1], 2)})"
+            f"Not so over the whole catalogue of {DATA['ml-100k']}, with {span(short, 2)} of the "
+            f"oracle's set HV (better than `generated` in {len(set(better) & set(small))}, worse "
+            f"in none of {len(small)} studies); there its diversity follows the weights more "
+            f"closely (r div {span(follows[0], 2)}, `generated` {span(follows[1], 2)}). "
             if small
             else ""
         )
-        + (f". On MovieLens-1M it has {span(shares[1], 2)} there." if large else "."),
-    )
+        + "".join(
+            f"Over that of {data} it has {span(values, 2)}. " for data, values in share.items()
+        ),
+    ).strip()
 
 
 def _guides(found: Metrics, differences: Metrics) -> str:
@@ -332,27 +418,24 @@ def _retrains(found: Metrics) -> list[str]:
         for s, own in found.items()
         if "retrain" in own and not report.has_one_weight(own["retrain"])
     }
-    parts = [
-        {s: own for s, own in several.items() if s.startswith("ml-100k") == small}
-        for small in (True, False)
-    ]
-    names = ("range_ratio_div_sampled", "set_hv_of_tuned_sampled")
-    words, holds = [], bool(parts[0])
-    for part, data in zip(parts, ("MovieLens-100K", "MovieLens-1M"), strict=True):
-        if part:
-            reach, front = (_values(part, "retrain", name) for name in names)
-            holds = holds and min(reach) > 1
-            words.append(
-                f"{span(reach, 1)} times the range of diversity and {span(front, 2)} of the set "
-                f"HV on {data}"
-            )
-    if not words:
+    if not several:
         return []
+    names = ("range_ratio_div_sampled", "set_hv_of_tuned_sampled")
+    found = {
+        data: [_values(part, "retrain", name) for name in names]
+        for data, part in _by_data(several).items()
+    }
+    words = [
+        f"{span(reach, 1)} times the range of diversity and {span(front, 2)} of the set HV on "
+        f"{data}"
+        for data, (reach, front) in found.items()
+    ]
+    behind = min(min(front) for _, front in found.values()) < 1
     return [
         checked(
-            holds,
-            "**Retraining goes further, and is not always better**: with the whole recommender "
-            "free to move it has, of adapters tuned at the same weights, "
+            min(min(reach) for reach, _ in found.values()) > 1,
+            f"**Retraining goes further{', and is not always better' * behind}**: with the whole "
+            "recommender free to move it has, of adapters tuned at the same weights, "
             f"{'; '.join(words)}. What is generated is a good adapter, not a retrained model.",
         )
     ]

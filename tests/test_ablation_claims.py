@@ -78,7 +78,8 @@ def test_a_choice_that_the_seeds_tell_apart_is_named(tables):
         documents.ablation_words(tables)
 
 
-def test_starts_that_can_be_averaged_break_the_sentence(tables):
-    change(tables, "collection-starts-pooled", "regret_median", 0.01, method="interpolation")
+@pytest.mark.parametrize(("method", "value"), [("interpolation", 0.01), ("nearest", 0.3)])
+def test_starts_that_can_be_averaged_break_the_sentence(tables, method, value):
+    change(tables, "collection-starts-pooled", "regret_median", value, method=method)
     with pytest.raises(ParagonError, match="averages loses its way"):
         documents.starts(tables)
