@@ -97,7 +97,7 @@ def paired(
 
 
 def points_of(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """Means and limits over seeds, a row a setting, backbone, method and measure.
+    """Means and limits over seeds, a row a setting, backbone, method and defined measure.
 
     The form that :func:`paragon.plots.studies` draws, with the setting as the dataset.
     """
@@ -106,9 +106,8 @@ def points_of(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
         ["setting", "backbone", "method"], sort=False
     ):
         for measure in measures:
-            values = own[measure].dropna().to_numpy(float)
-            if len(values):
-                mean, low, high, _ = mean_interval(values)
+            if own[measure].notna().all():  # no mean of the seeds that happen to have it
+                mean, low, high, _ = mean_interval(own[measure].to_numpy(float))
                 found.append((setting, backbone, method, measure, mean, low, high))
     return pd.DataFrame(found, columns="dataset backbone method measure mean low high".split())
 

@@ -105,23 +105,25 @@ def curves(results: Path) -> str:
     """Markdown: where the published curves begin and end, and where ours do."""
     rows = []
     for backbone, curve in published.our_curves(results).items():
-        own = curve[curve["protocol"] == "sampled"]
-        means = own.groupby(["method", "w_accuracy"])[[published.NDCG, published.ALPHA]].mean()
+        own, metrics = curve[curve["protocol"] == "sampled"], (published.NDCG, published.ALPHA)
         for run, name in enumerate(("published", "published, second run")):
-            values = [published.CURVES[backbone][m][run] for m in means]
-            rows.append([backbone, name, *(_ends(v[0], v[-1]) for v in values)])
+            values = [published.CURVES[backbone][m][run] for m in metrics]
+            rows.append([backbone, name, *(f"{v[0]:.4f} → {v[-1]:.4f}" for v in values)])
         for method in ("tuned", "generated"):
-            ends = means.loc[method].sort_index()
-            rows.append([backbone, f"`{method}`", *(_ends(*ends[m].iloc[[0, -1]]) for m in means)])
+            of = own[own["method"] == method]
+            rows.append([backbone, f"`{method}`", *(_ends(of, metric) for metric in metrics)])
     if not rows:
         return f"Ours is still to be measured on their scale: `make add NAME={published.STUDY}`."
     titles = ["backbone", "", "NDCG@10", "α-nDCG@10 on the published scale"]
     return report.markdown(titles, rows, left=2)
 
 
-def _ends(first: float, last: float) -> str:
-    """Where a curve begins and where it ends."""
-    return f"{first:.4f} → {last:.4f}"
+def _ends(rows: pd.DataFrame, metric: str) -> str:
+    """Where a method's curve begins and ends, ± half of the 95 % interval over seeds."""
+    ends = rows["w_accuracy"].agg(["min", "max"])
+    own = rows[rows["w_accuracy"].isin(ends)].assign(metric=metric)
+    cells = tables.intervals(own, metric, "w_accuracy", "metric", digits=4)
+    return " → ".join(cells[metric].sort_index())
 
 
 def defects(results: Path) -> str:

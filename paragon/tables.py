@@ -93,15 +93,39 @@ def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.Dat
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()), dtype=float)
 
 
+def with_limits(
+    summary: Mapping[str, Mapping], names: Mapping[str, str], digits: int = 4
+) -> pd.DataFrame:
+    """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined."""
+    rows = {
+        method: [_shown(own.get(name), own.get(f"{name}_low"), digits) for name in names]
+        for method, own in summary.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()))
+
+
+def _shown(mean: float | None, low: float | None, digits: int) -> str:
+    """A mean ± the distance to its lower limit; what never varies has none."""
+    if mean is None:
+        return "–"
+    shown = f"{mean:.{digits}f}"
+    return shown if low in (None, mean) else f"{shown} ± {mean - low:.{digits}f}"
+
+
 def intervals(rows: pd.DataFrame, measure: str, index: str, columns: str, digits: int = 1):
-    """Mean ± half of the 95 % interval over seeds, as text: one cell an index and a column."""
+    """Mean ± half of the 95 % interval over seeds, as text: one cell an index and a column.
+
+    Where the measure is undefined for one of the seeds the cell is "–".
+    """
 
     def cell(values: pd.Series) -> str:
-        mean, low, _, reason = mean_interval(values.to_numpy(float))
-        return f"{mean:.{digits}f}" if reason else f"{mean:.{digits}f} ± {mean - low:.{digits}f}"
+        if values.isna().any():
+            return "–"
+        mean, low, _, _ = mean_interval(values.to_numpy(float))
+        return _shown(mean, low, digits)
 
     known = rows.dropna(subset=[measure])
-    table = known.groupby([index, columns], sort=False)[measure].agg(cell).unstack()
+    table = rows.groupby([index, columns], sort=False)[measure].agg(cell).unstack()
     return table.reindex(index=known[index].unique(), columns=known[columns].unique()).fillna("–")
 
 

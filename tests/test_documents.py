@@ -58,8 +58,8 @@ def test_curves_are_told_by_their_ends_beside_the_published_ones(tmp_path):
     assert documents.curves(tmp_path).splitlines()[2:] == [
         "| gru4rec | published | 0.1592 → 0.3258 | 0.1021 → 0.0895 |",
         "| gru4rec | published, second run | 0.1570 → 0.3254 | 0.1022 → 0.0898 |",
-        "| gru4rec | `tuned` | 0.0500 → 0.5500 | 0.1000 → 0.0500 |",
-        "| gru4rec | `generated` | 0.0500 → 0.5500 | 0.1000 → 0.0500 |",
+        "| gru4rec | `tuned` | 0.0500 ± 0.6353 → 0.5500 ± 0.6353 | 0.1000 → 0.0500 |",
+        "| gru4rec | `generated` | 0.0500 ± 0.6353 → 0.5500 ± 0.6353 | 0.1000 → 0.0500 |",
     ]
 
 

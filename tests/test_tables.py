@@ -53,18 +53,19 @@ def test_measures_keep_what_is_undefined_apart():
 
 
 def test_differences_are_sorted_and_the_undefined_ones_are_not_real():
-    names = [f"set_hv_full{end}" for end in ("", "_low", "_high", "_p", "_p_holm")]
+    ends = ("", "_low", "_high", "_p", "_p_holm", "_seeds_low", "_seeds_high")
+    names = [f"set_hv_full{end}" for end in ends]
     found = {
-        "a": dict(zip(names, (-0.2, -0.3, -0.1, 0.001, 0.003), strict=True)),
-        "b": dict(zip(names, (0.1, -0.1, 0.3, 0.04, 0.08), strict=True)),
-        "c": dict(zip(names, (0.0, None, None, None, None), strict=True)) | {"x_note": "one user"},
+        "a": dict(zip(names, (-0.2, -0.3, -0.1, 0.001, 0.003, -0.3, -0.1), strict=True)),
+        "b": dict(zip(names, (0.1, -0.1, 0.3, 0.04, 0.08, 0.05, 0.15), strict=True)),
+        "c": dict(zip(names, (0.0, *[None] * 6), strict=True)) | {"x_note": "one user"},
     }
     table = tables.differences(found, "full")
     assert table.index.tolist() == ["b", "c", "a"]
     assert table["real"].tolist() == [False, False, True]
     shown = ["difference", "low", "high", "p", "p (Holm)", "seeds low", "seeds high", "real"]
     assert table.columns.tolist() == shown
-    found["a"] |= {"set_hv_full_seeds_low": -0.5, "set_hv_full_seeds_high": 0.01}
+    found["a"]["set_hv_full_seeds_high"] = 0.01
     assert not tables.differences(found, "full")["real"].any()
     assert np.isnan(table.loc["c", "low"]) and table.loc["a", "high"] == -0.1
 
@@ -78,3 +79,17 @@ def test_intervals_are_means_over_seeds_with_half_their_width():
     half = 12.706205 * 1.0  # Student t with one degree of freedom, times the standard error
     assert table.loc["a", "x"] == f"2.0 ± {half:.1f}" and table.loc["b", "x"] == "2.0"
     assert list(table.columns) == ["x"]
+    undefined = pd.DataFrame([("a", "x", 2, None)], columns=rows.columns)
+    table = tables.intervals(pd.concat([rows, undefined]), "regret", "method", "setting")
+    assert table.loc["a", "x"] == "–"  # no mean of the seeds that happen to have it
+
+
+def test_a_table_with_limits_shows_them_where_there_are_any():
+    summary = {
+        "a": {"r": 0.5, "r_low": 0.4, "h": 0.12345, "h_low": 0.12345},
+        "b": {"r": None, "r_note": "constant", "h": 2},
+    }
+    table = tables.with_limits(summary, {"r": "correlation", "h": "volume"}, 2)
+    assert table.columns.tolist() == ["correlation", "volume"]
+    assert table.loc["a"].tolist() == ["0.50 ± 0.10", "0.12"]
+    assert table.loc["b"].tolist() == ["–", "2.00"]
