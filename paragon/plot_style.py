@@ -251,11 +251,12 @@ def interval(values: pd.Series) -> tuple[float, float, float]:
 
 
 def seeds_note(frame: pd.DataFrame, by: str | list[str], what: str) -> str:
-    """The sentence that says what a band is."""
+    """The sentence that says what a band is, of what has one."""
     counts = frame.groupby(by, sort=False)["seed"].nunique()
-    few, many = counts.min(), counts.max()
-    if many == 1:
+    counts = counts[counts > 1]
+    if counts.empty:
         return "One seed, no interval."
+    few, many = counts.min(), counts.max()
     return f"{what}: 95% t interval over {many if few == many else f'{few} to {many}'} seeds."
 
 
@@ -274,6 +275,16 @@ def curve_line(ax: Axes, x: np.ndarray, table: pd.DataFrame, method: str, band: 
             # Every seed shuffles differently: that band would only hide the others.
             if method != "generated_shuffled":
                 ax.fill_between(x, low, high, color=kind.colour, alpha=band, linewidth=0)
+
+
+def keep_to_lines(ax: Axes) -> bool:
+    """Let no band stretch the axis far beyond the lines; whether one had to be cut off."""
+    means = np.concatenate([line.get_ydata() for line in ax.lines])
+    room = 0.25 * np.ptp(means)
+    low, high = ax.get_ylim()
+    if room:
+        ax.set_ylim(max(low, means.min() - room), min(high, means.max() + room))
+    return ax.get_ylim() != (low, high)
 
 
 def line_look(method: str, single: bool) -> dict:

@@ -29,7 +29,8 @@ __all__ = [
 ]  # fmt: skip
 
 CURVE_METHODS = (
-    "tuned retrain generated generated_shuffled hypernetwork interpolation soup constant backbone"
+    "tuned retrain generated generated_shuffled hypernetwork interpolation interpolation_log soup "
+    "constant backbone"
 ).split()
 _CLOSE = 0.1  # the close-up panels show differences up to this share of the oracle's range
 _NEAR = 0.93  # hypervolumes relative to the oracle's are drawn from here on
@@ -67,6 +68,7 @@ def control_curves(
         1 if tuned.empty else 2, len(metrics), sharex=True, squeeze=False,
         height_ratios=[1] if tuned.empty else [2.1, 1],
     )  # fmt: skip
+    cut = False
     for metric, column, letter in zip(metrics, axes.T, "abcdefgh", strict=False):
         own = {m: frame[frame["method"] == m] for m in methods}
         for method, rows in own.items():
@@ -74,6 +76,7 @@ def control_curves(
             style.curve_line(
                 column[0], table.index.to_numpy(), table, method, style.band_opacity(methods)
             )
+        cut |= style.keep_to_lines(column[0])
         column[0].set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
         column[0].set_title(letter)
         column[-1].set_xlabel(_weight_label(weights))
@@ -88,7 +91,9 @@ def control_curves(
             column[1].set_ylabel("difference\nfrom tuned")
     style.method_legend(figure, axes[0, 0])
     style.note(
-        figure, style.seeds_note(frame, "method", "Bands and bars"), absent,
+        figure, style.seeds_note(frame[frame["method"].isin(methods)], "method", "Bands and bars"),
+        "None for the shuffled generator." if "generated_shuffled" in methods else "",
+        "Wide ones are cut off." if cut else "", absent,
         f"Lower panels: paired by seed, of methods within {_CLOSE:.0%} of the oracle's range."
         if len(tuned) else "",
     )  # fmt: skip
@@ -158,7 +163,8 @@ def pareto_front(
     style.note(
         figure, "Open markers: dominated within the method.",
         "Grey: area under the oracle's staircase." if len(tuned) else "",
-        style.seeds_note(frame, "method", "Bands and bars") if close else "", absent,
+        style.seeds_note(frame[frame["method"].isin(methods)], "method", "Bands and bars")
+        if close else "", absent,
     )  # fmt: skip
     return figure
 
@@ -291,7 +297,7 @@ def published(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapping]) -
         ax.set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
     style.method_legend(figure, axes[0, 0])
     style.note(
-        figure, style.seeds_note(frame, "method", "Bands and bars"),
+        figure, style.seeds_note(frame[frame["method"].isin(methods)], "method", "Bands and bars"),
         "Published: two runs; their weights are taken as evenly spaced.",
     )  # fmt: skip
     return figure
@@ -339,7 +345,8 @@ def studies(frame: pd.DataFrame) -> Figure:
         axes[0, 0].plot([], [], kind.marker, color=kind.colour, label=kind.label)
     style.method_legend(figure, axes[0, 0])
     style.note(
-        figure, "Lines: 95% t interval over seeds. Grey: the oracle. No mark: undefined.",
+        figure, "Lines: 95% t interval over seeds. Grey: the oracle.",
+        "No mark: undefined or not run.",
         "At the edge: values off the scale." if far else "",
         "Regret: logarithmic beyond ±0.1." if any(m.startswith("regret") for m in measures) else "",
     )  # fmt: skip
