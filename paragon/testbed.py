@@ -144,7 +144,8 @@ class TestBed:
             out[f"hr@{k}"] = metrics.hr_at(ranks, k)
             out[f"alpha_ndcg@{k}"] = metrics.normalised(dcg, self.ideal[protocol], k)
             out[f"coverage@{k}"] = metrics.category_coverage_at(ranked, k)
-            out[f"ild@{k}"] = metrics.intra_list_distance_at(ranked, k) if k > 1 else 0.0
+            if k > 1:  # one item has no distance to others
+                out[f"ild@{k}"] = metrics.intra_list_distance_at(ranked, k)
             out[f"novelty@{k}"] = metrics.novelty_at(items, self.information, k)
             if k == 10 and protocol == "sampled":
                 out["alpha_ndcg_published@10"] = metrics.normalised(dcg, self.published, k)
@@ -164,8 +165,8 @@ class Kept(NamedTuple):
     weights: np.ndarray
     points: np.ndarray
     events: list[np.ndarray] | None
-
     random: bool = True
+
 
 @dataclass(frozen=True)
 class Row:
@@ -179,8 +180,8 @@ class Row:
     seed: int
     weights: np.ndarray
     scores: Iterable[Scores]
-
     random: bool = True
+
 
 def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
     """Measure all rows: the long table, one line per method, seed, protocol and weight.
@@ -210,8 +211,8 @@ def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
                 np.array(row.weights, dtype=float),
                 np.array(points),
                 None if any(own is None for own in events) else list(events),
-            )
                 row.random,
+            )
     return pd.DataFrame(lines)
 
 

@@ -192,6 +192,18 @@ def test_best_of_several_is_no_worse_on_validation(generators, collection, tasks
         assert (loss(best) <= loss(generators[0].generate(weights, sample=sample)) + 1e-5).all()
 
 
+def test_the_best_of_several_is_chosen_on_validation(generators, collection, tasks, curve, bed):
+    """The row of the comparison: never by what it is judged on."""
+    row = curve.query("method == 'generated_best' and seed == 0 and protocol == 'sampled'")
+
+    def losses(chosen_on):
+        vectors = evaluate.generated_best(generators[0], collection.oracles, tasks[chosen_on])
+        found = (bed.measure(tasks["test"].catalogue_scores(v).numpy()) for v in vectors)
+        return [own["sampled"]["loss_accuracy"] for own in found]
+
+    assert row["loss_accuracy"].tolist() == losses("valid") != losses("test")
+
+
 def made_curve(**methods):
     """A curve with chosen metrics at w = 0, 0.5, 1: {method: (ndcg, alpha, loss)}."""
     rows = []

@@ -120,6 +120,9 @@ def test_item_knn_against_scikit_learn(seqs):
     assert np.allclose(np.sort(rows)[:, -5:], np.sort(similarity)[:, -5:])  # the five best
     kept = rows > 0
     assert np.allclose(rows[kept], similarity[kept])  # each where it belongs
+    assert not np.allclose(rows, rows.T)
+    voted = reranking.item_knn(seqs, seqs.test, neighbours=5)
+    assert np.allclose(voted, history @ rows)  # what was met votes for its own neighbours
 
 
 def test_popularity_counts_training_events(seqs):
