@@ -1,7 +1,7 @@
 """What defects of the published code cost, each put back alone and measured beside the right thing.
 
-Run once the pipeline has been through, `python benchmarks/defects.py`; writes
-results/<dataset>/defects.json, which docs/reproduction.md shows.  Minutes on two cores.
+Run once the pipeline has been through, `python benchmarks/defects.py --dataset ml-100k-paper`;
+writes results/<dataset>/defects.json, which docs/reproduction.md shows.  Minutes on two cores.
 
 * below: the diversity loss of the released code, whose sum runs over the wrong index: a category
   counts as seen if items *below* carry it;

@@ -3,7 +3,8 @@
 Run by `make bench` once the pipeline has been through.  Writes
 results/<dataset>/timing.json and results/<dataset>/<backbone>/timing.png.  Times
 belong to a machine and change from run to run, so `dvc repro` takes none and
-nothing here is an output of the pipeline.
+nothing here is an output of the pipeline.  The libraries choose the kernels that suit
+the processor, as in a service, not the pipeline's, which are the same on all processors.
 
 * generate: condition, sampling, decoding, and the adapter installed as a module;
 * tune: one adapter for one weight vector on cached states, as in notebook 03;
@@ -56,6 +57,15 @@ def seconds(action: Callable[[], object], runs: int, name: str) -> dict[str, flo
         taken.append(time.perf_counter() - start)
     p50, p99 = np.percentile(taken, [50, 99])
     return {"p50": float(f"{p50:.4g}"), "p99": float(f"{p99:.4g}"), "runs": runs}
+
+
+def pays_after(first: float, generate: float, other: float) -> int | None:
+    """From which change of the weights on generation has taken no longer; None: from none.
+
+    Seconds: ``first`` before the first change, then ``generate`` a change, against ``other``.
+    """
+    gap = other - generate
+    return math.ceil(first / gap) if gap > 0 else None
 
 
 def machine() -> dict[str, object]:
@@ -149,7 +159,6 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "generator": seconds(learn, 1, "generator")["p50"],
     }
     first = sum(prepare.values())
-    spared = {name: own["p50"] - generate["p50"] for name, own in taken.items()}
     path = RESULTS / dataset / "timing.json"
     timing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     timing[backbone] = {
@@ -159,7 +168,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "llm": seconds(ask, ANSWERS, "llm") if ask else None,
         "prepare": prepare,
         "pays_after": {
-            name: math.ceil(first / gap) if gap > 0 else None for name, gap in spared.items()
+            name: pays_after(first, generate["p50"], own["p50"]) for name, own in taken.items()
         },
         "adapters_per_second": float(f"{len(batch) / many['p50']:.4g}"),
     }
