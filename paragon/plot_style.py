@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import io
+import textwrap
 import zlib
 from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import AbstractContextManager
@@ -195,9 +196,10 @@ def save(figure: Figure, path: Path | str) -> Path:
 
 
 def note(figure: Figure, *sentences: str) -> None:
-    """Small print under a figure."""
+    """Small print under a figure, in as many lines as its width asks for."""
     text = " ".join(s for s in sentences if s)
     if text:
+        text = textwrap.fill(text, round(21 * figure.get_figwidth()))
         figure.supxlabel(text, x=0.01, ha="left", fontsize=6.5, color="#555555")
 
 

@@ -92,8 +92,8 @@ def control_curves(
     style.method_legend(figure, axes[0, 0])
     style.note(
         figure, style.seeds_note(frame[frame["method"].isin(methods)], "method", "Bands and bars"),
-        "None for the shuffled generator." if "generated_shuffled" in methods else "",
-        "Wide ones are cut off." if cut else "", absent,
+        "Wide ones are cut off." if cut else "",
+        "None for the shuffled generator." if "generated_shuffled" in methods else "", absent,
         f"Lower panels: paired by seed, of methods within {_CLOSE:.0%} of the oracle's range."
         if len(tuned) else "",
     )  # fmt: skip

@@ -173,6 +173,33 @@ def test_control_curves_show_means_and_differences_paired_by_seed():
     assert any("over 3 seeds" in t for t in texts(figure))
 
 
+def test_a_wide_band_hides_no_line():
+    curve = make_curve(seeds=2)
+    narrow = plots.control_curves(curve)
+    assert not any("cut off" in t for t in texts(narrow))
+    own = curve["method"] == "generated"
+    curve.loc[own, "ndcg@10"] += 0.5 * (2 * curve.loc[own, "seed"] - 1)  # the same mean
+    figure = plots.control_curves(curve)
+    assert any("over 2 seeds. Wide ones are cut off." in t for t in texts(figure))
+    low, high = figure.axes[0].get_ylim()
+    shown = np.concatenate([x.get_ydata() for x in figure.axes[0].lines])
+    room = 0.25 * np.ptp(shown)
+    assert (low, high) == pytest.approx((shown.min() - room, shown.max() + room))
+
+
+def test_small_print_is_as_wide_as_its_figure():
+    figure = plot_style.new(4, 2)
+    plot_style.note(figure, "A sentence of several words. " * 8)
+    lines = figure.get_supxlabel().splitlines()
+    assert len(lines) > 1 and max(map(len, lines)) <= 84
+
+
+def test_seeds_are_counted_of_what_has_a_band():
+    curve = make_curve(seeds=4)
+    alone = curve[(curve["method"] != "constant") | (curve["seed"] == 0)]
+    assert any("over 4 seeds" in t for t in texts(plots.control_curves(alone)))
+
+
 def test_methods_that_are_missing_are_named_and_without_oracle_there_is_one_row():
     curve = make_curve(seeds=1)
     figure = plots.control_curves(curve, "full", ["generated", "llm"])
