@@ -37,9 +37,7 @@ Metrics = dict[str, dict[str, dict]]  # of studies: {"dataset, backbone": {metho
 def claims(results: Path) -> str:
     """Markdown: one list item a claim."""
     found = {f"{f.parent.name}, {f.name}": report.load_metrics(f) for f in report.studies(results)}
-    differences = {
-        name: report.load_differences(results.joinpath(*name.split(", "))) for name in found
-    }
+    differences = {name: report.load_differences(_folder(results, name)) for name in found}
     apart = {name for name in found if _regret(found, name, "generated") > GOOD}
     good = {name: own for name, own in found.items() if name not in apart}
     if not good:
@@ -66,6 +64,11 @@ def claims(results: Path) -> str:
         + (f"; what is said of it and of mixtures leaves out {_listed(apart)}." if apart else ".")
     )
     return "\n".join([lead, "", *(f"- {item}" for item in items)])
+
+
+def _folder(results: Path, study: str) -> Path:
+    """Where the results of a study are."""
+    return results.joinpath(*study.split(", "))
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -274,7 +277,7 @@ def _more_than_generated(
     methods, measures = list(methods), list(measures)
     more: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for name in studies:
-        curve = pd.read_csv(results.joinpath(*name.split(", ")) / "curve.csv")
+        curve = pd.read_csv(_folder(results, name) / "curve.csv")
         found = {
             method: seed_measures(curve, method, "sampled", OBJECTIVES).values()
             for method in [*methods, "generated"]
@@ -323,7 +326,7 @@ def _points(more: dict[str, np.ndarray], studies: Iterable[str]) -> str:
 
 def _share(results: Path, study: str, method: str, weight: float) -> float:
     """How much of a method's regret off the corners comes from one weight on accuracy."""
-    curve = pd.read_csv(results.joinpath(*study.split(", ")) / "curve.csv")
+    curve = pd.read_csv(_folder(results, study) / "curve.csv")
     own = curve[(curve["protocol"] == "sampled") & curve["w_accuracy"].between(0, 1, "neither")]
     losses = sum(own[f"w_{o}"] * own[f"loss_{o}"] for o in OBJECTIVES)
     means = losses.groupby([own["method"], own["w_accuracy"]]).mean()
@@ -365,11 +368,9 @@ def _reranks(found: Metrics, differences: Metrics) -> str:
     better, worse = told["full"]
     by_data = _by_data(found)
     small = by_data.pop(DATA["ml-100k"], {})
-    share = {
-        data: _values(part, "mmr", "set_hv_of_tuned_full")
-        for data, part in {"small": small, **by_data}.items()
-    }
-    short = share.pop("small")
+    of_tuned = "set_hv_of_tuned_full"
+    short = _values(small, "mmr", of_tuned)
+    share = {data: _values(part, "mmr", of_tuned) for data, part in by_data.items()}
     follows = [_values(small, m, "r_div_full") for m in ("mmr", "generated")]
     return checked(
         np.median(reach) < 0.6
