@@ -17,14 +17,16 @@ import numpy as np
 import torch
 import typer
 
-from paragon import adapters
+from paragon.adapters import tuning
+from paragon.adapters.adapter import Adapter, shared_starts
+from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.backbones import context_of
-from paragon.files import write_json
-from paragon.negatives import NegativeSampler
-from paragon.objectives import objective_losses
+from paragon.data.negatives import NegativeSampler
+from paragon.objectives.table import objective_losses
+from paragon.objectives.weights import check_weights, simplex_lattice, simplex_weights
 from paragon.params import RESULTS
-from paragon.preferences import check_weights, simplex_lattice, simplex_weights
-from paragon.study import open_study
+from paragon.storage import write_json
+from paragon.study.study import open_study
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -45,11 +47,11 @@ def main(
         update={"steps": steps, "checks": 1, "snapshots": 0}
     )
     names, seeds = settings.objectives, study.params.seeds
-    tasks: dict[str, adapters.FrozenTask] = {}
+    tasks: dict[str, FrozenTask] = {}
 
     def cache() -> None:
         for part in ("train", "valid"):
-            tasks[part] = adapters.frozen_task(
+            tasks[part] = frozen_task(
                 frozen, sequences, part, 1 + settings.negatives, settings.events
             )
 
@@ -58,16 +60,16 @@ def main(
     weights = torch.cat(
         [simplex_weights(settings.anchors, names), simplex_lattice(len(names), settings.oracles)]
     )
-    starts = adapters.shared_starts(frozen.dim, settings.width, len(weights), seeds)
+    starts = shared_starts(frozen.dim, settings.width, len(weights), seeds)
 
     def joint() -> None:
-        adapters.tune(train, tasks["valid"], sampler, weights, starts, settings, seeds)
+        tuning.tune(train, tasks["valid"], sampler, weights, starts, settings, seeds)
 
     positions = sequences.train_events()[1]
     one = check_weights([1 / len(names)] * len(names), names)
 
     def alone() -> None:
-        module = adapters.Adapter.from_vector(starts[0, 0], frozen.dim)
+        module = Adapter.from_vector(starts[0, 0], frozen.dim)
         optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
         rng = np.random.default_rng(0)
         for _ in range(steps):

@@ -13,7 +13,7 @@ writes results/<dataset>/defects.json, which docs/reproduction.md shows.  Minute
 from __future__ import annotations
 
 if __name__ == "__main__":  # the pipeline's kernels, chosen before the libraries are loaded
-    from paragon.portable import choose_kernels
+    from paragon.study.determinism import choose_kernels
 
     choose_kernels()
 
@@ -26,16 +26,21 @@ import torch
 import typer
 from torch import Tensor
 
-from paragon import adapters, evaluate
-from paragon.adapters import FrozenTask
-from paragon.baselines import constant
-from paragon.files import write_json
-from paragon.negatives import NegativeSampler
-from paragon.objectives import ALPHA, OBJECTIVES, TEMPERATURE, Lists
+from paragon.adapters import tuning
+from paragon.adapters.adapter import shared_starts
+from paragon.adapters.collection import load_collection
+from paragon.adapters.frozen import FrozenTask, frozen_task
+from paragon.adapters.mixtures import constant
+from paragon.data.negatives import NegativeSampler
+from paragon.evaluation.summary import summarise
+from paragon.evaluation.testbed import Row, TestBed, run
+from paragon.objectives.kernels import ALPHA, TEMPERATURE
+from paragon.objectives.lists import Lists
+from paragon.objectives.table import OBJECTIVES
 from paragon.params import RESULTS
-from paragon.rivals import load_retrained, retrain_seeds, retrain_weights
-from paragon.study import open_study
-from paragon.testbed import Row, TestBed, run
+from paragon.rivals.retrain import load_retrained, retrain_seeds, retrain_weights
+from paragon.storage import write_json
+from paragon.study.study import open_study
 
 MEASURES = ("set_hv", "set_hv_of_tuned", "r_acc", "r_div", "range_ratio_acc", "range_ratio_div")
 
@@ -76,20 +81,20 @@ def main(dataset: str = "ml-100k", backbone: str = "sasrec") -> None:
     study = open_study(dataset, backbone)
     settings, seeds, seq = study.params.adapters, study.params.seeds, study.load_sequences()
     frozen, about = study.load_backbone(seq)
-    collection = adapters.load_collection(study.folder / "collection", about)
+    collection = load_collection(study.folder / "collection", about)
     length = 1 + settings.negatives
     train, valid, test = (
-        adapters.frozen_task(frozen, seq, part, length, settings.events)
+        frozen_task(frozen, seq, part, length, settings.events)
         for part in ("train", "valid", "test")
     )
     weights, sampler = collection.oracles, NegativeSampler(seq)
-    starts = adapters.shared_starts(frozen.dim, settings.width, len(weights), seeds)
+    starts = shared_starts(frozen.dim, settings.width, len(weights), seeds)
     starts = starts.to(train.states.device)
 
     def tuned(task: FrozenTask, names: list[str]) -> Tensor:
         own = settings.model_copy(update={"objectives": names})
         at = weights.to(train.states.device)
-        return adapters.tune(task, valid, sampler, at, starts, own, seeds).vectors.cpu()
+        return tuning.tune(task, valid, sampler, at, starts, own, seeds).vectors.cpu()
 
     OBJECTIVES["diversity_below"] = diversity_below
     middle = constant(collection.anchors.numpy(), weights.numpy())
@@ -117,7 +122,7 @@ def main(dataset: str = "ml-100k", backbone: str = "sasrec") -> None:
             yield Row("elsewhere", seed, few.numpy(), moved)
 
     bed = TestBed(seq, seq.test, settings.objectives, negatives=settings.negatives, cutoffs=[10])
-    found = evaluate.summarise(run(bed, rows()), settings.objectives)
+    found = summarise(run(bed, rows()), settings.objectives)
     names = [f"{m}_sampled{end}" for m in MEASURES for end in ("", "_low", "_high")]
     record = {
         method: {name: own[name] for name in names if name in own}

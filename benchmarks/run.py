@@ -29,19 +29,26 @@ import numpy as np
 import torch
 import typer
 
-from paragon import adapters, evaluate, plots, rivals
-from paragon.adapters import load_collection
+from paragon.adapters import tuning
+from paragon.adapters.adapter import shared_starts
+from paragon.adapters.collection import load_collection
+from paragon.adapters.frozen import frozen_task
 from paragon.backbones import Backbone
-from paragon.files import write_json
-from paragon.generator import behaviour, train_generator
-from paragon.negatives import NegativeSampler
-from paragon.params import RESULTS, load_params
-from paragon.preferences import check_weights
+from paragon.data.negatives import NegativeSampler
+from paragon.data.sequences import Sequences
+from paragon.evaluation.methods import llm_ranker
+from paragon.evaluation.testbed import TestBed
+from paragon.generator.behaviour import behaviour
+from paragon.generator.training import train_generator
+from paragon.objectives.weights import check_weights
+from paragon.params import ARTIFACTS, RESULTS, load_params
 from paragon.progress import progress
 from paragon.recommender import Recommender
-from paragon.sequences import Sequences
-from paragon.study import Study, open_study
-from paragon.testbed import TestBed
+from paragon.report import style
+from paragon.report.figures import time_to_model
+from paragon.rivals.retrain import retrain as train_anew
+from paragon.storage import write_json
+from paragon.study.study import Study, open_study
 
 ANSWERS = 20  # of the language model
 
@@ -87,8 +94,8 @@ def asking(
     """An action that asks the language model about one more list; None unless it is enabled."""
     own = study.params.adapters
     bed = TestBed(sequences, sequences.test, own.objectives, negatives=own.negatives, cutoffs=[10])
-    test = adapters.frozen_task(frozen, sequences, "test", 1 + own.negatives)
-    ranker = evaluate.llm_ranker(study, bed, test)
+    test = frozen_task(frozen, sequences, "test", 1 + own.negatives)
+    ranker = llm_ranker(study.params.llm, ARTIFACTS / "llm", bed, test)
     if ranker is None:
         return None
     lists = ranker.lists["sampled"]
@@ -125,20 +132,20 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     many = seconds(lambda: recommender.generator.generate(batch), 5, "batches")
 
     train, valid = (
-        adapters.frozen_task(frozen, sequences, events, 1 + settings.negatives, settings.events)
+        frozen_task(frozen, sequences, events, 1 + settings.negatives, settings.events)
         for events in ("train", "valid")
     )
     sampler = NegativeSampler(sequences)
-    starts = adapters.shared_starts(frozen.dim, settings.width, len(settings.anchors), [0])
+    starts = shared_starts(frozen.dim, settings.width, len(settings.anchors), [0])
 
     def tune() -> None:
         weights = check_weights(next(draws), names)
-        adapters.tune(train, valid, sampler, weights, starts[:, :1], alone, seeds=[0])
+        tuning.tune(train, valid, sampler, weights, starts[:, :1], alone, seeds=[0])
 
     collection = load_collection(study.folder / "collection")
 
     def collect() -> None:
-        adapters.tune(train, valid, sampler, collection.anchors, starts, settings, seeds=[0])
+        tuning.tune(train, valid, sampler, collection.anchors, starts, settings, seeds=[0])
 
     def learn() -> None:
         own, seed = study.params.diffusion, collection.description["seeds"][0]
@@ -147,7 +154,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
 
     def retrain() -> None:
         weights = check_weights(next(draws), names)[0]
-        rivals.retrain(backbone, sequences, study.params, weights, 0, study.device)
+        train_anew(backbone, sequences, study.params, weights, 0, study.device)
 
     ask = asking(study, sequences, frozen, [next(draws) for _ in range(ANSWERS + 1)])
     taken = {
@@ -173,11 +180,11 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "adapters_per_second": float(f"{len(batch) / many['p50']:.4g}"),
     }
     write_json(path, timing)
-    figure = plots.time_to_model(
+    figure = time_to_model(
         {k: own for k in ("generate", "tune", "retrain", "llm") if (own := timing[backbone][k])},
         timing[backbone]["machine"],
     )
-    plots.save(figure, study.results / "timing.png")
+    style.save(figure, study.results / "timing.png")
     typer.echo(json.dumps(timing[backbone], indent=2))
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from paragon.errors import ParagonError
-from paragon.portable import choose_kernels
+from paragon.study.determinism import choose_kernels
 
 app = typer.Typer(
     name="python -m paragon",
@@ -44,14 +44,15 @@ def fetch(
     ] = "",
 ) -> None:
     """Bring a dataset into data/ and print what was mended, its licence and citation."""
-    from paragon import datasets
-    from paragon.describe import repairs
+    from paragon.data import fetch as data
+    from paragon.data.describe import repairs
+    from paragon.data.registry import notice
     from paragon.params import DATA, load_params
 
     name = load_params().datasets[0] if name is None else name
-    folder = datasets.fetch(name, source=source, directory=directory, words=note, data=DATA)
-    mended = f"repairs: {repairs(datasets.load(name, DATA))}"
-    typer.echo("\n".join(filter(None, [f"{name} is in {folder}", mended, datasets.notice(name)])))
+    folder = data.fetch(name, source=source, directory=directory, words=note, data=DATA)
+    mended = f"repairs: {repairs(data.load(name, DATA))}"
+    typer.echo("\n".join(filter(None, [f"{name} is in {folder}", mended, notice(name)])))
 
 
 @app.command()
@@ -59,12 +60,12 @@ def describe(
     name: Annotated[str, typer.Argument(help="A dataset that was fetched.")],
 ) -> None:
     """Show what a dataset is, in numbers, and what the split of params.yaml makes of it."""
-    from paragon import datasets
-    from paragon.describe import describe as facts_of
+    from paragon.data.describe import describe as facts_of
+    from paragon.data.fetch import load
+    from paragon.data.split import prepare
     from paragon.params import DATA, load_params
-    from paragon.sequences import prepare
 
-    dataset = datasets.load(name, DATA)
+    dataset = load(name, DATA)
     settings = load_params(dataset=name).preprocess
     facts = facts_of(dataset, prepare(dataset, **settings.model_dump()))
     width = max(map(len, facts.index))
@@ -76,9 +77,9 @@ def add(
     name: Annotated[str, typer.Argument(help="A dataset that was fetched, or a backbone.")],
 ) -> None:
     """Enter a dataset or backbone in params.yaml (`make add NAME=...` also runs its studies)."""
-    from paragon import pipeline
+    from paragon.study import add as entries
 
-    typer.echo(pipeline.add(name))
+    typer.echo(entries.add(name))
 
 
 @app.command()
@@ -86,9 +87,9 @@ def studies(
     name: Annotated[str, typer.Argument(help="A dataset or a backbone of params.yaml.")],
 ) -> None:
     """Print the last stage of every study with it, for `dvc repro`."""
-    from paragon import pipeline
+    from paragon.study import add as entries
 
-    typer.echo(" ".join(pipeline.studies_of(name)))
+    typer.echo(" ".join(entries.studies_of(name)))
 
 
 @app.command()
@@ -101,8 +102,8 @@ def run(
     ] = None,
 ) -> None:
     """Execute a notebook as the pipeline does and keep the executed copy."""
-    from paragon.notebooks import NotebookFailed
-    from paragon.notebooks import run as run_notebook
+    from paragon.study.runner import NotebookFailed
+    from paragon.study.runner import run as run_notebook
 
     try:
         typer.echo(run_notebook(notebook, dataset, backbone))
@@ -117,7 +118,7 @@ def ablate(
     name: Annotated[str, typer.Argument(help="An entry of ablations/params.yaml.")],
 ) -> None:
     """Run one stage of the ablations (`make ablations` runs all that are missing)."""
-    from paragon import ablations
+    from paragon.study import ablations
 
     stages = {"tune": ablations.tune, "collection": ablations.collection, "point": ablations.point}
     if kind not in stages:
@@ -133,7 +134,7 @@ def verify(
     ] = False,
 ) -> None:
     """Compare results/ with those of a commit; exit code 1 if any metric is outside."""
-    from paragon.verify import verify as compare_results
+    from paragon.study.verify import verify as compare_results
 
     report = compare_results(revision)
     limit = None if all_rows else 20
@@ -149,8 +150,8 @@ def verify(
 @app.command()
 def compare() -> None:
     """Write results/summary.md and the figures beside it from all of results/."""
-    from paragon.compare import write_comparison
     from paragon.params import RESULTS
+    from paragon.report.compare import write_comparison
 
     write_comparison(RESULTS)
 
@@ -158,29 +159,10 @@ def compare() -> None:
 @app.command()
 def report() -> None:
     """Write the tables of README.md and docs/ from results/ and ablations/results/."""
-    from paragon.documents import write_documents
     from paragon.params import ROOT
+    from paragon.report.documents import write_documents
 
     write_documents(ROOT)
-
-
-@app.command()
-def deps(
-    write: Annotated[bool, typer.Option("--write", help="Correct dvc.yaml.")] = False,
-) -> None:
-    """Compare the modules each stage lists in dvc.yaml with what its notebook imports."""
-    from paragon import pipeline
-    from paragon.files import write_text
-    from paragon.params import ROOT
-
-    found = pipeline.differences()
-    for stage, (missing, surplus) in found.items():
-        signed = [f"+ {path}" for path in missing] + [f"- {path}" for path in surplus]
-        typer.echo("\n  ".join([f"{stage}:", *signed]))
-    if write:
-        write_text(ROOT / "dvc.yaml", pipeline.rewritten())
-    elif found:
-        raise ParagonError("dvc.yaml lists other modules than are imported: run with --write")
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """The one exception a person is meant to read."""
 
+from __future__ import annotations
+
 
 class ParagonError(Exception):
     """Something the user can mend: a file, a key, a value or a missing step.

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from paragon import tables
-from paragon.adapters import Adapter, load_collection
+from paragon.adapters.adapter import Adapter
+from paragon.adapters.collection import load_collection
 from paragon.backbones import Backbone, Context
+from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.generator import Generator, load_generators
-from paragon.sequences import Sequences
-from paragon.study import open_study
+from paragon.generator.generator import Generator, load_generators
+from paragon.report import tables
+from paragon.study.study import open_study
 
 
 @dataclass(frozen=True)

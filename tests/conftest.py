@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from paragon import sequences
 from paragon.backbones import build
-from paragon.datasets import Dataset
+from paragon.data.split import prepare
+from paragon.data.table import Dataset
 from paragon.params import load_params
 
 os.environ.setdefault("PARAGON_QUIET", "1")
@@ -87,7 +87,7 @@ def dataset():
 
 @pytest.fixture(scope="session")
 def seqs(dataset):
-    return sequences.prepare(dataset, negatives=50)
+    return prepare(dataset, negatives=50)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\na\tAlpha\tX Y\nb\tBeta\
 # What the first cells of a stage do: read the parameters, then what an earlier stage made.
 STAGE = """\
 from paragon.params import ARTIFACTS, load_params
-from paragon import sequences
+from paragon.data import sequences
 params = load_params()
 sequences.load(ARTIFACTS / dataset)"""
 
@@ -56,7 +56,7 @@ def test_help_is_light(root):
     assert done.stdout.strip() == "set()"
     done = paragon(root, "--help")
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("fetch", "run", "verify", "deps"))
+    assert all(command in done.stdout for command in ("fetch", "run", "verify", "compare"))
 
 
 def test_fetch_own_data(root, tmp_path):

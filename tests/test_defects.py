@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from paragon.adapters import frozen_task
-from paragon.negatives import NegativeSampler
-from paragon.objectives import Lists, diversity
+from paragon.adapters.frozen import frozen_task
+from paragon.data.negatives import NegativeSampler
+from paragon.objectives.lists import Lists
+from paragon.objectives.losses import diversity
 from paragon.params import ROOT
 
 

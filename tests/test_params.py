@@ -120,7 +120,7 @@ def test_overrides_win_and_are_checked():
 
 
 def test_an_unknown_objective_is_named_before_any_stage_starts():
-    from paragon.study import open_study
+    from paragon.study.study import open_study
 
     with pytest.raises(ParagonError, match=r"adapters\.objectives: 'charm' is unknown; known: acc"):
         open_study("x", "y", overrides={"adapters": {"objectives": ["accuracy", "charm"]}})

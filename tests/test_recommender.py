@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from paragon import adapters
+from paragon.adapters.collection import collect
+from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
 from paragon.errors import ParagonError
-from paragon.generator import train_generator
+from paragon.generator.training import train_generator
 from paragon.recommender import History, Recommender
 
 
 @pytest.fixture(scope="module")
 def recommender(backbone, seqs, settings):
-    collection = adapters.collect(backbone, seqs, settings.adapters, [0])
+    collection = collect(backbone, seqs, settings.adapters, [0])
     return Recommender(backbone, train_generator(collection, settings.diffusion, 0), seqs)
 
 
@@ -44,9 +45,9 @@ def test_scores_follow_the_formula(recommender, seqs):
 def test_it_serves_the_model_that_is_evaluated(name, seqs, settings):
     """The same items as the ranking behind the results, for every backbone and several users."""
     model = build(name, seqs, settings.backbone, seed=0).eval().requires_grad_(False)
-    collection = adapters.collect(model, seqs, settings.adapters, [0])
+    collection = collect(model, seqs, settings.adapters, [0])
     recommender = Recommender(model, train_generator(collection, settings.diffusion, 0), seqs)
-    task = adapters.frozen_task(model, seqs, "test", 2)
+    task = frozen_task(model, seqs, "test", 2)
     scores = task.catalogue_scores(recommender.generator.generate([0.3, 0.7])[0])
     scores[torch.from_numpy(seqs.excluded(seqs.test))] = -torch.inf
     for row in range(5):
@@ -61,7 +62,7 @@ def test_it_serves_the_model_that_is_evaluated(name, seqs, settings):
 def test_times_and_users_reach_the_backbones_that_look_at_them(seqs, settings):
     for name, forgets in (("tisasrec", {"times": None}), ("lightgcn", {"user": None})):
         model = build(name, seqs, settings.backbone, seed=0).eval().requires_grad_(False)
-        collection = adapters.collect(model, seqs, settings.adapters, [0])
+        collection = collect(model, seqs, settings.adapters, [0])
         recommender = Recommender(model, train_generator(collection, settings.diffusion, 0), seqs)
         known = recommender.history_of("u3")
         without = History(**{**vars(known), **forgets})

@@ -15,8 +15,8 @@ from paragon.backbones.lightgcn import NGCF, LightGCN
 from paragon.backbones.sasrec import SASRec
 from paragon.backbones.tisasrec import TiSASRec
 from paragon.backbones.training import Fitted, fit
+from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.sequences import Sequences
 from paragon.storage import check_match, load_tensors, save_tensors
 
 BACKBONES: dict[str, type[Backbone]] = {

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
+from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.sequences import Sequences
 
 Adapt = Callable[[Tensor], Tensor]  # maps `h`, whatever its leading dimensions
 _BLOCK = 1 << 20  # scores of a block of rows: with `h` of each, some hundreds of megabytes

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from paragon import params
 from paragon.backbones.base import Dropout
 from paragon.backbones.sequential import SequentialBackbone
-from paragon.sequences import Sequences
+from paragon.data.sequences import Sequences
 
 
 class GRU4Rec(SequentialBackbone):

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from paragon import params
 from paragon.backbones.base import Backbone, Context, Dropout
+from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.sequences import Sequences
 
 
 class GraphBackbone(Backbone):

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from paragon import params
 from paragon.backbones.base import Dropout
 from paragon.backbones.sequential import SequentialBackbone
+from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.sequences import Sequences
 
 
 class SASRec(SequentialBackbone):

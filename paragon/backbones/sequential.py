@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from paragon.backbones.base import Backbone, Context
-from paragon.sequences import Sequences
+from paragon.data.sequences import Sequences
 
 
 class SequentialBackbone(Backbone):

@@ -11,7 +11,7 @@ from paragon import params
 from paragon.backbones.base import Dropout
 from paragon.backbones.sasrec import check_heads
 from paragon.backbones.sequential import SequentialBackbone
-from paragon.sequences import Sequences
+from paragon.data.sequences import Sequences
 
 
 class TiSASRec(SequentialBackbone):

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from paragon import params
 from paragon.backbones.base import Backbone, cached_states, context_of
-from paragon.metrics import ndcg_at, target_ranks
-from paragon.negatives import NegativeSampler
-from paragon.objectives import Catalogue, objective_losses
+from paragon.data.negatives import NegativeSampler
+from paragon.data.sequences import Sequences
+from paragon.metrics.ranking import ndcg_at, target_ranks
+from paragon.objectives.lists import Catalogue
+from paragon.objectives.table import objective_losses
 from paragon.progress import progress
-from paragon.sequences import Sequences
 
 
 @dataclass(frozen=True)

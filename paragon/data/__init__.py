@@ -1,0 +1,1 @@
+"""Raw data to sequences, splits and candidate lists: chapter 1."""

@@ -1,0 +1,72 @@
+"""What a dataset is, in numbers: the table of ``python -m paragon describe`` and notebook 01."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from paragon.data.sequences import Sequences
+from paragon.data.table import Dataset
+
+
+def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
+    """One line a fact, as text: the raw data, and what filters and split make of them.
+
+    ``sequences`` is ``dataset`` after :func:`paragon.sequences.prepare`.
+    """
+    events, items = dataset.interactions, dataset.items
+    users, met = events["user_id"].value_counts(), events["item_id"].value_counts()
+    tied = events.duplicated(["user_id", "timestamp"], keep=False).mean()
+    times = pd.to_datetime(events["timestamp"], unit="s")
+    carried = items["categories"].map(len)
+    groups = dataset.users["group"].value_counts() if "group" in dataset.users else {}
+    about = sequences.description
+    counts = about["counts"]
+    evaluated = {name: len(np.unique(sequences.evaluation(name).users)) for name in _PARTS}
+    rule = about["split"] + "".join(
+        f", {name} {about[name]:g}" for name in ("min_rating", "k_core", "midnight") if about[name]
+    )
+    facts = {
+        "source": dataset.source,
+        "users": f"{len(users):,}",
+        "items": f"{len(met):,} with interactions, {len(items):,} listed",
+        "interactions": f"{len(events):,}",
+        "density": f"{len(events) / (len(users) * len(met)):.2%} of all pairs of user and item",
+        "interactions of a user": _spread(users),
+        "interactions of an item": _spread(met),
+        "time (UTC)": f"{times.min()} to {times.max()}, {(times.max() - times.min()).days:,} days",
+        "ties": f"{tied:.1%} of the interactions share their second with another of the same user",
+        "categories": _categories(sequences),
+        "categories of an item": f"{_spread(carried)}; {(carried == 0).sum():,} items without",
+        "groups of users": ", ".join(f"{g} {n:,}" for g, n in dict(groups).items()) or "none",
+        "repairs": repairs(dataset),
+        "split": rule,
+        "kept": f"{counts['events']:,} interactions, {counts['users']:,} users, "
+        f"{counts['items']:,} items",
+        "training": f"{counts['train']:,} interactions; of {counts['users_without_evaluation']:,} "
+        "users everything is training",
+        **{
+            name: f"{counts[part]:,} interactions of {evaluated[part]:,} users"
+            for part, name in _PARTS.items()
+        },
+    }
+    return pd.Series(facts, name=dataset.name)
+
+
+_PARTS = {"valid": "validation", "test": "test"}
+
+
+def _categories(sequences: Sequences) -> str:
+    names = sequences.category_names
+    if len(np.unique(sequences.categories[1:], axis=0)) < 2:
+        return f"{', '.join(names) or 'none'}: diversity is undefined where all items have the same"
+    return f"{len(names)}: {', '.join(names)}"
+
+
+def repairs(dataset: Dataset) -> str:
+    """What was mended when the data were read, each with its number."""
+    return ", ".join(f"{n:,} {what}" for what, n in dataset.repairs.items()) or "none"
+
+
+def _spread(values: pd.Series) -> str:
+    return f"{values.min():,} to {values.max():,}, median {values.median():g}"

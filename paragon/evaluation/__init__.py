@@ -1,0 +1,1 @@
+"""Every method measured over the whole range of weights: chapter 6."""

@@ -1,0 +1,106 @@
+"""Is a method's difference from `generated` real?  Users are resampled, both methods in pairs.
+
+The hypervolume of a set of points is compared, seed by seed averaged, on the test
+events that :class:`paragon.testbed.TestBed` kept.  The trained models stay as they
+are; what another seed would change has an interval of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from paragon.errors import ParagonError
+from paragon.evaluation.summary import places, significant
+from paragon.evaluation.testbed import PROTOCOLS, Kept, TestBed
+from paragon.metrics.control import set_hv
+from paragon.metrics.statistics import Difference, Interval, holm, mean_interval, paired_bootstrap
+
+REFERENCE = "generated"
+ONE_SEED = "one seed of it: what another would change is unknown"
+MEASURE = "set_hv"
+
+
+def from_generated(bed: TestBed, resamples: int = 2000) -> dict[str, dict]:
+    """{method: {measure: number}}: its `set_hv` minus that of `generated`, protocol as suffix.
+
+    Beside the difference stand the limits of its 95 % interval (``_low``, ``_high``), the
+    p-value (``_p``) and the same adjusted for as many comparisons as the protocol has
+    methods (``_p_holm``): all of them about other users.  ``_seeds_low`` and ``_seeds_high``
+    are the limits of the 95 % Student t interval of the differences of the seeds; a method that
+    is random and has one seed has none.  Where these are undefined they are null, with the reason
+    under ``_note`` or ``_seeds_note``.  All methods meet the same resampled users, the same ones
+    in every run.
+    """
+    out: dict[str, dict] = {}
+    for protocol in PROTOCOLS:
+        found = _of_protocol(bed, protocol, resamples)
+        p_values = [users.p_value for users, _ in found.values() if users.p_value is not None]
+        adjusted = iter(holm(p_values or [1.0]))
+        for method, ((difference, low, high, p_value, reason), seeds) in found.items():
+            values = {"": difference, "_low": low, "_high": high, "_p": p_value}
+            values["_p_holm"] = None if p_value is None else next(adjusted)
+            values |= {"_seeds_low": seeds.low, "_seeds_high": seeds.high}
+            name = f"{MEASURE}_{protocol}"
+            own = out.setdefault(method, {})
+            own |= {name + k: None if v is None else significant(v) for k, v in values.items()}
+            if reason:
+                own[f"{name}_note"] = reason
+            if seeds.reason:
+                own[f"{name}_seeds_note"] = seeds.reason
+    return out
+
+
+def _of_protocol(
+    bed: TestBed, protocol: str, resamples: int
+) -> dict[str, tuple[Difference, Interval]]:
+    """The difference of every method but `generated` itself, over users and over seeds."""
+    rows: dict[str, dict[int, Kept]] = {}
+    for (method, seed, of), kept in bed.kept.items():
+        if of == protocol:
+            rows.setdefault(method, {})[seed] = kept
+    if REFERENCE not in rows:
+        raise ParagonError(f"no rows of `{REFERENCE}`: there is nothing to compare methods with")
+    reference, users = rows.pop(REFERENCE), bed.evaluation.users
+    return {m: _difference(m, own, reference, users, resamples) for m, own in rows.items()}
+
+
+def _difference(
+    method: str,
+    own: Mapping[int, Kept],
+    reference: Mapping[int, Kept],
+    users: np.ndarray,
+    resamples: int,
+) -> tuple[Difference, Interval]:
+    """One method against `generated` of the same seeds, at the same weights.
+
+    A method with a single seed is compared with every seed of `generated`.
+    """
+    if len(own) > 1 and not set(own) <= set(reference):
+        missing = sorted(set(own) - set(reference))
+        raise ParagonError(f"method {method}: `{REFERENCE}` has no seed {missing[0]}")
+    weights = next(iter(own.values())).weights
+    shape = weights.shape
+
+    def at_weights(kept: Kept) -> Kept:
+        rows = places(method, weights, kept.weights)
+        events = None if kept.events is None else [kept.events[row] for row in rows]
+        return Kept(weights, kept.points[rows], events, kept.random)
+
+    against = [reference[seed] for seed in (own if len(own) > 1 else reference)]
+    sides = [[at_weights(kept) for kept in side] for side in (own.values(), against)]
+    volumes = [np.array([set_hv(kept.points) for kept in side]) for side in sides]
+    seeds = mean_interval(volumes[0] - volumes[1])  # of one against many by broadcasting
+    if len(own) == 1 and next(iter(own.values())).random:
+        seeds = Interval(seeds.mean, None, None, ONE_SEED)
+    if any(kept.events is None for side in sides for kept in side):
+        reason = "an objective's metric is no mean over events: users cannot be resampled"
+        return Difference(seeds.mean, None, None, None, reason), seeds
+
+    def mean_set_hv(means: np.ndarray) -> np.ndarray:
+        """The means of every seed, weight and objective [B, S * W * O], to a number each."""
+        return set_hv(means.reshape(len(means), -1, *shape)).mean(axis=1)
+
+    a, b = (np.concatenate([part for kept in side for part in kept.events]) for side in sides)
+    return paired_bootstrap(a, b, users, mean_set_hv, resamples=resamples), seeds

@@ -1,0 +1,1 @@
+"""The generator, from preference weights to adapters: chapter 4."""

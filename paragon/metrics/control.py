@@ -1,0 +1,207 @@
+"""How well a method follows the preference weights: measures over the evaluation weights.
+
+W evaluation weights, O objectives.  `points` [W, O] holds a method's metric
+for each objective at each weight, larger being better (NDCG and α-nDCG, say);
+`values` [W] is one such metric.  A measure that the data leave undefined is
+None with its reason, never NaN and never 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import pearsonr
+
+from paragon.errors import ParagonError
+from paragon.metrics.checks import Measure, finite
+
+_STEP = 1e-9  # two weights or values closer than this are equal
+
+
+def set_hv(points: np.ndarray) -> float | np.ndarray:
+    """Hypervolume of the whole set of points above the origin: the headline measure.
+
+    points [W, O], O = 2 or 3; many such sets, [..., W, O], give a number each.  It
+    rewards what the method can reach over all weights, so that serving one balance
+    for every weight does not pay.
+    """
+    return hypervolume(points)
+
+
+def mean_hv(points: np.ndarray) -> float:
+    """Mean over the weights of the product of the objectives' metrics.
+
+    points [W, O].  A reading of the "Avg. HV" of Shen et al., RecSys 2025.  It
+    can be gamed: one middle balance for every weight scores higher than
+    retraining for each, so it is reported beside `set_hv` only.
+    """
+    return float(finite("points", points, ndim=2).prod(axis=1).mean())
+
+
+def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
+    """Pearson correlation of two series, -1..1.
+
+    values, other [W]: a metric with its weight (`r_acc`, `r_div`) or with the
+    oracle's metric (`r_acc_tuned`, `r_div_tuned`).  Undefined for a single
+    weight and where a series is constant.
+    """
+    values, other = _series(values, other)
+    if len(values) < 2:
+        return Measure(None, "a correlation needs two weights, there is one")
+    for series in (values, other):
+        if np.ptp(series) <= _STEP * np.abs(series).max():
+            return Measure(None, f"constant series: every value is {series[0]:.6g}")
+    return Measure(float(pearsonr(values, other).statistic))
+
+
+def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
+    """(max - min) of a metric over the weights, divided by the oracle's; 0..inf, 1 is alike.
+
+    values, oracle [W].  Undefined where the oracle's metric does not move.
+    """
+    values, oracle = _series(values, oracle)
+    span = np.ptp(oracle)
+    if span <= _STEP * np.abs(oracle).max():
+        return Measure(None, f"the oracle does not move: every value is {oracle[0]:.6g}")
+    return Measure(float(np.ptp(values) / span))
+
+
+def violations(
+    weights: np.ndarray,
+    values: np.ndarray,
+    objective: int = 0,
+    tolerance: float = 0.002,
+    increasing: bool = True,
+) -> Measure:
+    """Number of neighbouring weights between which the metric moves the wrong way.
+
+    weights [W, O] on the simplex, in any order; values [W]: the metric that
+    `objective` (a column of the weights) controls.  A pair counts where the
+    weight rises and the metric falls by more than `tolerance`, or rises by
+    more where it should fall (`increasing` False: a gap, say).  With two
+    objectives neighbours are adjacent weights; with more they are the closest
+    pairs of the lattice, of which only those are compared whose weight of
+    this objective differs.  Undefined without such a pair; a float otherwise.
+    """
+    weights, values = finite("weights", weights, ndim=2), finite("values", values)
+    if len(weights) != len(values) or not 0 <= objective < weights.shape[1]:
+        raise ParagonError(
+            f"weights: shape {weights.shape} for {len(values)} values and objective {objective}"
+        )
+    first, second = _neighbours(weights)
+    rise = weights[second, objective] - weights[first, objective]
+    moves = np.abs(rise) > _STEP
+    if not moves.any():
+        return Measure(None, f"no two neighbouring weights among the {len(weights)} given")
+    change = (values[second] - values[first]) * np.sign(rise)
+    wrong = -change if increasing else change
+    # The slack keeps a change of exactly the tolerance, written in binary, on the right side.
+    return Measure(float(np.count_nonzero(wrong[moves] > tolerance + 1e-12)))
+
+
+def regret(
+    losses: np.ndarray,
+    oracle: np.ndarray,
+    constant: np.ndarray,
+    corners: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
+) -> dict[str, Measure]:
+    """Held-out task loss in excess of the oracle's: 0 is the oracle, 1 always the middle model.
+
+    oracle, constant [W]: task loss at each evaluation weight of a model tuned for
+    it and of the model of the middle weight; losses [R]: the method's, at the
+    weights `rows` [R] (None: all of them); corners [W] bool marks weights with all
+    the mass on one objective, whose losses would dominate every mean (None:
+    there are none).
+    Returns mean, median and max over the method's weights off the corners of
+    (losses - oracle), each divided by the mean of (constant - oracle) over all
+    evaluation weights off the corners, and corner_mean, corner_median and
+    corner_max: the same over the corners alone.  The unit is the same for a
+    method with few weights: at a middle weight alone there would be none.
+    All may be negative: better than that oracle.  Undefined where no weight is
+    left, or where `constant` is on average no worse than the oracle.
+    """
+    constant, oracle = _series(constant, oracle)
+    rows = np.arange(len(oracle)) if rows is None else np.asarray(rows)
+    losses, own = _series(losses, oracle[rows])
+    corners = np.zeros(len(oracle), dtype=bool) if corners is None else np.asarray(corners)
+    if corners.dtype != bool or corners.shape != oracle.shape:
+        raise ParagonError(
+            f"corners: {corners.dtype} of shape {corners.shape}; give bool {oracle.shape}"
+        )
+    found = {}
+    for prefix, chosen in (("", ~corners), ("corner_", corners)):
+        excess, unit, reason = (losses - own)[chosen[rows]], 0.0, None
+        if not len(excess):
+            reason = "no weight is a corner" if prefix else "every weight is a corner"
+        else:
+            unit = (constant - oracle)[chosen].mean()
+            if unit <= _STEP * np.abs(oracle[chosen]).max():
+                reason = f"the constant model is no worse than the oracle (mean excess {unit:.6g})"
+        for name, summary in (("mean", np.mean), ("median", np.median), ("max", np.max)):
+            value = None if reason else float(summary(excess) / unit)
+            found[prefix + name] = Measure(value, reason)
+    return found
+
+
+def _series(values: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values, other = finite("values", values), finite("the series to compare with", other)
+    if len(values) != len(other):
+        raise ParagonError(f"values: {len(values)} of them, against {len(other)} to compare with")
+    return values, other
+
+
+def _neighbours(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the two ends of each neighbouring pair of weights [W, O]."""
+    distance = np.abs(weights[:, None] - weights[None]).sum(axis=2)
+    first, second = np.triu_indices(len(weights), 1)
+    distance = distance[first, second]
+    if (distance <= _STEP).any():
+        pair = distance.argmin()
+        raise ParagonError(f"weights: rows {first[pair]} and {second[pair]} are the same")
+    if weights.shape[1] == 2:
+        order = np.argsort(weights[:, 0], kind="stable")
+        return order[:-1], order[1:]
+    close = distance <= distance.min(initial=np.inf) * (1 + 1e-6)
+    return first[close], second[close]
+
+
+def hypervolume(points: np.ndarray, reference: np.ndarray | float = 0.0) -> float | np.ndarray:
+    """Volume that the points dominate above the reference, every axis maximised; exact.
+
+    points [P, D] with D = 2 or 3; reference: one number or [D].  Dominated and
+    duplicate points add nothing, neither do points not above the reference on
+    every axis.  Many sets of as many points, [..., P, D], give a volume each, [...].
+    Raises ParagonError for other D and entries that are not finite.
+    Source: Zitzler and Thiele, IEEE Trans. Evol. Comput. 3(4), 1999.
+    """
+    points = finite("points", points, ndim=max(2, np.ndim(points)))
+    axes = points.shape[-1]
+    if axes not in (2, 3):
+        raise ParagonError(f"points: {axes} objectives; hypervolume is exact for 2 or 3 only")
+    reference = np.asarray(reference, dtype=np.float64)
+    if reference.shape not in ((), (axes,)) or not np.isfinite(reference).all():
+        raise ParagonError(f"reference: {reference}; give one finite number, or {axes}")
+    # A point that is not above the reference spans nothing once it is moved onto it.
+    points = np.maximum(points - reference, 0.0)
+    if axes == 2:
+        volume = _area(points)
+    else:
+        # Between two levels of the third axis the cross-section is the area under the points above.
+        points = _descending(points, 2)
+        thickness = -np.diff(points[..., 2], append=0.0)
+        above = range(1, 1 + points.shape[-2])
+        volume = sum(thickness[..., n - 1] * _area(points[..., :n, :2]) for n in above)
+    return float(volume) if points.ndim == 2 else volume
+
+
+def _area(points: np.ndarray) -> np.ndarray:
+    """Area [...] of the union of the rectangles from the origin to each point [..., P, 2]."""
+    points = _descending(points, 0)
+    height = np.maximum.accumulate(points[..., 1], axis=-1)
+    return (points[..., 0] * np.diff(height, prepend=0.0)).sum(axis=-1)
+
+
+def _descending(points: np.ndarray, axis: int) -> np.ndarray:
+    """Each set of points [..., P, D], ordered by one of the axes, the largest first."""
+    order = np.argsort(-points[..., axis], axis=-1, kind="stable")
+    return np.take_along_axis(points, order[..., None], axis=-2)

@@ -1,0 +1,189 @@
+"""Intervals, differences between methods and the correction for many comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from paragon.errors import ParagonError
+from paragon.metrics.checks import finite
+
+REAL = 0.05  # adjusted p-values below it are called beyond chance
+_BLOCK = 1 << 22  # resampled values held at once
+_SAME = 1e-12  # relative: sums in another order differ by less
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence limits, which are None, with a reason, where undefined."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    reason: str | None = None
+
+
+class Difference(NamedTuple):
+    """A difference with limits and p-value, which are None, with a reason, where undefined."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    reason: str | None = None
+
+
+def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Mean and Student t interval of a metric over seeds; values [S].
+
+    One value has no interval.  Raises ParagonError for values that are not
+    finite or a confidence outside 0..1.
+    """
+    values = finite("values", values)
+    _between("confidence", confidence)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Interval(mean, None, None, "an interval needs two values, there is one")
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    return Interval(mean, float(mean - half), float(mean + half))
+
+
+def paired_bootstrap(
+    a: np.ndarray,
+    b: np.ndarray,
+    clusters: np.ndarray | None = None,
+    statistic: Callable[[np.ndarray], np.ndarray] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int | np.random.Generator = 0,
+) -> Difference:
+    """Difference of two methods on the same events, by resampling users in pairs.
+
+    a, b: [N] a metric per event, or [S, N] several (every weight's NDCG and
+    α-nDCG, say), resampled together; a and b need not have the same number of
+    them, if the statistic takes both.  clusters [N]: the user of each event;
+    whole users are resampled, and means stay means over events.  Without it
+    each event is its own user.  statistic: maps the S means of each of B
+    resamples, [B, S], to B numbers, e.g. `set_hv` of their points; without it a
+    and b are [N] and the means are compared.  The resampling is SciPy's, so that
+    both methods see the same users.
+
+    Returns statistic(a) - statistic(b), its percentile interval and a
+    two-sided p-value: twice the share of resamples on the far side of 0,
+    counting the sample itself, so never below 2 / (resamples + 1): take enough
+    of them for the number of comparisons.  With a single user the limits and
+    the p-value are None.
+    Raises ParagonError for entries that are not finite, shapes that differ,
+    or a statistic that returns no finite number.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    chapters 8 (data structures) and 13; Davison and Hinkley, 1997, chapter 4 (p-values).
+    """
+    a, b = (finite(name, x, np.ndim(x)) for name, x in (("a", a), ("b", b)))
+    if a.ndim not in (1, 2) or a.ndim != b.ndim or a.shape[-1] != b.shape[-1]:
+        raise ParagonError(f"a, b: shapes {a.shape} and {b.shape}; give twice [N], or twice [S, N]")
+    if statistic is None and a.ndim == 2:
+        raise ParagonError("statistic: missing; several metrics need one that makes them a number")
+    _between("confidence", confidence)
+    if resamples < 100:
+        raise ParagonError(f"resamples: {resamples}; intervals need at least 100")
+    rows = np.concatenate([np.atleast_2d(a), np.atleast_2d(b)])
+    sums, sizes = _per_cluster(rows, clusters)
+    number = 1 if a.ndim == 1 else len(a)
+
+    def difference(means: np.ndarray) -> np.ndarray:
+        parts = means[:, :number], means[:, number:]
+        of_a, of_b = (p[:, 0] if statistic is None else np.asarray(statistic(p)) for p in parts)
+        if not of_a.shape == of_b.shape == means.shape[:1]:
+            raise ParagonError(
+                f"statistic: shapes {of_a.shape} and {of_b.shape} for {len(means)} resamples; "
+                "give a number each"
+            )
+        gap = of_a - of_b
+        # What differs in the last bit is the same sum in another order, and on neither side of 0.
+        return np.where(np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b)), 0.0, gap)
+
+    observed = float(difference((sums.sum(axis=1) / sizes.sum())[None])[0])
+    if not np.isfinite(observed):
+        raise ParagonError(f"statistic: the difference is {observed}; it must be finite")
+    users = len(sizes)
+    if users < 2:
+        return Difference(observed, None, None, None, "one user: there is nothing to resample")
+
+    def resampled_means(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        # Counting how often each user was drawn makes every mean one matrix product.
+        cells = drawn + np.arange(len(drawn))[:, None] * users
+        times = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        return (sums @ times.T) / (sizes @ times.T)
+
+    drawn = stats.bootstrap(
+        (np.arange(users),),
+        resampled_means,
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, _BLOCK // users),
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).bootstrap_distribution
+    differences = difference(drawn.T)
+    if not np.isfinite(differences).all():
+        raise ParagonError("statistic: not finite on a resample of the users")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(differences, [tail, 1 - tail])
+    far = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    p_value = float(min(1.0, 2 * (far + 1) / (resamples + 1)))
+    return Difference(observed, float(low), float(high), p_value)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """p-values adjusted for as many comparisons as are given; float64 [P], 0..1, same order.
+
+    Rejecting where the result is at most α keeps the chance of any false
+    rejection at α, whatever the dependence between the comparisons.
+    p_values [P], each in 0..1 (ParagonError otherwise).
+    Source: Holm, Scandinavian Journal of Statistics 6(2), 1979; computed by statsmodels.
+    """
+    # Imported here: it takes over a second, and every notebook imports this module.
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = finite("p-values", p_values)
+    outside = np.flatnonzero((p_values < 0) | (p_values > 1))
+    if outside.size:
+        raise ParagonError(f"p-values: entry {outside[0]} is {p_values[outside[0]]}, outside 0..1")
+    return multipletests(p_values, method="holm")[1]
+
+
+def is_real(row: Mapping[str, float | None], name: str) -> bool:
+    """Whether the difference ``name`` in a row of ``differences.json`` is beyond chance.
+
+    Beyond that of other users, allowing for the number of methods, and beyond that of other
+    seeds.  Where one of the two is unknown (one user, one seed) nothing is.
+    """
+    p_value = row.get(f"{name}_p_holm")
+    return p_value is not None and p_value < REAL and beyond_seeds(row, name)
+
+
+def beyond_seeds(row: Mapping[str, float | None], name: str) -> bool:
+    """Whether the interval over seeds of the difference ``name`` is known and without 0."""
+    low, high = (row.get(f"{name}_seeds_{end}") for end in ("low", "high"))
+    return low is not None and (low > 0 or high < 0)
+
+
+def _per_cluster(rows: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sums [R, U] of the rows [R, N] over each cluster's events, and their numbers [U]."""
+    if clusters is None:
+        return rows, np.ones(rows.shape[1])
+    clusters = np.asarray(clusters)
+    if clusters.shape != rows.shape[1:]:
+        raise ParagonError(
+            f"clusters: shape {clusters.shape} for {rows.shape[1]} events; give one label an event"
+        )
+    _, label = np.unique(clusters, return_inverse=True)
+    sums = np.stack([np.bincount(label, weights=row) for row in rows])
+    return sums, np.bincount(label).astype(np.float64)
+
+
+def _between(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ParagonError(f"{name}: {value} is not between 0 and 1")

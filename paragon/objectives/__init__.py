@@ -1,0 +1,1 @@
+"""What a list is tuned for: differentiable losses and the weights between them."""

@@ -1,0 +1,144 @@
+"""What the ablations found, read from their tables and put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from paragon.errors import ParagonError
+from paragon.metrics.statistics import mean_interval
+from paragon.params import ABLATIONS, Params
+from paragon.report.style import BACKBONES
+
+# The settings in which generation is held against its rivals on every backbone of the study.
+CORE = {
+    "anchors-10": "10 anchors",
+    "anchors-4": "4 anchors",
+    "anchors-3": "3 anchors",
+    "three-objectives": "3 objectives",
+}
+# Ten anchors of one random start, and of five together.
+STARTS = {
+    "anchors-10": "one start",
+    "starts-aligned": "five starts, aligned",
+    "starts-pooled": "five starts, as they are",
+}
+ALONE = "-no-behaviour"  # how points without the behavioural loss are named
+BESIDE = {"behavioural loss (3 anchors)": "anchors-3"}  # points to hold such a change against
+
+
+def load(kind: str, folder: Path = ABLATIONS) -> pd.DataFrame:
+    """All tables of a kind, ``point`` or ``collection``, with the ``name`` of each entry."""
+    parts = [
+        pd.read_csv(path).assign(name=path.stem.removeprefix(f"{kind}-"))
+        for path in sorted(folder.glob(f"{kind}-*.csv"))
+    ]
+    if not parts:
+        raise ParagonError(f"{folder}: no {kind}-*.csv; run `make ablations` first")
+    return pd.concat(parts, ignore_index=True)
+
+
+def usual(points: pd.DataFrame) -> pd.DataFrame:
+    """The rows sampled as the point's settings say, the best of several among them."""
+    ways = ["guidance", "steps"]
+    first = points.groupby("name")[ways].transform("first")
+    return points[(points[ways] == first).all(axis=1)]
+
+
+def core(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the settings ``CORE`` on all backbones.
+
+    ``setting`` says it in words; ``study`` also names the backbone.  The entries of the first
+    backbone, SASRec, are called like the setting, those of others have its name before that.
+    """
+    both = pd.concat([collections, points], ignore_index=True)
+    names = [n.removeprefix(f"{b}-") for n, b in zip(both["name"], both["backbone"], strict=True)]
+    both = both.assign(setting=pd.Series(names, both.index).map(CORE)).dropna(subset="setting")
+    both["study"] = both["setting"] + ", " + both["backbone"]
+    order = {word: place for place, word in enumerate(CORE.values())}
+    order |= {name: place for place, name in enumerate(BACKBONES)}
+    by = ["setting", "backbone"]
+    return both.sort_values(by, key=lambda own: own.map(order), kind="stable")
+
+
+def starts(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the collections ``STARTS``: rivals, and unguided generation with its steps.
+
+    ``start`` says the collection in words, ``way`` the method.  Of the ways of sampling those
+    are kept that the pooled starts were sampled in.
+    """
+    of = points["collection"]
+    named = (points["name"] == of) | (points["name"] == of + ALONE)
+    points = points[named & of.isin(STARTS) & (points["guidance"] == 1)]
+    kinds = points["name"].str.endswith(ALONE).map({False: "generated", True: "diffusion alone"})
+    steps = points["steps"].map(lambda n: f", {n} step" + "s" * (n > 1))
+    best = points["samples"].map(lambda n: f", best of {n}" if n > 1 else "")
+    points = points.assign(kind=kinds, way=kinds + steps + best, name=points["collection"])
+    pooled = points.loc[points["name"] == list(STARTS)[-1], "way"]
+    points = points[points["way"].isin(pooled)].sort_values(["kind", "samples", "steps"])
+    both = pd.concat([collections.assign(way=collections["method"]), points], ignore_index=True)
+    return both.assign(start=both["name"].map(STARTS)).dropna(subset="start")
+
+
+def paired(
+    rows: pd.DataFrame, one: str, other: str, measure: str, by: str = "collection"
+) -> pd.DataFrame:
+    """``one`` minus ``other`` in each group ``by``: mean and 95 % interval over shared seeds."""
+    found = {}
+    both = (rows[rows["method"] == method] for method in (one, other))
+    merged = pd.merge(*both, on=[by, "seed"], suffixes=("", "_other"))
+    for name, own in merged.groupby(by, sort=False):
+        change = (own[measure] - own[f"{measure}_other"]).to_numpy(float)
+        mean, low, high, _ = mean_interval(change)
+        found[name] = {"difference": mean, "low": low, "high": high, "seeds": len(change)}
+    return pd.DataFrame.from_dict(found, orient="index")
+
+
+def points_of(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """Means and limits over seeds, a row a setting, backbone, method and defined measure.
+
+    The form that :func:`paragon.plots.studies` draws, with the setting as the dataset.
+    """
+    found = []
+    for (setting, backbone, method), own in rows.groupby(
+        ["setting", "backbone", "method"], sort=False
+    ):
+        for measure in measures:
+            if own[measure].notna().all():  # no mean of the seeds that happen to have it
+                mean, low, high, _ = mean_interval(own[measure].to_numpy(float))
+                found.append((setting, backbone, method, measure, mean, low, high))
+    return pd.DataFrame(found, columns="dataset backbone method measure mean low high".split())
+
+
+def defaults(settings: Params) -> dict[str, object]:
+    """The study's own value of every variable that points change on its collection."""
+    diffusion = settings.diffusion
+    return {
+        "adapter width": str(settings.adapters.width),
+        "anchors": str(len(settings.adapters.anchors)),
+        "behavioural loss": "on",
+        "behavioural loss (3 anchors)": "on",
+        "conditioning": diffusion.conditioning,
+        "latent": str(diffusion.latent),
+        "snapshots": str(settings.adapters.snapshots),
+        "training steps": str(diffusion.steps),
+        "weights x lists": f"{diffusion.behaviour_batch} x {diffusion.behaviour_rows}",
+        "strength of the behavioural loss": f"{diffusion.behaviour_strength:g}",
+    }
+
+
+def one_at_a_time(
+    rows: pd.DataFrame, default: str, settings: Params, variables: Sequence[str]
+) -> pd.DataFrame:
+    """The rows of some variables, each beside those of the point ``default`` of the same seeds."""
+    own, parts = defaults(settings), []
+    for variable in variables:
+        changed = rows[(rows["variable"] == variable) & (rows["name"] != default)]
+        parts.append(changed.assign(value=changed["value"].astype(str)))
+        if variable in own:
+            same = rows["name"] == BESIDE.get(variable, default)
+            beside = rows[same & rows["seed"].isin(changed["seed"])]
+            parts.append(beside.assign(variable=variable, value=own[variable]))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,148 @@
+"""The tables of the notebooks, as :mod:`paragon.plots` has their figures.
+
+Each function takes plain data and returns a DataFrame that is fit to be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from paragon.data.sequences import Sequences
+from paragon.metrics.diversity import alpha_ndcg_at, ideal_alpha_dcg
+from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
+from paragon.metrics.statistics import is_real, mean_interval
+
+
+def history(sequences: Sequences, user: int) -> pd.DataFrame:
+    """All events of a user, oldest first: time (UTC), title, categories and part of the split."""
+    start, stop = sequences.offsets[user : user + 2]
+    table = items(sequences, sequences.items[start:stop])
+    times = pd.to_datetime(sequences.times[start:stop], unit="s")
+    table.insert(0, "time", times.strftime("%Y-%m-%d %H:%M:%S"))
+    part = np.full(stop - start, "train", dtype=object)
+    for name in ("valid", "test"):
+        evaluation = sequences.evaluation(name)
+        part[evaluation.positions[evaluation.users == user]] = name
+    table["part"] = part
+    table.index.name = "event"
+    return table
+
+
+def items(sequences: Sequences, ids: Sequence[int]) -> pd.DataFrame:
+    """Titles and categories of items, numbered from 1."""
+    return pd.DataFrame(
+        {
+            "title": [sequences.titles[i - 1] for i in ids],
+            "categories": [_named(sequences, sequences.categories[i]) for i in ids],
+        },
+        index=pd.RangeIndex(1, len(ids) + 1, name="rank"),
+    )
+
+
+def side_by_side(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+    """Ranked lists of items beside each other, each item with the categories that it adds."""
+    columns = {}
+    for label, ids in lists.items():
+        rows = sequences.categories[np.asarray(ids)]
+        added = rows & ~np.r_[rows[:1] & False, np.logical_or.accumulate(rows)[:-1]]
+        titles = [sequences.titles[i - 1] for i in ids]
+        columns[label, "title"] = [*titles, ""]
+        columns[label, "new categories"] = [
+            *(_named(sequences, row) for row in added),
+            f"{rows.any(0).sum()} in all, {rows.sum(1).mean():.1f} an item",
+        ]
+    table = pd.DataFrame(columns)
+    table.index = [*range(1, len(table)), ""]
+    return table
+
+
+def quality(
+    scores: np.ndarray,
+    candidates: np.ndarray,
+    sequences: Sequences,
+    weights: np.ndarray,
+    objectives: Sequence[str],
+    k: int = 10,
+) -> pd.DataFrame:
+    """Accuracy and diversity of the candidate lists ``[N, C]`` under A models, a row a model.
+
+    ``scores [N, A, C]``; ``weights [A, O]`` become the columns ``w_...``.
+    """
+    scores, candidates = np.asarray(scores), np.asarray(candidates)
+    ideal = ideal_alpha_dcg(sequences.categories, k, candidates=candidates)
+    table = pd.DataFrame(
+        np.asarray(weights, float), columns=[f"w_{objective}" for objective in objectives]
+    )
+    for row in range(len(table)):
+        own = scores[:, row]
+        shown = np.take_along_axis(candidates, top_k(own, k), 1)
+        diversity = alpha_ndcg_at(sequences.categories[shown], ideal, k)
+        table.loc[row, f"ndcg@{k}"] = ndcg_at(target_ranks(own), k).mean()
+        table.loc[row, f"alpha_ndcg@{k}"] = diversity.mean()
+    return table
+
+
+def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.DataFrame:
+    """Methods in rows, measures of ``metrics.json`` in columns, an undefined one as NaN.
+
+    ``names`` maps measures to the headings of their columns.
+    """
+    rows = {method: [found.get(name) for name in names] for method, found in summary.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()), dtype=float)
+
+
+def with_limits(
+    summary: Mapping[str, Mapping], names: Mapping[str, str], digits: int = 4
+) -> pd.DataFrame:
+    """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined."""
+    rows = {
+        method: [_shown(own.get(name), own.get(f"{name}_low"), digits) for name in names]
+        for method, own in summary.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()))
+
+
+def _shown(mean: float | None, low: float | None, digits: int) -> str:
+    """A mean ± the distance to its lower limit; what never varies has none."""
+    if mean is None:
+        return "–"
+    shown = f"{mean:.{digits}f}"
+    return shown if low in (None, mean) else f"{shown} ± {mean - low:.{digits}f}"
+
+
+def intervals(rows: pd.DataFrame, measure: str, index: str, columns: str, digits: int = 1):
+    """Mean ± half of the 95 % interval over seeds, as text: one cell an index and a column.
+
+    Where the measure is undefined for one of the seeds the cell is "–".
+    """
+
+    def cell(values: pd.Series) -> str:
+        if values.isna().any():
+            return "–"
+        mean, low, _, _ = mean_interval(values.to_numpy(float))
+        return _shown(mean, low, digits)
+
+    known = rows.dropna(subset=[measure])
+    table = rows.groupby([index, columns], sort=False)[measure].agg(cell).unstack()
+    return table.reindex(index=known[index].unique(), columns=known[columns].unique()).fillna("–")
+
+
+def differences(found: Mapping[str, Mapping], protocol: str = "sampled") -> pd.DataFrame:
+    """Each method's set_hv minus that of `generated`, from ``differences.json``, largest first.
+
+    ``real``: see `paragon.statistics.is_real`.
+    """
+    endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
+    endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
+    table = measures(found, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
+    table["real"] = [is_real(row, f"set_hv_{protocol}") for row in found.values()]
+    return table.sort_values("difference", ascending=False, kind="stable")
+
+
+def _named(sequences: Sequences, row: np.ndarray) -> str:
+    """The names of the categories that a row of the multi-hot matrix marks."""
+    names = zip(sequences.category_names, row, strict=True)
+    return ", ".join(name for name, member in names if member)

@@ -1,0 +1,1 @@
+"""What generation is compared with: chapter 5."""

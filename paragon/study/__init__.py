@@ -1,0 +1,1 @@
+"""What runs a study: files, jobs, notebooks, verification."""

@@ -1,0 +1,66 @@
+"""Which studies there are: the datasets and backbones of params.yaml."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from paragon.backbones import BACKBONES
+from paragon.errors import ParagonError
+from paragon.params import ROOT, load_params
+from paragon.storage import write_text
+
+
+def add(name: str, root: Path = ROOT) -> str:
+    """Enter a dataset or a backbone in params.yaml; returns what was done, in words.
+
+    Comments and layout of the file stay.  Raises ``ParagonError`` if ``name`` is
+    neither a backbone nor a folder of ``data/``, or both, and for a file that is not valid.
+    """
+    path = root / "params.yaml"
+    load_params(path)
+    fetched = (root / "data" / name).is_dir()
+    if name in BACKBONES:
+        if fetched:
+            raise ParagonError(
+                f"{name!r} is a backbone and there is a dataset data/{name}: which is meant cannot "
+                "be told; fetch the dataset under another name and remove that folder"
+            )
+        kind = "backbones"
+    elif fetched:
+        kind = "datasets"
+    else:
+        raise ParagonError(
+            f"{name!r} is no backbone ({', '.join(BACKBONES)}) and there is no data/{name}: "
+            f"fetch a dataset first, with `python -m paragon fetch {name}`, or with `--from DIR`"
+        )
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.representer.add_representer(
+        type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    if name in content[kind]:
+        return f"params.yaml: {kind} has {name} already"
+    content[kind].append(name)
+    content.setdefault("special", {}).setdefault(name, {})
+    text = StringIO()
+    yaml.dump(content, text)
+    write_text(path, text.getvalue())
+    return f"params.yaml: {name} added to {kind}"
+
+
+def studies_of(name: str, root: Path = ROOT) -> list[str]:
+    """The stages ``evaluate@...`` of all studies in params.yaml with a dataset or backbone."""
+    params = load_params(root / "params.yaml")
+    found = [
+        f"evaluate@{dataset}-{backbone}"
+        for dataset in params.datasets
+        for backbone in params.backbones
+        if name in (dataset, backbone)
+    ]
+    if not found:
+        raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
+    return found

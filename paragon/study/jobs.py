@@ -1,0 +1,203 @@
+"""What is trained for a study: several trainings side by side, their results in its folder.
+
+The models of this package are too small to gain from a second thread, and there
+are many of them: each is trained in a process of its own, on one thread.  Which
+process trains which model does not matter to the result.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from paragon.adapters.collection import load_collection
+from paragon.adapters.frozen import frozen_task
+from paragon.backbones.training import Fitted
+from paragon.data.negatives import NegativeSampler
+from paragon.generator.behaviour import behaviour
+from paragon.generator.generator import Generator, load_generator, save_generator
+from paragon.generator.training import train_generator
+from paragon.progress import progress
+from paragon.rivals.end_to_end import (
+    EndToEnd,
+    load_end_to_end,
+    save_end_to_end,
+    train_end_to_end,
+)
+from paragon.rivals.retrain import (
+    Retrained,
+    load_retrained,
+    retrain,
+    retrain_seeds,
+    retrain_weights,
+    save_retrained,
+)
+from paragon.study.study import Study
+
+T = TypeVar("T")
+# Processes started with these get one thread for each library that has threads of its own, which
+# reads them when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would
+# still have its threads, which wait for each other by spinning, and with as many busy processes
+# as cores a product of small matrices took 70 ms.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+def side_by_side(
+    function: Callable[..., T], study: Study, jobs: Sequence[tuple], name: str
+) -> list[T]:
+    """``[function(study, *job) for job in jobs]``, on a CPU ``threads`` of them at a time.
+
+    ``function`` is one of a module, so that another process can import it; it loads
+    what it needs and seeds its own random numbers.
+    """
+    workers = balanced(len(jobs), study.params.threads) if study.device.type == "cpu" else 1
+    # "spawn": a forked process would inherit the threads of this one.
+    context = multiprocessing.get_context("spawn")
+    with environment(ONE_THREAD), ProcessPoolExecutor(workers, context) as pool:
+        running = [pool.submit(function, study, *job) for job in jobs]
+        return [job.result() for job in progress(running, name)]
+
+
+@contextmanager
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Variables that processes started here inherit; restored afterwards."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def balanced(jobs: int, threads: int) -> int:
+    """How many of so many equal jobs to run at a time, so that no thread is idle at the end.
+
+    Three jobs on two threads take two rounds if two run at a time, and one and a half if
+    all three share the threads.
+    """
+
+    def time(workers: int) -> float:
+        rounds, left = divmod(jobs, workers)
+        return rounds * workers / threads + (max(1.0, left / threads) if left else 0)
+
+    return min(range(threads, 2 * threads + 1), key=time)
+
+
+def training_states(study: Study) -> np.ndarray:
+    """States ``[N, dim]`` of the training events that tuning sees, to be given to processes
+    that train side by side: to compute them takes about as long as one such training."""
+    sequences, own = study.load_sequences(), study.params.adapters
+    backbone, _ = study.load_backbone(sequences)
+    task = frozen_task(backbone, sequences, "train", 1 + own.negatives, own.events)
+    return task.states.cpu().numpy()
+
+
+def train_generators(
+    study: Study, collection: Path | None = None, folder: Path | None = None
+) -> list[Generator]:
+    """Train and store ``folder/seed<n>`` for every seed of the study, several at a time.
+
+    ``collection`` is the stem it is stored under; both are the study's own if left out.
+    """
+    stem = study.folder / "collection" if collection is None else collection
+    folder = study.folder / "generators" if folder is None else folder
+    seeds = study.params.seeds
+    states = training_states(study) if study.params.diffusion.behaviour_batch else None
+    jobs = [(stem, folder, states, seed) for seed in seeds]
+    side_by_side(_train_one_generator, study, jobs, "generators")
+    return [load_generator(folder / f"seed{seed}") for seed in seeds]
+
+
+def _train_one_generator(
+    study: Study, stem: Path, folder: Path, states: np.ndarray | None, seed: int
+) -> None:
+    settings, sequences = study.params.diffusion, study.load_sequences()
+    backbone, about = study.load_backbone(sequences)
+    collection, extra = load_collection(stem, about), None
+    if states is not None:
+        negatives, events = collection.description["negatives"], study.params.adapters.events
+        known = torch.from_numpy(states)
+        train = frozen_task(backbone, sequences, "train", 1 + negatives, events, known)
+        sampler = NegativeSampler(sequences)
+        extra = behaviour(train, sampler, collection, seed, settings.behaviour_rows)
+    generator = train_generator(collection, settings, seed, extra, study.device)
+    save_generator(generator, folder / f"seed{seed}")
+
+
+def train_rivals(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
+    """Train and store ``rivals.end_to_end`` for every seed, several at a time: a list a seed."""
+    folder = study.folder / "rivals" if folder is None else folder
+    names = study.params.rivals.end_to_end
+    states = training_states(study) if names else None
+    jobs = [(folder, states, name, seed) for seed in study.params.seeds for name in names]
+    side_by_side(_train_one_rival, study, jobs, "rivals")
+    return load_rivals(study, folder)
+
+
+def load_rivals(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
+    """What :func:`train_rivals` stored."""
+    folder = study.folder / "rivals" if folder is None else folder
+    _, about = study.load_backbone(study.load_sequences())
+    return [
+        [load_end_to_end(folder, name, seed, about) for name in study.params.rivals.end_to_end]
+        for seed in study.params.seeds
+    ]
+
+
+def _train_one_rival(study: Study, folder: Path, states: np.ndarray, name: str, seed: int) -> None:
+    sequences, own = study.load_sequences(), study.params.adapters
+    backbone, about = study.load_backbone(sequences)
+    known = torch.from_numpy(states)
+    train = frozen_task(backbone, sequences, "train", 1 + own.negatives, own.events, known)
+    sampler, provenance = NegativeSampler(sequences), {"backbone": about["sha256"]}
+    rival = train_end_to_end(name, train, sampler, study.params, seed, provenance)
+    save_end_to_end(rival, folder)
+
+
+def retrain_all(study: Study) -> dict[tuple[float, int], Fitted]:
+    """Train and store every weight and seed: ``{(first weight, seed): curves}``."""
+    weights, seeds = retrain_weights(study.params), retrain_seeds(study.params)
+    tasks = list(product(range(len(weights)), seeds))
+    fits = side_by_side(_retrain_one, study, tasks, "models")
+    return {
+        (round(weights[index, 0].item(), 4), seed): fitted
+        for (index, seed), fitted in zip(tasks, fits, strict=True)
+    }
+
+
+def _retrain_one(study: Study, index: int, seed: int) -> Fitted:
+    sequences, weights = study.load_sequences(), retrain_weights(study.params)[index]
+    model, fitted = retrain(study.backbone, sequences, study.params, weights, seed, study.device)
+    about = {
+        "kind": "retrain",
+        "weights": weights.tolist(),
+        "seed": seed,
+        "training": asdict(fitted),
+    }
+    save_retrained(model, about, study.folder / "rivals", weights, seed)
+    return fitted
+
+
+def load_all_retrained(study: Study) -> dict[int, Iterator[Retrained]]:
+    """What :func:`retrain_all` stored, by seed: one model a weight, loaded when it is needed."""
+    return {seed: _load_retrained(study, seed) for seed in retrain_seeds(study.params)}
+
+
+def _load_retrained(study: Study, seed: int) -> Iterator[Retrained]:
+    sequences, folder = study.load_sequences(), study.folder / "rivals"
+    for weights in retrain_weights(study.params):
+        model = load_retrained(study.backbone, sequences, study.params, folder, weights, seed)
+        yield model.to(study.device)

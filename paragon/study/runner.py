@@ -1,0 +1,268 @@
+"""Run a notebook as a stage of the pipeline and keep an executed copy that never varies.
+
+A source notebook is an input and stays without outputs; what it showed goes to
+``artifacts/notebooks``.  Papermill does the executing.  Two runs differ in
+clocks, random ids and where the output stream happened to be cut;
+:func:`normalise` removes just that, so the same study gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from paragon.errors import ParagonError
+from paragon.params import ROOT, load_params
+from paragon.progress import QUIET
+from paragon.storage import write_text
+from paragon.study.jobs import environment
+
+KERNEL = "python3"
+NOISE = ("papermill", "execution", "ExecuteTime")  # metadata of cells that holds clocks
+WIDGET = "application/vnd.jupyter.widget-view+json"  # names a model that is gone, by a random id
+FRAMES = 12  # lines of a traceback that are shown
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
+_STYLED = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")  # the random id of a styled pandas table
+
+
+class NotebookFailed(Exception):
+    """A cell raised something that is not for the user to mend: a short traceback, many lines."""
+
+
+def run(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT) -> Path:
+    """Execute ``notebooks/NAME.ipynb`` and return the path of the executed copy.
+
+    The notebook runs in ``root`` with ``dataset`` and, if given, ``backbone``
+    injected as strings; its cell tagged ``parameters`` must assign just these.
+    Everything else it reads from params.yaml itself.
+
+    Raises ``ParagonError`` for what the user can mend, also if it was raised
+    inside the notebook, and ``NotebookFailed`` for any other failure.  Then the
+    copy is kept as ``NAME.failed.ipynb`` and the last good one stays as it was.
+    """
+    root = root.resolve()
+    source = source_path(name, root)
+    parameters = {"dataset": dataset} | ({} if backbone is None else {"backbone": backbone})
+    _check_parameters(source, parameters)
+    target = executed_path(name, dataset, backbone, root)
+    failed = target.with_suffix(".failed.ipynb")
+    threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).threads
+    with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
+        copy = Path(scratch) / source.name
+        try:
+            variables = environment(_variables(root, threads, Path(scratch)))
+            with variables, _stderr_to(Path(scratch) / "stderr"):
+                _execute(source, copy, parameters, root)
+        except (PapermillExecutionError, DeadKernelError) as error:
+            if copy.exists():
+                write_text(failed, _text(normalise(nbformat.read(copy, as_version=4), root)))
+            raise _explained(error, name, failed) from None
+        notebook = nbformat.read(copy, as_version=4)
+    for line in _warnings(notebook):
+        print(line, file=sys.stderr)
+    write_text(target, _text(normalise(notebook, root)))
+    failed.unlink(missing_ok=True)
+    return target
+
+
+def source_path(name: str, root: Path = ROOT) -> Path:
+    """``notebooks/NAME.ipynb``; an error that lists the notebooks if there is none."""
+    path = root / "notebooks" / f"{name}.ipynb"
+    known = sorted(found.stem for found in (root / "notebooks").glob("*.ipynb"))
+    if name not in known:
+        raise ParagonError(f"unknown notebook {name!r}: there are {', '.join(known) or 'none'}")
+    return path
+
+
+def executed_path(name: str, dataset: str, backbone: str | None, root: Path = ROOT) -> Path:
+    """``artifacts/notebooks/DATASET[/BACKBONE]/NAME.ipynb``; names may not lead elsewhere."""
+    parts = [dataset] if backbone is None else [dataset, backbone]
+    for kind, part in zip(("dataset", "backbone"), parts, strict=False):
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", part):
+            raise ParagonError(f"{part!r} is not the name of a {kind}: use letters, digits, '._-'")
+    return root.joinpath("artifacts", "notebooks", *parts, f"{name}.ipynb")
+
+
+def code_cells(path: Path) -> list[NotebookNode]:
+    """The code cells of a stored notebook, in order."""
+    return [cell for cell in _read(path).cells if cell.cell_type == "code"]
+
+
+def normalise(notebook: NotebookNode, root: Path = ROOT) -> NotebookNode:
+    """A copy without what differs between two runs of the same notebook.
+
+    Removed: papermill's and the kernel's clocks and versions, random ids of
+    cells, tables and objects, widgets, the standard error, the folder of the
+    checkout.  Pieces of one output stream are joined.
+    """
+    notebook = nbformat.from_dict(notebook)
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": KERNEL},
+            "language_info": {"name": "python"},
+        }
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        for key in NOISE:
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = _outputs(cell.outputs, root)
+    return notebook
+
+
+def _read(path: Path) -> NotebookNode:
+    try:
+        return nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise ParagonError(f"{path}: not a notebook ({reason}); restore it from git") from error
+
+
+def _text(notebook: NotebookNode) -> str:
+    return nbformat.writes(notebook) + "\n"
+
+
+def _check_parameters(source: Path, given: dict[str, str]) -> None:
+    """The cell tagged ``parameters`` must exist once and assign the names that are handed over."""
+    cells = [cell for cell in code_cells(source) if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ParagonError(f"{source}: {len(cells)} cells are tagged `parameters`, 1 is needed")
+    assigned = {
+        target.id
+        for node in ast.parse(cells[0].source).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for missing in sorted(assigned - set(given)):
+        raise ParagonError(f"notebook {source.stem} needs --{missing}")
+    for surplus in sorted(set(given) - assigned):
+        raise ParagonError(f"notebook {source.stem} takes no --{surplus}")
+
+
+def _variables(root: Path, threads: int, scratch: Path) -> dict[str, str]:
+    """What the kernel inherits.
+
+    Thread counts change the order of sums, hash seeds the order of sets, and a
+    user's IPython profile or own ``python3`` kernel could change anything.
+    """
+    paths = [str(root), os.environ.get("PYTHONPATH", "")]
+    return {
+        QUIET: "1",
+        "PARAGON_ROOT": str(root),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),  # this checkout's package
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        # glibc gives large tensors back to the system and asks for them anew in every step of
+        # training: a tenth of the time. Up to a gigabyte it shall keep them.
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+        "IPYTHONDIR": str(scratch / "ipython"),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the kernel prints a note on frozen modules
+    }
+
+
+@contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """Send what processes started here write to the standard error by themselves to a file.
+
+    Python's own output reaches the notebook.  This is what lies below it: ZeroMQ, for one, may
+    complain about its sockets when a kernel ends (zeromq/libzmq#1307).
+    """
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def _execute(source: Path, copy: Path, parameters: dict[str, str], root: Path) -> None:
+    papermill.execute_notebook(
+        source,
+        copy,
+        parameters,
+        kernel_name=KERNEL,
+        language="python",
+        cwd=root,
+        progress_bar=False,
+        extra_arguments=["--log-level=CRITICAL"],  # its notes on transport worry people
+        start_timeout=180,  # a loaded machine with a cold disk takes its time to import
+    )
+
+
+def _explained(error: Exception, name: str, failed: Path) -> Exception:
+    """What the command line shows for a failed cell or a dead kernel."""
+    if isinstance(error, DeadKernelError):
+        return ParagonError(
+            f"notebook {name}: the kernel died, most likely for want of memory; close other "
+            f"programs, or lower the batch sizes in params.yaml (so far: {failed})"
+        )
+    if error.ename == "ParagonError":
+        return ParagonError(error.evalue)
+    lines = _ANSI.sub("", "\n".join(error.traceback)).rstrip().splitlines()
+    shown = (["..."] if len(lines) > FRAMES else []) + lines[-FRAMES:]
+    return NotebookFailed(
+        "\n".join([f"notebook {name} failed with {error.ename}; see {failed}", *shown])
+    )
+
+
+def _warnings(notebook: NotebookNode) -> list[str]:
+    """What the cells wrote to the standard error, which the executed copy leaves out."""
+    return [
+        line
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr"
+        for line in output.text.splitlines()
+    ]
+
+
+def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
+            continue
+        if output.output_type == "stream":
+            if kept and kept[-1].output_type == "stream":
+                kept[-1].text += output.text
+            else:
+                kept.append(output)
+        else:
+            kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = _steady(output.text, root)
+        for kind, content in output.get("data", {}).items():
+            if kind.startswith("text/") and isinstance(content, str):
+                output.data[kind] = _steady(content, root)
+    return kept
+
+
+def _steady(text: str, root: Path) -> str:
+    """Text without the folder of the checkout, object addresses and ids of styled tables."""
+    text = _ADDRESS.sub("at 0x0", text.replace(f"{root}{os.sep}", ""))
+    ids = dict.fromkeys(_STYLED.findall(text))
+    numbers = {found: f"T_{number:05d}" for number, found in enumerate(ids)}
+    return _STYLED.sub(lambda match: numbers[match[0]], text)

@@ -1,0 +1,168 @@
+"""Datasets from tables in memory."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paragon.data.table import Dataset
+from paragon.errors import ParagonError
+
+
+def events(**changes):
+    columns = {
+        "user_id": [9223372036854775807, 1, 1],
+        "item_id": ["a", "b", "a"],
+        "rating": [5, 3, 4],
+        "timestamp": [30, 20, 10],
+    }
+    columns |= changes
+    return pd.DataFrame({name: value for name, value in columns.items() if value is not None})
+
+
+ITEMS = pd.DataFrame({"item_id": ["a", "b"], "title": ["A\tx", None], "categories": [["X"], []]})
+
+
+def test_ids_become_strings_and_order_stays():
+    users = pd.DataFrame({"user_id": [1, 2], "group": ["F", None]})
+    dataset = Dataset.from_frame(events(), ITEMS, users, name="shop")
+    assert dataset.interactions["user_id"].tolist() == ["9223372036854775807", "1", "1"]
+    assert dataset.interactions["timestamp"].tolist() == [30, 20, 10]
+    assert dataset.items["title"].tolist() == ["A x", "b"]
+    assert dataset.items["categories"].tolist() == [("X",), ()]
+    assert dataset.users["group"].tolist()[0] == "F" and pd.isna(dataset.users["group"][1])
+    assert dataset.repairs == {
+        "items without categories": 1,
+        "users missing from the user table, of unknown group": 1,
+    }
+    assert (dataset.name, dataset.source) == ("shop", "own")
+
+
+def test_fingerprint_follows_the_content():
+    one, same = (Dataset.from_frame(events(), ITEMS).fingerprint for _ in range(2))
+    other = Dataset.from_frame(events(rating=[5, 3, 4.5]), ITEMS).fingerprint
+    assert one == same != other and len(one) == 64
+
+
+def test_the_index_of_the_table_does_not_matter():
+    shuffled = events().set_index(pd.Index([7, 7, 3]))
+    dataset = Dataset.from_frame(shuffled, ITEMS)
+    pd.testing.assert_frame_equal(
+        dataset.interactions, Dataset.from_frame(events(), ITEMS).interactions
+    )
+
+
+def test_other_tables():
+    class Polars:  # what is used of a polars frame
+        columns = ("user_id", "item_id", "timestamp")
+
+        def __getitem__(self, name):
+            return type("Series", (), {"to_list": lambda self: list(events()[name])})()
+
+    dataset = Dataset.from_frame(Polars(), ITEMS.to_dict("list"))
+    assert dataset.interactions["rating"].tolist() == [1.0, 1.0, 1.0]
+    assert dataset.interactions["item_id"].tolist() == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_datetimes(zone):
+    times = pd.to_datetime(pd.Series(np.array([3, 2, 1]) * 86400, dtype="int64"), unit="s")
+    times = times.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else times
+    dataset = Dataset.from_frame(events(timestamp=times), ITEMS)
+    assert dataset.interactions["timestamp"].tolist() == [259200, 172800, 86400]
+
+
+def test_the_callers_tables_are_not_changed():
+    given, items = events(), ITEMS.copy(deep=True)
+    Dataset.from_frame(given, items)
+    pd.testing.assert_frame_equal(given, events())
+    pd.testing.assert_frame_equal(items, ITEMS)
+
+
+BAD = {
+    "float ids": (events(user_id=[1.0, 2.0, 3.0]), "cannot keep 64-bit ids exactly"),
+    "missing id": (events(item_id=["a", None, "b"]), "row 1, column item_id"),
+    "text rating": (events(rating=["5", "x", "3"]), "row 1, column rating: found 'x'"),
+    "missing rating": (events(rating=[5, None, 3]), "row 1, column rating"),
+    "negative": (events(rating=[5, -2, 3]), "row 1, column rating: found -2.0"),
+    "no time": (events(timestamp=None), "column timestamp is missing"),
+    "NaT": (
+        events(timestamp=pd.Series([datetime(2020, 1, 1), pd.NaT, datetime(2020, 1, 1)])),
+        "row 1, column timestamp",
+    ),
+    "tab in id": (events(item_id=["a", "b\tc", "a"]), "row 1, column item_id"),
+    "padded id": (events(user_id=["u0", "u0 ", "u1"]), "row 1, column user_id: found 'u0 '"),
+    "NUL in id": (events(item_id=["a", "b", "a\0"]), "row 2, column item_id"),
+    "half a character": (
+        {"user_id": ["u", "v"], "item_id": ["a", "\ud800"], "timestamp": [1, 2]},
+        "row 1, column item_id",
+    ),
+    "short column": (
+        {"user_id": ["u"], "item_id": ["a", "b"], "timestamp": [1, 2]},
+        "the columns differ in length (user_id 1, item_id 2, timestamp 2)",
+    ),
+    "scalar column": ({"user_id": 5, "item_id": ["a"]}, "found dict"),
+    "string column": ({"user_id": "ab", "item_id": ["a", "b"]}, "a column is a single string"),
+    "column twice": (
+        pd.DataFrame([["u", "v", "a"]], columns=["user_id", "user_id", "item_id"]),
+        "column user_id is there twice",
+    ),
+    "lazy frame": (type("Lazy", (), {"columns": ["user_id"]})(), "found Lazy"),
+    "durations": (events(timestamp=pd.to_timedelta([3, 2, 1], unit="s")), "column timestamp holds"),
+    "periods": (
+        events(timestamp=pd.period_range("2020-01", periods=3, freq="M")),
+        "column timestamp holds period[M] values",
+    ),
+    "complex": (events(rating=[1 + 2j, 2, 3]), "column rating holds complex128 values"),
+    "booleans": (events(rating=[True, False, True]), "column rating holds bool values"),
+    "one boolean": (
+        events(rating=pd.Series([1, True, 3], dtype=object)),
+        "row 1, column rating: found True",
+    ),
+    "one complex": (events(rating=pd.Series([1, 2, 2j], dtype=object)), "row 2, column rating"),
+    "huge": (events(timestamp=pd.Series([1, 10**400, 3], dtype=object)), "row 1, column timestamp"),
+    "empty": (events().iloc[:0], "there are no interactions"),
+    "no table": ([1, 2], "expected a table with columns, found list"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_interactions(case):
+    frame, expected = BAD[case]
+    with pytest.raises(ParagonError) as caught:
+        Dataset.from_frame(frame, ITEMS)
+    assert expected in str(caught.value) and "interactions table" in str(caught.value)
+
+
+def test_categories_must_be_lists():
+    for wrong in ("Drama", 3, [1]):
+        items = pd.DataFrame({"item_id": ["a", "b"], "categories": [["X"], wrong]})
+        with pytest.raises(ParagonError, match="items table, row 1, column categories"):
+            Dataset.from_frame(events(), items)
+
+
+def test_numbers_may_come_in_any_type():
+    for rating in (
+        pd.Series([5, 3, 4], dtype="Int64"),
+        pd.Series(["5", "3", "4"]),
+        pd.Series([5, "3", Decimal(4)], dtype=object),
+        pd.Series([5, 3, 4], dtype="category"),
+    ):
+        dataset = Dataset.from_frame(events(rating=rating), ITEMS)
+        assert dataset.interactions["rating"].tolist() == [5.0, 3.0, 4.0]
+
+
+def test_text_that_no_file_can_hold():
+    for change in ({"title": ["A", "x\0"]}, {"categories": [["X"], ["\ud800"]]}):
+        with pytest.raises(ParagonError, match="items table, row 1, column (title|categories)"):
+            Dataset.from_frame(events(), ITEMS.assign(**change))
+    users = {"user_id": [1, 2], "group": ["F", "\udfff"]}
+    with pytest.raises(ParagonError, match="users table, row 1, column group"):
+        Dataset.from_frame(events(), ITEMS, users)
+
+
+def test_a_group_may_be_called_gender():
+    users = pd.DataFrame({"user_id": [1, 2], "gender": ["F", "M"]})
+    assert Dataset.from_frame(events(), ITEMS, users).users["group"].tolist() == ["F", "M"]

@@ -1,0 +1,208 @@
+"""Splits and candidates by property: no leak, no positive among the negatives."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paragon.data import sequences
+from paragon.data.negatives import NegativeSampler, draw_negatives
+from paragon.data.split import prepare
+from paragon.data.table import Dataset
+from paragon.errors import ParagonError
+from tests.conftest import toy_dataset
+
+
+def by_hand(dataset, user):
+    """A user's item ids in time order, ties by file order, without numpy tricks."""
+    rows = dataset.interactions[dataset.interactions["user_id"] == user]
+    pairs = sorted(
+        (t, n, item)
+        for n, (t, item) in enumerate(zip(rows["timestamp"], rows["item_id"], strict=True))
+    )
+    return [item for _, _, item in pairs]
+
+
+def test_leave_one_out_takes_the_last_two_events(dataset, seqs):
+    for number, user in enumerate(seqs.user_ids):
+        expected = by_hand(dataset, user)
+        start, stop = seqs.offsets[number : number + 2]
+        assert [seqs.item_ids[i - 1] for i in seqs.items[start:stop]] == expected
+        assert seqs.n_train[number] == len(expected) - 2
+    for name, back in (("valid", 2), ("test", 1)):
+        part = seqs.evaluation(name)
+        assert np.array_equal(part.users, np.arange(seqs.n_users))
+        assert np.array_equal(part.positions, seqs.lengths - back)
+        assert np.array_equal(part.targets, seqs.targets(part.users, part.positions))
+
+
+def test_ties_keep_file_order():
+    frame = pd.DataFrame(
+        [("u", item, 5.0, 7) for item in "edcba"],
+        columns=["user_id", "item_id", "rating", "timestamp"],
+    )
+    items = pd.DataFrame(
+        {"item_id": list("abcdefgh"), "title": list("abcdefgh"), "categories": [("x",)] * 8}
+    )
+    seqs = prepare(Dataset.from_frame(frame, items), negatives=0)
+    assert [seqs.item_ids[i - 1] for i in seqs.items] == list("edcba")
+    assert seqs.item_ids[seqs.test.targets[0] - 1] == "a"
+
+
+def test_negatives_were_never_met_and_do_not_repeat(seqs):
+    for name in ("valid", "test"):
+        part = seqs.evaluation(name)
+        for user, row in zip(part.users, part.candidates, strict=True):
+            met = set(seqs.items[seqs.offsets[user] : seqs.offsets[user + 1]])
+            assert len(set(row)) == len(row)
+            assert not met & set(row[1:])
+            assert 1 <= row.min() and row.max() <= seqs.n_items
+
+
+def test_negatives_are_uniform(seqs):
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(seqs.n_users), seqs.lengths)
+    drawn = draw_negatives(np.zeros(4000, int), users, seqs.items, seqs.n_items, 10, rng)
+    counts = np.bincount(drawn.ravel(), minlength=seqs.n_items + 1)
+    free = np.setdiff1d(np.arange(1, seqs.n_items + 1), seqs.items[: seqs.lengths[0]])
+    assert counts.sum() == counts[free].sum()
+    expected = 40000 / len(free)
+    assert np.abs(counts[free] - expected).max() < 6 * np.sqrt(expected)
+
+
+def test_history_ends_before_the_target_and_is_left_aligned(seqs):
+    items, times = seqs.histories(seqs.test.users, seqs.test.positions, 6)
+    for row, user in enumerate(seqs.test.users):
+        before = seqs.items[seqs.offsets[user] : seqs.offsets[user] + seqs.test.positions[row]]
+        recent = before[-6:]
+        assert np.array_equal(items[row, : len(recent)], recent)
+        assert not items[row, len(recent) :].any() and not times[row, len(recent) :].any()
+        assert seqs.test.targets[row] not in recent
+
+
+def test_full_protocol_excludes_what_came_before_but_not_the_target(seqs):
+    mask = seqs.excluded(seqs.test)
+    for row, user in enumerate(seqs.test.users):
+        before = seqs.items[seqs.offsets[user] : seqs.offsets[user + 1] - 1]
+        assert set(np.flatnonzero(mask[row])) == {0, *before.tolist()}
+
+
+def test_global_time_never_trains_on_the_future(dataset):
+    seqs = prepare(dataset, split="global_time", negatives=10)
+    train = seqs.is_train()
+    user = np.repeat(np.arange(seqs.n_users), seqs.lengths)
+    assert seqs.times[train].max() <= seqs.times[~train].min()
+    assert (np.diff(seqs.times)[np.diff(user) == 0] >= 0).all()
+    assert set(seqs.items[~train]) <= set(seqs.items[train])
+    assert set(user[~train]) <= set(user[train])
+    time = dataset.interactions["timestamp"].to_numpy()
+    span = time.max() - time.min()
+    assert train.sum() == (time <= time.min() + 0.8 * span).sum()
+    assert seqs.times[~train].min() > time.min() + 0.8 * span
+    ends = [seqs.times[seqs.offsets[e.users] + e.positions] for e in (seqs.valid, seqs.test)]
+    assert ends[0].max() <= time.min() + 0.9 * span < ends[1].min()
+    assert len(seqs.valid) + len(seqs.test) == (~train).sum()
+
+
+def test_global_time_cuts_at_midnight_of_the_clock_it_is_given():
+    """One event an hour over 100 days, so that the boundaries can be counted by hand."""
+    hours = np.arange(100 * 24)
+    frame = pd.DataFrame(
+        {"user_id": "u", "item_id": [f"i{h % 9}" for h in hours], "rating": 5.0}
+    ).assign(timestamp=3600 * hours)
+    items = pd.DataFrame({"item_id": [f"i{n}" for n in range(9)], "title": "t"})
+    items["categories"] = [("a",), ("b",), ("c",)] * 3
+    dataset = Dataset.from_frame(frame, items)
+    setting = {"split": "global_time", "negatives": 0}
+    # Days 0..99 of UTC: 80 % of 99 is 79.2, so days 0..79 are training, 80..89 validation.
+    counts = prepare(dataset, midnight=0, **setting).description["counts"]
+    assert [counts[part] for part in ("train", "valid", "test")] == [80 * 24, 10 * 24, 10 * 24]
+    # Eight hours ahead the first day has 16 hours and there are 101 days, 0..100.
+    counts = prepare(dataset, midnight=8, **setting).description["counts"]
+    assert [counts[part] for part in ("train", "valid", "test")] == [16 + 80 * 24, 240, 9 * 24 + 8]
+
+
+def test_short_users_are_training_data_only():
+    dataset = toy_dataset()
+    extra = pd.DataFrame(
+        [("short", "i1", 5.0, 1), ("short", "i2", 5.0, 2)], columns=dataset.interactions.columns
+    )
+    frame = pd.concat([dataset.interactions, extra])
+    seqs = prepare(Dataset.from_frame(frame, dataset.items, dataset.users))
+    number = seqs.user_ids.index("short")
+    assert seqs.n_train[number] == 2
+    assert number not in seqs.test.users
+    assert seqs.description["counts"]["users_without_evaluation"] == 1
+
+
+def test_min_rating_and_k_core(dataset):
+    high = prepare(dataset, min_rating=4, negatives=10)
+    assert len(high.items) == (dataset.interactions["rating"] >= 4).sum()
+    core = prepare(dataset, k_core=4, negatives=10)
+    assert np.bincount(core.items)[1:].min() >= 4 and core.lengths.min() >= 4
+
+
+def test_same_seed_same_candidates_other_seed_others(dataset):
+    one, two, other = (prepare(dataset, seed=s, negatives=20) for s in (3, 3, 4))
+    assert np.array_equal(one.test.candidates, two.test.candidates)
+    assert not np.array_equal(one.test.candidates, other.test.candidates)
+
+
+def test_save_and_load(seqs, tmp_path):
+    sequences.save(seqs, tmp_path)
+    loaded = sequences.load(tmp_path)
+    assert np.array_equal(loaded.test.candidates, seqs.test.candidates)
+    assert loaded.titles == seqs.titles and loaded.description == seqs.description
+    first = (tmp_path / "sequences.safetensors").read_bytes()
+    sequences.save(loaded, tmp_path)
+    assert (tmp_path / "sequences.safetensors").read_bytes() == first
+
+
+def test_training_negatives_avoid_the_training_part_only(seqs):
+    sampler = NegativeSampler(seqs)
+    users = np.repeat(np.arange(seqs.n_users), 50)
+    drawn = sampler.draw(users, 9, np.random.default_rng(0))
+    for user, row in zip(users, drawn, strict=True):
+        start = seqs.offsets[user]
+        assert not set(row) & set(seqs.items[start : start + seqs.n_train[user]])
+    held_out = seqs.test.targets[users]
+    assert (drawn == held_out[:, None]).any()  # the future is unknown to training
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"split": "random"}, "random"),
+        ({"min_rating": 9}, "min_rating=9"),
+        ({"negatives": 149}, "preprocess.negatives"),
+        ({"split": "global_time", "midnight": 0}, "no validation event is left"),
+    ],
+)
+def test_impossible_settings_name_the_key(dataset, change, words):
+    with pytest.raises(ParagonError, match=words):
+        prepare(dataset, **change)
+
+
+def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset):
+    for split in ("leave_one_out", "global_time"):
+        setting = {"split": split, "seed": 1}
+        with pytest.raises(ParagonError) as caught:
+            prepare(dataset, negatives=149, **setting)
+        found = re.search(
+            r"user '(u\d+)' has only (\d+) items .* to (\d+) or less", str(caught.value)
+        )
+        assert found and found[2] == found[3]
+        seqs = prepare(dataset, negatives=int(found[2]), **setting)
+        number = seqs.user_ids.index(found[1])
+        met = set(seqs.items[seqs.offsets[number] : seqs.offsets[number + 1]])
+        assert seqs.n_items - len(met) == int(found[2])
+    everything = pd.DataFrame({"user_id": "u", "item_id": list("abc"), "timestamp": [1, 2, 3]})
+    items = pd.DataFrame({"item_id": list("abc"), "categories": [["x"], ["y"], ["x"]]})
+    with pytest.raises(ParagonError, match="user 'u' has only 0 items .* who met every item"):
+        prepare(Dataset.from_frame(everything, items), negatives=1)
+
+
+def test_missing_file_names_the_stage(tmp_path):
+    with pytest.raises(ParagonError, match="preprocess"):
+        sequences.load(tmp_path)

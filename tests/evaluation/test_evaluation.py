@@ -1,0 +1,448 @@
+"""Evaluation: the long table against brute force, the summary against hand-made curves."""
+
+import copy
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from paragon.adapters.adapter import Adapter
+from paragon.adapters.collection import collect
+from paragon.adapters.frozen import frozen_task, held_out_losses
+from paragon.backbones import build
+from paragon.data.negatives import NegativeSampler
+from paragon.errors import ParagonError
+from paragon.evaluation import testbed
+from paragon.evaluation.differences import from_generated
+from paragon.evaluation.methods import (
+    all_rows,
+    cmr_rows,
+    generated_best,
+    guidance_control,
+    reranked_rows,
+    retrained_rows,
+    vectors_of,
+)
+from paragon.evaluation.summary import summarise, write_results
+from paragon.evaluation.testbed import PROTOCOLS, Row, TestBed
+from paragon.generator.training import train_generator
+from paragon.objectives.weights import simplex_lattice
+from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
+from paragon.rivals.reranking import mmr_scores
+from paragon.rivals.retrain import Retrained, retrain, retrain_weights, save_retrained
+from paragon.study import study
+from paragon.study.jobs import load_all_retrained
+from paragon.study.study import Study
+
+OBJECTIVES = ["accuracy", "diversity"]
+
+
+@pytest.fixture(scope="module")
+def bed(seqs):
+    return TestBed(seqs, seqs.test, OBJECTIVES, negatives=5, cutoffs=[5, 10])
+
+
+@pytest.fixture(scope="module")
+def collection(backbone, seqs, settings):
+    return collect(backbone, seqs, settings.adapters, [0, 1])
+
+
+@pytest.fixture(scope="module")
+def tasks(backbone, seqs, settings):
+    length = 1 + settings.adapters.negatives
+    return {n: frozen_task(backbone, seqs, n, length) for n in ("valid", "test")}
+
+
+@pytest.fixture(scope="module")
+def generators(collection, settings):
+    return [train_generator(collection, settings.diffusion, seed) for seed in (0, 1)]
+
+
+def brute_force(seqs, scores, pool, target, k=10):
+    """(NDCG, α-DCG) of one event by sorting a list of candidates."""
+    rank = sum(scores[i] >= scores[target] for i in pool)
+    ndcg = 1 / math.log2(1 + rank) if rank <= k else 0.0
+    seen, total = {}, 0.0
+    for place, item in enumerate(sorted(pool, key=lambda i: -scores[i])[:k], start=1):
+        for category in np.flatnonzero(seqs.categories[item]):
+            total += 0.5 ** seen.get(category, 0) / math.log2(1 + place)
+            seen[category] = seen.get(category, 0) + 1
+    return ndcg, total
+
+
+def test_both_protocols_against_brute_force(seqs, bed):
+    scores = np.random.default_rng(0).standard_normal((len(seqs.test), seqs.n_items + 1))
+    found = bed.measure(scores.astype(np.float32))
+    for protocol in ("sampled", "full"):
+        ndcg, dcg = [], []
+        for row, (user, position) in enumerate(
+            zip(seqs.test.users, seqs.test.positions, strict=True)
+        ):
+            start = seqs.offsets[user]
+            history = set(seqs.items[start : start + position].tolist())
+            pool = {
+                "sampled": seqs.test.candidates[row].tolist(),
+                "full": [i for i in range(1, seqs.n_items + 1) if i not in history],
+            }[protocol]
+            one = brute_force(seqs, scores[row], pool, seqs.test.targets[row])
+            ndcg.append(one[0])
+            dcg.append(one[1])
+        assert found[protocol]["ndcg@10"] == pytest.approx(np.mean(ndcg), abs=1e-6)
+        ideal = bed.ideal[protocol][:, 9]
+        assert found[protocol]["alpha_ndcg@10"] == pytest.approx(np.mean(dcg / ideal), abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def learned(backbone, seqs, settings):
+    train, sampler = frozen_task(backbone, seqs, "train", 10), NegativeSampler(seqs)
+    return [
+        [train_end_to_end(name, train, sampler, settings, seed) for name in END_TO_END]
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def curve(bed, collection, generators, learned, tasks):
+    return testbed.run(bed, all_rows(collection, generators, learned, tasks))
+
+
+def test_every_row_is_there(curve, collection):
+    expected = {
+        "tuned", "generated", "generated_cfg", "generated_best", "generated_shuffled",
+        "interpolation", "rbf", "ridge", "interpolation_log", "rbf_log", "ridge_log", "nearest",
+        "nearest_noise", "soup", "constant", "backbone",
+        "hypernetwork", "linear_subspace",
+    }  # fmt: skip
+    assert set(curve["method"]) == expected
+    counts = curve.groupby(["method", "seed", "protocol"]).size()
+    assert (counts == len(collection.oracles)).all() and len(counts) == len(expected) * 2 * 2
+
+
+def test_retrained_rows_belong_to_their_seeds(seqs, settings, tmp_path, monkeypatch):
+    """Whatever order the rows are consumed in."""
+    monkeypatch.setattr(study, "ARTIFACTS", tmp_path)
+    own = Study("toy", "sasrec", settings)
+    monkeypatch.setattr(Study, "load_sequences", lambda self: seqs)
+    weights = retrain_weights(settings)
+    expected = {}
+    for seed in settings.seeds:
+        for index, w in enumerate(weights):
+            model = build("sasrec", seqs, settings.backbone, seed=10 * seed + index).eval()
+            adapter = Adapter(model.dim, settings.adapters.width)
+            retrained = Retrained(model, adapter)
+            save_retrained(retrained, {"kind": "retrain"}, own.folder / "rivals", w, seed)
+            expected[seed, index] = retrained.scores(seqs, seqs.test).numpy()
+    bed = TestBed(seqs, seqs.test, settings.adapters.objectives, negatives=5, cutoffs=[10])
+    grid = simplex_lattice(2, settings.adapters.oracles)
+    rows = list(retrained_rows(bed, load_all_retrained(own), weights, grid))
+    assert [row.seed for row in rows] == settings.seeds
+    for row in rows:
+        for index, scores in enumerate(row.scores):
+            assert np.allclose(scores, expected[row.seed, index], atol=1e-5)
+
+
+def test_noise_goes_as_far_from_memory_as_generation(collection, generators, tasks):
+    vectors = vectors_of(collection, 0, generators[0], tasks["valid"])
+    collected = collection.training_set(0)[0]
+    far = torch.cdist(vectors["generated"], collected).min(1).values
+    moved = (vectors["nearest_noise"] - vectors["nearest"]).norm(dim=1)
+    assert torch.allclose(moved, far, rtol=1e-4)
+
+
+def test_rows_without_an_adapter(bed, collection, generators, tasks, curve):
+    others = list(reranked_rows(bed, tasks["test"], collection.oracles, 0))
+    found = testbed.run(bed, others)
+    assert set(found["method"]) == {"mmr", "popularity", "item_knn"}
+    last = found.query("method == 'mmr' and w_accuracy == 1").set_index("protocol")
+    bare = curve.query("method == 'backbone' and seed == 0 and w_accuracy == 1")
+    for protocol, row in bare.set_index("protocol").iterrows():
+        for metric in ("ndcg@10", "alpha_ndcg@10", "hr@5"):
+            assert last.loc[protocol, metric] == pytest.approx(row[metric])
+    means = found.groupby(["method", "protocol"])["ndcg@10"].mean().unstack()
+    assert (means.loc["popularity"] - means.loc["item_knn"]).abs().min() > 1e-3
+    mmr = found.query("method == 'mmr' and protocol == 'sampled'").set_index("w_accuracy")
+    assert mmr.loc[0, "ild@10"] > mmr.loc[1, "ild@10"]
+    summary = summarise(pd.concat([curve, found]), ["accuracy", "diversity"])
+    flat = summary["popularity"]
+    assert flat["r_acc_sampled"] is None and "r_acc_sampled_note" in flat
+    assert "regret_mean_sampled" not in summary["mmr"] and summary["mmr"]["set_hv_sampled"] > 0
+
+
+def test_a_hypernetwork_also_stands_as_a_re_ranker(bed, collection, tasks, learned, curve):
+    """On sampled lists, which it orders whole, it is itself; only the first 100 of all items."""
+    rows = list(cmr_rows(bed, tasks["test"], learned, collection.oracles))
+    assert [(row.method, row.seed) for row in rows] == [("cmr", 0), ("cmr", 1)]
+    found = testbed.run(bed, rows)
+    own = curve.query("method == 'hypernetwork' and protocol == 'sampled'")
+    same = found.query("protocol == 'sampled'")
+    for metric in ("ndcg@10", "alpha_ndcg@10"):
+        assert same[metric].tolist() == pytest.approx(own[metric].tolist())
+    assert list(cmr_rows(bed, tasks["test"], [[], []], collection.oracles)) == []
+
+
+def test_what_is_kept_by_event_has_the_means_of_the_table(curve, bed, collection):
+    for method, seed, protocol in (("generated", 1, "full"), ("constant", 0, "sampled")):
+        kept = bed.kept[method, seed, protocol]
+        own = curve.query(f"method == '{method}' and seed == {seed} and protocol == '{protocol}'")
+        assert np.array_equal(kept.weights, own[["w_accuracy", "w_diversity"]])
+        assert np.array_equal(kept.points, own[["ndcg@10", "alpha_ndcg@10"]])
+        means = np.array([part.mean(axis=1) for part in kept.events])
+        assert np.allclose(means, kept.points, rtol=1e-12)
+        assert kept.events[0].shape == (2, len(bed.evaluation))
+
+
+def test_backbone_row_is_the_backbone(curve, backbone, bed, tasks):
+    scores = (tasks["test"].states @ backbone.item_vectors().T).detach().numpy()
+    own = curve[(curve["method"] == "backbone") & (curve["protocol"] == "full")]
+    assert np.allclose(own["ndcg@10"], bed.measure(scores)["full"]["ndcg@10"])
+
+
+def test_best_of_several_is_no_worse_on_validation(generators, collection, tasks):
+    weights = collection.oracles
+    best = generated_best(generators[0], weights, tasks["valid"])
+
+    def loss(vectors):
+        parts = held_out_losses(tasks["valid"], vectors, OBJECTIVES)
+        return (parts * weights).sum(-1)
+
+    for sample in range(8):
+        assert (loss(best) <= loss(generators[0].generate(weights, sample=sample)) + 1e-5).all()
+
+
+def test_the_best_of_several_is_chosen_on_validation(generators, collection, tasks, curve, bed):
+    """The row of the comparison: never by what it is judged on."""
+    row = curve.query("method == 'generated_best' and seed == 0 and protocol == 'sampled'")
+
+    def losses(chosen_on):
+        vectors = generated_best(generators[0], collection.oracles, tasks[chosen_on])
+        found = (bed.measure(tasks["test"].catalogue_scores(v).numpy()) for v in vectors)
+        return [own["sampled"]["loss_accuracy"] for own in found]
+
+    assert row["loss_accuracy"].tolist() == losses("valid") != losses("test")
+
+
+def made_curve(**methods):
+    """A curve with chosen metrics at w = 0, 0.5, 1: {method: (ndcg, alpha, loss)}."""
+    rows = []
+    for method, (ndcg, alpha, loss) in methods.items():
+        for seed in (0, 1):
+            for w, n, a, x in zip((0, 0.5, 1), ndcg, alpha, loss, strict=True):
+                for protocol in PROTOCOLS:
+                    rows.append(
+                        {
+                            "method": method, "seed": seed, "protocol": protocol,
+                            "w_accuracy": w, "w_diversity": 1 - w,
+                            "ndcg@10": n, "alpha_ndcg@10": a,
+                            "loss_accuracy": x if protocol == "sampled" else np.nan,
+                            "loss_diversity": x if protocol == "sampled" else np.nan,
+                        }
+                    )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_summary_by_hand():
+    curve = made_curve(
+        tuned=((0.1, 0.3, 0.5), (0.8, 0.6, 0.4), (1, 1, 1)),
+        constant=((0.3, 0.3, 0.3), (0.6, 0.6, 0.6), (3, 3, 3)),
+        other=((0.2, 0.3, 0.4), (0.8, 0.7, 0.8), (1.5, 1.5, 1.5)),
+    )
+    found = summarise(curve, OBJECTIVES)
+    tuned, constant, other = found["tuned"], found["constant"], found["other"]
+    assert tuned["set_hv_sampled"] == pytest.approx(0.1 * 0.8 + 0.2 * 0.6 + 0.2 * 0.4)
+    assert tuned["set_hv_of_tuned_sampled"] == 1 and tuned["set_hv_sampled_sd"] == 0
+    assert tuned["mean_hv_full"] == pytest.approx((0.08 + 0.18 + 0.2) / 3, rel=1e-5)
+    assert tuned["r_acc_sampled"] == 1 and tuned["r_div_sampled"] == pytest.approx(1)
+    assert other["range_ratio_acc_sampled"] == pytest.approx(0.5)
+    assert other["violations_div_sampled"] == 1 and other["violations_acc_sampled"] == 0
+    assert other["regret_mean_sampled"] == pytest.approx(0.25)
+    assert constant["regret_mean_sampled"] == 1 and tuned["regret_mean_sampled"] == 0
+    assert constant["r_acc_sampled"] is None
+    assert "constant" in constant["r_acc_sampled_note"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_every_seed_is_measured_against_its_own_oracle_off_the_corners():
+    """Numbers by hand: two seeds on other scales, with other losses at the corners."""
+    curve = made_curve(
+        tuned=((0.1, 0.3, 0.5), (0.8, 0.6, 0.4), (9, 1, 8)),
+        constant=((0.3, 0.3, 0.3), (0.6, 0.6, 0.6), (29, 3, 18)),
+        other=((0.2, 0.3, 0.4), (0.8, 0.7, 0.8), (19, 1.5, 13)),
+    )
+    second, other = curve["seed"] == 1, curve["method"] == "other"
+    curve.loc[second, ["loss_accuracy", "loss_diversity"]] *= 10
+    middle = curve["w_accuracy"] == 0.5
+    curve.loc[second & other & middle, ["loss_accuracy", "loss_diversity"]] = 14.0
+    curve.loc[second & other & (curve["w_accuracy"] == 1), "ndcg@10"] = 0.45
+    found = summarise(curve, OBJECTIVES)["other"]
+    first, last = 0.5 / 2, (14 - 10) / (30 - 10)  # of the middle weight, seed by seed
+    assert found["regret_mean_sampled"] == pytest.approx((first + last) / 2)
+    assert found["regret_corner_mean_sampled"] == pytest.approx((10 + 5) / (20 + 10))
+    best = np.array([0.4, 0.45])
+    limits = [found[f"best_acc_full_{end}"] for end in ("low", "high")]
+    assert limits == pytest.approx(stats.ttest_1samp(best, 0).confidence_interval(0.95), rel=1e-5)
+    assert found["best_acc_full_sd"] == pytest.approx(best.std(ddof=1), rel=1e-5)
+    one = summarise(curve[curve["seed"] == 0], OBJECTIVES)["other"]
+    assert not [name for name in one if name.endswith(("_sd", "_low", "_high"))]
+
+
+def test_a_method_with_few_weights_meets_the_oracle_at_these():
+    curve = made_curve(
+        tuned=((0.1, 0.3, 0.5), (0.8, 0.6, 0.4), (9, 1, 8)),
+        constant=((0.3, 0.3, 0.3), (0.6, 0.6, 0.6), (29, 3, 18)),
+        retrain=((0, 0.3, 0.4), (0, 0.6, 0.5), (0, 2, 13)),
+    )
+    curve = curve[(curve["method"] != "retrain") | (curve["w_accuracy"] > 0)]
+    found = summarise(curve, OBJECTIVES)["retrain"]
+    own, oracle = 0.3 * 0.6 + 0.1 * 0.5, 0.3 * 0.6 + 0.2 * 0.4
+    assert found["set_hv_of_tuned_full"] == pytest.approx(own / oracle, rel=1e-5)
+    assert found["range_ratio_acc_full"] == pytest.approx(0.1 / 0.2)
+    assert found["regret_mean_sampled"] == pytest.approx((2 - 1) / (3 - 1))
+    assert found["regret_corner_mean_sampled"] == pytest.approx((13 - 8) / ((20 + 10) / 2))
+
+
+def test_the_controls_of_generation_are_what_they_are_called(collection, generators, tasks):
+    """Shuffled: the same vectors in another order; guided: guidance, and nothing else."""
+    weights, generator = collection.oracles, generators[1]
+    own = vectors_of(collection, 1, generator, tasks["valid"])
+    assert torch.equal(own["generated"], generator.generate(weights))
+    moved = [not torch.allclose(a, b) for a, b in zip(own["generated"], own["generated_shuffled"],
+                                                      strict=True)]  # fmt: skip
+    assert sum(moved) >= len(weights) // 2
+    order = torch.cdist(own["generated_shuffled"], own["generated"]).argmin(1)
+    assert sorted(order.tolist()) == list(range(len(weights)))
+    assert torch.equal(own["generated_cfg"], generator.generate(weights, guidance=1.5, steps=10))
+    plain = generator.generate(weights, guidance=1.0, steps=10)
+    assert not torch.equal(own["generated_cfg"], plain)
+    guided = copy.copy(generator)
+    guided.settings = generator.settings.model_copy(update={"guidance": 2.0})
+    found = guidance_control(guided, weights)
+    assert list(found) == ["generated_no_cfg"]
+    assert torch.equal(found["generated_no_cfg"], generator.generate(weights))
+
+
+def test_mmr_is_given_the_weight_on_accuracy(bed, tasks, backbone):
+    weights = torch.tensor([[0.3, 0.7], [0.7, 0.3]])
+    row = next(reranked_rows(bed, tasks["test"], weights, 0))
+    assert row.method == "mmr"
+    own = (tasks["test"].states @ backbone.item_vectors().T).detach().numpy()
+    lists = bed.sequences, bed.candidates, bed.excluded, own
+    for scores, weight in zip(row.scores, (0.3, 0.7), strict=True):
+        expected = mmr_scores(*lists, weight, bed.cutoffs[-1])
+        assert np.array_equal(scores["sampled"], expected["sampled"])
+
+
+def test_a_retrained_model_follows_its_weights(seqs, settings):
+    """Trained for one objective alone it has a lower loss in that one than the other model."""
+    long = {"epochs": 15, "patience": 15}
+    fast = settings.model_copy(
+        update={
+            "rivals": settings.rivals.model_copy(update=long),
+            "backbone": settings.backbone.model_copy(update={"learning_rate": 0.01}),
+        }
+    )
+    losses = {}
+    for weights in ([1.0, 0.0], [0.0, 1.0]):
+        model, _ = retrain("sasrec", seqs, fast, torch.tensor(weights), 0)
+        task = frozen_task(model.backbone.eval(), seqs, "valid", 6)
+        vector = model.adapter.vector().unsqueeze(0)
+        losses[weights[0]] = held_out_losses(task, vector, OBJECTIVES)[0]
+    accuracy, diversity = losses[1.0] - losses[0.0]
+    assert accuracy < -0.01 and diversity > 0.01
+
+
+def test_written_files_hold_the_same_numbers(curve, tmp_path):
+    summary = summarise(curve, OBJECTIVES)
+    differences = {"tuned": {"set_hv_sampled": 0.0123}}
+    write_results(curve, summary, differences, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == summary
+    assert json.loads((tmp_path / "differences.json").read_text()) == differences
+    assert len(list(tmp_path.iterdir())) == 3  # nothing half-written is left
+    read = pd.read_csv(tmp_path / "curve.csv")
+    assert np.allclose(read["ndcg@10"], curve["ndcg@10"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        (lambda n, m: np.full((n, m), np.nan, np.float32), "not finite"),
+        (lambda n, m: np.zeros((n, m - 1), np.float32), "shape"),
+        (lambda n, m: np.full((n, m), np.inf, np.float32), "not finite"),
+        (lambda n, m: {"sampled": np.zeros((n, 3)), "full": np.zeros((n, m))}, "shape"),
+        (lambda n, m: {"sampled": np.zeros((n, 51))}, r"\['full', 'sampled'\] are needed"),
+        (lambda n, m: [["high"] * m] * n, "numbers are needed"),
+        (lambda n, m: [0.0] * m, "shape"),
+        (lambda n, m: None, "missing"),
+    ],
+)
+def test_a_broken_method_is_named(bed, seqs, scores, words):
+    made = scores(len(seqs.test), seqs.n_items + 1)
+    row = Row("mine", 3, np.array([[1.0, 0.0]]), [made])
+    with pytest.raises(ParagonError, match=f"mine, seed 3.*{words}"):
+        testbed.run(bed, [row])
+
+
+def test_scores_of_another_number_than_the_weights_are_named(bed, seqs):
+    made = np.zeros((len(seqs.test), seqs.n_items + 1), np.float32)
+    for count, words in ((1, "under weight 2 of 2 are missing"), (3, "more scores than its 2")):
+        row = Row("mine", 0, np.array([[1.0, 0.0], [0.0, 1.0]]), [made] * count)
+        with pytest.raises(ParagonError, match=words):
+            testbed.run(bed, [row])
+
+
+def test_scores_may_come_in_double_precision_or_as_tensors(bed, seqs):
+    made = np.random.default_rng(0).standard_normal((len(seqs.test), seqs.n_items + 1))
+    made = made.astype(np.float32)
+    given = [made, made.astype(np.float64), torch.from_numpy(made)]
+    row = Row("mine", 0, np.full((3, 2), 0.5), given)
+    curve = testbed.run(bed, [row]).query("protocol == 'sampled'")
+    assert curve[["ndcg@10", "loss_accuracy"]].nunique().tolist() == [1, 1]
+
+
+def undefined_rows(seqs, evaluation, good):
+    """Rows of three methods that never rank a target among the first, or (``good``) one does."""
+    n, w = len(evaluation), np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    scores = np.zeros((n, seqs.n_items + 1), np.float32)
+    better = scores.copy()
+    better[np.arange(n), evaluation.targets] = 1
+    methods = {"tuned": scores, "generated": scores, "constant": scores}
+    methods["mine"] = better if good else scores
+    return [Row(m, seed, w, [own] * 3) for m, own in methods.items() for seed in (0, 1)]
+
+
+@pytest.mark.parametrize("good", [False, True])
+@pytest.mark.parametrize("users", [1, None])
+def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, users, good):
+    """From rows to the files: what is undefined is null with its reason, and nothing is NaN."""
+    part = slice(None, users)
+    fields = ("users", "positions", "candidates")
+    few = dataclasses.replace(seqs.test, **{f: getattr(seqs.test, f)[part] for f in fields})
+    bed = TestBed(seqs, few, OBJECTIVES, negatives=5, cutoffs=[10])
+    curve = testbed.run(bed, undefined_rows(seqs, few, good))
+    found = summarise(curve, OBJECTIVES)
+    json.dumps([found, from_generated(bed, 100)], allow_nan=False)
+    for method in ("generated", "mine"):
+        own = found[method]
+        assert own["set_hv_of_tuned_sampled"] is None
+        assert "oracle's hypervolume is 0" in own["set_hv_of_tuned_sampled_note"]
+        assert own["r_acc_sampled"] is None and "constant" in own["r_acc_sampled_note"]
+        assert own["regret_mean_sampled"] is None and own["regret_mean_sampled_note"]
+    assert (found["mine"]["set_hv_sampled"] > 0) == good
+
+
+def test_fairness_needs_two_groups(seqs):
+    alone = dataclasses.replace(seqs, groups=np.zeros_like(seqs.groups))
+    with pytest.raises(ParagonError, match="objective fairness"):
+        TestBed(alone, seqs.test, ["accuracy", "fairness"], negatives=5, cutoffs=[10])
+
+
+def test_the_generator_never_sees_the_oracles(collection, settings):
+    """Other oracles, same generator: they may judge it and nothing else."""
+    other = dataclasses.replace(collection, oracle_vectors=collection.oracle_vectors + 1)
+    one = train_generator(collection, settings.diffusion, 0).generate([0.4, 0.6])
+    two = train_generator(other, settings.diffusion, 0).generate([0.4, 0.6])
+    assert torch.equal(one, two)

@@ -1,0 +1,76 @@
+"""Mixtures of parts of the collection: regret as in the evaluation, with fewer anchors."""
+
+import dataclasses
+
+import pytest
+
+from paragon.adapters.collection import collect, subset
+from paragon.adapters.frozen import frozen_task
+from paragon.adapters.mixtures import MIXTURES
+from paragon.errors import ParagonError
+from paragon.evaluation import testbed
+from paragon.evaluation.methods import all_rows
+from paragon.evaluation.summary import few_anchors, seed_measures
+from paragon.evaluation.testbed import TestBed
+from paragon.generator.training import train_generator
+
+
+@pytest.fixture(scope="module")
+def collection(backbone, seqs, settings):
+    """Tuned long enough for the oracle to be better than the middle adapter: regret has a unit."""
+    own = settings.adapters.model_copy(update={"steps": 200, "learning_rate": 0.01})
+    return collect(backbone, seqs, own, [3, 1])
+
+
+@pytest.fixture(scope="module")
+def task(backbone, seqs, settings):
+    return frozen_task(backbone, seqs, "test", 1 + settings.adapters.negatives)
+
+
+def test_with_all_anchors_it_is_the_regret_of_the_evaluation(
+    backbone, seqs, settings, collection, task
+):
+    """Two ways to the same number: losses of vectors here, scores of the catalogue there."""
+    generators = [train_generator(collection, settings.diffusion, seed) for seed in (3, 1)]
+    length = 1 + settings.adapters.negatives
+    tasks = {
+        "valid": frozen_task(backbone, seqs, "valid", length),
+        "test": task,
+    }
+    names = settings.adapters.objectives
+    bed = TestBed(seqs, seqs.test, names, negatives=length - 1, cutoffs=[10])
+    curve = testbed.run(bed, all_rows(collection, generators, [[], []], tasks))
+    everything = few_anchors(collection, task, [settings.adapters.anchors])
+    for method in MIXTURES:
+        by_seed = seed_measures(curve, method, "sampled", names)
+        assert list(by_seed) == [3, 1]
+        for name in ("mean", "median"):
+            expected = [own[f"regret_{name}"].value for own in by_seed.values()]
+            found = [measure.value for measure in everything[method][f"regret_{name}_4_anchors"]]
+            assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_only_the_chosen_anchors_count(collection, task):
+    """The other one is replaced by nonsense, and nothing changes."""
+    chosen = [0.05, 0.6, 1]
+    part = subset(collection, chosen)
+    assert part.anchors[:, 0].tolist() == pytest.approx(chosen)
+    assert (part.anchor_vectors[:, 1] == collection.anchor_vectors[:, 2]).all()
+    found = few_anchors(collection, task, [chosen, [0.05, 0.3, 0.6, 1]])
+    assert set(found["nearest"]) == {
+        f"regret_{name}_{n}_anchors" for name in ("mean", "median") for n in (3, 4)
+    }
+    assert all(len(values) == 2 for own in found.values() for values in own.values())
+    vectors = collection.anchor_vectors.clone()
+    vectors[:, 1] = 7.0
+    garbled = dataclasses.replace(collection, anchor_vectors=vectors)
+    again = few_anchors(garbled, task, [chosen, [0.05, 0.3, 0.6, 1]])
+    for method in MIXTURES:
+        assert again[method]["regret_mean_3_anchors"] == found[method]["regret_mean_3_anchors"]
+    name = "regret_mean_4_anchors"
+    assert again["interpolation"][name] != found["interpolation"][name]
+
+
+def test_an_anchor_that_is_not_there_is_named(collection, task):
+    with pytest.raises(ParagonError, match=r"0\.31.*there are \[0\.05, 0\.3, 0\.6, 1\.0\]"):
+        few_anchors(collection, task, [[0.05, 0.31, 1]])

@@ -1,0 +1,195 @@
+"""The diffusion core against diffusers and against exact answers."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+
+from paragon.errors import ParagonError
+from paragon.generator.denoiser import CONDITIONING, Attention, Denoiser
+from paragon.generator.sampler import ddim, ddpm, guided
+from paragon.generator.schedule import Schedule
+
+STEPS = 50
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make(conditioning="adaptive_norm", token=None, size=6):
+    torch.manual_seed(0)
+    model = Denoiser(size, 2, width=32, blocks=2, heads=4, conditioning=conditioning, token=token)
+    with torch.no_grad():  # the zero initialisation would make every test trivial
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model.eval()
+
+
+@pytest.fixture
+def denoiser():
+    return make()
+
+
+@pytest.fixture
+def batch():
+    x = torch.randn(5, 6, generator=generator())
+    t = torch.tensor([0, 7, 20, 33, 49])
+    condition = torch.rand(5, 2, generator=generator(1))
+    return x, t, condition
+
+
+def test_schedule_agrees_with_diffusers(batch):
+    oracle = DDPMScheduler(STEPS, 20 * 1e-4, 20 * 0.02, "linear")
+    schedule = Schedule(STEPS)
+    x, t, _ = batch
+    noise = torch.randn(5, 6, generator=generator(2))
+    assert torch.allclose(schedule.diffuse(x, noise, t), oracle.add_noise(x, noise, t), atol=1e-6)
+    assert torch.allclose(
+        schedule.velocity(x, noise, t), oracle.get_velocity(x, noise, t), atol=1e-6
+    )
+
+
+def test_velocity_holds_both_clean_and_noise(batch):
+    schedule = Schedule(STEPS)
+    x, t, _ = batch
+    noise = torch.randn(5, 6, generator=generator(2))
+    noisy, v = schedule.diffuse(x, noise, t), schedule.velocity(x, noise, t)
+    assert torch.allclose(schedule.clean(noisy, v, t), x, atol=1e-5)
+    assert torch.allclose(schedule.epsilon(noisy, v, t), noise, atol=1e-5)
+
+
+def test_ddim_agrees_with_diffusers(denoiser, batch):
+    condition = batch[2]
+    oracle = DDIMScheduler(
+        STEPS, 20 * 1e-4, 20 * 0.02, "linear", clip_sample=False, prediction_type="v_prediction",
+        timestep_spacing="linspace", set_alpha_to_one=True,
+    )  # fmt: skip
+    noise = torch.randn(5, 6, generator=generator(3))
+    predict = guided(denoiser, condition, 1.0)
+    found = ddim(predict, Schedule(STEPS), noise, steps=STEPS)
+    oracle.set_timesteps(STEPS)
+    x = noise
+    with torch.no_grad():
+        for t in oracle.timesteps:
+            v = predict(x, t.repeat(5))
+            x = oracle.step(v, t, x, eta=0.0).prev_sample
+    assert torch.allclose(found, x, atol=1e-4)
+
+
+def test_ddim_with_all_steps_and_full_noise_is_ddpm(denoiser, batch):
+    """Each step's mean and spread against the posterior q(x_{t-1} | x_t, x_0) of diffusers."""
+    oracle = DDPMScheduler(
+        STEPS, 20 * 1e-4, 20 * 0.02, "linear", variance_type="fixed_small", clip_sample=False,
+        prediction_type="v_prediction",
+    )  # fmt: skip
+    condition = batch[2]
+    predict = guided(denoiser, condition, 1.0)
+    noise = torch.randn(5, 6, generator=generator(3))
+    found = ddpm(predict, Schedule(STEPS), noise, generator(7))
+    x, draw = noise, generator(7)
+    with torch.no_grad():
+        for t in oracle.timesteps:
+            v = predict(x, t.repeat(5))
+            # diffusers draws its own noise; it takes none at t = 0, as we do
+            x = oracle.step(v, t, x, generator=draw).prev_sample
+    assert torch.allclose(found, x, atol=1e-3)
+
+
+def test_ddim_recovers_a_known_distribution():
+    """With the exact denoiser of a Gaussian the samples have its mean and spread."""
+    mean, spread, schedule = 1.5, 0.3, Schedule(200)
+
+    def exact(x, t):
+        a, s = schedule.signal[t][:, None], schedule.noise[t][:, None]
+        variance = a**2 * spread**2 + s**2
+        clean = mean + a * spread**2 / variance * (x - a * mean)
+        return (a * x - clean) / s
+
+    noise = torch.randn(20000, 1, generator=generator())
+    for eta in (0.0, 1.0):
+        x = ddim(exact, schedule, noise, steps=200, eta=eta, generator=generator(1))
+        assert x.mean().item() == pytest.approx(mean, abs=0.02)
+        assert x.std().item() == pytest.approx(spread, abs=0.02)
+
+
+def test_guidance_one_is_the_conditional_model(denoiser, batch):
+    x, t, condition = batch
+    keep = torch.zeros(5, dtype=torch.bool)
+    conditional = denoiser(x, t, condition, keep)
+    null = denoiser(x, t, condition, ~keep)
+    assert torch.equal(guided(denoiser, condition, 1.0)(x, t), conditional)
+    assert torch.equal(guided(denoiser, condition, 0.0)(x, t), null)
+    nearly = guided(denoiser, condition, 1.0 + 1e-9)(x, t)  # the doubled batch
+    assert torch.allclose(nearly, conditional, atol=1e-6)
+    three = guided(denoiser, condition, 3.0)(x, t)
+    assert torch.allclose(three, null + 3 * (conditional - null), atol=1e-5)
+    assert not torch.allclose(three, conditional, atol=1e-2)
+
+
+def test_dropped_condition_does_not_matter(denoiser, batch):
+    x, t, condition = batch
+    drop = torch.ones(5, dtype=torch.bool)
+    assert torch.equal(denoiser(x, t, condition, drop), denoiser(x, t, condition.flip(0), drop))
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONING)
+@pytest.mark.parametrize("token", [None, 2, 4])
+def test_every_denoiser_hears_its_condition_and_nobody_elses(conditioning, token, batch):
+    """Samples of a batch do not meet; weights, step and dropping each matter."""
+    model, (x, t, condition) = make(conditioning, token), batch
+    keep = torch.zeros(5, dtype=torch.bool)
+    v = model(x, t, condition, keep)
+    assert v.shape == x.shape
+    for row in range(5):
+        alone = model(*(part[row : row + 1] for part in (x, t, condition, keep)))
+        assert torch.allclose(alone[0], v[row], atol=1e-5)
+    assert not torch.allclose(model(x, t, 1 - condition, keep), v, atol=1e-4)
+    assert not torch.allclose(model(x, t.flip(0), condition, keep), v, atol=1e-4)
+    null = model(x, t, condition, ~keep)
+    assert not torch.allclose(null, v, atol=1e-4)
+    assert torch.equal(null, model(x, t, 1 - condition, ~keep))
+
+
+@pytest.mark.parametrize("token", [2, 4])  # 4 does not divide 6: the last token is padded
+def test_tokens_see_each_other(token, batch):
+    model, (x, t, condition) = make(token=token), batch
+    keep = torch.zeros(5, dtype=torch.bool)
+    changed = x.clone()
+    changed[:, -1] += 1
+    moved = model(changed, t, condition, keep) - model(x, t, condition, keep)
+    assert (moved[:, 0].abs() > 1e-5).all()
+
+
+def test_attention_against_torch():
+    torch.manual_seed(0)
+    own, oracle = Attention(16, 4), torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    with torch.no_grad():
+        oracle.in_proj_weight.copy_(torch.cat([own.query.weight, own.key_value.weight]))
+        oracle.in_proj_bias.copy_(torch.cat([own.query.bias, own.key_value.bias]))
+        oracle.out_proj.load_state_dict(own.merge.state_dict())
+    x, context = torch.randn(3, 5, 16), torch.randn(3, 7, 16)
+    expected = oracle(x, context, context, need_weights=False)[0]
+    assert torch.allclose(own(x, context), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"conditioning": "magic"}, "'magic' is unknown"), ({"heads": 3}, "3 does not divide")],
+)
+def test_an_impossible_denoiser_names_the_key(change, words):
+    with pytest.raises(ParagonError, match=f"params.yaml: diffusion.*{words}"):
+        Denoiser(6, 2, **({"width": 32, "blocks": 1} | change))
+
+
+@pytest.mark.parametrize("steps", [0, STEPS + 1])
+def test_steps_out_of_range(denoiser, batch, steps):
+    predict = guided(denoiser, batch[2], 1.0)
+    with pytest.raises(ParagonError, match=f"{steps} is out of range; use 1 to {STEPS}"):
+        ddim(predict, Schedule(STEPS), batch[0], steps=steps)
+
+
+@pytest.mark.parametrize("guidance", [-1, 101, np.nan])
+def test_guidance_out_of_range(denoiser, batch, guidance):
+    with pytest.raises(ParagonError, match="guidance"):
+        guided(denoiser, batch[2], guidance)

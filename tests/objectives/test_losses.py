@@ -1,0 +1,153 @@
+"""The differentiable objectives against exact and independent answers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from paragon.data.split import prepare
+from paragon.errors import ParagonError
+from paragon.metrics.diversity import alpha_dcg
+from paragon.objectives import kernels
+from paragon.objectives.kernels import ALPHA, TEMPERATURE, _SoftAlphaDCG
+from paragon.objectives.lists import Lists
+from paragon.objectives.losses import accuracy, diversity, fairness, novelty
+from paragon.objectives.table import OBJECTIVES, check_objectives
+from tests.conftest import toy_dataset
+
+
+def lists_for(rows, length, categories=5, seed=0, groups=None):
+    rng = np.random.default_rng(seed)
+    return Lists(
+        torch.from_numpy(rng.random((rows, length, categories)) < 0.4).float(),
+        torch.from_numpy(rng.random((rows, length))).float(),
+        torch.zeros(rows, dtype=torch.long) if groups is None else groups,
+    )
+
+
+def scores_for(rows, tasks, length, seed=1, scale=1.0):
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(scale * rng.standard_normal((rows, tasks, length))).float()
+
+
+def test_accuracy_is_bpr_max():
+    scores, lists = scores_for(7, 3, 10), lists_for(7, 10)
+    s = scores.double()
+    weights = torch.softmax(s[..., 1:], -1)
+    expected = -torch.log((weights * torch.sigmoid(s[..., :1] - s[..., 1:])).sum(-1)).mean(0)
+    assert torch.allclose(accuracy(scores, lists).double(), expected, atol=1e-6)
+
+
+def test_accuracy_has_the_gradient_of_its_formula():
+    s = scores_for(7, 3, 10, scale=2.0).double().requires_grad_(True)
+    weights = torch.softmax(s[..., 1:], -1)
+    plain = -torch.log((weights * torch.sigmoid(s[..., :1] - s[..., 1:])).sum(-1)).mean(0)
+    (expected,) = torch.autograd.grad(plain.sum(), s)
+    (found,) = torch.autograd.grad(accuracy(s, lists_for(7, 10)).sum(), s)
+    assert torch.allclose(found, expected, atol=1e-12)
+
+
+def test_accuracy_survives_large_scores():
+    scores = scores_for(4, 2, 10, scale=1e4).requires_grad_(True)
+    loss = accuracy(scores, lists_for(4, 10)).sum()
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(scores.grad).all()
+
+
+def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
+    monkeypatch.setattr(kernels, "TEMPERATURE", 1e-4)
+    scores, lists = scores_for(20, 2, 12), lists_for(20, 12)
+    found = diversity(scores, lists)
+    order = scores.argsort(-1, descending=True).numpy()
+    g = lists.categories.numpy() > 0
+    for task in range(2):
+        ranked = np.take_along_axis(g, order[:, task, :, None], 1)
+        exact = alpha_dcg(ranked, ALPHA)[:, -1].mean()
+        assert found[task].item() == pytest.approx(-exact, rel=1e-5)
+
+
+def test_the_layout_of_scores_in_memory_does_not_matter():
+    scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
+    turned = scores.transpose(0, 1).contiguous().transpose(0, 1)
+    assert not turned.is_contiguous()
+    for objective in OBJECTIVES.values():
+        assert torch.equal(objective(turned, lists), objective(scores, lists))
+
+
+def soft_alpha_dcg_by_autograd(scores, categories):
+    """The same quantity as plain formulas, one list and one task at a time."""
+    total = []
+    for s, g in zip(scores, categories, strict=True):
+        for row in s:
+            p = torch.sigmoid((row[None, :] - row[:, None]) / TEMPERATURE)
+            rank = 0.5 + p.sum(1)
+            seen = p @ g - 0.5 * g
+            gain = (g * (1 - ALPHA) ** seen).sum(1)
+            total.append((gain / torch.log2(1 + rank)).sum())
+    return torch.stack(total).view(scores.shape[:2])
+
+
+def test_diversity_gradient_is_that_of_the_formula():
+    scores = scores_for(5, 3, 8).double().requires_grad_(True)
+    categories = lists_for(5, 8).categories.double()
+    slow = soft_alpha_dcg_by_autograd(scores, categories)
+    weight = torch.from_numpy(np.random.default_rng(3).random(slow.shape))
+    (expected,) = torch.autograd.grad((slow * weight).sum(), scores)
+    fast = _SoftAlphaDCG.apply(scores, categories)
+    (found,) = torch.autograd.grad((fast * weight).sum(), scores)
+    assert torch.allclose(fast, slow, atol=1e-10)
+    assert torch.allclose(found, expected, atol=1e-9)
+
+
+def test_diversity_does_not_depend_on_the_block_size(monkeypatch):
+    scores, lists = scores_for(9, 4, 10), lists_for(9, 10)
+    whole = diversity(scores, lists)
+    monkeypatch.setattr(_SoftAlphaDCG, "BLOCK", 1)
+    assert torch.allclose(diversity(scores, lists), whole, atol=1e-6)
+
+
+def test_a_leading_seed_dimension_changes_nothing():
+    scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
+    two = Lists(*(torch.stack([x, x]) for x in (lists.categories, lists.popularity, lists.groups)))
+    for name, objective in OBJECTIVES.items():
+        alone = objective(scores, lists)
+        both = objective(torch.stack([scores, scores]), two)
+        assert both.shape == (2, 3), name
+        assert torch.allclose(both, torch.stack([alone, alone]), atol=1e-6), name
+
+
+def test_novelty_prefers_the_unpopular_first():
+    lists = Lists(torch.ones(1, 3, 1), torch.tensor([[0.0, 0.5, 1.0]]), torch.zeros(1))
+    good, bad = torch.tensor([[[3.0, 2, 1]]]), torch.tensor([[[1.0, 2, 3]]])
+    exposure = 1 / np.log2(1 + np.arange(1, 4))
+    exposure /= exposure.sum()
+    assert novelty(good, lists).item() == pytest.approx(exposure @ [0, 0.5, 1], abs=1e-4)
+    assert novelty(bad, lists).item() == pytest.approx(exposure @ [1, 0.5, 0], abs=1e-4)
+
+
+def test_fairness_weighs_the_group_served_worse():
+    groups = torch.tensor([0, 0, 1, 1, 1, -1])
+    scores, lists = scores_for(6, 2, 10), lists_for(6, 10, groups=groups)
+    a = accuracy(scores[:2], lists)
+    b = accuracy(scores[2:5], lists)
+    expected = 0.9 * torch.maximum(a, b) + 0.1 * torch.minimum(a, b)
+    assert torch.allclose(fairness(scores, lists), expected, atol=1e-6)
+
+
+def test_objectives_that_the_data_cannot_support_are_named():
+    toy = toy_dataset()
+    same = prepare(toy.from_frame(toy.interactions, toy.items.assign(categories=[("x",)] * 150)))
+    with pytest.raises(ParagonError, match="diversity.*same categories"):
+        check_objectives(["accuracy", "diversity"], same)
+    with pytest.raises(ParagonError, match="fairness.*two groups"):
+        check_objectives(["accuracy", "fairness"], same)
+    with pytest.raises(ParagonError, match="speed"):
+        check_objectives(["speed"], same)
+
+
+def test_log2_of_the_discount_is_the_usual_one():
+    # one item, one category: rank 1, gain 1, discount 1/log2(2) = 1
+    lists = Lists(torch.ones(1, 1, 1), torch.zeros(1, 1), torch.zeros(1))
+    value = diversity(torch.zeros(1, 1, 1), lists).item()
+    assert math.isclose(value, -1, rel_tol=1e-6)

@@ -1,0 +1,56 @@
+"""Weights: what is accepted, what is refused and in which words."""
+
+import numpy as np
+import pytest
+import torch
+
+from paragon.errors import ParagonError
+from paragon.objectives.weights import check_weights, lift, simplex_lattice, simplex_weights
+
+NAMES = ["accuracy", "diversity"]
+
+
+def test_one_vector_or_many():
+    assert check_weights([0.3, 0.7], NAMES).shape == (1, 2)
+    assert check_weights(np.array([[0.3, 0.7], [1, 0]]), NAMES).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([0.5, 0.6], "sum to 1"),
+        ([-0.1, 1.1], "negative"),
+        ([np.nan, 1.0], "finite"),
+        ([np.inf, 0.0], "finite"),
+        ([0.2, 0.3, 0.5], "2 numbers are needed.*accuracy, diversity"),
+        ([1.0], "2 numbers"),
+        ([], "2 numbers"),
+        (["a", "b"], "not a table of numbers"),
+        (None, "not a table of numbers"),
+    ],
+)
+def test_bad_weights(weights, words):
+    with pytest.raises(ParagonError, match=words):
+        check_weights(weights, NAMES)
+
+
+def test_first_of_two_weights_is_enough():
+    assert torch.allclose(simplex_weights([0.2], NAMES), torch.tensor([[0.2, 0.8]]))
+
+
+def test_lattice():
+    two = simplex_lattice(2, 10)
+    assert torch.allclose(two[:, 0], torch.linspace(0, 1, 11))
+    three = simplex_lattice(3, 4)
+    assert len(three) == 15 and len({tuple(r.tolist()) for r in three}) == 15
+    assert torch.allclose(three.sum(1), torch.ones(15))
+
+
+def test_lift_keeps_the_simplex_and_the_floor():
+    floor = torch.tensor([0.02, 0.0, 0.1])
+    weights = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(3), 100)).float()
+    lifted = lift(torch.cat([weights, torch.eye(3)]), floor)
+    assert torch.allclose(lifted.sum(1), torch.ones(103), atol=1e-6)
+    assert (lifted >= floor - 1e-6).all()
+    inside = torch.tensor([[0.5, 0.3, 0.2]])
+    assert torch.allclose(lift(inside, torch.zeros(3)), inside)

@@ -1,0 +1,108 @@
+"""Rivals trained end to end: exact minima, equal cost, saving."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from paragon.adapters.adapter import vector_size
+from paragon.adapters.frozen import frozen_task
+from paragon.data.negatives import NegativeSampler
+from paragon.errors import ParagonError
+from paragon.rivals.end_to_end import (
+    END_TO_END,
+    equal_steps,
+    load_end_to_end,
+    save_end_to_end,
+    train_end_to_end,
+)
+
+ABOUT = {"sha256": "of the backbone"}
+
+
+@pytest.fixture(scope="module")
+def task(backbone, seqs, settings):
+    return frozen_task(backbone, seqs, "train", 1 + settings.adapters.negatives)
+
+
+@pytest.fixture(scope="module", params=END_TO_END)
+def rival(request, task, seqs, settings):
+    return train(request.param, task, seqs, settings)
+
+
+def train(name, task, seqs, settings, seed=0):
+    description = {"backbone": ABOUT["sha256"]}
+    sampler = NegativeSampler(seqs)
+    return train_end_to_end(name, task, sampler, settings, seed, description)
+
+
+def test_as_many_lists_as_the_collection_and_the_behavioural_loss(settings):
+    tuning = 4 * 20 * 32  # anchors, steps, batch of the small settings
+    behaviour = 30 * 2 * 16
+    assert equal_steps(settings) == (tuning + behaviour) // (2 * 16)
+
+
+def test_training_starts_from_the_start_of_the_collection(settings):
+    start = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([[0.2, 0.8], [1.0, 0.0]])
+    for kind in END_TO_END.values():
+        assert torch.allclose(kind(start, 2, settings.rivals)(weights), start.expand(2, -1))
+
+
+@pytest.mark.parametrize("name", END_TO_END)
+def test_a_known_minimum_is_found(name, settings):
+    """Where each objective is a squared distance, the best vector is the mixture of their ends."""
+    size = vector_size(16, 2)
+    ends = 0.3 * torch.randn(2, size, generator=torch.Generator().manual_seed(1))
+    bowl = SimpleNamespace(
+        states=torch.zeros(4, 16),
+        backbone=SimpleNamespace(dim=16),
+        draw=lambda sampler, rows, negatives, rng: (None, None),
+        losses=lambda vectors, *_: (vectors.unsqueeze(-2) - ends).square().sum(-1),
+    )
+    rivals = {"weights": 32, "rows": 1, "learning_rate": 0.01, "width": 32}
+    more = {"steps": 2000}
+    changed = settings.model_copy(
+        update={
+            "rivals": settings.rivals.model_copy(update=rivals),
+            "adapters": settings.adapters.model_copy(update=more),
+        }
+    )
+    found = train_end_to_end(name, bowl, None, changed, seed=0)
+    weights = torch.tensor([[0.05, 0.95], [0.4, 0.6], [0.9, 0.1]])
+    error = (found.generate(weights) - weights @ ends).norm(dim=1)
+    assert error.max() < 0.05 * (ends[0] - ends[1]).norm()
+
+
+def test_it_learns_and_listens(rival, task, seqs, settings):
+    curve = rival.description["curves"]["task_loss"]
+    assert sum(curve[-20:]) < sum(curve[:20])
+    one, other = rival.generate([[0.1, 0.9], [0.9, 0.1]])
+    assert not torch.allclose(one, other, atol=1e-4)
+    assert torch.equal(rival.generate([0.0, 1.0]), rival.generate([0.05, 0.95]))  # lifted
+
+
+def test_same_inputs_same_bytes(rival, task, seqs, settings, tmp_path):
+    name = rival.description["kind"]
+    for folder, one in (("a", rival), ("b", train(name, task, seqs, settings))):
+        save_end_to_end(one, tmp_path / folder)
+    for ending in (".safetensors", ".json"):
+        first, second = (tmp_path / f / f"{name}-seed0{ending}" for f in "ab")
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_round_trip_and_a_foreign_backbone(rival, tmp_path):
+    save_end_to_end(rival, tmp_path)
+    name, weights = rival.description["kind"], [[0.3, 0.7], [0.8, 0.2]]
+    loaded = load_end_to_end(tmp_path, name, 0, ABOUT)
+    assert torch.equal(loaded.generate(weights), rival.generate(weights))
+    with pytest.raises(ParagonError, match="field `backbone` differs"):
+        load_end_to_end(tmp_path, name, 0, {"sha256": "of another"})
+    with pytest.raises(ParagonError, match="rivals"):
+        load_end_to_end(tmp_path, name, 1, ABOUT)
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.6], [0.2, 0.3, 0.5], [-0.1, 1.1]])
+def test_bad_weights(rival, weights):
+    with pytest.raises(ParagonError, match="weights"):
+        rival.generate(weights)

@@ -1,0 +1,165 @@
+"""Ablations: collections made of others, what is measured on them, the plan itself."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from paragon.adapters.adapter import adapt, vector_size
+from paragon.adapters.collection import (
+    collect,
+    load_collection,
+    matching,
+    permute,
+    pooled,
+    save_collection,
+)
+from paragon.adapters.frozen import frozen_task, held_out_losses
+from paragon.errors import ParagonError
+from paragon.evaluation.testbed import TestBed
+from paragon.generator.training import train_generator
+from paragon.metrics.control import set_hv
+from paragon.params import ROOT
+from paragon.study.ablations import (
+    Bench,
+    CollectionEntry,
+    PointEntry,
+    known,
+    load_ablations,
+    part_of,
+    sampler,
+    study_of,
+    ways,
+)
+from paragon.study.study import Study
+
+
+@pytest.fixture(scope="module")
+def collection(backbone, seqs, settings):
+    return collect(backbone, seqs, settings.adapters, [0, 1])
+
+
+@pytest.fixture(scope="module")
+def bench(backbone, seqs, settings, collection):
+    length = 1 + settings.adapters.negatives
+    valid, test = (frozen_task(backbone, seqs, p, length) for p in ("valid", "test"))
+    bed = TestBed(seqs, seqs.test, settings.adapters.objectives, negatives=length - 1, cutoffs=[10])
+    choices = torch.tensor([[0.2, 0.8], [0.7, 0.3]])
+    return Bench(Study("toy", "sasrec", settings), collection, valid, test, bed, choices)
+
+
+def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, collection):
+    entry = CollectionEntry(of="x", anchors=[0.3, 1], snapshots=1)
+    part = part_of(collection, entry)
+    alone = settings.adapters.model_copy(update={"anchors": [0.3, 1.0], "snapshots": 1})
+    tuned = collect(backbone, seqs, alone, [0, 1])
+    assert torch.equal(part.anchors, tuned.anchors)
+    for name in ("anchor_vectors", "snapshots", "oracle_vectors"):
+        assert torch.allclose(getattr(part, name), getattr(tuned, name), atol=1e-5)
+
+
+def test_anchors_that_were_not_tuned_are_named(collection):
+    with pytest.raises(ParagonError, match=r"0\.31.*not all of them were tuned"):
+        part_of(collection, CollectionEntry(of="x", anchors=[0.31, 1]))
+
+
+def test_no_snapshots_is_a_collection_still(collection, settings, tmp_path):
+    part = part_of(collection, CollectionEntry(of="x", snapshots=0))
+    save_collection(part, tmp_path / "c")
+    read = load_collection(tmp_path / "c")
+    assert read.training_set(0)[0].shape[0] == len(collection.anchors)
+    train_generator(read, settings.diffusion, 0)
+
+
+def test_permuted_neurons_are_the_same_function_and_are_found_again(backbone, settings):
+    start = torch.randn(vector_size(16, 6), generator=torch.Generator().manual_seed(0))
+    states = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
+    order = torch.tensor([3, 1, 0, 5, 4, 2])
+    other = permute(start, order, 16)
+    assert not torch.allclose(start, other)
+    same = [adapt(states, v.unsqueeze(0)) for v in (start, other)]
+    assert torch.allclose(*same, atol=1e-5)
+    back = permute(other, matching(other, start, 16), 16)
+    assert torch.equal(back, start)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_pooled_starts(collection, aligned):
+    made = pooled(collection, aligned)
+    seeds, anchors = len(collection.anchor_vectors), len(collection.anchors)
+    assert made.anchors.shape[0] == seeds * anchors
+    assert made.anchor_vectors.shape[:2] == (seeds, seeds * anchors)
+    assert torch.equal(made.anchor_vectors[0], made.anchor_vectors[1])
+    assert torch.equal(made.anchor_vectors[0][:anchors], collection.anchor_vectors[0])
+    assert torch.equal(made.oracle_vectors, collection.oracle_vectors)
+    unchanged = torch.equal(made.anchor_vectors[0][anchors:], collection.anchor_vectors[1])
+    first = collection.anchor_vectors[0, anchors // 2]
+    order = matching(collection.anchor_vectors[1, anchors // 2], first, 16)
+    assert unchanged == (not aligned or order.tolist() == sorted(order.tolist()))
+
+
+def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
+    tuned, constant = (bench.row(name, 0, way) for name, way in (
+        ("tuned", None), ("constant", lambda w: bench.mixed("constant", 0, w)),
+    ))  # fmt: skip
+    assert tuned["set_hv_of_tuned"] == 1 and tuned["r_acc_tuned"] == pytest.approx(1)
+    assert constant["range_ratio_acc"] == 0 and constant["r_acc"] is None
+    points = [
+        bench.bed.measure(bench.test.catalogue_scores(v).numpy())["sampled"]
+        for v in collection.oracle_vectors[0]
+    ]
+    expected = set_hv(np.array([[p["ndcg@10"], p["alpha_ndcg@10"]] for p in points]))
+    assert tuned["set_hv"] == pytest.approx(expected)
+    assert tuned["choice"] is None
+    middle = bench.mixed("constant", 0, bench.choices)
+    losses = held_out_losses(bench.valid, middle, settings.adapters.objectives)
+    assert constant["choice"] == pytest.approx((losses * bench.choices).sum(-1).mean().item())
+
+
+def test_every_way_of_sampling_is_measured(bench, collection, settings):
+    entry = PointEntry(
+        collection="c",
+        variable="v",
+        value=1,
+        sampling=[{"guidance": 2}, {"samples": 8, "steps": 3}],
+    )
+    found = ways(settings.diffusion, entry)
+    usual = found[0]
+    assert usual == {"guidance": 1, "steps": 2, "samples": 1}
+    assert [{k: v for k, v in way.items() if v != usual[k]} for way in found[1:]] == [
+        {"guidance": 2}, {"samples": 8, "steps": 3},
+    ]  # fmt: skip
+    model = train_generator(collection, settings.diffusion, 0)
+    way = sampler(model, bench.valid, guidance=2.0, steps=3, samples=1)
+    expected = model.generate(bench.choices, guidance=2.0, steps=3)
+    assert torch.equal(way(bench.choices), expected)
+
+
+def test_equal_weights_are_averaged_before_interpolation():
+    from paragon.adapters.mixtures import interpolation, rbf
+
+    anchors = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0], [0.5, 0.5]])
+    for method in (interpolation, rbf):
+        mix = method(anchors, np.array([[0.5, 0.5], [0.0, 1.0]]))
+        assert np.allclose(mix, [[0, 0.5, 0, 0.5], [1, 0, 0, 0]], atol=1e-9)
+
+
+def test_the_plan_holds_together():
+    plan = load_ablations()
+    for name, entry in plan.collections.items():
+        study = study_of(plan, entry.of)
+        first = [a if isinstance(a, float) else a[0] for a in study.params.adapters.anchors]
+        assert set(entry.anchors or []) <= set(first), name
+    for name, entry in plan.points.items():
+        of = known(plan.collections, entry.collection, "collections").of
+        study = study_of(plan, of, entry.change)
+        assert study.params.seeds == plan.seeds and (entry.seeds or 1) <= len(plan.seeds), name
+        assert entry.change.keys() <= {"diffusion"}, name  # a collection is not tuned again
+    stages = yaml.safe_load((ROOT / "ablations" / "dvc.yaml").read_text())["stages"]
+    assert stages.keys() == {"tune", "collection", "point", "notebook"}
+
+
+def test_unknown_names_are_listed():
+    plan = load_ablations()
+    with pytest.raises(ParagonError, match="collections: 'x' is unknown; known: anchors-3"):
+        known(plan.collections, "x", "collections")

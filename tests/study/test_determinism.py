@@ -1,0 +1,62 @@
+"""Do processors and builds of torch agree on the last digit?
+
+Digests of an AMD EPYC and an (emulated) Intel, with and without CUDA.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from paragon import __main__ as command_line
+from paragon.params import ROOT
+from paragon.study.determinism import KERNELS
+
+VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}
+DIGESTS = {
+    "functions": "263cc9bc",
+    "sasrec": "eedd74ad",
+    "gru4rec": "1c5bb31f",
+    "tisasrec": "9b7aadda",
+    "lightgcn": "2e1b532a",
+    "ngcf": "a70f56bf",
+    "deepfm": "334b574b",
+    "tisasrec_on_two_threads": "8d9197dc",
+    "collection": "3b7e45dc",
+    "interpolation": "eabb722d",
+    "generated": "396a6b74",
+    "hypernetwork": "f2a4a2db",
+}
+X86 = platform.machine() in ("x86_64", "AMD64")
+
+
+def test_training_gives_the_same_bytes_on_every_processor():
+    found = {"torch": torch.__version__.split("+")[0], "numpy": np.__version__}
+    if found != VERSIONS or not X86:
+        pytest.skip(f"the digests are of {VERSIONS} on x86-64, this is {found}")
+    command = [sys.executable, "-m", "tests.study.training_digest"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert dict(line.split() for line in done.stdout.splitlines()) == DIGESTS
+
+
+def test_the_command_line_chooses_the_kernels_for_all_it_starts(monkeypatch):
+    for name in KERNELS:
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setattr(command_line, "app", lambda: None)
+    command_line.main()
+    expected = KERNELS if X86 else dict.fromkeys(KERNELS, "before")
+    assert {name: os.environ[name] for name in KERNELS} == expected
+
+
+def test_nothing_that_is_measured_takes_what_the_processor_estimates():
+    """Square roots of tensors, distances with them, and logarithms to the bases 2 and 10."""
+    for path in sorted((ROOT / "paragon").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?<!np)(?<!math)\.(sqrt|cdist|log2|log10)\(", text), path
+        for call in re.findall(r"torch\.optim\.Adam.*", text):  # the others do: x / (sqrt(v) + e)
+            assert "fused=True" in call, path

@@ -1,0 +1,67 @@
+"""The same study on a CUDA GPU, where there is one: equal within rounding."""
+
+import pytest
+import torch
+
+from paragon.adapters.adapter import vector_size
+from paragon.adapters.collection import collect
+from paragon.adapters.frozen import frozen_task
+from paragon.backbones import BACKBONES, build, train_backbone
+from paragon.data.negatives import NegativeSampler
+from paragon.generator.behaviour import behaviour
+from paragon.generator.training import train_generator
+from paragon.recommender import Recommender
+from paragon.study.study import Study
+
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no CUDA GPU on this machine: nothing to compare with"
+)
+
+
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_scores_agree(name, seqs, settings):
+    model = build(name, seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    scores = {}
+    for device in ("cpu", "cuda"):
+        task = frozen_task(model.to(device), seqs, "test", 6)
+        vector = 0.1 * torch.randn(
+            vector_size(model.dim, 2), generator=torch.Generator().manual_seed(0)
+        )
+        scores[device] = task.catalogue_scores(vector.to(device)).cpu()
+    assert torch.allclose(scores["cpu"], scores["cuda"], rtol=1e-3, atol=1e-4)
+
+
+def test_tuning_and_generation_agree(backbone, seqs, settings):
+    found = {}
+    for device in ("cpu", "cuda"):
+        model = backbone.to(device)
+        collection = collect(model, seqs, settings.adapters, [0])
+        train = frozen_task(model, seqs, "train", 1 + settings.adapters.negatives)
+        loss = behaviour(train, NegativeSampler(seqs), collection, 0, 16)
+        generator = train_generator(collection, settings.diffusion, 0, loss, device)
+        found[device] = collection.anchor_vectors, generator.generate([0.3, 0.7]).cpu()
+    backbone.to("cpu")
+    for cpu, cuda in zip(found["cpu"], found["cuda"], strict=True):
+        assert torch.allclose(cpu, cuda, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_a_backbone_learns_on_the_gpu(name, seqs, settings):
+    run = settings.backbone.model_copy(update={"epochs": 8, "learning_rate": 0.01})
+    _, fitted = train_backbone(name, seqs, run, "cuda")
+    assert fitted.training[-1] < fitted.training[0] - 0.02
+
+
+def test_a_recommender_serves_from_the_gpu(backbone, seqs, settings):
+    collection = collect(backbone, seqs, settings.adapters, [0])
+    generator = train_generator(collection, settings.diffusion, 0)
+    lists = {}
+    for device in ("cpu", "cuda"):
+        recommender = Recommender(backbone.to(device), generator, seqs)
+        lists[device] = recommender.recommend(recommender.history_of("u3"), [0.5, 0.5], k=5)
+    backbone.to("cpu")
+    assert list(lists["cpu"]["item_id"]) == list(lists["cuda"]["item_id"])
+
+
+def test_auto_takes_the_gpu(settings):
+    assert Study("d", "b", settings).device.type == "cuda"

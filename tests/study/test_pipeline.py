@@ -1,0 +1,326 @@
+"""dvc.yaml against the imports, environment.yml against pyproject.toml, a study in small."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from paragon.params import ROOT, Params, load_params
+from paragon.study.runner import code_cells
+from tests.study.test_determinism import VERSIONS
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+NOTEBOOKS = {
+    stage: match[1]
+    for stage, about in STAGES.items()
+    if (match := re.search(r"-m paragon run (\S+)", about["cmd"]))
+}
+# The layers of the package, each of which may import what stands before it.
+LAYERS = (
+    *("errors", "progress", "storage", "params", "metrics", "data", "objectives", "backbones"),
+    *("adapters", "generator", "rivals", "evaluation", "report"),
+)
+# The study in small: some seconds a stage, most of them for starting the kernel.
+SMALL = {
+    "seeds": [0, 1],
+    "preprocess": {"max_users": 60},
+    "backbone": {"dim": 16, "history": 20, "epochs": 2, "batch": 32},
+    "adapters": {
+        "width": 4,
+        "anchors": [0.05, 0.35, 0.65, 1],
+        "oracles": 4,
+        "steps": 40,
+        "batch": 64,
+        "checks": 5,
+        "snapshots": 4,
+    },
+    "diffusion": {
+        "latent": 4,
+        "width": 32,
+        "blocks": 1,
+        "steps": 60,
+        "batch": 32,
+        "behaviour_batch": 2,
+        "behaviour_rows": 32,
+    },
+    "evaluate": {"few_anchors": [[0.05, 0.35, 1]]},
+    "rivals": {
+        "retrain_weights": [0.5],
+        "end_to_end": ["hypernetwork"],
+        "weights": 2,
+        "rows": 32,
+        "width": 16,
+        "blocks": 1,
+    },
+}
+
+
+def imports_of(tree):
+    """The parts of the package that a piece of code imports, ``adapters.tuning`` for one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("paragon"):
+            name = node.module.removeprefix("paragon").lstrip(".")
+            yield from [name] if name else (a.name for a in node.names if a.name != "__version__")
+
+
+def layer_of(name):
+    """Where a part of the package stands; what is above all layers is None."""
+    part = name.partition(".")[0]
+    return LAYERS.index(part) if part in LAYERS else None
+
+
+def test_imports_lead_downward():
+    for path in sorted((ROOT / "paragon").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT / "paragon").with_suffix("").parts)
+        own = layer_of(name)
+        if own is None:
+            continue
+        for found in imports_of(ast.parse(path.read_text(encoding="utf-8"))):
+            other = layer_of(found)
+            assert other is not None and other <= own, f"{name} imports {found}"
+
+
+def test_nothing_below_the_report_imports_matplotlib():
+    for path in sorted((ROOT / "paragon").rglob("*.py")):
+        if "report" not in path.parts:
+            assert "matplotlib" not in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.parametrize("stage", NOTEBOOKS)
+def test_a_stage_depends_on_its_notebook_and_on_what_that_computes_with(stage):
+    """On the folders its notebook imports from, and on every layer that these may import."""
+    listed = STAGES[stage]["deps"]
+    notebook = f"notebooks/{NOTEBOOKS[stage]}.ipynb"
+    assert notebook in listed
+    needed = set()
+    for cell in code_cells(ROOT / notebook):
+        for name in imports_of(ast.parse(cell.source)):
+            layer = layer_of(name)
+            if layer is not None and LAYERS[layer] != "report":
+                needed |= set(closure(LAYERS[layer]))
+            elif name == "study.jobs":
+                assert "paragon/study/jobs.py" in listed
+    folders = {f"paragon/{name}" for name in needed if (ROOT / "paragon" / name).is_dir()}
+    drawing = {"paragon/report"} if stage == "evaluate" else set()
+    assert folders | drawing == {d for d in listed if d.startswith("paragon/") and "." not in d}
+
+
+def closure(layer):
+    """A layer and all that it imports, directly or not."""
+    waiting, seen = [layer], set()
+    while waiting:
+        own = waiting.pop()
+        if own in seen:
+            continue
+        seen.add(own)
+        folder = ROOT / "paragon" / own
+        for path in [*folder.rglob("*.py"), *filter(Path.exists, [folder.with_suffix(".py")])]:
+            for found in imports_of(ast.parse(path.read_text(encoding="utf-8"))):
+                waiting.append(found.partition(".")[0])
+    return seen
+
+
+def test_the_comparison_follows_every_evaluation_and_not_the_times(tmp_path):
+    """Its dependency is the folder of results, without what it writes itself and without times."""
+    assert "results" in STAGES["compare"]["deps"] and "outs" not in STAGES["compare"]
+    root = tmp_path / "study"
+    for name in ("paragon", ".dvc"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("cache", "tmp"))
+    shutil.copy(ROOT / ".dvcignore", root)
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"compare": STAGES["compare"]}}))
+    own = root / "results" / "toy" / "mine"
+    own.mkdir(parents=True)
+    counts = dict.fromkeys(["train", "valid", "test", "items", "test_users"], 5)
+    about = {"source": "own", "split": "leave_one_out", "min_rating": 0, "k_core": 0}
+    about |= {"midnight": None, "counts": counts}
+    (own.parent / "data.json").write_text(json.dumps(about))
+    (own / "metrics.json").write_text(json.dumps({"tuned": {"set_hv_of_tuned_sampled": 1.0}}))
+    gap = {f"set_hv_{p}{end}": 0.1 for p in ("sampled", "full") for end in ("", "_low", "_high")}
+    differences = own / "differences.json"
+    differences.write_text(json.dumps({"tuned": gap, "soup": gap}))
+    git(root, "init", "-q")
+    command(root, "dvc", "repro")
+    summary = root / "results" / "summary.md"
+    before = summary.read_bytes()
+    assert b"`soup`" in before and (root / "results" / "summary.png").exists()
+
+    (own.parent / "timing.json").write_text("{}")
+    (own / "timing.png").write_text("")
+    assert "up to date" in command(root, "dvc", "status")
+    differences.write_text(json.dumps({"nearest": gap}))
+    command(root, "dvc", "repro")
+    assert b"`nearest`" in summary.read_bytes() != before
+
+
+@pytest.mark.parametrize("stage", NOTEBOOKS)
+def test_a_stage_lists_the_sections_that_its_notebook_reads(stage):
+    """``params.SECTION`` in a cell must be among the stage's params; so must those it lists exist.
+
+    What is read inside the package from a whole ``params`` cannot be seen here.
+    """
+    special = {f"special.${{item.{key}}}" for key in STAGES[stage]["matrix"]}
+    assert special <= set(STAGES[stage]["params"])
+    listed = set(STAGES[stage]["params"]) - special
+    assert listed <= set(Params.model_fields)
+    read = set()
+    for cell in code_cells(ROOT / "notebooks" / f"{NOTEBOOKS[stage]}.ipynb"):
+        lines = [line for line in cell.source.splitlines() if not re.match(r"\s*[%!]", line)]
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            owner = getattr(node, "value", None) if isinstance(node, ast.Attribute) else None
+            name = getattr(owner, "attr", getattr(owner, "id", None))
+            if name == "params" and node.attr in Params.model_fields:
+                read.add(node.attr)
+    assert read <= listed
+
+
+def test_all_committed_metrics_can_be_compared():
+    """What no stage of the default study writes is listed for `dvc metrics` on its own."""
+    default = load_params()
+    made = {f"results/{d}/data.json" for d in default.datasets}
+    studies = [f"results/{d}/{b}" for d in default.datasets for b in default.backbones]
+    made |= {f"{s}/{name}.json" for s in studies for name in ("metrics", "differences")}
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in ("*/data.json", "*/*/metrics.json", "*/*/differences.json")
+        for path in (ROOT / "results").glob(pattern)
+    }
+    listed = yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
+    assert made <= found
+    assert sorted(found - made) == sorted(listed)
+
+
+def test_both_environments_are_the_same():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert environment["name"] == "paragon" and "-e ." in pip["pip"] and "pip" in conda
+    assert f"python{project['requires-python']}" in conda
+    found = [line for line in [*conda, *pip["pip"]] if not line.startswith(("python>", "pip", "-"))]
+    renamed = [re.sub(r"^pytorch\b", "torch", line) for line in found]  # its name at conda-forge
+    assert sorted(renamed) == sorted(wanted)
+
+
+def test_constraints_name_a_version_of_every_dependency_and_those_of_the_digests():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    kept = [Requirement(line) for line in lines if not line.startswith("#")]
+    pinned = {canonicalize_name(r.name): r.specifier for r in kept}
+    assert len(pinned) == len(kept)
+    assert [name for name, own in pinned.items() if not str(own).startswith("==")] == ["torch"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = chain.from_iterable(project["optional-dependencies"].values())
+    for wanted in map(Requirement, [*project["dependencies"], *extras]):
+        name = canonicalize_name(wanted.name)
+        version = VERSIONS.get(name) or next(iter(pinned[name])).version
+        assert version in wanted.specifier and version in pinned[name], wanted
+
+
+def test_make_lists_its_targets():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert all(f"make {name}" in done.stdout for name in ("repro", "test", "lab", "bench"))
+
+
+def test_make_installs_the_versions_of_the_results_unless_told_otherwise(monkeypatch):
+    # `make CONSTRAINTS= test` hands its own choice on to every make below it.
+    monkeypatch.delenv("MAKEFLAGS", raising=False)
+    for given, pinned in ((), True), (("CONSTRAINTS=",), False):
+        command_line = ["make", "--dry-run", "--always-make", ".venv/.test", *given]
+        done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=True)
+        installs = [line for line in done.stdout.splitlines() if " pip install " in line]
+        assert len(installs) == 2
+        assert all(("--constraint constraints.txt" in line) == pinned for line in installs)
+
+
+def command(folder, *arguments):
+    """Run a program of this environment in a folder; its output, after an exit code of 0."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PARAGON_")}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    return command(folder, "git", *identity, *arguments)
+
+
+def snapshot(root):
+    """The content of everything that the pipeline makes."""
+    paths = [path for name in ("artifacts", "results") for path in (root / name).rglob("*")]
+    files = [*filter(Path.is_file, paths), root / "dvc.lock"]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def small_study(tmp_path):
+    """A clone of the working tree, as it is now, with few users, steps and seeds."""
+    if not (ROOT / "data" / "ml-100k" / "ml-100k.inter").exists():
+        pytest.skip("data/ml-100k is missing: run `python -m paragon fetch ml-100k`")
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: its files cannot be told from others")
+    root = tmp_path / "first"
+    for name in git(ROOT, "ls-files", "-coz", "--exclude-standard").split("\0"):
+        if name and (ROOT / name).is_file() and not name.startswith("results/"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    (root / "dvc.lock").unlink(missing_ok=True)
+    shutil.copytree(ROOT / "data" / "ml-100k", root / "data" / "ml-100k")
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params |= {"datasets": ["ml-100k"], "backbones": ["sasrec"]}
+    for key, value in SMALL.items():
+        params[key] = params[key] | value if isinstance(value, dict) else value
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "small")
+    return root
+
+
+@pytest.mark.slow
+def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(small_study, tmp_path):
+    first = small_study
+    command(first, "dvc", "repro")
+    made = snapshot(first)
+    assert "results/ml-100k/sasrec/metrics.json" in made
+    executed = {name: text for name, text in made.items() if name.endswith(".ipynb")}
+    assert len(executed) == len(NOTEBOOKS)
+    for name, content in executed.items():
+        text = content.decode()
+        assert str(first) not in text and "/tmp/ipykernel" not in text, name
+        assert '"name": "stderr"' not in text and "widget-view" not in text, name
+
+    assert "Running stage" not in command(first, "dvc", "repro")
+    assert "up to date" in command(first, "dvc", "status", "data.dvc")
+    git(first, "add", "-A")
+    git(first, "commit", "-qm", "results")
+
+    # Everything again, in another folder, which must not show anywhere.
+    second = tmp_path / "second"
+    git(tmp_path, "clone", "-q", str(first), str(second))
+    shutil.copytree(first / "data", second / "data")
+    command(second, "dvc", "repro", "-f")
+    assert snapshot(second) == made
+    assert git(second, "status", "--porcelain") == ""
+    assert "0 outside" in command(second, sys.executable, "-m", "paragon", "verify")
+
+    # A clone without data still tells one commit's results from another's.
+    metrics = second / "results" / "ml-100k" / "sasrec" / "metrics.json"
+    metrics.write_text(re.sub(r"(?<=: )0\.\d+", "0.123", metrics.read_text(), count=1))
+    git(second, "commit", "-qam", "other results")
+    third = tmp_path / "third"
+    git(tmp_path, "clone", "-q", str(second), str(third))
+    assert "0.123" in command(third, "dvc", "metrics", "diff", "HEAD~1")

@@ -1,0 +1,81 @@
+"""Train a little of everything and print a digest of each, for test_determinism.py.
+
+A program of its own: the kernels have to be chosen before NumPy and torch are loaded.
+"""
+
+from paragon.study.determinism import choose_kernels
+
+choose_kernels()
+
+import hashlib
+
+import torch
+from torch.nn import functional as F
+
+from paragon.adapters.collection import collect
+from paragon.adapters.frozen import frozen_task
+from paragon.adapters.mixtures import interpolation
+from paragon.backbones import BACKBONES, train_backbone
+from paragon.data.negatives import NegativeSampler
+from paragon.data.split import prepare
+from paragon.generator.behaviour import behaviour
+from paragon.generator.training import train_generator
+from paragon.params import load_params
+from paragon.rivals.end_to_end import train_end_to_end
+from tests.conftest import SMALL, toy_dataset
+
+
+def digest(*tensors: torch.Tensor) -> str:
+    """Of the bytes of tensors, in eight digits."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(tensor.detach().contiguous().numpy().tobytes())
+    return found.hexdigest()[:8]
+
+
+def functions() -> list[torch.Tensor]:
+    """What training takes of MKL and torch, of so many numbers that a rare last digit shows."""
+    draw = torch.Generator().manual_seed(0)
+    share, any_sign = (make(200_000, generator=draw) for make in (torch.rand, torch.randn))
+    rows = 4 * any_sign.view(-1, 100)
+    return [
+        *(f(share + 1e-3) for f in (torch.log, torch.log1p)),
+        *(f(4 * any_sign) for f in (torch.exp, torch.sigmoid, torch.tanh, F.silu, F.softplus)),
+        *(f(500 * share) for f in (torch.sin, torch.cos)),
+        rows.softmax(-1),
+        rows.log_softmax(-1),
+        F.layer_norm(rows, (100,)),
+    ]
+
+
+def main() -> None:
+    """Print what was trained and its digest, a line each."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(1)
+    print("functions", digest(*functions()))
+    settings = load_params(overrides=SMALL)
+    seqs = prepare(toy_dataset(), negatives=50)
+    sampler = NegativeSampler(seqs)
+    negatives = settings.adapters.negatives
+    trained = {n: train_backbone(n, seqs, settings.backbone, "cpu")[0] for n in BACKBONES}
+    for name, model in trained.items():
+        print(name, digest(*model.state_dict().values()))
+    torch.set_num_threads(2)
+    again = train_backbone("tisasrec", seqs, settings.backbone, "cpu")[0]
+    torch.set_num_threads(1)
+    print("tisasrec_on_two_threads", digest(*again.state_dict().values()))
+    backbone = trained["sasrec"]
+    collection = collect(backbone, seqs, settings.adapters, settings.seeds)
+    print("collection", digest(collection.snapshots, collection.validation))
+    mix = interpolation(collection.anchors.double().numpy(), collection.oracles.numpy())
+    print("interpolation", digest(torch.from_numpy(mix)))
+    train = frozen_task(backbone, seqs, "train", 1 + negatives)
+    loss = behaviour(train, sampler, collection, 0, settings.diffusion.behaviour_rows)
+    generator = train_generator(collection, settings.diffusion, 0, loss)
+    print("generated", digest(generator.generate(collection.oracles)))
+    rival = train_end_to_end("hypernetwork", train, sampler, settings, 0)
+    print("hypernetwork", digest(rival.generate(collection.oracles)))
+
+
+if __name__ == "__main__":
+    main()
