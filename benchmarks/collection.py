@@ -46,7 +46,7 @@ def main(
     settings = study.params.adapters.model_copy(
         update={"steps": steps, "checks": 1, "snapshots": 0}
     )
-    names, seeds = settings.objectives, study.params.seeds
+    names, seeds = settings.objectives, study.params.run.seeds
     tasks: dict[str, FrozenTask] = {}
 
     def cache() -> None:

@@ -28,7 +28,6 @@ from torch import Tensor
 
 from paragon.adapters import tuning
 from paragon.adapters.adapter import shared_starts
-from paragon.adapters.collection import load_collection
 from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.adapters.mixtures import constant
 from paragon.data.negatives import NegativeSampler
@@ -79,9 +78,9 @@ class DrawnOnce(FrozenTask):
 def main(dataset: str = "ml-100k", backbone: str = "sasrec") -> None:
     """Measure and record."""
     study = open_study(dataset, backbone)
-    settings, seeds, seq = study.params.adapters, study.params.seeds, study.load_sequences()
+    settings, seeds, seq = study.params.adapters, study.params.run.seeds, study.load_sequences()
     frozen, about = study.load_backbone(seq)
-    collection = load_collection(study.folder / "collection", about)
+    collection = study.load_collection(about)
     length = 1 + settings.negatives
     train, valid, test = (
         frozen_task(frozen, seq, part, length, settings.events)

@@ -31,7 +31,6 @@ import typer
 
 from paragon.adapters import tuning
 from paragon.adapters.adapter import shared_starts
-from paragon.adapters.collection import load_collection
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import Backbone
 from paragon.data.negatives import NegativeSampler
@@ -142,13 +141,13 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         weights = check_weights(next(draws), names)
         tuning.tune(train, valid, sampler, weights, starts[:, :1], alone, seeds=[0])
 
-    collection = load_collection(study.folder / "collection")
+    collection = study.load_collection(study.load_backbone(study.load_sequences())[1])
 
     def collect() -> None:
         tuning.tune(train, valid, sampler, collection.anchors, starts, settings, seeds=[0])
 
     def learn() -> None:
-        own, seed = study.params.diffusion, collection.description["seeds"][0]
+        own, seed = study.params.generator, collection.description["seeds"][0]
         extra = behaviour(train, sampler, collection, seed, own.behaviour_rows)
         train_generator(collection, own, seed, extra, study.device)
 

@@ -49,7 +49,7 @@ def fetch(
     from paragon.data.registry import notice
     from paragon.params import DATA, load_params
 
-    name = load_params().datasets[0] if name is None else name
+    name = load_params().studies.datasets[0] if name is None else name
     folder = data.fetch(name, source=source, directory=directory, words=note, data=DATA)
     mended = f"repairs: {repairs(data.load(name, DATA))}"
     typer.echo("\n".join(filter(None, [f"{name} is in {folder}", mended, notice(name)])))
@@ -66,8 +66,8 @@ def describe(
     from paragon.params import DATA, load_params
 
     dataset = load(name, DATA)
-    settings = load_params(dataset=name).preprocess
-    facts = facts_of(dataset, prepare(dataset, **settings.model_dump()))
+    rules = load_params(dataset=name).data
+    facts = facts_of(dataset, prepare(dataset, **rules.model_dump()))
     width = max(map(len, facts.index))
     typer.echo("\n".join(f"{what:{width}}  {value}" for what, value in facts.items()))
 
@@ -77,9 +77,9 @@ def add(
     name: Annotated[str, typer.Argument(help="A dataset that was fetched, or a backbone.")],
 ) -> None:
     """Enter a dataset or backbone in params.yaml (`make add NAME=...` also runs its studies)."""
-    from paragon.study import add as entries
+    from paragon.study import settings
 
-    typer.echo(entries.add(name))
+    typer.echo(settings.add(name))
 
 
 @app.command()
@@ -87,9 +87,9 @@ def studies(
     name: Annotated[str, typer.Argument(help="A dataset or a backbone of params.yaml.")],
 ) -> None:
     """Print the last stage of every study with it, for `dvc repro`."""
-    from paragon.study import add as entries
+    from paragon.study import settings
 
-    typer.echo(" ".join(entries.studies_of(name)))
+    typer.echo(" ".join(settings.studies_of(name)))
 
 
 @app.command()

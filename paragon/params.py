@@ -8,6 +8,7 @@ finds them from whatever folder it is started in.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,17 +25,33 @@ ABLATIONS = ROOT / "ablations" / "results"
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Part = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 EndToEnd = Literal["hypernetwork", "linear_subspace"]
+
+
+# A dataset or a backbone: its name becomes a folder, a stage of DVC and a word of a command.
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+
+
+def check_name(name: str, kind: str = "dataset") -> None:
+    """The one rule for names, wherever they come in; raises ``ParagonError``."""
+    if not re.fullmatch(NAME, name):
+        shown = repr(name) if len(name) <= 80 else f"{name[:60]!r}... ({len(name)} characters)"
+        raise ParagonError(
+            f"{shown} is not a name for a {kind}: use up to 64 letters, digits, '.', '_' and '-', "
+            "a letter or digit first"
+        )
 
 
 class Section(BaseModel):
     """Base of all sections: no unknown keys, no silent conversion, no change afterwards."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Preprocess(Section):
+class DataSettings(Section):
     """Which events count, how they are split, which candidates they meet.
 
     ``midnight``: `global_time` cuts in whole days of a clock so many hours ahead of UTC."""
@@ -45,10 +62,10 @@ class Preprocess(Section):
     k_core: Annotated[int, Field(ge=0)]
     max_users: Count | None
     negatives: Count
-    seed: int
+    seed: Seed
 
 
-class Backbone(Section):
+class BackboneSettings(Section):
     """The recommender that will be frozen, and its training; ``intervals`` is TiSASRec's alone."""
 
     dim: Count
@@ -62,10 +79,10 @@ class Backbone(Section):
     batch: Count
     learning_rate: Rate
     negatives: Count
-    seed: int
+    seed: Seed
 
 
-class Adapters(Section):
+class AdapterSettings(Section):
     """Joint tuning, on at most so many training ``events``.
 
     ``anchors``: weights the generator learns from, either the weight of the first of two
@@ -86,13 +103,15 @@ class Adapters(Section):
 
     @field_validator("objectives")
     @classmethod
-    def _distinct(cls, names: list[str]) -> list[str]:
+    def _with_accuracy(cls, names: list[str]) -> list[str]:
         if len(set(names)) < len(names):
             raise ValueError("an objective is named twice")
+        if "accuracy" not in names:
+            raise ValueError("accuracy has to be among them: what else would be recommended?")
         return names
 
 
-class Diffusion(Section):
+class GeneratorSettings(Section):
     """The generator: latent space, denoiser, noise, training, sampling.
 
     ``latent``: principal components, null for the full vector; ``token``: numbers of a
@@ -119,7 +138,7 @@ class Diffusion(Section):
     guidance: Annotated[float, Field(ge=0, le=100)]
 
 
-class Rivals(Section):
+class RivalSettings(Section):
     """`retrain`: for each of the weights and the first ``seeds`` of the seeds, for so many
     ``epochs`` at most.  ``end_to_end``: rivals that learn from no collection; so many ``weights``
     and training events (``rows``) a step, ``width`` and ``blocks`` of the hypernetwork."""
@@ -136,7 +155,7 @@ class Rivals(Section):
     learning_rate: Rate
 
 
-class Evaluate(Section):
+class EvaluationSettings(Section):
     """Cutoffs k of the metrics, 10 among them: the headline; how often the test users are
     ``resamples`` for the intervals of differences (the smallest p-value is 2 / (resamples + 1),
     which has to bear the correction for as many comparisons as there are methods); and parts of
@@ -154,7 +173,7 @@ class Evaluate(Section):
         return cutoffs
 
 
-class Llm(Section):
+class LlmSettings(Section):
     """The row `llm`, if ``enabled``: so many titles of the ``history``, ``candidates`` of a list.
 
     ``requests`` over HTTP in one run, retries among them, ``concurrency`` at a time, each
@@ -168,33 +187,54 @@ class Llm(Section):
     timeout: Rate
     retries: Annotated[int, Field(ge=0)]
     temperature: Annotated[float, Field(ge=0)] | None
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
 
-class Verify(Section):
+class VerifySettings(Section):
     """How far a metric may lie from the committed one: ``absolute + relative * |committed|``."""
 
     relative: Annotated[float, Field(ge=0)]
     absolute: Annotated[float, Field(ge=0)]
 
 
+class StudiesSettings(Section):
+    """Which studies there are: every dataset with every backbone."""
+
+    datasets: Annotated[list[Name], Field(min_length=1)]
+    backbones: Annotated[list[Name], Field(min_length=1)]
+
+
+class RunSettings(Section):
+    """Random ``seeds`` of adapters and generators, CPU ``threads``, and the ``device``.
+
+    ``auto`` is a CUDA GPU if there is one, else the CPU."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    threads: Count
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is given twice")
+        return seeds
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
-    datasets: Annotated[list[str], Field(min_length=1)]
-    backbones: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1)]
-    threads: Count
-    device: str
-    preprocess: Preprocess
-    backbone: Backbone
-    adapters: Adapters
-    diffusion: Diffusion
-    rivals: Rivals
-    evaluate: Evaluate
-    llm: Llm
-    verify: Verify
-    special: dict[str, dict[str, Any]] = {}
+    studies: StudiesSettings
+    run: RunSettings
+    data: DataSettings
+    backbones: BackboneSettings
+    adapters: AdapterSettings
+    generator: GeneratorSettings
+    rivals: RivalSettings
+    evaluation: EvaluationSettings
+    llm: LlmSettings
+    verify: VerifySettings
+    special: dict[Name, dict[str, dict[str, Any]]] = {}
 
 
 S = TypeVar("S", bound=Section)

@@ -15,11 +15,10 @@ import pandas as pd
 import torch
 
 from paragon.adapters.adapter import Adapter
-from paragon.adapters.collection import load_collection
 from paragon.backbones import Backbone, Context
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.generator.generator import Generator, load_generators
+from paragon.generator.generator import Generator
 from paragon.report import tables
 from paragon.study.study import open_study
 
@@ -56,8 +55,7 @@ class Recommender:
         study = open_study(dataset, backbone)
         sequences = study.load_sequences()
         frozen, description = study.load_backbone(sequences)
-        collection = load_collection(study.folder / "collection", description)
-        generators = load_generators(study.folder / "generators", collection)
+        generators = study.load_generators(study.load_collection(description))
         return cls(frozen, generators[0], sequences)
 
     @property

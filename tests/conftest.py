@@ -18,8 +18,8 @@ torch.set_num_threads(1)  # the models of the tests are too small for more
 
 # Over params.yaml: the study, made small.
 SMALL = {
-    "seeds": [0, 1],
-    "backbone": {"dim": 16, "history": 10, "epochs": 2, "batch": 16},
+    "run": {"seeds": [0, 1]},
+    "backbones": {"dim": 16, "history": 10, "epochs": 2, "batch": 16},
     "adapters": {
         "anchors": [0.05, 0.3, 0.6, 1],
         "oracles": 4,
@@ -29,7 +29,7 @@ SMALL = {
         "snapshots": 2,
         "width": 2,
     },
-    "diffusion": {
+    "generator": {
         "latent": 3,
         "width": 16,
         "blocks": 1,
@@ -38,7 +38,7 @@ SMALL = {
         "behaviour_batch": 2,
         "behaviour_rows": 16,
     },
-    "evaluate": {"few_anchors": [[0.05, 0.3, 1]]},
+    "evaluation": {"few_anchors": [[0.05, 0.3, 1]]},
     "rivals": {"weights": 2, "rows": 16, "width": 16, "blocks": 1},
 }
 
@@ -98,4 +98,4 @@ def settings():
 
 @pytest.fixture(scope="session")
 def backbone(seqs, settings):
-    return build("sasrec", seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    return build("sasrec", seqs, settings.backbones, seed=0).eval().requires_grad_(False)

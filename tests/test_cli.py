@@ -118,11 +118,11 @@ def test_describe_counts_what_is_there(root):
 def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     own_data(root)
     before = (root / "params.yaml").read_text()
-    edit(root, "- tisasrec\n", "")
+    edit(root, ", tisasrec", "")
     for name, kind in (("mine", "datasets"), ("tisasrec", "backbones")):
         done = paragon(root, "add", name)
         assert done.returncode == 0 and f"{name} added to {kind}" in done.stdout, done.stderr
-    expected = before.replace("- ml-100k\n", "- ml-100k\n- mine\n", 1) + "  mine: {}\n"
+    expected = before.replace("[ml-100k]", "[ml-100k, mine]", 1) + "  mine: *same\n"
     assert (root / "params.yaml").read_text() == expected
     assert "has mine already" in paragon(root, "add", "mine").stdout
     assert (root / "params.yaml").read_text() == expected
@@ -132,10 +132,10 @@ def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
 
 
 def test_the_studies_of_a_name_and_no_others(root):
-    edit(root, "- ml-100k\n", "- ml-100k\n- mine\n")
-    all_three = "evaluate@mine-sasrec evaluate@mine-gru4rec evaluate@mine-tisasrec"
+    edit(root, "[ml-100k]", "[ml-100k, mine]")
+    all_three = "evaluation@mine-sasrec evaluation@mine-gru4rec evaluation@mine-tisasrec"
     assert paragon(root, "studies", "mine").stdout.strip() == all_three
-    both = "evaluate@ml-100k-gru4rec evaluate@mine-gru4rec"
+    both = "evaluation@ml-100k-gru4rec evaluation@mine-gru4rec"
     assert paragon(root, "studies", "gru4rec").stdout.strip() == both
     fails_with(paragon(root, "studies", "shop"), "no study has 'shop'", "paragon add shop")
 
@@ -170,8 +170,8 @@ def test_bad_input_is_one_line(root, monkeypatch, arguments, parts):
 @pytest.mark.parametrize(
     ("old", "new", "parts"),
     [
-        ("  dropout:", "  droput:", ["params.yaml: backbone.", "drop"]),
-        ("threads: 2", "threads: two", ["params.yaml: threads:", "'two'"]),
+        ("  dropout:", "  droput:", ["params.yaml: backbones.", "drop"]),
+        ("threads: 2", "threads: two", ["params.yaml: run.threads:", "'two'"]),
     ],
 )
 def test_a_bad_params_file_stops_a_stage(root, old, new, parts):
@@ -182,7 +182,7 @@ def test_a_bad_params_file_stops_a_stage(root, old, new, parts):
 
 def test_a_stage_before_its_inputs_exist_names_the_stage_that_makes_them(root):
     done = paragon(root, "run", "02_toy", "--dataset", "d", "--backbone", "b")
-    fails_with(done, "sequences.safetensors is missing", "`preprocess`")
+    fails_with(done, "sequences.safetensors is missing", "`data`")
     kept = [path.name for path in (root / "artifacts").rglob("*") if path.is_file()]
     assert kept == ["02_toy.failed.ipynb"]
 

@@ -29,7 +29,7 @@ def changed(tmp_path):
 def test_the_file_of_the_study_is_valid_and_frozen():
     params = load_params()
     with pytest.raises(ValueError, match="frozen"):
-        params.threads = 3
+        params.run.threads = 3
     sections = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
     assert sections == set(Params.model_fields)
 
@@ -38,16 +38,16 @@ def test_the_special_word_of_a_dataset_and_a_backbone_wins(changed):
     path = changed(
         "special",
         {
-            "d": {"backbone": {"dropout": 0.1, "epochs": 7}, "preprocess": {"k_core": 5}},
-            "b": {"backbone": {"dropout": 0.2}, "seeds": [4]},
+            "d": {"backbones": {"dropout": 0.1, "epochs": 7}, "data": {"k_core": 5}},
+            "b": {"backbones": {"dropout": 0.2}, "run": {"seeds": [4]}},
         },
     )
     plain, both = load_params(path), load_params(path, dataset="d", backbone="b")
-    assert (both.backbone.dropout, both.backbone.epochs, both.seeds) == (0.2, 7, [4])
-    assert both.backbone.dim == plain.backbone.dim and both.preprocess.k_core == 5
-    assert load_params(path, dataset="d").backbone.dropout == 0.1
+    assert (both.backbones.dropout, both.backbones.epochs, both.run.seeds) == (0.2, 7, [4])
+    assert both.backbones.dim == plain.backbones.dim and both.data.k_core == 5
+    assert load_params(path, dataset="d").backbones.dropout == 0.1
     assert load_params(path, dataset="other") == plain
-    last = load_params(path, {"backbone": {"dropout": 0.3}}, "d", "b").backbone
+    last = load_params(path, {"backbones": {"dropout": 0.3}}, "d", "b").backbones
     assert (last.dropout, last.epochs) == (0.3, 7)
 
 
@@ -60,30 +60,42 @@ def test_everything_known_has_a_valid_special_entry():
 
 
 def test_a_bad_special_word_names_its_key(changed):
-    path = changed("special", {"b": {"backbone": {"droput": 0.2}}})
+    path = changed("special", {"b": {"backbones": {"droput": 0.2}}})
     assert load_params(path, dataset="d")
-    with pytest.raises(ParagonError, match=r"params\.yaml: special\.b\.backbone\.droput: Extra"):
+    with pytest.raises(ParagonError, match=r"params\.yaml: special\.b\.backbones\.droput: Extra"):
         load_params(path, backbone="b")
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("backbone.droput", 0.1, r"params\.yaml: backbone\.droput: Extra inputs are not permitted"),
+        (
+            "backbones.droput",
+            0.1,
+            r"params\.yaml: backbones\.droput: Extra inputs are not permitted",
+        ),
         ("bakcbone", {}, r"params\.yaml: bakcbone: Extra inputs"),
-        ("backbone.dropout", None, r"params\.yaml: backbone\.dropout: Field required$"),
-        ("backbone.dropout", "0.3", r"backbone\.dropout: .* valid number, found '0\.3'"),
-        ("backbone.epochs", 2.5, r"backbone\.epochs: .* valid integer, found 2\.5"),
-        ("backbone.dropout", 1.5, r"backbone\.dropout: .* found 1\.5"),
-        ("backbone.dim", 0, r"backbone\.dim: .* found 0"),
-        ("backbone.learning_rate", float("nan"), r"backbone\.learning_rate: "),
-        ("seeds", [0, "1"], r"seeds\.1: .* valid integer, found '1'"),
-        ("seeds", [], r"seeds: .* at least 1 item"),
-        ("threads", True, r"threads: .* valid integer, found True"),
-        ("evaluate.resamples", 99, r"evaluate\.resamples: .* found 99"),
-        ("preprocess.split", "random", r"preprocess\.split: .* found 'random'"),
+        ("backbones.dropout", None, r"params\.yaml: backbones\.dropout: Field required$"),
+        ("backbones.dropout", "0.3", r"backbones\.dropout: .* valid number, found '0\.3'"),
+        ("backbones.epochs", 2.5, r"backbones\.epochs: .* valid integer, found 2\.5"),
+        ("backbones.dropout", 1.5, r"backbones\.dropout: .* found 1\.5"),
+        ("backbones.dim", 0, r"backbones\.dim: .* found 0"),
+        ("backbones.learning_rate", float("nan"), r"backbones\.learning_rate: "),
+        ("run.seeds", [0, "1"], r"seeds\.1: .* valid integer, found '1'"),
+        ("run.seeds", [], r"seeds: .* at least 1 item"),
+        ("run.threads", True, r"threads: .* valid integer, found True"),
+        ("evaluation.resamples", 99, r"evaluation\.resamples: .* found 99"),
+        ("data.split", "random", r"data\.split: .* found 'random'"),
         ("adapters.objectives", ["accuracy", "accuracy"], "named twice"),
         ("adapters", [1], r"adapters: "),
+        ("adapters.objectives", ["novelty", "diversity"], "accuracy has to be among them"),
+        ("run.seeds", [1, 1], "a seed is given twice"),
+        ("run.seeds", [-1], r"run\.seeds\.0: .* found -1"),
+        ("run.seeds", [2**64], r"run\.seeds\.0: .* found 18446744073709551616"),
+        ("run.device", "gpu", r"run\.device: .* found 'gpu'"),
+        ("generator.guidance", float("nan"), r"generator\.guidance: .* found nan"),
+        ("studies.datasets", [".."], r"studies\.datasets\.0: .* found '\.\.'"),
+        ("studies.backbones", ["x; touch PWNED"], r"studies\.backbones\.0: "),
     ],
 )
 def test_a_bad_value_names_its_key(changed, key, value, message):
@@ -114,9 +126,11 @@ def test_a_missing_file(tmp_path):
 
 
 def test_overrides_win_and_are_checked():
-    assert load_params(overrides={"seeds": [5], "backbone": {"dim": 8}}).backbone.dim == 8
-    with pytest.raises(ParagonError, match=r"backbone\.dmi"):
-        load_params(overrides={"backbone": {"dmi": 8}})
+    assert (
+        load_params(overrides={"run": {"seeds": [5]}, "backbones": {"dim": 8}}).backbones.dim == 8
+    )
+    with pytest.raises(ParagonError, match=r"backbones\.dmi"):
+        load_params(overrides={"backbones": {"dmi": 8}})
 
 
 def test_an_unknown_objective_is_named_before_any_stage_starts():
@@ -130,5 +144,5 @@ def test_a_misspelt_key_is_named_as_it_was_written(tmp_path):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     path = tmp_path / "params.yaml"
     path.write_text(text.replace("  patience: 8", "  patiance: 8"), encoding="utf-8")
-    with pytest.raises(ParagonError, match=r"backbone\.patiance: .*not permitted, found 8"):
+    with pytest.raises(ParagonError, match=r"backbones\.patiance: .*not permitted, found 8"):
         load_params(path)

@@ -15,7 +15,7 @@ from paragon.recommender import History, Recommender
 @pytest.fixture(scope="module")
 def recommender(backbone, seqs, settings):
     collection = collect(backbone, seqs, settings.adapters, [0])
-    return Recommender(backbone, train_generator(collection, settings.diffusion, 0), seqs)
+    return Recommender(backbone, train_generator(collection, settings.generator, 0), seqs)
 
 
 def test_best_items_outside_the_history(recommender, seqs):
@@ -44,9 +44,9 @@ def test_scores_follow_the_formula(recommender, seqs):
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_it_serves_the_model_that_is_evaluated(name, seqs, settings):
     """The same items as the ranking behind the results, for every backbone and several users."""
-    model = build(name, seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
     collection = collect(model, seqs, settings.adapters, [0])
-    recommender = Recommender(model, train_generator(collection, settings.diffusion, 0), seqs)
+    recommender = Recommender(model, train_generator(collection, settings.generator, 0), seqs)
     task = frozen_task(model, seqs, "test", 2)
     scores = task.catalogue_scores(recommender.generator.generate([0.3, 0.7])[0])
     scores[torch.from_numpy(seqs.excluded(seqs.test))] = -torch.inf
@@ -61,9 +61,9 @@ def test_it_serves_the_model_that_is_evaluated(name, seqs, settings):
 
 def test_times_and_users_reach_the_backbones_that_look_at_them(seqs, settings):
     for name, forgets in (("tisasrec", {"times": None}), ("lightgcn", {"user": None})):
-        model = build(name, seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+        model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
         collection = collect(model, seqs, settings.adapters, [0])
-        recommender = Recommender(model, train_generator(collection, settings.diffusion, 0), seqs)
+        recommender = Recommender(model, train_generator(collection, settings.generator, 0), seqs)
         known = recommender.history_of("u3")
         without = History(**{**vars(known), **forgets})
         first, second = (recommender.recommend(h, [0.5, 0.5], k=5) for h in (known, without))

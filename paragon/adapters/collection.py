@@ -57,7 +57,7 @@ class Collection:
 def collect(
     backbone: Backbone,
     sequences: Sequences,
-    settings: params.Adapters,
+    settings: params.AdapterSettings,
     seeds: Sequence[int],
     description: dict | None = None,
 ) -> Collection:

@@ -91,7 +91,7 @@ def log_ratios(weights: np.ndarray) -> np.ndarray:
 
     Beside a corner of the simplex the best adapter follows the order of magnitude of the
     vanishing weight, not the weight; the generator's condition has logarithms, too
-    (`diffusion.denoisers.WeightEmbedding`).
+    (`generator.denoiser.WeightEmbedding`).
     """
     logarithms = np.log(weights + LOG_OFFSET)
     return logarithms - logarithms[:, -1:]

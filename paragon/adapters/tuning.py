@@ -37,7 +37,7 @@ def tune(
     sampler: NegativeSampler,
     weights: Tensor,
     start: Tensor,
-    settings: params.Adapters,
+    settings: params.AdapterSettings,
     seeds: Sequence[int],
 ) -> Tuned:
     """Tune S x A adapters jointly: weights ``[A, O]``, start ``[S, A, P]``.

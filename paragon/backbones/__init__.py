@@ -40,7 +40,9 @@ __all__ = [
 ]
 
 
-def build(name: str, sequences: Sequences, settings: params.Backbone, seed: int) -> Backbone:
+def build(
+    name: str, sequences: Sequences, settings: params.BackboneSettings, seed: int
+) -> Backbone:
     """An untrained backbone with parameters drawn from ``seed``, tried on a few events."""
     if name not in BACKBONES:
         raise ParagonError(
@@ -53,7 +55,10 @@ def build(name: str, sequences: Sequences, settings: params.Backbone, seed: int)
 
 
 def train_backbone(
-    name: str, sequences: Sequences, settings: params.Backbone, device: torch.device | str = "cpu"
+    name: str,
+    sequences: Sequences,
+    settings: params.BackboneSettings,
+    device: torch.device | str = "cpu",
 ) -> tuple[Backbone, Fitted]:
     """A backbone trained for accuracy, stopped on validation NDCG@10, with its curves."""
     backbone = build(name, sequences, settings, settings.seed).to(device)
@@ -61,7 +66,9 @@ def train_backbone(
     return backbone.requires_grad_(False), fitted
 
 
-def describe(name: str, sequences: Sequences, settings: params.Backbone, fitted: Fitted) -> dict:
+def describe(
+    name: str, sequences: Sequences, settings: params.BackboneSettings, fitted: Fitted
+) -> dict:
     """What is stored beside a backbone's parameters: data, settings, curves, versions."""
     return {
         "kind": "backbone",
@@ -80,9 +87,9 @@ def save_backbone(backbone: Backbone, description: dict, stem: Path) -> None:
 
 def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
     """The trained, frozen backbone and its description; refuses other data than its own."""
-    tensors, description = load_tensors(stem, "backbone")
+    tensors, description = load_tensors(stem, "backbones")
     check_match(description["data"], sequences.description, f"{stem}.json")
-    settings = params.stored(params.Backbone, description["settings"], f"{stem}.json")
+    settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")
     backbone = BACKBONES[description["backbone"]].build(sequences, settings)
     backbone.load_state_dict(tensors)
     return backbone.eval().requires_grad_(False), description

@@ -58,7 +58,7 @@ class Backbone(nn.Module):
     history: int  # how many past events `states` looks at
 
     @classmethod
-    def build(cls, sequences: Sequences, settings: params.Backbone) -> Backbone:
+    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> Backbone:
         """An untrained backbone for a prepared dataset."""
         raise NotImplementedError
 

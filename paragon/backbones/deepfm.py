@@ -62,7 +62,7 @@ class DeepFM(Backbone):
         self.output = nn.Parameter(torch.empty(size).normal_(std=size**-0.5))
 
     @classmethod
-    def build(cls, sequences: Sequences, settings: params.Backbone) -> DeepFM:
+    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> DeepFM:
         """Sizes from the ``backbone`` section of params.yaml, fields from the prepared data."""
         groups = torch.zeros(sequences.n_users + 1, dtype=torch.long)
         groups[:-1] = torch.from_numpy(sequences.groups) + 1

@@ -24,7 +24,7 @@ class GRU4Rec(SequentialBackbone):
         self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(dim)
 
     @classmethod
-    def build(cls, sequences: Sequences, settings: params.Backbone) -> GRU4Rec:
+    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> GRU4Rec:
         """Sizes from the ``backbone`` section of params.yaml."""
         sizes = {k: getattr(settings, k) for k in ("dim", "history", "layers", "dropout")}
         return cls(sequences.n_items, **sizes)

@@ -88,7 +88,7 @@ class LightGCN(GraphBackbone):
     name = "lightgcn"
 
     @classmethod
-    def build(cls, sequences: Sequences, settings: params.Backbone) -> LightGCN:
+    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> LightGCN:
         """Sizes from the ``backbone`` section of params.yaml, the graph from training events."""
         graph = normalised_graph(sequences)
         return cls(sequences.n_users, graph, dim=settings.dim, layers=settings.layers)
@@ -122,7 +122,7 @@ class NGCF(GraphBackbone):
         self.dropout = Dropout(dropout)
 
     @classmethod
-    def build(cls, sequences: Sequences, settings: params.Backbone) -> NGCF:
+    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> NGCF:
         """Sizes from the ``backbone`` section of params.yaml, the graph from training events."""
         sizes = {"dim": settings.dim, "layers": settings.layers, "dropout": settings.dropout}
         return cls(sequences.n_users, normalised_graph(sequences), **sizes)

@@ -29,7 +29,7 @@ class SASRec(SequentialBackbone):
         nn.init.normal_(self.position_embedding, std=0.02)
 
     @classmethod
-    def build(cls, sequences: Sequences, settings: params.Backbone) -> SASRec:
+    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> SASRec:
         """Sizes from the ``backbone`` section of params.yaml."""
         check_heads(settings)
         sizes = {k: getattr(settings, k) for k in ("dim", "history", "layers", "heads", "dropout")}
@@ -44,7 +44,7 @@ class SASRec(SequentialBackbone):
         return x
 
 
-def check_heads(settings: params.Backbone) -> None:
+def check_heads(settings: params.BackboneSettings) -> None:
     """Attention needs ``dim`` to be a multiple of ``heads``."""
     if settings.dim % settings.heads:
         raise ParagonError(

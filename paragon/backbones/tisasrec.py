@@ -48,7 +48,7 @@ class TiSASRec(SequentialBackbone):
         self.blocks = nn.ModuleList(TimeBlock(dim, heads, dropout) for _ in range(layers))
 
     @classmethod
-    def build(cls, sequences: Sequences, settings: params.Backbone) -> TiSASRec:
+    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> TiSASRec:
         """Sizes from the ``backbone`` section of params.yaml, units from the training events."""
         check_heads(settings)
         names = ("dim", "history", "layers", "heads", "dropout", "intervals")

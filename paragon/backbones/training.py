@@ -33,7 +33,7 @@ class Fitted:
 def fit(
     backbone: Backbone,
     sequences: Sequences,
-    settings: params.Backbone,
+    settings: params.BackboneSettings,
     seed: int,
     *,
     adapter: nn.Module | None = None,

@@ -26,6 +26,7 @@ from paragon.data.table import (
     titles,
 )
 from paragon.errors import ParagonError
+from paragon.params import check_name
 
 # The first group of which a column is there gives the categories.
 CATEGORIES = (
@@ -35,15 +36,6 @@ CATEGORIES = (
     ("categories",),
     ("category", "sub_category", "subcategory"),
 )
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def check_name(name: str) -> None:
-    """A dataset's name becomes a folder, so it may not lead out of ``data/``."""
-    if not _NAME.fullmatch(name):
-        raise ParagonError(
-            f"{name!r} is not a name for a dataset: use letters, digits, '.', '_' and '-'"
-        )
 
 
 def only_name(folder: Path) -> str:

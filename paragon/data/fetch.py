@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paragon.data import download, movielens, others, provenance
-from paragon.data.atomic import build, check_name, only_name, read_files, replace_folder
+from paragon.data.atomic import build, only_name, read_files, replace_folder
 from paragon.data.places import Place, files
 from paragon.data.raw import Archive, Folder, Source, sha256_of
 from paragon.data.registry import REGISTRY, SAME_FILES, Entry, entry_of
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
+from paragon.params import check_name
 
 SOURCES = ("default", "official")
 Contents = dict[str, bytes]

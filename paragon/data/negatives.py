@@ -33,13 +33,13 @@ def check_negatives(
     if free[worst] >= count:
         return
     remedy = (
-        f"lower preprocess.negatives in params.yaml to {free[worst]} or less (for this dataset "
+        f"lower data.negatives in params.yaml to {free[worst]} or less (for this dataset "
         "alone under `special`)"
         if free[worst]
         else "there is nothing to rank for a user who met every item; leave such users out"
     )
     raise ParagonError(
-        f"preprocess.negatives: user {user_ids[worst]!r} has only {free[worst]} items without an "
+        f"data.negatives: user {user_ids[worst]!r} has only {free[worst]} items without an "
         f"interaction, {count} negatives were asked for; {remedy}"
     )
 

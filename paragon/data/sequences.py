@@ -165,8 +165,8 @@ def save(sequences: Sequences, folder: Path) -> None:
 
 def load(folder: Path) -> Sequences:
     """Read what :func:`save` wrote; a missing file says which stage makes it."""
-    arrays = load_file(require(folder / "sequences.safetensors", "preprocess"))
-    names = json.loads(require(folder / "sequences.json", "preprocess").read_text("utf-8"))
+    arrays = load_file(require(folder / "sequences.safetensors", "data"))
+    names = json.loads(require(folder / "sequences.json", "data").read_text("utf-8"))
     evaluations = {
         name: Evaluation(
             *(arrays[f"{name}.{field}"] for field in ("users", "positions", "candidates"))

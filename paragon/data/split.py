@@ -46,7 +46,7 @@ def prepare(
     Raises ``ParagonError`` if no event, or none of one of the three parts, is left.
     """
     if split not in SPLITS:
-        raise ParagonError(f"preprocess.split: {split!r} is unknown; choose one of {SPLITS}")
+        raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
     events = dataset.interactions
     counts = {"events_raw": len(events)}
     events = events[events["rating"] >= min_rating]
@@ -83,7 +83,7 @@ def prepare(
         if not (part == number).any():
             raise ParagonError(
                 f"dataset {dataset.name}: no {name} event is left after the split {split}; choose "
-                "another one or looser filters in the section `preprocess` of params.yaml"
+                "another one or looser filters in the section `data` of params.yaml"
             )
     check_negatives(user[part > 0], user, item, len(item_ids), negatives, user_ids)
     rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ from paragon.evaluation.summary import places
 from paragon.evaluation.testbed import Row, TestBed
 from paragon.generator.generator import Generator
 from paragon.generator.memorisation import noisy, to_nearest
-from paragon.params import Llm
+from paragon.params import LlmSettings
 from paragon.rivals.chat import ChatModel
 from paragon.rivals.end_to_end import EndToEnd
 from paragon.rivals.language_model import LlmRanker
@@ -136,7 +136,9 @@ def _own_scores(test: FrozenTask) -> np.ndarray:
     return test.catalogue_scores(none).cpu().numpy()
 
 
-def llm_ranker(settings: Llm, folder: Path, bed: TestBed, test: FrozenTask) -> LlmRanker | None:
+def llm_ranker(
+    settings: LlmSettings, folder: Path, bed: TestBed, test: FrozenTask
+) -> LlmRanker | None:
     """What re-ranks the backbone's list for the row `llm`; None unless ``llm.enabled``.
 
     ``folder``: where answers are kept.

@@ -88,12 +88,12 @@ class Denoiser(nn.Module):
         super().__init__()
         if conditioning not in CONDITIONING:
             raise ParagonError(
-                f"params.yaml: diffusion.conditioning: {conditioning!r} is unknown; "
+                f"params.yaml: generator.conditioning: {conditioning!r} is unknown; "
                 f"known: {', '.join(CONDITIONING)}"
             )
         if width % heads:
             raise ParagonError(
-                f"params.yaml: diffusion.heads: {heads} does not divide diffusion.width {width}"
+                f"params.yaml: generator.heads: {heads} does not divide generator.width {width}"
             )
         self.size, self.token, self.conditioning = size, token or size, conditioning
         self.tokens = -(-size // self.token)

@@ -29,7 +29,7 @@ from paragon.storage import check_match, load_tensors, save_tensors
 class _Model(nn.Module):
     """Latent space and denoiser: the parameters that are trained, averaged and saved."""
 
-    def __init__(self, latent: Latent, objectives: int, settings: params.Diffusion) -> None:
+    def __init__(self, latent: Latent, objectives: int, settings: params.GeneratorSettings) -> None:
         super().__init__()
         self.latent = latent
         names = ("width", "blocks", "conditioning", "token", "heads")
@@ -47,7 +47,7 @@ class Generator:
 
     def __init__(self, model: _Model, description: dict) -> None:
         self.model, self.description = model, description
-        self.settings = params.Diffusion.model_validate(description["settings"])
+        self.settings = params.GeneratorSettings.model_validate(description["settings"])
         self.objectives: list[str] = description["collection"]["objectives"]
         self.floor = torch.tensor(description["floor"])
         self.schedule = Schedule(
@@ -95,8 +95,8 @@ def save_generator(generator: Generator, stem: Path) -> None:
 
 def load_generator(stem: Path) -> Generator:
     """Read what :func:`save_generator` wrote."""
-    tensors, about = load_tensors(stem, "diffusion")
-    settings = params.stored(params.Diffusion, about["settings"], f"{stem}.json")
+    tensors, about = load_tensors(stem, "generator")
+    settings = params.stored(params.GeneratorSettings, about["settings"], f"{stem}.json")
     latent = Latent(tensors["latent.mean"], tensors["latent.basis"], float(tensors["latent.scale"]))
     model = _Model(latent, len(about["floor"]), settings)
     model.load_state_dict(tensors)

@@ -20,7 +20,7 @@ from paragon.progress import progress
 
 def train_generator(
     collection: Collection,
-    settings: params.Diffusion,
+    settings: params.GeneratorSettings,
     seed: int,
     behaviour: Behaviour | None = None,
     device: str | torch.device = "cpu",

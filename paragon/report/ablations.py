@@ -114,18 +114,18 @@ def points_of(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
 
 def defaults(settings: Params) -> dict[str, object]:
     """The study's own value of every variable that points change on its collection."""
-    diffusion = settings.diffusion
+    generator = settings.generator
     return {
         "adapter width": str(settings.adapters.width),
         "anchors": str(len(settings.adapters.anchors)),
         "behavioural loss": "on",
         "behavioural loss (3 anchors)": "on",
-        "conditioning": diffusion.conditioning,
-        "latent": str(diffusion.latent),
+        "conditioning": generator.conditioning,
+        "latent": str(generator.latent),
         "snapshots": str(settings.adapters.snapshots),
-        "training steps": str(diffusion.steps),
-        "weights x lists": f"{diffusion.behaviour_batch} x {diffusion.behaviour_rows}",
-        "strength of the behavioural loss": f"{diffusion.behaviour_strength:g}",
+        "training steps": str(generator.steps),
+        "weights x lists": f"{generator.behaviour_batch} x {generator.behaviour_rows}",
+        "strength of the behavioural loss": f"{generator.behaviour_strength:g}",
     }
 
 

@@ -41,7 +41,7 @@ ONE_WEIGHT = "there is one"  # in the reason why its correlation is undefined
 
 def load_metrics(folder: Path) -> dict[str, dict]:
     """metrics.json of one dataset and backbone."""
-    path = require(folder / "metrics.json", "evaluate")
+    path = require(folder / "metrics.json", "evaluation")
     found = json.loads(path.read_text(encoding="utf-8"))
     for method, row in found.items():
         for name in row:
@@ -55,7 +55,7 @@ def load_metrics(folder: Path) -> dict[str, dict]:
 
 def load_differences(folder: Path) -> dict[str, dict]:
     """differences.json of one dataset and backbone."""
-    path = require(folder / "differences.json", "evaluate")
+    path = require(folder / "differences.json", "evaluation")
     found = json.loads(path.read_text(encoding="utf-8"))
     for method, row in found.items():
         for name in row:
@@ -143,7 +143,7 @@ def overview(results: Path, protocol: str = "sampled") -> str:
 
 def data_line(folder: Path) -> str:
     """What a dataset's results are from: source, split, sizes."""
-    about = json.loads(require(folder / "data.json", "preprocess").read_text(encoding="utf-8"))
+    about = json.loads(require(folder / "data.json", "data").read_text(encoding="utf-8"))
     counts = about["counts"]
     rules = [about["split"]]
     rules += [f"{k} {about[k]:g}" for k in ("min_rating", "k_core", "midnight") if about[k]]

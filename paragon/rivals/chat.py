@@ -16,7 +16,7 @@ from types import ModuleType
 from urllib.parse import urlsplit
 
 from paragon.errors import ParagonError
-from paragon.params import Llm
+from paragon.params import LlmSettings
 from paragon.progress import progress
 from paragon.storage import write_json
 
@@ -37,7 +37,7 @@ class ChatModel:
     Raises ``ParagonError`` for a missing variable, a bad address, a missing package.
     """
 
-    def __init__(self, settings: Llm, folder: Path) -> None:
+    def __init__(self, settings: LlmSettings, folder: Path) -> None:
         self.settings, self.folder, self.sent = settings, folder, 0
         url, self.name, self._key = (_variable(name) for name in VARIABLES)
         self._openai = openai = _package()

@@ -40,7 +40,7 @@ class Hypernetwork(nn.Module):
     the seed's collection, for all weights.
     """
 
-    def __init__(self, start: Tensor, objectives: int, settings: params.Rivals) -> None:
+    def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
         super().__init__()
         width = settings.width
         self.register_buffer("start", start)
@@ -63,7 +63,7 @@ class Hypernetwork(nn.Module):
 class LinearSubspace(nn.Module):
     """``sum_o w_o * endpoint_o``, with ``endpoints [O, P]`` that are trained together."""
 
-    def __init__(self, start: Tensor, objectives: int, settings: params.Rivals) -> None:
+    def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
         super().__init__()
         self.endpoints = nn.Parameter(start.repeat(objectives, 1))
 
@@ -84,7 +84,7 @@ def equal_steps(settings: params.Params) -> int:
     Counted are pairs of an adapter and a list: those of the anchors' tuning and those of
     the behavioural loss.  (Oracles are not counted: they serve the evaluation alone.)
     """
-    a, d, r = settings.adapters, settings.diffusion, settings.rivals
+    a, d, r = settings.adapters, settings.generator, settings.rivals
     tuning = len(a.anchors) * a.steps * a.batch
     behaviour = d.steps * d.behaviour_batch * d.behaviour_rows
     return max(1, (tuning + behaviour) // (r.weights * r.rows))
@@ -168,7 +168,7 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
     stem = folder / f"{name}-seed{seed}"
     tensors, about = load_tensors(stem, "rivals")
     check_match({"backbone": backbone["sha256"]}, about, f"{stem}.json")
-    settings = params.stored(params.Rivals, about["settings"], f"{stem}.json")
+    settings = params.stored(params.RivalSettings, about["settings"], f"{stem}.json")
     model = END_TO_END[name](torch.zeros(about["size"]), len(about["objectives"]), settings)
     model.load_state_dict(tensors)
     return EndToEnd(model.eval().requires_grad_(False), about)

@@ -47,7 +47,7 @@ def retrain(
     device: str | torch.device = "cpu",
 ) -> tuple[Retrained, Fitted]:
     """Train backbone and adapter from scratch on the task loss of ``weights [O]``."""
-    backbone = build(name, sequences, settings.backbone, seed).to(device)
+    backbone = build(name, sequences, settings.backbones, seed).to(device)
     draw = torch.Generator().manual_seed(seed)
     start = initial_vector(backbone.dim, settings.adapters.width, draw)
     adapter = Adapter.from_vector(start, backbone.dim).to(device)
@@ -59,7 +59,7 @@ def retrain(
     fitted = fit(
         backbone,
         sequences,
-        settings.backbone.model_copy(update=schedule),
+        settings.backbones.model_copy(update=schedule),
         seed,
         adapter=adapter,
         objectives=settings.adapters.objectives,
@@ -75,7 +75,7 @@ def retrain_weights(settings: params.Params) -> Tensor:
 
 def retrain_seeds(settings: params.Params) -> list[int]:
     """The seeds with which `retrain` is trained."""
-    return settings.seeds[: settings.rivals.seeds]
+    return settings.run.seeds[: settings.rivals.seeds]
 
 
 def _stem(folder: Path, weights: Tensor, seed: int) -> Path:
@@ -102,7 +102,7 @@ def load_retrained(
 ) -> Retrained:
     """Read what :func:`save_retrained` wrote."""
     tensors, _ = load_tensors(_stem(folder, weights, seed), "rivals")
-    backbone = build(name, sequences, settings.backbone, seed)
+    backbone = build(name, sequences, settings.backbones, seed)
     adapter = Adapter(backbone.dim, settings.adapters.width)
     for module, prefix in ((backbone, "backbone."), (adapter, "adapter.")):
         own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -135,12 +135,12 @@ def known(entries: dict[str, T], name: str, kind: str) -> T:
 
 def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
     """The study with what ``tuned``, and then ``change``, change in params.yaml."""
-    entry, merged = known(plan.tuned, tuned, "tuned"), {"seeds": plan.seeds}
+    entry, merged = known(plan.tuned, tuned, "tuned"), {"run": {"seeds": plan.seeds}}
     for part in (entry.change, change or {}):
         for section, values in part.items():
             merge = isinstance(values, dict)
             merged[section] = {**merged.get(section, {}), **values} if merge else values
-    return open_study(plan.dataset, entry.backbone, merged)
+    return open_study(plan.dataset, entry.backbone, merged, checked=False)
 
 
 def tune(name: str) -> None:
@@ -193,7 +193,7 @@ def point(name: str) -> None:
     """Train the generators of a point, side by side, and measure every way of sampling."""
     plan = load_ablations()
     entry = known(plan.points, name, "points")
-    change = {**entry.change, "seeds": plan.seeds[: entry.seeds]}
+    change = {**entry.change, "run": {"seeds": plan.seeds[: entry.seeds]}}
     bench = open_bench(plan, entry.collection, change)
     stem = folder_of(entry.collection) / "collection"
     generators = train_generators(bench.study, stem, folder_of(entry.collection) / name)
@@ -210,7 +210,7 @@ def point(name: str) -> None:
     write(table, f"point-{name}")
 
 
-def ways(settings: params.Diffusion, entry: PointEntry) -> list[dict[str, Any]]:
+def ways(settings: params.GeneratorSettings, entry: PointEntry) -> list[dict[str, Any]]:
     """The ways of sampling of a point: that of the settings first."""
     usual = {"guidance": settings.guidance, "steps": settings.sampler_steps, "samples": 1}
     return [usual, *({**usual, **way.model_dump(exclude_none=True)} for way in entry.sampling)]
@@ -277,7 +277,7 @@ class Bench:
         curve = self.curve(method, index, way)
         found = control_measures(curve, method, objectives)
         values = {name: measure.value for name, measure in found.items()}
-        seed = self.study.params.seeds[index]
+        seed = self.study.params.run.seeds[index]
         return {"method": method, "seed": seed, "choice": choice, **values}
 
 

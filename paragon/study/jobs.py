@@ -30,13 +30,10 @@ from paragon.generator.training import train_generator
 from paragon.progress import progress
 from paragon.rivals.end_to_end import (
     EndToEnd,
-    load_end_to_end,
     save_end_to_end,
     train_end_to_end,
 )
 from paragon.rivals.retrain import (
-    Retrained,
-    load_retrained,
     retrain,
     retrain_seeds,
     retrain_weights,
@@ -60,7 +57,7 @@ def side_by_side(
     ``function`` is one of a module, so that another process can import it; it loads
     what it needs and seeds its own random numbers.
     """
-    workers = balanced(len(jobs), study.params.threads) if study.device.type == "cpu" else 1
+    workers = balanced(len(jobs), study.params.run.threads) if study.device.type == "cpu" else 1
     # "spawn": a forked process would inherit the threads of this one.
     context = multiprocessing.get_context("spawn")
     with environment(ONE_THREAD), ProcessPoolExecutor(workers, context) as pool:
@@ -112,10 +109,10 @@ def train_generators(
 
     ``collection`` is the stem it is stored under; both are the study's own if left out.
     """
-    stem = study.folder / "collection" if collection is None else collection
-    folder = study.folder / "generators" if folder is None else folder
-    seeds = study.params.seeds
-    states = training_states(study) if study.params.diffusion.behaviour_batch else None
+    stem = study.folder / "adapters" / "collection" if collection is None else collection
+    folder = study.folder / "generator" if folder is None else folder
+    seeds = study.params.run.seeds
+    states = training_states(study) if study.params.generator.behaviour_batch else None
     jobs = [(stem, folder, states, seed) for seed in seeds]
     side_by_side(_train_one_generator, study, jobs, "generators")
     return [load_generator(folder / f"seed{seed}") for seed in seeds]
@@ -124,7 +121,7 @@ def train_generators(
 def _train_one_generator(
     study: Study, stem: Path, folder: Path, states: np.ndarray | None, seed: int
 ) -> None:
-    settings, sequences = study.params.diffusion, study.load_sequences()
+    settings, sequences = study.params.generator, study.load_sequences()
     backbone, about = study.load_backbone(sequences)
     collection, extra = load_collection(stem, about), None
     if states is not None:
@@ -142,19 +139,10 @@ def train_rivals(study: Study, folder: Path | None = None) -> list[list[EndToEnd
     folder = study.folder / "rivals" if folder is None else folder
     names = study.params.rivals.end_to_end
     states = training_states(study) if names else None
-    jobs = [(folder, states, name, seed) for seed in study.params.seeds for name in names]
+    jobs = [(folder, states, name, seed) for seed in study.params.run.seeds for name in names]
     side_by_side(_train_one_rival, study, jobs, "rivals")
-    return load_rivals(study, folder)
-
-
-def load_rivals(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
-    """What :func:`train_rivals` stored."""
-    folder = study.folder / "rivals" if folder is None else folder
     _, about = study.load_backbone(study.load_sequences())
-    return [
-        [load_end_to_end(folder, name, seed, about) for name in study.params.rivals.end_to_end]
-        for seed in study.params.seeds
-    ]
+    return study.load_rivals(about, folder)
 
 
 def _train_one_rival(study: Study, folder: Path, states: np.ndarray, name: str, seed: int) -> None:
@@ -189,15 +177,3 @@ def _retrain_one(study: Study, index: int, seed: int) -> Fitted:
     }
     save_retrained(model, about, study.folder / "rivals", weights, seed)
     return fitted
-
-
-def load_all_retrained(study: Study) -> dict[int, Iterator[Retrained]]:
-    """What :func:`retrain_all` stored, by seed: one model a weight, loaded when it is needed."""
-    return {seed: _load_retrained(study, seed) for seed in retrain_seeds(study.params)}
-
-
-def _load_retrained(study: Study, seed: int) -> Iterator[Retrained]:
-    sequences, folder = study.load_sequences(), study.folder / "rivals"
-    for weights in retrain_weights(study.params):
-        model = load_retrained(study.backbone, sequences, study.params, folder, weights, seed)
-        yield model.to(study.device)

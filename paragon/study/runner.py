@@ -24,10 +24,11 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT, load_params
+from paragon.params import ROOT, check_name, load_params
 from paragon.progress import QUIET
 from paragon.storage import write_text
 from paragon.study.jobs import environment
+from paragon.study.settings import check_all
 
 KERNEL = "python3"
 NOISE = ("papermill", "execution", "ExecuteTime")  # metadata of cells that holds clocks
@@ -54,12 +55,13 @@ def run(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT)
     copy is kept as ``NAME.failed.ipynb`` and the last good one stays as it was.
     """
     root = root.resolve()
+    check_all(root)
     source = source_path(name, root)
     parameters = {"dataset": dataset} | ({} if backbone is None else {"backbone": backbone})
     _check_parameters(source, parameters)
     target = executed_path(name, dataset, backbone, root)
     failed = target.with_suffix(".failed.ipynb")
-    threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).threads
+    threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).run.threads
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         copy = Path(scratch) / source.name
         try:
@@ -91,8 +93,7 @@ def executed_path(name: str, dataset: str, backbone: str | None, root: Path = RO
     """``artifacts/notebooks/DATASET[/BACKBONE]/NAME.ipynb``; names may not lead elsewhere."""
     parts = [dataset] if backbone is None else [dataset, backbone]
     for kind, part in zip(("dataset", "backbone"), parts, strict=False):
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", part):
-            raise ParagonError(f"{part!r} is not the name of a {kind}: use letters, digits, '._-'")
+        check_name(part, kind)
     return root.joinpath("artifacts", "notebooks", *parts, f"{name}.ipynb")
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT, Verify, load_params
+from paragon.params import ROOT, VerifySettings, load_params
 
 # Of each file, what its measures are called here, and the endings of what is left out.
 FILES = {
@@ -139,14 +139,14 @@ def verify(revision: str = "HEAD", root: Path = ROOT) -> Report:
     return Report(label, compare(committed, now, tolerance))
 
 
-def compare(committed: Values, now: Values, tolerance: Verify) -> list[Row]:
+def compare(committed: Values, now: Values, tolerance: VerifySettings) -> list[Row]:
     """A row for every metric of either side, the worst first."""
     rows = [_row(key, committed, now, tolerance) for key in committed | now]
     # Failures lead, those without a number first; what is new follows, then the rest.
     return sorted(rows, key=lambda row: (not row.bad, row.verdict != "new", -row.badness, row.key))
 
 
-def _row(key: Key, committed: Values, now: Values, tolerance: Verify) -> Row:
+def _row(key: Key, committed: Values, now: Values, tolerance: VerifySettings) -> Row:
     if key not in now:
         return Row(key, committed[key], None, None, None, "missing")
     if key not in committed:

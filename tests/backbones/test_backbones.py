@@ -39,7 +39,7 @@ GRAPH = [name for name, cls in BACKBONES.items() if issubclass(cls, GraphBackbon
 
 @pytest.fixture(scope="module", params=SEQUENTIAL)
 def model(request, seqs, settings):
-    return build(request.param, seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    return build(request.param, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
 
 
 def test_the_future_and_the_padding_do_not_matter(model, seqs):
@@ -77,7 +77,7 @@ def test_windows_cover_every_training_event_once(seqs, length):
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_training_learns_and_repeats(name, seqs, settings):
-    run = settings.backbone.model_copy(update={"epochs": 8, "learning_rate": 0.01})
+    run = settings.backbones.model_copy(update={"epochs": 8, "learning_rate": 0.01})
     model, fitted = train_backbone(name, seqs, run)
     assert fitted.training[-1] < fitted.training[0] - 0.02
     assert fitted.best_epoch == int(np.argmin(fitted.validation)) + 1
@@ -88,7 +88,7 @@ def test_training_learns_and_repeats(name, seqs, settings):
 
 @pytest.mark.parametrize("name", GRAPH)
 def test_graph_backbones_know_users_and_fold_newcomers_in(name, seqs, settings):
-    deep = settings.backbone.model_copy(update={"layers": 3})
+    deep = settings.backbones.model_copy(update={"layers": 3})
     model = build(name, seqs, deep, seed=0).eval().requires_grad_(False)
     context = context_of(seqs, seqs.test.users, seqs.test.positions, 10)
     final = model.propagate()
@@ -102,7 +102,7 @@ def test_graph_backbones_know_users_and_fold_newcomers_in(name, seqs, settings):
 
 
 def test_lightgcn_against_dense_algebra(seqs, settings):
-    model = build("lightgcn", seqs, settings.backbone.model_copy(update={"layers": 2}), seed=0)
+    model = build("lightgcn", seqs, settings.backbones.model_copy(update={"layers": 2}), seed=0)
     users = np.repeat(np.arange(seqs.n_users), seqs.lengths)
     adjacency = torch.zeros(seqs.n_users + seqs.n_items + 1, seqs.n_users + seqs.n_items + 1)
     train = seqs.is_train()
@@ -116,7 +116,7 @@ def test_lightgcn_against_dense_algebra(seqs, settings):
 
 def test_deepfm_against_its_equations(seqs, settings):
     """Equations 1 to 4 for single pairs, fields one by one, without the split into two sides."""
-    model = build("deepfm", seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    model = build("deepfm", seqs, settings.backbones, seed=0).eval().requires_grad_(False)
     for table in model.first_order.values():
         torch.nn.init.normal_(table)
     users = seqs.test.users.copy()
@@ -146,7 +146,7 @@ def test_deepfm_against_its_equations(seqs, settings):
 
 def test_a_representation_per_candidate_goes_the_whole_way(seqs, settings):
     """Batched adapters, lists and the catalogue agree with one pair at a time."""
-    model = build("deepfm", seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    model = build("deepfm", seqs, settings.backbones, seed=0).eval().requires_grad_(False)
     valid = frozen_task(model, seqs, "valid", 6)
     draw = torch.Generator().manual_seed(0)
     vectors = 0.2 * torch.randn(2, 3, vector_size(model.dim, 2), generator=draw)
@@ -271,19 +271,19 @@ def test_the_example_of_the_docs_is_a_backbone(seqs, settings, tmp_path, monkeyp
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setitem(BACKBONES, "recency", module.Recency)
-    run = settings.backbone.model_copy(update={"epochs": 8, "learning_rate": 0.02})
+    run = settings.backbones.model_copy(update={"epochs": 8, "learning_rate": 0.02})
     model, fitted = train_backbone("recency", seqs, run)
     assert fitted.training[-1] < fitted.training[0] - 0.02
     about = describe("recency", seqs, run, fitted)
     save_backbone(model, about, tmp_path / "backbone")
     loaded, _ = load_backbone(tmp_path / "backbone", seqs)
     collection = collect(loaded, seqs, settings.adapters, [0])
-    recommender = Recommender(loaded, train_generator(collection, settings.diffusion, 0), seqs)
+    recommender = Recommender(loaded, train_generator(collection, settings.generator, 0), seqs)
     assert len(recommender.recommend(recommender.history_of("u3"), [0.5, 0.5], k=4)) == 4
 
 
 def test_early_stop_keeps_the_best_epoch(seqs, settings):
-    run = settings.backbone.model_copy(update={"epochs": 30, "patience": 2, "learning_rate": 0.05})
+    run = settings.backbones.model_copy(update={"epochs": 30, "patience": 2, "learning_rate": 0.05})
     model, fitted = train_backbone("sasrec", seqs, run)
     assert fitted.epochs == fitted.best_epoch + 2 < 30
     context = context_of(seqs, seqs.valid.users, seqs.valid.positions, model.history)
@@ -299,7 +299,7 @@ def test_early_stop_keeps_the_best_epoch(seqs, settings):
 
 def test_round_trip_and_foreign_data(model, seqs, settings, dataset, tmp_path):
     fitted = Fitted(1, 1, [1.0], [1.0])
-    about = describe(model.name, seqs, settings.backbone, fitted)
+    about = describe(model.name, seqs, settings.backbones, fitted)
     save_backbone(model, about, tmp_path / "backbone")
     loaded, description = load_backbone(tmp_path / "backbone", seqs)
     context = context_of(seqs, seqs.test.users, seqs.test.positions, 10)
@@ -344,11 +344,11 @@ def test_padded_softmax_is_softmax_and_no_number_of_threads_changes_it(length):
 
 
 def test_tisasrec_attention_against_the_written_out_formula(seqs, settings):
-    model = build("tisasrec", seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    model = build("tisasrec", seqs, settings.backbones, seed=0).eval().requires_grad_(False)
     with torch.no_grad():
         for table in (*model.keys.values(), *model.values.values()):
             table.mul_(30)
-    block, heads = model.blocks[0], settings.backbone.heads
+    block, heads = model.blocks[0], settings.backbones.heads
     context = context_of(seqs, seqs.test.users[:3], seqs.test.positions[:3], 10)
     x = model.norm(model.item_embedding(context.items))
     q, k, v = block.project(x).chunk(3, -1)
@@ -376,7 +376,7 @@ def test_tisasrec_attention_against_the_written_out_formula(seqs, settings):
 
 def test_unknown_backbone_and_bad_heads(seqs, settings):
     with pytest.raises(ParagonError, match="'bert' is unknown; known: sasrec"):
-        build("bert", seqs, settings.backbone, 0)
-    odd = settings.backbone.model_copy(update={"heads": 3})
+        build("bert", seqs, settings.backbones, 0)
+    odd = settings.backbones.model_copy(update={"heads": 3})
     with pytest.raises(ParagonError, match="backbone.heads: 3 does not divide dim 16"):
         build("sasrec", seqs, odd, 0)

@@ -175,7 +175,7 @@ def test_training_negatives_avoid_the_training_part_only(seqs):
     [
         ({"split": "random"}, "random"),
         ({"min_rating": 9}, "min_rating=9"),
-        ({"negatives": 149}, "preprocess.negatives"),
+        ({"negatives": 149}, "data.negatives"),
         ({"split": "global_time", "midnight": 0}, "no validation event is left"),
     ],
 )
@@ -204,5 +204,5 @@ def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset
 
 
 def test_missing_file_names_the_stage(tmp_path):
-    with pytest.raises(ParagonError, match="preprocess"):
+    with pytest.raises(ParagonError, match="`data`"):
         sequences.load(tmp_path)

@@ -36,7 +36,6 @@ from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
 from paragon.rivals.reranking import mmr_scores
 from paragon.rivals.retrain import Retrained, retrain, retrain_weights, save_retrained
 from paragon.study import study
-from paragon.study.jobs import load_all_retrained
 from paragon.study.study import Study
 
 OBJECTIVES = ["accuracy", "diversity"]
@@ -60,7 +59,7 @@ def tasks(backbone, seqs, settings):
 
 @pytest.fixture(scope="module")
 def generators(collection, settings):
-    return [train_generator(collection, settings.diffusion, seed) for seed in (0, 1)]
+    return [train_generator(collection, settings.generator, seed) for seed in (0, 1)]
 
 
 def brute_force(seqs, scores, pool, target, k=10):
@@ -127,20 +126,19 @@ def test_retrained_rows_belong_to_their_seeds(seqs, settings, tmp_path, monkeypa
     """Whatever order the rows are consumed in."""
     monkeypatch.setattr(study, "ARTIFACTS", tmp_path)
     own = Study("toy", "sasrec", settings)
-    monkeypatch.setattr(Study, "load_sequences", lambda self: seqs)
     weights = retrain_weights(settings)
     expected = {}
-    for seed in settings.seeds:
+    for seed in settings.run.seeds:
         for index, w in enumerate(weights):
-            model = build("sasrec", seqs, settings.backbone, seed=10 * seed + index).eval()
+            model = build("sasrec", seqs, settings.backbones, seed=10 * seed + index).eval()
             adapter = Adapter(model.dim, settings.adapters.width)
             retrained = Retrained(model, adapter)
             save_retrained(retrained, {"kind": "retrain"}, own.folder / "rivals", w, seed)
             expected[seed, index] = retrained.scores(seqs, seqs.test).numpy()
     bed = TestBed(seqs, seqs.test, settings.adapters.objectives, negatives=5, cutoffs=[10])
     grid = simplex_lattice(2, settings.adapters.oracles)
-    rows = list(retrained_rows(bed, load_all_retrained(own), weights, grid))
-    assert [row.seed for row in rows] == settings.seeds
+    rows = list(retrained_rows(bed, own.load_retrained(seqs), weights, grid))
+    assert [row.seed for row in rows] == settings.run.seeds
     for row in rows:
         for index, scores in enumerate(row.scores):
             assert np.allclose(scores, expected[row.seed, index], atol=1e-5)
@@ -342,7 +340,7 @@ def test_a_retrained_model_follows_its_weights(seqs, settings):
     fast = settings.model_copy(
         update={
             "rivals": settings.rivals.model_copy(update=long),
-            "backbone": settings.backbone.model_copy(update={"learning_rate": 0.01}),
+            "backbone": settings.backbones.model_copy(update={"learning_rate": 0.01}),
         }
     )
     losses = {}
@@ -443,6 +441,6 @@ def test_fairness_needs_two_groups(seqs):
 def test_the_generator_never_sees_the_oracles(collection, settings):
     """Other oracles, same generator: they may judge it and nothing else."""
     other = dataclasses.replace(collection, oracle_vectors=collection.oracle_vectors + 1)
-    one = train_generator(collection, settings.diffusion, 0).generate([0.4, 0.6])
-    two = train_generator(other, settings.diffusion, 0).generate([0.4, 0.6])
+    one = train_generator(collection, settings.generator, 0).generate([0.4, 0.6])
+    two = train_generator(other, settings.generator, 0).generate([0.4, 0.6])
     assert torch.equal(one, two)

@@ -31,7 +31,7 @@ def test_with_all_anchors_it_is_the_regret_of_the_evaluation(
     backbone, seqs, settings, collection, task
 ):
     """Two ways to the same number: losses of vectors here, scores of the catalogue there."""
-    generators = [train_generator(collection, settings.diffusion, seed) for seed in (3, 1)]
+    generators = [train_generator(collection, settings.generator, seed) for seed in (3, 1)]
     length = 1 + settings.adapters.negatives
     tasks = {
         "valid": frozen_task(backbone, seqs, "valid", length),

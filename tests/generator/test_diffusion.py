@@ -178,7 +178,7 @@ def test_attention_against_torch():
     [({"conditioning": "magic"}, "'magic' is unknown"), ({"heads": 3}, "3 does not divide")],
 )
 def test_an_impossible_denoiser_names_the_key(change, words):
-    with pytest.raises(ParagonError, match=f"params.yaml: diffusion.*{words}"):
+    with pytest.raises(ParagonError, match=f"params.yaml: generator.*{words}"):
         Denoiser(6, 2, **({"width": 32, "blocks": 1} | change))
 
 

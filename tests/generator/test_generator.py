@@ -30,7 +30,7 @@ def behaviour(backbone, seqs, settings, collection):
 
 @pytest.fixture(scope="module")
 def trained(collection, settings, behaviour):
-    return train_generator(collection, settings.diffusion, 0, behaviour)
+    return train_generator(collection, settings.generator, 0, behaviour)
 
 
 def test_latent_is_pca():
@@ -49,7 +49,7 @@ def test_latent_is_pca():
 
 
 def test_same_inputs_same_bytes(collection, settings, behaviour, trained, tmp_path):
-    again = train_generator(collection, settings.diffusion, 0, behaviour)
+    again = train_generator(collection, settings.generator, 0, behaviour)
     for name, one in (("a", trained), ("b", again)):
         save_generator(one, tmp_path / name)
     for ending in (".safetensors", ".json"):
@@ -116,7 +116,7 @@ def test_learns_a_collection_that_follows_the_weights(collection, settings):
         "latent": 2,
         "batch": 64,
     }
-    model = train_generator(made, settings.diffusion.model_copy(update=options), 0)
+    model = train_generator(made, settings.generator.model_copy(update=options), 0)
     between = torch.linspace(0.1, 0.95, 18).unsqueeze(1)
     weights = torch.cat([between, 1 - between], 1)
     error = (model.generate(weights, guidance=1.0) - weights @ direction).norm(dim=1)
@@ -143,14 +143,14 @@ def test_behavioural_loss_falls(collection, settings, behaviour):
         snapshots=noise(collection.snapshots),
     )
     options = {"steps": 300, "behaviour_batch": 8, "learning_rate": 3e-3, "latent": None}
-    model = train_generator(made, settings.diffusion.model_copy(update=options), 0, behaviour)
+    model = train_generator(made, settings.generator.model_copy(update=options), 0, behaviour)
     curve = model.description["curves"]["task_loss"]
     assert np.mean(curve[-20:]) < np.mean(curve[:5]) - 0.05
 
 
 def test_a_transformer_on_the_whole_vector_is_saved_and_loaded(collection, settings, tmp_path):
     change = {"latent": None, "token": 8, "conditioning": "cross_attention", "steps": 5}
-    made = train_generator(collection, settings.diffusion.model_copy(update=change), 0)
+    made = train_generator(collection, settings.generator.model_copy(update=change), 0)
     save_generator(made, tmp_path / "seed0")
     loaded = load_generator(tmp_path / "seed0")
     weights = [[0.3, 0.7], [0.8, 0.2]]

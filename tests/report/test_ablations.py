@@ -82,7 +82,7 @@ def test_a_choice_stands_beside_the_default_of_the_same_seeds(settings):
         *(row("few", "generated", seed, 9, variable="latent", value=4) for seed in (0, 1)),
     ])  # fmt: skip
     found = one_at_a_time(rows, "default", settings, ["latent"])
-    beside = found[found["value"] == str(settings.diffusion.latent)]
+    beside = found[found["value"] == str(settings.generator.latent)]
     assert sorted(beside["seed"]) == [0, 1] and set(found["variable"]) == {"latent"}
     assert list(found.loc[found["value"] == "4", "m"]) == [9, 9]
 

@@ -126,7 +126,7 @@ def test_results_without_intervals_are_refused(results):
     with pytest.raises(ParagonError, match="mmr.set_hv_full has no limits over seeds.*dvc repro"):
         markdown.table(path.parent)
     differences.unlink()
-    with pytest.raises(ParagonError, match=r"differences\.json is missing.*`evaluate`"):
+    with pytest.raises(ParagonError, match=r"differences\.json is missing.*`evaluation`"):
         markdown.table(path.parent)
 
 

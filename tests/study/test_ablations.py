@@ -68,7 +68,7 @@ def test_no_snapshots_is_a_collection_still(collection, settings, tmp_path):
     save_collection(part, tmp_path / "c")
     read = load_collection(tmp_path / "c")
     assert read.training_set(0)[0].shape[0] == len(collection.anchors)
-    train_generator(read, settings.diffusion, 0)
+    train_generator(read, settings.generator, 0)
 
 
 def test_permuted_neurons_are_the_same_function_and_are_found_again(backbone, settings):
@@ -123,13 +123,13 @@ def test_every_way_of_sampling_is_measured(bench, collection, settings):
         value=1,
         sampling=[{"guidance": 2}, {"samples": 8, "steps": 3}],
     )
-    found = ways(settings.diffusion, entry)
+    found = ways(settings.generator, entry)
     usual = found[0]
     assert usual == {"guidance": 1, "steps": 2, "samples": 1}
     assert [{k: v for k, v in way.items() if v != usual[k]} for way in found[1:]] == [
         {"guidance": 2}, {"samples": 8, "steps": 3},
     ]  # fmt: skip
-    model = train_generator(collection, settings.diffusion, 0)
+    model = train_generator(collection, settings.generator, 0)
     way = sampler(model, bench.valid, guidance=2.0, steps=3, samples=1)
     expected = model.generate(bench.choices, guidance=2.0, steps=3)
     assert torch.equal(way(bench.choices), expected)
@@ -153,8 +153,8 @@ def test_the_plan_holds_together():
     for name, entry in plan.points.items():
         of = known(plan.collections, entry.collection, "collections").of
         study = study_of(plan, of, entry.change)
-        assert study.params.seeds == plan.seeds and (entry.seeds or 1) <= len(plan.seeds), name
-        assert entry.change.keys() <= {"diffusion"}, name  # a collection is not tuned again
+        assert study.params.run.seeds == plan.seeds and (entry.seeds or 1) <= len(plan.seeds), name
+        assert entry.change.keys() <= {"generator"}, name  # a collection is not tuned again
     stages = yaml.safe_load((ROOT / "ablations" / "dvc.yaml").read_text())["stages"]
     assert stages.keys() == {"tune", "collection", "point", "notebook"}
 

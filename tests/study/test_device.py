@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_scores_agree(name, seqs, settings):
-    model = build(name, seqs, settings.backbone, seed=0).eval().requires_grad_(False)
+    model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
     scores = {}
     for device in ("cpu", "cuda"):
         task = frozen_task(model.to(device), seqs, "test", 6)
@@ -38,7 +38,7 @@ def test_tuning_and_generation_agree(backbone, seqs, settings):
         collection = collect(model, seqs, settings.adapters, [0])
         train = frozen_task(model, seqs, "train", 1 + settings.adapters.negatives)
         loss = behaviour(train, NegativeSampler(seqs), collection, 0, 16)
-        generator = train_generator(collection, settings.diffusion, 0, loss, device)
+        generator = train_generator(collection, settings.generator, 0, loss, device)
         found[device] = collection.anchor_vectors, generator.generate([0.3, 0.7]).cpu()
     backbone.to("cpu")
     for cpu, cuda in zip(found["cpu"], found["cuda"], strict=True):
@@ -47,14 +47,14 @@ def test_tuning_and_generation_agree(backbone, seqs, settings):
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_a_backbone_learns_on_the_gpu(name, seqs, settings):
-    run = settings.backbone.model_copy(update={"epochs": 8, "learning_rate": 0.01})
+    run = settings.backbones.model_copy(update={"epochs": 8, "learning_rate": 0.01})
     _, fitted = train_backbone(name, seqs, run, "cuda")
     assert fitted.training[-1] < fitted.training[0] - 0.02
 
 
 def test_a_recommender_serves_from_the_gpu(backbone, seqs, settings):
     collection = collect(backbone, seqs, settings.adapters, [0])
-    generator = train_generator(collection, settings.diffusion, 0)
+    generator = train_generator(collection, settings.generator, 0)
     lists = {}
     for device in ("cpu", "cuda"):
         recommender = Recommender(backbone.to(device), generator, seqs)

@@ -125,8 +125,8 @@ def test_a_kernel_that_dies_is_one_line(root):
         (("toy", "d", "b"), None, "0 cells are tagged `parameters`"),
         (("toy", "d"), 'dataset = ""\nbackbone = ""', "needs --backbone"),
         (("toy", "d", "b"), 'dataset = ""', "takes no --backbone"),
-        (("toy", "../d", "b"), 'dataset = ""\nbackbone = ""', "not the name of a dataset"),
-        (("toy", "d", "/b"), 'dataset = ""\nbackbone = ""', "not the name of a backbone"),
+        (("toy", "../d", "b"), 'dataset = ""\nbackbone = ""', "not a name for a dataset"),
+        (("toy", "d", "/b"), 'dataset = ""\nbackbone = ""', "not a name for a backbone"),
     ],
 )
 def test_what_cannot_run_is_refused_before_a_kernel_starts(root, arguments, parameters, message):

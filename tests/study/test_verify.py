@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT, Verify
+from paragon.params import ROOT, VerifySettings
 from paragon.study.verify import compare, verify
 
 RESULTS = {
@@ -143,7 +143,7 @@ def test_a_study_inside_a_larger_repository(tmp_path, root):
 
 def test_no_tolerance_allows_only_the_same():
     key = ("d", "b", "m", "x")
-    row = compare({key: 1.0}, {key: 1.0 + 1e-12}, Verify(relative=0.0, absolute=0.0))[0]
+    row = compare({key: 1.0}, {key: 1.0 + 1e-12}, VerifySettings(relative=0.0, absolute=0.0))[0]
     assert row.verdict == "outside"
 
 

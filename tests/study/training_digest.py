@@ -57,21 +57,21 @@ def main() -> None:
     seqs = prepare(toy_dataset(), negatives=50)
     sampler = NegativeSampler(seqs)
     negatives = settings.adapters.negatives
-    trained = {n: train_backbone(n, seqs, settings.backbone, "cpu")[0] for n in BACKBONES}
+    trained = {n: train_backbone(n, seqs, settings.backbones, "cpu")[0] for n in BACKBONES}
     for name, model in trained.items():
         print(name, digest(*model.state_dict().values()))
     torch.set_num_threads(2)
-    again = train_backbone("tisasrec", seqs, settings.backbone, "cpu")[0]
+    again = train_backbone("tisasrec", seqs, settings.backbones, "cpu")[0]
     torch.set_num_threads(1)
     print("tisasrec_on_two_threads", digest(*again.state_dict().values()))
     backbone = trained["sasrec"]
-    collection = collect(backbone, seqs, settings.adapters, settings.seeds)
+    collection = collect(backbone, seqs, settings.adapters, settings.run.seeds)
     print("collection", digest(collection.snapshots, collection.validation))
     mix = interpolation(collection.anchors.double().numpy(), collection.oracles.numpy())
     print("interpolation", digest(torch.from_numpy(mix)))
     train = frozen_task(backbone, seqs, "train", 1 + negatives)
-    loss = behaviour(train, sampler, collection, 0, settings.diffusion.behaviour_rows)
-    generator = train_generator(collection, settings.diffusion, 0, loss)
+    loss = behaviour(train, sampler, collection, 0, settings.generator.behaviour_rows)
+    generator = train_generator(collection, settings.generator, 0, loss)
     print("generated", digest(generator.generate(collection.oracles)))
     rival = train_end_to_end("hypernetwork", train, sampler, settings, 0)
     print("hypernetwork", digest(rival.generate(collection.oracles)))
