@@ -1,34 +1,62 @@
-"""Tensors on disk: safetensors with a JSON description beside them, and no pickle."""
+"""Files: written whole or not at all, tensors with a checksum, and no pickle."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from paragon.errors import ParagonError
 
+# A dataset or a backbone: its name becomes a folder, a stage of DVC and a word of a command.
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+def check_name(name: str, kind: str = "dataset") -> None:
+    """The one rule for names, wherever they come in; raises ``ParagonError``."""
+    if not re.fullmatch(NAME, name):
+        shown = repr(name) if len(name) <= 80 else f"{name[:60]!r}... ({len(name)} characters)"
+        raise ParagonError(
+            f"{shown} is not a name for a {kind}: use up to 64 letters, digits, '.', '_' and '-', "
+            "a letter or digit first"
+        )
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that replaces it only if the block succeeds."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
-    path = Path(name)
+    """A temporary path beside ``target`` that replaces it only if the block succeeds.
+
+    Raises ``ParagonError`` if the folder cannot be written to or the disk is full.
+    """
+    path = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}.", suffix=".part"
+        )
+        os.close(handle)
+        path = Path(name)
         yield path
         path.chmod(0o644)  # mkstemp makes private files; results are for everyone to read
         os.replace(path, target)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ParagonError(
+            f"{target} cannot be written: {reason}; what was there is kept"
+        ) from error
     finally:
-        path.unlink(missing_ok=True)
+        if path is not None:
+            path.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:
@@ -49,40 +77,74 @@ def require(path: Path, stage: str) -> Path:
     return path
 
 
-def save_tensors(stem: Path, tensors: dict[str, Tensor], description: dict) -> None:
+def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -> None:
     """Write ``stem.safetensors`` and, beside it, its description ``stem.json``.
 
-    The description gets the checksum of the tensors, so that the two cannot be
-    mixed up.
+    The description gets a checksum over the tensors and over itself, so that the
+    two cannot be mixed up and neither can be altered unnoticed.
     """
+    data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     with atomic_path(stem.with_name(stem.name + ".safetensors")) as path:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
-        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.write_bytes(data)
+    checksum = _checksum(data, description)
     write_json(stem.with_name(stem.name + ".json"), {**description, "sha256": checksum})
 
 
 def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
-    """Read what :func:`save_tensors` wrote; ``stage`` is named if it is missing."""
+    """Read what :func:`save_tensors` wrote; ``stage`` is named if it is missing or damaged.
+
+    Raises ``ParagonError`` also for numbers that are not finite.
+    """
     path = require(stem.with_name(stem.name + ".safetensors"), stage)
     about = require(stem.with_name(stem.name + ".json"), stage)
+    again = f"run stage `{stage}` again"
     try:
-        description = json.loads(about.read_text(encoding="utf-8"))
+        data, text = path.read_bytes(), about.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ParagonError(f"{error.filename} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ParagonError(f"{about}: not valid UTF-8 ({error.reason}); {again}") from error
+    try:
+        description = json.loads(text)
     except json.JSONDecodeError as error:
+        raise ParagonError(f"{about}: not valid JSON ({error}); {again}") from error
+    if not isinstance(description, dict):
+        raise ParagonError(f"{about}: a JSON object is needed; {again}")
+    if _checksum(data, description) != description.get("sha256"):
         raise ParagonError(
-            f"{about}: not valid JSON ({error}); run stage `{stage}` again"
-        ) from error
-    if hashlib.sha256(path.read_bytes()).hexdigest() != description.get("sha256"):
-        raise ParagonError(
-            f"{path}: its checksum differs from the one in {about.name}; run stage `{stage}` again"
+            f"{path}: its checksum differs from the one in {about.name}: one of the two files was "
+            f"altered; {again}"
         )
-    return load_file(path), description
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise ParagonError(f"{path}: not a safetensors file ({error}); {again}") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ParagonError(f"{path}: `{name}` holds numbers that are not finite; {again}")
+    return tensors, description
 
 
-def check_match(ours: dict, theirs: dict, what: str) -> None:
-    """Compare two descriptions of the same things field by field; a difference is an error."""
-    for field, value in ours.items():
-        if theirs.get(field) != value:
-            raise ParagonError(
-                f"{what}: field `{field}` differs: {value!r} here, {theirs.get(field)!r} there; "
-                "they were not made for each other"
-            )
+def check_match(expected: dict, found: dict, what: str) -> None:
+    """Compare a description with what it should say, field by field; a difference is an error.
+
+    ``what`` names the file; of a field that is a description itself the first difference is named.
+    """
+    for field, value in expected.items():
+        there = found.get(field)
+        if there == value:
+            continue
+        if isinstance(value, dict) and isinstance(there, dict):
+            every = {key: value.get(key) for key in [*value, *there]}
+            check_match(every, there, f"{what}: {field}")
+        raise ParagonError(
+            f"{what}: field `{field}` differs: {value!r} is expected, {there!r} was found; "
+            "they were not made for each other"
+        )
+
+
+def _checksum(data: bytes, description: dict) -> str:
+    """SHA-256 of a file's bytes and of its description, whatever checksum that has so far."""
+    rest = {key: value for key, value in description.items() if key != "sha256"}
+    text = json.dumps(rest, sort_keys=True)
+    return hashlib.sha256(data + text.encode()).hexdigest()

@@ -1,33 +1,34 @@
-"""Datasets in and out of a folder of atomic files."""
+"""The atomic format: tab-separated text whose header names each column and its type.
+
+It is RecBole's format.  ``user_id:token`` is one string, ``token_seq`` a list of them
+separated by spaces, ``float`` a number.  One dataset is up to three files, ``NAME.inter``,
+``NAME.item`` and ``NAME.user``.
+"""
 
 from __future__ import annotations
 
 import csv
-import glob
-import os
 import re
-import shutil
-import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
-from paragon.data import checks
-from paragon.data.form import Parsed, parse, render
-from paragon.data.places import SUFFIXES, Place, files, shown
-from paragon.data.table import (
-    GROUPS,
-    TITLES,
-    Dataset,
-    distinct,
-    fingerprint,
-    first_of,
-    no_users,
-    titles,
-)
+from paragon.data.archives import Files
+from paragon.data.folders import replace_folder
+from paragon.data.raw import RawTable, shown
+from paragon.data.readers import decode, read_lines
+from paragon.data.table import Dataset, fingerprint
 from paragon.errors import ParagonError
-from paragon.params import check_name
+from paragon.storage import check_name
 
+SUFFIXES = ("inter", "item", "user")
+TYPES = ("token", "token_seq", "float", "float_seq")
+# The columns that a file must have.
+NEEDED = {
+    "inter": ("user_id", "item_id", "timestamp"),
+    "item": ("item_id",),
+    "user": ("user_id",),
+}
 # The first group of which a column is there gives the categories.
 CATEGORIES = (
     ("class",),
@@ -36,215 +37,159 @@ CATEGORIES = (
     ("categories",),
     ("category", "sub_category", "subcategory"),
 )
-
-
-def only_name(folder: Path) -> str:
-    """The name of the one dataset that lies in ``folder``."""
-    found = sorted(path.stem for path in folder.glob("*.inter"))
-    if len(found) != 1:
-        what = f"{len(found)} files *.inter ({', '.join(found)})" if found else "no file *.inter"
-        raise ParagonError(f"{folder}: found {what}, expected exactly one")
-    return found[0]
-
-
-def read_files(folder: Path, name: str) -> dict[str, bytes]:
-    """The raw bytes of ``NAME.inter``, ``NAME.item`` and, where there is one, ``NAME.user``."""
-    contents = {}
-    for suffix in SUFFIXES:
-        path = folder / f"{name}.{suffix}"
-        try:
-            contents[suffix] = path.read_bytes()
-        except FileNotFoundError:
-            if suffix != "user":
-                raise ParagonError(
-                    f"{path} is missing: run `python -m paragon fetch {name}`, or with `--from "
-                    "DIR` for files of your own"
-                ) from None
-        except OSError as error:
-            raise ParagonError(f"{path} cannot be read: {error.strerror}") from None
-    return contents
+_MARKS, _MARKS_AND_COMMA = re.compile(r"[|;\[\]]"), re.compile(r"[|;,\[\]]")
 
 
 def read_atomic(folder: Path, name: str | None = None) -> Dataset:
     """Read and check ``folder/NAME.{inter,item,user}``; the user file may be missing.
 
-    ``NAME`` may be left out if the folder holds one dataset.  Columns used:
-    ``user_id``, ``item_id``, ``timestamp`` and, if there, ``rating`` of the
-    interactions; ``item_id``, the title and the categories of the items
-    (``TITLES`` and ``CATEGORIES`` list the names known); ``user_id`` and
-    ``group`` or ``gender`` of the users.  Raises ``ParagonError`` with file,
-    line and column.
+    ``NAME`` may be left out if the folder holds one dataset.  Columns used: ``user_id``,
+    ``item_id``, ``timestamp`` and, if there, ``rating`` of the interactions; ``item_id``, the
+    title and the categories of the items (``TITLES`` of :mod:`paragon.data.checks` and
+    ``CATEGORIES`` list the names known); ``user_id`` and ``group`` or ``gender`` of the users.
+    Raises ``ParagonError`` with file, line and column.
     """
-    folder = Path(folder)
-    name = name or only_name(folder)
-    return build(name, read_files(folder, name), files(folder, name))
-
-
-def build(
-    name: str, contents: dict[str, bytes], places: dict[str, Place], source: str = "own"
-) -> Dataset:
-    """The dataset in files already read; ``places`` serve the messages."""
-    repairs: dict[str, int] = {}
-    events = parse(
-        places["inter"],
-        contents["inter"],
-        needed=("user_id", "item_id", "timestamp"),
-        numeric=("rating", "timestamp"),
-    )
-    interactions = checks.clean_interactions(events.frame, events.place, repairs)
-
-    parsed = parse(places["item"], contents["item"], needed=("item_id",), numeric=())
-    items = checks.clean_items(_items(parsed), parsed.place, repairs)
-    items = checks.add_unknown_items(interactions, items, events.place, parsed.place, repairs)
-
-    users = no_users()
-    if "user" in contents:
-        people = parse(places["user"], contents["user"], needed=("user_id",), numeric=())
-        users = checks.clean_users(_users(people), interactions, people.place, repairs)
-    return Dataset(name, interactions, items, users, source, fingerprint(contents), repairs)
-
-
-def _items(parsed: Parsed) -> pd.DataFrame:
-    frame = parsed.frame
-    title = first_of(TITLES, frame)
-    lists = [
-        _split(frame[name], parsed.types[name], parsed.place)
-        for name in _category_columns(parsed.types, parsed.place)
-    ]
-    ids = frame["item_id"]
-    return pd.DataFrame(
-        {
-            "item_id": ids,
-            "title": titles(frame[title] if title else None, ids, parsed.place),
-            "categories": [distinct(sum(parts, [])) for parts in zip(*lists, strict=True)],
-        }
-    )
-
-
-def _category_columns(types: dict[str, str], place: Place) -> list[str]:
-    for group in CATEGORIES:
-        found = [name for name in group if name in types]
-        if found:
-            return found
-    known = ", ".join(group[0] for group in CATEGORIES)
-    raise place.whole(
-        f"no column says which are the categories: call one of them {known} "
-        f"(columns found: {', '.join(types)})"
-    )
-
-
-def _split(column: pd.Series, kind: str, place: Place) -> list[list[str]]:
-    """The categories of each row: one for ``token``, else separated by spaces or ", ".
-
-    Both separators are in use; a comma followed by a space anywhere in the
-    column decides for the second.  A row of several words that no other row
-    shows to be one name is then an error, because it may be meant the first
-    way.  Quotes around names tell where they end in either case.
-    """
-    commas = column.str.contains(", ", regex=False).any()
-    quoted = [_quoted(text) for text in column]
-    if kind == "token":
-        rows = [[text] for text in column]
-    elif commas:
-        parts = column.str.split(", ")
-        rows = [
-            known or [p.strip("'\" ") for p in names]
-            for known, names in zip(quoted, parts, strict=True)
-        ]
-    else:
-        rows = [known or text.split() for known, text in zip(quoted, column, strict=True)]
-    shared = {name for names in rows if len(names) > 1 for name in names}
-    for row, (text, names) in enumerate(zip(column, rows, strict=True)):
-        whole = kind == "token" or bool(quoted[row])
-        if any(map((_MARKS if whole else _MARKS_AND_COMMA).search, names)):
-            raise place.error(
-                row, column.name, text, "names separated by spaces or by ', '",
-                "put no other separator in a name",
-            )  # fmt: skip
-        alone = commas and not whole and len(names) == 1 and names[0] not in shared
-        if alone and " " in names[0]:
-            raise place.error(
-                row, column.name, text, "names separated by ', ' as in other rows",
-                "write spaces in a name as '_', or quotes around it",
-            )  # fmt: skip
-    return rows
-
-
-_MARKS = re.compile(r"[|;\[\]]")
-_MARKS_AND_COMMA = re.compile(r"[|;,\[\]]")
-
-
-def _quoted(text: str) -> list[str]:
-    """The names in a text of quoted names separated by commas; none in any other text."""
-    if len(text) < 2 or text[0] not in "'\"" or text[-1] not in "'\"":
-        return []
-    names = next(csv.reader([text], quotechar=text[0], skipinitialspace=True))
-    return [name.strip("'\"") for name in names]
-
-
-def _users(parsed: Parsed) -> pd.DataFrame:
-    frame = parsed.frame
-    group = first_of(GROUPS, frame)
-    return pd.DataFrame({"user_id": frame["user_id"], "group": frame[group] if group else ""})
+    files = Files(folder)
+    name = name or only_dataset_in(files)
+    return dataset_in_files(name, files.path / name, read_contents(files, name))
 
 
 def write_atomic(dataset: Dataset, folder: Path) -> Path:
     """Write ``folder/NAME.{inter,item,user}`` and return ``folder``.
 
-    Equal datasets give equal bytes.  Whatever would end or split a category
-    becomes "_", because the format separates categories by spaces.  The folder
-    is replaced as a whole or not at all, and only if it holds nothing else.
+    Equal datasets give equal bytes.  Whatever would end or split a category becomes "_",
+    because the format separates categories by spaces.  The folder is replaced as a whole or
+    not at all, and only if it holds nothing else.
     """
     check_name(dataset.name)
-    contents = render(dataset.interactions, dataset.items, dataset.users)
+    contents = dataset.atomic_files()
     files = {f"{dataset.name}.{suffix}": data for suffix, data in contents.items()}
     replace_folder(Path(folder), dataset.name, files)
     return Path(folder)
 
 
-def replace_folder(target: Path, name: str, files: dict[str, bytes]) -> None:
-    """Put exactly these files where the atomic files of ``name`` were, all of them or none.
-
-    The new folder is written beside the old one and takes its place at the end.
-    A folder that holds anything else is not ours to remove, and is refused.
-    """
-    parent = target.parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.glob(f".{glob.escape(target.name)}.fetching-*"):  # of a killed process
-            _clear(left, target)
-        _check_ours(target, name)
-        stage = Path(tempfile.mkdtemp(dir=parent, prefix=f".{target.name}.fetching-"))
-        try:
-            (stage / "new").mkdir()
-            for filename, data in files.items():
-                (stage / "new" / filename).write_bytes(data)
-            if target.exists():
-                os.rename(target, stage / "old")
-            os.rename(stage / "new", target)
-        finally:
-            _clear(stage, target)
-    except OSError as error:
-        raise ParagonError(f"cannot write to {parent}: {error.strerror or error}") from None
+def only_dataset_in(files: Files) -> str:
+    """The name of the one dataset of atomic files."""
+    names = files.stems(".inter")
+    if len(names) != 1:
+        what = f"{len(names)} files *.inter ({', '.join(names)})" if names else "no file *.inter"
+        raise ParagonError(f"{files.path}: found {what}, expected exactly one")
+    return names[0]
 
 
-def _clear(stage: Path, target: Path) -> None:
-    """Remove a stage; an old folder in it first goes back, unless a new one took its place."""
-    if (stage / "old").exists() and not target.exists():
-        os.rename(stage / "old", target)
-    shutil.rmtree(stage, ignore_errors=True)
+def read_contents(files: Files, name: str) -> dict[str, bytes]:
+    """The raw bytes of ``NAME.inter``, ``NAME.item`` and, where there is one, ``NAME.user``."""
+    contents = {}
+    for suffix in SUFFIXES:
+        if files.find(f"{name}.{suffix}"):
+            contents[suffix] = files.read(f"{name}.{suffix}")
+        elif suffix != "user":
+            raise ParagonError(
+                f"{files.path / name}.{suffix} is missing: run `python -m paragon fetch {name}`, "
+                "or with `--from DIR` for your own files"
+            )
+    return contents
 
 
-def _check_ours(target: Path, name: str) -> None:
-    """Refuse a target whose replacement would remove more than a dataset's own files."""
-    if not target.is_dir():
-        if os.path.lexists(target):
-            raise ParagonError(f"{target} is no folder: move it elsewhere, nothing was changed")
-        return
-    ours = {f"{name}.{suffix}" for suffix in (*SUFFIXES, "source.json")}
-    foreign = sorted(p.name for p in target.iterdir() if p.name not in ours or not p.is_file())
-    if foreign:
+def dataset_in_files(name: str, stem: Path, contents: Mapping[str, bytes]) -> Dataset:
+    """The dataset in files already read; messages call them ``stem.inter`` and so on."""
+    tables = {suffix: _parse(f"{stem}.{suffix}", data) for suffix, data in contents.items()}
+    return replace(dataset_in_tables(name, tables), fingerprint=fingerprint(contents))
+
+
+def dataset_in_tables(name: str, tables: Mapping[str, RawTable]) -> Dataset:
+    """The dataset in tables of text, by suffix, whose columns are called ``name:type``."""
+    plain, types = {}, {}
+    for suffix, table in tables.items():
+        types = dict(column.split(":") for column in table.frame.columns)
+        if table.frame.empty:
+            raise table.error_in_whole("holds only a header; add one line per row of data")
+        plain[suffix] = replace(table, frame=table.frame.set_axis(list(types), axis=1))
+        if suffix == "item":
+            plain[suffix] = _with_categories(plain[suffix], types)
+    return Dataset.from_raw(name, plain["inter"], plain["item"], plain.get("user"))
+
+
+def _parse(name: str, data: bytes) -> RawTable:
+    """The text in an atomic file, its columns called ``name:type``."""
+    text = decode(name, data)
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ParagonError(f"{name}, line {line}: a NUL byte; this is not a text file")
+    header, _, body = text.partition("\n")
+    columns = _header(name, header, NEEDED[name.rpartition(".")[2]])
+    return read_lines(name, body, "\t", columns, first=2)
+
+
+def _header(name: str, line: str, needed: Sequence[str]) -> list[str]:
+    where, fields = f"{name}, line 1", line.split("\t")
+    if len(fields) == 1 and any(mark in line for mark in ",;|") or "::" in line:
         raise ParagonError(
-            f"{target} holds {shown(foreign[0])}, which is not one of the files of {name}: move "
-            "it elsewhere, nothing was changed"
+            f"{where}: no tabs in {shown(line)}; the fields must be separated by tabs"
         )
+    names: list[str] = []
+    for number, text in enumerate(fields, start=1):
+        column, _, kind = text.strip().partition(":")
+        if kind not in TYPES or not column:
+            raise ParagonError(
+                f"{where}, field {number}: found {shown(text)}, expected name:type with "
+                f"type one of {', '.join(TYPES)}; correct the header"
+            )
+        if column in names:
+            raise ParagonError(f"{where}, field {number}: {column!r} a second time; rename it")
+        names.append(column)
+    for column in needed:
+        if column not in names:
+            have = ", ".join(map(shown, names))
+            raise ParagonError(f"{where}: no column {column} among {have}; add or rename it")
+    return [text.strip() for text in fields]
+
+
+def _with_categories(table: RawTable, types: Mapping[str, str]) -> RawTable:
+    """The table of items with the lists of their names in a column ``categories``."""
+    group = next((group for group in CATEGORIES if set(group) & set(types)), ())
+    if not group:
+        known = ", ".join(group[0] for group in CATEGORIES)
+        raise table.error_in_whole(
+            f"no column says which are the categories: call one of them {known} "
+            f"(columns found: {', '.join(types)})"
+        )
+    lists = [_split_names(table, name, types[name]) for name in group if name in types]
+    return table.replaced("categories", [sum(parts, []) for parts in zip(*lists, strict=True)])
+
+
+def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
+    """The categories of each row: one for ``token``, else separated by spaces or ", ".
+
+    Both separators are in use; a comma followed by a space anywhere in the column decides for
+    the second.  A row of several words that no other row shows to be one name is then an
+    error, because it may be meant the first way.  Quotes around names tell where they end in
+    either case.
+    """
+    texts = table.frame[column].tolist()
+    commas = kind != "token" and any(", " in text for text in texts)
+    quoted = [[text] if kind == "token" else _quoted_names(text) for text in texts]
+    rows = [
+        names or ([part.strip("'\" ") for part in text.split(", ")] if commas else text.split())
+        for names, text in zip(quoted, texts, strict=True)
+    ]
+    shared = {name for names in rows if len(names) > 1 for name in names}
+    for index, text, whole, names in zip(table.frame.index, texts, quoted, rows, strict=True):
+        marks = _MARKS if whole else _MARKS_AND_COMMA
+        if any(map(marks.search, names)):
+            expected = "names separated by spaces or by ', '"
+            raise table.error(index, column, text, expected, "put no other separator in a name")
+        alone = commas and not whole and len(names) == 1 and names[0] not in shared
+        if alone and " " in names[0]:
+            expected = "names separated by ', ' as in other rows"
+            advice = "write spaces in a name as '_', or quotes around it"
+            raise table.error(index, column, text, expected, advice)
+    return rows
+
+
+def _quoted_names(text: str) -> list[str]:
+    """The names in a text of quoted names separated by commas; none in any other text."""
+    if len(text) < 2 or text[0] not in "'\"" or text[-1] not in "'\"":
+        return []
+    names = next(csv.reader([text], quotechar=text[0], skipinitialspace=True))
+    return [name.strip("'\"") for name in names]

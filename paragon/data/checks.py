@@ -1,10 +1,9 @@
-"""What makes three tables a dataset: every check, and every repair, in one place.
+"""What makes three raw tables a dataset: every check and every repair, in one place.
 
-Nothing is repaired in silence.  A repair that cannot change the meaning of the
-data is made and counted in ``repairs``; anything else is an error that names
-the row.
+Nothing is repaired in silence.  A repair that cannot change the meaning of the data is made
+and counted; anything else is an error that names the file, the line and the column.
 
-| found | what happens |
+| in the data | what happens |
 | --- | --- |
 | an event equal to an earlier one (user, item, time) | dropped, counted |
 | timestamps in milliseconds, all of them | divided by 1,000, counted |
@@ -16,8 +15,8 @@ the row.
 | rows of the item or user table equal to an earlier one | dropped, counted |
 | everything else (text, NaN, negative numbers, empty ids, ...) | an error |
 
-Where a fraction of a second is lost, the events are first sorted by their full
-time, so that the order within a second, which decides ties, survives.
+Where a fraction of a second is lost, the events are first sorted by their full time, so that
+the order within a second, which decides ties, survives.
 """
 
 from __future__ import annotations
@@ -25,200 +24,154 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from paragon.data.places import UNWRITABLE, Place, shown
+from paragon.data.raw import RawTable, first_true, shown
+
+# Names of columns; of several that are there the first counts.
+TITLES = ("movie_title", "title", "item_name", "name")
+GROUPS = ("group", "gender")
 
 MILLISECONDS = 1e11  # as seconds this is the year 5138, as milliseconds it is 1973
 TOO_LARGE = 5e12  # as milliseconds this is the year 2128; 20230101120000 is no time at all
 UNKNOWN_ITEMS_LIMIT = 0.1
 
-FIX_LINE = "correct or remove it"
 
+def check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
+    """Check and repair the events: columns ``user_id, item_id, timestamp`` and perhaps ``rating``.
 
-def count(repairs: dict[str, int], what: str, number: int) -> None:
-    """Note a repair if it was made at all."""
-    if number:
-        repairs[what] = repairs.get(what, 0) + int(number)
-
-
-def _first(mask: np.ndarray) -> int | None:
-    """Index of the first True, or None."""
-    index = int(np.argmax(mask)) if len(mask) else 0
-    return index if len(mask) and mask[index] else None
-
-
-def check_ids(ids: pd.Series, column: str, place: Place) -> None:
-    """No id may be empty, padded with spaces, or unfit for a field of a file."""
-    codes, unique = pd.factorize(ids)
-    for code, value in enumerate(unique):
-        if not value or value != value.strip() or UNWRITABLE.search(value):
-            row = int(np.argmax(codes == code))
-            expected = "an id of printable text without spaces around it"
-            raise place.error(row, column, value, expected, FIX_LINE)
-
-
-def _check_numbers(values: np.ndarray, column: str, place: Place) -> None:
-    row = _first(~np.isfinite(values))
-    if row is not None:
-        raise place.error(row, column, float(values[row]), "a finite number", FIX_LINE)
-    row = _first(values < 0)
-    if row is not None:
-        raise place.error(row, column, float(values[row]), "a number of 0 or more", FIX_LINE)
-
-
-def _seconds(times: np.ndarray, place: Place, repairs: dict[str, int]) -> np.ndarray:
-    """Times in seconds, still with their fraction; a mixture of units is an error."""
-    row = _first(times >= TOO_LARGE)
-    if row is not None:
-        raise place.error(
-            row, "timestamp", f"{times[row]:.0f}", "seconds since 1970",
-            "this looks like smaller units, or a date written as one number: convert the column",
-        )  # fmt: skip
-    large = times > MILLISECONDS
-    if not large.any():
-        return times
-    if not large.all():
-        # Name the rarer kind: it is the likelier mistake.
-        row = _first(large) if large.mean() < 0.5 else _first(~large)
-        raise place.error(
-            row, "timestamp", f"{times[row]:.0f}", "one unit of time in the whole column",
-            "seconds and milliseconds are mixed: correct the column",
-        )  # fmt: skip
-    count(repairs, "timestamps in milliseconds divided by 1000", len(times))
-    return times / 1000.0
-
-
-def clean_interactions(frame: pd.DataFrame, place: Place, repairs: dict[str, int]) -> pd.DataFrame:
-    """Check and repair the events: ``user_id, item_id`` (str), ``rating, timestamp`` (float).
-
-    Returns the contract's columns in file order, ``timestamp`` as int64
-    seconds.  A missing ``rating`` column becomes 1.0.
+    Returns ``user_id, item_id`` (str), ``rating`` (float64), ``timestamp`` (int64, seconds)
+    in file order.  What was repaired is counted in ``repairs``.
     """
-    if frame.empty:
-        raise place.whole("there are no interactions below the header; add some")
-    check_ids(frame["user_id"], "user_id", place)
-    check_ids(frame["item_id"], "item_id", place)
-    if "rating" not in frame:
-        frame = frame.assign(rating=1.0)
-        count(repairs, "interactions without a rating, set to 1", len(frame))
-    rating = frame["rating"].to_numpy(np.float64)
-    times = frame["timestamp"].to_numpy(np.float64)
-    _check_numbers(rating, "rating", place)
-    _check_numbers(times, "timestamp", place)
-    times = _seconds(times, place, repairs)
+    if table.frame.empty:
+        raise table.error_in_whole("there are no interactions; add some")
+    frame = table.ids("user_id").ids("item_id").frame[["user_id", "item_id"]]
+    rated = "rating" in table.frame
+    rating = table.numbers("rating") if rated else np.ones(len(frame))
+    repairs["interactions without a rating, set to 1"] = 0 if rated else len(frame)
+    times = _seconds(table, repairs)
 
-    repeated, identical = _repeated(frame, rating, times)
-    count(repairs, "duplicate events dropped", identical.sum())
-    count(
-        repairs,
-        "events that repeat user, item and time with another rating dropped",
-        (repeated & ~identical).sum(),
-    )
-    keep = np.flatnonzero(~repeated)
-    whole = np.floor(times)
-    fractions = int((whole != times)[keep].sum())
+    events = frame.assign(rating=rating, timestamp=times)
+    repeated = events.duplicated(["user_id", "item_id", "timestamp"]).to_numpy()
+    identical = events.duplicated().sum() if repeated.any() else 0
+    repairs["duplicate events dropped"] = identical
+    other_rating = "events that repeat user, item and time with another rating dropped"
+    repairs[other_rating] = repeated.sum() - identical
+    events = events[~repeated].reset_index(drop=True)
+
+    whole = np.floor(events["timestamp"])
+    fractions = (whole != events["timestamp"]).sum()
+    repairs["timestamps rounded down to the second"] = fractions
     if fractions:
-        count(repairs, "timestamps rounded down to the second", fractions)
-        keep = keep[np.argsort(times[keep], kind="stable")]
-    columns = {
-        "user_id": frame["user_id"].to_numpy()[keep],
-        "item_id": frame["item_id"].to_numpy()[keep],
-        "rating": rating[keep],
-        "timestamp": whole[keep].astype(np.int64),
-    }
-    return pd.DataFrame(columns)
+        events = events.sort_values("timestamp", kind="stable", ignore_index=True)
+        whole = np.floor(events["timestamp"])
+    return events.assign(timestamp=whole.astype(np.int64))
 
 
-def _repeated(
-    frame: pd.DataFrame, rating: np.ndarray, times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of events whose user, item and time (and also rating) stood before."""
-    keys = pd.DataFrame(
-        {
-            "user": pd.factorize(frame["user_id"])[0],
-            "item": pd.factorize(frame["item_id"])[0],
-            "time": times,
-            "rating": rating,
-        }
-    )
-    repeated = keys.duplicated(["user", "item", "time"]).to_numpy()
-    return repeated, keys.duplicated().to_numpy() & repeated
+def _seconds(table: RawTable, repairs: dict[str, int]) -> np.ndarray:
+    """Times in seconds, still with their fraction; a mixture of units is an error."""
+    times = table.numbers("timestamp")
+    large = times > MILLISECONDS
+    if (row := first_true(times >= TOO_LARGE)) is not None:
+        expected = "seconds since 1970"
+        advice = (
+            "this looks like smaller units, or a date written as one number: convert the column"
+        )
+    elif large.any() and not large.all():
+        # Name the rarer kind: it is the likelier mistake.
+        row = first_true(large if large.mean() < 0.5 else ~large)
+        expected = "one unit of time in the whole column"
+        advice = "seconds and milliseconds are mixed: correct the column"
+    if row is not None:
+        index, value = table.frame.index[row], f"{times[row]:.0f}"
+        raise table.error(index, "timestamp", value, expected, advice)
+    repairs["timestamps in milliseconds divided by 1000"] = large.sum()
+    return times / 1000.0 if large.any() else times
 
 
-def _unique_rows(
-    frame: pd.DataFrame, key: str, place: Place, repairs: dict[str, int], what: str
+def _without_repeated(
+    table: RawTable, frame: pd.DataFrame, key: str, what: str, repairs: dict[str, int]
 ) -> pd.DataFrame:
     """Drop and count rows equal to an earlier one; one id with two contents is an error."""
     repeated = frame.duplicated([key]).to_numpy()
-    if not repeated.any():
-        return frame
-    identical = frame.duplicated().to_numpy()
-    row = _first(repeated & ~identical)
+    row = first_true(repeated & ~frame.duplicated().to_numpy())
     if row is not None:
-        raise place.error(
-            row, key, frame[key].iloc[row], "an id that no earlier row has",
-            "the rows differ: keep one of them",
-        )  # fmt: skip
-    count(repairs, f"duplicate {what} dropped", repeated.sum())
+        expected = "an id that no earlier row has"
+        advice = "the rows differ: keep one of them"
+        raise table.error(frame.index[row], key, frame[key].iloc[row], expected, advice)
+    repairs[f"duplicate {what} dropped"] = repeated.sum()
     return frame[~repeated].reset_index(drop=True)
 
 
-def clean_items(frame: pd.DataFrame, place: Place, repairs: dict[str, int]) -> pd.DataFrame:
-    """Check the catalogue: ``item_id, title`` (str), ``categories`` (tuple of str)."""
-    if frame.empty:
-        raise place.whole("there are no items below the header; add one line per item")
-    check_ids(frame["item_id"], "item_id", place)
-    items = _unique_rows(frame, "item_id", place, repairs, "items")
-    bare = sum(not categories for categories in items["categories"])
-    count(repairs, "items without categories", bare)
-    return items[["item_id", "title", "categories"]]
-
-
-def clean_users(
-    frame: pd.DataFrame, interactions: pd.DataFrame, place: Place, repairs: dict[str, int]
+def check_items(
+    table: RawTable, events: pd.DataFrame, events_table: RawTable, repairs: dict[str, int]
 ) -> pd.DataFrame:
-    """Check the users: ``user_id`` (str), ``group`` (str; empty becomes NA).
+    """Check the catalogue: ``item_id``, ``categories`` (a list of strings) and perhaps a title.
 
-    A table that knows none of the users has other ids, which is an error.
+    Returns ``item_id, title`` (str), ``categories`` (tuple of str) with every item of the
+    ``events`` (:func:`check_events`) in it.  Unknown items are appended in the order of their
+    first event, titled by their id and without categories.  More than 10 % of them means that
+    the ids of the two tables do not belong together, which is an error.
     """
-    if not frame.empty:
-        check_ids(frame["user_id"], "user_id", place)
-        frame = _unique_rows(frame, "user_id", place, repairs, "users")
-        active = pd.unique(interactions["user_id"])
-        known = pd.Series(active).isin(frame["user_id"])
-        if not known.any():
-            raise place.whole(
-                f"column {place.column('user_id')} has none of the {len(active)} users of the "
-                f"interactions, the first of them {shown(active[0])}; use the same ids"
-            )
-        count(repairs, "users missing from the user table, of unknown group", (~known).sum())
-    group = frame["group"].astype(object)
-    return pd.DataFrame({"user_id": frame["user_id"], "group": group.where(group != "", pd.NA)})
+    if table.frame.empty:
+        raise table.error_in_whole("there are no items; add one row per item")
+    ids, titles = table.ids("item_id").frame["item_id"], table.texts(TITLES)
+    categories = pd.Series(_category_tuples(table), index=ids.index, dtype=object)
+    items = pd.DataFrame(
+        {"item_id": ids, "title": titles.where(titles != "", ids), "categories": categories}
+    )
+    items = _without_repeated(table, items, "item_id", "items", repairs)
+    repairs["items without categories"] = sum(not names for names in items["categories"])
 
-
-def add_unknown_items(
-    interactions: pd.DataFrame,
-    items: pd.DataFrame,
-    place: Place,
-    catalogue: Place,
-    repairs: dict[str, int],
-) -> pd.DataFrame:
-    """The catalogue with every item of the interactions in it.
-
-    Unknown items are appended in the order of their first event, titled by
-    their id and without categories.  More than 10 % of them means that the ids
-    of the two tables do not belong together, which is an error.
-    """
-    seen = pd.unique(interactions["item_id"])
-    known = set(items["item_id"])
-    unknown = [item for item in seen if item not in known]
+    met = events["item_id"].drop_duplicates()
+    unknown = met[~met.isin(items["item_id"])].tolist()
+    if len(unknown) > UNKNOWN_ITEMS_LIMIT * len(met):
+        raise events_table.error_in_whole(
+            f"{len(unknown)} of {len(met)} items, the first of them {shown(unknown[0])}, are not "
+            f"in column {table.published_name('item_id')} of {table.name}; add them "
+            "there, or use the ids of that table"
+        )
+    repairs["items missing from the catalogue added without categories"] = len(unknown)
     if not unknown:
         return items
-    if len(unknown) > UNKNOWN_ITEMS_LIMIT * len(seen):
-        raise place.whole(
-            f"{len(unknown)} of {len(seen)} items, the first of them {shown(unknown[0])}, are not "
-            f"in column {catalogue.column('item_id')} of {catalogue.name}; add them there, or use "
-            "the ids of that table"
-        )
-    count(repairs, "items missing from the catalogue added without categories", len(unknown))
     extra = pd.DataFrame({"item_id": unknown, "title": unknown, "categories": [()] * len(unknown)})
     return pd.concat([items, extra], ignore_index=True)
+
+
+def _category_tuples(table: RawTable) -> list[tuple[str, ...]]:
+    """Each item's categories without blanks and repetitions, in their order."""
+    tuples: list[tuple[str, ...]] = []
+    for index, value in table.frame["categories"].items():
+        if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+            value = ()
+        is_list = isinstance(value, (list, tuple, np.ndarray, pd.Series))
+        if not is_list or not all(isinstance(name, str) for name in value):
+            advice = "one list per item, empty if unknown"
+            raise table.error(index, "categories", value, "a list of strings", advice)
+        tuples.append(tuple(dict.fromkeys(text for name in value if (text := name.strip()))))
+    words = [" ".join(" ".join(names).split()) for names in tuples]  # line breaks become spaces
+    table.replaced("categories", words).check_text("categories")
+    return tuples
+
+
+def check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) -> pd.DataFrame:
+    """Check the users: ``user_id`` and perhaps a group.
+
+    Returns ``user_id`` (str), ``group`` (str, NA where it is unknown).  A table that has none
+    of the users of the ``events`` has other ids, which is an error.
+    """
+    users = pd.DataFrame(
+        {"user_id": table.ids("user_id").frame["user_id"], "group": table.texts(GROUPS)}
+    )
+    if len(users):
+        users = _without_repeated(table, users, "user_id", "users", repairs)
+        active = events["user_id"].drop_duplicates()
+        unknown = ~active.isin(users["user_id"])
+        if unknown.all():
+            raise table.error_in_whole(
+                f"column {table.published_name('user_id')} has none of the "
+                f"{len(active)} users of the interactions, the first of them "
+                f"{shown(active.iloc[0])}; use the same ids"
+            )
+        missing = "users missing from the user table, of unknown group"
+        repairs[missing] = unknown.sum()
+    group = users["group"].astype(object)
+    return users.assign(group=group.where(group != "", pd.NA))

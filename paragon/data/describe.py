@@ -10,9 +10,9 @@ from paragon.data.table import Dataset
 
 
 def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
-    """One line a fact, as text: the raw data, and what filters and split make of them.
+    """One fact per line, as text: the raw data, and what filters and split make of them.
 
-    ``sequences`` is ``dataset`` after :func:`paragon.sequences.prepare`.
+    ``sequences`` is ``dataset`` after :func:`paragon.data.split.prepare`.
     """
     events, items = dataset.interactions, dataset.items
     users, met = events["user_id"].value_counts(), events["item_id"].value_counts()
@@ -64,7 +64,7 @@ def _categories(sequences: Sequences) -> str:
 
 
 def repairs(dataset: Dataset) -> str:
-    """What was mended when the data were read, each with its number."""
+    """What was repaired when the data were read, each with its number."""
     return ", ".join(f"{n:,} {what}" for what, n in dataset.repairs.items()) or "none"
 
 

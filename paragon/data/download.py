@@ -5,20 +5,26 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pooch
 
-from paragon.data.raw import sha256_of
 from paragon.data.registry import Download, Entry
 from paragon.errors import ParagonError
 
-_IN_WHEEL = "recbole/dataset_example/ml-100k/ml-100k"
+
+def download_dataset(entry: Entry, source: str, scratch: Path) -> Path:
+    """Download a dataset into ``scratch``; the archive, or the folder of files if it has none."""
+    if entry.wheel and source == "default":
+        return _from_pip(entry, scratch)
+    if not entry.archives:
+        raise ParagonError(entry.bring)
+    paths = [_retrieve(archive, entry, scratch) for archive in entry.archives]
+    return paths[0] if paths[0].suffix == ".zip" else scratch
 
 
-def from_wheel(entry: Entry, scratch: Path) -> dict[str, bytes]:
-    """The atomic files out of the RecBole wheel, which is neither installed nor imported."""
+def _from_pip(entry: Entry, scratch: Path) -> Path:
+    """The RecBole wheel, which is read as a zip archive, neither installed nor imported."""
     command = [sys.executable, "-m", "pip", "download", "recbole==1.2.1", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(scratch)]
     command += ["--quiet", "--disable-pip-version-check"]
@@ -30,51 +36,35 @@ def from_wheel(entry: Entry, scratch: Path) -> dict[str, bytes]:
             f"pip could not download {entry.wheel.filename} ({said[-1] if said else 'no reason'}): "
             + _advice(entry, wheel=True)
         )
-    return unpack_wheel(entry, wheel)
-
-
-def unpack_wheel(entry: Entry, wheel: Path) -> dict[str, bytes]:
-    """The three files of a wheel whose checksum is right."""
-    _check(wheel, entry.wheel, entry)
-    with zipfile.ZipFile(wheel) as archive:
-        return {suffix: archive.read(f"{_IN_WHEEL}.{suffix}") for suffix in entry.files}
-
-
-def from_official(entry: Entry, scratch: Path) -> list[Path]:
-    """Download every archive of the entry into ``scratch`` and check it."""
-    if not entry.archives:
-        raise ParagonError(entry.bring)
-    return [_retrieve(archive, entry, scratch) for archive in entry.archives]
+    check_download(wheel, entry.wheel, entry)
+    return wheel
 
 
 def _retrieve(archive: Download, entry: Entry, scratch: Path) -> Path:
     pooch.get_logger().setLevel(logging.WARNING)
     try:
-        # Without a hash here: ``_check`` below says more about a wrong one.
-        path = Path(
-            pooch.retrieve(archive.url, known_hash=None, fname=archive.filename, path=scratch)
-        )
+        # Without a hash here: ``check_download`` says more about a wrong one.
+        pooch.retrieve(archive.url, known_hash=None, fname=archive.filename, path=scratch)
     except (OSError, ValueError) as error:  # requests' exceptions are OSErrors
         reason = str(error) or type(error).__name__
         if len(reason) > 120 or "\n" in reason:  # a chain of nested causes
             reason = type(error).__name__
         raise ParagonError(
-            f"{archive.url} could not be downloaded ({reason}): " + _advice(entry)
+            f"{archive.url} could not be downloaded ({reason}): {_advice(entry)}"
         ) from None
-    _check(path, archive, entry)
-    return path
+    check_download(scratch / archive.filename, archive, entry)
+    return scratch / archive.filename
 
 
-def _check(path: Path, archive: Download, entry: Entry) -> None:
-    if archive.sha256 is None:
-        return
-    found = sha256_of(path)
-    if found != archive.sha256:
-        size = f"{path.stat().st_size:,}" + (f" of {archive.size:,}" if archive.size else "")
+def check_download(path: Path, published: Download, entry: Entry) -> None:
+    """Raise ``ParagonError`` if the file is not the published one, as far as that is known."""
+    received = pooch.file_hash(str(path))
+    if published.sha256 not in (None, received):
+        of = f" of {published.size:,}" if published.size else ""
         raise ParagonError(
-            f"{archive.filename} was not received as published ({size} bytes, sha256 {found}, "
-            f"expected {archive.sha256}); nothing was kept: "
-            + _advice(entry, wheel=archive is entry.wheel)
+            f"{path.name} was not received as published ({path.stat().st_size:,}{of} bytes, sha256 "
+            f"{received}, expected {published.sha256}); nothing was kept: "
+            + _advice(entry, wheel=published is entry.wheel)
         )
 
 

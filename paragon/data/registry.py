@@ -1,6 +1,6 @@
 """What is known of each public dataset: address, checksums, licence, citation.
 
-A checksum stands here only if its source published it or if it was computed
+A checksum is here only if its source published it or if it was computed
 from a file whose own checksum was.  Where there is none, the field is
 ``None`` and everything fetched is labelled "unverified".
 """
@@ -52,7 +52,6 @@ RECBOLE_WHEEL = Download(
     sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
 )
 
-_GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 _MOVIELENS_CITATION = (
     "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and "
     "Context. ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. "
@@ -64,19 +63,19 @@ _MOVIELENS_LICENCE = (
 )
 _AMAZON = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 
+
+def _movielens(name: str, title: str, sha256: str, size: int, **more: object) -> Entry:
+    archive = Download(f"https://files.grouplens.org/datasets/movielens/{name}.zip", sha256, size)
+    known = {"licence": _MOVIELENS_LICENCE, "citation": _MOVIELENS_CITATION, **more}
+    return Entry(name, title, archives=(archive,), **known)
+
+
 _ENTRIES = (
-    Entry(
-        name="ml-100k",
-        title="MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
-        licence=_MOVIELENS_LICENCE,
-        citation=_MOVIELENS_CITATION,
-        archives=(
-            Download(
-                f"{_GROUPLENS}/ml-100k.zip",
-                "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-                4_924_029,
-            ),
-        ),
+    _movielens(
+        "ml-100k",
+        "MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
+        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        4_924_029,
         files={
             "inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
             "item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
@@ -84,33 +83,20 @@ _ENTRIES = (
         },
         wheel=RECBOLE_WHEEL,
     ),
-    Entry(
-        name="ml-1m",
-        title="MovieLens 1M: 1,000,209 ratings, 6,040 users, 3,883 movies, 18 genres",
-        licence=_MOVIELENS_LICENCE,
-        citation=_MOVIELENS_CITATION,
-        archives=(
-            Download(
-                f"{_GROUPLENS}/ml-1m.zip",
-                "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
-                5_917_549,
-            ),
-        ),
+    _movielens(
+        "ml-1m",
+        "MovieLens 1M: 1,000,209 ratings, 6,040 users, 3,883 movies, 18 genres",
+        "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+        5_917_549,
     ),
-    Entry(
-        name="ml-latest-small",
-        title="MovieLens latest small (2018): 100,836 ratings, 610 users, 9,742 movies",
+    _movielens(
+        "ml-latest-small",
+        "MovieLens latest small (2018): 100,836 ratings, 610 users, 9,742 movies",
+        "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
+        978_202,
         licence=(
             "GroupLens: free use with acknowledgement, redistribution only under the same terms; "
             "no commercial use without permission; no endorsement implied."
-        ),
-        citation=_MOVIELENS_CITATION,
-        archives=(
-            Download(
-                f"{_GROUPLENS}/ml-latest-small.zip",
-                "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
-                978_202,
-            ),
         ),
     ),
     Entry(

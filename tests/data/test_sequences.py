@@ -1,16 +1,20 @@
 """Splits and candidates by property: no leak, no positive among the negatives."""
 
+import json
+import os
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from paragon.data import sequences
 from paragon.data.negatives import NegativeSampler, draw_negatives
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
+from paragon.storage import load_tensors, save_tensors
 from tests.conftest import toy_dataset
 
 
@@ -205,4 +209,61 @@ def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset
 
 def test_missing_file_names_the_stage(tmp_path):
     with pytest.raises(ParagonError, match="`data`"):
+        sequences.load(tmp_path)
+
+
+def damaged_names(folder, change):
+    path = folder / "sequences.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def rotated_users(folder):
+    path = folder / "sequences.safetensors"
+    arrays = load_file(path)
+    arrays["test.users"] = np.roll(arrays["test.users"], 1)
+    save_file(arrays, path)
+
+
+DAMAGES = {
+    "reversed ids": lambda folder: damaged_names(folder, lambda c: c["item_ids"].reverse()),
+    "reversed titles": lambda folder: damaged_names(folder, lambda c: c["titles"].reverse()),
+    "other split": lambda folder: damaged_names(
+        folder, lambda c: c["description"].update(split="global_time")
+    ),
+    "no checksum": lambda folder: damaged_names(folder, lambda c: c.pop("sha256")),
+    "rotated users": rotated_users,
+    "truncated arrays": lambda folder: os.truncate(folder / "sequences.safetensors", 100),
+    "empty arrays": lambda folder: os.truncate(folder / "sequences.safetensors", 0),
+    "truncated names": lambda folder: os.truncate(folder / "sequences.json", 100),
+    "no text": lambda folder: (folder / "sequences.json").write_bytes(b"\xff\xfe{}"),
+    "a list": lambda folder: (folder / "sequences.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_damaged_sequences_are_noticed(seqs, tmp_path, case):
+    sequences.save(seqs, tmp_path)
+    DAMAGES[case](tmp_path)
+    with pytest.raises(ParagonError) as caught:
+        sequences.load(tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path / "sequences.") in message and "stage `data`" in message
+    assert "\n" not in message
+
+
+def test_sequences_of_another_version_name_what_is_missing(seqs, tmp_path):
+    sequences.save(seqs, tmp_path)
+    tensors, names = load_tensors(tmp_path / "sequences", "data")
+    save_tensors(tmp_path / "sequences", tensors, {k: v for k, v in names.items() if k != "titles"})
+    with pytest.raises(ParagonError, match="'titles' is missing; .* run stage `data` again"):
+        sequences.load(tmp_path)
+
+
+def test_a_part_file_is_not_taken_for_data(seqs, tmp_path):
+    sequences.save(seqs, tmp_path)
+    for path in list(tmp_path.iterdir()):
+        path.rename(path.with_name(f".{path.name}.x.part"))
+    with pytest.raises(ParagonError, match="sequences.safetensors is missing"):
         sequences.load(tmp_path)
