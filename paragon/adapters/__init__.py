@@ -1,1 +1,1 @@
-"""Adapters on a frozen backbone, tuned for many weights at once: chapter 3."""
+"""Small modules on a frozen backbone, tuned for many preference weights at once: chapter 3."""

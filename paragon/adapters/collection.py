@@ -1,4 +1,11 @@
-"""The collection of tuned adapters: what the generator learns from and is judged by."""
+"""The collection of tuned adapters: what the generator learns from and is judged by.
+
+In this file: what is tuned (anchors to learn from, oracles to compare with), how it is stored,
+and how vectors that grew from different starts are brought into one order of hidden units.
+
+Shapes: S seeds, A anchors, W oracles, O objectives, K snapshots of each anchor, T checkpoints,
+P parameters of an adapter, d numbers of a state, h hidden units.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +33,12 @@ from paragon.storage import check_match, load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class Collection:
-    """Tuned adapters with their weights: what the generator learns from and is judged by.
+    """Tuned adapters with their weights.
 
-    ``anchors [A, O]`` and ``oracles [W, O]`` are weights; ``anchor_vectors
-    [S, A, P]``, ``oracle_vectors [S, W, P]`` where tuning ended; ``snapshots
-    [S, A, K, P]`` the anchors' last checkpoints before that;
-    ``validation [S, A + W, T]`` the validation task loss at ``steps [T]``.
-    No generator or rival may see the oracles.
+    ``anchors [A, O]``, ``oracles [W, O]``: weights; ``anchor_vectors [S, A, P]``,
+    ``oracle_vectors [S, W, P]``: the ends of tuning; ``snapshots [S, A, K, P]``: the anchors'
+    last checkpoints before the end; ``validation [S, A + W, T]``: the task loss on validation
+    events at ``steps [T]``.  No generator and no rival may see the oracles.
     """
 
     anchors: Tensor
@@ -45,13 +51,14 @@ class Collection:
     description: dict
 
     def training_set(self, seed_index: int) -> tuple[Tensor, Tensor]:
-        """All collected vectors ``[A * (K + 1), P]`` of one seed and their weights, row by row.
+        """All collected vectors ``[A * (K + 1), P]`` of one seed, and the weights of each.
 
-        ``seed_index`` is the seed's place in ``description["seeds"]``, not its value.
+        ``seed_index``: the position of the seed in ``description["seeds"]``, not its value.
         """
-        ends = self.anchor_vectors[seed_index].unsqueeze(1)
-        vectors = torch.cat([self.snapshots[seed_index], ends], 1)
-        return vectors.flatten(0, 1), self.anchors.repeat_interleave(vectors.shape[1], 0)
+        ends = self.anchor_vectors[seed_index].unsqueeze(1)  # [A, 1, P]
+        vectors = torch.cat([self.snapshots[seed_index], ends], 1)  # [A, K + 1, P]
+        weights = self.anchors.repeat_interleave(vectors.shape[1], 0)  # [A * (K + 1), O]
+        return vectors.flatten(0, 1), weights
 
 
 def collect(
@@ -61,43 +68,37 @@ def collect(
     seeds: Sequence[int],
     description: dict | None = None,
 ) -> Collection:
-    """Tune every anchor and every oracle for every seed, all in one computation.
+    """Tune an adapter for every anchor, oracle and seed, all in one computation.
 
-    They begin at :func:`shared_starts`.
+    They start from :func:`shared_starts`.  Entries of ``description`` are stored with the rest.
+    Raises ``ParagonError`` for objectives that do not exist or that the data do not support.
     """
-    objectives = settings.objectives
-    check_objectives(objectives, sequences)
-    anchors = simplex_weights(settings.anchors, objectives)
-    oracles = simplex_lattice(len(objectives), settings.oracles)
+    check_objectives(settings.objectives, sequences)
+    anchors = simplex_weights(settings.anchors, settings.objectives)  # [A, O]
+    oracles = simplex_lattice(len(settings.objectives), settings.oracles)  # [W, O]
     train, valid = (
         frozen_task(backbone, sequences, events, 1 + settings.negatives, settings.events)
         for events in ("train", "valid")
     )
-    weights = torch.cat([anchors, oracles]).to(train.states.device)
-    starts = shared_starts(backbone.dim, settings.width, len(weights), seeds)
-    tuned = tune(
-        train,
-        valid,
-        NegativeSampler(sequences),
-        weights,
-        starts.to(weights.device),
-        settings,
-        seeds,
-    )
-    a = len(anchors)
+    device, sampler = train.states.device, NegativeSampler(sequences)
+    weights = torch.cat([anchors, oracles]).to(device)  # [A + W, O]
+    starts = shared_starts(backbone.dim, settings.width, len(weights), seeds).to(device)
+    tuned = tune(train, valid, sampler, weights, starts, settings, seeds)
+    n_anchors = len(anchors)
     return Collection(
-        anchors,
-        oracles,
-        tuned.vectors[:, :a].cpu(),
-        tuned.vectors[:, a:].cpu(),
-        tuned.snapshots[:, :a].cpu(),
-        tuned.validation.cpu(),
-        tuned.steps,
-        {
-            "objectives": objectives,
+        anchors=anchors,
+        oracles=oracles,
+        anchor_vectors=tuned.vectors[:, :n_anchors].cpu(),
+        oracle_vectors=tuned.vectors[:, n_anchors:].cpu(),
+        snapshots=tuned.snapshots[:, :n_anchors].cpu(),
+        validation=tuned.validation.cpu(),
+        steps=tuned.steps,
+        description={
+            "objectives": settings.objectives,
             "dim": backbone.dim,
             "width": settings.width,
             "negatives": settings.negatives,
+            "settings": settings.model_dump(),
             "seeds": list(seeds),
             **(description or {}),
         },
@@ -114,30 +115,28 @@ def save_collection(collection: Collection, stem: Path) -> None:
 
 
 def load_collection(stem: Path, backbone: dict | None = None) -> Collection:
-    """Read what :func:`save_collection` wrote, and check that its numbers are finite.
+    """Read what :func:`save_collection` wrote.
 
-    ``backbone``: the description of the backbone that it has to belong to.
+    ``backbone``: the description of the backbone that it must belong to.  Raises
+    ``ParagonError`` for another backbone, altered files and numbers that are not finite.
     """
     tensors, description = load_tensors(stem, "adapters")
     if backbone is not None:
         check_match({"backbone": backbone["sha256"]}, description, f"{stem}.json")
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise ParagonError(f"{stem}.safetensors: `{name}` holds numbers that are not finite")
     return Collection(**tensors, description=description)
 
 
 def subset(collection: Collection, first: Sequence[float]) -> Collection:
-    """The collection with those anchors only whose first weight is in ``first``, in that order.
+    """The collection with only those anchors whose first weight is in ``first``, in that order.
 
     Raises ``ParagonError`` for a weight that no anchor has.
     """
-    there = collection.anchors[:, 0].double()
-    rows = [(there - weight).abs().argmin().item() for weight in first]
-    if any(abs(there[row] - weight) > 1e-6 for row, weight in zip(rows, first, strict=True)):
+    tuned = collection.anchors[:, 0].double()  # [A]
+    rows = [int((tuned - weight).abs().argmin()) for weight in first]
+    if any(abs(tuned[row] - weight) > 1e-6 for row, weight in zip(rows, first, strict=True)):
         raise ParagonError(
             f"anchors {list(first)}: not all of them were tuned; there are "
-            f"{[round(weight, 4) for weight in there.tolist()]}"
+            f"{[round(weight, 4) for weight in tuned.tolist()]}"
         )
     return dataclasses.replace(
         collection,
@@ -153,27 +152,34 @@ def matching(vector: Tensor, reference: Tensor, dim: int) -> Tensor:
     The assignment of units that maximises the sum of inner products of their
     incoming and outgoing weights (Ainsworth et al., "Git Re-Basin", ICLR 2023, section 3.2).
     """
-    own, other = (_units(v, dim) for v in (vector, reference))
-    return torch.from_numpy(linear_sum_assignment((other @ own.T).numpy(), maximize=True)[1])
+    units, reference_units = _hidden_units(vector, dim), _hidden_units(reference, dim)
+    products = (reference_units @ units.T).numpy()  # [h, h]
+    return torch.from_numpy(linear_sum_assignment(products, maximize=True)[1])
+
+
+def _hidden_units(vector: Tensor, dim: int) -> Tensor:
+    """A row ``[h, 2 d + 1]`` for each hidden unit: its incoming weights, bias, outgoing weights."""
+    w1, b1, w2, _ = unflatten(vector, dim)
+    return torch.cat([w1, b1.unsqueeze(1), w2.T], 1)
 
 
 def permute(vectors: Tensor, order: Tensor, dim: int) -> Tensor:
     """Vectors ``[..., P]`` with their hidden units in another order: the same functions."""
     w1, b1, w2, b2 = unflatten(vectors, dim)
     parts = w1[..., order, :].flatten(-2), b1[..., order], w2[..., order].flatten(-2), b2
-    return torch.cat(parts, -1)
+    return torch.cat(parts, -1)  # [..., P]
 
 
 def pooled(collection: Collection, aligned: bool) -> Collection:
-    """A collection in which every seed has the anchors of all seeds, hence of all starts.
+    """A collection in which every seed has the anchors of all seeds, so of several starts.
 
-    Anchors become ``[S * A, O]``, those of one start after those of another; oracles stay.
-    ``aligned``: the hidden units of each start are first put in the order that brings its
-    middle anchor closest to that of the first.
+    Anchors become ``[S * A, O]``, start after start; the oracles stay.  ``aligned``: the hidden
+    units of each start are first put into the order in which its middle anchor is closest to the
+    middle anchor of the first start.
     """
     dim, middle = collection.description["dim"], len(collection.anchors) // 2
     seeds = len(collection.anchor_vectors)
-    vectors, snapshots = list(collection.anchor_vectors), list(collection.snapshots)
+    vectors, snapshots = list(collection.anchor_vectors), list(collection.snapshots)  # by seed
     if aligned:
         for seed in range(1, seeds):
             order = matching(vectors[seed][middle], vectors[0][middle], dim)
@@ -182,13 +188,7 @@ def pooled(collection: Collection, aligned: bool) -> Collection:
     return dataclasses.replace(
         collection,
         anchors=collection.anchors.repeat(seeds, 1),
-        anchor_vectors=torch.cat(vectors).repeat(seeds, 1, 1),
-        snapshots=torch.cat(snapshots).repeat(seeds, 1, 1, 1),
+        anchor_vectors=torch.cat(vectors).repeat(seeds, 1, 1),  # [S, S * A, P]
+        snapshots=torch.cat(snapshots).repeat(seeds, 1, 1, 1),  # [S, S * A, K, P]
         description=collection.description | {"starts": seeds},
     )
-
-
-def _units(vector: Tensor, dim: int) -> Tensor:
-    """A row ``[h, 2 d + 1]`` for each hidden unit: what comes in, its bias, what goes out."""
-    w1, b1, w2, _ = unflatten(vector, dim)
-    return torch.cat([w1, b1.unsqueeze(1), w2.T], 1)

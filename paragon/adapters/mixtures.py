@@ -1,10 +1,11 @@
-"""What generation is compared with: other ways from preference weights to an adapter.
+"""The simple rivals of generation: adapters that are mixed from those of the anchors.
 
-The simple rivals are linear in the collected vectors.  Each is a function
+In this file: interpolation, splines and regression, each a function
 
     method(anchor_weights [A, O], weights [W, O]) -> coefficients [W, A]
 
-and its adapters are ``coefficients @ anchor_vectors``.
+whose adapters are ``coefficients @ anchor_vectors``.  Shapes: A anchors, W weight vectors, O
+objectives, P parameters of an adapter.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def nearest(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The anchor closest to the weights; of two equally close ones the first."""
-    distance = np.linalg.norm(weights[:, None] - anchors, axis=-1).round(9)
+    distance = np.linalg.norm(weights[:, None] - anchors, axis=-1).round(9)  # [W, A]
     return np.eye(len(anchors))[distance.argmin(1)]
 
 
@@ -36,7 +37,7 @@ def averaged(method: Coefficients) -> Coefficients:
     @functools.wraps(method)
     def on_means(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
         distinct, which, count = np.unique(anchors, axis=0, return_inverse=True, return_counts=True)
-        which = which.ravel()
+        which = which.ravel()  # [A], the row of each anchor in `distinct`
         return method(distinct, weights)[:, which] / count[which]
 
     return on_means
@@ -60,8 +61,10 @@ def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 @averaged
 def rbf(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Thin-plate spline through the anchors: smooth, exact at each of them, not confined
-    to what lies between them (Duchon 1977)."""
+    """Thin-plate spline through the anchors (Duchon 1977).
+
+    Smooth and exact at the anchors; it also extends beyond the region between them.
+    """
     spline = RBFInterpolator(anchors[:, :-1], np.eye(len(anchors)), kernel="thin_plate_spline")
     return spline(weights[:, :-1])
 
@@ -79,18 +82,19 @@ def ridge(
     def terms(points: np.ndarray) -> np.ndarray:
         return np.column_stack([points[:, list(power)].prod(1) for power in powers])
 
-    known, wanted = terms(anchors), terms(weights)
-    mean = known.mean(0)
-    gram = (known - mean).T @ (known - mean) + strength * np.eye(len(powers))
-    slope = np.linalg.solve(gram, (known - mean).T)
-    return 1 / len(anchors) + (wanted - mean) @ slope
+    at_anchors, at_weights = terms(anchors), terms(weights)  # [A, powers], [W, powers]
+    mean = at_anchors.mean(0)
+    centred = at_anchors - mean
+    gram = centred.T @ centred + strength * np.eye(len(powers))
+    slope = np.linalg.solve(gram, centred.T)  # [powers, A]
+    return 1 / len(anchors) + (at_weights - mean) @ slope
 
 
 def log_ratios(weights: np.ndarray) -> np.ndarray:
     """``log w_o / w_O``, ``[W, O]``, the last column 0 (additive log-ratios, Aitchison 1982).
 
-    Beside a corner of the simplex the best adapter follows the order of magnitude of the
-    vanishing weight, not the weight; the generator's condition has logarithms, too
+    Close to a corner of the simplex the best adapter changes with the order of magnitude of the
+    vanishing weight, not with the weight; the generator sees logarithms as well
     (`generator.denoiser.WeightEmbedding`).
     """
     logarithms = np.log(weights + LOG_OFFSET)
@@ -108,7 +112,7 @@ def in_log_ratios(method: Coefficients) -> Coefficients:
 
 
 def soup(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average of the extreme models, one an objective, in proportion to the weights.
+    """The mean of the extreme anchors, one per objective, in proportion to the weights.
 
     "Rewarded soups" (Ramé et al., NeurIPS 2023).
     """
@@ -120,24 +124,7 @@ def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return nearest(anchors, np.full_like(weights, 1 / weights.shape[1]))
 
 
-LINEAR: dict[str, Coefficients] = {
-    "interpolation": interpolation,
-    "rbf": rbf,
-    "ridge": ridge,
-    "interpolation_log": in_log_ratios(interpolation),
-    "rbf_log": in_log_ratios(rbf),
-    "ridge_log": in_log_ratios(ridge),
-    "nearest": nearest,
-    "soup": soup,
-    "constant": constant,
-}
-
-
-# What follows the weights between the anchors: not `constant`, and not the two ends alone.
-MIXTURES = tuple(name for name in LINEAR if name not in ("soup", "constant"))
-
-
-def mixed(collection: Collection, method: str, seed_index: int, weights: Tensor) -> Tensor:
+def mixed(collection: Collection, method: Coefficients, seed_index: int, weights: Tensor) -> Tensor:
     """The vectors ``[W, P]`` of a method that is linear in the anchors, at weights ``[W, O]``."""
-    mix = LINEAR[method](collection.anchors.double().numpy(), weights.double().numpy())
+    mix = method(collection.anchors.double().numpy(), weights.double().numpy())
     return torch.from_numpy(mix).float() @ collection.anchor_vectors[seed_index]

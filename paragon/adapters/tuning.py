@@ -1,4 +1,12 @@
-"""Joint tuning: many preference weights and seeds in one batched computation."""
+"""Joint tuning: adapters for many preference weights and seeds in one batched computation.
+
+In this file: why hundreds of adapters can be tuned together as if each were alone.  The losses
+of all adapters are added up.  An adapter appears only in its own loss, so the gradient of the sum
+is, for each adapter, that of its own loss; and Adam treats every number by itself.
+
+Shapes: S seeds, A tasks (weight vectors), O objectives, P parameters of an adapter, B lists of C
+candidates, K snapshots, T checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +20,16 @@ from torch import Tensor
 from paragon import params
 from paragon.adapters.frozen import FrozenTask, held_out_losses
 from paragon.data.negatives import NegativeSampler
-from paragon.errors import ParagonError
 from paragon.progress import progress
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Result of :func:`tune` for S seeds and A weights.
+    """The result of :func:`tune`.
 
-    ``vectors [S, A, P]``: where tuning ended; ``snapshots [S, A, K, P]``: the last
-    checkpoints before it; ``validation [S, A, T]``: validation task loss at
-    ``steps [T]``, the evidence of convergence.
+    ``vectors [S, A, P]``: the end of tuning; ``snapshots [S, A, K, P]``: the last checkpoints
+    before the end; ``validation [S, A, T]``: the task loss on validation events at the
+    checkpoints ``steps [T]``, which shows whether tuning converged.
     """
 
     vectors: Tensor
@@ -40,43 +47,42 @@ def tune(
     settings: params.AdapterSettings,
     seeds: Sequence[int],
 ) -> Tuned:
-    """Tune S x A adapters jointly: weights ``[A, O]``, start ``[S, A, P]``.
+    """Tune S x A adapters jointly, for weights ``[A, O]``, from ``start [S, A, P]``.
 
-    Every seed draws its own rows and negatives; within a seed all tasks see the
-    same lists.  Each task's gradient reaches only its own vector and Adam works
-    number by number, so the result is what tuning each task alone would give.
-    The learning rate falls to zero along a cosine, and the end point is the
-    result: picking the checkpoint with the lowest validation loss instead was
-    measurably worse on test events, since it picks noise.
+    Every seed draws its own lists; within a seed all tasks see the same ones.  The learning
+    rate falls to zero along a cosine, and the end is the result.  To take the checkpoint with
+    the lowest validation loss instead gave worse losses on test events: it picks noise.
     """
-    steps, checks, snapshots = settings.steps, settings.checks, settings.snapshots
-    if snapshots >= checks:
-        raise ParagonError(
-            f"params.yaml: adapters.snapshots: {snapshots} have to be fewer than the "
-            f"{checks} checks (adapters.checks), the last of which is the result"
-        )
     objectives = settings.objectives
-    vectors = start.clone().requires_grad_(True)
+    vectors = start.clone().requires_grad_(True)  # [S, A, P]
     optimizer = torch.optim.Adam([vectors], lr=settings.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
-    checkpoints = np.unique(np.linspace(0, steps, checks + 1).round().astype(int))[1:]
-    kept, history = [], []
-    for step in progress(range(1, steps + 1), "steps"):
+    evenly = np.linspace(0, settings.steps, settings.checks + 1).round().astype(int)
+    checkpoints = np.unique(evenly)[1:]  # [T]
+    last_vectors: list[Tensor] = []
+    validation: list[Tensor] = []
+    for step in progress(range(1, settings.steps + 1), "steps"):
+        # Training events and candidate lists, the same for all tasks of a seed.
         drawn = [train.draw(sampler, settings.batch, settings.negatives, rng) for rng in rngs]
         rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
-        losses = (train.losses(vectors, rows, candidates, objectives) * weights).sum(-1)
+        # Task losses: rows [S, B] and candidates [S, B, C] under vectors [S, A, P].
+        losses = train.losses(vectors, rows, candidates, objectives)  # [S, A, O]
+        task_losses = (losses * weights).sum(-1)  # [S, A]
+        # One step of Adam for all adapters.
         optimizer.zero_grad()
-        losses.sum().backward()
+        task_losses.sum().backward()
         optimizer.step()
         schedule.step()
+        # Checkpoints: the loss on validation events, and the vectors if they are among the last.
         if step in checkpoints:
-            current = vectors.detach().clone()
-            history.append((held_out_losses(valid, current, objectives) * weights).sum(-1))
-            kept = [*kept, current][-snapshots - 1 :]
+            current = vectors.detach().clone()  # [S, A, P]
+            held_out = held_out_losses(valid, current, objectives)  # [S, A, O]
+            validation.append((held_out * weights).sum(-1))  # [S, A]
+            last_vectors = [*last_vectors, current][-settings.snapshots - 1 :]
     return Tuned(
-        kept[-1],
-        torch.stack(kept, 2)[:, :, :-1],
-        torch.stack(history, -1),
-        torch.from_numpy(checkpoints),
+        vectors=last_vectors[-1],
+        snapshots=torch.stack(last_vectors, 2)[:, :, :-1],
+        validation=torch.stack(validation, -1),
+        steps=torch.from_numpy(checkpoints),
     )

@@ -1,4 +1,8 @@
-"""Recommenders to be frozen and adapted, one file each."""
+"""The recommenders that are trained once, frozen and then adapted, one file each: chapter 2.
+
+``base.py`` says what a backbone offers, ``training.py`` how one is trained.  A new one is entered
+in ``BACKBONES``.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +36,21 @@ __all__ = [
     "cached_states",
     "check_backbone",
     "context_of",
-    "describe",
     "fit",
     "load_backbone",
     "save_backbone",
     "train_backbone",
+    "training_record",
 ]
 
 
 def build(
     name: str, sequences: Sequences, settings: params.BackboneSettings, seed: int
 ) -> Backbone:
-    """An untrained backbone with parameters drawn from ``seed``, tried on a few events."""
+    """An untrained backbone with parameters drawn from ``seed``, tried on a few events.
+
+    Raises ``ParagonError`` for an unknown name and as :func:`check_backbone` does.
+    """
     if name not in BACKBONES:
         raise ParagonError(
             f"params.yaml: backbones: {name!r} is unknown; known: {', '.join(BACKBONES)}"
@@ -66,10 +73,10 @@ def train_backbone(
     return backbone.requires_grad_(False), fitted
 
 
-def describe(
+def training_record(
     name: str, sequences: Sequences, settings: params.BackboneSettings, fitted: Fitted
 ) -> dict:
-    """What is stored beside a backbone's parameters: data, settings, curves, versions."""
+    """What is stored with a backbone's parameters: data, settings, curves, versions."""
     return {
         "kind": "backbone",
         "backbone": name,
@@ -86,7 +93,10 @@ def save_backbone(backbone: Backbone, description: dict, stem: Path) -> None:
 
 
 def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
-    """The trained, frozen backbone and its description; refuses other data than its own."""
+    """The trained, frozen backbone and its description.
+
+    Raises ``ParagonError`` if it was trained on data that differ from ``sequences``.
+    """
     tensors, description = load_tensors(stem, "backbones")
     check_match(description["data"], sequences.description, f"{stem}.json")
     settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")

@@ -1,9 +1,17 @@
-"""What a backbone has to offer, and the check that it does."""
+"""What a backbone has to offer, and the check that it does.
+
+In this file: the few methods through which everything else uses a recommender, whatever its
+model is: states, item vectors, scores, batches for training.
+
+Shapes: B contexts with L past events, C candidates, n items, d numbers of an item vector (``dim``),
+z numbers of a state (z = d for most backbones).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,8 +22,8 @@ from paragon import params
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 
-Adapt = Callable[[Tensor], Tensor]  # maps `h`, whatever its leading dimensions
-_BLOCK = 1 << 20  # scores of a block of rows: with `h` of each, some hundreds of megabytes
+Adapt = Callable[[Tensor], Tensor]  # changes `h [..., d]`
+_BLOCK = 1 << 20  # scores computed at a time: with `h` of each, some hundreds of megabytes
 
 
 def _unchanged(hidden: Tensor) -> Tensor:
@@ -26,9 +34,8 @@ def _unchanged(hidden: Tensor) -> Tensor:
 class Context:
     """What is known when a recommendation is asked for.
 
-    ``users [B]``, -1 for a user that training never saw; ``items [B, L]`` the
-    history, oldest first, left-aligned, 0 after its end; ``times [B, L]`` its
-    timestamps in seconds.
+    ``users [B]``: -1 for a user that training never saw; ``items [B, L]``: the history, oldest
+    first, from the left, 0 after its end; ``times [B, L]``: its timestamps in seconds.
     """
 
     users: Tensor
@@ -45,12 +52,11 @@ class Context:
 class Backbone(nn.Module):
     """A recommender with ``score(u, i) = h(u, i) . item_vectors()[i] + b(u, i)``.
 
-    For most ``h`` is a user state, the same for all items, and ``b`` is 0; a
-    subclass then sets ``dim`` and ``history`` and implements :meth:`build`,
-    :meth:`states` and :meth:`item_vectors`.  One that looks at user and item
-    together before it scores overrides :meth:`expand` as well.  Adapters act on
-    ``h``, so nothing downstream knows how it came about.  ``docs/backbones.md``
-    builds one in 40 lines.
+    For most backbones ``h`` is a user state, the same for all items, and ``b`` is 0.  A subclass
+    then sets ``dim`` and ``history`` and implements :meth:`build`, :meth:`states` and
+    :meth:`item_vectors`.  One that combines user and item before it scores overrides
+    :meth:`expand` as well.  Adapters act on ``h``, so nothing else depends on how ``h`` is made.
+    ``docs/backbones.md`` builds a backbone in 40 lines.
     """
 
     name: str
@@ -63,28 +69,28 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def states(self, context: Context) -> Tensor:
-        """What is known of each user after the given history, ``[B, S]``; S = dim in most."""
+        """What is known of each user after the given history, ``[B, z]``; often z = d."""
         raise NotImplementedError
 
     def item_vectors(self) -> Tensor:
-        """Item vectors ``[n_items + 1, dim]``; row 0 is padding and never scored."""
+        """Item vectors ``[n + 1, d]``; row 0 is padding and never recommended."""
         raise NotImplementedError
 
     def expand(self, states: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | float]:
-        """``h`` and ``b`` for states ``[..., B, S]`` and candidates ``[..., B, C]``.
+        """``h`` and ``b`` for states ``[..., B, z]`` and candidates ``[..., B, C]``.
 
-        ``h [..., B, K, dim]``, K = 1 where it is the same for all candidates, else
-        K = C; ``b`` is a number or ``[..., B, C]``.
+        ``h [..., B, 1, d]`` if it is the same for all candidates, otherwise
+        ``h [..., B, C, d]``; ``b`` is a number or ``[..., B, C]``.
         """
         return states.unsqueeze(-2), 0.0
 
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
     ) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
-        """One epoch in batches: states ``[N, S]``, their users and target items ``[N]``.
+        """One epoch in batches: states ``[N, z]``, their users ``[N]`` and target items ``[N]``.
 
-        Here every training event with the history before it, in random batches of
-        16 x ``batch``.
+        Here: every training event with the history before it, in random batches of
+        N = 16 x ``batch``.
         """
         users, positions = sequences.train_events()
         device, order = self.item_vectors().device, rng.permutation(len(users))
@@ -93,45 +99,43 @@ class Backbone(nn.Module):
             yield self.states(context), users[rows], sequences.targets(users[rows], positions[rows])
 
     def score(self, states: Tensor, candidates: Tensor, adapter: Adapt = _unchanged) -> Tensor:
-        """Scores ``[B, C]`` of candidates ``[B, C]``, with ``h`` sent through an adapter."""
+        """Scores ``[B, C]`` of candidates ``[B, C]`` for states ``[B, z]``, through an adapter."""
         hidden, offset = self.expand(states, candidates)
+        hidden = adapter(hidden)  # [B, 1, d] or [B, C, d]
         # `embedding` and not indexing: its backward is several times faster on a CPU.
-        vectors = F.embedding(candidates, self.item_vectors())
-        return _products(adapter(hidden), vectors) + offset
+        items = F.embedding(candidates, self.item_vectors())  # [B, C, d]
+        if hidden.shape[-2] == 1:
+            return (items @ hidden.mT).squeeze(-1) + offset  # [B, C]
+        return (hidden * items).sum(-1) + offset  # [B, C]
 
     def score_catalogue(self, states: Tensor, adapter: Adapt = _unchanged) -> Tensor:
-        """Scores of every item, ``[N, n_items + 1]``, in blocks of rows; column 0 means nothing."""
-        items = self.item_vectors()
-        everything = torch.arange(len(items), device=items.device)
-        parts = []
-        for part in states.split(max(1, _BLOCK // len(items))):
-            hidden, offset = self.expand(part, everything.expand(len(part), -1))
-            hidden = adapter(hidden)
-            own = hidden.shape[-2] > 1
-            product = (hidden * items).sum(-1) if own else hidden.squeeze(-2) @ items.T
-            parts.append(product + offset)
-        return torch.cat(parts)
+        """Scores ``[N, n + 1]`` of every item, in blocks of rows; column 0 has no meaning."""
+        items = self.item_vectors()  # [n + 1, d]
+        all_items = torch.arange(len(items), device=items.device)
+        blocks = []
+        for block in states.split(max(1, _BLOCK // len(items))):  # [R, z]
+            hidden, offset = self.expand(block, all_items.expand(len(block), -1))
+            hidden = adapter(hidden)  # [R, 1, d] or [R, n + 1, d]
+            if hidden.shape[-2] == 1:
+                scores = hidden.squeeze(-2) @ items.T  # [R, n + 1]
+            else:
+                scores = (hidden * items).sum(-1)  # [R, n + 1]
+            blocks.append(scores + offset)
+        return torch.cat(blocks)
 
 
 class Dropout(nn.Module):
-    """``nn.Dropout`` at a third of its cost on a CPU, where that draws bit by bit."""
+    """``nn.Dropout`` at a third of its cost on a CPU, where torch's draws number by number."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zero a share of the numbers while training, and make up for it in the others."""
+        """In training, set a share of the numbers to 0 and scale the others up; ``[...]``."""
         if not self.training or self.rate == 0:
             return x
         return x * ((torch.rand_like(x) >= self.rate) / (1 - self.rate))
-
-
-def _products(hidden: Tensor, vectors: Tensor) -> Tensor:
-    """``[..., B, C]`` of ``[..., B, 1 or C, d]`` and ``[..., B, C, d]``."""
-    if hidden.shape[-2] == 1:
-        return (vectors @ hidden.mT).squeeze(-1)
-    return (hidden * vectors).sum(-1)
 
 
 def check_backbone(backbone: Backbone, sequences: Sequences) -> None:
@@ -147,53 +151,53 @@ def check_backbone(backbone: Backbone, sequences: Sequences) -> None:
     for size in ("dim", "history"):
         if not isinstance(getattr(backbone, size, None), int):
             raise ParagonError(f"backbone {kind.__name__}: the whole number `{size}` is missing")
-
-    def check(what: str, value: Tensor, *shapes: tuple[int | None, ...]) -> None:
-        fits = [
-            len(shape) == value.ndim
-            and all(n in (None, m) for n, m in zip(shape, value.shape, strict=True))
-            for shape in shapes
-        ]
-        if not any(fits):
-            wanted = " or ".join(str([n or "any" for n in shape]) for shape in shapes)
-            raise ParagonError(
-                f"backbone {kind.__name__}: `{what}` has shape {list(value.shape)}, "
-                f"{wanted.replace(chr(39), '')} is needed"
-            )
-        if not torch.isfinite(value).all():
-            raise ParagonError(
-                f"backbone {kind.__name__}: `{what}` holds numbers that are not finite"
-            )
-
     backbone.eval()
-    few = slice(0, 3)
+    check, valid, three = partial(_check_tensor, kind.__name__), sequences.valid, slice(0, 3)
     with torch.no_grad():
         items = backbone.item_vectors()
         check("item_vectors", items, (sequences.n_items + 1, backbone.dim))
-        part = sequences.valid
-        candidates = torch.from_numpy(part.candidates[few]).to(items.device)
+        candidates = torch.from_numpy(valid.candidates[three]).to(items.device)
         rows, count = candidates.shape
-        context = context_of(
-            sequences, part.users[few], part.positions[few], backbone.history, items.device
-        )
-        states = backbone.states(context)
-        inherited = kind.expand is Backbone.expand
-        check("states", states, (rows, backbone.dim if inherited else None))
+        events = valid.users[three], valid.positions[three]
+        states = backbone.states(context_of(sequences, *events, backbone.history, items.device))
+        plain = kind.expand is Backbone.expand  # then a state has to be a representation
+        check("states", states, (rows, backbone.dim if plain else None))
         hidden, offset = backbone.expand(states, candidates)
         check("expand: h", hidden, (rows, 1, backbone.dim), (rows, count, backbone.dim))
         if isinstance(offset, Tensor):
             check("expand: b", offset, (rows, count))
-        first = next(backbone.training_states(sequences, 1, np.random.default_rng(0)))
-        check("training_states: states", first[0], (None, states.shape[1]))
-        for what, numbers in zip(("users", "targets"), first[1:], strict=True):
-            found = torch.as_tensor(np.asarray(numbers))
-            check(f"training_states: {what}", found, (len(first[0]),))
+        batch = next(backbone.training_states(sequences, 1, np.random.default_rng(0)))
+        check("training_states: states", batch[0], (None, states.shape[1]))
+        for what, numbers in zip(("users", "targets"), batch[1:], strict=True):
+            tensor = torch.as_tensor(np.asarray(numbers))
+            check(f"training_states: {what}", tensor, (len(batch[0]),))
+
+
+def _check_tensor(kind: str, what: str, value: Tensor, *shapes: tuple[int | None, ...]) -> None:
+    """Refuse a tensor that has none of the ``shapes`` (None: any size) or is not finite."""
+    fits = [
+        len(shape) == value.ndim
+        and all(n in (None, m) for n, m in zip(shape, value.shape, strict=True))
+        for shape in shapes
+    ]
+    if not any(fits):
+        wanted = " or ".join(str([n or "any" for n in shape]) for shape in shapes)
+        raise ParagonError(
+            f"backbone {kind}: `{what}` has shape {list(value.shape)}, "
+            f"{wanted.replace(chr(39), '')} is needed"
+        )
+    if not torch.isfinite(value).all():
+        raise ParagonError(f"backbone {kind}: `{what}` holds numbers that are not finite")
 
 
 def context_of(
-    sequences: Sequences, users, positions, length: int, device: str | torch.device = "cpu"
+    sequences: Sequences,
+    users: np.ndarray,
+    positions: np.ndarray,
+    length: int,
+    device: str | torch.device = "cpu",
 ) -> Context:
-    """The contexts of the events at (user, position)."""
+    """The contexts of the events at (user, position): the last ``length`` events before each."""
     items, times = sequences.histories(users, positions, length)
     return Context(
         torch.from_numpy(users).to(device),
@@ -204,7 +208,7 @@ def context_of(
 
 @torch.no_grad()
 def cached_states(backbone: Backbone, context: Context, batch: int = 2048) -> Tensor:
-    """States of many contexts, ``[N, dim]``, computed once with dropout off."""
+    """States of many contexts, ``[N, z]``, computed once with dropout off."""
     backbone.eval()
     return torch.cat(
         [backbone.states(context[start : start + batch]) for start in range(0, len(context), batch)]

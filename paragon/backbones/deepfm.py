@@ -1,8 +1,11 @@
 """DeepFM: a factorisation machine and a network over the same fields (Guo et al., IJCAI 2017).
 
-Its fields are the user, the user's group, the recent past, the item and the
-item's categories.  User and item meet before the score, so it has a
-representation for every pair and not one state a user.
+In this file: a backbone in which user and item are combined before the score, so that it has
+a representation for every pair of them instead of one state per user.  Its fields are the user,
+the user's group, the recent past, the item and the item's categories.
+
+Shapes: B contexts, C candidates, U users, n items, M categories; e = d / 2 numbers of a field's
+embedding (``size``), where d is ``dim``.
 """
 
 from __future__ import annotations
@@ -20,19 +23,21 @@ from paragon.errors import ParagonError
 class DeepFM(Backbone):
     """``score = first order of the item + sum(bi-interaction) + w . deep``, equations 1 to 4.
 
-    What an adapter acts on is ``h = [bi-interaction, deep]``, half of ``dim``
-    each: all pairwise products of field embeddings summed per dimension, and the
-    last hidden layer.  Its item vector is ``[1, w]`` for every item.  The first
-    order of the user is left out: it is the same for all items.
+    An adapter acts on ``h = [bi-interaction, deep]``, each half of ``dim``: the products of all
+    pairs of field embeddings, summed per dimension, and the last hidden layer.  The item vector
+    is ``[1, w]`` for every item.  The first order of the user is left out, since it is the same
+    for all items.
     """
 
     name = "deepfm"
+    groups: Tensor
+    categories: Tensor
 
     def __init__(
         self, groups: Tensor, categories: Tensor, *, dim: int, history: int, dropout: float
     ) -> None:
-        """``groups [U + 1]``: 0 unknown, the last entry for newcomers; ``categories [n + 1, M]``:
-        each row the shares of the item's categories."""
+        """``groups [U + 1]``: 0 for unknown, the last entry for new users; ``categories
+        [n + 1, M]``: in each row the shares of the item's categories, with the sum 1."""
         super().__init__()
         if dim % 2:
             raise ParagonError(f"params.yaml: backbone.dim: {dim} is odd; DeepFM halves it")
@@ -50,12 +55,12 @@ class DeepFM(Backbone):
         self.fields = nn.ParameterDict({f: torch.empty(n, size) for f, n in counts.items()})
         for table in self.fields.values():
             nn.init.normal_(table, std=0.05)
-        with torch.no_grad():  # what is not known adds nothing
+        with torch.no_grad():  # an unknown user adds nothing
             self.fields["user"][-1].zero_()
         self.first_order = nn.ParameterDict(
             {f: torch.zeros(counts[f], 1) for f in ("item", "category")}
         )
-        # One layer on the concatenated fields, in two halves: each side is done once.
+        # One layer on all fields, in two halves: each is computed once per user or item.
         self.of_user = nn.Linear(3 * size, 2 * size)
         self.of_item = nn.Linear(2 * size, 2 * size, bias=False)
         self.deep = nn.Sequential(nn.ReLU(), Dropout(dropout), nn.Linear(2 * size, size), nn.ReLU())
@@ -67,42 +72,47 @@ class DeepFM(Backbone):
         groups = torch.zeros(sequences.n_users + 1, dtype=torch.long)
         groups[:-1] = torch.from_numpy(sequences.groups) + 1
         categories = F.normalize(torch.from_numpy(sequences.categories).float(), p=1, dim=1)
-        sizes = {"dim": settings.dim, "history": settings.history, "dropout": settings.dropout}
-        return cls(groups, categories, **sizes)
+        dim, history, dropout = settings.dim, settings.history, settings.dropout
+        return cls(groups, categories, dim=dim, history=history, dropout=dropout)
 
     def states(self, context: Context) -> Tensor:
-        """The user's side of every sum, ``[B, 4 * size]``: see :func:`_side`."""
-        inside = (context.items > 0).unsqueeze(-1)
-        past = (F.embedding(context.items, self.fields["past"]) * inside).sum(1)
-        newcomer = len(self.groups) - 1
-        user = torch.where(context.users < 0, newcomer, context.users)
-        parts = [
+        """The user's part of every pair, ``[B, 4 e]``: see :func:`_side`."""
+        inside = (context.items > 0).unsqueeze(-1)  # [B, L, 1]
+        past = (F.embedding(context.items, self.fields["past"]) * inside).sum(1)  # [B, e]
+        new_user = len(self.groups) - 1
+        user = torch.where(context.users < 0, new_user, context.users)  # [B]
+        fields = [
             F.embedding(user, self.fields["user"]),
             F.embedding(self.groups[user], self.fields["group"]),
             past / inside.sum(1).clamp(min=1),
-        ]
-        return _side(parts, self.of_user)
+        ]  # [B, e] each
+        return _side(fields, self.of_user)
 
     def item_vectors(self) -> Tensor:
-        """``[1, w]`` for every item, ``[n_items + 1, dim]``."""
-        row = torch.cat([torch.ones_like(self.output), self.output])
+        """``[1, w]`` for every item, ``[n + 1, d]``."""
+        row = torch.cat([torch.ones_like(self.output), self.output])  # [d]
         return row.expand(len(self.categories), -1)
 
     def expand(self, states: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """A representation a pair ``[..., B, C, dim]``, first orders ``[..., B, C]``."""
+        """Representations of pairs ``[..., B, C, d]``, first orders ``[..., B, C]``.
+
+        The bi-interaction comes from ``sum_{i<j} x_i x_j = ((sum x_i)^2 - sum x_i^2) / 2``
+        (Rendle, ICDM 2010, lemma 3.1).
+        """
         item, category = self.fields["item"], self.categories @ self.fields["category"]
         linear = self.first_order["item"] + self.categories @ self.first_order["category"]
-        table = torch.cat([_side([item, category], self.of_item), linear], -1)
-        size = self.size
-        split = [size, size, 2 * size]
-        theirs = F.embedding(candidates, table)
-        total, squares, first = theirs[..., :-1].split(split, -1)
-        own_total, own_squares, own_first = (s.unsqueeze(-2) for s in states.split(split, -1))
-        interaction = ((own_total + total).square() - own_squares - squares) / 2
-        return torch.cat([interaction, self.deep(own_first + first)], -1), theirs[..., -1]
+        table = torch.cat([_side([item, category], self.of_item), linear], -1)  # [n + 1, 4 e + 1]
+        items = F.embedding(candidates, table)  # [..., B, C, 4 e + 1]
+        sizes = [self.size, self.size, 2 * self.size]
+        item_sum, item_squares, item_half = items[..., :-1].split(sizes, -1)
+        user_sum, user_squares, user_half = states.unsqueeze(-2).split(sizes, -1)
+        interaction = ((user_sum + item_sum).square() - user_squares - item_squares) / 2
+        deep = self.deep(user_half + item_half)  # [..., B, C, e]
+        return torch.cat([interaction, deep], -1), items[..., -1]
 
 
-def _side(parts: list[Tensor], layer: nn.Linear) -> Tensor:
-    """What one side gives to every pair: sum of its fields, of their squares, its half layer."""
-    fields = torch.stack(parts)
-    return torch.cat([fields.sum(0), fields.square().sum(0), layer(torch.cat(parts, -1))], -1)
+def _side(fields: list[Tensor], layer: nn.Linear) -> Tensor:
+    """``[..., 4 e]``: the sum of fields ``[..., e]``, of their squares, their half of the layer."""
+    stacked = torch.stack(fields)  # [fields, ..., e]
+    half = layer(torch.cat(fields, -1))  # [..., 2 e]
+    return torch.cat([stacked.sum(0), stacked.square().sum(0), half], -1)

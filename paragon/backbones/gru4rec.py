@@ -1,4 +1,7 @@
-"""GRU4Rec: a recurrent network over the history (Hidasi & Karatzoglou, CIKM 2018)."""
+"""GRU4Rec: a recurrent network over the history (Hidasi & Karatzoglou, CIKM 2018).
+
+Shapes: B histories of L events, d numbers of a state (``dim``).
+"""
 
 from __future__ import annotations
 
@@ -31,5 +34,5 @@ class GRU4Rec(SequentialBackbone):
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
         """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
-        hidden, _ = self.gru(self.dropout(self.item_embedding(items)))
+        hidden, _ = self.gru(self.dropout(self.item_embedding(items)))  # [B, L, d]
         return self.norm(self.dropout(hidden))

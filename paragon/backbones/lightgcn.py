@@ -1,13 +1,15 @@
 """LightGCN and NGCF: collaborative filtering on the graph of users and items.
 
-Their user state is a propagated user embedding: no history, no sequence.
-LightGCN (He et al., SIGIR 2020) averages neighbours, NGCF (Wang et al., SIGIR
-2019) transforms them.
+In this file: a user state without a history.  Embeddings of users and items spread along the
+edges of the graph of training interactions.  LightGCN (He et al., SIGIR 2020) averages the
+neighbours, NGCF (Wang et al., SIGIR 2019) transforms them first.
+
+Shapes: U users, n items, V = U + n + 1 nodes, B contexts, d numbers of a state (``dim``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -23,26 +25,27 @@ from paragon.errors import ParagonError
 class GraphBackbone(Backbone):
     """Embeddings of users and items, propagated over the training interactions.
 
-    A subclass implements :meth:`propagate`.  A user that training never saw
-    gets the mean of the history's item vectors for a state.
+    A subclass implements :meth:`propagate`.  The state of a user that training never saw is
+    the mean of the item vectors of the history.
     """
 
-    history = 50  # of it only the newcomer's state is made
+    history = 50  # only the state of a new user is made from it
 
     def __init__(self, n_users: int, graph: Tensor, *, dim: int, layers: int) -> None:
         super().__init__()
         self.n_users, self.layers, self.dim = n_users, layers, dim
-        self.graph = graph  # [U + n + 1, U + n + 1], sparse: fixed by the data, not a parameter
-        self.embedding = nn.Parameter(torch.empty(graph.shape[0], dim))
+        self.graph = graph  # [V, V], sparse: fixed by the data, not a parameter
+        self.embedding = nn.Parameter(torch.empty(graph.shape[0], dim))  # [V, d]
         nn.init.normal_(self.embedding, std=0.1)
         self._current: tuple[Tensor, Tensor] | None = None
 
-    def _apply(self, move, recurse=True):
+    def _apply(self, move: Callable[[Tensor], Tensor], recurse: bool = True) -> GraphBackbone:
+        # torch calls it to move a module to another device.
         self.graph = move(self.graph)
         return super()._apply(move, recurse)
 
     def propagate(self) -> Tensor:
-        """Final embeddings of users and, after them, of items 0..n: ``[U + n + 1, dim]``."""
+        """Final embeddings of users and, after them, of items 0..n: ``[V, d]``."""
         raise NotImplementedError
 
     def _vectors(self) -> tuple[Tensor, Tensor]:
@@ -53,15 +56,16 @@ class GraphBackbone(Backbone):
         return self._current
 
     def states(self, context: Context) -> Tensor:
-        """The propagated user embedding, ``[B, dim]``."""
-        users, items = self._vectors()
-        known = context.users >= 0
-        inside = (context.items > 0).unsqueeze(-1)
-        history = (F.embedding(context.items, items) * inside).sum(1) / inside.sum(1).clamp(min=1)
-        return torch.where(known.unsqueeze(-1), users[context.users.clamp(min=0)], history)
+        """The propagated user embedding, ``[B, d]``."""
+        users, items = self._vectors()  # [U, d], [n + 1, d]
+        inside = (context.items > 0).unsqueeze(-1)  # [B, L, 1]
+        total = (F.embedding(context.items, items) * inside).sum(1)  # [B, d]
+        history = total / inside.sum(1).clamp(min=1)  # [B, d]
+        known = (context.users >= 0).unsqueeze(-1)  # [B, 1]
+        return torch.where(known, users[context.users.clamp(min=0)], history)
 
     def item_vectors(self) -> Tensor:
-        """The propagated item embeddings, ``[n_items + 1, dim]``."""
+        """The propagated item embeddings, ``[n + 1, d]``."""
         return self._vectors()[1]
 
     def training_states(
@@ -83,7 +87,7 @@ class GraphBackbone(Backbone):
 
 
 class LightGCN(GraphBackbone):
-    """Mean over layers of neighbour averages, nothing else to learn but the embeddings."""
+    """The mean over layers of neighbour averages; only the embeddings are learned."""
 
     name = "lightgcn"
 
@@ -95,9 +99,9 @@ class LightGCN(GraphBackbone):
 
     def propagate(self) -> Tensor:
         """LightGCN, equations 7 and 8, with equal layer weights."""
-        layers = [self.embedding]
+        layers: list[Tensor] = [self.embedding]  # [V, d]
         for _ in range(self.layers):
-            layers.append(torch.sparse.mm(self.graph, layers[-1]))
+            layers.append(torch.sparse.mm(self.graph, layers[-1]))  # [V, d]
         return torch.stack(layers).mean(0)
 
 
@@ -124,26 +128,26 @@ class NGCF(GraphBackbone):
     @classmethod
     def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> NGCF:
         """Sizes from the ``backbone`` section of params.yaml, the graph from training events."""
-        sizes = {"dim": settings.dim, "layers": settings.layers, "dropout": settings.dropout}
-        return cls(sequences.n_users, normalised_graph(sequences), **sizes)
+        graph, layers, dropout = normalised_graph(sequences), settings.layers, settings.dropout
+        return cls(sequences.n_users, graph, dim=settings.dim, layers=layers, dropout=dropout)
 
     def propagate(self) -> Tensor:
-        """NGCF, equation 7: ``leaky_relu((L + I) E W1 + (L E) * E W2)`` a layer."""
-        layers = [self.embedding]
-        current = self.embedding
+        """NGCF, equation 7: each layer is ``leaky_relu((L + I) E W1 + (L E * E) W2)``."""
+        layers: list[Tensor] = [self.embedding]  # [V, width]
+        current: Tensor = self.embedding
         for neighbour, product in zip(self.neighbour, self.product, strict=True):
-            message = torch.sparse.mm(self.graph, current)
+            message = torch.sparse.mm(self.graph, current)  # [V, width]
             current = F.leaky_relu(neighbour(message + current) + product(message * current), 0.2)
             current = self.dropout(current)
             layers.append(F.normalize(current, dim=1))
-        return torch.cat(layers, 1)
+        return torch.cat(layers, 1)  # [V, d]
 
 
 def normalised_graph(sequences: Sequences) -> Tensor:
-    """``D^-1/2 A D^-1/2`` of the training interactions, sparse ``[U + n + 1, U + n + 1]``.
+    """``D^-1/2 A D^-1/2`` of the training interactions, sparse ``[V, V]``.
 
-    Nodes are the users and, after them, items 0..n (0 is padding, without edges);
-    a repeated interaction counts once.
+    A: the adjacency matrix, D: the degrees.  Nodes are the users and, after them, items 0..n
+    (0 is padding, without edges); a repeated interaction counts once.
     """
     train = sequences.is_train()
     users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]

@@ -1,4 +1,8 @@
-"""SASRec: self-attention over the history (Kang & McAuley, ICDM 2018)."""
+"""SASRec: self-attention over the history (Kang & McAuley, ICDM 2018).
+
+In this file: how a small causal transformer turns a history into states.  Shapes: B histories of
+L events, d numbers of a state (``dim``).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class SASRec(SequentialBackbone):
         self.position_embedding = nn.Parameter(torch.empty(history, dim))
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(dim)
-        self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(TransformerBlock(dim, heads, dropout) for _ in range(layers))
         nn.init.normal_(self.position_embedding, std=0.02)
 
     @classmethod
@@ -37,23 +41,23 @@ class SASRec(SequentialBackbone):
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
         """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
-        x = self.item_embedding(items) + self.position_embedding[: items.shape[1]]
+        x = self.item_embedding(items) + self.position_embedding[: items.shape[1]]  # [B, L, d]
         x = self.dropout(self.norm(x))
         for block in self.blocks:
-            x = block(x)
+            x = block(x)  # [B, L, d]
         return x
 
 
 def check_heads(settings: params.BackboneSettings) -> None:
-    """Attention needs ``dim`` to be a multiple of ``heads``."""
+    """Raise ``ParagonError`` unless ``dim`` is a multiple of ``heads``, as attention needs."""
     if settings.dim % settings.heads:
         raise ParagonError(
             f"params.yaml: backbone.heads: {settings.heads} does not divide dim {settings.dim}"
         )
 
 
-class Block(nn.Module):
-    """One post-norm transformer block with causal attention."""
+class TransformerBlock(nn.Module):
+    """One transformer block with causal attention; norms follow the residual sums."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -67,10 +71,12 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, L, dim]`` to ``[B, L, dim]``."""
-        batch, length, dim = x.shape
-        q, k, v = self.project(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        # Histories are left-aligned, so the causal mask hides the padding as well.
+        """``[B, L, dim]`` to ``[B, L, dim]``; a position sees itself and the ones before it."""
+        batch, length, _ = x.shape
+        qkv = self.project(x).view(batch, length, 3, self.heads, -1)  # [B, L, 3, heads, d / heads]
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [B, heads, L, d / heads] each
+        # Histories start at the left, so the causal mask hides the padding as well.
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = self.norm_attention(x + self.dropout(self.merge(mixed.transpose(1, 2).flatten(2))))
+        mixed = mixed.transpose(1, 2).flatten(2)  # [B, L, d]
+        x = self.norm_attention(x + self.dropout(self.merge(mixed)))
         return self.norm_feed(x + self.dropout(self.feed(x)))

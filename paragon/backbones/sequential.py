@@ -1,9 +1,12 @@
-"""What SASRec, GRU4Rec and TiSASRec share: windows in training, the last state in use.
+"""What SASRec, GRU4Rec and TiSASRec share: they read histories and are trained on windows.
 
-Training encodes windows of L events and takes a loss at every position.  One
-history per training event instead costs about 15 times more work for the same
-result.  Windows of a user do not overlap, and their phase is drawn anew every
-epoch, so that an event is not always seen with the same length of history.
+In this file: why sequence models are cheap to train.  A causal model gives a state after every
+event, so one pass over a window of L events trains all of its positions at once; one history per
+training event would cost about 15 times as much for the same result.  The windows of a user do
+not overlap.  Where they begin is drawn anew every epoch, so that an event is not always seen
+with the same length of history.
+
+Shapes: B histories or W windows of L events, d numbers of a state (``dim``).
 """
 
 from __future__ import annotations
@@ -38,8 +41,8 @@ class SequentialBackbone(Backbone):
 
     def states(self, context: Context) -> Tensor:
         """The state after the last event of each history, ``[B, dim]``."""
-        last = (context.items > 0).sum(1) - 1
-        encoded = self.encode(context.items, context.times, context.users)
+        last = (context.items > 0).sum(1) - 1  # [B]
+        encoded = self.encode(context.items, context.times, context.users)  # [B, L, d]
         return encoded[torch.arange(len(context), device=last.device), last.clamp(min=0)]
 
     def item_vectors(self) -> Tensor:
@@ -54,34 +57,30 @@ class SequentialBackbone(Backbone):
         users, items, times, targets = windows(sequences, self.history, rng)
         order = rng.permutation(len(users))
         for rows in np.split(order, range(batch, len(order), batch)):
-            inside = targets[rows] > 0
-            encoded = self.encode(
-                *(torch.from_numpy(part[rows]).to(device) for part in (items, times, users))
-            )
-            yield (
-                encoded[torch.from_numpy(inside).to(device)],
-                np.repeat(users[rows], inside.sum(1)),
-                targets[rows][inside],
-            )
+            inputs = (torch.from_numpy(part[rows]).to(device) for part in (items, times, users))
+            encoded = self.encode(*inputs)  # [batch, L, d]
+            inside = targets[rows] > 0  # [batch, L]
+            states = encoded[torch.from_numpy(inside).to(device)]  # [N, d]
+            yield states, np.repeat(users[rows], inside.sum(1)), targets[rows][inside]
 
 
 def windows(
     sequences: Sequences, length: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cut every user's training sequence into windows of a random phase.
+    """Cut every user's training sequence into windows; where the first one ends is random.
 
     Returns ``users [W]`` and, each ``[W, length]`` and 0 after its end, the
     input ``items``, their ``times`` and the next items ``targets``.
     """
     inputs = np.maximum(sequences.n_train - 1, 0)  # the last training event is only a target
-    # Window ends: phase, phase + L, ... until the inputs are used up; phase in 1..L.
-    phase = rng.integers(1, length + 1, size=sequences.n_users)
-    counts = np.where(inputs > 0, 1 + -(-(inputs - phase).clip(0) // length), 0)
-    users = np.repeat(np.arange(sequences.n_users), counts)
-    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    stop = phase[users] + number * length
+    # Windows end at `first`, `first` + length, ... until the inputs are used up.
+    first = rng.integers(1, length + 1, size=sequences.n_users)
+    counts = np.where(inputs > 0, 1 + -(-(inputs - first).clip(0) // length), 0)  # per user
+    users = np.repeat(np.arange(sequences.n_users), counts)  # [W]
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # within user
+    stop = first[users] + number * length  # [W]
     start = np.maximum(stop - length, 0)
-    steps = start[:, None] + np.arange(length)
+    steps = start[:, None] + np.arange(length)  # [W, L], positions in the user's sequence
     inside = steps < np.minimum(stop, inputs[users])[:, None]
     index = np.where(inside, sequences.offsets[users][:, None] + steps, 0)
     return (

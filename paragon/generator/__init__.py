@@ -1,1 +1,1 @@
-"""The generator, from preference weights to adapters: chapter 4."""
+"""The diffusion model that makes adapters from preference weights: chapter 4."""

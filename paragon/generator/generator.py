@@ -1,11 +1,11 @@
-"""The generator: preference weights to adapter vectors.
+"""The generator: from preference weights to adapter vectors.
 
-Adapter vectors are described in a linear latent space (principal components of
-the collection, one global scale) and a conditional diffusion model learns how
-they follow from the weights.  Trained on the collection alone the model knows
-vectors, not what they are for; the optional *behavioural loss* decodes its
-predictions and charges them the task loss of their weights on the frozen
-backbone, with weights from the whole simplex and not only from the anchors.
+In this file: how a trained generator makes adapters, and how it is stored.  Adapter vectors are
+described in a linear latent space (``latent.py``), and a conditional diffusion model learns how
+their latents follow from the weights (``training.py``).  To generate, noise is drawn and
+denoised in a few steps (``sampler.py``), and the latent that comes out is decoded.
+
+Shapes: W weight vectors, O objectives, K latent components, P parameters of an adapter.
 """
 
 from __future__ import annotations
@@ -26,26 +26,24 @@ from paragon.objectives.weights import check_weights, lift
 from paragon.storage import check_match, load_tensors, save_tensors
 
 
-class _Model(nn.Module):
+class DiffusionModel(nn.Module):
     """Latent space and denoiser: the parameters that are trained, averaged and saved."""
 
     def __init__(self, latent: Latent, objectives: int, settings: params.GeneratorSettings) -> None:
         super().__init__()
         self.latent = latent
-        names = ("width", "blocks", "conditioning", "token", "heads")
-        sizes = {name: getattr(settings, name) for name in names}
+        sizes = settings.model_dump(include={"width", "blocks", "conditioning", "token", "heads"})
         self.denoiser = Denoiser(len(latent.basis), objectives, **sizes)
 
 
 class Generator:
     """A trained generator; :meth:`generate` is what the rest of the package uses.
 
-    ``description`` says what it was made from and with: settings, seed, the
-    smallest anchor weight of each objective (``floor``) and the description of
-    the collection.
+    ``description`` says how it was made: settings, seed, the smallest anchor weight of each
+    objective (``floor``), the curves of training and the description of the collection.
     """
 
-    def __init__(self, model: _Model, description: dict) -> None:
+    def __init__(self, model: DiffusionModel, description: dict) -> None:
         self.model, self.description = model, description
         self.settings = params.GeneratorSettings.model_validate(description["settings"])
         self.objectives: list[str] = description["collection"]["objectives"]
@@ -65,27 +63,23 @@ class Generator:
     ) -> Tensor:
         """Adapter vectors ``[W, P]`` for weights ``[W, O]`` (or one vector of O numbers).
 
-        All weights share their noise, so vectors change smoothly with the
-        weights; ``sample`` = 0, 1, ... picks other noise.  Every objective
-        keeps at least its smallest weight among the anchors: the corners of the
-        simplex, where an objective has no say at all, are singular.
+        ``steps`` and ``guidance``: other values than those of the settings.  All weights share
+        one noise, so that vectors change smoothly with the weights; ``sample`` = 0, 1, ...
+        chooses the noise.  Every objective keeps at least its smallest weight among the anchors
+        (:func:`paragon.objectives.weights.lift`).  Raises ``ParagonError`` for weights that are
+        not on the simplex and for steps or guidance out of range.
         """
         latent = self.model.latent
-        condition = lift(check_weights(weights, self.objectives), self.floor)
+        device = latent.mean.device
+        steps = self.settings.sampler_steps if steps is None else steps
+        guidance = self.settings.guidance if guidance is None else guidance
+        condition = lift(check_weights(weights, self.objectives), self.floor).to(device)  # [W, O]
         rng = np.random.default_rng([self.description["seed"], 3, sample])
         noise = torch.from_numpy(rng.standard_normal((1, len(latent.basis)), dtype=np.float32))
-        device = latent.mean.device
-        latents = ddim(
-            guided(
-                self.model.denoiser,
-                condition.to(device),
-                self.settings.guidance if guidance is None else guidance,
-            ),
-            self.schedule,
-            noise.repeat(len(condition), 1).to(device),
-            steps=self.settings.sampler_steps if steps is None else steps,
-        )
-        return latent.decode(latents)
+        noise = noise.repeat(len(condition), 1).to(device)  # [W, K]
+        predict = guided(self.model.denoiser, condition, guidance)
+        latents = ddim(predict, self.schedule, noise, steps=steps)  # [W, K]
+        return latent.decode(latents)  # [W, P]
 
 
 def save_generator(generator: Generator, stem: Path) -> None:
@@ -95,20 +89,23 @@ def save_generator(generator: Generator, stem: Path) -> None:
 
 def load_generator(stem: Path) -> Generator:
     """Read what :func:`save_generator` wrote."""
-    tensors, about = load_tensors(stem, "generator")
-    settings = params.stored(params.GeneratorSettings, about["settings"], f"{stem}.json")
+    tensors, description = load_tensors(stem, "generator")
+    settings = params.stored(params.GeneratorSettings, description["settings"], f"{stem}.json")
     latent = Latent(tensors["latent.mean"], tensors["latent.basis"], float(tensors["latent.scale"]))
-    model = _Model(latent, len(about["floor"]), settings)
+    model = DiffusionModel(latent, len(description["floor"]), settings)
     model.load_state_dict(tensors)
-    return Generator(model.eval().requires_grad_(False), about)
+    return Generator(model.eval().requires_grad_(False), description)
 
 
 def load_generators(folder: Path, collection: Collection) -> list[Generator]:
-    """The generators ``seed<n>`` of a folder, one for each seed of the collection they are of."""
+    """The generators ``seed<n>`` of a folder, one for each seed of their collection.
+
+    Raises ``ParagonError`` if one of them is of another seed or another collection.
+    """
     generators = []
     for seed in collection.description["seeds"]:
         stem = folder / f"seed{seed}"
         generators.append(load_generator(stem))
-        made_from = generators[-1].description["collection"]
-        check_match(collection.description, made_from, f"{stem}.json")
+        expected = {"kind": "generator", "seed": seed, "collection": collection.description}
+        check_match(expected, generators[-1].description, f"{stem}.json")
     return generators

@@ -1,4 +1,12 @@
-"""The linear latent space of adapter vectors."""
+"""The linear latent space of adapter vectors: principal components with one common scale.
+
+In this file: how an adapter of a thousand parameters becomes a short list of coordinates, and how
+it comes back from them.  The vectors of a collection differ in a few directions only.
+
+    vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
+
+Shapes: N vectors of P parameters, K components.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +15,17 @@ from torch import Tensor, nn
 
 
 class Latent(nn.Module):
-    """Linear space of adapter vectors: ``vector = mean + scale * z @ basis``.
+    """The map from vectors ``[..., P]`` to latents ``[..., K]`` and back.
 
-    One scale for all components keeps their proportions: the first few carry
-    nearly everything, and whitening would give noise the same say.  Nothing of it
-    is trained: a basis that moves with the behavioural loss stops being
-    orthonormal, and far-off vectors no longer come back as they went in.
+    One scale for all components keeps their proportions: the first few carry nearly all of the
+    variance, and with a scale for each, components that are almost noise would count as much.
+    Nothing here is trained: a basis that changes with the behavioural loss is soon no longer
+    orthonormal, and vectors far from the mean do not come back as they were.
     """
+
+    mean: Tensor  # [P]
+    basis: Tensor  # [K, P], orthonormal rows
+    scale: Tensor  # []
 
     def __init__(self, mean: Tensor, basis: Tensor, scale: float) -> None:
         super().__init__()
@@ -24,13 +36,12 @@ class Latent(nn.Module):
     @classmethod
     def fit(cls, vectors: Tensor, size: int | None) -> Latent:
         """PCA of ``vectors [N, P]`` to ``size`` components; ``None``: the full vector, scaled."""
-        mean = vectors.mean(0)
-        centred = vectors - mean
+        mean = vectors.mean(0)  # [P]
+        centred = vectors - mean  # [N, P]
         if size is None:
-            basis = torch.eye(vectors.shape[1])
+            basis = torch.eye(vectors.shape[1])  # [P, P]
         else:
-            _, values, axes = torch.linalg.svd(centred.double(), full_matrices=False)
-            axes = axes[:size]
+            axes = torch.linalg.svd(centred.double(), full_matrices=False).Vh[:size]  # [K, P]
             # The sign of a component is arbitrary: fix it, so that runs agree.
             axes = axes * torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))
             basis = axes.float()

@@ -1,7 +1,11 @@
 """Are generated adapters more than copies with noise?
 
-Zeng et al., "Generative Modeling of Weights: Generalization or Memorization?"
-(arXiv 2506.07998), compare generated weights with what can be had without learning.
+In this file: how far generated vectors are from everything collected, and what could be had
+without learning: the mean of the anchors, a Gaussian, a copy with noise.  After Zeng et al.,
+"Generative Modeling of Weights: Generalization or Memorization?" (arXiv 2506.07998).
+
+Shapes: W weight vectors, O objectives, A anchors, N collected vectors, P parameters of an adapter.
+``seed_index`` is the position of a seed in the collection.
 """
 
 from __future__ import annotations
@@ -15,69 +19,73 @@ from torch import Tensor
 from paragon.adapters.collection import Collection
 
 
-def distances(collection: Collection, index: int, generated: Tensor) -> dict[str, Tensor]:
-    """L2 distances to the nearest collected vector of one seed.
+def distances(collection: Collection, seed_index: int, generated: Tensor) -> dict[str, Tensor]:
+    """L2 distances to the nearest collected vector of one seed, by kind of vector.
 
-    Of ``generated [W, P]`` and of the oracles at weights that no anchor has, and of each
-    anchor to the nearest vector of *another* anchor.
+    Of ``generated [W, P]`` and of the tuned oracles, both at the weights that no anchor has; and
+    of each anchor to the nearest vector of *another* anchor.
     """
-    collected, weights = collection.training_set(index)
-    anchors = collection.anchors
-    unseen = (collection.oracles[:, None] != anchors).any(-1).all(1)
-    near = {"generated": generated, "tuned": collection.oracle_vectors[index]}
-    near = {name: to_nearest(own[unseen], collected) for name, own in near.items()}
-    others = ~(anchors[:, None] == weights).all(-1)
-    apart = [
+    collected, weights = collection.training_set(seed_index)  # [N, P], [N, O]
+    anchors = collection.anchors  # [A, O]
+    unseen = (collection.oracles[:, None] != anchors).any(-1).all(1)  # [W]
+    tuned = collection.oracle_vectors[seed_index]  # [W, P]
+    others = ~(anchors[:, None] == weights).all(-1)  # [A, N]
+    between_anchors = [
         to_nearest(vector[None], collected[other])
-        for vector, other in zip(collection.anchor_vectors[index], others, strict=True)
+        for vector, other in zip(collection.anchor_vectors[seed_index], others, strict=True)
     ]
-    return {**near, "anchor to another anchor": torch.cat(apart)}
+    return {
+        "generated": to_nearest(generated[unseen], collected),
+        "tuned": to_nearest(tuned[unseen], collected),
+        "anchor to another anchor": torch.cat(between_anchors),
+    }
 
 
 def to_nearest(vectors: Tensor, collected: Tensor) -> Tensor:
     """L2 distance of each of ``vectors [W, P]`` to the nearest of ``[N, P]``; float64 ``[W]``."""
-    # Not torch.cdist, whose roots are estimated by the processor (paragon/portable.py).
-    squares = (vectors.double()[:, None] - collected.double()).square().sum(-1)
+    # Not torch.cdist: the last digit of its roots depends on the processor (study/determinism.py).
+    squares = (vectors.double()[:, None] - collected.double()).square().sum(-1)  # [W, N]
     return torch.from_numpy(np.sqrt(squares.amin(1).numpy()))
 
 
-def average(collection: Collection, index: int, weights: Tensor) -> Tensor:
-    """The mean of all anchors, whatever the weights: ``[W, P]``."""
-    return collection.anchor_vectors[index].mean(0).expand(len(weights), -1)
+def average(collection: Collection, seed_index: int, weights: Tensor) -> Tensor:
+    """The mean of all anchors, whatever the weights ``[W, O]``: ``[W, P]``."""
+    return collection.anchor_vectors[seed_index].mean(0).expand(len(weights), -1)
 
 
-def gaussian(collection: Collection, index: int, weights: Tensor) -> Tensor:
-    """A sample ``[W, P]`` of a Gaussian over vectors and weights, given the weights.
+def gaussian(collection: Collection, seed_index: int, weights: Tensor) -> Tensor:
+    """A sample ``[W, P]`` of a Gaussian over vectors, given the weights ``[W, O]``.
 
-    Its mean is linear in the weights, its covariance that of what the line leaves over, in
-    the span of the collection.
+    Its mean is linear in the weights, fitted by least squares; its covariance is that of the
+    residuals, so the samples are in the span of the collection.
     """
-    vectors, known = (part.double() for part in collection.training_set(index))
+    vectors, collected_weights = (part.double() for part in collection.training_set(seed_index))
 
     def terms(w: Tensor) -> Tensor:
-        return torch.cat([torch.ones(len(w), 1, dtype=torch.float64), w[:, :-1].double()], 1)
+        ones = torch.ones(len(w), 1, dtype=torch.float64)
+        return torch.cat([ones, w[:, :-1].double()], 1)  # [W, O]; the last weight follows
 
-    slope = torch.linalg.lstsq(terms(known), vectors).solution
-    rest = vectors - terms(known) @ slope
-    rng = np.random.default_rng([index, 6])
-    draw = torch.from_numpy(rng.standard_normal((len(weights), len(rest))))
-    return (terms(weights) @ slope + draw @ rest / len(rest) ** 0.5).float()
+    slope = torch.linalg.lstsq(terms(collected_weights), vectors).solution  # [O, P]
+    residuals = vectors - terms(collected_weights) @ slope  # [N, P]
+    rng = np.random.default_rng([seed_index, 6])
+    draw = torch.from_numpy(rng.standard_normal((len(weights), len(residuals))))  # [W, N]
+    return (terms(weights) @ slope + draw @ residuals / len(residuals) ** 0.5).float()  # [W, P]
 
 
 def noisy(vectors: Tensor, distance: Tensor, rng: np.random.Generator) -> Tensor:
     """``vectors [W, P]``, each moved by its ``distance [W]`` in a random direction."""
-    noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))
+    noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))  # [W, P]
     return vectors + distance.float().unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)
 
 
 def verdict(distances: Mapping[str, Tensor], regret: Mapping[str, float]) -> str:
-    """What was found, in words.
+    """The answer in words.
 
-    ``distances`` are those of :func:`distances`; ``regret`` in percent, of ``generated`` and
-    of ways that need no learning, by name.
+    ``distances``: the result of :func:`distances`; ``regret``: in percent, of ``generated`` and
+    of methods that need no learning, by name.
     """
-    near = {name: own.median().item() for name, own in distances.items()}
-    others = {name: value for name, value in regret.items() if name != "generated"}
+    near = {kind: values.median().item() for kind, values in distances.items()}
+    others = {method: value for method, value in regret.items() if method != "generated"}
     best = min(others, key=others.__getitem__)
     copies = near["generated"] < 0.5 * near["tuned"]
     better = regret["generated"] < others[best]

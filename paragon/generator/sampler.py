@@ -1,4 +1,10 @@
-"""From noise to vectors: guidance, DDPM and DDIM as plain functions."""
+"""From noise to clean vectors: guidance, DDIM and DDPM as plain functions.
+
+In this file: how a trained denoiser is used to sample.  From pure noise, each step predicts v,
+takes the clean vector and the noise from it, and mixes them again with less noise.
+
+Shapes: B samples of D numbers, O objectives.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +17,29 @@ from torch import Tensor
 from paragon.errors import ParagonError
 from paragon.generator.schedule import Schedule
 
-# predict(x_t [B, D], t [B]) -> v [B, D]
+# predict(x_t [B, D], t [B]) -> v [B, D]: the denoiser with its condition already given
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 def guided(denoiser: torch.nn.Module, condition: Tensor, guidance: float) -> Predict:
-    """Classifier-free guidance (Ho & Salimans 2022) in v: ``v_null + g (v_cond - v_null)``.
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6) in v: ``v_null + g (v_cond - v_null)``.
 
-    ``g = 1`` is the conditional model and costs one evaluation, ``g = 0`` the
-    unconditional one; any other value evaluates both in one doubled batch.
+    ``condition [B, O]``.  ``g = 1`` is the conditional model and ``g = 0`` the unconditional
+    one, at the cost of one evaluation; any other value evaluates both in one doubled batch.
+    Raises ``ParagonError`` for a ``guidance`` outside 0..100.
     """
     if not 0 <= guidance <= 100:
         raise ParagonError(f"guidance: {guidance} is out of range; use 0 to 100 (1: no guidance)")
-    drop = torch.ones(len(condition), dtype=torch.bool, device=condition.device)
+    drop = torch.ones(len(condition), dtype=torch.bool, device=condition.device)  # [B]
     if guidance in (0, 1):
-        kept = drop if guidance == 0 else ~drop
-        return lambda x, t: denoiser(x, t, condition, kept)
+        dropped = drop if guidance == 0 else ~drop
+        return lambda x, t: denoiser(x, t, condition, dropped)
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        doubled = denoiser(
-            torch.cat([x, x]),
-            torch.cat([t, t]),
-            torch.cat([condition] * 2),
-            torch.cat([drop, ~drop]),
-        )
-        null, conditional = doubled.chunk(2)
-        return null + guidance * (conditional - null)
+        both = torch.cat([drop, ~drop])  # [2 B]
+        v = denoiser(torch.cat([x, x]), torch.cat([t, t]), torch.cat([condition] * 2), both)
+        v_null, v_condition = v.chunk(2)  # [B, D] each
+        return v_null + guidance * (v_condition - v_null)  # [B, D]
 
     return predict
 
@@ -51,23 +54,29 @@ def ddim(
     eta: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """DDIM (Song et al. 2021, eq. 12) over ``steps`` evenly spaced times, from ``noise [B, D]``.
+    """DDIM (Song et al. 2021, eq. 12 and 16) over ``steps`` evenly spaced times.
 
-    ``eta = 0`` is deterministic: the same noise gives smooth curves over the
-    condition.  ``eta = 1`` with all steps is DDPM's ancestral sampler.
+    With ``alpha`` the ``alpha_bar`` of now and ``alpha'`` that of the next time:
+
+        sigma = eta sqrt((1 - alpha') / (1 - alpha)) sqrt(1 - alpha / alpha')
+        x'    = sqrt(alpha') x_0 + sqrt(1 - alpha' - sigma^2) eps + sigma * new noise
+
+    ``eta = 0`` is deterministic: with the same noise, the result changes smoothly with the
+    condition.  ``eta = 1`` with all steps is DDPM's ancestral sampler.  ``noise [B, D]`` to
+    ``[B, D]``.  Raises ``ParagonError`` for ``steps`` out of range.
     """
     if not 1 <= steps <= schedule.steps:
         raise ParagonError(f"sampler steps: {steps} is out of range; use 1 to {schedule.steps}")
-    times = np.linspace(schedule.steps - 1, 0, steps).round().astype(int)
+    times = np.linspace(schedule.steps - 1, 0, steps).round().astype(int)  # [steps]
     x = noise
     for now, after in zip(times, [*times[1:], -1], strict=True):
-        t = torch.full((len(x),), int(now), device=x.device)
-        v = predict(x, t)
-        clean, eps = schedule.clean(x, v, t), schedule.epsilon(x, v, t)
-        bar = schedule.alpha_bar[now].item()
-        bar_after = schedule.alpha_bar[after].item() if after >= 0 else 1.0
-        sigma = eta * ((1 - bar_after) / (1 - bar) * (1 - bar / bar_after)) ** 0.5
-        x = bar_after**0.5 * clean + max(1 - bar_after - sigma**2, 0.0) ** 0.5 * eps
+        t = torch.full((len(x),), int(now), device=x.device)  # [B]
+        v = predict(x, t)  # [B, D]
+        clean, eps = schedule.clean(x, v, t), schedule.epsilon(x, v, t)  # x_0, eps [B, D]
+        alpha = schedule.alpha_bar[now].item()
+        alpha_after = schedule.alpha_bar[after].item() if after >= 0 else 1.0
+        sigma = eta * ((1 - alpha_after) / (1 - alpha) * (1 - alpha / alpha_after)) ** 0.5
+        x = alpha_after**0.5 * clean + max(1 - alpha_after - sigma**2, 0.0) ** 0.5 * eps
         if sigma:
             x = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
     return x
@@ -78,7 +87,7 @@ def ddpm(
 ) -> Tensor:
     """Ancestral sampling through every step (Ho et al. 2020, algorithm 2), from ``noise [B, D]``.
 
-    The step to t - 1 draws from the posterior q(x_{t-1} | x_t, x_0), whose
-    variance is that of DDIM at ``eta = 1``.
+    The step to t - 1 draws from the posterior q(x_{t-1} | x_t, x_0); its variance is that of
+    DDIM with ``eta = 1``.
     """
     return ddim(predict, schedule, noise, steps=schedule.steps, eta=1.0, generator=generator)

@@ -1,4 +1,13 @@
-"""Training of the generator: the diffusion loss and the behavioural loss."""
+"""Training of the generator: the diffusion loss and the behavioural loss.
+
+In this file: one training step of a conditional diffusion model (:func:`diffusion_loss`), and
+the loop around it.  The diffusion loss teaches the model what collected vectors look like, given
+their weights.  The behavioural loss decodes what the model predicts for weights that were never
+collected, and charges it the task loss on the frozen recommender.
+
+Shapes: N collected vectors, B rows of a batch, P parameters of an adapter, K latent components,
+O objectives.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +15,60 @@ import copy
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paragon import params
 from paragon.adapters.collection import Collection
 from paragon.generator.behaviour import Behaviour
-from paragon.generator.generator import Generator, _Model
+from paragon.generator.generator import DiffusionModel, Generator
 from paragon.generator.latent import Latent
 from paragon.generator.schedule import Schedule
-from paragon.objectives.weights import lift
+from paragon.objectives.weights import random_weights
 from paragon.progress import progress
+
+
+def diffusion_loss(
+    denoiser: nn.Module,
+    schedule: Schedule,
+    clean: Tensor,
+    weights: Tensor,
+    rng: np.random.Generator,
+    condition_drop: float,
+    uncollected: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """The loss of one training step, and the clean latents ``[B, K]`` that the model predicts.
+
+        x_t = a_t x_0 + s_t eps,    v_t = a_t eps - s_t x_0,    loss = mean (v(x_t, t, w) - v_t)^2
+
+    (Ho et al. 2020, algorithm 1, with the target of Salimans & Ho 2022.)  ``clean [B, K]``: the
+    latents x_0; ``weights [B, O]``: the condition w, hidden in a share ``condition_drop`` of the
+    rows, so that the model also learns to predict without it (Ho & Salimans 2022).  The last
+    ``uncollected`` rows are there for the behavioural loss: they keep their weights and do not
+    count in this loss.
+    """
+    device, collected = clean.device, len(clean) - uncollected
+    t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(device)  # [B]
+    noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
+    drop = torch.from_numpy(rng.random(len(clean)) < condition_drop).to(device)  # [B]
+    drop[collected:] = False
+    noisy = schedule.diffuse(clean, noise, t)  # x_t [B, K]
+    predicted = denoiser(noisy, t, weights, drop)  # v [B, K]
+    error = predicted - schedule.velocity(clean, noise, t)  # [B, K]
+    loss = error[:collected].square().mean()  # []
+    return loss, schedule.clean(noisy, predicted, t)
+
+
+def untrained(
+    collection: Collection,
+    settings: params.GeneratorSettings,
+    seed: int,
+    device: str | torch.device = "cpu",
+) -> DiffusionModel:
+    """The model before training: a latent space fitted to the seed's vectors, random parameters."""
+    vectors, _ = collection.training_set(collection.description["seeds"].index(seed))  # [N, P]
+    torch.manual_seed(seed)
+    latent = Latent.fit(vectors, settings.latent)
+    return DiffusionModel(latent, collection.anchors.shape[1], settings).to(device)
 
 
 def train_generator(
@@ -27,70 +80,95 @@ def train_generator(
 ) -> Generator:
     """Fit latent space and diffusion model to the collection of one seed.
 
-    ``behaviour`` adds the behavioural loss for ``settings.behaviour_batch`` weights a step,
-    times ``settings.behaviour_strength``.  The generator holds averaged
-    parameters; its ``description["curves"]`` has the v-loss and the behavioural
-    loss of training, each as the means of 100 stretches of steps.
+    ``behaviour`` adds the behavioural loss of ``settings.behaviour_batch`` random weights to
+    each step, times ``settings.behaviour_strength``.  The generator holds averaged parameters;
+    ``description["curves"]`` holds both losses as the means of up to 100 stretches of steps.
     """
-    about = collection.description
-    vectors, weights = collection.training_set(about["seeds"].index(seed))
-    vectors, weights = vectors.to(device), weights.to(device)
-    floor = collection.anchors.min(0).values
-    torch.manual_seed(seed)  # initial parameters
-    model = _Model(Latent.fit(vectors.cpu(), settings.latent), len(floor), settings).to(device)
-    schedule = Schedule(settings.diffusion_steps, device=device)
-    averaged = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    seed_index = collection.description["seeds"].index(seed)
+    vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
+    floor = collection.anchors.min(0).values  # [O]
+    model = untrained(collection, settings, seed, device)
     rng = np.random.default_rng([seed, 2])
-    batch, extra = settings.batch, settings.behaviour_batch if behaviour else 0
-    curves = np.full((settings.steps, 2), np.nan)
-    for step in progress(range(settings.steps), "steps"):
-        rows = torch.from_numpy(rng.integers(len(vectors), size=batch)).to(device)
-        clean, condition = vectors[rows], weights[rows]
-        if behaviour:
-            uniform = torch.from_numpy(rng.dirichlet(np.ones(len(floor)), extra)).float()
-            unseen = lift(uniform, floor)
-            clean = torch.cat([clean, behaviour.reference(unseen, rng).to(device)])
-            condition = torch.cat([condition, unseen.to(device)])
-        with torch.no_grad():
-            clean = model.latent.encode(clean)
-        t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(device)
-        noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
-        drop = torch.from_numpy(rng.random(len(clean)) < settings.condition_drop).to(device)
-        drop[batch:] = False  # the behavioural loss is about the weights it is given
-        noisy = schedule.diffuse(clean, noise, t)
-        v = model.denoiser(noisy, t, condition, drop)
-        loss = (v - schedule.velocity(clean, noise, t))[:batch].square().mean()
-        curves[step, 0] = loss.item()
-        if behaviour:
-            predicted = model.latent.decode(schedule.clean(noisy, v, t)[batch:])
-            losses = behaviour.task_losses(predicted, rng) * condition[batch:]
-            task = losses.sum(-1).mean()
-            curves[step, 1] = task.item()
-            loss = loss + settings.behaviour_strength * task
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        cosine.step()
-        with torch.no_grad():
-            decay = min(settings.ema, step / (step + 10))  # short memory while all is new
-            for average, current in zip(averaged.parameters(), model.parameters(), strict=True):
-                average.lerp_(current, 1 - decay)
+    averaged, curves = _fit(model, vectors, weights, floor, settings, behaviour, rng)
     description = {
         "kind": "generator",
         "seed": seed,
         "floor": floor.tolist(),
         "settings": settings.model_dump(),
-        "collection": about,
+        "collection": collection.description,
         "curves": stretches(curves, ["v_loss", "task_loss"][: 2 if behaviour else 1]),
     }
     return Generator(averaged.eval().requires_grad_(False), description)
 
 
+def _fit(
+    model: DiffusionModel,
+    vectors: Tensor,
+    weights: Tensor,
+    floor: Tensor,
+    settings: params.GeneratorSettings,
+    behaviour: Behaviour | None,
+    rng: np.random.Generator,
+) -> tuple[DiffusionModel, np.ndarray]:
+    """Train on ``vectors [N, P]`` and their ``weights [N, O]``.
+
+    Returns the averaged model and the curves ``[steps, 2]`` of both losses.
+    """
+    device, averaged = vectors.device, copy.deepcopy(model)
+    schedule = Schedule(settings.diffusion_steps, device=device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    curves = np.full((settings.steps, 2), np.nan)
+    collected, uncollected = settings.batch, settings.behaviour_batch if behaviour else 0
+    for step in progress(range(settings.steps), "steps"):
+        # A batch of collected vectors; behind them rows for random weights, not collected.
+        rows = torch.from_numpy(rng.integers(len(vectors), size=collected)).to(device)
+        batch, condition = vectors[rows], weights[rows]  # [B, P], [B, O]
+        if behaviour:
+            drawn = random_weights(uncollected, floor, rng)
+            batch = torch.cat([batch, behaviour.reference(drawn, rng).to(device)])
+            condition = torch.cat([condition, drawn.to(device)])
+        # Diffusion loss: the model predicts v of noised latents of the collected vectors.
+        clean = model.latent.encode(batch)  # [B, K]
+        loss, predicted = diffusion_loss(
+            model.denoiser, schedule, clean, condition, rng, settings.condition_drop, uncollected
+        )
+        curves[step, 0] = loss.item()
+        # Behavioural loss: what the adapters predicted for random weights do in the recommender.
+        if behaviour:
+            decoded = model.latent.decode(predicted[collected:])
+            task_loss = behaviour.loss(decoded, condition[collected:], rng)
+            curves[step, 1] = task_loss.item()
+            loss = loss + settings.behaviour_strength * task_loss
+        take_step(loss, model, optimizer, cosine)
+        # At first, while every step changes much, the average has a short memory.
+        update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
+    return averaged, curves
+
+
+def take_step(
+    loss: Tensor,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> None:
+    """One step of the optimiser, with the norm of the gradient limited to 1."""
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    schedule.step()
+
+
+@torch.no_grad()
+def update_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Exponential moving average of the parameters: ``decay * averaged + (1 - decay) * model``."""
+    for average, current in zip(averaged.parameters(), model.parameters(), strict=True):
+        average.lerp_(current, 1 - decay)
+
+
 def stretches(curves: np.ndarray, names: list[str]) -> dict[str, list[float]]:
-    """Curves ``[steps, N]`` as the means of up to 100 stretches, six significant digits."""
+    """Curves ``[steps, names]`` as means of up to 100 stretches of steps, to six digits."""
     parts = np.array_split(curves, min(100, len(curves)))
-    means = np.stack([part.mean(0) for part in parts])
+    means = np.stack([part.mean(0) for part in parts])  # [up to 100, names]
     return {name: [float(f"{x:.6g}") for x in means[:, i]] for i, name in enumerate(names)}

@@ -1,1 +1,1 @@
-"""What a list is tuned for: differentiable losses and the weights between them."""
+"""The differentiable losses that adapters are tuned for, and the weights between them."""

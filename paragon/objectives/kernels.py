@@ -1,103 +1,122 @@
-"""The two objectives that tuning spends its time on, with their gradients written out."""
+"""Fast kernels of the accuracy and the diversity loss, their gradients written by hand.
+
+They compute exactly what ``losses.bpr_max`` and ``losses.soft_alpha_dcg`` say in plain torch;
+read those first.  Tuning spends most of its time on these two losses, and autograd would keep
+and visit again every intermediate result.  ``test_kernels_are_the_plain_equations`` in
+``tests/objectives/test_losses.py`` compares the values and the gradients of both versions.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 TEMPERATURE = 0.1  # of the soft rank, in units of the score
-ALPHA = 0.5  # of alpha-DCG: a category seen k times before is worth (1 - ALPHA)^k
+ALPHA = 0.5  # of alpha-DCG: a category that k items above have is worth (1 - ALPHA)^k
 
 
-class _BprMax(torch.autograd.Function):
-    """``-log sum_j w_j sigmoid(t - n_j)``, ``w = softmax(n)``, computed with logarithms.
+class BprMax(torch.autograd.Function):
+    """``-log sum_j w_j sigmoid(t - n_j)`` with ``w = softmax(n)``: ``losses.bpr_max``.
 
-    Nothing overflows for scores that are far apart.  With the shares
-    ``q_j = w_j sigmoid(t - n_j) / sum`` the gradient is ``w_j - q_j sigmoid(t - n_j)`` for a
-    negative and minus the sum of ``q_j (1 - sigmoid(t - n_j))`` for the target: written out, it
-    is found along with the value, in a third of the time that autograd takes over short lists.
+    Computed with logarithms, so that nothing overflows for scores that are far apart.
+    With ``q_j = w_j sigmoid(t - n_j) / sum_k w_k sigmoid(t - n_k)`` the gradient is
+
+        d loss / d n_j = w_j - q_j sigmoid(t - n_j)
+        d loss / d t   = sum_j q_j sigmoid(t - n_j) - 1
+
+    It is computed along with the value, in a third of the time that autograd takes.
     """
 
     @staticmethod
-    def forward(ctx, scores: Tensor) -> Tensor:
-        target, negatives = scores[..., :1], scores[..., 1:]
-        log_w = negatives - negatives.amax(-1, keepdim=True)
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        """The loss of every list, ``[...]``, for scores ``[..., C]``."""
+        target, negatives = scores[..., :1], scores[..., 1:]  # [..., 1], [..., C - 1]
+        log_w = negatives - negatives.amax(-1, keepdim=True)  # [..., C - 1]
         log_w -= log_w.exp().sum(-1, keepdim=True).log()
-        gap = target - negatives
-        log_q = F.logsigmoid(gap).add_(log_w)
-        top = log_q.amax(-1, keepdim=True)
-        q = log_q.sub_(top).exp_()
-        total = q.sum(-1, keepdim=True)
-        q_sigmoid = q.div_(total).mul_(gap.sigmoid_())
-        slope = torch.empty_like(scores)
+        gap = target - negatives  # [..., C - 1]
+        log_q = F.logsigmoid(gap).add_(log_w)  # [..., C - 1], not yet divided by the sum
+        top = log_q.amax(-1, keepdim=True)  # [..., 1]
+        q = log_q.sub_(top).exp_()  # [..., C - 1]
+        total = q.sum(-1, keepdim=True)  # [..., 1]
+        q_sigmoid = q.div_(total).mul_(gap.sigmoid_())  # [..., C - 1]
+        slope = torch.empty_like(scores)  # [..., C]
         slope[..., 1:] = log_w.exp_().sub_(q_sigmoid)
         slope[..., 0] = q_sigmoid.sum(-1) - 1
         ctx.save_for_backward(slope)
-        return -(top + total.log()).squeeze(-1)
+        return -(top + total.log()).squeeze(-1)  # [...]
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """The gradient of the scores, given that of the losses ``[...]``."""
         (slope,) = ctx.saved_tensors
-        return grad.unsqueeze(-1) * slope
+        return grad.unsqueeze(-1) * slope  # [..., C]
 
 
-class _SoftAlphaDCG(torch.autograd.Function):
-    """Soft alpha-DCG ``[..., A]`` of scores ``[..., A, C]`` and categories ``[..., C, M]``.
+class SoftAlphaDCG(torch.autograd.Function):
+    """``losses.soft_alpha_dcg`` of scores ``[..., A, C]`` and categories ``[..., C, M]``.
 
-    With ``P_ij = sigmoid((s_j - s_i) / T)``, the probability that j stands above i:
-    ``rank_i = 1/2 + sum_j P_ij`` (1/2 repairs j = i), ``seen_im = sum_j P_ij g_jm - g_im / 2``,
-    value = ``sum_i sum_m g_im (1 - ALPHA)^seen_im / log2(1 + rank_i)``.
-
-    The gradient is written out because the C x C intermediates are what joint
-    tuning spends its time on: autograd would keep and revisit each of them.
-    Here a block of lists is finished, gradient included, while it is in cache.
+    The lists are taken in blocks that fit into the processor's cache, and each block is
+    finished, value and gradient, before the next one begins.
     """
 
-    BLOCK = 1 << 18  # elements of P handled at a time
+    BLOCK = 1 << 18  # how many P_ij are computed at a time
 
     @staticmethod
-    def forward(ctx, scores: Tensor, categories: Tensor) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, categories: Tensor) -> Tensor:
+        """Soft alpha-DCG of every list under every task, ``[..., A]``."""
         tasks, length = scores.shape[-2:]
-        flat = scores.reshape(-1, tasks, length).contiguous()
-        cats = categories.expand(*scores.shape[:-2], *categories.shape[-2:])
-        cats = cats.reshape(-1, length, categories.shape[-1])
-        step = max(1, _SoftAlphaDCG.BLOCK // (tasks * length * length))
-        parts = [
-            _soft_alpha_dcg(s, g) for s, g in zip(flat.split(step), cats.split(step), strict=True)
+        flat = scores.reshape(-1, tasks, length).contiguous()  # [R, A, C]
+        per_list = categories.expand(*scores.shape[:-2], *categories.shape[-2:])
+        per_list = per_list.reshape(-1, length, categories.shape[-1])  # [R, C, M]
+        rows = max(1, SoftAlphaDCG.BLOCK // (tasks * length * length))
+        blocks = [
+            _value_and_gradient(s, g)
+            for s, g in zip(flat.split(rows), per_list.split(rows), strict=True)
         ]
-        ctx.save_for_backward(torch.cat([p[1] for p in parts]).reshape(scores.shape))
-        return torch.cat([p[0] for p in parts]).reshape(scores.shape[:-1])
+        values, slopes = zip(*blocks, strict=True)  # of [r, A], of [r, A, C]
+        ctx.save_for_backward(torch.cat(slopes).reshape(scores.shape))
+        return torch.cat(values).reshape(scores.shape[:-1])
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """The gradient of the scores, given that of the values; categories have none."""
         (slope,) = ctx.saved_tensors
-        return grad.unsqueeze(-1) * slope, None
+        return grad.unsqueeze(-1) * slope, None  # [..., A, C]
 
 
-def _soft_alpha_dcg(scores: Tensor, categories: Tensor) -> tuple[Tensor, Tensor]:
-    """Value ``[R, A]`` and gradient ``[R, A, C]`` for scores ``[R, A, C]``.
+def _value_and_gradient(scores: Tensor, categories: Tensor) -> tuple[Tensor, Tensor]:
+    """Value ``[R, A]`` and gradient ``[R, A, C]`` of scores ``[R, A, C]``, with ``[R, C, M]``.
 
-    What is the same for all tasks, or for a row of the C x C intermediates, is applied where it
-    costs least: memory traffic is what the time goes into.
+    With worth_im = g_im (1 - alpha)^seen_im, gain_i = sum_m worth_im and
+    discount_i = 1 / log2(1 + rank_i), the chain rule gives
+
+        d value / d P_ij = log(1 - alpha) discount_i sum_m worth_im g_jm
+                           - gain_i discount_i / (log(1 + rank_i) (1 + rank_i))
+        d value / d s_k  = sum_i d_ik - sum_j d_kj,    d_ij = (d value / d P_ij) P_ij (1 - P_ij) / T
+
+    Factors that are the same for all tasks, or for a whole row of P, are multiplied in where
+    the arrays are smallest: most of the time goes into moving memory.
     """
     rows, tasks, length = scores.shape
     scaled, decay = scores / TEMPERATURE, math.log(1 - ALPHA)
-    above = (scaled.unsqueeze(-2) - scaled.unsqueeze(-1)).sigmoid_()
-    rank = 0.5 + above.sum(-1)
-    # [R, A*C, C] @ [R, C, M]: the tasks share the list's categories.
-    seen = above.view(rows, tasks * length, length) @ categories  # and g / 2 too much
-    worth = seen.mul_(decay).exp_().view(rows, tasks, length, -1).mul_(categories.unsqueeze(1))
-    excess = (1 - ALPHA) ** -0.5  # where g counts it is 1, so that the half is one factor
-    gain = excess * worth.sum(-1)
-    log_rank = torch.log1p(rank)
-    discount = math.log(2) / log_rank
-    value = (gain * discount).sum(-1)
+    above = (scaled.unsqueeze(-2) - scaled.unsqueeze(-1)).sigmoid_()  # P [R, A, C, C]
+    rank = 0.5 + above.sum(-1)  # [R, A, C]
+    # The tasks share the list's categories.  `seen` is too large by g / 2, see `excess`.
+    seen = above.view(rows, tasks * length, length) @ categories  # [R, A * C, M]
+    worth = seen.mul_(decay).exp_().view(rows, tasks, length, -1)  # [R, A, C, M]
+    worth = worth.mul_(categories.unsqueeze(1))
+    excess = (1 - ALPHA) ** -0.5  # one factor for that g / 2: where g is 0, worth is 0 as well
+    gain = excess * worth.sum(-1)  # [R, A, C]
+    log_rank = torch.log1p(rank)  # [R, A, C]
+    discount = math.log(2) / log_rank  # [R, A, C]
+    value = (gain * discount).sum(-1)  # [R, A]
 
-    d_rank = -gain * discount / (log_rank * (1 + rank))
-    d_above = (worth.view(rows, tasks * length, -1) @ categories.mT).view_as(above)
+    d_rank = -gain * discount / (log_rank * (1 + rank))  # [R, A, C]
+    d_above = (worth.view(rows, tasks * length, -1) @ categories.mT).view_as(above)  # [R, A, C, C]
     d_above = d_above.mul_((excess * decay * discount).unsqueeze(-1)).add_(d_rank.unsqueeze(-1))
-    d_pair = d_above.mul_(torch.addcmul(above, above, above, value=-1))  # P (1 - P)
-    return value, (d_pair.sum(-2) - d_pair.sum(-1)) / TEMPERATURE
+    d_pair = d_above.mul_(torch.addcmul(above, above, above, value=-1))  # times P (1 - P)
+    return value, (d_pair.sum(-2) - d_pair.sum(-1)) / TEMPERATURE  # [R, A], [R, A, C]

@@ -1,4 +1,7 @@
-"""What the objectives may know about candidate lists, and the catalogue it is looked up in."""
+"""What the objectives may know about candidate lists, and the catalogue that it comes from.
+
+Shapes: B lists of C candidates, n items, M categories.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from paragon.data.sequences import Sequences
 class Lists:
     """What the objectives may know about candidate lists.
 
-    ``categories [..., B, C, M]`` float multi-hot; ``popularity [..., B, C]``
-    log-popularity scaled to 0..1; ``groups [..., B]`` user group, -1 unknown.
+    ``categories [..., B, C, M]``: float, 1 for each category of the candidate, otherwise 0;
+    ``popularity [..., B, C]``: log-popularity scaled to 0..1; ``groups [..., B]``: user group
+    0 or 1, -1 where it is unknown.
     """
 
     categories: Tensor
@@ -25,10 +29,10 @@ class Lists:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Item features on which lists are built: row i belongs to item i, row 0 to padding.
+    """Features of all items: row i belongs to item i, row 0 to padding.
 
-    ``categories [n + 1, M]`` float multi-hot, ``popularity [n + 1]`` log(1 + training
-    events), scaled so that the most popular item has 1.
+    ``categories [n + 1, M]``: float, 1 for each category of the item, otherwise 0;
+    ``popularity [n + 1]``: log(1 + training events), scaled so that the most popular item has 1.
     """
 
     categories: Tensor

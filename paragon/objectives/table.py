@@ -1,9 +1,12 @@
-"""The table of objectives, and what they cost a list."""
+"""The table of objectives: for each its loss, the metric that shows it, and its words.
+
+To add an objective, write its loss in a file of this folder and enter it here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence as Seq
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,27 +14,88 @@ from torch import Tensor
 
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
+from paragon.objectives import losses
 from paragon.objectives.lists import Lists
-from paragon.objectives.losses import accuracy, diversity, fairness, novelty
 
-Objective = Callable[[Tensor, Lists], Tensor]
+
+def _no_categories(sequences: Sequences) -> str | None:
+    if len(np.unique(sequences.categories[1:], axis=0)) >= 2:
+        return None
+    names = ", ".join(sequences.category_names) or "none"
+    return (
+        f"objective `diversity` is undefined: all items have the same categories ({names}); "
+        "give items categories or drop it"
+    )
+
+
+def _no_groups(sequences: Sequences) -> str | None:
+    if len(np.unique(sequences.groups[sequences.groups >= 0])) == 2:
+        return None
+    names = ", ".join(sequences.group_names) or "no groups"
+    return f"objective `fairness` needs users of two groups; found: {names}"
+
+
+class Objective(NamedTuple):
+    """What the package knows of one objective.
+
+    ``loss(scores [..., B, A, C], lists) -> [..., A]``, to be minimised; ``metric``: the
+    measured metric that shows whether it was followed, larger is better; ``short``: its
+    name in results, as in ``r_div``; ``aim``: what a language model is told; ``missing``:
+    why a dataset does not support it, or None if it does.
+    """
+
+    loss: Callable[[Tensor, Lists], Tensor]
+    metric: str
+    short: str
+    aim: str
+    missing: Callable[[Sequences], str | None] = lambda sequences: None
+
+
 OBJECTIVES: dict[str, Objective] = {
-    "accuracy": accuracy,
-    "diversity": diversity,
-    "novelty": novelty,
-    "fairness": fairness,
+    "accuracy": Objective(
+        losses.accuracy,
+        "ndcg@10",
+        "acc",
+        "what this person chooses next stands as high as possible",
+    ),
+    "diversity": Objective(
+        losses.diversity,
+        "alpha_ndcg@10",
+        "div",
+        "the top of the list covers many different categories: each further item brings "
+        "categories that the items above it lack",
+        _no_categories,
+    ),
+    "novelty": Objective(
+        losses.novelty,
+        "novelty@10",
+        "nov",
+        "little-known items stand high, what everybody knows stands low",
+    ),
+    "fairness": Objective(
+        losses.fairness,
+        "parity@10",
+        "fair",
+        "people of every group, men and women for instance, are served equally well",
+        _no_groups,
+    ),
 }
 
 
-def objective_losses(names: Seq[str], scores: Tensor, lists: Lists) -> Tensor:
+def objective_losses(names: Sequence[str], scores: Tensor, lists: Lists) -> Tensor:
     """The loss of every objective, ``[..., A, O]``, for scores ``[..., B, A, C]``.
 
     A task's loss is their sum weighted with its preference weights.
     """
-    return torch.stack([OBJECTIVES[name](scores, lists) for name in names], -1)
+    return torch.stack([OBJECTIVES[name].loss(scores, lists) for name in names], -1)
 
 
-def check_names(names: Seq[str]) -> None:
+def metrics_of(names: Sequence[str]) -> list[str]:
+    """The metric of each objective, in the order of the weights."""
+    return [OBJECTIVES[name].metric for name in names]
+
+
+def check_names(names: Sequence[str]) -> None:
     """Refuse objectives that do not exist."""
     for name in names:
         if name not in OBJECTIVES:
@@ -41,17 +105,10 @@ def check_names(names: Seq[str]) -> None:
             )
 
 
-def check_objectives(names: Seq[str], sequences: Sequences) -> None:
-    """Refuse objectives that do not exist or that the data cannot support, and say why."""
+def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
+    """Refuse objectives that do not exist or that the data do not support, and say why."""
     check_names(names)
-    patterns = np.unique(sequences.categories[1:], axis=0)
-    if "diversity" in names and len(patterns) < 2:
-        raise ParagonError(
-            "objective `diversity` is undefined: all items have the same categories "
-            f"({', '.join(sequences.category_names) or 'none'}); give items categories or drop it"
-        )
-    if "fairness" in names and len(np.unique(sequences.groups[sequences.groups >= 0])) != 2:
-        raise ParagonError(
-            "objective `fairness` needs users of two groups; "
-            f"found: {', '.join(sequences.group_names) or 'no groups'}"
-        )
+    for name in names:
+        problem = OBJECTIVES[name].missing(sequences)
+        if problem:
+            raise ParagonError(problem)

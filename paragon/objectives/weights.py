@@ -1,4 +1,8 @@
-"""Preference weights: points of the simplex, one number per objective."""
+"""Preference weights: one number per objective, none negative, with the sum 1.
+
+In this file: how weights are checked, read from params.yaml, put on a grid and drawn at random,
+and why they are raised to a floor.  Shapes: W weight vectors, O objectives.
+"""
 
 from __future__ import annotations
 
@@ -42,24 +46,35 @@ def check_weights(weights: object, names: Sequence[str]) -> Tensor:
 
 
 def simplex_weights(values: Sequence[float | Sequence[float]], names: Sequence[str]) -> Tensor:
-    """Weights ``[W, O]`` as params.yaml has them: vectors or, of two objectives, the first."""
+    """Weights ``[W, O]`` from params.yaml: whole vectors or, for two objectives, the first number.
+
+    Raises ``ParagonError`` as :func:`check_weights` does.
+    """
     if len(names) == 2:
         values = [[v, 1 - v] if isinstance(v, int | float) else v for v in values]
     return check_weights(values, names)
 
 
 def simplex_lattice(objectives: int, steps: int) -> Tensor:
-    """All weights in multiples of 1/``steps``, ``[W, O]``, ordered by the first weight."""
+    """All weights that are multiples of 1/``steps``, ``[W, O]``, ordered by the first weight."""
     grid = np.stack(np.meshgrid(*[np.arange(steps + 1)] * (objectives - 1), indexing="ij"), -1)
-    grid = grid.reshape(-1, objectives - 1)
-    grid = grid[grid.sum(1) <= steps]
-    return torch.from_numpy(np.column_stack([grid, steps - grid.sum(1)]) / steps).float()
+    grid = grid.reshape(-1, objectives - 1)  # all but the last weight, in steps
+    grid = grid[grid.sum(1) <= steps]  # [W, O - 1]
+    return torch.from_numpy(np.column_stack([grid, steps - grid.sum(1)]) / steps).float()  # [W, O]
 
 
 def lift(weights: Tensor, floor: Tensor) -> Tensor:
-    """Raise every weight to at least its floor and take the difference from the others' excess.
+    """Raise every weight to at least its floor; the others give up a share of what exceeds theirs.
 
-    ``weights [..., O]`` sum to 1, ``floor [O]`` to less; what comes back, ``[..., O]``, sums to 1.
+    The corners of the simplex are singular: nothing limits the loss of an objective without
+    weight.  So no adapter is made for less than the smallest weights of the anchors, the floor.
+    ``weights [..., O]`` sum to 1, ``floor [O]`` to less; the result ``[..., O]`` sums to 1.
     """
-    spare = (weights - floor).clamp(min=0)
-    return floor + spare * (1 - floor.sum()) / spare.sum(-1, keepdim=True)
+    spare = (weights - floor).clamp(min=0)  # [..., O]
+    return floor + spare * (1 - floor.sum()) / spare.sum(-1, keepdim=True)  # [..., O]
+
+
+def random_weights(count: int, floor: Tensor, rng: np.random.Generator) -> Tensor:
+    """Weights ``[count, O]`` drawn uniformly from the simplex and lifted to ``floor [O]``."""
+    uniform = torch.from_numpy(rng.dirichlet(np.ones(len(floor)), count)).float()  # [count, O]
+    return lift(uniform, floor)

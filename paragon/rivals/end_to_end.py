@@ -1,16 +1,17 @@
 """Rivals that learn the way from weights to adapters end to end, without a collection.
 
-Both are modules ``model(weights [B, O]) -> adapter vectors [B, P]``, trained on the task
-loss of random weights on the frozen backbone: no adapter is ever tuned for them.
+In this file: two modules ``model(weights [B, O]) -> adapter vectors [B, P]``, trained directly on
+the task loss of random weights on the frozen backbone.
 
-* :class:`Hypernetwork`: a network puts out the adapter (Navon et al., "Learning the
+* :class:`Hypernetwork`: the output of a network is the adapter (Navon et al., "Learning the
   Pareto Front with Hypernetworks", ICLR 2021, with linear scalarisation).
-* :class:`LinearSubspace`: one adapter an objective, mixed in proportion to the weights,
-  and trained so that every mixture is good (Dimitriadis et al., "Pareto Manifold
-  Learning", ICML 2023).
+* :class:`LinearSubspace`: one adapter per objective, mixed in proportion to the weights, and
+  trained so that every mixture is good (Dimitriadis et al., "Pareto Manifold Learning", ICML 2023).
 
-They are given as many lists as the collection and the generator's behavioural loss
-together (:func:`equal_steps`): at equal cost, is a collection worth having?
+They see as many lists as the collection and the generator's behavioural loss together
+(:func:`equal_steps`): at equal cost, is it worth making a collection?
+
+Shapes: B weight vectors, O objectives, P parameters of an adapter, w the width of the network.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from paragon.adapters.adapter import initial_vector
 from paragon.adapters.frozen import FrozenTask
 from paragon.data.negatives import NegativeSampler
 from paragon.generator.denoiser import WeightEmbedding, feed_forward
-from paragon.generator.training import stretches
-from paragon.objectives.weights import check_weights, lift, simplex_weights
+from paragon.generator.training import stretches, take_step
+from paragon.objectives.weights import check_weights, lift, random_weights, simplex_weights
 from paragon.progress import progress
 from paragon.storage import check_match, load_tensors, save_tensors
 
 
 class Hypernetwork(nn.Module):
-    """Weights, embedded as in the generator, through residual layers to a vector.
+    """Embeds weights as the generator does; residual blocks make an adapter vector of them.
 
-    The last layer starts at zero: training begins from ``start [P]``, the shared start of
-    the seed's collection, for all weights.
+    The last layer starts at zero, so for all weights training begins from ``start [P]``, the
+    shared start of the seed's collection.
     """
 
     def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
@@ -47,21 +48,21 @@ class Hypernetwork(nn.Module):
         self.embed = WeightEmbedding(objectives, width, separate=False)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(settings.blocks + 1))
         self.blocks = nn.ModuleList(feed_forward(width) for _ in range(settings.blocks))
-        self.leave = nn.Linear(width, len(start))
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.output = nn.Linear(width, len(start))
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
 
     def forward(self, weights: Tensor) -> Tensor:
         """Adapter vectors ``[B, P]``."""
-        keep = torch.zeros(len(weights), dtype=torch.bool, device=weights.device)
-        h = self.embed(weights, keep).squeeze(1)
+        drop = torch.zeros(len(weights), dtype=torch.bool, device=weights.device)  # [B]
+        h = self.embed(weights, drop).squeeze(1)  # [B, w]
         for norm, block in zip(self.norms, self.blocks, strict=False):
-            h = h + block(norm(h))
-        return self.start + self.leave(self.norms[-1](h))
+            h = h + block(norm(h))  # [B, w]
+        return self.start + self.output(self.norms[-1](h))  # [B, P]
 
 
 class LinearSubspace(nn.Module):
-    """``sum_o w_o * endpoint_o``, with ``endpoints [O, P]`` that are trained together."""
+    """``sum_o w_o * endpoint_o``; the ``endpoints [O, P]`` are trained together."""
 
     def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
         super().__init__()
@@ -69,30 +70,24 @@ class LinearSubspace(nn.Module):
 
     def forward(self, weights: Tensor) -> Tensor:
         """Adapter vectors ``[B, P]``."""
-        return weights @ self.endpoints
-
-
-END_TO_END: dict[str, type[nn.Module]] = {
-    "hypernetwork": Hypernetwork,
-    "linear_subspace": LinearSubspace,
-}
+        return weights @ self.endpoints  # [B, O] @ [O, P]
 
 
 def equal_steps(settings: params.Params) -> int:
-    """Training steps that see as many lists as the generator's whole way took, for one seed.
+    """The number of training steps at which a rival has seen as many lists as the generator.
 
-    Counted are pairs of an adapter and a list: those of the anchors' tuning and those of
-    the behavioural loss.  (Oracles are not counted: they serve the evaluation alone.)
+    Counted, for one seed, are pairs of an adapter and a list: in the tuning of the anchors and
+    in the behavioural loss.  (Oracles are not counted: they serve only the evaluation.)
     """
-    a, d, r = settings.adapters, settings.generator, settings.rivals
-    tuning = len(a.anchors) * a.steps * a.batch
-    behaviour = d.steps * d.behaviour_batch * d.behaviour_rows
-    return max(1, (tuning + behaviour) // (r.weights * r.rows))
+    adapters, generator, rivals = settings.adapters, settings.generator, settings.rivals
+    tuning = len(adapters.anchors) * adapters.steps * adapters.batch
+    behaviour = generator.steps * generator.behaviour_batch * generator.behaviour_rows
+    return max(1, (tuning + behaviour) // (rivals.weights * rivals.rows))
 
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """A trained rival; ``description`` says what it was made with and for.
+    """A trained rival; ``description`` says how it was trained.
 
     Every weight is lifted to the ``floor`` of the anchors, as in the generator.
     """
@@ -103,72 +98,79 @@ class EndToEnd:
     @torch.no_grad()
     def generate(self, weights: object) -> Tensor:
         """Adapter vectors ``[W, P]`` for weights ``[W, O]`` (or one vector of O numbers)."""
-        floor = torch.tensor(self.description["floor"])
+        floor = torch.tensor(self.description["floor"])  # [O]
         lifted = lift(check_weights(weights, self.description["objectives"]), floor)
         return self.model(lifted.to(next(self.model.parameters()).device))
 
 
 def train_end_to_end(
     name: str,
+    kind: type[nn.Module],
     train: FrozenTask,
     sampler: NegativeSampler,
     settings: params.Params,
     seed: int,
     description: dict | None = None,
 ) -> EndToEnd:
-    """Train the rival ``name`` on weights drawn uniformly from the simplex, lifted as above.
+    """Train the rival ``name``, a module of this ``kind``, on random weights.
 
-    The description of the result keeps the task loss as the means of 100 stretches of training.
+    They are drawn uniformly from the simplex and lifted to the smallest weights of the anchors.
+    Entries of ``description`` are stored with the rest, and so is the task loss, as the means of
+    up to 100 stretches of training.
     """
-    own, objectives = settings.rivals, settings.adapters.objectives
-    floor = simplex_weights(settings.adapters.anchors, objectives).min(0).values
+    rivals, objectives = settings.rivals, settings.adapters.objectives
+    floor = simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
     device, dim = train.states.device, train.backbone.dim
     start = initial_vector(dim, settings.adapters.width, torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)  # initial parameters
-    model = END_TO_END[name](start, len(objectives), own).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=own.learning_rate, fused=True)
+    model = kind(start, len(objectives), rivals).to(device)
     steps = equal_steps(settings)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rivals.learning_rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng([seed, 5])
     curve = np.empty((steps, 1))
     for step in progress(range(steps), name):
-        uniform = torch.from_numpy(rng.dirichlet(np.ones(len(objectives)), own.weights)).float()
-        weights = lift(uniform, floor).to(device)
-        rows, candidates = train.draw(sampler, own.rows, settings.adapters.negatives, rng)
-        losses = train.losses(model(weights), rows, candidates, objectives)
-        loss = (losses * weights).sum(-1).mean()
+        # Random weights, and lists that all of their adapters are tried on.
+        weights = random_weights(rivals.weights, floor, rng).to(device)  # [B, O]
+        rows, candidates = train.draw(sampler, rivals.rows, settings.adapters.negatives, rng)
+        # The mean task loss of the adapters that the model makes for these weights.
+        losses = train.losses(model(weights), rows, candidates, objectives)  # [B, O]
+        loss = (losses * weights).sum(-1).mean()  # []
         curve[step] = loss.item()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        cosine.step()
-    about = {
+        take_step(loss, model, optimizer, cosine)
+    made = {
         "kind": name,
         "seed": seed,
         "size": len(start),
         "objectives": objectives,
         "floor": floor.tolist(),
-        "settings": own.model_dump(),
+        "settings": rivals.model_dump(),
         "steps": steps,
         "curves": stretches(curve, ["task_loss"]),
     }
-    return EndToEnd(model.eval().requires_grad_(False), {**about, **(description or {})})
+    return EndToEnd(model.eval().requires_grad_(False), {**made, **(description or {})})
 
 
 def save_end_to_end(rival: EndToEnd, folder: Path) -> None:
     """Write ``<kind>-seed<n>.safetensors`` and its description."""
-    about = rival.description
-    stem = folder / f"{about['kind']}-seed{about['seed']}"
-    save_tensors(stem, rival.model.state_dict(), about)
+    description = rival.description
+    stem = folder / f"{description['kind']}-seed{description['seed']}"
+    save_tensors(stem, rival.model.state_dict(), description)
 
 
-def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndToEnd:
-    """Read what :func:`save_end_to_end` wrote; ``backbone``: the description it belongs to."""
+def load_end_to_end(
+    folder: Path, name: str, kind: type[nn.Module], seed: int, backbone: dict
+) -> EndToEnd:
+    """Read what :func:`save_end_to_end` wrote.
+
+    ``backbone``: the description of the backbone that the rival must belong to.  Raises
+    ``ParagonError`` for another backbone, another seed or another rival.
+    """
     stem = folder / f"{name}-seed{seed}"
-    tensors, about = load_tensors(stem, "rivals")
-    check_match({"backbone": backbone["sha256"]}, about, f"{stem}.json")
-    settings = params.stored(params.RivalSettings, about["settings"], f"{stem}.json")
-    model = END_TO_END[name](torch.zeros(about["size"]), len(about["objectives"]), settings)
+    tensors, description = load_tensors(stem, "rivals")
+    expected = {"kind": name, "seed": seed, "backbone": backbone["sha256"]}
+    check_match(expected, description, f"{stem}.json")
+    settings = params.stored(params.RivalSettings, description["settings"], f"{stem}.json")
+    model = kind(torch.zeros(description["size"]), len(description["objectives"]), settings)
     model.load_state_dict(tensors)
-    return EndToEnd(model.eval().requires_grad_(False), about)
+    return EndToEnd(model.eval().requires_grad_(False), description)

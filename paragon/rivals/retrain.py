@@ -1,4 +1,10 @@
-"""The rival that is trained from scratch for one balance: `retrain`."""
+"""The rival `retrain`: backbone and adapter, trained from scratch for one weight vector.
+
+In this file: what generation has to compete with.  Nothing is frozen, so this rival can fit the
+whole recommender to the weights; but each new weight vector costs a new training.
+
+Shapes: N events, n items, R weight vectors, O objectives.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +20,12 @@ from paragon.adapters.adapter import Adapter, initial_vector
 from paragon.backbones import Backbone, Fitted, build, cached_states, context_of, fit
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.objectives.weights import simplex_weights
-from paragon.storage import load_tensors, save_tensors
+from paragon.storage import check_match, load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """A backbone and an adapter trained together, from scratch, for one weight vector."""
+    """A backbone and an adapter that were trained together for one weight vector."""
 
     backbone: Backbone
     adapter: Adapter
@@ -30,11 +36,11 @@ class Retrained:
 
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
-        """Scores of the whole catalogue, ``[N, n_items + 1]``."""
+        """Scores of the whole catalogue, ``[N, n + 1]``."""
         device = self.backbone.item_vectors().device
         events = evaluation.users, evaluation.positions
         context = context_of(sequences, *events, self.backbone.history, device)
-        states = cached_states(self.backbone, context)
+        states = cached_states(self.backbone, context)  # [N, z], z numbers per state
         return self.backbone.score_catalogue(states, self.adapter)
 
 
@@ -46,7 +52,10 @@ def retrain(
     seed: int,
     device: str | torch.device = "cpu",
 ) -> tuple[Retrained, Fitted]:
-    """Train backbone and adapter from scratch on the task loss of ``weights [O]``."""
+    """Train backbone and adapter from scratch on the task loss of ``weights [O]``.
+
+    Lists are as long as in tuning; epochs and patience are those of ``settings.rivals``.
+    """
     backbone = build(name, sequences, settings.backbones, seed).to(device)
     draw = torch.Generator().manual_seed(seed)
     start = initial_vector(backbone.dim, settings.adapters.width, draw)
@@ -100,11 +109,14 @@ def load_retrained(
     weights: Tensor,
     seed: int,
 ) -> Retrained:
-    """Read what :func:`save_retrained` wrote."""
-    tensors, _ = load_tensors(_stem(folder, weights, seed), "rivals")
+    """What :func:`save_retrained` wrote; ``ParagonError`` for other weights or another seed."""
+    stem = _stem(folder, weights, seed)
+    tensors, description = load_tensors(stem, "rivals")
+    expected = {"kind": "retrain", "weights": weights.tolist(), "seed": seed}
+    check_match(expected, description, f"{stem}.json")
     backbone = build(name, sequences, settings.backbones, seed)
     adapter = Adapter(backbone.dim, settings.adapters.width)
     for module, prefix in ((backbone, "backbone."), (adapter, "adapter.")):
-        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        module.load_state_dict(own)
+        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        module.load_state_dict(state)
     return Retrained(backbone.eval().requires_grad_(False), adapter.requires_grad_(False))

@@ -3,16 +3,22 @@
 import numpy as np
 import pytest
 
-from paragon.adapters.mixtures import LINEAR, constant, interpolation, rbf, ridge, soup
+from paragon.adapters.mixtures import (
+    constant,
+    in_log_ratios,
+    interpolation,
+    nearest,
+    rbf,
+    ridge,
+    soup,
+)
 from paragon.objectives.weights import LOG_OFFSET
 
 TWO = np.array([[x, 1 - x] for x in (0.0, 0.2, 0.7, 1.0)])
 THREE = np.array(
     [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], float
 )
-EXACT = [
-    LINEAR[name] for name in ("interpolation", "nearest", "rbf", "interpolation_log", "rbf_log")
-]
+EXACT = [interpolation, nearest, rbf, in_log_ratios(interpolation), in_log_ratios(rbf)]
 
 
 @pytest.mark.parametrize("anchors", [TWO, THREE])
@@ -46,17 +52,17 @@ def test_in_log_ratios_interpolation_is_linear_in_the_order_of_magnitude():
     odds = np.log((anchors[:, 0] + offset) / (anchors[:, 1] + offset))
     middle = np.exp(odds[:2].mean())  # the odds half way between the first two
     weight = (middle * (1 + offset) - offset) / (1 + middle)
-    found = LINEAR["interpolation_log"](anchors, np.array([[weight, 1 - weight]]))
+    found = in_log_ratios(interpolation)(anchors, np.array([[weight, 1 - weight]]))
     assert np.allclose(found, [[0.5, 0.5, 0]])
     plain = interpolation(anchors, np.array([[weight, 1 - weight]]))
     assert plain[0, 0] > 0.8  # far from the corner in magnitude, close to it in weight
 
 
-@pytest.mark.parametrize("name", ["interpolation_log", "rbf_log", "ridge_log"])
+@pytest.mark.parametrize("method", [interpolation, rbf, ridge])
 @pytest.mark.parametrize("anchors", [TWO, THREE])
-def test_log_ratios_are_finite_at_the_corners_and_mixtures_sum_to_one(name, anchors):
+def test_log_ratios_are_finite_at_the_corners_and_mixtures_sum_to_one(method, anchors):
     weights = np.concatenate([np.eye(anchors.shape[1]), anchors.mean(0, keepdims=True)])
-    found = LINEAR[name](anchors, weights)
+    found = in_log_ratios(method)(anchors, weights)
     assert np.isfinite(found).all() and np.allclose(found.sum(1), 1)
 
 

@@ -19,10 +19,10 @@ from paragon.backbones import (
     cached_states,
     check_backbone,
     context_of,
-    describe,
     load_backbone,
     save_backbone,
     train_backbone,
+    training_record,
 )
 from paragon.backbones.base import Dropout
 from paragon.backbones.lightgcn import GraphBackbone
@@ -274,7 +274,7 @@ def test_the_example_of_the_docs_is_a_backbone(seqs, settings, tmp_path, monkeyp
     run = settings.backbones.model_copy(update={"epochs": 8, "learning_rate": 0.02})
     model, fitted = train_backbone("recency", seqs, run)
     assert fitted.training[-1] < fitted.training[0] - 0.02
-    about = describe("recency", seqs, run, fitted)
+    about = training_record("recency", seqs, run, fitted)
     save_backbone(model, about, tmp_path / "backbone")
     loaded, _ = load_backbone(tmp_path / "backbone", seqs)
     collection = collect(loaded, seqs, settings.adapters, [0])
@@ -299,7 +299,7 @@ def test_early_stop_keeps_the_best_epoch(seqs, settings):
 
 def test_round_trip_and_foreign_data(model, seqs, settings, dataset, tmp_path):
     fitted = Fitted(1, 1, [1.0], [1.0])
-    about = describe(model.name, seqs, settings.backbones, fitted)
+    about = training_record(model.name, seqs, settings.backbones, fitted)
     save_backbone(model, about, tmp_path / "backbone")
     loaded, description = load_backbone(tmp_path / "backbone", seqs)
     context = context_of(seqs, seqs.test.users, seqs.test.positions, 10)

@@ -9,6 +9,7 @@ from paragon.errors import ParagonError
 from paragon.generator.denoiser import CONDITIONING, Attention, Denoiser
 from paragon.generator.sampler import ddim, ddpm, guided
 from paragon.generator.schedule import Schedule
+from paragon.generator.training import diffusion_loss
 
 STEPS = 50
 
@@ -163,14 +164,14 @@ def test_tokens_see_each_other(token, batch):
 
 def test_attention_against_torch():
     torch.manual_seed(0)
-    own, oracle = Attention(16, 4), torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    ours, oracle = Attention(16, 4), torch.nn.MultiheadAttention(16, 4, batch_first=True)
     with torch.no_grad():
-        oracle.in_proj_weight.copy_(torch.cat([own.query.weight, own.key_value.weight]))
-        oracle.in_proj_bias.copy_(torch.cat([own.query.bias, own.key_value.bias]))
-        oracle.out_proj.load_state_dict(own.merge.state_dict())
+        oracle.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
+        oracle.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
+        oracle.out_proj.load_state_dict(ours.merge.state_dict())
     x, context = torch.randn(3, 5, 16), torch.randn(3, 7, 16)
     expected = oracle(x, context, context, need_weights=False)[0]
-    assert torch.allclose(own(x, context), expected, atol=1e-5)
+    assert torch.allclose(ours(x, context), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -193,3 +194,36 @@ def test_steps_out_of_range(denoiser, batch, steps):
 def test_guidance_out_of_range(denoiser, batch, guidance):
     with pytest.raises(ParagonError, match="guidance"):
         guided(denoiser, batch[2], guidance)
+
+
+def test_a_denoiser_that_knows_the_clean_latents_has_no_loss(batch):
+    clean, _, weights = batch
+    schedule, rng = Schedule(STEPS), np.random.default_rng(0)
+
+    def exact(x, t, weights, drop):
+        a, s = schedule.signal[t][:, None], schedule.noise[t][:, None]
+        return (a * x - clean) / s
+
+    loss, predicted = diffusion_loss(exact, schedule, clean, weights, rng, 0.1)
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert torch.allclose(predicted, clean, atol=1e-4)
+
+
+def test_uncollected_rows_keep_their_weights_and_do_not_count(denoiser, batch):
+    clean, _, weights = batch
+    dropped = []
+
+    def listening(x, t, weights, drop):
+        dropped.append(drop.tolist())
+        return denoiser(x, t, weights, drop)
+
+    def loss_of(clean):
+        rng = np.random.default_rng(0)
+        return diffusion_loss(listening, Schedule(STEPS), clean, weights, rng, 1.0, uncollected=2)
+
+    changed = clean.clone()
+    changed[3:] += 1
+    (one, first), (other, second) = loss_of(clean), loss_of(changed)
+    assert dropped == [[True, True, True, False, False]] * 2
+    assert torch.equal(one, other) and first.shape == clean.shape
+    assert torch.equal(first[:3], second[:3]) and not torch.allclose(first[3:], second[3:])

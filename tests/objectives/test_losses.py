@@ -10,9 +10,16 @@ from paragon.data.split import prepare
 from paragon.errors import ParagonError
 from paragon.metrics.diversity import alpha_dcg
 from paragon.objectives import kernels
-from paragon.objectives.kernels import ALPHA, TEMPERATURE, _SoftAlphaDCG
+from paragon.objectives.kernels import ALPHA, TEMPERATURE, BprMax, SoftAlphaDCG
 from paragon.objectives.lists import Lists
-from paragon.objectives.losses import accuracy, diversity, fairness, novelty
+from paragon.objectives.losses import (
+    accuracy,
+    bpr_max,
+    diversity,
+    fairness,
+    novelty,
+    soft_alpha_dcg,
+)
 from paragon.objectives.table import OBJECTIVES, check_objectives
 from tests.conftest import toy_dataset
 
@@ -71,7 +78,7 @@ def test_the_layout_of_scores_in_memory_does_not_matter():
     scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
     turned = scores.transpose(0, 1).contiguous().transpose(0, 1)
     assert not turned.is_contiguous()
-    for objective in OBJECTIVES.values():
+    for objective in (row.loss for row in OBJECTIVES.values()):
         assert torch.equal(objective(turned, lists), objective(scores, lists))
 
 
@@ -94,23 +101,44 @@ def test_diversity_gradient_is_that_of_the_formula():
     slow = soft_alpha_dcg_by_autograd(scores, categories)
     weight = torch.from_numpy(np.random.default_rng(3).random(slow.shape))
     (expected,) = torch.autograd.grad((slow * weight).sum(), scores)
-    fast = _SoftAlphaDCG.apply(scores, categories)
+    fast = SoftAlphaDCG.apply(scores, categories)
     (found,) = torch.autograd.grad((fast * weight).sum(), scores)
     assert torch.allclose(fast, slow, atol=1e-10)
     assert torch.allclose(found, expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("leading", [(), (2,)])
+@pytest.mark.parametrize("objective", ["accuracy", "diversity"])
+def test_kernels_are_the_plain_equations(objective, leading):
+    """Value and gradient, for any weights of the lists and with a dimension for seeds."""
+    rng = np.random.default_rng(4)
+    scores = torch.from_numpy(rng.standard_normal((*leading, 6, 3, 10))).requires_grad_(True)
+    categories = torch.from_numpy(rng.random((*leading, 6, 10, 5)) < 0.4).double()
+    plain, kernel = {
+        "accuracy": (bpr_max(scores), BprMax.apply(scores)),
+        "diversity": (
+            soft_alpha_dcg(scores, categories),
+            SoftAlphaDCG.apply(scores, categories),
+        ),
+    }[objective]
+    assert plain.shape == kernel.shape == (*leading, 6, 3)
+    assert torch.allclose(kernel, plain, atol=1e-12)
+    weight = torch.from_numpy(rng.random(plain.shape))
+    gradients = [torch.autograd.grad((x * weight).sum(), scores)[0] for x in (kernel, plain)]
+    assert torch.allclose(*gradients, atol=1e-10)
+
+
 def test_diversity_does_not_depend_on_the_block_size(monkeypatch):
     scores, lists = scores_for(9, 4, 10), lists_for(9, 10)
     whole = diversity(scores, lists)
-    monkeypatch.setattr(_SoftAlphaDCG, "BLOCK", 1)
+    monkeypatch.setattr(SoftAlphaDCG, "BLOCK", 1)
     assert torch.allclose(diversity(scores, lists), whole, atol=1e-6)
 
 
 def test_a_leading_seed_dimension_changes_nothing():
     scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
     two = Lists(*(torch.stack([x, x]) for x in (lists.categories, lists.popularity, lists.groups)))
-    for name, objective in OBJECTIVES.items():
+    for name, (objective, *_) in OBJECTIVES.items():
         alone = objective(scores, lists)
         both = objective(torch.stack([scores, scores]), two)
         assert both.shape == (2, 3), name

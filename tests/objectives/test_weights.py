@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from paragon.errors import ParagonError
-from paragon.objectives.weights import check_weights, lift, simplex_lattice, simplex_weights
+from paragon.objectives.weights import (
+    check_weights,
+    lift,
+    random_weights,
+    simplex_lattice,
+    simplex_weights,
+)
 
 NAMES = ["accuracy", "diversity"]
 
@@ -54,3 +60,13 @@ def test_lift_keeps_the_simplex_and_the_floor():
     assert (lifted >= floor - 1e-6).all()
     inside = torch.tensor([[0.5, 0.3, 0.2]])
     assert torch.allclose(lift(inside, torch.zeros(3)), inside)
+
+
+def test_random_weights_are_uniform_above_the_floor():
+    floor = torch.tensor([0.1, 0.0, 0.2])
+    weights = random_weights(4000, floor, np.random.default_rng(0))
+    assert torch.allclose(weights.sum(1), torch.ones(4000), atol=1e-6)
+    assert (weights >= floor - 1e-6).all()
+    assert torch.equal(weights[:7], random_weights(4000, floor, np.random.default_rng(0))[:7])
+    free = random_weights(4000, torch.zeros(3), np.random.default_rng(0))
+    assert torch.allclose(free.mean(0), torch.full((3,), 1 / 3), atol=0.015)  # 4 standard errors

@@ -1,5 +1,7 @@
 """Re-ranking and the recommenders without a model, against loops and scikit-learn."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -123,6 +125,26 @@ def test_item_knn_against_scikit_learn(seqs):
     assert not np.allclose(rows, rows.T)
     voted = reranking.item_knn(seqs, seqs.test, neighbours=5)
     assert np.allclose(voted, history @ rows)  # what was met votes for its own neighbours
+
+
+def test_item_knn_counts_an_item_met_twice_once(seqs):
+    user = int(seqs.lengths.argmax())
+    start = seqs.offsets[user]
+    items = seqs.items.copy()
+    items[start + 1] = items[start]
+    twice = dataclasses.replace(seqs, items=items)
+    users, train = np.repeat(np.arange(seqs.n_users), seqs.lengths), seqs.is_train()
+    met = np.zeros((seqs.n_users, seqs.n_items + 1))
+    met[users[train], items[train]] = 1
+    norm = np.sqrt(met.sum(0)).clip(1)
+    cosine = met.T @ met / norm / norm[:, None]
+    np.fill_diagonal(cosine, 0)
+    found = reranking.item_similarity(twice, seqs.n_items + 1).toarray()
+    assert np.allclose(found, cosine)
+    event = np.flatnonzero(seqs.test.users == user)[0]
+    history = np.unique(items[start : start + seqs.test.positions[event]])
+    scores = reranking.item_knn(twice, seqs.test, seqs.n_items + 1)[event]
+    assert np.allclose(scores, cosine[history].sum(0))
 
 
 def test_popularity_counts_training_events(seqs):
