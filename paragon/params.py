@@ -1,4 +1,4 @@
-"""params.yaml as typed, checked settings, and where things stand on disk.
+"""params.yaml as typed, checked settings, and where files are.
 
 A misspelt key or a wrong type is an error that names the key; nothing is
 guessed.  Paths resolve from the root of the repository, so that a notebook
@@ -8,7 +8,6 @@ finds them from whatever folder it is started in.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,33 +15,21 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from paragon.errors import ParagonError
+from paragon.storage import NAME
 
 ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
 DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
 # Beside their plan, not in results/: the study's stage `compare` depends on all of that folder.
 ABLATIONS = ROOT / "ablations" / "results"
 
+MOST_VALUES = 100_000  # in params.yaml; a few aliases can stand for billions
+
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
-EndToEnd = Literal["hypernetwork", "linear_subspace"]
-
-
-# A dataset or a backbone: its name becomes a folder, a stage of DVC and a word of a command.
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
-
-
-def check_name(name: str, kind: str = "dataset") -> None:
-    """The one rule for names, wherever they come in; raises ``ParagonError``."""
-    if not re.fullmatch(NAME, name):
-        shown = repr(name) if len(name) <= 80 else f"{name[:60]!r}... ({len(name)} characters)"
-        raise ParagonError(
-            f"{shown} is not a name for a {kind}: use up to 64 letters, digits, '.', '_' and '-', "
-            "a letter or digit first"
-        )
 
 
 class Section(BaseModel):
@@ -52,9 +39,9 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Which events count, how they are split, which candidates they meet.
+    """Which events count, how they are split, and how many negatives a list of candidates has.
 
-    ``midnight``: `global_time` cuts in whole days of a clock so many hours ahead of UTC."""
+    ``midnight``: `global_time` cuts in whole days, of a clock this many hours ahead of UTC."""
 
     split: Literal["leave_one_out", "global_time"]
     midnight: float | None
@@ -83,11 +70,10 @@ class BackboneSettings(Section):
 
 
 class AdapterSettings(Section):
-    """Joint tuning, on at most so many training ``events``.
+    """Joint tuning; ``events``: the largest number of training events, null for all.
 
-    ``anchors``: weights the generator learns from, either the weight of the first of two
-    objectives or whole vectors; ``oracles``: the evaluation weights are the simplex lattice
-    of so many steps (10: 0, 0.1, ..., 1)."""
+    ``anchors``: weights that the generator learns from, as vectors or, of two objectives, the
+    first weight; ``oracles``: the evaluation weights are the multiples of 1/oracles."""
 
     objectives: Annotated[list[str], Field(min_length=2)]
     width: Count
@@ -139,15 +125,16 @@ class GeneratorSettings(Section):
 
 
 class RivalSettings(Section):
-    """`retrain`: for each of the weights and the first ``seeds`` of the seeds, for so many
-    ``epochs`` at most.  ``end_to_end``: rivals that learn from no collection; so many ``weights``
-    and training events (``rows``) a step, ``width`` and ``blocks`` of the hypernetwork."""
+    """`retrain`: its weights, the number of ``seeds``, and the largest number of ``epochs``.
+
+    ``end_to_end``: rivals that need no collection.  Each of their steps has this number of
+    ``weights`` and of training events (``rows``); ``width``, ``blocks``: of the hypernetwork."""
 
     epochs: Count
     patience: Count
     seeds: Count
     retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
-    end_to_end: list[EndToEnd]
+    end_to_end: list[str]
     weights: Count
     rows: Count
     width: Count
@@ -156,10 +143,10 @@ class RivalSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """Cutoffs k of the metrics, 10 among them: the headline; how often the test users are
-    ``resamples`` for the intervals of differences (the smallest p-value is 2 / (resamples + 1),
-    which has to bear the correction for as many comparisons as there are methods); and parts of
-    the anchors, by their first weights, that mixtures are tried on as well (``few_anchors``)."""
+    """The cutoffs k of the metrics; how often the test users are resampled for intervals.
+
+    The smallest p-value is 2 / (resamples + 1), before Holm's correction.  ``few_anchors``:
+    subsets of the anchors, by their first weights, that mixtures are tried on as well."""
 
     cutoffs: Annotated[list[Count], Field(min_length=1)]
     resamples: Annotated[int, Field(ge=100)]
@@ -174,10 +161,10 @@ class EvaluationSettings(Section):
 
 
 class LlmSettings(Section):
-    """The row `llm`, if ``enabled``: so many titles of the ``history``, ``candidates`` of a list.
+    """The row `llm`: how many titles of the history and how many candidates it is shown.
 
-    ``requests`` over HTTP in one run, retries among them, ``concurrency`` at a time, each
-    with ``timeout`` seconds; ``temperature``: null leaves it to the server."""
+    ``requests``: the limit of one run, retries included; ``concurrency``: how many at a time;
+    ``timeout`` in seconds; ``temperature``: null leaves it to the server."""
 
     enabled: bool
     history: Count
@@ -263,7 +250,7 @@ def load_params(
     What ``special`` says of the ``dataset`` and then of the ``backbone`` wins over
     the sections, and ``overrides`` {section: {key: value}} win over both.
     """
-    path = ROOT / "params.yaml" if path is None else path
+    path = path or ROOT / "params.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -274,6 +261,10 @@ def load_params(
         raise ParagonError(
             f"{path}: a mapping of sections is needed, found {type(content).__name__}"
         )
+    if _size(content) > MOST_VALUES:
+        raise ParagonError(
+            f"{path}: more than {MOST_VALUES:,} values; aliases that repeat aliases?"
+        )
     params = _checked(content, path.name)
     changes = [(f"special.{n}.", params.special.get(n, {})) for n in (dataset, backbone) if n]
     for where, change in [*changes, ("", overrides or {})]:
@@ -282,6 +273,17 @@ def load_params(
             content[section] = {**content[section], **values} if merge else values
         params = _checked(content, f"{path.name}: {where}" if where else path.name)
     return params
+
+
+def _size(content: object) -> int:
+    """How many values there are, aliases written out; counting ends beyond ``MOST_VALUES``."""
+    waiting, count = [content], 0
+    while waiting and count <= MOST_VALUES:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+    return count
 
 
 def _checked(content: dict, where: str) -> Params:

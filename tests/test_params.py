@@ -5,6 +5,11 @@ from paragon.backbones import BACKBONES
 from paragon.errors import ParagonError
 from paragon.params import ROOT, Params, load_params
 
+# Each line names the one before it ten times: ten billion values.
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11)
+)
+
 
 @pytest.fixture
 def changed(tmp_path):
@@ -110,6 +115,7 @@ def test_a_bad_value_names_its_key(changed, key, value, message):
         ("a: [1", "not valid YAML"),
         ("- a", "a mapping of sections is needed, found list"),
         ("", "a mapping of sections is needed, found NoneType"),
+        (BOMB, "more than 100,000 values"),
     ],
 )
 def test_what_is_no_mapping(tmp_path, text, message):

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from paragon.errors import ParagonError
-from paragon.evaluation.summary import places, significant
-from paragon.evaluation.testbed import PROTOCOLS, Kept, TestBed
+from paragon.evaluation.summary import significant
+from paragon.evaluation.testbed import PROTOCOLS, Kept, TestBed, rows_of_weights
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import Difference, Interval, holm, mean_interval, paired_bootstrap
 
@@ -25,9 +25,9 @@ MEASURE = "set_hv"
 def from_generated(bed: TestBed, resamples: int = 2000) -> dict[str, dict]:
     """{method: {measure: number}}: its `set_hv` minus that of `generated`, protocol as suffix.
 
-    Beside the difference stand the limits of its 95 % interval (``_low``, ``_high``), the
-    p-value (``_p``) and the same adjusted for as many comparisons as the protocol has
-    methods (``_p_holm``): all of them about other users.  ``_seeds_low`` and ``_seeds_high``
+    Beside the difference are the limits of its 95 % interval (``_low``, ``_high``), the
+    p-value (``_p``) and the same adjusted for the number of methods of the
+    protocol (``_p_holm``): all of them about other users.  ``_seeds_low`` and ``_seeds_high``
     are the limits of the 95 % Student t interval of the differences of the seeds; a method that
     is random and has one seed has none.  Where these are undefined they are null, with the reason
     under ``_note`` or ``_seeds_note``.  All methods meet the same resampled users, the same ones
@@ -37,18 +37,18 @@ def from_generated(bed: TestBed, resamples: int = 2000) -> dict[str, dict]:
     for protocol in PROTOCOLS:
         found = _of_protocol(bed, protocol, resamples)
         p_values = [users.p_value for users, _ in found.values() if users.p_value is not None]
-        adjusted = iter(holm(p_values or [1.0]))
+        adjusted = iter(holm(np.array(p_values or [1.0])))
         for method, ((difference, low, high, p_value, reason), seeds) in found.items():
             values = {"": difference, "_low": low, "_high": high, "_p": p_value}
             values["_p_holm"] = None if p_value is None else next(adjusted)
             values |= {"_seeds_low": seeds.low, "_seeds_high": seeds.high}
             name = f"{MEASURE}_{protocol}"
-            own = out.setdefault(method, {})
-            own |= {name + k: None if v is None else significant(v) for k, v in values.items()}
+            row = out.setdefault(method, {})
+            row |= {name + k: None if v is None else significant(v) for k, v in values.items()}
             if reason:
-                own[f"{name}_note"] = reason
+                row[f"{name}_note"] = reason
             if seeds.reason:
-                own[f"{name}_seeds_note"] = seeds.reason
+                row[f"{name}_seeds_note"] = seeds.reason
     return out
 
 
@@ -84,23 +84,24 @@ def _difference(
     shape = weights.shape
 
     def at_weights(kept: Kept) -> Kept:
-        rows = places(method, weights, kept.weights)
+        rows = rows_of_weights(method, weights, kept.weights)
         events = None if kept.events is None else [kept.events[row] for row in rows]
         return Kept(weights, kept.points[rows], events, kept.random)
 
     against = [reference[seed] for seed in (own if len(own) > 1 else reference)]
     sides = [[at_weights(kept) for kept in side] for side in (own.values(), against)]
-    volumes = [np.array([set_hv(kept.points) for kept in side]) for side in sides]
+    volumes = [np.array([set_hv(kept.points) for kept in side]) for side in sides]  # [S] each
     seeds = mean_interval(volumes[0] - volumes[1])  # of one against many by broadcasting
     if len(own) == 1 and next(iter(own.values())).random:
         seeds = Interval(seeds.mean, None, None, ONE_SEED)
+    events = [[part for kept in side for part in kept.events or ()] for side in sides]
     if any(kept.events is None for side in sides for kept in side):
         reason = "an objective's metric is no mean over events: users cannot be resampled"
         return Difference(seeds.mean, None, None, None, reason), seeds
 
     def mean_set_hv(means: np.ndarray) -> np.ndarray:
         """The means of every seed, weight and objective [B, S * W * O], to a number each."""
-        return set_hv(means.reshape(len(means), -1, *shape)).mean(axis=1)
+        return np.asarray(set_hv(means.reshape(len(means), -1, *shape))).mean(axis=1)
 
-    a, b = (np.concatenate([part for kept in side for part in kept.events]) for side in sides)
+    a, b = (np.concatenate(side) for side in events)
     return paired_bootstrap(a, b, users, mean_set_hv, resamples=resamples), seeds

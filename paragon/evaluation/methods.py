@@ -1,32 +1,48 @@
-"""Every method as rows to measure."""
+"""The table of methods: for each its look in figures and how its rows come about.
+
+To add a rival, write it in a file of ``paragon/rivals`` and enter it in ``METHODS``: as a
+``mixture`` of the collected adapters, as a ``model`` that is trained end to end, as
+``vectors`` (an adapter for each weight) or as ``rows`` (scores of any other kind).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from paragon.adapters.adapter import vector_size
-from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask, held_out_losses
-from paragon.adapters.mixtures import LINEAR, mixed
-from paragon.evaluation.summary import places
-from paragon.evaluation.testbed import Row, TestBed
+from paragon.adapters.mixtures import (
+    Coefficients,
+    constant,
+    in_log_ratios,
+    interpolation,
+    mixed,
+    nearest,
+    rbf,
+    ridge,
+    soup,
+)
+from paragon.data.sequences import Evaluation, Sequences
+from paragon.errors import ParagonError
+from paragon.evaluation.testbed import Row, rows_of_weights
+from paragon.evaluation.trained import OneSeed, Trained
 from paragon.generator.generator import Generator
 from paragon.generator.memorisation import noisy, to_nearest
-from paragon.params import LlmSettings
-from paragon.rivals.chat import ChatModel
-from paragon.rivals.end_to_end import EndToEnd
-from paragon.rivals.language_model import LlmRanker
+from paragon.rivals.end_to_end import Hypernetwork, LinearSubspace
 from paragon.rivals.reranking import cmr_scores, item_knn, mmr_scores, popularity
-from paragon.rivals.retrain import Retrained
+
+# What a method does.  Mixtures follow the weights between the anchors.
+KINDS = ("oracle", "generated", "mixture", "end_to_end", "reranked", "reference")
+_DASH, _DOT, _DASHDOT = (0, (5, 1.5)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5))
 
 
 def generated_best(
-    generator: Generator, weights: Tensor, valid: FrozenTask, samples: int = 8, **sampling
+    generator: Generator, weights: Tensor, valid: FrozenTask, samples: int = 8, **sampling: Any
 ) -> Tensor:
     """For each weight the best of several generated vectors, by validation task loss.
 
@@ -39,136 +55,224 @@ def generated_best(
     return drawn[task.argmin(0), torch.arange(len(weights))]
 
 
-def guidance_control(generator: Generator, weights: Tensor) -> dict[str, Tensor]:
-    """What guidance buys: vectors without it or, of a generator that uses none, with it."""
-    if generator.settings.guidance != 1:
-        return {"generated_no_cfg": generator.generate(weights, guidance=1.0)}
+def _guided(one: OneSeed) -> Tensor | None:
+    """With guidance, of a generator that uses none."""
+    if one.generator.settings.guidance != 1:
+        return None
     # A step or two from pure noise would carry the guided difference too far.
-    return {"generated_cfg": generator.generate(weights, guidance=1.5, steps=10)}
+    return one.generator.generate(one.trained.weights, guidance=1.5, steps=10)
 
 
-def vectors_of(
-    collection: Collection,
-    seed_index: int,
-    generator: Generator,
-    valid: FrozenTask,
-    learned: Sequence[EndToEnd] = (),
-) -> dict[str, Tensor]:
-    """The adapter vectors ``[W, P]`` of every method that is an adapter, for one seed."""
-    weights = collection.oracles
-    rng = np.random.default_rng([generator.description["seed"], 4])
-    shuffled = weights[torch.from_numpy(rng.permutation(len(weights)))]
-    vectors = {
-        "tuned": collection.oracle_vectors[seed_index],
-        "generated": generator.generate(weights),
-        "generated_best": generated_best(generator, weights, valid),
-        "generated_shuffled": generator.generate(shuffled),
-        **guidance_control(generator, weights),
-    }
-    vectors |= {name: mixed(collection, name, seed_index, weights) for name in LINEAR}
-    for rival in learned:
-        vectors[rival.description["kind"]] = rival.generate(weights)
-    # Moved as far as generated vectors lie from everything collected: is novelty alone worth it?
-    far = to_nearest(vectors["generated"], collection.training_set(seed_index)[0])
-    vectors["nearest_noise"] = noisy(vectors["nearest"], far, rng)
-    vectors["backbone"] = torch.zeros_like(vectors["tuned"])  # s' = s
-    return vectors
+def _not_guided(one: OneSeed) -> Tensor | None:
+    """Without guidance, of a generator that uses it."""
+    if one.generator.settings.guidance == 1:
+        return None
+    return one.generator.generate(one.trained.weights, guidance=1.0)
 
 
-def all_rows(
-    collection: Collection,
-    generators: Sequence[Generator],
-    learned: Sequence[Sequence[EndToEnd]],
-    tasks: dict[str, FrozenTask],
-    others: Iterable[Row] = (),
-) -> Iterator[Row]:
-    """Every row of the comparison: the adapters of all seeds, then all others.
-
-    ``learned``: the rivals trained end to end, those of one seed after those of another;
-    ``tasks`` holds the cached ``valid`` and ``test`` events of the frozen backbone.
-    """
-    seeds = collection.description["seeds"]
-    for index, (seed, *models) in enumerate(zip(seeds, generators, learned, strict=True)):
-        vectors = vectors_of(collection, index, models[0], tasks["valid"], models[1])
-        for method, own in vectors.items():
-            scores = (tasks["test"].catalogue_scores(vector).cpu().numpy() for vector in own)
-            yield Row(method, seed, collection.oracles.numpy(), scores)
-    yield from others
+def _nearest_noise(one: OneSeed) -> Tensor:
+    """Moved as far as generated vectors lie from all collected ones: is novelty alone worth it?"""
+    generated = one.generator.generate(one.trained.weights)
+    far = to_nearest(generated, one.trained.collection.training_set(one.index)[0])
+    _, rng = one.shuffled()
+    return noisy(mixed(one.trained.collection, nearest, one.index, one.trained.weights), far, rng)
 
 
-def reranked_rows(bed: TestBed, test: FrozenTask, weights: Tensor, seed: int) -> Iterator[Row]:
-    """What needs no adapter: `mmr` on the backbone's list, `popularity` and `item_knn`.
+def _mmr(trained: Trained) -> Iterator[Row]:
+    bed, accuracy = trained.bed, trained.bed.objectives.index("accuracy")
+    lists = (bed.sequences, bed.candidates, bed.excluded, trained.own_scores())
+    weights = trained.weights.numpy()
+    scores = (mmr_scores(*lists, w[accuracy].item(), bed.cutoffs[-1]) for w in weights)
+    yield Row("mmr", trained.seeds[0], weights, scores, random=False)
 
-    Nothing in them is random; ``seed`` says with which seed's rows they are compared.
-    """
-    w, own = weights.numpy(), _own_scores(test)
-    accuracy = bed.objectives.index("accuracy")
-    lists = (bed.sequences, bed.candidates, bed.excluded, own)
-    mmr = (mmr_scores(*lists, x[accuracy].item(), bed.cutoffs[-1]) for x in w)
-    yield Row("mmr", seed, w, mmr, random=False)
-    for method, rival in (("popularity", popularity), ("item_knn", item_knn)):
-        flat = rival(bed.sequences, bed.evaluation)
+
+def _same_for_all_weights(
+    name: str, recommend: Callable[[Sequences, Evaluation], np.ndarray]
+) -> Callable[[Trained], Iterator[Row]]:
+    """A recommender that does not hear the weights: ``recommend(sequences, evaluation)``."""
+
+    def rows(trained: Trained) -> Iterator[Row]:
+        bed, weights = trained.bed, trained.weights.numpy()
+        full = recommend(bed.sequences, bed.evaluation)
         # Counts and sums of similarities: an order, but not on the scale of the losses.
-        both = {"sampled": np.take_along_axis(flat, bed.candidates, 1), "full": flat}
-        yield Row(method, seed, w, [both] * len(w), random=False)
+        both = {"sampled": np.take_along_axis(full, bed.candidates, 1), "full": full}
+        yield Row(name, trained.seeds[0], weights, [both] * len(weights), random=False)
+
+    return rows
 
 
-def cmr_rows(
-    bed: TestBed, test: FrozenTask, learned: Sequence[Sequence[EndToEnd]], weights: Tensor
-) -> Iterator[Row]:
-    """The `cmr` rows, one a seed: every `hypernetwork` as a re-ranker of the backbone's list.
+def _cmr(trained: Trained) -> Iterator[Row]:
+    """One row for each seed: every `hypernetwork` as a re-ranker of the backbone's list.
 
     The weights make the parameters of what re-ranks (Chen et al., "Controllable Multi-Objective
     Re-ranking with Policy Hypernetworks", KDD 2023): here an adapter, which scores one item at
     a time; theirs looks at the whole list.
     """
-    own, lists = _own_scores(test), (bed.candidates, bed.excluded)
-    for model in (model for models in learned for model in models):
-        if model.description["kind"] == "hypernetwork":
-            policies = (test.catalogue_scores(v).cpu().numpy() for v in model.generate(weights))
-            scores = (cmr_scores(*lists, own, policy) for policy in policies)
-            yield Row("cmr", model.description["seed"], weights.numpy(), scores)
+    scores, weights = trained.own_scores(), trained.weights
+    lists, score = (trained.bed.candidates, trained.bed.excluded), trained.test.catalogue_scores
+    for seed, models in zip(trained.seeds, trained.learned, strict=True):
+        if "hypernetwork" in models:
+            vectors = models["hypernetwork"].generate(weights)
+            policies = (score(vector).cpu().numpy() for vector in vectors)
+            reranked = (cmr_scores(*lists, scores, policy) for policy in policies)
+            yield Row("cmr", seed, weights.numpy(), reranked)
 
 
-def _own_scores(test: FrozenTask) -> np.ndarray:
-    """Catalogue scores of the backbone without an adapter."""
-    none = torch.zeros(vector_size(test.backbone.dim, 1))
-    return test.catalogue_scores(none).cpu().numpy()
+def _llm(trained: Trained) -> Iterator[Row]:
+    if trained.ranker is not None:
+        weights = trained.weights.numpy()
+        scores = (trained.ranker.scores(w) for w in weights)
+        yield Row("llm", trained.seeds[0], weights, scores, random=False)
 
 
-def llm_ranker(
-    settings: LlmSettings, folder: Path, bed: TestBed, test: FrozenTask
-) -> LlmRanker | None:
-    """What re-ranks the backbone's list for the row `llm`; None unless ``llm.enabled``.
+def _retrain(trained: Trained) -> Iterator[Row]:
+    """One row for each seed, at its own weights."""
+    weights = trained.retrain_weights.numpy()
+    for seed, models in trained.retrained.items():
+        bed = trained.bed
+        scores = (model.scores(bed.sequences, bed.evaluation).cpu().numpy() for model in models)
+        yield Row("retrain", seed, weights, scores)
 
-    ``folder``: where answers are kept.
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the comparison: its look in every figure, its kind, and one way to its scores.
+
+    ``mixture``: coefficients of the collected adapters; ``model``: a module trained end to
+    end, ``model(start [P], objectives, settings)``; ``vectors``: an adapter for each
+    evaluation weight, ``[W, P]``, or None where the method does not apply; ``rows``:
+    everything else.
     """
-    if not settings.enabled:
-        return None
-    model, depth = ChatModel(settings, folder), bed.cutoffs[-1]
-    return LlmRanker(model, bed.sequences, bed.evaluation, bed.objectives, depth, _own_scores(test))
+
+    kind: str
+    label: str
+    colour: str
+    marker: str
+    line: object = "-"
+    mixture: Coefficients | None = None
+    model: type[nn.Module] | None = None
+    vectors: Callable[[OneSeed], Tensor | None] | None = None
+    rows: Callable[[Trained], Iterator[Row]] | None = None
 
 
-def llm_rows(ranker: LlmRanker | None, weights: Tensor, seed: int) -> Iterator[Row]:
-    """The `llm` row, if there is a ranker; ``seed`` as in `reranked_rows`.
+# In the order of the tables.  Colours are the Okabe-Ito set and Paul Tol's muted set, which
+# colour-blind readers can distinguish; markers and dashes carry the same information in grey.
+METHODS = {
+    "tuned": Method(
+        "oracle", "tuned (oracle)", "#a3a3a3", "o",  # drawn wide, beneath the others
+        vectors=lambda one: one.trained.collection.oracle_vectors[one.index],
+    ),
+    "generated": Method(
+        "generated", "generated", "#D55E00", "o",
+        vectors=lambda one: one.generator.generate(one.trained.weights),
+    ),
+    "generated_best": Method(
+        "generated", "generated, best of 8", "#882255", "^", _DASH,
+        vectors=lambda one: generated_best(one.generator, one.trained.weights, one.trained.valid),
+    ),
+    "generated_shuffled": Method(
+        "reference", "generated, shuffled", "#CC79A7", "X", _DOT,
+        vectors=lambda one: one.generator.generate(one.shuffled()[0]),
+    ),
+    "generated_cfg": Method(
+        "generated", "generated, guided", "#661100", "v", _DASHDOT, vectors=_guided
+    ),
+    "generated_no_cfg": Method(
+        "generated", "generated, no guidance", "#E69F00", "v", _DASHDOT, vectors=_not_guided
+    ),
+    "interpolation": Method(
+        "mixture", "interpolation", "#0072B2", "s", _DASH, mixture=interpolation
+    ),
+    "rbf": Method("mixture", "thin-plate spline", "#6699CC", "h", _DASHDOT, mixture=rbf),
+    "ridge": Method("mixture", "ridge regression", "#117733", "p", _DASHDOT, mixture=ridge),
+    "interpolation_log": Method(
+        "mixture", "interpolation, log-ratios", "#1F77B4", "D", _DOT,
+        mixture=in_log_ratios(interpolation),
+    ),
+    "rbf_log": Method(
+        "mixture", "thin-plate spline, log-ratios", "#9BB7D4", "h", _DOT,
+        mixture=in_log_ratios(rbf),
+    ),
+    "ridge_log": Method(
+        "mixture", "ridge regression, log-ratios", "#2CA02C", "p", _DOT,
+        mixture=in_log_ratios(ridge),
+    ),
+    "nearest": Method("mixture", "nearest anchor", "#56B4E9", "v", _DASHDOT, mixture=nearest),
+    "soup": Method("reference", "soup of two", "#009E73", "^", _DASHDOT, mixture=soup),
+    "constant": Method("reference", "constant (middle)", "#555555", "s", _DOT, mixture=constant),
+    "hypernetwork": Method("end_to_end", "hypernetwork", "#332288", "P", model=Hypernetwork),
+    "linear_subspace": Method(
+        "end_to_end", "linear subspace", "#44AA99", "<", _DASH, model=LinearSubspace
+    ),
+    "nearest_noise": Method(
+        "reference", "nearest + noise", "#88CCEE", "d", _DOT, vectors=_nearest_noise
+    ),
+    "backbone": Method(
+        "reference", "backbone alone", "#222222", "*", _DASH,  # zeros: s' = s
+        vectors=lambda one: torch.zeros_like(one.trained.collection.oracle_vectors[one.index]),
+    ),
+    "mmr": Method("reranked", "MMR re-ranking", "#999933", ">", _DASH, rows=_mmr),
+    "popularity": Method(
+        "reference", "popularity", "#777777", "X", _DASHDOT,
+        rows=_same_for_all_weights("popularity", popularity),
+    ),
+    "item_knn": Method(
+        "reference", "item kNN", "#AA4499", "H", _DOT,
+        rows=_same_for_all_weights("item_knn", item_knn),
+    ),
+    "cmr": Method("reranked", "hypernetwork, re-ranking", "#6A51A3", "P", _DOT, rows=_cmr),
+    "llm": Method("reranked", "LLM re-ranking", "#B8860B", "8", _DASH, rows=_llm),
+    "retrain": Method("oracle", "retrained", "#000000", "D", "none", rows=_retrain),
+}  # fmt: skip
 
-    The limit on requests is checked here, before anything is asked or measured.
+
+def methods_of(kind: str) -> list[str]:
+    """The names of all methods of a kind."""
+    return [name for name, method in METHODS.items() if method.kind == kind]
+
+
+def mixture_of(name: str) -> Coefficients:
+    """The coefficients of a method that mixes the collected adapters."""
+    mixture = METHODS[name].mixture
+    if mixture is None:
+        raise ParagonError(f"method {name}: it is no mixture of adapters")
+    return mixture
+
+
+def model_of(name: str) -> type[nn.Module]:
+    """The module of a method that is trained end to end."""
+    model = METHODS[name].model
+    if model is None:
+        raise ParagonError(f"method {name}: it is not trained end to end")
+    return model
+
+
+def adapter_vectors(one: OneSeed, name: str) -> Tensor | None:
+    """The adapters ``[W, P]`` of a method for one seed; None if it has none here."""
+    method, trained = METHODS[name], one.trained
+    if method.mixture is not None:
+        return mixed(trained.collection, method.mixture, one.index, trained.weights)
+    if method.model is not None:
+        rival = trained.learned[one.index].get(name)
+        return None if rival is None else rival.generate(trained.weights)
+    return None if method.vectors is None else method.vectors(one)
+
+
+def all_rows(trained: Trained) -> Iterator[Row]:
+    """Every row of the comparison: the adapters of all seeds, then all others.
+
+    Before anything is measured it raises ``ParagonError`` if `retrain` has weights that are not
+    among those of the evaluation, or if a language model would be asked too often.
     """
-    if ranker is not None:
-        w = weights.numpy()
-        ranker.check_limit(w)
-        yield Row("llm", seed, w, (ranker.scores(x) for x in w), random=False)
-
-
-def retrained_rows(
-    bed: TestBed, models: Mapping[int, Iterable[Retrained]], weights: Tensor, grid: Tensor
-) -> Iterator[Row]:
-    """The `retrain` rows of the comparison, one a seed: ``models`` has one for each of ``weights``.
-
-    ``weights [R, O]`` have to be among those of the evaluation, ``grid [W, O]``: checked before
-    anything is measured.
-    """
-    places("retrain", weights.numpy(), grid.numpy())
-    for seed, own in models.items():
-        scores = (model.scores(bed.sequences, bed.evaluation).cpu().numpy() for model in own)
-        yield Row("retrain", seed, weights.numpy(), scores)
+    score, weights = trained.test.catalogue_scores, trained.weights.numpy()
+    rows_of_weights("retrain", trained.retrain_weights.numpy(), weights)
+    if trained.ranker is not None:
+        trained.ranker.check_limit(weights)
+    for index, seed in enumerate(trained.seeds):
+        for name in METHODS:
+            vectors = adapter_vectors(OneSeed(trained, index), name)
+            if vectors is not None:
+                yield Row(name, seed, weights, (score(v).cpu().numpy() for v in vectors))
+    for method in METHODS.values():
+        if method.rows is not None:
+            yield from method.rows(trained)

@@ -1,6 +1,6 @@
 """The sum of what was measured, as in metrics.json.
 
-It is computed from the long table of :func:`paragon.evaluation.testbed.run` and from
+It is computed from the long table of :func:`paragon.evaluation.testbed.measure_rows` and from
 nothing else.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,17 +15,14 @@ from torch import Tensor
 
 from paragon.adapters.collection import Collection, subset
 from paragon.adapters.frozen import FrozenTask, held_out_losses
-from paragon.adapters.mixtures import MIXTURES, mixed
-from paragon.errors import ParagonError
-from paragon.evaluation.testbed import METRIC, PROTOCOLS
+from paragon.adapters.mixtures import mixed
+from paragon.evaluation.methods import methods_of, mixture_of
+from paragon.evaluation.testbed import PROTOCOLS, rows_of_weights
 from paragon.metrics import control
 from paragon.metrics.checks import Measure
 from paragon.metrics.control import regret
 from paragon.metrics.statistics import mean_interval
-from paragon.storage import write_json, write_text
-
-# Short names of the objectives in results.
-SHORT = {"accuracy": "acc", "diversity": "div", "novelty": "nov", "fairness": "fair"}
+from paragon.objectives.table import OBJECTIVES, metrics_of
 
 
 def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]:
@@ -64,91 +60,68 @@ def control_measures(
     table: pd.DataFrame, method: str, objectives: Sequence[str]
 ) -> dict[str, Measure]:
     """The control measures of one method, seed and protocol."""
-    named, lost = ([f"{kind}_{o}" for o in objectives] for kind in ("w", "loss"))
-    own, tuned, constant = (table.loc[[m]] for m in (method, "tuned", "constant"))
-    weights, grid = own[named].to_numpy(), tuned[named].to_numpy()
-    rows = places(method, weights, grid)
-    aligned = tuned.iloc[rows]
-    points = own[[METRIC[o] for o in objectives]].to_numpy()
-    out = {
-        "set_hv": Measure(control.set_hv(points)),
-        "mean_hv": Measure(control.mean_hv(points)),
-    }
-    reference = control.set_hv(aligned[[METRIC[o] for o in objectives]].to_numpy())
-    out["set_hv_of_tuned"] = (
-        Measure(out["set_hv"].value / reference)
+    columns = [f"w_{o}" for o in objectives]
+    rows, tuned = table.loc[[method]], table.loc[["tuned"]]
+    weights, grid = rows[columns].to_numpy(), tuned[columns].to_numpy()  # [R, O], [W, O]
+    places = rows_of_weights(method, weights, grid)
+    oracle = tuned.iloc[places]  # at the method's own weights
+    points, best = (part[metrics_of(objectives)].to_numpy() for part in (rows, oracle))
+    volume, reference = float(control.set_hv(points)), float(control.set_hv(best))
+    measures = {"set_hv": Measure(volume), "mean_hv": Measure(control.mean_hv(points))}
+    measures["set_hv_of_tuned"] = (
+        Measure(volume / reference)
         if reference > 0
         else Measure(None, "the oracle's hypervolume is 0: it never ranks a target among the first")
     )
     for column, objective in enumerate(objectives):
-        short = SHORT[objective]
-        values, oracle = (part[METRIC[objective]].to_numpy() for part in (own, aligned))
-        out[f"r_{short}"] = control.correlation(values, weights[:, column])
-        out[f"r_{short}_tuned"] = control.correlation(values, oracle)
-        out[f"range_ratio_{short}"] = control.range_ratio(values, oracle)
-        out[f"violations_{short}"] = control.violations(weights, values, column)
-        out[f"best_{short}"] = Measure(float(values.max()))
-    if set(lost) <= set(own) and own[lost].notna().all(axis=None):
-        losses = [
-            (part[lost] * part[named].to_numpy()).sum(axis=1).to_numpy()
-            for part in (own, tuned, constant)
-        ]
+        short, values, tuned_values = (
+            OBJECTIVES[objective].short,
+            points[:, column],
+            best[:, column],
+        )
+        measures[f"r_{short}"] = control.correlation(values, weights[:, column])
+        measures[f"r_{short}_tuned"] = control.correlation(values, tuned_values)
+        measures[f"range_ratio_{short}"] = control.range_ratio(values, tuned_values)
+        measures[f"violations_{short}"] = control.violations(weights, values, column)
+        measures[f"best_{short}"] = Measure(float(values.max()))
+    losses = [f"loss_{o}" for o in objectives]
+    if set(losses) <= set(rows) and rows[losses].notna().all(axis=None):
+        task_loss, tuned_loss, constant_loss = (
+            (part[losses] * part[columns].to_numpy()).sum(axis=1).to_numpy()
+            for part in (rows, tuned, table.loc[["constant"]])
+        )
         corners = (grid <= 0).any(1)
-        regret = control.regret(*losses, corners, rows)
-        out |= {f"regret_{name}": measure for name, measure in regret.items()}
-    return out
-
-
-def places(method: str, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Where a method's weights ``[W, O]`` are in the evaluation weights (`retrain` has few)."""
-    place = {tuple(w): row for row, w in enumerate(grid)}
-    for w in weights:
-        if tuple(w) not in place:
-            raise ParagonError(
-                f"method {method}: weights {tuple(w.round(4).tolist())} are not among the "
-                "evaluation weights (adapters.oracles in params.yaml); it cannot be compared"
-            )
-    return np.array([place[tuple(w)] for w in weights])
+        regret = control.regret(task_loss, tuned_loss, constant_loss, corners, places)
+        measures |= {f"regret_{name}": measure for name, measure in regret.items()}
+    return measures
 
 
 def over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | None]:
-    """Mean, ``_sd``, ``_low`` and ``_high`` of measures ``{name: a value a seed}``."""
+    """Mean, ``_sd``, ``_low`` and ``_high`` of ``{name: one measure for each seed}``."""
     out: dict[str, float | str | None] = {}
-    for name, found in measures.items():
-        values = [m.value for m in found if m.value is not None]
-        if len(values) < len(found):
+    for name, by_seed in measures.items():
+        values = [m.value for m in by_seed if m.value is not None]
+        if len(values) < len(by_seed):
             out[name] = None
-            out[f"{name}_note"] = next(m.reason for m in found if m.value is None)
+            out[f"{name}_note"] = next(m.reason for m in by_seed if m.value is None)
             continue
         mean, low, high, _ = mean_interval(np.array(values))
         out[name] = significant(mean)
-        if len(values) > 1:
-            out[f"{name}_sd"] = significant(np.std(values, ddof=1))
+        if low is not None and high is not None:
+            out[f"{name}_sd"] = significant(float(np.std(values, ddof=1)))
             out |= {f"{name}_low": significant(low), f"{name}_high": significant(high)}
     return out
 
 
 def significant(value: float, digits: int = 6) -> float:
-    """``value`` rounded to so many significant digits."""
+    """``value`` rounded to that number of significant digits."""
     return float(f"{value:.{digits}g}")
-
-
-def write_results(
-    curve: pd.DataFrame, summary: dict[str, dict], differences: dict[str, dict], folder: Path
-) -> None:
-    """Write ``curve.csv``, ``metrics.json`` and ``differences.json``, six significant digits each.
-
-    ``differences`` are those of `paragon.differences.from_generated`.
-    """
-    write_text(folder / "curve.csv", curve.to_csv(index=False, float_format="%.6g"))
-    write_json(folder / "metrics.json", summary)
-    write_json(folder / "differences.json", differences)
 
 
 def few_anchors(
     collection: Collection, test: FrozenTask, subsets: Sequence[Sequence[float]]
 ) -> dict[str, dict[str, list[Measure]]]:
-    """{method: {measure: a value a seed}}: regret of every mixture of a subset of the anchors.
+    """{method: {measure: one for each seed}}: regret of every mixture of a subset of the anchors.
 
     ``regret_mean_3_anchors`` and ``regret_median_3_anchors``, for each subset with the number of
     its anchors, over the evaluation weights off the corners: on the lists of ``test``, in units
@@ -162,12 +135,12 @@ def few_anchors(
         return (found * weights).sum(1).double().numpy()
 
     parts = [subset(collection, first) for first in subsets]
-    out: dict[str, dict[str, list[Measure]]] = {method: {} for method in MIXTURES}
+    out: dict[str, dict[str, list[Measure]]] = {method: {} for method in methods_of("mixture")}
     for index in range(len(collection.description["seeds"])):
         oracle = losses(collection.oracle_vectors[index])
-        constant = losses(mixed(collection, "constant", index, weights))
-        for part, method in product(parts, MIXTURES):
-            own = losses(mixed(part, method, index, weights))
+        constant = losses(mixed(collection, mixture_of("constant"), index, weights))
+        for part, method in product(parts, out):
+            own = losses(mixed(part, mixture_of(method), index, weights))
             found = regret(own, oracle, constant, corners)
             for name in ("mean", "median"):
                 key = f"regret_{name}_{len(part.anchors)}_anchors"

@@ -19,16 +19,9 @@ from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
 from paragon.metrics import diversity, ranking
 from paragon.objectives.lists import Catalogue
-from paragon.objectives.table import objective_losses
+from paragon.objectives.table import metrics_of, objective_losses
 from paragon.progress import progress
 
-# The metric that shows whether an objective was followed, and its short name in results.
-METRIC = {
-    "accuracy": "ndcg@10",
-    "diversity": "alpha_ndcg@10",
-    "novelty": "novelty@10",
-    "fairness": "parity@10",
-}
 PROTOCOLS = ("sampled", "full")
 Scores = np.ndarray | dict[str, np.ndarray]  # see TestBed.measure
 
@@ -101,9 +94,10 @@ class TestBed:
         None instead of them if one is no mean over events (the parity of groups).
         """
         rows = np.arange(len(self.evaluation))[:, None]
-        ordered = isinstance(scores, dict)
-        sampled = scores["sampled"] if ordered else scores[rows, self.candidates]
-        full = scores["full"] if ordered else scores
+        if isinstance(scores, dict):
+            sampled, full = scores["sampled"], scores["full"]
+        else:
+            sampled, full = scores[rows, self.candidates], scores
         depth = self.cutoffs[-1]
         ranks = {
             "sampled": ranking.target_ranks(sampled),
@@ -113,31 +107,30 @@ class TestBed:
             "sampled": self.candidates[rows, ranking.top_k(sampled, depth)],
             "full": ranking.top_k(full, depth, self.excluded),
         }
-        found = {name: self._metrics(name, ranks[name], shown[name]) for name in PROTOCOLS}
-        events = {}
-        for name, own in found.items():
-            headline = [own.get(METRIC[o]) for o in self.objectives]
-            whole = all(np.ndim(values) == 1 for values in headline)
-            events[name] = np.stack(headline) if whole else None
-        result = {
-            name: {metric: float(np.mean(values)) for metric, values in own.items()}
-            for name, own in found.items()
-        }
-        if ordered:
-            return result, events
-        lists = torch.from_numpy(scores[rows, self.tuned_on]).float().unsqueeze(-2)
-        losses = objective_losses(self.objectives, lists, self.lists)[0].tolist()
-        for name, loss in zip(self.objectives, losses, strict=True):
-            result["sampled"][f"loss_{name}"] = loss
-        return result, events
+        means, events = {}, {}
+        for protocol in PROTOCOLS:
+            metrics = self._metrics(protocol, ranks[protocol], shown[protocol])
+            means[protocol] = {name: float(np.mean(value)) for name, value in metrics.items()}
+            followed = [metrics.get(name) for name in metrics_of(self.objectives)]
+            arrays = [value for value in followed if isinstance(value, np.ndarray)]
+            events[protocol] = np.stack(arrays) if len(arrays) == len(followed) else None
+        if not isinstance(scores, dict):
+            means["sampled"] |= self._losses(scores[rows, self.tuned_on])
+        return means, events
+
+    def _losses(self, scores: np.ndarray) -> dict[str, float]:
+        """The objectives' losses on lists as long as those of tuning, scored ``[N, C]``."""
+        one_task = torch.from_numpy(scores).float().unsqueeze(-2)  # [N, 1, C]
+        losses = objective_losses(self.objectives, one_task, self.lists)[0].tolist()
+        return {f"loss_{o}": loss for o, loss in zip(self.objectives, losses, strict=True)}
 
     def _metrics(
         self, protocol: str, ranks: np.ndarray, items: np.ndarray
     ) -> dict[str, np.ndarray | float]:
-        """Every metric: a value an event, or one number where there is no such thing."""
-        ranked = self.sequences.categories[items]
+        """Every metric: one value for each event ``[N]``, or a single number."""
+        ranked = self.sequences.categories[items]  # [N, K, M]
         dcg = diversity.alpha_dcg(ranked)
-        out = {}
+        out: dict[str, np.ndarray | float] = {}
         for k in self.cutoffs:
             ndcg = ranking.ndcg_at(ranks, k)
             gap = ranking.group_gap(ndcg, self.groups)
@@ -184,37 +177,64 @@ class Row:
     random: bool = True
 
 
-def run(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
+def measure_rows(bed: TestBed, rows: Iterable[Row]) -> pd.DataFrame:
     """Measure all rows: the long table, one line per method, seed, protocol and weight.
 
     ``bed.kept`` has the same points by event afterwards.
     """
-    lines = []
+    lines: list[dict] = []
     for row in progress(rows, "rows"):
-        known: dict[bytes, tuple[dict, dict]] = {}  # `constant` and `backbone` repeat themselves
-        own: dict[str, list[tuple]] = {protocol: [] for protocol in PROTOCOLS}
-        given = iter(row.scores)
-        for number, weight in enumerate(row.weights):
-            scores, key = _checked(bed, row, next(given, None), number)
-            known[key] = known.get(key) or bed.measure_events(scores)
-            measured, events = known[key]
+        measured = _measured(bed, row)
+        for weight, (means, _) in zip(row.weights, measured, strict=True):
             named = {f"w_{o}": float(w) for o, w in zip(bed.objectives, weight, strict=True)}
-            for protocol, values in measured.items():
+            for protocol, values in means.items():
                 start = {"method": row.method, "seed": row.seed, "protocol": protocol}
                 lines.append({**start, **named, **values})
-                point = [values.get(METRIC[o], np.nan) for o in bed.objectives]
-                own[protocol].append((point, events[protocol]))
-        if next(given, None) is not None:
-            raise ParagonError(f"{_named(row)}: more scores than its {len(row.weights)} weights")
-        for protocol, found in own.items():
-            points, events = zip(*found, strict=True)
-            bed.kept[row.method, row.seed, protocol] = Kept(
-                np.array(row.weights, dtype=float),
-                np.array(points),
-                None if any(own is None for own in events) else list(events),
-                row.random,
-            )
+        for protocol in PROTOCOLS:
+            bed.kept[row.method, row.seed, protocol] = _kept(bed, row, measured, protocol)
     return pd.DataFrame(lines)
+
+
+def _measured(bed: TestBed, row: Row) -> list[tuple[dict, dict]]:
+    """For each weight what `TestBed.measure_events` says of its scores."""
+    known: dict[bytes, tuple[dict, dict]] = {}  # `constant` and `backbone` repeat themselves
+    found, given = [], iter(row.scores)
+    for number in range(len(row.weights)):
+        scores, key = _checked(bed, row, next(given, None), number)
+        if key not in known:
+            known[key] = bed.measure_events(scores)
+        found.append(known[key])
+    if next(given, None) is not None:
+        raise ParagonError(f"{_named(row)}: more scores than its {len(row.weights)} weights")
+    return found
+
+
+def _kept(bed: TestBed, row: Row, measured: list[tuple[dict, dict]], protocol: str) -> Kept:
+    names = metrics_of(bed.objectives)
+    points = [[means[protocol].get(name, np.nan) for name in names] for means, _ in measured]
+    events = [by_event[protocol] for _, by_event in measured]
+    return Kept(
+        np.array(row.weights, dtype=float),
+        np.array(points),
+        None if any(part is None for part in events) else events,
+        row.random,
+    )
+
+
+def rows_of_weights(method: str, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """The row of each of a method's weights ``[R, O]`` in the evaluation weights ``[W, O]``.
+
+    `retrain` has only some of them.  Raises ``ParagonError`` for a weight that is not there.
+    """
+    rows = {tuple(w): row for row, w in enumerate(grid)}
+    for w in weights:
+        if tuple(w) not in rows:
+            shown = tuple(w.astype(float).round(4).tolist())
+            raise ParagonError(
+                f"method {method}: weights {shown} are not among the evaluation weights "
+                "(adapters.oracles in params.yaml); it cannot be compared"
+            )
+    return np.array([rows[tuple(w)] for w in weights])
 
 
 def _named(row: Row) -> str:
@@ -234,14 +254,14 @@ def _checked(bed: TestBed, row: Row, scores: object, number: int) -> tuple[Score
         raise ParagonError(f"{where} are of {sorted(scores)}; {sorted(width)} are needed")
     parts = scores if isinstance(scores, dict) else {"full": scores}
     made, key = {}, b""
-    for part, own in parts.items():
-        own, wanted = np.asarray(own), (len(bed.evaluation), width[part])
-        if own.dtype.kind not in "fiu":
-            raise ParagonError(f"{where} are {own.dtype}; numbers are needed")
-        if own.shape != wanted:
-            raise ParagonError(f"{where} have shape {own.shape}, {wanted} is needed")
-        if not np.isfinite(own).all():
+    for part, values in parts.items():
+        array, wanted = np.asarray(values), (len(bed.evaluation), width[part])
+        if array.dtype.kind not in "fiu":
+            raise ParagonError(f"{where} are {array.dtype}; numbers are needed")
+        if array.shape != wanted:
+            raise ParagonError(f"{where} have shape {array.shape}, {wanted} is needed")
+        if not np.isfinite(array).all():
             raise ParagonError(f"{where} are not finite")
-        made[part] = own
-        key += hashlib.sha256(np.ascontiguousarray(own)).digest()
+        made[part] = array
+        key += hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
     return (made if isinstance(scores, dict) else made["full"]), key

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import product
+from multiprocessing import connection
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +26,7 @@ from paragon.adapters.collection import load_collection
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones.training import Fitted
 from paragon.data.negatives import NegativeSampler
+from paragon.evaluation.methods import model_of
 from paragon.generator.behaviour import behaviour
 from paragon.generator.generator import Generator, load_generator, save_generator
 from paragon.generator.training import train_generator
@@ -60,9 +63,25 @@ def side_by_side(
     workers = balanced(len(jobs), study.params.run.threads) if study.device.type == "cpu" else 1
     # "spawn": a forked process would inherit the threads of this one.
     context = multiprocessing.get_context("spawn")
-    with environment(ONE_THREAD), ProcessPoolExecutor(workers, context) as pool:
+    with environment(ONE_THREAD), ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         running = [pool.submit(function, study, *job) for job in jobs]
         return [job.result() for job in progress(running, name)]
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that ends.
+
+    A worker whose parent was killed would go on training, and overwrite what a later run made.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:  # this is no worker
+        return
+
+    def wait_and_exit() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait_and_exit, daemon=True).start()
 
 
 @contextmanager
@@ -134,8 +153,11 @@ def _train_one_generator(
     save_generator(generator, folder / f"seed{seed}")
 
 
-def train_rivals(study: Study, folder: Path | None = None) -> list[list[EndToEnd]]:
-    """Train and store ``rivals.end_to_end`` for every seed, several at a time: a list a seed."""
+def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
+    """Train and store ``rivals.end_to_end`` for every seed, several at a time.
+
+    What comes back are those of each seed, by name.
+    """
     folder = study.folder / "rivals" if folder is None else folder
     names = study.params.rivals.end_to_end
     states = training_states(study) if names else None
@@ -151,17 +173,18 @@ def _train_one_rival(study: Study, folder: Path, states: np.ndarray, name: str, 
     known = torch.from_numpy(states)
     train = frozen_task(backbone, sequences, "train", 1 + own.negatives, own.events, known)
     sampler, provenance = NegativeSampler(sequences), {"backbone": about["sha256"]}
-    rival = train_end_to_end(name, train, sampler, study.params, seed, provenance)
+    kind = model_of(name)
+    rival = train_end_to_end(name, kind, train, sampler, study.params, seed, provenance)
     save_end_to_end(rival, folder)
 
 
-def retrain_all(study: Study) -> dict[tuple[float, int], Fitted]:
-    """Train and store every weight and seed: ``{(first weight, seed): curves}``."""
+def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
+    """Train and store every weight and seed: ``{(weights, seed): curves}``."""
     weights, seeds = retrain_weights(study.params), retrain_seeds(study.params)
     tasks = list(product(range(len(weights)), seeds))
     fits = side_by_side(_retrain_one, study, tasks, "models")
     return {
-        (round(weights[index, 0].item(), 4), seed): fitted
+        (tuple(weights[index].numpy().round(4).tolist()), seed): fitted
         for (index, seed), fitted in zip(tasks, fits, strict=True)
     }
 
@@ -173,6 +196,7 @@ def _retrain_one(study: Study, index: int, seed: int) -> Fitted:
         "kind": "retrain",
         "weights": weights.tolist(),
         "seed": seed,
+        "settings": study.params.rivals.model_dump(),
         "training": asdict(fitted),
     }
     save_retrained(model, about, study.folder / "rivals", weights, seed)

@@ -10,10 +10,11 @@ from ruamel.yaml import YAML
 
 from paragon.backbones import BACKBONES
 from paragon.errors import ParagonError
+from paragon.evaluation.methods import methods_of
 from paragon.objectives.table import check_names
 from paragon.objectives.weights import simplex_lattice, simplex_weights
-from paragon.params import ROOT, Params, check_name, load_params
-from paragon.storage import write_text
+from paragon.params import ROOT, Params, load_params
+from paragon.storage import check_name, write_text
 
 # What an entry of `special` in params.yaml holds, since each stage depends on its own part.
 SPECIAL = ("run", "data", "backbones", "adapters", "generator", "rivals", "evaluation")
@@ -62,6 +63,10 @@ def _problems(params: Params) -> Iterator[tuple[str, str]]:
             f"{max(params.evaluation.cutoffs)} is more than the {1 + params.data.negatives} "
             "candidates of a list (data.negatives and the target)",
         )
+    known = methods_of("end_to_end")
+    for name in params.rivals.end_to_end:
+        if name not in known:
+            yield "rivals.end_to_end", f"{name!r} is unknown; known: {', '.join(known)}"
     yield from _weight_problems(params)
 
 

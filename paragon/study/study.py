@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from paragon.adapters.collection import Collection, load_collection
-from paragon.backbones import Backbone, load_backbone
-from paragon.data.sequences import Sequences, load
+from paragon.adapters.frozen import frozen_task
+from paragon.backbones import Backbone, load_backbone, save_backbone, training_record
+from paragon.backbones.training import Fitted
+from paragon.data.fetch import load_dataset
+from paragon.data.sequences import Sequences, load_sequences, save_sequences
+from paragon.data.table import Dataset
 from paragon.errors import ParagonError
+from paragon.evaluation.methods import model_of
+from paragon.evaluation.testbed import TestBed
+from paragon.evaluation.trained import Trained
 from paragon.generator.generator import Generator, load_generators
-from paragon.params import ARTIFACTS, RESULTS, Params, load_params
+from paragon.params import ARTIFACTS, DATA, RESULTS, DataSettings, Params, load_params
+from paragon.rivals.chat import ChatModel
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
+from paragon.rivals.language_model import LlmRanker
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
+from paragon.storage import check_match, write_json
 from paragon.study.settings import check_settings
 
 
@@ -55,41 +65,122 @@ class Study:
 
     def load_sequences(self) -> Sequences:
         """Made by notebook 01."""
-        return load(ARTIFACTS / self.dataset / "data")
+        return load_sequences(ARTIFACTS / self.dataset / "data")
+
+    def save_backbone(self, backbone: Backbone, sequences: Sequences, fitted: Fitted) -> None:
+        """What notebook 02 made, with its data, settings and curves."""
+        about = training_record(self.backbone, sequences, self.params.backbones, fitted)
+        save_backbone(backbone, about, self.folder / "backbones" / "backbone")
 
     def load_backbone(self, sequences: Sequences) -> tuple[Backbone, dict]:
         """Made by notebook 02; frozen, on the study's device, with its description."""
         backbone, description = load_backbone(self.folder / "backbones" / "backbone", sequences)
+        self._check(description, "backbone", self.backbone, "backbones")
+        self._check(description, "settings", self.params.backbones.model_dump(), "backbones")
         return backbone.to(self.device), description
 
     def load_collection(self, backbone: dict) -> Collection:
         """Made by notebook 03 for the ``backbone`` of this description."""
-        return load_collection(self.folder / "adapters" / "collection", backbone)
+        collection = load_collection(self.folder / "adapters" / "collection", backbone)
+        settings = self.params.adapters.model_dump()
+        self._check(collection.description, "settings", settings, "adapters")
+        self._check(collection.description, "seeds", self.params.run.seeds, "adapters")
+        return collection
 
     def load_generators(self, collection: Collection) -> list[Generator]:
         """Made by notebook 04, one for each seed of the collection."""
-        return load_generators(self.folder / "generator", collection)
+        generators = load_generators(self.folder / "generator", collection)
+        settings = self.params.generator.model_dump()
+        for generator in generators:
+            self._check(generator.description, "settings", settings, "generator")
+        return generators
 
-    def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[list[EndToEnd]]:
-        """Made by notebook 05: the rivals that are trained end to end, a list for each seed."""
+    def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
+        """Made by notebook 05: the rivals trained end to end, those of each seed by name."""
         folder = self.folder / "rivals" if folder is None else folder
-        return [
-            [
-                load_end_to_end(folder, name, seed, backbone)
-                for name in self.params.rivals.end_to_end
-            ]
+        names, settings = self.params.rivals.end_to_end, self.params.rivals.model_dump()
+        learned = [
+            {n: load_end_to_end(folder, n, model_of(n), seed, backbone) for n in names}
             for seed in self.params.run.seeds
         ]
+        for rival in (rival for rivals in learned for rival in rivals.values()):
+            self._check(rival.description, "settings", settings, "rivals")
+        return learned
 
     def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:
         """Made by notebook 05, by seed: one model for each weight, loaded when it is needed."""
         return {seed: self._retrained(sequences, seed) for seed in retrain_seeds(self.params)}
+
+    def _check(self, description: dict, field: str, expected: object, stage: str) -> None:
+        """Refuse what was made with other settings than those of params.yaml."""
+        where = f"{self.folder / stage}: made with other settings, run stage `{stage}` again"
+        check_match({field: expected}, description, where)
+
+    def load_trained(self) -> Trained:
+        """Everything that was trained, with the test events to measure it on."""
+        sequences = self.load_sequences()
+        backbone, about = self.load_backbone(sequences)
+        collection = self.load_collection(about)
+        objectives = collection.description["objectives"]
+        negatives = collection.description["negatives"]
+        valid, test = (
+            frozen_task(backbone, sequences, part, 1 + negatives) for part in ("valid", "test")
+        )
+        cutoffs = self.params.evaluation.cutoffs
+        bed = TestBed(sequences, sequences.test, objectives, negatives=negatives, cutoffs=cutoffs)
+        trained = Trained(
+            bed=bed,
+            valid=valid,
+            test=test,
+            collection=collection,
+            generators=self.load_generators(collection),
+            learned=self.load_rivals(about),
+            retrain_weights=retrain_weights(self.params),
+            retrained=self.load_retrained(sequences),
+        )
+        return replace(trained, ranker=self._ranker(trained))
+
+    def _ranker(self, trained: Trained) -> LlmRanker | None:
+        """What re-ranks the backbone's list for the row `llm`; None unless ``llm.enabled``."""
+        if not self.params.llm.enabled:
+            return None
+        bed, model = trained.bed, ChatModel(self.params.llm, ARTIFACTS / "llm")
+        return LlmRanker(
+            model,
+            bed.sequences,
+            bed.evaluation,
+            bed.objectives,
+            bed.cutoffs[-1],
+            trained.own_scores(),
+        )
 
     def _retrained(self, sequences: Sequences, seed: int) -> Iterator[Retrained]:
         folder = self.folder / "rivals"
         for weights in retrain_weights(self.params):
             model = load_retrained(self.backbone, sequences, self.params, folder, weights, seed)
             yield model.to(self.device)
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """A dataset and how it is prepared; the part of a study that all its backbones share."""
+
+    name: str
+    settings: DataSettings
+
+    def load(self) -> Dataset:
+        """The raw data in data/, checked."""
+        return load_dataset(self.name, DATA)
+
+    def save(self, sequences: Sequences) -> None:
+        """Write the sequences for the next stages, and data.json for people."""
+        save_sequences(sequences, ARTIFACTS / self.name / "data")
+        write_json(RESULTS / self.name / "data.json", sequences.description)
+
+
+def open_dataset(name: str, overrides: dict | None = None) -> StudyData:
+    """A dataset that was fetched, with the section `data` of params.yaml for it."""
+    return StudyData(name, load_params(overrides=overrides, dataset=name).data)
 
 
 def open_study(
@@ -105,5 +196,6 @@ def open_study(
         check_settings(params, f"params.yaml, study {dataset} with {backbone}")
     torch.set_num_threads(params.run.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing
+    # Filling new memory with a pattern costs time and changes no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Study(dataset, backbone, params)

@@ -54,7 +54,7 @@ def make_bed(seqs, evaluation=None, objectives=OBJECTIVES):
 @pytest.fixture(scope="module")
 def ran(seqs, rows):
     bed = make_bed(seqs)
-    return bed, testbed.run(bed, rows)
+    return bed, testbed.measure_rows(bed, rows)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_one_seed_of_what_is_random_tells_nothing_of_other_seeds(seqs):
     rows = [Row("generated", s, W, scores_of(seqs, 1.0, s)) for s in (0, 1)]
     rows.append(Row("retrain", 0, W, scores_of(seqs, -1.0, 2)))
     rows.append(Row("mmr", 0, W, scores_of(seqs, -1.0, 2), random=False))
-    testbed.run(bed, rows)
+    testbed.measure_rows(bed, rows)
     found = from_generated(bed, resamples=300)
     trained, fixed = found["retrain"], found["mmr"]
     name = "set_hv_sampled"
@@ -137,7 +137,7 @@ def test_one_seed_of_what_is_random_tells_nothing_of_other_seeds(seqs):
 def test_the_same_again_and_a_row_that_is_run_again_replaces_itself(ran, rows, found):
     bed = ran[0]
     kept = dict(bed.kept)
-    testbed.run(bed, rows[:1])
+    testbed.measure_rows(bed, rows[:1])
     assert list(bed.kept) == list(kept)
     assert from_generated(bed, resamples=300) == found
     assert from_generated(bed, resamples=301) != found
@@ -149,8 +149,8 @@ def test_what_is_the_same_is_no_difference(seqs):
     made = scores_of(seqs, 0.8, 1)
     order = [2, 0, 3, 1]
     shuffled = [made[n] for n in order]
-    testbed.run(bed, [Row("generated", 0, W, made)])
-    testbed.run(bed, [Row("shuffled", 0, W, shuffled)])
+    testbed.measure_rows(bed, [Row("generated", 0, W, made)])
+    testbed.measure_rows(bed, [Row("shuffled", 0, W, shuffled)])
     own = from_generated(bed, resamples=100)["shuffled"]
     assert [own[f"set_hv_sampled{k}"] for k in ("", "_low", "_high", "_p")] == [0, 0, 0, 1]
 
@@ -162,7 +162,7 @@ def test_one_user_leaves_the_difference_and_says_why(seqs):
     bed = make_bed(seqs, alone)
     rows = [Row(m, 0, W, scores_of(seqs, q, 3, alone)) for m, q in
             (("generated", 1.0), ("other", -1.0))]  # fmt: skip
-    testbed.run(bed, rows)
+    testbed.measure_rows(bed, rows)
     own = from_generated(bed)["other"]
     assert own["set_hv_sampled_seeds_low"] is None and "one" in own["set_hv_sampled_seeds_note"]
     assert own["set_hv_sampled"] < 0
@@ -221,7 +221,7 @@ def test_a_metric_that_is_no_mean_over_events_has_a_difference_and_a_reason(seqs
     bed = make_bed(seqs, objectives=["accuracy", "fairness"])
     rows = [Row(m, 0, W, scores_of(seqs, q, 5)) for m, q in
             (("generated", 1.0), ("other", 0.0))]  # fmt: skip
-    curve = testbed.run(bed, rows)
+    curve = testbed.measure_rows(bed, rows)
     own = from_generated(bed)["other"]
     table = curve[curve["protocol"] == "full"].set_index("method")[["ndcg@10", "parity@10"]]
     expected = set_hv(table.loc["other"].to_numpy()) - set_hv(table.loc["generated"].to_numpy())
@@ -231,12 +231,12 @@ def test_a_metric_that_is_no_mean_over_events_has_a_difference_and_a_reason(seqs
 
 def test_what_cannot_be_compared_is_named(seqs):
     bed = make_bed(seqs)
-    testbed.run(bed, [Row("mine", s, W, scores_of(seqs, 1.0, s)) for s in (0, 3)])
+    testbed.measure_rows(bed, [Row("mine", s, W, scores_of(seqs, 1.0, s)) for s in (0, 3)])
     with pytest.raises(ParagonError, match="no rows of `generated`"):
         from_generated(bed)
-    testbed.run(bed, [Row("generated", 0, W, scores_of(seqs, 1.0, 0))])
+    testbed.measure_rows(bed, [Row("generated", 0, W, scores_of(seqs, 1.0, 0))])
     with pytest.raises(ParagonError, match="method mine: `generated` has no seed 3"):
         from_generated(bed)
-    testbed.run(bed, [Row("generated", 3, W[:2], scores_of(seqs, 1.0, 0)[:2])])
+    testbed.measure_rows(bed, [Row("generated", 3, W[:2], scores_of(seqs, 1.0, 0)[:2])])
     with pytest.raises(ParagonError, match="method mine: weights .* are not among"):
         from_generated(bed)

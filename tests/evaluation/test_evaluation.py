@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,20 +20,20 @@ from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.evaluation import testbed
 from paragon.evaluation.differences import from_generated
+from paragon.evaluation.evaluate import Results
 from paragon.evaluation.methods import (
+    KINDS,
+    METHODS,
+    adapter_vectors,
     all_rows,
-    cmr_rows,
     generated_best,
-    guidance_control,
-    reranked_rows,
-    retrained_rows,
-    vectors_of,
+    methods_of,
 )
-from paragon.evaluation.summary import summarise, write_results
+from paragon.evaluation.summary import summarise
 from paragon.evaluation.testbed import PROTOCOLS, Row, TestBed
+from paragon.evaluation.trained import OneSeed, Trained
 from paragon.generator.training import train_generator
-from paragon.objectives.weights import simplex_lattice
-from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
+from paragon.rivals.end_to_end import train_end_to_end
 from paragon.rivals.reranking import mmr_scores
 from paragon.rivals.retrain import Retrained, retrain, retrain_weights, save_retrained
 from paragon.study import study
@@ -100,14 +101,35 @@ def test_both_protocols_against_brute_force(seqs, bed):
 def learned(backbone, seqs, settings):
     train, sampler = frozen_task(backbone, seqs, "train", 10), NegativeSampler(seqs)
     return [
-        [train_end_to_end(name, train, sampler, settings, seed) for name in END_TO_END]
+        {
+            name: train_end_to_end(name, METHODS[name].model, train, sampler, settings, seed)
+            for name in methods_of("end_to_end")
+        }
         for seed in (0, 1)
     ]
 
 
 @pytest.fixture(scope="module")
-def curve(bed, collection, generators, learned, tasks):
-    return testbed.run(bed, all_rows(collection, generators, learned, tasks))
+def trained(bed, collection, generators, learned, tasks):
+    """Everything but retrained models and a language model."""
+    none = collection.oracles[:0]
+    return Trained(bed, tasks["valid"], tasks["test"], collection, generators, learned, none, {})
+
+
+def vectors_of(trained, index):
+    found = {name: adapter_vectors(OneSeed(trained, index), name) for name in METHODS}
+    return {name: vectors for name, vectors in found.items() if vectors is not None}
+
+
+def rows_of(trained, *methods):
+    return [row for method in methods for row in METHODS[method].rows(trained)]
+
+
+@pytest.fixture(scope="module")
+def curve(trained):
+    rows = (row for row in all_rows(trained) if row.random)  # adapters and `cmr`
+    curve = testbed.measure_rows(trained.bed, rows)
+    return curve[curve["method"] != "cmr"]
 
 
 def test_every_row_is_there(curve, collection):
@@ -133,28 +155,28 @@ def test_retrained_rows_belong_to_their_seeds(seqs, settings, tmp_path, monkeypa
             model = build("sasrec", seqs, settings.backbones, seed=10 * seed + index).eval()
             adapter = Adapter(model.dim, settings.adapters.width)
             retrained = Retrained(model, adapter)
-            save_retrained(retrained, {"kind": "retrain"}, own.folder / "rivals", w, seed)
+            about = {"kind": "retrain", "weights": w.tolist(), "seed": seed}
+            save_retrained(retrained, about, own.folder / "rivals", w, seed)
             expected[seed, index] = retrained.scores(seqs, seqs.test).numpy()
     bed = TestBed(seqs, seqs.test, settings.adapters.objectives, negatives=5, cutoffs=[10])
-    grid = simplex_lattice(2, settings.adapters.oracles)
-    rows = list(retrained_rows(bed, own.load_retrained(seqs), weights, grid))
+    models = own.load_retrained(seqs)
+    rows = rows_of(SimpleNamespace(bed=bed, retrain_weights=weights, retrained=models), "retrain")
     assert [row.seed for row in rows] == settings.run.seeds
     for row in rows:
         for index, scores in enumerate(row.scores):
             assert np.allclose(scores, expected[row.seed, index], atol=1e-5)
 
 
-def test_noise_goes_as_far_from_memory_as_generation(collection, generators, tasks):
-    vectors = vectors_of(collection, 0, generators[0], tasks["valid"])
+def test_noise_goes_as_far_from_memory_as_generation(collection, trained):
+    vectors = vectors_of(trained, 0)
     collected = collection.training_set(0)[0]
     far = torch.cdist(vectors["generated"], collected).min(1).values
     moved = (vectors["nearest_noise"] - vectors["nearest"]).norm(dim=1)
     assert torch.allclose(moved, far, rtol=1e-4)
 
 
-def test_rows_without_an_adapter(bed, collection, generators, tasks, curve):
-    others = list(reranked_rows(bed, tasks["test"], collection.oracles, 0))
-    found = testbed.run(bed, others)
+def test_rows_without_an_adapter(bed, trained, curve):
+    found = testbed.measure_rows(bed, rows_of(trained, "mmr", "popularity", "item_knn"))
     assert set(found["method"]) == {"mmr", "popularity", "item_knn"}
     last = found.query("method == 'mmr' and w_accuracy == 1").set_index("protocol")
     bare = curve.query("method == 'backbone' and seed == 0 and w_accuracy == 1")
@@ -171,16 +193,16 @@ def test_rows_without_an_adapter(bed, collection, generators, tasks, curve):
     assert "regret_mean_sampled" not in summary["mmr"] and summary["mmr"]["set_hv_sampled"] > 0
 
 
-def test_a_hypernetwork_also_stands_as_a_re_ranker(bed, collection, tasks, learned, curve):
+def test_a_hypernetwork_is_also_a_re_ranker(bed, trained, curve):
     """On sampled lists, which it orders whole, it is itself; only the first 100 of all items."""
-    rows = list(cmr_rows(bed, tasks["test"], learned, collection.oracles))
+    rows = rows_of(trained, "cmr")
     assert [(row.method, row.seed) for row in rows] == [("cmr", 0), ("cmr", 1)]
-    found = testbed.run(bed, rows)
+    found = testbed.measure_rows(bed, rows)
     own = curve.query("method == 'hypernetwork' and protocol == 'sampled'")
     same = found.query("protocol == 'sampled'")
     for metric in ("ndcg@10", "alpha_ndcg@10"):
         assert same[metric].tolist() == pytest.approx(own[metric].tolist())
-    assert list(cmr_rows(bed, tasks["test"], [[], []], collection.oracles)) == []
+    assert rows_of(dataclasses.replace(trained, learned=[{}, {}]), "cmr") == []
 
 
 def test_what_is_kept_by_event_has_the_means_of_the_table(curve, bed, collection):
@@ -303,10 +325,10 @@ def test_a_method_with_few_weights_meets_the_oracle_at_these():
     assert found["regret_corner_mean_sampled"] == pytest.approx((13 - 8) / ((20 + 10) / 2))
 
 
-def test_the_controls_of_generation_are_what_they_are_called(collection, generators, tasks):
+def test_the_controls_of_generation_are_what_they_are_called(collection, generators, trained):
     """Shuffled: the same vectors in another order; guided: guidance, and nothing else."""
     weights, generator = collection.oracles, generators[1]
-    own = vectors_of(collection, 1, generator, tasks["valid"])
+    own = vectors_of(trained, 1)
     assert torch.equal(own["generated"], generator.generate(weights))
     moved = [not torch.allclose(a, b) for a, b in zip(own["generated"], own["generated_shuffled"],
                                                       strict=True)]  # fmt: skip
@@ -318,14 +340,14 @@ def test_the_controls_of_generation_are_what_they_are_called(collection, generat
     assert not torch.equal(own["generated_cfg"], plain)
     guided = copy.copy(generator)
     guided.settings = generator.settings.model_copy(update={"guidance": 2.0})
-    found = guidance_control(guided, weights)
-    assert list(found) == ["generated_no_cfg"]
+    found = vectors_of(dataclasses.replace(trained, generators=[generators[0], guided]), 1)
+    assert "generated_cfg" not in found and "generated_no_cfg" not in own
     assert torch.equal(found["generated_no_cfg"], generator.generate(weights))
 
 
-def test_mmr_is_given_the_weight_on_accuracy(bed, tasks, backbone):
-    weights = torch.tensor([[0.3, 0.7], [0.7, 0.3]])
-    row = next(reranked_rows(bed, tasks["test"], weights, 0))
+def test_mmr_is_given_the_weight_on_accuracy(bed, tasks, backbone, trained, collection):
+    two = dataclasses.replace(collection, oracles=torch.tensor([[0.3, 0.7], [0.7, 0.3]]))
+    (row,) = rows_of(dataclasses.replace(trained, collection=two), "mmr")
     assert row.method == "mmr"
     own = (tasks["test"].states @ backbone.item_vectors().T).detach().numpy()
     lists = bed.sequences, bed.candidates, bed.excluded, own
@@ -340,7 +362,7 @@ def test_a_retrained_model_follows_its_weights(seqs, settings):
     fast = settings.model_copy(
         update={
             "rivals": settings.rivals.model_copy(update=long),
-            "backbone": settings.backbones.model_copy(update={"learning_rate": 0.01}),
+            "backbones": settings.backbones.model_copy(update={"learning_rate": 0.01}),
         }
     )
     losses = {}
@@ -356,7 +378,7 @@ def test_a_retrained_model_follows_its_weights(seqs, settings):
 def test_written_files_hold_the_same_numbers(curve, tmp_path):
     summary = summarise(curve, OBJECTIVES)
     differences = {"tuned": {"set_hv_sampled": 0.0123}}
-    write_results(curve, summary, differences, tmp_path)
+    Results(curve, summary, differences).write(tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text()) == summary
     assert json.loads((tmp_path / "differences.json").read_text()) == differences
     assert len(list(tmp_path.iterdir())) == 3  # nothing half-written is left
@@ -381,7 +403,7 @@ def test_a_broken_method_is_named(bed, seqs, scores, words):
     made = scores(len(seqs.test), seqs.n_items + 1)
     row = Row("mine", 3, np.array([[1.0, 0.0]]), [made])
     with pytest.raises(ParagonError, match=f"mine, seed 3.*{words}"):
-        testbed.run(bed, [row])
+        testbed.measure_rows(bed, [row])
 
 
 def test_scores_of_another_number_than_the_weights_are_named(bed, seqs):
@@ -389,7 +411,7 @@ def test_scores_of_another_number_than_the_weights_are_named(bed, seqs):
     for count, words in ((1, "under weight 2 of 2 are missing"), (3, "more scores than its 2")):
         row = Row("mine", 0, np.array([[1.0, 0.0], [0.0, 1.0]]), [made] * count)
         with pytest.raises(ParagonError, match=words):
-            testbed.run(bed, [row])
+            testbed.measure_rows(bed, [row])
 
 
 def test_scores_may_come_in_double_precision_or_as_tensors(bed, seqs):
@@ -397,7 +419,7 @@ def test_scores_may_come_in_double_precision_or_as_tensors(bed, seqs):
     made = made.astype(np.float32)
     given = [made, made.astype(np.float64), torch.from_numpy(made)]
     row = Row("mine", 0, np.full((3, 2), 0.5), given)
-    curve = testbed.run(bed, [row]).query("protocol == 'sampled'")
+    curve = testbed.measure_rows(bed, [row]).query("protocol == 'sampled'")
     assert curve[["ndcg@10", "loss_accuracy"]].nunique().tolist() == [1, 1]
 
 
@@ -420,7 +442,7 @@ def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, users, good
     fields = ("users", "positions", "candidates")
     few = dataclasses.replace(seqs.test, **{f: getattr(seqs.test, f)[part] for f in fields})
     bed = TestBed(seqs, few, OBJECTIVES, negatives=5, cutoffs=[10])
-    curve = testbed.run(bed, undefined_rows(seqs, few, good))
+    curve = testbed.measure_rows(bed, undefined_rows(seqs, few, good))
     found = summarise(curve, OBJECTIVES)
     json.dumps([found, from_generated(bed, 100)], allow_nan=False)
     for method in ("generated", "mine"):
@@ -444,3 +466,24 @@ def test_the_generator_never_sees_the_oracles(collection, settings):
     one = train_generator(collection, settings.generator, 0).generate([0.4, 0.6])
     two = train_generator(other, settings.generator, 0).generate([0.4, 0.6])
     assert torch.equal(one, two)
+
+
+def test_what_could_not_be_compared_is_refused_before_anything_is_measured(trained):
+    elsewhere = dataclasses.replace(trained, retrain_weights=torch.tensor([[0.55, 0.45]]))
+    with pytest.raises(ParagonError, match=r"retrain: weights \(0\.55, 0\.45\) are not among"):
+        next(all_rows(elsewhere))
+
+    def refuse(weights):
+        raise ParagonError("too many requests")
+
+    asked = dataclasses.replace(trained, ranker=SimpleNamespace(check_limit=refuse))
+    with pytest.raises(ParagonError, match="too many requests"):
+        next(all_rows(asked))
+
+
+def test_a_method_has_one_way_to_its_scores_and_a_look_of_its_own():
+    looks = [(m.colour, m.marker, m.line) for m in METHODS.values()]
+    assert len({m.label for m in METHODS.values()}) == len(set(looks)) == len(METHODS)
+    for name, m in METHODS.items():
+        ways = [way for way in (m.mixture, m.model, m.vectors, m.rows) if way is not None]
+        assert len(ways) == 1 and m.kind in KINDS, name

@@ -6,13 +6,15 @@ import pytest
 
 from paragon.adapters.collection import collect, subset
 from paragon.adapters.frozen import frozen_task
-from paragon.adapters.mixtures import MIXTURES
 from paragon.errors import ParagonError
 from paragon.evaluation import testbed
-from paragon.evaluation.methods import all_rows
+from paragon.evaluation.methods import adapter_vectors, methods_of
 from paragon.evaluation.summary import few_anchors, seed_measures
-from paragon.evaluation.testbed import TestBed
+from paragon.evaluation.testbed import Row, TestBed
+from paragon.evaluation.trained import OneSeed, Trained
 from paragon.generator.training import train_generator
+
+MIXTURES = methods_of("mixture")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,15 @@ def test_with_all_anchors_it_is_the_regret_of_the_evaluation(
     }
     names = settings.adapters.objectives
     bed = TestBed(seqs, seqs.test, names, negatives=length - 1, cutoffs=[10])
-    curve = testbed.run(bed, all_rows(collection, generators, [[], []], tasks))
+    both = tasks["valid"], tasks["test"]
+    trained = Trained(bed, *both, collection, generators, [{}, {}], collection.oracles[:0], {})
+    rows = [
+        Row(name, seed, collection.oracles.numpy(), [task.catalogue_scores(v) for v in vectors])
+        for index, seed in enumerate((3, 1))
+        for name in (*MIXTURES, "tuned", "constant")
+        for vectors in [adapter_vectors(OneSeed(trained, index), name)]
+    ]
+    curve = testbed.measure_rows(bed, rows)
     everything = few_anchors(collection, task, [settings.adapters.anchors])
     for method in MIXTURES:
         by_seed = seed_measures(curve, method, "sampled", names)

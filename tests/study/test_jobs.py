@@ -1,10 +1,16 @@
 """Trainings side by side: the number of processes, the order of results."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from paragon.params import ROOT
 from paragon.study.jobs import balanced, side_by_side
 from paragon.study.study import Study
 
@@ -42,3 +48,53 @@ def test_each_process_has_one_thread_and_this_one_keeps_its_own(settings, monkey
     found = side_by_side(threads, Study("toy", "sasrec", settings), [()], "jobs")
     assert found == [(["1", "1", "1"], 1)]
     assert [os.environ.get(name) for name in THREADS] == ["2", None, "3"]
+
+
+ABANDONED = """
+import sys
+from tests.study.test_jobs import sleeps
+from paragon.params import load_params
+from paragon.study.jobs import side_by_side
+from paragon.study.study import Study
+if __name__ == "__main__":
+    side_by_side(sleeps, Study("toy", "sasrec", load_params()), [(sys.argv[1], 0)], "jobs")
+"""
+
+
+def sleeps(study, folder, number):
+    """Say who is at work, and stay at it for longer than the test lasts."""
+    (Path(folder) / f"{number}.part").write_text(str(os.getpid()))
+    (Path(folder) / f"{number}.part").rename(Path(folder) / f"{number}")
+    time.sleep(120)
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_running(process):
+    """Whether a process still does something: a dead one may be waiting to be collected."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_no_worker_outlives_the_run_that_started_it(tmp_path, how):
+    """It would go on training, and overwrite what a later run made."""
+    script = tmp_path / "abandoned.py"
+    script.write_text(ABANDONED)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.Popen([sys.executable, script, tmp_path], cwd=ROOT, env=environment)
+    wait_until((tmp_path / "0").exists)
+    worker = int((tmp_path / "0").read_text())
+    assert is_running(worker)
+    run.send_signal(how)
+    run.wait(timeout=30)
+    wait_until(lambda: not is_running(worker), seconds=20)

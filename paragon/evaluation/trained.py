@@ -1,0 +1,73 @@
+"""What takes part in the comparison: everything that was trained, and the test events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paragon.adapters.adapter import vector_size
+from paragon.adapters.collection import Collection
+from paragon.adapters.frozen import FrozenTask
+from paragon.evaluation.testbed import TestBed
+from paragon.generator.generator import Generator
+from paragon.rivals.end_to_end import EndToEnd
+from paragon.rivals.language_model import LlmRanker
+from paragon.rivals.retrain import Retrained
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that was trained for a study, with the events that it is measured on.
+
+    ``learned``: the rivals trained end to end, those of each seed by name; ``retrained``: by
+    seed one model for each of the ``retrain_weights [R, O]``, which may be loaded when they
+    are needed; ``ranker``: a language model, if one is asked.
+    """
+
+    bed: TestBed
+    valid: FrozenTask
+    test: FrozenTask
+    collection: Collection
+    generators: Sequence[Generator]
+    learned: Sequence[Mapping[str, EndToEnd]]
+    retrain_weights: Tensor
+    retrained: Mapping[int, Iterator[Retrained]]
+    ranker: LlmRanker | None = None
+
+    @property
+    def weights(self) -> Tensor:
+        """The evaluation weights ``[W, O]``."""
+        return self.collection.oracles
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of adapters and generators."""
+        return self.collection.description["seeds"]
+
+    def own_scores(self) -> np.ndarray:
+        """Scores ``[N, n_items + 1]`` of the backbone without an adapter."""
+        none = torch.zeros(vector_size(self.test.backbone.dim, 1))
+        return self.test.catalogue_scores(none).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class OneSeed:
+    """What was trained with the seed of this ``index``."""
+
+    trained: Trained
+    index: int
+
+    @property
+    def generator(self) -> Generator:
+        """The generator of this seed."""
+        return self.trained.generators[self.index]
+
+    def shuffled(self) -> tuple[Tensor, np.random.Generator]:
+        """The evaluation weights in another order, and the random numbers that go on from there."""
+        rng = np.random.default_rng([self.trained.seeds[self.index], 4])
+        order = torch.from_numpy(rng.permutation(len(self.trained.weights)))
+        return self.trained.weights[order], rng
