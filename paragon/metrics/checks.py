@@ -1,4 +1,4 @@
-"""What the metric modules share: a result that may be undefined, checks, blocks of rows."""
+"""What the metric modules share: checks of input, numbers that may be undefined, blocks of rows."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from paragon.errors import ParagonError
 
-_BLOCK = 1 << 22  # elements handled at once: some tens of megabytes of temporaries
+NUMBERS, INTEGERS, BOOLEANS = "fiub", "iu", "b"  # kinds of NumPy data types
+_KIND_NAMES = {NUMBERS: "numbers", INTEGERS: "integers", BOOLEANS: "booleans"}
+_PLACES = ("", "entry {} is ", "row {}, column {} is ")
+_BLOCK = 1 << 22  # elements handled at once: some tens of megabytes of temporary arrays
 
 
 class Measure(NamedTuple):
@@ -19,10 +23,36 @@ class Measure(NamedTuple):
     reason: str | None = None
 
 
-def finite(name: str, values: np.ndarray, ndim: int = 1) -> np.ndarray:
+def shaped(
+    name: str,
+    values: ArrayLike,
+    axes: str,
+    kind: str = NUMBERS,
+    least_k: int = 1,
+    **sizes: int,
+) -> np.ndarray:
+    """`values` as an array; ParagonError unless it has the kind and the shape asked for.
+
+    axes: one letter per axis, as in the docstrings; no axis may be empty.
+    sizes: the exact length of an axis, by its letter; least_k: the smallest of axis K.
+    """
+    values = np.asarray(values)
+    lengths = dict(zip(axes, values.shape, strict=False))
+    fits = values.ndim == len(axes) and 0 not in values.shape and values.dtype.kind in kind
+    if not fits or lengths.get("K", least_k) < least_k or lengths != lengths | sizes:
+        rules = [f"{axis} = {size}" for axis, size in sizes.items()]
+        rules += [f"K >= {least_k}"] if "K" in axes else []
+        raise ParagonError(
+            f"{name}: {values.dtype} of shape {values.shape}; give {_KIND_NAMES[kind]} "
+            f"[{', '.join(axes)}]{' with ' if rules else ''}{', '.join(rules)}"
+        )
+    return values
+
+
+def finite(name: str, values: ArrayLike, ndim: int = 1) -> np.ndarray:
     """`values` as float64 with `ndim` axes, none empty; ParagonError names the first bad entry."""
     values = np.asarray(values)
-    if values.dtype.kind not in "fiub" or values.ndim != ndim or 0 in values.shape:
+    if values.dtype.kind not in NUMBERS or values.ndim != ndim or 0 in values.shape:
         raise ParagonError(
             f"{name}: {values.dtype} of shape {values.shape}; give numbers with {ndim} axes"
         )
@@ -34,31 +64,20 @@ def finite(name: str, values: np.ndarray, ndim: int = 1) -> np.ndarray:
     return values
 
 
-def row_blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of consecutive rows, each of some million elements at most."""
-    step = max(1, _BLOCK // columns)
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+def within(name: str, values: np.ndarray | float, low: float, high: float) -> None:
+    """Raise ParagonError for the first of `values`, at most two axes, that is not in low..high."""
+    values = np.asarray(values)
+    outside = np.argwhere(~((values >= low) & (values <= high)))
+    if len(outside):
+        place = _PLACES[values.ndim].format(*outside[0])
+        raise ParagonError(f"{name}: {place}{values[tuple(outside[0])]}, outside {low}..{high}")
 
 
-def mask(excluded: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`excluded` as an array; ParagonError unless it is bool of that shape."""
-    excluded = np.asarray(excluded)
-    if excluded.dtype != bool or excluded.shape != shape:
-        raise ParagonError(
-            f"excluded: {excluded.dtype} of shape {excluded.shape}; give bool {shape}"
-        )
-    return excluded
-
-
-def check_indices(name: str, values: np.ndarray, size: int) -> None:
-    """Raise ParagonError unless `values` are integers in 0..size - 1."""
-    if values.dtype.kind not in "iu":
-        raise ParagonError(f"{name}: {values.dtype}; give integer row numbers")
-    if values.size and (values.min() < 0 or values.max() >= size):
-        row, column = np.argwhere((values < 0) | (values >= size))[0]
-        raise ParagonError(
-            f"{name}: row {row}, column {column} is {values[row, column]}, outside 0..{size - 1}"
-        )
+def exclusion(excluded: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
+    """`excluded` as bool [N, C] of that shape, all False for None; ParagonError otherwise."""
+    if excluded is None:
+        return np.broadcast_to(False, shape)
+    return shaped("excluded", excluded, "NC", BOOLEANS, N=shape[0], C=shape[1])
 
 
 def cutoff(k: int) -> int:
@@ -66,3 +85,9 @@ def cutoff(k: int) -> int:
     if k != int(k) or k < 1:
         raise ParagonError(f"k: {k}; give a whole number of at least 1")
     return int(k)
+
+
+def row_blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of consecutive rows, each of some million elements at most."""
+    step = max(1, _BLOCK // columns)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

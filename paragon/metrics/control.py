@@ -3,7 +3,8 @@
 W evaluation weights, O objectives.  `points` [W, O] holds a method's metric
 for each objective at each weight, larger being better (NDCG and α-nDCG, say);
 `values` [W] is one such metric.  A measure that the data leave undefined is
-None with its reason, never NaN and never 0.
+None with its reason, never NaN and never 0.  Entries that are not finite and
+shapes that disagree are a ParagonError everywhere.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from scipy.stats import pearsonr
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import Measure, finite
+from paragon.metrics.checks import BOOLEANS, Measure, finite, shaped
 
 _STEP = 1e-9  # two weights or values closer than this are equal
 
@@ -20,7 +21,7 @@ _STEP = 1e-9  # two weights or values closer than this are equal
 def set_hv(points: np.ndarray) -> float | np.ndarray:
     """Hypervolume of the whole set of points above the origin: the headline measure.
 
-    points [W, O], O = 2 or 3; many such sets, [..., W, O], give a number each.  It
+    points [W, O], O = 2 or 3; many such sets, [..., W, O], give one number each.  It
     rewards what the method can reach over all weights, so that serving one balance
     for every weight does not pay.
     """
@@ -28,11 +29,11 @@ def set_hv(points: np.ndarray) -> float | np.ndarray:
 
 
 def mean_hv(points: np.ndarray) -> float:
-    """Mean over the weights of the product of the objectives' metrics.
+    """Mean over the weights of the product of the objectives' metrics; points [W, O].
 
-    points [W, O].  A reading of the "Avg. HV" of Shen et al., RecSys 2025.  It
-    can be gamed: one middle balance for every weight scores higher than
-    retraining for each, so it is reported beside `set_hv` only.
+    A reading of the "Avg. HV" of Shen et al., RecSys 2025.  It can be gamed: one
+    middle balance for every weight scores higher than retraining for each, so it
+    is reported beside `set_hv` only.
     """
     return float(finite("points", points, ndim=2).prod(axis=1).mean())
 
@@ -78,9 +79,9 @@ def violations(
     `objective` (a column of the weights) controls.  A pair counts where the
     weight rises and the metric falls by more than `tolerance`, or rises by
     more where it should fall (`increasing` False: a gap, say).  With two
-    objectives neighbours are adjacent weights; with more they are the closest
-    pairs of the lattice, of which only those are compared whose weight of
-    this objective differs.  Undefined without such a pair; a float otherwise.
+    objectives neighbours are adjacent weights.  With more they are the closest
+    pairs of the lattice; pairs with the same weight of this objective are left
+    out.  Undefined without such a pair.
     """
     weights, values = finite("weights", weights, ndim=2), finite("values", values)
     if len(weights) != len(values) or not 0 <= objective < weights.shape[1]:
@@ -110,27 +111,22 @@ def regret(
     oracle, constant [W]: task loss at each evaluation weight of a model tuned for
     it and of the model of the middle weight; losses [R]: the method's, at the
     weights `rows` [R] (None: all of them); corners [W] bool marks weights with all
-    the mass on one objective, whose losses would dominate every mean (None:
-    there are none).
-    Returns mean, median and max over the method's weights off the corners of
-    (losses - oracle), each divided by the mean of (constant - oracle) over all
-    evaluation weights off the corners, and corner_mean, corner_median and
-    corner_max: the same over the corners alone.  The unit is the same for a
-    method with few weights: at a middle weight alone there would be none.
-    All may be negative: better than that oracle.  Undefined where no weight is
-    left, or where `constant` is on average no worse than the oracle.
+    the mass on one objective, whose losses would dominate every mean (None: none).
+    Returns mean, median and max of (losses - oracle) over the method's weights off
+    the corners, each divided by the mean of (constant - oracle) over all evaluation
+    weights off the corners, and corner_mean, corner_median and corner_max: the same
+    over the corners alone.  The divisor uses all weights, because a method with the
+    middle weight alone would have none.  A negative number is better than the oracle.
+    Undefined where no weight is left, or `constant` is on average no worse than the oracle.
     """
     constant, oracle = _series(constant, oracle)
     rows = np.arange(len(oracle)) if rows is None else np.asarray(rows)
-    losses, own = _series(losses, oracle[rows])
-    corners = np.zeros(len(oracle), dtype=bool) if corners is None else np.asarray(corners)
-    if corners.dtype != bool or corners.shape != oracle.shape:
-        raise ParagonError(
-            f"corners: {corners.dtype} of shape {corners.shape}; give bool {oracle.shape}"
-        )
+    losses, oracle_losses = _series(losses, oracle[rows])
+    corners = np.zeros(len(oracle), dtype=bool) if corners is None else corners
+    corners = shaped("corners", corners, "W", BOOLEANS, W=len(oracle))
     found = {}
     for prefix, chosen in (("", ~corners), ("corner_", corners)):
-        excess, unit, reason = (losses - own)[chosen[rows]], 0.0, None
+        excess, unit, reason = (losses - oracle_losses)[chosen[rows]], 0.0, None
         if not len(excess):
             reason = "no weight is a corner" if prefix else "every weight is a corner"
         else:
@@ -143,34 +139,12 @@ def regret(
     return found
 
 
-def _series(values: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values, other = finite("values", values), finite("the series to compare with", other)
-    if len(values) != len(other):
-        raise ParagonError(f"values: {len(values)} of them, against {len(other)} to compare with")
-    return values, other
-
-
-def _neighbours(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the two ends of each neighbouring pair of weights [W, O]."""
-    distance = np.abs(weights[:, None] - weights[None]).sum(axis=2)
-    first, second = np.triu_indices(len(weights), 1)
-    distance = distance[first, second]
-    if (distance <= _STEP).any():
-        pair = distance.argmin()
-        raise ParagonError(f"weights: rows {first[pair]} and {second[pair]} are the same")
-    if weights.shape[1] == 2:
-        order = np.argsort(weights[:, 0], kind="stable")
-        return order[:-1], order[1:]
-    close = distance <= distance.min(initial=np.inf) * (1 + 1e-6)
-    return first[close], second[close]
-
-
 def hypervolume(points: np.ndarray, reference: np.ndarray | float = 0.0) -> float | np.ndarray:
     """Volume that the points dominate above the reference, every axis maximised; exact.
 
     points [P, D] with D = 2 or 3; reference: one number or [D].  Dominated and
     duplicate points add nothing, neither do points not above the reference on
-    every axis.  Many sets of as many points, [..., P, D], give a volume each, [...].
+    every axis.  Many sets of P points, [..., P, D], give one volume each, [...].
     Raises ParagonError for other D and entries that are not finite.
     Source: Zitzler and Thiele, IEEE Trans. Evol. Comput. 3(4), 1999.
     """
@@ -205,3 +179,24 @@ def _descending(points: np.ndarray, axis: int) -> np.ndarray:
     """Each set of points [..., P, D], ordered by one of the axes, the largest first."""
     order = np.argsort(-points[..., axis], axis=-1, kind="stable")
     return np.take_along_axis(points, order[..., None], axis=-2)
+
+
+def _series(values: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values, other = finite("values", values), finite("the series to compare with", other)
+    if len(values) != len(other):
+        raise ParagonError(f"values: {len(values)} of them, against {len(other)} to compare with")
+    return values, other
+
+
+def _neighbours(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the two ends of each neighbouring pair of weights [W, O]."""
+    first, second = np.triu_indices(len(weights), 1)
+    distance = np.abs(weights[:, None] - weights[None]).sum(axis=2)[first, second]
+    if (distance <= _STEP).any():
+        pair = distance.argmin()
+        raise ParagonError(f"weights: rows {first[pair]} and {second[pair]} are the same")
+    if weights.shape[1] == 2:
+        order = np.argsort(weights[:, 0], kind="stable")
+        return order[:-1], order[1:]
+    close = distance <= distance.min(initial=np.inf) * (1 + 1e-6)
+    return first[close], second[close]

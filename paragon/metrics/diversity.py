@@ -1,6 +1,6 @@
 """Diversity of ranked lists over item categories: α-nDCG, coverage, intra-list distance.
 
-Shapes: N test events, C candidates an event, V rows of the category table, M
+Shapes: N test events, C candidates of an event, V rows of the category table, M
 categories, K positions of a ranked list.  Categories are multi-hot rows; the
 categories of a ranked list are `table[items]`, [N, K, M].  Every metric is
 returned per event, unaveraged.
@@ -8,14 +8,14 @@ returned per event, unaveraged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import check_indices, cutoff, mask, row_blocks
+from paragon.metrics.checks import INTEGERS, cutoff, exclusion, row_blocks, shaped, within
 
-_TIE = 1e-9  # gains closer than this are one gain: summation order must not break a tie
+_TIE = 1e-9  # gains closer than this are equal: the order of summation must not break a tie
 
 
 def alpha_dcg(ranked: np.ndarray, alpha: float = 0.5) -> np.ndarray:
@@ -30,7 +30,7 @@ def alpha_dcg(ranked: np.ndarray, alpha: float = 0.5) -> np.ndarray:
     """
     ranked = _lists(ranked)
     seen = np.cumsum(ranked, axis=1, dtype=np.int64) - ranked
-    worth = (1 - _alpha(alpha)) ** np.arange(ranked.shape[1])
+    worth = _decay(alpha) ** np.arange(ranked.shape[1])
     return _discounted((ranked * worth[seen]).sum(axis=2))
 
 
@@ -48,16 +48,11 @@ def ideal_alpha_dcg(
     At each position the candidate of largest gain is taken; of equal gains the
     one that comes first in the candidate list.  (Different choices among ties
     lead to different sums: the rule is part of the metric.)  With fewer than k
-    candidates the sums stay level.  It depends on no model: compute it once.
+    candidates the last sum is repeated.  It depends on no model: compute it once.
     Raises ParagonError for shapes that disagree, k < 1 or α outside 0..1.
     Source: Clarke et al., SIGIR 2008, section 3.3 (the exact ideal is NP-hard).
     """
-    k, alpha = cutoff(k), _alpha(alpha)
-    parts = [
-        _greedy_gains(patterns, kinds, k, alpha)
-        for patterns, kinds in _pattern_blocks(categories, candidates, excluded)
-    ]
-    return _discounted(np.concatenate(parts))
+    return _ideal(_greedy_gains, categories, k, alpha, candidates, excluded)
 
 
 def alpha_ndcg_at(ranked: np.ndarray, ideal: np.ndarray, k: int, alpha: float = 0.5) -> np.ndarray:
@@ -65,8 +60,8 @@ def alpha_ndcg_at(ranked: np.ndarray, ideal: np.ndarray, k: int, alpha: float = 
 
     ranked [N, K >= k, M] bool; ideal [N or 1, >= k].  From 0 to about 1: the
     ideal is greedy, so that a rare list beats it by a little.
-    An event none of whose candidates has a category scores 0; that no event
-    has one is a ParagonError, as are other shapes.
+    An event none of whose candidates has a category scores 0.  Raises
+    ParagonError where no event has one, and for other shapes.
     Source: Clarke et al., SIGIR 2008.
     """
     return normalised(alpha_dcg(_lists(ranked, k)[:, :k], alpha), ideal, k)
@@ -75,36 +70,16 @@ def alpha_ndcg_at(ranked: np.ndarray, ideal: np.ndarray, k: int, alpha: float = 
 def normalised(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
     """α-nDCG@k from `alpha_dcg` [N, >= k], computed once for several cut-offs and ideals.
 
-    Result, ``ideal`` and errors as in `alpha_ndcg_at`.
+    Result, `ideal` and errors as in `alpha_ndcg_at`.
     """
-    dcg, ideal = dcg[:, cutoff(k) - 1], np.asarray(ideal, dtype=np.float64)
-    if ideal.ndim != 2 or ideal.shape[0] not in (1, len(dcg)) or ideal.shape[1] < k:
-        raise ParagonError(
-            f"ideal: shape {ideal.shape} for {len(dcg)} lists; give [N, k] with k >= {k}"
-        )
-    best = ideal[:, k - 1]
-    if len(best) and not best.any():
+    dcg = dcg[:, cutoff(k) - 1]
+    ideal = shaped("ideal", ideal, "NK", least_k=k)
+    if len(ideal) not in (1, len(dcg)):
+        raise ParagonError(f"ideal: {len(ideal)} rows for {len(dcg)} lists; give one row, or each")
+    best = np.broadcast_to(ideal[:, k - 1].astype(np.float64), dcg.shape)
+    if not best.any():
         raise ParagonError("α-nDCG: no candidate of any event has a category; nothing to measure")
-    best = np.broadcast_to(best, dcg.shape)
     return np.divide(dcg, best, out=np.zeros_like(dcg), where=best > 0)
-
-
-def alpha_ndcg_published(
-    ranked: np.ndarray,
-    categories: np.ndarray,
-    k: int,
-    alpha: float = 0.5,
-    candidates: np.ndarray | None = None,
-    excluded: np.ndarray | None = None,
-) -> np.ndarray:
-    """α-nDCG@k on the scale of the published tables; float64 [N].
-
-    FOR COMPARISON WITH PUBLISHED NUMBERS ONLY: it is not α-nDCG, its ideal is
-    that of :func:`ideal_alpha_dcg_published`.
-    Arguments and errors as in `alpha_ndcg_at` and `ideal_alpha_dcg`.
-    """
-    ideal = ideal_alpha_dcg_published(categories, k, alpha, candidates, excluded)
-    return alpha_ndcg_at(ranked, ideal, k, alpha)
 
 
 def ideal_alpha_dcg_published(
@@ -114,9 +89,10 @@ def ideal_alpha_dcg_published(
     candidates: np.ndarray | None = None,
     excluded: np.ndarray | None = None,
 ) -> np.ndarray:
-    """What the published α-nDCG is divided by; float64 [N or 1, k].
+    """The ideal of the published tables, for `alpha_ndcg_at`; float64 [N or 1, k].
 
-    The ideal is computed with the matrix of candidates × categories transposed: the greedy
+    FOR COMPARISON WITH PUBLISHED NUMBERS ONLY: the ratio to it is not α-nDCG.
+    It is computed with the matrix of candidates × categories transposed: the greedy
     list consists of categories, each once, and the gain of one is the number
     of candidates that carry it, a candidate met r times before counting
     (1 - α)^r.  Such an ideal grows with the number of candidates, so the ratio
@@ -127,21 +103,7 @@ def ideal_alpha_dcg_published(
     Source: what `best_alpha_nDCG` computes in the code released with Shen et al.,
     "Paragon", RecSys 2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
     """
-    k, alpha = cutoff(k), _alpha(alpha)
-    parts = []
-    for patterns, kinds in _pattern_blocks(categories, candidates, excluded):
-        worth = _counts(kinds, len(patterns)).astype(np.float64)
-        every = np.arange(len(kinds))
-        free = np.ones((len(kinds), patterns.shape[1]), dtype=bool)
-        gains = np.zeros((len(kinds), k))
-        for position in range(min(k, patterns.shape[1])):
-            gain = np.where(free, worth @ patterns, -1.0)
-            pick = gain.argmax(axis=1)
-            gains[:, position] = gain[every, pick]
-            free[every, pick] = False
-            worth *= np.where(patterns[:, pick].T, 1 - alpha, 1.0)
-        parts.append(gains)
-    return _discounted(np.concatenate(parts))
+    return _ideal(_published_gains, categories, k, alpha, candidates, excluded)
 
 
 def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
@@ -170,38 +132,39 @@ def intra_list_distance_at(ranked: np.ndarray, k: int) -> np.ndarray:
     return 1 - similarity[:, first, second].mean(axis=1)
 
 
-def _pattern_blocks(
-    categories: np.ndarray, candidates: np.ndarray | None, excluded: np.ndarray | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (patterns [G, M], kinds [n, C]) over blocks of events.
+def _ideal(
+    gains: Callable[[np.ndarray, np.ndarray, int, float], np.ndarray],
+    categories: np.ndarray,
+    k: int,
+    alpha: float,
+    candidates: np.ndarray | None,
+    excluded: np.ndarray | None,
+) -> np.ndarray:
+    """Discounted gains [N or 1, k] of the best lists; arguments as in `ideal_alpha_dcg`.
 
-    Items share few distinct category sets (about 300 for 3,700 films), so the
-    greedy searches run over those; kinds gives each column's, G if excluded.
+    Items share few distinct category sets (about 300 for 3,700 films), so the greedy
+    searches run over those: gains(patterns [G, M], kinds [n, C], k, 1 - α) gives [n, k],
+    where kinds holds the pattern of each candidate, G if it is excluded.
     """
-    categories = np.asarray(categories)
-    if categories.ndim != 2 or 0 in categories.shape:
-        raise ParagonError(f"categories: shape {categories.shape}; give a multi-hot [V, M]")
+    k, decay, categories = cutoff(k), _decay(alpha), shaped("categories", categories, "VM")
     patterns, kind = np.unique(categories.astype(bool), axis=0, return_inverse=True)
     # Small unsigned integers: NumPy's stable sort of 16 bits is a radix sort, in linear time.
     kind = kind.reshape(-1).astype(np.min_scalar_type(len(patterns)))
-    if candidates is not None:
-        candidates = np.asarray(candidates)
-        if candidates.ndim != 2 or 0 in candidates.shape:
-            raise ParagonError(f"candidates: shape {candidates.shape}; give [N, C]")
-        check_indices("candidates", candidates, len(categories))
-    if excluded is not None:
-        shape = (len(excluded), len(kind)) if candidates is None else candidates.shape
-        excluded = mask(excluded, shape)
-    events = candidates if candidates is not None else excluded
-    rows, columns = (1, len(kind)) if events is None else events.shape
-    for block in row_blocks(rows, columns):
-        kinds = kind[None, :] if candidates is None else kind[candidates[block]]
-        if excluded is not None:
-            kinds = np.where(excluded[block], kind.dtype.type(len(patterns)), kinds)
-        yield patterns, kinds
+    if candidates is None:
+        rows = 1 if excluded is None else len(excluded)
+        candidates = np.broadcast_to(np.arange(len(kind)), (rows, len(kind)))
+    else:
+        candidates = shaped("candidates", candidates, "NC", INTEGERS)
+        within("candidates", candidates, 0, len(kind) - 1)
+    excluded, none = exclusion(excluded, candidates.shape), kind.dtype.type(len(patterns))
+    parts = []
+    for block in row_blocks(*candidates.shape):
+        kinds = np.where(excluded[block], none, kind[candidates[block]])
+        parts.append(gains(patterns, kinds, k, decay))
+    return _discounted(np.concatenate(parts))
 
 
-def _greedy_gains(patterns: np.ndarray, kinds: np.ndarray, k: int, alpha: float) -> np.ndarray:
+def _greedy_gains(patterns: np.ndarray, kinds: np.ndarray, k: int, decay: float) -> np.ndarray:
     """Gains [n, k] of the greedy list: largest gain first, ties to the earliest candidate."""
     rows, columns = kinds.shape
     every = np.arange(rows)
@@ -221,11 +184,26 @@ def _greedy_gains(patterns: np.ndarray, kinds: np.ndarray, k: int, alpha: float)
         best = gain.max(axis=1, keepdims=True)
         pick = np.where(gain >= best - _TIE, following, columns).argmin(axis=1)
         gains[:, position] = np.maximum(gain[every, pick], 0.0)
-        worth *= np.where(patterns[pick], 1 - alpha, 1.0)
+        worth *= np.where(patterns[pick], decay, 1.0)
         taken[every, pick] += 1
         left = taken[every, pick] < counts[every, pick]
         place = np.minimum(start[every, pick] + taken[every, pick], columns - 1)
         following[every, pick] = np.where(left, order[every, place], columns)
+    return gains
+
+
+def _published_gains(patterns: np.ndarray, kinds: np.ndarray, k: int, decay: float) -> np.ndarray:
+    """Gains [n, k] of the greedy list of categories, see `ideal_alpha_dcg_published`."""
+    worth = _counts(kinds, len(patterns)).astype(np.float64)
+    every = np.arange(len(kinds))
+    free = np.ones((len(kinds), patterns.shape[1]), dtype=bool)
+    gains = np.zeros((len(kinds), k))
+    for position in range(min(k, patterns.shape[1])):
+        gain = np.where(free, worth @ patterns, -1.0)
+        pick = gain.argmax(axis=1)
+        gains[:, position] = gain[every, pick]
+        free[every, pick] = False
+        worth *= np.where(patterns[:, pick].T, decay, 1.0)
     return gains
 
 
@@ -242,13 +220,10 @@ def _discounted(gains: np.ndarray) -> np.ndarray:
 
 
 def _lists(ranked: np.ndarray, k: int = 1) -> np.ndarray:
-    ranked = np.asarray(ranked)
-    if ranked.ndim != 3 or 0 in ranked.shape[1:] or ranked.shape[1] < cutoff(k):
-        raise ParagonError(f"ranked: shape {ranked.shape}; give [N, K, M] with K >= {k}")
-    return ranked.astype(bool)
+    return shaped("ranked", ranked, "NKM", least_k=cutoff(k)).astype(bool)
 
 
-def _alpha(alpha: float) -> float:
-    if not 0 <= alpha <= 1:
-        raise ParagonError(f"alpha: {alpha} is outside 0..1")
-    return float(alpha)
+def _decay(alpha: float) -> float:
+    """1 - α: how much each repetition of a category leaves of its worth."""
+    within("alpha", alpha, 0, 1)
+    return 1 - float(alpha)

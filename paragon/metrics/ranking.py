@@ -1,13 +1,10 @@
-"""Accuracy, novelty and fairness of ranked lists, and hypervolume: pure functions on arrays.
+"""Accuracy, novelty and fairness of ranked lists: pure functions on arrays.
 
-Shapes: N test events, C candidates an event, V items of the catalogue, K
+Shapes: N test events, C candidates of an event, V items of the catalogue, K
 positions of a ranked list.  A candidate's *column* is its place in the
-candidate list; under the full protocol the columns are the catalogue itself
+candidate list.  Under the full protocol the columns are the catalogue itself,
 and `excluded` marks what an event may not recommend.  Metrics are returned per
-event, unaveraged, so that intervals can be drawn from them.  The diversity
-metrics have a file of their own, `paragon.diversity`, and are importable from
-here; measures of a whole method over preference weights are in
-`paragon.control`.
+event, unaveraged, so that intervals can be computed from them.
 """
 
 from __future__ import annotations
@@ -17,7 +14,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import Measure, check_indices, cutoff, finite, mask, row_blocks
+from paragon.metrics.checks import (
+    INTEGERS,
+    Measure,
+    cutoff,
+    exclusion,
+    finite,
+    row_blocks,
+    shaped,
+    within,
+)
 
 
 def target_ranks(
@@ -36,45 +42,43 @@ def target_ranks(
     Source: the pessimistic rank; on ranks among sampled candidates, see
     Krichene and Rendle, "On Sampled Metrics for Item Recommendation", KDD 2020.
     """
-    scores = _matrix(scores)
+    scores, excluded = _checked(scores, excluded)
     rows, columns = scores.shape
-    target = np.asarray(target)
-    if target.dtype.kind not in "iu" or target.shape not in ((), (rows,)):
-        raise ParagonError(
-            f"target: {target.dtype} of shape {target.shape}; give one integer column, or {rows}"
-        )
-    target = np.broadcast_to(target, rows)
+    target = np.broadcast_to(target, rows) if np.ndim(target) == 0 else target
+    target = shaped("target", target, "N", INTEGERS, N=rows)
     outside = np.flatnonzero((target < 0) | (target >= columns))
     if outside.size:
         raise ParagonError(
             f"target: row {outside[0]} names column {target[outside[0]]} of {columns}"
         )
+    hidden = np.flatnonzero(excluded[np.arange(rows), target])
+    if hidden.size:
+        raise ParagonError(f"target: row {hidden[0]} has an excluded target")
     ranks = np.empty(rows, dtype=np.int64)
     for block, values in _score_blocks(scores, excluded):
-        own = np.take_along_axis(values, target[block, None], axis=1)
-        hidden = np.flatnonzero(np.isneginf(own[:, 0]))
-        if hidden.size:
-            raise ParagonError(f"target: row {block.start + hidden[0]} has an excluded target")
-        ranks[block] = np.count_nonzero(values >= own, axis=1)
+        of_target = np.take_along_axis(values, target[block, None], axis=1)
+        ranks[block] = np.count_nonzero(values >= of_target, axis=1)
     return ranks
 
 
 def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """NDCG@k of one relevant item: 1 / log2(1 + rank) if rank <= k, else 0; float64 [N], 0..1.
+    """NDCG@k with one relevant item: 1 / log2(1 + rank), 0 beyond k; float64 [N], 0..1.
 
-    ranks: [N] integers from 1.  Raises ParagonError for other ranks or k < 1.
+    ranks [N]: integers from 1.  Raises ParagonError for other ranks or k < 1.
     Source: Järvelin and Kekäläinen, ACM TOIS 20(4), 2002; the ideal is 1.
     """
-    ranks, k = _ranks(ranks), cutoff(k)
-    return np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0)
+    hits = hr_at(ranks, k)
+    return np.where(hits > 0, 1 / np.log2(1.0 + np.asarray(ranks)), 0.0)
 
 
 def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
     """Hit rate@k: 1 if rank <= k, else 0; float64 [N].
 
-    ranks: [N] integers from 1.  Raises ParagonError for other ranks or k < 1.
+    ranks [N]: integers from 1.  Raises ParagonError for other ranks or k < 1.
     """
-    return (_ranks(ranks) <= cutoff(k)).astype(np.float64)
+    ranks = shaped("ranks", ranks, "N", INTEGERS)
+    within("ranks", ranks, 1, np.inf)
+    return (ranks <= cutoff(k)).astype(np.float64)
 
 
 def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.ndarray:
@@ -83,19 +87,14 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
     scores [N, C] and excluded [N, C] as in `target_ranks`.
     Raises ParagonError for non-finite scores or fewer than k candidates in a row.
     """
-    scores = _matrix(scores)
+    scores, excluded = _checked(scores, excluded)
     rows, columns = scores.shape
-    if cutoff(k) > columns:
-        raise ParagonError(f"k: {k} is more than the {columns} candidates")
+    left = columns - np.count_nonzero(excluded, axis=1)
+    row = left.argmin()
+    if cutoff(k) > left[row]:
+        raise ParagonError(f"k: {k} is more than the {left[row]} candidates of row {row}")
     best = np.empty((rows, k), dtype=np.int64)
     for block, values in _score_blocks(scores, excluded):
-        if excluded is not None:
-            left = columns - np.count_nonzero(excluded[block], axis=1)
-            if left.min() < k:
-                row = left.argmin()
-                raise ParagonError(
-                    f"k: {k} is more than the {left[row]} candidates of row {block.start + row}"
-                )
         threshold = np.partition(values, columns - k, axis=1)[:, columns - k, None]
         chosen = values >= threshold
         # Where ties at the threshold overfill the list, its earliest columns stay.
@@ -112,9 +111,9 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
 def self_information(holders: np.ndarray, users: int) -> np.ndarray:
     """Surprise of each item, -log2(holders / users), divided by the largest among them.
 
-    holders [V]: users with the item in the training data, 0..users; pass the
-    catalogue only, a padding row would set the scale.  An item that nobody
-    holds is as surprising as one with a single holder, which keeps it finite.
+    holders [V]: users with the item in the training data, 0..users.  Pass the
+    catalogue only: a padding row would set the scale.  An item without holders
+    is as surprising as one with a single holder, which keeps it finite.
     Returns float64 [V] in 0..1 (all 0 where every user holds every item).
     Raises ParagonError for counts outside 0..users.
     Source: Zhou et al., PNAS 107(10), 2010.
@@ -132,12 +131,12 @@ def novelty_at(ranked_items: np.ndarray, information: np.ndarray, k: int) -> np.
     """Mean `self_information` of the first k items; float64 [N], 0..1.
 
     ranked_items [N, K >= k]: rows of `information` [V].
+    Raises ParagonError for other shapes and for items outside 0..V - 1.
     """
-    ranked_items, information = np.asarray(ranked_items), finite("information", information)
-    if ranked_items.ndim != 2 or ranked_items.shape[1] < cutoff(k):
-        raise ParagonError(f"ranked items: shape {ranked_items.shape}; give [N, K] with K >= {k}")
-    check_indices("ranked items", ranked_items, len(information))
-    return information[ranked_items[:, :k]].mean(axis=1)
+    information = finite("information", information)
+    items = shaped("ranked items", ranked_items, "NK", INTEGERS, least_k=cutoff(k))
+    within("ranked items", items, 0, len(information) - 1)
+    return information[items[:, :k]].mean(axis=1)
 
 
 def group_gap(values: np.ndarray, groups: np.ndarray) -> Measure:
@@ -148,53 +147,36 @@ def group_gap(values: np.ndarray, groups: np.ndarray) -> Measure:
     is None and the reason says so.  Raises ParagonError for lengths that
     differ and for values that are not finite.
     """
-    values, groups = finite("values", values), np.asarray(groups)
-    if groups.dtype.kind not in "iu" or values.shape != groups.shape:
-        raise ParagonError(
-            f"groups: {groups.dtype} of shape {groups.shape}; give integers {values.shape}"
-        )
+    values = finite("values", values)
+    groups = shaped("groups", groups, "N", INTEGERS, N=len(values))
     means = [values[groups == label].mean() for label in np.unique(groups[groups >= 0])]
     if len(means) < 2:
         return Measure(None, f"a gap needs two groups, the events have {len(means)}")
     return Measure(float(max(means) - min(means)))
 
 
-def _score_blocks(
-    scores: np.ndarray, excluded: np.ndarray | None
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield row blocks of scores, checked, with -inf wherever a column is excluded."""
-    if excluded is not None:
-        excluded = mask(excluded, scores.shape)
+def _checked(scores: np.ndarray, excluded: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Floating-point scores [N, C], and the columns that are no candidates, [N, C] bool."""
+    scores = shaped("scores", scores, "NC")
+    if scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)
+    return scores, exclusion(excluded, scores.shape)
+
+
+def _score_blocks(scores: np.ndarray, excluded: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield blocks of rows and their scores, with -inf wherever a column is excluded.
+
+    Raises ParagonError for a score that is not finite, but -inf may stand for `excluded`.
+    """
     for rows in row_blocks(*scores.shape):
         values = scores[rows]
-        if not np.isfinite(values).all():
-            _refuse_other_than_excluded(values, None if excluded is None else excluded[rows], rows)
-        yield rows, values if excluded is None else np.where(excluded[rows], -np.inf, values)
-
-
-def _refuse_other_than_excluded(
-    values: np.ndarray, excluded: np.ndarray | None, rows: slice
-) -> None:
-    bad = ~np.isfinite(values)
-    if excluded is not None:
-        bad &= ~(excluded & np.isneginf(values))
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise ParagonError(
-            f"scores: row {rows.start + row}, column {column} is {values[row, column]}; "
-            "every candidate needs a finite score"
-        )
-
-
-def _matrix(scores: np.ndarray) -> np.ndarray:
-    scores = np.asarray(scores)
-    if scores.ndim != 2 or 0 in scores.shape or scores.dtype.kind not in "fiu":
-        raise ParagonError(f"scores: {scores.dtype} of shape {scores.shape}; give numbers [N, C]")
-    return scores if scores.dtype.kind == "f" else scores.astype(np.float64)
-
-
-def _ranks(ranks: np.ndarray) -> np.ndarray:
-    ranks = np.asarray(ranks)
-    if ranks.dtype.kind not in "iu" or (ranks.size and ranks.min() < 1):
-        raise ParagonError("ranks: give integers from 1, as target_ranks returns them")
-    return ranks
+        bad = ~np.isfinite(values)
+        if bad.any():
+            bad &= ~(excluded[rows] & np.isneginf(values))
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise ParagonError(
+                f"scores: row {rows.start + row}, column {column} is {values[row, column]}; "
+                "every candidate needs a finite score"
+            )
+        yield rows, np.where(excluded[rows], -np.inf, values)

@@ -9,11 +9,12 @@ import numpy as np
 from scipy import stats
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import finite
+from paragon.metrics.checks import finite, within
 
 REAL = 0.05  # adjusted p-values below it are called beyond chance
 _BLOCK = 1 << 22  # resampled values held at once
 _SAME = 1e-12  # relative: sums in another order differ by less
+Statistic = Callable[[np.ndarray], np.ndarray]  # means [B, S] of B resamples -> numbers [B]
 
 
 class Interval(NamedTuple):
@@ -42,7 +43,7 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     finite or a confidence outside 0..1.
     """
     values = finite("values", values)
-    _between("confidence", confidence)
+    _check_confidence(confidence)
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, None, None, "an interval needs two values, there is one")
@@ -54,27 +55,23 @@ def paired_bootstrap(
     a: np.ndarray,
     b: np.ndarray,
     clusters: np.ndarray | None = None,
-    statistic: Callable[[np.ndarray], np.ndarray] | None = None,
+    statistic: Statistic | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int | np.random.Generator = 0,
 ) -> Difference:
     """Difference of two methods on the same events, by resampling users in pairs.
 
-    a, b: [N] a metric per event, or [S, N] several (every weight's NDCG and
-    α-nDCG, say), resampled together; a and b need not have the same number of
-    them, if the statistic takes both.  clusters [N]: the user of each event;
-    whole users are resampled, and means stay means over events.  Without it
-    each event is its own user.  statistic: maps the S means of each of B
-    resamples, [B, S], to B numbers, e.g. `set_hv` of their points; without it a
-    and b are [N] and the means are compared.  The resampling is SciPy's, so that
-    both methods see the same users.
+    a, b: a metric per event, [N], or several resampled together, [S, N] (every weight's
+    NDCG and α-nDCG, say); S may differ between a and b.  clusters [N]: the user of each
+    event (None: each event is its own user); whole users are resampled, and means stay
+    means over events.  statistic: see `Statistic`, `set_hv` of the points, say; without it
+    a and b are [N] and their means are compared.
 
-    Returns statistic(a) - statistic(b), its percentile interval and a
-    two-sided p-value: twice the share of resamples on the far side of 0,
-    counting the sample itself, so never below 2 / (resamples + 1): take enough
-    of them for the number of comparisons.  With a single user the limits and
-    the p-value are None.
+    Returns statistic(a) - statistic(b), its percentile interval and a two-sided
+    p-value: twice the share of resamples on the far side of 0, counting the sample
+    itself.  It is never below 2 / (resamples + 1): take enough of them for the
+    number of comparisons.  With a single user limits and p-value are None.
     Raises ParagonError for entries that are not finite, shapes that differ,
     or a statistic that returns no finite number.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
@@ -85,48 +82,17 @@ def paired_bootstrap(
         raise ParagonError(f"a, b: shapes {a.shape} and {b.shape}; give twice [N], or twice [S, N]")
     if statistic is None and a.ndim == 2:
         raise ParagonError("statistic: missing; several metrics need one that makes them a number")
-    _between("confidence", confidence)
+    _check_confidence(confidence)
     if resamples < 100:
         raise ParagonError(f"resamples: {resamples}; intervals need at least 100")
-    rows = np.concatenate([np.atleast_2d(a), np.atleast_2d(b)])
-    sums, sizes = _per_cluster(rows, clusters)
-    number = 1 if a.ndim == 1 else len(a)
-
-    def difference(means: np.ndarray) -> np.ndarray:
-        parts = means[:, :number], means[:, number:]
-        of_a, of_b = (p[:, 0] if statistic is None else np.asarray(statistic(p)) for p in parts)
-        if not of_a.shape == of_b.shape == means.shape[:1]:
-            raise ParagonError(
-                f"statistic: shapes {of_a.shape} and {of_b.shape} for {len(means)} resamples; "
-                "give a number each"
-            )
-        gap = of_a - of_b
-        # What differs in the last bit is the same sum in another order, and on neither side of 0.
-        return np.where(np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b)), 0.0, gap)
-
-    observed = float(difference((sums.sum(axis=1) / sizes.sum())[None])[0])
+    a, b = np.atleast_2d(a), np.atleast_2d(b)
+    sums, sizes = _per_cluster(np.concatenate([a, b]), clusters)
+    observed = float(_difference((sums.sum(axis=1) / sizes.sum())[None], len(a), statistic)[0])
     if not np.isfinite(observed):
         raise ParagonError(f"statistic: the difference is {observed}; it must be finite")
-    users = len(sizes)
-    if users < 2:
+    if len(sizes) < 2:
         return Difference(observed, None, None, None, "one user: there is nothing to resample")
-
-    def resampled_means(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
-        # Counting how often each user was drawn makes every mean one matrix product.
-        cells = drawn + np.arange(len(drawn))[:, None] * users
-        times = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        return (sums @ times.T) / (sizes @ times.T)
-
-    drawn = stats.bootstrap(
-        (np.arange(users),),
-        resampled_means,
-        vectorized=True,
-        n_resamples=resamples,
-        batch=max(1, _BLOCK // users),
-        method="percentile",
-        random_state=np.random.default_rng(seed),
-    ).bootstrap_distribution
-    differences = difference(drawn.T)
+    differences = _difference(_resampled(sums, sizes, resamples, seed), len(a), statistic)
     if not np.isfinite(differences).all():
         raise ParagonError("statistic: not finite on a resample of the users")
     tail = (1 - confidence) / 2
@@ -148,17 +114,15 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     from statsmodels.stats.multitest import multipletests
 
     p_values = finite("p-values", p_values)
-    outside = np.flatnonzero((p_values < 0) | (p_values > 1))
-    if outside.size:
-        raise ParagonError(f"p-values: entry {outside[0]} is {p_values[outside[0]]}, outside 0..1")
+    within("p-values", p_values, 0, 1)
     return multipletests(p_values, method="holm")[1]
 
 
 def is_real(row: Mapping[str, float | None], name: str) -> bool:
     """Whether the difference ``name`` in a row of ``differences.json`` is beyond chance.
 
-    Beyond that of other users, allowing for the number of methods, and beyond that of other
-    seeds.  Where one of the two is unknown (one user, one seed) nothing is.
+    That is, larger than other users, allowing for the number of methods, and other seeds
+    would explain.  Where one of the two is unknown (one user, one seed) the answer is no.
     """
     p_value = row.get(f"{name}_p_holm")
     return p_value is not None and p_value < REAL and beyond_seeds(row, name)
@@ -167,7 +131,7 @@ def is_real(row: Mapping[str, float | None], name: str) -> bool:
 def beyond_seeds(row: Mapping[str, float | None], name: str) -> bool:
     """Whether the interval over seeds of the difference ``name`` is known and without 0."""
     low, high = (row.get(f"{name}_seeds_{end}") for end in ("low", "high"))
-    return low is not None and (low > 0 or high < 0)
+    return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def _per_cluster(rows: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -184,6 +148,46 @@ def _per_cluster(rows: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndar
     return sums, np.bincount(label).astype(np.float64)
 
 
-def _between(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ParagonError(f"{name}: {value} is not between 0 and 1")
+def _resampled(
+    sums: np.ndarray, sizes: np.ndarray, resamples: int, seed: int | np.random.Generator
+) -> np.ndarray:
+    """Means [B, R] over events in B resamples of the users, from sums [R, U] and sizes [U].
+
+    The resampling is SciPy's, of all R rows at once, so that both methods see the same users.
+    """
+    users = len(sizes)
+
+    def means(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        # Counting how often each user was drawn makes every mean one matrix product.
+        cells = drawn + np.arange(len(drawn))[:, None] * users
+        times = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        return (sums @ times.T) / (sizes @ times.T)
+
+    return stats.bootstrap(
+        (np.arange(users),),
+        means,
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, _BLOCK // users),
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).bootstrap_distribution.T
+
+
+def _difference(means: np.ndarray, number: int, statistic: Statistic | None) -> np.ndarray:
+    """Statistic of the first `number` columns of means [B, R] minus that of the others; [B]."""
+    parts = means[:, :number], means[:, number:]
+    of_a, of_b = (p[:, 0] if statistic is None else np.asarray(statistic(p)) for p in parts)
+    if not of_a.shape == of_b.shape == means.shape[:1]:
+        raise ParagonError(
+            f"statistic: shapes {of_a.shape} and {of_b.shape} for {len(means)} resamples; "
+            "give a number each"
+        )
+    gap = of_a - of_b
+    # What differs in the last bit is the same sum in another order, and on neither side of 0.
+    return np.where(np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b)), 0.0, gap)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ParagonError(f"confidence: {confidence} is not between 0 and 1")

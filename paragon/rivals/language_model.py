@@ -1,7 +1,7 @@
 """The rival `llm`: a language model re-ranks the backbone's lists, the weights given in words.
 
-It is shown the titles of a history and numbered candidates with their categories, and
-is to answer with numbers.  What it answers instead is mended by one rule and counted.
+It reads the titles of a history and numbered candidates with their categories, and answers
+with numbers.  Other answers are repaired by one rule and counted.
 """
 
 from __future__ import annotations
@@ -16,21 +16,15 @@ import numpy as np
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
 from paragon.metrics.ranking import top_k
+from paragon.objectives.table import OBJECTIVES
 from paragon.rivals.chat import ChatModel
 
 NOT_RUN = "not run: llm.enabled is false in params.yaml"
 COUNTS = ("answers", "failed", "malformed", "duplicates", "invented", "missing")
-AIMS = {
-    "accuracy": "what this person chooses next stands as high as possible",
-    "diversity": "the top of the list covers many different categories: each further item "
-    "brings categories that the items above it lack",
-    "novelty": "little-known items stand high, what everybody knows stands low",
-    "fairness": "people of every group, men and women for instance, are served equally well",
-}
 
 
 def repaired(answer: str | None, count: int, wanted: int) -> tuple[list[int], Counter]:
-    """Each of ``count`` positions once, best first, and what had to be mended for it.
+    """Each of ``count`` positions once, best first, and the number of repairs of each kind.
 
     The rule: every whole number of the answer, in order, is a candidate, counted from 1;
     repetitions and numbers that no candidate has are dropped; the candidates that were
@@ -54,16 +48,18 @@ def repaired(answer: str | None, count: int, wanted: int) -> tuple[list[int], Co
 
 
 @dataclass(frozen=True)
-class Lists:
-    """What is presented under one protocol.
+class PresentedLists:
+    """What the model reads under one protocol.
 
     ``scores [N, M]`` of the backbone; ``shown [N, n]``: columns of them, in the order of
-    presentation; ``texts [N]``: history and numbered candidates.
+    presentation; ``texts [N]``: history and numbered candidates; ``wanted``: how many of
+    the candidates the model is asked for.
     """
 
     scores: np.ndarray
     shown: np.ndarray
     texts: list[str]
+    wanted: int
 
     def reordered(self, orders: np.ndarray) -> np.ndarray:
         """Scores ``[N, M]``: what was shown, in its new order ``[N, n]``, above the rest."""
@@ -76,9 +72,9 @@ class Lists:
 class LlmRanker:
     """Lists of an evaluation, re-ranked by a chat model under any weights ``[O]``.
 
-    Of the stored candidates, and of the whole catalogue but what is excluded, it presents
-    the ``llm.candidates`` that the backbone's ``scores [N, n_items + 1]`` put first,
-    shuffled by ``llm.seed``, user and position, so that neither the target's place nor
+    It presents the ``llm.candidates`` that the backbone's ``scores [N, n_items + 1]`` put
+    first, of the stored candidates and of the whole catalogue without the excluded items.
+    ``llm.seed``, user and position shuffle them, so that neither the target's place nor
     the backbone's order shows.  The model is asked for ``depth`` items.
     """
 
@@ -92,45 +88,43 @@ class LlmRanker:
         scores: np.ndarray,
     ) -> None:
         self.model, self.objectives, self.depth = model, list(objectives), depth
-        self.sequences, self.evaluation, self.counts = sequences, evaluation, Counter()
-        rows, most = np.arange(len(scores))[:, None], model.settings.candidates
-        own, excluded = scores[rows, evaluation.candidates], sequences.excluded(evaluation)
-        sampled = top_k(own, min(most, own.shape[1]))
-        allowed = int((~excluded).sum(1).min())
-        full = top_k(scores, min(most, allowed), excluded)
-        items = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+        self.sequences, self.evaluation = sequences, evaluation
+        self.counts: Counter[str] = Counter()
+        most, excluded = model.settings.candidates, sequences.excluded(evaluation)
+        sampled = np.take_along_axis(scores, evaluation.candidates, 1)
+        best_sampled = top_k(sampled, min(most, sampled.shape[1]))
+        best_full = top_k(scores, min(most, int((~excluded).sum(1).min())), excluded)
+        catalogue = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
         self.lists = {
-            "sampled": self._presented(own, sampled, evaluation.candidates),
-            "full": self._presented(scores, full, items),
+            "sampled": self._presented(sampled, best_sampled, evaluation.candidates),
+            "full": self._presented(scores, best_full, catalogue),
         }
 
-    def _presented(self, scores: np.ndarray, best: np.ndarray, items: np.ndarray) -> Lists:
+    def _presented(self, scores: np.ndarray, best: np.ndarray, items: np.ndarray) -> PresentedLists:
         """``best [N, n]``: columns of ``scores [N, M]``, which belong to ``items [N, M]``."""
-        settings, where = self.model.settings, (self.evaluation.users, self.evaluation.positions)
+        settings, events = self.model.settings, (self.evaluation.users, self.evaluation.positions)
         # In the order of item ids first: the same candidates are then shown alike, and asked
         # about once, whichever backbone chose them.
         order = np.take_along_axis(items, best, 1).argsort(1)
-        for row, (user, position) in enumerate(zip(*where, strict=True)):
+        for row, (user, position) in enumerate(zip(*events, strict=True)):
             np.random.default_rng([settings.seed, user, position]).shuffle(order[row])
         shown = np.take_along_axis(best, order, 1)
-        past = self.sequences.histories(*where, settings.history)[0]
-        both = zip(past, np.take_along_axis(items, shown, 1), strict=True)
-        return Lists(scores, shown, [_described(self.sequences, *pair) for pair in both])
+        pasts = self.sequences.histories(*events, settings.history)[0]
+        pairs = zip(pasts, np.take_along_axis(items, shown, 1), strict=True)
+        texts = [_described(self.sequences, past, candidates) for past, candidates in pairs]
+        return PresentedLists(scores, shown, texts, min(self.depth, shown.shape[1]))
 
-    def prompts(self, lists: Lists, weight: np.ndarray) -> list[str]:
-        """One question an event; what the weights change comes last."""
-        aims = zip(weight, self.objectives, strict=True)
+    def prompts(self, lists: PresentedLists, weight: np.ndarray) -> list[str]:
+        """One question for each event; the part that changes with the weights comes last."""
+        pairs = zip(weight, self.objectives, strict=True)
         lines = [
             "Rank the candidates for this person. What counts, and how much:",
-            *(f"- {100 * w:.3g} %: {AIMS[objective]}." for w, objective in aims),
+            *(f"- {100 * w:.3g} %: {OBJECTIVES[objective].aim}." for w, objective in pairs),
             "",
-            f"Answer only with the numbers of the {self._wanted(lists)} best candidates, "
+            f"Answer only with the numbers of the {lists.wanted} best candidates, "
             "best first, separated by commas.",
         ]
         return ["\n".join([text, "", *lines]) for text in lists.texts]
-
-    def _wanted(self, lists: Lists) -> int:
-        return min(self.depth, lists.shown.shape[1])
 
     def check_limit(self, weights: np.ndarray) -> None:
         """Refuse weights ``[W, O]`` that take more requests than ``llm.requests`` allows."""
@@ -147,16 +141,15 @@ class LlmRanker:
 
     def scores(self, weight: np.ndarray) -> dict[str, np.ndarray]:
         """``sampled [N, C]`` and ``full [N, n_items + 1]`` under one weight vector."""
-        prompts = [p for lists in self.lists.values() for p in self.prompts(lists, weight)]
-        answers, out = iter(self.model.answers(prompts)), {}
+        scores = {}
         for protocol, lists in self.lists.items():
-            count, wanted, orders = lists.shown.shape[1], self._wanted(lists), []
-            for _ in lists.texts:
-                order, counts = repaired(next(answers), count, wanted)
+            orders = []
+            for answer in self.model.answers(self.prompts(lists, weight)):
+                order, counts = repaired(answer, lists.shown.shape[1], lists.wanted)
                 orders.append(order)
                 self.counts.update(counts)
-            out[protocol] = lists.reordered(np.array(orders))
-        return out
+            scores[protocol] = lists.reordered(np.array(orders))
+        return scores
 
 
 def _described(sequences: Sequences, past: np.ndarray, candidates: np.ndarray) -> str:
@@ -164,9 +157,9 @@ def _described(sequences: Sequences, past: np.ndarray, candidates: np.ndarray) -
     lines += [f"- {_title(sequences, item)}" for item in past if item]
     lines += ["", "Candidates for what comes next, their categories in brackets:"]
     for number, item in enumerate(candidates, start=1):
-        names = zip(sequences.category_names, sequences.categories[item], strict=True)
-        own = ", ".join(name for name, member in names if member)
-        lines.append(f"{number}. {_title(sequences, item)} [{own}]")
+        members = zip(sequences.category_names, sequences.categories[item], strict=True)
+        categories = ", ".join(name for name, member in members if member)
+        lines.append(f"{number}. {_title(sequences, item)} [{categories}]")
     return "\n".join(lines)
 
 
@@ -175,7 +168,7 @@ def _title(sequences: Sequences, item: int) -> str:
 
 
 def facts(ranker: LlmRanker | None) -> dict[str, str | int]:
-    """What metrics.json says of the row beside its measures: model and counts, or a note."""
+    """The entries of metrics.json for the row beside its measures: model and counts, or a note."""
     if ranker is None:
         return {"note": NOT_RUN}
     return {"model": ranker.model.name} | {name: ranker.counts[name] for name in COUNTS}

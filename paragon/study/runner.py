@@ -1,9 +1,9 @@
 """Run a notebook as a stage of the pipeline and keep an executed copy that never varies.
 
-A source notebook is an input and stays without outputs; what it showed goes to
-``artifacts/notebooks``.  Papermill does the executing.  Two runs differ in
-clocks, random ids and where the output stream happened to be cut;
-:func:`normalise` removes just that, so the same study gives the same bytes.
+A source notebook is an input and stays without outputs; the executed copy goes to
+``artifacts/notebooks``.  Papermill executes it.  Two runs differ in clocks, random
+ids and where the output stream happened to be cut; :func:`normalise` removes these
+differences, so that the same study gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -24,13 +27,15 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT, check_name, load_params
+from paragon.params import ROOT, load_params
 from paragon.progress import QUIET
-from paragon.storage import write_text
+from paragon.storage import check_name, write_text
 from paragon.study.jobs import environment
 from paragon.study.settings import check_all
 
 KERNEL = "python3"
+# Injected everywhere: an edited parameters cell changes no result.
+NEUTRAL: dict[str, Any] = {"overrides": {}}
 NOISE = ("papermill", "execution", "ExecuteTime")  # metadata of cells that holds clocks
 WIDGET = "application/vnd.jupyter.widget-view+json"  # names a model that is gone, by a random id
 FRAMES = 12  # lines of a traceback that are shown
@@ -40,17 +45,18 @@ _STYLED = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")  # the random id of a styled pa
 
 
 class NotebookFailed(Exception):
-    """A cell raised something that is not for the user to mend: a short traceback, many lines."""
+    """A cell raised something that the user cannot correct: a short traceback, many lines."""
 
 
-def run(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT) -> Path:
+def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT) -> Path:
     """Execute ``notebooks/NAME.ipynb`` and return the path of the executed copy.
 
-    The notebook runs in ``root`` with ``dataset`` and, if given, ``backbone``
-    injected as strings; its cell tagged ``parameters`` must assign just these.
-    Everything else it reads from params.yaml itself.
+    The notebook runs in ``root``.  ``dataset``, ``backbone`` (if given) and the empty
+    ``overrides`` are injected after its cell tagged ``parameters``, so that what this
+    cell assigns has no influence.  Everything else it reads from params.yaml itself.
+    SIGTERM and SIGINT end the kernel as well.
 
-    Raises ``ParagonError`` for what the user can mend, also if it was raised
+    Raises ``ParagonError`` for what the user can correct, also if it was raised
     inside the notebook, and ``NotebookFailed`` for any other failure.  Then the
     copy is kept as ``NAME.failed.ipynb`` and the last good one stays as it was.
     """
@@ -62,12 +68,12 @@ def run(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT)
     target = executed_path(name, dataset, backbone, root)
     failed = target.with_suffix(".failed.ipynb")
     threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).run.threads
-    with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
+    with _exit_at_sigterm(), tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         copy = Path(scratch) / source.name
         try:
             variables = environment(_variables(root, threads, Path(scratch)))
             with variables, _stderr_to(Path(scratch) / "stderr"):
-                _execute(source, copy, parameters, root)
+                _execute(source, copy, parameters | NEUTRAL, root)
         except (PapermillExecutionError, DeadKernelError) as error:
             if copy.exists():
                 write_text(failed, _text(normalise(nbformat.read(copy, as_version=4), root)))
@@ -103,19 +109,16 @@ def code_cells(path: Path) -> list[NotebookNode]:
 
 
 def normalise(notebook: NotebookNode, root: Path = ROOT) -> NotebookNode:
-    """A copy without what differs between two runs of the same notebook.
+    """A copy without the differences between two runs of the same notebook.
 
     Removed: papermill's and the kernel's clocks and versions, random ids of
     cells, tables and objects, widgets, the standard error, the folder of the
     checkout.  Pieces of one output stream are joined.
     """
     notebook = nbformat.from_dict(notebook)
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": KERNEL},
-            "language_info": {"name": "python"},
-        }
-    )
+    kernel = {"display_name": "Python 3", "language": "python", "name": KERNEL}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    notebook.metadata = nbformat.from_dict(metadata)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
@@ -139,28 +142,49 @@ def _text(notebook: NotebookNode) -> str:
 
 
 def _check_parameters(source: Path, given: dict[str, str]) -> None:
-    """The cell tagged ``parameters`` must exist once and assign the names that are handed over."""
+    """One cell is tagged ``parameters``: it assigns the names that are given, and does no more."""
     cells = [cell for cell in code_cells(source) if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ParagonError(f"{source}: {len(cells)} cells are tagged `parameters`, 1 is needed")
-    assigned = {
-        target.id
-        for node in ast.parse(cells[0].source).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    for missing in sorted(assigned - set(given)):
+    assigned: set[str] = set()
+    try:
+        for line in ast.parse(cells[0].source).body:
+            ast.literal_eval(line.value)
+            targets: list[Any] = line.targets if isinstance(line, ast.Assign) else [line.target]
+            assigned |= {target.id for target in targets}
+    except (SyntaxError, ValueError, TypeError, AttributeError):
+        raise ParagonError(
+            f"{source}: the cell tagged `parameters` may only assign values to names; "
+            "restore it from git"
+        ) from None
+    for missing in sorted(assigned - set(given) - set(NEUTRAL)):
         raise ParagonError(f"notebook {source.stem} needs --{missing}")
     for surplus in sorted(set(given) - assigned):
         raise ParagonError(f"notebook {source.stem} takes no --{surplus}")
 
 
+@contextmanager
+def _exit_at_sigterm() -> Iterator[None]:
+    """Exit by an exception at SIGTERM, as Python does at SIGINT, so that the kernel is ended."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # it gets no signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _variables(root: Path, threads: int, scratch: Path) -> dict[str, str]:
     """What the kernel inherits.
 
-    Thread counts change the order of sums, hash seeds the order of sets, and a
-    user's IPython profile or own ``python3`` kernel could change anything.
+    The number of threads changes the order of sums, a hash seed the order of sets, and a
+    user's IPython profile or ``python3`` kernel could change anything.
     """
     paths = [str(root), os.environ.get("PYTHONPATH", "")]
     return {
@@ -171,8 +195,8 @@ def _variables(root: Path, threads: int, scratch: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
-        # glibc gives large tensors back to the system and asks for them anew in every step of
-        # training: a tenth of the time. Up to a gigabyte it shall keep them.
+        # glibc gives large tensors back to the system and asks for them again in every step of
+        # training, which takes a tenth of the time. Keep them, up to a gigabyte.
         "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
         "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
         "IPYTHONDIR": str(scratch / "ipython"),
@@ -183,10 +207,10 @@ def _variables(root: Path, threads: int, scratch: Path) -> dict[str, str]:
 
 @contextmanager
 def _stderr_to(path: Path) -> Iterator[None]:
-    """Send what processes started here write to the standard error by themselves to a file.
+    """Send what this process and those it starts write to file descriptor 2 to a file.
 
-    Python's own output reaches the notebook.  This is what lies below it: ZeroMQ, for one, may
-    complain about its sockets when a kernel ends (zeromq/libzmq#1307).
+    The output of cells reaches the notebook all the same.  This is what libraries in C write:
+    ZeroMQ may complain about its sockets when a kernel ends (zeromq/libzmq#1307).
     """
     sys.stderr.flush()
     before = os.dup(2)
@@ -199,7 +223,7 @@ def _stderr_to(path: Path) -> Iterator[None]:
         os.close(before)
 
 
-def _execute(source: Path, copy: Path, parameters: dict[str, str], root: Path) -> None:
+def _execute(source: Path, copy: Path, parameters: dict[str, Any], root: Path) -> None:
     papermill.execute_notebook(
         source,
         copy,
@@ -208,16 +232,18 @@ def _execute(source: Path, copy: Path, parameters: dict[str, str], root: Path) -
         language="python",
         cwd=root,
         progress_bar=False,
-        extra_arguments=["--log-level=CRITICAL"],  # its notes on transport worry people
-        start_timeout=180,  # a loaded machine with a cold disk takes its time to import
+        extra_arguments=["--log-level=CRITICAL"],  # without its notes on transport
+        start_timeout=180,  # seconds: imports are slow on a busy machine with a cold disk
     )
 
 
-def _explained(error: Exception, name: str, failed: Path) -> Exception:
+def _explained(
+    error: PapermillExecutionError | DeadKernelError, name: str, failed: Path
+) -> Exception:
     """What the command line shows for a failed cell or a dead kernel."""
     if isinstance(error, DeadKernelError):
         return ParagonError(
-            f"notebook {name}: the kernel died, most likely for want of memory; close other "
+            f"notebook {name}: the kernel died, most likely because memory ran out; close other "
             f"programs, or lower the batch sizes in params.yaml (so far: {failed})"
         )
     if error.ename == "ParagonError":
@@ -245,11 +271,9 @@ def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
     for output in outputs:
         if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
             continue
-        if output.output_type == "stream":
-            if kept and kept[-1].output_type == "stream":
-                kept[-1].text += output.text
-            else:
-                kept.append(output)
+        stream = output.output_type == "stream"
+        if stream and kept and kept[-1].output_type == "stream":
+            kept[-1].text += output.text
         else:
             kept.append(output)
     for output in kept:
@@ -264,6 +288,5 @@ def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
 def _steady(text: str, root: Path) -> str:
     """Text without the folder of the checkout, object addresses and ids of styled tables."""
     text = _ADDRESS.sub("at 0x0", text.replace(f"{root}{os.sep}", ""))
-    ids = dict.fromkeys(_STYLED.findall(text))
-    numbers = {found: f"T_{number:05d}" for number, found in enumerate(ids)}
-    return _STYLED.sub(lambda match: numbers[match[0]], text)
+    ids: dict[str, str] = {}
+    return _STYLED.sub(lambda found: ids.setdefault(found[0], f"T_{len(ids):05d}"), text)

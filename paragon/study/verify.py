@@ -1,15 +1,15 @@
 """Are the results in the working tree those of a commit, within stated tolerances?
 
 The same machine gives the same bytes; another one sums in another order.  So
-each metric may lie ``absolute + relative * |committed|`` from its committed
+each metric may differ by ``absolute + relative * |committed|`` from its committed
 value, with both numbers from the section ``verify`` of params.yaml.
 
-Two kinds of numbers are left out.  The limits of the intervals over seeds follow
-from the mean and the standard deviation, which are compared; with three seeds
-they lie 2.5 standard deviations out and would hold the latter to a tolerance that
-much smaller.  And a p-value is a share of resamples: a difference that moves well
-within its tolerance may take it from .2 to .02, so that no tolerance for it could
-be stated.  Differences and their limits over users are compared.
+Two kinds of numbers are left out.  The limits of intervals over seeds follow from
+the mean and the standard deviation, which are compared.  (With three seeds they lie
+2.5 standard deviations away, which would make the tolerance for these that much
+smaller.)  And a p-value is a share of resamples: a difference that moves well within
+its tolerance may change it from .2 to .02, so that no tolerance for it could be
+stated.  Differences and their limits over users are compared.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+import pandas as pd
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings, load_params
 
-# Of each file, what its measures are called here, and the endings of what is left out.
+# For each file: the start of its metrics' names here, and the endings of what is left out.
 FILES = {
     "metrics.json": ("", ("_low", "_high")),
     "differences.json": ("difference_", ("_p", "_p_holm", "_seeds_low", "_seeds_high")),
@@ -32,14 +35,21 @@ HEADER = (
     *("dataset", "backbone", "method", "metric"),
     *("committed", "now", "difference", "allowed", "verdict"),
 )
+VERDICTS = {  # and their words in the summary
+    "equal": "equal",
+    "within": "within tolerance",
+    "outside": "outside",
+    "missing": "missing",
+    "new": "new",
+}
 _WHERE = "results/**/metrics.json"
-Key = tuple[str, str, str, str]
+Key = tuple[str, str, str, str]  # dataset, backbone, method, metric
 Values = dict[Key, float | None]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One metric at both ends; ``difference`` is None unless both are numbers.
+class MetricChange:
+    """One metric, committed and now; ``difference`` is None unless both are numbers.
 
     ``verdict``: ``equal``, ``within`` or ``outside`` the tolerance, ``missing``
     (committed, no longer there) or ``new`` (nothing to compare it with).
@@ -54,7 +64,7 @@ class Row:
 
     @property
     def bad(self) -> bool:
-        """Whether this metric keeps the results from being those of the commit."""
+        """Whether this metric makes the results differ from those of the commit."""
         return self.verdict in ("outside", "missing")
 
     @property
@@ -66,13 +76,22 @@ class Row:
             return 0.0
         return abs(self.difference) / self.allowed if self.allowed else math.inf
 
+    def cells(self) -> tuple[str, ...]:
+        """A line of the table, in the order of ``HEADER``."""
+        ends = [
+            "-" if self.verdict == absent else "null" if value is None else f"{value:.6g}"
+            for value, absent in ((self.committed, "new"), (self.now, "missing"))
+        ]
+        gaps = ["-" if gap is None else f"{gap:.2g}" for gap in (self.difference, self.allowed)]
+        return (*self.key, *ends, *gaps, self.verdict)
+
 
 @dataclass(frozen=True)
-class Report:
-    """All rows, the worst first, and the revision they were compared with."""
+class Comparison:
+    """All metrics, the worst first, and the revision they were compared with."""
 
     revision: str
-    rows: list[Row]
+    rows: list[MetricChange]
 
     @property
     def passed(self) -> bool:
@@ -81,42 +100,25 @@ class Report:
 
     def summary(self) -> str:
         """One line: how many metrics have which verdict."""
-        counts = [
-            f"{sum(row.verdict == verdict for row in self.rows)} {words}"
-            for verdict, words in (
-                ("equal", "equal"),
-                ("within", "within tolerance"),
-                ("outside", "outside"),
-                ("missing", "missing"),
-                ("new", "new"),
-            )
-        ]
-        files = len({row.key[:2] for row in self.rows})
-        verdict = "the results agree" if self.passed else "the results DIFFER"
+        counts = Counter(row.verdict for row in self.rows)
+        studies = len({row.key[:2] for row in self.rows})
         return (
-            f"{verdict} with {self.revision}: {len(self.rows)} metrics of {files} "
-            f"{'study' if files == 1 else 'studies'}: {', '.join(counts)}"
+            f"the results {'agree' if self.passed else 'DIFFER'} with {self.revision}: "
+            f"{len(self.rows)} metrics of {studies} {'study' if studies == 1 else 'studies'}: "
+            + ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items())
         )
 
     def table(self, limit: int | None = None) -> str:
         """The first ``limit`` rows, the worst of all, as aligned text."""
-        cells = [HEADER, *(_cells(row) for row in self.rows[:limit])]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
-        lines = []
-        for row in cells:
-            padded = [
-                text.rjust(width) if 4 <= column < 8 else text.ljust(width)
-                for column, (text, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(padded).rstrip())
-        return "\n".join(lines)
+        frame = pd.DataFrame([row.cells() for row in self.rows[:limit]], columns=HEADER)
+        return frame.to_string(index=False)
 
 
-def verify(revision: str = "HEAD", root: Path = ROOT) -> Report:
+def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` in the working tree with those of a git revision.
 
     Raises ``ParagonError`` if ``root`` is no git repository, the revision is
-    unknown, either side has no results, or a file is not what it should be.
+    unknown, one of the two has no results, or a file is not what it should be.
     """
     tolerance = load_params(root / "params.yaml").verify
     commit = _git(
@@ -129,34 +131,36 @@ def verify(revision: str = "HEAD", root: Path = ROOT) -> Report:
         raise ParagonError(
             f"{revision} holds no {_WHERE}: nothing to compare with; commit results/"
         )
-    now = {}
+    now: Values = {}
     for path in sorted(path for file in FILES for path in (root / "results").rglob(file)):
         name = path.relative_to(root).as_posix()
-        now |= _flat(name, name, path.read_text(encoding="utf-8"))
+        now |= _parsed(name, name, path.read_text(encoding="utf-8"))
     if not now:
         raise ParagonError(f"no {_WHERE} in {root}: run `dvc repro` first")
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
-    return Report(label, compare(committed, now, tolerance))
+    return Comparison(label, compare_metrics(committed, now, tolerance))
 
 
-def compare(committed: Values, now: Values, tolerance: VerifySettings) -> list[Row]:
-    """A row for every metric of either side, the worst first."""
-    rows = [_row(key, committed, now, tolerance) for key in committed | now]
+def compare_metrics(
+    committed: Values, now: Values, tolerance: VerifySettings
+) -> list[MetricChange]:
+    """The change of every metric of either side, the worst first."""
+    rows = [_change(key, committed, now, tolerance) for key in committed | now]
     # Failures lead, those without a number first; what is new follows, then the rest.
     return sorted(rows, key=lambda row: (not row.bad, row.verdict != "new", -row.badness, row.key))
 
 
-def _row(key: Key, committed: Values, now: Values, tolerance: VerifySettings) -> Row:
+def _change(key: Key, committed: Values, now: Values, tolerance: VerifySettings) -> MetricChange:
     if key not in now:
-        return Row(key, committed[key], None, None, None, "missing")
+        return MetricChange(key, committed[key], None, None, None, "missing")
     if key not in committed:
-        return Row(key, None, now[key], None, None, "new")
+        return MetricChange(key, None, now[key], None, None, "new")
     old, new = committed[key], now[key]
-    if old is None or new is None:  # "undefined" is a result of its own
-        return Row(key, old, new, None, None, "equal" if old is new else "outside")
+    if old is None or new is None:  # an undefined measure is a result too
+        return MetricChange(key, old, new, None, None, "equal" if old is new else "outside")
     difference, allowed = new - old, tolerance.absolute + tolerance.relative * abs(old)
     verdict = "equal" if old == new else "within" if abs(difference) <= allowed else "outside"
-    return Row(key, old, new, difference, allowed, verdict)
+    return MetricChange(key, old, new, difference, allowed, verdict)
 
 
 def _committed(commit: str, root: Path) -> Values:
@@ -166,7 +170,7 @@ def _committed(commit: str, root: Path) -> Values:
     for name in filter(None, listed.split("\0")):
         if PurePosixPath(name).name in FILES:
             text = _git(root, "show", f"{commit}:./{name}")
-            values |= _flat(f"{name} of {commit[:7]}", name, text)
+            values |= _parsed(f"{name} of {commit[:7]}", name, text)
     return values
 
 
@@ -180,12 +184,14 @@ def _git(root: Path, *arguments: str, problem: str | None = None) -> str:
         raise ParagonError("git is not installed, it holds the results to compare with") from error
     if done.returncode == 0:
         return done.stdout
-    said = done.stderr.strip().splitlines()
-    raise ParagonError(f"{root}: git says {said[0]!r}" if said else problem or "git failed")
+    complaint = done.stderr.strip().splitlines()
+    raise ParagonError(
+        f"{root}: git says {complaint[0]!r}" if complaint else problem or "git failed"
+    )
 
 
-def _flat(where: str, name: str, text: str) -> Values:
-    """``{(dataset, backbone, method, metric): value}`` of the text of one file."""
+def _parsed(where: str, name: str, text: str) -> Values:
+    """The metrics in the text of one file; ``where`` names it in errors."""
     dataset, *rest = PurePosixPath(name).parts[1:-1] or ("",)
     prefix, left_out = FILES[PurePosixPath(name).name]
     try:
@@ -196,13 +202,11 @@ def _flat(where: str, name: str, text: str) -> Values:
         raise ParagonError(f"{where}: a mapping of methods is needed, run `dvc repro` again")
     values: Values = {}
     for method, metrics in content.items():
-        entries = metrics.items() if isinstance(metrics, dict) else [("", metrics)]
-        for metric, value in entries:
+        for metric, value in (metrics if isinstance(metrics, dict) else {"": metrics}).items():
             # A string is a note that says why a metric is null: no metric itself.
             if isinstance(value, str) or metric.endswith(left_out):
                 continue
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if value is not None and not number:
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
                 raise ParagonError(
                     f"{where}: {method}.{metric} is {value!r}, a number or null is needed"
                 )
@@ -212,12 +216,3 @@ def _flat(where: str, name: str, text: str) -> Values:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a number")
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    ends = [
-        "-" if row.verdict == absent else "null" if value is None else f"{value:.6g}"
-        for value, absent in ((row.committed, "new"), (row.now, "missing"))
-    ]
-    gaps = ["-" if value is None else f"{value:.2g}" for value in (row.difference, row.allowed)]
-    return (*row.key, *ends, *gaps, row.verdict)

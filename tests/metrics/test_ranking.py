@@ -258,7 +258,41 @@ def test_alpha_ndcg_names_bad_input():
     refused("categories", diversity.ideal_alpha_dcg, np.zeros((3, 0), bool), 1)
 
 
+def test_the_cutoff_reads_its_column_of_longer_lists_and_ideals():
+    """As the evaluation uses it: one α-DCG and one ideal for several cut-offs."""
+    random = rng(13)
+    table = random.random((40, 8)) < 0.3
+    items = random.integers(0, 40, (6, 10))
+    dcg, ideal = diversity.alpha_dcg(table[items]), diversity.ideal_alpha_dcg(table, 12)
+    for k in (1, 3, 10):
+        short = diversity.alpha_dcg(table[items[:, :k]])[:, -1]
+        expected = short / diversity.ideal_alpha_dcg(table, k)[0, -1]
+        assert diversity.normalised(dcg, ideal, k) == pytest.approx(expected, abs=1e-12)
+        assert diversity.alpha_ndcg_at(table[items], ideal, k) == pytest.approx(expected)
+
+
+def test_repetitions_are_worth_one_minus_alpha():
+    ranked = np.array([[[1, 0], [1, 0]]], dtype=bool)
+    second = 1 / np.log2(3)
+    for alpha in (0.2, 0.9):
+        expected = [1, 1 + (1 - alpha) * second]
+        assert diversity.alpha_dcg(ranked, alpha)[0] == pytest.approx(expected)
+        assert diversity.ideal_alpha_dcg(ranked[0], 2, alpha)[0] == pytest.approx(expected)
+        found = diversity.alpha_ndcg_at(ranked, np.ones((1, 2)), 2, alpha)
+        assert found[0] == pytest.approx(expected[-1])
+        # On the published scale a repetition is a candidate that two categories share.
+        both = np.array([[1, 1], [1, 0]], dtype=bool)
+        expected = [2, 2 + (1 - alpha) * second]
+        published = diversity.ideal_alpha_dcg_published(both, 2, alpha)[0]
+        assert published == pytest.approx(expected)
+
+
 # --- the published scale ---------------------------------------------------------------------
+
+
+def on_published_scale(ranked, categories, k, alpha=0.5, candidates=None, excluded=None):
+    ideal = diversity.ideal_alpha_dcg_published(categories, k, alpha, candidates, excluded)
+    return diversity.alpha_ndcg_at(ranked, ideal, k, alpha)
 
 
 def test_published_scale_by_hand():
@@ -267,7 +301,7 @@ def test_published_scale_by_hand():
     wrong_ideal = 3 + (1 + 0.5) / np.log2(3)
     ranked = table[[1, 0]][None]
     expected = (2 + 0.5 / np.log2(3)) / wrong_ideal
-    assert diversity.alpha_ndcg_published(ranked, table, 2)[0] == pytest.approx(expected)
+    assert on_published_scale(ranked, table, 2)[0] == pytest.approx(expected)
 
 
 def test_published_ideal_is_the_greedy_of_the_transposed_matrix(small_blocks):
@@ -277,7 +311,7 @@ def test_published_ideal_is_the_greedy_of_the_transposed_matrix(small_blocks):
     excluded = random.random(candidates.shape) < 0.2
     ranked = table[candidates[:, :10]]
     for k in (3, 10):
-        ours = diversity.alpha_ndcg_published(ranked, table, k, 0.5, candidates, excluded)
+        ours = on_published_scale(ranked, table, k, 0.5, candidates, excluded)
         for row in range(7):
             transposed = table[candidates[row][~excluded[row]]].T
             ideal, _ = slow_greedy(transposed, range(6), k, 0.5)
@@ -289,8 +323,8 @@ def test_published_scale_shrinks_with_more_candidates():
     table = rng(5).random((400, 18)) < 0.12
     few, many = np.arange(50)[None], np.arange(400)[None]
     ranked = table[:10][None]
-    small = diversity.alpha_ndcg_published(ranked, table, 10, candidates=many)
-    assert small < diversity.alpha_ndcg_published(ranked, table, 10, candidates=few) / 4
+    small = on_published_scale(ranked, table, 10, candidates=many)
+    assert small < on_published_scale(ranked, table, 10, candidates=few) / 4
 
 
 # --- coverage, distance, novelty, groups -----------------------------------------------------

@@ -6,21 +6,24 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from paragon.adapters.adapter import vector_size
 from paragon.adapters.frozen import frozen_task
 from paragon.errors import ParagonError
 from paragon.evaluation import testbed
-from paragon.evaluation.methods import llm_ranker, llm_rows
+from paragon.evaluation.methods import METHODS
 from paragon.evaluation.testbed import Row, TestBed
 from paragon.objectives.table import OBJECTIVES
 from paragon.params import load_params
 from paragon.report import markdown
 from paragon.rivals.chat import IN_A_ROW, VARIABLES, ChatModel
-from paragon.rivals.language_model import AIMS, COUNTS, NOT_RUN, LlmRanker, facts, repaired
+from paragon.rivals.language_model import COUNTS, NOT_RUN, LlmRanker, facts, repaired
+from paragon.study.study import Study
 
 KEY = "sk-very-secret-0123456789"
 WEIGHTS = np.array([[1.0, 0.0], [0.25, 0.75]], np.float32)
@@ -79,6 +82,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("retry-after-ms", "5")
         self.end_headers()
         self.wfile.write(data)
+
+
+def study_with(ranker):
+    """What the row `llm` needs of all that was trained."""
+    return SimpleNamespace(ranker=ranker, weights=torch.from_numpy(WEIGHTS), seeds=[7])
 
 
 def ranker_of(model, bed, scores):
@@ -243,6 +251,21 @@ def test_answers_are_kept_and_an_interrupted_run_goes_on(model, tmp_path):
     assert json.loads(texts[0])["request"]["model"] == "toy"
 
 
+def test_a_key_that_a_server_repeats_is_not_kept(model, tmp_path):
+    asked, _ = model(lambda prompt, times: f"2, 1 ({KEY}) 3, {KEY}")
+    assert asked.answers(["a"]) == ["2, 1 (***) 3, ***"] == asked.answers(["a"])
+    (path,) = (path for path in (tmp_path / "llm").rglob("*") if path.is_file())
+    assert KEY not in path.read_text() and "2, 1 (***)" in path.read_text()
+
+
+def test_a_key_that_could_be_an_answer_is_refused(serve, tmp_path, monkeypatch):
+    serve(lambda prompt, times: "1")
+    monkeypatch.setenv("PARAGON_LLM_KEY", "12")
+    with pytest.raises(ParagonError, match="PARAGON_LLM_KEY: a key needs a letter") as raised:
+        ChatModel(settings(), tmp_path)
+    assert "12" not in str(raised.value)
+
+
 def test_retries_count_against_the_limit(model):
     asked, server = model(lambda prompt, times: 500, requests=4, retries=4)
     with pytest.raises(ParagonError, match="4 requests are spent, retries included"):
@@ -353,9 +376,10 @@ def test_the_question_holds_history_candidates_and_weights(model, bed, own, seqs
     assert list(numbered(prompt).values()) == [seqs.titles[i - 1] for i in shown]
     names = ", ".join(np.array(seqs.category_names)[seqs.categories[shown[0]]])
     assert f"1. {seqs.titles[shown[0] - 1]} [{names}]" in prompt
-    assert f"- 25 %: {AIMS['accuracy']}." in prompt and f"- 75 %: {AIMS['diversity']}." in prompt
+    aims = [OBJECTIVES[name].aim for name in ("accuracy", "diversity")]
+    assert f"- 25 %: {aims[0]}." in prompt and f"- 75 %: {aims[1]}." in prompt
     assert "numbers of the 8 best candidates" in prompt  # the deepest cutoff
-    assert set(AIMS) == set(OBJECTIVES)
+    assert all(objective.aim for objective in OBJECTIVES.values())
 
 
 def test_nonsense_and_failures_are_counted(model, bed, own):
@@ -384,10 +408,10 @@ def test_too_dear_a_row_is_refused_before_the_first_request(model, bed, own, seq
     asked, server = model(by_title, requests=needed - 1)
     ranker = ranker_of(asked, bed, own)
     with pytest.raises(ParagonError, match=f"{needed} requests are needed, {needed - 1} are all"):
-        list(llm_rows(ranker, torch.from_numpy(WEIGHTS), 0))
+        ranker.check_limit(WEIGHTS)
     assert server.requests == []
     ranker.scores(WEIGHTS[0])  # half of it is paid for: the rest is within the limit
-    list(llm_rows(ranker, torch.from_numpy(WEIGHTS), 0))
+    ranker.check_limit(WEIGHTS)
 
 
 @pytest.fixture
@@ -404,9 +428,11 @@ def test_the_row_is_measured_like_any_other(serve, toy_settings, bed, backbone, 
     test = frozen_task(backbone, seqs, "test", 5)
     tables = []
     for _ in range(2):
-        ranker = llm_ranker(own_settings, tmp_path / "llm", bed, test)
-        rows = list(llm_rows(ranker, torch.from_numpy(WEIGHTS), 7))
-        tables.append(testbed.run(bed, rows))
+        none = torch.zeros(vector_size(backbone.dim, 1))
+        scores = test.catalogue_scores(none).numpy()
+        ranker = ranker_of(ChatModel(own_settings, tmp_path / "llm"), bed, scores)
+        rows = list(METHODS["llm"].rows(study_with(ranker)))
+        tables.append(testbed.measure_rows(bed, rows))
     assert tables[0].equals(tables[1])
     assert len(server.requests) == 2 * len(WEIGHTS) * len(seqs.test)  # the first time alone
     assert len(list((tmp_path / "llm").rglob("*.json"))) == len(server.requests)
@@ -424,7 +450,7 @@ def test_a_model_that_knew_the_target_would_be_perfect(model, bed, own):
         share[name] = found.any(1).mean()
         places = (1 + found.argmax(1)).astype(str)
         known |= dict(zip(ranker.prompts(lists, WEIGHTS[0]), places.tolist(), strict=True))
-    table = testbed.run(bed, [Row("llm", 0, WEIGHTS[:1], [ranker.scores(WEIGHTS[0])])])
+    table = testbed.measure_rows(bed, [Row("llm", 0, WEIGHTS[:1], [ranker.scores(WEIGHTS[0])])])
     assert table.set_index("protocol")["ndcg@5"].to_dict() == pytest.approx(share)
     assert share["sampled"] == 1 > share["full"] > 0  # as far as the backbone lets it see
 
@@ -433,10 +459,10 @@ def test_off_by_default_and_said_so(toy_settings, bed, monkeypatch, tmp_path):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     assert load_params().llm.enabled is False
-    assert llm_ranker(toy_settings(), tmp_path, bed, None) is None
-    assert list(llm_rows(None, torch.from_numpy(WEIGHTS), 0)) == []
+    assert Study("toy", "sasrec", load_params())._ranker(None) is None
+    assert list(METHODS["llm"].rows(study_with(None))) == []
     assert facts(None) == {"note": NOT_RUN}
     results = {"tuned": {"set_hv_sampled": 0.3}, "llm": facts(None)}
     (tmp_path / "metrics.json").write_text(json.dumps(results))
     (tmp_path / "differences.json").write_text("{}")
-    assert markdown.table(tmp_path).splitlines()[-1].startswith("| `llm` | not run | – | –")
+    assert markdown.method_table(tmp_path).splitlines()[-1].startswith("| `llm` | not run | – | –")

@@ -24,12 +24,12 @@ from paragon.study.ablations import (
     Bench,
     CollectionEntry,
     PointEntry,
-    known,
+    derive_collection,
+    find_entry,
     load_ablations,
-    part_of,
-    sampler,
+    sampling,
     study_of,
-    ways,
+    ways_of_sampling,
 )
 from paragon.study.study import Study
 
@@ -50,7 +50,7 @@ def bench(backbone, seqs, settings, collection):
 
 def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, collection):
     entry = CollectionEntry(of="x", anchors=[0.3, 1], snapshots=1)
-    part = part_of(collection, entry)
+    part = derive_collection(collection, entry)
     alone = settings.adapters.model_copy(update={"anchors": [0.3, 1.0], "snapshots": 1})
     tuned = collect(backbone, seqs, alone, [0, 1])
     assert torch.equal(part.anchors, tuned.anchors)
@@ -60,11 +60,11 @@ def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, c
 
 def test_anchors_that_were_not_tuned_are_named(collection):
     with pytest.raises(ParagonError, match=r"0\.31.*not all of them were tuned"):
-        part_of(collection, CollectionEntry(of="x", anchors=[0.31, 1]))
+        derive_collection(collection, CollectionEntry(of="x", anchors=[0.31, 1]))
 
 
 def test_no_snapshots_is_a_collection_still(collection, settings, tmp_path):
-    part = part_of(collection, CollectionEntry(of="x", snapshots=0))
+    part = derive_collection(collection, CollectionEntry(of="x", snapshots=0))
     save_collection(part, tmp_path / "c")
     read = load_collection(tmp_path / "c")
     assert read.training_set(0)[0].shape[0] == len(collection.anchors)
@@ -123,14 +123,14 @@ def test_every_way_of_sampling_is_measured(bench, collection, settings):
         value=1,
         sampling=[{"guidance": 2}, {"samples": 8, "steps": 3}],
     )
-    found = ways(settings.generator, entry)
+    found = ways_of_sampling(settings.generator, entry)
     usual = found[0]
     assert usual == {"guidance": 1, "steps": 2, "samples": 1}
     assert [{k: v for k, v in way.items() if v != usual[k]} for way in found[1:]] == [
         {"guidance": 2}, {"samples": 8, "steps": 3},
     ]  # fmt: skip
     model = train_generator(collection, settings.generator, 0)
-    way = sampler(model, bench.valid, guidance=2.0, steps=3, samples=1)
+    way = sampling(model, bench.valid, guidance=2.0, steps=3, samples=1)
     expected = model.generate(bench.choices, guidance=2.0, steps=3)
     assert torch.equal(way(bench.choices), expected)
 
@@ -151,7 +151,7 @@ def test_the_plan_holds_together():
         first = [a if isinstance(a, float) else a[0] for a in study.params.adapters.anchors]
         assert set(entry.anchors or []) <= set(first), name
     for name, entry in plan.points.items():
-        of = known(plan.collections, entry.collection, "collections").of
+        of = find_entry(plan.collections, entry.collection, "collections").of
         study = study_of(plan, of, entry.change)
         assert study.params.run.seeds == plan.seeds and (entry.seeds or 1) <= len(plan.seeds), name
         assert entry.change.keys() <= {"generator"}, name  # a collection is not tuned again
@@ -162,4 +162,4 @@ def test_the_plan_holds_together():
 def test_unknown_names_are_listed():
     plan = load_ablations()
     with pytest.raises(ParagonError, match="collections: 'x' is unknown; known: anchors-3"):
-        known(plan.collections, "x", "collections")
+        find_entry(plan.collections, "x", "collections")

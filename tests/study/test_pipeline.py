@@ -2,14 +2,12 @@
 
 import ast
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import yaml
@@ -19,7 +17,9 @@ from packaging.utils import canonicalize_name
 from paragon.params import ROOT, Params, load_params
 from paragon.study.runner import code_cells
 from paragon.study.settings import SPECIAL
+from tests.study.conftest import command, git, snapshot
 from tests.study.test_determinism import VERSIONS
+from tests.test_rules import LAYERS, closure, imports_of, layer_of
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NOTEBOOKS = {
@@ -27,75 +27,6 @@ NOTEBOOKS = {
     for stage, about in STAGES.items()
     if (match := re.search(r"-m paragon run (\S+)", about["cmd"]))
 }
-# The layers of the package, each of which may import what stands before it.
-LAYERS = (
-    *("errors", "progress", "storage", "params", "metrics", "data", "objectives", "backbones"),
-    *("adapters", "generator", "rivals", "evaluation", "report"),
-)
-# The study in small: some seconds a stage, most of them for starting the kernel.
-SMALL = {
-    "run": {"seeds": [0, 1]},
-    "data": {"max_users": 60},
-    "backbones": {"dim": 16, "history": 20, "epochs": 2, "batch": 32},
-    "adapters": {
-        "width": 4,
-        "anchors": [0.05, 0.35, 0.65, 1],
-        "oracles": 4,
-        "steps": 40,
-        "batch": 64,
-        "checks": 5,
-        "snapshots": 4,
-    },
-    "generator": {
-        "latent": 4,
-        "width": 32,
-        "blocks": 1,
-        "steps": 60,
-        "batch": 32,
-        "behaviour_batch": 2,
-        "behaviour_rows": 32,
-    },
-    "evaluation": {"few_anchors": [[0.05, 0.35, 1]]},
-    "rivals": {
-        "retrain_weights": [0.5],
-        "end_to_end": ["hypernetwork"],
-        "weights": 2,
-        "rows": 32,
-        "width": 16,
-        "blocks": 1,
-    },
-}
-
-
-def imports_of(tree):
-    """The parts of the package that a piece of code imports, ``adapters.tuning`` for one."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("paragon"):
-            name = node.module.removeprefix("paragon").lstrip(".")
-            yield from [name] if name else (a.name for a in node.names if a.name != "__version__")
-
-
-def layer_of(name):
-    """Where a part of the package stands; what is above all layers is None."""
-    part = name.partition(".")[0]
-    return LAYERS.index(part) if part in LAYERS else None
-
-
-def test_imports_lead_downward():
-    for path in sorted((ROOT / "paragon").rglob("*.py")):
-        name = ".".join(path.relative_to(ROOT / "paragon").with_suffix("").parts)
-        own = layer_of(name)
-        if own is None:
-            continue
-        for found in imports_of(ast.parse(path.read_text(encoding="utf-8"))):
-            other = layer_of(found)
-            assert other is not None and other <= own, f"{name} imports {found}"
-
-
-def test_nothing_below_the_report_imports_matplotlib():
-    for path in sorted((ROOT / "paragon").rglob("*.py")):
-        if "report" not in path.parts:
-            assert "matplotlib" not in path.read_text(encoding="utf-8"), path
 
 
 @pytest.mark.parametrize("stage", NOTEBOOKS)
@@ -115,21 +46,6 @@ def test_a_stage_depends_on_its_notebook_and_on_what_that_computes_with(stage):
     folders = {f"paragon/{name}" for name in needed if (ROOT / "paragon" / name).is_dir()}
     drawing = {"paragon/report"} if stage == "evaluation" else set()
     assert folders | drawing == {d for d in listed if d.startswith("paragon/") and "." not in d}
-
-
-def closure(layer):
-    """A layer and all that it imports, directly or not."""
-    waiting, seen = [layer], set()
-    while waiting:
-        own = waiting.pop()
-        if own in seen:
-            continue
-        seen.add(own)
-        folder = ROOT / "paragon" / own
-        for path in [*folder.rglob("*.py"), *filter(Path.exists, [folder.with_suffix(".py")])]:
-            for found in imports_of(ast.parse(path.read_text(encoding="utf-8"))):
-                waiting.append(found.partition(".")[0])
-    return seen
 
 
 def test_the_comparison_follows_every_evaluation_and_not_the_times(tmp_path):
@@ -248,54 +164,6 @@ def test_make_installs_the_versions_of_the_results_unless_told_otherwise(monkeyp
         assert all(("--constraint constraints.txt" in line) == pinned for line in installs)
 
 
-def command(folder, *arguments):
-    """Run a program of this environment in a folder; its output, after an exit code of 0."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PARAGON_")}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def git(folder, *arguments):
-    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    return command(folder, "git", *identity, *arguments)
-
-
-def snapshot(root):
-    """The content of everything that the pipeline makes."""
-    paths = [path for name in ("artifacts", "results") for path in (root / name).rglob("*")]
-    files = [*filter(Path.is_file, paths), root / "dvc.lock"]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
-
-
-@pytest.fixture
-def small_study(tmp_path):
-    """A clone of the working tree, as it is now, with few users, steps and seeds."""
-    if not (ROOT / "data" / "ml-100k" / "ml-100k.inter").exists():
-        pytest.skip("data/ml-100k is missing: run `python -m paragon fetch ml-100k`")
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout: its files cannot be told from others")
-    root = tmp_path / "first"
-    for name in git(ROOT, "ls-files", "-coz", "--exclude-standard").split("\0"):
-        if name and (ROOT / name).is_file() and not name.startswith("results/"):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name)
-    (root / "dvc.lock").unlink(missing_ok=True)
-    shutil.copytree(ROOT / "data" / "ml-100k", root / "data" / "ml-100k")
-    params = yaml.safe_load((root / "params.yaml").read_text())
-    params["studies"] = {"datasets": ["ml-100k"], "backbones": ["sasrec"]}
-    for key, value in SMALL.items():
-        params[key] = params[key] | value if isinstance(value, dict) else value
-    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    git(root, "init", "-q")
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "small")
-    return root
-
-
 @pytest.mark.slow
 def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(small_study, tmp_path):
     first = small_study
@@ -310,6 +178,17 @@ def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(small_study, tm
         assert '"name": "stderr"' not in text and "widget-view" not in text, name
 
     assert "Running stage" not in command(first, "dvc", "repro")
+    for name, old, new in (
+        ("evaluation/methods.py", '"#D55E00"', '"#D55E01"'),  # the colour of `generated`
+        ("report/paragon.mplstyle", "font.size: 8", "font.size: 9"),
+    ):
+        path = first / "paragon" / name
+        before = path.read_text()
+        assert old in before
+        path.write_text(before.replace(old, new))
+        changed = json.loads(command(first, "dvc", "status", "--json", "dvc.yaml"))
+        assert set(changed) == {"evaluation@ml-100k-sasrec", "compare"}, name
+        path.write_text(before)
     assert "up to date" in command(first, "dvc", "status", "data.dvc")
     git(first, "add", "-A")
     git(first, "commit", "-qm", "results")

@@ -1,7 +1,9 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -46,11 +48,11 @@ def outputs_of(path):
 
 def test_two_runs_give_the_same_bytes(root, capsys):
     add(root, "toy", RESTLESS, "print(dataset, backbone)")
-    target = runner.run("toy", "ml-toy", "sasrec", root)
+    target = runner.run_notebook("toy", "ml-toy", "sasrec", root)
     assert target == root / "artifacts/notebooks/ml-toy/sasrec/toy.ipynb"
     first = target.read_bytes()
     assert "only for the person" in capsys.readouterr().err  # said, but not kept
-    assert runner.run("toy", "ml-toy", "sasrec", root).read_bytes() == first
+    assert runner.run_notebook("toy", "ml-toy", "sasrec", root).read_bytes() == first
     text = first.decode()
     assert "ml-toy sasrec" in text and "/file" not in text and str(root) not in text
     assert "ipykernel" not in text
@@ -67,7 +69,7 @@ def test_the_kernel_gets_its_environment_and_the_runner_keeps_its_own(root, monk
     names = ["PARAGON_QUIET", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
     add(root, "toy", f"import os\nfor name in {names}:\n    print(name, os.environ[name])")
     before = dict(os.environ)
-    target = runner.run("toy", "d", "b", root)
+    target = runner.run_notebook("toy", "d", "b", root)
     assert dict(os.environ) == before
     expected = [f"{name} {value}" for name, value in zip(names, "1022", strict=True)]
     assert outputs_of(target)[0].text.splitlines() == expected
@@ -90,7 +92,7 @@ def test_a_failure_keeps_the_last_good_copy_and_the_broken_one(root, code, kind,
     target.write_text("good")
     add(root, "toy", "print('so far')", code, "print('never')")
     with pytest.raises(kind) as raised:
-        runner.run("toy", "d", "b", root)
+        runner.run_notebook("toy", "d", "b", root)
     assert message in str(raised.value)
     assert len(str(raised.value).splitlines()) <= FRAMES + 2
     assert "\x1b" not in str(raised.value)
@@ -107,14 +109,14 @@ def test_a_success_takes_the_broken_copy_away(root):
     target.parent.mkdir(parents=True)
     target.with_suffix(".failed.ipynb").write_text("old")
     add(root, "toy", "1", parameters='dataset = "a"')
-    runner.run("toy", "d", None, root)
+    runner.run_notebook("toy", "d", None, root)
     assert [path.name for path in target.parent.iterdir()] == ["toy.ipynb"]
 
 
 def test_a_kernel_that_dies_is_one_line(root):
     add(root, "toy", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(ParagonError, match="kernel died"):
-        runner.run("toy", "d", "b", root)
+        runner.run_notebook("toy", "d", "b", root)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +127,10 @@ def test_a_kernel_that_dies_is_one_line(root):
         (("toy", "d", "b"), None, "0 cells are tagged `parameters`"),
         (("toy", "d"), 'dataset = ""\nbackbone = ""', "needs --backbone"),
         (("toy", "d", "b"), 'dataset = ""', "takes no --backbone"),
+        (("toy", "d", "b"), 'dataset = ""\nbackbone = ""\nsteps = 60', "needs --steps"),
+        (("toy", "d"), 'dataset = ""\nimport sys', "may only assign values to names"),
+        (("toy", "d"), "dataset = input()", "may only assign values to names"),
+        (("toy", "d"), "%run other.py", "may only assign values to names"),
         (("toy", "../d", "b"), 'dataset = ""\nbackbone = ""', "not a name for a dataset"),
         (("toy", "d", "/b"), 'dataset = ""\nbackbone = ""', "not a name for a backbone"),
     ],
@@ -132,14 +138,46 @@ def test_a_kernel_that_dies_is_one_line(root):
 def test_what_cannot_run_is_refused_before_a_kernel_starts(root, arguments, parameters, message):
     add(root, "toy", "1", parameters=parameters)
     with pytest.raises(ParagonError, match=message):
-        runner.run(*arguments, root=root)
+        runner.run_notebook(*arguments, root=root)
     assert not (root / "artifacts").exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["overrides: dict = {'a': 1}", "overrides = {'a': 1}  # comment", ""]
+)
+def test_an_edited_parameters_cell_has_no_influence(root, line):
+    add(root, "toy", "print(dataset, overrides)", parameters=f'dataset = "a"\n{line}')
+    assert outputs_of(runner.run_notebook("toy", "d", None, root))[0].text == "d {}\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 128 + 15), (signal.SIGINT, -2)])
+def test_the_kernel_ends_with_the_runner(root, number, code):
+    note = "pathlib.Path('pid').write_text(str(os.getpid()))"
+    add(root, "toy", f"import os, pathlib, time\n{note}\ntime.sleep(99)")
+    (root / "tmp").mkdir()
+    script = "import sys, pathlib\nfrom paragon.study import runner\n"
+    script += "runner.run_notebook('toy', 'd', 'b', pathlib.Path(sys.argv[1]))"
+    running = subprocess.Popen(
+        [sys.executable, "-c", script, str(root)],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(root / "tmp")},
+        stderr=subprocess.DEVNULL,
+    )
+    pid = root / "pid"
+    deadline = time.monotonic() + 60
+    while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    running.send_signal(number)
+    assert running.wait(30) == code
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert not list((root / "tmp").glob("paragon-*")) and not (root / "artifacts").exists()
 
 
 def test_a_broken_file_is_named(root):
     (root / "notebooks" / "toy.ipynb").write_text("<<<<<<< HEAD")
     with pytest.raises(ParagonError, match=r"toy\.ipynb: not a notebook"):
-        runner.run("toy", "d", "b", root)
+        runner.run_notebook("toy", "d", "b", root)
 
 
 def test_there_are_source_notebooks():

@@ -6,7 +6,7 @@ import pytest
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings
-from paragon.study.verify import compare, verify
+from paragon.study.verify import compare_metrics, compare_with_commit
 
 RESULTS = {
     "generated": {"set_hv_sampled": 0.4, "r_acc_sampled": 0.99, "r_acc_sampled_sd": 0.01},
@@ -43,7 +43,7 @@ def root(tmp_path):
 
 
 def test_the_same_results_pass(root):
-    report = verify(root=root)
+    report = compare_with_commit(root=root)
     assert report.passed and len(report.rows) == 5
     assert {row.verdict for row in report.rows} == {"equal"}
     assert report.summary().startswith("the results agree with HEAD (")
@@ -55,7 +55,7 @@ def test_the_same_results_pass(root):
 )
 def test_the_tolerance_is_absolute_plus_relative(root, now, verdict):
     write(root, changed(set_hv_sampled=now))
-    report = verify(root=root)
+    report = compare_with_commit(root=root)
     row = next(row for row in report.rows if row.key[-1] == "set_hv_sampled")
     assert row.verdict == verdict and report.passed == (verdict != "outside")
     assert row.allowed == pytest.approx(0.013)
@@ -63,7 +63,7 @@ def test_the_tolerance_is_absolute_plus_relative(root, now, verdict):
 
 def test_the_worst_comes_first(root):
     write(root, changed(r_acc_sampled=0.5, set_hv_sampled=0.401, r_acc_sampled_sd=None, extra=1))
-    rows = verify(root=root).rows
+    rows = compare_with_commit(root=root).rows
     assert [(row.key[-1], row.verdict) for row in rows[:4]] == [
         ("r_acc_sampled_sd", "outside"),
         ("r_acc_sampled", "outside"),
@@ -74,16 +74,16 @@ def test_the_worst_comes_first(root):
 
 def test_null_is_a_result_of_its_own(root):
     write(root, RESULTS | {"constant": {"range_ratio_sampled": 0, "r_acc_sampled": 0.0}})
-    report = verify(root=root)
+    report = compare_with_commit(root=root)
     assert not report.passed and report.rows[0].key[2:] == ("constant", "r_acc_sampled")
     assert "null" in report.table(1)
 
 
 def test_notes_are_not_compared_and_do_not_stand_for_a_number(root):
     write(root, changed(why_note="a constant"))
-    assert verify(root=root).passed
+    assert compare_with_commit(root=root).passed
     write(root, changed(set_hv_sampled="0.4"))
-    assert verify(root=root).rows[0].verdict == "missing"
+    assert compare_with_commit(root=root).rows[0].verdict == "missing"
 
 
 def test_differences_are_compared_and_what_has_no_honest_tolerance_is_not(root):
@@ -98,32 +98,32 @@ def test_differences_are_compared_and_what_has_no_honest_tolerance_is_not(root):
 
     write(root, changed(set_hv_sampled_low=0.1, set_hv_sampled_high=0.9))
     path.write_text(json.dumps({"soup": own | {"set_hv_sampled_p": 0.9, "set_hv_full": None}}))
-    report = verify(root=root)
+    report = compare_with_commit(root=root)
     assert report.passed and len(report.rows) == 9 and "of 1 study" in report.summary()
     path.write_text(json.dumps({"soup": own | chance | {"set_hv_sampled_high": 0.1}}))
-    rows = verify(root=root).rows
+    rows = compare_with_commit(root=root).rows
     assert [row.key[2:] for row in rows if row.bad] == [("soup", "difference_set_hv_sampled_high")]
     path.unlink()
-    assert sum(row.verdict == "missing" for row in verify(root=root).rows) == 4
+    assert sum(row.verdict == "missing" for row in compare_with_commit(root=root).rows) == 4
 
 
 def test_what_is_missing_fails_and_what_is_new_is_named(root):
     write(root, {"generated": RESULTS["generated"], "soup": {"r_acc_sampled": 0.1}})
     write(root, RESULTS, "ml-1m/gru4rec")
-    report = verify(root=root)
+    report = compare_with_commit(root=root)
     assert not report.passed
     assert "2 missing, 6 new" in report.summary() and "of 2 studies" in report.summary()
     write(root, RESULTS)
-    assert verify(root=root).passed  # another study has nothing to be compared with
+    assert compare_with_commit(root=root).passed  # another study has nothing to be compared with
     shutil.rmtree(root / "results/ml-100k")
-    assert sum(row.verdict == "missing" for row in verify(root=root).rows) == 5
+    assert sum(row.verdict == "missing" for row in compare_with_commit(root=root).rows) == 5
 
 
 def test_an_older_revision_and_a_table(root):
     write(root, changed(set_hv_sampled=0.6))
     git(root, "commit", "-qam", "better")
-    assert verify(root=root).passed and not verify("HEAD~1", root).passed
-    lines = verify("HEAD~1", root).table(2).splitlines()
+    assert compare_with_commit(root=root).passed and not compare_with_commit("HEAD~1", root).passed
+    lines = compare_with_commit("HEAD~1", root).table(2).splitlines()
     assert len(lines) == 3 and lines[0].split()[:2] == ["dataset", "backbone"]
     assert lines[1].split() == [
         *("ml-100k", "sasrec", "generated", "set_hv_sampled"),
@@ -138,12 +138,14 @@ def test_a_study_inside_a_larger_repository(tmp_path, root):
     write(inner, RESULTS)
     git(root, "add", "-A")
     git(root, "commit", "-qm", "inside")
-    assert len(verify(root=inner).rows) == 5
+    assert len(compare_with_commit(root=inner).rows) == 5
 
 
 def test_no_tolerance_allows_only_the_same():
     key = ("d", "b", "m", "x")
-    row = compare({key: 1.0}, {key: 1.0 + 1e-12}, VerifySettings(relative=0.0, absolute=0.0))[0]
+    row = compare_metrics(
+        {key: 1.0}, {key: 1.0 + 1e-12}, VerifySettings(relative=0.0, absolute=0.0)
+    )[0]
     assert row.verdict == "outside"
 
 
@@ -164,7 +166,7 @@ def test_errors_are_one_line(root, monkeypatch, spoil, revision, message):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
     spoil(root)
     with pytest.raises(ParagonError, match=message) as raised:
-        verify(revision, root)
+        compare_with_commit(revision, root)
     assert "\n" not in str(raised.value)
 
 
@@ -172,4 +174,4 @@ def test_a_commit_without_results(root):
     git(root, "rm", "-rq", "--cached", "results")
     git(root, "commit", "-qm", "none")
     with pytest.raises(ParagonError, match="HEAD holds no results"):
-        verify(root=root)
+        compare_with_commit(root=root)
