@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import ttest_1samp
 
 from paragon.errors import ParagonError
-from paragon.metrics.statistics import mean_interval
+from paragon.metrics.statistics import holm, mean_interval
 from paragon.params import ABLATIONS, Params
+from paragon.report.markdown import cell, markdown_table
 from paragon.report.style import BACKBONES
+from paragon.report.tables import interval_table
 
-# The settings in which generation is held against its rivals on every backbone of the study.
+# The settings in which generation is compared with its rivals on every backbone of the study.
 CORE = {
     "anchors-10": "10 anchors",
     "anchors-4": "4 anchors",
@@ -26,10 +29,14 @@ STARTS = {
     "starts-pooled": "five starts, as they are",
 }
 ALONE = "-no-behaviour"  # how points without the behavioural loss are named
-BESIDE = {"behavioural loss (3 anchors)": "anchors-3"}  # points to hold such a change against
+# Collections of the same adapters as `anchors-10`, so that losses on validation users compare.
+SAME_ADAPTERS = ("anchors-10", "anchors-5", "anchors-20", "snapshots-0")
+# The methods of the table of `core`.
+RIVALS = ("generated", "generated_best", "hypernetwork", "interpolation", "nearest")
+BESIDE = {"behavioural loss (3 anchors)": "anchors-3"}  # points to compare such a change with
 
 
-def load(kind: str, folder: Path = ABLATIONS) -> pd.DataFrame:
+def load_tables(kind: str, folder: Path = ABLATIONS) -> pd.DataFrame:
     """All tables of a kind, ``point`` or ``collection``, with the ``name`` of each entry."""
     parts = [
         pd.read_csv(path).assign(name=path.stem.removeprefix(f"{kind}-"))
@@ -60,7 +67,7 @@ def core(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     order = {word: place for place, word in enumerate(CORE.values())}
     order |= {name: place for place, name in enumerate(BACKBONES)}
     by = ["setting", "backbone"]
-    return both.sort_values(by, key=lambda own: own.map(order), kind="stable")
+    return both.sort_values(by, key=lambda column: column.map(order), kind="stable")
 
 
 def starts(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
@@ -86,30 +93,30 @@ def paired(
     rows: pd.DataFrame, one: str, other: str, measure: str, by: str = "collection"
 ) -> pd.DataFrame:
     """``one`` minus ``other`` in each group ``by``: mean and 95 % interval over shared seeds."""
-    found = {}
+    intervals = {}
     both = (rows[rows["method"] == method] for method in (one, other))
     merged = pd.merge(*both, on=[by, "seed"], suffixes=("", "_other"))
-    for name, own in merged.groupby(by, sort=False):
-        change = (own[measure] - own[f"{measure}_other"]).to_numpy(float)
+    for name, group in merged.groupby(by, sort=False):
+        change = (group[measure] - group[f"{measure}_other"]).to_numpy(float)
         mean, low, high, _ = mean_interval(change)
-        found[name] = {"difference": mean, "low": low, "high": high, "seeds": len(change)}
-    return pd.DataFrame.from_dict(found, orient="index")
+        intervals[name] = {"difference": mean, "low": low, "high": high, "seeds": len(change)}
+    return pd.DataFrame.from_dict(intervals, orient="index")
 
 
 def points_of(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
     """Means and limits over seeds, a row a setting, backbone, method and defined measure.
 
-    The form that :func:`paragon.plots.studies` draws, with the setting as the dataset.
+    The form that :func:`paragon.report.figures.all_studies` draws, with the setting as the dataset.
     """
-    found = []
-    for (setting, backbone, method), own in rows.groupby(
+    points = []
+    for (setting, backbone, method), group in rows.groupby(
         ["setting", "backbone", "method"], sort=False
     ):
         for measure in measures:
-            if own[measure].notna().all():  # no mean of the seeds that happen to have it
-                mean, low, high, _ = mean_interval(own[measure].to_numpy(float))
-                found.append((setting, backbone, method, measure, mean, low, high))
-    return pd.DataFrame(found, columns="dataset backbone method measure mean low high".split())
+            if group[measure].notna().all():  # no mean of the seeds that happen to have it
+                mean, low, high, _ = mean_interval(group[measure].to_numpy(float))
+                points.append((setting, backbone, method, measure, mean, low, high))
+    return pd.DataFrame(points, columns="dataset backbone method measure mean low high".split())
 
 
 def defaults(settings: Params) -> dict[str, object]:
@@ -133,12 +140,60 @@ def one_at_a_time(
     rows: pd.DataFrame, default: str, settings: Params, variables: Sequence[str]
 ) -> pd.DataFrame:
     """The rows of some variables, each beside those of the point ``default`` of the same seeds."""
-    own, parts = defaults(settings), []
+    usual_values, parts = defaults(settings), []
     for variable in variables:
         changed = rows[(rows["variable"] == variable) & (rows["name"] != default)]
         parts.append(changed.assign(value=changed["value"].astype(str)))
-        if variable in own:
+        if variable in usual_values:
             same = rows["name"] == BESIDE.get(variable, default)
             beside = rows[same & rows["seed"].isin(changed["seed"])]
-            parts.append(beside.assign(variable=variable, value=own[variable]))
+            parts.append(beside.assign(variable=variable, value=usual_values[variable]))
     return pd.concat(parts, ignore_index=True)
+
+
+def single_changes(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """Single changes of the generator or its collection against the study's settings.
+
+    ``change``: mean over seeds of the change of `choice`, in units of what listening to the
+    weights is worth (`choice` of the middle adapter minus that of the study's generator); above
+    0 is worse.  ``p (Holm)``: paired t test over seeds, corrected for the number of changes.
+    """
+    default, points = SAME_ADAPTERS[0], points[points["method"] == "generated"]
+    same = points["collection"].isin(SAME_ADAPTERS) & ~points["name"].str.endswith(ALONE)
+    base = points[same & (points["name"] == default)].set_index("seed")["choice"]
+    middle = collections[(collections["name"] == default) & (collections["method"] == "constant")]
+    worth = middle["choice"].mean() - base.mean()
+    changes = {}
+    for _, rows in points[same & (points["name"] != default)].groupby("name", sort=False):
+        more = (rows.set_index("seed")["choice"] - base).dropna().to_numpy() / worth
+        if len(more) > 1:
+            name = f"{rows['variable'].iloc[0]} {rows['value'].iloc[0]}"
+            changes[name] = {"change": more.mean(), "p (Holm)": ttest_1samp(more, 0).pvalue}
+    table = pd.DataFrame.from_dict(changes, orient="index")
+    return table.assign(**{"p (Holm)": holm(table["p (Holm)"])})
+
+
+def core_table(rows: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """Markdown: regret of the ``RIVALS`` for the rows of `core`, means ± half of the interval.
+
+    ``pairs``: what `paired` says of best of 8 minus hypernetwork.
+    """
+    lines = []
+    for study, group in rows.groupby("study", sort=False):
+        if not set(RIVALS) <= set(group["method"]):  # its points or its collection is still to run
+            continue
+        regret = group.groupby("method")["regret_mean"]
+        means = [mean_interval(regret.get_group(m).to_numpy(float)) for m in RIVALS]
+        cells = [cell({"regret": i.mean, "regret_low": i.low}, "regret", 1) for i in means]
+        mean, low, high = (100 * pairs.loc[study, name] for name in ("difference", "low", "high"))
+        lines.append([study, *cells, f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"])
+    titles = [*(f"`{m}`" for m in RIVALS), "best of 8 minus hypernetwork [95 %]"]
+    return markdown_table(["regret %", *titles], lines)
+
+
+def starts_table(rows: pd.DataFrame) -> str:
+    """Markdown: median regret of the rows of `starts`."""
+    rows = rows.assign(median=100 * rows["regret_median"])
+    cells = interval_table(rows, "median", "way", "start")
+    lines = [[f"`{way}`" if way.isidentifier() else way, *row] for way, *row in cells.itertuples()]
+    return markdown_table(["median regret %", *cells.columns], lines)

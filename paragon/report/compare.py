@@ -12,9 +12,11 @@ from pathlib import Path
 import pandas as pd
 
 from paragon.metrics.statistics import is_real
-from paragon.report import figures, style
+from paragon.report import figures
 from paragon.report import markdown as md
 from paragon.report.published import CURVES, our_curves
+from paragon.report.results import has_one_weight, load_differences, load_metrics, study_folders
+from paragon.report.templates import fill_template
 from paragon.storage import write_text
 
 # What is drawn of every method.
@@ -28,38 +30,20 @@ APART = ("tuned", "retrain", "generated_shuffled", "nearest_noise")
 def write_comparison(results: Path) -> None:
     """Write summary.md, summary.png and, where it can be drawn, published.png to ``results``."""
     write_text(results / "summary.md", summary(results))
-    style.save(figures.studies(points(results)), results / "summary.png")
+    figures.save_figure(figures.all_studies(points(results)), results / "summary.png")
     if ours := our_curves(results):
-        style.save(figures.published(ours, CURVES), results / "published.png")
+        figures.save_figure(figures.published_curves(ours, CURVES), results / "published.png")
 
 
 def summary(results: Path) -> str:
     """The text of results/summary.md."""
-    found = md.studies(results)
-    datasets = dict.fromkeys(folder.parent for folder in found)
-    parts = [
-        "# Results",
-        "Means ± half of the 95 % Student t interval over seeds. *Difference from `generated`*: of "
-        "set HV, with the 95 % interval over test users (paired bootstrap), marked \\* where it is "
-        "beyond chance: p < .05 after Holm's correction for the number of methods and a 95 % t "
-        "interval of the seeds' differences without 0. "
-        "[docs/measures.md](../docs/measures.md) explains all of them. Written by the stage "
-        "`compare`, `python -m paragon compare`.",
-        "\n".join(f"- {md.data_line(folder)}." for folder in datasets),
-        "![Set HV relative to the tuned oracle, and regret, of every method](summary.png)",
-        "## Who wins where",
-        "By set HV, among the methods that turn weights into a model without tuning or training "
-        "for them. The best of many owes a part of its lead to luck: the last three columns say "
-        "for which methods the users of the test and the seeds tell a difference from `generated`.",
-        winners(found),
-        "## All studies, sampled lists",
-        md.overview(results),
-    ]
-    for folder in found:
-        parts.append(f"## {folder.parent.name}, {folder.name}")
-        for protocol, words in LISTS.items():
-            parts += [f"### {words}", md.table(folder, protocol)]
-    return "\n\n".join(parts) + "\n"
+    folders = study_folders(results)
+    tables = {
+        f"{f.parent.name}, {f.name}": {words: md.method_table(f, p) for p, words in LISTS.items()}
+        for f in folders
+    }
+    values = {"data": md.data_lines(results), "overview": md.overview(results), "studies": tables}
+    return fill_template("summary.md.j2", values | {"winners": winners(folders)})
 
 
 def winners(folders: list[Path]) -> str:
@@ -71,27 +55,26 @@ def winners(folders: list[Path]) -> str:
     titles += ["better than `generated` \\*", "not told apart", "worse \\*"]
     rows = []
     for folder in folders:
-        metrics = md.load_metrics(folder)
-        found = md.load_differences(folder)
-        found = {m: own for m, own in found.items() if not md.has_one_weight(metrics.get(m, {}))}
+        metrics, gaps = load_metrics(folder), load_differences(folder)
+        gaps = {m: row for m, row in gaps.items() if not has_one_weight(metrics.get(m, {}))}
         for protocol in LISTS:
             name = f"set_hv_{protocol}"
-            first = max((m for m in found if m not in APART), key=lambda m: found[m][name])
-            row, leader, other = found[first], first, "generated"
+            first = max((m for m in gaps if m not in APART), key=lambda m: gaps[m][name])
+            row, leader, other = gaps[first], first, "generated"
             if row[name] <= 0:
                 row, leader, other = _turned(row, name), "generated", first
             lists: dict[str, list[str]] = {"better": [], "same": [], "worse": []}
-            for method, own in found.items():
+            for method, gap in gaps.items():
                 if method == "generated_shuffled":  # the same set of models as `generated`
                     continue
-                side = "better" if own[name] > 0 else "worse"
-                lists[side if is_real(own, name) else "same"].append(f"`{method}`")
+                side = "better" if gap[name] > 0 else "worse"
+                lists[side if is_real(gap, name) else "same"].append(f"`{method}`")
             rows.append([
                 f"{folder.parent.name}, {folder.name}", protocol, f"`{leader}`",
-                f"{md.difference(row, name)} over `{other}`",
+                f"{md.difference_cell(row, name)} over `{other}`",
                 *(", ".join(methods) or "–" for methods in lists.values()),
             ])  # fmt: skip
-    return md.markdown(titles, rows, left=len(titles))
+    return md.markdown_table(titles, rows, left=len(titles))
 
 
 def _turned(row: dict, name: str) -> dict:
@@ -102,19 +85,13 @@ def _turned(row: dict, name: str) -> dict:
 
 def points(results: Path) -> pd.DataFrame:
     """A row per dataset, backbone, method and measure: mean, low and high over seeds."""
-    rows = [
-        {
-            "dataset": folder.parent.name,
-            "backbone": folder.name,
-            "method": method,
-            "measure": name.removesuffix("_sampled"),
-            "mean": own[name],
-            "low": own.get(f"{name}_low"),
-            "high": own.get(f"{name}_high"),
-        }
-        for folder in md.studies(results)
-        for method, own in md.load_metrics(folder).items()
-        for name in DRAWN
-        if own.get(name) is not None and not (name.startswith("set_hv") and md.has_one_weight(own))
-    ]
-    return pd.DataFrame(rows)
+    rows = []
+    for folder in study_folders(results):
+        for method, row in load_metrics(folder).items():
+            for name in DRAWN:
+                one_rectangle = name.startswith("set_hv") and has_one_weight(row)
+                if row.get(name) is not None and not one_rectangle:
+                    limits = (row.get(f"{name}_low"), row.get(f"{name}_high"))
+                    measure = name.removesuffix("_sampled")
+                    rows.append((*folder.parts[-2:], method, measure, row[name], *limits))
+    return pd.DataFrame(rows, columns="dataset backbone method measure mean low high".split())

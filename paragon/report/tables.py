@@ -1,4 +1,4 @@
-"""The tables of the notebooks, as :mod:`paragon.plots` has their figures.
+"""The tables of the notebooks, as :mod:`paragon.report.figures` has their figures.
 
 Each function takes plain data and returns a DataFrame that is fit to be shown.
 """
@@ -14,6 +14,7 @@ from paragon.data.sequences import Sequences
 from paragon.metrics.diversity import alpha_ndcg_at, ideal_alpha_dcg
 from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
 from paragon.metrics.statistics import is_real, mean_interval
+from paragon.report.markdown import plus_minus
 
 
 def history(sequences: Sequences, user: int) -> pd.DataFrame:
@@ -31,7 +32,7 @@ def history(sequences: Sequences, user: int) -> pd.DataFrame:
     return table
 
 
-def items(sequences: Sequences, ids: Sequence[int]) -> pd.DataFrame:
+def items(sequences: Sequences, ids: Sequence[int] | np.ndarray) -> pd.DataFrame:
     """Titles and categories of items, numbered from 1."""
     return pd.DataFrame(
         {
@@ -42,7 +43,7 @@ def items(sequences: Sequences, ids: Sequence[int]) -> pd.DataFrame:
     )
 
 
-def side_by_side(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+def ranked_lists(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd.DataFrame:
     """Ranked lists of items beside each other, each item with the categories that it adds."""
     columns = {}
     for label, ids in lists.items():
@@ -99,21 +100,15 @@ def with_limits(
 ) -> pd.DataFrame:
     """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined."""
     rows = {
-        method: [_shown(own.get(name), own.get(f"{name}_low"), digits) for name in names]
+        method: [plus_minus(own.get(name), own.get(f"{name}_low"), digits) for name in names]
         for method, own in summary.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()))
 
 
-def _shown(mean: float | None, low: float | None, digits: int) -> str:
-    """A mean ± the distance to its lower limit; what never varies has none."""
-    if mean is None:
-        return "–"
-    shown = f"{mean:.{digits}f}"
-    return shown if low in (None, mean) else f"{shown} ± {mean - low:.{digits}f}"
-
-
-def intervals(rows: pd.DataFrame, measure: str, index: str, columns: str, digits: int = 1):
+def interval_table(
+    rows: pd.DataFrame, measure: str, index: str, columns: str, digits: int = 1
+) -> pd.DataFrame:
     """Mean ± half of the 95 % interval over seeds, as text: one cell an index and a column.
 
     Where the measure is undefined for one of the seeds the cell is "–".
@@ -123,17 +118,17 @@ def intervals(rows: pd.DataFrame, measure: str, index: str, columns: str, digits
         if values.isna().any():
             return "–"
         mean, low, _, _ = mean_interval(values.to_numpy(float))
-        return _shown(mean, low, digits)
+        return plus_minus(mean, low, digits)
 
     known = rows.dropna(subset=[measure])
     table = rows.groupby([index, columns], sort=False)[measure].agg(cell).unstack()
     return table.reindex(index=known[index].unique(), columns=known[columns].unique()).fillna("–")
 
 
-def differences(found: Mapping[str, Mapping], protocol: str = "sampled") -> pd.DataFrame:
+def difference_table(found: Mapping[str, Mapping], protocol: str = "sampled") -> pd.DataFrame:
     """Each method's set_hv minus that of `generated`, from ``differences.json``, largest first.
 
-    ``real``: see `paragon.statistics.is_real`.
+    ``real``: see `paragon.metrics.statistics.is_real`.
     """
     endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
     endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}

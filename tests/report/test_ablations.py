@@ -19,12 +19,12 @@ def row(name: str, method: str, seed: int, m: float, **more) -> dict:
 
 def test_tables_are_read_with_the_names_of_their_entries(tmp_path):
     with pytest.raises(ParagonError, match="make ablations"):
-        ablations.load("point", tmp_path)
+        ablations.load_tables("point", tmp_path)
     for name in ("b", "a"):
         pd.DataFrame({"seed": [0, 1]}).to_csv(tmp_path / f"point-{name}.csv", index=False)
     pd.DataFrame({"seed": [7]}).to_csv(tmp_path / "collection-a.csv", index=False)
-    assert list(ablations.load("point", tmp_path)["name"]) == ["a", "a", "b", "b"]
-    assert list(ablations.load("collection", tmp_path)["seed"]) == [7]
+    assert list(ablations.load_tables("point", tmp_path)["name"]) == ["a", "a", "b", "b"]
+    assert list(ablations.load_tables("collection", tmp_path)["seed"]) == [7]
 
 
 def test_the_usual_way_of_sampling_is_the_first_of_each_point():

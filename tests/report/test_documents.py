@@ -7,7 +7,7 @@ import pytest
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT
-from paragon.report import compare, documents, published
+from paragon.report import ablations, compare, documents, published
 
 
 def test_the_ablations_show_regret_by_setting_and_backbone(tmp_path):
@@ -28,7 +28,10 @@ def test_the_ablations_show_regret_by_setting_and_backbone(tmp_path):
         ]
         pd.concat(parts).to_csv(tmp_path / f"collection-{name}.csv", index=False)
     own.to_csv(tmp_path / "point-anchors-3.csv", index=False)  # its collection has not run yet
-    lines = documents.ablations(tmp_path).splitlines()
+    tables = (ablations.load_tables(kind, tmp_path) for kind in ("collection", "point"))
+    rows = ablations.core(*tables)
+    pairs = ablations.paired(rows, "generated_best", "hypernetwork", "regret_mean", "study")
+    lines = ablations.core_table(rows, pairs).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| 4 anchors, sasrec",
         "| 4 anchors, mine",
@@ -55,7 +58,7 @@ def test_curves_are_told_by_their_ends_beside_the_published_ones(tmp_path):
     other.mkdir()
     curve.drop(columns=published.ALPHA).to_csv(other / "curve.csv", index=False)
     assert list(published.our_curves(tmp_path)) == ["gru4rec"]
-    assert documents.curves(tmp_path).splitlines()[2:] == [
+    assert documents.published_ends(tmp_path).splitlines()[2:] == [
         "| gru4rec | published | 0.1592 → 0.3258 | 0.1021 → 0.0895 |",
         "| gru4rec | published, second run | 0.1570 → 0.3254 | 0.1022 → 0.0898 |",
         "| gru4rec | `tuned` | 0.0500 ± 0.6353 → 0.5500 ± 0.6353 | 0.1000 → 0.0500 |",
@@ -80,6 +83,17 @@ def test_defects_are_shown_as_recorded(tmp_path):
     assert lines[0].startswith("| toy, sasrec | set HV | of tuned |")
     assert len(lines) == 2 + len(documents.DEFECTS)
     assert lines[-1].endswith("| 0.300 ± 0.010 | – | – | – | – | – |")
+
+
+def test_the_readme_shows_the_main_methods_on_both_kinds_of_lists(tmp_path):
+    row = {"set_hv_full": 0.06, "set_hv_full_low": 0.05, "set_hv_sampled": 0.3}
+    metrics = dict.fromkeys(documents.METHODS, row | {"regret_mean_sampled": 0.012})
+    metrics |= {"mmr": row, "soup": row}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    lines = documents.main_results(tmp_path).splitlines()
+    assert len(lines) == 2 + 6 and lines[0].count("|") == 5
+    assert lines[2] == "| tuned (oracle) | 0.0600 ± 0.0100 | 0.3000 | 1.2 |"
+    assert lines[6] == "| MMR re-ranking | 0.0600 ± 0.0100 | 0.3000 | – |"
 
 
 def test_a_document_without_markers_is_an_error():

@@ -7,24 +7,27 @@ import pytest
 from matplotlib.figure import Figure
 
 from paragon.errors import ParagonError
-from paragon.report import ablation_figures, style
+from paragon.evaluation.methods import METHODS
+from paragon.report import style
 from paragon.report.figures import (
-    _beyond,
-    _human,
+    all_studies,
+    changed_choices,
     control_curves,
-    pareto_front,
-    published,
-    studies,
-    time_to_model,
-)
-from paragon.report.inside import (
     dataset_overview,
+    front_3d,
     latent_space,
-    memorisation,
+    lead,
+    modes,
+    nearest_distances,
+    pareto_front,
+    published_curves,
     ternary,
+    time_to_model,
     training_curves,
     tuning_curves,
 )
+from paragon.report.figures.control import _beyond
+from paragon.report.figures.studies import _human
 
 WEIGHTS = np.arange(11) / 10
 NDCG = np.array([0.156, 0.23, 0.284, 0.315, 0.363, 0.398, 0.425, 0.443, 0.456, 0.468, 0.467])
@@ -85,6 +88,7 @@ LATTICE = np.array([[i, j, 4 - i - j] for i in range(5) for j in range(5 - i)]) 
 CLOUDS = {name: np.eye(3, 9) * n for n, name in enumerate(["start 1", "start 2", "mean", "new"], 1)}
 FIGURES = {
     "control_curves": lambda: control_curves(make_curve()),
+    "lead": lambda: lead(make_curve()),
     "pareto_front": lambda: pareto_front(make_curve()),
     "latent_space": lambda: latent_space(
         np.random.default_rng(0).normal(size=(11, 3, 20)), PAIRS, np.eye(11, 20), PAIRS
@@ -110,13 +114,15 @@ FIGURES = {
         parts={"train": 344, "test": 3},
         groups=["F", "M", "M"],
     ),
-    "memorisation": lambda: memorisation({"generated": [1.0, 1.2], "held out": [0.9] * 3}),
-    "modes": lambda: ablation_figures.modes(CLOUDS),
+    "nearest_distances": lambda: nearest_distances(
+        {"generated": [1.0, 1.2], "held out": [0.9] * 3}
+    ),
+    "modes": lambda: modes(CLOUDS),
     "ternary": lambda: ternary(LATTICE, LATTICE[:, 0], ["accuracy", "diversity", "novelty"]),
-    "ablation": lambda: ablation_figures.ablation(make_ablation(), "set_hv", {"space": "PCA-16"}),
-    "front": lambda: ablation_figures.front(FRONTS, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]),
-    "studies": lambda: studies(make_studies()),
-    "published": lambda: published({"gru4rec": make_curve()}, {"gru4rec": PUBLISHED}),
+    "changed_choices": lambda: changed_choices(make_ablation(), "set_hv", {"space": "PCA-16"}),
+    "front_3d": lambda: front_3d(FRONTS, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]),
+    "all_studies": lambda: all_studies(make_studies()),
+    "published_curves": lambda: published_curves({"gru4rec": make_curve()}, {"gru4rec": PUBLISHED}),
 }
 
 PUBLISHED = {"ndcg@10": [NDCG[:-1], NDCG[1:]], "alpha_ndcg@10": [ALPHA[:-1]]}
@@ -144,9 +150,9 @@ def test_each_figure_is_the_same_twice_and_leaves_nothing_behind(name, tmp_path)
 
     before = dict(matplotlib.rcParams)
     figure = FIGURES[name]()
-    first = style.save(figure, tmp_path / "a.png").read_bytes()
+    first = style.save_figure(figure, tmp_path / "a.png").read_bytes()
     assert isinstance(figure, Figure)
-    assert first == style.save(FIGURES[name](), tmp_path / "b.png").read_bytes()
+    assert first == style.save_figure(FIGURES[name](), tmp_path / "b.png").read_bytes()
     assert dict(matplotlib.rcParams) == before and not pyplot.get_fignums()
     assert b"Software" not in first
 
@@ -155,14 +161,16 @@ def test_each_figure_is_the_same_twice_and_leaves_nothing_behind(name, tmp_path)
 def test_vector_files_have_no_date_and_do_not_change(suffix, tmp_path):
     target = tmp_path / "new" / f"figure{suffix}"
     figure = FIGURES["time_to_model"]()
-    files = [style.save(figure, target).read_bytes() for _ in range(2)]
-    assert files[0] == files[1] == style.save(FIGURES["time_to_model"](), target).read_bytes()
+    files = [style.save_figure(figure, target).read_bytes() for _ in range(2)]
+    assert (
+        files[0] == files[1] == style.save_figure(FIGURES["time_to_model"](), target).read_bytes()
+    )
     assert b"date" not in files[0].lower().replace(b"/date", b"")
     assert [p.name for p in target.parent.iterdir()] == [target.name]
 
 
 def test_save_refuses_other_formats_and_writes_nothing(tmp_path):
-    refused("figure.jpg", style.save, style.new(1, 1), tmp_path / "figure.jpg")
+    refused("figure.jpg", style.save_figure, style.new(1, 1), tmp_path / "figure.jpg")
     assert not list(tmp_path.iterdir())
 
 
@@ -190,6 +198,19 @@ def test_control_curves_show_means_and_differences_paired_by_seed():
     assert any("over 3 seeds" in t for t in texts(figure))
 
 
+def test_the_figure_of_the_readme_shows_both_metrics_of_the_whole_catalogue():
+    curve = make_curve()
+    curve.loc[curve["protocol"] == "full", "ndcg@10"] /= 2
+    figure = lead(pd.concat([curve, curve.query("method == 'constant'").assign(method="mmr")]))
+    ndcg, alpha = figure.axes
+    shown = line(ndcg, "generated").get_ydata()
+    assert shown == pytest.approx((NDCG * 1.004 + 0.002 * (1 + WEIGHTS)) / 2)
+    assert list(line(alpha, "retrained").get_xdata()) == [0, 0.5, 1]
+    legend = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert legend == ["tuned for the weights", "generated", "retrained", "re-ranked (MMR)"]
+    assert min(t.get_fontsize() for t in figure.findobj(matplotlib.text.Text) if t.get_text()) >= 10
+
+
 def test_a_wide_band_hides_no_line():
     curve = make_curve(seeds=2)
     narrow = control_curves(curve)
@@ -206,7 +227,7 @@ def test_a_wide_band_hides_no_line():
 
 def test_small_print_is_as_wide_as_its_figure():
     figure = style.new(4, 2)
-    style.note(figure, "A sentence of several words. " * 8)
+    style.small_print(figure, "A sentence of several words. " * 8)
     lines = figure.get_supxlabel().splitlines()
     assert len(lines) > 1 and max(map(len, lines)) <= 84
 
@@ -325,12 +346,12 @@ def test_dataset_overview_counts_months_and_shares():
 
 
 def test_memorisation_shows_every_value():
-    ax = FIGURES["memorisation"]().axes[0]
+    ax = FIGURES["nearest_distances"]().axes[0]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["generated (n = 2)", "held out (n = 3)"]
     assert ax.get_xscale() == "linear"
-    assert memorisation({"a": [0.01], "b": [9.0]}).axes[0].get_xscale() == "log"
-    refused("no group", memorisation, {})
-    refused("distances", memorisation, {"distances": []})
+    assert nearest_distances({"a": [0.01], "b": [9.0]}).axes[0].get_xscale() == "log"
+    refused("no group", nearest_distances, {})
+    refused("distances", nearest_distances, {"distances": []})
 
 
 def test_modes_draws_the_last_two_groups_over_the_others():
@@ -342,7 +363,7 @@ def test_modes_draws_the_last_two_groups_over_the_others():
     every = np.vstack(list(CLOUDS.values()))
     kept = np.linalg.svd(every - every.mean(0), compute_uv=False)[:2]
     assert (flat**2).sum() == pytest.approx((kept**2).sum())  # the plane of largest variance
-    refused("three groups", ablation_figures.modes, {"a": np.eye(2), "b": np.eye(2)})
+    refused("three groups", modes, {"a": np.eye(2), "b": np.eye(2)})
 
 
 def test_ternary_puts_each_objective_on_its_corner():
@@ -359,18 +380,18 @@ def test_ternary_puts_each_objective_on_its_corner():
 
 
 def test_the_front_in_three_dimensions_shows_every_point_from_two_sides():
-    figure = FIGURES["front"]()
+    figure = FIGURES["front_3d"]()
     assert len(figure.axes) == 2
     for ax in figure.axes:
         for name, label in (("tuned", "tuned (oracle)"), ("generated", "generated")):
             assert np.array_equal(np.array(line(ax, label).get_data_3d()).T, FRONTS[name])
         assert "novelty" in ax.get_zlabel()
-    refused("three metrics", ablation_figures.front, FRONTS, ["ndcg@10"])
-    refused("three metrics", ablation_figures.front, {"a": np.eye(2)}, list("abc"))
+    refused("three metrics", front_3d, FRONTS, ["ndcg@10"])
+    refused("three metrics", front_3d, {"a": np.eye(2)}, list("abc"))
 
 
 def test_ablation_has_a_panel_for_each_variable():
-    figure = FIGURES["ablation"]()
+    figure = FIGURES["changed_choices"]()
     space, steps = figure.axes
     assert [t.get_text() for t in space.get_yticklabels()] == ["full", "PCA-16"]
     assert [t.get_text() for t in steps.get_yticklabels()] == ["2", "10", "50"]
@@ -378,15 +399,15 @@ def test_ablation_has_a_panel_for_each_variable():
     assert "hypervolume" in steps.get_xlabel()
     mixed = make_ablation().query("variable == 'steps'").astype({"value": str})
     mixed = pd.concat([mixed, mixed[mixed["value"] == "2"].assign(value="none")])
-    (ax,) = ablation_figures.ablation(mixed, "set_hv").axes
+    (ax,) = changed_choices(mixed, "set_hv").axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["2", "10", "50", "none"]
-    assert ablation_figures.ablation(make_ablation(seeds=1), "set_hv").axes
-    refused("column `regret` is missing", ablation_figures.ablation, make_ablation(), "regret")
-    refused("the table is empty", ablation_figures.ablation, make_ablation().iloc[:0], "set_hv")
+    assert changed_choices(make_ablation(seeds=1), "set_hv").axes
+    refused("column `regret` is missing", changed_choices, make_ablation(), "regret")
+    refused("the table is empty", changed_choices, make_ablation().iloc[:0], "set_hv")
 
 
 def test_studies_have_a_panel_for_each_dataset_and_measure():
-    figure = FIGURES["studies"]()
+    figure = FIGURES["all_studies"]()
     (a, a_regret), (b, b_regret) = np.reshape(figure.axes, (2, 2))
     methods = ["generated", "tuned (oracle)", "soup of two", "constant (middle)", "popularity"]
     assert [t.get_text() for t in a.get_yticklabels()] == methods  # by the first measure
@@ -410,16 +431,16 @@ def test_studies_have_a_panel_for_each_dataset_and_measure():
     assert any("off the scale" in t for t in texts(figure))
 
     own = make_studies().query("measure == 'regret_mean' and dataset == 'a'")
-    alone = studies(own)
+    alone = all_studies(own)
     assert len(alone.axes) == 1 and not any("off the scale" in t for t in texts(alone))
-    refused("column `low` is missing", studies, own.drop(columns="low"))
-    refused("the table is empty", studies, own.iloc[:0])
-    refused("studies, mean", studies, own.assign(mean=np.nan))
+    refused("column `low` is missing", all_studies, own.drop(columns="low"))
+    refused("the table is empty", all_studies, own.iloc[:0])
+    refused("studies, mean", all_studies, own.assign(mean=np.nan))
 
 
 def test_published_curves_lie_over_ours_at_evenly_spaced_weights():
     both = {name: make_curve() for name in ("tisasrec", "gru4rec")}
-    figure = published(both, dict.fromkeys(both, PUBLISHED))
+    figure = published_curves(both, dict.fromkeys(both, PUBLISHED))
     first, second, alpha, _ = figure.axes
     assert [ax.get_title(loc="left") for ax in (first, second)] == ["TiSASRec", "GRU4Rec"]
     theirs = line(first, "published")
@@ -430,10 +451,10 @@ def test_published_curves_lie_over_ours_at_evenly_spaced_weights():
 
 
 def test_looks_are_all_different_and_stay_for_methods_that_are_not_listed():
-    for table in (style.LOOKS, style.BACKBONES):
+    for table in ({name: style.look(name) for name in METHODS}, style.BACKBONES):
         looks = list(table.values())
         different = {(x.colour, x.marker) for x in looks}
         assert len(different) == len({x.label for x in looks}) == len(looks)
-    assert not set(style.LOOKS) & set(style.BACKBONES)
+    assert not set(METHODS) & set(style.BACKBONES)
     assert style.look("my_method") == style.look("my_method")
     assert style.look("my_method").label == "my method"

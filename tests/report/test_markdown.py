@@ -8,10 +8,17 @@ import pytest
 from paragon.errors import ParagonError
 from paragon.metrics.control import correlation
 from paragon.metrics.statistics import is_real
-from paragon.report import markdown
 from paragon.report.compare import points, summary, winners, write_comparison
-from paragon.report.documents import results_block
-from paragon.report.markdown import COLUMNS, cell, costs, difference, overview, studies
+from paragon.report.markdown import (
+    COLUMNS,
+    cell,
+    costs,
+    data_lines,
+    difference_cell,
+    method_table,
+    overview,
+)
+from paragon.report.results import study_folders
 
 
 def over_seeds(name, mean, sd, half):
@@ -66,7 +73,7 @@ def results(tmp_path):
 
 
 def test_table_shows_numbers_intervals_and_gaps(results):
-    lines = markdown.table(results / "toy" / "sasrec").splitlines()
+    lines = method_table(results / "toy" / "sasrec").splitlines()
     assert lines[0].startswith("| method | set HV | difference from `generated` [95 %] | of")
     assert lines[2].startswith("| `tuned` | 0.3300 ± 0.0047 | +0.0100 [-0.0100, +0.0300] | 1.000")
     assert lines[3].startswith("| `generated` | – | – | 0.980 |")
@@ -76,13 +83,13 @@ def test_table_shows_numbers_intervals_and_gaps(results):
 
 
 def test_a_star_is_for_what_is_beyond_chance_after_the_correction(results):
-    lines = markdown.table(results / "toy" / "sasrec", "full").splitlines()
+    lines = method_table(results / "toy" / "sasrec", "full").splitlines()
     assert lines[4].split(" | ")[2] == r"-0.0800 [-0.0900, -0.0700] \*"
     assert lines[5].split(" | ")[2] == "-0.0700 [-0.0900, -0.0500]"
     tiny = against_generated(-1e-6, 2e-5, 0.9)
-    assert difference(tiny, "set_hv_full") == "+0.0000 [+0.0000, +0.0000]"
+    assert difference_cell(tiny, "set_hv_full") == "+0.0000 [+0.0000, +0.0000]"
     alone = against_generated(0.2, None, None)
-    assert difference(alone, "set_hv_full") == "+0.2000"
+    assert difference_cell(alone, "set_hv_full") == "+0.2000"
     assert not is_real(alone, "set_hv_full")
 
 
@@ -94,7 +101,7 @@ def test_a_star_is_for_what_is_beyond_other_seeds_too(low, high, real):
     assert not is_real(row | one_seed, "set_hv_full")
     row |= {"set_hv_full_seeds_low": low, "set_hv_full_seeds_high": high}
     assert is_real(row, "set_hv_full") == real
-    assert difference(row, "set_hv_full").endswith(r" \*") == real
+    assert difference_cell(row, "set_hv_full").endswith(r" \*") == real
 
 
 def test_what_is_the_same_for_all_seeds_has_no_interval():
@@ -120,26 +127,27 @@ def test_results_without_intervals_are_refused(results):
     path = results / "toy" / "sasrec" / "metrics.json"
     path.write_text(json.dumps({"tuned": {"set_hv_sampled": 0.3, "set_hv_sampled_sd": 0.1}}))
     with pytest.raises(ParagonError, match="tuned.set_hv_sampled_sd has no limits .*dvc repro"):
-        markdown.table(path.parent)
+        method_table(path.parent)
     differences = path.parent / "differences.json"
     differences.write_text(json.dumps({"mmr": {"set_hv_full": 0.1, "set_hv_full_p_holm": 0.01}}))
     with pytest.raises(ParagonError, match="mmr.set_hv_full has no limits over seeds.*dvc repro"):
-        markdown.table(path.parent)
+        method_table(path.parent)
     differences.unlink()
     with pytest.raises(ParagonError, match=r"differences\.json is missing.*`evaluation`"):
-        markdown.table(path.parent)
+        method_table(path.parent)
 
 
 def test_every_study_has_a_line_and_every_dataset_its_source(results):
     lines = overview(results).splitlines()
     assert len(lines) == 3 and lines[2].startswith("| toy, sasrec | – | 0.3300 ± 0.0047 | 0.980 |")
-    block = results_block(results, "toy", "sasrec")
-    assert "toy, source: own; global_time, min_rating 4, midnight 8; 1,000 training" in block
-    assert "`constant`" in block and "5 users in the test" in summary(results)
+    line = data_lines(results)
+    assert "toy, source: own; global_time, min_rating 4, midnight 8; 1,000 training" in line
+    text = summary(results)
+    assert line in text and "`constant`" in text and "5 users in the test" in text
 
 
 def test_who_is_ahead_by_how_much_and_what_is_beyond_chance(results):
-    lines = winners(studies(results)).splitlines()
+    lines = winners(study_folders(results)).splitlines()
     assert len(lines) == 4  # both protocols
     cells = lines[2].strip("| ").split(" | ")
     assert cells[:3] == ["toy, sasrec", "sampled", "`generated`"]  # `tuned` is no contender
@@ -148,7 +156,7 @@ def test_who_is_ahead_by_how_much_and_what_is_beyond_chance(results):
     path = results / "toy" / "sasrec" / "differences.json"
     other = {"mmr": against_generated(0.02, 0.01, 0.001), "one": against_generated(-1, None, None)}
     path.write_text(json.dumps(other | {"generated_shuffled": against_generated(0.5, 0.1, 0.01)}))
-    cells = winners(studies(results)).splitlines()[3].strip("| ").split(" | ")
+    cells = winners(study_folders(results)).splitlines()[3].strip("| ").split(" | ")
     assert cells[1:4] == ["full", "`mmr`", r"+0.0200 [+0.0100, +0.0300] \* over `generated`"]
     assert cells[4:] == ["`mmr`", "`one`", "–"]
 
@@ -181,7 +189,6 @@ def test_costs_are_read_from_the_record(results):
     assert cells[:5] == ["toy, sasrec", "2.0 ms (3.1)", "3.04 s (3)", "20 s (1)", "99.990 %"]
     assert cells[5:] == ["10 s", "31 s", "14", "3", "not run", "Z80, 1 thread"]
     assert "| 1.5 s (8) |" in lines[3] and len(lines) == 4
-    assert "Z80" in results_block(results, "toy", "sasrec")
     assert "Z80" not in summary(results)
 
 

@@ -27,7 +27,7 @@ def test_items_have_their_own_titles_and_categories(seqs):
 
 def test_new_categories_add_up(seqs):
     ids = list(range(1, 7))
-    table = tables.side_by_side(seqs, {"a": ids, "b": ids[::-1]})
+    table = tables.ranked_lists(seqs, {"a": ids, "b": ids[::-1]})
     for label in ("a", "b"):
         added = [name for cell in table[label, "new categories"][:-1] for name in cell.split(", ")]
         added = [name for name in added if name]
@@ -61,13 +61,13 @@ def test_differences_are_sorted_and_the_undefined_ones_are_not_real():
         "b": dict(zip(names, (0.1, -0.1, 0.3, 0.04, 0.08, 0.05, 0.15), strict=True)),
         "c": dict(zip(names, (0.0, *[None] * 6), strict=True)) | {"x_note": "one user"},
     }
-    table = tables.differences(found, "full")
+    table = tables.difference_table(found, "full")
     assert table.index.tolist() == ["b", "c", "a"]
     assert table["real"].tolist() == [False, False, True]
     shown = ["difference", "low", "high", "p", "p (Holm)", "seeds low", "seeds high", "real"]
     assert table.columns.tolist() == shown
     found["a"]["set_hv_full_seeds_high"] = 0.01
-    assert not tables.differences(found, "full")["real"].any()
+    assert not tables.difference_table(found, "full")["real"].any()
     assert np.isnan(table.loc["c", "low"]) and table.loc["a", "high"] == -0.1
 
 
@@ -76,12 +76,12 @@ def test_intervals_are_means_over_seeds_with_half_their_width():
         [("a", "x", 0, 1.0), ("a", "x", 1, 3.0), ("b", "x", 0, 2.0), ("a", "y", 0, None)],
         columns=["method", "setting", "seed", "regret"],
     )
-    table = tables.intervals(rows, "regret", "method", "setting")
+    table = tables.interval_table(rows, "regret", "method", "setting")
     half = 12.706205 * 1.0  # Student t with one degree of freedom, times the standard error
     assert table.loc["a", "x"] == f"2.0 ± {half:.1f}" and table.loc["b", "x"] == "2.0"
     assert list(table.columns) == ["x"]
     undefined = pd.DataFrame([("a", "x", 2, None)], columns=rows.columns)
-    table = tables.intervals(pd.concat([rows, undefined]), "regret", "method", "setting")
+    table = tables.interval_table(pd.concat([rows, undefined]), "regret", "method", "setting")
     assert table.loc["a", "x"] == "–"  # no mean of the seeds that happen to have it
 
 

@@ -1,0 +1,32 @@
+"""All figures of the study, by chapter: each function takes data and returns a matplotlib Figure.
+
+A notebook needs this one import: ``from paragon.report import figures``.
+"""
+
+from paragon.report.figures.ablations import changed_choices
+from paragon.report.figures.control import control_curves, front_3d, pareto_front, ternary
+from paragon.report.figures.data import dataset_overview
+from paragon.report.figures.lead import lead
+from paragon.report.figures.studies import all_studies, published_curves, time_to_model
+from paragon.report.figures.training import training_curves, tuning_curves
+from paragon.report.figures.vectors import latent_space, modes, nearest_distances
+from paragon.report.style import save_figure
+
+__all__ = [
+    "all_studies",
+    "changed_choices",
+    "control_curves",
+    "dataset_overview",
+    "front_3d",
+    "latent_space",
+    "lead",
+    "modes",
+    "nearest_distances",
+    "pareto_front",
+    "published_curves",
+    "save_figure",
+    "ternary",
+    "time_to_model",
+    "training_curves",
+    "tuning_curves",
+]

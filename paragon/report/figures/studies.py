@@ -1,0 +1,228 @@
+"""Several studies at once, published curves beside ours, and the time to a ready model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paragon.errors import ParagonError
+from paragon.metrics.checks import finite
+from paragon.report import style
+from paragon.report.figures import drawing
+from paragon.report.style import look, metric_label
+
+_NEAR = 0.93  # hypervolumes relative to the oracle's are drawn from here on
+_TIMED = {
+    "generate": "generate",
+    "tune": "tune an adapter",
+    "retrain": "retrain from scratch",
+    "llm": "one answer of a language model",
+}
+
+
+@style.drawn
+def all_studies(frame: pd.DataFrame) -> Figure:
+    """A row of panels per dataset, a line per method, a marker per backbone: every study at once.
+
+    ``frame`` has the columns dataset, backbone, method, measure, mean, low and high (the
+    limits of the interval over seeds, None with one seed); a column of panels per measure.
+    Methods are in the order of their mean of the first measure, the same in all panels.
+    Measures of the oracle's hypervolume start where methods that come close to it do, and
+    what lies below is written at the edge; regret is on a logarithmic scale beyond 0.1.
+    """
+    names = "dataset backbone method measure mean low high".split()
+    drawing.require_columns(frame, names, "studies")
+    finite("studies, mean", frame["mean"].to_numpy(float))
+    datasets, backbones, measures = (
+        list(dict.fromkeys(frame[name])) for name in ("dataset", "backbone", "measure")
+    )
+    backbones.sort(key=[*style.BACKBONES, *backbones].index)
+    order = frame[frame["measure"] == measures[0]].groupby("method", sort=False)["mean"].mean()
+    methods = list(order.sort_values(ascending=False, kind="stable").index)
+    methods += [m for m in dict.fromkeys(frame["method"]) if m not in methods]
+    figure = style.new(7.2, 0.6 + (0.19 * len(methods) + 0.3) * len(datasets))
+    axes = figure.subplots(len(datasets), len(measures), sharex="col", sharey=True, squeeze=False)
+    for row, dataset in zip(axes, datasets, strict=True):
+        for ax, measure in zip(row, measures, strict=True):
+            part = frame[(frame["dataset"] == dataset) & (frame["measure"] == measure)]
+            _draw_study(ax, part, methods, [b for b in backbones if b in set(part["backbone"])])
+        row[0].set_title(dataset)
+    for ax, measure in zip(axes[-1], measures, strict=True):
+        ax.set_xlabel(metric_label(measure))
+        if measure.endswith("_of_tuned"):
+            ax.set_xlim(left=_NEAR)
+        elif measure.startswith("regret"):
+            ax.set_xscale("symlog", linthresh=0.1, linscale=0.8)
+            _ticks(ax, [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100], _signed)
+    far = (frame["measure"].str.endswith("_of_tuned") & (frame["mean"] < _NEAR)).any()
+    for name in backbones:
+        axes[0, 0].plot([], [], look(name).marker, color=look(name).colour, label=look(name).label)
+    drawing.method_legend(figure, axes[0, 0])
+    style.small_print(
+        figure, "Lines: 95% t interval over seeds. Grey: the oracle.",
+        "No mark: undefined or not run.",
+        "At the edge: values off the scale." if far else "",
+        "Regret: logarithmic beyond ±0.1." if any(m.startswith("regret") for m in measures) else "",
+    )  # fmt: skip
+    return figure
+
+
+def _ticks(ax: Axes, marks: list[float], words: Callable[..., str]) -> None:
+    """Ticks at those marks that are in view."""
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(ticker.FixedLocator([m for m in marks if low <= m <= high]))
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(words))
+
+
+def _signed(x: float, _: object = None) -> str:
+    """A tick label with a true minus sign."""
+    return f"{x:g}".replace("-", "−")
+
+
+def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: list[str]) -> None:
+    """One dataset and measure: points with intervals, the backbones of a method side by side."""
+    of_tuned = part["measure"].str.endswith("_of_tuned").any()
+    rows = np.arange(len(methods))
+    for row in rows[::2]:
+        ax.axhspan(row - 0.5, row + 0.5, color="#f4f4f4", linewidth=0, zorder=0)
+    ax.axvline(1 if of_tuned else 0, color="#a3a3a3", linewidth=2, zorder=1)
+    ax.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+    for number, backbone in enumerate(backbones):
+        table = part[part["backbone"] == backbone].set_index("method")[["mean", "low", "high"]]
+        table = table.astype(float).reindex(methods)
+        if of_tuned:
+            table = table.where(table["mean"] >= _NEAR)
+        kind, y = look(backbone), rows + 0.8 * ((number + 0.5) / len(backbones) - 0.5)
+        ax.hlines(y, table["low"], table["high"], color=kind.colour, linewidth=0.9, zorder=2)
+        ax.plot(
+            table["mean"], y, kind.marker, color=kind.colour, zorder=3, markeredgewidth=0.3,
+            markersize=4 if len(backbones) <= 3 else 3, markeredgecolor="white",
+        )  # fmt: skip
+    for row, method in enumerate(methods if of_tuned else ()):
+        far = part.loc[(part["method"] == method) & (part["mean"] < _NEAR), "mean"]
+        ends = dict.fromkeys(f"{x:.2f}" for x in (far.min(), far.max())) if len(far) else ()
+        ax.annotate(
+            "← " + "–".join(ends) if ends else "", (0, row), (2, 0), va="center",
+            xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=6.5,
+            color="#555555",
+        )  # fmt: skip
+    ax.set_yticks(rows, [look(m).label for m in methods])
+    ax.set(ylim=(len(methods) - 0.5, -0.5))
+    ax.tick_params(axis="y", length=0)
+
+
+@style.drawn
+def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapping]) -> Figure:
+    """Published curves beside ours: a column of panels a backbone, a row a metric.
+
+    ``ours``: the long table of a study for each backbone; ``theirs``: for each backbone and
+    metric the values at evenly spaced weights on accuracy, a sequence a run.
+    """
+    metrics = list(next(iter(theirs.values())))
+    figure = style.new(7.2, 0.7 + 2.1 * len(metrics))
+    axes = figure.subplots(len(metrics), len(ours), sharex=True, sharey="row", squeeze=False)
+    for (backbone, curve), column in zip(ours.items(), axes.T, strict=True):
+        methods = ["tuned", "generated", "retrain"]
+        frame, methods, _ = drawing.rows_to_draw(curve, "sampled", methods, metrics)
+        for ax, metric in zip(column, metrics, strict=True):
+            for method in methods:
+                rows = frame[frame["method"] == method]
+                table = drawing.seed_intervals(rows, "w_accuracy", metric)
+                drawing.curve_line(ax, table, method, 0.16)
+            for number, values in enumerate(theirs[backbone][metric]):
+                ax.plot(
+                    np.linspace(0, 1, len(values)), values, "o--", color="#332288", linewidth=1,
+                    markersize=3, label="published" if number == 0 else None,
+                )  # fmt: skip
+        column[0].set_title(look(backbone).label)
+        column[-1].set_xlabel("w_accuracy")
+    for ax, metric in zip(axes[:, 0], metrics, strict=True):
+        ax.set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
+    drawing.method_legend(figure, axes[0, 0])
+    rows = frame[frame["method"].isin(methods)]
+    style.small_print(
+        figure, drawing.seeds_note(rows, "method", "Bands and bars"),
+        "Published: two runs; their weights are taken as evenly spaced.",
+    )  # fmt: skip
+    return figure
+
+
+@style.drawn
+def time_to_model(
+    timing: Mapping[str, Mapping[str, float]],
+    machine: str | Mapping[str, object] | None = None,
+    claim: float | None = 0.946,
+) -> Figure:
+    """Seconds from new weights to a ready model: dot at the median, line to the 99th percentile.
+
+    ``timing`` has ``p50`` and, where measured, ``p99`` per method.  With
+    ``retrain`` among them, each is compared with it, and ``claim`` marks the
+    published saving.
+    """
+    times = {k: v for k, v in timing.items() if isinstance(v, Mapping) and "p50" in v}
+    if not times:
+        raise ParagonError("timing: no method with a `p50`; nothing to draw")
+    for method, seconds in times.items():
+        ends = [seconds["p50"], seconds.get("p99", seconds["p50"])]
+        if (finite(f"timing, {method}", ends) <= 0).any():
+            raise ParagonError(f"timing, {method}: seconds must be greater than 0")
+    order = sorted(times, key=lambda m: -times[m]["p50"])
+    retrain = times.get("retrain", {}).get("p50")
+    figure = style.new(6, 0.9 + 0.36 * len(order))
+    ax = figure.subplots()
+    for row, method in enumerate(order):
+        _draw_time(ax, row, method, times[method]["p50"], times[method].get("p99"), retrain)
+    values = [x for t in times.values() for x in (t["p50"], t.get("p99")) if x]
+    if retrain and claim:
+        line = retrain * (1 - claim)
+        values.append(line)
+        ax.axvline(line, color="#777777", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        ax.annotate(
+            f"published saving, {claim:.1%}", (line, 1), xycoords=("data", "axes fraction"),
+            xytext=(-3, 2), textcoords="offset points", fontsize=6.5, color="#555555", ha="right",
+        )  # fmt: skip
+    ax.set(xscale="log", xlim=(min(values) / 2, max(values) * 8), ylim=(-0.6, len(order) - 0.4))
+    marks = [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 864000]
+    _ticks(ax, marks, lambda x, _: _human(x))
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
+    ax.grid(axis="x", color="#e6e6e6", linewidth=0.6, zorder=0)
+    ax.set_yticks(range(len(order)), [_TIMED.get(m, look(m).label) for m in order])
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel("time from new weights to a ready model, log scale")
+    if isinstance(machine, Mapping):
+        machine = "; ".join(f"{k} {v}" for k, v in machine.items())
+    note = "Dot: median; line: to the 99th percentile."
+    style.small_print(figure, note, f"{machine}." if machine else "")
+    return figure
+
+
+def _draw_time(
+    ax: Axes, row: int, method: str, p50: float, p99: float | None, retrain: float | None
+) -> None:
+    """One method's times in seconds, and how they compare with retraining."""
+    kind = look({"generate": "generated", "tune": "tuned"}.get(method, method))
+    colour = "#000000" if method in ("tune", "tuned") else kind.colour
+    ax.plot([p50, p99 or p50], [row, row], color=colour, linewidth=1.6, zorder=2)
+    face = "white" if method == "retrain" else colour
+    ax.plot(p50, row, kind.marker, color=colour, mfc=face, markersize=6.5, zorder=3)
+    ratio = ""
+    if retrain and method != "retrain":
+        factor, word = (retrain / p50, "faster") if p50 < retrain else (p50 / retrain, "slower")
+        digits = f"{float(f'{factor:.2g}'):,.0f}" if factor >= 10 else f"{factor:.1f}"
+        ratio = f"   {digits} × {word}"
+    ax.annotate(
+        f"{_human(p50)}{ratio}", (max(p50, p99 or 0), row), (8, 0), va="center", fontsize=7.5,
+        textcoords="offset points", bbox={"fc": "white", "ec": "none", "pad": 1},
+    )  # fmt: skip
+
+
+def _human(seconds: float) -> str:
+    """A duration in the unit a person would use."""
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs"))
+    size, unit = next((u for u in units if seconds >= u[0] * 0.9995), units[-1])
+    return f"{float(f'{seconds / size:.2g}'):g} {unit}"

@@ -1,0 +1,164 @@
+"""Adapter vectors: where they lie, and how far they are from the collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from paragon.errors import ParagonError
+from paragon.metrics.checks import finite
+from paragon.report import style
+from paragon.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, colour_bar
+
+
+class _Plane:
+    """The first two principal components of vectors ``[N, P]``."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.centre = vectors.mean(0)
+        _, spread, basis = np.linalg.svd(vectors - self.centre, full_matrices=False)
+        # A sign that is the same on every machine.
+        self.basis = basis[:2] * np.where(basis[:2].sum(1, keepdims=True) < 0, -1, 1)
+        self.share = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
+
+    def project(self, vectors: np.ndarray) -> np.ndarray:
+        return (vectors - self.centre) @ self.basis.T
+
+    def label(self, ax: Axes) -> None:
+        for number, (axis, share) in enumerate(zip((ax.xaxis, ax.yaxis), self.share, strict=False)):
+            axis.set_label_text(f"component {number + 1} ({share:.1%} of variance)")
+
+
+@style.drawn
+def latent_space(
+    collected: np.ndarray,
+    collected_weights: np.ndarray,
+    generated: np.ndarray,
+    generated_weights: np.ndarray,
+    held_out: np.ndarray | None = None,
+    held_out_weights: np.ndarray | None = None,
+    objective: int = 0,
+    name: str = "w_accuracy",
+) -> Figure:
+    """Adapter vectors in the first two principal components of the collection.
+
+    collected: ``[A, K, P]`` (K snapshots or seeds of A anchors) or ``[N, P]``,
+    generated ``[W, P]``, held-out oracles ``[H, P]``, each with its weights
+    ``[.., O]``, one row a vector or, for ``[A, K, P]``, one row an anchor.
+    Colour is the weight of ``objective``.
+    """
+    vectors, weights = np.asarray(collected, float), np.asarray(collected_weights, float)
+    if vectors.ndim == 3:
+        if len(weights) == len(vectors) and weights.ndim == 2:
+            weights = np.repeat(weights, vectors.shape[1], axis=0)
+        vectors = vectors.reshape(-1, vectors.shape[-1])
+    clouds = _clouds({
+        "collected": (vectors, weights.reshape(-1, weights.shape[-1])),
+        "held-out oracle": (held_out, held_out_weights),
+        "generated": (generated, generated_weights),
+    })  # fmt: skip
+    plane = _Plane(clouds["collected"][0])
+    reach = np.ptp(plane.project(np.vstack([v for v, _ in clouds.values()])), axis=0)
+    figure = style.new(5.2, 1 + 4 * float(np.clip(reach[1] / max(reach[0], 1e-12), 0.4, 0.8)))
+    ax = figure.subplots()
+    looks: dict[str, dict[str, Any]] = {
+        "collected": {"marker": "o", "s": 34, "alpha": 0.55, "linewidths": 0, "zorder": 2},
+        "held-out oracle": {"marker": "D", "s": 26, "edgecolors": "black", "linewidths": 0.8},
+        "generated": {"marker": "^", "s": 30, "edgecolors": ORANGE, "linewidths": 0.9},
+    }
+    for key, (v, w) in clouds.items():
+        xy, order = plane.project(v), np.argsort(w[:, objective], kind="stable")
+        if key == "generated":
+            ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
+        ax.scatter(
+            xy[:, 0], xy[:, 1], c=w[:, objective], cmap=WEIGHT_COLOURS, vmin=0, vmax=1,
+            label=f"{key} (n = {len(v)})", **{"zorder": 3, **looks[key]},
+        )  # fmt: skip
+    plane.label(ax)
+    ax.set_aspect("equal", adjustable="datalim")
+    box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
+    for handle in filter(None, box.legend_handles):
+        handle.set(array=None, facecolor="#b0b0b0")
+    colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), name)
+    return figure
+
+
+def _clouds(groups: Mapping[str, tuple]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The groups that are given, checked: finite vectors, as many weights, the same length."""
+    clouds = {
+        key: (finite(key, vectors, 2), finite(f"{key} weights", weights, 2))
+        for key, (vectors, weights) in groups.items()
+        if vectors is not None
+    }
+    shape = clouds["collected"][0].shape
+    for key, (v, w) in clouds.items():
+        if len(v) != len(w) or v.shape[1] != shape[1]:
+            raise ParagonError(f"{key}: vectors {v.shape} and weights {w.shape} do not match")
+    if min(shape) < 2:
+        raise ParagonError(f"collected: two components need two vectors, found {shape}")
+    return clouds
+
+
+@style.drawn
+def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
+    """Groups of vectors ``[N, P]`` in the first two principal components of all that are shown.
+
+    The last two groups stand out: they are drawn over the others.
+    """
+    groups = {name: finite(name, values, 2) for name, values in clouds.items()}
+    if len(groups) < 3:
+        raise ParagonError("modes: at least three groups are needed")
+    plane = _Plane(np.vstack(list(groups.values())))
+    figure = style.new(5.2, 3.6)
+    ax = figure.subplots()
+    palette, last = sns.color_palette("colorblind"), len(groups) - 2
+    for number, (name, values) in enumerate(groups.items()):
+        marks = {"s": 22, "alpha": 0.7, "color": palette[number % 10], "linewidths": 0}
+        if number >= last:
+            marker = {"marker": "X^"[number - last], "s": 34, "edgecolors": "black"}
+            marks = {"color": ["white", ORANGE][number - last], "linewidths": 0.7, **marker}
+        ax.scatter(*plane.project(values).T, label=name, zorder=2 + (number >= last), **marks)
+    plane.label(ax)
+    figure.legend(loc="outside upper left", ncols=4, columnspacing=1.2, handletextpad=0.2)
+    return figure
+
+
+@style.drawn
+def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
+    """Distances to the nearest collected vector, a row a group: box, median and every value."""
+    if not distances:
+        raise ParagonError("distances: there is no group to draw")
+    groups = {name: finite(name, values) for name, values in distances.items()}
+    every = np.concatenate(list(groups.values()))
+    log = bool(every.min() > 0 and every.max() > 30 * every.min())
+    figure = style.new(5.2, 0.7 + 0.42 * len(groups))
+    ax = figure.subplots()
+    if log:
+        ax.set_xscale("log")
+    for row, values in enumerate(groups.values()):
+        low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+        ax.hlines(row, low, high, color=GREY, linewidth=0.8, zorder=1)
+        ax.barh(row, third - first, 0.6, first, color="#e8e8e8", edgecolor=GREY, linewidth=0.8)
+        ax.vlines(middle, row - 0.3, row + 0.3, color=ORANGE, linewidth=1.8, zorder=4)
+        jitter = 0.2 * np.sin(7.0 * np.arange(len(values)))  # spread, and the same every time
+        ax.plot(values, row + jitter, "o", color=BLUE, alpha=0.6, markersize=2.6, mew=0, zorder=3)
+    ax.invert_yaxis()
+    ax.set_yticks(range(len(groups)), [f"{n} (n = {len(v)})" for n, v in groups.items()])
+    ax.set(xlabel="L2 distance to the nearest collected vector" + (", log scale" if log else ""))
+    if log:
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    else:
+        ax.set_xlim(left=0)
+    ax.tick_params(axis="y", length=0)
+    return figure

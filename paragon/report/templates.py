@@ -1,0 +1,54 @@
+"""Texts that people write and whose numbers are computed: the Jinja2 templates beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def span(values: Iterable[float], digits: int = 2, scale: float = 1) -> str:
+    """The smallest and the largest value, times ``scale``."""
+    values = list(values)
+    ends = (f"{scale * value:.{digits}f}" for value in (min(values), max(values)))
+    return " to ".join(dict.fromkeys(ends))
+
+
+def percent(values: float | Iterable[float], digits: int = 1) -> str:
+    """A share, or the span of several, in per cent."""
+    return f"{span(values if isinstance(values, Iterable) else [values], digits, 100)} %"
+
+
+def ordinal(number: float) -> str:
+    """First, second, third ..., in a sentence."""
+    words = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
+    return words[int(number) - 1] if 1 <= number <= len(words) else f"{number:g}th"
+
+
+def listed(studies: Iterable[str]) -> str:
+    """Studies "dataset, backbone" in a sentence, the backbones of a dataset together."""
+    datasets: dict[str, list[str]] = {}
+    for name in sorted(studies):
+        dataset, _, backbone = name.partition(", ")
+        datasets.setdefault(dataset, []).append(backbone)
+    return "; ".join(f"{d} with {', '.join(names)}" for d, names in datasets.items()) or "none"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("paragon.report", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"span": span, "percent": percent, "listed": listed, "ordinal": ordinal}
+    return environment
+
+
+def fill_template(name: str, values: Mapping[str, Any], block: str | None = None) -> str:
+    """A template with its values, or one block of it."""
+    template = _environment().get_template(name)
+    if block is None:
+        return template.render(values)
+    return "".join(template.blocks[block](template.new_context(dict(values)))).strip()
