@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repro paper add ablations test lab bench fetch strip clean
+.PHONY: help repro paper add ablations test check lab bench fetch strip clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,6 +33,11 @@ ablations: fetch ## Run the ablations that are missing (hours)
 
 test: $(VENV)/.test fetch ## Run every test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
+check: $(VENV)/.test ## Check style and types, in under a minute
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 lab: $(VENV)/.run ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks

@@ -6,8 +6,8 @@ writes results/<dataset>/defects.json, which docs/reproduction.md shows.  Minute
 * below: the diversity loss of the released code, whose sum runs over the wrong index: a category
   counts as seen if items *below* carry it;
 * once: negatives are drawn once for all epochs;
-* elsewhere: adapters that were trained together with one backbone are put on another one, as
-  when each of the weights trains its own backbone and what is generated serves on a single one.
+* elsewhere: adapters used on a backbone that they were not tuned for.  (The released code does
+  not do this: it pretrains the same backbone for every weight.)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.adapters.mixtures import constant
 from paragon.data.negatives import NegativeSampler
 from paragon.evaluation.summary import summarise
-from paragon.evaluation.testbed import Row, TestBed, run
+from paragon.evaluation.testbed import Row, TestBed, measure_rows
 from paragon.objectives.kernels import ALPHA, TEMPERATURE
 from paragon.objectives.lists import Lists
 from paragon.objectives.table import OBJECTIVES
@@ -95,7 +95,7 @@ def main(dataset: str = "ml-100k", backbone: str = "sasrec") -> None:
         at = weights.to(train.states.device)
         return tuning.tune(task, valid, sampler, at, starts, own, seeds).vectors.cpu()
 
-    OBJECTIVES["diversity_below"] = diversity_below
+    OBJECTIVES["diversity_below"] = OBJECTIVES["diversity"]._replace(loss=diversity_below)
     middle = constant(collection.anchors.numpy(), weights.numpy())
     vectors = {
         "tuned": collection.oracle_vectors,
@@ -121,7 +121,7 @@ def main(dataset: str = "ml-100k", backbone: str = "sasrec") -> None:
             yield Row("elsewhere", seed, few.numpy(), moved)
 
     bed = TestBed(seq, seq.test, settings.objectives, negatives=settings.negatives, cutoffs=[10])
-    found = summarise(run(bed, rows()), settings.objectives)
+    found = summarise(measure_rows(bed, rows()), settings.objectives)
     names = [f"{m}_sampled{end}" for m in MEASURES for end in ("", "_low", "_high")]
     record = {
         method: {name: own[name] for name in names if name in own}

@@ -8,7 +8,7 @@ the processor, as in a service, not the pipeline's, which are the same on all pr
 
 * generate: condition, sampling, decoding, and the adapter installed as a module;
 * tune: one adapter for one weight vector on cached states, as in notebook 03;
-* retrain: backbone and adapter from scratch, as in notebook 04b;
+* retrain: backbone and adapter from scratch, as in notebook 05;
 * llm: one answer of the language model, which needs no model made ready but is asked for
   every list; null unless `llm.enabled`;
 * prepare: what generation needs first, for one seed: the adapters of all anchors, tuned
@@ -32,15 +32,11 @@ import typer
 from paragon.adapters import tuning
 from paragon.adapters.adapter import shared_starts
 from paragon.adapters.frozen import frozen_task
-from paragon.backbones import Backbone
 from paragon.data.negatives import NegativeSampler
-from paragon.data.sequences import Sequences
-from paragon.evaluation.methods import llm_ranker
-from paragon.evaluation.testbed import TestBed
 from paragon.generator.behaviour import behaviour
 from paragon.generator.training import train_generator
 from paragon.objectives.weights import check_weights
-from paragon.params import ARTIFACTS, RESULTS, load_params
+from paragon.params import RESULTS, load_params
 from paragon.progress import progress
 from paragon.recommender import Recommender
 from paragon.report import style
@@ -87,14 +83,9 @@ def machine() -> dict[str, object]:
     return {**facts, "python": platform.python_version(), "torch": torch.__version__}
 
 
-def asking(
-    study: Study, sequences: Sequences, frozen: Backbone, weights: list[np.ndarray]
-) -> Callable[[], object] | None:
+def asking(study: Study, weights: list[np.ndarray]) -> Callable[[], object] | None:
     """An action that asks the language model about one more list; None unless it is enabled."""
-    own = study.params.adapters
-    bed = TestBed(sequences, sequences.test, own.objectives, negatives=own.negatives, cutoffs=[10])
-    test = frozen_task(frozen, sequences, "test", 1 + own.negatives)
-    ranker = llm_ranker(study.params.llm, ARTIFACTS / "llm", bed, test)
+    ranker = study.load_trained().ranker if study.params.llm.enabled else None
     if ranker is None:
         return None
     lists = ranker.lists["sampled"]
@@ -155,7 +146,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         weights = check_weights(next(draws), names)[0]
         train_anew(backbone, sequences, study.params, weights, 0, study.device)
 
-    ask = asking(study, sequences, frozen, [next(draws) for _ in range(ANSWERS + 1)])
+    ask = asking(study, [next(draws) for _ in range(ANSWERS + 1)])
     taken = {
         "tune": seconds(tune, tunes, "tune"),
         "retrain": seconds(retrain, retrains, "retrain"),
@@ -183,7 +174,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         {k: own for k in ("generate", "tune", "retrain", "llm") if (own := timing[backbone][k])},
         timing[backbone]["machine"],
     )
-    style.save(figure, study.results / "timing.png")
+    style.save_figure(figure, study.results / "timing.png")
     typer.echo(json.dumps(timing[backbone], indent=2))
 
 

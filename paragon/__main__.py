@@ -51,7 +51,7 @@ def fetch(
 
     name = load_params().studies.datasets[0] if name is None else name
     folder = data.fetch(name, source=source, directory=directory, words=note, data=DATA)
-    mended = f"repairs: {repairs(data.load(name, DATA))}"
+    mended = f"repairs: {repairs(data.load_dataset(name, DATA))}"
     typer.echo("\n".join(filter(None, [f"{name} is in {folder}", mended, notice(name)])))
 
 
@@ -61,11 +61,11 @@ def describe(
 ) -> None:
     """Show what a dataset is, in numbers, and what the split of params.yaml makes of it."""
     from paragon.data.describe import describe as facts_of
-    from paragon.data.fetch import load
+    from paragon.data.fetch import load_dataset
     from paragon.data.split import prepare
     from paragon.params import DATA, load_params
 
-    dataset = load(name, DATA)
+    dataset = load_dataset(name, DATA)
     rules = load_params(dataset=name).data
     facts = facts_of(dataset, prepare(dataset, **rules.model_dump()))
     width = max(map(len, facts.index))
@@ -102,8 +102,7 @@ def run(
     ] = None,
 ) -> None:
     """Execute a notebook as the pipeline does and keep the executed copy."""
-    from paragon.study.runner import NotebookFailed
-    from paragon.study.runner import run as run_notebook
+    from paragon.study.runner import NotebookFailed, run_notebook
 
     try:
         typer.echo(run_notebook(notebook, dataset, backbone))
@@ -120,7 +119,11 @@ def ablate(
     """Run one stage of the ablations (`make ablations` runs all that are missing)."""
     from paragon.study import ablations
 
-    stages = {"tune": ablations.tune, "collection": ablations.collection, "point": ablations.point}
+    stages = {
+        "tune": ablations.tune_entry,
+        "collection": ablations.make_collection,
+        "point": ablations.train_point,
+    }
     if kind not in stages:
         raise ParagonError(f"{kind!r} is no stage of the ablations: {', '.join(stages)}")
     stages[kind](name)
@@ -134,16 +137,16 @@ def verify(
     ] = False,
 ) -> None:
     """Compare results/ with those of a commit; exit code 1 if any metric is outside."""
-    from paragon.study.verify import verify as compare_results
+    from paragon.study.verify import compare_with_commit
 
-    report = compare_results(revision)
+    report = compare_with_commit(revision)
     limit = None if all_rows else 20
     typer.echo(report.summary())
     typer.echo(report.table(limit))
     if limit is not None and len(report.rows) > limit:
         typer.echo(f"... and {len(report.rows) - limit} more, none worse: --all shows them")
     if not report.passed:
-        typer.echo("What other versions or machines change: docs/measures.md, Tolerances", err=True)
+        typer.echo("What other machines change: docs/reproduction.md, Tolerances", err=True)
         raise typer.Exit(1)
 
 
@@ -158,7 +161,7 @@ def compare() -> None:
 
 @app.command()
 def report() -> None:
-    """Write the tables of README.md and docs/ from results/ and ablations/results/."""
+    """Write docs/findings.md, the tables of README.md and docs/, and docs/lead.png."""
     from paragon.params import ROOT
     from paragon.report.documents import write_documents
 

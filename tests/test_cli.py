@@ -16,7 +16,7 @@ STAGE = """\
 from paragon.params import ARTIFACTS, load_params
 from paragon.data import sequences
 params = load_params()
-sequences.load(ARTIFACTS / dataset)"""
+sequences.load_sequences(ARTIFACTS / dataset)"""
 
 
 @pytest.fixture

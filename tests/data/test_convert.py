@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from paragon.data.fetch import fetch, load
+from paragon.data.fetch import fetch, load_dataset
 from paragon.errors import ParagonError
 
 FLAGS = 19
@@ -41,7 +41,7 @@ def test_ml_100k(ml100k, tmp_path):
         "7\tBrontë\t1996\tWestern\n"
     )
     assert (folder / "ml-100k.user").read_text().splitlines()[1] == "1\t24\tM\ttechnician\t85711"
-    dataset = load("ml-100k", tmp_path / "data")
+    dataset = load_dataset("ml-100k", tmp_path / "data")
     assert dataset.source == "folder (not the official file)"
     assert dataset.users["group"].tolist() == ["M", "F"]
 
@@ -76,7 +76,7 @@ def test_ml_1m(ml1m, tmp_path):
     (ml1m / "ratings.dat.gz").write_bytes(gzip.compress((ml1m / "ratings.dat").read_bytes()))
     (ml1m / "ratings.dat").unlink()
     fetch("ml-1m", directory=ml1m, data=tmp_path / "data")
-    dataset = load("ml-1m", tmp_path / "data")
+    dataset = load_dataset("ml-1m", tmp_path / "data")
     assert dataset.interactions["timestamp"].tolist() == [978300760, 978300760, 99]
     assert dataset.items["title"].tolist() == ["Café (Le Bar)", "No Year"]
     assert dataset.items["categories"].tolist() == [("Drama", "Sci-Fi"), ("Drama",)]
@@ -99,7 +99,7 @@ def test_ml_latest_small(tmp_path):
         'movieId,title,genres\n1,"Usual, The (1995)",Crime|Drama\n2,Odd,(no genres listed)\n'
     )
     folder = fetch("ml-latest-small", directory=given, data=tmp_path / "data")
-    dataset = load("ml-latest-small", tmp_path / "data")
+    dataset = load_dataset("ml-latest-small", tmp_path / "data")
     assert dataset.items["title"].tolist() == ["Usual, The", "Odd"]
     assert dataset.items["categories"].tolist() == [("Crime", "Drama"), ()]
     assert dataset.interactions["rating"].tolist() == [4.5, 0.5]
@@ -135,7 +135,7 @@ def amazon(tmp_path):
 
 def test_amazon(amazon, tmp_path):
     fetch("amazon-grocery", directory=amazon(), data=tmp_path / "data")
-    dataset = load("amazon-grocery", tmp_path / "data")
+    dataset = load_dataset("amazon-grocery", tmp_path / "data")
     assert dataset.source == "folder, unverified (no checksum is published)"
     assert dataset.items["item_id"].tolist() == ["B1", *(f"C{n}" for n in range(20)), "B2"]
     assert dataset.items["categories"][0] == ("Grocery_&_Gourmet_Food", "Tea", "Gifts")
@@ -229,7 +229,7 @@ def test_amazon_items_that_the_meta_file_lacks_are_counted_as_anywhere(amazon, t
         else:
             with pytest.raises(ParagonError, match="10 of 20 items, the first of them 'B10', are"):
                 fetch("amazon-grocery", directory=given, data=tmp_path / "data")
-    assert load("amazon-grocery", tmp_path / "data").repairs == {
+    assert load_dataset("amazon-grocery", tmp_path / "data").repairs == {
         "items without categories": 19,
         "items missing from the catalogue added without categories": 1,
     }
@@ -245,7 +245,7 @@ def test_rechorus(tmp_path):
         "item_id\ti_category\tr_complement\n1\t5\t[2]\n2\t0\t[]\n3\t7\t[]\n4\t0.0\t[]\n5\tnan\t[]\n"
     )
     fetch("amazon-grocery", directory=given, data=tmp_path / "data")
-    dataset = load("amazon-grocery", tmp_path / "data")
+    dataset = load_dataset("amazon-grocery", tmp_path / "data")
     assert dataset.interactions["timestamp"].tolist() == [100, 50, 200, 300]
     assert dataset.items["categories"].tolist() == [("5",), (), ("7",), (), ()]
     # An error that shows when all three are together names the one that holds it.
@@ -270,7 +270,7 @@ def mind(tmp_path):
 
 def test_mind(mind, tmp_path):
     fetch("mind", directory=mind, data=tmp_path / "data")
-    dataset = load("mind", tmp_path / "data")
+    dataset = load_dataset("mind", tmp_path / "data")
     assert dataset.interactions[["user_id", "item_id", "timestamp"]].values.tolist() == [
         ["U1", "N1", 1573463158],
         ["U1", "N3", 1573463158],

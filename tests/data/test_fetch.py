@@ -17,7 +17,7 @@ import pytest
 
 from paragon.data import download
 from paragon.data.atomic import read_atomic
-from paragon.data.fetch import fetch, load
+from paragon.data.fetch import fetch, load_dataset
 from paragon.data.registry import REGISTRY, names, notice
 from paragon.errors import ParagonError
 
@@ -43,7 +43,7 @@ def test_own_files_are_copied_as_they_are(own, tmp_path):
     assert folder == tmp_path / "data" / "mine"
     assert set(tree(folder)) == {"mine.inter", "mine.item", "mine.user"}
     assert (folder / "mine.inter").read_bytes() == (given / "anything.inter").read_bytes()
-    assert load("mine", tmp_path / "data").source == "own"
+    assert load_dataset("mine", tmp_path / "data").source == "own"
 
 
 def test_errors_in_own_files_name_the_users_file(own, tmp_path):
@@ -151,12 +151,12 @@ fetch("mine", directory=Path(sys.argv[1]), data=Path(sys.argv[2]))
 def test_a_process_killed_between_the_renames_hides_nothing(own, tmp_path, then):
     data = tmp_path / "data"
     fetch("mine", directory=own(), data=data)
-    before, expected = tree(data), load("mine", data)
+    before, expected = tree(data), load_dataset("mine", data)
     other = own("user_id:token\titem_id:token\ttimestamp:float\nu1\ta\t1\n")
     done = subprocess.run([sys.executable, "-c", KILLED, other, data], cwd=ROOT)
     assert done.returncode == 9 and not (data / "mine").exists()
     if then == "load":
-        assert load("mine", data).fingerprint == expected.fingerprint
+        assert load_dataset("mine", data).fingerprint == expected.fingerprint
         assert tree(data) == before
     else:
         fetch("mine", directory=other, data=data)
@@ -194,7 +194,7 @@ def test_simultaneous_fetches_and_loads_of_one_name(tmp_path):
         try:
             for _ in range(15):
                 fetch("mine", directory=given, data=data)
-                prints.add(load("mine", data).fingerprint)
+                prints.add(load_dataset("mine", data).fingerprint)
         except BaseException as error:
             errors.append(error)
 
@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_go_back_is_kept(own, tmp_path, monkeypatch):
 
 def test_a_registered_name_records_its_source(ml1m, tmp_path, zipped):
     folder = fetch("ml-1m", directory=ml1m, data=tmp_path / "data")
-    assert load("ml-1m", tmp_path / "data").source == "folder (not the official file)"
+    assert load_dataset("ml-1m", tmp_path / "data").source == "folder (not the official file)"
     record = json.loads((folder / "ml-1m.source.json").read_text())
     ratings = hashlib.sha256((ml1m / "ratings.dat").read_bytes()).hexdigest()
     assert record["raw_sha256"]["ratings.dat"] == ratings
@@ -247,19 +247,19 @@ def test_a_registered_name_records_its_source(ml1m, tmp_path, zipped):
     again = fetch("ml-1m", directory=ml1m, data=tmp_path / "again")
     assert tree(folder) == tree(again)
     fetch("ml-1m-time", directory=ml1m, words="reconstructed", data=tmp_path / "data")
-    same = load("ml-1m-time", tmp_path / "data")
+    same = load_dataset("ml-1m-time", tmp_path / "data")
     assert same.source == "folder (not the official file): reconstructed"
-    assert same.fingerprint == load("ml-1m", tmp_path / "data").fingerprint
+    assert same.fingerprint == load_dataset("ml-1m", tmp_path / "data").fingerprint
 
 
 def test_an_official_archive_is_recognised(ml1m, tmp_path, zipped, monkeypatch):
     archive = zipped(ml1m, tmp_path / "ml-1m.zip", "ml-1m")
     for directory in (tmp_path, archive):
         fetch("ml-1m", directory=directory, data=tmp_path / "data")
-        assert load("ml-1m", tmp_path / "data").source == "folder (not the official file)"
+        assert load_dataset("ml-1m", tmp_path / "data").source == "folder (not the official file)"
     _publish(monkeypatch, "ml-1m", archive)
     fetch("ml-1m", directory=tmp_path, data=tmp_path / "data")
-    assert load("ml-1m", tmp_path / "data").source == "official (checksums match)"
+    assert load_dataset("ml-1m", tmp_path / "data").source == "official (checksums match)"
 
 
 def test_altered_data_is_refused(ml1m, tmp_path):
@@ -267,16 +267,16 @@ def test_altered_data_is_refused(ml1m, tmp_path):
     with open(folder / "ml-1m.inter", "a") as file:
         file.write("1\t20\t5\t1\n")
     with pytest.raises(ParagonError, match=r"ml-1m\.inter was altered since it was fetched"):
-        load("ml-1m", tmp_path / "data")
+        load_dataset("ml-1m", tmp_path / "data")
     (folder / "ml-1m.source.json").write_text("{")
     with pytest.raises(ParagonError, match=r"source\.json cannot be read"):
-        load("ml-1m", tmp_path / "data")
+        load_dataset("ml-1m", tmp_path / "data")
     folder.rename(tmp_path / "data" / "ml-100k")
     for path in (tmp_path / "data" / "ml-100k").iterdir():
         path.rename(path.with_name(path.name.replace("ml-1m", "ml-100k")))
     (tmp_path / "data" / "ml-100k" / "ml-100k.source.json").unlink()
     with pytest.raises(ParagonError, match=r"ml-100k\.inter was altered: .* another name"):
-        load("ml-100k", tmp_path / "data")
+        load_dataset("ml-100k", tmp_path / "data")
 
 
 BAD_DIRECTORIES = {
@@ -426,7 +426,7 @@ def test_download(ml1m, tmp_path, zipped, server, monkeypatch):
 
     server["now"] = (200, len(whole), whole)
     fetch("ml-1m", data=data)
-    assert load("ml-1m", data).source == "official (checksums match)"
+    assert load_dataset("ml-1m", data).source == "official (checksums match)"
     given = fetch("ml-1m", directory=tmp_path, data=tmp_path / "other")
     assert tree(given) == tree(data / "ml-1m")
 
@@ -473,7 +473,7 @@ def test_the_wheel_comes_through_pip(name, own, tmp_path, monkeypatch):
 
     folder = fetch(name, data=tmp_path / "data")
     assert tree(folder) == {f"{name}.{suffix}": content for suffix, content in files.items()}
-    assert load(name, tmp_path / "data").source == "official (checksums match)"
+    assert load_dataset(name, tmp_path / "data").source == "official (checksums match)"
     arguments = (tmp_path / "arguments").read_text()
     assert "pip download recbole==1.2.1 --no-deps --only-binary=:all:" in arguments
 

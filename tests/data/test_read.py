@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from paragon.data.atomic import read_atomic, write_atomic
-from paragon.data.fetch import load
+from paragon.data.fetch import load_dataset
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 
@@ -244,11 +244,11 @@ def test_missing_files_name_the_command(own, tmp_path):
     with pytest.raises(ParagonError, match=r"mine\.item is missing: run `python -m paragon fetch"):
         read_atomic(folder)
     with pytest.raises(ParagonError, match="does not exist: known datasets are ml-100k"):
-        load("nothing", tmp_path)
+        load_dataset("nothing", tmp_path)
     with pytest.raises(ParagonError, match=r"ml-100k\.inter is missing"):
-        load("ml-100k", tmp_path)
+        load_dataset("ml-100k", tmp_path)
     with pytest.raises(ParagonError, match="not a name for a dataset"):
-        load("../raw", tmp_path)
+        load_dataset("../raw", tmp_path)
 
 
 # --- writing --------------------------------------------------------------------------------

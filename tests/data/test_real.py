@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paragon.data.fetch import fetch, load
+from paragon.data.fetch import fetch, load_dataset
 from paragon.data.formats import ML_100K_GENRES
 from paragon.data.split import prepare
 
@@ -20,7 +20,7 @@ needs_ml100k = pytest.mark.skipif(
 
 @needs_ml100k
 def test_ml_100k_is_the_official_one():
-    dataset = load("ml-100k", DATA)
+    dataset = load_dataset("ml-100k", DATA)
     assert dataset.source == "official (checksums match)" and dataset.repairs == {}
     assert len(dataset.interactions) == 100_000 and len(dataset.items) == 1_682
     assert dataset.users["group"].value_counts().to_dict() == {"M": 670, "F": 273}
@@ -56,7 +56,7 @@ def test_ml_100k_in_the_official_layout_gives_the_same_bytes(tmp_path):
     (given / "u.item").write_text("".join(lines), encoding="latin-1")
 
     folder = fetch("ml-100k", directory=given, data=tmp_path / "data")
-    assert load("ml-100k", tmp_path / "data").source == "official (checksums match)"
+    assert load_dataset("ml-100k", tmp_path / "data").source == "official (checksums match)"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in (DATA / "ml-100k").iterdir()
     }
@@ -67,7 +67,7 @@ def test_ml_100k_in_the_official_layout_gives_the_same_bytes(tmp_path):
 )
 def test_ml_1m(tmp_path):
     fetch("ml-1m", directory=Path(os.environ["PARAGON_ML1M_DIR"]), data=tmp_path)
-    dataset = load("ml-1m", tmp_path)
+    dataset = load_dataset("ml-1m", tmp_path)
     assert len(dataset.interactions) == 1_000_209 and len(dataset.items) == 3_883
     assert dataset.interactions["item_id"].nunique() == 3_706
     assert dataset.users["group"].value_counts().to_dict() == {"M": 4_331, "F": 1_709}

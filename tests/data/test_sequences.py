@@ -154,12 +154,12 @@ def test_same_seed_same_candidates_other_seed_others(dataset):
 
 
 def test_save_and_load(seqs, tmp_path):
-    sequences.save(seqs, tmp_path)
-    loaded = sequences.load(tmp_path)
+    sequences.save_sequences(seqs, tmp_path)
+    loaded = sequences.load_sequences(tmp_path)
     assert np.array_equal(loaded.test.candidates, seqs.test.candidates)
     assert loaded.titles == seqs.titles and loaded.description == seqs.description
     first = (tmp_path / "sequences.safetensors").read_bytes()
-    sequences.save(loaded, tmp_path)
+    sequences.save_sequences(loaded, tmp_path)
     assert (tmp_path / "sequences.safetensors").read_bytes() == first
 
 
@@ -209,7 +209,7 @@ def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset
 
 def test_missing_file_names_the_stage(tmp_path):
     with pytest.raises(ParagonError, match="`data`"):
-        sequences.load(tmp_path)
+        sequences.load_sequences(tmp_path)
 
 
 def damaged_names(folder, change):
@@ -244,26 +244,26 @@ DAMAGES = {
 
 @pytest.mark.parametrize("case", DAMAGES)
 def test_damaged_sequences_are_noticed(seqs, tmp_path, case):
-    sequences.save(seqs, tmp_path)
+    sequences.save_sequences(seqs, tmp_path)
     DAMAGES[case](tmp_path)
     with pytest.raises(ParagonError) as caught:
-        sequences.load(tmp_path)
+        sequences.load_sequences(tmp_path)
     message = str(caught.value)
     assert str(tmp_path / "sequences.") in message and "stage `data`" in message
     assert "\n" not in message
 
 
 def test_sequences_of_another_version_name_what_is_missing(seqs, tmp_path):
-    sequences.save(seqs, tmp_path)
+    sequences.save_sequences(seqs, tmp_path)
     tensors, names = load_tensors(tmp_path / "sequences", "data")
     save_tensors(tmp_path / "sequences", tensors, {k: v for k, v in names.items() if k != "titles"})
     with pytest.raises(ParagonError, match="'titles' is missing; .* run stage `data` again"):
-        sequences.load(tmp_path)
+        sequences.load_sequences(tmp_path)
 
 
 def test_a_part_file_is_not_taken_for_data(seqs, tmp_path):
-    sequences.save(seqs, tmp_path)
+    sequences.save_sequences(seqs, tmp_path)
     for path in list(tmp_path.iterdir()):
         path.rename(path.with_name(f".{path.name}.x.part"))
     with pytest.raises(ParagonError, match="sequences.safetensors is missing"):
-        sequences.load(tmp_path)
+        sequences.load_sequences(tmp_path)
