@@ -9,6 +9,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 # The versions that the committed results were made with; `make CONSTRAINTS= ...` takes the newest.
 CONSTRAINTS := constraints.txt
+# NAME as one word for the shell, whatever it holds.
+QUOTED = '$(subst ','\'',$(NAME))'
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	$(addprefix --constraint ,$(CONSTRAINTS))
 
@@ -24,8 +26,8 @@ paper: fetch ## Run the study with five seeds and every rival (75 to 90 minutes)
 	$(MAKE) add NAME=ml-100k-paper
 
 add: fetch ## Add a dataset or backbone and run its studies: make add NAME=lightgcn
-	$(BIN)/python -m paragon add $(NAME)
-	$(BIN)/dvc repro $$($(BIN)/python -m paragon studies $(NAME))
+	$(BIN)/python -m paragon add $(QUOTED)
+	$(BIN)/dvc repro $$($(BIN)/python -m paragon studies $(QUOTED))
 	$(BIN)/python -m paragon compare
 
 ablations: fetch ## Run the ablations that are missing (hours)

@@ -1,0 +1,158 @@
+"""Mistakes that change results and that no other test notices: each is caught by one test here.
+
+Most are leaks (of test events, or of what comes later) or parts of training that one could
+forget without an error.
+"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from paragon.adapters.collection import collect
+from paragon.backbones import build
+from paragon.backbones.training import fit
+from paragon.data.split import prepare
+from paragon.data.table import Dataset
+from paragon.evaluation.testbed import TestBed
+from paragon.generator import training
+from paragon.generator.behaviour import Behaviour
+from paragon.objectives.lists import Catalogue
+
+ITEMS = pd.DataFrame(
+    {
+        "item_id": list("abcdef"),
+        "title": list("ABCDEF"),
+        "categories": [("x",), ("y",), ("x",), ("y",), ("x", "y"), ("x",)],
+    }
+)
+
+
+def small(*events, **rules):
+    """Sequences of (user, item) events in the order of time."""
+    rows = [(user, item, 5.0, time) for time, (user, item) in enumerate(events)]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    return prepare(Dataset.from_frame(frame, ITEMS), negatives=0, **rules)
+
+
+def with_other_test_events(seqs):
+    """The same training and validation events, with other items tested."""
+    other = seqs.items.copy()
+    rows = seqs.offsets[seqs.test.users] + seqs.test.positions
+    other[rows] = 1 + other[rows] % seqs.n_items
+    candidates = seqs.test.candidates.copy()
+    candidates[:, 0] = other[rows]
+    test = dataclasses.replace(seqs.test, candidates=candidates)
+    return dataclasses.replace(seqs, items=other, test=test)
+
+
+def test_popularity_is_the_logarithm_of_training_events(seqs):
+    count = np.bincount(seqs.items[seqs.is_train()], minlength=seqs.n_items + 1)
+    expected = np.log1p(count) / np.log1p(count).max()
+    assert np.allclose(Catalogue.of(seqs).popularity, expected, atol=1e-6)
+    assert len(np.unique(count)) > 3  # else any increasing function would do
+
+
+def test_a_target_that_was_met_before_stays_a_candidate():
+    seqs = small(*[("u", item) for item in "abcad"], *[("u", "b")], *[("v", i) for i in "abcdef"])
+    row = np.flatnonzero(seqs.test.users == 0)[0]
+    target = seqs.test.targets[row]
+    history = seqs.items[: seqs.test.positions[row]]
+    assert target in history
+    excluded = seqs.excluded(seqs.test)[row]
+    assert not excluded[target]
+    assert set(np.flatnonzero(excluded)) == {0, *history.tolist()} - {target}
+
+
+def test_a_k_core_keeps_who_has_just_enough_events():
+    every = [(user, item) for user in "uvw" for item in "abcd"]  # items have three, users four
+    assert small(*every, k_core=3).description["counts"]["events"] == 12
+    extra = [*every, ("u", "e"), ("z", "a")]  # one event each: neither belongs to the core
+    assert small(*extra, k_core=3).description["counts"]["events"] == 12
+
+
+def test_novelty_does_not_count_test_events(seqs):
+    """How well an item is known is what training knows."""
+    other = with_other_test_events(seqs)
+    beds = [TestBed(s, s.test, ["accuracy"], negatives=5, cutoffs=[10]) for s in (seqs, other)]
+    assert not np.array_equal(seqs.items, other.items)
+    assert np.array_equal(beds[0].information, beds[1].information)
+
+
+def test_training_stops_by_validation_and_never_by_test_events(seqs, settings):
+    def trained(sequences):
+        model = build("sasrec", sequences, settings.backbones, seed=0)
+        return fit(model, sequences, settings.backbones, 0), model.state_dict()
+
+    (fitted, state), (again, same) = trained(seqs), trained(with_other_test_events(seqs))
+    assert fitted == again and all(torch.equal(state[name], same[name]) for name in state)
+    turned = dataclasses.replace(seqs.valid, candidates=seqs.valid.candidates[:, ::-1].copy())
+    assert trained(dataclasses.replace(seqs, valid=turned))[0].validation != fitted.validation
+
+
+def test_a_step_never_follows_a_gradient_longer_than_one():
+    layer = nn.Linear(3, 1, bias=False)
+    before = layer.weight.detach().clone()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    constant = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    training.take_step(1e4 * layer(torch.ones(3)).sum(), layer, optimizer, constant)
+    moved = (layer.weight - before).detach()
+    assert moved.norm().item() == pytest.approx(1, rel=1e-4)
+    assert (moved < 0).all()
+
+
+@pytest.fixture(scope="module")
+def collection(backbone, seqs, settings):
+    return collect(backbone, seqs, settings.adapters, [0])
+
+
+def test_a_generator_holds_averaged_parameters(collection, settings, monkeypatch):
+    """By hand: the moving average of the parameters after each step, its memory short at first."""
+    states = []
+
+    def keep(loss, model, optimizer, schedule):
+        take_step(loss, model, optimizer, schedule)
+        states.append([p.detach().clone() for p in model.parameters()])
+
+    take_step = training.take_step
+    monkeypatch.setattr(training, "take_step", keep)
+    own = settings.generator.model_copy(update={"ema": 0.6, "steps": 30, "learning_rate": 0.01})
+    start = [p.detach().clone() for p in training.untrained(collection, own, 0).parameters()]
+    generator = training.train_generator(collection, own, 0)
+    average = start
+    for step, state in enumerate(states):
+        decay = min(0.6, step / (step + 10))
+        average = [decay * a + (1 - decay) * p for a, p in zip(average, state, strict=True)]
+    found = list(generator.model.parameters())
+    assert len(states) == 30
+    for mine, theirs in zip(average, found, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+    assert not all(torch.allclose(p, q) for p, q in zip(states[-1], found, strict=True))
+
+
+def test_the_behavioural_loss_weighs_the_objectives_and_moves_the_generator(collection, settings):
+    """Charged for its distance from a point, the generator moves there."""
+    change = {"latent": None, "behaviour_batch": 8, "steps": 150, "learning_rate": 0.01}
+    own = settings.generator.model_copy(update=change)
+    scale = training.untrained(collection, own, 0).latent.scale
+    middle = collection.anchor_vectors[0].mean(0)
+    point = middle + scale
+
+    def far(vectors, rng):
+        distance = ((vectors - point) / scale).square().mean(1)
+        return torch.stack([distance, torch.zeros_like(distance)], 1)  # [B, O]
+
+    behaviour = Behaviour(far, lambda weights, rng: middle.expand(len(weights), -1))
+    weights = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    vectors = torch.stack([point + 2 * scale, point])
+    loss = behaviour.loss(vectors, weights, np.random.default_rng(0))
+    assert loss.item() == pytest.approx((0.25 * 4 + 0) / 2, rel=1e-4)
+    wanted = torch.tensor([[0.5, 0.5]])
+    distance = [
+        (training.train_generator(collection, own, 0, extra).generate(wanted) - point).norm()
+        for extra in (None, behaviour)
+    ]
+    assert distance[1] < 0.7 * distance[0]
