@@ -1,8 +1,8 @@
 """Paragon: generate recommender adapters from preference weights.
 
-The package stands behind the notebooks of this repository: each stage of the
-study is a notebook, and each notebook calls the functions of one or two modules
-here.  ``README.md`` has the table that leads from notebook to module.
+The folders are named like the chapters and stages of the study: data, backbones,
+adapters, generator, rivals and evaluation.  Below them are objectives and metrics,
+above them report (figures, tables, findings) and study (what runs it all).
 """
 
 __version__ = "0.1.0"

@@ -43,7 +43,7 @@ def fetch(
         str, typer.Option(help="With --from: what kind of copy it is, shown beside its results.")
     ] = "",
 ) -> None:
-    """Bring a dataset into data/ and print what was mended, its licence and citation."""
+    """Bring a dataset into data/ and print what was repaired, its licence and citation."""
     from paragon.data import fetch as data
     from paragon.data.describe import repairs
     from paragon.data.registry import notice
@@ -51,8 +51,8 @@ def fetch(
 
     name = load_params().studies.datasets[0] if name is None else name
     folder = data.fetch(name, source=source, directory=directory, words=note, data=DATA)
-    mended = f"repairs: {repairs(data.load_dataset(name, DATA))}"
-    typer.echo("\n".join(filter(None, [f"{name} is in {folder}", mended, notice(name)])))
+    repaired = f"repairs: {repairs(data.load_dataset(name, DATA))}"
+    typer.echo("\n".join(filter(None, [f"{name} is in {folder}", repaired, notice(name)])))
 
 
 @app.command()
