@@ -13,6 +13,7 @@ import torch
 from paragon.params import ROOT
 from paragon.study.jobs import balanced, side_by_side
 from paragon.study.study import Study
+from tests.study.conftest import is_running, wait_until
 
 
 @pytest.mark.parametrize(
@@ -66,22 +67,6 @@ def sleeps(study, folder, number):
     (Path(folder) / f"{number}.part").write_text(str(os.getpid()))
     (Path(folder) / f"{number}.part").rename(Path(folder) / f"{number}")
     time.sleep(120)
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def is_running(process):
-    """Whether a process still does something: a dead one may be waiting to be collected."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")

@@ -3,7 +3,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import nbformat
 import pytest
@@ -13,6 +12,7 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT
 from paragon.study import runner
 from paragon.study.runner import FRAMES, NotebookFailed, code_cells, executed_path
+from tests.study.conftest import is_running, wait_until
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Everything that made two runs differ: a stream cut in pieces, addresses, warnings with
@@ -150,8 +150,8 @@ def test_an_edited_parameters_cell_has_no_influence(root, line):
     assert outputs_of(runner.run_notebook("toy", "d", None, root))[0].text == "d {}\n"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 128 + 15), (signal.SIGINT, -2)])
-def test_the_kernel_ends_with_the_runner(root, number, code):
+def started(root):
+    """A runner whose notebook sleeps, and the process of its kernel."""
     note = "pathlib.Path('pid').write_text(str(os.getpid()))"
     add(root, "toy", f"import os, pathlib, time\n{note}\ntime.sleep(99)")
     (root / "tmp").mkdir()
@@ -164,14 +164,26 @@ def test_the_kernel_ends_with_the_runner(root, number, code):
         stderr=subprocess.DEVNULL,
     )
     pid = root / "pid"
-    deadline = time.monotonic() + 60
-    while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: pid.exists() and pid.read_text())
+    return running, int(pid.read_text())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 128 + 15), (signal.SIGINT, -2)])
+def test_the_kernel_ends_with_the_runner(root, number, code):
+    running, kernel = started(root)
     running.send_signal(number)
     assert running.wait(30) == code
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
+    assert not is_running(kernel)
     assert not list((root / "tmp").glob("paragon-*")) and not (root / "artifacts").exists()
+
+
+def test_the_kernel_ends_when_the_runner_is_killed(root):
+    """Nothing can be tidied up then, but nothing may go on computing either."""
+    running, kernel = started(root)
+    running.kill()
+    running.wait(30)
+    wait_until(lambda: not is_running(kernel), seconds=30)
+    assert not (root / "artifacts").exists()
 
 
 def test_a_broken_file_is_named(root):
