@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -45,6 +46,12 @@ SMALL = {
         "blocks": 1,
     },
 }
+
+
+def hear_signals():
+    """For a process to be started: signals do what they usually do, even under nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_until(condition, seconds=60):

@@ -13,7 +13,7 @@ import torch
 from paragon.params import ROOT
 from paragon.study.jobs import balanced, side_by_side
 from paragon.study.study import Study
-from tests.study.conftest import is_running, wait_until
+from tests.study.conftest import hear_signals, is_running, wait_until
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,8 @@ def test_no_worker_outlives_the_run_that_started_it(tmp_path, how):
     script = tmp_path / "abandoned.py"
     script.write_text(ABANDONED)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    run = subprocess.Popen([sys.executable, script, tmp_path], cwd=ROOT, env=environment)
+    command = [sys.executable, script, tmp_path]
+    run = subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=hear_signals)
     wait_until((tmp_path / "0").exists)
     worker = int((tmp_path / "0").read_text())
     assert is_running(worker)

@@ -12,7 +12,7 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT
 from paragon.study import runner
 from paragon.study.runner import FRAMES, NotebookFailed, code_cells, executed_path
-from tests.study.conftest import is_running, wait_until
+from tests.study.conftest import hear_signals, is_running, wait_until
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Everything that made two runs differ: a stream cut in pieces, addresses, warnings with
@@ -162,6 +162,7 @@ def started(root):
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(root / "tmp")},
         stderr=subprocess.DEVNULL,
+        preexec_fn=hear_signals,
     )
     pid = root / "pid"
     wait_until(lambda: pid.exists() and pid.read_text())
