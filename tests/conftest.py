@@ -43,6 +43,11 @@ SMALL = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """The slow tests first: at the end one core would wait for the other to finish them."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _little_garbage():
     """Leave what is there so far out of the collection of garbage.
