@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from paragon.errors import ParagonError
+
+if TYPE_CHECKING:  # torch takes a second to load, and who only starts a notebook needs no tensors
+    from torch import Tensor
 
 # A dataset or a backbone: its name becomes a folder, a stage of DVC and a word of a command.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -83,6 +84,8 @@ def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -
     The description gets a checksum over the tensors and over itself, so that the
     two cannot be mixed up and neither can be altered unnoticed.
     """
+    from safetensors.torch import save
+
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     with atomic_path(stem.with_name(stem.name + ".safetensors")) as path:
         path.write_bytes(data)
@@ -95,6 +98,9 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
 
     Raises ``ParagonError`` also for numbers that are not finite.
     """
+    import torch
+    from safetensors.torch import load
+
     path = require(stem.with_name(stem.name + ".safetensors"), stage)
     about = require(stem.with_name(stem.name + ".json"), stage)
     again = f"run stage `{stage}` again"

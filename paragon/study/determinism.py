@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 KERNELS = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own
@@ -32,3 +34,17 @@ def choose_kernels() -> None:
     """Set the variables for this process and those it starts, before a library reads them."""
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.update(KERNELS)
+
+
+@contextmanager
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Variables that processes started here inherit; restored afterwards."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value

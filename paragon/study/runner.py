@@ -30,8 +30,7 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params
 from paragon.progress import QUIET
 from paragon.storage import check_name, write_text
-from paragon.study.jobs import environment
-from paragon.study.settings import check_all
+from paragon.study.determinism import environment
 
 KERNEL = "python3"
 # Injected everywhere: an edited parameters cell changes no result.
@@ -61,7 +60,6 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     copy is kept as ``NAME.failed.ipynb`` and the last good one stays as it was.
     """
     root = root.resolve()
-    check_all(root)
     source = source_path(name, root)
     parameters = {"dataset": dataset} | ({} if backbone is None else {"backbone": backbone})
     _check_parameters(source, parameters)
