@@ -9,13 +9,52 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from paragon.errors import ParagonError
-from paragon.storage import NAME
+from paragon.sections import (
+    AdapterSettings,
+    BackboneSettings,
+    DataSettings,
+    EvaluationSettings,
+    GeneratorSettings,
+    LlmSettings,
+    Name,
+    PublishedSettings,
+    RivalSettings,
+    RunSettings,
+    Section,
+    StudiesSettings,
+    VerifySettings,
+)
+
+__all__ = [  # the sections as well: `params.AdapterSettings` is how the package names them
+    "ABLATIONS",
+    "ARTIFACTS",
+    "DATA",
+    "MOST_VALUES",
+    "RESULTS",
+    "ROOT",
+    "AdapterSettings",
+    "BackboneSettings",
+    "DataSettings",
+    "EvaluationSettings",
+    "GeneratorSettings",
+    "LlmSettings",
+    "Name",
+    "Params",
+    "PublishedSettings",
+    "RivalSettings",
+    "RunSettings",
+    "Section",
+    "StudiesSettings",
+    "VerifySettings",
+    "load_params",
+    "stored",
+]
 
 ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
 DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
@@ -23,189 +62,6 @@ DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
 ABLATIONS = ROOT / "ablations" / "results"
 
 MOST_VALUES = 100_000  # in params.yaml; a few aliases can stand for billions
-
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
-Part = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=f"^{NAME}$")]
-
-
-class Section(BaseModel):
-    """Base of all sections: no unknown keys, no silent conversion, no change afterwards."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class DataSettings(Section):
-    """Which events count, how they are split, and how many negatives a list of candidates has.
-
-    ``midnight``: `global_time` cuts in whole days, of a clock this many hours ahead of UTC."""
-
-    split: Literal["leave_one_out", "global_time"]
-    midnight: float | None
-    min_rating: float
-    k_core: Annotated[int, Field(ge=0)]
-    max_users: Count | None
-    negatives: Count
-    seed: Seed
-
-
-class BackboneSettings(Section):
-    """The recommender that will be frozen, and its training; ``intervals`` is TiSASRec's alone."""
-
-    dim: Count
-    history: Count
-    layers: Count
-    heads: Count
-    dropout: Part
-    intervals: Count
-    epochs: Count
-    patience: Count
-    batch: Count
-    learning_rate: Rate
-    negatives: Count
-    seed: Seed
-
-
-class AdapterSettings(Section):
-    """Joint tuning; ``events``: the largest number of training events, null for all.
-
-    ``anchors``: weights that the generator learns from, as vectors or, of two objectives, the
-    first weight; ``oracles``: the evaluation weights are the multiples of 1/oracles."""
-
-    objectives: Annotated[list[str], Field(min_length=2)]
-    width: Count
-    anchors: Annotated[list[float | list[float]], Field(min_length=2)]
-    oracles: Count
-    events: Count | None
-    steps: Count
-    batch: Count
-    negatives: Count
-    learning_rate: Rate
-    checks: Count
-    snapshots: Count
-
-    @field_validator("objectives")
-    @classmethod
-    def _with_accuracy(cls, names: list[str]) -> list[str]:
-        if len(set(names)) < len(names):
-            raise ValueError("an objective is named twice")
-        if "accuracy" not in names:
-            raise ValueError("accuracy has to be among them: what else would be recommended?")
-        return names
-
-
-class GeneratorSettings(Section):
-    """The generator: latent space, denoiser, noise, training, sampling.
-
-    ``latent``: principal components, null for the full vector; ``token``: numbers of a
-    transformer's token, null for a residual MLP on the whole."""
-
-    latent: Count | None
-    token: Count | None
-    conditioning: Literal[
-        "add_once", "add_every_block", "attention_pooled", "cross_attention", "adaptive_norm"
-    ]
-    heads: Count
-    width: Count
-    blocks: Count
-    diffusion_steps: Count
-    steps: Count
-    batch: Count
-    learning_rate: Rate
-    ema: Share
-    condition_drop: Share
-    behaviour_batch: Annotated[int, Field(ge=0)]
-    behaviour_rows: Count
-    behaviour_strength: Annotated[float, Field(ge=0)]
-    sampler_steps: Count
-    guidance: Annotated[float, Field(ge=0, le=100)]
-
-
-class RivalSettings(Section):
-    """`retrain`: its weights, the number of ``seeds``, and the largest number of ``epochs``.
-
-    ``end_to_end``: rivals that need no collection.  Each of their steps has this number of
-    ``weights`` and of training events (``rows``); ``width``, ``blocks``: of the hypernetwork."""
-
-    epochs: Count
-    patience: Count
-    seeds: Count
-    retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
-    end_to_end: list[str]
-    weights: Count
-    rows: Count
-    width: Count
-    blocks: Count
-    learning_rate: Rate
-
-
-class EvaluationSettings(Section):
-    """The cutoffs k of the metrics; how often the test users are resampled for intervals.
-
-    The smallest p-value is 2 / (resamples + 1), before Holm's correction.  ``few_anchors``:
-    subsets of the anchors, by their first weights, that mixtures are tried on as well."""
-
-    cutoffs: Annotated[list[Count], Field(min_length=1)]
-    resamples: Annotated[int, Field(ge=100)]
-    few_anchors: list[Annotated[list[float], Field(min_length=3)]]
-
-    @field_validator("cutoffs")
-    @classmethod
-    def _has_the_headline(cls, cutoffs: list[int]) -> list[int]:
-        if 10 not in cutoffs:
-            raise ValueError("10 has to be among them: the headline metrics are those of ten items")
-        return cutoffs
-
-
-class LlmSettings(Section):
-    """The row `llm`: how many titles of the history and how many candidates it is shown.
-
-    ``requests``: the limit of one run, retries included; ``concurrency``: how many at a time;
-    ``timeout`` in seconds; ``temperature``: null leaves it to the server."""
-
-    enabled: bool
-    history: Count
-    candidates: Annotated[int, Field(ge=2)]
-    requests: Count
-    concurrency: Count
-    timeout: Rate
-    retries: Annotated[int, Field(ge=0)]
-    temperature: Annotated[float, Field(ge=0)] | None
-    seed: Seed
-
-
-class VerifySettings(Section):
-    """How far a metric may lie from the committed one: ``absolute + relative * |committed|``."""
-
-    relative: Annotated[float, Field(ge=0)]
-    absolute: Annotated[float, Field(ge=0)]
-
-
-class StudiesSettings(Section):
-    """Which studies there are: every dataset with every backbone."""
-
-    datasets: Annotated[list[Name], Field(min_length=1)]
-    backbones: Annotated[list[Name], Field(min_length=1)]
-
-
-class RunSettings(Section):
-    """Random ``seeds`` of adapters and generators, CPU ``threads``, and the ``device``.
-
-    ``auto`` is a CUDA GPU if there is one, else the CPU."""
-
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    threads: Count
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed is given twice")
-        return seeds
 
 
 class Params(Section):
@@ -217,6 +73,7 @@ class Params(Section):
     backbones: BackboneSettings
     adapters: AdapterSettings
     generator: GeneratorSettings
+    published: PublishedSettings
     rivals: RivalSettings
     evaluation: EvaluationSettings
     llm: LlmSettings

@@ -66,7 +66,7 @@ class Recommender:
     def adapter(self, weights: object) -> Adapter:
         """Generate the adapter for one weight vector ``[O]`` and install it: a ready module."""
         vector = self.generator.generate(weights)[0]
-        return Adapter.from_vector(vector, self.backbone.dim).to(self._device)
+        return Adapter.from_vector(vector, self.generator.form).to(self._device)
 
     def history_of(self, user: str) -> History:
         """Everything a user of the dataset did, events of validation and test included."""
@@ -108,12 +108,19 @@ class Recommender:
             torch.tensor([items[recent]], device=self._device),
             torch.tensor([times[recent]], device=self._device),
         )
-        scores = self.backbone.score_catalogue(self.backbone.states(context), adapter)[0]
+        states, features = self.backbone.states(context), self._features(adapter)
+        scores = self.backbone.score_catalogue(states, adapter, features)[0]  # [n + 1]
         scores[[0, *items]] = -torch.inf  # padding, and what was met
         best = scores.topk(k)
         table = tables.items(self.sequences, best.indices.tolist())
         table.insert(0, "item_id", [self.sequences.item_ids[i - 1] for i in best.indices])
         return table.assign(score=best.values.cpu().numpy())
+
+    def _features(self, adapter: Adapter) -> torch.Tensor | None:
+        """The categories ``[n + 1, M]``, if the adapter has an item side."""
+        if not adapter.form.categories:
+            return None
+        return torch.from_numpy(self.sequences.categories).float().to(self._device)
 
     @property
     def _device(self) -> torch.device:

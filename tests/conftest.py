@@ -23,6 +23,8 @@ SMALL = {
     "adapters": {
         "anchors": [0.05, 0.3, 0.6, 1],
         "oracles": 4,
+        "served": 6,
+        "served_rows": 8,
         "steps": 20,
         "batch": 32,
         "checks": 5,
@@ -99,6 +101,11 @@ def seqs(dataset):
 def settings():
     """The study's parameters, made small."""
     return load_params(overrides=SMALL)
+
+
+def adapter_settings(**change):
+    """The small section `adapters`, changed."""
+    return load_params(overrides={**SMALL, "adapters": {**SMALL["adapters"], **change}}).adapters
 
 
 @pytest.fixture(scope="session")

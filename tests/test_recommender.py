@@ -37,7 +37,10 @@ def test_scores_follow_the_formula(recommender, seqs):
     adapted = recommender.adapter([0.5, 0.5])(state)
     table = recommender.recommend(recommender.history_of("u3"), [0.5, 0.5], k=3)
     number = seqs.item_ids.index(table["item_id"].iloc[0]) + 1
-    expected = (adapted @ recommender.backbone.item_vectors()[number]).item()
+    item = torch.cat(
+        [recommender.backbone.item_vectors()[number], torch.tensor(seqs.categories[number]).float()]
+    )
+    expected = (adapted @ item).item()
     assert table["score"].iloc[0] == pytest.approx(expected, abs=1e-4)
 
 
@@ -47,7 +50,7 @@ def test_it_serves_the_model_that_is_evaluated(name, seqs, settings):
     model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
     collection = collect(model, seqs, settings.adapters, [0])
     recommender = Recommender(model, train_generator(collection, settings.generator, 0), seqs)
-    task = frozen_task(model, seqs, "test", 2)
+    task = frozen_task(model, seqs, "test", settings.adapters)
     scores = task.catalogue_scores(recommender.generator.generate([0.3, 0.7])[0])
     scores[torch.from_numpy(seqs.excluded(seqs.test))] = -torch.inf
     for row in range(5):

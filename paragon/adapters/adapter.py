@@ -1,20 +1,29 @@
 """The adapter: a small residual module, and the same thing as one flat vector.
 
-In this file: how about a thousand numbers change a frozen recommender.  An adapter is a residual
-bottleneck on the backbone's user state (Houlsby et al., ICML 2019),
+In this file: how about two thousand numbers change a frozen recommender.  An adapter has two
+sides.  The first is a residual bottleneck on the backbone's user state (Houlsby et al., ICML 2019),
 
     s' = s + W2 relu(W1 s + b1) + b2,      W1 in R^{h x d}, W2 in R^{d x h}
 
-It has 1,096 parameters at d = 64, h = 8.  They are kept as one flat vector ``[W1, b1, W2, b2]``,
-the form in which a diffusion model can learn them.
+The second, which the paper does not have, says how much of each category this state likes:
 
-Shapes: S seeds, A adapters (tasks), B states; d numbers of a state, h hidden units, P parameters.
+    score_i = s' . e_i + g_i . (V s' + u),      V in R^{M x d}, u in R^M
+
+with e_i the item vector and g_i the item's categories (1 where it has one, else 0).  An item
+vector explains little of an item's categories, so without this side no change of the state can
+order items by them.  All parameters are kept as one flat vector ``[W1, b1, W2, b2, V, u]``, the
+form in which a diffusion model can learn them.
+
+Shapes: S seeds, A adapters (tasks), B states; d numbers of a state, h hidden units, M categories
+(0: the adapter of the paper), P parameters.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,66 +31,105 @@ from torch import Tensor, nn
 from paragon.errors import ParagonError
 
 
-def vector_size(dim: int, width: int) -> int:
-    """The number of parameters P of an adapter with ``width`` hidden units: 2 d h + h + d."""
-    return 2 * dim * width + width + dim
+class Parts(NamedTuple):
+    """The parameters of adapters: ``w1 [..., h, d]``, ``b1 [..., h]``, ``w2 [..., d, h]``,
+    ``b2 [..., d]``, ``v [..., M, d]``, ``u [..., M]``."""
+
+    w1: Tensor
+    b1: Tensor
+    w2: Tensor
+    b2: Tensor
+    v: Tensor
+    u: Tensor
 
 
-def unflatten(vectors: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Views ``W1 [..., h, d], b1 [..., h], W2 [..., d, h], b2 [..., d]`` of ``[..., P]``.
+@dataclass(frozen=True)
+class AdapterForm:
+    """The sizes of an adapter: states of ``dim`` numbers, a bottleneck of ``width`` units.
 
-    Raises ``ParagonError`` if no h fits the length of the vectors.
+    ``categories``: M, or 0 for an adapter without an item side.
     """
-    width, rest = divmod(vectors.shape[-1] - dim, 2 * dim + 1)
-    if rest or width < 1:
-        raise ParagonError(
-            f"adapter vector: {vectors.shape[-1]} numbers found; with states of {dim} numbers and "
-            f"a bottleneck of width h there are {dim} + {2 * dim + 1} h"
+
+    dim: int
+    width: int
+    categories: int = 0
+
+    @property
+    def size(self) -> int:
+        """The number of parameters P: 2 d h + h + d + M (d + 1)."""
+        d, h = self.dim, self.width
+        return 2 * d * h + h + d + self.categories * (d + 1)
+
+    def unflatten(self, vectors: Tensor) -> Parts:
+        """Views of vectors ``[..., P]``.  Raises ``ParagonError`` for another length."""
+        d, h, m = self.dim, self.width, self.categories
+        if vectors.shape[-1] != self.size:
+            raise ParagonError(
+                f"adapter vector: {vectors.shape[-1]} numbers found; states of {d} numbers, a "
+                f"bottleneck of {h} and {m} categories need {self.size}"
+            )
+        w1, b1, w2, b2, v, u = vectors.split([h * d, h, d * h, d, m * d, m], -1)
+        return Parts(
+            w1.unflatten(-1, (h, d)), b1, w2.unflatten(-1, (d, h)), b2, v.unflatten(-1, (m, d)), u
         )
-    w1, b1, w2, b2 = vectors.split([width * dim, width, dim * width, dim], -1)
-    return w1.unflatten(-1, (width, dim)), b1, w2.unflatten(-1, (dim, width)), b2
 
 
-def adapt(states: Tensor, vectors: Tensor) -> Tensor:
-    """States ``[..., B, d]``, each changed by every adapter ``[..., A, P]``: ``[..., A, B, d]``."""
-    w1, b1, w2, b2 = unflatten(vectors, states.shape[-1])
-    states = states.unsqueeze(-3)  # [..., 1, B, d]
+def adapt(states: Tensor, vectors: Tensor, form: AdapterForm) -> Tensor:
+    """States ``[..., 1 or A, B, d]``, each changed by every adapter ``[..., A, P]``.
+
+    The result ``[..., A, B, d + M]`` holds s' and behind it V s' + u, so that its product with
+    a row of :func:`item_table` is the score.
+    """
+    w1, b1, w2, b2, v, u = form.unflatten(vectors)
     hidden = torch.relu(states @ w1.mT + b1.unsqueeze(-2))  # [..., A, B, h]
-    return states + hidden @ w2.mT + b2.unsqueeze(-2)  # [..., A, B, d]
+    adapted = states + hidden @ w2.mT + b2.unsqueeze(-2)  # [..., A, B, d]
+    if not form.categories:
+        return adapted
+    return torch.cat([adapted, adapted @ v.mT + u.unsqueeze(-2)], -1)  # [..., A, B, d + M]
 
 
-def initial_vector(dim: int, width: int, generator: torch.Generator) -> Tensor:
-    """A random start ``[P]``: W1 as in ``nn.Linear``, all else zero, so that s' = s."""
-    vector = torch.zeros(vector_size(dim, width))  # [P]
-    bound = 1 / math.sqrt(dim)
-    vector[: width * dim].uniform_(-bound, bound, generator=generator)  # W1
+def item_table(items: Tensor, categories: Tensor, form: AdapterForm) -> Tensor:
+    """``[e_i, g_i]`` for every item, ``[n + 1, d + M]``: what adapted states are multiplied with.
+
+    Of item vectors ``[n + 1, d]`` and ``categories [n + 1, M]``; without an item side the item
+    vectors alone.
+    """
+    return torch.cat([items, categories], 1) if form.categories else items
+
+
+def initial_vector(form: AdapterForm, generator: torch.Generator) -> Tensor:
+    """A random start ``[P]``: W1 as in ``nn.Linear``, all else zero, so that nothing changes."""
+    vector = torch.zeros(form.size)  # [P]
+    bound = 1 / math.sqrt(form.dim)
+    vector[: form.width * form.dim].uniform_(-bound, bound, generator=generator)  # W1
     return vector
 
 
-def shared_starts(dim: int, width: int, tasks: int, seeds: Sequence[int]) -> Tensor:
+def shared_starts(form: AdapterForm, tasks: int, seeds: Sequence[int]) -> Tensor:
     """The vectors that tuning starts from, ``[S, A, P]``: random for each seed, one for all tasks.
 
     Two networks can compute the same with their hidden units in another order.  Vectors that
     grew from one start keep the order, so they can be compared and mixed number by number.
     """
-    vectors = [initial_vector(dim, width, torch.Generator().manual_seed(seed)) for seed in seeds]
+    vectors = [initial_vector(form, torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(vectors).unsqueeze(1).repeat(1, tasks, 1)  # [S, P] -> [S, A, P]
 
 
 class Adapter(nn.Module):
     """One adapter as a module, to be put behind a backbone."""
 
-    def __init__(self, dim: int, width: int) -> None:
+    def __init__(self, form: AdapterForm) -> None:
         super().__init__()
-        self.down, self.up = nn.Linear(dim, width), nn.Linear(width, dim)
+        self.form = form
+        self.down, self.up = nn.Linear(form.dim, form.width), nn.Linear(form.width, form.dim)
+        self.liking = nn.Linear(form.dim, form.categories) if form.categories else None
 
     @classmethod
-    def from_vector(cls, vector: Tensor, dim: int) -> Adapter:
+    def from_vector(cls, vector: Tensor, form: AdapterForm) -> Adapter:
         """The module whose parameters are ``vector [P]``."""
-        w1, b1, w2, b2 = unflatten(vector, dim)
-        adapter = cls(dim, len(b1))
+        adapter = cls(form)
         with torch.no_grad():
-            for parameter, value in zip(adapter.parameters(), (w1, b1, w2, b2), strict=True):
+            for parameter, value in zip(adapter.parameters(), form.unflatten(vector), strict=False):
                 parameter.copy_(value)
         return adapter
 
@@ -90,5 +138,8 @@ class Adapter(nn.Module):
         return torch.cat([parameter.detach().flatten() for parameter in self.parameters()])
 
     def forward(self, states: Tensor) -> Tensor:
-        """Changed states, of the same shape as ``states [..., d]``."""
-        return states + self.up(torch.relu(self.down(states)))  # [..., d]
+        """What :func:`adapt` gives for one adapter: ``[..., d]`` to ``[..., d + M]``."""
+        adapted = states + self.up(torch.relu(self.down(states)))  # [..., d]
+        if self.liking is None:
+            return adapted
+        return torch.cat([adapted, self.liking(adapted)], -1)  # [..., d + M]

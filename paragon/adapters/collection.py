@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -19,8 +19,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from paragon import params
-from paragon.adapters.adapter import shared_starts, unflatten
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.adapter import AdapterForm, shared_starts
+from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.adapters.tuning import tune
 from paragon.backbones.base import Backbone
 from paragon.data.negatives import NegativeSampler
@@ -50,6 +50,11 @@ class Collection:
     steps: Tensor
     description: dict
 
+    @property
+    def form(self) -> AdapterForm:
+        """The form of the adapters."""
+        return AdapterForm(**self.description["form"])
+
     def training_set(self, seed_index: int) -> tuple[Tensor, Tensor]:
         """All collected vectors ``[A * (K + 1), P]`` of one seed, and the weights of each.
 
@@ -70,34 +75,36 @@ def collect(
 ) -> Collection:
     """Tune an adapter for every anchor, oracle and seed, all in one computation.
 
-    They start from :func:`shared_starts`.  Entries of ``description`` are stored with the rest.
+    They start from :func:`shared_starts`, and a task that ends no better on validation events
+    keeps its start.  Entries of ``description`` are stored with the rest.
     Raises ``ParagonError`` for objectives that do not exist or that the data do not support.
     """
     check_objectives(settings.objectives, sequences)
     anchors = simplex_weights(settings.anchors, settings.objectives)  # [A, O]
     oracles = simplex_lattice(len(settings.objectives), settings.oracles)  # [W, O]
-    train, valid = (
-        frozen_task(backbone, sequences, events, 1 + settings.negatives, settings.events)
-        for events in ("train", "valid")
-    )
+    train, valid = (frozen_task(backbone, sequences, e, settings) for e in ("train", "valid"))
     device, sampler = train.states.device, NegativeSampler(sequences)
     weights = torch.cat([anchors, oracles]).to(device)  # [A + W, O]
-    starts = shared_starts(backbone.dim, settings.width, len(weights), seeds).to(device)
+    starts = shared_starts(train.form, len(weights), seeds).to(device)
     tuned = tune(train, valid, sampler, weights, starts, settings, seeds)
+    # An adapter that is no better than none on validation events is none.  A backbone may know
+    # the training events by heart: then tuning on them for accuracy alone makes it worse.
+    before = (held_out_losses(valid, starts, settings.objectives) * weights).sum(-1)  # [S, A + W]
+    better = (tuned.validation[..., -1] < before).unsqueeze(-1)  # [S, A + W, 1]
+    vectors = torch.where(better, tuned.vectors, starts)  # [S, A + W, P]
+    snapshots = torch.where(better.unsqueeze(-1), tuned.snapshots, starts.unsqueeze(2))
     n_anchors = len(anchors)
     return Collection(
         anchors=anchors,
         oracles=oracles,
-        anchor_vectors=tuned.vectors[:, :n_anchors].cpu(),
-        oracle_vectors=tuned.vectors[:, n_anchors:].cpu(),
-        snapshots=tuned.snapshots[:, :n_anchors].cpu(),
+        anchor_vectors=vectors[:, :n_anchors].cpu(),
+        oracle_vectors=vectors[:, n_anchors:].cpu(),
+        snapshots=snapshots[:, :n_anchors].cpu(),
         validation=tuned.validation.cpu(),
         steps=tuned.steps,
         description={
             "objectives": settings.objectives,
-            "dim": backbone.dim,
-            "width": settings.width,
-            "negatives": settings.negatives,
+            "form": asdict(train.form),
             "settings": settings.model_dump(),
             "seeds": list(seeds),
             **(description or {}),
@@ -146,28 +153,28 @@ def subset(collection: Collection, first: Sequence[float]) -> Collection:
     )
 
 
-def matching(vector: Tensor, reference: Tensor, dim: int) -> Tensor:
+def matching(vector: Tensor, reference: Tensor, form: AdapterForm) -> Tensor:
     """The order ``[h]`` of the hidden units of ``vector [P]`` that is closest to ``reference [P]``.
 
     The assignment of units that maximises the sum of inner products of their
     incoming and outgoing weights (Ainsworth et al., "Git Re-Basin", ICLR 2023, section 3.2).
     """
-    units, reference_units = _hidden_units(vector, dim), _hidden_units(reference, dim)
+    units, reference_units = _hidden_units(vector, form), _hidden_units(reference, form)
     products = (reference_units @ units.T).numpy()  # [h, h]
     return torch.from_numpy(linear_sum_assignment(products, maximize=True)[1])
 
 
-def _hidden_units(vector: Tensor, dim: int) -> Tensor:
+def _hidden_units(vector: Tensor, form: AdapterForm) -> Tensor:
     """A row ``[h, 2 d + 1]`` for each hidden unit: its incoming weights, bias, outgoing weights."""
-    w1, b1, w2, _ = unflatten(vector, dim)
-    return torch.cat([w1, b1.unsqueeze(1), w2.T], 1)
+    parts = form.unflatten(vector)
+    return torch.cat([parts.w1, parts.b1.unsqueeze(1), parts.w2.T], 1)
 
 
-def permute(vectors: Tensor, order: Tensor, dim: int) -> Tensor:
+def permute(vectors: Tensor, order: Tensor, form: AdapterForm) -> Tensor:
     """Vectors ``[..., P]`` with their hidden units in another order: the same functions."""
-    w1, b1, w2, b2 = unflatten(vectors, dim)
-    parts = w1[..., order, :].flatten(-2), b1[..., order], w2[..., order].flatten(-2), b2
-    return torch.cat(parts, -1)  # [..., P]
+    w1, b1, w2, b2, v, u = form.unflatten(vectors)
+    units = w1[..., order, :].flatten(-2), b1[..., order], w2[..., order].flatten(-2)
+    return torch.cat([*units, b2, v.flatten(-2), u], -1)  # [..., P]
 
 
 def pooled(collection: Collection, aligned: bool) -> Collection:
@@ -177,14 +184,14 @@ def pooled(collection: Collection, aligned: bool) -> Collection:
     units of each start are first put into the order in which its middle anchor is closest to the
     middle anchor of the first start.
     """
-    dim, middle = collection.description["dim"], len(collection.anchors) // 2
+    form, middle = collection.form, len(collection.anchors) // 2
     seeds = len(collection.anchor_vectors)
     vectors, snapshots = list(collection.anchor_vectors), list(collection.snapshots)  # by seed
     if aligned:
         for seed in range(1, seeds):
-            order = matching(vectors[seed][middle], vectors[0][middle], dim)
-            vectors[seed] = permute(vectors[seed], order, dim)
-            snapshots[seed] = permute(snapshots[seed], order, dim)
+            order = matching(vectors[seed][middle], vectors[0][middle], form)
+            vectors[seed] = permute(vectors[seed], order, form)
+            snapshots[seed] = permute(snapshots[seed], order, form)
     return dataclasses.replace(
         collection,
         anchors=collection.anchors.repeat(seeds, 1),

@@ -4,9 +4,10 @@ In this file: why tuning an adapter costs so little.  The backbone never changes
 of all events are computed once and kept.  From a state to the losses there are only an adapter and
 a product with item vectors, and these are computed for all adapters together.
 
-Shapes: N events, B of them in a batch, C candidates of a list, A adapters (tasks), P parameters of
-an adapter, O objectives, d numbers of an item vector, z numbers of a cached state (z = d for most
-backbones), n items.  Where tuning has a dimension for seeds, it comes first.
+Shapes: N events, B of them in a batch, C candidates of a list, L items of a served list, A
+adapters (tasks), P parameters of an adapter, O objectives, d numbers of an item vector, M
+categories of the adapter's item side, z numbers of a cached state (z = d for most backbones), n
+items.  Where tuning has a dimension for seeds, it comes first.
 """
 
 from __future__ import annotations
@@ -18,32 +19,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paragon.adapters.adapter import Adapter, adapt
+from paragon import params
+from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone, cached_states, context_of
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.objectives.lists import Catalogue
-from paragon.objectives.table import objective_losses
+from paragon.objectives.lists import Catalogue, check_served, served
+from paragon.objectives.table import Scored, objective_losses
 
 
 @dataclass(frozen=True)
 class FrozenTask:
-    """All that tuning needs of a frozen backbone: cached states and candidate features.
+    """All that tuning needs of a frozen backbone: cached states and item features.
 
     ``states [N, z]``, ``users [N]``, ``targets [N]`` and ``groups [N]`` belong to the events;
-    ``items [n + 1, d]`` are the item vectors.  ``candidates [N, C]`` are the stored lists
+    ``items [n + 1, d + M]`` is :func:`~paragon.adapters.adapter.item_table`; adapters have the
+    ``form``.  ``met [K, n + 1]``: what is not served, row ``who [N]`` of it belongs to an event;
+    ``served``: L; ``served_rows``: the lists that are served to that number of events at the
+    beginning of a batch count, None: those of all.  ``candidates [N, C]`` are the stored lists
     (target first) of validation or test events; ``None`` for training events, for which
     :meth:`draw` draws new negatives in every step.
     """
 
     backbone: Backbone
+    form: AdapterForm
     states: Tensor
     users: np.ndarray
     targets: np.ndarray
     groups: Tensor
     items: Tensor
     catalogue: Catalogue
+    met: Tensor
+    who: Tensor
+    served: int
+    served_rows: int | None = None
     candidates: Tensor | None = None
 
     def losses(
@@ -51,32 +61,64 @@ class FrozenTask:
     ) -> Tensor:
         """The loss of every objective ``[..., A, O]``, as the mean over events ``rows [..., B]``.
 
-        Of adapters ``vectors [..., A, P]`` on lists ``candidates [..., B, C]``.
+        Of adapters ``vectors [..., A, P]`` on lists ``candidates [..., B, C]`` and on those that
+        they would serve.
         """
-        scores = self.scores(vectors, rows, candidates)  # [..., B, A, C]
         lists = self.catalogue.lists(candidates, self.groups[rows])
-        return objective_losses(objectives, scores, lists)  # [..., A, O]
+        drawn = Scored(self.scores(vectors, rows, candidates), lists)
+        shown = rows[..., : self.served_rows]
+        return objective_losses(objectives, drawn, lambda: self.serve(vectors, shown))
 
     def scores(self, vectors: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
         """Scores ``[..., B, A, C]`` of candidates ``[..., B, C]`` under vectors ``[..., A, P]``."""
         hidden, offset = self.backbone.expand(self.states[rows], candidates)
-        items = self.items[candidates]  # [..., B, C, d]
-        if hidden.shape[-2] == 1:  # hidden [..., B, 1, d]: one state for all candidates
-            adapted = adapt(hidden.squeeze(-2), vectors)  # [..., A, B, d]
-            scores = adapted.transpose(-2, -3) @ items.mT  # [..., B, A, C]
-        else:  # hidden [..., B, C, d]: one representation for each candidate
-            adapted = adapt(hidden.flatten(-3, -2), vectors)  # [..., A, B * C, d]
-            adapted = adapted.unflatten(-2, hidden.shape[-3:-1])  # [..., A, B, C, d]
+        adapted = self._adapted(hidden.unsqueeze(-4), vectors)  # [..., A, B, 1 or C, d + M]
+        items = self.items[candidates]  # [..., B, C, d + M]
+        if adapted.shape[-2] == 1:  # one state for all candidates
+            scores = adapted.squeeze(-2).transpose(-2, -3) @ items.mT  # [..., B, A, C]
+        else:  # one representation for each candidate
             scores = (adapted * items.unsqueeze(-4)).sum(-1).transpose(-2, -3)  # [..., B, A, C]
-        if isinstance(offset, Tensor):
-            offset = offset.unsqueeze(-2)  # [..., B, 1, C]
-        return scores + offset  # [..., B, A, C]
+        return scores + _at(offset, -2)  # [..., B, A, C]
+
+    def serve(self, vectors: Tensor, rows: Tensor) -> Scored:
+        """The lists that adapters ``[..., A, P]`` serve to events ``rows [..., B]``.
+
+        The best L items of the whole catalogue that are not met, of each adapter its own; the
+        scores are ``[..., A, B, 1, L]``.
+        """
+        states, met = self.states[rows], self.met[self.who[rows]]  # [..., B, z], [..., B, n + 1]
+        with torch.no_grad():
+            every = torch.arange(len(self.items), device=rows.device).expand(*rows.shape, -1)
+            hidden, offset = self.backbone.expand(states, every)
+            adapted = self._adapted(hidden.unsqueeze(-4), vectors)  # [..., A, B, 1 or n + 1, d + M]
+            if adapted.shape[-2] == 1:
+                scores = adapted.squeeze(-2) @ self.items.mT  # [..., A, B, n + 1]
+            else:
+                scores = (adapted * self.items).sum(-1)  # [..., A, B, n + 1]
+            best = served(scores + _at(offset, -3), met.unsqueeze(-3), self.served)
+        # Once more with a gradient, for the items that are shown: best [..., A, B, L].
+        states = states.unsqueeze(-3).expand(*best.shape[:-1], -1)  # [..., A, B, z]
+        hidden, offset = self.backbone.expand(states, best)
+        adapted = self._adapted(hidden, vectors)  # [..., A, B, 1 or L, d + M]
+        items = self.items[best]  # [..., A, B, L, d + M]
+        if adapted.shape[-2] == 1:
+            scores = (items @ adapted.mT).squeeze(-1)  # [..., A, B, L]
+        else:
+            scores = (adapted * items).sum(-1)  # [..., A, B, L]
+        lists = self.catalogue.lists(best, self.groups[rows].unsqueeze(-2))
+        return Scored((scores + offset).unsqueeze(-2), lists)
+
+    def _adapted(self, hidden: Tensor, vectors: Tensor) -> Tensor:
+        """``hidden [..., 1 or A, B, 1 or C, d]``, adapted: ``[..., A, B, 1 or C, d + M]``."""
+        adapted = adapt(hidden.flatten(-3, -2), vectors, self.form)
+        return adapted.unflatten(-2, hidden.shape[-3:-1])
 
     @torch.no_grad()
     def catalogue_scores(self, vector: Tensor, rows: slice = slice(None)) -> Tensor:
         """Scores ``[N, n + 1]`` of the whole catalogue under one adapter ``vector [P]``."""
-        adapter = Adapter.from_vector(vector, self.backbone.dim).to(self.states.device)
-        return self.backbone.score_catalogue(self.states[rows], adapter)
+        adapter = Adapter.from_vector(vector, self.form).to(self.states.device)
+        features = self.catalogue.categories if self.form.categories else None
+        return self.backbone.score_catalogue(self.states[rows], adapter, features)
 
     def draw(
         self, sampler: NegativeSampler, batch: int, negatives: int, rng: np.random.Generator
@@ -89,51 +131,75 @@ class FrozenTask:
         return torch.from_numpy(rows).to(device), torch.from_numpy(candidates).to(device)
 
 
+def _at(offset: Tensor | float, dim: int) -> Tensor | float:
+    """An offset ``[..., C]`` with a dimension for the adapters."""
+    return offset.unsqueeze(dim) if isinstance(offset, Tensor) else offset
+
+
+def adapter_form(
+    backbone: Backbone, sequences: Sequences, settings: params.AdapterSettings
+) -> AdapterForm:
+    """The form of the adapters that ``settings`` asks for."""
+    categories = sequences.categories.shape[1] if settings.item_side else 0
+    return AdapterForm(backbone.dim, settings.width, categories)
+
+
 def frozen_task(
     backbone: Backbone,
     sequences: Sequences,
     events: str,
-    length: int,
-    most: int | None = None,
+    settings: params.AdapterSettings,
     states: Tensor | None = None,
 ) -> FrozenTask:
     """Cache what tuning needs of ``train``, ``valid`` or ``test`` events.
 
-    ``length``: the number of candidates kept of the stored lists of validation and test events,
-    the target and the first ``length - 1`` negatives.  As long as the lists of training, they
-    have losses that can be compared with those of training.  ``most``: at most this number of
-    training events is used, spread evenly over users and time.  ``states [N, z]``: the states
-    of these events, if they are known already.
+    Of the stored lists of validation and test events the target and the first negatives are
+    kept, as many as in training: the losses can be compared.  At most ``settings.events``
+    training events are used, spread evenly over users and time.  ``states [N, z]``: the states
+    of these events, if they are known already.  Raises ``ParagonError`` where a user has met
+    too much for a served list.
     """
+    items = backbone.item_vectors().detach()  # [n + 1, d]
+    device, stored = items.device, None
     if events == "train":
         users, positions = sequences.train_events()
-        if most is not None and most < len(users):
-            rows = np.arange(most) * len(users) // most  # [N]
+        if settings.events is not None and settings.events < len(users):
+            rows = np.arange(settings.events) * len(users) // settings.events  # [N]
             users, positions = users[rows], positions[rows]
-        candidates = None
+        # As when it serves: nothing that the user met in training.
+        met, who = NegativeSampler(sequences).seen, users  # [U, n + 1], [N]
+        met[:, 0] = True
     else:
         evaluation = sequences.evaluation(events)
         users, positions = evaluation.users, evaluation.positions
-        candidates = torch.from_numpy(evaluation.candidates[:, :length])  # [N, C]
-    items = backbone.item_vectors().detach()  # [n + 1, d]
+        stored = torch.from_numpy(evaluation.candidates[:, : 1 + settings.negatives])  # [N, C]
+        met, who = sequences.excluded(evaluation), np.arange(len(users))  # [N, n + 1], [N]
+    check_served(torch.from_numpy(met), settings.served)
     if states is None:
-        context = context_of(sequences, users, positions, backbone.history, items.device)
+        context = context_of(sequences, users, positions, backbone.history, device)
         states = cached_states(backbone, context)  # [N, z]
+    form = adapter_form(backbone, sequences, settings)
+    catalogue = Catalogue.of(sequences, max(settings.served, 1 + settings.negatives)).to(device)
     return FrozenTask(
         backbone=backbone,
-        states=states.to(items.device),
+        form=form,
+        states=states.to(device),
         users=users,
         targets=sequences.targets(users, positions),
-        groups=torch.from_numpy(sequences.groups[users]).to(items.device),
-        items=items,
-        catalogue=Catalogue.of(sequences).to(items.device),
-        candidates=candidates if candidates is None else candidates.to(items.device),
+        groups=torch.from_numpy(sequences.groups[users]).to(device),
+        items=item_table(items, catalogue.categories, form),
+        catalogue=catalogue,
+        met=torch.from_numpy(met).to(device),
+        who=torch.from_numpy(who).to(device),
+        served=settings.served,
+        served_rows=settings.served_rows if events == "train" else None,
+        candidates=stored if stored is None else stored.to(device),
     )
 
 
 @torch.no_grad()
 def held_out_losses(
-    task: FrozenTask, vectors: Tensor, objectives: Sequence[str], chunk: int = 512
+    task: FrozenTask, vectors: Tensor, objectives: Sequence[str], chunk: int = 128
 ) -> Tensor:
     """Losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all events of validation or test.
 

@@ -46,12 +46,14 @@ def tune(
     start: Tensor,
     settings: params.AdapterSettings,
     seeds: Sequence[int],
+    free: Tensor | None = None,
 ) -> Tuned:
     """Tune S x A adapters jointly, for weights ``[A, O]``, from ``start [S, A, P]``.
 
-    Every seed draws its own lists; within a seed all tasks see the same ones.  The learning
+    Every seed draws its own events; within a seed all tasks see the same ones.  The learning
     rate falls to zero along a cosine, and the end is the result.  To take the checkpoint with
     the lowest validation loss instead gave worse losses on test events: it picks noise.
+    ``free [P]``, bool: only these parameters change; None: all.
     """
     objectives = settings.objectives
     vectors = start.clone().requires_grad_(True)  # [S, A, P]
@@ -72,6 +74,8 @@ def tune(
         # One step of Adam for all adapters.
         optimizer.zero_grad()
         task_losses.sum().backward()
+        if free is not None and vectors.grad is not None:
+            vectors.grad *= free  # Adam does not move a parameter without a gradient
         optimizer.step()
         schedule.step()
         # Checkpoints: the loss on validation events, and the vectors if they are among the last.

@@ -18,8 +18,8 @@ import torch
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
 from paragon.metrics import diversity, ranking
-from paragon.objectives.lists import Catalogue
-from paragon.objectives.table import metrics_of, objective_losses
+from paragon.objectives.lists import Catalogue, check_served, served
+from paragon.objectives.table import Scored, metrics_of, objective_losses
 from paragon.progress import progress
 
 PROTOCOLS = ("sampled", "full")
@@ -30,8 +30,8 @@ class TestBed:
     """The test events with all that judging scores needs, prepared once.
 
     ``measure(scores [N, n_items + 1])`` gives the mean of every metric under both
-    protocols, and the losses of the objectives on the sampled lists (the target
-    and the first negatives, as many as in tuning).
+    protocols, and the losses of the objectives as tuning defines them: on the target and the
+    first ``negatives``, and on the ``served`` best items of the catalogue.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
@@ -43,6 +43,7 @@ class TestBed:
         objectives: Sequence[str],
         *,
         negatives: int,
+        served: int,
         cutoffs: Sequence[int],
     ) -> None:
         self.sequences, self.evaluation = sequences, evaluation
@@ -73,9 +74,10 @@ class TestBed:
         count = np.bincount(holders, minlength=sequences.n_items + 1)
         information = ranking.self_information(count[1:], sequences.n_users)
         self.information = np.concatenate([[0.0], information])
-        lists = torch.from_numpy(self.candidates[:, : 1 + negatives])
-        self.tuned_on = lists.numpy()
-        self.lists = Catalogue.of(sequences).lists(lists, torch.from_numpy(self.groups))
+        self.drawn = torch.from_numpy(self.candidates[:, : 1 + negatives])  # [N, C]
+        self.served, self.met = served, torch.from_numpy(self.excluded)
+        check_served(self.met, served)
+        self.catalogue = Catalogue.of(sequences, max(served, 1 + negatives))
         self.kept: dict[tuple[str, int, str], Kept] = {}  # by method, seed and protocol
 
     def measure(self, scores: Scores) -> dict[str, dict[str, float]]:
@@ -115,14 +117,22 @@ class TestBed:
             arrays = [value for value in followed if isinstance(value, np.ndarray)]
             events[protocol] = np.stack(arrays) if len(arrays) == len(followed) else None
         if not isinstance(scores, dict):
-            means["sampled"] |= self._losses(scores[rows, self.tuned_on])
+            means["full"] |= self._losses(torch.from_numpy(scores).float())
         return means, events
 
-    def _losses(self, scores: np.ndarray) -> dict[str, float]:
-        """The objectives' losses on lists as long as those of tuning, scored ``[N, C]``."""
-        one_task = torch.from_numpy(scores).float().unsqueeze(-2)  # [N, 1, C]
-        losses = objective_losses(self.objectives, one_task, self.lists)[0].tolist()
-        return {f"loss_{o}": loss for o, loss in zip(self.objectives, losses, strict=True)}
+    def _losses(self, scores: torch.Tensor) -> dict[str, float]:
+        """The objectives' losses, as tuning defines them, of catalogue scores ``[N, n + 1]``."""
+
+        def scored(items: torch.Tensor) -> Scored:
+            lists = self.catalogue.lists(items, torch.from_numpy(self.groups))
+            return Scored(scores.gather(1, items).unsqueeze(-2), lists)  # [N, 1, C]
+
+        def shown() -> Scored:
+            one = scored(served(scores, self.met, self.served))
+            return Scored(one.scores.unsqueeze(0), one.lists)  # [1, N, 1, served]
+
+        losses = objective_losses(self.objectives, scored(self.drawn), shown)  # [1, O]
+        return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
     def _metrics(
         self, protocol: str, ranks: np.ndarray, items: np.ndarray
@@ -141,6 +151,9 @@ class TestBed:
             if k > 1:  # one item has no distance to others
                 out[f"ild@{k}"] = diversity.intra_list_distance_at(ranked, k)
             out[f"novelty@{k}"] = ranking.novelty_at(items, self.information, k)
+            if k == 10:
+                out["items@10"] = shown = diversity.items_shown_at(items, k)
+                out["catalogue@10"] = shown / self.sequences.n_items
             if k == 10 and protocol == "sampled":
                 out["alpha_ndcg_published@10"] = diversity.normalised(dcg, self.published, k)
             if gap.value is not None:

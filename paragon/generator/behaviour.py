@@ -56,7 +56,7 @@ def behaviour(
     vectors = vectors.unflatten(0, (starts, -1))  # [starts, A, P]
 
     def task_losses(decoded: Tensor, rng: np.random.Generator) -> Tensor:
-        rows, candidates = train.draw(sampler, batch, description["negatives"], rng)
+        rows, candidates = train.draw(sampler, batch, description["settings"]["negatives"], rng)
         return train.losses(decoded, rows, candidates, objectives)  # [B, O]
 
     def reference(weights: Tensor, rng: np.random.Generator) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from paragon import params
+from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.generator.denoiser import Denoiser
 from paragon.generator.latent import Latent
@@ -47,6 +48,7 @@ class Generator:
         self.model, self.description = model, description
         self.settings = params.GeneratorSettings.model_validate(description["settings"])
         self.objectives: list[str] = description["collection"]["objectives"]
+        self.form = AdapterForm(**description["collection"]["form"])
         self.floor = torch.tensor(description["floor"])
         self.schedule = Schedule(
             self.settings.diffusion_steps, device=str(model.latent.mean.device)

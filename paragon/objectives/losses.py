@@ -4,10 +4,14 @@ In this file: how accuracy, diversity, novelty and fairness become losses.  Each
 
     objective(scores [..., B, A, C], lists) -> losses [..., A]
 
-Shapes: B lists of C candidates (the target is candidate 0), scored by A adapters (tasks) at
-once; M categories; leading dimensions are free (seeds).  ``lists`` holds what is known about the
-candidates.  The result is the mean over the B lists.  The loss of a task with preference
-weights ``w`` is ``sum_o w_o * objective_o``.
+Shapes: B lists of C items, scored by A adapters (tasks) at once; M categories; leading
+dimensions are free (seeds).  ``lists`` holds what is known about the items.  The result is the
+mean over the B lists.  The loss of a task with preference weights ``w`` is
+``sum_o w_o * objective_o``.
+
+Accuracy and fairness judge lists of the target (item 0) and negatives that were drawn.  Diversity
+and novelty judge the list that would be served; what is served differs from task to task, so
+there every task has lists of its own.
 
 The losses of accuracy and diversity are here twice: as plain equations to be read
 (:func:`bpr_max`, :func:`soft_alpha_dcg`) and as the kernels that training uses
@@ -68,8 +72,13 @@ def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
 
 
 def diversity(scores: Tensor, lists: Lists) -> Tensor:
-    """Minus the soft alpha-DCG of the whole list (:func:`soft_alpha_dcg`): ``[..., A]``."""
-    return SoftAlphaDCG.apply(scores, lists.categories).mean(-2).neg()  # [..., B, A] -> [..., A]
+    """What the list lacks of the best soft alpha-DCG (:func:`soft_alpha_dcg`): ``[..., A]``.
+
+    From about 0, the best list of the catalogue, to 1, no category at all.  On this scale a
+    weight means the same whatever the number of categories.
+    """
+    value = SoftAlphaDCG.apply(scores, lists.categories)  # [..., B, A]
+    return 1 - value.mean(-2) / lists.ideal  # [..., A]
 
 
 def novelty(scores: Tensor, lists: Lists) -> Tensor:

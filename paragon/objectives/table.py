@@ -41,7 +41,8 @@ class Objective(NamedTuple):
     ``loss(scores [..., B, A, C], lists) -> [..., A]``, to be minimised; ``metric``: the
     measured metric that shows whether it was followed, larger is better; ``short``: its
     name in results, as in ``r_div``; ``aim``: what a language model is told; ``missing``:
-    why a dataset does not support it, or None if it does.
+    why a dataset does not support it, or None if it does; ``served``: whether it judges the
+    list that would be served, or one of the target and negatives.
     """
 
     loss: Callable[[Tensor, Lists], Tensor]
@@ -49,6 +50,7 @@ class Objective(NamedTuple):
     short: str
     aim: str
     missing: Callable[[Sequences], str | None] = lambda sequences: None
+    served: bool = False
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -65,12 +67,14 @@ OBJECTIVES: dict[str, Objective] = {
         "the top of the list covers many different categories: each further item brings "
         "categories that the items above it lack",
         _no_categories,
+        served=True,
     ),
     "novelty": Objective(
         losses.novelty,
         "novelty@10",
         "nov",
         "little-known items stand high, what everybody knows stands low",
+        served=True,
     ),
     "fairness": Objective(
         losses.fairness,
@@ -82,12 +86,29 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def objective_losses(names: Sequence[str], scores: Tensor, lists: Lists) -> Tensor:
-    """The loss of every objective, ``[..., A, O]``, for scores ``[..., B, A, C]``.
+class Scored(NamedTuple):
+    """Lists with the scores of their items: ``scores [..., B, A, C]``."""
 
-    A task's loss is their sum weighted with its preference weights.
+    scores: Tensor
+    lists: Lists
+
+
+def objective_losses(names: Sequence[str], drawn: Scored, served: Callable[[], Scored]) -> Tensor:
+    """The loss of every objective, ``[..., A, O]``.
+
+    ``drawn``: lists of the target and negatives, the same for all A tasks, with scores
+    ``[..., B, A, C]``; ``served()``: the lists that each task would serve, ``[..., A, B, 1, C]``,
+    made only if an objective judges them.  A task's loss is the sum weighted with its weights.
     """
-    return torch.stack([OBJECTIVES[name].loss(scores, lists) for name in names], -1)
+    own = served() if any(OBJECTIVES[name].served for name in names) else None
+    parts = []
+    for name in names:
+        loss = OBJECTIVES[name].loss
+        if OBJECTIVES[name].served and own is not None:
+            parts.append(loss(*own).squeeze(-1))  # [..., A, 1] -> [..., A]
+        else:
+            parts.append(loss(*drawn))  # [..., A]
+    return torch.stack(parts, -1)
 
 
 def metrics_of(names: Sequence[str]) -> list[str]:

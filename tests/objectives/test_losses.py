@@ -23,6 +23,8 @@ from paragon.objectives.losses import (
 from paragon.objectives.table import OBJECTIVES, check_objectives
 from tests.conftest import toy_dataset
 
+IDEAL = 7.0
+
 
 def lists_for(rows, length, categories=5, seed=0, groups=None):
     rng = np.random.default_rng(seed)
@@ -30,6 +32,7 @@ def lists_for(rows, length, categories=5, seed=0, groups=None):
         torch.from_numpy(rng.random((rows, length, categories)) < 0.4).float(),
         torch.from_numpy(rng.random((rows, length))).float(),
         torch.zeros(rows, dtype=torch.long) if groups is None else groups,
+        ideal=IDEAL,
     )
 
 
@@ -71,7 +74,7 @@ def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
     for task in range(2):
         ranked = np.take_along_axis(g, order[:, task, :, None], 1)
         exact = alpha_dcg(ranked, ALPHA)[:, -1].mean()
-        assert found[task].item() == pytest.approx(-exact, rel=1e-5)
+        assert IDEAL * (1 - found[task].item()) == pytest.approx(exact, rel=1e-5)
 
 
 def test_the_layout_of_scores_in_memory_does_not_matter():
@@ -137,7 +140,8 @@ def test_diversity_does_not_depend_on_the_block_size(monkeypatch):
 
 def test_a_leading_seed_dimension_changes_nothing():
     scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
-    two = Lists(*(torch.stack([x, x]) for x in (lists.categories, lists.popularity, lists.groups)))
+    parts = (lists.categories, lists.popularity, lists.groups)
+    two = Lists(*(torch.stack([x, x]) for x in parts), ideal=IDEAL)
     for name, (objective, *_) in OBJECTIVES.items():
         alone = objective(scores, lists)
         both = objective(torch.stack([scores, scores]), two)
@@ -146,7 +150,7 @@ def test_a_leading_seed_dimension_changes_nothing():
 
 
 def test_novelty_prefers_the_unpopular_first():
-    lists = Lists(torch.ones(1, 3, 1), torch.tensor([[0.0, 0.5, 1.0]]), torch.zeros(1))
+    lists = Lists(torch.ones(1, 3, 1), torch.tensor([[0.0, 0.5, 1.0]]), torch.zeros(1), 1)
     good, bad = torch.tensor([[[3.0, 2, 1]]]), torch.tensor([[[1.0, 2, 3]]])
     exposure = 1 / np.log2(1 + np.arange(1, 4))
     exposure /= exposure.sum()
@@ -176,6 +180,6 @@ def test_objectives_that_the_data_cannot_support_are_named():
 
 def test_log2_of_the_discount_is_the_usual_one():
     # one item, one category: rank 1, gain 1, discount 1/log2(2) = 1
-    lists = Lists(torch.ones(1, 1, 1), torch.zeros(1, 1), torch.zeros(1))
+    lists = Lists(torch.ones(1, 1, 1), torch.zeros(1, 1), torch.zeros(1), ideal=4)
     value = diversity(torch.zeros(1, 1, 1), lists).item()
-    assert math.isclose(value, -1, rel_tol=1e-6)
+    assert math.isclose(value, 1 - 1 / 4, rel_tol=1e-6)

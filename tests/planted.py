@@ -1,0 +1,32 @@
+"""Data whose truth is known: one category an item, and a favourite one for every user."""
+
+import numpy as np
+import pandas as pd
+
+from paragon.data.table import Dataset
+
+
+def planted_dataset(users=500, items=240, categories=8, favourite=0.85, seed=0) -> Dataset:
+    """Users who take an item of their favourite category with the probability ``favourite``.
+
+    8 to 16 different items each, one a second, otherwise at random.
+    """
+    rng = np.random.default_rng(seed)
+    category = np.arange(items) % categories
+    events = []
+    for user in range(users):
+        own, met = rng.integers(categories), np.zeros(items, dtype=bool)
+        for second in range(rng.integers(8, 17)):
+            wanted = (category == own) == (rng.random() < favourite)
+            item = rng.choice(np.flatnonzero(wanted & ~met))
+            met[item] = True
+            events.append((f"u{user}", f"i{item}", 1.0, second))
+    columns = ["user_id", "item_id", "rating", "timestamp"]
+    catalogue = pd.DataFrame(
+        {
+            "item_id": [f"i{item}" for item in range(items)],
+            "title": [f"Item {item}" for item in range(items)],
+            "categories": [(f"c{number}",) for number in category],
+        }
+    )
+    return Dataset.from_frame(pd.DataFrame(events, columns=columns), catalogue, name="planted")
