@@ -18,7 +18,7 @@ from paragon.backbones.gru4rec import GRU4Rec
 from paragon.backbones.lightgcn import NGCF, LightGCN
 from paragon.backbones.sasrec import SASRec
 from paragon.backbones.tisasrec import TiSASRec
-from paragon.backbones.training import Fitted, fit
+from paragon.backbones.training import Fitted, Training, fit
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.storage import check_match, load_tensors, save_tensors
@@ -32,6 +32,7 @@ __all__ = [
     "Backbone",
     "Context",
     "Fitted",
+    "Training",
     "build",
     "cached_states",
     "check_backbone",
@@ -69,7 +70,7 @@ def train_backbone(
 ) -> tuple[Backbone, Fitted]:
     """A backbone trained for accuracy, stopped on validation NDCG@10, with its curves."""
     backbone = build(name, sequences, settings, settings.seed).to(device)
-    fitted = fit(backbone, sequences, settings, settings.seed)
+    fitted = fit(Training(backbone, sequences, settings), settings, settings.seed)
     return backbone.requires_grad_(False), fitted
 
 

@@ -98,30 +98,61 @@ class Backbone(nn.Module):
             context = context_of(sequences, users[rows], positions[rows], self.history, device)
             yield self.states(context), users[rows], sequences.targets(users[rows], positions[rows])
 
-    def score(self, states: Tensor, candidates: Tensor, adapter: Adapt = _unchanged) -> Tensor:
-        """Scores ``[B, C]`` of candidates ``[B, C]`` for states ``[B, z]``, through an adapter."""
+    def score(
+        self,
+        states: Tensor,
+        candidates: Tensor,
+        adapter: Adapt = _unchanged,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        """Scores ``[B, C]`` of candidates ``[B, C]`` for states ``[B, z]``, through an adapter.
+
+        ``features [n + 1, M]`` stand behind the item vectors for an adapter that makes d + M
+        numbers of d.
+        """
         hidden, offset = self.expand(states, candidates)
         hidden = adapter(hidden)  # [B, 1, d] or [B, C, d]
         # `embedding` and not indexing: its backward is several times faster on a CPU.
-        items = F.embedding(candidates, self.item_vectors())  # [B, C, d]
+        items = F.embedding(candidates, self._table(features))  # [B, C, d]
         if hidden.shape[-2] == 1:
             return (items @ hidden.mT).squeeze(-1) + offset  # [B, C]
         return (hidden * items).sum(-1) + offset  # [B, C]
 
-    def score_catalogue(self, states: Tensor, adapter: Adapt = _unchanged) -> Tensor:
-        """Scores ``[N, n + 1]`` of every item, in blocks of rows; column 0 has no meaning."""
+    def score_catalogue(
+        self, states: Tensor, adapter: Adapt = _unchanged, features: Tensor | None = None
+    ) -> Tensor:
+        """Scores ``[N, n + 1]`` of every item, in blocks of rows; column 0 has no meaning.
+
+        ``adapter`` and ``features`` as in :meth:`score`.
+        """
+        count = len(self.item_vectors())
+        every = torch.arange(count, device=states.device)
+        blocks = states.split(max(1, _BLOCK // count))  # [R, z] each
+        return torch.cat([self.score_items(block, every, adapter, features) for block in blocks])
+
+    def score_items(
+        self,
+        states: Tensor,
+        items: Tensor,
+        adapter: Adapt = _unchanged,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        """Scores ``[N, C]`` of the same ``items [C]`` for all states ``[N, z]``.
+
+        ``adapter`` and ``features`` as in :meth:`score`.
+        """
+        table = F.embedding(items, self._table(features))  # [C, d]
+        hidden, offset = self.expand(states, items.expand(len(states), -1))
+        hidden = adapter(hidden)  # [N, 1, d] or [N, C, d]
+        if hidden.shape[-2] == 1:
+            scores = hidden.squeeze(-2) @ table.T  # [N, C]
+        else:
+            scores = (hidden * table).sum(-1)  # [N, C]
+        return scores + offset
+
+    def _table(self, features: Tensor | None) -> Tensor:
         items = self.item_vectors()  # [n + 1, d]
-        all_items = torch.arange(len(items), device=items.device)
-        blocks = []
-        for block in states.split(max(1, _BLOCK // len(items))):  # [R, z]
-            hidden, offset = self.expand(block, all_items.expand(len(block), -1))
-            hidden = adapter(hidden)  # [R, 1, d] or [R, n + 1, d]
-            if hidden.shape[-2] == 1:
-                scores = hidden.squeeze(-2) @ items.T  # [R, n + 1]
-            else:
-                scores = (hidden * items).sum(-1)  # [R, n + 1]
-            blocks.append(scores + offset)
-        return torch.cat(blocks)
+        return items if features is None else torch.cat([items, features], 1)
 
 
 class Dropout(nn.Module):

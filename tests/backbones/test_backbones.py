@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from paragon.adapters.adapter import Adapter, vector_size
+from paragon.adapters.adapter import Adapter
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import (
@@ -15,10 +15,12 @@ from paragon.backbones import (
     Backbone,
     Context,
     Fitted,
+    Training,
     build,
     cached_states,
     check_backbone,
     context_of,
+    fit,
     load_backbone,
     save_backbone,
     train_backbone,
@@ -28,6 +30,7 @@ from paragon.backbones.base import Dropout
 from paragon.backbones.lightgcn import GraphBackbone
 from paragon.backbones.sequential import SequentialBackbone, windows
 from paragon.backbones.tisasrec import padded_softmax, smallest_intervals
+from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.generator.training import train_generator
 from paragon.params import ROOT
@@ -147,28 +150,30 @@ def test_deepfm_against_its_equations(seqs, settings):
 def test_a_representation_per_candidate_goes_the_whole_way(seqs, settings):
     """Batched adapters, lists and the catalogue agree with one pair at a time."""
     model = build("deepfm", seqs, settings.backbones, seed=0).eval().requires_grad_(False)
-    valid = frozen_task(model, seqs, "valid", 6)
+    valid = frozen_task(model, seqs, "valid", settings.adapters)
     draw = torch.Generator().manual_seed(0)
-    vectors = 0.2 * torch.randn(2, 3, vector_size(model.dim, 2), generator=draw)
-    rows = torch.arange(8).view(2, 4)
-    scores = valid.scores(vectors, rows, valid.candidates[rows])
+    vectors = 0.2 * torch.randn(2, 3, valid.form.size, generator=draw)
+    rows, candidates = torch.arange(8).view(2, 4), valid.candidates[:, :6]
+    features = torch.from_numpy(seqs.categories).float()
+    scores = valid.scores(vectors, rows, candidates[rows])
     assert scores.shape == (2, 4, 3, 6)
     for seed in range(2):
         for a in range(3):
-            adapter = Adapter.from_vector(vectors[seed, a], model.dim)
+            adapter = Adapter.from_vector(vectors[seed, a], valid.form)
             for b in range(4):
                 state = valid.states[rows[seed, b]]
                 for c in range(6):
-                    item = valid.candidates[rows[seed, b], c]
+                    item = candidates[rows[seed, b], c]
                     hidden, offset = model.expand(state[None], item.view(1, 1))
-                    expected = adapter(hidden[0, 0]) @ model.item_vectors()[item] + offset[0, 0]
+                    vector = torch.cat([model.item_vectors()[item], features[item]])
+                    expected = adapter(hidden[0, 0]) @ vector + offset[0, 0]
                     assert torch.allclose(scores[seed, b, a, c], expected, atol=1e-5)
     catalogue = valid.catalogue_scores(vectors[1, 2])
-    expected = catalogue[rows[1][:, None], valid.candidates[rows[1]]]
+    expected = catalogue[rows[1][:, None], candidates[rows[1]]]
     assert torch.allclose(scores[1, :, 2], expected, atol=1e-5)
-    lists = model.score(valid.states, valid.candidates)
+    lists = model.score(valid.states, candidates)
     bare = model.score_catalogue(valid.states)
-    assert torch.allclose(lists, bare.gather(1, valid.candidates), atol=1e-5)
+    assert torch.allclose(lists, bare.gather(1, candidates), atol=1e-5)
 
 
 def test_dropout_keeps_the_mean_and_passes_the_gradient_of_what_it_kept():
@@ -282,19 +287,85 @@ def test_the_example_of_the_docs_is_a_backbone(seqs, settings, tmp_path, monkeyp
     assert len(recommender.recommend(recommender.history_of("u3"), [0.5, 0.5], k=4)) == 4
 
 
-def test_early_stop_keeps_the_best_epoch(seqs, settings):
+def test_early_stop_keeps_the_best_epoch_of_the_whole_catalogue(seqs, settings):
     run = settings.backbones.model_copy(update={"epochs": 30, "patience": 2, "learning_rate": 0.05})
     model, fitted = train_backbone("sasrec", seqs, run)
     assert fitted.epochs == fitted.best_epoch + 2 < 30
     context = context_of(seqs, seqs.valid.users, seqs.valid.positions, model.history)
-    vectors = model.item_vectors()[torch.from_numpy(seqs.valid.candidates)]
-    scores = (vectors @ cached_states(model, context).unsqueeze(-1)).squeeze(-1)
+    scores = (cached_states(model, context) @ model.item_vectors().T).numpy()
     from sklearn.metrics import ndcg_score
 
-    relevance = np.zeros(scores.shape)
-    relevance[:, 0] = 1
-    found = ndcg_score(relevance, scores.numpy(), k=10)
-    assert found == pytest.approx(-min(fitted.validation), abs=1e-6)
+    expected, valid = [], seqs.valid
+    for event, (user, target) in enumerate(zip(valid.users, valid.targets, strict=True)):
+        start, position = seqs.offsets[user], valid.positions[event]
+        met = set(seqs.items[start : start + position].tolist()) - {target}
+        left = [i for i in range(1, seqs.n_items + 1) if i not in met]
+        relevance = [[i == target for i in left]]
+        expected.append(ndcg_score(relevance, scores[event, left][None], k=10))
+    assert np.mean(expected) == pytest.approx(-min(fitted.validation), abs=1e-6)
+
+
+def first_step(name, seqs, settings, **update):
+    """Scores and targets of all training events, generator, and the loss that training reports.
+
+    Of the first step, which sees every event, and of the initial parameters.
+    """
+    update |= {"epochs": 1, "batch": 10**6, "dropout": 0.0}
+    run = settings.backbones.model_copy(update=update)
+    model = build(name, seqs, run, seed=0).requires_grad_(True)
+    rng = np.random.default_rng([0, 0])
+    model.train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(10)  # scores that are far from equal
+        ((states, users, targets),) = model.training_states(seqs, 10**6, rng)
+        scores = model.score_catalogue(states).double().numpy()  # [N, n + 1]
+    return scores, users, targets, rng, fit(Training(model, seqs, run), run, 0).training
+
+
+@pytest.mark.parametrize("negatives", [None, 1, 20])
+@pytest.mark.parametrize("name", ["sasrec", "deepfm"])
+def test_softmax_event_by_event(name, negatives, seqs, settings):
+    wanted = {"loss": "softmax", "negatives": negatives}
+    scores, _, targets, rng, found = first_step(name, seqs, settings, **wanted)
+    others = np.arange(1, seqs.n_items + 1)
+    if negatives:
+        others = 1 + rng.choice(seqs.n_items, negatives, replace=False)
+    losses = []
+    for row, target in zip(scores, targets, strict=True):
+        rivals = row[[i for i in others if i != target]]
+        losses.append(np.log(1 + np.exp(rivals - row[target]).sum()))
+    assert np.std(losses) > 0.1
+    assert found == pytest.approx([np.mean(losses)], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gru4rec", "deepfm"])
+def test_bpr_max_event_by_event(name, seqs, settings):
+    wanted = {"loss": "bpr_max", "negatives": 7}
+    scores, users, targets, rng, found = first_step(name, seqs, settings, **wanted)
+    drawn = NegativeSampler(seqs).draw(users, 7, rng)
+    losses = []
+    for row, target, others in zip(scores, targets, drawn, strict=True):
+        importance = np.exp(row[others]) / np.exp(row[others]).sum()
+        losses.append(-np.log((importance / (1 + np.exp(row[others] - row[target]))).sum()))
+    assert np.std(losses) > 0.1
+    assert found == pytest.approx([np.mean(losses)], rel=1e-4)
+
+
+def test_bpr_max_needs_a_number_of_negatives(seqs, settings):
+    run = settings.backbones.model_copy(update={"loss": "bpr_max", "negatives": None})
+    with pytest.raises(ParagonError, match="`bpr_max` needs a number"):
+        train_backbone("gru4rec", seqs, run)
+
+
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_the_same_items_for_all_states_score_as_one_by_one(name, seqs, settings):
+    model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
+    context = context_of(seqs, seqs.test.users[:5], seqs.test.positions[:5], model.history)
+    states, items = model.states(context), torch.tensor([7, 1, 120, 7])
+    expected = model.score(states, items.expand(5, -1))
+    assert torch.allclose(model.score_items(states, items), expected, atol=1e-5)
+    assert torch.allclose(model.score_catalogue(states)[:, items], expected, atol=1e-5)
 
 
 def test_round_trip_and_foreign_data(model, seqs, settings, dataset, tmp_path):
