@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,19 @@ from paragon.adapters.mixtures import (
 )
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
+from paragon.evaluation.reranked import (
+    reranked_adapters,
+    reranked_backbone,
+    reranked_by_hypernetwork,
+    reranked_by_llm,
+)
 from paragon.evaluation.testbed import Row, rows_of_weights
 from paragon.evaluation.trained import OneSeed, Trained
 from paragon.generator.generator import Generator
 from paragon.generator.memorisation import noisy, to_nearest
+from paragon.rivals.category_bias import biased_scores
 from paragon.rivals.end_to_end import Hypernetwork, LinearSubspace
-from paragon.rivals.reranking import cmr_scores, item_knn, mmr_scores, popularity
+from paragon.rivals.reranking import item_knn, popularity
 
 # What a method does.  Mixtures follow the weights between the anchors.
 KINDS = ("oracle", "generated", "mixture", "end_to_end", "reranked", "reference")
@@ -70,20 +78,28 @@ def _not_guided(one: OneSeed) -> Tensor | None:
     return one.generator.generate(one.trained.weights, guidance=1.0)
 
 
+def _published(one: OneSeed, **sampling: Any) -> Tensor | None:
+    """The paper's generator, where it was trained for this seed."""
+    published = one.trained.published
+    if one.index >= len(published):
+        return None
+    return published[one.index].generate(one.trained.weights, **sampling)
+
+
+def _category_bias(trained: Trained) -> Iterator[Row]:
+    """One row for each seed."""
+    own, categories = trained.own_scores(), trained.bed.sequences.categories
+    for seed, bias in zip(trained.seeds, trained.category_bias, strict=True):
+        scores = (biased_scores(own, categories, u) for u in bias)
+        yield Row("category_bias", seed, trained.weights.numpy(), scores)
+
+
 def _nearest_noise(one: OneSeed) -> Tensor:
     """Moved as far as generated vectors lie from all collected ones: is novelty alone worth it?"""
     generated = one.generator.generate(one.trained.weights)
     far = to_nearest(generated, one.trained.collection.training_set(one.index)[0])
     _, rng = one.shuffled()
     return noisy(mixed(one.trained.collection, nearest, one.index, one.trained.weights), far, rng)
-
-
-def _mmr(trained: Trained) -> Iterator[Row]:
-    bed, accuracy = trained.bed, trained.bed.objectives.index("accuracy")
-    lists = (bed.sequences, bed.candidates, bed.excluded, trained.own_scores())
-    weights = trained.weights.numpy()
-    scores = (mmr_scores(*lists, w[accuracy].item(), bed.cutoffs[-1]) for w in weights)
-    yield Row("mmr", trained.seeds[0], weights, scores, random=False)
 
 
 def _same_for_all_weights(
@@ -99,30 +115,6 @@ def _same_for_all_weights(
         yield Row(name, trained.seeds[0], weights, [both] * len(weights), random=False)
 
     return rows
-
-
-def _cmr(trained: Trained) -> Iterator[Row]:
-    """One row for each seed: every `hypernetwork` as a re-ranker of the backbone's list.
-
-    The weights make the parameters of what re-ranks (Chen et al., "Controllable Multi-Objective
-    Re-ranking with Policy Hypernetworks", KDD 2023): here an adapter, which scores one item at
-    a time; theirs looks at the whole list.
-    """
-    scores, weights = trained.own_scores(), trained.weights
-    lists, score = (trained.bed.candidates, trained.bed.excluded), trained.test.catalogue_scores
-    for seed, models in zip(trained.seeds, trained.learned, strict=True):
-        if "hypernetwork" in models:
-            vectors = models["hypernetwork"].generate(weights)
-            policies = (score(vector).cpu().numpy() for vector in vectors)
-            reranked = (cmr_scores(*lists, scores, policy) for policy in policies)
-            yield Row("cmr", seed, weights.numpy(), reranked)
-
-
-def _llm(trained: Trained) -> Iterator[Row]:
-    if trained.ranker is not None:
-        weights = trained.weights.numpy()
-        scores = (trained.ranker.scores(w) for w in weights)
-        yield Row("llm", trained.seeds[0], weights, scores, random=False)
 
 
 def _retrain(trained: Trained) -> Iterator[Row]:
@@ -180,6 +172,13 @@ METHODS = {
     "generated_no_cfg": Method(
         "generated", "generated, no guidance", "#E69F00", "v", _DASHDOT, vectors=_not_guided
     ),
+    "paragon": Method(
+        "generated", "Paragon, as published", "#B3446C", "D", _DASHDOT, vectors=_published
+    ),
+    "paragon_no_cfg": Method(
+        "generated", "Paragon, no guidance", "#E25822", "d", _DOT,
+        vectors=partial(_published, guidance=1.0),
+    ),
     "interpolation": Method(
         "mixture", "interpolation", "#0072B2", "s", _DASH, mixture=interpolation
     ),
@@ -207,11 +206,26 @@ METHODS = {
     "nearest_noise": Method(
         "reference", "nearest + noise", "#88CCEE", "d", _DOT, vectors=_nearest_noise
     ),
+    "category_bias": Method(
+        "end_to_end", "category bias", "#DDCC77", "8", _DASHDOT, rows=_category_bias
+    ),
     "backbone": Method(
         "reference", "backbone alone", "#222222", "*", _DASH,  # zeros: s' = s
         vectors=lambda one: torch.zeros_like(one.trained.collection.oracle_vectors[one.index]),
     ),
-    "mmr": Method("reranked", "MMR re-ranking", "#999933", ">", _DASH, rows=_mmr),
+    "mmr": Method(
+        "reranked", "MMR re-ranking", "#999933", ">", _DASH, rows=reranked_backbone("mmr")
+    ),
+    "xquad": Method(
+        "reranked", "xQuAD re-ranking", "#004D40", "<", _DASH, rows=reranked_backbone("xquad")
+    ),
+    "dpp": Method(
+        "reranked", "DPP re-ranking", "#8C564B", "p", _DOT, rows=reranked_backbone("dpp")
+    ),
+    "generated_xquad": Method(
+        "reranked", "generated, xQuAD", "#E7298A", ">", _DASHDOT,
+        rows=reranked_adapters("generated_xquad", "xquad"),
+    ),
     "popularity": Method(
         "reference", "popularity", "#777777", "X", _DASHDOT,
         rows=_same_for_all_weights("popularity", popularity),
@@ -220,8 +234,11 @@ METHODS = {
         "reference", "item kNN", "#AA4499", "H", _DOT,
         rows=_same_for_all_weights("item_knn", item_knn),
     ),
-    "cmr": Method("reranked", "hypernetwork, re-ranking", "#6A51A3", "P", _DOT, rows=_cmr),
-    "llm": Method("reranked", "LLM re-ranking", "#B8860B", "8", _DASH, rows=_llm),
+    "cmr": Method(
+        "reranked", "hypernetwork, re-ranking", "#6A51A3", "P", _DOT,
+        rows=reranked_by_hypernetwork,
+    ),
+    "llm": Method("reranked", "LLM re-ranking", "#B8860B", "8", _DASH, rows=reranked_by_llm),
     "retrain": Method("oracle", "retrained", "#000000", "D", "none", rows=_retrain),
 }  # fmt: skip
 

@@ -24,6 +24,8 @@ from paragon.metrics.control import regret
 from paragon.metrics.statistics import mean_interval
 from paragon.objectives.table import OBJECTIVES, metrics_of
 
+OF_LISTS = ("ild@10", "items@10")  # what no method was tuned for, shown at even weights
+
 
 def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]:
     """{method: {measure: number}}: mean over seeds, protocol as suffix.
@@ -59,14 +61,19 @@ def seed_measures(
 def control_measures(
     table: pd.DataFrame, method: str, objectives: Sequence[str]
 ) -> dict[str, Measure]:
-    """The control measures of one method, seed and protocol."""
+    """The control measures of one method, seed and protocol.
+
+    ``_inner``: over the weights that are no corners; ``even_``: at the weights closest to equal.
+    """
     columns = [f"w_{o}" for o in objectives]
     rows, tuned = table.loc[[method]], table.loc[["tuned"]]
     weights, grid = rows[columns].to_numpy(), tuned[columns].to_numpy()  # [R, O], [W, O]
     places = rows_of_weights(method, weights, grid)
     oracle = tuned.iloc[places]  # at the method's own weights
     points, best = (part[metrics_of(objectives)].to_numpy() for part in (rows, oracle))
+    inner = (weights > 0).all(1)  # [R]: no corner
     volume, reference = float(control.set_hv(points)), float(control.set_hv(best))
+    even = int(np.abs(weights - 1 / len(objectives)).sum(1).argmin())
     measures = {"set_hv": Measure(volume), "mean_hv": Measure(control.mean_hv(points))}
     measures["set_hv_of_tuned"] = (
         Measure(volume / reference)
@@ -80,10 +87,20 @@ def control_measures(
             best[:, column],
         )
         measures[f"r_{short}"] = control.correlation(values, weights[:, column])
+        measures[f"r_{short}_inner"] = (
+            control.correlation(values[inner], weights[inner, column])
+            if inner.any()
+            else Measure(None, "every weight is a corner")
+        )
         measures[f"r_{short}_tuned"] = control.correlation(values, tuned_values)
         measures[f"range_ratio_{short}"] = control.range_ratio(values, tuned_values)
         measures[f"violations_{short}"] = control.violations(weights, values, column)
         measures[f"best_{short}"] = Measure(float(values.max()))
+        measures[f"even_{short}"] = Measure(float(values[even]))
+    for metric in OF_LISTS:
+        if metric in rows:  # a study with other cut-offs has none
+            short = metric.partition("@")[0]
+            measures[f"even_{short}"] = Measure(float(rows[metric].iloc[even]))
     losses = [f"loss_{o}" for o in objectives]
     if set(losses) <= set(rows) and rows[losses].notna().all(axis=None):
         task_loss, tuned_loss, constant_loss = (

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paragon.adapters.adapter import vector_size
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask
 from paragon.evaluation.testbed import TestBed
 from paragon.generator.generator import Generator
+from paragon.generator.published import Published
 from paragon.rivals.end_to_end import EndToEnd
 from paragon.rivals.language_model import LlmRanker
 from paragon.rivals.retrain import Retrained
@@ -23,9 +23,11 @@ from paragon.rivals.retrain import Retrained
 class Trained:
     """All that was trained for a study, with the events that it is measured on.
 
-    ``learned``: the rivals trained end to end, those of each seed by name; ``retrained``: by
-    seed one model for each of the ``retrain_weights [R, O]``, which may be loaded when they
-    are needed; ``ranker``: a language model, if one is asked.
+    ``published``: the paper's generator, for the first seeds or for none; ``learned``: the
+    rivals trained end to end, those of each seed by name; ``category_bias [S, W, M]``: numbers
+    for every category; ``retrained``: by seed one model for each of the ``retrain_weights
+    [R, O]``, which may be loaded when they are needed; ``ranker``: a language model, if one is
+    asked.
     """
 
     bed: TestBed
@@ -33,7 +35,9 @@ class Trained:
     test: FrozenTask
     collection: Collection
     generators: Sequence[Generator]
+    published: Sequence[Published]
     learned: Sequence[Mapping[str, EndToEnd]]
+    category_bias: Tensor
     retrain_weights: Tensor
     retrained: Mapping[int, Iterator[Retrained]]
     ranker: LlmRanker | None = None
@@ -50,8 +54,7 @@ class Trained:
 
     def own_scores(self) -> np.ndarray:
         """Scores ``[N, n_items + 1]`` of the backbone without an adapter."""
-        none = torch.zeros(vector_size(self.test.backbone.dim, 1))
-        return self.test.catalogue_scores(none).cpu().numpy()
+        return self.test.catalogue_scores(torch.zeros(self.test.form.size)).cpu().numpy()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Diversity of ranked lists over item categories: α-nDCG, coverage, intra-list distance.
+"""Diversity of ranked lists: α-nDCG, coverage and distance of categories, items shown to all.
 
 Shapes: N test events, C candidates of an event, V rows of the category table, M
 categories, K positions of a ranked list.  Categories are multi-hot rows; the
-categories of a ranked list are `table[items]`, [N, K, M].  Every metric is
-returned per event, unaveraged.
+categories of a ranked list are `table[items]`, [N, K, M].  Every metric but
+`items_shown_at` is returned per event, unaveraged.
 """
 
 from __future__ import annotations
@@ -123,13 +123,31 @@ def intra_list_distance_at(ranked: np.ndarray, k: int) -> np.ndarray:
     """
     if cutoff(k) < 2:
         raise ParagonError("k: intra-list distance needs pairs, k = 1 has none; give 2 or more")
-    sets = _lists(ranked, k)[:, :k].astype(np.float64)
-    common = sets @ sets.transpose(0, 2, 1)
-    size = sets.sum(axis=2)
-    union = size[:, :, None] + size[:, None, :] - common
-    similarity = np.divide(common, union, out=np.ones_like(common), where=union > 0)
+    similarity = jaccard(_lists(ranked, k)[:, :k].astype(np.float64))
     first, second = np.triu_indices(k, 1)
     return 1 - similarity[:, first, second].mean(axis=1)
+
+
+def jaccard(sets: np.ndarray) -> np.ndarray:
+    """Jaccard similarity [..., K, K], 0..1, of the rows of multi-hot sets [..., K, M].
+
+    Two empty sets are alike.  float32 or float64 in, the same out.
+    """
+    common = sets @ np.swapaxes(sets, -1, -2)
+    size = sets.sum(axis=-1)
+    union = size[..., :, None] + size[..., None, :] - common
+    return np.divide(common, union, out=np.ones_like(common), where=union > 0)
+
+
+def items_shown_at(items: np.ndarray, k: int) -> int:
+    """How many different items the first k places of all lists together hold; k..N * k.
+
+    items [N, K >= k]: the ranked lists of N events.  Divided by the number of items it is the
+    share of the catalogue that anybody is shown ("aggregate diversity").  A list may be full of
+    variety and yet be the same for everybody: this number tells.
+    Source: Adomavicius and Kwon, IEEE Trans. Knowl. Data Eng. 24(5), 2012.
+    """
+    return len(np.unique(shaped("items", items, "NK", INTEGERS, least_k=cutoff(k))[:, :k]))
 
 
 def _ideal(

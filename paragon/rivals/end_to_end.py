@@ -62,7 +62,12 @@ class Hypernetwork(nn.Module):
 
 
 class LinearSubspace(nn.Module):
-    """``sum_o w_o * endpoint_o``; the ``endpoints [O, P]`` are trained together."""
+    """``sum_o w_o * endpoint_o``; the ``endpoints [O, P]`` are trained together.
+
+    What is trained are adapters themselves, so their learning rate is that of tuning.
+    """
+
+    rate_of = "adapters"
 
     def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
         super().__init__()
@@ -120,12 +125,13 @@ def train_end_to_end(
     """
     rivals, objectives = settings.rivals, settings.adapters.objectives
     floor = simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
-    device, dim = train.states.device, train.backbone.dim
-    start = initial_vector(dim, settings.adapters.width, torch.Generator().manual_seed(seed))
+    device = train.states.device
+    start = initial_vector(train.form, torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)  # initial parameters
     model = kind(start, len(objectives), rivals).to(device)
     steps = equal_steps(settings)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rivals.learning_rate, fused=True)
+    rate = getattr(settings, getattr(kind, "rate_of", "rivals")).learning_rate
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng([seed, 5])
     curve = np.empty((steps, 1))

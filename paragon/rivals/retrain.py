@@ -1,9 +1,11 @@
 """The rival `retrain`: backbone and adapter, trained from scratch for one weight vector.
 
 In this file: what generation has to compete with.  Nothing is frozen, so this rival can fit the
-whole recommender to the weights; but each new weight vector costs a new training.
+whole recommender to the weights; but each new weight vector costs a new training.  It minimises
+the task loss that adapters are tuned on: the same objectives, on lists made in the same way.
 
-Shapes: N events, n items, R weight vectors, O objectives.
+Shapes: N events, B of them whose served list counts, C candidates, L items of a served list, n
+items, M categories, R weight vectors, O objectives, z numbers of a state.
 """
 
 from __future__ import annotations
@@ -17,10 +19,15 @@ from torch import Tensor
 
 from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector
-from paragon.backbones import Backbone, Fitted, build, cached_states, context_of, fit
+from paragon.adapters.frozen import adapter_form
+from paragon.backbones import Backbone, Fitted, Training, build, cached_states, context_of, fit
 from paragon.data.sequences import Evaluation, Sequences
+from paragon.objectives.lists import Catalogue, served
+from paragon.objectives.table import Scored, objective_losses
 from paragon.objectives.weights import simplex_weights
 from paragon.storage import check_match, load_tensors, save_tensors
+
+SECTIONS = ("backbones", "adapters", "rivals")  # of params.yaml
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,93 @@ class Retrained:
         device = self.backbone.item_vectors().device
         events = evaluation.users, evaluation.positions
         context = context_of(sequences, *events, self.backbone.history, device)
-        states = cached_states(self.backbone, context)  # [N, z], z numbers per state
-        return self.backbone.score_catalogue(states, self.adapter)
+        states = cached_states(self.backbone, context)  # [N, z]
+        features = _features(self.adapter, sequences, device)
+        return self.backbone.score_catalogue(states, self.adapter, features)
+
+
+def _features(adapter: Adapter, sequences: Sequences, device: torch.device | str) -> Tensor | None:
+    """The categories ``[n + 1, M]`` for an adapter that has an item side."""
+    if not adapter.form.categories:
+        return None
+    return torch.from_numpy(sequences.categories).float().to(device)
+
+
+class Retraining(Training):
+    """A backbone and an adapter in training for a weighted sum of objectives.
+
+    Of every batch the list that is served counts for as large a share of the events as in
+    tuning (``served_rows / batch``).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: Adapter,
+        sequences: Sequences,
+        settings: params.Params,
+        weights: Tensor,
+    ) -> None:
+        super().__init__(backbone, sequences, settings.backbones, adapter)
+        self.adapter, self.own = adapter, settings.adapters
+        # An objective without weight changes nothing, but would cost as much as the others.
+        names = self.own.objectives
+        wanted = {name: w for name, w in zip(names, weights.tolist(), strict=True) if w != 0}
+        self.objectives = list(wanted)
+        self.weights = torch.tensor(list(wanted.values()), device=self.device)  # [O]
+        self.catalogue = Catalogue.of(sequences, max(self.own.served, 1 + self.own.negatives))
+        self.catalogue = self.catalogue.to(self.device)
+        self.features = _features(adapter, sequences, self.device)
+        self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
+        met, valid = self.sampler.seen.copy(), sequences.valid
+        met[:, 0] = True
+        self.met = torch.from_numpy(met).to(self.device)  # [users, n + 1]
+        self.valid_met = torch.from_numpy(sequences.excluded(valid)).to(self.device)  # [N, n + 1]
+        stored = valid.candidates[:, : 1 + self.own.negatives]
+        self.candidates = torch.from_numpy(stored).to(self.device)  # [N, C]
+
+    def task_loss(
+        self, states: Tensor, users: Tensor, candidates: Tensor, shown: Tensor, met: Tensor
+    ) -> Tensor:
+        """The weighted sum of the objectives' losses for states ``[N, z]`` of ``users [N]``.
+
+        Of ``candidates [N, C]`` and of the lists served to the events ``shown [B]``, without
+        what they ``met [B, n + 1]``.
+        """
+
+        def serve() -> Scored:
+            few = states[shown]  # [B, z]
+            with torch.no_grad():
+                full = self.backbone.score_catalogue(few, self.adapter, self.features)
+            best = served(full, met, self.own.served)  # [B, L]
+            scores = self.backbone.score(few, best, self.adapter, self.features)  # [B, L]
+            lists = self.catalogue.lists(best.unsqueeze(0), self.groups[users[shown]])
+            return Scored(scores[None, :, None], lists)  # [1, B, 1, L]
+
+        scores = self.backbone.score(states, candidates, self.adapter, self.features)  # [N, C]
+        lists = self.catalogue.lists(candidates, self.groups[users])
+        losses = objective_losses(self.objectives, Scored(scores.unsqueeze(-2), lists), serve)
+        return losses[0] @ self.weights  # [1, O] -> []
+
+    def loss(
+        self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
+    ) -> Tensor:
+        """The task loss of training events, with negatives that are drawn anew."""
+        drawn = np.column_stack([targets, self.sampler.draw(users, self.own.negatives, rng)])
+        candidates = torch.from_numpy(drawn).to(self.device)  # [N, C]
+        index = torch.from_numpy(users).to(self.device)  # [N]
+        every = max(1, self.own.batch // self.own.served_rows)
+        shown = torch.arange(0, len(users), every, device=self.device)  # [B]
+        return self.task_loss(states, index, candidates, shown, self.met[index[shown]])
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The task loss on validation events."""
+        self.model.eval()
+        states = cached_states(self.backbone, self.context)  # [N, z]
+        every = torch.arange(len(states), device=self.device)
+        users = self.context.users
+        return self.task_loss(states, users, self.candidates, every, self.valid_met).item()
 
 
 def retrain(
@@ -54,26 +146,15 @@ def retrain(
 ) -> tuple[Retrained, Fitted]:
     """Train backbone and adapter from scratch on the task loss of ``weights [O]``.
 
-    Lists are as long as in tuning; epochs and patience are those of ``settings.rivals``.
+    Epochs and patience are those of ``settings.rivals``.
     """
     backbone = build(name, sequences, settings.backbones, seed).to(device)
-    draw = torch.Generator().manual_seed(seed)
-    start = initial_vector(backbone.dim, settings.adapters.width, draw)
-    adapter = Adapter.from_vector(start, backbone.dim).to(device)
-    schedule = {
-        "epochs": settings.rivals.epochs,
-        "patience": settings.rivals.patience,
-        "negatives": settings.adapters.negatives,
-    }
-    fitted = fit(
-        backbone,
-        sequences,
-        settings.backbones.model_copy(update=schedule),
-        seed,
-        adapter=adapter,
-        objectives=settings.adapters.objectives,
-        weights=weights.tolist(),
-    )
+    form = adapter_form(backbone, sequences, settings.adapters)
+    start = initial_vector(form, torch.Generator().manual_seed(seed))
+    adapter = Adapter.from_vector(start, form).to(device)
+    limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
+    training = Retraining(backbone, adapter, sequences, settings, weights)
+    fitted = fit(training, settings.backbones.model_copy(update=limits), seed)
     return Retrained(backbone, adapter), fitted
 
 
@@ -85,6 +166,12 @@ def retrain_weights(settings: params.Params) -> Tensor:
 def retrain_seeds(settings: params.Params) -> list[int]:
     """The seeds with which `retrain` is trained."""
     return settings.run.seeds[: settings.rivals.seeds]
+
+
+def retrain_settings(settings: params.Params) -> dict:
+    """The sections of params.yaml that a retrained model depends on, as they are stored with it."""
+    sections = settings.backbones, settings.adapters, settings.rivals
+    return {name: s.model_dump() for name, s in zip(SECTIONS, sections, strict=True)}
 
 
 def _stem(folder: Path, weights: Tensor, seed: int) -> Path:
@@ -109,13 +196,17 @@ def load_retrained(
     weights: Tensor,
     seed: int,
 ) -> Retrained:
-    """What :func:`save_retrained` wrote; ``ParagonError`` for other weights or another seed."""
+    """What :func:`save_retrained` wrote.
+
+    Raises ``ParagonError`` for other weights, another seed or other settings.
+    """
     stem = _stem(folder, weights, seed)
     tensors, description = load_tensors(stem, "rivals")
     expected = {"kind": "retrain", "weights": weights.tolist(), "seed": seed}
+    expected["settings"] = retrain_settings(settings)
     check_match(expected, description, f"{stem}.json")
     backbone = build(name, sequences, settings.backbones, seed)
-    adapter = Adapter(backbone.dim, settings.adapters.width)
+    adapter = Adapter(adapter_form(backbone, sequences, settings.adapters))
     for module, prefix in ((backbone, "backbone."), (adapter, "adapter.")):
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         module.load_state_dict(state)

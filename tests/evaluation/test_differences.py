@@ -48,7 +48,7 @@ def rows(seqs):
 
 def make_bed(seqs, evaluation=None, objectives=OBJECTIVES):
     evaluation = seqs.test if evaluation is None else evaluation
-    return TestBed(seqs, evaluation, objectives, negatives=5, cutoffs=[5, 10])
+    return TestBed(seqs, evaluation, objectives, negatives=5, served=6, cutoffs=[5, 10])
 
 
 @pytest.fixture(scope="module")

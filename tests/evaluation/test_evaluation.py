@@ -14,7 +14,7 @@ from scipy import stats
 
 from paragon.adapters.adapter import Adapter
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import frozen_task, held_out_losses
+from paragon.adapters.frozen import adapter_form, frozen_task, held_out_losses
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
@@ -27,15 +27,19 @@ from paragon.evaluation.methods import (
     adapter_vectors,
     all_rows,
     generated_best,
-    methods_of,
 )
 from paragon.evaluation.summary import summarise
 from paragon.evaluation.testbed import PROTOCOLS, Row, TestBed
 from paragon.evaluation.trained import OneSeed, Trained
 from paragon.generator.training import train_generator
 from paragon.rivals.end_to_end import train_end_to_end
-from paragon.rivals.reranking import mmr_scores
-from paragon.rivals.retrain import Retrained, retrain, retrain_weights, save_retrained
+from paragon.rivals.retrain import (
+    Retrained,
+    retrain,
+    retrain_settings,
+    retrain_weights,
+    save_retrained,
+)
 from paragon.study import study
 from paragon.study.study import Study
 
@@ -44,7 +48,7 @@ OBJECTIVES = ["accuracy", "diversity"]
 
 @pytest.fixture(scope="module")
 def bed(seqs):
-    return TestBed(seqs, seqs.test, OBJECTIVES, negatives=5, cutoffs=[5, 10])
+    return TestBed(seqs, seqs.test, OBJECTIVES, negatives=5, served=6, cutoffs=[5, 10])
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +58,7 @@ def collection(backbone, seqs, settings):
 
 @pytest.fixture(scope="module")
 def tasks(backbone, seqs, settings):
-    length = 1 + settings.adapters.negatives
-    return {n: frozen_task(backbone, seqs, n, length) for n in ("valid", "test")}
+    return {n: frozen_task(backbone, seqs, n, settings.adapters) for n in ("valid", "test")}
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +102,11 @@ def test_both_protocols_against_brute_force(seqs, bed):
 
 @pytest.fixture(scope="module")
 def learned(backbone, seqs, settings):
-    train, sampler = frozen_task(backbone, seqs, "train", 10), NegativeSampler(seqs)
+    train, sampler = frozen_task(backbone, seqs, "train", settings.adapters), NegativeSampler(seqs)
     return [
         {
             name: train_end_to_end(name, METHODS[name].model, train, sampler, settings, seed)
-            for name in methods_of("end_to_end")
+            for name in ("hypernetwork", "linear_subspace")
         }
         for seed in (0, 1)
     ]
@@ -112,8 +115,10 @@ def learned(backbone, seqs, settings):
 @pytest.fixture(scope="module")
 def trained(bed, collection, generators, learned, tasks):
     """Everything but retrained models and a language model."""
-    none = collection.oracles[:0]
-    return Trained(bed, tasks["valid"], tasks["test"], collection, generators, learned, none, {})
+    none, draw = collection.oracles[:0], torch.Generator().manual_seed(0)
+    bias = 0.1 * torch.randn(2, len(collection.oracles), 6, generator=draw)
+    both = tasks["valid"], tasks["test"]
+    return Trained(bed, *both, collection, generators, [], learned, bias, none, {})
 
 
 def vectors_of(trained, index):
@@ -127,9 +132,9 @@ def rows_of(trained, *methods):
 
 @pytest.fixture(scope="module")
 def curve(trained):
-    rows = (row for row in all_rows(trained) if row.random)  # adapters and `cmr`
+    rows = (row for row in all_rows(trained) if row.random)  # adapters and two re-rankers
     curve = testbed.measure_rows(trained.bed, rows)
-    return curve[curve["method"] != "cmr"]
+    return curve[~curve["method"].isin(["cmr", "generated_xquad"])]
 
 
 def test_every_row_is_there(curve, collection):
@@ -137,11 +142,21 @@ def test_every_row_is_there(curve, collection):
         "tuned", "generated", "generated_cfg", "generated_best", "generated_shuffled",
         "interpolation", "rbf", "ridge", "interpolation_log", "rbf_log", "ridge_log", "nearest",
         "nearest_noise", "soup", "constant", "backbone",
-        "hypernetwork", "linear_subspace",
+        "hypernetwork", "linear_subspace", "category_bias",
     }  # fmt: skip
     assert set(curve["method"]) == expected
     counts = curve.groupby(["method", "seed", "protocol"]).size()
     assert (counts == len(collection.oracles)).all() and len(counts) == len(expected) * 2 * 2
+
+
+def test_a_category_bias_adds_to_every_item_of_its_categories(trained, seqs):
+    rows, own = rows_of(trained, "category_bias"), trained.own_scores()
+    assert [row.seed for row in rows] == [0, 1]
+    for row, bias in zip(rows, trained.category_bias.numpy(), strict=True):
+        for scores, u in zip(row.scores, bias, strict=True):
+            for item in (1, 17, seqs.n_items):
+                gain = sum(u[m] for m in np.flatnonzero(seqs.categories[item]))
+                assert np.allclose(scores[:, item], own[:, item] + gain, atol=1e-5)
 
 
 def test_retrained_rows_belong_to_their_seeds(seqs, settings, tmp_path, monkeypatch):
@@ -153,12 +168,15 @@ def test_retrained_rows_belong_to_their_seeds(seqs, settings, tmp_path, monkeypa
     for seed in settings.run.seeds:
         for index, w in enumerate(weights):
             model = build("sasrec", seqs, settings.backbones, seed=10 * seed + index).eval()
-            adapter = Adapter(model.dim, settings.adapters.width)
+            adapter = Adapter(adapter_form(model, seqs, settings.adapters))
             retrained = Retrained(model, adapter)
             about = {"kind": "retrain", "weights": w.tolist(), "seed": seed}
+            about["settings"] = retrain_settings(settings)
             save_retrained(retrained, about, own.folder / "rivals", w, seed)
             expected[seed, index] = retrained.scores(seqs, seqs.test).numpy()
-    bed = TestBed(seqs, seqs.test, settings.adapters.objectives, negatives=5, cutoffs=[10])
+    bed = TestBed(
+        seqs, seqs.test, settings.adapters.objectives, negatives=5, served=6, cutoffs=[10]
+    )
     models = own.load_retrained(seqs)
     rows = rows_of(SimpleNamespace(bed=bed, retrain_weights=weights, retrained=models), "retrain")
     assert [row.seed for row in rows] == settings.run.seeds
@@ -190,7 +208,7 @@ def test_rows_without_an_adapter(bed, trained, curve):
     summary = summarise(pd.concat([curve, found]), ["accuracy", "diversity"])
     flat = summary["popularity"]
     assert flat["r_acc_sampled"] is None and "r_acc_sampled_note" in flat
-    assert "regret_mean_sampled" not in summary["mmr"] and summary["mmr"]["set_hv_sampled"] > 0
+    assert "regret_mean_full" not in summary["mmr"] and summary["mmr"]["set_hv_sampled"] > 0
 
 
 def test_a_hypernetwork_is_also_a_re_ranker(bed, trained, curve):
@@ -236,12 +254,12 @@ def test_best_of_several_is_no_worse_on_validation(generators, collection, tasks
 
 def test_the_best_of_several_is_chosen_on_validation(generators, collection, tasks, curve, bed):
     """The row of the comparison: never by what it is judged on."""
-    row = curve.query("method == 'generated_best' and seed == 0 and protocol == 'sampled'")
+    row = curve.query("method == 'generated_best' and seed == 0 and protocol == 'full'")
 
     def losses(chosen_on):
         vectors = generated_best(generators[0], collection.oracles, tasks[chosen_on])
         found = (bed.measure(tasks["test"].catalogue_scores(v).numpy()) for v in vectors)
-        return [own["sampled"]["loss_accuracy"] for own in found]
+        return [own["full"]["loss_accuracy"] for own in found]
 
     assert row["loss_accuracy"].tolist() == losses("valid") != losses("test")
 
@@ -258,8 +276,8 @@ def made_curve(**methods):
                             "method": method, "seed": seed, "protocol": protocol,
                             "w_accuracy": w, "w_diversity": 1 - w,
                             "ndcg@10": n, "alpha_ndcg@10": a,
-                            "loss_accuracy": x if protocol == "sampled" else np.nan,
-                            "loss_diversity": x if protocol == "sampled" else np.nan,
+                            "loss_accuracy": x if protocol == "full" else np.nan,
+                            "loss_diversity": x if protocol == "full" else np.nan,
                         }
                     )  # fmt: skip
     return pd.DataFrame(rows)
@@ -279,8 +297,8 @@ def test_summary_by_hand():
     assert tuned["r_acc_sampled"] == 1 and tuned["r_div_sampled"] == pytest.approx(1)
     assert other["range_ratio_acc_sampled"] == pytest.approx(0.5)
     assert other["violations_div_sampled"] == 1 and other["violations_acc_sampled"] == 0
-    assert other["regret_mean_sampled"] == pytest.approx(0.25)
-    assert constant["regret_mean_sampled"] == 1 and tuned["regret_mean_sampled"] == 0
+    assert other["regret_mean_full"] == pytest.approx(0.25)
+    assert constant["regret_mean_full"] == 1 and tuned["regret_mean_full"] == 0
     assert constant["r_acc_sampled"] is None
     assert "constant" in constant["r_acc_sampled_note"]
     json.dumps(found, allow_nan=False)
@@ -300,8 +318,8 @@ def test_every_seed_is_measured_against_its_own_oracle_off_the_corners():
     curve.loc[second & other & (curve["w_accuracy"] == 1), "ndcg@10"] = 0.45
     found = summarise(curve, OBJECTIVES)["other"]
     first, last = 0.5 / 2, (14 - 10) / (30 - 10)  # of the middle weight, seed by seed
-    assert found["regret_mean_sampled"] == pytest.approx((first + last) / 2)
-    assert found["regret_corner_mean_sampled"] == pytest.approx((10 + 5) / (20 + 10))
+    assert found["regret_mean_full"] == pytest.approx((first + last) / 2)
+    assert found["regret_corner_mean_full"] == pytest.approx((10 + 5) / (20 + 10))
     best = np.array([0.4, 0.45])
     limits = [found[f"best_acc_full_{end}"] for end in ("low", "high")]
     assert limits == pytest.approx(stats.ttest_1samp(best, 0).confidence_interval(0.95), rel=1e-5)
@@ -321,8 +339,8 @@ def test_a_method_with_few_weights_meets_the_oracle_at_these():
     own, oracle = 0.3 * 0.6 + 0.1 * 0.5, 0.3 * 0.6 + 0.2 * 0.4
     assert found["set_hv_of_tuned_full"] == pytest.approx(own / oracle, rel=1e-5)
     assert found["range_ratio_acc_full"] == pytest.approx(0.1 / 0.2)
-    assert found["regret_mean_sampled"] == pytest.approx((2 - 1) / (3 - 1))
-    assert found["regret_corner_mean_sampled"] == pytest.approx((13 - 8) / ((20 + 10) / 2))
+    assert found["regret_mean_full"] == pytest.approx((2 - 1) / (3 - 1))
+    assert found["regret_corner_mean_full"] == pytest.approx((13 - 8) / ((20 + 10) / 2))
 
 
 def test_the_controls_of_generation_are_what_they_are_called(collection, generators, trained):
@@ -345,17 +363,6 @@ def test_the_controls_of_generation_are_what_they_are_called(collection, generat
     assert torch.equal(found["generated_no_cfg"], generator.generate(weights))
 
 
-def test_mmr_is_given_the_weight_on_accuracy(bed, tasks, backbone, trained, collection):
-    two = dataclasses.replace(collection, oracles=torch.tensor([[0.3, 0.7], [0.7, 0.3]]))
-    (row,) = rows_of(dataclasses.replace(trained, collection=two), "mmr")
-    assert row.method == "mmr"
-    own = (tasks["test"].states @ backbone.item_vectors().T).detach().numpy()
-    lists = bed.sequences, bed.candidates, bed.excluded, own
-    for scores, weight in zip(row.scores, (0.3, 0.7), strict=True):
-        expected = mmr_scores(*lists, weight, bed.cutoffs[-1])
-        assert np.array_equal(scores["sampled"], expected["sampled"])
-
-
 def test_a_retrained_model_follows_its_weights(seqs, settings):
     """Trained for one objective alone it has a lower loss in that one than the other model."""
     long = {"epochs": 15, "patience": 15}
@@ -368,7 +375,7 @@ def test_a_retrained_model_follows_its_weights(seqs, settings):
     losses = {}
     for weights in ([1.0, 0.0], [0.0, 1.0]):
         model, _ = retrain("sasrec", seqs, fast, torch.tensor(weights), 0)
-        task = frozen_task(model.backbone.eval(), seqs, "valid", 6)
+        task = frozen_task(model.backbone.eval(), seqs, "valid", settings.adapters)
         vector = model.adapter.vector().unsqueeze(0)
         losses[weights[0]] = held_out_losses(task, vector, OBJECTIVES)[0]
     accuracy, diversity = losses[1.0] - losses[0.0]
@@ -419,7 +426,7 @@ def test_scores_may_come_in_double_precision_or_as_tensors(bed, seqs):
     made = made.astype(np.float32)
     given = [made, made.astype(np.float64), torch.from_numpy(made)]
     row = Row("mine", 0, np.full((3, 2), 0.5), given)
-    curve = testbed.measure_rows(bed, [row]).query("protocol == 'sampled'")
+    curve = testbed.measure_rows(bed, [row]).query("protocol == 'full'")
     assert curve[["ndcg@10", "loss_accuracy"]].nunique().tolist() == [1, 1]
 
 
@@ -441,7 +448,7 @@ def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, users, good
     part = slice(None, users)
     fields = ("users", "positions", "candidates")
     few = dataclasses.replace(seqs.test, **{f: getattr(seqs.test, f)[part] for f in fields})
-    bed = TestBed(seqs, few, OBJECTIVES, negatives=5, cutoffs=[10])
+    bed = TestBed(seqs, few, OBJECTIVES, negatives=5, served=6, cutoffs=[10])
     curve = testbed.measure_rows(bed, undefined_rows(seqs, few, good))
     found = summarise(curve, OBJECTIVES)
     json.dumps([found, from_generated(bed, 100)], allow_nan=False)
@@ -450,14 +457,14 @@ def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, users, good
         assert own["set_hv_of_tuned_sampled"] is None
         assert "oracle's hypervolume is 0" in own["set_hv_of_tuned_sampled_note"]
         assert own["r_acc_sampled"] is None and "constant" in own["r_acc_sampled_note"]
-        assert own["regret_mean_sampled"] is None and own["regret_mean_sampled_note"]
+        assert own["regret_mean_full"] is None and own["regret_mean_full_note"]
     assert (found["mine"]["set_hv_sampled"] > 0) == good
 
 
 def test_fairness_needs_two_groups(seqs):
     alone = dataclasses.replace(seqs, groups=np.zeros_like(seqs.groups))
     with pytest.raises(ParagonError, match="objective fairness"):
-        TestBed(alone, seqs.test, ["accuracy", "fairness"], negatives=5, cutoffs=[10])
+        TestBed(alone, seqs.test, ["accuracy", "fairness"], negatives=5, served=6, cutoffs=[10])
 
 
 def test_the_generator_never_sees_the_oracles(collection, settings):

@@ -337,6 +337,15 @@ def test_coverage_counts_all_categories():
     refused("K >= 4", diversity.category_coverage_at, ranked, 4)
 
 
+def test_items_shown_are_those_of_all_lists_together():
+    items = rng(5).integers(0, 40, (7, 6))
+    for k in (1, 3, 6):
+        assert diversity.items_shown_at(items, k) == len({i for row in items for i in row[:k]})
+    assert diversity.items_shown_at(np.tile(np.arange(4), (9, 1)), 3) == 3  # one list for all
+    refused("K >= 7", diversity.items_shown_at, items, 7)
+    refused("items", diversity.items_shown_at, items.astype(float), 2)
+
+
 def test_intra_list_distance_equals_a_loop():
     random = rng(9)
     ranked = random.random((12, 7, 5)) < 0.35

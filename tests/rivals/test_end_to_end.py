@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from paragon.adapters.adapter import vector_size
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.adapter import AdapterForm
+from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.rivals.end_to_end import (
@@ -24,7 +24,7 @@ KINDS = {"hypernetwork": Hypernetwork, "linear_subspace": LinearSubspace}
 
 @pytest.fixture(scope="module")
 def task(backbone, seqs, settings):
-    return frozen_task(backbone, seqs, "train", 1 + settings.adapters.negatives)
+    return frozen_task(backbone, seqs, "train", settings.adapters)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -54,11 +54,11 @@ def test_training_starts_from_the_start_of_the_collection(settings):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_known_minimum_is_found(name, settings):
     """Where each objective is a squared distance, the best vector is the mixture of their ends."""
-    size = vector_size(16, 2)
-    ends = 0.3 * torch.randn(2, size, generator=torch.Generator().manual_seed(1))
+    form = AdapterForm(16, 2, 6)
+    ends = 0.3 * torch.randn(2, form.size, generator=torch.Generator().manual_seed(1))
     bowl = SimpleNamespace(
         states=torch.zeros(4, 16),
-        backbone=SimpleNamespace(dim=16),
+        form=form,
         draw=lambda sampler, rows, negatives, rng: (None, None),
         losses=lambda vectors, *_: (vectors.unsqueeze(-2) - ends).square().sum(-1),
     )
@@ -76,9 +76,24 @@ def test_a_known_minimum_is_found(name, settings):
     assert error.max() < 0.05 * (ends[0] - ends[1]).norm()
 
 
-def test_it_learns_and_listens(rival, task, seqs, settings):
-    curve = rival.description["curves"]["task_loss"]
-    assert sum(curve[-20:]) < sum(curve[:20])
+def test_it_learns_and_listens(backbone, task, seqs, settings):
+    """The task loss on validation events falls, and other weights give another adapter."""
+    long = {"rows": 64, "weights": 4, "learning_rate": 0.003}
+    own = {
+        "rivals": settings.rivals.model_copy(update=long),
+        "adapters": settings.adapters.model_copy(update={"steps": 2000}),
+    }
+    weights = torch.tensor([[0.1, 0.9], [0.9, 0.1]])
+    valid = frozen_task(backbone, seqs, "valid", settings.adapters)
+    objectives = settings.adapters.objectives
+    start = held_out_losses(valid, torch.zeros(2, valid.form.size), objectives)
+    for name in KINDS:
+        rival = train(name, task, seqs, settings.model_copy(update=own))
+        found = held_out_losses(valid, rival.generate(weights), objectives)
+        assert ((found - start) * weights).sum() < -0.02, name
+
+
+def test_it_listens(rival):
     one, other = rival.generate([[0.1, 0.9], [0.9, 0.1]])
     assert not torch.allclose(one, other, atol=1e-4)
     assert torch.equal(rival.generate([0.0, 1.0]), rival.generate([0.05, 0.95]))  # lifted

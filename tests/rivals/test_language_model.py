@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from paragon.adapters.adapter import vector_size
 from paragon.adapters.frozen import frozen_task
 from paragon.errors import ParagonError
 from paragon.evaluation import testbed
@@ -24,6 +23,7 @@ from paragon.report import markdown
 from paragon.rivals.chat import IN_A_ROW, VARIABLES, ChatModel
 from paragon.rivals.language_model import COUNTS, NOT_RUN, LlmRanker, facts, repaired
 from paragon.study.study import Study
+from tests.conftest import adapter_settings
 
 KEY = "sk-very-secret-0123456789"
 WEIGHTS = np.array([[1.0, 0.0], [0.25, 0.75]], np.float32)
@@ -133,7 +133,9 @@ def model(serve, tmp_path):
 
 @pytest.fixture(scope="module")
 def bed(seqs):
-    return TestBed(seqs, seqs.test, ["accuracy", "diversity"], negatives=5, cutoffs=[5, 8])
+    return TestBed(
+        seqs, seqs.test, ["accuracy", "diversity"], negatives=5, served=6, cutoffs=[5, 8]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -425,10 +427,10 @@ def toy_settings():
 def test_the_row_is_measured_like_any_other(serve, toy_settings, bed, backbone, seqs, tmp_path):
     server = serve(by_title)
     own_settings = toy_settings(enabled=True, candidates=20, requests=1000)
-    test = frozen_task(backbone, seqs, "test", 5)
+    test = frozen_task(backbone, seqs, "test", adapter_settings())
     tables = []
     for _ in range(2):
-        none = torch.zeros(vector_size(backbone.dim, 1))
+        none = torch.zeros(test.form.size)
         scores = test.catalogue_scores(none).numpy()
         ranker = ranker_of(ChatModel(own_settings, tmp_path / "llm"), bed, scores)
         rows = list(METHODS["llm"].rows(study_with(ranker)))

@@ -1,87 +1,10 @@
-"""Re-ranking and the recommenders without a model, against loops and scikit-learn."""
+"""The policy's order and the recommenders without a model, against loops and scikit-learn."""
 
 import dataclasses
 
 import numpy as np
-import pytest
 
 from paragon.rivals import reranking
-
-
-@pytest.fixture(scope="module")
-def lists():
-    rng = np.random.default_rng(0)
-    relevance = rng.standard_normal((12, 15))
-    categories = rng.random((12, 15, 6)) < 0.3
-    categories[0, :3] = False
-    return relevance, categories
-
-
-def by_hand(relevance, categories, weight):
-    """The definition, one list at a time: positions of the items, best first."""
-
-    def similarity(a, b):
-        union = (a | b).sum()
-        return (a & b).sum() / union if union else 1.0
-
-    value = (relevance - relevance.min()) / (relevance.max() - relevance.min())
-    chosen = [int(relevance.argmax())]
-    while len(chosen) < len(relevance):
-        left = [i for i in range(len(relevance)) if i not in chosen]
-        merit = {
-            i: weight * value[i]
-            - (1 - weight) * max(similarity(categories[i], categories[j]) for j in chosen)
-            for i in left
-        }
-        best = max(merit.values())
-        tied = [i for i in left if merit[i] >= best - 1e-6]
-        chosen.append(max(tied, key=lambda i: relevance[i]))
-    return chosen
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.3, 0.77, 1.0])
-def test_mmr_is_its_definition(lists, weight):
-    relevance, categories = lists
-    order = np.argsort(-reranking.mmr(relevance, categories, weight), axis=1)
-    for row in range(len(relevance)):
-        assert order[row].tolist() == by_hand(relevance[row], categories[row], weight)
-
-
-def test_mmr_with_all_weight_on_accuracy_is_the_accuracy_order(lists):
-    relevance, categories = lists
-    scores = reranking.mmr(relevance, categories, 1.0)
-    assert np.array_equal(np.argsort(-scores), np.argsort(-relevance))
-
-
-def test_mmr_stops_at_its_depth_and_goes_on_by_relevance(lists):
-    relevance, categories = lists
-    deep = np.argsort(-reranking.mmr(relevance, categories, 0.2), axis=1)
-    short = np.argsort(-reranking.mmr(relevance, categories, 0.2, depth=4), axis=1)
-    assert np.array_equal(short[:, :4], deep[:, :4])
-    rest = np.take_along_axis(relevance, short[:, 4:], 1)
-    assert (np.diff(rest) <= 0).all()
-
-
-def test_mmr_of_equal_scores_is_no_error():
-    scores = reranking.mmr(np.zeros((1, 3)), np.array([[[1, 0], [1, 0], [0, 1]]], bool), 0.5)
-    assert np.argsort(-scores[0]).tolist() == [0, 2, 1]
-
-
-def test_mmr_under_both_protocols(seqs):
-    rng = np.random.default_rng(0)
-    scores = rng.standard_normal((len(seqs.test), seqs.n_items + 1)).astype(np.float32)
-    excluded = seqs.excluded(seqs.test)
-    found = reranking.mmr_scores(seqs, seqs.test.candidates, excluded, scores, 0.4, 10)
-    row = 3
-    own = scores[row, seqs.test.candidates[row]]
-    sets = seqs.categories[seqs.test.candidates[row]]
-    assert np.argsort(-found["sampled"][row])[:10].tolist() == by_hand(own, sets, 0.4)[:10]
-    allowed = np.flatnonzero(~excluded[row])
-    best = allowed[np.argsort(-scores[row, allowed], kind="stable")][: reranking.DEPTH]
-    order = np.argsort(-np.where(excluded[row], -np.inf, found["full"][row]))
-    expected = best[by_hand(scores[row, best], seqs.categories[best], 0.4)]
-    assert order[:10].tolist() == expected[:10].tolist()
-    assert set(order[: len(best)]) == set(best)
 
 
 def test_a_policy_orders_the_best_of_the_backbone_and_nothing_else(seqs, monkeypatch):

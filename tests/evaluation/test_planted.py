@@ -1,0 +1,80 @@
+"""The whole way on data whose truth is known: does the list that is served follow the weights?
+
+One category an item, a favourite category for every user.  What is right is known: only the
+favourite at all weight on accuracy, nearly all eight categories at all weight on diversity.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from paragon.adapters.collection import collect
+from paragon.adapters.frozen import frozen_task
+from paragon.backbones import train_backbone
+from paragon.data.negatives import NegativeSampler
+from paragon.data.split import prepare
+from paragon.evaluation.methods import METHODS
+from paragon.evaluation.testbed import TestBed
+from paragon.evaluation.trained import Trained
+from paragon.generator.behaviour import behaviour
+from paragon.generator.training import train_generator
+from paragon.metrics.control import set_hv
+from paragon.metrics.ranking import top_k
+from paragon.params import load_params
+from tests.planted import planted_dataset
+
+SETTINGS = {
+    "backbones": {"dim": 32, "epochs": 20, "patience": 5},
+    "adapters": {"steps": 600, "checks": 6, "snapshots": 4},
+    "generator": {"steps": 1000},
+}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    settings = load_params(overrides=SETTINGS)
+    sequences, own = prepare(planted_dataset(), negatives=99), settings.adapters
+    backbone, _ = train_backbone("sasrec", sequences, settings.backbones)
+    collection = collect(backbone, sequences, own, [0])
+    train, valid, test = (
+        frozen_task(backbone, sequences, part, own) for part in ("train", "valid", "test")
+    )
+    rows = settings.generator.behaviour_rows
+    loss = behaviour(train, NegativeSampler(sequences), collection, 0, rows)
+    generators = [train_generator(collection, settings.generator, 0, loss)]
+    bed = TestBed(
+        sequences, sequences.test, own.objectives, negatives=own.negatives, served=own.served,
+        cutoffs=[10],
+    )  # fmt: skip
+    none = collection.oracles[:0]
+    bias = torch.zeros(1, len(collection.oracles), 8)
+    return Trained(bed, valid, test, collection, generators, [], [{}], bias, none, {})
+
+
+def measured(trained, scores):
+    """The mean number of categories in the ten items served, and the set HV, of all weights."""
+    bed, counts, points = trained.bed, [], []
+    for one in scores:
+        full = one["full"] if isinstance(one, dict) else one.numpy()
+        shown = bed.sequences.categories[top_k(full, 10, bed.excluded)]  # [N, 10, M]
+        counts.append(shown.any(1).sum(1).mean())
+        found = bed.measure(full)["full"]
+        points.append([found["ndcg@10"], found["alpha_ndcg@10"]])
+    return np.array(counts), set_hv(np.array(points))
+
+
+@pytest.mark.slow
+def test_the_served_list_follows_the_weights(trained):
+    weights = trained.weights  # from 0 to 1 on accuracy
+    vectors = trained.generators[0].generate(weights)
+    counts, volume = measured(trained, map(trained.test.catalogue_scores, vectors))
+    at = dict(zip(weights[:, 0].double().numpy().round(1).tolist(), counts, strict=True))
+    assert at[1.0] <= 1.3 and at[0.5] >= 3 and at[0.1] >= 6.5
+    assert (np.diff(counts) <= 0).all()
+    # Ten items at random would show 8 (1 - (7 / 8)^10) categories, not knowing the catalogue.
+    assert at[0.0] >= 8 * (1 - (7 / 8) ** 10)
+    # Re-ranking sees the list as a whole.  What re-ranks generated lists is as good, to 1 %.
+    rows = {name: next(METHODS[name].rows(trained)) for name in ("mmr", "xquad", "dpp")}
+    best = max(measured(trained, row.scores)[1] for row in rows.values())
+    both = next(METHODS["generated_xquad"].rows(trained))
+    assert max(volume, measured(trained, both.scores)[1]) >= 0.99 * best

@@ -1,0 +1,73 @@
+"""Measures over the evaluation weights, and the items that all users together are shown."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import pearsonr
+
+from paragon.evaluation.summary import summarise
+from paragon.evaluation.testbed import TestBed
+
+WEIGHTS = np.arange(5) / 4
+
+
+def made_curve(ndcg, alpha, weights=WEIGHTS, **metrics):
+    """A curve of one seed in which every row but `constant` and `tuned` is ``other``."""
+    rows = []
+    for method in ("tuned", "constant", "other"):
+        for at, w in enumerate(WEIGHTS):
+            row = {"method": method, "seed": 0, "w_accuracy": w, "w_diversity": 1 - w}
+            row |= {"ndcg@10": 0.1 + w, "alpha_ndcg@10": 0.9 - w / 2}
+            row |= {name: values[at] for name, values in metrics.items()}
+            if method == "other":
+                if w not in weights:
+                    continue
+                row |= {"ndcg@10": ndcg[at], "alpha_ndcg@10": alpha[at]}
+            rows += [row | {"protocol": protocol} for protocol in ("sampled", "full")]
+    return pd.DataFrame(rows)
+
+
+def test_inner_correlations_leave_out_the_corners():
+    ndcg, alpha = [0.5, 0.1, 0.2, 0.4, 0.1], [0.1, 0.9, 0.7, 0.6, 0.9]
+    found = summarise(made_curve(ndcg, alpha), ["accuracy", "diversity"])["other"]
+    inner = slice(1, 4)
+    expected = pearsonr(ndcg[inner], WEIGHTS[inner]).statistic
+    assert found["r_acc_inner_full"] == pytest.approx(expected, rel=1e-5)
+    expected = pearsonr(alpha[inner], 1 - WEIGHTS[inner]).statistic
+    assert found["r_div_inner_full"] == pytest.approx(expected, rel=1e-5)
+    assert found["r_div_full"] != found["r_div_inner_full"] > 0.9
+
+
+def test_a_method_with_few_inner_weights_has_no_inner_correlation():
+    curve = made_curve([0.1] * 5, [0.5] * 5, weights=(0, 1))
+    found = summarise(curve, ["accuracy", "diversity"])["other"]
+    assert found["r_div_inner_full"] is None
+    assert found["r_div_inner_full_note"] == "every weight is a corner"
+    curve = made_curve([0.1] * 5, [0.5] * 5, weights=(0, 0.5, 1))
+    found = summarise(curve, ["accuracy", "diversity"])["other"]
+    assert "there is one" in found["r_div_inner_full_note"]
+
+
+def test_the_list_under_equal_weights_is_described():
+    named = {"ild@10": [0.1, 0.2, 0.3, 0.4, 0.5], "items@10": [10, 20, 35, 40, 50]}
+    curve = made_curve([0.1, 0.2, 0.25, 0.4, 0.5], [0.9, 0.8, 0.75, 0.6, 0.5], **named)
+    found = summarise(curve, ["accuracy", "diversity"])["other"]
+    assert [found[f"even_{name}_full"] for name in ("acc", "div", "ild", "items")] == [
+        0.25, 0.75, 0.3, 35,
+    ]  # fmt: skip
+    found = summarise(curve.drop(columns="ild@10"), ["accuracy", "diversity"])["other"]
+    assert "even_ild_full" not in found and "even_items_full" in found
+
+
+def test_the_test_bed_counts_the_items_that_all_are_shown(seqs):
+    bed = TestBed(seqs, seqs.test, ["accuracy", "diversity"], negatives=5, served=6, cutoffs=[10])
+    scores = np.random.default_rng(0).standard_normal((len(seqs.test), seqs.n_items + 1))
+    shown = set()
+    for row, (user, position) in enumerate(zip(seqs.test.users, seqs.test.positions, strict=True)):
+        start = seqs.offsets[user]
+        met = {0, *seqs.items[start : start + position].tolist()}
+        best = [i for i in np.argsort(-scores[row]).tolist() if i not in met]
+        shown |= set(best[:10])
+    found = bed.measure(scores)["full"]
+    assert found["items@10"] == len(shown)
+    assert found["catalogue@10"] == pytest.approx(len(shown) / seqs.n_items)
