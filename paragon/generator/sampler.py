@@ -53,6 +53,7 @@ def ddim(
     steps: int,
     eta: float = 0.0,
     generator: torch.Generator | None = None,
+    clip: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """DDIM (Song et al. 2021, eq. 12 and 16) over ``steps`` evenly spaced times.
 
@@ -62,8 +63,9 @@ def ddim(
         x'    = sqrt(alpha') x_0 + sqrt(1 - alpha' - sigma^2) eps + sigma * new noise
 
     ``eta = 0`` is deterministic: with the same noise, the result changes smoothly with the
-    condition.  ``eta = 1`` with all steps is DDPM's ancestral sampler.  ``noise [B, D]`` to
-    ``[B, D]``.  Raises ``ParagonError`` for ``steps`` out of range.
+    condition.  ``eta = 1`` with all steps is DDPM's ancestral sampler.  ``clip``: the least and
+    the largest values ``[D]`` that a predicted x_0 may have; ``eps`` is then what is left of x.
+    ``noise [B, D]`` to ``[B, D]``.  Raises ``ParagonError`` for ``steps`` out of range.
     """
     if not 1 <= steps <= schedule.steps:
         raise ParagonError(f"sampler steps: {steps} is out of range; use 1 to {schedule.steps}")
@@ -73,6 +75,9 @@ def ddim(
         t = torch.full((len(x),), int(now), device=x.device)  # [B]
         v = predict(x, t)  # [B, D]
         clean, eps = schedule.clean(x, v, t), schedule.epsilon(x, v, t)  # x_0, eps [B, D]
+        if clip is not None:
+            clean = clean.clamp(*clip)  # [B, D]
+            eps = (x - schedule.signal[now] * clean) / schedule.noise[now]  # [B, D]
         alpha = schedule.alpha_bar[now].item()
         alpha_after = schedule.alpha_bar[after].item() if after >= 0 else 1.0
         sigma = eta * ((1 - alpha_after) / (1 - alpha) * (1 - alpha / alpha_after)) ** 0.5
@@ -83,11 +88,16 @@ def ddim(
 
 
 def ddpm(
-    predict: Predict, schedule: Schedule, noise: Tensor, generator: torch.Generator | None = None
+    predict: Predict,
+    schedule: Schedule,
+    noise: Tensor,
+    generator: torch.Generator | None = None,
+    clip: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Ancestral sampling through every step (Ho et al. 2020, algorithm 2), from ``noise [B, D]``.
 
     The step to t - 1 draws from the posterior q(x_{t-1} | x_t, x_0); its variance is that of
-    DDIM with ``eta = 1``.
+    DDIM with ``eta = 1``.  ``clip`` as there.
     """
-    return ddim(predict, schedule, noise, steps=schedule.steps, eta=1.0, generator=generator)
+    steps = schedule.steps
+    return ddim(predict, schedule, noise, steps=steps, eta=1.0, generator=generator, clip=clip)

@@ -1,0 +1,211 @@
+"""The generator of the paper: a diffusion transformer over the parameters of an adapter.
+
+In this file: the generator as Shen et al. (Paragon, RecSys 2025) describe it, to compare ours
+with.  It learns from collected vectors alone, without a behavioural loss: the full vector, in
+tokens, through four transformer layers, and back from noise in 500 steps with guidance.  Where
+the published settings would not let it work, it has better ones, for a fair trial: the mean is
+removed, the noise schedule ends in pure noise, a token belongs to one hidden unit, and training
+goes on until the validation events no longer gain.
+
+Shapes: B samples, W weight vectors, O objectives, P parameters of an adapter, N tokens of n
+numbers, w the width of the transformer, d numbers of a state, h hidden units, M categories.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paragon.adapters.adapter import AdapterForm
+from paragon.errors import ParagonError
+from paragon.generator.denoiser import sinusoidal
+from paragon.generator.sampler import ddim, ddpm, guided
+from paragon.generator.schedule import Schedule
+from paragon.objectives.weights import check_weights, lift
+from paragon.params import stored
+from paragon.sections import PublishedSettings
+from paragon.storage import check_match, load_tensors, save_tensors
+
+
+def token_order(form: AdapterForm) -> Tensor:
+    """Which number of a vector stands where in its tokens, ``[N, n]``; P stands for a zero.
+
+    A token for each hidden unit: its row of W1, its b1, its column of W2 and an equal share of
+    b2.  Then one for every two categories: their rows of V and their u.  With d = 64 and h = 8 a
+    token has n = 137 numbers.
+    """
+    d, h, zero = form.dim, form.width, form.size
+    at = form.unflatten(torch.arange(form.size))  # the places of each part
+    share = -(-d // h)  # of b2, rounded up
+    b2 = F.pad(at.b2, (0, h * share - d), value=zero).view(h, share)
+    units = torch.cat([at.w1, at.b1.unsqueeze(1), at.w2.T, b2], 1)  # [h, n]
+    pairs, both = -(-form.categories // 2), 2 * (d + 1)
+    categories = torch.cat([at.v, at.u.unsqueeze(1)], 1)  # [M, d + 1]
+    categories = F.pad(categories, (0, 0, 0, 2 * pairs - form.categories), value=zero)
+    categories = categories.reshape(pairs, both)  # [M / 2, 2 (d + 1)]
+    padded = F.pad(categories, (0, units.shape[1] - both), value=zero)  # [M / 2, n]
+    return torch.cat([units, padded])
+
+
+class TokenDenoiser(nn.Module):
+    """``denoiser(x [B, P], t [B], weights [B, O], drop [B]) -> v [B, P]``.
+
+    The step is added to the tokens once, the weights before every layer (``add_every_block`` of
+    the paper); where ``drop`` is true, a learned null condition takes their place.  The layers
+    are those of Vaswani et al. (2017), norms last.  Raises ``ParagonError`` for heads that do not
+    divide the width.
+    """
+
+    order: Tensor  # [N, n]
+    back: Tensor  # [P], where each number of a vector stands among those of the tokens
+
+    def __init__(self, form: AdapterForm, objectives: int, settings: PublishedSettings) -> None:
+        super().__init__()
+        width, heads = settings.width, settings.heads
+        if width % heads or width % 2:
+            raise ParagonError(
+                f"params.yaml: published.width: {width} is not an even multiple of the {heads} "
+                "heads; use a width that is"
+            )
+        order = token_order(form)
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("back", order.flatten().argsort()[: form.size], persistent=False)
+        self.embed_token = nn.Linear(order.shape[1], width)
+        self.embed_step = _two_layers(width, width)
+        self.embed_weights = _two_layers(objectives, width)
+        self.null = nn.Parameter(torch.zeros(width))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, heads, 4 * width, settings.dropout, batch_first=True)
+            for _ in range(settings.blocks)
+        )
+        self.output = nn.Linear(width, order.shape[1])
+
+    def tokens(self, vectors: Tensor) -> Tensor:
+        """Tokens ``[B, N, n]`` of vectors ``[B, P]``."""
+        return F.pad(vectors, (0, 1))[:, self.order]
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        """Vectors ``[B, P]`` of tokens ``[B, N, n]``; what stands for a zero is left out."""
+        return tokens.flatten(1)[:, self.back]
+
+    def forward(self, x: Tensor, t: Tensor, weights: Tensor, drop: Tensor) -> Tensor:
+        """The predicted v ``[B, P]`` of noisy vectors ``x [B, P]`` at steps ``t [B]``."""
+        h = self.embed_token(self.tokens(x))  # [B, N, w]
+        width = h.shape[-1]
+        h = h + sinusoidal(torch.arange(h.shape[1], device=x.device), width)  # [B, N, w]
+        h = h + self.embed_step(sinusoidal(t, width)).unsqueeze(1)  # [B, N, w]
+        condition = torch.where(drop.unsqueeze(1), self.null, self.embed_weights(weights))
+        for layer in self.layers:
+            h = layer(h + condition.unsqueeze(1))  # [B, N, w]
+        return self.vectors(self.output(h))  # [B, P]
+
+
+def _two_layers(inputs: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
+
+
+class PublishedModel(nn.Module):
+    """The denoiser, and how vectors are scaled: all that is trained, averaged and saved."""
+
+    mean: Tensor  # [P]
+    scale: Tensor  # [], one for all numbers
+    low: Tensor  # [P], the least and the largest of each number in the collection, scaled
+    high: Tensor
+
+    def __init__(self, form: AdapterForm, objectives: int, settings: PublishedSettings) -> None:
+        super().__init__()
+        self.denoiser = TokenDenoiser(form, objectives, settings)
+        for name in ("mean", "low", "high"):
+            self.register_buffer(name, torch.zeros(form.size))
+        self.register_buffer("scale", torch.ones(()))
+
+    def fit_scale(self, vectors: Tensor) -> None:
+        """Take mean, scale and range from collected ``vectors [N, P]``."""
+        self.mean = vectors.mean(0)
+        self.scale = (vectors - self.mean).std().clamp(min=1e-8)
+        scaled = self.encode(vectors)  # [N, P]
+        self.low, self.high = scaled.amin(0), scaled.amax(0)
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        """Scaled vectors ``[..., P]``: mean 0, variance 1 over all numbers."""
+        return (vectors - self.mean) / self.scale
+
+    def decode(self, scaled: Tensor) -> Tensor:
+        """Vectors ``[..., P]`` of scaled ones."""
+        return self.mean + self.scale * scaled
+
+    @torch.no_grad()
+    def sample(
+        self,
+        weights: Tensor,
+        schedule: Schedule,
+        rng: np.random.Generator,
+        guidance: float = 1.0,
+        steps: int | None = None,
+    ) -> Tensor:
+        """Vectors ``[W, P]`` for weights ``[W, O]``, from one noise for all weights.
+
+        By ancestral sampling through every step, or by DDIM in so many ``steps``.
+        """
+        noise = torch.from_numpy(rng.standard_normal((1, len(self.mean)), dtype=np.float32))
+        noise = noise.to(weights.device).repeat(len(weights), 1)  # [W, P]
+        predict, clip = guided(self.denoiser, weights, guidance), (self.low, self.high)
+        if steps is not None:
+            return self.decode(ddim(predict, schedule, noise, steps=steps, clip=clip))
+        draws = torch.Generator(weights.device).manual_seed(int(rng.integers(2**63)))
+        return self.decode(ddpm(predict, schedule, noise, draws, clip))
+
+
+class Published:
+    """The paper's generator, trained.
+
+    ``description``: settings, seed, the ``floor`` of the anchors' weights, the description of the
+    collection, the curves of training, and the ``guidance`` that did best on validation events.
+    """
+
+    def __init__(self, model: PublishedModel, description: dict) -> None:
+        self.model, self.description = model, description
+        self.objectives: list[str] = description["collection"]["objectives"]
+        steps = description["settings"]["diffusion_steps"]
+        self.schedule = Schedule(steps, device=model.mean.device)
+
+    def generate(
+        self, weights: object, *, guidance: float | None = None, sample: int = 0
+    ) -> Tensor:
+        """Adapter vectors ``[W, P]`` for weights ``[W, O]`` (or one vector of O numbers).
+
+        ``guidance``: another than that of the description, 1 for none; ``sample`` = 0, 1, ...
+        chooses the noise.  Weights are lifted to the floor
+        (:func:`paragon.objectives.weights.lift`).  Raises ``ParagonError`` for weights that are
+        not on the simplex and for guidance out of range.
+        """
+        about = self.description
+        condition = lift(check_weights(weights, self.objectives), torch.tensor(about["floor"]))
+        rng = np.random.default_rng([about["seed"], 8, sample])
+        guidance = about["guidance"] if guidance is None else guidance
+        return self.model.sample(condition.to(self.model.mean), self.schedule, rng, guidance)
+
+
+def save_published(published: Published, stem: Path) -> None:
+    """Write ``stem.safetensors`` and its description ``stem.json``."""
+    save_tensors(stem, published.model.state_dict(), published.description)
+
+
+def load_published(stem: Path, collection: dict) -> Published:
+    """Read what :func:`save_published` wrote.
+
+    ``collection``: the description of the collection that it must have learned from.  Raises
+    ``ParagonError`` for another collection and for altered files.
+    """
+    tensors, description = load_tensors(stem, "rivals")
+    expected = {"kind": "published", "collection": collection}
+    check_match(expected, description, f"{stem}.json")
+    settings = stored(PublishedSettings, description["settings"], f"{stem}.json")
+    form = AdapterForm(**collection["form"])
+    model = PublishedModel(form, len(description["floor"]), settings)
+    model.load_state_dict(tensors)
+    return Published(model.eval().requires_grad_(False), description)

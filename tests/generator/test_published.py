@@ -1,0 +1,403 @@
+"""The paper's generator: tokens, denoiser, clipping, training, and training taken up again."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from paragon.adapters.adapter import AdapterForm
+from paragon.adapters.collection import Collection
+from paragon.errors import ParagonError
+from paragon.generator.published import (
+    TokenDenoiser,
+    load_published,
+    save_published,
+    token_order,
+)
+from paragon.generator.published_training import remove_checkpoint, train_published
+from paragon.generator.sampler import ddim, ddpm, guided
+from paragon.generator.schedule import Schedule
+from paragon.generator.training import take_step
+from paragon.params import PublishedSettings
+
+FORMS = [
+    AdapterForm(64, 8),
+    AdapterForm(64, 8, 19),
+    AdapterForm(6, 4, 3),
+    AdapterForm(5, 1, 2),
+    AdapterForm(3, 5, 1),
+]
+FORM = AdapterForm(2, 1, 1)
+SETTINGS = PublishedSettings(
+    seeds=1, width=16, heads=2, blocks=2, dropout=0.1, diffusion_steps=40, steps=40, check=10,
+    patience=9, batch=16, learning_rate=3e-3, ema=0.9, condition_drop=0.1, guidance=[1.5, 2.0],
+)  # fmt: skip
+
+
+def curve(weights):
+    """A planted collection: vectors ``[..., P]`` on a curve, which one weight moves along."""
+    w = weights[..., :1]
+    phase = torch.linspace(0, 3, FORM.size)
+    return torch.sin(4 * w + phase) + 0.3 * phase
+
+
+def planted(scale=1.0):
+    first = torch.linspace(0, 1, 9)
+    anchors = torch.stack([first, 1 - first], -1)
+    vectors = scale * curve(anchors)[None]  # one seed
+    empty = torch.zeros(0)
+    return Collection(
+        anchors=anchors,
+        oracles=anchors,
+        anchor_vectors=vectors,
+        oracle_vectors=vectors,
+        snapshots=vectors.unsqueeze(2) + 0.01,
+        validation=empty,
+        steps=empty,
+        description={
+            "objectives": ["accuracy", "diversity"],
+            "form": dataclasses.asdict(FORM),
+            "seeds": [0],
+            "scale": scale,
+        },
+    )
+
+
+def held_out(vectors):
+    """Both objectives are the distance from the curve, at the weights of the anchors."""
+    distance = (vectors - curve(planted().anchors)).square().mean(-1)
+    return distance.unsqueeze(1).repeat(1, 2)
+
+
+def train(checkpoint=None, collection=None, seed=0, **changes):
+    settings = SETTINGS.model_copy(update=changes)
+    collection = planted() if collection is None else collection
+    return train_published(collection, settings, seed, held_out, checkpoint)
+
+
+def same(one, other):
+    """Two trained generators have the same parameters and descriptions."""
+    pairs = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs) and one.description == other.description
+
+
+@pytest.fixture
+def denoiser():
+    torch.manual_seed(0)
+    model = TokenDenoiser(FORM, 2, SETTINGS).eval()
+    torch.nn.init.normal_(model.null)
+    return model
+
+
+@pytest.fixture
+def batch():
+    draw = torch.Generator().manual_seed(1)
+    x, weights = torch.randn(5, FORM.size, generator=draw), torch.rand(5, 2, generator=draw)
+    return x, torch.tensor([0, 7, 20, 33, 39]), weights, torch.zeros(5, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_each_number_of_a_vector_has_one_place_in_the_tokens(form):
+    order = token_order(form)
+    share = -(-form.dim // form.width)
+    assert order.shape == (form.width + -(-form.categories // 2), 2 * form.dim + 1 + share)
+    places = order[order != form.size]
+    assert sorted(places.tolist()) == list(range(form.size))
+    if form.dim == 64:
+        assert order.shape[1] == 137 and (order[:8] != form.size).all()
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_vectors_come_back_from_their_tokens(form):
+    model = TokenDenoiser(form, 2, SETTINGS)
+    vectors = torch.randn(3, form.size)
+    tokens = model.tokens(vectors)
+    assert torch.equal(model.vectors(tokens), vectors)
+    assert tokens.abs().sum() == pytest.approx(vectors.abs().sum().item(), rel=1e-4)  # else zeros
+
+
+def test_a_token_is_a_hidden_unit_and_two_categories_share_one():
+    form = AdapterForm(4, 2, 3)
+    vector = torch.arange(1.0, form.size + 1)
+    parts = form.unflatten(vector)
+    tokens = TokenDenoiser(form, 2, SETTINGS).tokens(vector[None])[0]
+    for unit in range(2):
+        own = [parts.w1[unit], parts.b1[unit, None], parts.w2[:, unit]]
+        assert torch.equal(tokens[unit], torch.cat([*own, parts.b2[2 * unit : 2 * unit + 2]]))
+    rows = [torch.cat([parts.v[m], parts.u[m, None]]) for m in range(3)]
+    assert torch.equal(tokens[2, :10], torch.cat(rows[:2]))
+    assert torch.equal(tokens[3, :5], rows[2])
+    assert not tokens[2, 10:].any() and not tokens[3, 5:].any()
+
+
+def test_step_weights_and_every_other_token_are_seen_and_no_other_sample(denoiser, batch):
+    x, t, weights, keep = batch
+    v = denoiser(x, t, weights, keep)
+    assert v.shape == x.shape
+    for row in range(5):
+        alone = denoiser(*(part[row : row + 1] for part in batch))
+        assert torch.allclose(alone[0], v[row], atol=1e-5)
+    assert (denoiser(x, t.flip(0), weights, keep) - v)[[0, 1, 3, 4]].abs().amax(1).min() > 1e-4
+    assert (denoiser(x, t, 1 - weights, keep) - v).abs().amax(1).min() > 1e-4
+    moved = x.clone()
+    moved[:, -1] += 1  # u, in the last token; the first number is in the first
+    assert (denoiser(moved, t, weights, keep) - v)[:, 0].abs().min() > 1e-5
+
+
+def test_tokens_have_an_order(batch):
+    """Two hidden units exchanged in x do not give the same two exchanged in v."""
+    form = AdapterForm(2, 2)
+    torch.manual_seed(0)
+    model = TokenDenoiser(form, 2, SETTINGS).eval()
+    x, (_, t, weights, keep) = torch.randn(5, form.size), batch
+    flipped = model.vectors(model.tokens(x).flip(1))
+    v, there = model(x, t, weights, keep), model(flipped, t, weights, keep)
+    assert not torch.allclose(model.vectors(model.tokens(there).flip(1)), v, atol=1e-3)
+
+
+def test_weights_enter_before_every_layer(denoiser, batch):
+    """Each layer alone makes the weights count."""
+    x, t, weights, keep = batch
+    for layer in denoiser.layers:
+        seen = []
+        hook = layer.register_forward_pre_hook(lambda _, h, seen=seen: seen.append(h[0]))
+        before = [
+            block.register_forward_hook(lambda _, h, out: torch.zeros_like(out))
+            for block in denoiser.layers
+        ]
+        for condition in (weights, 1 - weights):
+            denoiser(x, t, condition, keep)
+        for handle in (hook, *before):
+            handle.remove()
+        embedded = [denoiser.embed_weights(condition) for condition in (weights, 1 - weights)]
+        moved = (embedded[0] - embedded[1]).unsqueeze(1).expand_as(seen[0])
+        assert torch.allclose(seen[0] - seen[1], moved, atol=1e-5)
+
+
+def test_a_dropped_condition_is_the_null_one(denoiser, batch):
+    x, t, weights, keep = batch
+    null = denoiser(x, t, weights, ~keep)
+    assert torch.equal(null, denoiser(x, t, 1 - weights, ~keep))
+    assert not torch.allclose(null, denoiser(x, t, weights, keep), atol=1e-4)
+    with torch.no_grad():
+        denoiser.null.add_(1)
+    assert not torch.allclose(null, denoiser(x, t, weights, ~keep), atol=1e-4)
+    assert torch.equal(guided(denoiser, weights, 1.0)(x, t), denoiser(x, t, weights, keep))
+
+
+@pytest.mark.parametrize("drop", [0.0, 1.0])
+def test_training_drops_as_many_conditions_as_it_is_told(drop):
+    """Of the two embeddings, the one that is never used keeps its first value."""
+    model = train(condition_drop=drop, steps=10).model.denoiser
+    torch.manual_seed(0)
+    first = TokenDenoiser(FORM, 2, SETTINGS)
+    assert torch.equal(model.null, first.null) == (drop == 0)
+    bias = model.embed_weights[2].bias
+    assert torch.allclose(bias, first.embed_weights[2].bias, atol=2e-3) == (drop == 1)
+
+
+@pytest.mark.parametrize("change", [{"heads": 3}, {"width": 15, "heads": 5}])
+def test_an_impossible_width_names_the_key(change):
+    with pytest.raises(ParagonError, match="params.yaml: published.width: 1[56] is not"):
+        TokenDenoiser(FORM, 2, SETTINGS.model_copy(update=change))
+
+
+def test_clipped_ancestral_sampling_agrees_with_diffusers(denoiser, batch):
+    steps, limit = 40, 0.4
+    oracle = DDPMScheduler(
+        steps, 25 * 1e-4, 25 * 0.02, "linear", variance_type="fixed_small", clip_sample=True,
+        clip_sample_range=limit, prediction_type="v_prediction",
+    )  # fmt: skip
+    noise, _, weights, _ = batch
+    predict, clip = guided(denoiser, weights, 2.0), (torch.tensor(-limit), torch.tensor(limit))
+    found = ddpm(predict, Schedule(steps), noise, torch.Generator().manual_seed(7), clip)
+    x, draw = noise, torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for t in oracle.timesteps:
+            x = oracle.step(predict(x, t.repeat(5)), t, x, generator=draw).prev_sample
+    assert torch.allclose(found, x, atol=1e-3)
+    free = ddpm(predict, Schedule(steps), noise, torch.Generator().manual_seed(7))
+    assert not torch.allclose(found, free, atol=0.1)
+
+
+def test_a_range_of_its_own_for_each_number():
+    low, high = torch.tensor([-1.0, 0.5, -9.0]), torch.tensor([-0.5, 0.6, 9.0])
+    schedule, clean = Schedule(30), torch.tensor([[0.0, 1.0, 2.0]])
+
+    def exact(x, t):
+        a, s = schedule.signal[t][:, None], schedule.noise[t][:, None]
+        return (a * x - clean) / s
+
+    noise = torch.randn(1, 3, generator=torch.Generator().manual_seed(0))
+    found = ddim(exact, schedule, noise, steps=30, clip=(low, high))
+    assert torch.allclose(found, torch.tensor([[-0.5, 0.6, 2.0]]), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """On the planted collection, long enough to learn it."""
+    return train(steps=600, check=200)
+
+
+def test_a_planted_collection_is_learned(trained):
+    """At weights between the anchors, against the mean that needs no weights."""
+    first = torch.linspace(0.05, 0.95, 8)
+    weights = torch.stack([first, 1 - first], -1)
+    truth, mean = curve(weights), curve(planted().anchors).mean(0)
+    found = trained.generate(weights, guidance=1.0)
+    error = (found - truth).square().mean()
+    assert error < 0.25 * (mean - truth).square().mean()
+    assert error < (trained.generate(weights.flip(1), guidance=1.0) - truth).square().mean() / 2
+    losses = trained.description["curves"]["v_loss"]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_generated_numbers_stay_in_the_range_of_the_collection(trained):
+    collected, _ = planted().training_set(0)
+    for guidance in (1.0, 50.0):
+        found = trained.generate(planted().anchors, guidance=guidance)
+        assert (found >= collected.amin(0) - 1e-5).all()
+        assert (found <= collected.amax(0) + 1e-5).all()
+
+
+def test_guidance_is_the_best_on_validation_events(trained):
+    anchors = planted().anchors
+    losses = [held_out(trained.generate(anchors, guidance=g))[:, 0].mean() for g in (1.5, 2.0)]
+    about = trained.description
+    assert about["guidance_losses"] == pytest.approx([float(x) for x in losses])
+    assert about["guidance"] == [1.5, 2.0][int(np.argmin(losses))]
+    chosen = trained.generate(anchors)
+    assert torch.equal(chosen, trained.generate(anchors, guidance=about["guidance"]))
+    assert not torch.allclose(chosen, trained.generate(anchors, guidance=1.0), atol=1e-3)
+    assert not torch.allclose(chosen, trained.generate(anchors, sample=1), atol=1e-3)
+
+
+def test_training_ends_when_validation_gains_no_more():
+    count = iter([3.0, 2.0, 2.5, 2.0, 1.0])
+
+    def judged(vectors):
+        return torch.full((len(vectors), 2), next(count, 9.0))
+
+    settings = SETTINGS.model_copy(update={"steps": 1000, "patience": 2})
+    made = train_published(planted(), settings, 0, judged)
+    assert made.description["curves"]["task_loss"] == [3.0, 2.0, 2.5, 2.0]
+    assert made.description["step"] == 40
+    # What is kept is the second check: the same parameters as after two stretches.
+    settings = settings.model_copy(update={"patience": 1})
+    count = iter([3.0, 2.0, 2.5])
+    again = train_published(planted(), settings, 0, judged)
+    for one, other in zip(made.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_rate_falls_as_a_cosine_and_parameters_are_averaged(monkeypatch):
+    """Over all stretches, each step recorded."""
+    rates, averaged = [], None
+
+    def recording(loss, model, optimizer, schedule):
+        nonlocal averaged
+        rates.append(optimizer.param_groups[0]["lr"])
+        take_step(loss, model, optimizer, schedule)
+        now = model.denoiser.output.weight.detach().double().numpy().copy()
+        decay = min(0.9, (len(rates) - 1) / (len(rates) + 9))
+        averaged = now if averaged is None else decay * averaged + (1 - decay) * now
+
+    monkeypatch.setattr("paragon.generator.published_training.take_step", recording)
+    gains = iter([4.0, 3.0, 2.0, 1.0])  # so the last is the best
+    made = train_published(
+        planted(), SETTINGS, 0, lambda x: torch.full((len(x), 2), next(gains, 0.0))
+    )
+    expected = [3e-3 * (1 + np.cos(np.pi * step / 40)) / 2 for step in range(40)]
+    assert rates == pytest.approx(expected)
+    assert np.allclose(made.model.denoiser.output.weight, averaged, atol=1e-6)
+
+
+def interrupted(checkpoint, after):
+    """Train until so many checks were made, as if the process had been killed then."""
+    calls = iter(range(after))
+
+    def judged(vectors):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return held_out(vectors)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_published(planted(), SETTINGS, 0, judged, checkpoint)
+
+
+@pytest.mark.parametrize("after", [1, 3, 4])
+def test_training_taken_up_again_is_the_same_bit_for_bit(tmp_path, after):
+    whole = train()
+    interrupted(tmp_path / "c", after)
+    written = (tmp_path / "c.json").read_text()
+    assert f'"step": {10 * after},' in written
+    torch.manual_seed(99), torch.rand(7)  # whatever ran in between
+    assert same(train(tmp_path / "c"), whole)
+
+
+def test_a_checkpoint_is_used_and_removed(tmp_path, monkeypatch):
+    train(tmp_path / "c")
+    monkeypatch.setattr("paragon.generator.published_training.take_step", None)
+    assert same(train(tmp_path / "c"), train(tmp_path / "c"))
+    remove_checkpoint(tmp_path / "c")
+    remove_checkpoint(tmp_path / "c")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(TypeError):
+        train(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learning_rate": 1e-3}, "field `learning_rate` differs"),
+        ({"seed": 1}, "field `seed` differs"),
+        ({"collection": planted(2.0)}, "field `scale` differs"),
+    ],
+    ids=["settings", "seed", "collection"],
+)
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, changes, words):
+    interrupted(tmp_path / "c", 1)
+    if "seed" in changes:
+        several = planted()
+        about = several.description | {"seeds": [1]}
+        changes = changes | {"collection": dataclasses.replace(several, description=about)}
+    with pytest.raises(ParagonError, match=f"{tmp_path}/c.json.*{words}.*delete"):
+        train(tmp_path / "c", **changes)
+
+
+def test_an_altered_checkpoint_is_refused(tmp_path):
+    interrupted(tmp_path / "c", 1)
+    shutil.copytree(tmp_path, tmp_path / "kept")
+    path = tmp_path / "c.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ParagonError, match=f"{path}: its checksum differs.*delete {tmp_path}/c"):
+        train(tmp_path / "c")
+    shutil.copy(tmp_path / "kept" / "c.safetensors", path)
+    train(tmp_path / "c")
+
+
+def test_same_inputs_same_bytes_and_a_round_trip(tmp_path):
+    one, other = train(), train()
+    save_published(one, tmp_path / "a")
+    save_published(other, tmp_path / "b")
+    for ending in (".safetensors", ".json"):
+        assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+    loaded = load_published(tmp_path / "a", planted().description)
+    del loaded.description["sha256"]
+    assert same(loaded, one)
+    weights = [[0.3, 0.7], [1, 0]]
+    assert torch.equal(loaded.generate(weights), one.generate(weights))
+    with pytest.raises(ParagonError, match="a.json: collection: field `scale` differs"):
+        load_published(tmp_path / "a", planted(2.0).description)
+
+
+def test_wrong_weights_are_refused(trained):
+    with pytest.raises(ParagonError, match="must sum to 1"):
+        trained.generate([0.5, 0.6])
+    with pytest.raises(ParagonError, match="guidance: -1 is out of range"):
+        trained.generate([0.5, 0.5], guidance=-1)
