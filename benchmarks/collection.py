@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 import typer
 
 from paragon.adapters import tuning
-from paragon.adapters.adapter import Adapter, shared_starts
+from paragon.adapters.adapter import shared_starts
 from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.backbones import context_of
 from paragon.data.negatives import NegativeSampler
-from paragon.objectives.table import objective_losses
 from paragon.objectives.weights import check_weights, simplex_lattice, simplex_weights
 from paragon.params import RESULTS
 from paragon.storage import write_json
@@ -51,16 +51,14 @@ def main(
 
     def cache() -> None:
         for part in ("train", "valid"):
-            tasks[part] = frozen_task(
-                frozen, sequences, part, 1 + settings.negatives, settings.events
-            )
+            tasks[part] = frozen_task(frozen, sequences, part, settings)
 
     caching = seconds(cache)
     train, sampler = tasks["train"], NegativeSampler(sequences)
     weights = torch.cat(
         [simplex_weights(settings.anchors, names), simplex_lattice(len(names), settings.oracles)]
     )
-    starts = shared_starts(frozen.dim, settings.width, len(weights), seeds)
+    starts = shared_starts(train.form, len(weights), seeds)
 
     def joint() -> None:
         tuning.tune(train, tasks["valid"], sampler, weights, starts, settings, seeds)
@@ -69,8 +67,9 @@ def main(
     one = check_weights([1 / len(names)] * len(names), names)
 
     def alone() -> None:
-        module = Adapter.from_vector(starts[0, 0], frozen.dim)
-        optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
+        vector = starts[0, :1].clone().requires_grad_(True)  # [1, P]
+        optimizer = torch.optim.Adam([vector], lr=settings.learning_rate)
+        all_rows = torch.arange(settings.batch)
         rng = np.random.default_rng(0)
         for _ in range(steps):
             rows, candidates = train.draw(sampler, settings.batch, settings.negatives, rng)
@@ -84,9 +83,9 @@ def main(
             )
             with torch.no_grad():
                 states = frozen.states(context)
-            scores = frozen.score(states, candidates, module).unsqueeze(-2)
-            lists = train.catalogue.lists(candidates, train.groups[rows])
-            loss = (objective_losses(names, scores, lists)[0] * one[0].to(scores.device)).sum()
+            batch = replace(train, states=states, groups=train.groups[rows], who=train.who[rows])
+            losses = batch.losses(vector, all_rows, candidates, names)  # [1, O]
+            loss = (losses * one.to(losses.device)).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

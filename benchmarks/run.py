@@ -121,12 +121,9 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     batch = torch.from_numpy(fresh[:5000])
     many = seconds(lambda: recommender.generator.generate(batch), 5, "batches")
 
-    train, valid = (
-        frozen_task(frozen, sequences, events, 1 + settings.negatives, settings.events)
-        for events in ("train", "valid")
-    )
+    train, valid = (frozen_task(frozen, sequences, e, settings) for e in ("train", "valid"))
     sampler = NegativeSampler(sequences)
-    starts = shared_starts(frozen.dim, settings.width, len(settings.anchors), [0])
+    starts = shared_starts(train.form, len(settings.anchors), [0])
 
     def tune() -> None:
         weights = check_weights(next(draws), names)

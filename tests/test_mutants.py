@@ -14,7 +14,7 @@ from torch import nn
 
 from paragon.adapters.collection import collect
 from paragon.backbones import build
-from paragon.backbones.training import fit
+from paragon.backbones.training import Training, fit
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.evaluation.testbed import TestBed
@@ -52,7 +52,7 @@ def with_other_test_events(seqs):
 def test_popularity_is_the_logarithm_of_training_events(seqs):
     count = np.bincount(seqs.items[seqs.is_train()], minlength=seqs.n_items + 1)
     expected = np.log1p(count) / np.log1p(count).max()
-    assert np.allclose(Catalogue.of(seqs).popularity, expected, atol=1e-6)
+    assert np.allclose(Catalogue.of(seqs, 6).popularity, expected, atol=1e-6)
     assert len(np.unique(count)) > 3  # else any increasing function would do
 
 
@@ -77,7 +77,9 @@ def test_a_k_core_keeps_who_has_just_enough_events():
 def test_novelty_does_not_count_test_events(seqs):
     """How well an item is known is what training knows."""
     other = with_other_test_events(seqs)
-    beds = [TestBed(s, s.test, ["accuracy"], negatives=5, cutoffs=[10]) for s in (seqs, other)]
+    beds = [
+        TestBed(s, s.test, ["accuracy"], negatives=5, served=6, cutoffs=[10]) for s in (seqs, other)
+    ]
     assert not np.array_equal(seqs.items, other.items)
     assert np.array_equal(beds[0].information, beds[1].information)
 
@@ -85,7 +87,8 @@ def test_novelty_does_not_count_test_events(seqs):
 def test_training_stops_by_validation_and_never_by_test_events(seqs, settings):
     def trained(sequences):
         model = build("sasrec", sequences, settings.backbones, seed=0)
-        return fit(model, sequences, settings.backbones, 0), model.state_dict()
+        training = Training(model, sequences, settings.backbones)
+        return fit(training, settings.backbones, 0), model.state_dict()
 
     (fitted, state), (again, same) = trained(seqs), trained(with_other_test_events(seqs))
     assert fitted == again and all(torch.equal(state[name], same[name]) for name in state)

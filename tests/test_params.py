@@ -149,6 +149,6 @@ def test_an_unknown_objective_is_named_before_any_stage_starts():
 def test_a_misspelt_key_is_named_as_it_was_written(tmp_path):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("  patience: 8", "  patiance: 8"), encoding="utf-8")
-    with pytest.raises(ParagonError, match=r"backbones\.patiance: .*not permitted, found 8"):
+    path.write_text(text.replace("  history: 50", "  histary: 50"), encoding="utf-8")
+    with pytest.raises(ParagonError, match=r"backbones\.histary: .*not permitted, found 50"):
         load_params(path)

@@ -11,7 +11,17 @@ from paragon.params import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # The layers of the package, each of which may import what stands before it.
 LAYERS = (
-    *("errors", "progress", "storage", "params", "metrics", "data", "objectives", "backbones"),
+    *(
+        "errors",
+        "progress",
+        "storage",
+        "sections",
+        "params",
+        "metrics",
+        "data",
+        "objectives",
+        "backbones",
+    ),
     *("adapters", "generator", "rivals", "evaluation", "report"),
 )
 

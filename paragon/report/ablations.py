@@ -11,9 +11,7 @@ from scipy.stats import ttest_1samp
 from paragon.errors import ParagonError
 from paragon.metrics.statistics import holm, mean_interval
 from paragon.params import ABLATIONS, Params
-from paragon.report.markdown import cell, markdown_table
 from paragon.report.style import BACKBONES
-from paragon.report.tables import interval_table
 
 # The settings in which generation is compared with its rivals on every backbone of the study.
 CORE = {
@@ -31,8 +29,6 @@ STARTS = {
 ALONE = "-no-behaviour"  # how points without the behavioural loss are named
 # Collections of the same adapters as `anchors-10`, so that losses on validation users compare.
 SAME_ADAPTERS = ("anchors-10", "anchors-5", "anchors-20", "snapshots-0")
-# The methods of the table of `core`.
-RIVALS = ("generated", "generated_best", "hypernetwork", "interpolation", "nearest")
 BESIDE = {"behavioural loss (3 anchors)": "anchors-3"}  # points to compare such a change with
 
 
@@ -171,29 +167,3 @@ def single_changes(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFr
             changes[name] = {"change": more.mean(), "p (Holm)": ttest_1samp(more, 0).pvalue}
     table = pd.DataFrame.from_dict(changes, orient="index")
     return table.assign(**{"p (Holm)": holm(table["p (Holm)"])})
-
-
-def core_table(rows: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """Markdown: regret of the ``RIVALS`` for the rows of `core`, means ± half of the interval.
-
-    ``pairs``: what `paired` says of best of 8 minus hypernetwork.
-    """
-    lines = []
-    for study, group in rows.groupby("study", sort=False):
-        if not set(RIVALS) <= set(group["method"]):  # its points or its collection is still to run
-            continue
-        regret = group.groupby("method")["regret_mean"]
-        means = [mean_interval(regret.get_group(m).to_numpy(float)) for m in RIVALS]
-        cells = [cell({"regret": i.mean, "regret_low": i.low}, "regret", 1) for i in means]
-        mean, low, high = (100 * pairs.loc[study, name] for name in ("difference", "low", "high"))
-        lines.append([study, *cells, f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"])
-    titles = [*(f"`{m}`" for m in RIVALS), "best of 8 minus hypernetwork [95 %]"]
-    return markdown_table(["regret %", *titles], lines)
-
-
-def starts_table(rows: pd.DataFrame) -> str:
-    """Markdown: median regret of the rows of `starts`."""
-    rows = rows.assign(median=100 * rows["regret_median"])
-    cells = interval_table(rows, "median", "way", "start")
-    lines = [[f"`{way}`" if way.isidentifier() else way, *row] for way, *row in cells.itertuples()]
-    return markdown_table(["median regret %", *cells.columns], lines)

@@ -1,4 +1,4 @@
-"""All studies beside each other, and beside what was published: results/summary.md and figures.
+"""All studies beside each other: results/summary.md and its figure.
 
 The stage `compare` of dvc.yaml.  Every study whose results are in the folder takes part,
 those of earlier runs and other machines too.  Nothing is computed here that is not in
@@ -14,25 +14,26 @@ import pandas as pd
 from paragon.metrics.statistics import is_real
 from paragon.report import figures
 from paragon.report import markdown as md
-from paragon.report.published import CURVES, our_curves
-from paragon.report.results import has_one_weight, load_differences, load_metrics, study_folders
+from paragon.report.results import (
+    APART,
+    REGRET,
+    has_one_weight,
+    load_differences,
+    load_metrics,
+    study_folders,
+)
 from paragon.report.templates import fill_template
 from paragon.storage import write_text
 
 # What is drawn of every method.
-DRAWN = ("set_hv_of_tuned_sampled", "regret_mean_sampled")
-LISTS = {"sampled": "Target and sampled negatives", "full": "Whole catalogue"}
-# No contenders: tuned or trained for the very weights, the same models in another order, and
-# one whose noise the hypervolume rewards.
-APART = ("tuned", "retrain", "generated_shuffled", "nearest_noise")
+DRAWN = ("set_hv_of_tuned_full", REGRET)
+LISTS = {"full": "Whole catalogue", "sampled": "Target and sampled negatives"}
 
 
 def write_comparison(results: Path) -> None:
-    """Write summary.md, summary.png and, where it can be drawn, published.png to ``results``."""
+    """Write summary.md and summary.png to ``results``."""
     write_text(results / "summary.md", summary(results))
     figures.save_figure(figures.all_studies(points(results)), results / "summary.png")
-    if ours := our_curves(results):
-        figures.save_figure(figures.published_curves(ours, CURVES), results / "published.png")
 
 
 def summary(results: Path) -> str:
@@ -62,7 +63,7 @@ def winners(folders: list[Path]) -> str:
             first = max((m for m in gaps if m not in APART), key=lambda m: gaps[m][name])
             row, leader, other = gaps[first], first, "generated"
             if row[name] <= 0:
-                row, leader, other = _turned(row, name), "generated", first
+                row, leader, other = md.turned(row, name), "generated", first
             lists: dict[str, list[str]] = {"better": [], "same": [], "worse": []}
             for method, gap in gaps.items():
                 if method == "generated_shuffled":  # the same set of models as `generated`
@@ -77,12 +78,6 @@ def winners(folders: list[Path]) -> str:
     return md.markdown_table(titles, rows, left=len(titles))
 
 
-def _turned(row: dict, name: str) -> dict:
-    """A difference seen from the other side."""
-    ends = {name: name, f"{name}_low": f"{name}_high", f"{name}_high": f"{name}_low"}
-    return row | {new: None if row[old] is None else -row[old] for new, old in ends.items()}
-
-
 def points(results: Path) -> pd.DataFrame:
     """A row per dataset, backbone, method and measure: mean, low and high over seeds."""
     rows = []
@@ -92,6 +87,6 @@ def points(results: Path) -> pd.DataFrame:
                 one_rectangle = name.startswith("set_hv") and has_one_weight(row)
                 if row.get(name) is not None and not one_rectangle:
                     limits = (row.get(f"{name}_low"), row.get(f"{name}_high"))
-                    measure = name.removesuffix("_sampled")
+                    measure = name.rpartition("_")[0]
                     rows.append((*folder.parts[-2:], method, measure, row[name], *limits))
     return pd.DataFrame(rows, columns="dataset backbone method measure mean low high".split())

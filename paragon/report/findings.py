@@ -7,217 +7,199 @@ committed files, and tests/report/test_findings.py holds the condition of every 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from paragon.errors import ParagonError
-from paragon.metrics.statistics import REAL, beyond_seeds, is_real
+from paragon.evaluation.methods import methods_of
+from paragon.metrics.statistics import REAL, is_real
 from paragon.report import ablations as ab
+from paragon.report import markdown as md
 from paragon.report import templates
-from paragon.report.markdown import cell
-from paragon.report.results import DATA, OBJECTIVES, Studies, study_folders
+from paragon.report.results import APART, REGRET, Studies, has_one_weight, study_folders
 
-FAILED = 0.1  # a generator with more regret did not learn: its study is reported separately
-NEXT_TO_CORNER = 0.1  # the evaluation weight of accuracy between the first two anchors
-REPEATED = "-paper"  # a dataset's name with this is the same data with more seeds and rivals
-FEW = (5, 4, 3)  # numbers of anchors
-LOGS = ("interpolation_log", "rbf_log")
-REGRET, HV, HV_OF_TUNED = "regret_mean_sampled", "set_hv_sampled", "set_hv_of_tuned_sampled"
+HV, HV_OF_TUNED = "set_hv_full", "set_hv_of_tuned_full"
+CLOSE = 0.1  # a regret below it is close to the adapters tuned for the weights
+WEIGHTS = (0, 0.5)  # of accuracy
+SIMPLE = ("interpolation_log", "rbf_log", "hypernetwork")  # what might do as well
+# Variants of others, checks and floors: results/summary.md has them.
+LEFT_OUT = (
+    "generated_shuffled generated_cfg generated_no_cfg interpolation rbf ridge ridge_log nearest "
+    "nearest_noise soup cmr popularity item_knn"
+).split()
+# What a row of the table of methods says: means over studies, and their digits.
+COLUMNS = {
+    "of `tuned`": (HV_OF_TUNED, 2),
+    "r acc": ("r_acc_full", 2),
+    "r div": ("r_div_full", 2),
+    "inner": ("r_div_inner_full", 2),
+    "distance": ("even_ild_full", 2),
+    "items": ("even_items_full", 0),
+    "regret %": (REGRET, 1),
+}
 
 
-def render_findings(results: Path, ablations: Path, block: str | None = None) -> str:
+def render_findings(results: Path, ablations: Path, drawn: Path, block: str | None = None) -> str:
     """The text of docs/findings.md, or of one block of it."""
-    return templates.fill_template("findings.md.j2", numbers(results, ablations), block)
+    return templates.fill_template("findings.md.j2", numbers(results, ablations, drawn), block)
 
 
-def numbers(results: Path, ablations: Path) -> dict[str, Any]:
-    """Every number of the findings; those of one section together."""
+def numbers(results: Path, ablations: Path, drawn: Path) -> dict[str, Any]:
+    """Every number of the findings; those of one section together.
+
+    ``drawn``: the folder of the studies that were tuned on drawn lists.
+    """
     every = Studies(study_folders(results))
-    failed = [s for s in every.folders if every.value(s, "generated", REGRET) > FAILED]
-    good = every.only(s for s in every.folders if s not in failed)
-    if not len(good):
-        raise ParagonError(f"{results}: no study whose generator follows the weights")
-    small = DATA["ml-100k"]
+    methods = dict.fromkeys(m for table in every.differences.values() for m in table)
+    beside = {m: _beside(every, m) for m in methods if len(every.having(m))}
+    ahead = _ahead(every)
+    simple = {m: _simple(every, m) for m in SIMPLE if m in beside}
     return {
         "studies": list(every.folders),
-        "combinations": len({name.replace(REPEATED, "") for name in every.folders}),
-        "good": list(good.folders),
-        "failed": [_failed(every.only([study])) for study in failed],
-        "follows": _follows(good),
-        "mixtures": _mixtures(good),
-        "logs": _logs(good.having("interpolation_log")),
-        "hypernetwork": _hypernetwork(good.having("hypernetwork")),
-        "subspace": every.having("linear_subspace").values("linear_subspace", REGRET),
-        "catalogue": _catalogue(every.by_data().get(small, every.only([]))),
-        "mmr": _mmr(every, small),
-        "retrain": {d: _retrain(part) for d, part in every.having("retrain").by_data().items()},
+        "seeds": sorted({int(c["seed"].nunique()) for c in every.curves.values()}),
+        "ahead": ahead,
+        "table": _table(every, beside, ahead["leaders"]),
+        "beside": beside,
+        "control": _control(every, drawn),
+        "shuffled": every.values("generated_shuffled", "r_div_full"),
+        "bias": _bias(every),
+        "simple": simple,
+        "as_good": {m: found["regret"] for m, found in simple.items() if found["as_good"]},
+        "regret": every.values("generated", REGRET),
+        "rerankers": [m for m in methods_of("reranked") if m in beside and m not in LEFT_OUT],
         "costs": _costs(results),
-        "guidance": _guidance(every),
-        "noise": list(np.subtract(*_pair(every, "nearest_noise", "nearest", REGRET))),
-        "mean_hv": list(np.divide(*_pair(every, "constant", "tuned", "mean_hv_sampled"))),
         **_ablations(ablations),
     }
 
 
-def _pair(every: Studies, one: str, other: str, measure: str) -> tuple[list[float], list[float]]:
-    """A measure of two methods in all studies."""
-    return every.values(one, measure), every.values(other, measure)
+def _table(every: Studies, beside: dict[str, dict], leaders: Iterable[str]) -> str:
+    """Markdown: the main methods and the leaders, means over the studies, by set HV."""
+    means: dict[str, dict[str, float]] = {}
+    for method in dict.fromkeys(m for table in every.metrics.values() for m in table):
+        rows = [table[method] for table in every.metrics.values() if method in table]
+        known = {n: [r[n] for r in rows if r.get(n) is not None] for n, _ in COLUMNS.values()}
+        if known[HV_OF_TUNED] and (method not in LEFT_OUT or method in leaders):
+            means[method] = {n: float(np.mean(values)) for n, values in known.items() if values}
+    lines = []
+    for method in sorted(means, key=lambda m: -means[m][HV_OF_TUNED]):
+        found = beside.get(method)
+        sides = f"{len(found['ahead'])}, {len(found['behind'])}" if found else "–"
+        row = ((means[method].get(n), 100 if n == REGRET else 1, d) for n, d in COLUMNS.values())
+        cells = [md.plus_minus(value, None, digits, scale) for value, scale, digits in row]
+        lines.append([f"`{method}`", sides, *cells])
+    return md.markdown_table(["method", "ahead, behind", *COLUMNS], lines)
 
 
-def _follows(good: Studies) -> dict:
-    """How close `generated` is to the adapters tuned for the weights."""
-    violations = [
-        v for o in ("acc", "div") for v in good.values("generated", f"violations_{o}_sampled")
-    ]
+def _ahead(every: Studies) -> dict:
+    """Who has the most set HV in each study, and whether its lead over `generated` is real."""
+    leaders: dict[str, list[str]] = {}
+    real, lead = [], []
+    for study, table in every.metrics.items():
+        volumes = {
+            method: row[HV]
+            for method, row in table.items()
+            if method not in APART and HV in row and not has_one_weight(row)
+        }
+        first = max(volumes, key=lambda method: volumes[method])
+        leaders.setdefault(first, []).append(study)
+        if first != "generated":
+            row = every.differences[study][first]
+            lead.append(row[HV])
+            real += [study] * is_real(row, HV)
+    order = sorted(leaders, key=lambda m: -len(leaders[m]))
+    return {"leaders": {m: leaders[m] for m in order}, "real": real, "lead": lead}
+
+
+def _beside(every: Studies, method: str) -> dict:
+    """A method's set HV minus that of `generated`: where it is ahead and behind beyond chance."""
+    rows = {s: t[method] for s, t in every.having(method).differences.items()}
+    real = {s: row[HV] for s, row in rows.items() if is_real(row, HV)}
     return {
-        "hv": good.values("generated", HV_OF_TUNED),
-        "range_acc": good.values("generated", "range_ratio_acc_sampled"),
-        "range_div": good.values("generated", "range_ratio_div_sampled"),
-        "violations": max(violations),
-        "regret": good.values("generated", REGRET),
-        "shuffled": good.values("generated_shuffled", REGRET),
+        "studies": list(rows),
+        "gap": [row[HV] for row in rows.values()],
+        "ahead": {s: gap for s, gap in real.items() if gap > 0},
+        "behind": {s: -gap for s, gap in real.items() if gap < 0},
+        "of_tuned": every.having(method).values(method, HV_OF_TUNED),
     }
 
 
-def _failed(one: Studies) -> dict:
-    """A study whose generator failed, and whether its seeds show more than that."""
-    tests = one.against_generated(["interpolation", "nearest"], ["regret_mean"])
-    ((study, metrics),) = one.metrics.items()
-    shown = ("generated", "interpolation", "nearest")
+def _control(every: Studies, drawn: Path) -> dict:
+    """How models follow the weights over the whole catalogue, and how they did on drawn lists."""
+    measures = {
+        "NDCG@10 of the backbone": ("best_acc_full", 3),
+        "set HV": (HV, 3),
+        "r acc": ("r_acc_full", 2),
+        "r div": ("r_div_full", 2),
+        "r div, inner": ("r_div_inner_full", 2),
+    }
+    before = (drawn / own.parent.name / own.name for own in every.folders.values())
+    old = Studies((own for own in before if own.exists()), methods=["tuned", "backbone"])
+    parts = [(f"`{m}`", every.having(m), m) for m in ("generated", "tuned", "retrain")]
+    parts += [("`tuned`, drawn lists", old, "tuned")]
+    parts = [part for part in parts if len(part[1])]
+    rows = []
+    for words, (name, digits) in measures.items():
+        cells = []
+        for _, studies, method in parts:
+            row = "backbone" if name == "best_acc_full" else method
+            values = [t[row].get(name) for t in studies.metrics.values()]
+            known = [value for value in values if value is not None]
+            cells.append(templates.span(known, digits) if known else "–")
+        rows.append([words, *cells])
+    for weight in WEIGHTS:
+        cells = [templates.span(part.at(m, "alpha_ndcg@10", weight)) for _, part, m in parts]
+        rows.append([f"α-nDCG@10 at weight {weight:g}", *cells])
+    wrong = [every.values("generated", f"violations_{o}_full") for o in ("acc", "div")]
+    names = (HV_OF_TUNED, "r_acc_full", "r_div_full", "r_div_inner_full", "range_ratio_div_full")
     return {
-        "study": study,
-        "regret": {m: cell(metrics[m], REGRET, 0) for m in shown},
-        "seeds": int(tests["seeds"].max()),
-        "differ": list(tests.loc[tests["p"] < REAL, "method"]),
+        "table": md.markdown_table(["whole catalogue", *(title for title, *_ in parts)], rows),
+        **{name: every.values("generated", name) for name in names},
+        "violations": max(wrong[0] + wrong[1]),
+        "retrain": every.having("retrain").values("retrain", "range_ratio_div_full"),
+        "drawn": list(old.folders),
     }
 
 
-def _mixtures(good: Studies) -> dict:
-    """Interpolation in proportion to the weights."""
-    gaps = {s: table["interpolation"] for s, table in good.differences.items()}
-    differ = [s for s, row in gaps.items() if is_real(row, HV)]
-    others = ("interpolation", "rbf", "ridge")
-    return {
-        "median": good.values("interpolation", "regret_median_sampled"),
-        "mean": good.values("interpolation", REGRET),
-        "differ": differ,
-        "gap": max((abs(gaps[s][HV]) for s in differ), default=0.0),
-        "share": [_share_of_regret(good.curve(s), "interpolation") for s in good.folders],
-        "soup_worst": all(
-            good.value(s, "soup", REGRET) > max(good.value(s, m, REGRET) for m in others)
-            for s in good.folders
-        ),
-    }
-
-
-def _share_of_regret(curve: pd.DataFrame, method: str) -> float:
-    """How much of a method's regret off the corners comes from the weight beside the corner."""
-    rows = curve[curve["w_accuracy"].between(0, 1, "neither")]
-    losses = sum(rows[f"w_{o}"] * rows[f"loss_{o}"] for o in OBJECTIVES)
-    means = losses.groupby([rows["method"], rows["w_accuracy"]]).mean()
-    excess = means[method] - means["tuned"]
-    return excess[NEXT_TO_CORNER] / excess.sum()
-
-
-def _logs(tried: Studies) -> dict:
-    """Mixtures by the logarithms of the weights, and how many anchors they need."""
-    gaps = {s: table["interpolation_log"] for s, table in tried.differences.items()}
-    users = [s for s, row in gaps.items() if row[f"{HV}_p_holm"] < REAL]
-    tests = tried.against_generated(LOGS, ["regret_mean"])
-    few = {n: f"regret_mean_{n}_anchors" for n in FEW}
+def _bias(every: Studies) -> dict:
+    """What one number a category does without an adapter, and what an adapter adds to it."""
+    tried = every.having("category_bias")
+    gains = {s: md.turned(t["category_bias"], HV) for s, t in tried.differences.items()}
     return {
         "studies": list(tried.folders),
-        "regret": {m: tried.values(m, REGRET) for m in (*LOGS, "generated")},
-        "differ": [s for s, row in gaps.items() if is_real(row, HV)],
-        "users": users,
-        "users_gap": max((abs(gaps[s][HV]) for s in users), default=0.0),
-        "seeds": {m: _sides(tests[tests["method"] == m]) for m in LOGS},
-        "few": {n: tried.values("rbf_log", name) for n, name in few.items()},
-        "least": {n: _least(tried, name) for n, name in few.items()},
+        "r_div": tried.values("category_bias", "r_div_full") if len(tried) else [],
+        "gains": {s: md.difference_cell(row, HV) for s, row in gains.items()},
+        "lists": _lists(tried) if len(tried) else "",
     }
 
 
-def _sides(tests: pd.DataFrame) -> dict:
-    """The studies where the method has less and more than `generated`, and by how much."""
-    real = tests[tests["p"] < REAL]
-    sides = {"less": real[real["difference"] < 0], "more": real[real["difference"] > 0]}
+def _lists(studies: Studies) -> str:
+    """Markdown: what is served with an adapter, with the bias alone and with neither."""
+    metrics = {"ndcg@10": 3, "alpha_ndcg@10": 2, "ild@10": 2, "items@10": 0}
+    lines = []
+    for method, weight in (*product(("generated", "category_bias"), WEIGHTS), ("backbone", 1)):
+        words = f"`{method}`" + f", weight {weight:g}" * (method != "backbone")
+        found = {name: studies.at(method, name, weight) for name in metrics}
+        means = {name: float(np.mean(v)) if v else None for name, v in found.items()}
+        lines.append([words, *(md.plus_minus(means[n], None, d) for n, d in metrics.items())])
+    return md.markdown_table(["", "NDCG", "α-nDCG", "distance", "items"], lines)
+
+
+def _simple(every: Studies, method: str) -> dict:
+    """Whether something simpler does as well as `generated`: set HV, and regret by seeds."""
+    part = every.having(method)
+    tests = part.against_generated([method], ["regret_mean"])
+    real = tests[tests["p"] < REAL].set_index("study")["difference"]
+    regret, beside = part.values(method, REGRET), _beside(every, method)
     return {
-        side: table.set_index("study")["difference"].abs().to_dict()
-        for side, table in sides.items()
+        "regret": regret,
+        "more": real[real > 0].to_dict(),
+        "less": real[real < 0].abs().to_dict(),
+        "as_good": not beside["behind"] and max(regret) < CLOSE,
     }
-
-
-def _least(tried: Studies, measure: str) -> str:
-    """The mixture with the least mean of a measure over studies."""
-    methods = {m for table in tried.metrics.values() for m, row in table.items() if measure in row}
-    return min(methods, key=lambda m: np.mean(tried.values(m, measure)), default="")
-
-
-def _hypernetwork(trained: Studies) -> dict:
-    """Generator and hypernetwork, seed by seed."""
-    tests = trained.against_generated(["hypernetwork"], ["regret_mean", "regret_corner_mean"])
-    gaps = {s: table["hypernetwork"] for s, table in trained.differences.items()}
-    return {
-        "studies": list(trained.folders),
-        "regret": trained.values("hypernetwork", REGRET),
-        "off_corners": _sides(tests[tests["measure"] == "regret_mean"]),
-        "corners": _sides(tests[tests["measure"] == "regret_corner_mean"]),
-        "seeds": sorted(set(tests["seeds"])),
-        "hv_less": [s for s, row in gaps.items() if row[HV] < 0],
-        "hv_gap": max((abs(row[HV]) for row in gaps.values()), default=0.0),
-        "hv_users": [s for s, row in gaps.items() if row[f"{HV}_p_holm"] < REAL],
-        "hv_seeds": [s for s, row in gaps.items() if beyond_seeds(row, HV)],
-    }
-
-
-def _catalogue(small: Studies) -> dict:
-    """How closely the oracle's diversity follows its weight: the whole catalogue and samples."""
-    return {p: small.values("tuned", f"r_div_{p}") for p in ("full", "sampled")}
-
-
-def _mmr(every: Studies, small: str) -> dict:
-    """Re-ranking: on sampled lists, and over the whole catalogue by data."""
-    sides: dict[str, list[str]] = {}
-    for study, table in every.differences.items():
-        for protocol in ("sampled", "full"):
-            if is_real(table["mmr"], name := f"set_hv_{protocol}"):
-                side = "better" if table["mmr"][name] > 0 else "worse"
-                sides.setdefault(f"{protocol}_{side}", []).append(study)
-    groups = every.by_data()
-    one = groups.get(small, every.only([]))
-    return {
-        "reach": every.values("mmr", "range_ratio_div_sampled"),
-        "median_reach": float(np.median(every.values("mmr", "range_ratio_div_sampled"))),
-        "sampled": {side: sides.get(f"sampled_{side}", []) for side in ("better", "worse")},
-        "small": {
-            side: [s for s in sides.get(f"full_{side}", []) if s in one.folders]
-            for side in ("better", "worse")
-        },
-        "small_studies": list(one.folders),
-        "full": {d: part.values("mmr", "set_hv_of_tuned_full") for d, part in groups.items()},
-        "r_div": {m: one.values(m, "r_div_full") for m in ("mmr", "generated")},
-    }
-
-
-def _retrain(part: Studies) -> dict:
-    """Retraining against adapters tuned at the same weights."""
-    return {
-        "range": part.values("retrain", "range_ratio_div_sampled"),
-        "hv": part.values("retrain", HV_OF_TUNED),
-    }
-
-
-def _guidance(every: Studies) -> list[str]:
-    """The studies where guidance makes a difference."""
-    methods = ("generated_cfg", "generated_no_cfg")
-    return [
-        study
-        for study, table in every.differences.items()
-        if any(is_real(table.get(method, {}), HV) for method in methods)
-    ]
 
 
 def _costs(results: Path) -> dict:
@@ -236,42 +218,33 @@ def _costs(results: Path) -> dict:
 
 
 def _ablations(folder: Path) -> dict:
-    """The generator beside its rivals, single changes of it, and several random starts."""
+    """Few anchors, several random starts and single changes of the generator; on drawn lists."""
     collections, points = (ab.load_tables(kind, folder) for kind in ("collection", "point"))
     usual = ab.usual(points)
     rows = ab.core(collections, usual)
-    pairs = ab.paired(rows, "generated_best", "hypernetwork", "regret_mean", "study")
-    rows = rows[rows["study"].isin(pairs.index)]
-    regret = rows.groupby(["method", "study"], sort=False)["regret_mean"].mean()
-    mixed = rows[rows["method"] == "interpolation"].groupby(["setting", "study"], sort=False)
-    by_setting = mixed["regret_mean"].mean().groupby("setting", sort=False).agg(list)
+    rows = rows[rows["setting"] == ab.CORE["anchors-3"]]
+    few = rows.groupby(["method", "study"], sort=False)["regret_mean"].mean()
     generated = usual[usual["method"] == "generated"].groupby("name")["regret_mean"].mean()
     starts = ab.starts(collections, points)
-    starts = starts[starts["way"] != "tuned"]
     pooled = starts[starts["name"] == "starts-pooled"].groupby("way")["regret_median"].mean()
     changes = ab.single_changes(collections, usual)
+    steps = points[
+        (points["method"] == "generated") & (points["guidance"] == 1)
+        & (points["name"] == "anchors-10")
+    ]  # fmt: skip
     return {
-        "core": {
-            "table": ab.core_table(rows, pairs),
-            "regret": {m: list(regret[m]) for m in ("generated", "hypernetwork", "interpolation")},
-            "interpolation": dict(by_setting),
-            "studies": len(pairs),
-            "differ": list(pairs.index[(pairs["low"] > 0) | (pairs["high"] < 0)]),
-        },
+        "few": {m: list(few[m]) for m in ("generated", "hypernetwork", "interpolation")},
         "no_behaviour": {n: generated[f"anchors-{n}-no-behaviour"] for n in (3, 10)},
         "changes": {
             "number": len(changes),
-            "better": list(changes.index[(changes["p (Holm)"] < REAL) & (changes["change"] < 0)]),
-            "worse": list(changes.index[(changes["p (Holm)"] < REAL) & (changes["change"] > 0)]),
+            "better": _changed(changes, changes["change"] < 0),
+            "worse": _changed(changes, changes["change"] > 0),
         },
-        "form": _form(points),
-        "starts": {"table": ab.starts_table(starts), "median": dict(pooled)},
+        "steps": dict(steps.groupby("steps")["regret_mean"].mean()),
+        "starts": dict(pooled),
     }
 
 
-def _form(points: pd.DataFrame) -> dict:
-    """The denoiser of the paper by its conditioning, and sampling in one step and in two."""
-    rows = points[(points["method"] == "generated") & (points["guidance"] == 1)]
-    tokens = rows[rows["name"].str.startswith("tokens-")].groupby("value")["regret_mean"].mean()
-    steps = rows[rows["name"] == "anchors-10"].groupby("steps")["regret_mean"].mean()
-    return {"tokens": dict(tokens), "steps": dict(steps)}
+def _changed(changes: pd.DataFrame, side: Iterable[bool]) -> list[str]:
+    """The single changes on one side that are beyond chance."""
+    return list(changes.index[(changes["p (Holm)"] < REAL) & side])

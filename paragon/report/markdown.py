@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 
 from paragon.metrics.statistics import is_real
-from paragon.report.results import has_one_weight, load_differences, load_metrics, study_folders
+from paragon.report.results import (
+    REGRET,
+    has_one_weight,
+    load_differences,
+    load_metrics,
+    study_folders,
+)
 from paragon.report.templates import fill_template
 from paragon.storage import require
 
@@ -14,28 +20,39 @@ from paragon.storage import require
 COLUMNS = (
     ("set HV", "set_hv", 4),
     ("of tuned", "set_hv_of_tuned", 3),
-    ("mean HV", "mean_hv", 4),
     ("r acc", "r_acc", 3),
     ("r div", "r_div", 3),
+    ("r div inner", "r_div_inner", 3),
     ("range acc", "range_ratio_acc", 2),
     ("range div", "range_ratio_div", 2),
     ("violations", "violations_acc", 1),
-    ("regret %", "regret_mean", 1),
-    ("median %", "regret_median", 1),
-    ("at corners %", "regret_corner_mean", 1),
+)
+# The same of the list that is served under equal weights, for the whole catalogue.
+SERVED = (
+    ("NDCG", "even_acc_full", 3),
+    ("α-nDCG", "even_div_full", 3),
+    ("distance", "even_ild_full", 3),
+    ("items", "even_items_full", 0),
+)
+# With the headline only: it has one protocol.
+LOSSES = (
+    ("regret %", REGRET, 1),
+    ("median %", REGRET.replace("mean", "median"), 1),
+    ("at corners %", REGRET.replace("mean", "corner_mean"), 1),
 )
 # Column title, method, measure, digits: one line a study.
 OVERVIEW = (
-    ("NDCG@10 of the backbone", "backbone", "best_acc", 4),
-    ("set HV of `tuned`", "tuned", "set_hv", 4),
-    ("of it: `generated`", "generated", "set_hv_of_tuned", 3),
-    ("of it: `interpolation_log`", "interpolation_log", "set_hv_of_tuned", 3),
-    ("of it: `retrain`", "retrain", "set_hv_of_tuned", 3),
-    ("range acc of `generated`", "generated", "range_ratio_acc", 2),
-    ("range div of `generated`", "generated", "range_ratio_div", 2),
-    ("regret % of `generated`", "generated", "regret_mean", 1),
-    ("of `interpolation`", "interpolation", "regret_mean", 1),
-    ("of `interpolation_log`", "interpolation_log", "regret_mean", 1),
+    ("NDCG@10 of the backbone", "backbone", "best_acc_full", 4),
+    ("set HV of `tuned`", "tuned", "set_hv_full", 4),
+    ("of it: `generated`", "generated", "set_hv_of_tuned_full", 3),
+    ("of it: `interpolation_log`", "interpolation_log", "set_hv_of_tuned_full", 3),
+    ("of it: `category_bias`", "category_bias", "set_hv_of_tuned_full", 3),
+    ("of it: `mmr`", "mmr", "set_hv_of_tuned_full", 3),
+    ("of it: `retrain`", "retrain", "set_hv_of_tuned_full", 3),
+    ("r acc of `generated`", "generated", "r_acc_full", 3),
+    ("r div", "generated", "r_div_full", 3),
+    ("r div inner", "generated", "r_div_inner_full", 3),
+    ("regret %", "generated", REGRET, 1),
 )
 
 
@@ -72,29 +89,42 @@ def difference_cell(row: dict | None, name: str) -> str:
     return f"{shown} \\*" if is_real(row, name) else shown
 
 
-def method_table(folder: Path, protocol: str = "sampled") -> str:
-    """Markdown: a row per method, its mean ± half of the 95 % interval over seeds."""
+def turned(row: dict, name: str) -> dict:
+    """A difference seen from the other side."""
+    ends = {name: name}
+    for kind in ("", "_seeds"):
+        low, high = f"{name}{kind}_low", f"{name}{kind}_high"
+        ends |= {low: high, high: low}
+    return row | {new: None if row[old] is None else -row[old] for new, old in ends.items()}
+
+
+def method_table(folder: Path, protocol: str = "full") -> str:
+    """Markdown: a row per method, its mean ± half of the 95 % interval over seeds.
+
+    Of the whole catalogue also what is served under equal weights, and the losses.
+    """
     differences = load_differences(folder)
+    columns = [(title, f"{name}_{protocol}", digits) for title, name, digits in COLUMNS]
+    columns += [*SERVED, *LOSSES] if protocol == "full" else []
     rows = []
     for method, row in load_metrics(folder).items():
-        cells = [cell(row, f"{name}_{protocol}", digits) for _, name, digits in COLUMNS]
+        cells = [cell(row, name, digits) for _, name, digits in columns]
         if "note" in row:  # a method as a whole, the reason for having no numbers
             cells[0] = row["note"].partition(":")[0]
         cells.insert(1, difference_cell(differences.get(method), f"set_hv_{protocol}"))
         rows.append([f"`{method}`", *cells])
-    titles = [title for title, _, _ in COLUMNS]
+    titles = [title for title, _, _ in columns]
     titles.insert(1, "difference from `generated` [95 %]")
     return markdown_table(["method", *titles], rows)
 
 
-def overview(results: Path, protocol: str = "sampled") -> str:
-    """Markdown: a line per dataset and backbone."""
+def overview(results: Path) -> str:
+    """Markdown: a line per dataset and backbone, of the whole catalogue."""
     rows = []
     for folder in study_folders(results):
         metrics = {m: row for m, row in load_metrics(folder).items() if not has_one_weight(row)}
         cells = [
-            cell(metrics.get(method, {}), f"{name}_{protocol}", digits)
-            for _, method, name, digits in OVERVIEW
+            cell(metrics.get(method, {}), name, digits) for _, method, name, digits in OVERVIEW
         ]
         rows.append([f"{folder.parent.name}, {folder.name}", *cells])
     return markdown_table(["dataset, backbone", *(title for title, *_ in OVERVIEW)], rows)

@@ -20,9 +20,9 @@ NDCG, ALPHA = "ndcg@10", "alpha_ndcg_published@10"  # their α-nDCG has a scale 
 CURVES = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 
 
-def our_curves(results: Path) -> dict[str, pd.DataFrame]:
+def our_curves(recorded: Path) -> dict[str, pd.DataFrame]:
     """``{backbone: curve.csv}`` of our study on the same data, where it has been run."""
-    paths = {backbone: results / STUDY / backbone / "curve.csv" for backbone in CURVES}
+    paths = {backbone: recorded / STUDY / backbone / "curve.csv" for backbone in CURVES}
     curves = {backbone: pd.read_csv(path) for backbone, path in paths.items() if path.exists()}
     # Only some runs measured on their scale.
     return {backbone: curve for backbone, curve in curves.items() if ALPHA in curve}

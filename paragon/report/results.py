@@ -1,4 +1,4 @@
-"""The committed files of results/, read and compared seed by seed."""
+"""The recorded studies, read and compared seed by seed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from paragon.errors import ParagonError
-from paragon.evaluation.summary import seed_measures
+from paragon.evaluation.summary import seed_measures, summarise
 from paragon.metrics.statistics import holm
 from paragon.storage import require
 
-# Datasets with such a name, or with something after a hyphen, are of the same data.
-DATA = {"ml-100k": "MovieLens-100K", "ml-1m": "MovieLens-1M"}
 OBJECTIVES = ("accuracy", "diversity")  # of every study in results/
+REGRET = "regret_mean_full"  # its losses are those of tuning: they have no other protocol
+# No contenders: tuned or trained for the very weights, the same models in another order, and
+# one whose noise the hypervolume rewards.
+APART = ("tuned", "retrain", "generated_shuffled", "nearest_noise")
 ONE_WEIGHT = "there is one"  # in the reason why the correlation of a single weight is undefined
 
 
@@ -59,15 +61,31 @@ def _load(path: Path, ending: str, needed: str, words: str) -> dict[str, dict]:
 
 def has_one_weight(row: dict) -> bool:
     """Whether a method was run at a single weight: one rectangle is no front to compare."""
-    return ONE_WEIGHT in row.get("r_acc_sampled_note", "")
+    return ONE_WEIGHT in row.get("r_acc_full_note", "")
+
+
+def _measured(curve: pd.DataFrame, methods: Sequence[str]) -> dict[str, dict]:
+    """What metrics.json would say of some methods; `tuned` and `constant` are needed for it."""
+    return summarise(curve[curve["method"].isin([*methods, "tuned", "constant"])], OBJECTIVES)
 
 
 class Studies:
-    """Several studies by their names, "dataset, backbone"."""
+    """Several studies by their names, "dataset, backbone".
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    ``methods``: measure these anew, from ``curve.csv``, instead of reading ``metrics.json``; so
+    studies that were recorded before a measure was thought of have it too.
+    """
+
+    def __init__(self, folders: Iterable[Path], methods: Sequence[str] = ()) -> None:
         self.folders = {f"{f.parent.name}, {f.name}": f for f in folders}
-        self.metrics = {name: load_metrics(f) for name, f in self.folders.items()}
+        self.curves = {
+            name: pd.read_csv(require(f / "curve.csv", "evaluation"))
+            for name, f in self.folders.items()
+        }
+        self.metrics = {
+            name: _measured(self.curves[name], methods) if methods else load_metrics(f)
+            for name, f in self.folders.items()
+        }
         self.differences = {name: load_differences(f) for name, f in self.folders.items()}
 
     def __len__(self) -> int:
@@ -76,7 +94,7 @@ class Studies:
     def only(self, names: Iterable[str]) -> Studies:
         """Some of the studies."""
         part, names = Studies(()), list(names)
-        for table in ("folders", "metrics", "differences"):
+        for table in ("folders", "curves", "metrics", "differences"):
             setattr(part, table, {name: getattr(self, table)[name] for name in names})
         return part
 
@@ -86,17 +104,6 @@ class Studies:
         return self.only(
             n for n, row in rows.items() if row is not None and not has_one_weight(row)
         )
-
-    def by_data(self) -> dict[str, Studies]:
-        """The studies of the same data, by its name."""
-        groups: dict[str, list[str]] = {}
-        for name in self.folders:
-            dataset = name.partition(", ")[0]
-            alike = (
-                words for start, words in DATA.items() if f"{dataset}-".startswith(f"{start}-")
-            )
-            groups.setdefault(next(alike, dataset), []).append(name)
-        return {data: self.only(names) for data, names in groups.items()}
 
     def value(self, study: str, method: str, measure: str) -> float:
         """A mean over seeds; what is undefined is an error, with its reason."""
@@ -114,10 +121,15 @@ class Studies:
         """`value` of all studies that have the method."""
         return [self.value(s, method, measure) for s, t in self.metrics.items() if method in t]
 
-    def curve(self, study: str) -> pd.DataFrame:
-        """The rows of sampled lists in the study's curve.csv."""
-        curve = pd.read_csv(self.folders[study] / "curve.csv")
-        return curve[curve["protocol"] == "sampled"]
+    def at(self, method: str, metric: str, weight: float) -> list[float]:
+        """A metric of the whole catalogue's lists at a weight of accuracy, of every study."""
+        found = []
+        for curve in self.curves.values():
+            rows = curve[(curve["method"] == method) & (curve["protocol"] == "full")]
+            rows = rows[np.isclose(rows["w_accuracy"], weight)]
+            if len(rows) and metric in rows:
+                found.append(float(rows[metric].mean()))
+        return found
 
     def against_generated(self, methods: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
         """Measures of methods minus those of `generated`, seed by seed: a row a study and pair.
@@ -137,7 +149,7 @@ class Studies:
 
     def _seed_values(self, study: str, method: str, measures: Sequence[str]) -> pd.DataFrame:
         """A row a seed, a column a measure."""
-        by_seed = seed_measures(self.curve(study), method, "sampled", OBJECTIVES)
+        by_seed = seed_measures(self.curves[study], method, "full", OBJECTIVES)
         if len(by_seed) < 2:
             raise ParagonError(f"{study}: one seed tells nothing from luck; `seeds` needs two")
         for seed_row in by_seed.values():

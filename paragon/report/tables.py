@@ -5,12 +5,12 @@ Each function takes plain data and returns a DataFrame that is fit to be shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from paragon.data.sequences import Sequences
+from paragon.data.sequences import Evaluation, Sequences
 from paragon.metrics.diversity import alpha_ndcg_at, ideal_alpha_dcg
 from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
 from paragon.metrics.statistics import is_real, mean_interval
@@ -61,28 +61,28 @@ def ranked_lists(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd
 
 
 def quality(
-    scores: np.ndarray,
-    candidates: np.ndarray,
+    scores: Iterable[np.ndarray],
+    evaluation: Evaluation,
     sequences: Sequences,
     weights: np.ndarray,
     objectives: Sequence[str],
     k: int = 10,
 ) -> pd.DataFrame:
-    """Accuracy and diversity of the candidate lists ``[N, C]`` under A models, a row a model.
+    """Accuracy and diversity over the whole catalogue under A models, a row a model.
 
-    ``scores [N, A, C]``; ``weights [A, O]`` become the columns ``w_...``.
+    ``scores``: A times ``[N, n_items + 1]``; ``weights [A, O]`` become the columns ``w_...``.
     """
-    scores, candidates = np.asarray(scores), np.asarray(candidates)
-    ideal = ideal_alpha_dcg(sequences.categories, k, candidates=candidates)
+    excluded = sequences.excluded(evaluation)  # [N, n + 1]
+    ideal = ideal_alpha_dcg(sequences.categories, k, excluded=excluded)
     table = pd.DataFrame(
         np.asarray(weights, float), columns=[f"w_{objective}" for objective in objectives]
     )
-    for row in range(len(table)):
-        own = scores[:, row]
-        shown = np.take_along_axis(candidates, top_k(own, k), 1)
-        diversity = alpha_ndcg_at(sequences.categories[shown], ideal, k)
-        table.loc[row, f"ndcg@{k}"] = ndcg_at(target_ranks(own), k).mean()
-        table.loc[row, f"alpha_ndcg@{k}"] = diversity.mean()
+    for row, of_model in enumerate(scores):
+        own = np.asarray(of_model)
+        shown = sequences.categories[top_k(own, k, excluded)]  # [N, k, M]
+        ranks = target_ranks(own, evaluation.targets, excluded)  # [N]
+        table.loc[row, f"ndcg@{k}"] = ndcg_at(ranks, k).mean()
+        table.loc[row, f"alpha_ndcg@{k}"] = alpha_ndcg_at(shown, ideal, k).mean()
     return table
 
 
@@ -125,7 +125,7 @@ def interval_table(
     return table.reindex(index=known[index].unique(), columns=known[columns].unique()).fillna("–")
 
 
-def difference_table(found: Mapping[str, Mapping], protocol: str = "sampled") -> pd.DataFrame:
+def difference_table(found: Mapping[str, Mapping], protocol: str = "full") -> pd.DataFrame:
     """Each method's set_hv minus that of `generated`, from ``differences.json``, largest first.
 
     ``real``: see `paragon.metrics.statistics.is_real`.

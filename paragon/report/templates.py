@@ -20,6 +20,13 @@ def percent(values: float | Iterable[float], digits: int = 1) -> str:
     return f"{span(values if isinstance(values, Iterable) else [values], digits, 100)} %"
 
 
+def signed(values: Iterable[float], digits: int = 4) -> str:
+    """The smallest and the largest value, each with its sign; 0 has a plus."""
+    values = list(values)
+    ends = (f"{round(value, digits) + 0.0:+.{digits}f}" for value in (min(values), max(values)))
+    return " to ".join(dict.fromkeys(ends))
+
+
 def ordinal(number: float) -> str:
     """First, second, third ..., in a sentence."""
     words = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
@@ -42,7 +49,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"span": span, "percent": percent, "listed": listed, "ordinal": ordinal}
+    environment.filters |= {
+        function.__name__: function for function in (span, percent, listed, ordinal, signed)
+    }
     return environment
 
 

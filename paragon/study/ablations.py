@@ -46,6 +46,7 @@ from paragon.evaluation.testbed import Row, TestBed, measure_rows
 from paragon.generator.generator import Generator, load_generator
 from paragon.objectives.weights import lift
 from paragon.params import ABLATIONS, ARTIFACTS, ROOT, Section, stored
+from paragon.sections import Count
 from paragon.storage import write_text
 from paragon.study.jobs import train_generators, train_rivals
 from paragon.study.study import Study, open_study
@@ -83,8 +84,8 @@ class Way(Section):
     """A way of sampling, the best of several ``samples``; None: the generator's own setting."""
 
     guidance: Annotated[float, Field(ge=0)] | None = None
-    steps: params.Count | None = None
-    samples: params.Count = 1
+    steps: Count | None = None
+    samples: Count = 1
 
 
 class PointEntry(Section):
@@ -98,7 +99,7 @@ class PointEntry(Section):
     value: str | int | float
     change: dict[str, dict[str, Any]] = {}
     sampling: list[Way] = []
-    seeds: params.Count | None = None
+    seeds: Count | None = None
 
 
 class Ablations(Section):
@@ -282,12 +283,11 @@ def open_bench(plan: Ablations, name: str, change: dict[str, Any]) -> Bench:
     sequences = study.load_sequences()
     backbone, about = study.load_backbone(sequences)
     collection = load_collection(folder_of(name) / "collection", about)
-    negatives, objectives = collection.description["negatives"], study.params.adapters.objectives
-    valid, test = (
-        frozen_task(backbone, sequences, part, 1 + negatives) for part in ("valid", "test")
-    )
-    bed = TestBed(sequences, sequences.test, objectives, negatives=negatives, cutoffs=[10])
-    uniform = np.random.default_rng(0).dirichlet(np.ones(len(objectives)), CHOICES)
+    own = study.params.adapters
+    valid, test = (frozen_task(backbone, sequences, part, own) for part in ("valid", "test"))
+    lists = own.model_dump(include={"negatives", "served"})
+    bed = TestBed(sequences, sequences.test, own.objectives, **lists, cutoffs=[10])
+    uniform = np.random.default_rng(0).dirichlet(np.ones(len(own.objectives)), CHOICES)
     choices = lift(torch.from_numpy(uniform).float(), collection.anchors.min(0).values)
     return Bench(study, collection, valid, test, bed, choices)
 

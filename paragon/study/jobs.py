@@ -10,10 +10,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from multiprocessing import connection
 from pathlib import Path
@@ -21,16 +21,20 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from paragon.adapters.collection import load_collection
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones.training import Fitted
 from paragon.data.negatives import NegativeSampler
 from paragon.evaluation.methods import model_of
 from paragon.generator.behaviour import behaviour
 from paragon.generator.generator import Generator, load_generator, save_generator
+from paragon.generator.published import Published, save_published
+from paragon.generator.published_training import remove_checkpoint, train_published
 from paragon.generator.training import train_generator
 from paragon.progress import progress
+from paragon.rivals.category_bias import save_category_bias, tune_category_bias
 from paragon.rivals.end_to_end import (
     EndToEnd,
     save_end_to_end,
@@ -39,9 +43,11 @@ from paragon.rivals.end_to_end import (
 from paragon.rivals.retrain import (
     retrain,
     retrain_seeds,
+    retrain_settings,
     retrain_weights,
     save_retrained,
 )
+from paragon.study.determinism import environment
 from paragon.study.study import Study
 
 T = TypeVar("T")
@@ -84,22 +90,8 @@ def end_with_parent() -> None:
     threading.Thread(target=wait_and_exit, daemon=True).start()
 
 
-@contextmanager
-def environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Variables that processes started here inherit; restored afterwards."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
-
-
 def balanced(jobs: int, threads: int) -> int:
-    """How many of so many equal jobs to run at a time, so that no thread is idle at the end.
+    """How many of the equal ``jobs`` to run at a time, so that no thread is idle at the end.
 
     Three jobs on two threads take two rounds if two run at a time, and one and a half if
     all three share the threads.
@@ -117,7 +109,7 @@ def training_states(study: Study) -> np.ndarray:
     that train side by side: to compute them takes about as long as one such training."""
     sequences, own = study.load_sequences(), study.params.adapters
     backbone, _ = study.load_backbone(sequences)
-    task = frozen_task(backbone, sequences, "train", 1 + own.negatives, own.events)
+    task = frozen_task(backbone, sequences, "train", own)
     return task.states.cpu().numpy()
 
 
@@ -144,13 +136,48 @@ def _train_one_generator(
     backbone, about = study.load_backbone(sequences)
     collection, extra = load_collection(stem, about), None
     if states is not None:
-        negatives, events = collection.description["negatives"], study.params.adapters.events
         known = torch.from_numpy(states)
-        train = frozen_task(backbone, sequences, "train", 1 + negatives, events, known)
+        train = frozen_task(backbone, sequences, "train", study.params.adapters, known)
         sampler = NegativeSampler(sequences)
         extra = behaviour(train, sampler, collection, seed, settings.behaviour_rows)
     generator = train_generator(collection, settings, seed, extra, study.device)
     save_generator(generator, folder / f"seed{seed}")
+
+
+def train_published_all(study: Study) -> list[Published]:
+    """Train and store the generator as published for the first ``published.seeds`` seeds.
+
+    An interrupted training goes on from its last check when it is run again.
+    """
+    seeds = study.published_seeds()
+    side_by_side(_train_one_published, study, [(seed,) for seed in seeds], "published generators")
+    _, about = study.load_backbone(study.load_sequences())
+    return study.load_published(study.load_collection(about))
+
+
+def _train_one_published(study: Study, seed: int) -> None:
+    sequences = study.load_sequences()
+    backbone, about = study.load_backbone(sequences)
+    collection = study.load_collection(about)
+    valid = frozen_task(backbone, sequences, "valid", study.params.adapters)
+    held_out = partial(held_out_losses, valid, objectives=study.params.adapters.objectives)
+    # Beside the stage's own folder, which DVC empties before it runs a stage again.
+    checkpoint = study.folder / "checkpoints" / f"published-seed{seed}"
+    made = train_published(
+        collection, study.params.published, seed, held_out, checkpoint, study.device
+    )
+    save_published(made, study.folder / "rivals" / f"published-seed{seed}")
+    remove_checkpoint(checkpoint)
+
+
+def train_category_bias(study: Study) -> Tensor:
+    """Tune and store `category_bias` for every evaluation weight and seed: ``[S, W, M]``."""
+    sequences = study.load_sequences()
+    backbone, about = study.load_backbone(sequences)
+    own, seeds = study.params.adapters, study.params.run.seeds
+    bias = tune_category_bias(backbone, sequences, own, seeds)
+    save_category_bias(bias, study.about_category_bias(about), study.folder / "rivals")
+    return bias
 
 
 def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
@@ -171,7 +198,7 @@ def _train_one_rival(study: Study, folder: Path, states: np.ndarray, name: str, 
     sequences, own = study.load_sequences(), study.params.adapters
     backbone, about = study.load_backbone(sequences)
     known = torch.from_numpy(states)
-    train = frozen_task(backbone, sequences, "train", 1 + own.negatives, own.events, known)
+    train = frozen_task(backbone, sequences, "train", own, known)
     sampler, provenance = NegativeSampler(sequences), {"backbone": about["sha256"]}
     kind = model_of(name)
     rival = train_end_to_end(name, kind, train, sampler, study.params, seed, provenance)
@@ -196,7 +223,7 @@ def _retrain_one(study: Study, index: int, seed: int) -> Fitted:
         "kind": "retrain",
         "weights": weights.tolist(),
         "seed": seed,
-        "settings": study.params.rivals.model_dump(),
+        "settings": retrain_settings(study.params),
         "training": asdict(fitted),
     }
     save_retrained(model, about, study.folder / "rivals", weights, seed)

@@ -10,14 +10,17 @@ from ruamel.yaml import YAML
 
 from paragon.backbones import BACKBONES
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import methods_of
+from paragon.evaluation.methods import METHODS, methods_of
 from paragon.objectives.table import check_names
 from paragon.objectives.weights import simplex_lattice, simplex_weights
 from paragon.params import ROOT, Params, load_params
 from paragon.storage import check_name, write_text
 
 # What an entry of `special` in params.yaml holds, since each stage depends on its own part.
-SPECIAL = ("run", "data", "backbones", "adapters", "generator", "rivals", "evaluation")
+SPECIAL = (
+    *("run", "data", "backbones", "adapters", "generator", "published", "rivals"),
+    "evaluation",
+)
 
 
 def check_settings(params: Params, where: str) -> None:
@@ -46,6 +49,11 @@ def _problems(params: Params) -> Iterator[tuple[str, str]]:
         yield "backbones.heads", f"{b.heads} does not divide backbones.dim {b.dim}"
     if g.width % g.heads:
         yield "generator.heads", f"{g.heads} does not divide generator.width {g.width}"
+    if params.published.width % params.published.heads:
+        yield (
+            "published.heads",
+            f"{params.published.heads} does not divide published.width {params.published.width}",
+        )
     if g.sampler_steps > g.diffusion_steps:
         yield (
             "generator.sampler_steps",
@@ -63,7 +71,7 @@ def _problems(params: Params) -> Iterator[tuple[str, str]]:
             f"{max(params.evaluation.cutoffs)} is more than the {1 + params.data.negatives} "
             "candidates of a list (data.negatives and the target)",
         )
-    known = methods_of("end_to_end")
+    known = [name for name in methods_of("end_to_end") if METHODS[name].model is not None]
     for name in params.rivals.end_to_end:
         if name not in known:
             yield "rivals.end_to_end", f"{name!r} is unknown; known: {', '.join(known)}"

@@ -20,13 +20,15 @@ from paragon.evaluation.methods import model_of
 from paragon.evaluation.testbed import TestBed
 from paragon.evaluation.trained import Trained
 from paragon.generator.generator import Generator, load_generators
+from paragon.generator.published import Published, load_published
 from paragon.params import ARTIFACTS, DATA, RESULTS, DataSettings, Params, load_params
+from paragon.rivals.category_bias import load_category_bias
 from paragon.rivals.chat import ChatModel
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.language_model import LlmRanker
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
 from paragon.storage import check_match, write_json
-from paragon.study.settings import check_settings
+from paragon.study.settings import check_all, check_settings
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,21 @@ class Study:
             self._check(generator.description, "settings", settings, "generator")
         return generators
 
+    def published_seeds(self) -> list[int]:
+        """The seeds of the generator as published, none by default."""
+        return self.params.run.seeds[: self.params.published.seeds]
+
+    def load_published(self, collection: Collection) -> list[Published]:
+        """Made by notebook 05: the generator as published, for its seeds."""
+        made = [
+            load_published(self.folder / "rivals" / f"published-seed{s}", collection.description)
+            for s in self.published_seeds()
+        ]
+        for generator in made:
+            settings = self.params.published.model_dump()
+            self._check(generator.description, "settings", settings, "rivals")
+        return made
+
     def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
         """Made by notebook 05: the rivals trained end to end, those of each seed by name."""
         folder = self.folder / "rivals" if folder is None else folder
@@ -111,6 +128,19 @@ class Study:
         """Made by notebook 05, by seed: one model for each weight, loaded when it is needed."""
         return {seed: self._retrained(sequences, seed) for seed in retrain_seeds(self.params)}
 
+    def about_category_bias(self, backbone: dict) -> dict:
+        """What `category_bias` of notebook 05 has to be made with."""
+        return {
+            "kind": "category_bias",
+            "seeds": self.params.run.seeds,
+            "backbone": backbone["sha256"],
+            "settings": self.params.adapters.model_dump(),
+        }
+
+    def load_category_bias(self, backbone: dict) -> torch.Tensor:
+        """Made by notebook 05: numbers for every category, ``[S, W, M]``."""
+        return load_category_bias(self.folder / "rivals", self.about_category_bias(backbone))
+
     def _check(self, description: dict, field: str, expected: object, stage: str) -> None:
         """Refuse what was made with other settings than those of params.yaml."""
         where = f"{self.folder / stage}: made with other settings, run stage `{stage}` again"
@@ -121,20 +151,19 @@ class Study:
         sequences = self.load_sequences()
         backbone, about = self.load_backbone(sequences)
         collection = self.load_collection(about)
-        objectives = collection.description["objectives"]
-        negatives = collection.description["negatives"]
-        valid, test = (
-            frozen_task(backbone, sequences, part, 1 + negatives) for part in ("valid", "test")
-        )
-        cutoffs = self.params.evaluation.cutoffs
-        bed = TestBed(sequences, sequences.test, objectives, negatives=negatives, cutoffs=cutoffs)
+        own, cutoffs = self.params.adapters, self.params.evaluation.cutoffs
+        valid, test = (frozen_task(backbone, sequences, part, own) for part in ("valid", "test"))
+        lists = own.model_dump(include={"negatives", "served"})
+        bed = TestBed(sequences, sequences.test, own.objectives, **lists, cutoffs=cutoffs)
         trained = Trained(
             bed=bed,
             valid=valid,
             test=test,
             collection=collection,
             generators=self.load_generators(collection),
+            published=self.load_published(collection),
             learned=self.load_rivals(about),
+            category_bias=self.load_category_bias(about),
             retrain_weights=retrain_weights(self.params),
             retrained=self.load_retrained(sequences),
         )
@@ -179,7 +208,11 @@ class StudyData:
 
 
 def open_dataset(name: str, overrides: dict | None = None) -> StudyData:
-    """A dataset that was fetched, with the section `data` of params.yaml for it."""
+    """A dataset that was fetched, with the section `data` of params.yaml for it.
+
+    Before the first stage does anything, the settings of all studies are checked.
+    """
+    check_all()
     return StudyData(name, load_params(overrides=overrides, dataset=name).data)
 
 
@@ -189,10 +222,11 @@ def open_study(
     """The study of a dataset and a backbone, its parameters merged and its thread count set.
 
     Deterministic algorithms are asked of torch: the same inputs give the same bytes.
-    ``checked``: whether what the sections say together is checked, too.
+    ``checked``: whether what the sections say together is checked, too, in all studies.
     """
     params = load_params(overrides=overrides, dataset=dataset, backbone=backbone)
     if checked:
+        check_all()
         check_settings(params, f"params.yaml, study {dataset} with {backbone}")
     torch.set_num_threads(params.run.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -7,38 +7,7 @@ import pytest
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT
-from paragon.report import ablations, compare, documents, published
-
-
-def test_the_ablations_show_regret_by_setting_and_backbone(tmp_path):
-    rows = [
-        {"backbone": backbone, "method": method, "seed": seed, "regret_mean": regret + seed / 100,
-         "guidance": 1, "steps": 2}
-        for backbone in ("mine", "sasrec")
-        for method, regret in (("generated", 0.02), ("generated_best", 0.01))
-        for seed in (0, 1)
-    ]  # fmt: skip
-    for name, backbone in (("anchors-4", "sasrec"), ("mine-anchors-4", "mine"), ("x", "sasrec")):
-        own = pd.DataFrame(rows).query(f"backbone == '{backbone}'")
-        own.to_csv(tmp_path / f"point-{name}.csv", index=False)
-        rivals = own.iloc[:2].drop(columns=["guidance", "steps"]).assign(seed=[0, 1])
-        parts = [
-            rivals.assign(method=method, regret_mean=[0.04, 0.04 + change])
-            for method, change in (("hypernetwork", 0.03), ("interpolation", 0), ("nearest", 0))
-        ]
-        pd.concat(parts).to_csv(tmp_path / f"collection-{name}.csv", index=False)
-    own.to_csv(tmp_path / "point-anchors-3.csv", index=False)  # its collection has not run yet
-    tables = (ablations.load_tables(kind, tmp_path) for kind in ("collection", "point"))
-    rows = ablations.core(*tables)
-    pairs = ablations.paired(rows, "generated_best", "hypernetwork", "regret_mean", "study")
-    lines = ablations.core_table(rows, pairs).splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == [
-        "| 4 anchors, sasrec",
-        "| 4 anchors, mine",
-    ]
-    cells = lines[2].strip("| ").split(" | ")
-    assert cells[1:6] == ["2.5 ± 6.4", "1.5 ± 6.4", "5.5 ± 19.1", "4.0", "4.0"]
-    assert cells[6] == "-4.0 [-16.7, +8.7]"
+from paragon.report import compare, documents, published
 
 
 def test_curves_are_told_by_their_ends_beside_the_published_ones(tmp_path):
@@ -85,15 +54,38 @@ def test_defects_are_shown_as_recorded(tmp_path):
     assert lines[-1].endswith("| 0.300 ± 0.010 | – | – | – | – | – |")
 
 
-def test_the_readme_shows_the_main_methods_on_both_kinds_of_lists(tmp_path):
+def test_the_readme_shows_the_main_methods_of_the_whole_catalogue_the_best_first(tmp_path):
     row = {"set_hv_full": 0.06, "set_hv_full_low": 0.05, "set_hv_sampled": 0.3}
-    metrics = dict.fromkeys(documents.METHODS, row | {"regret_mean_sampled": 0.012})
-    metrics |= {"mmr": row, "soup": row}
+    row |= {"r_acc_full": 0.9, "r_div_full": None, "even_ild_full": 0.7, "even_items_full": 812.4}
+    metrics = {"tuned": row, "soup": row, "xquad": row | {"set_hv_full": 0.061}}
+    metrics["category_bias"] = {"note": "not run"}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     lines = documents.main_results(tmp_path).splitlines()
-    assert len(lines) == 2 + 6 and lines[0].count("|") == 5
-    assert lines[2] == "| tuned (oracle) | 0.0600 ± 0.0100 | 0.3000 | 1.2 |"
-    assert lines[6] == "| MMR re-ranking | 0.0600 ± 0.0100 | 0.3000 | – |"
+    assert len(lines) == 2 + 2 and lines[0].count("|") == 2 + len(documents.COLUMNS)
+    assert "0.0610" in lines[2]
+    assert lines[3] == "| tuned (oracle) | 0.0600 ± 0.0100 | 0.90 | – | 0.70 | 812 | 0.3000 |"
+
+
+def test_backbones_are_told_alone_and_older_ones_beside(tmp_path):
+    for place, value in (("results/a/sasrec", 0.1), ("results/ml-1m/sasrec", 0.2),
+                         ("before/ml-1m/sasrec", 0.3), ("before/ml-1m/gru4rec", 0.4)):  # fmt: skip
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text("{}")
+        rows = [
+            (method, protocol, value * factor, value * factor + 0.05)
+            for method, factor in (("backbone", 1), ("generated", 2))
+            for protocol, factor in (("full", factor), ("sampled", 3 * factor))
+        ]
+        curve = pd.DataFrame(rows, columns=["method", "protocol", "ndcg@10", "hr@10"])
+        curve.to_csv(folder / "curve.csv", index=False)
+    lines = documents.backbones(tmp_path / "results", tmp_path / "before").splitlines()
+    assert lines[2:] == [
+        "| a, sasrec | 0.100 | 0.150 | 0.300 |",
+        "| ml-1m, sasrec | 0.200 | 0.250 | 0.600 |",
+        "| ml-1m, gru4rec (before) | 0.400 | 0.450 | 1.200 |",
+        "| ml-1m, sasrec (before) | 0.300 | 0.350 | 0.900 |",
+    ]
 
 
 def test_a_document_without_markers_is_an_error():
@@ -108,8 +100,8 @@ def test_the_documents_and_the_summary_are_those_of_the_results():
     assert written == compare.summary(ROOT / "results"), "run `python -m paragon compare`"
 
 
-def test_the_record_of_defects_is_of_the_committed_results():
-    for path in (ROOT / "results").glob("*/defects.json"):
+def test_the_record_of_defects_is_of_the_studies_beside_it():
+    for path in (ROOT / "ablations" / "drawn-lists").glob("*/defects.json"):
         for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():
             metrics = path.parent / backbone / "metrics.json"
             own = json.loads(metrics.read_text(encoding="utf-8"))

@@ -183,11 +183,19 @@ def test_a_notebook_shows_a_figure_once_without_pyplot():
 
 
 def test_control_curves_show_means_and_differences_paired_by_seed():
-    figure = control_curves(make_curve())
-    assert len(figure.axes) == 4
+    curve = make_curve()
+    curve.loc[curve["protocol"] == "sampled", "ndcg@10"] *= 2
+    figure = control_curves(curve)
+    assert len(figure.axes) == 6  # the sampled lists beside, smaller
     ndcg, alpha, below = figure.axes[:3]
+    beside = figure.axes[4]
+    assert ndcg.get_title(loc="left") == "whole catalogue"
+    assert beside.get_title(loc="left") == "sampled lists"
+    twice = 2 * (NDCG * 1.004 + 0.002 * (1 + WEIGHTS))
+    assert line(beside, "generated").get_ydata() == pytest.approx(twice)
+    assert beside.get_window_extent().width < 0.8 * ndcg.get_window_extent().width
     assert ndcg.get_ylabel() == "NDCG@10 (0–1)" and alpha.get_ylabel() == "α-nDCG@10 (0–1)"
-    assert below.get_xlabel() == "w_accuracy  (w_diversity = 1 − w_accuracy)"
+    assert below.get_xlabel() == "w_accuracy"
     shown = line(ndcg, "generated")
     assert shown.get_ydata() == pytest.approx(NDCG * 1.004 + 0.002 * (1 + WEIGHTS))
     assert line(below, "generated").get_ydata() == pytest.approx(NDCG * 0.004)
@@ -201,13 +209,14 @@ def test_control_curves_show_means_and_differences_paired_by_seed():
 def test_the_figure_of_the_readme_shows_both_metrics_of_the_whole_catalogue():
     curve = make_curve()
     curve.loc[curve["protocol"] == "full", "ndcg@10"] /= 2
-    figure = lead(pd.concat([curve, curve.query("method == 'constant'").assign(method="mmr")]))
+    bias = curve.query("method == 'constant'").assign(method="category_bias")
+    figure = lead(pd.concat([curve, bias]))
     ndcg, alpha = figure.axes
     shown = line(ndcg, "generated").get_ydata()
     assert shown == pytest.approx((NDCG * 1.004 + 0.002 * (1 + WEIGHTS)) / 2)
     assert list(line(alpha, "retrained").get_xdata()) == [0, 0.5, 1]
     legend = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert legend == ["tuned for the weights", "generated", "retrained", "re-ranked (MMR)"]
+    assert legend == ["tuned for the weights", "generated", "a bias per category", "retrained"]
     assert min(t.get_fontsize() for t in figure.findobj(matplotlib.text.Text) if t.get_text()) >= 10
 
 
@@ -240,9 +249,10 @@ def test_seeds_are_counted_of_what_has_a_band():
 
 def test_methods_that_are_missing_are_named_and_without_oracle_there_is_one_row():
     curve = make_curve(seeds=1)
-    figure = control_curves(curve, "full", ["generated", "llm"])
-    assert any("Not in the table: llm." in t for t in texts(figure)) and len(figure.axes) == 4
+    figure = control_curves(curve, "sampled", ["generated", "llm"])
+    assert any("Not in the table: llm." in t for t in texts(figure)) and len(figure.axes) == 6
     assert any("One seed, no interval." in t for t in texts(figure))
+    curve = curve[curve["protocol"] == "full"]  # nothing to put beside
     figure = control_curves(curve[curve["method"] == "generated"])
     assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 1
     assert len(pareto_front(curve[curve["method"] == "constant"]).axes) == 1
@@ -263,12 +273,16 @@ def test_a_table_that_cannot_be_drawn_is_refused(function):
 def test_control_curves_need_two_objectives_and_pareto_does_not():
     curve = make_curve().assign(w_novelty=0.0)
     refused("use `ternary`", control_curves, curve)
-    assert len(pareto_front(curve).axes) == 1
+    front, beside = pareto_front(curve).axes
+    assert [ax.get_title(loc="left") for ax in (front, beside)] == [
+        "whole catalogue", "sampled lists",
+    ]  # fmt: skip
 
 
 def test_pareto_front_marks_dominated_points_and_measures_from_the_oracle():
     figure = pareto_front(make_curve(seeds=1), methods=["tuned", "constant", "generated"])
-    front, close = figure.axes
+    front, close, beside = figure.axes
+    assert beside.get_position().width < front.get_position().width
     assert len(line(front, "tuned (oracle)").get_xdata()) == 9  # w = 0 and w = 1 are dominated
     assert len(line(front, "constant (middle)").get_xdata()) == 1
     own = line(close, "tuned (oracle)").get_ydata()

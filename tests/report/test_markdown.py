@@ -11,12 +11,15 @@ from paragon.metrics.statistics import is_real
 from paragon.report.compare import points, summary, winners, write_comparison
 from paragon.report.markdown import (
     COLUMNS,
+    LOSSES,
+    SERVED,
     cell,
     costs,
     data_lines,
     difference_cell,
     method_table,
     overview,
+    turned,
 )
 from paragon.report.results import study_folders
 
@@ -28,16 +31,18 @@ def over_seeds(name, mean, sd, half):
 
 METRICS = {
     "tuned": {
-        **over_seeds("set_hv_sampled", 0.33, 0.001, 0.0047),
-        **over_seeds("set_hv_of_tuned_sampled", 1.0, 0.0, 0.0),
-        "regret_mean_sampled": 0.0,
+        **over_seeds("set_hv_full", 0.33, 0.001, 0.0047),
+        **over_seeds("set_hv_of_tuned_full", 1.0, 0.0, 0.0),
+        "set_hv_sampled": 0.44,
+        "even_items_full": 812.4,
+        "regret_mean_full": 0.0,
     },
     "generated": {
-        "set_hv_of_tuned_sampled": 0.98,
-        **over_seeds("regret_mean_sampled", -0.01, 0.002, 0.0123),
+        "set_hv_of_tuned_full": 0.98,
+        **over_seeds("regret_mean_full", -0.01, 0.002, 0.0123),
     },
-    "constant": {"set_hv_sampled": 0.25, "r_acc_sampled": None, "r_acc_sampled_note": "constant"},
-    "mmr": {"set_hv_sampled": 0.26},
+    "constant": {"set_hv_full": 0.25, "r_acc_full": None, "r_acc_full_note": "constant"},
+    "mmr": {"set_hv_full": 0.26},
 }
 
 
@@ -79,11 +84,24 @@ def test_table_shows_numbers_intervals_and_gaps(results):
     assert lines[3].startswith("| `generated` | – | – | 0.980 |")
     assert "| -1.0 ± 1.2 |" in lines[3]  # regret is shown in per cent
     assert lines[4].split(" | ")[5] == "–"
-    assert {line.count("|") for line in lines} == {len(COLUMNS) + 3}
+    assert "| 812 |" in lines[2]
+    assert {line.count("|") for line in lines} == {len((*COLUMNS, *SERVED, *LOSSES)) + 3}
+    sampled = method_table(results / "toy" / "sasrec", "sampled").splitlines()
+    assert sampled[2].startswith("| `tuned` | 0.4400 |") and "812" not in sampled[2]
+    assert {line.count("|") for line in sampled} == {len(COLUMNS) + 3}
+
+
+def test_a_difference_can_be_seen_from_the_other_side():
+    row = against_generated(-0.08, 0.01, 0.001)
+    other = turned(row, "set_hv_full")
+    assert difference_cell(other, "set_hv_full") == r"+0.0800 [+0.0700, +0.0900] \*"
+    assert turned(other, "set_hv_full") == row and is_real(other, "set_hv_full")
+    alone = turned(against_generated(0.2, None, None), "set_hv_full")
+    assert difference_cell(alone, "set_hv_full") == "-0.2000"
 
 
 def test_a_star_is_for_what_is_beyond_chance_after_the_correction(results):
-    lines = method_table(results / "toy" / "sasrec", "full").splitlines()
+    lines = method_table(results / "toy" / "sasrec", "sampled").splitlines()
     assert lines[4].split(" | ")[2] == r"-0.0800 [-0.0900, -0.0700] \*"
     assert lines[5].split(" | ")[2] == "-0.0700 [-0.0900, -0.0500]"
     tiny = against_generated(-1e-6, 2e-5, 0.9)
@@ -105,20 +123,20 @@ def test_a_star_is_for_what_is_beyond_other_seeds_too(low, high, real):
 
 
 def test_what_is_the_same_for_all_seeds_has_no_interval():
-    row = over_seeds("set_hv_sampled", 0.3, 0.0, 0.0)
-    assert cell(row, "set_hv_sampled", 4) == "0.3000"
+    row = over_seeds("set_hv_full", 0.3, 0.0, 0.0)
+    assert cell(row, "set_hv_full", 4) == "0.3000"
 
 
 def test_a_method_of_one_weight_is_in_no_comparison_of_fronts(results):
     reason = correlation(np.array([0.4]), np.array([0.5])).reason
     folder = results / "toy" / "sasrec"
-    metrics = METRICS | {"retrain": {"set_hv_of_tuned_sampled": 0.8, "r_acc_sampled_note": reason}}
+    metrics = METRICS | {"retrain": {"set_hv_of_tuned_full": 0.8, "r_acc_full_note": reason}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     differences = DIFFERENCES | {"retrain": against_generated(-0.1, 0.01, 0.001)}
     (folder / "differences.json").write_text(json.dumps(differences))
     assert "0.800" not in overview(results)
     assert "retrain" not in winners([folder])
-    metrics["retrain"].pop("r_acc_sampled_note")
+    metrics["retrain"].pop("r_acc_full_note")
     (folder / "metrics.json").write_text(json.dumps(metrics))
     assert "0.800" in overview(results) and "retrain" in winners([folder])
 
@@ -150,14 +168,14 @@ def test_who_is_ahead_by_how_much_and_what_is_beyond_chance(results):
     lines = winners(study_folders(results)).splitlines()
     assert len(lines) == 4  # both protocols
     cells = lines[2].strip("| ").split(" | ")
-    assert cells[:3] == ["toy, sasrec", "sampled", "`generated`"]  # `tuned` is no contender
+    assert cells[:3] == ["toy, sasrec", "full", "`generated`"]  # `tuned` is no contender
     assert cells[3] == "+0.0700 [+0.0500, +0.0900] over `mmr`"
     assert cells[4:] == ["–", "`tuned`, `mmr`", "`constant`"]
     path = results / "toy" / "sasrec" / "differences.json"
     other = {"mmr": against_generated(0.02, 0.01, 0.001), "one": against_generated(-1, None, None)}
     path.write_text(json.dumps(other | {"generated_shuffled": against_generated(0.5, 0.1, 0.01)}))
     cells = winners(study_folders(results)).splitlines()[3].strip("| ").split(" | ")
-    assert cells[1:4] == ["full", "`mmr`", r"+0.0200 [+0.0100, +0.0300] \* over `generated`"]
+    assert cells[1:4] == ["sampled", "`mmr`", r"+0.0200 [+0.0100, +0.0300] \* over `generated`"]
     assert cells[4:] == ["`mmr`", "`one`", "–"]
 
 

@@ -36,12 +36,13 @@ def test_new_categories_add_up(seqs):
 
 
 def test_quality_is_the_mean_of_the_metrics(seqs):
-    candidates = seqs.valid.candidates
-    scores = np.random.default_rng(0).normal(size=(len(candidates), 2, candidates.shape[1]))
+    valid = seqs.valid
+    scores = np.random.default_rng(0).normal(size=(2, len(valid), seqs.n_items + 1))
     weights = np.array([[0.2, 0.8], [0.7, 0.3]])
-    table = tables.quality(scores, candidates, seqs, weights, ["accuracy", "diversity"])
+    table = tables.quality(scores, valid, seqs, weights, ["accuracy", "diversity"])
     assert table[["w_accuracy", "w_diversity"]].to_numpy() == pytest.approx(weights)
-    expected = ranking.ndcg_at(ranking.target_ranks(scores[:, 1]), 10).mean()
+    ranks = ranking.target_ranks(scores[1], valid.targets, seqs.excluded(valid))
+    expected = ranking.ndcg_at(ranks, 10).mean()
     assert table["ndcg@10"][1] == pytest.approx(expected)
     assert table["alpha_ndcg@10"].between(0, 1).all()
 

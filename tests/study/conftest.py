@@ -17,11 +17,13 @@ from paragon.params import ROOT
 SMALL = {
     "run": {"seeds": [0, 1]},
     "data": {"max_users": 60},
-    "backbones": {"dim": 16, "history": 20, "epochs": 2, "batch": 32},
+    # Long enough to rank some targets among the first ten of the catalogue.
+    "backbones": {"dim": 16, "history": 20, "epochs": 12, "batch": 8, "learning_rate": 0.01},
     "adapters": {
         "width": 4,
         "anchors": [0.05, 0.35, 0.65, 1],
         "oracles": 4,
+        "served_rows": 8,
         "steps": 40,
         "batch": 64,
         "checks": 5,

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from paragon.adapters.adapter import adapt, vector_size
+from paragon.adapters.adapter import AdapterForm, adapt
 from paragon.adapters.collection import (
     collect,
     load_collection,
@@ -41,9 +41,9 @@ def collection(backbone, seqs, settings):
 
 @pytest.fixture(scope="module")
 def bench(backbone, seqs, settings, collection):
-    length = 1 + settings.adapters.negatives
-    valid, test = (frozen_task(backbone, seqs, p, length) for p in ("valid", "test"))
-    bed = TestBed(seqs, seqs.test, settings.adapters.objectives, negatives=length - 1, cutoffs=[10])
+    own = settings.adapters
+    valid, test = (frozen_task(backbone, seqs, p, own) for p in ("valid", "test"))
+    bed = TestBed(seqs, seqs.test, own.objectives, negatives=9, served=6, cutoffs=[10])
     choices = torch.tensor([[0.2, 0.8], [0.7, 0.3]])
     return Bench(Study("toy", "sasrec", settings), collection, valid, test, bed, choices)
 
@@ -72,14 +72,15 @@ def test_no_snapshots_is_a_collection_still(collection, settings, tmp_path):
 
 
 def test_permuted_neurons_are_the_same_function_and_are_found_again(backbone, settings):
-    start = torch.randn(vector_size(16, 6), generator=torch.Generator().manual_seed(0))
+    form = AdapterForm(16, 6, 5)
+    start = torch.randn(form.size, generator=torch.Generator().manual_seed(0))
     states = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
     order = torch.tensor([3, 1, 0, 5, 4, 2])
-    other = permute(start, order, 16)
+    other = permute(start, order, form)
     assert not torch.allclose(start, other)
-    same = [adapt(states, v.unsqueeze(0)) for v in (start, other)]
+    same = [adapt(states, v.unsqueeze(0), form) for v in (start, other)]
     assert torch.allclose(*same, atol=1e-5)
-    back = permute(other, matching(other, start, 16), 16)
+    back = permute(other, matching(other, start, form), form)
     assert torch.equal(back, start)
 
 
@@ -94,7 +95,7 @@ def test_pooled_starts(collection, aligned):
     assert torch.equal(made.oracle_vectors, collection.oracle_vectors)
     unchanged = torch.equal(made.anchor_vectors[0][anchors:], collection.anchor_vectors[1])
     first = collection.anchor_vectors[0, anchors // 2]
-    order = matching(collection.anchor_vectors[1, anchors // 2], first, 16)
+    order = matching(collection.anchor_vectors[1, anchors // 2], first, collection.form)
     assert unchanged == (not aligned or order.tolist() == sorted(order.tolist()))
 
 

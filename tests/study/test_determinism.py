@@ -21,16 +21,16 @@ VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}
 DIGESTS = {
     "functions": "263cc9bc",
     "sasrec": "eedd74ad",
-    "gru4rec": "1c5bb31f",
-    "tisasrec": "9b7aadda",
-    "lightgcn": "2e1b532a",
+    "gru4rec": "4bed243a",
+    "tisasrec": "347f3f7a",
+    "lightgcn": "39b66d76",
     "ngcf": "a70f56bf",
     "deepfm": "334b574b",
-    "tisasrec_on_two_threads": "8d9197dc",
-    "collection": "3b7e45dc",
+    "tisasrec_on_two_threads": "dd307de9",
+    "collection": "0586b2c0",
     "interpolation": "eabb722d",
-    "generated": "396a6b74",
-    "hypernetwork": "f2a4a2db",
+    "generated": "566cf5aa",
+    "hypernetwork": "537042bf",
 }
 X86 = platform.machine() in ("x86_64", "AMD64")
 

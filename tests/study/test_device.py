@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paragon.adapters.adapter import vector_size
+from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build, train_backbone
@@ -12,6 +12,7 @@ from paragon.generator.behaviour import behaviour
 from paragon.generator.training import train_generator
 from paragon.recommender import Recommender
 from paragon.study.study import Study
+from tests.conftest import adapter_settings
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no CUDA GPU on this machine: nothing to compare with"
@@ -23,9 +24,9 @@ def test_scores_agree(name, seqs, settings):
     model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
     scores = {}
     for device in ("cpu", "cuda"):
-        task = frozen_task(model.to(device), seqs, "test", 6)
+        task = frozen_task(model.to(device), seqs, "test", adapter_settings())
         vector = 0.1 * torch.randn(
-            vector_size(model.dim, 2), generator=torch.Generator().manual_seed(0)
+            AdapterForm(model.dim, 2, 6).size, generator=torch.Generator().manual_seed(0)
         )
         scores[device] = task.catalogue_scores(vector.to(device)).cpu()
     assert torch.allclose(scores["cpu"], scores["cuda"], rtol=1e-3, atol=1e-4)
@@ -36,7 +37,7 @@ def test_tuning_and_generation_agree(backbone, seqs, settings):
     for device in ("cpu", "cuda"):
         model = backbone.to(device)
         collection = collect(model, seqs, settings.adapters, [0])
-        train = frozen_task(model, seqs, "train", 1 + settings.adapters.negatives)
+        train = frozen_task(model, seqs, "train", settings.adapters)
         loss = behaviour(train, NegativeSampler(seqs), collection, 0, 16)
         generator = train_generator(collection, settings.generator, 0, loss, device)
         found[device] = collection.anchor_vectors, generator.generate([0.3, 0.7]).cpu()

@@ -62,7 +62,7 @@ def test_the_comparison_follows_every_evaluation_and_not_the_times(tmp_path):
     about = {"source": "own", "split": "leave_one_out", "min_rating": 0, "k_core": 0}
     about |= {"midnight": None, "counts": counts}
     (own.parent / "data.json").write_text(json.dumps(about))
-    (own / "metrics.json").write_text(json.dumps({"tuned": {"set_hv_of_tuned_sampled": 1.0}}))
+    (own / "metrics.json").write_text(json.dumps({"tuned": {"set_hv_of_tuned_full": 1.0}}))
     gap = {f"set_hv_{p}{end}": 0.1 for p in ("sampled", "full") for end in ("", "_low", "_high")}
     differences = own / "differences.json"
     differences.write_text(json.dumps({"tuned": gap, "soup": gap}))

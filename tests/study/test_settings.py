@@ -20,10 +20,11 @@ def test_the_settings_of_every_study_that_can_be_added_go_together():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"adapters": {"snapshots": 20}}, r"adapters\.snapshots: 20 have to be fewer than the 20"),
-        ({"adapters": {"checks": 3000}}, r"adapters\.checks: 3000 of them in 2500 steps"),
+        ({"adapters": {"snapshots": 10}}, r"adapters\.snapshots: 10 have to be fewer than the 10"),
+        ({"adapters": {"checks": 3000}}, r"adapters\.checks: 3000 of them in 1000 steps"),
         ({"backbones": {"heads": 5}}, r"backbones\.heads: 5 does not divide backbones\.dim 64"),
         ({"generator": {"heads": 3}}, r"generator\.heads: 3 does not divide generator\.width"),
+        ({"published": {"heads": 3}}, r"published\.heads: 3 does not divide published\.width"),
         ({"generator": {"sampler_steps": 501}}, r"sampler_steps: 501 are more than the 500"),
         ({"adapters": {"negatives": 100}}, r"adapters\.negatives: 100 are more than the stored"),
         ({"evaluation": {"cutoffs": [10, 101]}}, r"cutoffs: 101 is more than the 100 candidates"),

@@ -40,7 +40,7 @@ def made(tmp_path_factory, seqs):
     save_collection(collection, study.folder / "adapters" / "collection")
     collection = study.load_collection(about)
 
-    task, sampler = frozen_task(model, seqs, "train", 10), NegativeSampler(seqs)
+    task, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)
     for seed in seeds:
         generator = train_generator(collection, settings.generator, seed)
         save_generator(generator, study.folder / "generator" / f"seed{seed}")

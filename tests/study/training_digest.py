@@ -56,7 +56,6 @@ def main() -> None:
     settings = load_params(overrides=SMALL)
     seqs = prepare(toy_dataset(), negatives=50)
     sampler = NegativeSampler(seqs)
-    negatives = settings.adapters.negatives
     trained = {n: train_backbone(n, seqs, settings.backbones, "cpu")[0] for n in BACKBONES}
     for name, model in trained.items():
         print(name, digest(*model.state_dict().values()))
@@ -69,7 +68,7 @@ def main() -> None:
     print("collection", digest(collection.snapshots, collection.validation))
     mix = interpolation(collection.anchors.double().numpy(), collection.oracles.numpy())
     print("interpolation", digest(torch.from_numpy(mix)))
-    train = frozen_task(backbone, seqs, "train", 1 + negatives)
+    train = frozen_task(backbone, seqs, "train", settings.adapters)
     loss = behaviour(train, sampler, collection, 0, settings.generator.behaviour_rows)
     generator = train_generator(collection, settings.generator, 0, loss)
     print("generated", digest(generator.generate(collection.oracles)))

@@ -4,10 +4,11 @@ A notebook needs this one import: ``from paragon.report import figures``.
 """
 
 from paragon.report.figures.ablations import changed_choices
-from paragon.report.figures.control import control_curves, front_3d, pareto_front, ternary
+from paragon.report.figures.control import control_curves, pareto_front
 from paragon.report.figures.data import dataset_overview
 from paragon.report.figures.lead import lead
 from paragon.report.figures.studies import all_studies, published_curves, time_to_model
+from paragon.report.figures.three import front_3d, ternary
 from paragon.report.figures.training import training_curves, tuning_curves
 from paragon.report.figures.vectors import latent_space, modes, nearest_distances
 from paragon.report.style import save_figure

@@ -18,6 +18,7 @@ from paragon.metrics.statistics import mean_interval
 from paragon.report.style import look
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
+LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # a protocol in words
 WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # dark to light: ordered in grey too
 
 

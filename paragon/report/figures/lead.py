@@ -11,9 +11,9 @@ from paragon.report.figures import drawing
 _LABELS = {
     "tuned": "tuned for the weights",
     "generated": "generated",
-    "hypernetwork": "hypernetwork",
+    "category_bias": "a bias per category",
+    "xquad": "re-ranked",
     "retrain": "retrained",
-    "mmr": "re-ranked (MMR)",
 }
 _METRICS = {"ndcg@10": "accuracy\n(NDCG@10)", "alpha_ndcg@10": "diversity\n(α-nDCG@10)"}
 
@@ -44,17 +44,11 @@ def lead(curve: pd.DataFrame) -> Figure:
 
 
 def _line(method: str) -> dict:
-    """Wide lines and large marks; the marks of generated and hypernetwork take turns."""
+    """Wide lines and large marks."""
     line = drawing.line_look(method, single=method == "retrain")
     line |= {"linewidth": 2, "markersize": 7.5, "markeredgewidth": 1, "markevery": 2}
     special: dict[str, dict] = {
         "tuned": {"linewidth": 10, "marker": "none"},
-        "hypernetwork": {
-            "markeredgewidth": 0.4,
-            "markevery": (1, 2),
-            "zorder": 6,
-            "linestyle": (0, (3, 2)),
-        },
         "retrain": {"markersize": 9, "markeredgewidth": 2, "markevery": 1, "clip_on": False},
     }
     return line | special.get(method, {})
