@@ -28,6 +28,8 @@ from paragon.errors import ParagonError
 from paragon.objectives.lists import Catalogue, check_served, served
 from paragon.objectives.table import Scored, objective_losses
 
+_PAIRS = 1 << 20  # pairs of an event and an item represented at a time, a few hundred megabytes
+
 
 @dataclass(frozen=True)
 class FrozenTask:
@@ -198,9 +200,7 @@ def frozen_task(
 
 
 @torch.no_grad()
-def held_out_losses(
-    task: FrozenTask, vectors: Tensor, objectives: Sequence[str], chunk: int = 128
-) -> Tensor:
+def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]) -> Tensor:
     """Losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all events of validation or test.
 
     They are not weighted; the events are taken in chunks to save memory.
@@ -209,6 +209,9 @@ def held_out_losses(
     if task.candidates is None:
         raise ParagonError("the task has no stored lists: give one of validation or test events")
     total: Tensor | int = 0
+    # A backbone with a representation of every pair needs d times the memory.
+    one_state = type(task.backbone).expand is Backbone.expand
+    chunk = 128 if one_state else max(1, _PAIRS // (vectors[..., 0].numel() * len(task.items)))
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
         candidates = task.candidates[rows]  # [B, C]
         losses = task.losses(vectors, rows, candidates, objectives)  # [..., A, O]

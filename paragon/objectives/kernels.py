@@ -73,12 +73,14 @@ class SoftAlphaDCG(torch.autograd.Function):
         per_list = categories.expand(*scores.shape[:-2], *categories.shape[-2:])
         per_list = per_list.reshape(-1, length, categories.shape[-1])  # [R, C, M]
         rows = max(1, SoftAlphaDCG.BLOCK // (tasks * length * length))
+        wanted = ctx.needs_input_grad[0]
         blocks = [
-            _value_and_gradient(s, g)
+            _value_and_gradient(s, g, wanted)
             for s, g in zip(flat.split(rows), per_list.split(rows), strict=True)
         ]
         values, slopes = zip(*blocks, strict=True)  # of [r, A], of [r, A, C]
-        ctx.save_for_backward(torch.cat(slopes).reshape(scores.shape))
+        if wanted:
+            ctx.save_for_backward(torch.cat(slopes).reshape(scores.shape))
         return torch.cat(values).reshape(scores.shape[:-1])
 
     @staticmethod
@@ -88,8 +90,10 @@ class SoftAlphaDCG(torch.autograd.Function):
         return grad.unsqueeze(-1) * slope, None  # [..., A, C]
 
 
-def _value_and_gradient(scores: Tensor, categories: Tensor) -> tuple[Tensor, Tensor]:
+def _value_and_gradient(scores: Tensor, categories: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
     """Value ``[R, A]`` and gradient ``[R, A, C]`` of scores ``[R, A, C]``, with ``[R, C, M]``.
+
+    Without a gradient ``wanted``, which takes most of the time, it has no numbers.
 
     With worth_im = g_im (1 - alpha)^seen_im, gain_i = sum_m worth_im and
     discount_i = 1 / log2(1 + rank_i), the chain rule gives
@@ -114,6 +118,8 @@ def _value_and_gradient(scores: Tensor, categories: Tensor) -> tuple[Tensor, Ten
     log_rank = torch.log1p(rank)  # [R, A, C]
     discount = math.log(2) / log_rank  # [R, A, C]
     value = (gain * discount).sum(-1)  # [R, A]
+    if not wanted:
+        return value, value.new_empty(0)
 
     d_rank = -gain * discount / (log_rank * (1 + rank))  # [R, A, C]
     d_above = (worth.view(rows, tasks * length, -1) @ categories.mT).view_as(above)  # [R, A, C, C]

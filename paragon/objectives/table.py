@@ -17,9 +17,18 @@ from paragon.errors import ParagonError
 from paragon.objectives import losses
 from paragon.objectives.lists import Lists
 
+LABELLED = 0.5  # the least share of items with a category for which variety has a meaning
+
 
 def _no_categories(sequences: Sequences) -> str | None:
-    if len(np.unique(sequences.categories[1:], axis=0)) >= 2:
+    categories = sequences.categories[1:]
+    labelled, count = int(categories.any(1).sum()), len(categories)
+    if labelled < LABELLED * count:
+        return (
+            f"objective `diversity` says little: only {labelled:,} of {count:,} items have a "
+            "category, so a list would be diverse for holding any; give items categories or drop it"
+        )
+    if len(np.unique(categories, axis=0)) >= 2:
         return None
     names = ", ".join(sequences.category_names) or "none"
     return (

@@ -30,9 +30,9 @@ from paragon.rivals.greedy import Ranked, on_top, rerank
 
 DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 # A re-ranker's own weights.  Probabilities are small beside gains, hence the many close to 1.
-_ODDS = 2.0 ** np.arange(-2, 15, 0.5)
+_ODDS = 2.0 ** np.arange(-2, 15, 1.0)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
-EVENTS = 1000  # at most this number of validation events, spread evenly, chooses the settings
+EVENTS = 500  # at most this number of validation events, spread evenly, chooses the settings
 _TOP = 10  # the headline metrics are those of ten items
 
 

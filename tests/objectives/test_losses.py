@@ -172,6 +172,9 @@ def test_objectives_that_the_data_cannot_support_are_named():
     same = prepare(toy.from_frame(toy.interactions, toy.items.assign(categories=[("x",)] * 150)))
     with pytest.raises(ParagonError, match="diversity.*same categories"):
         check_objectives(["accuracy", "diversity"], same)
+    few = toy.items.assign(categories=[("x",)] * 30 + [()] * 120)
+    with pytest.raises(ParagonError, match=r"diversity.*only \d+ of 147 items have a category"):
+        check_objectives(["diversity"], prepare(toy.from_frame(toy.interactions, few)))
     with pytest.raises(ParagonError, match="fairness.*two groups"):
         check_objectives(["accuracy", "fairness"], same)
     with pytest.raises(ParagonError, match="speed"):

@@ -1,0 +1,163 @@
+"""PinSage against brute force: the visits of walks, a convolution, the state of a user."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from paragon.backbones import (
+    Context,
+    Fitted,
+    build,
+    context_of,
+    load_backbone,
+    save_backbone,
+    training_record,
+)
+from paragon.backbones.pinsage import RESTART, STEPS, Convolution, neighbourhoods
+
+
+@pytest.fixture(scope="module")
+def model(seqs, settings):
+    deep = settings.backbones.model_copy(update={"layers": 2})
+    return build("pinsage", seqs, deep, seed=0).eval().requires_grad_(False)
+
+
+def having_trained_on(seqs, users):
+    """The data as if only the first ``users`` had training events."""
+    return replace(seqs, n_train=np.where(np.arange(seqs.n_users) < users, seqs.n_train, 0))
+
+
+def expected_shares(seqs):
+    """Shares of visits ``[n + 1, n + 1]`` by following the probability instead of walks."""
+    count = seqs.n_items + 1
+    past = [
+        set(seqs.items[start : start + n].tolist())
+        for start, n in zip(seqs.offsets[:-1], seqs.n_train, strict=True)
+    ]
+    step = np.zeros((count, count))
+    for item in range(1, count):
+        fans = [met for met in past if item in met]
+        for met in fans:
+            for other in met:
+                step[item, other] += 1 / len(fans) / len(met)
+    shares = np.zeros((count, count))
+    for item in range(1, count):
+        start = np.eye(count)[item]
+        at = start
+        for _ in range(STEPS):
+            at = (RESTART * start + (1 - RESTART) * at) @ step
+            shares[item] += at
+        shares[item, item] = 0
+    return shares / np.maximum(shares.sum(1, keepdims=True), 1e-9)
+
+
+def test_neighbours_are_those_that_walks_are_expected_to_visit(seqs):
+    walks, again = 20_000, replace(seqs, items=seqs.items.copy())
+    again.items[seqs.offsets[:-1] + 1] = again.items[seqs.offsets[:-1]]  # counts once
+    expected = expected_shares(again)
+    index, shares = neighbourhoods(again, 0, walks=walks, top=seqs.n_items)
+    assert (np.diff(shares, axis=1) <= 0).all()
+    found = np.zeros_like(expected)
+    np.put_along_axis(found, index, shares, 1)
+    assert (expected > 0.05).any()
+    # Six standard errors of a share of `walks` visits; there are more, though not independent.
+    assert (np.abs(found - expected) <= 6 * np.sqrt(expected / walks)).all()
+
+
+def test_the_most_visited_are_kept_and_their_shares_have_the_sum_one(seqs):
+    all_items, every = neighbourhoods(seqs, 0, walks=500, top=seqs.n_items)
+    index, shares = neighbourhoods(seqs, 0, walks=500, top=5)
+    full = (every[:, :5] > 0).all(1)
+    assert full.sum() > 100
+    assert np.array_equal(index[full], all_items[full, :5])
+    best = every[full, :5]
+    assert np.allclose(shares[full], best / best.sum(1, keepdims=True), atol=1e-6)
+
+
+def test_an_item_nobody_trained_on_has_no_neighbours_but_a_vector(seqs, settings):
+    few = having_trained_on(seqs, 3)
+    known = few.popularity() > 0
+    assert 0 < known.sum() < 100
+    model = build("pinsage", few, settings.backbones, seed=0).eval().requires_grad_(False)
+    assert not model.weights[~known].any()
+    assert torch.allclose(model.weights[known].sum(1), torch.ones(int(known.sum())))
+    assert known[model.index[known][model.weights[known] > 0]].all()
+    assert (model.item_vectors()[1:].norm(dim=1) > 0.99).all()
+
+
+def test_no_validation_or_test_event_is_in_the_graph(seqs, settings):
+    found = neighbourhoods(seqs, 0)
+    later = np.flatnonzero(~seqs.is_train())
+    others = replace(seqs, items=seqs.items.copy())
+    others.items[later] = 1 + (others.items[later] + 50) % seqs.n_items
+    for one, other in zip(found, neighbourhoods(others, 0), strict=True):
+        assert np.array_equal(one, other)
+    others.items[0] = 1 + (others.items[0] + 50) % seqs.n_items  # a training event
+    assert not np.array_equal(found[0], neighbourhoods(others, 0)[0])
+
+
+def test_the_seed_decides_the_walks(seqs):
+    one, again, other = (neighbourhoods(seqs, seed) for seed in (0, 0, 1))
+    assert np.array_equal(one[0], again[0]) and np.array_equal(one[1], again[1])
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_a_convolution_item_by_item():
+    draw = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    layer, vectors = Convolution(16), torch.randn(6, 16, generator=draw)
+    index = torch.randint(6, (6, 3), generator=draw)
+    weights = torch.rand(6, 3, generator=draw)
+    found = layer(vectors, index, weights)
+    for item in range(6):
+        around = torch.zeros(16)
+        for other, weight in zip(index[item], weights[item], strict=True):
+            message = layer.neighbour.weight @ vectors[other] + layer.neighbour.bias
+            around += weight * message.clamp(min=0)
+        both = torch.cat([vectors[item], around])
+        merged = (layer.merge.weight @ both + layer.merge.bias).clamp(min=0)
+        assert torch.allclose(found[item], merged / (merged @ merged) ** 0.5, atol=1e-6)
+
+
+def test_a_state_is_the_fading_past_of_known_users_and_newcomers(model, seqs):
+    context = context_of(seqs, seqs.test.users, seqs.test.positions, model.history)
+    states, vectors = model.states(context), model.item_vectors()
+    for row in (0, 7):
+        past = context.items[row][context.items[row] > 0].tolist()
+        weights = [np.exp(-np.exp(-2) * age) for age in range(len(past))]
+        mean = sum(w * vectors[item] for w, item in zip(weights, past[::-1], strict=True))
+        expected = np.exp(2) * model.user(mean / sum(weights))
+        assert torch.allclose(states[row], expected, atol=1e-5)
+    newcomers = Context(torch.full_like(context.users, -1), context.items, context.times)
+    assert torch.equal(model.states(newcomers), states)
+    nobody = Context(torch.tensor([-1]), torch.zeros(1, 10).long(), torch.zeros(1, 10).long())
+    assert torch.allclose(model.states(nobody)[0], np.exp(2) * model.user.bias)
+
+
+def test_every_step_of_training_sees_the_parameters_of_that_step(seqs, settings):
+    run = settings.backbones.model_copy(update={"dropout": 0.0})
+    model = build("pinsage", seqs, run, seed=0).train()
+    steps = 0
+    for states, _, _ in model.training_states(seqs, 2, np.random.default_rng(0)):
+        vectors = model.item_vectors()
+        assert vectors is model.item_vectors()  # made once
+        assert torch.equal(vectors, model.convolved())
+        states.sum().backward()
+        assert model.item.grad.abs().sum() > 0
+        with torch.no_grad():
+            model.item.mul_(-1)
+        steps += 1
+    assert steps > 3
+    assert torch.equal(model.item_vectors(), model.convolved())
+
+
+def test_saved_and_loaded_it_is_the_same(model, seqs, settings, tmp_path):
+    deep = settings.backbones.model_copy(update={"layers": 2})
+    about = training_record("pinsage", seqs, deep, Fitted(1, 1, [1.0], [1.0]))
+    save_backbone(model, about, tmp_path / "backbone")
+    loaded, _ = load_backbone(tmp_path / "backbone", seqs)
+    context = context_of(seqs, seqs.test.users, seqs.test.positions, model.history)
+    assert torch.equal(loaded.states(context), model.states(context))
+    assert torch.equal(loaded.item_vectors(), model.item_vectors())
