@@ -21,7 +21,7 @@ repro: fetch ## Run the study and compare its results with the committed ones
 	$(BIN)/dvc repro
 	$(BIN)/python -m paragon verify
 
-paper: fetch ## Run the study with five seeds and every rival (75 to 90 minutes)
+paper: fetch ## Run the study with five seeds and every rival (half a day)
 	$(BIN)/python -m paragon fetch ml-100k-paper
 	$(MAKE) add NAME=ml-100k-paper
 

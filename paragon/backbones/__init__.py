@@ -16,6 +16,7 @@ from paragon.backbones.base import Backbone, Context, cached_states, check_backb
 from paragon.backbones.deepfm import DeepFM
 from paragon.backbones.gru4rec import GRU4Rec
 from paragon.backbones.lightgcn import NGCF, LightGCN
+from paragon.backbones.pinsage import PinSage
 from paragon.backbones.sasrec import SASRec
 from paragon.backbones.tisasrec import TiSASRec
 from paragon.backbones.training import Fitted, Training, fit
@@ -24,7 +25,7 @@ from paragon.errors import ParagonError
 from paragon.storage import check_match, load_tensors, save_tensors
 
 BACKBONES: dict[str, type[Backbone]] = {
-    b.name: b for b in (SASRec, GRU4Rec, TiSASRec, LightGCN, NGCF, DeepFM)
+    b.name: b for b in (SASRec, GRU4Rec, TiSASRec, LightGCN, NGCF, PinSage, DeepFM)
 }
 
 __all__ = [

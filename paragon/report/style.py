@@ -43,6 +43,7 @@ BACKBONES = {
     "tisasrec": Look("TiSASRec", "#009E73", "D"),
     "lightgcn": Look("LightGCN", "#CC79A7", "^"),
     "ngcf": Look("NGCF", "#882255", "v"),
+    "pinsage": Look("PinSage", "#56B4E9", "X"),
     "deepfm": Look("DeepFM", "#000000", "P"),
 }
 _SPARE = [f"C{i}" for i in range(10)]  # seaborn's colour-blind cycle, for methods not listed

@@ -25,6 +25,7 @@ DIGESTS = {
     "tisasrec": "347f3f7a",
     "lightgcn": "39b66d76",
     "ngcf": "a70f56bf",
+    "pinsage": "66b64f5e",
     "deepfm": "334b574b",
     "tisasrec_on_two_threads": "dd307de9",
     "collection": "0586b2c0",
