@@ -101,7 +101,7 @@ def main(
     retrains: int = 2,
 ) -> None:
     """Measure and record, for one backbone or for all of params.yaml."""
-    for name in [backbone] if backbone else load_params().backbones:
+    for name in [backbone] if backbone else load_params().studies.backbones:
         measure(dataset, name, tunes, retrains)
 
 
