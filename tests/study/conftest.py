@@ -18,7 +18,7 @@ SMALL = {
     "run": {"seeds": [0, 1]},
     "data": {"max_users": 60},
     # Long enough to rank some targets among the first ten of the catalogue.
-    "backbones": {"dim": 16, "history": 20, "epochs": 12, "batch": 8, "learning_rate": 0.01},
+    "backbones": {"dim": 16, "history": 20, "epochs": 4, "batch": 32, "learning_rate": 0.02},
     "adapters": {
         "width": 4,
         "anchors": [0.05, 0.35, 0.65, 1],
