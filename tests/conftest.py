@@ -41,7 +41,7 @@ SMALL = {
         "behaviour_rows": 16,
     },
     "evaluation": {"few_anchors": [[0.05, 0.3, 1]]},
-    "rivals": {"weights": 2, "rows": 16, "width": 16, "blocks": 1},
+    "rivals": {"seeds": 2, "weights": 2, "rows": 16, "width": 16, "blocks": 1},
 }
 
 
