@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from paragon.adapters.adapter import Adapter
+from paragon.adapters.frozen import item_features
 from paragon.backbones import Backbone, Context
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
@@ -108,19 +109,14 @@ class Recommender:
             torch.tensor([items[recent]], device=self._device),
             torch.tensor([times[recent]], device=self._device),
         )
-        states, features = self.backbone.states(context), self._features(adapter)
+        states = self.backbone.states(context)  # [1, z]
+        features = item_features(adapter.form, self.sequences, self._device)
         scores = self.backbone.score_catalogue(states, adapter, features)[0]  # [n + 1]
         scores[[0, *items]] = -torch.inf  # padding, and what was met
         best = scores.topk(k)
         table = tables.items(self.sequences, best.indices.tolist())
         table.insert(0, "item_id", [self.sequences.item_ids[i - 1] for i in best.indices])
         return table.assign(score=best.values.cpu().numpy())
-
-    def _features(self, adapter: Adapter) -> torch.Tensor | None:
-        """The categories ``[n + 1, M]``, if the adapter has an item side."""
-        if not adapter.form.categories:
-            return None
-        return torch.from_numpy(self.sequences.categories).float().to(self._device)
 
     @property
     def _device(self) -> torch.device:

@@ -89,7 +89,9 @@ def collect(
     tuned = tune(train, valid, sampler, weights, starts, settings, seeds)
     # An adapter that is no better than none on validation events is none.  A backbone may know
     # the training events by heart: then tuning on them for accuracy alone makes it worse.
-    before = (held_out_losses(valid, starts, settings.objectives) * weights).sum(-1)  # [S, A + W]
+    # All tasks of a seed have one start: its losses [S, 1, O] are computed once.
+    losses = held_out_losses(valid, starts[:, :1], settings.objectives)
+    before = (losses * weights).sum(-1)  # [S, A + W]
     better = (tuned.validation[..., -1] < before).unsqueeze(-1)  # [S, A + W, 1]
     vectors = torch.where(better, tuned.vectors, starts)  # [S, A + W, P]
     snapshots = torch.where(better.unsqueeze(-1), tuned.snapshots, starts.unsqueeze(2))

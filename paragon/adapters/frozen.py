@@ -146,6 +146,16 @@ def adapter_form(
     return AdapterForm(backbone.dim, settings.width, categories)
 
 
+def item_features(
+    form: AdapterForm, sequences: Sequences, device: torch.device | str
+) -> Tensor | None:
+    """What stands behind the item vectors for adapters of this ``form``: categories
+    ``[n + 1, M]``, or None without an item side."""
+    if not form.categories:
+        return None
+    return torch.from_numpy(sequences.categories).float().to(device)
+
+
 def frozen_task(
     backbone: Backbone,
     sequences: Sequences,

@@ -149,7 +149,7 @@ class PublishedModel(nn.Module):
     ) -> Tensor:
         """Vectors ``[W, P]`` for weights ``[W, O]``, from one noise for all weights.
 
-        By ancestral sampling through every step, or by DDIM in so many ``steps``.
+        By ancestral sampling through every step, or by DDIM in this number of ``steps``.
         """
         noise = torch.from_numpy(rng.standard_normal((1, len(self.mean)), dtype=np.float32))
         noise = noise.to(weights.device).repeat(len(weights), 1)  # [W, P]

@@ -33,7 +33,7 @@ COLUMNS = {
     "items": ("even_items_full", 0),
     "set HV, sampled": ("set_hv_sampled", 4),
 }
-# benchmarks/defects.py: the rows of its record in words.
+# The rows of the record of defects in words.
 DEFECTS = {
     "tuned": "as it should be: `tuned`",
     "below": "diversity loss counts the categories *below* an item as seen",
@@ -92,7 +92,7 @@ def _ends(rows: pd.DataFrame, metric: str) -> str:
 
 
 def defects(recorded: Path) -> str:
-    """Markdown: what each defect costs, from the record of benchmarks/defects.py."""
+    """Markdown: what each defect costs, as it was recorded with drawn lists."""
     parts = []
     for path in sorted(recorded.glob("*/defects.json")):
         for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():

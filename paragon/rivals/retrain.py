@@ -19,7 +19,7 @@ from torch import Tensor
 
 from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector
-from paragon.adapters.frozen import adapter_form
+from paragon.adapters.frozen import adapter_form, item_features
 from paragon.backbones import Backbone, Fitted, Training, build, cached_states, context_of, fit
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.objectives.lists import Catalogue, served
@@ -48,15 +48,8 @@ class Retrained:
         events = evaluation.users, evaluation.positions
         context = context_of(sequences, *events, self.backbone.history, device)
         states = cached_states(self.backbone, context)  # [N, z]
-        features = _features(self.adapter, sequences, device)
+        features = item_features(self.adapter.form, sequences, device)
         return self.backbone.score_catalogue(states, self.adapter, features)
-
-
-def _features(adapter: Adapter, sequences: Sequences, device: torch.device | str) -> Tensor | None:
-    """The categories ``[n + 1, M]`` for an adapter that has an item side."""
-    if not adapter.form.categories:
-        return None
-    return torch.from_numpy(sequences.categories).float().to(device)
 
 
 class Retraining(Training):
@@ -83,7 +76,7 @@ class Retraining(Training):
         self.weights = torch.tensor(list(wanted.values()), device=self.device)  # [O]
         self.catalogue = Catalogue.of(sequences, max(self.own.served, 1 + self.own.negatives))
         self.catalogue = self.catalogue.to(self.device)
-        self.features = _features(adapter, sequences, self.device)
+        self.features = item_features(adapter.form, sequences, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
         met, valid = self.sampler.seen.copy(), sequences.valid
         met[:, 0] = True
@@ -170,8 +163,7 @@ def retrain_seeds(settings: params.Params) -> list[int]:
 
 def retrain_settings(settings: params.Params) -> dict:
     """The sections of params.yaml that a retrained model depends on, as they are stored with it."""
-    sections = settings.backbones, settings.adapters, settings.rivals
-    return {name: s.model_dump() for name, s in zip(SECTIONS, sections, strict=True)}
+    return {name: getattr(settings, name).model_dump() for name in SECTIONS}
 
 
 def _stem(folder: Path, weights: Tensor, seed: int) -> Path:

@@ -316,7 +316,7 @@ def test_the_rate_falls_as_a_cosine_and_parameters_are_averaged(monkeypatch):
 
 
 def interrupted(checkpoint, after):
-    """Train until so many checks were made, as if the process had been killed then."""
+    """Train up to this number of checks, as if the process had been killed then."""
     calls = iter(range(after))
 
     def judged(vectors):
