@@ -10,8 +10,9 @@ import pandas as pd
 from paragon.evaluation import testbed
 from paragon.evaluation.differences import from_generated
 from paragon.evaluation.methods import all_rows
-from paragon.evaluation.summary import few_anchors, over_seeds, summarise
+from paragon.evaluation.summary import few_anchors, lacks_unit, over_seeds, summarise
 from paragon.evaluation.trained import Trained
+from paragon.metrics.checks import Measure
 from paragon.params import EvaluationSettings
 from paragon.rivals.language_model import facts
 from paragon.storage import write_json, write_text
@@ -43,6 +44,9 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
     summary = summarise(curve, trained.bed.objectives)
     summary["llm"] = summary.get("llm", {}) | facts(trained.ranker)
     with_few = few_anchors(trained.collection, trained.test, settings.few_anchors)
+    no_unit = lacks_unit(curve, "full", trained.bed.objectives)
     for method, measures in with_few.items():
+        if no_unit:
+            measures = {name: [Measure(None, no_unit)] for name in measures}
         summary[method] |= over_seeds(measures)
     return Results(curve, summary, from_generated(trained.bed, settings.resamples))

@@ -24,6 +24,7 @@ from paragon.metrics.control import regret
 from paragon.metrics.statistics import mean_interval
 from paragon.objectives.table import OBJECTIVES, metrics_of
 
+IN_UNITS = ("regret_mean", "regret_median", "regret_max")  # of what `constant` loses
 OF_LISTS = ("ild@10", "items@10")  # what no method was tuned for, shown at even weights
 
 
@@ -35,11 +36,14 @@ def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]
     its reason beside it under ``_note``.
     """
     summary: dict[str, dict] = {}
+    no_unit = {protocol: lacks_unit(curve, protocol, objectives) for protocol in PROTOCOLS}
     for method in curve["method"].unique():
         measures: dict[str, list[Measure]] = {}
         for protocol in PROTOCOLS:
             for found in seed_measures(curve, method, protocol, objectives).values():
                 for name, measure in found.items():
+                    if no_unit[protocol] and name in IN_UNITS:
+                        measure = Measure(None, no_unit[protocol])
                     measures.setdefault(f"{name}_{protocol}", []).append(measure)
         summary[method] = over_seeds(measures)
     return summary
@@ -101,16 +105,46 @@ def control_measures(
         if metric in rows:  # a study with other cut-offs has none
             short = metric.partition("@")[0]
             measures[f"even_{short}"] = Measure(float(rows[metric].iloc[even]))
-    losses = [f"loss_{o}" for o in objectives]
-    if set(losses) <= set(rows) and rows[losses].notna().all(axis=None):
-        task_loss, tuned_loss, constant_loss = (
-            (part[losses] * part[columns].to_numpy()).sum(axis=1).to_numpy()
-            for part in (rows, tuned, table.loc[["constant"]])
-        )
+    loss = task_loss(rows, objectives)
+    if np.isfinite(loss).all():
+        oracle_loss = task_loss(tuned, objectives)
+        constant_loss = task_loss(table.loc[["constant"]], objectives)
         corners = (grid <= 0).any(1)
-        regret = control.regret(task_loss, tuned_loss, constant_loss, corners, places)
+        regret = control.regret(loss, oracle_loss, constant_loss, corners, places)
         measures |= {f"regret_{name}": measure for name, measure in regret.items()}
     return measures
+
+
+def task_loss(rows: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
+    """The weighted sum of the losses of every row, [R]; NaN where they were not measured."""
+    if not {f"loss_{o}" for o in objectives} <= set(rows):
+        return np.full(len(rows), np.nan)
+    parts = [rows[f"loss_{o}"].to_numpy() * rows[f"w_{o}"].to_numpy() for o in objectives]
+    return np.sum(parts, axis=0)
+
+
+def lacks_unit(curve: pd.DataFrame, protocol: str, objectives: Sequence[str]) -> str | None:
+    """Why regret has no unit: over the seeds, `constant` is not surely worse than the oracle.
+
+    The unit is the mean of what `constant` loses against `tuned`, over the weights off the
+    corners.  None where the 95 % Student t interval of its mean over seeds is above 0, and where
+    there is one seed alone, which has no interval.
+    """
+    units = []
+    for _, table in curve[curve["protocol"] == protocol].groupby("seed"):
+        constant, tuned = (table[table["method"] == name] for name in ("constant", "tuned"))
+        inner = (tuned[[f"w_{o}" for o in objectives]] > 0).to_numpy().all(1)  # [W]
+        if len(constant) == len(tuned) and inner.any():
+            units.append((task_loss(constant, objectives) - task_loss(tuned, objectives))[inner])
+    if not units or not np.isfinite(units).all():
+        return None
+    mean, low, _, _ = mean_interval(np.mean(units, axis=1))
+    if low is None or low > 0:
+        return None
+    return (
+        f"`constant` is within noise of the oracle: it loses {mean:.3g} on average, from {low:.3g}"
+        " on at 95 % over seeds"
+    )
 
 
 def over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | None]:

@@ -312,12 +312,12 @@ def test_every_seed_is_measured_against_its_own_oracle_off_the_corners():
         other=((0.2, 0.3, 0.4), (0.8, 0.7, 0.8), (19, 1.5, 13)),
     )
     second, other = curve["seed"] == 1, curve["method"] == "other"
-    curve.loc[second, ["loss_accuracy", "loss_diversity"]] *= 10
+    curve.loc[second, ["loss_accuracy", "loss_diversity"]] *= 1.1
     middle = curve["w_accuracy"] == 0.5
-    curve.loc[second & other & middle, ["loss_accuracy", "loss_diversity"]] = 14.0
+    curve.loc[second & other & middle, ["loss_accuracy", "loss_diversity"]] = 2.2
     curve.loc[second & other & (curve["w_accuracy"] == 1), "ndcg@10"] = 0.45
     found = summarise(curve, OBJECTIVES)["other"]
-    first, last = 0.5 / 2, (14 - 10) / (30 - 10)  # of the middle weight, seed by seed
+    first, last = 0.5 / 2, (2.2 - 1.1) / (3.3 - 1.1)  # of the middle weight, seed by seed
     assert found["regret_mean_full"] == pytest.approx((first + last) / 2)
     assert found["regret_corner_mean_full"] == pytest.approx((10 + 5) / (20 + 10))
     best = np.array([0.4, 0.45])

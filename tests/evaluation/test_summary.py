@@ -48,6 +48,28 @@ def test_a_method_with_few_inner_weights_has_no_inner_correlation():
     assert "there is one" in found["r_div_inner_full_note"]
 
 
+@pytest.mark.parametrize(
+    ("excess", "stated"), [((0.1, 0.11, 0.12), True), ((0.1, 0.01, 0.2), False)]
+)
+def test_regret_needs_a_constant_that_is_surely_worse_than_the_oracle(excess, stated):
+    """By the t interval over seeds of what `constant` loses: means .11 and .103."""
+    curves = []
+    for seed, lost in enumerate(excess):
+        curve = made_curve([0.1] * 5, [0.5] * 5).assign(seed=seed)
+        for name in ("loss_accuracy", "loss_diversity"):
+            curve[name] = np.where(curve["method"] == "constant", 1 + lost, 1.0)
+        curves.append(curve)
+    found = summarise(pd.concat(curves), ["accuracy", "diversity"])
+    if stated:
+        assert found["constant"]["regret_mean_full"] == 1
+        assert found["other"]["regret_max_full"] == 0
+    else:
+        for name in ("regret_mean_full", "regret_max_sampled"):
+            assert found["other"][name] is None
+            assert "within noise of the oracle: it loses 0.103" in found["other"][f"{name}_note"]
+    assert found["other"]["regret_corner_mean_full"] == 0  # has a unit of its own
+
+
 def test_the_list_under_equal_weights_is_described():
     named = {"ild@10": [0.1, 0.2, 0.3, 0.4, 0.5], "items@10": [10, 20, 35, 40, 50]}
     curve = made_curve([0.1, 0.2, 0.25, 0.4, 0.5], [0.9, 0.8, 0.75, 0.6, 0.5], **named)
