@@ -1,0 +1,104 @@
+"""A headless Chromium, spoken to through its DevTools protocol."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import websocket
+
+OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*",
+)  # fmt: skip
+
+
+class Browser:
+    """One tab; ``events`` are the messages that the browser sent by itself."""
+
+    def __init__(self):
+        program = shutil.which("chromium") or shutil.which("google-chrome")
+        if program is None:
+            pytest.skip("Chromium is not installed: `apt-get install chromium`")
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        options = [*OPTIONS, f"--user-data-dir={self.folder.name}"]
+        self.process = subprocess.Popen(
+            [program, *options, "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.events, self._number = [], 0
+        self.socket = websocket.create_connection(self._address(), timeout=60)
+        targets = self.send("Target.getTargets")["targetInfos"]
+        tab = next(target["targetId"] for target in targets if target["type"] == "page")
+        attached = self.send("Target.attachToTarget", targetId=tab, flatten=True)
+        self.session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.send(f"{domain}.enable")
+
+    session = None
+
+    def _address(self):
+        path = Path(self.folder.name) / "DevToolsActivePort"
+        end = time.monotonic() + 30
+        while not path.exists() or len(path.read_text().splitlines()) < 2:
+            assert time.monotonic() < end, "Chromium did not start"
+            time.sleep(0.05)
+        port, place = path.read_text().splitlines()
+        return f"ws://127.0.0.1:{port}{place}"
+
+    def send(self, method, **parameters):
+        """One command and its result; what arrives meanwhile is kept."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self.session:
+            message["sessionId"] = self.session
+        self.socket.send(json.dumps(message))
+        while True:
+            answer = json.loads(self.socket.recv())
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.events.append(answer)
+
+    def run(self, script):
+        """The value of an expression in the page."""
+        found = self.send(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def open(self, address, ready):
+        """Load an address and wait until the expression ``ready`` is true."""
+        self.send("Page.navigate", url=address)
+        end = time.monotonic() + 30
+        while not self.run(f"document.readyState === 'complete' && Boolean({ready})"):
+            assert time.monotonic() < end, "the page did not get ready"
+            time.sleep(0.05)
+
+    def happened(self, *methods):
+        """The parameters of the events of some kinds."""
+        return [event["params"] for event in self.events if event.get("method") in methods]
+
+    def mouse(self, kind, x, y):
+        """``mousePressed``, ``mouseMoved`` or ``mouseReleased`` with the left button."""
+        self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def key(self, name, code):
+        """Press and release a key."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.send(
+                "Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code
+            )
+
+    def close(self):
+        """End the browser and remove its folder."""
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(10)
+        self.folder.cleanup()
