@@ -33,7 +33,7 @@ from paragon.generator.generator import Generator, load_generator, save_generato
 from paragon.generator.published import Published, save_published
 from paragon.generator.published_training import remove_checkpoint, train_published
 from paragon.generator.training import train_generator
-from paragon.progress import progress
+from paragon.progress import QUIET, progress
 from paragon.rivals.category_bias import save_category_bias, tune_category_bias
 from paragon.rivals.end_to_end import (
     EndToEnd,
@@ -69,9 +69,15 @@ def side_by_side(
     workers = balanced(len(jobs), study.params.run.threads) if study.device.type == "cpu" else 1
     # "spawn": a forked process would inherit the threads of this one.
     context = multiprocessing.get_context("spawn")
-    with environment(ONE_THREAD), ProcessPoolExecutor(workers, context, end_with_parent) as pool:
+    with environment(ONE_THREAD), ProcessPoolExecutor(workers, context, begin_worker) as pool:
         running = [pool.submit(function, study, *job) for job in jobs]
         return [job.result() for job in progress(running, name)]
+
+
+def begin_worker() -> None:
+    """What a process does before its first job: no bars of its own, and an end with its parent."""
+    os.environ[QUIET] = "1"  # those of several processes would overwrite each other
+    end_with_parent()
 
 
 def end_with_parent() -> None:

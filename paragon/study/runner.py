@@ -140,16 +140,26 @@ def _text(notebook: NotebookNode) -> str:
 
 
 def _check_parameters(source: Path, given: dict[str, str]) -> None:
-    """One cell is tagged ``parameters``: it assigns the names that are given, and does no more."""
+    """One cell is tagged ``parameters``: it assigns the names that are given, and does no more.
+
+    Its ``overrides`` are empty: they would have no influence here, which whoever saved some
+    may not expect.
+    """
     cells = [cell for cell in code_cells(source) if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ParagonError(f"{source}: {len(cells)} cells are tagged `parameters`, 1 is needed")
     assigned: set[str] = set()
     try:
         for line in ast.parse(cells[0].source).body:
-            ast.literal_eval(line.value)
+            value = ast.literal_eval(line.value)
             targets: list[Any] = line.targets if isinstance(line, ast.Assign) else [line.target]
-            assigned |= {target.id for target in targets}
+            names = {target.id for target in targets}
+            if value and names & set(NEUTRAL):
+                raise ParagonError(
+                    f"{source}: its first cell sets `overrides` to {value}; the pipeline takes "
+                    "params.yaml alone: change that file, empty `overrides` (or try in `make lab`)"
+                )
+            assigned |= names
     except (SyntaxError, ValueError, TypeError, AttributeError):
         raise ParagonError(
             f"{source}: the cell tagged `parameters` may only assign values to names; "

@@ -12,43 +12,7 @@ import pytest
 import yaml
 
 from paragon.params import ROOT
-
-# The study in small: some seconds a stage, most of them for starting the kernel.
-SMALL = {
-    # One thread: two that share a busy core wait for each other, longer than they compute.
-    "run": {"seeds": [0, 1], "threads": 1},
-    "data": {"max_users": 60},
-    # Long enough to rank some targets among the first ten of the catalogue.
-    "backbones": {"dim": 16, "history": 20, "epochs": 4, "batch": 32, "learning_rate": 0.02},
-    "adapters": {
-        "width": 4,
-        "anchors": [0.05, 0.35, 0.65, 1],
-        "oracles": 4,
-        "served_rows": 8,
-        "steps": 40,
-        "batch": 64,
-        "checks": 5,
-        "snapshots": 4,
-    },
-    "generator": {
-        "latent": 4,
-        "width": 32,
-        "blocks": 1,
-        "steps": 60,
-        "batch": 32,
-        "behaviour_batch": 2,
-        "behaviour_rows": 32,
-    },
-    "evaluation": {"few_anchors": [[0.05, 0.35, 1]]},
-    "rivals": {
-        "retrain_weights": [0.5],
-        "end_to_end": ["hypernetwork"],
-        "weights": 2,
-        "rows": 32,
-        "width": 16,
-        "blocks": 1,
-    },
-}
+from paragon.study.lab import small_params
 
 
 def hear_signals():
@@ -90,32 +54,38 @@ def git(folder, *arguments):
 
 
 def snapshot(root):
-    """The content of everything that the pipeline makes."""
+    """The content of everything that the pipeline makes, without its times."""
     paths = [path for name in ("artifacts", "results") for path in (root / name).rglob("*")]
-    files = [*filter(Path.is_file, paths), root / "dvc.lock"]
+    files = [*(p for p in paths if p.is_file() and p.name != "times.json"), root / "dvc.lock"]
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
-@pytest.fixture
-def small_study(tmp_path):
-    """A clone of the working tree, as it is now, with few users, steps and seeds."""
+@pytest.fixture(scope="session")
+def make_small_study():
+    """Makes, in a folder, a clone of the working tree as it is now, with few users and steps."""
     if not (ROOT / "data" / "ml-100k" / "ml-100k.inter").exists():
         pytest.skip("data/ml-100k is missing: run `python -m paragon fetch ml-100k`")
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: its files cannot be told from others")
-    root = tmp_path / "first"
+    return cloned_in_small
+
+
+def cloned_in_small(folder):
+    root = folder / "first"
     for name in git(ROOT, "ls-files", "-coz", "--exclude-standard").split("\0"):
         if name and (ROOT / name).is_file() and not name.startswith("results/"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name)
     (root / "dvc.lock").unlink(missing_ok=True)
     shutil.copytree(ROOT / "data" / "ml-100k", root / "data" / "ml-100k")
-    params = yaml.safe_load((root / "params.yaml").read_text())
-    params["studies"] = {"datasets": ["ml-100k"], "backbones": ["sasrec"]}
-    for key, value in SMALL.items():
-        params[key] = params[key] | value if isinstance(value, dict) else value
-    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (root / "params.yaml").write_text(yaml.safe_dump(small_params(), sort_keys=False))
     git(root, "init", "-q")
     git(root, "add", "-A")
     git(root, "commit", "-qm", "small")
     return root
+
+
+@pytest.fixture
+def small_study(make_small_study, tmp_path):
+    """A small study that has not been run."""
+    return make_small_study(tmp_path)

@@ -142,10 +142,15 @@ def test_what_cannot_run_is_refused_before_a_kernel_starts(root, arguments, para
     assert not (root / "artifacts").exists()
 
 
-@pytest.mark.parametrize(
-    "line", ["overrides: dict = {'a': 1}", "overrides = {'a': 1}  # comment", ""]
-)
-def test_an_edited_parameters_cell_has_no_influence(root, line):
+@pytest.mark.parametrize("line", ["overrides: dict = {'a': 1}", "overrides = {'a': 1}  # comment"])
+def test_an_edited_parameters_cell_is_refused(root, line):
+    add(root, "toy", "print(dataset, overrides)", parameters=f'dataset = "a"\n{line}')
+    with pytest.raises(ParagonError, match=r"toy.ipynb: its first cell sets .*: 1.*params.yaml"):
+        runner.run_notebook("toy", "d", None, root)
+
+
+@pytest.mark.parametrize("line", ["overrides: dict = {}", ""])
+def test_the_parameters_cell_has_no_influence(root, line):
     add(root, "toy", "print(dataset, overrides)", parameters=f'dataset = "a"\n{line}')
     assert outputs_of(runner.run_notebook("toy", "d", None, root))[0].text == "d {}\n"
 

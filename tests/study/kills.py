@@ -1,0 +1,58 @@
+"""Kills a run of the pipeline at random moments, as a machine that fails would."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.study.conftest import hear_signals
+
+PARTS = {"kernel": "ipykernel_launcher", "worker": "multiprocessing.spawn"}
+
+
+def killed_run(root, rng, longest):
+    """``dvc repro`` in ``root``, with one SIGKILL in the first ``longest`` seconds.
+
+    It hits all processes together, the kernel or a worker, whichever is drawn and there.
+    Returns what was hit, or None if the run had finished before.  Nothing may go on afterwards.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PARAGON_")}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    run = subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=hear_signals,
+    )
+    try:
+        assert run.wait(rng.uniform(0, longest)) == 0
+        return None
+    except subprocess.TimeoutExpired:
+        pass
+    everyone = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+    aim = rng.choice(["all", *PARTS])
+    hit = [process for process in everyone if aim == "all" or PARTS[aim] in _words_of(process)]
+    if not hit:
+        aim, hit = "all", everyone
+    for process in hit:
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            pass
+    assert run.wait(60) != 0, f"{aim} was killed, and the run did not notice"
+    _, alive = psutil.wait_procs(everyone, timeout=30)
+    assert not alive, f"{aim} was killed, and {[_words_of(process) for process in alive]} went on"
+    return aim
+
+
+def _words_of(process):
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
