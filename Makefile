@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repro paper add ablations test check lab bench fetch strip clean
+.PHONY: help repository repro docs paper add ablations test test-all check lab lab-reset demo bench fetch strip clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,9 +15,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	$(addprefix --constraint ,$(CONSTRAINTS))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-repro: fetch ## Run the study and compare its results with the committed ones
+repro: repository fetch ## Run the study; results/report.html says whether it was reproduced
 	$(BIN)/dvc repro
 	$(BIN)/python -m paragon verify
 
@@ -25,24 +25,43 @@ paper: fetch ## Run the study with five seeds and every rival (half a day)
 	$(BIN)/python -m paragon fetch ml-100k-paper
 	$(MAKE) add NAME=ml-100k-paper
 
-add: fetch ## Add a dataset or backbone and run its studies: make add NAME=lightgcn
+add: repository fetch ## Add a dataset or backbone and run its studies: make add NAME=lightgcn
 	$(BIN)/python -m paragon add $(QUOTED)
 	$(BIN)/dvc repro $$($(BIN)/python -m paragon studies $(QUOTED))
 	$(BIN)/python -m paragon compare
 
-ablations: fetch ## Run the ablations that are missing (hours)
+ablations: repository fetch ## Run the ablations that are missing (hours)
 	$(BIN)/dvc repro ablations/dvc.yaml
+
+# Said before anything is installed: DVC needs a repository, and so does the comparison.
+repository:
+	@git rev-parse --quiet --verify HEAD > /dev/null 2>&1 || { echo "error: git is missing, or this \
+	folder (the zip of a release?) is no repository; with git: git init && git add . && \
+	git commit -m release" >&2; exit 1; }
 
 test: $(VENV)/.test fetch ## Run every test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
+test-all: ## The same with 25 kills of the pipeline instead of two (an hour)
+	PARAGON_KILLS=25 $(MAKE) test
 
 check: $(VENV)/.test ## Check style and types, in under a minute
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
-lab: $(VENV)/.run ## Open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: fetch ## Open JupyterLab on a copy of the notebooks, in small; make lab FULL=1 for all data
+	$(BIN)/python -m paragon lab $(if $(FULL),--full)
+
+lab-reset: $(VENV)/.run ## Remove that copy and all that was changed in it
+	$(BIN)/python -m paragon lab --reset
+
+demo: fetch ## Open a page on which one drags the weights; nothing is trained
+	$(BIN)/python -m paragon demo
+
+docs: $(VENV)/.docs ## Make pages of docs, notebooks and package, with a search: build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . build/docs
+	@echo "open build/docs/docs/index.html"
 
 bench: $(VENV)/.run ## Measure times on this machine
 	$(BIN)/python benchmarks/run.py
@@ -60,9 +79,13 @@ clean: ## Remove what the stages made; keep data, results and the environment
 $(VENV)/.run: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -e .
+	$(PIP) -e '.[study,serve]'
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.run
-	$(PIP) -e '.[test]'
+	$(PIP) -e '.[study,serve,test]'
+	touch $@
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.run
+	$(PIP) -e '.[docs]'
 	touch $@

@@ -30,7 +30,7 @@ import torch
 import typer
 
 from paragon.adapters import tuning
-from paragon.adapters.adapter import shared_starts
+from paragon.adapters.adapter import Adapter, shared_starts
 from paragon.adapters.frozen import frozen_task
 from paragon.data.negatives import NegativeSampler
 from paragon.generator.behaviour import behaviour
@@ -38,7 +38,6 @@ from paragon.generator.training import train_generator
 from paragon.objectives.weights import check_weights
 from paragon.params import RESULTS, load_params
 from paragon.progress import progress
-from paragon.recommender import Recommender
 from paragon.report import style
 from paragon.report.figures import time_to_model
 from paragon.rivals.retrain import retrain as train_anew
@@ -108,8 +107,10 @@ def main(
 def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     """Times of one backbone, on an otherwise idle machine."""
     study = open_study(dataset, backbone)
-    recommender = Recommender.load(dataset, backbone)
-    sequences, frozen = recommender.sequences, recommender.backbone
+    sequences = study.load_sequences()
+    frozen, about = study.load_backbone(sequences)
+    collection = study.load_collection(about)
+    generator = study.load_generators(collection)[0]
     settings = study.params.adapters
     alone = settings.model_copy(update={"checks": 1, "snapshots": 0})
     rng = np.random.default_rng(0)
@@ -117,9 +118,13 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     fresh = rng.dirichlet(np.ones(len(names)), 20_000)
 
     draws = iter(fresh)
-    generate = seconds(lambda: recommender.adapter(next(draws)), 500, "generate")
+
+    def make() -> Adapter:
+        return Adapter.from_vector(generator.generate(next(draws))[0], generator.form)
+
+    generate = seconds(make, 500, "generate")
     batch = torch.from_numpy(fresh[:5000])
-    many = seconds(lambda: recommender.generator.generate(batch), 5, "batches")
+    many = seconds(lambda: generator.generate(batch), 5, "batches")
 
     train, valid = (frozen_task(frozen, sequences, e, settings) for e in ("train", "valid"))
     sampler = NegativeSampler(sequences)
@@ -128,8 +133,6 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     def tune() -> None:
         weights = check_weights(next(draws), names)
         tuning.tune(train, valid, sampler, weights, starts[:, :1], alone, seeds=[0])
-
-    collection = study.load_collection(study.load_backbone(study.load_sequences())[1])
 
     def collect() -> None:
         tuning.tune(train, valid, sampler, collection.anchors, starts, settings, seeds=[0])

@@ -1,8 +1,42 @@
 """Paragon: generate recommender adapters from preference weights.
 
+>>> from paragon import Recommender
+>>> Recommender.load("model").recommend(["50", "181"], weights=[0.7, 0.3])
+
 The folders are named like the chapters and stages of the study: data, backbones,
 adapters, generator, rivals and evaluation.  Below them are objectives and metrics,
-above them report (figures, tables, findings) and study (what runs it all).
+above them report (figures, tables, findings), serving (lists for people) and study (what
+runs it all).
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paragon.data.table import Dataset
+    from paragon.errors import ParagonError
+    from paragon.serving.lists import Recommendations
+    from paragon.serving.recommender import Recommender
+    from paragon.serving.requests import History
+
 __version__ = "0.1.0"
+__all__ = ["Dataset", "History", "ParagonError", "Recommendations", "Recommender", "__version__"]
+
+# Loaded when they are first used: torch takes a second, and who only asks for help needs none.
+_PLACES = {
+    "Dataset": "paragon.data.table",
+    "History": "paragon.serving.requests",
+    "ParagonError": "paragon.errors",
+    "Recommendations": "paragon.serving.lists",
+    "Recommender": "paragon.serving.recommender",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'paragon' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

@@ -7,7 +7,9 @@ code 1; a wrong option is exit code 2.
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -103,12 +105,63 @@ def run(
 ) -> None:
     """Execute a notebook as the pipeline does and keep the executed copy."""
     from paragon.study.runner import NotebookFailed, run_notebook
+    from paragon.study.times import stage_done
 
+    start = time.monotonic()
     try:
-        typer.echo(run_notebook(notebook, dataset, backbone))
+        copy = run_notebook(notebook, dataset, backbone)
+        done = stage_done(time.monotonic() - start, notebook, dataset, backbone)
+        typer.echo(f"{done}: {os.path.relpath(copy)}")
     except NotebookFailed as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+@app.command()
+def lab(
+    full: Annotated[
+        bool, typer.Option("--full", help="The study itself, instead of a small one.")
+    ] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Remove the lab; opens nothing.")] = False,
+) -> None:
+    """Open JupyterLab on a copy of the notebooks, in lab/, that cannot change the study."""
+    from paragon.study.lab import make_lab, open_lab, reset_lab
+
+    if reset:
+        reset_lab()
+    else:
+        open_lab(make_lab(full, say=typer.echo))
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where to write; an earlier export is replaced.")],
+    dataset: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
+    people: Annotated[bool, typer.Option("--people", help="With all users' histories.")] = False,
+) -> None:
+    """Write a trained recommender as a folder that is used and served without the study."""
+    from paragon.params import load_params
+    from paragon.study.export import export_study
+
+    studies = load_params().studies
+    names = (dataset or studies.datasets[0], backbone or studies.backbones[0])
+    made = export_study(folder, *names, people=people)
+    typer.echo(f"{os.path.relpath(made)}: its README.md says what it is")
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(help="An exported folder.")],
+    host: Annotated[str, typer.Option(help="0.0.0.0 is every address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
+) -> None:
+    """Answer requests over HTTP until Ctrl-C: POST /recommend, GET /health, GET /objectives."""
+    from paragon.serving.app import serve as run_service
+    from paragon.serving.recommender import Recommender
+
+    run_service(Recommender.load(folder), host, port, threads)
 
 
 @app.command()
@@ -131,23 +184,52 @@ def ablate(
 
 @app.command()
 def verify(
-    revision: Annotated[str, typer.Argument(help="A git revision.")] = "HEAD",
+    against: Annotated[str, typer.Option(help="A git revision.")] = "HEAD",
     all_rows: Annotated[
-        bool, typer.Option("--all", help="Every metric, not only the worst 20.")
+        bool, typer.Option("--all", help="Every metric, not only the worst 20 that differ.")
     ] = False,
 ) -> None:
-    """Compare results/ with those of a commit; exit code 1 if any metric is outside."""
+    """Compare the results with a commit's, as results/report.html; exit code 1 if they differ."""
+    from paragon.params import ROOT
+    from paragon.study.page import write_page
     from paragon.study.verify import compare_with_commit
 
-    report = compare_with_commit(revision)
-    limit = None if all_rows else 20
-    typer.echo(report.summary())
-    typer.echo(report.table(limit))
-    if limit is not None and len(report.rows) > limit:
-        typer.echo(f"... and {len(report.rows) - limit} more, none worse: --all shows them")
-    if not report.passed:
+    found = compare_with_commit(against)
+    if found.untouched:
+        raise ParagonError(found.summary())
+    limit = len(found.rows) if all_rows else min(20, found.unequal)
+    if limit:
+        typer.echo(found.table(limit))
+    if found.unequal > limit:
+        typer.echo(f"... and {found.unequal - limit} more, none worse: --all shows them")
+    typer.echo(found.summary())
+    typer.echo(f"the whole verdict: {os.path.relpath(write_page(found, ROOT))}")
+    if not found.passed:
         typer.echo("What other machines change: docs/reproduction.md, Tolerances", err=True)
         raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="A git revision.")],
+    after: Annotated[
+        str | None, typer.Argument(help="Another; the working tree if left out.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Where to draw both control curves (.png, .svg, .pdf).")
+    ] = None,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="Every difference, not only the first 30.")
+    ] = False,
+) -> None:
+    """Compare the results of two versions, as Markdown for a pull request."""
+    from paragon.params import ROOT
+    from paragon.study.diff import compare_versions
+
+    versions = compare_versions(before, after, ROOT)
+    typer.echo(versions.markdown(None if all_rows else 30))
+    if figure is not None:
+        typer.echo(f"control curves: {versions.draw(figure)}", err=True)
 
 
 @app.command()
@@ -155,8 +237,11 @@ def compare() -> None:
     """Write results/summary.md and the figures beside it from all of results/."""
     from paragon.params import RESULTS
     from paragon.report.compare import write_comparison
+    from paragon.study.times import stage_done
 
+    start = time.monotonic()
     write_comparison(RESULTS)
+    typer.echo(stage_done(time.monotonic() - start, "compare"))
 
 
 @app.command()
@@ -168,11 +253,36 @@ def report() -> None:
     write_documents(ROOT)
 
 
+@app.command()
+def demo(
+    dataset: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Instead of artifacts/demo.html.")] = None,
+    show: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
+    renew: Annotated[bool, typer.Option("--renew", help="First make docs/demo anew.")] = False,
+) -> None:
+    """Build the page on which one drags the weights, and open it; nothing is trained."""
+    from paragon.study.demo import write_demo
+
+    page = write_demo(output, dataset, backbone, renew)
+    typer.echo(f"{page} has everything in it: it needs no server and no network")
+    if show:
+        typer.launch(page.resolve().as_uri())
+
+
 def main() -> None:
     """Entry point: errors that are meant for the user become one line."""
-    choose_kernels()
+    if sys.argv[1:2] != ["serve"]:  # which makes nothing that is compared, and has to be fast
+        choose_kernels()
     try:
         app()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("paragon"):
+            raise
+        extra = "serve" if error.name in ("fastapi", "uvicorn") else "study"
+        words = f"{error.name} is not installed; it comes with `pip install '.[{extra}]'`"
+        print(f"error: {words}", file=sys.stderr)
+        sys.exit(1)
     except ParagonError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -47,3 +47,21 @@ def test_what_is_recorded_pays_when_it_says(bench):
         for name in ("tune", "retrain"):
             expected = bench.pays_after(first, generate, own[name]["p50"])
             assert own["pays_after"][name] == expected
+
+
+def test_the_page_on_serving_has_the_recorded_numbers():
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    records = json.loads((ROOT / "benchmarks" / "serving.json").read_text(encoding="utf-8"))
+    for study, own in records.items():
+        two, one, busy = own["threads_2"], own["threads_1"], own["service"]["0.1"]
+        singly = [
+            f"{1e3 * one[name]['p50']:.1f}, {1e3 * one[name]['p99']:.1f} ms"
+            for name in ("one_new_weights", "one_same_weights")
+        ]
+        many = f"{two['many']['p50']:.2f} s ({one['many']['p50']:.2f} s)"
+        served = f"{busy['requests_per_second']} | {busy['p99_ms']:.0f} ms"
+        assert f"| {study} | {many} | {' | '.join(singly)} | {served} |" in page
+        for loss, kept in own["promise"].items():
+            shares = f"{kept['diversity']:.3f} | {kept['best_fixed']:.3f}"
+            assert f"| {study} | {float(loss):.0%} | {kept['broken']:.1%} | {shares} |" in page
+            assert kept["broken"] <= 0.05

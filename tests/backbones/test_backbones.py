@@ -34,7 +34,7 @@ from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.generator.training import train_generator
 from paragon.params import ROOT
-from paragon.recommender import Recommender
+from paragon.serving.recommender import Recommender
 
 SEQUENTIAL = [name for name, cls in BACKBONES.items() if issubclass(cls, SequentialBackbone)]
 GRAPH = [name for name, cls in BACKBONES.items() if issubclass(cls, GraphBackbone)]
@@ -284,7 +284,7 @@ def test_the_example_of_the_docs_is_a_backbone(seqs, settings, tmp_path, monkeyp
     loaded, _ = load_backbone(tmp_path / "backbone", seqs)
     collection = collect(loaded, seqs, settings.adapters, [0])
     recommender = Recommender(loaded, train_generator(collection, settings.generator, 0), seqs)
-    assert len(recommender.recommend(recommender.history_of("u3"), [0.5, 0.5], k=4)) == 4
+    assert len(recommender.recommend(seqs.item_ids[:3], [0.5, 0.5], k=4)) == 4
 
 
 def test_early_stop_keeps_the_best_epoch_of_the_whole_catalogue(seqs, settings):

@@ -10,7 +10,7 @@ from paragon.backbones import BACKBONES, build, train_backbone
 from paragon.data.negatives import NegativeSampler
 from paragon.generator.behaviour import behaviour
 from paragon.generator.training import train_generator
-from paragon.recommender import Recommender
+from paragon.serving.recommender import Recommender
 from paragon.study.study import Study
 from tests.conftest import adapter_settings
 
@@ -59,9 +59,9 @@ def test_a_recommender_serves_from_the_gpu(backbone, seqs, settings):
     lists = {}
     for device in ("cpu", "cuda"):
         recommender = Recommender(backbone.to(device), generator, seqs)
-        lists[device] = recommender.recommend(recommender.history_of("u3"), [0.5, 0.5], k=5)
+        lists[device] = recommender.recommend(seqs.item_ids[:3], [0.5, 0.5], k=5)
     backbone.to("cpu")
-    assert list(lists["cpu"]["item_id"]) == list(lists["cuda"]["item_id"])
+    assert lists["cpu"].item_ids == lists["cuda"].item_ids
 
 
 def test_auto_takes_the_gpu(settings):

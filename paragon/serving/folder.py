@@ -1,0 +1,153 @@
+"""An exported model as a folder: what is written, and what is checked before it is used.
+
+In this file: ``manifest.json`` with the version of the format and the checksum of every file,
+beside the files that :mod:`paragon.storage` writes (safetensors and JSON).  A folder is written
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paragon import __version__
+from paragon.backbones import load_backbone
+from paragon.data.sequences import load_sequences
+from paragon.errors import ParagonError
+from paragon.generator.generator import load_generator
+from paragon.rivals.calibration import Setting
+from paragon.serving.frozen import load_frozen
+from paragon.serving.items import Items, load_items
+from paragon.serving.outcome import load_outcomes
+from paragon.serving.reranker import Reranker
+from paragon.storage import load_tensors, save_tensors, write_json
+
+FORMAT = 1  # of the folder; another number when older versions could not read it any more
+MANIFEST = "manifest.json"
+AGAIN = "export it again with `python -m paragon export`"
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``folder`` if the block succeeds; its manifest is written.
+
+    An earlier export is replaced.  Raises ``ParagonError`` for a folder that holds anything else,
+    and where nothing can be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ParagonError(f"{folder} is a file; choose a folder that does not exist yet")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise ParagonError(f"{folder} holds other files; choose a folder that does not exist yet")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(
+            tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part")
+        )
+    except OSError as error:
+        raise ParagonError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        made, old = scratch / "new", scratch / "old"
+        made.mkdir()
+        yield made
+        _write_manifest(made)
+        if folder.is_dir():
+            folder.rename(old)
+        made.rename(folder)
+    except OSError as error:
+        raise ParagonError(f"{folder} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_manifest(folder: Path) -> None:
+    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    about = {"format": FORMAT, "paragon": __version__, "files": sums}
+    write_json(folder / MANIFEST, {**about, "sha256": _of(about)})
+
+
+def check_folder(folder: Path) -> None:
+    """Compare a folder with its manifest.
+
+    Raises ``ParagonError`` for a folder that is no export, one of another version of the format,
+    and a file that is missing or altered.
+    """
+    if not folder.is_dir():
+        raise ParagonError(f"{folder} does not exist; `python -m paragon export {folder}` makes it")
+    path = folder / MANIFEST
+    if not path.exists():
+        raise ParagonError(f"{folder} is not an exported model: {MANIFEST} is missing; {AGAIN}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version, files, found = manifest["format"], manifest["files"], manifest["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ParagonError(f"{path} is no manifest of an export; {AGAIN}") from error
+    if version != FORMAT:
+        raise ParagonError(
+            f"{folder} has format {version}, this version of paragon reads {FORMAT}; {AGAIN}"
+        )
+    if _of({key: value for key, value in manifest.items() if key != "sha256"}) != found:
+        raise ParagonError(f"{path} was altered; {AGAIN}")
+    for name, checksum in files.items():
+        if not (folder / name).is_file():
+            raise ParagonError(f"{folder / name} is missing; copy the whole folder, or {AGAIN}")
+        if _sha256(folder / name) != checksum and name != "README.md":
+            raise ParagonError(
+                f"{folder / name} was altered, or is of another export; copy the whole folder, "
+                f"or {AGAIN}"
+            )
+
+
+def load_folder(folder: Path) -> dict[str, Any]:
+    """The arguments of a :class:`~paragon.serving.recommender.Recommender`, checked.
+
+    The global random state of torch, which building a network moves, is put back.
+    """
+    check_folder(folder)
+    with torch.random.fork_rng(devices=[]):
+        if (folder / "sequences.json").exists():
+            sequences = load_sequences(folder)
+            backbone, _ = load_backbone(folder / "backbone", sequences)
+            items = Items.of(sequences)
+        else:
+            items = load_items(folder / "items")
+            backbone, _ = load_frozen(folder / "backbone", items.anonymous())
+        generator = load_generator(folder / "generator")
+    return {
+        "backbone": backbone,
+        "generator": generator,
+        "items": items,
+        "outcomes": load_outcomes(folder / "validation"),
+        "reranker": load_reranker(folder / "xquad", items),
+    }
+
+
+def save_reranker(reranker: Reranker, stem: Path) -> None:
+    """Write ``stem.safetensors`` and ``stem.json``."""
+    settings = [setting._asdict() for setting in reranker.settings]
+    tensors = {"sources": torch.from_numpy(reranker.sources)}
+    save_tensors(stem, tensors, {"accuracy": reranker.accuracy, "settings": settings})
+
+
+def load_reranker(stem: Path, items: Items) -> Reranker | None:
+    """Read what :func:`save_reranker` wrote; None where an export has none."""
+    if not stem.with_name(f"{stem.name}.json").exists():
+        return None
+    tensors, about = load_tensors(stem, "export")
+    settings = [Setting(**own) for own in about["settings"]]
+    return Reranker(settings, tensors["sources"].numpy(), about["accuracy"], items.categories)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _of(about: dict) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

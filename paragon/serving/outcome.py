@@ -1,0 +1,158 @@
+"""Ask for an outcome instead of weights: the most diverse balance within a loss of accuracy.
+
+In this file: how a promise about people who were not there is made.  On validation events every
+balance on the way from accuracy alone to diversity alone has been tried, with the adapters and the
+lists that are served.  What is promised is a mean over other people, so the mean over the
+validation users is not enough: it is as often too small as too large, and the best of many
+balances is the best by luck as well.
+
+* For one balance, a one-sided Student interval of the paired differences of the users, with room
+  for the chance in the new users' own mean: ``mean + t sd sqrt(1 / N + 1 / users)``.  A user's
+  NDCG is between 0 and 1 and N is hundreds, so the mean is close to normal.
+* For many balances, *fixed-sequence testing* (Angelopoulos et al., "Learn then Test", 2021,
+  section 3.2): they are tried from the safe end on, and the first that fails ends the search.  No
+  correction for their number is needed, as there is for the best of all.
+
+Resampling users (a bootstrap) gives nearly the same limits; this way has no random numbers.
+
+Shapes: G balances, N validation users, O objectives.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import stats
+
+from paragon.errors import ParagonError
+from paragon.storage import load_tensors, save_tensors
+
+
+class Balance(dict[str, float]):
+    """Weights by objective, ready for ``recommend``, and what is expected of them.
+
+    ``loss``: the share of NDCG@10 lost on validation; ``bound``: what it stays under for
+    ``users`` new users with this ``confidence``; ``diversity``: α-nDCG@10, or the metric of the
+    other objective, on validation; ``before``: the same for accuracy alone.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, float],
+        *,
+        loss: float,
+        bound: float,
+        diversity: float,
+        before: float,
+        confidence: float,
+        users: float,
+    ) -> None:
+        super().__init__(weights)
+        self.loss, self.bound, self.confidence, self.users = loss, bound, confidence, users
+        self.diversity, self.before = diversity, before
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {weight:.3g}" for name, weight in self.items())
+        people = "in the long run" if math.isinf(self.users) else f"for {self.users:g} new users"
+        return (
+            f"{shown}: costs {self.loss:.1%} of NDCG@10 on validation, at most {self.bound:.1%} "
+            f"{people} ({self.confidence:.0%} confidence); diversity {self.before:.3f} -> "
+            f"{self.diversity:.3f}"
+        )
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What every balance did to the validation users.
+
+    ``weights [G, O]``, from accuracy alone on, in the order of ``objectives``; ``ndcg [G, N]``:
+    NDCG@10 over the whole catalogue of each user, in no particular order of users; ``diversity
+    [G]``: the mean of the other objective's metric.
+    """
+
+    objectives: list[str]
+    weights: np.ndarray
+    ndcg: np.ndarray
+    diversity: np.ndarray
+
+    def weights_for(
+        self, accuracy_loss_at_most: float, confidence: float = 0.95, users: float | None = None
+    ) -> Balance:
+        """The most diverse balance whose loss is within bounds.
+
+        The promise: with this ``confidence``, the mean NDCG@10 of ``users`` new users is at most
+        the share ``accuracy_loss_at_most`` (0..1) below that of accuracy alone.  ``users``: as many
+        as there were validation users, or ``math.inf`` for the long run.  The users have to be
+        like those of the validation.  Where nothing can be promised, accuracy alone comes back.
+        Raises ``ParagonError`` for numbers out of range.
+        """
+        for name, value in (
+            ("accuracy_loss_at_most", accuracy_loss_at_most),
+            ("confidence", confidence),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+                raise ParagonError(f"{name}: {value!r} is out of range; give a share, 0.03 say")
+        users = self.ndcg.shape[1] if users is None else users
+        if isinstance(users, bool) or not isinstance(users, int | float) or not users >= 1:
+            raise ParagonError(f"users: {users!r} is out of range; give a number, or math.inf")
+        row = furthest(self.ndcg, accuracy_loss_at_most, confidence, users)
+        means = self.ndcg.mean(1)
+        return Balance(
+            dict(zip(self.objectives, self.weights[row].round(6).tolist(), strict=True)),
+            loss=float(1 - means[row] / means[0]),
+            bound=float(loss_bounds(self.ndcg[[0, row]], confidence, users)[1]),
+            diversity=float(self.diversity[row]),
+            before=float(self.diversity[0]),
+            confidence=confidence,
+            users=users,
+        )
+
+
+def furthest(ndcg: np.ndarray, loss: float, confidence: float, users: float) -> int:
+    """The last row of ``ndcg [G, N]`` before the first whose loss may be larger than ``loss``.
+
+    Of a row, the mean of ``(1 - loss) ndcg[0] - ndcg[row]`` has to be at most 0, with room for
+    chance.
+    """
+    excess = (1 - loss) * ndcg[0] - ndcg  # [G, N]
+    within = excess.mean(1) + _room(excess, confidence, users) <= 0  # [G]
+    within[0] = True  # accuracy alone loses nothing
+    return int(np.argmin(within)) - 1 if not within.all() else len(within) - 1
+
+
+def loss_bounds(ndcg: np.ndarray, confidence: float, users: float) -> np.ndarray:
+    """The least ``loss`` that could be promised for each row of ``ndcg [G, N]`` alone: ``[G]``."""
+    low, high = np.zeros(len(ndcg)), np.ones(len(ndcg))
+    for _ in range(40):
+        middle = (low + high) / 2  # [G]
+        excess = (1 - middle[:, None]) * ndcg[0] - ndcg
+        within = excess.mean(1) + _room(excess, confidence, users) <= 0
+        low, high = np.where(within, low, middle), np.where(within, middle, high)
+    return np.where((ndcg == ndcg[0]).all(1), 0, high)
+
+
+def _room(values: np.ndarray, confidence: float, users: float) -> np.ndarray:
+    """How far a mean of ``users`` new ones may lie above that of ``values [G, N]``: ``[G]``."""
+    count = values.shape[1]
+    quantile = stats.t.ppf(confidence, count - 1)
+    return quantile * values.std(1, ddof=1) * math.sqrt(1 / count + 1 / users)
+
+
+def save_outcomes(outcomes: Outcomes, stem: Path) -> None:
+    """Write ``stem.safetensors`` and ``stem.json``."""
+    arrays = {name: getattr(outcomes, name) for name in ("weights", "ndcg", "diversity")}
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    save_tensors(stem, tensors, {"objectives": outcomes.objectives})
+
+
+def load_outcomes(stem: Path) -> Outcomes | None:
+    """Read what :func:`save_outcomes` wrote; None where an export has none."""
+    if not stem.with_name(f"{stem.name}.json").exists():
+        return None
+    tensors, about = load_tensors(stem, "export")
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return Outcomes(about["objectives"], **arrays)

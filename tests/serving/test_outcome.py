@@ -1,0 +1,89 @@
+"""The promise about new users: kept as often as it says, and not by promising nothing."""
+
+import math
+
+import numpy as np
+import pytest
+
+from paragon import ParagonError
+from paragon.serving.outcome import Outcomes, furthest, loss_bounds
+
+
+def population(users, rng, balances=41):
+    """NDCG of users whose loss grows with the row: most have none, as in real lists."""
+    share = np.linspace(0, 1, balances)[:, None]
+    hit = rng.random(users) < 0.2
+    worth = rng.choice([1, 0.63, 0.5, 0.43, 0.39], users) * hit
+    lost = rng.random(users)
+    moved = rng.normal(0, 0.1, users) * hit  # some gain, some lose, by chance
+    kept = np.where(lost < 0.5 * share**1.5, 0, worth + moved * np.sqrt(share))
+    return kept.clip(0, 1)
+
+
+def test_the_promise_is_kept():
+    rng = np.random.default_rng(0)
+    broken, rows, best = 0, [], []
+    truth = population(200_000, rng).mean(1)
+    for _ in range(400):
+        known, new = population(800, rng), population(800, rng)
+        row = furthest(known, 0.1, 0.95, 800)
+        rows.append(row)
+        means = new.mean(1)
+        broken += means[row] < 0.9 * means[0]
+        best.append(np.flatnonzero(truth >= 0.9 * truth[0]).max())
+    assert broken / 400 <= 0.07  # 5 % and three standard errors
+    assert np.mean(rows) > 0.4 * np.mean(best)
+    naive = [
+        np.flatnonzero((k := population(800, rng).mean(1)) >= 0.9 * k[0]).max() for _ in range(50)
+    ]
+    assert np.mean(naive) > np.mean(rows)  # without room for chance one goes too far
+
+
+def test_more_confidence_or_fewer_people_mean_less_change():
+    known = population(800, np.random.default_rng(1))
+    rows = [furthest(known, 0.1, *how) for how in ((0.99, 800), (0.95, 800), (0.95, math.inf))]
+    assert rows == sorted(rows) and rows[0] < rows[2]
+    assert furthest(known, 0.3, 0.95, 800) > rows[1]
+
+
+def test_the_bound_is_the_least_loss_that_could_be_promised():
+    known = population(800, np.random.default_rng(2))
+    bound = loss_bounds(known, 0.95, 800)
+    assert bound[0] == pytest.approx(0, abs=1e-9) and (np.diff(bound[1:]) > -0.05).all()
+    row = furthest(known, 0.1, 0.95, 800)
+    assert bound[: row + 1].max() <= 0.1 < bound[row + 1]
+
+
+def test_a_balance_is_weights(loaded, seqs):
+    found = loaded.weights_for(accuracy_loss_at_most=0.5)
+    assert set(found) == {"accuracy", "diversity"} and sum(found.values()) == pytest.approx(1)
+    assert loaded.recommend(seqs.item_ids[:2], found).weights["accuracy"] == pytest.approx(
+        found["accuracy"]
+    )
+    assert (
+        found.bound <= 0.5 and found.users == seqs.test.users.size and "confidence" in repr(found)
+    )
+    assert "in the long run" in repr(loaded.weights_for(0.5, users=math.inf))
+    outcomes = loaded.outcomes
+    assert outcomes.ndcg.shape == (21, len(seqs.valid))
+    # The users' order is not that of the data, so that no row is somebody's.
+    assert dict(zip(outcomes.objectives, outcomes.weights[0], strict=True))["accuracy"] == 1
+
+
+def test_where_nothing_can_be_promised_accuracy_alone_comes_back():
+    ndcg = np.array([[1.0, 0, 1, 0], [0, 1, 0, 0]])
+    outcomes = Outcomes(["accuracy", "diversity"], np.eye(2), ndcg, np.array([0.4, 0.9]))
+    found = outcomes.weights_for(0.01)
+    assert found == {"accuracy": 1, "diversity": 0} and found.loss == found.bound == 0
+
+
+@pytest.mark.parametrize("loss", [0, 1, -0.1, "3%", True, float("nan")])
+def test_bad_losses(loaded, recommender, loss):
+    with pytest.raises(ParagonError, match="accuracy_loss_at_most"):
+        loaded.weights_for(loss)
+    with pytest.raises(ParagonError, match="confidence"):
+        loaded.weights_for(0.1, confidence=2)
+    with pytest.raises(ParagonError, match="users"):
+        loaded.weights_for(0.1, users=0)
+    with pytest.raises(ParagonError, match="never measured"):
+        recommender.weights_for(0.1)
