@@ -9,8 +9,9 @@ import pandas as pd
 
 from paragon.evaluation import testbed
 from paragon.evaluation.differences import from_generated
+from paragon.evaluation.following import following
 from paragon.evaluation.methods import all_rows
-from paragon.evaluation.summary import few_anchors, lacks_unit, over_seeds, summarise
+from paragon.evaluation.summary import few_anchors, headline, lacks_unit, over_seeds, summarise
 from paragon.evaluation.trained import Trained
 from paragon.metrics.checks import Measure
 from paragon.params import EvaluationSettings
@@ -31,11 +32,12 @@ class Results:
     differences: dict[str, dict]
 
     def write(self, folder: Path) -> None:
-        """Write curve.csv, metrics.json and differences.json, six significant digits each."""
+        """Write curve.csv, metrics.json, differences.json and headline.json, six digits each."""
         text = self.curve.to_csv(index=False, float_format="%.6g")
         write_text(folder / "curve.csv", text)
         write_json(folder / "metrics.json", self.summary)
         write_json(folder / "differences.json", self.differences)
+        write_json(folder / "headline.json", headline(self.summary))
 
 
 def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
@@ -49,4 +51,6 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
         if no_unit:
             measures = {name: [Measure(None, no_unit)] for name in measures}
         summary[method] |= over_seeds(measures)
+    for method, shares in following(trained.bed).items():
+        summary[method] |= shares
     return Results(curve, summary, from_generated(trained.bed, settings.resamples))

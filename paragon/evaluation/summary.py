@@ -6,7 +6,7 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -25,6 +25,19 @@ from paragon.metrics.statistics import mean_interval
 from paragon.objectives.table import OBJECTIVES, metrics_of
 
 IN_UNITS = ("regret_mean", "regret_median", "regret_max")  # of what `constant` loses
+# The few numbers of headline.json, the metrics of DVC: method and measure.
+HEADLINE = {
+    "ndcg_backbone": ("backbone", "best_acc_full"),
+    "set_hv_tuned": ("tuned", "set_hv_full"),
+    "set_hv_generated": ("generated", "set_hv_full"),
+    "set_hv_interpolation": ("interpolation_log", "set_hv_full"),
+    "set_hv_category_bias": ("category_bias", "set_hv_full"),
+    "set_hv_xquad": ("xquad", "set_hv_full"),
+    "r_acc": ("generated", "r_acc_full"),
+    "r_div": ("generated", "r_div_full"),
+    "r_div_inner": ("generated", "r_div_inner_full"),
+    "regret": ("generated", "regret_mean_full"),
+}
 OF_LISTS = ("ild@10", "items@10")  # what no method was tuned for, shown at even weights
 
 
@@ -197,3 +210,12 @@ def few_anchors(
                 key = f"regret_{name}_{len(part.anchors)}_anchors"
                 out[method].setdefault(key, []).append(found[name])
     return out
+
+
+def headline(summary: Mapping[str, Mapping]) -> dict[str, float]:
+    """What to look at first: ``HEADLINE`` out of what `summarise` gave, without what is undefined.
+
+    Of the whole catalogue; ``r_...`` and regret are those of `generated`.
+    """
+    values = {name: summary.get(m, {}).get(measure) for name, (m, measure) in HEADLINE.items()}
+    return {name: value for name, value in values.items() if value is not None}

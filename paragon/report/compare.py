@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import is_real
 from paragon.report import figures
 from paragon.report import markdown as md
@@ -27,13 +28,15 @@ from paragon.storage import write_text
 
 # What is drawn of every method.
 DRAWN = ("set_hv_of_tuned_full", REGRET)
+REFERENCES = methods_of("reference")  # floors and checks: in the tables only
 LISTS = {"full": "Whole catalogue", "sampled": "Target and sampled negatives"}
 
 
 def write_comparison(results: Path) -> None:
     """Write summary.md and summary.png to ``results``."""
     write_text(results / "summary.md", summary(results))
-    figures.save_figure(figures.all_studies(points(results)), results / "summary.png")
+    contenders = points(results).query("method not in @REFERENCES")
+    figures.save_figure(figures.all_studies(contenders), results / "summary.png")
 
 
 def summary(results: Path) -> str:

@@ -33,6 +33,32 @@ COLUMNS = {
     "items": ("even_items_full", 0),
     "set HV, sampled": ("set_hv_sampled", 4),
 }
+EVALUATE = "dvc repro --single-item --force evaluation@ml-100k-sasrec"
+STUDY = "results/*/*/"
+# Page and section, file, its keys or columns, and the one command that computes them anew.
+SOURCES = (
+    ("README, results", "results/ml-100k/sasrec/metrics.json", [k for k, _ in COLUMNS.values()],
+     EVALUATE),
+    ("summary, a study", STUDY + "metrics.json",
+     [f"{name}_{protocol}" for protocol in ("full", "sampled") for _, name, _ in md.COLUMNS]
+     + [name for _, name, _ in (*md.SERVED, *md.LOSSES)], EVALUATE),
+    ("summary, differences; findings, ahead and behind, re-ranking", STUDY + "differences.json",
+     [f"set_hv_full{end}" for end in ("", "_low", "_high", "_p_holm", "_seeds_low", "_seeds_high")],
+     EVALUATE),
+    ("findings, who is ahead, control", STUDY + "metrics.json",
+     [name for name, _ in findings.COLUMNS.values()], EVALUATE),
+    ("findings, the lists that are served", STUDY + "curve.csv",
+     ["ndcg@10", "alpha_ndcg@10", "ild@10", "items@10"], EVALUATE),
+    ("findings, regret seed by seed", STUDY + "curve.csv", ["loss_accuracy", "loss_diversity"],
+     EVALUATE),
+    ("findings, time; what it costs", "results/*/timing.json",
+     ["generate", "tune", "retrain", "prepare", "pays_after"], "make bench"),
+    ("findings, drawn lists", "ablations/results/point-*.csv", ["regret_mean"],
+     "dvc repro --single-item --force ablations/dvc.yaml:point@anchors-10"),
+    ("reproduction, backbones", STUDY + "curve.csv", ["ndcg@10", "hr@10"], EVALUATE),
+    ("reproduction, curves", "ablations/drawn-lists/ml-1m-time/*/curve.csv",
+     [published.NDCG, published.ALPHA], "none: a record"),
+)  # fmt: skip
 # The rows of the record of defects in words.
 DEFECTS = {
     "tuned": "as it should be: `tuned`",
@@ -105,6 +131,15 @@ def defects(recorded: Path) -> str:
     return "\n\n".join(parts)
 
 
+def sources() -> str:
+    """Markdown: where the numbers of every page are from, and the command that makes them anew."""
+    rows = [
+        [place, f"`{file}`", ", ".join(f"`{key}`" for key in keys), f"`{command}`"]
+        for place, file, keys, command in SOURCES
+    ]
+    return md.markdown_table(["page, section", "file", "keys", "command"], rows, left=4)
+
+
 def with_block(document: str, text: str, name: str, block: str) -> str:
     """The ``text`` of a ``document`` with what is between the markers ``name`` replaced."""
     begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
@@ -145,7 +180,11 @@ def documents(root: Path) -> dict[Path, str]:
             "backbones": backbones(results, drawn),
             "defects": defects(drawn),
         },
-        "docs/results.md": {"costs": md.costs(results), "data": md.data_lines(results)},
+        "docs/results.md": {
+            "sources": sources(),
+            "costs": md.costs(results),
+            "data": md.data_lines(results),
+        },
     }
     texts = {root / "docs" / "findings.md": findings.render_findings(*recorded)}
     for name, contents in blocks.items():

@@ -159,8 +159,16 @@ def _control(every: Studies, drawn: Path) -> dict:
         **{name: every.values("generated", name) for name in names},
         "violations": max(wrong[0] + wrong[1]),
         "retrain": every.having("retrain").values("retrain", "range_ratio_div_full"),
+        "users": {m: _of_users(every, m) for m in ("generated", "xquad") if len(every.having(m))},
         "drawn": list(old.folders),
     }
+
+
+def _of_users(every: Studies, method: str) -> dict:
+    """How many users' own lists follow the weight of diversity, and at how many of its steps."""
+    rows = [table[method] for table in every.having(method).metrics.values()]
+    names = ("users_div_full", "steps_div_full", "steps_div_full_low", "steps_div_full_high")
+    return {name: [row[name] for row in rows if name in row] for name in names}
 
 
 def _bias(every: Studies) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from paragon.metrics.statistics import is_real
@@ -71,7 +72,7 @@ def plus_minus(mean: float | None, low: float | None, digits: int, scale: float 
     return shown if low in (None, mean) else f"{shown} ± {scale * (mean - low):.{digits}f}"
 
 
-def cell(row: dict, name: str, digits: int) -> str:
+def cell(row: Mapping, name: str, digits: int) -> str:
     """A mean with half the width of its interval over seeds, where there is one."""
     scale = 100 if name.startswith("regret") else 1
     return plus_minus(row.get(name), row.get(f"{name}_low"), digits, scale)

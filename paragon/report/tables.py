@@ -9,12 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.metrics.diversity import alpha_ndcg_at, ideal_alpha_dcg
 from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
 from paragon.metrics.statistics import is_real, mean_interval
-from paragon.report.markdown import plus_minus
+from paragon.report.markdown import cell, plus_minus
+
+
+def settings(section: BaseModel, name: str) -> pd.DataFrame:
+    """A section of params.yaml under its name, its values as one writes them there."""
+    values = section.model_dump().items()
+    shown = {key: f"{own:g}" if isinstance(own, float) else str(own) for key, own in values}
+    return pd.Series(shown, name=name).to_frame()
 
 
 def history(sequences: Sequences, user: int) -> pd.DataFrame:
@@ -98,11 +106,12 @@ def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.Dat
 def with_limits(
     summary: Mapping[str, Mapping], names: Mapping[str, str], digits: int = 4
 ) -> pd.DataFrame:
-    """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined."""
-    rows = {
-        method: [plus_minus(own.get(name), own.get(f"{name}_low"), digits) for name in names]
-        for method, own in summary.items()
-    }
+    """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined.
+
+    Regret is given in percent, with one digit, as everywhere.
+    """
+    digits_of = {name: 1 if name.startswith("regret") else digits for name in names}
+    rows = {m: [cell(own, *pair) for pair in digits_of.items()] for m, own in summary.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()))
 
 
@@ -114,14 +123,14 @@ def interval_table(
     Where the measure is undefined for one of the seeds the cell is "–".
     """
 
-    def cell(values: pd.Series) -> str:
+    def shown(values: pd.Series) -> str:
         if values.isna().any():
             return "–"
         mean, low, _, _ = mean_interval(values.to_numpy(float))
         return plus_minus(mean, low, digits)
 
     known = rows.dropna(subset=[measure])
-    table = rows.groupby([index, columns], sort=False)[measure].agg(cell).unstack()
+    table = rows.groupby([index, columns], sort=False)[measure].agg(shown).unstack()
     return table.reindex(index=known[index].unique(), columns=known[columns].unique()).fillna("–")
 
 

@@ -1,11 +1,11 @@
-"""Texts that people write and whose numbers are computed: the Jinja2 templates beside this file."""
+"""Texts that people write and whose numbers are computed: the Jinja2 templates of the package."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def span(values: Iterable[float], digits: int = 2, scale: float = 1) -> str:
@@ -44,7 +44,8 @@ def listed(studies: Iterable[str]) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("paragon.report", ""),
+        loader=ChoiceLoader([PackageLoader(f"paragon.{name}", "") for name in ("report", "study")]),
+        autoescape=lambda name: name is not None and ".html" in name,
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,

@@ -18,6 +18,7 @@ import json
 import math
 import subprocess
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +26,7 @@ import pandas as pd
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings, load_params
+from paragon.study.times import recomputed
 
 # For each file: the start of its metrics' names here, and the endings of what is left out.
 FILES = {
@@ -43,6 +45,7 @@ VERDICTS = {  # and their words in the summary
     "new": "new",
 }
 _WHERE = "results/**/metrics.json"
+StudyName = tuple[str, str]  # dataset, backbone
 Key = tuple[str, str, str, str]  # dataset, backbone, method, metric
 Values = dict[Key, float | None]
 
@@ -88,25 +91,59 @@ class MetricChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All metrics, the worst first, and the revision they were compared with."""
+    """All metrics, the worst first, the revision they were compared with, and what ran here.
+
+    ``recomputed``: the studies whose results are as an evaluation in this folder wrote them.
+    """
 
     revision: str
     rows: list[MetricChange]
+    recomputed: list[StudyName]
 
     @property
-    def passed(self) -> bool:
+    def agrees(self) -> bool:
         """Whether no metric is missing or outside its tolerance."""
         return not any(row.bad for row in self.rows)
 
+    @property
+    def untouched(self) -> bool:
+        """Whether the results agree for no other reason than that nothing was computed here."""
+        return self.agrees and not self.recomputed
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was computed here, and the results agree."""
+        return self.agrees and bool(self.recomputed)
+
+    @property
+    def studies(self) -> list[StudyName]:
+        """Every dataset and backbone that was compared."""
+        return sorted({row.key[:2] for row in self.rows})
+
     def summary(self) -> str:
-        """One line: how many metrics have which verdict."""
+        """One line: how many studies were computed here, and how many metrics have which verdict.
+
+        With nothing computed here it says so, and nothing else.
+        """
+        if self.untouched:
+            return (
+                "nothing was recomputed here, so nothing is verified: the results are those of "
+                f"{self.revision} because they came with it; run `make repro`"
+            )
         counts = Counter(row.verdict for row in self.rows)
-        studies = len({row.key[:2] for row in self.rows})
+        every = len(self.studies)
         return (
-            f"the results {'agree' if self.passed else 'DIFFER'} with {self.revision}: "
-            f"{len(self.rows)} metrics of {studies} {'study' if studies == 1 else 'studies'}: "
+            f"{'reproduced' if self.passed else 'NOT REPRODUCED'}: the results "
+            f"{'agree' if self.agrees else 'DIFFER'} with {self.revision}; {len(self.recomputed)} "
+            f"of {every} {'study was' if every == 1 else 'studies were'} recomputed here; "
+            f"{len(self.rows)} metrics: "
             + ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items())
         )
+
+    @property
+    def unequal(self) -> int:
+        """How many metrics are not equal; they lead ``rows``."""
+        return sum(row.verdict != "equal" for row in self.rows)
 
     def table(self, limit: int | None = None) -> str:
         """The first ``limit`` rows, the worst of all, as aligned text."""
@@ -121,12 +158,10 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     unknown, one of the two has no results, or a file is not what it should be.
     """
     tolerance = load_params(root / "params.yaml").verify
-    commit = _git(
-        root,
-        *("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"),
-        problem=f"git knows no commit {revision!r}; `git log --oneline` lists them",
-    ).strip()
-    committed = _committed(commit, root)
+    commit = commit_of(revision, root)
+    committed: Values = {}
+    for name, text in committed_texts(commit, root, FILES).items():
+        committed |= _parsed(f"{name} of {commit[:7]}", name, text)
     if not committed:
         raise ParagonError(
             f"{revision} holds no {_WHERE}: nothing to compare with; commit results/"
@@ -138,7 +173,9 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     if not now:
         raise ParagonError(f"no {_WHERE} in {root}: run `dvc repro` first")
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
-    return Comparison(label, compare_metrics(committed, now, tolerance))
+    rows = compare_metrics(committed, now, tolerance)
+    studies = {row.key[:2] for row in rows}
+    return Comparison(label, rows, [s for s in recomputed(root) if s in studies])
 
 
 def compare_metrics(
@@ -163,15 +200,24 @@ def _change(key: Key, committed: Values, now: Values, tolerance: VerifySettings)
     return MetricChange(key, old, new, difference, allowed, verdict)
 
 
-def _committed(commit: str, root: Path) -> Values:
+def commit_of(revision: str, root: Path) -> str:
+    """The hash of a revision; raises ``ParagonError`` if there is none, or no repository."""
+    return _git(
+        root,
+        *("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"),
+        problem=f"git knows no commit {revision!r}; `git log --oneline` lists them",
+    ).strip()
+
+
+def committed_texts(commit: str, root: Path, names: Iterable[str]) -> dict[str, str]:
+    """The files with these names in ``results/`` of a commit: ``{path: text}``."""
     # "./" and a plain pathspec: both relative to root, which may lie inside a larger repository.
     listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", "results")
-    values: Values = {}
-    for name in filter(None, listed.split("\0")):
-        if PurePosixPath(name).name in FILES:
-            text = _git(root, "show", f"{commit}:./{name}")
-            values |= _parsed(f"{name} of {commit[:7]}", name, text)
-    return values
+    return {
+        name: _git(root, "show", f"{commit}:./{name}")
+        for name in filter(None, listed.split("\0"))
+        if PurePosixPath(name).name in names
+    }
 
 
 def _git(root: Path, *arguments: str, problem: str | None = None) -> str:
@@ -185,6 +231,11 @@ def _git(root: Path, *arguments: str, problem: str | None = None) -> str:
     if done.returncode == 0:
         return done.stdout
     complaint = done.stderr.strip().splitlines()
+    if complaint and "not a git repository" in complaint[0]:
+        raise ParagonError(
+            f"{root} is not a git repository, which holds the results to compare with; in a "
+            "released archive make it one before the run: `git init && git add . && git commit`"
+        )
     raise ParagonError(
         f"{root}: git says {complaint[0]!r}" if complaint else problem or "git failed"
     )

@@ -1,6 +1,7 @@
 """The blocks of README.md and docs/ say what the committed results hold."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -98,6 +99,34 @@ def test_the_documents_and_the_summary_are_those_of_the_results():
         assert text == path.read_text(encoding="utf-8"), f"{path}: run `python -m paragon report`"
     written = (ROOT / "results" / "summary.md").read_text(encoding="utf-8")
     assert written == compare.summary(ROOT / "results"), "run `python -m paragon compare`"
+
+
+def test_every_address_of_a_number_leads_to_one():
+    for place, pattern, keys, _ in documents.SOURCES:
+        paths = sorted(ROOT.glob(pattern))
+        assert paths, place
+        for path in paths:
+            if path.suffix == ".json":
+                content = json.loads(path.read_text(encoding="utf-8"))
+                known = {key for row in content.values() if isinstance(row, dict) for key in row}
+            else:
+                known = set(pd.read_csv(path, nrows=1))
+            if "drawn-lists" in pattern and documents.published.ALPHA not in known:
+                continue  # only some of them were measured on the published scale
+            assert set(keys) <= known, f"{place}: {path}"
+
+
+def test_no_number_is_typed_by_hand():
+    """In README.md and docs/findings.md: but of the field, of other people and of examples."""
+    number = re.compile(r"\d*\.\d+(?: ?%)?|\d+ ?%|\b\d{2,}\b")
+    template = ROOT / "paragon" / "report" / "findings.md.j2"
+    words = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", template.read_text("utf-8"), flags=re.DOTALL)
+    paper, metrics, example = {"94.6 %"}, {"10", "95 %", "100 %"}, {"0.98", "1.00"}
+    assert set(number.findall(words)) <= paper | metrics | example | {"50"}  # 50: a name's words
+    blocks = r"<!-- (\w+): begin -->.*?<!-- \1: end -->|```.*?```|\]\([^)]*\)"
+    page = re.sub(blocks, "", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
+    python, year = {"3.11"}, {"2025"}
+    assert set(number.findall(page)) <= metrics | python | year
 
 
 def test_the_record_of_defects_is_of_the_studies_beside_it():

@@ -25,6 +25,7 @@ from paragon.report.figures import (
     time_to_model,
     training_curves,
     tuning_curves,
+    two_versions,
 )
 from paragon.report.figures.control import _beyond
 from paragon.report.figures.studies import _human
@@ -122,6 +123,7 @@ FIGURES = {
     "changed_choices": lambda: changed_choices(make_ablation(), "set_hv", {"space": "PCA-16"}),
     "front_3d": lambda: front_3d(FRONTS, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]),
     "all_studies": lambda: all_studies(make_studies()),
+    "two_versions": lambda: two_versions({"a": (make_curve(), make_curve(2))}, ("v1", "v2")),
     "published_curves": lambda: published_curves({"gru4rec": make_curve()}, {"gru4rec": PUBLISHED}),
 }
 
@@ -189,13 +191,13 @@ def test_control_curves_show_means_and_differences_paired_by_seed():
     assert len(figure.axes) == 6  # the sampled lists beside, smaller
     ndcg, alpha, below = figure.axes[:3]
     beside = figure.axes[4]
-    assert ndcg.get_title(loc="left") == "whole catalogue"
-    assert beside.get_title(loc="left") == "sampled lists"
+    assert ndcg.get_title(loc="left") == "accuracy, whole catalogue"
+    assert beside.get_title(loc="left") == "accuracy, sampled lists"
     twice = 2 * (NDCG * 1.004 + 0.002 * (1 + WEIGHTS))
     assert line(beside, "generated").get_ydata() == pytest.approx(twice)
     assert beside.get_window_extent().width < 0.8 * ndcg.get_window_extent().width
     assert ndcg.get_ylabel() == "NDCG@10 (0–1)" and alpha.get_ylabel() == "α-nDCG@10 (0–1)"
-    assert below.get_xlabel() == "w_accuracy"
+    assert below.get_xlabel() == "weight of accuracy"
     shown = line(ndcg, "generated")
     assert shown.get_ydata() == pytest.approx(NDCG * 1.004 + 0.002 * (1 + WEIGHTS))
     assert line(below, "generated").get_ydata() == pytest.approx(NDCG * 0.004)
@@ -221,17 +223,32 @@ def test_the_figure_of_the_readme_shows_both_metrics_of_the_whole_catalogue():
 
 
 def test_a_wide_band_hides_no_line():
-    curve = make_curve(seeds=2)
-    narrow = control_curves(curve)
-    assert not any("cut off" in t for t in texts(narrow))
+    curve = make_curve()
+    assert not any("cut off" in t for t in texts(control_curves(curve)))
     own = curve["method"] == "generated"
-    curve.loc[own, "ndcg@10"] += 0.5 * (2 * curve.loc[own, "seed"] - 1)  # the same mean
+    curve.loc[own, "ndcg@10"] += 0.5 * (curve.loc[own, "seed"] - 1)  # the same mean
     figure = control_curves(curve)
-    assert any("over 2 seeds. Wide ones are cut off." in t for t in texts(figure))
+    assert any("over 3 seeds. Wide ones are cut off." in t for t in texts(figure))
     low, high = figure.axes[0].get_ylim()
     shown = np.concatenate([x.get_ydata() for x in figure.axes[0].lines])
     room = 0.25 * np.ptp(shown)
     assert (low, high) == pytest.approx((shown.min() - room, shown.max() + room))
+
+
+def test_two_seeds_are_shown_and_no_interval_that_fills_the_panel():
+    figure = control_curves(make_curve(seeds=2))
+    assert any("Bands and bars: the two seeds." in t for t in texts(figure))
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]  # of `tuned`
+    assert band.max() == pytest.approx(NDCG.max() + 0.002 * 1.9)  # the second seed at weight .9
+
+
+def test_two_versions_share_a_panel():
+    curve = make_curve()
+    later = curve.assign(**{"ndcg@10": curve["ndcg@10"] + 0.1})
+    figure = two_versions({"a, sasrec": (curve, later)}, ("v1", "v2"))
+    before, after = (line(figure.axes[0], f"generated: {name}") for name in ("v1", "v2"))
+    assert after.get_ydata() - before.get_ydata() == pytest.approx(np.full(11, 0.1))
+    assert (before.get_linestyle(), after.get_linestyle()) == ("--", "-")
 
 
 def test_small_print_is_as_wide_as_its_figure():
@@ -285,9 +302,10 @@ def test_pareto_front_marks_dominated_points_and_measures_from_the_oracle():
     assert beside.get_position().width < front.get_position().width
     assert len(line(front, "tuned (oracle)").get_xdata()) == 9  # w = 0 and w = 1 are dominated
     assert len(line(front, "constant (middle)").get_xdata()) == 1
-    own = line(close, "tuned (oracle)").get_ydata()
-    assert own[1:10] == pytest.approx(np.zeros(9)) and own[0] == pytest.approx(-0.003)
-    assert line(close, "constant (middle)").get_ydata() == pytest.approx(np.zeros(11), abs=2e-3)
+    own = line(close, "generated").get_ydata()
+    assert np.isfinite(own).all() and 0 < np.abs(own).max() < 0.01
+    shown = {x.get_label() for x in close.lines}
+    assert not shown & {"tuned (oracle)", "constant (middle)"}  # the zero; no control at all
     table = pd.DataFrame({"seed": 0, "w_accuracy": [0.5, 0.6], "x": [0.6, 0.2], "y": [0.2, 0.45]})
     oracle = pd.DataFrame({"seed": 0, "w_accuracy": [0, 1], "x": [0.1, 0.5], "y": [0.5, 0.1]})
     gaps = _beyond(table, oracle, ("x", "y"))["mean"]  # right of the end; beyond the line
@@ -298,7 +316,7 @@ def test_latent_space_projects_on_the_components_of_the_collection():
     vectors = np.zeros((4, 2, 5))
     vectors[:, :, 2] = np.array([-3, -1, 1, 3])[:, None]
     vectors[:, :, 4] = np.array([1, -1, -1, 1])[:, None]
-    weights, one = PAIRS[[0, 3, 6, 10]], np.eye(5)[[2]]
+    weights, one = PAIRS[[1, 3, 6, 9]], np.eye(5)[[2]]
     figure = latent_space(vectors, weights, one, PAIRS[[5]], one, PAIRS[[5]])
     ax = figure.axes[0]
     assert ax.get_xlabel() == "component 1 (83.3% of variance)"
@@ -310,6 +328,18 @@ def test_latent_space_projects_on_the_components_of_the_collection():
     assert np.array_equal(flat.axes[0].collections[0].get_array(), ax.collections[0].get_array())
     refused("generated: vectors", latent_space, vectors, weights, one, PAIRS)
     refused("held-out oracle", latent_space, vectors, weights, one, PAIRS[[5]], one[0], PAIRS)
+
+
+def test_an_adapter_at_a_corner_does_not_take_most_of_the_figure():
+    vectors = np.zeros((5, 2, 6))
+    vectors[:, :, 2] = np.array([-3, -1, 1, 3, 50])[:, None]
+    vectors[:, :, 4] = np.array([1, -1, -1, 1, 40])[:, None]
+    one = np.eye(6)[[2]]
+    figure = latent_space(vectors, PAIRS[[1, 3, 6, 9, 10]], one, PAIRS[[5]])
+    ax = figure.axes[0]
+    assert ax.get_xlabel() == "component 1 (83.3% of variance)" and max(ax.get_xlim()) < 5
+    assert ax.collections[0].get_offsets().max() <= max(ax.get_xlim())
+    assert any("At the edge: 2 adapters" in t for t in texts(figure))
 
 
 def test_training_curves_smooth_long_series_only():
@@ -437,7 +467,8 @@ def test_studies_have_a_panel_for_each_dataset_and_measure():
     assert sasrec.get_xdata()[:3] == pytest.approx([1.01, 1.0, 0.97])
     assert np.isnan(sasrec.get_xdata()[3:]).all()  # too far off, written at the edge instead
     assert {"← 0.78", "← 0.40"} <= {t.get_text() for t in a.texts}
-    assert "← 0.78–0.80" in {t.get_text() for t in b.texts} and not a_regret.texts
+    assert "← 0.78–0.80" in {t.get_text() for t in b.texts}
+    assert [t.get_text() for t in a_regret.texts if t.get_text()] == ["–"]  # popularity
     assert (sasrec.get_ydata() < gru4rec.get_ydata()).all()
     assert abs(sasrec.get_ydata() - np.arange(5)).max() < 0.5  # within the method's line
     assert points(a_regret)[0].get_xdata()[:4] == pytest.approx([-0.02, 0, 18, 1])

@@ -1,25 +1,22 @@
-"""A new objective and a new rival: one file and one line in one table each."""
+"""A new objective and a new rival: one file and one line each, as docs/authors.md has them."""
 
 import json
+import re
 
 import pytest
 import yaml
 
+from paragon.params import ROOT
 from tests.study.conftest import command
 
-OBJECTIVE = """
-def even(scores, lists):
-    \"\"\"The variance of the scores of a list: the less, the more alike its candidates.\"\"\"
-    return scores.var(-1).mean(-2)
-"""
-RIVAL = """
-import numpy as np
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
-def average(anchors, weights):
-    \"\"\"The mean of all anchors, for all weights.\"\"\"
-    return np.full((len(weights), len(anchors)), 1 / len(anchors))
-"""
+def examples():
+    """The code of docs/authors.md: ``{path: text}`` of its files, and the lines of the tables."""
+    blocks = PYTHON.findall((ROOT / "docs" / "authors.md").read_text(encoding="utf-8"))
+    files = {block[2:].partition("\n")[0]: block for block in blocks if block.startswith("# ")}
+    return files, [block.strip() for block in blocks if not block.startswith("# ")]
 
 
 def add_to_table(path, table, line):
@@ -36,13 +33,12 @@ def add_to_table(path, table, line):
 
 @pytest.mark.slow
 def test_an_objective_and_a_rival_are_one_file_and_one_line_each(small_study):
+    files, (objective, rival) = examples()
+    for name, text in files.items():
+        (small_study / name).write_text(text)
     package = small_study / "paragon"
-    (package / "objectives" / "evenness.py").write_text(OBJECTIVE)
-    line = '"even": Objective(evenness.even, "coverage@10", "even", "candidates are alike"),'
-    add_to_table(package / "objectives" / "table.py", "OBJECTIVES", line)
-    (package / "rivals" / "averages.py").write_text(RIVAL)
-    line = '"average": Method("mixture", "average", "#123456", "o", mixture=averages.average),'
-    add_to_table(package / "evaluation" / "methods.py", "METHODS", line)
+    add_to_table(package / "objectives" / "table.py", "OBJECTIVES", objective)
+    add_to_table(package / "evaluation" / "methods.py", "METHODS", rival)
     params = yaml.safe_load((small_study / "params.yaml").read_text())
     params["adapters"]["objectives"] = ["accuracy", "even"]
     (small_study / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))

@@ -2,25 +2,34 @@
 
 import ast
 import json
+import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from itertools import chain
+from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from paragon.evaluation.summary import headline
 from paragon.params import ROOT, Params, load_params
+from paragon.study.lab import make_lab
 from paragon.study.runner import code_cells
 from paragon.study.settings import SPECIAL
-from tests.study.conftest import command, git, snapshot
+from tests.page.browser import Browser
+from tests.study.conftest import command, git, snapshot, wait_until
+from tests.study.kills import killed_run
 from tests.study.test_determinism import VERSIONS
 from tests.test_rules import LAYERS, closure, imports_of, layer_of
 
+KILLS = int(os.environ.get("PARAGON_KILLS", "2"))  # `make test-all` has 25
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NOTEBOOKS = {
     stage: match[1]
@@ -54,7 +63,8 @@ def test_the_comparison_follows_every_evaluation_and_not_the_times(tmp_path):
     root = tmp_path / "study"
     for name in ("paragon", ".dvc"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("cache", "tmp"))
-    shutil.copy(ROOT / ".dvcignore", root)
+    for name in (".dvcignore", "params.yaml"):
+        shutil.copy(ROOT / name, root)
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"compare": STAGES["compare"]}}))
     own = root / "results" / "toy" / "mine"
     own.mkdir(parents=True)
@@ -104,27 +114,32 @@ def test_a_stage_lists_the_sections_that_its_notebook_reads(stage):
     assert read <= listed
 
 
-def test_all_committed_metrics_can_be_compared():
+def test_the_metrics_are_the_headline_alone_and_follow_from_the_results():
     """What no stage of the default study writes is listed for `dvc metrics` on its own."""
-    default = load_params()
-    made = {f"results/{d}/data.json" for d in default.studies.datasets}
-    studies = [
-        f"results/{d}/{b}" for d in default.studies.datasets for b in default.studies.backbones
-    ]
-    made |= {f"{s}/{name}.json" for s in studies for name in ("metrics", "differences")}
-    found = {
-        path.relative_to(ROOT).as_posix()
-        for pattern in ("*/data.json", "*/*/metrics.json", "*/*/differences.json")
-        for path in (ROOT / "results").glob(pattern)
-    }
-    listed = yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
+    default = load_params().studies
+    made = {f"results/{d}/{b}/headline.json" for d in default.datasets for b in default.backbones}
+    found = {p.relative_to(ROOT).as_posix() for p in (ROOT / "results").glob("*/*/headline.json")}
     assert made <= found
-    assert sorted(found - made) == sorted(listed)
+    assert sorted(found - made) == sorted(
+        yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
+    )
+    listed = [out for stage in STAGES.values() for out in stage.get("metrics", [])]
+    assert [PurePosixPath(next(iter(out))).name for out in listed] == ["headline.json"]
+    for path in (ROOT / "results").glob("*/*/metrics.json"):
+        own = json.loads((path.parent / "headline.json").read_text(encoding="utf-8"))
+        assert own == headline(json.loads(path.read_text(encoding="utf-8"))) and len(own) <= 12
+
+
+def test_no_plot_needs_the_network():
+    """Of tables DVC makes a page that fetches three libraries; of images it does not."""
+    for stage in STAGES.values():
+        assert all(next(iter(out)).endswith(".png") for out in stage.get("plots", []))
 
 
 def test_both_environments_are_the_same():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["study"], *extras["serve"], *extras["test"]]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
     assert environment["name"] == "paragon" and "-e ." in pip["pip"] and "pip" in conda
@@ -164,10 +179,74 @@ def test_make_installs_the_versions_of_the_results_unless_told_otherwise(monkeyp
         assert all(("--constraint constraints.txt" in line) == pinned for line in installs)
 
 
+@pytest.fixture(scope="module")
+def finished(make_small_study, tmp_path_factory):
+    """A small study that has been run."""
+    root = make_small_study(tmp_path_factory.mktemp("finished"))
+    command(root, "dvc", "repro")
+    return root
+
+
+# The notebook of the only open file, once it has a kernel.
+OPENED = """(async () => {
+  for (;;) {
+    const book = [...jupyterapp.shell.widgets("main")].find((widget) => widget.context);
+    if (book) {
+      await book.context.ready;
+      await book.sessionContext.ready;
+      jupyterapp.shell.activateById(book.id);
+      return;
+    }
+    await new Promise((next) => setTimeout(next, 50));
+  }
+})()"""
+ALL_RUN = """(async () => {
+  const book = [...jupyterapp.shell.widgets("main")].find((widget) => widget.context);
+  await jupyterapp.commands.execute("notebook:run-all-cells");
+  await book.context.save();
+  return book.content.model.toJSON();
+})()"""
+
+
 @pytest.mark.slow
-def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(small_study, tmp_path):
-    first = small_study
-    command(first, "dvc", "repro")
+def test_every_notebook_of_the_lab_runs_in_a_browser_and_leaves_the_study_as_it_was(finished):
+    """All cells of all notebooks in JupyterLab, saved with their outputs; no error, no warning."""
+    before = snapshot(finished)
+    lab = make_lab(full=True, root=finished)
+    environment = {k: v for k, v in os.environ.items() if k != "PARAGON_QUIET"}
+    options = ("--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token=")
+    server = subprocess.Popen(
+        [Path(sys.executable).parent / "jupyter", "lab", *options, f"--notebook-dir={lab}",
+         "--LabApp.expose_app_in_browser=True"],
+        env=environment | {"PARAGON_ROOT": str(lab), "JUPYTER_RUNTIME_DIR": str(lab / "runtime")},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        with closing(Browser()) as browser:
+            browser.socket.settimeout(300)
+            wait_until(lambda: [*lab.glob("runtime/jpserver-*.json")])
+            address = json.loads(next(lab.glob("runtime/jpserver-*.json")).read_text())["url"]
+            for path in sorted(lab.glob("notebooks/0[1-6]_*.ipynb")):
+                browser.open(f"{address}lab/tree/notebooks/{path.name}?reset", "window.jupyterapp")
+                browser.run(OPENED)
+                cells = browser.run(ALL_RUN)["cells"]
+                code = [cell for cell in cells if cell["cell_type"] == "code"]
+                for output in (output for cell in code for output in cell["outputs"]):
+                    assert output["output_type"] != "error", (path.name, output["evalue"])
+                    assert output.get("name") != "stderr", (path.name, output["text"])
+                assert all(cell["execution_count"] for cell in code), path.name
+                assert '"execution_count": 1,' in path.read_text(), "it was not saved"
+    finally:
+        server.terminate()
+        server.wait(30)
+    assert snapshot(finished) == before
+    assert git(finished, "status", "--porcelain", "notebooks", "params.yaml") == ""
+    assert "up to date" in command(finished, "dvc", "status", "dvc.yaml")
+
+
+@pytest.mark.slow
+def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(finished, tmp_path):
+    first = finished
     made = snapshot(first)
     assert "results/ml-100k/sasrec/metrics.json" in made
     executed = {name: text for name, text in made.items() if name.endswith(".ipynb")}
@@ -193,17 +272,20 @@ def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(small_study, tm
     git(first, "add", "-A")
     git(first, "commit", "-qm", "results")
 
-    # Everything again, in another folder, which must not show anywhere.
+    # Everything again, in another folder, which must not show anywhere, and with interruptions.
     second = tmp_path / "second"
     git(tmp_path, "clone", "-q", str(first), str(second))
     shutil.copytree(first / "data", second / "data")
-    command(second, "dvc", "repro", "-f")
+    rng = random.Random(KILLS)
+    hit = [killed_run(second, rng, longest=20) for _ in range(KILLS)]
+    assert hit[0] is not None
+    command(second, "dvc", "repro")
     assert snapshot(second) == made
     assert git(second, "status", "--porcelain") == ""
     assert "0 outside" in command(second, sys.executable, "-m", "paragon", "verify")
 
     # A clone without data still tells one commit's results from another's.
-    metrics = second / "results" / "ml-100k" / "sasrec" / "metrics.json"
+    metrics = second / "results" / "ml-100k" / "sasrec" / "headline.json"
     metrics.write_text(re.sub(r"(?<=: )0\.\d+", "0.123", metrics.read_text(), count=1))
     git(second, "commit", "-qam", "other results")
     third = tmp_path / "third"

@@ -6,6 +6,7 @@ import pytest
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings
+from paragon.study.times import stage_done
 from paragon.study.verify import compare_metrics, compare_with_commit
 
 RESULTS = {
@@ -26,6 +27,12 @@ def write(root, results, study="ml-100k/sasrec"):
     return path
 
 
+def ran(root, results, study="ml-100k/sasrec"):
+    """The same results, written by an evaluation in this folder."""
+    write(root, results, study)
+    stage_done(1.0, "06_evaluation", *study.split("/"), root=root)
+
+
 def changed(**metrics):
     return RESULTS | {"generated": RESULTS["generated"] | metrics}
 
@@ -35,7 +42,8 @@ def root(tmp_path):
     """A repository whose HEAD holds RESULTS; tolerance as in params.yaml, fixed here."""
     text = (ROOT / "params.yaml").read_text().split("verify:")[0]
     (tmp_path / "params.yaml").write_text(text + "verify:\n  relative: 0.02\n  absolute: 0.005\n")
-    write(tmp_path, RESULTS)
+    ran(tmp_path, RESULTS)
+    (tmp_path / ".gitignore").write_text("artifacts\n")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "results")
@@ -45,8 +53,27 @@ def root(tmp_path):
 def test_the_same_results_pass(root):
     report = compare_with_commit(root=root)
     assert report.passed and len(report.rows) == 5
-    assert {row.verdict for row in report.rows} == {"equal"}
-    assert report.summary().startswith("the results agree with HEAD (")
+    assert {row.verdict for row in report.rows} == {"equal"} and report.unequal == 0
+    assert report.summary().startswith("reproduced: the results agree with HEAD (")
+    assert "; 1 of 1 study was recomputed here; 5 metrics: 5 equal" in report.summary()
+
+
+def test_results_that_came_with_the_commit_are_no_success(root):
+    """Nothing was run; or something was, and what it wrote has been replaced since."""
+    write(root, changed(set_hv_sampled=0.401))
+    assert compare_with_commit(root=root).recomputed == []
+    shutil.rmtree(root / "artifacts")
+    write(root, RESULTS)
+    report = compare_with_commit(root=root)
+    assert report.agrees and report.untouched and not report.passed
+    assert report.summary().startswith("nothing was recomputed here")
+    ran(root, RESULTS, "ml-1m/gru4rec")
+    report = compare_with_commit(root=root)
+    assert report.recomputed == [("ml-1m", "gru4rec")] and report.passed
+    write(root, changed(set_hv_sampled=0.9))
+    (root / "artifacts" / "times.json").write_text("{")  # a broken record is none
+    report = compare_with_commit(root=root)
+    assert not report.passed and "NOT REPRODUCED" in report.summary()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +81,7 @@ def test_the_same_results_pass(root):
     [(0.412, "within"), (0.388, "within"), (0.4131, "outside"), (0.38, "outside"), (0.4, "equal")],
 )
 def test_the_tolerance_is_absolute_plus_relative(root, now, verdict):
-    write(root, changed(set_hv_sampled=now))
+    ran(root, changed(set_hv_sampled=now))
     report = compare_with_commit(root=root)
     row = next(row for row in report.rows if row.key[-1] == "set_hv_sampled")
     assert row.verdict == verdict and report.passed == (verdict != "outside")
@@ -80,7 +107,7 @@ def test_null_is_a_result_of_its_own(root):
 
 
 def test_notes_are_not_compared_and_do_not_stand_for_a_number(root):
-    write(root, changed(why_note="a constant"))
+    ran(root, changed(why_note="a constant"))
     assert compare_with_commit(root=root).passed
     write(root, changed(set_hv_sampled="0.4"))
     assert compare_with_commit(root=root).rows[0].verdict == "missing"
@@ -96,10 +123,10 @@ def test_differences_are_compared_and_what_has_no_honest_tolerance_is_not(root):
     git(root, "add", "-A")
     git(root, "commit", "-qm", "intervals")
 
-    write(root, changed(set_hv_sampled_low=0.1, set_hv_sampled_high=0.9))
     path.write_text(json.dumps({"soup": own | {"set_hv_sampled_p": 0.9, "set_hv_full": None}}))
+    ran(root, changed(set_hv_sampled_low=0.1, set_hv_sampled_high=0.9))
     report = compare_with_commit(root=root)
-    assert report.passed and len(report.rows) == 9 and "of 1 study" in report.summary()
+    assert report.passed and len(report.rows) == 9 and "1 of 1 study" in report.summary()
     path.write_text(json.dumps({"soup": own | chance | {"set_hv_sampled_high": 0.1}}))
     rows = compare_with_commit(root=root).rows
     assert [row.key[2:] for row in rows if row.bad] == [("soup", "difference_set_hv_sampled_high")]
@@ -112,7 +139,7 @@ def test_what_is_missing_fails_and_what_is_new_is_named(root):
     write(root, RESULTS, "ml-1m/gru4rec")
     report = compare_with_commit(root=root)
     assert not report.passed
-    assert "2 missing, 6 new" in report.summary() and "of 2 studies" in report.summary()
+    assert "2 missing, 6 new" in report.summary() and "0 of 2 studies" in report.summary()
     write(root, RESULTS)
     assert compare_with_commit(root=root).passed  # another study has nothing to be compared with
     shutil.rmtree(root / "results/ml-100k")
@@ -120,7 +147,7 @@ def test_what_is_missing_fails_and_what_is_new_is_named(root):
 
 
 def test_an_older_revision_and_a_table(root):
-    write(root, changed(set_hv_sampled=0.6))
+    ran(root, changed(set_hv_sampled=0.6))
     git(root, "commit", "-qam", "better")
     assert compare_with_commit(root=root).passed and not compare_with_commit("HEAD~1", root).passed
     lines = compare_with_commit("HEAD~1", root).table(2).splitlines()
@@ -154,7 +181,7 @@ def test_no_tolerance_allows_only_the_same():
     [
         (lambda root: None, "no-such", "git knows no commit 'no-such'"),
         (lambda root: None, "--help", "git knows no commit '--help'"),
-        (lambda root: shutil.rmtree(root / ".git"), "HEAD", "git says .*not a git repository"),
+        (lambda root: shutil.rmtree(root / ".git"), "HEAD", "is not a git repository.*git init"),
         (lambda root: shutil.rmtree(root / "results"), "HEAD", "run `dvc repro` first"),
         (lambda root: write(root, "{"), "HEAD", "metrics.json: not valid JSON"),
         (lambda root: write(root, '{"a": {"b": NaN}}'), "HEAD", "NaN is not a number"),

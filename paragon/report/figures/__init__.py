@@ -5,9 +5,16 @@ A notebook needs this one import: ``from paragon.report import figures``.
 
 from paragon.report.figures.ablations import changed_choices
 from paragon.report.figures.control import control_curves, pareto_front
+from paragon.report.figures.course import latent_steps, lines, sequence_in_time, shares_below
 from paragon.report.figures.data import dataset_overview
+from paragon.report.figures.diagrams import diagram
 from paragon.report.figures.lead import lead
-from paragon.report.figures.studies import all_studies, published_curves, time_to_model
+from paragon.report.figures.studies import (
+    all_studies,
+    published_curves,
+    time_to_model,
+    two_versions,
+)
 from paragon.report.figures.three import front_3d, ternary
 from paragon.report.figures.training import training_curves, tuning_curves
 from paragon.report.figures.vectors import latent_space, modes, nearest_distances
@@ -18,16 +25,22 @@ __all__ = [
     "changed_choices",
     "control_curves",
     "dataset_overview",
+    "diagram",
     "front_3d",
     "latent_space",
+    "latent_steps",
     "lead",
+    "lines",
     "modes",
     "nearest_distances",
     "pareto_front",
     "published_curves",
     "save_figure",
+    "sequence_in_time",
+    "shares_below",
     "ternary",
     "time_to_model",
     "training_curves",
     "tuning_curves",
+    "two_versions",
 ]

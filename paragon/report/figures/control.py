@@ -18,10 +18,8 @@ from paragon.report.style import look, metric_label
 
 METRICS = ("ndcg@10", "alpha_ndcg@10")
 BESIDE = {"full": "sampled", "sampled": "full"}  # what stands beside, smaller
-CURVE_METHODS = (
-    "tuned retrain generated generated_shuffled hypernetwork interpolation_log category_bias xquad "
-    "constant backbone"
-).split()
+CURVE_METHODS = "tuned retrain generated hypernetwork category_bias xquad backbone".split()
+WEIGHT = "weight of accuracy"
 _CLOSE = 0.1  # the close-up panels show differences up to this share of the oracle's range
 
 
@@ -59,12 +57,12 @@ def control_curves(
     for metric, column in zip(metrics, axes.T, strict=True):
         cut |= _draw_curves(column[0], rows, metric)
         column[0].set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
-        column[-1].set_xlabel("w_accuracy")
+        column[0].set_title(f"{_titled(metric)}, {drawing.LISTS[protocol]}")
+        column[-1].set_xlabel(WEIGHT)
         if len(tuned):
             tables = {m: _minus_tuned(part, tuned, metric) for m, part in rows.items()}
-            drawing.close_up(column[1], tables, _limit(tuned, metric))
+            cut |= drawing.close_up(column[1], tables, _limit(tuned, metric))
             column[1].set_ylabel("difference\nfrom tuned")
-    axes[0, 0].set_title(drawing.LISTS[protocol])
     for part in small:
         cut |= _draw_beside(part, curve, BESIDE[protocol], methods, metrics)
     drawing.method_legend(figure, axes[0, 0])
@@ -72,8 +70,8 @@ def control_curves(
         figure, drawing.seeds_note(pd.concat(rows.values()), "method", "Bands and bars"),
         "Wide ones are cut off." if cut else "",
         "None for the shuffled generator." if "generated_shuffled" in methods else "", absent,
-        f"Lower panels: paired by seed, of methods within {_CLOSE:.0%} of the oracle's range."
-        if len(tuned) else "",
+        "Lower panels: paired by seed; methods that follow the weights and stay within "
+        f"{_CLOSE:.0%} of the oracle's range." if len(tuned) else "",
     )  # fmt: skip
     return figure
 
@@ -102,9 +100,14 @@ def _draw_beside(
         ax.set(xlim=(-0.03, 1.03), xticks=[0, 0.5, 1])
         ax.set_ylabel(metric_label(metric).partition(" ")[0])
         ax.tick_params(labelsize=6)
-    axes[0].set_title(drawing.LISTS[protocol], fontsize=7)
-    axes[-1].set_xlabel("w_accuracy")
+        ax.set_title(f"{_titled(metric)}, {drawing.LISTS[protocol]}", fontsize=6.5)
+    axes[-1].set_xlabel(WEIGHT)
     return cut
+
+
+def _titled(metric: str) -> str:
+    """What a metric is about; its own name if it is of none of the two."""
+    return {"ndcg": "accuracy", "alpha_ndcg": "diversity"}.get(metric.partition("@")[0], metric)
 
 
 def _shrink(line: Line2D) -> None:
@@ -165,7 +168,8 @@ def pareto_front(
         tables = {m: _beyond(part, tuned, metrics) for m, part in rows.items()}
         drawing.close_up(axes[1], tables, min(_limit(tuned, metric) for metric in metrics))
         axes[1].set(xticks=[0, 0.5, 1], ylabel="distance beyond the front of tuned")
-        axes[1].set_xlabel("w_accuracy")
+        axes[1].set_xlabel(WEIGHT)
+        axes[1].set_title("beyond or behind tuned")
     drawing.method_legend(figure, axes[0])
     seeds = drawing.seeds_note(pd.concat(rows.values()), "method", "Bands and bars")
     style.small_print(

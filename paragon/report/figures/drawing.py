@@ -57,13 +57,19 @@ def rows_to_draw(
 
 
 def seed_limits(values: pd.Series) -> tuple[float, float, float]:
-    """Mean over seeds and its 95 % limits, NaN with one seed."""
+    """Mean over seeds and its 95 % limits; of two seeds their values, of one NaN.
+
+    The t interval of two seeds is nine standard deviations wide on each side: it would fill the
+    panel, and hide what the two show.
+    """
+    if len(values) == 2:
+        return float(values.mean()), float(values.min()), float(values.max())
     mean, low, high, _ = mean_interval(values.to_numpy(float))
     return mean, np.nan if low is None else low, np.nan if high is None else high
 
 
 def seed_intervals(frame: pd.DataFrame, by: str, metric: str) -> pd.DataFrame:
-    """Mean over seeds and its 95 % limits (NaN with one seed) for every value of ``by``."""
+    """What `seed_limits` says of every value of ``by``."""
     rows = {key: seed_limits(values) for key, values in frame.groupby(by, sort=True)[metric]}
     return pd.DataFrame(list(rows.values()), list(rows), ["mean", "low", "high"], dtype=float)
 
@@ -74,8 +80,12 @@ def seeds_note(frame: pd.DataFrame, by: str | list[str], what: str) -> str:
     counts = counts[counts > 1]
     if counts.empty:
         return "One seed, no interval."
-    few, many = counts.min(), counts.max()
-    return f"{what}: 95% t interval over {many if few == many else f'{few} to {many}'} seeds."
+    several = counts[counts > 2]
+    if several.empty:
+        return f"{what}: the two seeds."
+    few, many = several.min(), several.max()
+    pair = " (of two: from one to the other)" if len(several) < len(counts) else ""
+    return f"{what}: 95% t interval over {many if few == many else f'{few} to {many}'} seeds{pair}."
 
 
 def line_look(method: str, single: bool) -> dict:
@@ -84,9 +94,7 @@ def line_look(method: str, single: bool) -> dict:
     return {
         "color": kind.colour,
         "linestyle": "none" if single else kind.line,
-        "linewidth": 5 if oracle else 1.3,
-        "alpha": 0.75 if oracle else 1,
-        "solid_capstyle": "round",
+        "linewidth": 2.8 if oracle else 1.3,
         "marker": kind.marker,
         "markersize": 7 if kind.marker == "*" else 6 if single and not hollow else 4.5,
         "markerfacecolor": "none" if hollow else kind.colour,
@@ -96,15 +104,19 @@ def line_look(method: str, single: bool) -> dict:
     }
 
 
-def curve_line(ax: Axes, table: pd.DataFrame, method: str, band: float) -> None:
+def curve_line(
+    ax: Axes, table: pd.DataFrame, method: str, band: float, line: str = "", suffix: str = ""
+) -> None:
     """Draw a method's mean over seeds: line and band of that opacity, or points with bars.
 
-    ``table``: what `seed_intervals` gives, its index is x.
+    ``table``: what `seed_intervals` gives, its index is x; ``line``: another style than the
+    method's; ``suffix`` of its name in the legend.
     """
     kind, x, low, high = look(method), table.index.to_numpy(), table["low"], table["high"]
     single = len(x) == 1 or kind.line == "none"
-    ax.plot(x, table["mean"], **line_look(method, single), label=kind.label)
-    if method == "tuned" and not single:
+    drawn = line_look(method, single) | ({"linestyle": line} if line else {})
+    ax.plot(x, table["mean"], **drawn, label=kind.label + suffix)
+    if method in ("tuned", "backbone") and not single:
         ax.lines[-1].set_marker("none")
     if single and low.notna().any():
         ax.vlines(x, low, high, color=kind.colour, linewidth=1, zorder=3)
@@ -123,14 +135,25 @@ def cut_wide_bands(ax: Axes) -> bool:
     return ax.get_ylim() != (low, high)
 
 
-def close_up(ax: Axes, tables: dict[str, pd.DataFrame], limit: float) -> None:
-    """Differences from the oracle, of the methods whose median stays within the limit."""
-    near = {m: t for m, t in tables.items() if len(t) and t["mean"].abs().median() <= limit}
-    reach = [t.abs().max().max() for t in near.values()]
+def close_up(ax: Axes, tables: dict[str, pd.DataFrame], limit: float) -> bool:
+    """Differences from the oracle, of methods that follow the weights and stay near it.
+
+    Near: the median difference is within the limit; intervals are shown up to twice the limit.
+    Returns whether something was cut off.
+    """
+    near = {
+        method: table
+        for method, table in tables.items()
+        if len(table) and table["mean"].abs().median() <= limit
+        and method != "tuned" and getattr(METHODS.get(method), "kind", "") != "reference"
+    }  # fmt: skip
+    ax.axhline(0, color=look("tuned").colour, linewidth=2.8, zorder=1)
     for method, table in near.items():
         curve_line(ax, table, method, band_opacity(near))
-    edge = min(limit, 1.15 * max(reach, default=limit)) or limit
+    reach = 1.1 * max((table.abs().max().max() for table in near.values()), default=limit) or limit
+    edge = min(2 * limit, reach)
     ax.set(ylim=(-edge, edge), xlim=(-0.03, 1.03))
+    return reach > edge
 
 
 def band_opacity(methods: Sized) -> float:
@@ -138,14 +161,14 @@ def band_opacity(methods: Sized) -> float:
     return 0.16 if len(methods) <= 6 else 0.1 if len(methods) <= 10 else 0.05
 
 
-def method_legend(figure: Figure, ax: Axes) -> None:
+def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:
     """One legend for the whole figure, above the panels."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper left", ncols=min(4, len(labels)), handlelength=2.6,
-        columnspacing=1.4, labelspacing=0.4, borderaxespad=0.2,
+        handles, labels, loc="outside upper left", ncols=min(columns, len(labels)),
+        handlelength=2.6, columnspacing=1.4, labelspacing=0.4, borderaxespad=0.2,
     )  # fmt: skip
-    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // 4))
+    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // columns))
 
 
 def colour_bar(

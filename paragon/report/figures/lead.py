@@ -48,7 +48,7 @@ def _line(method: str) -> dict:
     line = drawing.line_look(method, single=method == "retrain")
     line |= {"linewidth": 2, "markersize": 7.5, "markeredgewidth": 1, "markevery": 2}
     special: dict[str, dict] = {
-        "tuned": {"linewidth": 10, "marker": "none"},
+        "tuned": {"linewidth": 5.5, "marker": "none", "solid_capstyle": "round"},
         "retrain": {"markersize": 9, "markeredgewidth": 2, "markevery": 1, "clip_on": False},
     }
     return line | special.get(method, {})

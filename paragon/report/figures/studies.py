@@ -64,8 +64,7 @@ def all_studies(frame: pd.DataFrame) -> Figure:
         axes[0, 0].plot([], [], look(name).marker, color=look(name).colour, label=look(name).label)
     drawing.method_legend(figure, axes[0, 0])
     style.small_print(
-        figure, "Lines: 95% t interval over seeds. Grey: the oracle.",
-        "No mark: undefined or not run.",
+        figure, "Lines: 95% t interval over seeds. Grey: the oracle. –: undefined or not run.",
         "At the edge: values off the scale." if far else "",
         "Regret: logarithmic beyond ±0.1." if any(m.startswith("regret") for m in measures) else "",
     )  # fmt: skip
@@ -103,13 +102,14 @@ def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: lis
             table["mean"], y, kind.marker, color=kind.colour, zorder=3, markeredgewidth=0.3,
             markersize=4 if len(backbones) <= 3 else 3, markeredgecolor="white",
         )  # fmt: skip
-    for row, method in enumerate(methods if of_tuned else ()):
-        far = part.loc[(part["method"] == method) & (part["mean"] < _NEAR), "mean"]
+    for row, method in enumerate(methods):
+        values = part.loc[part["method"] == method, "mean"]
+        far = values[values < _NEAR] if of_tuned else values[:0]
         ends = dict.fromkeys(f"{x:.2f}" for x in (far.min(), far.max())) if len(far) else ()
+        words = "← " + "–".join(ends) if ends else "" if len(values) else "–"
         ax.annotate(
-            "← " + "–".join(ends) if ends else "", (0, row), (2, 0), va="center",
-            xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=6.5,
-            color="#555555",
+            words, (0, row), (2, 0), va="center", xycoords=("axes fraction", "data"),
+            textcoords="offset points", fontsize=6.5, color="#555555",
         )  # fmt: skip
     ax.set_yticks(rows, [look(m).label for m in methods])
     ax.set(ylim=(len(methods) - 0.5, -0.5))
@@ -149,6 +149,34 @@ def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapp
         figure, drawing.seeds_note(rows, "method", "Bands and bars"),
         "Published: two runs; their weights are taken as evenly spaced.",
     )  # fmt: skip
+    return figure
+
+
+@style.drawn
+def two_versions(
+    curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], names: tuple[str, str]
+) -> Figure:
+    """The control curves of two versions in each panel: a row a study, a column a metric.
+
+    ``curves``: for each study the long table before and after; ``names``: of the versions.
+    """
+    metrics, methods = ("ndcg@10", "alpha_ndcg@10"), ("tuned", "generated")
+    figure = style.new(7.2, 0.7 + 1.9 * len(curves))
+    axes = figure.subplots(len(curves), 2, sharex=True, squeeze=False)
+    for row, (study, versions) in zip(axes, curves.items(), strict=True):
+        for ax, metric in zip(row, metrics, strict=True):
+            for curve, name, line in zip(versions, names, ("--", "-"), strict=True):
+                frame, drawn, _ = drawing.rows_to_draw(curve, "full", methods, [metric])
+                for method in drawn:
+                    part = frame[frame["method"] == method]
+                    table = drawing.seed_intervals(part, "w_accuracy", metric)
+                    drawing.curve_line(ax, table, method, 0.12, line, f": {name}")
+            ax.set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
+        row[0].set_title(study)
+    for ax in axes[-1]:
+        ax.set_xlabel("w_accuracy")
+    drawing.method_legend(figure, axes[0, 0], columns=2)
+    style.small_print(figure, drawing.seeds_note(frame, "method", "Bands"), "Whole catalogue.")
     return figure
 
 

@@ -19,6 +19,8 @@ from paragon.metrics.checks import finite
 from paragon.report import style
 from paragon.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, colour_bar
 
+_CORNER = 0.01  # with less weight on an objective, all of it is on the others
+
 
 class _Plane:
     """The first two principal components of vectors ``[N, P]``."""
@@ -54,7 +56,9 @@ def latent_space(
     collected: ``[A, K, P]`` (K snapshots or seeds of A anchors) or ``[N, P]``,
     generated ``[W, P]``, held-out oracles ``[H, P]``, each with its weights
     ``[.., O]``, one row a vector or, for ``[A, K, P]``, one row an anchor.
-    Colour is the weight of ``objective``.
+    Colour is the weight of ``objective``.  Adapters with all weight on one objective lie far
+    from the others and would take most of the figure: the components are those of the rest, and
+    what lies beyond them is drawn at the edge.
     """
     vectors, weights = np.asarray(collected, float), np.asarray(collected_weights, float)
     if vectors.ndim == 3:
@@ -66,30 +70,49 @@ def latent_space(
         "held-out oracle": (held_out, held_out_weights),
         "generated": (generated, generated_weights),
     })  # fmt: skip
-    plane = _Plane(clouds["collected"][0])
-    reach = np.ptp(plane.project(np.vstack([v for v, _ in clouds.values()])), axis=0)
-    figure = style.new(5.2, 1 + 4 * float(np.clip(reach[1] / max(reach[0], 1e-12), 0.4, 0.8)))
+    plane, centre, edge = _frame(clouds)
+    figure = style.new(5.2, 1.2 + 4 * float(np.clip(edge[1] / edge[0], 0.45, 0.8)))
     ax = figure.subplots()
+    ax.set(xlim=centre[0] + [-edge[0], edge[0]], ylim=centre[1] + [-edge[1], edge[1]])
     looks: dict[str, dict[str, Any]] = {
-        "collected": {"marker": "o", "s": 34, "alpha": 0.55, "linewidths": 0, "zorder": 2},
-        "held-out oracle": {"marker": "D", "s": 26, "edgecolors": "black", "linewidths": 0.8},
-        "generated": {"marker": "^", "s": 30, "edgecolors": ORANGE, "linewidths": 0.9},
+        "collected": {"marker": "o", "s": 40, "edgecolors": "white", "linewidths": 0.4},
+        "held-out oracle": {"marker": "D", "s": 30, "edgecolors": "black", "linewidths": 1.1},
+        "generated": {"marker": "^", "s": 34, "edgecolors": ORANGE, "linewidths": 1.1},
     }
+    beyond = 0
     for key, (v, w) in clouds.items():
         xy, order = plane.project(v), np.argsort(w[:, objective], kind="stable")
+        beyond += int((np.abs(xy - centre) > edge).any(1).sum())
+        xy = np.clip(xy, centre - edge, centre + edge)
         if key == "generated":
             ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
         ax.scatter(
             xy[:, 0], xy[:, 1], c=w[:, objective], cmap=WEIGHT_COLOURS, vmin=0, vmax=1,
-            label=f"{key} (n = {len(v)})", **{"zorder": 3, **looks[key]},
+            label=f"{key} (n = {len(v)})", zorder=3, clip_on=False, **looks[key],
         )  # fmt: skip
     plane.label(ax)
-    ax.set_aspect("equal", adjustable="datalim")
     box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
     for handle in filter(None, box.legend_handles):
         handle.set(array=None, facecolor="#b0b0b0")
     colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), name)
+    few = f"At the edge: {beyond} adapters with all weight on one objective, off the scale."
+    style.small_print(figure, few if beyond else "")
     return figure
+
+
+def _frame(clouds: Mapping[str, tuple]) -> tuple[_Plane, np.ndarray, np.ndarray]:
+    """The components without the corners, and centre and half of the size of what is shown."""
+    inner = {key: v[_inner(w)] for key, (v, w) in clouds.items()}
+    plane = _Plane(inner["collected"])
+    shown = plane.project(np.vstack(list(inner.values())))
+    centre, reach = (shown.max(0) + shown.min(0)) / 2, np.ptp(shown, axis=0)
+    return plane, centre, np.array(np.maximum(0.56 * reach, 1e-9))
+
+
+def _inner(weights: np.ndarray) -> np.ndarray:
+    """Which rows of weights ``[N, O]`` are no corner; all of them if fewer than three are."""
+    inner = weights.min(1) >= _CORNER
+    return inner if inner.sum() > 2 else np.ones(len(weights), bool)
 
 
 def _clouds(groups: Mapping[str, tuple]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

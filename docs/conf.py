@@ -1,0 +1,69 @@
+"""The pages of `make docs`: Sphinx, from the same files that one reads in the repository.
+
+Nothing is executed.  Notebooks appear as they were executed last, if they were; formulas are
+MathML and the search is Sphinx's own, so that the pages need no network.
+"""
+
+import re
+from pathlib import Path
+
+from docutils import nodes
+from latex2mathml.converter import convert
+
+ROOT = Path(__file__).resolve().parent.parent
+LINK = re.compile(r"\[([^\]\[]*)\]\(([^)#\s:]+)\)")
+
+project = "Paragon, re-implemented and measured"
+root_doc = "docs/index"
+include_patterns = [
+    *("docs/*.md", "docs/solutions/*", "docs/api/*.rst", "notebooks/*.ipynb", "results/summary.md"),
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ablations/drawn-lists/README.md"),
+]
+exclude_patterns = [".venv", "artifacts", "build", "lab", "**/.ipynb_checkpoints"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode"]
+nb_execution_mode = "off"
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+# A name that a package passes on is described where it is defined.
+autodoc_default_options = {"ignore-module-all": True}
+suppress_warnings = ["ref.python"]
+html_theme = "furo"
+html_title = project
+html_show_copyright = False
+html_math_renderer = "mathml"
+templates_path = [str(ROOT / "docs" / "templates")]  # autosummary looks from the root
+
+
+def prepared(app, name, source):
+    """Put the executed copy in place of a notebook, and take links to folders out."""
+    folder = ROOT / "artifacts" / "notebooks" / "ml-100k"
+    copies = [folder / where / f"{Path(name).name}.ipynb" for where in ("", "sasrec")]
+    if name.startswith("notebooks/") and any(copy.exists() for copy in copies):
+        source[0] = next(c for c in copies if c.exists()).read_text(encoding="utf-8")
+
+    def link(match):
+        target = (ROOT / name).parent / match[2]
+        return match[1] if target.is_dir() else match[0]
+
+    source[0] = LINK.sub(link, source[0])
+
+
+def inline(self, node):
+    """A formula within a line."""
+    self.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def block(self, node):
+    """A formula on lines of its own."""
+    self.body.append(convert(node.astext(), display="block"))
+    raise nodes.SkipNode
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("source-read", prepared)
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))

@@ -1,0 +1,108 @@
+"""How long each stage took here, and how long is left: a record beside the artifacts.
+
+Times vary from run to run, so no stage depends on them and nothing committed holds them.
+artifacts/times.json also says which results were computed here: see :func:`recomputed`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from paragon.params import ROOT, Params, load_params
+from paragon.storage import write_json
+
+# What a first run is told, in seconds: two cores, MovieLens-100K with SASRec, three seeds.
+TYPICAL = {
+    **{"01_data": 5, "02_backbones": 55, "03_adapters": 45, "04_generator": 110},
+    **{"05_rivals": 130, "06_evaluation": 150, "compare": 5},
+}
+RESULTS_OF = ("metrics.json", "differences.json")  # what `06_evaluation` writes and is compared
+
+
+def load_times(root: Path = ROOT) -> dict[str, dict[str, Any]]:
+    """``{"06_evaluation ml-100k sasrec": {"seconds": ..., ...}}``; empty without a record."""
+    path = root / "artifacts" / "times.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # nothing but times: a broken record is begun anew
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def pipeline(params: Params) -> list[str]:
+    """The stages of dvc.yaml, as `load_times` names them."""
+    data, *others, last = TYPICAL
+    found = [f"{data} {dataset}" for dataset in params.studies.datasets]
+    for dataset in params.studies.datasets:
+        for backbone in params.studies.backbones:
+            found += [f"{notebook} {dataset} {backbone}" for notebook in others]
+    return [*found, last]
+
+
+def stage_done(seconds: float, notebook: str, *study: str | None, root: Path = ROOT) -> str:
+    """Record that a stage took so long; returns what the terminal says about it."""
+    names = list(filter(None, study))
+    name, record, run = " ".join([notebook, *names]), load_times(root), os.getpgrp()
+    again = record.get(name, {}).get("run") == run  # of an earlier run in the same terminal
+    if again:
+        record = {key: {**own, "run": None} for key, own in record.items()}
+    finished = datetime.now().astimezone().isoformat(" ", "minutes")
+    record[name] = {"seconds": round(seconds, 1), "finished": finished, "run": run}
+    if notebook == "06_evaluation":
+        record[name]["results"] = digest(root.joinpath("results", *names))
+    write_json(root / "artifacts" / "times.json", record)
+    stages = pipeline(load_params(root / "params.yaml"))
+    took = f"{name} took {in_words(seconds)}"
+    if name not in stages:
+        return took
+    left = [s for s in stages if record.get(s, {}).get("run") != run]
+    ahead = f"at most {in_words(_expected(left, record))} left" if left else "the last one"
+    return f"stage {len(stages) - len(left)} of {len(stages)}: {took}, {ahead}"
+
+
+def recomputed(root: Path = ROOT) -> list[tuple[str, str]]:
+    """Datasets and backbones whose results are as an evaluation in this folder wrote them."""
+    found = []
+    for name, own in load_times(root).items():
+        notebook, *study = name.split()
+        folder = root.joinpath("results", *study)
+        if notebook == "06_evaluation" and own.get("results") == digest(folder) is not None:
+            found.append((study[0], study[1]))
+    return found
+
+
+def digest(folder: Path) -> str | None:
+    """SHA-256 of a study's numbers; None if there are none."""
+    parts = [folder / name for name in RESULTS_OF if (folder / name).exists()]
+    return hashlib.sha256(b"".join(p.read_bytes() for p in parts)).hexdigest() if parts else None
+
+
+def in_words(seconds: float) -> str:
+    """A duration as a person would say it: "8 s", "3 min", "1 h 10 min"."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _expected(stages: list[str], record: dict[str, dict[str, Any]]) -> float:
+    """Seconds: a stage's last time here, else its like's, else the typical one on this machine."""
+    known: dict[str, list[float]] = {}
+    for name, own in record.items():
+        known.setdefault(name.split()[0], []).append(own["seconds"])
+    mean = {notebook: sum(times) / len(times) for notebook, times in known.items()}
+    both = [notebook for notebook in mean if notebook in TYPICAL]
+    usual = sum(TYPICAL[notebook] for notebook in both)
+    # The first seconds say little: most of them are for starting.
+    factor = sum(mean[notebook] for notebook in both) / usual if usual > 30 else 1.0
+    total = 0.0
+    for name in stages:
+        notebook = name.split()[0]
+        expected = mean.get(notebook, factor * TYPICAL[notebook])
+        total += record.get(name, {}).get("seconds", expected)
+    return total

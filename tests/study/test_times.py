@@ -1,0 +1,51 @@
+import json
+import re
+import shutil
+
+import pytest
+import yaml
+
+from paragon.params import ROOT, load_params
+from paragon.study import times
+
+
+@pytest.fixture
+def root(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def test_the_stages_are_those_of_the_pipeline():
+    params, stages = load_params(), yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    found = times.pipeline(params)
+    sizes = [len(params.studies.datasets) * len(params.studies.backbones), 1]
+    assert len(found) == len(params.studies.datasets) + sizes[0] * (len(stages) - 2) + 1
+    run = {m[1] for s in stages.values() if (m := re.search(r"paragon run (\S+)", s["cmd"]))}
+    assert {name.split()[0] for name in found} == {*run, "compare"}
+
+
+def test_a_run_says_where_it_is_and_what_is_left(root):
+    first = times.stage_done(10, "01_data", "ml-100k", root=root)
+    count = len(times.pipeline(load_params()))
+    assert first.startswith(f"stage 1 of {count}: 01_data ml-100k took 10 s, at most ")
+    slow = times.stage_done(550, "02_backbones", "ml-100k", "sasrec", root=root)
+    assert slow.startswith(f"stage 2 of {count}: ")  # ten times the typical time: so will the rest
+    left = sum(times.TYPICAL[n] for n in ("03_adapters", "04_generator", "05_rivals")) * 9
+    hours = re.search(r"at most (\d+) h", slow)
+    assert hours and int(hours[1]) >= left / 3600 * 3
+    assert times.stage_done(3, "07_ablations", "x", "y", root=root) == "07_ablations x y took 3 s"
+    record = json.loads((root / "artifacts" / "times.json").read_text())
+    for name in times.pipeline(load_params())[2:]:
+        said = times.stage_done(1, *name.split(), root=root)
+    assert said.endswith("compare took 1 s, the last one")
+    assert set(record) < set(times.load_times(root))
+    again = times.stage_done(1, "01_data", "ml-100k", root=root)  # a new run
+    assert again.startswith(f"stage 1 of {count}: ") and again.endswith("left")
+    expected = 550 + count - 2
+    assert times.in_words(expected) in again  # what the others took before
+
+
+def test_durations_in_words():
+    assert [times.in_words(s) for s in (0.4, 99, 100, 3590, 4200)] == [
+        *("0 s", "99 s", "2 min", "1 h 0 min", "1 h 10 min")
+    ]
