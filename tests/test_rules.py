@@ -22,7 +22,7 @@ LAYERS = (
         "objectives",
         "backbones",
     ),
-    *("adapters", "generator", "rivals", "evaluation", "report"),
+    *("adapters", "generator", "rivals", "evaluation", "report", "page", "serving"),
 )
 
 
