@@ -1,6 +1,7 @@
 """dvc.yaml against the imports, environment.yml against pyproject.toml, a study in small."""
 
 import ast
+import doctest
 import json
 import os
 import random
@@ -291,3 +292,25 @@ def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(finished, tmp_p
     third = tmp_path / "third"
     git(tmp_path, "clone", "-q", str(second), str(third))
     assert "0.123" in command(third, "dvc", "metrics", "diff", "HEAD~1")
+
+
+def steps_of(page):
+    """The commands of a page of docs/, each with the output that it shows."""
+    for block in re.findall(r"```console\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, output = part.partition("\n")
+            yield line, output
+
+
+@pytest.mark.slow
+def test_every_command_for_authors_prints_what_the_page_says(finished):
+    """The last of them, since it changes the study."""
+    git(finished, "config", "user.name", "test")
+    git(finished, "config", "user.email", "test@example.org")
+    alike = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    for line, expected in steps_of("authors.md"):
+        found = command(finished, "bash", "-c", f"{line} 2>&1")
+        assert doctest.OutputChecker().check_output(expected, found, alike), (
+            f"$ {line}\n{found}\ninstead of\n{expected}"
+        )
+    assert git(finished, "status", "--porcelain") == "?? shop/\n"
