@@ -56,7 +56,7 @@ def winners(folders: list[Path]) -> str:
     Every method is compared with `generated`; where that is ahead itself, with the next one.
     """
     titles = ["dataset, backbone", "lists", "ahead", "by [95 %]"]
-    titles += ["better than `generated` \\*", "not told apart", "worse \\*"]
+    titles += ["better than `generated` \\*", "no difference shown", "worse \\*"]
     rows = []
     for folder in folders:
         metrics, gaps = load_metrics(folder), load_differences(folder)

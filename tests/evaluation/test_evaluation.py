@@ -28,7 +28,7 @@ from paragon.evaluation.methods import (
     all_rows,
     generated_best,
 )
-from paragon.evaluation.summary import summarise
+from paragon.evaluation.summary import headline, summarise
 from paragon.evaluation.testbed import PROTOCOLS, Row, TestBed
 from paragon.evaluation.trained import OneSeed, Trained
 from paragon.generator.training import train_generator
@@ -388,7 +388,8 @@ def test_written_files_hold_the_same_numbers(curve, tmp_path):
     Results(curve, summary, differences).write(tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text()) == summary
     assert json.loads((tmp_path / "differences.json").read_text()) == differences
-    assert len(list(tmp_path.iterdir())) == 3  # nothing half-written is left
+    assert json.loads((tmp_path / "headline.json").read_text()) == headline(summary)
+    assert len(list(tmp_path.iterdir())) == 4  # nothing half-written is left
     read = pd.read_csv(tmp_path / "curve.csv")
     assert np.allclose(read["ndcg@10"], curve["ndcg@10"], rtol=1e-5)
 

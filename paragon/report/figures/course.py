@@ -16,7 +16,7 @@ from paragon.metrics.checks import finite
 from paragon.report import style
 from paragon.report.figures.drawing import BLUE, GREY, ORANGE
 
-# Colours and lines in this order: to be told apart in grey, too.
+# Colours and lines in this order: they differ in grey, too.
 _LINES = ((BLUE, "-"), (ORANGE, "--"), ("#009E73", "-."), ("#CC79A7", ":"), (GREY, (0, (1, 1))))
 
 
