@@ -159,7 +159,7 @@ def _control(every: Studies, drawn: Path) -> dict:
         **{name: every.values("generated", name) for name in names},
         "violations": max(wrong[0] + wrong[1]),
         "retrain": every.having("retrain").values("retrain", "range_ratio_div_full"),
-        "users": {m: _of_users(every, m) for m in ("generated", "xquad") if len(every.having(m))},
+        "users": _of_users(every, "generated"),
         "drawn": list(old.folders),
     }
 
@@ -177,7 +177,6 @@ def _bias(every: Studies) -> dict:
     gains = {s: md.turned(t["category_bias"], HV) for s, t in tried.differences.items()}
     return {
         "studies": list(tried.folders),
-        "r_div": tried.values("category_bias", "r_div_full") if len(tried) else [],
         "gains": {s: md.difference_cell(row, HV) for s, row in gains.items()},
         "lists": _lists(tried) if len(tried) else "",
     }
