@@ -173,8 +173,5 @@ def open_room(dataset: str, backbone: str) -> ControlRoom:
 
     Raises ``ParagonError``, with the stage to run, for a study that was not run.
     """
-    study = open_study(dataset, backbone)
-    sequences = study.load_sequences()
-    frozen, description = study.load_backbone(sequences)
-    generators = study.load_generators(study.load_collection(description))
-    return ControlRoom(sequences, frozen, generators[0])
+    sequences, frozen, _, generator = open_study(dataset, backbone).load_served()
+    return ControlRoom(sequences, frozen, generator)

@@ -18,9 +18,5 @@ def export_study(folder: Path, dataset: str, backbone: str, people: bool = False
     folder = folder.resolve()
     if folder == ROOT or folder in ROOT.parents:
         raise ParagonError(f"{folder} holds the study itself; choose another folder")
-    study = open_study(dataset, backbone)
-    sequences = study.load_sequences()
-    trained, about = study.load_backbone(sequences)
-    generator = study.load_generators(study.load_collection(about))[0]
-    export_folder(folder, sequences, trained, about, generator, people)
+    export_folder(folder, *open_study(dataset, backbone).load_served(), people)
     return folder

@@ -68,11 +68,8 @@ def train_own(study: Study) -> None:
 
 def export_own(study: Study) -> Path:
     """The folder that :meth:`paragon.Recommender.load` and ``python -m paragon serve`` read."""
-    sequences = study.load_sequences()
-    model, about = study.load_backbone(sequences)
-    generator = study.load_generators(study.load_collection(about))[0]
     folder = study.folder / "model"
-    export_folder(folder, sequences, model, about, generator)
+    export_folder(folder, *study.load_served())
     return folder
 
 

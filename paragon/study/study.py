@@ -97,6 +97,16 @@ class Study:
             self._check(generator.description, "settings", settings, "generator")
         return generators
 
+    def load_served(self) -> tuple[Sequences, Backbone, dict, Generator]:
+        """What a list needs: data, frozen backbone, its description, generator of the first seed.
+
+        Raises ``ParagonError``, with the stage to run, for a study that was not run.
+        """
+        sequences = self.load_sequences()
+        backbone, description = self.load_backbone(sequences)
+        generators = self.load_generators(self.load_collection(description))
+        return sequences, backbone, description, generators[0]
+
     def published_seeds(self) -> list[int]:
         """The seeds of the generator as published, none by default."""
         return self.params.run.seeds[: self.params.published.seeds]

@@ -37,12 +37,16 @@ def is_running(process):
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
+def user_environment():
+    """The variables of somebody who calls the programs of this environment by name."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PARAGON_")}
+    return kept | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+
+
 def command(folder, *arguments):
     """Run a program of this environment in a folder; its output, after an exit code of 0."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PARAGON_")}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        arguments, cwd=folder, env=user_environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

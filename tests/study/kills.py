@@ -1,14 +1,11 @@
 """Kills a run of the pipeline at random moments, as a machine that fails would."""
 
-import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import psutil
 
-from tests.study.conftest import hear_signals
+from tests.study.conftest import hear_signals, user_environment
 
 PARTS = {"kernel": "ipykernel_launcher", "worker": "multiprocessing.spawn"}
 
@@ -19,12 +16,10 @@ def killed_run(root, rng, longest):
     It hits all processes together, the kernel or a worker, whichever is drawn and there.
     Returns what was hit, or None if the run had finished before.  Nothing may go on afterwards.
     """
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PARAGON_")}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     run = subprocess.Popen(
         ["dvc", "repro"],
         cwd=root,
-        env=environment,
+        env=user_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
