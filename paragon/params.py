@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from paragon.errors import ParagonError
 from paragon.sections import (
@@ -80,6 +80,15 @@ class Params(Section):
     verify: VerifySettings
     special: dict[Name, dict[str, dict[str, Any]]] = {}
 
+    @field_validator("special")
+    @classmethod
+    def _of_sections(cls, special: dict[str, dict]) -> dict[str, dict]:
+        known = set(cls.model_fields) - {"special", "studies"}
+        for name, own in special.items():
+            if wrong := sorted(set(own) - known):
+                raise ValueError(f"{name}.{wrong[0]} is no section that can differ")
+        return special
+
 
 S = TypeVar("S", bound=Section)
 
@@ -109,10 +118,16 @@ def load_params(
     """
     path = path or ROOT / "params.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
         raise ParagonError(f"{path}: not found; run from a checkout of the repository") from error
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ParagonError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ParagonError(f"{path}: not valid UTF-8 ({error.reason}); save it as UTF-8") from error
+    except RecursionError as error:
+        raise ParagonError(f"{path}: not valid YAML: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ParagonError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ParagonError(
@@ -130,6 +145,21 @@ def load_params(
             content[section] = {**content[section], **values} if merge else values
         params = _checked(content, f"{path.name}: {where}" if where else path.name)
     return params
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice; YAML would let the last one win."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        names: set[str] = set()
+        for key, _ in node.value:
+            if key.value in names and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
+                )
+            names |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+        return node
 
 
 def _size(content: object) -> int:
@@ -152,6 +182,8 @@ def _checked(content: dict, where: str) -> Params:
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         found = "" if first["type"] == "missing" else f", found {first['input']!r}"
+        found = found if len(found) <= 100 else found[:97] + "..."
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         place = f"{where}{key}" if where.endswith(".") else f"{where}: {key}"
-        raise ParagonError(f"{place}: {first['msg']}{found}{more}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise ParagonError(f"{place}: {said}{found}{more}") from error

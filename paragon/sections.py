@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from paragon.storage import NAME
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Rate = Annotated[float, Field(gt=0)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -28,9 +28,9 @@ class DataSettings(Section):
     ``midnight``: `global_time` cuts in whole days, of a clock this many hours ahead of UTC."""
 
     split: Literal["leave_one_out", "global_time"]
-    midnight: float | None
+    midnight: Annotated[float, Field(ge=-24, le=24)] | None
     min_rating: float
-    k_core: Annotated[int, Field(ge=0)]
+    k_core: Annotated[int, Field(ge=0, lt=2**31)]
     max_users: Count | None
     negatives: Count
     seed: Seed
@@ -207,6 +207,13 @@ class StudiesSettings(Section):
 
     datasets: Annotated[list[Name], Field(min_length=1)]
     backbones: Annotated[list[Name], Field(min_length=1)]
+
+    @field_validator("datasets", "backbones")
+    @classmethod
+    def _distinct(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("a name is given twice")
+        return names
 
 
 class RunSettings(Section):

@@ -107,12 +107,12 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
     try:
         data, text = path.read_bytes(), about.read_text(encoding="utf-8")
     except OSError as error:
-        raise ParagonError(f"{error.filename} cannot be read: {error.strerror}") from error
+        raise ParagonError(f"{error.filename} cannot be read: {error.strerror}; {again}") from error
     except UnicodeDecodeError as error:
         raise ParagonError(f"{about}: not valid UTF-8 ({error.reason}); {again}") from error
     try:
         description = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ParagonError(f"{about}: not valid JSON ({error}); {again}") from error
     if not isinstance(description, dict):
         raise ParagonError(f"{about}: a JSON object is needed; {again}")
@@ -131,10 +131,32 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
     return tensors, description
 
 
-def check_match(expected: dict, found: dict, what: str) -> None:
+@contextmanager
+def loading(
+    stem: Path, stage: str, expected: dict | None = None
+) -> Iterator[tuple[dict[str, Tensor], dict]]:
+    """What :func:`load_tensors` reads, for a block that makes an object of it.
+
+    A description that does not say what is ``expected``, and files that are whole and yet no such
+    object (another version of the package wrote them), are a ``ParagonError`` as well.
+    """
+    tensors, description = load_tensors(stem, stage)
+    check_match(expected or {}, description, f"{stem}.json", stage)
+    try:
+        yield tensors, description
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ParagonError(
+            f"{stem}.json: made by another version of the package ({reason}); "
+            f"run stage `{stage}` again"
+        ) from error
+
+
+def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None:
     """Compare a description with what it should say, field by field; a difference is an error.
 
-    ``what`` names the file; of a field that is a description itself the first difference is named.
+    ``what`` names the file and ``stage`` what makes it; of a field that is a description itself
+    the first difference is named.
     """
     for field, value in expected.items():
         there = found.get(field)
@@ -142,10 +164,10 @@ def check_match(expected: dict, found: dict, what: str) -> None:
             continue
         if isinstance(value, dict) and isinstance(there, dict):
             every = {key: value.get(key) for key in [*value, *there]}
-            check_match(every, there, f"{what}: {field}")
+            check_match(every, there, f"{what}: {field}", stage)
         raise ParagonError(
             f"{what}: field `{field}` differs: {value!r} is expected, {there!r} was found; "
-            "they were not made for each other"
+            "they were not made for each other" + (f", run stage `{stage}` again" if stage else "")
         )
 
 

@@ -168,7 +168,10 @@ def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
     """
     texts = table.frame[column].tolist()
     commas = kind != "token" and any(", " in text for text in texts)
-    quoted = [[text] if kind == "token" else _quoted_names(text) for text in texts]
+    quoted = [
+        [text] if kind == "token" else _quoted_names(table, column, index, text)
+        for index, text in zip(table.frame.index, texts, strict=True)
+    ]
     rows = [
         names or ([part.strip("'\" ") for part in text.split(", ")] if commas else text.split())
         for names, text in zip(quoted, texts, strict=True)
@@ -187,9 +190,12 @@ def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
     return rows
 
 
-def _quoted_names(text: str) -> list[str]:
+def _quoted_names(table: RawTable, column: str, index: object, text: str) -> list[str]:
     """The names in a text of quoted names separated by commas; none in any other text."""
     if len(text) < 2 or text[0] not in "'\"" or text[-1] not in "'\"":
         return []
-    names = next(csv.reader([text], quotechar=text[0], skipinitialspace=True))
+    try:
+        names = next(csv.reader([text], quotechar=text[0], skipinitialspace=True, strict=True))
+    except csv.Error:
+        raise table.error(index, column, text, "names in quotes, separated by commas") from None
     return [name.strip("'\"") for name in names]

@@ -3,8 +3,11 @@
 A label, ``Dataset.source``, says how far the data is known to be the official one.  Where the
 checksums of the atomic files are known (ML-100K), the files themselves show it, and nothing
 else is stored: the pinned folder has the same bytes whichever source served it.  Everywhere
-else ``NAME.source.json`` beside the files has the label; it holds checksums and no paths or
-dates, so it too is the same for the same source.
+else ``NAME.source.json`` beside the files has the label; it holds checksums, what was changed on
+the way and no paths or dates, so it too is the same for the same source.
+
+A copy that has more or fewer rows than what was published is refused, unless its owner says what
+kind of copy it is; then the label says so too.
 """
 
 from __future__ import annotations
@@ -54,8 +57,10 @@ def load_dataset(name: str, data: Path) -> Dataset:
                 f"files run `python -m paragon fetch {name} --from DIR`"
             )
         contents = read_contents(Files(folder), name)
-        source = _label_of(folder, name, contents)
-    return replace(dataset_in_files(name, folder / name, contents), source=source)
+        source, changed = _label_of(folder, name, contents)
+    dataset = dataset_in_files(name, folder / name, contents)
+    _sized(name, source, dataset, folder)
+    return replace(dataset, source=source, repairs=changed | dataset.repairs)
 
 
 def fetch(
@@ -106,7 +111,7 @@ def _is_in_place(folder: Path) -> bool:
     """Whether ``load`` would find the official data, or the best that has no checksum."""
     try:
         with locked(folder):
-            label = _label_of(folder, folder.name, read_contents(Files(folder), folder.name))
+            label, _ = _label_of(folder, folder.name, read_contents(Files(folder), folder.name))
     except ParagonError:
         return False
     return label in (OFFICIAL, UNVERIFIED)
@@ -134,66 +139,96 @@ def _atomic_files(name: str, opened: Files, label: str) -> dict[str, bytes]:
     form = next((f for f in formats if all(map(opened.find, f.filenames))), None)
     if form is not None:
         tables = form.convert(opened)
-        dataset_in_tables(name, tables)
+        dataset, changed = dataset_in_tables(name, tables), tables["item"].repairs
         published = opened.sums(form.filenames)
         contents = {s: atomic_bytes(dict(table.frame.items())) for s, table in tables.items()}
     elif opened.stems(".inter"):
         named = (n for n in (name, SAME_FILES.get(name, name)) if opened.find(f"{n}.inter"))
         stem = next(named, None) or only_dataset_in(opened)
         contents = read_contents(opened, stem)
-        dataset_in_files(name, opened.path / stem, contents)
+        dataset, changed = dataset_in_files(name, opened.path / stem, contents), {}
         published = opened.sums(()) or _sums_of(contents)
     else:
         forms = [", ".join(form.filenames) for form in formats]
         forms.append(f"{name}.inter and {name}.item (tab-separated, with typed headers)")
         raise ParagonError(f"{opened.path} does not hold {', nor '.join(forms)}")
-    return _with_note(name, label, published, contents) if name in REGISTRY else contents
-
-
-def _with_note(
-    name: str, label: str, published: Mapping[str, str], contents: Mapping[str, bytes]
-) -> dict[str, bytes]:
-    """The files of a known dataset with a note of label and sums, unless their own sums do.
-
-    ``published`` are the sums of the files that they were made of.
-    """
-    entry, sums = REGISTRY[name], _sums_of(contents)
-    known = [file.sha256 for file in (*entry.archives, entry.wheel) if file and file.sha256]
-    if not set(known).isdisjoint(published.values()):
-        label = OFFICIAL
-        for suffix, expected in entry.files.items():
-            if sums.get(suffix) != expected:
-                raise ParagonError(
-                    f"{', '.join(published)}: {name}.{suffix} has the sha256 {sums.get(suffix)}, "
-                    f"expected {expected}; nothing was kept, please report this"
-                )
-    if sums == entry.files:
+    if name not in REGISTRY:
+        return contents
+    label = _proven(name, label, published, contents)
+    sums = _sums_of(contents)
+    if sums == REGISTRY[name].files:
         return dict(contents)
+    label = _sized(name, label, dataset, opened.path)
     record = {
         "dataset": name,
         "source": label,
         "raw_sha256": dict(sorted(published.items())),
         "files_sha256": dict(sorted(sums.items())),
     }
+    record |= {"repairs": dict(changed)} if any(changed.values()) else {}
     return {**contents, "source.json": (json.dumps(record, indent=2) + "\n").encode()}
+
+
+def _proven(
+    name: str, label: str, published: Mapping[str, str], contents: Mapping[str, bytes]
+) -> str:
+    """``label``, or that of official data if the sums of the ``published`` files show them.
+
+    ``contents`` are what was made of these.
+    """
+    entry, sums = REGISTRY[name], _sums_of(contents)
+    known = [file.sha256 for file in (*entry.archives, entry.wheel) if file and file.sha256]
+    if set(known).isdisjoint(published.values()):
+        return label
+    for suffix, expected in entry.files.items():
+        if sums.get(suffix) != expected:
+            raise ParagonError(
+                f"{', '.join(published)}: {name}.{suffix} has the sha256 {sums.get(suffix)}, "
+                f"expected {expected}; nothing was kept, please report this"
+            )
+    return OFFICIAL
+
+
+def _sized(name: str, label: str, dataset: Dataset, path: Path) -> str:
+    """``label`` of a copy that is complete; of another one with its size, or an error.
+
+    What a person or a checksum says of the copy, the label has already; only then may it differ
+    in size from what was published.
+    """
+    known = REGISTRY[name].size if name in REGISTRY else None
+    events, items = dataset.interactions, dataset.items
+    found = (len(events), events["user_id"].nunique(), len(items))
+    if known is None or found == known or label == OFFICIAL:
+        return label
+    if label in (FOLDER, FOLDER_UNVERIFIED, UNVERIFIED):
+        has, published = (
+            f"{e:,} interactions, {u:,} users, {i:,} items" for e, u, i in (found, known)
+        )
+        raise ParagonError(
+            f"{path}: this copy of {name} has {has}, the published data {published}: get all of "
+            "it, or say with `--note` what kind of copy it is"
+        )
+    return f"{label}, {found[0]:,} of {known[0]:,} interactions"
 
 
 def _sums_of(contents: Mapping[str, bytes]) -> dict[str, str]:
     return {suffix: hashlib.sha256(data).hexdigest() for suffix, data in contents.items()}
 
 
-def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> str:
-    """The ``source`` of the files in ``folder``; an error if they changed since fetched."""
+def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[str, dict[str, int]]:
+    """``source`` and earlier repairs of the files in ``folder``; an error if they changed since."""
     path, sums = folder / f"{name}.source.json", _sums_of(contents)
     known = REGISTRY[name].files if name in REGISTRY else {}
     if sums == known:
-        return OFFICIAL
+        return OFFICIAL, {}
+    changed: dict[str, int] = {}
     again = f"run `python -m paragon fetch {name}` again, with `--from DIR` for your own files"
     if path.exists():
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             label, recorded = str(record["source"]), dict(record["files_sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
+            changed = {str(what): int(count) for what, count in record.get("repairs", {}).items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise ParagonError(f"{path} cannot be read as a source note; {again}") from None
         altered = "was altered since it was fetched (sha256 {}, recorded {})"
     else:
@@ -204,7 +239,7 @@ def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> str:
         if sums.get(suffix) != recorded.get(suffix):
             what = altered.format(sums.get(suffix), recorded.get(suffix))
             raise ParagonError(f"{folder / name}.{suffix} {what}; {again}")
-    return label
+    return label, changed
 
 
 def _label_of_folder(name: str, words: str = "") -> str:

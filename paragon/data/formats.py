@@ -19,7 +19,7 @@ from paragon.data.archives import Files
 from paragon.data.raw import RawTable
 from paragon.data.readers import parse_object, read_headless, read_objects, read_quoted, read_text
 from paragon.data.registry import SAME_FILES
-from paragon.data.table import SEPARATORS, number_text, one_word
+from paragon.data.table import RENAMED, SEPARATORS, number_text, one_word, renamed
 
 Tables = dict[str, RawTable]
 
@@ -178,16 +178,17 @@ def _category_names(paths: object) -> list[str] | None:
 def rechorus(files: Files) -> Tables:
     """ReChorus's train, dev and test rows one after another, and its item categories.
 
+    Fields are separated by tabs, in some copies by commas.
     The files hold no ratings and no titles.  The category is the column ``i_category`` (or
     ``i_category_c``), a number; 0 or less means unknown.
     """
     columns = ("user_id", "item_id", "time")
-    parts = [read_quoted(files, f"{part}.csv", columns, "\t") for part in ("train", "dev", "test")]
+    parts = [read_quoted(files, f"{part}.csv", columns) for part in ("train", "dev", "test")]
     frame = pd.concat({part.name: part.frame for part in parts})
     inter = RawTable(", ".join(part.name for part in parts), frame)
-    header = read_text(files, "item_meta.csv").partition("\n")[0].split("\t")
-    column = "i_category_c" if "i_category_c" in header else "i_category"
-    meta = read_quoted(files, "item_meta.csv", ("item_id", column), "\t")
+    header = read_text(files, "item_meta.csv").partition("\n")[0]
+    column = "i_category_c" if "i_category_c" in re.split("[\t,]", header) else "i_category"
+    meta = read_quoted(files, "item_meta.csv", ("item_id", column))
     names = [[] if _is_unknown(category) else [category] for category in meta.frame[column]]
     return {"inter": _events(inter), "item": _items(meta, "item_id", [""] * len(names), names)}
 
@@ -248,13 +249,15 @@ def _events(table: RawTable) -> RawTable:
 def _items(
     table: RawTable, ids: str, titles: Iterable[str], categories: Iterable[Iterable[str]]
 ) -> RawTable:
-    words = (dict.fromkeys(filter(None, map(one_word, names))) for names in categories)
+    given = list(map(list, categories))
+    words = (dict.fromkeys(filter(None, map(one_word, names))) for names in given)
     columns = {
         "item_id:token": table.frame[ids],
         "title:token_seq": map(_in_one_line, titles),
         "categories:token_seq": map(" ".join, words),
     }
-    return _table(table, columns, {"item_id": ids})
+    changed = {RENAMED: renamed(name for names in given for name in names)}
+    return replace(_table(table, columns, {"item_id": ids}), repairs=changed)
 
 
 def _in_one_line(text: str) -> str:

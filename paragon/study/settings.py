@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -21,6 +22,7 @@ SPECIAL = (
     *("run", "data", "backbones", "adapters", "generator", "published", "rivals"),
     "evaluation",
 )
+MOST_ORACLES = 1_000  # evaluation weights; all their adapters are tuned at once
 
 
 def check_settings(params: Params, where: str) -> None:
@@ -75,20 +77,40 @@ def _problems(params: Params) -> Iterator[tuple[str, str]]:
     for name in params.rivals.end_to_end:
         if name not in known:
             yield "rivals.end_to_end", f"{name!r} is unknown; known: {', '.join(known)}"
+        if params.rivals.end_to_end.count(name) > 1:
+            yield "rivals.end_to_end", f"{name!r} is there twice"
+    for section in ("rivals", "published"):
+        if (count := getattr(params, section).seeds) > len(params.run.seeds):
+            yield f"{section}.seeds", f"{count} are more than the {len(params.run.seeds)} run.seeds"
     yield from _weight_problems(params)
 
 
 def _weight_problems(params: Params) -> Iterator[tuple[str, str]]:
     """The same of everything that names preference weights."""
     a, names = params.adapters, params.adapters.objectives
-    anchors = simplex_weights(a.anchors, names)
+    count = math.comb(a.oracles + len(names) - 1, len(names) - 1)
+    if count > MOST_ORACLES:
+        yield (
+            "adapters.oracles",
+            f"{a.oracles} make {count:,} evaluation weights, each with an adapter of its own; "
+            f"{MOST_ORACLES:,} are the limit",
+        )
+    try:
+        anchors = simplex_weights(key := a.anchors, names)
+        retrained = simplex_weights(key := params.rivals.retrain_weights, names)
+    except ParagonError as error:
+        name = "adapters.anchors" if key is a.anchors else "rivals.retrain_weights"
+        yield name, str(error)
+        return
     if len(anchors.unique(dim=0)) < len(anchors):
         yield "adapters.anchors", "an anchor is given twice"
     if any(len(column.unique()) == 1 for column in anchors.T):
         yield "adapters.anchors", "an objective has the same weight in all of them"
     grid = simplex_lattice(len(names), a.oracles)
     known = {tuple(w) for w in grid.numpy().round(6).tolist()}
-    for w in simplex_weights(params.rivals.retrain_weights, names).numpy().round(6).tolist():
+    if len(retrained.unique(dim=0)) < len(retrained):
+        yield "rivals.retrain_weights", "weights are given twice"
+    for w in retrained.numpy().round(6).tolist():
         if tuple(w) not in known:
             yield (
                 "rivals.retrain_weights",
@@ -97,6 +119,8 @@ def _weight_problems(params: Params) -> Iterator[tuple[str, str]]:
             )
     first = [round(w, 6) for w in anchors[:, 0].double().tolist()]
     for chosen in params.evaluation.few_anchors:
+        if len(set(chosen)) < len(chosen):
+            yield "evaluation.few_anchors", "an anchor is given twice"
         for weight in chosen:
             if round(weight, 6) not in first:
                 yield "evaluation.few_anchors", f"no anchor has the first weight {weight:g}"
@@ -107,13 +131,24 @@ def check_all(root: Path = ROOT) -> None:
     path = root / "params.yaml"
     params = load_params(path)
     for dataset in params.studies.datasets:
+        if dataset in BACKBONES:
+            raise ParagonError(
+                f"params.yaml: studies.datasets: {dataset!r} is the name of a backbone; fetch the "
+                "dataset under another name"
+            )
         for backbone in params.studies.backbones:
+            if backbone not in BACKBONES:
+                raise ParagonError(
+                    f"params.yaml: studies.backbones: {backbone!r} is unknown; known: "
+                    f"{', '.join(BACKBONES)}"
+                )
             for name in (dataset, backbone):
                 missing = sorted(set(SPECIAL) - set(params.special.get(name, {})))
                 if missing:
                     raise ParagonError(
                         f"params.yaml: special.{name}: {missing[0]} is missing; an entry has all "
-                        f"of {', '.join(SPECIAL)} ({{}} where nothing differs)"
+                        f"of {', '.join(SPECIAL)} ({{}} where nothing differs); "
+                        f"`python -m paragon add {name}` writes one"
                     )
             own = load_params(path, dataset=dataset, backbone=backbone)
             check_settings(own, f"params.yaml, study {dataset} with {backbone}")
@@ -163,6 +198,7 @@ def add(name: str, root: Path = ROOT) -> str:
 
 def studies_of(name: str, root: Path = ROOT) -> list[str]:
     """The stages ``evaluation@...`` of all studies in params.yaml with a dataset or backbone."""
+    check_name(name, "dataset or backbone")
     params = load_params(root / "params.yaml")
     found = [
         f"evaluation@{dataset}-{backbone}"

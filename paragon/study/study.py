@@ -27,7 +27,7 @@ from paragon.rivals.chat import ChatModel
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.language_model import LlmRanker
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
-from paragon.storage import check_match, write_json
+from paragon.storage import check_match, check_name, write_json
 from paragon.study.settings import check_all, check_settings
 
 
@@ -63,11 +63,21 @@ class Study:
             raise ParagonError(
                 f"params.yaml: run.device: {name!r} was asked for, no CUDA GPU is here"
             )
-        return torch.device(name)
+        device = torch.device(name)
+        if (device.index or 0) >= max(1, torch.cuda.device_count()):
+            raise ParagonError(
+                f"params.yaml: run.device: {name!r} was asked for, there are "
+                f"{torch.cuda.device_count()} CUDA GPUs, counted from 0"
+            )
+        return device
 
     def load_sequences(self) -> Sequences:
         """Made by notebook 01."""
-        return load_sequences(ARTIFACTS / self.dataset / "data")
+        sequences = load_sequences(ARTIFACTS / self.dataset / "data")
+        expected = {"dataset": self.dataset, **self.params.data.model_dump()}
+        where = f"{ARTIFACTS / self.dataset}: made with other settings"
+        check_match(expected, sequences.description, where, "data")
+        return sequences
 
     def save_backbone(self, backbone: Backbone, sequences: Sequences, fitted: Fitted) -> None:
         """What notebook 02 made, with its data, settings and curves."""
@@ -153,8 +163,8 @@ class Study:
 
     def _check(self, description: dict, field: str, expected: object, stage: str) -> None:
         """Refuse what was made with other settings than those of params.yaml."""
-        where = f"{self.folder / stage}: made with other settings, run stage `{stage}` again"
-        check_match({field: expected}, description, where)
+        where = f"{self.folder / stage}: made with other settings"
+        check_match({field: expected}, description, where, stage)
 
     def load_trained(self) -> Trained:
         """Everything that was trained, with the test events to measure it on."""
@@ -222,6 +232,7 @@ def open_dataset(name: str, overrides: dict | None = None) -> StudyData:
 
     Before the first stage does anything, the settings of all studies are checked.
     """
+    check_name(name)
     check_all()
     return StudyData(name, load_params(overrides=overrides, dataset=name).data)
 
@@ -234,6 +245,8 @@ def open_study(
     Deterministic algorithms are asked of torch: the same inputs give the same bytes.
     ``checked``: whether what the sections say together is checked, too, in all studies.
     """
+    check_name(dataset)
+    check_name(backbone, "backbone")
     params = load_params(overrides=overrides, dataset=dataset, backbone=backbone)
     if checked:
         check_all()

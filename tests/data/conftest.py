@@ -1,13 +1,93 @@
 """Small hand-made data in the published layouts; nothing of a real dataset."""
 
+import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from paragon.data.registry import REGISTRY
+
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\n"
 USER = "user_id:token\tage:token\tgender:token\n"
+
+
+def _flags(*on):
+    return "|".join("1" if index in on else "0" for index in range(19))
+
+
+_NAMES = ("reviewerID", "asin", "overall", "unixReviewTime")
+_REVIEWS = [("A1", "B1", 5.0, 100), ("A1", "B2", 1.0, 200), ("A2", "B1", 3.0, 50)]
+_REVIEWS += [("A2", f"C{n}", 4.0, n) for n in range(20)]
+_TEA = [["Grocery & Gourmet Food", "Tea"], ["Grocery & Gourmet Food", "Gifts"]]
+# A good small dataset in each published layout: files and their text; Latin-1 as GroupLens has it.
+LAYOUTS = {
+    "ml-100k": {
+        "u.data": "1\t1\t3\t881250949\n2\t267\t4\t9\n1\t1412\t2\t8\n",
+        "u.item": "1|A Film, The (Un film) (1995)|01-Jan-1995||http://x/?a%20(1995)|"
+        f"{_flags(1, 5)}\n"
+        f"267|unknown||||{_flags(0)}\n1412|Part III (1995) (V)|01-Jan-1995|||{_flags(3, 4)}\n"
+        f"7|Brontë  (1996) |01-Jan-1996|||{_flags(18)}\n",
+        "u.user": "1|24|M|technician|85711\n2|53|F|other|94043\n",
+    },
+    "ml-1m": {
+        "ratings.dat": "1::10::5::978300760\n1::20::3::978300760\n2::10::4::99\n",
+        "movies.dat": "10::Café (Le Bar) (1995)::Drama|Sci-Fi\n20::No Year::Drama\n",
+        "users.dat": "1::F::1::10::48067\n2::M::56::16::70072\n",
+    },
+    "ml-latest-small": {
+        "ratings.csv": "userId,movieId,rating,timestamp\n1,1,4.5,9\n1,2,0.5,8\n",
+        "movies.csv": 'movieId,title,genres\n1,"Usual, The (1995)",Crime|Drama\n'
+        "2,Odd,(no genres listed)\n",
+    },
+    "amazon-grocery": {
+        "reviews_Grocery_and_Gourmet_Food_5.json": "\n".join(
+            json.dumps(dict(zip(_NAMES, row, strict=True))) for row in _REVIEWS
+        ),
+        "meta_Grocery_and_Gourmet_Food.json": "\n".join([
+            json.dumps({"asin": "B1", "title": 'A "fine" tea', "categories": _TEA}),
+            "{'asin': 'ZZ', 'title': 'never reviewed', 'categories': [['Tea']]}",
+            *(f"{{'asin': 'C{n}', 'categories': [['Tea']]}}" for n in range(20)),
+        ]),
+    },
+    "amazon-grocery of ReChorus": {
+        "train.csv": "user_id\titem_id\ttime\n1\t1\t100\n2\t2\t50\n",
+        "dev.csv": "user_id\titem_id\ttime\tneg_items\n1\t2\t200\t[1, 2]\n",
+        "test.csv": "user_id\titem_id\ttime\tneg_items\n1\t3\t300\t[1, 2]\n",
+        "item_meta.csv": "item_id\ti_category\tr_complement\n1\t5\t[2]\n2\t0\t[]\n3\t7\t[]\n"
+        "4\t0.0\t[]\n5\tnan\t[]\n",
+    },
+    "mind": {
+        "behaviors.tsv": "1\tU1\t11/11/2019 9:05:58 AM\tN9\tN1-1 N2-0 N3-1\n"
+        "2\tU2\t11/12/2019 6:11:30 PM\t\tN2-1\n",
+        "news.tsv": "".join(
+            f"{start}\tabstract\thttps://x\t[]\t[]\n"
+            for start in ("N1\tsports\tgolf\tA title", "N2\tnews\tnews\tB", "N3\tnews\tus west\tC")
+        ),
+    },
+}  # fmt: skip
+
+
+def written(folder, layout, changes=None):
+    """A folder with the files of a layout, some of them with other text (or bytes)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for filename, text in (LAYOUTS[layout] | (changes or {})).items():
+        data = text if isinstance(text, bytes) else text.encode(encoding_of(layout))
+        (folder / filename).write_bytes(data)
+    return folder
+
+
+def encoding_of(layout):
+    return "latin-1" if layout in ("ml-100k", "ml-1m") else "utf-8"
+
+
+@pytest.fixture
+def small_copies(monkeypatch):
+    """Copies of a few rows count as complete."""
+    for name, entry in REGISTRY.items():
+        monkeypatch.setitem(REGISTRY, name, replace(entry, size=None))
 
 
 @pytest.fixture
@@ -31,14 +111,7 @@ def own(tmp_path):
 @pytest.fixture
 def ml1m(tmp_path):
     """A folder in ML-1M's layout, Latin-1."""
-    folder = tmp_path / "given"
-    folder.mkdir()
-    (folder / "ratings.dat").write_text("1::10::5::978300760\n1::20::3::978300760\n2::10::4::99\n")
-    (folder / "movies.dat").write_bytes(
-        "10::Café (Le Bar) (1995)::Drama|Sci-Fi\n20::No Year::Drama\n".encode("latin-1")
-    )
-    (folder / "users.dat").write_text("1::F::1::10::48067\n2::M::56::16::70072\n")
-    return folder
+    return written(tmp_path / "given", "ml-1m")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from paragon.data.fetch import fetch, load_dataset
 from paragon.data.registry import REGISTRY, names, notice
 from paragon.errors import ParagonError
 
+pytestmark = pytest.mark.usefixtures("small_copies")
 ROOT = Path(__file__).parents[2]
 USER = "user_id:token\tgender:token\nu1\tF\n"
 
@@ -250,6 +251,23 @@ def test_a_registered_name_records_its_source(ml1m, tmp_path, zipped):
     same = load_dataset("ml-1m-time", tmp_path / "data")
     assert same.source == "folder (not the official file): reconstructed"
     assert same.fingerprint == load_dataset("ml-1m", tmp_path / "data").fingerprint
+
+
+def test_a_copy_of_another_size_is_refused_or_says_so(ml1m, tmp_path, monkeypatch):
+    """Rows that are missing or foreign; what its owner says of the copy is kept with its size."""
+    data = tmp_path / "data"
+    for size in ((4, 2, 2), (3, 3, 2), (3, 2, 1)):
+        monkeypatch.setitem(REGISTRY, "ml-1m", replace(REGISTRY["ml-1m"], size=size))
+        with pytest.raises(ParagonError, match="has 3 interactions, 2 users, 2 items, the publish"):
+            fetch("ml-1m", directory=ml1m, data=data)
+        assert not data.exists()
+    monkeypatch.setitem(REGISTRY, "ml-1m", replace(REGISTRY["ml-1m"], size=(1_000, 2, 2)))
+    folder = fetch("ml-1m", directory=ml1m, words="for a class", data=data)
+    label = "folder (not the official file): for a class, 3 of 1,000 interactions"
+    assert load_dataset("ml-1m", data).source == label
+    (folder / "ml-1m.source.json").unlink()  # files put there by hand
+    with pytest.raises(ParagonError, match=r"data/ml-1m: this copy of ml-1m has 3 interactions"):
+        load_dataset("ml-1m", data)
 
 
 def test_an_official_archive_is_recognised(ml1m, tmp_path, zipped, monkeypatch):

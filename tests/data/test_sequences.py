@@ -1,20 +1,17 @@
 """Splits and candidates by property: no leak, no positive among the negatives."""
 
-import json
-import os
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from paragon.data import sequences
+from paragon.data.met import Met
 from paragon.data.negatives import NegativeSampler, draw_negatives
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
-from paragon.storage import load_tensors, save_tensors
 from tests.conftest import toy_dataset
 
 
@@ -65,9 +62,8 @@ def test_negatives_were_never_met_and_do_not_repeat(seqs):
 
 
 def test_negatives_are_uniform(seqs):
-    rng = np.random.default_rng(0)
-    users = np.repeat(np.arange(seqs.n_users), seqs.lengths)
-    drawn = draw_negatives(np.zeros(4000, int), users, seqs.items, seqs.n_items, 10, rng)
+    met = Met.of(seqs.items, seqs.offsets[:-1], seqs.lengths, seqs.n_items)
+    drawn = draw_negatives(np.zeros(4000, int), met, 10, np.random.default_rng(0))
     counts = np.bincount(drawn.ravel(), minlength=seqs.n_items + 1)
     free = np.setdiff1d(np.arange(1, seqs.n_items + 1), seqs.items[: seqs.lengths[0]])
     assert counts.sum() == counts[free].sum()
@@ -147,6 +143,14 @@ def test_min_rating_and_k_core(dataset):
     assert np.bincount(core.items)[1:].min() >= 4 and core.lengths.min() >= 4
 
 
+def test_max_users_are_drawn_at_random(dataset):
+    one, two, other = (prepare(dataset, max_users=9, negatives=9, seed=s) for s in (0, 0, 1))
+    assert one.user_ids == two.user_ids != other.user_ids
+    first = prepare(dataset, negatives=9).user_ids
+    assert [u for u in first if u in one.user_ids] == one.user_ids != first[:9]
+    assert len(one.user_ids) == 9 and prepare(dataset, max_users=99, negatives=9).user_ids == first
+
+
 def test_same_seed_same_candidates_other_seed_others(dataset):
     one, two, other = (prepare(dataset, seed=s, negatives=20) for s in (3, 3, 4))
     assert np.array_equal(one.test.candidates, two.test.candidates)
@@ -209,55 +213,6 @@ def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset
 
 def test_missing_file_names_the_stage(tmp_path):
     with pytest.raises(ParagonError, match="`data`"):
-        sequences.load_sequences(tmp_path)
-
-
-def damaged_names(folder, change):
-    path = folder / "sequences.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-def rotated_users(folder):
-    path = folder / "sequences.safetensors"
-    arrays = load_file(path)
-    arrays["test.users"] = np.roll(arrays["test.users"], 1)
-    save_file(arrays, path)
-
-
-DAMAGES = {
-    "reversed ids": lambda folder: damaged_names(folder, lambda c: c["item_ids"].reverse()),
-    "reversed titles": lambda folder: damaged_names(folder, lambda c: c["titles"].reverse()),
-    "other split": lambda folder: damaged_names(
-        folder, lambda c: c["description"].update(split="global_time")
-    ),
-    "no checksum": lambda folder: damaged_names(folder, lambda c: c.pop("sha256")),
-    "rotated users": rotated_users,
-    "truncated arrays": lambda folder: os.truncate(folder / "sequences.safetensors", 100),
-    "empty arrays": lambda folder: os.truncate(folder / "sequences.safetensors", 0),
-    "truncated names": lambda folder: os.truncate(folder / "sequences.json", 100),
-    "no text": lambda folder: (folder / "sequences.json").write_bytes(b"\xff\xfe{}"),
-    "a list": lambda folder: (folder / "sequences.json").write_text("[]"),
-}
-
-
-@pytest.mark.parametrize("case", DAMAGES)
-def test_damaged_sequences_are_noticed(seqs, tmp_path, case):
-    sequences.save_sequences(seqs, tmp_path)
-    DAMAGES[case](tmp_path)
-    with pytest.raises(ParagonError) as caught:
-        sequences.load_sequences(tmp_path)
-    message = str(caught.value)
-    assert str(tmp_path / "sequences.") in message and "stage `data`" in message
-    assert "\n" not in message
-
-
-def test_sequences_of_another_version_name_what_is_missing(seqs, tmp_path):
-    sequences.save_sequences(seqs, tmp_path)
-    tensors, names = load_tensors(tmp_path / "sequences", "data")
-    save_tensors(tmp_path / "sequences", tensors, {k: v for k, v in names.items() if k != "titles"})
-    with pytest.raises(ParagonError, match="'titles' is missing; .* run stage `data` again"):
         sequences.load_sequences(tmp_path)
 
 

@@ -80,31 +80,9 @@ def test_the_same_inputs_give_the_same_bytes(made, seqs, settings, tmp_path, exp
     }
 
 
-def test_a_missing_file_is_named(folder, loaded):
-    for path in sorted(folder.iterdir()):
-        kept = path.read_bytes()
-        path.unlink()
-        with pytest.raises(ParagonError, match=f"{path.name} is missing"):
-            Recommender.load(folder)
-        path.write_bytes(kept)
+def test_notes_of_ones_own_may_be_added(folder):
+    (folder / "README.md").write_text("mine")
     Recommender.load(folder)
-    with pytest.raises(ParagonError, match="nowhere does not exist; `python -m paragon export"):
-        Recommender.load(folder / "nowhere")
-
-
-def test_an_altered_file_is_named(folder):
-    for path in sorted(folder.iterdir()):
-        if path.name == "README.md":  # notes of one's own may be added
-            path.write_text("mine")
-            Recommender.load(folder)
-            continue
-        kept = path.read_bytes()
-        path.write_bytes(
-            kept.replace(b"sha256", b"sha255") if path.name == MANIFEST else kept + b" "
-        )
-        with pytest.raises(ParagonError, match=path.name):
-            Recommender.load(folder)
-        path.write_bytes(kept)
 
 
 def test_a_file_of_another_export_is_named(folder, seqs, settings, tmp_path):
@@ -113,13 +91,6 @@ def test_a_file_of_another_export_is_named(folder, seqs, settings, tmp_path):
     for end in ("json", "safetensors"):
         shutil.copy(other / f"backbone.{end}", folder)
     with pytest.raises(ParagonError, match="backbone.json was altered, or is of another export"):
-        Recommender.load(folder)
-
-
-def test_an_older_folder_says_so(folder):
-    path = folder / MANIFEST
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 0}))
-    with pytest.raises(ParagonError, match="format 0, this version of paragon reads 1; export"):
         Recommender.load(folder)
 
 

@@ -1,0 +1,110 @@
+"""A whole study in small, an exported folder, and command lines run in one process."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from paragon.adapters.collection import collect, save_collection
+from paragon.adapters.frozen import frozen_task
+from paragon.backbones import train_backbone
+from paragon.data.negatives import NegativeSampler
+from paragon.data.sequences import save_sequences
+from paragon.evaluation.methods import model_of
+from paragon.generator.generator import save_generator
+from paragon.generator.training import train_generator
+from paragon.params import ROOT, load_params
+from paragon.rivals.end_to_end import save_end_to_end, train_end_to_end
+from paragon.study import study as module
+from paragon.study.jobs import _retrain_one, train_category_bias
+from paragon.study.study import Study
+from tests.conftest import SMALL
+from tests.data.conftest import small_copies  # noqa: F401
+from tests.serving.conftest import exported, loaded, made, recommender  # noqa: F401
+
+
+def with_settings(**sections):
+    """The study's parameters in small, changed."""
+    rivals = {"end_to_end": ["linear_subspace"], "retrain_weights": [0, 1], "epochs": 1, "seeds": 1}
+    small = SMALL | {"rivals": SMALL["rivals"] | rivals, "data": {"negatives": 50}}
+    return load_params(
+        overrides=small | {name: small.get(name, {}) | own for name, own in sections.items()}
+    )
+
+
+@pytest.fixture(scope="session")
+def study_folder(tmp_path_factory, seqs):
+    """The artifacts of a study: everything that is stored between stages."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    before, module.ARTIFACTS = module.ARTIFACTS, folder
+    settings = with_settings()
+    study = Study("toy", "sasrec", settings)
+    save_sequences(seqs, folder / "toy" / "data")
+    model, fitted = train_backbone("sasrec", seqs, settings.backbones)
+    study.save_backbone(model, seqs, fitted)
+    _, about = study.load_backbone(seqs)
+    belongs = {"backbone": about["sha256"]}
+    collection = collect(model, seqs, settings.adapters, settings.run.seeds, belongs)
+    save_collection(collection, study.folder / "adapters" / "collection")
+    collection = study.load_collection(about)
+    task, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)
+    name, kind = "linear_subspace", model_of("linear_subspace")
+    for seed in settings.run.seeds:
+        generator = train_generator(collection, settings.generator, seed)
+        save_generator(generator, study.folder / "generator" / f"seed{seed}")
+        rival = train_end_to_end(name, kind, task, sampler, settings, seed, belongs)
+        save_end_to_end(rival, study.folder / "rivals")
+    train_category_bias(study)
+    for index in range(2):
+        _retrain_one(study, index, 0)
+    yield folder
+    module.ARTIFACTS = before
+
+
+DRIVER = """
+import contextlib, io, json, sys, traceback
+from paragon.__main__ import main
+
+answers = []
+for line in json.load(sys.stdin):
+    sys.argv, said, code = ["paragon", *line], (io.StringIO(), io.StringIO()), 0
+    with contextlib.redirect_stdout(said[0]), contextlib.redirect_stderr(said[1]):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+            if isinstance(code, str):  # what Python prints when it ends
+                print(code, file=sys.stderr)
+                code = 1
+        except BaseException:
+            traceback.print_exc()
+    answers.append([code, said[0].getvalue(), said[1].getvalue()])
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="session")
+def command_lines(tmp_path_factory):
+    """Runs command lines in a checkout of which nothing was run: code, output, errors of each."""
+    root = tmp_path_factory.mktemp("root") / "study"
+    (root / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", root)
+    tagged = new_code_cell('dataset = "x"\nbackbone = "y"', metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[tagged]), root / "notebooks" / "02_toy.ipynb")
+    before = sorted(path.name for path in root.iterdir())
+
+    def run(lines):
+        environment = os.environ | {"PARAGON_ROOT": str(root), "PYTHONPATH": str(ROOT)}
+        environment["GIT_CEILING_DIRECTORIES"] = str(root.parent)
+        given = {"cwd": root, "env": environment, "input": json.dumps(lines), "text": True}
+        done = subprocess.run([sys.executable, "-c", DRIVER], capture_output=True, **given)
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.name for path in root.iterdir()) == before
+        return {json.dumps(line): a for line, a in zip(lines, json.loads(done.stdout), strict=True)}
+
+    return run

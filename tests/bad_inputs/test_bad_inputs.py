@@ -1,0 +1,357 @@
+"""The corpus of bad input, and what is said of it: one line that names what, where, what to do.
+
+The cases are the YAML files of this folder and the tables of ``objects.py``: under a subject,
+what is given and, last, what the message has to hold.  Everything is refused by a ``ParagonError``;
+the service answers 422, a command line ends with status 1 and one line.
+"""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load, save
+
+from paragon import ParagonError, Recommender
+from paragon.data.atomic import read_atomic
+from paragon.data.fetch import fetch, load_dataset
+from paragon.data.table import Dataset
+from paragon.params import ROOT
+from paragon.serving.app import make_app
+from paragon.storage import load_tensors, save_tensors
+from paragon.study import runner
+from paragon.study import study as module
+from paragon.study.settings import add, check_all, studies_of
+from paragon.study.study import Study, open_dataset, open_study
+from tests.bad_inputs import objects
+from tests.bad_inputs.conftest import with_settings
+from tests.data.conftest import LAYOUTS, encoding_of, written
+from tests.data.test_frames import ITEMS, events
+
+HERE = Path(__file__).parent
+ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\n"
+# What stands for itself in no file: long, repeated or shared by many cases.
+WORDS = {
+    "{INTER}": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n",
+    "{ROWS}": "u1\ta\t4\t10\nu1\tb\t3.5\t20\n",
+    "{ITEM}": ITEM,
+    "{ZEROS}": "0" * 400,
+    "{DEEP}": "[" * 100_000,
+    "{MANY}": '"i1",' * 10_000,
+    # Each line names the one before it ten times: ten billion values.
+    "{BOMB}": "a0: &a0 [x]\n"
+    + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11)),
+}
+ARTIFACTS = {
+    "../data/sequences": "data",
+    "backbones/backbone": "backbones",
+    "adapters/collection": "adapters",
+    "generator/seed1": "generator",
+    "rivals/linear_subspace-seed1": "rivals",
+    "rivals/category_bias": "rivals",
+    "rivals/retrain-1-0-seed0": "rivals",
+}
+EXPORTED = ("generator", "items", "backbone", "validation", "xquad")
+
+
+def cases():
+    """Kind, subject, what is given, what the message holds."""
+    for path in sorted(HERE.glob("*.yaml")):
+        for subject, entries in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+            for *given, says in entries:
+                for own in expanded(subject):
+                    yield path.stem, own, given, [says] if isinstance(says, str) else says
+    for name, entries in objects.TABLES.items():
+        for given, says in entries:
+            yield "objects", name, [given], [says]
+
+
+def expanded(subject):
+    """The files that a subject stands for."""
+    if subject == "every artifact":
+        return list(ARTIFACTS)
+    if subject == "every trained artifact":
+        return list(ARTIFACTS)[1:]
+    if subject == "every exported file":
+        return [f"exported {n}.{end}" for n in EXPORTED for end in ("json", "safetensors")]
+    return [subject]
+
+
+def whole(text):
+    """A text with its words written out."""
+    for word, meaning in WORDS.items():
+        text = text.replace(word, meaning)
+    return text
+
+
+def refused(function, *arguments, **options):
+    """The message of the one error that a person is meant to read."""
+    with pytest.raises(ParagonError) as caught:
+        function(*arguments, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "given", "says"),
+    [pytest.param(*case, id=f"{case[0]}-{case[1]}-{n}") for n, case in enumerate(cases())],
+)
+def test_what_cannot_be_meant_is_refused_in_words(request, tmp_path, kind, subject, given, says):
+    message = KINDS[kind](request.getfixturevalue, tmp_path, subject, *given)
+    assert all(whole(part) in message for part in says), message
+    assert "\n" not in message.strip() and 10 < len(message) < 1_000, message
+
+
+def test_the_corpus_is_large():
+    assert len(list(cases())) >= 400
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def atomic(_, folder, suffix, text, encoding="utf-8"):
+    texts = {"inter": "{INTER}{ROWS}u2\ta\t1\t5\n", "item": "{ITEM}a\tA\tX Y\nb\tB\tY\n"}
+    for end, own in (texts | {suffix: text}).items():
+        path, good = folder / f"mine.{end}", "utf-8" if end != suffix else encoding
+        path.write_bytes(whole(own).encode(good))
+    return refused(read_atomic, folder)
+
+
+def published(fixture, folder, subject, old, new, encoding=None):
+    fixture("small_copies")
+    dataset, filename = subject.split()
+    layout = next(n for n, own in LAYOUTS.items() if n.split()[0] == dataset and filename in own)
+    before = LAYOUTS[layout][filename]
+    assert old in before
+    text = whole(before.replace(old, new, 1 if old else -1) if old else new)
+    data = text.encode(encoding or encoding_of(layout))
+    given = written(folder / "given", layout, {filename: data})
+    message = refused(fetch, dataset, directory=given, data=folder / "data")
+    assert not (folder / "data").exists()
+    return message
+
+
+def tables(_, __, subject, value):
+    frames = {"interactions table": events(), "items table": ITEMS, "users table": None}
+    message = refused(Dataset.from_frame, *(frames | {subject: value}).values())
+    assert subject in message
+    return message
+
+
+# --- settings, names, command lines --------------------------------------------------------------
+
+
+def params(_, folder, subject, *given):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    encoding = "utf-8"
+    if subject in ("set", "without"):
+        content = yaml.safe_load(text)
+        *sections, last = given[0].split(".")
+        part = content
+        for section in sections:
+            part[section] = part = dict(part[section])  # no other entry that `*same` stands for
+        if subject == "set":
+            part[last] = given[1]
+        else:
+            del part[last]
+        text = yaml.safe_dump(content)
+    elif subject == "replace":
+        assert given[0] in text
+        text = text.replace(given[0], whole(given[1]), 1)
+    else:
+        text, encoding = whole(given[0]), (*given[1:], "utf-8")[0]
+    (folder / "params.yaml").write_bytes(text.encode(encoding))
+    return refused(check_all, folder)
+
+
+def names(_, folder, __, name):
+    """The same answer wherever a name comes in, and nothing is written."""
+    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    name, before = whole(name), set(folder.rglob("*"))
+    messages = [
+        refused(fetch, name, directory=folder, data=folder / "data"),
+        refused(load_dataset, name, folder / "data"),
+        refused(add, name, folder),
+        refused(studies_of, name, folder),
+        refused(open_dataset, name),
+        refused(open_study, name, "sasrec"),
+        refused(open_study, "ml-100k", name),
+        refused(runner.run_notebook, "02_backbones", name, "sasrec", ROOT),
+        refused(runner.run_notebook, "02_backbones", "ml-100k", name, ROOT),
+    ]
+    assert set(folder.rglob("*")) == before
+    assert len({message.partition(" is not a name for a")[0] for message in messages}) == 1
+    return messages[0]
+
+
+def commands(fixture, _, subject, line):
+    code, out, errors = fixture("answers")[json.dumps(line)]
+    assert out == "" and code == (1 if subject == "command" else 2)
+    if code == 2:  # the usage, then what is wrong
+        return errors.splitlines()[-1]
+    assert errors.startswith("error: ")
+    return errors
+
+
+@pytest.fixture(scope="module")
+def answers(command_lines):
+    """All command lines of the corpus, run in one process: each alone would take seconds."""
+    return command_lines([given[0] for kind, _, given, _ in cases() if kind == "commands"])
+
+
+# --- artifacts and exported folders --------------------------------------------------------------
+
+
+def artifacts(fixture, folder, subject, *given):
+    if subject.startswith("exported "):
+        model = shutil.copytree(fixture("exported"), folder / "model")
+        change_file(model / subject.split()[1], *given)
+        message = refused(Recommender.load, model)
+        assert subject.split()[1] in message or "has format" in message
+        return message
+    shutil.copytree(fixture("study_folder"), folder, dirs_exist_ok=True)
+    fixture("monkeypatch").setattr(module, "ARTIFACTS", folder)
+    study = Study("toy", "sasrec", with_settings())
+    if subject == "other settings":
+        section, key, value = given
+        study = Study("toy", "sasrec", with_settings(**{section: {key: value}}))
+    elif subject == "other study":
+        dataset, backbone = given
+        (folder / "toy").rename(folder / dataset)
+        (folder / dataset / "sasrec").rename(folder / dataset / backbone)
+        study = Study(dataset, backbone, with_settings())
+    elif subject == "swapped":
+        swap(*(study.folder / stem for stem in given))
+    else:
+        change(study.folder / subject, *given)
+    message = refused(load_everything, study)
+    assert subject not in ARTIFACTS or Path(subject).name in message
+    assert "stage" in message
+    return message
+
+
+def test_a_study_loads_what_was_made_for_it(study_folder, monkeypatch):
+    monkeypatch.setattr(module, "ARTIFACTS", study_folder)
+    generators, rivals, retrained = load_everything(Study("toy", "sasrec", with_settings()))
+    assert [g.description["seed"] for g in generators] == [0, 1]
+    assert [list(own) for own in rivals] == [["linear_subspace"]] * 2
+    assert [len(models) for models in retrained] == [2]
+
+
+def load_everything(study):
+    seqs = study.load_sequences()
+    _, about = study.load_backbone(seqs)
+    generators = study.load_generators(study.load_collection(about))
+    rivals = study.load_rivals(about)
+    study.load_category_bias(about)
+    return generators, rivals, [list(m) for m in study.load_retrained(seqs).values()]
+
+
+def change(stem, what, *given):
+    """Change one file of an artifact or, with a new checksum, the whole."""
+    if given and given[0].startswith("."):
+        return change_file(stem.with_name(stem.name + given[0]), what, *given[1:])
+    tensors, about = load_tensors(stem, "")
+    about.pop("sha256")
+    first = next(
+        name for name, tensor in tensors.items() if tensor.is_floating_point() or what != "nan"
+    )
+    if what == "nan":
+        tensors[first].view(-1)[0] = torch.nan
+    elif what == "less":
+        del tensors[first]
+    save_tensors(stem, tensors, {} if what == "bare" else about)
+
+
+def change_file(path, what, *given):
+    data = path.read_bytes()
+    path.unlink()
+    if what == "folder":
+        path.mkdir()
+    elif what != "remove":
+        text = (whole(given[0]).encode((*given[1:], "utf-8")[0]),) if what == "as" else ()
+        middle = len(data) // 2
+        path.write_bytes({
+            "cut": lambda: data[: given[0]],
+            "as": lambda: text[0],
+            "append": lambda: data + b" ",
+            "edit": lambda: edited(json.loads(data)),
+            "roll": lambda: save({name: t.roll(1) for name, t in load(data).items()}),
+            "flip": lambda: data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
+        }[what]())  # fmt: skip
+
+
+def edited(description):
+    """A description with one more key, and every list in it the other way round."""
+    turned = {key: v[::-1] if isinstance(v, list) else v for key, v in description.items()}
+    return json.dumps(turned | {"note": "x"}).encode()
+
+
+def swap(one, other):
+    for suffix in (".safetensors", ".json"):
+        first, second = (stem.with_name(stem.name + suffix) for stem in (one, other))
+        kept = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(kept)
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+def python(fixture, folder, subject, value):
+    if subject.endswith("table"):
+        return tables(fixture, folder, subject, value)
+    served = fixture("loaded")
+    if subject == "outcome":
+        return refused(served.weights_for, **value)
+    asked = {"history": ["i1"], "weights": objects.HALF}
+    asked |= value if subject == "option" else {subject: value}
+    message = refused(served.recommend, **asked)
+    history = asked.pop("history")
+    if subject == "history":  # one among many does not stop the others
+        batch = served.recommend_many([["i1"], history], **asked)
+        assert batch[0] is not None and list(batch.errors) == [1]
+    elif "left" not in message and "rows for one" not in message:
+        assert refused(served.recommend_many, [history], **asked)
+    return message
+
+
+def service(fixture, _, subject, text, encoding="utf-8"):
+    if subject == "change":
+        body = {"history": ["i1"], "weights": {"accuracy": 0.5, "diversity": 0.5}}
+        data = json.dumps(body | json.loads(whole(text))).encode()
+    else:
+        data = whole(text).encode(encoding, "surrogatepass")
+    status, answer = asyncio.run(ask(make_app(fixture("loaded")), data))
+    assert status == 422 or subject == "body" and status == 400
+    return answer["detail"]
+
+
+async def ask(app, data):
+    """Status and answer of ``POST /recommend``, without a server between."""
+    sent, headers = [], [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/recommend", "raw_path": b"/recommend"}
+    scope |= {"query_string": b"", "headers": headers, "http_version": "1.1", "scheme": "http"}
+
+    async def receive():
+        return {"type": "http.request", "body": data, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    await app({**scope, "server": ("test", 80), "client": ("test", 1)}, receive, send)
+    return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
+
+
+KINDS = {
+    "artifacts": artifacts,
+    "atomic": atomic,
+    "commands": commands,
+    "names": names,
+    "objects": python,
+    "params": params,
+    "published": published,
+    "service": service,
+}
