@@ -11,24 +11,23 @@ from scipy.stats import ttest_1samp
 from paragon.errors import ParagonError
 from paragon.metrics.statistics import holm, mean_interval
 from paragon.params import ABLATIONS, Params
-from paragon.report.style import BACKBONES
 
-# The settings in which generation is compared with its rivals on every backbone of the study.
+# The settings in which generation is compared with its rivals.
 CORE = {
     "anchors-10": "10 anchors",
     "anchors-4": "4 anchors",
     "anchors-3": "3 anchors",
     "three-objectives": "3 objectives",
 }
-# Ten anchors of one random start, and of five together.
+# Ten anchors of one random start, and of three together.
 STARTS = {
     "anchors-10": "one start",
-    "starts-aligned": "five starts, aligned",
-    "starts-pooled": "five starts, as they are",
+    "starts-aligned": "three starts, aligned",
+    "starts-pooled": "three starts, as they are",
 }
 ALONE = "-no-behaviour"  # how points without the behavioural loss are named
 # Collections of the same adapters as `anchors-10`, so that losses on validation users compare.
-SAME_ADAPTERS = ("anchors-10", "anchors-5", "anchors-20", "snapshots-0")
+SAME_ADAPTERS = ("anchors-10", "snapshots-0")
 BESIDE = {"behavioural loss (3 anchors)": "anchors-3"}  # points to compare such a change with
 
 
@@ -51,19 +50,11 @@ def usual(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def core(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the settings ``CORE`` on all backbones.
-
-    ``setting`` says it in words; ``study`` also names the backbone.  The entries of the first
-    backbone, SASRec, are called like the setting, those of others have its name before that.
-    """
+    """The rows of the settings ``CORE``, in that order; ``setting`` says each in words."""
     both = pd.concat([collections, points], ignore_index=True)
-    names = [n.removeprefix(f"{b}-") for n, b in zip(both["name"], both["backbone"], strict=True)]
-    both = both.assign(setting=pd.Series(names, both.index).map(CORE)).dropna(subset="setting")
-    both["study"] = both["setting"] + ", " + both["backbone"]
+    both = both.assign(setting=both["name"].map(CORE)).dropna(subset="setting")
     order = {word: place for place, word in enumerate(CORE.values())}
-    order |= {name: place for place, name in enumerate(BACKBONES)}
-    by = ["setting", "backbone"]
-    return both.sort_values(by, key=lambda column: column.map(order), kind="stable")
+    return both.sort_values("setting", key=lambda column: column.map(order), kind="stable")
 
 
 def starts(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
@@ -119,16 +110,13 @@ def defaults(settings: Params) -> dict[str, object]:
     """The study's own value of every variable that points change on its collection."""
     generator = settings.generator
     return {
-        "adapter width": str(settings.adapters.width),
         "anchors": str(len(settings.adapters.anchors)),
         "behavioural loss": "on",
         "behavioural loss (3 anchors)": "on",
         "conditioning": generator.conditioning,
+        "item side": "on" if settings.adapters.item_side else "none",
         "latent": str(generator.latent),
         "snapshots": str(settings.adapters.snapshots),
-        "training steps": str(generator.steps),
-        "weights x lists": f"{generator.behaviour_batch} x {generator.behaviour_rows}",
-        "strength of the behavioural loss": f"{generator.behaviour_strength:g}",
     }
 
 

@@ -224,12 +224,11 @@ def _costs(results: Path) -> dict:
 
 
 def _ablations(folder: Path) -> dict:
-    """Few anchors, several random starts and single changes of the generator; on drawn lists."""
+    """Few anchors, several random starts and single changes of the generator."""
     collections, points = (ab.load_tables(kind, folder) for kind in ("collection", "point"))
     usual = ab.usual(points)
     rows = ab.core(collections, usual)
-    rows = rows[rows["setting"] == ab.CORE["anchors-3"]]
-    few = rows.groupby(["method", "study"], sort=False)["regret_mean"].mean()
+    few = rows.groupby(["setting", "method"], sort=False)["regret_mean"].mean()
     generated = usual[usual["method"] == "generated"].groupby("name")["regret_mean"].mean()
     starts = ab.starts(collections, points)
     pooled = starts[starts["name"] == "starts-pooled"].groupby("way")["regret_median"].mean()
@@ -239,7 +238,11 @@ def _ablations(folder: Path) -> dict:
         & (points["name"] == "anchors-10")
     ]  # fmt: skip
     return {
-        "few": {m: list(few[m]) for m in ("generated", "hypernetwork", "interpolation")},
+        "few": {n: few[ab.CORE[f"anchors-{n}"]].to_dict() for n in (3, 10)},
+        "item_side": {
+            name: _tuned(collections, entry)
+            for name, entry in (("with", "anchors-10"), ("without", "no-item-side"))
+        },
         "no_behaviour": {n: generated[f"anchors-{n}-no-behaviour"] for n in (3, 10)},
         "changes": {
             "number": len(changes),
@@ -249,6 +252,12 @@ def _ablations(folder: Path) -> dict:
         "steps": dict(steps.groupby("steps")["regret_mean"].mean()),
         "starts": dict(pooled),
     }
+
+
+def _tuned(collections: pd.DataFrame, entry: str) -> dict[str, float]:
+    """The oracle of a collection: means over seeds."""
+    rows = collections[(collections["name"] == entry) & (collections["method"] == "tuned")]
+    return rows[["set_hv", "r_acc", "r_div"]].mean().to_dict()
 
 
 def _changed(changes: pd.DataFrame, side: Iterable[bool]) -> list[str]:

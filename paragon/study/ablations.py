@@ -9,7 +9,8 @@ with a row for every method, seed and way of sampling:
 
 * ``choice``: mean task loss on *validation* users at weights that are not those of the
   evaluation.  Settings are chosen by it, and by nothing else.
-* the measures of :mod:`paragon.metrics.control` on *test* users at the evaluation weights.
+* the measures of :mod:`paragon.metrics.control` on *test* users at the evaluation weights, over
+  the whole catalogue.
 """
 
 from __future__ import annotations
@@ -239,7 +240,7 @@ class Bench:
         return mixtures.mixed(self.collection, mixture_of(method), index, weights)
 
     def curve(self, method: str, index: int, way: WeightsToVectors | None) -> pd.DataFrame:
-        """Measured on short lists: a method, the oracle and `constant`; no way: the last two."""
+        """A method, the oracle and `constant` over the whole catalogue; no way: the last two."""
         if index not in self.references:  # the same for every method: once for each seed
             middle = self.mixed("constant", index, self.collection.oracles)
             vectors = {"tuned": self.collection.oracle_vectors[index], "constant": middle}
@@ -256,7 +257,7 @@ class Bench:
             Row(method, index, weights, [score(v).cpu().numpy() for v in of_method])
             for method, of_method in vectors.items()
         ]
-        return measure_rows(self.bed, rows).query("protocol == 'sampled'").set_index("method")
+        return measure_rows(self.bed, rows).query("protocol == 'full'").set_index("method")
 
     def row(self, method: str, index: int, way: WeightsToVectors | None) -> dict[str, Any]:
         """Everything measured of one method for seed number ``index``; no way: the oracle."""

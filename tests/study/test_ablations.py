@@ -106,7 +106,7 @@ def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
     assert tuned["set_hv_of_tuned"] == 1 and tuned["r_acc_tuned"] == pytest.approx(1)
     assert constant["range_ratio_acc"] == 0 and constant["r_acc"] is None
     points = [
-        bench.bed.measure(bench.test.catalogue_scores(v).numpy())["sampled"]
+        bench.bed.measure(bench.test.catalogue_scores(v).numpy())["full"]
         for v in collection.oracle_vectors[0]
     ]
     expected = set_hv(np.array([[p["ndcg@10"], p["alpha_ndcg@10"]] for p in points]))
@@ -162,5 +162,5 @@ def test_the_plan_holds_together():
 
 def test_unknown_names_are_listed():
     plan = load_ablations()
-    with pytest.raises(ParagonError, match="collections: 'x' is unknown; known: anchors-3"):
+    with pytest.raises(ParagonError, match="collections: 'x' is unknown; known: anchors-10"):
         find_entry(plan.collections, "x", "collections")
