@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings as hypothesis_settings
 
 from paragon.backbones import build
 from paragon.data.split import prepare
@@ -20,6 +21,13 @@ from paragon.data.table import Dataset
 from paragon.params import load_params
 
 torch.set_num_threads(1)
+
+# `make test-all` runs every property on 1,000 examples, other ones each time; `make test` on few.
+THOROUGH = bool(os.environ.get("PARAGON_THOROUGH"))
+hypothesis_settings.register_profile(
+    "paragon", max_examples=1000 if THOROUGH else 20, deadline=None, derandomize=not THOROUGH
+)
+hypothesis_settings.load_profile("paragon")
 
 # Over params.yaml: the study, made small.
 SMALL = {

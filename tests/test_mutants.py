@@ -1,7 +1,7 @@
 """Mistakes that change results and that no other test notices: each is caught by one test here.
 
 Most are leaks (of test events, or of what comes later) or parts of training that one could
-forget without an error.
+forget without an error.  ``tests/defects.yaml`` plants them, and those of the released code.
 """
 
 import dataclasses
@@ -13,14 +13,18 @@ import torch
 from torch import nn
 
 from paragon.adapters.collection import collect
+from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
 from paragon.backbones.training import Training, fit
+from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
+from paragon.errors import ParagonError
 from paragon.evaluation.testbed import TestBed
 from paragon.generator import training
 from paragon.generator.behaviour import Behaviour
 from paragon.objectives.lists import Catalogue
+from paragon.study.study import Study
 
 ITEMS = pd.DataFrame(
     {
@@ -74,6 +78,50 @@ def test_a_k_core_keeps_who_has_just_enough_events():
     assert small(*extra, k_core=3).description["counts"]["events"] == 12
 
 
+def test_of_categories_and_groups_each_item_and_user_has_its_own(dataset, seqs):
+    people = dataset.users.set_index("user_id")["group"]
+    assert [seqs.group_names[g] for g in seqs.groups] == people[seqs.user_ids].tolist()
+    assert not seqs.categories[0].any()
+    for number, categories in zip(seqs.item_ids, seqs.categories[1:], strict=True):
+        row = dataset.items.set_index("item_id").loc[number]
+        names = {n for n, has in zip(seqs.category_names, categories, strict=True) if has}
+        assert names == set(row["categories"])
+    assert seqs.titles == dataset.items.set_index("item_id")["title"][seqs.item_ids].tolist()
+    half = dataset.users.iloc[::2]
+    some = prepare(Dataset.from_frame(dataset.interactions, dataset.items, half), negatives=0)
+    unknown = [user not in set(half["user_id"]) for user in some.user_ids]
+    assert np.array_equal(some.groups == -1, unknown) and set(some.groups) == {-1, 0}
+    none = prepare(Dataset.from_frame(dataset.interactions, dataset.items), negatives=0)
+    assert none.group_names == [] and (none.groups == -1).all()
+
+
+def test_an_account_of_the_data_has_its_counts(dataset, seqs):
+    about = seqs.description
+    assert about["dataset"] == "toy" and about["fingerprint"] == dataset.fingerprint
+    assert about["source"] == dataset.source and about["repairs"] == dataset.repairs
+    events, users = len(seqs.items), seqs.n_users
+    assert about["counts"] == {
+        "events_raw": len(dataset.interactions), "events": events, "users": users,
+        "items": seqs.n_items, "train": events - 2 * users, "valid": users, "test": users,
+        "test_users": users, "users_without_evaluation": 0,
+    }  # fmt: skip
+
+
+def test_only_users_who_are_judged_need_negatives():
+    frame = pd.DataFrame(
+        [("all", item, time) for time, item in enumerate("abcdef")]
+        + [("v", "a", 0), ("v", "b", 85), ("v", "c", 95), ("w", "a", 0), ("w", "d", 100)],
+        columns=["user_id", "item_id", "timestamp"],
+    ).assign(rating=5.0)
+    rules = {"split": "global_time", "negatives": 3}
+    assert len(prepare(Dataset.from_frame(frame, ITEMS), **rules).test) == 2
+    frame.loc[5, "timestamp"] = 85  # now the user who met everything is judged, in validation
+    with pytest.raises(ParagonError, match="user 'all' has only 0 items"):
+        prepare(
+            Dataset.from_frame(pd.concat([frame, frame[6:7].assign(item_id="f")]), ITEMS), **rules
+        )
+
+
 def test_novelty_does_not_count_test_events(seqs):
     """How well an item is known is what training knows."""
     other = with_other_test_events(seqs)
@@ -82,6 +130,47 @@ def test_novelty_does_not_count_test_events(seqs):
     ]
     assert not np.array_equal(seqs.items, other.items)
     assert np.array_equal(beds[0].information, beds[1].information)
+
+
+def test_an_item_met_twice_has_one_holder():
+    """Novelty is about people who know an item, not about events."""
+    once = [("u", item) for item in "abcdef"] + [("v", item) for item in "bacfde"]
+    again = [("u", "a"), *once]
+    beds = [
+        TestBed(s, s.test, ["accuracy"], negatives=0, served=1, cutoffs=[1])
+        for s in (small(*once), small(*again))
+    ]
+    assert np.array_equal(beds[0].information, beds[1].information)
+    assert len(np.unique(beds[0].information)) == 2
+
+
+def test_every_step_draws_its_own_negatives(backbone, seqs, settings):
+    task, sampler = frozen_task(backbone, seqs, "train", settings.adapters), NegativeSampler(seqs)
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(2):
+        rows, candidates = task.draw(sampler, 4000, 5, rng)
+        first = {}
+        for row, items in zip(rows.tolist(), candidates[:, 1:].tolist(), strict=True):
+            first.setdefault(row, items)
+        drawn.append(first)
+    both = drawn[0].keys() & drawn[1].keys()  # events that both steps learn from
+    assert len(both) > 100
+    assert sum(drawn[0][row] != drawn[1][row] for row in both) > 0.95 * len(both)
+
+
+def test_what_is_reported_is_measured_on_all_test_events(backbone, seqs, settings, monkeypatch):
+    study = Study("toy", "sasrec", settings)
+    made = collect(backbone, seqs, settings.adapters, [0])
+    known = {"sequences": seqs, "backbone": (backbone, {}), "collection": made}
+    for name in [
+        name for name in dir(Study) if name.startswith("load_") and name != "load_trained"
+    ]:
+        value = known.get(name.removeprefix("load_"), [])
+        monkeypatch.setattr(Study, name, lambda *_, value=value: value)
+    trained = study.load_trained()
+    assert trained.bed.evaluation is seqs.test and len(seqs.test) == seqs.n_users
+    assert np.array_equal(trained.test.targets, seqs.test.targets)
+    assert np.array_equal(trained.valid.targets, seqs.valid.targets)
 
 
 def test_training_stops_by_validation_and_never_by_test_events(seqs, settings):

@@ -97,6 +97,19 @@ def test_ddim_with_all_steps_and_full_noise_is_ddpm(denoiser, batch):
     assert torch.allclose(found, x, atol=1e-3)
 
 
+def test_what_is_predicted_stays_within_the_clip(denoiser, batch):
+    """The last step returns the predicted clean vector; DDPM clips as DDIM does."""
+    predict, schedule = guided(denoiser, batch[2], 1.0), Schedule(STEPS)
+    noise, clip = torch.randn(5, 6, generator=generator(3)), (-torch.ones(6), torch.ones(6))
+    free = ddim(predict, schedule, noise, steps=STEPS)
+    assert free.abs().max() > 1
+    kept = ddim(predict, schedule, noise, steps=STEPS, clip=clip)
+    assert kept.abs().max() <= 1 and not torch.allclose(kept, free.clamp(-1, 1), atol=1e-3)
+    own = ddpm(predict, schedule, noise, generator(7), clip=clip)
+    options = {"steps": STEPS, "eta": 1.0, "clip": clip}
+    assert torch.equal(own, ddim(predict, schedule, noise, generator=generator(7), **options))
+
+
 def test_ddim_recovers_a_known_distribution():
     """With the exact denoiser of a Gaussian the samples have its mean and spread."""
     mean, spread, schedule = 1.5, 0.3, Schedule(200)

@@ -1,12 +1,9 @@
-"""Metrics of ranked lists against independent implementations, and bad input by name."""
+"""Metrics of ranked lists against plain loops, and bad input by name."""
 
 import itertools
 
-import moocore
 import numpy as np
-import pyndeval
 import pytest
-from sklearn.metrics import ndcg_score
 
 from paragon.errors import ParagonError
 from paragon.metrics import checks, control, diversity, ranking
@@ -86,21 +83,6 @@ def test_bad_targets_and_shapes_are_named():
     refused("excluded", ranking.target_ranks, scores, 0, excluded.astype(int))
     refused("scores", ranking.target_ranks, np.zeros(3))
     refused("scores", ranking.target_ranks, np.zeros((0, 3)))
-
-
-def test_ndcg_and_hit_rate_equal_scikit_learn():
-    random = rng(2)
-    scores = random.permuted(np.tile(np.arange(30.0), (40, 1)), axis=1)
-    relevance = np.zeros(scores.shape)
-    relevance[:, 0] = 1
-    ranks = ranking.target_ranks(scores)
-    for k in (1, 5, 10, 20):
-        expected = [
-            ndcg_score(r[None], s[None], k=k) for r, s in zip(relevance, scores, strict=True)
-        ]
-        assert ranking.ndcg_at(ranks, k) == pytest.approx(expected, abs=1e-12)
-        hits = [0 in np.argsort(-s)[:k] for s in scores]
-        assert ranking.hr_at(ranks, k).tolist() == hits
 
 
 def test_ndcg_by_hand():
@@ -202,31 +184,6 @@ def test_the_order_of_candidates_decides_between_ties():
     poor = diversity.ideal_alpha_dcg(table, 2, candidates=np.array([[1, 0, 2]]))
     assert good[0, 1] == pytest.approx(2 + 2 / np.log2(3))
     assert poor[0, 1] == pytest.approx(2 + 1.5 / np.log2(3))
-
-
-def test_alpha_ndcg_equals_pyndeval_without_ties():
-    random, cutoffs, compared = rng(3), (5, 10), 0
-    for _ in range(400):
-        table = random.random((12, 14)) < random.uniform(0.1, 0.6, (12, 1))
-        table[random.integers(12)] = random.random(14) < 0.8
-        _, tied = slow_greedy(table, range(12), 5, 0.5)
-        k = cutoffs[not slow_greedy(table, range(12), 10, 0.5)[1]]
-        if tied or not table.any(axis=0).all():
-            continue
-        order = random.permutation(12)
-        qrels = [
-            pyndeval.SubtopicQrel("q", str(m), f"d{item}", 1) for item, m in np.argwhere(table)
-        ]
-        run = [
-            pyndeval.ScoredDoc("q", f"d{item}", 50.0 - place) for place, item in enumerate(order)
-        ]
-        name = f"alpha-nDCG@{k}"
-        expected = pyndeval.ndeval(qrels, run, measures=[name], alpha=0.5)["q"][name]
-        ideal = diversity.ideal_alpha_dcg(table, k)
-        ours = diversity.alpha_ndcg_at(table[order][None], ideal, k)[0]
-        assert ours == pytest.approx(expected, abs=1e-6)
-        compared += 1
-    assert compared >= 20
 
 
 def test_the_greedy_list_scores_one_and_reversing_a_list_does_not():
@@ -401,7 +358,7 @@ def cell_volume(points, reference):
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_hypervolume_equals_moocore_and_counted_cells(axes):
+def test_hypervolume_equals_counted_cells(axes):
     random = rng(axes)
     for trial in range(40):
         # Every other set has coarse coordinates, hence duplicates and ties on an axis.
@@ -410,11 +367,6 @@ def test_hypervolume_equals_moocore_and_counted_cells(axes):
         reference = np.full(axes, 0.0 if trial % 3 else 0.2)
         volume = control.hypervolume(points, reference)
         assert volume == pytest.approx(cell_volume(points, reference), abs=1e-12)
-        expected = moocore.hypervolume(points, ref=reference, maximise=True)
-        assert volume == pytest.approx(expected, abs=1e-12)
-    many = random.random((66, axes))
-    expected = moocore.hypervolume(many, ref=np.zeros(axes), maximise=True)
-    assert control.hypervolume(many) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("axes", [2, 3])

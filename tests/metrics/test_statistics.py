@@ -167,3 +167,24 @@ def test_holm_keeps_the_chance_of_any_false_rejection():
 def test_holm_names_bad_input():
     refused("entry [1] is nan", statistics.holm, [0.1, np.nan])
     refused("entry 0 is 1.2", statistics.holm, [1.2, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("row", "seeds", "real"),
+    [
+        ({"d_p_holm": 0.049, "d_seeds_low": 0.5, "d_seeds_high": 0.7}, True, True),
+        ({"d_p_holm": 0.049, "d_seeds_low": -0.7, "d_seeds_high": -0.5}, True, True),
+        ({"d_p_holm": 0.05, "d_seeds_low": 0.5, "d_seeds_high": 0.7}, True, False),
+        ({"d_p_holm": 0.01, "d_seeds_low": -0.5, "d_seeds_high": 0.5}, False, False),
+        ({"d_p_holm": 0.01, "d_seeds_low": 0.0, "d_seeds_high": 0.7}, False, False),
+        ({"d_p_holm": 0.01, "d_seeds_low": -0.7, "d_seeds_high": 0.0}, False, False),
+        ({"d_p_holm": 0.01, "d_seeds_low": None, "d_seeds_high": -0.7}, False, False),
+        ({"d_p_holm": 0.01, "d_seeds_low": 0.7, "d_seeds_high": None}, False, False),
+        ({"d_p_holm": None, "d_seeds_low": 0.5, "d_seeds_high": 0.7}, True, False),
+        ({"d_seeds_low": 0.5, "d_seeds_high": 0.7}, True, False),
+        ({"d_p_holm": 0.01}, False, False),
+    ],
+)
+def test_a_difference_is_real_only_beyond_users_and_seeds(row, seeds, real):
+    assert statistics.beyond_seeds(row, "d") is seeds
+    assert statistics.is_real(row, "d") is real

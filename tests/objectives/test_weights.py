@@ -41,7 +41,8 @@ def test_bad_weights(weights, words):
 
 
 def test_first_of_two_weights_is_enough():
-    assert torch.allclose(simplex_weights([0.2], NAMES), torch.tensor([[0.2, 0.8]]))
+    mixed = simplex_weights([0.2, [0.5, 0.5]], NAMES)
+    assert torch.allclose(mixed, torch.tensor([[0.2, 0.8], [0.5, 0.5]]))
 
 
 def test_lattice():
@@ -50,6 +51,7 @@ def test_lattice():
     three = simplex_lattice(3, 4)
     assert len(three) == 15 and len({tuple(r.tolist()) for r in three}) == 15
     assert torch.allclose(three.sum(1), torch.ones(15))
+    assert three[:6].tolist() == [*([0, n / 4, 1 - n / 4] for n in range(5)), [0.25, 0, 0.75]]
 
 
 def test_lift_keeps_the_simplex_and_the_floor():

@@ -1,0 +1,318 @@
+"""What must hold of the whole chain, whatever the data: symmetries, and no way for a leak.
+
+Few examples each in `make test`, 1,000 in `make test-all` (docs/trust.md).
+"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paragon.adapters.adapter import AdapterForm, adapt
+from paragon.adapters.collection import collect, permute
+from paragon.adapters.frozen import frozen_task
+from paragon.adapters.tuning import tune
+from paragon.backbones import build, cached_states, context_of
+from paragon.backbones.training import Training, fit
+from paragon.data.negatives import NegativeSampler
+from paragon.data.sequences import Evaluation
+from paragon.data.split import prepare
+from paragon.data.table import Dataset
+from paragon.evaluation.methods import METHODS
+from paragon.evaluation.testbed import TestBed
+from paragon.generator.behaviour import behaviour
+from paragon.generator.training import train_generator
+from paragon.metrics.ranking import top_k
+from paragon.objectives import table
+from paragon.rivals.category_bias import tune_category_bias
+from paragon.rivals.end_to_end import train_end_to_end
+from tests.conftest import THOROUGH, adapter_settings, toy_dataset
+
+seeds = st.integers(0, 2**32 - 1)
+few = settings(max_examples=1000 if THOROUGH else 5)
+OBJECTIVES = ["accuracy", "diversity"]
+
+
+def bed_of(sequences, evaluation=None):
+    return TestBed(sequences, evaluation or sequences.test, OBJECTIVES, negatives=5, served=6,
+                   cutoffs=[10])  # fmt: skip
+
+
+# --- relabelling -------------------------------------------------------------------------------
+
+
+@few
+@given(seeds)
+def test_names_of_users_and_items_change_nothing(seqs, dataset, seed):
+    rng = np.random.default_rng(seed)
+
+    def renamed(frame):
+        new = {
+            column: {name: f"{name[0]}{n}" for name, n in zip(names, rng_of[column], strict=True)}
+            for column, names in (("user_id", people), ("item_id", things))
+        }
+        return frame.assign(**{c: frame[c].map(new[c]) for c in new if c in frame})
+
+    people, things = dataset.users["user_id"].tolist(), dataset.items["item_id"].tolist()
+    rng_of = {"user_id": rng.permutation(len(people)), "item_id": rng.permutation(len(things))}
+    other = Dataset.from_frame(*map(renamed, (dataset.interactions, dataset.items, dataset.users)))
+    found = prepare(other, negatives=50)
+    for name in ("items", "times", "offsets", "n_train", "categories", "groups"):
+        assert np.array_equal(getattr(found, name), getattr(seqs, name)), name
+    for part in ("valid", "test"):
+        one, two = (s.evaluation(part) for s in (seqs, found))
+        assert np.array_equal(one.candidates, two.candidates)
+    assert found.item_ids != seqs.item_ids and found.user_ids != seqs.user_ids
+
+
+def renumbered(sequences, order):
+    """The same data with item i at the place order[i]; padding stays 0.  Rows of events alike."""
+    back = np.argsort(order)
+    parts = {
+        name: dataclasses.replace(part, candidates=order[part.candidates])
+        for name, part in (("valid", sequences.valid), ("test", sequences.test))
+    }
+    return dataclasses.replace(
+        sequences, items=order[sequences.items], categories=sequences.categories[back], **parts
+    )
+
+
+@few
+@given(seeds)
+def test_numbers_of_items_change_no_list_and_no_metric(seqs, backbone, seed):
+    """But one: of two items that bring equally much, the ideal of α-nDCG takes the first."""
+    order = np.append(0, 1 + np.random.default_rng(seed).permutation(seqs.n_items))
+    other, back = renumbered(seqs, order), np.argsort(order)
+    model = build("sasrec", other, model_settings(), seed=0).eval().requires_grad_(False)
+    state = backbone.state_dict()
+    (table,) = [name for name, value in state.items() if len(value) == len(order)]
+    model.load_state_dict(state | {table: state[table][back]})
+    scores = []
+    for own, sequences in ((backbone, seqs), (model, other)):
+        context = context_of(sequences, sequences.test.users, sequences.test.positions, 10)
+        scores.append(own.score_catalogue(cached_states(own, context)).detach().numpy())
+    assert np.allclose(scores[0], scores[1][:, order], atol=1e-5)
+    beds, given = [bed_of(seqs), bed_of(other)], scores[0]
+    found = [bed.measure(s) for bed, s in zip(beds, (given, given[:, back]), strict=True)]
+    for protocol, metrics in found[0].items():
+        for name, value in metrics.items():
+            tied = protocol == "full" and name in ("alpha_ndcg@10", "loss_diversity")
+            again = found[1][protocol][name]
+            assert again == pytest.approx(value, rel=0.02 if tied else 1e-6), (protocol, name)
+
+
+def model_settings():
+    from paragon.params import load_params
+    from tests.conftest import SMALL
+
+    return load_params(overrides=SMALL).backbones
+
+
+# --- other users -------------------------------------------------------------------------------
+
+
+def subset(evaluation, rows):
+    return Evaluation(evaluation.users[rows], evaluation.positions[rows],
+                      evaluation.candidates[rows])  # fmt: skip
+
+
+@few
+@given(seeds)
+def test_a_user_added_changes_nobody_elses_list(seqs, dataset, backbone, seed):
+    rng = np.random.default_rng(seed)
+    met = rng.choice(seqs.item_ids, rng.integers(3, 30), replace=False)
+    start = int(rng.integers(999_000, 1_001_000))
+    new = pd.DataFrame({"user_id": "new", "item_id": met, "rating": 5.0})
+    frame = pd.concat([dataset.interactions, new.assign(timestamp=start + np.arange(len(met)))])
+    more = prepare(Dataset.from_frame(frame, dataset.items, dataset.users), negatives=50)
+    assert more.n_users == seqs.n_users + 1 and more.item_ids == seqs.item_ids
+    lists = []
+    for sequences in (seqs, more):
+        context = context_of(sequences, sequences.test.users, sequences.test.positions, 10)
+        scores = backbone.score_catalogue(cached_states(backbone, context)).detach().numpy()
+        lists.append(top_k(scores, 10, sequences.excluded(sequences.test)))
+    assert np.array_equal(lists[0], lists[1][: seqs.n_users])
+
+
+@few
+@given(seeds)
+def test_an_event_is_judged_alone(seqs, seed):
+    """Whoever else is in the test: its metrics are its own."""
+    rng = np.random.default_rng(seed)
+    rows = np.flatnonzero(rng.random(len(seqs.test)) < 0.5)
+    rows = rows if len(rows) else np.arange(1)
+    scores = rng.standard_normal((len(seqs.test), seqs.n_items + 1)).astype(np.float32)
+    _, every = bed_of(seqs).measure_events(scores)
+    _, some = bed_of(seqs, subset(seqs.test, rows)).measure_events(scores[rows])
+    for protocol in every:
+        assert np.allclose(every[protocol][:, rows], some[protocol], rtol=1e-12)
+
+
+# --- adapters and objectives -------------------------------------------------------------------
+
+
+@few
+@given(seeds, st.integers(1, 6), st.sampled_from([0.25, 1.0, 8.0]))
+def test_order_and_scale_of_hidden_units_change_no_score(seed, width, factor):
+    """relu(c x) = c relu(x): what W1 and b1 gain, W2 can give back."""
+    draw, form = torch.Generator().manual_seed(seed), AdapterForm(8, width, 3)
+    vectors, states = (torch.randn(2, n, generator=draw) for n in (form.size, 8))
+    order = torch.randperm(width, generator=draw)
+    w1, b1, w2, b2, v, u = form.unflatten(permute(vectors, order, form))
+    scaled = [(factor * w1).flatten(1), factor * b1, (w2 / factor).flatten(1)]
+    other = torch.cat([*scaled, b2, v.flatten(1), u], 1)
+    expected, found = (adapt(states[None], own, form) for own in (vectors, other))
+    assert torch.allclose(expected, found, rtol=1e-4, atol=1e-4)
+    if width > 1 and not torch.equal(order, torch.arange(width)):
+        assert not torch.equal(vectors, other)
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_an_objective_of_weight_0_has_no_influence(seqs, backbone, silent, monkeypatch):
+    own = adapter_settings(negatives=5, steps=10)
+    train, valid = (frozen_task(backbone, seqs, name, own) for name in ("train", "valid"))
+    weights = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    weights = weights if silent else weights.flip(1)
+    start = 0.1 * torch.randn(1, 2, train.form.size, generator=torch.Generator().manual_seed(0))
+
+    def tuned():
+        return tune(train, valid, NegativeSampler(seqs), weights, start, own, [0]).vectors[0]
+
+    expected, name = tuned(), OBJECTIVES[silent]
+    entry = table.OBJECTIVES[name]
+    other = entry._replace(loss=lambda scores, lists: 7 - 3 * entry.loss(scores, lists))
+    monkeypatch.setitem(table.OBJECTIVES, name, other)
+    found = tuned()
+    assert torch.equal(expected[0], found[0])
+    assert not torch.allclose(expected[1], found[1], atol=1e-4)
+
+
+# --- leaks -------------------------------------------------------------------------------------
+
+
+def leaks(sequences):
+    """What an event that is held out, or its candidates, can know that it should not."""
+    found, whose = set(), np.repeat(np.arange(sequences.n_users), sequences.lengths)
+    trained = sequences.is_train()
+    for part in (sequences.valid, sequences.test):
+        rows = zip(part.users, part.positions, part.candidates, strict=True)
+        for row, (user, position, candidates) in enumerate(rows):
+            start, end = sequences.offsets[user : user + 2]
+            mine, event = sequences.items[start:end], start + position
+            if trained[event]:
+                found.add("a held-out event is a training event")
+            if sequences.times[event] < sequences.times[start:event].max(initial=0):
+                found.add("an event stands after later ones of its user")
+            if mine[position] != candidates[0]:
+                found.add("the target is another item")
+            if np.isin(candidates[1:], mine).any():
+                found.add("a negative was met")
+            history, _ = sequences.histories(np.array([user]), np.array([position]), 50)
+            if not set(history[0]) - {0} <= set(mine[:position]):
+                found.add("a history knows what comes later")
+            out = sequences.excluded(subset(part, np.array([row])))[0]
+            if (
+                out[candidates[0]]
+                or not out[[i for i in mine[:position] if i != candidates[0]]].all()
+            ):
+                found.add("the list leaves out other items than the user met")
+    if sequences.description["split"] == "global_time" and (~trained).any():
+        if sequences.times[trained].max() > sequences.times[~trained].min():
+            found.add("training knows the future")
+    held = set(zip(whose[~trained], sequences.items[~trained], strict=True))
+    seen = NegativeSampler(sequences).draw(np.repeat(np.arange(sequences.n_users), 30), 20,
+                                          np.random.default_rng(0))  # fmt: skip
+    if held and not any((u // 30, i) in held for u, row in enumerate(seen) for i in row):
+        found.add("training avoids held-out items")
+    return found
+
+
+@st.composite
+def splits(draw):
+    """Small data with ties in time, split in either way."""
+    made = toy_dataset(users=draw(st.integers(6, 12)) * 2, items=60, seed=draw(seeds))
+    rule = draw(st.sampled_from(["leave_one_out", "global_time"]))
+    # Users and items are spread over time, else a split by time leaves nothing.
+    frame = made.interactions
+    spread = frame.assign(timestamp=frame["timestamp"].to_numpy() % 200 // draw(st.integers(1, 9)))
+    made = Dataset.from_frame(spread, made.items, made.users)
+    return prepare(made, split=rule, negatives=10, seed=draw(st.integers(0, 9)))
+
+
+def trained_on_tests(s, row):
+    user, part = s.test.users[row], s.n_train.copy()
+    part[user] = s.lengths[user]
+    return dataclasses.replace(s, n_train=part)
+
+
+def met_negative(s, row):
+    candidates, user = s.test.candidates.copy(), s.test.users[row]
+    others = s.items[s.offsets[user] : s.offsets[user + 1]]
+    candidates[row, 3] = others[others != candidates[row, 0]][0]
+    return dataclasses.replace(s, test=dataclasses.replace(s.test, candidates=candidates))
+
+
+def early_test(s, row):
+    times = s.times.copy()
+    times[s.offsets[s.test.users[row]] + s.test.positions[row]] = -1
+    return dataclasses.replace(s, times=times)
+
+
+def later_position(s, row):
+    positions = s.valid.positions.copy()
+    positions[np.flatnonzero(s.valid.users == s.test.users[row])] += 1
+    return dataclasses.replace(s, valid=dataclasses.replace(s.valid, positions=positions))
+
+
+PLANTS = {
+    trained_on_tests: "a held-out event is a training event",
+    met_negative: "a negative was met",
+    early_test: "an event stands after later ones of its user",
+    later_position: "the target is another item",
+}
+
+
+@few
+@given(splits(), st.integers(0, 10**6))
+def test_no_split_leaks_and_a_planted_leak_is_found(sequences, number):
+    assert leaks(sequences) == set()
+    tested = np.flatnonzero(np.isin(sequences.test.users, sequences.valid.users))
+    if len(tested):
+        for plant, words in PLANTS.items():
+            assert words in leaks(plant(sequences, tested[number % len(tested)])), plant.__name__
+
+
+def all_that_learns(seqs, settings):
+    """Everything that is trained, from backbone to rivals, as one list of tensors."""
+    model = build("sasrec", seqs, settings.backbones, seed=0)
+    fit(Training(model, seqs, settings.backbones), settings.backbones, 0)
+    model = model.eval().requires_grad_(False)
+    collection = collect(model, seqs, settings.adapters, [0])
+    train, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)
+    extra = behaviour(train, sampler, collection, 0, 16)
+    generator = train_generator(collection, settings.generator, 0, extra)
+    kind = METHODS["hypernetwork"].model
+    rival = train_end_to_end("hypernetwork", kind, train, sampler, settings, 0)
+    bias = tune_category_bias(model, seqs, settings.adapters, [0])
+    parts = [model.state_dict(), generator.model.state_dict(), rival.model.state_dict()]
+    made = {f"{n}.{name}": value for n, part in enumerate(parts) for name, value in part.items()}
+    return made | {"anchors": collection.anchor_vectors, "bias": bias}
+
+
+def test_nothing_that_learns_knows_the_test_events(seqs, settings):
+    """Other items and times in the test, the same everything; a leak of them, and it is not."""
+    rows = seqs.offsets[seqs.test.users] + seqs.test.positions
+    items, times = seqs.items.copy(), seqs.times.copy()
+    items[rows], times[rows] = 1 + items[rows] % seqs.n_items, times[rows] + 5
+    candidates = np.column_stack([items[rows], seqs.test.candidates[:, 1:]])
+    test = dataclasses.replace(seqs.test, candidates=candidates)
+    other = dataclasses.replace(seqs, items=items, times=times, test=test)
+    expected, found = all_that_learns(seqs, settings), all_that_learns(other, settings)
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    leaking = dataclasses.replace(other, n_train=other.lengths)
+    found = all_that_learns(leaking, settings)
+    assert not torch.equal(expected["anchors"], found["anchors"])

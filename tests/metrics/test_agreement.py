@@ -1,0 +1,243 @@
+"""Every metric against other people's libraries, wherever their definitions coincide, to 1e-9.
+
+ranx, ir-measures and Optuna belong to the extra `thorough`; RecTools and Platypus to none, since
+one asks for NumPy below 2 and the other has a licence of another kind.  Without a library its
+cases are skipped.  docs/trust.md has the table of who agrees with whom.
+"""
+
+import itertools
+
+import moocore
+import numpy as np
+import pandas as pd
+import pyndeval
+import pytest
+import sklearn.metrics
+import torch
+from scipy import stats
+from scipy.spatial.distance import pdist
+from statsmodels.stats.weightstats import DescrStatsW
+
+from paragon.metrics import control, diversity, ranking, statistics
+from tests.conftest import THOROUGH
+from tests.metrics.test_ranking import slow_greedy
+
+N, C, M = 12, 30, 6  # events, candidates of each, categories
+CUTOFFS = (1, 3, 5, 10)
+
+
+@pytest.fixture(scope="module")
+def lists():
+    """Scores without ties, the target in column 0, and the categories of every candidate."""
+    rng = np.random.default_rng(0)
+    scores = rng.permuted(np.tile(np.arange(float(C)), (N, 1)), axis=1)  # [N, C]
+    scores[:6, 0] += 25.5  # half of the targets stand high
+    categories = rng.random((C, M)) < 0.4
+    categories[:M] |= np.eye(M, dtype=bool)  # every category occurs
+    return scores, ranking.target_ranks(scores), categories, ranking.top_k(scores, 10)
+
+
+def agree(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_scikit_learn_on_accuracy(lists):
+    scores, ranks, _, _ = lists
+    relevance = np.arange(C) == 0
+    for k in CUTOFFS:
+        ndcg = [sklearn.metrics.ndcg_score(relevance[None], s[None], k=k) for s in scores]
+        agree(ranking.ndcg_at(ranks, k), ndcg)
+        hits = [
+            sklearn.metrics.top_k_accuracy_score([0], s[None], k=k, labels=range(C)) for s in scores
+        ]
+        agree(ranking.hr_at(ranks, k), hits)
+    mean_rank = [sklearn.metrics.coverage_error(relevance[None], s[None]) for s in scores]
+    agree(ranks, mean_rank)
+
+
+def as_trec(scores):
+    """Judgements and results as `{query: {document: number}}`."""
+    qrels = {f"q{row:02}": {"d00": 1} for row in range(len(scores))}
+    run = {
+        f"q{row:02}": {f"d{item:02}": float(s) for item, s in enumerate(own)}
+        for row, own in enumerate(scores)
+    }
+    return qrels, run
+
+
+@pytest.mark.skipif(not THOROUGH, reason="ranx compiles for a minute")
+def test_ranx_on_accuracy(lists):
+    ranx = pytest.importorskip("ranx")
+    scores, ranks, _, _ = lists
+    qrels, run = (kind(x) for kind, x in zip((ranx.Qrels, ranx.Run), as_trec(scores), strict=True))
+    ask = [f"{name}@{k}" for name in ("ndcg", "hit_rate") for k in CUTOFFS]
+    found = ranx.evaluate(qrels, run, [*ask, "mrr"], return_mean=False)
+    for k in CUTOFFS:
+        agree(ranking.ndcg_at(ranks, k), found[f"ndcg@{k}"])
+        agree(ranking.hr_at(ranks, k), found[f"hit_rate@{k}"])
+    agree(1 / ranks, found["mrr"])
+
+
+def test_ir_measures_on_accuracy(lists):
+    ir = pytest.importorskip("ir_measures")
+    scores, ranks, _, _ = lists
+    ours = {ir.RR: 1 / ranks}
+    ours |= {ir.nDCG @ k: ranking.ndcg_at(ranks, k) for k in CUTOFFS}
+    ours |= {ir.Success @ k: ranking.hr_at(ranks, k) for k in CUTOFFS}
+    found = {(m.measure, m.query_id): m.value for m in ir.iter_calc(ours, *as_trec(scores))}
+    for measure, values in ours.items():
+        agree(values, [found[measure, f"q{row:02}"] for row in range(N)])
+
+
+def as_frames(scores, depth=10):
+    """Recommendations and interactions as RecTools takes them."""
+    best = np.argsort(-scores, axis=1)[:, :depth]
+    user, rank = np.divmod(np.arange(N * depth), depth)
+    reco = pd.DataFrame({"user_id": user, "item_id": best.ravel(), "rank": rank + 1})
+    return reco, pd.DataFrame({"user_id": np.arange(N), "item_id": 0})
+
+
+def test_rectools_on_accuracy_novelty_and_distance(lists):
+    metrics = pytest.importorskip("rectools.metrics")
+    from rectools.metrics.distances import PairwiseDistanceCalculator
+
+    scores, ranks, categories, shown = lists
+    reco, target = as_frames(scores)
+
+    class Jaccard(PairwiseDistanceCalculator):
+        def _get_distances_for_item_pairs(self, items_0, items_1):
+            pairs = zip(categories[items_0], categories[items_1], strict=True)
+            return np.array([pdist(np.stack(pair), "jaccard")[0] for pair in pairs])
+
+    holders = np.random.default_rng(1).integers(1, 50, C)
+    before = pd.DataFrame(
+        [(user, item) for item, count in enumerate(holders) for user in range(count)],
+        columns=["user_id", "item_id"],
+    )
+    users = before["user_id"].nunique()
+    information = ranking.self_information(holders, users)
+    bits = np.log2(users / holders.min())  # RecTools does not divide by the largest
+    for k in CUTOFFS:
+        agree(ranking.hr_at(ranks, k), metrics.HitRate(k).calc_per_user(reco, target))
+        ndcg = metrics.NDCG(k, divide_by_achievable=True).calc_per_user(reco, target)
+        agree(ranking.ndcg_at(ranks, k), ndcg)
+        miuf = metrics.MeanInvUserFreq(k).calc_per_user(reco, before)
+        agree(ranking.novelty_at(shown, information, k) * bits, miuf)
+        shown_to_all = metrics.CatalogCoverage(k).calc(reco, range(C))
+        agree(diversity.items_shown_at(shown, k), shown_to_all)
+        if k > 1:
+            ild = metrics.IntraListDiversity(k, Jaccard()).calc_per_user(reco)
+            agree(diversity.intra_list_distance_at(categories[shown], k), ild)
+
+
+def test_scipy_scikit_learn_and_pandas_on_lists(lists):
+    scores, ranks, categories, shown = lists
+    ranked = categories[shown]  # [N, 10, M]
+    agree(ranks, [stats.rankdata(-s, method="max")[0] for s in scores])
+    tied = np.round(scores / 4)
+    for k in CUTOFFS:
+        stable = torch.sort(torch.from_numpy(tied), descending=True, stable=True).indices[:, :k]
+        agree(ranking.top_k(tied, k), stable)
+        agree(ranking.top_k(tied, k), [pd.Series(s).nlargest(k).index for s in tied])
+        covered = [sklearn.metrics.jaccard_score(np.ones(M), r[:k].any(0)) for r in ranked]
+        agree(diversity.category_coverage_at(ranked, k), covered)
+        agree(diversity.items_shown_at(shown, k), pd.Series(shown[:, :k].ravel()).nunique())
+        if k > 1:
+            agree(diversity.intra_list_distance_at(ranked, k), ild_of(ranked[:, :k], of_scipy))
+            few = ranked[:3, :k]  # scikit-learn takes a millisecond a pair
+            agree(diversity.intra_list_distance_at(few, k), ild_of(few, of_sklearn))
+    group = np.arange(N) % 2
+    means = pd.Series(1 / ranks).groupby(group).mean()
+    agree(ranking.group_gap(1 / ranks, group).value, np.ptp(means))
+
+
+def ild_of(ranked, distances):
+    return [np.mean(distances(sets)) for sets in ranked]
+
+
+def of_scipy(sets):
+    return pdist(sets, "jaccard")
+
+
+def of_sklearn(sets):
+    pairs = itertools.combinations(sets, 2)
+    return [1 - sklearn.metrics.jaccard_score(a, b, zero_division=1) for a, b in pairs]
+
+
+def without_ties(rng, k, alpha):
+    """Categories of twelve items whose greedy ideal has no tie: there the definitions coincide."""
+    while True:
+        table = rng.random((12, 14)) < rng.uniform(0.1, 0.6, (12, 1))
+        table[rng.integers(12)] = rng.random(14) < 0.8
+        if table.any(axis=0).all() and not slow_greedy(table, range(12), k, alpha)[1]:
+            return table
+
+
+def subtopics(table, order):
+    qrels = [pyndeval.SubtopicQrel("q", str(m), f"d{i}", 1) for i, m in np.argwhere(table)]
+    run = [pyndeval.ScoredDoc("q", f"d{i}", 50.0 - place) for place, i in enumerate(order)]
+    return qrels, run
+
+
+@pytest.mark.parametrize("alpha", [0.3, 0.5])
+def test_ndeval_on_diversity(alpha):
+    """TREC's own program, the only public one that we know for α-nDCG."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        k = int(rng.choice([5, 10]))
+        table, order = without_ties(rng, k, alpha), rng.permutation(12)
+        names = [f"alpha-nDCG@{k}", f"strec@{k}"]
+        found = pyndeval.ndeval(*subtopics(table, order), measures=names, alpha=alpha)["q"]
+        ranked, ideal = table[order][None], diversity.ideal_alpha_dcg(table, k, alpha)
+        agree(diversity.alpha_ndcg_at(ranked, ideal, k, alpha), found[names[0]])
+        agree(diversity.category_coverage_at(ranked, k), found[names[1]])
+
+
+def fronts(axes):
+    """Points in 0..1, every other set with coarse coordinates: duplicates, ties on an axis."""
+    rng = np.random.default_rng(axes)
+    for trial in range(20):
+        points = rng.random((int(rng.integers(1, 9)), axes))
+        yield np.round(points, 1) if trial % 2 else points
+    yield rng.random((66, axes))  # as many as a lattice of three objectives has
+
+
+def by_moocore(points):
+    return moocore.hypervolume(points, ref=np.zeros(points.shape[1]), maximise=True)
+
+
+def by_platypus(points):
+    platypus = pytest.importorskip("platypus")
+    axes = points.shape[1]
+    problem = platypus.Problem(1, axes)
+    problem.directions[:] = platypus.Direction.MAXIMIZE
+    made = [platypus.Solution(problem) for _ in points]
+    for solution, point in zip(made, points, strict=True):
+        solution.objectives[:] = point.tolist()
+    return platypus.Hypervolume(minimum=[0.0] * axes, maximum=[1.0] * axes).calculate(made)
+
+
+def by_optuna(points):
+    optuna = pytest.importorskip("optuna._hypervolume")
+    return optuna.compute_hypervolume(-points, np.zeros(points.shape[1]))
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize("library", [by_moocore, by_platypus, by_optuna])
+def test_hypervolume(library, axes):
+    for points in fronts(axes):
+        agree(control.set_hv(points), library(points))
+
+
+def test_numpy_pandas_and_torch_on_correlation_and_statsmodels_on_intervals():
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        both = rng.normal(size=(2, 11))
+        ours = control.correlation(*both).value
+        agree(ours, np.corrcoef(both)[0, 1])
+        agree(ours, pd.Series(both[0]).corr(pd.Series(both[1])))
+        agree(ours, torch.corrcoef(torch.from_numpy(both))[0, 1])
+        found = statistics.mean_interval(both[0], 0.9)[1:3]
+        agree(found, DescrStatsW(both[0]).tconfint_mean(0.1))
+        agree(found, stats.bayes_mvs(both[0], 0.9)[0].minmax)
+        agree(found, stats.ttest_1samp(both[0], 0).confidence_interval(0.9))
