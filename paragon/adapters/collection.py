@@ -28,7 +28,7 @@ from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.objectives.table import check_objectives
 from paragon.objectives.weights import simplex_lattice, simplex_weights
-from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.storage import loading, save_tensors
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,9 @@ def load_collection(stem: Path, backbone: dict | None = None) -> Collection:
     ``backbone``: the description of the backbone that it must belong to.  Raises
     ``ParagonError`` for another backbone, altered files and numbers that are not finite.
     """
-    tensors, description = load_tensors(stem, "adapters")
-    if backbone is not None:
-        check_match({"backbone": backbone["sha256"]}, description, f"{stem}.json")
-    return Collection(**tensors, description=description)
+    expected = {} if backbone is None else {"backbone": backbone["sha256"]}
+    with loading(stem, "adapters", expected) as (tensors, description):
+        return Collection(**tensors, description=description)
 
 
 def subset(collection: Collection, first: Sequence[float]) -> Collection:

@@ -12,7 +12,7 @@ items.  Where tuning has a dimension for seeds, it comes first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,14 @@ from torch import Tensor
 from paragon import params
 from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone, cached_states, context_of
+from paragon.data.met import Met
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.objectives.lists import Catalogue, check_served, served
 from paragon.objectives.table import Scored, objective_losses
 
+_CELLS = 1 << 27  # scores of which the served lists are taken together: half a gigabyte
 _PAIRS = 1 << 20  # pairs of an event and an item represented at a time, a few hundred megabytes
 
 
@@ -37,7 +39,7 @@ class FrozenTask:
 
     ``states [N, z]``, ``users [N]``, ``targets [N]`` and ``groups [N]`` belong to the events;
     ``items [n + 1, d + M]`` is :func:`~paragon.adapters.adapter.item_table`; adapters have the
-    ``form``.  ``met [K, n + 1]``: what is not served, row ``who [N]`` of it belongs to an event;
+    ``form``.  ``met``, of K rows: what is not served, row ``who [N]`` of it belongs to an event;
     ``served``: L; ``served_rows``: the lists that are served to that number of events at the
     beginning of a batch count, None: those of all.  ``candidates [N, C]`` are the stored lists
     (target first) of validation or test events; ``None`` for training events, for which
@@ -52,7 +54,7 @@ class FrozenTask:
     groups: Tensor
     items: Tensor
     catalogue: Catalogue
-    met: Tensor
+    met: Met
     who: Tensor
     served: int
     served_rows: int | None = None
@@ -88,16 +90,15 @@ class FrozenTask:
         The best L items of the whole catalogue that are not met, of each adapter its own; the
         scores are ``[..., A, B, 1, L]``.
         """
-        states, met = self.states[rows], self.met[self.who[rows]]  # [..., B, z], [..., B, n + 1]
+        states, who = self.states[rows], self.who[rows]  # [..., B, z], [..., B]
         with torch.no_grad():
             every = torch.arange(len(self.items), device=rows.device).expand(*rows.shape, -1)
             hidden, offset = self.backbone.expand(states, every)
             adapted = self._adapted(hidden.unsqueeze(-4), vectors)  # [..., A, B, 1 or n + 1, d + M]
-            if adapted.shape[-2] == 1:
-                scores = adapted.squeeze(-2) @ self.items.mT  # [..., A, B, n + 1]
-            else:
-                scores = (adapted * self.items).sum(-1)  # [..., A, B, n + 1]
-            best = served(scores + _at(offset, -3), met.unsqueeze(-3), self.served)
+            met = self.met[who.reshape(-1)].mask().view(*who.shape, -1)  # [..., B, n + 1]
+            # With a large catalogue, a few adapters at a time.
+            few = max(1, _CELLS // met.numel())
+            best = torch.cat([self._best(h, offset, met) for h in adapted.split(few, -4)], -3)
         # Once more with a gradient, for the items that are shown: best [..., A, B, L].
         states = states.unsqueeze(-3).expand(*best.shape[:-1], -1)  # [..., A, B, z]
         hidden, offset = self.backbone.expand(states, best)
@@ -110,6 +111,14 @@ class FrozenTask:
         lists = self.catalogue.lists(best, self.groups[rows].unsqueeze(-2))
         return Scored((scores + offset).unsqueeze(-2), lists)
 
+    def _best(self, adapted: Tensor, offset: Tensor | float, met: Tensor) -> Tensor:
+        """The items ``[..., A, B, L]`` that are served; ``adapted`` and ``met`` as in `serve`."""
+        if adapted.shape[-2] == 1:
+            scores = adapted.squeeze(-2) @ self.items.mT  # [..., A, B, n + 1]
+        else:
+            scores = (adapted * self.items).sum(-1)  # [..., A, B, n + 1]
+        return served(scores + _at(offset, -3), met.unsqueeze(-3), self.served)
+
     def _adapted(self, hidden: Tensor, vectors: Tensor) -> Tensor:
         """``hidden [..., 1 or A, B, 1 or C, d]``, adapted: ``[..., A, B, 1 or C, d + M]``."""
         adapted = adapt(hidden.flatten(-3, -2), vectors, self.form)
@@ -118,9 +127,14 @@ class FrozenTask:
     @torch.no_grad()
     def catalogue_scores(self, vector: Tensor, rows: slice = slice(None)) -> Tensor:
         """Scores ``[N, n + 1]`` of the whole catalogue under one adapter ``vector [P]``."""
+        return torch.cat(list(self.catalogue_blocks(vector, rows)))
+
+    @torch.no_grad()
+    def catalogue_blocks(self, vector: Tensor, rows: slice = slice(None)) -> Iterator[Tensor]:
+        """The same a block of events at a time, ``[R, n + 1]`` each."""
         adapter = Adapter.from_vector(vector, self.form).to(self.states.device)
         features = self.catalogue.categories if self.form.categories else None
-        return self.backbone.score_catalogue(self.states[rows], adapter, features)
+        yield from self.backbone.catalogue_blocks(self.states[rows], adapter, features)
 
     def draw(
         self, sampler: NegativeSampler, batch: int, negatives: int, rng: np.random.Generator
@@ -179,14 +193,13 @@ def frozen_task(
             rows = np.arange(settings.events) * len(users) // settings.events  # [N]
             users, positions = users[rows], positions[rows]
         # As when it serves: nothing that the user met in training.
-        met, who = NegativeSampler(sequences).seen, users  # [U, n + 1], [N]
-        met[:, 0] = True
+        met, who = sequences.met_in_training(), users  # U rows, [N]
     else:
         evaluation = sequences.evaluation(events)
         users, positions = evaluation.users, evaluation.positions
         stored = torch.from_numpy(evaluation.candidates[:, : 1 + settings.negatives])  # [N, C]
-        met, who = sequences.excluded(evaluation), np.arange(len(users))  # [N, n + 1], [N]
-    check_served(torch.from_numpy(met), settings.served)
+        met, who = sequences.met_before(evaluation), np.arange(len(users))  # N rows, [N]
+    check_served(met, settings.served)
     if states is None:
         context = context_of(sequences, users, positions, backbone.history, device)
         states = cached_states(backbone, context)  # [N, z]
@@ -201,7 +214,7 @@ def frozen_task(
         groups=torch.from_numpy(sequences.groups[users]).to(device),
         items=item_table(items, catalogue.categories, form),
         catalogue=catalogue,
-        met=torch.from_numpy(met).to(device),
+        met=met.to(device),
         who=torch.from_numpy(who).to(device),
         served=settings.served,
         served_rows=settings.served_rows if events == "train" else None,

@@ -22,7 +22,7 @@ from paragon.backbones.tisasrec import TiSASRec
 from paragon.backbones.training import Fitted, Training, fit
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.storage import check_match, loading, save_tensors
 
 BACKBONES: dict[str, type[Backbone]] = {
     b.name: b for b in (SASRec, GRU4Rec, TiSASRec, LightGCN, NGCF, PinSage, DeepFM)
@@ -99,9 +99,9 @@ def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
 
     Raises ``ParagonError`` if it was trained on data that differ from ``sequences``.
     """
-    tensors, description = load_tensors(stem, "backbones")
-    check_match(description["data"], sequences.description, f"{stem}.json")
-    settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")
-    backbone = BACKBONES[description["backbone"]].build(sequences, settings)
-    backbone.load_state_dict(tensors)
+    with loading(stem, "backbones") as (tensors, description):
+        check_match(description["data"], sequences.description, f"{stem}.json", "backbones")
+        settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")
+        backbone = BACKBONES[description["backbone"]].build(sequences, settings)
+        backbone.load_state_dict(tensors)
     return backbone.eval().requires_grad_(False), description

@@ -24,6 +24,7 @@ from paragon.errors import ParagonError
 
 Adapt = Callable[[Tensor], Tensor]  # changes `h [..., d]`
 _BLOCK = 1 << 20  # scores computed at a time: with `h` of each, some hundreds of megabytes
+_LEAST = 64  # states in a block, where the catalogue is large: fewer would not be worth the product
 
 
 def _unchanged(hidden: Tensor) -> Tensor:
@@ -125,10 +126,21 @@ class Backbone(nn.Module):
 
         ``adapter`` and ``features`` as in :meth:`score`.
         """
-        count = len(self.item_vectors())
-        every = torch.arange(count, device=states.device)
-        blocks = states.split(max(1, _BLOCK // count))  # [R, z] each
-        return torch.cat([self.score_items(block, every, adapter, features) for block in blocks])
+        return torch.cat(list(self.catalogue_blocks(states, adapter, features)))
+
+    def catalogue_blocks(
+        self, states: Tensor, adapter: Adapt = _unchanged, features: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The blocks of :meth:`score_catalogue` one after another, ``[R, n + 1]`` each.
+
+        What needs no more than a block at a time can have any number of states.
+        """
+        table = self._table(features)
+        every = torch.arange(len(table), device=states.device)
+        table = F.embedding(every, table)
+        least = _LEAST if type(self).expand is Backbone.expand else 1
+        for block in states.split(max(least, _BLOCK // len(table))):  # [R, z]
+            yield self._scores(block, every, table, adapter)
 
     def score_items(
         self,
@@ -141,7 +153,10 @@ class Backbone(nn.Module):
 
         ``adapter`` and ``features`` as in :meth:`score`.
         """
-        table = F.embedding(items, self._table(features))  # [C, d]
+        return self._scores(states, items, F.embedding(items, self._table(features)), adapter)
+
+    def _scores(self, states: Tensor, items: Tensor, table: Tensor, adapter: Adapt) -> Tensor:
+        """Scores ``[N, C]`` of ``items [C]``, whose vectors are ``table [C, d]``."""
         hidden, offset = self.expand(states, items.expand(len(states), -1))
         hidden = adapter(hidden)  # [N, 1, d] or [N, C, d]
         if hidden.shape[-2] == 1:

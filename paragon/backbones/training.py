@@ -137,6 +137,10 @@ class Training:
         self.model.eval()
         valid = self.sequences.valid
         states = cached_states(self.backbone, self.context)  # [N, z]
-        scores = self.backbone.score_catalogue(states).cpu().numpy()  # [N, n + 1]
-        ranks = target_ranks(scores, valid.targets, self.sequences.excluded(valid))  # [N]
-        return -float(ndcg_at(ranks, 10).mean())
+        ranks: list[np.ndarray] = []
+        start = 0
+        for block in self.backbone.catalogue_blocks(states):  # [R, n + 1]
+            events = valid[start : start + len(block)]
+            left_out, start = self.sequences.excluded(events), start + len(block)
+            ranks.append(target_ranks(block.cpu().numpy(), events.targets, left_out))
+        return -float(ndcg_at(np.concatenate(ranks), 10).mean())

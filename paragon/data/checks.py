@@ -13,6 +13,7 @@ and counted; anything else is an error that names the file, the line and the col
 | items without categories | kept, counted |
 | users without a row in the user table, if it has rows of others | kept, counted |
 | rows of the item or user table equal to an earlier one | dropped, counted |
+| names of categories with spaces or separators, when they become a file | `_`, counted |
 | everything else (text, NaN, negative numbers, empty ids, ...) | an error |
 
 Where a fraction of a second is lost, the events are first sorted by their full time, so that

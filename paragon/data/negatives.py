@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from paragon.data.met import Met, Pairs
 from paragon.errors import ParagonError
 
 if TYPE_CHECKING:
@@ -18,84 +20,92 @@ if TYPE_CHECKING:
 
     from paragon.data.sequences import Sequences
 
+LARGE = 1 << 16  # items from which on candidates are drawn one by one, not from the whole catalogue
 
-def check_negatives(
-    rows: np.ndarray,
-    users: np.ndarray,
-    items: np.ndarray,
-    n_items: int,
-    count: int,
-    user_ids: Sequence[str],
-) -> None:
+
+def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: Sequence[str]) -> None:
     """Refuse a ``count`` that :func:`draw_negatives` cannot draw for each of the users ``rows``."""
-    free = n_items - _seen(users, items, n_items)[:, 1:].sum(1)
-    worst = rows[np.argmin(free[rows])]
-    if free[worst] >= count:
+    # Who has met few things, counted with repeats, has enough left: most need no closer look.
+    doubtful = rows[met.n_items - met.count.numpy()[rows] < count]
+    free = [int((~met[user : user + 1].mask()).sum()) for user in doubtful]
+    if not free or min(free) >= count:
         return
+    least = min(free)
+    worst = user_ids[doubtful[free.index(least)]]
     remedy = (
-        f"lower data.negatives in params.yaml to {free[worst]} or less (for this dataset "
+        f"lower data.negatives in params.yaml to {least} or less (for this dataset "
         "alone under `special`)"
-        if free[worst]
+        if least
         else "there is nothing to rank for a user who met every item; leave such users out"
     )
     raise ParagonError(
-        f"data.negatives: user {user_ids[worst]!r} has only {free[worst]} items without an "
+        f"data.negatives: user {worst!r} has only {least} items without an "
         f"interaction, {count} negatives were asked for; {remedy}"
     )
 
 
-def _seen(users: np.ndarray, items: np.ndarray, n_items: int) -> np.ndarray:
-    """What each user interacted with, ``[U, n_items + 1]`` bool; padding counts as met."""
-    seen = np.zeros((users.max() + 1, n_items + 1), dtype=bool)
-    seen[users, items] = True
-    seen[:, 0] = True
-    return seen
-
-
-def draw_negatives(
-    rows: np.ndarray,
-    users: np.ndarray,
-    items: np.ndarray,
-    n_items: int,
-    count: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
+def draw_negatives(rows: np.ndarray, met: Met, count: int, rng: np.random.Generator) -> np.ndarray:
     """Uniform negatives without replacement for each row's user, ``[len(rows), count]``.
 
-    ``users [E]``, ``items [E]`` are all interactions: what a user ever touched,
-    in any split, is never a negative.  :func:`check_negatives` says whether
-    there are enough.
+    ``met`` is what each user ever touched, in any split: never a negative.
+    :func:`check_negatives` says whether there are enough.  From a catalogue of more than
+    ``LARGE`` items they are drawn one by one until none was met and none repeats: the same
+    distribution, other numbers.
     """
-    if count == 0:
-        return np.empty((len(rows), 0), dtype=np.int64)
-    seen = _seen(users, items, n_items)
+    if count == 0 or not len(rows):
+        return np.empty((len(rows), count), dtype=np.int64)
     # Smallest random keys win: exact sampling without replacement, in chunks for memory.
-    out = np.empty((len(rows), count), dtype=np.int64)
-    for start in range(0, len(rows), 512):
-        chunk = rows[start : start + 512]
-        keys = rng.random((len(chunk), n_items + 1), dtype=np.float32)
-        keys[seen[chunk]] = 2.0
-        best = np.argpartition(keys, count - 1, axis=1)[:, :count]
-        order = np.argsort(np.take_along_axis(keys, best, 1), axis=1, kind="stable")
-        out[start : start + 512] = np.take_along_axis(best, order, 1)
-    return out
+    draw, step = (_redrawn, 1 << 14) if met.n_items > LARGE else (_smallest_keys, 512)
+    chunks = (rows[start : start + step] for start in range(0, len(rows), step))
+    return np.concatenate([draw(met[torch.from_numpy(users)], count, rng) for users in chunks])
+
+
+def _smallest_keys(met: Met, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Negatives ``[R, count]`` for R rows of ``met``: a random key for every item."""
+    keys = rng.random((len(met), met.n_items + 1), dtype=np.float32)
+    keys[met.mask().numpy()] = 2.0
+    best = np.argpartition(keys, count - 1, axis=1)[:, :count]
+    order = np.argsort(np.take_along_axis(keys, best, 1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, 1)
+
+
+def _redrawn(met: Met, count: int, rng: np.random.Generator) -> np.ndarray:
+    """The same in a time that does not grow with the items: what is no negative is drawn again."""
+    row, items = met.entries()
+    pairs = Pairs(row.numpy(), items.numpy(), met.n_items)
+    users = np.repeat(np.arange(len(met))[:, None], count, axis=1)  # [R, count]
+    drawn = rng.integers(1, met.n_items + 1, size=users.shape)
+    while (wrong := pairs.has(users, drawn) | _repeated(drawn)).any():
+        drawn[wrong] = rng.integers(1, met.n_items + 1, size=int(wrong.sum()))
+    return drawn
+
+
+def _repeated(drawn: np.ndarray) -> np.ndarray:
+    """Which of the items ``[R, count]`` stand further left in their row, too: bool."""
+    order = np.argsort(drawn, axis=1, kind="stable")
+    values = np.take_along_axis(drawn, order, 1)
+    same = np.zeros(drawn.shape, dtype=bool)
+    np.put_along_axis(same, order[:, 1:], values[:, 1:] == values[:, :-1], 1)
+    return same
 
 
 class NegativeSampler:
     """Uniform training negatives among the items that a user's training part lacks."""
 
     def __init__(self, sequences: Sequences) -> None:
-        train = sequences.is_train()
-        users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
-        self.seen = np.zeros((sequences.n_users, sequences.n_items + 1), dtype=bool)
-        self.seen[users[train], sequences.items[train]] = True
-        self.seen[self.seen[:, 1:].all(1)] = False  # who met everything has no true negative
+        users = np.repeat(np.arange(sequences.n_users), sequences.lengths)  # [E]
+        # Who met everything has no true negative, and counts as having met nothing.
+        counts = sequences.met_in_training().count.numpy() > 0  # [U]
+        counted = sequences.is_train() & counts[users]
+        self.met = Pairs(users[counted], sequences.items[counted], sequences.n_items)
 
     def draw(self, users: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` items, with replacement, for each of ``users [...]``: ``[..., count]``."""
-        n_items = self.seen.shape[1] - 1
-        users = np.broadcast_to(users[..., None], (*users.shape, count))
+        n_items, shape = self.met.n_items, (*users.shape, count)
+        users = np.broadcast_to(users[..., None], shape).reshape(-1)
         items = rng.integers(1, n_items + 1, size=users.shape)
-        while (met := self.seen[users, items]).any():
-            items[met] = rng.integers(1, n_items + 1, size=int(met.sum()))
-        return items
+        left = np.flatnonzero(self.met.has(users, items))  # what has to be drawn again
+        while left.size:
+            items[left] = rng.integers(1, n_items + 1, size=left.size)
+            left = left[self.met.has(users[left], items[left])]
+        return items.reshape(shape)

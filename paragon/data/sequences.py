@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from paragon.errors import ParagonError
-from paragon.storage import load_tensors, save_tensors
+from paragon.data.met import Met
+from paragon.storage import loading, save_tensors
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Evaluation:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def __getitem__(self, rows: slice) -> Evaluation:
+        return Evaluation(self.users[rows], self.positions[rows], self.candidates[rows])
 
     @property
     def targets(self) -> np.ndarray:
@@ -124,15 +127,22 @@ class Sequences:
         Everything the user met before the target (training and validation
         items) and padding; never the target itself.
         """
-        mask = np.zeros((len(evaluation), self.n_items + 1), dtype=bool)
-        counts = evaluation.positions
-        rows = np.repeat(np.arange(len(evaluation)), counts)
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        steps = np.arange(counts.sum()) - np.repeat(starts, counts)
-        mask[rows, self.items[np.repeat(self.offsets[evaluation.users], counts) + steps]] = True
-        mask[:, 0] = True
-        mask[np.arange(len(evaluation)), evaluation.targets] = False
-        return mask
+        return self.met_before(evaluation).mask().numpy()
+
+    def met_before(self, evaluation: Evaluation) -> Met:
+        """What :meth:`excluded` says, without the table: a row for each event."""
+        start = self.offsets[evaluation.users]
+        free = evaluation.targets
+        return Met.of(self.items, start, evaluation.positions, self.n_items, free)
+
+    def met_in_training(self) -> Met:
+        """What each user met in training; nothing for a user who met the whole catalogue."""
+        counts = self.n_train.copy()
+        for user in np.flatnonzero(counts >= self.n_items):
+            start = self.offsets[user]
+            if len(np.unique(self.items[start : start + counts[user]])) == self.n_items:
+                counts[user] = 0
+        return Met.of(self.items, self.offsets[:-1], counts, self.n_items)
 
     def is_train(self) -> np.ndarray:
         """Which of the ``[E]`` events belong to training."""
@@ -165,17 +175,11 @@ def load_sequences(folder: Path) -> Sequences:
 
     Raises ``ParagonError``, with the stage to run, for a missing or altered file.
     """
-    tensors, names = load_tensors(folder / "sequences", "data")
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    try:
+    with loading(folder / "sequences", "data") as (tensors, names):
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         valid, test = (
             Evaluation(*(arrays[f"{part}.{name}"] for name in _EVENTS))
             for part in ("valid", "test")
         )
         fields = {name: arrays[name] for name in _ARRAYS} | {name: names[name] for name in _NAMES}
-    except KeyError as error:
-        raise ParagonError(
-            f"{folder / 'sequences'}: {error} is missing; made by another version of the package, "
-            "run stage `data` again"
-        ) from error
-    return Sequences(**fields, valid=valid, test=test)
+        return Sequences(**fields, valid=valid, test=test)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from paragon.data.met import Met
 from paragon.data.negatives import check_negatives, draw_negatives
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
@@ -39,7 +40,7 @@ def prepare(
 
     ``min_rating`` keeps ratings at or above it; ``k_core`` repeats dropping
     users and items with fewer events until none is left; ``max_users`` keeps
-    only the first users (small studies and tests).  ``negatives`` items per
+    that many users, drawn at random (small studies and tests).  ``negatives`` items per
     evaluation event are drawn uniformly, without replacement, from the items
     the user never interacted with.
 
@@ -47,16 +48,10 @@ def prepare(
     """
     if split not in SPLITS:
         raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
-    events = _filtered(dataset, min_rating, k_core, max_users)
+    events = _filtered(dataset, min_rating, k_core, max_users, seed)
     events = events.assign(part=_parts(events, split, midnight))
     if split == "global_time":
         events = _without_unseen(events)
-    for number, name in enumerate(("training", "validation", "test")):
-        if not (events["part"] == number).any():
-            raise ParagonError(
-                f"dataset {dataset.name}: no {name} event is left after the split {split}; choose "
-                "another one or looser filters in the section `data` of params.yaml"
-            )
     rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
     rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
     return _sequences(dataset, events, rules)
@@ -68,23 +63,55 @@ def _sequences(dataset: Dataset, events: pd.DataFrame, rules: dict) -> Sequences
     item_ids = catalogue["item_id"].tolist()
     user_ids = pd.unique(events["user_id"]).tolist()
     user, item, times, part = _in_order(events, user_ids, item_ids)  # all [E]
-    n_users, n_items, negatives = len(user_ids), len(item_ids), rules["negatives"]
-    check_negatives(user[part > 0], user, item, n_items, negatives, user_ids)
+    lengths = np.bincount(user, minlength=len(user_ids))  # [U]
+    rows = [np.flatnonzero(part == number) for number in (1, 2)]
+    held_out = [(own, user[own]) for own in rows]
+    raw = len(dataset.interactions)
+    return assemble(dataset, catalogue, user_ids, (item, times, lengths), held_out, rules, raw)
+
+
+def assemble(
+    dataset: Dataset,
+    catalogue: pd.DataFrame,
+    user_ids: list[str],
+    events: tuple[np.ndarray, np.ndarray, np.ndarray],
+    held_out: list[tuple[np.ndarray, np.ndarray]],
+    rules: dict,
+    raw: int,
+) -> Sequences:
+    """The sequences of ``events`` that are in order, with candidate lists.
+
+    ``events``: ``items [E]``, ``times [E]`` and the number of each user's, ``[U]``; ``held_out``:
+    of validation and of test events, their places among the E and their users, in order;
+    ``raw``: how many events there were before any was left out.
+    """
+    item, times, lengths = events
+    sizes = _sizes(dataset.name, len(item), held_out, rules["split"])
+    offsets, n_items = np.concatenate([[0], np.cumsum(lengths)]), len(catalogue)  # [U + 1]
+    met = Met.of(item, offsets[:-1], lengths, n_items)
+    users = np.concatenate([own for _, own in held_out])
+    check_negatives(np.unique(users), met, rules["negatives"], user_ids)
     rng = np.random.default_rng(rules["seed"])
-    lengths = np.bincount(user, minlength=n_users)  # [U]
+    parts = []
+    for rows, own in held_out:
+        drawn = draw_negatives(own, met, rules["negatives"], rng)
+        parts.append(Evaluation(own, rows - offsets[own], np.column_stack([item[rows], drawn])))
+    valid, test = parts
     category_names, categories = _categories(catalogue)
     group_names, groups = _groups(dataset.users, user_ids)
-    counts = {"events_raw": len(dataset.interactions), **_counts(user, part, n_users, n_items)}
+    counts = {"events_raw": raw, "events": len(item), "users": len(user_ids), "items": n_items}
+    counts |= sizes | {"test_users": len(np.unique(test.users))}
+    counts["users_without_evaluation"] = len(user_ids) - len(np.unique(users))
     return Sequences(
         items=item,
         times=times,
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),  # [U + 1]
-        n_train=np.bincount(user[part == 0], minlength=n_users),  # [U]
+        offsets=offsets,
+        n_train=lengths - np.bincount(users, minlength=len(user_ids)),  # [U]
         categories=categories,
         groups=groups,
-        valid=_evaluation(user, item, part == 1, n_items, negatives, rng),
-        test=_evaluation(user, item, part == 2, n_items, negatives, rng),
-        item_ids=item_ids,
+        valid=valid,
+        test=test,
+        item_ids=catalogue["item_id"].tolist(),
         titles=catalogue["title"].tolist(),
         user_ids=user_ids,
         category_names=category_names,
@@ -100,14 +127,29 @@ def _sequences(dataset: Dataset, events: pd.DataFrame, rules: dict) -> Sequences
     )
 
 
+def _sizes(name: str, events: int, held_out: list, split: str) -> dict[str, int]:
+    """How many events each part has; raises ``ParagonError`` for a part without any."""
+    valid, test = (len(rows) for rows, _ in held_out)
+    sizes = {"train": events - valid - test, "valid": valid, "test": test}
+    for part, size in zip(("training", "validation", "test"), sizes.values(), strict=True):
+        if not size:
+            raise ParagonError(
+                f"dataset {name}: no {part} event is left after the split {split}; choose "
+                "another one or looser filters in the section `data` of params.yaml"
+            )
+    return sizes
+
+
 def _filtered(
-    dataset: Dataset, min_rating: float, k_core: int, max_users: int | None
+    dataset: Dataset, min_rating: float, k_core: int, max_users: int | None, seed: int
 ) -> pd.DataFrame:
     """The events that count, in the order of the file."""
     events = dataset.interactions
     events = _k_core(events[events["rating"] >= min_rating], k_core)
-    if max_users is not None:
-        users = pd.unique(events["user_id"])[:max_users]
+    users = pd.unique(events["user_id"])
+    if max_users is not None and len(users) > max_users:
+        # Files are often sorted by user or by time: the first users are not like the others.
+        users = np.random.default_rng([seed, 1]).choice(users, max_users, replace=False)
         events = events[events["user_id"].isin(users)]
     if events.empty:
         raise ParagonError(
@@ -167,36 +209,6 @@ def _in_order(
     times, part = events["timestamp"].to_numpy(), events["part"].to_numpy()
     order = np.lexsort((times, user))  # stable: ties keep the order of the file
     return user[order], item[order] + 1, times[order], part[order]
-
-
-def _evaluation(
-    user: np.ndarray,
-    item: np.ndarray,
-    chosen: np.ndarray,
-    n_items: int,
-    negatives: int,
-    rng: np.random.Generator,
-) -> Evaluation:
-    """The ``chosen`` [E] bool of all events, N of them, with candidates ``[N, 1 + negatives]``."""
-    rows = np.flatnonzero(chosen)  # [N]
-    users = user[rows]
-    positions = rows - np.searchsorted(user, users)  # the events are sorted by user
-    drawn = draw_negatives(users, user, item, n_items, negatives, rng)
-    return Evaluation(users, positions, np.column_stack([item[rows], drawn]))
-
-
-def _counts(user: np.ndarray, part: np.ndarray, n_users: int, n_items: int) -> dict[str, int]:
-    train, valid, test = (int((part == number).sum()) for number in range(3))
-    return {
-        "events": len(user),
-        "users": n_users,
-        "items": n_items,
-        "train": train,
-        "valid": valid,
-        "test": test,
-        "test_users": len(np.unique(user[part == 2])),
-        "users_without_evaluation": n_users - len(np.unique(user[part > 0])),
-    }
 
 
 def _categories(catalogue: pd.DataFrame) -> tuple[list[str], np.ndarray]:

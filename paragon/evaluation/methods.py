@@ -30,6 +30,7 @@ from paragon.adapters.mixtures import (
 )
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
+from paragon.evaluation.blocks import InBlocks
 from paragon.evaluation.reranked import (
     reranked_adapters,
     reranked_backbone,
@@ -223,7 +224,7 @@ METHODS = {
         "reranked", "DPP re-ranking", "#8C564B", "p", _DOT, rows=reranked_backbone("dpp")
     ),
     "generated_xquad": Method(
-        "reranked", "generated, xQuAD", "#E7298A", ">", _DASHDOT,
+        "reranked", "generated, xQuAD", "#E7298A", "d", _DASHDOT,
         rows=reranked_adapters("generated_xquad", "xquad"),
     ),
     "popularity": Method(
@@ -281,7 +282,7 @@ def all_rows(trained: Trained) -> Iterator[Row]:
     Before anything is measured it raises ``ParagonError`` if `retrain` has weights that are not
     among those of the evaluation, or if a language model would be asked too often.
     """
-    score, weights = trained.test.catalogue_scores, trained.weights.numpy()
+    weights = trained.weights.numpy()
     rows_of_weights("retrain", trained.retrain_weights.numpy(), weights)
     if trained.ranker is not None:
         trained.ranker.check_limit(weights)
@@ -289,7 +290,8 @@ def all_rows(trained: Trained) -> Iterator[Row]:
         for name in METHODS:
             vectors = adapter_vectors(OneSeed(trained, index), name)
             if vectors is not None:
-                yield Row(name, seed, weights, (score(v).cpu().numpy() for v in vectors))
+                scores = (InBlocks.of(trained.test, vector) for vector in vectors)
+                yield Row(name, seed, weights, scores)
     for method in METHODS.values():
         if method.rows is not None:
             yield from method.rows(trained)

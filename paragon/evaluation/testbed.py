@@ -9,21 +9,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
+from paragon.data.met import Pairs
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
+from paragon.evaluation.blocks import InBlocks, Scores, blocks_of, lists_of
 from paragon.metrics import diversity, ranking
-from paragon.objectives.lists import Catalogue, check_served, served
+from paragon.metrics.checks import row_blocks
+from paragon.objectives.lists import Catalogue, check_served
 from paragon.objectives.table import Scored, metrics_of, objective_losses
 from paragon.progress import progress
 
 PROTOCOLS = ("sampled", "full")
-Scores = np.ndarray | dict[str, np.ndarray]  # see TestBed.measure
+_KEPT = 32  # blocks whose tables of what is left out are kept, some megabytes each
 
 
 class TestBed:
@@ -55,30 +59,47 @@ class TestBed:
                 f"objective fairness: no metric shows it on these test events: {gap.reason}"
             )
         self.candidates = evaluation.candidates
-        self.excluded = sequences.excluded(evaluation)
+        self._left_out = lru_cache(_KEPT)(
+            lambda *rows: sequences.excluded(evaluation[slice(*rows)])
+        )
         depth, categories = max(cutoffs), sequences.categories
         self.ideal = {
             "sampled": diversity.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
-            "full": diversity.ideal_alpha_dcg(categories, depth, excluded=self.excluded),
+            "full": self._ideal(depth),
         }
         # Of the published scale, for docs/reproduction.md and nothing else.
         self.published = diversity.ideal_alpha_dcg_published(
             categories, 10, candidates=self.candidates
         )
-        holders = np.unique(
-            np.column_stack(
-                [np.repeat(np.arange(sequences.n_users), sequences.lengths), sequences.items]
-            )[sequences.is_train()],
-            axis=0,
-        )[:, 1]
-        count = np.bincount(holders, minlength=sequences.n_items + 1)
+        users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
+        train = sequences.is_train()
+        met = Pairs(users[train], sequences.items[train], sequences.n_items)
+        count = np.bincount(met.keys % (sequences.n_items + 1), minlength=sequences.n_items + 1)
         information = ranking.self_information(count[1:], sequences.n_users)
         self.information = np.concatenate([[0.0], information])
         self.drawn = torch.from_numpy(self.candidates[:, : 1 + negatives])  # [N, C]
-        self.served, self.met = served, torch.from_numpy(self.excluded)
-        check_served(self.met, served)
+        self.served = served
+        check_served(sequences.met_before(evaluation), served)
         self.catalogue = Catalogue.of(sequences, max(served, 1 + negatives))
         self.kept: dict[tuple[str, int, str], Kept] = {}  # by method, seed and protocol
+
+    @property
+    def excluded(self) -> np.ndarray:
+        """What the full protocol leaves out, a table ``[N, n_items + 1]`` of bool."""
+        return self.sequences.excluded(self.evaluation)
+
+    def _ideal(self, depth: int) -> np.ndarray:
+        """The best α-DCG of the full protocol, ``[N, depth]``."""
+        # Items with the same categories are the same here: they are found once for all blocks.
+        patterns, kinds = np.unique(self.sequences.categories, axis=0, return_inverse=True)
+        kinds, parts = kinds.reshape(-1), []
+        for rows in row_blocks(len(self.evaluation), len(kinds)):
+            excluded = self.sequences.excluded(self.evaluation[rows])
+            every = np.broadcast_to(kinds, excluded.shape)
+            parts.append(
+                diversity.ideal_alpha_dcg(patterns, depth, candidates=every, excluded=excluded)
+            )
+        return np.concatenate(parts)
 
     def measure(self, scores: Scores) -> dict[str, dict[str, float]]:
         """{protocol: {metric: mean over events}} for catalogue scores ``[N, n_items + 1]``.
@@ -95,43 +116,37 @@ class TestBed:
 
         None instead of them if one is no mean over events (the parity of groups).
         """
-        rows = np.arange(len(self.evaluation))[:, None]
-        if isinstance(scores, dict):
-            sampled, full = scores["sampled"], scores["full"]
-        else:
-            sampled, full = scores[rows, self.candidates], scores
-        depth = self.cutoffs[-1]
-        ranks = {
-            "sampled": ranking.target_ranks(sampled),
-            "full": ranking.target_ranks(full, self.evaluation.targets, self.excluded),
-        }
-        shown = {
-            "sampled": self.candidates[rows, ranking.top_k(sampled, depth)],
-            "full": ranking.top_k(full, depth, self.excluded),
-        }
+        depth, lengths = self.cutoffs[-1], (self.drawn.shape[1], self.served)
+        parts = [
+            lists_of(full, own, self.candidates[a:b], self._left_out(a, b), depth, lengths)
+            for (a, b), full, own in blocks_of(scores)
+        ]
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         means, events = {}, {}
         for protocol in PROTOCOLS:
-            metrics = self._metrics(protocol, ranks[protocol], shown[protocol])
+            lists = found[f"ranks_{protocol}"], found[f"shown_{protocol}"]
+            metrics = self._metrics(protocol, *lists)
             means[protocol] = {name: float(np.mean(value)) for name, value in metrics.items()}
             followed = [metrics.get(name) for name in metrics_of(self.objectives)]
             arrays = [value for value in followed if isinstance(value, np.ndarray)]
             events[protocol] = np.stack(arrays) if len(arrays) == len(followed) else None
         if not isinstance(scores, dict):
-            means["full"] |= self._losses(torch.from_numpy(scores).float())
+            means["full"] |= self._losses(found)
         return means, events
 
-    def _losses(self, scores: torch.Tensor) -> dict[str, float]:
-        """The objectives' losses, as tuning defines them, of catalogue scores ``[N, n + 1]``."""
+    def _losses(self, found: dict[str, np.ndarray]) -> dict[str, float]:
+        """The objectives' losses, as tuning defines them, from what `lists_of` says."""
 
-        def scored(items: torch.Tensor) -> Scored:
+        def scored(items: torch.Tensor, scores: np.ndarray) -> Scored:
             lists = self.catalogue.lists(items, torch.from_numpy(self.groups))
-            return Scored(scores.gather(1, items).unsqueeze(-2), lists)  # [N, 1, C]
+            return Scored(torch.from_numpy(scores).unsqueeze(-2), lists)  # [N, 1, C]
 
         def shown() -> Scored:
-            one = scored(served(scores, self.met, self.served))
+            one = scored(torch.from_numpy(found["served"]), found["served_scores"])
             return Scored(one.scores.unsqueeze(0), one.lists)  # [1, N, 1, served]
 
-        losses = objective_losses(self.objectives, scored(self.drawn), shown)  # [1, O]
+        drawn = scored(self.drawn, found["drawn"])
+        losses = objective_losses(self.objectives, drawn, shown)  # [1, O]
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
     def _metrics(
@@ -263,6 +278,8 @@ def _checked(bed: TestBed, row: Row, scores: object, number: int) -> tuple[Score
     width = {"sampled": bed.candidates.shape[1], "full": bed.sequences.n_items + 1}
     if scores is None:
         raise ParagonError(f"{where} are missing")
+    if isinstance(scores, InBlocks):
+        return scores.checked(where), scores.key
     if isinstance(scores, dict) and set(scores) != set(width):
         raise ParagonError(f"{where} are of {sorted(scores)}; {sorted(width)} are needed")
     parts = scores if isinstance(scores, dict) else {"full": scores}

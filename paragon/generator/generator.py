@@ -24,7 +24,7 @@ from paragon.generator.latent import Latent
 from paragon.generator.sampler import ddim, guided
 from paragon.generator.schedule import Schedule
 from paragon.objectives.weights import check_weights, lift
-from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.storage import check_match, loading, save_tensors
 
 
 class DiffusionModel(nn.Module):
@@ -91,12 +91,14 @@ def save_generator(generator: Generator, stem: Path) -> None:
 
 def load_generator(stem: Path) -> Generator:
     """Read what :func:`save_generator` wrote."""
-    tensors, description = load_tensors(stem, "generator")
-    settings = params.stored(params.GeneratorSettings, description["settings"], f"{stem}.json")
-    latent = Latent(tensors["latent.mean"], tensors["latent.basis"], float(tensors["latent.scale"]))
-    model = DiffusionModel(latent, len(description["floor"]), settings)
-    model.load_state_dict(tensors)
-    return Generator(model.eval().requires_grad_(False), description)
+    with loading(stem, "generator") as (tensors, description):
+        settings = params.stored(params.GeneratorSettings, description["settings"], f"{stem}.json")
+        mean, basis, scale = (tensors[f"latent.{name}"] for name in ("mean", "basis", "scale"))
+        model = DiffusionModel(
+            Latent(mean, basis, float(scale)), len(description["floor"]), settings
+        )
+        model.load_state_dict(tensors)
+        return Generator(model.eval().requires_grad_(False), description)
 
 
 def load_generators(folder: Path, collection: Collection) -> list[Generator]:
@@ -109,5 +111,5 @@ def load_generators(folder: Path, collection: Collection) -> list[Generator]:
         stem = folder / f"seed{seed}"
         generators.append(load_generator(stem))
         expected = {"kind": "generator", "seed": seed, "collection": collection.description}
-        check_match(expected, generators[-1].description, f"{stem}.json")
+        check_match(expected, generators[-1].description, f"{stem}.json", "generator")
     return generators

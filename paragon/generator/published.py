@@ -28,7 +28,7 @@ from paragon.generator.schedule import Schedule
 from paragon.objectives.weights import check_weights, lift
 from paragon.params import stored
 from paragon.sections import PublishedSettings
-from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.storage import loading, save_tensors
 
 
 def token_order(form: AdapterForm) -> Tensor:
@@ -201,11 +201,10 @@ def load_published(stem: Path, collection: dict) -> Published:
     ``collection``: the description of the collection that it must have learned from.  Raises
     ``ParagonError`` for another collection and for altered files.
     """
-    tensors, description = load_tensors(stem, "rivals")
     expected = {"kind": "published", "collection": collection}
-    check_match(expected, description, f"{stem}.json")
-    settings = stored(PublishedSettings, description["settings"], f"{stem}.json")
-    form = AdapterForm(**collection["form"])
-    model = PublishedModel(form, len(description["floor"]), settings)
-    model.load_state_dict(tensors)
-    return Published(model.eval().requires_grad_(False), description)
+    with loading(stem, "rivals", expected) as (tensors, description):
+        settings = stored(PublishedSettings, description["settings"], f"{stem}.json")
+        form = AdapterForm(**collection["form"])
+        model = PublishedModel(form, len(description["floor"]), settings)
+        model.load_state_dict(tensors)
+        return Published(model.eval().requires_grad_(False), description)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from paragon.data.met import Met
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.metrics.diversity import ideal_alpha_dcg
@@ -72,16 +73,18 @@ def served(scores: Tensor, met: Tensor, length: int) -> Tensor:
     return scores.masked_fill(met, -torch.inf).topk(length).indices
 
 
-def check_served(met: Tensor, length: int) -> None:
+def check_served(met: Met, length: int) -> None:
     """Refuse lists that are longer than what somebody has left to be shown.
 
-    ``met [U, n + 1]``, true where an item is left out.  Raises ``ParagonError``.
+    Raises ``ParagonError``.
     """
-    left = (~met).sum(1)  # [U]
+    # Who has met few things, counted with repeats, has enough left: most need no closer look.
+    doubtful = torch.nonzero(met.n_items - met.count < length).squeeze(1)
+    left = (~met[doubtful].mask()).sum(1)
     short = int((left < length).sum())
     if short:
         raise ParagonError(
             f"adapters.served: lists of {length} items are to be served, but {short} of "
-            f"{len(met)} users have met so many of the {met.shape[1] - 1} items that fewer are "
+            f"{len(met)} users have met so many of the {met.n_items} items that fewer are "
             f"left (the least: {int(left.min())}); lower adapters.served in params.yaml"
         )

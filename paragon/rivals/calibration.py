@@ -109,8 +109,7 @@ def candidates_of(sequences: Sequences, evaluation: Evaluation) -> dict[str, Can
 def validation_rows(evaluation: Evaluation) -> tuple[slice, Evaluation]:
     """Which validation events choose the settings, and these events."""
     rows = slice(None, None, -(-len(evaluation) // EVENTS))
-    arrays = (evaluation.users, evaluation.positions, evaluation.candidates)
-    return rows, Evaluation(*(array[rows] for array in arrays))
+    return rows, evaluation[rows]
 
 
 def chosen_settings(

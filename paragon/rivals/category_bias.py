@@ -28,7 +28,7 @@ from paragon.backbones import Backbone
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.objectives.weights import simplex_lattice
-from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.storage import loading, save_tensors
 
 
 def tune_category_bias(
@@ -70,6 +70,5 @@ def load_category_bias(folder: Path, expected: dict) -> Tensor:
     Raises ``ParagonError`` if its description does not say what is ``expected``.
     """
     stem = folder / "category_bias"
-    tensors, description = load_tensors(stem, "rivals")
-    check_match(expected, description, f"{stem}.json")
-    return tensors["bias"]
+    with loading(stem, "rivals", expected) as (tensors, _):
+        return tensors["bias"]

@@ -31,7 +31,7 @@ from paragon.generator.denoiser import WeightEmbedding, feed_forward
 from paragon.generator.training import stretches, take_step
 from paragon.objectives.weights import check_weights, lift, random_weights, simplex_weights
 from paragon.progress import progress
-from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.storage import loading, save_tensors
 
 
 class Hypernetwork(nn.Module):
@@ -173,10 +173,9 @@ def load_end_to_end(
     ``ParagonError`` for another backbone, another seed or another rival.
     """
     stem = folder / f"{name}-seed{seed}"
-    tensors, description = load_tensors(stem, "rivals")
     expected = {"kind": name, "seed": seed, "backbone": backbone["sha256"]}
-    check_match(expected, description, f"{stem}.json")
-    settings = params.stored(params.RivalSettings, description["settings"], f"{stem}.json")
-    model = kind(torch.zeros(description["size"]), len(description["objectives"]), settings)
-    model.load_state_dict(tensors)
-    return EndToEnd(model.eval().requires_grad_(False), description)
+    with loading(stem, "rivals", expected) as (tensors, description):
+        settings = params.stored(params.RivalSettings, description["settings"], f"{stem}.json")
+        model = kind(torch.zeros(description["size"]), len(description["objectives"]), settings)
+        model.load_state_dict(tensors)
+        return EndToEnd(model.eval().requires_grad_(False), description)

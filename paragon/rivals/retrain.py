@@ -10,6 +10,7 @@ items, M categories, R weight vectors, O objectives, z numbers of a state.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector
 from paragon.adapters.frozen import adapter_form, item_features
 from paragon.backbones import Backbone, Fitted, Training, build, cached_states, context_of, fit
+from paragon.data.met import Met
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.objectives.lists import Catalogue, served
 from paragon.objectives.table import Scored, objective_losses
 from paragon.objectives.weights import simplex_weights
-from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.storage import loading, save_tensors
 
 SECTIONS = ("backbones", "adapters", "rivals")  # of params.yaml
 
@@ -78,27 +80,26 @@ class Retraining(Training):
         self.catalogue = self.catalogue.to(self.device)
         self.features = item_features(adapter.form, sequences, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
-        met, valid = self.sampler.seen.copy(), sequences.valid
-        met[:, 0] = True
-        self.met = torch.from_numpy(met).to(self.device)  # [users, n + 1]
-        self.valid_met = torch.from_numpy(sequences.excluded(valid)).to(self.device)  # [N, n + 1]
+        valid = sequences.valid
+        self.met = sequences.met_in_training().to(self.device)  # users rows
+        self.valid_met = sequences.met_before(valid).to(self.device)  # N rows
         stored = valid.candidates[:, : 1 + self.own.negatives]
         self.candidates = torch.from_numpy(stored).to(self.device)  # [N, C]
 
     def task_loss(
-        self, states: Tensor, users: Tensor, candidates: Tensor, shown: Tensor, met: Tensor
+        self, states: Tensor, users: Tensor, candidates: Tensor, shown: Tensor, met: Met
     ) -> Tensor:
         """The weighted sum of the objectives' losses for states ``[N, z]`` of ``users [N]``.
 
         Of ``candidates [N, C]`` and of the lists served to the events ``shown [B]``, without
-        what they ``met [B, n + 1]``.
+        what they ``met``, B rows.
         """
 
         def serve() -> Scored:
             few = states[shown]  # [B, z]
             with torch.no_grad():
-                full = self.backbone.score_catalogue(few, self.adapter, self.features)
-            best = served(full, met, self.own.served)  # [B, L]
+                blocks = self.backbone.catalogue_blocks(few, self.adapter, self.features)
+                best = torch.cat(list(self._best(blocks, met)))  # [B, L]
             scores = self.backbone.score(few, best, self.adapter, self.features)  # [B, L]
             lists = self.catalogue.lists(best.unsqueeze(0), self.groups[users[shown]])
             return Scored(scores[None, :, None], lists)  # [1, B, 1, L]
@@ -107,6 +108,13 @@ class Retraining(Training):
         lists = self.catalogue.lists(candidates, self.groups[users])
         losses = objective_losses(self.objectives, Scored(scores.unsqueeze(-2), lists), serve)
         return losses[0] @ self.weights  # [1, O] -> []
+
+    def _best(self, blocks: Iterator[Tensor], met: Met) -> Iterator[Tensor]:
+        """The lists served, of blocks of scores ``[R, n + 1]``: ``[R, L]`` each."""
+        start = 0
+        for scores in blocks:
+            own, start = met[start : start + len(scores)], start + len(scores)
+            yield served(scores, own.mask(), self.own.served)
 
     def loss(
         self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
@@ -193,13 +201,12 @@ def load_retrained(
     Raises ``ParagonError`` for other weights, another seed or other settings.
     """
     stem = _stem(folder, weights, seed)
-    tensors, description = load_tensors(stem, "rivals")
     expected = {"kind": "retrain", "weights": weights.tolist(), "seed": seed}
     expected["settings"] = retrain_settings(settings)
-    check_match(expected, description, f"{stem}.json")
-    backbone = build(name, sequences, settings.backbones, seed)
-    adapter = Adapter(adapter_form(backbone, sequences, settings.adapters))
-    for module, prefix in ((backbone, "backbone."), (adapter, "adapter.")):
-        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        module.load_state_dict(state)
+    with loading(stem, "rivals", expected) as (tensors, _):
+        backbone = build(name, sequences, settings.backbones, seed)
+        adapter = Adapter(adapter_form(backbone, sequences, settings.adapters))
+        for module, prefix in ((backbone, "backbone."), (adapter, "adapter.")):
+            state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(state)
     return Retrained(backbone.eval().requires_grad_(False), adapter.requires_grad_(False))

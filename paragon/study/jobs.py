@@ -7,26 +7,28 @@ process trains which model does not matter to the result.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import product
-from multiprocessing import connection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import BrokenProcessPool
 from torch import Tensor
 
 from paragon.adapters.collection import load_collection
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones.training import Fitted
 from paragon.data.negatives import NegativeSampler
+from paragon.errors import ParagonError
 from paragon.evaluation.methods import model_of
 from paragon.generator.behaviour import behaviour
 from paragon.generator.generator import Generator, load_generator, save_generator
@@ -47,15 +49,11 @@ from paragon.rivals.retrain import (
     retrain_weights,
     save_retrained,
 )
-from paragon.study.determinism import environment
+from paragon.study.determinism import KERNELS
 from paragon.study.study import Study
 
 T = TypeVar("T")
-# Processes started with these get one thread for each library that has threads of its own, which
-# reads them when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would
-# still have its threads, which wait for each other by spinning, and with as many busy processes
-# as cores a product of small matrices took 70 ms.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+CLUSTER = "PARAGON_CLUSTER"  # the address of a Dask scheduler, whose workers then do the jobs
 
 
 def side_by_side(
@@ -64,33 +62,87 @@ def side_by_side(
     """``[function(study, *job) for job in jobs]``, on a CPU ``threads`` of them at a time.
 
     ``function`` is one of a module, so that another process can import it; it loads
-    what it needs and seeds its own random numbers.
+    what it needs and seeds its own random numbers.  With ``PARAGON_CLUSTER`` the jobs run on a
+    cluster (docs/scale.md).  Raises ``ParagonError`` if a process is ended from outside.
     """
     workers = balanced(len(jobs), study.params.run.threads) if study.device.type == "cpu" else 1
-    # "spawn": a forked process would inherit the threads of this one.
-    context = multiprocessing.get_context("spawn")
-    with environment(ONE_THREAD), ProcessPoolExecutor(workers, context, begin_worker) as pool:
-        running = [pool.submit(function, study, *job) for job in jobs]
-        return [job.result() for job in progress(running, name)]
+    # joblib has no single worker, it would be this process: then one of two gets all jobs at once.
+    alone = workers == 1 and not os.environ.get(CLUSTER)
+    parts = [list(jobs)] if alone else [[job] for job in jobs]
+    with _workers(max(workers, 2)):
+        # max_nbytes: arrays are sent to each process.  Shared ones could not be written to.
+        pool = Parallel(return_as="generator", batch_size=1, max_nbytes=None)
+        call, chosen = delayed(_do), _kernels()
+        try:
+            results = pool(call(function, study, part, chosen) for part in parts)
+            done = [found for found, _ in zip(results, progress(parts, name), strict=True)]
+        except BrokenProcessPool as error:
+            raise ParagonError(
+                f"{name}: a process that trained was ended from outside (by somebody, or because "
+                "the memory was full); nothing half-made was kept, run the stage again"
+            ) from error
+    return [result for part in done for result in part]
 
 
-def begin_worker() -> None:
-    """What a process does before its first job: no bars of its own, and an end with its parent."""
-    os.environ[QUIET] = "1"  # those of several processes would overwrite each other
-    end_with_parent()
+def _kernels() -> dict[str, str | None]:
+    return {name: os.environ.get(name) for name in KERNELS}
 
 
-def end_with_parent() -> None:
-    """Let this process end when the one that started it does, however that ends.
+def _do(
+    function: Callable[..., T], study: Study, jobs: list[tuple], kernels: dict[str, str | None]
+) -> list[T]:
+    """Some jobs one after another, with the ``kernels`` of who asked: others give other digits."""
+    if _kernels() != kernels:
+        raise ParagonError(
+            f"{CLUSTER}: a worker computes with other kernels than the run that uses it; start "
+            "workers with `python -m paragon.study.worker ADDRESS`"
+        )
+    return [function(study, *job) for job in jobs]
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[None]:
+    """Let joblib use ``count`` processes of this machine, or a cluster."""
+    address = os.environ.get(CLUSTER)
+    if address:
+        with _client(address) as client, parallel_config("dask"):
+            if sum(client.ncores().values()) < 2:  # joblib would do the jobs in this process
+                raise ParagonError(f"{CLUSTER}: fewer than two workers are at {address}; start two")
+            yield
+        return
+    # Each process has one thread in every library that has threads of its own, which reads that
+    # when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would still
+    # have its threads, which wait for each other by spinning, and with as many busy processes
+    # as cores a product of small matrices took 70 ms.
+    own = {"inner_max_num_threads": 1, "initializer": begin_worker, "initargs": (os.getpid(),)}
+    with parallel_config("loky", n_jobs=count, **own):
+        yield
+
+
+def _client(address: str) -> AbstractContextManager[Any]:
+    """Of the Dask scheduler at an ``address``; raises ``ParagonError`` if there is none."""
+    try:
+        from distributed import Client
+
+        return Client(address, timeout=30)
+    except ImportError as error:
+        raise ParagonError(
+            f"{CLUSTER}: install the extra first: pip install '.[cluster]'"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ParagonError(f"{CLUSTER}={address}: no scheduler answers there: {error}") from error
+
+
+def begin_worker(parent: int) -> None:
+    """What a process does before its first job: no bars of its own, and an end with its parent.
 
     A worker whose parent was killed would go on training, and overwrite what a later run made.
     """
-    parent = multiprocessing.parent_process()
-    if parent is None:  # this is no worker
-        return
+    os.environ[QUIET] = "1"  # those of several processes would overwrite each other
 
     def wait_and_exit() -> None:
-        connection.wait([parent.sentinel])
+        while os.getppid() == parent:
+            time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=wait_and_exit, daemon=True).start()

@@ -97,7 +97,7 @@ def test_served_is_the_best_that_is_not_met(name, seqs, settings):
     scores, lists = task.serve(vectors, rows)
     assert scores.shape == (2, 3, 4, 1, 6)
     names = np.array([set() for _ in range(seqs.n_users)])
-    for user, item in zip(*np.nonzero(NegativeSampler(seqs).seen), strict=True):
+    for user, item in seqs.met_in_training().mask().nonzero().tolist():
         names[user].add(item)
     for s in range(2):
         for a in range(3):
@@ -183,8 +183,7 @@ def test_tuning_equals_plain_training_of_a_module(tasks, seqs):
     start = initial_vector(FORM, torch.Generator().manual_seed(0))
     found = tune(tasks, seqs, weights, start[None, None]).vectors[0, 0]
     train, module = tasks[0], Adapter.from_vector(start, FORM)
-    met = torch.from_numpy(NegativeSampler(seqs).seen)
-    met[:, 0] = True
+    met = seqs.met_in_training().mask()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
     rng, sampler = np.random.default_rng([0, 1]), NegativeSampler(seqs)
