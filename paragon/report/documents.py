@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from paragon.errors import ParagonError
-from paragon.report import figures, findings, published
+from paragon.report import figures, findings, published, transport
 from paragon.report import markdown as md
 from paragon.report.results import load_metrics, study_folders
 from paragon.report.style import look
@@ -56,6 +56,9 @@ SOURCES = (
     ("findings, drawn lists", "ablations/results/point-*.csv", ["regret_mean"],
      "dvc repro --single-item --force ablations/dvc.yaml:point@anchors-10"),
     ("reproduction, backbones", STUDY + "curve.csv", ["ndcg@10", "hr@10"], EVALUATE),
+    ("transport, tables", "transport/results/move-*.csv",
+     ["set_hv_of_tuned", "r_acc", "r_div", "regret_mean", "fit"],
+     "dvc repro --single-item --force transport/dvc.yaml:move@seed-0"),
     ("reproduction, curves", "ablations/drawn-lists/ml-1m-time/*/curve.csv",
      [published.NDCG, published.ALPHA], "none: a record"),
 )  # fmt: skip
@@ -186,6 +189,8 @@ def documents(root: Path) -> dict[Path, str]:
             "data": md.data_lines(results),
         },
     }
+    if (moved := root / "transport").joinpath("results").is_dir():  # nothing has to move
+        blocks["docs/transport.md"] = {"moves": transport.tables(moved)}
     texts = {root / "docs" / "findings.md": findings.render_findings(*recorded)}
     for name, contents in blocks.items():
         text = (root / name).read_text(encoding="utf-8")
@@ -204,3 +209,6 @@ def write_documents(root: Path) -> None:
     ours = published.our_curves(root / "ablations" / "drawn-lists")
     compared = figures.published_curves(ours, published.CURVES)
     figures.save_figure(compared, root / "docs" / "published.png")
+    if (moved := root / "transport").joinpath("results").is_dir():
+        drawn = figures.moved_adapters(transport.load_moves(moved))
+        figures.save_figure(drawn, root / "docs" / "transport.png")

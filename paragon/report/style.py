@@ -49,8 +49,8 @@ BACKBONES = {
 _SPARE = [f"C{i}" for i in range(10)]  # seaborn's colour-blind cycle, for methods not listed
 
 METRICS = {
-    "regret": "regret (0 = oracle, 1 = always the middle weight)",
-    "regret_mean": "regret (0 = oracle, 1 = always the middle)",
+    "regret": "regret, % (0 = oracle, 100 = always the middle weight)",
+    "regret_mean": "regret, % (0 = oracle, 100 = always the middle)",
     "set_hv": "hypervolume of the set (NDCG@10 × α-nDCG@10)",
     "set_hv_of_tuned": "hypervolume of the set relative to the oracle's",
     "alpha_ndcg_published@10": "α-nDCG@10 on the published scale",

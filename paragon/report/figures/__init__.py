@@ -17,6 +17,7 @@ from paragon.report.figures.studies import (
 )
 from paragon.report.figures.three import front_3d, ternary
 from paragon.report.figures.training import training_curves, tuning_curves
+from paragon.report.figures.transport import moved_adapters
 from paragon.report.figures.vectors import latent_space, modes, nearest_distances
 from paragon.report.style import save_figure
 
@@ -32,6 +33,7 @@ __all__ = [
     "lead",
     "lines",
     "modes",
+    "moved_adapters",
     "nearest_distances",
     "pareto_front",
     "published_curves",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from paragon.metrics.checks import finite
 from paragon.report import style
@@ -36,6 +37,8 @@ def changed_choices(
         ax.set_title(variable.replace("_", " "), fontsize=8, pad=2)
         ax.tick_params(axis="x", length=3 if ax is axes[-1] else 0)
     axes[-1].set_xlabel(style.metric_label(metric))
+    if metric.startswith("regret"):
+        axes[-1].xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     seeds = seeds_note(frame, ["variable", "value"], "Lines")
     style.small_print(figure, seeds, "Filled: the default." if default else "")
     return figure

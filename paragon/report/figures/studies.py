@@ -33,7 +33,7 @@ def all_studies(frame: pd.DataFrame) -> Figure:
     limits of the interval over seeds, None with one seed); a column of panels per measure.
     Methods are in the order of their mean of the first measure, the same in all panels.
     Measures of the oracle's hypervolume start where methods that come close to it do, and
-    what lies below is written at the edge; regret is on a logarithmic scale beyond 0.1.
+    what lies below is written at the edge; regret is on a logarithmic scale beyond 10 %.
     """
     names = "dataset backbone method measure mean low high".split()
     drawing.require_columns(frame, names, "studies")
@@ -58,7 +58,8 @@ def all_studies(frame: pd.DataFrame) -> Figure:
             ax.set_xlim(left=_NEAR)
         elif measure.startswith("regret"):
             ax.set_xscale("symlog", linthresh=0.1, linscale=0.8)
-            _ticks(ax, [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100], _signed)
+            _ticks(ax, [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100], _percent)
+    regret = any(measure.startswith("regret") for measure in measures)
     far = (frame["measure"].str.endswith("_of_tuned") & (frame["mean"] < _NEAR)).any()
     for name in backbones:
         axes[0, 0].plot([], [], look(name).marker, color=look(name).colour, label=look(name).label)
@@ -66,7 +67,7 @@ def all_studies(frame: pd.DataFrame) -> Figure:
     style.small_print(
         figure, "Lines: 95% t interval over seeds. Grey: the oracle. –: undefined or not run.",
         "At the edge: values off the scale." if far else "",
-        "Regret: logarithmic beyond ±0.1." if any(m.startswith("regret") for m in measures) else "",
+        "Regret: logarithmic beyond ±10 %." if regret else "",
     )  # fmt: skip
     return figure
 
@@ -81,6 +82,11 @@ def _ticks(ax: Axes, marks: list[float], words: Callable[..., str]) -> None:
 def _signed(x: float, _: object = None) -> str:
     """A tick label with a true minus sign."""
     return f"{x:g}".replace("-", "−")
+
+
+def _percent(x: float, _: object = None) -> str:
+    """The tick label of a share: without the sign of per cent, which the axis names."""
+    return _signed(round(100 * x, 6))
 
 
 def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: list[str]) -> None:

@@ -1,0 +1,76 @@
+"""The figure of moved adapters: what they reach against what they cost on the new recommender."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paragon.report import style
+from paragon.report.figures.drawing import BLUE, GREY, ORANGE, require_columns, seed_limits
+
+_LINES = {
+    "from scratch": (GREY, "s", ["scratch_10", "scratch_50", "scratch_150", "tuned"]),
+    "moved, then tuned on": (ORANGE, "o", ["moved_means", "moved_10", "moved_50", "moved_150"]),
+}
+_POINTS = {
+    "moved": ("D", "moved"),
+    "moved_calibrated": ("^", "chosen on validation users"),
+    "moved_two_anchors": ("v", "two anchors tuned on"),
+}
+_FLOORS = {"backbone": ("backbone alone", ":"), "random_rotation": ("random rotation", "--")}
+_SIDES = {"item_side": "with the categories' side", "state_only": "without it"}
+
+
+@style.drawn
+def moved_adapters(frame: pd.DataFrame) -> Figure:
+    """Share of the hypervolume of `tuned` against seconds of one processor, logarithmic.
+
+    A row for each kind of move, a column with and one without the categories' side; means over
+    moves, bars: 95 % t intervals.  ``frame``: what `paragon.report.transport.load_moves` gives.
+    """
+    columns = ("kind", "side", "method", "protocol", "seconds", "set_hv_of_tuned")
+    require_columns(frame, columns, "moves")
+    full = frame[frame["protocol"] == "full"]
+    kinds = list(dict.fromkeys(full["kind"]))
+    figure = style.new(7.2, 0.5 + 2.3 * len(kinds))
+    axes = figure.subplots(len(kinds), 2, sharex=True, sharey="row", squeeze=False)
+    for row, kind in zip(axes, kinds, strict=True):
+        for ax, (side, words) in zip(row, _SIDES.items(), strict=True):
+            _panel(ax, full[(full["kind"] == kind) & (full["side"] == side)])
+            ax.set_title(f"another {kind}, {words}", fontsize=8)
+        row[0].set_ylabel("set HV, of tuned there")
+    for ax in axes[-1]:
+        ax.set_xlabel("seconds of one processor, after training")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=3)
+    style.small_print(figure, "Means over moves; bars: 95% t intervals.")
+    return figure
+
+
+def _panel(ax: Axes, rows: pd.DataFrame) -> None:
+    by_method = dict(list(rows.groupby("method")))
+    for name, (colour, marker, methods) in _LINES.items():
+        known = [by_method[method] for method in methods if method in by_method]
+        _drawn(ax, known, colour, marker, name, "-")
+    for method, (marker, name) in _POINTS.items():
+        if method in by_method:
+            _drawn(ax, [by_method[method]], BLUE, marker, name, "none")
+    for method, (name, line) in _FLOORS.items():
+        if method in by_method:
+            height = by_method[method]["set_hv_of_tuned"].mean()
+            ax.axhline(height, color="#999999", linestyle=line, linewidth=1, label=name)
+    ax.set_xscale("log")
+    ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
+
+
+def _drawn(
+    ax: Axes, groups: list[pd.DataFrame], colour: str, marker: str, name: str, line: str
+) -> None:
+    """Points, joined by a ``line``, with a bar each."""
+    x = [group["seconds"].mean() for group in groups]
+    limits = [seed_limits(group["set_hv_of_tuned"]) for group in groups]
+    ax.plot(x, [mean for mean, _, _ in limits], marker=marker, linestyle=line, color=colour,
+            markersize=5, linewidth=1.2, label=name)  # fmt: skip
+    ax.vlines(x, [low for _, low, _ in limits], [high for *_, high in limits], color=colour,
+              linewidth=0.8)  # fmt: skip

@@ -1,0 +1,70 @@
+"""Tables and the figure of moved adapters, from tables whose means are known."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from paragon.errors import ParagonError
+from paragon.report import figures
+from paragon.report.transport import load_moves, moves_table, pairs_table, tables
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three moves between seeds and one between architectures, made up."""
+    root = tmp_path_factory.mktemp("transport")
+    (root / "results").mkdir()
+    moves = [("seed", f"sasrec-{s}", f"sasrec-{s + 1}", s) for s in range(3)]
+    for kind, old, new, seed in [*moves, ("architecture", "sasrec-0", "gru4rec-0", 0)]:
+        rows = [
+            (kind, old, new, method, protocol, seed, share + seed / 100, 0.9, None, 0.5, side, 0.6)
+            for side in ("item_side", "state_only")
+            for protocol in ("full", "sampled")
+            for method, share in (("tuned", 1.0), ("moved", 0.95), ("moved_50", 0.97))
+        ]
+        names = "kind old new method protocol seed set_hv_of_tuned r_acc r_div regret_mean side fit"
+        table = pd.DataFrame(rows, columns=names.split()).assign(shared=100)
+        name = f"seed-{seed}" if kind == "seed" else "sasrec-to-gru4rec-0"
+        table.to_csv(root / "results" / f"move-{name}.csv", index=False)
+        alone = table[table["method"] == "moved"].assign(method="backbone", set_hv_of_tuned=0.6)
+        alone = alone.drop(columns=["kind", "old", "fit", "shared"])
+        pd.concat([alone, table[table["method"] == "tuned"][alone.columns]]).to_csv(
+            root / "results" / f"alone-{new}.csv", index=False
+        )
+        spent = {side: {"moved": 0.2, "moved_50": 3} for side in ("item_side", "state_only")}
+        (root / "seconds").mkdir(exist_ok=True)
+        (root / "seconds" / f"move-{name}.json").write_text(json.dumps(spent))
+        whole = {"backbone": 50, "item_side": 30, "state_only": 20}
+        (root / "seconds" / f"train-{new}.json").write_text(json.dumps(whole))
+    return root
+
+
+def test_a_table_has_means_over_moves_with_their_interval_and_seconds(folder):
+    lines = moves_table(load_moves(folder), "item_side", "seed").splitlines()[2:]
+    assert lines[0] == "| the new backbone alone | 0.600 | 0.90 | – | 0.50 | – |"
+    assert lines[1] == "| **moved**, from item tables | 0.960 ± 0.025 | 0.90 | – | 0.50 | 0.2 |"
+    assert lines[-1].startswith("| tuned there |") and lines[-1].endswith("| 30 |")
+    assert len(lines) == 4
+
+
+def test_every_pair_is_shown_once(folder):
+    lines = pairs_table(load_moves(folder)).splitlines()[2:]
+    assert [line.split("|")[1:4] for line in lines] == [
+        [" sasrec → sasrec ", " 3 ", " 0.60 "],
+        [" sasrec → gru4rec ", " 1 ", " 0.60 "],
+    ]
+    assert "**Another architecture**" in tables(folder)
+
+
+def test_the_figure_has_a_panel_for_each_kind_and_side(folder):
+    figure = figures.moved_adapters(load_moves(folder))
+    titles = [ax.get_title("left") for ax in figure.axes]
+    assert len(titles) == 4 and len(set(titles)) == 4
+    with pytest.raises(ParagonError, match="column `seconds` is missing"):
+        figures.moved_adapters(load_moves(folder).drop(columns="seconds"))
+
+
+def test_a_folder_without_tables_says_what_makes_them(tmp_path):
+    with pytest.raises(ParagonError, match=r"dvc repro transport/dvc\.yaml"):
+        load_moves(tmp_path)

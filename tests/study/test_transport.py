@@ -1,0 +1,111 @@
+"""The trials of moved adapters: the plan, and rows on a place where the truth is known."""
+
+import pytest
+import torch
+import yaml
+
+from paragon.adapters.collection import collect
+from paragon.adapters.frozen import frozen_task
+from paragon.adapters.transport import fit_transport
+from paragon.evaluation.testbed import TestBed
+from paragon.params import ROOT
+from paragon.study import transport
+from paragon.study.places import Origin, Place, sequences_before, space_of
+from paragon.study.study import Study, StudyData
+from paragon.study.transport import AnchorsEntry, Trials, load_trials, study_of_recommender
+from tests.adapters.test_transport import Turned, turn
+
+TRIALS = Trials(
+    dataset="toy",
+    change={},
+    steps=[3],
+    anchors=AnchorsEntry(weights=[0.25, 0.75], steps=3),
+    recommenders={},
+    moves={},
+)
+
+
+@pytest.fixture(scope="module")
+def old(backbone, seqs, settings):
+    return Origin.of(backbone, collect(backbone, seqs, settings.adapters, [0]), seqs)
+
+
+@pytest.fixture(scope="module")
+def place(backbone, seqs, settings, old):
+    """The old recommender in other coordinates, its own adapters the old ones, moved exactly."""
+    own, there = settings.adapters, Turned(backbone, turn().float())
+    exact = fit_transport(old.space, space_of(there, seqs))
+    tasks = [frozen_task(there, seqs, part, own) for part in ("train", "valid", "test")]
+    bed = TestBed(seqs, seqs.test, own.objectives, negatives=9, served=6, cutoffs=[10])
+    moved = exact.collection(old.collection, {"sha256": "there"})
+    return Place(Study("toy", "sasrec", settings), seqs, there, moved, *tasks, bed)
+
+
+@pytest.fixture(scope="module")
+def table(place, old):
+    fitted = fit_transport(old.space, space_of(place.backbone, place.sequences))
+    moved = transport._moved(place, old, TRIALS)
+    rows = {**moved, **transport._controls(place, old, fitted)}
+    return place.table(rows).query("protocol == 'full'").set_index("method")
+
+
+def test_moved_adapters_are_the_tuned_ones_where_the_truth_is_a_turn(table):
+    for row in ("moved", "moved_means", "moved_least_squares"):
+        tolerance = 0.05 if row == "moved_least_squares" else 1e-4
+        assert table.loc[row, "set_hv_of_tuned"] == pytest.approx(1, abs=tolerance)
+    tuned = table.loc["tuned", "set_hv"]
+    for control in ("as_it_is", "random_rotation"):
+        assert abs(table.loc[control, "set_hv"] - tuned) > 1e-3
+
+
+def test_every_row_is_there_and_its_seconds_count_what_went_before(table, place):
+    tuned_on = {"moved_two_anchors", "moved_3"}
+    chosen = {"moved", "moved_means", "moved_least_squares", "moved_calibrated"}
+    controls = {"as_it_is", "random_rotation"}
+    assert set(table.index) == {"tuned", "constant"} | chosen | tuned_on | controls
+    assert place.seconds.keys() == chosen | tuned_on
+    for row in tuned_on | {"moved_calibrated"}:
+        assert place.seconds[row] >= place.seconds["moved_means"]
+
+
+def test_calibration_has_no_more_loss_than_moving_on_the_users_that_it_is_chosen_on(place, old):
+    fitted = fit_transport(old.space, space_of(place.backbone, place.sequences))
+    candidates = transport._candidates(fitted, old.collection)
+    assert len(candidates) == 3 * transport.GRID
+    chosen = transport._calibrated(place, candidates)
+    moved = fitted.vectors(old.collection.oracle_vectors[0], old.collection.form)
+
+    def loss(vectors):
+        rows = torch.arange(len(place.valid.states))
+        losses = place.valid.losses(vectors, rows, place.valid.candidates, place.objectives)
+        return (losses * place.weights).sum(-1)
+
+    assert (loss(chosen) <= loss(moved) + 1e-4).all()
+
+
+def test_tuning_on_from_a_start_changes_it_and_repeats_itself(place):
+    start = place.tuned
+    first, again = (place.tuned_on(start, place.weights, 3) for _ in range(2))
+    assert torch.equal(first, again) and not torch.equal(first, start)
+
+
+def test_the_data_of_an_earlier_day_have_no_later_event(settings, dataset, monkeypatch):
+    study = Study("toy", "sasrec", settings)
+    monkeypatch.setattr(StudyData, "load", lambda _: dataset)
+    times = dataset.interactions["timestamp"]
+    days = 50 / 86_400
+    before = sequences_before(study, days)
+    assert before.times.max() == times[times <= times.max() - 50].max() < times.max()
+    assert before.n_users <= dataset.interactions["user_id"].nunique()
+
+
+def test_the_plan_holds_together():
+    trials = load_trials()
+    for name, entry in trials.recommenders.items():
+        assert entry.days or name == f"{entry.backbone}-{entry.seed}"
+        study = study_of_recommender(trials, name, item_side=False)
+        assert study.params.backbones.seed == entry.seed and not study.params.adapters.item_side
+    for entry in trials.moves.values():
+        assert {entry.old, entry.new} <= trials.recommenders.keys()
+    stages = yaml.safe_load((ROOT / "transport" / "dvc.yaml").read_text())["stages"]
+    assert stages.keys() == {"train", "alone", "move"}
