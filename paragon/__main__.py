@@ -7,6 +7,7 @@ code 1; a wrong option is exit code 2.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -16,7 +17,11 @@ from typing import Annotated
 import typer
 
 from paragon.errors import ParagonError
+from paragon.study.commands import demo, move
 from paragon.study.determinism import choose_kernels
+from paragon.study.signals import end_with_dvc
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 app = typer.Typer(
     name="python -m paragon",
@@ -105,9 +110,11 @@ def run(
 ) -> None:
     """Execute a notebook as the pipeline does and keep the executed copy."""
     from paragon.study.runner import NotebookFailed, run_notebook
-    from paragon.study.times import stage_done
+    from paragon.study.times import stage_begins, stage_done
 
     start = time.monotonic()
+    if said := stage_begins(notebook, dataset, backbone):
+        typer.echo(said)
     try:
         copy = run_notebook(notebook, dataset, backbone)
         done = stage_done(time.monotonic() - start, notebook, dataset, backbone)
@@ -150,6 +157,10 @@ def export(
     typer.echo(f"{os.path.relpath(made)}: its README.md says what it is")
 
 
+app.command()(move)
+app.command()(demo)
+
+
 @app.command()
 def serve(
     folder: Annotated[Path, typer.Argument(help="An exported folder.")],
@@ -166,16 +177,19 @@ def serve(
 
 @app.command()
 def ablate(
-    kind: Annotated[str, typer.Argument(help="tune, collection or point.")],
-    name: Annotated[str, typer.Argument(help="An entry of ablations/params.yaml.")],
+    kind: Annotated[str, typer.Argument(help="tune, collection, point; train, alone, move.")],
+    name: Annotated[str, typer.Argument(help="An entry of ablations/ or transport/params.yaml.")],
 ) -> None:
-    """Run one stage of the ablations (`make ablations` runs all that are missing)."""
-    from paragon.study import ablations
+    """Run one stage of the ablations (`make ablations`) or of the trials in transport/."""
+    from paragon.study import ablations, transport
 
     stages = {
         "tune": ablations.tune_entry,
         "collection": ablations.make_collection,
         "point": ablations.train_point,
+        "train": transport.train_recommender,
+        "alone": transport.measure_alone,
+        "move": transport.measure_move,
     }
     if kind not in stages:
         raise ParagonError(f"{kind!r} is no stage of the ablations: {', '.join(stages)}")
@@ -246,46 +260,34 @@ def compare() -> None:
 
 @app.command()
 def report() -> None:
-    """Write docs/findings.md, the tables of README.md and docs/, and docs/lead.png."""
+    """Write docs/findings.md, tables and figures in README.md and docs/, and docs/executed."""
     from paragon.params import ROOT
     from paragon.report.documents import write_documents
+    from paragon.study.executed import publish_notebooks
 
     write_documents(ROOT)
-
-
-@app.command()
-def demo(
-    dataset: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Instead of artifacts/demo.html.")] = None,
-    show: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
-    renew: Annotated[bool, typer.Option("--renew", help="First make docs/demo anew.")] = False,
-) -> None:
-    """Build the page on which one drags the weights, and open it; nothing is trained."""
-    from paragon.study.demo import write_demo
-
-    page = write_demo(output, dataset, backbone, renew)
-    typer.echo(f"{page} has everything in it: it needs no server and no network")
-    if show:
-        typer.launch(page.resolve().as_uri())
+    publish_notebooks(ROOT)
 
 
 def main() -> None:
     """Entry point: errors that are meant for the user become one line."""
     if sys.argv[1:2] != ["serve"]:  # which makes nothing that is compared, and has to be fast
         choose_kernels()
+    end_with_dvc()
     try:
         app()
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("paragon"):
             raise
-        extra = "serve" if error.name in ("fastapi", "uvicorn") else "study"
-        words = f"{error.name} is not installed; it comes with `pip install '.[{extra}]'`"
-        print(f"error: {words}", file=sys.stderr)
-        sys.exit(1)
+        extra = "serve" if error.name in ("fastapi", "httptools", "uvicorn") else "study"
+        sys.exit(f"error: {error.name} is not installed; it comes with `pip install '.[{extra}]'`")
     except ParagonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"error: {error}")  # on the standard error, with exit code 1
+    except OSError as error:
+        if error.errno not in NO_ROOM and "usable temporary" not in str(error):
+            raise
+        place = error.filename or f"a file in {os.getcwd()} or {os.environ.get('TMPDIR', '/tmp')}"
+        sys.exit(f"error: {place} cannot be written: {error.strerror or error}")
 
 
 if __name__ == "__main__":

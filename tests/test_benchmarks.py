@@ -4,6 +4,7 @@ import importlib
 import json
 
 import pytest
+import torch
 
 from paragon.params import RESULTS, ROOT
 
@@ -65,3 +66,25 @@ def test_the_page_on_serving_has_the_recorded_numbers():
             shares = f"{kept['diversity']:.3f} | {kept['best_fixed']:.3f}"
             assert f"| {study} | {float(loss):.0%} | {kept['broken']:.1%} | {shares} |" in page
             assert kept["broken"] <= 0.05
+
+
+def test_the_page_on_measures_has_the_recorded_speed(bench):
+    speed = importlib.import_module("speed")
+    path = ROOT / "benchmarks" / "speed.json"
+    if not path.exists():
+        pytest.skip("not recorded yet: make bench")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
+    assert speed.table(record) in page
+    far = {name for name, row in record["rows"].items() if row["factor"] > 3}
+    assert far <= {*speed.REASONS}
+
+
+def test_a_floor_counts_products_and_results(bench):
+    speed, a = importlib.import_module("speed"), torch.ones(64, 32)
+    with speed.Results() as results:
+        (a @ a.T).view(-1)  # one result of 64 x 64 numbers; a view is none
+    assert (results.number, results.bytes) == (1, 64 * 64 * 4)
+    row = speed.measured(speed.Row("x", lambda: a @ a.T), 3)
+    low, high = row["seconds"]["quartiles"]
+    assert 0 < low <= row["seconds"]["median"] <= high and row["floor"] > 0 and row["runs"] == 3

@@ -1,4 +1,5 @@
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -31,10 +32,11 @@ def root(tmp_path):
     return root
 
 
-def paragon(root, *arguments):
+def paragon(root, *arguments, **options):
     environment = os.environ | {"PARAGON_ROOT": str(root), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "paragon", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
+    options |= {"env": environment, "cwd": root}
+    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
 def fails_with(done, *parts):
@@ -50,10 +52,16 @@ def edit(root, old, new):
     (root / "params.yaml").write_text(text.replace(old, new, 1))
 
 
-def test_help_is_light(root):
-    code = "import paragon.__main__, sys; print({'torch', 'pandas', 'papermill'} & {*sys.modules})"
+def test_import_and_help_are_light(root):
+    """A clock would tell how busy this machine is; what is loaded tells how long it must take."""
+    heavy = "numpy pandas torch pydantic yaml papermill nbformat matplotlib".split()
+    code = f"import paragon.__main__, sys; print({{*{heavy}}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"
+    code = "import sys; old = {*sys.modules}; import paragon; print(*{*sys.modules} - old)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded <= {"paragon"} | sys.stdlib_module_names
     done = paragon(root, "--help")
     assert done.returncode == 0
     assert all(command in done.stdout for command in ("fetch", "run", "verify", "compare"))
@@ -153,12 +161,6 @@ def test_fetch_takes_the_first_dataset_and_prints_its_terms(root):
     ("arguments", "parts"),
     [
         (["fetch", "nope"], ["unknown dataset 'nope'", "ml-100k", "--from"]),
-        (["fetch", "ml-100k", "--source", "moon"], ["unknown source 'moon'"]),
-        (["fetch", "ml-100k", "--from", "nowhere"], ["nowhere does not exist"]),
-        (["run", "nope", "--dataset", "d"], ["unknown notebook 'nope'", "02_toy"]),
-        (["run", "02_toy", "--dataset", "d"], ["needs --backbone"]),
-        (["verify"], ["not a git repository"]),
-        (["compare"], ["no metrics.json", "`dvc repro`"]),
     ],
 )
 def test_bad_input_is_one_line(root, monkeypatch, arguments, parts):
@@ -170,7 +172,6 @@ def test_bad_input_is_one_line(root, monkeypatch, arguments, parts):
 @pytest.mark.parametrize(
     ("old", "new", "parts"),
     [
-        ("  dropout:", "  droput:", ["params.yaml: backbones.", "drop"]),
         ("threads: 2", "threads: two", ["params.yaml: run.threads:", "'two'"]),
     ],
 )
@@ -185,6 +186,13 @@ def test_a_stage_before_its_inputs_exist_names_the_stage_that_makes_them(root):
     fails_with(done, "sequences.safetensors is missing", "`data`")
     kept = [path.name for path in (root / "artifacts").rglob("*") if path.is_file()]
     assert kept == ["02_toy.failed.ipynb"]
+
+
+def test_a_full_disk_is_one_line(root):
+    full = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))}
+    done = paragon(root, "run", "02_toy", "--dataset", "d", "--backbone", "b", **full)
+    fails_with(done, "cannot be written", "usable temporary directory")
+    assert not (root / "artifacts").exists()
 
 
 def test_a_wrong_option_is_exit_code_2(root):

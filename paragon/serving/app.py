@@ -11,7 +11,7 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -23,15 +23,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from paragon import __version__
 from paragon.errors import ParagonError
+from paragon.serving.limits import MOST_BYTES, SECONDS, SmallBodies, Timely
 from paragon.serving.lists import Recommendations
 from paragon.serving.recommender import Recommender
 from paragon.serving.requests import History, check_one_weights
 from paragon.serving.requests import Request as Wanted
 
-MOST_BYTES = 1 << 20  # of a request: a history of some ten thousand items
 MOST_ITEMS = 10_000  # of a history or a filter
 MOST_SHOWN = 1_000  # items of a list
-_PATIENCE = 100  # times MOST_BYTES are read, and thrown away, before a request is refused
 
 Id = Annotated[str, Field(strict=True, max_length=256)]
 Ids = Annotated[list[Id], Field(max_length=MOST_ITEMS)]
@@ -192,41 +191,6 @@ def _refuse_in_words(app: FastAPI) -> None:
         return JSONResponse({"detail": words[:500]}, status_code=422)
 
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[Any], Awaitable[None]]
-
-
-class SmallBodies:
-    """Refuses a request of more than ``MOST_BYTES`` with 413, and keeps no more of it."""
-
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        self.app = app
-
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
-            await self.app(scope, receive, send)
-            return
-        body, size, more = bytearray(), 0, True
-        # What is too much is not kept; but a client that still writes does not read the answer.
-        while more and size <= _PATIENCE * MOST_BYTES:
-            message = await receive()
-            part = message.get("body", b"")
-            size, more = size + len(part), message.get("more_body", False)
-            body += part if size <= MOST_BYTES else b""
-        if size > MOST_BYTES:
-            words = f"the request is larger than {MOST_BYTES >> 20} MiB"
-            answer = JSONResponse({"detail": words}, 413, headers={"connection": "close"})
-            await answer(scope, receive, send)
-            return
-        read = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
-
-        async def once() -> dict[str, Any]:
-            return next(read, None) or await receive()
-
-        await self.app(scope, once, send)
-
-
 def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
     """Serve until SIGINT or SIGTERM; requests that are being answered are finished first.
 
@@ -250,7 +214,8 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
         make_app(recommender),
         log_level="warning",
         access_log=False,
-        timeout_keep_alive=60,
+        http=Timely,
+        timeout_keep_alive=SECONDS,
         timeout_graceful_shutdown=10,
     )
     # An answer is two small packets: the second one shall not wait until the first is confirmed.

@@ -28,7 +28,7 @@ from paragon.serving.frozen import load_frozen
 from paragon.serving.items import Items, load_items
 from paragon.serving.outcome import load_outcomes
 from paragon.serving.reranker import Reranker
-from paragon.storage import load_tensors, save_tensors, write_json
+from paragon.storage import loading, save_tensors, write_json
 
 FORMAT = 1  # of the folder; another number when older versions could not read it any more
 MANIFEST = "manifest.json"
@@ -60,7 +60,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
         _write_manifest(made)
         if folder.is_dir():
             folder.rename(old)
-        made.rename(folder)
+        try:
+            made.rename(folder)
+        except OSError:
+            if old.is_dir():
+                old.rename(folder)
+            raise
     except OSError as error:
         raise ParagonError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
@@ -79,6 +84,8 @@ def check_folder(folder: Path) -> None:
     Raises ``ParagonError`` for a folder that is no export, one of another version of the format,
     and a file that is missing or altered.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ParagonError(f"{folder} is a file; give the folder of an export")
     if not folder.is_dir():
         raise ParagonError(f"{folder} does not exist; `python -m paragon export {folder}` makes it")
     path = folder / MANIFEST
@@ -86,8 +93,10 @@ def check_folder(folder: Path) -> None:
         raise ParagonError(f"{folder} is not an exported model: {MANIFEST} is missing; {AGAIN}")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        version, files, found = manifest["format"], manifest["files"], manifest["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        version, files, found = manifest["format"], dict(manifest["files"]), manifest["sha256"]
+    except OSError as error:
+        raise ParagonError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ParagonError(f"{path} is no manifest of an export; {AGAIN}") from error
     if version != FORMAT:
         raise ParagonError(
@@ -140,13 +149,16 @@ def load_reranker(stem: Path, items: Items) -> Reranker | None:
     """Read what :func:`save_reranker` wrote; None where an export has none."""
     if not stem.with_name(f"{stem.name}.json").exists():
         return None
-    tensors, about = load_tensors(stem, "export")
-    settings = [Setting(**own) for own in about["settings"]]
-    return Reranker(settings, tensors["sources"].numpy(), about["accuracy"], items.categories)
+    with loading(stem, "export") as (tensors, about):
+        settings = [Setting(**own) for own in about["settings"]]
+        return Reranker(settings, tensors["sources"].numpy(), about["accuracy"], items.categories)
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ParagonError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _of(about: dict) -> str:

@@ -31,7 +31,7 @@ from paragon.backbones.lightgcn import GraphBackbone
 from paragon.backbones.pinsage import PinSage
 from paragon.backbones.sasrec import SASRec, TransformerBlock
 from paragon.data.sequences import Sequences
-from paragon.storage import load_tensors, save_tensors
+from paragon.storage import loading, save_tensors
 
 
 class MeanOfItems(Backbone):
@@ -113,11 +113,11 @@ def save_frozen(backbone: Backbone, description: dict, stem: Path) -> None:
 
 def load_frozen(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
     """Read what :func:`save_frozen` wrote; ``sequences`` without people."""
-    tensors, description = load_tensors(stem, "export")
-    settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")
-    backbone = _KINDS[description["kind"]].build(sequences, settings)
-    backbone.load_state_dict(tensors)
-    backbone.name = description["backbone"]
+    with loading(stem, "export") as (tensors, description):
+        settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")
+        backbone = _KINDS[description["kind"]].build(sequences, settings)
+        backbone.load_state_dict(tensors)
+        backbone.name = description["backbone"]
     return backbone.eval().requires_grad_(False), description
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.storage import load_tensors, save_tensors
+from paragon.storage import loading, save_tensors
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,6 @@ def save_items(items: Items, stem: Path) -> None:
 
 def load_items(stem: Path) -> Items:
     """Read what :func:`save_items` wrote."""
-    tensors, names = load_tensors(stem, "export")
-    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
-    return Items(**arrays, **{name: names[name] for name in _NAMES})
+    with loading(stem, "export") as (tensors, names):
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+        return Items(**arrays, **{name: names[name] for name in _NAMES})

@@ -29,7 +29,7 @@ import torch
 from scipy import stats
 
 from paragon.errors import ParagonError
-from paragon.storage import load_tensors, save_tensors
+from paragon.storage import loading, save_tensors
 
 
 class Balance(dict[str, float]):
@@ -153,6 +153,6 @@ def load_outcomes(stem: Path) -> Outcomes | None:
     """Read what :func:`save_outcomes` wrote; None where an export has none."""
     if not stem.with_name(f"{stem.name}.json").exists():
         return None
-    tensors, about = load_tensors(stem, "export")
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    return Outcomes(about["objectives"], **arrays)
+    with loading(stem, "export") as (tensors, about):
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        return Outcomes(about["objectives"], **arrays)

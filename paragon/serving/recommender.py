@@ -23,6 +23,7 @@ from paragon.generator.generator import Generator
 from paragon.serving.engine import Engine
 from paragon.serving.items import Items
 from paragon.serving.lists import Batch, Recommendations
+from paragon.serving.move import fit_between, move_generator
 from paragon.serving.outcome import Balance, Outcomes
 from paragon.serving.requests import (
     History,
@@ -67,6 +68,18 @@ class Recommender:
         from paragon.serving.folder import load_folder
 
         return cls(**load_folder(Path(path)))
+
+    def move_to(self, backbone: Backbone, items: Items | Sequences | None = None) -> Recommender:
+        """The same control for a ``backbone`` that was trained anew; nothing is tuned.
+
+        ``items``: its items, those of this recommender if left out.  What was measured on
+        validation events is not carried over.  ``generator.description`` says under
+        ``collection`` and ``moved`` how well the two fit.  Raises ``ParagonError`` where they do
+        not (:mod:`paragon.adapters.transport`).
+        """
+        own = Items.of(items) if isinstance(items, Sequences) else items or self.items
+        transport = fit_between(self.backbone, self.items, backbone, own)
+        return Recommender(backbone, move_generator(self.generator, transport), own)
 
     @property
     def objectives(self) -> list[str]:

@@ -83,7 +83,7 @@ def check_history(history: object, items: Items) -> tuple[list[int], list[int] |
         )
     times, user = _times(own.times, len(found)), -1
     if own.user is not None:
-        if own.user not in items.users:
+        if not isinstance(own.user, str) or own.user not in items.users:
             why = "" if items.users else "; nobody is known to a model exported without people"
             raise ParagonError(f"user: {own.user!r} is not in the data{why}; leave it out")
         user = items.users[own.user]
@@ -105,7 +105,7 @@ def check_filter(
     for name, given in (("only", only), ("without", without)):
         if given is None:
             continue
-        given = given if isinstance(given, str) else list(given)
+        given = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else given
         found = _numbers(given, items, name)
         if None in found:
             unknown = [i for i, number in zip(given, found, strict=True) if number is None]
@@ -141,7 +141,7 @@ def check_one_weights(weights: object, names: Sequence[str], normalise: bool) ->
             f"weights: {len(table)} rows for one history; give one, or ask for many lists with "
             "recommend_many"
         )
-    return check_many_weights(table.reshape(1, -1), names, 1, normalise)[0]
+    return check_many_weights(table, names, 1, normalise)[0]
 
 
 def check_many_weights(
@@ -212,7 +212,10 @@ def _numbers(given: object, items: Items, what: str) -> list[int | None]:
 def _times(times: object, count: int) -> list[int] | None:
     if times is None:
         return None
-    array = np.asarray(times)
+    try:
+        array = np.asarray(times)
+    except ValueError:  # rows of different lengths
+        array = np.empty((0, 0))
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ParagonError("times: whole numbers are needed, the seconds since 1970 of each event")
     if count and np.abs(array.astype(np.float64)).max(initial=0) > 2**60:

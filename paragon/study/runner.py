@@ -11,10 +11,8 @@ from __future__ import annotations
 import ast
 import os
 import re
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +29,7 @@ from paragon.params import ROOT, load_params
 from paragon.progress import QUIET
 from paragon.storage import check_name, write_text
 from paragon.study.determinism import environment
+from paragon.study.signals import exit_at_signals
 
 KERNEL = "python3"
 # Injected everywhere: an edited parameters cell changes no result.
@@ -53,7 +52,7 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     The notebook runs in ``root``.  ``dataset``, ``backbone`` (if given) and the empty
     ``overrides`` are injected after its cell tagged ``parameters``, so that what this
     cell assigns has no influence.  Everything else it reads from params.yaml itself.
-    SIGTERM and SIGINT end the kernel as well.
+    SIGTERM, SIGINT and SIGHUP end the kernel as well.
 
     Raises ``ParagonError`` for what the user can correct, also if it was raised
     inside the notebook, and ``NotebookFailed`` for any other failure.  Then the
@@ -66,7 +65,7 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     target = executed_path(name, dataset, backbone, root)
     failed = target.with_suffix(".failed.ipynb")
     threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).run.threads
-    with _exit_at_sigterm(), tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
+    with exit_at_signals(), tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         copy = Path(scratch) / source.name
         try:
             variables = environment(_variables(root, threads, Path(scratch)))
@@ -169,23 +168,6 @@ def _check_parameters(source: Path, given: dict[str, str]) -> None:
         raise ParagonError(f"notebook {source.stem} needs --{missing}")
     for surplus in sorted(set(given) - assigned):
         raise ParagonError(f"notebook {source.stem} takes no --{surplus}")
-
-
-@contextmanager
-def _exit_at_sigterm() -> Iterator[None]:
-    """Exit by an exception at SIGTERM, as Python does at SIGINT, so that the kernel is ended."""
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # it gets no signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _variables(root: Path, threads: int, scratch: Path) -> dict[str, str]:

@@ -16,10 +16,11 @@ from typing import Any
 from paragon.params import ROOT, Params, load_params
 from paragon.storage import write_json
 
-# What a first run is told, in seconds: two cores, MovieLens-100K with SASRec, three seeds.
+# What a first run is told, in seconds: two cores, MovieLens-100K, three seeds, the mean of the
+# three backbones of the default study.
 TYPICAL = {
-    **{"01_data": 5, "02_backbones": 55, "03_adapters": 45, "04_generator": 110},
-    **{"05_rivals": 130, "06_evaluation": 150, "compare": 5},
+    **{"01_data": 6, "02_backbones": 50, "03_adapters": 55, "04_generator": 115},
+    **{"05_rivals": 130, "06_evaluation": 55, "compare": 1},
 }
 RESULTS_OF = ("metrics.json", "differences.json")  # what `06_evaluation` writes and is compared
 
@@ -42,6 +43,14 @@ def pipeline(params: Params) -> list[str]:
         for backbone in params.studies.backbones:
             found += [f"{notebook} {dataset} {backbone}" for notebook in others]
     return [*found, last]
+
+
+def stage_begins(notebook: str, *study: str | None, root: Path = ROOT) -> str:
+    """What the terminal says before a stage of the pipeline; nothing before anything else."""
+    name = " ".join(filter(None, [notebook, *study]))
+    if name not in pipeline(load_params(root / "params.yaml")):
+        return ""
+    return f"{name}: about {in_words(_expected([name], load_times(root)))}"
 
 
 def stage_done(seconds: float, notebook: str, *study: str | None, root: Path = ROOT) -> str:

@@ -1,4 +1,4 @@
-"""Kills a run of the pipeline at random moments, as a machine that fails would."""
+"""Ends a run of the pipeline at random moments, as a machine or a person would."""
 
 import signal
 import subprocess
@@ -7,14 +7,18 @@ import psutil
 
 from tests.study.conftest import hear_signals, user_environment
 
-PARTS = {"kernel": "ipykernel_launcher", "worker": "multiprocessing.spawn"}
+PARTS = {
+    **{"kernel": "ipykernel_launcher", "worker": "popen_loky"},
+    **{"dvc": "dvc repro", "stage": "-m paragon run"},
+}
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP]
 
 
 def killed_run(root, rng, longest):
-    """``dvc repro`` in ``root``, with one SIGKILL in the first ``longest`` seconds.
+    """``dvc repro`` in ``root``, with one signal in the first ``longest`` seconds.
 
-    It hits all processes together, the kernel or a worker, whichever is drawn and there.
-    Returns what was hit, or None if the run had finished before.  Nothing may go on afterwards.
+    It hits all processes together or one of them, whichever is drawn and there.  Returns what
+    was hit, or None if the run had finished before.  Nothing may go on afterwards.
     """
     run = subprocess.Popen(
         ["dvc", "repro"],
@@ -35,14 +39,15 @@ def killed_run(root, rng, longest):
     hit = [process for process in everyone if aim == "all" or PARTS[aim] in _words_of(process)]
     if not hit:
         aim, hit = "all", everyone
+    number = rng.choice(SIGNALS)
     for process in hit:
         try:
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(number)
         except psutil.NoSuchProcess:
             pass
-    assert run.wait(60) != 0, f"{aim} was killed, and the run did not notice"
+    assert run.wait(60) != 0, f"{aim}, {number.name}: the run did not notice"
     _, alive = psutil.wait_procs(everyone, timeout=30)
-    assert not alive, f"{aim} was killed, and {[_words_of(process) for process in alive]} went on"
+    assert not alive, f"{aim}, {number.name}: {[_words_of(process) for process in alive]} went on"
     return aim
 
 

@@ -155,17 +155,17 @@ def test_the_parameters_cell_has_no_influence(root, line):
     assert outputs_of(runner.run_notebook("toy", "d", None, root))[0].text == "d {}\n"
 
 
-def started(root):
-    """A runner whose notebook sleeps, and the process of its kernel."""
+def started(root, *parent, **variables):
+    """A run whose notebook sleeps, perhaps below another program, and the process of its kernel."""
     note = "pathlib.Path('pid').write_text(str(os.getpid()))"
     add(root, "toy", f"import os, pathlib, time\n{note}\ntime.sleep(99)")
     (root / "tmp").mkdir()
-    script = "import sys, pathlib\nfrom paragon.study import runner\n"
-    script += "runner.run_notebook('toy', 'd', 'b', pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-m", "paragon", "run", "toy", "--dataset", "d", "--backbone", "b"]
+    variables |= {"PARAGON_ROOT": str(root), "TMPDIR": str(root / "tmp")}
     running = subprocess.Popen(
-        [sys.executable, "-c", script, str(root)],
+        [*parent, *command],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(root / "tmp")},
+        env={**os.environ, **variables},
         stderr=subprocess.DEVNULL,
         preexec_fn=hear_signals,
     )
@@ -174,11 +174,11 @@ def started(root):
     return running, int(pid.read_text())
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 128 + 15), (signal.SIGINT, -2)])
-def test_the_kernel_ends_with_the_runner(root, number, code):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_kernel_ends_with_the_runner(root, number):
     running, kernel = started(root)
     running.send_signal(number)
-    assert running.wait(30) == code
+    assert running.wait(30) == 128 + number
     assert not is_running(kernel)
     assert not list((root / "tmp").glob("paragon-*")) and not (root / "artifacts").exists()
 
@@ -189,6 +189,17 @@ def test_the_kernel_ends_when_the_runner_is_killed(root):
     running.kill()
     running.wait(30)
     wait_until(lambda: not is_running(kernel), seconds=30)
+    assert not (root / "artifacts").exists()
+
+
+def test_the_kernel_ends_when_dvc_is_killed(root):
+    """DVC tells its commands nothing when it ends."""
+    dvc = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"]
+    running, kernel = started(root, *dvc, DVC_STAGE="toy@d-b")
+    running.terminate()
+    running.wait(30)
+    wait_until(lambda: not is_running(kernel), seconds=30)
+    wait_until(lambda: not list((root / "tmp").glob("paragon-*")))
     assert not (root / "artifacts").exists()
 
 

@@ -25,6 +25,10 @@ def test_the_stages_are_those_of_the_pipeline():
 
 
 def test_a_run_says_where_it_is_and_what_is_left(root):
+    study = "ml-100k", "sasrec"
+    typical = times.in_words(times.TYPICAL["05_rivals"])
+    assert times.stage_begins("05_rivals", *study, root=root).endswith(f"sasrec: about {typical}")
+    assert times.stage_begins("07_ablations", *study, root=root) == ""
     first = times.stage_done(10, "01_data", "ml-100k", root=root)
     count = len(times.pipeline(load_params()))
     assert first.startswith(f"stage 1 of {count}: 01_data ml-100k took 10 s, at most ")
@@ -33,6 +37,8 @@ def test_a_run_says_where_it_is_and_what_is_left(root):
     left = sum(times.TYPICAL[n] for n in ("03_adapters", "04_generator", "05_rivals")) * 9
     hours = re.search(r"at most (\d+) h", slow)
     assert hours and int(hours[1]) >= left / 3600 * 3
+    slow = times.in_words(10 * times.TYPICAL["05_rivals"])
+    assert times.stage_begins("05_rivals", *study, root=root).endswith(f"sasrec: about {slow}")
     assert times.stage_done(3, "07_ablations", "x", "y", root=root) == "07_ablations x y took 3 s"
     record = json.loads((root / "artifacts" / "times.json").read_text())
     for name in times.pipeline(load_params())[2:]:

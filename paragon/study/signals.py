@@ -1,0 +1,52 @@
+"""The end of a run: whatever ends it, or the `dvc repro` that started it, ends its kernel too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def exit_at_signals() -> Iterator[None]:
+    """Exit by an exception at SIGTERM and SIGHUP, as Python does at SIGINT.
+
+    So what is open is closed, the kernel of a notebook for one.  A signal that is ignored, as
+    under ``nohup``, stays so.
+    """
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # it gets no signals
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
+
+
+def end_with_dvc() -> None:
+    """Let this process end when the DVC that started it does, which tells its commands nothing.
+
+    A stage that goes on alone would overwrite what the next ``dvc repro`` makes.
+    """
+    if "DVC_STAGE" not in os.environ:  # DVC sets it for every command
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
