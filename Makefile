@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repository repro docs paper add ablations test test-all check lab lab-reset demo bench fetch strip clean
+.PHONY: help repository repro docs paper add ablations test test-all mutants check lab lab-reset demo bench audit fetch strip clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,8 +42,17 @@ repository:
 test: $(VENV)/.test fetch ## Run every test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
-test-all: ## The same with 25 kills of the pipeline instead of two (an hour)
-	PARAGON_KILLS=25 $(MAKE) test
+test-all: $(VENV)/.thorough ## The same with 1,000 examples a property and 25 kills (hours)
+	PARAGON_THOROUGH=1 PARAGON_KILLS=25 $(MAKE) test
+
+# In a copy.  mutmut leaves decorated functions alone, so the decorator of two of them goes there.
+mutants: $(VENV)/.thorough ## Change the science in 3,000 ways, count what tests notice (an hour)
+	rm -rf build/mutants && mkdir -p build/mutants
+	cp -r paragon tests params.yaml pyproject.toml build/mutants
+	sed -i '/^@torch.no_grad()$$/d' build/mutants/paragon/generator/sampler.py \
+	  build/mutants/paragon/objectives/lists.py
+	cd build/mutants && OMP_NUM_THREADS=1 $(BIN)/mutmut run && $(BIN)/mutmut results
+	cd build/mutants && $(BIN)/python -m tests.mutants
 
 check: $(VENV)/.test ## Check style and types, in under a minute
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -63,9 +72,25 @@ docs: $(VENV)/.docs ## Make pages of docs, notebooks and package, with a search:
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . build/docs
 	@echo "open build/docs/docs/index.html"
 
-bench: $(VENV)/.run ## Measure times on this machine
+# RecTools needs older versions of NumPy and pandas: an environment of its own.
+bench: $(VENV)/.run ## Measure times on this machine, beside the best that it could do
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/collection.py
+	test -x build/rectools/bin/python || { $(PYTHON) -m venv build/rectools && \
+	  build/rectools/bin/pip install --quiet --disable-pip-version-check \
+	  'rectools[torch]==0.19.0' "$$(grep ^torch $(CURDIR)/constraints.txt)"; }
+	$(BIN)/python benchmarks/speed.py --peer build/rectools/bin/python
+
+# The auditors stay out of the environment that they look at.  Three packages with other licences
+# are no part of the library: docs/trust.md, Security.
+audit: $(VENV)/.test ## Look for known vulnerabilities and for licences that are not permissive
+	test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && \
+	  build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit pip-licenses; }
+	build/audit/bin/pip-licenses --python $(BIN)/python --partial-match \
+	  --allow-only "MIT;BSD;Apache;ISC;MPL;Mozilla;EPL;PSF;Python Software;Zope;CC0" \
+	  --ignore-packages grandalf moocore pygit2 > build/audit/licences.txt
+	sed -E 's/>=([^,]+),.*/==\1/' constraints.txt > build/audit/pinned.txt
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement build/audit/pinned.txt
 
 fetch: $(VENV)/.run ## Fetch the data that the study starts from
 	$(BIN)/python -m paragon fetch
@@ -83,7 +108,11 @@ $(VENV)/.run: pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.run
-	$(PIP) -e '.[study,serve,test]'
+	$(PIP) -e '.[study,serve,test,scale,cluster]'
+	touch $@
+
+$(VENV)/.thorough: pyproject.toml $(VENV)/.test
+	$(PIP) -e '.[study,serve,test,scale,cluster,thorough]'
 	touch $@
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.run

@@ -1,6 +1,6 @@
 """The pages of `make docs`: Sphinx, from the same files that one reads in the repository.
 
-Nothing is executed.  Notebooks appear as they were executed last, if they were; formulas are
+Nothing is executed.  Notebooks appear as they are in docs/executed, if they are; formulas are
 MathML and the search is Sphinx's own, so that the pages need no network.
 """
 
@@ -19,7 +19,7 @@ include_patterns = [
     *("docs/*.md", "docs/solutions/*", "docs/api/*.rst", "notebooks/*.ipynb", "results/summary.md"),
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ablations/drawn-lists/README.md"),
 ]
-exclude_patterns = [".venv", "artifacts", "build", "lab", "**/.ipynb_checkpoints"]
+exclude_patterns = [".venv", "artifacts", "build", "lab", "docs/executed", "**/.ipynb_checkpoints"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
@@ -39,10 +39,9 @@ templates_path = [str(ROOT / "docs" / "templates")]  # autosummary looks from th
 
 def prepared(app, name, source):
     """Put the executed copy in place of a notebook, and take links to folders out."""
-    folder = ROOT / "artifacts" / "notebooks" / "ml-100k"
-    copies = [folder / where / f"{Path(name).name}.ipynb" for where in ("", "sasrec")]
-    if name.startswith("notebooks/") and any(copy.exists() for copy in copies):
-        source[0] = next(c for c in copies if c.exists()).read_text(encoding="utf-8")
+    copy = ROOT / "docs" / "executed" / f"{Path(name).name}.ipynb"
+    if name.startswith("notebooks/") and copy.exists():
+        source[0] = copy.read_text(encoding="utf-8").replace("](../../", "](../")
 
     def link(match):
         target = (ROOT / name).parent / match[2]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from paragon.params import ROOT
 from paragon.study.lab import small_params
@@ -96,3 +97,23 @@ def cloned_in_small(folder):
 def small_study(make_small_study, tmp_path):
     """A small study that has not been run."""
     return make_small_study(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def run_once(make_small_study, tmp_path_factory):
+    """A small study that has been run: by the first test that asks, in whichever process."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root = shared / "small" / "first"
+    with FileLock(shared / "small.lock"):
+        if not (root / "results" / "summary.md").exists():  # written last
+            shutil.rmtree(root, ignore_errors=True)
+            command(make_small_study(root.parent), "dvc", "repro")
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(run_once, tmp_path_factory):
+    """A small study that has been run, for one file of tests alone."""
+    return shutil.copytree(run_once, tmp_path_factory.mktemp("finished") / "first", symlinks=True)

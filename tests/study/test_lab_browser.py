@@ -1,0 +1,84 @@
+"""The lab in JupyterLab, as somebody sees it who opens every notebook and runs all cells."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from paragon.study.lab import make_lab
+from tests.page.browser import Browser
+from tests.study.conftest import command, git, snapshot, wait_until
+
+# The notebook of the only open file, once it has a kernel.
+OPENED = """(async () => {
+  for (;;) {
+    const book = [...jupyterapp.shell.widgets("main")].find((widget) => widget.context);
+    if (book) {
+      await book.context.ready;
+      await book.sessionContext.ready;
+      jupyterapp.shell.activateById(book.id);
+      return;
+    }
+    await new Promise((next) => setTimeout(next, 50));
+  }
+})()"""
+ALL_RUN = """(async () => {
+  const book = [...jupyterapp.shell.widgets("main")].find((widget) => widget.context);
+  await jupyterapp.commands.execute("notebook:run-all-cells");
+  await book.context.save();
+  return book.content.model.toJSON();
+})()"""
+
+
+# What the control room says and lists.
+LISTS = "[...document.querySelectorAll('.widget-html')].map((part) => part.innerText).join()"
+
+
+def move_the_slider(browser):
+    """One step to the right, with the keyboard; the lists say the new weights."""
+    wait_until(lambda: "accuracy 0.50" in browser.run(LISTS))
+    browser.run("document.querySelector('.noUi-handle').focus()")
+    browser.key("ArrowRight", 39)
+    wait_until(lambda: "accuracy 0.51" in browser.run(LISTS))
+
+
+@pytest.mark.slow
+def test_every_notebook_of_the_lab_runs_in_a_browser_and_leaves_the_study_as_it_was(finished):
+    """All cells of all notebooks in JupyterLab, saved with their outputs; no error, no warning."""
+    before = snapshot(finished)
+    lab = make_lab(full=True, root=finished)
+    environment = {k: v for k, v in os.environ.items() if k != "PARAGON_QUIET"}
+    options = ("--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token=")
+    server = subprocess.Popen(
+        [Path(sys.executable).parent / "jupyter", "lab", *options, f"--notebook-dir={lab}",
+         "--LabApp.expose_app_in_browser=True"],
+        env=environment | {"PARAGON_ROOT": str(lab), "JUPYTER_RUNTIME_DIR": str(lab / "runtime")},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        with closing(Browser()) as browser:
+            browser.socket.settimeout(300)
+            wait_until(lambda: [*lab.glob("runtime/jpserver-*.json")])
+            address = json.loads(next(lab.glob("runtime/jpserver-*.json")).read_text())["url"]
+            for path in sorted(lab.glob("notebooks/0[0-6]_*.ipynb")):
+                browser.open(f"{address}lab/tree/notebooks/{path.name}?reset", "window.jupyterapp")
+                browser.run(OPENED)
+                cells = browser.run(ALL_RUN)["cells"]
+                code = [cell for cell in cells if cell["cell_type"] == "code"]
+                for output in (output for cell in code for output in cell["outputs"]):
+                    assert output["output_type"] != "error", (path.name, output["evalue"])
+                    assert output.get("name") != "stderr", (path.name, output["text"])
+                assert all(cell["execution_count"] for cell in code), path.name
+                assert '"execution_count": 1,' in path.read_text(), "it was not saved"
+                if path.name.startswith("00"):
+                    move_the_slider(browser)
+    finally:
+        server.terminate()
+        server.wait(30)
+    assert snapshot(finished) == before
+    assert git(finished, "status", "--porcelain", "notebooks", "params.yaml") == ""
+    assert "up to date" in command(finished, "dvc", "status", "dvc.yaml")
