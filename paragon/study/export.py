@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paragon.adapters.transport import Transport
 from paragon.errors import ParagonError
+from paragon.objectives.table import check_objectives
 from paragon.params import ROOT
 from paragon.serving.export import export_folder
+from paragon.serving.items import Items
+from paragon.serving.move import fit_between, move_generator
+from paragon.serving.recommender import Recommender
 from paragon.study.study import open_study
 
 
@@ -15,8 +20,34 @@ def export_study(folder: Path, dataset: str, backbone: str, people: bool = False
 
     Raises ``ParagonError`` where a stage of the study has not run.
     """
+    folder = _checked(folder)
+    export_folder(folder, *open_study(dataset, backbone).load_served(), people)
+    return folder
+
+
+def move_to_study(old: Path, new: Path, dataset: str, backbone: str, people: bool) -> Transport:
+    """Write the backbone of a study with the control of the exported folder ``old`` to ``new``.
+
+    Of the study only the stage `backbones` has to have run.  Raises ``ParagonError`` where the
+    two recommenders do not fit (:mod:`paragon.adapters.transport`); then nothing is written.
+    """
+    new, recommender = _checked(new), Recommender.load(old)
+    if new == old.resolve():
+        raise ParagonError(f"{new} is the old recommender; choose another folder for the new one")
+    study = open_study(dataset, backbone)
+    sequences = study.load_sequences()
+    model, about = study.load_backbone(sequences)
+    check_objectives(recommender.objectives, sequences)
+    parts = recommender.backbone, recommender.items, model, Items.of(sequences)
+    transport = fit_between(*parts)
+    moved = move_generator(recommender.generator, transport)
+    moved.model.to(study.device)
+    export_folder(new, sequences, model, about, moved, people)
+    return transport
+
+
+def _checked(folder: Path) -> Path:
     folder = folder.resolve()
     if folder == ROOT or folder in ROOT.parents:
         raise ParagonError(f"{folder} holds the study itself; choose another folder")
-    export_folder(folder, *open_study(dataset, backbone).load_served(), people)
     return folder
