@@ -43,6 +43,8 @@ def prepared(app, name, source):
     if name.startswith("notebooks/") and copy.exists():
         source[0] = copy.read_text(encoding="utf-8").replace("](../../", "](../")
 
+    source[0] = source[0].replace("](docs/executed/", "](notebooks/")
+
     def link(match):
         target = (ROOT / name).parent / match[2]
         return match[1] if target.is_dir() else match[0]

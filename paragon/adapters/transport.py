@@ -4,9 +4,9 @@ In this file: why linear algebra on two item tables is enough.  A score is a pro
 it stays the same when states and item vectors are turned together, (s R) . (e_i R).  So training
 leaves the coordinates open, and each training ends in its own.  What two trainings have in common
 is what the products say.  If an orthogonal R brings the old item vectors close to the new ones,
-then an adapter that reads and writes old states works on new ones after the same turn:
+then an adapter that reads and writes old states works on new ones after the same turn::
 
-    R = argmin sum_i c_i |e_i R - f_i|^2 = U V^T,      sum_i c_i e_i f_i^T = U S V^T
+    R = argmin sum_i c_i ||e_i R - f_i||^2 = U V^T,      sum_i c_i e_i f_i^T = U S V^T
 
 with e_i the old item vector, f_i the new one and c_i the root of the number of events of the item
 (Schönemann, Psychometrika 1966; for word embeddings Smith et al., ICLR 2017).

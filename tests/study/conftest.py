@@ -101,19 +101,25 @@ def small_study(make_small_study, tmp_path):
 
 @pytest.fixture(scope="session")
 def run_once(make_small_study, tmp_path_factory):
-    """A small study that has been run: by the first test that asks, in whichever process."""
+    """A small study that has been run: by the first test that asks, in whichever process.
+
+    One test may change it (docs/authors.md: DVC remembers folders by their place); the others
+    take a copy, see `finished`.
+    """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    root = shared / "small" / "first"
+    root, kept = shared / "small" / "first", shared / "small" / "kept"
     with FileLock(shared / "small.lock"):
-        if not (root / "results" / "summary.md").exists():  # written last
+        if not kept.exists():
             shutil.rmtree(root, ignore_errors=True)
             command(make_small_study(root.parent), "dvc", "repro")
+            shutil.copytree(root, kept, symlinks=True)
     return root
 
 
 @pytest.fixture(scope="module")
 def finished(run_once, tmp_path_factory):
     """A small study that has been run, for one file of tests alone."""
-    return shutil.copytree(run_once, tmp_path_factory.mktemp("finished") / "first", symlinks=True)
+    kept = run_once.with_name("kept")
+    return shutil.copytree(kept, tmp_path_factory.mktemp("finished") / "first", symlinks=True)

@@ -18,7 +18,8 @@ def steps_of(page):
 
 
 @pytest.mark.slow
-def test_every_command_for_authors_prints_what_the_page_says(finished):
+def test_every_command_for_authors_prints_what_the_page_says(run_once):
+    finished = run_once
     git(finished, "add", "-A")
     git(finished, "commit", "-qm", "results")
     git(finished, "config", "user.name", "test")

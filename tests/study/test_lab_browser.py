@@ -34,18 +34,6 @@ ALL_RUN = """(async () => {
 })()"""
 
 
-# What the control room says and lists.
-LISTS = "[...document.querySelectorAll('.widget-html')].map((part) => part.innerText).join()"
-
-
-def move_the_slider(browser):
-    """One step to the right, with the keyboard; the lists say the new weights."""
-    wait_until(lambda: "accuracy 0.50" in browser.run(LISTS))
-    browser.run("document.querySelector('.noUi-handle').focus()")
-    browser.key("ArrowRight", 39)
-    wait_until(lambda: "accuracy 0.51" in browser.run(LISTS))
-
-
 @pytest.mark.slow
 def test_every_notebook_of_the_lab_runs_in_a_browser_and_leaves_the_study_as_it_was(finished):
     """All cells of all notebooks in JupyterLab, saved with their outputs; no error, no warning."""
@@ -64,7 +52,7 @@ def test_every_notebook_of_the_lab_runs_in_a_browser_and_leaves_the_study_as_it_
             browser.socket.settimeout(300)
             wait_until(lambda: [*lab.glob("runtime/jpserver-*.json")])
             address = json.loads(next(lab.glob("runtime/jpserver-*.json")).read_text())["url"]
-            for path in sorted(lab.glob("notebooks/0[0-6]_*.ipynb")):
+            for path in sorted(lab.glob("notebooks/0[1-6]_*.ipynb")):
                 browser.open(f"{address}lab/tree/notebooks/{path.name}?reset", "window.jupyterapp")
                 browser.run(OPENED)
                 cells = browser.run(ALL_RUN)["cells"]
@@ -74,8 +62,6 @@ def test_every_notebook_of_the_lab_runs_in_a_browser_and_leaves_the_study_as_it_
                     assert output.get("name") != "stderr", (path.name, output["text"])
                 assert all(cell["execution_count"] for cell in code), path.name
                 assert '"execution_count": 1,' in path.read_text(), "it was not saved"
-                if path.name.startswith("00"):
-                    move_the_slider(browser)
     finally:
         server.terminate()
         server.wait(30)
