@@ -123,7 +123,7 @@ def counted_floor(action: Callable[[], object]) -> Callable[[], float]:
             (lambda: torch.mm(square, square, out=into), share),
             (lambda: copy.copy_(piece), float(results.number)),
         ):
-            runs = int(np.clip(times, 1, 200))  # of so many as are needed, then scaled
+            runs = int(np.clip(times, 1, 200))  # as many as are needed, then scaled
             total += seconds(lambda w=work, r=runs: [w() for _ in range(r)]) * times / runs
         return total
 

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from paragon.errors import ParagonError
-from paragon.study.commands import demo, move
+from paragon.study.commands import demo, export, move
 from paragon.study.determinism import choose_kernels
 from paragon.study.signals import end_with_dvc
 
@@ -140,23 +140,7 @@ def lab(
         open_lab(make_lab(full, say=typer.echo))
 
 
-@app.command()
-def export(
-    folder: Annotated[Path, typer.Argument(help="Where to write; an earlier export is replaced.")],
-    dataset: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
-    people: Annotated[bool, typer.Option("--people", help="With all users' histories.")] = False,
-) -> None:
-    """Write a trained recommender as a folder that is used and served without the study."""
-    from paragon.params import load_params
-    from paragon.study.export import export_study
-
-    studies = load_params().studies
-    names = (dataset or studies.datasets[0], backbone or studies.backbones[0])
-    made = export_study(folder, *names, people=people)
-    typer.echo(f"{os.path.relpath(made)}: its README.md says what it is")
-
-
+app.command()(export)
 app.command()(move)
 app.command()(demo)
 

@@ -50,7 +50,7 @@ from paragon.params import ABLATIONS, ARTIFACTS, ROOT, Section, stored
 from paragon.sections import Count
 from paragon.storage import write_text
 from paragon.study.jobs import train_generators, train_rivals
-from paragon.study.study import Study, open_study
+from paragon.study.study import Study, merge_changes, open_study
 
 T = TypeVar("T")
 WeightsToVectors = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
@@ -134,11 +134,8 @@ def find_entry(entries: dict[str, T], name: str, kind: str) -> T:
 
 def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
     """The study with the changes to params.yaml of the entry ``tuned`` and then of ``change``."""
-    entry, merged = find_entry(plan.tuned, tuned, "tuned"), {"run": {"seeds": plan.seeds}}
-    for part in (entry.change, change or {}):
-        for section, values in part.items():
-            merge = isinstance(values, dict)
-            merged[section] = {**merged.get(section, {}), **values} if merge else values
+    entry = find_entry(plan.tuned, tuned, "tuned")
+    merged = merge_changes({"run": {"seeds": plan.seeds}}, entry.change, change or {})
     return open_study(plan.dataset, entry.backbone, merged, checked=False)
 
 

@@ -1,4 +1,4 @@
-"""Commands of ``python -m paragon`` that have no place in ``__main__.py`` any more."""
+"""The commands that make of a study what is used without it: ``export``, ``move`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -8,22 +8,42 @@ from typing import Annotated
 
 import typer
 
+Dataset = Annotated[str | None, typer.Option("--dataset", help="The first of params.yaml.")]
+Backbone = Annotated[str | None, typer.Option("--backbone", help="The first of params.yaml.")]
+People = Annotated[bool, typer.Option("--people", help="With all users' histories.")]
+Target = Annotated[Path, typer.Argument(help="Where to write; an earlier export is replaced.")]
+
+
+def export(
+    folder: Target, dataset: Dataset = None, backbone: Backbone = None, people: People = False
+) -> None:
+    """Write a trained recommender as a folder that is used and served without the study."""
+    from paragon.study.export import export_study
+
+    made = export_study(folder, *_names(dataset, backbone), people=people)
+    typer.echo(f"{os.path.relpath(made)}: its README.md says what it is")
+
+
+def _names(dataset: str | None, backbone: str | None) -> tuple[str, str]:
+    """What is not named is the first of params.yaml."""
+    from paragon.params import load_params
+
+    studies = load_params().studies
+    return dataset or studies.datasets[0], backbone or studies.backbones[0]
+
 
 def move(
     old: Annotated[Path, typer.Argument(help="An exported folder.")],
-    new: Annotated[Path, typer.Argument(help="Where to write; an earlier export is replaced.")],
-    dataset: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
-    people: Annotated[bool, typer.Option("--people", help="With all users' histories.")] = False,
+    new: Target,
+    dataset: Dataset = None,
+    backbone: Backbone = None,
+    people: People = False,
 ) -> None:
     """Give a backbone that was trained anew the control of an exported one; nothing is tuned."""
     from paragon.adapters.transport import LEAST_FIT
-    from paragon.params import load_params
     from paragon.study.export import move_to_study
 
-    studies = load_params().studies
-    names = (dataset or studies.datasets[0], backbone or studies.backbones[0])
-    made = move_to_study(old, new, *names, people)
+    made = move_to_study(old, new, *_names(dataset, backbone), people)
     typer.echo(
         f"{os.path.relpath(new)}: the map from the old recommender, fitted to one half of "
         f"{made.shared:,} common items, explains {made.fit:.0%} of the variance of the other half "
@@ -32,8 +52,8 @@ def move(
 
 
 def demo(
-    dataset: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="The first of params.yaml.")] = None,
+    dataset: Dataset = None,
+    backbone: Backbone = None,
     output: Annotated[Path | None, typer.Option(help="Instead of artifacts/demo.html.")] = None,
     show: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
     renew: Annotated[bool, typer.Option("--renew", help="First make docs/demo anew.")] = False,

@@ -129,7 +129,7 @@ class Place:
         return made
 
     def tuned_on(self, start: Tensor, weights: Tensor, steps: int) -> Tensor:
-        """Adapters ``[W, P]`` after so many steps from ``start [W, P]``, the rate falling to 0."""
+        """Adapters ``[W, P]`` after ``steps`` from ``start [W, P]``, the rate falling to 0."""
         settings = self.study.params.adapters.model_copy(
             update={"steps": steps, "checks": 1, "snapshots": 0}
         )

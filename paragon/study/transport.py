@@ -46,7 +46,7 @@ from paragon.sections import Count
 from paragon.storage import write_json, write_text
 from paragon.study.ablations import find_entry
 from paragon.study.places import Origin, Place, sequences_before, space_of, states_of
-from paragon.study.study import Study, open_study
+from paragon.study.study import Study, merge_changes, open_study
 
 FOLDER = ROOT / "transport"
 SIDES = {"item_side": True, "state_only": False}  # adapters with and without the genre term
@@ -103,15 +103,12 @@ def load_trials(root: Path = ROOT) -> Trials:
 def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> Study:
     """The study of a recommender: params.yaml with the changes for all and its own."""
     entry = find_entry(trials.recommenders, name, "recommenders")
-    own: dict[str, dict[str, Any]] = {
+    own = {
         "run": {"seeds": [entry.seed]},
         "backbones": {"seed": entry.seed},
         "adapters": {"item_side": item_side},
     }
-    merged: dict[str, dict[str, Any]] = {}
-    for part in (trials.change, own, entry.change):
-        for section, values in part.items():
-            merged[section] = {**merged.get(section, {}), **values}
+    merged = merge_changes(trials.change, own, entry.change)
     return open_study(trials.dataset, entry.backbone, merged, checked=False)
 
 

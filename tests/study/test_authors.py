@@ -19,15 +19,14 @@ def steps_of(page):
 
 @pytest.mark.slow
 def test_every_command_for_authors_prints_what_the_page_says(run_once):
-    finished = run_once
-    git(finished, "add", "-A")
-    git(finished, "commit", "-qm", "results")
-    git(finished, "config", "user.name", "test")
-    git(finished, "config", "user.email", "test@example.org")
+    git(run_once, "add", "-A")
+    git(run_once, "commit", "-qm", "results")
+    git(run_once, "config", "user.name", "test")
+    git(run_once, "config", "user.email", "test@example.org")
     alike = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     for line, expected in steps_of("authors.md"):
-        found = command(finished, "bash", "-c", f"{line} 2>&1")
+        found = command(run_once, "bash", "-c", f"{line} 2>&1")
         assert doctest.OutputChecker().check_output(expected, found, alike), (
             f"$ {line}\n{found}\ninstead of\n{expected}"
         )
-    assert git(finished, "status", "--porcelain") == "?? shop/\n"
+    assert git(run_once, "status", "--porcelain") == "?? shop/\n"
