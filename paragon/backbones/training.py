@@ -22,7 +22,7 @@ from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.metrics.ranking import ndcg_at, target_ranks
-from paragon.objectives.kernels import BprMax
+from paragon.objectives.kernels import BprMax, CatalogueSoftmax
 from paragon.progress import progress
 
 
@@ -104,6 +104,10 @@ class Training:
         target = torch.from_numpy(targets).to(self.device)  # [N]
         count, shared = self.sequences.n_items, self.settings.negatives
         if shared is None or shared >= count:
+            if type(self.backbone).expand is Backbone.expand:  # a state is all of `h`, b is 0
+                every = self.backbone.item_vectors()[1:]  # [n, d]
+                whole: Tensor = CatalogueSoftmax.apply(states, every, target - 1)  # []
+                return whole
             items = torch.arange(1, count + 1, device=self.device)
             return F.cross_entropy(self.backbone.score_items(states, items), target - 1)
         drawn = 1 + rng.choice(count, shared, replace=False)  # [S]

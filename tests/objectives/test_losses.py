@@ -10,7 +10,13 @@ from paragon.data.split import prepare
 from paragon.errors import ParagonError
 from paragon.metrics.diversity import alpha_dcg
 from paragon.objectives import kernels
-from paragon.objectives.kernels import ALPHA, TEMPERATURE, BprMax, SoftAlphaDCG
+from paragon.objectives.kernels import (
+    ALPHA,
+    TEMPERATURE,
+    BprMax,
+    CatalogueSoftmax,
+    SoftAlphaDCG,
+)
 from paragon.objectives.lists import Lists
 from paragon.objectives.losses import (
     accuracy,
@@ -75,6 +81,22 @@ def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
         ranked = np.take_along_axis(g, order[:, task, :, None], 1)
         exact = alpha_dcg(ranked, ALPHA)[:, -1].mean()
         assert IDEAL * (1 - found[task].item()) == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 50])
+def test_the_softmax_over_the_catalogue_in_blocks_is_cross_entropy(rows, monkeypatch):
+    monkeypatch.setattr(CatalogueSoftmax, "BLOCK", rows * 30)
+    rng = np.random.default_rng(0)
+    states, items = (
+        torch.from_numpy(5 * rng.standard_normal((n, 4))).requires_grad_() for n in (20, 30)
+    )
+    targets = torch.from_numpy(rng.integers(30, size=20))
+    expected = torch.nn.functional.cross_entropy(states @ items.T, targets)
+    found = CatalogueSoftmax.apply(states, items, targets)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+    slopes = (torch.autograd.grad(3 * loss, (states, items)) for loss in (found, expected))
+    for a, b in zip(*slopes, strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
 
 
 def test_the_layout_of_scores_in_memory_does_not_matter():
