@@ -40,7 +40,8 @@ repository:
 	git commit -m release" >&2; exit 1; }
 
 test: $(VENV)/.test fetch ## Run every test
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
+	  --no-loadscope-reorder
 
 test-all: $(VENV)/.thorough ## The same with 1,000 examples a property and 25 kills (hours)
 	PARAGON_THOROUGH=1 PARAGON_KILLS=25 $(MAKE) test

@@ -58,9 +58,12 @@ SMALL = {
 }
 
 
+LONGEST = ("test_pipeline.py", "test_extending.py")
+
+
 def pytest_collection_modifyitems(items):
     """The slow tests first: at the end one core would wait for the other to finish them."""
-    items.sort(key=lambda item: "slow" not in item.keywords)
+    items.sort(key=lambda item: ("slow" not in item.keywords, item.path.name not in LONGEST))
 
 
 @pytest.fixture(scope="module", autouse=True)

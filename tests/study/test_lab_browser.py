@@ -32,11 +32,25 @@ ALL_RUN = """(async () => {
   await book.context.save();
   return book.content.model.toJSON();
 })()"""
+# The weights and the list of the control room.
+SHOWN = "[...document.querySelectorAll('.widget-html')].map((part) => part.textContent).join()"
+
+
+def move_slider(browser):
+    """Press the right arrow on the slider of an open control room until its weight follows."""
+    wait_until(lambda: "accuracy 0.50" in browser.run(SHOWN))
+
+    def moved():
+        browser.run("document.querySelector('.noUi-handle').focus()")
+        browser.key("ArrowRight", 39)
+        return "accuracy 0.50" not in browser.run(SHOWN)
+
+    wait_until(moved)
 
 
 @pytest.mark.slow
 def test_every_notebook_of_the_lab_runs_in_a_browser_and_leaves_the_study_as_it_was(finished):
-    """All cells of all notebooks in JupyterLab, saved with their outputs; no error, no warning."""
+    """All cells of all notebooks in JupyterLab, saved with outputs; a slider follows the keys."""
     before = snapshot(finished)
     lab = make_lab(full=True, root=finished)
     environment = {k: v for k, v in os.environ.items() if k != "PARAGON_QUIET"}
@@ -52,7 +66,7 @@ def test_every_notebook_of_the_lab_runs_in_a_browser_and_leaves_the_study_as_it_
             browser.socket.settimeout(300)
             wait_until(lambda: [*lab.glob("runtime/jpserver-*.json")])
             address = json.loads(next(lab.glob("runtime/jpserver-*.json")).read_text())["url"]
-            for path in sorted(lab.glob("notebooks/0[1-6]_*.ipynb")):
+            for path in sorted(lab.glob("notebooks/0[0-6]_*.ipynb")):
                 browser.open(f"{address}lab/tree/notebooks/{path.name}?reset", "window.jupyterapp")
                 browser.run(OPENED)
                 cells = browser.run(ALL_RUN)["cells"]
@@ -61,6 +75,8 @@ def test_every_notebook_of_the_lab_runs_in_a_browser_and_leaves_the_study_as_it_
                     assert output["output_type"] != "error", (path.name, output["evalue"])
                     assert output.get("name") != "stderr", (path.name, output["text"])
                 assert all(cell["execution_count"] for cell in code), path.name
+                if path.name.startswith("00"):
+                    move_slider(browser)
                 assert '"execution_count": 1,' in path.read_text(), "it was not saved"
     finally:
         server.terminate()
