@@ -5,6 +5,7 @@ MathML and the search is Sphinx's own, so that the pages need no network.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from docutils import nodes
@@ -12,6 +13,7 @@ from latex2mathml.converter import convert
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\[([^\]\[]*)\]\(([^)#\s:]+)\)")
+shutil.rmtree(ROOT / "docs" / "api", ignore_errors=True)  # made anew: a module may have gone
 
 project = "Paragon, re-implemented and measured"
 root_doc = "docs/index"
@@ -34,6 +36,14 @@ html_theme = "furo"
 html_title = project
 html_show_copyright = False
 html_math_renderer = "mathml"
+# Tables of pandas like the others; what is too wide is scrolled, not the page.
+STYLE = """<style>
+.cell_output .output { overflow-x: auto }
+.cell_output table { border-collapse: collapse; border: 0; font-size: var(--font-size--small) }
+.cell_output :is(th, td) { border: solid var(--color-table-border); border-width: 0 0 1px }
+.cell_output :is(th, td) { padding: .25em .6em; vertical-align: top }
+@media (max-width: 46em) { .cell_output img { max-width: none } }
+</style>"""
 templates_path = [str(ROOT / "docs" / "templates")]  # autosummary looks from the root
 
 
@@ -44,12 +54,18 @@ def prepared(app, name, source):
         source[0] = copy.read_text(encoding="utf-8").replace("](../../", "](../")
 
     source[0] = source[0].replace("](docs/executed/", "](notebooks/")
+    source[0] = source[0].replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
     def link(match):
         target = (ROOT / name).parent / match[2]
         return match[1] if target.is_dir() else match[0]
 
     source[0] = LINK.sub(link, source[0])
+
+
+def styled(app, page, template, context, doctree):
+    """Put the style into the head of every page."""
+    context["metatags"] = context.get("metatags", "") + STYLE
 
 
 def inline(self, node):
@@ -67,4 +83,5 @@ def block(self, node):
 def setup(app):
     """Called by Sphinx."""
     app.connect("source-read", prepared)
+    app.connect("html-page-context", styled)
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
