@@ -49,13 +49,11 @@ BACKBONES = {
 _SPARE = [f"C{i}" for i in range(10)]  # seaborn's colour-blind cycle, for methods not listed
 
 METRICS = {
-    "regret": "regret, % (0 = oracle, 100 = always the middle weight)",
     "regret_mean": "regret, % (0 = oracle, 100 = always the middle)",
     "set_hv": "hypervolume of the set (NDCG@10 × α-nDCG@10)",
-    "set_hv_of_tuned": "hypervolume of the set relative to the oracle's",
+    "set_hv_of_tuned": "hypervolume relative to the oracle's (more is better)",
     "alpha_ndcg_published@10": "α-nDCG@10 on the published scale",
-    "mean_hv": "mean of NDCG@10 × α-nDCG@10",
-    "range_ratio": "range of NDCG@10 relative to the oracle's",
+    "choice": "choice: mean task loss of validation users at random weights",
 }
 
 _STYLE = matplotlib.rc_params_from_file(
@@ -76,7 +74,8 @@ def look(name: str) -> Look:
 def metric_label(metric: str) -> str:
     """A metric's name as an axis label, with its range."""
     name, at, k = metric.partition("@")
-    known = {"ndcg": "NDCG", "alpha_ndcg": "α-nDCG", "hr": "hit rate", "coverage": "coverage"}
+    known = {"ndcg": "NDCG", "alpha_ndcg": "α-nDCG", "hr": "hit rate"}
+    known |= {"coverage": "coverage", "novelty": "novelty"}
     return METRICS.get(metric) or (
         f"{known[name]}{at}{k} (0–1)" if name in known else metric.replace("_", " ")
     )

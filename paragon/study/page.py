@@ -88,6 +88,7 @@ def rendered(path: Path) -> str:
         if cell.cell_type == "markdown":
             cell.source = _FORMULA.sub(_mathml, cell.source)
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
+    body = body.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
     return fill_template("notebook.html.j2", {"title": path.stem, "body": body, "style": style()})
 
 

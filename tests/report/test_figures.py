@@ -319,7 +319,7 @@ def test_latent_space_projects_on_the_components_of_the_collection():
     weights, one = PAIRS[[1, 3, 6, 9]], np.eye(5)[[2]]
     figure = latent_space(vectors, weights, one, PAIRS[[5]], one, PAIRS[[5]])
     ax = figure.axes[0]
-    assert ax.get_xlabel() == "component 1 (83.3% of variance)"
+    assert ax.get_xlabel() == "component 1 (83% of variance)"
     assert [len(c.get_offsets()) for c in ax.collections] == [8, 1, 1]
     assert list(ax.collections[2].get_offsets()[0]) == pytest.approx([1, 0])
     flat = latent_space(
@@ -337,7 +337,7 @@ def test_an_adapter_at_a_corner_does_not_take_most_of_the_figure():
     one = np.eye(6)[[2]]
     figure = latent_space(vectors, PAIRS[[1, 3, 6, 9, 10]], one, PAIRS[[5]])
     ax = figure.axes[0]
-    assert ax.get_xlabel() == "component 1 (83.3% of variance)" and max(ax.get_xlim()) < 5
+    assert ax.get_xlabel() == "component 1 (83% of variance)" and max(ax.get_xlim()) < 5
     assert ax.collections[0].get_offsets().max() <= max(ax.get_xlim())
     assert any("At the edge: 2 adapters" in t for t in texts(figure))
 

@@ -8,11 +8,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from paragon.metrics.checks import finite
 from paragon.report import style
-from paragon.report.figures.drawing import BLUE, ORANGE, require_columns, seed_limits, seeds_note
+from paragon.report.figures.drawing import (
+    BLUE,
+    ORANGE,
+    percent_mark,
+    require_columns,
+    seed_limits,
+    seeds_note,
+)
 
 
 @style.drawn
@@ -38,7 +45,7 @@ def changed_choices(
         ax.tick_params(axis="x", length=3 if ax is axes[-1] else 0)
     axes[-1].set_xlabel(style.metric_label(metric))
     if metric.startswith("regret"):
-        axes[-1].xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+        axes[-1].xaxis.set_major_formatter(FuncFormatter(percent_mark))
     seeds = seeds_note(frame, ["variable", "value"], "Lines")
     style.small_print(figure, seeds, "Filled: the default." if default else "")
     return figure

@@ -19,7 +19,6 @@ from paragon.report.style import look, metric_label
 METRICS = ("ndcg@10", "alpha_ndcg@10")
 BESIDE = {"full": "sampled", "sampled": "full"}  # what stands beside, smaller
 CURVE_METHODS = "tuned retrain generated hypernetwork category_bias xquad backbone".split()
-WEIGHT = "weight of accuracy"
 _CLOSE = 0.1  # the close-up panels show differences up to this share of the oracle's range
 
 
@@ -58,7 +57,7 @@ def control_curves(
         cut |= _draw_curves(column[0], rows, metric)
         column[0].set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
         column[0].set_title(f"{_titled(metric)}, {drawing.LISTS[protocol]}")
-        column[-1].set_xlabel(WEIGHT)
+        column[-1].set_xlabel(drawing.WEIGHT)
         if len(tuned):
             tables = {m: _minus_tuned(part, tuned, metric) for m, part in rows.items()}
             cut |= drawing.close_up(column[1], tables, _limit(tuned, metric))
@@ -101,7 +100,7 @@ def _draw_beside(
         ax.set_ylabel(metric_label(metric).partition(" ")[0])
         ax.tick_params(labelsize=6)
         ax.set_title(f"{_titled(metric)}, {drawing.LISTS[protocol]}", fontsize=6.5)
-    axes[-1].set_xlabel(WEIGHT)
+    axes[-1].set_xlabel(drawing.WEIGHT)
     return cut
 
 
@@ -164,18 +163,20 @@ def pareto_front(
         beside.tick_params(labelsize=6)
         for drawn in beside.lines:
             _shrink(drawn)
+    cut = False
     if close:
         tables = {m: _beyond(part, tuned, metrics) for m, part in rows.items()}
-        drawing.close_up(axes[1], tables, min(_limit(tuned, metric) for metric in metrics))
+        cut = drawing.close_up(axes[1], tables, min(_limit(tuned, metric) for metric in metrics))
         axes[1].set(xticks=[0, 0.5, 1], ylabel="distance beyond the front of tuned")
-        axes[1].set_xlabel(WEIGHT)
+        axes[1].set_xlabel(drawing.WEIGHT)
         axes[1].set_title("beyond or behind tuned")
     drawing.method_legend(figure, axes[0])
     seeds = drawing.seeds_note(pd.concat(rows.values()), "method", "Bands and bars")
     style.small_print(
         figure, "Open markers: dominated within the method.",
         "Grey: area under the oracle's staircase." if len(tuned) else "",
-        seeds if close else "", absent,
+        "Middle: methods that follow the weights and stay near the oracle." if close else "",
+        seeds if close else "", "Wide ones are cut off." if cut else "", absent,
     )  # fmt: skip
     return figure
 

@@ -39,7 +39,7 @@ def dataset_overview(
     descending = np.sort(finite("popularity", popularity))[::-1]
     events, times = finite("lengths", lengths), finite("timestamps", timestamps)
     counts, numbers = finite("categories", list(categories.values())), finite("carried", carried)
-    figure = style.new(7.2, 6.6)
+    figure = style.new(7.2, 7.4)
     (items, users), (kinds, time), (load, split) = figure.subplots(3, 2)
     _draw_items(items, descending)
     _draw_users(users, events, groups)
@@ -91,8 +91,8 @@ def _draw_users(ax: Axes, lengths: np.ndarray, groups: Sequence[str] | None) -> 
 def _draw_categories(ax: Axes, names: list[str], counts: np.ndarray) -> None:
     order = np.argsort(counts, kind="stable")[-20:]
     bars = ax.barh([names[i] for i in order], counts[order], color=BLUE)
-    ax.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=5.5, color=GREY)
-    ax.tick_params(axis="y", labelsize=5.5, length=0)
+    ax.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=6.5, color=GREY)
+    ax.tick_params(axis="y", labelsize=6.5, length=0)
     shown = "" if len(order) == len(counts) else f", the {len(order)} largest of {len(counts)}"
     ax.set(xlabel=f"items of a category{shown}")
     ax.margins(x=0.1)

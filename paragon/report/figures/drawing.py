@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence, Sized
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from paragon.report.style import look
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
 LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # a protocol in words
+WEIGHT = "weight of accuracy"
 WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # dark to light: ordered in grey too
 
 
@@ -148,10 +150,12 @@ def close_up(ax: Axes, tables: dict[str, pd.DataFrame], limit: float) -> bool:
         and method != "tuned" and getattr(METHODS.get(method), "kind", "") != "reference"
     }  # fmt: skip
     ax.axhline(0, color=look("tuned").colour, linewidth=2.8, zorder=1)
-    for method, table in near.items():
-        curve_line(ax, table, method, band_opacity(near))
     reach = 1.1 * max((table.abs().max().max() for table in near.values()), default=limit) or limit
     edge = min(2 * limit, reach)
+    for method, table in near.items():
+        if look(method).line == "none":  # no half of a marker at the edge
+            table = table[table["mean"].abs() < 0.95 * edge]
+        curve_line(ax, table, method, band_opacity(near))
     ax.set(ylim=(-edge, edge), xlim=(-0.03, 1.03))
     return reach > edge
 
@@ -159,6 +163,11 @@ def close_up(ax: Axes, tables: dict[str, pd.DataFrame], limit: float) -> bool:
 def band_opacity(methods: Sized) -> float:
     """Fainter bands where many methods lie on each other."""
     return 0.16 if len(methods) <= 6 else 0.1 if len(methods) <= 10 else 0.05
+
+
+def percent_mark(share: float, _: object = None) -> str:
+    """The tick label of a share: without the sign of per cent, which the axis names."""
+    return f"{round(100 * share, 6):g}".replace("-", "−")
 
 
 def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:
@@ -175,6 +184,7 @@ def colour_bar(
     ax: Axes, colours: ScalarMappable, label: str, pad: float = 0.03, shrink: float = 1
 ) -> None:
     """A legend of colours beside the axes."""
-    bar = ax.figure.colorbar(colours, ax=ax, aspect=30, pad=pad, shrink=shrink)
+    marks = ticker.MaxNLocator(5)
+    bar = ax.figure.colorbar(colours, ax=ax, aspect=30, pad=pad, shrink=shrink, ticks=marks)
     bar.set_label(label)
     bar.outline.set_linewidth(0)

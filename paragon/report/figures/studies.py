@@ -55,10 +55,11 @@ def all_studies(frame: pd.DataFrame) -> Figure:
     for ax, measure in zip(axes[-1], measures, strict=True):
         ax.set_xlabel(metric_label(measure))
         if measure.endswith("_of_tuned"):
-            ax.set_xlim(left=_NEAR)
+            ax.set_xlim(left=_NEAR - 0.006)  # room for half a marker
         elif measure.startswith("regret"):
             ax.set_xscale("symlog", linthresh=0.1, linscale=0.8)
-            _ticks(ax, [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100], _percent)
+            ax.margins(x=0.05)
+            _ticks(ax, [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100], drawing.percent_mark)
     regret = any(measure.startswith("regret") for measure in measures)
     far = (frame["measure"].str.endswith("_of_tuned") & (frame["mean"] < _NEAR)).any()
     for name in backbones:
@@ -77,16 +78,6 @@ def _ticks(ax: Axes, marks: list[float], words: Callable[..., str]) -> None:
     low, high = ax.get_xlim()
     ax.xaxis.set_major_locator(ticker.FixedLocator([m for m in marks if low <= m <= high]))
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(words))
-
-
-def _signed(x: float, _: object = None) -> str:
-    """A tick label with a true minus sign."""
-    return f"{x:g}".replace("-", "−")
-
-
-def _percent(x: float, _: object = None) -> str:
-    """The tick label of a share: without the sign of per cent, which the axis names."""
-    return _signed(round(100 * x, 6))
 
 
 def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: list[str]) -> None:
@@ -114,7 +105,7 @@ def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: lis
         ends = dict.fromkeys(f"{x:.2f}" for x in (far.min(), far.max())) if len(far) else ()
         words = "← " + "–".join(ends) if ends else "" if len(values) else "–"
         ax.annotate(
-            words, (0, row), (2, 0), va="center", xycoords=("axes fraction", "data"),
+            words, (0, row), (9, 0), va="center", xycoords=("axes fraction", "data"),
             textcoords="offset points", fontsize=6.5, color="#555555",
         )  # fmt: skip
     ax.set_yticks(rows, [look(m).label for m in methods])
@@ -146,7 +137,7 @@ def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapp
                     markersize=3, label="published" if number == 0 else None,
                 )  # fmt: skip
         column[0].set_title(look(backbone).label)
-        column[-1].set_xlabel("w_accuracy")
+        column[-1].set_xlabel(drawing.WEIGHT)
     for ax, metric in zip(axes[:, 0], metrics, strict=True):
         ax.set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
     drawing.method_legend(figure, axes[0, 0])
@@ -180,7 +171,7 @@ def two_versions(
             ax.set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
         row[0].set_title(study)
     for ax in axes[-1]:
-        ax.set_xlabel("w_accuracy")
+        ax.set_xlabel(drawing.WEIGHT)
     drawing.method_legend(figure, axes[0, 0], columns=2)
     style.small_print(figure, drawing.seeds_note(frame, "method", "Bands"), "Whole catalogue.")
     return figure

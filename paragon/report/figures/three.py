@@ -89,8 +89,9 @@ def front_3d(points: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
         for x, y, z in next(iter(groups.values())):
             ax.plot([x, x], [y, y], [floor, z], color="#cccccc", linewidth=0.6, zorder=0)
         ax.set_zlim(floor, None)
+        ax.set_box_aspect(None, zoom=0.85)  # room for the names of the axes
         for axis, label in zip((ax.xaxis, ax.yaxis, ax.zaxis), labels, strict=True):
-            axis.set_label_text(metric_label(label))
+            axis.set_label_text(metric_label(label), fontsize=7)
             axis.set_tick_params(labelsize=6, pad=-1)
             axis.set_major_locator(ticker.MaxNLocator(4))
             axis.set_pane_color((1, 1, 1, 0))

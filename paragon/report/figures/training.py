@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from paragon.errors import ParagonError
 from paragon.metrics.checks import finite
 from paragon.report import style
-from paragon.report.figures.drawing import BLUE, WEIGHT_COLOURS, colour_bar
+from paragon.report.figures.drawing import BLUE, WEIGHT, WEIGHT_COLOURS, colour_bar
 
 
 @style.drawn
@@ -37,8 +37,9 @@ def training_curves(
     for column, (model, group) in zip(axes.T, curves.items(), strict=True):
         for ax, (name, series) in zip(column, group.items(), strict=False):
             _draw_series(ax, f"{model}, {name}", series)
-            ax.set_ylabel(name)
-        column[0].set_title(model)
+            ax.set_ylabel(name.replace("_", " "))
+            ax.locator_params(axis="x", integer=True)
+        column[0].set_title(style.look(model).label)
         label = x_label if isinstance(x_label, str) else x_label.get(model, "step")
         column[len(group) - 1].set_xlabel(label)
         column[len(group) - 1].tick_params(labelbottom=True)
@@ -91,6 +92,6 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
     ax.set(yscale="log", ylim=(floor, None), xlim=(x.min(), x.max()))
     ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
     ax.set(xlabel="step", ylabel="validation task loss\nin excess of the task's best")
-    colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), "w_accuracy")
+    colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), WEIGHT)
     style.small_print(figure, "Dots: each task's best step.")
     return figure

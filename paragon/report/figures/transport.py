@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from paragon.report import style
 from paragon.report.figures.drawing import BLUE, GREY, ORANGE, require_columns, seed_limits
@@ -39,9 +40,9 @@ def moved_adapters(frame: pd.DataFrame) -> Figure:
         for ax, (side, words) in zip(row, _SIDES.items(), strict=True):
             _panel(ax, full[(full["kind"] == kind) & (full["side"] == side)])
             ax.set_title(f"another {kind}, {words}", fontsize=8)
-        row[0].set_ylabel("set HV, of tuned there")
+        row[0].set_ylabel("hypervolume relative\nto adapters tuned there")
     for ax in axes[-1]:
-        ax.set_xlabel("seconds of one processor, after training")
+        ax.set_xlabel("seconds of one processor after training, log scale")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=3)
     style.small_print(figure, "Means over moves; bars: 95% t intervals.")
@@ -61,6 +62,7 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
             height = by_method[method]["set_hv_of_tuned"].mean()
             ax.axhline(height, color="#999999", linestyle=line, linewidth=1, label=name)
     ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
 
 

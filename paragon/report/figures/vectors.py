@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from paragon.errors import ParagonError
 from paragon.metrics.checks import finite
 from paragon.report import style
-from paragon.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, colour_bar
+from paragon.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT, WEIGHT_COLOURS, colour_bar
 
 _CORNER = 0.01  # with less weight on an objective, all of it is on the others
 
@@ -37,7 +37,7 @@ class _Plane:
 
     def label(self, ax: Axes) -> None:
         for number, (axis, share) in enumerate(zip((ax.xaxis, ax.yaxis), self.share, strict=False)):
-            axis.set_label_text(f"component {number + 1} ({share:.1%} of variance)")
+            axis.set_label_text(f"component {number + 1} ({share:.0%} of variance)")
 
 
 @style.drawn
@@ -48,17 +48,15 @@ def latent_space(
     generated_weights: np.ndarray,
     held_out: np.ndarray | None = None,
     held_out_weights: np.ndarray | None = None,
-    objective: int = 0,
-    name: str = "w_accuracy",
 ) -> Figure:
     """Adapter vectors in the first two principal components of the collection.
 
     collected: ``[A, K, P]`` (K snapshots or seeds of A anchors) or ``[N, P]``,
     generated ``[W, P]``, held-out oracles ``[H, P]``, each with its weights
     ``[.., O]``, one row a vector or, for ``[A, K, P]``, one row an anchor.
-    Colour is the weight of ``objective``.  Adapters with all weight on one objective lie far
-    from the others and would take most of the figure: the components are those of the rest, and
-    what lies beyond them is drawn at the edge.
+    Colour is the weight of the first objective, accuracy.  Adapters with all weight on one
+    objective lie far from the others and would take most of the figure: the components are
+    those of the rest, and what lies beyond them is drawn at the edge.
     """
     vectors, weights = np.asarray(collected, float), np.asarray(collected_weights, float)
     if vectors.ndim == 3:
@@ -81,20 +79,20 @@ def latent_space(
     }
     beyond = 0
     for key, (v, w) in clouds.items():
-        xy, order = plane.project(v), np.argsort(w[:, objective], kind="stable")
+        xy, order = plane.project(v), np.argsort(w[:, 0], kind="stable")
         beyond += int((np.abs(xy - centre) > edge).any(1).sum())
         xy = np.clip(xy, centre - edge, centre + edge)
         if key == "generated":
             ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
         ax.scatter(
-            xy[:, 0], xy[:, 1], c=w[:, objective], cmap=WEIGHT_COLOURS, vmin=0, vmax=1,
+            xy[:, 0], xy[:, 1], c=w[:, 0], cmap=WEIGHT_COLOURS, vmin=0, vmax=1,
             label=f"{key} (n = {len(v)})", zorder=3, clip_on=False, **looks[key],
         )  # fmt: skip
     plane.label(ax)
     box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
     for handle in filter(None, box.legend_handles):
         handle.set(array=None, facecolor="#b0b0b0")
-    colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), name)
+    colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), WEIGHT)
     few = f"At the edge: {beyond} adapters with all weight on one objective, off the scale."
     style.small_print(figure, few if beyond else "")
     return figure
