@@ -140,7 +140,7 @@ class Backbone(nn.Module):
         table = F.embedding(every, table)
         least = _LEAST if type(self).expand is Backbone.expand else 1
         for block in states.split(max(least, _BLOCK // len(table))):  # [R, z]
-            yield self._scores(block, every, table, adapter)
+            yield self.score_table(block, every, table, adapter)
 
     def score_items(
         self,
@@ -153,9 +153,9 @@ class Backbone(nn.Module):
 
         ``adapter`` and ``features`` as in :meth:`score`.
         """
-        return self._scores(states, items, F.embedding(items, self._table(features)), adapter)
+        return self.score_table(states, items, F.embedding(items, self._table(features)), adapter)
 
-    def _scores(self, states: Tensor, items: Tensor, table: Tensor, adapter: Adapt) -> Tensor:
+    def score_table(self, states: Tensor, items: Tensor, table: Tensor, adapter: Adapt) -> Tensor:
         """Scores ``[N, C]`` of ``items [C]``, whose vectors are ``table [C, d]``."""
         hidden, offset = self.expand(states, items.expand(len(states), -1))
         hidden = adapter(hidden)  # [N, 1, d] or [N, C, d]

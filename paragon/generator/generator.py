@@ -71,17 +71,32 @@ class Generator:
         (:func:`paragon.objectives.weights.lift`).  Raises ``ParagonError`` for weights that are
         not on the simplex and for steps or guidance out of range.
         """
-        latent = self.model.latent
-        device = latent.mean.device
+        checked = check_weights(weights, self.objectives)  # [W, O]
+        latents = self.latents(checked, steps, guidance, sample)  # [W, K]
+        return self.model.latent.decode(latents)  # [W, P]
+
+    @torch.no_grad()
+    def latents(
+        self,
+        weights: Tensor,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sample: int = 0,
+    ) -> Tensor:
+        """What :meth:`generate` decodes: latents ``[W, K]``, of checked weights ``[W, O]``."""
+        device = self.model.latent.mean.device
         steps = self.settings.sampler_steps if steps is None else steps
         guidance = self.settings.guidance if guidance is None else guidance
-        condition = lift(check_weights(weights, self.objectives), self.floor).to(device)  # [W, O]
-        rng = np.random.default_rng([self.description["seed"], 3, sample])
-        noise = torch.from_numpy(rng.standard_normal((1, len(latent.basis)), dtype=np.float32))
-        noise = noise.repeat(len(condition), 1).to(device)  # [W, K]
+        condition = lift(weights, self.floor).to(device)  # [W, O]
+        noise = self.noise(sample).repeat(len(condition), 1).to(device)  # [W, K]
         predict = guided(self.model.denoiser, condition, guidance)
-        latents = ddim(predict, self.schedule, noise, steps=steps)  # [W, K]
-        return latent.decode(latents)  # [W, P]
+        return ddim(predict, self.schedule, noise, steps=steps)
+
+    def noise(self, sample: int = 0) -> Tensor:
+        """The noise ``[1, K]`` that the latents of all weights start from."""
+        rng = np.random.default_rng([self.description["seed"], 3, sample])
+        size = len(self.model.latent.basis)
+        return torch.from_numpy(rng.standard_normal((1, size), dtype=np.float32))
 
 
 def save_generator(generator: Generator, stem: Path) -> None:
@@ -92,13 +107,17 @@ def save_generator(generator: Generator, stem: Path) -> None:
 def load_generator(stem: Path) -> Generator:
     """Read what :func:`save_generator` wrote."""
     with loading(stem, "generator") as (tensors, description):
-        settings = params.stored(params.GeneratorSettings, description["settings"], f"{stem}.json")
-        mean, basis, scale = (tensors[f"latent.{name}"] for name in ("mean", "basis", "scale"))
-        model = DiffusionModel(
-            Latent(mean, basis, float(scale)), len(description["floor"]), settings
-        )
-        model.load_state_dict(tensors)
-        return Generator(model.eval().requires_grad_(False), description)
+        params.stored(params.GeneratorSettings, description["settings"], f"{stem}.json")
+        return generator_of(tensors, description)
+
+
+def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
+    """The generator, frozen, whose parameters are ``tensors``."""
+    settings = params.GeneratorSettings.model_validate(description["settings"])
+    mean, basis, scale = (tensors[f"latent.{name}"] for name in ("mean", "basis", "scale"))
+    model = DiffusionModel(Latent(mean, basis, float(scale)), len(description["floor"]), settings)
+    model.load_state_dict(tensors)
+    return Generator(model.eval().requires_grad_(False), description)
 
 
 def load_generators(folder: Path, collection: Collection) -> list[Generator]:

@@ -22,7 +22,7 @@ from paragon.data.registry import REGISTRY
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import METHODS as KNOWN
-from paragon.page.lists import METHODS, Bundle
+from paragon.page.bundle import METHODS, STEPS, Bundle, bias_at, denoising_steps
 
 SCRIPTS = ("tensors", "generator", "adapter", "rivals", "recommender", "front", "page")
 MOST_BYTES = 5 * 1000 * 1000
@@ -33,7 +33,7 @@ ABOUT = {
     "xquad": "The backbone's list, re-ranked: an item gains by categories that are still missing.",
     "mmr": "The backbone's list, re-ranked: an item gains by its distance to those above it.",
     "category_bias": "The backbone's scores, plus a tuned number for each category of the item.",
-    "backbone": "The recommender as it was trained, for accuracy. It does not hear the weights.",
+    "backbone": "The recommender as it was trained, for accuracy. It does not use the weights.",
 }
 
 
@@ -84,6 +84,8 @@ def _data(bundle: Bundle, sequences: Sequences) -> dict:
     sets = [np.flatnonzero(row).tolist() for row in sequences.categories]
     return {
         "about": bundle.description,
+        "steps": denoising_steps(bundle.generator),
+        "biases": [bias_at(bundle.tensors["bias"], step).tolist() for step in range(STEPS + 1)],
         "methods": [_look(name) for name in METHODS],
         "users": [sequences.user_ids[user] for user in test.users],
         "histories": events,

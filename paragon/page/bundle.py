@@ -1,32 +1,134 @@
 """The bundle of the demo: what the page needs of a study, without the data that it was made from.
 
-In this file: how a bundle is made from a study that was run, written, and read again.  A clone has
-the one of the default study and so has the page without any training.
+In this file: how a bundle is made from a study that was run, written and read again, and the lists
+that it leads to.  The page computes the same lists in JavaScript, and a test compares the two for
+every user.  A clone has the bundle of the default study and so has the page without any training.
 
-Shapes: N events, d numbers of a state, W evaluation weights.
+Shapes: N events, n items, d numbers of a state, M categories, P parameters of an adapter, W
+evaluation weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from paragon.adapters.adapter import Adapter, item_table
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.trained import Trained
-from paragon.generator.generator import Generator
-from paragon.metrics import diversity, ranking
-from paragon.page.lists import METHODS, RERANKED, STEPS, TOP, Bundle, Rankings
-from paragon.rivals.calibration import candidates_of, chosen_settings, validation_rows
+from paragon.generator.denoiser import sinusoidal
+from paragon.generator.generator import Generator, generator_of
+from paragon.metrics.ranking import top_k
+from paragon.rivals.calibration import (
+    candidates_of,
+    chosen_settings,
+    quality_of_shown,
+    validation_rows,
+)
+from paragon.rivals.category_bias import biased_scores
+from paragon.rivals.greedy import rerank
 from paragon.storage import check_match, load_tensors, save_tensors
 
+STEPS = 100  # the weight of accuracy moves in steps of 1/100
+TOP = 10  # items of a list
+RERANKED = {"xquad": "xquad", "mmr": "mmr", "generated_xquad": "xquad"}  # method: its rule
+METHODS = ("generated", "generated_xquad", "xquad", "mmr", "category_bias", "backbone")
 # Fields of the data's description that decide which item and which event has which number.
 _DATA = ("dataset", "fingerprint", "split", "midnight", "min_rating", "k_core", "max_users")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What the page needs of a study, all but the raw data: tensors and what they are.
+
+    ``tensors``: ``items [n + 1, d]``, ``states [N, d]`` of the test events, ``bias [W, M]`` of
+    `category_bias` for the W evaluation weights, ``generator.*`` the generator of the first seed
+    and ``noise [K]``, which it starts from; for each re-ranker ``rerank.NAME [101, 4]``, its
+    source, temperature, depth and weight; for each method ``front.NAME [101, 4]``, the means of
+    NDCG@10 and α-nDCG@10 over the events and their standard errors.  Row r of the last two is the
+    weight r/100 of accuracy.
+    """
+
+    tensors: dict[str, Tensor]
+    description: dict
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The generator of the first seed."""
+        start, tensors = "generator.", self.tensors
+        own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+        return generator_of(own, self.description["generator"])
+
+
+class Rankings:
+    """The best items of all test events, for every method of the demo and every weight."""
+
+    def __init__(self, bundle: Bundle, sequences: Sequences) -> None:
+        self.tensors, self.generator = bundle.tensors, bundle.generator
+        self.states, self.categories = bundle.tensors["states"], sequences.categories
+        form, categories = self.generator.form, torch.from_numpy(self.categories).float()
+        self.table = item_table(bundle.tensors["items"], categories, form)  # [n + 1, d + M]
+        self.candidates = candidates_of(sequences, sequences.test)["full"]
+        # Whose lists are re-ranked: the backbone's, and those of a few adapters.
+        generated = self.generator.generate(bundle.description["sources"])
+        self.sources = torch.cat([torch.zeros(1, form.size), generated])  # [1 + sources, P]
+        self._source_scores = lru_cache(maxsize=8)(lambda source: self.scores(self.sources[source]))
+
+    @torch.no_grad()
+    def scores(self, vector: Tensor) -> np.ndarray:
+        """Scores ``[N, n + 1]`` of the catalogue under one adapter ``vector [P]``."""
+        adapter = Adapter.from_vector(vector, self.generator.form)
+        return (adapter(self.states) @ self.table.T).numpy()
+
+    def top(self, method: str, step: int) -> np.ndarray:
+        """The ten best items of every event at a step of the slider, best first: ``[N, 10]``."""
+        if method not in RERANKED:
+            return top_k(self.scored(method, step), TOP, self.candidates.excluded)
+        source, temperature, depth, weight = self.tensors[f"rerank.{method}"][step].tolist()
+        columns, ranked = self.candidates.best(self._source_scores(int(source)), temperature)
+        order = rerank(RERANKED[method], ranked, weight, TOP, int(depth))
+        return np.take_along_axis(columns, order, 1)
+
+    def scored(self, method: str, step: int) -> np.ndarray:
+        """Catalogue scores ``[N, n + 1]`` of a method that gives each item a score."""
+        if method == "generated":
+            return self.scores(self.generator.generate([step / STEPS, 1 - step / STEPS])[0])
+        own = self._source_scores(0)
+        if method == "category_bias":
+            return biased_scores(own, self.categories, bias_at(self.tensors["bias"], step))
+        return own
+
+
+def bias_at(bias: Tensor, step: int) -> Tensor:
+    """The tuned bias ``[M]``, of ``bias [W, M]``; between two evaluation weights, a mix."""
+    place = step * (len(bias) - 1) / STEPS
+    low = min(int(place), len(bias) - 2)
+    return bias[low] + (place - low) * (bias[low + 1] - bias[low])
+
+
+@torch.no_grad()
+def denoising_steps(generator: Generator) -> list[dict]:
+    """What each step of :func:`~paragon.generator.sampler.ddim` has for all weights.
+
+    ``signal`` and ``noise`` of its time, ``after``: alpha_bar of the next, and ``step``: the time
+    as the denoiser embeds it.
+    """
+    schedule, count = generator.schedule, generator.settings.sampler_steps
+    times = np.linspace(schedule.steps - 1, 0, count).round().astype(int)
+    embedded = generator.model.denoiser.embed_step(sinusoidal(torch.from_numpy(times), 64))
+    after = [*schedule.alpha_bar[times[1:]].tolist(), 1.0]
+    now = zip(schedule.signal[times].tolist(), schedule.noise[times].tolist(), strict=True)
+    return [
+        {"signal": signal, "noise": noise, "after": alpha, "step": step}
+        for (signal, noise), alpha, step in zip(now, after, embedded.tolist(), strict=True)
+    ]
 
 
 def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
@@ -55,7 +157,7 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
         "items": trained.test.backbone.item_vectors().detach(),  # [n + 1, d]
         "states": trained.test.states,  # [N, d]
         "bias": trained.category_bias[0][order.tolist()],  # [W, M]
-        "noise": _noise(generator),  # [K]
+        "noise": generator.noise()[0],  # [K]
         **{f"generator.{name}": t for name, t in generator.model.state_dict().items()},
     }
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, description
@@ -79,13 +181,6 @@ def make_bundle(trained: Trained) -> Bundle:
     return Bundle(tensors | measured, description)
 
 
-def _noise(generator: Generator) -> Tensor:
-    """The noise ``[K]`` that :meth:`Generator.generate` starts from."""
-    rng = np.random.default_rng([generator.description["seed"], 3, 0])
-    size = len(generator.model.latent.basis)
-    return torch.from_numpy(rng.standard_normal((1, size), dtype=np.float32)[0])
-
-
 def _settings(method: str, trained: Trained, lists: Rankings) -> Tensor:
     """Source, temperature, depth and weight of a re-ranker at each step, float64 ``[101, 4]``."""
     rows, events = validation_rows(trained.bed.sequences.valid)
@@ -100,16 +195,13 @@ def _settings(method: str, trained: Trained, lists: Rankings) -> Tensor:
 
 def _measured(lists: Rankings, method: str, sequences: Sequences, ideal: np.ndarray) -> np.ndarray:
     """NDCG@10 and α-nDCG@10 at every step, means and standard errors over events: ``[101, 4]``."""
-    targets = sequences.test.targets[:, None]  # [N, 1]
 
     def point(step: int) -> list[float]:
         items = lists.top(method, step)  # [N, 10]
-        hit = items == targets
-        ranks = np.where(hit.any(1), hit.argmax(1) + 1, TOP + 1)  # [N]
-        accuracy = ranking.ndcg_at(ranks, TOP)  # [N]
-        spread = diversity.alpha_ndcg_at(sequences.categories[items], ideal, TOP)  # [N]
-        error = [values.std(ddof=1) / len(values) ** 0.5 for values in (accuracy, spread)]
-        return [accuracy.mean(), spread.mean(), *error]
+        hits = items == sequences.test.targets[:, None]
+        both = quality_of_shown(hits, sequences.categories[items], ideal)  # [N] each
+        error = [values.std(ddof=1) / len(values) ** 0.5 for values in both]
+        return [*(values.mean() for values in both), *error]
 
     if method == "backbone":  # does not hear the weights
         return np.tile(point(0), (STEPS + 1, 1))
@@ -119,20 +211,18 @@ def _measured(lists: Rankings, method: str, sequences: Sequences, ideal: np.ndar
 def _check_supported(generator: Generator, backbone: Backbone) -> None:
     """The page is small: it has the defaults of the generator, and no others."""
     settings = generator.settings
-    reasons: dict[str, Callable[[], bool]] = {
-        "objectives other than accuracy and diversity": lambda: (
+    reasons = {
+        "objectives other than accuracy and diversity": (
             generator.objectives != ["accuracy", "diversity"]
         ),
-        "a generator with tokens": lambda: settings.token is not None,
-        "conditioning other than adaptive_norm": lambda: settings.conditioning != "adaptive_norm",
-        "guidance": lambda: settings.guidance != 1,
-        "adapters without an item side": lambda: not generator.form.categories,
-        "a backbone with a state for each item": lambda: (
-            type(backbone).expand is not Backbone.expand
-        ),
+        "a generator with tokens": settings.token is not None,
+        "conditioning other than adaptive_norm": settings.conditioning != "adaptive_norm",
+        "guidance": settings.guidance != 1,
+        "adapters without an item side": not generator.form.categories,
+        "a backbone with a state for each item": type(backbone).expand is not Backbone.expand,
     }
     for reason, applies in reasons.items():
-        if applies():
+        if applies:
             raise ParagonError(f"the demo cannot show this study: it has {reason}")
 
 

@@ -10,20 +10,17 @@ function svgElement(parent, name, attributes, text = "") {
   return element;
 }
 
-// A marker of the table of methods, as a path around (x, y).
+// The corners of the markers of the table of methods: how many, and the angle of the first.
+const CORNERS = { ">": [3, 0], "<": [3, Math.PI], 8: [8, Math.PI / 8], "*": [10, -Math.PI / 2] };
+
+// A marker as a path around (x, y): a round one if it has no corners.
 function markerPath(marker, x, y, size) {
-  const around = (count, turn, radius = () => 1) =>
-    Array.from({ length: count }, (_, i) => {
-      const angle = turn + (2 * Math.PI * i) / count;
-      return [x + size * radius(i) * Math.cos(angle), y + size * radius(i) * Math.sin(angle)];
-    });
-  const shapes = {
-    ">": () => around(3, 0),
-    "<": () => around(3, Math.PI),
-    8: () => around(8, Math.PI / 8),
-    "*": () => around(10, -Math.PI / 2, (i) => (i % 2 ? 0.6 : 1.5)),
-  };
-  const corners = (shapes[marker] ?? (() => around(24, 0)))();
+  const [count, turn] = CORNERS[marker] ?? [24, 0];
+  const corners = Array.from({ length: count }, (_, i) => {
+    const angle = turn + (2 * Math.PI * i) / count;
+    const radius = size * (marker !== "*" ? 1 : i % 2 ? 0.6 : 1.5);
+    return [x + radius * Math.cos(angle), y + radius * Math.sin(angle)];
+  });
   return `${pathThrough(corners)}Z`;
 }
 
@@ -55,45 +52,42 @@ class Front {
     this.recommender = recommender;
     const points = methods.flatMap(({ name }) =>
       ticks(0, 100, 10).map((step) => recommender.point(name, step)));
-    const limits = (of) => [Math.min(...points.map(of)), Math.max(...points.map(of))];
-    const [, right] = limits((p) => p.accuracy + 1.96 * p.errors[0]);
-    const [low] = limits((p) => p.diversity - 1.96 * p.errors[1]);
-    const [, high] = limits((p) => p.diversity);
+    const right = 1.02 * Math.max(...points.map((p) => p.accuracy + 1.96 * p.errors[0]));
+    const low = Math.min(...points.map((p) => p.diversity - 1.96 * p.errors[1])) - 0.02;
+    const high = Math.max(...points.map((p) => p.diversity)) + 0.02;
     const scale = (from, to, start, end) => (v) => start + ((v - from) / (to - from)) * (end - start);
-    this.x = scale(0, right * 1.02, FRAME.left, FRAME.right);
-    this.y = scale(low - 0.02, high + 0.02, FRAME.bottom, FRAME.top);
-    this.axes(svg, right * 1.02, low - 0.02, high + 0.02);
+    this.x = scale(0, right, FRAME.left, FRAME.right);
+    this.y = scale(low, high, FRAME.bottom, FRAME.top);
+    this.axes(svg, right, low, high);
     this.groups = new Map(methods.map((method) => [method.name, this.curve(svg, method)]));
     this.bars = svgElement(svg, "path", { class: "bar" });
     this.here = svgElement(svg, "circle", { class: "here", r: 7 });
   }
 
   axes(svg, right, low, high) {
+    const { left, bottom, top } = FRAME;
+    const line = (d) => svgElement(svg, "path", { d, class: "grid" });
+    const words = (text, transform, anchor = "middle") =>
+      svgElement(svg, "text", { transform, "text-anchor": anchor }, text);
     for (const value of ticks(0, right, 0.02)) {
-      svgElement(svg, "path", { d: `M${this.x(value)},${FRAME.top}V${FRAME.bottom}`, class: "grid" });
-      const place = { x: this.x(value), y: FRAME.bottom + 18, "text-anchor": "middle" };
-      svgElement(svg, "text", place, value.toFixed(2));
+      line(`M${this.x(value)},${top}V${bottom}`);
+      words(value.toFixed(2), `translate(${this.x(value)} ${bottom + 18})`);
     }
     for (const value of ticks(low, high, 0.1)) {
-      svgElement(svg, "path", { d: `M${FRAME.left},${this.y(value)}H${FRAME.right}`, class: "grid" });
-      const place = { x: FRAME.left - 8, y: this.y(value) + 4, "text-anchor": "end" };
-      svgElement(svg, "text", place, value.toFixed(1));
+      line(`M${left},${this.y(value)}H${FRAME.right}`);
+      words(value.toFixed(1), `translate(${left - 8} ${this.y(value) + 4})`, "end");
     }
-    const name = (place, words) =>
-      svgElement(svg, "text", { transform: place, "text-anchor": "middle" }, words);
-    name(`translate(${(FRAME.left + FRAME.right) / 2} ${FRAME.bottom + 42})`,
-      "accuracy: NDCG@10, mean over users, 0 to 1");
-    name(`translate(13 ${(FRAME.top + FRAME.bottom) / 2}) rotate(-90)`,
-      "diversity: α-nDCG@10, 0 to about 1");
-  }
-
-  at({ accuracy, diversity }) {
-    return [this.x(accuracy), this.y(diversity)];
+    words("accuracy: NDCG@10, mean over users, 0 to 1",
+      `translate(${(left + FRAME.right) / 2} ${bottom + 42})`);
+    words("diversity: α-nDCG@10, 0 to about 1", `translate(13 ${(top + bottom) / 2}) rotate(-90)`);
   }
 
   curve(svg, { name, marker, dash }) {
     const group = svgElement(svg, "g", { style: `--mark: var(--${name})` });
-    const points = (steps) => steps.map((step) => this.at(this.recommender.point(name, step)));
+    const points = (steps) => steps.map((step) => {
+      const { accuracy, diversity } = this.recommender.point(name, step);
+      return [this.x(accuracy), this.y(diversity)];
+    });
     if (name !== "backbone") {
       const d = pathThrough(points(ticks(0, 100, 1)));
       svgElement(group, "path", { d, class: "curve", "stroke-dasharray": dash });
@@ -109,15 +103,14 @@ class Front {
     for (const [name, group] of this.groups) group.classList.toggle("chosen", name === method);
     const chosen = this.groups.get(method);
     chosen.parentNode.insertBefore(chosen, this.bars); // above the other curves
-    const point = this.recommender.point(method, step);
-    const [x, y] = this.at(point);
-    const wide = this.x(1.96 * point.errors[0]) - this.x(0);
-    const tall = this.y(0) - this.y(1.96 * point.errors[1]);
-    this.bars.setAttribute("d", `M${x - wide},${y}H${x + wide}M${x},${y - tall}V${y + tall}`);
-    this.here.setAttribute("cx", x);
-    this.here.setAttribute("cy", y);
-    const [accuracy, diversity] = point.errors.map((error) => (1.96 * error).toFixed(3));
-    return [`NDCG@10 ${point.accuracy.toFixed(3)} ± ${accuracy}`,
-      `α-nDCG@10 ${point.diversity.toFixed(3)} ± ${diversity}`];
+    const { accuracy, diversity, errors } = this.recommender.point(method, step);
+    const [a, d] = errors.map((error) => 1.96 * error);
+    const { x, y } = this, cx = x(accuracy), cy = y(diversity);
+    this.bars.setAttribute("d", `M${x(accuracy - a)},${cy}H${x(accuracy + a)}` +
+      `M${cx},${y(diversity - d)}V${y(diversity + d)}`);
+    this.here.setAttribute("cx", cx);
+    this.here.setAttribute("cy", cy);
+    return [`NDCG@10 ${accuracy.toFixed(3)} ± ${a.toFixed(3)}`,
+      `α-nDCG@10 ${diversity.toFixed(3)} ± ${d.toFixed(3)}`];
   }
 }

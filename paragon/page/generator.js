@@ -2,13 +2,11 @@
 // For one weight vector, a denoiser of one token with adaptive norms, and no guidance.
 
 class Generator {
-  constructor(tensors, about) {
-    this.about = about;
-    this.part = (name) => tensors[`generator.${name}`].values;
-    this.noise = tensors.noise.values; // [K]
-    this.blocks = about.settings.blocks;
-    this.schedule = schedule(about.settings.diffusion_steps);
-    this.times = times(about.settings.diffusion_steps, about.settings.sampler_steps);
+  // steps: what each step of the sampler has for all weights (denoising_steps, page/bundle.py).
+  constructor(tensors, about, steps) {
+    Object.assign(this, { about, steps });
+    this.part = (name) => tensors[`generator.${name}`];
+    this.noise = tensors.noise; // [K]
   }
 
   // The adapter's parameters [P] for weights [O].
@@ -29,29 +27,24 @@ class Generator {
   }
 
   // ddim (sampler.py) with eta = 0: predict v, take clean vector and noise from it, mix again.
-  ddim(condition) {
-    const { alphaBar, signal, noise } = this.schedule;
+  ddim(weights) {
+    const embedded = this.mlp("denoiser.embed_weights.embed", weightFeatures(weights)); // [w]
     let x = this.noise; // [K]
-    this.times.forEach((now, index) => {
-      const v = this.denoise(x, now, condition); // [K]
-      const after = index + 1 < this.times.length ? alphaBar[this.times[index + 1]] : 1;
-      const a = signal[now], s = noise[now];
+    for (const { signal: a, noise: s, after, step } of this.steps) {
+      const v = this.denoise(x, silu(embedded.map((value, i) => value + step[i]))); // [K]
       x = x.map((value, k) => {
         const clean = a * value - s * v[k]; // Schedule.clean
         const eps = s * value + a * v[k]; // Schedule.epsilon
         return Math.sqrt(after) * clean + Math.sqrt(1 - after) * eps;
       });
-    });
+    }
     return x;
   }
 
-  // Denoiser.forward (denoiser.py): the predicted v [K] of a noisy latent x [K] at step t.
-  denoise(x, t, weights) {
-    const step = this.mlp("denoiser.embed_step", sinusoidal(t, 64)); // [w]
-    const embedded = this.mlp("denoiser.embed_weights.embed", weightFeatures(weights)); // [w]
-    const condition = silu(step.map((value, i) => value + embedded[i])); // [w]
+  // Denoiser.forward (denoiser.py): the predicted v [K] of a noisy latent x [K]; condition [w].
+  denoise(x, condition) {
     let h = this.linear("denoiser.embed_token", x); // [w]
-    for (let block = 0; block < this.blocks; block++) {
+    for (let block = 0; block < this.about.settings.blocks; block++) {
       h = this.adaptiveBlock(`denoiser.blocks.${block}`, h, condition);
     }
     const gain = this.part("denoiser.norm.weight"), shift = this.part("denoiser.norm.bias");
@@ -80,14 +73,6 @@ class Generator {
   }
 }
 
-// sinusoidal (denoiser.py)
-function sinusoidal(position, size) {
-  const half = size / 2;
-  const angle = (i) => position * Math.exp((i * -Math.log(1e4)) / (half - 1));
-  return Float32Array.from({ length: size }, (_, i) =>
-    i < half ? Math.sin(angle(i)) : Math.cos(angle(i - half)));
-}
-
 // WeightEmbedding.forward (denoiser.py): the weights as they are, then their logarithms, [2 O].
 function weightFeatures(weights) {
   const offset = 1e-3; // LOG_OFFSET (paragon/objectives/weights.py)
@@ -102,24 +87,4 @@ function lift(weights, floor) {
   const total = spare.reduce((sum, s) => sum + s, 0);
   const left = 1 - floor.reduce((sum, f) => sum + f, 0);
   return floor.map((f, i) => f + (spare[i] * left) / total);
-}
-
-// Schedule (schedule.py): alpha_bar, a_t = sqrt(alpha_bar) and s_t = sqrt(1 - alpha_bar), [T] each.
-function schedule(steps, first = 1e-4, last = 0.02) {
-  let product = 1;
-  const alphaBar = Float64Array.from({ length: steps }, (_, t) => {
-    const beta = (first + ((last - first) * t) / (steps - 1)) * (1000 / steps);
-    return (product *= 1 - Math.min(beta, 0.999));
-  });
-  const root = (values) => Float32Array.from(values, Math.sqrt);
-  return { alphaBar, signal: root(alphaBar), noise: root(alphaBar.map((value) => 1 - value)) };
-}
-
-// The evenly spaced times of ddim, from the last step to 0, halves rounded to even.
-function times(steps, count) {
-  return Array.from({ length: count }, (_, i) => {
-    const time = count > 1 ? (steps - 1) * (1 - i / (count - 1)) : steps - 1;
-    const below = Math.floor(time);
-    return time - below === 0.5 ? below + (below % 2) : Math.round(time);
-  });
 }

@@ -1,15 +1,14 @@
-// The ten best items of a user: Rankings (paragon/page/lists.py), for one event.
+// The ten best items of a user: Rankings (paragon/page/bundle.py), for one event.
 
 const TOP = 10;
 const RULES = { xquad: Coverage, mmr: Distance, generated_xquad: Coverage };
 
 class Recommender {
   constructor(tensors, data) {
-    this.tensors = tensors;
-    this.data = data;
-    this.generator = new Generator(tensors, data.about.generator);
+    Object.assign(this, { tensors, data });
+    this.generator = new Generator(tensors, data.about.generator, data.steps);
     this.form = data.about.generator.collection.form;
-    const none = new Float32Array(tensors["generator.latent.mean"].values.length);
+    const none = new Float32Array(tensors["generator.latent.mean"].length);
     this.sources = [() => none, ...data.about.sources.map((weights) =>
       keepLast(() => this.generator.generate(weights)))];
     this.excluded = keepLast((user) => {
@@ -43,7 +42,7 @@ class Recommender {
 
   // Source, temperature, depth and weight of a re-ranker.
   setting(method, step) {
-    return this.tensors[`rerank.${method}`].values.subarray(4 * step, 4 * step + 4);
+    return this.tensors[`rerank.${method}`].subarray(4 * step, 4 * step + 4);
   }
 
   ordered(user, method, step, vector) {
@@ -60,20 +59,14 @@ class Recommender {
 
   scores(user, vector) {
     const d = this.form.dim;
-    const state = this.tensors.states.values.subarray(user * d, (user + 1) * d);
+    const state = this.tensors.states.subarray(user * d, (user + 1) * d);
     const adapted = adapt(state, vector, this.form);
-    return catalogueScores(adapted, this.tensors.items.values, this.data.sets, d);
+    return catalogueScores(adapted, this.tensors.items, this.data.sets, d);
   }
 
-  // biased_scores (paragon/rivals/category_bias.py); between two tuned biases, a mix of theirs.
+  // biased_scores (paragon/rivals/category_bias.py)
   addBias(scores, step) {
-    const { values, shape: [count, size] } = this.tensors.bias; // [W, M]
-    const place = (step * (count - 1)) / 100;
-    const low = Math.min(Math.floor(place), count - 2), share = place - low;
-    const worth = Float32Array.from({ length: size }, (_, category) => {
-      const at = low * size + category;
-      return values[at] + share * (values[at + size] - values[at]);
-    });
+    const worth = this.data.biases[step]; // [M]
     this.data.sets.forEach((set, item) => {
       if (set.length) scores[item] += set.reduce((sum, category) => sum + worth[category], 0);
     });
@@ -82,7 +75,7 @@ class Recommender {
   // What the study measured over all users at a step: means and standard errors.
   point(method, step) {
     const [accuracy, diversity, ...errors] =
-      this.tensors[`front.${method}`].values.subarray(4 * step, 4 * step + 4);
+      this.tensors[`front.${method}`].subarray(4 * step, 4 * step + 4);
     return { accuracy, diversity, errors };
   }
 }

@@ -1,26 +1,20 @@
 // Numbers: the safetensors format, and the few layers that the denoiser is made of.
 // A vector is a Float32Array; a matrix [rows, columns] is one too, row after row.
 
-// Mirrors safetensors.torch.load: 8 bytes with the length of a JSON header, the header, the numbers.
+// safetensors.torch.load: 8 bytes with the length of a JSON header, the header, the numbers.
 function readTensors(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   const start = 8 + Number(view.getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
   const kinds = { F32: Float32Array, F64: Float64Array };
   const tensors = {};
-  for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(header)) {
-    const values = new kinds[dtype](bytes.slice(start + from, start + to).buffer);
-    tensors[name] = { values, shape };
+  for (const [name, { dtype, data_offsets: [from, to] }] of Object.entries(header)) {
+    tensors[name] = new kinds[dtype](bytes.slice(start + from, start + to).buffer);
   }
   return tensors;
 }
 
-function fromBase64(text) {
-  const characters = atob(text);
-  const bytes = new Uint8Array(characters.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
-  return bytes;
-}
+const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
 // nn.Linear: weight [out, in] times x [in], plus bias [out].
 function linear(weight, bias, x) {

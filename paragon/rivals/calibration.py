@@ -173,12 +173,23 @@ def _order(
 
 def _measured(candidates: Candidates, order: np.ndarray, ideal: np.ndarray) -> tuple[float, float]:
     """Mean NDCG and α-nDCG of the ten best columns ``order [N, 10]``."""
-    hit = order == candidates.targets[:, None]
-    ranks = np.where(hit.any(1), hit.argmax(1) + 1, _TOP + 1)
-    ranked = candidates.patterns[candidates.kinds[np.take_along_axis(candidates.items, order, 1)]]
-    top = ranked.shape[1]
-    spread = diversity.alpha_ndcg_at(ranked, ideal, top)
-    return float(ranking.ndcg_at(ranks, top).mean()), float(spread.mean())
+    hits = order == candidates.targets[:, None]
+    sets = candidates.patterns[candidates.kinds[np.take_along_axis(candidates.items, order, 1)]]
+    accuracy, spread = quality_of_shown(hits, sets, ideal)
+    return float(accuracy.mean()), float(spread.mean())
+
+
+def quality_of_shown(
+    hits: np.ndarray, sets: np.ndarray, ideal: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """NDCG@K and α-nDCG@K ``[N]`` of the lists that are shown.
+
+    ``hits [N, K]``: true where the target stands; ``sets [N, K, M]``: the categories of the
+    items; ``ideal``: see :func:`~paragon.metrics.diversity.alpha_ndcg_at`.
+    """
+    shown = hits.shape[1]
+    ranks = np.where(hits.any(1), hits.argmax(1) + 1, shown + 1)  # [N]
+    return ranking.ndcg_at(ranks, shown), diversity.alpha_ndcg_at(sets, ideal, shown)
 
 
 def calibrated(

@@ -1,6 +1,8 @@
 """Lists for people, without the study: load an exported folder, ask for lists, serve them.
 
-``recommender.py`` is what a user sees, ``engine.py`` computes.  ``export.py`` writes an exported
-folder and ``folder.py`` reads it, ``outcome.py`` makes promises, ``app.py`` is the web service.
-Nothing here needs notebooks, DVC or params.yaml.
+``recommender.py`` is what a user sees.  What is asked is checked (``requests.py``), computed
+(``engine.py``) and given back (``lists.py``); ``items.py`` is what is known of the items and
+``outcome.py`` makes promises.  ``export.py`` writes an exported folder, with what ``measured.py``
+finds and a backbone without people (``frozen.py``); ``folder.py`` reads it.  ``app.py`` is the web
+service, ``limits.py`` what its clients may take.  Nothing here needs notebooks, DVC or params.yaml.
 """

@@ -11,22 +11,20 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 import torch
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from paragon import __version__
 from paragon.errors import ParagonError
 from paragon.serving.limits import MOST_BYTES, SECONDS, SmallBodies, Timely
-from paragon.serving.lists import Recommendations
+from paragon.serving.lists import Batch, Recommendations
 from paragon.serving.recommender import Recommender
-from paragon.serving.requests import History, check_one_weights
+from paragon.serving.requests import History, check_history, check_one_weights
 from paragon.serving.requests import Request as Wanted
 
 MOST_ITEMS = 10_000  # of a history or a filter
@@ -41,24 +39,19 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    history: Annotated[Ids, Field(min_length=1, description="Item ids, oldest first.")]
-    times: Annotated[
-        list[Annotated[int, Field(strict=True)]] | None,
-        Field(max_length=MOST_ITEMS, description="Seconds since 1970 of each."),
-    ] = None
-    weights: Annotated[
-        dict[str, float], Field(description="By objective, with the sum 1; see GET /objectives.")
-    ]
-    k: Annotated[int, Field(strict=True, ge=1, le=MOST_SHOWN)] = 10
-    only: Annotated[Ids | None, Field(description="Only these items may be shown.")] = None
-    without: Annotated[Ids | None, Field(description="These items may not be shown.")] = None
-    rerank: Annotated[
-        Literal["xquad"] | None, Field(description="Re-rank the list for variety.")
-    ] = None
-    exclude_seen: Annotated[bool, Field(strict=True)] = True
-    normalise: Annotated[
-        bool, Field(strict=True, description="Divide the weights by their sum.")
-    ] = False
+    history: Ids = Field(min_length=1, description="Item ids, oldest first.")
+    times: list[StrictInt] | None = Field(
+        None, max_length=MOST_ITEMS, description="Seconds since 1970 of each."
+    )
+    weights: dict[str, float] = Field(
+        description="By objective, with the sum 1; see GET /objectives."
+    )
+    k: StrictInt = Field(10, ge=1, le=MOST_SHOWN)
+    only: Ids | None = Field(None, description="Only these items may be shown.")
+    without: Ids | None = Field(None, description="These items may not be shown.")
+    rerank: Literal["xquad"] | None = Field(None, description="Re-rank the list for variety.")
+    exclude_seen: StrictBool = True
+    normalise: StrictBool = Field(False, description="Divide the weights by their sum.")
 
 
 class Shown(BaseModel):
@@ -89,54 +82,37 @@ class Together:
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
-        self._waiting: list[tuple[Wanted, asyncio.Future[Recommendations]]] = []
+        self._waiting: list[Wanted] = []
+        self._answered: asyncio.Future[Batch]  # of those who wait now
 
     async def answer(self, request: Wanted) -> Recommendations:
         """The list of one request; raises ``ParagonError`` if there is none."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Recommendations] = loop.create_future()
-        self._waiting.append((request, future))
-        if len(self._waiting) == 1:
+        if not self._waiting:
+            loop = asyncio.get_running_loop()
+            self._answered = loop.create_future()
             loop.call_soon(self._answer_all)  # after those who are about to ask as well
-        return await future
+        self._waiting.append(request)
+        row, answered = len(self._waiting) - 1, self._answered
+        # Somebody may go before that; the others still wait.
+        return (await asyncio.shield(answered)).one(row)
 
     def _answer_all(self) -> None:
         taken, self._waiting = self._waiting, []
         try:
-            batch = self.recommender.answer([request for request, _ in taken])
+            self._answered.set_result(self.recommender.engine.answer(taken))
         except Exception as error:  # whatever it is, nobody may wait for ever
-            for _, future in taken:
-                _settle(future, error)
-            return
-        for row, (_, future) in enumerate(taken):
-            why = batch.errors.get(row)
-            _settle(future, batch[row] if why is None else ParagonError(why))
-
-
-def _settle(future: asyncio.Future[Recommendations], result: Recommendations | Exception) -> None:
-    if future.done():  # whoever asked has gone
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+            self._answered.set_exception(error)
 
 
 def make_app(recommender: Recommender) -> FastAPI:
     """The service of a recommender: ``POST /recommend``, ``GET /health``, ``GET /objectives``."""
-    together = Together(recommender)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        warm = {name: 1 / len(recommender.objectives) for name in recommender.objectives}
-        recommender.recommend(recommender.items.ids[:1], warm, k=1)
-        yield
-
+    together, equal = Together(recommender), dict.fromkeys(recommender.objectives, 1.0)
+    # The first list takes longest: nobody has to wait for it.
+    recommender.recommend(recommender.items.ids[:1], equal, k=1, normalise=True)
     app = FastAPI(
         title="Paragon",
         version=__version__,
         description="Recommendations whose balance follows the weights of each request.",
-        lifespan=lifespan,
         docs_url=None,  # pages that load their scripts from elsewhere; /openapi.json says the same
         redoc_url=None,
     )
@@ -149,16 +125,12 @@ def make_app(recommender: Recommender) -> FastAPI:
     async def recommend(asked: Asked) -> Response:
         """The best items for a history, under weights of its own."""
         weights = check_one_weights(asked.weights, recommender.objectives, asked.normalise)
-        history = History(asked.history, asked.times)
+        history = check_history(History(asked.history, asked.times), recommender.items)
         options = (asked.k, asked.only, asked.without, asked.rerank, asked.exclude_seen)
-        found = await together.answer(recommender.request(history, weights, *options))
-        return JSONResponse(
-            {
-                "items": [entry._asdict() for entry in found],
-                "weights": found.weights,
-                "notes": found.notes,
-            }
-        )
+        request = Wanted(*history, weights, *recommender.options(*options))
+        found = await together.answer(request)
+        items = [entry._asdict() for entry in found]
+        return JSONResponse({"items": items, "weights": found.weights, "notes": found.notes})
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -222,8 +194,6 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listening:
         address = f"http://{host}:{listening.getsockname()[1]}"
-        print(
-            f"{recommender} at {address}, described by {address}/openapi.json; Ctrl-C ends",
-            flush=True,
-        )
+        what = f"{recommender} at {address}, described by {address}/openapi.json"
+        print(f"{what}; Ctrl-C ends", flush=True)
         uvicorn.Server(config).run(sockets=[listening])

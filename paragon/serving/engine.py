@@ -3,31 +3,120 @@
 In this file: nothing is a loop over people.  Each has an adapter of their own, and all adapters
 are generated and applied together, in blocks of rows that stay in the processor's cache.
 
-Shapes: B requests, b of them in a block, n items, O objectives, M categories, d numbers of a state,
-P parameters of an adapter, S sources of re-ranked lists, L events of a history, k items of a list.
+Shapes: B requests, b of them in a block, n items, O objectives, W different weights, M categories,
+G weights of accuracy, d numbers of a state, K latent components and P parameters of an adapter, S
+sources of re-ranked lists (scores under no adapter and under some), L events of a history, k items
+of a list.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from paragon.adapters.adapter import adapt, item_table
-from paragon.adapters.frozen import item_features
 from paragon.backbones import Backbone, Context
 from paragon.generator.generator import Generator
+from paragon.metrics.ranking import top_k
+from paragon.rivals.calibration import Candidates, Setting
+from paragon.rivals.greedy import rerank
 from paragon.serving.frozen import states
 from paragon.serving.items import Items
 from paragon.serving.lists import Batch
 from paragon.serving.requests import Request
-from paragon.serving.reranker import Reranker
-from paragon.serving.vectors import Vectors
 
 _ROWS = 256  # requests answered together; what they need fits the cache of a core
 _PAIRS = 1 << 16  # of a request and an item, where each has a representation of its own
+_KEPT = 256  # latents that are kept, of weights that may come again
+_SAMPLED = 512  # latents sampled at a time
+RULE = "xquad"
+
+
+class Latents:
+    """Latents of adapters by their weights; several threads may ask at once."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+        self._kept: dict[bytes, Tensor] = {}  # replaced as a whole, and so the same for a thread
+
+    def of(self, weights: np.ndarray) -> Tensor:
+        """Latents ``[B, K]`` of weights ``[B, O]``, float32; of few, they are remembered."""
+        different, rows = np.unique(weights, axis=0, return_inverse=True)
+        if not 0 < len(different) <= _KEPT:
+            return self.sample(different)[rows.reshape(-1)]
+        keys, kept = [row.tobytes() for row in different], self._kept
+        new = [row for row, key in enumerate(keys) if key not in kept]
+        if new:
+            made = self.sample(different[new])
+            kept = kept | dict(zip((keys[row] for row in new), made, strict=True))
+            self._kept = dict([*kept.items()][-_KEPT:])  # the newest
+        return torch.stack([kept[key] for key in keys])[rows.reshape(-1)]
+
+    def sample(self, weights: np.ndarray) -> Tensor:
+        """Latents ``[W, K]``, in blocks of rows."""
+        blocks = torch.from_numpy(np.ascontiguousarray(weights)).split(_SAMPLED)
+        return torch.cat([self.generator.latents(block) for block in blocks])
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """xQuAD behind the lists of a few adapters, with the settings of the evaluated row.
+
+    Which list is re-ranked for which weight of accuracy, how many items of it and how far was
+    chosen on validation events: ``settings`` are the fields of a
+    :class:`~paragon.rivals.calibration.Setting` for each of G weights, evenly from 0 to 1.
+    ``sources [S - 1, O]``: the weights of the adapters whose lists are re-ranked; source 0 is the
+    backbone alone.  ``accuracy``: the place of accuracy among the objectives.
+    """
+
+    accuracy: int
+    settings: list[dict[str, Any]]
+    sources: np.ndarray
+
+    def __post_init__(self) -> None:
+        for own in self.settings:
+            Setting(**own)  # those of another version of the package are refused
+
+    def setting(self, weights: np.ndarray) -> Setting:
+        """That of weights ``[O]``."""
+        last = len(self.settings) - 1
+        place = round(float(weights[self.accuracy]) * last)
+        return Setting(**self.settings[min(max(place, 0), last)])
+
+    def lists(
+        self, scores: np.ndarray, weights: np.ndarray, k: int, categories: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Items and their scores ``[b, k]`` in the new order.
+
+        Of ``scores [b, n + 1]``, -inf for what is not to be shown, each under the source of its
+        weights ``[b, O]``; ``categories [n + 1, M]`` bool.  Rows with fewer than k items left
+        stay 0 and -inf.
+        """
+        numbers, values = np.zeros((len(scores), k)), np.full((len(scores), k), -np.inf)
+        by_setting: dict[Setting, list[int]] = {}
+        for row in np.flatnonzero(np.isfinite(scores).sum(1) >= k):
+            by_setting.setdefault(self.setting(weights[row]), []).append(int(row))
+        patterns, kinds = np.unique(categories, axis=0, return_inverse=True)
+        for setting, rows in by_setting.items():
+            own = scores[rows]  # [r, n + 1]
+            excluded = np.isneginf(own)
+            every = np.broadcast_to(np.arange(own.shape[1]), own.shape)
+            none = np.zeros(len(rows), dtype=np.int64)
+            candidates = Candidates(every, excluded, none, kinds.reshape(-1), patterns)
+            columns, lists = candidates.best(own, setting.temperature)  # [r, D]
+            depth = min(setting.depth, columns.shape[1])
+            order = rerank(RULE, lists, setting.weight, min(k, depth), depth)
+            chosen = np.take_along_axis(columns, order, 1)  # [r, min(k, depth)]
+            if k > depth:
+                chosen = np.concatenate([chosen, top_k(own, k, excluded)[:, depth:]], 1)
+            numbers[rows], values[rows] = chosen, np.take_along_axis(own, chosen, 1)
+        return numbers, values
 
 
 class Engine:
@@ -38,13 +127,12 @@ class Engine:
     ) -> None:
         self.backbone, self.generator, self.items = backbone, generator, items
         self.reranker = reranker
-        self.vectors = Vectors(generator)
+        self.latents = Latents(generator)
         with torch.no_grad():
             vectors = backbone.item_vectors()  # [n + 1, d]
             self._device = vectors.device
-            features = item_features(generator.form, self.items.anonymous(), self._device)
-            features = vectors[:, :0] if features is None else features
-            self._table = item_table(vectors, features, generator.form)  # [n + 1, d + M]
+            categories = torch.from_numpy(items.categories).float().to(self._device)
+            self._table = item_table(vectors, categories, generator.form)  # [n + 1, d + M]
         if reranker is not None:
             none = torch.zeros(1, generator.form.size, device=self._device)  # s' = s
             self._sources = torch.cat([none, generator.generate(reranker.sources)])  # [S, P]
@@ -64,11 +152,12 @@ class Engine:
         plain = type(self.backbone).expand is Backbone.expand
         step = _ROWS if plain else max(1, _PAIRS // len(self._table))
         with torch.inference_mode():
-            vectors = self.vectors.of(weights)
+            latents = self.latents.of(weights)  # [B, K]; adapters are long, and made by the block
             for start in range(0, len(requests), step):
                 rows = slice(start, start + step)
                 block = requests[rows]
-                found = self._scores(block, self._sourced(block, vectors(rows)))  # [b, n + 1]
+                vectors = self.generator.model.latent.decode(latents[rows])  # [b, P]
+                found = self._scores(block, self._sourced(block, vectors))  # [b, n + 1]
                 numbers[rows], scores[rows] = self._best(block, found, longest)
         ends = np.array([r.k for r in requests], dtype=np.int64)  # [B]
         for row in np.flatnonzero(numbers[np.arange(len(ends)), ends - 1] == 0).tolist():
@@ -98,25 +187,19 @@ class Engine:
     def _scores(self, requests: list[Request], vectors: Tensor) -> Tensor:
         """Scores ``[b, n + 1]`` under adapters ``[b, P]``, -inf for what is not to be shown."""
         known = states(self.backbone, self._context(requests))  # [b, z]
-        every = torch.arange(len(self._table), device=self._device).expand(len(requests), -1)
-        hidden, offset = self.backbone.expand(known, every)  # [b, 1 or n + 1, d]
-        adapted = adapt(hidden, vectors, self.generator.form)  # [b, 1 or n + 1, d + M]
-        if adapted.shape[1] == 1:
-            scores = adapted.squeeze(1) @ self._table.T  # [b, n + 1]
-        else:
-            scores = (adapted * self._table).sum(-1)  # [b, n + 1]
-        scores = scores + offset
+        every = torch.arange(len(self._table), device=self._device)
+        adapter = partial(adapt, vectors=vectors, form=self.generator.form)  # of each its own
+        scores = self.backbone.score_table(known, every, self._table, adapter)  # [b, n + 1]
         scores[[row for row, r in enumerate(requests) if not r.items]] = self._popular
         scores[:, 0] = -torch.inf
         seen = [r.items if r.exclude_seen else [] for r in requests]
         rows = np.repeat(np.arange(len(requests)), [len(items) for items in seen])
         columns = np.fromiter(chain.from_iterable(seen), np.int64, len(rows))
         scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
-        masks = {id(r.blocked): r.blocked for r in requests if r.blocked is not None}
-        for name, mask in masks.items():
-            own = [row for row, r in enumerate(requests) if id(r.blocked) == name]
-            blocked = torch.from_numpy(mask).to(self._device)  # [n + 1]
-            scores[own] = scores[own].masked_fill(blocked, -torch.inf)
+        masks = {row: r.blocked for row, r in enumerate(requests) if r.blocked is not None}
+        if masks:
+            blocked = torch.from_numpy(np.stack([*masks.values()])).to(self._device)  # [r, n + 1]
+            scores[[*masks]] = scores[[*masks]].masked_fill(blocked, -torch.inf)
         return scores
 
     def _best(
@@ -131,7 +214,8 @@ class Engine:
             again = [row for row, r in enumerate(requests) if r.rerank and r.items]
             if again:
                 weights = np.array([requests[row].weights for row in again])
-                lists = self.reranker.lists(scores[again].cpu().numpy(), weights, k)
+                found = scores[again].cpu().numpy()
+                lists = self.reranker.lists(found, weights, k, self.items.categories)
                 numbers[again], values[again] = lists
         numbers[np.isneginf(values)] = 0
         popular = [row for row, r in enumerate(requests) if not r.items]
@@ -153,12 +237,8 @@ class Engine:
         return Context(*(torch.from_numpy(part).to(self._device) for part in parts))
 
     def _too_long(self, request: Request) -> str:
-        blocked = (
-            np.zeros(len(self.items) + 1, bool) if request.blocked is None else request.blocked
-        )
-        gone = (
-            set(np.flatnonzero(blocked)) | {0} | set(request.items if request.exclude_seen else [])
-        )
+        gone = {0, *(request.items if request.exclude_seen else [])}
+        gone |= set() if request.blocked is None else set(np.flatnonzero(request.blocked))
         left = len(self.items) + 1 - len(gone)
         return f"k: {request.k} is more than the {left} items that are left for this history"
 
@@ -167,9 +247,5 @@ def _notes(request: Request) -> tuple[str, ...]:
     if not request.unknown:
         return ()
     skipped = f"{request.unknown} unknown item{'s' * (request.unknown > 1)} skipped"
-    if request.items:
-        return (skipped,)
-    return (
-        skipped,
-        "nothing of the history is known: the most popular items, whatever the weights",
-    )
+    nothing = "nothing of the history is known: the most popular items, whatever the weights"
+    return (skipped,) if request.items else (skipped, nothing)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from paragon import __version__
@@ -23,11 +24,10 @@ from paragon.backbones import load_backbone
 from paragon.data.sequences import load_sequences
 from paragon.errors import ParagonError
 from paragon.generator.generator import load_generator
-from paragon.rivals.calibration import Setting
+from paragon.serving.engine import Reranker
 from paragon.serving.frozen import load_frozen
-from paragon.serving.items import Items, load_items
-from paragon.serving.outcome import load_outcomes
-from paragon.serving.reranker import Reranker
+from paragon.serving.items import Items
+from paragon.serving.outcome import Outcomes
 from paragon.storage import loading, save_tensors, write_json
 
 FORMAT = 1  # of the folder; another number when older versions could not read it any more
@@ -48,28 +48,23 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise ParagonError(f"{folder} holds other files; choose a folder that does not exist yet")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(
-            tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part")
-        )
+        with tempfile.TemporaryDirectory(
+            ".part", f".{folder.name}.", folder.parent, ignore_cleanup_errors=True
+        ) as scratch:
+            made, old = Path(scratch, "new"), Path(scratch, "old")
+            made.mkdir()
+            yield made
+            _write_manifest(made)
+            if folder.is_dir():
+                folder.rename(old)
+            try:
+                made.rename(folder)
+            except OSError:
+                if old.is_dir():
+                    old.rename(folder)
+                raise
     except OSError as error:
         raise ParagonError(f"{folder} cannot be written: {error.strerror}") from error
-    try:
-        made, old = scratch / "new", scratch / "old"
-        made.mkdir()
-        yield made
-        _write_manifest(made)
-        if folder.is_dir():
-            folder.rename(old)
-        try:
-            made.rename(folder)
-        except OSError:
-            if old.is_dir():
-                old.rename(folder)
-            raise
-    except OSError as error:
-        raise ParagonError(f"{folder} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write_manifest(folder: Path) -> None:
@@ -78,8 +73,8 @@ def _write_manifest(folder: Path) -> None:
     write_json(folder / MANIFEST, {**about, "sha256": _of(about)})
 
 
-def check_folder(folder: Path) -> None:
-    """Compare a folder with its manifest.
+def check_folder(folder: Path) -> set[str]:
+    """Compare a folder with its manifest; the names of its files.
 
     Raises ``ParagonError`` for a folder that is no export, one of another version of the format,
     and a file that is missing or altered.
@@ -112,6 +107,7 @@ def check_folder(folder: Path) -> None:
                 f"{folder / name} was altered, or is of another export; copy the whole folder, "
                 f"or {AGAIN}"
             )
+    return set(files)
 
 
 def load_folder(folder: Path) -> dict[str, Any]:
@@ -119,39 +115,41 @@ def load_folder(folder: Path) -> dict[str, Any]:
 
     The global random state of torch, which building a network moves, is put back.
     """
-    check_folder(folder)
+    files = check_folder(folder)
     with torch.random.fork_rng(devices=[]):
-        if (folder / "sequences.json").exists():
+        if "sequences.json" in files:
             sequences = load_sequences(folder)
             backbone, _ = load_backbone(folder / "backbone", sequences)
             items = Items.of(sequences)
         else:
-            items = load_items(folder / "items")
-            backbone, _ = load_frozen(folder / "backbone", items.anonymous())
+            items = _load_part(Items, folder / "items")
+            backbone = load_frozen(folder / "backbone", items.anonymous())
         generator = load_generator(folder / "generator")
     return {
         "backbone": backbone,
         "generator": generator,
         "items": items,
-        "outcomes": load_outcomes(folder / "validation"),
-        "reranker": load_reranker(folder / "xquad", items),
+        "outcomes": _load_part(Outcomes, folder / "validation", files),
+        "reranker": _load_part(Reranker, folder / "xquad", files),
     }
 
 
-def save_reranker(reranker: Reranker, stem: Path) -> None:
-    """Write ``stem.safetensors`` and ``stem.json``."""
-    settings = [setting._asdict() for setting in reranker.settings]
-    tensors = {"sources": torch.from_numpy(reranker.sources)}
-    save_tensors(stem, tensors, {"accuracy": reranker.accuracy, "settings": settings})
+def save_part(part: Items | Outcomes | Reranker, stem: Path) -> None:
+    """Write arrays to ``stem.safetensors``, the other fields to ``stem.json``; nothing of users."""
+    names = [own.name for own in fields(part) if own.init and own.name != "users"]
+    values = {name: getattr(part, name) for name in names}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    save_tensors(stem, tensors, {name: values[name] for name in names if name not in arrays})
 
 
-def load_reranker(stem: Path, items: Items) -> Reranker | None:
-    """Read what :func:`save_reranker` wrote; None where an export has none."""
-    if not stem.with_name(f"{stem.name}.json").exists():
+def _load_part(kind: type, stem: Path, files: set[str] | None = None) -> Any:
+    """Read what :func:`save_part` wrote; None if it is not among the ``files`` of an export."""
+    if files is not None and f"{stem.name}.json" not in files:
         return None
     with loading(stem, "export") as (tensors, about):
-        settings = [Setting(**own) for own in about["settings"]]
-        return Reranker(settings, tensors["sources"].numpy(), about["accuracy"], items.categories)
+        values = {name: value for name, value in about.items() if name != "sha256"}
+        return kind(**values, **{name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def _sha256(path: Path) -> str:

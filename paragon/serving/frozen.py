@@ -38,17 +38,18 @@ class MeanOfItems(Backbone):
     """LightGCN or NGCF after the last layer: ``item_vectors [n + 1, d]`` as numbers."""
 
     name = "mean_of_items"
+    history = GraphBackbone.history
     vectors: Tensor
 
-    def __init__(self, n_items: int, dim: int, history: int) -> None:
+    def __init__(self, n_items: int, settings: params.BackboneSettings) -> None:
         super().__init__()
-        self.dim, self.history = dim, history
-        self.register_buffer("vectors", torch.zeros(n_items + 1, dim))
+        self.dim = settings.dim
+        self.register_buffer("vectors", torch.zeros(n_items + 1, self.dim))
 
     @classmethod
     def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> MeanOfItems:
-        """Of the right size, without numbers."""
-        return cls(sequences.n_items, settings.dim, GraphBackbone.history)
+        """Of the right size, without meaningful numbers."""
+        return cls(sequences.n_items, settings)
 
     def item_vectors(self) -> Tensor:
         """``[n + 1, d]``."""
@@ -65,31 +66,18 @@ class FadingMeanOfItems(MeanOfItems):
 
     name = "fading_mean_of_items"
 
-    def __init__(self, n_items: int, dim: int, history: int) -> None:
-        super().__init__(n_items, dim, history)
+    def __init__(self, n_items: int, settings: params.BackboneSettings) -> None:
+        super().__init__(n_items, settings)
+        self.history = settings.history
         self.fading, self.scale = (nn.Parameter(torch.zeros(())) for _ in range(2))
-        self.user = nn.Linear(dim, dim)
-
-    @classmethod
-    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> FadingMeanOfItems:
-        """Of the right size, without meaningful numbers."""
-        return cls(sequences.n_items, settings.dim, settings.history)
+        self.user = nn.Linear(self.dim, self.dim)
 
     states = PinSage.states  # type: ignore[assignment]
 
 
-_KINDS: dict[str, type[Backbone]] = {
-    **BACKBONES,
-    **{kind.name: kind for kind in (MeanOfItems, FadingMeanOfItems)},
-}
-_AFTER_THE_GRAPH = {
-    "lightgcn": MeanOfItems.name,
-    "ngcf": MeanOfItems.name,
-    "pinsage": FadingMeanOfItems.name,
-}
-# Of these tensors only one row stays, that of unknown users: the last or the first.
-_LAST_ROW = ("units", "groups", "fields.user")
-_FIRST_ROW = ("fields.group",)
+_AFTER_THE_GRAPH = {"lightgcn": MeanOfItems, "ngcf": MeanOfItems, "pinsage": FadingMeanOfItems}
+_KINDS: dict[str, type[Backbone]] = BACKBONES | {k.name: k for k in _AFTER_THE_GRAPH.values()}
+_UNKNOWN = {"units": -1, "groups": -1, "fields.user": -1, "fields.group": 0}  # the row that stays
 
 
 def save_frozen(backbone: Backbone, description: dict, stem: Path) -> None:
@@ -98,27 +86,26 @@ def save_frozen(backbone: Backbone, description: dict, stem: Path) -> None:
     ``description``: of the trained backbone.  Where it stays in what is written, so does its
     checksum, as ``trained``.
     """
-    tensors = dict(backbone.state_dict())
-    kind = _AFTER_THE_GRAPH.get(backbone.name, backbone.name)
-    if kind != backbone.name:
+    tensors, kind = dict(backbone.state_dict()), backbone.name
+    if kind in _AFTER_THE_GRAPH:
         kept = ("fading", "scale", "user.weight", "user.bias")
         tensors = {name: tensors[name] for name in kept if name in tensors}
         tensors["vectors"] = backbone.item_vectors().detach()
-    tensors |= {name: tensors[name][-1:] for name in _LAST_ROW if name in tensors}
-    tensors |= {name: tensors[name][:1] for name in _FIRST_ROW if name in tensors}
+        kind = _AFTER_THE_GRAPH[kind].name
+    tensors |= {name: tensors[name][[row]] for name, row in _UNKNOWN.items() if name in tensors}
     about = {name: description[name] for name in ("backbone", "data", "settings", "versions")}
     about |= {"kind": kind, "trained": description["sha256"]}
     save_tensors(stem, {name: tensor.clone() for name, tensor in tensors.items()}, about)
 
 
-def load_frozen(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
+def load_frozen(stem: Path, sequences: Sequences) -> Backbone:
     """Read what :func:`save_frozen` wrote; ``sequences`` without people."""
     with loading(stem, "export") as (tensors, description):
         settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")
         backbone = _KINDS[description["kind"]].build(sequences, settings)
         backbone.load_state_dict(tensors)
         backbone.name = description["backbone"]
-    return backbone.eval().requires_grad_(False), description
+    return backbone.eval().requires_grad_(False)
 
 
 def states(backbone: Backbone, context: Context) -> Tensor:

@@ -6,14 +6,11 @@ Shapes: n items, M categories.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from itertools import compress
 
 import numpy as np
-import torch
 
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.storage import loading, save_tensors
 
 
 @dataclass(frozen=True)
@@ -42,25 +39,23 @@ class Items:
         return len(self.ids)
 
     @classmethod
-    def of(cls, sequences: Sequences, people: bool = True) -> Items:
+    def of(cls, data: Items | Sequences, people: bool = True) -> Items:
         """The items of a prepared dataset, with its users' names if ``people``."""
+        if isinstance(data, Items):
+            return data
         return cls(
-            sequences.item_ids,
-            sequences.titles,
-            sequences.category_names,
-            sequences.categories,
-            sequences.popularity(),
-            sequences.description,
-            {name: number for number, name in enumerate(sequences.user_ids) if people},
+            data.item_ids,
+            data.titles,
+            data.category_names,
+            data.categories,
+            data.popularity(),
+            data.description,
+            {name: number for number, name in enumerate(data.user_ids) if people},
         )
 
     def categories_of(self, number: int) -> tuple[str, ...]:
         """The names of an item's categories."""
-        return tuple(
-            name
-            for name, has in zip(self.category_names, self.categories[number], strict=True)
-            if has
-        )
+        return tuple(compress(self.category_names, self.categories[number]))
 
     def anonymous(self) -> Sequences:
         """The dataset without its people: what a backbone needs to be built again."""
@@ -82,21 +77,3 @@ class Items:
             group_names=[],
             description=self.description,
         )
-
-
-_NAMES = ("ids", "titles", "category_names", "description")
-
-
-def save_items(items: Items, stem: Path) -> None:
-    """Write ``stem.safetensors`` and ``stem.json``; no user is in them."""
-    tensors = {
-        name: torch.from_numpy(getattr(items, name)) for name in ("categories", "popularity")
-    }
-    save_tensors(stem, tensors, {name: getattr(items, name) for name in _NAMES})
-
-
-def load_items(stem: Path) -> Items:
-    """Read what :func:`save_items` wrote."""
-    with loading(stem, "export") as (tensors, names):
-        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
-        return Items(**arrays, **{name: names[name] for name in _NAMES})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import NamedTuple
@@ -59,17 +59,17 @@ class Recommendations(Sequence[Recommended]):
         return "\n".join([self._caption(), *lines, *(f"note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
-        cell = "text-align: left; padding: 0.15em 1em 0.15em 0"
+        pad = "padding: 0.15em 1em 0.15em 0"
         rows = "".join(
-            f'<tr><td style="text-align: right; padding: 0.15em 1em 0.15em 0">{rank}</td>'
-            f'<td style="{cell}">{escape(entry.title or entry.item_id)}</td>'
-            f'<td style="{cell}; opacity: 0.7">{escape(", ".join(entry.categories))}</td></tr>'
+            f'<tr><td style="text-align: right; {pad}">{rank}</td>'
+            f'<td style="text-align: left; {pad}">{escape(entry.title or entry.item_id)}</td>'
+            f'<td style="text-align: left; {pad}; opacity: 0.7">'
+            f"{escape(', '.join(entry.categories))}</td></tr>"
             for rank, entry in enumerate(self.entries, start=1)
         )
         notes = "".join(f"<p><em>{escape(note)}</em></p>" for note in self.notes)
-        style = "border-collapse: collapse; color: inherit"
-        caption = f"<p>{escape(self._caption())}</p>"
-        return f'{caption}<table style="{style}"><tbody>{rows}</tbody></table>{notes}'
+        table = f'<table style="border-collapse: collapse; color: inherit"><tbody>{rows}</tbody>'
+        return f"<p>{escape(self._caption())}</p>{table}</table>{notes}"
 
     def _caption(self) -> str:
         shown = ", ".join(f"{name} {weight:.3g}" for name, weight in self.weights.items())
@@ -101,13 +101,15 @@ class Batch(Sequence[Recommendations | None]):
         row = range(len(self))[row]
         if row in self.errors:
             return None
-        return Recommendations(
-            tuple(self._entries(row)),
-            dict(
-                zip(self.objectives, self.weights[row].astype(float).round(6).tolist(), strict=True)
-            ),
-            self.notes.get(row, ()),
-        )
+        items, shown = self.items, self.numbers[row]
+        entries = [
+            Recommended(items.ids[n - 1], items.titles[n - 1], items.categories_of(n), float(score))
+            for n, score in zip(shown, self.scores[row], strict=True)
+            if n
+        ]
+        weights = self.weights[row].astype(float).round(6).tolist()
+        named = dict(zip(self.objectives, weights, strict=True))
+        return Recommendations(tuple(entries), named, self.notes.get(row, ()))
 
     def one(self, row: int = 0) -> Recommendations:
         """``batch[row]``; raises ``ParagonError`` where there is none."""
@@ -118,16 +120,10 @@ class Batch(Sequence[Recommendations | None]):
     def to_pandas(self) -> pd.DataFrame:
         """A row an item of every list: ``row``, ``rank``, ``item_id``, ``title``, ``score``."""
         rows, places = np.nonzero(self.numbers)
-        chosen = self.numbers[rows, places] - 1
-        return pd.DataFrame(
-            {
-                "row": rows,
-                "rank": places + 1,
-                "item_id": np.array(self.items.ids, dtype=object)[chosen],
-                "title": np.array(self.items.titles, dtype=object)[chosen],
-                "score": self.scores[rows, places],
-            }
-        )
+        chosen, names = self.numbers[rows, places] - 1, (self.items.ids, self.items.titles)
+        ids, titles = (np.array(own, dtype=object)[chosen] for own in names)
+        columns = {"row": rows, "rank": places + 1, "item_id": ids, "title": titles}
+        return pd.DataFrame(columns | {"score": self.scores[rows, places]})
 
     def __repr__(self) -> str:
         served = len(self) - len(self.errors)
@@ -135,14 +131,6 @@ class Batch(Sequence[Recommendations | None]):
         lines += [f"row {row} has none: {self.errors[row]}" for row in sorted(self.errors)[:5]]
         more = len(self.errors) - 5
         return "\n".join([*lines, *([f"... and {more} more (errors)"] if more > 0 else [])])
-
-    def _entries(self, row: int) -> Iterator[Recommended]:
-        items = self.items
-        for number, score in zip(self.numbers[row], self.scores[row], strict=True):
-            if number:
-                names = items.categories_of(number)
-                title = items.titles[number - 1]
-                yield Recommended(items.ids[number - 1], title, names, float(score))
 
 
 def _cut(text: str, length: int) -> str:

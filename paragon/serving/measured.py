@@ -5,50 +5,43 @@ Shapes: N events, G balances, O objectives, K items of a list (10), n items, M c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.metrics import diversity, ranking
+from paragon.metrics import ranking
+from paragon.metrics.diversity import ideal_alpha_dcg
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
-from paragon.rivals.calibration import candidates_of, chosen_settings, validation_rows
+from paragon.rivals.calibration import (
+    candidates_of,
+    chosen_settings,
+    quality_of_shown,
+    validation_rows,
+)
+from paragon.serving.engine import RULE, Reranker
 from paragon.serving.outcome import Outcomes
 from paragon.serving.recommender import Recommender
 from paragon.serving.requests import Request
-from paragon.serving.reranker import RULE, Reranker
 
 BALANCES = 100  # steps from accuracy alone to the other objective alone
 _TOP = 10
 
 
-def requests_of(
-    sequences: Sequences, events: Evaluation, people: bool
-) -> Callable[[np.ndarray], list[Request]]:
-    """A function from weights ``[O]`` to the requests of the events, for the K best items.
-
-    ``people``: whether a model knows their users.
-    """
-    pasts = []
-    for user, position in zip(events.users, events.positions, strict=True):
+def _requests(recommender: Recommender, sequences: Sequences, events: Evaluation) -> list[Request]:
+    """Of the users of the events, for the K best items; no weights are in them yet."""
+    blocked = sequences.excluded(events)  # [N, n + 1], never true for the target
+    requests = []
+    for user, position, left_out in zip(events.users, events.positions, blocked, strict=True):
         start = sequences.offsets[user]
         past = slice(start, start + position)
         items, times = sequences.items[past].tolist(), sequences.times[past].tolist()
-        # An item met before that is the target now may be shown, as in the evaluation.
-        blocked = np.zeros(sequences.n_items + 1, dtype=bool)
-        blocked[items] = True
-        blocked[sequences.items[start + position]] = False
-        pasts.append((items, times, int(user) if people else -1, 0, blocked))
-
-    def of(weights: np.ndarray) -> list[Request]:
-        return [
-            Request(i, t, u, x, weights, _TOP, blocked, exclude_seen=False)
-            for i, t, u, x, blocked in pasts
-        ]
-
-    return of
+        known = int(user) if recommender.items.users else -1
+        none = np.zeros(0)
+        requests.append(Request(items, times, known, 0, none, _TOP, left_out, exclude_seen=False))
+    return requests
 
 
 def quality_of_lists(
@@ -58,20 +51,19 @@ def quality_of_lists(
 
     Of weights ``[G, O]``, over the whole catalogue.  Diversity is NaN where no item has a category.
     """
-    requests = requests_of(sequences, events, bool(recommender.items.users))
-    ideal = diversity.ideal_alpha_dcg(
-        sequences.categories, _TOP, excluded=sequences.excluded(events)
-    )
+    requests = _requests(recommender, sequences, events)
+    ideal = ideal_alpha_dcg(sequences.categories, _TOP, excluded=sequences.excluded(events))
+    some = ideal.any()  # whether any item has a category
     holders = np.minimum(recommender.items.popularity[1:], sequences.n_users)
     information = np.append(0.0, ranking.self_information(holders, sequences.n_users))  # [n + 1]
     ndcg, spread, novelty = [], [], []
     for own in progress(weights, "balances"):
-        shown = recommender.answer(requests(own.astype(np.float32))).numbers  # [N, K]
-        hit = shown == events.targets[:, None]
-        ranks = np.where(hit.any(1), hit.argmax(1) + 1, _TOP + 1)  # [N]
-        ndcg.append(ranking.ndcg_at(ranks, _TOP))
-        lists = sequences.categories[shown]  # [N, K, M]
-        spread.append(diversity.alpha_ndcg_at(lists, ideal, _TOP).mean() if ideal.any() else np.nan)
+        asked = [replace(request, weights=own.astype(np.float32)) for request in requests]
+        shown = recommender.engine.answer(asked).numbers  # [N, K]
+        hits, sets = shown == events.targets[:, None], sequences.categories[shown]  # [N, K, M]
+        found = quality_of_shown(hits, sets, ideal if some else np.ones_like(ideal))
+        ndcg.append(found[0])
+        spread.append(found[1].mean() if some else np.nan)
         novelty.append(ranking.novelty_at(shown, information, _TOP).mean())
     return np.array(ndcg), {"diversity": np.array(spread), "novelty": np.array(novelty)}
 
@@ -109,9 +101,8 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
     _, events = validation_rows(sequences.valid)
     none = torch.zeros(1, recommender.generator.form.size)
     vectors = torch.cat([none, recommender.generator.generate(sources).cpu()])  # [4, P]
-    requests = requests_of(sequences, events, bool(recommender.items.users))(grid[0])
+    requests = _requests(recommender, sequences, events)
     scores = [recommender.engine.scores(requests, vector) for vector in vectors]
     candidates = candidates_of(sequences, events)["full"]
-    share = np.linspace(0, 1, 101)
-    settings = chosen_settings(RULE, candidates, scores, share)
-    return Reranker(settings, sources, accuracy, sequences.categories)
+    chosen = chosen_settings(RULE, candidates, scores, np.linspace(0, 1, 101))
+    return Reranker(accuracy, [setting._asdict() for setting in chosen], sources)

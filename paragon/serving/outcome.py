@@ -21,17 +21,15 @@ Shapes: G balances, N validation users, O objectives.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import InitVar, dataclass
 
 import numpy as np
-import torch
 from scipy import stats
 
 from paragon.errors import ParagonError
-from paragon.storage import loading, save_tensors
 
 
+@dataclass(eq=False, repr=False)
 class Balance(dict[str, float]):
     """Weights by objective, ready for ``recommend``, and what is expected of them.
 
@@ -40,20 +38,16 @@ class Balance(dict[str, float]):
     other objective, on validation; ``before``: the same for accuracy alone.
     """
 
-    def __init__(
-        self,
-        weights: dict[str, float],
-        *,
-        loss: float,
-        bound: float,
-        diversity: float,
-        before: float,
-        confidence: float,
-        users: float,
-    ) -> None:
-        super().__init__(weights)
-        self.loss, self.bound, self.confidence, self.users = loss, bound, confidence, users
-        self.diversity, self.before = diversity, before
+    weights: InitVar[dict[str, float]]
+    loss: float
+    bound: float
+    diversity: float
+    before: float
+    confidence: float
+    users: float
+
+    def __post_init__(self, weights: dict[str, float]) -> None:
+        self.update(weights)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {weight:.3g}" for name, weight in self.items())
@@ -90,10 +84,8 @@ class Outcomes:
         like those of the validation.  Where nothing can be promised, accuracy alone comes back.
         Raises ``ParagonError`` for numbers out of range.
         """
-        for name, value in (
-            ("accuracy_loss_at_most", accuracy_loss_at_most),
-            ("confidence", confidence),
-        ):
+        shares = {"accuracy_loss_at_most": accuracy_loss_at_most, "confidence": confidence}
+        for name, value in shares.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
                 raise ParagonError(f"{name}: {value!r} is out of range; give a share, 0.03 say")
         users = self.ndcg.shape[1] if users is None else users
@@ -118,10 +110,9 @@ def furthest(ndcg: np.ndarray, loss: float, confidence: float, users: float) -> 
     Of a row, the mean of ``(1 - loss) ndcg[0] - ndcg[row]`` has to be at most 0, with room for
     chance.
     """
-    excess = (1 - loss) * ndcg[0] - ndcg  # [G, N]
-    within = excess.mean(1) + _room(excess, confidence, users) <= 0  # [G]
+    within = _within(ndcg, loss, confidence, users)
     within[0] = True  # accuracy alone loses nothing
-    return int(np.argmin(within)) - 1 if not within.all() else len(within) - 1
+    return len(within) - 1 if within.all() else int(within.argmin()) - 1
 
 
 def loss_bounds(ndcg: np.ndarray, confidence: float, users: float) -> np.ndarray:
@@ -129,30 +120,18 @@ def loss_bounds(ndcg: np.ndarray, confidence: float, users: float) -> np.ndarray
     low, high = np.zeros(len(ndcg)), np.ones(len(ndcg))
     for _ in range(40):
         middle = (low + high) / 2  # [G]
-        excess = (1 - middle[:, None]) * ndcg[0] - ndcg
-        within = excess.mean(1) + _room(excess, confidence, users) <= 0
+        within = _within(ndcg, middle[:, None], confidence, users)
         low, high = np.where(within, low, middle), np.where(within, middle, high)
     return np.where((ndcg == ndcg[0]).all(1), 0, high)
 
 
-def _room(values: np.ndarray, confidence: float, users: float) -> np.ndarray:
-    """How far a mean of ``users`` new ones may lie above that of ``values [G, N]``: ``[G]``."""
-    count = values.shape[1]
+def _within(
+    ndcg: np.ndarray, loss: float | np.ndarray, confidence: float, users: float
+) -> np.ndarray:
+    """Whether it can be promised that a row of ``ndcg [G, N]`` loses at most ``loss``: ``[G]``."""
+    excess = (1 - loss) * ndcg[0] - ndcg  # [G, N]
+    count = ndcg.shape[1]
     quantile = stats.t.ppf(confidence, count - 1)
-    return quantile * values.std(1, ddof=1) * math.sqrt(1 / count + 1 / users)
-
-
-def save_outcomes(outcomes: Outcomes, stem: Path) -> None:
-    """Write ``stem.safetensors`` and ``stem.json``."""
-    arrays = {name: getattr(outcomes, name) for name in ("weights", "ndcg", "diversity")}
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    save_tensors(stem, tensors, {"objectives": outcomes.objectives})
-
-
-def load_outcomes(stem: Path) -> Outcomes | None:
-    """Read what :func:`save_outcomes` wrote; None where an export has none."""
-    if not stem.with_name(f"{stem.name}.json").exists():
-        return None
-    with loading(stem, "export") as (tensors, about):
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        return Outcomes(about["objectives"], **arrays)
+    # How far a mean of new users may lie above that of these.
+    room = quantile * excess.std(1, ddof=1) * math.sqrt(1 / count + 1 / users)  # [G]
+    return excess.mean(1) + room <= 0

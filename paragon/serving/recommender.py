@@ -11,19 +11,24 @@ Shapes: B requests, O objectives.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from paragon.adapters.transport import ItemSpace, Transport, fit_transport
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator
-from paragon.serving.engine import Engine
+from paragon.generator.latent import Latent
+from paragon.serving.engine import Engine, Reranker
+from paragon.serving.folder import load_folder
 from paragon.serving.items import Items
 from paragon.serving.lists import Batch, Recommendations
-from paragon.serving.move import fit_between, move_generator
 from paragon.serving.outcome import Balance, Outcomes
 from paragon.serving.requests import (
     History,
@@ -35,7 +40,6 @@ from paragon.serving.requests import (
     check_one_weights,
     check_rerank,
 )
-from paragon.serving.reranker import Reranker
 
 
 class Recommender:
@@ -54,7 +58,7 @@ class Recommender:
         outcomes: Outcomes | None = None,
         reranker: Reranker | None = None,
     ) -> None:
-        self.items = Items.of(items) if isinstance(items, Sequences) else items
+        self.items = Items.of(items)
         self.backbone, self.generator = backbone, generator
         self.outcomes, self.reranker = outcomes, reranker
         self.engine = Engine(backbone, generator, self.items, reranker)
@@ -65,8 +69,6 @@ class Recommender:
 
         Raises ``ParagonError`` where a file is missing, altered, or of another version.
         """
-        from paragon.serving.folder import load_folder
-
         return cls(**load_folder(Path(path)))
 
     def move_to(self, backbone: Backbone, items: Items | Sequences | None = None) -> Recommender:
@@ -75,11 +77,22 @@ class Recommender:
         ``items``: its items, those of this recommender if left out.  What was measured on
         validation events is not carried over.  ``generator.description`` says under
         ``collection`` and ``moved`` how well the two fit.  Raises ``ParagonError`` where they do
-        not (:mod:`paragon.adapters.transport`).
+        not (:mod:`paragon.adapters.transport`), and for other categories.
         """
-        own = Items.of(items) if isinstance(items, Sequences) else items or self.items
-        transport = fit_between(self.backbone, self.items, backbone, own)
-        return Recommender(backbone, move_generator(self.generator, transport), own)
+        own = Items.of(items or self.items)
+        names = self.items.category_names, own.category_names
+        if names[0] != names[1]:
+            changed = sorted({*names[0]} ^ {*names[1]}) or ["their order"]
+            raise ParagonError(
+                f"categories differ between the recommenders: {', '.join(changed[:5])}; adapters "
+                "say how much of each category is liked, so both need the same"
+            )
+        vectors = backbone.item_vectors()
+        transport = fit_transport(
+            ItemSpace(self.items.ids, self.backbone.item_vectors(), self.items.popularity),
+            ItemSpace(own.ids, vectors, own.popularity),
+        )
+        return Recommender(backbone, _moved(self.generator, transport, vectors.device), own)
 
     @property
     def objectives(self) -> list[str]:
@@ -116,8 +129,9 @@ class Recommender:
         Raises ``ParagonError`` for whatever cannot be meant, for example a text instead of a list.
         """
         row = check_one_weights(weights, self.objectives, normalise)
-        request = self.request(history, row, k, only, without, rerank, exclude_seen)
-        return self.answer([request]).one()
+        options = self.options(k, only, without, rerank, exclude_seen)
+        request = Request(*check_history(history, self.items), row, *options)
+        return self.engine.answer([request]).one()
 
     def recommend_many(
         self,
@@ -143,19 +157,15 @@ class Recommender:
         if histories and all(isinstance(history, str) for history in histories[:2]):
             raise ParagonError("histories: one history was given; put it into a list of histories")
         table = check_many_weights(weights, self.objectives, len(histories), normalise)
-        k, rerank = check_k(k, self.items), self._reranking(rerank)
-        blocked = check_filter(only, without, self.items)
+        options = self.options(k, only, without, rerank, exclude_seen)
         requests: list[Request] = []
         refused: dict[int, str] = {}
         for row, (history, own) in enumerate(zip(histories, table, strict=True)):
             try:
-                items, times, user, unknown = check_history(history, self.items)
+                found = check_history(history, self.items)
             except ParagonError as error:
-                refused[row] = str(error)
-                items, times, user, unknown = [], None, -1, 1
-            requests.append(
-                Request(items, times, user, unknown, own, k, blocked, rerank, exclude_seen)
-            )
+                refused[row], found = str(error), ([], None, -1, 1)
+            requests.append(Request(*found, own, *options))
         return self.engine.answer(requests, refused)
 
     def weights_for(
@@ -172,31 +182,30 @@ class Recommender:
             )
         return self.outcomes.weights_for(accuracy_loss_at_most, confidence, users)
 
-    def answer(self, requests: list[Request]) -> Batch:
-        """The lists of checked requests (:meth:`request`), all in one computation."""
-        return self.engine.answer(requests)
-
-    def request(
+    def options(
         self,
-        history: History | Sequence[str],
-        weights: np.ndarray,
-        k: int = 10,
+        k: object,
         only: Iterable[str] | None = None,
         without: Iterable[str] | None = None,
-        rerank: str | None = None,
+        rerank: object = None,
         exclude_seen: bool = True,
-    ) -> Request:
-        """What :meth:`answer` takes: everything checked; ``weights [O]`` are so already."""
-        k, rerank = check_k(k, self.items), self._reranking(rerank)
-        found = check_history(history, self.items)
-        blocked = check_filter(only, without, self.items)
-        return Request(*found, weights, k, blocked, rerank, exclude_seen)
+    ) -> tuple[int, np.ndarray | None, str | None, bool]:
+        """What a :class:`Request` has after its weights: the options of a list, checked."""
+        again = check_rerank(rerank, fitted=self.reranker is not None)
+        return check_k(k, self.items), check_filter(only, without, self.items), again, exclude_seen
 
-    def _reranking(self, rerank: object) -> str | None:
-        name = check_rerank(rerank)
-        if name is not None and self.reranker is None:
-            raise ParagonError(
-                f"rerank: {name!r} was never fitted on validation events; a recommender that was "
-                "exported (`python -m paragon export DIR`) has it"
-            )
-        return name
+
+def _moved(generator: Generator, transport: Transport, device: torch.device) -> Generator:
+    """A generator on ``device`` whose adapters are moved.
+
+    A generated adapter is a linear function of its latent, and the map of adapters is linear too.
+    So the mean and the directions of the latent space are moved; the diffusion model stays.
+    """
+    model, old = copy.deepcopy(generator.model), generator.form
+    mean, basis = (transport.vectors(v.cpu(), old) for v in (model.latent.mean, model.latent.basis))
+    model.latent = Latent(mean, basis, model.latent.scale.item())
+    collection = generator.description["collection"] | {
+        "form": dataclasses.asdict(transport.form(old)),
+        "moved": transport.description,
+    }
+    return Generator(model.to(device), generator.description | {"collection": collection})

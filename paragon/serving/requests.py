@@ -60,11 +60,18 @@ def check_k(k: object, items: Items) -> int:
     return int(k)
 
 
-def check_rerank(rerank: object) -> str | None:
-    """The name of a re-ranker or None."""
-    if rerank is not None and rerank not in RERANKERS:
+def check_rerank(rerank: object, fitted: bool) -> str | None:
+    """The name of a re-ranker or None; ``fitted``: whether a recommender has re-rankers."""
+    if rerank is None:
+        return None
+    if rerank not in RERANKERS:
         raise ParagonError(f"rerank: {rerank!r} is unknown; known: {', '.join(RERANKERS)}, or None")
-    return None if rerank is None else str(rerank)
+    if not fitted:
+        raise ParagonError(
+            f"rerank: {rerank!r} was never fitted on validation events; a recommender that was "
+            "exported (`python -m paragon export DIR`) has it"
+        )
+    return str(rerank)
 
 
 def check_history(history: object, items: Items) -> tuple[list[int], list[int] | None, int, int]:
@@ -107,16 +114,13 @@ def check_filter(
             continue
         given = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else given
         found = _numbers(given, items, name)
-        if None in found:
-            unknown = [i for i, number in zip(given, found, strict=True) if number is None]
+        unknown = [item for item, number in zip(given, found, strict=True) if number is None]
+        if unknown:
             more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
             raise ParagonError(f"{name}: item {unknown[0]!r}{more} is not known")
-        chosen = np.array(found, dtype=np.int64)
         if name == "only":
             blocked[:] = True
-            blocked[chosen] = False
-        else:
-            blocked[chosen] = True
+        blocked[np.array(found, dtype=np.int64)] = name == "without"
     return blocked
 
 
@@ -129,9 +133,8 @@ def check_one_weights(weights: object, names: Sequence[str], normalise: bool) ->
     if isinstance(weights, Mapping):
         for name in weights:
             if name not in names:
-                raise ParagonError(
-                    f"weights: objective {name!r} is unknown; known: {', '.join(names)}"
-                )
+                known = ", ".join(names)
+                raise ParagonError(f"weights: objective {name!r} is unknown; known: {known}")
         weights = [weights.get(name, 0.0) for name in names]
     elif isinstance(weights, str) or not isinstance(weights, Iterable):
         raise ParagonError(f"weights: {weights!r} is neither a mapping nor a list of numbers")
@@ -199,13 +202,10 @@ def _numbers(given: object, items: Items, what: str) -> list[int | None]:
         found = list(map(number, given))
     except TypeError as error:  # an item that cannot be a key
         raise ParagonError(f"{what}: every item must be an id, a text ({error})") from error
-    if None in found:
-        for item in given:
-            if not isinstance(item, str):
-                raise ParagonError(
-                    f"{what}: {item!r} is a {type(item).__name__}; ids are texts: give "
-                    f"{str(item)!r}"
-                )
+    for item, known in zip(given, found, strict=True):
+        if known is None and not isinstance(item, str):
+            kind = type(item).__name__
+            raise ParagonError(f"{what}: {item!r} is a {kind}; ids are texts: give {str(item)!r}")
     return found
 
 

@@ -16,18 +16,18 @@ from functools import cached_property
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 import torch
 
-from paragon.adapters.adapter import Adapter
-from paragon.adapters.frozen import item_features
-from paragon.backbones import Backbone, Context
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.generator.generator import Generator
+from paragon.metrics.ranking import top_k
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import QUIET
 from paragon.report import tables
+from paragon.serving.recommender import Recommender
+from paragon.serving.requests import History, Request, check_history
 from paragon.study.study import open_study
 
 TOP = 10
@@ -36,31 +36,28 @@ NOBODY = "nobody: type titles"
 
 @dataclass(frozen=True)
 class ControlRoom:
-    """A recommender and what is needed to talk to it: names of users, titles, weights."""
+    """A recommender, and the data with the users and titles that it is asked about."""
 
     sequences: Sequences
-    backbone: Backbone
-    generator: Generator
+    recommender: Recommender
 
     @cached_property
     def numbers(self) -> dict[str, int]:
         """The number of each title; of several with the same title, that of the first."""
         return {title: n for n, title in reversed([*enumerate(self.sequences.titles, start=1)])}
 
-    def context(self, user: str | None, titles: Sequence[str]) -> Context:
+    def history(self, user: str | None, titles: Sequence[str]) -> History:
         """All that a ``user`` did, then the ``titles``; somebody unknown did these only.
 
         Raises ``ParagonError`` for names that are not in the dataset and for an empty history.
         """
-        items, times, number = [], [], -1
+        data, items, times = self.sequences, [], []
         if user is not None:
-            if user not in self.sequences.user_ids:
+            if user not in data.user_ids:
                 raise ParagonError(f"user {user!r} is not in the dataset")
-            number = self.sequences.user_ids.index(user)
-            events = slice(*self.sequences.offsets[number : number + 2])
-            items, times = (
-                a[events].tolist() for a in (self.sequences.items, self.sequences.times)
-            )
+            number = data.user_ids.index(user)
+            events = slice(*data.offsets[number : number + 2])
+            items, times = data.items[events].tolist(), data.times[events].tolist()
         for title in titles:
             if title not in self.numbers:
                 raise ParagonError(f"title {title!r} is not in the dataset")
@@ -68,21 +65,16 @@ class ControlRoom:
             times.append(times[-1] if times else 0)
         if not items:
             raise ParagonError("the history is empty: choose a user or type a title")
-        return Context(torch.tensor([number]), torch.tensor([items]), torch.tensor([times]))
+        return History([data.item_ids[item - 1] for item in items], times, user)
 
-    @torch.no_grad()
-    def top(self, context: Context, weights: Sequence[float] | None) -> list[int]:
+    def top(self, history: History, weights: Sequence[float] | None) -> list[int]:
         """The ten best items that are not in the history; ``None``: by the backbone alone."""
-        device, form = self.backbone.item_vectors().device, self.generator.form
-        vector = torch.zeros(form.size) if weights is None else self.generator.generate(weights)[0]
-        adapter = Adapter.from_vector(vector.to(device), form).to(device)
-        recent = slice(-self.backbone.history, None)
-        parts = (context.users, context.items[:, recent], context.times[:, recent])
-        states = self.backbone.states(Context(*(part.to(device) for part in parts)))  # [1, z]
-        features = item_features(form, self.sequences, device)
-        scores = self.backbone.score_catalogue(states, adapter, features)[0]  # [n + 1]
-        scores[[0, *context.items[0].tolist()]] = -torch.inf  # padding, and what was met
-        return scores.topk(TOP).indices.tolist()
+        own = self.recommender
+        if weights is not None:
+            return [own.items.numbers[item] for item in own.recommend(history, weights).item_ids]
+        request = Request(*check_history(history, own.items), np.zeros(0), TOP)
+        scores = own.engine.scores([request], torch.zeros(own.generator.form.size))  # [1, n + 1]
+        return top_k(scores, TOP, np.isneginf(scores))[0].tolist()
 
     def grid(self, user: str | None = None, titles: Sequence[str] = ()) -> pd.DataFrame:
         """The titles of the ten best, a column for each of some weights and the backbone alone.
@@ -91,12 +83,12 @@ class ControlRoom:
         """
         if user is None and not titles:
             user = self.sequences.user_ids[0]
-        context, names = self.context(user, titles), self.generator.objectives
+        history, names = self.history(user, titles), self.recommender.objectives
         columns = {}
         for weights in simplex_lattice(len(names), 4 if len(names) == 2 else 2).flip(0).tolist():
             label = ", ".join(f"{n} {w:g}" for n, w in zip(names, weights, strict=True))
-            columns[label] = self.top(context, weights)
-        columns["backbone alone"] = self.top(context, None)
+            columns[label] = self.top(history, weights)
+        columns["backbone alone"] = self.top(history, None)
         found = {k: [self.sequences.titles[i - 1] for i in ids] for k, ids in columns.items()}
         return pd.DataFrame(found, index=pd.RangeIndex(1, TOP + 1, name="rank"))
 
@@ -109,20 +101,17 @@ class _Panel:
     """The widget's controls and what they change."""
 
     def __init__(self, room: ControlRoom) -> None:
-        self.room, names = room, room.generator.objectives
+        self.room, names = room, room.recommender.objectives
         users = [NOBODY, *room.sequences.user_ids]
         self.user = widgets.Dropdown(value=users[1], options=users, description="user")
         self.titles = widgets.TagsInput(
             allowed_tags=list(room.numbers), placeholder="type a title", allow_duplicates=False
         )
         # Two weights are one choice; of more, each has a slider and their sum is made 1.
-        shown = names[:1] if len(names) == 2 else names
-        start = 1 / len(names)
+        scale = {"value": 1 / len(names), "min": 0, "max": 1, "step": 0.01}
         self.sliders = [
-            widgets.FloatSlider(
-                value=start, min=0, max=1, step=0.01, description=name, layout={"width": "60%"}
-            )
-            for name in shown
+            widgets.FloatSlider(**scale, description=name, layout={"width": "60%"})
+            for name in (names[:1] if len(names) == 2 else names)
         ]
         self.said, self.lists = widgets.HTML(), [widgets.HTML(), widgets.HTML()]
         for control in (self.user, self.titles, *self.sliders):
@@ -144,28 +133,27 @@ class _Panel:
     def update(self) -> None:
         """Show the lists of what is chosen now, or say in words why there are none."""
         user = None if self.user.value == NOBODY else self.user.value
-        weights, names = self.weights(), self.room.generator.objectives
+        weights, names = self.weights(), self.room.recommender.objectives
         try:
-            context = self.room.context(user, self.titles.value)
+            history = self.room.history(user, self.titles.value)
         except ParagonError as error:
             self.said.value = str(error)
             return
         start = time.perf_counter()
-        new = self.room.top(context, weights)
+        new = self.room.top(history, weights)
         spent = 1000 * (time.perf_counter() - start)
-        old = self.room.top(context, None)
+        old = self.room.top(history, None)
         said = " · ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True))
         self.said.value = f"{said} · {spent:.1f} ms"
-        marks = [
-            ["" if i in old else "new" for i in new],
-            ["" if i in new else "left" for i in old],
-        ]
-        labels = ("generated for these weights", "backbone alone")
-        for place, label, ids, marked in zip(self.lists, labels, (new, old), marks, strict=True):
-            table = tables.items(self.room.sequences, ids).assign(**{"": marked})
-            place.value = (
-                f"<b>{label}</b>{table.to_html(border=0, justify='left', index_names=False)}"
-            )
+        now, before = self.lists
+        for place, label, own, other, word in (
+            (now, "generated for these weights", new, old, "new"),
+            (before, "backbone alone", old, new, "left"),
+        ):
+            marks = {"": ["" if item in other else word for item in own]}
+            table = tables.items(self.room.sequences, own).assign(**marks)
+            shown = table.to_html(border=0, justify="left", index_names=False)
+            place.value = f"<b>{label}</b>{shown}"
 
 
 def open_room(dataset: str, backbone: str) -> ControlRoom:
@@ -174,4 +162,4 @@ def open_room(dataset: str, backbone: str) -> ControlRoom:
     Raises ``ParagonError``, with the stage to run, for a study that was not run.
     """
     sequences, frozen, _, generator = open_study(dataset, backbone).load_served()
-    return ControlRoom(sequences, frozen, generator)
+    return ControlRoom(sequences, Recommender(frozen, generator, sequences))

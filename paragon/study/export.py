@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paragon.adapters.transport import Transport
 from paragon.errors import ParagonError
 from paragon.objectives.table import check_objectives
 from paragon.params import ROOT
 from paragon.serving.export import export_folder
-from paragon.serving.items import Items
-from paragon.serving.move import fit_between, move_generator
 from paragon.serving.recommender import Recommender
 from paragon.study.study import open_study
 
@@ -25,10 +22,11 @@ def export_study(folder: Path, dataset: str, backbone: str, people: bool = False
     return folder
 
 
-def move_to_study(old: Path, new: Path, dataset: str, backbone: str, people: bool) -> Transport:
+def move_to_study(old: Path, new: Path, dataset: str, backbone: str, people: bool) -> dict:
     """Write the backbone of a study with the control of the exported folder ``old`` to ``new``.
 
-    Of the study only the stage `backbones` has to have run.  Raises ``ParagonError`` where the
+    Of the study only the stage `backbones` has to have run.  Returns the description of the map
+    (:class:`paragon.adapters.transport.Transport`).  Raises ``ParagonError`` where the
     two recommenders do not fit (:mod:`paragon.adapters.transport`); then nothing is written.
     """
     new, recommender = _checked(new), Recommender.load(old)
@@ -38,12 +36,9 @@ def move_to_study(old: Path, new: Path, dataset: str, backbone: str, people: boo
     sequences = study.load_sequences()
     model, about = study.load_backbone(sequences)
     check_objectives(recommender.objectives, sequences)
-    parts = recommender.backbone, recommender.items, model, Items.of(sequences)
-    transport = fit_between(*parts)
-    moved = move_generator(recommender.generator, transport)
-    moved.model.to(study.device)
+    moved = recommender.move_to(model, sequences).generator
     export_folder(new, sequences, model, about, moved, people)
-    return transport
+    return moved.description["collection"]["moved"]
 
 
 def _checked(folder: Path) -> Path:

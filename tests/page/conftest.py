@@ -5,8 +5,7 @@ import pytest
 from paragon.data.fetch import load_dataset
 from paragon.data.split import prepare
 from paragon.page.build import build_page
-from paragon.page.bundle import load_bundle
-from paragon.page.lists import Rankings
+from paragon.page.bundle import Rankings, load_bundle
 from paragon.params import DATA, load_params
 from tests.page.browser import Browser
 

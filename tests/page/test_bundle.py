@@ -19,8 +19,14 @@ from paragon.evaluation.testbed import TestBed
 from paragon.evaluation.trained import Trained
 from paragon.generator.training import train_generator
 from paragon.page.build import build_page
-from paragon.page.bundle import load_bundle, make_bundle, save_bundle, study_tensors
-from paragon.page.lists import METHODS, Rankings
+from paragon.page.bundle import (
+    METHODS,
+    Rankings,
+    load_bundle,
+    make_bundle,
+    save_bundle,
+    study_tensors,
+)
 from paragon.params import DATA, RESULTS, ROOT
 from paragon.study.study import open_study
 from tests.page.conftest import STEM

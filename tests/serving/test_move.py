@@ -13,7 +13,6 @@ from paragon.backbones import build, load_backbone
 from paragon.errors import ParagonError
 from paragon.objectives.weights import simplex_lattice
 from paragon.serving.items import Items
-from paragon.serving.move import move_generator
 from paragon.serving.recommender import Recommender
 from paragon.study import export
 from tests.adapters.test_transport import Turned, turn
@@ -44,7 +43,8 @@ def test_a_moved_generator_makes_what_moving_makes_of_its_adapters(recommender, 
     transport, weights = fit_transport(*spaces), simplex_lattice(2, 4)
     own = recommender.generator
     expected = transport.vectors(own.generate(weights), own.form)
-    assert torch.allclose(move_generator(own, transport).generate(weights), expected, atol=1e-5)
+    found = recommender.move_to(there).generator.generate(weights)
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_another_training_from_another_start_is_refused_and_so_are_other_categories(

@@ -122,7 +122,7 @@ def test_many_people_have_weights_of_their_own(recommender, seqs):
     weights[7] = weights[400]
     batch = recommender.recommend_many(pasts, weights, k=5)
     assert len(batch) == 600 and not batch.errors
-    latents = recommender.engine.vectors.sample(weights)
+    latents = recommender.engine.latents.sample(weights)
     vectors = recommender.generator.model.latent.decode(latents)
     assert torch.allclose(vectors, recommender.generator.generate(weights), atol=1e-5)
     for row in (0, 7, 255, 256, 400, 599):
@@ -226,7 +226,8 @@ def test_nothing_in_the_process_changes(exported, seqs):
 
 
 def test_threads_share_a_recommender(loaded, seqs, monkeypatch):
-    monkeypatch.setattr("paragon.serving.vectors._KEPT", 3)
+    monkeypatch.setattr("paragon.serving.engine._KEPT", 3)
+    monkeypatch.setattr(loaded.engine.latents, "_kept", {})
     weights = [[w, 1 - w] for w in np.linspace(0, 1, 8)]
     pasts = [history_of(seqs, user).items for user in seqs.user_ids[:8]]
     pairs = list(zip(pasts, weights, strict=True))
@@ -244,14 +245,14 @@ def test_threads_share_a_recommender(loaded, seqs, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert not wrong and len(loaded.engine.vectors._kept) <= 3
+    assert not wrong and len(loaded.engine.latents._kept) <= 3
 
 
 def test_an_adapter_is_generated_once_for_weights_that_come_again(made, seqs, monkeypatch):
     served, asked = Recommender(*made, seqs), []
-    sample = served.engine.vectors.sample
+    sample = served.engine.latents.sample
     monkeypatch.setattr(
-        served.engine.vectors, "sample", lambda w: (asked.append(len(w)), sample(w))[1]
+        served.engine.latents, "sample", lambda w: (asked.append(len(w)), sample(w))[1]
     )
     past = seqs.item_ids[:3]
     served.recommend(past, [0.5, 0.5])

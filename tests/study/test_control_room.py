@@ -9,6 +9,7 @@ import torch
 from paragon.adapters.frozen import adapter_form
 from paragon.backbones.base import cached_states, context_of
 from paragon.errors import ParagonError
+from paragon.serving.recommender import Recommender
 from paragon.study.control_room import NOBODY, ControlRoom
 
 
@@ -16,20 +17,22 @@ class Planned:
     """Stands for a generator: the more weight on the first objective, the smaller the change."""
 
     def __init__(self, form, objectives):
-        self.form, self.objectives = form, objectives
+        self.form, self.objectives, self.model = form, objectives, SimpleNamespace(latent=self)
         draw = torch.Generator().manual_seed(0)
         self.directions = 0.3 * torch.randn(len(objectives) - 1, form.size, generator=draw)
 
-    def generate(self, weights):
-        assert sum(weights) == pytest.approx(1)
-        return (torch.tensor(weights[1:], dtype=torch.float) @ self.directions).unsqueeze(0)
+    def latents(self, weights):
+        return weights[:, 1:]
+
+    def decode(self, latents):
+        return latents @ self.directions
 
 
 @pytest.fixture
 def room(seqs, backbone, settings, request):
     form = adapter_form(backbone, seqs, settings.adapters)
     objectives = getattr(request, "param", ["accuracy", "diversity"])
-    return ControlRoom(seqs, backbone, Planned(form, objectives))
+    return ControlRoom(seqs, Recommender(backbone, Planned(form, objectives), seqs))
 
 
 def test_a_list_is_the_best_of_what_was_not_met(room, seqs, backbone):
@@ -41,10 +44,10 @@ def test_a_list_is_the_best_of_what_was_not_met(room, seqs, backbone):
     met = seqs.items[seqs.offsets[number] : seqs.offsets[number + 1]]
     scores[[0, *met.tolist()]] = -torch.inf
     expected = scores.argsort(descending=True)[:10].tolist()
-    assert room.top(room.context(user, []), None) == expected
-    assert room.top(room.context(user, []), [1, 0]) == expected  # here an adapter of zeros
-    assert room.top(room.context(user, []), [0, 1]) != expected
-    longer = room.context(user, [seqs.titles[expected[0] - 1]])
+    assert room.top(room.history(user, []), None) == expected
+    assert room.top(room.history(user, []), [1, 0]) == expected  # here an adapter of zeros
+    assert room.top(room.history(user, []), [0, 1]) != expected
+    longer = room.history(user, [seqs.titles[expected[0] - 1]])
     assert expected[0] not in room.top(longer, None)
 
 
@@ -54,7 +57,7 @@ def test_a_list_is_the_best_of_what_was_not_met(room, seqs, backbone):
 )
 def test_what_is_not_there_is_said(room, user, titles, word):
     with pytest.raises(ParagonError, match=word):
-        room.context(user, titles)
+        room.history(user, titles)
 
 
 def controls(room, monkeypatch):
@@ -76,7 +79,7 @@ def test_the_widget_follows_its_controls(room, seqs, monkeypatch):
     own.user.value = NOBODY
     assert "empty" in own.said.value
     own.titles.value = [seqs.titles[4]]
-    best = room.top(room.context(None, [seqs.titles[4]]), [0, 1])
+    best = room.top(room.history(None, [seqs.titles[4]]), [0, 1])
     assert f"<td>{seqs.titles[best[0] - 1]}</td>" in new.value
 
 
