@@ -50,7 +50,7 @@ def fetch(
         str, typer.Option(help="With --from: what kind of copy it is, shown beside its results.")
     ] = "",
 ) -> None:
-    """Bring a dataset into data/ and print what was repaired, its licence and citation."""
+    """Bring a dataset into data/; print repairs and licence."""
     from paragon.data import fetch as data
     from paragon.data.describe import repairs
     from paragon.data.registry import notice
@@ -66,7 +66,7 @@ def fetch(
 def describe(
     name: Annotated[str, typer.Argument(help="A dataset that was fetched.")],
 ) -> None:
-    """Show what a dataset is, in numbers, and what the split of params.yaml makes of it."""
+    """Show what a dataset is and what the split makes of it."""
     from paragon.data.describe import describe as facts_of
     from paragon.data.fetch import load_dataset
     from paragon.data.split import prepare
@@ -83,7 +83,10 @@ def describe(
 def add(
     name: Annotated[str, typer.Argument(help="A dataset that was fetched, or a backbone.")],
 ) -> None:
-    """Enter a dataset or backbone in params.yaml (`make add NAME=...` also runs its studies)."""
+    """Enter a dataset or backbone in params.yaml.
+
+    `make add NAME=...` also runs its studies.
+    """
     from paragon.study import settings
 
     typer.echo(settings.add(name))
@@ -108,7 +111,7 @@ def run(
         typer.Option(help="A backbone, for the notebooks that have one."),
     ] = None,
 ) -> None:
-    """Execute a notebook as the pipeline does and keep the executed copy."""
+    """Execute a notebook as the pipeline does; keep the copy."""
     from paragon.study.runner import NotebookFailed, run_notebook
     from paragon.study.times import stage_begins, stage_done
 
@@ -131,7 +134,7 @@ def lab(
     ] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Remove the lab; opens nothing.")] = False,
 ) -> None:
-    """Open JupyterLab on a copy of the notebooks, in lab/, that cannot change the study."""
+    """Open JupyterLab on a copy that cannot change the study."""
     from paragon.study.lab import make_lab, open_lab, reset_lab
 
     if reset:
@@ -152,7 +155,10 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
 ) -> None:
-    """Answer requests over HTTP until Ctrl-C: POST /recommend, GET /health, GET /objectives."""
+    """Answer requests over HTTP until Ctrl-C.
+
+    POST /recommend, GET /health, GET /objectives.
+    """
     from paragon.serving.app import serve as run_service
     from paragon.serving.recommender import Recommender
 
@@ -164,7 +170,7 @@ def ablate(
     kind: Annotated[str, typer.Argument(help="tune, collection, point; train, alone, move.")],
     name: Annotated[str, typer.Argument(help="An entry of ablations/ or transport/params.yaml.")],
 ) -> None:
-    """Run one stage of the ablations (`make ablations`) or of the trials in transport/."""
+    """Run one stage of ablations/ or transport/."""
     from paragon.study import ablations, transport
 
     stages = {
@@ -187,7 +193,10 @@ def verify(
         bool, typer.Option("--all", help="Every metric, not only the worst 20 that differ.")
     ] = False,
 ) -> None:
-    """Compare the results with a commit's, as results/report.html; exit code 1 if they differ."""
+    """Compare the results with those of a commit.
+
+    Writes results/report.html.  Exit code 1 if they differ.
+    """
     from paragon.params import ROOT
     from paragon.study.page import write_page
     from paragon.study.verify import compare_with_commit
@@ -220,7 +229,7 @@ def diff(
         bool, typer.Option("--all", help="Every difference, not only the first 30.")
     ] = False,
 ) -> None:
-    """Compare the results of two versions, as Markdown for a pull request."""
+    """Compare the results of two versions, in Markdown."""
     from paragon.params import ROOT
     from paragon.study.diff import compare_versions
 
@@ -232,7 +241,7 @@ def diff(
 
 @app.command()
 def compare() -> None:
-    """Write results/summary.md and the figures beside it from all of results/."""
+    """Write results/summary.md and summary.png."""
     from paragon.params import RESULTS
     from paragon.report.compare import write_comparison
     from paragon.study.times import stage_done
@@ -244,7 +253,10 @@ def compare() -> None:
 
 @app.command()
 def report() -> None:
-    """Write docs/findings.md, tables and figures in README.md and docs/, and docs/executed."""
+    """Write what README.md and docs/ have of results.
+
+    docs/findings.md, tables and figures, and docs/executed.
+    """
     from paragon.params import ROOT
     from paragon.report.documents import write_documents
     from paragon.study.executed import publish_notebooks

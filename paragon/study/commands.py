@@ -17,7 +17,10 @@ Target = Annotated[Path, typer.Argument(help="Where to write; an earlier export 
 def export(
     folder: Target, dataset: Dataset = None, backbone: Backbone = None, people: People = False
 ) -> None:
-    """Write a trained recommender as a folder that is used and served without the study."""
+    """Write a trained recommender as a folder of its own.
+
+    It is used and served without the study.
+    """
     from paragon.study.export import export_study
 
     made = export_study(folder, *_names(dataset, backbone), people=people)
@@ -39,15 +42,18 @@ def move(
     backbone: Backbone = None,
     people: People = False,
 ) -> None:
-    """Give a backbone that was trained anew the control of an exported one; nothing is tuned."""
+    """Give a newly trained backbone the control of an old one.
+
+    OLD is a folder that `export` wrote.  Nothing is tuned.
+    """
     from paragon.adapters.transport import LEAST_FIT
     from paragon.study.export import move_to_study
 
     made = move_to_study(old, new, *_names(dataset, backbone), people)
     typer.echo(
         f"{os.path.relpath(new)}: the map from the old recommender, fitted to one half of "
-        f"{made.shared:,} common items, explains {made.fit:.0%} of the variance of the other half "
-        f"(below {LEAST_FIT:.0%} nothing is moved)"
+        f"{made['shared']:,} common items, explains {made['fit']:.0%} of the variance of the other "
+        f"half (below {LEAST_FIT:.0%} nothing is moved)"
     )
 
 
@@ -58,7 +64,7 @@ def demo(
     show: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
     renew: Annotated[bool, typer.Option("--renew", help="First make docs/demo anew.")] = False,
 ) -> None:
-    """Build the page on which one drags the weights, and open it; nothing is trained."""
+    """Build the page on which one drags the weights; open it."""
     from paragon.study.demo import write_demo
 
     page = write_demo(output, dataset, backbone, renew)
