@@ -13,7 +13,7 @@ from paragon.metrics.statistics import mean_interval
 from paragon.report import markdown as md
 
 KINDS = ["seed", "night", "architecture"]  # of moves, in the order of the tables
-SIDES = {"item_side": "with the categories' side", "state_only": "without it"}
+SIDES = {"item_side": "with", "state_only": "without"}  # the categories' side
 ROWS = {
     "backbone": "the new backbone alone",
     "as_it_is": "old adapters as they are",
@@ -33,7 +33,6 @@ ROWS = {
     "xquad": "xQuAD",
     "tuned": "tuned there",
 }
-MEASURES = {"set_hv_of_tuned": 3, "r_acc": 2, "r_div": 2, "regret_mean": 2}  # with digits
 
 
 def load_moves(folder: Path) -> pd.DataFrame:
@@ -84,78 +83,54 @@ def _seconds(folder: Path, name: str, rows: pd.DataFrame) -> list[float | None]:
 def tables(folder: Path) -> str:
     """Markdown: all of docs/transport.md that is measured."""
     frame = load_moves(folder)
-    parts = ["\n".join(f"- {line}" for line in sentences(frame))]
-    for kind in dict.fromkeys(frame["kind"]):
-        moves = frame.loc[frame["kind"] == kind, "name"].nunique()
-        for side, words in SIDES.items():
-            parts.append(f"**Another {kind}**, {words}, {moves} move{'s' * (moves > 1)}:")
-            parts.append(moves_table(frame, side, kind))
-    titles = "and adapters with the categories' side, then without it"
-    parts += [
-        f"**Every pair**: share of the set HV of `tuned there`, {titles}:",
-        pairs_table(frame),
-    ]
-    return "\n\n".join(parts)
+    frame = frame[frame["protocol"] == "full"]
+    share = measure_table(frame, "set_hv_of_tuned", 2)
+    return "\n\n".join(
+        [
+            "**Set HV, of tuned**; the seconds are means over all moves:",
+            share,
+            "**Regret**, in per cent:",
+            measure_table(frame, "regret_mean", 0, 100),
+            "**Every pair**, moved from item tables:",
+            pairs_table(frame),
+        ]
+    )
 
 
-def sentences(frame: pd.DataFrame) -> list[str]:
-    """What came out, a sentence or two for each kind of move."""
-    full, lines = frame[frame["protocol"] == "full"], []
-    for kind, rows in full.groupby("kind", sort=False):
-        means = rows.groupby(["side", "method"])[["set_hv_of_tuned", "regret_mean"]].mean()
-        share, regret = means["set_hv_of_tuned"], means["regret_mean"]
-
-        def both(method: str, found: pd.Series) -> str:
-            values = (found.get((side, method)) for side in SIDES)
-            return " and ".join("–" if v is None else f"{v:.2f}" for v in values)
-
-        lines.append(
-            f"**Another {kind}**: moved adapters keep {both('moved', share)} of the set HV of "
-            "adapters tuned there, with the categories' side and without it; with mean states "
-            f"{both('moved_means', share)}. The new backbone alone has {both('backbone', share)}, "
-            f"adapters moved by a random rotation {both('random_rotation', share)}. After 50 steps "
-            f"on the new model it is {both('moved_50', share)}, from scratch "
-            f"{both('scratch_50', share)}. The regret is {both('moved_means', regret)}, after 50 "
-            f"steps {both('moved_50', regret)} (from scratch {both('scratch_50', regret)}), with "
-            f"two anchors {both('moved_two_anchors', regret)}."
-        )
-    return lines
-
-
-def moves_table(frame: pd.DataFrame, side: str, kind: str) -> str:
-    """Markdown: a row for each method, its measures over the whole catalogue for one kind of move.
-
-    Means over moves, of the share of the hypervolume ± half of its 95 % interval.
+def measure_table(frame: pd.DataFrame, measure: str, digits: int, scale: float = 1) -> str:
+    """Markdown: a row for each method, a column for each kind of move and side; means ± half of
+    their 95 % interval over moves.  The share of the hypervolume has the seconds beside it.
     """
-    rows = frame[(frame["side"] == side) & (frame["kind"] == kind) & (frame["protocol"] == "full")]
-    lines = []
+    cases = [(kind, side) for kind in dict.fromkeys(frame["kind"]) for side in SIDES]
+    timed, lines = measure == "set_hv_of_tuned", []
     for method, words in ROWS.items():
-        own = rows[rows["method"] == method]
-        if len(own):
-            cells = [_cell(own[name], digits, name) for name, digits in MEASURES.items()]
+        own = frame[frame["method"] == method]
+        if own[measure].notna().any():
+            found = (own[(own["kind"] == kind) & (own["side"] == side)] for kind, side in cases)
+            cells = [_cell(part[measure] * scale, digits) for part in found]
             spent = own["seconds"].mean()
-            lines.append([words, *cells, "–" if pd.isna(spent) else f"{spent:.2g}"])
-    titles = ["adapters", "set HV, of tuned", "r acc", "r div", "regret", "seconds"]
-    return md.markdown_table(titles, lines)
+            seconds = ["–" if pd.isna(spent) else f"{spent:.2g}"]
+            lines.append([words, *cells, *seconds * timed])
+    titles = [f"{kind}, {SIDES[side]}" for kind, side in cases]
+    return md.markdown_table(["adapters", *titles, *["seconds"] * timed], lines)
 
 
 def pairs_table(frame: pd.DataFrame) -> str:
-    """Markdown: every pair of recommenders, its fit and the share that moved adapters keep."""
-    full = frame[frame["protocol"] == "full"]
-    shown, lines = ("backbone", "moved", "moved_means"), []
-    for pair, of_pair in full.groupby("pair", sort=False):
-        found = dict(list(of_pair.groupby(["side", "method"])["set_hv_of_tuned"]))
-        none = pd.Series(dtype=float)
-        cells = [_cell(found.get((side, row), none), 3) for side in SIDES for row in shown]
+    """Markdown: every pair of recommenders, the fit, and what moved adapters reach there."""
+    measures, lines = ("set_hv_of_tuned", "r_acc", "r_div"), []
+    for pair, of_pair in frame[frame["method"] == "moved"].groupby("pair", sort=False):
+        sides = [of_pair[of_pair["side"] == side] for side in SIDES]
+        cells = [_cell(part[name], 2) for name in measures for part in sides]
         fits = of_pair.drop_duplicates("name")["fit"]
         lines.append([pair, str(len(fits)), f"{fits.mean():.2f}", *cells])
-    titles = [f"{word}, {row}" for word in ("with", "without") for row in ("alone", *shown[1:])]
+    words = {"set_hv_of_tuned": "set HV", "r_acc": "r acc", "r_div": "r div"}
+    titles = [f"{words[name]}, {side}" for name in measures for side in SIDES.values()]
     return md.markdown_table(["old → new", "moves", "fit", *titles], lines)
 
 
-def _cell(values: pd.Series, digits: int, name: str = "set_hv_of_tuned") -> str:
-    """A mean ± half of its interval, which only the headline has; a dash where it is undefined."""
+def _cell(values: pd.Series, digits: int) -> str:
+    """A mean ± half of its interval; a dash where it is undefined."""
     if values.isna().any() or values.empty:
         return "–"
     mean, low, _, _ = mean_interval(values.to_numpy(float))
-    return md.plus_minus(mean, low if name == "set_hv_of_tuned" else None, digits)
+    return md.plus_minus(mean, low, digits)

@@ -7,7 +7,7 @@ import pytest
 
 from paragon.errors import ParagonError
 from paragon.report import figures
-from paragon.report.transport import load_moves, moves_table, pairs_table, tables
+from paragon.report.transport import load_moves, measure_table, pairs_table, tables
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +41,26 @@ def folder(tmp_path_factory):
 
 
 def test_a_table_has_means_over_moves_with_their_interval_and_seconds(folder):
-    lines = moves_table(load_moves(folder), "item_side", "seed").splitlines()[2:]
-    assert lines[0] == "| the new backbone alone | 0.600 | 0.90 | – | 0.50 | – |"
-    assert lines[1] == "| **moved**, from item tables | 0.960 ± 0.025 | 0.90 | – | 0.50 | 0.2 |"
-    assert lines[-1].startswith("| tuned there |") and lines[-1].endswith("| 30 |")
+    frame = load_moves(folder)
+    full = frame[frame["protocol"] == "full"]
+    title, _, *lines = measure_table(full, "set_hv_of_tuned", 3).splitlines()
+    assert title.split("|")[2:5] == [" seed, with ", " seed, without ", " architecture, with "]
+    assert lines[0].endswith("| 0.600 | 0.600 | 0.600 | 0.600 | – |")
+    assert lines[1].startswith("| **moved**, from item tables | 0.960 ± 0.025 |")
+    assert lines[-1].startswith("| tuned there |") and lines[-1].endswith("| 25 |")
     assert len(lines) == 4
+    regret = measure_table(full, "regret_mean", 0, 100)
+    assert "| tuned there | 50" in regret and "seconds" not in regret
 
 
 def test_every_pair_is_shown_once(folder):
-    lines = pairs_table(load_moves(folder)).splitlines()[2:]
-    assert [line.split("|")[1:4] for line in lines] == [
-        [" sasrec → sasrec ", " 3 ", " 0.60 "],
-        [" sasrec → gru4rec ", " 1 ", " 0.60 "],
+    frame = load_moves(folder)
+    lines = pairs_table(frame[frame["protocol"] == "full"]).splitlines()[2:]
+    assert [line.split("|")[1:5] for line in lines] == [
+        [" sasrec → sasrec ", " 3 ", " 0.60 ", " 0.96 ± 0.02 "],
+        [" sasrec → gru4rec ", " 1 ", " 0.60 ", " 0.95 "],
     ]
-    assert "**Another architecture**" in tables(folder)
+    assert "architecture, without" in tables(folder)
 
 
 def test_the_figure_has_a_panel_for_each_kind_and_side(folder):
