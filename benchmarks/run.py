@@ -9,6 +9,7 @@ the processor, as in a service, not the pipeline's, which are the same on all pr
 * generate: condition, sampling, decoding, and the adapter installed as a module;
 * tune: one adapter for one weight vector on cached states, as in notebook 03;
 * retrain: backbone and adapter from scratch, as in notebook 05;
+* paragon: one adapter by the generator as published, with guidance; null where it was not trained;
 * llm: one answer of the language model, which needs no model made ready but is asked for
   every list; null unless `llm.enabled`;
 * prepare: what generation needs first, for one seed: the adapters of all anchors, tuned
@@ -146,6 +147,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         weights = check_weights(next(draws), names)[0]
         train_anew(backbone, sequences, study.params, weights, 0, study.device)
 
+    published = study.load_published(collection)[:1]
     ask = asking(study, [next(draws) for _ in range(ANSWERS + 1)])
     taken = {
         "tune": seconds(tune, tunes, "tune"),
@@ -162,6 +164,9 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "machine": machine(),
         "generate": generate,
         **taken,
+        "paragon": seconds(lambda: published[0].generate(next(draws)), 3, "paragon")
+        if published
+        else None,
         "llm": seconds(ask, ANSWERS, "llm") if ask else None,
         "prepare": prepare,
         "pays_after": {
@@ -170,10 +175,9 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "adapters_per_second": float(f"{len(batch) / many['p50']:.4g}"),
     }
     write_json(path, timing)
-    figure = time_to_model(
-        {k: own for k in ("generate", "tune", "retrain", "llm") if (own := timing[backbone][k])},
-        timing[backbone]["machine"],
-    )
+    shown = ("generate", "paragon", "tune", "retrain", "llm")
+    times = {name: own for name in shown if (own := timing[backbone][name])}
+    figure = time_to_model(times, timing[backbone]["machine"])
     style.save_figure(figure, study.results / "timing.png")
     typer.echo(json.dumps(timing[backbone], indent=2))
 

@@ -141,7 +141,8 @@ class Studies:
         for study in self.folders:
             by_seed = {m: self._seed_values(study, m, measures) for m in [*methods, "generated"]}
             for method in methods:
-                for name, change in (by_seed[method] - by_seed["generated"]).items():
+                pairs = by_seed[method] - by_seed["generated"]
+                for name, change in pairs.dropna().items():  # the seeds that both have
                     rows.append((study, method, name, change.mean(), len(change), _p_value(change)))
         columns = "study method measure difference seeds p".split()
         table = pd.DataFrame(rows, columns=columns)

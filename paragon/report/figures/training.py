@@ -39,7 +39,7 @@ def training_curves(
             _draw_series(ax, f"{model}, {name}", series)
             ax.set_ylabel(name.replace("_", " "))
             ax.locator_params(axis="x", integer=True)
-        column[0].set_title(style.look(model).label)
+        column[0].set_title(style.BACKBONES[model].label if model in style.BACKBONES else model)
         label = x_label if isinstance(x_label, str) else x_label.get(model, "step")
         column[len(group) - 1].set_xlabel(label)
         column[len(group) - 1].tick_params(labelbottom=True)
