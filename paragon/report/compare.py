@@ -29,7 +29,7 @@ from paragon.storage import write_text
 # What is drawn of every method.
 DRAWN = ("set_hv_of_tuned_full", REGRET)
 REFERENCES = methods_of("reference")  # floors and checks: in the tables only
-LISTS = {"full": "Whole catalogue", "sampled": "Target and sampled negatives"}
+LISTS = {"full": "Whole catalogue", "sampled": "Sampled lists"}
 
 
 def write_comparison(results: Path) -> None:
@@ -56,25 +56,25 @@ def winners(folders: list[Path]) -> str:
     Every method is compared with `generated`; where that is ahead itself, with the next one.
     """
     titles = ["dataset, backbone", "lists", "ahead", "by [95 %]"]
-    titles += ["better than `generated` \\*", "no difference shown", "worse \\*"]
+    titles += ["better than `generated` \\*", "worse \\*"]
     rows = []
     for folder in folders:
         metrics, gaps = load_metrics(folder), load_differences(folder)
         gaps = {m: row for m, row in gaps.items() if not has_one_weight(metrics.get(m, {}))}
-        for protocol in LISTS:
+        for protocol, words in LISTS.items():
             name = f"set_hv_{protocol}"
             first = max((m for m in gaps if m not in APART), key=lambda m: gaps[m][name])
             row, leader, other = gaps[first], first, "generated"
             if row[name] <= 0:
                 row, leader, other = md.turned(row, name), "generated", first
-            lists: dict[str, list[str]] = {"better": [], "same": [], "worse": []}
+            lists: dict[str, list[str]] = {"better": [], "worse": []}
             for method, gap in gaps.items():
                 if method == "generated_shuffled":  # the same set of models as `generated`
                     continue
-                side = "better" if gap[name] > 0 else "worse"
-                lists[side if is_real(gap, name) else "same"].append(f"`{method}`")
+                if is_real(gap, name):
+                    lists["better" if gap[name] > 0 else "worse"].append(f"`{method}`")
             rows.append([
-                f"{folder.parent.name}, {folder.name}", protocol, f"`{leader}`",
+                f"{folder.parent.name}, {folder.name}", words.lower(), f"`{leader}`",
                 f"{md.difference_cell(row, name)} over `{other}`",
                 *(", ".join(methods) or "–" for methods in lists.values()),
             ])  # fmt: skip

@@ -108,10 +108,11 @@ def with_limits(
 ) -> pd.DataFrame:
     """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined.
 
-    Regret is given in percent, with one digit, as everywhere.
+    Regret is given in percent, with one digit, as everywhere.  What was not run has no row.
     """
     digits_of = {name: 1 if name.startswith("regret") else digits for name in names}
-    rows = {m: [cell(own, *pair) for pair in digits_of.items()] for m, own in summary.items()}
+    ran = {method: own for method, own in summary.items() if "note" not in own}
+    rows = {m: [cell(own, *pair) for pair in digits_of.items()] for m, own in ran.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()))
 
 
