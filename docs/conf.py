@@ -10,8 +10,10 @@ from pathlib import Path
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).resolve().parent.parent
+FETCHED = re.compile(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//[^"]+"')
 LINK = re.compile(r"\[([^\]\[]*)\]\(([^)#\s:]+)\)")
 shutil.rmtree(ROOT / "docs" / "api", ignore_errors=True)  # made anew: a module may have gone
 
@@ -68,6 +70,14 @@ def styled(app, page, template, context, doctree):
     context["metatags"] = context.get("metatags", "") + STYLE
 
 
+def checked(app, error):
+    """Refuse pages that would fetch something from the network."""
+    if error is None:
+        for page in Path(app.outdir).rglob("*.html"):
+            if found := FETCHED.findall(page.read_text(encoding="utf-8")):
+                raise ExtensionError(f"{page} asks the network: {found}")
+
+
 def inline(self, node):
     """A formula within a line."""
     self.body.append(convert(node.astext()))
@@ -84,4 +94,5 @@ def setup(app):
     """Called by Sphinx."""
     app.connect("source-read", prepared)
     app.connect("html-page-context", styled)
+    app.connect("build-finished", checked)
     app.add_html_math_renderer("mathml", (inline, None), (block, None))

@@ -63,7 +63,7 @@ def test_a_known_minimum_is_found(name, settings):
         losses=lambda vectors, *_: (vectors.unsqueeze(-2) - ends).square().sum(-1),
     )
     rivals = {"weights": 32, "rows": 1, "learning_rate": 0.01, "width": 32}
-    more = {"steps": 2000}
+    more = {"steps": 500}
     changed = settings.model_copy(
         update={
             "rivals": settings.rivals.model_copy(update=rivals),
