@@ -218,11 +218,14 @@ def test_nothing_in_the_process_changes(exported, seqs):
     threads, before = torch.get_num_threads(), torch.get_rng_state()
     np.random.seed(3)
     legacy = np.random.get_state()[1].copy()
+    deterministic = torch.are_deterministic_algorithms_enabled()  # by an earlier test, perhaps
+    torch.use_deterministic_algorithms(False)
     served = Recommender.load(exported)
     served.recommend(seqs.item_ids[:2], [0.5, 0.5])
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), before)
     assert (np.random.get_state()[1] == legacy).all()
     assert not torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled()
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def test_threads_share_a_recommender(loaded, seqs, monkeypatch):
