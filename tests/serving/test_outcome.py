@@ -77,6 +77,13 @@ def test_where_nothing_can_be_promised_accuracy_alone_comes_back():
     assert found == {"accuracy": 1, "diversity": 0} and found.loss == found.bound == 0
 
 
-def test_what_was_never_measured_promises_nothing(recommender):
+@pytest.mark.parametrize("loss", [0, 1, -0.1, "3%", True, float("nan")])
+def test_bad_losses(loaded, recommender, loss):
+    with pytest.raises(ParagonError, match="accuracy_loss_at_most"):
+        loaded.weights_for(loss)
+    with pytest.raises(ParagonError, match="confidence"):
+        loaded.weights_for(0.1, confidence=2)
+    with pytest.raises(ParagonError, match="users"):
+        loaded.weights_for(0.1, users=0)
     with pytest.raises(ParagonError, match="never measured"):
         recommender.weights_for(0.1)

@@ -1,4 +1,4 @@
-"""What cannot be meant is refused; ``tests/bad_inputs/objects.py`` has many more cases."""
+"""What cannot be meant is refused, in words that say what to do."""
 
 import numpy as np
 import pytest
@@ -43,8 +43,15 @@ def test_a_list_longer_than_what_is_left(recommender):
         recommender.recommend(["i1"], HALF, k=len(recommender.items))
 
 
-def test_options(recommender):
+def test_options(recommender, loaded):
     with pytest.raises(TypeError):  # an adapter is no longer given beside weights, and ignored
         recommender.recommend(["i1"], HALF, adapter=None)
+    with pytest.raises(ParagonError, match="'mmr' is unknown; known: xquad"):
+        loaded.recommend(["i1"], HALF, rerank="mmr")
     with pytest.raises(ParagonError, match="never fitted"):
         recommender.recommend(["i1"], HALF, rerank="xquad")
+    for name in ("only", "without"):
+        with pytest.raises(ParagonError, match=f"{name}: item 'new' and 1 more is not known"):
+            recommender.recommend(["i1"], HALF, **{name: ["new", "newer"]})
+        with pytest.raises(ParagonError, match=f"{name}: 'i1' is not a list"):
+            recommender.recommend(["i1"], HALF, **{name: "i1"})
