@@ -22,7 +22,7 @@ from paragon.errors import ParagonError
 from paragon.evaluation.blocks import InBlocks, Scores, blocks_of, lists_of
 from paragon.metrics import diversity, ranking
 from paragon.metrics.checks import row_blocks
-from paragon.objectives.lists import Catalogue
+from paragon.objectives.lists import Catalogue, check_served
 from paragon.objectives.table import Scored, metrics_of, objective_losses
 from paragon.progress import progress
 
@@ -79,6 +79,7 @@ class TestBed:
         self.information = np.concatenate([[0.0], information])
         self.drawn = torch.from_numpy(self.candidates[:, : 1 + negatives])  # [N, C]
         self.served = served
+        check_served(sequences.met_before(evaluation), served)
         self.catalogue = Catalogue.of(sequences, max(served, 1 + negatives))
         self.kept: dict[tuple[str, int, str], Kept] = {}  # by method, seed and protocol
 

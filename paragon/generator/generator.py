@@ -107,13 +107,12 @@ def save_generator(generator: Generator, stem: Path) -> None:
 def load_generator(stem: Path) -> Generator:
     """Read what :func:`save_generator` wrote."""
     with loading(stem, "generator") as (tensors, description):
-        params.stored(params.GeneratorSettings, description["settings"], f"{stem}.json")
-        return generator_of(tensors, description)
+        return generator_of(tensors, description, f"{stem}.json")
 
 
-def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
-    """The generator, frozen, whose parameters are ``tensors``."""
-    settings = params.GeneratorSettings.model_validate(description["settings"])
+def generator_of(tensors: dict[str, Tensor], description: dict, source: str) -> Generator:
+    """The generator, frozen, whose parameters are ``tensors``; ``source``: where it is from."""
+    settings = params.stored(params.GeneratorSettings, description["settings"], source)
     mean, basis, scale = (tensors[f"latent.{name}"] for name in ("mean", "basis", "scale"))
     model = DiffusionModel(Latent(mean, basis, float(scale)), len(description["floor"]), settings)
     model.load_state_dict(tensors)

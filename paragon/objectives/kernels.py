@@ -3,8 +3,8 @@
 They compute exactly what ``losses.bpr_max``, ``losses.soft_alpha_dcg`` and torch's
 ``cross_entropy`` say in plain torch; read those first.  Tuning spends most of its time on the
 first two, a backbone trained over the whole catalogue on the third, and autograd would keep and
-visit again every intermediate result.  ``test_kernels_are_the_plain_equations`` in
-``tests/objectives/test_losses.py`` compares the values and the gradients of both versions.
+visit again every intermediate result.  ``tests/objectives/test_losses.py`` compares the values and
+the gradients of both versions.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Bundle:
         """The generator of the first seed."""
         start, tensors = "generator.", self.tensors
         own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-        return generator_of(own, self.description["generator"])
+        return generator_of(own, self.description["generator"], "the bundle of the demo")
 
 
 class Rankings:
@@ -203,7 +203,7 @@ def _measured(lists: Rankings, method: str, sequences: Sequences, ideal: np.ndar
         error = [values.std(ddof=1) / len(values) ** 0.5 for values in both]
         return [*(values.mean() for values in both), *error]
 
-    if method == "backbone":  # does not hear the weights
+    if method == "backbone":  # does not use the weights
         return np.tile(point(0), (STEPS + 1, 1))
     return np.array([point(step) for step in range(STEPS + 1)])
 
