@@ -34,6 +34,7 @@ from paragon.sections import (
 __all__ = [  # the sections as well: `params.AdapterSettings` is how the package names them
     "ABLATIONS",
     "ARTIFACTS",
+    "CHECKPOINTS",
     "DATA",
     "MOST_VALUES",
     "RESULTS",
@@ -58,6 +59,7 @@ __all__ = [  # the sections as well: `params.AdapterSettings` is how the package
 
 ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
 DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
+CHECKPOINTS = "PARAGON_CHECKPOINTS"  # the folder of a running stage's: see `Study.checkpoint`
 # Beside their plan, not in results/: the study's stage `compare` depends on all of that folder.
 ABLATIONS = ROOT / "ablations" / "results"
 

@@ -13,6 +13,7 @@ import torch
 
 from paragon import __version__, params
 from paragon.backbones.base import Backbone, Context, cached_states, check_backbone, context_of
+from paragon.backbones.checkpoint import Checkpoint
 from paragon.backbones.deepfm import DeepFM
 from paragon.backbones.gru4rec import GRU4Rec
 from paragon.backbones.lightgcn import NGCF, LightGCN
@@ -68,10 +69,17 @@ def train_backbone(
     sequences: Sequences,
     settings: params.BackboneSettings,
     device: torch.device | str = "cpu",
+    checkpoint: Path | None = None,
 ) -> tuple[Backbone, Fitted]:
-    """A backbone trained for accuracy, stopped on validation NDCG@10, with its curves."""
+    """A backbone trained for accuracy, stopped on validation NDCG@10, with its curves.
+
+    ``checkpoint``: a file that is written after each epoch, and from which training goes on if it
+    is there; to remove it is up to the caller.  Raises ``ParagonError`` if it was altered or
+    belongs to another training.
+    """
     backbone = build(name, sequences, settings, settings.seed).to(device)
-    fitted = fit(Training(backbone, sequences, settings), settings, settings.seed)
+    state = Checkpoint(checkpoint, _origin(name, sequences, settings))
+    fitted = fit(Training(backbone, sequences, settings), settings, settings.seed, state)
     return backbone.requires_grad_(False), fitted
 
 
@@ -80,12 +88,18 @@ def training_record(
 ) -> dict:
     """What is stored with a backbone's parameters: data, settings, curves, versions."""
     return {
+        **_origin(name, sequences, settings),
+        "training": asdict(fitted),
+        "versions": {"paragon": __version__, "torch": torch.__version__.split("+")[0]},
+    }
+
+
+def _origin(name: str, sequences: Sequences, settings: params.BackboneSettings) -> dict:
+    return {
         "kind": "backbone",
         "backbone": name,
         "data": sequences.description,
         "settings": settings.model_dump(),
-        "training": asdict(fitted),
-        "versions": {"paragon": __version__, "torch": torch.__version__.split("+")[0]},
     }
 
 

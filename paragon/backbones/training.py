@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from paragon import params
 from paragon.backbones.base import Backbone, cached_states, context_of
+from paragon.backbones.checkpoint import Checkpoint, Part
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
@@ -36,20 +37,40 @@ class Fitted:
     validation: list[float]
 
 
-def fit(training: Training, settings: params.BackboneSettings, seed: int) -> Fitted:
-    """Train in place until validation stops improving; the best epoch's parameters remain."""
+def fit(
+    training: Training,
+    settings: params.BackboneSettings,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+) -> Fitted:
+    """Train in place until validation stops improving; the best epoch's parameters remain.
+
+    The state after every epoch is stored in ``checkpoint``, from which training goes on.
+    """
     rng = np.random.default_rng([seed, 0])
     torch.manual_seed(seed)  # dropout draws from the global generator
-    best_state, losses, validation = training.model.state_dict(), [], []
-    for epoch in progress(range(settings.epochs), "epochs"):
+    best: dict[str, Tensor] = {}
+    losses, validation, best_epoch = [], [], 0
+    checkpoint = checkpoint or Checkpoint(None, {})
+    parts: dict[str, Part] = {
+        "model": training.model,
+        "optimizer": training.optimizer,
+        "best": best,
+    }
+    if found := checkpoint.load(parts):
+        losses, validation, best_epoch = (found[key] for key in ("losses", "validation", "best"))
+        rng.bit_generator.state = found["rng"]
+    for epoch in progress(range(len(validation), settings.epochs), "epochs"):
+        if epoch - best_epoch > settings.patience:
+            break
         losses.append(training.epoch(rng))
         validation.append(training.validate())
-        best_epoch = int(np.argmin(validation))
-        if best_epoch == epoch:
-            best_state = copy.deepcopy(training.model.state_dict())
-        elif epoch - best_epoch >= settings.patience:
-            break
-    training.model.load_state_dict(best_state)
+        if int(np.argmin(validation)) == epoch:
+            best_epoch = epoch
+            best.update(copy.deepcopy(training.model.state_dict()))
+        curves = {"losses": losses, "validation": validation, "best": best_epoch}
+        checkpoint.save(parts, {**curves, "rng": rng.bit_generator.state})
+    training.model.load_state_dict(best)
     training.model.eval()
     return Fitted(len(validation), best_epoch + 1, losses, validation)
 

@@ -20,13 +20,12 @@ import torch
 from torch import Tensor
 
 from paragon.adapters.collection import Collection
-from paragon.errors import ParagonError
+from paragon.backbones.checkpoint import Checkpoint, Part
 from paragon.generator.published import Published, PublishedModel
 from paragon.generator.schedule import Schedule
 from paragon.generator.training import diffusion_loss, take_step, update_average
 from paragon.progress import progress
 from paragon.sections import PublishedSettings
-from paragon.storage import check_match, load_tensors, save_tensors
 
 # held_out(vectors [A, P]) -> losses [A, O] of every objective on validation events
 HeldOut = Callable[[Tensor], Tensor]
@@ -44,10 +43,9 @@ def train_published(
     """Train on the vectors of one seed, then choose the guidance.
 
     Training and guidance are judged by the task loss of what is generated for the anchors'
-    weights.  The averaged parameters of the best check are kept.  ``checkpoint``: the stem of a
-    file that is written after each stretch, and from which training goes on if it is there; to
-    remove it afterwards (:func:`remove_checkpoint`) is up to the caller.  Raises ``ParagonError``
-    for a checkpoint that was altered or belongs to another training.
+    weights.  The averaged parameters of the best check are kept.  ``checkpoint``: a file that is
+    written after each stretch, and from which training goes on if it is there; to remove it is up
+    to the caller.  Raises ``ParagonError`` if it was altered or belongs to another training.
     """
     about = {
         "kind": "published",
@@ -63,8 +61,9 @@ def train_published(
     model = PublishedModel(collection.form, anchors.shape[1], settings).to(device)
     model.fit_scale(vectors)
     run = _Run(model, settings, seed)
-    if checkpoint is not None and checkpoint.with_name(checkpoint.name + ".safetensors").exists():
-        run.restore(checkpoint, about)
+    stored = Checkpoint(checkpoint, about)
+    if found := stored.load(run.parts()):
+        run.resume(found)
 
     def task_loss(model: PublishedModel, guidance: float, steps: int | None) -> float:
         rng = np.random.default_rng([seed, 8, 0])
@@ -74,18 +73,11 @@ def train_published(
     while run.gains():
         v_loss = run.stretch(model.encode(vectors), weights)
         run.note(v_loss, task_loss(run.averaged, 1.0, CHECK_SAMPLER_STEPS))
-        if checkpoint is not None:
-            save_tensors(checkpoint, run.tensors(), {**about, **run.record()})
+        stored.save(run.parts(), run.record())
     losses = [task_loss(run.best, guidance, None) for guidance in settings.guidance]
     chosen = settings.guidance[int(np.argmin(losses))]
     about |= {**run.record(), "guidance": chosen, "guidance_losses": losses}
     return Published(run.best, about)
-
-
-def remove_checkpoint(checkpoint: Path) -> None:
-    """Remove what :func:`train_published` left to go on from."""
-    for ending in (".safetensors", ".json"):
-        checkpoint.with_name(checkpoint.name + ending).unlink(missing_ok=True)
 
 
 class _Run:
@@ -143,37 +135,11 @@ class _Run:
         """Where training is, for its description."""
         return {"step": self.step, "curves": {"v_loss": self.v_loss, "task_loss": self.task_loss}}
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All that the next stretch starts from, under names of the parts."""
-        state = self.optimizer.state_dict()["state"]
-        parts = {
-            **{name: getattr(self, name).state_dict() for name in _MODELS},
-            **{f"optimizer.{number}": values for number, values in state.items()},
-        }
-        return {f"{name}.{key}": t for name, part in parts.items() for key, t in part.items()}
+    def parts(self) -> dict[str, Part]:
+        """All that the next stretch starts from."""
+        return {name: getattr(self, name) for name in ("model", "averaged", "best", "optimizer")}
 
-    def restore(self, checkpoint: Path, about: dict) -> None:
-        """Go on from a checkpoint, which must be of the training that ``about`` describes."""
-        try:
-            tensors, found = load_tensors(checkpoint, "rivals")
-            check_match(about, found, f"{checkpoint}.json")
-        except ParagonError as error:
-            raise ParagonError(
-                f"training cannot go on from a checkpoint: {error}; to begin anew, delete "
-                f"{checkpoint}.safetensors and {checkpoint}.json"
-            ) from error
-        for name in _MODELS:
-            prefix = name + "."
-            part = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-            getattr(self, name).load_state_dict(part)
-        state = self.optimizer.state_dict()
-        for key, tensor in tensors.items():
-            if key.startswith("optimizer."):
-                _, number, value = key.split(".")
-                state["state"].setdefault(int(number), {})[value] = tensor
-        self.optimizer.load_state_dict(state)
-        self.step = found["step"]
-        self.v_loss, self.task_loss = found["curves"]["v_loss"], found["curves"]["task_loss"]
-
-
-_MODELS = ("model", "averaged", "best")
+    def resume(self, record: dict) -> None:
+        """Go on from the check that this ``record`` is of."""
+        self.step = record["step"]
+        self.v_loss, self.task_loss = record["curves"]["v_loss"], record["curves"]["task_loss"]

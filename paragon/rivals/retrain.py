@@ -22,6 +22,7 @@ from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector
 from paragon.adapters.frozen import adapter_form, item_features
 from paragon.backbones import Backbone, Fitted, Training, build, cached_states, context_of, fit
+from paragon.backbones.checkpoint import Checkpoint
 from paragon.data.met import Met
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.objectives.lists import Catalogue, served
@@ -144,10 +145,12 @@ def retrain(
     weights: Tensor,
     seed: int,
     device: str | torch.device = "cpu",
+    checkpoint: Path | None = None,
 ) -> tuple[Retrained, Fitted]:
     """Train backbone and adapter from scratch on the task loss of ``weights [O]``.
 
-    Epochs and patience are those of ``settings.rivals``.
+    Epochs and patience are those of ``settings.rivals``; ``checkpoint`` as in
+    :func:`paragon.backbones.train_backbone`.
     """
     backbone = build(name, sequences, settings.backbones, seed).to(device)
     form = adapter_form(backbone, sequences, settings.adapters)
@@ -155,7 +158,9 @@ def retrain(
     adapter = Adapter.from_vector(start, form).to(device)
     limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
     training = Retraining(backbone, adapter, sequences, settings, weights)
-    fitted = fit(training, settings.backbones.model_copy(update=limits), seed)
+    origin = {"backbone": name, "data": sequences.description}
+    state = Checkpoint(checkpoint, {**origin, **retrain_origin(settings, weights, seed)})
+    fitted = fit(training, settings.backbones.model_copy(update=limits), seed, state)
     return Retrained(backbone, adapter), fitted
 
 
@@ -169,9 +174,10 @@ def retrain_seeds(settings: params.Params) -> list[int]:
     return settings.run.seeds[: settings.rivals.seeds]
 
 
-def retrain_settings(settings: params.Params) -> dict:
-    """The sections of params.yaml that a retrained model depends on, as they are stored with it."""
-    return {name: getattr(settings, name).model_dump() for name in SECTIONS}
+def retrain_origin(settings: params.Params, weights: Tensor, seed: int) -> dict:
+    """What a retrained model depends on beside backbone and data, as it is stored with it."""
+    sections = {name: getattr(settings, name).model_dump() for name in SECTIONS}
+    return {"kind": "retrain", "weights": weights.tolist(), "seed": seed, "settings": sections}
 
 
 def _stem(folder: Path, weights: Tensor, seed: int) -> Path:
@@ -201,9 +207,7 @@ def load_retrained(
     Raises ``ParagonError`` for other weights, another seed or other settings.
     """
     stem = _stem(folder, weights, seed)
-    expected = {"kind": "retrain", "weights": weights.tolist(), "seed": seed}
-    expected["settings"] = retrain_settings(settings)
-    with loading(stem, "rivals", expected) as (tensors, _):
+    with loading(stem, "rivals", retrain_origin(settings, weights, seed)) as (tensors, _):
         backbone = build(name, sequences, settings.backbones, seed)
         adapter = Adapter(adapter_form(backbone, sequences, settings.adapters))
         for module, prefix in ((backbone, "backbone."), (adapter, "adapter.")):

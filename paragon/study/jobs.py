@@ -33,9 +33,9 @@ from paragon.evaluation.methods import model_of
 from paragon.generator.behaviour import behaviour
 from paragon.generator.generator import Generator, load_generator, save_generator
 from paragon.generator.published import Published, save_published
-from paragon.generator.published_training import remove_checkpoint, train_published
+from paragon.generator.published_training import train_published
 from paragon.generator.training import train_generator
-from paragon.progress import QUIET, progress
+from paragon.progress import LINE, QUIET, progress
 from paragon.rivals.category_bias import save_category_bias, tune_category_bias
 from paragon.rivals.end_to_end import (
     EndToEnd,
@@ -44,8 +44,8 @@ from paragon.rivals.end_to_end import (
 )
 from paragon.rivals.retrain import (
     retrain,
+    retrain_origin,
     retrain_seeds,
-    retrain_settings,
     retrain_weights,
     save_retrained,
 )
@@ -69,7 +69,7 @@ def side_by_side(
     # joblib has no single worker, it would be this process: then one of two gets all jobs at once.
     alone = workers == 1 and not os.environ.get(CLUSTER)
     parts = [list(jobs)] if alone else [[job] for job in jobs]
-    with _workers(max(workers, 2)):
+    with _workers(max(workers, 2), alone):
         # max_nbytes: arrays are sent to each process.  Shared ones could not be written to.
         pool = Parallel(return_as="generator", batch_size=1, max_nbytes=None)
         call, chosen = delayed(_do), _kernels()
@@ -101,8 +101,11 @@ def _do(
 
 
 @contextmanager
-def _workers(count: int) -> Iterator[None]:
-    """Let joblib use ``count`` processes of this machine, or a cluster."""
+def _workers(count: int, alone: bool) -> Iterator[None]:
+    """Let joblib use ``count`` processes of this machine, or a cluster.
+
+    ``alone``: whether one of them gets all jobs.
+    """
     address = os.environ.get(CLUSTER)
     if address:
         with _client(address) as client, parallel_config("dask"):
@@ -114,7 +117,11 @@ def _workers(count: int) -> Iterator[None]:
     # when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would still
     # have its threads, which wait for each other by spinning, and with as many busy processes
     # as cores a product of small matrices took 70 ms.
-    own = {"inner_max_num_threads": 1, "initializer": begin_worker, "initargs": (os.getpid(),)}
+    own = {
+        "inner_max_num_threads": 1,
+        "initializer": begin_worker,
+        "initargs": (os.getpid(), alone),
+    }
     with parallel_config("loky", n_jobs=count, **own):
         yield
 
@@ -133,12 +140,14 @@ def _client(address: str) -> AbstractContextManager[Any]:
         raise ParagonError(f"{CLUSTER}={address}: no scheduler answers there: {error}") from error
 
 
-def begin_worker(parent: int) -> None:
+def begin_worker(parent: int, alone: bool) -> None:
     """What a process does before its first job: no bars of its own, and an end with its parent.
 
     A worker whose parent was killed would go on training, and overwrite what a later run made.
     """
     os.environ[QUIET] = "1"  # those of several processes would overwrite each other
+    if not alone:
+        os.environ.pop(LINE, None)
 
     def wait_and_exit() -> None:
         while os.getppid() == parent:
@@ -203,10 +212,7 @@ def _train_one_generator(
 
 
 def train_published_all(study: Study) -> list[Published]:
-    """Train and store the generator as published for the first ``published.seeds`` seeds.
-
-    An interrupted training goes on from its last check when it is run again.
-    """
+    """Train and store the generator as published for the first ``published.seeds`` seeds."""
     seeds = study.published_seeds()
     side_by_side(_train_one_published, study, [(seed,) for seed in seeds], "published generators")
     _, about = study.load_backbone(study.load_sequences())
@@ -219,13 +225,11 @@ def _train_one_published(study: Study, seed: int) -> None:
     collection = study.load_collection(about)
     valid = frozen_task(backbone, sequences, "valid", study.params.adapters)
     held_out = partial(held_out_losses, valid, objectives=study.params.adapters.objectives)
-    # Beside the stage's own folder, which DVC empties before it runs a stage again.
-    checkpoint = study.folder / "checkpoints" / f"published-seed{seed}"
+    checkpoint = study.checkpoint(f"published-seed{seed}")
     made = train_published(
         collection, study.params.published, seed, held_out, checkpoint, study.device
     )
     save_published(made, study.folder / "rivals" / f"published-seed{seed}")
-    remove_checkpoint(checkpoint)
 
 
 def train_category_bias(study: Study) -> Tensor:
@@ -276,13 +280,15 @@ def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
 
 def _retrain_one(study: Study, index: int, seed: int) -> Fitted:
     sequences, weights = study.load_sequences(), retrain_weights(study.params)[index]
-    model, fitted = retrain(study.backbone, sequences, study.params, weights, seed, study.device)
-    about = {
-        "kind": "retrain",
-        "weights": weights.tolist(),
-        "seed": seed,
-        "settings": retrain_settings(study.params),
-        "training": asdict(fitted),
-    }
+    model, fitted = retrain(
+        study.backbone,
+        sequences,
+        study.params,
+        weights,
+        seed,
+        study.device,
+        study.checkpoint(f"retrain-{index}-seed{seed}"),
+    )
+    about = {**retrain_origin(study.params, weights, seed), "training": asdict(fitted)}
     save_retrained(model, about, study.folder / "rivals", weights, seed)
     return fitted

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,11 +26,12 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT, load_params
-from paragon.progress import QUIET
+from paragon.params import CHECKPOINTS, ROOT, load_params
+from paragon.progress import LINE, QUIET
 from paragon.storage import check_name, write_text
 from paragon.study.determinism import environment
 from paragon.study.signals import exit_at_signals
+from paragon.study.times import said_from_time_to_time
 
 KERNEL = "python3"
 # Injected everywhere: an edited parameters cell changes no result.
@@ -52,7 +54,8 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     The notebook runs in ``root``.  ``dataset``, ``backbone`` (if given) and the empty
     ``overrides`` are injected after its cell tagged ``parameters``, so that what this
     cell assigns has no influence.  Everything else it reads from params.yaml itself.
-    SIGTERM, SIGINT and SIGHUP end the kernel as well.
+    SIGTERM, SIGINT and SIGHUP end the kernel as well.  Long trainings go on from the checkpoints
+    of an interrupted run; they lie beside the stage's own folder, which DVC empties first.
 
     Raises ``ParagonError`` for what the user can correct, also if it was raised
     inside the notebook, and ``NotebookFailed`` for any other failure.  Then the
@@ -65,11 +68,18 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     target = executed_path(name, dataset, backbone, root)
     failed = target.with_suffix(".failed.ipynb")
     threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).run.threads
+    checkpoints = root.joinpath("artifacts", *parameters.values(), "checkpoints", name)
     with exit_at_signals(), tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         copy = Path(scratch) / source.name
         try:
-            variables = environment(_variables(root, threads, Path(scratch)))
-            with variables, _stderr_to(Path(scratch) / "stderr"):
+            variables = _variables(root, threads, Path(scratch))
+            progress = Path(scratch) / "progress"
+            variables |= {CHECKPOINTS: str(checkpoints), LINE: str(progress)}
+            with (
+                environment(variables),
+                said_from_time_to_time(name, progress),
+                _stderr_to(Path(scratch) / "stderr"),
+            ):
                 _execute(source, copy, parameters | NEUTRAL, root)
         except (PapermillExecutionError, DeadKernelError) as error:
             if copy.exists():
@@ -80,6 +90,7 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
         print(line, file=sys.stderr)
     write_text(target, _text(normalise(notebook, root)))
     failed.unlink(missing_ok=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return target
 
 

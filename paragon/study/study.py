@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,15 @@ from paragon.evaluation.testbed import TestBed
 from paragon.evaluation.trained import Trained
 from paragon.generator.generator import Generator, load_generators
 from paragon.generator.published import Published, load_published
-from paragon.params import ARTIFACTS, DATA, RESULTS, DataSettings, Params, load_params
+from paragon.params import (
+    ARTIFACTS,
+    CHECKPOINTS,
+    DATA,
+    RESULTS,
+    DataSettings,
+    Params,
+    load_params,
+)
 from paragon.rivals.category_bias import load_category_bias
 from paragon.rivals.chat import ChatModel
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
@@ -71,6 +80,14 @@ class Study:
                 f"{torch.cuda.device_count()} CUDA GPUs, counted from 0"
             )
         return device
+
+    def checkpoint(self, name: str) -> Path | None:
+        """The file of one long training, which goes on from it where a run was interrupted.
+
+        None where no stage of the pipeline is running: what a person runs begins anew.
+        """
+        folder = os.environ.get(CHECKPOINTS)
+        return Path(folder) / f"{name}.safetensors" if folder else None
 
     def load_sequences(self) -> Sequences:
         """Made by notebook 01."""

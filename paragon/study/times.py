@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,15 @@ from typing import Any
 from paragon.params import ROOT, Params, load_params
 from paragon.storage import write_json
 
-# What a first run is told, in seconds: two cores, MovieLens-100K, three seeds, the mean of the
-# three backbones of the default study.
+# What a first run is told, in seconds: two cores, this dataset, three seeds, the mean of the three
+# backbones of the default study.
+TYPICAL_OF = "ml-100k"
 TYPICAL = {
     **{"01_data": 6, "02_backbones": 50, "03_adapters": 55, "04_generator": 115},
     **{"05_rivals": 130, "06_evaluation": 55, "compare": 1},
 }
 RESULTS_OF = ("metrics.json", "differences.json")  # what `06_evaluation` writes and is compared
+SAID_EVERY = 60.0  # seconds: how far a stage is
 
 
 def load_times(root: Path = ROOT) -> dict[str, dict[str, Any]]:
@@ -50,7 +55,35 @@ def stage_begins(notebook: str, *study: str | None, root: Path = ROOT) -> str:
     name = " ".join(filter(None, [notebook, *study]))
     if name not in pipeline(load_params(root / "params.yaml")):
         return ""
-    return f"{name}: about {in_words(_expected([name], load_times(root)))}"
+    expected = _expected([name], load_times(root))
+    return f"{name} begins" if expected is None else f"{name}: about {in_words(expected)}"
+
+
+@contextmanager
+def said_from_time_to_time(notebook: str, line: Path) -> Iterator[None]:
+    """Print how far a running notebook is, and how long that part will take.
+
+    ``line``: the file in which :func:`paragon.progress.progress` keeps both.
+    """
+    over = threading.Event()
+
+    def say() -> None:
+        last = ""
+        while not over.wait(SAID_EVERY):
+            with suppress(OSError, ValueError):  # not there yet, or just being written
+                now = line.read_text(encoding="utf-8")
+                done, seconds = now.rsplit(",", 1)
+                if now != last:
+                    print(f"{notebook}: {done}, about {in_words(float(seconds))} left", flush=True)
+                last = now
+
+    speaker = threading.Thread(target=say, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        speaker.join()
 
 
 def stage_done(seconds: float, notebook: str, *study: str | None, root: Path = ROOT) -> str:
@@ -70,8 +103,11 @@ def stage_done(seconds: float, notebook: str, *study: str | None, root: Path = R
     if name not in stages:
         return took
     left = [s for s in stages if record.get(s, {}).get("run") != run]
-    ahead = f"at most {in_words(_expected(left, record))} left" if left else "the last one"
-    return f"stage {len(stages) - len(left)} of {len(stages)}: {took}, {ahead}"
+    expected, ahead = _expected(left, record), "the last one"
+    if left:
+        ahead = "" if expected is None else f"at most {in_words(expected)} left"
+    said = f"stage {len(stages) - len(left)} of {len(stages)}: {took}"
+    return f"{said}, {ahead}" if ahead else said
 
 
 def recomputed(root: Path = ROOT) -> list[tuple[str, str]]:
@@ -99,19 +135,27 @@ def in_words(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def _expected(stages: list[str], record: dict[str, dict[str, Any]]) -> float:
-    """Seconds: a stage's last time here, else its like's, else the typical one on this machine."""
+def _expected(stages: list[str], record: dict[str, dict[str, Any]]) -> float | None:
+    """Seconds: a stage's last time here, else its like's, else the typical one on this machine.
+
+    None if nothing is known of one of them: another dataset may take a hundred times as long.
+    """
     known: dict[str, list[float]] = {}
     for name, own in record.items():
-        known.setdefault(name.split()[0], []).append(own["seconds"])
-    mean = {notebook: sum(times) / len(times) for notebook, times in known.items()}
-    both = [notebook for notebook in mean if notebook in TYPICAL]
-    usual = sum(TYPICAL[notebook] for notebook in both)
+        known.setdefault(_like(name), []).append(own["seconds"])
+    mean = {like: sum(times) / len(times) for like, times in known.items()}
+    typical = {_like(f"{notebook} {TYPICAL_OF}"): own for notebook, own in TYPICAL.items()}
+    both = [like for like in mean if like in typical]
+    usual = sum(typical[like] for like in both)
     # The first seconds say little: most of them are for starting.
-    factor = sum(mean[notebook] for notebook in both) / usual if usual > 30 else 1.0
-    total = 0.0
-    for name in stages:
-        notebook = name.split()[0]
-        expected = mean.get(notebook, factor * TYPICAL[notebook])
-        total += record.get(name, {}).get("seconds", expected)
-    return total
+    factor = sum(mean[like] for like in both) / usual if usual > 30 else 1.0
+    expected = {like: factor * own for like, own in typical.items()} | mean
+    expected |= {name: own["seconds"] for name, own in record.items()}
+    times = [expected.get(name, expected.get(_like(name))) for name in stages]
+    return None if None in times else sum(filter(None, times))
+
+
+def _like(stage: str) -> str:
+    """What a stage has in common with others that take about as long: notebook and dataset."""
+    notebook, *study = stage.split()
+    return notebook if notebook == "compare" else f"{notebook} {study[0]}"

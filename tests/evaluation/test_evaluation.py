@@ -41,7 +41,7 @@ from paragon.rivals.end_to_end import train_end_to_end
 from paragon.rivals.retrain import (
     Retrained,
     retrain,
-    retrain_settings,
+    retrain_origin,
     retrain_weights,
     save_retrained,
 )
@@ -178,8 +178,7 @@ def test_retrained_rows_belong_to_their_seeds(seqs, settings, tmp_path, monkeypa
             model = build("sasrec", seqs, settings.backbones, seed=10 * seed + index).eval()
             adapter = Adapter(adapter_form(model, seqs, settings.adapters))
             retrained = Retrained(model, adapter)
-            about = {"kind": "retrain", "weights": w.tolist(), "seed": seed}
-            about["settings"] = retrain_settings(settings)
+            about = retrain_origin(settings, w, seed)
             save_retrained(retrained, about, own.folder / "rivals", w, seed)
             expected[seed, index] = retrained.scores(seqs, seqs.test).numpy()
     bed = TestBed(

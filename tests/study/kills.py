@@ -18,7 +18,8 @@ def killed_run(root, rng, longest):
     """``dvc repro`` in ``root``, with one signal in the first ``longest`` seconds.
 
     It hits all processes together or one of them, whichever is drawn and there.  Returns what
-    was hit, or None if the run had finished before.  Nothing may go on afterwards.
+    was hit, or None if the run finished all the same: before, or because the process that was
+    hit had done its work (a kernel lives on for a moment).  Nothing may go on afterwards.
     """
     run = subprocess.Popen(
         ["dvc", "repro"],
@@ -45,10 +46,11 @@ def killed_run(root, rng, longest):
             process.send_signal(number)
         except psutil.NoSuchProcess:
             pass
-    assert run.wait(60) != 0, f"{aim}, {number.name}: the run did not notice"
+    finished = run.wait(60) == 0
+    assert not finished or aim in ("kernel", "worker"), f"{aim}, {number.name}: not noticed"
     _, alive = psutil.wait_procs(everyone, timeout=30)
     assert not alive, f"{aim}, {number.name}: {[_words_of(process) for process in alive]} went on"
-    return aim
+    return None if finished else aim
 
 
 def _words_of(process):

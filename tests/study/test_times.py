@@ -1,12 +1,15 @@
 import json
 import re
 import shutil
+import time
 
 import pytest
 import yaml
 
+from paragon import progress
 from paragon.params import ROOT, load_params
 from paragon.study import times
+from tests.study.conftest import wait_until
 
 
 @pytest.fixture
@@ -49,6 +52,37 @@ def test_a_run_says_where_it_is_and_what_is_left(root):
     assert again.startswith(f"stage 1 of {count}: ") and again.endswith("left")
     expected = 550 + count - 2
     assert times.in_words(expected) in again  # what the others took before
+
+
+def test_nothing_is_promised_of_a_dataset_that_was_never_timed(root):
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("datasets: [ml-100k]", "datasets: [ml-1m]"))
+    study = "ml-1m", "sasrec"
+    assert (
+        times.stage_begins("02_backbones", *study, root=root) == "02_backbones ml-1m sasrec begins"
+    )
+    assert times.stage_done(9, "01_data", "ml-1m", root=root).endswith("01_data ml-1m took 9 s")
+    times.stage_done(3000, "02_backbones", *study, root=root)
+    assert "about 50 min" in times.stage_begins("02_backbones", "ml-1m", "gru4rec", root=root)
+
+
+def test_a_long_stage_says_how_far_it_is(tmp_path, monkeypatch, capsys):
+    line = tmp_path / "progress"
+    monkeypatch.setattr(times, "SAID_EVERY", 0.01)
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    monkeypatch.setenv(progress.LINE, str(line))
+    said = []
+
+    def heard():
+        said.extend(capsys.readouterr().out.splitlines())
+        return "02_backbones: 3 of 4 epochs, about 0 s left" in said
+
+    with times.said_from_time_to_time("02_backbones", line):
+        for step in progress.progress(range(4), "epochs"):
+            time.sleep(0.1)
+            if step == 3:
+                wait_until(heard)
+    assert len(said) == len(set(said))
 
 
 def test_durations_in_words():

@@ -1,0 +1,134 @@
+"""Training that can be interrupted: all of its state in a file, from which it goes on bit for bit.
+
+One file holds everything and is replaced as a whole, so a process may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from paragon.errors import ParagonError
+from paragon.storage import atomic_path, check_match
+
+# A module, an optimizer, or tensors by name: what changes in training.
+Part = nn.Module | torch.optim.Optimizer | dict[str, Tensor]
+METHOD = ("metrics", "data", "objectives", "backbones", "adapters", "generator", "rivals")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of one training, and what this training depends on beside code and versions.
+
+    Without a ``path`` nothing is stored and nothing found.
+    """
+
+    path: Path | None
+    about: dict[str, Any]
+
+    def save(self, parts: Mapping[str, Part], record: dict[str, Any]) -> None:
+        """Store ``parts``, torch's random numbers, and a ``record`` that JSON can hold."""
+        if self.path is None:
+            return
+        held = {**{name: _tensors(part) for name, part in parts.items()}, "random": _random()}
+        tensors = {
+            f"{name}/{key}": tensor.detach().cpu().contiguous().clone()
+            for name, part in held.items()
+            for key, tensor in part.items()
+        }
+        text = json.dumps({**self._about(), "record": record})
+        metadata = {"description": text, "sha256": _checksum(tensors, text)}
+        with atomic_path(self.path) as path:
+            path.write_bytes(save(tensors, metadata))
+
+    def load(self, parts: Mapping[str, Part]) -> dict[str, Any] | None:
+        """Put what is stored into ``parts`` and into torch's random numbers; its record.
+
+        None if nothing is stored.  Raises ``ParagonError`` for a file that was altered or belongs
+        to another training.
+        """
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            tensors, found = self._read(self.path)
+        except ParagonError as error:
+            raise ParagonError(
+                f"training cannot go on from a checkpoint: {error}; to begin anew, delete the "
+                f"folder {self.path.parent}"
+            ) from error
+        held: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            first, _, key = name.partition("/")
+            held.setdefault(first, {})[key] = tensor
+        for name, part in parts.items():
+            _restore(part, held.get(name, {}))
+        for device, state in held["random"].items():
+            (torch.cuda if device == "cuda" else torch).set_rng_state(state)
+        return found["record"]
+
+    def _about(self) -> dict[str, Any]:
+        return {**self.about, "torch": torch.__version__, "code": _code()}
+
+    def _read(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ParagonError(f"{path} cannot be read ({error})") from error
+        text = metadata.get("description", "")
+        if _checksum(tensors, text) != metadata.get("sha256"):
+            raise ParagonError(f"{path}: its checksum is wrong: the file was altered")
+        found = json.loads(text)
+        check_match(self._about(), found, str(path))
+        return tensors, found
+
+
+def _tensors(part: Part) -> dict[str, Tensor]:
+    if isinstance(part, nn.Module):
+        return part.state_dict()
+    if isinstance(part, torch.optim.Optimizer):
+        state = part.state_dict()["state"]
+        return {f"{i}.{key}": value for i, own in state.items() for key, value in own.items()}
+    return part
+
+
+def _restore(part: Part, tensors: dict[str, Tensor]) -> None:
+    if isinstance(part, nn.Module):
+        part.load_state_dict(tensors)
+    elif isinstance(part, torch.optim.Optimizer):
+        state = part.state_dict()
+        for name, tensor in tensors.items():
+            number, key = name.split(".")
+            state["state"].setdefault(int(number), {})[key] = tensor
+        part.load_state_dict(state)
+    else:
+        part.update(tensors)
+
+
+def _random() -> dict[str, Tensor]:
+    """The states of torch's own random numbers: dropout draws from them."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else states
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> str:
+    return hashlib.sha256(save(tensors) + text.encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """SHA-256 of the method's modules: other code may train otherwise."""
+    package = Path(__file__).parents[1]
+    files = sorted(path for folder in METHOD for path in (package / folder).rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
