@@ -233,8 +233,8 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
         raise ParagonError("the task has no stored lists: give one of validation or test events")
     total: Tensor | int = 0
     # A backbone with a representation of every pair needs d times the memory.
-    one_state = type(task.backbone).expand is Backbone.expand
-    chunk = 128 if one_state else max(1, _PAIRS // (vectors[..., 0].numel() * len(task.items)))
+    pairs = vectors[..., 0].numel() * len(task.items)
+    chunk = 128 if task.backbone.is_dot_product else max(1, _PAIRS // pairs)
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
         candidates = task.candidates[rows]  # [B, C]
         losses = task.losses(vectors, rows, candidates, objectives)  # [..., A, O]

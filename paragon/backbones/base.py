@@ -85,6 +85,11 @@ class Backbone(nn.Module):
         """
         return states.unsqueeze(-2), 0.0
 
+    @property
+    def is_dot_product(self) -> bool:
+        """Whether a score is the product of a state and an item vector: `expand` is that above."""
+        return type(self).expand is Backbone.expand
+
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
     ) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
@@ -138,7 +143,7 @@ class Backbone(nn.Module):
         table = self._table(features)
         every = torch.arange(len(table), device=states.device)
         table = F.embedding(every, table)
-        least = _LEAST if type(self).expand is Backbone.expand else 1
+        least = _LEAST if self.is_dot_product else 1
         for block in states.split(max(least, _BLOCK // len(table))):  # [R, z]
             yield self.score_table(block, every, table, adapter)
 
@@ -206,8 +211,7 @@ def check_backbone(backbone: Backbone, sequences: Sequences) -> None:
         rows, count = candidates.shape
         events = valid.users[three], valid.positions[three]
         states = backbone.states(context_of(sequences, *events, backbone.history, items.device))
-        plain = kind.expand is Backbone.expand  # then a state has to be a representation
-        check("states", states, (rows, backbone.dim if plain else None))
+        check("states", states, (rows, backbone.dim if backbone.is_dot_product else None))
         hidden, offset = backbone.expand(states, candidates)
         check("expand: h", hidden, (rows, 1, backbone.dim), (rows, count, backbone.dim))
         if isinstance(offset, Tensor):

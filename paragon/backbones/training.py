@@ -125,7 +125,7 @@ class Training:
         target = torch.from_numpy(targets).to(self.device)  # [N]
         count, shared = self.sequences.n_items, self.settings.negatives
         if shared is None or shared >= count:
-            if type(self.backbone).expand is Backbone.expand:  # a state is all of `h`, b is 0
+            if self.backbone.is_dot_product:
                 every = self.backbone.item_vectors()[1:]  # [n, d]
                 whole: Tensor = CatalogueSoftmax.apply(states, every, target - 1)  # []
                 return whole

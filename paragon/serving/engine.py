@@ -149,8 +149,7 @@ class Engine:
         numbers, scores = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
         weights = np.array([r.weights for r in requests], dtype=np.float32)  # [B, O]
         weights = weights.reshape(-1, len(self.generator.objectives))
-        plain = type(self.backbone).expand is Backbone.expand
-        step = _ROWS if plain else max(1, _PAIRS // len(self._table))
+        step = _ROWS if self.backbone.is_dot_product else max(1, _PAIRS // len(self._table))
         with torch.inference_mode():
             latents = self.latents.of(weights)  # [B, K]; adapters are long, and made by the block
             for start in range(0, len(requests), step):
