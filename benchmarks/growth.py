@@ -34,9 +34,8 @@ from paragon.adapters.frozen import frozen_task
 from paragon.adapters.tuning import tune
 from paragon.backbones import build
 from paragon.backbones.training import Training
-from paragon.data.met import Met
 from paragon.data.negatives import NegativeSampler, draw_negatives
-from paragon.data.sequences import Evaluation, Sequences
+from paragon.data.sequences import Evaluation, Met, Sequences
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.evaluation.blocks import InBlocks

@@ -22,9 +22,8 @@ from torch import Tensor
 from paragon import params
 from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone, cached_states, context_of
-from paragon.data.met import Met
 from paragon.data.negatives import NegativeSampler
-from paragon.data.sequences import Sequences
+from paragon.data.sequences import Met, Sequences
 from paragon.errors import ParagonError
 from paragon.objectives.lists import Catalogue, check_served, served
 from paragon.objectives.table import Scored, objective_losses

@@ -7,23 +7,16 @@ every step, with replacement, which costs next to nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
-from paragon.data.met import Met, Pairs
+from paragon.data.sequences import Met, Pairs, Sequences
 from paragon.errors import ParagonError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from paragon.data.sequences import Sequences
 
 LARGE = 1 << 16  # items from which on candidates are drawn one by one, not from the whole catalogue
 
 
-def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: Sequence[str]) -> None:
+def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: list[str]) -> None:
     """Refuse a ``count`` that :func:`draw_negatives` cannot draw for each of the users ``rows``."""
     # Who has met few things, counted with repeats, has enough left: most need no closer look.
     doubtful = rows[met.n_items - met.count.numpy()[rows] < count]

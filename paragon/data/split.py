@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from paragon.data.met import Met
 from paragon.data.negatives import check_negatives, draw_negatives
-from paragon.data.sequences import Evaluation, Sequences
+from paragon.data.sequences import Evaluation, Met, Sequences
 from paragon.errors import ParagonError
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from paragon.data.met import Pairs
-from paragon.data.sequences import Evaluation, Sequences
+from paragon.data.sequences import Evaluation, Pairs, Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.blocks import InBlocks, Scores, blocks_of, lists_of
 from paragon.metrics import diversity, ranking

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from paragon.data.met import Met
-from paragon.data.sequences import Sequences
+from paragon.data.sequences import Met, Sequences
 from paragon.errors import ParagonError
 from paragon.metrics.diversity import ideal_alpha_dcg
 

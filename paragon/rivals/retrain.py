@@ -23,8 +23,7 @@ from paragon.adapters.adapter import Adapter, initial_vector
 from paragon.adapters.frozen import adapter_form, item_features
 from paragon.backbones import Backbone, Fitted, Training, build, cached_states, context_of, fit
 from paragon.backbones.checkpoint import Checkpoint
-from paragon.data.met import Met
-from paragon.data.sequences import Evaluation, Sequences
+from paragon.data.sequences import Evaluation, Met, Sequences
 from paragon.objectives.lists import Catalogue, served
 from paragon.objectives.table import Scored, objective_losses
 from paragon.objectives.weights import simplex_weights

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from paragon.data import sequences
-from paragon.data.met import Met
 from paragon.data.negatives import NegativeSampler, draw_negatives
+from paragon.data.sequences import Met
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
