@@ -10,3 +10,9 @@ class ParagonError(Exception):
     found and what to do.  The command line prints it and exits with code 1;
     in a notebook it is the last line of the traceback.
     """
+
+
+def shown(value: object) -> str:
+    """``value`` as it appears in a message: quoted, on one line, at most 60 characters."""
+    text = repr(value).replace("\n", " ")  # a value may have a repr of several lines
+    return text if len(text) <= 60 else text[:57] + "..."

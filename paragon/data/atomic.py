@@ -13,28 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from paragon.data.archives import Files
-from paragon.data.folders import replace_folder
-from paragon.data.raw import RawTable, shown
-from paragon.data.readers import decode, read_lines
+from paragon.data.files import Files, replace_folder
+from paragon.data.raw import RawTable, decode, read_lines
 from paragon.data.table import Dataset, fingerprint
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 from paragon.storage import check_name
 
-SUFFIXES = ("inter", "item", "user")
 TYPES = ("token", "token_seq", "float", "float_seq")
-# The columns that a file must have.
-NEEDED = {
-    "inter": ("user_id", "item_id", "timestamp"),
-    "item": ("item_id",),
-    "user": ("user_id",),
-}
+# The files of a dataset, and the columns that each must have.
+NEEDED = {"inter": ("user_id", "item_id", "timestamp"), "item": ("item_id",), "user": ("user_id",)}
 # The first group of which a column is there gives the categories.
 CATEGORIES = (
-    ("class",),
-    ("genre",),
-    ("genres",),
-    ("categories",),
+    *(("class",), ("genre",), ("genres",), ("categories",)),
     ("category", "sub_category", "subcategory"),
 )
 _MARKS, _MARKS_AND_COMMA = re.compile(r"[|;\[\]]"), re.compile(r"[|;,\[\]]")
@@ -57,14 +47,11 @@ def read_atomic(folder: Path, name: str | None = None) -> Dataset:
 def write_atomic(dataset: Dataset, folder: Path) -> Path:
     """Write ``folder/NAME.{inter,item,user}`` and return ``folder``.
 
-    Equal datasets give equal bytes.  Whatever would end or split a category becomes "_",
-    because the format separates categories by spaces.  The folder is replaced as a whole or
-    not at all, and only if it holds nothing else.
+    The contents are those of :meth:`Dataset.atomic_files`.  The folder is replaced as a whole
+    or not at all, and only if it holds nothing else.
     """
     check_name(dataset.name)
-    contents = dataset.atomic_files()
-    files = {f"{dataset.name}.{suffix}": data for suffix, data in contents.items()}
-    replace_folder(Path(folder), dataset.name, files)
+    replace_folder(Path(folder), dataset.name, dataset.atomic_files())
     return Path(folder)
 
 
@@ -80,7 +67,7 @@ def only_dataset_in(files: Files) -> str:
 def read_contents(files: Files, name: str) -> dict[str, bytes]:
     """The raw bytes of ``NAME.inter``, ``NAME.item`` and, where there is one, ``NAME.user``."""
     contents = {}
-    for suffix in SUFFIXES:
+    for suffix in NEEDED:
         if files.find(f"{name}.{suffix}"):
             contents[suffix] = files.read(f"{name}.{suffix}")
         elif suffix != "user":

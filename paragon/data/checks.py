@@ -1,23 +1,8 @@
 """What makes three raw tables a dataset: every check and every repair, in one place.
 
 Nothing is repaired in silence.  A repair that cannot change the meaning of the data is made
-and counted; anything else is an error that names the file, the line and the column.
-
-| in the data | what happens |
-| --- | --- |
-| an event equal to an earlier one (user, item, time) | dropped, counted |
-| timestamps in milliseconds, all of them | divided by 1,000, counted |
-| timestamps with a fraction of a second | rounded down, counted |
-| no rating column | ratings are 1, counted |
-| items that interactions name and the catalogue lacks, up to 10 % | added, counted |
-| items without categories | kept, counted |
-| users without a row in the user table, if it has rows of others | kept, counted |
-| rows of the item or user table equal to an earlier one | dropped, counted |
-| names of categories with spaces or separators, when they become a file | `_`, counted |
-| everything else (text, NaN, negative numbers, empty ids, ...) | an error |
-
-Where a fraction of a second is lost, the events are first sorted by their full time, so that
-the order within a second, which decides ties, survives.
+and counted; anything else is an error that names the file, the line and the column.  The list
+is in docs/data.md, "What is checked and repaired".
 """
 
 from __future__ import annotations
@@ -25,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from paragon.data.raw import RawTable, first_true, shown
+from paragon.data.raw import RawTable, first_true
+from paragon.errors import shown
 
 # Names of columns; of several that are there the first counts.
 TITLES = ("movie_title", "title", "item_name", "name")
@@ -44,13 +30,12 @@ def check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     """
     if table.frame.empty:
         raise table.error_in_whole("there are no interactions; add some")
-    frame = table.ids("user_id").ids("item_id").frame[["user_id", "item_id"]]
+    events = pd.DataFrame({column: table.ids(column) for column in ("user_id", "item_id")})
     rated = "rating" in table.frame
-    rating = table.numbers("rating") if rated else np.ones(len(frame))
-    repairs["interactions without a rating, set to 1"] = 0 if rated else len(frame)
-    times = _seconds(table, repairs)
+    rating = table.numbers("rating") if rated else 1.0
+    repairs["interactions without a rating, set to 1"] = 0 if rated else len(events)
+    events = events.assign(rating=rating, timestamp=_seconds(table, repairs))
 
-    events = frame.assign(rating=rating, timestamp=times)
     repeated = events.duplicated(["user_id", "item_id", "timestamp"]).to_numpy()
     identical = events.duplicated().sum() if repeated.any() else 0
     repairs["duplicate events dropped"] = identical
@@ -58,13 +43,11 @@ def check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     repairs[other_rating] = repeated.sum() - identical
     events = events[~repeated].reset_index(drop=True)
 
-    whole = np.floor(events["timestamp"])
-    fractions = (whole != events["timestamp"]).sum()
+    fractions = (events["timestamp"] % 1 != 0).sum()
     repairs["timestamps rounded down to the second"] = fractions
-    if fractions:
+    if fractions:  # the order within a second decides ties, and would be lost
         events = events.sort_values("timestamp", kind="stable", ignore_index=True)
-        whole = np.floor(events["timestamp"])
-    return events.assign(timestamp=whole.astype(np.int64))
+    return events.assign(timestamp=np.floor(events["timestamp"]).astype(np.int64))
 
 
 def _seconds(table: RawTable, repairs: dict[str, int]) -> np.ndarray:
@@ -73,9 +56,7 @@ def _seconds(table: RawTable, repairs: dict[str, int]) -> np.ndarray:
     large = times > MILLISECONDS
     if (row := first_true(times >= TOO_LARGE)) is not None:
         expected = "seconds since 1970"
-        advice = (
-            "this looks like smaller units, or a date written as one number: convert the column"
-        )
+        advice = "this looks like smaller units or a date as one number: convert the column"
     elif large.any() and not large.all():
         # Name the rarer kind: it is the likelier mistake.
         row = first_true(large if large.mean() < 0.5 else ~large)
@@ -114,11 +95,9 @@ def check_items(
     """
     if table.frame.empty:
         raise table.error_in_whole("there are no items; add one row per item")
-    ids, titles = table.ids("item_id").frame["item_id"], table.texts(TITLES)
-    categories = pd.Series(_category_tuples(table), index=ids.index, dtype=object)
-    items = pd.DataFrame(
-        {"item_id": ids, "title": titles.where(titles != "", ids), "categories": categories}
-    )
+    ids, titles = table.ids("item_id"), _texts(table, TITLES)
+    items = pd.DataFrame({"item_id": ids, "title": titles.where(titles != "", ids)})
+    items["categories"] = pd.Series(_category_tuples(table), index=ids.index, dtype=object)
     items = _without_repeated(table, items, "item_id", "items", repairs)
     repairs["items without categories"] = sum(not names for names in items["categories"])
 
@@ -159,9 +138,7 @@ def check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) 
     Returns ``user_id`` (str), ``group`` (str, NA where it is unknown).  A table that has none
     of the users of the ``events`` has other ids, which is an error.
     """
-    users = pd.DataFrame(
-        {"user_id": table.ids("user_id").frame["user_id"], "group": table.texts(GROUPS)}
-    )
+    users = pd.DataFrame({"user_id": table.ids("user_id"), "group": _texts(table, GROUPS)})
     if len(users):
         users = _without_repeated(table, users, "user_id", "users", repairs)
         active = events["user_id"].drop_duplicates()
@@ -172,7 +149,22 @@ def check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) 
                 f"{len(active)} users of the interactions, the first of them "
                 f"{shown(active.iloc[0])}; use the same ids"
             )
-        missing = "users missing from the user table, of unknown group"
-        repairs[missing] = unknown.sum()
+        repairs["users missing from the user table, of unknown group"] = unknown.sum()
     group = users["group"].astype(object)
     return users.assign(group=group.where(group != "", pd.NA))
+
+
+def _texts(table: RawTable, names: tuple[str, ...]) -> pd.Series:
+    """The first of the columns that is there, as text; "" where there is none.
+
+    Tabs and line breaks become spaces.
+    """
+    column = next((name for name in names if name in table.frame), None)
+    if column is None:
+        return pd.Series("", index=table.frame.index, dtype=object)
+    values, spaces = table.frame[column], str.maketrans("\t\n\r", "   ")
+    pairs = zip(values, values.isna(), strict=True)
+    texts = ("" if missing else str(value).translate(spaces) for value, missing in pairs)
+    table = table.replaced(column, texts)
+    table.check_text(column)
+    return table.frame[column]

@@ -19,17 +19,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from paragon.data.archives import Files
 from paragon.data.atomic import (
     dataset_in_files,
     dataset_in_tables,
     only_dataset_in,
     read_contents,
 )
-from paragon.data.download import download_dataset
-from paragon.data.folders import locked, replace_folder
+from paragon.data.files import Files, download_dataset, locked, replace_folder
 from paragon.data.formats import FORMATS
-from paragon.data.registry import REGISTRY, SAME_FILES, entry_of
+from paragon.data.registry import REGISTRY, SAME_FILES
 from paragon.data.table import Dataset, atomic_bytes
 from paragon.errors import ParagonError
 from paragon.storage import check_name
@@ -52,10 +50,8 @@ def load_dataset(name: str, data: Path) -> Dataset:
     folder = Path(data) / name
     with locked(folder):
         if not folder.is_dir() and name not in REGISTRY:
-            raise ParagonError(
-                f"{folder} does not exist: known datasets are {', '.join(REGISTRY)}; for your own "
-                f"files run `python -m paragon fetch {name} --from DIR`"
-            )
+            known = f"known datasets are {_known_or_own(name)}"
+            raise ParagonError(f"{folder} does not exist: {known}")
         contents = read_contents(Files(folder), name)
         source, changed = _label_of(folder, name, contents)
     dataset = dataset_in_files(name, folder / name, contents)
@@ -91,20 +87,22 @@ def fetch(
                 "files from a folder elsewhere"
             )
         opened = _open_given(name, Path(directory))
-        files = _atomic_files(name, opened, _label_of_folder(name, words))
+        contents = _atomic_files(name, opened, _label_of_folder(name, words))
     else:
-        entry = entry_of(name)
+        if name not in REGISTRY:
+            raise ParagonError(f"unknown dataset {name!r}: known are {_known_or_own(name)}")
         if _is_in_place(target):
             return target
         with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-            opened = Files(download_dataset(entry, source, Path(scratch)))
-            files = _atomic_files(name, opened, UNVERIFIED)
-    files = {f"{name}.{suffix}": content for suffix, content in files.items()}
-    if not target.is_dir() or files != {
-        path.name: path.read_bytes() for path in target.iterdir() if path.is_file()
-    }:
-        replace_folder(target, name, files)
+            opened = Files(download_dataset(REGISTRY[name], source, Path(scratch)))
+            contents = _atomic_files(name, opened, UNVERIFIED)
+    replace_folder(target, name, contents)
     return target
+
+
+def _known_or_own(name: str) -> str:
+    own = f"for your own files run `python -m paragon fetch {name} --from DIR`"
+    return f"{', '.join(REGISTRY)}; {own}"
 
 
 def _is_in_place(folder: Path) -> bool:
@@ -135,33 +133,31 @@ def _atomic_files(name: str, opened: Files, label: str) -> dict[str, bytes]:
     The published form comes before atomic files, if both are there.  ``label`` is for files
     whose checksums do not show that they are official.
     """
-    formats = FORMATS.get(name, ())
-    form = next((f for f in formats if all(map(opened.find, f.filenames))), None)
+    formats = FORMATS.get(name, {})
+    form = next((names for names in formats if all(map(opened.find, names))), None)
     if form is not None:
-        tables = form.convert(opened)
+        tables = formats[form](opened)
         dataset, changed = dataset_in_tables(name, tables), tables["item"].repairs
-        published = opened.sums(form.filenames)
+        published = opened.sums(form)
         contents = {s: atomic_bytes(dict(table.frame.items())) for s, table in tables.items()}
     elif opened.stems(".inter"):
         named = (n for n in (name, SAME_FILES.get(name, name)) if opened.find(f"{n}.inter"))
         stem = next(named, None) or only_dataset_in(opened)
-        contents = read_contents(opened, stem)
-        dataset, changed = dataset_in_files(name, opened.path / stem, contents), {}
+        contents, changed = read_contents(opened, stem), {}
+        dataset = dataset_in_files(name, opened.path / stem, contents)
         published = opened.sums(()) or _sums_of(contents)
     else:
-        forms = [", ".join(form.filenames) for form in formats]
+        forms = [", ".join(names) for names in formats]
         forms.append(f"{name}.inter and {name}.item (tab-separated, with typed headers)")
         raise ParagonError(f"{opened.path} does not hold {', nor '.join(forms)}")
-    if name not in REGISTRY:
-        return contents
-    label = _proven(name, label, published, contents)
     sums = _sums_of(contents)
-    if sums == REGISTRY[name].files:
-        return dict(contents)
-    label = _sized(name, label, dataset, opened.path)
+    if name in REGISTRY:
+        label = _proven(name, label, published, sums)
+    if name not in REGISTRY or sums == REGISTRY[name].files:
+        return contents
     record = {
         "dataset": name,
-        "source": label,
+        "source": _sized(name, label, dataset, opened.path),
         "raw_sha256": dict(sorted(published.items())),
         "files_sha256": dict(sorted(sums.items())),
     }
@@ -169,14 +165,12 @@ def _atomic_files(name: str, opened: Files, label: str) -> dict[str, bytes]:
     return {**contents, "source.json": (json.dumps(record, indent=2) + "\n").encode()}
 
 
-def _proven(
-    name: str, label: str, published: Mapping[str, str], contents: Mapping[str, bytes]
-) -> str:
+def _proven(name: str, label: str, published: Mapping[str, str], sums: Mapping[str, str]) -> str:
     """``label``, or that of official data if the sums of the ``published`` files show them.
 
-    ``contents`` are what was made of these.
+    ``sums`` are those of the atomic files that were made of these.
     """
-    entry, sums = REGISTRY[name], _sums_of(contents)
+    entry = REGISTRY[name]
     known = [file.sha256 for file in (*entry.archives, entry.wheel) if file and file.sha256]
     if set(known).isdisjoint(published.values()):
         return label

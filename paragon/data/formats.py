@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from paragon.data.archives import Files
-from paragon.data.raw import RawTable
-from paragon.data.readers import parse_object, read_headless, read_objects, read_quoted, read_text
+from paragon.data.files import Files
+from paragon.data.raw import (
+    RawTable,
+    parse_object,
+    read_headless,
+    read_objects,
+    read_quoted,
+    read_text,
+)
 from paragon.data.registry import SAME_FILES
 from paragon.data.table import RENAMED, SEPARATORS, number_text, one_word, renamed
 
@@ -277,22 +283,15 @@ def _table(
     return table
 
 
-@dataclass(frozen=True)
-class Format:
-    """File names by which a published form is known, and what turns it into tables."""
-
-    filenames: tuple[str, ...]
-    convert: Callable[[Files], Tables]
-
-
-FORMATS: dict[str, tuple[Format, ...]] = {
-    "ml-100k": (Format(("u.data", "u.item", "u.user"), ml_100k),),
-    "ml-1m": (Format(("ratings.dat", "movies.dat", "users.dat"), ml_1m),),
-    "ml-latest-small": (Format(("ratings.csv", "movies.csv"), ml_latest_small),),
-    "amazon-grocery": (
-        Format((REVIEWS, META), amazon),
-        Format(("train.csv", "dev.csv", "test.csv", "item_meta.csv"), rechorus),
-    ),
-    "mind": (Format(("behaviors.tsv", "news.tsv"), mind),),
+# By name, the files of each published form and what turns them into tables.
+FORMATS: dict[str, dict[tuple[str, ...], Callable[[Files], Tables]]] = {
+    "ml-100k": {("u.data", "u.item", "u.user"): ml_100k},
+    "ml-1m": {("ratings.dat", "movies.dat", "users.dat"): ml_1m},
+    "ml-latest-small": {("ratings.csv", "movies.csv"): ml_latest_small},
+    "amazon-grocery": {
+        (REVIEWS, META): amazon,
+        ("train.csv", "dev.csv", "test.csv", "item_meta.csv"): rechorus,
+    },
+    "mind": {("behaviors.tsv", "news.tsv"): mind},
 }
 FORMATS |= {name: FORMATS[of] for name, of in SAME_FILES.items()}

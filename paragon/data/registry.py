@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from paragon.errors import ParagonError
-
 
 @dataclass(frozen=True)
 class Download:
@@ -154,21 +152,6 @@ REGISTRY: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 # ml-100k-paper has more seeds and rivals.
 SAME_FILES = {"ml-1m-time": "ml-1m", "ml-100k-paper": "ml-100k"}
 REGISTRY |= {name: replace(REGISTRY[of], name=name) for name, of in SAME_FILES.items()}
-
-
-def names() -> tuple[str, ...]:
-    """The datasets ``fetch`` knows by name."""
-    return tuple(REGISTRY)
-
-
-def entry_of(name: str) -> Entry:
-    """The registry's entry, or a ``ParagonError`` that lists what there is."""
-    if name not in REGISTRY:
-        raise ParagonError(
-            f"unknown dataset {name!r}: known are {', '.join(REGISTRY)}; for your own files run "
-            f"`python -m paragon fetch {name} --from DIR`"
-        )
-    return REGISTRY[name]
 
 
 def notice(name: str) -> str:

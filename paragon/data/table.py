@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from paragon.data.checks import check_events, check_items, check_users
-from paragon.data.raw import RawTable, shown
-from paragon.errors import ParagonError
+from paragon.data.raw import RawTable
+from paragon.errors import ParagonError, shown
 
 # Where the names in one field may end: the spaces of the atomic format, and what others use.
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
@@ -160,40 +160,34 @@ def _raw_table(source: Any, name: str, *required: str) -> RawTable:
     """Any table-like object as a raw table, whose rows count from 0 as in pandas."""
     table = RawTable(name, pd.DataFrame(), unit="row")
     try:
-        if isinstance(source, pd.DataFrame):
-            pairs = [(name, _series(column)) for name, column in source.items()]
-        elif isinstance(source, Mapping):
-            pairs = [(name, _series(values)) for name, values in source.items()]
-        else:  # polars and its like
-            pairs = [(name, _series(source[name].to_list())) for name in source.columns]
+        names = list(getattr(source, "columns", source))
+        columns = {str(column): _series(source[column]) for column in names}
     except Exception as error:  # whatever an object says that is no table, or not yet one
         raise table.error_in_whole(
             f"expected a table with columns, found {type(source).__name__} "
             f"({shown(str(error))}); pass one of pandas or polars, or a mapping of lists"
         ) from None
-    columns: dict[str, pd.Series] = {}
-    for column, series in pairs:
-        if str(column) in columns:
-            raise table.error_in_whole(f"column {column} is there twice; rename one of them")
-        columns[str(column)] = series
+    if len(columns) < len(names):
+        twice = next(column for column in columns if list(map(str, names)).count(column) > 1)
+        raise table.error_in_whole(f"column {twice} is there twice; rename one of them")
     for column in required:
         if column not in columns:
             have = ", ".join(columns) or "none"
-            raise table.error_in_whole(
-                f"column {column} is missing (columns found: {have}); add it"
-            )
+            what = f"column {column} is missing (columns found: {have}); add it"
+            raise table.error_in_whole(what)
     if len({len(series) for series in columns.values()}) > 1:
         sizes = ", ".join(f"{column} {len(series)}" for column, series in columns.items())
         raise table.error_in_whole(f"the columns differ in length ({sizes}); give each row a value")
     return replace(table, frame=pd.DataFrame(columns))
 
 
-def _series(values: Iterable) -> pd.Series:
+def _series(values: Any) -> pd.Series:
     if isinstance(values, (str, bytes)):
         raise TypeError("a column is a single string")
     if isinstance(values, pd.Series):
         return values.reset_index(drop=True)
-    values = values if isinstance(values, np.ndarray) else list(values)
+    if not isinstance(values, np.ndarray):
+        values = values.to_list() if hasattr(values, "to_list") else list(values)  # polars has it
     try:
         return pd.Series(values)
     except UnicodeEncodeError:  # pyarrow's, where it is installed; the row is found later
