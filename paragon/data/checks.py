@@ -23,11 +23,7 @@ UNKNOWN_ITEMS_LIMIT = 0.1
 
 
 def check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
-    """Check and repair the events: columns ``user_id, item_id, timestamp`` and perhaps ``rating``.
-
-    Returns ``user_id, item_id`` (str), ``rating`` (float64), ``timestamp`` (int64, seconds)
-    in file order.  What was repaired is counted in ``repairs``.
-    """
+    """The interactions of a dataset; what had to be repaired is counted in ``repairs``."""
     if table.frame.empty:
         raise table.error_in_whole("there are no interactions; add some")
     events = pd.DataFrame({column: table.ids(column) for column in ("user_id", "item_id")})
@@ -86,12 +82,11 @@ def _without_repeated(
 def check_items(
     table: RawTable, events: pd.DataFrame, events_table: RawTable, repairs: dict[str, int]
 ) -> pd.DataFrame:
-    """Check the catalogue: ``item_id``, ``categories`` (a list of strings) and perhaps a title.
+    """The items of a dataset; ``table`` has lists of strings as ``categories``.
 
-    Returns ``item_id, title`` (str), ``categories`` (tuple of str) with every item of the
-    ``events`` (:func:`check_events`) in it.  Unknown items are appended in the order of their
-    first event, titled by their id and without categories.  More than 10 % of them means that
-    the ids of the two tables do not belong together, which is an error.
+    Unknown items of the ``events`` are appended in the order of their first event, titled by
+    their id and without categories.  More than 10 % of them means that the ids of the two
+    tables do not belong together, which is an error.
     """
     if table.frame.empty:
         raise table.error_in_whole("there are no items; add one row per item")
@@ -133,11 +128,7 @@ def _category_tuples(table: RawTable) -> list[tuple[str, ...]]:
 
 
 def check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) -> pd.DataFrame:
-    """Check the users: ``user_id`` and perhaps a group.
-
-    Returns ``user_id`` (str), ``group`` (str, NA where it is unknown).  A table that has none
-    of the users of the ``events`` has other ids, which is an error.
-    """
+    """The users of a dataset; a table with none of the users of the ``events`` is an error."""
     users = pd.DataFrame({"user_id": table.ids("user_id"), "group": _texts(table, GROUPS)})
     if len(users):
         users = _without_repeated(table, users, "user_id", "users", repairs)

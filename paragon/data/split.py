@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from paragon.data.negatives import check_negatives, draw_negatives
 from paragon.data.sequences import Evaluation, Met, Sequences
+from paragon.data.table import Dataset
 from paragon.errors import ParagonError
-
-if TYPE_CHECKING:
-    from paragon.data.table import Dataset
-
 
 SPLITS = ("leave_one_out", "global_time")
 
@@ -47,46 +42,49 @@ def prepare(
     """
     if split not in SPLITS:
         raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
+    rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
+    rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
     events = _filtered(dataset, min_rating, k_core, max_users, seed)
     events = events.assign(part=_parts(events, split, midnight))
     if split == "global_time":
-        events = _without_unseen(events)
-    rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
-    rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
-    return _sequences(dataset, events, rules)
-
-
-def _sequences(dataset: Dataset, events: pd.DataFrame, rules: dict) -> Sequences:
-    """Index, sort and describe the ``events``, whose column ``part`` is their part of the split."""
+        train = events[events["part"] == 0]
+        for column in ("user_id", "item_id"):  # of what training never saw, nothing is evaluated
+            events = events[events[column].isin(set(train[column]))]
     catalogue = dataset.items[dataset.items["item_id"].isin(set(events["item_id"]))]
-    item_ids = catalogue["item_id"].tolist()
     user_ids = pd.unique(events["user_id"]).tolist()
-    user, item, times, part = _in_order(events, user_ids, item_ids)  # all [E]
-    lengths = np.bincount(user, minlength=len(user_ids))  # [U]
-    rows = [np.flatnonzero(part == number) for number in (1, 2)]
-    held_out = [(own, user[own]) for own in rows]
-    raw = len(dataset.interactions)
-    return assemble(dataset, catalogue, user_ids, (item, times, lengths), held_out, rules, raw)
+    in_order = _in_order(events, user_ids, catalogue["item_id"])
+    return assemble(dataset, catalogue, user_ids, in_order, rules, len(dataset.interactions))
+
+
+def _in_order(
+    events: pd.DataFrame, user_ids: list[str], item_ids: pd.Series
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Items (from 1 on), times, parts ``[E]`` by user and time, stably; users' lengths ``[U]``."""
+    user = pd.Index(user_ids).get_indexer(events["user_id"])
+    item = pd.Index(item_ids).get_indexer(events["item_id"]) + 1
+    times, part = events["timestamp"].to_numpy(), events["part"].to_numpy()
+    order = np.lexsort((times, user))  # stable: ties keep the order of the file
+    return item[order], times[order], part[order], np.bincount(user)
 
 
 def assemble(
     dataset: Dataset,
     catalogue: pd.DataFrame,
     user_ids: list[str],
-    events: tuple[np.ndarray, np.ndarray, np.ndarray],
-    held_out: list[tuple[np.ndarray, np.ndarray]],
+    events: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     rules: dict,
     raw: int,
 ) -> Sequences:
     """The sequences of ``events`` that are in order, with candidate lists.
 
-    ``events``: ``items [E]``, ``times [E]`` and the number of each user's, ``[U]``; ``held_out``:
-    of validation and of test events, their places among the E and their users, in order;
-    ``raw``: how many events there were before any was left out.
+    ``events``: items, times and parts (1 validation, 2 test) ``[E]`` by user and time, and the
+    number of each user's, ``[U]``; ``raw``: how many there were before any was left out.
     """
-    item, times, lengths = events
-    sizes = _sizes(dataset.name, len(item), held_out, rules["split"])
+    item, times, part, lengths = events
+    sizes = _sizes(dataset.name, part, rules["split"])
     offsets, n_items = np.concatenate([[0], np.cumsum(lengths)]), len(catalogue)  # [U + 1]
+    places = [np.flatnonzero(part == number) for number in (1, 2)]
+    held_out = [(rows, np.searchsorted(offsets, rows, side="right") - 1) for rows in places]
     met = Met.of(item, offsets[:-1], lengths, n_items)
     users = np.concatenate([own for _, own in held_out])
     check_negatives(np.unique(users), met, rules["negatives"], user_ids)
@@ -126,17 +124,16 @@ def assemble(
     )
 
 
-def _sizes(name: str, events: int, held_out: list, split: str) -> dict[str, int]:
+def _sizes(name: str, part: np.ndarray, split: str) -> dict[str, int]:
     """How many events each part has; raises ``ParagonError`` for a part without any."""
-    valid, test = (len(rows) for rows, _ in held_out)
-    sizes = {"train": events - valid - test, "valid": valid, "test": test}
-    for part, size in zip(("training", "validation", "test"), sizes.values(), strict=True):
+    sizes = [int((part == number).sum()) for number in range(3)]
+    for what, size in zip(("training", "validation", "test"), sizes, strict=True):
         if not size:
             raise ParagonError(
-                f"dataset {name}: no {part} event is left after the split {split}; choose "
+                f"dataset {name}: no {what} event is left after the split {split}; choose "
                 "another one or looser filters in the section `data` of params.yaml"
             )
-    return sizes
+    return dict(zip(("train", "valid", "test"), sizes, strict=True))
 
 
 def _filtered(
@@ -190,26 +187,6 @@ def _parts(events: pd.DataFrame, split: str, midnight: float | None) -> np.ndarr
     return part
 
 
-def _without_unseen(events: pd.DataFrame) -> pd.DataFrame:
-    """Drop validation and test events of users or items that training never saw."""
-    train = events[events["part"] == 0]
-    return events[
-        events["user_id"].isin(set(train["user_id"]))
-        & events["item_id"].isin(set(train["item_id"]))
-    ]
-
-
-def _in_order(
-    events: pd.DataFrame, user_ids: list[str], item_ids: list[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """User, item (from 1 on), time and part of each event ``[E]``: by user, then time, stably."""
-    user = pd.Series(np.arange(len(user_ids)), index=user_ids).loc[events["user_id"]].to_numpy()
-    item = pd.Series(np.arange(len(item_ids)), index=item_ids).loc[events["item_id"]].to_numpy()
-    times, part = events["timestamp"].to_numpy(), events["part"].to_numpy()
-    order = np.lexsort((times, user))  # stable: ties keep the order of the file
-    return user[order], item[order] + 1, times[order], part[order]
-
-
 def _categories(catalogue: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """Names, sorted, and the multi-hot matrix ``[n_items + 1, M]``, row 0 (padding) all false."""
     names = sorted({category for row in catalogue["categories"] for category in row})
@@ -222,8 +199,6 @@ def _categories(catalogue: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 
 def _groups(users: pd.DataFrame, user_ids: list[str]) -> tuple[list[str], np.ndarray]:
     """Names, sorted, and each user's index among them ``[U]``, -1 where it is unknown."""
-    if users.empty or "group" not in users:
-        return [], np.full(len(user_ids), -1)
     group = users.set_index("user_id")["group"].reindex(user_ids)
     names = sorted(group.dropna().unique())
     return names, pd.Categorical(group, categories=names).codes.astype(np.int64)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from paragon.data.large import prepare_large
+from paragon.data.sequences import save_sequences
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
@@ -51,6 +52,7 @@ def test_the_same_sequences_as_in_memory(tmp_path, rules):
     files = written(tmp_path, dataclasses.replace(dataset, **tables))
     expected = prepare(Dataset.from_frame(*tables.values(), name="toy"), negatives=9, **rules)
     found = prepare_large(*files, name="toy", negatives=9, **rules)
+    save_sequences(found, tmp_path)
     for field in dataclasses.fields(expected):
         one, two = getattr(expected, field.name), getattr(found, field.name)
         if field.name in ("valid", "test"):
