@@ -153,18 +153,16 @@ def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
     error, because it may be meant the first way.  Quotes around names tell where they end in
     either case.
     """
-    texts = table.frame[column].tolist()
+    texts = table.frame[column]
     commas = kind != "token" and any(", " in text for text in texts)
-    quoted = [
-        [text] if kind == "token" else _quoted_names(table, column, index, text)
-        for index, text in zip(table.frame.index, texts, strict=True)
-    ]
-    rows = [
-        names or ([part.strip("'\" ") for part in text.split(", ")] if commas else text.split())
-        for names, text in zip(quoted, texts, strict=True)
-    ]
+    wholes, rows = [], []
+    for index, text in texts.items():
+        whole = [text] if kind == "token" else _quoted_names(table, column, index, text)
+        parts = [part.strip("'\" ") for part in text.split(", ")] if commas else text.split()
+        wholes.append(whole)
+        rows.append(whole or parts)
     shared = {name for names in rows if len(names) > 1 for name in names}
-    for index, text, whole, names in zip(table.frame.index, texts, quoted, rows, strict=True):
+    for (index, text), whole, names in zip(texts.items(), wholes, rows, strict=True):
         marks = _MARKS if whole else _MARKS_AND_COMMA
         if any(map(marks.search, names)):
             expected = "names separated by spaces or by ', '"

@@ -12,10 +12,10 @@ kind of copy it is; then the label says so too.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from paragon.data.atomic import (
 from paragon.data.files import Files, download_dataset, locked, replace_folder
 from paragon.data.formats import FORMATS
 from paragon.data.registry import REGISTRY, SAME_FILES
-from paragon.data.table import Dataset, atomic_bytes
+from paragon.data.table import Dataset, atomic_bytes, sums_of
 from paragon.errors import ParagonError
 from paragon.storage import check_name
 
@@ -37,7 +37,6 @@ OFFICIAL = "official (checksums match)"
 UNVERIFIED = "official address, unverified (no checksum is published)"
 FOLDER = "folder (not the official file)"
 FOLDER_UNVERIFIED = "folder, unverified (no checksum is published)"
-OWN = "own"
 
 
 def load_dataset(name: str, data: Path) -> Dataset:
@@ -91,8 +90,10 @@ def fetch(
     else:
         if name not in REGISTRY:
             raise ParagonError(f"unknown dataset {name!r}: known are {_known_or_own(name)}")
-        if _is_in_place(target):
-            return target
+        with suppress(ParagonError), locked(target):
+            label, _ = _label_of(target, name, read_contents(Files(target), name))
+            if label in (OFFICIAL, UNVERIFIED):  # already the best that there is
+                return target
         with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
             opened = Files(download_dataset(REGISTRY[name], source, Path(scratch)))
             contents = _atomic_files(name, opened, UNVERIFIED)
@@ -103,16 +104,6 @@ def fetch(
 def _known_or_own(name: str) -> str:
     own = f"for your own files run `python -m paragon fetch {name} --from DIR`"
     return f"{', '.join(REGISTRY)}; {own}"
-
-
-def _is_in_place(folder: Path) -> bool:
-    """Whether ``load`` would find the official data, or the best that has no checksum."""
-    try:
-        with locked(folder):
-            label, _ = _label_of(folder, folder.name, read_contents(Files(folder), folder.name))
-    except ParagonError:
-        return False
-    return label in (OFFICIAL, UNVERIFIED)
 
 
 def _open_given(name: str, directory: Path) -> Files:
@@ -145,12 +136,12 @@ def _atomic_files(name: str, opened: Files, label: str) -> dict[str, bytes]:
         stem = next(named, None) or only_dataset_in(opened)
         contents, changed = read_contents(opened, stem), {}
         dataset = dataset_in_files(name, opened.path / stem, contents)
-        published = opened.sums(()) or _sums_of(contents)
+        published = opened.sums(()) or sums_of(contents)
     else:
         forms = [", ".join(names) for names in formats]
         forms.append(f"{name}.inter and {name}.item (tab-separated, with typed headers)")
         raise ParagonError(f"{opened.path} does not hold {', nor '.join(forms)}")
-    sums = _sums_of(contents)
+    sums = sums_of(contents)
     if name in REGISTRY:
         label = _proven(name, label, published, sums)
     if name not in REGISTRY or sums == REGISTRY[name].files:
@@ -205,13 +196,9 @@ def _sized(name: str, label: str, dataset: Dataset, path: Path) -> str:
     return f"{label}, {found[0]:,} of {known[0]:,} interactions"
 
 
-def _sums_of(contents: Mapping[str, bytes]) -> dict[str, str]:
-    return {suffix: hashlib.sha256(data).hexdigest() for suffix, data in contents.items()}
-
-
 def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[str, dict[str, int]]:
     """``source`` and earlier repairs of the files in ``folder``; an error if they changed since."""
-    path, sums = folder / f"{name}.source.json", _sums_of(contents)
+    path, sums = folder / f"{name}.source.json", sums_of(contents)
     known = REGISTRY[name].files if name in REGISTRY else {}
     if sums == known:
         return OFFICIAL, {}
@@ -239,7 +226,7 @@ def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
 def _label_of_folder(name: str, words: str = "") -> str:
     """The label of files from a folder, whose owner may add words."""
     if name not in REGISTRY:
-        return OWN
+        return "own"
     entry = REGISTRY[name]
     published = entry.files or any(archive.sha256 for archive in entry.archives)
     label = FOLDER if published else FOLDER_UNVERIFIED

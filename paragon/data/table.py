@@ -149,10 +149,14 @@ def atomic_bytes(columns: Mapping[str, Iterable[str]]) -> bytes:
     return "".join("\t".join(row) + "\n" for row in (tuple(columns), *rows)).encode("utf-8")
 
 
+def sums_of(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """sha256 of each of the files."""
+    return {suffix: hashlib.sha256(data).hexdigest() for suffix, data in contents.items()}
+
+
 def fingerprint(contents: Mapping[str, bytes]) -> str:
     """sha256 over the files' own sha256 sums, in the order of their suffixes."""
-    sums = {suffix: hashlib.sha256(data).hexdigest() for suffix, data in contents.items()}
-    lines = "".join(f"{suffix} {sums[suffix]}\n" for suffix in sorted(sums))
+    lines = "".join(f"{suffix} {own}\n" for suffix, own in sorted(sums_of(contents).items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

@@ -35,7 +35,7 @@ def test_ml_100k_in_the_official_layout_gives_the_same_bytes(tmp_path):
     """Rebuild u.data, u.item and u.user, oddities included, and convert them.
 
     The rebuilt titles differ from the atomic file's in the three points that
-    ``movielens.ml_100k`` describes; dates and addresses, which the atomic file
+    ``formats.ml_100k`` describes; dates and addresses, which the atomic file
     does not hold, are left empty.
     """
     source = {}
