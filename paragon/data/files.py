@@ -229,11 +229,7 @@ def locked(target: Path) -> Iterator[None]:
     try:
         for stage in _stages(target):
             if not os.path.lexists(target) and (stage / "old").exists():
-                try:
-                    _clear(stage, target)
-                except OSError as error:
-                    what = f"{target} cannot be put back: {error.strerror or error}"
-                    raise ParagonError(f"{what}; move {stage / 'old'} there") from None
+                _clear(stage, target)
         yield
     finally:
         if handle is not None:
@@ -246,8 +242,13 @@ def _stages(target: Path) -> list[Path]:
 
 def _clear(stage: Path, target: Path) -> None:
     """Remove a stage; an old folder in it first goes back, unless a new one took its place."""
-    if (stage / "old").exists() and not target.exists():
-        os.rename(stage / "old", target)
+    old = stage / "old"
+    if old.exists() and not target.exists():
+        try:
+            os.rename(old, target)
+        except OSError as error:
+            what = f"{target} cannot be put back: {error.strerror or error}"
+            raise ParagonError(f"{what}; move {old} there") from None
     shutil.rmtree(stage, ignore_errors=True)
 
 
