@@ -64,17 +64,15 @@ def ml_100k(files: Files) -> Tables:
     titles, years = _titles_and_years(frame["title"], _LAST_BRACKETS)
     slip = (frame["item_id"] == "267") & (frame["title"] == "unknown")
     titles = pd.Series(titles, frame.index).str.strip().mask(slip, "unkonwn")
+    movies = movies.replaced("title", titles)
+    movies = movies.replaced("year", pd.Series(years, frame.index).mask(slip, "unkonwn"))
     flags = frame[list(ML_100K_GENRES)].to_numpy() == "1"
-    item = {
-        "item_id:token": frame["item_id"],
-        "movie_title:token_seq": titles,
-        "release_year:token": pd.Series(years, frame.index).mask(slip, "unkonwn"),
-        "class:token_seq": [" ".join(np.compress(row, ML_100K_GENRES)) for row in flags],
-    }
+    movies = movies.replaced("class", (" ".join(np.compress(f, ML_100K_GENRES)) for f in flags))
     inter = read_headless(files, "u.data", "\t", _RATINGS)
     people = read_headless(files, "u.user", "|", _PEOPLE)
-    item_table = _table(movies, item, {"movie_title": "title"})
-    return {"inter": _events(inter), "item": item_table, "user": _users(people)}
+    item = {"item_id:token": "item_id", "movie_title:token_seq": "title"}
+    item |= {"release_year:token": "year", "class:token_seq": "class"}
+    return {"inter": _events(inter), "item": _table(movies, item), "user": _users(people)}
 
 
 def ml_1m(files: Files) -> Tables:
@@ -105,13 +103,10 @@ def _movies(movies: RawTable) -> RawTable:
     )
     names, years = _titles_and_years(movies.frame[titles], _YEAR)
     words = movies.frame[genres].where(movies.frame[genres] != none, "")
-    item = {
-        "item_id:token": movies.frame[ids],
-        "movie_title:token_seq": map(_in_one_line, names),
-        "release_year:token": years,
-        "genre:token_seq": [" ".join(text.split("|")) for text in words],
-    }
-    return _table(movies, item, {"item_id": ids, "movie_title": titles, "genre": genres})
+    movies = movies.replaced(titles, map(_in_one_line, names)).replaced("year", years)
+    movies = movies.replaced(genres, (text.replace("|", " ") for text in words))
+    item = {"item_id:token": ids, "movie_title:token_seq": titles}
+    return _table(movies, item | {"release_year:token": "year", "genre:token_seq": genres})
 
 
 def _titles_and_years(titles: Iterable[str], pattern: re.Pattern) -> tuple[list[str], list[str]]:
@@ -120,7 +115,7 @@ def _titles_and_years(titles: Iterable[str], pattern: re.Pattern) -> tuple[list[
 
 
 def _users(people: RawTable) -> RawTable:
-    return _table(people, {f"{name}:token": people.frame[name] for name in _PEOPLE}, {})
+    return _table(people, {f"{name}:token": name for name in _PEOPLE})
 
 
 # --- Amazon, ReChorus, MIND ---------------------------------------------------------------------
@@ -247,8 +242,7 @@ def _events(table: RawTable) -> RawTable:
     typed = ["user_id:token", "item_id:token", "rating:float", "timestamp:float"]
     if len(table.frame.columns) == 3:
         del typed[2]
-    columns = dict(zip(typed, table.frame.columns, strict=True))
-    return _table(table, {name: table.frame[column] for name, column in columns.items()}, columns)
+    return _table(table, dict(zip(typed, table.frame.columns, strict=True)))
 
 
 def _items(
@@ -256,27 +250,22 @@ def _items(
 ) -> RawTable:
     given = list(map(list, categories))
     words = (dict.fromkeys(filter(None, map(one_word, names))) for names in given)
-    columns = {
-        "item_id:token": table.frame[ids],
-        "title:token_seq": map(_in_one_line, titles),
-        "categories:token_seq": map(" ".join, words),
-    }
+    table = table.replaced("title", map(_in_one_line, titles))
+    table = table.replaced("categories", map(" ".join, words))
     changed = {RENAMED: renamed(name for names in given for name in names)}
-    return replace(_table(table, columns, {"item_id": ids}), repairs=changed)
+    item = {"item_id:token": ids, "title:token_seq": "title", "categories:token_seq": "categories"}
+    return _table(replace(table, repairs=changed), item)
 
 
 def _in_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _table(
-    origin: RawTable, columns: Mapping[str, Iterable[str]], published: Mapping[str, str]
-) -> RawTable:
-    """A table with the lines of its ``origin``, whose every field is fit for a file."""
-    values = {name: list(column) for name, column in columns.items()}
-    frame = pd.DataFrame(values, index=origin.frame.index, dtype=object)
-    names = {name.partition(":")[0]: column for name, column in published.items()}
-    table = RawTable(origin.name, frame, names)
+def _table(origin: RawTable, columns: Mapping[str, str]) -> RawTable:
+    """These columns of ``origin`` by their names in an atomic file, every field fit for one."""
+    frame = origin.frame[list(columns.values())].set_axis(list(columns), axis=1)
+    published = {name.partition(":")[0]: column for name, column in columns.items()}
+    table = replace(origin, frame=frame, published=published)
     for name in columns:
         table.check_text(name)
     return table
