@@ -87,9 +87,9 @@ def add(
 
     `make add NAME=...` also runs its studies.
     """
-    from paragon.study import settings
+    from paragon.study.studies import add as enter
 
-    typer.echo(settings.add(name))
+    typer.echo(enter(name))
 
 
 @app.command()
@@ -97,9 +97,9 @@ def studies(
     name: Annotated[str, typer.Argument(help="A dataset or a backbone of params.yaml.")],
 ) -> None:
     """Print the last stage of every study with it, for `dvc repro`."""
-    from paragon.study import settings
+    from paragon.study.studies import studies_of
 
-    typer.echo(" ".join(settings.studies_of(name)))
+    typer.echo(" ".join(studies_of(name)))
 
 
 @app.command()

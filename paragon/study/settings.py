@@ -1,13 +1,10 @@
-"""params.yaml as a whole: checks across its sections, and which studies it has."""
+"""Checks of what several sections of params.yaml say together."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
-
-from ruamel.yaml import YAML
 
 from paragon.backbones import BACKBONES
 from paragon.errors import ParagonError
@@ -15,21 +12,15 @@ from paragon.evaluation.methods import METHODS, methods_of
 from paragon.objectives.table import check_names
 from paragon.objectives.weights import simplex_lattice, simplex_weights
 from paragon.params import ROOT, Params, load_params
-from paragon.storage import check_name, write_text
+from paragon.study.studies import SPECIAL
 
-# What an entry of `special` in params.yaml holds, since each stage depends on its own part.
-SPECIAL = (
-    *("run", "data", "backbones", "adapters", "generator", "published", "rivals"),
-    "evaluation",
-)
 MOST_ORACLES = 1_000  # evaluation weights; all their adapters are tuned at once
 
 
 def check_settings(params: Params, where: str) -> None:
     """Refuse, before anything is trained, what would fail hours later.
 
-    What one section says alone is checked when it is read; here is what several say
-    together.  ``where`` names the file and the study in the message.
+    ``where`` names the file and the study in the message.
     """
     check_names(params.adapters.objectives)
     for key, problem in _problems(params):
@@ -38,7 +29,7 @@ def check_settings(params: Params, where: str) -> None:
 
 def _problems(params: Params) -> Iterator[tuple[str, str]]:
     """Key and problem, the first one first."""
-    a, g, b = params.adapters, params.generator, params.backbones
+    a, g = params.adapters, params.generator
     if a.snapshots >= a.checks:
         yield (
             "adapters.snapshots",
@@ -47,15 +38,10 @@ def _problems(params: Params) -> Iterator[tuple[str, str]]:
         )
     if a.checks > a.steps:
         yield "adapters.checks", f"{a.checks} of them in {a.steps} steps (adapters.steps)"
-    if b.dim % b.heads:
-        yield "backbones.heads", f"{b.heads} does not divide backbones.dim {b.dim}"
-    if g.width % g.heads:
-        yield "generator.heads", f"{g.heads} does not divide generator.width {g.width}"
-    if params.published.width % params.published.heads:
-        yield (
-            "published.heads",
-            f"{params.published.heads} does not divide published.width {params.published.width}",
-        )
+    for section, size in (("backbones", "dim"), ("generator", "width"), ("published", "width")):
+        own = getattr(params, section)
+        if (whole := getattr(own, size)) % own.heads:
+            yield f"{section}.heads", f"{own.heads} does not divide {section}.{size} {whole}"
     if g.sampler_steps > g.diffusion_steps:
         yield (
             "generator.sampler_steps",
@@ -152,60 +138,3 @@ def check_all(root: Path = ROOT) -> None:
                     )
             own = load_params(path, dataset=dataset, backbone=backbone)
             check_settings(own, f"params.yaml, study {dataset} with {backbone}")
-
-
-def add(name: str, root: Path = ROOT) -> str:
-    """Enter a dataset or a backbone in params.yaml; returns what was done, in words.
-
-    Comments and layout of the file stay.  Raises ``ParagonError`` if ``name`` is
-    neither a backbone nor a folder of ``data/``, or both, and for a file that is not valid.
-    """
-    check_name(name, "dataset or backbone")
-    path = root / "params.yaml"
-    load_params(path)
-    fetched = (root / "data" / name).is_dir()
-    if name in BACKBONES:
-        if fetched:
-            raise ParagonError(
-                f"{name!r} is a backbone and there is a dataset data/{name}: which is meant cannot "
-                "be told; fetch the dataset under another name and remove that folder"
-            )
-        kind = "backbones"
-    elif fetched:
-        kind = "datasets"
-    else:
-        raise ParagonError(
-            f"{name!r} is no backbone ({', '.join(BACKBONES)}) and there is no data/{name}: "
-            f"fetch a dataset first, with `python -m paragon fetch {name}`, or with `--from DIR`"
-        )
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
-    yaml.representer.add_representer(
-        type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    content = yaml.load(path.read_text(encoding="utf-8"))
-    if name in content["studies"][kind]:
-        return f"params.yaml: {kind} has {name} already"
-    content["studies"][kind].append(name)
-    special = content["special"]
-    same = [entry for entry in special.values() if not any(entry.values())]
-    special.setdefault(name, same[0] if same else {section: {} for section in SPECIAL})
-    text = StringIO()
-    yaml.dump(content, text)
-    write_text(path, text.getvalue())
-    return f"params.yaml: {name} added to {kind}"
-
-
-def studies_of(name: str, root: Path = ROOT) -> list[str]:
-    """The stages ``evaluation@...`` of all studies in params.yaml with a dataset or backbone."""
-    check_name(name, "dataset or backbone")
-    params = load_params(root / "params.yaml")
-    found = [
-        f"evaluation@{dataset}-{backbone}"
-        for dataset in params.studies.datasets
-        for backbone in params.studies.backbones
-        if name in (dataset, backbone)
-    ]
-    if not found:
-        raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
-    return found

@@ -24,7 +24,8 @@ from paragon.serving.app import make_app
 from paragon.storage import load_tensors, save_tensors
 from paragon.study import runner
 from paragon.study import study as module
-from paragon.study.settings import add, check_all, studies_of
+from paragon.study.settings import check_all
+from paragon.study.studies import add, studies_of
 from paragon.study.study import Study, open_dataset, open_study
 from tests.bad_inputs import objects
 from tests.bad_inputs.conftest import with_settings

@@ -18,7 +18,7 @@ from paragon.data.sequences import save_sequences
 from paragon.generator.generator import save_generator
 from paragon.generator.training import train_generator
 from paragon.params import ROOT, load_params
-from paragon.study.settings import SPECIAL
+from paragon.study.studies import SPECIAL
 from tests.conftest import SMALL
 from tests.serving.test_app import ask, start
 

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from paragon.evaluation.summary import headline
 from paragon.params import ROOT, Params, load_params
 from paragon.study.runner import code_cells
-from paragon.study.settings import SPECIAL
+from paragon.study.studies import SPECIAL
 from tests.study.conftest import command, git, snapshot
 from tests.study.kills import killed_run
 from tests.study.test_determinism import VERSIONS

@@ -1,0 +1,74 @@
+"""Which studies params.yaml has, and how another dataset or backbone comes into it."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from paragon.errors import ParagonError
+from paragon.params import ROOT, load_params
+from paragon.storage import check_name, write_text
+
+# What an entry of `special` in params.yaml holds, since each stage depends on its own part.
+SPECIAL = (
+    *("run", "data", "backbones", "adapters", "generator", "published", "rivals"),
+    "evaluation",
+)
+
+
+def add(name: str, root: Path = ROOT) -> str:
+    """Enter a dataset or a backbone in params.yaml; returns what was done, in words.
+
+    Comments and layout of the file stay.  Raises ``ParagonError`` if ``name`` is
+    neither a backbone nor a folder of ``data/``, or both, and for a file that is not valid.
+    """
+    check_name(name, "dataset or backbone")
+    path = root / "params.yaml"
+    load_params(path)
+    from paragon.backbones import BACKBONES  # and torch, which takes a second
+
+    known, fetched = name in BACKBONES, (root / "data" / name).is_dir()
+    if known and fetched:
+        raise ParagonError(
+            f"{name!r} is a backbone and there is a dataset data/{name}: which is meant cannot be "
+            "told; fetch the dataset under another name and remove that folder"
+        )
+    if not known and not fetched:
+        raise ParagonError(
+            f"{name!r} is no backbone ({', '.join(BACKBONES)}) and there is no data/{name}: "
+            f"fetch a dataset first, with `python -m paragon fetch {name}`, or with `--from DIR`"
+        )
+    kind = "backbones" if known else "datasets"
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.representer.add_representer(
+        type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    if name in content["studies"][kind]:
+        return f"params.yaml: {kind} has {name} already"
+    content["studies"][kind].append(name)
+    special = content["special"]
+    same = [entry for entry in special.values() if not any(entry.values())]
+    special.setdefault(name, same[0] if same else {section: {} for section in SPECIAL})
+    text = StringIO()
+    yaml.dump(content, text)
+    write_text(path, text.getvalue())
+    return f"params.yaml: {name} added to {kind}"
+
+
+def studies_of(name: str, root: Path = ROOT) -> list[str]:
+    """The stages ``evaluation@...`` of all studies in params.yaml with a dataset or backbone."""
+    check_name(name, "dataset or backbone")
+    params = load_params(root / "params.yaml")
+    found = [
+        f"evaluation@{dataset}-{backbone}"
+        for dataset in params.studies.datasets
+        for backbone in params.studies.backbones
+        if name in (dataset, backbone)
+    ]
+    if not found:
+        raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
+    return found
