@@ -20,11 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 from pydantic import Field
 from torch import Tensor
@@ -39,20 +38,19 @@ from paragon.adapters.collection import (
     save_collection,
     subset,
 )
-from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
+from paragon.adapters.frozen import FrozenTask, held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import generated_best, methods_of, mixture_of
 from paragon.evaluation.summary import control_measures
 from paragon.evaluation.testbed import Row, TestBed, measure_rows
 from paragon.generator.generator import Generator, load_generator
-from paragon.objectives.weights import lift
+from paragon.objectives.weights import random_weights
 from paragon.params import ABLATIONS, ARTIFACTS, ROOT, Section, stored
 from paragon.sections import Count
 from paragon.storage import write_text
 from paragon.study.jobs import train_generators, train_rivals
 from paragon.study.study import Study, merge_changes, open_study
 
-T = TypeVar("T")
 WeightsToVectors = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
 CHOICES = 64  # weights at which settings are compared on validation users
 BESIDE = (*methods_of("mixture"), "constant")  # need no training
@@ -103,20 +101,40 @@ class PointEntry(Section):
     seeds: Count | None = None
 
 
-class Ablations(Section):
+class Plan(Section):
+    """A params.yaml of its own, beside the dvc.yaml that runs a stage for each of its entries."""
+
+    FOLDER: ClassVar[str]
+    dataset: str
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read and check the file."""
+        path = ROOT / cls.FOLDER / "params.yaml"
+        return stored(cls, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+
+    def entry(self, kind: str, name: str) -> Any:
+        """One of the entries of a ``kind``, or an error that lists their names."""
+        entries = getattr(self, kind)
+        if name not in entries:
+            raise ParagonError(
+                f"{self.FOLDER}/params.yaml: {kind}: {name!r} is unknown; known: "
+                f"{', '.join(entries)}"
+            )
+        return entries[name]
+
+
+class Ablations(Plan):
     """The whole of ablations/params.yaml."""
 
-    dataset: str
+    FOLDER = "ablations"
     seeds: Annotated[list[int], Field(min_length=1)]
     tuned: dict[str, TunedEntry]
     collections: dict[str, CollectionEntry]
     points: dict[str, PointEntry]
 
 
-def load_ablations(root: Path = ROOT) -> Ablations:
-    """Read and check ablations/params.yaml."""
-    path = root / "ablations" / "params.yaml"
-    return stored(Ablations, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+load_ablations = Ablations.load
 
 
 def folder_of(name: str) -> Path:
@@ -124,17 +142,9 @@ def folder_of(name: str) -> Path:
     return ARTIFACTS / "ablations" / name
 
 
-def find_entry(entries: dict[str, T], name: str, kind: str) -> T:
-    """The entry ``name``, or an error that lists the names there are."""
-    if name not in entries:
-        known = ", ".join(entries)
-        raise ParagonError(f"ablations/params.yaml: {kind}: {name!r} is unknown; known: {known}")
-    return entries[name]
-
-
 def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
     """The study with the changes to params.yaml of the entry ``tuned`` and then of ``change``."""
-    entry = find_entry(plan.tuned, tuned, "tuned")
+    entry = plan.entry("tuned", tuned)
     merged = merge_changes({"run": {"seeds": plan.seeds}}, entry.change, change or {})
     return open_study(plan.dataset, entry.backbone, merged, checked=False)
 
@@ -143,8 +153,7 @@ def tune_entry(name: str) -> None:
     """Tune and store all anchors and oracles of ``name``."""
     plan = load_ablations()
     study = study_of(plan, name)
-    sequences = study.load_sequences()
-    backbone, about = study.load_backbone(sequences)
+    sequences, backbone, about = study.load_frozen()
     provenance = {"backbone": about["sha256"]}
     tuned = collect(backbone, sequences, study.params.adapters, plan.seeds, provenance)
     save_collection(tuned, folder_of(name) / "tuned")
@@ -165,7 +174,7 @@ def derive_collection(tuned: Collection, entry: CollectionEntry) -> Collection:
 def make_collection(name: str) -> None:
     """Make and store a collection, and measure every rival of the generator on it."""
     plan = load_ablations()
-    entry = find_entry(plan.collections, name, "collections")
+    entry = plan.entry("collections", name)
     derived = derive_collection(load_collection(folder_of(entry.of) / "tuned"), entry)
     save_collection(derived, folder_of(name) / "collection")
     change = {
@@ -179,13 +188,14 @@ def make_collection(name: str) -> None:
     if entry.end_to_end:
         for index, models in enumerate(train_rivals(bench.study, folder_of(name))):
             rows += [bench.row(kind, index, m.generate) for kind, m in models.items()]
-    write_rows(f"collection-{name}", {"backbone": bench.study.backbone, "collection": name}, rows)
+    about = {"backbone": bench.study.backbone, "collection": name}
+    write_rows(ABLATIONS / f"collection-{name}.csv", [about | row for row in rows])
 
 
 def train_point(name: str) -> None:
     """Train the generators of a point, side by side, and measure every way of sampling."""
     plan = load_ablations()
-    entry = find_entry(plan.points, name, "points")
+    entry = plan.entry("points", name)
     change = {**entry.change, "run": {"seeds": plan.seeds[: entry.seeds]}}
     bench, folder = open_bench(plan, entry.collection, change), folder_of(entry.collection)
     generators = train_generators(bench.study, folder / "collection", folder / name)
@@ -193,27 +203,17 @@ def train_point(name: str) -> None:
     for index, generator in enumerate(generators):
         for way in ways_of_sampling(generator.settings, entry):
             method = "generated" if way["samples"] == 1 else "generated_best"
-            row = bench.row(method, index, sampling(generator, bench.valid, **way))
-            rows.append({**row, **way})
-    about = entry.model_dump(include={"collection", "variable", "value"})
-    write_rows(f"point-{name}", {"backbone": bench.study.backbone, **about}, rows)
+            sampled = partial(generated_best, generator, valid=bench.valid, **way)
+            rows.append(bench.row(method, index, sampled) | way)
+    about = {"backbone": bench.study.backbone}
+    about |= entry.model_dump(include={"collection", "variable", "value"})
+    write_rows(ABLATIONS / f"point-{name}.csv", [about | row for row in rows])
 
 
 def ways_of_sampling(settings: params.GeneratorSettings, entry: PointEntry) -> list[dict[str, Any]]:
     """The ways of sampling of a point: that of the settings first."""
     usual = {"guidance": settings.guidance, "steps": settings.sampler_steps, "samples": 1}
     return [usual, *({**usual, **way.model_dump(exclude_none=True)} for way in entry.sampling)]
-
-
-def sampling(
-    generator: Generator, valid: FrozenTask, guidance: float, steps: int, samples: int
-) -> WeightsToVectors:
-    """Weights to vectors: one sample, or for each of the weights the best of several."""
-
-    def generate(weights: Tensor) -> Tensor:
-        return generated_best(generator, weights, valid, samples, guidance=guidance, steps=steps)
-
-    return generate
 
 
 @dataclass(frozen=True)
@@ -269,28 +269,23 @@ class Bench:
         return {"method": method, "seed": seed, "choice": choice, **values}
 
 
-def load_point(plan: Ablations, name: str, seed: int = 0) -> tuple[Collection, Generator]:
-    """The collection of a point, and its generator of one seed."""
-    at = folder_of(find_entry(plan.points, name, "points").collection)
-    return load_collection(at / "collection"), load_generator(at / name / f"seed{seed}")
+def load_point(plan: Ablations, name: str) -> tuple[Collection, Generator]:
+    """The collection of a point, and its generator of seed 0."""
+    at = folder_of(plan.entry("points", name).collection)
+    return load_collection(at / "collection"), load_generator(at / name / "seed0")
 
 
 def open_bench(plan: Ablations, name: str, change: dict[str, Any]) -> Bench:
     """Load the collection ``name`` and all that judging on it needs."""
-    study = study_of(plan, find_entry(plan.collections, name, "collections").of, change)
-    sequences = study.load_sequences()
-    backbone, about = study.load_backbone(sequences)
+    study = study_of(plan, plan.entry("collections", name).of, change)
+    sequences, backbone, about = study.load_frozen()
     collection = load_collection(folder_of(name) / "collection", about)
-    own = study.params.adapters
-    valid, test = (frozen_task(backbone, sequences, part, own) for part in ("valid", "test"))
-    lists = own.model_dump(include={"negatives", "served"})
-    bed = TestBed(sequences, sequences.test, own.objectives, **lists, cutoffs=[10])
-    uniform = np.random.default_rng(0).dirichlet(np.ones(len(own.objectives)), CHOICES)
-    choices = lift(torch.from_numpy(uniform).float(), collection.anchors.min(0).values)
-    return Bench(study, collection, valid, test, bed, choices)
+    held_out = study.held_out(sequences, backbone, cutoffs=[10])
+    floor = collection.anchors.min(0).values
+    choices = random_weights(CHOICES, floor, np.random.default_rng(0))
+    return Bench(study, collection, *held_out, choices)
 
 
-def write_rows(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Write the table of a stage, ``about`` in front of every row; six significant digits."""
-    table = pd.DataFrame([{**about, **row} for row in rows])
-    write_text(ABLATIONS / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the table of a stage; six significant digits."""
+    write_text(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))

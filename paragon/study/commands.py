@@ -23,8 +23,8 @@ def export(
     """
     from paragon.study.export import export_study
 
-    made = export_study(folder, *_names(dataset, backbone), people=people)
-    typer.echo(f"{os.path.relpath(made)}: its README.md says what it is")
+    export_study(folder, *_names(dataset, backbone), people)
+    typer.echo(f"{os.path.relpath(folder)}: its README.md says what it is")
 
 
 def _names(dataset: str | None, backbone: str | None) -> tuple[str, str]:
@@ -65,9 +65,9 @@ def demo(
     renew: Annotated[bool, typer.Option("--renew", help="First make docs/demo anew.")] = False,
 ) -> None:
     """Build the page on which one drags the weights; open it."""
-    from paragon.study.demo import write_demo
+    from paragon.study.export import write_demo
 
-    page = write_demo(output, dataset, backbone, renew)
+    page = write_demo(output, *_names(dataset, backbone), renew)
     typer.echo(f"{page} has everything in it: it needs no server and no network")
     if show:
         typer.launch(page.resolve().as_uri())

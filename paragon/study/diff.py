@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from scipy.stats import t as student
 from paragon.errors import ParagonError
 from paragon.report import figures
 from paragon.report.markdown import markdown_table, plus_minus
-from paragon.study.verify import commit_of, committed_texts
+from paragon.study.verify import commit_of, result_texts
 
 # Measures of every method, all of the whole catalogue.
 MEASURES = {
@@ -94,9 +95,8 @@ class Versions:
 
     def markdown(self, limit: int | None = None) -> str:
         """The comparison for people, with the first ``limit`` of what differs."""
-        counts = {kind: sum(row.kind == kind for row in self.moved) for kind in KINDS}
-        studies = len(self.curves)
-        told = ", ".join(f"{number} {KINDS[kind]}" for kind, number in counts.items())
+        counts, studies = Counter(row.kind for row in self.moved), len(self.curves)
+        told = ", ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items())
         parts = [
             f"### Results: {' → '.join(self.names)}",
             f"{studies} {'study' if studies == 1 else 'studies'}, {len(self.moved)} means: {told}.",
@@ -134,8 +134,7 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     if not both:
         raise ParagonError(f"{' and '.join(names)} have no study in common: nothing to compare")
     moved = [row for study in both for row in _moved(study, old[study], new[study])]
-    order = list(KINDS)
-    moved.sort(key=lambda row: (order.index(row.kind), -row.size))
+    moved.sort(key=lambda row: ([*KINDS].index(row.kind), -row.size))
     return Versions(
         names,
         moved,
@@ -146,18 +145,14 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
 
 def _studies(revision: str | None, root: Path) -> dict[str, dict[str, Any]]:
     """``{study: {file: content}}`` of a revision, or of the working tree."""
-    if revision is None:
-        paths = [path for name in READ for path in sorted((root / "results").rglob(name))]
-        texts = {p.relative_to(root).as_posix(): p.read_text(encoding="utf-8") for p in paths}
-    else:
-        texts = committed_texts(commit_of(revision, root), root, READ)
+    commit = None if revision is None else commit_of(revision, root)
     studies: dict[str, dict[str, Any]] = {}
-    for name, text in texts.items():
+    for name, text in result_texts(commit, root, READ).items():
         path = PurePosixPath(name)
         own = studies.setdefault(", ".join(path.parts[1:-1]), {})
         try:
-            read = json.loads if path.suffix == ".json" else lambda t: pd.read_csv(io.StringIO(t))
-            own[path.name] = read(text)
+            table = path.suffix == ".csv"
+            own[path.name] = pd.read_csv(io.StringIO(text)) if table else json.loads(text)
         except ValueError as error:
             where = WORKING if revision is None else revision
             raise ParagonError(f"{name} of {where} cannot be read: {error}") from error
@@ -168,7 +163,8 @@ def _moved(study: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[M
     rows = []
     for method, before in old["metrics.json"].items():
         after = new["metrics.json"].get(method, {})
-        seeds = [_seeds(version["curve.csv"], method) for version in (old, new)]
+        curves = (version["curve.csv"].query("method == @method") for version in (old, new))
+        seeds = [curve["seed"].nunique() for curve in curves]
         for measure in MEASURES:
             if before.get(measure) is None or after.get(measure) is None:
                 continue
@@ -177,10 +173,6 @@ def _moved(study: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[M
             difference = after[measure] - before[measure]
             rows.append(Moved(study, method, measure, before, after, difference, spread))
     return rows
-
-
-def _seeds(curve: pd.DataFrame, method: str) -> int:
-    return int(curve.loc[curve["method"] == method, "seed"].nunique())
 
 
 def welch(deviations: tuple[float, float], numbers: list[int]) -> float:

@@ -1,25 +1,28 @@
-"""A study's recommender as a folder; see :mod:`paragon.serving.export`."""
+"""What is made of a study and used without it: a recommender's folder, and the demo page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from paragon.data.fetch import load_dataset
+from paragon.data.split import prepare
 from paragon.errors import ParagonError
 from paragon.objectives.table import check_objectives
-from paragon.params import ROOT
+from paragon.page.build import build_page
+from paragon.page.bundle import load_bundle, make_bundle, save_bundle
+from paragon.params import ARTIFACTS, DATA, ROOT, load_params
 from paragon.serving.export import export_folder
 from paragon.serving.recommender import Recommender
+from paragon.storage import write_text
 from paragon.study.study import open_study
 
 
-def export_study(folder: Path, dataset: str, backbone: str, people: bool = False) -> Path:
+def export_study(folder: Path, dataset: str, backbone: str, people: bool) -> None:
     """Write the recommender of a study, with the generator of the first seed, to ``folder``.
 
     Raises ``ParagonError`` where a stage of the study has not run.
     """
-    folder = _checked(folder)
-    export_folder(folder, *open_study(dataset, backbone).load_served(), people)
-    return folder
+    export_folder(_checked(folder), *open_study(dataset, backbone).load_served(), people)
 
 
 def move_to_study(old: Path, new: Path, dataset: str, backbone: str, people: bool) -> dict:
@@ -46,3 +49,21 @@ def _checked(folder: Path) -> Path:
     if folder == ROOT or folder in ROOT.parents:
         raise ParagonError(f"{folder} holds the study itself; choose another folder")
     return folder
+
+
+def write_demo(target: Path | None, dataset: str, backbone: str, renew: bool) -> Path:
+    """Build the page of a study from the data that was fetched and the study's bundle.
+
+    ``target``: None for artifacts/demo.html; ``renew``: make the bundle anew from what the stages
+    made, with the same bytes if nothing has changed.  Returns the page's path.  Raises
+    ``ParagonError`` if something is missing or does not belong together, and for a study that the
+    page cannot show.
+    """
+    target = target or ARTIFACTS / "demo.html"
+    stem = ROOT / "docs" / "demo" / f"{dataset}-{backbone}"
+    if renew:
+        save_bundle(make_bundle(open_study(dataset, backbone).load_trained()), stem)
+    rules = load_params(dataset=dataset, backbone=backbone).data
+    sequences = prepare(load_dataset(dataset, DATA), **rules.model_dump())
+    write_text(target, build_page(load_bundle(stem, sequences), sequences))
+    return target

@@ -9,11 +9,12 @@ Shapes: N histories of validation users, W evaluation weights, P parameters of a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -43,7 +44,7 @@ class Origin:
     data: dict
 
     @classmethod
-    def of(cls, backbone: Backbone, collection: Collection, sequences: Sequences) -> Origin:
+    def of(cls, sequences: Sequences, backbone: Backbone, collection: Collection) -> Origin:
         """Of a recommender that was trained on ``sequences``."""
         space, states = space_of(backbone, sequences), states_of(backbone, sequences)
         return cls(collection, space, states, sequences.description)
@@ -93,12 +94,9 @@ class Place:
         cls, study: Study, sequences: Sequences, backbone: Backbone, collection: Collection
     ) -> Place:
         """Prepare all that judging needs, once."""
-        own = study.params.adapters
-        events = ("train", "valid", "test")
-        train, valid, test = (frozen_task(backbone, sequences, part, own) for part in events)
-        lists = own.model_dump(include={"negatives", "served"})
-        bed = TestBed(sequences, sequences.test, own.objectives, **lists, cutoffs=[10])
-        return cls(study, sequences, backbone, collection, train, valid, test, bed)
+        train = frozen_task(backbone, sequences, "train", study.params.adapters)
+        held_out = study.held_out(sequences, backbone, cutoffs=[10])
+        return cls(study, sequences, backbone, collection, train, *held_out)
 
     @property
     def seed(self) -> int:
@@ -120,13 +118,12 @@ class Place:
         """The adapters tuned here for them, ``[W, P]``."""
         return self.collection.oracle_vectors[0]
 
-    def timed(self, name: str, make: Callable[[], Tensor], before: str | None = None) -> Tensor:
-        """What ``make`` gives; its processor time is kept, added to that of the row ``before``."""
+    @contextmanager
+    def timed(self, name: str, before: str | None = None) -> Iterator[None]:
+        """Keep the processor time of a block, added to that of the row ``before``."""
         start = time.process_time()
-        made = make()
-        spent = time.process_time() - start
-        self.seconds[name] = spent + (self.seconds[before] if before else 0.0)
-        return made
+        yield
+        self.seconds[name] = time.process_time() - start + (self.seconds[before] if before else 0)
 
     def tuned_on(self, start: Tensor, weights: Tensor, steps: int) -> Tensor:
         """Adapters ``[W, P]`` after ``steps`` from ``start [W, P]``, the rate falling to 0."""
@@ -137,7 +134,9 @@ class Place:
         tasks = self.train, self.valid, sampler
         return tune(*tasks, weights, start.unsqueeze(0), settings, [self.seed]).vectors[0]
 
-    def table(self, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()) -> pd.DataFrame:
+    def rows(
+        self, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()
+    ) -> list[dict[str, Any]]:
         """Measures on test users, a row for each method and protocol.
 
         Of adapters ``[W, P]`` by method, and of rows that have none; `tuned` comes first.
@@ -145,21 +144,19 @@ class Place:
         middle = self.tuned[len(self.weights) // 2]
         every = {"tuned": self.tuned, "constant": middle.expand_as(self.tuned), **vectors}
         weights = self.weights.numpy()
-        rows = [
-            Row(name, self.seed, weights, map(self._scores, own)) for name, own in every.items()
+        measured = [
+            Row(name, self.seed, weights, (self.test.catalogue_scores(v).numpy() for v in own))
+            for name, own in every.items()
         ]
-        curve = measure_rows(self.bed, [*rows, *others])
-        lines = []
+        found = []
+        curve = measure_rows(self.bed, [*measured, *others])
         for protocol, part in curve.groupby("protocol", sort=False):
             part = part.set_index("method")
             for name in part.index.unique():
                 measures = control_measures(part, name, self.objectives)
                 values = {key: measure.value for key, measure in measures.items()}
-                lines.append({"method": name, "protocol": protocol, "seed": self.seed, **values})
-        return pd.DataFrame(lines)
-
-    def _scores(self, vector: Tensor) -> np.ndarray:
-        return self.test.catalogue_scores(vector).numpy()
+                found.append({"method": name, "protocol": protocol, "seed": self.seed, **values})
+        return found
 
     def own_scores(self, task: FrozenTask) -> np.ndarray:
         """Scores ``[N, n + 1]`` of the backbone without an adapter on the events of ``task``."""

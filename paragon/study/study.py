@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from paragon.adapters.collection import Collection, load_collection
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.backbones import Backbone, load_backbone, save_backbone, training_record
 from paragon.backbones.training import Fitted
 from paragon.data.fetch import load_dataset
@@ -66,19 +66,17 @@ class Study:
     @property
     def device(self) -> torch.device:
         """``run.device`` of params.yaml; ``auto`` is a CUDA GPU if there is one, else the CPU."""
-        name = self.params.run.device
+        name, count = self.params.run.device, 0
+        if torch.cuda.is_available():
+            count = torch.cuda.device_count()
         if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name.startswith("cuda") and not torch.cuda.is_available():
-            raise ParagonError(
-                f"params.yaml: run.device: {name!r} was asked for, no CUDA GPU is here"
-            )
+            name = "cuda" if count else "cpu"
         device = torch.device(name)
-        if (device.index or 0) >= max(1, torch.cuda.device_count()):
-            raise ParagonError(
-                f"params.yaml: run.device: {name!r} was asked for, there are "
-                f"{torch.cuda.device_count()} CUDA GPUs, counted from 0"
+        if device.type == "cuda" and (device.index or 0) >= count:
+            there = (
+                f"there are {count} CUDA GPUs, counted from 0" if count else "no CUDA GPU is here"
             )
+            raise ParagonError(f"params.yaml: run.device: {name!r} was asked for, {there}")
         return device
 
     def checkpoint(self, name: str) -> Path | None:
@@ -105,16 +103,20 @@ class Study:
     def load_backbone(self, sequences: Sequences) -> tuple[Backbone, dict]:
         """Made by notebook 02; frozen, on the study's device, with its description."""
         backbone, description = load_backbone(self.folder / "backbones" / "backbone", sequences)
-        self._check(description, "backbone", self.backbone, "backbones")
-        self._check(description, "settings", self.params.backbones.model_dump(), "backbones")
+        settings = self.params.backbones.model_dump()
+        self._check("backbones", description, backbone=self.backbone, settings=settings)
         return backbone.to(self.device), description
+
+    def load_frozen(self) -> tuple[Sequences, Backbone, dict]:
+        """Data, frozen backbone and its description."""
+        sequences = self.load_sequences()
+        return sequences, *self.load_backbone(sequences)
 
     def load_collection(self, backbone: dict) -> Collection:
         """Made by notebook 03 for the ``backbone`` of this description."""
         collection = load_collection(self.folder / "adapters" / "collection", backbone)
-        settings = self.params.adapters.model_dump()
-        self._check(collection.description, "settings", settings, "adapters")
-        self._check(collection.description, "seeds", self.params.run.seeds, "adapters")
+        settings, seeds = self.params.adapters.model_dump(), self.params.run.seeds
+        self._check("adapters", collection.description, settings=settings, seeds=seeds)
         return collection
 
     def load_generators(self, collection: Collection) -> list[Generator]:
@@ -122,7 +124,7 @@ class Study:
         generators = load_generators(self.folder / "generator", collection)
         settings = self.params.generator.model_dump()
         for generator in generators:
-            self._check(generator.description, "settings", settings, "generator")
+            self._check("generator", generator.description, settings=settings)
         return generators
 
     def load_served(self) -> tuple[Sequences, Backbone, dict, Generator]:
@@ -130,8 +132,7 @@ class Study:
 
         Raises ``ParagonError``, with the stage to run, for a study that was not run.
         """
-        sequences = self.load_sequences()
-        backbone, description = self.load_backbone(sequences)
+        sequences, backbone, description = self.load_frozen()
         generators = self.load_generators(self.load_collection(description))
         return sequences, backbone, description, generators[0]
 
@@ -145,22 +146,23 @@ class Study:
             load_published(self.folder / "rivals" / f"published-seed{s}", collection.description)
             for s in self.published_seeds()
         ]
+        settings = self.params.published.model_dump()
         for generator in made:
-            settings = self.params.published.model_dump()
-            self._check(generator.description, "settings", settings, "rivals")
+            self._check("rivals", generator.description, settings=settings)
         return made
 
     def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
         """Made by notebook 05: the rivals trained end to end, those of each seed by name."""
-        folder = self.folder / "rivals" if folder is None else folder
-        names, settings = self.params.rivals.end_to_end, self.params.rivals.model_dump()
-        learned = [
-            {n: load_end_to_end(folder, n, model_of(n), seed, backbone) for n in names}
-            for seed in self.params.run.seeds
-        ]
-        for rival in (rival for rivals in learned for rival in rivals.values()):
-            self._check(rival.description, "settings", settings, "rivals")
-        return learned
+        settings = self.params.rivals.model_dump()
+
+        def load(name: str, seed: int) -> EndToEnd:
+            place = folder or self.folder / "rivals"
+            rival = load_end_to_end(place, name, model_of(name), seed, backbone)
+            self._check("rivals", rival.description, settings=settings)
+            return rival
+
+        names = self.params.rivals.end_to_end
+        return [{name: load(name, seed) for name in names} for seed in self.params.run.seeds]
 
     def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:
         """Made by notebook 05, by seed: one model for each weight, loaded when it is needed."""
@@ -179,20 +181,26 @@ class Study:
         """Made by notebook 05: numbers for every category, ``[S, W, M]``."""
         return load_category_bias(self.folder / "rivals", self.about_category_bias(backbone))
 
-    def _check(self, description: dict, field: str, expected: object, stage: str) -> None:
+    def _check(self, stage: str, description: dict, **expected: object) -> None:
         """Refuse what was made with other settings than those of params.yaml."""
         where = f"{self.folder / stage}: made with other settings"
-        check_match({field: expected}, description, where, stage)
+        check_match(expected, description, where, stage)
 
-    def load_trained(self) -> Trained:
-        """Everything that was trained, with the test events to measure it on."""
-        sequences = self.load_sequences()
-        backbone, about = self.load_backbone(sequences)
-        collection = self.load_collection(about)
-        own, cutoffs = self.params.adapters, self.params.evaluation.cutoffs
+    def held_out(
+        self, sequences: Sequences, backbone: Backbone, cutoffs: list[int]
+    ) -> tuple[FrozenTask, FrozenTask, TestBed]:
+        """Validation and test events as adapters see them, and the test events to measure on."""
+        own = self.params.adapters
         valid, test = (frozen_task(backbone, sequences, part, own) for part in ("valid", "test"))
         lists = own.model_dump(include={"negatives", "served"})
         bed = TestBed(sequences, sequences.test, own.objectives, **lists, cutoffs=cutoffs)
+        return valid, test, bed
+
+    def load_trained(self) -> Trained:
+        """Everything that was trained, with the test events to measure it on."""
+        sequences, backbone, about = self.load_frozen()
+        collection = self.load_collection(about)
+        valid, test, bed = self.held_out(sequences, backbone, self.params.evaluation.cutoffs)
         trained = Trained(
             bed=bed,
             valid=valid,

@@ -15,19 +15,16 @@ import json
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import pandas as pd
 import torch
-import yaml
 from pydantic import Field
 from torch import Tensor
 
 from paragon.adapters import mixtures
 from paragon.adapters import transport as maps
-from paragon.adapters.adapter import AdapterForm, shared_starts
+from paragon.adapters.adapter import shared_starts
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
 from paragon.backbones import (
     Backbone,
@@ -39,12 +36,12 @@ from paragon.backbones import (
 from paragon.data.sequences import Sequences
 from paragon.evaluation.summary import significant
 from paragon.evaluation.testbed import Row
-from paragon.params import ARTIFACTS, ROOT, Section, stored
+from paragon.params import ARTIFACTS, ROOT, Section
 from paragon.rivals.calibration import calibrated, validation_rows
 from paragon.rivals.category_bias import biased_scores, tune_category_bias
 from paragon.sections import Count
-from paragon.storage import write_json, write_text
-from paragon.study.ablations import find_entry
+from paragon.storage import write_json
+from paragon.study.ablations import Plan, write_rows
 from paragon.study.places import Origin, Place, sequences_before, space_of, states_of
 from paragon.study.study import Study, merge_changes, open_study
 
@@ -82,10 +79,10 @@ class AnchorsEntry(Section):
     steps: Count
 
 
-class Trials(Section):
+class Trials(Plan):
     """The whole of transport/params.yaml; ``rivals``: on which recommenders they are measured."""
 
-    dataset: str
+    FOLDER = "transport"
     change: dict[str, dict[str, Any]]
     steps: list[Count]
     anchors: AnchorsEntry
@@ -94,15 +91,12 @@ class Trials(Section):
     moves: dict[str, MoveEntry]
 
 
-def load_trials(root: Path = ROOT) -> Trials:
-    """Read and check transport/params.yaml."""
-    path = root / "transport" / "params.yaml"
-    return stored(Trials, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+load_trials = Trials.load
 
 
 def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> Study:
     """The study of a recommender: params.yaml with the changes for all and its own."""
-    entry = find_entry(trials.recommenders, name, "recommenders")
+    entry = trials.entry("recommenders", name)
     own = {
         "run": {"seeds": [entry.seed]},
         "backbones": {"seed": entry.seed},
@@ -112,11 +106,12 @@ def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> S
     return open_study(trials.dataset, entry.backbone, merged, checked=False)
 
 
-def train_recommender(name: str, folder: Path = STORE) -> None:
+def train_recommender(name: str) -> None:
     """Train a recommender and tune both collections; what is there already is not made again."""
     trials = load_trials()
     study, entry = study_of_recommender(trials, name), trials.recommenders[name]
-    sequences, stem = sequences_before(study, entry.days), folder / name / "backbone"
+    sequences, folder = sequences_before(study, entry.days), STORE / name
+    stem = folder / "backbone"
     seconds: dict[str, float] = {}
     if not stem.with_suffix(".json").exists():
         start = time.process_time()
@@ -131,11 +126,11 @@ def train_recommender(name: str, folder: Path = STORE) -> None:
         save_backbone(backbone, record, stem)
     backbone, about = load_backbone(stem, sequences)
     for side, item_side in SIDES.items():
-        if not (folder / name / f"{side}.json").exists():
+        if not (folder / f"{side}.json").exists():
             study, start = study_of_recommender(trials, name, item_side), time.process_time()
             seeds, origin = study.params.run.seeds, {"backbone": about["sha256"]}
             made = collect(backbone, sequences, study.params.adapters, seeds, origin)
-            save_collection(made, folder / name / side)
+            save_collection(made, folder / side)
             seconds[side] = time.process_time() - start
     if seconds:
         path = FOLDER / "seconds" / f"train-{name}.json"
@@ -144,69 +139,67 @@ def train_recommender(name: str, folder: Path = STORE) -> None:
 
 
 def load_recommender(
-    trials: Trials, name: str, side: str, folder: Path
+    trials: Trials, name: str, side: str
 ) -> tuple[Study, Sequences, Backbone, Collection]:
     """What :func:`train_recommender` made, with the data and adapters of one ``side``."""
     study = study_of_recommender(trials, name, SIDES[side])
     sequences = sequences_before(study, trials.recommenders[name].days)
-    backbone, about = load_backbone(folder / name / "backbone", sequences)
-    return study, sequences, backbone, load_collection(folder / name / side, about)
+    backbone, about = load_backbone(STORE / name / "backbone", sequences)
+    return study, sequences, backbone, load_collection(STORE / name / side, about)
 
 
-def measure_alone(name: str, folder: Path = STORE) -> None:
+def measure_alone(name: str) -> None:
     """Measure what a recommender has of its own: tuning from scratch, and what has no adapter."""
-    trials, tables, seconds = load_trials(), [], {}
+    trials, table, seconds = load_trials(), [], {}
     for side in SIDES:
-        place = Place.of(*load_recommender(trials, name, side, folder))
-        form, count = place.collection.form, len(place.weights)
-        start = shared_starts(form, count, [place.seed])[0]  # [W, P]
-        rows = {"backbone": torch.zeros_like(place.tuned)}
+        place = Place.of(*load_recommender(trials, name, side))
+        start = shared_starts(place.collection.form, len(place.weights), [place.seed])[0]  # [W, P]
+        vectors = {"backbone": torch.zeros_like(place.tuned)}
         for steps in trials.steps:
-            made = partial(place.tuned_on, start, place.weights, steps)
-            rows[f"scratch_{steps}"] = place.timed(f"scratch_{steps}", made)
+            with place.timed(row := f"scratch_{steps}"):
+                vectors[row] = place.tuned_on(start, place.weights, steps)
         rivals = SIDES[side] and name in trials.rivals  # they are no adapters and have no side
         others = [_category_bias(place), _xquad(place)] if rivals else []
-        tables.append(place.table(rows, others).assign(side=side))
+        table += [{"new": name, **row, "side": side} for row in place.rows(vectors, others)]
         seconds[side] = place.seconds
-    _write("alone", {"new": name}, name, tables, seconds)
+    _write(f"alone-{name}", table, seconds)
 
 
 def _category_bias(place: Place) -> Row:
     """The row `category_bias` of the study: a number for each category, no adapter."""
     settings = place.study.params.adapters
-    parts = place.backbone, place.sequences, settings, [place.seed]
-    bias = place.timed("category_bias", partial(tune_category_bias, *parts))[0]  # [W, M]
+    with place.timed("category_bias"):
+        bias = tune_category_bias(place.backbone, place.sequences, settings, [place.seed])[0]
     own, categories = place.own_scores(place.test), place.sequences.categories
-    scores = (biased_scores(own, categories, one) for one in bias)
+    scores = (biased_scores(own, categories, one) for one in bias)  # one [M]
     return Row("category_bias", place.seed, place.weights.numpy(), scores)
 
 
 def _xquad(place: Place) -> Row:
     """The row `xquad` of the study: the list of the backbone, re-ranked."""
-    start = time.process_time()
-    rows, events = validation_rows(place.sequences.valid)
-    weights = place.weights[:, place.objectives.index("accuracy")].numpy()
-    valid = (events, [place.own_scores(place.valid)[rows]])
-    test = (place.bed.evaluation, lambda _: place.own_scores(place.test))
-    scores = list(calibrated("xquad", place.sequences, valid, test, weights, place.bed.cutoffs[-1]))
-    place.seconds["xquad"] = time.process_time() - start
+    with place.timed("xquad"):
+        rows, events = validation_rows(place.sequences.valid)
+        weights = place.weights[:, place.objectives.index("accuracy")].numpy()
+        valid = (events, [place.own_scores(place.valid)[rows]])
+        test = (place.bed.evaluation, lambda _: place.own_scores(place.test))
+        cut = place.bed.cutoffs[-1]
+        scores = list(calibrated("xquad", place.sequences, valid, test, weights, cut))
     return Row("xquad", place.seed, place.weights.numpy(), scores)
 
 
-def measure_move(name: str, folder: Path = STORE) -> None:
+def measure_move(name: str) -> None:
     """Measure the adapters of an old recommender on a new one."""
-    trials, tables, seconds = load_trials(), [], {}
-    entry = find_entry(trials.moves, name, "moves")
+    trials, table, seconds = load_trials(), [], {}
+    entry = trials.entry("moves", name)
     for side in SIDES:
-        _, sequences, backbone, collection = load_recommender(trials, entry.old, side, folder)
-        old = Origin.of(backbone, collection, sequences)
-        place = Place.of(*load_recommender(trials, entry.new, side, folder))
+        _, *known = load_recommender(trials, entry.old, side)
+        old, place = Origin.of(*known), Place.of(*load_recommender(trials, entry.new, side))
         fitted = maps.fit_transport(old.space, space_of(place.backbone, place.sequences))
-        rows = {**_moved(place, old, trials), **_controls(place, old, fitted)}
+        vectors = {**_moved(place, old, trials), **_controls(place, old, fitted)}
         about = {"side": side, "fit": fitted.fit, "shared": fitted.shared}
-        tables.append(place.table(rows).assign(**about))
+        table += [{**entry.model_dump(), **row, **about} for row in place.rows(vectors)]
         seconds[side] = place.seconds
-    _write("move", entry.model_dump(), name, tables, seconds)
+    _write(f"move-{name}", table, seconds)
 
 
 def _controls(place: Place, old: Origin, fitted: maps.Transport) -> dict[str, Tensor]:
@@ -233,23 +226,19 @@ def _moved(place: Place, old: Origin, trials: Trials) -> dict[str, Tensor]:
     }
     if old.data != place.sequences.description:
         del ways["moved_least_squares"]  # these are not the same histories, row by row
-    rows = {}
+    rows, means = {}, "moved_means"
     for name, way in ways.items():
-        rows[name] = place.timed(name, partial(_through, way, vectors, form))
-    start, before = rows["moved_means"], "moved_means"
-    candidates = _candidates(ways[before](), old.collection)
-    made = partial(_calibrated, place, candidates)
-    rows["moved_calibrated"] = place.timed("moved_calibrated", made, before)
-    made = partial(_two_anchors, place, start, trials.anchors)
-    rows["moved_two_anchors"] = place.timed("moved_two_anchors", made, before)
+        with place.timed(name):
+            rows[name] = way().vectors(vectors, form)
+    candidates = _candidates(ways[means](), old.collection)
+    with place.timed("moved_calibrated", means):
+        rows["moved_calibrated"] = _calibrated(place, candidates)
+    with place.timed("moved_two_anchors", means):
+        rows["moved_two_anchors"] = _two_anchors(place, rows[means], trials.anchors)
     for steps in trials.steps:
-        made = partial(place.tuned_on, start, place.weights, steps)
-        rows[f"moved_{steps}"] = place.timed(f"moved_{steps}", made, before)
+        with place.timed(name := f"moved_{steps}", means):
+            rows[name] = place.tuned_on(rows[means], place.weights, steps)
     return rows
-
-
-def _through(way: Callable[[], maps.Transport], vectors: Tensor, form: AdapterForm) -> Tensor:
-    return way().vectors(vectors, form)
 
 
 def _candidates(way: maps.Transport, old: Collection) -> Tensor:
@@ -276,14 +265,10 @@ def _two_anchors(place: Place, moved: Tensor, entry: AnchorsEntry) -> Tensor:
     return maps.corrected(moved, place.weights, anchors, differences)
 
 
-def _write(kind: str, about: dict, name: str, tables: list[pd.DataFrame], seconds: dict) -> None:
-    """Write a stage's table, ``about`` in front of every row, and its seconds."""
-    table = pd.concat(tables, ignore_index=True)
-    for position, (key, value) in enumerate(about.items()):
-        table.insert(position, key, value)
-    text = table.to_csv(index=False, float_format="%.6g")
-    write_text(FOLDER / "results" / f"{kind}-{name}.csv", text)
+def _write(name: str, table: list[dict[str, Any]], seconds: dict[str, dict[str, float]]) -> None:
+    """Write a stage's table and its seconds."""
+    write_rows(FOLDER / "results" / f"{name}.csv", table)
     rounded = {
         side: {k: significant(v, 3) for k, v in own.items()} for side, own in seconds.items()
     }
-    write_json(FOLDER / "seconds" / f"{kind}-{name}.json", rounded)
+    write_json(FOLDER / "seconds" / f"{name}.json", rounded)

@@ -1,15 +1,12 @@
 """Are the results in the working tree those of a commit, within stated tolerances?
 
-The same machine gives the same bytes; another one sums in another order.  So
-each metric may differ by ``absolute + relative * |committed|`` from its committed
-value, with both numbers from the section ``verify`` of params.yaml.
+The same machine gives the same bytes; another one sums in another order.  So each metric may differ
+by ``absolute + relative * |committed|``, with both numbers from the section ``verify`` of
+params.yaml.
 
-Two kinds of numbers are left out.  The limits of intervals over seeds follow from
-the mean and the standard deviation, which are compared.  (With three seeds they lie
-2.5 standard deviations away, which would make the tolerance for these that much
-smaller.)  And a p-value is a share of resamples: a difference that moves well within
-its tolerance may change it from .2 to .02, so that no tolerance for it could be
-stated.  Differences and their limits over users are compared.
+Two kinds of numbers are left out.  The limits of intervals over seeds follow from the mean and
+the standard deviation, which are compared.  And a p-value is a share of resamples: a difference
+that moves well within its tolerance may change it from .2 to .02.
 """
 
 from __future__ import annotations
@@ -38,13 +35,9 @@ HEADER = (
     *("committed", "now", "difference", "allowed", "verdict"),
 )
 VERDICTS = {  # and their words in the summary
-    "equal": "equal",
-    "within": "within tolerance",
-    "outside": "outside",
-    "missing": "missing",
-    "new": "new",
+    **{"equal": "equal", "within": "within tolerance", "outside": "outside"},
+    **{"missing": "missing", "new": "new"},
 }
-_WHERE = "results/**/metrics.json"
 StudyName = tuple[str, str]  # dataset, backbone
 Key = tuple[str, str, str, str]  # dataset, backbone, method, metric
 Values = dict[Key, float | None]
@@ -61,9 +54,9 @@ class MetricChange:
     key: Key
     committed: float | None
     now: float | None
-    difference: float | None
-    allowed: float | None
     verdict: str
+    difference: float | None = None
+    allowed: float | None = None
 
     @property
     def bad(self) -> bool:
@@ -73,11 +66,9 @@ class MetricChange:
     @property
     def badness(self) -> float:
         """The difference in units of what is allowed; infinite where there is no number."""
-        if self.difference is None:
-            return math.inf if self.bad else 0.0
-        if self.difference == 0:
-            return 0.0
-        return abs(self.difference) / self.allowed if self.allowed else math.inf
+        if self.difference and self.allowed:
+            return abs(self.difference) / self.allowed
+        return math.inf if self.bad else 0.0
 
     def cells(self) -> tuple[str, ...]:
         """A line of the table, in the order of ``HEADER``."""
@@ -116,15 +107,12 @@ class Comparison:
         return self.agrees and bool(self.recomputed)
 
     @property
-    def studies(self) -> list[StudyName]:
+    def studies(self) -> set[StudyName]:
         """Every dataset and backbone that was compared."""
-        return sorted({row.key[:2] for row in self.rows})
+        return {row.key[:2] for row in self.rows}
 
     def summary(self) -> str:
-        """One line: how many studies were computed here, and how many metrics have which verdict.
-
-        With nothing computed here it says so, and nothing else.
-        """
+        """One line: what was computed here, and how many metrics have which verdict."""
         if self.untouched:
             return (
                 "nothing was recomputed here, so nothing is verified: the results are those of "
@@ -160,18 +148,16 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     tolerance = load_params(root / "params.yaml").verify
     commit = commit_of(revision, root)
     committed: Values = {}
-    for name, text in committed_texts(commit, root, FILES).items():
+    for name, text in result_texts(commit, root, FILES).items():
         committed |= _parsed(f"{name} of {commit[:7]}", name, text)
+    where = "results/**/metrics.json"
     if not committed:
-        raise ParagonError(
-            f"{revision} holds no {_WHERE}: nothing to compare with; commit results/"
-        )
+        raise ParagonError(f"{revision} holds no {where}: nothing to compare with; commit results/")
     now: Values = {}
-    for path in sorted(path for file in FILES for path in (root / "results").rglob(file)):
-        name = path.relative_to(root).as_posix()
-        now |= _parsed(name, name, path.read_text(encoding="utf-8"))
+    for name, text in result_texts(None, root, FILES).items():
+        now |= _parsed(name, name, text)
     if not now:
-        raise ParagonError(f"no {_WHERE} in {root}: run `dvc repro` first")
+        raise ParagonError(f"no {where} in {root}: run `dvc repro` first")
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
     rows = compare_metrics(committed, now, tolerance)
     studies = {row.key[:2] for row in rows}
@@ -188,16 +174,14 @@ def compare_metrics(
 
 
 def _change(key: Key, committed: Values, now: Values, tolerance: VerifySettings) -> MetricChange:
-    if key not in now:
-        return MetricChange(key, committed[key], None, None, None, "missing")
-    if key not in committed:
-        return MetricChange(key, None, now[key], None, None, "new")
-    old, new = committed[key], now[key]
+    old, new = committed.get(key), now.get(key)
+    if key not in now or key not in committed:
+        return MetricChange(key, old, new, "new" if key in now else "missing")
     if old is None or new is None:  # an undefined measure is a result too
-        return MetricChange(key, old, new, None, None, "equal" if old is new else "outside")
+        return MetricChange(key, old, new, "equal" if old is new else "outside")
     difference, allowed = new - old, tolerance.absolute + tolerance.relative * abs(old)
     verdict = "equal" if old == new else "within" if abs(difference) <= allowed else "outside"
-    return MetricChange(key, old, new, difference, allowed, verdict)
+    return MetricChange(key, old, new, verdict, difference, allowed)
 
 
 def commit_of(revision: str, root: Path) -> str:
@@ -209,8 +193,14 @@ def commit_of(revision: str, root: Path) -> str:
     ).strip()
 
 
-def committed_texts(commit: str, root: Path, names: Iterable[str]) -> dict[str, str]:
-    """The files with these names in ``results/`` of a commit: ``{path: text}``."""
+def result_texts(commit: str | None, root: Path, names: Iterable[str]) -> dict[str, str]:
+    """The files with these names in ``results/`` of a commit or, without one, of the working tree.
+
+    They come as ``{path from the root: text}``.
+    """
+    if commit is None:
+        paths = sorted(path for name in names for path in (root / "results").rglob(name))
+        return {p.relative_to(root).as_posix(): p.read_text(encoding="utf-8") for p in paths}
     # "./" and a plain pathspec: both relative to root, which may lie inside a larger repository.
     listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", "results")
     return {
@@ -220,7 +210,7 @@ def committed_texts(commit: str, root: Path, names: Iterable[str]) -> dict[str, 
     }
 
 
-def _git(root: Path, *arguments: str, problem: str | None = None) -> str:
+def _git(root: Path, *arguments: str, problem: str = "git failed") -> str:
     """What a git command prints; its failure as one line, ``problem`` if git does not complain."""
     try:
         done = subprocess.run(
@@ -230,15 +220,13 @@ def _git(root: Path, *arguments: str, problem: str | None = None) -> str:
         raise ParagonError("git is not installed, it holds the results to compare with") from error
     if done.returncode == 0:
         return done.stdout
-    complaint = done.stderr.strip().splitlines()
-    if complaint and "not a git repository" in complaint[0]:
+    complaint = done.stderr.strip().partition("\n")[0]
+    if "not a git repository" in complaint:
         raise ParagonError(
             f"{root} is not a git repository, which holds the results to compare with; in a "
             "released archive make it one before the run: `git init && git add . && git commit`"
         )
-    raise ParagonError(
-        f"{root}: git says {complaint[0]!r}" if complaint else problem or "git failed"
-    )
+    raise ParagonError(f"{root}: git says {complaint!r}" if complaint else problem)
 
 
 def _parsed(where: str, name: str, text: str) -> Values:
