@@ -163,8 +163,8 @@ def _moved(study: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[M
     rows = []
     for method, before in old["metrics.json"].items():
         after = new["metrics.json"].get(method, {})
-        curves = (version["curve.csv"].query("method == @method") for version in (old, new))
-        seeds = [curve["seed"].nunique() for curve in curves]
+        curves = [version["curve.csv"] for version in (old, new)]
+        seeds = [int(c.loc[c["method"] == method, "seed"].nunique()) for c in curves]
         for measure in MEASURES:
             if before.get(measure) is None or after.get(measure) is None:
                 continue

@@ -1,7 +1,6 @@
 """A recommender of the trials in :mod:`paragon.study.transport`, as a place for adapters.
 
-In this file: what an old recommender gives away, and how adapters are tuned and judged on a new
-one.
+In this file: what an old one gives away, and how adapters are tuned and judged on a new one.
 
 Shapes: N histories of validation users, W evaluation weights, P parameters of an adapter.
 """
@@ -11,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,56 +25,14 @@ from paragon.adapters.tuning import tune
 from paragon.backbones import Backbone, cached_states, context_of
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
-from paragon.data.split import prepare
 from paragon.evaluation.summary import control_measures
 from paragon.evaluation.testbed import Row, TestBed, measure_rows
-from paragon.study.study import Study, StudyData
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What moving needs of an old recommender: adapters, item table, states ``[N, d]``.
-
-    ``data``: the description of what it was trained on.
-    """
-
-    collection: Collection
-    space: ItemSpace
-    states: Tensor
-    data: dict
-
-    @classmethod
-    def of(cls, sequences: Sequences, backbone: Backbone, collection: Collection) -> Origin:
-        """Of a recommender that was trained on ``sequences``."""
-        space, states = space_of(backbone, sequences), states_of(backbone, sequences)
-        return cls(collection, space, states, sequences.description)
-
-
-def sequences_before(study: Study, days: float) -> Sequences:
-    """The study's data as they were that many ``days`` before their last event."""
-    if not days:
-        return study.load_sequences()
-    rules = study.params.data
-    dataset = StudyData(study.dataset, rules).load()
-    times = dataset.interactions["timestamp"]
-    before = dataset.interactions[times <= times.max() - 86_400 * days]
-    return prepare(replace(dataset, interactions=before), **rules.model_dump())
-
-
-def space_of(backbone: Backbone, sequences: Sequences) -> ItemSpace:
-    """What decides where the adapters of a backbone can go."""
-    return ItemSpace(sequences.item_ids, backbone.item_vectors(), sequences.popularity())
-
-
-def states_of(backbone: Backbone, sequences: Sequences) -> Tensor:
-    """The states ``[N, d]`` after the histories of the validation users; targets are not used."""
-    events = sequences.valid.users, sequences.valid.positions
-    return cached_states(backbone, context_of(sequences, *events, backbone.history))
+from paragon.study.study import Study
 
 
 @dataclass(frozen=True)
 class Place:
-    """A new recommender with adapters tuned there, and all that judging others there needs.
+    """A recommender with adapters tuned for it, and all that judging others on it needs.
 
     ``seconds``: of one processor, by row.
     """
@@ -83,20 +41,29 @@ class Place:
     sequences: Sequences
     backbone: Backbone
     collection: Collection
-    train: FrozenTask
-    valid: FrozenTask
-    test: FrozenTask
-    bed: TestBed
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls, study: Study, sequences: Sequences, backbone: Backbone, collection: Collection
-    ) -> Place:
-        """Prepare all that judging needs, once."""
-        train = frozen_task(backbone, sequences, "train", study.params.adapters)
-        held_out = study.held_out(sequences, backbone, cutoffs=[10])
-        return cls(study, sequences, backbone, collection, train, *held_out)
+    @cached_property
+    def space(self) -> ItemSpace:
+        """What decides where the adapters of this recommender can go."""
+        vectors, popularity = self.backbone.item_vectors(), self.sequences.popularity()
+        return ItemSpace(self.sequences.item_ids, vectors, popularity)
+
+    def states(self) -> Tensor:
+        """The states ``[N, d]`` after the histories of validation users; targets are not used."""
+        events = self.sequences.valid.users, self.sequences.valid.positions
+        context = context_of(self.sequences, *events, self.backbone.history)
+        return cached_states(self.backbone, context)
+
+    @cached_property
+    def train(self) -> FrozenTask:
+        """Training events, to tune adapters on."""
+        return frozen_task(self.backbone, self.sequences, "train", self.study.params.adapters)
+
+    @cached_property
+    def held_out(self) -> tuple[FrozenTask, FrozenTask, TestBed]:
+        """Validation and test events, and what measures on the latter."""
+        return self.study.held_out(self.sequences, self.backbone, cutoffs=[10])
 
     @property
     def seed(self) -> int:
@@ -127,12 +94,10 @@ class Place:
 
     def tuned_on(self, start: Tensor, weights: Tensor, steps: int) -> Tensor:
         """Adapters ``[W, P]`` after ``steps`` from ``start [W, P]``, the rate falling to 0."""
-        settings = self.study.params.adapters.model_copy(
-            update={"steps": steps, "checks": 1, "snapshots": 0}
-        )
-        sampler = NegativeSampler(self.sequences)
-        tasks = self.train, self.valid, sampler
-        return tune(*tasks, weights, start.unsqueeze(0), settings, [self.seed]).vectors[0]
+        change = {"steps": steps, "checks": 1, "snapshots": 0}
+        settings = self.study.params.adapters.model_copy(update=change)
+        events = self.train, self.held_out[0], NegativeSampler(self.sequences)
+        return tune(*events, weights, start.unsqueeze(0), settings, [self.seed]).vectors[0]
 
     def rows(
         self, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()
@@ -143,13 +108,13 @@ class Place:
         """
         middle = self.tuned[len(self.weights) // 2]
         every = {"tuned": self.tuned, "constant": middle.expand_as(self.tuned), **vectors}
-        weights = self.weights.numpy()
+        (_, test, bed), weights = self.held_out, self.weights.numpy()
         measured = [
-            Row(name, self.seed, weights, (self.test.catalogue_scores(v).numpy() for v in own))
+            Row(name, self.seed, weights, (test.catalogue_scores(v).numpy() for v in own))
             for name, own in every.items()
         ]
         found = []
-        curve = measure_rows(self.bed, [*measured, *others])
+        curve = measure_rows(bed, [*measured, *others])
         for protocol, part in curve.groupby("protocol", sort=False):
             part = part.set_index("method")
             for name in part.index.unique():

@@ -27,13 +27,13 @@ from paragon.adapters import transport as maps
 from paragon.adapters.adapter import shared_starts
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
 from paragon.backbones import (
-    Backbone,
     load_backbone,
     save_backbone,
     train_backbone,
     training_record,
 )
 from paragon.data.sequences import Sequences
+from paragon.data.split import prepare
 from paragon.evaluation.summary import significant
 from paragon.evaluation.testbed import Row
 from paragon.params import ARTIFACTS, ROOT, Section
@@ -42,8 +42,8 @@ from paragon.rivals.category_bias import biased_scores, tune_category_bias
 from paragon.sections import Count
 from paragon.storage import write_json
 from paragon.study.ablations import Plan, write_rows
-from paragon.study.places import Origin, Place, sequences_before, space_of, states_of
-from paragon.study.study import Study, merge_changes, open_study
+from paragon.study.places import Place
+from paragon.study.study import Study, StudyData, merge_changes, open_study
 
 FOLDER = ROOT / "transport"
 SIDES = {"item_side": True, "state_only": False}  # adapters with and without the genre term
@@ -138,21 +138,30 @@ def train_recommender(name: str) -> None:
         write_json(path, known | {key: significant(value, 3) for key, value in seconds.items()})
 
 
-def load_recommender(
-    trials: Trials, name: str, side: str
-) -> tuple[Study, Sequences, Backbone, Collection]:
+def sequences_before(study: Study, days: float) -> Sequences:
+    """The study's data as they were that many ``days`` before their last event."""
+    if not days:
+        return study.load_sequences()
+    rules = study.params.data
+    dataset = StudyData(study.dataset, rules).load()
+    times = dataset.interactions["timestamp"]
+    before = dataset.interactions[times <= times.max() - 86_400 * days]
+    return prepare(dataclasses.replace(dataset, interactions=before), **rules.model_dump())
+
+
+def place_of(trials: Trials, name: str, side: str) -> Place:
     """What :func:`train_recommender` made, with the data and adapters of one ``side``."""
     study = study_of_recommender(trials, name, SIDES[side])
     sequences = sequences_before(study, trials.recommenders[name].days)
     backbone, about = load_backbone(STORE / name / "backbone", sequences)
-    return study, sequences, backbone, load_collection(STORE / name / side, about)
+    return Place(study, sequences, backbone, load_collection(STORE / name / side, about))
 
 
 def measure_alone(name: str) -> None:
     """Measure what a recommender has of its own: tuning from scratch, and what has no adapter."""
     trials, table, seconds = load_trials(), [], {}
     for side in SIDES:
-        place = Place.of(*load_recommender(trials, name, side))
+        place = place_of(trials, name, side)
         start = shared_starts(place.collection.form, len(place.weights), [place.seed])[0]  # [W, P]
         vectors = {"backbone": torch.zeros_like(place.tuned)}
         for steps in trials.steps:
@@ -170,7 +179,7 @@ def _category_bias(place: Place) -> Row:
     settings = place.study.params.adapters
     with place.timed("category_bias"):
         bias = tune_category_bias(place.backbone, place.sequences, settings, [place.seed])[0]
-    own, categories = place.own_scores(place.test), place.sequences.categories
+    own, categories = place.own_scores(place.held_out[1]), place.sequences.categories
     scores = (biased_scores(own, categories, one) for one in bias)  # one [M]
     return Row("category_bias", place.seed, place.weights.numpy(), scores)
 
@@ -180,10 +189,11 @@ def _xquad(place: Place) -> Row:
     with place.timed("xquad"):
         rows, events = validation_rows(place.sequences.valid)
         weights = place.weights[:, place.objectives.index("accuracy")].numpy()
-        valid = (events, [place.own_scores(place.valid)[rows]])
-        test = (place.bed.evaluation, lambda _: place.own_scores(place.test))
-        cut = place.bed.cutoffs[-1]
-        scores = list(calibrated("xquad", place.sequences, valid, test, weights, cut))
+        valid, test, bed = place.held_out
+        chosen_on = (events, [place.own_scores(valid)[rows]])
+        shown = (bed.evaluation, lambda _: place.own_scores(test))
+        cut = bed.cutoffs[-1]
+        scores = list(calibrated("xquad", place.sequences, chosen_on, shown, weights, cut))
     return Row("xquad", place.seed, place.weights.numpy(), scores)
 
 
@@ -192,9 +202,8 @@ def measure_move(name: str) -> None:
     trials, table, seconds = load_trials(), [], {}
     entry = trials.entry("moves", name)
     for side in SIDES:
-        _, *known = load_recommender(trials, entry.old, side)
-        old, place = Origin.of(*known), Place.of(*load_recommender(trials, entry.new, side))
-        fitted = maps.fit_transport(old.space, space_of(place.backbone, place.sequences))
+        old, place = (place_of(trials, one, side) for one in (entry.old, entry.new))
+        fitted = maps.fit_transport(old.space, place.space)
         vectors = {**_moved(place, old, trials), **_controls(place, old, fitted)}
         about = {"side": side, "fit": fitted.fit, "shared": fitted.shared}
         table += [{**entry.model_dump(), **row, **about} for row in place.rows(vectors)]
@@ -202,7 +211,7 @@ def measure_move(name: str) -> None:
     _write(f"move-{name}", table, seconds)
 
 
-def _controls(place: Place, old: Origin, fitted: maps.Transport) -> dict[str, Tensor]:
+def _controls(place: Place, old: Place, fitted: maps.Transport) -> dict[str, Tensor]:
     """Adapters ``[W, P]`` as they are, and moved by a rotation that is drawn at random."""
     form, vectors = old.collection.form, old.collection.oracle_vectors[0]
     rng = torch.Generator().manual_seed(place.seed)
@@ -214,17 +223,17 @@ def _controls(place: Place, old: Origin, fitted: maps.Transport) -> dict[str, Te
     return rows if form != place.collection.form else {"as_it_is": vectors, **rows}
 
 
-def _moved(place: Place, old: Origin, trials: Trials) -> dict[str, Tensor]:
+def _moved(place: Place, old: Place, trials: Trials) -> dict[str, Tensor]:
     """Adapters ``[W, P]`` of every row that is moved from ``old``."""
     form, vectors = old.collection.form, old.collection.oracle_vectors[0]
-    fit = partial(maps.fit_transport, old.space, space_of(place.backbone, place.sequences))
-    there = partial(states_of, place.backbone, place.sequences)  # of the same histories
+    states = old.states()
+    fit = partial(maps.fit_transport, old.space, place.space)
     ways: dict[str, Callable[[], maps.Transport]] = {
         "moved": fit,
-        "moved_means": lambda: maps.with_means(fit(), old.states, there()),
-        "moved_least_squares": lambda: maps.least_squares(fit(), old.states, there()),
+        "moved_means": lambda: maps.with_means(fit(), states, place.states()),
+        "moved_least_squares": lambda: maps.least_squares(fit(), states, place.states()),
     }
-    if old.data != place.sequences.description:
+    if old.sequences.description != place.sequences.description:
         del ways["moved_least_squares"]  # these are not the same histories, row by row
     rows, means = {}, "moved_means"
     for name, way in ways.items():
@@ -253,7 +262,7 @@ def _candidates(way: maps.Transport, old: Collection) -> Tensor:
 
 
 def _calibrated(place: Place, candidates: Tensor) -> Tensor:
-    chosen = maps.calibrate(place.valid, candidates, place.weights, place.objectives)
+    chosen = maps.calibrate(place.held_out[0], candidates, place.weights, place.objectives)
     return candidates[chosen]
 
 

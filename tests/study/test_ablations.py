@@ -16,6 +16,7 @@ from paragon.adapters.collection import (
 )
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.errors import ParagonError
+from paragon.evaluation.methods import generated_best
 from paragon.evaluation.testbed import TestBed
 from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
@@ -25,9 +26,7 @@ from paragon.study.ablations import (
     CollectionEntry,
     PointEntry,
     derive_collection,
-    find_entry,
     load_ablations,
-    sampling,
     study_of,
     ways_of_sampling,
 )
@@ -131,9 +130,9 @@ def test_every_way_of_sampling_is_measured(bench, collection, settings):
         {"guidance": 2}, {"samples": 8, "steps": 3},
     ]  # fmt: skip
     model = train_generator(collection, settings.generator, 0)
-    way = sampling(model, bench.valid, guidance=2.0, steps=3, samples=1)
-    expected = model.generate(bench.choices, guidance=2.0, steps=3)
-    assert torch.equal(way(bench.choices), expected)
+    way = {"guidance": 2.0, "steps": 3}
+    found = generated_best(model, bench.choices, bench.valid, samples=1, **way)
+    assert torch.equal(found, model.generate(bench.choices, **way))
 
 
 def test_equal_weights_are_averaged_before_interpolation():
@@ -152,7 +151,7 @@ def test_the_plan_holds_together():
         first = [a if isinstance(a, float) else a[0] for a in study.params.adapters.anchors]
         assert set(entry.anchors or []) <= set(first), name
     for name, entry in plan.points.items():
-        of = find_entry(plan.collections, entry.collection, "collections").of
+        of = plan.entry("collections", entry.collection).of
         study = study_of(plan, of, entry.change)
         assert study.params.run.seeds == plan.seeds and (entry.seeds or 1) <= len(plan.seeds), name
         assert entry.change.keys() <= {"generator"}, name  # a collection is not tuned again
@@ -163,4 +162,4 @@ def test_the_plan_holds_together():
 def test_unknown_names_are_listed():
     plan = load_ablations()
     with pytest.raises(ParagonError, match="collections: 'x' is unknown; known: anchors-10"):
-        find_entry(plan.collections, "x", "collections")
+        plan.entry("collections", "x")

@@ -1,18 +1,25 @@
 """The trials of moved adapters: the plan, and rows on a place where the truth is known."""
 
+from dataclasses import replace
+
+import pandas as pd
 import pytest
 import torch
 import yaml
 
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import frozen_task
 from paragon.adapters.transport import fit_transport
-from paragon.evaluation.testbed import TestBed
 from paragon.params import ROOT
 from paragon.study import transport
-from paragon.study.places import Origin, Place, sequences_before, space_of
+from paragon.study.places import Place
 from paragon.study.study import Study, StudyData
-from paragon.study.transport import AnchorsEntry, Trials, load_trials, study_of_recommender
+from paragon.study.transport import (
+    AnchorsEntry,
+    Trials,
+    load_trials,
+    sequences_before,
+    study_of_recommender,
+)
 from tests.adapters.test_transport import Turned, turn
 
 TRIALS = Trials(
@@ -27,26 +34,23 @@ TRIALS = Trials(
 
 @pytest.fixture(scope="module")
 def old(backbone, seqs, settings):
-    return Origin.of(backbone, collect(backbone, seqs, settings.adapters, [0]), seqs)
+    collection = collect(backbone, seqs, settings.adapters, [0])
+    return Place(Study("toy", "sasrec", settings), seqs, backbone, collection)
 
 
 @pytest.fixture(scope="module")
-def place(backbone, seqs, settings, old):
+def place(backbone, old):
     """The old recommender in other coordinates, its own adapters the old ones, moved exactly."""
-    own, there = settings.adapters, Turned(backbone, turn().float())
-    exact = fit_transport(old.space, space_of(there, seqs))
-    tasks = [frozen_task(there, seqs, part, own) for part in ("train", "valid", "test")]
-    bed = TestBed(seqs, seqs.test, own.objectives, negatives=9, served=6, cutoffs=[10])
-    moved = exact.collection(old.collection, {"sha256": "there"})
-    return Place(Study("toy", "sasrec", settings), seqs, there, moved, *tasks, bed)
+    there = replace(old, backbone=Turned(backbone, turn().float()), seconds={})
+    exact = fit_transport(old.space, there.space)
+    return replace(there, collection=exact.collection(old.collection, {"sha256": "there"}))
 
 
 @pytest.fixture(scope="module")
 def table(place, old):
-    fitted = fit_transport(old.space, space_of(place.backbone, place.sequences))
     moved = transport._moved(place, old, TRIALS)
-    rows = {**moved, **transport._controls(place, old, fitted)}
-    return place.table(rows).query("protocol == 'full'").set_index("method")
+    rows = {**moved, **transport._controls(place, old, fit_transport(old.space, place.space))}
+    return pd.DataFrame(place.rows(rows)).query("protocol == 'full'").set_index("method")
 
 
 def test_moved_adapters_are_the_tuned_ones_where_the_truth_is_a_turn(table):
@@ -69,15 +73,16 @@ def test_every_row_is_there_and_its_seconds_count_what_went_before(table, place)
 
 
 def test_calibration_has_no_more_loss_than_moving_on_the_users_that_it_is_chosen_on(place, old):
-    fitted = fit_transport(old.space, space_of(place.backbone, place.sequences))
+    fitted = fit_transport(old.space, place.space)
     candidates = transport._candidates(fitted, old.collection)
     assert len(candidates) == 3 * transport.GRID
     chosen = transport._calibrated(place, candidates)
     moved = fitted.vectors(old.collection.oracle_vectors[0], old.collection.form)
 
     def loss(vectors):
-        rows = torch.arange(len(place.valid.states))
-        losses = place.valid.losses(vectors, rows, place.valid.candidates, place.objectives)
+        valid, _, _ = place.held_out
+        rows = torch.arange(len(valid.states))
+        losses = valid.losses(vectors, rows, valid.candidates, place.objectives)
         return (losses * place.weights).sum(-1)
 
     assert (loss(chosen) <= loss(moved) + 1e-4).all()
