@@ -1,8 +1,7 @@
 """A place to try things: a copy of the notebooks with settings and artifacts of its own.
 
-``lab/`` is git-ignored and no part of the pipeline.  Whatever is changed, run or broken in it
-leaves the study as it was.  Its ``params.yaml`` is the study's, or the study made small, in
-which every notebook takes seconds.
+``lab/`` is no part of the pipeline: what is changed, run or broken in it leaves the study as it
+was.  Its ``params.yaml`` is the study's, or the study made small: every notebook takes seconds.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     Raises ``ParagonError`` where it was made in the other mode, or data or artifacts are missing.
     """
     lab = root / "lab"
-    mode = "full" if full else "small"
+    mode, marked = "full" if full else "small", lab / ".mode"
     if lab.exists():
-        made = _mode_of(lab)
+        made = marked.read_text(encoding="utf-8") if marked.exists() else "broken"
         if made != mode:
             raise ParagonError(f"{lab}: is a {made} lab; remove it first: make lab-reset")
         return lab
@@ -68,11 +67,6 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     (draft / ".mode").write_text(mode, encoding="utf-8")
     draft.rename(lab)
     return lab
-
-
-def _mode_of(lab: Path) -> str:
-    mode = lab / ".mode"
-    return mode.read_text(encoding="utf-8") if mode.exists() else "broken"
 
 
 def reset_lab(root: Path = ROOT) -> None:

@@ -15,7 +15,6 @@ import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pandas as pd
@@ -40,18 +39,16 @@ _FORMULA = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.
 def write_page(found: Comparison, root: Path) -> Path:
     """Write the page and the rendered notebooks; returns its path."""
     results, params = root / "results", load_params(root / "params.yaml")
-    notebooks = render_notebooks(root)
     times = load_times(root)
     stages = [(name, times.get(name, {})) for name in pipeline(params)]
-    bad = [row for row in found.rows if row.bad]
     values = {
         "found": found,
-        "where": sorted({row.key[:2] for row in bad}),
+        "where": sorted({row.key[:2] for row in found.rows if row.bad}),
         "header": HEADER,
         "rows": [row.cells() for row in found.rows[: min(WORST, found.unequal)]],
         "lead": _lead(results),
-        "table": _table(markdown.overview(results)),
-        "data": _data(results),
+        "table": markdown2html(html.escape(markdown.overview(results), quote=False)),
+        "data": [json.loads(p.read_text("utf-8")) for p in sorted(results.glob("*/data.json"))],
         "machine": machine(params.run.threads),
         "versions": versions(root),
         "stages": [
@@ -59,8 +56,7 @@ def write_page(found: Comparison, root: Path) -> Path:
             for name, own in stages
         ],
         "total": in_words(sum(own.get("seconds", 0) for _, own in stages)),
-        "notebooks": notebooks,
-        "style": style(),
+        "notebooks": render_notebooks(root),
     }
     path = results / "report.html"
     write_text(path, fill_template("report.html.j2", values))
@@ -89,7 +85,7 @@ def rendered(path: Path) -> str:
             cell.source = _FORMULA.sub(_mathml, cell.source)
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
     body = body.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
-    return fill_template("notebook.html.j2", {"title": path.stem, "body": body, "style": style()})
+    return fill_template("notebook.html.j2", {"title": path.stem, "body": body})
 
 
 def _mathml(match: re.Match) -> str:
@@ -99,26 +95,19 @@ def _mathml(match: re.Match) -> str:
     return convert(block or inline, display="block" if block else "inline")
 
 
-def style() -> str:
-    """The style of all pages: light and dark, from a telephone to a screen."""
-    return fill_template("style.css.j2", {})
-
-
 def machine(threads: int) -> dict[str, object]:
     """What computed here, in words."""
-    model, memory = platform.processor() or platform.machine(), ""
-    for path, pattern in (("/proc/cpuinfo", r"model name\s*: (.+)"),
-                          ("/proc/meminfo", r"MemTotal:\s*(\d+)")):  # fmt: skip
-        line = re.search(pattern, Path(path).read_text()) if os.path.exists(path) else None
-        if line and path.endswith("cpuinfo"):
-            model = line[1]
-        elif line:
-            memory = f"{int(line[1]) / 2**20:.0f} GiB"
+    read = {"/proc/cpuinfo": r"model name\s*: (.+)", "/proc/meminfo": r"MemTotal:\s*(\d+)"}
+    lines = [
+        re.search(pattern, Path(path).read_text()) if os.path.exists(path) else None
+        for path, pattern in read.items()
+    ]
+    model = lines[0][1] if lines[0] else platform.processor() or platform.machine()
     import torch  # a second, which nothing else of `verify` needs
 
     facts = {
         "processor": f"{model}, {os.cpu_count()} cores, {threads} used",
-        "memory": memory,
+        "memory": f"{int(lines[1][1]) / 2**20:.0f} GiB" if lines[1] else "",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "system": platform.platform(),
         "Python": platform.python_version(),
@@ -147,12 +136,3 @@ def _lead(results: Path) -> dict[str, str]:
     figures.lead(pd.read_csv(folder / "curve.csv")).savefig(image, format="png", dpi=200)
     code = base64.b64encode(image.getvalue()).decode("ascii")
     return {"study": f"{folder.parent.name}, {folder.name}", "data": code}
-
-
-def _table(text: str) -> str:
-    return markdown2html(html.escape(text, quote=False))
-
-
-def _data(results: Path) -> list[dict[str, Any]]:
-    paths = sorted(results.glob("*/data.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]

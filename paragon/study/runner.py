@@ -1,9 +1,7 @@
 """Run a notebook as a stage of the pipeline and keep an executed copy that never varies.
 
-A source notebook is an input and stays without outputs; the executed copy goes to
-``artifacts/notebooks``.  Papermill executes it.  Two runs differ in clocks, random
-ids and where the output stream happened to be cut; :func:`normalise` removes these
-differences, so that the same study gives the same bytes.
+A source notebook is an input and stays without outputs; papermill executes it, and the copy goes
+to ``artifacts/notebooks``.  The same study gives the same bytes, see :func:`normalise`.
 """
 
 from __future__ import annotations
@@ -49,17 +47,16 @@ class NotebookFailed(Exception):
 
 
 def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT) -> Path:
-    """Execute ``notebooks/NAME.ipynb`` and return the path of the executed copy.
+    """Execute ``notebooks/NAME.ipynb`` in ``root``; returns the path of the executed copy.
 
-    The notebook runs in ``root``.  ``dataset``, ``backbone`` (if given) and the empty
-    ``overrides`` are injected after its cell tagged ``parameters``, so that what this
-    cell assigns has no influence.  Everything else it reads from params.yaml itself.
-    SIGTERM, SIGINT and SIGHUP end the kernel as well.  Long trainings go on from the checkpoints
-    of an interrupted run; they lie beside the stage's own folder, which DVC empties first.
+    ``dataset``, ``backbone`` (if given) and the empty ``overrides`` are injected after its cell
+    tagged ``parameters``, so that what this cell assigns has no influence.  SIGTERM, SIGINT and
+    SIGHUP end the kernel as well.  Long trainings go on from the checkpoints of an interrupted
+    run; they lie beside the stage's own folder, which DVC empties first.
 
-    Raises ``ParagonError`` for what the user can correct, also if it was raised
-    inside the notebook, and ``NotebookFailed`` for any other failure.  Then the
-    copy is kept as ``NAME.failed.ipynb`` and the last good one stays as it was.
+    Raises ``ParagonError`` for what the user can correct, also if it was raised inside the
+    notebook, and ``NotebookFailed`` for any other failure.  Then the copy is kept as
+    ``NAME.failed.ipynb`` and the last good one stays as it was.
     """
     root = root.resolve()
     source = source_path(name, root)
@@ -83,18 +80,18 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
                 _execute(source, copy, parameters | NEUTRAL, root)
         except (PapermillExecutionError, DeadKernelError) as error:
             if copy.exists():
-                write_text(failed, _text(normalise(nbformat.read(copy, as_version=4), root)))
+                _keep(nbformat.read(copy, as_version=4), failed, root)
             raise _explained(error, name, failed) from None
         notebook = nbformat.read(copy, as_version=4)
     for line in _warnings(notebook):
         print(line, file=sys.stderr)
-    write_text(target, _text(normalise(notebook, root)))
+    _keep(notebook, target, root)
     failed.unlink(missing_ok=True)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return target
 
 
-def source_path(name: str, root: Path = ROOT) -> Path:
+def source_path(name: str, root: Path) -> Path:
     """``notebooks/NAME.ipynb``; an error that lists the notebooks if there is none."""
     path = root / "notebooks" / f"{name}.ipynb"
     known = sorted(found.stem for found in (root / "notebooks").glob("*.ipynb"))
@@ -103,7 +100,7 @@ def source_path(name: str, root: Path = ROOT) -> Path:
     return path
 
 
-def executed_path(name: str, dataset: str, backbone: str | None, root: Path = ROOT) -> Path:
+def executed_path(name: str, dataset: str, backbone: str | None, root: Path) -> Path:
     """``artifacts/notebooks/DATASET[/BACKBONE]/NAME.ipynb``; names may not lead elsewhere."""
     parts = [dataset] if backbone is None else [dataset, backbone]
     for kind, part in zip(("dataset", "backbone"), parts, strict=False):
@@ -113,15 +110,19 @@ def executed_path(name: str, dataset: str, backbone: str | None, root: Path = RO
 
 def code_cells(path: Path) -> list[NotebookNode]:
     """The code cells of a stored notebook, in order."""
-    return [cell for cell in _read(path).cells if cell.cell_type == "code"]
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise ParagonError(f"{path}: not a notebook ({reason}); restore it from git") from error
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def normalise(notebook: NotebookNode, root: Path = ROOT) -> NotebookNode:
+def normalise(notebook: NotebookNode, root: Path) -> NotebookNode:
     """A copy without the differences between two runs of the same notebook.
 
-    Removed: papermill's and the kernel's clocks and versions, random ids of
-    cells, tables and objects, widgets, the standard error, the folder of the
-    checkout.  Pieces of one output stream are joined.
+    Removed: clocks and versions, random ids of cells, tables and objects, widgets, the standard
+    error, the folder of the checkout.  Pieces of one output stream are joined.
     """
     notebook = nbformat.from_dict(notebook)
     kernel = {"display_name": "Python 3", "language": "python", "name": KERNEL}
@@ -137,16 +138,8 @@ def normalise(notebook: NotebookNode, root: Path = ROOT) -> NotebookNode:
     return notebook
 
 
-def _read(path: Path) -> NotebookNode:
-    try:
-        return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise ParagonError(f"{path}: not a notebook ({reason}); restore it from git") from error
-
-
-def _text(notebook: NotebookNode) -> str:
-    return nbformat.writes(notebook) + "\n"
+def _keep(notebook: NotebookNode, path: Path, root: Path) -> None:
+    write_text(path, nbformat.writes(normalise(notebook, root)) + "\n")
 
 
 def _check_parameters(source: Path, given: dict[str, str]) -> None:
@@ -188,14 +181,12 @@ def _variables(root: Path, threads: int, scratch: Path) -> dict[str, str]:
     user's IPython profile or ``python3`` kernel could change anything.
     """
     paths = [str(root), os.environ.get("PYTHONPATH", "")]
-    return {
+    libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(libraries, str(threads)) | {
         QUIET: "1",
         "PARAGON_ROOT": str(root),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),  # this checkout's package
         "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
         # glibc gives large tensors back to the system and asks for them again in every step of
         # training, which takes a tenth of the time. Keep them, up to a gigabyte.
         "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -272,8 +263,7 @@ def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
     for output in outputs:
         if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
             continue
-        stream = output.output_type == "stream"
-        if stream and kept and kept[-1].output_type == "stream":
+        if kept and output.output_type == kept[-1].output_type == "stream":
             kept[-1].text += output.text
         else:
             kept.append(output)

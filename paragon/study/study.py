@@ -45,8 +45,8 @@ from paragon.study.settings import check_all, check_settings
 class Study:
     """One dataset and one backbone under one set of parameters.
 
-    The loaders name the stage to run when a file is missing, and the field that
-    differs when two files do not belong together.
+    The loaders name the stage to run when a file is missing, and the field that differs when two
+    files do not belong together.
     """
 
     dataset: str
@@ -66,9 +66,8 @@ class Study:
     @property
     def device(self) -> torch.device:
         """``run.device`` of params.yaml; ``auto`` is a CUDA GPU if there is one, else the CPU."""
-        name, count = self.params.run.device, 0
-        if torch.cuda.is_available():
-            count = torch.cuda.device_count()
+        name = self.params.run.device
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if name == "auto":
             name = "cuda" if count else "cpu"
         device = torch.device(name)
@@ -142,13 +141,11 @@ class Study:
 
     def load_published(self, collection: Collection) -> list[Published]:
         """Made by notebook 05: the generator as published, for its seeds."""
-        made = [
-            load_published(self.folder / "rivals" / f"published-seed{s}", collection.description)
-            for s in self.published_seeds()
-        ]
-        settings = self.params.published.model_dump()
-        for generator in made:
-            self._check("rivals", generator.description, settings=settings)
+        made, settings = [], self.params.published.model_dump()
+        for seed in self.published_seeds():
+            stem = self.folder / "rivals" / f"published-seed{seed}"
+            made.append(load_published(stem, collection.description))
+            self._check("rivals", made[-1].description, settings=settings)
         return made
 
     def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
@@ -166,7 +163,14 @@ class Study:
 
     def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:
         """Made by notebook 05, by seed: one model for each weight, loaded when it is needed."""
-        return {seed: self._retrained(sequences, seed) for seed in retrain_seeds(self.params)}
+
+        def models(seed: int) -> Iterator[Retrained]:
+            folder = self.folder / "rivals"
+            for weights in retrain_weights(self.params):
+                model = load_retrained(self.backbone, sequences, self.params, folder, weights, seed)
+                yield model.to(self.device)
+
+        return {seed: models(seed) for seed in retrain_seeds(self.params)}
 
     def about_category_bias(self, backbone: dict) -> dict:
         """What `category_bias` of notebook 05 has to be made with."""
@@ -220,20 +224,8 @@ class Study:
         if not self.params.llm.enabled:
             return None
         bed, model = trained.bed, ChatModel(self.params.llm, ARTIFACTS / "llm")
-        return LlmRanker(
-            model,
-            bed.sequences,
-            bed.evaluation,
-            bed.objectives,
-            bed.cutoffs[-1],
-            trained.own_scores(),
-        )
-
-    def _retrained(self, sequences: Sequences, seed: int) -> Iterator[Retrained]:
-        folder = self.folder / "rivals"
-        for weights in retrain_weights(self.params):
-            model = load_retrained(self.backbone, sequences, self.params, folder, weights, seed)
-            yield model.to(self.device)
+        shown = bed.objectives, bed.cutoffs[-1], trained.own_scores()
+        return LlmRanker(model, bed.sequences, bed.evaluation, *shown)
 
 
 @dataclass(frozen=True)

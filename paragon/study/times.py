@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -90,8 +91,7 @@ def stage_done(seconds: float, notebook: str, *study: str | None, root: Path = R
     """Record that a stage took so long; returns what the terminal says about it."""
     names = list(filter(None, study))
     name, record, run = " ".join([notebook, *names]), load_times(root), os.getpgrp()
-    again = record.get(name, {}).get("run") == run  # of an earlier run in the same terminal
-    if again:
+    if record.get(name, {}).get("run") == run:  # of an earlier run in the same terminal
         record = {key: {**own, "run": None} for key, own in record.items()}
     finished = datetime.now().astimezone().isoformat(" ", "minutes")
     record[name] = {"seconds": round(seconds, 1), "finished": finished, "run": run}
@@ -103,11 +103,11 @@ def stage_done(seconds: float, notebook: str, *study: str | None, root: Path = R
     if name not in stages:
         return took
     left = [s for s in stages if record.get(s, {}).get("run") != run]
-    expected, ahead = _expected(left, record), "the last one"
-    if left:
-        ahead = "" if expected is None else f"at most {in_words(expected)} left"
     said = f"stage {len(stages) - len(left)} of {len(stages)}: {took}"
-    return f"{said}, {ahead}" if ahead else said
+    if not left:
+        return f"{said}, the last one"
+    expected = _expected(left, record)
+    return said if expected is None else f"{said}, at most {in_words(expected)} left"
 
 
 def recomputed(root: Path = ROOT) -> list[tuple[str, str]]:
@@ -140,9 +140,9 @@ def _expected(stages: list[str], record: dict[str, dict[str, Any]]) -> float | N
 
     None if nothing is known of one of them: another dataset may take a hundred times as long.
     """
-    known: dict[str, list[float]] = {}
+    known: defaultdict[str, list[float]] = defaultdict(list)
     for name, own in record.items():
-        known.setdefault(_like(name), []).append(own["seconds"])
+        known[_like(name)].append(own["seconds"])
     mean = {like: sum(times) / len(times) for like, times in known.items()}
     typical = {_like(f"{notebook} {TYPICAL_OF}"): own for notebook, own in TYPICAL.items()}
     both = [like for like in mean if like in typical]
