@@ -8,8 +8,6 @@ process trains which model does not matter to the result.
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
@@ -37,11 +35,7 @@ from paragon.generator.published_training import train_published
 from paragon.generator.training import train_generator
 from paragon.progress import LINE, QUIET, progress
 from paragon.rivals.category_bias import save_category_bias, tune_category_bias
-from paragon.rivals.end_to_end import (
-    EndToEnd,
-    save_end_to_end,
-    train_end_to_end,
-)
+from paragon.rivals.end_to_end import EndToEnd, save_end_to_end, train_end_to_end
 from paragon.rivals.retrain import (
     retrain,
     retrain_origin,
@@ -50,6 +44,7 @@ from paragon.rivals.retrain import (
     save_retrained,
 )
 from paragon.study.determinism import KERNELS
+from paragon.study.signals import when_gone
 from paragon.study.study import Study
 
 T = TypeVar("T")
@@ -102,10 +97,7 @@ def _do(
 
 @contextmanager
 def _workers(count: int, alone: bool) -> Iterator[None]:
-    """Let joblib use ``count`` processes of this machine, or a cluster.
-
-    ``alone``: whether one of them gets all jobs.
-    """
+    """Let joblib use ``count`` processes here, one of them ``alone`` for all jobs, or a cluster."""
     address = os.environ.get(CLUSTER)
     if address:
         with _client(address) as client, parallel_config("dask"):
@@ -117,12 +109,8 @@ def _workers(count: int, alone: bool) -> Iterator[None]:
     # when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would still
     # have its threads, which wait for each other by spinning, and with as many busy processes
     # as cores a product of small matrices took 70 ms.
-    own = {
-        "inner_max_num_threads": 1,
-        "initializer": begin_worker,
-        "initargs": (os.getpid(), alone),
-    }
-    with parallel_config("loky", n_jobs=count, **own):
+    begin = {"initializer": begin_worker, "initargs": (os.getpid(), alone)}
+    with parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **begin):
         yield
 
 
@@ -148,13 +136,7 @@ def begin_worker(parent: int, alone: bool) -> None:
     os.environ[QUIET] = "1"  # those of several processes would overwrite each other
     if not alone:
         os.environ.pop(LINE, None)
-
-    def wait_and_exit() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=wait_and_exit, daemon=True).start()
+    when_gone(parent, lambda: os._exit(1))
 
 
 def balanced(jobs: int, threads: int) -> int:
@@ -174,10 +156,8 @@ def balanced(jobs: int, threads: int) -> int:
 def training_states(study: Study) -> np.ndarray:
     """States ``[N, dim]`` of the training events that tuning sees, to be given to processes
     that train side by side: to compute them takes about as long as one such training."""
-    sequences, own = study.load_sequences(), study.params.adapters
-    backbone, _ = study.load_backbone(sequences)
-    task = frozen_task(backbone, sequences, "train", own)
-    return task.states.cpu().numpy()
+    sequences, backbone, _ = study.load_frozen()
+    return frozen_task(backbone, sequences, "train", study.params.adapters).states.cpu().numpy()
 
 
 def train_generators(
@@ -187,9 +167,8 @@ def train_generators(
 
     ``collection`` is the stem it is stored under; both are the study's own if left out.
     """
-    stem = study.folder / "adapters" / "collection" if collection is None else collection
-    folder = study.folder / "generator" if folder is None else folder
-    seeds = study.params.run.seeds
+    stem = collection or study.folder / "adapters" / "collection"
+    folder, seeds = folder or study.folder / "generator", study.params.run.seeds
     states = training_states(study) if study.params.generator.behaviour_batch else None
     jobs = [(stem, folder, states, seed) for seed in seeds]
     side_by_side(_train_one_generator, study, jobs, "generators")
@@ -199,8 +178,7 @@ def train_generators(
 def _train_one_generator(
     study: Study, stem: Path, folder: Path, states: np.ndarray | None, seed: int
 ) -> None:
-    settings, sequences = study.params.generator, study.load_sequences()
-    backbone, about = study.load_backbone(sequences)
+    settings, (sequences, backbone, about) = study.params.generator, study.load_frozen()
     collection, extra = load_collection(stem, about), None
     if states is not None:
         known = torch.from_numpy(states)
@@ -215,29 +193,25 @@ def train_published_all(study: Study) -> list[Published]:
     """Train and store the generator as published for the first ``published.seeds`` seeds."""
     seeds = study.published_seeds()
     side_by_side(_train_one_published, study, [(seed,) for seed in seeds], "published generators")
-    _, about = study.load_backbone(study.load_sequences())
-    return study.load_published(study.load_collection(about))
+    return study.load_published(study.load_collection(study.load_frozen()[-1]))
 
 
 def _train_one_published(study: Study, seed: int) -> None:
-    sequences = study.load_sequences()
-    backbone, about = study.load_backbone(sequences)
+    sequences, backbone, about = study.load_frozen()
     collection = study.load_collection(about)
     valid = frozen_task(backbone, sequences, "valid", study.params.adapters)
     held_out = partial(held_out_losses, valid, objectives=study.params.adapters.objectives)
-    checkpoint = study.checkpoint(f"published-seed{seed}")
+    name, settings = f"published-seed{seed}", study.params.published
     made = train_published(
-        collection, study.params.published, seed, held_out, checkpoint, study.device
+        collection, settings, seed, held_out, study.checkpoint(name), study.device
     )
-    save_published(made, study.folder / "rivals" / f"published-seed{seed}")
+    save_published(made, study.folder / "rivals" / name)
 
 
 def train_category_bias(study: Study) -> Tensor:
     """Tune and store `category_bias` for every evaluation weight and seed: ``[S, W, M]``."""
-    sequences = study.load_sequences()
-    backbone, about = study.load_backbone(sequences)
-    own, seeds = study.params.adapters, study.params.run.seeds
-    bias = tune_category_bias(backbone, sequences, own, seeds)
+    sequences, backbone, about = study.load_frozen()
+    bias = tune_category_bias(backbone, sequences, study.params.adapters, study.params.run.seeds)
     save_category_bias(bias, study.about_category_bias(about), study.folder / "rivals")
     return bias
 
@@ -247,24 +221,19 @@ def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, End
 
     What comes back are those of each seed, by name.
     """
-    folder = study.folder / "rivals" if folder is None else folder
-    names = study.params.rivals.end_to_end
+    folder, names = folder or study.folder / "rivals", study.params.rivals.end_to_end
     states = training_states(study) if names else None
     jobs = [(folder, states, name, seed) for seed in study.params.run.seeds for name in names]
     side_by_side(_train_one_rival, study, jobs, "rivals")
-    _, about = study.load_backbone(study.load_sequences())
-    return study.load_rivals(about, folder)
+    return study.load_rivals(study.load_frozen()[-1], folder)
 
 
 def _train_one_rival(study: Study, folder: Path, states: np.ndarray, name: str, seed: int) -> None:
-    sequences, own = study.load_sequences(), study.params.adapters
-    backbone, about = study.load_backbone(sequences)
+    sequences, backbone, about = study.load_frozen()
     known = torch.from_numpy(states)
-    train = frozen_task(backbone, sequences, "train", own, known)
-    sampler, provenance = NegativeSampler(sequences), {"backbone": about["sha256"]}
-    kind = model_of(name)
-    rival = train_end_to_end(name, kind, train, sampler, study.params, seed, provenance)
-    save_end_to_end(rival, folder)
+    train = frozen_task(backbone, sequences, "train", study.params.adapters, known)
+    parts = model_of(name), train, NegativeSampler(sequences), study.params, seed
+    save_end_to_end(train_end_to_end(name, *parts, {"backbone": about["sha256"]}), folder)
 
 
 def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
@@ -280,15 +249,9 @@ def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
 
 def _retrain_one(study: Study, index: int, seed: int) -> Fitted:
     sequences, weights = study.load_sequences(), retrain_weights(study.params)[index]
-    model, fitted = retrain(
-        study.backbone,
-        sequences,
-        study.params,
-        weights,
-        seed,
-        study.device,
-        study.checkpoint(f"retrain-{index}-seed{seed}"),
-    )
+    checkpoint = study.checkpoint(f"retrain-{index}-seed{seed}")
+    own = study.params, weights, seed
+    model, fitted = retrain(study.backbone, sequences, *own, study.device, checkpoint)
     about = {**retrain_origin(study.params, weights, seed), "training": asdict(fitted)}
     save_retrained(model, about, study.folder / "rivals", weights, seed)
     return fitted

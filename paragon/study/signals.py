@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -40,13 +40,16 @@ def end_with_dvc() -> None:
 
     A stage that goes on alone would overwrite what the next ``dvc repro`` makes.
     """
-    if "DVC_STAGE" not in os.environ:  # DVC sets it for every command
-        return
-    parent = os.getppid()
+    if "DVC_STAGE" in os.environ:  # DVC sets it for every command
+        when_gone(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def when_gone(parent: int, act: Callable[[], None]) -> None:
+    """Call ``act``, in another thread, when this process has no longer this ``parent``."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
+        act()
 
     threading.Thread(target=watch, daemon=True).start()
