@@ -85,9 +85,8 @@ class Reranker:
 
     def setting(self, weights: np.ndarray) -> Setting:
         """That of weights ``[O]``."""
-        last = len(self.settings) - 1
-        place = round(float(weights[self.accuracy]) * last)
-        return Setting(**self.settings[min(max(place, 0), last)])
+        place = round(float(weights[self.accuracy]) * (len(self.settings) - 1))
+        return Setting(**self.settings[place])
 
     def lists(
         self, scores: np.ndarray, weights: np.ndarray, k: int, categories: np.ndarray
@@ -156,7 +155,11 @@ class Engine:
                 rows = slice(start, start + step)
                 block = requests[rows]
                 vectors = self.generator.model.latent.decode(latents[rows])  # [b, P]
-                found = self._scores(block, self._sourced(block, vectors))  # [b, n + 1]
+                again = [row for row, r in enumerate(block) if r.rerank]
+                if self.reranker is not None and again:  # the adapters that their lists come from
+                    sources = [self.reranker.setting(block[row].weights).source for row in again]
+                    vectors[again] = self._sources[sources]
+                found = self._scores(block, vectors)  # [b, n + 1]
                 numbers[rows], scores[rows] = self._best(block, found, longest)
         ends = np.array([r.k for r in requests], dtype=np.int64)  # [B]
         for row in np.flatnonzero(numbers[np.arange(len(ends)), ends - 1] == 0).tolist():
@@ -174,14 +177,6 @@ class Engine:
             own = vector.to(self._device)
             parts = [self._scores(block, own.expand(len(block), -1)).cpu() for block in blocks]
         return torch.cat(parts).numpy()
-
-    def _sourced(self, requests: list[Request], vectors: Tensor) -> Tensor:
-        """``vectors [b, P]``; where a list is re-ranked, the adapter that it comes from."""
-        again = [row for row, r in enumerate(requests) if r.rerank]
-        if again and self.reranker is not None:
-            chosen = [self.reranker.setting(requests[row].weights).source for row in again]
-            vectors[again] = self._sources[chosen]
-        return vectors
 
     def _scores(self, requests: list[Request], vectors: Tensor) -> Tensor:
         """Scores ``[b, n + 1]`` under adapters ``[b, P]``, -inf for what is not to be shown."""
@@ -209,13 +204,12 @@ class Engine:
         numbers, values = np.zeros((2, len(requests), k))
         width = best.indices.shape[1]
         numbers[:, :width], values[:, :width] = best.indices.cpu(), best.values.cpu()
-        if self.reranker is not None:
-            again = [row for row, r in enumerate(requests) if r.rerank and r.items]
-            if again:
-                weights = np.array([requests[row].weights for row in again])
-                found = scores[again].cpu().numpy()
-                lists = self.reranker.lists(found, weights, k, self.items.categories)
-                numbers[again], values[again] = lists
+        again = [row for row, r in enumerate(requests) if r.rerank and r.items]
+        if self.reranker is not None and again:
+            weights = np.array([requests[row].weights for row in again])
+            found = scores[again].cpu().numpy()
+            lists = self.reranker.lists(found, weights, k, self.items.categories)
+            numbers[again], values[again] = lists
         numbers[np.isneginf(values)] = 0
         popular = [row for row, r in enumerate(requests) if not r.items]
         values[popular] = self.items.popularity[numbers[popular].astype(np.int64)]

@@ -54,7 +54,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
             made, old = Path(scratch, "new"), Path(scratch, "old")
             made.mkdir()
             yield made
-            _write_manifest(made)
+            sums = {path.name: _sha256(path) for path in sorted(made.iterdir())}
+            about = {"format": FORMAT, "paragon": __version__, "files": sums}
+            write_json(made / MANIFEST, {**about, "sha256": _of(about)})
             if folder.is_dir():
                 folder.rename(old)
             try:
@@ -65,12 +67,6 @@ def new_folder(folder: Path) -> Iterator[Path]:
                 raise
     except OSError as error:
         raise ParagonError(f"{folder} cannot be written: {error.strerror}") from error
-
-
-def _write_manifest(folder: Path) -> None:
-    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-    about = {"format": FORMAT, "paragon": __version__, "files": sums}
-    write_json(folder / MANIFEST, {**about, "sha256": _of(about)})
 
 
 def check_folder(folder: Path) -> set[str]:
@@ -97,7 +93,8 @@ def check_folder(folder: Path) -> set[str]:
         raise ParagonError(
             f"{folder} has format {version}, this version of paragon reads {FORMAT}; {AGAIN}"
         )
-    if _of({key: value for key, value in manifest.items() if key != "sha256"}) != found:
+    del manifest["sha256"]
+    if _of(manifest) != found:
         raise ParagonError(f"{path} was altered; {AGAIN}")
     for name, checksum in files.items():
         if not (folder / name).is_file():

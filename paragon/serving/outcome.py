@@ -1,19 +1,15 @@
 """Ask for an outcome instead of weights: the most diverse balance within a loss of accuracy.
 
-In this file: how a promise about people who were not there is made.  On validation events every
-balance on the way from accuracy alone to diversity alone has been tried, with the adapters and the
-lists that are served.  What is promised is a mean over other people, so the mean over the
-validation users is not enough: it is as often too small as too large, and the best of many
-balances is the best by luck as well.
+In this file: how a promise about people who were not there is made.  The mean over the validation
+users is not enough: it is as often too small as too large, and the best of many balances is the
+best by luck as well.
 
 * For one balance, a one-sided Student interval of the paired differences of the users, with room
   for the chance in the new users' own mean: ``mean + t sd sqrt(1 / N + 1 / users)``.  A user's
   NDCG is between 0 and 1 and N is hundreds, so the mean is close to normal.
 * For many balances, *fixed-sequence testing* (Angelopoulos et al., "Learn then Test", 2021,
-  section 3.2): they are tried from the safe end on, and the first that fails ends the search.  No
-  correction for their number is needed, as there is for the best of all.
-
-Resampling users (a bootstrap) gives nearly the same limits; this way has no random numbers.
+  section 3.2): they are tried from accuracy alone on, and the first that fails ends the search.
+  No correction for their number is needed, as there is for the best of all.
 
 Shapes: G balances, N validation users, O objectives.
 """
@@ -105,11 +101,7 @@ class Outcomes:
 
 
 def furthest(ndcg: np.ndarray, loss: float, confidence: float, users: float) -> int:
-    """The last row of ``ndcg [G, N]`` before the first whose loss may be larger than ``loss``.
-
-    Of a row, the mean of ``(1 - loss) ndcg[0] - ndcg[row]`` has to be at most 0, with room for
-    chance.
-    """
+    """The last row of ``ndcg [G, N]`` before the first whose loss may be larger than ``loss``."""
     within = _within(ndcg, loss, confidence, users)
     within[0] = True  # accuracy alone loses nothing
     return len(within) - 1 if within.all() else int(within.argmin()) - 1
@@ -128,7 +120,10 @@ def loss_bounds(ndcg: np.ndarray, confidence: float, users: float) -> np.ndarray
 def _within(
     ndcg: np.ndarray, loss: float | np.ndarray, confidence: float, users: float
 ) -> np.ndarray:
-    """Whether it can be promised that a row of ``ndcg [G, N]`` loses at most ``loss``: ``[G]``."""
+    """Whether it can be promised that a row of ``ndcg [G, N]`` loses at most ``loss``: ``[G]``.
+
+    Its mean of ``(1 - loss) ndcg[0] - ndcg[row]`` has to be at most 0, with room for chance.
+    """
     excess = (1 - loss) * ndcg[0] - ndcg  # [G, N]
     count = ndcg.shape[1]
     quantile = stats.t.ppf(confidence, count - 1)

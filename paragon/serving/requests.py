@@ -218,7 +218,7 @@ def _times(times: object, count: int) -> list[int] | None:
         array = np.empty((0, 0))
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ParagonError("times: whole numbers are needed, the seconds since 1970 of each event")
-    if count and np.abs(array.astype(np.float64)).max(initial=0) > 2**60:
+    if np.abs(array.astype(np.float64)).max(initial=0) > 2**60:
         raise ParagonError("times: a number is out of range; give the seconds since 1970")
     if len(array) != count:
         raise ParagonError(f"history: {count} items with {len(array)} times")

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -38,17 +38,17 @@ from paragon.adapters.collection import (
     save_collection,
     subset,
 )
-from paragon.adapters.frozen import FrozenTask, held_out_losses
+from paragon.adapters.frozen import held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import generated_best, methods_of, mixture_of
 from paragon.evaluation.summary import control_measures
-from paragon.evaluation.testbed import Row, TestBed, measure_rows
 from paragon.generator.generator import Generator, load_generator
 from paragon.objectives.weights import random_weights
 from paragon.params import ABLATIONS, ARTIFACTS, ROOT, Section, stored
 from paragon.sections import Count
 from paragon.storage import write_text
 from paragon.study.jobs import train_generators, train_rivals
+from paragon.study.places import Place
 from paragon.study.study import Study, merge_changes, open_study
 
 WeightsToVectors = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
@@ -203,7 +203,7 @@ def train_point(name: str) -> None:
     for index, generator in enumerate(generators):
         for way in ways_of_sampling(generator.settings, entry):
             method = "generated" if way["samples"] == 1 else "generated_best"
-            sampled = partial(generated_best, generator, valid=bench.valid, **way)
+            sampled = partial(generated_best, generator, valid=bench.held_out[0], **way)
             rows.append(bench.row(method, index, sampled) | way)
     about = {"backbone": bench.study.backbone}
     about |= entry.model_dump(include={"collection", "variable", "value"})
@@ -217,20 +217,20 @@ def ways_of_sampling(settings: params.GeneratorSettings, entry: PointEntry) -> l
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A collection with all that judging vectors on it needs, prepared once.
+class Bench(Place):
+    """A collection on its backbone, as a place to judge vectors of its seeds.
 
-    ``choices [C, O]``: the weights at which settings are chosen; ``references``: the
-    measured rows of the oracle and of `constant`, by seed number, measured when first needed.
+    ``references``: the measured rows of the oracle and of `constant`, by seed number, measured
+    when first needed.
     """
 
-    study: Study
-    collection: Collection
-    valid: FrozenTask
-    test: FrozenTask
-    bed: TestBed
-    choices: Tensor
     references: dict[int, pd.DataFrame] = field(default_factory=dict)
+
+    @cached_property
+    def choices(self) -> Tensor:
+        """The weights ``[C, O]`` at which settings are chosen."""
+        floor = self.collection.anchors.min(0).values
+        return random_weights(CHOICES, floor, np.random.default_rng(0))
 
     def mixed(self, method: str, index: int, weights: Tensor) -> Tensor:
         """Vectors of a rival that is linear in the anchors of seed number ``index``."""
@@ -239,31 +239,25 @@ class Bench:
     def curve(self, method: str, index: int, way: WeightsToVectors | None) -> pd.DataFrame:
         """A method, the oracle and `constant` over the whole catalogue; no way: the last two."""
         if index not in self.references:  # the same for every method: once for each seed
-            middle = self.mixed("constant", index, self.collection.oracles)
+            middle = self.mixed("constant", index, self.weights)
             vectors = {"tuned": self.collection.oracle_vectors[index], "constant": middle}
-            self.references[index] = self._measured(index, vectors)
+            self.references[index] = self._of_catalogue(vectors, index)
         if way is None or method in self.references[index].index:
             return self.references[index]
-        measured = self._measured(index, {method: way(self.collection.oracles)})
-        return pd.concat([measured, self.references[index]])
+        own = self._of_catalogue({method: way(self.weights)}, index)
+        return pd.concat([own, self.references[index]])
 
-    def _measured(self, index: int, vectors: dict[str, Tensor]) -> pd.DataFrame:
-        """One row per method and evaluation weight, for the vectors ``[W, P]`` of each method."""
-        weights, score = self.collection.oracles.numpy(), self.test.catalogue_scores
-        rows = [
-            Row(method, index, weights, [score(v).cpu().numpy() for v in of_method])
-            for method, of_method in vectors.items()
-        ]
-        return measure_rows(self.bed, rows).query("protocol == 'full'").set_index("method")
+    def _of_catalogue(self, vectors: dict[str, Tensor], index: int) -> pd.DataFrame:
+        return self.measured(vectors, index).query("protocol == 'full'").set_index("method")
 
     def row(self, method: str, index: int, way: WeightsToVectors | None) -> dict[str, Any]:
         """Everything measured of one method for seed number ``index``; no way: the oracle."""
-        objectives, choice = self.study.params.adapters.objectives, None
+        (valid, _, _), choice = self.held_out, None
         if way is not None:
-            vectors = way(self.choices).to(self.valid.states.device)
-            losses = held_out_losses(self.valid, vectors, objectives).cpu()
+            vectors = way(self.choices).to(valid.states.device)
+            losses = held_out_losses(valid, vectors, self.objectives).cpu()
             choice = (losses * self.choices).sum(-1).mean().item()
-        measures = control_measures(self.curve(method, index, way), method, objectives)
+        measures = control_measures(self.curve(method, index, way), method, self.objectives)
         values = {name: measure.value for name, measure in measures.items()}
         seed = self.study.params.run.seeds[index]
         return {"method": method, "seed": seed, "choice": choice, **values}
@@ -280,10 +274,7 @@ def open_bench(plan: Ablations, name: str, change: dict[str, Any]) -> Bench:
     study = study_of(plan, plan.entry("collections", name).of, change)
     sequences, backbone, about = study.load_frozen()
     collection = load_collection(folder_of(name) / "collection", about)
-    held_out = study.held_out(sequences, backbone, cutoffs=[10])
-    floor = collection.anchors.min(0).values
-    choices = random_weights(CHOICES, floor, np.random.default_rng(0))
-    return Bench(study, collection, *held_out, choices)
+    return Bench(study, sequences, backbone, collection)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,6 +1,6 @@
-"""A recommender of the trials in :mod:`paragon.study.transport`, as a place for adapters.
+"""A recommender with adapters tuned for it, as a place where others are tuned and judged.
 
-In this file: what an old one gives away, and how adapters are tuned and judged on a new one.
+The ablations try generated adapters there, the trials of :mod:`paragon.study.transport` moved ones.
 
 Shapes: N histories of validation users, W evaluation weights, P parameters of an adapter.
 """
@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -99,6 +100,17 @@ class Place:
         events = self.train, self.held_out[0], NegativeSampler(self.sequences)
         return tune(*events, weights, start.unsqueeze(0), settings, [self.seed]).vectors[0]
 
+    def measured(
+        self, vectors: Mapping[str, Tensor], seed: int, others: Iterable[Row] = ()
+    ) -> pd.DataFrame:
+        """The curve of adapters ``[W, P]`` by method, and of rows that have none."""
+        (_, test, bed), weights = self.held_out, self.weights.numpy()
+        rows = [
+            Row(name, seed, weights, (test.catalogue_scores(v).cpu().numpy() for v in own))
+            for name, own in vectors.items()
+        ]
+        return measure_rows(bed, [*rows, *others])
+
     def rows(
         self, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()
     ) -> list[dict[str, Any]]:
@@ -108,13 +120,7 @@ class Place:
         """
         middle = self.tuned[len(self.weights) // 2]
         every = {"tuned": self.tuned, "constant": middle.expand_as(self.tuned), **vectors}
-        (_, test, bed), weights = self.held_out, self.weights.numpy()
-        measured = [
-            Row(name, self.seed, weights, (test.catalogue_scores(v).numpy() for v in own))
-            for name, own in every.items()
-        ]
-        found = []
-        curve = measure_rows(bed, [*measured, *others])
+        found, curve = [], self.measured(every, self.seed, others)
         for protocol, part in curve.groupby("protocol", sort=False):
             part = part.set_index("method")
             for name in part.index.unique():

@@ -14,10 +14,9 @@ from paragon.adapters.collection import (
     pooled,
     save_collection,
 )
-from paragon.adapters.frozen import frozen_task, held_out_losses
+from paragon.adapters.frozen import held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import generated_best
-from paragon.evaluation.testbed import TestBed
 from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
 from paragon.params import ROOT
@@ -40,11 +39,7 @@ def collection(backbone, seqs, settings):
 
 @pytest.fixture(scope="module")
 def bench(backbone, seqs, settings, collection):
-    own = settings.adapters
-    valid, test = (frozen_task(backbone, seqs, p, own) for p in ("valid", "test"))
-    bed = TestBed(seqs, seqs.test, own.objectives, negatives=9, served=6, cutoffs=[10])
-    choices = torch.tensor([[0.2, 0.8], [0.7, 0.3]])
-    return Bench(Study("toy", "sasrec", settings), collection, valid, test, bed, choices)
+    return Bench(Study("toy", "sasrec", settings), seqs, backbone, collection)
 
 
 def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, collection):
@@ -104,15 +99,15 @@ def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
     ))  # fmt: skip
     assert tuned["set_hv_of_tuned"] == 1 and tuned["r_acc_tuned"] == pytest.approx(1)
     assert constant["range_ratio_acc"] == 0 and constant["r_acc"] is None
+    valid, test, bed = bench.held_out
     points = [
-        bench.bed.measure(bench.test.catalogue_scores(v).numpy())["full"]
-        for v in collection.oracle_vectors[0]
+        bed.measure(test.catalogue_scores(v).numpy())["full"] for v in collection.oracle_vectors[0]
     ]
     expected = set_hv(np.array([[p["ndcg@10"], p["alpha_ndcg@10"]] for p in points]))
     assert tuned["set_hv"] == pytest.approx(expected)
     assert tuned["choice"] is None
     middle = bench.mixed("constant", 0, bench.choices)
-    losses = held_out_losses(bench.valid, middle, settings.adapters.objectives)
+    losses = held_out_losses(valid, middle, settings.adapters.objectives)
     assert constant["choice"] == pytest.approx((losses * bench.choices).sum(-1).mean().item())
 
 
@@ -131,7 +126,7 @@ def test_every_way_of_sampling_is_measured(bench, collection, settings):
     ]  # fmt: skip
     model = train_generator(collection, settings.generator, 0)
     way = {"guidance": 2.0, "steps": 3}
-    found = generated_best(model, bench.choices, bench.valid, samples=1, **way)
+    found = generated_best(model, bench.choices, bench.held_out[0], samples=1, **way)
     assert torch.equal(found, model.generate(bench.choices, **way))
 
 
