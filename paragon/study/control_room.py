@@ -1,7 +1,6 @@
 """The control room: a widget for any study that was run, any history and any weights.
 
-In this file: what the demo page shows, in a notebook.  A history is what a user of the dataset did,
-or titles that somebody types, or both; there may be two objectives or more.
+In this file: what the demo page shows, in a notebook, and for more than two objectives.
 
 Shapes: O objectives, n items.
 """
@@ -76,15 +75,13 @@ class ControlRoom:
         scores = own.engine.scores([request], torch.zeros(own.generator.form.size))  # [1, n + 1]
         return top_k(scores, TOP, np.isneginf(scores))[0].tolist()
 
-    def grid(self, user: str | None = None, titles: Sequence[str] = ()) -> pd.DataFrame:
+    def grid(self, titles: Sequence[str] = ()) -> pd.DataFrame:
         """The titles of the ten best, a column for each of some weights and the backbone alone.
 
-        Of the first user of the dataset, if nothing is said.
+        Of somebody new with these ``titles``; without any, of the first user of the dataset.
         """
-        if user is None and not titles:
-            user = self.sequences.user_ids[0]
-        history, names = self.history(user, titles), self.recommender.objectives
-        columns = {}
+        user = None if titles else self.sequences.user_ids[0]
+        history, names, columns = self.history(user, titles), self.recommender.objectives, {}
         for weights in simplex_lattice(len(names), 4 if len(names) == 2 else 2).flip(0).tolist():
             label = ", ".join(f"{n} {w:g}" for n, w in zip(names, weights, strict=True))
             columns[label] = self.top(history, weights)
