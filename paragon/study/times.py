@@ -44,11 +44,9 @@ def load_times(root: Path = ROOT) -> dict[str, dict[str, Any]]:
 def pipeline(params: Params) -> list[str]:
     """The stages of dvc.yaml, as `load_times` names them."""
     data, *others, last = TYPICAL
-    found = [f"{data} {dataset}" for dataset in params.studies.datasets]
-    for dataset in params.studies.datasets:
-        for backbone in params.studies.backbones:
-            found += [f"{notebook} {dataset} {backbone}" for notebook in others]
-    return [*found, last]
+    datasets, backbones = params.studies.datasets, params.studies.backbones
+    studies = [f"{stage} {d} {b}" for d in datasets for b in backbones for stage in others]
+    return [*(f"{data} {dataset}" for dataset in datasets), *studies, last]
 
 
 def stage_begins(notebook: str, *study: str | None, root: Path = ROOT) -> str:

@@ -26,12 +26,7 @@ from paragon.adapters import mixtures
 from paragon.adapters import transport as maps
 from paragon.adapters.adapter import shared_starts
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
-from paragon.backbones import (
-    load_backbone,
-    save_backbone,
-    train_backbone,
-    training_record,
-)
+from paragon.backbones import load_backbone, save_backbone, train_backbone, training_record
 from paragon.data.sequences import Sequences
 from paragon.data.split import prepare
 from paragon.evaluation.summary import significant
@@ -97,11 +92,8 @@ load_trials = Trials.load
 def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> Study:
     """The study of a recommender: params.yaml with the changes for all and its own."""
     entry = trials.entry("recommenders", name)
-    own = {
-        "run": {"seeds": [entry.seed]},
-        "backbones": {"seed": entry.seed},
-        "adapters": {"item_side": item_side},
-    }
+    own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
+    own |= {"adapters": {"item_side": item_side}}
     merged = merge_changes(trials.change, own, entry.change)
     return open_study(trials.dataset, entry.backbone, merged, checked=False)
 
@@ -277,7 +269,6 @@ def _two_anchors(place: Place, moved: Tensor, entry: AnchorsEntry) -> Tensor:
 def _write(name: str, table: list[dict[str, Any]], seconds: dict[str, dict[str, float]]) -> None:
     """Write a stage's table and its seconds."""
     write_rows(FOLDER / "results" / f"{name}.csv", table)
-    rounded = {
-        side: {k: significant(v, 3) for k, v in own.items()} for side, own in seconds.items()
-    }
-    write_json(FOLDER / "seconds" / f"{name}.json", rounded)
+    for own in seconds.values():
+        own |= {row: significant(value, 3) for row, value in own.items()}
+    write_json(FOLDER / "seconds" / f"{name}.json", seconds)
