@@ -189,7 +189,7 @@ def make_collection(name: str) -> None:
         for index, models in enumerate(train_rivals(bench.study, folder_of(name))):
             rows += [bench.row(kind, index, m.generate) for kind, m in models.items()]
     about = {"backbone": bench.study.backbone, "collection": name}
-    write_rows(ABLATIONS / f"collection-{name}.csv", [about | row for row in rows])
+    write_table(ABLATIONS / f"collection-{name}.csv", pd.DataFrame([about | r for r in rows]))
 
 
 def train_point(name: str) -> None:
@@ -207,7 +207,7 @@ def train_point(name: str) -> None:
             rows.append(bench.row(method, index, sampled) | way)
     about = {"backbone": bench.study.backbone}
     about |= entry.model_dump(include={"collection", "variable", "value"})
-    write_rows(ABLATIONS / f"point-{name}.csv", [about | row for row in rows])
+    write_table(ABLATIONS / f"point-{name}.csv", pd.DataFrame([about | r for r in rows]))
 
 
 def ways_of_sampling(settings: params.GeneratorSettings, entry: PointEntry) -> list[dict[str, Any]]:
@@ -277,6 +277,6 @@ def open_bench(plan: Ablations, name: str, change: dict[str, Any]) -> Bench:
     return Bench(study, sequences, backbone, collection)
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write the table of a stage; six significant digits."""
-    write_text(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))

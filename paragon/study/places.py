@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,23 +111,21 @@ class Place:
         ]
         return measure_rows(bed, [*rows, *others])
 
-    def rows(
-        self, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()
-    ) -> list[dict[str, Any]]:
+    def table(self, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()) -> pd.DataFrame:
         """Measures on test users, a row for each method and protocol.
 
         Of adapters ``[W, P]`` by method, and of rows that have none; `tuned` comes first.
         """
         middle = self.tuned[len(self.weights) // 2]
         every = {"tuned": self.tuned, "constant": middle.expand_as(self.tuned), **vectors}
-        found, curve = [], self.measured(every, self.seed, others)
+        lines, curve = [], self.measured(every, self.seed, others)
         for protocol, part in curve.groupby("protocol", sort=False):
             part = part.set_index("method")
             for name in part.index.unique():
                 measures = control_measures(part, name, self.objectives)
                 values = {key: measure.value for key, measure in measures.items()}
-                found.append({"method": name, "protocol": protocol, "seed": self.seed, **values})
-        return found
+                lines.append({"method": name, "protocol": protocol, "seed": self.seed, **values})
+        return pd.DataFrame(lines)
 
     def own_scores(self, task: FrozenTask) -> np.ndarray:
         """Scores ``[N, n + 1]`` of the backbone without an adapter on the events of ``task``."""

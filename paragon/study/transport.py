@@ -18,6 +18,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -36,7 +37,7 @@ from paragon.rivals.calibration import calibrated, validation_rows
 from paragon.rivals.category_bias import biased_scores, tune_category_bias
 from paragon.sections import Count
 from paragon.storage import write_json
-from paragon.study.ablations import Plan, write_rows
+from paragon.study.ablations import Plan, write_table
 from paragon.study.places import Place
 from paragon.study.study import Study, StudyData, merge_changes, open_study
 
@@ -151,7 +152,7 @@ def place_of(trials: Trials, name: str, side: str) -> Place:
 
 def measure_alone(name: str) -> None:
     """Measure what a recommender has of its own: tuning from scratch, and what has no adapter."""
-    trials, table, seconds = load_trials(), [], {}
+    trials, tables, seconds = load_trials(), [], {}
     for side in SIDES:
         place = place_of(trials, name, side)
         start = shared_starts(place.collection.form, len(place.weights), [place.seed])[0]  # [W, P]
@@ -161,9 +162,9 @@ def measure_alone(name: str) -> None:
                 vectors[row] = place.tuned_on(start, place.weights, steps)
         rivals = SIDES[side] and name in trials.rivals  # they are no adapters and have no side
         others = [_category_bias(place), _xquad(place)] if rivals else []
-        table += [{"new": name, **row, "side": side} for row in place.rows(vectors, others)]
+        tables.append(place.table(vectors, others).assign(side=side))
         seconds[side] = place.seconds
-    _write(f"alone-{name}", table, seconds)
+    _write(f"alone-{name}", {"new": name}, tables, seconds)
 
 
 def _category_bias(place: Place) -> Row:
@@ -191,16 +192,16 @@ def _xquad(place: Place) -> Row:
 
 def measure_move(name: str) -> None:
     """Measure the adapters of an old recommender on a new one."""
-    trials, table, seconds = load_trials(), [], {}
+    trials, tables, seconds = load_trials(), [], {}
     entry = trials.entry("moves", name)
     for side in SIDES:
         old, place = (place_of(trials, one, side) for one in (entry.old, entry.new))
         fitted = maps.fit_transport(old.space, place.space)
         vectors = {**_moved(place, old, trials), **_controls(place, old, fitted)}
         about = {"side": side, "fit": fitted.fit, "shared": fitted.shared}
-        table += [{**entry.model_dump(), **row, **about} for row in place.rows(vectors)]
+        tables.append(place.table(vectors).assign(**about))
         seconds[side] = place.seconds
-    _write(f"move-{name}", table, seconds)
+    _write(f"move-{name}", entry.model_dump(), tables, seconds)
 
 
 def _controls(place: Place, old: Place, fitted: maps.Transport) -> dict[str, Tensor]:
@@ -266,9 +267,11 @@ def _two_anchors(place: Place, moved: Tensor, entry: AnchorsEntry) -> Tensor:
     return maps.corrected(moved, place.weights, anchors, differences)
 
 
-def _write(name: str, table: list[dict[str, Any]], seconds: dict[str, dict[str, float]]) -> None:
-    """Write a stage's table and its seconds."""
-    write_rows(FOLDER / "results" / f"{name}.csv", table)
+def _write(name: str, about: dict, tables: list[pd.DataFrame], seconds: dict[str, dict]) -> None:
+    """Write a stage's table, ``about`` in front of every row, and its seconds."""
+    table = pd.concat(tables, ignore_index=True)
+    front = pd.DataFrame([about] * len(table))
+    write_table(FOLDER / "results" / f"{name}.csv", pd.concat([front, table], axis=1))
     for own in seconds.values():
         own |= {row: significant(value, 3) for row, value in own.items()}
     write_json(FOLDER / "seconds" / f"{name}.json", seconds)

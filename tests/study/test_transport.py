@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 import torch
 import yaml
@@ -50,7 +49,7 @@ def place(backbone, old):
 def table(place, old):
     moved = transport._moved(place, old, TRIALS)
     rows = {**moved, **transport._controls(place, old, fit_transport(old.space, place.space))}
-    return pd.DataFrame(place.rows(rows)).query("protocol == 'full'").set_index("method")
+    return place.table(rows).query("protocol == 'full'").set_index("method")
 
 
 def test_moved_adapters_are_the_tuned_ones_where_the_truth_is_a_turn(table):
