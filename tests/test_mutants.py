@@ -161,7 +161,7 @@ def test_every_step_draws_its_own_negatives(backbone, seqs, settings):
 def test_what_is_reported_is_measured_on_all_test_events(backbone, seqs, settings, monkeypatch):
     study = Study("toy", "sasrec", settings)
     made = collect(backbone, seqs, settings.adapters, [0])
-    known = {"sequences": seqs, "backbone": (backbone, {}), "collection": made}
+    known = {"frozen": (seqs, backbone, {}), "collection": made}
     for name in [
         name for name in dir(Study) if name.startswith("load_") and name != "load_trained"
     ]:
