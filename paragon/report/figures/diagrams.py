@@ -5,6 +5,7 @@ A diagram is data: boxes with a place on a grid, and arrows between them.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -45,10 +46,10 @@ class Arrow(NamedTuple):
 
 
 class Diagram(NamedTuple):
-    """Boxes by name, arrows between them, and a sentence below."""
+    """Boxes by name, arrows between them (see `arrows_of`), and a sentence below."""
 
     boxes: dict[str, Box]
-    arrows: list[Arrow]
+    arrows: str
     caption: str
 
 
@@ -64,13 +65,7 @@ DIAGRAMS = {
             "stop": Box(3.78, 0, "validation:\nwhen to stop", "made"),
             "result": Box(4.76, 0, "test: the\nresults, once", "made"),
         },
-        [
-            Arrow("events", "order", "sort"),
-            Arrow("order", "past", "split"),
-            Arrow("past", "training"),
-            Arrow("valid", "stop"),
-            Arrow("test", "result"),
-        ],
+        "events -sort-> order -split-> past -> training; valid -> stop; test -> result",
         "Leave-one-out: the end of every sequence is held out. The history of an event is "
         "everything before it.",
     ),
@@ -83,13 +78,7 @@ DIAGRAMS = {
             "scores": Box(4.2, 0.5, "a score for\nevery item"),
             "list": Box(5.6, 0.5, "ranked list", "made"),
         },
-        [
-            Arrow("history", "net"),
-            Arrow("net", "state"),
-            Arrow("state", "scores", "$s \\cdot e_i$"),
-            Arrow("items", "scores"),
-            Arrow("scores", "list", "sort"),
-        ],
+        "history -> net -> state -$s \\cdot e_i$-> scores; items -> scores -sort-> list",
         "One vector for what is known of the user, one for each item; their product is the score.",
     ),
     "adapters": Diagram(
@@ -103,16 +92,8 @@ DIAGRAMS = {
             "weights": Box(4.2, 1, "weights $w$"),
             "loss": Box(5.6, 1, "task loss of\nthese weights"),
         },
-        [
-            Arrow("history", "net"),
-            Arrow("net", "state"),
-            Arrow("state", "adapter"),
-            Arrow("adapter", "scores", "$s'$"),
-            Arrow("items", "scores"),
-            Arrow("weights", "loss"),
-            Arrow("scores", "loss"),
-            Arrow("loss", "adapter", "gradient", True),
-        ],
+        "history -> net -> state -> adapter -$s'$-> scores; items -> scores; weights -> loss; "
+        "scores -> loss =gradient=> adapter",
         "Only the adapter changes. Other weights, another loss, another adapter.",
     ),
     "generator": Diagram(
@@ -128,16 +109,8 @@ DIAGRAMS = {
             "out": Box(4.2, 0, "latent $z_0$ for\nany weights"),
             "adapter": Box(5.6, 0, "a new adapter", "made"),
         },
-        [
-            Arrow("collection", "clean", "encode"),
-            Arrow("clean", "noisy", "+ noise"),
-            Arrow("noisy", "net"),
-            Arrow("net", "loss"),
-            Arrow("weights", "net"),
-            Arrow("noise", "loop"),
-            Arrow("loop", "out", "less noise"),
-            Arrow("out", "adapter", "decode"),
-        ],
+        "collection -encode-> clean -+ noise-> noisy -> net -> loss; weights -> net; "
+        "noise -> loop -less noise-> out -decode-> adapter",
         "Above: training, from adapters to noise and back. Below: sampling, from noise to an "
         "adapter.",
     ),
@@ -156,11 +129,7 @@ DIAGRAMS = {
             "fixed3": Box(3.3, 0, "backbone", "frozen"),
             "list3": Box(4.8, 0, "hypernetwork,\nlinear_subspace", "made"),
         },
-        [
-            Arrow(f"{one}{n}" if one in ("w", "fixed") else one, other)
-            for n, name in ((1, "bias"), (2, "all"), (3, "net"))
-            for one, other in (("w", name), (name, f"fixed{n}"), ("fixed", f"list{n}"))
-        ],
+        "w1 -> bias -> fixed1 -> list1; w2 -> all -> fixed2 -> list2; w3 -> net -> fixed3 -> list3",
         "What is trained for new weights: a few numbers, everything, or once and for all a "
         "function of the weights.",
     ),
@@ -173,13 +142,7 @@ DIAGRAMS = {
             "curve": Box(5.6, 0.5, "follows $w$?\ncorrelation", "made"),
             "volume": Box(5.6, -0.5, "reaches far?\nhypervolume", "made"),
         },
-        [
-            Arrow("weights", "method"),
-            Arrow("method", "lists"),
-            Arrow("lists", "point", "measure"),
-            Arrow("point", "curve"),
-            Arrow("point", "volume"),
-        ],
+        "weights -> method -> lists -measure-> point -> curve; point -> volume",
         "Every method goes through the same steps, on the same test events and the same weights.",
     ),
     "ablations": Diagram(
@@ -192,16 +155,8 @@ DIAGRAMS = {
             "test": Box(3, 0, "regret, on test"),
             "answer": Box(4.5, 0.5, "what the\nsetting buys", "made"),
         },
-        [
-            Arrow("study", "one"),
-            Arrow("changed", "other"),
-            Arrow("one", "valid"),
-            Arrow("one", "test"),
-            Arrow("other", "valid"),
-            Arrow("other", "test"),
-            Arrow("valid", "answer"),
-            Arrow("test", "answer"),
-        ],
+        "study -> one; changed -> other; one -> valid; one -> test; other -> valid; "
+        "other -> test; valid -> answer; test -> answer",
         "Everything else stays as it is, seeds included; so the difference comes from the setting.",
     ),
     "your data": Diagram(
@@ -213,16 +168,21 @@ DIAGRAMS = {
             "generator": Box(5.6, 0, "generator", "trained"),
             "use": Box(5.6, -1, "recommender,\ndemo page", "made"),
         },
-        [
-            Arrow("table", "data"),
-            Arrow("data", "net"),
-            Arrow("net", "collection"),
-            Arrow("collection", "generator"),
-            Arrow("generator", "use"),
-        ],
+        "table -> data -> net -> collection -> generator -> use",
         "Notebooks 1 to 4 in one line, on data of your own.",
     ),
 }
+
+
+def arrows_of(chains: str) -> list[Arrow]:
+    """The arrows of chains of boxes, ``a -> b -words-> c; d -> b``; ``=words=>`` for a gradient."""
+    arrows = []
+    for chain in chains.split("; "):
+        start, *rest = re.split(r" ([-=])(?:([^>]+)\1)?> ", chain)
+        for line, words, end in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+            arrows.append(Arrow(start, end, words or "", line == "="))
+            start = end
+    return arrows
 
 
 @style.drawn
@@ -233,7 +193,7 @@ def diagram(name: str) -> Figure:
     """
     if name not in DIAGRAMS:
         raise ParagonError(f"diagram: {name!r} is unknown; known: {', '.join(DIAGRAMS)}")
-    boxes, arrows, caption = DIAGRAMS[name]
+    boxes, chains, caption = DIAGRAMS[name]
     left, right = (end(box.x for box in boxes.values()) for end in (min, max))
     low, high = (end(box.y for box in boxes.values()) for end in (min, max))
     figure = style.new(1.2 * (right - left) + 1.4, 0.85 * (high - low) + 1.25)
@@ -243,7 +203,7 @@ def diagram(name: str) -> Figure:
     ax.set_axis_off()
     for box in boxes.values():
         _draw_box(ax, box)
-    for arrow in arrows:
+    for arrow in arrows_of(chains):
         _draw_arrow(ax, boxes[arrow.start], boxes[arrow.end], arrow)
     used = [kind for kind in KINDS if any(box.kind == kind for box in boxes.values())]
     handles = [
