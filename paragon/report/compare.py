@@ -15,6 +15,7 @@ from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import is_real
 from paragon.report import figures
 from paragon.report import markdown as md
+from paragon.report.figures.drawing import LISTS
 from paragon.report.results import (
     APART,
     REGRET,
@@ -29,7 +30,6 @@ from paragon.storage import write_text
 # What is drawn of every method.
 DRAWN = ("set_hv_of_tuned_full", REGRET)
 REFERENCES = methods_of("reference")  # floors and checks: in the tables only
-LISTS = {"full": "Whole catalogue", "sampled": "Sampled lists"}
 
 
 def write_comparison(results: Path) -> None:
@@ -43,7 +43,9 @@ def summary(results: Path) -> str:
     """The text of results/summary.md."""
     folders = study_folders(results)
     tables = {
-        f"{f.parent.name}, {f.name}": {words: md.method_table(f, p) for p, words in LISTS.items()}
+        f"{f.parent.name}, {f.name}": {
+            words.capitalize(): md.method_table(f, protocol) for protocol, words in LISTS.items()
+        }
         for f in folders
     }
     values = {"data": md.data_lines(results), "overview": md.overview(results), "studies": tables}
@@ -74,7 +76,7 @@ def winners(folders: list[Path]) -> str:
                 if is_real(gap, name):
                     lists["better" if gap[name] > 0 else "worse"].append(f"`{method}`")
             rows.append([
-                f"{folder.parent.name}, {folder.name}", words.lower(), f"`{leader}`",
+                f"{folder.parent.name}, {folder.name}", words, f"`{leader}`",
                 f"{md.difference_cell(row, name)} over `{other}`",
                 *(", ".join(methods) or "–" for methods in lists.values()),
             ])  # fmt: skip

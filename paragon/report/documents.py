@@ -17,7 +17,6 @@ from paragon.report import figures, findings, published, transport
 from paragon.report import markdown as md
 from paragon.report.results import load_metrics, study_folders
 from paragon.report.style import look
-from paragon.report.tables import interval_table
 from paragon.storage import require, write_text
 
 SHOWN = ("ml-100k", "sasrec")  # the study whose methods the README shows
@@ -88,13 +87,13 @@ def main_results(folder: Path) -> str:
     metrics = load_metrics(folder)
     shown = [m for m in METHODS if metrics.get(m, {}).get("set_hv_full") is not None]
     shown.sort(key=lambda m: -metrics[m]["set_hv_full"])
+    first, *others = COLUMNS.values()
     rows = []
-    for row in (metrics[method] for method in shown):
-        first, *others = COLUMNS.values()
+    for method in shown:
+        row = metrics[method]
         means = (md.plus_minus(row.get(name), None, digits) for name, digits in others)
-        rows.append([md.cell(row, *first), *means])
-    named = [[look(method).label, *row] for method, row in zip(shown, rows, strict=True)]
-    return md.markdown_table(["method", *COLUMNS], named)
+        rows.append([look(method).label, md.cell(row, *first), *means])
+    return md.markdown_table(["method", *COLUMNS], rows)
 
 
 def published_ends(recorded: Path) -> str:
@@ -114,10 +113,8 @@ def published_ends(recorded: Path) -> str:
 
 def _ends(rows: pd.DataFrame, metric: str) -> str:
     """Where a method's curve begins and ends, ± half of the 95 % interval over seeds."""
-    ends = rows["w_accuracy"].agg(["min", "max"])
-    rows = rows[rows["w_accuracy"].isin(ends)].assign(metric=metric)
-    cells = interval_table(rows, metric, "w_accuracy", "metric", digits=4)
-    return " → ".join(cells[metric].sort_index())
+    by_weight = dict(list(rows.groupby("w_accuracy")[metric]))
+    return " → ".join(md.interval_cell(by_weight[end(by_weight)], 4) for end in (min, max))
 
 
 def defects(recorded: Path) -> str:

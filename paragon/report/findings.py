@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import REAL, is_real
@@ -99,7 +98,7 @@ def _table(every: Studies, beside: dict[str, dict], leaders: Iterable[str]) -> s
 def _ahead(every: Studies) -> dict:
     """Who has the most set HV in each study, and whether its lead over `generated` is real."""
     leaders: dict[str, list[str]] = {}
-    real, lead = [], []
+    real = []
     for study, table in every.metrics.items():
         volumes = {
             method: row[HV]
@@ -109,11 +108,9 @@ def _ahead(every: Studies) -> dict:
         first = max(volumes, key=lambda method: volumes[method])
         leaders.setdefault(first, []).append(study)
         if first != "generated":
-            row = every.differences[study][first]
-            lead.append(row[HV])
-            real += [study] * is_real(row, HV)
+            real += [study] * is_real(every.differences[study][first], HV)
     order = sorted(leaders, key=lambda m: -len(leaders[m]))
-    return {"leaders": {m: leaders[m] for m in order}, "real": real, "lead": lead}
+    return {"leaders": {m: leaders[m] for m in order}, "real": real}
 
 
 def _beside(every: Studies, method: str) -> dict:
@@ -156,22 +153,19 @@ def _control(every: Studies, drawn: Path) -> dict:
         cells = [templates.span(part.at(m, "alpha_ndcg@10", weight)) for _, part, m in parts]
         rows.append([f"α-nDCG@10 at weight {weight:g}", *cells])
     wrong = [every.values("generated", f"violations_{o}_full") for o in ("acc", "div")]
+    # How many users' own lists follow the weight of diversity, and at how many of its steps.
+    own = [table["generated"] for table in every.having("generated").metrics.values()]
+    names = ("users_div_full", "steps_div_full", "steps_div_full_low", "steps_div_full_high")
+    users = {name: [row[name] for row in own if name in row] for name in names}
     names = (HV_OF_TUNED, "r_acc_full", "r_div_full", "r_div_inner_full", "range_ratio_div_full")
     return {
         "table": md.markdown_table(["whole catalogue", *(title for title, *_ in parts)], rows),
         **{name: every.values("generated", name) for name in names},
         "violations": max(wrong[0] + wrong[1]),
         "retrain": every.having("retrain").values("retrain", "range_ratio_div_full"),
-        "users": _of_users(every, "generated"),
+        "users": users,
         "drawn": list(old.folders),
     }
-
-
-def _of_users(every: Studies, method: str) -> dict:
-    """How many users' own lists follow the weight of diversity, and at how many of its steps."""
-    rows = [table[method] for table in every.having(method).metrics.values()]
-    names = ("users_div_full", "steps_div_full", "steps_div_full_low", "steps_div_full_high")
-    return {name: [row[name] for row in rows if name in row] for name in names}
 
 
 def _bias(every: Studies) -> dict:
@@ -200,8 +194,8 @@ def _lists(studies: Studies) -> str:
 def _simple(every: Studies, method: str) -> dict:
     """Whether something simpler reaches the set HV or the regret of `generated`."""
     part = every.having(method)
-    tests = part.against_generated([method], ["regret_mean"])
-    real = tests[tests["p"] < REAL].set_index("study")["difference"]
+    tests = part.regret_against_generated(method)
+    real = tests.loc[tests["p"] < REAL, "difference"]
     regret, beside = part.values(method, REGRET), _beside(every, method)
     more, usual = real[real > 0].to_dict(), part.values("generated", REGRET)
     return {
@@ -239,33 +233,16 @@ def _ablations(folder: Path) -> dict:
     starts = ab.starts(collections, points)
     pooled = starts[starts["name"] == "starts-pooled"].groupby("way")["regret_median"].mean()
     changes = ab.single_changes(collections, usual)
-    steps = points[
-        (points["method"] == "generated") & (points["guidance"] == 1)
-        & (points["name"] == "anchors-10")
-    ]  # fmt: skip
+    real = changes.loc[changes["p (Holm)"] < REAL, "change"]
+    volumes = collections[collections["method"] == "tuned"].groupby("name")["set_hv"].mean()
     return {
         "few": {n: few[ab.CORE[f"anchors-{n}"]].to_dict() for n in (3, 10)},
-        "item_side": {
-            name: _tuned_volume(collections, entry)
-            for name, entry in (("with", "anchors-10"), ("without", "no-item-side"))
-        },
+        "item_side": {"with": volumes["anchors-10"], "without": volumes["no-item-side"]},
         "no_behaviour": {n: generated[f"anchors-{n}-no-behaviour"] for n in (3, 10)},
         "changes": {
             "number": len(changes),
-            "better": _changed(changes, changes["change"] < 0),
-            "worse": _changed(changes, changes["change"] > 0),
+            "better": list(real.index[real < 0]),
+            "worse": list(real.index[real > 0]),
         },
-        "steps": dict(steps.groupby("steps")["regret_mean"].mean()),
         "starts": dict(pooled),
     }
-
-
-def _tuned_volume(collections: pd.DataFrame, entry: str) -> float:
-    """The set HV of the oracle of a collection, a mean over seeds."""
-    rows = collections[(collections["name"] == entry) & (collections["method"] == "tuned")]
-    return float(rows["set_hv"].mean())
-
-
-def _changed(changes: pd.DataFrame, side: Iterable[bool]) -> list[str]:
-    """The single changes on one side that are beyond chance."""
-    return list(changes.index[(changes["p (Holm)"] < REAL) & side])

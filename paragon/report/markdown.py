@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from paragon.metrics.statistics import is_real
+import pandas as pd
+
+from paragon.metrics.statistics import is_real, mean_interval
 from paragon.report.results import (
     REGRET,
     has_one_weight,
@@ -70,6 +72,14 @@ def plus_minus(mean: float | None, low: float | None, digits: int, scale: float 
         return "–"
     shown = f"{scale * mean:.{digits}f}"
     return shown if low in (None, mean) else f"{shown} ± {scale * (mean - low):.{digits}f}"
+
+
+def interval_cell(values: pd.Series, digits: int) -> str:
+    """Mean ± half of the 95 % interval, over seeds for instance; a dash if one is undefined."""
+    if values.isna().any() or values.empty:
+        return "–"
+    mean, low, _, _ = mean_interval(values.to_numpy(float))
+    return plus_minus(mean, low, digits)
 
 
 def cell(row: Mapping, name: str, digits: int) -> str:

@@ -33,40 +33,18 @@ def study_folders(results: Path) -> list[Path]:
 
 def load_metrics(folder: Path) -> dict[str, dict]:
     """metrics.json of one dataset and backbone."""
-    return _load(folder / "metrics.json", "_sd", "_low", "limits `_low` and `_high`")
+    return json.loads(require(folder / "metrics.json", "evaluation").read_text(encoding="utf-8"))
 
 
 def load_differences(folder: Path) -> dict[str, dict]:
     """differences.json of one dataset and backbone."""
-    ending = "_seeds_low"
-    return _load(
-        folder / "differences.json", "_p_holm", ending, "limits over seeds, `{}_seeds_low`"
-    )
-
-
-def _load(path: Path, ending: str, needed: str, words: str) -> dict[str, dict]:
-    """The file, unless a key with the one ending has none with the other ending beside it."""
-    table = json.loads(require(path, "evaluation").read_text(encoding="utf-8"))
-    for method, row in table.items():
-        for name in row:
-            stem = name.removesuffix(ending)
-            if stem != name and f"{stem}{needed}" not in row:
-                shown = name if ending == "_sd" else stem
-                raise ParagonError(
-                    f"{path}: {method}.{shown} has no {words.format(stem)}, beside it: made by "
-                    "another version of the package, run `dvc repro` again"
-                )
-    return table
+    path = require(folder / "differences.json", "evaluation")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def has_one_weight(row: dict) -> bool:
     """Whether a method was run at a single weight: one rectangle is no front to compare."""
     return ONE_WEIGHT in row.get("r_acc_full_note", "")
-
-
-def _measured(curve: pd.DataFrame, methods: Sequence[str]) -> dict[str, dict]:
-    """What metrics.json would say of some methods; `tuned` and `constant` are needed for it."""
-    return summarise(curve[curve["method"].isin([*methods, "tuned", "constant"])], OBJECTIVES)
 
 
 class Studies:
@@ -78,15 +56,13 @@ class Studies:
 
     def __init__(self, folders: Iterable[Path], methods: Sequence[str] = ()) -> None:
         self.folders = {f"{f.parent.name}, {f.name}": f for f in folders}
-        self.curves = {
-            name: pd.read_csv(require(f / "curve.csv", "evaluation"))
-            for name, f in self.folders.items()
-        }
-        self.metrics = {
-            name: _measured(self.curves[name], methods) if methods else load_metrics(f)
-            for name, f in self.folders.items()
-        }
-        self.differences = {name: load_differences(f) for name, f in self.folders.items()}
+        self.curves, self.metrics, self.differences = {}, {}, {}
+        needed = [*methods, "tuned", "constant"]  # the last two are what others are compared with
+        for name, folder in self.folders.items():
+            curve = pd.read_csv(require(folder / "curve.csv", "evaluation"))
+            anew = summarise(curve[curve["method"].isin(needed)], OBJECTIVES) if methods else None
+            self.curves[name], self.metrics[name] = curve, anew or load_metrics(folder)
+            self.differences[name] = load_differences(folder)
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -100,26 +76,20 @@ class Studies:
 
     def having(self, method: str) -> Studies:
         """The studies with this method, at more than one weight."""
-        rows = {name: table.get(method) for name, table in self.metrics.items()}
-        return self.only(
-            n for n, row in rows.items() if row is not None and not has_one_weight(row)
-        )
-
-    def value(self, study: str, method: str, measure: str) -> float:
-        """A mean over seeds; what is undefined is an error, with its reason."""
-        row = self.metrics[study].get(method, {})
-        value = row.get(measure)
-        if value is None:
-            reason = row.get(f"{measure}_note", "it is not among the results")
-            raise ParagonError(
-                f"{study}: {measure} of `{method}` is undefined ({reason}), and docs/findings.md "
-                "needs it"
-            )
-        return value
+        tables = self.metrics.items()
+        return self.only(n for n, t in tables if method in t and not has_one_weight(t[method]))
 
     def values(self, method: str, measure: str) -> list[float]:
-        """`value` of all studies that have the method."""
-        return [self.value(s, method, measure) for s, t in self.metrics.items() if method in t]
+        """A mean over seeds of every study that has the method; undefined is an error."""
+        rows = {study: table[method] for study, table in self.metrics.items() if method in table}
+        for study, row in rows.items():
+            if row.get(measure) is None:
+                reason = row.get(f"{measure}_note", "it is not among the results")
+                raise ParagonError(
+                    f"{study}: {measure} of `{method}` is undefined ({reason}), and "
+                    "docs/findings.md needs it"
+                )
+        return [row[measure] for row in rows.values()]
 
     def at(self, method: str, metric: str, weight: float) -> list[float]:
         """A metric of the whole catalogue's lists at a weight of accuracy, of every study."""
@@ -131,36 +101,30 @@ class Studies:
                 found.append(float(rows[metric].mean()))
         return found
 
-    def against_generated(self, methods: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
-        """Measures of methods minus those of `generated`, seed by seed: a row a study and pair.
+    def regret_against_generated(self, method: str) -> pd.DataFrame:
+        """A method's regret minus that of `generated`, seed by seed: a row a study.
 
-        ``difference`` is the mean over ``seeds``; ``p`` is that of a paired t test, after Holm's
+        ``difference`` is the mean over seeds; ``p`` is that of a paired t test, after Holm's
         correction for all rows.
         """
-        rows = []
+        rows = {}
         for study in self.folders:
-            by_seed = {m: self._seed_values(study, m, measures) for m in [*methods, "generated"]}
-            for method in methods:
-                pairs = by_seed[method] - by_seed["generated"]
-                for name, change in pairs.dropna().items():  # the seeds that both have
-                    rows.append((study, method, name, change.mean(), len(change), _p_value(change)))
-        columns = "study method measure difference seeds p".split()
-        table = pd.DataFrame(rows, columns=columns)
+            pairs = self._seed_regret(study, method) - self._seed_regret(study, "generated")
+            change = pairs.dropna()  # the seeds that both have
+            rows[study] = (change.mean(), _p_value(change))
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["difference", "p"])
         return table.assign(p=holm(table["p"])) if len(table) else table
 
-    def _seed_values(self, study: str, method: str, measures: Sequence[str]) -> pd.DataFrame:
-        """A row a seed, a column a measure."""
+    def _seed_regret(self, study: str, method: str) -> pd.Series:
+        """The mean regret of each seed."""
         by_seed = seed_measures(self.curves[study], method, "full", OBJECTIVES)
         if len(by_seed) < 2:
             raise ParagonError(f"{study}: one seed tells nothing from luck; `seeds` needs two")
-        for seed_row in by_seed.values():
-            for name in measures:
-                if seed_row[name].value is None:
-                    raise ParagonError(
-                        f"{study}: {name} of `{method}` is undefined: {seed_row[name].reason}"
-                    )
-        rows = {seed: {n: row[n].value for n in measures} for seed, row in by_seed.items()}
-        return pd.DataFrame.from_dict(rows, orient="index")
+        found = {seed: row["regret_mean"] for seed, row in by_seed.items()}
+        for value, reason in found.values():
+            if value is None:
+                raise ParagonError(f"{study}: regret of `{method}` is undefined: {reason}")
+        return pd.Series({seed: measure.value for seed, measure in found.items()}, dtype=float)
 
 
 def _p_value(change: pd.Series) -> float:

@@ -46,9 +46,11 @@ BACKBONES = {
     "pinsage": Look("PinSage", "#56B4E9", "X"),
     "deepfm": Look("DeepFM", "#000000", "P"),
 }
-_SPARE = [f"C{i}" for i in range(10)]  # seaborn's colour-blind cycle, for methods not listed
 
 METRICS = {
+    "ndcg@10": "NDCG@10 (0–1)",
+    "alpha_ndcg@10": "α-nDCG@10 (0–1)",
+    "novelty@10": "novelty@10 (0–1)",
     "regret_mean": "regret, % (0 = oracle, 100 = always the middle)",
     "set_hv": "hypervolume of the set (NDCG@10 × α-nDCG@10)",
     "set_hv_of_tuned": "hypervolume relative to the oracle's (more is better)",
@@ -66,19 +68,14 @@ def look(name: str) -> Look:
     if name in METHODS:
         method = METHODS[name]
         return Look(method.label, method.colour, method.marker, method.line)
-    number = zlib.crc32(name.encode())
-    marker = "ovs^D<>pPX"[number // 10 % 10]
-    return BACKBONES.get(name) or Look(name.replace("_", " "), _SPARE[number % 10], marker)
+    number = zlib.crc32(name.encode())  # C0 to C9: seaborn's colour-blind cycle
+    spare = Look(name.replace("_", " "), f"C{number % 10}", "ovs^D<>pPX"[number // 10 % 10])
+    return BACKBONES.get(name, spare)
 
 
 def metric_label(metric: str) -> str:
     """A metric's name as an axis label, with its range."""
-    name, at, k = metric.partition("@")
-    known = {"ndcg": "NDCG", "alpha_ndcg": "α-nDCG", "hr": "hit rate"}
-    known |= {"coverage": "coverage", "novelty": "novelty"}
-    return METRICS.get(metric) or (
-        f"{known[name]}{at}{k} (0–1)" if name in known else metric.replace("_", " ")
-    )
+    return METRICS.get(metric, metric.replace("_", " "))
 
 
 def in_style() -> AbstractContextManager:

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.metrics.diversity import alpha_ndcg_at, ideal_alpha_dcg
 from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
-from paragon.metrics.statistics import is_real, mean_interval
-from paragon.report.markdown import cell, plus_minus
+from paragon.metrics.statistics import is_real
+from paragon.report.markdown import cell, interval_cell
 
 
 def settings(section: BaseModel, name: str) -> pd.DataFrame:
@@ -119,19 +119,10 @@ def with_limits(
 def interval_table(
     rows: pd.DataFrame, measure: str, index: str, columns: str, digits: int = 1
 ) -> pd.DataFrame:
-    """Mean ± half of the 95 % interval over seeds, as text: one cell an index and a column.
-
-    Where the measure is undefined for one of the seeds the cell is "–".
-    """
-
-    def shown(values: pd.Series) -> str:
-        if values.isna().any():
-            return "–"
-        mean, low, _, _ = mean_interval(values.to_numpy(float))
-        return plus_minus(mean, low, digits)
-
+    """An `interval_cell` over seeds for each index and column."""
     known = rows.dropna(subset=[measure])
-    table = rows.groupby([index, columns], sort=False)[measure].agg(shown).unstack()
+    groups = rows.groupby([index, columns], sort=False)[measure]
+    table = groups.agg(interval_cell, digits=digits).unstack()
     return table.reindex(index=known[index].unique(), columns=known[columns].unique()).fillna("–")
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from paragon.errors import ParagonError
-from paragon.metrics.statistics import mean_interval
 from paragon.report import markdown as md
 
 KINDS = ["seed", "night", "architecture"]  # of moves, in the order of the tables
-SIDES = {"item_side": "with", "state_only": "without"}  # the categories' side
+SIDES = {"item_side": "with the categories' side", "state_only": "without it"}
 ROWS = {
     "backbone": "the new backbone alone",
     "as_it_is": "old adapters as they are",
@@ -82,19 +81,15 @@ def _seconds(folder: Path, name: str, rows: pd.DataFrame) -> list[float | None]:
 
 def tables(folder: Path) -> str:
     """Markdown: all of docs/transport.md that is measured."""
-    frame = load_moves(folder)
-    frame = frame[frame["protocol"] == "full"]
-    share = measure_table(frame, "set_hv_of_tuned", 2)
-    return "\n\n".join(
-        [
-            "**Set HV, of tuned**; the seconds are means over all moves:",
-            share,
-            "**Regret**, in per cent:",
-            measure_table(frame, "regret_mean", 0, 100),
-            "**Every pair**, moved from item tables:",
-            pairs_table(frame),
-        ]
-    )
+    frame = load_moves(folder).query("protocol == 'full'")
+    parts = {
+        "**Set HV, of tuned**; the seconds are means over all moves:": measure_table(
+            frame, "set_hv_of_tuned", 2
+        ),
+        "**Regret**, in per cent:": measure_table(frame, "regret_mean", 0, 100),
+        "**Every pair**, moved from item tables:": pairs_table(frame),
+    }
+    return "\n\n".join(f"{words}\n\n{table}" for words, table in parts.items())
 
 
 def measure_table(frame: pd.DataFrame, measure: str, digits: int, scale: float = 1) -> str:
@@ -107,30 +102,26 @@ def measure_table(frame: pd.DataFrame, measure: str, digits: int, scale: float =
         own = frame[frame["method"] == method]
         if own[measure].notna().any():
             found = (own[(own["kind"] == kind) & (own["side"] == side)] for kind, side in cases)
-            cells = [_cell(part[measure] * scale, digits) for part in found]
+            cells = [md.interval_cell(part[measure] * scale, digits) for part in found]
             spent = own["seconds"].mean()
             seconds = ["–" if pd.isna(spent) else f"{spent:.2g}"]
             lines.append([words, *cells, *seconds * timed])
-    titles = [f"{kind}, {SIDES[side]}" for kind, side in cases]
+    titles = [f"{kind}, {_heading(side)}" for kind, side in cases]
     return md.markdown_table(["adapters", *titles, *["seconds"] * timed], lines)
 
 
 def pairs_table(frame: pd.DataFrame) -> str:
     """Markdown: every pair of recommenders, the fit, and what moved adapters reach there."""
-    measures, lines = ("set_hv_of_tuned", "r_acc", "r_div"), []
+    measures, lines = {"set_hv_of_tuned": "set HV", "r_acc": "r acc", "r_div": "r div"}, []
     for pair, of_pair in frame[frame["method"] == "moved"].groupby("pair", sort=False):
         sides = [of_pair[of_pair["side"] == side] for side in SIDES]
-        cells = [_cell(part[name], 2) for name in measures for part in sides]
+        cells = [md.interval_cell(part[name], 2) for name in measures for part in sides]
         fits = of_pair.drop_duplicates("name")["fit"]
         lines.append([pair, str(len(fits)), f"{fits.mean():.2f}", *cells])
-    words = {"set_hv_of_tuned": "set HV", "r_acc": "r acc", "r_div": "r div"}
-    titles = [f"{words[name]}, {side}" for name in measures for side in SIDES.values()]
+    titles = [f"{shown}, {_heading(side)}" for shown in measures.values() for side in SIDES]
     return md.markdown_table(["old → new", "moves", "fit", *titles], lines)
 
 
-def _cell(values: pd.Series, digits: int) -> str:
-    """A mean ± half of its interval; a dash where it is undefined."""
-    if values.isna().any() or values.empty:
-        return "–"
-    mean, low, _, _ = mean_interval(values.to_numpy(float))
-    return md.plus_minus(mean, low, digits)
+def _heading(side: str) -> str:
+    """With or without."""
+    return SIDES[side].partition(" ")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 
 import numpy as np
 import pandas as pd
@@ -24,38 +24,36 @@ WEIGHT = "weight of accuracy"
 WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # dark to light: ordered in grey too
 
 
-def require_columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> None:
-    """An error that says what is missing, unless the table has rows and these columns."""
-    for name in names:
-        if name not in frame.columns:
-            have = ", ".join(map(str, frame.columns)) or "none"
-            raise ParagonError(f"{what}: column `{name}` is missing; it has {have}")
-    if frame.empty:
-        raise ParagonError(f"{what}: the table is empty, there is nothing to draw")
-
-
-def rows_to_draw(
-    curve: pd.DataFrame, protocol: str, methods: Sequence[str] | None, metrics: Sequence[str]
-) -> tuple[pd.DataFrame, list[str], str]:
-    """One protocol's rows, the methods to draw that are in them, and a sentence on the others."""
-    require_columns(curve, ("method", "seed", "protocol", "w_accuracy", *metrics), "curve")
-    frame = curve[curve["protocol"] == protocol]
-    if frame.empty:
-        protocols = ", ".join(sorted(curve["protocol"].unique()))
+def rows_by_method(
+    curve: pd.DataFrame, protocol: str, methods: Sequence[str], metrics: Iterable[str]
+) -> dict[str, pd.DataFrame]:
+    """One protocol's rows of those of the methods that are in the table, in their order."""
+    for name in ("method", "seed", "protocol", "w_accuracy", *metrics):
+        if name not in curve:
+            have = ", ".join(curve) or "none"
+            raise ParagonError(f"curve: column `{name}` is missing; it has {have}")
+    number = sum(name.startswith("w_") for name in curve)
+    if number > 2:
+        raise ParagonError(f"curve: {number} objectives; a curve needs two, use `ternary`")
+    groups = dict(list(curve[curve["protocol"] == protocol].groupby("method")))
+    if not groups:
+        protocols = ", ".join(sorted(curve["protocol"].unique())) or "none"
         raise ParagonError(f"curve: no rows of protocol `{protocol}`; it has {protocols}")
-    have = set(frame["method"])
-    wanted = list(methods) if methods is not None else [*METHODS, *sorted(have - set(METHODS))]
-    present = [m for m in wanted if m in have]
-    if not present:
+    rows = {method: groups[method] for method in methods if method in groups}
+    if not rows:
         raise ParagonError(
-            f"curve: none of {', '.join(wanted)} is in the table; it has {', '.join(sorted(have))}"
+            f"curve: none of {', '.join(methods)} is in the table; it has {', '.join(groups)}"
         )
-    to_draw = frame[frame["method"].isin([*present, "tuned"])]
-    for metric in metrics:
-        for method, values in to_draw.groupby("method")[metric]:
-            finite(f"curve, `{metric}` of method `{method}`", values)
-    absent = [m for m in wanted if m not in have] if methods is not None else []
-    return frame, present, f"Not in the table: {', '.join(absent)}." if absent else ""
+    for method, own in rows.items():
+        for metric in metrics:
+            finite(f"curve, `{metric}` of method `{method}`", own[metric])
+    return rows
+
+
+def absent_note(methods: Iterable[str], rows: Mapping[str, pd.DataFrame]) -> str:
+    """A sentence on those of the methods that have no rows."""
+    absent = [method for method in methods if method not in rows]
+    return f"Not in the table: {', '.join(absent)}." if absent else ""
 
 
 def seed_limits(values: pd.Series) -> tuple[float, float, float]:
@@ -70,22 +68,26 @@ def seed_limits(values: pd.Series) -> tuple[float, float, float]:
     return mean, np.nan if low is None else low, np.nan if high is None else high
 
 
-def seed_intervals(frame: pd.DataFrame, by: str, metric: str) -> pd.DataFrame:
-    """What `seed_limits` says of every value of ``by``."""
-    rows = {key: seed_limits(values) for key, values in frame.groupby(by, sort=True)[metric]}
-    return pd.DataFrame(list(rows.values()), list(rows), ["mean", "low", "high"], dtype=float)
+def seed_intervals(rows: Mapping[str, pd.DataFrame], metric: str) -> dict[str, pd.DataFrame]:
+    """For every method what `seed_limits` says of a metric at every weight of accuracy."""
+    tables = {}
+    for method, own in rows.items():
+        limits = {w: seed_limits(values) for w, values in own.groupby("w_accuracy")[metric]}
+        columns = ["mean", "low", "high"]
+        tables[method] = pd.DataFrame(list(limits.values()), list(limits), columns, dtype=float)
+    return tables
 
 
-def seeds_note(frame: pd.DataFrame, by: str | list[str], what: str) -> str:
+def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
     """The sentence that says what a band is, of what has one."""
-    counts = frame.groupby(by, sort=False)["seed"].nunique()
-    counts = counts[counts > 1]
-    if counts.empty:
+    counts = [group["seed"].nunique() for group in groups]
+    counts = [count for count in counts if count > 1]
+    if not counts:
         return "One seed, no interval."
-    several = counts[counts > 2]
-    if several.empty:
+    several = [count for count in counts if count > 2]
+    if not several:
         return f"{what}: the two seeds."
-    few, many = several.min(), several.max()
+    few, many = min(several), max(several)
     pair = " (of two: from one to the other)" if len(several) < len(counts) else ""
     return f"{what}: 95% t interval over {many if few == many else f'{few} to {many}'} seeds{pair}."
 
@@ -106,25 +108,28 @@ def line_look(method: str, single: bool) -> dict:
     }
 
 
-def curve_line(
-    ax: Axes, table: pd.DataFrame, method: str, band: float, line: str = "", suffix: str = ""
+def draw_curves(
+    ax: Axes, tables: Mapping[str, pd.DataFrame], band: float, line: str = "", suffix: str = ""
 ) -> None:
-    """Draw a method's mean over seeds: line and band of that opacity, or points with bars.
+    """Every method's mean over seeds against the weight of accuracy, from 0 to 1.
 
-    ``table``: what `seed_intervals` gives, its index is x; ``line``: another style than the
-    method's; ``suffix`` of its name in the legend.
+    A line with a band of that opacity, or points with bars.  ``tables``: what `seed_intervals`
+    gives, for each method; ``line``: another style than the method's; ``suffix`` of its name in
+    the legend.
     """
-    kind, x, low, high = look(method), table.index.to_numpy(), table["low"], table["high"]
-    single = len(x) == 1 or kind.line == "none"
-    drawn = line_look(method, single) | ({"linestyle": line} if line else {})
-    ax.plot(x, table["mean"], **drawn, label=kind.label + suffix)
-    if method in ("tuned", "backbone") and not single:
-        ax.lines[-1].set_marker("none")
-    if single and low.notna().any():
-        ax.vlines(x, low, high, color=kind.colour, linewidth=1, zorder=3)
-    # Every seed shuffles differently: that band would only hide the others.
-    elif low.notna().any() and method != "generated_shuffled":
-        ax.fill_between(x, low, high, color=kind.colour, alpha=band, linewidth=0)
+    for method, table in tables.items():
+        kind, x, low, high = look(method), table.index.to_numpy(), table["low"], table["high"]
+        single = len(x) == 1 or kind.line == "none"
+        drawn = line_look(method, single) | ({"linestyle": line} if line else {})
+        ax.plot(x, table["mean"], **drawn, label=kind.label + suffix)
+        if method in ("tuned", "backbone") and not single:
+            ax.lines[-1].set_marker("none")
+        if single and low.notna().any():
+            ax.vlines(x, low, high, color=kind.colour, linewidth=1, zorder=3)
+        # Every seed shuffles differently: that band would only hide the others.
+        elif low.notna().any() and method != "generated_shuffled":
+            ax.fill_between(x, low, high, color=kind.colour, alpha=band, linewidth=0)
+    ax.set(xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
 
 
 def cut_wide_bands(ax: Axes) -> bool:
@@ -137,7 +142,7 @@ def cut_wide_bands(ax: Axes) -> bool:
     return ax.get_ylim() != (low, high)
 
 
-def close_up(ax: Axes, tables: dict[str, pd.DataFrame], limit: float) -> bool:
+def close_up(ax: Axes, tables: Mapping[str, pd.DataFrame], limit: float) -> bool:
     """Differences from the oracle, of methods that follow the weights and stay near it.
 
     Near: the median difference is within the limit; intervals are shown up to twice the limit.
@@ -146,7 +151,7 @@ def close_up(ax: Axes, tables: dict[str, pd.DataFrame], limit: float) -> bool:
     near = {
         method: table
         for method, table in tables.items()
-        if len(table) and table["mean"].abs().median() <= limit
+        if table["mean"].abs().median() <= limit
         and method != "tuned" and getattr(METHODS.get(method), "kind", "") != "reference"
     }  # fmt: skip
     ax.axhline(0, color=look("tuned").colour, linewidth=2.8, zorder=1)
@@ -154,9 +159,9 @@ def close_up(ax: Axes, tables: dict[str, pd.DataFrame], limit: float) -> bool:
     edge = min(2 * limit, reach)
     for method, table in near.items():
         if look(method).line == "none":  # no half of a marker at the edge
-            table = table[table["mean"].abs() < 0.95 * edge]
-        curve_line(ax, table, method, band_opacity(near))
-    ax.set(ylim=(-edge, edge), xlim=(-0.03, 1.03))
+            near[method] = table[table["mean"].abs() < 0.95 * edge]
+    draw_curves(ax, near, band_opacity(near))
+    ax.set_ylim(-edge, edge)
     return reach > edge
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,12 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paragon.errors import ParagonError
-from paragon.metrics.checks import finite
 from paragon.report import style
 from paragon.report.figures import drawing
 from paragon.report.style import look, metric_label
 
 _NEAR = 0.93  # hypervolumes relative to the oracle's are drawn from here on
+_CLAIM = 0.946  # of the time of retraining: the saving that the paper reports
 _TIMED = {
     "generate": "generate",
     "tune": "tune an adapter",
@@ -35,9 +35,6 @@ def all_studies(frame: pd.DataFrame) -> Figure:
     Measures of the oracle's hypervolume start where methods that come close to it do, and
     what lies below is written at the edge; regret is on a logarithmic scale beyond 10 %.
     """
-    names = "dataset backbone method measure mean low high".split()
-    drawing.require_columns(frame, names, "studies")
-    finite("studies, mean", frame["mean"].to_numpy(float))
     datasets, backbones, measures = (
         list(dict.fromkeys(frame[name])) for name in ("dataset", "backbone", "measure")
     )
@@ -77,7 +74,7 @@ def _ticks(ax: Axes, marks: list[float], words: Callable[..., str]) -> None:
     """Ticks at those marks that are in view."""
     low, high = ax.get_xlim()
     ax.xaxis.set_major_locator(ticker.FixedLocator([m for m in marks if low <= m <= high]))
-    ax.xaxis.set_major_formatter(ticker.FuncFormatter(words))
+    ax.xaxis.set_major_formatter(words)
 
 
 def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: list[str]) -> None:
@@ -118,19 +115,15 @@ def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapp
     """Published curves beside ours: a column of panels a backbone, a row a metric.
 
     ``ours``: the long table of a study for each backbone; ``theirs``: for each backbone and
-    metric the values at evenly spaced weights on accuracy, a sequence a run.
+    metric a table ``[R, W]`` of R runs at W evenly spaced weights on accuracy, a sequence a run.
     """
     metrics = list(next(iter(theirs.values())))
     figure = style.new(7.2, 0.7 + 2.1 * len(metrics))
     axes = figure.subplots(len(metrics), len(ours), sharex=True, sharey="row", squeeze=False)
     for (backbone, curve), column in zip(ours.items(), axes.T, strict=True):
-        methods = ["tuned", "generated", "retrain"]
-        frame, methods, _ = drawing.rows_to_draw(curve, "sampled", methods, metrics)
+        rows = drawing.rows_by_method(curve, "sampled", ["tuned", "generated", "retrain"], metrics)
         for ax, metric in zip(column, metrics, strict=True):
-            for method in methods:
-                rows = frame[frame["method"] == method]
-                table = drawing.seed_intervals(rows, "w_accuracy", metric)
-                drawing.curve_line(ax, table, method, 0.16)
+            drawing.draw_curves(ax, drawing.seed_intervals(rows, metric), 0.16)
             for number, values in enumerate(theirs[backbone][metric]):
                 ax.plot(
                     np.linspace(0, 1, len(values)), values, "o--", color="#332288", linewidth=1,
@@ -139,11 +132,10 @@ def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapp
         column[0].set_title(look(backbone).label)
         column[-1].set_xlabel(drawing.WEIGHT)
     for ax, metric in zip(axes[:, 0], metrics, strict=True):
-        ax.set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
+        ax.set_ylabel(metric_label(metric))
     drawing.method_legend(figure, axes[0, 0])
-    rows = frame[frame["method"].isin(methods)]
     style.small_print(
-        figure, drawing.seeds_note(rows, "method", "Bands and bars"),
+        figure, drawing.seeds_note(rows.values(), "Bands and bars"),
         "Published: two runs; their weights are taken as evenly spaced.",
     )  # fmt: skip
     return figure
@@ -157,58 +149,44 @@ def two_versions(
 
     ``curves``: for each study the long table before and after; ``names``: of the versions.
     """
-    metrics, methods = ("ndcg@10", "alpha_ndcg@10"), ("tuned", "generated")
+    metrics = ("ndcg@10", "alpha_ndcg@10")
     figure = style.new(7.2, 0.7 + 1.9 * len(curves))
     axes = figure.subplots(len(curves), 2, sharex=True, squeeze=False)
-    for row, (study, versions) in zip(axes, curves.items(), strict=True):
-        for ax, metric in zip(row, metrics, strict=True):
-            for curve, name, line in zip(versions, names, ("--", "-"), strict=True):
-                frame, drawn, _ = drawing.rows_to_draw(curve, "full", methods, [metric])
-                for method in drawn:
-                    part = frame[frame["method"] == method]
-                    table = drawing.seed_intervals(part, "w_accuracy", metric)
-                    drawing.curve_line(ax, table, method, 0.12, line, f": {name}")
-            ax.set(ylabel=metric_label(metric), xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
-        row[0].set_title(study)
+    for panels, (study, versions) in zip(axes, curves.items(), strict=True):
+        for curve, name, line in zip(versions, names, ("--", "-"), strict=True):
+            rows = drawing.rows_by_method(curve, "full", ["tuned", "generated"], metrics)
+            for ax, metric in zip(panels, metrics, strict=True):
+                tables = drawing.seed_intervals(rows, metric)
+                drawing.draw_curves(ax, tables, 0.12, line, f": {name}")
+                ax.set_ylabel(metric_label(metric))
+        panels[0].set_title(study)
     for ax in axes[-1]:
         ax.set_xlabel(drawing.WEIGHT)
     drawing.method_legend(figure, axes[0, 0], columns=2)
-    style.small_print(figure, drawing.seeds_note(frame, "method", "Bands"), "Whole catalogue.")
+    style.small_print(figure, drawing.seeds_note(rows.values(), "Bands"), "Whole catalogue.")
     return figure
 
 
 @style.drawn
-def time_to_model(
-    timing: Mapping[str, Mapping[str, float]],
-    machine: str | Mapping[str, object] | None = None,
-    claim: float | None = 0.946,
-) -> Figure:
+def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[str, Any]) -> Figure:
     """Seconds from new weights to a ready model: dot at the median, line to the 99th percentile.
 
-    ``timing`` has ``p50`` and, where measured, ``p99`` per method.  With
-    ``retrain`` among them, each is compared with it, and ``claim`` marks the
-    published saving.
+    ``timing`` has ``p50`` and ``p99`` of every method.  With ``retrain`` among them, each is
+    compared with it, and the published saving is marked.
     """
-    times = {k: v for k, v in timing.items() if isinstance(v, Mapping) and "p50" in v}
-    if not times:
-        raise ParagonError("timing: no method with a `p50`; nothing to draw")
-    for method, seconds in times.items():
-        ends = [seconds["p50"], seconds.get("p99", seconds["p50"])]
-        if (finite(f"timing, {method}", ends) <= 0).any():
-            raise ParagonError(f"timing, {method}: seconds must be greater than 0")
-    order = sorted(times, key=lambda m: -times[m]["p50"])
-    retrain = times.get("retrain", {}).get("p50")
+    order = sorted(timing, key=lambda m: -timing[m]["p50"])
+    retrain = timing.get("retrain", {}).get("p50")
     figure = style.new(6, 0.9 + 0.36 * len(order))
     ax = figure.subplots()
     for row, method in enumerate(order):
-        _draw_time(ax, row, method, times[method]["p50"], times[method].get("p99"), retrain)
-    values = [x for t in times.values() for x in (t["p50"], t.get("p99")) if x]
-    if retrain and claim:
-        line = retrain * (1 - claim)
+        _draw_time(ax, row, method, timing[method]["p50"], timing[method]["p99"], retrain)
+    values = [seconds[end] for seconds in timing.values() for end in ("p50", "p99")]
+    if retrain:
+        line = retrain * (1 - _CLAIM)
         values.append(line)
         ax.axvline(line, color="#777777", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
         ax.annotate(
-            f"published saving, {claim:.1%}", (line, 1), xycoords=("data", "axes fraction"),
+            f"published saving, {_CLAIM:.1%}", (line, 1), xycoords=("data", "axes fraction"),
             xytext=(-3, 2), textcoords="offset points", fontsize=6.5, color="#555555", ha="right",
         )  # fmt: skip
     ax.set(xscale="log", xlim=(min(values) / 2, max(values) * 8), ylim=(-0.6, len(order) - 0.4))
@@ -219,20 +197,18 @@ def time_to_model(
     ax.set_yticks(range(len(order)), [_TIMED.get(m, look(m).label) for m in order])
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("time from new weights to a ready model, log scale")
-    if isinstance(machine, Mapping):
-        machine = "; ".join(f"{k} {v}" for k, v in machine.items())
-    note = "Dot: median; line: to the 99th percentile."
-    style.small_print(figure, note, f"{machine}." if machine else "")
+    about = "; ".join(f"{name} {value}" for name, value in machine.items())
+    style.small_print(figure, "Dot: median; line: to the 99th percentile.", f"{about}.")
     return figure
 
 
 def _draw_time(
-    ax: Axes, row: int, method: str, p50: float, p99: float | None, retrain: float | None
+    ax: Axes, row: int, method: str, p50: float, p99: float, retrain: float | None
 ) -> None:
     """One method's times in seconds, and how they compare with retraining."""
     kind = look({"generate": "generated", "tune": "tuned"}.get(method, method))
-    colour = "#000000" if method in ("tune", "tuned") else kind.colour
-    ax.plot([p50, p99 or p50], [row, row], color=colour, linewidth=1.6, zorder=2)
+    colour = "#000000" if method == "tune" else kind.colour
+    ax.plot([p50, p99], [row, row], color=colour, linewidth=1.6, zorder=2)
     face = "white" if method == "retrain" else colour
     ax.plot(p50, row, kind.marker, color=colour, mfc=face, markersize=6.5, zorder=3)
     ratio = ""
@@ -241,7 +217,7 @@ def _draw_time(
         digits = f"{float(f'{factor:.2g}'):,.0f}" if factor >= 10 else f"{factor:.1f}"
         ratio = f"   {digits} × {word}"
     ax.annotate(
-        f"{_human(p50)}{ratio}", (max(p50, p99 or 0), row), (8, 0), va="center", fontsize=7.5,
+        f"{_human(p50)}{ratio}", (max(p50, p99), row), (8, 0), va="center", fontsize=7.5,
         textcoords="offset points", bbox={"fc": "white", "ec": "none", "pad": 1},
     )  # fmt: skip
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from paragon.errors import ParagonError
 from paragon.metrics.checks import finite
 from paragon.report import style
 from paragon.report.figures.drawing import BLUE, WEIGHT, WEIGHT_COLOURS, colour_bar
@@ -29,8 +27,6 @@ def training_curves(
     values; a series that spans more than a factor of 30 has a log scale.
     ``x_label`` is one label or one per model.
     """
-    if not curves or not all(curves.values()):
-        raise ParagonError("curves: there is no series to draw")
     rows = max(map(len, curves.values()))
     figure = style.new(min(7.2, 2.6 * len(curves) + 0.6), 0.5 + 1.6 * rows)
     axes = figure.subplots(rows, len(curves), squeeze=False, sharex="col")
@@ -54,8 +50,6 @@ def _draw_series(ax: Axes, name: str, series: Sequence[float] | tuple) -> None:
     else:
         y = finite(name, series)
         x = np.arange(1, len(y) + 1)
-    if len(x) != len(y):
-        raise ParagonError(f"{name}: {len(x)} steps for {len(y)} values")
     window = len(y) // 40 if len(y) >= 200 else 1
     if window > 1:
         ax.plot(x, y, color=BLUE, alpha=0.25, linewidth=0.5)
@@ -64,7 +58,7 @@ def _draw_series(ax: Axes, name: str, series: Sequence[float] | tuple) -> None:
     ax.plot(x, y, color=BLUE, marker="o" if len(y) <= 40 else None, markersize=2.5)
     if y.min() > 0 and y.max() > 30 * y.min():
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.yaxis.set_major_formatter("{x:g}")
 
 
 @style.drawn
@@ -76,10 +70,6 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
     """
     x, losses = finite("steps", steps), finite("validation", validation, 2)
     shares = finite("weights", weights)
-    if losses.shape != (len(shares), len(x)):
-        raise ParagonError(
-            f"validation: shape {losses.shape} for {len(shares)} weights and {len(x)} steps"
-        )
     excess = losses - losses.min(1, keepdims=True)
     positive = excess[excess > 0]
     floor = 10 ** np.floor(np.log10(np.quantile(positive, 0.02))) if len(positive) else 1e-6
@@ -90,7 +80,7 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
         best, colour = x[line.argmin()], WEIGHT_COLOURS(weight)
         ax.plot(best, floor, "o", color=colour, markersize=5, clip_on=False, zorder=4)
     ax.set(yscale="log", ylim=(floor, None), xlim=(x.min(), x.max()))
-    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="step", ylabel="validation task loss\nin excess of the task's best")
     colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), WEIGHT)
     style.small_print(figure, "Dots: each task's best step.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from paragon.report import style
-from paragon.report.figures.drawing import BLUE, GREY, ORANGE, require_columns, seed_limits
+from paragon.report.figures.drawing import BLUE, GREY, ORANGE, seed_limits
+from paragon.report.transport import SIDES
 
 _LINES = {
     "from scratch": (GREY, "s", ["scratch_10", "scratch_50", "scratch_150", "tuned"]),
@@ -20,7 +20,6 @@ _POINTS = {
     "moved_two_anchors": ("v", "two anchors tuned on"),
 }
 _FLOORS = {"backbone": ("backbone alone", ":"), "random_rotation": ("random rotation", "--")}
-_SIDES = {"item_side": "with the categories' side", "state_only": "without it"}
 
 
 @style.drawn
@@ -30,14 +29,12 @@ def moved_adapters(frame: pd.DataFrame) -> Figure:
     A row for each kind of move, a column with and one without the categories' side; means over
     moves, bars: 95 % t intervals.  ``frame``: what `paragon.report.transport.load_moves` gives.
     """
-    columns = ("kind", "side", "method", "protocol", "seconds", "set_hv_of_tuned")
-    require_columns(frame, columns, "moves")
     full = frame[frame["protocol"] == "full"]
     kinds = list(dict.fromkeys(full["kind"]))
     figure = style.new(7.2, 0.5 + 2.3 * len(kinds))
     axes = figure.subplots(len(kinds), 2, sharex=True, sharey="row", squeeze=False)
     for row, kind in zip(axes, kinds, strict=True):
-        for ax, (side, words) in zip(row, _SIDES.items(), strict=True):
+        for ax, (side, words) in zip(row, SIDES.items(), strict=True):
             _panel(ax, full[(full["kind"] == kind) & (full["side"] == side)])
             ax.set_title(f"another {kind}, {words}", fontsize=8)
         row[0].set_ylabel("hypervolume relative\nto adapters tuned there")
@@ -62,7 +59,7 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
             height = by_method[method]["set_hv_of_tuned"].mean()
             ax.axhline(height, color="#999999", linestyle=line, linewidth=1, label=name)
     ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
 
 

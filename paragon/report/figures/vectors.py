@@ -60,11 +60,10 @@ def latent_space(
     """
     vectors, weights = np.asarray(collected, float), np.asarray(collected_weights, float)
     if vectors.ndim == 3:
-        if len(weights) == len(vectors) and weights.ndim == 2:
-            weights = np.repeat(weights, vectors.shape[1], axis=0)
+        weights = np.repeat(weights, vectors.shape[1], axis=0)
         vectors = vectors.reshape(-1, vectors.shape[-1])
     clouds = _clouds({
-        "collected": (vectors, weights.reshape(-1, weights.shape[-1])),
+        "collected": (vectors, weights),
         "held-out oracle": (held_out, held_out_weights),
         "generated": (generated, generated_weights),
     })  # fmt: skip
@@ -99,18 +98,18 @@ def latent_space(
 
 
 def _frame(clouds: Mapping[str, tuple]) -> tuple[_Plane, np.ndarray, np.ndarray]:
-    """The components without the corners, and centre and half of the size of what is shown."""
-    inner = {key: v[_inner(w)] for key, (v, w) in clouds.items()}
+    """The components without the corners, and centre and half of the size of what is shown.
+
+    Corners count where fewer than three vectors of a group are none.
+    """
+    inner = {}
+    for key, (vectors, weights) in clouds.items():
+        off = weights.min(1) >= _CORNER
+        inner[key] = vectors[off] if off.sum() > 2 else vectors
     plane = _Plane(inner["collected"])
     shown = plane.project(np.vstack(list(inner.values())))
     centre, reach = (shown.max(0) + shown.min(0)) / 2, np.ptp(shown, axis=0)
     return plane, centre, np.array(np.maximum(0.56 * reach, 1e-9))
-
-
-def _inner(weights: np.ndarray) -> np.ndarray:
-    """Which rows of weights ``[N, O]`` are no corner; all of them if fewer than three are."""
-    inner = weights.min(1) >= _CORNER
-    return inner if inner.sum() > 2 else np.ones(len(weights), bool)
 
 
 def _clouds(groups: Mapping[str, tuple]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -120,12 +119,9 @@ def _clouds(groups: Mapping[str, tuple]) -> dict[str, tuple[np.ndarray, np.ndarr
         for key, (vectors, weights) in groups.items()
         if vectors is not None
     }
-    shape = clouds["collected"][0].shape
     for key, (v, w) in clouds.items():
-        if len(v) != len(w) or v.shape[1] != shape[1]:
+        if len(v) != len(w) or v.shape[1] != clouds["collected"][0].shape[1]:
             raise ParagonError(f"{key}: vectors {v.shape} and weights {w.shape} do not match")
-    if min(shape) < 2:
-        raise ParagonError(f"collected: two components need two vectors, found {shape}")
     return clouds
 
 
@@ -136,8 +132,6 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
     The last two groups stand out: they are drawn over the others.
     """
     groups = {name: finite(name, values, 2) for name, values in clouds.items()}
-    if len(groups) < 3:
-        raise ParagonError("modes: at least three groups are needed")
     plane = _Plane(np.vstack(list(groups.values())))
     figure = style.new(5.2, 3.6)
     ax = figure.subplots()
@@ -156,8 +150,6 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
 @style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Distances to the nearest collected vector, a row a group: box, median and every value."""
-    if not distances:
-        raise ParagonError("distances: there is no group to draw")
     groups = {name: finite(name, values) for name, values in distances.items()}
     every = np.concatenate(list(groups.values()))
     log = bool(every.min() > 0 and every.max() > 30 * every.min())
@@ -177,7 +169,7 @@ def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     ax.set(xlabel="L2 distance to the nearest collected vector" + (", log scale" if log else ""))
     if log:
         ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_formatter(ticker.NullFormatter())
     else:
         ax.set_xlim(left=0)
