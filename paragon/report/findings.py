@@ -81,8 +81,7 @@ def _table(every: Studies, beside: dict[str, dict], leaders: Iterable[str]) -> s
     """Markdown: the main methods and the leaders, means over the studies, by set HV."""
     means: dict[str, dict[str, float]] = {}
     for method in dict.fromkeys(m for table in every.metrics.values() for m in table):
-        rows = [table[method] for table in every.metrics.values() if method in table]
-        known = {n: [r[n] for r in rows if r.get(n) is not None] for n, _ in COLUMNS.values()}
+        known = {name: every.known(method, name) for name, _ in COLUMNS.values()}
         if known[HV_OF_TUNED] and (method not in LEFT_OUT or method in leaders):
             means[method] = {n: float(np.mean(values)) for n, values in known.items() if values}
     lines = []
@@ -118,7 +117,6 @@ def _beside(every: Studies, method: str) -> dict:
     rows = {s: t[method] for s, t in every.having(method).differences.items()}
     real = {s: row[HV] for s, row in rows.items() if is_real(row, HV)}
     return {
-        "studies": list(rows),
         "gap": [row[HV] for row in rows.values()],
         "ahead": {s: gap for s, gap in real.items() if gap > 0},
         "behind": {s: -gap for s, gap in real.items() if gap < 0},
@@ -144,9 +142,7 @@ def _control(every: Studies, drawn: Path) -> dict:
     for words, (name, digits) in measures.items():
         cells = []
         for _, studies, method in parts:
-            row = "backbone" if name == "best_acc_full" else method
-            values = [t[row].get(name) for t in studies.metrics.values()]
-            known = [value for value in values if value is not None]
+            known = studies.known("backbone" if name == "best_acc_full" else method, name)
             cells.append(templates.span(known, digits) if known else "–")
         rows.append([words, *cells])
     for weight in WEIGHTS:
@@ -154,16 +150,14 @@ def _control(every: Studies, drawn: Path) -> dict:
         rows.append([f"α-nDCG@10 at weight {weight:g}", *cells])
     wrong = [every.values("generated", f"violations_{o}_full") for o in ("acc", "div")]
     # How many users' own lists follow the weight of diversity, and at how many of its steps.
-    own = [table["generated"] for table in every.having("generated").metrics.values()]
-    names = ("users_div_full", "steps_div_full", "steps_div_full_low", "steps_div_full_high")
-    users = {name: [row[name] for row in own if name in row] for name in names}
+    alone = ("users_div_full", "steps_div_full", "steps_div_full_low", "steps_div_full_high")
     names = (HV_OF_TUNED, "r_acc_full", "r_div_full", "r_div_inner_full", "range_ratio_div_full")
     return {
         "table": md.markdown_table(["whole catalogue", *(title for title, *_ in parts)], rows),
         **{name: every.values("generated", name) for name in names},
         "violations": max(wrong[0] + wrong[1]),
         "retrain": every.having("retrain").values("retrain", "range_ratio_div_full"),
-        "users": users,
+        "users": {name: every.known("generated", name) for name in alone},
         "drawn": list(old.folders),
     }
 

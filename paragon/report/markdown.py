@@ -47,11 +47,10 @@ LOSSES = (
 OVERVIEW = (
     ("NDCG@10 of the backbone", "backbone", "best_acc_full", 4),
     ("set HV of `tuned`", "tuned", "set_hv_full", 4),
-    ("`generated` / `tuned`", "generated", "set_hv_of_tuned_full", 3),
-    ("`interpolation_log` / `tuned`", "interpolation_log", "set_hv_of_tuned_full", 3),
-    ("`category_bias` / `tuned`", "category_bias", "set_hv_of_tuned_full", 3),
-    ("`mmr` / `tuned`", "mmr", "set_hv_of_tuned_full", 3),
-    ("`retrain` / `tuned`", "retrain", "set_hv_of_tuned_full", 3),
+    *(
+        (f"`{method}` / `tuned`", method, "set_hv_of_tuned_full", 3)
+        for method in ("generated", "interpolation_log", "category_bias", "mmr", "retrain")
+    ),
     ("r acc of `generated`", "generated", "r_acc_full", 3),
     ("r div", "generated", "r_div_full", 3),
     ("r div inner", "generated", "r_div_inner_full", 3),

@@ -91,6 +91,11 @@ class Studies:
                 )
         return [row[measure] for row in rows.values()]
 
+    def known(self, method: str, measure: str) -> list[float]:
+        """The same where it is defined."""
+        rows = [table[method] for table in self.metrics.values() if method in table]
+        return [row[measure] for row in rows if row.get(measure) is not None]
+
     def at(self, method: str, metric: str, weight: float) -> list[float]:
         """A metric of the whole catalogue's lists at a weight of accuracy, of every study."""
         found = []

@@ -1,4 +1,4 @@
-"""All figures of the study, by chapter: each function takes data and returns a matplotlib Figure.
+"""All figures of the study: each function takes data and returns a matplotlib Figure.
 
 A notebook needs this one import: ``from paragon.report import figures``.
 """

@@ -10,15 +10,16 @@ from paragon.report import style
 from paragon.report.figures.drawing import BLUE, GREY, ORANGE, seed_limits
 from paragon.report.transport import SIDES
 
-_LINES = {
-    "from scratch": (GREY, "s", ["scratch_10", "scratch_50", "scratch_150", "tuned"]),
-    "moved, then tuned on": (ORANGE, "o", ["moved_means", "moved_10", "moved_50", "moved_150"]),
-}
-_POINTS = {
-    "moved": ("D", "moved"),
-    "moved_calibrated": ("^", "chosen on validation users"),
-    "moved_two_anchors": ("v", "two anchors tuned on"),
-}
+# Name in the legend: colour, marker, line and methods.
+_SHOWN = {
+    "from scratch": (GREY, "s", "-", ["scratch_10", "scratch_50", "scratch_150", "tuned"]),
+    "moved, then tuned on": (
+        ORANGE, "o", "-", ["moved_means", "moved_10", "moved_50", "moved_150"],
+    ),
+    "moved": (BLUE, "D", "none", ["moved"]),
+    "chosen on validation users": (BLUE, "^", "none", ["moved_calibrated"]),
+    "two anchors tuned on": (BLUE, "v", "none", ["moved_two_anchors"]),
+}  # fmt: skip
 _FLOORS = {"backbone": ("backbone alone", ":"), "random_rotation": ("random rotation", "--")}
 
 
@@ -47,13 +48,16 @@ def moved_adapters(frame: pd.DataFrame) -> Figure:
 
 
 def _panel(ax: Axes, rows: pd.DataFrame) -> None:
+    """Means of every method over moves, with a bar each; floors as lines."""
     by_method = dict(list(rows.groupby("method")))
-    for name, (colour, marker, methods) in _LINES.items():
-        known = [by_method[method] for method in methods if method in by_method]
-        _drawn(ax, known, colour, marker, name, "-")
-    for method, (marker, name) in _POINTS.items():
-        if method in by_method:
-            _drawn(ax, [by_method[method]], BLUE, marker, name, "none")
+    for name, (colour, marker, line, methods) in _SHOWN.items():
+        groups = [by_method[method] for method in methods if method in by_method]
+        if groups:
+            x = [group["seconds"].mean() for group in groups]
+            mean, low, high = zip(*(seed_limits(g["set_hv_of_tuned"]) for g in groups), strict=True)
+            ax.plot(x, mean, marker=marker, linestyle=line, color=colour, markersize=5,
+                    linewidth=1.2, label=name)  # fmt: skip
+            ax.vlines(x, low, high, color=colour, linewidth=0.8)
     for method, (name, line) in _FLOORS.items():
         if method in by_method:
             height = by_method[method]["set_hv_of_tuned"].mean()
@@ -61,15 +65,3 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
-
-
-def _drawn(
-    ax: Axes, groups: list[pd.DataFrame], colour: str, marker: str, name: str, line: str
-) -> None:
-    """Points, joined by a ``line``, with a bar each."""
-    x = [group["seconds"].mean() for group in groups]
-    limits = [seed_limits(group["set_hv_of_tuned"]) for group in groups]
-    ax.plot(x, [mean for mean, _, _ in limits], marker=marker, linestyle=line, color=colour,
-            markersize=5, linewidth=1.2, label=name)  # fmt: skip
-    ax.vlines(x, [low for _, low, _ in limits], [high for *_, high in limits], color=colour,
-              linewidth=0.8)  # fmt: skip
