@@ -69,16 +69,13 @@ def winners(folders: list[Path]) -> str:
             row, leader, other = gaps[first], first, "generated"
             if row[name] <= 0:
                 row, leader, other = md.turned(row, name), "generated", first
-            lists: dict[str, list[str]] = {"better": [], "worse": []}
-            for method, gap in gaps.items():
-                if method == "generated_shuffled":  # the same set of models as `generated`
-                    continue
-                if is_real(gap, name):
-                    lists["better" if gap[name] > 0 else "worse"].append(f"`{method}`")
+            real = {m: gap[name] for m, gap in gaps.items() if is_real(gap, name)}
+            real.pop("generated_shuffled", None)  # the same set of models as `generated`
+            sides = ([m for m in real if real[m] > 0], [m for m in real if real[m] < 0])
             rows.append([
                 f"{folder.parent.name}, {folder.name}", words, f"`{leader}`",
                 f"{md.difference_cell(row, name)} over `{other}`",
-                *(", ".join(methods) or "–" for methods in lists.values()),
+                *(", ".join(f"`{m}`" for m in methods) or "–" for methods in sides),
             ])  # fmt: skip
     return md.markdown_table(titles, rows, left=len(titles))
 

@@ -74,17 +74,15 @@ def quality(
     sequences: Sequences,
     weights: np.ndarray,
     objectives: Sequence[str],
-    k: int = 10,
 ) -> pd.DataFrame:
     """Accuracy and diversity over the whole catalogue under A models, a row a model.
 
     ``scores``: A times ``[N, n_items + 1]``; ``weights [A, O]`` become the columns ``w_...``.
     """
+    k = 10
     excluded = sequences.excluded(evaluation)  # [N, n + 1]
     ideal = ideal_alpha_dcg(sequences.categories, k, excluded=excluded)
-    table = pd.DataFrame(
-        np.asarray(weights, float), columns=[f"w_{objective}" for objective in objectives]
-    )
+    table = pd.DataFrame(np.asarray(weights, float), columns=[f"w_{name}" for name in objectives])
     for row, of_model in enumerate(scores):
         own = np.asarray(of_model)
         shown = sequences.categories[top_k(own, k, excluded)]  # [N, k, M]

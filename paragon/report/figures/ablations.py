@@ -75,7 +75,7 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], titl
     _label_triangle(ax, corners, labels)
     ax.set_aspect("equal")
     ax.set_axis_off()
-    drawing.colour_bar(ax, filled, title, shrink=0.85, pad=0.08)
+    drawing.colour_bar(ax, filled, title, pad=0.08, shrink=0.85)
     style.small_print(
         figure, "Numbers on an edge: the weight of the corner it leads to, anticlockwise."
     )

@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from paragon.errors import ParagonError
@@ -185,9 +186,12 @@ def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:
     figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // columns))
 
 
-def colour_bar(
-    ax: Axes, colours: ScalarMappable, label: str, pad: float = 0.03, shrink: float = 1
-) -> None:
+def weight_bar(ax: Axes) -> None:
+    """A legend of ``WEIGHT_COLOURS`` beside the axes."""
+    colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), WEIGHT, 0.03, 1)
+
+
+def colour_bar(ax: Axes, colours: ScalarMappable, label: str, pad: float, shrink: float) -> None:
     """A legend of colours beside the axes."""
     marks = ticker.MaxNLocator(5)
     bar = ax.figure.colorbar(colours, ax=ax, aspect=30, pad=pad, shrink=shrink, ticks=marks)

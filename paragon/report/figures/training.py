@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from paragon.metrics.checks import finite
 from paragon.report import style
-from paragon.report.figures.drawing import BLUE, WEIGHT, WEIGHT_COLOURS, colour_bar
+from paragon.report.figures.drawing import BLUE, WEIGHT_COLOURS, weight_bar
 
 
 @style.drawn
@@ -82,6 +80,6 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
     ax.set(yscale="log", ylim=(floor, None), xlim=(x.min(), x.max()))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="step", ylabel="validation task loss\nin excess of the task's best")
-    colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), WEIGHT)
+    weight_bar(ax)
     style.small_print(figure, "Dots: each task's best step.")
     return figure

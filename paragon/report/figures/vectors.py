@@ -9,15 +9,13 @@ import numpy as np
 import seaborn as sns
 from matplotlib import ticker
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from paragon.errors import ParagonError
 from paragon.metrics.checks import finite
 from paragon.report import style
-from paragon.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT, WEIGHT_COLOURS, colour_bar
+from paragon.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, weight_bar
 
 _CORNER = 0.01  # with less weight on an objective, all of it is on the others
 
@@ -91,7 +89,7 @@ def latent_space(
     box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
     for handle in filter(None, box.legend_handles):
         handle.set(array=None, facecolor="#b0b0b0")
-    colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), WEIGHT)
+    weight_bar(ax)
     few = f"At the edge: {beyond} adapters with all weight on one objective, off the scale."
     style.small_print(figure, few if beyond else "")
     return figure
