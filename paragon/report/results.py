@@ -33,13 +33,30 @@ def study_folders(results: Path) -> list[Path]:
 
 def load_metrics(folder: Path) -> dict[str, dict]:
     """metrics.json of one dataset and backbone."""
-    return json.loads(require(folder / "metrics.json", "evaluation").read_text(encoding="utf-8"))
+    return _load(folder / "metrics.json", "_sd", "_low", "limits `_low` and `_high`")
 
 
 def load_differences(folder: Path) -> dict[str, dict]:
     """differences.json of one dataset and backbone."""
-    path = require(folder / "differences.json", "evaluation")
-    return json.loads(path.read_text(encoding="utf-8"))
+    ending = "_seeds_low"
+    return _load(
+        folder / "differences.json", "_p_holm", ending, "limits over seeds, `{}_seeds_low`"
+    )
+
+
+def _load(path: Path, ending: str, needed: str, words: str) -> dict[str, dict]:
+    """The file, unless a key with the one ending has none with the other ending beside it."""
+    table = json.loads(require(path, "evaluation").read_text(encoding="utf-8"))
+    for method, row in table.items():
+        for name in row:
+            stem = name.removesuffix(ending)
+            if stem != name and f"{stem}{needed}" not in row:
+                shown = name if ending == "_sd" else stem
+                raise ParagonError(
+                    f"{path}: {method}.{shown} has no {words.format(stem)}, beside it: made by "
+                    "another version of the package, run `dvc repro` again"
+                )
+    return table
 
 
 def has_one_weight(row: dict) -> bool:

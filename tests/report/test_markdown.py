@@ -141,11 +141,18 @@ def test_a_method_of_one_weight_is_in_no_comparison_of_fronts(results):
     assert "0.800" in overview(results) and "retrain" in winners([folder])
 
 
-def test_results_that_are_missing_are_named(results):
-    differences = results / "toy" / "sasrec" / "differences.json"
+def test_results_without_intervals_are_refused(results):
+    path = results / "toy" / "sasrec" / "metrics.json"
+    path.write_text(json.dumps({"tuned": {"set_hv_sampled": 0.3, "set_hv_sampled_sd": 0.1}}))
+    with pytest.raises(ParagonError, match="tuned.set_hv_sampled_sd has no limits .*dvc repro"):
+        method_table(path.parent)
+    differences = path.parent / "differences.json"
+    differences.write_text(json.dumps({"mmr": {"set_hv_full": 0.1, "set_hv_full_p_holm": 0.01}}))
+    with pytest.raises(ParagonError, match="mmr.set_hv_full has no limits over seeds.*dvc repro"):
+        method_table(path.parent)
     differences.unlink()
     with pytest.raises(ParagonError, match=r"differences\.json is missing.*`evaluation`"):
-        method_table(differences.parent)
+        method_table(path.parent)
 
 
 def test_every_study_has_a_line_and_every_dataset_its_source(results):
