@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from paragon.data.files import Files
 from paragon.errors import ParagonError, shown
+
+if TYPE_CHECKING:  # who only serves lists downloads nothing, and has no pooch
+    from paragon.data.files import Files
 
 # What no field may contain: tabs and line breaks separate fields and rows in a file, NUL marks
 # a file that is no text, and half a surrogate pair cannot be encoded.
