@@ -17,7 +17,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# DVC writes its list of locks in place: killed in that moment, it leaves an empty one and then
+# refuses to run (treeverse/dvc#7615).
 repro: repository fetch ## Run the study; results/report.html says whether it was reproduced
+	@find .dvc -path .dvc/tmp/rwlock -empty -delete
 	$(BIN)/dvc repro
 	$(BIN)/python -m paragon verify
 
