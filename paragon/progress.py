@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tqdm.auto import tqdm
+from tqdm.std import tqdm as text_bar  # in a kernel `tqdm.auto` makes a widget, not a line
 
 T = TypeVar("T")
 QUIET = "PARAGON_QUIET"
@@ -27,7 +28,7 @@ def progress(steps: Iterable[T], unit: str) -> Iterable[T]:
     if path:
         form = "{n_fmt} of {total_fmt} {unit},{remaining_s}"
         rare = {"delay": SECONDS, "mininterval": SECONDS, "maxinterval": 4 * SECONDS}
-        return tqdm(steps, unit=unit, leave=False, file=_Line(path), bar_format=form, **rare)
+        return text_bar(steps, unit=unit, leave=False, file=_Line(path), bar_format=form, **rare)
     return steps if os.environ.get(QUIET) else tqdm(steps, unit=unit, leave=False)
 
 
