@@ -124,7 +124,7 @@ class Studies:
         return found
 
     def regret_against_generated(self, method: str) -> pd.DataFrame:
-        """A method's regret minus that of `generated`, seed by seed: a row a study.
+        """A method's regret minus that of `generated`, paired by seed; one row for each study.
 
         ``difference`` is the mean over seeds; ``p`` is that of a paired t test, after Holm's
         correction for all rows.

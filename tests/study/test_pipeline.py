@@ -220,7 +220,7 @@ def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(finished, tmp_p
     git(first, "commit", "-qm", "results")
 
     # Everything again, in another folder, which must not show anywhere, and with interruptions.
-    # As often as needed, until so many runs were hit.
+    # A new clone whenever a run was complete, until KILLS runs were hit.
     second, rng, left = tmp_path / "second", random.Random(KILLS), KILLS
     while left:
         shutil.rmtree(second, ignore_errors=True)

@@ -112,7 +112,7 @@ def _draw_months(ax: Axes, timestamps: np.ndarray) -> None:
 
 
 def _show_dates(ax: Axes, most: int) -> None:
-    """At most so many dates on the x-axis, each as short as it can be."""
+    """Show at most this number of dates on the x-axis, each as short as possible."""
     locator = AutoDateLocator(minticks=3, maxticks=most)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
