@@ -406,7 +406,11 @@ def test_ternary_puts_each_objective_on_its_corner():
     points = ax.lines[0].get_xydata()
     for number, name in enumerate(["accuracy", "diversity", "novelty"]):
         assert corner[f"{name} = 1"] == pytest.approx(points[LATTICE[:, number] == 1][0])
-    assert ternary(LATTICE, np.ones(15), ["a", "b", "c"], "x").axes  # the same everywhere
+    labels = ["a", "b", "c"]
+    assert ternary(LATTICE, np.ones(15), labels, "x").axes  # the same everywhere
+    refused("three objectives", ternary, PAIRS, WEIGHTS, labels, "x")
+    refused("sum to 1", ternary, LATTICE * 2, LATTICE[:, 0], labels, "x")
+    refused("not on one line", ternary, LATTICE[:3], LATTICE[:3, 0], labels, "x")
 
 
 def test_the_front_in_three_dimensions_shows_every_point_from_two_sides():

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
+from paragon.errors import ParagonError
 from paragon.metrics.checks import finite
 from paragon.report import style
 from paragon.report.figures import drawing
@@ -65,8 +66,17 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], titl
     weights ``[W, 3]`` with rows that sum to 1, values ``[W]``, one label per objective.
     """
     weights, values = finite("weights", weights, 2), finite("values", values)
+    if weights.shape != (len(values), 3) or len(labels) != 3:
+        raise ParagonError(
+            f"weights: shape {weights.shape} for {len(values)} values and {len(labels)} labels; "
+            "three objectives are needed"
+        )
+    if (weights < -1e-9).any() or (abs(weights.sum(1) - 1) > 1e-4).any():
+        raise ParagonError("weights: every row must be non-negative and sum to 1")
     corners = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])
     xy = weights @ corners
+    if np.linalg.matrix_rank(xy - xy[0], tol=1e-9) < 2:
+        raise ParagonError("weights: at least three points that are not on one line are needed")
     figure = style.new(4.2, 3.3)
     ax = figure.subplots()
     filled = ax.tricontourf(Triangulation(*xy.T), values, levels=12, cmap=drawing.WEIGHT_COLOURS)
