@@ -281,7 +281,7 @@ def test_methods_that_are_missing_are_named_and_without_oracle_there_is_one_row(
 @pytest.mark.parametrize("function", [control_curves, pareto_front])
 def test_a_table_that_cannot_be_drawn_is_refused(function):
     curve = make_curve()
-    refused("no rows of protocol `full`; it has none", function, curve.iloc[:0], DRAWN)
+    refused("the table is empty", function, curve.iloc[:0], DRAWN)
     refused("column `method` is missing", function, pd.DataFrame(), DRAWN)
     less = curve.drop(columns="alpha_ndcg@10")
     refused("column `alpha_ndcg@10` is missing", function, less, DRAWN)
@@ -324,6 +324,7 @@ def test_latent_space_projects_on_the_components_of_the_collection():
     assert np.array_equal(flat.axes[0].collections[0].get_array(), ax.collections[0].get_array())
     refused("generated: vectors", latent_space, vectors, weights, one, PAIRS)
     refused("held-out oracle", latent_space, vectors, weights, one, PAIRS[[5]], one[0], PAIRS)
+    refused("two components", latent_space, [[1.0]], [[1, 0]], [[1.0]], [[1, 0]])
 
 
 def test_an_adapter_at_a_corner_does_not_take_most_of_the_figure():
@@ -346,6 +347,9 @@ def test_training_curves_smooth_long_series_only():
     assert drawn[0].get_yscale() == "log" and drawn[1].get_yscale() == "linear"
     assert np.ptp(drawn[1].lines[1].get_ydata()) < np.ptp(drawn[1].lines[0].get_ydata())
     assert list(drawn[2].lines[0].get_xdata()) == [2, 4]
+    refused("no series", training_curves, {})
+    refused("backbone, loss: 2 steps for 1 values", training_curves,
+            {"backbone": {"loss": ([1, 2], [0.5])}})  # fmt: skip
     refused("backbone, loss", training_curves, {"backbone": {"loss": [np.nan]}})
 
 
@@ -355,6 +359,7 @@ def test_tuning_curves_show_the_excess_over_the_best():
     assert ax.get_yscale() == "log" and len(ax.lines) == 4  # a curve and a dot a task
     assert ax.lines[0].get_ydata()[:2] == pytest.approx([0.6, 0.1])
     assert ax.lines[3].get_xdata()[0] == 100
+    refused("validation: shape (1, 2)", tuning_curves, [0, 1, 2], [[1, 2]], [0.5])
     assert tuning_curves([0, 1], [[1, 1]], [0.5]).axes  # nothing moves: still a figure
 
 
@@ -364,6 +369,8 @@ def test_time_to_model_speaks_in_human_units():
     assert any("cores 2" in t for t in texts(figure))
     assert figure.axes[0].get_xscale() == "log"
     assert "6 ms" in texts(time_to_model({"generate": {"p50": 0.006, "p99": 0.01}}, {}))
+    refused("`p50`", time_to_model, {"machine": {"cores": 2}}, {})
+    refused("timing, tune: seconds", time_to_model, {"tune": {"p50": 0.0, "p99": 1.0}}, {})
 
 
 def test_human_units():
@@ -386,6 +393,7 @@ def test_memorisation_shows_every_value():
     assert [t.get_text() for t in ax.get_yticklabels()] == ["generated (n = 2)", "held out (n = 3)"]
     assert ax.get_xscale() == "linear"
     assert nearest_distances({"a": [0.01], "b": [9.0]}).axes[0].get_xscale() == "log"
+    refused("no group", nearest_distances, {})
     refused("distances", nearest_distances, {"distances": []})
 
 
@@ -398,6 +406,7 @@ def test_modes_draws_the_last_two_groups_over_the_others():
     every = np.vstack(list(CLOUDS.values()))
     kept = np.linalg.svd(every - every.mean(0), compute_uv=False)[:2]
     assert (flat**2).sum() == pytest.approx((kept**2).sum())  # the plane of largest variance
+    refused("three groups", modes, {"a": np.eye(2), "b": np.eye(2)})
 
 
 def test_ternary_puts_each_objective_on_its_corner():
@@ -420,6 +429,8 @@ def test_the_front_in_three_dimensions_shows_every_point_from_two_sides():
         for name, label in (("tuned", "tuned (oracle)"), ("generated", "generated")):
             assert np.array_equal(np.array(line(ax, label).get_data_3d()).T, FRONTS[name])
         assert "novelty" in ax.get_zlabel()
+    refused("three metrics", front_3d, FRONTS, ["ndcg@10"])
+    refused("three metrics", front_3d, {"a": np.eye(2)}, list("abc"))
 
 
 def test_ablation_has_a_panel_for_each_variable():
@@ -434,6 +445,8 @@ def test_ablation_has_a_panel_for_each_variable():
     (ax,) = changed_choices(mixed, "set_hv", {}).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["2", "10", "50", "none"]
     assert changed_choices(make_ablation(seeds=1), "set_hv", {}).axes
+    refused("column `regret` is missing", changed_choices, make_ablation(), "regret", {})
+    refused("the table is empty", changed_choices, make_ablation().iloc[:0], "set_hv", {})
 
 
 def test_studies_have_a_panel_for_each_dataset_and_measure():
@@ -464,6 +477,9 @@ def test_studies_have_a_panel_for_each_dataset_and_measure():
     own = make_studies().query("measure == 'regret_mean' and dataset == 'a'")
     alone = all_studies(own)
     assert len(alone.axes) == 1 and not any("off the scale" in t for t in texts(alone))
+    refused("column `low` is missing", all_studies, own.drop(columns="low"))
+    refused("the table is empty", all_studies, own.iloc[:0])
+    refused("studies, mean", all_studies, own.assign(mean=np.nan))
 
 
 def test_published_curves_lie_over_ours_at_evenly_spaced_weights():

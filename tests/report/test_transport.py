@@ -67,6 +67,8 @@ def test_the_figure_has_a_panel_for_each_kind_and_side(folder):
     figure = figures.moved_adapters(load_moves(folder))
     titles = [ax.get_title("left") for ax in figure.axes]
     assert len(titles) == 4 and len(set(titles)) == 4
+    with pytest.raises(ParagonError, match="column `seconds` is missing"):
+        figures.moved_adapters(load_moves(folder).drop(columns="seconds"))
 
 
 def test_a_folder_without_tables_says_what_makes_them(tmp_path):

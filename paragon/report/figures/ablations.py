@@ -26,6 +26,7 @@ def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, obje
     ``frame`` has the columns variable, value, seed and ``metric``; ``default``
     says which value of a variable the study uses (filled marker; the others are open).
     """
+    drawing.require_columns(frame, ("variable", "value", "seed", metric), "ablation")
     finite(f"ablation, {metric}", frame[metric].to_numpy(float))
     variables = dict(list(frame.groupby("variable", sort=False)))
     sizes = [rows["value"].nunique() for rows in variables.values()]
@@ -114,6 +115,8 @@ def front_3d(points: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
     Points lie on stems from the floor, without which depth cannot be read.
     """
     groups = {name: finite(name, values, 2) for name, values in points.items()}
+    if {values.shape[1] for values in groups.values()} != {3} or len(labels) != 3:
+        raise ParagonError("front: points and labels of three metrics are needed")
     low, high = (end(np.vstack(list(groups.values())), axis=0) for end in (np.min, np.max))
     floor = low[2] - 0.05 * max(high[2] - low[2], 1e-9)
     figure = style.new(7.2, 3.4)

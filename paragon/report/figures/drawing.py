@@ -25,20 +25,27 @@ WEIGHT = "weight of accuracy"
 WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # dark to light: ordered in grey too
 
 
+def require_columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> None:
+    """ParagonError unless a table has rows and these columns; ``what`` is its name."""
+    for name in names:
+        if name not in frame:
+            have = ", ".join(map(str, frame)) or "none"
+            raise ParagonError(f"{what}: column `{name}` is missing; it has {have}")
+    if frame.empty:
+        raise ParagonError(f"{what}: the table is empty, there is nothing to draw")
+
+
 def rows_by_method(
     curve: pd.DataFrame, protocol: str, methods: Sequence[str], metrics: Iterable[str]
 ) -> dict[str, pd.DataFrame]:
     """One protocol's rows of those of the methods that are in the table, in their order."""
-    for name in ("method", "seed", "protocol", "w_accuracy", *metrics):
-        if name not in curve:
-            have = ", ".join(curve) or "none"
-            raise ParagonError(f"curve: column `{name}` is missing; it has {have}")
+    require_columns(curve, ("method", "seed", "protocol", "w_accuracy", *metrics), "curve")
     number = sum(name.startswith("w_") for name in curve)
     if number > 2:
         raise ParagonError(f"curve: {number} objectives; a curve needs two, use `ternary`")
     groups = dict(list(curve[curve["protocol"] == protocol].groupby("method")))
     if not groups:
-        protocols = ", ".join(sorted(curve["protocol"].unique())) or "none"
+        protocols = ", ".join(sorted(curve["protocol"].unique()))
         raise ParagonError(f"curve: no rows of protocol `{protocol}`; it has {protocols}")
     rows = {method: groups[method] for method in methods if method in groups}
     if not rows:

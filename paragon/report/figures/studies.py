@@ -11,6 +11,8 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from paragon.errors import ParagonError
+from paragon.metrics.checks import finite
 from paragon.report import style
 from paragon.report.figures import drawing
 from paragon.report.style import look, metric_label
@@ -35,6 +37,9 @@ def all_studies(frame: pd.DataFrame) -> Figure:
     Measures of the oracle's hypervolume start where methods that come close to it do, and
     what lies below is written at the edge; regret is on a logarithmic scale beyond 10 %.
     """
+    names = "dataset backbone method measure mean low high".split()
+    drawing.require_columns(frame, names, "studies")
+    finite("studies, mean", frame["mean"])
     datasets, backbones, measures = (
         list(dict.fromkeys(frame[name])) for name in ("dataset", "backbone", "measure")
     )
@@ -174,6 +179,11 @@ def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[st
     ``timing`` has ``p50`` and ``p99`` of every method.  With ``retrain`` among them, each is
     compared with it, and the published saving is marked.
     """
+    for method, times in timing.items():
+        if not {"p50", "p99"} <= {*times}:
+            raise ParagonError(f"timing, {method}: `p50` and `p99` are needed, in seconds")
+        if (finite(f"timing, {method}", [times["p50"], times["p99"]]) <= 0).any():
+            raise ParagonError(f"timing, {method}: seconds must be greater than 0")
     order = sorted(timing, key=lambda m: -timing[m]["p50"])
     retrain = timing.get("retrain", {}).get("p50")
     figure = style.new(6, 0.9 + 0.36 * len(order))

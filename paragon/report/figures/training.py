@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from paragon.errors import ParagonError
 from paragon.metrics.checks import finite
 from paragon.report import style
 from paragon.report.figures.drawing import BLUE, WEIGHT_COLOURS, weight_bar
@@ -25,6 +26,8 @@ def training_curves(
     values; a series that spans more than a factor of 30 has a log scale.
     ``x_label`` is one label or one per model.
     """
+    if not curves or not all(curves.values()):
+        raise ParagonError("curves: there is no series to draw")
     rows = max(map(len, curves.values()))
     figure = style.new(min(7.2, 2.6 * len(curves) + 0.6), 0.5 + 1.6 * rows)
     axes = figure.subplots(rows, len(curves), squeeze=False, sharex="col")
@@ -48,6 +51,8 @@ def _draw_series(ax: Axes, name: str, series: Sequence[float] | tuple) -> None:
     else:
         y = finite(name, series)
         x = np.arange(1, len(y) + 1)
+    if len(x) != len(y):
+        raise ParagonError(f"{name}: {len(x)} steps for {len(y)} values")
     window = len(y) // 40 if len(y) >= 200 else 1
     if window > 1:
         ax.plot(x, y, color=BLUE, alpha=0.25, linewidth=0.5)
@@ -68,6 +73,10 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
     """
     x, losses = finite("steps", steps), finite("validation", validation, 2)
     shares = finite("weights", weights)
+    if losses.shape != (len(shares), len(x)):
+        raise ParagonError(
+            f"validation: shape {losses.shape} for {len(shares)} weights and {len(x)} steps"
+        )
     excess = losses - losses.min(1, keepdims=True)
     positive = excess[excess > 0]
     floor = 10 ** np.floor(np.log10(np.quantile(positive, 0.02))) if len(positive) else 1e-6

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paragon.report import style
-from paragon.report.figures.drawing import BLUE, GREY, ORANGE, seed_limits
+from paragon.report.figures.drawing import BLUE, GREY, ORANGE, require_columns, seed_limits
 from paragon.report.transport import SIDES
 
 # Name in the legend: colour, marker, line and methods.
@@ -30,6 +30,8 @@ def moved_adapters(frame: pd.DataFrame) -> Figure:
     A row for each kind of move, a column with and one without the categories' side; means over
     moves, bars: 95 % t intervals.  ``frame``: what `paragon.report.transport.load_moves` gives.
     """
+    columns = ("kind", "side", "method", "protocol", "seconds", "set_hv_of_tuned")
+    require_columns(frame, columns, "moves")
     full = frame[frame["protocol"] == "full"]
     kinds = list(dict.fromkeys(full["kind"]))
     figure = style.new(7.2, 0.5 + 2.3 * len(kinds))

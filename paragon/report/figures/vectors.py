@@ -120,6 +120,8 @@ def _clouds(groups: Mapping[str, tuple]) -> dict[str, tuple[np.ndarray, np.ndarr
     for key, (v, w) in clouds.items():
         if len(v) != len(w) or v.shape[1] != clouds["collected"][0].shape[1]:
             raise ParagonError(f"{key}: vectors {v.shape} and weights {w.shape} do not match")
+    if min(clouds["collected"][0].shape) < 2:
+        raise ParagonError("collected: two components need two vectors of two numbers")
     return clouds
 
 
@@ -130,6 +132,8 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
     The last two groups stand out: they are drawn over the others.
     """
     groups = {name: finite(name, values, 2) for name, values in clouds.items()}
+    if len(groups) < 3:
+        raise ParagonError("modes: at least three groups are needed")
     plane = _Plane(np.vstack(list(groups.values())))
     figure = style.new(5.2, 3.6)
     ax = figure.subplots()
@@ -148,6 +152,8 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
 @style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Distances to the nearest collected vector, a row a group: box, median and every value."""
+    if not distances:
+        raise ParagonError("distances: there is no group to draw")
     groups = {name: finite(name, values) for name, values in distances.items()}
     every = np.concatenate(list(groups.values()))
     log = bool(every.min() > 0 and every.max() > 30 * every.min())
