@@ -33,7 +33,7 @@ from paragon.generator.generator import Generator, load_generator, save_generato
 from paragon.generator.published import Published, save_published
 from paragon.generator.published_training import train_published
 from paragon.generator.training import train_generator
-from paragon.progress import LINE, QUIET, progress
+from paragon.progress import progress
 from paragon.rivals.category_bias import save_category_bias, tune_category_bias
 from paragon.rivals.end_to_end import EndToEnd, save_end_to_end, train_end_to_end
 from paragon.rivals.retrain import (
@@ -44,7 +44,7 @@ from paragon.rivals.retrain import (
     save_retrained,
 )
 from paragon.study.determinism import KERNELS
-from paragon.study.signals import when_gone
+from paragon.study.signals import begin_worker
 from paragon.study.study import Study
 
 T = TypeVar("T")
@@ -126,17 +126,6 @@ def _client(address: str) -> AbstractContextManager[Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise ParagonError(f"{CLUSTER}={address}: no scheduler answers there: {error}") from error
-
-
-def begin_worker(parent: int, alone: bool) -> None:
-    """What a process does before its first job: no bars of its own, and an end with its parent.
-
-    A worker whose parent was killed would go on training, and overwrite what a later run made.
-    """
-    os.environ[QUIET] = "1"  # those of several processes would overwrite each other
-    if not alone:
-        os.environ.pop(LINE, None)
-    when_gone(parent, lambda: os._exit(1))
 
 
 def balanced(jobs: int, threads: int) -> int:

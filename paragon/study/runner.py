@@ -225,6 +225,9 @@ def _execute(source: Path, copy: Path, parameters: dict[str, Any], root: Path) -
         cwd=root,
         progress_bar=False,
         extra_arguments=["--log-level=CRITICAL"],  # without its notes on transport
+        # A second sooner than by its own exit, in which it takes torch apart; nothing is left to
+        # write then, and workers end with it.
+        shutdown_kernel="immediate",
         start_timeout=180,  # seconds: imports are slow on a busy machine with a cold disk
     )
 

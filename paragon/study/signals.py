@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from paragon.progress import LINE, QUIET
+
 
 @contextmanager
 def exit_at_signals() -> Iterator[None]:
@@ -42,6 +44,18 @@ def end_with_dvc() -> None:
     """
     if "DVC_STAGE" in os.environ:  # DVC sets it for every command
         when_gone(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def begin_worker(parent: int, alone: bool) -> None:
+    """What a process does before its first job: no bars of its own, and an end with its parent.
+
+    A worker whose parent was killed would go on training, and overwrite what a later run made.
+    It is here so that a worker without a job does not load torch.
+    """
+    os.environ[QUIET] = "1"  # those of several processes would overwrite each other
+    if not alone:
+        os.environ.pop(LINE, None)
+    when_gone(parent, lambda: os._exit(1))
 
 
 def when_gone(parent: int, act: Callable[[], None]) -> None:
