@@ -20,8 +20,6 @@ from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.params import load_params
 
-torch.set_num_threads(1)
-
 # `make test-all` runs every property on 1,000 examples, other ones each time; `make test` on few.
 THOROUGH = bool(os.environ.get("PARAGON_THOROUGH"))
 hypothesis_settings.register_profile(
@@ -64,6 +62,12 @@ LONGEST = ("test_pipeline.py", "test_extending.py")
 def pytest_collection_modifyitems(items):
     """The slow tests first: at the end one core would wait for the other to finish them."""
     items.sort(key=lambda item: ("slow" not in item.keywords, item.path.name not in LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Take back the number that `open_study` sets, which would last for all later tests."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
