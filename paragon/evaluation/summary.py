@@ -118,14 +118,26 @@ def control_measures(
         if metric in rows:  # a study with other cut-offs has none
             short = metric.partition("@")[0]
             measures[f"even_{short}"] = Measure(float(rows[metric].iloc[even]))
-    loss = task_loss(rows, objectives)
-    if np.isfinite(loss).all():
-        oracle_loss = task_loss(tuned, objectives)
-        constant_loss = task_loss(table.loc[["constant"]], objectives)
-        corners = (grid <= 0).any(1)
-        regret = control.regret(loss, oracle_loss, constant_loss, corners, places)
-        measures |= {f"regret_{name}": measure for name, measure in regret.items()}
-    return measures
+    return measures | regret_measures(table, method, objectives)
+
+
+def regret_measures(
+    table: pd.DataFrame, method: str, objectives: Sequence[str]
+) -> dict[str, Measure]:
+    """Those of `control_measures` that are regrets; none where losses were not measured."""
+    columns = [f"w_{o}" for o in objectives]
+    rows, tuned = table.loc[[method]], table.loc[["tuned"]]
+    loss, grid = task_loss(rows, objectives), tuned[columns].to_numpy()  # [R], [W, O]
+    if not np.isfinite(loss).all():
+        return {}
+    regret = control.regret(
+        loss,
+        task_loss(tuned, objectives),
+        task_loss(table.loc[["constant"]], objectives),
+        (grid <= 0).any(1),  # the corners
+        rows_of_weights(method, rows[columns].to_numpy(), grid),
+    )
+    return {f"regret_{name}": measure for name, measure in regret.items()}
 
 
 def task_loss(rows: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:

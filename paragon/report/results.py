@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from paragon.errors import ParagonError
-from paragon.evaluation.summary import seed_measures, summarise
+from paragon.evaluation.summary import regret_measures, summarise
 from paragon.metrics.statistics import holm
 from paragon.storage import require
 
@@ -139,10 +139,15 @@ class Studies:
 
     def _seed_regret(self, study: str, method: str) -> pd.Series:
         """The mean regret of each seed."""
-        by_seed = seed_measures(self.curves[study], method, "full", OBJECTIVES)
-        if len(by_seed) < 2:
+        curve = self.curves[study]
+        full = curve[curve["protocol"] == "full"].set_index("method")
+        found = {
+            seed: regret_measures(table, method, OBJECTIVES)["regret_mean"]
+            for seed, table in full.groupby("seed")
+            if method in table.index
+        }
+        if len(found) < 2:
             raise ParagonError(f"{study}: one seed tells nothing from luck; `seeds` needs two")
-        found = {seed: row["regret_mean"] for seed, row in by_seed.items()}
         for value, reason in found.values():
             if value is None:
                 raise ParagonError(f"{study}: regret of `{method}` is undefined: {reason}")
