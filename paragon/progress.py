@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,11 +22,12 @@ def progress(steps: Iterable[T], unit: str) -> Iterable[T]:
 
     The notebook runner sets it: a bar shows times, and executed notebooks have to come out the
     same, byte for byte, whenever they run.  With ``PARAGON_PROGRESS`` the file of this name holds
-    how far the steps are, and the seconds that are left.
+    how far the steps are, a comma, and the seconds that are left if the number of steps is known.
     """
     path = os.environ.get(LINE)
     if path:
-        form = "{n_fmt} of {total_fmt} {unit},{remaining_s}"
+        known = isinstance(steps, Sized)
+        form = "{n_fmt} of {total_fmt} {unit},{remaining_s}" if known else "{n_fmt} {unit},"
         rare = {"delay": SECONDS, "mininterval": SECONDS, "maxinterval": 4 * SECONDS}
         return text_bar(steps, unit=unit, leave=False, file=_Line(path), bar_format=form, **rare)
     return steps if os.environ.get(QUIET) else tqdm(steps, unit=unit, leave=False)

@@ -73,7 +73,8 @@ def said_from_time_to_time(notebook: str, line: Path) -> Iterator[None]:
                 now = line.read_text(encoding="utf-8")
                 done, seconds = now.rsplit(",", 1)
                 if now != last:
-                    print(f"{notebook}: {done}, about {in_words(float(seconds))} left", flush=True)
+                    left = f", about {in_words(float(seconds))} left" if seconds else ""
+                    print(f"{notebook}: {done}{left}", flush=True)
                 last = now
 
     speaker = threading.Thread(target=say, daemon=True)
