@@ -171,13 +171,13 @@ def ablate(
     name: Annotated[str, typer.Argument(help="An entry of ablations/ or transport/params.yaml.")],
 ) -> None:
     """Run one stage of ablations/ or transport/."""
-    from paragon.study import ablations, transport
+    from paragon.study import ablations, recommenders, transport
 
     stages = {
         "tune": ablations.tune_entry,
         "collection": ablations.make_collection,
         "point": ablations.train_point,
-        "train": transport.train_recommender,
+        "train": recommenders.train_recommender,
         "alone": transport.measure_alone,
         "move": transport.measure_move,
     }

@@ -11,7 +11,8 @@ import pandas as pd
 from paragon.errors import ParagonError
 from paragon.report import markdown as md
 
-KINDS = ["seed", "night", "architecture"]  # of moves, in the order of the tables
+MAIN = ["seed", "warm night", "night", "architecture"]  # kinds of moves with a column
+KINDS = [*MAIN, "width", "graph", "few items"]  # all of them, in their order
 SIDES = {"item_side": "with the categories' side", "state_only": "without it"}
 ROWS = {
     "backbone": "the new backbone alone",
@@ -28,6 +29,8 @@ ROWS = {
     "scratch_50": "from scratch, 50 steps",
     "moved_150": "moved with means, then 150 steps",
     "scratch_150": "from scratch, 150 steps",
+    "moved_500": "moved with means, then 500 steps",
+    "scratch_500": "from scratch, 500 steps",
     "category_bias": "category bias",
     "xquad": "xQuAD",
     "tuned": "tuned there",
@@ -37,8 +40,8 @@ ROWS = {
 def load_moves(folder: Path) -> pd.DataFrame:
     """A row for each move, side, method and protocol, with what is measured and ``seconds``.
 
-    Rows of the new recommender alone stand beside every move to it.  Seconds are those of one
-    processor; None where nothing has to be computed.  ``pair``: the move in words.
+    Rows of a new recommender alone stand beside the first move of a kind to it.  Seconds are those
+    of one processor; None where nothing has to be computed.  ``pair``: the move in words.
     Raises ``ParagonError`` for a folder without tables.
     """
     moves = [
@@ -47,12 +50,15 @@ def load_moves(folder: Path) -> pd.DataFrame:
     ]
     if not moves:
         raise ParagonError(f"{folder}: no results/move-*.csv; run `dvc repro transport/dvc.yaml`")
-    parts = []
+    parts, seen = [], set()
     for own in moves:
-        name, new, old = (own[key].iloc[0] for key in ("name", "new", "old"))
+        name, kind, new, old, items = (
+            own[key].iloc[0] for key in ("name", "kind", "new", "old", "items")
+        )
         own = own.assign(seconds=_seconds(folder, f"move-{name}", own))
         path = folder / "results" / f"alone-{new}.csv"
-        if path.exists():
+        if path.exists() and (kind, new) not in seen:
+            seen.add((kind, new))
             alone = pd.read_csv(path)
             alone = alone[~alone["method"].isin(own["method"])]
             shared = {key: own[key].iloc[0] for key in ("kind", "old", "name", "fit", "shared")}
@@ -63,6 +69,7 @@ def load_moves(folder: Path) -> pd.DataFrame:
         own.loc[tuned, "seconds"] = own.loc[tuned, "side"].map(whole).astype(float)
         # Of several seeds one pair, but an old night is one of its own.
         pair = " → ".join(re.sub(r"-\d+$", "", part) for part in (old, new))
+        pair += f", {items:.0%} of the items" if items < 1 else ""
         parts.append(own.assign(pair=pair))
     frame = pd.concat(parts, ignore_index=True)
     return frame.sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
@@ -82,14 +89,15 @@ def _seconds(folder: Path, name: str, rows: pd.DataFrame) -> list[float | None]:
 def tables(folder: Path) -> str:
     """Markdown: all of docs/transport.md that is measured."""
     frame = load_moves(folder).query("protocol == 'full'")
+    main = frame[frame["kind"].isin(MAIN)]
     parts = [
-        "**Set HV, of tuned**; the seconds are means over all moves:",
-        measure_table(frame, "set_hv_of_tuned", 2),
+        "**Set HV, of tuned**; the seconds are means over these moves:",
+        measure_table(main, "set_hv_of_tuned", 2),
         "**Regret**, in per cent:",
-        measure_table(frame, "regret_mean", 0, 100),
-        "**Every pair**, moved from item tables:",
-        pairs_table(frame),
+        measure_table(main, "regret_mean", 0, 100),
     ]
+    for side, words in SIDES.items():
+        parts += [f"**Every pair**, moved from item tables, {words}:", pairs_table(frame, side)]
     return "\n\n".join(parts)
 
 
@@ -111,16 +119,28 @@ def measure_table(frame: pd.DataFrame, measure: str, digits: int, scale: float =
     return md.markdown_table(["adapters", *titles, *["seconds"] * timed], lines)
 
 
-def pairs_table(frame: pd.DataFrame) -> str:
-    """Markdown: every pair of recommenders, the fit, and what moved adapters reach there."""
-    measures, lines = {"set_hv_of_tuned": "set HV", "r_acc": "r acc", "r_div": "r div"}, []
-    for pair, of_pair in frame[frame["method"] == "moved"].groupby("pair", sort=False):
-        sides = [of_pair[of_pair["side"] == side] for side in SIDES]
-        cells = [md.interval_cell(part[name], 2) for name in measures for part in sides]
-        fits = of_pair.drop_duplicates("name")["fit"]
+def pairs_table(frame: pd.DataFrame, side: str) -> str:
+    """Markdown: every pair of recommenders, the fit, and what adapters of one side reach there."""
+    shown = {
+        "set HV": ("moved", "set_hv_of_tuned", 2, 1),
+        "as they are": ("as_it_is", "set_hv_of_tuned", 2, 1),
+        "regret": ("moved", "regret_mean", 0, 100),
+        "as they are, regret": ("as_it_is", "regret_mean", 0, 100),
+        "r acc": ("moved", "r_acc", 2, 1),
+        "r div": ("moved", "r_div", 2, 1),
+    }
+    lines = []
+    for pair, of_pair in frame[frame["side"] == side].groupby("pair", sort=False):
+        by_method = dict(list(of_pair.groupby("method")))
+        cells = [
+            md.interval_cell(by_method[method][name] * scale, digits)
+            if method in by_method
+            else "–"
+            for method, name, digits, scale in shown.values()
+        ]
+        fits = by_method["moved"]["fit"]
         lines.append([pair, str(len(fits)), f"{fits.mean():.2f}", *cells])
-    titles = [f"{shown}, {_heading(side)}" for shown in measures.values() for side in SIDES]
-    return md.markdown_table(["old → new", "moves", "fit", *titles], lines)
+    return md.markdown_table(["old → new", "moves", "fit", *shown], lines)
 
 
 def _heading(side: str) -> str:

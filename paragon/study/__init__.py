@@ -7,7 +7,8 @@
   same bytes on every processor.
 * Results: ``verify.py`` compares them with a commit, ``page.py`` shows that; ``diff.py`` compares
   two versions; ``executed.py`` copies notebooks to docs.
-* Pipelines of their own: ``ablations.py``, ``transport.py``, both on ``places.py``.
+* Pipelines of their own: ``ablations.py``, ``transport.py`` (with ``recommenders.py``), both on
+  ``places.py``.
 * For people: ``commands.py`` and ``export.py``, ``control_room.py``, ``lab.py``, ``own_data.py``,
   ``exercise.py``.
 """

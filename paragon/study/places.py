@@ -34,6 +34,7 @@ from paragon.study.study import Study
 class Place:
     """A recommender with adapters tuned for it, and all that judging others on it needs.
 
+    ``items``: the share of the items, drawn at random, that a map to or from here may use.
     ``seconds``: of one processor, by row.
     """
 
@@ -41,13 +42,17 @@ class Place:
     sequences: Sequences
     backbone: Backbone
     collection: Collection
+    items: float = 1
     seconds: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def space(self) -> ItemSpace:
         """What decides where the adapters of this recommender can go."""
-        vectors, popularity = self.backbone.item_vectors(), self.sequences.popularity()
-        return ItemSpace(self.sequences.item_ids, vectors, popularity)
+        ids, vectors = np.array(self.sequences.item_ids), self.backbone.item_vectors()
+        drawn = np.random.default_rng(self.seed).permutation(len(ids))
+        kept = np.sort(drawn[: round(self.items * len(ids))])
+        rows = np.concatenate([[0], 1 + kept])  # row 0 is padding
+        return ItemSpace(list(ids[kept]), vectors[rows], self.sequences.popularity()[rows])
 
     def states(self) -> Tensor:
         """The states ``[N, d]`` after the histories of validation users; targets are not used."""

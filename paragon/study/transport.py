@@ -2,152 +2,44 @@
 
 ``transport/params.yaml`` lists *recommenders*, each trained and given adapters of its own, and
 *moves* between them.  ``transport/dvc.yaml`` runs each as a stage: ``train`` makes a recommender
-with its two collections, with and without the categories' side of the adapters; ``alone`` measures
-what needs no old recommender; ``move`` what comes from one.  Tables in ``transport/results`` have
-a row for each method, the measures of :mod:`paragon.metrics.control` on test users over the whole
-catalogue.  Seconds, of one processor, on the new recommender, are in ``transport/seconds``.
+(:mod:`paragon.study.recommenders`); ``alone`` measures what needs no old recommender; ``move`` what
+comes from one.  Tables in ``transport/results`` have a row for each method, the measures of
+:mod:`paragon.metrics.control` on test users over the whole catalogue.  Seconds, of one processor,
+on the new recommender, are in ``transport/seconds``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from paragon.adapters import mixtures
 from paragon.adapters import transport as maps
 from paragon.adapters.adapter import shared_starts
-from paragon.adapters.collection import Collection, collect, load_collection, save_collection
-from paragon.backbones import load_backbone, save_backbone, train_backbone, training_record
-from paragon.data.sequences import Sequences
-from paragon.data.split import prepare
+from paragon.adapters.collection import Collection
 from paragon.evaluation.summary import significant
 from paragon.evaluation.testbed import Row
-from paragon.params import ARTIFACTS, ROOT, Section
 from paragon.rivals.calibration import calibrated, validation_rows
 from paragon.rivals.category_bias import biased_scores, tune_category_bias
-from paragon.sections import Count
 from paragon.storage import write_json
-from paragon.study.ablations import Plan, write_table
+from paragon.study.ablations import write_table
 from paragon.study.places import Place
-from paragon.study.study import Study, StudyData, merge_changes, open_study
+from paragon.study.recommenders import (
+    FOLDER,
+    SIDES,
+    AnchorsEntry,
+    Trials,
+    load_trials,
+    place_of,
+)
 
-FOLDER = ROOT / "transport"
-SIDES = {"item_side": True, "state_only": False}  # adapters with and without the genre term
-STORE = ARTIFACTS / "transport"
 GRID = 21  # weights at which a moved adapter is tried for `moved_calibrated`
-
-
-class RecommenderEntry(Section):
-    """A ``backbone`` trained from a ``seed``, with a ``change`` of params.yaml.
-
-    ``days``: how many days before the end of the data it is trained; ``of_study``: the default
-    study's own is taken instead, which has seed 0."""
-
-    backbone: str
-    seed: Annotated[int, Field(ge=0)]
-    days: Annotated[float, Field(ge=0)] = 0
-    of_study: bool = False
-    change: dict[str, dict[str, Any]] = {}
-
-
-class MoveEntry(Section):
-    """From an ``old`` recommender to a ``new`` one, as an example of a ``kind`` of move."""
-
-    kind: str
-    old: str
-    new: str
-
-
-class AnchorsEntry(Section):
-    """At which ``weights`` of accuracy `moved_two_anchors` is tuned on, for how many ``steps``."""
-
-    weights: list[float]
-    steps: Count
-
-
-class Trials(Plan):
-    """The whole of transport/params.yaml; ``rivals``: on which recommenders they are measured."""
-
-    FOLDER = "transport"
-    change: dict[str, dict[str, Any]]
-    steps: list[Count]
-    anchors: AnchorsEntry
-    rivals: list[str] = []
-    recommenders: dict[str, RecommenderEntry]
-    moves: dict[str, MoveEntry]
-
-
-load_trials = Trials.load
-
-
-def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> Study:
-    """The study of a recommender: params.yaml with the changes for all and its own."""
-    entry = trials.entry("recommenders", name)
-    own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
-    own |= {"adapters": {"item_side": item_side}}
-    merged = merge_changes(trials.change, own, entry.change)
-    return open_study(trials.dataset, entry.backbone, merged, checked=False)
-
-
-def train_recommender(name: str) -> None:
-    """Train a recommender and tune both collections; what is there already is not made again."""
-    trials = load_trials()
-    study, entry = study_of_recommender(trials, name), trials.recommenders[name]
-    sequences, folder = sequences_before(study, entry.days), STORE / name
-    stem = folder / "backbone"
-    seconds: dict[str, float] = {}
-    if not stem.with_suffix(".json").exists():
-        start = time.process_time()
-        if entry.of_study:
-            backbone, about = study.load_backbone(sequences)
-            record = {key: value for key, value in about.items() if key != "sha256"}
-        else:
-            settings = study.params.backbones
-            backbone, fitted = train_backbone(study.backbone, sequences, settings, study.device)
-            record = training_record(study.backbone, sequences, settings, fitted)
-            seconds["backbone"] = time.process_time() - start
-        save_backbone(backbone, record, stem)
-    backbone, about = load_backbone(stem, sequences)
-    for side, item_side in SIDES.items():
-        if not (folder / f"{side}.json").exists():
-            study, start = study_of_recommender(trials, name, item_side), time.process_time()
-            seeds, origin = study.params.run.seeds, {"backbone": about["sha256"]}
-            made = collect(backbone, sequences, study.params.adapters, seeds, origin)
-            save_collection(made, folder / side)
-            seconds[side] = time.process_time() - start
-    if seconds:
-        path = FOLDER / "seconds" / f"train-{name}.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        write_json(path, known | {key: significant(value, 3) for key, value in seconds.items()})
-
-
-def sequences_before(study: Study, days: float) -> Sequences:
-    """The study's data as they were that many ``days`` before their last event."""
-    if not days:
-        return study.load_sequences()
-    rules = study.params.data
-    dataset = StudyData(study.dataset, rules).load()
-    times = dataset.interactions["timestamp"]
-    before = dataset.interactions[times <= times.max() - 86_400 * days]
-    return prepare(dataclasses.replace(dataset, interactions=before), **rules.model_dump())
-
-
-def place_of(trials: Trials, name: str, side: str) -> Place:
-    """What :func:`train_recommender` made, with the data and adapters of one ``side``."""
-    study = study_of_recommender(trials, name, SIDES[side])
-    sequences = sequences_before(study, trials.recommenders[name].days)
-    backbone, about = load_backbone(STORE / name / "backbone", sequences)
-    return Place(study, sequences, backbone, load_collection(STORE / name / side, about))
 
 
 def measure_alone(name: str) -> None:
@@ -196,6 +88,7 @@ def measure_move(name: str) -> None:
     entry = trials.entry("moves", name)
     for side in SIDES:
         old, place = (place_of(trials, one, side) for one in (entry.old, entry.new))
+        old = dataclasses.replace(old, items=entry.items)
         fitted = maps.fit_transport(old.space, place.space)
         vectors = {**_moved(place, old, trials), **_controls(place, old, fitted)}
         about = {"side": side, "fit": fitted.fit, "shared": fitted.shared}

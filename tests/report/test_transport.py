@@ -1,6 +1,7 @@
 """Tables and the figure of moved adapters, from tables whose means are known."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -24,11 +25,11 @@ def folder(tmp_path_factory):
             for method, share in (("tuned", 1.0), ("moved", 0.95), ("moved_50", 0.97))
         ]
         names = "kind old new method protocol seed set_hv_of_tuned r_acc r_div regret_mean side fit"
-        table = pd.DataFrame(rows, columns=names.split()).assign(shared=100)
+        table = pd.DataFrame(rows, columns=names.split()).assign(shared=100, items=1.0)
         name = f"seed-{seed}" if kind == "seed" else "sasrec-to-gru4rec-0"
         table.to_csv(root / "results" / f"move-{name}.csv", index=False)
         alone = table[table["method"] == "moved"].assign(method="backbone", set_hv_of_tuned=0.6)
-        alone = alone.drop(columns=["kind", "old", "fit", "shared"])
+        alone = alone.drop(columns=["kind", "old", "fit", "shared", "items"])
         pd.concat([alone, table[table["method"] == "tuned"][alone.columns]]).to_csv(
             root / "results" / f"alone-{new}.csv", index=False
         )
@@ -55,12 +56,33 @@ def test_a_table_has_means_over_moves_with_their_interval_and_seconds(folder):
 
 def test_every_pair_is_shown_once(folder):
     frame = load_moves(folder)
-    lines = pairs_table(frame[frame["protocol"] == "full"]).splitlines()[2:]
-    assert [line.split("|")[1:5] for line in lines] == [
-        [" sasrec → sasrec ", " 3 ", " 0.60 ", " 0.96 ± 0.02 "],
-        [" sasrec → gru4rec ", " 1 ", " 0.60 ", " 0.95 "],
+    lines = pairs_table(frame[frame["protocol"] == "full"], "state_only").splitlines()[2:]
+    assert [line.split("|")[1:7] for line in lines] == [
+        [" sasrec → sasrec ", " 3 ", " 0.60 ", " 0.96 ± 0.02 ", " – ", " 50 "],
+        [" sasrec → gru4rec ", " 1 ", " 0.60 ", " 0.95 ", " – ", " 50 "],
     ]
     assert "architecture, without" in tables(folder)
+
+
+def test_what_a_recommender_has_alone_counts_once_however_many_moves_go_there(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "transport")
+    path = tmp_path / "transport" / "results" / "move-seed-0.csv"
+    pd.read_csv(path).assign(old="sasrec-3").to_csv(path.with_name("move-seed-9.csv"), index=False)
+    frame = load_moves(tmp_path / "transport").query("kind == 'seed' and side == 'item_side'")
+    assert len(frame.query("protocol == 'full' and method == 'moved'")) == 4
+    assert len(frame.query("protocol == 'full' and method == 'backbone'")) == 3
+
+
+def test_other_kinds_of_moves_have_rows_among_the_pairs_alone(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "transport")
+    path = tmp_path / "transport" / "results" / "move-seed-0.csv"
+    few = pd.read_csv(path).assign(kind="few items", items=0.2)
+    few.loc[few["method"] == "tuned", "method"] = "as_it_is"
+    few.to_csv(path.with_name("move-items-20.csv"), index=False)
+    text = tables(tmp_path / "transport")
+    assert "few items" not in text
+    line = "| sasrec → sasrec, 20% of the items | 1 | 0.60 | 0.95 | 1.00 | 50 | 50 | 0.90 | – |"
+    assert text.count(line) == 2  # with and without the categories' side
 
 
 def test_the_figure_has_a_panel_for_each_kind_and_side(folder):

@@ -8,17 +8,19 @@ import yaml
 
 from paragon.adapters.collection import collect
 from paragon.adapters.transport import fit_transport
+from paragon.backbones import build
 from paragon.params import ROOT
 from paragon.study import transport
 from paragon.study.places import Place
-from paragon.study.study import Study, StudyData
-from paragon.study.transport import (
+from paragon.study.recommenders import (
     AnchorsEntry,
     Trials,
+    carry_over,
     load_trials,
     sequences_before,
     study_of_recommender,
 )
+from paragon.study.study import Study, StudyData
 from tests.adapters.test_transport import Turned, turn
 
 TRIALS = Trials(
@@ -103,10 +105,28 @@ def test_the_data_of_an_earlier_day_have_no_later_event(settings, dataset, monke
     assert before.n_users <= dataset.interactions["user_id"].nunique()
 
 
+def test_a_map_from_few_items_uses_as_many(old):
+    few = replace(old, items=0.5)
+    assert len(few.space.ids) == round(0.5 * len(old.space.ids)) == len(few.space.vectors) - 1
+    rows = [list(old.space.ids).index(name) + 1 for name in few.space.ids]
+    assert rows == sorted(rows) and torch.equal(few.space.vectors[1:], old.space.vectors[rows])
+    assert (few.space.popularity[1:] == old.space.popularity[rows]).all()
+
+
+def test_a_warm_start_has_what_was_known_and_fresh_vectors_for_new_items(seqs, settings):
+    old, new = (build("sasrec", seqs, settings.backbones, seed) for seed in (0, 1))
+    fresh, n = new.item_vectors().clone(), seqs.n_items
+    carry_over(old, new, torch.arange(1, n), torch.arange(2, n + 1))  # each one place further
+    assert torch.equal(new.item_vectors()[2:], old.item_vectors()[1:-1])
+    assert torch.equal(new.item_vectors()[1], fresh[1])
+    others = {k: v for k, v in new.state_dict().items() if len(v) != n + 1}
+    assert others and all(torch.equal(v, old.state_dict()[k]) for k, v in others.items())
+
+
 def test_the_plan_holds_together():
     trials = load_trials()
     for name, entry in trials.recommenders.items():
-        assert entry.days or name == f"{entry.backbone}-{entry.seed}"
+        assert name.startswith(entry.backbone)
         study = study_of_recommender(trials, name, item_side=False)
         assert study.params.backbones.seed == entry.seed and not study.params.adapters.item_side
     for entry in trials.moves.values():

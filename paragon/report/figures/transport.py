@@ -8,18 +8,17 @@ from matplotlib.figure import Figure
 
 from paragon.report import style
 from paragon.report.figures.drawing import BLUE, GREY, ORANGE, require_columns, seed_limits
-from paragon.report.transport import SIDES
+from paragon.report.transport import MAIN, SIDES
 
+_STEPS = (10, 50, 150, 500)
 # Name in the legend: colour, marker, line and methods.
 _SHOWN = {
-    "from scratch": (GREY, "s", "-", ["scratch_10", "scratch_50", "scratch_150", "tuned"]),
-    "moved, then tuned on": (
-        ORANGE, "o", "-", ["moved_means", "moved_10", "moved_50", "moved_150"],
-    ),
+    "from scratch": (GREY, "s", "-", [*(f"scratch_{n}" for n in _STEPS), "tuned"]),
+    "moved, then tuned on": (ORANGE, "o", "-", ["moved_means", *(f"moved_{n}" for n in _STEPS)]),
     "moved": (BLUE, "D", "none", ["moved"]),
     "chosen on validation users": (BLUE, "^", "none", ["moved_calibrated"]),
     "two anchors tuned on": (BLUE, "v", "none", ["moved_two_anchors"]),
-}  # fmt: skip
+}
 _FLOORS = {"backbone": ("backbone alone", ":"), "random_rotation": ("random rotation", "--")}
 
 
@@ -32,7 +31,7 @@ def moved_adapters(frame: pd.DataFrame) -> Figure:
     """
     columns = ("kind", "side", "method", "protocol", "seconds", "set_hv_of_tuned")
     require_columns(frame, columns, "moves")
-    full = frame[frame["protocol"] == "full"]
+    full = frame[(frame["protocol"] == "full") & frame["kind"].isin(MAIN)]
     kinds = list(dict.fromkeys(full["kind"]))
     figure = style.new(7.2, 0.5 + 2.3 * len(kinds))
     axes = figure.subplots(len(kinds), 2, sharex=True, sharey="row", squeeze=False)

@@ -1,0 +1,168 @@
+"""The recommenders of the trials of :mod:`paragon.study.transport`, and how each was trained.
+
+``transport/params.yaml`` lists them.  Each has two collections of adapters, with and without the
+categories' side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor
+
+from paragon.adapters.collection import collect, load_collection, save_collection
+from paragon.adapters.transport import shared_items
+from paragon.backbones import (
+    Backbone,
+    Fitted,
+    Training,
+    build,
+    fit,
+    load_backbone,
+    save_backbone,
+    train_backbone,
+    training_record,
+)
+from paragon.data.sequences import Sequences
+from paragon.data.split import prepare
+from paragon.evaluation.summary import significant
+from paragon.params import ARTIFACTS, ROOT, Section
+from paragon.sections import Count
+from paragon.storage import write_json
+from paragon.study.ablations import Plan
+from paragon.study.places import Place
+from paragon.study.study import Study, StudyData, merge_changes, open_study
+
+FOLDER = ROOT / "transport"
+SIDES = {"item_side": True, "state_only": False}  # adapters with and without the genre term
+STORE = ARTIFACTS / "transport"
+
+
+class RecommenderEntry(Section):
+    """A ``backbone`` trained from a ``seed``, with a ``change`` of params.yaml.
+
+    ``days``: how many days before the end of the data it is trained; ``warm``: it was first
+    trained so many days before, and then further on what is known now.
+    """
+
+    backbone: str
+    seed: Annotated[int, Field(ge=0)]
+    days: Annotated[float, Field(ge=0)] = 0
+    warm: Annotated[float, Field(ge=0)] = 0
+    change: dict[str, dict[str, Any]] = {}
+
+
+class MoveEntry(Section):
+    """From an ``old`` recommender to a ``new`` one, as an example of a ``kind`` of move.
+
+    ``items``: the share of the old recommender's items that the map may use, drawn at random.
+    """
+
+    kind: str
+    old: str
+    new: str
+    items: Annotated[float, Field(gt=0, le=1)] = 1
+
+
+class AnchorsEntry(Section):
+    """At which ``weights`` of accuracy `moved_two_anchors` is tuned on, for how many ``steps``."""
+
+    weights: list[float]
+    steps: Count
+
+
+class Trials(Plan):
+    """The whole of transport/params.yaml; ``rivals``: on which recommenders they are measured."""
+
+    FOLDER = "transport"
+    change: dict[str, dict[str, Any]]
+    steps: list[Count]
+    anchors: AnchorsEntry
+    rivals: list[str] = []
+    recommenders: dict[str, RecommenderEntry]
+    moves: dict[str, MoveEntry]
+
+
+load_trials = Trials.load
+
+
+def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> Study:
+    """The study of a recommender: params.yaml with the changes for all and its own."""
+    entry = trials.entry("recommenders", name)
+    own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
+    own |= {"adapters": {"item_side": item_side}}
+    merged = merge_changes(trials.change, own, entry.change)
+    return open_study(trials.dataset, entry.backbone, merged, checked=False)
+
+
+def train_recommender(name: str) -> None:
+    """Train a recommender and tune both collections; what is there already is not made again."""
+    trials = load_trials()
+    study, entry = study_of_recommender(trials, name), trials.recommenders[name]
+    sequences, folder = sequences_before(study, entry.days), STORE / name
+    stem = folder / "backbone"
+    seconds: dict[str, float] = {}
+    if not stem.with_suffix(".json").exists():
+        start = time.process_time()
+        settings, parts = study.params.backbones, (study.backbone, sequences)
+        if entry.warm:
+            backbone, fitted = _trained_further(study, entry.warm, sequences)
+        else:
+            backbone, fitted = train_backbone(*parts, settings, study.device)
+        seconds["backbone"] = time.process_time() - start
+        save_backbone(backbone, training_record(*parts, settings, fitted), stem)
+    backbone, about = load_backbone(stem, sequences)
+    for side, item_side in SIDES.items():
+        if not (folder / f"{side}.json").exists():
+            study, start = study_of_recommender(trials, name, item_side), time.process_time()
+            seeds, origin = study.params.run.seeds, {"backbone": about["sha256"]}
+            made = collect(backbone, sequences, study.params.adapters, seeds, origin)
+            save_collection(made, folder / side)
+            seconds[side] = time.process_time() - start
+    if seconds:
+        path = FOLDER / "seconds" / f"train-{name}.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        write_json(path, known | {key: significant(value, 3) for key, value in seconds.items()})
+
+
+def _trained_further(study: Study, days: float, sequences: Sequences) -> tuple[Backbone, Fitted]:
+    """A backbone trained on the data as they were ``days`` before, then on all of them."""
+    settings, earlier = study.params.backbones, sequences_before(study, days)
+    first, _ = train_backbone(study.backbone, earlier, settings, study.device)
+    backbone = build(study.backbone, sequences, settings, settings.seed).to(study.device)
+    carry_over(first, backbone, *shared_items(earlier.item_ids, sequences.item_ids))
+    fitted = fit(Training(backbone, sequences, settings), settings, settings.seed)
+    return backbone.requires_grad_(False), fitted
+
+
+def carry_over(old: Backbone, new: Backbone, rows: Tensor, new_rows: Tensor) -> None:
+    """Give a backbone the parameters of another: of tables of items ``rows`` as ``new_rows``."""
+    known, sizes = old.state_dict(), (len(old.item_vectors()), len(new.item_vectors()))
+    for name, tensor in new.state_dict().items():
+        if (len(known[name]), len(tensor)) == sizes:
+            tensor[new_rows] = known[name][rows]
+        else:
+            tensor.copy_(known[name])
+
+
+def sequences_before(study: Study, days: float) -> Sequences:
+    """The study's data as they were that many ``days`` before their last event."""
+    if not days:
+        return study.load_sequences()
+    rules = study.params.data
+    dataset = StudyData(study.dataset, rules).load()
+    times = dataset.interactions["timestamp"]
+    before = dataset.interactions[times <= times.max() - 86_400 * days]
+    return prepare(dataclasses.replace(dataset, interactions=before), **rules.model_dump())
+
+
+def place_of(trials: Trials, name: str, side: str) -> Place:
+    """What :func:`train_recommender` made, with the data and adapters of one ``side``."""
+    study = study_of_recommender(trials, name, SIDES[side])
+    sequences = sequences_before(study, trials.recommenders[name].days)
+    backbone, about = load_backbone(STORE / name / "backbone", sequences)
+    return Place(study, sequences, backbone, load_collection(STORE / name / side, about))
