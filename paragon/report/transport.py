@@ -90,33 +90,38 @@ def tables(folder: Path) -> str:
     """Markdown: all of docs/transport.md that is measured."""
     frame = load_moves(folder).query("protocol == 'full'")
     main = frame[frame["kind"].isin(MAIN)]
-    parts = [
-        "**Set HV, of tuned**; the seconds are means over these moves:",
-        measure_table(main, "set_hv_of_tuned", 2),
-        "**Regret**, in per cent:",
-        measure_table(main, "regret_mean", 0, 100),
-    ]
+    parts = []
+    for side, words in SIDES.items():
+        parts += [
+            f"**Set HV, of tuned**, {words}; the seconds are means over these moves:",
+            measure_table(main, side, "set_hv_of_tuned", 2),
+            f"**Regret**, {words}, in per cent:",
+            measure_table(main, side, "regret_mean", 0, 100),
+        ]
     for side, words in SIDES.items():
         parts += [f"**Every pair**, moved from item tables, {words}:", pairs_table(frame, side)]
     return "\n\n".join(parts)
 
 
-def measure_table(frame: pd.DataFrame, measure: str, digits: int, scale: float = 1) -> str:
-    """Markdown: a row for each method, a column for each kind of move and side; means ± half of
-    their 95 % interval over moves.  The share of the hypervolume has the seconds beside it.
+def measure_table(
+    frame: pd.DataFrame, side: str, measure: str, digits: int, scale: float = 1
+) -> str:
+    """Markdown: a row for each method with adapters of one side, a column for each kind of move.
+
+    Means ± half of their 95 % interval over moves.  The share of the hypervolume has the seconds
+    beside it.
     """
-    cases = [(kind, side) for kind in dict.fromkeys(frame["kind"]) for side in SIDES]
-    timed, lines = measure == "set_hv_of_tuned", []
+    frame = frame[frame["side"] == side]
+    kinds, timed, lines = list(dict.fromkeys(frame["kind"])), measure == "set_hv_of_tuned", []
     for method, words in ROWS.items():
         own = frame[frame["method"] == method]
         if own[measure].notna().any():
-            found = (own[(own["kind"] == kind) & (own["side"] == side)] for kind, side in cases)
-            cells = [md.interval_cell(part[measure] * scale, digits) for part in found]
+            found = (own.loc[own["kind"] == kind, measure] * scale for kind in kinds)
+            cells = [md.interval_cell(values, digits) for values in found]
             spent = own["seconds"].mean()
             seconds = ["–" if pd.isna(spent) else f"{spent:.2g}"]
             lines.append([words, *cells, *seconds * timed])
-    titles = [f"{kind}, {_heading(side)}" for kind, side in cases]
-    return md.markdown_table(["adapters", *titles, *["seconds"] * timed], lines)
+    return md.markdown_table(["adapters", *kinds, *["seconds"] * timed], lines)
 
 
 def pairs_table(frame: pd.DataFrame, side: str) -> str:
@@ -141,8 +146,3 @@ def pairs_table(frame: pd.DataFrame, side: str) -> str:
         fits = by_method["moved"]["fit"]
         lines.append([pair, str(len(fits)), f"{fits.mean():.2f}", *cells])
     return md.markdown_table(["old → new", "moves", "fit", *shown], lines)
-
-
-def _heading(side: str) -> str:
-    """With or without."""
-    return SIDES[side].partition(" ")[0]
