@@ -66,7 +66,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Take back the number that `open_study` sets, which would last for all later tests."""
+    """Take back the number that `open_study` sets, which would last for all later tests.
+
+    After a test as well: fixtures of the next module come before its first test.
+    """
+    torch.set_num_threads(1)
+    yield
     torch.set_num_threads(1)
 
 
