@@ -14,6 +14,7 @@ from paragon.report import markdown as md
 MAIN = ["seed", "warm night", "night", "architecture"]  # kinds of moves with a column
 KINDS = [*MAIN, "width", "graph", "few items"]  # all of them, in their order
 SIDES = {"item_side": "with the categories' side", "state_only": "without it"}
+STEPS = (10, 50, 150, 500)  # after which adapters are measured, as in transport/params.yaml
 ROWS = {
     "backbone": "the new backbone alone",
     "as_it_is": "old adapters as they are",
@@ -23,14 +24,11 @@ ROWS = {
     "moved_least_squares": "moved by least squares on states",
     "moved_calibrated": "moved, chosen on validation users",
     "moved_two_anchors": "moved, two anchors tuned on",
-    "moved_10": "moved with means, then 10 steps",
-    "scratch_10": "from scratch, 10 steps",
-    "moved_50": "moved with means, then 50 steps",
-    "scratch_50": "from scratch, 50 steps",
-    "moved_150": "moved with means, then 150 steps",
-    "scratch_150": "from scratch, 150 steps",
-    "moved_500": "moved with means, then 500 steps",
-    "scratch_500": "from scratch, 500 steps",
+    **{
+        f"{way}_{steps}": f"{words} {steps} steps"
+        for steps in STEPS
+        for way, words in {"moved": "moved with means, then", "scratch": "from scratch,"}.items()
+    },
     "category_bias": "category bias",
     "xquad": "xQuAD",
     "tuned": "tuned there",

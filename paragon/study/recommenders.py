@@ -45,8 +45,8 @@ STORE = ARTIFACTS / "transport"
 class RecommenderEntry(Section):
     """A ``backbone`` trained from a ``seed``, with a ``change`` of params.yaml.
 
-    ``days``: how many days before the end of the data it is trained; ``warm``: it was first
-    trained so many days before, and then further on what is known now.
+    ``days``: how many days before the end of the data it is trained; ``warm``: how many days
+    before the end its first training was, after which it was trained further on all data.
     """
 
     backbone: str
@@ -108,13 +108,14 @@ def train_recommender(name: str) -> None:
     seconds: dict[str, float] = {}
     if not stem.with_suffix(".json").exists():
         start = time.process_time()
-        settings, parts = study.params.backbones, (study.backbone, sequences)
+        settings = study.params.backbones
         if entry.warm:
             backbone, fitted = _trained_further(study, entry.warm, sequences)
         else:
-            backbone, fitted = train_backbone(*parts, settings, study.device)
+            backbone, fitted = train_backbone(study.backbone, sequences, settings, study.device)
         seconds["backbone"] = time.process_time() - start
-        save_backbone(backbone, training_record(*parts, settings, fitted), stem)
+        record = training_record(study.backbone, sequences, settings, fitted)
+        save_backbone(backbone, record, stem)
     backbone, about = load_backbone(stem, sequences)
     for side, item_side in SIDES.items():
         if not (folder / f"{side}.json").exists():

@@ -8,13 +8,12 @@ from matplotlib.figure import Figure
 
 from paragon.report import style
 from paragon.report.figures.drawing import BLUE, GREY, ORANGE, require_columns, seed_limits
-from paragon.report.transport import MAIN, SIDES
+from paragon.report.transport import MAIN, SIDES, STEPS
 
-_STEPS = (10, 50, 150, 500)
 # Name in the legend: colour, marker, line and methods.
 _SHOWN = {
-    "from scratch": (GREY, "s", "-", [*(f"scratch_{n}" for n in _STEPS), "tuned"]),
-    "moved, then tuned on": (ORANGE, "o", "-", ["moved_means", *(f"moved_{n}" for n in _STEPS)]),
+    "from scratch": (GREY, "s", "-", [*(f"scratch_{n}" for n in STEPS), "tuned"]),
+    "moved, then tuned on": (ORANGE, "o", "-", ["moved_means", *(f"moved_{n}" for n in STEPS)]),
     "moved": (BLUE, "D", "none", ["moved"]),
     "chosen on validation users": (BLUE, "^", "none", ["moved_calibrated"]),
     "two anchors tuned on": (BLUE, "v", "none", ["moved_two_anchors"]),
