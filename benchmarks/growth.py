@@ -7,26 +7,31 @@ log-normal, 18 genres, about two an item.  Processor time is hardly changed by w
 
 `python benchmarks/growth.py large --users 1000000 --items 1000000` shows that what holds no table
 of users x items fits into memory at a size at which such a table would have 10^12 cells.
+`python benchmarks/growth.py rows --millions 100` prepares data that are not read into memory.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import torch
 import typer
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from run import machine
 
 from paragon.adapters.adapter import shared_starts
@@ -34,7 +39,8 @@ from paragon.adapters.frozen import frozen_task
 from paragon.adapters.tuning import tune
 from paragon.backbones import build
 from paragon.backbones.training import Training
-from paragon.data.negatives import NegativeSampler, draw_negatives
+from paragon.data.large import prepare_large
+from paragon.data.negatives import NegativeSampler, draw_candidates
 from paragon.data.sequences import Evaluation, Met, Sequences
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
@@ -46,7 +52,7 @@ from paragon.storage import write_json
 
 app = typer.Typer(invoke_without_command=True)
 BASE = {"users": 302, "items": 3706, "events": 165, "anchors": 10, "objectives": 2}
-FACTORS = {"": (1, 3, 10), "objectives": (1, 1.5, 2)}  # three and four objectives
+FACTORS = {"": (1, 3, 10, 30), "objectives": (1, 1.5, 2)}  # three and four objectives
 OBJECTIVES = ["accuracy", "diversity", "novelty", "fairness"]
 STEPS = ("preprocessing", "training epoch", "states", "tuning", "evaluation")
 GENRES = 18
@@ -71,6 +77,7 @@ def synthetic(users: int, items: int, events: int, rng: np.random.Generator) -> 
 
 def measured(action: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     """What an action gives, its processor seconds and by how many MB it raised the memory."""
+    ctypes.CDLL(None).malloc_trim(0)  # memory that was freed before does not hide what is taken
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before, start = _memory("VmRSS"), time.process_time()
     result = action()
@@ -85,6 +92,12 @@ def _memory(name: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name + ":"))
 
 
+def sizes_of(sequences: Sequences) -> dict[str, int]:
+    """How many users, items and events there are."""
+    events = len(sequences.items)
+    return {"users": sequences.n_users, "items": sequences.n_items, "events": events}
+
+
 @app.command()
 def point(users: int, items: int, events: int, anchors: int, objectives: int) -> None:
     """Measure one size, and print it as JSON."""
@@ -92,9 +105,12 @@ def point(users: int, items: int, events: int, anchors: int, objectives: int) ->
     rng, settings = np.random.default_rng(0), load_params()
     names, few = OBJECTIVES[:objectives], {"steps": 100, "checks": 1, "snapshots": 0}
     own = settings.adapters.model_copy(update={**few, "objectives": names, "events": 20_000})
+    prepare(synthetic(30, 900, 20, rng), negatives=99)  # code is loaded before anything is measured
     raw = synthetic(users, items, events, rng)
-    found = {"events": len(raw.interactions)}
+    found = {"anchors": anchors, "objectives": objectives}
     sequences, found[STEPS[0]] = measured(lambda: prepare(raw, negatives=99))
+    # What is left: of a large catalogue not every item has an event.
+    found |= sizes_of(sequences)
     backbone = build("sasrec", sequences, settings.backbones, 0)
     training = Training(backbone, sequences, settings.backbones)
     _, found[STEPS[1]] = measured(lambda: training.epoch(rng))
@@ -138,9 +154,9 @@ def large(
 
     def held_out(position: int, count: int) -> Evaluation:
         own = np.sort(rng.choice(users, count, replace=False))
-        drawn = draw_negatives(own, met, 99, rng)
         targets = item[offsets[own] + position]
-        return Evaluation(own, np.full(count, position), np.column_stack([targets, drawn]))
+        candidates = draw_candidates(own, targets, met, 99, rng)
+        return Evaluation(own, np.full(count, position), candidates)
 
     def everything() -> None:
         sequences = Sequences(
@@ -165,6 +181,40 @@ def large(
     _, found = measured(everything)
     sizes = {"users": users, "items": items, "events": users * each, "test_events": tests}
     print(json.dumps(sizes | found))
+
+
+@app.command()
+def rows(millions: int = 100, memory: str = "1GB") -> None:
+    """Make sequences of that many million interactions in 20 Parquet files, and print the cost.
+
+    Their users have 165 events on average, in no order of time; one item for 270 events.
+    """
+    torch.set_num_threads(1)
+    rng, files, each = np.random.default_rng(0), 20, millions * 50_000
+    items, users = millions * 3706, each // 165
+    popular = rng.lognormal(0, 1.6, items).cumsum()
+
+    def write(name: str, **columns: object) -> None:
+        written = pd.DataFrame(columns)  # noqa: F841
+        duckdb.sql(f"copy written to '{folder}/{name}' (format parquet)")
+
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(files):
+            user = np.sort(rng.integers(users, size=each)) + number * users
+            item = np.searchsorted(popular / popular[-1], rng.random(each))
+            times = rng.permutation(each)
+            write(f"{number:02}.parquet", user_id=user, item_id=item, timestamp=times)
+            del user, item, times
+        genres = [[f"g{g}"] for g in rng.integers(GENRES, size=items)]
+        write("items", item_id=np.arange(items), categories=genres)
+        del popular, genres
+        duckdb.default_connection().close()
+        start = time.perf_counter()
+        sequences, found = measured(
+            lambda: prepare_large(f"{folder}/*.parquet", f"{folder}/items", memory=memory)
+        )
+        found["wall_seconds"] = round(time.perf_counter() - start, 1)
+    print(json.dumps(sizes_of(sequences) | found | {"process_megabytes": round(_memory("VmHWM"))}))
 
 
 def run_child(*arguments: object) -> dict:
@@ -192,6 +242,7 @@ def main(
     """Measure every point, write growth.json and draw docs/growth.png."""
     if context.invoked_subcommand:
         return
+    torch.set_num_threads(1)
     sizes = {
         name: [BASE | {name: int(BASE[name] * factor)} for factor in FACTORS.get(name, FACTORS[""])]
         for name in BASE
@@ -203,7 +254,7 @@ def main(
         found = {"machine": machine(), "base": BASE, "large": run_child("large"), "rows": {}}
     for name, own in sizes.items():
         points = [measures[tuple(size.values())] for size in own]
-        factors = [size[name] / BASE[name] for size in own]
+        factors = [round(point[name] / points[0][name], 2) for point in points]
         slopes = {
             step: {
                 unit: exponent(factors, [max(p[step][unit], 1e-3) for p in points])
@@ -226,7 +277,9 @@ def draw(found: dict) -> Figure:
             for marker, (name, own) in zip("osD^v", found["rows"].items(), strict=True):
                 costs = [max(p[step][unit], 1e-3) for p in own["points"]]
                 ax.loglog(own["factors"], costs, marker=marker, markersize=4, label=name)
-            ax.loglog([1, 10], [costs[0], 10 * costs[0]], ":", color="0.6", label="in proportion")
+            ax.loglog([1, 30], [costs[0], 30 * costs[0]], ":", color="0.6", label="in proportion")
+            ax.set_xticks([1, 3, 10, 30], ["1", "3", "10", "30"])
+            ax.xaxis.set_minor_locator(NullLocator())
             if not row:
                 ax.set_title(step)
         axes[row][0].set_ylabel(("processor seconds", "memory, MB")[row])

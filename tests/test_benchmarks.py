@@ -80,6 +80,15 @@ def test_the_page_on_measures_has_the_recorded_speed(bench):
     assert far <= {*speed.REASONS}
 
 
+def test_the_page_on_scale_has_the_recorded_growth():
+    record = json.loads((ROOT / "benchmarks" / "growth.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    for name, row in record["rows"].items():
+        slopes = [f"{slope['seconds']:.2f}" for slope in row["exponents"].values()]
+        assert f"| {name} | {row['factors'][-1]:.0f} times | {' | '.join(slopes)} |" in page
+        assert all(slope["megabytes"] < 1 for slope in row["exponents"].values())
+
+
 def test_a_floor_counts_products_and_results(bench):
     speed, a = importlib.import_module("speed"), torch.ones(64, 32)
     with speed.Results() as results:

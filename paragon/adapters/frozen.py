@@ -28,7 +28,9 @@ from paragon.errors import ParagonError
 from paragon.objectives.lists import Catalogue, check_served, served
 from paragon.objectives.table import Scored, objective_losses
 
-_CELLS = 1 << 27  # scores of which the served lists are taken together: half a gigabyte
+# Scores of which the served lists are taken together: 16 MB.  Of blocks twice as large the system
+# would clear every page anew.
+_CELLS = 4 << 20
 _PAIRS = 1 << 20  # pairs of an event and an item represented at a time, a few hundred megabytes
 
 
@@ -95,8 +97,9 @@ class FrozenTask:
             hidden, offset = self.backbone.expand(states, every)
             adapted = self._adapted(hidden.unsqueeze(-4), vectors)  # [..., A, B, 1 or n + 1, d + M]
             met = self.met[who.reshape(-1)].mask().view(*who.shape, -1)  # [..., B, n + 1]
-            # With a large catalogue, a few adapters at a time.
-            few = max(1, _CELLS // met.numel())
+            # A few adapters at a time, of all seeds.
+            cells = adapted.shape[:-4].numel() * met.shape[-2:].numel()  # of one adapter
+            few = max(1, _CELLS // cells)
             best = torch.cat([self._best(h, offset, met) for h in adapted.split(few, -4)], -3)
         # Once more with a gradient, for the items that are shown: best [..., A, B, L].
         states = states.unsqueeze(-3).expand(*best.shape[:-1], -1)  # [..., A, B, z]

@@ -17,7 +17,7 @@ LARGE = 1 << 16  # items from which on candidates are drawn one by one, not from
 
 
 def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: list[str]) -> None:
-    """Refuse a ``count`` that :func:`draw_negatives` cannot draw for each of the users ``rows``."""
+    """Refuse a ``count`` that :func:`draw_candidates` cannot draw for the users ``rows``."""
     # Who has met few things, counted with repeats, has enough left: most need no closer look.
     doubtful = rows[met.n_items - met.count.numpy()[rows] < count]
     free = [int((~met[user : user + 1].mask()).sum()) for user in doubtful]
@@ -37,20 +37,24 @@ def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: list[str])
     )
 
 
-def draw_negatives(rows: np.ndarray, met: Met, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Uniform negatives without replacement for each row's user, ``[len(rows), count]``.
+def draw_candidates(
+    rows: np.ndarray, targets: np.ndarray, met: Met, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Targets ``[N]`` and, behind them, uniform negatives without replacement: ``[N, 1 + count]``.
 
-    ``met`` is what each user ever touched, in any split: never a negative.
-    :func:`check_negatives` says whether there are enough.  From a catalogue of more than
+    ``rows [N]``: the users.  ``met`` is what each user ever touched, in any split: that is never a
+    negative.  :func:`check_negatives` says whether there are enough.  From a catalogue of more than
     ``LARGE`` items they are drawn one by one until none was met and none repeats: the same
     distribution, other numbers.
     """
-    if count == 0 or not len(rows):
-        return np.empty((len(rows), count), dtype=np.int64)
+    candidates = np.empty((len(rows), 1 + count), dtype=np.int64)
+    candidates[:, 0] = targets
     # Smallest random keys win: exact sampling without replacement, in chunks for memory.
     draw, step = (_redrawn, 1 << 14) if met.n_items > LARGE else (_smallest_keys, 512)
-    chunks = (rows[start : start + step] for start in range(0, len(rows), step))
-    return np.concatenate([draw(met[torch.from_numpy(users)], count, rng) for users in chunks])
+    for start in range(0, len(rows) if count else 0, step):
+        users = torch.from_numpy(rows[start : start + step])
+        candidates[start : start + step, 1:] = draw(met[users], count, rng)
+    return candidates
 
 
 def _smallest_keys(met: Met, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from paragon.data.negatives import check_negatives, draw_negatives
+from paragon.data.negatives import check_negatives, draw_candidates
 from paragon.data.sequences import Evaluation, Met, Sequences
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
@@ -91,8 +91,8 @@ def assemble(
     rng = np.random.default_rng(rules["seed"])
     parts = []
     for rows, own in held_out:
-        drawn = draw_negatives(own, met, rules["negatives"], rng)
-        parts.append(Evaluation(own, rows - offsets[own], np.column_stack([item[rows], drawn])))
+        candidates = draw_candidates(own, item[rows], met, rules["negatives"], rng)
+        parts.append(Evaluation(own, rows - offsets[own], candidates))
     valid, test = parts
     category_names, categories = _categories(catalogue)
     group_names, groups = _groups(dataset.users, user_ids)

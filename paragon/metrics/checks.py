@@ -13,7 +13,7 @@ from paragon.errors import ParagonError
 NUMBERS, INTEGERS, BOOLEANS = "fiub", "iu", "b"  # kinds of NumPy data types
 _KIND_NAMES = {NUMBERS: "numbers", INTEGERS: "integers", BOOLEANS: "booleans"}
 _PLACES = ("", "entry {} is ", "row {}, column {} is ")
-_BLOCK = 1 << 22  # elements handled at once: some tens of megabytes of temporary arrays
+_BLOCK = 1 << 19  # elements handled at once: some megabytes, which stay near the processor
 
 
 class Measure(NamedTuple):

@@ -176,7 +176,7 @@ def _ideal(
         within("candidates", candidates, 0, len(kind) - 1)
     excluded, none = exclusion(excluded, candidates.shape), kind.dtype.type(len(patterns))
     parts = []
-    for block in row_blocks(*candidates.shape):
+    for block in row_blocks(len(candidates), max(candidates.shape[1], len(patterns))):
         kinds = np.where(excluded[block], none, kind[candidates[block]])
         parts.append(gains(patterns, kinds, k, decay))
     return _discounted(np.concatenate(parts))

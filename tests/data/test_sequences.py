@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from paragon.data import sequences
-from paragon.data.negatives import NegativeSampler, draw_negatives
+from paragon.data.negatives import NegativeSampler, draw_candidates
 from paragon.data.sequences import Met
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
@@ -63,7 +63,10 @@ def test_negatives_were_never_met_and_do_not_repeat(seqs):
 
 def test_negatives_are_uniform(seqs):
     met = Met.of(seqs.items, seqs.offsets[:-1], seqs.lengths, seqs.n_items)
-    drawn = draw_negatives(np.zeros(4000, int), met, 10, np.random.default_rng(0))
+    rows, targets = np.zeros(4000, int), np.arange(4000)
+    candidates = draw_candidates(rows, targets, met, 10, np.random.default_rng(0))
+    assert np.array_equal(candidates[:, 0], targets)
+    drawn = candidates[:, 1:]
     counts = np.bincount(drawn.ravel(), minlength=seqs.n_items + 1)
     free = np.setdiff1d(np.arange(1, seqs.n_items + 1), seqs.items[: seqs.lengths[0]])
     assert counts.sum() == counts[free].sum()
