@@ -1,0 +1,108 @@
+"""Two processes train what one trains; a training of which one process was killed goes on."""
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+import yaml
+
+from paragon.adapters.collection import load_collection
+from paragon.backbones import load_backbone
+from paragon.data.sequences import save_sequences
+from paragon.params import ROOT
+from paragon.study.studies import SPECIAL
+from tests.conftest import SMALL
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
+NO_CHANCE = {"loss": "softmax", "negatives": None, "dropout": 0.0}
+
+
+@pytest.fixture
+def start(tmp_path, seqs):
+    """Starts a training of ``epochs`` in a folder of its own: its process and that folder."""
+
+    def begin(name, processes, epochs, backbone="sasrec"):
+        content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        content["studies"] = {"datasets": ["toy"], "backbones": [backbone]}
+        for section, values in SMALL.items():
+            content[section] |= values
+        content["backbones"] |= {**NO_CHANCE, "epochs": epochs, "patience": epochs}
+        content["run"] |= {"threads": 1, "seeds": [0, 1, 2]}
+        content["data"]["negatives"] = 50  # as `seqs` has them
+        content["special"] = dict.fromkeys(["toy", backbone], dict.fromkeys(SPECIAL, {}))
+        root = tmp_path / name
+        root.mkdir(exist_ok=True)
+        (root / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        save_sequences(seqs, root / "artifacts" / "toy" / "data")
+        command = [*TORCHRUN, str(processes), "-m", "paragon.study.parallel", "toy", backbone]
+        environment = {**os.environ, "PARAGON_ROOT": str(root), "PARAGON_QUIET": "1"}
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+        return process, root / "artifacts" / "toy" / backbone / "parallel"
+
+    return begin
+
+
+def ended(process):
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(start, seqs):
+    models, collections = [], []
+    for processes in (1, 2):
+        process, folder = start(f"of-{processes}", processes, 3)
+        code, output = ended(process)
+        assert code == 0, output
+        model, about = load_backbone(folder / "backbone", seqs)
+        models.append((model, about["training"]["training"]))
+        collections.append(load_collection(folder / "collection", about))
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "backbone.json", "backbone.safetensors", "collection.json", "collection.safetensors"
+        ]  # fmt: skip
+    (one, losses), (two, shared) = models
+    assert losses == pytest.approx(shared, rel=1e-5)
+    for name, tensor in one.state_dict().items():
+        assert torch.allclose(tensor, two.state_dict()[name], atol=2e-4), name
+    alone, parts = collections
+    assert alone.description["seeds"] == parts.description["seeds"] == [0, 1, 2]
+    assert alone.anchor_vectors.shape == parts.anchor_vectors.shape
+    for seed in range(3):  # every seed at its own place
+        gaps = [(alone.anchor_vectors[seed] - other).norm() for other in parts.anchor_vectors]
+        assert int(torch.stack(gaps).argmin()) == seed
+
+
+@pytest.mark.slow
+def test_a_training_of_which_one_process_was_killed_goes_on(start):
+    process, folder = start("whole", 2, 40)
+    assert ended(process)[0] == 0
+    process, other = start("killed", 2, 40)
+    end = time.monotonic() + 120
+    while not (other / "backbone.checkpoint.safetensors").exists():
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.01)
+    psutil.Process(process.pid).children()[-1].kill()
+    code, output = ended(process)
+    assert code != 0 and "Signal 9 (SIGKILL)" in output
+    assert not (other / "backbone.json").exists()
+    assert (other / "backbone.checkpoint.safetensors").exists()
+    process, _ = start("killed", 2, 40)
+    code, output = ended(process)
+    assert code == 0, output
+    for name in ("backbone.safetensors", "collection.safetensors"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
+    code, output = ended(start("killed", 2, 41)[0])
+    assert code != 0 and "made with other settings; delete this folder" in output
+
+
+@pytest.mark.slow
+def test_what_is_no_sequence_is_not_shared(start):
+    code, output = ended(start("graph", 1, 2, "lightgcn")[0])
+    assert code != 0 and "only sequential backbones are trained (sasrec" in output
