@@ -50,9 +50,12 @@ test-all: $(VENV)/.thorough ## The same with 1,000 examples a property and 25 ki
 	PARAGON_THOROUGH=1 PARAGON_KILLS=25 $(MAKE) test
 
 # In a copy.  mutmut leaves decorated functions alone, so the decorator of two of them goes there.
+# It tries the tests that ran a function, so every test makes what it needs itself.
 mutants: $(VENV)/.thorough ## Change the science in 3,000 ways, count what tests notice (an hour)
 	rm -rf build/mutants && mkdir -p build/mutants
 	cp -r paragon tests params.yaml pyproject.toml build/mutants
+	find build/mutants/tests -name '*.py' -exec \
+	  sed -i -E 's/fixture\(scope="(session|module)"\)/fixture()/' {} +
 	sed -i '/^@torch.no_grad()$$/d' build/mutants/paragon/generator/sampler.py \
 	  build/mutants/paragon/objectives/lists.py
 	cd build/mutants && OMP_NUM_THREADS=1 $(BIN)/mutmut run && $(BIN)/mutmut results

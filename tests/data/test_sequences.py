@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paragon.data import sequences
+from paragon.data import sequences, split
 from paragon.data.negatives import NegativeSampler, draw_candidates
 from paragon.data.sequences import Met
 from paragon.data.split import prepare
@@ -126,6 +126,57 @@ def test_global_time_cuts_at_midnight_of_the_clock_it_is_given():
     assert [counts[part] for part in ("train", "valid", "test")] == [16 + 80 * 24, 240, 9 * 24 + 8]
 
 
+def test_a_day_begins_to_the_second():
+    """Eight hours ahead of UTC a day begins at 16:00 there; one second decides."""
+    day, hour = 86_400, 3600
+    times = [*range(0, 80 * day, 10 * day), 80 * day, 100 * day]
+    for moved, expected in ((0, 1), (-1, 0)):
+        times[-2] = 81 * day - 8 * hour + moved  # the first second of day 81, and the one before
+        frame = pd.DataFrame({"user_id": "u", "item_id": "a", "timestamp": times})
+        part = split._parts(frame, "global_time", 8)
+        assert part.tolist() == [0] * 8 + [expected, 2] and part.dtype == np.int64
+
+
+def test_many_ties_keep_file_order():
+    """More than a sort that is not stable leaves alone."""
+    frame = pd.DataFrame({"user_id": "u", "item_id": range(99), "timestamp": 7})
+    part = split._parts(frame, "leave_one_out", None)
+    assert part.tolist() == [0] * 97 + [1, 2]
+
+
+def test_what_is_not_said_leaves_everything_in(dataset):
+    seqs = prepare(dataset)
+    rules = {"split": "leave_one_out", "midnight": None, "min_rating": 0.0, "k_core": 0}
+    rules |= {"max_users": None, "negatives": 99, "seed": 0}
+    assert {name: seqs.description[name] for name in rules} == rules
+    names = {*rules, "dataset", "source", "fingerprint", "counts", "repairs"}
+    assert set(seqs.description) == names and seqs.categories.dtype == bool
+    other = {"min_rating": 2.0, "k_core": 2, "max_users": 30, "negatives": 5, "seed": 3}
+    changed = prepare(dataset, **other).description
+    assert {name: changed[name] for name in other} == other
+
+
+def test_a_two_core_has_two_events_of_everybody_and_everything(dataset):
+    assert (np.bincount(prepare(dataset, negatives=9).items)[1:] == 1).any()
+    core = prepare(dataset, k_core=2, negatives=9)
+    assert np.bincount(core.items)[1:].min() == 2
+
+
+@pytest.mark.parametrize(("last", "part"), [("c", "test"), ("b", "validation")])
+def test_a_part_without_events_is_named(last, part):
+    """An item that training does not know is left out: `c`."""
+    times = [0, 0, 85, 100] if part == "test" else [0, 0, 70, 100]
+    frame = pd.DataFrame({"user_id": list("uvuu"), "item_id": list("aba") + [last]})
+    items = pd.DataFrame({"item_id": list("abc"), "categories": [("x",)] * 3})
+    words = f"dataset own: no {part} event is left after the split global_time; choose another one"
+    with pytest.raises(ParagonError, match=words + " or looser filters in the section `data`"):
+        prepare(
+            Dataset.from_frame(frame.assign(timestamp=times), items),
+            split="global_time",
+            negatives=0,
+        )
+
+
 def test_short_users_are_training_data_only():
     dataset = toy_dataset()
     extra = pd.DataFrame(
@@ -196,8 +247,8 @@ def test_impossible_settings_name_the_key(dataset, change, words):
 
 
 def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset):
-    for split in ("leave_one_out", "global_time"):
-        setting = {"split": split, "seed": 1}
+    for way in ("leave_one_out", "global_time"):
+        setting = {"split": way, "seed": 1}
         with pytest.raises(ParagonError) as caught:
             prepare(dataset, negatives=149, **setting)
         found = re.search(

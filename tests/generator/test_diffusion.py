@@ -110,6 +110,26 @@ def test_what_is_predicted_stays_within_the_clip(denoiser, batch):
     assert torch.equal(own, ddim(predict, schedule, noise, generator=generator(7), **options))
 
 
+def test_one_step_predicts_the_clean_vector(denoiser, batch):
+    predict, schedule = guided(denoiser, batch[2], 1.0), Schedule(STEPS)
+    last = torch.full((5,), STEPS - 1)
+    clean = schedule.clean(batch[0], predict(batch[0], last), last)
+    assert torch.allclose(ddim(predict, schedule, batch[0], steps=1), clean, atol=1e-6)
+
+
+def test_after_a_clip_the_noise_is_what_is_left(denoiser, batch):
+    """Two steps by hand, with a prediction that is cut off."""
+    predict, schedule = guided(denoiser, batch[2], 1.0), Schedule(STEPS)
+    x, last, first = 2 * batch[0], torch.full((5,), STEPS - 1), torch.zeros(5, dtype=torch.long)
+    limit = 0.1 * torch.ones(6)
+    clean = schedule.clean(x, predict(x, last), last).clamp(-limit, limit)
+    left = (x - schedule.signal[-1] * clean) / schedule.noise[-1]
+    x2 = schedule.signal[0] * clean + schedule.noise[0] * left
+    expected = schedule.clean(x2, predict(x2, first), first).clamp(-limit, limit)
+    found = ddim(predict, schedule, x, steps=2, clip=(-limit, limit))
+    assert torch.allclose(found, expected, atol=1e-5) and found.abs().min() < 0.1
+
+
 def test_ddim_recovers_a_known_distribution():
     """With the exact denoiser of a Gaussian the samples have its mean and spread."""
     mean, spread, schedule = 1.5, 0.3, Schedule(200)
@@ -139,6 +159,19 @@ def test_guidance_one_is_the_conditional_model(denoiser, batch):
     three = guided(denoiser, condition, 3.0)(x, t)
     assert torch.allclose(three, null + 3 * (conditional - null), atol=1e-5)
     assert not torch.allclose(three, conditional, atol=1e-2)
+
+
+def test_without_guidance_the_denoiser_is_asked_once(denoiser, batch):
+    x, t, condition = batch
+    asked = []
+
+    def listening(x, *rest):
+        asked.append(len(x))
+        return denoiser(x, *rest)
+
+    for guidance in (0.0, 1.0, 2.0, 100.0):
+        guided(listening, condition, guidance)(x, t)
+    assert asked == [5, 5, 10, 10]
 
 
 def test_dropped_condition_does_not_matter(denoiser, batch):

@@ -14,21 +14,32 @@ import pytest
 
 from paragon.errors import ParagonError
 from paragon.params import ABLATIONS, RESULTS, ROOT
-from paragon.report import ablations, findings
+from paragon.report import ablations, findings, transport
 from paragon.report.results import Studies, study_folders
 from paragon.report.templates import listed, percent, signed, span
 
 DRAWN = ROOT / "ablations" / "drawn-lists"
+MOVED = ROOT / "transport"
 NAMES = ("ml-100k, gru4rec", "ml-100k, sasrec")
 REAL, CHANCE = 0.01, 0.9  # p-values
 
 
 def test_the_page_is_the_rendered_template_and_short():
     page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
-    assert page == findings.render_findings(RESULTS, ABLATIONS, DRAWN), (
+    assert page == findings.render_findings(RESULTS, ABLATIONS, DRAWN, MOVED), (
         "run `python -m paragon report`"
     )
     assert len(re.sub(r"\||-+:", "", page).split()) <= 1450
+
+
+def test_moved_adapters_reach_more_than_unmoved_ones_but_not_the_balance():
+    rows = [line.split(" | ") for line in findings._moves(MOVED).splitlines()[2:]]
+    assert [row[0].strip("| ") for row in rows] == transport.MAIN
+    for kind, *cells in rows:
+        moved, unmoved, alone = map(float, cells[:3])
+        more = moved - unmoved
+        assert (more < 0.02 if "warm" in kind else more > 0.05) and moved > 0.9 > 0.8 < alone
+        assert float(cells[3].strip("| ")) > 20
 
 
 def test_one_step_of_the_generator_does_what_two_do():

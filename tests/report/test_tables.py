@@ -69,7 +69,7 @@ def test_differences_are_sorted_and_the_undefined_ones_are_not_real():
     assert table.columns.tolist() == shown
     found["a"]["set_hv_full_seeds_high"] = 0.01
     assert not tables.difference_table(found, "full")["real"].any()
-    assert np.isnan(table.loc["c", "low"]) and table.loc["a", "high"] == -0.1
+    assert table.loc["c", "low"] == "–" and table.loc["a", "high"] == -0.1
 
 
 def test_intervals_are_means_over_seeds_with_half_their_width():

@@ -57,6 +57,7 @@ def test_a_table_has_means_over_moves_with_their_interval_and_seconds(folder):
 def test_every_pair_is_shown_once(folder):
     frame = load_moves(folder)
     lines = pairs_table(frame[frame["protocol"] == "full"], "state_only").splitlines()[2:]
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
     assert [line.split("|")[1:7] for line in lines] == [
         [" sasrec → sasrec ", " 3 ", " 0.60 ", " 0.96 ± 0.02 ", " – ", " 50 "],
         [" sasrec → gru4rec ", " 1 ", " 0.60 ", " 0.95 ", " – ", " 50 "],
@@ -79,7 +80,7 @@ def test_other_kinds_of_moves_have_rows_among_the_pairs_alone(folder, tmp_path):
     few = pd.read_csv(path).assign(kind="few items", items=0.2)
     few.loc[few["method"] == "tuned", "method"] = "as_it_is"
     few.to_csv(path.with_name("move-items-20.csv"), index=False)
-    text = tables(tmp_path / "transport")
+    text = tables(tmp_path / "transport").replace("\N{NO-BREAK SPACE}", " ")
     assert "few items" not in text
     line = "| sasrec → sasrec, 20% of the items | 1 | 0.60 | 0.95 | 1.00 | 50 | 50 | 0.90 | – |"
     assert text.count(line) == 2  # with and without the categories' side
