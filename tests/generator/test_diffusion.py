@@ -118,16 +118,24 @@ def test_one_step_predicts_the_clean_vector(denoiser, batch):
 
 
 def test_after_a_clip_the_noise_is_what_is_left(denoiser, batch):
-    """Two steps by hand, with a prediction that is cut off."""
-    predict, schedule = guided(denoiser, batch[2], 1.0), Schedule(STEPS)
-    x, last, first = 2 * batch[0], torch.full((5,), STEPS - 1), torch.zeros(5, dtype=torch.long)
-    limit = 0.1 * torch.ones(6)
-    clean = schedule.clean(x, predict(x, last), last).clamp(-limit, limit)
-    left = (x - schedule.signal[-1] * clean) / schedule.noise[-1]
-    x2 = schedule.signal[0] * clean + schedule.noise[0] * left
-    expected = schedule.clean(x2, predict(x2, first), first).clamp(-limit, limit)
-    found = ddim(predict, schedule, x, steps=2, clip=(-limit, limit))
-    assert torch.allclose(found, expected, atol=1e-5) and found.abs().min() < 0.1
+    """Three steps by hand, with predictions that are cut off."""
+    predict, schedule, limit = (
+        guided(denoiser, batch[2], 1.0),
+        Schedule(STEPS),
+        torch.full((6,), 0.1),
+    )
+    x = 2 * batch[0]
+    for now, after in ((49, 24), (24, 0), (0, None)):
+        t = torch.full((5,), now)
+        clean = schedule.clean(x, predict(x, t), t).clamp(-limit, limit)
+        left = (x - schedule.signal[now] * clean) / schedule.noise[now]
+        x = (
+            clean
+            if after is None
+            else schedule.signal[after] * clean + schedule.noise[after] * left
+        )
+    found = ddim(predict, schedule, 2 * batch[0], steps=3, clip=(-limit, limit))
+    assert torch.allclose(found, x, atol=1e-5) and 0 < (found.abs() < 0.1).sum() < found.numel()
 
 
 def test_ddim_recovers_a_known_distribution():
