@@ -38,13 +38,20 @@ html_theme = "furo"
 html_title = project
 html_show_copyright = False
 html_math_renderer = "mathml"
-# Tables of pandas like the others; what is too wide is scrolled, not the page.
+# Tables of pandas like the others; what is too wide is scrolled, not the page.  Figures are stored
+# at twice their size: on a telephone the wide ones are scrolled, too.
 STYLE = """<style>
-.cell_output .output { overflow-x: auto }
+.cell_output, .cell_output .output { overflow-x: auto }
+math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", math }
+.math-wrapper, math[display="block"] { padding: .6em 0; overflow-y: hidden }
 .cell_output table { border-collapse: collapse; border: 0; font-size: var(--font-size--small) }
 .cell_output :is(th, td) { border: solid var(--color-table-border); border-width: 0 0 1px }
 .cell_output :is(th, td) { padding: .25em .6em; vertical-align: top }
-@media (max-width: 46em) { .cell_output img { max-width: none } }
+@media (max-width: 46em) {
+  .cell_output img { max-width: none }
+  article p:has(> img) { overflow-x: auto }
+  article p > img { max-width: none; width: auto; zoom: .46 }
+}
 </style>"""
 templates_path = [str(ROOT / "docs" / "templates")]  # autosummary looks from the root
 

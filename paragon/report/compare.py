@@ -29,13 +29,15 @@ from paragon.storage import write_text
 
 # What is drawn of every method.
 DRAWN = ("set_hv_of_tuned_full", REGRET)
-REFERENCES = methods_of("reference")  # floors and checks: in the tables only
+# In the tables only: floors and checks, and variants of what is drawn.
+NOT_DRAWN = [*methods_of("reference"), "generated_best", "generated_cfg", "generated_no_cfg"]
+NOT_DRAWN += ["paragon_no_cfg", "interpolation", "rbf", "ridge", "ridge_log", "cmr"]
 
 
 def write_comparison(results: Path) -> None:
     """Write summary.md and summary.png to ``results``."""
     write_text(results / "summary.md", summary(results))
-    contenders = points(results).query("method not in @REFERENCES")
+    contenders = points(results).query("method not in @NOT_DRAWN")
     figures.save_figure(figures.all_studies(contenders), results / "summary.png")
 
 

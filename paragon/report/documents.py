@@ -169,7 +169,9 @@ def backbones(results: Path, drawn: Path) -> str:
 def documents(root: Path) -> dict[Path, str]:
     """Every document that is written from results, whole, with its blocks up to date."""
     results, drawn = root / "results", root / "ablations" / "drawn-lists"
-    recorded = (results, root / "ablations" / "results", drawn)
+    trials = root / "transport"
+    moved = trials if (trials / "results").is_dir() else None  # nothing has to move
+    recorded = (results, root / "ablations" / "results", drawn, moved)
     blocks = {
         "README.md": {
             "results": main_results(results.joinpath(*SHOWN)),
@@ -186,7 +188,7 @@ def documents(root: Path) -> dict[Path, str]:
             "data": md.data_lines(results),
         },
     }
-    if (moved := root / "transport").joinpath("results").is_dir():  # nothing has to move
+    if moved:
         blocks["docs/transport.md"] = {"moves": transport.tables(moved)}
     texts = {root / "docs" / "findings.md": findings.render_findings(*recorded)}
     for name, contents in blocks.items():

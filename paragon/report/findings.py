@@ -18,7 +18,7 @@ from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import REAL, is_real
 from paragon.report import ablations as ab
 from paragon.report import markdown as md
-from paragon.report import templates
+from paragon.report import templates, transport
 from paragon.report.results import APART, REGRET, Studies, has_one_weight, study_folders
 
 HV, HV_OF_TUNED = "set_hv_full", "set_hv_of_tuned_full"
@@ -28,7 +28,7 @@ PUBLISHED = ("paragon", "paragon_no_cfg")
 # Variants of others, checks and floors: results/summary.md has them.
 LEFT_OUT = (
     "generated_shuffled generated_cfg generated_no_cfg interpolation rbf ridge ridge_log "
-    "nearest_noise soup cmr popularity item_knn"
+    "generated_best nearest_noise soup cmr popularity item_knn"
 ).split()
 # What a row of the table of methods says: means over studies, and their digits.
 COLUMNS = {
@@ -42,15 +42,25 @@ COLUMNS = {
 }
 
 
-def render_findings(results: Path, ablations: Path, drawn: Path, block: str | None = None) -> str:
+def render_findings(
+    results: Path,
+    ablations: Path,
+    drawn: Path,
+    moved: Path | None = None,
+    block: str | None = None,
+) -> str:
     """The text of docs/findings.md, or of one block of it."""
-    return templates.fill_template("findings.md.j2", numbers(results, ablations, drawn), block)
+    found = numbers(results, ablations, drawn, moved)
+    return templates.fill_template("findings.md.j2", found, block)
 
 
-def numbers(results: Path, ablations: Path, drawn: Path) -> dict[str, Any]:
+def numbers(
+    results: Path, ablations: Path, drawn: Path, moved: Path | None = None
+) -> dict[str, Any]:
     """Every number of the findings; those of one section together.
 
-    ``drawn``: the folder of the studies that were tuned on drawn lists.
+    ``drawn``: the folder of the studies that were tuned on drawn lists; ``moved``: that of the
+    trials of moved adapters, if there are any.
     """
     every = Studies(study_folders(results))
     methods = dict.fromkeys(m for table in every.differences.values() for m in table)
@@ -73,6 +83,7 @@ def numbers(results: Path, ablations: Path, drawn: Path) -> dict[str, Any]:
         "regret": every.values("generated", REGRET),
         "rerankers": [m for m in methods_of("reranked") if m in beside and m not in LEFT_OUT],
         "costs": _costs(results),
+        "moves": _moves(moved) if moved else "",
         **_ablations(ablations),
     }
 
@@ -215,6 +226,21 @@ def _costs(results: Path) -> dict:
         "saved": min(1 - t["generate"]["p50"] / t["retrain"]["p50"] for t in times),
         "pays_after": pays,
     }
+
+
+def _moves(folder: Path) -> str:
+    """Markdown: for each kind of move what moved adapters reach there, means over moves."""
+    frame = transport.load_moves(folder).query("protocol == 'full'")
+    names = ["set_hv_of_tuned", "regret_mean"]
+    means = frame.groupby(["kind", "side", "method"])[names].mean()
+    shown = [("item_side", "moved"), ("item_side", "as_it_is"), ("state_only", "moved")]
+    titles = ["another", "moved", "unmoved", "without the categories' side", "regret %"]
+    rows = []
+    for kind in transport.MAIN:
+        volumes = [f"{means.loc[(kind, *which), names[0]]:.2f}" for which in shown]
+        regret = 100 * means.loc[(kind, "item_side", "moved"), names[1]]
+        rows.append([kind, *volumes, f"{regret:.0f}"])
+    return md.markdown_table(titles, rows)
 
 
 def _ablations(folder: Path) -> dict:

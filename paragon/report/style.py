@@ -47,13 +47,21 @@ BACKBONES = {
     "deepfm": Look("DeepFM", "#000000", "P"),
 }
 
+# Adapters that are no row of the comparison: of a collection, and of another recommender.
+ADAPTERS = {
+    "oracles": Look("oracles (tuned)", METHODS["tuned"].colour, "o"),
+    "anchors": Look("anchors", "#0072B2", "D", (0, (5, 1.5))),
+    "moved": Look("moved", "#018571", "D"),
+    "as_it_is": Look("as it is", "#555555", "o", (0, (1, 1.3))),
+}
+
 METRICS = {
     "ndcg@10": "NDCG@10 (0–1)",
     "alpha_ndcg@10": "α-nDCG@10 (0–1)",
     "novelty@10": "novelty@10 (0–1)",
     "regret_mean": "regret, % (0 = oracle, 100 = always the middle)",
     "set_hv": "hypervolume of the set (NDCG@10 × α-nDCG@10)",
-    "set_hv_of_tuned": "hypervolume relative to the oracle's (more is better)",
+    "set_hv_of_tuned": "hypervolume, share of the oracle's",
     "alpha_ndcg_published@10": "α-nDCG@10 on the published scale",
     "choice": "choice: mean task loss of validation users at random weights",
 }
@@ -70,7 +78,7 @@ def look(name: str) -> Look:
         return Look(method.label, method.colour, method.marker, method.line)
     number = zlib.crc32(name.encode())  # C0 to C9: seaborn's colour-blind cycle
     spare = Look(name.replace("_", " "), f"C{number % 10}", "ovs^D<>pPX"[number // 10 % 10])
-    return BACKBONES.get(name, spare)
+    return (BACKBONES | ADAPTERS).get(name, spare)
 
 
 def metric_label(metric: str) -> str:

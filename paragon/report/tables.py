@@ -132,8 +132,9 @@ def difference_table(found: Mapping[str, Mapping], protocol: str = "full") -> pd
     endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
     endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
     table = measures(found, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
-    table["real"] = [is_real(row, f"set_hv_{protocol}") for row in found.values()]
-    return table.sort_values("difference", ascending=False, kind="stable")
+    table = table.sort_values("difference", ascending=False, kind="stable").round(4)
+    table = (table + 0.0).astype(object).fillna("–")  # + 0: no negative zero
+    return table.assign(real=[is_real(found[m], f"set_hv_{protocol}") for m in table.index])
 
 
 def _named(sequences: Sequences, row: np.ndarray) -> str:

@@ -142,5 +142,6 @@ def pairs_table(frame: pd.DataFrame, side: str) -> str:
             for method, name, digits, scale in shown.values()
         ]
         fits = by_method["moved"]["fit"]
-        lines.append([pair, str(len(fits)), f"{fits.mean():.2f}", *cells])
+        words = pair.replace(" ", "\N{NO-BREAK SPACE}")  # on one line of a page
+        lines.append([words, str(len(fits)), f"{fits.mean():.2f}", *cells])
     return md.markdown_table(["old → new", "moves", "fit", *shown], lines)

@@ -19,7 +19,7 @@ from paragon.params import load_params
 from paragon.storage import write_text
 
 FOLDER = "docs/executed"
-COLOURS = 128  # of a figure
+COLOURS = 256  # of a figure
 UP = re.compile(r"\]\(\.\./")  # a link from notebooks/ to elsewhere: one folder more from FOLDER
 
 

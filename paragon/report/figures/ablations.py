@@ -138,5 +138,6 @@ def front_3d(points: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
             axis.set_major_locator(ticker.MaxNLocator(4))
             axis.set_pane_color((1, 1, 1, 0))
     drawing.method_legend(figure, figure.axes[0])
-    style.small_print(figure, "The same points from two sides. Stems: of the first group.")
+    first = look(next(iter(groups))).label
+    style.small_print(figure, f"The same points from two sides. Stems: of {first}.")
     return figure

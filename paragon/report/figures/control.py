@@ -17,13 +17,7 @@ from paragon.report.style import look, metric_label
 METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # and what they are about
 CURVE_METHODS = "tuned retrain generated hypernetwork category_bias xquad backbone".split()
 _CLOSE = 0.1  # the close-up panels show differences up to this share of the oracle's range
-_LEAD = {  # the words of README.md
-    "tuned": "tuned for the weights",
-    "generated": "generated",
-    "category_bias": "a bias per category",
-    "xquad": "re-ranked",
-    "retrain": "retrained",
-}
+_LEAD = ("tuned", "generated", "category_bias", "xquad", "retrain")
 
 
 @style.drawn
@@ -57,11 +51,11 @@ def control_curves(curve: pd.DataFrame, methods: Sequence[str] | None = None) ->
     drawing.method_legend(figure, axes[0, 0])
     style.small_print(
         figure, drawing.seeds_note(rows.values(), "Bands and bars"),
-        "Wide ones are cut off." if cut else "",
+        "What lies far outside is cut off." if cut else "",
         "None for the shuffled generator." if "generated_shuffled" in rows else "",
         drawing.absent_note(methods or (), rows),
-        "Lower panels: paired by seed; methods that follow the weights and stay within "
-        f"{_CLOSE:.0%} of the oracle's range." if tuned is not None else "",
+        "Lower panels: paired by seed; methods that follow the weights, with a median difference "
+        f"of at most {_CLOSE:.0%} of the oracle's range." if tuned is not None else "",
     )  # fmt: skip
     return figure
 
@@ -134,7 +128,8 @@ def pareto_front(curve: pd.DataFrame, methods: Sequence[str]) -> Figure:
     if tuned is not None:
         tables = drawing.seed_intervals({m: _beyond(own, tuned) for m, own in rows.items()}, "gap")
         cut = drawing.close_up(axes[1], tables, min(_limit(tuned, metric) for metric in METRICS))
-        axes[1].set(xticks=[0, 0.5, 1], ylabel="distance beyond the front of tuned")
+        axes[1].set_ylabel("distance from the front\n(units of the metrics, 0–1)")
+        axes[1].set_xticks([0, 0.5, 1])
         axes[1].set_xlabel(drawing.WEIGHT)
         axes[1].set_title("beyond or behind tuned")
         notes = [
@@ -144,8 +139,8 @@ def pareto_front(curve: pd.DataFrame, methods: Sequence[str]) -> Figure:
         ]
     drawing.method_legend(figure, axes[0])
     style.small_print(
-        figure, "Open markers: dominated within the method.", *notes,
-        "Wide ones are cut off." if cut else "", drawing.absent_note(methods, rows),
+        figure, "Open markers: dominated within the method (retrained: all are open).", *notes,
+        "What lies far outside is cut off." if cut else "", drawing.absent_note(methods, rows),
     )  # fmt: skip
     return figure
 
@@ -209,12 +204,12 @@ def lead(curve: pd.DataFrame) -> Figure:
 
     ``curve``: curve.csv of a study with the methods that are drawn.
     """
-    rows = drawing.rows_by_method(curve, "full", list(_LEAD), METRICS)
+    rows = drawing.rows_by_method(curve, "full", _LEAD, METRICS)
     figure = style.new(3.9, 4.5)
     axes = figure.subplots(2, 1, sharex=True)
     for ax, (metric, about) in zip(axes, METRICS.items(), strict=True):
         for method, table in drawing.seed_intervals(rows, metric).items():
-            ax.plot(table.index, table["mean"], label=_LEAD[method], **_lead_line(method))
+            ax.plot(table.index, table["mean"], label=look(method).label, **_lead_line(method))
         ax.set_ylabel(f"{about}\n({metric_label(metric).partition(' ')[0]})", fontsize=11)
         ax.margins(y=0.12)
         ax.locator_params(axis="y", nbins=3)

@@ -210,5 +210,6 @@ def latent_steps(rows: Mapping[str, ArrayLike], what: str = "latent coordinate")
     ax.set_xticks(places, [f"{place + 1}" for place in places], fontsize=6.5)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    figure.colorbar(image, ax=ax, pad=0.02, aspect=12).outline.set_linewidth(0)
+    bar = figure.colorbar(image, ax=ax, pad=0.02, aspect=12, label="its value")
+    bar.outline.set_linewidth(0)
     return figure

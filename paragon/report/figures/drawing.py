@@ -22,6 +22,7 @@ from paragon.report.style import look
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
 LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # a protocol in words
 WEIGHT = "weight of accuracy"
+_ORACLES = ("tuned", "oracles")  # drawn wide and grey, beneath the others
 WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # dark to light: ordered in grey too
 
 
@@ -102,7 +103,7 @@ def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
 
 def line_look(method: str, single: bool) -> dict:
     """Keyword arguments of a method's line or, for ``single``, of its points alone."""
-    kind, oracle, hollow = look(method), method == "tuned", method == "retrain"
+    kind, oracle, hollow = look(method), method in _ORACLES, method == "retrain"
     return {
         "color": kind.colour,
         "linestyle": "none" if single else kind.line,
@@ -112,7 +113,7 @@ def line_look(method: str, single: bool) -> dict:
         "markerfacecolor": "none" if hollow else kind.colour,
         "markeredgecolor": kind.colour if hollow else "white",
         "markeredgewidth": 1 if hollow else 0.5,
-        "zorder": {"tuned": 1, "generated": 4, "retrain": 5}.get(method, 3),
+        "zorder": {"tuned": 1, "oracles": 1, "generated": 4, "retrain": 5}.get(method, 3),
     }
 
 
@@ -130,7 +131,7 @@ def draw_curves(
         single = len(x) == 1 or kind.line == "none"
         drawn = line_look(method, single) | ({"linestyle": line} if line else {})
         ax.plot(x, table["mean"], **drawn, label=kind.label + suffix)
-        if method in ("tuned", "backbone") and not single:
+        if method in (*_ORACLES, "backbone") and not single:
             ax.lines[-1].set_marker("none")
         if single and low.notna().any():
             ax.vlines(x, low, high, color=kind.colour, linewidth=1, zorder=3)

@@ -33,7 +33,8 @@ def all_studies(frame: pd.DataFrame) -> Figure:
 
     ``frame`` has the columns dataset, backbone, method, measure, mean, low and high (the
     limits of the interval over seeds, None with one seed); a column of panels per measure.
-    Methods are in the order of their mean of the first measure, the same in all panels.
+    A row has the methods of its dataset, in the order of their mean of the first measure over
+    all datasets.
     Measures of the oracle's hypervolume start where methods that come close to it do, and
     what lies below is written at the edge; regret is on a logarithmic scale beyond 10 %.
     """
@@ -47,12 +48,16 @@ def all_studies(frame: pd.DataFrame) -> Figure:
     order = frame[frame["measure"] == measures[0]].groupby("method", sort=False)["mean"].mean()
     methods = list(order.sort_values(ascending=False, kind="stable").index)
     methods += [m for m in dict.fromkeys(frame["method"]) if m not in methods]
-    figure = style.new(7.2, 0.6 + (0.19 * len(methods) + 0.3) * len(datasets))
-    axes = figure.subplots(len(datasets), len(measures), sharex="col", sharey=True, squeeze=False)
-    for row, dataset in zip(axes, datasets, strict=True):
+    ran = {name: set(own["method"]) for name, own in frame.groupby("dataset")}
+    rows = [[m for m in methods if m in ran[dataset]] for dataset in datasets]
+    heights = [len(own) for own in rows]
+    figure = style.new(7.2, 0.6 + sum(0.21 * height + 0.3 for height in heights))
+    axes = figure.subplots(len(datasets), len(measures), sharex="col", sharey="row",
+                           squeeze=False, height_ratios=heights)  # fmt: skip
+    for row, dataset, own in zip(axes, datasets, rows, strict=True):
         for ax, measure in zip(row, measures, strict=True):
             part = frame[(frame["dataset"] == dataset) & (frame["measure"] == measure)]
-            _draw_study(ax, part, methods, [b for b in backbones if b in set(part["backbone"])])
+            _draw_study(ax, part, own, [b for b in backbones if b in set(part["backbone"])])
         row[0].set_title(dataset)
     for ax, measure in zip(axes[-1], measures, strict=True):
         ax.set_xlabel(metric_label(measure))
@@ -68,7 +73,7 @@ def all_studies(frame: pd.DataFrame) -> Figure:
         axes[0, 0].plot([], [], look(name).marker, color=look(name).colour, label=look(name).label)
     drawing.method_legend(figure, axes[0, 0])
     style.small_print(
-        figure, "Lines: 95% t interval over seeds. Grey: the oracle. –: undefined or not run.",
+        figure, "Lines: 95% t interval over seeds. Grey: the oracle.",
         "At the edge: values off the scale." if far else "",
         "Regret: logarithmic beyond ±10 %." if regret else "",
     )  # fmt: skip
@@ -105,7 +110,7 @@ def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: lis
         values = part.loc[part["method"] == method, "mean"]
         far = values[values < _NEAR] if of_tuned else values[:0]
         ends = dict.fromkeys(f"{x:.2f}" for x in (far.min(), far.max())) if len(far) else ()
-        words = "← " + "–".join(ends) if ends else "" if len(values) else "–"
+        words = "← " + "–".join(ends) if ends else "" if len(values) else "undefined"
         ax.annotate(
             words, (0, row), (9, 0), va="center", xycoords=("axes fraction", "data"),
             textcoords="offset points", fontsize=6.5, color="#555555",
@@ -131,8 +136,8 @@ def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapp
             drawing.draw_curves(ax, drawing.seed_intervals(rows, metric), 0.16)
             for number, values in enumerate(theirs[backbone][metric]):
                 ax.plot(
-                    np.linspace(0, 1, len(values)), values, "o--", color="#332288", linewidth=1,
-                    markersize=3, label="published" if number == 0 else None,
+                    np.linspace(0, 1, len(values)), values, "x--", color="#CC6677", linewidth=1,
+                    markersize=4, label="published" if number == 0 else None,
                 )  # fmt: skip
         column[0].set_title(look(backbone).label)
         column[-1].set_xlabel(drawing.WEIGHT)
@@ -207,7 +212,7 @@ def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[st
     ax.set_yticks(range(len(order)), [_TIMED.get(m, look(m).label) for m in order])
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("time from new weights to a ready model, log scale")
-    about = "; ".join(f"{name} {value}" for name, value in machine.items())
+    about = ", ".join(f"{v}" if isinstance(v, str) else f"{v} {k}" for k, v in machine.items())
     style.small_print(figure, "Dot: median; line: to the 99th percentile.", f"{about}.")
     return figure
 
@@ -217,10 +222,9 @@ def _draw_time(
 ) -> None:
     """One method's times in seconds, and how they compare with retraining."""
     kind = look({"generate": "generated", "tune": "tuned"}.get(method, method))
-    colour = "#000000" if method == "tune" else kind.colour
-    ax.plot([p50, p99], [row, row], color=colour, linewidth=1.6, zorder=2)
-    face = "white" if method == "retrain" else colour
-    ax.plot(p50, row, kind.marker, color=colour, mfc=face, markersize=6.5, zorder=3)
+    ax.plot([p50, p99], [row, row], color=kind.colour, linewidth=1.6, zorder=2)
+    face = "white" if method == "retrain" else kind.colour
+    ax.plot(p50, row, kind.marker, color=kind.colour, mfc=face, markersize=6.5, zorder=3)
     ratio = ""
     if retrain and method != "retrain":
         factor, word = (retrain / p50, "faster") if p50 < retrain else (p50 / retrain, "slower")

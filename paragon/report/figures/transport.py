@@ -7,18 +7,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paragon.report import style
-from paragon.report.figures.drawing import BLUE, GREY, ORANGE, require_columns, seed_limits
+from paragon.report.figures.drawing import GREY, require_columns, seed_limits
+from paragon.report.style import look
 from paragon.report.transport import MAIN, SIDES, STEPS
 
+# Colours that no method of a study has.
+_TEAL, _BROWN = look("moved").colour, "#A6611A"
 # Name in the legend: colour, marker, line and methods.
 _SHOWN = {
     "from scratch": (GREY, "s", "-", [*(f"scratch_{n}" for n in STEPS), "tuned"]),
-    "moved, then tuned on": (ORANGE, "o", "-", ["moved_means", *(f"moved_{n}" for n in STEPS)]),
-    "moved": (BLUE, "D", "none", ["moved"]),
-    "chosen on validation users": (BLUE, "^", "none", ["moved_calibrated"]),
-    "two anchors tuned on": (BLUE, "v", "none", ["moved_two_anchors"]),
+    "moved, then tuned on": (_BROWN, "o", "-", ["moved_means", *(f"moved_{n}" for n in STEPS)]),
+    "moved": (_TEAL, "D", "none", ["moved"]),
+    "chosen on validation users": (_TEAL, "^", "none", ["moved_calibrated"]),
+    "two anchors tuned on": (_TEAL, "v", "none", ["moved_two_anchors"]),
 }
-_FLOORS = {"backbone": ("backbone alone", ":"), "random_rotation": ("random rotation", "--")}
+_FLOORS = {
+    "backbone": ("backbone alone", look("backbone").colour, "--"),
+    "random_rotation": ("random rotation", GREY, ":"),
+}
 
 
 @style.drawn
@@ -58,10 +64,10 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
             ax.plot(x, mean, marker=marker, linestyle=line, color=colour, markersize=5,
                     linewidth=1.2, label=name)  # fmt: skip
             ax.vlines(x, low, high, color=colour, linewidth=0.8)
-    for method, (name, line) in _FLOORS.items():
+    for method, (name, colour, line) in _FLOORS.items():
         if method in by_method:
             height = by_method[method]["set_hv_of_tuned"].mean()
-            ax.axhline(height, color="#999999", linestyle=line, linewidth=1, label=name)
+            ax.axhline(height, color=colour, linestyle=line, linewidth=1, label=name)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
