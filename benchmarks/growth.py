@@ -25,7 +25,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 import torch
@@ -189,6 +188,8 @@ def rows(millions: int = 100, memory: str = "1GB") -> None:
 
     Their users have 165 events on average, in no order of time; one item for 270 events.
     """
+    import duckdb  # of the extra `scale`
+
     torch.set_num_threads(1)
     rng, files, each = np.random.default_rng(0), 20, millions * 50_000
     items, users = millions * 3706, each // 165

@@ -90,7 +90,7 @@ class Reader(Checkpoint):
         """Nothing: all processes have the same state."""
 
 
-def train(study: Study, folder: Path) -> None:
+def train_in_parallel(study: Study, folder: Path) -> None:
     """Train the backbone, unless it is there; an interrupted training goes on from its epoch."""
     sequences, settings, rank = study.load_sequences(), study.params.backbones, dist.get_rank()
     stem, path = folder / "backbone", folder / "backbone.checkpoint.safetensors"
@@ -108,7 +108,7 @@ def train(study: Study, folder: Path) -> None:
     dist.barrier()
 
 
-def tune(study: Study, folder: Path) -> None:
+def tune_in_parallel(study: Study, folder: Path) -> None:
     """Tune the collection: every process some of the seeds, the first one puts them together."""
     sequences, rank, processes = study.load_sequences(), dist.get_rank(), dist.get_world_size()
     backbone, about = load_backbone(folder / "backbone", sequences)
@@ -163,8 +163,8 @@ def main(dataset: str, backbone: str) -> None:
     study = open_study(dataset, backbone)
     folder = study.folder / "parallel"
     try:
-        train(study, folder)
-        tune(study, folder)
+        train_in_parallel(study, folder)
+        tune_in_parallel(study, folder)
     except RuntimeError as error:
         if "onnection" not in str(error):
             raise
