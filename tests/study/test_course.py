@@ -13,6 +13,7 @@ from paragon import Dataset, ParagonError, Recommender
 from paragon.params import ROOT
 from paragon.study.exercise import RIGHT, UNANSWERED
 from paragon.study.own_data import own_study
+from tests.serving.test_app import ask, start
 from tests.study.conftest import git
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-9]_*.ipynb"))
@@ -111,6 +112,12 @@ def test_a_table_becomes_a_recommender_a_page_and_a_model_to_serve(small_study):
     recommender = Recommender.load(made / "model")
     shown = recommender.recommend(["film-50", "no such film"], [0.5, 0.5], k=5)
     assert len(shown.item_ids) == 5 and all(item.startswith("film-") for item in shown.item_ids)
+    process, address = start(made / "model")
+    asked = {"history": ["film-50"], "weights": {"accuracy": 0.3, "diversity": 0.7}, "k": 3}
+    status, found = ask(address, body=asked)
+    process.kill()
+    process.communicate()
+    assert status == 200 and len(found["items"]) == 3
     assert git(small_study, "status", "--porcelain") == before
 
 
