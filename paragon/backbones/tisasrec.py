@@ -122,12 +122,12 @@ class TimeAwareBlock(nn.Module):
 def padded_softmax(logits: Tensor) -> Tensor:
     """Softmax of ``logits [..., L]`` whose gradient has the same bytes on every machine.
 
-    torch handles eight numbers at a time.  The rest at the end of a row gets another last digit
-    in its gradient on one thread than on several, in some builds of torch and not in others.
-    So rows are padded to a multiple of eight.
+    torch handles eight or sixteen numbers at a time.  The rest at the end of a row gets another
+    last digit in its gradient on one thread than on several, in some builds of torch and not in
+    others.  So rows are padded to a multiple of sixteen.
     """
     length = logits.shape[-1]
-    return F.pad(logits, (0, -length % 8), value=-torch.inf).softmax(-1)[..., :length]
+    return F.pad(logits, (0, -length % 16), value=-torch.inf).softmax(-1)[..., :length]
 
 
 def smallest_intervals(sequences: Sequences) -> Tensor:

@@ -14,6 +14,7 @@ from paragon.data.sequences import Met, Pairs, Sequences
 from paragon.errors import ParagonError
 
 LARGE = 1 << 16  # items from which on candidates are drawn one by one, not from the whole catalogue
+_KEYS = 1 << 20  # random keys at a time: of large blocks the system clears every page anew
 
 
 def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: list[str]) -> None:
@@ -50,7 +51,8 @@ def draw_candidates(
     candidates = np.empty((len(rows), 1 + count), dtype=np.int64)
     candidates[:, 0] = targets
     # Smallest random keys win: exact sampling without replacement, in chunks for memory.
-    draw, step = (_redrawn, 1 << 14) if met.n_items > LARGE else (_smallest_keys, 512)
+    large = met.n_items > LARGE
+    draw, step = (_redrawn, 1 << 14) if large else (_smallest_keys, max(1, _KEYS // met.n_items))
     for start in range(0, len(rows) if count else 0, step):
         users = torch.from_numpy(rows[start : start + step])
         candidates[start : start + step, 1:] = draw(met[users], count, rng)
