@@ -13,12 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from hypothesis import settings as hypothesis_settings
 
 from paragon.backbones import build
+from paragon.data.sequences import save_sequences
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
-from paragon.params import load_params
+from paragon.params import ROOT, load_params
+from paragon.study.studies import SPECIAL
 
 # `make test-all` runs every property on 1,000 examples, other ones each time; `make test` on few.
 THOROUGH = bool(os.environ.get("PARAGON_THOROUGH"))
@@ -120,6 +123,20 @@ def dataset():
 @pytest.fixture(scope="session")
 def seqs(dataset):
     return prepare(dataset, negatives=50)
+
+
+def write_study(root, seqs, backbone="sasrec", **changes):
+    """The folder of a small study of ``seqs``: params.yaml with further changes, and the data."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content["studies"] = {"datasets": ["toy"], "backbones": [backbone]}
+    own = {"run": {"threads": 1}, "data": {"negatives": 50}}  # as `seqs` has them
+    for change in (SMALL, own, changes):
+        for section, values in change.items():
+            content[section] |= values
+    content["special"] = dict.fromkeys(["toy", backbone], dict.fromkeys(SPECIAL, {}))
+    root.mkdir(exist_ok=True)
+    (root / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    save_sequences(seqs, root / "artifacts" / "toy" / "data")
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ from paragon.backbones.sequential import SequentialBackbone, windows
 from paragon.backbones.training import Training
 from paragon.errors import ParagonError
 from paragon.progress import QUIET
+from paragon.storage import check_match
 from paragon.study.study import Study, open_study
 
 BY_SEED = ("anchor_vectors", "oracle_vectors", "snapshots", "validation")
@@ -112,8 +113,8 @@ def tune_in_parallel(study: Study, folder: Path) -> None:
     """Tune the collection: every process some of the seeds, the first one puts them together."""
     sequences, rank, processes = study.load_sequences(), dist.get_rank(), dist.get_world_size()
     backbone, about = load_backbone(folder / "backbone", sequences)
-    if about["settings"] != study.params.backbones.model_dump():
-        raise ParagonError(f"{folder}: made with other settings; delete this folder")
+    expected = {"settings": study.params.backbones.model_dump()}
+    check_match(expected, about, f"{folder}: made with other settings; delete this folder")
     seeds, settings = study.params.run.seeds, study.params.adapters
     provenance, parts = {"backbone": about["sha256"]}, min(processes, len(seeds))
     if rank < parts:

@@ -7,19 +7,16 @@ import sys
 import tomllib
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 
 import paragon
 from paragon import Recommender
 from paragon.adapters.collection import collect, load_collection, save_collection
 from paragon.backbones import load_backbone, save_backbone, train_backbone, training_record
-from paragon.data.sequences import save_sequences
 from paragon.generator.generator import save_generator
 from paragon.generator.training import train_generator
 from paragon.params import ROOT, load_params
-from paragon.study.studies import SPECIAL
-from tests.conftest import SMALL
+from tests.conftest import write_study
 from tests.serving.test_app import ask, start
 
 # What the other extras bring, and the parts of the package that need them.
@@ -114,17 +111,9 @@ def test_a_command_without_its_extra_says_how_to_get_it(exported):
 @pytest.fixture
 def study(tmp_path, seqs):
     """The folder of a small study that has been run: params.yaml and artifacts."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["studies"] = {"datasets": ["toy"], "backbones": ["sasrec"]}
-    for section, values in SMALL.items():
-        content[section] |= values
-    content["run"]["threads"], content["data"]["negatives"] = 1, 50  # as `seqs` has them
-    content["special"] = dict.fromkeys(["toy", "sasrec"], dict.fromkeys(SPECIAL, {}))
     root = tmp_path / "study"
-    root.mkdir()
-    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    write_study(root, seqs)
     params, made = load_params(root / "params.yaml"), root / "artifacts" / "toy"
-    save_sequences(seqs, made / "data")
     model, fitted = train_backbone("sasrec", seqs, params.backbones)
     stem = made / "sasrec" / "backbones" / "backbone"
     save_backbone(model, training_record("sasrec", seqs, params.backbones, fitted), stem)

@@ -8,14 +8,11 @@ import time
 import psutil
 import pytest
 import torch
-import yaml
 
 from paragon.adapters.collection import load_collection
 from paragon.backbones import load_backbone
-from paragon.data.sequences import save_sequences
 from paragon.params import ROOT
-from paragon.study.studies import SPECIAL
-from tests.conftest import SMALL
+from tests.conftest import write_study
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
 NO_CHANCE = {"loss": "softmax", "negatives": None, "dropout": 0.0}
@@ -26,18 +23,8 @@ def start(tmp_path, seqs):
     """Starts a training of ``epochs`` in a folder of its own: its process and that folder."""
 
     def begin(name, processes, epochs, backbone="sasrec"):
-        content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        content["studies"] = {"datasets": ["toy"], "backbones": [backbone]}
-        for section, values in SMALL.items():
-            content[section] |= values
-        content["backbones"] |= {**NO_CHANCE, "epochs": epochs, "patience": epochs}
-        content["run"] |= {"threads": 1, "seeds": [0, 1, 2]}
-        content["data"]["negatives"] = 50  # as `seqs` has them
-        content["special"] = dict.fromkeys(["toy", backbone], dict.fromkeys(SPECIAL, {}))
-        root = tmp_path / name
-        root.mkdir(exist_ok=True)
-        (root / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-        save_sequences(seqs, root / "artifacts" / "toy" / "data")
+        root, backbones = tmp_path / name, NO_CHANCE | {"epochs": epochs, "patience": epochs}
+        write_study(root, seqs, backbone, backbones=backbones, run={"seeds": [0, 1, 2]})
         command = [*TORCHRUN, str(processes), "-m", "paragon.study.parallel", "toy", backbone]
         environment = {**os.environ, "PARAGON_ROOT": str(root), "PARAGON_QUIET": "1"}
         process = subprocess.Popen(
