@@ -53,15 +53,22 @@ class SequentialBackbone(Backbone):
         self, sequences: Sequences, batch: int, rng: np.random.Generator
     ) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
         """One epoch in batches of ``batch`` windows: states, users and next items."""
-        device = self.item_embedding.weight.device
-        users, items, times, targets = windows(sequences, self.history, rng)
-        order = rng.permutation(len(users))
+        parts = windows(sequences, self.history, rng)
+        order = rng.permutation(len(parts[0]))
         for rows in np.split(order, range(batch, len(order), batch)):
-            inputs = (torch.from_numpy(part[rows]).to(device) for part in (items, times, users))
-            encoded = self.encode(*inputs)  # [batch, L, d]
-            inside = targets[rows] > 0  # [batch, L]
-            states = encoded[torch.from_numpy(inside).to(device)]  # [N, d]
-            yield states, np.repeat(users[rows], inside.sum(1)), targets[rows][inside]
+            yield self.window_states(parts, rows)
+
+    def window_states(
+        self, parts: tuple[np.ndarray, ...], rows: np.ndarray
+    ) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """States ``[N, d]``, users and next items ``[N]`` of some rows of `windows`."""
+        device = self.item_embedding.weight.device
+        users, items, times, targets = (part[rows] for part in parts)
+        inputs = (torch.from_numpy(part).to(device) for part in (items, times, users))
+        encoded = self.encode(*inputs)  # [rows, L, d]
+        inside = targets > 0  # [rows, L]
+        states = encoded[torch.from_numpy(inside).to(device)]  # [N, d]
+        return states, np.repeat(users, inside.sum(1)), targets[inside]
 
 
 def windows(

@@ -51,18 +51,15 @@ class SharedTraining(Training):
         torch.manual_seed(int(own.integers(2**31)))  # dropout
         self.model.train()
         losses, count = torch.zeros((), device=self.device), 0
-        users, items, times, targets = windows(self.sequences, backbone.history, rng)
-        order, batch = rng.permutation(len(users)), self.settings.batch
+        parts = windows(self.sequences, backbone.history, rng)
+        targets = parts[-1]  # [W, L]
+        order, batch = rng.permutation(len(targets)), self.settings.batch
         for whole in np.split(order, range(batch, len(order), batch)):
             rows = whole[rank::processes]
             self.optimizer.zero_grad()
             if len(rows):
-                inputs = (torch.from_numpy(x[rows]).to(self.device) for x in (items, times, users))
-                inside = targets[rows] > 0  # [R, L]
-                encoded = backbone.encode(*inputs)  # [R, L, d]
-                states = encoded[torch.from_numpy(inside).to(self.device)]  # [N, d]
-                who = np.repeat(users[rows], inside.sum(1))
-                loss = self.loss(states, who, targets[rows][inside], own) * len(who)
+                states, users, items = backbone.window_states(parts, rows)
+                loss = self.loss(states, users, items, own) * len(users)
                 loss.backward()
                 losses += loss.detach()
             events = int((targets[whole] > 0).sum())
