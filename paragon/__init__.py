@@ -3,9 +3,9 @@
 >>> from paragon import Recommender
 >>> Recommender.load("model").recommend(["50", "181"], weights=[0.7, 0.3])
 
-The folders are named like the chapters and stages of the study: data, backbones,
-adapters, generator, rivals and evaluation.  Below them are objectives and metrics,
-above them report (figures, tables, findings), serving (lists for people) and study (what
+Six folders are named like chapters and stages of the study: data, backbones, adapters,
+generator, rivals and evaluation.  They build on objectives and metrics.  On them build report
+(figures, tables, findings), serving (lists for people), page (the demo) and study (what
 runs it all).
 """
 

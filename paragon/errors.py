@@ -1,4 +1,4 @@
-"""The one exception a person is meant to read."""
+"""The exception whose message is for the user."""
 
 from __future__ import annotations
 

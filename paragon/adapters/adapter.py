@@ -1,18 +1,19 @@
 """The adapter: a small residual module, and the same thing as one flat vector.
 
 In this file: how about two thousand numbers change a frozen recommender.  An adapter has two
-sides.  The first is a residual bottleneck on the backbone's user state (Houlsby et al., ICML 2019),
+sides.  The first is a residual bottleneck on the backbone's user state s (Houlsby et al., ICML
+2019)::
 
-    s' = s + W2 relu(W1 s + b1) + b2,      W1 in R^{h x d}, W2 in R^{d x h}
+    s' = s + W2 relu(W1 s + b1) + b2         W1 [h, d], b1 [h], W2 [d, h], b2 [d]
 
-The second, which the paper does not have, says how much of each category this state likes:
+The second, which the paper does not have, says how much this state likes each category::
 
-    score_i = s' . e_i + g_i . (V s' + u),      V in R^{M x d}, u in R^M
+    score_i = s' . e_i + g_i . (V s' + u)    V [M, d], u [M]
 
-with e_i the item vector and g_i the item's categories (1 where it has one, else 0).  An item
-vector explains little of an item's categories, so without this side no change of the state can
-order items by them.  All parameters are kept as one flat vector ``[W1, b1, W2, b2, V, u]``, the
-form in which a diffusion model can learn them.
+Here e_i is the item vector, and g_i has a 1 for each category of the item, else 0.  Without this
+side, an adapter can prefer a category only as far as the item vectors show it; the run
+``no-item-side`` of the ablations measures what that costs.  All parameters are kept as one flat
+vector ``[W1, b1, W2, b2, V, u]``, the form in which a diffusion model can learn them.
 
 Shapes: S seeds, A adapters (tasks), B states; d numbers of a state, h hidden units, M categories
 (0: the adapter of the paper), P parameters.
@@ -91,8 +92,8 @@ def adapt(states: Tensor, vectors: Tensor, form: AdapterForm) -> Tensor:
 def item_table(items: Tensor, categories: Tensor, form: AdapterForm) -> Tensor:
     """``[e_i, g_i]`` for every item, ``[n + 1, d + M]``: what adapted states are multiplied with.
 
-    Of item vectors ``[n + 1, d]`` and ``categories [n + 1, M]``; without an item side the item
-    vectors alone.
+    Made of item vectors ``[n + 1, d]`` and ``categories [n + 1, M]``.  Without an item side it is
+    the item vectors alone.
     """
     return torch.cat([items, categories], 1) if form.categories else items
 
@@ -106,7 +107,7 @@ def initial_vector(form: AdapterForm, generator: torch.Generator) -> Tensor:
 
 
 def shared_starts(form: AdapterForm, tasks: int, seeds: Sequence[int]) -> Tensor:
-    """The vectors that tuning starts from, ``[S, A, P]``: random for each seed, one for all tasks.
+    """The vectors that tuning starts from, ``[S, A, P]``: random, the same for all tasks of a seed.
 
     Two networks can compute the same with their hidden units in another order.  Vectors that
     grew from one start keep the order, so they can be compared and mixed number by number.

@@ -1,6 +1,6 @@
 """The simple rivals of generation: adapters that are mixed from those of the anchors.
 
-In this file: interpolation, splines and regression, each a function
+In this file: interpolation, splines and regression, each a function::
 
     method(anchor_weights [A, O], weights [W, O]) -> coefficients [W, A]
 
@@ -120,7 +120,7 @@ def soup(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Always the anchor nearest to equal weights: shows which metrics can be gamed."""
+    """Always the anchor nearest to equal weights, to show which metrics it can deceive."""
     return nearest(anchors, np.full_like(weights, 1 / weights.shape[1]))
 
 

@@ -1,8 +1,8 @@
 """Joint tuning: adapters for many preference weights and seeds in one batched computation.
 
 In this file: why hundreds of adapters can be tuned together as if each were alone.  The losses
-of all adapters are added up.  An adapter appears only in its own loss, so the gradient of the sum
-is, for each adapter, that of its own loss; and Adam treats every number by itself.
+of all adapters are added up.  An adapter appears only in its own loss; so, for each adapter, the
+gradient of the sum is the gradient of its own loss.  Adam updates every number by itself.
 
 Shapes: S seeds, A tasks (weight vectors), O objectives, P parameters of an adapter, B lists of C
 candidates, K snapshots, T checkpoints.
@@ -51,9 +51,8 @@ def tune(
     """Tune S x A adapters jointly, for weights ``[A, O]``, from ``start [S, A, P]``.
 
     Every seed draws its own events; within a seed all tasks see the same ones.  The learning
-    rate falls to zero along a cosine, and the end is the result.  To take the checkpoint with
-    the lowest validation loss instead gave worse losses on test events: it picks noise.
-    ``free [P]``, bool: only these parameters change; None: all.
+    rate falls to zero along a cosine, and the result is the end, not the checkpoint with the
+    lowest validation loss.  ``free [P]``, bool: only these parameters change; None: all.
     """
     objectives = settings.objectives
     vectors = start.clone().requires_grad_(True)  # [S, A, P]

@@ -71,7 +71,7 @@ def train_backbone(
     device: torch.device | str = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Backbone, Fitted]:
-    """A backbone trained for accuracy, stopped on validation NDCG@10, with its curves.
+    """A backbone trained for accuracy, stopped on validation ``NDCG@10``, with its curves.
 
     ``checkpoint``: a file that is written after each epoch, and from which training goes on if it
     is there; to remove it is up to the caller.  Raises ``ParagonError`` if it was altered or

@@ -158,7 +158,7 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Minus NDCG@10 on validation events, among all items that the user has not met."""
+        """Minus ``NDCG@10`` on validation events, among all items that the user has not met."""
         self.model.eval()
         valid = self.sequences.valid
         states = cached_states(self.backbone, self.context)  # [N, z]

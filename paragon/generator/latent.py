@@ -1,7 +1,7 @@
 """The linear latent space of adapter vectors: principal components with one common scale.
 
-In this file: how an adapter of a thousand parameters becomes a short list of coordinates, and how
-it comes back from them.  The vectors of a collection differ in a few directions only.
+In this file: how the vector of an adapter becomes a short list z of coordinates, and how it comes
+back from them.  Vectors of a collection differ in a few directions only, the rows of ``basis``::
 
     vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 

@@ -84,16 +84,17 @@ def verdict(distances: Mapping[str, Tensor], regret: Mapping[str, float]) -> str
     ``distances``: the result of :func:`distances`; ``regret``: in percent, of ``generated`` and
     of methods that need no learning, by name.
     """
-    near = {kind: values.median().item() for kind, values in distances.items()}
+    near = {kind: values.quantile(0.5).item() for kind, values in distances.items()}
     others = {method: value for method, value in regret.items() if method != "generated"}
     best = min(others, key=others.__getitem__)
     copies = near["generated"] < 0.5 * near["tuned"]
     better = regret["generated"] < others[best]
     return (
-        f"{'Close to copies' if copies else 'Not copies'}: generated adapters at weights without "
-        f"an anchor lie {near['generated']:.2f} from the nearest collected vector (median), the "
-        f"oracles tuned for these weights {near['tuned']:.2f}, an anchor from the nearest other "
-        f"anchor {near['anchor to another anchor']:.2f}.\n"
+        f"{'Close to copies' if copies else 'Not copies'}. "
+        f"Median distance to the nearest collected vector: generated {near['generated']:.2f},\n"
+        f"tuned {near['tuned']:.2f}, an anchor to another anchor "
+        f"{near['anchor to another anchor']:.2f}.\n"
         f"{'Better' if better else 'No better'} than what needs no learning: regret "
-        f"{regret['generated']:.1f} %, the best of the others {others[best]:.1f} % ({best})."
+        f"{regret['generated']:.1f} %,\n"
+        f"the best of the others {others[best]:.1f} % ({best})."
     )

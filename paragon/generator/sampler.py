@@ -1,7 +1,7 @@
 """From noise to clean vectors: guidance, DDIM and DDPM as plain functions.
 
 In this file: how a trained denoiser is used to sample.  From pure noise, each step predicts v,
-takes the clean vector and the noise from it, and mixes them again with less noise.
+computes the clean vector and the noise from it, and mixes them again with less noise.
 
 Shapes: B samples of D numbers, O objectives.
 """
@@ -57,14 +57,15 @@ def ddim(
 ) -> Tensor:
     """DDIM (Song et al. 2021, eq. 12 and 16) over ``steps`` evenly spaced times.
 
-    With ``alpha`` the ``alpha_bar`` of now and ``alpha'`` that of the next time:
+    A step goes from x at one time to x' at the next, with less noise.  With alpha the
+    ``alpha_bar`` of the first and alpha' that of the second::
 
         sigma = eta sqrt((1 - alpha') / (1 - alpha)) sqrt(1 - alpha / alpha')
         x'    = sqrt(alpha') x_0 + sqrt(1 - alpha' - sigma^2) eps + sigma * new noise
 
     ``eta = 0`` is deterministic: with the same noise, the result changes smoothly with the
     condition.  ``eta = 1`` with all steps is DDPM's ancestral sampler.  ``clip``: the least and
-    the largest values ``[D]`` that a predicted x_0 may have; ``eps`` is then what is left of x.
+    the largest values ``[D]`` that a predicted x_0 may have; eps then follows from x and that x_0.
     ``noise [B, D]`` to ``[B, D]``.  Raises ``ParagonError`` for ``steps`` out of range.
     """
     if not 1 <= steps <= schedule.steps:

@@ -1,12 +1,14 @@
 """The noise schedule and the algebra of v-prediction.
 
-In this file: how noise is mixed into a clean vector, and how a predicted v gives back both parts.
+In this file: how noise is mixed into a clean vector, and how a predicted v gives back both parts::
 
     x_t = a_t x_0 + s_t eps,      a_t = sqrt(alpha_bar_t),  s_t = sqrt(1 - alpha_bar_t)
     v_t = a_t eps - s_t x_0       (Salimans & Ho 2022, section 4 and appendix D)
     x_0 = a_t x_t - s_t v_t,      eps = s_t x_t + a_t v_t
 
-Both follow from a_t^2 + s_t^2 = 1, at every noise level.  Shapes: B vectors of D numbers, T steps.
+The last line follows from a_t^2 + s_t^2 = 1, at every noise level.
+
+Shapes: B vectors of D numbers, T steps.
 """
 
 from __future__ import annotations

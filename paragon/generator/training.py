@@ -3,7 +3,7 @@
 In this file: one training step of a conditional diffusion model (:func:`diffusion_loss`), and
 the loop around it.  The diffusion loss teaches the model what collected vectors look like, given
 their weights.  The behavioural loss decodes what the model predicts for weights that were never
-collected, and charges it the task loss on the frozen recommender.
+collected; it is the task loss of these adapters on the frozen recommender.
 
 Shapes: N collected vectors, B rows of a batch, P parameters of an adapter, K latent components,
 O objectives.
@@ -38,10 +38,14 @@ def diffusion_loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss of one training step, and the clean latents ``[B, K]`` that the model predicts.
 
-        x_t = a_t x_0 + s_t eps,    v_t = a_t eps - s_t x_0,    loss = mean (v(x_t, t, w) - v_t)^2
+    With a step t and noise eps drawn for each row::
+
+        z_t  = a_t z_0 + s_t eps
+        v_t  = a_t eps - s_t z_0
+        loss = mean (v(z_t, t, w) - v_t)^2
 
     (Ho et al. 2020, algorithm 1, with the target of Salimans & Ho 2022.)  ``clean [B, K]``: the
-    latents x_0; ``weights [B, O]``: the condition w, hidden in a share ``condition_drop`` of the
+    latents z_0; ``weights [B, O]``: the condition w, hidden in a share ``condition_drop`` of the
     rows, so that the model also learns to predict without it (Ho & Salimans 2022).  The last
     ``uncollected`` rows are there for the behavioural loss: they keep their weights and do not
     count in this loss.
@@ -51,7 +55,7 @@ def diffusion_loss(
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
     drop = torch.from_numpy(rng.random(len(clean)) < condition_drop).to(device)  # [B]
     drop[collected:] = False
-    noisy = schedule.diffuse(clean, noise, t)  # x_t [B, K]
+    noisy = schedule.diffuse(clean, noise, t)  # z_t [B, K]
     predicted = denoiser(noisy, t, weights, drop)  # v [B, K]
     error = predicted - schedule.velocity(clean, noise, t)  # [B, K]
     loss = error[:collected].square().mean()  # []

@@ -31,10 +31,10 @@ def shaped(
     least_k: int = 1,
     **sizes: int,
 ) -> np.ndarray:
-    """`values` as an array; ParagonError unless it has the kind and the shape asked for.
+    """``values`` as an array; ``ParagonError`` unless it has the kind and shape asked for.
 
-    axes: one letter per axis, as in the docstrings; no axis may be empty.
-    sizes: the exact length of an axis, by its letter; least_k: the smallest of axis K.
+    ``axes``: one letter per axis, as in the docstrings; no axis may be empty.  ``sizes``: the
+    exact length of an axis, by its letter; ``least_k``: the smallest length of axis K.
     """
     values = np.asarray(values)
     lengths = dict(zip(axes, values.shape, strict=False))
@@ -50,7 +50,10 @@ def shaped(
 
 
 def finite(name: str, values: ArrayLike, ndim: int = 1) -> np.ndarray:
-    """`values` as float64 with `ndim` axes, none empty; ParagonError names the first bad entry."""
+    """``values`` as float64 with ``ndim`` axes, none empty.
+
+    ``ParagonError`` names the first bad entry.
+    """
     values = np.asarray(values)
     if values.dtype.kind not in NUMBERS or values.ndim != ndim or 0 in values.shape:
         raise ParagonError(
@@ -65,7 +68,7 @@ def finite(name: str, values: ArrayLike, ndim: int = 1) -> np.ndarray:
 
 
 def within(name: str, values: np.ndarray | float, low: float, high: float) -> None:
-    """Raise ParagonError for the first of `values`, at most two axes, that is not in low..high."""
+    """Raise ``ParagonError`` for the first of ``values``, at most two axes, outside low..high."""
     values = np.asarray(values)
     outside = np.argwhere(~((values >= low) & (values <= high)))
     if len(outside):
@@ -74,14 +77,14 @@ def within(name: str, values: np.ndarray | float, low: float, high: float) -> No
 
 
 def exclusion(excluded: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
-    """`excluded` as bool [N, C] of that shape, all False for None; ParagonError otherwise."""
+    """``excluded [N, C]``, bool, all False for None; ``ParagonError`` for another ``shape``."""
     if excluded is None:
         return np.broadcast_to(False, shape)
     return shaped("excluded", excluded, "NC", BOOLEANS, N=shape[0], C=shape[1])
 
 
 def cutoff(k: int) -> int:
-    """`k` as an int; ParagonError unless it is a whole number of at least 1."""
+    """``k`` as an int; ``ParagonError`` unless it is a whole number of at least 1."""
     if k != int(k) or k < 1:
         raise ParagonError(f"k: {k}; give a whole number of at least 1")
     return int(k)

@@ -1,10 +1,10 @@
 """How well a method follows the preference weights: measures over the evaluation weights.
 
-W evaluation weights, O objectives.  `points` [W, O] holds a method's metric
+Shapes: W evaluation weights, O objectives.  ``points [W, O]`` holds a method's metric
 for each objective at each weight, larger being better (NDCG and α-nDCG, say);
-`values` [W] is one such metric.  A measure that the data leave undefined is
+``values [W]`` is one such metric.  A measure that the data leave undefined is
 None with its reason, never NaN and never 0.  Entries that are not finite and
-shapes that disagree are a ParagonError everywhere.
+shapes that disagree are a ``ParagonError`` everywhere.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _STEP = 1e-9  # two weights or values closer than this are equal
 def set_hv(points: np.ndarray) -> float | np.ndarray:
     """Hypervolume of the whole set of points above the origin: the headline measure.
 
-    points [W, O], O = 2 or 3; many such sets, [..., W, O], give one number each.  It
-    rewards what the method can reach over all weights, so that serving one balance
+    ``points [W, O]``, O = 2 or 3; many such sets, ``[..., W, O]``, give one number each.
+    It rewards what the method can reach over all weights, so that serving one balance
     for every weight does not pay.
     """
     return hypervolume(points)
 
 
 def mean_hv(points: np.ndarray) -> float:
-    """Mean over the weights of the product of the objectives' metrics; points [W, O].
+    """Mean over the weights of the product of the objectives' metrics; ``points [W, O]``.
 
-    A reading of the "Avg. HV" of Shen et al., RecSys 2025.  It can be gamed: one
-    middle balance for every weight scores higher than retraining for each, so it
-    is reported beside `set_hv` only.
+    A reading of the "Avg. HV" of Shen et al., RecSys 2025.  It is easy to deceive: a
+    method that ignores the weights and always serves a middle balance scores higher
+    than retraining for each weight.  So it is reported beside ``set_hv`` only.
     """
     return float(finite("points", points, ndim=2).prod(axis=1).mean())
 
@@ -41,8 +41,8 @@ def mean_hv(points: np.ndarray) -> float:
 def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
     """Pearson correlation of two series, -1..1.
 
-    values, other [W]: a metric with its weight (`r_acc`, `r_div`) or with the
-    oracle's metric (`r_acc_tuned`, `r_div_tuned`).  Undefined for a single
+    ``values``, ``other [W]``: a metric with its weight (``r_acc``, ``r_div``) or with the
+    oracle's metric (``r_acc_tuned``, ``r_div_tuned``).  Undefined for a single
     weight and where a series is constant.
     """
     values, other = _series(values, other)
@@ -57,7 +57,7 @@ def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
 def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
     """(max - min) of a metric over the weights, divided by the oracle's; 0..inf, 1 is alike.
 
-    values, oracle [W].  Undefined where the oracle's metric does not move.
+    ``values``, ``oracle [W]``.  Undefined where the oracle's metric does not move.
     """
     values, oracle = _series(values, oracle)
     span = np.ptp(oracle)
@@ -75,10 +75,10 @@ def violations(
 ) -> Measure:
     """Number of neighbouring weights between which the metric moves the wrong way.
 
-    weights [W, O] on the simplex, in any order; values [W]: the metric that
-    `objective` (a column of the weights) controls.  A pair counts where the
-    weight rises and the metric falls by more than `tolerance`, or rises by
-    more where it should fall (`increasing` False: a gap, say).  With two
+    ``weights [W, O]`` on the simplex, in any order; ``values [W]``: the metric that
+    ``objective`` (a column of the weights) controls.  A pair counts where the
+    weight rises and the metric falls by more than ``tolerance``, or rises by
+    more where it should fall (``increasing`` False: a gap, say).  With two
     objectives neighbours are adjacent weights.  With more they are the closest
     pairs of the lattice; pairs with the same weight of this objective are left
     out.  Undefined without such a pair.
@@ -108,16 +108,17 @@ def regret(
 ) -> dict[str, Measure]:
     """Held-out task loss in excess of the oracle's: 0 is the oracle, 1 always the middle model.
 
-    oracle, constant [W]: task loss at each evaluation weight of a model tuned for
-    it and of the model of the middle weight; losses [R]: the method's, at the
-    weights `rows` [R] (None: all of them); corners [W] bool marks weights with all
+    ``oracle``, ``constant [W]``: the task loss at each evaluation weight, of a model tuned
+    for this weight and of the model of the middle weight.  ``losses [R]``: the method's, at
+    the weights ``rows [R]`` (None: all of them).  ``corners [W]``, bool: the weights with all
     the mass on one objective, whose losses would dominate every mean (None: none).
-    Returns mean, median and max of (losses - oracle) over the method's weights off
-    the corners, each divided by the mean of (constant - oracle) over all evaluation
-    weights off the corners, and corner_mean, corner_median and corner_max: the same
-    over the corners alone.  The divisor uses all weights, because a method with the
-    middle weight alone would have none.  A negative number is better than the oracle.
-    Undefined where no weight is left, or `constant` is on average no worse than the oracle.
+
+    Returns ``mean``, ``median`` and ``max`` of (losses - oracle) over the method's weights,
+    without the corners, each divided by the mean of (constant - oracle) over all evaluation
+    weights, also without the corners.  ``corner_mean``, ``corner_median`` and ``corner_max``
+    are the same over the corners alone.  The divisor is of all evaluation weights, because at
+    the middle weight alone it would be about 0.  A negative number is better than the oracle.
+    Undefined where no weight is left, or ``constant`` is on average no worse than the oracle.
     """
     constant, oracle = _series(constant, oracle)
     rows = np.arange(len(oracle)) if rows is None else np.asarray(rows)
@@ -142,10 +143,10 @@ def regret(
 def hypervolume(points: np.ndarray, reference: np.ndarray | float = 0.0) -> float | np.ndarray:
     """Volume that the points dominate above the reference, every axis maximised; exact.
 
-    points [P, D] with D = 2 or 3; reference: one number or [D].  Dominated and
-    duplicate points add nothing, neither do points not above the reference on
-    every axis.  Many sets of P points, [..., P, D], give one volume each, [...].
-    Raises ParagonError for other D and entries that are not finite.
+    ``points [P, D]`` with D = 2 or 3; ``reference``: one number or ``[D]``.  Dominated and
+    duplicate points add nothing, neither do points not above the reference on every
+    axis.  Many sets of P points, ``[..., P, D]``, give one volume each, ``[...]``.
+    Raises ``ParagonError`` for other D and entries that are not finite.
     Source: Zitzler and Thiele, IEEE Trans. Evol. Comput. 3(4), 1999.
     """
     points = finite("points", points, ndim=max(2, np.ndim(points)))
@@ -169,14 +170,14 @@ def hypervolume(points: np.ndarray, reference: np.ndarray | float = 0.0) -> floa
 
 
 def _area(points: np.ndarray) -> np.ndarray:
-    """Area [...] of the union of the rectangles from the origin to each point [..., P, 2]."""
+    """Area ``[...]`` of the union of the rectangles from the origin to ``points [..., P, 2]``."""
     points = _descending(points, 0)
     height = np.maximum.accumulate(points[..., 1], axis=-1)
     return (points[..., 0] * np.diff(height, prepend=0.0)).sum(axis=-1)
 
 
 def _descending(points: np.ndarray, axis: int) -> np.ndarray:
-    """Each set of points [..., P, D], ordered by one of the axes, the largest first."""
+    """Each set of points ``[..., P, D]``, ordered by one of the axes, the largest first."""
     order = np.argsort(-points[..., axis], axis=-1, kind="stable")
     return np.take_along_axis(points, order[..., None], axis=-2)
 
@@ -189,7 +190,7 @@ def _series(values: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _neighbours(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the two ends of each neighbouring pair of weights [W, O]."""
+    """Indices of the two ends of each neighbouring pair of weights ``[W, O]``."""
     first, second = np.triu_indices(len(weights), 1)
     distance = np.abs(weights[:, None] - weights[None]).sum(axis=2)[first, second]
     if (distance <= _STEP).any():

@@ -2,8 +2,8 @@
 
 Shapes: N test events, C candidates of an event, V rows of the category table, M
 categories, K positions of a ranked list.  Categories are multi-hot rows; the
-categories of a ranked list are `table[items]`, [N, K, M].  Every metric but
-`items_shown_at` is returned per event, unaveraged.
+categories of a ranked list are ``table[items] [N, K, M]``.  Every metric but
+``items_shown_at`` is returned per event, unaveraged.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _TIE = 1e-9  # gains closer than this are equal: the order of summation must not
 
 
 def alpha_dcg(ranked: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """α-DCG at every cut-off; float64 [N, K], column k - 1 is α-DCG@k, 0..inf.
+    """α-DCG at every cut-off; float64 ``[N, K]``, column k - 1 is α-DCG@k, 0..inf.
 
-    ranked [N, K, M] bool: categories of the list, best first.  A category seen
+    ``ranked [N, K, M]``, bool: categories of the list, best first.  A category seen
     r times above is worth (1 - α)^r, a position 1 / log2(1 + position).
     Every category of every item counts, whatever the user likes: a coverage
     measure, not one of relevance.
-    Raises ParagonError for another shape or α outside 0..1.
+    Raises ``ParagonError`` for another shape or α outside 0..1.
     Source: Clarke et al., SIGIR 2008, equations 6 and 8 with J(d, i) in {0, 1}.
     """
     ranked = _lists(ranked)
@@ -41,36 +41,36 @@ def ideal_alpha_dcg(
     candidates: np.ndarray | None = None,
     excluded: np.ndarray | None = None,
 ) -> np.ndarray:
-    """α-DCG of the greedily best list of each event's candidates; float64 [N, k].
+    """α-DCG of the greedily best list of each event's candidates; float64 ``[N, k]``.
 
-    categories [V, M] bool; candidates [N, C]: rows of `categories` (None: all
-    of them, in order); excluded [N, C] bool.  With neither, one row for all.
+    ``categories [V, M]``, bool; ``candidates [N, C]``: rows of ``categories`` (None: all
+    of them, in order); ``excluded [N, C]``, bool.  With neither, one row for all.
     At each position the candidate of largest gain is taken; of equal gains the
     one that comes first in the candidate list.  (Different choices among ties
     lead to different sums: the rule is part of the metric.)  With fewer than k
     candidates the last sum is repeated.  It depends on no model: compute it once.
-    Raises ParagonError for shapes that disagree, k < 1 or α outside 0..1.
+    Raises ``ParagonError`` for shapes that disagree, k < 1 or α outside 0..1.
     Source: Clarke et al., SIGIR 2008, section 3.3 (the exact ideal is NP-hard).
     """
     return _ideal(_greedy_gains, categories, k, alpha, candidates, excluded)
 
 
 def alpha_ndcg_at(ranked: np.ndarray, ideal: np.ndarray, k: int, alpha: float = 0.5) -> np.ndarray:
-    """α-nDCG@k: α-DCG@k over `ideal_alpha_dcg` of the same candidates; float64 [N].
+    """α-nDCG@k: α-DCG@k over ``ideal_alpha_dcg`` of the same candidates; float64 ``[N]``.
 
-    ranked [N, K >= k, M] bool; ideal [N or 1, >= k].  From 0 to about 1: the
-    ideal is greedy, so that a rare list beats it by a little.
+    ``ranked [N, K >= k, M]``, bool; ``ideal [N or 1, >= k]``.  From 0 to about 1: the
+    ideal is greedy, and in rare cases a list is a little better.
     An event none of whose candidates has a category scores 0.  Raises
-    ParagonError where no event has one, and for other shapes.
+    ``ParagonError`` where no event has one, and for other shapes.
     Source: Clarke et al., SIGIR 2008.
     """
     return normalised(alpha_dcg(_lists(ranked, k)[:, :k], alpha), ideal, k)
 
 
 def normalised(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
-    """α-nDCG@k from `alpha_dcg` [N, >= k], computed once for several cut-offs and ideals.
+    """α-nDCG@k from ``alpha_dcg [N, >= k]``, computed once for several cut-offs and ideals.
 
-    Result, `ideal` and errors as in `alpha_ndcg_at`.
+    Result, ``ideal`` and errors as in ``alpha_ndcg_at``.
     """
     dcg = dcg[:, cutoff(k) - 1]
     ideal = shaped("ideal", ideal, "NK", least_k=k)
@@ -89,36 +89,36 @@ def ideal_alpha_dcg_published(
     candidates: np.ndarray | None = None,
     excluded: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The ideal of the published tables, for `alpha_ndcg_at`; float64 [N or 1, k].
+    """The ideal of the published tables, for ``alpha_ndcg_at``; float64 ``[N or 1, k]``.
 
     FOR COMPARISON WITH PUBLISHED NUMBERS ONLY: the ratio to it is not α-nDCG.
     It is computed with the matrix of candidates × categories transposed: the greedy
-    list consists of categories, each once, and the gain of one is the number
-    of candidates that carry it, a candidate met r times before counting
-    (1 - α)^r.  Such an ideal grows with the number of candidates, so the ratio
+    list consists of categories, each once.  The gain of a category is the number of
+    candidates that carry it; one that was met r times before counts (1 - α)^r.
+    Such an ideal grows with the number of candidates, so the ratio
     is several times too small and its size says nothing across protocols.
     Ties fall to the first category; lists longer than M categories end there.
 
-    Arguments and errors as in `ideal_alpha_dcg`.
-    Source: what `best_alpha_nDCG` computes in the code released with Shen et al.,
+    Arguments and errors as in ``ideal_alpha_dcg``.
+    Source: what ``best_alpha_nDCG`` computes in the code released with Shen et al.,
     "Paragon", RecSys 2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
     """
     return _ideal(_published_gains, categories, k, alpha, candidates, excluded)
 
 
 def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
-    """Share of all M categories that the first k items carry; float64 [N], 0..1.
+    """Share of all M categories that the first k items carry; float64 ``[N]``, 0..1.
 
-    ranked [N, K >= k, M] bool.  The divisor is M for every event and protocol,
+    ``ranked [N, K >= k, M]``, bool.  The divisor is M for every event and protocol,
     also where the candidates lack a category: 1 may be out of reach.
     """
     return _lists(ranked, k)[:, :k].any(axis=1).mean(axis=1)
 
 
 def intra_list_distance_at(ranked: np.ndarray, k: int) -> np.ndarray:
-    """Mean Jaccard distance of category sets over the pairs of the first k; float64 [N], 0..1.
+    """Mean Jaccard distance of category sets, over pairs of the first k; float64 ``[N]``, 0..1.
 
-    ranked [N, K >= k, M] bool, k >= 2.  Two items without categories are alike.
+    ``ranked [N, K >= k, M]``, bool; k >= 2.  Two items without categories are alike.
     Source: Ziegler et al., WWW 2005 (as a distance: Zhang and Hurley, RecSys 2008).
     """
     if cutoff(k) < 2:
@@ -129,7 +129,7 @@ def intra_list_distance_at(ranked: np.ndarray, k: int) -> np.ndarray:
 
 
 def jaccard(sets: np.ndarray) -> np.ndarray:
-    """Jaccard similarity [..., K, K], 0..1, of the rows of multi-hot sets [..., K, M].
+    """Jaccard similarity ``[..., K, K]``, 0..1, of the rows of multi-hot ``sets [..., K, M]``.
 
     Two empty sets are alike.  float32 or float64 in, the same out.
     """
@@ -142,9 +142,9 @@ def jaccard(sets: np.ndarray) -> np.ndarray:
 def items_shown_at(items: np.ndarray, k: int) -> int:
     """How many different items the first k places of all lists together hold; k..N * k.
 
-    items [N, K >= k]: the ranked lists of N events.  Divided by the number of items it is the
-    share of the catalogue that anybody is shown ("aggregate diversity").  A list may be full of
-    variety and yet be the same for everybody: this number tells.
+    ``items [N, K >= k]``: the ranked lists of N events.  Divided by the number of items it is
+    the share of the catalogue that anybody is shown ("aggregate diversity").  Lists may be full
+    of variety and yet the same for everybody; then this number is small.
     Source: Adomavicius and Kwon, IEEE Trans. Knowl. Data Eng. 24(5), 2012.
     """
     return len(np.unique(shaped("items", items, "NK", INTEGERS, least_k=cutoff(k))[:, :k]))
@@ -158,11 +158,11 @@ def _ideal(
     candidates: np.ndarray | None,
     excluded: np.ndarray | None,
 ) -> np.ndarray:
-    """Discounted gains [N or 1, k] of the best lists; arguments as in `ideal_alpha_dcg`.
+    """Discounted gains ``[N or 1, k]`` of the best lists; arguments as in ``ideal_alpha_dcg``.
 
-    Items share few distinct category sets (about 300 for 3,700 films), so the greedy
-    searches run over those: gains(patterns [G, M], kinds [n, C], k, 1 - α) gives [n, k],
-    where kinds holds the pattern of each candidate, G if it is excluded.
+    Items share few distinct category sets (about 300 for 3,700 films), so the greedy searches
+    run over those: ``gains(patterns [G, M], kinds [n, C], k, 1 - α)`` gives ``[n, k]``, where
+    kinds holds the pattern of each candidate, G if it is excluded.
     """
     k, decay, categories = cutoff(k), _decay(alpha), shaped("categories", categories, "VM")
     patterns, kind = np.unique(categories.astype(bool), axis=0, return_inverse=True)
@@ -183,7 +183,7 @@ def _ideal(
 
 
 def _greedy_gains(patterns: np.ndarray, kinds: np.ndarray, k: int, decay: float) -> np.ndarray:
-    """Gains [n, k] of the greedy list: largest gain first, ties to the earliest candidate."""
+    """Gains ``[n, k]`` of the greedy list: largest gain first, ties to the earliest candidate."""
     rows, columns = kinds.shape
     every = np.arange(rows)
     counts = _counts(kinds, len(patterns))
@@ -211,7 +211,7 @@ def _greedy_gains(patterns: np.ndarray, kinds: np.ndarray, k: int, decay: float)
 
 
 def _published_gains(patterns: np.ndarray, kinds: np.ndarray, k: int, decay: float) -> np.ndarray:
-    """Gains [n, k] of the greedy list of categories, see `ideal_alpha_dcg_published`."""
+    """Gains ``[n, k]`` of the greedy list of categories, see ``ideal_alpha_dcg_published``."""
     worth = _counts(kinds, len(patterns)).astype(np.float64)
     every = np.arange(len(kinds))
     free = np.ones((len(kinds), patterns.shape[1]), dtype=bool)
@@ -226,14 +226,14 @@ def _published_gains(patterns: np.ndarray, kinds: np.ndarray, k: int, decay: flo
 
 
 def _counts(kinds: np.ndarray, size: int) -> np.ndarray:
-    """How many candidates of each row have each pattern: int64 [n, size]."""
+    """How many candidates of each row have each pattern: int64 ``[n, size]``."""
     rows = len(kinds)
     cells = kinds + np.arange(rows)[:, None] * (size + 1)
     return np.bincount(cells.ravel(), minlength=rows * (size + 1)).reshape(rows, -1)[:, :size]
 
 
 def _discounted(gains: np.ndarray) -> np.ndarray:
-    """Cumulative sum of gains [N, K], each divided by log2(1 + position)."""
+    """Cumulative sum of gains ``[N, K]``, each divided by log2(1 + position)."""
     return np.cumsum(gains / np.log2(np.arange(gains.shape[1]) + 2.0), axis=1)
 
 

@@ -3,7 +3,7 @@
 Shapes: N test events, C candidates of an event, V items of the catalogue, K
 positions of a ranked list.  A candidate's *column* is its place in the
 candidate list.  Under the full protocol the columns are the catalogue itself,
-and `excluded` marks what an event may not recommend.  Metrics are returned per
+and ``excluded`` marks what an event may not recommend.  Metrics are returned per
 event, unaveraged, so that intervals can be computed from them.
 """
 
@@ -34,11 +34,11 @@ def target_ranks(
     Ties count against the target, so equal scores everywhere give the worst
     rank instead of a lucky one.
 
-    scores [N, C]; target: column of the target, one for all or [N];
-    excluded [N, C] bool, True where the column is no candidate.
-    Returns int64 [N] in 1..C.
-    Raises ParagonError for a score that is not finite (-inf is accepted where
-    `excluded` is True) and for a target out of range or excluded.
+    ``scores [N, C]``; ``target``: column of the target, one for all or ``[N]``;
+    ``excluded [N, C]``, bool: True where the column is no candidate.
+    Returns int64 ``[N]`` in 1..C.
+    Raises ``ParagonError`` for a score that is not finite (-inf is accepted where
+    ``excluded`` is True) and for a target out of range or excluded.
     Source: the pessimistic rank; on ranks among sampled candidates, see
     Krichene and Rendle, "On Sampled Metrics for Item Recommendation", KDD 2020.
     """
@@ -62,9 +62,9 @@ def target_ranks(
 
 
 def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """NDCG@k with one relevant item: 1 / log2(1 + rank), 0 beyond k; float64 [N], 0..1.
+    """NDCG@k with one relevant item: 1 / log2(1 + rank), 0 beyond k; float64 ``[N]``, 0..1.
 
-    ranks [N]: integers from 1.  Raises ParagonError for other ranks or k < 1.
+    ``ranks [N]``: integers from 1.  Raises ``ParagonError`` for other ranks or k < 1.
     Source: Järvelin and Kekäläinen, ACM TOIS 20(4), 2002; the ideal is 1.
     """
     hits = hr_at(ranks, k)
@@ -72,9 +72,9 @@ def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
 
 
 def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Hit rate@k: 1 if rank <= k, else 0; float64 [N].
+    """Hit rate@k: 1 if rank <= k, else 0; float64 ``[N]``.
 
-    ranks [N]: integers from 1.  Raises ParagonError for other ranks or k < 1.
+    ``ranks [N]``: integers from 1.  Raises ``ParagonError`` for other ranks or k < 1.
     """
     ranks = shaped("ranks", ranks, "N", INTEGERS)
     within("ranks", ranks, 1, np.inf)
@@ -82,10 +82,10 @@ def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
 
 
 def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.ndarray:
-    """Columns of the k best candidates, best first, ties in candidate order; int64 [N, k].
+    """Columns of the k best candidates, best first, ties in candidate order; int64 ``[N, k]``.
 
-    scores [N, C] and excluded [N, C] as in `target_ranks`.
-    Raises ParagonError for non-finite scores or fewer than k candidates in a row.
+    ``scores [N, C]`` and ``excluded [N, C]`` as in ``target_ranks``.
+    Raises ``ParagonError`` for non-finite scores or fewer than k candidates in a row.
     """
     scores, excluded = _checked(scores, excluded)
     rows, columns = scores.shape
@@ -109,13 +109,13 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
 
 
 def self_information(holders: np.ndarray, users: int) -> np.ndarray:
-    """Surprise of each item, -log2(holders / users), divided by the largest among them.
+    """Surprise of each item, ``-log2(holders / users)``, divided by the largest among them.
 
-    holders [V]: users with the item in the training data, 0..users.  Pass the
+    ``holders [V]``: users with the item in the training data, 0..users.  Pass the
     catalogue only: a padding row would set the scale.  An item without holders
     is as surprising as one with a single holder, which keeps it finite.
-    Returns float64 [V] in 0..1 (all 0 where every user holds every item).
-    Raises ParagonError for counts outside 0..users.
+    Returns float64 ``[V]`` in 0..1 (all 0 where every user holds every item).
+    Raises ``ParagonError`` for counts outside 0..users.
     Source: Zhou et al., PNAS 107(10), 2010.
     """
     holders = finite("holders", holders)
@@ -128,10 +128,10 @@ def self_information(holders: np.ndarray, users: int) -> np.ndarray:
 
 
 def novelty_at(ranked_items: np.ndarray, information: np.ndarray, k: int) -> np.ndarray:
-    """Mean `self_information` of the first k items; float64 [N], 0..1.
+    """Mean ``self_information`` of the first k items; float64 ``[N]``, 0..1.
 
-    ranked_items [N, K >= k]: rows of `information` [V].
-    Raises ParagonError for other shapes and for items outside 0..V - 1.
+    ``ranked_items [N, K >= k]``: rows of ``information [V]``.
+    Raises ``ParagonError`` for other shapes and for items outside 0..V - 1.
     """
     information = finite("information", information)
     items = shaped("ranked items", ranked_items, "NK", INTEGERS, least_k=cutoff(k))
@@ -142,9 +142,9 @@ def novelty_at(ranked_items: np.ndarray, information: np.ndarray, k: int) -> np.
 def group_gap(values: np.ndarray, groups: np.ndarray) -> Measure:
     """Largest difference between two groups' mean values; 0 is equal treatment.
 
-    values [N] (NDCG, say), groups [N] integers, negative where the group is
+    ``values [N]`` (NDCG, say); ``groups [N]``: integers, negative where the group is
     unknown: such events are left out.  With fewer than two groups the value
-    is None and the reason says so.  Raises ParagonError for lengths that
+    is None and the reason says so.  Raises ``ParagonError`` for lengths that
     differ and for values that are not finite.
     """
     values = finite("values", values)
@@ -156,7 +156,7 @@ def group_gap(values: np.ndarray, groups: np.ndarray) -> Measure:
 
 
 def _checked(scores: np.ndarray, excluded: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Floating-point scores [N, C], and the columns that are no candidates, [N, C] bool."""
+    """Floating-point scores ``[N, C]``, and the columns that are no candidates, ``[N, C]`` bool."""
     scores = shaped("scores", scores, "NC")
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
@@ -166,7 +166,7 @@ def _checked(scores: np.ndarray, excluded: np.ndarray | None) -> tuple[np.ndarra
 def _score_blocks(scores: np.ndarray, excluded: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield blocks of rows and their scores, with -inf wherever a column is excluded.
 
-    Raises ParagonError for a score that is not finite, but -inf may stand for `excluded`.
+    Raises ``ParagonError`` for a score that is not finite, but -inf may stand for ``excluded``.
     """
     for rows in row_blocks(*scores.shape):
         values = scores[rows]

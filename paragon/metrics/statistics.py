@@ -37,9 +37,9 @@ class Difference(NamedTuple):
 
 
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
-    """Mean and Student t interval of a metric over seeds; values [S].
+    """Mean and Student t interval of a metric over seeds; ``values [S]``.
 
-    One value has no interval.  Raises ParagonError for values that are not
+    One value has no interval.  Raises ``ParagonError`` for values that are not
     finite or a confidence outside 0..1.
     """
     values = finite("values", values)
@@ -62,17 +62,18 @@ def paired_bootstrap(
 ) -> Difference:
     """Difference of two methods on the same events, by resampling users in pairs.
 
-    a, b: a metric per event, [N], or several resampled together, [S, N] (every weight's
-    NDCG and α-nDCG, say); S may differ between a and b.  clusters [N]: the user of each
-    event (None: each event is its own user); whole users are resampled, and means stay
-    means over events.  statistic: see `Statistic`, `set_hv` of the points, say; without it
-    a and b are [N] and their means are compared.
+    ``a``, ``b``: a metric per event, ``[N]``, or several resampled together, ``[S, N]`` (every
+    weight's NDCG and α-nDCG, say); S may differ between the two.  ``clusters [N]``: the user of
+    each event (None: each event is its own user); whole users are resampled, and means stay
+    means over events.  ``statistic``: from means ``[B, S]`` of B resamples to numbers ``[B]``,
+    ``set_hv`` of the points, say; without it ``a`` and ``b`` are ``[N]`` and their means are
+    compared.
 
-    Returns statistic(a) - statistic(b), its percentile interval and a two-sided
+    Returns ``statistic(a) - statistic(b)``, its percentile interval and a two-sided
     p-value: twice the share of resamples on the far side of 0, counting the sample
     itself.  It is never below 2 / (resamples + 1): take enough of them for the
     number of comparisons.  With a single user limits and p-value are None.
-    Raises ParagonError for entries that are not finite, shapes that differ,
+    Raises ``ParagonError`` for entries that are not finite, shapes that differ,
     or a statistic that returns no finite number.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
     chapters 8 (data structures) and 13; Davison and Hinkley, 1997, chapter 4 (p-values).
@@ -103,11 +104,11 @@ def paired_bootstrap(
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values adjusted for as many comparisons as are given; float64 [P], 0..1, same order.
+    """p-values adjusted for as many comparisons as are given; float64 ``[P]``, 0..1, same order.
 
     Rejecting where the result is at most α keeps the chance of any false
     rejection at α, whatever the dependence between the comparisons.
-    p_values [P], each in 0..1 (ParagonError otherwise).
+    ``p_values [P]``, each in 0..1 (``ParagonError`` otherwise).
     Source: Holm, Scandinavian Journal of Statistics 6(2), 1979; computed by statsmodels.
     """
     # Imported here: it takes over a second, and every notebook imports this module.
@@ -135,7 +136,7 @@ def beyond_seeds(row: Mapping[str, float | None], name: str) -> bool:
 
 
 def _per_cluster(rows: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Sums [R, U] of the rows [R, N] over each cluster's events, and their numbers [U]."""
+    """Sums ``[R, U]`` of ``rows [R, N]`` over each cluster's events, and their numbers ``[U]``."""
     if clusters is None:
         return rows, np.ones(rows.shape[1])
     clusters = np.asarray(clusters)
@@ -151,7 +152,7 @@ def _per_cluster(rows: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndar
 def _resampled(
     sums: np.ndarray, sizes: np.ndarray, resamples: int, seed: int | np.random.Generator
 ) -> np.ndarray:
-    """Means [B, R] over events in B resamples of the users, from sums [R, U] and sizes [U].
+    """Means ``[B, R]`` over events in B resamples of users, from ``sums [R, U]``, ``sizes [U]``.
 
     The resampling is SciPy's, of all R rows at once, so that both methods see the same users.
     """
@@ -175,7 +176,7 @@ def _resampled(
 
 
 def _difference(means: np.ndarray, number: int, statistic: Statistic | None) -> np.ndarray:
-    """Statistic of the first `number` columns of means [B, R] minus that of the others; [B]."""
+    """Statistic of the first ``number`` columns of ``means [B, R]`` minus the others': ``[B]``."""
     parts = means[:, :number], means[:, number:]
     of_a, of_b = (p[:, 0] if statistic is None else np.asarray(statistic(p)) for p in parts)
     if not of_a.shape == of_b.shape == means.shape[:1]:

@@ -24,7 +24,7 @@ class BprMax(torch.autograd.Function):
     """``-log sum_j w_j sigmoid(t - n_j)`` with ``w = softmax(n)``: ``losses.bpr_max``.
 
     Computed with logarithms, so that nothing overflows for scores that are far apart.
-    With ``q_j = w_j sigmoid(t - n_j) / sum_k w_k sigmoid(t - n_k)`` the gradient is
+    With ``q_j = w_j sigmoid(t - n_j) / sum_k w_k sigmoid(t - n_k)`` the gradient is::
 
         d loss / d n_j = w_j - q_j sigmoid(t - n_j)
         d loss / d t   = sum_j q_j sigmoid(t - n_j) - 1
@@ -61,7 +61,7 @@ class CatalogueSoftmax(torch.autograd.Function):
     """``cross_entropy(states @ items.T, targets)``: the softmax of N states over n items.
 
     The scores ``[N, n]`` never exist as a whole: a block of rows that fits into the processor's
-    cache becomes loss and gradient before the next one begins.  With ``p = softmax(scores)``
+    cache becomes loss and gradient before the next one begins.  With ``p = softmax(scores)``::
 
         d loss / d scores = (p - onehot(target)) / N
 
@@ -137,7 +137,7 @@ def _value_and_gradient(scores: Tensor, categories: Tensor, wanted: bool) -> tup
     Without a gradient ``wanted``, which takes most of the time, it has no numbers.
 
     With worth_im = g_im (1 - alpha)^seen_im, gain_i = sum_m worth_im and
-    discount_i = 1 / log2(1 + rank_i), the chain rule gives
+    discount_i = 1 / log2(1 + rank_i), the chain rule gives::
 
         d value / d P_ij = log(1 - alpha) discount_i sum_m worth_im g_jm
                            - gain_i discount_i / (log(1 + rank_i) (1 + rank_i))

@@ -1,6 +1,6 @@
 """The differentiable objectives of a recommendation list, all to be minimised.
 
-In this file: how accuracy, diversity, novelty and fairness become losses.  Each is a function
+In this file: how accuracy, diversity, novelty and fairness become losses.  Each is a function::
 
     objective(scores [..., B, A, C], lists) -> losses [..., A]
 
@@ -32,7 +32,7 @@ from paragon.objectives.lists import Lists
 def bpr_max(scores: Tensor) -> Tensor:
     """BPR-max without its regulariser, plainly (Hidasi & Karatzoglou 2018, eq. 10).
 
-    With t the score of the target and n_j those of the negatives:
+    With t the score of the target and n_j those of the negatives::
 
         loss = -log sum_j softmax_j(n) * sigmoid(t - n_j)
 
@@ -53,11 +53,11 @@ def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
     """Alpha-DCG (Clarke et al. 2008) made differentiable, plainly.
 
     With s_i the score of candidate i, g_im = 1 if it has category m (otherwise 0) and T the
-    temperature:
+    temperature::
 
-        P_ij    = sigmoid((s_j - s_i) / T)            how surely j is ranked above i
-        rank_i  = 1/2 + sum_j P_ij                    1/2, since P_ii = 1/2 and the first rank is 1
-        seen_im = sum_j P_ij g_jm - g_im / 2          items above i that have category m
+        P_ij    = sigmoid((s_j - s_i) / T)       how surely j is ranked above i
+        rank_i  = 1/2 + sum_j P_ij               from 1 on, since P_ii = 1/2
+        seen_im = sum_j P_ij g_jm - g_im / 2     items above i with category m
         value   = sum_i sum_m g_im (1 - alpha)^seen_im / log2(1 + rank_i)
 
     As T goes to 0, the value becomes the exact alpha-DCG of the list sorted by score.
@@ -72,9 +72,9 @@ def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
 
 
 def diversity(scores: Tensor, lists: Lists) -> Tensor:
-    """What the list lacks of the best soft alpha-DCG (:func:`soft_alpha_dcg`): ``[..., A]``.
+    """The share of the best alpha-DCG that the list lacks (:func:`soft_alpha_dcg`): ``[..., A]``.
 
-    From about 0, the best list of the catalogue, to 1, no category at all.  On this scale a
+    From about 0 (the best list of the catalogue) to 1 (no item has a category).  On this scale a
     weight means the same whatever the number of categories.
     """
     value = SoftAlphaDCG.apply(scores, lists.categories)  # [..., B, A]
@@ -84,11 +84,12 @@ def diversity(scores: Tensor, lists: Lists) -> Tensor:
 def novelty(scores: Tensor, lists: Lists) -> Tensor:
     """Expected log-popularity of the items that a user sees: ``[..., A]``.
 
+    With the soft ranks of :func:`soft_alpha_dcg`::
+
         exposure_i = 1 / log2(1 + rank_i), divided by its sum over the list
         loss       = sum_i exposure_i * popularity_i
 
-    The ranks are the soft ranks of :func:`soft_alpha_dcg`.  The loss is between 0 (only the
-    least popular items are seen) and 1.
+    The loss is between 0 (only the least popular items are seen) and 1.
     """
     above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / TEMPERATURE)
     # The last digit of log2 depends on the processor (study/determinism.py); the base cancels out.
@@ -100,10 +101,11 @@ def novelty(scores: Tensor, lists: Lists) -> Tensor:
 def fairness(scores: Tensor, lists: Lists) -> Tensor:
     """The accuracy loss of the group that is served worse, and a little of the other: ``[..., A]``.
 
+    With L_a and L_b the mean accuracy losses of the two user groups::
+
         loss = 0.9 max(L_a, L_b) + 0.1 min(L_a, L_b)
 
-    ``L_a`` and ``L_b`` are the mean accuracy losses of the two user groups; users whose group
-    is unknown do not count.
+    Users whose group is unknown do not count.
     """
     loss = BprMax.apply(scores)  # [..., B, A]
     means = []

@@ -52,8 +52,8 @@ class Bundle:
     `category_bias` for the W evaluation weights, ``generator.*`` the generator of the first seed
     and ``noise [K]``, which it starts from; for each re-ranker ``rerank.NAME [101, 4]``, its
     source, temperature, depth and weight; for each method ``front.NAME [101, 4]``, the means of
-    NDCG@10 and α-nDCG@10 over the events and their standard errors.  Row r of the last two is the
-    weight r/100 of accuracy.
+    ``NDCG@10`` and ``α-nDCG@10`` over the events and their standard errors.  Row r of the last two
+    is the weight r/100 of accuracy.
     """
 
     tensors: dict[str, Tensor]
@@ -194,7 +194,7 @@ def _settings(method: str, trained: Trained, lists: Rankings) -> Tensor:
 
 
 def _measured(lists: Rankings, method: str, sequences: Sequences, ideal: np.ndarray) -> np.ndarray:
-    """NDCG@10 and α-nDCG@10 at every step, means and standard errors over events: ``[101, 4]``."""
+    """``NDCG@10`` and ``α-nDCG@10`` at every step, means and standard errors: ``[101, 4]``."""
 
     def point(step: int) -> list[float]:
         items = lists.top(method, step)  # [N, 10]

@@ -1,7 +1,7 @@
 """The rival `category_bias`: one number for each category and preference weight, no adapter.
 
 In this file: the simplest thing that could follow the weights.  Every item gets what its
-categories are worth at these weights, the same for all users:
+categories are worth at these weights, the same for all users::
 
     score_i = s . e_i + g_i . u(w)
 

@@ -1,11 +1,11 @@
 """Three rules that re-rank a list for accuracy and diversity, one position after the other.
 
 In this file: `mmr`, `xquad` and `dpp` as one search that differs in a single function.  Each
-position takes the item with the largest
+position takes the item with the largest merit::
 
-    weight * relevance + (1 - weight) * gain
+    merit = weight * relevance + (1 - weight) * gain
 
-and the rule says what an item gains: how much it adds to the items above.  Items with the same
+The rule says what an item gains: how much it adds to the items above.  Items with the same
 set of categories (a *pattern*) gain the same, so gains are computed for patterns.
 
 Shapes: N events, D items of a list, G patterns, M categories.

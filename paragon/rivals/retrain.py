@@ -57,8 +57,8 @@ class Retrained:
 class Retraining(Training):
     """A backbone and an adapter in training for a weighted sum of objectives.
 
-    Of every batch the list that is served counts for as large a share of the events as in
-    tuning (``served_rows / batch``).
+    Lists are served to a share of the events of every batch, the same share as in tuning
+    (``served_rows / batch``).
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class Retraining(Training):
     ) -> Tensor:
         """The weighted sum of the objectives' losses for states ``[N, z]`` of ``users [N]``.
 
-        Of ``candidates [N, C]`` and of the lists served to the events ``shown [B]``, without
-        what they ``met``, B rows.
+        The objectives judge ``candidates [N, C]``, or the lists served to the events
+        ``shown [B]``, which leave out what their users ``met`` (B rows).
         """
 
         def serve() -> Scored:

@@ -148,7 +148,7 @@ def make_app(recommender: Recommender) -> FastAPI:
 
 
 def _refuse_in_words(app: FastAPI) -> None:
-    """What cannot be meant becomes a sentence and status 422."""
+    """A request that makes no sense becomes a sentence and status 422."""
 
     @app.exception_handler(ParagonError)
     async def refuse(_: Request, error: ParagonError) -> JSONResponse:

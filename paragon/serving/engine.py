@@ -46,7 +46,10 @@ class Latents:
         self._kept: dict[bytes, Tensor] = {}  # replaced as a whole, and so the same for a thread
 
     def of(self, weights: np.ndarray) -> Tensor:
-        """Latents ``[B, K]`` of weights ``[B, O]``, float32; of few, they are remembered."""
+        """Latents ``[B, K]`` of weights ``[B, O]``, float32.
+
+        If they are of few different weights, they are kept for the next call.
+        """
         different, rows = np.unique(weights, axis=0, return_inverse=True)
         if not 0 < len(different) <= _KEPT:
             return self.sample(different)[rows.reshape(-1)]
@@ -68,9 +71,9 @@ class Latents:
 class Reranker:
     """xQuAD behind the lists of a few adapters, with the settings of the evaluated row.
 
-    Which list is re-ranked for which weight of accuracy, how many items of it and how far was
-    chosen on validation events: ``settings`` are the fields of a
-    :class:`~paragon.rivals.calibration.Setting` for each of G weights, evenly from 0 to 1.
+    ``settings``: for each of G weights of accuracy, evenly from 0 to 1, the fields of a
+    :class:`~paragon.rivals.calibration.Setting`.  They say which list is re-ranked, how many of
+    its items and how far, and were chosen on validation events.
     ``sources [S - 1, O]``: the weights of the adapters whose lists are re-ranked; source 0 is the
     backbone alone.  ``accuracy``: the place of accuracy among the objectives.
     """
@@ -84,7 +87,7 @@ class Reranker:
             Setting(**own)  # those of another version of the package are refused
 
     def setting(self, weights: np.ndarray) -> Setting:
-        """That of weights ``[O]``."""
+        """The setting for weights ``[O]``."""
         place = round(float(weights[self.accuracy]) * (len(self.settings) - 1))
         return Setting(**self.settings[place])
 

@@ -47,7 +47,7 @@ def _requests(recommender: Recommender, sequences: Sequences, events: Evaluation
 def quality_of_lists(
     recommender: Recommender, sequences: Sequences, events: Evaluation, weights: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """NDCG@10 ``[G, N]`` and, by objective, the mean metric ``[G]`` of the lists for each balance.
+    """``NDCG@10 [G, N]`` and, by objective, the mean metric ``[G]`` of the lists for each balance.
 
     Of weights ``[G, O]``, over the whole catalogue.  Diversity is NaN where no item has a category.
     """

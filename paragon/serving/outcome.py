@@ -29,9 +29,9 @@ from paragon.errors import ParagonError
 class Balance(dict[str, float]):
     """Weights by objective, ready for ``recommend``, and what is expected of them.
 
-    ``loss``: the share of NDCG@10 lost on validation; ``bound``: what it stays under for
-    ``users`` new users with this ``confidence``; ``diversity``: α-nDCG@10, or the metric of the
-    other objective, on validation; ``before``: the same for accuracy alone.
+    ``loss``: the share of ``NDCG@10`` lost on validation; ``bound``: what it stays under for
+    ``users`` new users with this ``confidence``; ``diversity``: ``α-nDCG@10``, or the metric of
+    the other objective, on validation; ``before``: the same for accuracy alone.
     """
 
     weights: InitVar[dict[str, float]]
@@ -60,8 +60,8 @@ class Outcomes:
     """What every balance did to the validation users.
 
     ``weights [G, O]``, from accuracy alone on, in the order of ``objectives``; ``ndcg [G, N]``:
-    NDCG@10 over the whole catalogue of each user, in no particular order of users; ``diversity
-    [G]``: the mean of the other objective's metric.
+    ``NDCG@10`` over the whole catalogue of each user, in no particular order of users;
+    ``diversity [G]``: the mean of the other objective's metric.
     """
 
     objectives: list[str]
@@ -74,10 +74,11 @@ class Outcomes:
     ) -> Balance:
         """The most diverse balance whose loss is within bounds.
 
-        The promise: with this ``confidence``, the mean NDCG@10 of ``users`` new users is at most
-        the share ``accuracy_loss_at_most`` (0..1) below that of accuracy alone.  ``users``: as many
-        as there were validation users, or ``math.inf`` for the long run.  The users have to be
-        like those of the validation.  Where nothing can be promised, accuracy alone comes back.
+        The promise: with this ``confidence``, the mean ``NDCG@10`` of ``users`` new users is at
+        most the share ``accuracy_loss_at_most`` (0..1) below that of accuracy alone.  ``users``:
+        None for as many as there were validation users, ``math.inf`` for the long run.  The users
+        have to be like those of the validation.  Where nothing can be promised, accuracy alone
+        comes back.
         Raises ``ParagonError`` for numbers out of range.
         """
         shares = {"accuracy_loss_at_most": accuracy_loss_at_most, "confidence": confidence}

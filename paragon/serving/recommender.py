@@ -126,7 +126,7 @@ class Recommender:
         ``only``, ``without``: ids that alone may be shown, or may not.  ``rerank="xquad"``: re-rank
         the list of an adapter for variety; the weights then say how far.
 
-        Raises ``ParagonError`` for whatever cannot be meant, for example a text instead of a list.
+        Raises ``ParagonError`` for what makes no sense, for example a text instead of a list.
         """
         row = check_one_weights(weights, self.objectives, normalise)
         options = self.options(k, only, without, rerank, exclude_seen)
@@ -149,7 +149,7 @@ class Recommender:
 
         ``weights [B, O]``: a row for each of B histories, or one vector (or mapping) for all.
         A history that cannot be served does not stop the others: ``errors`` of the result names
-        it.  Raises ``ParagonError`` for whatever else cannot be meant.
+        it.  Raises ``ParagonError`` for anything else that makes no sense.
         """
         if isinstance(histories, str | bytes) or not isinstance(histories, Iterable):
             raise ParagonError(f"histories: {histories!r} is not a list of histories")
@@ -171,7 +171,7 @@ class Recommender:
     def weights_for(
         self, accuracy_loss_at_most: float, *, confidence: float = 0.95, users: float | None = None
     ) -> Balance:
-        """The most diverse balance that costs at most this share of NDCG@10, as weights.
+        """The most diverse balance that costs at most this share of ``NDCG@10``, as weights.
 
         See :meth:`paragon.serving.outcome.Outcomes.weights_for` for what is promised, and of whom.
         """
