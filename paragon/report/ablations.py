@@ -29,6 +29,14 @@ ALONE = "-no-behaviour"  # how points without the behavioural loss are named
 # Collections of the same adapters as `anchors-10`, so that losses on validation users compare.
 SAME_ADAPTERS = ("anchors-10", "snapshots-0")
 BESIDE = {"behavioural loss (3 anchors)": "anchors-3"}  # points to compare such a change with
+# What is shown for the variables and values of ablations/params.yaml that need more words.
+WORDS = {
+    "latent": "latent coordinates",
+    "snapshots": "snapshots of each anchor",
+    "conditioning": "where the weights enter",
+    "add_once": "once, at the input",
+    "adaptive_norm": "in every layer",
+}
 
 
 def load_tables(kind: str, folder: Path = ABLATIONS) -> pd.DataFrame:
@@ -40,6 +48,11 @@ def load_tables(kind: str, folder: Path = ABLATIONS) -> pd.DataFrame:
     if not parts:
         raise ParagonError(f"{folder}: no {kind}-*.csv; run `make ablations` first")
     return pd.concat(parts, ignore_index=True)
+
+
+def wording(name: object) -> str:
+    """A variable or a value as figures and tables show it."""
+    return WORDS.get(str(name), str(name))
 
 
 def usual(points: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +164,7 @@ def single_changes(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFr
     for _, rows in points[same & (points["name"] != default)].groupby("name", sort=False):
         more = (rows.set_index("seed")["choice"] - base).dropna().to_numpy() / worth
         if len(more) > 1:
-            name = f"{rows['variable'].iloc[0]} {rows['value'].iloc[0]}"
+            name = ": ".join(wording(rows[key].iloc[0]) for key in ("variable", "value"))
             changes[name] = {"change": more.mean(), "p (Holm)": ttest_1samp(more, 0).pvalue}
     table = pd.DataFrame.from_dict(changes, orient="index")
     return table.assign(**{"p (Holm)": holm(table["p (Holm)"])})

@@ -121,7 +121,8 @@ def interval_table(
     known = rows.dropna(subset=[measure])
     groups = rows.groupby([index, columns], sort=False)[measure]
     table = groups.agg(interval_cell, digits=digits).unstack()
-    return table.reindex(index=known[index].unique(), columns=known[columns].unique()).fillna("–")
+    table = table.reindex(index=known[index].unique(), columns=known[columns].unique())
+    return table.rename_axis(index=None, columns=None).fillna("–")
 
 
 def difference_table(found: Mapping[str, Mapping], protocol: str = "full") -> pd.DataFrame:
@@ -133,7 +134,8 @@ def difference_table(found: Mapping[str, Mapping], protocol: str = "full") -> pd
     endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
     table = measures(found, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
     table = table.sort_values("difference", ascending=False, kind="stable").round(4)
-    table = (table + 0.0).astype(object).fillna("–")  # + 0: no negative zero
+    table = table + 0.0  # no negative zero
+    table = table.astype(object).where(table.notna(), "–")
     return table.assign(real=[is_real(found[m], f"set_hv_{protocol}") for m in table.index])
 
 

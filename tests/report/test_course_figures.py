@@ -84,6 +84,7 @@ def test_latents_are_rows_of_one_scale():
     figure = latent_steps({"t = 9": [1, -3], "t = 0": [0.5, 2]})
     image = figure.axes[0].images[0]
     assert image.get_array().tolist() == [[1, -3], [0.5, 2]] and image.get_clim() == (-3, 3)
+    assert latent_steps({"t = 0": [5, 0]}).axes[0].images[0].get_clim() == (-3, 3)
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["t = 9", "t = 0"]
     with pytest.raises(ParagonError):
         latent_steps({"t": [1, np.nan]})

@@ -416,7 +416,8 @@ def test_ternary_puts_each_objective_on_its_corner():
     for number, name in enumerate(["accuracy", "diversity", "novelty"]):
         assert corner[f"{name} = 1"] == pytest.approx(points[LATTICE[:, number] == 1][0])
     labels = ["a", "b", "c"]
-    assert ternary(LATTICE, np.ones(15), labels, "x").axes  # the same everywhere
+    same = ternary(LATTICE, np.ones(15), labels, "ndcg@10")  # the same everywhere
+    assert same.axes[1].get_ylabel() == "NDCG@10 (0–1)"
     refused("three objectives", ternary, PAIRS, WEIGHTS, labels, "x")
     refused("sum to 1", ternary, LATTICE * 2, LATTICE[:, 0], labels, "x")
     refused("not on one line", ternary, LATTICE[:3], LATTICE[:3, 0], labels, "x")
@@ -444,6 +445,11 @@ def test_ablation_has_a_panel_for_each_variable():
     mixed = pd.concat([mixed, mixed[mixed["value"] == "2"].assign(value="none")])
     (ax,) = changed_choices(mixed, "set_hv", {}).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["2", "10", "50", "none"]
+    named = make_ablation().replace({"variable": {"steps": "latent"}})
+    assert [ax.get_title(loc="left") for ax in changed_choices(named, "set_hv", {}).axes] == [
+        "space",
+        "latent coordinates",
+    ]
     assert changed_choices(make_ablation(seeds=1), "set_hv", {}).axes
     refused("column `regret` is missing", changed_choices, make_ablation(), "regret", {})
     refused("the table is empty", changed_choices, make_ablation().iloc[:0], "set_hv", {})

@@ -14,6 +14,7 @@ from matplotlib.tri import Triangulation
 from paragon.errors import ParagonError
 from paragon.metrics.checks import finite
 from paragon.report import style
+from paragon.report.ablations import wording
 from paragon.report.figures import drawing
 from paragon.report.figures.drawing import BLUE, GREY, ORANGE
 from paragon.report.style import look, metric_label
@@ -35,7 +36,7 @@ def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, obje
     axes = figure.subplots(len(sizes), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (variable, rows) in zip(axes, variables.items(), strict=True):
         _draw_values(ax, rows.set_index("value")[metric], default.get(variable))
-        ax.set_title(variable.replace("_", " "), fontsize=8, pad=2)
+        ax.set_title(wording(variable), fontsize=8, pad=2)
         ax.tick_params(axis="x", length=3 if ax is axes[-1] else 0)
     axes[-1].set_xlabel(metric_label(metric))
     if metric.startswith("regret"):
@@ -54,15 +55,15 @@ def _draw_values(ax: Axes, metric: pd.Series, usual: object) -> None:
         colour = ORANGE if value == usual else BLUE
         ax.hlines(row, low, high, color=colour, linewidth=1.4)
         ax.plot(mean, row, "o", color=colour, mfc=colour if value == usual else "white")
-    ax.set_yticks(range(len(values)), list(values))
+    ax.set_yticks(range(len(values)), [wording(value) for value in values])
     ax.set(ylim=(len(values) - 0.4, -0.6))
     ax.grid(axis="x", color="#e6e6e6", linewidth=0.6)
     ax.tick_params(axis="y", length=0)
 
 
 @style.drawn
-def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], title: str) -> Figure:
-    """A value over the weights of three objectives; each corner is all weight on its objective.
+def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metric: str) -> Figure:
+    """A metric over the weights of three objectives; each corner is all weight on its objective.
 
     weights ``[W, 3]`` with rows that sum to 1, values ``[W]``, one label per objective.
     """
@@ -86,9 +87,10 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], titl
     _label_triangle(ax, corners, labels)
     ax.set_aspect("equal")
     ax.set_axis_off()
-    drawing.colour_bar(ax, filled, title, pad=0.08, shrink=0.85)
+    drawing.colour_bar(ax, filled, metric_label(metric), pad=0.08, shrink=0.85)
+    first, second, third = labels
     style.small_print(
-        figure, "Numbers on an edge: the weight of the corner it leads to, anticlockwise."
+        figure, f"Weights on the edges: right, of {first}; left, of {second}; below, of {third}."
     )
     return figure
 
@@ -119,8 +121,8 @@ def front_3d(points: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
         raise ParagonError("front: points and labels of three metrics are needed")
     low, high = (end(np.vstack(list(groups.values())), axis=0) for end in (np.min, np.max))
     floor = low[2] - 0.05 * max(high[2] - low[2], 1e-9)
-    figure = style.new(7.2, 3.4)
-    for number, turn in enumerate((-60, 30), 1):
+    figure = style.new(7.2, 3.0)
+    for number, turn in enumerate((30, -60), 1):  # so that the vertical axes are outside
         ax = figure.add_subplot(1, 2, number, projection="3d", azim=turn, elev=22)
         for name, values in groups.items():
             kind, oracle = look(name), name == "tuned"
@@ -131,7 +133,7 @@ def front_3d(points: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
         for x, y, z in next(iter(groups.values())):
             ax.plot([x, x], [y, y], [floor, z], color="#cccccc", linewidth=0.6, zorder=0)
         ax.set_zlim(floor, None)
-        ax.set_box_aspect(None, zoom=0.85)  # room for the names of the axes
+        ax.set_box_aspect(None, zoom=0.87)  # room for the names of the axes
         for axis, label in zip((ax.xaxis, ax.yaxis, ax.zaxis), labels, strict=True):
             axis.set_label_text(metric_label(label), fontsize=7)
             axis.set_tick_params(labelsize=6, pad=-1)

@@ -165,7 +165,7 @@ def shares_below(
 
     ``dates``: values are seconds since 1970; ``log``: a logarithmic axis, 0 is drawn at 1/2.
     """
-    figure, ax = _axes(x_label, "share of them up to here")
+    figure, ax = _axes(x_label, "share of values up to this one")
     for (name, values), (colour, line) in zip(samples.items(), _LINES, strict=False):
         ordered = np.sort(finite(name, np.ravel(values)))
         share = np.arange(1, len(ordered) + 1) / len(ordered)
@@ -199,17 +199,20 @@ def sequence_in_time(times: ArrayLike, parts: Sequence[str]) -> Figure:
 
 @style.drawn
 def latent_steps(rows: Mapping[str, ArrayLike], what: str = "latent coordinate") -> Figure:
-    """Latents one below the other, a row of colours each: what noise does to them, or undoes."""
+    """Latents one below the other, a row of colours each: what noise does to them, or undoes.
+
+    The colours are the same in every such figure, from -3 to 3: latents are on the scale of noise.
+    """
     table = np.stack([finite(name, row) for name, row in rows.items()])
-    limit = max(np.abs(table).max(), 1e-9)
     figure = style.new(5.4, 0.6 + 0.24 * len(table))
     ax = figure.subplots()
-    image = ax.imshow(table, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    image = ax.imshow(table, cmap="RdBu_r", vmin=-3, vmax=3, aspect="auto")
     ax.set(yticks=range(len(rows)), yticklabels=list(rows), xlabel=what)
     places = np.arange(table.shape[1])
     ax.set_xticks(places, [f"{place + 1}" for place in places], fontsize=6.5)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=ax, pad=0.02, aspect=12, label="its value")
+    beyond = "both" if np.abs(table).max() > 3 else "neither"
+    bar = figure.colorbar(image, ax=ax, pad=0.02, aspect=12, label="its value", extend=beyond)
     bar.outline.set_linewidth(0)
     return figure

@@ -139,13 +139,14 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
     ax = figure.subplots()
     palette, last = sns.color_palette("colorblind"), len(groups) - 2
     for number, (name, values) in enumerate(groups.items()):
-        marks = {"s": 22, "alpha": 0.7, "color": palette[number % 10], "linewidths": 0}
+        marks: dict[str, Any] = {"marker": "osDv"[number % 4], "color": palette[number % 10]}
+        marks |= {"s": 22, "alpha": 0.7, "linewidths": 0}
         if number >= last:
             marker = {"marker": "X^"[number - last], "s": 34, "edgecolors": "black"}
             marks = {"color": ["white", ORANGE][number - last], "linewidths": 0.7, **marker}
         ax.scatter(*plane.project(values).T, label=name, zorder=2 + (number >= last), **marks)
     plane.label(ax)
-    figure.legend(loc="outside upper left", ncols=4, columnspacing=1.2, handletextpad=0.2)
+    figure.legend(loc="outside upper left", ncols=5, columnspacing=0.8, handletextpad=0.1)
     return figure
 
 
