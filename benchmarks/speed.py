@@ -56,20 +56,18 @@ from paragon.study.times import load_times, pipeline
 
 SIDE = 512  # of the matrices of the floor
 MARKS = "<!-- speed: begin -->", "<!-- speed: end -->"
-# What a row does that its floor leaves out, if it is more than three times above it.  A row without
-# an entry must not be.
-SMALL = "many small operations: the floor has their work, not their start"
-STEPS = f"{SMALL}; and NumPy draws batches and negatives"
-REASONS = {
-    "preprocessing": "every field is checked, the events are split, 99 negatives drawn for a list",
-    "evaluation of one method at one weight": "two protocols, all metrics at three lengths, losses",
-    **{f"epoch of {name}": STEPS for name in BACKBONES},
-    "new weights to a ready model": SMALL,
-    "5,000 adapters generated": SMALL,
-    "5 steps of tuning, together": STEPS,
-    "5 steps of tuning, alone": STEPS,
-    "a list for one": f"{SMALL}; texts are looked up",
-    "lists for 10,000, each with weights of its own": "texts are looked up, the best items sorted",
+# What a row does that its floor leaves out, if it is more than three times above it; the letters
+# are explained below the table.  A row without an entry must not be so far above.
+BEYOND = {
+    "preprocessing": "a",
+    "evaluation of one method at one weight": "b",
+    **{f"epoch of {name}": "c, d" for name in BACKBONES},
+    "new weights to a ready model": "c",
+    "5,000 adapters generated": "c",
+    "5 steps of tuning, together": "c, d",
+    "5 steps of tuning, alone": "c, d",
+    "a list for one": "c, e",
+    "lists for 10,000, each with weights of its own": "e",
 }
 
 
@@ -329,16 +327,16 @@ def overhead(runs: int = 5) -> dict[str, float]:
 def table(record: dict) -> str:
     """What docs/measures.md shows of speed.json."""
     lines = [
-        "| stage | median (quartiles) | floor | times above | why, where more than three |",
+        "| stage | median (quartiles) | floor | times above | beyond it |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
     for name, own in record["rows"].items():
         low, high = map(_short, own["seconds"]["quartiles"])
         far = own["factor"] > 3
-        why = REASONS.get(name, "no reason is known") if far else ""
+        beyond = BEYOND.get(name, "not known") if far else ""
         floor = f"{_short(own['floor'])}, {own['words']}"
         taken = f"{_short(own['seconds']['median'])} ({low} to {high})"
-        lines.append(f"| {name} | {taken} | {floor} | {own['factor']:g} | {why} |")
+        lines.append(f"| {name} | {taken} | {floor} | {own['factor']:g} | {beyond} |")
     return "\n".join(lines)
 
 

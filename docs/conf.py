@@ -14,6 +14,7 @@ from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).resolve().parent.parent
 FETCHED = re.compile(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//[^"]+"')
+UNIT = re.compile(r"(?<=\d) (?=(?:±|%|ms|s)(?!\w))")
 LINK = re.compile(r"\[([^\]\[]*)\]\(([^)#\s:]+)\)")
 shutil.rmtree(ROOT / "docs" / "api", ignore_errors=True)  # made anew: a module may have gone
 
@@ -34,21 +35,39 @@ autodoc_typehints = "description"
 # A name that a package passes on is described where it is defined.
 autodoc_default_options = {"ignore-module-all": True}
 suppress_warnings = ["ref.python"]
+highlight_language = "none"
+default_role = "code"
 html_theme = "furo"
 html_title = project
 html_show_copyright = False
 html_math_renderer = "mathml"
-# Tables of pandas like the others; what is too wide is scrolled, not the page.  Figures are stored
-# at twice their size: on a telephone the wide ones are scrolled, too.
+# Tables of pandas like the others.  What is too wide is scrolled, not the page: a shade shows where
+# more is, and the names of rows stay.  Figures are stored at twice their size: on a telephone the
+# wide ones are scrolled, too.
 STYLE = """<style>
 .cell_output, .cell_output .output { overflow-x: auto }
-math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", math }
-.math-wrapper, math[display="block"] { padding: .6em 0; overflow-y: hidden }
+.table-wrapper, .cell_output .output {
+  background:
+    linear-gradient(to left, var(--color-background-primary) 50%, transparent)
+      right / 3em 100% no-repeat local,
+    linear-gradient(to left, #8886, transparent) right / 1em 100% no-repeat scroll
+}
+.table-wrapper td:first-child, .cell_output tbody th {
+  background: var(--color-background-primary); left: 0; position: sticky
+}
+.cell_output pre { white-space: pre-wrap }
+.cell_output thead th { text-align: left }
+div.cell div.cell_input { border-color: var(--color-background-border) }
+.related-pages a { max-width: 48%; overflow-wrap: anywhere }
+math { font-family: "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math }
+math[display="block"] { padding: .6em 0; overflow-y: hidden }
+.highlight .nn { text-decoration: none }
 .cell_output table { border-collapse: collapse; border: 0; font-size: var(--font-size--small) }
 .cell_output :is(th, td) { border: solid var(--color-table-border); border-width: 0 0 1px }
 .cell_output :is(th, td) { padding: .25em .6em; vertical-align: top }
 @media (max-width: 46em) {
-  .cell_output img { max-width: none }
+  .cell_output img { max-width: none; zoom: .85 }
+  .genindextable td { display: block }
   article p:has(> img) { overflow-x: auto }
   article p > img { max-width: none; width: auto; zoom: .46 }
 }
@@ -60,10 +79,11 @@ def prepared(app, name, source):
     """Put the executed copy in place of a notebook, and take links to folders out."""
     copy = ROOT / "docs" / "executed" / f"{Path(name).name}.ipynb"
     if name.startswith("notebooks/") and copy.exists():
+        app.env.note_dependency(copy)
         source[0] = copy.read_text(encoding="utf-8").replace("](../../", "](../")
 
     source[0] = source[0].replace("](docs/executed/", "](notebooks/")
-    source[0] = source[0].replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+    source[0] = UNIT.sub("\N{NO-BREAK SPACE}", source[0]).replace("± ", "±\N{NO-BREAK SPACE}")
 
     def link(match):
         target = (ROOT / name).parent / match[2]
@@ -74,7 +94,13 @@ def prepared(app, name, source):
 
 def styled(app, page, template, context, doctree):
     """Put the style into the head of every page."""
-    context["metatags"] = context.get("metatags", "") + STYLE
+    context["metatags"] = context.get("metatags", "") + app.config.page_style
+
+
+def cleared(app, what, name, obj, options, lines):
+    """Take out the words that Python gives to each field of a NamedTuple."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
 
 
 def checked(app, error):
@@ -99,7 +125,9 @@ def block(self, node):
 
 def setup(app):
     """Called by Sphinx."""
+    app.add_config_value("page_style", STYLE, "html")  # all pages anew when it changes
     app.connect("source-read", prepared)
+    app.connect("autodoc-process-docstring", cleared)
     app.connect("html-page-context", styled)
     app.connect("build-finished", checked)
     app.add_html_math_renderer("mathml", (inline, None), (block, None))

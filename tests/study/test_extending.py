@@ -1,4 +1,4 @@
-"""A new objective and a new rival: one file and one line each, as docs/authors.md has them."""
+"""A new objective and a new rival: a file, an import, a line, as docs/authors.md has them."""
 
 import json
 import re
@@ -19,26 +19,24 @@ def examples():
     return files, [block.strip() for block in blocks if not block.startswith("# ")]
 
 
-def add_to_table(path, table, line):
-    """Enter one line at the end of a table, and import what it names."""
+def add_to_table(path, table, new_import, line):
+    """Enter an import before the others, and a line at the end of a table."""
     text = path.read_text()
-    module = line.partition("(")[2].partition(".")[0].split("=")[-1].strip()
     start = text.index(f"{table} = {{") if f"{table} = {{" in text else text.index(f"{table}: ")
     end = text.index("\n}", start)
     text = f"{text[:end]}\n    {line}{text[end:]}"
-    package = path.parent.name if table == "OBJECTIVES" else "rivals"
     first = text.index("from paragon.")
-    path.write_text(f"{text[:first]}from paragon.{package} import {module}\n{text[first:]}")
+    path.write_text(f"{text[:first]}{new_import}\n{text[first:]}")
 
 
 @pytest.mark.slow
-def test_an_objective_and_a_rival_are_one_file_and_one_line_each(small_study):
-    files, (objective, rival) = examples()
+def test_an_objective_and_a_rival_are_a_file_an_import_and_a_line_each(small_study):
+    files, (*objective, new_import, rival) = examples()
     for name, text in files.items():
         (small_study / name).write_text(text)
     package = small_study / "paragon"
-    add_to_table(package / "objectives" / "table.py", "OBJECTIVES", objective)
-    add_to_table(package / "evaluation" / "methods.py", "METHODS", rival)
+    add_to_table(package / "objectives" / "table.py", "OBJECTIVES", *objective)
+    add_to_table(package / "evaluation" / "methods.py", "METHODS", new_import, rival)
     params = yaml.safe_load((small_study / "params.yaml").read_text())
     params["adapters"]["objectives"] = ["accuracy", "even"]
     (small_study / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
