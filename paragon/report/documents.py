@@ -34,7 +34,8 @@ COLUMNS = {
 }
 EVALUATE = "dvc repro --single-item --force evaluation@ml-100k-sasrec"
 STUDY = "results/*/*/"
-# Page and section, file, its keys or columns, and the one command that computes them anew.
+# Page and section, file, its keys or columns, and the one command that computes them anew; a record
+# has none.
 SOURCES = (
     ("README, results", "results/ml-100k/sasrec/metrics.json", [k for k, _ in COLUMNS.values()],
      EVALUATE),
@@ -52,14 +53,16 @@ SOURCES = (
      EVALUATE),
     ("findings, time; what it costs", "results/*/timing.json",
      ["generate", "tune", "retrain", "prepare", "pays_after"], "make bench"),
-    ("findings, drawn lists", "ablations/results/point-*.csv", ["regret_mean"],
+    ("findings, few anchors", "ablations/results/point-*.csv", ["regret_mean"],
      "dvc repro --single-item --force ablations/dvc.yaml:point@anchors-10"),
+    ("findings, drawn lists", "ablations/drawn-lists/ml-100k*/*/curve.csv",
+     ["ndcg@10", "alpha_ndcg@10"], ""),
     ("reproduction, backbones", STUDY + "curve.csv", ["ndcg@10", "hr@10"], EVALUATE),
     ("transport, tables", "transport/results/move-*.csv",
      ["set_hv_of_tuned", "r_acc", "r_div", "regret_mean", "fit"],
      "dvc repro --single-item --force transport/dvc.yaml:move@seed-0"),
     ("reproduction, curves", "ablations/drawn-lists/ml-1m-time/*/curve.csv",
-     [published.NDCG, published.ALPHA], "none: a record"),
+     [published.NDCG, published.ALPHA], ""),
 )  # fmt: skip
 # The rows of the record of defects in words.
 DEFECTS = {
@@ -107,7 +110,7 @@ def published_ends(recorded: Path) -> str:
         for method in ("tuned", "generated"):
             part = sampled[sampled["method"] == method]
             rows.append([backbone, f"`{method}`", *(_ends(part, metric) for metric in metrics)])
-    titles = ["backbone", "", "NDCG@10", "α-nDCG@10 on the published scale"]
+    titles = ["backbone", "run or method", "NDCG@10", "α-nDCG@10 on the published scale"]
     return md.markdown_table(titles, rows, left=2)
 
 
@@ -134,7 +137,12 @@ def defects(recorded: Path) -> str:
 def sources() -> str:
     """Markdown: where the numbers of every page are from, and the command that makes them anew."""
     rows = [
-        [place, f"`{file}`", ", ".join(f"`{key}`" for key in keys), f"`{command}`"]
+        [
+            place,
+            f"`{file}`",
+            ", ".join(f"`{key}`" for key in keys),
+            f"`{command}`" if command else "none: a record",
+        ]
         for place, file, keys, command in SOURCES
     ]
     return md.markdown_table(["page, section", "file", "keys", "command"], rows, left=4)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from paragon.evaluation.methods import methods_of
+from paragon.evaluation.methods import METHODS, methods_of
 from paragon.metrics.statistics import REAL, is_real
 from paragon.report import ablations as ab
 from paragon.report import markdown as md
@@ -28,7 +28,7 @@ PUBLISHED = ("paragon", "paragon_no_cfg")
 # Variants of others, checks and floors: results/summary.md has them.
 LEFT_OUT = (
     "generated_shuffled generated_cfg generated_no_cfg interpolation rbf ridge ridge_log "
-    "generated_best nearest_noise soup cmr popularity item_knn"
+    "generated_best nearest_noise soup cmr popularity item_knn paragon_no_cfg"
 ).split()
 # What a row of the table of methods says: means over studies, and their digits.
 COLUMNS = {
@@ -69,6 +69,7 @@ def numbers(
     simple = {m: _simple(every, m) for m in SIMPLE if m in beside}
     return {
         "studies": list(every.folders),
+        "titles": {name: method.label for name, method in METHODS.items()},
         "seeds": sorted({int(c["seed"].nunique()) for c in every.curves.values()}),
         "ahead": ahead,
         "table": _table(every, beside, ahead["leaders"]),
@@ -234,7 +235,7 @@ def _moves(folder: Path) -> str:
     names = ["set_hv_of_tuned", "regret_mean"]
     means = frame.groupby(["kind", "side", "method"])[names].mean()
     shown = [("item_side", "moved"), ("item_side", "as_it_is"), ("state_only", "moved")]
-    titles = ["another", "moved", "unmoved", "without the categories' side", "regret %"]
+    titles = ["another", "moved", "unmoved", "without the item side", "regret %"]
     rows = []
     for kind in transport.MAIN:
         volumes = [f"{means.loc[(kind, *which), names[0]]:.2f}" for which in shown]
@@ -244,14 +245,12 @@ def _moves(folder: Path) -> str:
 
 
 def _ablations(folder: Path) -> dict:
-    """Few anchors, several random starts and single changes of the generator."""
+    """Few anchors and single changes of the generator."""
     collections, points = (ab.load_tables(kind, folder) for kind in ("collection", "point"))
     usual = ab.usual(points)
     rows = ab.core(collections, usual)
     few = rows.groupby(["setting", "method"], sort=False)["regret_mean"].mean()
     generated = usual[usual["method"] == "generated"].groupby("name")["regret_mean"].mean()
-    starts = ab.starts(collections, points)
-    pooled = starts[starts["name"] == "starts-pooled"].groupby("way")["regret_median"].mean()
     changes = ab.single_changes(collections, usual)
     real = changes.loc[changes["p (Holm)"] < REAL, "change"]
     volumes = collections[collections["method"] == "tuned"].groupby("name")["set_hv"].mean()
@@ -264,5 +263,4 @@ def _ablations(folder: Path) -> dict:
             "better": list(real.index[real < 0]),
             "worse": list(real.index[real > 0]),
         },
-        "starts": dict(pooled),
     }

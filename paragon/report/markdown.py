@@ -66,10 +66,10 @@ def markdown_table(titles: list[str], rows: list[list[str]], left: int = 1) -> s
 
 
 def plus_minus(mean: float | None, low: float | None, digits: int, scale: float = 1) -> str:
-    """A mean ± the distance to its lower limit; what never varies has none."""
+    """A mean ± the distance to its lower limit; what never varies has none.  No negative zero."""
     if mean is None:
         return "–"
-    shown = f"{scale * mean:.{digits}f}"
+    shown = f"{scale * mean:z.{digits}f}"
     return shown if low in (None, mean) else f"{shown} ± {scale * (mean - low):.{digits}f}"
 
 
@@ -92,8 +92,7 @@ def difference_cell(row: dict | None, name: str) -> str:
     if row is None:  # `generated` itself
         return "–"
     known = [row[key] for key in (name, f"{name}_low", f"{name}_high") if row[key] is not None]
-    # Without the 0.0 a rounded difference could be -0.
-    shown, *limits = (f"{round(value, 4) + 0.0:+.4f}" for value in known)
+    shown, *limits = (f"{value:+z.4f}" for value in known)
     if len(limits) == 2:
         shown += f" [{', '.join(limits)}]"
     return f"{shown} \\*" if is_real(row, name) else shown

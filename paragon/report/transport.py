@@ -13,7 +13,7 @@ from paragon.report import markdown as md
 
 MAIN = ["seed", "warm night", "night", "architecture"]  # kinds of moves with a column
 KINDS = [*MAIN, "width", "graph", "few items"]  # all of them, in their order
-SIDES = {"item_side": "with the categories' side", "state_only": "without it"}
+SIDES = {"item_side": "with the item side", "state_only": "without the item side"}
 STEPS = (10, 50, 150, 500)  # after which adapters are measured, as in transport/params.yaml
 ROWS = {
     "backbone": "the new backbone alone",
@@ -67,7 +67,7 @@ def load_moves(folder: Path) -> pd.DataFrame:
         own.loc[tuned, "seconds"] = own.loc[tuned, "side"].map(whole).astype(float)
         # Of several seeds one pair, but an old night is one of its own.
         pair = " → ".join(re.sub(r"-\d+$", "", part) for part in (old, new))
-        pair += f", {items:.0%} of the items" if items < 1 else ""
+        pair += f", {100 * items:.0f} % of the items" if items < 1 else ""
         parts.append(own.assign(pair=pair))
     frame = pd.concat(parts, ignore_index=True)
     return frame.sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
@@ -125,10 +125,10 @@ def measure_table(
 def pairs_table(frame: pd.DataFrame, side: str) -> str:
     """Markdown: every pair of recommenders, the fit, and what adapters of one side reach there."""
     shown = {
-        "set HV": ("moved", "set_hv_of_tuned", 2, 1),
+        "set HV, of tuned": ("moved", "set_hv_of_tuned", 2, 1),
         "as they are": ("as_it_is", "set_hv_of_tuned", 2, 1),
-        "regret": ("moved", "regret_mean", 0, 100),
-        "as they are, regret": ("as_it_is", "regret_mean", 0, 100),
+        "regret %": ("moved", "regret_mean", 0, 100),
+        "as they are, regret %": ("as_it_is", "regret_mean", 0, 100),
         "r acc": ("moved", "r_acc", 2, 1),
         "r div": ("moved", "r_div", 2, 1),
     }

@@ -111,7 +111,7 @@ def test_every_address_of_a_number_leads_to_one():
                 known = {key for row in content.values() if isinstance(row, dict) for key in row}
             else:
                 known = set(pd.read_csv(path, nrows=1))
-            if "drawn-lists" in pattern and documents.published.ALPHA not in known:
+            if "ml-1m-time" in pattern and documents.published.ALPHA not in known:
                 continue  # only some of them were measured on the published scale
             assert set(keys) <= known, f"{place}: {path}"
 
@@ -125,8 +125,8 @@ def test_no_number_is_typed_by_hand():
     assert set(number.findall(words)) <= paper | metrics | example | {"50"}  # 50: a name's words
     blocks = r"<!-- (\w+): begin -->.*?<!-- \1: end -->|```.*?```|\]\([^)]*\)"
     page = re.sub(blocks, "", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
-    python, year = {"3.11"}, {"2025"}
-    assert set(number.findall(page)) <= metrics | python | year
+    python, year, sampled, notebooks = {"3.11"}, {"2025"}, {"99"}, {"01", "07"}
+    assert set(number.findall(page)) <= metrics | python | year | sampled | notebooks
 
 
 def test_the_record_of_defects_is_of_the_studies_beside_it():

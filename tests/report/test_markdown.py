@@ -125,6 +125,9 @@ def test_a_star_is_for_what_is_beyond_other_seeds_too(low, high, real):
 def test_what_is_the_same_for_all_seeds_has_no_interval():
     row = over_seeds("set_hv_full", 0.3, 0.0, 0.0)
     assert cell(row, "set_hv_full", 4) == "0.3000"
+    assert cell(over_seeds("regret_mean_full", -0.0004, 0.1, 0.2), "regret_mean_full", 1) == (
+        "0.0 ± 20.0"  # no negative zero
+    )
 
 
 def test_a_method_of_one_weight_is_in_no_comparison_of_fronts(results):
@@ -159,7 +162,7 @@ def test_every_study_has_a_line_and_every_dataset_its_source(results):
     lines = overview(results).splitlines()
     assert len(lines) == 3 and lines[2].startswith("| toy, sasrec | – | 0.3300 ± 0.0047 | 0.980 |")
     line = data_lines(results)
-    assert "toy, source: own; global_time, min_rating 4, midnight 8; 1,000 training" in line
+    assert "toy, source: own; split by time, min_rating 4, midnight 8; 1,000 training" in line
     text = summary(results)
     assert line in text and "`constant`" in text and "5 users in the test" in text
 
@@ -208,9 +211,9 @@ def test_costs_are_read_from_the_record(results):
     (results / "toy" / "timing.json").write_text(json.dumps(record))
     lines = costs(results).splitlines()
     cells = lines[2].strip("| ").split(" | ")
-    assert cells[:5] == ["toy, sasrec", "2.0 ms (3.1)", "3.04 s (3)", "20 s (1)", "99.990 %"]
+    assert cells[:5] == ["toy, sasrec", "2.0 ms (3.1 ms)", "3.04 s (3)", "20 s (1)", "99.990 %"]
     assert cells[5:] == ["10 s", "31 s", "14", "3", "not run", "Z80, 1 thread"]
-    assert "| 1.5 s (8) |" in lines[3] and len(lines) == 4
+    assert "| 1.5 s (8 s) |" in lines[3] and len(lines) == 4
     assert "Z80" not in summary(results)
 
 

@@ -82,8 +82,8 @@ def test_other_kinds_of_moves_have_rows_among_the_pairs_alone(folder, tmp_path):
     few.to_csv(path.with_name("move-items-20.csv"), index=False)
     text = tables(tmp_path / "transport").replace("\N{NO-BREAK SPACE}", " ")
     assert "few items" not in text
-    line = "| sasrec → sasrec, 20% of the items | 1 | 0.60 | 0.95 | 1.00 | 50 | 50 | 0.90 | – |"
-    assert text.count(line) == 2  # with and without the categories' side
+    line = "| sasrec → sasrec, 20 % of the items | 1 | 0.60 | 0.95 | 1.00 | 50 | 50 | 0.90 | – |"
+    assert text.count(line) == 2  # with and without the item side
 
 
 def test_the_figure_has_a_panel_for_each_kind_and_side(folder):

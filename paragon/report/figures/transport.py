@@ -31,7 +31,7 @@ _FLOORS = {
 def moved_adapters(frame: pd.DataFrame) -> Figure:
     """Share of the hypervolume of `tuned` against seconds of one processor, logarithmic.
 
-    A row for each kind of move, a column with and one without the categories' side; means over
+    A row for each kind of move, a column with and one without the item side; means over
     moves, bars: 95 % t intervals.  ``frame``: what `paragon.report.transport.load_moves` gives.
     """
     columns = ("kind", "side", "method", "protocol", "seconds", "set_hv_of_tuned")
