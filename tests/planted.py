@@ -1,9 +1,14 @@
-"""Data whose truth is known: one category an item, and a favourite one for every user."""
+"""Data whose truth is known: one category an item, and a favourite one for every user.
+
+``python -m tests.planted`` puts it into ``data/``, ``make add NAME=planted`` runs its study.
+"""
 
 import numpy as np
 import pandas as pd
 
+from paragon.data.atomic import write_atomic
 from paragon.data.table import Dataset
+from paragon.params import ROOT
 
 
 def planted_dataset(users=500, items=240, categories=8, favourite=0.85, seed=0) -> Dataset:
@@ -30,3 +35,7 @@ def planted_dataset(users=500, items=240, categories=8, favourite=0.85, seed=0) 
         }
     )
     return Dataset.from_frame(pd.DataFrame(events, columns=columns), catalogue, name="planted")
+
+
+if __name__ == "__main__":
+    write_atomic(planted_dataset(), ROOT / "data" / "planted")
