@@ -1,7 +1,7 @@
 """The recommenders of the trials of :mod:`paragon.study.transport`, and how each was trained.
 
 ``transport/params.yaml`` lists them.  Each has two collections of adapters, with and without the
-categories' side.
+item side.
 """
 
 from __future__ import annotations
