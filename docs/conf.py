@@ -57,7 +57,9 @@ STYLE = """<style>
 }
 .cell_output pre { white-space: pre-wrap }
 .cell_output thead th { text-align: left }
-div.cell div.cell_input { border-color: var(--color-background-border) }
+body div.cell > div.cell_input {
+  border-color: var(--color-background-border); border-left-color: var(--mystnb-source-margin-color)
+}
 .related-pages a { max-width: 48%; overflow-wrap: anywhere }
 math { font-family: "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math }
 math[display="block"] { padding: .6em 0; overflow-y: hidden }
