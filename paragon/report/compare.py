@@ -24,6 +24,7 @@ from paragon.report.results import (
     load_metrics,
     study_folders,
 )
+from paragon.report.style import look
 from paragon.report.templates import fill_template
 from paragon.storage import write_text
 
@@ -38,7 +39,22 @@ def write_comparison(results: Path) -> None:
     """Write summary.md and summary.png to ``results``."""
     write_text(results / "summary.md", summary(results))
     contenders = points(results).query("method not in @NOT_DRAWN")
-    figures.save_figure(figures.all_studies(contenders), results / "summary.png")
+    figures.save_figure(figures.all_studies(gathered(contenders)), results / "summary.png")
+
+
+def gathered(frame: pd.DataFrame) -> pd.DataFrame:
+    """Datasets with one backbone, put together as one that has a marker for each of them.
+
+    Unless all are like that.  A block of panels for each would be too high for a screen.
+    """
+    alone = frame.groupby("dataset")["backbone"].transform("nunique") == 1
+    if alone.all():
+        return frame
+    title = frame["backbone"].map(lambda name: f"{look(name).label}, other studies")
+    return frame.assign(
+        dataset=frame["dataset"].where(~alone, title),
+        backbone=frame["backbone"].where(~alone, frame["dataset"]),
+    )
 
 
 def summary(results: Path) -> str:

@@ -3,12 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from paragon.errors import ParagonError
 from paragon.metrics.control import correlation
 from paragon.metrics.statistics import is_real
-from paragon.report.compare import points, summary, winners, write_comparison
+from paragon.report.compare import gathered, points, summary, winners, write_comparison
 from paragon.report.markdown import (
     COLUMNS,
     LOSSES,
@@ -220,3 +221,12 @@ def test_costs_are_read_from_the_record(results):
 def test_no_results_is_an_error(tmp_path):
     with pytest.raises(ParagonError, match="dvc repro"):
         summary(tmp_path)
+
+
+def test_datasets_with_one_backbone_share_a_block_of_panels():
+    pairs = [("a", "sasrec"), ("a", "gru4rec"), ("b", "sasrec"), ("c", "sasrec")]
+    frame = pd.DataFrame(pairs, columns=["dataset", "backbone"])
+    other = "SASRec, other studies"
+    assert gathered(frame)["dataset"].tolist() == ["a", "a", other, other]
+    assert gathered(frame)["backbone"].tolist() == ["sasrec", "gru4rec", "b", "c"]
+    assert gathered(frame.iloc[2:]).equals(frame.iloc[2:])
