@@ -83,7 +83,8 @@ class Dataset:
         events = _raw_table(interactions, "interactions table", "user_id", "item_id", "timestamp")
         times = events.frame["timestamp"]
         if pd.api.types.is_datetime64_any_dtype(times):
-            seconds = (times - pd.Timestamp(0, tz=times.dt.tz)) / pd.Timedelta(seconds=1)
+            start = pd.Timestamp(0, tz=times.dt.tz).as_unit(times.dt.unit)  # the year 1 fits, too
+            seconds = (times - start) / pd.Timedelta(seconds=1)
             events = replace(events, frame=events.frame.assign(timestamp=seconds))
         catalogue = _raw_table(items, "items table", "item_id", "categories")
         people = None if users is None else _raw_table(users, "users table", "user_id")

@@ -1,5 +1,6 @@
 """Datasets from tables in memory."""
 
+from datetime import datetime
 from decimal import Decimal
 
 import numpy as np
@@ -78,6 +79,12 @@ def test_datetimes(zone):
     times = times.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else times
     dataset = Dataset.from_frame(events(timestamp=times), ITEMS)
     assert dataset.interactions["timestamp"].tolist() == [259200, 172800, 86400]
+
+
+def test_a_datetime_long_before_1970_is_refused_like_a_negative_number():
+    first = datetime(1, 1, 1)
+    with pytest.raises(ParagonError, match="row 0.*timestamp"):
+        Dataset.from_frame(events(timestamp=[first, first, first]), ITEMS)
 
 
 def test_the_callers_tables_are_not_changed():
