@@ -110,8 +110,8 @@ def regret(
 
     ``oracle``, ``constant [W]``: the task loss at each evaluation weight, of a model tuned
     for this weight and of the model of the middle weight.  ``losses [R]``: the method's, at
-    the weights ``rows [R]`` (None: all of them).  ``corners [W]``, bool: the weights with all
-    the mass on one objective, whose losses would dominate every mean (None: none).
+    the weights ``rows [R]`` (None: all of them).  ``corners [W]``, bool: the weights with an
+    objective of weight 0, whose losses would dominate every mean (None: none).
 
     Returns ``mean``, ``median`` and ``max`` of (losses - oracle) over the method's weights,
     without the corners, each divided by the mean of (constant - oracle) over all evaluation

@@ -45,7 +45,8 @@ def write_comparison(results: Path) -> None:
 def gathered(frame: pd.DataFrame) -> pd.DataFrame:
     """Datasets with one backbone, put together as one that has a marker for each of them.
 
-    Unless all are like that.  A block of panels for each would be too high for a screen.
+    A block of panels for each would be too high for a screen.  If no dataset has several
+    backbones, nothing changes.
     """
     alone = frame.groupby("dataset")["backbone"].transform("nunique") == 1
     if alone.all():
