@@ -55,6 +55,13 @@ ADAPTERS = {
     "as_it_is": Look("as it is", "#555555", "o", (0, (1, 1.3))),
 }
 
+# Datasets in the place of backbones, where several have one backbone only.
+DATASETS = {
+    "ml-100k-paper": Look("ml-100k-paper", "#332288", "p"),
+    "ml-1m": Look("ml-1m", "#CC3311", "*"),
+    "planted": Look("planted", "#666666", "h"),
+}
+
 METRICS = {
     "ndcg@10": "NDCG@10 (0–1)",
     "alpha_ndcg@10": "α-nDCG@10 (0–1)",
@@ -78,7 +85,7 @@ def look(name: str) -> Look:
         return Look(method.label, method.colour, method.marker, method.line)
     number = zlib.crc32(name.encode())  # C0 to C9: seaborn's colour-blind cycle
     spare = Look(name.replace("_", " "), f"C{number % 10}", "ovs^D<>pPX"[number // 10 % 10])
-    return (BACKBONES | ADAPTERS).get(name, spare)
+    return (BACKBONES | ADAPTERS | DATASETS).get(name, spare)
 
 
 def metric_label(metric: str) -> str:

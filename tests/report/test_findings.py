@@ -131,7 +131,7 @@ def test_who_is_ahead_is_named_first_with_what_is_beyond_chance(results):
     set_metric(results, "tuned", "set_hv_full", 2.0)  # no contender
     set_metric(results, "retrain", "set_hv_full", 2.0)
     assert read(results)["ahead"] == {"leaders": {"mmr": [*NAMES]}, "real": []}
-    assert "**: *MMR re-ranking* in 2 of 2 studies" in rendered(results)
+    assert "*MMR re-ranking* in 2 of 2 studies" in rendered(results)
     set_gap(results, "mmr", 0.1, REAL)
     set_metric(results, "soup", "set_hv_full", 1.0, "gru4rec")
     set_gap(results, "soup", 0.1, CHANCE, "gru4rec")
