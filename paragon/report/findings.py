@@ -63,6 +63,8 @@ def numbers(
     trials of moved adapters, if there are any.
     """
     every = Studies(study_folders(results))
+    planted = every.only(name for name in every.folders if name.startswith("planted, "))
+    every = every.only(name for name in every.folders if name not in planted.folders)
     methods = dict.fromkeys(m for table in every.differences.values() for m in table)
     beside = {m: _beside(every, m) for m in methods if len(every.having(m))}
     ahead = _ahead(every)
@@ -77,6 +79,7 @@ def numbers(
         "control": _control(every, drawn),
         "shuffled": every.values("generated_shuffled", "r_div_full"),
         "bias": _bias(every),
+        "planted": _bias(planted),
         "simple": simple,
         "published": {m: _simple(every, m) for m in PUBLISHED if m in beside},
         "as_good": {m: found["regret"] for m, found in simple.items() if found["as_good"]},
@@ -180,6 +183,7 @@ def _bias(every: Studies) -> dict:
     gains = {s: md.turned(t["category_bias"], HV) for s, t in tried.differences.items()}
     return {
         "studies": list(tried.folders),
+        "of_tuned": tried.values("category_bias", HV_OF_TUNED),
         "gains": {s: md.difference_cell(row, HV) for s, row in gains.items()},
         "lists": _lists(tried) if len(tried) else "",
     }

@@ -59,7 +59,6 @@ ADAPTERS = {
 DATASETS = {
     "ml-100k-paper": Look("ml-100k-paper", "#332288", "p"),
     "ml-1m": Look("ml-1m", "#CC3311", "*"),
-    "planted": Look("planted", "#666666", "h"),
 }
 
 METRICS = {
