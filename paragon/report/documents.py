@@ -162,9 +162,11 @@ def with_block(document: str, text: str, name: str, block: str) -> str:
 def backbones(results: Path, drawn: Path) -> str:
     """Markdown: how accurate each backbone is over the whole catalogue, without any adapter.
 
-    Of MovieLens-1M, which others report, also what was recorded before.
+    Of MovieLens-1M, which others report, also what was recorded before; nobody else has the
+    planted data.
     """
-    folders = {f"{f.parent.name}, {f.name}": f for f in study_folders(results)}
+    known = (f for f in study_folders(results) if f.parent.name != "planted")
+    folders = {f"{f.parent.name}, {f.name}": f for f in known}
     for before in sorted((drawn / "ml-1m").glob("*/curve.csv")):
         folders[f"ml-1m, {before.parent.name} (before)"] = before.parent
     rows = []
