@@ -106,16 +106,18 @@ class _Panel:
         )
         # Two weights are one choice; of more, each has a slider and their sum is made 1.
         scale = {"value": 1 / len(names), "min": 0, "max": 1, "step": 0.01}
+        slides, wraps = {"width": "60%", "min_width": "18em"}, {"flex_flow": "row wrap"}
         self.sliders = [
-            widgets.FloatSlider(**scale, description=name, layout={"width": "60%"})
+            widgets.FloatSlider(**scale, description=name, layout=slides)
             for name in (names[:1] if len(names) == 2 else names)
         ]
-        self.said, self.lists = widgets.HTML(), [widgets.HTML(), widgets.HTML()]
+        self.said = widgets.HTML()
+        self.lists = [widgets.HTML(layout={"flex": "1 1 20em"}) for _ in range(2)]
         for control in (self.user, self.titles, *self.sliders):
             control.observe(lambda _: self.update(), "value")
         self.box = widgets.VBox(
-            [widgets.HBox([self.user, self.titles]), *self.sliders, self.said,
-             widgets.HBox(self.lists)]
+            [widgets.HBox([self.user, self.titles], layout=wraps), *self.sliders, self.said,
+             widgets.HBox(self.lists, layout=wraps)]
         )  # fmt: skip
         self.update()
 
