@@ -14,7 +14,8 @@ from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).resolve().parent.parent
 FETCHED = re.compile(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//[^"]+"')
-UNIT = re.compile(r"(?<=\d) (?=(?:±|%|ms|s)(?!\w))")
+# Spaces at which no line may break: before a unit, and within an interval.
+UNIT = re.compile(r"(?<=\d) (?=(?:±|%|ms|s)(?!\w))|(?<=\d,) (?=[+-]\d)")
 LINK = re.compile(r"\[([^\]\[]*)\]\(([^)#\s:]+)\)")
 shutil.rmtree(ROOT / "docs" / "api", ignore_errors=True)  # made anew: a module may have gone
 
@@ -63,7 +64,7 @@ body div.cell > div.cell_input {
 .related-pages a { max-width: 48%; overflow-wrap: anywhere }
 math { font-family: "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math }
 math[display="block"] { padding: .6em 0; overflow-y: hidden }
-.highlight .nn { text-decoration: none }
+.highlight .nn { color: inherit !important; text-decoration: none !important }
 .cell_output table { border-collapse: collapse; border: 0; font-size: var(--font-size--small) }
 .cell_output :is(th, td) { border: solid var(--color-table-border); border-width: 0 0 1px }
 .cell_output :is(th, td) { padding: .25em .6em; vertical-align: top }
