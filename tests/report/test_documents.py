@@ -125,8 +125,8 @@ def test_no_number_is_typed_by_hand():
     assert set(number.findall(words)) <= paper | metrics | example | {"50"}  # 50: a name's words
     blocks = r"<!-- (\w+): begin -->.*?<!-- \1: end -->|```.*?```|\]\([^)]*\)"
     page = re.sub(blocks, "", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
-    python, year, sampled, notebooks = {"3.11"}, {"2025"}, {"99"}, {"01", "07"}
-    assert set(number.findall(page)) <= metrics | python | year | sampled | notebooks
+    python, year = {"3.11"}, {"2025"}
+    assert set(number.findall(page)) <= metrics | python | year
 
 
 def test_the_record_of_defects_is_of_the_studies_beside_it():

@@ -131,7 +131,7 @@ def test_who_is_ahead_is_named_first_with_what_is_beyond_chance(results):
     set_metric(results, "tuned", "set_hv_full", 2.0)  # no contender
     set_metric(results, "retrain", "set_hv_full", 2.0)
     assert read(results)["ahead"] == {"leaders": {"mmr": [*NAMES]}, "real": []}
-    assert "*MMR re-ranking* in 2 of 2 studies" in rendered(results)
+    assert "**, by set HV: *MMR re-ranking* in 2 of 2 studies" in rendered(results)
     set_gap(results, "mmr", 0.1, REAL)
     set_metric(results, "soup", "set_hv_full", 1.0, "gru4rec")
     set_gap(results, "soup", 0.1, CHANCE, "gru4rec")
@@ -288,6 +288,7 @@ def test_the_published_generator_has_a_section_where_it_was_trained(results):
     text = rendered(results).partition("## The generator as published")[2]
     assert "`paragon`, regret 45.6 %" in text and "Set HV, difference: -0.0200." in text
     assert "takes 1.4 s an adapter" in rendered(results)
+    assert "is ready in 2.0 ms" in rendered(results)
     assert "`paragon_no_cfg`, regret" not in text
 
 
