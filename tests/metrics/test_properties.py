@@ -3,6 +3,8 @@
 20 examples each in `make test`, ten times 1,000 in `make test-all` (docs/trust.md).
 """
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -180,6 +182,9 @@ def test_an_interval_moves_and_stretches_with_its_values(values, factor, shift):
     assert moved == pytest.approx(tuple(factor * x + shift for x in (mean, low, high)))
 
 
+# statsmodels collects garbage in every call: among thousands of examples that takes a tenth of a
+# second each.
+@mock.patch("gc.collect", lambda: 0)
 @many
 @given(arrays.arrays(float, st.integers(1, 8), elements=st.floats(0, 1)), orders)
 def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values, random):
