@@ -167,11 +167,13 @@ def serve(
 
 @app.command()
 def ablate(
-    kind: Annotated[str, typer.Argument(help="tune, collection, point; train, alone, move.")],
+    kind: Annotated[
+        str, typer.Argument(help="tune, collection, point; train, alone, move, shared.")
+    ],
     name: Annotated[str, typer.Argument(help="An entry of ablations/ or transport/params.yaml.")],
 ) -> None:
     """Run one stage of ablations/ or transport/."""
-    from paragon.study import ablations, recommenders, transport
+    from paragon.study import ablations, recommenders, shared, transport
 
     stages = {
         "tune": ablations.tune_entry,
@@ -180,6 +182,7 @@ def ablate(
         "train": recommenders.train_recommender,
         "alone": transport.measure_alone,
         "move": transport.measure_move,
+        "shared": shared.measure_shared,
     }
     if kind not in stages:
         raise ParagonError(f"{kind!r} is no stage of the ablations: {', '.join(stages)}")

@@ -24,6 +24,10 @@ ROWS = {
     "moved_least_squares": "moved by least squares on states",
     "moved_calibrated": "moved, chosen on validation users",
     "moved_two_anchors": "moved, two anchors tuned on",
+    "moved_mean": "mean of moved adapters",
+    "moved_ensemble": "mean score of moved adapters",
+    "moved_generated": "**moved generator**",
+    "moved_hypernetwork": "moved hypernetwork",
     **{
         f"{way}_{steps}": f"{words} {steps} steps"
         for steps in STEPS
@@ -73,6 +77,14 @@ def load_moves(folder: Path) -> pd.DataFrame:
     return frame.sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
 
 
+def load_shared(folder: Path) -> pd.DataFrame:
+    """A row for each trial of a moved generator, side, method and protocol; none without trials."""
+    found = [pd.read_csv(path) for path in sorted((folder / "results").glob("shared-*.csv"))]
+    if not found:
+        return pd.DataFrame(columns=["kind", "side", "method", "protocol", "olds"])
+    return pd.concat(found, ignore_index=True).sort_values("olds", kind="stable")
+
+
 def _read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -96,6 +108,16 @@ def tables(folder: Path) -> str:
             f"**Regret**, {words}, in per cent:",
             measure_table(main, side, "regret_mean", 0, 100),
         ]
+    shared = load_shared(folder).query("protocol == 'full'")
+    for side, words in SIDES.items() if len(shared) else ():
+        for measure, title, digits, scale in (
+            ("set_hv_of_tuned", "Set HV, of tuned", 2, 1),
+            ("regret_mean", "Regret, in per cent", 0, 100),
+        ):
+            parts += [
+                f"**{title}**, moved generators, {words}:",
+                measure_table(shared, side, measure, digits, scale),
+            ]
     for side, words in SIDES.items():
         parts += [f"**Every pair**, moved from item tables, {words}:", pairs_table(frame, side)]
     return "\n\n".join(parts)
@@ -107,18 +129,20 @@ def measure_table(
     """Markdown: a row for each method with adapters of one side, a column for each kind of move.
 
     Means ± half of their 95 % interval over moves.  The share of the hypervolume has the seconds
-    beside it.
+    beside it, where there are any.
     """
     frame = frame[frame["side"] == side]
-    kinds, timed, lines = list(dict.fromkeys(frame["kind"])), measure == "set_hv_of_tuned", []
+    kinds, lines = list(dict.fromkeys(frame["kind"])), []
+    timed = measure == "set_hv_of_tuned" and "seconds" in frame
     for method, words in ROWS.items():
         own = frame[frame["method"] == method]
         if own[measure].notna().any():
             found = (own.loc[own["kind"] == kind, measure] * scale for kind in kinds)
             cells = [md.interval_cell(values, digits) for values in found]
-            spent = own["seconds"].mean()
-            seconds = ["–" if pd.isna(spent) else f"{spent:.2g}"]
-            lines.append([words, *cells, *seconds * timed])
+            if timed:
+                spent = own["seconds"].mean()
+                cells.append("–" if pd.isna(spent) else f"{spent:.2g}")
+            lines.append([words, *cells])
     return md.markdown_table(["adapters", *kinds, *["seconds"] * timed], lines)
 
 

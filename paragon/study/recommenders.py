@@ -75,6 +75,14 @@ class AnchorsEntry(Section):
     steps: Count
 
 
+class SharedEntry(Section):
+    """From several ``old`` recommenders to a ``new`` one, as an example of a ``kind``."""
+
+    kind: str
+    old: Annotated[list[str], Field(min_length=1)]
+    new: str
+
+
 class Trials(Plan):
     """The whole of transport/params.yaml; ``rivals``: on which recommenders they are measured."""
 
@@ -85,6 +93,7 @@ class Trials(Plan):
     rivals: list[str] = []
     recommenders: dict[str, RecommenderEntry]
     moves: dict[str, MoveEntry]
+    shared: dict[str, SharedEntry] = {}
 
 
 load_trials = Trials.load

@@ -54,6 +54,21 @@ def test_a_table_has_means_over_moves_with_their_interval_and_seconds(folder):
     assert "| tuned there | 50" in regret and "seconds" not in regret
 
 
+def test_moved_generators_have_tables_of_their_own_where_there_are_trials(folder, tmp_path):
+    assert "moved generators" not in tables(folder)
+    shutil.copytree(folder, tmp_path / "transport")
+    results = tmp_path / "transport" / "results"
+    table = pd.read_csv(results / "move-seed-0.csv").drop(columns=["old", "shared", "items"])
+    for name, olds, kind in (("few", 4, "four old ones"), ("one", 1, "one old one")):
+        method = table["method"].replace("moved_50", "moved_generated")
+        own = table.assign(kind=kind, olds=olds, method=method)
+        own.to_csv(results / f"shared-{name}.csv", index=False)
+    text = tables(tmp_path / "transport")
+    assert text.count("| adapters | one old one | four old ones |") == 4
+    assert text.count("| **moved generator** | 0.97 | 0.97 |") == 2
+    assert text.count("| adapters | seed | architecture |") == 4
+
+
 def test_every_pair_is_shown_once(folder):
     frame = load_moves(folder)
     lines = pairs_table(frame[frame["protocol"] == "full"], "state_only").splitlines()[2:]

@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
-from paragon.adapters.collection import collect
+from paragon.adapters.collection import collect, permute
 from paragon.adapters.transport import fit_transport
 from paragon.backbones import build
+from paragon.data.negatives import NegativeSampler
 from paragon.params import ROOT
-from paragon.study import transport
+from paragon.study import shared, transport
 from paragon.study.places import Place
 from paragon.study.recommenders import (
     AnchorsEntry,
@@ -123,6 +125,49 @@ def test_a_warm_start_has_what_was_known_and_fresh_vectors_for_new_items(seqs, s
     assert others and all(torch.equal(v, old.state_dict()[k]) for k, v in others.items())
 
 
+def test_a_generator_is_tried_on_the_old_recommender_that_it_was_moved_from(place, old):
+    """Where the truth is a turn, what is moved there and back loses nothing."""
+    one = shared.Old.of(old, place)
+    together = shared.collected([one])
+    own = old.collection
+    assert torch.allclose(together.anchor_vectors[0], one.vectors, atol=1e-6)
+    assert len(one.vectors) == len(own.anchors) + len(own.oracles) == len(together.anchors)
+    tries = shared.behaviour_of(together, [one], 8)
+    vectors = torch.cat([own.anchor_vectors[0], own.oracle_vectors[0]])
+    rng = np.random.default_rng(0)
+    rng.integers(1)  # which of the old recommenders
+    negatives = own.description["settings"]["negatives"]
+    rows, candidates = old.train.draw(NegativeSampler(old.sequences), 8, negatives, rng)
+    expected = old.train.losses(vectors, rows, candidates, old.objectives)
+    tried = tries.task_losses(one.vectors, np.random.default_rng(0))
+    assert torch.allclose(tried, expected, atol=1e-4)
+    # Not moved back, they would be tried in the wrong coordinates.
+    wrong = old.train.losses(one.vectors, rows, candidates, old.objectives)
+    assert not torch.allclose(wrong, expected, atol=1e-4)
+
+
+def test_of_one_recommender_twice_mean_and_ensemble_are_what_was_moved(place, old):
+    """Even if its hidden units have another order the second time."""
+    own, order = old.collection, torch.randperm(old.collection.form.width)
+    names = ("anchor_vectors", "oracle_vectors")
+    turned = {name: permute(getattr(own, name), order, own.form) for name in names}
+    again = replace(old, collection=replace(own, **turned))
+    olds = [shared.Old.of(one, place) for one in (old, again)]
+    vectors, others = shared.rows_from(olds, place)
+    assert torch.allclose(vectors["moved_mean"], vectors["moved"], atol=1e-6)
+    table = place.table(vectors, others).query("protocol == 'full'").set_index("method")
+    expected = {"moved", "moved_generated", "moved_mean", "moved_calibrated", "moved_ensemble"}
+    assert set(table.index) == {"tuned", "constant"} | expected
+    for row in ("moved", "moved_mean", "moved_ensemble"):
+        assert table.loc[row, "set_hv_of_tuned"] == pytest.approx(1, abs=1e-4)
+
+
+def test_of_one_recommender_a_hypernetwork_moves_as_well(place, old):
+    vectors, others = shared.rows_from([shared.Old.of(old, place)], place)
+    assert vectors.keys() == {"moved", "moved_generated", "moved_hypernetwork"} and not others
+    assert all(own.shape == place.tuned.shape for own in vectors.values())
+
+
 def test_the_plan_holds_together():
     trials = load_trials()
     for name, entry in trials.recommenders.items():
@@ -132,5 +177,8 @@ def test_the_plan_holds_together():
         assert study.params.backbones.seed == entry.seed and not study.params.adapters.item_side
     for entry in trials.moves.values():
         assert {entry.old, entry.new} <= trials.recommenders.keys()
+    for entry in trials.shared.values():
+        assert {*entry.old, entry.new} <= trials.recommenders.keys()
+        assert entry.new not in entry.old
     stages = yaml.safe_load((ROOT / "transport" / "dvc.yaml").read_text())["stages"]
-    assert stages.keys() == {"train", "alone", "move"}
+    assert stages.keys() == {"train", "alone", "move", "shared"}
