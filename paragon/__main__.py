@@ -19,7 +19,7 @@ import typer
 from paragon.errors import ParagonError
 from paragon.study.commands import demo, export, move
 from paragon.study.determinism import choose_kernels
-from paragon.study.signals import end_with_dvc
+from paragon.study.signals import begin_under_dvc
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
@@ -107,8 +107,7 @@ def run(
     notebook: Annotated[str, typer.Argument(help="A file of notebooks/, without .ipynb.")],
     dataset: Annotated[str, typer.Option(help="A dataset that was fetched.")],
     backbone: Annotated[
-        str | None,
-        typer.Option(help="A backbone, for the notebooks that have one."),
+        str | None, typer.Option(help="A backbone, for the notebooks that have one.")
     ] = None,
 ) -> None:
     """Execute a notebook as the pipeline does; keep the copy."""
@@ -187,6 +186,14 @@ def ablate(
     if kind not in stages:
         raise ParagonError(f"{kind!r} is no stage of the ablations: {', '.join(stages)}")
     stages[kind](name)
+
+
+@app.command()
+def recover() -> None:
+    """Make whole what DVC left half-written when it was killed."""
+    from paragon.study.locks import recover as made_whole
+
+    typer.echo("".join(f"{name} was half-written: made whole\n" for name in made_whole()), nl=False)
 
 
 @app.command()
@@ -272,7 +279,7 @@ def main() -> None:
     """Entry point: errors that are meant for the user become one line."""
     if sys.argv[1:2] != ["serve"]:  # which makes nothing that is compared, and has to be fast
         choose_kernels()
-    end_with_dvc()
+    begin_under_dvc()
     try:
         app()
     except ModuleNotFoundError as error:

@@ -4,11 +4,11 @@
   knows which studies it has.
 * Stages: ``runner.py`` executes a notebook, ``signals.py`` ends it and ``times.py`` says how long
   it takes; ``jobs.py`` trains side by side (``worker.py``: on a cluster); ``determinism.py``: the
-  same bytes on every processor.
+  same bytes on every processor; ``locks.py``: what a killed DVC leaves half-written.
 * Results: ``verify.py`` compares them with a commit, ``page.py`` shows that; ``diff.py`` compares
   two versions; ``executed.py`` copies notebooks to docs.
-* Pipelines of their own: ``ablations.py``, ``transport.py`` (with ``recommenders.py``), both on
-  ``places.py``.
+* Pipelines of their own: ``ablations.py``, ``transport.py`` and ``shared.py`` (with
+  ``recommenders.py``), all on ``places.py``.
 * For people: ``commands.py`` and ``export.py``, ``control_room.py``, ``lab.py``, ``own_data.py``,
   ``exercise.py``.
 """

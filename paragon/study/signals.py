@@ -37,13 +37,17 @@ def exit_at_signals() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-def end_with_dvc() -> None:
+def begin_under_dvc() -> None:
     """Let this process end when the DVC that started it does, which tells its commands nothing.
 
-    A stage that goes on alone would overwrite what the next ``dvc repro`` makes.
+    A stage that goes on alone would overwrite what the next ``dvc repro`` makes.  Before that, the
+    lock files are copied.  Does nothing if DVC did not start this.
     """
     if "DVC_STAGE" in os.environ:  # DVC sets it for every command
+        from paragon.study.locks import keep_locks  # other commands start faster without
+
         when_gone(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+        keep_locks()
 
 
 def begin_worker(parent: int, alone: bool) -> None:

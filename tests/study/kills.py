@@ -5,6 +5,7 @@ import subprocess
 
 import psutil
 
+from paragon.study.locks import recover
 from tests.study.conftest import hear_signals, user_environment
 
 PARTS = {
@@ -21,17 +22,19 @@ def killed_run(root, rng, longest):
     was hit, or None if the run finished all the same: before, or because the process that was
     hit had done its work (a kernel lives on for a moment).  Nothing may go on afterwards.
     """
-    run = subprocess.Popen(
-        ["dvc", "repro"],
-        cwd=root,
-        env=user_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=hear_signals,
-    )
+    printed = root.with_name("killed_run.log")
+    with open(printed, "w", encoding="utf-8") as log:
+        run = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=root,
+            env=user_environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=hear_signals,
+        )
     try:
-        assert run.wait(rng.uniform(0, longest)) == 0
+        assert run.wait(rng.uniform(0, longest)) == 0, printed.read_text(encoding="utf-8")
         return None
     except subprocess.TimeoutExpired:
         pass
@@ -50,9 +53,7 @@ def killed_run(root, rng, longest):
     assert not finished or aim not in ("all", "dvc"), f"{aim}, {number.name}: not noticed"
     _, alive = psutil.wait_procs(everyone, timeout=30)
     assert not alive, f"{aim}, {number.name}: {[_words_of(process) for process in alive]} went on"
-    locks = root / ".dvc" / "tmp" / "rwlock"
-    if locks.exists() and not locks.stat().st_size:
-        locks.unlink()  # as `make repro` does, which says why
+    recover(root)  # as `make repro` does
     return None if finished else aim
 
 

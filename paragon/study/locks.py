@@ -1,0 +1,66 @@
+"""What a killed DVC leaves half-written, and how it becomes whole again.
+
+DVC writes ``dvc.lock``, which says what every stage was made from, in place.  For one of the size
+of this study that takes a second after each stage.  Killed in that second, it leaves the beginning
+of the file: DVC then refuses to run, or has forgotten stages.  So every stage begins with a copy.
+The list of running commands has the same fault (treeverse/dvc#7615): killed in that moment, DVC
+leaves it empty.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from paragon.params import ROOT
+from paragon.storage import write_text
+
+LOCKS = ("dvc.lock", "ablations/dvc.lock", "transport/dvc.lock")
+
+
+def keep_locks(root: Path = ROOT) -> None:
+    """Copy every lock file that is whole; what :func:`recover` starts from."""
+    for path, copy in _pairs(root):
+        if path.exists() and (stages := _stages(path)) and not _cut(stages, _stages(copy)):
+            write_text(copy, path.read_text(encoding="utf-8"))
+
+
+def recover(root: Path = ROOT) -> list[str]:
+    """Make whole what DVC left half-written; the names of these files.
+
+    A lock file becomes that of the beginning of the last stage, which the next ``dvc repro`` then
+    runs again.  Nothing may run meanwhile.
+    """
+    found = []
+    for path, copy in _pairs(root):
+        if copy.exists() and _cut(_stages(path), _stages(copy)):
+            write_text(path, copy.read_text(encoding="utf-8"))
+            found.append(str(path.relative_to(root)))
+    running = root / ".dvc" / "tmp" / "rwlock"
+    if running.exists() and not running.stat().st_size:
+        running.unlink()
+        found.append(str(running.relative_to(root)))
+    return found
+
+
+def _pairs(root: Path) -> list[tuple[Path, Path]]:
+    """Each lock file and its copy."""
+    return [(root / name, root / ".dvc" / "tmp" / "whole" / name) for name in LOCKS]
+
+
+def _stages(path: Path) -> dict[str, int]:
+    """How many outputs each stage of a lock file has; of none that can be read, nothing."""
+    try:
+        stages = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return {name: len(stage.get("outs", ())) for name, stage in stages["stages"].items()}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+        return {}
+
+
+def _cut(stages: dict[str, int], kept: dict[str, int]) -> bool:
+    """Whether the ``stages`` are the beginning of those ``kept``, the last perhaps not complete."""
+    names = list(stages)
+    if names != list(kept)[: len(names)]:
+        return False
+    return len(names) < len(kept) or any(stages[name] < kept[name] for name in names[-1:])

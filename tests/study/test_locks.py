@@ -1,0 +1,65 @@
+"""What a killed DVC leaves half-written becomes whole again, and nothing else is touched."""
+
+import pytest
+import yaml
+
+from paragon.study.locks import keep_locks, recover
+
+
+def lock(names):
+    outs = [{"path": f"artifacts/{n}", "md5": "0" * 32, "size": n} for n in range(3)]
+    stages = {name: {"cmd": f"run {name}", "outs": outs} for name in names}
+    return yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False)
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (tmp_path / "transport").mkdir()
+    for name in ("dvc.lock", "transport/dvc.lock"):
+        (tmp_path / name).write_text(lock(["data", "backbones"]))
+    keep_locks(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["dvc.lock", "transport/dvc.lock"])
+def test_wherever_a_lock_file_was_cut_no_stage_is_forgotten(root, name):
+    path, whole = root / name, lock(["data", "backbones"])
+    refused = 0
+    for length in range(len(whole)):
+        path.write_text(whole[:length])
+        keep_locks(root)  # a stage that begins does not take it for whole
+        found = recover(root)
+        assert found in ([], [name])
+        refused += bool(found)
+        left = yaml.safe_load(path.read_text())["stages"]
+        assert list(left) == ["data", "backbones"]
+        assert all(len(stage["outs"]) == 3 for stage in left.values())
+        # At most the last line is not as it was, and that DVC sees by itself.
+        assert path.read_text().splitlines()[:-1] == whole.splitlines()[:-1]
+    assert refused > 0.9 * len(whole)
+
+
+def test_a_lock_file_that_was_changed_is_left_alone(root):
+    path = root / "dvc.lock"
+    for names in (["data", "backbones", "adapters"], ["backbones"], ["adapters", "data"]):
+        path.write_text(lock(names))
+        assert recover(root) == [] and path.read_text() == lock(names)
+        keep_locks(root)
+        path.write_text(lock(names)[:30])
+        assert recover(root) == ["dvc.lock"] and path.read_text() == lock(names)
+
+
+def test_without_a_copy_nothing_is_restored(root):
+    (root / ".dvc" / "tmp" / "whole" / "dvc.lock").unlink()
+    (root / "dvc.lock").write_text("stages: {da")
+    keep_locks(root)
+    assert recover(root) == []
+
+
+def test_an_empty_list_of_running_commands_goes_and_a_full_one_stays(root):
+    running = root / ".dvc" / "tmp" / "rwlock"
+    running.touch()
+    assert recover(root) == [".dvc/tmp/rwlock"] and not running.exists()
+    running.write_text("{}")
+    assert recover(root) == [] and running.exists()
