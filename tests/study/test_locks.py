@@ -1,9 +1,15 @@
 """What a killed DVC leaves half-written becomes whole again, and nothing else is touched."""
 
+import os
+import signal
+import subprocess
+import time
+
 import pytest
 import yaml
 
 from paragon.study.locks import keep_locks, recover
+from tests.study.conftest import command, hear_signals, user_environment
 
 
 def lock(names):
@@ -63,3 +69,32 @@ def test_an_empty_list_of_running_commands_goes_and_a_full_one_stays(root):
     assert recover(root) == [".dvc/tmp/rwlock"] and not running.exists()
     running.write_text("{}")
     assert recover(root) == [] and running.exists()
+
+
+def test_dvc_killed_while_it_writes_its_lock_file_forgets_stages_and_they_come_back(tmp_path):
+    keep = (
+        "from pathlib import Path; from paragon.study.locks import keep_locks; keep_locks(Path())"
+    )
+    stage = {"cmd": f'python -c "{keep}"', "deps": ["dep"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"keep": stage}}))
+    (tmp_path / "dep").touch()
+    command(tmp_path, "dvc", "init", "--no-scm", "--quiet")
+    path, whole = tmp_path / "dvc.lock", lock([f"stage-{n}" for n in range(2000)])
+    path.write_text(whole)
+    run = subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=tmp_path,
+        env=user_environment(),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=hear_signals,
+    )
+    while path.stat().st_size >= len(whole):
+        assert run.poll() is None, "the file was not seen while it was written"
+        time.sleep(0.005)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert path.read_text() != whole
+    assert recover(tmp_path) == ["dvc.lock"] and path.read_text() == whole
+    command(tmp_path, "dvc", "repro")
+    assert list(yaml.safe_load(path.read_text())["stages"])[-2:] == ["stage-1999", "keep"]
