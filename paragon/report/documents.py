@@ -165,8 +165,7 @@ def backbones(results: Path, drawn: Path) -> str:
     Of MovieLens-1M, which others report, also what was recorded before; nobody else has the
     planted data.
     """
-    known = (f for f in study_folders(results) if f.parent.name != "planted")
-    folders = {f"{f.parent.name}, {f.name}": f for f in known}
+    folders = {f"{f.parent.name}, {f.name}": f for f in study_folders(results, planted=False)}
     for before in sorted((drawn / "ml-1m").glob("*/curve.csv")):
         folders[f"ml-1m, {before.parent.name} (before)"] = before.parent
     rows = []

@@ -62,9 +62,7 @@ def numbers(
     ``drawn``: the folder of the studies that were tuned on drawn lists; ``moved``: that of the
     trials of moved adapters, if there are any.
     """
-    every = Studies(study_folders(results))
-    planted = every.only(name for name in every.folders if name.startswith("planted, "))
-    every = every.only(name for name in every.folders if name not in planted.folders)
+    every, planted = (Studies(study_folders(results, own)) for own in (False, True))
     methods = dict.fromkeys(m for table in every.differences.values() for m in table)
     beside = {m: _beside(every, m) for m in methods if len(every.having(m))}
     ahead = _ahead(every)

@@ -23,12 +23,15 @@ APART = ("tuned", "retrain", "generated_shuffled", "nearest_noise")
 ONE_WEIGHT = "there is one"  # in the reason why the correlation of a single weight is undefined
 
 
-def study_folders(results: Path) -> list[Path]:
-    """Folders ``<dataset>/<backbone>`` under ``results`` that hold metrics, sorted."""
+def study_folders(results: Path, planted: bool | None = None) -> list[Path]:
+    """Folders ``<dataset>/<backbone>`` under ``results`` that hold metrics, sorted.
+
+    ``planted``: only those of planted data, or only the others.
+    """
     folders = sorted(path.parent for path in results.glob("*/*/metrics.json"))
     if not folders:
         raise ParagonError(f"{results}: no metrics.json in it; run `dvc repro` first")
-    return folders
+    return [f for f in folders if planted in (None, f.parent.name == "planted")]
 
 
 def load_metrics(folder: Path) -> dict[str, dict]:
