@@ -78,11 +78,16 @@ def load_moves(folder: Path) -> pd.DataFrame:
 
 
 def load_shared(folder: Path) -> pd.DataFrame:
-    """A row for each trial of a moved generator, side, method and protocol; none without trials."""
+    """A row for each trial of a moved generator, side, method and protocol; none without trials.
+
+    The kind says the side, so that a table has both.
+    """
     found = [pd.read_csv(path) for path in sorted((folder / "results").glob("shared-*.csv"))]
     if not found:
-        return pd.DataFrame(columns=["kind", "side", "method", "protocol", "olds"])
-    return pd.concat(found, ignore_index=True).sort_values("olds", kind="stable")
+        return pd.DataFrame(columns=["kind", "side", "method", "protocol"])
+    frame = pd.concat(found, ignore_index=True).sort_values(["olds", "kind", "side"])
+    which = frame["side"].map({"item_side": "", "state_only": ", without the item side"})
+    return frame.assign(kind=frame["kind"] + which, side="both")
 
 
 def _read(path: Path) -> dict:
@@ -108,16 +113,13 @@ def tables(folder: Path) -> str:
             f"**Regret**, {words}, in per cent:",
             measure_table(main, side, "regret_mean", 0, 100),
         ]
-    shared = load_shared(folder).query("protocol == 'full'")
-    for side, words in SIDES.items() if len(shared) else ():
-        for measure, title, digits, scale in (
-            ("set_hv_of_tuned", "Set HV, of tuned", 2, 1),
-            ("regret_mean", "Regret, in per cent", 0, 100),
-        ):
-            parts += [
-                f"**{title}**, moved generators, {words}:",
-                measure_table(shared, side, measure, digits, scale),
-            ]
+    if len(shared := load_shared(folder).query("protocol == 'full'")):
+        parts += [
+            "**Set HV, of tuned**, moved generators:",
+            measure_table(shared, "both", "set_hv_of_tuned", 2),
+            "**Regret**, moved generators, in per cent:",
+            measure_table(shared, "both", "regret_mean", 0, 100),
+        ]
     for side, words in SIDES.items():
         parts += [f"**Every pair**, moved from item tables, {words}:", pairs_table(frame, side)]
     return "\n\n".join(parts)
