@@ -86,6 +86,7 @@ def numbers(
         "rerankers": [m for m in methods_of("reranked") if m in beside and m not in LEFT_OUT],
         "costs": _costs(results),
         "moves": _moves(moved) if moved else "",
+        "of_four": _of_four(moved) if moved else {},
         **_ablations(ablations),
     }
 
@@ -244,6 +245,13 @@ def _moves(folder: Path) -> str:
         regret = 100 * means.loc[(kind, "item_side", "moved"), names[1]]
         rows.append([kind, *volumes, f"{regret:.0f}"])
     return md.markdown_table(titles, rows)
+
+
+def _of_four(folder: Path) -> dict[str, list[float]]:
+    """Set HV by method from four old recommenders, with the item side and without."""
+    frame = transport.load_shared(folder).query("protocol == 'full'")
+    four = frame[frame["olds"] == 4].groupby(["method", "kind"])["set_hv_of_tuned"].mean()
+    return {method: own.to_list() for method, own in four.groupby("method")}
 
 
 def _ablations(folder: Path) -> dict:

@@ -84,7 +84,7 @@ def load_shared(folder: Path) -> pd.DataFrame:
     """
     found = [pd.read_csv(path) for path in sorted((folder / "results").glob("shared-*.csv"))]
     if not found:
-        return pd.DataFrame(columns=["kind", "side", "method", "protocol"])
+        return pd.DataFrame(columns=["kind", "olds", "method", "protocol", "set_hv_of_tuned"])
     frame = pd.concat(found, ignore_index=True).sort_values(["olds", "kind", "side"])
     which = frame["side"].map({"item_side": "", "state_only": ", without the item side"})
     return frame.assign(kind=frame["kind"] + which, side="both")

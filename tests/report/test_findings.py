@@ -42,6 +42,22 @@ def test_moved_adapters_reach_more_than_unmoved_ones_but_not_the_balance():
         assert float(cells[3].strip("| ")) > 20
 
 
+def test_several_old_recommenders_are_better_than_one_but_not_as_good_as_tuning():
+    frame = transport.load_shared(MOVED).query("protocol == 'full'")
+    assert frame.groupby("kind")["new"].nunique().to_list() == [5] * 6
+    means = frame.groupby(["olds", "kind", "method"]).mean(numeric_only=True)
+    hv, regret, r_acc = (means[m].unstack() for m in ("set_hv_of_tuned", "regret_mean", "r_acc"))
+    assert ((hv["moved_generated"] - hv["moved"]).loc[1].abs() < 0.01).all()
+    several = regret.loc[[4, 5]]
+    for way in ("moved_generated", "moved_ensemble"):
+        assert (several[way] < several["moved"] - 0.2).all()
+    assert regret["moved_generated"].min() > 0.8
+    assert hv["moved_ensemble"].loc[4].iloc[0] > 0.98
+    four = hv.loc[4].iloc[1]
+    assert min(four["moved_generated"], four["moved_ensemble"]) > four["moved"] + 0.03
+    assert r_acc.loc[4].iloc[1]["moved_ensemble"] < r_acc.loc[4].iloc[1]["moved_generated"] - 0.05
+
+
 def test_one_step_of_the_generator_does_what_two_do():
     points = ablations.load_tables("point")
     own = points.query("method == 'generated' and guidance == 1 and name == 'anchors-10'")
