@@ -22,7 +22,7 @@ LOCKS = ("dvc.lock", "ablations/dvc.lock", "transport/dvc.lock")
 def keep_locks(root: Path = ROOT) -> None:
     """Copy every lock file that is whole; what :func:`recover` starts from."""
     for path, copy in _pairs(root):
-        if path.exists() and (stages := _stages(path)) and not _cut(stages, _stages(copy)):
+        if (stages := _stages(path)) and not _cut(stages, _stages(copy)):
             write_text(copy, path.read_text(encoding="utf-8"))
 
 
@@ -34,7 +34,7 @@ def recover(root: Path = ROOT) -> list[str]:
     """
     found = []
     for path, copy in _pairs(root):
-        if copy.exists() and _cut(_stages(path), _stages(copy)):
+        if _cut(_stages(path), _stages(copy)):
             write_text(path, copy.read_text(encoding="utf-8"))
             found.append(str(path.relative_to(root)))
     running = root / ".dvc" / "tmp" / "rwlock"
