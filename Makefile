@@ -41,6 +41,8 @@ repository:
 	folder (the zip of a release?) is no repository; with git: git init && git add . && \
 	git commit -m release" >&2; exit 1; }
 
+# Tests start many processes; each would compile the package anew where bytecode is not kept.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.test fetch ## Run every test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
 	  --no-loadscope-reorder

@@ -59,12 +59,17 @@ SMALL = {
 }
 
 
-LONGEST = ("test_pipeline.py", "test_extending.py")
-
-
 def pytest_collection_modifyitems(items):
-    """The slow tests first: at the end one core would wait for the other to finish them."""
-    items.sort(key=lambda item: ("slow" not in item.keywords, item.path.name not in LONGEST))
+    """The slow tests first: at the end one core would wait for the other to finish them.
+
+    The very first one runs the small study that others use, which come last of the slow ones.
+    """
+
+    def place(item):
+        uses, makes = "run_once" in item.fixturenames, item.path.name == "test_pipeline.py"
+        return "slow" not in item.keywords, uses and not makes, not makes
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

@@ -132,11 +132,14 @@ def change_losses(path, method, more, weights=(0, 1)):
     curve.to_csv(path, index=False)
 
 
-def read(results, drawn=DRAWN):
+NONE = ROOT / "none"  # reading the studies of drawn lists takes most of the time
+
+
+def read(results, drawn=NONE):
     return findings.numbers(results, ABLATIONS, drawn)
 
 
-def rendered(results, drawn=DRAWN):
+def rendered(results, drawn=NONE):
     return findings.render_findings(results, ABLATIONS, drawn)
 
 

@@ -127,6 +127,7 @@ def test_a_night_passes_and_control_moves_to_the_new_model(small_study):
     """Notebook 9 with fewer epochs and steps, its exercises solved; the study stays as it is."""
     path = ROOT / "notebooks" / "09_after_tomorrow.ipynb"
     smaller = {
+        '"max_users": None': '"max_users": 300',
         '"dim": 32': '"dim": 16',
         '"epochs": 12': '"epochs": 3',
         '"steps": 300': '"steps": 60',

@@ -16,9 +16,10 @@ from paragon.params import ROOT
 from paragon.storage import save_tensors
 from paragon.study.jobs import balanced, side_by_side
 from paragon.study.study import Study
+from tests.conftest import THOROUGH
 from tests.study.conftest import hear_signals, is_running, wait_until
 
-thorough = pytest.mark.skipif(not os.environ.get("PARAGON_THOROUGH"), reason="of `make test-all`")
+thorough = pytest.mark.skipif(not THOROUGH, reason="of `make test-all`")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def sleeps(study, folder, number):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM] + THOROUGH * [signal.SIGHUP])
 def test_no_worker_outlives_the_run_that_started_it(tmp_path, how):
     """It would go on training, and overwrite what a later run made."""
     script = tmp_path / "abandoned.py"

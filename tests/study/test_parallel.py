@@ -14,26 +14,39 @@ from paragon.backbones import load_backbone
 from paragon.params import ROOT
 from tests.conftest import write_study
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node"]
+# A process without torchrun, which takes as long to start as a training here.
+ALONE = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
 NO_CHANCE = {"loss": "softmax", "negatives": None, "dropout": 0.0}
+EPOCHS = 20
 
 
-@pytest.fixture
-def start(tmp_path, seqs):
-    """Starts a training of ``epochs`` in a folder of its own: its process and that folder."""
+@pytest.fixture(scope="module")
+def start(tmp_path_factory, seqs):
+    """Starts a training in a folder of its own: its process and that folder."""
+    place = tmp_path_factory.mktemp("parallel")
 
-    def begin(name, processes, epochs, backbone="sasrec"):
-        root, backbones = tmp_path / name, NO_CHANCE | {"epochs": epochs, "patience": epochs}
+    def begin(name, processes, epochs=EPOCHS, backbone="sasrec"):
+        root, backbones = place / name, NO_CHANCE | {"epochs": epochs, "patience": epochs}
         write_study(root, seqs, backbone, backbones=backbones, run={"seeds": [0, 1, 2]})
-        command = [*TORCHRUN, str(processes), "-m", "paragon.study.parallel", "toy", backbone]
-        environment = {**os.environ, "PARAGON_ROOT": str(root), "PARAGON_QUIET": "1"}
+        run, alone = ([*TORCHRUN, str(processes)], {}) if processes else ([], ALONE)
+        environment = {**os.environ, **alone, "PARAGON_ROOT": str(root), "PARAGON_QUIET": "1"}
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True,
+            [sys.executable, *run, "-m", "paragon.study.parallel", "toy", backbone],
+            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         return process, root / "artifacts" / "toy" / backbone / "parallel"
 
     return begin
+
+
+@pytest.fixture(scope="module")
+def of_two(start):
+    """The folder of what two processes have trained."""
+    process, folder = start("of-two", 2)
+    code, output = ended(process)
+    assert code == 0, output
+    return folder
 
 
 def ended(process):
@@ -42,12 +55,12 @@ def ended(process):
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(start, seqs):
+def test_two_processes_train_what_one_trains(start, of_two, seqs):
+    process, of_one = start("of-one", 0)
+    code, output = ended(process)
+    assert code == 0, output
     models, collections = [], []
-    for processes in (1, 2):
-        process, folder = start(f"of-{processes}", processes, 3)
-        code, output = ended(process)
-        assert code == 0, output
+    for folder in (of_one, of_two):
         model, about = load_backbone(folder / "backbone", seqs)
         models.append((model, about["training"]["training"]))
         collections.append(load_collection(folder / "collection", about))
@@ -67,29 +80,27 @@ def test_two_processes_train_what_one_trains(start, seqs):
 
 
 @pytest.mark.slow
-def test_a_training_of_which_one_process_was_killed_goes_on(start):
-    process, folder = start("whole", 2, 40)
-    assert ended(process)[0] == 0
-    process, other = start("killed", 2, 40)
+def test_a_training_of_which_one_process_was_killed_goes_on(start, of_two):
+    process, folder = start("killed", 2)
     end = time.monotonic() + 120
-    while not (other / "backbone.checkpoint.safetensors").exists():
+    while not (folder / "backbone.checkpoint.safetensors").exists():
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.01)
     psutil.Process(process.pid).children()[-1].kill()
     code, output = ended(process)
     assert code != 0 and "Signal 9 (SIGKILL)" in output
-    assert not (other / "backbone.json").exists()
-    assert (other / "backbone.checkpoint.safetensors").exists()
-    process, _ = start("killed", 2, 40)
+    assert not (folder / "backbone.json").exists()
+    assert (folder / "backbone.checkpoint.safetensors").exists()
+    process, _ = start("killed", 2)
     code, output = ended(process)
     assert code == 0, output
     for name in ("backbone.safetensors", "collection.safetensors"):
-        assert (folder / name).read_bytes() == (other / name).read_bytes()
-    code, output = ended(start("killed", 2, 41)[0])
+        assert (folder / name).read_bytes() == (of_two / name).read_bytes()
+    code, output = ended(start("killed", 0, EPOCHS + 1)[0])
     assert code != 0 and "made with other settings; delete this folder" in output
 
 
 @pytest.mark.slow
 def test_what_is_no_sequence_is_not_shared(start):
-    code, output = ended(start("graph", 1, 2, "lightgcn")[0])
+    code, output = ended(start("graph", 0, backbone="lightgcn")[0])
     assert code != 0 and "only sequential backbones are trained (sasrec" in output
