@@ -12,7 +12,7 @@ from paragon.errors import ParagonError
 from paragon.report import markdown as md
 
 MAIN = ["seed", "warm night", "night", "architecture"]  # kinds of moves with a column
-KINDS = [*MAIN, "width", "graph", "few items"]  # all of them, in their order
+KINDS = [*MAIN, "width", "graph", "other data", "few items"]  # all of them, in their order
 SIDES = {"item_side": "with the item side", "state_only": "without the item side"}
 STEPS = (10, 50, 150, 500)  # after which adapters are measured, as in transport/params.yaml
 ROWS = {
@@ -62,7 +62,7 @@ def load_moves(folder: Path) -> pd.DataFrame:
         if path.exists() and (kind, new) not in seen:
             seen.add((kind, new))
             alone = pd.read_csv(path)
-            alone = alone[~alone["method"].isin(own["method"])]
+            alone = alone[~alone["method"].isin(own["method"]) & alone["side"].isin(own["side"])]
             shared = {key: own[key].iloc[0] for key in ("kind", "old", "name", "fit", "shared")}
             alone = alone.assign(**shared, seconds=_seconds(folder, f"alone-{new}", alone))
             own = pd.concat([own, alone], ignore_index=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections import Counter
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -45,12 +46,14 @@ STORE = ARTIFACTS / "transport"
 class RecommenderEntry(Section):
     """A ``backbone`` trained from a ``seed``, with a ``change`` of params.yaml.
 
-    ``days``: how many days before the end of the data it is trained; ``warm``: how many days
-    before the end its first training was, after which it was trained further on all data.
+    ``dataset``: another one than that of all.  ``days``: how many days before the end of the data
+    it is trained; ``warm``: how many days before the end its first training was, after which it
+    was trained further on all data.
     """
 
     backbone: str
     seed: Annotated[int, Field(ge=0)]
+    dataset: str | None = None
     days: Annotated[float, Field(ge=0)] = 0
     warm: Annotated[float, Field(ge=0)] = 0
     change: dict[str, dict[str, Any]] = {}
@@ -105,7 +108,7 @@ def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> S
     own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
     own |= {"adapters": {"item_side": item_side}}
     merged = merge_changes(trials.change, own, entry.change)
-    return open_study(trials.dataset, entry.backbone, merged, checked=False)
+    return open_study(entry.dataset or trials.dataset, entry.backbone, merged, checked=False)
 
 
 def train_recommender(name: str) -> None:
@@ -176,3 +179,15 @@ def place_of(trials: Trials, name: str, side: str) -> Place:
     sequences = sequences_before(study, trials.recommenders[name].days)
     backbone, about = load_backbone(STORE / name / "backbone", sequences)
     return Place(study, sequences, backbone, load_collection(STORE / name / side, about))
+
+
+def named_by_title(place: Place) -> Place:
+    """The same with titles for ids of items, to find those of another dataset.
+
+    A title that several items have is none.
+    """
+    sequences, dataset = place.sequences, place.study.dataset
+    count = Counter(sequences.titles)
+    pairs = zip(sequences.item_ids, sequences.titles, strict=True)
+    names = [title if count[title] == 1 else f"{dataset} {item}" for item, title in pairs]
+    return dataclasses.replace(place, sequences=dataclasses.replace(sequences, item_ids=names))

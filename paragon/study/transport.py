@@ -36,6 +36,7 @@ from paragon.study.recommenders import (
     AnchorsEntry,
     Trials,
     load_trials,
+    named_by_title,
     place_of,
 )
 
@@ -86,8 +87,11 @@ def measure_move(name: str) -> None:
     """Measure the adapters of an old recommender on a new one."""
     trials, tables, seconds = load_trials(), [], {}
     entry = trials.entry("moves", name)
-    for side in SIDES:
+    other = len({trials.recommenders[one].dataset for one in (entry.old, entry.new)}) > 1
+    for side in ["state_only"] if other else SIDES:  # other data, other categories
         old, place = (place_of(trials, one, side) for one in (entry.old, entry.new))
+        if other:
+            old, place = named_by_title(old), named_by_title(place)
         old = dataclasses.replace(old, items=entry.items)
         fitted = maps.fit_transport(old.space, place.space)
         vectors = {**_moved(place, old, trials), **_controls(place, old, fitted)}

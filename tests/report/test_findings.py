@@ -44,7 +44,9 @@ def test_moved_adapters_reach_more_than_unmoved_ones_but_not_the_balance():
 
 def test_several_old_recommenders_are_better_than_one_but_not_as_good_as_tuning():
     frame = transport.load_shared(MOVED).query("protocol == 'full'")
-    assert frame.groupby("kind")["new"].nunique().to_list() == [5] * 6
+    assert frame.groupby("kind")["new"].nunique().to_dict() == {
+        kind: 7 if "architecture" in kind else 5 for kind in frame["kind"]
+    }
     means = frame.groupby(["olds", "kind", "method"]).mean(numeric_only=True)
     hv, regret, r_acc = (means[m].unstack() for m in ("set_hv_of_tuned", "regret_mean", "r_acc"))
     assert ((hv["moved_generated"] - hv["moved"]).loc[1].abs() < 0.01).all()

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from paragon.adapters.collection import collect, permute
-from paragon.adapters.transport import fit_transport
+from paragon.adapters.transport import fit_transport, shared_items
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
 from paragon.params import ROOT
@@ -19,6 +19,7 @@ from paragon.study.recommenders import (
     Trials,
     carry_over,
     load_trials,
+    named_by_title,
     sequences_before,
     study_of_recommender,
 )
@@ -113,6 +114,21 @@ def test_a_map_from_few_items_uses_as_many(old):
     rows = [list(old.space.ids).index(name) + 1 for name in few.space.ids]
     assert rows == sorted(rows) and torch.equal(few.space.vectors[1:], old.space.vectors[rows])
     assert (few.space.popularity[1:] == old.space.popularity[rows]).all()
+
+
+def test_other_data_are_mapped_by_titles_that_one_item_has(old, seqs):
+    """Ids of one dataset mean nothing in another: the same films, in other places, renamed."""
+    titles = ["Twice", "Twice", *seqs.titles[2:]]
+    first = replace(old, sequences=replace(seqs, titles=titles))
+    renamed = replace(seqs, titles=titles[::-1], item_ids=seqs.item_ids)
+    study = replace(old.study, dataset="other")
+    second = replace(old, study=study, sequences=renamed)
+    ids = [place.space.ids for place in map(named_by_title, (first, second))]
+    rows, others = shared_items(*ids)
+    assert rows.tolist() == list(range(3, seqs.n_items + 1))
+    assert (rows + others).unique().tolist() == [seqs.n_items + 1]
+    moved = transport.maps.fit_transport(named_by_title(first).space, named_by_title(old).space)
+    assert moved.shared == seqs.n_items - 2 and moved.fit == pytest.approx(1)
 
 
 def test_a_warm_start_has_what_was_known_and_fresh_vectors_for_new_items(seqs, settings):
