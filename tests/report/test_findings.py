@@ -45,7 +45,7 @@ def test_moved_adapters_reach_more_than_unmoved_ones_but_not_the_balance():
 def test_several_old_recommenders_are_better_than_one_but_not_as_good_as_tuning():
     frame = transport.load_shared(MOVED).query("protocol == 'full'")
     assert frame.groupby("kind")["new"].nunique().to_dict() == {
-        kind: 7 if "architecture" in kind else 5 for kind in frame["kind"]
+        kind: 10 if "architecture" in kind else 5 for kind in frame["kind"]
     }
     means = frame.groupby(["olds", "kind", "method"]).mean(numeric_only=True)
     hv, regret, r_acc = (means[m].unstack() for m in ("set_hv_of_tuned", "regret_mean", "r_acc"))
@@ -54,6 +54,14 @@ def test_several_old_recommenders_are_better_than_one_but_not_as_good_as_tuning(
     for way in ("moved_generated", "moved_ensemble"):
         assert (several[way] < several["moved"] - 0.2).all()
     assert regret["moved_generated"].min() > 0.8
+    to = frame.query("olds == 5")["new"].str.partition("-")[0]
+    of_five = frame.query("olds == 5").groupby([to, "kind", "method"]).mean(numeric_only=True)
+    own = of_five["regret_mean"].unstack()
+    assert (own["moved_generated"] < own["moved"]).all()
+    ways = ["moved", "moved_generated", "moved_ensemble", "moved_mean", "moved_calibrated"]
+    assert set(own.loc["gru4rec", ways].idxmin(axis=1)) == {"moved_calibrated"}
+    share = of_five["set_hv_of_tuned"].unstack().loc["gru4rec", ways]
+    assert share.iloc[1].idxmax() == "moved_calibrated"
     assert hv["moved_ensemble"].loc[4].iloc[0] > 0.98
     four = hv.loc[4].iloc[1]
     assert min(four["moved_generated"], four["moved_ensemble"]) > four["moved"] + 0.03
