@@ -87,7 +87,8 @@ def measure_move(name: str) -> None:
     """Measure the adapters of an old recommender on a new one."""
     trials, tables, seconds = load_trials(), [], {}
     entry = trials.entry("moves", name)
-    other = len({trials.recommenders[one].dataset for one in (entry.old, entry.new)}) > 1
+    known = trials.recommenders
+    other = known[entry.old].dataset != known[entry.new].dataset
     for side in ["state_only"] if other else SIDES:  # other data, other categories
         old, place = (place_of(trials, one, side) for one in (entry.old, entry.new))
         if other:

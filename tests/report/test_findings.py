@@ -54,8 +54,8 @@ def test_several_old_recommenders_are_better_than_one_but_not_as_good_as_tuning(
     for way in ("moved_generated", "moved_ensemble"):
         assert (several[way] < several["moved"] - 0.2).all()
     assert regret["moved_generated"].min() > 0.8
-    to = frame.query("olds == 5")["new"].str.partition("-")[0]
-    of_five = frame.query("olds == 5").groupby([to, "kind", "method"]).mean(numeric_only=True)
+    five = frame.query("olds == 5").assign(to=lambda rows: rows["new"].str.partition("-")[0])
+    of_five = five.groupby(["to", "kind", "method"]).mean(numeric_only=True)
     own = of_five["regret_mean"].unstack()
     assert (own["moved_generated"] < own["moved"]).all()
     ways = ["moved", "moved_generated", "moved_ensemble", "moved_mean", "moved_calibrated"]
