@@ -9,7 +9,8 @@ then an adapter that reads and writes old states works on new ones after the sam
     R = argmin sum_i c_i ||e_i R - f_i||^2 = U V^T,      sum_i c_i e_i f_i^T = U S V^T
 
 with e_i the old item vector, f_i the new one and c_i the root of the number of events of the item
-(Schönemann, Psychometrika 1966; for word embeddings Smith et al., ICLR 2017).
+(Schönemann, Psychometrika 1966; for word embeddings Smith et al., ICLR 2017).  Both are centred
+first: a part that all items have in common adds the same to every score and changes no ranking.
 
 The map of an adapter is linear in its parameters, so a collection is moved number by number, and a
 generator by its latent space.  docs/transport.md says when this works and when not.
@@ -36,7 +37,8 @@ from paragon.errors import ParagonError
 
 LEAST_FIT = 0.1  # of the variance of held-out item vectors; tables without a relation have less
 _RIDGE = 0.01  # of the mean variance, what least squares adds to each
-GAINS = (1.0, 1.25, 1.5)  # how much stronger a moved adapter may be made
+GRID = 21  # weights at which moved adapters are tried on validation users
+GAINS = (1.0, 1.25, 1.5)  # how much stronger each may be made
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def fit_transport(old: ItemSpace, new: ItemSpace) -> Transport:
     a, b = _checked(old.vectors, "old")[first], _checked(new.vectors, "new")[second]
     events = old.popularity[first] + new.popularity[second]  # [n]
     weights = torch.from_numpy(np.sqrt(events))  # [n], float64
+    a, b = _centred(a, weights), _centred(b, weights)
     half = torch.arange(len(a)) % 2 == 0
     trial = procrustes(a[half], b[half], weights[half])  # [d, e]
     fit = explained(a[~half] @ trial, b[~half], weights[~half])
@@ -159,13 +162,17 @@ def shared_items(old: Sequence[str], new: Sequence[str]) -> tuple[Tensor, Tensor
 
 
 def explained(guess: Tensor, truth: Tensor, weights: Tensor) -> float:
-    """R^2 of ``guess [n, d]``, scaled as a whole to fit ``truth [n, d]`` best; weighted rows."""
-    w = weights.unsqueeze(1)
+    """R^2 of ``guess [n, d]`` for ``truth [n, d]``, best shift and scale first; weighted rows."""
+    w, guess, truth = weights.unsqueeze(1), _centred(guess, weights), _centred(truth, weights)
     size = (w * guess**2).sum()
     scale = (w * guess * truth).sum() / size if size > 0 else 0.0
-    mean = (w * truth).sum(0) / w.sum()
-    rest = (w * (truth - scale * guess) ** 2).sum() / (w * (truth - mean) ** 2).sum()
+    rest = (w * (truth - scale * guess) ** 2).sum() / (w * truth**2).sum()
     return float(1 - rest)
+
+
+def _centred(vectors: Tensor, weights: Tensor) -> Tensor:
+    """Rows ``[n, d]`` minus their mean, in which they have ``weights [n]``."""
+    return vectors - (weights.unsqueeze(1) * vectors).sum(0) / weights.sum()
 
 
 def _checked(vectors: Tensor, which: str) -> Tensor:
@@ -210,16 +217,27 @@ def _ridge(x: Tensor, y: Tensor) -> Tensor:
     return torch.linalg.solve(gram + strength, x.T @ y)
 
 
+def candidates(way: Transport, old: Collection) -> Tensor:
+    """Moved adapters ``[C, Q]`` to choose from, of one start: at ``GRID`` weights, every gain."""
+    given = torch.cat([old.anchors, old.oracles]).double().numpy()  # [A, 2]
+    vectors = torch.cat([old.anchor_vectors[0], old.oracle_vectors[0]])  # [A, P]
+    first = np.linspace(0, 1, GRID)
+    grid = np.stack([first, 1 - first], 1)  # [GRID, 2]
+    mix = mixtures.in_log_ratios(mixtures.interpolation)(given, grid)  # [GRID, A]
+    dense = torch.from_numpy(mix).float() @ vectors  # [GRID, P]
+    return torch.cat([way.vectors(dense, old.form, gain) for gain in GAINS])
+
+
 def calibrate(
-    valid: FrozenTask, candidates: Tensor, weights: Tensor, objectives: Sequence[str]
+    valid: FrozenTask, moved: Tensor, weights: Tensor, objectives: Sequence[str]
 ) -> Tensor:
-    """For each of the ``weights [W, O]`` the row of ``candidates [C, Q]`` to use: ``[W]``.
+    """For each of the ``weights [W, O]`` the best of ``moved [C, Q]``: adapters ``[W, Q]``.
 
     The one with the smallest task loss on validation users.  The larger a weight, the smaller is
-    the loss of its objective in what is chosen, whatever the candidates are.
+    the loss of its objective in what is chosen, whatever there is to choose from.
     """
-    losses = held_out_losses(valid, candidates, objectives).cpu()  # [C, O]
-    return (losses @ weights.T).argmin(0)  # [C, W] -> [W]
+    losses = held_out_losses(valid, moved, objectives).to(moved.device)  # [C, O]
+    return moved[(losses @ weights.to(moved.device).T).argmin(0)]  # [C, W] -> [W, Q]
 
 
 def corrected(moved: Tensor, weights: Tensor, anchors: Tensor, differences: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from paragon.adapters.collection import Collection, pooled
-from paragon.adapters.transport import GAINS, Transport, calibrate, fit_transport
+from paragon.adapters.transport import Transport, calibrate, candidates, fit_transport
 from paragon.data.negatives import NegativeSampler
 from paragon.evaluation.testbed import Row
 from paragon.generator.behaviour import Behaviour, behaviour
@@ -141,18 +141,8 @@ def _hypernetwork(together: Collection, old: Old, new: Place) -> Tensor:
 
 def _calibrated(olds: list[Old], new: Place) -> Tensor:
     """Adapters ``[W, P]``, chosen on validation users among the moved ones of all ``olds``."""
-    candidates = torch.cat(
-        [
-            old.there.vectors(vectors, old.place.collection.form, gain)
-            for old in olds
-            for vectors in (
-                old.place.collection.anchor_vectors[0],
-                old.place.collection.oracle_vectors[0],
-            )
-            for gain in GAINS
-        ]
-    )
-    return candidates[calibrate(new.held_out[0], candidates, new.weights, new.objectives)]
+    every = torch.cat([candidates(old.there, old.place.collection) for old in olds])  # [C, P]
+    return calibrate(new.held_out[0], every, new.weights, new.objectives)
 
 
 def _ensemble(olds: list[Old], new: Place) -> Row:

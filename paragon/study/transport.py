@@ -14,15 +14,12 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from paragon.adapters import mixtures
 from paragon.adapters import transport as maps
 from paragon.adapters.adapter import shared_starts
-from paragon.adapters.collection import Collection
 from paragon.evaluation.summary import significant
 from paragon.evaluation.testbed import Row
 from paragon.rivals.calibration import calibrated, validation_rows
@@ -39,8 +36,6 @@ from paragon.study.recommenders import (
     named_by_title,
     place_of,
 )
-
-GRID = 21  # weights at which a moved adapter is tried for `moved_calibrated`
 
 
 def measure_alone(name: str) -> None:
@@ -130,31 +125,16 @@ def _moved(place: Place, old: Place, trials: Trials) -> dict[str, Tensor]:
     for name, way in ways.items():
         with place.timed(name):
             rows[name] = way().vectors(vectors, form)
-    candidates = _candidates(ways[means](), old.collection)
+    candidates = maps.candidates(ways[means](), old.collection)
     with place.timed("moved_calibrated", means):
-        rows["moved_calibrated"] = _calibrated(place, candidates)
+        valid, every = place.held_out[0], place.objectives
+        rows["moved_calibrated"] = maps.calibrate(valid, candidates, place.weights, every)
     with place.timed("moved_two_anchors", means):
         rows["moved_two_anchors"] = _two_anchors(place, rows[means], trials.anchors)
     for steps in trials.steps:
         with place.timed(name := f"moved_{steps}", means):
             rows[name] = place.tuned_on(rows[means], place.weights, steps)
     return rows
-
-
-def _candidates(way: maps.Transport, old: Collection) -> Tensor:
-    """Adapters ``[C, P]`` that `moved_calibrated` chooses from: every gain and weight."""
-    given = torch.cat([old.anchors, old.oracles]).double().numpy()
-    vectors = torch.cat([old.anchor_vectors[0], old.oracle_vectors[0]])
-    first = np.linspace(0, 1, GRID)
-    grid = np.stack([first, 1 - first], 1)  # [GRID, 2]
-    mix = mixtures.in_log_ratios(mixtures.interpolation)(given, grid)
-    dense = torch.from_numpy(mix).float() @ vectors  # [GRID, P]
-    return torch.cat([way.vectors(dense, old.form, gain) for gain in maps.GAINS])
-
-
-def _calibrated(place: Place, candidates: Tensor) -> Tensor:
-    chosen = maps.calibrate(place.held_out[0], candidates, place.weights, place.objectives)
-    return candidates[chosen]
 
 
 def _two_anchors(place: Place, moved: Tensor, entry: AnchorsEntry) -> Tensor:

@@ -82,6 +82,16 @@ def test_items_are_matched_by_id_and_the_rest_does_not_count():
     assert moved.shared == 200 and torch.allclose(moved.write, hidden)
 
 
+def test_what_all_items_have_in_common_changes_nothing():
+    """It adds the same to every score of a user; PinSage's item vectors lean far to one side."""
+    items, there = draw(N + 1, D), draw(N + 1, D) @ turn() + draw(N + 1, D, seed=8)
+    plain = fit_transport(space(items), space(there))
+    for shift, new_shift in ((5, 0), (0, 5), (5, -5)):
+        leaning = fit_transport(space(items + shift), space(there + new_shift))
+        assert leaning.fit == pytest.approx(plain.fit)
+        assert torch.allclose(leaning.write, plain.write)
+
+
 def test_tables_without_common_structure_are_refused_with_the_figure():
     """Also if both lean to one side, which any two tables can be made to agree in."""
     for shift in (0, 3):
@@ -198,11 +208,11 @@ def test_calibration_takes_the_smallest_loss_and_follows_the_weights(seqs, setti
     )
     weights = simplex_lattice(2, 10)
     objectives = settings.adapters.objectives
-    chosen = calibrate(valid, candidates, weights, objectives)
     losses = held_out_losses(valid, candidates, objectives)
-    for row, weight in zip(chosen, weights, strict=True):
-        assert (losses[row] @ weight) == (losses @ weight).min()
-    accuracy = losses[chosen, 0][weights[:, 0].argsort()]
+    chosen = held_out_losses(valid, calibrate(valid, candidates, weights, objectives), objectives)
+    for own, weight in zip(chosen, weights, strict=True):
+        assert (own @ weight) == pytest.approx(float((losses @ weight).min()))
+    accuracy = chosen[:, 0][weights[:, 0].argsort()]
     assert (accuracy.diff() <= 0).all()
 
 

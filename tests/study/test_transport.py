@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from paragon.adapters import transport as maps
 from paragon.adapters.collection import collect, permute
 from paragon.adapters.transport import fit_transport, shared_items
 from paragon.backbones import build
@@ -78,9 +79,9 @@ def test_every_row_is_there_and_its_seconds_count_what_went_before(table, place)
 
 def test_calibration_has_no_more_loss_than_moving_on_the_users_that_it_is_chosen_on(place, old):
     fitted = fit_transport(old.space, place.space)
-    candidates = transport._candidates(fitted, old.collection)
-    assert len(candidates) == 3 * transport.GRID
-    chosen = transport._calibrated(place, candidates)
+    candidates = maps.candidates(fitted, old.collection)
+    assert len(candidates) == len(maps.GAINS) * maps.GRID
+    chosen = maps.calibrate(place.held_out[0], candidates, place.weights, place.objectives)
     moved = fitted.vectors(old.collection.oracle_vectors[0], old.collection.form)
 
     def loss(vectors):
