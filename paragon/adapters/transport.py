@@ -236,8 +236,8 @@ def calibrate(
     The one with the smallest task loss on validation users.  The larger a weight, the smaller is
     the loss of its objective in what is chosen, whatever there is to choose from.
     """
-    losses = held_out_losses(valid, moved, objectives).to(moved.device)  # [C, O]
-    return moved[(losses @ weights.to(moved.device).T).argmin(0)]  # [C, W] -> [W, Q]
+    losses = held_out_losses(valid, moved, objectives).cpu()  # [C, O]
+    return moved[(losses @ weights.T).argmin(0)]  # [C, W] -> [W, Q]
 
 
 def corrected(moved: Tensor, weights: Tensor, anchors: Tensor, differences: Tensor) -> Tensor:

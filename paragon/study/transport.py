@@ -127,8 +127,9 @@ def _moved(place: Place, old: Place, trials: Trials) -> dict[str, Tensor]:
             rows[name] = way().vectors(vectors, form)
     candidates = maps.candidates(ways[means](), old.collection)
     with place.timed("moved_calibrated", means):
-        valid, every = place.held_out[0], place.objectives
-        rows["moved_calibrated"] = maps.calibrate(valid, candidates, place.weights, every)
+        rows["moved_calibrated"] = maps.calibrate(
+            place.held_out[0], candidates, place.weights, place.objectives
+        )
     with place.timed("moved_two_anchors", means):
         rows["moved_two_anchors"] = _two_anchors(place, rows[means], trials.anchors)
     for steps in trials.steps:
