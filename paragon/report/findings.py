@@ -238,9 +238,9 @@ def _moves(folder: Path) -> str:
     names = ["set_hv_of_tuned", "regret_mean"]
     means = frame.groupby(["kind", "side", "method"])[names].mean()
     shown = [("item_side", "moved"), ("item_side", "as_it_is"), ("state_only", "moved")]
-    titles = ["another", "moved", "unmoved", "without the item side", "regret %"]
+    titles = ["move", "moved", "unmoved", "without the item side", "regret %"]
     rows = []
-    for kind in transport.MAIN:
+    for kind in transport.COLUMNS:
         volumes = [f"{means.loc[(kind, *which), names[0]]:.2f}" for which in shown]
         regret = 100 * means.loc[(kind, "item_side", "moved"), names[1]]
         rows.append([kind, *volumes, f"{regret:.0f}"])

@@ -56,6 +56,19 @@ def test_a_table_has_means_over_moves_with_their_interval_and_seconds(folder):
     assert "| tuned there | 50" in regret and "seconds" not in regret
 
 
+def test_a_kind_on_other_data_has_a_column_but_no_part_in_the_seconds(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "transport")
+    path = tmp_path / "transport" / "results" / "move-seed-0.csv"
+    own = pd.read_csv(path).assign(kind="one category an item")
+    own.to_csv(path.with_name("move-planted-0.csv"), index=False)
+    seconds = tmp_path / "transport" / "seconds" / "move-planted-0.json"
+    seconds.write_text(json.dumps({"item_side": {"moved": 100}}))
+    text = tables(tmp_path / "transport")
+    assert text.count("| adapters | seed | architecture | one category an item |") == 4
+    line = "| **moved**, from item tables | 0.96 ± 0.02 | 0.95 | 0.95 | 0.2 |"
+    assert text.count(line) == 2  # with and without the item side
+
+
 def test_moved_generators_have_tables_of_their_own_where_there_are_trials(folder, tmp_path):
     assert "moved generators" not in tables(folder)
     shutil.copytree(folder, tmp_path / "transport")
