@@ -166,14 +166,13 @@ def serve(
 
 @app.command()
 def ablate(
-    kind: Annotated[
-        str, typer.Argument(help="tune, collection, point; train, alone, move, shared.")
-    ],
+    kind: Annotated[str, typer.Argument(help="Of stage.")],
     name: Annotated[str, typer.Argument(help="An entry of ablations/ or transport/params.yaml.")],
 ) -> None:
-    """Run one stage of ablations/ or transport/."""
-    from paragon.study import ablations, recommenders, shared, transport
+    """Run a stage: tune, collection, point; train, alone, move, shared."""
+    from paragon.study import ablations, memory, recommenders, shared, transport
 
+    memory.keep_memory()
     stages = {
         "tune": ablations.tune_entry,
         "collection": ablations.make_collection,

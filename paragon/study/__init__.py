@@ -4,7 +4,8 @@
   knows which studies it has.
 * Stages: ``runner.py`` executes a notebook, ``signals.py`` ends it and ``times.py`` says how long
   it takes; ``jobs.py`` trains side by side (``worker.py``: on a cluster); ``determinism.py``: the
-  same bytes on every processor; ``locks.py``: what a killed DVC leaves half-written.
+  same bytes on every processor; ``memory.py`` keeps what is freed; ``locks.py``: what a killed
+  DVC leaves half-written.
 * Results: ``verify.py`` compares them with a commit, ``page.py`` shows that; ``diff.py`` compares
   two versions; ``executed.py`` copies notebooks to docs.
 * Pipelines of their own: ``ablations.py``, ``transport.py`` and ``shared.py`` (with

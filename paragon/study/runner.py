@@ -28,6 +28,7 @@ from paragon.params import CHECKPOINTS, ROOT, load_params
 from paragon.progress import LINE, QUIET
 from paragon.storage import check_name, write_text
 from paragon.study.determinism import environment
+from paragon.study.memory import VARIABLES
 from paragon.study.signals import exit_at_signals
 from paragon.study.times import said_from_time_to_time
 
@@ -187,10 +188,7 @@ def _variables(root: Path, threads: int, scratch: Path) -> dict[str, str]:
         "PARAGON_ROOT": str(root),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),  # this checkout's package
         "PYTHONHASHSEED": "0",
-        # glibc gives large tensors back to the system and asks for them again in every step of
-        # training, which takes a tenth of the time. Keep them, up to a gigabyte.
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+        **VARIABLES,
         "IPYTHONDIR": str(scratch / "ipython"),
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the kernel prints a note on frozen modules

@@ -1,0 +1,36 @@
+"""Whether memory that is freed stays with the process that will need it again."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+STEPS, PAGES = 20, 80_000_000 // 4096
+TRAINING = f"""
+import resource
+import sys
+
+from paragon.study.memory import keep_memory
+
+if sys.argv[1:]:
+    keep_memory()
+import numpy as np
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range({STEPS}):
+    np.full(10_000_000, 1.0)  # 80 MB
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def pages_cleared(*arguments):
+    command = [sys.executable, "-c", TRAINING, *arguments]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc is what gives memory back")
+def test_a_tensor_of_the_next_step_is_where_that_of_the_last_one_was():
+    kept = pages_cleared("keep")
+    assert kept < 2 * PAGES
+    assert pages_cleared() > 4 * kept
