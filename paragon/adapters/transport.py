@@ -11,6 +11,8 @@ then an adapter that reads and writes old states works on new ones after the sam
 with e_i the old item vector, f_i the new one and c_i the root of the number of events of the item
 (Schönemann, Psychometrika 1966; for word embeddings Smith et al., ICLR 2017).  Both are centred
 first: a part that all items have in common adds the same to every score and changes no ranking.
+If the new item vectors are k times as long, the new states are 1 / k times as long for the same
+scores; an adapter reads and writes with this scale.
 
 The map of an adapter is linear in its parameters, so a collection is moved number by number, and a
 generator by its latent space.  docs/transport.md says when this works and when not.
@@ -22,6 +24,7 @@ adapter, N histories, W weight vectors, O objectives, C candidates.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,7 +60,7 @@ class ItemSpace:
 class Transport:
     """A map of adapters from an old recommender to a new one.
 
-    What enters an adapter is brought to old coordinates, s R^T + offset, what leaves it to new
+    What enters an adapter is brought to old coordinates, k s R^T + offset, what leaves it to new
     ones: ``read [e, d]``, ``offset [d]``, ``write [d, e]``.  ``fit``: the share of the variance of
     new item vectors that the map explains for items that it was not fitted to, at most 1;
     ``shared``: the number of common items.
@@ -150,7 +153,10 @@ def fit_transport(old: ItemSpace, new: ItemSpace) -> Transport:
             f"{LEAST_FIT:.0%} are needed; tune adapters on the new recommender"
         )
     rotation = procrustes(a, b, weights)  # [d, e]
-    return Transport(rotation.T, torch.zeros(len(rotation)).double(), rotation, fit, len(first))
+    lengths = [(weights.unsqueeze(1) * table**2).sum() for table in (a @ rotation, b)]
+    scale = math.sqrt(lengths[1] / lengths[0])  # k; of states it is the inverse
+    offset = torch.zeros(len(rotation)).double()
+    return Transport(scale * rotation.T, offset, rotation / scale, fit, len(first))
 
 
 def shared_items(old: Sequence[str], new: Sequence[str]) -> tuple[Tensor, Tensor]:

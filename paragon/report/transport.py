@@ -35,6 +35,7 @@ ROWS = {
         for way, words in {"moved": "moved with means, then", "scratch": "from scratch,"}.items()
     },
     "category_bias": "category bias",
+    "mmr": "MMR",
     "xquad": "xQuAD",
     "tuned": "tuned there",
 }

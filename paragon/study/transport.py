@@ -49,10 +49,15 @@ def measure_alone(name: str) -> None:
             with place.timed(row := f"scratch_{steps}"):
                 vectors[row] = place.tuned_on(start, place.weights, steps)
         rivals = SIDES[side] and name in trials.rivals  # they are no adapters and have no side
-        others = [_category_bias(place), _xquad(place)] if rivals else []
+        others = _rivals(place) if rivals else []
         tables.append(place.table(vectors, others).assign(side=side))
         seconds[side] = place.seconds
     _write(f"alone-{name}", {"new": name}, tables, seconds)
+
+
+def _rivals(place: Place) -> list[Row]:
+    """What works without adapters, measured on this recommender."""
+    return [_category_bias(place), _reranked(place, "mmr"), _reranked(place, "xquad")]
 
 
 def _category_bias(place: Place) -> Row:
@@ -65,17 +70,17 @@ def _category_bias(place: Place) -> Row:
     return Row("category_bias", place.seed, place.weights.numpy(), scores)
 
 
-def _xquad(place: Place) -> Row:
-    """The row `xquad` of the study: the list of the backbone, re-ranked."""
-    with place.timed("xquad"):
+def _reranked(place: Place, rule: str) -> Row:
+    """A row `mmr` or `xquad` of the study: the list of the backbone, re-ranked."""
+    with place.timed(rule):
         rows, events = validation_rows(place.sequences.valid)
         weights = place.weights[:, place.objectives.index("accuracy")].numpy()
         valid, test, bed = place.held_out
         chosen_on = (events, [place.own_scores(valid)[rows]])
         shown = (bed.evaluation, lambda _: place.own_scores(test))
         cut = bed.cutoffs[-1]
-        scores = list(calibrated("xquad", place.sequences, chosen_on, shown, weights, cut))
-    return Row("xquad", place.seed, place.weights.numpy(), scores)
+        scores = list(calibrated(rule, place.sequences, chosen_on, shown, weights, cut))
+    return Row(rule, place.seed, place.weights.numpy(), scores)
 
 
 def measure_move(name: str) -> None:
@@ -98,13 +103,17 @@ def measure_move(name: str) -> None:
 
 
 def _controls(place: Place, old: Place, fitted: maps.Transport) -> dict[str, Tensor]:
-    """Adapters ``[W, P]`` as they are, and moved by a rotation that is drawn at random."""
+    """Adapters ``[W, P]`` as they are, and moved by a rotation that is drawn at random.
+
+    With the scale of the fitted one.
+    """
     form, vectors = old.collection.form, old.collection.oracle_vectors[0]
     rng = torch.Generator().manual_seed(place.seed)
     noise = torch.randn(fitted.write.shape, generator=rng, dtype=torch.double)  # [d, e]
     ones = torch.ones(len(noise), dtype=torch.double)
     turn = maps.procrustes(torch.eye(len(noise), dtype=torch.double), noise, ones)
-    aimless = dataclasses.replace(fitted, read=turn.T, write=turn)
+    scale = fitted.read.norm() / turn.norm()
+    aimless = dataclasses.replace(fitted, read=scale * turn.T, write=turn / scale)
     rows = {"random_rotation": aimless.vectors(vectors, form)}
     return rows if form != place.collection.form else {"as_it_is": vectors, **rows}
 

@@ -66,6 +66,19 @@ def test_a_planted_turn_is_found_and_scores_stay(categories, width):
     assert not torch.allclose(before, bad, atol=1)
 
 
+@pytest.mark.parametrize("longer", [0.25, 4])
+def test_item_vectors_of_another_length_change_no_score(longer):
+    """LightGCN's are four times as long as SASRec's, and its states a quarter as long."""
+    form, hidden = AdapterForm(D, 4, 5), turn()
+    items, states, features = draw(N + 1, D), draw(20, D, seed=2), draw(N + 1, 5, seed=4)
+    vectors = 0.3 * draw(3, form.size, seed=3)
+    moved = fit_transport(space(items), space(longer * items @ hidden))
+    before = scores(states, items, features, vectors, form)
+    there = moved.vectors(vectors, form).double()
+    after = scores(states @ hidden / longer, longer * items @ hidden, features, there, form)
+    assert torch.allclose(before, after, atol=1e-4)
+
+
 def test_a_smaller_state_keeps_what_fits_into_it():
     """An old table that uses 8 of 16 directions loses nothing in a state of 8 numbers."""
     inside = turn(8, D)

@@ -188,7 +188,7 @@ def test_of_one_recommender_a_hypernetwork_moves_as_well(place, old):
 def test_the_plan_holds_together():
     trials = load_trials()
     for name, entry in trials.recommenders.items():
-        changed = entry.days or entry.warm or entry.change
+        changed = entry.days or entry.warm or entry.change or entry.dataset
         assert changed or name == f"{entry.backbone}-{entry.seed}"
         study = study_of_recommender(trials, name, item_side=False)
         assert study.params.backbones.seed == entry.seed and not study.params.adapters.item_side
