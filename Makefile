@@ -43,7 +43,7 @@ repository:
 
 # Tests start many processes; each would compile the package anew where bytecode is not kept.
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(VENV)/.test fetch ## Run every test
+test: $(VENV)/.test fetch ## Run the tests
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
 	  --no-loadscope-reorder
 
@@ -83,7 +83,6 @@ docs: $(VENV)/.docs ## Make pages of docs, notebooks and package, with a search:
 # RecTools needs older versions of NumPy and pandas: an environment of its own.
 bench: $(VENV)/.run ## Measure times on this machine, beside the best that it could do
 	$(BIN)/python benchmarks/run.py
-	$(BIN)/python benchmarks/collection.py
 	test -x build/rectools/bin/python || { $(PYTHON) -m venv build/rectools && \
 	  build/rectools/bin/pip install --quiet --disable-pip-version-check \
 	  'rectools[torch]==0.19.0' "$$(grep ^torch $(CURDIR)/constraints.txt)"; }
