@@ -57,7 +57,7 @@ SOURCES = (
      "dvc repro --single-item --force ablations/dvc.yaml:point@anchors-10"),
     ("findings, few anchors", "ablations/results/collection-*.csv", ["regret_mean", "set_hv"],
      "dvc repro --single-item --force ablations/dvc.yaml:collection@anchors-10"),
-    ("findings, drawn lists", "ablations/drawn-lists/ml-100k*/*/curve.csv",
+    ("findings, drawn lists", "ablations/drawn-lists/*/*/curve.csv",
      ["ndcg@10", "alpha_ndcg@10"], ""),
     ("reproduction, backbones", STUDY + "curve.csv", ["ndcg@10", "hr@10"], EVALUATE),
     ("transport, tables", "transport/results/move-*.csv",

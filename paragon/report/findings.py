@@ -28,7 +28,7 @@ PUBLISHED = ("paragon", "paragon_no_cfg")
 # Variants of others, checks and floors: results/summary.md has them.
 LEFT_OUT = (
     "generated_shuffled generated_cfg generated_no_cfg interpolation rbf ridge ridge_log "
-    "generated_best nearest_noise soup cmr popularity item_knn paragon_no_cfg"
+    "generated_best nearest_noise soup cmr popularity item_knn paragon_no_cfg linear_subspace"
 ).split()
 # What a row of the table of methods says: means over studies, and their digits.
 COLUMNS = {
@@ -62,7 +62,7 @@ def numbers(
     ``drawn``: the folder of the studies that were tuned on drawn lists; ``moved``: that of the
     trials of moved adapters, if there are any.
     """
-    every, planted = (Studies(study_folders(results, own)) for own in (False, True))
+    every, planted = (_distinct(Studies(study_folders(results, own))) for own in (False, True))
     methods = dict.fromkeys(m for table in every.differences.values() for m in table)
     beside = {m: _beside(every, m) for m in methods if len(every.having(m))}
     ahead = _ahead(every)
@@ -86,13 +86,27 @@ def numbers(
         "rerankers": [m for m in methods_of("reranked") if m in beside and m not in LEFT_OUT],
         "costs": _costs(results),
         "moves": _moves(moved) if moved else "",
-        "of_four": _of_four(moved) if moved else {},
         **_ablations(ablations),
     }
 
 
+def _distinct(every: Studies) -> Studies:
+    """Of several studies of the same data and backbone, the one with the most seeds."""
+    most: dict[tuple, tuple[int, str]] = {}
+    for study, folder in every.folders.items():
+        record = folder.parent / "data.json"
+        data = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+        same = (json.dumps({**data, "dataset": None if data else folder.parent.name}), folder.name)
+        seeds = every.curves[study]["seed"].nunique()
+        most[same] = max(most.get(same, (0, "")), (seeds, study))
+    return every.only(study for _, study in most.values())
+
+
 def _table(every: Studies, beside: dict[str, dict], leaders: Iterable[str]) -> str:
-    """Markdown: the main methods and the leaders, means over the studies, by set HV."""
+    """Markdown: the main methods and the leaders, means over the studies, by set HV.
+
+    Behind a slash, for a method that not all studies have: `generated` in the same studies.
+    """
     means: dict[str, dict[str, float]] = {}
     for method in dict.fromkeys(m for table in every.metrics.values() for m in table):
         known = {name: every.known(method, name) for name, _ in COLUMNS.values()}
@@ -102,8 +116,17 @@ def _table(every: Studies, beside: dict[str, dict], leaders: Iterable[str]) -> s
     for method in sorted(means, key=lambda m: -means[m][HV_OF_TUNED]):
         found = beside.get(method)
         sides = f"{len(found['ahead'])}, {len(found['behind'])}" if found else "–"
-        row = ((means[method].get(n), 100 if n == REGRET else 1, d) for n, d in COLUMNS.values())
-        cells = [md.plus_minus(value, None, digits, scale) for value, scale, digits in row]
+        having = every.only(study for study, table in every.metrics.items() if method in table)
+        some = len(having) < len(every)
+        sides += f" of {len(having)}" * some
+        cells = []
+        for name, digits in COLUMNS.values():
+            shown = {"digits": digits, "scale": 100 if name == REGRET else 1}
+            cell = md.plus_minus(means[method].get(name), None, **shown)
+            beside_it = having.known("generated", name) if some and cell != "–" else []
+            if beside_it:
+                cell += f" / {md.plus_minus(float(np.mean(beside_it)), None, **shown)}"
+            cells.append(cell)
         lines.append([f"`{method}`", sides, *cells])
     return md.markdown_table(["method", "ahead, behind", *COLUMNS], lines)
 
@@ -141,7 +164,6 @@ def _beside(every: Studies, method: str) -> dict:
 def _control(every: Studies, drawn: Path) -> dict:
     """How models follow the weights over the whole catalogue, and how they did on drawn lists."""
     measures = {
-        "NDCG@10 of the backbone": ("best_acc_full", 3),
         "set HV": (HV, 3),
         "r acc": ("r_acc_full", 2),
         "r div": ("r_div_full", 2),
@@ -156,7 +178,9 @@ def _control(every: Studies, drawn: Path) -> dict:
     for words, (name, digits) in measures.items():
         cells = []
         for _, studies, method in parts:
-            known = studies.known("backbone" if name == "best_acc_full" else method, name)
+            known = studies.known(method, name)
+            if (name, method) == (HV, "retrain"):
+                known = []  # of three points; `_table` has it relative to the same of `tuned`
             cells.append(templates.span(known, digits) if known else "–")
         rows.append([words, *cells])
     for weight in WEIGHTS:
@@ -166,11 +190,16 @@ def _control(every: Studies, drawn: Path) -> dict:
     # How many users' own lists follow the weight of diversity, and at how many of its steps.
     alone = ("users_div_full", "steps_div_full", "steps_div_full_low", "steps_div_full_high")
     names = (HV_OF_TUNED, "r_acc_full", "r_div_full", "r_div_inner_full", "range_ratio_div_full")
+    tried = every.having("retrain")
+    ends = zip(
+        tried.at("retrain", "ndcg@10", 1), tried.values("backbone", "best_acc_full"), strict=True
+    )
     return {
         "table": md.markdown_table(["whole catalogue", *(title for title, *_ in parts)], rows),
         **{name: every.values("generated", name) for name in names},
         "violations": max(wrong[0] + wrong[1]),
         "retrain": every.having("retrain").values("retrain", "range_ratio_div_full"),
+        "retrain_acc": [one / whole for one, whole in ends],
         "users": {name: every.known("generated", name) for name in alone},
         "drawn": list(old.folders),
     }
@@ -245,13 +274,6 @@ def _moves(folder: Path) -> str:
         regret = 100 * means.loc[(kind, "item_side", "moved"), names[1]]
         rows.append([kind, *volumes, f"{regret:.0f}"])
     return md.markdown_table(titles, rows)
-
-
-def _of_four(folder: Path) -> dict[str, list[float]]:
-    """Set HV by method from four old recommenders, with the item side and without."""
-    frame = transport.load_shared(folder).query("protocol == 'full'")
-    four = frame[frame["olds"] == 4].groupby(["method", "kind"])["set_hv_of_tuned"].mean()
-    return {method: own.to_list() for method, own in four.groupby("method")}
 
 
 def _ablations(folder: Path) -> dict:

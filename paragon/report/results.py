@@ -19,7 +19,7 @@ OBJECTIVES = ("accuracy", "diversity")  # of every study in results/
 REGRET = "regret_mean_full"  # its losses are those of tuning: they have no other protocol
 # No contenders: tuned or trained for the very weights, the same models in another order, and
 # one whose noise the hypervolume rewards.
-APART = ("tuned", "retrain", "generated_shuffled", "nearest_noise")
+APART = ("tuned", "category_bias", "retrain", "generated_shuffled", "nearest_noise")
 ONE_WEIGHT = "there is one"  # in the reason why the correlation of a single weight is undefined
 
 

@@ -24,7 +24,7 @@ ROWS = {
     "moved_means": "moved, and mean states",
     "moved_least_squares": "moved by least squares on states",
     "moved_calibrated": "moved, chosen on validation users",
-    "moved_two_anchors": "moved, two anchors tuned on",
+    "moved_two_anchors": "moved, two anchors tuned further",
     "moved_mean": "mean of moved adapters",
     "moved_ensemble": "mean score of moved adapters",
     "moved_generated": "**moved generator**",
