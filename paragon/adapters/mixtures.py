@@ -26,7 +26,11 @@ Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def nearest(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The anchor closest to the weights; of two equally close ones the first."""
+    """The anchor closest to the weights.
+
+    Of two equally close ones, the rounding of the weights to float32 decides: always in the same
+    way, but not for the same side (docs/methods.md says what that is worth).
+    """
     distance = np.linalg.norm(weights[:, None] - anchors, axis=-1).round(9)  # [W, A]
     return np.eye(len(anchors))[distance.argmin(1)]
 

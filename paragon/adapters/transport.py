@@ -75,7 +75,7 @@ class Transport:
     def vectors(self, vectors: Tensor, form: AdapterForm, gain: float = 1.0) -> Tensor:
         """Adapters ``[..., P]`` of a ``form`` for the new recommender, ``[..., Q]``.
 
-        ``gain`` multiplies what an adapter adds to a score.  Raises ``ParagonError`` for
+        ``gain`` multiplies the second layer and the item side.  Raises ``ParagonError`` for
         adapters of another recommender's size.
         """
         if form.dim != len(self.write):

@@ -147,18 +147,9 @@ class Backbone(nn.Module):
         for block in states.split(max(least, _BLOCK // len(table))):  # [R, z]
             yield self.score_table(block, every, table, adapter)
 
-    def score_items(
-        self,
-        states: Tensor,
-        items: Tensor,
-        adapter: Adapt = _unchanged,
-        features: Tensor | None = None,
-    ) -> Tensor:
-        """Scores ``[N, C]`` of the same ``items [C]`` for all states ``[N, z]``.
-
-        ``adapter`` and ``features`` as in :meth:`score`.
-        """
-        return self.score_table(states, items, F.embedding(items, self._table(features)), adapter)
+    def score_items(self, states: Tensor, items: Tensor) -> Tensor:
+        """Scores ``[N, C]`` of the same ``items [C]`` for all states ``[N, z]``, no adapter."""
+        return self.score_table(states, items, F.embedding(items, self._table(None)), _unchanged)
 
     def score_table(self, states: Tensor, items: Tensor, table: Tensor, adapter: Adapt) -> Tensor:
         """Scores ``[N, C]`` of ``items [C]``, whose vectors are ``table [C, d]``."""

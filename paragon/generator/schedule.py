@@ -27,15 +27,9 @@ class Schedule:
     the extremes would be drawn towards the mean.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        first: float = 1e-4,
-        last: float = 0.02,
-        device: str | torch.device = "cpu",
-    ) -> None:
+    def __init__(self, steps: int, device: str | torch.device = "cpu") -> None:
         self.steps = steps
-        beta = torch.linspace(first, last, steps, dtype=torch.float64) * (1000 / steps)  # [T]
+        beta = torch.linspace(1e-4, 0.02, steps, dtype=torch.float64) * (1000 / steps)  # [T]
         self.beta = beta.clamp(max=0.999)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)  # [T]
         # NumPy's square root is exact on every processor, torch's is not (study/determinism.py).
