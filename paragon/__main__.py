@@ -2,7 +2,7 @@
 
 Commands are thin, and import what they need when they run, so that help is
 shown at once.  A ``ParagonError`` is one line on the standard error and exit
-code 1; a wrong option is exit code 2.
+code 1, a notebook that failed some more; a wrong option is exit code 2.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from paragon.errors import ParagonError
+from paragon.errors import NotebookFailed, ParagonError
 from paragon.study.commands import demo, export, move
 from paragon.study.determinism import choose_kernels
 from paragon.study.signals import begin_under_dvc
@@ -111,19 +111,15 @@ def run(
     ] = None,
 ) -> None:
     """Execute a notebook as the pipeline does; keep the copy."""
-    from paragon.study.runner import NotebookFailed, run_notebook
+    from paragon.study.runner import run_notebook
     from paragon.study.times import stage_begins, stage_done
 
     start = time.monotonic()
     if said := stage_begins(notebook, dataset, backbone):
         typer.echo(said)
-    try:
-        copy = run_notebook(notebook, dataset, backbone)
-        done = stage_done(time.monotonic() - start, notebook, dataset, backbone)
-        typer.echo(f"{done}: {os.path.relpath(copy)}")
-    except NotebookFailed as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    copy = run_notebook(notebook, dataset, backbone)
+    done = stage_done(time.monotonic() - start, notebook, dataset, backbone)
+    typer.echo(f"{done}: {os.path.relpath(copy)}")
 
 
 @app.command()
@@ -278,15 +274,15 @@ def main() -> None:
     """Entry point: errors that are meant for the user become one line."""
     if sys.argv[1:2] != ["serve"]:  # which makes nothing that is compared, and has to be fast
         choose_kernels()
-    begin_under_dvc()
     try:
+        begin_under_dvc()
         app()
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("paragon"):
             raise
         extra = "serve" if error.name in ("fastapi", "httptools", "uvicorn") else "study"
         sys.exit(f"error: {error.name} is not installed; it comes with `pip install '.[{extra}]'`")
-    except ParagonError as error:
+    except (ParagonError, NotebookFailed) as error:
         sys.exit(f"error: {error}")  # on the standard error, with exit code 1
     except OSError as error:
         if error.errno not in NO_ROOM and "usable temporary" not in str(error):

@@ -1,4 +1,4 @@
-"""The exception whose message is for the user."""
+"""The exceptions whose message is for the user."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ class ParagonError(Exception):
     found and what to do.  The command line prints it and exits with code 1;
     in a notebook it is the last line of the traceback.
     """
+
+
+class NotebookFailed(Exception):
+    """A notebook failed in a way that the user cannot correct: a short traceback, many lines."""
 
 
 def shown(value: object) -> str:

@@ -53,7 +53,9 @@ __all__ = [  # the sections as well: `params.AdapterSettings` is how the package
     "Section",
     "StudiesSettings",
     "VerifySettings",
+    "checked",
     "load_params",
+    "read_settings",
     "stored",
 ]
 
@@ -119,6 +121,19 @@ def load_params(
     the sections, and ``overrides`` {section: {key: value}} win over both.
     """
     path = path or ROOT / "params.yaml"
+    content = read_settings(path)
+    params = checked(Params, content, path.name)
+    changes = [(f"special.{n}.", params.special.get(n, {})) for n in (dataset, backbone) if n]
+    for where, change in [*changes, ("", overrides or {})]:
+        for section, values in change.items():
+            merge = isinstance(values, dict) and isinstance(content.get(section), dict)
+            content[section] = {**content[section], **values} if merge else values
+        params = checked(Params, content, f"{path.name}: {where}" if where else path.name)
+    return params
+
+
+def read_settings(path: Path) -> dict:
+    """The content of a file of settings, which a person wrote; raises ``ParagonError``."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
@@ -139,14 +154,7 @@ def load_params(
         raise ParagonError(
             f"{path}: more than {MOST_VALUES:,} values; aliases that repeat aliases?"
         )
-    params = _checked(content, path.name)
-    changes = [(f"special.{n}.", params.special.get(n, {})) for n in (dataset, backbone) if n]
-    for where, change in [*changes, ("", overrides or {})]:
-        for section, values in change.items():
-            merge = isinstance(values, dict) and isinstance(content.get(section), dict)
-            content[section] = {**content[section], **values} if merge else values
-        params = _checked(content, f"{path.name}: {where}" if where else path.name)
-    return params
+    return content
 
 
 class _Loader(yaml.SafeLoader):
@@ -156,11 +164,13 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         names: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # a list, say, which is refused when the mapping is made
             if key.value in names and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
                 )
-            names |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+            names.add(key.value)
         return node
 
 
@@ -175,10 +185,10 @@ def _size(content: object) -> int:
     return count
 
 
-def _checked(content: dict, where: str) -> Params:
-    """``content`` as parameters, or an error that names the first key that is wrong."""
+def checked(section: type[S], content: dict, where: str) -> S:
+    """``content`` as settings, or an error that names the first key that is wrong."""
     try:
-        return Params.model_validate(content)
+        return section.model_validate(content)
     except ValidationError as error:
         # A misspelt key is also a missing one: name what the person wrote.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Sized
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,5 +43,6 @@ class _Line(io.StringIO):
 
     def write(self, text: str) -> int:
         if line := text.strip("\r\n "):
-            self.path.write_text(line, encoding="utf-8")
+            with suppress(OSError):  # a full disk, say: no training ends for want of a line
+                self.path.write_text(line, encoding="utf-8")
         return len(text)

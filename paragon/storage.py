@@ -68,14 +68,33 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, content: object) -> None:
     """Write JSON atomically, keys in the given order; NaN and infinity are refused."""
-    write_text(target, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(target, _json(target, content))
+
+
+def _json(target: Path, content: object) -> str:
+    """``content`` as it will stand in the file ``target``."""
+    try:
+        return json.dumps(content, indent=2, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ParagonError(
+            f"{target} cannot be written: {error}; what was there is kept"
+        ) from error
 
 
 def require(path: Path, stage: str) -> Path:
-    """``path`` if it exists, else an error that names the command which makes it."""
+    """``path`` if it exists, else an error that names what makes it.
+
+    ``stage``, here and below: of the pipeline or, for what is made outside it, a whole command,
+    which has a space in it.
+    """
     if not path.exists():
-        raise ParagonError(f"{path} is missing: run `dvc repro` up to the stage `{stage}` first")
+        run = f"run `{stage}`" if " " in stage else f"run `dvc repro` up to the stage `{stage}`"
+        raise ParagonError(f"{path} is missing: {run} first")
     return path
+
+
+def _again(stage: str) -> str:
+    return f"run `{stage}` again" if " " in stage else f"run stage `{stage}` again"
 
 
 def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -> None:
@@ -87,10 +106,12 @@ def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -
     from safetensors.torch import save
 
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-    with atomic_path(stem.with_name(stem.name + ".safetensors")) as path:
-        path.write_bytes(data)
-    checksum = _checksum(data, description)
-    write_json(stem.with_name(stem.name + ".json"), {**description, "sha256": checksum})
+    about = stem.with_name(stem.name + ".json")
+    text = _json(about, {**description, "sha256": _checksum(data, description)})
+    with atomic_path(about) as beside:  # both are written before either replaces an old one
+        beside.write_text(text, encoding="utf-8")
+        with atomic_path(stem.with_name(stem.name + ".safetensors")) as path:
+            path.write_bytes(data)
 
 
 def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
@@ -103,7 +124,7 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
 
     path = require(stem.with_name(stem.name + ".safetensors"), stage)
     about = require(stem.with_name(stem.name + ".json"), stage)
-    again = f"run stage `{stage}` again"
+    again = _again(stage)
     try:
         data, text = path.read_bytes(), about.read_text(encoding="utf-8")
     except OSError as error:
@@ -147,8 +168,7 @@ def loading(
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ParagonError(
-            f"{stem}.json: made by another version of the package ({reason}); "
-            f"run stage `{stage}` again"
+            f"{stem}.json: made by another version of the package ({reason}); {_again(stage)}"
         ) from error
 
 
@@ -167,7 +187,7 @@ def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None
             check_match(every, there, f"{what}: {field}", stage)
         raise ParagonError(
             f"{what}: field `{field}` differs: {value!r} is expected, {there!r} was found; "
-            "they were not made for each other" + (f", run stage `{stage}` again" if stage else "")
+            "they were not made for each other" + (f", {_again(stage)}" if stage else "")
         )
 
 

@@ -6,11 +6,14 @@ import sys
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
-from paragon.errors import ParagonError
+from paragon.__main__ import main
+from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
-from paragon.study.studies import add
+from paragon.study import lab
+from paragon.study.studies import SPECIAL, add
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ta\t4\t10\nu\tb\t3\t20\n"
 ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\na\tAlpha\tX Y\nb\tBeta\tY\n"
@@ -142,6 +145,25 @@ def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     fails_with(paragon(root, "add", "nope"), "'nope' is no backbone", "there is no data/nope")
 
 
+@pytest.mark.parametrize("name", ["sasrec", "mine"])
+def test_add_writes_the_entry_that_a_listed_name_has_not(root, name):
+    (root / "data" / "mine").mkdir(parents=True)
+    edit(root, "[ml-100k]", "[ml-100k, mine]")
+    content = yaml.safe_load((root / "params.yaml").read_text())
+    content["special"].pop(name, None)
+    for special in (content["special"], {name: {"run": {"threads": 1}}}, {}, None):
+        content["special"] = special
+        if special is None:
+            del content["special"]
+        (root / "params.yaml").write_text(yaml.safe_dump(content))
+        assert add(name, root) == f"params.yaml: {name} added to special"
+        after = yaml.safe_load((root / "params.yaml").read_text())
+        kept = (special or {}).get(name, {})
+        assert after["special"][name] == dict.fromkeys(SPECIAL, {}) | kept
+        assert after["studies"] == content["studies"]
+        assert "has" in add(name, root)
+
+
 def test_the_studies_of_a_name_and_no_others(root):
     edit(root, "[ml-100k]", "[ml-100k, mine]")
     all_three = "evaluation@mine-sasrec evaluation@mine-gru4rec evaluation@mine-tisasrec"
@@ -200,3 +222,20 @@ def test_a_full_disk_is_one_line(root):
 
 def test_a_wrong_option_is_exit_code_2(root):
     assert paragon(root, "run", "02_toy", "--datasets", "d").returncode == 2
+
+
+def test_a_copy_of_the_locks_that_cannot_be_written_is_one_line(root, monkeypatch):
+    (root / "dvc.lock").write_text("stages: {data: {outs: [x]}}")
+    (root / ".dvc").write_text("a file")
+    monkeypatch.setenv("DVC_STAGE", "data@ml-100k")
+    fails_with(paragon(root, "studies", "sasrec"), "whole/dvc.lock cannot be written")
+
+
+def test_a_notebook_of_the_lab_that_fails_is_no_traceback_of_the_command(monkeypatch):
+    def fails(*_, **__):
+        raise NotebookFailed("notebook 01_data failed with KeyError")
+
+    monkeypatch.setattr(lab, "make_lab", fails)
+    monkeypatch.setattr("sys.argv", ["paragon", "lab"])
+    with pytest.raises(SystemExit, match="error: notebook 01_data failed with KeyError"):
+        main()

@@ -77,3 +77,10 @@ def test_overrides_win_and_are_checked():
     )
     with pytest.raises(ParagonError, match=r"backbones\.dmi"):
         load_params(overrides={"backbones": {"dmi": 8}})
+
+
+def test_a_key_that_is_no_name_is_refused(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text + "? [a, b]\n: 1\n")
+    with pytest.raises(ParagonError, match=r"params\.yaml: not valid YAML: .*unhashable key"):
+        load_params(tmp_path / "params.yaml")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,3 +49,43 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(ParagonError, match="cannot be written"):
         write_text(tmp_path / "results" / "metrics.json", "new")
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("about", "write", "reason"),
+    [
+        ({"mean": float("nan")}, None, "not JSON compliant"),
+        (ABOUT, "write_text", "No space left on device"),
+        (ABOUT, "write_bytes", "No space left on device"),
+    ],
+)
+def test_an_artifact_that_cannot_be_written_keeps_the_old_one(
+    stem, monkeypatch, about, write, reason
+):
+    if write:
+        monkeypatch.setattr(Path, write, full_disk)
+    with pytest.raises(
+        ParagonError, match=f"cannot be written: .*{reason}.*what was there is kept"
+    ):
+        save_tensors(stem, {"mean": torch.zeros(2)}, about)
+    monkeypatch.undo()
+    tensors, _ = load_tensors(stem, "generator")
+    assert torch.equal(tensors["mean"], TENSORS["mean"])
+    assert sorted(path.name for path in stem.parent.iterdir()) == [
+        *("seed0.json", "seed0.safetensors")
+    ]
+
+
+def test_what_makes_a_file_is_a_stage_or_a_command(stem):
+    export = "python -m paragon export"
+    with pytest.raises(ParagonError, match=r"run `dvc repro` up to the stage `adapters` first"):
+        load_tensors(stem.with_name("none"), "adapters")
+    with pytest.raises(ParagonError, match=f"missing: run `{export}` first"):
+        load_tensors(stem.with_name("none"), export)
+    stem.with_name("seed0.json").write_text("{}")
+    with pytest.raises(ParagonError, match=f"; run `{export}` again"):
+        load_tensors(stem, export)

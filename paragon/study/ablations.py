@@ -24,7 +24,6 @@ from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import Field
 from torch import Tensor
 
@@ -44,7 +43,7 @@ from paragon.evaluation.methods import generated_best, methods_of, mixture_of
 from paragon.evaluation.summary import control_measures
 from paragon.generator.generator import Generator, load_generator
 from paragon.objectives.weights import random_weights
-from paragon.params import ABLATIONS, ARTIFACTS, ROOT, Section, stored
+from paragon.params import ABLATIONS, ARTIFACTS, ROOT, Section, checked, read_settings
 from paragon.sections import Count
 from paragon.storage import write_text
 from paragon.study.jobs import train_generators, train_rivals
@@ -110,8 +109,8 @@ class Plan(Section):
     @classmethod
     def load(cls) -> Self:
         """Read and check the file."""
-        path = ROOT / cls.FOLDER / "params.yaml"
-        return stored(cls, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        content = read_settings(ROOT / cls.FOLDER / "params.yaml")
+        return checked(cls, content, f"{cls.FOLDER}/params.yaml")
 
     def entry(self, kind: str, name: str) -> Any:
         """One of the entries of a ``kind``, or an error that lists their names."""
@@ -165,7 +164,12 @@ def derive_collection(tuned: Collection, entry: CollectionEntry) -> Collection:
     if entry.anchors is not None:
         derived = subset(derived, entry.anchors)
     if entry.snapshots is not None:
-        first = tuned.snapshots.shape[2] - entry.snapshots
+        first = (stored := tuned.snapshots.shape[2]) - entry.snapshots
+        if first < 0:
+            raise ParagonError(
+                f"snapshots: {entry.snapshots} of each anchor are asked for, {stored} were stored "
+                "(adapters.snapshots)"
+            )
         last = derived.snapshots[:, :, first:].contiguous()
         derived = dataclasses.replace(derived, snapshots=last)
     return pooled(derived, entry.aligned) if entry.pooled else derived

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,4 +79,5 @@ def reset_lab(root: Path = ROOT) -> None:
 def open_lab(lab: Path) -> None:
     """Become JupyterLab, rooted in the lab; kernels take it for the root of the repository."""
     os.environ["PARAGON_ROOT"] = str(lab)
-    os.execlp("jupyter", "jupyter", "lab", f"--notebook-dir={lab}")
+    # By this Python: who calls it need not have its programs on the PATH.
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={lab}"])

@@ -9,6 +9,7 @@ leaves it empty.
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -22,7 +23,8 @@ LOCKS = ("dvc.lock", "ablations/dvc.lock", "transport/dvc.lock")
 def keep_locks(root: Path = ROOT) -> None:
     """Copy every lock file that is whole; what :func:`recover` starts from."""
     for path, copy in _pairs(root):
-        if (stages := _stages(path)) and not _cut(stages, _stages(copy)):
+        stages = _stages(path)
+        if stages and (not _cut(stages, _stages(copy)) or _committed(path, root)):
             write_text(copy, path.read_text(encoding="utf-8"))
 
 
@@ -30,11 +32,13 @@ def recover(root: Path = ROOT) -> list[str]:
     """Make whole what DVC left half-written; the names of these files.
 
     A lock file becomes that of the beginning of the last stage, which the next ``dvc repro`` then
-    runs again.  Nothing may run meanwhile.
+    runs again.  That of an older checkout, which may be the beginning of a newer one, stays.
+    Nothing may run meanwhile.
     """
     found = []
     for path, copy in _pairs(root):
-        if _cut(_stages(path), _stages(copy)):
+        cut = path.exists() and _cut(_stages(path), _stages(copy))  # DVC leaves one, if empty
+        if cut and not _committed(path, root):
             write_text(path, copy.read_text(encoding="utf-8"))
             found.append(str(path.relative_to(root)))
     running = root / ".dvc" / "tmp" / "rwlock"
@@ -47,6 +51,16 @@ def recover(root: Path = ROOT) -> list[str]:
 def _pairs(root: Path) -> list[tuple[Path, Path]]:
     """Each lock file and its copy."""
     return [(root / name, root / ".dvc" / "tmp" / "whole" / name) for name in LOCKS]
+
+
+def _committed(path: Path, root: Path) -> bool:
+    """Whether a file is as ``HEAD`` has it."""
+    show = ["git", "show", f"HEAD:./{path.relative_to(root).as_posix()}"]
+    try:
+        done = subprocess.run(show, cwd=root, capture_output=True, check=False)
+    except FileNotFoundError:  # git is not installed
+        return False
+    return done.returncode == 0 and done.stdout == path.read_bytes()
 
 
 def _stages(path: Path) -> dict[str, int]:

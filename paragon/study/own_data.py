@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from paragon.adapters.collection import collect, save_collection
-from paragon.backbones import train_backbone
+from paragon.backbones import BACKBONES, train_backbone
 from paragon.data.sequences import save_sequences
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
@@ -24,6 +24,8 @@ from paragon.study.jobs import train_category_bias, train_generators
 from paragon.study.settings import check_settings
 from paragon.study.study import Study, open_study
 
+MARK = ".own"  # a file in the folder of every study that is made here
+OTHERS = ("ablations", "llm", "notebooks", "transport")  # folders of artifacts/ that are no dataset
 # Rivals that are of no use here, and would have to be trained.
 WITHOUT = {"rivals": {"end_to_end": []}, "published": {"seeds": 0}, "llm": {"enabled": False}}
 
@@ -32,22 +34,30 @@ def own_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None 
     """Prepare a dataset, and the study in which a recommender is trained on it.
 
     ``settings``: other values than those of params.yaml, ``{section: {key: value}}``.  What was
-    made of an earlier dataset of this name is removed.  Raises ``ParagonError`` for a name that
-    a dataset of the study has, and for data that are not enough.
+    made here of an earlier dataset of this name is removed.  Raises ``ParagonError`` for a name
+    under which the study has or made something else, and for data that are not enough.
     """
-    name = dataset.name
+    name, folder = dataset.name, ARTIFACTS / dataset.name
     check_name(name, "dataset")
-    if name in load_params().studies.datasets or (DATA / name).exists():
+    if name in [*load_params().studies.datasets, *OTHERS] or (DATA / name).exists():
         raise ParagonError(
-            f"dataset {name!r}: the study has one of this name; give yours another name"
+            f"dataset {name!r}: the study itself uses this name; give yours another name"
         )
+    if folder.exists() and not (folder / MARK).exists():
+        raise ParagonError(
+            f"{folder}: not made of data of your own, and would be removed; give your dataset "
+            "another name, or remove that folder yourself"
+        )
+    if backbone not in BACKBONES:
+        raise ParagonError(f"backbone {backbone!r} is unknown; known: {', '.join(BACKBONES)}")
     given = settings or {}
     settings = given | {section: given.get(section, {}) | own for section, own in WITHOUT.items()}
     params = load_params(overrides=settings, backbone=backbone)
     check_settings(params, f"settings of {name} with {backbone}")
     sequences = prepare(dataset, **params.data.model_dump())
-    shutil.rmtree(ARTIFACTS / name, ignore_errors=True)
-    save_sequences(sequences, ARTIFACTS / name / "data")
+    shutil.rmtree(folder, ignore_errors=True)
+    write_text(folder / MARK, "paragon.study.own_data may remove this folder\n")
+    save_sequences(sequences, folder / "data")
     return open_study(name, backbone, overrides=settings, checked=False)
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -30,10 +31,11 @@ from paragon.backbones import (
 )
 from paragon.data.sequences import Sequences
 from paragon.data.split import prepare
+from paragon.errors import ParagonError
 from paragon.evaluation.summary import significant
 from paragon.params import ARTIFACTS, ROOT, Section
 from paragon.sections import Count
-from paragon.storage import write_json
+from paragon.storage import check_match, load_tensors, write_json
 from paragon.study.ablations import Plan
 from paragon.study.places import Place
 from paragon.study.study import Study, StudyData, merge_changes, open_study
@@ -112,34 +114,50 @@ def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> S
 
 
 def train_recommender(name: str) -> None:
-    """Train a recommender and tune both collections; what is there already is not made again."""
+    """Train a recommender and tune both collections; what is there already is not made again.
+
+    The stage keeps its folder (``persist`` in transport/dvc.yaml), so that what was interrupted
+    goes on; what lies in it may have been made with other settings, and is then replaced.
+    """
     trials = load_trials()
     study, entry = study_of_recommender(trials, name), trials.recommenders[name]
     sequences, folder = sequences_before(study, entry.days), STORE / name
-    stem = folder / "backbone"
+    stem, settings = folder / "backbone", study.params.backbones
     seconds: dict[str, float] = {}
-    if not stem.with_suffix(".json").exists():
+    asked: dict[str, Any] = {"backbone": study.backbone, "data": sequences.description}
+    asked |= {"settings": settings.model_dump(), "warm": entry.warm or None}
+    if not _is_made(stem, asked):
         start = time.process_time()
-        settings = study.params.backbones
         if entry.warm:
             backbone, fitted = _trained_further(study, entry.warm, sequences)
         else:
             backbone, fitted = train_backbone(study.backbone, sequences, settings, study.device)
         seconds["backbone"] = time.process_time() - start
         record = training_record(study.backbone, sequences, settings, fitted)
-        save_backbone(backbone, record, stem)
+        # Only the days of a warm start are in no setting.
+        save_backbone(backbone, record | ({"warm": entry.warm} if entry.warm else {}), stem)
     backbone, about = load_backbone(stem, sequences)
     for side, item_side in SIDES.items():
-        if not (folder / f"{side}.json").exists():
-            study, start = study_of_recommender(trials, name, item_side), time.process_time()
-            seeds, origin = study.params.run.seeds, {"backbone": about["sha256"]}
-            made = collect(backbone, sequences, study.params.adapters, seeds, origin)
+        own, origin = study_of_recommender(trials, name, item_side).params, about["sha256"]
+        asked = {"settings": own.adapters.model_dump(), "seeds": own.run.seeds, "backbone": origin}
+        if not _is_made(folder / side, asked):
+            start = time.process_time()
+            made = collect(backbone, sequences, own.adapters, own.run.seeds, {"backbone": origin})
             save_collection(made, folder / side)
             seconds[side] = time.process_time() - start
     if seconds:
         path = FOLDER / "seconds" / f"train-{name}.json"
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         write_json(path, known | {key: significant(value, 3) for key, value in seconds.items()})
+
+
+def _is_made(stem: Path, asked: dict[str, Any]) -> bool:
+    """Whether what is stored there is whole, and was made as is ``asked`` now."""
+    try:
+        check_match(asked, load_tensors(stem, "train")[1], f"{stem}.json")
+    except ParagonError:
+        return False
+    return True
 
 
 def _trained_further(study: Study, days: float, sequences: Sequences) -> tuple[Backbone, Fitted]:

@@ -23,7 +23,7 @@ from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from paragon.errors import ParagonError
+from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import CHECKPOINTS, ROOT, load_params
 from paragon.progress import LINE, QUIET
 from paragon.storage import check_name, write_text
@@ -41,10 +41,6 @@ FRAMES = 12  # lines of a traceback that are shown
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _STYLED = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")  # the random id of a styled pandas table
-
-
-class NotebookFailed(Exception):
-    """A cell raised something that the user cannot correct: a short traceback, many lines."""
 
 
 def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT) -> Path:
@@ -79,10 +75,10 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
                 _stderr_to(Path(scratch) / "stderr"),
             ):
                 _execute(source, copy, parameters | NEUTRAL, root)
-        except (PapermillExecutionError, DeadKernelError) as error:
+        except (PapermillExecutionError, RuntimeError) as error:
             if copy.exists():
                 _keep(nbformat.read(copy, as_version=4), failed, root)
-            raise _explained(error, name, failed) from None
+            raise _explained(error, name, failed, Path(scratch) / "stderr") from None
         notebook = nbformat.read(copy, as_version=4)
     for line in _warnings(notebook):
         print(line, file=sys.stderr)
@@ -231,13 +227,18 @@ def _execute(source: Path, copy: Path, parameters: dict[str, Any], root: Path) -
 
 
 def _explained(
-    error: PapermillExecutionError | DeadKernelError, name: str, failed: Path
+    error: PapermillExecutionError | RuntimeError, name: str, failed: Path, stderr: Path
 ) -> Exception:
     """What the command line shows for a failed cell or a dead kernel."""
     if isinstance(error, DeadKernelError):
         return ParagonError(
             f"notebook {name}: the kernel died, most likely because memory ran out; close other "
             f"programs, or lower the batch sizes in params.yaml (so far: {failed})"
+        )
+    if isinstance(error, RuntimeError):  # of a kernel that does not start; it may have said why
+        said = stderr.read_text(encoding="utf-8", errors="replace") if stderr.exists() else ""
+        return NotebookFailed(
+            "\n".join([f"notebook {name}: {error}", *said.rstrip().splitlines()[-FRAMES:]])
         )
     if error.ename == "ParagonError":
         return ParagonError(error.evalue)

@@ -47,16 +47,22 @@ def add(name: str, root: Path = ROOT) -> str:
         type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     content = yaml.load(path.read_text(encoding="utf-8"))
-    if name in content["studies"][kind]:
+    listed, special = content["studies"][kind], content.setdefault("special", {})
+    missing = [section for section in SPECIAL if section not in special.get(name, {})]
+    new = name not in listed
+    if not new and not missing:
         return f"params.yaml: {kind} has {name} already"
-    content["studies"][kind].append(name)
-    special = content["special"]
-    same = [entry for entry in special.values() if not any(entry.values())]
-    special.setdefault(name, same[0] if same else {section: {} for section in SPECIAL})
+    if new:
+        listed.append(name)
+    every = [entry for entry in special.values() if set(SPECIAL) <= set(entry)]
+    same = [entry for entry in every if not any(entry.values())]
+    entry = special.setdefault(name, same[0] if same else {})
+    for section in missing:
+        entry.setdefault(section, {})
     text = StringIO()
     yaml.dump(content, text)
     write_text(path, text.getvalue())
-    return f"params.yaml: {name} added to {kind}"
+    return f"params.yaml: {name} added to {kind if new else 'special'}"
 
 
 def studies_of(name: str, root: Path = ROOT) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import threading
 from collections import defaultdict
@@ -36,9 +37,17 @@ def load_times(root: Path = ROOT) -> dict[str, dict[str, Any]]:
     path = root / "artifacts" / "times.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # nothing but times: a broken record is begun anew
+    except (OSError, ValueError, RecursionError):  # only times: a broken record is begun anew
         return {}
-    return record if isinstance(record, dict) else {}
+    entries = record.items() if isinstance(record, dict) else ()
+    return {name: own for name, own in entries if _is_stage(name, own)}
+
+
+def _is_stage(name: str, own: object) -> bool:
+    """Whether an entry of the record is one that :func:`stage_done` writes."""
+    seconds = own.get("seconds") if isinstance(own, dict) else None
+    timed = isinstance(seconds, int | float) and 0 <= seconds < math.inf
+    return timed and (name == "compare" or len(name.split()) in (2, 3))
 
 
 def pipeline(params: Params) -> list[str]:

@@ -15,8 +15,9 @@ import json
 import math
 import subprocess
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -200,14 +201,25 @@ def result_texts(commit: str | None, root: Path, names: Iterable[str]) -> dict[s
     """
     if commit is None:
         paths = sorted(path for name in names for path in (root / "results").rglob(name))
-        return {p.relative_to(root).as_posix(): p.read_text(encoding="utf-8") for p in paths}
+        found = {path.relative_to(root).as_posix(): path for path in paths}
+        return {name: _text(name, partial(p.read_text, "utf-8")) for name, p in found.items()}
     # "./" and a plain pathspec: both relative to root, which may lie inside a larger repository.
     listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", "results")
     return {
-        name: _git(root, "show", f"{commit}:./{name}")
+        name: _text(f"{name} of {commit[:7]}", partial(_git, root, "show", f"{commit}:./{name}"))
         for name in filter(None, listed.split("\0"))
         if PurePosixPath(name).name in names
     }
+
+
+def _text(where: str, read: Callable[[], str]) -> str:
+    """What is read; ``where`` names it in errors."""
+    try:
+        return read()
+    except UnicodeDecodeError as error:
+        raise ParagonError(
+            f"{where}: not valid UTF-8 ({error.reason}); run `dvc repro` again"
+        ) from error
 
 
 def _git(root: Path, *arguments: str, problem: str = "git failed") -> str:

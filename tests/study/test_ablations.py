@@ -20,6 +20,7 @@ from paragon.evaluation.methods import generated_best
 from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
 from paragon.params import ROOT
+from paragon.study import ablations
 from paragon.study.ablations import (
     Bench,
     CollectionEntry,
@@ -55,6 +56,13 @@ def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, c
 def test_anchors_that_were_not_tuned_are_named(collection):
     with pytest.raises(ParagonError, match=r"0\.31.*not all of them were tuned"):
         derive_collection(collection, CollectionEntry(of="x", anchors=[0.31, 1]))
+
+
+def test_more_snapshots_than_were_stored_are_refused(collection):
+    stored = collection.snapshots.shape[2]
+    assert derive_collection(collection, CollectionEntry(of="x", snapshots=stored))
+    with pytest.raises(ParagonError, match=f"snapshots: {stored + 2} .* {stored} were stored"):
+        derive_collection(collection, CollectionEntry(of="x", snapshots=stored + 2))
 
 
 def test_no_snapshots_is_a_collection_still(collection, settings, tmp_path):
@@ -158,3 +166,22 @@ def test_unknown_names_are_listed():
     plan = load_ablations()
     with pytest.raises(ParagonError, match="collections: 'x' is unknown; known: anchors-10"):
         plan.entry("collections", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "params.yaml: not found"),
+        ("seeds: [0", "params.yaml: not valid YAML"),
+        ("seeds: [0]\nseeds: [1]", "the key 'seeds' is there twice"),
+        ("[]", "a mapping of sections is needed"),
+        ("sedes: [0]", "^ablations/params.yaml: sedes: Extra inputs are not permitted, found .0."),
+    ],
+)
+def test_a_plan_is_read_as_params_yaml_is(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(ablations, "ROOT", tmp_path)
+    if text is not None:
+        (tmp_path / "ablations").mkdir()
+        (tmp_path / "ablations" / "params.yaml").write_text(text)
+    with pytest.raises(ParagonError, match=message):
+        load_ablations()

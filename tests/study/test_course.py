@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import nbformat
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from paragon import Dataset, ParagonError, Recommender
 from paragon.params import ROOT
+from paragon.study import own_data
 from paragon.study.exercise import RIGHT, UNANSWERED
 from paragon.study.own_data import own_study
 from tests.serving.test_app import ask, start
@@ -140,14 +142,33 @@ def test_a_night_passes_and_control_moves_to_the_new_model(small_study):
     assert git(small_study, "status", "--porcelain") == before
 
 
-def test_a_name_of_the_study_is_refused():
+@pytest.mark.parametrize("name", ["ml-100k", "ablations", "notebooks", "transport"])
+def test_a_name_of_the_study_is_refused(name):
     data = Dataset.from_frame(
         {"user_id": ["a"], "item_id": ["b"], "timestamp": [1]},
         {"item_id": ["b"], "categories": [["c"]]},
-        name="ml-100k",
+        name=name,
     )
     with pytest.raises(ParagonError, match="give yours another name"):
         own_study(data)
+
+
+def test_only_what_an_own_study_made_is_removed(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(own_data, "ARTIFACTS", tmp_path)
+    other, small = tmp_path / "ml-1m" / "data" / "of-others", {"data": {"negatives": 50}}
+    other.parent.mkdir(parents=True)
+    other.touch()
+    with pytest.raises(ParagonError, match="not made of data of your own"):
+        own_study(replace(dataset, name="ml-1m"), settings=small)
+    assert other.exists()
+    own_study(dataset, settings=small)
+    made = tmp_path / "toy" / "sasrec"
+    made.mkdir()
+    with pytest.raises(ParagonError, match="backbone 'sasrek' is unknown; known: sasrec"):
+        own_study(dataset, "sasrek", small)
+    assert made.exists()
+    own_study(dataset, settings=small)
+    assert not made.exists() and (tmp_path / "toy" / "data" / "sequences.json").exists()
 
 
 @pytest.mark.slow

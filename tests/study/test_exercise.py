@@ -30,6 +30,28 @@ def test_no_answer_yet(capsys, answer):
     assert said(capsys, lambda x: answer, lambda x: 1, (0,)) == UNANSWERED
 
 
+class Sulky:
+    """An object that does not even say what it is."""
+
+    def __str__(self):
+        raise KeyError
+
+    __float__ = __eq__ = __array__ = __str__
+
+
+@pytest.mark.parametrize("expected", [1.0, "a", (1, 2)])
+def test_nothing_that_is_answered_is_an_error(capsys, expected):
+    endless = []
+    endless.append(endless)
+    for answer in (10**400, np.array(["a", "b"]), Sulky(), [Sulky(), 2], (1, Sulky()), endless):
+        assert said(capsys, answer, expected).startswith("Not yet: ")
+
+    def fails(_):
+        raise ValueError(Sulky())
+
+    assert said(capsys, fails, lambda x: x, (1,)).startswith("Not yet: ")
+
+
 @pytest.mark.parametrize(
     "answer", [0.26, "0.25", "b", None, [0.25, 0.25], np.ones(2), object(), (0.25,), int]
 )

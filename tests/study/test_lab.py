@@ -1,6 +1,8 @@
 """The lab: a copy of the notebooks that cannot change the study."""
 
+import os
 import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -87,3 +89,17 @@ def test_the_small_study_changes_numbers_that_there_are():
     small = yaml.safe_load(lab.SMALL.read_text())
     study = yaml.safe_load((ROOT / "params.yaml").read_text())
     assert all(set(values) <= set(study[section]) for section, values in small.items())
+
+
+def test_jupyterlab_is_found_without_its_environment_on_the_path(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(os, "execv", lambda program, words: called.extend(words))
+    monkeypatch.setattr(os, "execlp", lambda program, *words: called.extend(words))
+    monkeypatch.setenv("PARAGON_ROOT", "as before")  # it is set by what is tested
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    lab.open_lab(tmp_path)
+    assert os.environ["PARAGON_ROOT"] == str(tmp_path)
+    *command, folder = called
+    assert folder == f"--notebook-dir={tmp_path}"
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout[0].isdigit()

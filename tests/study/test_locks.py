@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from paragon.study.locks import keep_locks, recover
-from tests.study.conftest import command, hear_signals, user_environment
+from tests.study.conftest import command, git, hear_signals, user_environment
 
 
 def lock(names):
@@ -54,6 +54,23 @@ def test_a_lock_file_that_was_changed_is_left_alone(root):
         keep_locks(root)
         path.write_text(lock(names)[:30])
         assert recover(root) == ["dvc.lock"] and path.read_text() == lock(names)
+
+
+def test_the_lock_files_of_an_older_checkout_are_whole(root):
+    path, older, newer = root / "dvc.lock", lock(["data"]), lock(["data", "backbones"])
+    git(root, "init", "-q")
+    path.write_text(older)
+    git(root, "add", "dvc.lock")
+    git(root, "commit", "-qm", "older")
+    (root / "transport" / "dvc.lock").unlink()  # which there was not yet
+    assert recover(root) == [] and path.read_text() == older
+    assert not (root / "transport" / "dvc.lock").exists()
+    path.write_text(newer[: len(newer) // 2])
+    assert recover(root) == ["dvc.lock"] and path.read_text() == newer
+    path.write_text(older)
+    keep_locks(root)  # a stage begins, and DVC writes what it made
+    path.write_text(older.replace("run data", "run more"))
+    assert recover(root) == [] and "run more" in path.read_text()
 
 
 def test_without_a_copy_nothing_is_restored(root):

@@ -119,6 +119,13 @@ def test_a_kernel_that_dies_is_one_line(root):
         runner.run_notebook("toy", "d", "b", root)
 
 
+def test_a_kernel_that_dies_while_it_starts_says_what_it_said(root):
+    (root / "ipykernel_launcher.py").write_text("raise SystemExit('no kernel today')")
+    add(root, "toy", "1")
+    with pytest.raises(NotebookFailed, match=r"(?s)notebook toy: Kernel died .*no kernel today"):
+        runner.run_notebook("toy", "d", "b", root)
+
+
 @pytest.mark.parametrize(
     ("arguments", "parameters", "message"),
     [

@@ -90,6 +90,29 @@ def test_a_long_stage_says_how_far_it_is(tmp_path, monkeypatch, capsys):
     assert len(said) == len(set(said))
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        *('{"x": {}}', '{"x": 3}', '{"x y": {"seconds": NaN}}', '{"": {"seconds": 1}}'),
+        *('{"06_evaluation": {"seconds": 1}}', "[]", "[" * 100_000),
+    ],
+)
+def test_a_broken_record_is_begun_anew(root, record):
+    path = root / "artifacts" / "times.json"
+    path.parent.mkdir()
+    path.write_text(record)
+    assert times.recomputed(root) == []
+    assert " about " in times.stage_begins("01_data", "ml-100k", root=root)
+    assert times.stage_done(6, "01_data", "ml-100k", root=root).startswith("stage 1 of ")
+    assert list(json.loads(path.read_text())) == ["01_data ml-100k"]
+
+
+def test_a_line_that_cannot_be_written_ends_no_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    monkeypatch.setenv(progress.LINE, str(tmp_path / "gone" / "progress"))
+    assert list(progress.progress(range(4), "epochs")) == [0, 1, 2, 3]
+
+
 def test_durations_in_words():
     assert [times.in_words(s) for s in (0.4, 99, 100, 3590, 4200)] == [
         *("0 s", "99 s", "2 min", "1 h 0 min", "1 h 10 min")

@@ -1,5 +1,6 @@
 """The trials of moved adapters: the plan, and rows on a place where the truth is known."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,20 +13,23 @@ from paragon.adapters.collection import collect, permute
 from paragon.adapters.transport import fit_transport, shared_items
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
-from paragon.params import ROOT
-from paragon.study import shared, transport
+from paragon.params import ROOT, load_params
+from paragon.study import recommenders, shared, transport
 from paragon.study.places import Place
 from paragon.study.recommenders import (
     AnchorsEntry,
+    RecommenderEntry,
     Trials,
     carry_over,
     load_trials,
     named_by_title,
     sequences_before,
     study_of_recommender,
+    train_recommender,
 )
-from paragon.study.study import Study, StudyData
+from paragon.study.study import Study, StudyData, merge_changes
 from tests.adapters.test_transport import Turned, turn
+from tests.conftest import SMALL
 
 TRIALS = Trials(
     dataset="toy",
@@ -183,6 +187,60 @@ def test_of_one_recommender_a_hypernetwork_moves_as_well(place, old):
     vectors, others = shared.rows_from([shared.Old.of(old, place)], place)
     assert vectors.keys() == {"moved", "moved_generated", "moved_hypernetwork"} and not others
     assert all(own.shape == place.tuned.shape for own in vectors.values())
+
+
+@pytest.fixture
+def trained(seqs, tmp_path, monkeypatch):
+    """Trains a small recommender with this change of its entry; how often what was trained."""
+    counts = Counter()
+
+    def counted(name):
+        own = getattr(recommenders, name)
+
+        def count(*given):
+            counts[name] += 1
+            return own(*given)
+
+        monkeypatch.setattr(recommenders, name, count)
+
+    def opened(dataset, backbone, change, **_):
+        return Study(dataset, backbone, load_params(overrides=merge_changes(SMALL, change)))
+
+    def train(**change):
+        entry = RecommenderEntry(**{"backbone": "sasrec", "seed": 0} | change)
+        trials = TRIALS.model_copy(update={"recommenders": {"one": entry}})
+        monkeypatch.setattr(recommenders, "load_trials", lambda: trials)
+        counts.clear()
+        train_recommender("one")
+        return counts["train_backbone"], counts["collect"]
+
+    counted("train_backbone")
+    counted("collect")
+    monkeypatch.setattr(recommenders, "open_study", opened)
+    monkeypatch.setattr(recommenders, "sequences_before", lambda *_: seqs)
+    monkeypatch.setattr(recommenders, "STORE", tmp_path / "store")
+    monkeypatch.setattr(recommenders, "FOLDER", tmp_path)
+    return train
+
+
+def test_a_recommender_is_trained_again_where_its_settings_are_others(trained, tmp_path):
+    folder = tmp_path / "store" / "one"
+    assert trained() == (1, 2) and trained() == (0, 0)
+    (folder / "state_only.json").unlink()  # interrupted: the rest is kept
+    assert trained() == (0, 1)
+    (folder / "item_side.json").write_text("{}")
+    assert trained() == (0, 1)
+    for change in (
+        {"backbone": "gru4rec"},
+        {"seed": 1},
+        {"change": {"backbones": {"dim": 8}}},
+        {"warm": 1},
+        {"warm": 2},
+    ):
+        assert trained(**change) == (1, 2) and trained(**change) == (0, 0), change
+    assert trained() == (1, 2)
+    longer = {"change": {"adapters": {"steps": 25}}}
+    assert trained(**longer) == (0, 2) and trained(**longer) == (0, 0)
 
 
 def test_the_plan_holds_together():

@@ -185,6 +185,11 @@ def test_no_tolerance_allows_only_the_same():
         (lambda root: shutil.rmtree(root / "results"), "HEAD", "run `dvc repro` first"),
         (lambda root: write(root, "{"), "HEAD", "metrics.json: not valid JSON"),
         (lambda root: write(root, '{"a": {"b": NaN}}'), "HEAD", "NaN is not a number"),
+        (
+            lambda root: write(root, "").write_bytes(b"\xff"),
+            "HEAD",
+            "metrics.json: not valid UTF-8",
+        ),
         (lambda root: write(root, "[]"), "HEAD", "a mapping of methods is needed"),
         (lambda root: write(root, {"a": {"b": [1]}}), "HEAD", r"a.b is \[1\], a number or null"),
     ],
@@ -195,6 +200,14 @@ def test_errors_are_one_line(root, monkeypatch, spoil, revision, message):
     with pytest.raises(ParagonError, match=message) as raised:
         compare_with_commit(revision, root)
     assert "\n" not in str(raised.value)
+
+
+def test_a_commit_whose_results_are_no_text(root):
+    write(root, "").write_bytes(b"\xff")
+    git(root, "commit", "-qam", "no text")
+    write(root, RESULTS)
+    with pytest.raises(ParagonError, match=r"metrics.json of [0-9a-f]{7}: not valid UTF-8"):
+        compare_with_commit(root=root)
 
 
 def test_a_commit_without_results(root):
