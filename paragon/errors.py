@@ -18,5 +18,8 @@ class NotebookFailed(Exception):
 
 def shown(value: object) -> str:
     """``value`` as it appears in a message: quoted, on one line, at most 60 characters."""
-    text = repr(value).replace("\n", " ")  # a value may have a repr of several lines
+    try:
+        text = repr(value).replace("\n", " ")  # a value may have a repr of several lines
+    except ValueError:  # Python writes no number of thousands of digits
+        text = f"{type(value).__name__} of too many digits"
     return text if len(text) <= 60 else text[:57] + "..."

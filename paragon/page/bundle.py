@@ -244,6 +244,6 @@ def load_bundle(stem: Path, sequences: Sequences) -> Bundle:
         raise ParagonError(
             f"{stem}.json is missing: run the study, then `python -m paragon demo --renew`"
         )
-    tensors, description = load_tensors(stem, "bundle")
+    tensors, description = load_tensors(stem, "python -m paragon demo --renew")
     check_match({"kind": "demo", "data": _data_of(sequences)}, description, f"{stem}.json")
     return Bundle(tensors, description)

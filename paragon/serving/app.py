@@ -11,20 +11,20 @@ import asyncio
 import gc
 import signal
 import socket
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
 
 from paragon import __version__
 from paragon.errors import ParagonError
 from paragon.serving.limits import MOST_BYTES, SECONDS, SmallBodies, Timely
 from paragon.serving.lists import Batch, Recommendations
 from paragon.serving.recommender import Recommender
-from paragon.serving.requests import History, check_history, check_one_weights
+from paragon.serving.requests import History, Rerank, check_history, check_one_weights
 from paragon.serving.requests import Request as Wanted
 
 MOST_ITEMS = 10_000  # of a history or a filter
@@ -43,13 +43,13 @@ class Asked(BaseModel):
     times: list[StrictInt] | None = Field(
         None, max_length=MOST_ITEMS, description="Seconds since 1970 of each."
     )
-    weights: dict[str, float] = Field(
+    weights: dict[str, StrictFloat] = Field(
         description="By objective, with the sum 1; see GET /objectives."
     )
     k: StrictInt = Field(10, ge=1, le=MOST_SHOWN)
     only: Ids | None = Field(None, description="Only these items may be shown.")
     without: Ids | None = Field(None, description="These items may not be shown.")
-    rerank: Literal["xquad"] | None = Field(None, description="Re-rank the list for variety.")
+    rerank: Rerank | None = Field(None, description="Re-rank the list for variety.")
     exclude_seen: StrictBool = True
     normalise: StrictBool = Field(False, description="Divide the weights by their sum.")
 
@@ -158,7 +158,7 @@ def _refuse_in_words(app: FastAPI) -> None:
     async def refuse_shape(_: Request, error: RequestValidationError) -> JSONResponse:
         """The first thing that is wrong; what was sent is not sent back."""
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"][1:])) or "request"
+        place = ".".join(map(str, first["loc"][1:]))[:40] or "request"  # a name may be long
         words = f"{place}: {first['msg']}".encode("ascii", "backslashreplace").decode()
         return JSONResponse({"detail": words[:500]}, status_code=422)
 
@@ -193,7 +193,8 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
     # An answer is two small packets: the second one shall not wait until the first is confirmed.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listening:
-        address = f"http://{host}:{listening.getsockname()[1]}"
+        name = f"[{host}]" if family == socket.AF_INET6 else host
+        address = f"http://{name}:{listening.getsockname()[1]}"
         what = f"{recommender} at {address}, described by {address}/openapi.json"
         print(f"{what}; Ctrl-C ends", flush=True)
         uvicorn.Server(config).run(sockets=[listening])

@@ -29,13 +29,13 @@ from paragon.rivals.greedy import rerank
 from paragon.serving.frozen import states
 from paragon.serving.items import Items
 from paragon.serving.lists import Batch
-from paragon.serving.requests import Request
+from paragon.serving.requests import RULE, Request
 
 _ROWS = 256  # requests answered together; what they need fits the cache of a core
 _PAIRS = 1 << 16  # of a request and an item, where each has a representation of its own
 _KEPT = 256  # latents that are kept, of weights that may come again
 _SAMPLED = 512  # latents sampled at a time
-RULE = "xquad"
+_Described = tuple[np.ndarray, np.ndarray]
 
 
 class Latents:
@@ -92,27 +92,29 @@ class Reranker:
         return Setting(**self.settings[place])
 
     def lists(
-        self, scores: np.ndarray, weights: np.ndarray, k: int, categories: np.ndarray
+        self, scores: np.ndarray, weights: np.ndarray, k: int, described: _Described
     ) -> tuple[np.ndarray, np.ndarray]:
         """Items and their scores ``[b, k]`` in the new order.
 
         Of ``scores [b, n + 1]``, -inf for what is not to be shown, each under the source of its
-        weights ``[b, O]``; ``categories [n + 1, M]`` bool.  Rows with fewer than k items left
-        stay 0 and -inf.
+        weights ``[b, O]``; ``described``: ``kinds [n + 1]`` and ``patterns [G, M]`` of
+        :class:`~paragon.rivals.calibration.Candidates`.  Rows with fewer than k items left stay 0
+        and -inf.  No row depends on another one.
         """
         numbers, values = np.zeros((len(scores), k)), np.full((len(scores), k), -np.inf)
-        by_setting: dict[Setting, list[int]] = {}
-        for row in np.flatnonzero(np.isfinite(scores).sum(1) >= k):
-            by_setting.setdefault(self.setting(weights[row]), []).append(int(row))
-        patterns, kinds = np.unique(categories, axis=0, return_inverse=True)
-        for setting, rows in by_setting.items():
+        left = np.isfinite(scores).sum(1)  # [b]
+        # Rows that are re-ranked as far as each other; one with few items left shortens no other.
+        alike: dict[tuple[Setting, int], list[int]] = {}
+        for row in np.flatnonzero(left >= k).tolist():
+            setting = self.setting(weights[row])
+            alike.setdefault((setting, min(setting.depth, int(left[row]))), []).append(row)
+        for (setting, depth), rows in alike.items():
             own = scores[rows]  # [r, n + 1]
             excluded = np.isneginf(own)
             every = np.broadcast_to(np.arange(own.shape[1]), own.shape)
             none = np.zeros(len(rows), dtype=np.int64)
-            candidates = Candidates(every, excluded, none, kinds.reshape(-1), patterns)
-            columns, lists = candidates.best(own, setting.temperature)  # [r, D]
-            depth = min(setting.depth, columns.shape[1])
+            candidates = Candidates(every, excluded, none, *described)
+            columns, lists = candidates.best(own, setting.temperature)  # [r, D], D >= depth
             order = rerank(RULE, lists, setting.weight, min(k, depth), depth)
             chosen = np.take_along_axis(columns, order, 1)  # [r, min(k, depth)]
             if k > depth:
@@ -138,6 +140,8 @@ class Engine:
         if reranker is not None:
             none = torch.zeros(1, generator.form.size, device=self._device)  # s' = s
             self._sources = torch.cat([none, generator.generate(reranker.sources)])  # [S, P]
+            patterns, kinds = np.unique(items.categories, axis=0, return_inverse=True)
+            self._described = kinds.reshape(-1), patterns  # [n + 1], [G, M]
         # Of two items that are equally popular, the first.
         order = np.argsort(-self.items.popularity[1:], kind="stable") + 1
         rank = np.zeros(len(self.items) + 1, dtype=np.float32)
@@ -163,13 +167,15 @@ class Engine:
                     sources = [self.reranker.setting(block[row].weights).source for row in again]
                     vectors[again] = self._sources[sources]
                 found = self._scores(block, vectors)  # [b, n + 1]
-                numbers[rows], scores[rows] = self._best(block, found, longest)
+                for k in {r.k for r in block}:  # how long others are decides nothing
+                    same = [row for row, r in enumerate(block) if r.k == k]
+                    best = self._best([block[row] for row in same], found[same], k)
+                    places = start + np.array(same)
+                    numbers[places, :k], scores[places, :k] = best
         ends = np.array([r.k for r in requests], dtype=np.int64)  # [B]
         for row in np.flatnonzero(numbers[np.arange(len(ends)), ends - 1] == 0).tolist():
             errors.setdefault(row, self._too_long(requests[row]))
-        beyond = np.arange(longest) >= ends[:, None]  # [B, k]
-        beyond[list(errors)] = True
-        numbers[beyond] = scores[beyond] = 0
+        numbers[list(errors)] = scores[list(errors)] = 0
         notes = {r: own for r, q in enumerate(requests) if r not in errors and (own := _notes(q))}
         return Batch(self.items, self.generator.objectives, numbers, scores, weights, notes, errors)
 
@@ -211,8 +217,7 @@ class Engine:
         if self.reranker is not None and again:
             weights = np.array([requests[row].weights for row in again])
             found = scores[again].cpu().numpy()
-            lists = self.reranker.lists(found, weights, k, self.items.categories)
-            numbers[again], values[again] = lists
+            numbers[again], values[again] = self.reranker.lists(found, weights, k, self._described)
         numbers[np.isneginf(values)] = 0
         popular = [row for row, r in enumerate(requests) if not r.items]
         values[popular] = self.items.popularity[numbers[popular].astype(np.int64)]

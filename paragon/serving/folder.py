@@ -22,7 +22,7 @@ import torch
 from paragon import __version__
 from paragon.backbones import load_backbone
 from paragon.data.sequences import load_sequences
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 from paragon.generator.generator import load_generator
 from paragon.serving.engine import Reranker
 from paragon.serving.frozen import load_frozen
@@ -42,11 +42,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
     An earlier export is replaced.  Raises ``ParagonError`` for a folder that holds anything else,
     and where nothing can be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ParagonError(f"{folder} is a file; choose a folder that does not exist yet")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise ParagonError(f"{folder} holds other files; choose a folder that does not exist yet")
     try:
+        _check_ours(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             ".part", f".{folder.name}.", folder.parent, ignore_cleanup_errors=True
@@ -57,16 +54,33 @@ def new_folder(folder: Path) -> Iterator[Path]:
             sums = {path.name: _sha256(path) for path in sorted(made.iterdir())}
             about = {"format": FORMAT, "paragon": __version__, "files": sums}
             write_json(made / MANIFEST, {**about, "sha256": _of(about)})
-            if folder.is_dir():
-                folder.rename(old)
             try:
+                if folder.is_dir():
+                    folder.rename(old)
                 made.rename(folder)
-            except OSError:
-                if old.is_dir():
+            finally:  # an interrupt may come between the two as well
+                if old.is_dir() and not folder.exists():
                     old.rename(folder)
-                raise
     except OSError as error:
         raise ParagonError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _check_ours(folder: Path) -> None:
+    """Refuse a folder whose replacement would remove more than an earlier export."""
+    if folder.exists() and not folder.is_dir():
+        raise ParagonError(f"{folder} is a file; choose a folder that does not exist yet")
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        ours = {MANIFEST, *manifest["files"]} if {"format", "paragon"} <= {*manifest} else set()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        ours = set()  # a web app has a file of this name, too
+    other = [path.name for path in there if path.name not in ours or not path.is_file()]
+    if other:
+        raise ParagonError(
+            f"{folder} holds {shown(other[0])}, which is not of an earlier export; choose a folder "
+            "that does not exist yet"
+        )
 
 
 def check_folder(folder: Path) -> set[str]:
@@ -144,7 +158,7 @@ def _load_part(kind: type, stem: Path, files: set[str] | None = None) -> Any:
     """Read what :func:`save_part` wrote; None if it is not among the ``files`` of an export."""
     if files is not None and f"{stem.name}.json" not in files:
         return None
-    with loading(stem, "export") as (tensors, about):
+    with loading(stem, "python -m paragon export") as (tensors, about):
         values = {name: value for name, value in about.items() if name != "sha256"}
         return kind(**values, **{name: tensor.numpy() for name, tensor in tensors.items()})
 

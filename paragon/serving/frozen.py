@@ -100,7 +100,7 @@ def save_frozen(backbone: Backbone, description: dict, stem: Path) -> None:
 
 def load_frozen(stem: Path, sequences: Sequences) -> Backbone:
     """Read what :func:`save_frozen` wrote; ``sequences`` without people."""
-    with loading(stem, "export") as (tensors, description):
+    with loading(stem, "python -m paragon export") as (tensors, description):
         settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")
         backbone = _KINDS[description["kind"]].build(sequences, settings)
         backbone.load_state_dict(tensors)

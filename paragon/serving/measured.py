@@ -21,10 +21,10 @@ from paragon.rivals.calibration import (
     quality_of_shown,
     validation_rows,
 )
-from paragon.serving.engine import RULE, Reranker
+from paragon.serving.engine import Reranker
 from paragon.serving.outcome import Outcomes
 from paragon.serving.recommender import Recommender
-from paragon.serving.requests import Request
+from paragon.serving.requests import RULE, Request
 
 BALANCES = 100  # steps from accuracy alone to the other objective alone
 _TOP = 10

@@ -22,7 +22,7 @@ from dataclasses import InitVar, dataclass
 import numpy as np
 from scipy import stats
 
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 
 
 @dataclass(eq=False, repr=False)
@@ -84,15 +84,18 @@ class Outcomes:
         shares = {"accuracy_loss_at_most": accuracy_loss_at_most, "confidence": confidence}
         for name, value in shares.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-                raise ParagonError(f"{name}: {value!r} is out of range; give a share, 0.03 say")
+                raise ParagonError(
+                    f"{name}: {shown(value)} is out of range; give a share, 0.03 say"
+                )
         users = self.ndcg.shape[1] if users is None else users
         if isinstance(users, bool) or not isinstance(users, int | float) or not users >= 1:
-            raise ParagonError(f"users: {users!r} is out of range; give a number, or math.inf")
-        row = furthest(self.ndcg, accuracy_loss_at_most, confidence, users)
+            raise ParagonError(f"users: {shown(users)} is out of range; give a number, or math.inf")
         means = self.ndcg.mean(1)
+        # Of nothing no share can be promised.
+        row = furthest(self.ndcg, accuracy_loss_at_most, confidence, users) if means[0] else 0
         return Balance(
             dict(zip(self.objectives, self.weights[row].round(6).tolist(), strict=True)),
-            loss=float(1 - means[row] / means[0]),
+            loss=float(1 - means[row] / means[0]) if row else 0.0,
             bound=float(loss_bounds(self.ndcg[[0, row]], confidence, users)[1]),
             diversity=float(self.diversity[row]),
             before=float(self.diversity[0]),

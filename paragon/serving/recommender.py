@@ -22,7 +22,7 @@ import torch
 from paragon.adapters.transport import ItemSpace, Transport, fit_transport
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 from paragon.generator.generator import Generator
 from paragon.generator.latent import Latent
 from paragon.serving.engine import Engine, Reranker
@@ -152,7 +152,7 @@ class Recommender:
         it.  Raises ``ParagonError`` for anything else that makes no sense.
         """
         if isinstance(histories, str | bytes) or not isinstance(histories, Iterable):
-            raise ParagonError(f"histories: {histories!r} is not a list of histories")
+            raise ParagonError(f"histories: {shown(histories)} is not a list of histories")
         histories = list(histories)
         if histories and all(isinstance(history, str) for history in histories[:2]):
             raise ParagonError("histories: one history was given; put it into a list of histories")

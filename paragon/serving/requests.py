@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 from paragon.serving.items import Items
 
-RERANKERS = ("xquad",)
+Rerank = Literal["xquad"]  # the rules by which a list is re-ranked
+RULE: Rerank = get_args(Rerank)[0]
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,13 @@ class Request:
 def check_k(k: object, items: Items) -> int:
     """The length of a list; raises ``ParagonError`` unless it is a whole number from 1 to n."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
-        raise ParagonError(f"k: {k!r} is not a whole number; give the length of the list, 10 say")
+        raise ParagonError(
+            f"k: {shown(k)} is not a whole number; give the length of the list, 10 say"
+        )
     if not 1 <= k <= len(items):
-        raise ParagonError(f"k: {k} is out of range; there are {len(items):,} items, use 1 to that")
+        raise ParagonError(
+            f"k: {shown(int(k))} is out of range; there are {len(items):,} items, use 1 to that"
+        )
     return int(k)
 
 
@@ -64,14 +70,14 @@ def check_rerank(rerank: object, fitted: bool) -> str | None:
     """The name of a re-ranker or None; ``fitted``: whether a recommender has re-rankers."""
     if rerank is None:
         return None
-    if rerank not in RERANKERS:
-        raise ParagonError(f"rerank: {rerank!r} is unknown; known: {', '.join(RERANKERS)}, or None")
+    if not isinstance(rerank, str) or rerank != RULE:
+        raise ParagonError(f"rerank: {shown(rerank)} is unknown; known: {RULE}, or None")
     if not fitted:
         raise ParagonError(
-            f"rerank: {rerank!r} was never fitted on validation events; a recommender that was "
+            f"rerank: {RULE!r} was never fitted on validation events; a recommender that was "
             "exported (`python -m paragon export DIR`) has it"
         )
-    return str(rerank)
+    return RULE
 
 
 def check_history(history: object, items: Items) -> tuple[list[int], list[int] | None, int, int]:
@@ -92,7 +98,7 @@ def check_history(history: object, items: Items) -> tuple[list[int], list[int] |
     if own.user is not None:
         if not isinstance(own.user, str) or own.user not in items.users:
             why = "" if items.users else "; nobody is known to a model exported without people"
-            raise ParagonError(f"user: {own.user!r} is not in the data{why}; leave it out")
+            raise ParagonError(f"user: {shown(own.user)} is not in the data{why}; leave it out")
         user = items.users[own.user]
     if None not in found:
         return found, times, user, 0  # type: ignore[return-value]
@@ -117,7 +123,7 @@ def check_filter(
         unknown = [item for item, number in zip(given, found, strict=True) if number is None]
         if unknown:
             more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-            raise ParagonError(f"{name}: item {unknown[0]!r}{more} is not known")
+            raise ParagonError(f"{name}: item {shown(unknown[0])}{more} is not known")
         if name == "only":
             blocked[:] = True
         blocked[np.array(found, dtype=np.int64)] = name == "without"
@@ -134,10 +140,10 @@ def check_one_weights(weights: object, names: Sequence[str], normalise: bool) ->
         for name in weights:
             if name not in names:
                 known = ", ".join(names)
-                raise ParagonError(f"weights: objective {name!r} is unknown; known: {known}")
+                raise ParagonError(f"weights: objective {shown(name)} is unknown; known: {known}")
         weights = [weights.get(name, 0.0) for name in names]
     elif isinstance(weights, str) or not isinstance(weights, Iterable):
-        raise ParagonError(f"weights: {weights!r} is neither a mapping nor a list of numbers")
+        raise ParagonError(f"weights: {shown(weights)} is neither a mapping nor a list of numbers")
     table = _table(weights)
     if table.ndim == 2 and len(table) != 1:
         raise ParagonError(
@@ -167,19 +173,23 @@ def check_many_weights(
         )
     if len(table) not in (1, count):
         raise ParagonError(f"weights: {len(table)} rows for {count} histories; give one for each")
-    total = table.sum(1)
+    with np.errstate(over="ignore"):
+        total = table.sum(1)
     wrong = ~np.isfinite(table).all(1) | (table < 0).any(1) | ~(total > 0)
     if not normalise:
         wrong |= np.abs(total - 1) > 1e-4
     if wrong.any():
         row = int(wrong.argmax())
-        shown = ", ".join(f"{x:g}" for x in table[row].tolist())
+        found = ", ".join(f"{x:g}" for x in table[row].tolist())
         where = f"row {row}: " if len(table) > 1 else ""
         raise ParagonError(
-            f"weights: {where}({shown}): every weight must be a finite number of at least 0, and "
+            f"weights: {where}({found}): every weight must be a finite number of at least 0, and "
             "their sum 1; `normalise=True` divides by the sum"
         )
-    table = table / total[:, None] if normalise else table
+    if normalise:
+        # Of huge weights the sum is infinite; division by 1 leaves the others as they are.
+        table = table / np.where(np.isinf(total), table.max(1), 1)[:, None]
+        table = table / table.sum(1)[:, None]
     return np.broadcast_to(table.astype(np.float32), (count, len(names)))
 
 
@@ -190,13 +200,13 @@ def _table(weights: object) -> np.ndarray:
             raise TypeError(f"{table.dtype.name} is no kind of number")
         return table.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ParagonError(f"weights: {weights!r} is no list of numbers ({error})") from error
+        raise ParagonError(f"weights: {shown(weights)} is no list of numbers ({error})") from error
 
 
 def _numbers(given: object, items: Items, what: str) -> list[int | None]:
     """The number of every id, None where it is unknown; refuses what is no list of ids."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise ParagonError(f"{what}: {given!r} is not a list; give a list of item ids")
+        raise ParagonError(f"{what}: {shown(given)} is not a list; give a list of item ids")
     number, given = items.numbers.get, list(given)
     try:
         found = list(map(number, given))
@@ -205,7 +215,8 @@ def _numbers(given: object, items: Items, what: str) -> list[int | None]:
     for item, known in zip(given, found, strict=True):
         if known is None and not isinstance(item, str):
             kind = type(item).__name__
-            raise ParagonError(f"{what}: {item!r} is a {kind}; ids are texts: give {str(item)!r}")
+            text = f"'{shown(item)}'" if isinstance(item, int) else shown(str(item))
+            raise ParagonError(f"{what}: {shown(item)} is a {kind}; ids are texts: give {text}")
     return found
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 import pytest
 
 from paragon.params import ROOT
+from paragon.serving.app import serve
 
 HALF = {"accuracy": 0.5, "diversity": 0.5}
 
@@ -102,10 +103,36 @@ def test_many_who_ask_at_once_get_their_own_lists(server, loaded, seqs):
 
 def test_a_bad_request_is_422_and_says_why(server):
     """Through a real server; ``tests/bad_inputs/service.yaml`` has many more."""
-    for change, words in (({"k": 0}, "k: Input should be greater"), ({"weights": {}}, "sum 1")):
+    for change, words in (
+        ({"k": 0}, "k: Input should be greater"),
+        ({"weights": {}}, "sum 1"),
+        ({"weights": HALF | {"accuracy": "0.5"}}, "weights.accuracy: Input should be a valid numb"),
+        ({"weights": {"accuracy": True, "diversity": 0}}, "weights.accuracy: Input should be a"),
+        ({"weights": {"x" * 900_000: 1}}, "is unknown; known: accuracy"),
+        ({"weights": {"x" * 900_000: "1"}}, "valid number"),
+        ({"weights": {"accuracy": 10**400}}, "weights"),
+    ):
         status, found = ask(server, body={"history": ["i1"], "weights": HALF} | change)
-        assert status == 422 and words in found["detail"]
+        assert status == 422 and words in found["detail"] and len(found["detail"]) < 200
     assert ask(server, body=b"\xff\xfe")[0] in (400, 422)
+
+
+def test_weights_are_any_numbers(server):
+    for weights in ({"accuracy": 1, "diversity": 0}, {"accuracy": 1e308, "diversity": 1e308}):
+        body = {"history": ["i1"], "weights": weights, "k": 2, "normalise": True}
+        status, found = ask(server, body=body)
+        assert status == 200 and len(found["items"]) == 2
+        assert sum(found["weights"].values()) == 1
+
+
+def test_an_address_of_version_6_is_in_brackets(loaded, monkeypatch, capsys):
+    real = socket.create_server  # not every machine has version 6
+    monkeypatch.setattr(socket, "create_server", lambda *_, **__: real(("127.0.0.1", 0)))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    for host, shown in (("::1", "[::1]"), ("127.0.0.1", "127.0.0.1")):
+        serve(loaded, host, 0, 1)
+        assert re.search(rf" at http://{re.escape(shown)}:\d+, ", capsys.readouterr().out)
 
 
 def test_a_request_of_10_mb_is_refused_and_the_next_one_served(server):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,11 +107,62 @@ def test_a_folder_is_replaced_whole_or_not_at_all(folder, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["a", MANIFEST]
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "thesis.txt").write_text("years")
-    with pytest.raises(ParagonError, match="own holds other files"), new_folder(tmp_path / "own"):
+    with pytest.raises(ParagonError, match="own holds 'thesis.txt'"), new_folder(tmp_path / "own"):
         pass
     with pytest.raises(ParagonError, match="is a file"), new_folder(folder / "a"):
         pass
     assert (tmp_path / "own" / "thesis.txt").read_text() == "years"
+
+
+WEB_APP = {"name": "Shop", "icons": [], "files": ["index.html", "manifest.json"]}
+
+
+@pytest.mark.parametrize("manifest", [json.dumps(WEB_APP), "[1]", "{", "[" * 100_000, "5"])
+def test_a_manifest_of_something_else_is_no_export(tmp_path, manifest):
+    (tmp_path / "index.html").write_text("a shop")
+    (tmp_path / MANIFEST).write_text(manifest)
+    with pytest.raises(ParagonError, match="holds 'index.html', which is not"):
+        with new_folder(tmp_path):
+            pytest.fail("nothing has to be computed for that")
+    assert (tmp_path / "index.html").read_text() == "a shop"
+    assert (tmp_path / MANIFEST).read_text() == manifest
+
+
+def test_what_was_put_into_an_export_is_not_deleted(folder):
+    (folder / "xquad.json").unlink()
+    (folder / "xquad.json").mkdir()  # a name of ours is not enough
+    with pytest.raises(ParagonError, match="holds 'xquad.json'"), new_folder(folder):
+        pass
+    (folder / "xquad.json").rmdir()
+    (folder / "thesis.txt").write_text("years")
+    with pytest.raises(ParagonError, match="holds 'thesis.txt'"), new_folder(folder):
+        pass
+    (folder / "thesis.txt").rename(folder.parent / "thesis.txt")
+    with new_folder(folder):  # one of its files is missing: it is an export still
+        pass
+    assert [path.name for path in folder.iterdir()] == [MANIFEST]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("name", ["model", "new"])
+def test_an_interrupt_leaves_one_export_or_the_other(folder, monkeypatch, name, late):
+    """Before or after each of the two renames."""
+    before, rename = sorted(path.name for path in folder.iterdir()), Path.rename
+
+    def interrupted(path, target):
+        if path.name != name:
+            return rename(path, target)
+        monkeypatch.undo()  # once
+        if late:
+            rename(path, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), new_folder(folder) as made:
+        (made / "a").write_text("whole")
+    there = ["a", MANIFEST] if (name, late) == ("new", True) else before
+    assert sorted(path.name for path in folder.iterdir()) == there
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
 def test_what_is_exported_serves_as_before(recommender, loaded, seqs):

@@ -77,6 +77,14 @@ def test_where_nothing_can_be_promised_accuracy_alone_comes_back():
     assert found == {"accuracy": 1, "diversity": 0} and found.loss == found.bound == 0
 
 
+def test_of_an_accuracy_of_nothing_no_share_is_promised():
+    ndcg = np.array([[0.0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
+    outcomes = Outcomes(["accuracy", "diversity"], np.eye(3, 2), ndcg, np.array([0.4, 0.9, 1]))
+    found = outcomes.weights_for(0.05)
+    assert found == {"accuracy": 1, "diversity": 0}
+    assert "costs 0.0% of NDCG@10 on validation, at most 0.0%" in repr(found)
+
+
 @pytest.mark.parametrize("loss", [0, 1, -0.1, "3%", True, float("nan")])
 def test_bad_losses(loaded, recommender, loss):
     with pytest.raises(ParagonError, match="accuracy_loss_at_most"):
@@ -85,5 +93,8 @@ def test_bad_losses(loaded, recommender, loss):
         loaded.weights_for(0.1, confidence=2)
     with pytest.raises(ParagonError, match="users"):
         loaded.weights_for(0.1, users=0)
+    with pytest.raises(ParagonError) as caught:
+        loaded.weights_for(0.1, users="many " * 10_000)
+    assert len(str(caught.value)) < 200
     with pytest.raises(ParagonError, match="never measured"):
         recommender.weights_for(0.1)

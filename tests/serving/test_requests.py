@@ -1,9 +1,13 @@
 """What cannot be meant is refused, in words that say what to do."""
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from paragon import ParagonError
+from paragon import History, ParagonError
+from paragon.serving.requests import check_many_weights
 
 HALF = [0.5, 0.5]
 
@@ -19,6 +23,20 @@ def test_weights_are_normalised_only_when_asked(recommender):
     for weights in ([0, 0], [-1, 2], [float("inf"), 1]):
         with pytest.raises(ParagonError, match="weights"):
             recommender.recommend(["i1"], weights, normalise=True)
+
+
+def test_huge_weights_are_normalised_and_ordinary_ones_as_ever():
+    rows = np.random.default_rng(0).gamma(1, 10.0 ** np.arange(-3, 3)[:, None], (6, 2))
+    huge = np.array([[1e308, 1e308], [1.5e308, 0.5e308], [1e308, 0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = check_many_weights(np.concatenate([rows, huge]), ["a", "b"], 9, True)
+    assert found[6:].tolist() == [[0.5, 0.5], [0.75, 0.25], [1, 0]]
+    expected = (rows / rows.sum(1)[:, None]).astype(np.float32)
+    assert found[:6].tobytes() == expected.tobytes()
+    for weights, normalise in (([1e308, 1e308], False), ([1e308, -1e-300], True)):
+        with pytest.raises(ParagonError, match=r"weights: \(1e\+308, "):
+            check_many_weights(weights, ["a", "b"], 1, normalise)
 
 
 def test_weights_of_many(recommender):
@@ -41,6 +59,29 @@ def test_a_list_longer_than_what_is_left(recommender):
     assert "i1" not in left.item_ids
     with pytest.raises(ParagonError, match=f"k: {len(recommender.items)} is more than the"):
         recommender.recommend(["i1"], HALF, k=len(recommender.items))
+
+
+TABLE = pd.DataFrame(np.zeros((50, 20)))
+LONG = ["x" * 900_000, {"x" * 900_000: 1}, TABLE, [TABLE], 10**5000, [10**5000], [["x"] * 10**5]]
+
+
+@pytest.mark.parametrize("value", LONG, ids=lambda value: type(value).__name__)
+def test_what_was_sent_comes_back_in_one_short_line(recommender, value):
+    def refused(function, *arguments, **options):
+        with pytest.raises(ParagonError) as caught:
+            function(*arguments, **options)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+    one, many = recommender.recommend, recommender.recommend_many
+    refused(one, value, HALF)
+    refused(one, History(["i1"], user=value), HALF)
+    refused(one, ["i1"], value)
+    refused(many, [["i1"]], value)
+    for name in ("k", "rerank", "only", "without"):
+        refused(one, ["i1"], HALF, **{name: value})
+    if isinstance(value, str):
+        refused(many, value, HALF)
+        refused(one, ["i1"], HALF, only=[value])
 
 
 def test_options(recommender, loaded):
