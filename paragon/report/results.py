@@ -49,7 +49,10 @@ def load_differences(folder: Path) -> dict[str, dict]:
 
 def _load(path: Path, ending: str, needed: str, words: str) -> dict[str, dict]:
     """The file, unless a key with the one ending has none with the other ending beside it."""
-    table = json.loads(require(path, "evaluation").read_text(encoding="utf-8"))
+    try:
+        table = json.loads(require(path, "evaluation").read_text(encoding="utf-8"))
+    except ValueError as error:  # neither UTF-8 nor JSON
+        raise ParagonError(f"{path} cannot be read ({error}); run `dvc repro` again") from error
     for method, row in table.items():
         for name in row:
             stem = name.removesuffix(ending)

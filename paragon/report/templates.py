@@ -30,7 +30,10 @@ def signed(values: Iterable[float], digits: int = 4) -> str:
 def ordinal(number: float) -> str:
     """First, second, third ..., in a sentence."""
     words = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
-    return words[int(number) - 1] if 1 <= number <= len(words) else f"{number:g}th"
+    if 1 <= number <= len(words):
+        return words[int(number) - 1]
+    last = {1: "st", 2: "nd", 3: "rd"}.get(int(number) % 10, "th")
+    return f"{number:g}{'th' if number % 100 in (11, 12, 13) else last}"
 
 
 def listed(studies: Iterable[str]) -> str:

@@ -72,6 +72,8 @@ def test_shares_end_at_one():
     assert figure.axes[0].lines[1].get_xdata()[0] == 0.5  # 0 on a logarithmic axis
     dates = shares_below({"a": [0, 86_400 * 400]}, "time", dates=True).axes[0]
     assert any("197" in label.get_text() for label in dates.get_xticklabels())
+    with pytest.raises(ParagonError, match="samples: 1 to 5 fit on one panel; found 6"):
+        shares_below({str(n): [1, 2] for n in range(6)}, "count")
 
 
 def test_events_in_time_are_shown_by_their_part():

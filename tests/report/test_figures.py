@@ -251,6 +251,10 @@ def test_two_versions_share_a_panel():
     before, after = (line(figure.axes[0], f"generated: {name}") for name in ("v1", "v2"))
     assert after.get_ydata() - before.get_ydata() == pytest.approx(np.full(11, 0.1))
     assert (before.get_linestyle(), after.get_linestyle()) == ("--", "-")
+    one_seed = curve[curve["seed"] == 0]
+    for versions in ((curve, one_seed), (one_seed, curve)):
+        said = texts(two_versions({"a, sasrec": versions}, ("v1", "v2")))
+        assert any("over 3 seeds" in text for text in said)
 
 
 def test_small_print_is_as_wide_as_its_figure():

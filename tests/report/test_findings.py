@@ -16,7 +16,7 @@ from paragon.errors import ParagonError
 from paragon.params import ABLATIONS, RESULTS, ROOT
 from paragon.report import ablations, findings, transport
 from paragon.report.results import Studies, study_folders
-from paragon.report.templates import listed, percent, signed, span
+from paragon.report.templates import listed, ordinal, percent, signed, span
 
 DRAWN = ROOT / "ablations" / "drawn-lists"
 MOVED = ROOT / "transport"
@@ -195,6 +195,19 @@ def test_the_table_is_ordered_by_hypervolume_and_shows_means(results):
     for backbone in ("sasrec", "gru4rec"):
         set_metric(results, "popularity", "set_hv_full", 9.0, backbone)
     assert "`popularity`" in read(results)["table"]  # who is ahead is in it
+
+
+def test_ordinals_are_written_as_people_do():
+    wanted = ["second", "11th", "13th", "21st", "22nd", "103rd", "112th"]
+    assert [ordinal(n) for n in (2, 11, 13, 21, 22, 103, 112)] == wanted
+
+
+def test_results_that_are_no_json_are_named(results):
+    path = results / "ml-100k" / "sasrec" / "metrics.json"
+    for content in (b"\xff", b"{"):
+        path.write_bytes(content)
+        with pytest.raises(ParagonError, match=r"metrics\.json cannot be read .*run `dvc repro`"):
+            read(results)
 
 
 def test_a_method_of_some_studies_is_shown_beside_generated_in_the_same(results):

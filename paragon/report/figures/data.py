@@ -125,6 +125,11 @@ def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     return figure, ax
 
 
+def _check_few(name: str, shown: Mapping[str, object]) -> None:
+    if not 0 < len(shown) <= len(_LINES):
+        raise ParagonError(f"{name}: 1 to {len(_LINES)} fit on one panel; found {len(shown)}")
+
+
 def _legend(ax: Axes) -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=2.6)
 
@@ -141,8 +146,7 @@ def lines(
 
     ``dots``: x has whole numbers only, and each of them gets a dot.
     """
-    if not 0 < len(curves) <= len(_LINES):
-        raise ParagonError(f"curves: 1 to {len(_LINES)} fit on one panel; found {len(curves)}")
+    _check_few("curves", curves)
     figure, ax = _axes(x_label, y_label)
     for (name, (x, y)), (colour, line) in zip(curves.items(), _LINES, strict=False):
         x, y = finite(f"{name}, x", x), finite(name, y)
@@ -165,6 +169,7 @@ def shares_below(
 
     ``dates``: values are seconds since 1970; ``log``: a logarithmic axis, 0 is drawn at 1/2.
     """
+    _check_few("samples", samples)
     figure, ax = _axes(x_label, "share of values up to this one")
     for (name, values), (colour, line) in zip(samples.items(), _LINES, strict=False):
         ordered = np.sort(finite(name, np.ravel(values)))

@@ -130,8 +130,10 @@ def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapp
     metrics = list(next(iter(theirs.values())))
     figure = style.new(7.2, 0.7 + 2.1 * len(metrics))
     axes = figure.subplots(len(metrics), len(ours), sharex=True, sharey="row", squeeze=False)
+    drawn: list[pd.DataFrame] = []
     for (backbone, curve), column in zip(ours.items(), axes.T, strict=True):
         rows = drawing.rows_by_method(curve, "sampled", ["tuned", "generated", "retrain"], metrics)
+        drawn += rows.values()
         for ax, metric in zip(column, metrics, strict=True):
             drawing.draw_curves(ax, drawing.seed_intervals(rows, metric), 0.16)
             for number, values in enumerate(theirs[backbone][metric]):
@@ -145,7 +147,7 @@ def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapp
         ax.set_ylabel(metric_label(metric))
     drawing.method_legend(figure, axes[0, 0])
     style.small_print(
-        figure, drawing.seeds_note(rows.values(), "Bands and bars"),
+        figure, drawing.seeds_note(drawn, "Bands and bars"),
         "Published: two runs; their weights are taken as evenly spaced.",
     )  # fmt: skip
     return figure
@@ -162,9 +164,11 @@ def two_versions(
     metrics = ("ndcg@10", "alpha_ndcg@10")
     figure = style.new(7.2, 0.7 + 1.9 * len(curves))
     axes = figure.subplots(len(curves), 2, sharex=True, squeeze=False)
+    drawn: list[pd.DataFrame] = []
     for panels, (study, versions) in zip(axes, curves.items(), strict=True):
         for curve, name, line in zip(versions, names, ("--", "-"), strict=True):
             rows = drawing.rows_by_method(curve, "full", ["tuned", "generated"], metrics)
+            drawn += rows.values()
             for ax, metric in zip(panels, metrics, strict=True):
                 tables = drawing.seed_intervals(rows, metric)
                 drawing.draw_curves(ax, tables, 0.12, line, f": {name}")
@@ -173,7 +177,7 @@ def two_versions(
     for ax in axes[-1]:
         ax.set_xlabel(drawing.WEIGHT)
     drawing.method_legend(figure, axes[0, 0], columns=2)
-    style.small_print(figure, drawing.seeds_note(rows.values(), "Bands"), "Whole catalogue.")
+    style.small_print(figure, drawing.seeds_note(drawn, "Bands"), "Whole catalogue.")
     return figure
 
 
