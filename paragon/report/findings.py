@@ -190,19 +190,21 @@ def _control(every: Studies, drawn: Path) -> dict:
     # How many users' own lists follow the weight of diversity, and at how many of its steps.
     alone = ("users_div_full", "steps_div_full", "steps_div_full_low", "steps_div_full_high")
     names = (HV_OF_TUNED, "r_acc_full", "r_div_full", "r_div_inner_full", "range_ratio_div_full")
-    tried = every.having("retrain")
-    ends = zip(
-        tried.at("retrain", "ndcg@10", 1), tried.values("backbone", "best_acc_full"), strict=True
-    )
     return {
         "table": md.markdown_table(["whole catalogue", *(title for title, *_ in parts)], rows),
         **{name: every.values("generated", name) for name in names},
         "violations": max(wrong[0] + wrong[1]),
         "retrain": every.having("retrain").values("retrain", "range_ratio_div_full"),
-        "retrain_acc": [one / whole for one, whole in ends],
+        "accuracy": {m: _of_backbone(every.having(m), m) for m in ("tuned", "retrain")},
         "users": {name: every.known("generated", name) for name in alone},
         "drawn": list(old.folders),
     }
+
+
+def _of_backbone(every: Studies, method: str) -> list[float]:
+    """NDCG@10 at all weight on accuracy, divided by that of the backbone alone."""
+    alone = every.values("backbone", "best_acc_full")
+    return [own / a for own, a in zip(every.at(method, "ndcg@10", 1), alone, strict=True)]
 
 
 def _bias(every: Studies) -> dict:
