@@ -103,32 +103,32 @@ def _distinct(every: Studies) -> Studies:
 
 
 def _table(every: Studies, beside: dict[str, dict], leaders: Iterable[str]) -> str:
-    """Markdown: the main methods and the leaders, means over the studies, by set HV.
-
-    Behind a slash, for a method that not all studies have: `generated` in the same studies.
-    """
-    means: dict[str, dict[str, float]] = {}
-    for method in dict.fromkeys(m for table in every.metrics.values() for m in table):
-        known = {name: every.known(method, name) for name, _ in COLUMNS.values()}
-        if known[HV_OF_TUNED] and (method not in LEFT_OUT or method in leaders):
-            means[method] = {n: float(np.mean(values)) for n, values in known.items() if values}
+    """Markdown: the main methods and the leaders, means over the studies, by set HV."""
+    names = dict.fromkeys(m for table in every.metrics.values() for m in table)
+    means = {m: _means(every, m) for m in names if m not in LEFT_OUT or m in leaders}
+    means = {method: own for method, own in means.items() if HV_OF_TUNED in own}
     lines = []
     for method in sorted(means, key=lambda m: -means[m][HV_OF_TUNED]):
         found = beside.get(method)
         sides = f"{len(found['ahead'])}, {len(found['behind'])}" if found else "–"
         having = every.only(study for study, table in every.metrics.items() if method in table)
-        some = len(having) < len(every)
-        sides += f" of {len(having)}" * some
+        shown = [means[method]]
+        if len(having) < len(every):  # behind a slash: `generated` in the same studies
+            sides += f" of {len(having)}"
+            shown.append(_means(having, "generated"))
         cells = []
         for name, digits in COLUMNS.values():
-            shown = {"digits": digits, "scale": 100 if name == REGRET else 1}
-            cell = md.plus_minus(means[method].get(name), None, **shown)
-            beside_it = having.known("generated", name) if some and cell != "–" else []
-            if beside_it:
-                cell += f" / {md.plus_minus(float(np.mean(beside_it)), None, **shown)}"
-            cells.append(cell)
+            scale, values = 100 if name == REGRET else 1, [own.get(name) for own in shown]
+            kept = values[:1] if None in values else values
+            cells.append(" / ".join(md.plus_minus(v, None, digits, scale) for v in kept))
         lines.append([f"`{method}`", sides, *cells])
     return md.markdown_table(["method", "ahead, behind", *COLUMNS], lines)
+
+
+def _means(studies: Studies, method: str) -> dict[str, float]:
+    """The measures of a row of the table, where they are defined: means over studies."""
+    known = {name: studies.known(method, name) for name, _ in COLUMNS.values()}
+    return {name: float(np.mean(values)) for name, values in known.items() if values}
 
 
 def _ahead(every: Studies) -> dict:
@@ -178,9 +178,8 @@ def _control(every: Studies, drawn: Path) -> dict:
     for words, (name, digits) in measures.items():
         cells = []
         for _, studies, method in parts:
-            known = studies.known(method, name)
-            if (name, method) == (HV, "retrain"):
-                known = []  # of three points; `_table` has it relative to the same of `tuned`
+            # That of three points is in `_table`, relative to the same points of `tuned`.
+            known = [] if (name, method) == (HV, "retrain") else studies.known(method, name)
             cells.append(templates.span(known, digits) if known else "–")
         rows.append([words, *cells])
     for weight in WEIGHTS:
