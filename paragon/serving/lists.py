@@ -113,6 +113,7 @@ class Batch(Sequence[Recommendations | None]):
 
     def one(self, row: int = 0) -> Recommendations:
         """``batch[row]``; raises ``ParagonError`` where there is none."""
+        row = range(len(self))[row]
         if row in self.errors:
             raise ParagonError(self.errors[row])
         return self[row]

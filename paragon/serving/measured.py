@@ -49,11 +49,10 @@ def quality_of_lists(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """``NDCG@10 [G, N]`` and, by objective, the mean metric ``[G]`` of the lists for each balance.
 
-    Of weights ``[G, O]``, over the whole catalogue.  Diversity is NaN where no item has a category.
+    Of weights ``[G, O]``, over the whole catalogue.
     """
     requests = _requests(recommender, sequences, events)
     ideal = ideal_alpha_dcg(sequences.categories, _TOP, excluded=sequences.excluded(events))
-    some = ideal.any()  # whether any item has a category
     holders = np.minimum(recommender.items.popularity[1:], sequences.n_users)
     information = np.append(0.0, ranking.self_information(holders, sequences.n_users))  # [n + 1]
     ndcg, spread, novelty = [], [], []
@@ -61,9 +60,9 @@ def quality_of_lists(
         asked = [replace(request, weights=own.astype(np.float32)) for request in requests]
         shown = recommender.engine.answer(asked).numbers  # [N, K]
         hits, sets = shown == events.targets[:, None], sequences.categories[shown]  # [N, K, M]
-        found = quality_of_shown(hits, sets, ideal if some else np.ones_like(ideal))
+        found = quality_of_shown(hits, sets, ideal)
         ndcg.append(found[0])
-        spread.append(found[1].mean() if some else np.nan)
+        spread.append(found[1].mean())
         novelty.append(ranking.novelty_at(shown, information, _TOP).mean())
     return np.array(ndcg), {"diversity": np.array(spread), "novelty": np.array(novelty)}
 
@@ -82,7 +81,7 @@ def outcomes_of(recommender: Recommender, sequences: Sequences) -> Outcomes | No
     weights = np.zeros((len(share), len(names)))
     weights[:, names.index("accuracy")], weights[:, names.index(other)] = 1 - share, share
     ndcg, metrics = quality_of_lists(recommender, sequences, sequences.valid, weights)
-    order = np.random.default_rng(0).permutation(ndcg.shape[1])  # of users: it tells nothing
+    order = np.lexsort(ndcg[::-1])  # of users: by their values, so that it tells nothing else
     return Outcomes(names, weights, ndcg[:, order].astype(np.float32), metrics[other])
 
 

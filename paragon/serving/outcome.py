@@ -60,7 +60,7 @@ class Outcomes:
     """What every balance did to the validation users.
 
     ``weights [G, O]``, from accuracy alone on, in the order of ``objectives``; ``ndcg [G, N]``:
-    ``NDCG@10`` over the whole catalogue of each user, in no particular order of users;
+    ``NDCG@10`` over the whole catalogue of each user, the users sorted by their values;
     ``diversity [G]``: the mean of the other objective's metric.
     """
 

@@ -66,7 +66,9 @@ def test_a_balance_is_weights(loaded, seqs):
     assert "in the long run" in repr(loaded.weights_for(0.5, users=math.inf))
     outcomes = loaded.outcomes
     assert outcomes.ndcg.shape == (21, len(seqs.valid))
-    # The users' order is not that of the data, so that no row is somebody's.
+    # The users are in the order of their values, so that no column is somebody's.
+    columns = outcomes.ndcg.T.tolist()
+    assert columns == sorted(columns) and columns[0] != columns[-1]
     assert dict(zip(outcomes.objectives, outcomes.weights[0], strict=True))["accuracy"] == 1
 
 

@@ -143,8 +143,9 @@ def test_one_bad_history_does_not_stop_the_others(recommender, seqs):
     assert sum(found is not None for found in batch) == 998
     assert batch[612].item_ids == recommender.recommend(pasts[612], [0.5, 0.5], k=5).item_ids
     assert set(batch.to_pandas()["row"]) == set(range(1000)) - {17, 613}
-    with pytest.raises(ParagonError, match="empty"):
-        batch.one(613)
+    for row in (613, 613 - len(batch)):
+        with pytest.raises(ParagonError, match="empty"):
+            batch.one(row)
 
 
 def test_unknown_items_are_skipped_and_counted(recommender, seqs):
