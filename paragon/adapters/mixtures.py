@@ -58,9 +58,13 @@ def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
         order = np.argsort(anchors[:, 0])
         columns = [np.interp(weights[:, 0], anchors[order, 0], row[order]) for row in identity]
         return np.stack(columns, 1)
-    inside = LinearNDInterpolator(anchors[:, :-1], identity)(weights[:, :-1])
-    outside = np.isnan(inside).any(1, keepdims=True)
-    return np.where(outside, nearest(anchors, weights), inside)
+    between = LinearNDInterpolator(anchors[:, :-1], identity)
+    points, middle = weights[:, :-1], anchors[:, :-1].mean(0)
+    found = between(points)
+    # Weights are rounded, and those on an edge may lie beside it: a little inward they do not.
+    for other in (between(points + 1e-5 * (middle - points)), nearest(anchors, weights)):
+        found = np.where(np.isnan(found).any(1, keepdims=True), other, found)
+    return found
 
 
 @averaged

@@ -106,12 +106,13 @@ class Dataset:
             word = one_word(name)
             if not word:
                 raise ParagonError(
-                    f"category {shown(name)} holds nothing but separators; rename it"
+                    f"category {shown(name)} holds nothing but separators and quotes; rename it"
                 )
             if (other := words.setdefault(word, name)) != name:
                 raise ParagonError(
                     f"categories {shown(other)} and {shown(name)} become the same word in a file, "
-                    "where spaces, ',', ';', '|' and brackets turn into '_'; rename one of them"
+                    "where spaces, ',', ';', '|' and brackets turn into '_' and quotes at the ends "
+                    "are lost; rename one of them"
                 )
         inter = {
             "user_id:token": events["user_id"],
@@ -130,8 +131,11 @@ class Dataset:
 
 
 def one_word(name: str) -> str:
-    """A category as one word, because the atomic format separates a list by spaces."""
-    return "_".join(filter(None, SEPARATORS.split(name)))
+    """A category as one word, because the atomic format separates a list by spaces.
+
+    Without quotes at its ends: they would be read as the ends of a name.
+    """
+    return "_".join(filter(None, SEPARATORS.split(name))).strip("'\"")
 
 
 def renamed(names: Iterable[str]) -> int:

@@ -84,10 +84,10 @@ def exclusion(excluded: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray
 
 
 def cutoff(k: int) -> int:
-    """``k`` as an int; ``ParagonError`` unless it is a whole number of at least 1."""
-    if k != int(k) or k < 1:
-        raise ParagonError(f"k: {k}; give a whole number of at least 1")
-    return int(k)
+    """``k`` itself; ``ParagonError`` unless it is an integer of at least 1."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ParagonError(f"k: {k}; give an integer of at least 1")
+    return k
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:

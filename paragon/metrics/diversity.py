@@ -72,7 +72,7 @@ def normalised(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
 
     Result, ``ideal`` and errors as in ``alpha_ndcg_at``.
     """
-    dcg = dcg[:, cutoff(k) - 1]
+    dcg = shaped("dcg", dcg, "NK", least_k=cutoff(k))[:, k - 1]
     ideal = shaped("ideal", ideal, "NK", least_k=k)
     if len(ideal) not in (1, len(dcg)):
         raise ParagonError(f"ideal: {len(ideal)} rows for {len(dcg)} lists; give one row, or each")

@@ -30,7 +30,7 @@ def _no_categories(sequences: Sequences) -> str | None:
         )
     if len(np.unique(categories, axis=0)) >= 2:
         return None
-    names = ", ".join(sequences.category_names) or "none"
+    names = ", ".join(sequences.category_names)
     return (
         f"objective `diversity` is undefined: all items have the same categories ({names}); "
         "give items categories or drop it"
@@ -138,6 +138,11 @@ def check_names(names: Sequence[str]) -> None:
 def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
     """Refuse objectives that do not exist or that the data do not support, and say why."""
     check_names(names)
+    if not sequences.categories.any():
+        raise ParagonError(
+            "no item has a category, and every method is measured by the categories in its lists: "
+            "give items categories"
+        )
     for name in names:
         problem = OBJECTIVES[name].missing(sequences)
         if problem:

@@ -12,7 +12,7 @@ from paragon.adapters.mixtures import (
     ridge,
     soup,
 )
-from paragon.objectives.weights import LOG_OFFSET
+from paragon.objectives.weights import LOG_OFFSET, simplex_lattice
 
 TWO = np.array([[x, 1 - x] for x in (0.0, 0.2, 0.7, 1.0)])
 THREE = np.array(
@@ -39,6 +39,11 @@ def test_interpolation_on_triangles_reproduces_linear_functions():
     mix = interpolation(THREE, weights)
     assert np.allclose(mix @ THREE, weights) and np.allclose(mix.sum(1), 1)
     assert mix.min() > -1e-9 and ((mix > 1e-9).sum(1) <= 3).all()
+
+
+def test_weights_on_an_edge_are_inside_although_they_are_rounded():
+    lattice = simplex_lattice(3, 10).double().numpy()  # float32 before
+    assert np.allclose(interpolation(THREE, lattice) @ THREE, lattice, atol=1e-5)
 
 
 def test_outside_the_anchors_the_nearest_counts():

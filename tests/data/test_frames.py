@@ -105,15 +105,6 @@ def test_numbers_may_come_in_any_type():
         assert dataset.interactions["rating"].tolist() == [5.0, 3.0, 4.0]
 
 
-def test_text_that_no_file_can_hold():
-    for change in ({"title": ["A", "x\0"]}, {"categories": [["X"], ["\ud800"]]}):
-        with pytest.raises(ParagonError, match="items table, row 1, column (title|categories)"):
-            Dataset.from_frame(events(), ITEMS.assign(**change))
-    users = {"user_id": [1, 2], "group": ["F", "\udfff"]}
-    with pytest.raises(ParagonError, match="users table, row 1, column group"):
-        Dataset.from_frame(events(), ITEMS, users)
-
-
 def test_a_group_may_be_called_gender():
     users = pd.DataFrame({"user_id": [1, 2], "gender": ["F", "M"]})
     assert Dataset.from_frame(events(), ITEMS, users).users["group"].tolist() == ["F", "M"]

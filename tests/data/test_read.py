@@ -213,12 +213,15 @@ def test_spaces_in_categories_become_one_word(tmp_path):
 
 def test_categories_come_back_as_many_as_they_were(tmp_path):
     given = [["Tea,", "Oil"], ["Oil", "Food"], ["R&B|Soul", "[new]; cheap", "1,000 pieces"]]
-    ids = ["a", "b", "c"]
-    events = {"user_id": ["u"] * 3, "item_id": ids, "timestamp": [1, 2, 3]}
+    given += [["'Tis", "Children's", "fun'"], ["'A'", 'B"']]
+    ids = ["a", "b", "c", "d", "e"]
+    events = {"user_id": ["u"] * 5, "item_id": ids, "timestamp": [1, 2, 3, 4, 5]}
     dataset = Dataset.from_frame(events, {"item_id": ids, "categories": given})
     again = read_atomic(write_atomic(dataset, tmp_path / "out"))
     assert again.items["categories"].tolist() == [
         ("Tea", "Oil"),
         ("Oil", "Food"),
         ("R&B_Soul", "new_cheap", "1_000_pieces"),
+        ("Tis", "Children's", "fun"),
+        ("A", "B"),
     ]

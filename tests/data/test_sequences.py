@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paragon.data import sequences, split
+from paragon.data import negatives, sequences, split
 from paragon.data.negatives import NegativeSampler, draw_candidates
 from paragon.data.sequences import Met
 from paragon.data.split import prepare
@@ -61,17 +61,34 @@ def test_negatives_were_never_met_and_do_not_repeat(seqs):
             assert 1 <= row.min() and row.max() <= seqs.n_items
 
 
-def test_negatives_are_uniform(seqs):
+@pytest.mark.parametrize("large", [negatives.LARGE, 0], ids=["by keys", "one by one"])
+def test_negatives_are_uniform(seqs, monkeypatch, large):
+    monkeypatch.setattr(negatives, "LARGE", large)
     met = Met.of(seqs.items, seqs.offsets[:-1], seqs.lengths, seqs.n_items)
     rows, targets = np.zeros(4000, int), np.arange(4000)
     candidates = draw_candidates(rows, targets, met, 10, np.random.default_rng(0))
     assert np.array_equal(candidates[:, 0], targets)
     drawn = candidates[:, 1:]
+    assert all(len(set(row)) == 10 for row in drawn)
     counts = np.bincount(drawn.ravel(), minlength=seqs.n_items + 1)
     free = np.setdiff1d(np.arange(1, seqs.n_items + 1), seqs.items[: seqs.lengths[0]])
     assert counts.sum() == counts[free].sum()
     expected = 40000 / len(free)
     assert np.abs(counts[free] - expected).max() < 6 * np.sqrt(expected)
+
+
+def test_training_negatives_of_somebody_who_met_everything(seqs):
+    """There are none: any item is drawn, and the draw ends."""
+    everybody = Dataset.from_frame(
+        pd.DataFrame({"user_id": [*"aaaaabbb"], "item_id": [*"vwxyzvwx"], "timestamp": range(8)}),
+        pd.DataFrame({"item_id": [*"vwxyz"], "categories": [["x"]] * 5}),
+    )
+    found = prepare(everybody, split="global_time", negatives=0)
+    user = found.user_ids.index("a")
+    assert found.n_train[user] == found.n_items == 5
+    assert not found.met_in_training()[user : user + 1].mask()[:, 1:].any()
+    drawn = NegativeSampler(found).draw(np.full(50, user), 7, np.random.default_rng(0))
+    assert set(drawn.ravel()) == {1, 2, 3, 4, 5}
 
 
 def test_history_ends_before_the_target_and_is_left_aligned(seqs):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paragon.errors import ParagonError
 from paragon.metrics import control
+from tests.conftest import refused
 
 W = np.linspace(0, 1, 11)
 PAIRS = np.stack([W, 1 - W], axis=1)
@@ -23,12 +23,6 @@ def undefined(measure, part):
     value, reason = measure
     assert value is None
     assert part in reason and "\n" not in reason
-
-
-def refused(part, function, *args, **kwargs):
-    with pytest.raises(ParagonError) as caught:
-        function(*args, **kwargs)
-    assert part in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_one_balance_for_all_games_the_mean_and_not_the_set():

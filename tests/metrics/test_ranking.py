@@ -5,20 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from paragon.errors import ParagonError
 from paragon.metrics import checks, control, diversity, ranking
+from tests.conftest import refused
 
 
 def rng(seed=0):
     return np.random.default_rng(seed)
-
-
-def refused(part, function, *args, **kwargs):
-    """The call raises ParagonError in a single line that contains `part`."""
-    with pytest.raises(ParagonError) as caught:
-        function(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    assert part in str(caught.value)
 
 
 @pytest.fixture

@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paragon.errors import ParagonError
 from paragon.metrics import statistics
 from paragon.metrics.control import set_hv
-
-
-def refused(part, function, *args, **kwargs):
-    with pytest.raises(ParagonError) as caught:
-        function(*args, **kwargs)
-    assert part in str(caught.value) and "\n" not in str(caught.value)
+from tests.conftest import refused
 
 
 def test_mean_interval_equals_scipy():

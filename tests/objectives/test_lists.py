@@ -94,6 +94,8 @@ def test_what_data_must_have_for_an_objective():
         check_objectives(["diversity"], data(half))
     with pytest.raises(ParagonError, match=r"have the same categories \(x, y\); give items"):
         check_objectives(["diversity"], data([("x", "y")] * 150))
+    with pytest.raises(ParagonError, match="^no item has a category"):
+        check_objectives(["accuracy", "novelty"], data([()] * 150))
     with pytest.raises(ParagonError, match="two groups; found: no groups$"):
         check_objectives(["fairness"], data([("x",), ("y",)] * 75))
     one = toy.users.assign(group="F")

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from paragon.data.split import prepare
-from paragon.errors import ParagonError
 from paragon.metrics.diversity import alpha_dcg
 from paragon.objectives import kernels
 from paragon.objectives.kernels import (
@@ -26,8 +24,7 @@ from paragon.objectives.losses import (
     novelty,
     soft_alpha_dcg,
 )
-from paragon.objectives.table import OBJECTIVES, check_objectives
-from tests.conftest import toy_dataset
+from paragon.objectives.table import OBJECTIVES
 
 IDEAL = 7.0
 
@@ -187,20 +184,6 @@ def test_fairness_weighs_the_group_served_worse():
     b = accuracy(scores[2:5], lists)
     expected = 0.9 * torch.maximum(a, b) + 0.1 * torch.minimum(a, b)
     assert torch.allclose(fairness(scores, lists), expected, atol=1e-6)
-
-
-def test_objectives_that_the_data_cannot_support_are_named():
-    toy = toy_dataset()
-    same = prepare(toy.from_frame(toy.interactions, toy.items.assign(categories=[("x",)] * 150)))
-    with pytest.raises(ParagonError, match="diversity.*same categories"):
-        check_objectives(["accuracy", "diversity"], same)
-    few = toy.items.assign(categories=[("x",)] * 30 + [()] * 120)
-    with pytest.raises(ParagonError, match=r"diversity.*only \d+ of 147 items have a category"):
-        check_objectives(["diversity"], prepare(toy.from_frame(toy.interactions, few)))
-    with pytest.raises(ParagonError, match="fairness.*two groups"):
-        check_objectives(["accuracy", "fairness"], same)
-    with pytest.raises(ParagonError, match="speed"):
-        check_objectives(["speed"], same)
 
 
 def test_log2_of_the_discount_is_the_usual_one():
