@@ -16,10 +16,12 @@ import torch
 import yaml
 from hypothesis import settings as hypothesis_settings
 
+from paragon.adapters.collection import collect
 from paragon.backbones import build
 from paragon.data.sequences import save_sequences
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
+from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params
 from paragon.study.studies import SPECIAL
 
@@ -158,3 +160,15 @@ def adapter_settings(**change):
 @pytest.fixture(scope="session")
 def backbone(seqs, settings):
     return build("sasrec", seqs, settings.backbones, seed=0).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def collection(backbone, seqs, settings):
+    return collect(backbone, seqs, settings.adapters, [0, 1])
+
+
+def refused(part, function, *args, **kwargs):
+    """The call raises ParagonError in a single line that contains ``part``."""
+    with pytest.raises(ParagonError) as caught:
+        function(*args, **kwargs)
+    assert part in str(caught.value) and "\n" not in str(caught.value)

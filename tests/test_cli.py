@@ -116,7 +116,6 @@ def test_describe_counts_what_is_there(root):
     assert facts["groups of users"] == "none" and facts["repairs"] == "none"
     assert facts["split"] == "leave_one_out" and "52 interactions; of 0 users" in facts["training"]
     assert facts["test"] == facts["validation"] == "4 interactions of 4 users"
-    fails_with(paragon(root, "describe", "nope"), "nope does not exist")
     path = root / "data" / "mine" / "mine.item"
     path.write_text(path.read_text().replace("\tY", "\tX"))
     (root / "data" / "mine" / "mine.inter").open("a").write("solo\ti1\t3\t999\n")
@@ -142,7 +141,6 @@ def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     (root / "data" / "lightgcn").mkdir()
     with pytest.raises(ParagonError, match="a backbone and there is a dataset data/lightgcn"):
         add("lightgcn", root)
-    fails_with(paragon(root, "add", "nope"), "'nope' is no backbone", "there is no data/nope")
 
 
 @pytest.mark.parametrize("name", ["sasrec", "mine"])
@@ -170,7 +168,6 @@ def test_the_studies_of_a_name_and_no_others(root):
     assert paragon(root, "studies", "mine").stdout.strip() == all_three
     both = "evaluation@ml-100k-gru4rec evaluation@mine-gru4rec"
     assert paragon(root, "studies", "gru4rec").stdout.strip() == both
-    fails_with(paragon(root, "studies", "shop"), "no study has 'shop'", "paragon add shop")
 
 
 def test_fetch_takes_the_first_dataset_and_prints_its_terms(root):
@@ -182,27 +179,10 @@ def test_fetch_takes_the_first_dataset_and_prints_its_terms(root):
     assert "Licence:" in done.stdout and "Please cite:" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (["fetch", "nope"], ["unknown dataset 'nope'", "ml-100k", "--from"]),
-    ],
-)
-def test_bad_input_is_one_line(root, monkeypatch, arguments, parts):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
-    fails_with(paragon(root, *arguments), *parts)
-    assert not (root / "data").exists() and not (root / "artifacts").exists()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "parts"),
-    [
-        ("threads: 2", "threads: two", ["params.yaml: run.threads:", "'two'"]),
-    ],
-)
-def test_a_bad_params_file_stops_a_stage(root, old, new, parts):
-    edit(root, old, new)
-    fails_with(paragon(root, "run", "02_toy", "--dataset", "d", "--backbone", "b"), *parts)
+def test_a_bad_params_file_stops_a_stage_with_one_line(root):
+    edit(root, "threads: 2", "threads: two")
+    done = paragon(root, "run", "02_toy", "--dataset", "d", "--backbone", "b")
+    fails_with(done, "params.yaml: run.threads:", "'two'")
     assert not (root / "artifacts").exists()
 
 
@@ -218,10 +198,6 @@ def test_a_full_disk_is_one_line(root):
     done = paragon(root, "run", "02_toy", "--dataset", "d", "--backbone", "b", **full)
     fails_with(done, "cannot be written", "usable temporary directory")
     assert not (root / "artifacts").exists()
-
-
-def test_a_wrong_option_is_exit_code_2(root):
-    assert paragon(root, "run", "02_toy", "--datasets", "d").returncode == 2
 
 
 def test_a_copy_of_the_locks_that_cannot_be_written_is_one_line(root, monkeypatch):

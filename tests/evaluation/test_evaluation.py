@@ -16,7 +16,6 @@ import torch
 from scipy import stats
 
 from paragon.adapters.adapter import Adapter
-from paragon.adapters.collection import collect
 from paragon.adapters.frozen import adapter_form, frozen_task, held_out_losses
 from paragon.backbones import base, build
 from paragon.data.negatives import NegativeSampler
@@ -55,11 +54,6 @@ OBJECTIVES = ["accuracy", "diversity"]
 @pytest.fixture(scope="module")
 def bed(seqs):
     return TestBed(seqs, seqs.test, OBJECTIVES, negatives=5, served=6, cutoffs=[5, 10])
-
-
-@pytest.fixture(scope="module")
-def collection(backbone, seqs, settings):
-    return collect(backbone, seqs, settings.adapters, [0, 1])
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from paragon.adapters.adapter import AdapterForm
-from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
@@ -15,11 +14,6 @@ from paragon.generator.behaviour import behaviour as make_behaviour
 from paragon.generator.generator import load_generator, save_generator
 from paragon.generator.latent import Latent
 from paragon.generator.training import train_generator
-
-
-@pytest.fixture(scope="module")
-def collection(backbone, seqs, settings):
-    return collect(backbone, seqs, settings.adapters, [0, 1])
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from paragon.adapters.collection import collect
 from paragon.generator.memorisation import average, distances, gaussian, noisy, verdict
-
-
-@pytest.fixture(scope="module")
-def collection(backbone, seqs, settings):
-    return collect(backbone, seqs, settings.adapters, [0, 1])
 
 
 def test_distances_by_hand(collection):

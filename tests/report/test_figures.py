@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from paragon.errors import ParagonError
 from paragon.evaluation.methods import METHODS
 from paragon.report import style
 from paragon.report.figures import (
@@ -29,6 +28,7 @@ from paragon.report.figures import (
 )
 from paragon.report.figures.control import _beyond
 from paragon.report.figures.studies import _human
+from tests.conftest import refused
 
 WEIGHTS = np.arange(11) / 10
 NDCG = np.array([0.156, 0.23, 0.284, 0.315, 0.363, 0.398, 0.425, 0.443, 0.456, 0.468, 0.467])
@@ -132,12 +132,6 @@ FIGURES = {
 PUBLISHED = {"ndcg@10": [NDCG[:-1], NDCG[1:]], "alpha_ndcg@10": [ALPHA[:-1]]}
 
 FRONTS = {"tuned": LATTICE * 0.5 + 0.1, "generated": LATTICE * 0.4 + 0.1}
-
-
-def refused(part, function, *args, **kwargs):
-    with pytest.raises(ParagonError) as caught:
-        function(*args, **kwargs)
-    assert part in str(caught.value) and "\n" not in str(caught.value)
 
 
 def texts(figure):

@@ -34,11 +34,6 @@ from paragon.study.study import Study
 
 
 @pytest.fixture(scope="module")
-def collection(backbone, seqs, settings):
-    return collect(backbone, seqs, settings.adapters, [0, 1])
-
-
-@pytest.fixture(scope="module")
 def bench(backbone, seqs, settings, collection):
     return Bench(Study("toy", "sasrec", settings), seqs, backbone, collection)
 

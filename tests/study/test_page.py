@@ -12,7 +12,7 @@ from paragon.params import ROOT
 from paragon.study.page import write_page
 from paragon.study.times import stage_done
 from paragon.study.verify import compare_with_commit
-from tests.study.test_verify import git
+from tests.study.conftest import git
 
 
 @pytest.fixture
@@ -55,16 +55,8 @@ def test_the_verdict_comes_first_and_the_rest_is_there(root):
     assert fingerprint in text and "Every number is equal" in text
     assert outside(text) == []
     assert all((root / "results" / link).exists() for link in re.findall(r'"(report/[^"]+)"', text))
-    status = git_status(root)
+    status = git(root, "status", "--porcelain")
     assert status == "", status
-
-
-def git_status(root):
-    import subprocess
-
-    return subprocess.run(
-        ["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True
-    ).stdout
 
 
 def test_a_difference_is_named(root):

@@ -1,6 +1,5 @@
 import json
 import shutil
-import subprocess
 
 import pytest
 
@@ -8,16 +7,12 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings
 from paragon.study.times import stage_done
 from paragon.study.verify import compare_metrics, compare_with_commit
+from tests.study.conftest import git
 
 RESULTS = {
     "generated": {"set_hv_sampled": 0.4, "r_acc_sampled": 0.99, "r_acc_sampled_sd": 0.01},
     "constant": {"range_ratio_sampled": 0, "r_acc_sampled": None},
 }
-
-
-def git(folder, *arguments):
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def write(root, results, study="ml-100k/sasrec"):
