@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from paragon.errors import ParagonError
+from paragon.evaluation.summary import task_loss
 from paragon.params import ABLATIONS, RESULTS, ROOT
 from paragon.report import ablations, findings, transport
 from paragon.report.results import Studies, study_folders
@@ -328,6 +329,16 @@ def test_the_advice_holds_in_the_results():
     assert "nearest" in found["as_low"] and "interpolation_log" in found["as_good"]
     assert not found["simple"]["hypernetwork"]["more"]
     assert all(row["hypernetwork"] < row["generated"] for row in found["few"].values())
+
+
+def test_the_backbone_alone_has_no_lower_task_loss_than_the_oracle():
+    for folder in study_folders(RESULTS):
+        curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'")
+        loss = curve.assign(loss=task_loss(curve, ["accuracy", "diversity"]))
+        loss = loss.pivot(index=["method", "w_accuracy"], columns="seed", values="loss")
+        excess = loss.loc["tuned"] - loss.loc["backbone"]  # [weights, seeds]
+        error = excess.std(axis=1) / np.sqrt(excess.shape[1])
+        assert excess.shape[1] >= 3 and (excess.mean(axis=1) <= 2 * error + 1e-9).all(), folder
 
 
 @pytest.mark.parametrize(("more", "low"), [(-0.2, True), (0.2, False)])
