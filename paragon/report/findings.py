@@ -254,6 +254,7 @@ def _costs(results: Path) -> dict:
         return {}
     pays = {m: max(t["pays_after"][m] or np.inf for t in times) for m in ("tune", "retrain")}
     return {
+        "studies": len(times),
         "median": max(t["generate"]["p50"] for t in times),
         "p99": max(t["generate"]["p99"] for t in times),
         "paragon": max((t["paragon"]["p50"] for t in times if t.get("paragon")), default=None),
