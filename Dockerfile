@@ -5,6 +5,7 @@ FROM python:3.12-slim
 WORKDIR /paragon
 COPY pyproject.toml README.md LICENSE ./
 COPY paragon paragon
+COPY paragon_study paragon_study
 RUN pip install --no-cache-dir '.[serve]'
 USER nobody
 EXPOSE 8000

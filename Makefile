@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# A killed DVC can leave files half-written: paragon/study/locks.py.
+# A killed DVC can leave files half-written: paragon_study/running/locks.py.
 repro: repository fetch ## Run the study; results/report.html says whether it was reproduced
 	$(BIN)/python -m paragon recover
 	$(BIN)/dvc repro

@@ -46,8 +46,8 @@ from paragon.data.table import Dataset
 from paragon.evaluation.blocks import InBlocks
 from paragon.evaluation.testbed import TestBed
 from paragon.params import ROOT, load_params
-from paragon.report import style
 from paragon.storage import write_json
+from paragon_study.report import style
 
 app = typer.Typer(invoke_without_command=True)
 BASE = {"users": 302, "items": 3706, "events": 165, "anchors": 10, "objectives": 2}

@@ -39,11 +39,11 @@ from paragon.generator.training import train_generator
 from paragon.objectives.weights import check_weights
 from paragon.params import RESULTS, load_params
 from paragon.progress import progress
-from paragon.report import style
-from paragon.report.figures import time_to_model
 from paragon.rivals.retrain import retrain as train_anew
 from paragon.storage import write_json
-from paragon.study.study import Study, open_study
+from paragon_study.pipeline.study import Study, open_study
+from paragon_study.report import style
+from paragon_study.report.figures import time_to_model
 
 ANSWERS = 20  # of the language model
 

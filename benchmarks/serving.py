@@ -41,7 +41,7 @@ from paragon.serving.measured import quality_of_lists
 from paragon.serving.outcome import furthest
 from paragon.serving.recommender import Recommender
 from paragon.storage import write_json
-from paragon.study.study import open_study
+from paragon_study.pipeline.study import open_study
 
 PEOPLE, CLIENTS, SPLITS = 10_000, 64, 1_000
 THINKING = (1.0, 0.25, 0.1, 0.0)

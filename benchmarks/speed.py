@@ -51,8 +51,8 @@ from paragon.params import DATA, ROOT, load_params
 from paragon.serving.export import export_folder
 from paragon.serving.recommender import Recommender
 from paragon.storage import write_json, write_text
-from paragon.study.study import Study, open_study
-from paragon.study.times import load_times, pipeline
+from paragon_study.pipeline.study import Study, open_study
+from paragon_study.running.times import load_times, pipeline
 
 SIDE = 512  # of the matrices of the floor
 MARKS = "<!-- speed: begin -->", "<!-- speed: end -->"

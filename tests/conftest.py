@@ -23,7 +23,7 @@ from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params
-from paragon.study.studies import SPECIAL
+from paragon_study.pipeline.studies import SPECIAL
 
 # `make test-all` runs every property on 1,000 examples, other ones each time; `make test` on few.
 THOROUGH = bool(os.environ.get("PARAGON_THOROUGH"))

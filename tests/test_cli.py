@@ -12,8 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from paragon.__main__ import main
 from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
-from paragon.study import lab
-from paragon.study.studies import SPECIAL, add
+from paragon_study.course import lab
+from paragon_study.pipeline.studies import SPECIAL, add
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ta\t4\t10\nu\tb\t3\t20\n"
 ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\na\tAlpha\tX Y\nb\tBeta\tY\n"

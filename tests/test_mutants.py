@@ -24,7 +24,7 @@ from paragon.evaluation.testbed import TestBed
 from paragon.generator import training
 from paragon.generator.behaviour import Behaviour
 from paragon.objectives.lists import Catalogue
-from paragon.study.study import Study
+from paragon_study.pipeline.study import Study
 
 ITEMS = pd.DataFrame(
     {

@@ -22,7 +22,7 @@ LAYERS = (
         "objectives",
         "backbones",
     ),
-    *("adapters", "generator", "rivals", "evaluation", "report", "page", "serving"),
+    *("adapters", "generator", "rivals", "evaluation", "serving"),
 )
 
 
@@ -31,10 +31,12 @@ def imports_of(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-            assert not any(name.partition(".")[0] == "paragon" for name in names), names
+            assert not any(name.partition(".")[0].startswith("paragon") for name in names), names
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"a relative import of {node.module}"
-            if node.module.partition(".")[0] == "paragon":
+            if node.module.partition(".")[0] == "paragon_study":
+                yield node.module
+            elif node.module.partition(".")[0] == "paragon":
                 own = [a.name for a in node.names if a.name != "__version__"]
                 yield from [node.module.removeprefix("paragon.")] if "." in node.module else own
 

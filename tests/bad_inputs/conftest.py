@@ -20,9 +20,9 @@ from paragon.generator.generator import save_generator
 from paragon.generator.training import train_generator
 from paragon.params import ROOT, load_params
 from paragon.rivals.end_to_end import save_end_to_end, train_end_to_end
-from paragon.study import study as module
-from paragon.study.jobs import _retrain_one, train_category_bias
-from paragon.study.study import Study
+from paragon_study.pipeline import study as module
+from paragon_study.pipeline.jobs import _retrain_one, train_category_bias
+from paragon_study.pipeline.study import Study
 from tests.conftest import SMALL
 from tests.data.conftest import small_copies  # noqa: F401
 from tests.serving.conftest import exported, loaded, made, recommender  # noqa: F401

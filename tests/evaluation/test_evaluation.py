@@ -44,8 +44,8 @@ from paragon.rivals.retrain import (
     retrain_weights,
     save_retrained,
 )
-from paragon.study import study
-from paragon.study.study import Study
+from paragon_study.pipeline import study
+from paragon_study.pipeline.study import Study
 from tests.metrics.test_ranking import slow_greedy
 
 OBJECTIVES = ["accuracy", "diversity"]

@@ -18,8 +18,9 @@ from paragon.errors import ParagonError
 from paragon.evaluation.testbed import TestBed
 from paragon.evaluation.trained import Trained
 from paragon.generator.training import train_generator
-from paragon.page.build import build_page
-from paragon.page.bundle import (
+from paragon.params import DATA, RESULTS, ROOT
+from paragon_study.demo.build import build_page
+from paragon_study.demo.bundle import (
     METHODS,
     Rankings,
     load_bundle,
@@ -27,8 +28,7 @@ from paragon.page.bundle import (
     save_bundle,
     study_tensors,
 )
-from paragon.params import DATA, RESULTS, ROOT
-from paragon.study.study import open_study
+from paragon_study.pipeline.study import open_study
 from tests.page.conftest import STEM
 
 

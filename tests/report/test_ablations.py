@@ -7,8 +7,8 @@ import pytest
 
 from paragon.errors import ParagonError
 from paragon.metrics.statistics import mean_interval
-from paragon.report import ablations
-from paragon.report.ablations import one_at_a_time, points_of
+from paragon_study.report import ablations
+from paragon_study.report.ablations import one_at_a_time, points_of
 
 WAYS = {"guidance": 1.0, "steps": 2}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from paragon.errors import ParagonError
-from paragon.report.figures import (
+from paragon_study.report.figures import (
     diagram,
     latent_steps,
     lines,
@@ -12,7 +12,7 @@ from paragon.report.figures import (
     sequence_in_time,
     shares_below,
 )
-from paragon.report.figures.diagrams import DIAGRAMS, KINDS
+from paragon_study.report.figures.diagrams import DIAGRAMS, KINDS
 
 
 def words(figure):

@@ -8,7 +8,7 @@ import pytest
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT
-from paragon.report import compare, documents, published
+from paragon_study.report import compare, documents, published
 
 
 def test_curves_are_told_by_their_ends_beside_the_published_ones(tmp_path):

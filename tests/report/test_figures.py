@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from paragon.evaluation.methods import METHODS
-from paragon.report import style
-from paragon.report.figures import (
+from paragon_study.report import style
+from paragon_study.report.figures import (
     all_studies,
     changed_choices,
     control_curves,
@@ -26,8 +26,8 @@ from paragon.report.figures import (
     tuning_curves,
     two_versions,
 )
-from paragon.report.figures.control import _beyond
-from paragon.report.figures.studies import _human
+from paragon_study.report.figures.control import _beyond
+from paragon_study.report.figures.studies import _human
 from tests.conftest import refused
 
 WEIGHTS = np.arange(11) / 10

@@ -15,9 +15,9 @@ import pytest
 from paragon.errors import ParagonError
 from paragon.evaluation.summary import task_loss
 from paragon.params import ABLATIONS, RESULTS, ROOT
-from paragon.report import ablations, findings, transport
-from paragon.report.results import Studies, study_folders
-from paragon.report.templates import listed, ordinal, percent, signed, span
+from paragon_study.report import ablations, findings, transport
+from paragon_study.report.results import Studies, study_folders
+from paragon_study.report.templates import listed, ordinal, percent, signed, span
 
 DRAWN = ROOT / "ablations" / "drawn-lists"
 MOVED = ROOT / "transport"

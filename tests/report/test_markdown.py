@@ -9,8 +9,8 @@ import pytest
 from paragon.errors import ParagonError
 from paragon.metrics.control import correlation
 from paragon.metrics.statistics import is_real
-from paragon.report.compare import gathered, points, summary, winners, write_comparison
-from paragon.report.markdown import (
+from paragon_study.report.compare import gathered, points, summary, winners, write_comparison
+from paragon_study.report.markdown import (
     COLUMNS,
     LOSSES,
     SERVED,
@@ -22,7 +22,7 @@ from paragon.report.markdown import (
     overview,
     turned,
 )
-from paragon.report.results import study_folders
+from paragon_study.report.results import study_folders
 
 
 def over_seeds(name, mean, sd, half):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from paragon.metrics import ranking
-from paragon.report import tables
+from paragon_study.report import tables
 
 
 def test_history_shows_every_event_with_its_part(seqs):

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from paragon.errors import ParagonError
-from paragon.report import figures
-from paragon.report.transport import load_moves, measure_table, pairs_table, tables
+from paragon_study.report import figures
+from paragon_study.report.transport import load_moves, measure_table, pairs_table, tables
 
 WITHOUT = ", without the item side"
 

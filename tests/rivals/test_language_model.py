@@ -19,10 +19,10 @@ from paragon.evaluation.methods import METHODS
 from paragon.evaluation.testbed import Row, TestBed
 from paragon.objectives.table import OBJECTIVES
 from paragon.params import load_params
-from paragon.report import markdown
 from paragon.rivals.chat import IN_A_ROW, VARIABLES, ChatModel
 from paragon.rivals.language_model import COUNTS, NOT_RUN, LlmRanker, facts, repaired
-from paragon.study.study import Study
+from paragon_study.pipeline.study import Study
+from paragon_study.report import markdown
 from tests.conftest import adapter_settings
 
 KEY = "sk-very-secret-0123456789"

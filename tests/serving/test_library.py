@@ -23,7 +23,7 @@ from tests.serving.test_app import ask, start
 STUDY = (
     *("IPython", "dvc", "fastapi", "ipywidgets", "jinja2", "joblib", "jupyter", "jupyterlab"),
     *("matplotlib", "nbformat", "papermill", "pooch", "ruamel", "seaborn", "statsmodels"),
-    *("uvicorn", "paragon.evaluation", "paragon.page", "paragon.report", "paragon.study"),
+    *("uvicorn", "paragon.evaluation", "paragon_study"),
 )
 BROUGHT = {"httptools", "latex2mathml", "nbconvert", "pillow"}  # what other packages bring, too
 USE = """

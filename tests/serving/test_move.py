@@ -14,7 +14,7 @@ from paragon.errors import ParagonError
 from paragon.objectives.weights import simplex_lattice
 from paragon.serving.items import Items
 from paragon.serving.recommender import Recommender
-from paragon.study import export
+from paragon_study.demo import export
 from tests.adapters.test_transport import Turned, turn
 
 

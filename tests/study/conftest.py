@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock
 
 from paragon.params import ROOT
-from paragon.study.lab import small_params
+from paragon_study.course.lab import small_params
 
 
 def hear_signals():

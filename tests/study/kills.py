@@ -5,7 +5,7 @@ import subprocess
 
 import psutil
 
-from paragon.study.locks import recover
+from paragon_study.running.locks import recover
 from tests.study.conftest import hear_signals, user_environment
 
 PARTS = {

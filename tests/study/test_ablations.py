@@ -20,8 +20,8 @@ from paragon.evaluation.methods import generated_best
 from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
 from paragon.params import ROOT
-from paragon.study import ablations
-from paragon.study.ablations import (
+from paragon_study.ablations import stages as ablations
+from paragon_study.ablations.stages import (
     Bench,
     CollectionEntry,
     PointEntry,
@@ -30,7 +30,7 @@ from paragon.study.ablations import (
     study_of,
     ways_of_sampling,
 )
-from paragon.study.study import Study
+from paragon_study.pipeline.study import Study
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from paragon.adapters.frozen import adapter_form
 from paragon.backbones.base import cached_states, context_of
 from paragon.errors import ParagonError
 from paragon.serving.recommender import Recommender
-from paragon.study.control_room import NOBODY, ControlRoom
+from paragon_study.course.control_room import NOBODY, ControlRoom
 
 
 class Planned:

@@ -12,9 +12,9 @@ import yaml
 
 from paragon import Dataset, ParagonError, Recommender
 from paragon.params import ROOT
-from paragon.study import own_data
-from paragon.study.exercise import RIGHT, UNANSWERED
-from paragon.study.own_data import own_study
+from paragon_study.course import own_data
+from paragon_study.course.exercise import RIGHT, UNANSWERED
+from paragon_study.course.own_data import own_study
 from tests.serving.test_app import ask, start
 from tests.study.conftest import git
 

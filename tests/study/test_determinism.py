@@ -15,7 +15,7 @@ import torch
 
 from paragon import __main__ as command_line
 from paragon.params import ROOT
-from paragon.study.determinism import KERNELS
+from paragon_study.pipeline.determinism import KERNELS
 
 VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}
 DIGESTS = {

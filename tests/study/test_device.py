@@ -11,7 +11,7 @@ from paragon.data.negatives import NegativeSampler
 from paragon.generator.behaviour import behaviour
 from paragon.generator.training import train_generator
 from paragon.serving.recommender import Recommender
-from paragon.study.study import Study
+from paragon_study.pipeline.study import Study
 from tests.conftest import adapter_settings
 
 pytestmark = pytest.mark.skipif(

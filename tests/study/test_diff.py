@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import ttest_ind
 
 from paragon.errors import ParagonError
-from paragon.study.diff import compare_versions, welch
+from paragon_study.checking.diff import compare_versions, welch
 from tests.study.conftest import git
 
 SEEDS = {"steady": [0.50, 0.51, 0.52], "loose": [0.3, 0.5, 0.7], "generated": [0.6, 0.6, 0.6]}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from paragon.params import ROOT
-from paragon.study.executed import COLOURS, FOLDER, UP, few_colours
+from paragon_study.course.executed import COLOURS, FOLDER, UP, few_colours
 
 COPIES = sorted((ROOT / FOLDER).glob("*.ipynb"))
 

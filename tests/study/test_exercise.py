@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from paragon.study.exercise import RIGHT, UNANSWERED, check
+from paragon_study.course.exercise import RIGHT, UNANSWERED, check
 
 
 def said(capsys, *arguments, **options):

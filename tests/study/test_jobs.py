@@ -14,8 +14,8 @@ import torch
 from paragon.errors import ParagonError
 from paragon.params import ROOT
 from paragon.storage import save_tensors
-from paragon.study.jobs import balanced, side_by_side
-from paragon.study.study import Study
+from paragon_study.pipeline.jobs import balanced, side_by_side
+from paragon_study.pipeline.study import Study
 from tests.conftest import THOROUGH
 from tests.study.conftest import hear_signals, is_running, wait_until
 
@@ -128,7 +128,7 @@ def test_a_cluster_that_would_not_give_the_same_is_refused(settings, monkeypatch
         own.scale(2)
         own.wait_for_workers(2)
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
-        with pytest.raises(ParagonError, match="paragon.study.worker"):
+        with pytest.raises(ParagonError, match="paragon_study.pipeline.worker"):
             side_by_side(threads, study, job, "jobs")
 
 
@@ -143,8 +143,8 @@ ABANDONED = """
 import sys
 from tests.study.test_jobs import sleeps
 from paragon.params import load_params
-from paragon.study.jobs import side_by_side
-from paragon.study.study import Study
+from paragon_study.pipeline.jobs import side_by_side
+from paragon_study.pipeline.study import Study
 if __name__ == "__main__":
     side_by_side(sleeps, Study("toy", "sasrec", load_params()), [(sys.argv[1], 0)], "jobs")
 """

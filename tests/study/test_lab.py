@@ -9,7 +9,7 @@ import yaml
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params
-from paragon.study import lab
+from paragon_study.course import lab
 
 
 @pytest.fixture

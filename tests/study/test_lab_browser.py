@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paragon.study.lab import make_lab
+from paragon_study.course.lab import make_lab
 from tests.conftest import THOROUGH
 from tests.page.browser import Browser
 from tests.study.conftest import command, git, snapshot, wait_until

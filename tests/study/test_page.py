@@ -9,9 +9,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from paragon.params import ROOT
-from paragon.study.page import write_page
-from paragon.study.times import stage_done
-from paragon.study.verify import compare_with_commit
+from paragon_study.checking.page import write_page
+from paragon_study.checking.verify import compare_with_commit
+from paragon_study.running.times import stage_done
 from tests.study.conftest import git
 
 

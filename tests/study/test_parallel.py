@@ -32,7 +32,7 @@ def start(tmp_path_factory, seqs):
         run, alone = ([*TORCHRUN, str(processes)], {}) if processes else ([], ALONE)
         environment = {**os.environ, **alone, "PARAGON_ROOT": str(root), "PARAGON_QUIET": "1"}
         process = subprocess.Popen(
-            [sys.executable, *run, "-m", "paragon.study.parallel", "toy", backbone],
+            [sys.executable, *run, "-m", "paragon_study.pipeline.parallel", "toy", backbone],
             cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         return process, root / "artifacts" / "toy" / backbone / "parallel"

@@ -20,8 +20,8 @@ from packaging.utils import canonicalize_name
 
 from paragon.evaluation.summary import headline
 from paragon.params import ROOT, Params, load_params
-from paragon.study.runner import code_cells
-from paragon.study.studies import SPECIAL
+from paragon_study.pipeline.studies import SPECIAL
+from paragon_study.running.runner import code_cells
 from tests.study.conftest import command, git, snapshot
 from tests.study.kills import killed_run
 from tests.study.test_determinism import VERSIONS
@@ -49,9 +49,9 @@ def test_a_stage_depends_on_its_notebook_and_on_what_that_computes_with(stage):
             if layer is not None and LAYERS[layer] != "report":
                 needed |= set(closure(LAYERS[layer]))
             elif name == "study.jobs":
-                assert "paragon/study/jobs.py" in listed
+                assert "paragon_study/pipeline/jobs.py" in listed
     folders = {f"paragon/{name}" for name in needed if (ROOT / "paragon" / name).is_dir()}
-    drawing = {"paragon/report"} if stage == "evaluation" else set()
+    drawing = {"paragon_study/report"} if stage == "evaluation" else set()
     assert folders | drawing == {d for d in listed if d.startswith("paragon/") and "." not in d}
 
 

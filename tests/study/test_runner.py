@@ -10,8 +10,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT
-from paragon.study import runner
-from paragon.study.runner import FRAMES, NotebookFailed, code_cells, executed_path
+from paragon_study.running import runner
+from paragon_study.running.runner import FRAMES, NotebookFailed, code_cells, executed_path
 from tests.study.conftest import hear_signals, is_running, wait_until
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -4,7 +4,7 @@
 """
 
 from paragon.params import load_params
-from paragon.study.settings import check_all, check_settings
+from paragon_study.pipeline.settings import check_all, check_settings
 
 
 def test_the_settings_of_every_study_that_can_be_added_go_together():

@@ -8,7 +8,7 @@ import yaml
 
 from paragon import progress
 from paragon.params import ROOT, load_params
-from paragon.study import times
+from paragon_study.running import times
 from tests.study.conftest import wait_until
 
 

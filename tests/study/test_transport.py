@@ -14,9 +14,10 @@ from paragon.adapters.transport import fit_transport, shared_items
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
 from paragon.params import ROOT, load_params
-from paragon.study import recommenders, shared, transport
-from paragon.study.places import Place
-from paragon.study.recommenders import (
+from paragon_study.ablations.places import Place
+from paragon_study.moves import recommenders, shared
+from paragon_study.moves import trials as transport
+from paragon_study.moves.recommenders import (
     AnchorsEntry,
     RecommenderEntry,
     Trials,
@@ -27,7 +28,7 @@ from paragon.study.recommenders import (
     study_of_recommender,
     train_recommender,
 )
-from paragon.study.study import Study, StudyData, merge_changes
+from paragon_study.pipeline.study import Study, StudyData, merge_changes
 from tests.adapters.test_transport import Turned, turn
 from tests.conftest import SMALL
 

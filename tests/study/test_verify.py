@@ -5,8 +5,8 @@ import pytest
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings
-from paragon.study.times import stage_done
-from paragon.study.verify import compare_metrics, compare_with_commit
+from paragon_study.checking.verify import compare_metrics, compare_with_commit
+from paragon_study.running.times import stage_done
 from tests.study.conftest import git
 
 RESULTS = {

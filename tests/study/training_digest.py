@@ -3,7 +3,7 @@
 A program of its own: the kernels have to be chosen before NumPy and torch are loaded.
 """
 
-from paragon.study.determinism import choose_kernels
+from paragon_study.pipeline.determinism import choose_kernels
 
 choose_kernels()
 

@@ -1,0 +1,1 @@
+"""What one choice buys, point by point, outside the default study."""

@@ -1,0 +1,1 @@
+"""Results beside those of a commit, and two versions beside each other."""

@@ -1,0 +1,294 @@
+"""The command line: ``python -m paragon --help``.
+
+Commands are thin, and import what they need when they run, so that help is
+shown at once.  A ``ParagonError`` is one line on the standard error and exit
+code 1, a notebook that failed some more; a wrong option is exit code 2.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paragon.errors import NotebookFailed, ParagonError
+from paragon_study.demo.commands import demo, export, move
+from paragon_study.pipeline.determinism import choose_kernels
+from paragon_study.running.signals import begin_under_dvc
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+app = typer.Typer(
+    name="python -m paragon",
+    help="A reproducible study of parameter generation for controllable recommendation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def fetch(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Dataset; the first of params.yaml if left out."),
+    ] = None,
+    source: Annotated[
+        str, typer.Option(help="'default', or 'official' for the publisher's own address.")
+    ] = "default",
+    directory: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder that holds the data already."),
+    ] = None,
+    note: Annotated[
+        str, typer.Option(help="With --from: what kind of copy it is, shown beside its results.")
+    ] = "",
+) -> None:
+    """Bring a dataset into data/; print repairs and licence."""
+    from paragon.data import fetch as data
+    from paragon.data.describe import repairs
+    from paragon.data.registry import notice
+    from paragon.params import DATA, load_params
+
+    name = load_params().studies.datasets[0] if name is None else name
+    folder = data.fetch(name, source=source, directory=directory, words=note, data=DATA)
+    repaired = f"repairs: {repairs(data.load_dataset(name, DATA))}"
+    typer.echo("\n".join(filter(None, [f"{name} is in {folder}", repaired, notice(name)])))
+
+
+@app.command()
+def describe(
+    name: Annotated[str, typer.Argument(help="A dataset that was fetched.")],
+) -> None:
+    """Show what a dataset is and what the split makes of it."""
+    from paragon.data.describe import describe as facts_of
+    from paragon.data.fetch import load_dataset
+    from paragon.data.split import prepare
+    from paragon.params import DATA, load_params
+
+    dataset = load_dataset(name, DATA)
+    rules = load_params(dataset=name).data
+    facts = facts_of(dataset, prepare(dataset, **rules.model_dump()))
+    width = max(map(len, facts.index))
+    typer.echo("\n".join(f"{what:{width}}  {value}" for what, value in facts.items()))
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="A dataset that was fetched, or a backbone.")],
+) -> None:
+    """Enter a dataset or backbone in params.yaml.
+
+    `make add NAME=...` also runs its studies.
+    """
+    from paragon_study.pipeline.studies import add as enter
+
+    typer.echo(enter(name))
+
+
+@app.command()
+def studies(
+    name: Annotated[str, typer.Argument(help="A dataset or a backbone of params.yaml.")],
+) -> None:
+    """Print the last stage of every study with it, for `dvc repro`."""
+    from paragon_study.pipeline.studies import studies_of
+
+    typer.echo(" ".join(studies_of(name)))
+
+
+@app.command()
+def run(
+    notebook: Annotated[str, typer.Argument(help="A file of notebooks/, without .ipynb.")],
+    dataset: Annotated[str, typer.Option(help="A dataset that was fetched.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="A backbone, for the notebooks that have one.")
+    ] = None,
+) -> None:
+    """Execute a notebook as the pipeline does; keep the copy."""
+    from paragon_study.running.runner import run_notebook
+    from paragon_study.running.times import stage_begins, stage_done
+
+    start = time.monotonic()
+    if said := stage_begins(notebook, dataset, backbone):
+        typer.echo(said)
+    copy = run_notebook(notebook, dataset, backbone)
+    done = stage_done(time.monotonic() - start, notebook, dataset, backbone)
+    typer.echo(f"{done}: {os.path.relpath(copy)}")
+
+
+@app.command()
+def lab(
+    full: Annotated[
+        bool, typer.Option("--full", help="The study itself, instead of a small one.")
+    ] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Remove the lab; opens nothing.")] = False,
+) -> None:
+    """Open JupyterLab on a copy that cannot change the study."""
+    from paragon_study.course.lab import make_lab, open_lab, reset_lab
+
+    if reset:
+        reset_lab()
+    else:
+        open_lab(make_lab(full, say=typer.echo))
+
+
+app.command()(export)
+app.command()(move)
+app.command()(demo)
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(help="An exported folder.")],
+    host: Annotated[str, typer.Option(help="0.0.0.0 is every address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
+) -> None:
+    """Answer requests over HTTP until Ctrl-C.
+
+    POST /recommend, GET /health, GET /objectives.
+    """
+    from paragon.serving.app import serve as run_service
+    from paragon.serving.recommender import Recommender
+
+    run_service(Recommender.load(folder), host, port, threads)
+
+
+@app.command()
+def ablate(
+    kind: Annotated[str, typer.Argument(help="Of stage.")],
+    name: Annotated[str, typer.Argument(help="An entry of ablations/ or transport/params.yaml.")],
+) -> None:
+    """Run a stage: tune, collection, point; train, alone, move, shared."""
+    from paragon_study.ablations import stages as ablations
+    from paragon_study.moves import recommenders, shared
+    from paragon_study.moves import trials as transport
+    from paragon_study.pipeline import memory
+
+    memory.keep_memory()
+    stages = {
+        "tune": ablations.tune_entry,
+        "collection": ablations.make_collection,
+        "point": ablations.train_point,
+        "train": recommenders.train_recommender,
+        "alone": transport.measure_alone,
+        "move": transport.measure_move,
+        "shared": shared.measure_shared,
+    }
+    if kind not in stages:
+        raise ParagonError(f"{kind!r} is no stage of the ablations: {', '.join(stages)}")
+    stages[kind](name)
+
+
+@app.command()
+def recover() -> None:
+    """Make whole what DVC left half-written when it was killed."""
+    from paragon_study.running.locks import recover as made_whole
+
+    typer.echo("".join(f"{name} was half-written: made whole\n" for name in made_whole()), nl=False)
+
+
+@app.command()
+def verify(
+    against: Annotated[str, typer.Option(help="A git revision.")] = "HEAD",
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="Every metric, not only the worst 20 that differ.")
+    ] = False,
+) -> None:
+    """Compare the results with those of a commit.
+
+    Writes results/report.html.  Exit code 1 if they differ.
+    """
+    from paragon.params import ROOT
+    from paragon_study.checking.page import write_page
+    from paragon_study.checking.verify import compare_with_commit
+
+    found = compare_with_commit(against)
+    if found.untouched:
+        raise ParagonError(found.summary())
+    limit = len(found.rows) if all_rows else min(20, found.unequal)
+    if limit:
+        typer.echo(found.table(limit))
+    if found.unequal > limit:
+        typer.echo(f"... and {found.unequal - limit} more, none worse: --all shows them")
+    typer.echo(found.summary())
+    typer.echo(f"the whole verdict: {os.path.relpath(write_page(found, ROOT))}")
+    if not found.passed:
+        typer.echo("What other machines change: docs/reproduction.md, Tolerances", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="A git revision.")],
+    after: Annotated[
+        str | None, typer.Argument(help="Another; the working tree if left out.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Where to draw both control curves (.png, .svg, .pdf).")
+    ] = None,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="Every difference, not only the first 30.")
+    ] = False,
+) -> None:
+    """Compare the results of two versions, in Markdown."""
+    from paragon.params import ROOT
+    from paragon_study.checking.diff import compare_versions
+
+    versions = compare_versions(before, after, ROOT)
+    typer.echo(versions.markdown(None if all_rows else 30))
+    if figure is not None:
+        typer.echo(f"control curves: {versions.draw(figure)}", err=True)
+
+
+@app.command()
+def compare() -> None:
+    """Write results/summary.md and summary.png."""
+    from paragon.params import RESULTS
+    from paragon_study.report.compare import write_comparison
+    from paragon_study.running.times import stage_done
+
+    start = time.monotonic()
+    write_comparison(RESULTS)
+    typer.echo(stage_done(time.monotonic() - start, "compare"))
+
+
+@app.command()
+def report() -> None:
+    """Write what README.md and docs/ have of results.
+
+    docs/findings.md, tables and figures, and docs/executed.
+    """
+    from paragon.params import ROOT
+    from paragon_study.course.executed import publish_notebooks
+    from paragon_study.report.documents import write_documents
+
+    write_documents(ROOT)
+    publish_notebooks(ROOT)
+
+
+def main() -> None:
+    """Entry point: errors that are meant for the user become one line."""
+    if sys.argv[1:2] != ["serve"]:  # which makes nothing that is compared, and has to be fast
+        choose_kernels()
+    try:
+        begin_under_dvc()
+        app()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("paragon"):
+            raise
+        extra = "serve" if error.name in ("fastapi", "httptools", "uvicorn") else "study"
+        sys.exit(f"error: {error.name} is not installed; it comes with `pip install '.[{extra}]'`")
+    except (ParagonError, NotebookFailed) as error:
+        sys.exit(f"error: {error}")  # on the standard error, with exit code 1
+    except OSError as error:
+        if error.errno not in NO_ROOM and "usable temporary" not in str(error):
+            raise
+        place = error.filename or f"a file in {os.getcwd()} or {os.environ.get('TMPDIR', '/tmp')}"
+        sys.exit(f"error: {place} cannot be written: {error.strerror or error}")

@@ -1,0 +1,1 @@
+"""For people: the lab, the control room, exercises, data of your own."""

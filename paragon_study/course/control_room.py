@@ -1,0 +1,164 @@
+"""The control room: a widget for any study that was run, any history and any weights.
+
+In this file: what the demo page shows, in a notebook, and for more than two objectives.
+
+Shapes: O objectives, n items.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+import torch
+
+from paragon.data.sequences import Sequences
+from paragon.errors import ParagonError
+from paragon.metrics.ranking import top_k
+from paragon.objectives.weights import simplex_lattice
+from paragon.progress import QUIET
+from paragon.serving.recommender import Recommender
+from paragon.serving.requests import History, Request, check_history
+from paragon_study.pipeline.study import open_study
+from paragon_study.report import tables
+
+TOP = 10
+NOBODY = "nobody: type titles"
+
+
+@dataclass(frozen=True)
+class ControlRoom:
+    """A recommender, and the data with the users and titles that it is asked about."""
+
+    sequences: Sequences
+    recommender: Recommender
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each title; of several with the same title, that of the first."""
+        return {title: n for n, title in reversed([*enumerate(self.sequences.titles, start=1)])}
+
+    def history(self, user: str | None, titles: Sequence[str]) -> History:
+        """All that a ``user`` did, then the ``titles``; somebody unknown did these only.
+
+        Raises ``ParagonError`` for names that are not in the dataset and for an empty history.
+        """
+        data, items, times = self.sequences, [], []
+        if user is not None:
+            if user not in data.user_ids:
+                raise ParagonError(f"user {user!r} is not in the dataset")
+            number = data.user_ids.index(user)
+            events = slice(*data.offsets[number : number + 2])
+            items, times = data.items[events].tolist(), data.times[events].tolist()
+        for title in titles:
+            if title not in self.numbers:
+                raise ParagonError(f"title {title!r} is not in the dataset")
+            items.append(self.numbers[title])
+            times.append(times[-1] if times else 0)
+        if not items:
+            raise ParagonError("the history is empty: choose a user or type a title")
+        return History([data.item_ids[item - 1] for item in items], times, user)
+
+    def top(self, history: History, weights: Sequence[float] | None) -> list[int]:
+        """The ten best items that are not in the history; ``None``: by the backbone alone."""
+        own = self.recommender
+        if weights is not None:
+            return [own.items.numbers[item] for item in own.recommend(history, weights).item_ids]
+        request = Request(*check_history(history, own.items), np.zeros(0), TOP)
+        scores = own.engine.scores([request], torch.zeros(own.generator.form.size))  # [1, n + 1]
+        return top_k(scores, TOP, np.isneginf(scores))[0].tolist()
+
+    def grid(self, titles: Sequence[str] = ()) -> pd.DataFrame:
+        """The titles of the ten best, a column for each of some weights and the backbone alone.
+
+        Of somebody new with these ``titles``; without any, of the first user of the dataset.
+        """
+        user = None if titles else self.sequences.user_ids[0]
+        history, names, columns = self.history(user, titles), self.recommender.objectives, {}
+        for weights in simplex_lattice(len(names), 4 if len(names) == 2 else 2).flip(0).tolist():
+            label = ", ".join(f"{n} {w:g}" for n, w in zip(names, weights, strict=True))
+            columns[label] = self.top(history, weights)
+        columns["backbone alone"] = self.top(history, None)
+        found = {k: [self.sequences.titles[i - 1] for i in ids] for k, ids in columns.items()}
+        return pd.DataFrame(found, index=pd.RangeIndex(1, TOP + 1, name="rank"))
+
+    def show(self) -> Any:
+        """The widget; where nobody is there to use it, the :meth:`grid`."""
+        return self.grid() if os.environ.get(QUIET) else _Panel(self).box
+
+
+class _Panel:
+    """The widget's controls and what they change."""
+
+    def __init__(self, room: ControlRoom) -> None:
+        self.room, names = room, room.recommender.objectives
+        users = [NOBODY, *room.sequences.user_ids]
+        self.user = widgets.Dropdown(value=users[1], options=users, description="user")
+        self.titles = widgets.TagsInput(
+            allowed_tags=list(room.numbers), placeholder="type a title", allow_duplicates=False
+        )
+        # Two weights are one choice; of more, each has a slider and their sum is made 1.
+        scale = {"value": 1 / len(names), "min": 0, "max": 1, "step": 0.01}
+        slides, wraps = {"width": "60%", "min_width": "18em"}, {"flex_flow": "row wrap"}
+        self.sliders = [
+            widgets.FloatSlider(**scale, description=name, layout=slides)
+            for name in (names[:1] if len(names) == 2 else names)
+        ]
+        self.said = widgets.HTML()
+        self.lists = [widgets.HTML(layout={"flex": "1 1 20em"}) for _ in range(2)]
+        for control in (self.user, self.titles, *self.sliders):
+            control.observe(lambda _: self.update(), "value")
+        self.box = widgets.VBox(
+            [widgets.HBox([self.user, self.titles], layout=wraps), *self.sliders, self.said,
+             widgets.HBox(self.lists, layout=wraps)]
+        )  # fmt: skip
+        self.update()
+
+    def weights(self) -> list[float]:
+        """What the sliders say, with the sum 1; all at 0 count the same."""
+        values = [slider.value for slider in self.sliders]
+        if len(values) == 1:
+            return [values[0], 1 - values[0]]
+        total = sum(values)
+        return [value / total if total else 1 / len(values) for value in values]
+
+    def update(self) -> None:
+        """Show the lists of what is chosen now, or say in words why there are none."""
+        user = None if self.user.value == NOBODY else self.user.value
+        weights, names = self.weights(), self.room.recommender.objectives
+        try:
+            history = self.room.history(user, self.titles.value)
+        except ParagonError as error:
+            self.said.value = str(error)
+            return
+        start = time.perf_counter()
+        new = self.room.top(history, weights)
+        spent = 1000 * (time.perf_counter() - start)
+        old = self.room.top(history, None)
+        said = " · ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True))
+        self.said.value = f"{said} · {spent:.1f} ms"
+        now, before = self.lists
+        for place, label, own, other, word in (
+            (now, "generated for these weights", new, old, "new"),
+            (before, "backbone alone", old, new, "left"),
+        ):
+            marks = {"": ["" if item in other else word for item in own]}
+            table = tables.items(self.room.sequences, own).assign(**marks)
+            shown = table.to_html(border=0, justify="left", index_names=False)
+            place.value = f"<b>{label}</b>{shown}"
+
+
+def open_room(dataset: str, backbone: str) -> ControlRoom:
+    """The control room of a study, with the generator of its first seed.
+
+    Raises ``ParagonError``, with the stage to run, for a study that was not run.
+    """
+    sequences, frozen, _, generator = open_study(dataset, backbone).load_served()
+    return ControlRoom(sequences, Recommender(frozen, generator, sequences))

@@ -1,0 +1,1 @@
+"""Adapters moved to another recommender."""

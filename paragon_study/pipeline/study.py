@@ -1,0 +1,286 @@
+"""Where the parts of one study (a dataset and a backbone) are, and how to load them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paragon.adapters.collection import Collection, load_collection
+from paragon.adapters.frozen import FrozenTask, frozen_task
+from paragon.backbones import Backbone, load_backbone, save_backbone, training_record
+from paragon.backbones.training import Fitted
+from paragon.data.fetch import load_dataset
+from paragon.data.sequences import Sequences, load_sequences, save_sequences
+from paragon.data.table import Dataset
+from paragon.errors import ParagonError
+from paragon.evaluation.methods import model_of
+from paragon.evaluation.testbed import TestBed
+from paragon.evaluation.trained import Trained
+from paragon.generator.generator import Generator, load_generators
+from paragon.generator.published import Published, load_published
+from paragon.params import (
+    ARTIFACTS,
+    CHECKPOINTS,
+    DATA,
+    RESULTS,
+    DataSettings,
+    Params,
+    load_params,
+)
+from paragon.rivals.category_bias import load_category_bias
+from paragon.rivals.chat import ChatModel
+from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
+from paragon.rivals.language_model import LlmRanker
+from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
+from paragon.storage import check_match, check_name, write_json
+from paragon_study.pipeline.settings import check_all, check_settings
+
+
+@dataclass(frozen=True)
+class Study:
+    """One dataset and one backbone under one set of parameters.
+
+    The loaders name the stage to run when a file is missing, and the field that differs when two
+    files do not belong together.
+    """
+
+    dataset: str
+    backbone: str
+    params: Params
+
+    @property
+    def folder(self) -> Path:
+        """What the stages make, a folder each."""
+        return ARTIFACTS / self.dataset / self.backbone
+
+    @property
+    def results(self) -> Path:
+        """What people read: metrics, curves, figures."""
+        return RESULTS / self.dataset / self.backbone
+
+    @property
+    def device(self) -> torch.device:
+        """``run.device`` of params.yaml; ``auto`` is a CUDA GPU if there is one, else the CPU."""
+        name = self.params.run.device
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if name == "auto":
+            name = "cuda" if count else "cpu"
+        device = torch.device(name)
+        if device.type == "cuda" and (device.index or 0) >= count:
+            there = (
+                f"there are {count} CUDA GPUs, counted from 0" if count else "no CUDA GPU is here"
+            )
+            raise ParagonError(f"params.yaml: run.device: {name!r} was asked for, {there}")
+        return device
+
+    def checkpoint(self, name: str) -> Path | None:
+        """The file of one long training, which goes on from it where a run was interrupted.
+
+        None where no stage of the pipeline is running: what a person runs begins anew.
+        """
+        folder = os.environ.get(CHECKPOINTS)
+        return Path(folder) / f"{name}.safetensors" if folder else None
+
+    def load_sequences(self) -> Sequences:
+        """Made by notebook 01."""
+        sequences = load_sequences(ARTIFACTS / self.dataset / "data")
+        expected = {"dataset": self.dataset, **self.params.data.model_dump()}
+        where = f"{ARTIFACTS / self.dataset}: made with other settings"
+        check_match(expected, sequences.description, where, "data")
+        return sequences
+
+    def save_backbone(self, backbone: Backbone, sequences: Sequences, fitted: Fitted) -> None:
+        """What notebook 02 made, with its data, settings and curves."""
+        about = training_record(self.backbone, sequences, self.params.backbones, fitted)
+        save_backbone(backbone, about, self.folder / "backbones" / "backbone")
+
+    def load_backbone(self, sequences: Sequences) -> tuple[Backbone, dict]:
+        """Made by notebook 02; frozen, on the study's device, with its description."""
+        backbone, description = load_backbone(self.folder / "backbones" / "backbone", sequences)
+        settings = self.params.backbones.model_dump()
+        self._check("backbones", description, backbone=self.backbone, settings=settings)
+        return backbone.to(self.device), description
+
+    def load_frozen(self) -> tuple[Sequences, Backbone, dict]:
+        """Data, frozen backbone and its description."""
+        sequences = self.load_sequences()
+        return sequences, *self.load_backbone(sequences)
+
+    def load_collection(self, backbone: dict) -> Collection:
+        """Made by notebook 03 for the ``backbone`` of this description."""
+        collection = load_collection(self.folder / "adapters" / "collection", backbone)
+        settings, seeds = self.params.adapters.model_dump(), self.params.run.seeds
+        self._check("adapters", collection.description, settings=settings, seeds=seeds)
+        return collection
+
+    def load_generators(self, collection: Collection) -> list[Generator]:
+        """Made by notebook 04, one for each seed of the collection."""
+        generators = load_generators(self.folder / "generator", collection)
+        settings = self.params.generator.model_dump()
+        for generator in generators:
+            self._check("generator", generator.description, settings=settings)
+        return generators
+
+    def load_served(self) -> tuple[Sequences, Backbone, dict, Generator]:
+        """What a list needs: data, frozen backbone, its description, generator of the first seed.
+
+        Raises ``ParagonError``, with the stage to run, for a study that was not run.
+        """
+        sequences, backbone, description = self.load_frozen()
+        generators = self.load_generators(self.load_collection(description))
+        return sequences, backbone, description, generators[0]
+
+    def published_seeds(self) -> list[int]:
+        """The seeds of the generator as published, none by default."""
+        return self.params.run.seeds[: self.params.published.seeds]
+
+    def load_published(self, collection: Collection) -> list[Published]:
+        """Made by notebook 05: the generator as published, for its seeds."""
+        made, settings = [], self.params.published.model_dump()
+        for seed in self.published_seeds():
+            stem = self.folder / "rivals" / f"published-seed{seed}"
+            made.append(load_published(stem, collection.description))
+            self._check("rivals", made[-1].description, settings=settings)
+        return made
+
+    def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
+        """Made by notebook 05: the rivals trained end to end, those of each seed by name."""
+        settings = self.params.rivals.model_dump()
+
+        def load(name: str, seed: int) -> EndToEnd:
+            place = folder or self.folder / "rivals"
+            rival = load_end_to_end(place, name, model_of(name), seed, backbone)
+            self._check("rivals", rival.description, settings=settings)
+            return rival
+
+        names = self.params.rivals.end_to_end
+        return [{name: load(name, seed) for name in names} for seed in self.params.run.seeds]
+
+    def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:
+        """Made by notebook 05, by seed: one model for each weight, loaded when it is needed."""
+
+        def models(seed: int) -> Iterator[Retrained]:
+            folder = self.folder / "rivals"
+            for weights in retrain_weights(self.params):
+                model = load_retrained(self.backbone, sequences, self.params, folder, weights, seed)
+                yield model.to(self.device)
+
+        return {seed: models(seed) for seed in retrain_seeds(self.params)}
+
+    def about_category_bias(self, backbone: dict) -> dict:
+        """What `category_bias` of notebook 05 has to be made with."""
+        return {
+            "kind": "category_bias",
+            "seeds": self.params.run.seeds,
+            "backbone": backbone["sha256"],
+            "settings": self.params.adapters.model_dump(),
+        }
+
+    def load_category_bias(self, backbone: dict) -> torch.Tensor:
+        """Made by notebook 05: numbers for every category, ``[S, W, M]``."""
+        return load_category_bias(self.folder / "rivals", self.about_category_bias(backbone))
+
+    def _check(self, stage: str, description: dict, **expected: object) -> None:
+        """Refuse what was made with other settings than those of params.yaml."""
+        where = f"{self.folder / stage}: made with other settings"
+        check_match(expected, description, where, stage)
+
+    def held_out(
+        self, sequences: Sequences, backbone: Backbone, cutoffs: list[int]
+    ) -> tuple[FrozenTask, FrozenTask, TestBed]:
+        """Validation and test events as adapters see them, and the test events to measure on."""
+        own = self.params.adapters
+        valid, test = (frozen_task(backbone, sequences, part, own) for part in ("valid", "test"))
+        lists = own.model_dump(include={"negatives", "served"})
+        bed = TestBed(sequences, sequences.test, own.objectives, **lists, cutoffs=cutoffs)
+        return valid, test, bed
+
+    def load_trained(self) -> Trained:
+        """Everything that was trained, with the test events to measure it on."""
+        sequences, backbone, about = self.load_frozen()
+        collection = self.load_collection(about)
+        valid, test, bed = self.held_out(sequences, backbone, self.params.evaluation.cutoffs)
+        trained = Trained(
+            bed=bed,
+            valid=valid,
+            test=test,
+            collection=collection,
+            generators=self.load_generators(collection),
+            published=self.load_published(collection),
+            learned=self.load_rivals(about),
+            category_bias=self.load_category_bias(about),
+            retrain_weights=retrain_weights(self.params),
+            retrained=self.load_retrained(sequences),
+        )
+        return replace(trained, ranker=self._ranker(trained))
+
+    def _ranker(self, trained: Trained) -> LlmRanker | None:
+        """What re-ranks the backbone's list for the row `llm`; None unless ``llm.enabled``."""
+        if not self.params.llm.enabled:
+            return None
+        bed, model = trained.bed, ChatModel(self.params.llm, ARTIFACTS / "llm")
+        shown = bed.objectives, bed.cutoffs[-1], trained.own_scores()
+        return LlmRanker(model, bed.sequences, bed.evaluation, *shown)
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """A dataset and how it is prepared; the part of a study that all its backbones share."""
+
+    name: str
+    settings: DataSettings
+
+    def load(self) -> Dataset:
+        """The raw data in data/, checked."""
+        return load_dataset(self.name, DATA)
+
+    def save(self, sequences: Sequences) -> None:
+        """Write the sequences for the next stages, and data.json for people."""
+        save_sequences(sequences, ARTIFACTS / self.name / "data")
+        write_json(RESULTS / self.name / "data.json", sequences.description)
+
+
+def open_dataset(name: str, overrides: dict | None = None) -> StudyData:
+    """A dataset that was fetched, with the section `data` of params.yaml for it.
+
+    Before the first stage does anything, the settings of all studies are checked.
+    """
+    check_name(name)
+    check_all()
+    return StudyData(name, load_params(overrides=overrides, dataset=name).data)
+
+
+def merge_changes(*changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes of params.yaml as one; in each section a later change has the last word."""
+    merged: dict[str, Any] = {}
+    for change in changes:
+        for section, values in change.items():
+            both = isinstance(values, dict)
+            merged[section] = {**merged.get(section, {}), **values} if both else values
+    return merged
+
+
+def open_study(
+    dataset: str, backbone: str, overrides: dict | None = None, checked: bool = True
+) -> Study:
+    """The study of a dataset and a backbone, its parameters merged and its thread count set.
+
+    Deterministic algorithms are asked of torch: the same inputs give the same bytes.
+    ``checked``: whether what the sections say together is checked, too, in all studies.
+    """
+    check_name(dataset)
+    check_name(backbone, "backbone")
+    params = load_params(overrides=overrides, dataset=dataset, backbone=backbone)
+    if checked:
+        check_all()
+        check_settings(params, f"params.yaml, study {dataset} with {backbone}")
+    torch.set_num_threads(params.run.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling new memory with a pattern costs time and changes no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return Study(dataset, backbone, params)

@@ -1,0 +1,19 @@
+"""A worker of a cluster: ``python -m paragon_study.pipeline.worker ADDRESS`` of a Dask scheduler.
+
+It is Dask's own worker with one thread, and with the kernels that give the same bytes on every
+processor, which a process has to choose before it loads a library.  docs/scale.md shows its use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from paragon.progress import QUIET
+from paragon_study.pipeline.determinism import choose_kernels
+
+if __name__ == "__main__":
+    choose_kernels()
+    os.environ |= {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", QUIET)}
+    own = ["--nthreads", "1", "--no-dashboard", *sys.argv[1:]]
+    os.execv(sys.executable, [sys.executable, "-m", "distributed.cli.dask_worker", *own])

@@ -1,0 +1,207 @@
+"""What several figures share: checks of their tables, intervals over seeds, lines and legends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Sized
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from paragon.errors import ParagonError
+from paragon.evaluation.methods import METHODS
+from paragon.metrics.checks import finite
+from paragon.metrics.statistics import mean_interval
+from paragon_study.report.style import look
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
+LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # a protocol in words
+WEIGHT = "weight of accuracy"
+_ORACLES = ("tuned", "oracles")  # drawn wide and grey, beneath the others
+WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # dark to light: ordered in grey too
+
+
+def require_columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> None:
+    """ParagonError unless a table has rows and these columns; ``what`` is its name."""
+    for name in names:
+        if name not in frame:
+            have = ", ".join(map(str, frame)) or "none"
+            raise ParagonError(f"{what}: column `{name}` is missing; it has {have}")
+    if frame.empty:
+        raise ParagonError(f"{what}: the table is empty, there is nothing to draw")
+
+
+def rows_by_method(
+    curve: pd.DataFrame, protocol: str, methods: Sequence[str], metrics: Iterable[str]
+) -> dict[str, pd.DataFrame]:
+    """One protocol's rows of those of the methods that are in the table, in their order."""
+    require_columns(curve, ("method", "seed", "protocol", "w_accuracy", *metrics), "curve")
+    number = sum(name.startswith("w_") for name in curve)
+    if number > 2:
+        raise ParagonError(f"curve: {number} objectives; a curve needs two, use `ternary`")
+    groups = dict(list(curve[curve["protocol"] == protocol].groupby("method")))
+    if not groups:
+        protocols = ", ".join(sorted(curve["protocol"].unique()))
+        raise ParagonError(f"curve: no rows of protocol `{protocol}`; it has {protocols}")
+    rows = {method: groups[method] for method in methods if method in groups}
+    if not rows:
+        raise ParagonError(
+            f"curve: none of {', '.join(methods)} is in the table; it has {', '.join(groups)}"
+        )
+    for method, own in rows.items():
+        for metric in metrics:
+            finite(f"curve, `{metric}` of method `{method}`", own[metric])
+    return rows
+
+
+def absent_note(methods: Iterable[str], rows: Mapping[str, pd.DataFrame]) -> str:
+    """A sentence on those of the methods that have no rows."""
+    absent = [method for method in methods if method not in rows]
+    return f"Not in the table: {', '.join(absent)}." if absent else ""
+
+
+def seed_limits(values: pd.Series) -> tuple[float, float, float]:
+    """Mean over seeds and its 95 % limits; of two seeds their values, of one NaN.
+
+    The t interval of two seeds is nine standard deviations wide on each side: it would fill the
+    panel, and hide what the two show.
+    """
+    if len(values) == 2:
+        return float(values.mean()), float(values.min()), float(values.max())
+    mean, low, high, _ = mean_interval(values.to_numpy(float))
+    return mean, np.nan if low is None else low, np.nan if high is None else high
+
+
+def seed_intervals(rows: Mapping[str, pd.DataFrame], metric: str) -> dict[str, pd.DataFrame]:
+    """For every method what `seed_limits` says of a metric at every weight of accuracy."""
+    tables = {}
+    for method, own in rows.items():
+        limits = {w: seed_limits(values) for w, values in own.groupby("w_accuracy")[metric]}
+        columns = ["mean", "low", "high"]
+        tables[method] = pd.DataFrame(list(limits.values()), list(limits), columns, dtype=float)
+    return tables
+
+
+def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
+    """The sentence that says what a band is, of what has one."""
+    counts = [group["seed"].nunique() for group in groups]
+    counts = [count for count in counts if count > 1]
+    if not counts:
+        return "One seed, no interval."
+    several = [count for count in counts if count > 2]
+    if not several:
+        return f"{what}: the two seeds."
+    few, many = min(several), max(several)
+    pair = " (of two: from one to the other)" if len(several) < len(counts) else ""
+    return f"{what}: 95% t interval over {many if few == many else f'{few} to {many}'} seeds{pair}."
+
+
+def line_look(method: str, single: bool) -> dict:
+    """Keyword arguments of a method's line or, for ``single``, of its points alone."""
+    kind, oracle, hollow = look(method), method in _ORACLES, method == "retrain"
+    return {
+        "color": kind.colour,
+        "linestyle": "none" if single else kind.line,
+        "linewidth": 2.8 if oracle else 1.3,
+        "marker": kind.marker,
+        "markersize": 7 if kind.marker == "*" else 6 if single and not hollow else 4.5,
+        "markerfacecolor": "none" if hollow else kind.colour,
+        "markeredgecolor": kind.colour if hollow else "white",
+        "markeredgewidth": 1 if hollow else 0.5,
+        "zorder": {"tuned": 1, "oracles": 1, "generated": 4, "retrain": 5}.get(method, 3),
+    }
+
+
+def draw_curves(
+    ax: Axes, tables: Mapping[str, pd.DataFrame], band: float, line: str = "", suffix: str = ""
+) -> None:
+    """Every method's mean over seeds against the weight of accuracy, from 0 to 1.
+
+    A line with a band of that opacity, or points with bars.  ``tables``: what `seed_intervals`
+    gives, for each method; ``line``: another style than the method's; ``suffix`` of its name in
+    the legend.
+    """
+    for method, table in tables.items():
+        kind, x, low, high = look(method), table.index.to_numpy(), table["low"], table["high"]
+        single = len(x) == 1 or kind.line == "none"
+        drawn = line_look(method, single) | ({"linestyle": line} if line else {})
+        ax.plot(x, table["mean"], **drawn, label=kind.label + suffix)
+        if method in (*_ORACLES, "backbone") and not single:
+            ax.lines[-1].set_marker("none")
+        if single and low.notna().any():
+            ax.vlines(x, low, high, color=kind.colour, linewidth=1, zorder=3)
+        # Every seed shuffles differently: that band would only hide the others.
+        elif low.notna().any() and method != "generated_shuffled":
+            ax.fill_between(x, low, high, color=kind.colour, alpha=band, linewidth=0)
+    ax.set(xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
+
+
+def cut_wide_bands(ax: Axes) -> bool:
+    """Let no band stretch the axis far beyond the lines; whether one had to be cut off."""
+    means = np.concatenate([line.get_ydata() for line in ax.lines])
+    room = 0.25 * np.ptp(means)
+    low, high = ax.get_ylim()
+    if room:
+        ax.set_ylim(max(low, means.min() - room), min(high, means.max() + room))
+    return ax.get_ylim() != (low, high)
+
+
+def close_up(ax: Axes, tables: Mapping[str, pd.DataFrame], limit: float) -> bool:
+    """Differences from the oracle, of methods that follow the weights and stay near it.
+
+    Near: the median difference is within the limit; intervals are shown up to twice the limit.
+    Returns whether something was cut off.
+    """
+    near = {
+        method: table
+        for method, table in tables.items()
+        if table["mean"].abs().median() <= limit
+        and method != "tuned" and getattr(METHODS.get(method), "kind", "") != "reference"
+    }  # fmt: skip
+    ax.axhline(0, color=look("tuned").colour, linewidth=2.8, zorder=1)
+    reach = 1.1 * max((table.abs().max().max() for table in near.values()), default=limit) or limit
+    edge = min(2 * limit, reach)
+    for method, table in near.items():
+        if look(method).line == "none":  # no half of a marker at the edge
+            near[method] = table[table["mean"].abs() < 0.95 * edge]
+    draw_curves(ax, near, band_opacity(near))
+    ax.set_ylim(-edge, edge)
+    return reach > edge
+
+
+def band_opacity(methods: Sized) -> float:
+    """Fainter bands where many methods lie on each other."""
+    return 0.16 if len(methods) <= 6 else 0.1 if len(methods) <= 10 else 0.05
+
+
+def percent_mark(share: float, _: object = None) -> str:
+    """The tick label of a share: without the sign of per cent, which the axis names."""
+    return f"{round(100 * share, 6):g}".replace("-", "−")
+
+
+def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:
+    """One legend for the whole figure, above the panels."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=min(columns, len(labels)),
+        handlelength=2.6, columnspacing=1.4, labelspacing=0.4, borderaxespad=0.2,
+    )  # fmt: skip
+    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // columns))
+
+
+def weight_bar(ax: Axes) -> None:
+    """A legend of ``WEIGHT_COLOURS`` beside the axes."""
+    colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), WEIGHT, 0.03, 1)
+
+
+def colour_bar(ax: Axes, colours: ScalarMappable, label: str, pad: float, shrink: float) -> None:
+    """A legend of colours beside the axes."""
+    marks = ticker.MaxNLocator(5)
+    bar = ax.figure.colorbar(colours, ax=ax, aspect=30, pad=pad, shrink=shrink, ticks=marks)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0)

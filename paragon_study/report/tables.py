@@ -1,0 +1,145 @@
+"""The tables of the notebooks, as :mod:`paragon_study.report.figures` has their figures.
+
+Each function takes plain data and returns a DataFrame that is fit to be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+
+from paragon.data.sequences import Evaluation, Sequences
+from paragon.metrics.diversity import alpha_ndcg_at, ideal_alpha_dcg
+from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
+from paragon.metrics.statistics import is_real
+from paragon_study.report.markdown import cell, interval_cell
+
+
+def settings(section: BaseModel, name: str) -> pd.DataFrame:
+    """A section of params.yaml under its name, its values as one writes them there."""
+    values = section.model_dump().items()
+    shown = {key: f"{own:g}" if isinstance(own, float) else str(own) for key, own in values}
+    return pd.Series(shown, name=name).to_frame()
+
+
+def history(sequences: Sequences, user: int) -> pd.DataFrame:
+    """All events of a user, oldest first: time (UTC), title, categories and part of the split."""
+    start, stop = sequences.offsets[user : user + 2]
+    table = items(sequences, sequences.items[start:stop])
+    times = pd.to_datetime(sequences.times[start:stop], unit="s")
+    table.insert(0, "time", times.strftime("%Y-%m-%d %H:%M:%S"))
+    part = np.full(stop - start, "train", dtype=object)
+    for name in ("valid", "test"):
+        evaluation = sequences.evaluation(name)
+        part[evaluation.positions[evaluation.users == user]] = name
+    table["part"] = part
+    table.index.name = "event"
+    return table
+
+
+def items(sequences: Sequences, ids: Sequence[int] | np.ndarray) -> pd.DataFrame:
+    """Titles and categories of items, numbered from 1."""
+    return pd.DataFrame(
+        {
+            "title": [sequences.titles[i - 1] for i in ids],
+            "categories": [_named(sequences, sequences.categories[i]) for i in ids],
+        },
+        index=pd.RangeIndex(1, len(ids) + 1, name="rank"),
+    )
+
+
+def ranked_lists(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+    """Ranked lists of items beside each other, each item with the categories that it adds."""
+    columns = {}
+    for label, ids in lists.items():
+        rows = sequences.categories[np.asarray(ids)]
+        added = rows & ~np.r_[rows[:1] & False, np.logical_or.accumulate(rows)[:-1]]
+        titles = [sequences.titles[i - 1] for i in ids]
+        columns[label, "title"] = [*titles, ""]
+        columns[label, "new categories"] = [
+            *(_named(sequences, row) for row in added),
+            f"{rows.any(0).sum()} in all, {rows.sum(1).mean():.1f} an item",
+        ]
+    table = pd.DataFrame(columns)
+    table.index = [*range(1, len(table)), ""]
+    return table
+
+
+def quality(
+    scores: Iterable[np.ndarray],
+    evaluation: Evaluation,
+    sequences: Sequences,
+    weights: np.ndarray,
+    objectives: Sequence[str],
+) -> pd.DataFrame:
+    """Accuracy and diversity over the whole catalogue under A models, a row a model.
+
+    ``scores``: A times ``[N, n_items + 1]``; ``weights [A, O]`` become the columns ``w_...``.
+    """
+    k = 10
+    excluded = sequences.excluded(evaluation)  # [N, n + 1]
+    ideal = ideal_alpha_dcg(sequences.categories, k, excluded=excluded)
+    table = pd.DataFrame(np.asarray(weights, float), columns=[f"w_{name}" for name in objectives])
+    for row, of_model in enumerate(scores):
+        own = np.asarray(of_model)
+        shown = sequences.categories[top_k(own, k, excluded)]  # [N, k, M]
+        ranks = target_ranks(own, evaluation.targets, excluded)  # [N]
+        table.loc[row, f"ndcg@{k}"] = ndcg_at(ranks, k).mean()
+        table.loc[row, f"alpha_ndcg@{k}"] = alpha_ndcg_at(shown, ideal, k).mean()
+    return table
+
+
+def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.DataFrame:
+    """Methods in rows, measures of ``metrics.json`` in columns, an undefined one as NaN.
+
+    ``names`` maps measures to the headings of their columns.
+    """
+    rows = {method: [found.get(name) for name in names] for method, found in summary.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()), dtype=float)
+
+
+def with_limits(
+    summary: Mapping[str, Mapping], names: Mapping[str, str], digits: int = 4
+) -> pd.DataFrame:
+    """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined.
+
+    Regret is given in percent, with one digit, as everywhere.  What was not run has no row.
+    """
+    digits_of = {name: 1 if name.startswith("regret") else digits for name in names}
+    ran = {method: own for method, own in summary.items() if "note" not in own}
+    rows = {m: [cell(own, *pair) for pair in digits_of.items()] for m, own in ran.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()))
+
+
+def interval_table(
+    rows: pd.DataFrame, measure: str, index: str, columns: str, digits: int = 1
+) -> pd.DataFrame:
+    """An `interval_cell` over seeds for each index and column."""
+    known = rows.dropna(subset=[measure])
+    groups = rows.groupby([index, columns], sort=False)[measure]
+    table = groups.agg(interval_cell, digits=digits).unstack()
+    table = table.reindex(index=known[index].unique(), columns=known[columns].unique())
+    return table.rename_axis(index=None, columns=None).fillna("–")
+
+
+def difference_table(found: Mapping[str, Mapping], protocol: str = "full") -> pd.DataFrame:
+    """Each method's set_hv minus that of `generated`, from ``differences.json``, largest first.
+
+    ``real``: see `paragon.metrics.statistics.is_real`.
+    """
+    endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
+    endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
+    table = measures(found, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
+    table = table.sort_values("difference", ascending=False, kind="stable").round(4)
+    table = table + 0.0  # no negative zero
+    table = table.astype(object).where(table.notna(), "–")
+    return table.assign(real=[is_real(found[m], f"set_hv_{protocol}") for m in table.index])
+
+
+def _named(sequences: Sequences, row: np.ndarray) -> str:
+    """The names of the categories that a row of the multi-hot matrix marks."""
+    names = zip(sequences.category_names, row, strict=True)
+    return ", ".join(name for name, member in names if member)
