@@ -3,7 +3,7 @@
 ``transport/params.yaml`` lists *recommenders*, each trained and given adapters of its own, and
 *moves* between them.  ``transport/dvc.yaml`` runs each as a stage: ``train`` makes a recommender
 (:mod:`paragon_study.moves.recommenders`); ``alone`` measures what needs no old recommender;
-``move`` what comes from one.  Tables in ``transport/results`` have a row for each method, measures of
+``move`` what comes from one.  Tables in ``transport/results`` have a row for each method, of
 :mod:`paragon.metrics.control` on test users over the whole catalogue.  Seconds, of one processor,
 on the new recommender, are in ``transport/seconds``.
 """
