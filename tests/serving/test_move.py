@@ -7,13 +7,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from paragon.__main__ import app
 from paragon.adapters.transport import ItemSpace, fit_transport
 from paragon.backbones import build, load_backbone
 from paragon.errors import ParagonError
 from paragon.objectives.weights import simplex_lattice
 from paragon.serving.items import Items
 from paragon.serving.recommender import Recommender
+from paragon_study.command_line import app
 from paragon_study.demo import export
 from tests.adapters.test_transport import Turned, turn
 
