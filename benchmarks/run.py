@@ -10,8 +10,6 @@ the processor, as in a service, not the pipeline's, which are the same on all pr
 * tune: one adapter for one weight vector on cached states, as in notebook 03;
 * retrain: backbone and adapter from scratch, as in notebook 05;
 * paragon: one adapter by the generator as published, with guidance; null where it was not trained;
-* llm: one answer of the language model, which needs no model made ready but is asked for
-  every list; null unless `llm.enabled`;
 * prepare: what generation needs first, for one seed: the adapters of all anchors, tuned
   together (03), and the generator (04).  `pays_after`: the number of changes of the
   weights from which on generation, this included, has taken less time than the others.
@@ -41,11 +39,9 @@ from paragon.params import RESULTS, load_params
 from paragon.progress import progress
 from paragon.rivals.retrain import retrain as train_anew
 from paragon.storage import write_json
-from paragon_study.pipeline.study import Study, open_study
+from paragon_study.pipeline.study import open_study
 from paragon_study.report import style
 from paragon_study.report.figures import time_to_model
-
-ANSWERS = 20  # of the language model
 
 
 def seconds(action: Callable[[], object], runs: int, name: str) -> dict[str, float]:
@@ -81,17 +77,6 @@ def machine() -> dict[str, object]:
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return {**facts, "python": platform.python_version(), "torch": torch.__version__}
-
-
-def asking(study: Study, weights: list[np.ndarray]) -> Callable[[], object] | None:
-    """An action that asks the language model about one more list; None unless it is enabled."""
-    ranker = study.load_trained().ranker if study.params.llm.enabled else None
-    if ranker is None:
-        return None
-    lists = ranker.lists["sampled"]
-    # Weights that nobody asked for before: no answer can come out of the folder of answers.
-    prompts = iter([ranker.prompts(lists, w)[i] for i, w in enumerate(weights)])
-    return lambda: ranker.model.answers([next(prompts)])
 
 
 def main(
@@ -148,7 +133,6 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         train_anew(backbone, sequences, study.params, weights, 0, study.device)
 
     published = study.load_published(collection)[:1]
-    ask = asking(study, [next(draws) for _ in range(ANSWERS + 1)])
     taken = {
         "tune": seconds(tune, tunes, "tune"),
         "retrain": seconds(retrain, retrains, "retrain"),
@@ -167,7 +151,6 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "paragon": seconds(lambda: published[0].generate(next(draws)), 3, "paragon")
         if published
         else None,
-        "llm": seconds(ask, ANSWERS, "llm") if ask else None,
         "prepare": prepare,
         "pays_after": {
             name: pays_after(first, generate["p50"], own["p50"]) for name, own in taken.items()
@@ -175,7 +158,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         "adapters_per_second": float(f"{len(batch) / many['p50']:.4g}"),
     }
     write_json(path, timing)
-    shown = ("generate", "paragon", "tune", "retrain", "llm")
+    shown = ("generate", "paragon", "tune", "retrain")
     times = {name: own for name in shown if (own := timing[backbone][name])}
     figure = time_to_model(times, timing[backbone]["machine"])
     style.save_figure(figure, study.results / "timing.png")

@@ -21,7 +21,6 @@ from paragon.sections import (
     DataSettings,
     EvaluationSettings,
     GeneratorSettings,
-    LlmSettings,
     Name,
     PublishedSettings,
     RivalSettings,
@@ -44,7 +43,6 @@ __all__ = [  # the sections as well: `params.AdapterSettings` is how the package
     "DataSettings",
     "EvaluationSettings",
     "GeneratorSettings",
-    "LlmSettings",
     "Name",
     "Params",
     "PublishedSettings",
@@ -80,7 +78,6 @@ class Params(Section):
     published: PublishedSettings
     rivals: RivalSettings
     evaluation: EvaluationSettings
-    llm: LlmSettings
     verify: VerifySettings
     special: dict[Name, dict[str, dict[str, Any]]] = {}
 

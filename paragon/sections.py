@@ -178,23 +178,6 @@ class EvaluationSettings(Section):
         return cutoffs
 
 
-class LlmSettings(Section):
-    """The row `llm`: how many titles of the history and how many candidates it is shown.
-
-    ``requests``: the limit of one run, retries included; ``concurrency``: how many at a time;
-    ``timeout`` in seconds; ``temperature``: null leaves it to the server."""
-
-    enabled: bool
-    history: Count
-    candidates: Annotated[int, Field(ge=2)]
-    requests: Count
-    concurrency: Count
-    timeout: Rate
-    retries: Annotated[int, Field(ge=0)]
-    temperature: Annotated[float, Field(ge=0)] | None
-    seed: Seed
-
-
 class VerifySettings(Section):
     """How far a metric may lie from the committed one: ``absolute + relative * |committed|``."""
 

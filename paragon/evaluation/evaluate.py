@@ -15,7 +15,6 @@ from paragon.evaluation.summary import few_anchors, headline, lacks_unit, over_s
 from paragon.evaluation.trained import Trained
 from paragon.metrics.checks import Measure
 from paragon.params import EvaluationSettings
-from paragon.rivals.language_model import facts
 from paragon.storage import write_json, write_text
 
 
@@ -44,7 +43,6 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
     """Measure every method of ``METHODS`` at every evaluation weight, and sum it up."""
     curve = testbed.measure_rows(trained.bed, all_rows(trained))
     summary = summarise(curve, trained.bed.objectives)
-    summary["llm"] = summary.get("llm", {}) | facts(trained.ranker)
     with_few = few_anchors(trained.collection, trained.test, settings.few_anchors)
     no_unit = lacks_unit(curve, "full", trained.bed.objectives)
     for method, measures in with_few.items():

@@ -35,7 +35,6 @@ from paragon.evaluation.reranked import (
     reranked_adapters,
     reranked_backbone,
     reranked_by_hypernetwork,
-    reranked_by_llm,
 )
 from paragon.evaluation.testbed import Row, rows_of_weights
 from paragon.evaluation.trained import OneSeed, Trained
@@ -239,7 +238,6 @@ METHODS = {
         "reranked", "hypernetwork, re-ranking", "#6A51A3", "P", _DOT,
         rows=reranked_by_hypernetwork,
     ),
-    "llm": Method("reranked", "LLM re-ranking", "#B8860B", "8", _DASH, rows=reranked_by_llm),
     "retrain": Method("oracle", "retrained", "#000000", "D", "none", rows=_retrain),
 }  # fmt: skip
 
@@ -280,12 +278,10 @@ def all_rows(trained: Trained) -> Iterator[Row]:
     """Every row of the comparison: the adapters of all seeds, then all others.
 
     Before anything is measured it raises ``ParagonError`` if `retrain` has weights that are not
-    among those of the evaluation, or if a language model would be asked too often.
+    among those of the evaluation.
     """
     weights = trained.weights.numpy()
     rows_of_weights("retrain", trained.retrain_weights.numpy(), weights)
-    if trained.ranker is not None:
-        trained.ranker.check_limit(weights)
     for index, seed in enumerate(trained.seeds):
         for name in METHODS:
             vectors = adapter_vectors(OneSeed(trained, index), name)

@@ -61,14 +61,6 @@ def reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
             yield Row("cmr", seed, weights.numpy(), reranked)
 
 
-def reranked_by_llm(trained: Trained) -> Iterator[Row]:
-    """One row, if a language model is asked."""
-    if trained.ranker is not None:
-        weights = trained.weights.numpy()
-        scores = (trained.ranker.scores(w) for w in weights)
-        yield Row("llm", trained.seeds[0], weights, scores, random=False)
-
-
 def _calibrated(rule: str, trained: Trained, vectors: Tensor) -> Iterator[dict[str, np.ndarray]]:
     """Scores for each evaluation weight, of re-ranked lists of the adapters ``vectors [V, P]``."""
     bed = trained.bed

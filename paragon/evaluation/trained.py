@@ -15,7 +15,6 @@ from paragon.evaluation.testbed import TestBed
 from paragon.generator.generator import Generator
 from paragon.generator.published import Published
 from paragon.rivals.end_to_end import EndToEnd
-from paragon.rivals.language_model import LlmRanker
 from paragon.rivals.retrain import Retrained
 
 
@@ -26,8 +25,7 @@ class Trained:
     ``published``: the paper's generator, for the first seeds or for none; ``learned``: the
     rivals trained end to end, those of each seed by name; ``category_bias [S, W, M]``: numbers
     for every category; ``retrained``: by seed one model for each of the ``retrain_weights
-    [R, O]``, which may be loaded when they are needed; ``ranker``: a language model, if one is
-    asked.
+    [R, O]``, which may be loaded when they are needed.
     """
 
     bed: TestBed
@@ -40,7 +38,6 @@ class Trained:
     category_bias: Tensor
     retrain_weights: Tensor
     retrained: Mapping[int, Iterator[Retrained]]
-    ranker: LlmRanker | None = None
 
     @property
     def weights(self) -> Tensor:

@@ -49,15 +49,14 @@ class Objective(NamedTuple):
 
     ``loss(scores [..., B, A, C], lists) -> [..., A]``, to be minimised; ``metric``: the
     measured metric that shows whether it was followed, larger is better; ``short``: its
-    name in results, as in ``r_div``; ``aim``: what a language model is told; ``missing``:
-    why a dataset does not support it, or None if it does; ``served``: whether it judges the
-    list that would be served, or one of the target and negatives.
+    name in results, as in ``r_div``; ``missing``: why a dataset
+    does not support it, or None if it does; ``served``: whether it judges the list that would be
+    served, or one of the target and negatives.
     """
 
     loss: Callable[[Tensor, Lists], Tensor]
     metric: str
     short: str
-    aim: str
     missing: Callable[[Sequences], str | None] = lambda sequences: None
     served: bool = False
 
@@ -67,14 +66,11 @@ OBJECTIVES: dict[str, Objective] = {
         losses.accuracy,
         "ndcg@10",
         "acc",
-        "what this person chooses next stands as high as possible",
     ),
     "diversity": Objective(
         losses.diversity,
         "alpha_ndcg@10",
         "div",
-        "the top of the list covers many different categories: each further item brings "
-        "categories that the items above it lack",
         _no_categories,
         served=True,
     ),
@@ -82,14 +78,12 @@ OBJECTIVES: dict[str, Objective] = {
         losses.novelty,
         "novelty@10",
         "nov",
-        "little-known items stand high, what everybody knows stands low",
         served=True,
     ),
     "fairness": Objective(
         losses.fairness,
         "parity@10",
         "fair",
-        "people of every group, men and women for instance, are served equally well",
         _no_groups,
     ),
 }

@@ -25,9 +25,9 @@ from paragon_study.pipeline.settings import check_settings
 from paragon_study.pipeline.study import Study, open_study
 
 MARK = ".own"  # a file in the folder of every study that is made here
-OTHERS = ("ablations", "llm", "notebooks", "transport")  # folders of artifacts/ that are no dataset
+OTHERS = ("ablations", "notebooks", "transport")  # folders of artifacts/ that are no dataset
 # Rivals that are of no use here, and would have to be trained.
-WITHOUT = {"rivals": {"end_to_end": []}, "published": {"seeds": 0}, "llm": {"enabled": False}}
+WITHOUT = {"rivals": {"end_to_end": []}, "published": {"seeds": 0}}
 
 
 def own_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None = None) -> Study:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,7 @@ from paragon.params import (
     load_params,
 )
 from paragon.rivals.category_bias import load_category_bias
-from paragon.rivals.chat import ChatModel
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
-from paragon.rivals.language_model import LlmRanker
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
 from paragon.storage import check_match, check_name, write_json
 from paragon_study.pipeline.settings import check_all, check_settings
@@ -205,7 +203,7 @@ class Study:
         sequences, backbone, about = self.load_frozen()
         collection = self.load_collection(about)
         valid, test, bed = self.held_out(sequences, backbone, self.params.evaluation.cutoffs)
-        trained = Trained(
+        return Trained(
             bed=bed,
             valid=valid,
             test=test,
@@ -217,15 +215,6 @@ class Study:
             retrain_weights=retrain_weights(self.params),
             retrained=self.load_retrained(sequences),
         )
-        return replace(trained, ranker=self._ranker(trained))
-
-    def _ranker(self, trained: Trained) -> LlmRanker | None:
-        """What re-ranks the backbone's list for the row `llm`; None unless ``llm.enabled``."""
-        if not self.params.llm.enabled:
-            return None
-        bed, model = trained.bed, ChatModel(self.params.llm, ARTIFACTS / "llm")
-        shown = bed.objectives, bed.cutoffs[-1], trained.own_scores()
-        return LlmRanker(model, bed.sequences, bed.evaluation, *shown)
 
 
 @dataclass(frozen=True)

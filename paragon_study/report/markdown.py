@@ -118,8 +118,6 @@ def method_table(folder: Path, protocol: str = "full") -> str:
     rows = []
     for method, row in load_metrics(folder).items():
         cells = [cell(row, name, digits) for _, name, digits in columns]
-        if "note" in row:  # a method as a whole, the reason for having no numbers
-            cells[0] = row["note"].partition(":")[0]
         cells.insert(1, difference_cell(differences.get(method), f"set_hv_{protocol}"))
         rows.append([f"`{method}`", *cells])
     titles = [title for title, _, _ in columns]
@@ -150,7 +148,7 @@ def data_lines(results: Path) -> str:
 def costs(results: Path) -> str:
     """Markdown: time to a ready model for new weights, as recorded; empty without a record."""
     times = {
-        f"{path.parent.name}, {backbone}": {"llm": None, **record}
+        f"{path.parent.name}, {backbone}": record
         for path in sorted(results.glob("*/timing.json"))
         for backbone, record in json.loads(path.read_text(encoding="utf-8")).items()
     }

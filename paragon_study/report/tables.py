@@ -106,11 +106,10 @@ def with_limits(
 ) -> pd.DataFrame:
     """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined.
 
-    Regret is given in percent, with one digit, as everywhere.  What was not run has no row.
+    Regret is given in percent, with one digit, as everywhere.
     """
     digits_of = {name: 1 if name.startswith("regret") else digits for name in names}
-    ran = {method: own for method, own in summary.items() if "note" not in own}
-    rows = {m: [cell(own, *pair) for pair in digits_of.items()] for m, own in ran.items()}
+    rows = {m: [cell(own, *pair) for pair in digits_of.items()] for m, own in summary.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()))
 
 

@@ -116,7 +116,7 @@ def learned(backbone, seqs, settings):
 
 @pytest.fixture(scope="module")
 def trained(bed, collection, generators, learned, tasks):
-    """Everything but retrained models and a language model."""
+    """Everything but retrained models."""
     none, draw = collection.oracles[:0], torch.Generator().manual_seed(0)
     bias = 0.1 * torch.randn(2, len(collection.oracles), 6, generator=draw)
     both = tasks["valid"], tasks["test"]
@@ -504,13 +504,6 @@ def test_what_could_not_be_compared_is_refused_before_anything_is_measured(train
     elsewhere = dataclasses.replace(trained, retrain_weights=torch.tensor([[0.55, 0.45]]))
     with pytest.raises(ParagonError, match=r"retrain: weights \(0\.55, 0\.45\) are not among"):
         next(all_rows(elsewhere))
-
-    def refuse(weights):
-        raise ParagonError("too many requests")
-
-    asked = dataclasses.replace(trained, ranker=SimpleNamespace(check_limit=refuse))
-    with pytest.raises(ParagonError, match="too many requests"):
-        next(all_rows(asked))
 
 
 def test_a_method_has_one_way_to_its_scores_and_a_look_of_its_own():

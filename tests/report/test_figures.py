@@ -266,14 +266,14 @@ def test_seeds_are_counted_of_what_has_a_band():
 
 def test_methods_that_are_missing_are_named_and_without_oracle_there_is_one_row():
     curve = make_curve(seeds=1)
-    figure = control_curves(curve, ["generated", "llm", "tuned"])
-    assert any("Not in the table: llm." in t for t in texts(figure)) and len(figure.axes) == 6
+    figure = control_curves(curve, ["generated", "retrain", "tuned"])
+    assert any("Not in the table: retrain." in t for t in texts(figure)) and len(figure.axes) == 6
     assert any("One seed, no interval." in t for t in texts(figure))
     curve = curve[curve["protocol"] == "full"]  # nothing to put beside
     figure = control_curves(curve[curve["method"] == "generated"])
     assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 1
     assert len(pareto_front(curve, ["constant"]).axes) == 1
-    refused("none of llm is in the table", control_curves, curve, methods=["llm"])
+    refused("none of retrain is in the table", control_curves, curve, methods=["retrain"])
 
 
 @pytest.mark.parametrize("function", [control_curves, pareto_front])

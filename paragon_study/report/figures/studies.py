@@ -23,7 +23,6 @@ _TIMED = {
     "generate": "generate",
     "tune": "tune an adapter",
     "retrain": "retrain from scratch",
-    "llm": "one answer of a language model",
 }
 
 
