@@ -1,4 +1,4 @@
-"""The table of methods: for each its look in figures and how its rows come about.
+"""The table of methods: how the rows of each come about.
 
 To add a rival, write it in a file of ``paragon/rivals`` and enter it in ``METHODS``: as a
 ``mixture`` of the collected adapters, as a ``model`` that is trained end to end, as
@@ -46,7 +46,6 @@ from paragon.rivals.reranking import item_knn, popularity
 
 # What a method does.  Mixtures follow the weights between the anchors.
 KINDS = ("oracle", "generated", "mixture", "end_to_end", "reranked", "reference")
-_DASH, _DOT, _DASHDOT = (0, (5, 1.5)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5))
 
 
 def generated_best(
@@ -128,7 +127,7 @@ def _retrain(trained: Trained) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the comparison: its look in every figure, its kind, and one way to its scores.
+    """A row of the comparison: its kind, and one way to its scores.
 
     ``mixture``: coefficients of the collected adapters; ``model``: a module trained end to
     end, ``model(start [P], objectives, settings)``; ``vectors``: an adapter for each
@@ -137,109 +136,55 @@ class Method:
     """
 
     kind: str
-    label: str
-    colour: str
-    marker: str
-    line: object = "-"
     mixture: Coefficients | None = None
     model: type[nn.Module] | None = None
     vectors: Callable[[OneSeed], Tensor | None] | None = None
     rows: Callable[[Trained], Iterator[Row]] | None = None
 
 
-# In the order of the tables.  Colours are the Okabe-Ito set and Paul Tol's muted set, which
-# colour-blind readers can distinguish; markers and dashes carry the same information in grey.
+# In the order of the tables.
 METHODS = {
-    "tuned": Method(
-        "oracle", "tuned (oracle)", "#a3a3a3", "o",  # drawn wide, beneath the others
-        vectors=lambda one: one.trained.collection.oracle_vectors[one.index],
-    ),
+    "tuned": Method("oracle", vectors=lambda one: one.trained.collection.oracle_vectors[one.index]),
     "generated": Method(
-        "generated", "generated", "#D55E00", "o",
-        vectors=lambda one: one.generator.generate(one.trained.weights),
+        "generated", vectors=lambda one: one.generator.generate(one.trained.weights)
     ),
     "generated_best": Method(
-        "generated", "generated, best of 8", "#882255", "^", _DASH,
+        "generated",
         vectors=lambda one: generated_best(one.generator, one.trained.weights, one.trained.valid),
     ),
     "generated_shuffled": Method(
-        "reference", "generated, shuffled", "#CC79A7", "X", _DOT,
-        vectors=lambda one: one.generator.generate(one.shuffled()[0]),
+        "reference", vectors=lambda one: one.generator.generate(one.shuffled()[0])
     ),
-    "generated_cfg": Method(
-        "generated", "generated, guided", "#661100", "v", _DASHDOT, vectors=_guided
-    ),
-    "generated_no_cfg": Method(
-        "generated", "generated, no guidance", "#E69F00", "v", _DASHDOT, vectors=_not_guided
-    ),
-    "paragon": Method(
-        "generated", "Paragon, as published", "#B3446C", "D", _DASHDOT, vectors=_published
-    ),
-    "paragon_no_cfg": Method(
-        "generated", "Paragon, no guidance", "#E25822", "d", _DOT,
-        vectors=partial(_published, guidance=1.0),
-    ),
-    "interpolation": Method(
-        "mixture", "interpolation", "#0072B2", "s", _DASH, mixture=interpolation
-    ),
-    "rbf": Method("mixture", "thin-plate spline", "#6699CC", "h", _DASHDOT, mixture=rbf),
-    "ridge": Method("mixture", "ridge regression", "#117733", "p", _DASHDOT, mixture=ridge),
-    "interpolation_log": Method(
-        "mixture", "interpolation, log-ratios", "#1F77B4", "D", _DOT,
-        mixture=in_log_ratios(interpolation),
-    ),
-    "rbf_log": Method(
-        "mixture", "thin-plate spline, log-ratios", "#9BB7D4", "h", _DOT,
-        mixture=in_log_ratios(rbf),
-    ),
-    "ridge_log": Method(
-        "mixture", "ridge regression, log-ratios", "#2CA02C", "p", _DOT,
-        mixture=in_log_ratios(ridge),
-    ),
-    "nearest": Method("mixture", "nearest anchor", "#56B4E9", "v", _DASHDOT, mixture=nearest),
-    "soup": Method("reference", "soup of two", "#009E73", "^", _DASHDOT, mixture=soup),
-    "constant": Method("reference", "constant (middle)", "#555555", "s", _DOT, mixture=constant),
-    "hypernetwork": Method("end_to_end", "hypernetwork", "#332288", "P", model=Hypernetwork),
-    "linear_subspace": Method(
-        "end_to_end", "linear subspace", "#44AA99", "<", _DASH, model=LinearSubspace
-    ),
-    "nearest_noise": Method(
-        "reference", "nearest + noise", "#88CCEE", "d", _DOT, vectors=_nearest_noise
-    ),
-    "category_bias": Method(
-        "end_to_end", "category bias", "#DDCC77", "8", _DASHDOT, rows=_category_bias
-    ),
+    "generated_cfg": Method("generated", vectors=_guided),
+    "generated_no_cfg": Method("generated", vectors=_not_guided),
+    "paragon": Method("generated", vectors=_published),
+    "paragon_no_cfg": Method("generated", vectors=partial(_published, guidance=1.0)),
+    "interpolation": Method("mixture", mixture=interpolation),
+    "rbf": Method("mixture", mixture=rbf),
+    "ridge": Method("mixture", mixture=ridge),
+    "interpolation_log": Method("mixture", mixture=in_log_ratios(interpolation)),
+    "rbf_log": Method("mixture", mixture=in_log_ratios(rbf)),
+    "ridge_log": Method("mixture", mixture=in_log_ratios(ridge)),
+    "nearest": Method("mixture", mixture=nearest),
+    "soup": Method("reference", mixture=soup),
+    "constant": Method("reference", mixture=constant),
+    "hypernetwork": Method("end_to_end", model=Hypernetwork),
+    "linear_subspace": Method("end_to_end", model=LinearSubspace),
+    "nearest_noise": Method("reference", vectors=_nearest_noise),
+    "category_bias": Method("end_to_end", rows=_category_bias),
     "backbone": Method(
-        "reference", "backbone alone", "#222222", "*", _DASH,  # zeros: s' = s
+        "reference",
         vectors=lambda one: torch.zeros_like(one.trained.collection.oracle_vectors[one.index]),
     ),
-    "mmr": Method(
-        "reranked", "MMR re-ranking", "#999933", ">", _DASH, rows=reranked_backbone("mmr")
-    ),
-    "xquad": Method(
-        "reranked", "xQuAD re-ranking", "#004D40", "<", _DASH, rows=reranked_backbone("xquad")
-    ),
-    "dpp": Method(
-        "reranked", "DPP re-ranking", "#8C564B", "p", _DOT, rows=reranked_backbone("dpp")
-    ),
-    "generated_xquad": Method(
-        "reranked", "generated, xQuAD", "#E7298A", "d", _DASHDOT,
-        rows=reranked_adapters("generated_xquad", "xquad"),
-    ),
-    "popularity": Method(
-        "reference", "popularity", "#777777", "X", _DASHDOT,
-        rows=_same_for_all_weights("popularity", popularity),
-    ),
-    "item_knn": Method(
-        "reference", "item kNN", "#AA4499", "H", _DOT,
-        rows=_same_for_all_weights("item_knn", item_knn),
-    ),
-    "cmr": Method(
-        "reranked", "hypernetwork, re-ranking", "#6A51A3", "P", _DOT,
-        rows=reranked_by_hypernetwork,
-    ),
-    "retrain": Method("oracle", "retrained", "#000000", "D", "none", rows=_retrain),
-}  # fmt: skip
+    "mmr": Method("reranked", rows=reranked_backbone("mmr")),
+    "xquad": Method("reranked", rows=reranked_backbone("xquad")),
+    "dpp": Method("reranked", rows=reranked_backbone("dpp")),
+    "generated_xquad": Method("reranked", rows=reranked_adapters("generated_xquad", "xquad")),
+    "popularity": Method("reference", rows=_same_for_all_weights("popularity", popularity)),
+    "item_knn": Method("reference", rows=_same_for_all_weights("item_knn", item_knn)),
+    "cmr": Method("reranked", rows=reranked_by_hypernetwork),
+    "retrain": Method("oracle", rows=_retrain),
+}
 
 
 def methods_of(kind: str) -> list[str]:

@@ -21,8 +21,8 @@ from paragon.backbones import BACKBONES
 from paragon.data.registry import REGISTRY
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import METHODS as KNOWN
 from paragon_study.demo.bundle import METHODS, STEPS, Bundle, bias_at, denoising_steps
+from paragon_study.report.style import look
 
 SCRIPTS = ("tensors", "generator", "adapter", "rivals", "recommender", "front", "page")
 MOST_BYTES = 5 * 1000 * 1000
@@ -103,7 +103,7 @@ def _in_words(title: str) -> str:
 
 def _look(name: str) -> dict:
     """How a method looks in every figure; ``dash`` in the units of SVG."""
-    method = KNOWN[name]
+    method = look(name)
     _, dashes = method.line if isinstance(method.line, tuple) else (0, ())
     dash = " ".join(f"{3 * length:g}" for length in dashes) or "none"
     return {
@@ -114,8 +114,8 @@ def _look(name: str) -> dict:
 
 def _colours() -> str:
     """The colours of the methods as CSS variables; on a dark page the dark ones are lighter."""
-    light = "".join(f"--{name}: {KNOWN[name].colour}; " for name in METHODS)
-    dark = "".join(f"--{name}: {_lightened(KNOWN[name].colour)}; " for name in METHODS)
+    light = "".join(f"--{name}: {look(name).colour}; " for name in METHODS)
+    dark = "".join(f"--{name}: {_lightened(look(name).colour)}; " for name in METHODS)
     return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
 
 

@@ -20,6 +20,7 @@ from paragon_study.report import ablations as ab
 from paragon_study.report import markdown as md
 from paragon_study.report import templates, transport
 from paragon_study.report.results import APART, REGRET, Studies, has_one_weight, study_folders
+from paragon_study.report.style import look
 
 HV, HV_OF_TUNED = "set_hv_full", "set_hv_of_tuned_full"
 WEIGHTS = (0, 0.5)  # of accuracy
@@ -69,7 +70,7 @@ def numbers(
     simple = {m: _simple(every, m) for m in SIMPLE if m in beside}
     return {
         "studies": list(every.folders),
-        "titles": {name: method.label for name, method in METHODS.items()},
+        "titles": {name: look(name).label for name in METHODS},
         "seeds": sorted({int(c["seed"].nunique()) for c in every.curves.values()}),
         "ahead": ahead,
         "table": _table(every, beside, ahead["leaders"]),

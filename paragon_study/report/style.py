@@ -1,8 +1,6 @@
 """What all figures share: looks, labels, style, layout and saving.
 
-How a method looks is in the table of methods (paragon/evaluation/methods.py).
-Figures are made without pyplot, so nothing is left open and a notebook shows
-each of them once.
+Figures are made without pyplot, so nothing is left open and a notebook shows each of them once.
 """
 
 from __future__ import annotations
@@ -24,7 +22,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import METHODS
 from paragon.storage import atomic_path
 
 
@@ -36,6 +33,43 @@ class Look(NamedTuple):
     marker: str
     line: object = "-"
 
+
+_DASH, _DOT, _DASHDOT = (0, (5, 1.5)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5))
+
+# The methods of paragon/evaluation/methods.py.  Colours are the Okabe-Ito set and Paul Tol's muted
+# set, which colour-blind readers can distinguish; markers and dashes tell the same in grey.
+METHODS = {
+    "tuned": Look("tuned (oracle)", "#a3a3a3", "o"),  # wide, beneath the others
+    "generated": Look("generated", "#D55E00", "o"),
+    "generated_best": Look("generated, best of 8", "#882255", "^", _DASH),
+    "generated_shuffled": Look("generated, shuffled", "#CC79A7", "X", _DOT),
+    "generated_cfg": Look("generated, guided", "#661100", "v", _DASHDOT),
+    "generated_no_cfg": Look("generated, no guidance", "#E69F00", "v", _DASHDOT),
+    "paragon": Look("Paragon, as published", "#B3446C", "D", _DASHDOT),
+    "paragon_no_cfg": Look("Paragon, no guidance", "#E25822", "d", _DOT),
+    "interpolation": Look("interpolation", "#0072B2", "s", _DASH),
+    "rbf": Look("thin-plate spline", "#6699CC", "h", _DASHDOT),
+    "ridge": Look("ridge regression", "#117733", "p", _DASHDOT),
+    "interpolation_log": Look("interpolation, log-ratios", "#1F77B4", "D", _DOT),
+    "rbf_log": Look("thin-plate spline, log-ratios", "#9BB7D4", "h", _DOT),
+    "ridge_log": Look("ridge regression, log-ratios", "#2CA02C", "p", _DOT),
+    "nearest": Look("nearest anchor", "#56B4E9", "v", _DASHDOT),
+    "soup": Look("soup of two", "#009E73", "^", _DASHDOT),
+    "constant": Look("constant (middle)", "#555555", "s", _DOT),
+    "hypernetwork": Look("hypernetwork", "#332288", "P"),
+    "linear_subspace": Look("linear subspace", "#44AA99", "<", _DASH),
+    "nearest_noise": Look("nearest + noise", "#88CCEE", "d", _DOT),
+    "category_bias": Look("category bias", "#DDCC77", "8", _DASHDOT),
+    "backbone": Look("backbone alone", "#222222", "*", _DASH),
+    "mmr": Look("MMR re-ranking", "#999933", ">", _DASH),
+    "xquad": Look("xQuAD re-ranking", "#004D40", "<", _DASH),
+    "dpp": Look("DPP re-ranking", "#8C564B", "p", _DOT),
+    "generated_xquad": Look("generated, xQuAD", "#E7298A", "d", _DASHDOT),
+    "popularity": Look("popularity", "#777777", "X", _DASHDOT),
+    "item_knn": Look("item kNN", "#AA4499", "H", _DOT),
+    "cmr": Look("hypernetwork, re-ranking", "#6A51A3", "P", _DOT),
+    "retrain": Look("retrained", "#000000", "D", "none"),
+}
 
 BACKBONES = {
     "sasrec": Look("SASRec", "#0072B2", "o"),
@@ -50,9 +84,9 @@ BACKBONES = {
 # Adapters that are no row of the comparison: of a collection, and of another recommender.
 ADAPTERS = {
     "oracles": Look("oracles (tuned)", METHODS["tuned"].colour, "o"),
-    "anchors": Look("anchors", "#0072B2", "D", (0, (5, 1.5))),
+    "anchors": Look("anchors", "#0072B2", "D", _DASH),
     "moved": Look("moved", "#018571", "D"),
-    "as_it_is": Look("as it is", "#555555", "o", (0, (1, 1.3))),
+    "as_it_is": Look("as it is", "#555555", "o", _DOT),
 }
 
 # Datasets in the place of backbones, where several have one backbone only.
@@ -79,12 +113,9 @@ _STYLE = matplotlib.rc_params_from_file(
 
 def look(name: str) -> Look:
     """The look of a method or backbone; one not listed gets one that depends on its name only."""
-    if name in METHODS:
-        method = METHODS[name]
-        return Look(method.label, method.colour, method.marker, method.line)
     number = zlib.crc32(name.encode())  # C0 to C9: seaborn's colour-blind cycle
     spare = Look(name.replace("_", " "), f"C{number % 10}", "ovs^D<>pPX"[number // 10 % 10])
-    return (BACKBONES | ADAPTERS | DATASETS).get(name, spare)
+    return (METHODS | BACKBONES | ADAPTERS | DATASETS).get(name, spare)
 
 
 def metric_label(metric: str) -> str:
