@@ -24,7 +24,7 @@ repro: repository fetch ## Run the study; results/report.html says whether it wa
 	$(BIN)/python -m paragon verify
 
 paper: fetch ## Run the study with five seeds and every rival (half a day)
-	$(BIN)/python -m paragon fetch ml-100k-paper
+	$(BIN)/python -m paragon fetch ml-100k-paper --from data/ml-100k
 	$(MAKE) add NAME=ml-100k-paper
 
 add: repository fetch ## Add a dataset or backbone and run its studies: make add NAME=lightgcn

@@ -1,69 +1,239 @@
 """params.yaml as typed, checked settings, and where files are.
 
-A misspelt key or a wrong type is an error that names the key; nothing is
-guessed.  Paths resolve from the root of the repository, so that a notebook
-finds them from whatever folder it is started in.
+A misspelt key or a wrong type is an error that names the key; nothing is guessed.  Paths resolve
+from the root of the repository, so that a notebook finds them from whatever folder it starts in.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import ValidationError, field_validator
-
-from paragon.errors import ParagonError
-from paragon.sections import (
-    AdapterSettings,
-    BackboneSettings,
-    DataSettings,
-    EvaluationSettings,
-    GeneratorSettings,
-    Name,
-    PublishedSettings,
-    RivalSettings,
-    RunSettings,
-    Section,
-    StudiesSettings,
-    VerifySettings,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
 )
 
-__all__ = [  # the sections as well: `params.AdapterSettings` is how the package names them
-    "ABLATIONS",
-    "ARTIFACTS",
-    "CHECKPOINTS",
-    "DATA",
-    "MOST_VALUES",
-    "RESULTS",
-    "ROOT",
-    "AdapterSettings",
-    "BackboneSettings",
-    "DataSettings",
-    "EvaluationSettings",
-    "GeneratorSettings",
-    "Name",
-    "Params",
-    "PublishedSettings",
-    "RivalSettings",
-    "RunSettings",
-    "Section",
-    "StudiesSettings",
-    "VerifySettings",
-    "checked",
-    "load_params",
-    "read_settings",
-    "stored",
-]
+from paragon.errors import ParagonError, shown
+from paragon.storage import NAME
 
 ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
 DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
 CHECKPOINTS = "PARAGON_CHECKPOINTS"  # the folder of a running stage's: see `Study.checkpoint`
 # Beside their plan, not in results/: the study's stage `compare` depends on all of that folder.
 ABLATIONS = ROOT / "ablations" / "results"
-
 MOST_VALUES = 100_000  # in params.yaml; a few aliases can stand for billions
+
+
+def _distinct(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("one of them is given twice")
+    return values
+
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Rate = Annotated[float, Field(gt=0)]
+Part = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
+# The sections that may differ for a dataset or a backbone.
+Overridden = Literal[
+    *("run", "data", "backbones", "adapters", "generator", "published", "rivals", "evaluation")
+]
+
+
+class Section(BaseModel):
+    """Base of all sections: no unknown keys, no silent conversion, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(Section):
+    """Which events count, how they are split, and how many negatives a list of candidates has.
+
+    ``midnight``: `global_time` cuts in whole days, of a clock this many hours ahead of UTC."""
+
+    split: Literal["leave_one_out", "global_time"]
+    midnight: Annotated[float, Field(ge=-24, le=24)] | None
+    min_rating: float
+    k_core: Annotated[int, Field(ge=0, lt=2**31)]
+    max_users: Count | None
+    negatives: Count
+    seed: Seed
+
+
+class BackboneSettings(Section):
+    """The recommender that will be frozen, and its training; ``intervals`` is TiSASRec's alone.
+
+    ``loss``: with `softmax` the events of a batch share their ``negatives``, null for the whole
+    catalogue; with `bpr_max` they are drawn for each event among what its user has not met."""
+
+    dim: Count
+    history: Count
+    layers: Count
+    heads: Count
+    dropout: Part
+    intervals: Count
+    epochs: Count
+    patience: Count
+    batch: Count
+    learning_rate: Rate
+    loss: Literal["softmax", "bpr_max"]
+    negatives: Count | None
+    seed: Seed
+
+
+class AdapterSettings(Section):
+    """Joint tuning; ``events``: the largest number of training events, null for all.
+
+    ``item_side``: whether an adapter also says how much a state likes each category; ``served``:
+    the length of the lists that diversity and novelty judge, the best of the whole catalogue, of
+    the first ``served_rows`` events of a batch.
+
+    ``anchors``: weights that the generator learns from, as vectors or, of two objectives, the
+    first weight; ``oracles``: the evaluation weights are the multiples of 1/oracles."""
+
+    objectives: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]
+    width: Count
+    anchors: Annotated[list[float | list[float]], Field(min_length=2)]
+    oracles: Count
+    item_side: bool
+    served: Annotated[int, Field(ge=2)]
+    served_rows: Count
+    events: Count | None
+    steps: Count
+    batch: Count
+    negatives: Count
+    learning_rate: Rate
+    checks: Count
+    snapshots: Count
+
+    @field_validator("objectives")
+    @classmethod
+    def _with_accuracy(cls, names: list[str]) -> list[str]:
+        if "accuracy" not in names:
+            raise ValueError("accuracy has to be among them: what else would be recommended?")
+        return names
+
+
+class GeneratorSettings(Section):
+    """The generator: latent space, denoiser, noise, training, sampling.
+
+    ``latent``: principal components, null for the full vector; ``token``: numbers of a
+    transformer's token, null for a residual MLP on the whole."""
+
+    latent: Count | None
+    token: Count | None
+    conditioning: Literal[
+        "add_once", "add_every_block", "attention_pooled", "cross_attention", "adaptive_norm"
+    ]
+    heads: Count
+    width: Count
+    blocks: Count
+    diffusion_steps: Count
+    steps: Count
+    batch: Count
+    learning_rate: Rate
+    ema: Share
+    condition_drop: Share
+    behaviour_batch: Annotated[int, Field(ge=0)]
+    behaviour_rows: Count
+    behaviour_strength: Annotated[float, Field(ge=0)]
+    sampler_steps: Count
+    guidance: Annotated[float, Field(ge=0, le=100)]
+
+
+class PublishedSettings(Section):
+    """The generator as published, `paragon`: a transformer over parameter tokens, and DDPM.
+
+    ``seeds``: for the first of the seeds, 0 leaves it out.  Training ends after ``steps``, or
+    after ``patience`` checks (one every ``check`` steps) without a lower task loss on validation
+    events; the scale of ``guidance`` is chosen there among those given."""
+
+    seeds: Annotated[int, Field(ge=0)]
+    width: Count
+    heads: Count
+    blocks: Count
+    dropout: Part
+    diffusion_steps: Count
+    steps: Count
+    check: Count
+    patience: Count
+    batch: Count
+    learning_rate: Rate
+    ema: Share
+    condition_drop: Share
+    guidance: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=1)]
+
+
+class RivalSettings(Section):
+    """`retrain`: its weights, the number of ``seeds``, and the largest number of ``epochs``.
+
+    ``end_to_end``: rivals that need no collection.  Each of their steps has this number of
+    ``weights`` and of training events (``rows``); ``width``, ``blocks``: of the hypernetwork."""
+
+    epochs: Count
+    patience: Count
+    seeds: Count
+    retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
+    end_to_end: list[str]
+    weights: Count
+    rows: Count
+    width: Count
+    blocks: Count
+    learning_rate: Rate
+
+
+class EvaluationSettings(Section):
+    """The cutoffs k of the metrics; how often the test users are resampled for intervals.
+
+    The smallest p-value is 2 / (resamples + 1), before Holm's correction.  ``few_anchors``:
+    subsets of the anchors, by their first weights, that mixtures are tried on as well."""
+
+    cutoffs: Annotated[list[Count], Field(min_length=1)]
+    resamples: Annotated[int, Field(ge=100)]
+    few_anchors: list[Annotated[list[float], Field(min_length=3)]]
+
+    @field_validator("cutoffs")
+    @classmethod
+    def _has_the_headline(cls, cutoffs: list[int]) -> list[int]:
+        if 10 not in cutoffs:
+            raise ValueError("10 has to be among them: the headline metrics are those of ten items")
+        return cutoffs
+
+
+class VerifySettings(Section):
+    """How far a metric may lie from the committed one: ``absolute + relative * |committed|``."""
+
+    relative: Annotated[float, Field(ge=0)]
+    absolute: Annotated[float, Field(ge=0)]
+
+
+class StudiesSettings(Section):
+    """Which studies there are: every dataset with every backbone."""
+
+    datasets: Names
+    backbones: Names
+
+
+class RunSettings(Section):
+    """Random ``seeds`` of adapters and generators, CPU ``threads``, and the ``device``.
+
+    ``auto`` is a CUDA GPU if there is one, else the CPU."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
+    threads: Count
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
 class Params(Section):
@@ -79,31 +249,10 @@ class Params(Section):
     rivals: RivalSettings
     evaluation: EvaluationSettings
     verify: VerifySettings
-    special: dict[Name, dict[str, dict[str, Any]]] = {}
-
-    @field_validator("special")
-    @classmethod
-    def _of_sections(cls, special: dict[str, dict]) -> dict[str, dict]:
-        known = set(cls.model_fields) - {"special", "studies"}
-        for name, own in special.items():
-            if wrong := sorted(set(own) - known):
-                raise ValueError(f"{name}.{wrong[0]} is no section that can differ")
-        return special
+    overrides: dict[Name, dict[Overridden, dict[str, Any]]] = {}
 
 
 S = TypeVar("S", bound=Section)
-
-
-def stored(section: type[S], values: dict, where: str) -> S:
-    """Settings read back from a stored description; other versions may have had other keys."""
-    try:
-        return section.model_validate(values)
-    except ValidationError as error:
-        key = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise ParagonError(
-            f"{where}: settings.{key}: {error.errors()[0]['msg']}; "
-            "made by another version of the package, run its stage again"
-        ) from error
 
 
 def load_params(
@@ -114,23 +263,30 @@ def load_params(
 ) -> Params:
     """Read and check params.yaml.
 
-    What ``special`` says of the ``dataset`` and then of the ``backbone`` wins over
-    the sections, and ``overrides`` {section: {key: value}} win over both.
+    The entries of ``overrides`` in the file for the ``dataset`` and then for the ``backbone`` win
+    over the sections, and the argument ``{section: {key: value}}`` wins over both.
     """
     path = path or ROOT / "params.yaml"
     content = read_settings(path)
     params = checked(Params, content, path.name)
-    changes = [(f"special.{n}.", params.special.get(n, {})) for n in (dataset, backbone) if n]
+    changes = [(f"overrides.{n}.", params.overrides.get(n, {})) for n in (dataset, backbone) if n]
     for where, change in [*changes, ("", overrides or {})]:
-        for section, values in change.items():
-            merge = isinstance(values, dict) and isinstance(content.get(section), dict)
-            content[section] = {**content[section], **values} if merge else values
+        content = merged(content, change)
         params = checked(Params, content, f"{path.name}: {where}" if where else path.name)
     return params
 
 
+def merged(*changes: dict[str, Any]) -> dict[str, Any]:
+    """Sections with changes to them; in each section a later change has the last word."""
+    made: dict[str, Any] = {}
+    for section, values in (item for change in changes for item in change.items()):
+        both = isinstance(values, dict) and isinstance(made.get(section), dict)
+        made[section] = {**made[section], **values} if both else values
+    return made
+
+
 def read_settings(path: Path) -> dict:
-    """The content of a file of settings, which a person wrote; raises ``ParagonError``."""
+    """Read a file of settings, which a person wrote; raises ``ParagonError``."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
@@ -147,10 +303,8 @@ def read_settings(path: Path) -> dict:
         raise ParagonError(
             f"{path}: a mapping of sections is needed, found {type(content).__name__}"
         )
-    if _size(content) > MOST_VALUES:
-        raise ParagonError(
-            f"{path}: more than {MOST_VALUES:,} values; aliases that repeat aliases?"
-        )
+    if len([*islice(_values(content), MOST_VALUES + 1)]) > MOST_VALUES:
+        raise ParagonError(f"{path}: more than {MOST_VALUES:,} values, with aliases written out")
     return content
 
 
@@ -171,15 +325,13 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _size(content: object) -> int:
-    """How many values there are, aliases written out; counting ends beyond ``MOST_VALUES``."""
-    waiting, count = [content], 0
-    while waiting and count <= MOST_VALUES:
-        value = waiting.pop()
-        count += 1
+def _values(content: object) -> Iterator[object]:
+    """Walk through all values, aliases written out: perhaps without an end."""
+    waiting = [content]
+    while waiting:
+        yield (value := waiting.pop())
         if isinstance(value, dict | list):
             waiting += value.values() if isinstance(value, dict) else value
-    return count
 
 
 def checked(section: type[S], content: dict, where: str) -> S:
@@ -190,9 +342,18 @@ def checked(section: type[S], content: dict, where: str) -> S:
         # A misspelt key is also a missing one: name what the person wrote.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
-        found = "" if first["type"] == "missing" else f", found {first['input']!r}"
-        found = found if len(found) <= 100 else found[:97] + "..."
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        found = "" if first["type"] == "missing" else f", found {shown(first['input'])}"
         place = f"{where}{key}" if where.endswith(".") else f"{where}: {key}"
-        said = first["msg"].removeprefix("Value error, ")
-        raise ParagonError(f"{place}: {said}{found}{more}") from error
+        raise ParagonError(
+            f"{place}: {first['msg'].removeprefix('Value error, ')}{found}"
+        ) from error
+
+
+def stored(section: type[S], values: dict, where: str) -> S:
+    """Settings read back from a stored description; other versions may have had other keys."""
+    try:
+        return checked(section, values, f"{where}: settings.")
+    except ParagonError as error:
+        raise ParagonError(
+            f"{error}; made by another version of the package, run its stage again"
+        ) from error

@@ -23,7 +23,6 @@ from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params
-from paragon_study.pipeline.studies import SPECIAL
 
 # `make test-all` runs every property on 1,000 examples, other ones each time; `make test` on few.
 THOROUGH = bool(os.environ.get("PARAGON_THOROUGH"))
@@ -140,7 +139,7 @@ def write_study(root, seqs, backbone="sasrec", **changes):
     for change in (SMALL, own, changes):
         for section, values in change.items():
             content[section] |= values
-    content["special"] = dict.fromkeys(["toy", backbone], dict.fromkeys(SPECIAL, {}))
+    content["overrides"] = {"toy": {}, backbone: {}}
     root.mkdir(exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     save_sequences(seqs, root / "artifacts" / "toy" / "data")

@@ -13,7 +13,7 @@ from paragon.__main__ import main
 from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
 from paragon_study.course import lab
-from paragon_study.pipeline.studies import SPECIAL, add
+from paragon_study.pipeline.studies import add
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ta\t4\t10\nu\tb\t3\t20\n"
 ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\na\tAlpha\tX Y\nb\tBeta\tY\n"
@@ -134,32 +134,15 @@ def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     done = paragon(root, "add", "mine")  # a process of its own takes seconds: torch is loaded
     assert done.returncode == 0 and "mine added to datasets" in done.stdout, done.stderr
     assert "tisasrec added to backbones" in add("tisasrec", root)
-    expected = before.replace("[ml-100k]", "[ml-100k, mine]", 1) + "  mine: *same\n"
+    expected = before.replace("[ml-100k]", "[ml-100k, mine]", 1) + "  mine: {}\n"
     assert (root / "params.yaml").read_text() == expected
     assert "has mine already" in add("mine", root)
-    assert (root / "params.yaml").read_text() == expected
+    edit(root, "  sasrec: {}\n", "")  # listed, without the entry that DVC asks for
+    add("sasrec", root)
+    assert yaml.safe_load((root / "params.yaml").read_text()) == yaml.safe_load(expected)
     (root / "data" / "lightgcn").mkdir()
     with pytest.raises(ParagonError, match="a backbone and there is a dataset data/lightgcn"):
         add("lightgcn", root)
-
-
-@pytest.mark.parametrize("name", ["sasrec", "mine"])
-def test_add_writes_the_entry_that_a_listed_name_has_not(root, name):
-    (root / "data" / "mine").mkdir(parents=True)
-    edit(root, "[ml-100k]", "[ml-100k, mine]")
-    content = yaml.safe_load((root / "params.yaml").read_text())
-    content["special"].pop(name, None)
-    for special in (content["special"], {name: {"run": {"threads": 1}}}, {}, None):
-        content["special"] = special
-        if special is None:
-            del content["special"]
-        (root / "params.yaml").write_text(yaml.safe_dump(content))
-        assert add(name, root) == f"params.yaml: {name} added to special"
-        after = yaml.safe_load((root / "params.yaml").read_text())
-        kept = (special or {}).get(name, {})
-        assert after["special"][name] == dict.fromkeys(SPECIAL, {}) | kept
-        assert after["studies"] == content["studies"]
-        assert "has" in add(name, root)
 
 
 def test_the_studies_of_a_name_and_no_others(root):

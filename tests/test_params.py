@@ -1,9 +1,12 @@
+from itertools import product
+
 import pytest
 import yaml
 
 from paragon.backbones import BACKBONES
 from paragon.errors import ParagonError
 from paragon.params import ROOT, Params, load_params
+from paragon_study.pipeline.settings import check_all, check_settings
 
 
 @pytest.fixture
@@ -34,9 +37,9 @@ def test_the_file_of_the_study_is_valid_and_frozen():
     assert sections == set(Params.model_fields)
 
 
-def test_the_special_word_of_a_dataset_and_a_backbone_wins(changed):
+def test_an_override_of_a_dataset_and_then_of_a_backbone_wins(changed):
     path = changed(
-        "special",
+        "overrides",
         {
             "d": {"backbones": {"dropout": 0.1, "epochs": 7}, "data": {"k_core": 5}},
             "b": {"backbones": {"dropout": 0.2}, "run": {"seeds": [4]}},
@@ -51,19 +54,14 @@ def test_the_special_word_of_a_dataset_and_a_backbone_wins(changed):
     assert (last.dropout, last.epochs) == (0.3, 7)
 
 
-def test_everything_known_has_a_valid_special_entry():
+def test_the_settings_of_every_study_that_can_be_added_go_together():
     """DVC asks for the entry of what it runs, and an entry for nothing would never be read."""
-    special = load_params().special
-    assert set(special) == {*BACKBONES, "ml-100k", "ml-100k-paper", "ml-1m", "ml-1m-time"}
-    for name in special:
-        load_params(dataset=name)
-
-
-def test_a_bad_special_word_names_its_key(changed):
-    path = changed("special", {"b": {"backbones": {"droput": 0.2}}})
-    assert load_params(path, dataset="d")
-    with pytest.raises(ParagonError, match=r"params\.yaml: special\.b\.backbones\.droput: Extra"):
-        load_params(path, backbone="b")
+    overrides = load_params().overrides
+    datasets = ["ml-100k", "ml-100k-paper", "ml-1m", "ml-1m-time"]
+    assert set(overrides) == {*BACKBONES, *datasets}
+    for dataset, backbone in product(datasets, BACKBONES):
+        check_settings(load_params(dataset=dataset, backbone=backbone), "params.yaml")
+    check_all()
 
 
 def test_a_missing_file(tmp_path):
@@ -71,10 +69,7 @@ def test_a_missing_file(tmp_path):
         load_params(tmp_path / "params.yaml")
 
 
-def test_overrides_win_and_are_checked():
-    assert (
-        load_params(overrides={"run": {"seeds": [5]}, "backbones": {"dim": 8}}).backbones.dim == 8
-    )
+def test_overrides_of_the_call_are_checked():
     with pytest.raises(ParagonError, match=r"backbones\.dmi"):
         load_params(overrides={"backbones": {"dmi": 8}})
 
@@ -82,5 +77,5 @@ def test_overrides_win_and_are_checked():
 def test_a_key_that_is_no_name_is_refused(tmp_path):
     text = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text + "? [a, b]\n: 1\n")
-    with pytest.raises(ParagonError, match=r"params\.yaml: not valid YAML: .*unhashable key"):
+    with pytest.raises(ParagonError, match="not valid YAML: .*unhashable key"):
         load_params(tmp_path / "params.yaml")

@@ -15,7 +15,6 @@ LAYERS = (
         "errors",
         "progress",
         "storage",
-        "sections",
         "params",
         "metrics",
         "data",

@@ -28,7 +28,7 @@ def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: list[str])
     worst = user_ids[doubtful[free.index(least)]]
     remedy = (
         f"lower data.negatives in params.yaml to {least} or less (for this dataset "
-        "alone under `special`)"
+        "alone under `overrides`)"
         if least
         else "there is nothing to rank for a user who met every item; leave such users out"
     )

@@ -134,7 +134,7 @@ _ENTRIES = (
 REGISTRY: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
 # The same files under a second name, where a study prepares them by other rules
-# (`special` in params.yaml): ml-1m-time is split by time, as the published study did, and
+# (`overrides` in params.yaml): ml-1m-time is split by time, as the published study did, and
 # ml-100k-paper has more seeds and rivals.
 SAME_FILES = {"ml-1m-time": "ml-1m", "ml-100k-paper": "ml-100k"}
 REGISTRY |= {name: replace(REGISTRY[of], name=name) for name, of in SAME_FILES.items()}

@@ -26,8 +26,7 @@ from paragon.generator.denoiser import sinusoidal
 from paragon.generator.sampler import ddim, ddpm, guided
 from paragon.generator.schedule import Schedule
 from paragon.objectives.weights import check_weights, lift
-from paragon.params import stored
-from paragon.sections import PublishedSettings
+from paragon.params import PublishedSettings, stored
 from paragon.storage import loading, save_tensors
 
 

@@ -24,8 +24,8 @@ from paragon.backbones.checkpoint import Checkpoint, Part
 from paragon.generator.published import Published, PublishedModel
 from paragon.generator.schedule import Schedule
 from paragon.generator.training import diffusion_loss, take_step, update_average
+from paragon.params import PublishedSettings
 from paragon.progress import progress
-from paragon.sections import PublishedSettings
 
 # held_out(vectors [A, P]) -> losses [A, O] of every objective on validation events
 HeldOut = Callable[[Tensor], Tensor]

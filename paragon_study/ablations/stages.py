@@ -43,12 +43,20 @@ from paragon.evaluation.methods import generated_best, methods_of, mixture_of
 from paragon.evaluation.summary import control_measures
 from paragon.generator.generator import Generator, load_generator
 from paragon.objectives.weights import random_weights
-from paragon.params import ABLATIONS, ARTIFACTS, ROOT, Section, checked, read_settings
-from paragon.sections import Count
+from paragon.params import (
+    ABLATIONS,
+    ARTIFACTS,
+    ROOT,
+    Count,
+    Section,
+    checked,
+    merged,
+    read_settings,
+)
 from paragon.storage import write_text
 from paragon_study.ablations.places import Place
 from paragon_study.pipeline.jobs import train_generators, train_rivals
-from paragon_study.pipeline.study import Study, merge_changes, open_study
+from paragon_study.pipeline.study import Study, open_study
 
 WeightsToVectors = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
 CHOICES = 64  # weights at which settings are compared on validation users
@@ -144,8 +152,8 @@ def folder_of(name: str) -> Path:
 def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
     """The study with the changes to params.yaml of the entry ``tuned`` and then of ``change``."""
     entry = plan.entry("tuned", tuned)
-    merged = merge_changes({"run": {"seeds": plan.seeds}}, entry.change, change or {})
-    return open_study(plan.dataset, entry.backbone, merged, checked=False)
+    changes = merged({"run": {"seeds": plan.seeds}}, entry.change, change or {})
+    return open_study(plan.dataset, entry.backbone, changes, checked=False)
 
 
 def tune_entry(name: str) -> None:

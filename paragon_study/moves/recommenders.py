@@ -33,12 +33,11 @@ from paragon.data.sequences import Sequences
 from paragon.data.split import prepare
 from paragon.errors import ParagonError
 from paragon.evaluation.summary import significant
-from paragon.params import ARTIFACTS, ROOT, Section
-from paragon.sections import Count
+from paragon.params import ARTIFACTS, ROOT, Count, Section, merged
 from paragon.storage import check_match, load_tensors, write_json
 from paragon_study.ablations.places import Place
 from paragon_study.ablations.stages import Plan
-from paragon_study.pipeline.study import Study, StudyData, merge_changes, open_study
+from paragon_study.pipeline.study import Study, StudyData, open_study
 
 FOLDER = ROOT / "transport"
 SIDES = {"item_side": True, "state_only": False}  # adapters with and without the genre term
@@ -109,8 +108,8 @@ def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> S
     entry = trials.entry("recommenders", name)
     own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
     own |= {"adapters": {"item_side": item_side}}
-    merged = merge_changes(trials.change, own, entry.change)
-    return open_study(entry.dataset or trials.dataset, entry.backbone, merged, checked=False)
+    changes = merged(trials.change, own, entry.change)
+    return open_study(entry.dataset or trials.dataset, entry.backbone, changes, checked=False)
 
 
 def train_recommender(name: str) -> None:

@@ -12,7 +12,6 @@ from paragon.evaluation.methods import METHODS, methods_of
 from paragon.objectives.table import check_names
 from paragon.objectives.weights import simplex_lattice, simplex_weights
 from paragon.params import ROOT, Params, load_params
-from paragon_study.pipeline.studies import SPECIAL
 
 MOST_ORACLES = 1_000  # evaluation weights; all their adapters are tuned at once
 
@@ -128,13 +127,10 @@ def check_all(root: Path = ROOT) -> None:
                     f"params.yaml: studies.backbones: {backbone!r} is unknown; known: "
                     f"{', '.join(BACKBONES)}"
                 )
-            for name in (dataset, backbone):
-                missing = sorted(set(SPECIAL) - set(params.special.get(name, {})))
-                if missing:
-                    raise ParagonError(
-                        f"params.yaml: special.{name}: {missing[0]} is missing; an entry has all "
-                        f"of {', '.join(SPECIAL)} ({{}} where nothing differs); "
-                        f"`python -m paragon add {name}` writes one"
-                    )
+            for name in {dataset, backbone} - set(params.overrides):  # DVC needs an entry
+                raise ParagonError(
+                    f"params.yaml: overrides.{name} is missing, at least {{}}; "
+                    f"`python -m paragon add {name}` writes it"
+                )
             own = load_params(path, dataset=dataset, backbone=backbone)
             check_settings(own, f"params.yaml, study {dataset} with {backbone}")

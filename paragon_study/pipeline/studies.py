@@ -11,12 +11,6 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params
 from paragon.storage import check_name, write_text
 
-# What an entry of `special` in params.yaml holds, since each stage depends on its own part.
-SPECIAL = (
-    *("run", "data", "backbones", "adapters", "generator", "published", "rivals"),
-    "evaluation",
-)
-
 
 def add(name: str, root: Path = ROOT) -> str:
     """Enter a dataset or a backbone in params.yaml; returns what was done, in words.
@@ -47,22 +41,16 @@ def add(name: str, root: Path = ROOT) -> str:
         type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     content = yaml.load(path.read_text(encoding="utf-8"))
-    listed, special = content["studies"][kind], content.setdefault("special", {})
-    missing = [section for section in SPECIAL if section not in special.get(name, {})]
-    new = name not in listed
-    if not new and not missing:
+    listed, overrides = content["studies"][kind], content.setdefault("overrides", {})
+    if name in listed and name in overrides:
         return f"params.yaml: {kind} has {name} already"
-    if new:
+    if name not in listed:
         listed.append(name)
-    every = [entry for entry in special.values() if set(SPECIAL) <= set(entry)]
-    same = [entry for entry in every if not any(entry.values())]
-    entry = special.setdefault(name, same[0] if same else {})
-    for section in missing:
-        entry.setdefault(section, {})
+    overrides.setdefault(name, {})
     text = StringIO()
     yaml.dump(content, text)
     write_text(path, text.getvalue())
-    return f"params.yaml: {name} added to {kind if new else 'special'}"
+    return f"params.yaml: {name} added to {kind}"
 
 
 def studies_of(name: str, root: Path = ROOT) -> list[str]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -242,16 +241,6 @@ def open_dataset(name: str, overrides: dict | None = None) -> StudyData:
     check_name(name)
     check_all()
     return StudyData(name, load_params(overrides=overrides, dataset=name).data)
-
-
-def merge_changes(*changes: dict[str, Any]) -> dict[str, Any]:
-    """Changes of params.yaml as one; in each section a later change has the last word."""
-    merged: dict[str, Any] = {}
-    for change in changes:
-        for section, values in change.items():
-            both = isinstance(values, dict)
-            merged[section] = {**merged.get(section, {}), **values} if both else values
-    return merged
 
 
 def open_study(

@@ -20,7 +20,6 @@ from packaging.utils import canonicalize_name
 
 from paragon.evaluation.summary import headline
 from paragon.params import ROOT, Params, load_params
-from paragon_study.pipeline.studies import SPECIAL
 from paragon_study.running.runner import code_cells
 from tests.study.conftest import command, git, snapshot
 from tests.study.kills import killed_run
@@ -95,11 +94,8 @@ def test_a_stage_lists_the_sections_that_its_notebook_reads(stage):
     What is read inside the package from a whole ``params`` cannot be seen here.
     """
     found = set(STAGES[stage]["params"])
-    listed = {key.partition(".")[0] for key in found if not key.startswith("special.")}
-    for key in STAGES[stage]["matrix"]:  # its own sections of the entry, or the whole of it
-        entry = f"special.${{item.{key}}}"
-        own = {f"{entry}.{section}" for section in listed & {*SPECIAL}}
-        assert found - listed >= own or entry in found
+    listed = {key.partition(".")[0] for key in found} - {"overrides"}
+    assert {f"overrides.${{item.{key}}}" for key in STAGES[stage]["matrix"]} <= found
     assert listed <= set(Params.model_fields)
     read = set()
     for cell in code_cells(ROOT / "notebooks" / f"{NOTEBOOKS[stage]}.ipynb"):
