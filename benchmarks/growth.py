@@ -43,8 +43,7 @@ from paragon.data.negatives import NegativeSampler, draw_candidates
 from paragon.data.sequences import Evaluation, Met, Sequences
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
-from paragon.evaluation.blocks import InBlocks
-from paragon.evaluation.testbed import TestBed
+from paragon.evaluation.protocol import Scores, TestSet
 from paragon.params import ROOT, load_params
 from paragon.storage import write_json
 from paragon_study.report import style
@@ -123,9 +122,9 @@ def point(users: int, items: int, events: int, anchors: int, objectives: int) ->
 
     def evaluate() -> None:
         lists = own.model_dump(include={"negatives", "served"})
-        bed = TestBed(sequences, sequences.test, names, **lists, cutoffs=[10])
+        test_set = TestSet(sequences, sequences.test, names, **lists, cutoffs=[10])
         for vector in starts[0]:
-            bed.measure(InBlocks.of(test, vector))
+            test_set.measure(Scores.of_adapter(test, vector))
 
     _, found[STEPS[4]] = measured(evaluate)
     print(json.dumps(found))
@@ -172,10 +171,10 @@ def large(
         NegativeSampler(sequences).draw(np.arange(users), 1, rng)
         vectors = shared_starts(train.form, 4, [0])[0]  # [4, P]
         train.serve(vectors, torch.arange(8))
-        bed = TestBed(
+        test_set = TestSet(
             sequences, sequences.test, own.objectives, negatives=9, served=20, cutoffs=[10]
         )
-        bed.measure(InBlocks.of(test, vectors[0]))
+        test_set.measure(Scores.of_adapter(test, vectors[0]))
 
     _, found = measured(everything)
     sizes = {"users": users, "items": items, "events": users * each, "test_events": tests}

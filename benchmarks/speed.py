@@ -45,7 +45,7 @@ from paragon.backbones.training import Training
 from paragon.data.fetch import load_dataset
 from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
-from paragon.evaluation.testbed import TestBed
+from paragon.evaluation.protocol import Scores, TestSet
 from paragon.metrics.ranking import ndcg_at, target_ranks
 from paragon.params import DATA, ROOT, load_params
 from paragon.serving.export import export_folder
@@ -192,7 +192,7 @@ def data_rows(study: Study) -> list[Row]:
     sequences, frozen, _, _ = study.load_served()
     own, rules = study.params, study.params.data.model_dump()
     path = DATA / study.dataset / f"{study.dataset}.inter"
-    bed = TestBed(
+    test_set = TestSet(
         sequences,
         sequences.test,
         own.adapters.objectives,
@@ -214,7 +214,7 @@ def data_rows(study: Study) -> list[Row]:
         ),
         Row(
             "evaluation of one method at one weight",
-            lambda: bed.measure(scores),
+            lambda: test_set.measure(Scores.of(scores)),
             lambda: np.argpartition(scores, -20, axis=1),
             "NumPy finds the 20 best of each list",
         ),

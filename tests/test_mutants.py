@@ -20,7 +20,7 @@ from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
-from paragon.evaluation.testbed import TestBed
+from paragon.evaluation.protocol import TestSet
 from paragon.generator import training
 from paragon.generator.behaviour import Behaviour
 from paragon.objectives.lists import Catalogue
@@ -125,23 +125,23 @@ def test_only_users_who_are_judged_need_negatives():
 def test_novelty_does_not_count_test_events(seqs):
     """How well an item is known is what training knows."""
     other = with_other_test_events(seqs)
-    beds = [
-        TestBed(s, s.test, ["accuracy"], negatives=5, served=6, cutoffs=[10]) for s in (seqs, other)
+    test_sets = [
+        TestSet(s, s.test, ["accuracy"], negatives=5, served=6, cutoffs=[10]) for s in (seqs, other)
     ]
     assert not np.array_equal(seqs.items, other.items)
-    assert np.array_equal(beds[0].information, beds[1].information)
+    assert np.array_equal(test_sets[0].information, test_sets[1].information)
 
 
 def test_an_item_met_twice_has_one_holder():
     """Novelty is about people who know an item, not about events."""
     once = [("u", item) for item in "abcdef"] + [("v", item) for item in "bacfde"]
     again = [("u", "a"), *once]
-    beds = [
-        TestBed(s, s.test, ["accuracy"], negatives=0, served=1, cutoffs=[1])
+    test_sets = [
+        TestSet(s, s.test, ["accuracy"], negatives=0, served=1, cutoffs=[1])
         for s in (small(*once), small(*again))
     ]
-    assert np.array_equal(beds[0].information, beds[1].information)
-    assert len(np.unique(beds[0].information)) == 2
+    assert np.array_equal(test_sets[0].information, test_sets[1].information)
+    assert len(np.unique(test_sets[0].information)) == 2
 
 
 def test_every_step_draws_its_own_negatives(backbone, seqs, settings):
@@ -168,7 +168,7 @@ def test_what_is_reported_is_measured_on_all_test_events(backbone, seqs, setting
         value = known.get(name.removeprefix("load_"), [])
         monkeypatch.setattr(Study, name, lambda *_, value=value: value)
     trained = study.load_trained()
-    assert trained.bed.evaluation is seqs.test and len(seqs.test) == seqs.n_users
+    assert trained.test_set.evaluation is seqs.test and len(seqs.test) == seqs.n_users
     assert np.array_equal(trained.test.targets, seqs.test.targets)
     assert np.array_equal(trained.valid.targets, seqs.valid.targets)
 

@@ -1,8 +1,7 @@
 """Is a method's difference from `generated` real?  Users are resampled, both methods in pairs.
 
-The hypervolume of a set of points is compared, seed by seed averaged, on the test
-events that :class:`paragon.testbed.TestBed` kept.  The trained models stay as they
-are; what another seed would change has an interval of its own.
+The hypervolume of a set of points is compared, seed by seed averaged, on the test events.  The
+trained models stay as they are; what another seed would change has an interval of its own.
 """
 
 from __future__ import annotations
@@ -12,37 +11,44 @@ from collections.abc import Mapping
 import numpy as np
 
 from paragon.errors import ParagonError
+from paragon.evaluation.protocol import ByEvent, Measured, rows_of_weights
 from paragon.evaluation.summary import significant
-from paragon.evaluation.testbed import PROTOCOLS, Kept, TestBed, rows_of_weights
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import Difference, Interval, holm, mean_interval, paired_bootstrap
 
 REFERENCE = "generated"
 ONE_SEED = "one seed of it: what another would change is unknown"
-MEASURE = "set_hv"
 
 
-def from_generated(bed: TestBed, resamples: int = 2000) -> dict[str, dict]:
+def from_generated(
+    measured: Measured, users: np.ndarray, resamples: int = 2000
+) -> dict[str, dict[str, float | str | None]]:
     """{method: {measure: number}}: its `set_hv` minus that of `generated`, protocol as suffix.
 
-    Beside the difference are the limits of its 95 % interval (``_low``, ``_high``), the
-    p-value (``_p``) and the same adjusted for the number of methods of the
-    protocol (``_p_holm``): all of them about other users.  ``_seeds_low`` and ``_seeds_high``
+    ``users [N]``: those of the events.  Beside the difference are the limits of its 95 % interval
+    (``_low``, ``_high``), the p-value (``_p``) and the same adjusted for the number of methods of
+    the protocol (``_p_holm``): all of them about other users.  ``_seeds_low`` and ``_seeds_high``
     are the limits of the 95 % Student t interval of the differences of the seeds; a method that
     is random and has one seed has none.  Where these are undefined they are null, with the reason
     under ``_note`` or ``_seeds_note``.  All methods meet the same resampled users, the same ones
     in every run.
     """
-    out: dict[str, dict] = {}
-    for protocol in PROTOCOLS:
-        found = _of_protocol(bed, protocol, resamples)
-        p_values = [users.p_value for users, _ in found.values() if users.p_value is not None]
+    out: dict[str, dict[str, float | str | None]] = {}
+    for protocol, rows in measured.items():
+        if REFERENCE not in rows:
+            raise ParagonError(f"no rows of `{REFERENCE}`: nothing to compare methods with")
+        compared = {
+            method: _difference(method, seeds, rows[REFERENCE], users, resamples)
+            for method, seeds in rows.items()
+            if method != REFERENCE
+        }
+        p_values = [d.p_value for d, _ in compared.values() if d.p_value is not None]
         adjusted = iter(holm(np.array(p_values or [1.0])))
-        for method, ((difference, low, high, p_value, reason), seeds) in found.items():
+        for method, ((difference, low, high, p_value, reason), seeds) in compared.items():
             values = {"": difference, "_low": low, "_high": high, "_p": p_value}
             values["_p_holm"] = None if p_value is None else next(adjusted)
             values |= {"_seeds_low": seeds.low, "_seeds_high": seeds.high}
-            name = f"{MEASURE}_{protocol}"
+            name = f"set_hv_{protocol}"
             row = out.setdefault(method, {})
             row |= {name + k: None if v is None else significant(v) for k, v in values.items()}
             if reason:
@@ -52,30 +58,17 @@ def from_generated(bed: TestBed, resamples: int = 2000) -> dict[str, dict]:
     return out
 
 
-def _of_protocol(
-    bed: TestBed, protocol: str, resamples: int
-) -> dict[str, tuple[Difference, Interval]]:
-    """The difference of every method but `generated` itself, over users and over seeds."""
-    rows: dict[str, dict[int, Kept]] = {}
-    for (method, seed, of), kept in bed.kept.items():
-        if of == protocol:
-            rows.setdefault(method, {})[seed] = kept
-    if REFERENCE not in rows:
-        raise ParagonError(f"no rows of `{REFERENCE}`: there is nothing to compare methods with")
-    reference, users = rows.pop(REFERENCE), bed.evaluation.users
-    return {m: _difference(m, own, reference, users, resamples) for m, own in rows.items()}
-
-
 def _difference(
     method: str,
-    own: Mapping[int, Kept],
-    reference: Mapping[int, Kept],
+    own: Mapping[int, ByEvent],
+    reference: Mapping[int, ByEvent],
     users: np.ndarray,
     resamples: int,
 ) -> tuple[Difference, Interval]:
     """One method against `generated` of the same seeds, at the same weights.
 
-    A method with a single seed is compared with every seed of `generated`.
+    Over users and over seeds.  A method with a single seed is compared with every seed of
+    `generated`.
     """
     if len(own) > 1 and not set(own) <= set(reference):
         missing = sorted(set(own) - set(reference))
@@ -83,19 +76,19 @@ def _difference(
     weights = next(iter(own.values())).weights
     shape = weights.shape
 
-    def at_weights(kept: Kept) -> Kept:
-        rows = rows_of_weights(method, weights, kept.weights)
-        events = None if kept.events is None else [kept.events[row] for row in rows]
-        return Kept(weights, kept.points[rows], events, kept.random)
+    def at_weights(row: ByEvent) -> ByEvent:
+        rows = rows_of_weights(method, weights, row.weights)
+        events = None if row.events is None else [row.events[number] for number in rows]
+        return ByEvent(weights, row.points[rows], events, row.random)
 
     against = [reference[seed] for seed in (own if len(own) > 1 else reference)]
-    sides = [[at_weights(kept) for kept in side] for side in (own.values(), against)]
-    volumes = [np.array([set_hv(kept.points) for kept in side]) for side in sides]  # [S] each
+    sides = [[at_weights(row) for row in side] for side in (own.values(), against)]
+    volumes = [np.array([set_hv(row.points) for row in side]) for side in sides]  # [S] each
     seeds = mean_interval(volumes[0] - volumes[1])  # of one against many by broadcasting
     if len(own) == 1 and next(iter(own.values())).random:
         seeds = Interval(seeds.mean, None, None, ONE_SEED)
-    events = [[part for kept in side for part in kept.events or ()] for side in sides]
-    if any(kept.events is None for side in sides for kept in side):
+    events = [[part for row in side for part in row.events or ()] for side in sides]
+    if any(row.events is None for side in sides for row in side):
         reason = "an objective's metric is no mean over events: users cannot be resampled"
         return Difference(seeds.mean, None, None, None, reason), seeds
 

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from paragon.evaluation import testbed
 from paragon.evaluation.differences import from_generated
-from paragon.evaluation.following import following
-from paragon.evaluation.methods import all_rows
-from paragon.evaluation.summary import few_anchors, headline, lacks_unit, over_seeds, summarise
-from paragon.evaluation.trained import Trained
+from paragon.evaluation.methods import Trained, all_rows
+from paragon.evaluation.protocol import measure_rows
+from paragon.evaluation.summary import (
+    few_anchors,
+    headline,
+    lacks_unit,
+    over_seeds,
+    per_user_control,
+    summarise,
+)
 from paragon.metrics.checks import Measure
 from paragon.params import EvaluationSettings
 from paragon.storage import write_json, write_text
@@ -41,14 +46,15 @@ class Results:
 
 def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
     """Measure every method of ``METHODS`` at every evaluation weight, and sum it up."""
-    curve = testbed.measure_rows(trained.bed, all_rows(trained))
-    summary = summarise(curve, trained.bed.objectives)
+    objectives, users = trained.test_set.objectives, trained.test_set.evaluation.users
+    curve, measured = measure_rows(trained.test_set, all_rows(trained))
+    summary = summarise(curve, objectives)
     with_few = few_anchors(trained.collection, trained.test, settings.few_anchors)
-    no_unit = lacks_unit(curve, "full", trained.bed.objectives)
+    no_unit = lacks_unit(curve, "full", objectives)
     for method, measures in with_few.items():
         if no_unit:
             measures = {name: [Measure(None, no_unit)] for name in measures}
         summary[method] |= over_seeds(measures)
-    for method, shares in following(trained.bed).items():
+    for method, shares in per_user_control(measured, users, objectives).items():
         summary[method] |= shares
-    return Results(curve, summary, from_generated(trained.bed, settings.resamples))
+    return Results(curve, summary, from_generated(measured, users, settings.resamples))

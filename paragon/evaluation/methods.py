@@ -1,13 +1,15 @@
-"""The table of methods: how the rows of each come about.
+"""The table of methods: what is compared, and how the rows of each come about.
 
-To add a rival, write it in a file of ``paragon/rivals`` and enter it in ``METHODS``: as a
-``mixture`` of the collected adapters, as a ``model`` that is trained end to end, as
-``vectors`` (an adapter for each weight) or as ``rows`` (scores of any other kind).
+To add a rival, write it in a file of ``paragon/rivals`` and enter it in ``METHODS`` with its kind
+and one way to its scores, see :class:`Method`.
+
+Shapes: N events, n items, W evaluation weights, O objectives, P parameters of an adapter, S seeds,
+M categories, R weights of `retrain`, V adapters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask, held_out_losses
 from paragon.adapters.mixtures import (
     Coefficients,
@@ -30,22 +33,80 @@ from paragon.adapters.mixtures import (
 )
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
-from paragon.evaluation.blocks import InBlocks
-from paragon.evaluation.reranked import (
-    reranked_adapters,
-    reranked_backbone,
-    reranked_by_hypernetwork,
-)
-from paragon.evaluation.testbed import Row, rows_of_weights
-from paragon.evaluation.trained import OneSeed, Trained
+from paragon.evaluation.protocol import Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.generator.memorisation import noisy, to_nearest
+from paragon.generator.published import Published
+from paragon.rivals.baselines import item_knn, popularity
+from paragon.rivals.calibration import (
+    reranked_scores,
+    source_vectors,
+    source_weights,
+    validation_rows,
+)
 from paragon.rivals.category_bias import biased_scores
-from paragon.rivals.end_to_end import Hypernetwork, LinearSubspace
-from paragon.rivals.reranking import item_knn, popularity
+from paragon.rivals.end_to_end import EndToEnd, Hypernetwork, LinearSubspace
+from paragon.rivals.reranking import RERANKERS, Rerank, in_order_of
+from paragon.rivals.retrain import Retrained
 
-# What a method does.  Mixtures follow the weights between the anchors.
-KINDS = ("oracle", "generated", "mixture", "end_to_end", "reranked", "reference")
+
+@dataclass(frozen=True)
+class Trained:
+    """All that was trained for a study, with the events that it is measured on.
+
+    ``valid``, ``test``: the events as adapters see them; ``published``: the paper's generator, for
+    the first seeds or for none; ``learned``: the rivals trained end to end, those of each seed by
+    name; ``category_bias [S, W, M]``: numbers for every category; ``retrained``: by seed one model
+    for each of the ``retrain_weights [R, O]``, which may be loaded when they are needed.
+    """
+
+    valid: FrozenTask
+    test: FrozenTask
+    test_set: TestSet
+    collection: Collection
+    generators: Sequence[Generator]
+    published: Sequence[Published]
+    learned: Sequence[Mapping[str, EndToEnd]]
+    category_bias: Tensor
+    retrain_weights: Tensor
+    retrained: Mapping[int, Iterator[Retrained]]
+
+    @property
+    def weights(self) -> Tensor:
+        """The evaluation weights ``[W, O]``."""
+        return self.collection.oracles
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of adapters and generators."""
+        return self.collection.description["seeds"]
+
+    def backbone_scores(self) -> np.ndarray:
+        """Scores ``[N, n + 1]`` of the backbone without an adapter."""
+        return self.test.catalogue_scores(torch.zeros(self.test.form.size)).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the comparison: its kind, and one way to its scores.
+
+    ``kind``: oracle, generated, mixture (follows the weights between the anchors), end_to_end,
+    reranked or reference.  The ways: ``mixture``: coefficients of the collected adapters;
+    ``model``: a module trained end to end, ``model(start [P], objectives, settings)``;
+    ``vectors(trained, index)``: an adapter for each evaluation weight, ``[W, P]``, with the seed of
+    this index, or None where the method does not apply; ``rerank``: another order of the
+    backbone's list (`paragon.rivals.reranking`); ``rows(trained)``: everything else.
+    """
+
+    kind: str
+    mixture: Coefficients | None = None
+    model: type[nn.Module] | None = None
+    vectors: Callable[[Trained, int], Tensor | None] | None = None
+    rerank: Rerank | None = None
+    rows: Callable[[Trained], Iterator[Row]] | None = None
+
+
+# --- adapters ------------------------------------------------------------------------------------
 
 
 def generated_best(
@@ -62,43 +123,107 @@ def generated_best(
     return drawn[task.argmin(0), torch.arange(len(weights))]
 
 
-def _guided(one: OneSeed) -> Tensor | None:
+def _generated(trained: Trained, index: int) -> Tensor:
+    return trained.generators[index].generate(trained.weights)
+
+
+def _guided(trained: Trained, index: int) -> Tensor | None:
     """With guidance, of a generator that uses none."""
-    if one.generator.settings.guidance != 1:
-        return None
+    generator = trained.generators[index]
     # A step or two from pure noise would carry the guided difference too far.
-    return one.generator.generate(one.trained.weights, guidance=1.5, steps=10)
+    usual = generator.settings.guidance == 1
+    return generator.generate(trained.weights, guidance=1.5, steps=10) if usual else None
 
 
-def _not_guided(one: OneSeed) -> Tensor | None:
+def _not_guided(trained: Trained, index: int) -> Tensor | None:
     """Without guidance, of a generator that uses it."""
-    if one.generator.settings.guidance == 1:
-        return None
-    return one.generator.generate(one.trained.weights, guidance=1.0)
+    generator = trained.generators[index]
+    usual = generator.settings.guidance != 1
+    return generator.generate(trained.weights, guidance=1.0) if usual else None
 
 
-def _published(one: OneSeed, **sampling: Any) -> Tensor | None:
+def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
     """The paper's generator, where it was trained for this seed."""
-    published = one.trained.published
-    if one.index >= len(published):
+    if index >= len(trained.published):
         return None
-    return published[one.index].generate(one.trained.weights, **sampling)
+    return trained.published[index].generate(trained.weights, **sampling)
+
+
+def _shuffled(trained: Trained, index: int) -> tuple[Tensor, np.random.Generator]:
+    """The evaluation weights in another order, and the random numbers that go on from there."""
+    rng = np.random.default_rng([trained.seeds[index], 4])
+    order = torch.from_numpy(rng.permutation(len(trained.weights)))
+    return trained.weights[order], rng
+
+
+def _nearest_noise(trained: Trained, index: int) -> Tensor:
+    """Moved as far as generated vectors lie from all collected ones: is novelty alone worth it?"""
+    collected = trained.collection.training_set(index)[0]
+    far = to_nearest(_generated(trained, index), collected)
+    _, rng = _shuffled(trained, index)
+    return noisy(mixed(trained.collection, nearest, index, trained.weights), far, rng)
+
+
+# --- rows of other scores ------------------------------------------------------------------------
+
+
+def reranked(trained: Trained, rerank: Rerank, vectors: Tensor) -> Iterator[Scores]:
+    """Scores for each evaluation weight: the lists of adapters ``[V, P]``, re-ranked.
+
+    Which of the lists is re-ranked for which weight, and how far, is chosen on the validation
+    events.
+    """
+    test_set = trained.test_set
+    rows, events = validation_rows(test_set.sequences.valid)
+    sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in vectors]
+
+    def on_test(source: int) -> np.ndarray:
+        return trained.test.catalogue_scores(vectors[source]).cpu().numpy()
+
+    valid, test = (events, sources), (test_set.evaluation, on_test)
+    weights = trained.weights[:, test_set.objectives.index("accuracy")].numpy()
+    positions = test_set.cutoffs[-1]
+    for both in reranked_scores(rerank, test_set.sequences, valid, test, weights, positions):
+        yield Scores.of(**both)
+
+
+def _generated_xquad(trained: Trained) -> Iterator[Row]:
+    """The lists of three generated adapters and of none, re-ranked: a row for each seed."""
+    accuracy = trained.test_set.objectives.index("accuracy")
+    for seed, generator in zip(trained.seeds, trained.generators, strict=True):
+        vectors = source_vectors(generator, source_weights(trained.weights, accuracy))
+        scores = reranked(trained, RERANKERS["xquad"], vectors)
+        yield Row("generated_xquad", seed, trained.weights.numpy(), scores)
+
+
+def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
+    """Each `hypernetwork` as a re-ranker of the backbone's list: a row for each seed.
+
+    The weights make the parameters of what re-ranks (Chen et al., "Controllable Multi-Objective
+    Re-ranking with Policy Hypernetworks", KDD 2023): here an adapter, which scores one item at
+    a time; theirs looks at the whole list.
+    """
+    plain, excluded = trained.backbone_scores(), trained.test_set.excluded
+    candidates = trained.test_set.candidates
+
+    def scores(vectors: Tensor) -> Iterator[Scores]:
+        for vector in vectors:
+            policy = trained.test.catalogue_scores(vector).cpu().numpy()
+            sampled = np.take_along_axis(policy, candidates, 1)
+            yield Scores.of(in_order_of(policy, plain, excluded), sampled)
+
+    for seed, models in zip(trained.seeds, trained.learned, strict=True):
+        if "hypernetwork" in models:
+            vectors = models["hypernetwork"].generate(trained.weights)
+            yield Row("cmr", seed, trained.weights.numpy(), scores(vectors))
 
 
 def _category_bias(trained: Trained) -> Iterator[Row]:
-    """One row for each seed."""
-    own, categories = trained.own_scores(), trained.bed.sequences.categories
+    """A row for each seed."""
+    plain, categories = trained.backbone_scores(), trained.test_set.sequences.categories
     for seed, bias in zip(trained.seeds, trained.category_bias, strict=True):
-        scores = (biased_scores(own, categories, u) for u in bias)
+        scores = (Scores.of(biased_scores(plain, categories, u)) for u in bias)
         yield Row("category_bias", seed, trained.weights.numpy(), scores)
-
-
-def _nearest_noise(one: OneSeed) -> Tensor:
-    """Moved as far as generated vectors lie from all collected ones: is novelty alone worth it?"""
-    generated = one.generator.generate(one.trained.weights)
-    far = to_nearest(generated, one.trained.collection.training_set(one.index)[0])
-    _, rng = one.shuffled()
-    return noisy(mixed(one.trained.collection, nearest, one.index, one.trained.weights), far, rng)
 
 
 def _same_for_all_weights(
@@ -107,53 +232,37 @@ def _same_for_all_weights(
     """A recommender that does not hear the weights: ``recommend(sequences, evaluation)``."""
 
     def rows(trained: Trained) -> Iterator[Row]:
-        bed, weights = trained.bed, trained.weights.numpy()
-        full = recommend(bed.sequences, bed.evaluation)
+        test_set, weights = trained.test_set, trained.weights.numpy()
+        full = recommend(test_set.sequences, test_set.evaluation)
         # Counts and sums of similarities: an order, but not on the scale of the losses.
-        both = {"sampled": np.take_along_axis(full, bed.candidates, 1), "full": full}
-        yield Row(name, trained.seeds[0], weights, [both] * len(weights), random=False)
+        sampled = np.take_along_axis(full, test_set.candidates, 1)
+        scores = [Scores.of(full, sampled, key=name.encode())] * len(weights)
+        yield Row(name, trained.seeds[0], weights, scores, random=False)
 
     return rows
 
 
 def _retrain(trained: Trained) -> Iterator[Row]:
-    """One row for each seed, at its own weights."""
-    weights = trained.retrain_weights.numpy()
+    """A row for each seed, at its own weights."""
+    events = trained.test_set.sequences, trained.test_set.evaluation
     for seed, models in trained.retrained.items():
-        bed = trained.bed
-        scores = (model.scores(bed.sequences, bed.evaluation).cpu().numpy() for model in models)
-        yield Row("retrain", seed, weights, scores)
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the comparison: its kind, and one way to its scores.
-
-    ``mixture``: coefficients of the collected adapters; ``model``: a module trained end to
-    end, ``model(start [P], objectives, settings)``; ``vectors``: an adapter for each
-    evaluation weight, ``[W, P]``, or None where the method does not apply; ``rows``:
-    everything else.
-    """
-
-    kind: str
-    mixture: Coefficients | None = None
-    model: type[nn.Module] | None = None
-    vectors: Callable[[OneSeed], Tensor | None] | None = None
-    rows: Callable[[Trained], Iterator[Row]] | None = None
+        scores = (Scores.of(model.scores(*events).cpu().numpy()) for model in models)
+        yield Row("retrain", seed, trained.retrain_weights.numpy(), scores)
 
 
 # In the order of the tables.
 METHODS = {
-    "tuned": Method("oracle", vectors=lambda one: one.trained.collection.oracle_vectors[one.index]),
-    "generated": Method(
-        "generated", vectors=lambda one: one.generator.generate(one.trained.weights)
-    ),
+    "tuned": Method("oracle", vectors=lambda trained, i: trained.collection.oracle_vectors[i]),
+    "generated": Method("generated", vectors=_generated),
     "generated_best": Method(
         "generated",
-        vectors=lambda one: generated_best(one.generator, one.trained.weights, one.trained.valid),
+        vectors=lambda trained, i: generated_best(
+            trained.generators[i], trained.weights, trained.valid
+        ),
     ),
     "generated_shuffled": Method(
-        "reference", vectors=lambda one: one.generator.generate(one.shuffled()[0])
+        "reference",
+        vectors=lambda trained, i: trained.generators[i].generate(_shuffled(trained, i)[0]),
     ),
     "generated_cfg": Method("generated", vectors=_guided),
     "generated_no_cfg": Method("generated", vectors=_not_guided),
@@ -172,17 +281,17 @@ METHODS = {
     "linear_subspace": Method("end_to_end", model=LinearSubspace),
     "nearest_noise": Method("reference", vectors=_nearest_noise),
     "category_bias": Method("end_to_end", rows=_category_bias),
-    "backbone": Method(
+    "backbone": Method(  # zeros: s' = s
         "reference",
-        vectors=lambda one: torch.zeros_like(one.trained.collection.oracle_vectors[one.index]),
+        vectors=lambda trained, i: torch.zeros_like(trained.collection.oracle_vectors[i]),
     ),
-    "mmr": Method("reranked", rows=reranked_backbone("mmr")),
-    "xquad": Method("reranked", rows=reranked_backbone("xquad")),
-    "dpp": Method("reranked", rows=reranked_backbone("dpp")),
-    "generated_xquad": Method("reranked", rows=reranked_adapters("generated_xquad", "xquad")),
+    "mmr": Method("reranked", rerank=RERANKERS["mmr"]),
+    "xquad": Method("reranked", rerank=RERANKERS["xquad"]),
+    "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
+    "generated_xquad": Method("reranked", rows=_generated_xquad),
     "popularity": Method("reference", rows=_same_for_all_weights("popularity", popularity)),
     "item_knn": Method("reference", rows=_same_for_all_weights("item_knn", item_knn)),
-    "cmr": Method("reranked", rows=reranked_by_hypernetwork),
+    "cmr": Method("reranked", rows=_reranked_by_hypernetwork),
     "retrain": Method("oracle", rows=_retrain),
 }
 
@@ -208,15 +317,26 @@ def model_of(name: str) -> type[nn.Module]:
     return model
 
 
-def adapter_vectors(one: OneSeed, name: str) -> Tensor | None:
-    """The adapters ``[W, P]`` of a method for one seed; None if it has none here."""
-    method, trained = METHODS[name], one.trained
+def adapter_vectors(trained: Trained, index: int, name: str) -> Tensor | None:
+    """The adapters ``[W, P]`` of a method with the seed of this index; None if it has none."""
+    method = METHODS[name]
     if method.mixture is not None:
-        return mixed(trained.collection, method.mixture, one.index, trained.weights)
+        return mixed(trained.collection, method.mixture, index, trained.weights)
     if method.model is not None:
-        rival = trained.learned[one.index].get(name)
+        rival = trained.learned[index].get(name)
         return None if rival is None else rival.generate(trained.weights)
-    return None if method.vectors is None else method.vectors(one)
+    return None if method.vectors is None else method.vectors(trained, index)
+
+
+def other_rows(trained: Trained, name: str) -> Iterator[Row]:
+    """The rows of a method that is not a set of adapters."""
+    method = METHODS[name]
+    if method.rerank is not None:
+        none = torch.zeros(1, trained.test.form.size)  # s' = s
+        scores = reranked(trained, method.rerank, none)
+        yield Row(name, trained.seeds[0], trained.weights.numpy(), scores, random=False)
+    if method.rows is not None:
+        yield from method.rows(trained)
 
 
 def all_rows(trained: Trained) -> Iterator[Row]:
@@ -229,10 +349,9 @@ def all_rows(trained: Trained) -> Iterator[Row]:
     rows_of_weights("retrain", trained.retrain_weights.numpy(), weights)
     for index, seed in enumerate(trained.seeds):
         for name in METHODS:
-            vectors = adapter_vectors(OneSeed(trained, index), name)
+            vectors = adapter_vectors(trained, index, name)
             if vectors is not None:
-                scores = (InBlocks.of(trained.test, vector) for vector in vectors)
+                scores = (Scores.of_adapter(trained.test, vector) for vector in vectors)
                 yield Row(name, seed, weights, scores)
-    for method in METHODS.values():
-        if method.rows is not None:
-            yield from method.rows(trained)
+    for name in METHODS:
+        yield from other_rows(trained, name)

@@ -1,7 +1,6 @@
 """The sum of what was measured, as in metrics.json.
 
-It is computed from the long table of :func:`paragon.evaluation.testbed.measure_rows` and from
-nothing else.
+Most of it is computed from the long table of :func:`paragon.evaluation.protocol.measure_rows`.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from torch import Tensor
 
 from paragon.adapters.collection import Collection, subset
 from paragon.adapters.frozen import FrozenTask, held_out_losses
-from paragon.adapters.mixtures import mixed
+from paragon.adapters.mixtures import constant, mixed
 from paragon.evaluation.methods import methods_of, mixture_of
-from paragon.evaluation.testbed import PROTOCOLS, rows_of_weights
+from paragon.evaluation.protocol import PROTOCOLS, ByEvent, Measured, rows_of_weights
 from paragon.metrics import control
 from paragon.metrics.checks import Measure
-from paragon.metrics.control import regret
 from paragon.metrics.statistics import mean_interval
 from paragon.objectives.table import OBJECTIVES, metrics_of
 
@@ -38,7 +36,7 @@ HEADLINE = {
     "r_div_inner": ("generated", "r_div_inner_full"),
     "regret": ("generated", "regret_mean_full"),
 }
-OF_LISTS = ("ild@10", "items@10")  # what no method was tuned for, shown at even weights
+OF_LISTS = ("ild@10", "items@10")  # what no method was tuned for, at even weights
 
 
 def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]:
@@ -48,45 +46,36 @@ def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]
     the limits of the mean's 95 % Student t interval.  A measure that is undefined is null,
     its reason beside it under ``_note``.
     """
-    summary: dict[str, dict] = {}
+    tables = [
+        (protocol, table.set_index("method"))
+        for protocol in PROTOCOLS
+        for _, table in curve[curve["protocol"] == protocol].groupby("seed", sort=False)
+    ]
     no_unit = {protocol: lacks_unit(curve, protocol, objectives) for protocol in PROTOCOLS}
+    summary = {}
     for method in curve["method"].unique():
-        measures: dict[str, list[Measure]] = {}
-        for protocol in PROTOCOLS:
-            for found in seed_measures(curve, method, protocol, objectives).values():
-                for name, measure in found.items():
-                    if no_unit[protocol] and name in IN_UNITS:
+        by_seed: dict[str, list[Measure]] = {}
+        for protocol, table in tables:
+            if method in table.index:
+                for name, measure in control_measures(table, method, objectives).items():
+                    if name in IN_UNITS and no_unit[protocol]:
                         measure = Measure(None, no_unit[protocol])
-                    measures.setdefault(f"{name}_{protocol}", []).append(measure)
-        summary[method] = over_seeds(measures)
+                    by_seed.setdefault(f"{name}_{protocol}", []).append(measure)
+        summary[method] = over_seeds(by_seed)
     return summary
-
-
-def seed_measures(
-    curve: pd.DataFrame, method: str, protocol: str, objectives: Sequence[str]
-) -> dict[int, dict[str, Measure]]:
-    """The control measures of one method and protocol: {seed: {measure: value}}."""
-    table = curve[curve["protocol"] == protocol]
-    return {
-        int(seed): control_measures(
-            table[table["seed"] == seed].set_index("method"), method, objectives
-        )
-        for seed in table.loc[table["method"] == method, "seed"].unique()
-    }
 
 
 def control_measures(
     table: pd.DataFrame, method: str, objectives: Sequence[str]
 ) -> dict[str, Measure]:
-    """The control measures of one method, seed and protocol.
+    """The control measures of one method, in a ``table`` of one seed and protocol by method.
 
     ``_inner``: over the weights that are no corners; ``even_``: at the weights closest to equal.
     """
     columns = [f"w_{o}" for o in objectives]
     rows, tuned = table.loc[[method]], table.loc[["tuned"]]
     weights, grid = rows[columns].to_numpy(), tuned[columns].to_numpy()  # [R, O], [W, O]
-    places = rows_of_weights(method, weights, grid)
-    oracle = tuned.iloc[places]  # at the method's own weights
+    oracle = tuned.iloc[rows_of_weights(method, weights, grid)]  # at the method's weights
     points, best = (part[metrics_of(objectives)].to_numpy() for part in (rows, oracle))
     inner = (weights > 0).all(1)  # [R]: no corner
     volume, reference = float(control.set_hv(points)), float(control.set_hv(best))
@@ -98,26 +87,22 @@ def control_measures(
         else Measure(None, "the oracle's hypervolume is 0: it never ranks a target among the first")
     )
     for column, objective in enumerate(objectives):
-        short, values, tuned_values = (
-            OBJECTIVES[objective].short,
-            points[:, column],
-            best[:, column],
-        )
-        measures[f"r_{short}"] = control.correlation(values, weights[:, column])
-        measures[f"r_{short}_inner"] = (
-            control.correlation(values[inner], weights[inner, column])
+        short, weight = OBJECTIVES[objective].short, weights[:, column]
+        values, of_tuned = points[:, column], best[:, column]
+        measures |= {
+            f"r_{short}": control.correlation(values, weight),
+            f"r_{short}_inner": control.correlation(values[inner], weight[inner])
             if inner.any()
-            else Measure(None, "every weight is a corner")
-        )
-        measures[f"r_{short}_tuned"] = control.correlation(values, tuned_values)
-        measures[f"range_ratio_{short}"] = control.range_ratio(values, tuned_values)
-        measures[f"violations_{short}"] = control.violations(weights, values, column)
-        measures[f"best_{short}"] = Measure(float(values.max()))
-        measures[f"even_{short}"] = Measure(float(values[even]))
+            else Measure(None, "every weight is a corner"),
+            f"r_{short}_tuned": control.correlation(values, of_tuned),
+            f"range_ratio_{short}": control.range_ratio(values, of_tuned),
+            f"violations_{short}": control.violations(weights, values, column),
+            f"best_{short}": Measure(float(values.max())),
+            f"even_{short}": Measure(float(values[even])),
+        }
     for metric in OF_LISTS:
         if metric in rows:  # a study with other cut-offs has none
-            short = metric.partition("@")[0]
-            measures[f"even_{short}"] = Measure(float(rows[metric].iloc[even]))
+            measures[f"even_{metric.partition('@')[0]}"] = Measure(float(rows[metric].iloc[even]))
     return measures | regret_measures(table, method, objectives)
 
 
@@ -207,27 +192,72 @@ def few_anchors(
     corners = (weights <= 0).any(1).numpy()
 
     def losses(vectors: Tensor) -> np.ndarray:
-        found = held_out_losses(test, vectors.to(test.states.device), objectives).cpu()
-        return (found * weights).sum(1).double().numpy()
+        of_all = held_out_losses(test, vectors.to(test.states.device), objectives).cpu()
+        return (of_all * weights).sum(1).double().numpy()
 
     parts = [subset(collection, first) for first in subsets]
     out: dict[str, dict[str, list[Measure]]] = {method: {} for method in methods_of("mixture")}
     for index in range(len(collection.description["seeds"])):
         oracle = losses(collection.oracle_vectors[index])
-        constant = losses(mixed(collection, mixture_of("constant"), index, weights))
+        middle = losses(mixed(collection, constant, index, weights))
         for part, method in product(parts, out):
-            own = losses(mixed(part, mixture_of(method), index, weights))
-            found = regret(own, oracle, constant, corners)
+            loss = losses(mixed(part, mixture_of(method), index, weights))
+            regret = control.regret(loss, oracle, middle, corners)
             for name in ("mean", "median"):
                 key = f"regret_{name}_{len(part.anchors)}_anchors"
-                out[method].setdefault(key, []).append(found[name])
+                out[method].setdefault(key, []).append(regret[name])
     return out
 
 
-def headline(summary: Mapping[str, Mapping]) -> dict[str, float]:
-    """What to look at first: ``HEADLINE`` out of what `summarise` gave, without what is undefined.
+def per_user_control(
+    measured: Measured, users: np.ndarray, objectives: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """{method: {measure: number}}: how far the list of each user follows, protocol as suffix.
 
-    Of the whole catalogue; ``r_...`` and regret are those of `generated`.
+    A mean over users may move although many lists stay.  ``users_div``: the share of users whose
+    list has more diversity under the largest weight of it than under the smallest; ``steps_div``:
+    the share of the steps between neighbouring weights at which it has more; the same for every
+    objective but accuracy, since one held-out item says nothing about one list.  Means over seeds;
+    ``_low`` and ``_high`` are limits of the 95 % Student t interval over users.  A method whose
+    weights or metrics do not allow it has none: one weight, or a metric that is no mean over
+    events.
     """
+    out: dict[str, dict[str, float]] = {}
+    for protocol, (method, by_seed) in (
+        (protocol, row) for protocol, rows in measured.items() for row in rows.items()
+    ):
+        seeds = [own for own in by_seed.values() if own.events and len(own.weights) > 1]
+        for column, objective in enumerate(objectives):
+            if objective == "accuracy" or not seeds:
+                continue
+            for name, shares in _shares_of_users(seeds, column, users).items():
+                name = f"{name}_{OBJECTIVES[objective].short}_{protocol}"
+                mean, low, high, _ = mean_interval(shares)
+                limits = {"": mean, "_low": low, "_high": high}
+                out.setdefault(method, {}).update(
+                    {name + end: significant(x) for end, x in limits.items() if x is not None}
+                )
+    return out
+
+
+def _shares_of_users(
+    seeds: Sequence[ByEvent], column: int, users: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Both shares of each user, [U] each, over the seeds."""
+    ends, steps = [], []
+    for own in seeds:
+        order = np.argsort(own.weights[:, column], kind="stable")
+        values = np.stack([own.events[row][column] for row in order])  # type: ignore[index]
+        different = np.diff(own.weights[order, column]) > 0  # [W - 1]; with three objectives
+        ends.append(values[-1] > values[0])  # [N]
+        steps.append((np.diff(values, axis=0) > 0)[different].mean(0))  # [N]
+    _, user = np.unique(users, return_inverse=True)
+    count = np.bincount(user)
+    shares = {"users": np.mean(ends, axis=0), "steps": np.mean(steps, axis=0)}
+    return {name: np.bincount(user, share) / count for name, share in shares.items()}
+
+
+def headline(summary: Mapping[str, Mapping]) -> dict[str, float]:
+    """The numbers of ``HEADLINE`` out of what `summarise` gave, without what is undefined."""
     values = {name: summary.get(m, {}).get(measure) for name, (m, measure) in HEADLINE.items()}
     return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Re-rankers whose settings are chosen on validation events, so that they are as strong as can be.
+"""Re-rankers with settings that are chosen on validation events, so that they are strong rivals.
 
 In this file: how the weight of accuracy becomes the weight of a re-ranker.  Three steps, for each
 protocol by itself:
@@ -12,7 +12,7 @@ protocol by itself:
    place between the most diverse and the most accurate.
 
 Shapes: N events, C candidates, n items, D items of a list, M categories, W evaluation weights,
-S settings.
+S settings, O objectives, P parameters of an adapter.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from paragon.data.sequences import Evaluation, Sequences
+from paragon.generator.generator import Generator
 from paragon.metrics import diversity, ranking
-from paragon.rivals.greedy import Ranked, on_top, rerank
+from paragon.rivals.reranking import Ranked, Rerank, on_top
 
 DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
-# A re-ranker's own weights.  Probabilities are small beside gains, hence the many close to 1.
+# Weights of a re-ranker.  Probabilities are small beside gains, hence the many close to 1.
 _ODDS = 2.0 ** np.arange(-2, 15, 1.0)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
 EVENTS = 500  # at most this number of validation events, spread evenly, chooses the settings
@@ -67,19 +70,19 @@ class Candidates:
         most = min(DEPTHS[-1], int((~self.excluded).sum(1).min()))
         columns = ranking.top_k(scores, most, self.excluded)
         top, total = _softmax_parts(scores, self.excluded, temperature)
-        found = np.take_along_axis(scores, columns, 1).astype(np.float64)
+        of_best = np.take_along_axis(scores, columns, 1).astype(np.float64)
         kinds = self.kinds[np.take_along_axis(self.items, columns, 1)]  # [N, D]
-        return columns, Ranked(np.exp((found - top) / temperature) / total, kinds, self.patterns)
+        return columns, Ranked(np.exp((of_best - top) / temperature) / total, kinds, self.patterns)
 
     def temperature(self, scores: np.ndarray) -> float:
         """The temperature at which the targets are likeliest, in steps of half an octave."""
         of_target = np.take_along_axis(scores, self.targets[:, None], 1).astype(np.float64)
         unit = float(scores[~self.excluded].std(dtype=np.float64)) or 1.0
-        found = []
+        tried = []
         for temperature in unit * 2.0 ** np.arange(-4, 4.5, 0.5):
             top, total = _softmax_parts(scores, self.excluded, temperature)
-            found.append((-((of_target - top) / temperature - np.log(total)).mean(), temperature))
-        return float(min(found)[1])
+            tried.append((-((of_target - top) / temperature - np.log(total)).mean(), temperature))
+        return float(min(tried)[1])
 
 
 def _softmax_parts(
@@ -97,12 +100,12 @@ def candidates_of(sequences: Sequences, evaluation: Evaluation) -> dict[str, Can
     patterns, kinds = np.unique(sequences.categories, axis=0, return_inverse=True)
     described = (kinds.reshape(-1), patterns)
     stored, excluded = evaluation.candidates, sequences.excluded(evaluation)
-    everything = np.broadcast_to(np.arange(excluded.shape[1]), excluded.shape)
+    catalogue = np.broadcast_to(np.arange(excluded.shape[1]), excluded.shape)
     first = np.zeros(len(evaluation), dtype=np.int64)
     none = np.broadcast_to(False, stored.shape)
     return {
         "sampled": Candidates(stored, none, first, *described),
-        "full": Candidates(everything, excluded, evaluation.targets, *described),
+        "full": Candidates(catalogue, excluded, evaluation.targets, *described),
     }
 
 
@@ -112,8 +115,24 @@ def validation_rows(evaluation: Evaluation) -> tuple[slice, Evaluation]:
     return rows, evaluation[rows]
 
 
+def source_weights(weights: Tensor, accuracy: int) -> Tensor:
+    """The weights ``[3, O]`` of the adapters whose lists are re-ranked, beside the backbone's.
+
+    Of ``weights [W, O]`` those with the smallest, the middle and the largest weight of
+    ``accuracy``, a column of them.
+    """
+    order = np.argsort(weights[:, accuracy].numpy(), kind="stable")
+    return weights[order[[0, len(order) // 2, -1]].tolist()]
+
+
+def source_vectors(generator: Generator, weights: object) -> Tensor:
+    """The adapters ``[1 + 3, P]`` whose lists are re-ranked: none, and those of the weights."""
+    none = torch.zeros(1, generator.form.size)  # s' = s
+    return torch.cat([none, generator.generate(weights).cpu()])
+
+
 def chosen_settings(
-    rule: str, candidates: Candidates, sources: Sequence[np.ndarray], weights: np.ndarray
+    rerank: Rerank, candidates: Candidates, sources: Sequence[np.ndarray], weights: np.ndarray
 ) -> list[Setting]:
     """The setting of a re-ranker for each of the ``weights [W]`` of accuracy, 0..1.
 
@@ -132,9 +151,12 @@ def chosen_settings(
         columns, lists = candidates.best(scores, temperature)
         for depth in sorted({min(depth, columns.shape[1]) for depth in DEPTHS}):
             for weight in LAMBDAS:
+                order = rerank(lists.first(depth), weight, min(_TOP, depth))  # [N, 10]
                 settings.append(Setting(source, temperature, depth, weight))
-                order = _order(rule, columns, lists, settings[-1], _TOP)
-                points.append(_measured(candidates, order, ideal))
+                hits = np.take_along_axis(columns, order, 1) == candidates.targets[:, None]
+                sets = lists.patterns[np.take_along_axis(lists.kinds, order, 1)]  # [N, 10, M]
+                accuracy, spread = list_quality(hits, sets, ideal)
+                points.append((float(accuracy.mean()), float(spread.mean())))
     plain = [index for index, setting in enumerate(settings) if setting.weight == 1]
     end = max(plain, key=lambda index: points[index][0])
     settings.append(settings[end])
@@ -162,38 +184,21 @@ def placed(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.array(front)[np.abs(place - weights[:, None]).argmin(1)]
 
 
-def _order(
-    rule: str, columns: np.ndarray, lists: Ranked, setting: Setting, positions: int
-) -> np.ndarray:
-    """The first ``positions`` of the ``columns [N, D]`` in their new order, or all there are."""
-    depth = min(setting.depth, columns.shape[1])
-    order = rerank(rule, lists, setting.weight, min(positions, depth), depth)
-    return np.take_along_axis(columns, order, 1)
-
-
-def _measured(candidates: Candidates, order: np.ndarray, ideal: np.ndarray) -> tuple[float, float]:
-    """Mean NDCG and α-nDCG of the ten best columns ``order [N, 10]``."""
-    hits = order == candidates.targets[:, None]
-    sets = candidates.patterns[candidates.kinds[np.take_along_axis(candidates.items, order, 1)]]
-    accuracy, spread = quality_of_shown(hits, sets, ideal)
-    return float(accuracy.mean()), float(spread.mean())
-
-
-def quality_of_shown(
+def list_quality(
     hits: np.ndarray, sets: np.ndarray, ideal: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """NDCG@K and α-nDCG@K ``[N]`` of the lists that are shown.
+    """NDCG@K and α-nDCG@K ``[N]`` of lists.
 
     ``hits [N, K]``: true where the target stands; ``sets [N, K, M]``: the categories of the
     items; ``ideal``: see :func:`~paragon.metrics.diversity.alpha_ndcg_at`.
     """
-    shown = hits.shape[1]
-    ranks = np.where(hits.any(1), hits.argmax(1) + 1, shown + 1)  # [N]
-    return ranking.ndcg_at(ranks, shown), diversity.alpha_ndcg_at(sets, ideal, shown)
+    length = hits.shape[1]
+    ranks = np.where(hits.any(1), hits.argmax(1) + 1, length + 1)  # [N]
+    return ranking.ndcg_at(ranks, length), diversity.alpha_ndcg_at(sets, ideal, length)
 
 
-def calibrated(
-    rule: str,
+def reranked_scores(
+    rerank: Rerank,
     sequences: Sequences,
     valid: tuple[Evaluation, Sequence[np.ndarray]],
     test: tuple[Evaluation, Callable[[int], np.ndarray]],
@@ -203,15 +208,15 @@ def calibrated(
     """Scores of the test events under both protocols, for each of the ``weights [W]`` in turn.
 
     ``valid``: events with the catalogue scores ``[N, n + 1]`` of each source on them; ``test``:
-    events with a function from the number of a source to its catalogue scores.  ``rule``: see
-    :data:`paragon.rivals.greedy.RULES`; ``positions``: how many are re-ranked, the rest of a list
-    follows in its own order.  Gives ``sampled [N, C]`` and ``full [N, n + 1]``.
+    events with a function from the number of a source to its catalogue scores.  ``positions``:
+    how many are re-ranked, the rest of a list follows in its own order.  Gives ``sampled [N, C]``
+    and ``full [N, n + 1]``.
     """
     on_valid, on_test = (candidates_of(sequences, events) for events, _ in (valid, test))
     chosen = {}
     for protocol, candidates in on_valid.items():
         sources = [np.take_along_axis(scores, candidates.items, 1) for scores in valid[1]]
-        chosen[protocol] = chosen_settings(rule, candidates, sources, weights)
+        chosen[protocol] = chosen_settings(rerank, candidates, sources, weights)
 
     @lru_cache(maxsize=2)  # one for each protocol
     def prepared(
@@ -221,8 +226,10 @@ def calibrated(
         return scores, *on_test[protocol].best(scores, temperature)
 
     for settings in zip(*chosen.values(), strict=True):
-        found = {}
+        made = {}
         for protocol, setting in zip(on_test, settings, strict=True):
             scores, columns, lists = prepared(protocol, setting.source, setting.temperature)
-            found[protocol] = on_top(scores, _order(rule, columns, lists, setting, positions))
-        yield found
+            lists = lists.first(setting.depth)
+            order = rerank(lists, setting.weight, min(positions, lists.kinds.shape[1]))
+            made[protocol] = on_top(scores, np.take_along_axis(columns, order, 1))
+        yield made

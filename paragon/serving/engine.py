@@ -24,8 +24,8 @@ from paragon.adapters.adapter import adapt, item_table
 from paragon.backbones import Backbone, Context
 from paragon.generator.generator import Generator
 from paragon.metrics.ranking import top_k
-from paragon.rivals.calibration import Candidates, Setting
-from paragon.rivals.greedy import rerank
+from paragon.rivals.calibration import Candidates, Setting, source_vectors
+from paragon.rivals.reranking import RERANKERS
 from paragon.serving.frozen import states
 from paragon.serving.items import Items
 from paragon.serving.lists import Batch
@@ -115,7 +115,7 @@ class Reranker:
             none = np.zeros(len(rows), dtype=np.int64)
             candidates = Candidates(every, excluded, none, *described)
             columns, lists = candidates.best(own, setting.temperature)  # [r, D], D >= depth
-            order = rerank(RULE, lists, setting.weight, min(k, depth), depth)
+            order = RERANKERS[RULE](lists.first(depth), setting.weight, min(k, depth))
             chosen = np.take_along_axis(columns, order, 1)  # [r, min(k, depth)]
             if k > depth:
                 chosen = np.concatenate([chosen, top_k(own, k, excluded)[:, depth:]], 1)
@@ -138,8 +138,8 @@ class Engine:
             categories = torch.from_numpy(items.categories).float().to(self._device)
             self._table = item_table(vectors, categories, generator.form)  # [n + 1, d + M]
         if reranker is not None:
-            none = torch.zeros(1, generator.form.size, device=self._device)  # s' = s
-            self._sources = torch.cat([none, generator.generate(reranker.sources)])  # [S, P]
+            vectors = source_vectors(generator, reranker.sources)  # [S, P]
+            self._sources = vectors.to(self._device)
             patterns, kinds = np.unique(items.categories, axis=0, return_inverse=True)
             self._described = kinds.reshape(-1), patterns  # [n + 1], [G, M]
         # Of two items that are equally popular, the first.

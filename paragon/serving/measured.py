@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.metrics import ranking
@@ -18,9 +17,12 @@ from paragon.progress import progress
 from paragon.rivals.calibration import (
     candidates_of,
     chosen_settings,
-    quality_of_shown,
+    list_quality,
+    source_vectors,
+    source_weights,
     validation_rows,
 )
+from paragon.rivals.reranking import RERANKERS
 from paragon.serving.engine import Reranker
 from paragon.serving.outcome import Outcomes
 from paragon.serving.recommender import Recommender
@@ -60,7 +62,7 @@ def quality_of_lists(
         asked = [replace(request, weights=own.astype(np.float32)) for request in requests]
         shown = recommender.engine.answer(asked).numbers  # [N, K]
         hits, sets = shown == events.targets[:, None], sequences.categories[shown]  # [N, K, M]
-        found = quality_of_shown(hits, sets, ideal)
+        found = list_quality(hits, sets, ideal)
         ndcg.append(found[0])
         spread.append(found[1].mean())
         novelty.append(ranking.novelty_at(shown, information, _TOP).mean())
@@ -91,17 +93,13 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
     if "accuracy" not in names or len(np.unique(sequences.categories[1:], axis=0)) < 2:
         return None
     accuracy = names.index("accuracy")
-    # As in the evaluation: adapters for the smallest, the middle and the largest weight of
-    # accuracy among its weights, which are the multiples of 1 / oracles.
+    # As in the evaluation, whose weights are the multiples of 1 / oracles.
     oracles = recommender.generator.description["collection"]["settings"]["oracles"]
-    grid = simplex_lattice(len(names), oracles).numpy()  # [W, O]
-    order = np.argsort(grid[:, accuracy], kind="stable")
-    sources = grid[order[[0, len(order) // 2, -1]]]  # [3, O]
+    sources = source_weights(simplex_lattice(len(names), oracles), accuracy)  # [3, O]
     _, events = validation_rows(sequences.valid)
-    none = torch.zeros(1, recommender.generator.form.size)
-    vectors = torch.cat([none, recommender.generator.generate(sources).cpu()])  # [4, P]
+    vectors = source_vectors(recommender.generator, sources)  # [4, P]
     requests = _requests(recommender, sequences, events)
     scores = [recommender.engine.scores(requests, vector) for vector in vectors]
     candidates = candidates_of(sequences, events)["full"]
-    chosen = chosen_settings(RULE, candidates, scores, np.linspace(0, 1, 101))
-    return Reranker(accuracy, [setting._asdict() for setting in chosen], sources)
+    chosen = chosen_settings(RERANKERS[RULE], candidates, scores, np.linspace(0, 1, 101))
+    return Reranker(accuracy, [setting._asdict() for setting in chosen], sources.numpy())

@@ -25,8 +25,8 @@ from paragon.adapters.tuning import tune
 from paragon.backbones import Backbone, cached_states, context_of
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
+from paragon.evaluation.protocol import Row, Scores, TestSet, held_out, measure_rows
 from paragon.evaluation.summary import control_measures
-from paragon.evaluation.testbed import Row, TestBed, measure_rows
 from paragon_study.pipeline.study import Study
 
 
@@ -66,9 +66,9 @@ class Place:
         return frozen_task(self.backbone, self.sequences, "train", self.study.params.adapters)
 
     @cached_property
-    def held_out(self) -> tuple[FrozenTask, FrozenTask, TestBed]:
+    def held_out(self) -> tuple[FrozenTask, FrozenTask, TestSet]:
         """Validation and test events, and what measures on the latter."""
-        return self.study.held_out(self.sequences, self.backbone, cutoffs=[10])
+        return held_out(self.sequences, self.backbone, self.study.params.adapters, [10])
 
     @property
     def seed(self) -> int:
@@ -109,12 +109,12 @@ class Place:
         self, vectors: Mapping[str, Tensor], seed: int, others: Iterable[Row] = ()
     ) -> pd.DataFrame:
         """The curve of adapters ``[W, P]`` by method, and of rows that have none."""
-        (_, test, bed), weights = self.held_out, self.weights.numpy()
+        (_, test, test_set), weights = self.held_out, self.weights.numpy()
         rows = [
-            Row(name, seed, weights, (test.catalogue_scores(v).cpu().numpy() for v in own))
+            Row(name, seed, weights, (Scores.of_adapter(test, vector) for vector in own))
             for name, own in vectors.items()
         ]
-        return measure_rows(bed, [*rows, *others])
+        return measure_rows(test_set, [*rows, *others])[0]
 
     def table(self, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()) -> pd.DataFrame:
         """Measures on test users, a row for each method and protocol.

@@ -22,18 +22,20 @@ from paragon.adapters.adapter import Adapter, item_table
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.evaluation.trained import Trained
+from paragon.evaluation.methods import Trained
 from paragon.generator.denoiser import sinusoidal
 from paragon.generator.generator import Generator, generator_of
 from paragon.metrics.ranking import top_k
 from paragon.rivals.calibration import (
     candidates_of,
     chosen_settings,
-    quality_of_shown,
+    list_quality,
+    source_vectors,
+    source_weights,
     validation_rows,
 )
 from paragon.rivals.category_bias import biased_scores
-from paragon.rivals.greedy import rerank
+from paragon.rivals.reranking import RERANKERS
 from paragon.storage import check_match, load_tensors, save_tensors
 
 STEPS = 100  # the weight of accuracy moves in steps of 1/100
@@ -77,8 +79,8 @@ class Rankings:
         self.table = item_table(bundle.tensors["items"], categories, form)  # [n + 1, d + M]
         self.candidates = candidates_of(sequences, sequences.test)["full"]
         # Whose lists are re-ranked: the backbone's, and those of a few adapters.
-        generated = self.generator.generate(bundle.description["sources"])
-        self.sources = torch.cat([torch.zeros(1, form.size), generated])  # [1 + sources, P]
+        sources = bundle.description["sources"]
+        self.sources = source_vectors(self.generator, sources)  # [1 + sources, P]
         self._source_scores = lru_cache(maxsize=8)(lambda source: self.scores(self.sources[source]))
 
     @torch.no_grad()
@@ -93,7 +95,7 @@ class Rankings:
             return top_k(self.scored(method, step), TOP, self.candidates.excluded)
         source, temperature, depth, weight = self.tensors[f"rerank.{method}"][step].tolist()
         columns, ranked = self.candidates.best(self._source_scores(int(source)), temperature)
-        order = rerank(RERANKED[method], ranked, weight, TOP, int(depth))
+        order = RERANKERS[RERANKED[method]](ranked.first(int(depth)), weight, TOP)
         return np.take_along_axis(columns, order, 1)
 
     def scored(self, method: str, step: int) -> np.ndarray:
@@ -136,10 +138,9 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
 
     Raises ``ParagonError`` for a study that the page cannot show.
     """
-    generator, sequences = trained.generators[0], trained.bed.sequences
+    generator, sequences = trained.generators[0], trained.test_set.sequences
     _check_supported(generator, trained.test.backbone)
     order = np.argsort(trained.weights[:, 0].numpy(), kind="stable")  # [W]
-    three = order[[0, len(order) // 2, -1]].tolist()
     own, collection = generator.description, trained.collection.description
     description = {
         "kind": "demo",
@@ -147,7 +148,7 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
         "data": _data_of(sequences),
         # Which of two studies with the same settings: their checksums.
         "made_from": {"backbone": collection["backbone"], "generator": own.get("sha256")},
-        "sources": trained.weights[three].tolist(),
+        "sources": source_weights(trained.weights, 0).tolist(),
         "generator": {
             **{name: own[name] for name in ("seed", "floor", "settings")},
             "collection": {name: own["collection"][name] for name in ("objectives", "form")},
@@ -171,7 +172,7 @@ def make_bundle(trained: Trained) -> Bundle:
     ``ParagonError`` for a study that the page cannot show.
     """
     tensors, description = study_tensors(trained)
-    sequences, ideal = trained.bed.sequences, trained.bed.ideal["full"]
+    sequences, ideal = trained.test_set.sequences, trained.test_set.ideal["full"]
     lists = Rankings(Bundle(tensors, description), sequences)
     tensors |= {f"rerank.{name}": _settings(name, trained, lists) for name in RERANKED}
     measured = {
@@ -183,12 +184,12 @@ def make_bundle(trained: Trained) -> Bundle:
 
 def _settings(method: str, trained: Trained, lists: Rankings) -> Tensor:
     """Source, temperature, depth and weight of a re-ranker at each step, float64 ``[101, 4]``."""
-    rows, events = validation_rows(trained.bed.sequences.valid)
+    rows, events = validation_rows(trained.test_set.sequences.valid)
     vectors = lists.sources if method.startswith("generated") else lists.sources[:1]
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in vectors]
-    candidates = candidates_of(trained.bed.sequences, events)["full"]
+    candidates = candidates_of(trained.test_set.sequences, events)["full"]
     weights = np.arange(STEPS + 1) / STEPS
-    chosen = chosen_settings(RERANKED[method], candidates, sources, weights)
+    chosen = chosen_settings(RERANKERS[RERANKED[method]], candidates, sources, weights)
     most = int((~lists.candidates.excluded).sum(1).min())  # no list of a test event is longer
     return torch.tensor([[*s[:2], min(s.depth, most), s.weight] for s in chosen]).double()
 
@@ -199,7 +200,7 @@ def _measured(lists: Rankings, method: str, sequences: Sequences, ideal: np.ndar
     def point(step: int) -> list[float]:
         items = lists.top(method, step)  # [N, 10]
         hits = items == sequences.test.targets[:, None]
-        both = quality_of_shown(hits, sequences.categories[items], ideal)  # [N] each
+        both = list_quality(hits, sequences.categories[items], ideal)  # [N] each
         error = [values.std(ddof=1) / len(values) ** 0.5 for values in both]
         return [*(values.mean() for values in both), *error]
 

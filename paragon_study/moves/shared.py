@@ -26,7 +26,7 @@ from torch import Tensor
 from paragon.adapters.collection import Collection, pooled
 from paragon.adapters.transport import Transport, calibrate, candidates, fit_transport
 from paragon.data.negatives import NegativeSampler
-from paragon.evaluation.testbed import Row
+from paragon.evaluation.protocol import Row, Scores
 from paragon.generator.behaviour import Behaviour, behaviour
 from paragon.generator.training import train_generator
 from paragon.rivals.end_to_end import Hypernetwork, train_end_to_end
@@ -149,9 +149,9 @@ def _ensemble(olds: list[Old], new: Place) -> Row:
     """The mean score of the moved adapters of all ``olds``."""
     task, count = new.held_out[1], len(new.weights)
 
-    def scores() -> Iterator[np.ndarray]:
+    def scores() -> Iterator[Scores]:
         for w in range(-count, 0):
             each = [task.catalogue_scores(old.vectors[w]) for old in olds]
-            yield torch.stack(each).mean(0).cpu().numpy()  # [N, n + 1]
+            yield Scores.of(torch.stack(each).mean(0).cpu().numpy())  # [N, n + 1]
 
     return Row("moved_ensemble", new.seed, new.weights.numpy(), scores())

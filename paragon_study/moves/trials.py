@@ -20,10 +20,11 @@ from torch import Tensor
 
 from paragon.adapters import transport as maps
 from paragon.adapters.adapter import shared_starts
+from paragon.evaluation.protocol import Row, Scores
 from paragon.evaluation.summary import significant
-from paragon.evaluation.testbed import Row
-from paragon.rivals.calibration import calibrated, validation_rows
+from paragon.rivals.calibration import reranked_scores, validation_rows
 from paragon.rivals.category_bias import biased_scores, tune_category_bias
+from paragon.rivals.reranking import RERANKERS
 from paragon.storage import write_json
 from paragon_study.ablations.places import Place
 from paragon_study.ablations.stages import write_table
@@ -66,7 +67,7 @@ def _category_bias(place: Place) -> Row:
     with place.timed("category_bias"):
         bias = tune_category_bias(place.backbone, place.sequences, settings, [place.seed])[0]
     own, categories = place.own_scores(place.held_out[1]), place.sequences.categories
-    scores = (biased_scores(own, categories, one) for one in bias)  # one [M]
+    scores = (Scores.of(biased_scores(own, categories, one)) for one in bias)  # one [M]
     return Row("category_bias", place.seed, place.weights.numpy(), scores)
 
 
@@ -75,11 +76,12 @@ def _reranked(place: Place, rule: str) -> Row:
     with place.timed(rule):
         rows, events = validation_rows(place.sequences.valid)
         weights = place.weights[:, place.objectives.index("accuracy")].numpy()
-        valid, test, bed = place.held_out
+        valid, test, test_set = place.held_out
         chosen_on = (events, [place.own_scores(valid)[rows]])
-        shown = (bed.evaluation, lambda _: place.own_scores(test))
-        cut = bed.cutoffs[-1]
-        scores = list(calibrated(rule, place.sequences, chosen_on, shown, weights, cut))
+        shown = (test_set.evaluation, lambda _: place.own_scores(test))
+        cut = test_set.cutoffs[-1]
+        made = reranked_scores(RERANKERS[rule], place.sequences, chosen_on, shown, weights, cut)
+        scores = [Scores.of(**both) for both in made]
     return Row(rule, place.seed, place.weights.numpy(), scores)
 
 

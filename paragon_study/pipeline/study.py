@@ -10,16 +10,14 @@ from pathlib import Path
 import torch
 
 from paragon.adapters.collection import Collection, load_collection
-from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.backbones import Backbone, load_backbone, save_backbone, training_record
 from paragon.backbones.training import Fitted
 from paragon.data.fetch import load_dataset
 from paragon.data.sequences import Sequences, load_sequences, save_sequences
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import model_of
-from paragon.evaluation.testbed import TestBed
-from paragon.evaluation.trained import Trained
+from paragon.evaluation.methods import Trained, model_of
+from paragon.evaluation.protocol import held_out
 from paragon.generator.generator import Generator, load_generators
 from paragon.generator.published import Published, load_published
 from paragon.params import (
@@ -187,23 +185,14 @@ class Study:
         where = f"{self.folder / stage}: made with other settings"
         check_match(expected, description, where, stage)
 
-    def held_out(
-        self, sequences: Sequences, backbone: Backbone, cutoffs: list[int]
-    ) -> tuple[FrozenTask, FrozenTask, TestBed]:
-        """Validation and test events as adapters see them, and the test events to measure on."""
-        own = self.params.adapters
-        valid, test = (frozen_task(backbone, sequences, part, own) for part in ("valid", "test"))
-        lists = own.model_dump(include={"negatives", "served"})
-        bed = TestBed(sequences, sequences.test, own.objectives, **lists, cutoffs=cutoffs)
-        return valid, test, bed
-
     def load_trained(self) -> Trained:
         """Everything that was trained, with the test events to measure it on."""
         sequences, backbone, about = self.load_frozen()
         collection = self.load_collection(about)
-        valid, test, bed = self.held_out(sequences, backbone, self.params.evaluation.cutoffs)
+        cutoffs = self.params.evaluation.cutoffs
+        valid, test, test_set = held_out(sequences, backbone, self.params.adapters, cutoffs)
         return Trained(
-            bed=bed,
+            test_set=test_set,
             valid=valid,
             test=test,
             collection=collection,

@@ -13,9 +13,8 @@ from paragon.adapters.frozen import frozen_task
 from paragon.backbones import train_backbone
 from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
-from paragon.evaluation.methods import METHODS
-from paragon.evaluation.testbed import TestBed
-from paragon.evaluation.trained import Trained
+from paragon.evaluation.methods import Trained, other_rows
+from paragon.evaluation.protocol import Scores, held_out
 from paragon.generator.behaviour import behaviour
 from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
@@ -36,29 +35,24 @@ def trained():
     sequences, own = prepare(planted_dataset(), negatives=99), settings.adapters
     backbone, _ = train_backbone("sasrec", sequences, settings.backbones)
     collection = collect(backbone, sequences, own, [0])
-    train, valid, test = (
-        frozen_task(backbone, sequences, part, own) for part in ("train", "valid", "test")
-    )
+    train = frozen_task(backbone, sequences, "train", own)
+    parts = held_out(sequences, backbone, own, [10])
     rows = settings.generator.behaviour_rows
     loss = behaviour(train, NegativeSampler(sequences), collection, 0, rows)
     generators = [train_generator(collection, settings.generator, 0, loss)]
-    bed = TestBed(
-        sequences, sequences.test, own.objectives, negatives=own.negatives, served=own.served,
-        cutoffs=[10],
-    )  # fmt: skip
     none = collection.oracles[:0]
     bias = torch.zeros(1, len(collection.oracles), 8)
-    return Trained(bed, valid, test, collection, generators, [], [{}], bias, none, {})
+    return Trained(*parts, collection, generators, [], [{}], bias, none, {})
 
 
 def measured(trained, scores):
     """The mean number of categories in the ten items served, and the set HV, of all weights."""
-    bed, counts, points = trained.bed, [], []
+    test_set, counts, points = trained.test_set, [], []
     for one in scores:
-        full = one["full"] if isinstance(one, dict) else one.numpy()
-        shown = bed.sequences.categories[top_k(full, 10, bed.excluded)]  # [N, 10, M]
-        counts.append(shown.any(1).sum(1).mean())
-        found = bed.measure(full)["full"]
+        full = np.concatenate(list(one.blocks()))
+        items = test_set.sequences.categories[top_k(full, 10, test_set.excluded)]  # [N, 10, M]
+        counts.append(items.any(1).sum(1).mean())
+        found = test_set.measure(one)[0]["full"]
         points.append([found["ndcg@10"], found["alpha_ndcg@10"]])
     return np.array(counts), set_hv(np.array(points))
 
@@ -67,7 +61,8 @@ def measured(trained, scores):
 def test_the_served_list_follows_the_weights(trained):
     weights = trained.weights  # from 0 to 1 on accuracy
     vectors = trained.generators[0].generate(weights)
-    counts, volume = measured(trained, map(trained.test.catalogue_scores, vectors))
+    own = [Scores.of_adapter(trained.test, vector) for vector in vectors]
+    counts, volume = measured(trained, own)
     at = dict(zip(weights[:, 0].double().numpy().round(1).tolist(), counts, strict=True))
     assert at[1.0] <= 1.3 and at[0.5] >= 3 and at[0.1] >= 6.5
     # More accuracy, fewer categories.  Training differs a little between processors.
@@ -75,7 +70,7 @@ def test_the_served_list_follows_the_weights(trained):
     # Ten items at random would show 8 (1 - (7 / 8)^10) categories, not knowing the catalogue.
     assert at[0.0] >= 8 * (1 - (7 / 8) ** 10)
     # Re-ranking sees the list as a whole.  What re-ranks generated lists is as good, to 3 %.
-    rows = {name: next(METHODS[name].rows(trained)) for name in ("mmr", "xquad", "dpp")}
-    best = max(measured(trained, row.scores)[1] for row in rows.values())
-    both = next(METHODS["generated_xquad"].rows(trained))
+    rows = [next(other_rows(trained, name)) for name in ("mmr", "xquad", "dpp")]
+    best = max(measured(trained, row.scores)[1] for row in rows)
+    both = next(other_rows(trained, "generated_xquad"))
     assert max(volume, measured(trained, both.scores)[1]) >= 0.97 * best

@@ -19,11 +19,10 @@ from paragon.adapters.tuning import tune
 from paragon.backbones import build, cached_states, context_of
 from paragon.backbones.training import Training, fit
 from paragon.data.negatives import NegativeSampler
-from paragon.data.sequences import Evaluation
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.evaluation.methods import METHODS
-from paragon.evaluation.testbed import TestBed
+from paragon.evaluation.protocol import Scores
 from paragon.generator.behaviour import behaviour
 from paragon.generator.training import train_generator
 from paragon.metrics.ranking import top_k
@@ -31,15 +30,10 @@ from paragon.objectives import table
 from paragon.rivals.category_bias import tune_category_bias
 from paragon.rivals.end_to_end import train_end_to_end
 from tests.conftest import THOROUGH, adapter_settings, toy_dataset
+from tests.evaluation.conftest import OBJECTIVES, make_test_set
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=1000 if THOROUGH else 5)
-OBJECTIVES = ["accuracy", "diversity"]
-
-
-def bed_of(sequences, evaluation=None):
-    return TestBed(sequences, evaluation or sequences.test, OBJECTIVES, negatives=5, served=6,
-                   cutoffs=[10])  # fmt: skip
 
 
 # --- relabelling -------------------------------------------------------------------------------
@@ -96,8 +90,9 @@ def test_numbers_of_items_change_no_list_and_no_metric(seqs, backbone, seed):
         context = context_of(sequences, sequences.test.users, sequences.test.positions, 10)
         scores.append(own.score_catalogue(cached_states(own, context)).detach().numpy())
     assert np.allclose(scores[0], scores[1][:, order], atol=1e-5)
-    beds, given = [bed_of(seqs), bed_of(other)], scores[0]
-    found = [bed.measure(s) for bed, s in zip(beds, (given, given[:, back]), strict=True)]
+    given = scores[0]
+    found = [make_test_set(own).measure(Scores.of(table))[0]
+             for own, table in ((seqs, given), (other, given[:, back]))]  # fmt: skip
     for protocol, metrics in found[0].items():
         for name, value in metrics.items():
             tied = protocol == "full" and name in ("alpha_ndcg@10", "loss_diversity")
@@ -113,11 +108,6 @@ def model_settings():
 
 
 # --- other users -------------------------------------------------------------------------------
-
-
-def subset(evaluation, rows):
-    return Evaluation(evaluation.users[rows], evaluation.positions[rows],
-                      evaluation.candidates[rows])  # fmt: skip
 
 
 @few
@@ -146,8 +136,8 @@ def test_an_event_is_judged_alone(seqs, seed):
     rows = np.flatnonzero(rng.random(len(seqs.test)) < 0.5)
     rows = rows if len(rows) else np.arange(1)
     scores = rng.standard_normal((len(seqs.test), seqs.n_items + 1)).astype(np.float32)
-    _, every = bed_of(seqs).measure_events(scores)
-    _, some = bed_of(seqs, subset(seqs.test, rows)).measure_events(scores[rows])
+    _, every = make_test_set(seqs).measure(Scores.of(scores))
+    _, some = make_test_set(seqs, seqs.test[rows]).measure(Scores.of(scores[rows]))
     for protocol in every:
         assert np.allclose(every[protocol][:, rows], some[protocol], rtol=1e-12)
 
@@ -214,7 +204,7 @@ def leaks(sequences):
             history, _ = sequences.histories(np.array([user]), np.array([position]), 50)
             if not set(history[0]) - {0} <= set(mine[:position]):
                 found.add("a history knows what comes later")
-            out = sequences.excluded(subset(part, np.array([row])))[0]
+            out = sequences.excluded(part[row : row + 1])[0]
             if (
                 out[candidates[0]]
                 or not out[[i for i in mine[:position] if i != candidates[0]]].all()

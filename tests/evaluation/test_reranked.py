@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paragon.adapters.frozen import frozen_task
-from paragon.evaluation.methods import METHODS
+from paragon.evaluation.methods import other_rows
 from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
 
 
@@ -16,6 +16,7 @@ class Planned:
 
     def __init__(self, size, seed):
         self.direction = torch.randn(size, generator=torch.Generator().manual_seed(seed))
+        self.form = SimpleNamespace(size=size)
         self.asked = []
 
     def generate(self, weights):
@@ -28,7 +29,7 @@ def trained(seqs, backbone, settings):
     valid, test = (frozen_task(backbone, seqs, n, settings.adapters) for n in ("valid", "test"))
     # Accuracy is the second objective here, and its weights do not rise.
     weights = torch.tensor([[0.5, 0.5], [0.0, 1.0], [1.0, 0.0], [0.25, 0.75], [0.75, 0.25]])
-    bed = SimpleNamespace(
+    test_set = SimpleNamespace(
         sequences=seqs,
         evaluation=seqs.test,
         objectives=["diversity", "accuracy"],
@@ -36,7 +37,12 @@ def trained(seqs, backbone, settings):
     )
     generators = [Planned(test.form.size, seed) for seed in (0, 1)]
     return SimpleNamespace(
-        bed=bed, valid=valid, test=test, weights=weights, seeds=[3, 4], generators=generators
+        test_set=test_set,
+        valid=valid,
+        test=test,
+        weights=weights,
+        seeds=[3, 4],
+        generators=generators,
     )
 
 
@@ -45,27 +51,31 @@ def ndcg(valid, seqs, vector):
     return ndcg_at(target_ranks(scores, seqs.valid.targets, excluded), 10).mean()
 
 
+def table(scores):
+    return np.concatenate(list(scores.blocks()))
+
+
 def head(seqs, scores):
     return top_k(scores, 12, seqs.excluded(seqs.test))
 
 
 @pytest.mark.parametrize("name", ["mmr", "xquad", "dpp"])
 def test_the_backbone_is_re_ranked_by_the_weight_of_accuracy(seqs, backbone, trained, name):
-    (row,) = METHODS[name].rows(trained)
+    (row,) = other_rows(trained, name)
     assert (row.method, row.seed, row.random) == (name, 3, False)
     assert np.array_equal(row.weights, trained.weights.numpy())
     scores = list(row.scores)
     own = backbone.score_catalogue(trained.test.states).numpy()
-    shown = [head(seqs, one["full"]) for one in scores]
+    shown = [head(seqs, table(one)) for one in scores]
     assert np.array_equal(shown[1], head(seqs, own))  # all weight on accuracy
     lists = np.take_along_axis(own, seqs.test.candidates, 1)
-    assert np.array_equal(top_k(scores[1]["sampled"], 12), top_k(lists, 12))
+    assert np.array_equal(top_k(scores[1].sampled, 12), top_k(lists, 12))
     categories = [seqs.categories[items[:, :3]].any(1).sum(1).mean() for items in shown]
     assert categories[2] > categories[1] and not np.array_equal(shown[2], shown[1])
 
 
 def test_generated_adapters_are_re_ranked_for_each_seed(seqs, trained):
-    rows = list(METHODS["generated_xquad"].rows(trained))
+    rows = list(other_rows(trained, "generated_xquad"))
     assert [(row.method, row.seed, row.random) for row in rows] == [
         ("generated_xquad", 3, True),
         ("generated_xquad", 4, True),
@@ -78,4 +88,4 @@ def test_generated_adapters_are_re_ranked_for_each_seed(seqs, trained):
         lists = [share * 0.1 * generator.direction for share in (0, 0, 0.5, 1)]
         best = max(lists, key=lambda vector: ndcg(trained.valid, seqs, vector))
         expected = trained.test.catalogue_scores(best).numpy()
-        assert np.array_equal(head(seqs, scores[1]["full"]), head(seqs, expected))
+        assert np.array_equal(head(seqs, table(scores[1])), head(seqs, expected))

@@ -13,10 +13,9 @@ import pytest
 import torch
 
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import frozen_task
 from paragon.errors import ParagonError
-from paragon.evaluation.testbed import TestBed
-from paragon.evaluation.trained import Trained
+from paragon.evaluation.methods import Trained
+from paragon.evaluation.protocol import held_out
 from paragon.generator.training import train_generator
 from paragon.params import DATA, RESULTS, ROOT
 from paragon_study.demo.build import build_page
@@ -67,14 +66,13 @@ def test_it_is_what_the_pipeline_made(bundle):
 @pytest.fixture(scope="module")
 def toy(seqs, backbone, settings):
     """A small study of made-up data, trained for a moment."""
-    own, lists = settings.adapters, settings.adapters.model_dump(include={"negatives", "served"})
-    valid, test = (frozen_task(backbone, seqs, name, own) for name in ("valid", "test"))
-    bed = TestBed(seqs, seqs.test, own.objectives, **lists, cutoffs=[5, 10])
+    own = settings.adapters
+    parts = held_out(seqs, backbone, own, [5, 10])
     collection = collect(backbone, seqs, own, [0, 1], {"backbone": "its checksum"})
     generators = [train_generator(collection, settings.generator, seed) for seed in (0, 1)]
     weights = collection.oracles
     bias = torch.randn(2, len(weights), 6, generator=torch.Generator().manual_seed(0))
-    return Trained(bed, valid, test, collection, generators, [], [{}, {}], bias, weights[:0], {})
+    return Trained(*parts, collection, generators, [], [{}, {}], bias, weights[:0], {})
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +81,7 @@ def toy_bundle(toy):
 
 
 def test_any_study_has_a_bundle_with_the_same_bytes_twice(toy, toy_bundle, tmp_path):
-    seqs = toy.bed.sequences
+    seqs = toy.test_set.sequences
     save_bundle(toy_bundle, tmp_path / "one")
     save_bundle(make_bundle(toy), tmp_path / "two")
     for ending in (".json", ".safetensors"):
@@ -94,7 +92,7 @@ def test_any_study_has_a_bundle_with_the_same_bytes_twice(toy, toy_bundle, tmp_p
 
 
 def test_the_page_of_another_study_shows_what_the_package_says(toy, toy_bundle, tmp_path, browser):
-    seqs, path = toy.bed.sequences, tmp_path / "toy.html"
+    seqs, path = toy.test_set.sequences, tmp_path / "toy.html"
     path.write_text(build_page(toy_bundle, seqs), encoding="utf-8")
     browser.open(path.as_uri(), "window.paragon")
     lists = Rankings(toy_bundle, seqs)
@@ -104,13 +102,13 @@ def test_the_page_of_another_study_shows_what_the_package_says(toy, toy_bundle, 
 
 
 def test_titles_are_only_text(toy, toy_bundle):
-    seqs = replace(toy.bed.sequences, titles=["</script><b>"] * toy.bed.sequences.n_items)
+    seqs = replace(toy.test_set.sequences, titles=["</script><b>"] * toy.test_set.sequences.n_items)
     page = build_page(toy_bundle, seqs)
     assert "</script><b>" not in page
 
 
 def test_what_is_wrong_is_said(toy, toy_bundle, tmp_path):
-    seqs = toy.bed.sequences
+    seqs = toy.test_set.sequences
     with pytest.raises(ParagonError, match="python -m paragon demo --renew"):
         load_bundle(tmp_path / "none", seqs)
     save_bundle(toy_bundle, tmp_path / "toy")

@@ -11,15 +11,16 @@ from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
 from paragon.rivals import calibration
 from paragon.rivals.calibration import (
     Candidates,
-    calibrated,
     candidates_of,
     chosen_settings,
     placed,
+    reranked_scores,
     validation_rows,
 )
-from paragon.rivals.greedy import RULES
+from paragon.rivals.reranking import RERANKERS
 
 W = np.linspace(0, 1, 11)
+XQUAD = RERANKERS["xquad"]
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +73,13 @@ def test_of_more_than_a_thousand_validation_events_some_are_taken(seqs, monkeypa
 
 def test_places_by_hand():
     points = np.array(
-        [[0.0, 1.0], [0.1, 0.9], [0.1, 0.8], [0.5, 0.5], [0.9, 0.4], [1.2, 0.0], [1.0, 0.0]]
-    )
-    # On the front are 0, 1, 3, 4 and 6, at 0, 0.1, 0.5, 0.75 and 1; 5 is beyond the end.
-    weights = np.array([0.0, 0.09, 0.4, 0.7, 1.0])
-    assert placed(points, weights).tolist() == [0, 1, 3, 4, 6]
+        [[0.0, 1.0], [0.1, 0.9], [0.1, 0.8], [0.5, 0.5], [0.9, 0.4], [1.2, 0.0], [1.0, 0.2],
+         [0.4, 0.5], [1.0, 0.0]]
+    )  # fmt: skip
+    # On the front are 0, 1, 3, 4 and 8, at 0, 0.1, 0.5, 0.75 and 1; 5 is beyond the end and 6 as
+    # accurate as it; 7 is as diverse as 3 and less accurate.
+    weights = np.array([0.0, 0.09, 0.4, 0.45, 0.7, 0.9, 1.0])
+    assert placed(points, weights).tolist() == [0, 1, 3, 3, 4, 8, 8]
 
 
 def test_places_are_never_beaten_and_follow_the_weight():
@@ -116,11 +119,13 @@ def measured(seqs, events, scores):
     return found
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", RERANKERS)
 def test_on_the_events_of_the_choice_every_weight_is_in_its_place(seqs, planted, rule):
     events = seqs.valid
     sources = (events, [planted[0]]), (events, lambda _: planted[0])
-    points = [measured(seqs, events, s) for s in calibrated(rule, seqs, *sources, W, 12)]
+    points = [
+        measured(seqs, events, s) for s in reranked_scores(RERANKERS[rule], seqs, *sources, W, 12)
+    ]
     own = np.take_along_axis(planted[0], events.candidates, 1)
     bare = measured(seqs, events, {"sampled": own, "full": planted[0]})
     for protocol in ("sampled", "full"):
@@ -139,8 +144,8 @@ def test_other_events_take_the_settings_of_validation(seqs, planted):
     shuffled = seqs.test.candidates.copy()
     shuffled[:, [0, 1]] = shuffled[:, [1, 0]]
     other = dataclasses.replace(seqs.test, candidates=shuffled)
-    first = list(calibrated("xquad", seqs, ends, (seqs.test, lambda _: planted[1]), W, 12))
-    second = list(calibrated("xquad", seqs, ends, (other, lambda _: planted[1]), W, 12))
+    first = list(reranked_scores(XQUAD, seqs, ends, (seqs.test, lambda _: planted[1]), W, 12))
+    second = list(reranked_scores(XQUAD, seqs, ends, (other, lambda _: planted[1]), W, 12))
     for one, two in zip(first, second, strict=True):
         assert one["full"].shape == planted[1].shape and one["sampled"].shape == shuffled.shape
         own = one["sampled"].copy()
@@ -152,7 +157,7 @@ def test_the_source_that_is_beaten_is_not_taken(seqs, planted):
     rng = np.random.default_rng(1)
     bad = rng.standard_normal(planted[0].shape).astype(np.float32)
     full = candidates_of(seqs, seqs.valid)["full"]
-    settings = chosen_settings("xquad", full, [bad, planted[0]], W)
+    settings = chosen_settings(XQUAD, full, [bad, planted[0]], W)
     assert [setting.source for setting in settings[2:]] == [1] * 9
     assert settings[-1].weight == 1.0
 
@@ -165,5 +170,5 @@ def test_each_source_is_re_ranked_with_its_own_scores(seqs, planted):
         return planted[1]
 
     valid = (seqs.valid, [-planted[0], planted[0]])
-    list(calibrated("xquad", seqs, valid, (seqs.test, on_test), np.array([1.0]), 12))
+    list(reranked_scores(XQUAD, seqs, valid, (seqs.test, on_test), np.array([1.0]), 12))
     assert asked == [1, 1]  # the more accurate one, under both protocols

@@ -10,7 +10,8 @@ from paragon import History, ParagonError, Recommender
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
 from paragon.backbones.base import context_of
-from paragon.rivals.calibration import calibrated, validation_rows
+from paragon.rivals.calibration import reranked_scores, validation_rows
+from paragon.rivals.reranking import RERANKERS
 from paragon.serving import engine, frozen
 from tests.serving.conftest import export, make
 
@@ -193,9 +194,8 @@ def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
         return tasks["test"].catalogue_scores(vectors[source]).numpy()
 
     weights = np.array([0, 0.25, 0.5, 0.75, 1])
-    evaluated = calibrated(
-        "xquad", seqs, (events, sources), (seqs.test, on_test), weights, positions=20
-    )
+    tests, rerank = (seqs.test, on_test), RERANKERS["xquad"]
+    evaluated = reranked_scores(rerank, seqs, (events, sources), tests, weights, positions=20)
     excluded = seqs.excluded(seqs.test)
     users = [seqs.user_ids[user] for user in seqs.test.users]
     known = zip(users, seqs.test.positions, strict=True)

@@ -1,0 +1,48 @@
+"""Two recommenders that do not follow the weights, and that every comparison should beat.
+
+Shapes: N events, n items.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from paragon.data.sequences import Evaluation, Sequences
+
+
+def popularity(sequences: Sequences, evaluation: Evaluation) -> np.ndarray:
+    """The number of training events of each item, the same for every event: ``[N, n + 1]``."""
+    return np.tile(sequences.popularity().astype(np.float64), (len(evaluation), 1))
+
+
+def item_similarity(sequences: Sequences, neighbours: int = 100) -> sparse.csr_array:
+    """Cosine similarity of items by their users in training, sparse ``[n + 1, n + 1]``.
+
+    Each row keeps its ``neighbours`` largest values, without the item itself; of equal ones,
+    those with the lower numbers (Deshpande & Karypis, ACM TOIS 2004).
+    """
+    train = sequences.is_train()
+    users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
+    shape = (sequences.n_users, sequences.n_items + 1)
+    met = sparse.csr_array((np.ones(len(users)), (users, sequences.items[train])), shape=shape)
+    met.data[:] = 1  # an item met twice counts once
+    norm = np.sqrt(met.sum(0))
+    scaled = met @ sparse.diags_array(np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0))
+    cosine = (scaled.T @ scaled).toarray()
+    np.fill_diagonal(cosine, 0)
+    nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :neighbours]  # [n + 1, neighbours]
+    rows = np.repeat(np.arange(len(cosine)), nearest.shape[1])
+    values = np.take_along_axis(cosine, nearest, 1).ravel()
+    return sparse.csr_array((values, (rows, nearest.ravel())), shape=cosine.shape)
+
+
+def item_knn(sequences: Sequences, evaluation: Evaluation, neighbours: int = 100) -> np.ndarray:
+    """The summed similarity to every item met before the target, ``[N, n + 1]``."""
+    similarity = item_similarity(sequences, neighbours)
+    rows, items = (part.numpy() for part in sequences.met_before(evaluation).entries())
+    shape = (len(evaluation), sequences.n_items + 1)
+    history = sparse.csr_array((np.ones(len(rows)), (rows, items)), shape=shape)
+    history.data[:] = 1  # an item met twice counts once
+    # Row i of `similarity` holds the neighbours of item i: each item met votes for its neighbours.
+    return (history @ similarity).toarray()
