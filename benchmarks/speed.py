@@ -289,8 +289,8 @@ def overhead(runs: int = 5) -> dict[str, float]:
     """Seconds of a stage that computes nothing, and the share of as many in the study's time.
 
     It is DVC, the runner, a kernel and the imports of notebook 06.  The study's time is what
-    artifacts/times.json has of its stages.  DVC starts once for all of them, and here for each:
-    the share is an upper limit.
+    the records beside the executed notebooks have.  DVC starts once for all of them, and here for
+    each: the share is an upper limit.
     """
     source = nbformat.read(ROOT / "notebooks" / "06_evaluation.ipynb", as_version=4)
     code = [cell for cell in source.cells if cell.cell_type == "code"]
@@ -319,7 +319,7 @@ def overhead(runs: int = 5) -> dict[str, float]:
         run("git", "init", "-q")
         each = float(np.median([seconds(lambda: run("dvc", "repro", "-f")) for _ in range(runs)]))
     times = load_times()
-    taken = [times[name]["seconds"] for name in pipeline(load_params()) if name in times]
+    taken = [times[name].seconds for name in pipeline(load_params()) if name in times]
     share = each * len(taken) / sum(taken)
     return {"stage": each, "stages": len(taken), "study": sum(taken), "share": share}
 
