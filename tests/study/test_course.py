@@ -78,11 +78,11 @@ def run(folder, *paths):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_has_a_diagram_and_at_least_three_exercises_with_solutions(path):
     notebook = nbformat.read(path, as_version=4)
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    assert any("figures.diagram(" in source for source in code)
     assert len(exercises_of(notebook)) == len(solutions_of(path)) >= 3
     assert solved(path)
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    (diagram,) = re.findall(r"\]\((\.\./docs/diagrams/\w+\.svg)\)", text)
+    assert (path.parent / diagram).is_file()
     assert "What you will learn" in text and f"docs/solutions/{path.stem}.md" in text
 
 
