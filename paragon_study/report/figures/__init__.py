@@ -6,22 +6,27 @@ A notebook needs this one import: ``from paragon_study.report import figures``.
 # ruff: noqa: F401
 
 from paragon_study.report.figures.ablations import changed_choices, front_3d, ternary
-from paragon_study.report.figures.control import control_curves, lead, pareto_front
+from paragon_study.report.figures.curves import (
+    control_curves,
+    lead,
+    pareto_front,
+    published_curves,
+    two_versions,
+)
 from paragon_study.report.figures.data import (
     dataset_overview,
-    latent_steps,
     lines,
     sequence_in_time,
     shares_below,
+    training_curves,
+    tuning_curves,
 )
-from paragon_study.report.figures.diagrams import diagram
-from paragon_study.report.figures.studies import (
-    all_studies,
-    published_curves,
-    time_to_model,
-    two_versions,
-)
-from paragon_study.report.figures.training import training_curves, tuning_curves
+from paragon_study.report.figures.studies import all_studies, time_to_model
 from paragon_study.report.figures.transport import moved_adapters
-from paragon_study.report.figures.vectors import latent_space, modes, nearest_distances
+from paragon_study.report.figures.vectors import (
+    latent_space,
+    latent_steps,
+    modes,
+    nearest_distances,
+)
 from paragon_study.report.style import save_figure

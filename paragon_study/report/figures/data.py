@@ -1,4 +1,4 @@
-"""The figures of chapter `data`, and the small ones that other chapters use, too."""
+"""The figures of chapter `data`, curves of training, and small ones that every chapter uses."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike
 from paragon.errors import ParagonError
 from paragon.metrics.checks import finite
 from paragon_study.report import style
-from paragon_study.report.figures.drawing import BLUE, GREY, ORANGE
+from paragon_study.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, weight_bar
 
 # Colours and lines in this order: they differ in grey, too.
 _LINES = ((BLUE, "-"), (ORANGE, "--"), ("#009E73", "-."), ("#CC79A7", ":"), (GREY, (0, (1, 1))))
 _DASHED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 2))}
+_WORDS: dict[str, Any] = {"fontsize": 7, "color": GREY}
 
 
 @style.drawn
@@ -35,30 +36,28 @@ def dataset_overview(
 ) -> Figure:
     """Six views of a dataset.
 
-    popularity: interactions per item; lengths: interactions per user; categories:
-    items per category; timestamps: seconds since 1970 per event; carried:
-    categories per item; parts: events per part of the split; groups: the group
-    of each user, in the order of ``lengths``.
+    popularity: interactions per item; lengths: interactions per user; categories: items per
+    category; timestamps: seconds since 1970 per event; carried: categories per item; parts:
+    events per part of the split; groups: the group of each user, in the order of ``lengths``.
     """
-    descending = np.sort(finite("popularity", popularity))[::-1]
-    events, times = finite("lengths", lengths), finite("timestamps", timestamps)
-    counts, numbers = finite("categories", list(categories.values())), finite("carried", carried)
     figure = style.new(7.2, 7.4)
-    (items, users), (kinds, time), (load, split) = figure.subplots(3, 2)
-    _draw_items(items, descending)
-    _draw_users(users, events, groups)
-    _draw_categories(kinds, list(categories), counts)
-    _draw_months(time, times)
-    values, frequency = np.unique(numbers.astype(int), return_counts=True)
+    axes = figure.subplots(3, 2).ravel()
+    items, users, kinds, time, load, split = axes
+    _draw_items(items, np.sort(finite("popularity", popularity))[::-1])
+    _draw_users(users, finite("lengths", lengths), groups)
+    _draw_categories(kinds, categories)
+    _draw_months(time, finite("timestamps", timestamps))
+    numbers = finite("carried", carried).astype(int)
+    values, frequency = np.unique(numbers, return_counts=True)
     load.bar(values, frequency, color=BLUE)
     load.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     load.set(xlabel=f"categories of an item (mean {numbers.mean():.2f})", ylabel="items")
     names = list(parts)[::-1]
     bars = split.barh(names, [parts[name] for name in names], color=BLUE)
-    split.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7, color=GREY)
+    split.bar_label(bars, fmt="{:,.0f}", padding=2, **_WORDS)
     split.set(xscale="log", xlim=(1, 10 * max(parts.values())), xlabel="interactions of a part")
     split.tick_params(axis="y", length=0)
-    for ax, letter in zip((items, users, kinds, time, load, split), "abcdef", strict=True):
+    for ax, letter in zip(axes, "abcdef", strict=True):
         ax.set_title(letter)
     for axis in (items.xaxis, items.yaxis, users.xaxis, time.yaxis, load.yaxis, split.xaxis):
         axis.set_major_formatter("{x:,.0f}")
@@ -73,7 +72,7 @@ def _draw_items(ax: Axes, popularity: np.ndarray) -> None:
     ax.loglog(np.arange(1, len(popularity) + 1), popularity, color=BLUE)
     ax.axvline(top, **_DASHED)
     ax.text(top / 1.15, 0.08, f"top 20% of items:\n{share:.0%} of interactions", ha="right",
-            transform=ax.get_xaxis_transform(), fontsize=7, color=GREY)  # fmt: skip
+            transform=ax.get_xaxis_transform(), **_WORDS)  # fmt: skip
     ax.set(xlabel=f"item, by popularity (n = {len(popularity):,})", ylabel="interactions")
 
 
@@ -87,18 +86,17 @@ def _draw_users(ax: Axes, lengths: np.ndarray, groups: Sequence[str] | None) -> 
         hue["palette"] = [BLUE, ORANGE, GREY][: len(sizes)] if len(sizes) < 4 else None
     sns.histplot(x=lengths, log_scale=True, bins=30, ax=ax, color=BLUE, alpha=1, **hue)
     ax.axvline(middle, **_DASHED)
-    ax.text(middle * 1.08, 0.93, f"median {middle:g}", fontsize=7, color=GREY,
-            transform=ax.get_xaxis_transform())  # fmt: skip
+    ax.text(middle * 1.08, 0.93, f"median {middle:g}", transform=ax.get_xaxis_transform(), **_WORDS)
     ax.set(xlabel="interactions of a user", ylabel=f"users (n = {len(lengths):,})")
 
 
-def _draw_categories(ax: Axes, names: list[str], counts: np.ndarray) -> None:
-    order = np.argsort(counts, kind="stable")[-20:]
-    bars = ax.barh([names[i] for i in order], counts[order], color=BLUE)
+def _draw_categories(ax: Axes, categories: Mapping[str, int]) -> None:
+    largest = sorted(categories.items(), key=lambda item: item[1])[-20:]
+    bars = ax.barh([name for name, _ in largest], [count for _, count in largest], color=BLUE)
     ax.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=6.5, color=GREY)
     ax.tick_params(axis="y", labelsize=6.5, length=0)
-    shown = "" if len(order) == len(counts) else f", the {len(order)} largest of {len(counts)}"
-    ax.set(xlabel=f"items of a category{shown}")
+    some = f", the {len(largest)} largest of {len(categories)}"
+    ax.set(xlabel=f"items of a category{some if len(largest) < len(categories) else ''}")
     ax.margins(x=0.1)
 
 
@@ -118,16 +116,13 @@ def _show_dates(ax: Axes, most: int) -> None:
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+def _one_panel(x_label: str, y_label: str, shown: Mapping | None = None) -> tuple[Figure, Axes]:
+    if shown is not None and not 0 < len(shown) <= len(_LINES):
+        raise ParagonError(f"figure: 1 to {len(_LINES)} fit on one panel; found {len(shown)}")
     figure = style.new(4.4, 2.5)
     ax = figure.subplots()
     ax.set(xlabel=x_label, ylabel=y_label)
     return figure, ax
-
-
-def _check_few(name: str, shown: Mapping[str, object]) -> None:
-    if not 0 < len(shown) <= len(_LINES):
-        raise ParagonError(f"{name}: 1 to {len(_LINES)} fit on one panel; found {len(shown)}")
 
 
 def _legend(ax: Axes) -> None:
@@ -146,17 +141,15 @@ def lines(
 
     ``dots``: x has whole numbers only, and each of them gets a dot.
     """
-    _check_few("curves", curves)
-    figure, ax = _axes(x_label, y_label)
+    figure, ax = _one_panel(x_label, y_label, curves)
     for (name, (x, y)), (colour, line) in zip(curves.items(), _LINES, strict=False):
         x, y = finite(f"{name}, x", x), finite(name, y)
         ax.plot(x, y, color=colour, linestyle=line, marker="o" if dots else None, label=name)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=dots))
     for name, place in (marked or {}).items():
         ax.axvline(place, **_DASHED)
-        ax.text(place, 1.01, name, transform=ax.get_xaxis_transform(), fontsize=7, color=GREY,
-                ha="center")  # fmt: skip
-    if len(curves) > 1 or "" not in curves:
+        ax.text(place, 1.01, name, transform=ax.get_xaxis_transform(), ha="center", **_WORDS)
+    if [*curves] != [""]:
         _legend(ax)
     return figure
 
@@ -169,8 +162,7 @@ def shares_below(
 
     ``dates``: values are seconds since 1970; ``log``: a logarithmic axis, 0 is drawn at 1/2.
     """
-    _check_few("samples", samples)
-    figure, ax = _axes(x_label, "share of values up to this one")
+    figure, ax = _one_panel(x_label, "share of values up to this one", samples)
     for (name, values), (colour, line) in zip(samples.items(), _LINES, strict=False):
         ordered = np.sort(finite(name, np.ravel(values)))
         share = np.arange(1, len(ordered) + 1) / len(ordered)
@@ -192,7 +184,7 @@ def sequence_in_time(times: ArrayLike, parts: Sequence[str]) -> Figure:
     """One user's events: their place in the sequence against their time, by part of the split."""
     x = np.arange(1, len(parts) + 1)
     minutes = (finite("times", times) - np.min(times)) / 60
-    figure, ax = _axes("place in the sequence", "minutes since the first event")
+    figure, ax = _one_panel("place in the sequence", "minutes since the first event")
     looks = {"train": (BLUE, "o", 2.5), "valid": ("#009E73", "s", 6), "test": (ORANGE, "^", 7)}
     for part, (colour, marker, size) in looks.items():
         own = np.asarray(parts) == part
@@ -203,21 +195,68 @@ def sequence_in_time(times: ArrayLike, parts: Sequence[str]) -> Figure:
 
 
 @style.drawn
-def latent_steps(rows: Mapping[str, ArrayLike], what: str = "latent coordinate") -> Figure:
-    """Latents one below the other, a row of colours each: what noise does to them, or undoes.
+def training_curves(
+    curves: Mapping[str, Mapping[str, Sequence[float] | tuple]], x_label: str | Mapping = "step"
+) -> Figure:
+    """A column for each model, a panel for each of its series.
 
-    The colours are the same in every such figure, from -3 to 3: latents are on the scale of noise.
+    A series is a sequence of values (x is then 1, 2, …) or a pair ``(x, values)``.  Long series
+    are shown as a running mean over the raw values; a series that spans more than a factor of 30
+    has a log scale.  ``x_label`` is one label or one per model.
     """
-    table = np.stack([finite(name, row) for name, row in rows.items()])
-    figure = style.new(5.4, 0.6 + 0.24 * len(table))
+    if not curves or not all(curves.values()):
+        raise ParagonError("curves: there is no series to draw")
+    rows = max(map(len, curves.values()))
+    figure = style.new(min(7.2, 2.6 * len(curves) + 0.6), 0.5 + 1.6 * rows)
+    axes = figure.subplots(rows, len(curves), squeeze=False, sharex="col")
+    for column, (model, group) in zip(axes.T, curves.items(), strict=True):
+        for ax, (name, series) in zip(column, group.items(), strict=False):
+            _draw_series(ax, f"{model}, {name}", series)
+            ax.set_ylabel(name.replace("_", " "))
+            ax.locator_params(axis="x", integer=True)
+        column[0].set_title(style.BACKBONES[model].label if model in style.BACKBONES else model)
+        label = x_label if isinstance(x_label, str) else x_label.get(model, "step")
+        column[len(group) - 1].set_xlabel(label)
+        column[len(group) - 1].tick_params(labelbottom=True)
+        for ax in column[len(group) :]:
+            ax.set_axis_off()
+    return figure
+
+
+def _draw_series(ax: Axes, name: str, series: Sequence[float] | tuple) -> None:
+    x, y = series if isinstance(series, tuple) else (np.arange(1, len(series) + 1), series)
+    x, y = finite(f"{name}, x", x), finite(name, y)
+    window = len(y) // 40 if len(y) >= 200 else 1
+    if window > 1:
+        ax.plot(x, y, color=BLUE, alpha=0.25, linewidth=0.5)
+        total = np.convolve(y, np.ones(window), "same")
+        y = total / np.convolve(np.ones(len(y)), np.ones(window), "same")
+    ax.plot(x, y, color=BLUE, marker="o" if len(y) <= 40 else None, markersize=2.5)
+    if y.min() > 0 and y.max() > 30 * y.min():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+
+
+@style.drawn
+def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -> Figure:
+    """Validation task loss of every task above its own best, over the steps of joint tuning.
+
+    steps ``[T]``, validation ``[A, T]``, weights ``[A]`` (of accuracy: the colour).
+    A dot at the lower edge marks where a task is at its best.
+    """
+    x, losses = finite("steps", steps), finite("validation", validation, 2)
+    excess = losses - losses.min(1, keepdims=True)
+    positive = excess[excess > 0]
+    floor = 10 ** np.floor(np.log10(np.quantile(positive, 0.02))) if len(positive) else 1e-6
+    figure = style.new(4.6, 2.9)
     ax = figure.subplots()
-    image = ax.imshow(table, cmap="RdBu_r", vmin=-3, vmax=3, aspect="auto")
-    ax.set(yticks=range(len(rows)), yticklabels=list(rows), xlabel=what)
-    places = np.arange(table.shape[1])
-    ax.set_xticks(places, [f"{place + 1}" for place in places], fontsize=6.5)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    beyond = "both" if np.abs(table).max() > 3 else "neither"
-    bar = figure.colorbar(image, ax=ax, pad=0.02, aspect=12, label="its value", extend=beyond)
-    bar.outline.set_linewidth(0)
+    for line, weight in zip(excess, finite("weights", weights), strict=True):
+        colour = WEIGHT_COLOURS(weight)
+        ax.plot(x, np.maximum(line, floor), color=colour, linewidth=1.1)
+        ax.plot(x[line.argmin()], floor, "o", color=colour, markersize=5, clip_on=False, zorder=4)
+    ax.set(yscale="log", ylim=(floor, None), xlim=(x.min(), x.max()))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set(xlabel="step", ylabel="validation task loss\nin excess of the task's best")
+    weight_bar(ax)
+    style.small_print(figure, "Dots: each task's best step.")
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import METHODS
+from paragon.evaluation.methods import methods_of
 from paragon.metrics.checks import finite
 from paragon.metrics.statistics import mean_interval
 from paragon_study.report.style import look
@@ -22,47 +22,36 @@ from paragon_study.report.style import look
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
 LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # a protocol in words
 WEIGHT = "weight of accuracy"
-_ORACLES = ("tuned", "oracles")  # drawn wide and grey, beneath the others
 WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # dark to light: ordered in grey too
+_ORACLES = ("tuned", "oracles")  # drawn wide and grey, beneath the others
 
 
 def require_columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> None:
     """ParagonError unless a table has rows and these columns; ``what`` is its name."""
-    for name in names:
-        if name not in frame:
-            have = ", ".join(map(str, frame)) or "none"
-            raise ParagonError(f"{what}: column `{name}` is missing; it has {have}")
+    if missing := [name for name in names if name not in frame]:
+        raise ParagonError(f"{what}: column `{missing[0]}` is missing; it has {[*frame]}")
     if frame.empty:
         raise ParagonError(f"{what}: the table is empty, there is nothing to draw")
 
 
 def rows_by_method(
-    curve: pd.DataFrame, protocol: str, methods: Sequence[str], metrics: Iterable[str]
+    curve: pd.DataFrame, protocol: str, methods: Iterable[str], metrics: Iterable[str]
 ) -> dict[str, pd.DataFrame]:
     """One protocol's rows of those of the methods that are in the table, in their order."""
     require_columns(curve, ("method", "seed", "protocol", "w_accuracy", *metrics), "curve")
-    number = sum(name.startswith("w_") for name in curve)
-    if number > 2:
-        raise ParagonError(f"curve: {number} objectives; a curve needs two, use `ternary`")
+    if sum(name.startswith("w_") for name in curve) > 2:
+        raise ParagonError("curve: it has more than two objectives; use `ternary`")
     groups = dict(list(curve[curve["protocol"] == protocol].groupby("method")))
-    if not groups:
-        protocols = ", ".join(sorted(curve["protocol"].unique()))
-        raise ParagonError(f"curve: no rows of protocol `{protocol}`; it has {protocols}")
     rows = {method: groups[method] for method in methods if method in groups}
     if not rows:
         raise ParagonError(
-            f"curve: none of {', '.join(methods)} is in the table; it has {', '.join(groups)}"
+            f"curve: none of {', '.join(methods)} is in the rows of protocol `{protocol}`, which "
+            f"have {', '.join(groups) or 'nothing'}"
         )
     for method, own in rows.items():
         for metric in metrics:
             finite(f"curve, `{metric}` of method `{method}`", own[metric])
     return rows
-
-
-def absent_note(methods: Iterable[str], rows: Mapping[str, pd.DataFrame]) -> str:
-    """A sentence on those of the methods that have no rows."""
-    absent = [method for method in methods if method not in rows]
-    return f"Not in the table: {', '.join(absent)}." if absent else ""
 
 
 def seed_limits(values: pd.Series) -> tuple[float, float, float]:
@@ -89,16 +78,14 @@ def seed_intervals(rows: Mapping[str, pd.DataFrame], metric: str) -> dict[str, p
 
 def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
     """The sentence that says what a band is, of what has one."""
-    counts = [group["seed"].nunique() for group in groups]
-    counts = [count for count in counts if count > 1]
+    counts = sorted({group["seed"].nunique() for group in groups} - {1})
     if not counts:
         return "One seed, no interval."
-    several = [count for count in counts if count > 2]
-    if not several:
+    if counts == [2]:
         return f"{what}: the two seeds."
-    few, many = min(several), max(several)
-    pair = " (of two: from one to the other)" if len(several) < len(counts) else ""
-    return f"{what}: 95% t interval over {many if few == many else f'{few} to {many}'} seeds{pair}."
+    pair = " (of two: from one to the other)" if counts[0] == 2 else ""
+    several = " to ".join(str(n) for n in dict.fromkeys((counts[bool(pair)], counts[-1])))
+    return f"{what}: 95% t interval over {several} seeds{pair}."
 
 
 def line_look(method: str, single: bool) -> dict:
@@ -118,7 +105,11 @@ def line_look(method: str, single: bool) -> dict:
 
 
 def draw_curves(
-    ax: Axes, tables: Mapping[str, pd.DataFrame], band: float, line: str = "", suffix: str = ""
+    ax: Axes,
+    tables: Mapping[str, pd.DataFrame],
+    band: float | None = None,
+    line: str = "",
+    suffix: str = "",
 ) -> None:
     """Every method's mean over seeds against the weight of accuracy, from 0 to 1.
 
@@ -126,6 +117,8 @@ def draw_curves(
     gives, for each method; ``line``: another style than the method's; ``suffix`` of its name in
     the legend.
     """
+    if band is None:  # fainter where many methods lie on each other
+        band = 0.16 if len(tables) <= 6 else 0.1 if len(tables) <= 10 else 0.05
     for method, table in tables.items():
         kind, x, low, high = look(method), table.index.to_numpy(), table["low"], table["high"]
         single = len(x) == 1 or kind.line == "none"
@@ -157,26 +150,18 @@ def close_up(ax: Axes, tables: Mapping[str, pd.DataFrame], limit: float) -> bool
     Near: the median difference is within the limit; intervals are shown up to twice the limit.
     Returns whether something was cut off.
     """
-    near = {
-        method: table
-        for method, table in tables.items()
-        if table["mean"].abs().median() <= limit
-        and method != "tuned" and getattr(METHODS.get(method), "kind", "") != "reference"
-    }  # fmt: skip
+    far_or_fixed = {m for m, table in tables.items() if table["mean"].abs().median() > limit}
+    far_or_fixed |= {"tuned", *methods_of("reference")}
+    near = {method: table for method, table in tables.items() if method not in far_or_fixed}
     ax.axhline(0, color=look("tuned").colour, linewidth=2.8, zorder=1)
     reach = 1.1 * max((table.abs().max().max() for table in near.values()), default=limit) or limit
     edge = min(2 * limit, reach)
     for method, table in near.items():
         if look(method).line == "none":  # no half of a marker at the edge
             near[method] = table[table["mean"].abs() < 0.95 * edge]
-    draw_curves(ax, near, band_opacity(near))
+    draw_curves(ax, near)
     ax.set_ylim(-edge, edge)
     return reach > edge
-
-
-def band_opacity(methods: Sized) -> float:
-    """Fainter bands where many methods lie on each other."""
-    return 0.16 if len(methods) <= 6 else 0.1 if len(methods) <= 10 else 0.05
 
 
 def percent_mark(share: float, _: object = None) -> str:

@@ -1,4 +1,4 @@
-"""Several studies at once, published curves beside ours, and the time to a ready model."""
+"""All studies at once, and the time to a ready model."""
 
 from __future__ import annotations
 
@@ -11,44 +11,41 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paragon.errors import ParagonError
-from paragon.metrics.checks import finite
 from paragon_study.report import style
 from paragon_study.report.figures import drawing
 from paragon_study.report.style import look, metric_label
 
 _NEAR = 0.93  # hypervolumes relative to the oracle's are drawn from here on
 _CLAIM = 0.946  # of the time of retraining: the saving that the paper reports
-_TIMED = {
-    "generate": "generate",
-    "tune": "tune an adapter",
-    "retrain": "retrain from scratch",
+_TIMED = {  # the words for a timing, and the method whose look it has
+    "generate": ("generate", "generated"),
+    "tune": ("tune an adapter", "tuned"),
+    "retrain": ("retrain from scratch", "retrain"),
 }
+_BESIDE: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
 
 
 @style.drawn
 def all_studies(frame: pd.DataFrame) -> Figure:
     """A row of panels per dataset, a line per method, a marker per backbone: every study at once.
 
-    ``frame`` has the columns dataset, backbone, method, measure, mean, low and high (the
-    limits of the interval over seeds, None with one seed); a column of panels per measure.
-    A row has the methods of its dataset, in the order of their mean of the first measure over
-    all datasets.
-    Measures of the oracle's hypervolume start where methods that come close to it do, and
-    what lies below is written at the edge; regret is on a logarithmic scale beyond 10 %.
+    ``frame`` has the columns dataset, backbone, method, measure, mean, low and high (the limits of
+    the interval over seeds, None with one seed); a column of panels per measure.  A row has the
+    methods of its dataset, in the order of their mean of the first measure over all datasets.
+    Measures of the oracle's hypervolume start where methods that come close to it do, and what
+    lies below is written at the edge; regret is on a logarithmic scale beyond 10 %.
     """
     names = "dataset backbone method measure mean low high".split()
     drawing.require_columns(frame, names, "studies")
-    finite("studies, mean", frame["mean"])
     datasets, backbones, measures = (
         list(dict.fromkeys(frame[name])) for name in ("dataset", "backbone", "measure")
     )
     backbones.sort(key=[*style.BACKBONES, *backbones].index)
     order = frame[frame["measure"] == measures[0]].groupby("method", sort=False)["mean"].mean()
-    methods = list(order.sort_values(ascending=False, kind="stable").index)
-    methods += [m for m in dict.fromkeys(frame["method"]) if m not in methods]
+    methods = dict.fromkeys(order.sort_values(ascending=False, kind="stable").index)
+    methods |= dict.fromkeys(frame["method"])
     ran = {name: set(own["method"]) for name, own in frame.groupby("dataset")}
-    rows = [[m for m in methods if m in ran[dataset]] for dataset in datasets]
+    rows = [[method for method in methods if method in ran[dataset]] for dataset in datasets]
     heights = [len(own) for own in rows]
     figure = style.new(7.2, 0.6 + sum(0.21 * height + 0.3 for height in heights))
     axes = figure.subplots(len(datasets), len(measures), sharex="col", sharey="row",
@@ -97,8 +94,7 @@ def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: lis
     for number, backbone in enumerate(backbones):
         table = part[part["backbone"] == backbone].set_index("method")[["mean", "low", "high"]]
         table = table.astype(float).reindex(methods)
-        if of_tuned:
-            table = table.where(table["mean"] >= _NEAR)
+        table = table.where(table["mean"] >= _NEAR) if of_tuned else table
         kind, y = look(backbone), rows + 0.8 * ((number + 0.5) / len(backbones) - 0.5)
         ax.hlines(y, table["low"], table["high"], color=kind.colour, linewidth=0.9, zorder=2)
         ax.plot(
@@ -110,74 +106,11 @@ def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: lis
         far = values[values < _NEAR] if of_tuned else values[:0]
         ends = dict.fromkeys(f"{x:.2f}" for x in (far.min(), far.max())) if len(far) else ()
         words = "← " + "–".join(ends) if ends else "" if len(values) else "undefined"
-        ax.annotate(
-            words, (0, row), (9, 0), va="center", xycoords=("axes fraction", "data"),
-            textcoords="offset points", fontsize=6.5, color="#555555",
-        )  # fmt: skip
+        ax.annotate(words, (0, row), (9, 0), xycoords=("axes fraction", "data"), fontsize=6.5,
+                    color="#555555", **_BESIDE)  # fmt: skip
     ax.set_yticks(rows, [look(m).label for m in methods])
     ax.set(ylim=(len(methods) - 0.5, -0.5))
     ax.tick_params(axis="y", length=0)
-
-
-@style.drawn
-def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapping]) -> Figure:
-    """Published curves beside ours: a column of panels a backbone, a row a metric.
-
-    ``ours``: the long table of a study for each backbone; ``theirs``: for each backbone and
-    metric a table ``[R, W]`` of R runs at W evenly spaced weights on accuracy, a sequence a run.
-    """
-    metrics = list(next(iter(theirs.values())))
-    figure = style.new(7.2, 0.7 + 2.1 * len(metrics))
-    axes = figure.subplots(len(metrics), len(ours), sharex=True, sharey="row", squeeze=False)
-    drawn: list[pd.DataFrame] = []
-    for (backbone, curve), column in zip(ours.items(), axes.T, strict=True):
-        rows = drawing.rows_by_method(curve, "sampled", ["tuned", "generated", "retrain"], metrics)
-        drawn += rows.values()
-        for ax, metric in zip(column, metrics, strict=True):
-            drawing.draw_curves(ax, drawing.seed_intervals(rows, metric), 0.16)
-            for number, values in enumerate(theirs[backbone][metric]):
-                ax.plot(
-                    np.linspace(0, 1, len(values)), values, "x--", color="#CC6677", linewidth=1,
-                    markersize=4, label="published" if number == 0 else None,
-                )  # fmt: skip
-        column[0].set_title(look(backbone).label)
-        column[-1].set_xlabel(drawing.WEIGHT)
-    for ax, metric in zip(axes[:, 0], metrics, strict=True):
-        ax.set_ylabel(metric_label(metric))
-    drawing.method_legend(figure, axes[0, 0])
-    style.small_print(
-        figure, drawing.seeds_note(drawn, "Bands and bars"),
-        "Published: two runs; their weights are taken as evenly spaced.",
-    )  # fmt: skip
-    return figure
-
-
-@style.drawn
-def two_versions(
-    curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], names: tuple[str, str]
-) -> Figure:
-    """The control curves of two versions in each panel: a row a study, a column a metric.
-
-    ``curves``: for each study the long table before and after; ``names``: of the versions.
-    """
-    metrics = ("ndcg@10", "alpha_ndcg@10")
-    figure = style.new(7.2, 0.7 + 1.9 * len(curves))
-    axes = figure.subplots(len(curves), 2, sharex=True, squeeze=False)
-    drawn: list[pd.DataFrame] = []
-    for panels, (study, versions) in zip(axes, curves.items(), strict=True):
-        for curve, name, line in zip(versions, names, ("--", "-"), strict=True):
-            rows = drawing.rows_by_method(curve, "full", ["tuned", "generated"], metrics)
-            drawn += rows.values()
-            for ax, metric in zip(panels, metrics, strict=True):
-                tables = drawing.seed_intervals(rows, metric)
-                drawing.draw_curves(ax, tables, 0.12, line, f": {name}")
-                ax.set_ylabel(metric_label(metric))
-        panels[0].set_title(study)
-    for ax in axes[-1]:
-        ax.set_xlabel(drawing.WEIGHT)
-    drawing.method_legend(figure, axes[0, 0], columns=2)
-    style.small_print(figure, drawing.seeds_note(drawn, "Bands"), "Whole catalogue.")
-    return figure
 
 
 @style.drawn
@@ -187,21 +120,23 @@ def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[st
     ``timing`` has ``p50`` and ``p99`` of every method.  With ``retrain`` among them, each is
     compared with it, and the published saving is marked.
     """
-    for method, times in timing.items():
-        if not {"p50", "p99"} <= {*times}:
-            raise ParagonError(f"timing, {method}: `p50` and `p99` are needed, in seconds")
-        if (finite(f"timing, {method}", [times["p50"], times["p99"]]) <= 0).any():
-            raise ParagonError(f"timing, {method}: seconds must be greater than 0")
     order = sorted(timing, key=lambda m: -timing[m]["p50"])
+    named = {m: _TIMED.get(m, (look(m).label, m)) for m in order}
     retrain = timing.get("retrain", {}).get("p50")
     figure = style.new(6, 0.9 + 0.36 * len(order))
     ax = figure.subplots()
     for row, method in enumerate(order):
-        _draw_time(ax, row, method, timing[method]["p50"], timing[method]["p99"], retrain)
+        p50, p99 = timing[method]["p50"], timing[method]["p99"]
+        kind = look(named[method][1])
+        ax.plot([p50, p99], [row, row], color=kind.colour, linewidth=1.6, zorder=2)
+        face = "white" if method == "retrain" else kind.colour
+        ax.plot(p50, row, kind.marker, color=kind.colour, mfc=face, markersize=6.5, zorder=3)
+        ratio = _ratio(p50, retrain) if retrain and method != "retrain" else ""
+        ax.annotate(f"{_human(p50)}{ratio}", (max(p50, p99), row), (8, 0), fontsize=7.5,
+                    bbox={"fc": "white", "ec": "none", "pad": 1}, **_BESIDE)  # fmt: skip
     values = [seconds[end] for seconds in timing.values() for end in ("p50", "p99")]
     if retrain:
-        line = retrain * (1 - _CLAIM)
-        values.append(line)
+        values.append(line := retrain * (1 - _CLAIM))
         ax.axvline(line, color="#777777", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
         ax.annotate(
             f"published saving, {_CLAIM:.1%}", (line, 1), xycoords=("data", "axes fraction"),
@@ -212,7 +147,7 @@ def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[st
     _ticks(ax, marks, lambda x, _: _human(x))
     ax.xaxis.set_minor_locator(ticker.NullLocator())
     ax.grid(axis="x", color="#e6e6e6", linewidth=0.6, zorder=0)
-    ax.set_yticks(range(len(order)), [_TIMED.get(m, look(m).label) for m in order])
+    ax.set_yticks(range(len(order)), [words for words, _ in named.values()])
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("time from new weights to a ready model, log scale")
     about = ", ".join(f"{v}" if isinstance(v, str) else f"{v} {k}" for k, v in machine.items())
@@ -220,23 +155,12 @@ def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[st
     return figure
 
 
-def _draw_time(
-    ax: Axes, row: int, method: str, p50: float, p99: float, retrain: float | None
-) -> None:
-    """One method's times in seconds, and how they compare with retraining."""
-    kind = look({"generate": "generated", "tune": "tuned"}.get(method, method))
-    ax.plot([p50, p99], [row, row], color=kind.colour, linewidth=1.6, zorder=2)
-    face = "white" if method == "retrain" else kind.colour
-    ax.plot(p50, row, kind.marker, color=kind.colour, mfc=face, markersize=6.5, zorder=3)
-    ratio = ""
-    if retrain and method != "retrain":
-        factor, word = (retrain / p50, "faster") if p50 < retrain else (p50 / retrain, "slower")
-        digits = f"{float(f'{factor:.2g}'):,.0f}" if factor >= 10 else f"{factor:.1f}"
-        ratio = f"   {digits} × {word}"
-    ax.annotate(
-        f"{_human(p50)}{ratio}", (max(p50, p99), row), (8, 0), va="center", fontsize=7.5,
-        textcoords="offset points", bbox={"fc": "white", "ec": "none", "pad": 1},
-    )  # fmt: skip
+def _ratio(seconds: float, retrain: float) -> str:
+    """How much faster or slower than retraining, in two digits."""
+    factor = retrain / seconds
+    factor, word = (factor, "faster") if factor > 1 else (1 / factor, "slower")
+    digits = f"{float(f'{factor:.2g}'):,.0f}" if factor >= 10 else f"{factor:.1f}"
+    return f"   {digits} × {word}"
 
 
 def _human(seconds: float) -> str:

@@ -18,6 +18,11 @@ from paragon_study.report import style
 from paragon_study.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, weight_bar
 
 _CORNER = 0.01  # with less weight on an objective, all of it is on the others
+_LOOKS: dict[str, dict[str, Any]] = {
+    "collected": {"marker": "o", "s": 40, "edgecolors": "white", "linewidths": 0.4},
+    "held-out oracle": {"marker": "D", "s": 30, "edgecolors": "black", "linewidths": 1.1},
+    "generated": {"marker": "^", "s": 34, "edgecolors": ORANGE, "linewidths": 1.1},
+}
 
 
 class _Plane:
@@ -42,38 +47,43 @@ class _Plane:
 def latent_space(
     collected: np.ndarray,
     collected_weights: np.ndarray,
-    generated: np.ndarray,
-    generated_weights: np.ndarray,
+    generated: np.ndarray | None,
+    generated_weights: np.ndarray | None,
     held_out: np.ndarray | None = None,
     held_out_weights: np.ndarray | None = None,
 ) -> Figure:
     """Adapter vectors in the first two principal components of the collection.
 
-    collected: ``[A, K, P]`` (K snapshots or seeds of A anchors) or ``[N, P]``,
-    generated ``[W, P]``, held-out oracles ``[H, P]``, each with its weights
-    ``[.., O]``, one row a vector or, for ``[A, K, P]``, one row an anchor.
-    Colour is the weight of the first objective, accuracy.  Adapters with all weight on one
-    objective lie far from the others and would take most of the figure: the components are
-    those of the rest, and what lies beyond them is drawn at the edge.
+    collected: ``[A, K, P]`` (K snapshots or seeds of A anchors) or ``[N, P]``, generated
+    ``[W, P]``, held-out oracles ``[H, P]``, each with its weights ``[.., O]``, one row a vector
+    or, for ``[A, K, P]``, one row an anchor.  Colour is the weight of the first objective,
+    accuracy.  Adapters with all weight on one objective lie far from the others and would take
+    most of the figure: the components are those of the rest, and what lies beyond them is drawn
+    at the edge.
     """
     vectors, weights = np.asarray(collected, float), np.asarray(collected_weights, float)
     if vectors.ndim == 3:
         weights = np.repeat(weights, vectors.shape[1], axis=0)
         vectors = vectors.reshape(-1, vectors.shape[-1])
-    clouds = _clouds({
+    groups = {
         "collected": (vectors, weights),
         "held-out oracle": (held_out, held_out_weights),
         "generated": (generated, generated_weights),
-    })  # fmt: skip
-    plane, centre, edge = _frame(clouds)
+    }
+    clouds = {
+        key: (finite(key, v, 2), finite(f"{key} weights", w, 2))
+        for key, (v, w) in groups.items()
+        if v is not None and w is not None
+    }
+    # Corners count where fewer than three vectors of a group are none.
+    off = {key: v[w.min(1) >= _CORNER] for key, (v, w) in clouds.items()}
+    inner = {key: own if len(own) > 2 else clouds[key][0] for key, own in off.items()}
+    plane = _Plane(inner["collected"])
+    shown = plane.project(np.vstack(list(inner.values())))
+    centre, edge = (shown.max(0) + shown.min(0)) / 2, 0.56 * np.ptp(shown, axis=0) + 1e-9
     figure = style.new(5.2, 1.2 + 4 * float(np.clip(edge[1] / edge[0], 0.45, 0.8)))
     ax = figure.subplots()
     ax.set(xlim=centre[0] + [-edge[0], edge[0]], ylim=centre[1] + [-edge[1], edge[1]])
-    looks: dict[str, dict[str, Any]] = {
-        "collected": {"marker": "o", "s": 40, "edgecolors": "white", "linewidths": 0.4},
-        "held-out oracle": {"marker": "D", "s": 30, "edgecolors": "black", "linewidths": 1.1},
-        "generated": {"marker": "^", "s": 34, "edgecolors": ORANGE, "linewidths": 1.1},
-    }
     beyond = 0
     for key, (v, w) in clouds.items():
         xy, order = plane.project(v), np.argsort(w[:, 0], kind="stable")
@@ -83,7 +93,7 @@ def latent_space(
             ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
         ax.scatter(
             xy[:, 0], xy[:, 1], c=w[:, 0], cmap=WEIGHT_COLOURS, vmin=0, vmax=1,
-            label=f"{key} (n = {len(v)})", zorder=3, clip_on=False, **looks[key],
+            label=f"{key} (n = {len(v)})", zorder=3, clip_on=False, **_LOOKS[key],
         )  # fmt: skip
     plane.label(ax)
     box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
@@ -95,36 +105,6 @@ def latent_space(
     return figure
 
 
-def _frame(clouds: Mapping[str, tuple]) -> tuple[_Plane, np.ndarray, np.ndarray]:
-    """The components without the corners, and centre and half of the size of what is shown.
-
-    Corners count where fewer than three vectors of a group are none.
-    """
-    inner = {}
-    for key, (vectors, weights) in clouds.items():
-        off = weights.min(1) >= _CORNER
-        inner[key] = vectors[off] if off.sum() > 2 else vectors
-    plane = _Plane(inner["collected"])
-    shown = plane.project(np.vstack(list(inner.values())))
-    centre, reach = (shown.max(0) + shown.min(0)) / 2, np.ptp(shown, axis=0)
-    return plane, centre, np.array(np.maximum(0.56 * reach, 1e-9))
-
-
-def _clouds(groups: Mapping[str, tuple]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The groups that are given, checked: finite vectors, as many weights, the same length."""
-    clouds = {
-        key: (finite(key, vectors, 2), finite(f"{key} weights", weights, 2))
-        for key, (vectors, weights) in groups.items()
-        if vectors is not None
-    }
-    for key, (v, w) in clouds.items():
-        if len(v) != len(w) or v.shape[1] != clouds["collected"][0].shape[1]:
-            raise ParagonError(f"{key}: vectors {v.shape} and weights {w.shape} do not match")
-    if min(clouds["collected"][0].shape) < 2:
-        raise ParagonError("collected: two components need two vectors of two numbers")
-    return clouds
-
-
 @style.drawn
 def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
     """Groups of vectors ``[N, P]`` in the first two principal components of all that are shown.
@@ -132,8 +112,6 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
     The last two groups stand out: they are drawn over the others.
     """
     groups = {name: finite(name, values, 2) for name, values in clouds.items()}
-    if len(groups) < 3:
-        raise ParagonError("modes: at least three groups are needed")
     plane = _Plane(np.vstack(list(groups.values())))
     figure = style.new(5.2, 3.6)
     ax = figure.subplots()
@@ -156,8 +134,8 @@ def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     if not distances:
         raise ParagonError("distances: there is no group to draw")
     groups = {name: finite(name, values) for name, values in distances.items()}
-    every = np.concatenate(list(groups.values()))
-    log = bool(every.min() > 0 and every.max() > 30 * every.min())
+    together = np.concatenate(list(groups.values()))
+    log = bool(together.min() > 0 and together.max() > 30 * together.min())
     figure = style.new(5.2, 0.7 + 0.42 * len(groups))
     ax = figure.subplots()
     if log:
@@ -179,4 +157,25 @@ def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     else:
         ax.set_xlim(left=0)
     ax.tick_params(axis="y", length=0)
+    return figure
+
+
+@style.drawn
+def latent_steps(rows: Mapping[str, ArrayLike], what: str = "latent coordinate") -> Figure:
+    """Latents one below the other, a row of colours each: what noise does to them, or undoes.
+
+    The colours are the same in every such figure, from -3 to 3: latents are on the scale of noise.
+    """
+    table = np.stack([finite(name, row) for name, row in rows.items()])
+    figure = style.new(5.4, 0.6 + 0.24 * len(table))
+    ax = figure.subplots()
+    image = ax.imshow(table, cmap="RdBu_r", vmin=-3, vmax=3, aspect="auto")
+    ax.set(yticks=range(len(rows)), yticklabels=list(rows), xlabel=what)
+    places = np.arange(table.shape[1])
+    ax.set_xticks(places, [f"{place + 1}" for place in places], fontsize=6.5)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    beyond = "both" if np.abs(table).max() > 3 else "neither"
+    bar = figure.colorbar(image, ax=ax, pad=0.02, aspect=12, label="its value", extend=beyond)
+    bar.outline.set_linewidth(0)
     return figure

@@ -1,14 +1,13 @@
-"""How methods follow the weights: control curves, Pareto fronts, the figure of README.md."""
+"""Metrics against the weight of accuracy, and against each other, of one study or two versions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from paragon_study.report import style
 from paragon_study.report.figures import drawing
@@ -22,12 +21,11 @@ _LEAD = ("tuned", "generated", "category_bias", "xquad", "retrain")
 
 @style.drawn
 def control_curves(curve: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
-    """Metrics against the weight on accuracy, and below them the difference from the oracle.
+    """Metrics against the weight of accuracy, and below them the difference from the oracle.
 
-    ``curve`` has one row per method, seed, protocol and weight.  Curves that
-    lie on each other above separate below, where differences are paired by
-    seed.  Sampled lists stand beside, smaller.  Methods that are not in the
-    table are named under the figure if they were asked for.
+    ``curve`` has one row for each method, seed, protocol and weight.  Curves that lie on each
+    other above separate below, where differences are paired by seed.  Sampled lists stand beside,
+    smaller.
     """
     rows = drawing.rows_by_method(curve, "full", methods or CURVE_METHODS, METRICS)
     tuned, beside = rows.get("tuned"), _has_sampled(curve)
@@ -42,18 +40,24 @@ def control_curves(curve: pd.DataFrame, methods: Sequence[str] | None = None) ->
         column[0].set_ylabel(metric_label(metric))
         column[-1].set_xlabel(drawing.WEIGHT)
         if tuned is not None:
-            changes = {m: _minus_tuned(own, tuned, metric) for m, own in rows.items()}
+            changes = {method: _minus_tuned(own, tuned, metric) for method, own in rows.items()}
             tables = drawing.seed_intervals(changes, "difference")
             cut |= drawing.close_up(column[1], tables, _limit(tuned, metric))
             column[1].set_ylabel("difference\nfrom tuned")
     for part in small:
-        cut |= _draw_beside(part, drawing.rows_by_method(curve, "sampled", list(rows), METRICS))
+        sampled = drawing.rows_by_method(curve, "sampled", list(rows), METRICS)
+        panels = part.subplots(len(METRICS), 1, sharex=True)
+        for ax, metric in zip(panels, METRICS, strict=True):
+            cut |= _draw_metric(ax, sampled, metric, "sampled")
+            _make_small(ax, 6.5)
+            ax.set(xticks=[0, 0.5, 1], ylabel=metric_label(metric).partition(" ")[0])
+        panels[-1].set_xlabel(drawing.WEIGHT)
     drawing.method_legend(figure, axes[0, 0])
     style.small_print(
         figure, drawing.seeds_note(rows.values(), "Bands and bars"),
         "What lies far outside is cut off." if cut else "",
         "None for the shuffled generator." if "generated_shuffled" in rows else "",
-        drawing.absent_note(methods or (), rows),
+        _absent_note(methods or (), rows),
         "Lower panels: paired by seed; methods that follow the weights, with a median difference "
         f"of at most {_CLOSE:.0%} of the oracle's range." if tuned is not None else "",
     )  # fmt: skip
@@ -64,23 +68,16 @@ def _has_sampled(curve: pd.DataFrame) -> bool:
     return bool(curve["protocol"].eq("sampled").any())
 
 
+def _absent_note(methods: Sequence[str], rows: Mapping[str, pd.DataFrame]) -> str:
+    absent = [method for method in methods if method not in rows]
+    return f"Not in the table: {', '.join(absent)}." if absent else ""
+
+
 def _draw_metric(ax: Axes, rows: Mapping[str, pd.DataFrame], metric: str, protocol: str) -> bool:
     """Every method's metric against the weight; whether a wide band had to be cut off."""
-    drawing.draw_curves(ax, drawing.seed_intervals(rows, metric), drawing.band_opacity(rows))
+    drawing.draw_curves(ax, drawing.seed_intervals(rows, metric))
     ax.set_title(f"{METRICS[metric]}, {drawing.LISTS[protocol]}")
     return drawing.cut_wide_bands(ax)
-
-
-def _draw_beside(figure: SubFigure, rows: Mapping[str, pd.DataFrame]) -> bool:
-    """The same curves of sampled lists, small; whether a wide band had to be cut off."""
-    cut = False
-    axes = figure.subplots(len(METRICS), 1, sharex=True)
-    for ax, metric in zip(axes, METRICS, strict=True):
-        cut |= _draw_metric(ax, rows, metric, "sampled")
-        _make_small(ax, 6.5)
-        ax.set(xticks=[0, 0.5, 1], ylabel=metric_label(metric).partition(" ")[0])
-    axes[-1].set_xlabel(drawing.WEIGHT)
-    return cut
 
 
 def _make_small(ax: Axes, title_size: float) -> None:
@@ -107,11 +104,10 @@ def _limit(tuned: pd.DataFrame, metric: str) -> float:
 def pareto_front(curve: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """Two metrics against each other, and the distance of each method's points from the oracle's.
 
-    Left: means over seeds, a line through a method's non-dominated points,
-    open markers for its dominated ones, grey the area under the oracle's
-    staircase.  Middle: how far a point lies beyond (positive) or behind the
-    straight lines between the oracle's non-dominated points of the same seed,
-    in units of the metrics, against its weight.  Right, smaller: the front of
+    Left: means over seeds, a line through a method's non-dominated points, open markers for its
+    dominated ones, grey the area under the oracle's staircase.  Middle: how far a point lies
+    beyond (positive) or behind the straight lines between the oracle's non-dominated points of
+    the same seed, in units of the metrics, against its weight.  Right, smaller: the front of
     sampled lists.
     """
     rows = drawing.rows_by_method(curve, "full", methods, METRICS)
@@ -121,17 +117,15 @@ def pareto_front(curve: pd.DataFrame, methods: Sequence[str]) -> Figure:
     axes = list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
     _draw_front(axes[0], rows, "full")
     if both:
-        _draw_front(axes[-1], drawing.rows_by_method(curve, "sampled", list(rows), METRICS),
-                    "sampled")  # fmt: skip
+        sampled = drawing.rows_by_method(curve, "sampled", list(rows), METRICS)
+        _draw_front(axes[-1], sampled, "sampled")
         _make_small(axes[-1], 7)
     cut, notes = False, []
     if tuned is not None:
         tables = drawing.seed_intervals({m: _beyond(own, tuned) for m, own in rows.items()}, "gap")
         cut = drawing.close_up(axes[1], tables, min(_limit(tuned, metric) for metric in METRICS))
+        axes[1].set(xlabel=drawing.WEIGHT, xticks=[0, 0.5, 1], title="beyond or behind tuned")
         axes[1].set_ylabel("distance from the front\n(units of the metrics, 0–1)")
-        axes[1].set_xticks([0, 0.5, 1])
-        axes[1].set_xlabel(drawing.WEIGHT)
-        axes[1].set_title("beyond or behind tuned")
         notes = [
             "Grey: area under the oracle's staircase.",
             "Middle: methods that follow the weights and stay near the oracle.",
@@ -140,38 +134,30 @@ def pareto_front(curve: pd.DataFrame, methods: Sequence[str]) -> Figure:
     drawing.method_legend(figure, axes[0])
     style.small_print(
         figure, "Open markers: dominated within the method (retrained: all are open).", *notes,
-        "What lies far outside is cut off." if cut else "", drawing.absent_note(methods, rows),
+        "What lies far outside is cut off." if cut else "", _absent_note(methods, rows),
     )  # fmt: skip
     return figure
 
 
 def _draw_front(ax: Axes, rows: Mapping[str, pd.DataFrame], protocol: str) -> None:
     """Means over seeds of every method, one metric against the other, over the oracle's area."""
-    means = {m: own.groupby("w_accuracy")[list(METRICS)].mean() for m, own in rows.items()}
-    for method, points in means.items():
-        _draw_points(ax, method, points.to_numpy())
-    x_label, y_label = map(metric_label, METRICS)
-    ax.set(xlabel=x_label, ylabel=y_label)
+    fronts = {}
+    for method, own in rows.items():
+        xy, kind = own.groupby("w_accuracy")[list(METRICS)].mean().to_numpy(), look(method)
+        front = fronts[method] = _not_dominated(xy)
+        single = bool(np.ptp(xy, axis=0).max() < 1e-9)
+        line = drawing.line_look(method, single or kind.line == "none")
+        ax.plot(*(front[:1] if single else front).T, label=kind.label, **line)
+        behind = xy[~(xy[:, None] == front).all(-1).any(1)]
+        if len(behind) and not single:
+            ax.plot(*behind.T, kind.marker, mfc="none", mec=kind.colour, mew=0.8, ms=4, zorder=2)
+    ax.set(xlabel=metric_label("ndcg@10"), ylabel=metric_label("alpha_ndcg@10"))
     ax.set_title(drawing.LISTS[protocol])
-    if "tuned" in means:
+    if "tuned" in fronts:
         ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # before the grey area
-        stairs = _not_dominated(means["tuned"])
-        ax.fill_between(
-            [-1, *stairs[:, 0]], [stairs[0, 1], *stairs[:, 1]], -1,
-            step="pre", color="#f2f2f2", linewidth=0, zorder=0,
-        )  # fmt: skip
-
-
-def _draw_points(ax: Axes, method: str, xy: np.ndarray) -> None:
-    """A line through the non-dominated points ``[W, 2]``, open markers for the others."""
-    kind, front = look(method), _not_dominated(xy)
-    single = bool(np.ptp(xy, axis=0).max() < 1e-9)
-    line = drawing.line_look(method, single or kind.line == "none")
-    ax.plot(*(front[:1] if single else front).T, label=kind.label, **line)
-    behind = xy[~(xy[:, None] == front).all(-1).any(1)]
-    look_behind: dict[str, Any] = {"mfc": "none", "mec": kind.colour, "mew": 0.8, "ms": 4}
-    if len(behind) and not single:
-        ax.plot(*behind.T, kind.marker, **look_behind, ls="none", zorder=2)
+        x, y = fronts["tuned"].T
+        ax.fill_between([-1, *x], [y[0], *y], -1, step="pre", color="#f2f2f2", linewidth=0,
+                        zorder=0)  # fmt: skip
 
 
 def _not_dominated(points: object) -> np.ndarray:
@@ -207,9 +193,15 @@ def lead(curve: pd.DataFrame) -> Figure:
     rows = drawing.rows_by_method(curve, "full", _LEAD, METRICS)
     figure = style.new(3.9, 4.5)
     axes = figure.subplots(2, 1, sharex=True)
+    wide = {"linewidth": 2, "markersize": 7.5, "markeredgewidth": 1, "markevery": 2}
+    wider: dict[str, dict] = {
+        "tuned": {"linewidth": 5.5, "marker": "none", "solid_capstyle": "round"},
+        "retrain": {"markersize": 9, "markeredgewidth": 2, "markevery": 1, "clip_on": False},
+    }
     for ax, (metric, about) in zip(axes, METRICS.items(), strict=True):
         for method, table in drawing.seed_intervals(rows, metric).items():
-            ax.plot(table.index, table["mean"], label=look(method).label, **_lead_line(method))
+            line = drawing.line_look(method, method == "retrain") | wide | wider.get(method, {})
+            ax.plot(table.index, table["mean"], label=look(method).label, **line)
         ax.set_ylabel(f"{about}\n({metric_label(metric).partition(' ')[0]})", fontsize=11)
         ax.margins(y=0.12)
         ax.locator_params(axis="y", nbins=3)
@@ -222,12 +214,61 @@ def lead(curve: pd.DataFrame) -> Figure:
     return figure
 
 
-def _lead_line(method: str) -> dict:
-    """Wide lines and large marks."""
-    line = drawing.line_look(method, single=method == "retrain")
-    line |= {"linewidth": 2, "markersize": 7.5, "markeredgewidth": 1, "markevery": 2}
-    special: dict[str, dict] = {
-        "tuned": {"linewidth": 5.5, "marker": "none", "solid_capstyle": "round"},
-        "retrain": {"markersize": 9, "markeredgewidth": 2, "markevery": 1, "clip_on": False},
-    }
-    return line | special.get(method, {})
+@style.drawn
+def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapping]) -> Figure:
+    """Published curves beside ours: a column of panels a backbone, a row a metric.
+
+    ``ours``: the long table of a study for each backbone; ``theirs``: for each backbone and
+    metric a table ``[R, W]`` of R runs at W evenly spaced weights of accuracy, a sequence a run.
+    """
+    metrics = list(next(iter(theirs.values())))
+    figure = style.new(7.2, 0.7 + 2.1 * len(metrics))
+    axes = figure.subplots(len(metrics), len(ours), sharex=True, sharey="row", squeeze=False)
+    drawn: list[pd.DataFrame] = []
+    for (backbone, curve), column in zip(ours.items(), axes.T, strict=True):
+        rows = drawing.rows_by_method(curve, "sampled", ["tuned", "generated", "retrain"], metrics)
+        drawn += rows.values()
+        for ax, metric in zip(column, metrics, strict=True):
+            drawing.draw_curves(ax, drawing.seed_intervals(rows, metric))
+            for number, values in enumerate(theirs[backbone][metric]):
+                ax.plot(
+                    np.linspace(0, 1, len(values)), values, "x--", color="#CC6677", linewidth=1,
+                    markersize=4, label="published" if number == 0 else None,
+                )  # fmt: skip
+            column[0].set_title(look(backbone).label)
+        column[-1].set_xlabel(drawing.WEIGHT)
+    for ax, metric in zip(axes[:, 0], metrics, strict=True):
+        ax.set_ylabel(metric_label(metric))
+    drawing.method_legend(figure, axes[0, 0])
+    style.small_print(
+        figure, drawing.seeds_note(drawn, "Bands and bars"),
+        "Published: two runs; their weights are taken as evenly spaced.",
+    )  # fmt: skip
+    return figure
+
+
+@style.drawn
+def two_versions(
+    curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], names: tuple[str, str]
+) -> Figure:
+    """The control curves of two versions in each panel: a row a study, a column a metric.
+
+    ``curves``: for each study the long table before and after; ``names``: of the versions.
+    """
+    figure = style.new(7.2, 0.7 + 1.9 * len(curves))
+    axes = figure.subplots(len(curves), 2, sharex=True, squeeze=False)
+    drawn: list[pd.DataFrame] = []
+    for panels, (study, versions) in zip(axes, curves.items(), strict=True):
+        for curve, name, line in zip(versions, names, ("--", "-"), strict=True):
+            rows = drawing.rows_by_method(curve, "full", ["tuned", "generated"], METRICS)
+            drawn += rows.values()
+            for ax, metric in zip(panels, METRICS, strict=True):
+                tables = drawing.seed_intervals(rows, metric)
+                drawing.draw_curves(ax, tables, 0.12, line, f": {name}")
+                ax.set_ylabel(metric_label(metric))
+        panels[0].set_title(study)
+    for ax in axes[-1]:
+        ax.set_xlabel(drawing.WEIGHT)
+    drawing.method_legend(figure, axes[0, 0], columns=2)
+    style.small_print(figure, drawing.seeds_note(drawn, "Bands"), "Whole catalogue.")
+    return figure
