@@ -74,18 +74,15 @@ def test_the_page_on_measures_has_the_recorded_speed(bench):
     if not path.exists():
         pytest.skip("not recorded yet: make bench")
     record = json.loads(path.read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert speed.table(record) in page
     far = {name for name, row in record["rows"].items() if row["factor"] > 3}
     assert far <= {*speed.BEYOND}
 
 
-def test_the_page_on_scale_has_the_recorded_growth():
+def test_memory_does_not_grow_with_the_events():
     record = json.loads((ROOT / "benchmarks" / "growth.json").read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-    for name, row in record["rows"].items():
-        slopes = [f"{slope['seconds']:z.2f}" for slope in row["exponents"].values()]
-        assert f"| {name} | {row['factors'][-1]:.0f} times | {' | '.join(slopes)} |" in page
+    for row in record["rows"].values():
         assert all(slope["megabytes"] < 1 for slope in row["exponents"].values())
 
 
