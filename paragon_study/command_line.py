@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer import Argument, Option
 
 from paragon.errors import NotebookFailed, ParagonError
 from paragon_study.demo.commands import demo, export, move
@@ -37,16 +36,18 @@ app = typer.Typer(
 @app.command()
 def fetch(
     name: Annotated[
-        str | None, Argument(help="Dataset; the first of params.yaml if left out.")
+        str | None,
+        typer.Argument(help="Dataset; the first of params.yaml if left out."),
     ] = None,
     source: Annotated[
-        str, Option(help="'default', or 'official' for the publisher's own address.")
+        str, typer.Option(help="'default', or 'official' for the publisher's own address.")
     ] = "default",
     directory: Annotated[
-        Path | None, Option("--from", help="Folder that holds the data already.")
+        Path | None,
+        typer.Option("--from", help="Folder that holds the data already."),
     ] = None,
     note: Annotated[
-        str, Option(help="With --from: what kind of copy it is, shown beside its results.")
+        str, typer.Option(help="With --from: what kind of copy it is, shown beside its results.")
     ] = "",
 ) -> None:
     """Bring a dataset into data/; print repairs and licence."""
@@ -62,7 +63,9 @@ def fetch(
 
 
 @app.command()
-def describe(name: Annotated[str, Argument(help="A dataset that was fetched.")]) -> None:
+def describe(
+    name: Annotated[str, typer.Argument(help="A dataset that was fetched.")],
+) -> None:
     """Show what a dataset is and what the split makes of it."""
     from paragon.data.describe import describe as facts_of
     from paragon.data.fetch import load_dataset
@@ -77,42 +80,54 @@ def describe(name: Annotated[str, Argument(help="A dataset that was fetched.")])
 
 
 @app.command()
-def add(name: Annotated[str, Argument(help="A dataset that was fetched, or a backbone.")]) -> None:
+def add(
+    name: Annotated[str, typer.Argument(help="A dataset that was fetched, or a backbone.")],
+) -> None:
     """Enter a dataset or backbone in params.yaml.
 
     `make add NAME=...` also runs its studies.
     """
-    from paragon_study.running.studies import add as enter
+    from paragon_study.pipeline.studies import add as enter
 
     typer.echo(enter(name))
 
 
 @app.command()
-def studies(name: Annotated[str, Argument(help="A dataset or a backbone of params.yaml.")]) -> None:
+def studies(
+    name: Annotated[str, typer.Argument(help="A dataset or a backbone of params.yaml.")],
+) -> None:
     """Print the last stage of every study with it, for `dvc repro`."""
-    from paragon_study.running.studies import studies_of
+    from paragon_study.pipeline.studies import studies_of
 
     typer.echo(" ".join(studies_of(name)))
 
 
 @app.command()
 def run(
-    notebook: Annotated[str, Argument(help="A file of notebooks/, without .ipynb.")],
-    dataset: Annotated[str, Option(help="A dataset that was fetched.")],
+    notebook: Annotated[str, typer.Argument(help="A file of notebooks/, without .ipynb.")],
+    dataset: Annotated[str, typer.Option(help="A dataset that was fetched.")],
     backbone: Annotated[
-        str | None, Option(help="A backbone, for the notebooks that have one.")
+        str | None, typer.Option(help="A backbone, for the notebooks that have one.")
     ] = None,
 ) -> None:
     """Execute a notebook as the pipeline does; keep the copy."""
     from paragon_study.running.runner import run_notebook
+    from paragon_study.running.times import stage_begins, stage_done
 
-    typer.echo(os.path.relpath(run_notebook(notebook, dataset, backbone)))
+    start = time.monotonic()
+    if said := stage_begins(notebook, dataset, backbone):
+        typer.echo(said)
+    copy = run_notebook(notebook, dataset, backbone)
+    done = stage_done(time.monotonic() - start, notebook, dataset, backbone)
+    typer.echo(f"{done}: {os.path.relpath(copy)}")
 
 
 @app.command()
 def lab(
-    full: Annotated[bool, Option("--full", help="The study itself, not a small one.")] = False,
-    reset: Annotated[bool, Option("--reset", help="Remove the lab; opens nothing.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="The study itself, instead of a small one.")
+    ] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Remove the lab; opens nothing.")] = False,
 ) -> None:
     """Open JupyterLab on a copy that cannot change the study."""
     from paragon_study.course.lab import make_lab, open_lab, reset_lab
@@ -130,10 +145,10 @@ app.command()(demo)
 
 @app.command()
 def serve(
-    folder: Annotated[Path, Argument(help="An exported folder.")],
-    host: Annotated[str, Option(help="0.0.0.0 is every address.")] = "127.0.0.1",
-    port: Annotated[int, Option(min=0, max=65535, help="0: any that is free.")] = 8000,
-    threads: Annotated[int, Option(min=1, help="Of torch.")] = 1,
+    folder: Annotated[Path, typer.Argument(help="An exported folder.")],
+    host: Annotated[str, typer.Option(help="0.0.0.0 is every address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
 ) -> None:
     """Answer requests over HTTP until Ctrl-C.
 
@@ -147,8 +162,8 @@ def serve(
 
 @app.command()
 def ablate(
-    kind: Annotated[str, Argument(help="Of stage.")],
-    name: Annotated[str, Argument(help="An entry of ablations/ or transport/params.yaml.")],
+    kind: Annotated[str, typer.Argument(help="Of stage.")],
+    name: Annotated[str, typer.Argument(help="An entry of ablations/ or transport/params.yaml.")],
 ) -> None:
     """Run a stage: tune, collection, point; train, alone, move, shared."""
     from paragon_study.ablations import stages as ablations
@@ -181,9 +196,9 @@ def recover() -> None:
 
 @app.command()
 def verify(
-    against: Annotated[str, Option(help="A git revision.")] = "HEAD",
+    against: Annotated[str, typer.Option(help="A git revision.")] = "HEAD",
     all_rows: Annotated[
-        bool, Option("--all", help="Every metric, not only the worst 20 that differ.")
+        bool, typer.Option("--all", help="Every metric, not only the worst 20 that differ.")
     ] = False,
 ) -> None:
     """Compare the results with those of a commit.
@@ -195,13 +210,13 @@ def verify(
     from paragon_study.checking.verify import compare_with_commit
 
     found = compare_with_commit(against)
-    if found.agrees and not found.recomputed:
+    if found.untouched:
         raise ParagonError(found.summary())
-    rows = found.table if all_rows else found.unequal[:20]
-    if len(rows):
-        typer.echo(rows.to_string(index=False, na_rep="-", float_format="{:.6g}".format))
-    if len(found.unequal) > len(rows):
-        typer.echo(f"... and {len(found.unequal) - len(rows)} more, none worse: --all shows them")
+    limit = len(found.rows) if all_rows else min(20, found.unequal)
+    if limit:
+        typer.echo(found.table(limit))
+    if found.unequal > limit:
+        typer.echo(f"... and {found.unequal - limit} more, none worse: --all shows them")
     typer.echo(found.summary())
     typer.echo(f"the whole verdict: {os.path.relpath(write_page(found, ROOT))}")
     if not found.passed:
@@ -211,13 +226,15 @@ def verify(
 
 @app.command()
 def diff(
-    before: Annotated[str, Argument(help="A git revision.")],
-    after: Annotated[str | None, Argument(help="Another; else the working tree.")] = None,
+    before: Annotated[str, typer.Argument(help="A git revision.")],
+    after: Annotated[
+        str | None, typer.Argument(help="Another; the working tree if left out.")
+    ] = None,
     figure: Annotated[
-        Path | None, Option(help="Where to draw both control curves (.png, .svg, .pdf).")
+        Path | None, typer.Option(help="Where to draw both control curves (.png, .svg, .pdf).")
     ] = None,
     all_rows: Annotated[
-        bool, Option("--all", help="Every difference, not only the first 30.")
+        bool, typer.Option("--all", help="Every difference, not only the first 30.")
     ] = False,
 ) -> None:
     """Compare the results of two versions, in Markdown."""
@@ -232,28 +249,31 @@ def diff(
 
 @app.command()
 def compare() -> None:
-    """Write results/summary.md and summary.png."""
+    """Write results/summary.md, all.csv and summary.png."""
     from paragon.params import RESULTS
     from paragon_study.report.compare import write_comparison
-    from paragon_study.running.times import record_time
+    from paragon_study.running.times import stage_done
 
     start = time.monotonic()
     write_comparison(RESULTS)
-    record_time(time.monotonic() - start, "compare")
+    typer.echo(stage_done(time.monotonic() - start, "compare"))
 
 
 @app.command()
 def report() -> None:
-    """Write what README.md and docs/ have of results.
+    """Write what pages have of results: tables, figures, docs/executed.
 
-    docs/findings.md, tables and figures, and docs/executed.
+    Exit code 1 if a sentence no longer follows from them (claims.yaml).
     """
     from paragon.params import ROOT
     from paragon_study.course.executed import publish_notebooks
-    from paragon_study.report.documents import write_documents
+    from paragon_study.report.claims import broken_claims
+    from paragon_study.report.pages import write_pages
 
-    write_documents(ROOT)
+    write_pages(ROOT)
     publish_notebooks(ROOT)
+    if broken := broken_claims(ROOT):
+        raise ParagonError("claims.yaml: " + "\n".join(broken))
 
 
 def main() -> None:

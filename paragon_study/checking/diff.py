@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ from scipy.stats import t as student
 from paragon.errors import ParagonError
 from paragon_study.checking.verify import commit_of, result_texts
 from paragon_study.report import figures
-from paragon_study.report.markdown import markdown_table, plus_minus
+from paragon_study.report.tables import as_markdown, plus_minus
 
 # Measures of every method, all of the whole catalogue.
 MEASURES = {
@@ -41,39 +42,75 @@ WORKING = "the working tree"
 
 
 @dataclass(frozen=True)
+class Moved:
+    """One mean in both versions.  ``spread``: half of the 95 % interval of the difference."""
+
+    study: str
+    method: str
+    measure: str
+    before: dict
+    after: dict
+    difference: float
+    spread: float | None
+
+    @property
+    def kind(self) -> str:
+        """One of ``KINDS``."""
+        if self.difference == 0:
+            return "equal"
+        if self.spread is None:
+            return "alone"
+        return "beyond" if abs(self.difference) > self.spread else "within"
+
+    @property
+    def size(self) -> float:
+        """The difference in units of the spread, or relative to the value before."""
+        unit = abs(self.before[self.measure]) if self.spread is None else self.spread
+        return abs(self.difference) / unit if unit else math.inf
+
+    def cells(self) -> list[str]:
+        """A row of the table."""
+        ends = [
+            plus_minus(row[self.measure], row.get(f"{self.measure}_low"), 4)
+            for row in (self.before, self.after)
+        ]
+        spread = "–" if self.spread is None else f"{self.spread:.4f}"
+        names = [self.study, f"`{self.method}`", MEASURES[self.measure]]
+        difference = f"{round(self.difference, 4) + 0.0:+.4f}"  # without the 0.0 it could be -0
+        return [*names, *ends, difference, spread, KINDS[self.kind].split()[0]]
+
+
+@dataclass(frozen=True)
 class Versions:
     """Two versions of the results.
 
-    ``moved``: every mean that both have, in the order of ``KINDS`` and then of size, with the
-    half of the 95 % interval of the difference as ``spread``;
+    ``moved``: every mean that both have, in the order of ``KINDS`` and then of size;
     ``curves``: ``{study: (before, after)}``; ``only``: the studies that one version has alone.
     """
 
     names: tuple[str, str]
-    moved: pd.DataFrame
+    moved: list[Moved]
     curves: dict[str, tuple[pd.DataFrame, pd.DataFrame]]
     only: tuple[list[str], list[str]]
 
     def markdown(self, limit: int | None = None) -> str:
         """The comparison for people, with the first ``limit`` of what differs."""
-        counts = self.moved["kind"].value_counts()
-        told = ", ".join(f"{counts.get(kind, 0)} {words}" for kind, words in KINDS.items())
+        counts, studies = Counter(row.kind for row in self.moved), len(self.curves)
+        told = ", ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items())
         parts = [
             f"### Results: {' → '.join(self.names)}",
-            f"{len(self.curves)} studies, {len(self.moved)} means: {told}.",
+            f"{studies} {'study' if studies == 1 else 'studies'}, {len(self.moved)} means: {told}.",
         ]
-        for name, studies in zip(self.names, self.only, strict=True):
-            parts += [f"Only in {name}: {', '.join(studies)}."] if studies else []
-        rows = self.moved[self.moved["kind"] != "equal"].drop(columns=["order", "size"])
-        if len(rows):
-            cells = rows.assign(
-                method="`" + rows["method"] + "`",
-                difference=rows["difference"].map(lambda x: f"{round(x, 4) + 0.0:+.4f}"),
-                spread=rows["spread"].map("{:.4f}".format, na_action="ignore").fillna("–"),
-            )
-            parts.append(
-                markdown_table([*cells.columns[:-1], ""], cells[:limit].to_numpy().tolist(), left=3)
-            )
+        parts += [
+            f"Only in {name}: {', '.join(own)}."
+            for name, own in zip(self.names, self.only, strict=True)
+            if own
+        ]
+        rows = [row for row in self.moved if row.kind != "equal"]
+        if rows:
+            titles = ["study", "method", "measure", "before", "after", "difference", "spread", ""]
+            table = pd.DataFrame([row.cells() for row in rows[:limit]], columns=titles)
+            parts.append(as_markdown(table, left=3))
             if limit is not None and len(rows) > limit:
                 parts.append(f"... and {len(rows) - limit} more, none of them larger.")
             parts.append(
@@ -97,10 +134,11 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     both = [study for study in old if study in new]
     if not both:
         raise ParagonError(f"{' and '.join(names)} have no study in common: nothing to compare")
-    moved = pd.DataFrame([row for study in both for row in _moved(study, old[study], new[study])])
+    moved = [row for study in both for row in _moved(study, old[study], new[study])]
+    moved.sort(key=lambda row: ([*KINDS].index(row.kind), -row.size))
     return Versions(
         names,
-        moved.sort_values(["order", "size"], ascending=[True, False], kind="stable"),
+        moved,
         {study: (old[study]["curve.csv"], new[study]["curve.csv"]) for study in both},
         (sorted(set(old) - set(new)), sorted(set(new) - set(old))),
     )
@@ -108,41 +146,33 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
 
 def _studies(revision: str | None, root: Path) -> dict[str, dict[str, Any]]:
     """``{study: {file: content}}`` of a revision, or of the working tree."""
-    studies: dict[str, dict[str, Any]] = {}
     commit = None if revision is None else commit_of(revision, root)
-    for path, text in result_texts(commit, root, READ).items():
+    studies: dict[str, dict[str, Any]] = {}
+    for name, text in result_texts(commit, root, READ).items():
+        path = PurePosixPath(name)
+        own = studies.setdefault(", ".join(path.parts[1:-1]), {})
         try:
             table = path.suffix == ".csv"
-            content = pd.read_csv(io.StringIO(text)) if table else json.loads(text)
+            own[path.name] = pd.read_csv(io.StringIO(text)) if table else json.loads(text)
         except ValueError as error:
-            raise ParagonError(
-                f"{path} of {revision or WORKING} cannot be read: {error}"
-            ) from error
-        studies.setdefault(", ".join(path.parts[1:-1]), {})[path.name] = content
-    return {study: files for study, files in sorted(studies.items()) if set(files) == set(READ)}
+            where = WORKING if revision is None else revision
+            raise ParagonError(f"{name} of {where} cannot be read: {error}") from error
+    return {study: own for study, own in sorted(studies.items()) if set(own) == set(READ)}
 
 
-def _moved(study: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict]:
+def _moved(study: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Moved]:
     rows = []
     for method, before in old["metrics.json"].items():
         after = new["metrics.json"].get(method, {})
         curves = [version["curve.csv"] for version in (old, new)]
         seeds = [int(c.loc[c["method"] == method, "seed"].nunique()) for c in curves]
-        for measure, title in MEASURES.items():
+        for measure in MEASURES:
             if before.get(measure) is None or after.get(measure) is None:
                 continue
             sds = (before.get(f"{measure}_sd"), after.get(f"{measure}_sd"))
             spread = None if None in sds else welch(sds, seeds)  # type: ignore[arg-type]
-            gap = after[measure] - before[measure]
-            beyond = "alone" if spread is None else "beyond" if abs(gap) > spread else "within"
-            kind = beyond if gap else "equal"
-            unit = abs(before[measure]) if spread is None else spread
-            row: dict[str, Any] = {"study": study, "method": method, "measure": title}
-            for name, values in (("before", before), ("after", after)):
-                row[name] = plus_minus(values[measure], values.get(f"{measure}_low"), 4)
-            row |= {"difference": gap, "spread": spread, "kind": kind}
-            size = abs(gap) / unit if unit else math.inf
-            rows.append(row | {"order": [*KINDS].index(kind), "size": size})
+            difference = after[measure] - before[measure]
+            rows.append(Moved(study, method, measure, before, after, difference, spread))
     return rows
 
 

@@ -1,8 +1,7 @@
 """Figures, tables and words about results; nothing here computes a result.
 
 What a notebook shows: ``figures`` draws, ``tables`` makes DataFrames, ``ablations.py`` puts the
-tables of chapter 7 side by side.  What is written: ``documents.py`` the pages (numbers of
-``findings.py`` and ``transport.py`` in templates, ``*.j2``), ``compare.py`` results/summary.md,
-both with the Markdown tables of ``markdown.py``.  ``results.py`` reads the recorded studies,
-``published.py`` what others report.  ``style.py`` has the looks that all figures share.
+tables of chapter 7 side by side.  What is written: ``compare.py`` writes results/summary.md and
+all.csv, ``pages.py`` the tables and figures of README.md and docs/; ``claims.py`` checks the
+sentences that people wrote there.  ``results.py`` reads the studies, ``style.py`` has the looks.
 """

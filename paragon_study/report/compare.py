@@ -1,53 +1,115 @@
-"""All studies beside each other: results/summary.md and its figure.
+"""The stage `compare`: results/summary.md for people, all.csv with everything, and a figure.
 
-The stage `compare` of dvc.yaml.  Every study whose results are in the folder takes part,
-those of earlier runs and other machines too.  Nothing is computed here that is not in
-their metrics.json and differences.json; times are no part of it.
+Every study whose results are in the folder takes part, those of earlier runs and other machines
+too.  Times are no part of it.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from paragon.evaluation.methods import methods_of
-from paragon.metrics.statistics import is_real
-from paragon.storage import write_text
+from paragon.storage import require, write_text
 from paragon_study.report import figures
-from paragon_study.report import markdown as md
-from paragon_study.report.figures.drawing import LISTS
 from paragon_study.report.results import (
-    APART,
+    DIFFERENCE,
+    HV,
+    HV_OF_TUNED,
     REGRET,
-    has_one_weight,
-    load_differences,
-    load_metrics,
+    all_results,
+    leaders,
     study_folders,
+    without_repeats,
 )
 from paragon_study.report.style import look
-from paragon_study.report.templates import fill_template
+from paragon_study.report.tables import as_markdown, plus_minus
 
-# What is drawn of every method.
-DRAWN = ("set_hv_of_tuned_full", REGRET)
-# In the tables only: floors and checks, and variants of what is drawn.
+# In all.csv only: floors, checks, and variants of what is shown.
 NOT_DRAWN = [*methods_of("reference"), "generated_best", "generated_cfg", "generated_no_cfg"]
 NOT_DRAWN += ["paragon_no_cfg", "interpolation", "rbf", "ridge", "ridge_log", "cmr"]
+NOT_SHOWN = [m for m in NOT_DRAWN if m not in ("constant", "backbone")] + ["linear_subspace"]
+# The columns of the table of methods, and their digits.
+MEANS = {
+    HV_OF_TUNED: ("of tuned", 2),
+    "r_acc_full": ("r acc", 2),
+    "r_div_full": ("r div", 2),
+    "r_div_inner_full": ("inner", 2),
+    "even_ild_full": ("distance", 2),
+    "even_items_full": ("items", 0),
+    REGRET: ("regret %", 1),
+}
+# The tables of studies: the methods of the one, the measures of `generated` of the other.
+OF_TUNED = ("generated", "interpolation_log", "hypernetwork", "category_bias", "xquad", "retrain")
+CONTROL = {
+    "r_acc_full": ("r acc", 3),
+    "r_div_full": ("r div", 3),
+    "r_div_inner_full": ("inner", 3),
+    REGRET: ("regret %", 1),
+}
+SUMMARY = """\
+# Results
+
+The headline is the whole catalogue, the list that is served. Sampled lists (the target among 99
+random negatives) stand beside it for comparison with published numbers.
+[docs/results.md](../docs/results.md) explains every measure, and `all.csv` has all of them: one row
+for each study, method and measure. `python -m paragon compare` writes both.
+
+- **Tuned**: an adapter tuned for exactly the weights asked for, the yardstick. **Set HV**: the area
+  below all points (NDCG@10, α-nDCG@10) of a method.
+- **r acc, r div**: correlation of accuracy and diversity with their weights; *inner*: without the
+  corners, where one objective has weight 0.
+- **Regret**: the loss beyond that of *tuned*; 100 %: always the middle adapter.
+- **±**: half of the 95 % interval over seeds. **\\***: differs from *generated* beyond chance, for
+  users (paired bootstrap, Holm's correction) and for seeds (t interval).
+
+{data}
+
+![Set HV relative to tuned, and regret, of every method](summary.png)
+
+## Methods
+
+Means over all studies that have the method, planted data apart; of two studies of the same data and
+backbone, the one with more seeds. *Ahead, behind*: in how many of them a method is better or worse
+than *generated* beyond chance. Distance and items are under equal weights.
+
+{methods}
+
+## Who is ahead
+
+By set HV, among methods that need no tuning or training for new weights. The best of many leads
+partly by chance. *By*: the lead over *generated*, or that of *generated* over the next, with its
+95 % interval over users.
+
+{ahead}
+
+## Set HV of each study
+
+That of *tuned*, and of others relative to it.
+
+{volumes}
+
+## Control by generated adapters
+
+{control}
+"""
 
 
 def write_comparison(results: Path) -> None:
-    """Write summary.md and summary.png to ``results``."""
+    """Write summary.md, all.csv and summary.png to ``results``."""
+    table = all_results(study_folders(results))
+    write_text(results / "all.csv", table.to_csv(index=False))
     write_text(results / "summary.md", summary(results))
-    contenders = points(results).query("method not in @NOT_DRAWN")
-    figures.save_figure(figures.all_studies(gathered(contenders)), results / "summary.png")
+    drawn = table[table["measure"].isin([HV_OF_TUNED, REGRET]) & ~table["method"].isin(NOT_DRAWN)]
+    drawn = drawn.assign(measure=drawn["measure"].str.removesuffix("_full"))
+    figure = figures.all_studies(in_few_panels(drawn.rename(columns={"value": "mean"})))
+    figures.save_figure(figure, results / "summary.png")
 
 
-def gathered(frame: pd.DataFrame) -> pd.DataFrame:
-    """Datasets with one backbone, put together as one that has a marker for each of them.
-
-    A block of panels for each would be too high for a screen.  If no dataset has several
-    backbones, nothing changes.
-    """
+def in_few_panels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put datasets with one backbone into one panel that has a marker for each of them."""
     alone = frame.groupby("dataset")["backbone"].transform("nunique") == 1
     if alone.all():
         return frame
@@ -61,53 +123,94 @@ def gathered(frame: pd.DataFrame) -> pd.DataFrame:
 def summary(results: Path) -> str:
     """The text of results/summary.md."""
     folders = study_folders(results)
-    tables = {
-        f"{f.parent.name}, {f.name}": {
-            words.capitalize(): md.method_table(f, protocol) for protocol, words in LISTS.items()
-        }
-        for f in folders
-    }
-    values = {"data": md.data_lines(results), "overview": md.overview(results), "studies": tables}
-    return fill_template("summary.md.j2", values | {"winners": winners(folders)})
+    table = all_results(folders)
+    main = all_results(f for f in without_repeats(folders) if f.parent.name != "planted")
+    return SUMMARY.format(
+        data="\n".join(map(data_line, dict.fromkeys(folder.parent for folder in folders))),
+        methods=as_markdown(method_means(main)),
+        ahead=as_markdown(ahead(table), left=2),
+        volumes=as_markdown(volumes(table)),
+        control=as_markdown(control(table)),
+    )
 
 
-def winners(folders: list[Path]) -> str:
-    """Markdown: for every study and protocol who is ahead, by how much, and what is beyond chance.
-
-    Every method is compared with `generated`; where that is ahead itself, with the next one.
-    """
-    titles = ["dataset, backbone", "lists", "ahead", "by [95 %]"]
-    titles += ["better than `generated` \\*", "worse \\*"]
-    rows = []
-    for folder in folders:
-        metrics, gaps = load_metrics(folder), load_differences(folder)
-        gaps = {m: row for m, row in gaps.items() if not has_one_weight(metrics.get(m, {}))}
-        for protocol, words in LISTS.items():
-            name = f"set_hv_{protocol}"
-            first = max((m for m in gaps if m not in APART), key=lambda m: gaps[m][name])
-            row, leader, other = gaps[first], first, "generated"
-            if row[name] <= 0:
-                row, leader, other = md.turned(row, name), "generated", first
-            real = {m: gap[name] for m, gap in gaps.items() if is_real(gap, name)}
-            real.pop("generated_shuffled", None)  # the same set of models as `generated`
-            sides = ([m for m in real if real[m] > 0], [m for m in real if real[m] < 0])
-            rows.append([
-                f"{folder.parent.name}, {folder.name}", words, f"`{leader}`",
-                f"{md.difference_cell(row, name)} over `{other}`",
-                *(", ".join(f"`{m}`" for m in methods) or "–" for methods in sides),
-            ])  # fmt: skip
-    return md.markdown_table(titles, rows, left=len(titles))
+def data_line(folder: Path) -> str:
+    """What a dataset's results are from: source, split, sizes."""
+    about = json.loads(require(folder / "data.json", "data").read_text(encoding="utf-8"))
+    counts = {key: f"{number:,}" for key, number in about["counts"].items()}
+    split = {"leave_one_out": "leave-one-out", "global_time": "split by time"}[about["split"]]
+    rules = [
+        f", {key} {about[key]:g}" for key in ("min_rating", "k_core", "midnight") if about[key]
+    ]
+    return (
+        f"- **{folder.name}**: {about['source']}; {split}{''.join(rules)}; {counts['train']} "
+        f"training, {counts['valid']} validation and {counts['test']} test events, "
+        f"{counts['items']} items, {counts['test_users']} users in the test."
+    )
 
 
-def points(results: Path) -> pd.DataFrame:
-    """A row per dataset, backbone, method and measure: mean, low and high over seeds."""
-    rows = []
-    for folder in study_folders(results):
-        for method, row in load_metrics(folder).items():
-            for name in DRAWN:
-                one_rectangle = name.startswith("set_hv") and has_one_weight(row)
-                if row.get(name) is not None and not one_rectangle:
-                    limits = (row.get(f"{name}_low"), row.get(f"{name}_high"))
-                    measure = name.rpartition("_")[0]
-                    rows.append((*folder.parts[-2:], method, measure, row[name], *limits))
-    return pd.DataFrame(rows, columns="dataset backbone method measure mean low high".split())
+def method_means(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a method, by set HV: means over studies, and where it is ahead and behind."""
+    means = table.pivot_table("value", "method", "measure").reindex(columns=[*MEANS])
+    means = means.sort_values(HV_OF_TUNED, ascending=False, kind="stable")
+    having = table[table["measure"] == HV_OF_TUNED]["method"].value_counts()
+    real = table[table["measure"].eq(DIFFERENCE) & table["beyond_chance"].eq(True)]
+    rows = {}
+    for method in [m for m in means.index if m in having and m not in NOT_SHOWN]:
+        gaps = real.loc[real["method"] == method, "value"]
+        sides = f"{(gaps > 0).sum()}, {(gaps < 0).sum()}" if method != "generated" else "–"
+        cells = {"studies": str(having[method]), "ahead, behind": sides}
+        for name, (title, digits) in MEANS.items():
+            cells[title] = plus_minus(means.loc[method, name], None, digits, name)
+        rows[look(method).label] = cells
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def ahead(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a study: who is ahead by set HV, of the whole catalogue and of sampled lists."""
+    parts = {}
+    for measure, words in {HV: "whole catalogue", "set_hv_sampled": "sampled lists"}.items():
+        first = by_study(leaders(table, measure))
+        parts[words] = first["method"].map(lambda name: look(name).label)
+        parts["by" + " " * len(parts)] = first.apply(difference_cell, axis=1)
+    return pd.DataFrame(parts)
+
+
+def volumes(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a study: the set HV of `tuned`, and that of others relative to it."""
+    parts = {"tuned": with_half_width(table, "tuned", HV, 4)}
+    for method in OF_TUNED:
+        own = table[table["method"] == method]
+        share = by_study(own[own["measure"] == HV_OF_TUNED])["value"].map("{:.3f}".format)
+        real = by_study(own[own["measure"] == DIFFERENCE])["beyond_chance"].eq(True)
+        star = real.reindex(share.index, fill_value=False).map({True: " \\*", False: ""})
+        parts[look(method).label] = share + star
+    return pd.DataFrame(parts).fillna("–").rename_axis("study")
+
+
+def control(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a study: how accurate the backbone is, and how `generated` follows the weights."""
+    parts = {"NDCG@10 of the backbone": with_half_width(table, "backbone", "best_acc_full", 4)}
+    for name, (title, digits) in CONTROL.items():
+        parts[title] = with_half_width(table, "generated", name, digits)
+    return pd.DataFrame(parts).fillna("–").rename_axis("study")
+
+
+def with_half_width(table: pd.DataFrame, method: str, measure: str, digits: int) -> pd.Series:
+    """A measure of each study as text, ± half of its interval."""
+    rows = by_study(table[table["method"].eq(method) & table["measure"].eq(measure)])
+    ends = zip(rows["value"], rows["low"], strict=True)
+    return pd.Series([plus_minus(*one, digits, measure) for one in ends], rows.index, dtype=str)
+
+
+def by_study(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one method and measure, indexed by "dataset, backbone"."""
+    return rows.set_index((rows["dataset"] + ", " + rows["backbone"]).rename("study"))
+
+
+def difference_cell(row: pd.Series) -> str:
+    """A difference with its interval over users, marked with a star where it is beyond chance."""
+    text = f"{row['value']:+z.4f}"
+    if pd.notna(row["low"]):
+        text += f" [{row['low']:+z.4f}, {row['high']:+z.4f}]"
+    return f"{text} \\*" if row["beyond_chance"] else text

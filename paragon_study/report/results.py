@@ -1,9 +1,9 @@
-"""The recorded studies, read and compared seed by seed."""
+"""The recorded studies, read from results/ and put into one table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,157 +11,110 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from paragon.errors import ParagonError
-from paragon.evaluation.summary import regret_measures, summarise
-from paragon.metrics.statistics import holm
+from paragon.evaluation.summary import regret_measures
+from paragon.metrics.statistics import REAL, holm, is_real
 from paragon.storage import require
 
 OBJECTIVES = ("accuracy", "diversity")  # of every study in results/
-REGRET = "regret_mean_full"  # its losses are those of tuning: they have no other protocol
+HV, HV_OF_TUNED, REGRET = "set_hv_full", "set_hv_of_tuned_full", "regret_mean_full"
+DIFFERENCE = f"{HV}_minus_generated"
 # No contenders: tuned or trained for the very weights, the same models in another order, and
 # one whose noise the hypervolume rewards.
 APART = ("tuned", "category_bias", "retrain", "generated_shuffled", "nearest_noise")
-ONE_WEIGHT = "there is one"  # in the reason why the correlation of a single weight is undefined
+COLUMNS = "dataset backbone method measure value low high beyond_chance".split()
 
 
-def study_folders(results: Path, planted: bool | None = None) -> list[Path]:
-    """Folders ``<dataset>/<backbone>`` under ``results`` that hold metrics, sorted.
-
-    ``planted``: only those of planted data, or only the others.
-    """
+def study_folders(results: Path) -> list[Path]:
+    """Folders ``<dataset>/<backbone>`` under ``results`` that hold metrics, sorted."""
     folders = sorted(path.parent for path in results.glob("*/*/metrics.json"))
     if not folders:
         raise ParagonError(f"{results}: no metrics.json in it; run `dvc repro` first")
-    return [f for f in folders if planted in (None, f.parent.name == "planted")]
+    return folders
 
 
-def load_metrics(folder: Path) -> dict[str, dict]:
-    """metrics.json of one dataset and backbone."""
-    return _load(folder / "metrics.json", "_sd", "_low", "limits `_low` and `_high`")
-
-
-def load_differences(folder: Path) -> dict[str, dict]:
-    """differences.json of one dataset and backbone."""
-    ending = "_seeds_low"
-    return _load(
-        folder / "differences.json", "_p_holm", ending, "limits over seeds, `{}_seeds_low`"
-    )
-
-
-def _load(path: Path, ending: str, needed: str, words: str) -> dict[str, dict]:
-    """The file, unless a key with the one ending has none with the other ending beside it."""
+def load_results(path: Path) -> dict[str, dict]:
+    """A JSON file that the stage `evaluation` wrote."""
     try:
-        table = json.loads(require(path, "evaluation").read_text(encoding="utf-8"))
+        return json.loads(require(path, "evaluation").read_text(encoding="utf-8"))
     except ValueError as error:  # neither UTF-8 nor JSON
         raise ParagonError(f"{path} cannot be read ({error}); run `dvc repro` again") from error
-    for method, row in table.items():
-        for name in row:
-            stem = name.removesuffix(ending)
-            if stem != name and f"{stem}{needed}" not in row:
-                shown = name if ending == "_sd" else stem
-                raise ParagonError(
-                    f"{path}: {method}.{shown} has no {words.format(stem)}, beside it: made by "
-                    "another version of the package, run `dvc repro` again"
-                )
-    return table
 
 
-def has_one_weight(row: dict) -> bool:
-    """Whether a method was run at a single weight: one rectangle is no front to compare."""
-    return ONE_WEIGHT in row.get("r_acc_full_note", "")
+def all_results(folders: Iterable[Path]) -> pd.DataFrame:
+    """A row for each study, method and measure, with the columns ``COLUMNS``.
 
-
-class Studies:
-    """Several studies by their names, "dataset, backbone".
-
-    ``methods``: measure these anew, from ``curve.csv``, instead of reading ``metrics.json``; so
-    studies that were recorded before a measure was thought of have it too.
+    ``value`` is a mean over seeds, ``low`` and ``high`` the ends of its 95 % interval.  Measures
+    that end in ``_minus_generated`` are differences, with an interval over users and whether users
+    and seeds both show them.  A front of one weight is one rectangle, which nothing is compared
+    with: it has no hypervolume here.
     """
-
-    def __init__(self, folders: Iterable[Path], methods: Sequence[str] = ()) -> None:
-        self.folders = {f"{f.parent.name}, {f.name}": f for f in folders}
-        self.curves, self.metrics, self.differences = {}, {}, {}
-        needed = [*methods, "tuned", "constant"]  # the last two are what others are compared with
-        for name, folder in self.folders.items():
-            curve = pd.read_csv(require(folder / "curve.csv", "evaluation"))
-            anew = summarise(curve[curve["method"].isin(needed)], OBJECTIVES) if methods else None
-            self.curves[name], self.metrics[name] = curve, anew or load_metrics(folder)
-            self.differences[name] = load_differences(folder)
-
-    def __len__(self) -> int:
-        return len(self.folders)
-
-    def only(self, names: Iterable[str]) -> Studies:
-        """Some of the studies."""
-        part, names = Studies(()), list(names)
-        for table in ("folders", "curves", "metrics", "differences"):
-            setattr(part, table, {name: getattr(self, table)[name] for name in names})
-        return part
-
-    def having(self, method: str) -> Studies:
-        """The studies with this method, at more than one weight."""
-        tables = self.metrics.items()
-        return self.only(n for n, t in tables if method in t and not has_one_weight(t[method]))
-
-    def values(self, method: str, measure: str) -> list[float]:
-        """A mean over seeds of every study that has the method; undefined is an error."""
-        rows = {study: table[method] for study, table in self.metrics.items() if method in table}
-        for study, row in rows.items():
-            if row.get(measure) is None:
-                reason = row.get(f"{measure}_note", "it is not among the results")
-                raise ParagonError(
-                    f"{study}: {measure} of `{method}` is undefined ({reason}), and "
-                    "docs/findings.md needs it"
-                )
-        return [row[measure] for row in rows.values()]
-
-    def known(self, method: str, measure: str) -> list[float]:
-        """The same where it is defined."""
-        rows = [table[method] for table in self.metrics.values() if method in table]
-        return [row[measure] for row in rows if row.get(measure) is not None]
-
-    def at(self, method: str, metric: str, weight: float) -> list[float]:
-        """A metric of the whole catalogue's lists at a weight of accuracy, of every study."""
-        found = []
-        for curve in self.curves.values():
-            rows = curve[(curve["method"] == method) & (curve["protocol"] == "full")]
-            rows = rows[np.isclose(rows["w_accuracy"], weight)]
-            if len(rows) and metric in rows:
-                found.append(float(rows[metric].mean()))
-        return found
-
-    def regret_against_generated(self, method: str) -> pd.DataFrame:
-        """A method's regret minus that of `generated`, paired by seed; one row for each study.
-
-        ``difference`` is the mean over seeds; ``p`` is that of a paired t test, after Holm's
-        correction for all rows.
-        """
-        rows = {}
-        for study in self.folders:
-            pairs = self._seed_regret(study, method) - self._seed_regret(study, "generated")
-            change = pairs.dropna()  # the seeds that both have
-            rows[study] = (change.mean(), _p_value(change))
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=["difference", "p"])
-        return table.assign(p=holm(table["p"])) if len(table) else table
-
-    def _seed_regret(self, study: str, method: str) -> pd.Series:
-        """The mean regret of each seed."""
-        curve = self.curves[study]
-        full = curve[curve["protocol"] == "full"].set_index("method")
-        found = {
-            seed: regret_measures(table, method, OBJECTIVES)["regret_mean"]
-            for seed, table in full.groupby("seed")
-            if method in table.index
-        }
-        if len(found) < 2:
-            raise ParagonError(f"{study}: one seed tells nothing from luck; `seeds` needs two")
-        for value, reason in found.values():
-            if value is None:
-                raise ParagonError(f"{study}: regret of `{method}` is undefined: {reason}")
-        return pd.Series({seed: measure.value for seed, measure in found.items()}, dtype=float)
+    rows: list[tuple] = []
+    for folder in folders:
+        study, single = folder.parts[-2:], set()
+        for method, row in load_results(folder / "metrics.json").items():
+            one_weight = "there is one" in row.get("r_acc_full_note", "")
+            single |= {method} if one_weight else set()
+            for name, value in row.items():
+                of_front = name.startswith("set_hv") and one_weight
+                ending = name.endswith(("_sd", "_low", "_high"))
+                if isinstance(value, int | float) and not ending and not of_front:
+                    limits = row.get(f"{name}_low"), row.get(f"{name}_high")
+                    rows.append((*study, method, name, value, *limits, None))
+        for method, row in load_results(folder / "differences.json").items():
+            for name in (HV, "set_hv_sampled"):
+                if method not in single:
+                    limits = row[f"{name}_low"], row[f"{name}_high"]
+                    difference = f"{name}_minus_generated", row[name], *limits, is_real(row, name)
+                    rows.append((*study, method, *difference))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _p_value(change: pd.Series) -> float:
-    """p-value of a paired t test; a change that is the same for all seeds is certain, or none."""
-    if np.ptp(change) == 0:
-        return float(change.iloc[0] == 0)
-    return float(ttest_1samp(change, 0).pvalue)
+def leaders(table: pd.DataFrame, measure: str = HV) -> pd.DataFrame:
+    """Who is ahead in each study, and by how much: the row of a difference.
+
+    That is the method that is most ahead of `generated`, or `generated`, seen from the next one.
+    """
+    rows = table[table["measure"].eq(f"{measure}_minus_generated") & ~table["method"].isin(APART)]
+    first = rows.loc[rows.groupby(["dataset", "backbone"])["value"].idxmax()].copy()
+    behind = first["value"] <= 0
+    ends = -first.loc[behind, ["value", "high", "low"]].to_numpy(float)
+    first.loc[behind, ["value", "low", "high"]] = ends
+    first.loc[behind, "method"] = "generated"
+    return first
+
+
+def without_repeats(folders: Iterable[Path]) -> list[Path]:
+    """Of several studies of the same data and backbone, the one with the most seeds."""
+    same: dict[tuple, list[Path]] = {}
+    for folder in folders:
+        data = json.loads(require(folder.parent / "data.json", "data").read_text(encoding="utf-8"))
+        key = json.dumps(data | {"dataset": None}), folder.name
+        same.setdefault(key, []).append(folder)
+
+    def seeds(folder: Path) -> int:
+        return pd.read_csv(folder / "curve.csv", usecols=["seed"])["seed"].nunique()
+
+    return sorted(max(own, key=seeds) if own[1:] else own[0] for own in same.values())
+
+
+def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFrame:
+    """A method's regret minus that of `generated`, paired by seed; a row for each study.
+
+    ``value`` is the mean over seeds; ``beyond_chance``: a paired t test, after Holm's correction
+    for all studies that have the method.
+    """
+    rows = []
+    for folder in folders:
+        curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'").set_index("method")
+        if method in curve.index:
+            seeds = [own for _, own in curve.groupby("seed") if method in own.index]
+            change = [_regret(own, method) - _regret(own, "generated") for own in seeds]
+            rows.append((*folder.parts[-2:], np.mean(change), ttest_1samp(change, 0).pvalue))
+    table = pd.DataFrame(rows, columns=["dataset", "backbone", "value", "p"])
+    table["beyond_chance"] = holm(table.pop("p")) < REAL if len(table) else False
+    return table.assign(method=method, measure="regret_minus_generated")
+
+
+def _regret(table: pd.DataFrame, method: str) -> float:
+    value = regret_measures(table, method, OBJECTIVES)["regret_mean"].value
+    return np.nan if value is None else value

@@ -5,6 +5,7 @@ Each function takes plain data and returns a DataFrame that is fit to be shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -14,8 +15,7 @@ from pydantic import BaseModel
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.metrics.diversity import alpha_ndcg_at, ideal_alpha_dcg
 from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
-from paragon.metrics.statistics import is_real
-from paragon_study.report.markdown import cell, interval_cell
+from paragon.metrics.statistics import is_real, mean_interval
 
 
 def settings(section: BaseModel, name: str) -> pd.DataFrame:
@@ -97,20 +97,55 @@ def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.Dat
 
     ``names`` maps measures to the headings of their columns.
     """
-    rows = {method: [found.get(name) for name in names] for method, found in summary.items()}
+    rows = {method: [row.get(name) for name in names] for method, row in summary.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()), dtype=float)
 
 
 def with_limits(
     summary: Mapping[str, Mapping], names: Mapping[str, str], digits: int = 4
 ) -> pd.DataFrame:
-    """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined.
-
-    Regret is given in percent, with one digit, as everywhere.
-    """
-    digits_of = {name: 1 if name.startswith("regret") else digits for name in names}
-    rows = {m: [cell(own, *pair) for pair in digits_of.items()] for m, own in summary.items()}
+    """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined."""
+    rows = {
+        method: [
+            plus_minus(
+                row.get(name),
+                row.get(f"{name}_low"),
+                1 if name.startswith("regret") else digits,
+                name,
+            )
+            for name in names
+        ]
+        for method, row in summary.items()
+    }
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()))
+
+
+def plus_minus(mean: float | None, low: float | None, digits: int, name: str = "") -> str:
+    """A mean ± the distance to its lower limit; "–" if undefined, regret in per cent."""
+    if mean is None or np.isnan(mean):
+        return "–"
+    scale = 100 if name.startswith("regret") else 1
+    text = f"{scale * mean:z.{digits}f}"
+    if low is None or np.isnan(low) or low == mean:  # one seed, or what never varies
+        return text
+    return f"{text} ± {scale * (mean - low):.{digits}f}"
+
+
+def interval_cell(values: pd.Series, digits: int) -> str:
+    """Mean ± half of the 95 % interval, over seeds for instance; a dash if one is undefined."""
+    if values.isna().any() or values.empty:
+        return "–"
+    mean, low, _, _ = mean_interval(values.to_numpy(float))
+    return plus_minus(mean, low, digits)
+
+
+def as_markdown(table: pd.DataFrame, left: int = 1) -> str:
+    """A table of text in Markdown, its index first; ``left`` columns are aligned left."""
+    if table.index.name is not None:
+        table = table.reset_index()
+    sides = ["left"] * left + ["right"] * (table.shape[1] - left)
+    text = table.to_markdown(index=False, disable_numparse=True, colalign=sides)
+    return re.sub(r" {2,}|(?<=---)-+", lambda match: " " * (match[0][0] == " "), text)  # not padded
 
 
 def interval_table(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from paragon.errors import ParagonError
-from paragon_study.report import markdown as md
+from paragon_study.report.tables import as_markdown, interval_cell
 
 MAIN = ["seed", "warm night", "night", "architecture"]  # the main kinds of moves, on MovieLens-100K
 COLUMNS = [*MAIN, "one category an item"]  # those with a column
@@ -142,12 +142,12 @@ def measure_table(
         own = frame[frame["method"] == method]
         if own[measure].notna().any():
             found = (own.loc[own["kind"] == kind, measure] * scale for kind in kinds)
-            cells = [md.interval_cell(values, digits) for values in found]
+            cells = [interval_cell(values, digits) for values in found]
             if timed:
                 spent = own.loc[own["kind"].isin(MAIN), "seconds"].mean()
                 cells.append("–" if pd.isna(spent) else f"{spent:.2g}")
             lines.append([words, *cells])
-    return md.markdown_table(["adapters", *kinds, *["seconds"] * timed], lines)
+    return as_markdown(pd.DataFrame(lines, columns=["adapters", *kinds, *["seconds"] * timed]))
 
 
 def pairs_table(frame: pd.DataFrame, side: str) -> str:
@@ -164,12 +164,10 @@ def pairs_table(frame: pd.DataFrame, side: str) -> str:
     for pair, of_pair in frame[frame["side"] == side].groupby("pair", sort=False):
         by_method = dict(list(of_pair.groupby("method")))
         cells = [
-            md.interval_cell(by_method[method][name] * scale, digits)
-            if method in by_method
-            else "–"
+            interval_cell(by_method[method][name] * scale, digits) if method in by_method else "–"
             for method, name, digits, scale in shown.values()
         ]
         fits = by_method["moved"]["fit"]
         words = pair.replace(" ", "\N{NO-BREAK SPACE}")  # on one line of a page
         lines.append([words, str(len(fits)), f"{fits.mean():.2f}", *cells])
-    return md.markdown_table(["old → new", "moves", "fit", *shown], lines)
+    return as_markdown(pd.DataFrame(lines, columns=["old → new", "moves", "fit", *shown]))

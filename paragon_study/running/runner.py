@@ -12,13 +12,10 @@ import re
 import shutil
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import nbformat
 import papermill
@@ -30,9 +27,10 @@ from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import CHECKPOINTS, ROOT, load_params
 from paragon.progress import LINE, QUIET
 from paragon.storage import check_name, write_text
-from paragon_study.pipeline.determinism import stage_variables
+from paragon_study.pipeline.determinism import environment
+from paragon_study.pipeline.memory import VARIABLES
 from paragon_study.running.signals import exit_at_signals
-from paragon_study.running.times import FOLDER, record_time
+from paragon_study.running.times import said_from_time_to_time
 
 KERNEL = "python3"
 # Injected everywhere: an edited parameters cell changes no result.
@@ -40,7 +38,6 @@ NEUTRAL: dict[str, Any] = {"overrides": {}}
 NOISE = ("papermill", "execution", "ExecuteTime")  # metadata of cells that holds clocks
 WIDGET = "application/vnd.jupyter.widget-view+json"  # names a model that is gone, by a random id
 FRAMES = 12  # lines of a traceback that are shown
-SECONDS = 60.0  # between two lines on how far a stage is
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _STYLED = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")  # the random id of a styled pandas table
@@ -58,7 +55,7 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     notebook, and ``NotebookFailed`` for any other failure.  Then the copy is kept as
     ``NAME.failed.ipynb`` and the last good one stays as it was.
     """
-    root, start = root.resolve(), time.monotonic()
+    root = root.resolve()
     source = source_path(name, root)
     parameters = {"dataset": dataset} | ({} if backbone is None else {"backbone": backbone})
     _check_parameters(source, parameters)
@@ -66,48 +63,50 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     failed = target.with_suffix(".failed.ipynb")
     threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).run.threads
     checkpoints = root.joinpath("artifacts", *parameters.values(), "checkpoints", name)
-    with exit_at_signals(), tempfile.TemporaryDirectory(prefix="paragon-") as folder:
-        scratch = Path(folder)
-        copy, line, stderr = scratch / source.name, scratch / "progress", scratch / "stderr"
-        variables = stage_variables(threads) | _variables(root, scratch)
-        variables |= {CHECKPOINTS: str(checkpoints), LINE: str(line)}
+    with exit_at_signals(), tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
+        copy = Path(scratch) / source.name
         try:
-            with patch.dict(os.environ, variables), _progress_of(name, line), _stderr_to(stderr):
+            variables = _variables(root, threads, Path(scratch))
+            progress = Path(scratch) / "progress"
+            variables |= {CHECKPOINTS: str(checkpoints), LINE: str(progress)}
+            with (
+                environment(variables),
+                said_from_time_to_time(name, progress),
+                _stderr_to(Path(scratch) / "stderr"),
+            ):
                 _execute(source, copy, parameters | NEUTRAL, root)
         except (PapermillExecutionError, RuntimeError) as error:
             if copy.exists():
                 _keep(nbformat.read(copy, as_version=4), failed, root)
-            raise _explained(error, name, failed, stderr) from None
+            raise _explained(error, name, failed, Path(scratch) / "stderr") from None
         notebook = nbformat.read(copy, as_version=4)
-    for output in (out for cell in notebook.cells for out in cell.get("outputs", [])):
-        if output.get("name") == "stderr":  # said here, and left out of the copy
-            print(output.text, end="", file=sys.stderr)
+    for line in _warnings(notebook):
+        print(line, file=sys.stderr)
     _keep(notebook, target, root)
     failed.unlink(missing_ok=True)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    stage = target.relative_to(root / FOLDER).with_suffix("").as_posix()
-    record_time(time.monotonic() - start, stage, root)
     return target
 
 
 def source_path(name: str, root: Path) -> Path:
     """``notebooks/NAME.ipynb``; an error that lists the notebooks if there is none."""
-    known = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
+    path = root / "notebooks" / f"{name}.ipynb"
+    known = sorted(found.stem for found in (root / "notebooks").glob("*.ipynb"))
     if name not in known:
         raise ParagonError(f"unknown notebook {name!r}: there are {', '.join(known) or 'none'}")
-    return root / "notebooks" / f"{name}.ipynb"
+    return path
 
 
 def executed_path(name: str, dataset: str, backbone: str | None, root: Path) -> Path:
     """``artifacts/notebooks/DATASET[/BACKBONE]/NAME.ipynb``; names may not lead elsewhere."""
-    check_name(dataset, "dataset")
-    if backbone is not None:
-        check_name(backbone, "backbone")
-    return root / FOLDER / dataset / (backbone or "") / f"{name}.ipynb"
+    parts = [dataset] if backbone is None else [dataset, backbone]
+    for kind, part in zip(("dataset", "backbone"), parts, strict=False):
+        check_name(part, kind)
+    return root.joinpath("artifacts", "notebooks", *parts, f"{name}.ipynb")
 
 
 def code_cells(path: Path) -> list[NotebookNode]:
-    """Read the code cells of a stored notebook, in order."""
+    """The code cells of a stored notebook, in order."""
     try:
         notebook = nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
@@ -136,98 +135,60 @@ def normalise(notebook: NotebookNode, root: Path) -> NotebookNode:
     return notebook
 
 
-def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
-    kept: list[NotebookNode] = []
-    for output in outputs:
-        if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
-            continue
-        if kept and output.output_type == kept[-1].output_type == "stream":
-            kept[-1].text += output.text
-        else:
-            kept.append(output)
-    for output in kept:
-        if output.output_type == "stream":
-            output.text = _steady(output.text, root)
-        for kind, content in output.get("data", {}).items():
-            if kind.startswith("text/") and isinstance(content, str):
-                output.data[kind] = _steady(content, root)
-    return kept
-
-
-def _steady(text: str, root: Path) -> str:
-    """Text without the folder of the checkout, object addresses and ids of styled tables."""
-    text = _ADDRESS.sub("at 0x0", text.replace(f"{root}{os.sep}", ""))
-    ids: dict[str, str] = {}
-    return _STYLED.sub(lambda match: ids.setdefault(match[0], f"T_{len(ids):05d}"), text)
-
-
 def _keep(notebook: NotebookNode, path: Path, root: Path) -> None:
     write_text(path, nbformat.writes(normalise(notebook, root)) + "\n")
 
 
 def _check_parameters(source: Path, given: dict[str, str]) -> None:
-    """Refuse a cell tagged ``parameters`` that does more than assign the names that are given.
+    """One cell is tagged ``parameters``: it assigns the names that are given, and does no more.
 
-    Its ``overrides`` have to be empty: they would have no influence here, which whoever saved
-    some may not expect.
+    Its ``overrides`` are empty: they would have no influence here, which whoever saved some
+    may not expect.
     """
     cells = [cell for cell in code_cells(source) if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ParagonError(f"{source}: {len(cells)} cells are tagged `parameters`, 1 is needed")
-    assigned: dict[str, Any] = {}
+    assigned: set[str] = set()
     try:
         for line in ast.parse(cells[0].source).body:
-            [target] = line.targets if isinstance(line, ast.Assign) else [line.target]
-            assigned[target.id] = ast.literal_eval(line.value)
+            value = ast.literal_eval(line.value)
+            targets: list[Any] = line.targets if isinstance(line, ast.Assign) else [line.target]
+            names = {target.id for target in targets}
+            if value and names & set(NEUTRAL):
+                raise ParagonError(
+                    f"{source}: its first cell sets `overrides` to {value}; the pipeline takes "
+                    "params.yaml alone: change that file, empty `overrides` (or try in `make lab`)"
+                )
+            assigned |= names
     except (SyntaxError, ValueError, TypeError, AttributeError):
         raise ParagonError(
             f"{source}: the cell tagged `parameters` may only assign values to names; "
             "restore it from git"
         ) from None
-    if value := assigned.get("overrides"):
-        raise ParagonError(
-            f"{source}: its first cell sets `overrides` to {value}; the pipeline takes "
-            "params.yaml alone: change that file, empty `overrides` (or try in `make lab`)"
-        )
-    for missing in sorted(set(assigned) - set(given) - set(NEUTRAL)):
+    for missing in sorted(assigned - set(given) - set(NEUTRAL)):
         raise ParagonError(f"notebook {source.stem} needs --{missing}")
-    for surplus in sorted(set(given) - set(assigned)):
+    for surplus in sorted(set(given) - assigned):
         raise ParagonError(f"notebook {source.stem} takes no --{surplus}")
 
 
-def _variables(root: Path, scratch: Path) -> dict[str, str]:
-    """Variables of the kernel: this checkout's package, no IPython profile or kernel of a user."""
-    return {
+def _variables(root: Path, threads: int, scratch: Path) -> dict[str, str]:
+    """What the kernel inherits.
+
+    The number of threads changes the order of sums, a hash seed the order of sets, and a
+    user's IPython profile or ``python3`` kernel could change anything.
+    """
+    paths = [str(root), os.environ.get("PYTHONPATH", "")]
+    libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(libraries, str(threads)) | {
         QUIET: "1",
         "PARAGON_ROOT": str(root),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),  # this checkout's package
+        "PYTHONHASHSEED": "0",
+        **VARIABLES,
         "IPYTHONDIR": str(scratch / "ipython"),
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the kernel prints a note on frozen modules
     }
-
-
-@contextmanager
-def _progress_of(notebook: str, line: Path) -> Iterator[None]:
-    """Print how far a running notebook is, as :func:`paragon.progress.progress` says in a file."""
-    over = threading.Event()
-
-    def say() -> None:
-        last = ""
-        while not over.wait(SECONDS):
-            with suppress(OSError):  # not there yet
-                now = line.read_text(encoding="utf-8")
-                if now not in ("", last):  # empty while it is being written
-                    print(f"{notebook}: {now}", flush=True)
-                    last = now
-
-    speaker = threading.Thread(target=say, daemon=True)
-    speaker.start()
-    try:
-        yield
-    finally:
-        over.set()
-        speaker.join()
 
 
 @contextmanager
@@ -268,18 +229,57 @@ def _execute(source: Path, copy: Path, parameters: dict[str, Any], root: Path) -
 def _explained(
     error: PapermillExecutionError | RuntimeError, name: str, failed: Path, stderr: Path
 ) -> Exception:
-    """Make of a failed cell or a dead kernel what the command line shows."""
+    """What the command line shows for a failed cell or a dead kernel."""
     if isinstance(error, DeadKernelError):
         return ParagonError(
             f"notebook {name}: the kernel died, most likely because memory ran out; close other "
             f"programs, or lower the batch sizes in params.yaml (so far: {failed})"
         )
     if isinstance(error, RuntimeError):  # of a kernel that does not start; it may have said why
-        first = f"notebook {name}: {error}"
-        text = stderr.read_text(encoding="utf-8", errors="replace") if stderr.exists() else ""
-    elif error.ename == "ParagonError":
+        said = stderr.read_text(encoding="utf-8", errors="replace") if stderr.exists() else ""
+        return NotebookFailed(
+            "\n".join([f"notebook {name}: {error}", *said.rstrip().splitlines()[-FRAMES:]])
+        )
+    if error.ename == "ParagonError":
         return ParagonError(error.evalue)
-    else:
-        first = f"notebook {name} failed with {error.ename}; see {failed}"
-        text = _ANSI.sub("", "\n".join(error.traceback))
-    return NotebookFailed("\n".join([first, *text.rstrip().splitlines()[-FRAMES:]]))
+    lines = _ANSI.sub("", "\n".join(error.traceback)).rstrip().splitlines()
+    shown = (["..."] if len(lines) > FRAMES else []) + lines[-FRAMES:]
+    return NotebookFailed(
+        "\n".join([f"notebook {name} failed with {error.ename}; see {failed}", *shown])
+    )
+
+
+def _warnings(notebook: NotebookNode) -> list[str]:
+    """What the cells wrote to the standard error, which the executed copy leaves out."""
+    return [
+        line
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr"
+        for line in output.text.splitlines()
+    ]
+
+
+def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
+            continue
+        if kept and output.output_type == kept[-1].output_type == "stream":
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = _steady(output.text, root)
+        for kind, content in output.get("data", {}).items():
+            if kind.startswith("text/") and isinstance(content, str):
+                output.data[kind] = _steady(content, root)
+    return kept
+
+
+def _steady(text: str, root: Path) -> str:
+    """Text without the folder of the checkout, object addresses and ids of styled tables."""
+    text = _ADDRESS.sub("at 0x0", text.replace(f"{root}{os.sep}", ""))
+    ids: dict[str, str] = {}
+    return _STYLED.sub(lambda found: ids.setdefault(found[0], f"T_{len(ids):05d}"), text)

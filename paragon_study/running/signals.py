@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from paragon_study.pipeline.determinism import when_gone
+from paragon.progress import LINE, QUIET
 
 
 @contextmanager
@@ -47,3 +48,26 @@ def begin_under_dvc() -> None:
 
         when_gone(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
         keep_locks()
+
+
+def begin_worker(parent: int, alone: bool) -> None:
+    """What a process does before its first job: no bars of its own, and an end with its parent.
+
+    A worker whose parent was killed would go on training, and overwrite what a later run made.
+    It is here so that a worker without a job does not load torch.
+    """
+    os.environ[QUIET] = "1"  # those of several processes would overwrite each other
+    if not alone:
+        os.environ.pop(LINE, None)
+    when_gone(parent, lambda: os._exit(1))
+
+
+def when_gone(parent: int, act: Callable[[], None]) -> None:
+    """Call ``act``, in another thread, when this process has no longer this ``parent``."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -107,3 +107,10 @@ def test_the_core_settings_in_order():
     points = points_of(pd.concat([own, own.assign(m=own["m"] + 2)]), ["m"])
     assert list(points["dataset"]) == ["10 anchors", "4 anchors"]
     assert list(points["mean"]) == [2, 3] and (points["low"] < points["mean"]).all()
+
+
+def test_one_step_of_the_generator_does_what_two_do():
+    points = ablations.load_tables("point")
+    own = points.query("method == 'generated' and guidance == 1 and name == 'anchors-10'")
+    steps = own.groupby("steps")["regret_mean"].mean()
+    assert abs(steps[1] - steps[2]) < 0.02

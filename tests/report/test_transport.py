@@ -7,8 +7,16 @@ import pandas as pd
 import pytest
 
 from paragon.errors import ParagonError
+from paragon.params import ROOT
 from paragon_study.report import figures
-from paragon_study.report.transport import load_moves, measure_table, pairs_table, tables
+from paragon_study.report.transport import (
+    COLUMNS,
+    load_moves,
+    load_shared,
+    measure_table,
+    pairs_table,
+    tables,
+)
 
 WITHOUT = ", without the item side"
 
@@ -128,3 +136,44 @@ def test_the_figure_has_a_panel_for_each_kind_and_side(folder):
 def test_a_folder_without_tables_says_what_makes_them(tmp_path):
     with pytest.raises(ParagonError, match=r"dvc repro transport/dvc\.yaml"):
         load_moves(tmp_path)
+
+
+# What docs/transport.md says in words.
+
+
+def test_moved_adapters_reach_more_than_unmoved_ones_but_not_the_balance():
+    frame = load_moves(ROOT / "transport").query("protocol == 'full'")
+    means = frame.groupby(["kind", "side", "method"])[["set_hv_of_tuned", "regret_mean"]].mean()
+    for kind in COLUMNS:
+        own = means.loc[kind]
+        moved, unmoved = (own.loc["item_side", way] for way in ("moved", "as_it_is"))
+        more = moved["set_hv_of_tuned"] - unmoved["set_hv_of_tuned"]
+        assert more < 0.02 if "warm" in kind else more > 0.05
+        assert moved["set_hv_of_tuned"] > 0.9 and moved["regret_mean"] > 0.2
+        assert own.loc[("state_only", "moved"), "set_hv_of_tuned"] > 0.8
+
+
+def test_several_old_recommenders_are_better_than_one_but_not_as_good_as_tuning():
+    frame = load_shared(ROOT / "transport").query("protocol == 'full'")
+    assert frame.groupby("kind")["new"].nunique().to_dict() == {
+        kind: 10 if "architecture" in kind else 5 for kind in frame["kind"]
+    }
+    means = frame.groupby(["olds", "kind", "method"]).mean(numeric_only=True)
+    hv, regret, r_acc = (means[m].unstack() for m in ("set_hv_of_tuned", "regret_mean", "r_acc"))
+    assert ((hv["moved_generated"] - hv["moved"]).loc[1].abs() < 0.01).all()
+    several = regret.loc[[4, 5]]
+    for way in ("moved_generated", "moved_ensemble"):
+        assert (several[way] < several["moved"] - 0.2).all()
+    assert regret["moved_generated"].min() > 0.8
+    five = frame.query("olds == 5").assign(to=lambda rows: rows["new"].str.partition("-")[0])
+    of_five = five.groupby(["to", "kind", "method"]).mean(numeric_only=True)
+    own = of_five["regret_mean"].unstack()
+    assert (own["moved_generated"] < own["moved"]).all()
+    ways = ["moved", "moved_generated", "moved_ensemble", "moved_mean", "moved_calibrated"]
+    assert set(own.loc["gru4rec", ways].idxmin(axis=1)) == {"moved_calibrated"}
+    share = of_five["set_hv_of_tuned"].unstack().loc["gru4rec", ways]
+    assert share.iloc[1].idxmax() == "moved_calibrated"
+    assert hv["moved_ensemble"].loc[4].iloc[0] > 0.98
+    four = hv.loc[4].iloc[1]
+    assert min(four["moved_generated"], four["moved_ensemble"]) > four["moved"] + 0.03
+    assert r_acc.loc[4].iloc[1]["moved_ensemble"] < r_acc.loc[4].iloc[1]["moved_generated"] - 0.05

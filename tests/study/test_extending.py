@@ -50,4 +50,4 @@ def test_an_objective_and_a_rival_are_a_file_an_import_and_a_line_each(small_stu
     assert metrics["average"]["set_hv_full"] > 0 and "regret_mean_3_anchors" in metrics["average"]
     assert "r_even_sampled" in metrics["generated"]
     assert "w_even" in (folder / "curve.csv").read_text().partition("\n")[0]
-    assert "`average`" in (small_study / "results" / "summary.md").read_text()
+    assert "| average " in (small_study / "results" / "summary.md").read_text()

@@ -56,8 +56,13 @@ def add(name: str, root: Path = ROOT) -> str:
 def studies_of(name: str, root: Path = ROOT) -> list[str]:
     """The stages ``evaluation@...`` of all studies in params.yaml with a dataset or backbone."""
     check_name(name, "dataset or backbone")
-    studies = load_params(root / "params.yaml").studies
-    pairs = [(d, b) for d in studies.datasets for b in studies.backbones if name in (d, b)]
-    if not pairs:
+    params = load_params(root / "params.yaml")
+    found = [
+        f"evaluation@{dataset}-{backbone}"
+        for dataset in params.studies.datasets
+        for backbone in params.studies.backbones
+        if name in (dataset, backbone)
+    ]
+    if not found:
         raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
-    return [f"evaluation@{dataset}-{backbone}" for dataset, backbone in pairs]
+    return found

@@ -1,0 +1,168 @@
+"""Sentences with numbers: claims.yaml says from which results each of them follows.
+
+A claim has the words that stand on the pages, with ``{}`` for each number, and what the numbers
+are: ``[source, method, measure, form]``.  A condition ends in a relation and a number and is not
+shown.  A result that changes a sentence is found by `broken_claims`, which says it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from paragon.errors import ParagonError
+from paragon_study.report import ablations as ab
+from paragon_study.report.results import (
+    all_results,
+    leaders,
+    regret_against_generated,
+    study_folders,
+    without_repeats,
+)
+
+PAGES = ("README.md", "docs/findings.md")
+RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
+Sources = dict[str, pd.DataFrame]
+
+
+def broken_claims(root: Path) -> list[str]:
+    """What the pages say that does not follow from the results, a line each."""
+    sources, broken = load_sources(root), []
+    for claim in load_claims(root):
+        words = claim["says"].format(*(value_of(sources, *one) for one in claim.get("of", [])))
+        for page in [claim["page"]] if "page" in claim else PAGES:
+            if words not in one_line((root / page).read_text(encoding="utf-8")):
+                broken.append(f"{page} should say: {words}")
+        for *one, relation, limit in claim.get("if", []):
+            value = float(value_of(sources, *one))
+            if not RELATIONS[relation](value, limit):
+                broken.append(f"{words}: needs {' '.join(one)} {relation} {limit}, it is {value:g}")
+    return broken
+
+
+def load_claims(root: Path) -> list[dict]:
+    """The claims, each text on one line."""
+    claims = yaml.safe_load((root / "claims.yaml").read_text(encoding="utf-8"))
+    return [claim | {"says": one_line(claim["says"])} for claim in claims]
+
+
+def one_line(text: str) -> str:
+    """The text with one space between words, as a reader of a page sees it."""
+    return " ".join(text.split())
+
+
+def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
+    """A number as text.  ``source`` may name one study, ``ablations/3 anchors`` for instance.
+
+    ``form`` is a word, and a format where there are digits to be chosen: see ``FORMS``.
+    """
+    name, _, study = source.partition("/")
+    table = sources[name]
+    if study:
+        table = table[table["dataset"].str.cat(table["backbone"], "/") == study]
+    if method != "any":
+        table = table[table["method"] == method]
+    table = table[table["measure"] == measure]
+    kind, _, digits = form.partition(" ")
+    if table.empty and kind not in ("ahead", "behind"):
+        raise ParagonError(f"claims.yaml: {source} has no {measure} of {method}")
+    return FORMS[kind](table, digits)
+
+
+def _span(table: pd.DataFrame, digits: str, scale: float = 1) -> str:
+    ends = (f"{scale * end:z{digits}}" for end in (table["value"].min(), table["value"].max()))
+    return " to ".join(dict.fromkeys(ends))
+
+
+def _count(rows: pd.Series) -> str:
+    return str(int(rows.sum()))
+
+
+FORMS: dict[str, Callable[[pd.DataFrame, str], str]] = {
+    "span": _span,  # the smallest and the largest value
+    "percent": lambda table, digits: _span(table, digits, 100) + " %",
+    "mean": lambda table, digits: f"{table['value'].mean():z{digits}}",
+    "max": lambda table, digits: f"{table['value'].max():{digits}}",
+    "min": lambda table, digits: f"{table['value'].min():{digits}}",
+    "studies": lambda table, _: _count(~table.duplicated(["dataset", "backbone"])),
+    "rows": lambda table, _: str(len(table)),
+    "ahead": lambda table, _: _count(table["beyond_chance"].eq(True) & (table["value"] > 0)),
+    "behind": lambda table, _: _count(table["beyond_chance"].eq(True) & (table["value"] < 0)),
+}
+
+
+def load_sources(root: Path) -> Sources:
+    """The tables that claims name, all with the columns of `all_results`.
+
+    ``studies``: those on real data, also with the lists that are served at some weights, regret
+    against `generated`, and who is ahead; ``planted``: the others; ``drawn``: the record of the
+    studies that were tuned on drawn lists; ``times``: of `make bench`.
+    """
+    folders = study_folders(root / "results")
+    planted = [folder for folder in folders if folder.parent.name == "planted"]
+    real = without_repeats(folder for folder in folders if folder not in planted)
+    drawn = [root.joinpath("ablations/drawn-lists", *folder.parts[-2:]) for folder in real]
+    drawn = [folder for folder in drawn if folder.exists()]
+    studies = all_results(real)
+    parts = [studies, leaders(studies).assign(measure="first"), *map(served_lists, real)]
+    parts += [
+        regret_against_generated(real, method)
+        for method in ("nearest", "interpolation_log", "hypernetwork", "paragon")
+    ]
+    return {
+        "studies": pd.concat(parts),
+        "planted": all_results(planted),
+        "drawn": pd.concat([all_results(drawn), *map(served_lists, drawn)]),
+        "ablations": few_anchors(root / "ablations" / "results"),
+        "times": times(root / "results"),
+    }
+
+
+def served_lists(folder: Path) -> pd.DataFrame:
+    """Metrics of the whole catalogue's lists at three weights of accuracy: ``ndcg@10 at 0.5``."""
+    curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'")
+    curve = curve[np.isclose(curve["w_accuracy"].to_numpy()[:, None], [0, 0.5, 1]).any(1)]
+    metrics = [m for m in ("ndcg@10", "hr@10", "alpha_ndcg@10", "ild@10") if m in curve]
+    means = curve.groupby(["method", "w_accuracy"])[metrics].mean().stack()
+    table = means.rename_axis(["method", "weight", "metric"]).rename("value").reset_index()
+    names = table["metric"] + " at " + table["weight"].map("{:g}".format)
+    dataset, backbone = folder.parts[-2:]
+    return table.assign(dataset=dataset, backbone=backbone, measure=names)
+
+
+def few_anchors(folder: Path) -> pd.DataFrame:
+    """Means over seeds of the ablations, an entry of ablations/params.yaml as the backbone."""
+    tables = ab.load_tables("collection", folder), ab.usual(ab.load_tables("point", folder))
+    rows = pd.concat(tables, ignore_index=True)
+    means = rows.groupby(["name", "method"])[["regret_mean", "set_hv"]].mean().stack()
+    table = means.rename_axis(["backbone", "method", "measure"]).rename("value").reset_index()
+    changes = ab.single_changes(*tables).reset_index(drop=True)
+    single = {"value": changes["change"], "beyond_chance": changes["p (Holm)"] < 0.05}
+    return pd.concat(
+        [table, pd.DataFrame(single).assign(method="generated", measure="single change")]
+    ).assign(dataset="ablations")
+
+
+def times(results: Path) -> pd.DataFrame:
+    """Milliseconds, seconds and shares from the records of `make bench`."""
+    rows = []
+    for path in sorted(results.glob("*/timing.json")):
+        for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():
+            median = {m: record[m]["p50"] for m in ("generate", "tune", "retrain")}
+            found = {
+                ("generate", "milliseconds"): 1000 * median["generate"],
+                ("generate", "milliseconds, p99"): 1000 * record["generate"]["p99"],
+                ("generate", "saved"): 100 - 100 * median["generate"] / median["retrain"],
+            }
+            if record.get("paragon"):
+                found["paragon", "seconds"] = record["paragon"]["p50"]
+            for other, change in record["pays_after"].items():
+                found[other, "pays after"] = np.inf if change is None else change
+            rows += [(path.parent.name, backbone, *key, value) for key, value in found.items()]
+    return pd.DataFrame(rows, columns="dataset backbone method measure value".split())
