@@ -17,6 +17,7 @@ from paragon.adapters.collection import (
 from paragon.adapters.frozen import held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import generated_best
+from paragon.evaluation.protocol import Scores
 from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
 from paragon.params import ROOT
@@ -102,10 +103,9 @@ def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
     ))  # fmt: skip
     assert tuned["set_hv_of_tuned"] == 1 and tuned["r_acc_tuned"] == pytest.approx(1)
     assert constant["range_ratio_acc"] == 0 and constant["r_acc"] is None
-    valid, test, bed = bench.held_out
-    points = [
-        bed.measure(test.catalogue_scores(v).numpy())["full"] for v in collection.oracle_vectors[0]
-    ]
+    valid, test, test_set = bench.held_out
+    scores = [Scores.of_adapter(test, vector) for vector in collection.oracle_vectors[0]]
+    points = [test_set.measure(one)[0]["full"] for one in scores]
     expected = set_hv(np.array([[p["ndcg@10"], p["alpha_ndcg@10"]] for p in points]))
     assert tuned["set_hv"] == pytest.approx(expected)
     assert tuned["choice"] is None
