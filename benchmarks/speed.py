@@ -1,7 +1,7 @@
 """How far each stage is above what this machine could do at best, in one table.
 
 Run by `make bench` once the pipeline has been through, on an otherwise idle machine; writes
-benchmarks/speed.json and the table of docs/results.md.  Every action is measured in turns with
+benchmarks/speed.json and the table of docs/measures.md.  Every action is measured in turns with
 its floor, so that both see the same machine:
 
 * what torch computes is counted once: floating point operations, and the bytes of every result.
@@ -289,8 +289,8 @@ def overhead(runs: int = 5) -> dict[str, float]:
     """Seconds of a stage that computes nothing, and the share of as many in the study's time.
 
     It is DVC, the runner, a kernel and the imports of notebook 06.  The study's time is what
-    artifacts/times.json has of its stages.  DVC starts once for all of them, and here for each:
-    the share is an upper limit.
+    the records beside the executed notebooks have.  DVC starts once for all of them, and here for
+    each: the share is an upper limit.
     """
     source = nbformat.read(ROOT / "notebooks" / "06_evaluation.ipynb", as_version=4)
     code = [cell for cell in source.cells if cell.cell_type == "code"]
@@ -319,13 +319,13 @@ def overhead(runs: int = 5) -> dict[str, float]:
         run("git", "init", "-q")
         each = float(np.median([seconds(lambda: run("dvc", "repro", "-f")) for _ in range(runs)]))
     times = load_times()
-    taken = [times[name]["seconds"] for name in pipeline(load_params()) if name in times]
+    taken = [times[name].seconds for name in pipeline(load_params()) if name in times]
     share = each * len(taken) / sum(taken)
     return {"stage": each, "stages": len(taken), "study": sum(taken), "share": share}
 
 
 def table(record: dict) -> str:
-    """What docs/results.md shows of speed.json."""
+    """What docs/measures.md shows of speed.json."""
     lines = [
         "| stage | median (quartiles) | floor | times above | beyond it |",
         "| --- | ---: | ---: | ---: | --- |",
@@ -367,7 +367,7 @@ def main(
     typer.echo(found["overhead"])
     if record:
         write_json(ROOT / "benchmarks" / "speed.json", found)
-        page = ROOT / "docs" / "results.md"
+        page = ROOT / "docs" / "measures.md"
         before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
         after = rest.partition(MARKS[1])[2]
         write_text(page, f"{before}{MARKS[0]}\n\n{table(found)}\n\n{MARKS[1]}{after}")

@@ -271,12 +271,12 @@ def load_params(
     params = checked(Params, content, path.name)
     changes = [(f"overrides.{n}.", params.overrides.get(n, {})) for n in (dataset, backbone) if n]
     for where, change in [*changes, ("", overrides or {})]:
-        content = merged(content, change)
+        content = merge_sections(content, change)
         params = checked(Params, content, f"{path.name}: {where}" if where else path.name)
     return params
 
 
-def merged(*changes: dict[str, Any]) -> dict[str, Any]:
+def merge_sections(*changes: dict[str, Any]) -> dict[str, Any]:
     """Sections with changes to them; in each section a later change has the last word."""
     made: dict[str, Any] = {}
     for section, values in (item for change in changes for item in change.items()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -19,18 +19,15 @@ SECONDS = 15.0  # between two lines, and before the first
 
 
 def progress(steps: Iterable[T], unit: str) -> Iterable[T]:
-    """``steps`` with a bar; without one where ``PARAGON_QUIET`` is set.
+    """Yield ``steps`` with a bar; without one where ``PARAGON_QUIET`` is set.
 
     The notebook runner sets it: a bar shows times, and executed notebooks have to come out the
-    same, byte for byte, whenever they run.  With ``PARAGON_PROGRESS`` the file of this name holds
-    how far the steps are, a comma, and the seconds that are left if the number of steps is known.
+    same, byte for byte, whenever they run.  With ``PARAGON_PROGRESS`` the bar's line goes to the
+    file of this name.
     """
-    path = os.environ.get(LINE)
-    if path:
-        known = isinstance(steps, Sized)
-        form = "{n_fmt} of {total_fmt} {unit},{remaining_s}" if known else "{n_fmt} {unit},"
-        rare = {"delay": SECONDS, "mininterval": SECONDS, "maxinterval": 4 * SECONDS}
-        return text_bar(steps, unit=unit, leave=False, file=_Line(path), bar_format=form, **rare)
+    if path := os.environ.get(LINE):
+        form = {"bar_format": "{l_bar}{r_bar}", "delay": SECONDS, "mininterval": SECONDS}
+        return text_bar(steps, unit=f" {unit}", leave=False, file=_Line(path), **form)
     return steps if os.environ.get(QUIET) else tqdm(steps, unit=unit, leave=False)
 
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from paragon.errors import NotebookFailed, ParagonError
 from paragon_study.demo.commands import demo, export, move
-from paragon_study.pipeline.determinism import choose_kernels
-from paragon_study.running.signals import begin_under_dvc
+from paragon_study.pipeline.determinism import choose_kernels, when_gone
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
@@ -35,20 +35,10 @@ app = typer.Typer(
 
 @app.command()
 def fetch(
-    name: Annotated[
-        str | None,
-        typer.Argument(help="Dataset; the first of params.yaml if left out."),
-    ] = None,
-    source: Annotated[
-        str, typer.Option(help="'default', or 'official' for the publisher's own address.")
-    ] = "default",
-    directory: Annotated[
-        Path | None,
-        typer.Option("--from", help="Folder that holds the data already."),
-    ] = None,
-    note: Annotated[
-        str, typer.Option(help="With --from: what kind of copy it is, shown beside its results.")
-    ] = "",
+    name: str | None = Argument(None, help="Dataset; the first of params.yaml if left out."),
+    source: str = Option("default", help="Or 'official' for the publisher's own address."),
+    directory: Path | None = Option(None, "--from", help="Folder that holds the data already."),
+    note: str = Option("", help="With --from: what kind of copy it is, shown beside its results."),
 ) -> None:
     """Bring a dataset into data/; print repairs and licence."""
     from paragon.data import fetch as data
@@ -63,9 +53,7 @@ def fetch(
 
 
 @app.command()
-def describe(
-    name: Annotated[str, typer.Argument(help="A dataset that was fetched.")],
-) -> None:
+def describe(name: str = Argument(..., help="A dataset that was fetched.")) -> None:
     """Show what a dataset is and what the split makes of it."""
     from paragon.data.describe import describe as facts_of
     from paragon.data.fetch import load_dataset
@@ -80,54 +68,40 @@ def describe(
 
 
 @app.command()
-def add(
-    name: Annotated[str, typer.Argument(help="A dataset that was fetched, or a backbone.")],
-) -> None:
+def add(name: str = Argument(..., help="A dataset that was fetched, or a backbone.")) -> None:
     """Enter a dataset or backbone in params.yaml.
 
     `make add NAME=...` also runs its studies.
     """
-    from paragon_study.pipeline.studies import add as enter
+    from paragon_study.running.studies import add as enter
 
     typer.echo(enter(name))
 
 
 @app.command()
-def studies(
-    name: Annotated[str, typer.Argument(help="A dataset or a backbone of params.yaml.")],
-) -> None:
+def studies(name: str = Argument(..., help="A dataset or a backbone of params.yaml.")) -> None:
     """Print the last stage of every study with it, for `dvc repro`."""
-    from paragon_study.pipeline.studies import studies_of
+    from paragon_study.running.studies import studies_of
 
     typer.echo(" ".join(studies_of(name)))
 
 
 @app.command()
 def run(
-    notebook: Annotated[str, typer.Argument(help="A file of notebooks/, without .ipynb.")],
-    dataset: Annotated[str, typer.Option(help="A dataset that was fetched.")],
-    backbone: Annotated[
-        str | None, typer.Option(help="A backbone, for the notebooks that have one.")
-    ] = None,
+    notebook: str = Argument(..., help="A file of notebooks/, without .ipynb."),
+    dataset: str = Option(..., help="A dataset that was fetched."),
+    backbone: str | None = Option(None, help="A backbone, for the notebooks that have one."),
 ) -> None:
     """Execute a notebook as the pipeline does; keep the copy."""
     from paragon_study.running.runner import run_notebook
-    from paragon_study.running.times import stage_begins, stage_done
 
-    start = time.monotonic()
-    if said := stage_begins(notebook, dataset, backbone):
-        typer.echo(said)
-    copy = run_notebook(notebook, dataset, backbone)
-    done = stage_done(time.monotonic() - start, notebook, dataset, backbone)
-    typer.echo(f"{done}: {os.path.relpath(copy)}")
+    typer.echo(os.path.relpath(run_notebook(notebook, dataset, backbone)))
 
 
 @app.command()
 def lab(
-    full: Annotated[
-        bool, typer.Option("--full", help="The study itself, instead of a small one.")
-    ] = False,
-    reset: Annotated[bool, typer.Option("--reset", help="Remove the lab; opens nothing.")] = False,
+    full: bool = Option(False, "--full", help="The study itself, not a small one."),
+    reset: bool = Option(False, "--reset", help="Remove the lab; opens nothing."),
 ) -> None:
     """Open JupyterLab on a copy that cannot change the study."""
     from paragon_study.course.lab import make_lab, open_lab, reset_lab
@@ -145,10 +119,10 @@ app.command()(demo)
 
 @app.command()
 def serve(
-    folder: Annotated[Path, typer.Argument(help="An exported folder.")],
-    host: Annotated[str, typer.Option(help="0.0.0.0 is every address.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
-    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
+    folder: Path = Argument(..., help="An exported folder."),
+    host: str = Option("127.0.0.1", help="0.0.0.0 is every address."),
+    port: int = Option(8000, min=0, max=65535, help="0: any that is free."),
+    threads: int = Option(1, min=1, help="Of torch."),
 ) -> None:
     """Answer requests over HTTP until Ctrl-C.
 
@@ -162,8 +136,8 @@ def serve(
 
 @app.command()
 def ablate(
-    kind: Annotated[str, typer.Argument(help="Of stage.")],
-    name: Annotated[str, typer.Argument(help="An entry of ablations/ or transport/params.yaml.")],
+    kind: str = Argument(..., help="Of stage."),
+    name: str = Argument(..., help="An entry of ablations/ or transport/params.yaml."),
 ) -> None:
     """Run a stage: tune, collection, point; train, alone, move, shared."""
     from paragon_study.ablations import stages as ablations
@@ -196,10 +170,8 @@ def recover() -> None:
 
 @app.command()
 def verify(
-    against: Annotated[str, typer.Option(help="A git revision.")] = "HEAD",
-    all_rows: Annotated[
-        bool, typer.Option("--all", help="Every metric, not only the worst 20 that differ.")
-    ] = False,
+    against: str = Option("HEAD", help="A git revision."),
+    all_rows: bool = Option(False, "--all", help="Every metric, not the worst 20 that differ."),
 ) -> None:
     """Compare the results with those of a commit.
 
@@ -210,13 +182,13 @@ def verify(
     from paragon_study.checking.verify import compare_with_commit
 
     found = compare_with_commit(against)
-    if found.untouched:
+    if found.agrees and not found.recomputed:
         raise ParagonError(found.summary())
-    limit = len(found.rows) if all_rows else min(20, found.unequal)
-    if limit:
-        typer.echo(found.table(limit))
-    if found.unequal > limit:
-        typer.echo(f"... and {found.unequal - limit} more, none worse: --all shows them")
+    rows = found.table if all_rows else found.unequal[:20]
+    if len(rows):
+        typer.echo(rows.to_string(index=False, na_rep="-", float_format="{:.6g}".format))
+    if len(found.unequal) > len(rows):
+        typer.echo(f"... and {len(found.unequal) - len(rows)} more, none worse: --all shows them")
     typer.echo(found.summary())
     typer.echo(f"the whole verdict: {os.path.relpath(write_page(found, ROOT))}")
     if not found.passed:
@@ -226,16 +198,10 @@ def verify(
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(help="A git revision.")],
-    after: Annotated[
-        str | None, typer.Argument(help="Another; the working tree if left out.")
-    ] = None,
-    figure: Annotated[
-        Path | None, typer.Option(help="Where to draw both control curves (.png, .svg, .pdf).")
-    ] = None,
-    all_rows: Annotated[
-        bool, typer.Option("--all", help="Every difference, not only the first 30.")
-    ] = False,
+    before: str = Argument(..., help="A git revision."),
+    after: str | None = Argument(None, help="Another; else the working tree."),
+    figure: Path | None = Option(None, help="Where to draw both control curves (.png, .svg)."),
+    all_rows: bool = Option(False, "--all", help="Every difference, not only the first 30."),
 ) -> None:
     """Compare the results of two versions, in Markdown."""
     from paragon.params import ROOT
@@ -252,11 +218,11 @@ def compare() -> None:
     """Write results/summary.md, all.csv and summary.png."""
     from paragon.params import RESULTS
     from paragon_study.report.compare import write_comparison
-    from paragon_study.running.times import stage_done
+    from paragon_study.running.times import record_time
 
     start = time.monotonic()
     write_comparison(RESULTS)
-    typer.echo(stage_done(time.monotonic() - start, "compare"))
+    record_time(time.monotonic() - start, "compare")
 
 
 @app.command()
@@ -276,12 +242,33 @@ def report() -> None:
         raise ParagonError("claims.yaml: " + "\n".join(broken))
 
 
+def _exit_at_signals() -> None:
+    """Exit by an exception at SIGTERM and SIGHUP, as Python does at SIGINT.
+
+    So what is open is closed, the kernel of a notebook for one.  A signal that is ignored, as
+    under ``nohup``, stays so.  DVC tells its commands nothing when it ends: a stage that went on
+    alone would overwrite what the next ``dvc repro`` makes, so it ends with DVC.
+    """
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, leave)
+    if "DVC_STAGE" in os.environ:  # DVC sets it for every command
+        from paragon_study.running.locks import keep_locks  # other commands start faster without
+
+        when_gone(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+        keep_locks()
+
+
 def main() -> None:
     """Entry point: errors that are meant for the user become one line."""
     if sys.argv[1:2] != ["serve"]:  # which makes nothing that is compared, and has to be fast
         choose_kernels()
     try:
-        begin_under_dvc()
+        _exit_at_signals()
         app()
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("paragon"):

@@ -13,7 +13,7 @@ from paragon.__main__ import main
 from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
 from paragon_study.course import lab
-from paragon_study.pipeline.studies import add
+from paragon_study.running.studies import add
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ta\t4\t10\nu\tb\t3\t20\n"
 ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\na\tAlpha\tX Y\nb\tBeta\tY\n"

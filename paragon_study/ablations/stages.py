@@ -50,7 +50,7 @@ from paragon.params import (
     Count,
     Section,
     checked,
-    merged,
+    merge_sections,
     read_settings,
 )
 from paragon.storage import write_text
@@ -152,7 +152,7 @@ def folder_of(name: str) -> Path:
 def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
     """The study with the changes to params.yaml of the entry ``tuned`` and then of ``change``."""
     entry = plan.entry("tuned", tuned)
-    changes = merged({"run": {"seeds": plan.seeds}}, entry.change, change or {})
+    changes = merge_sections({"run": {"seeds": plan.seeds}}, entry.change, change or {})
     return open_study(plan.dataset, entry.backbone, changes, checked=False)
 
 

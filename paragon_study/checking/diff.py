@@ -8,11 +8,8 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
 from scipy.stats import t as student
@@ -39,78 +36,41 @@ KINDS = {  # in the order in which they are told
 }
 READ = ("metrics.json", "curve.csv")
 WORKING = "the working tree"
-
-
-@dataclass(frozen=True)
-class Moved:
-    """One mean in both versions.  ``spread``: half of the 95 % interval of the difference."""
-
-    study: str
-    method: str
-    measure: str
-    before: dict
-    after: dict
-    difference: float
-    spread: float | None
-
-    @property
-    def kind(self) -> str:
-        """One of ``KINDS``."""
-        if self.difference == 0:
-            return "equal"
-        if self.spread is None:
-            return "alone"
-        return "beyond" if abs(self.difference) > self.spread else "within"
-
-    @property
-    def size(self) -> float:
-        """The difference in units of the spread, or relative to the value before."""
-        unit = abs(self.before[self.measure]) if self.spread is None else self.spread
-        return abs(self.difference) / unit if unit else math.inf
-
-    def cells(self) -> list[str]:
-        """A row of the table."""
-        ends = [
-            plus_minus(row[self.measure], row.get(f"{self.measure}_low"), 4)
-            for row in (self.before, self.after)
-        ]
-        spread = "–" if self.spread is None else f"{self.spread:.4f}"
-        names = [self.study, f"`{self.method}`", MEASURES[self.measure]]
-        difference = f"{round(self.difference, 4) + 0.0:+.4f}"  # without the 0.0 it could be -0
-        return [*names, *ends, difference, spread, KINDS[self.kind].split()[0]]
+COLUMNS = ["study", "method", "measure", "before", "after", "difference", "spread", "kind"]
 
 
 @dataclass(frozen=True)
 class Versions:
     """Two versions of the results.
 
-    ``moved``: every mean that both have, in the order of ``KINDS`` and then of size;
-    ``curves``: ``{study: (before, after)}``; ``only``: the studies that one version has alone.
+    ``moved``: every mean that both have, in the order of ``KINDS`` and then of size; ``spread`` is
+    half of the 95 % interval of the difference.  ``curves``: ``{study: (before, after)}``;
+    ``only``: the studies that one version has alone.
     """
 
     names: tuple[str, str]
-    moved: list[Moved]
+    moved: pd.DataFrame
     curves: dict[str, tuple[pd.DataFrame, pd.DataFrame]]
     only: tuple[list[str], list[str]]
 
     def markdown(self, limit: int | None = None) -> str:
         """The comparison for people, with the first ``limit`` of what differs."""
-        counts, studies = Counter(row.kind for row in self.moved), len(self.curves)
-        told = ", ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items())
+        counts = self.moved["kind"].value_counts()
+        told = ", ".join(f"{counts.get(kind, 0)} {words}" for kind, words in KINDS.items())
         parts = [
             f"### Results: {' → '.join(self.names)}",
-            f"{studies} {'study' if studies == 1 else 'studies'}, {len(self.moved)} means: {told}.",
+            f"{len(self.curves)} studies, {len(self.moved)} means: {told}.",
         ]
-        parts += [
-            f"Only in {name}: {', '.join(own)}."
-            for name, own in zip(self.names, self.only, strict=True)
-            if own
-        ]
-        rows = [row for row in self.moved if row.kind != "equal"]
-        if rows:
-            titles = ["study", "method", "measure", "before", "after", "difference", "spread", ""]
-            table = pd.DataFrame([row.cells() for row in rows[:limit]], columns=titles)
-            parts.append(as_markdown(table, left=3))
+        for name, studies in zip(self.names, self.only, strict=True):
+            parts += [f"Only in {name}: {', '.join(studies)}."] if studies else []
+        rows = self.moved.loc[self.moved["kind"] != "equal", COLUMNS]
+        if len(rows):
+            cells = rows.assign(
+                method="`" + rows["method"] + "`",
+                difference=rows["difference"].map(lambda x: f"{round(x, 4) + 0.0:+.4f}"),
+                spread=rows["spread"].map("{:.4f}".format, na_action="ignore").fillna("–"),
+            )
+            parts.append(as_markdown(cells[:limit], left=3))
             if limit is not None and len(rows) > limit:
                 parts.append(f"... and {len(rows) - limit} more, none of them larger.")
             parts.append(
@@ -130,53 +90,53 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     Raises ``ParagonError`` for an unknown revision, or if the two share no study.
     """
     old, new = (_studies(revision, root) for revision in (before, after))
-    names = (before, WORKING if after is None else after)
+    names = (before, after or WORKING)
     both = [study for study in old if study in new]
     if not both:
         raise ParagonError(f"{' and '.join(names)} have no study in common: nothing to compare")
-    moved = [row for study in both for row in _moved(study, old[study], new[study])]
-    moved.sort(key=lambda row: ([*KINDS].index(row.kind), -row.size))
+    moved = pd.DataFrame([row for study in both for row in _moved(study, old[study], new[study])])
     return Versions(
         names,
-        moved,
+        moved.sort_values(["order", "size"], ascending=[True, False], kind="stable"),
         {study: (old[study]["curve.csv"], new[study]["curve.csv"]) for study in both},
         (sorted(set(old) - set(new)), sorted(set(new) - set(old))),
     )
 
 
-def _studies(revision: str | None, root: Path) -> dict[str, dict[str, Any]]:
+def _studies(revision: str | None, root: Path) -> dict[str, dict]:
     """``{study: {file: content}}`` of a revision, or of the working tree."""
+    studies: dict[str, dict] = {}
     commit = None if revision is None else commit_of(revision, root)
-    studies: dict[str, dict[str, Any]] = {}
-    for name, text in result_texts(commit, root, READ).items():
-        path = PurePosixPath(name)
-        own = studies.setdefault(", ".join(path.parts[1:-1]), {})
+    for path, text in result_texts(commit, root, READ).items():
         try:
             table = path.suffix == ".csv"
-            own[path.name] = pd.read_csv(io.StringIO(text)) if table else json.loads(text)
+            content = pd.read_csv(io.StringIO(text)) if table else json.loads(text)
         except ValueError as error:
-            where = WORKING if revision is None else revision
-            raise ParagonError(f"{name} of {where} cannot be read: {error}") from error
-    return {study: own for study, own in sorted(studies.items()) if set(own) == set(READ)}
+            where = f"{path} of {revision or WORKING}"
+            raise ParagonError(f"{where} cannot be read: {error}") from error
+        studies.setdefault(", ".join(path.parts[1:-1]), {})[path.name] = content
+    return {study: files for study, files in sorted(studies.items()) if set(files) == set(READ)}
 
 
-def _moved(study: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Moved]:
-    rows = []
-    for method, before in old["metrics.json"].items():
-        after = new["metrics.json"].get(method, {})
-        curves = [version["curve.csv"] for version in (old, new)]
-        seeds = [int(c.loc[c["method"] == method, "seed"].nunique()) for c in curves]
-        for measure in MEASURES:
-            if before.get(measure) is None or after.get(measure) is None:
+def _moved(study: str, *versions: dict) -> list[dict]:
+    rows, seeds = [], [v["curve.csv"].groupby("method")["seed"].nunique() for v in versions]
+    for method in versions[0]["metrics.json"]:
+        pair = [version["metrics.json"].get(method, {}) for version in versions]
+        for measure, title in MEASURES.items():
+            if any(values.get(measure) is None for values in pair):
                 continue
-            sds = (before.get(f"{measure}_sd"), after.get(f"{measure}_sd"))
-            spread = None if None in sds else welch(sds, seeds)  # type: ignore[arg-type]
-            difference = after[measure] - before[measure]
-            rows.append(Moved(study, method, measure, before, after, difference, spread))
+            gap, sds = pair[1][measure] - pair[0][measure], [v.get(f"{measure}_sd") for v in pair]
+            spread = None if None in sds else welch(sds, [int(n[method]) for n in seeds])
+            moved = "alone" if spread is None else "beyond" if abs(gap) > spread else "within"
+            kind, unit = moved if gap else "equal", spread or (spread is None) * pair[0][measure]
+            ends = [plus_minus(v[measure], v.get(f"{measure}_low"), 4) for v in pair]
+            row = dict(zip(COLUMNS, (study, method, title, *ends, gap, spread, kind), strict=True))
+            size = abs(gap / unit) if unit else math.inf
+            rows.append(row | {"order": [*KINDS].index(kind), "size": size})
     return rows
 
 
-def welch(deviations: tuple[float, float], numbers: list[int]) -> float:
+def welch(deviations: list[float], numbers: list[int]) -> float:
     """Half of the 95 % interval of a difference of two means (Welch, Biometrika 1947).
 
     ``deviations``: the standard deviations of the two samples; ``numbers``: their sizes, >= 2.

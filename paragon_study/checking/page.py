@@ -7,7 +7,6 @@ neither committed nor an output of a stage.
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 import os
@@ -18,78 +17,69 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 
 from paragon.params import load_params
 from paragon.storage import write_text
-from paragon_study.checking.verify import HEADER, Comparison
+from paragon_study.checking.verify import Comparison
 from paragon_study.report import compare, figures
 from paragon_study.report.pages import MAIN
 from paragon_study.report.results import all_results, study_folders
 from paragon_study.report.tables import as_markdown
-from paragon_study.running.times import in_words, load_times, pipeline
+from paragon_study.running.times import load_times, pipeline
 
 WORST = 12  # metrics that are shown
 # Code or formula, the first of which is left alone.
 _FORMULA = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
+_SHELL = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; }}
+main {{ max-width: 60rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }}
+table {{ display: block; overflow-x: auto; border-collapse: collapse; font-size: .8rem; }}
+th, td {{ padding: .25rem .5rem; border-bottom: 1px solid #8888; text-align: left; }}
+img, svg {{ max-width: 100%; height: auto; background: #fff; }}
+pre {{ overflow-x: auto; padding: .6rem; background: #8882; font-size: .85rem; }}
+.prompt, .anchor-link {{ display: none; }}
+</style></head><body><main>
+{body}
+</main></body></html>
+"""
 
 
 def write_page(found: Comparison, root: Path) -> Path:
-    """Write the page and the rendered notebooks; returns its path."""
-    results, params = root / "results", load_params(root / "params.yaml")
-    times = load_times(root)
-    stages = [(name, times.get(name, {})) for name in pipeline(params)]
-    table = compare.volumes(all_results(study_folders(results)))
-    values = {
-        "found": found,
-        "where": sorted({row.key[:2] for row in found.rows if row.bad}),
-        "header": HEADER,
-        "rows": [row.cells() for row in found.rows[: min(WORST, found.unequal)]],
-        "lead": _lead(results),
-        "table": markdown2html(html.escape(as_markdown(table), quote=False)),
-        "data": [json.loads(p.read_text("utf-8")) for p in sorted(results.glob("*/data.json"))],
-        "machine": machine(params.run.threads),
-        "versions": versions(root),
-        "stages": [
-            (name, in_words(own["seconds"]) if own else "–", own.get("finished", "not run here"))
-            for name, own in stages
-        ],
-        "total": in_words(sum(own.get("seconds", 0) for _, own in stages)),
-        "notebooks": render_notebooks(root),
-    }
-    path = results / "report.html"
-    write_text(path, fill_template("report.html.j2", values))
-    return path
-
-
-def fill_template(name: str, values: dict) -> str:
-    """A page from its template, with its values."""
-    rooms = ("checking", "running")
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader(f"paragon_study.{room}", "") for room in rooms]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(name).render(values)
-
-
-def render_notebooks(root: Path) -> dict[str, str]:
-    """Render every executed notebook under results/report; ``{name: link from the page}``."""
-    folder, links = root / "artifacts" / "notebooks", {}
+    """Write the page and, in results/report, every executed notebook; returns its path."""
+    results, folder = root / "results", root / "artifacts" / "notebooks"
+    links = []
     for path in sorted(folder.rglob("*.ipynb")):
-        if path.name.endswith(".failed.ipynb"):
-            continue
-        name = path.relative_to(folder).with_suffix(".html")
-        target = root / "results" / "report" / name
-        if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
-            write_text(target, rendered(path))
-        links[name.with_suffix("").as_posix()] = f"report/{name.as_posix()}"
-    return links
+        if not path.name.endswith(".failed.ipynb"):
+            name = path.relative_to(folder).with_suffix(".html").as_posix()
+            write_text(results / "report" / name, rendered(path))
+            links.append(f"- [{name.removesuffix('.html')}](report/{name})")
+    verdict = "Reproduced" if found.passed else "Not reproduced"
+    bad = found.table["verdict"].isin(["outside", "missing"])
+    differ = (found.table["dataset"] + ", " + found.table["backbone"])[bad].unique()
+    tables = {name: _html(table) for name, table in _tables(root).items()}
+    parts = [
+        f"# {verdict}",
+        f"{found.summary()}. What may differ: [tolerances](../docs/reproduction.md#tolerances).",
+        f"They differ in: **{'**, **'.join(differ)}**." if len(differ) else "",
+        _html(found.unequal[:WORST]) if len(found.unequal) else "Every number is equal.",
+        "## What the results say",
+        _lead(results),
+        as_markdown(compare.volumes(all_results(study_folders(results)))),
+        "Means ± half of the 95 % interval over seeds. All tables are in "
+        "[results/summary.md](summary.md), what they mean in "
+        "[docs/findings.md](../docs/findings.md).",
+        *(part for name, table in tables.items() for part in (f"## {name}", table)),
+        "## The notebooks, as they were executed",
+        "\n".join(links) or "None was executed here.",
+    ]
+    page = _SHELL.format(title=verdict, body=markdown2html("\n\n".join(parts)))
+    write_text(results / "report.html", page)
+    return results / "report.html"
 
 
 def rendered(path: Path) -> str:
@@ -99,8 +89,7 @@ def rendered(path: Path) -> str:
         if cell.cell_type == "markdown":
             cell.source = _FORMULA.sub(_mathml, cell.source)
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
-    body = body.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
-    return fill_template("notebook.html.j2", {"title": path.stem, "body": body})
+    return _SHELL.format(title=path.stem, body=body)
 
 
 def _mathml(match: re.Match) -> str:
@@ -110,44 +99,39 @@ def _mathml(match: re.Match) -> str:
     return convert(block or inline, display="block" if block else "inline")
 
 
-def machine(threads: int) -> dict[str, object]:
-    """What computed here, in words."""
-    read = {"/proc/cpuinfo": r"model name\s*: (.+)", "/proc/meminfo": r"MemTotal:\s*(\d+)"}
-    lines = [
-        re.search(pattern, Path(path).read_text()) if os.path.exists(path) else None
-        for path, pattern in read.items()
-    ]
-    model = lines[0][1] if lines[0] else platform.processor() or platform.machine()
-    import torch  # a second, which nothing else of `verify` needs
-
-    facts = {
-        "processor": f"{model}, {os.cpu_count()} cores, {threads} used",
-        "memory": f"{int(lines[1][1]) / 2**20:.0f} GiB" if lines[1] else "",
-        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "system": platform.platform(),
-        "Python": platform.python_version(),
-    }
-    return {name: value for name, value in facts.items() if value}
+def _html(table: pd.DataFrame) -> str:
+    return table.to_html(index=False, border=0, na_rep="–", float_format="{:.6g}".format)
 
 
-def versions(root: Path) -> list[tuple[str, str, str]]:
-    """Installed versions of the libraries that compute, and what constraints.txt asks for."""
-    path = root / "constraints.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    recorded = dict(line.split("==") for line in lines if "==" in line)
-    rows = []
+def _tables(root: Path) -> dict[str, pd.DataFrame]:
+    """What was computed, on what, and how long it took."""
+    rows = [json.loads(p.read_text("utf-8")) for p in sorted(root.glob("results/*/data.json"))]
+    data = pd.DataFrame(rows)[["dataset", "source", "fingerprint", "split"]]
+    info = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    system = f"{platform.platform()}, Python {platform.python_version()}"
+    machine = [(model[1] if model else platform.machine(), f"{os.cpu_count()} cores, {system}")]
+    pinned = dict(re.findall(r"^(\S+?)[=>]=(\S+)", (root / "constraints.txt").read_text(), re.M))
     for name in ("torch", "numpy", "scipy", "pandas", "statsmodels", "safetensors", "dvc"):
-        own = version(name)
-        other = recorded.get(name, own) != own
-        rows.append((name, own, f", recorded with {recorded[name]}" if other else ""))
-    return rows
+        machine.append((name, f"{version(name)}, recorded with {pinned[name]}"))
+    times, stages = load_times(root), pipeline(load_params(root / "params.yaml"))
+    runs = [times[s].model_dump() if s in times else {"finished": "not run here"} for s in stages]
+    return {
+        "From which data": data.assign(tested=[row["counts"]["test"] for row in rows]),
+        "On which machine, with which versions": pd.DataFrame(machine, columns=["", "here"]),
+        "How long it took": pd.DataFrame(runs, stages, ["finished", "seconds"]).reset_index(),
+    }
 
 
-def _lead(results: Path) -> dict[str, str]:
-    """The figure of the README for an <img>, and its study: that of the README if it was run."""
+def _lead(results: Path) -> str:
+    """The figure of the README as an image of this page: of that study, if it was run."""
     folders = study_folders(results)
     folder = next((f for f in folders if f.parts[-2:] == MAIN), folders[0])
     image = io.BytesIO()
     figures.lead(pd.read_csv(folder / "curve.csv")).savefig(image, format="png", dpi=200)
     code = base64.b64encode(image.getvalue()).decode("ascii")
-    return {"study": f"{folder.parent.name}, {folder.name}", "data": code}
+    return (
+        f'<figure><img width="374" src="data:image/png;base64,{code}" alt="Control curves">'
+        f"<figcaption>Accuracy and diversity of the list that is served against the weight of "
+        f"accuracy: {folder.parent.name}, {folder.name}.</figcaption></figure>"
+    )

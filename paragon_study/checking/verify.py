@@ -11,15 +11,15 @@ that moves well within its tolerance may change it from .2 to .02.
 
 from __future__ import annotations
 
+import io
 import json
-import math
 import subprocess
-from collections import Counter
-from collections.abc import Callable, Iterable
+import tarfile
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from paragon.errors import ParagonError
@@ -31,76 +31,28 @@ FILES = {
     "metrics.json": ("", ("_low", "_high")),
     "differences.json": ("difference_", ("_p", "_p_holm", "_seeds_low", "_seeds_high")),
 }
-HEADER = (
-    *("dataset", "backbone", "method", "metric"),
-    *("committed", "now", "difference", "allowed", "verdict"),
-)
-VERDICTS = {  # and their words in the summary
-    **{"equal": "equal", "within": "within tolerance", "outside": "outside"},
-    **{"missing": "missing", "new": "new"},
-}
-StudyName = tuple[str, str]  # dataset, backbone
-Key = tuple[str, str, str, str]  # dataset, backbone, method, metric
-Values = dict[Key, float | None]
-
-
-@dataclass(frozen=True)
-class MetricChange:
-    """One metric, committed and now; ``difference`` is None unless both are numbers.
-
-    ``verdict``: ``equal``, ``within`` or ``outside`` the tolerance, ``missing``
-    (committed, no longer there) or ``new`` (nothing to compare it with).
-    """
-
-    key: Key
-    committed: float | None
-    now: float | None
-    verdict: str
-    difference: float | None = None
-    allowed: float | None = None
-
-    @property
-    def bad(self) -> bool:
-        """Whether this metric makes the results differ from those of the commit."""
-        return self.verdict in ("outside", "missing")
-
-    @property
-    def badness(self) -> float:
-        """The difference in units of what is allowed; infinite where there is no number."""
-        if self.difference and self.allowed:
-            return abs(self.difference) / self.allowed
-        return math.inf if self.bad else 0.0
-
-    def cells(self) -> tuple[str, ...]:
-        """A line of the table, in the order of ``HEADER``."""
-        ends = [
-            "-" if self.verdict == absent else "null" if value is None else f"{value:.6g}"
-            for value, absent in ((self.committed, "new"), (self.now, "missing"))
-        ]
-        gaps = ["-" if gap is None else f"{gap:.2g}" for gap in (self.difference, self.allowed)]
-        return (*self.key, *ends, *gaps, self.verdict)
+VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
+KEYS = ["dataset", "backbone", "method", "metric"]
+Values = dict[tuple[str, str, str, str], float | None]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """All metrics, the worst first, the revision they were compared with, and what ran here.
 
-    ``recomputed``: the studies whose results are as an evaluation in this folder wrote them.
+    ``table`` has their ``verdict``: ``missing`` is committed and no longer there, ``new`` has
+    nothing to be compared with.  ``recomputed``: the datasets and backbones whose results are as
+    an evaluation in this folder wrote them.
     """
 
     revision: str
-    rows: list[MetricChange]
-    recomputed: list[StudyName]
+    table: pd.DataFrame
+    recomputed: list[tuple[str, str]]
 
     @property
     def agrees(self) -> bool:
         """Whether no metric is missing or outside its tolerance."""
-        return not any(row.bad for row in self.rows)
-
-    @property
-    def untouched(self) -> bool:
-        """Whether the results agree for no other reason than that nothing was computed here."""
-        return self.agrees and not self.recomputed
+        return not _bad(self.table).any()
 
     @property
     def passed(self) -> bool:
@@ -108,36 +60,25 @@ class Comparison:
         return self.agrees and bool(self.recomputed)
 
     @property
-    def studies(self) -> set[StudyName]:
-        """Every dataset and backbone that was compared."""
-        return {row.key[:2] for row in self.rows}
+    def unequal(self) -> pd.DataFrame:
+        """The metrics that are not equal."""
+        return self.table[self.table["verdict"] != "equal"]
 
     def summary(self) -> str:
         """One line: what was computed here, and how many metrics have which verdict."""
-        if self.untouched:
+        if self.agrees and not self.recomputed:
             return (
                 "nothing was recomputed here, so nothing is verified: the results are those of "
                 f"{self.revision} because they came with it; run `make repro`"
             )
-        counts = Counter(row.verdict for row in self.rows)
-        every = len(self.studies)
+        counts = self.table["verdict"].value_counts()
         return (
             f"{'reproduced' if self.passed else 'NOT REPRODUCED'}: the results "
             f"{'agree' if self.agrees else 'DIFFER'} with {self.revision}; {len(self.recomputed)} "
-            f"of {every} {'study was' if every == 1 else 'studies were'} recomputed here; "
-            f"{len(self.rows)} metrics: "
-            + ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items())
+            f"of {len(self.table.groupby(KEYS[:2]))} studies recomputed here; "
+            f"{len(self.table)} metrics: "
+            + ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
         )
-
-    @property
-    def unequal(self) -> int:
-        """How many metrics are not equal; they lead ``rows``."""
-        return sum(row.verdict != "equal" for row in self.rows)
-
-    def table(self, limit: int | None = None) -> str:
-        """The first ``limit`` rows, the worst of all, as aligned text."""
-        frame = pd.DataFrame([row.cells() for row in self.rows[:limit]], columns=HEADER)
-        return frame.to_string(index=False)
 
 
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
@@ -148,121 +89,115 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     """
     tolerance = load_params(root / "params.yaml").verify
     commit = commit_of(revision, root)
-    committed: Values = {}
-    for name, text in result_texts(commit, root, FILES).items():
-        committed |= _parsed(f"{name} of {commit[:7]}", name, text)
+    committed, now = (_values(version, root) for version in (commit, None))
     where = "results/**/metrics.json"
     if not committed:
         raise ParagonError(f"{revision} holds no {where}: nothing to compare with; commit results/")
-    now: Values = {}
-    for name, text in result_texts(None, root, FILES).items():
-        now |= _parsed(name, name, text)
     if not now:
         raise ParagonError(f"no {where} in {root}: run `dvc repro` first")
+    table = compare_metrics(committed, now, tolerance)
+    studies = set(zip(table["dataset"], table["backbone"], strict=True))
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
-    rows = compare_metrics(committed, now, tolerance)
-    studies = {row.key[:2] for row in rows}
-    return Comparison(label, rows, [s for s in recomputed(root) if s in studies])
+    return Comparison(label, table, [s for s in recomputed(root) if s in studies])
 
 
-def compare_metrics(
-    committed: Values, now: Values, tolerance: VerifySettings
-) -> list[MetricChange]:
-    """The change of every metric of either side, the worst first."""
-    rows = [_change(key, committed, now, tolerance) for key in committed | now]
+def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -> pd.DataFrame:
+    """Compare every metric of either side; the worst comes first."""
+    keys = sorted(committed | now)
+    there = [np.array([key in side for key in keys]) for side in (committed, now)]
+    old, new = (np.array([side.get(key) for key in keys], float) for side in (committed, now))
+    gap, allowed = new - old, tolerance.absolute + tolerance.relative * np.abs(old)
+    # An undefined measure is a result, too: null is equal to null.
+    equal = (old == new) | np.isnan(old) & np.isnan(new)
+    conditions = [~there[1], ~there[0], equal, np.abs(gap) <= allowed]
+    verdict = np.select(conditions, ["missing", "new", "equal", "within tolerance"], "outside")
+    table = pd.DataFrame(keys, columns=KEYS)
+    table = table.assign(committed=old, now=new, difference=gap, allowed=allowed, verdict=verdict)
     # Failures lead, those without a number first; what is new follows, then the rest.
-    return sorted(rows, key=lambda row: (not row.bad, row.verdict != "new", -row.badness, row.key))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = np.where(gap == 0, 0, np.nan_to_num(np.abs(gap) / allowed, nan=np.inf))
+    excess = np.where(equal | (verdict == "new"), 0, excess)
+    return table.iloc[np.lexsort((-excess, verdict != "new", ~_bad(table)))].reset_index(drop=True)
 
 
-def _change(key: Key, committed: Values, now: Values, tolerance: VerifySettings) -> MetricChange:
-    old, new = committed.get(key), now.get(key)
-    if key not in now or key not in committed:
-        return MetricChange(key, old, new, "new" if key in now else "missing")
-    if old is None or new is None:  # an undefined measure is a result too
-        return MetricChange(key, old, new, "equal" if old is new else "outside")
-    difference, allowed = new - old, tolerance.absolute + tolerance.relative * abs(old)
-    verdict = "equal" if old == new else "within" if abs(difference) <= allowed else "outside"
-    return MetricChange(key, old, new, verdict, difference, allowed)
+def _bad(table: pd.DataFrame) -> pd.Series:
+    """Which metrics make the results differ from those of the commit."""
+    return table["verdict"].isin(["outside", "missing"])
 
 
 def commit_of(revision: str, root: Path) -> str:
     """The hash of a revision; raises ``ParagonError`` if there is none, or no repository."""
-    return _git(
-        root,
-        *("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"),
-        problem=f"git knows no commit {revision!r}; `git log --oneline` lists them",
-    ).strip()
+    hash_of = _git(
+        *(root, "rev-parse", "--verify", "--quiet", "--end-of-options"),
+        f"{revision}^{{commit}}",
+        otherwise=f"git knows no commit {revision!r}; `git log --oneline` lists them",
+    )
+    return hash_of.decode().strip()
 
 
-def result_texts(commit: str | None, root: Path, names: Iterable[str]) -> dict[str, str]:
-    """The files with these names in ``results/`` of a commit or, without one, of the working tree.
-
-    They come as ``{path from the root: text}``.
-    """
+def result_texts(commit: str | None, root: Path, names: Iterable[str]) -> dict[PurePosixPath, str]:
+    """Read the files of these names in ``results/`` of a commit; None is the working tree."""
     if commit is None:
         paths = sorted(path for name in names for path in (root / "results").rglob(name))
-        found = {path.relative_to(root).as_posix(): path for path in paths}
-        return {name: _text(name, partial(p.read_text, "utf-8")) for name, p in found.items()}
-    # "./" and a plain pathspec: both relative to root, which may lie inside a larger repository.
-    listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", "results")
-    return {
-        name: _text(f"{name} of {commit[:7]}", partial(_git, root, "show", f"{commit}:./{name}"))
-        for name in filter(None, listed.split("\0"))
-        if PurePosixPath(name).name in names
-    }
+        data = {PurePosixPath(path.relative_to(root)): path.read_bytes() for path in paths}
+    else:  # of a folder inside a larger repository: git starts from where it is called
+        if not _git(root, "ls-tree", "--name-only", commit, "--", "results"):
+            return {}
+        with tarfile.open(fileobj=io.BytesIO(_git(root, "archive", commit, "results"))) as tar:
+            files = {PurePosixPath(m.name): tar.extractfile(m) for m in tar}
+            data = {p: file.read() for p, file in files.items() if file and p.name in names}
+    texts = {}
+    for path, content in data.items():
+        try:
+            texts[path] = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _unreadable(path, commit, f"not valid UTF-8 ({error.reason})") from error
+    return texts
 
 
-def _text(where: str, read: Callable[[], str]) -> str:
-    """What is read; ``where`` names it in errors."""
+def _git(root: Path, *arguments: str, otherwise: str = "git failed") -> bytes:
+    """The output of a git command; its failure as one line, ``otherwise`` if it says nothing."""
     try:
-        return read()
-    except UnicodeDecodeError as error:
-        raise ParagonError(
-            f"{where}: not valid UTF-8 ({error.reason}); run `dvc repro` again"
-        ) from error
-
-
-def _git(root: Path, *arguments: str, problem: str = "git failed") -> str:
-    """What a git command prints; its failure as one line, ``problem`` if git does not complain."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=False
-        )
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise ParagonError("git is not installed, it holds the results to compare with") from error
     if done.returncode == 0:
         return done.stdout
-    complaint = done.stderr.strip().partition("\n")[0]
+    complaint = done.stderr.decode(errors="replace").strip().partition("\n")[0]
     if "not a git repository" in complaint:
         raise ParagonError(
             f"{root} is not a git repository, which holds the results to compare with; in a "
             "released archive make it one before the run: `git init && git add . && git commit`"
         )
-    raise ParagonError(f"{root}: git says {complaint!r}" if complaint else problem)
+    raise ParagonError(f"{root}: git says {complaint!r}" if complaint else otherwise)
 
 
-def _parsed(where: str, name: str, text: str) -> Values:
-    """The metrics in the text of one file; ``where`` names it in errors."""
-    dataset, *rest = PurePosixPath(name).parts[1:-1] or ("",)
-    prefix, left_out = FILES[PurePosixPath(name).name]
-    try:
-        content = json.loads(text, parse_constant=_refuse)
-    except ValueError as error:
-        raise ParagonError(f"{where}: not valid JSON ({error}); run `dvc repro` again") from error
-    if not isinstance(content, dict):
-        raise ParagonError(f"{where}: a mapping of methods is needed, run `dvc repro` again")
+def _values(commit: str | None, root: Path) -> Values:
+    """The metrics of all studies of a commit, or of the working tree."""
     values: Values = {}
-    for method, metrics in content.items():
-        for metric, value in (metrics if isinstance(metrics, dict) else {"": metrics}).items():
-            # A string is a note that says why a metric is null: no metric itself.
-            if isinstance(value, str) or metric.endswith(left_out):
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float | None):
-                raise ParagonError(
-                    f"{where}: {method}.{metric} is {value!r}, a number or null is needed"
-                )
-            values[dataset, "/".join(rest), method, prefix + metric] = value
+    for path, text in result_texts(commit, root, FILES).items():
+        dataset, *rest = path.parts[1:-1] or ("",)
+        prefix, left_out = FILES[path.name]
+        try:
+            content = json.loads(text, parse_constant=_refuse)
+        except ValueError as error:
+            raise _unreadable(path, commit, f"not valid JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise _unreadable(path, commit, "a mapping of methods is needed")
+        for method, metrics in content.items():
+            for metric, value in (metrics if isinstance(metrics, dict) else {"": metrics}).items():
+                # A string is a note that says why a metric is null: no metric itself.
+                if isinstance(value, str) or metric.endswith(left_out):
+                    continue
+                if isinstance(value, bool) or not isinstance(value, int | float | None):
+                    raise _unreadable(path, commit, f"{method}.{metric} is {value!r}, no number")
+                values[dataset, "/".join(rest), method, prefix + metric] = value
     return values
+
+
+def _unreadable(path: PurePosixPath, commit: str | None, reason: str) -> ParagonError:
+    where = f"{path} of {commit[:7]}" if commit else f"{path}"
+    return ParagonError(f"{where}: {reason}; run `dvc repro` again")
 
 
 def _refuse(constant: str) -> None:

@@ -8,7 +8,6 @@ Shapes: O objectives, n items.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import HTML, display
 
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
@@ -86,73 +86,49 @@ class ControlRoom:
             label = ", ".join(f"{n} {w:g}" for n, w in zip(names, weights, strict=True))
             columns[label] = self.top(history, weights)
         columns["backbone alone"] = self.top(history, None)
-        found = {k: [self.sequences.titles[i - 1] for i in ids] for k, ids in columns.items()}
-        return pd.DataFrame(found, index=pd.RangeIndex(1, TOP + 1, name="rank"))
+        rows = {k: [self.sequences.titles[i - 1] for i in ids] for k, ids in columns.items()}
+        return pd.DataFrame(rows, index=pd.RangeIndex(1, TOP + 1, name="rank"))
 
     def show(self) -> Any:
         """The widget; where nobody is there to use it, the :meth:`grid`."""
-        return self.grid() if os.environ.get(QUIET) else _Panel(self).box
-
-
-class _Panel:
-    """The widget's controls and what they change."""
-
-    def __init__(self, room: ControlRoom) -> None:
-        self.room, names = room, room.recommender.objectives
-        users = [NOBODY, *room.sequences.user_ids]
-        self.user = widgets.Dropdown(value=users[1], options=users, description="user")
-        self.titles = widgets.TagsInput(
-            allowed_tags=list(room.numbers), placeholder="type a title", allow_duplicates=False
-        )
+        if os.environ.get(QUIET):
+            return self.grid()
+        names, users = self.recommender.objectives, [NOBODY, *self.sequences.user_ids]
         # Two weights are one choice; of more, each has a slider and their sum is made 1.
-        scale = {"value": 1 / len(names), "min": 0, "max": 1, "step": 0.01}
-        slides, wraps = {"width": "60%", "min_width": "18em"}, {"flex_flow": "row wrap"}
-        self.sliders = [
-            widgets.FloatSlider(**scale, description=name, layout=slides)
+        sliders = {
+            name: widgets.FloatSlider(1 / len(names), min=0, max=1, step=0.01, description=name)
             for name in (names[:1] if len(names) == 2 else names)
-        ]
-        self.said = widgets.HTML()
-        self.lists = [widgets.HTML(layout={"flex": "1 1 20em"}) for _ in range(2)]
-        for control in (self.user, self.titles, *self.sliders):
-            control.observe(lambda _: self.update(), "value")
-        self.box = widgets.VBox(
-            [widgets.HBox([self.user, self.titles], layout=wraps), *self.sliders, self.said,
-             widgets.HBox(self.lists, layout=wraps)]
-        )  # fmt: skip
-        self.update()
+        }
+        return widgets.interactive(
+            lambda **chosen: display(HTML(self.lists(**chosen))),
+            user=widgets.Dropdown(value=users[1], options=users, description="user"),
+            titles=widgets.TagsInput(allowed_tags=[*self.numbers], placeholder="type a title"),
+            **sliders,
+        )
 
-    def weights(self) -> list[float]:
-        """What the sliders say, with the sum 1; all at 0 count the same."""
-        values = [slider.value for slider in self.sliders]
-        if len(values) == 1:
-            return [values[0], 1 - values[0]]
-        total = sum(values)
-        return [value / total if total else 1 / len(values) for value in values]
-
-    def update(self) -> None:
-        """Show the lists of what is chosen now, or say in words why there are none."""
-        user = None if self.user.value == NOBODY else self.user.value
-        weights, names = self.weights(), self.room.recommender.objectives
+    def lists(self, user: str, titles: Sequence[str], **values: float) -> str:
+        """The list for what is chosen beside that of the backbone, or why there is none."""
+        names, slides = self.recommender.objectives, [*values.values()]
+        if len(slides) == 1:
+            weights = [slides[0], 1 - slides[0]]
+        else:  # all at 0 count the same
+            weights = [v / sum(slides) if sum(slides) else 1 / len(slides) for v in slides]
         try:
-            history = self.room.history(user, self.titles.value)
+            history = self.history(None if user == NOBODY else user, titles)
         except ParagonError as error:
-            self.said.value = str(error)
-            return
-        start = time.perf_counter()
-        new = self.room.top(history, weights)
-        spent = 1000 * (time.perf_counter() - start)
-        old = self.room.top(history, None)
-        said = " · ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True))
-        self.said.value = f"{said} · {spent:.1f} ms"
-        now, before = self.lists
-        for place, label, own, other, word in (
-            (now, "generated for these weights", new, old, "new"),
-            (before, "backbone alone", old, new, "left"),
+            return str(error)
+        new, old = self.top(history, weights), self.top(history, None)
+        parts = [" · ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True))]
+        for label, items, other, word in (
+            ("generated for these weights", new, old, "new"),
+            ("backbone alone", old, new, "left"),
         ):
-            marks = {"": ["" if item in other else word for item in own]}
-            table = tables.items(self.room.sequences, own).assign(**marks)
-            shown = table.to_html(border=0, justify="left", index_names=False)
-            place.value = f"<b>{label}</b>{shown}"
+            marks = {"": ["" if item in other else word for item in items]}
+            table = tables.items(self.sequences, items).assign(**marks)
+            parts.append(f"<b>{label}</b>{table.to_html(border=0, index_names=False)}")
+        return '<div style="display: flex; flex-wrap: wrap; gap: 1em">{}</div>'.format(
+            "".join(f"<div>{part}</div>" for part in parts)
+        )
 
 
 def open_room(dataset: str, backbone: str) -> ControlRoom:

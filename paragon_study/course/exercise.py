@@ -26,52 +26,48 @@ def check(
     easily given, and what is wrong with each.
     """
     try:
-        said = _verdict(answer, expected, cases, near, hints)
+        verdicts = (_verdict(answer, expected, case, near, hints) for case in cases or [None])
+        print(next((verdict for verdict in verdicts if verdict != RIGHT), RIGHT))
     except Exception as error:  # an object may fail wherever it is compared or shown
-        said = f"Not yet: this answer cannot be compared ({type(error).__name__})."
-    print(said)
+        print(f"Not yet: this answer cannot be compared ({type(error).__name__}).")
 
 
-def _verdict(answer: Any, expected: Any, cases: tuple, near: float, hints: Sequence) -> str:
-    for case in cases or [None]:
-        where = "" if case is None else f"for {', '.join(map(_shown, case))}: "
-        try:
-            found = answer if case is None else answer(*case)
-        except Exception as error:  # whatever a student's function does
-            return f"Not yet: {where}{type(error).__name__}: {error}"
-        if _unanswered(found):
-            return UNANSWERED
-        wanted = expected if case is None else expected(*case)
-        if not _same(found, wanted, near):
-            hint = next((f" {why}" for slip, why in hints if _same(found, slip, near)), "")
-            # The right number would give the answer away; a function has still to be written.
-            wrong = "is not right" if case is None else f"was found, not {_shown(wanted)}"
-            return f"Not yet: {where}{_shown(found)} {wrong}.{hint}"
-    return RIGHT
-
-
-def _unanswered(found: Any) -> bool:
-    return found is ... or (isinstance(found, tuple | list) and any(map(_unanswered, found)))
-
-
-def _same(found: Any, wanted: Any, near: float) -> bool:
-    if isinstance(wanted, tuple):
-        alike = isinstance(found, tuple | list) and len(found) == len(wanted)
-        return alike and all(_same(f, w, near) for f, w in zip(found, wanted, strict=True))
-    if isinstance(wanted, str):
-        return isinstance(found, str) and found == wanted
+def _verdict(answer: Any, expected: Any, case: tuple | None, near: float, hints: Sequence) -> str:
+    where = "" if case is None else f"for {', '.join(map(_short, case))}: "
     try:
-        one, other = np.asarray(found, float), np.asarray(wanted, float)
+        given = answer if case is None else answer(*case)
+    except Exception as error:  # whatever a student's function does
+        return f"Not yet: {where}{type(error).__name__}: {error}"
+    if _unanswered(given):
+        return UNANSWERED
+    wanted = expected if case is None else expected(*case)
+    if _same(given, wanted, near):
+        return RIGHT
+    hint = next((f" {why}" for slip, why in hints if _same(given, slip, near)), "")
+    # The right number would give the answer away; a function has still to be written.
+    wrong = "is not right" if case is None else f"is not {_short(wanted)}"
+    return f"Not yet: {where}{_short(given)} {wrong}.{hint}"
+
+
+def _unanswered(given: Any) -> bool:
+    return given is ... or (isinstance(given, tuple | list) and any(map(_unanswered, given)))
+
+
+def _same(given: Any, wanted: Any, near: float) -> bool:
+    if isinstance(wanted, tuple):
+        alike = isinstance(given, tuple | list) and len(given) == len(wanted)
+        return alike and all(_same(g, w, near) for g, w in zip(given, wanted, strict=True))
+    if isinstance(wanted, str):
+        return isinstance(given, str) and given == wanted
+    try:
+        one, other = np.asarray(given, float), np.asarray(wanted, float)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return False
     return one.shape == other.shape and np.allclose(one, other, near, near, equal_nan=True)
 
 
-def _shown(value: Any) -> str:
-    """A value in a few characters."""
+def _short(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"({', '.join(map(_shown, value))})"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = " ".join(str(value).split())
+        return f"({', '.join(map(_short, value))})"
+    text = f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

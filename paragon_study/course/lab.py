@@ -15,34 +15,30 @@ from pathlib import Path
 import yaml
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT
+from paragon.params import ROOT, merge_sections, read_settings
 from paragon_study.running.runner import run_notebook
 
 SMALL = Path(__file__).with_name("small.yaml")
-LINKED = ("data", "paragon", "docs")  # to be read; the notebooks change none of them
+LINKED = ("data", "paragon", "paragon_study", "docs")  # to be read; the notebooks change none
 COPIED = ("notebooks", "results", "ablations")
 
 
 def small_params(root: Path = ROOT) -> dict:
     """The content of params.yaml, with the numbers of ``small.yaml`` in it."""
-    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    small = yaml.safe_load(SMALL.read_text(encoding="utf-8"))
-    return params | {section: params[section] | values for section, values in small.items()}
+    return merge_sections(read_settings(root / "params.yaml"), read_settings(SMALL))
 
 
 def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] = print) -> Path:
-    """``root/lab``, made if it is not there; returned is its path.
+    """Make ``root/lab``, if it is not there; returns its path.
 
     With ``full`` it has the settings and a copy of the artifacts of the study.  Otherwise the
     study in small is run in it, about a minute and a half.  A lab that is there stays as it is.
     Raises ``ParagonError`` where it was made in the other mode, or data or artifacts are missing.
     """
-    lab = root / "lab"
-    mode, marked = "full" if full else "small", lab / ".mode"
+    lab, mode = root / "lab", "full" if full else "small"
     if lab.exists():
-        made = marked.read_text(encoding="utf-8") if marked.exists() else "broken"
-        if made != mode:
-            raise ParagonError(f"{lab}: is a {made} lab; remove it first: make lab-reset")
+        if not (lab / f".{mode}").exists():
+            raise ParagonError(f"{lab}: is no {mode} lab; remove it first: make lab-reset")
         return lab
     if not (root / "data").is_dir():
         raise ParagonError(f"{root / 'data'}: not found; run `python -m paragon fetch` first")
@@ -51,21 +47,21 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     draft = root / "lab.part"  # becomes the lab when it is complete
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    for name in filter(lambda name: (root / name).exists(), LINKED):
+    for name in LINKED:
         (draft / name).symlink_to(os.path.join("..", name))
-    for name in filter(lambda name: (root / name).exists(), COPIED):
-        shutil.copytree(root / name, draft / name)
+    for name in (*COPIED, "artifacts") if full else COPIED:
+        if (root / name).exists():
+            shutil.copytree(root / name, draft / name)
     if full:
         shutil.copy2(root / "params.yaml", draft)
-        shutil.copytree(root / "artifacts", draft / "artifacts")
     else:
         text = yaml.safe_dump(small_params(root), sort_keys=False)
         (draft / "params.yaml").write_text(text, encoding="utf-8")
         for notebook in sorted(path.stem for path in (draft / "notebooks").glob("0[1-6]_*.ipynb")):
             say(f"lab: {notebook}, with few users and steps")
-            own = None if notebook.startswith("01") else "sasrec"
-            run_notebook(notebook, "ml-100k", own, draft)
-    (draft / ".mode").write_text(mode, encoding="utf-8")
+            backbone = None if notebook.startswith("01") else "sasrec"
+            run_notebook(notebook, "ml-100k", backbone, draft)
+    (draft / f".{mode}").touch()
     draft.rename(lab)
     return lab
 

@@ -33,7 +33,7 @@ from paragon.data.sequences import Sequences
 from paragon.data.split import prepare
 from paragon.errors import ParagonError
 from paragon.evaluation.summary import significant
-from paragon.params import ARTIFACTS, ROOT, Count, Section, merged
+from paragon.params import ARTIFACTS, ROOT, Count, Section, merge_sections
 from paragon.storage import check_match, load_tensors, write_json
 from paragon_study.ablations.places import Place
 from paragon_study.ablations.stages import Plan
@@ -108,7 +108,7 @@ def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> S
     entry = trials.entry("recommenders", name)
     own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
     own |= {"adapters": {"item_side": item_side}}
-    changes = merged(trials.change, own, entry.change)
+    changes = merge_sections(trials.change, own, entry.change)
     return open_study(entry.dataset or trials.dataset, entry.backbone, changes, checked=False)
 
 

@@ -16,8 +16,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable
+
+from paragon.progress import LINE, QUIET
+from paragon_study.pipeline.memory import VARIABLES
 
 KERNELS = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own
@@ -36,15 +40,33 @@ def choose_kernels() -> None:
         os.environ.update(KERNELS)
 
 
-@contextmanager
-def environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Variables that processes started here inherit; restored afterwards."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+def stage_variables(threads: int) -> dict[str, str]:
+    """Variables of a kernel that runs a stage.
+
+    The number of threads changes the order of sums, and a hash seed the order of sets.
+    """
+    libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(libraries, str(threads)) | {"PYTHONHASHSEED": "0", **VARIABLES}
+
+
+def begin_worker(parent: int, alone: bool) -> None:
+    """Begin a process that trains: without bars of its own, and with its parent's end as its end.
+
+    A worker whose parent was killed would go on training, and overwrite what a later run made.
+    It is here so that a worker without a job does not load torch.
+    """
+    os.environ[QUIET] = "1"  # those of several processes would overwrite each other
+    if not alone:
+        os.environ.pop(LINE, None)
+    when_gone(parent, lambda: os._exit(1))
+
+
+def when_gone(parent: int, act: Callable[[], None]) -> None:
+    """Call ``act``, in another thread, when this process has no longer this ``parent``."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()

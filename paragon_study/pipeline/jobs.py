@@ -43,9 +43,8 @@ from paragon.rivals.retrain import (
     retrain_weights,
     save_retrained,
 )
-from paragon_study.pipeline.determinism import KERNELS
+from paragon_study.pipeline.determinism import KERNELS, begin_worker
 from paragon_study.pipeline.study import Study
-from paragon_study.running.signals import begin_worker
 
 T = TypeVar("T")
 CLUSTER = "PARAGON_CLUSTER"  # the address of a Dask scheduler, whose workers then do the jobs

@@ -1,4 +1,4 @@
-"""Where the parts of one study (a dataset and a backbone) are, and how to load them."""
+"""Open a study, and load what its stages made."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from paragon_study.pipeline.settings import check_all, check_settings
 class Study:
     """One dataset and one backbone under one set of parameters.
 
-    The loaders name the stage to run when a file is missing, and the field that differs when two
-    files do not belong together.
+    Every ``load_...`` raises ``ParagonError``: with the stage to run when a file is missing, and
+    with the field that differs when two files do not belong together.
     """
 
     dataset: str
@@ -50,12 +50,12 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """What the stages make, a folder each."""
+        """The folder of the stages' artifacts."""
         return ARTIFACTS / self.dataset / self.backbone
 
     @property
     def results(self) -> Path:
-        """What people read: metrics, curves, figures."""
+        """The folder of metrics, curves and figures."""
         return RESULTS / self.dataset / self.backbone
 
     @property
@@ -67,10 +67,10 @@ class Study:
             name = "cuda" if count else "cpu"
         device = torch.device(name)
         if device.type == "cuda" and (device.index or 0) >= count:
-            there = (
-                f"there are {count} CUDA GPUs, counted from 0" if count else "no CUDA GPU is here"
+            raise ParagonError(
+                f"params.yaml: run.device: {name!r} was asked for, this machine has {count} CUDA "
+                "GPUs, counted from 0"
             )
-            raise ParagonError(f"params.yaml: run.device: {name!r} was asked for, {there}")
         return device
 
     def checkpoint(self, name: str) -> Path | None:
@@ -82,7 +82,7 @@ class Study:
         return Path(folder) / f"{name}.safetensors" if folder else None
 
     def load_sequences(self) -> Sequences:
-        """Made by notebook 01."""
+        """Load the sequences that notebook 01 wrote."""
         sequences = load_sequences(ARTIFACTS / self.dataset / "data")
         expected = {"dataset": self.dataset, **self.params.data.model_dump()}
         where = f"{ARTIFACTS / self.dataset}: made with other settings"
@@ -90,31 +90,31 @@ class Study:
         return sequences
 
     def save_backbone(self, backbone: Backbone, sequences: Sequences, fitted: Fitted) -> None:
-        """What notebook 02 made, with its data, settings and curves."""
+        """Store the trained backbone with its data, settings and curves."""
         about = training_record(self.backbone, sequences, self.params.backbones, fitted)
         save_backbone(backbone, about, self.folder / "backbones" / "backbone")
 
     def load_backbone(self, sequences: Sequences) -> tuple[Backbone, dict]:
-        """Made by notebook 02; frozen, on the study's device, with its description."""
+        """Load the backbone of notebook 02, frozen, on the study's device, and its description."""
         backbone, description = load_backbone(self.folder / "backbones" / "backbone", sequences)
         settings = self.params.backbones.model_dump()
         self._check("backbones", description, backbone=self.backbone, settings=settings)
         return backbone.to(self.device), description
 
     def load_frozen(self) -> tuple[Sequences, Backbone, dict]:
-        """Data, frozen backbone and its description."""
+        """Load data, frozen backbone and its description."""
         sequences = self.load_sequences()
         return sequences, *self.load_backbone(sequences)
 
     def load_collection(self, backbone: dict) -> Collection:
-        """Made by notebook 03 for the ``backbone`` of this description."""
+        """Load the adapters that notebook 03 tuned for the ``backbone`` of this description."""
         collection = load_collection(self.folder / "adapters" / "collection", backbone)
         settings, seeds = self.params.adapters.model_dump(), self.params.run.seeds
         self._check("adapters", collection.description, settings=settings, seeds=seeds)
         return collection
 
     def load_generators(self, collection: Collection) -> list[Generator]:
-        """Made by notebook 04, one for each seed of the collection."""
+        """Load the generators of notebook 04, one for each seed of the collection."""
         generators = load_generators(self.folder / "generator", collection)
         settings = self.params.generator.model_dump()
         for generator in generators:
@@ -122,20 +122,17 @@ class Study:
         return generators
 
     def load_served(self) -> tuple[Sequences, Backbone, dict, Generator]:
-        """What a list needs: data, frozen backbone, its description, generator of the first seed.
-
-        Raises ``ParagonError``, with the stage to run, for a study that was not run.
-        """
+        """Load what makes a list: data, backbone, its description, generator of the first seed."""
         sequences, backbone, description = self.load_frozen()
         generators = self.load_generators(self.load_collection(description))
         return sequences, backbone, description, generators[0]
 
     def published_seeds(self) -> list[int]:
-        """The seeds of the generator as published, none by default."""
+        """The seeds of the generator as published; none by default."""
         return self.params.run.seeds[: self.params.published.seeds]
 
     def load_published(self, collection: Collection) -> list[Published]:
-        """Made by notebook 05: the generator as published, for its seeds."""
+        """Load the generators as published that notebook 05 trained."""
         made, settings = [], self.params.published.model_dump()
         for seed in self.published_seeds():
             stem = self.folder / "rivals" / f"published-seed{seed}"
@@ -144,7 +141,7 @@ class Study:
         return made
 
     def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
-        """Made by notebook 05: the rivals trained end to end, those of each seed by name."""
+        """Load the rivals that notebook 05 trained end to end: those of each seed, by name."""
         settings = self.params.rivals.model_dump()
 
         def load(name: str, seed: int) -> EndToEnd:
@@ -157,7 +154,7 @@ class Study:
         return [{name: load(name, seed) for name in names} for seed in self.params.run.seeds]
 
     def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:
-        """Made by notebook 05, by seed: one model for each weight, loaded when it is needed."""
+        """Load the retrained models by seed: one for each weight, when it is needed."""
 
         def models(seed: int) -> Iterator[Retrained]:
             folder = self.folder / "rivals"
@@ -168,7 +165,7 @@ class Study:
         return {seed: models(seed) for seed in retrain_seeds(self.params)}
 
     def about_category_bias(self, backbone: dict) -> dict:
-        """What `category_bias` of notebook 05 has to be made with."""
+        """Describe what `category_bias` has to be made with."""
         return {
             "kind": "category_bias",
             "seeds": self.params.run.seeds,
@@ -177,7 +174,7 @@ class Study:
         }
 
     def load_category_bias(self, backbone: dict) -> torch.Tensor:
-        """Made by notebook 05: numbers for every category, ``[S, W, M]``."""
+        """Load the bias of every category that notebook 05 tuned, ``[S, W, M]``."""
         return load_category_bias(self.folder / "rivals", self.about_category_bias(backbone))
 
     def _check(self, stage: str, description: dict, **expected: object) -> None:
@@ -186,7 +183,7 @@ class Study:
         check_match(expected, description, where, stage)
 
     def load_trained(self) -> Trained:
-        """Everything that was trained, with the test events to measure it on."""
+        """Load everything that was trained, with the test events to measure it on."""
         sequences, backbone, about = self.load_frozen()
         collection = self.load_collection(about)
         cutoffs = self.params.evaluation.cutoffs
@@ -207,13 +204,13 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyData:
-    """A dataset and how it is prepared; the part of a study that all its backbones share."""
+    """A dataset and how it is prepared, which all its backbones share."""
 
     name: str
     settings: DataSettings
 
     def load(self) -> Dataset:
-        """The raw data in data/, checked."""
+        """Load the raw data from data/, checked."""
         return load_dataset(self.name, DATA)
 
     def save(self, sequences: Sequences) -> None:

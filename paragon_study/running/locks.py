@@ -1,10 +1,9 @@
 """What a killed DVC leaves half-written, and how it becomes whole again.
 
-DVC writes ``dvc.lock``, which says what every stage was made from, in place.  For one of the size
-of this study that takes a second after each stage.  Killed in that second, it leaves the beginning
-of the file: DVC then refuses to run, or has forgotten stages.  So every stage begins with a copy.
-The list of running commands has the same fault (treeverse/dvc#7615): killed in that moment, DVC
-leaves it empty.
+DVC writes ``dvc.lock``, which says what every stage was made from, in place.  Killed meanwhile, it
+leaves the beginning of the file: DVC then refuses to run, or has forgotten stages.  So every stage
+begins with a copy.  The list of running commands has the same fault (treeverse/dvc#7615): killed
+in that moment, DVC leaves it empty.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ import yaml
 
 from paragon.params import ROOT
 from paragon.storage import write_text
-
-LOCKS = ("dvc.lock", "ablations/dvc.lock", "transport/dvc.lock")
 
 
 def keep_locks(root: Path = ROOT) -> None:
@@ -35,22 +32,23 @@ def recover(root: Path = ROOT) -> list[str]:
     runs again.  That of an older checkout, which may be the beginning of a newer one, stays.
     Nothing may run meanwhile.
     """
-    found = []
-    for path, copy in _pairs(root):
-        cut = path.exists() and _cut(_stages(path), _stages(copy))  # DVC leaves one, if empty
-        if cut and not _committed(path, root):
+    mended = []
+    for path, copy in _pairs(root):  # DVC leaves a lock file, if empty
+        if _cut(_stages(path), _stages(copy)) and not _committed(path, root):
             write_text(path, copy.read_text(encoding="utf-8"))
-            found.append(str(path.relative_to(root)))
+            mended.append(str(path.relative_to(root)))
     running = root / ".dvc" / "tmp" / "rwlock"
     if running.exists() and not running.stat().st_size:
         running.unlink()
-        found.append(str(running.relative_to(root)))
-    return found
+        mended.append(str(running.relative_to(root)))
+    return mended
 
 
 def _pairs(root: Path) -> list[tuple[Path, Path]]:
-    """Each lock file and its copy."""
-    return [(root / name, root / ".dvc" / "tmp" / "whole" / name) for name in LOCKS]
+    """Each lock file that is there, of the study and of the pipelines beside it, and its copy."""
+    kept = root / ".dvc" / "tmp" / "whole"
+    paths = [*root.glob("dvc.lock"), *root.glob("*/dvc.lock")]
+    return [(path, kept / path.relative_to(root)) for path in sorted(paths)]
 
 
 def _committed(path: Path, root: Path) -> bool:

@@ -24,9 +24,9 @@ from paragon.serving.app import make_app
 from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline import study as module
 from paragon_study.pipeline.settings import check_all
-from paragon_study.pipeline.studies import add, studies_of
 from paragon_study.pipeline.study import Study, open_dataset, open_study
 from paragon_study.running import runner
+from paragon_study.running.studies import add, studies_of
 from tests.bad_inputs import objects
 from tests.bad_inputs.conftest import with_settings
 from tests.data.conftest import LAYOUTS, encoding_of, written

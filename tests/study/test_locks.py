@@ -8,6 +8,7 @@ import time
 import pytest
 import yaml
 
+from paragon.params import ROOT
 from paragon_study.running.locks import keep_locks, recover
 from tests.study.conftest import command, git, hear_signals, user_environment
 
@@ -90,8 +91,8 @@ def test_an_empty_list_of_running_commands_goes_and_a_full_one_stays(root):
 
 def test_dvc_killed_while_it_writes_its_lock_file_forgets_stages_and_they_come_back(tmp_path):
     keep = (
-        "from pathlib import Path; from paragon_study.running.locks import keep_locks; "
-        "keep_locks(Path())"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; "
+        "from paragon_study.running.locks import keep_locks; keep_locks(Path())"
     )
     stage = {"cmd": f'python -c "{keep}"', "deps": ["dep"]}
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"keep": stage}}))

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from paragon import progress
 from paragon.errors import ParagonError
 from paragon.params import ROOT
 from paragon_study.running import runner
@@ -76,41 +77,26 @@ def test_the_kernel_gets_its_environment_and_the_runner_keeps_its_own(root, monk
 
 
 @pytest.mark.parametrize(
-    ("code", "kind", "message"),
+    ("code", "kind", "word"),
     [
-        (
-            "from paragon.errors import ParagonError\nraise ParagonError('x.json: not there')",
-            ParagonError,
-            "x.json: not there",
-        ),
-        ("1 / 0", NotebookFailed, "toy failed with ZeroDivisionError"),
+        ("from paragon import ParagonError\nraise ParagonError('not there')", ParagonError, "not"),
+        ("1 / 0", NotebookFailed, "ZeroDivisionError"),
     ],
 )
-def test_a_failure_keeps_the_last_good_copy_and_the_broken_one(root, code, kind, message):
+def test_a_failure_keeps_the_last_good_copy_and_the_broken_one(root, code, kind, word):
     target = executed_path("toy", "d", "b", root)
     target.parent.mkdir(parents=True)
     target.write_text("good")
     add(root, "toy", "print('so far')", code, "print('never')")
-    with pytest.raises(kind) as raised:
+    with pytest.raises(kind, match=word) as raised:
         runner.run_notebook("toy", "d", "b", root)
-    assert message in str(raised.value)
-    assert len(str(raised.value).splitlines()) <= FRAMES + 2
-    assert "\x1b" not in str(raised.value)
-    assert target.read_text() == "good"
+    assert len(str(raised.value).splitlines()) <= FRAMES + 2 and "\x1b" not in str(raised.value)
     failed = target.with_suffix(".failed.ipynb")
-    assert "so far" in failed.read_text() and {p.name for p in target.parent.iterdir()} == {
-        target.name,
-        failed.name,
-    }
-
-
-def test_a_success_takes_the_broken_copy_away(root):
-    target = executed_path("toy", "d", None, root)
-    target.parent.mkdir(parents=True)
-    target.with_suffix(".failed.ipynb").write_text("old")
-    add(root, "toy", "1", parameters='dataset = "a"')
-    runner.run_notebook("toy", "d", None, root)
-    assert [path.name for path in target.parent.iterdir()] == ["toy.ipynb"]
+    assert target.read_text() == "good" and "so far" in failed.read_text()
+    assert {*target.parent.iterdir()} == {target, failed}
+    add(root, "toy", "1")
+    runner.run_notebook("toy", "d", "b", root)  # a success takes the broken copy away
+    assert {*target.parent.iterdir()} == {target, target.with_suffix(".time.json")}
 
 
 def test_a_kernel_that_dies_is_one_line(root):
@@ -119,47 +105,63 @@ def test_a_kernel_that_dies_is_one_line(root):
         runner.run_notebook("toy", "d", "b", root)
 
 
-def test_a_kernel_that_dies_while_it_starts_says_what_it_said(root):
+def test_a_kernel_that_dies_while_it_starts_says_why(root, capfd):
     (root / "ipykernel_launcher.py").write_text("raise SystemExit('no kernel today')")
     add(root, "toy", "1")
-    with pytest.raises(NotebookFailed, match=r"(?s)notebook toy: Kernel died .*no kernel today"):
+    with pytest.raises(NotebookFailed, match="notebook toy: Kernel died"):
         runner.run_notebook("toy", "d", "b", root)
+    assert "no kernel today" in capfd.readouterr().err
+
+
+BOTH = 'dataset = ""\nbackbone = ""'
 
 
 @pytest.mark.parametrize(
-    ("arguments", "parameters", "message"),
+    ("arguments", "parameters", "word"),
     [
-        (("nope", "d", "b"), None, "unknown notebook 'nope': there are toy"),
         (("../toy", "d", "b"), None, "unknown notebook"),
-        (("toy", "d", "b"), None, "0 cells are tagged `parameters`"),
-        (("toy", "d"), 'dataset = ""\nbackbone = ""', "needs --backbone"),
+        (("toy", "d", "b"), None, "0 cells"),
+        (("toy", "d"), BOTH, "needs --backbone"),
         (("toy", "d", "b"), 'dataset = ""', "takes no --backbone"),
-        (("toy", "d", "b"), 'dataset = ""\nbackbone = ""\nsteps = 60', "needs --steps"),
-        (("toy", "d"), 'dataset = ""\nimport sys', "may only assign values to names"),
-        (("toy", "d"), "dataset = input()", "may only assign values to names"),
-        (("toy", "d"), "%run other.py", "may only assign values to names"),
-        (("toy", "../d", "b"), 'dataset = ""\nbackbone = ""', "not a name for a dataset"),
-        (("toy", "d", "/b"), 'dataset = ""\nbackbone = ""', "not a name for a backbone"),
+        (("toy", "d"), 'dataset = ""\nimport sys', "only assign"),
+        (("toy", "d"), "dataset = input()", "only assign"),
+        (("toy", "d"), "%run other.py", "only assign"),
+        (("toy", "../d", "b"), BOTH, "not a name for a dataset"),
+        (("toy", "d", "/b"), BOTH, "not a name for a backbone"),
+        (("toy", "d"), 'dataset = ""\noverrides: dict = {"a": 1}', "overrides"),
     ],
 )
-def test_what_cannot_run_is_refused_before_a_kernel_starts(root, arguments, parameters, message):
+def test_what_cannot_run_is_refused_before_a_kernel_starts(root, arguments, parameters, word):
     add(root, "toy", "1", parameters=parameters)
-    with pytest.raises(ParagonError, match=message):
+    with pytest.raises(ParagonError, match=word):
         runner.run_notebook(*arguments, root=root)
     assert not (root / "artifacts").exists()
+    (root / "notebooks" / "toy.ipynb").write_text("<<<<<<< HEAD")
+    with pytest.raises(ParagonError, match="not a notebook|unknown|not a name"):
+        runner.run_notebook(*arguments, root=root)
 
 
-@pytest.mark.parametrize("line", ["overrides: dict = {'a': 1}", "overrides = {'a': 1}  # comment"])
-def test_an_edited_parameters_cell_is_refused(root, line):
-    add(root, "toy", "print(dataset, overrides)", parameters=f'dataset = "a"\n{line}')
-    with pytest.raises(ParagonError, match=r"toy.ipynb: its first cell sets .*: 1.*params.yaml"):
-        runner.run_notebook("toy", "d", None, root)
-
-
-@pytest.mark.parametrize("line", ["overrides: dict = {}", ""])
-def test_the_parameters_cell_has_no_influence(root, line):
-    add(root, "toy", "print(dataset, overrides)", parameters=f'dataset = "a"\n{line}')
+def test_the_parameters_cell_has_no_influence(root):
+    add(root, "toy", "print(dataset, overrides)", parameters='dataset = "a"\noverrides: dict = {}')
     assert outputs_of(runner.run_notebook("toy", "d", None, root))[0].text == "d {}\n"
+
+
+def test_a_long_stage_says_how_far_it_is(root, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "SECONDS", 0.05)
+    code = "from paragon import progress\nprogress.SECONDS = 0.0\nimport time\n"
+    steps = "for _ in progress.progress({}, 'epochs'):\n    time.sleep(0.2)"
+    add(root, "toy", code + steps.format("range(4)"), steps.format("iter(range(4))"))
+    runner.run_notebook("toy", "d", "b", root)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("toy: ") and "epochs" in line for line in lines)
+    assert any("3/4" in line for line in lines) and not any("/4" in line for line in lines[-1:])
+    assert len(lines) == len(set(lines))
+
+
+def test_a_line_that_cannot_be_written_ends_no_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    monkeypatch.setenv(progress.LINE, str(tmp_path / "gone" / "progress"))
+    assert list(progress.progress(range(4), "epochs")) == [0, 1, 2, 3]
 
 
 def started(root, *parent, **variables):
@@ -210,23 +212,8 @@ def test_the_kernel_ends_when_dvc_is_killed(root):
     assert not (root / "artifacts").exists()
 
 
-def test_a_broken_file_is_named(root):
-    (root / "notebooks" / "toy.ipynb").write_text("<<<<<<< HEAD")
-    with pytest.raises(ParagonError, match=r"toy\.ipynb: not a notebook"):
-        runner.run_notebook("toy", "d", "b", root)
-
-
-def test_there_are_source_notebooks():
-    assert SOURCES
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_sources_are_stored_stripped(path):
-    command = [sys.executable, "-m", "nbstripout", "--verify", str(path)]
-    assert subprocess.run(command).returncode == 0, "run `make strip`"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_sources_have_one_cell_of_parameters(path):
-    tagged = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
-    assert len(tagged) == 1
+def test_sources_are_stored_stripped_with_one_cell_of_parameters(path):
+    cells = code_cells(path)
+    assert not any(cell.outputs or cell.execution_count for cell in cells), "run `make strip`"
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in cells) == 1

@@ -13,7 +13,7 @@ from paragon.adapters.collection import collect, permute
 from paragon.adapters.transport import fit_transport, shared_items
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
-from paragon.params import ROOT, load_params, merged
+from paragon.params import ROOT, load_params, merge_sections
 from paragon_study.ablations.places import Place
 from paragon_study.moves import recommenders, shared
 from paragon_study.moves import trials as transport
@@ -205,7 +205,7 @@ def trained(seqs, tmp_path, monkeypatch):
         monkeypatch.setattr(recommenders, name, count)
 
     def opened(dataset, backbone, change, **_):
-        return Study(dataset, backbone, load_params(overrides=merged(SMALL, change)))
+        return Study(dataset, backbone, load_params(overrides=merge_sections(SMALL, change)))
 
     def train(**change):
         entry = RecommenderEntry(**{"backbone": "sasrec", "seed": 0} | change)

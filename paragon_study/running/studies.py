@@ -24,14 +24,11 @@ def add(name: str, root: Path = ROOT) -> str:
     from paragon.backbones import BACKBONES  # and torch, which takes a second
 
     known, fetched = name in BACKBONES, (root / "data" / name).is_dir()
-    if known and fetched:
+    if known == fetched:
         raise ParagonError(
-            f"{name!r} is a backbone and there is a dataset data/{name}: which is meant cannot be "
-            "told; fetch the dataset under another name and remove that folder"
-        )
-    if not known and not fetched:
-        raise ParagonError(
-            f"{name!r} is no backbone ({', '.join(BACKBONES)}) and there is no data/{name}: "
+            f"{name!r} is a backbone and a dataset: fetch it under another name, remove data/{name}"
+            if known
+            else f"{name!r} is no backbone ({', '.join(BACKBONES)}) and there is no data/{name}: "
             f"fetch a dataset first, with `python -m paragon fetch {name}`, or with `--from DIR`"
         )
     kind = "backbones" if known else "datasets"
@@ -56,13 +53,8 @@ def add(name: str, root: Path = ROOT) -> str:
 def studies_of(name: str, root: Path = ROOT) -> list[str]:
     """The stages ``evaluation@...`` of all studies in params.yaml with a dataset or backbone."""
     check_name(name, "dataset or backbone")
-    params = load_params(root / "params.yaml")
-    found = [
-        f"evaluation@{dataset}-{backbone}"
-        for dataset in params.studies.datasets
-        for backbone in params.studies.backbones
-        if name in (dataset, backbone)
-    ]
-    if not found:
+    studies = load_params(root / "params.yaml").studies
+    pairs = [(d, b) for d in studies.datasets for b in studies.backbones if name in (d, b)]
+    if not pairs:
         raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
-    return found
+    return [f"evaluation@{dataset}-{backbone}" for dataset, backbone in pairs]

@@ -1,0 +1,295 @@
+"""`verify`, its page and `diff`: results beside those of a commit."""
+
+import json
+import re
+import shutil
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from scipy.stats import ttest_ind
+
+from paragon.errors import ParagonError
+from paragon.params import ROOT, VerifySettings
+from paragon_study.checking.diff import compare_versions, welch
+from paragon_study.checking.page import write_page
+from paragon_study.checking.verify import compare_metrics, compare_with_commit
+from paragon_study.running.times import record_time
+from tests.study.conftest import git
+
+RESULTS = {
+    "generated": {"set_hv_sampled": 0.4, "r_acc_sampled": 0.99, "r_acc_sampled_sd": 0.01},
+    "constant": {"range_ratio_sampled": 0, "r_acc_sampled": None},
+}
+SEEDS = {"steady": [0.50, 0.51, 0.52], "loose": [0.3, 0.5, 0.7], "generated": [0.6, 0.6, 0.6]}
+
+
+def write(root, results, study="ml-100k/sasrec"):
+    path = root / "results" / study / "metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(results if isinstance(results, str) else json.dumps(results))
+    return path
+
+
+def ran(root, results, study="ml-100k/sasrec"):
+    """The same results, written by an evaluation in this folder."""
+    write(root, results, study)
+    record_time(1.0, f"{study}/06_evaluation", root)
+
+
+def changed(**metrics):
+    return RESULTS | {"generated": RESULTS["generated"] | metrics}
+
+
+def committed(root):
+    (root / ".gitignore").write_text("artifacts\n")
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "results")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository whose HEAD holds RESULTS; tolerance as in params.yaml, fixed here."""
+    text = (ROOT / "params.yaml").read_text()
+    settings = "verify:\n  relative: 0.02\n  absolute: 0.005\n"
+    text = re.sub(r"^verify:\n(  .*\n)+", settings, text, flags=re.MULTILINE)
+    assert settings in text
+    (tmp_path / "params.yaml").write_text(text)
+    ran(tmp_path, RESULTS)
+    return committed(tmp_path)
+
+
+def verdicts(found):
+    return dict(zip(found.table["metric"], found.table["verdict"], strict=True))
+
+
+def test_the_same_results_pass(root):
+    found = compare_with_commit(root=root)
+    assert found.passed and set(found.table["verdict"]) == {"equal"}
+    assert re.match(r"reproduced: .* agree with HEAD \(\w{7}\); 1 of 1 .*; 5 metr", found.summary())
+
+
+def test_results_that_came_with_the_commit_are_no_success(root):
+    """Nothing was run; or something was, and what it wrote has been replaced since."""
+    write(root, changed(set_hv_sampled=0.401))
+    assert compare_with_commit(root=root).recomputed == []
+    shutil.rmtree(root / "artifacts")
+    write(root, RESULTS)
+    found = compare_with_commit(root=root)
+    assert found.agrees and not found.passed
+    assert found.summary().startswith("nothing was recomputed here")
+    ran(root, RESULTS, "ml-1m/gru4rec")
+    found = compare_with_commit(root=root)
+    assert found.recomputed == [("ml-1m", "gru4rec")] and found.passed
+    record = root / "artifacts/notebooks/ml-1m/gru4rec/06_evaluation.time.json"
+    for broken in ("{", "[" * 100_000, '{"seconds": NaN, "finished": ""}'):
+        record.write_text(broken)  # a broken record is none
+        assert not compare_with_commit(root=root).passed
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [(0.412, "within tolerance"), (0.4131, "outside"), (0.38, "outside"), (0.4, "equal")],
+)
+def test_the_tolerance_is_absolute_plus_relative(root, now, verdict):
+    ran(root, changed(set_hv_sampled=now))
+    found = compare_with_commit(root=root)
+    assert verdicts(found)["set_hv_sampled"] == verdict
+    assert found.passed == (verdict != "outside")
+    key = ("d", "b", "m", "x")
+    nothing = VerifySettings(relative=0.0, absolute=0.0)
+    table = compare_metrics({key: 1.0}, {key: 1.0 + 1e-12}, nothing)
+    assert table["verdict"].tolist() == ["outside"]
+
+
+def test_the_worst_comes_first_and_null_is_a_result_of_its_own(root):
+    write(root, changed(r_acc_sampled=0.5, set_hv_sampled=0.401, r_acc_sampled_sd=None, extra=1))
+    found = compare_with_commit(root=root)
+    assert [*verdicts(found).items()][:4] == [
+        *(("r_acc_sampled_sd", "outside"), ("r_acc_sampled", "equal"), ("extra", "new")),
+        ("set_hv_sampled", "within tolerance"),
+    ]
+    assert found.table["verdict"].tolist()[:2] == ["outside", "outside"]
+    write(root, RESULTS | {"constant": {"range_ratio_sampled": 0, "r_acc_sampled": 0.0}})
+    found = compare_with_commit(root=root)
+    assert not found.passed
+    assert found.table.loc[0, ["method", "metric"]].tolist() == ["constant", "r_acc_sampled"]
+
+
+def test_what_has_no_honest_tolerance_is_not_compared(root):
+    """Limits of intervals over seeds, p-values, and notes that say why a number is null."""
+    own = {"set_hv_sampled": 0.1, "set_hv_sampled_low": 0.05, "set_hv_sampled_high": 0.2}
+    chance = {"set_hv_sampled_p": 0.2, "set_hv_sampled_p_holm": 0.3, "set_hv_full": None}
+    path = root / "results/ml-100k/sasrec/differences.json"
+    path.write_text(json.dumps({"soup": own | chance | {"set_hv_full_note": "one user"}}))
+    write(root, changed(set_hv_sampled_low=0.3, set_hv_sampled_high=0.5))
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "intervals")
+    path.write_text(json.dumps({"soup": own | {"set_hv_sampled_p": 0.9, "set_hv_full": None}}))
+    ran(root, changed(set_hv_sampled_low=0.1, set_hv_sampled_high=0.9, why_note="a constant"))
+    found = compare_with_commit(root=root)
+    assert found.passed and len(found.table) == 9
+    path.write_text(json.dumps({"soup": own | chance | {"set_hv_sampled_high": 0.1}}))
+    assert found.passed and not compare_with_commit(root=root).passed
+    write(root, changed(set_hv_sampled="0.4"))  # a note does not stand for a number
+    assert verdicts(compare_with_commit(root=root))["set_hv_sampled"] == "missing"
+
+
+def test_what_is_missing_fails_and_what_is_new_is_named(root):
+    write(root, {"generated": RESULTS["generated"], "soup": {"r_acc_sampled": 0.1}})
+    write(root, RESULTS, "ml-1m/gru4rec")
+    found = compare_with_commit(root=root)
+    assert not found.passed
+    assert "2 missing, 6 new" in found.summary() and "0 of 2 studies" in found.summary()
+    shutil.rmtree(root / "results/ml-100k")
+    assert (compare_with_commit(root=root).table["verdict"] == "missing").sum() == 5
+
+
+def test_an_older_revision_and_a_study_inside_a_larger_repository(root):
+    ran(root, changed(set_hv_sampled=0.6))
+    git(root, "commit", "-qam", "better")
+    assert compare_with_commit(root=root).passed and not compare_with_commit("HEAD~1", root).passed
+    inner = root / "inside"
+    inner.mkdir()
+    shutil.copy(root / "params.yaml", inner)
+    write(inner, RESULTS)
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "inside")
+    assert len(compare_with_commit(root=inner).table) == 5
+
+
+@pytest.mark.parametrize(
+    ("spoil", "revision", "word"),
+    [
+        (lambda root: None, "no-such", "no commit 'no-such'"),
+        (lambda root: None, "--help", "no commit '--help'"),
+        (lambda root: shutil.rmtree(root / ".git"), "HEAD", "not a git repository"),
+        (lambda root: shutil.rmtree(root / "results"), "HEAD", "dvc repro"),
+        (lambda root: write(root, '{"a": {"b": NaN}}'), "HEAD", "JSON"),
+        (lambda root: write(root, "").write_bytes(b"\xff"), "HEAD", "UTF-8"),
+        (lambda root: write(root, "[]"), "HEAD", "mapping"),
+        (lambda root: write(root, {"a": {"b": [1]}}), "HEAD", "no number"),
+        (lambda root: git(root, "rm", "-rq", "--cached", "results"), "HEAD", "holds no results"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(root, monkeypatch, spoil, revision, word):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
+    spoil(root)
+    if "holds" in word:
+        git(root, "commit", "-qm", "none")
+    with pytest.raises(ParagonError, match=word):
+        compare_with_commit(revision, root)
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """The committed results, of which two stages ran here, and an executed notebook."""
+    for name in ("params.yaml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "results" / "ml-100k", tmp_path / "results" / "ml-100k")
+    folder = tmp_path / "artifacts" / "notebooks" / "ml-100k"
+    folder.mkdir(parents=True)
+    output = new_output("stream", text="<b>12 epochs</b>")
+    text = new_markdown_cell("A **loss**: $$\\frac{a}{b}$$ of $x_i$; `cost=$5` and `$y$`")
+    cells = [text, new_code_cell("print(1)", outputs=[output])]
+    nbformat.write(new_notebook(cells=cells), folder / "01_data.ipynb")
+    record_time(61, "ml-100k/sasrec/02_backbones", tmp_path)
+    record_time(150, "ml-100k/sasrec/06_evaluation", tmp_path)
+    committed(tmp_path)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    return tmp_path
+
+
+def outside(text):
+    """What a page would fetch, by its tags; links are not fetched."""
+    return re.findall(r"<(?:script|link|iframe)\b|src=\"(?!data:)|@import|url\(", text)
+
+
+def test_the_page_says_the_verdict_first_and_needs_no_network(recorded):
+    found = compare_with_commit(root=recorded)
+    text = write_page(found, recorded).read_text(encoding="utf-8")
+    assert re.search(r"<h1[^>]*>Reproduced", text) and found.summary() in text
+    fingerprint = json.loads((recorded / "results/ml-100k/data.json").read_text())["fingerprint"]
+    for part in ("61", "sasrec/02_backbones", "not run here", "torch", fingerprint):
+        assert part in text, part
+    links = re.findall(r'"(report/[^"]+)"', text)
+    assert links and all((recorded / "results" / link).exists() for link in links)
+    page = (recorded / "results/report/ml-100k/01_data.html").read_text(encoding="utf-8")
+    assert page.count("<math") == 2 and "<mfrac>" in page and "$$" not in page
+    assert "<code>cost=$5</code>" in page and "&lt;b&gt;12 epochs" in page
+    assert outside(text) == outside(page) == []
+    assert "results" not in git(recorded, "status", "--porcelain")
+    path = recorded / "results/ml-100k/sasrec/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["generated"]["r_acc_full"] = 0.5
+    path.write_text(json.dumps(metrics))
+    text = write_page(compare_with_commit(root=recorded), recorded).read_text(encoding="utf-8")
+    assert re.search(r"<h1[^>]*>Not", text) and "<strong>ml-100k, sasrec</strong>" in text
+
+
+def write_seeds(root, seeds, study="toy/sasrec"):
+    rows, metrics = [], {}
+    for method, values in seeds.items():
+        own = {"set_hv_full": float(np.mean(values)), "r_acc_full": None, "r_acc_full_note": "why"}
+        if len(values) > 1:
+            own["set_hv_full_sd"] = float(np.std(values, ddof=1))
+            own["set_hv_full_low"] = own["set_hv_full"] - 0.01
+        metrics[method] = own
+        for seed, value in enumerate(values):
+            rows += [(method, seed, "full", w, value * w, 1 - value * w) for w in (0, 1)]
+    columns = ["method", "seed", "protocol", "w_accuracy", "ndcg@10", "alpha_ndcg@10"]
+    folder = write(root, metrics, study).parent
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "curve.csv", index=False)
+
+
+@pytest.fixture
+def before(tmp_path):
+    write_seeds(tmp_path, SEEDS)
+    return committed(tmp_path)
+
+
+def test_what_the_seeds_do_not_explain_comes_first(before):
+    later = {"steady": [0.60, 0.61, 0.62], "loose": [0.4, 0.6, 0.8], "alone": [0.1]}
+    write_seeds(before, later | {"generated": SEEDS["generated"]})
+    write_seeds(before, later, "toy/mine")
+    found = compare_versions("HEAD", None, before)
+    assert found.moved[["method", "kind"]].to_numpy().tolist() == [
+        *(["steady", "beyond"], ["loose", "within"], ["generated", "equal"])
+    ]
+    text = found.markdown()
+    assert "1 studies, 3 means: 1 beyond" in text
+    assert "Only in the working tree: toy, mine." in text
+    row = "| toy, sasrec | `steady` | set HV | 0.5100 ± 0.0100 | 0.6100 ± 0.0100 | +0.1000 |"
+    assert row in text and "`generated`" not in text
+    assert "... and 1 more" in found.markdown(1)
+    assert found.draw(before / "both.png").stat().st_size > 10_000
+    git(before, "add", "-A")
+    git(before, "commit", "-qm", "after")
+    assert compare_versions("HEAD~1", "HEAD", before).moved.equals(found.moved)
+    write_seeds(before, SEEDS | {"loose": [0.9]})  # a single run has no spread
+    moved = compare_versions("HEAD~1", None, before).moved
+    assert dict(zip(moved["method"], moved["kind"], strict=True))["loose"] == "alone"
+
+
+def test_the_spread_is_that_of_welch():
+    a, b = np.array([0.1, 0.2, 0.4]), np.array([0.5, 0.55, 0.61, 0.7])
+    half = welch((a.std(ddof=1), b.std(ddof=1)), [3, 4])
+    interval = ttest_ind(b, a, equal_var=False).confidence_interval()
+    assert half == pytest.approx((interval.high - interval.low) / 2)
+    assert welch((0.0, 0.0), [3, 3]) == 0
+
+
+def test_versions_that_cannot_be_compared_are_refused(before):
+    with pytest.raises(ParagonError, match="no commit 'nope'"):
+        compare_versions("nope", None, before)
+    metrics = before / "results/toy/sasrec/metrics.json"
+    metrics.write_text("{")
+    with pytest.raises(ParagonError, match="cannot be read"):
+        compare_versions("HEAD", None, before)
+    metrics.unlink()
+    with pytest.raises(ParagonError, match="no study in common"):
+        compare_versions("HEAD", None, before)
