@@ -17,9 +17,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Several studies at a time: where one stage has work for a single core, another takes the other.
+JOBS ?= 2
 # A killed DVC can leave files half-written: paragon_study/running/locks.py.
 repro: repository fetch ## Run the study; results/report.html says whether it was reproduced
 	$(BIN)/python -m paragon recover
+	$(BIN)/dvc repro data
+	$(BIN)/python -m paragon studies | xargs -n 1 -P $(JOBS) $(BIN)/dvc repro --wait-for-lock
 	$(BIN)/dvc repro
 	$(BIN)/python -m paragon verify
 

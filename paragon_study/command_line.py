@@ -79,11 +79,11 @@ def add(name: str = Argument(..., help="A dataset that was fetched, or a backbon
 
 
 @app.command()
-def studies(name: str = Argument(..., help="A dataset or a backbone of params.yaml.")) -> None:
-    """Print the last stage of every study with it, for `dvc repro`."""
+def studies(name: str | None = Argument(None, help="A dataset or a backbone.")) -> None:
+    """Print the last stage of every study in params.yaml, or of those with it, for `dvc repro`."""
     from paragon_study.running.studies import studies_of
 
-    typer.echo(" ".join(studies_of(name)))
+    typer.echo("\n".join(studies_of(name)))
 
 
 @app.command()

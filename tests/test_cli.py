@@ -13,7 +13,7 @@ from paragon.__main__ import main
 from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
 from paragon_study.course import lab
-from paragon_study.running.studies import add
+from paragon_study.running.studies import add, studies_of
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ta\t4\t10\nu\tb\t3\t20\n"
 ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\na\tAlpha\tX Y\nb\tBeta\tY\n"
@@ -147,10 +147,10 @@ def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
 
 def test_the_studies_of_a_name_and_no_others(root):
     edit(root, "[ml-100k]", "[ml-100k, mine]")
-    all_three = "evaluation@mine-sasrec evaluation@mine-gru4rec evaluation@mine-tisasrec"
-    assert paragon(root, "studies", "mine").stdout.strip() == all_three
-    both = "evaluation@ml-100k-gru4rec evaluation@mine-gru4rec"
-    assert paragon(root, "studies", "gru4rec").stdout.strip() == both
+    lines = paragon(root, "studies", "mine").stdout.split()
+    assert lines == [f"evaluation@mine-{name}" for name in ("sasrec", "gru4rec", "tisasrec")]
+    both = ["evaluation@ml-100k-gru4rec", "evaluation@mine-gru4rec"]
+    assert studies_of("gru4rec", root) == both and len(studies_of(root=root)) == 6
 
 
 def test_fetch_takes_the_first_dataset_and_prints_its_terms(root):

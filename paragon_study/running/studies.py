@@ -50,11 +50,12 @@ def add(name: str, root: Path = ROOT) -> str:
     return f"params.yaml: {name} added to {kind}"
 
 
-def studies_of(name: str, root: Path = ROOT) -> list[str]:
-    """The stages ``evaluation@...`` of all studies in params.yaml with a dataset or backbone."""
-    check_name(name, "dataset or backbone")
+def studies_of(name: str | None = None, root: Path = ROOT) -> list[str]:
+    """The stages ``evaluation@...`` of all studies in params.yaml, or of a dataset or backbone."""
+    if name is not None:
+        check_name(name, "dataset or backbone")
     studies = load_params(root / "params.yaml").studies
-    pairs = [(d, b) for d in studies.datasets for b in studies.backbones if name in (d, b)]
+    pairs = [(d, b) for d in studies.datasets for b in studies.backbones if name in (None, d, b)]
     if not pairs:
         raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
     return [f"evaluation@{dataset}-{backbone}" for dataset, backbone in pairs]
