@@ -61,7 +61,10 @@ def git(folder, *arguments):
 def snapshot(root):
     """The content of everything that the pipeline makes, without its times."""
     paths = [path for name in ("artifacts", "results") for path in (root / name).rglob("*")]
-    files = [*(p for p in paths if p.is_file() and p.name != "times.json"), root / "dvc.lock"]
+    files = [
+        *(p for p in paths if p.is_file() and not p.name.endswith(".time.json")),
+        root / "dvc.lock",
+    ]
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 

@@ -37,7 +37,7 @@ ALL_RUN = """(async () => {
   return book.content.model.toJSON();
 })()"""
 # The weights and the list of the control room.
-SHOWN = "[...document.querySelectorAll('.widget-html')].map((part) => part.textContent).join()"
+SHOWN = "document.querySelector('.widget-output')?.textContent ?? ''"
 
 
 def move_slider(browser):
