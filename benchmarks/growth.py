@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from run import machine
 
-from paragon.adapters.adapter import shared_starts
+from paragon.adapters.adapter import start_vectors
 from paragon.adapters.frozen import frozen_task
 from paragon.adapters.tuning import tune
 from paragon.backbones import build
@@ -116,7 +116,7 @@ def point(users: int, items: int, events: int, anchors: int, objectives: int) ->
     train, found[STEPS[2]] = measured(lambda: frozen_task(backbone, sequences, "train", own))
     valid, test = (frozen_task(backbone, sequences, part, own) for part in ("valid", "test"))
     weights = torch.from_numpy(rng.dirichlet(np.ones(objectives), anchors)).float()  # [A, O]
-    starts = shared_starts(train.form, anchors, [0])  # [1, A, P]
+    starts = start_vectors(train.form, anchors, [0])  # [1, A, P]
     sampler = NegativeSampler(sequences)
     _, found[STEPS[3]] = measured(lambda: tune(train, valid, sampler, weights, starts, own, [0]))
 
@@ -169,7 +169,7 @@ def large(
         own = settings.adapters.model_copy(update={"events": 2000})
         train, test = (frozen_task(backbone, sequences, e, own) for e in ("train", "test"))
         NegativeSampler(sequences).draw(np.arange(users), 1, rng)
-        vectors = shared_starts(train.form, 4, [0])[0]  # [4, P]
+        vectors = start_vectors(train.form, 4, [0])[0]  # [4, P]
         train.serve(vectors, torch.arange(8))
         test_set = TestSet(
             sequences, sequences.test, own.objectives, negatives=9, served=20, cutoffs=[10]

@@ -29,11 +29,10 @@ import torch
 import typer
 
 from paragon.adapters import tuning
-from paragon.adapters.adapter import Adapter, shared_starts
+from paragon.adapters.adapter import Adapter, start_vectors
 from paragon.adapters.frozen import frozen_task
 from paragon.data.negatives import NegativeSampler
-from paragon.generator.behaviour import behaviour
-from paragon.generator.training import train_generator
+from paragon.generator.training import behaviour, train_generator
 from paragon.objectives.weights import check_weights
 from paragon.params import RESULTS, load_params
 from paragon.progress import progress
@@ -114,7 +113,7 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
 
     train, valid = (frozen_task(frozen, sequences, e, settings) for e in ("train", "valid"))
     sampler = NegativeSampler(sequences)
-    starts = shared_starts(train.form, len(settings.anchors), [0])
+    starts = start_vectors(train.form, len(settings.anchors), [0])
 
     def tune() -> None:
         weights = check_weights(next(draws), names)

@@ -38,7 +38,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from paragon.adapters import tuning
-from paragon.adapters.adapter import Adapter, shared_starts
+from paragon.adapters.adapter import Adapter, start_vectors
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build, cached_states, context_of
 from paragon.backbones.training import Training
@@ -156,7 +156,7 @@ def adapter_rows(study: Study) -> list[Row]:
     settings = study.params.adapters.model_copy(update={"steps": 5, "checks": 1, "snapshots": 0})
     train, valid = (frozen_task(frozen, sequences, part, settings) for part in ("train", "valid"))
     sampler = NegativeSampler(sequences)
-    starts = shared_starts(train.form, 32, seeds)
+    starts = start_vectors(train.form, 32, seeds)
 
     def tune(count: int, own: list[int]) -> Callable[[], object]:
         given = starts[: len(own), :count]

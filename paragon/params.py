@@ -129,15 +129,10 @@ class AdapterSettings(Section):
 class GeneratorSettings(Section):
     """The generator: latent space, denoiser, noise, training, sampling.
 
-    ``latent``: principal components, null for the full vector; ``token``: numbers of a
-    transformer's token, null for a residual MLP on the whole."""
+    ``latent``: principal components, null for the full vector."""
 
     latent: Count | None
-    token: Count | None
-    conditioning: Literal[
-        "add_once", "add_every_block", "attention_pooled", "cross_attention", "adaptive_norm"
-    ]
-    heads: Count
+    conditioning: Literal["add_once", "adaptive_norm"]
     width: Count
     blocks: Count
     diffusion_steps: Count
@@ -161,7 +156,7 @@ class PublishedSettings(Section):
     events; the scale of ``guidance`` is chosen there among those given."""
 
     seeds: Annotated[int, Field(ge=0)]
-    width: Count
+    width: Annotated[int, Field(ge=2, multiple_of=2)]
     heads: Count
     blocks: Count
     dropout: Part

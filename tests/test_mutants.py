@@ -22,7 +22,7 @@ from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 from paragon.evaluation.protocol import TestSet
 from paragon.generator import training
-from paragon.generator.behaviour import Behaviour
+from paragon.generator.training import Behaviour
 from paragon.objectives.lists import Catalogue
 from paragon_study.pipeline.study import Study
 

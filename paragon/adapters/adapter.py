@@ -13,10 +13,10 @@ The second, which the paper does not have, says how much this state likes each c
 Here e_i is the item vector, and g_i has a 1 for each category of the item, else 0.  Without this
 side, an adapter can prefer a category only as far as the item vectors show it; the run
 ``no-item-side`` of the ablations measures what that costs.  All parameters are kept as one flat
-vector ``[W1, b1, W2, b2, V, u]``, the form in which a diffusion model can learn them.
+vector ``[W1, b1, W2, b2, V, u]``, which a diffusion model can learn.
 
 Shapes: S seeds, A adapters (tasks), B states; d numbers of a state, h hidden units, M categories
-(0: the adapter of the paper), P parameters.
+(0: the adapter of the paper), P parameters, n items.
 """
 
 from __future__ import annotations
@@ -46,10 +46,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class AdapterForm:
-    """The sizes of an adapter: states of ``dim`` numbers, a bottleneck of ``width`` units.
-
-    ``categories``: M, or 0 for an adapter without an item side.
-    """
+    """The sizes of an adapter: d, h, and M (0 for an adapter without an item side)."""
 
     dim: int
     width: int
@@ -92,8 +89,7 @@ def adapt(states: Tensor, vectors: Tensor, form: AdapterForm) -> Tensor:
 def item_table(items: Tensor, categories: Tensor, form: AdapterForm) -> Tensor:
     """``[e_i, g_i]`` for every item, ``[n + 1, d + M]``: what adapted states are multiplied with.
 
-    Made of item vectors ``[n + 1, d]`` and ``categories [n + 1, M]``.  Without an item side it is
-    the item vectors alone.
+    Without an item side it is the item vectors ``[n + 1, d]`` alone.
     """
     return torch.cat([items, categories], 1) if form.categories else items
 
@@ -106,7 +102,7 @@ def initial_vector(form: AdapterForm, generator: torch.Generator) -> Tensor:
     return vector
 
 
-def shared_starts(form: AdapterForm, tasks: int, seeds: Sequence[int]) -> Tensor:
+def start_vectors(form: AdapterForm, tasks: int, seeds: Sequence[int]) -> Tensor:
     """The vectors that tuning starts from, ``[S, A, P]``: random, the same for all tasks of a seed.
 
     Two networks can compute the same with their hidden units in another order.  Vectors that

@@ -1,10 +1,9 @@
 """The collection of tuned adapters: what the generator learns from and is judged by.
 
-In this file: what is tuned (anchors to learn from, oracles to compare with), how it is stored,
-and how vectors that grew from different starts are brought into one order of hidden units.
+In this file: what is tuned (anchors to learn from, oracles to compare with) and how it is stored.
 
 Shapes: S seeds, A anchors, W oracles, O objectives, K snapshots of each anchor, T checkpoints,
-P parameters of an adapter, d numbers of a state, h hidden units.
+P parameters of an adapter.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from paragon import params
-from paragon.adapters.adapter import AdapterForm, shared_starts
+from paragon.adapters.adapter import AdapterForm, start_vectors
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.adapters.tuning import tune
 from paragon.backbones.base import Backbone
@@ -75,8 +73,8 @@ def collect(
 ) -> Collection:
     """Tune an adapter for every anchor, oracle and seed, all in one computation.
 
-    They start from :func:`shared_starts`, and a task that ends no better on validation events
-    keeps its start.  Entries of ``description`` are stored with the rest.
+    A task that ends no better on validation events keeps its start.  Entries of ``description`` are
+    stored with the rest.
     Raises ``ParagonError`` for objectives that do not exist or that the data do not support.
     """
     check_objectives(settings.objectives, sequences)
@@ -85,7 +83,7 @@ def collect(
     train, valid = (frozen_task(backbone, sequences, e, settings) for e in ("train", "valid"))
     device, sampler = train.states.device, NegativeSampler(sequences)
     weights = torch.cat([anchors, oracles]).to(device)  # [A + W, O]
-    starts = shared_starts(train.form, len(weights), seeds).to(device)
+    starts = start_vectors(train.form, len(weights), seeds).to(device)
     tuned = tune(train, valid, sampler, weights, starts, settings, seeds)
     # An adapter that is no better than none on validation events is none.  A backbone may know
     # the training events by heart: then tuning on them for accuracy alone makes it worse.
@@ -151,52 +149,4 @@ def subset(collection: Collection, first: Sequence[float]) -> Collection:
         anchors=collection.anchors[rows],
         anchor_vectors=collection.anchor_vectors[:, rows],
         snapshots=collection.snapshots[:, rows],
-    )
-
-
-def matching(vector: Tensor, reference: Tensor, form: AdapterForm) -> Tensor:
-    """The order ``[h]`` of the hidden units of ``vector [P]`` that is closest to ``reference [P]``.
-
-    The assignment of units that maximises the sum of inner products of their
-    incoming and outgoing weights (Ainsworth et al., "Git Re-Basin", ICLR 2023, section 3.2).
-    """
-    units, reference_units = _hidden_units(vector, form), _hidden_units(reference, form)
-    products = (reference_units @ units.T).numpy()  # [h, h]
-    return torch.from_numpy(linear_sum_assignment(products, maximize=True)[1])
-
-
-def _hidden_units(vector: Tensor, form: AdapterForm) -> Tensor:
-    """A row ``[h, 2 d + 1]`` for each hidden unit: its incoming weights, bias, outgoing weights."""
-    parts = form.unflatten(vector)
-    return torch.cat([parts.w1, parts.b1.unsqueeze(1), parts.w2.T], 1)
-
-
-def permute(vectors: Tensor, order: Tensor, form: AdapterForm) -> Tensor:
-    """Vectors ``[..., P]`` with their hidden units in another order: the same functions."""
-    w1, b1, w2, b2, v, u = form.unflatten(vectors)
-    units = w1[..., order, :].flatten(-2), b1[..., order], w2[..., order].flatten(-2)
-    return torch.cat([*units, b2, v.flatten(-2), u], -1)  # [..., P]
-
-
-def pooled(collection: Collection, aligned: bool) -> Collection:
-    """A collection in which every seed has the anchors of all seeds, so of several starts.
-
-    Anchors become ``[S * A, O]``, start after start; the oracles stay.  ``aligned``: the hidden
-    units of each start are first put into the order in which its middle anchor is closest to the
-    middle anchor of the first start.
-    """
-    form, middle = collection.form, len(collection.anchors) // 2
-    seeds = len(collection.anchor_vectors)
-    vectors, snapshots = list(collection.anchor_vectors), list(collection.snapshots)  # by seed
-    if aligned:
-        for seed in range(1, seeds):
-            order = matching(vectors[seed][middle], vectors[0][middle], form)
-            vectors[seed] = permute(vectors[seed], order, form)
-            snapshots[seed] = permute(snapshots[seed], order, form)
-    return dataclasses.replace(
-        collection,
-        anchors=collection.anchors.repeat(seeds, 1),
-        anchor_vectors=torch.cat(vectors).repeat(seeds, 1, 1),  # [S, S * A, P]
-        snapshots=torch.cat(snapshots).repeat(seeds, 1, 1, 1),  # [S, S * A, K, P]
-        description=collection.description | {"starts": seeds},
     )

@@ -36,7 +36,6 @@ from paragon.errors import ParagonError
 from paragon.evaluation.protocol import Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.generator.memorisation import noisy, to_nearest
-from paragon.generator.published import Published
 from paragon.rivals.baselines import item_knn, popularity
 from paragon.rivals.calibration import (
     reranked_scores,
@@ -46,6 +45,7 @@ from paragon.rivals.calibration import (
 )
 from paragon.rivals.category_bias import biased_scores
 from paragon.rivals.end_to_end import EndToEnd, Hypernetwork, LinearSubspace
+from paragon.rivals.published import Published
 from paragon.rivals.reranking import RERANKERS, Rerank, in_order_of
 from paragon.rivals.retrain import Retrained
 

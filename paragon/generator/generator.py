@@ -1,11 +1,12 @@
 """The generator: from preference weights to adapter vectors.
 
 In this file: how a trained generator makes adapters, and how it is stored.  Adapter vectors are
-described in a linear latent space (``latent.py``), and a conditional diffusion model learns how
+described in a linear latent space (:class:`Latent`), and a conditional diffusion model learns how
 their latents follow from the weights (``training.py``).  To generate, noise is drawn and
-denoised in a few steps (``sampler.py``), and the latent that comes out is decoded.
+denoised in a few steps (``diffusion.py``), and the latent that comes out is decoded.
 
-Shapes: W weight vectors, O objectives, K latent components, P parameters of an adapter.
+Shapes: N collected vectors, W weight vectors, O objectives, K latent components, P parameters of an
+adapter.
 """
 
 from __future__ import annotations
@@ -20,11 +21,55 @@ from paragon import params
 from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.generator.denoiser import Denoiser
-from paragon.generator.latent import Latent
-from paragon.generator.sampler import ddim, guided
-from paragon.generator.schedule import Schedule
+from paragon.generator.diffusion import Schedule, ddim, guided
 from paragon.objectives.weights import check_weights, lift
 from paragon.storage import check_match, loading, save_tensors
+
+
+class Latent(nn.Module):
+    """Principal components with one common scale: vectors ``[..., P]`` as latents ``[..., K]``.
+
+    Vectors of a collection differ in a few directions only, the rows of ``basis``::
+
+        vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
+
+    One scale for all components keeps their proportions: the first few carry nearly all of the
+    variance, and with a scale for each, components that are almost noise would count as much.
+    Nothing here is trained: a basis that changes with the behavioural loss is soon no longer
+    orthonormal, and vectors far from the mean do not come back as they were.
+    """
+
+    mean: Tensor  # [P]
+    basis: Tensor  # [K, P], orthonormal rows
+    scale: Tensor  # []
+
+    def __init__(self, mean: Tensor, basis: Tensor, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", basis)
+        self.register_buffer("scale", torch.tensor(float(scale)))
+
+    @classmethod
+    def fit(cls, vectors: Tensor, size: int | None) -> Latent:
+        """PCA of ``vectors [N, P]`` to ``size`` components; ``None``: the full vector, scaled."""
+        mean = vectors.mean(0)  # [P]
+        centred = vectors - mean  # [N, P]
+        if size is None:
+            basis = torch.eye(vectors.shape[1])  # [P, P]
+        else:
+            axes = torch.linalg.svd(centred.double(), full_matrices=False).Vh[:size]  # [K, P]
+            # The sign of a component is arbitrary: fix it, so that runs agree.
+            axes = axes * torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))
+            basis = axes.float()
+        return cls(mean, basis, (centred @ basis.T).std().clamp(min=1e-8).item())
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        """Latents ``[..., K]`` of vectors ``[..., P]``."""
+        return (vectors - self.mean) @ self.basis.T / self.scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Vectors ``[..., P]`` of latents ``[..., K]``."""
+        return self.mean + self.scale * latents @ self.basis
 
 
 class DiffusionModel(nn.Module):
@@ -33,12 +78,12 @@ class DiffusionModel(nn.Module):
     def __init__(self, latent: Latent, objectives: int, settings: params.GeneratorSettings) -> None:
         super().__init__()
         self.latent = latent
-        sizes = settings.model_dump(include={"width", "blocks", "conditioning", "token", "heads"})
+        sizes = settings.model_dump(include={"width", "blocks", "conditioning"})
         self.denoiser = Denoiser(len(latent.basis), objectives, **sizes)
 
 
 class Generator:
-    """A trained generator; :meth:`generate` is what the rest of the package uses.
+    """A trained generator.
 
     ``description`` says how it was made: settings, seed, the smallest anchor weight of each
     objective (``floor``), the curves of training and the description of the collection.
@@ -50,9 +95,7 @@ class Generator:
         self.objectives: list[str] = description["collection"]["objectives"]
         self.form = AdapterForm(**description["collection"]["form"])
         self.floor = torch.tensor(description["floor"])
-        self.schedule = Schedule(
-            self.settings.diffusion_steps, device=str(model.latent.mean.device)
-        )
+        self.schedule = Schedule(self.settings.diffusion_steps, model.latent.mean.device)
 
     @torch.no_grad()
     def generate(
@@ -126,8 +169,8 @@ def load_generators(folder: Path, collection: Collection) -> list[Generator]:
     """
     generators = []
     for seed in collection.description["seeds"]:
-        stem = folder / f"seed{seed}"
-        generators.append(load_generator(stem))
+        generator = load_generator(stem := folder / f"seed{seed}")
         expected = {"kind": "generator", "seed": seed, "collection": collection.description}
-        check_match(expected, generators[-1].description, f"{stem}.json", "generator")
+        check_match(expected, generator.description, f"{stem}.json", "generator")
+        generators.append(generator)
     return generators

@@ -43,7 +43,7 @@ def distances(collection: Collection, seed_index: int, generated: Tensor) -> dic
 
 def to_nearest(vectors: Tensor, collected: Tensor) -> Tensor:
     """L2 distance of each of ``vectors [W, P]`` to the nearest of ``[N, P]``; float64 ``[W]``."""
-    # Not torch.cdist: the last digit of its roots depends on the processor (study/determinism.py).
+    # Not torch.cdist: the last digit of its roots depends on the processor.
     squares = (vectors.double()[:, None] - collected.double()).square().sum(-1)  # [W, N]
     return torch.from_numpy(np.sqrt(squares.amin(1).numpy()))
 

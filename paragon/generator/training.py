@@ -3,15 +3,18 @@
 In this file: one training step of a conditional diffusion model (:func:`diffusion_loss`), and
 the loop around it.  The diffusion loss teaches the model what collected vectors look like, given
 their weights.  The behavioural loss decodes what the model predicts for weights that were never
-collected; it is the task loss of these adapters on the frozen recommender.
+collected, puts these adapters behind the frozen backbone and charges the task loss of their
+weights; its gradient goes through the recommender back into the generator.
 
 Shapes: N collected vectors, B rows of a batch, P parameters of an adapter, K latent components,
-O objectives.
+O objectives, A anchors of a start.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,10 +22,11 @@ from torch import Tensor, nn
 
 from paragon import params
 from paragon.adapters.collection import Collection
-from paragon.generator.behaviour import Behaviour
-from paragon.generator.generator import DiffusionModel, Generator
-from paragon.generator.latent import Latent
-from paragon.generator.schedule import Schedule
+from paragon.adapters.frozen import FrozenTask
+from paragon.adapters.mixtures import interpolation
+from paragon.data.negatives import NegativeSampler
+from paragon.generator.diffusion import Schedule
+from paragon.generator.generator import DiffusionModel, Generator, Latent
 from paragon.objectives.weights import random_weights
 from paragon.progress import progress
 
@@ -60,6 +64,53 @@ def diffusion_loss(
     error = predicted - schedule.velocity(clean, noise, t)  # [B, K]
     loss = error[:collected].square().mean()  # []
     return loss, schedule.clean(noisy, predicted, t)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What the behavioural loss needs, as two functions that draw from ``rng``.
+
+    ``task_losses(vectors [B, P], rng) -> [B, O]``: the loss of every objective on a random
+    mini-batch of training events.  ``reference(weights [B, O], rng) -> [B, P]``: a plausible
+    vector for any weights; noise is added to it before the denoiser sees it.
+    """
+
+    task_losses: Callable[[Tensor, np.random.Generator], Tensor]
+    reference: Callable[[Tensor, np.random.Generator], Tensor]
+
+    def loss(self, vectors: Tensor, weights: Tensor, rng: np.random.Generator) -> Tensor:
+        """The mean task loss of adapters ``vectors [B, P]`` under ``weights [B, O]``."""
+        losses = self.task_losses(vectors, rng)  # [B, O]
+        return (losses * weights).sum(-1).mean()  # []
+
+
+def behaviour(
+    train: FrozenTask, sampler: NegativeSampler, collection: Collection, seed: int, batch: int
+) -> Behaviour:
+    """The behavioural loss on ``batch`` training events; references are mixed from the anchors.
+
+    Each reference is interpolated between the anchors around its weights.  If the collection is
+    pooled from several starts, the anchors are those of one start, drawn at random.
+    """
+    description = collection.description
+    starts, objectives = description.get("starts", 1), description["objectives"]
+    of_one_start = collection.anchors[: len(collection.anchors) // starts]  # [A, O]
+    anchors = of_one_start.double().numpy()
+    vectors = collection.anchor_vectors[description["seeds"].index(seed)]  # [starts * A, P]
+    vectors = vectors.unflatten(0, (starts, -1))  # [starts, A, P]
+
+    def task_losses(decoded: Tensor, rng: np.random.Generator) -> Tensor:
+        rows, candidates = train.draw(sampler, batch, description["settings"]["negatives"], rng)
+        return train.losses(decoded, rows, candidates, objectives)  # [B, O]
+
+    def reference(weights: Tensor, rng: np.random.Generator) -> Tensor:
+        mix = torch.from_numpy(interpolation(anchors, weights.double().numpy())).float()  # [B, A]
+        if starts == 1:
+            return mix @ vectors[0]  # [B, P]
+        chosen = vectors[torch.from_numpy(rng.integers(starts, size=len(weights)))]  # [B, A, P]
+        return (mix.unsqueeze(1) @ chosen).squeeze(1)  # [B, P]
+
+    return Behaviour(task_losses, reference)
 
 
 def untrained(

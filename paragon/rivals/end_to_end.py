@@ -45,7 +45,7 @@ class Hypernetwork(nn.Module):
         super().__init__()
         width = settings.width
         self.register_buffer("start", start)
-        self.embed = WeightEmbedding(objectives, width, separate=False)
+        self.embed = WeightEmbedding(objectives, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(settings.blocks + 1))
         self.blocks = nn.ModuleList(feed_forward(width) for _ in range(settings.blocks))
         self.output = nn.Linear(width, len(start))
@@ -55,7 +55,7 @@ class Hypernetwork(nn.Module):
     def forward(self, weights: Tensor) -> Tensor:
         """Adapter vectors ``[B, P]``."""
         drop = torch.zeros(len(weights), dtype=torch.bool, device=weights.device)  # [B]
-        h = self.embed(weights, drop).squeeze(1)  # [B, w]
+        h = self.embed(weights, drop)  # [B, w]
         for norm, block in zip(self.norms, self.blocks, strict=False):
             h = h + block(norm(h))  # [B, w]
         return self.start + self.output(self.norms[-1](h))  # [B, P]

@@ -23,8 +23,7 @@ from paragon.adapters.transport import ItemSpace, Transport, fit_transport
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError, shown
-from paragon.generator.generator import Generator
-from paragon.generator.latent import Latent
+from paragon.generator.generator import Generator, Latent
 from paragon.serving.engine import Engine, Reranker
 from paragon.serving.folder import load_folder
 from paragon.serving.items import Items

@@ -33,7 +33,6 @@ from paragon.adapters.collection import (
     Collection,
     collect,
     load_collection,
-    pooled,
     save_collection,
     subset,
 )
@@ -54,6 +53,7 @@ from paragon.params import (
     read_settings,
 )
 from paragon.storage import write_text
+from paragon_study.ablations.alignment import pooled
 from paragon_study.ablations.places import Place
 from paragon_study.pipeline.jobs import train_generators, train_rivals
 from paragon_study.pipeline.study import Study, open_study

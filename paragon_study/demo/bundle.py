@@ -117,7 +117,7 @@ def bias_at(bias: Tensor, step: int) -> Tensor:
 
 @torch.no_grad()
 def denoising_steps(generator: Generator) -> list[dict]:
-    """What each step of :func:`~paragon.generator.sampler.ddim` has for all weights.
+    """What each step of :func:`~paragon.generator.diffusion.ddim` has for all weights.
 
     ``signal`` and ``noise`` of its time, ``after``: alpha_bar of the next, and ``step``: the time
     as the denoiser embeds it.
@@ -216,7 +216,6 @@ def _check_supported(generator: Generator, backbone: Backbone) -> None:
         "objectives other than accuracy and diversity": (
             generator.objectives != ["accuracy", "diversity"]
         ),
-        "a generator with tokens": settings.token is not None,
         "conditioning other than adaptive_norm": settings.conditioning != "adaptive_norm",
         "guidance": settings.guidance != 1,
         "adapters without an item side": not generator.form.categories,

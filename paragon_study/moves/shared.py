@@ -23,13 +23,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from paragon.adapters.collection import Collection, pooled
+from paragon.adapters.collection import Collection
 from paragon.adapters.transport import Transport, calibrate, candidates, fit_transport
 from paragon.data.negatives import NegativeSampler
 from paragon.evaluation.protocol import Row, Scores
-from paragon.generator.behaviour import Behaviour, behaviour
-from paragon.generator.training import train_generator
+from paragon.generator.training import Behaviour, behaviour, train_generator
 from paragon.rivals.end_to_end import Hypernetwork, train_end_to_end
+from paragon_study.ablations.alignment import pooled
 from paragon_study.ablations.places import Place
 from paragon_study.ablations.stages import write_table
 from paragon_study.moves.recommenders import FOLDER, SIDES, load_trials, place_of

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from paragon.adapters import transport as maps
-from paragon.adapters.adapter import shared_starts
+from paragon.adapters.adapter import start_vectors
 from paragon.evaluation.protocol import Row, Scores
 from paragon.evaluation.summary import significant
 from paragon.rivals.calibration import reranked_scores, validation_rows
@@ -44,7 +44,7 @@ def measure_alone(name: str) -> None:
     trials, tables, seconds = load_trials(), [], {}
     for side in SIDES:
         place = place_of(trials, name, side)
-        start = shared_starts(place.collection.form, len(place.weights), [place.seed])[0]  # [W, P]
+        start = start_vectors(place.collection.form, len(place.weights), [place.seed])[0]  # [W, P]
         vectors = {"backbone": torch.zeros_like(place.tuned)}
         for steps in trials.steps:
             with place.timed(row := f"scratch_{steps}"):

@@ -28,14 +28,12 @@ from paragon.backbones.training import Fitted
 from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import model_of
-from paragon.generator.behaviour import behaviour
 from paragon.generator.generator import Generator, load_generator, save_generator
-from paragon.generator.published import Published, save_published
-from paragon.generator.published_training import train_published
-from paragon.generator.training import train_generator
+from paragon.generator.training import behaviour, train_generator
 from paragon.progress import progress
 from paragon.rivals.category_bias import save_category_bias, tune_category_bias
 from paragon.rivals.end_to_end import EndToEnd, save_end_to_end, train_end_to_end
+from paragon.rivals.published import Published, save_published, train_published
 from paragon.rivals.retrain import (
     retrain,
     retrain_origin,

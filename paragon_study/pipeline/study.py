@@ -19,7 +19,6 @@ from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained, model_of
 from paragon.evaluation.protocol import held_out
 from paragon.generator.generator import Generator, load_generators
-from paragon.generator.published import Published, load_published
 from paragon.params import (
     ARTIFACTS,
     CHECKPOINTS,
@@ -31,6 +30,7 @@ from paragon.params import (
 )
 from paragon.rivals.category_bias import load_category_bias
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
+from paragon.rivals.published import Published, load_published
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
 from paragon.storage import check_match, check_name, write_json
 from paragon_study.pipeline.settings import check_all, check_settings

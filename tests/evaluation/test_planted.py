@@ -15,8 +15,7 @@ from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.evaluation.methods import Trained, other_rows
 from paragon.evaluation.protocol import Scores, held_out
-from paragon.generator.behaviour import behaviour
-from paragon.generator.training import train_generator
+from paragon.generator.training import behaviour, train_generator
 from paragon.metrics.control import set_hv
 from paragon.metrics.ranking import top_k
 from paragon.params import load_params

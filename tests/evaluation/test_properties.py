@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paragon.adapters.adapter import AdapterForm, adapt
-from paragon.adapters.collection import collect, permute
+from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.adapters.tuning import tune
 from paragon.backbones import build, cached_states, context_of
@@ -23,12 +23,12 @@ from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.evaluation.methods import METHODS
 from paragon.evaluation.protocol import Scores
-from paragon.generator.behaviour import behaviour
-from paragon.generator.training import train_generator
+from paragon.generator.training import behaviour, train_generator
 from paragon.metrics.ranking import top_k
 from paragon.objectives import table
 from paragon.rivals.category_bias import tune_category_bias
 from paragon.rivals.end_to_end import train_end_to_end
+from paragon_study.ablations.alignment import permute
 from tests.conftest import THOROUGH, adapter_settings, toy_dataset
 from tests.evaluation.conftest import OBJECTIVES, make_test_set
 

@@ -10,9 +10,8 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.frozen import frozen_task
 from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
-from paragon.generator.behaviour import behaviour as make_behaviour
-from paragon.generator.generator import load_generator, save_generator
-from paragon.generator.latent import Latent
+from paragon.generator.generator import Latent, load_generator, save_generator
+from paragon.generator.training import behaviour as make_behaviour
 from paragon.generator.training import train_generator
 
 
@@ -140,13 +139,3 @@ def test_behavioural_loss_falls(collection, settings, behaviour):
     model = train_generator(made, settings.generator.model_copy(update=options), 0, behaviour)
     curve = model.description["curves"]["task_loss"]
     assert np.mean(curve[-20:]) < np.mean(curve[:5]) - 0.02
-
-
-def test_a_transformer_on_the_whole_vector_is_saved_and_loaded(collection, settings, tmp_path):
-    change = {"latent": None, "token": 8, "conditioning": "cross_attention", "steps": 5}
-    made = train_generator(collection, settings.generator.model_copy(update=change), 0)
-    save_generator(made, tmp_path / "seed0")
-    loaded = load_generator(tmp_path / "seed0")
-    weights = [[0.3, 0.7], [0.8, 0.2]]
-    assert torch.equal(loaded.generate(weights), made.generate(weights))
-    assert made.generate(weights).shape[1] == collection.anchor_vectors.shape[-1]

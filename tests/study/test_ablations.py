@@ -9,9 +9,6 @@ from paragon.adapters.adapter import AdapterForm, adapt
 from paragon.adapters.collection import (
     collect,
     load_collection,
-    matching,
-    permute,
-    pooled,
     save_collection,
 )
 from paragon.adapters.frozen import held_out_losses
@@ -22,6 +19,7 @@ from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
 from paragon.params import ROOT
 from paragon_study.ablations import stages as ablations
+from paragon_study.ablations.alignment import matching, permute, pooled
 from paragon_study.ablations.stages import (
     Bench,
     CollectionEntry,

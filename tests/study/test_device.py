@@ -8,8 +8,7 @@ from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build, train_backbone
 from paragon.data.negatives import NegativeSampler
-from paragon.generator.behaviour import behaviour
-from paragon.generator.training import train_generator
+from paragon.generator.training import behaviour, train_generator
 from paragon.serving.recommender import Recommender
 from paragon_study.pipeline.study import Study
 from tests.conftest import adapter_settings

@@ -205,7 +205,7 @@ def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(finished, tmp_p
     for name, listed in {
         "paragon_study/pipeline/determinism.py": every,
         "paragon_study/pipeline/study.py": every,
-        "paragon/generator/sampler.py": stages - {f"{s}@ml-100k-sasrec" for s in EARLIER},
+        "paragon/generator/diffusion.py": stages - {f"{s}@ml-100k-sasrec" for s in EARLIER},
         "paragon_study/report/paragon.mplstyle": {"evaluation@ml-100k-sasrec"},
         "paragon_study/running/runner.py": set(),
     }.items():

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from paragon.adapters import transport as maps
-from paragon.adapters.collection import collect, permute
+from paragon.adapters.collection import collect
 from paragon.adapters.transport import fit_transport, shared_items
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler

@@ -18,8 +18,7 @@ from paragon.adapters.mixtures import interpolation
 from paragon.backbones import BACKBONES, train_backbone
 from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
-from paragon.generator.behaviour import behaviour
-from paragon.generator.training import train_generator
+from paragon.generator.training import behaviour, train_generator
 from paragon.params import load_params
 from paragon.rivals.end_to_end import Hypernetwork, train_end_to_end
 from tests.conftest import SMALL, toy_dataset

@@ -10,17 +10,16 @@ from diffusers import DDPMScheduler
 from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.errors import ParagonError
-from paragon.generator.published import (
+from paragon.generator.diffusion import Schedule, ddim, ddpm, guided
+from paragon.generator.training import take_step
+from paragon.params import PublishedSettings
+from paragon.rivals.published import (
     TokenDenoiser,
     load_published,
     save_published,
     token_order,
+    train_published,
 )
-from paragon.generator.published_training import train_published
-from paragon.generator.sampler import ddim, ddpm, guided
-from paragon.generator.schedule import Schedule
-from paragon.generator.training import take_step
-from paragon.params import PublishedSettings
 
 FORMS = [
     AdapterForm(64, 8),
@@ -198,12 +197,6 @@ def test_training_drops_as_many_conditions_as_it_is_told(drop):
     assert torch.allclose(bias, first.embed_weights[2].bias, atol=2e-3) == (drop == 1)
 
 
-@pytest.mark.parametrize("change", [{"heads": 3}, {"width": 15, "heads": 5}])
-def test_an_impossible_width_names_the_key(change):
-    with pytest.raises(ParagonError, match="params.yaml: published.width: 1[56] is not"):
-        TokenDenoiser(FORM, 2, SETTINGS.model_copy(update=change))
-
-
 def test_clipped_ancestral_sampling_agrees_with_diffusers(denoiser, batch):
     steps, limit = 40, 0.4
     oracle = DDPMScheduler(
@@ -304,7 +297,7 @@ def test_the_rate_falls_as_a_cosine_and_parameters_are_averaged(monkeypatch):
         decay = min(0.9, (len(rates) - 1) / (len(rates) + 9))
         averaged = now if averaged is None else decay * averaged + (1 - decay) * now
 
-    monkeypatch.setattr("paragon.generator.published_training.take_step", recording)
+    monkeypatch.setattr("paragon.rivals.published.take_step", recording)
     gains = iter([4.0, 3.0, 2.0, 1.0])  # so the last is the best
     made = train_published(
         planted(), SETTINGS, 0, lambda x: torch.full((len(x), 2), next(gains, 0.0))
@@ -333,7 +326,7 @@ def test_training_taken_up_again_is_the_same_bit_for_bit(tmp_path, after, monkey
     interrupted(tmp_path / "c", after)
     torch.manual_seed(99), torch.rand(7)  # whatever ran in between
     steps = []
-    step = "paragon.generator.published_training.take_step"
+    step = "paragon.rivals.published.take_step"
     monkeypatch.setattr(step, lambda *args: steps.append(take_step(*args)))
     assert same(train(tmp_path / "c"), whole)
     assert len(steps) == 10 * (4 - after)

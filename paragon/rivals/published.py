@@ -1,4 +1,4 @@
-"""The generator of the paper: a diffusion transformer over the parameters of an adapter.
+"""The rival `paragon`: the generator of the paper, a diffusion transformer over whole adapters.
 
 In this file: the generator as Shen et al. (Paragon, RecSys 2025) describe it, to compare ours
 with.  It learns from collected vectors alone, without a behavioural loss: the full vector, in
@@ -8,11 +8,15 @@ removed, the noise schedule ends in pure noise, a token belongs to one hidden un
 goes on until the validation events no longer gain.
 
 Shapes: B samples, W weight vectors, O objectives, P parameters of an adapter, N tokens of n
-numbers, w the width of the transformer, d numbers of a state, h hidden units, M categories.
+numbers (or N collected vectors), w the width of the transformer, d numbers of a state, h hidden
+units, M categories, A anchors.
 """
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +25,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon.adapters.adapter import AdapterForm
-from paragon.errors import ParagonError
+from paragon.adapters.collection import Collection
+from paragon.backbones.checkpoint import Checkpoint, Part
 from paragon.generator.denoiser import sinusoidal
-from paragon.generator.sampler import ddim, ddpm, guided
-from paragon.generator.schedule import Schedule
+from paragon.generator.diffusion import Schedule, ddim, ddpm, guided
+from paragon.generator.training import diffusion_loss, take_step, update_average
 from paragon.objectives.weights import check_weights, lift
 from paragon.params import PublishedSettings, stored
+from paragon.progress import progress
 from paragon.storage import loading, save_tensors
+
+CHECK_SAMPLER_STEPS = 20  # of DDIM; to see whether training still helps, this is enough
 
 
 def token_order(form: AdapterForm) -> Tensor:
@@ -55,8 +63,7 @@ class TokenDenoiser(nn.Module):
 
     The step is added to the tokens once, the weights before every layer (``add_every_block`` of
     the paper); where ``drop`` is true, a learned null condition takes their place.  The layers
-    are those of Vaswani et al. (2017), norms last.  Raises ``ParagonError`` for heads that do not
-    divide the width.
+    are those of Vaswani et al. (2017), norms last.
     """
 
     order: Tensor  # [N, n]
@@ -65,11 +72,6 @@ class TokenDenoiser(nn.Module):
     def __init__(self, form: AdapterForm, objectives: int, settings: PublishedSettings) -> None:
         super().__init__()
         width, heads = settings.width, settings.heads
-        if width % heads or width % 2:
-            raise ParagonError(
-                f"params.yaml: published.width: {width} is not an even multiple of the {heads} "
-                "heads; use a width that is"
-            )
         order = token_order(form)
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.flatten().argsort()[: form.size], persistent=False)
@@ -187,6 +189,86 @@ class Published:
         rng = np.random.default_rng([about["seed"], 8, sample])
         guidance = about["guidance"] if guidance is None else guidance
         return self.model.sample(condition.to(self.model.mean), self.schedule, rng, guidance)
+
+
+def train_published(
+    collection: Collection,
+    settings: PublishedSettings,
+    seed: int,
+    held_out: Callable[[Tensor], Tensor],
+    checkpoint: Path | None = None,
+    device: str | torch.device = "cpu",
+) -> Published:
+    """Train on the vectors of one seed until validation gains no more, then choose the guidance.
+
+    ``held_out(vectors [A, P]) -> [A, O]``: the losses on validation events.  Training and guidance
+    are judged by the task loss of what is generated for the anchors' weights.  The averaged
+    parameters of the best check are kept.  ``checkpoint``: a file that is written after each
+    stretch of steps, and from which training goes on, bit for bit, if it is there; to remove it is
+    up to the caller.  Raises ``ParagonError`` if it was altered or belongs to another training.
+    """
+    about = {
+        "kind": "published",
+        "seed": seed,
+        "floor": collection.anchors.min(0).values.tolist(),
+        "settings": settings.model_dump(),
+        "collection": collection.description,
+    }
+    seed_index = collection.description["seeds"].index(seed)
+    vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
+    anchors = collection.anchors.to(device)  # [A, O]
+    torch.manual_seed(seed)  # initial parameters
+    model = PublishedModel(collection.form, anchors.shape[1], settings).to(device)
+    model.fit_scale(vectors)
+    clean, schedule = model.encode(vectors), Schedule(settings.diffusion_steps, device)
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
+    best = copy.deepcopy(averaged)
+    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
+    parts: dict[str, Part] = {
+        "model": model, "averaged": averaged, "best": best, "optimizer": optimizer
+    }  # fmt: skip
+    state = Checkpoint(checkpoint, about)
+    record = state.load(parts) or {"step": 0, "curves": {"v_loss": [], "task_loss": []}}
+    v_losses, task_losses = record["curves"]["v_loss"], record["curves"]["task_loss"]
+
+    def task_loss(model: PublishedModel, guidance: float, steps: int | None) -> float:
+        rng = np.random.default_rng([seed, 8, 0])
+        generated = model.sample(anchors, schedule, rng, guidance, steps)  # [A, P]
+        return (held_out(generated) * anchors).sum(-1).mean().item()
+
+    def checks_since_best() -> int:
+        return len(task_losses) - int(np.argmin(task_losses)) - 1 if task_losses else 0
+
+    while record["step"] < settings.steps and checks_since_best() < settings.patience:
+        first = record["step"]
+        end = min(first + settings.check, settings.steps)
+        # A stretch draws its own random numbers, whether training was interrupted before or not.
+        rng = np.random.default_rng([seed, 7, first])
+        torch.manual_seed(int(rng.integers(2**63)))  # dropout
+        # The rate of a step depends on its number alone, so it can be taken up anywhere.
+        cosine = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda i, first=first: (1 + math.cos(math.pi * (first + i) / settings.steps)) / 2,
+        )
+        losses = []
+        for step in progress(range(first, end), "steps"):
+            rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
+            batch = clean[rows], weights[rows], rng, settings.condition_drop
+            loss, _ = diffusion_loss(model.denoiser, schedule, *batch)
+            take_step(loss, model, optimizer, cosine)
+            # At first, while every step changes much, the average has a short memory.
+            update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
+            losses.append(loss.item())
+        v_losses.append(float(np.mean(losses)))
+        now = task_loss(averaged, 1.0, CHECK_SAMPLER_STEPS)
+        if now < min(task_losses, default=math.inf):
+            best.load_state_dict(averaged.state_dict())
+        task_losses.append(now)
+        record["step"] = end
+        state.save(parts, record)
+    losses = [task_loss(best, guidance, None) for guidance in settings.guidance]
+    chosen = settings.guidance[int(np.argmin(losses))]
+    return Published(best, {**about, **record, "guidance": chosen, "guidance_losses": losses})
 
 
 def save_published(published: Published, stem: Path) -> None:
