@@ -18,7 +18,7 @@ from torch import Tensor
 
 from paragon import params
 from paragon.adapters.adapter import AdapterForm, start_vectors
-from paragon.adapters.frozen import frozen_task, held_out_losses
+from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
 from paragon.adapters.tuning import tune
 from paragon.backbones.base import Backbone
 from paragon.data.negatives import NegativeSampler
@@ -70,17 +70,19 @@ def collect(
     settings: params.AdapterSettings,
     seeds: Sequence[int],
     description: dict | None = None,
+    train: FrozenTask | None = None,
 ) -> Collection:
     """Tune an adapter for every anchor, oracle and seed, all in one computation.
 
     A task that ends no better on validation events keeps its start.  Entries of ``description`` are
-    stored with the rest.
+    stored with the rest.  ``train``: the training events, if their states are known.
     Raises ``ParagonError`` for objectives that do not exist or that the data do not support.
     """
     check_objectives(settings.objectives, sequences)
     anchors = simplex_weights(settings.anchors, settings.objectives)  # [A, O]
     oracles = simplex_lattice(len(settings.objectives), settings.oracles)  # [W, O]
-    train, valid = (frozen_task(backbone, sequences, e, settings) for e in ("train", "valid"))
+    train = train or frozen_task(backbone, sequences, "train", settings)
+    valid = frozen_task(backbone, sequences, "valid", settings)
     device, sampler = train.states.device, NegativeSampler(sequences)
     weights = torch.cat([anchors, oracles]).to(device)  # [A + W, O]
     starts = start_vectors(train.form, len(weights), seeds).to(device)

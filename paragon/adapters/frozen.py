@@ -83,7 +83,7 @@ class FrozenTask:
             scores = adapted.squeeze(-2).transpose(-2, -3) @ items.mT  # [..., B, A, C]
         else:  # one representation for each candidate
             scores = (adapted * items.unsqueeze(-4)).sum(-1).transpose(-2, -3)  # [..., B, A, C]
-        return scores + _at(offset, -2)  # [..., B, A, C]
+        return _plus(scores, offset, -2)  # [..., B, A, C]
 
     def serve(self, vectors: Tensor, rows: Tensor) -> Scored:
         """The lists that adapters ``[..., A, P]`` serve to events ``rows [..., B]``.
@@ -119,7 +119,7 @@ class FrozenTask:
             scores = adapted.squeeze(-2) @ self.items.mT  # [..., A, B, n + 1]
         else:
             scores = (adapted * self.items).sum(-1)  # [..., A, B, n + 1]
-        return served(scores + _at(offset, -3), met.unsqueeze(-3), self.served)
+        return served(_plus(scores, offset, -3), met.unsqueeze(-3), self.served)
 
     def _adapted(self, hidden: Tensor, vectors: Tensor) -> Tensor:
         """``hidden [..., 1 or A, B, 1 or C, d]``, adapted: ``[..., A, B, 1 or C, d + M]``."""
@@ -149,9 +149,11 @@ class FrozenTask:
         return torch.from_numpy(rows).to(device), torch.from_numpy(candidates).to(device)
 
 
-def _at(offset: Tensor | float, dim: int) -> Tensor | float:
-    """An offset ``[..., C]`` with a dimension for the adapters."""
-    return offset.unsqueeze(dim) if isinstance(offset, Tensor) else offset
+def _plus(scores: Tensor, offset: Tensor | float, dim: int) -> Tensor:
+    """Scores with an offset ``[..., C]``, the same for all adapters; most backbones have none."""
+    if isinstance(offset, Tensor):
+        return scores + offset.unsqueeze(dim)
+    return scores + offset if offset else scores
 
 
 def adapter_form(

@@ -16,7 +16,6 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
-from scipy.interpolate import LinearNDInterpolator, RBFInterpolator
 from torch import Tensor
 
 from paragon.adapters.collection import Collection
@@ -58,6 +57,8 @@ def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
         order = np.argsort(anchors[:, 0])
         columns = [np.interp(weights[:, 0], anchors[order, 0], row[order]) for row in identity]
         return np.stack(columns, 1)
+    from scipy.interpolate import LinearNDInterpolator  # which takes a while to load
+
     between = LinearNDInterpolator(anchors[:, :-1], identity)
     points, middle = weights[:, :-1], anchors[:, :-1].mean(0)
     found = between(points)
@@ -73,6 +74,8 @@ def rbf(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     Smooth and exact at the anchors; it also extends beyond the region between them.
     """
+    from scipy.interpolate import RBFInterpolator
+
     spline = RBFInterpolator(anchors[:, :-1], np.eye(len(anchors)), kernel="thin_plate_spline")
     return spline(weights[:, :-1])
 

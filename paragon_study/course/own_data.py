@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from paragon.adapters.collection import collect, save_collection
 from paragon.backbones import BACKBONES, train_backbone
 from paragon.data.sequences import save_sequences
 from paragon.data.split import prepare
@@ -20,7 +19,7 @@ from paragon.serving.export import export_folder
 from paragon.storage import check_name, write_text
 from paragon_study.demo.build import build_page
 from paragon_study.demo.bundle import make_bundle
-from paragon_study.pipeline.jobs import train_category_bias, train_generators
+from paragon_study.pipeline.jobs import train_category_bias, train_generators, tune_collection
 from paragon_study.pipeline.settings import check_settings
 from paragon_study.pipeline.study import Study, open_study
 
@@ -69,10 +68,7 @@ def train_own(study: Study) -> None:
     sequences, params = study.load_sequences(), study.params
     model, fitted = train_backbone(study.backbone, sequences, params.backbones, study.device)
     study.save_backbone(model, sequences, fitted)
-    model, about = study.load_backbone(sequences)
-    provenance = {"backbone": about["sha256"]}
-    collection = collect(model, sequences, params.adapters, params.run.seeds, provenance)
-    save_collection(collection, study.folder / "adapters" / "collection")
+    tune_collection(study)
     train_generators(study)
 
 

@@ -1,4 +1,4 @@
-"""What is trained for a study: several trainings side by side, their results in its folder.
+"""The trainings of a study: several at a time, one process each, their results in its folder.
 
 The models of this package are too small to gain from a second thread, and there
 are many of them: each is trained in a process of its own, on one thread.  Which
@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from torch import Tensor
 
-from paragon.adapters.collection import load_collection
-from paragon.adapters.frozen import frozen_task, held_out_losses
-from paragon.backbones.training import Fitted
+from paragon.adapters.collection import Collection, collect, load_collection, save_collection
+from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
+from paragon.backbones import Backbone, Fitted
 from paragon.data.negatives import NegativeSampler
+from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import model_of
 from paragon.generator.generator import Generator, load_generator, save_generator
@@ -41,6 +40,7 @@ from paragon.rivals.retrain import (
     retrain_weights,
     save_retrained,
 )
+from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline.determinism import KERNELS, begin_worker
 from paragon_study.pipeline.study import Study
 
@@ -48,7 +48,7 @@ T = TypeVar("T")
 CLUSTER = "PARAGON_CLUSTER"  # the address of a Dask scheduler, whose workers then do the jobs
 
 
-def side_by_side(
+def run_in_processes(
     function: Callable[..., T], study: Study, jobs: Sequence[tuple], name: str
 ) -> list[T]:
     """``[function(study, *job) for job in jobs]``, on a CPU ``threads`` of them at a time.
@@ -64,10 +64,10 @@ def side_by_side(
     with _workers(max(workers, 2), alone):
         # max_nbytes: arrays are sent to each process.  Shared ones could not be written to.
         pool = Parallel(return_as="generator", batch_size=1, max_nbytes=None)
-        call, chosen = delayed(_do), _kernels()
+        call, kernels = delayed(_run_jobs), _kernels()
         try:
-            results = pool(call(function, study, part, chosen) for part in parts)
-            done = [found for found, _ in zip(results, progress(parts, name), strict=True)]
+            results = pool(call(function, study, part, kernels) for part in parts)
+            done = [part for part, _ in zip(results, progress(parts, name), strict=True)]
         except BrokenProcessPool as error:
             raise ParagonError(
                 f"{name}: a process that trained was ended from outside (by somebody, or because "
@@ -80,10 +80,10 @@ def _kernels() -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in KERNELS}
 
 
-def _do(
+def _run_jobs(
     function: Callable[..., T], study: Study, jobs: list[tuple], kernels: dict[str, str | None]
 ) -> list[T]:
-    """Some jobs one after another, with the ``kernels`` of who asked: others give other digits."""
+    """Run jobs one after another, with the ``kernels`` of who asked: others give other digits."""
     if _kernels() != kernels:
         raise ParagonError(
             f"{CLUSTER}: a worker computes with other kernels than the run that uses it; start "
@@ -96,33 +96,29 @@ def _do(
 def _workers(count: int, alone: bool) -> Iterator[None]:
     """Let joblib use ``count`` processes here, one of them ``alone`` for all jobs, or a cluster."""
     address = os.environ.get(CLUSTER)
-    if address:
-        with _client(address) as client, parallel_config("dask"):
-            if sum(client.ncores().values()) < 2:  # joblib would do the jobs in this process
-                raise ParagonError(f"{CLUSTER}: fewer than two workers are at {address}; start two")
+    if not address:
+        # Each process has one thread in every library that has threads of its own, which reads
+        # that when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would
+        # still have its threads, which wait for each other by spinning, and with as many busy
+        # processes as cores a product of small matrices took 70 ms.
+        begin = {"initializer": begin_worker, "initargs": (os.getpid(), alone)}
+        with parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **begin):
             yield
         return
-    # Each process has one thread in every library that has threads of its own, which reads that
-    # when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would still
-    # have its threads, which wait for each other by spinning, and with as many busy processes
-    # as cores a product of small matrices took 70 ms.
-    begin = {"initializer": begin_worker, "initargs": (os.getpid(), alone)}
-    with parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **begin):
-        yield
-
-
-def _client(address: str) -> AbstractContextManager[Any]:
-    """Of the Dask scheduler at an ``address``; raises ``ParagonError`` if there is none."""
     try:
         from distributed import Client
 
-        return Client(address, timeout=30)
+        client = Client(address, timeout=30)
     except ImportError as error:
         raise ParagonError(
             f"{CLUSTER}: install the extra first: pip install '.[cluster]'"
         ) from error
     except (OSError, ValueError) as error:
         raise ParagonError(f"{CLUSTER}={address}: no scheduler answers there: {error}") from error
+    with client, parallel_config("dask"):
+        if sum(client.ncores().values()) < 2:  # joblib would do the jobs in this process
+            raise ParagonError(f"{CLUSTER}: fewer than two workers are at {address}; start two")
+        yield
 
 
 def balanced(jobs: int, threads: int) -> int:
@@ -139,59 +135,76 @@ def balanced(jobs: int, threads: int) -> int:
     return min(range(threads, 2 * threads + 1), key=time)
 
 
-def training_states(study: Study) -> np.ndarray:
-    """States ``[N, dim]`` of the training events that tuning sees, to be given to processes
-    that train side by side: to compute them takes about as long as one such training."""
-    sequences, backbone, _ = study.load_frozen()
-    return frozen_task(backbone, sequences, "train", study.params.adapters).states.cpu().numpy()
+def training_task(
+    study: Study, sequences: Sequences, backbone: Backbone, about: dict
+) -> FrozenTask:
+    """Training events as tuning sees them; their states are those that notebook 03 stored.
+
+    To compute them takes half as long as a training.  States of another backbone are not used.
+    """
+    stem, settings = study.folder / "adapters" / "states", study.params.adapters
+    states = None
+    if stem.with_name("states.json").exists():
+        tensors, made = load_tensors(stem, "adapters")
+        if made["backbone"] == about["sha256"] and made["events"] == settings.events:
+            states = tensors["states"]
+    return frozen_task(backbone, sequences, "train", settings, states)
+
+
+def tune_collection(study: Study) -> Collection:
+    """Tune and store the collection of the study, and the states of the training events."""
+    (sequences, backbone, about), settings = study.load_frozen(), study.params.adapters
+    origin, folder = {"backbone": about["sha256"]}, study.folder / "adapters"
+    train = frozen_task(backbone, sequences, "train", settings)
+    seeds = study.params.run.seeds
+    collection = collect(backbone, sequences, settings, seeds, origin, train)
+    save_tensors(folder / "states", {"states": train.states}, {**origin, "events": settings.events})
+    save_collection(collection, folder / "collection")
+    return collection
 
 
 def train_generators(
     study: Study, collection: Path | None = None, folder: Path | None = None
 ) -> list[Generator]:
-    """Train and store ``folder/seed<n>`` for every seed of the study, several at a time.
+    """Train and store ``folder/seed<n>`` for every seed of the study.
 
     ``collection`` is the stem it is stored under; both are the study's own if left out.
     """
     stem = collection or study.folder / "adapters" / "collection"
     folder, seeds = folder or study.folder / "generator", study.params.run.seeds
-    states = training_states(study) if study.params.generator.behaviour_batch else None
-    jobs = [(stem, folder, states, seed) for seed in seeds]
-    side_by_side(_train_one_generator, study, jobs, "generators")
+    jobs = [(stem, folder, seed) for seed in seeds]
+    run_in_processes(_train_generator, study, jobs, "generators")
     return [load_generator(folder / f"seed{seed}") for seed in seeds]
 
 
-def _train_one_generator(
-    study: Study, stem: Path, folder: Path, states: np.ndarray | None, seed: int
-) -> None:
+def _train_generator(study: Study, stem: Path, folder: Path, seed: int) -> None:
     settings, (sequences, backbone, about) = study.params.generator, study.load_frozen()
-    collection, extra = load_collection(stem, about), None
-    if states is not None:
-        known = torch.from_numpy(states)
-        train = frozen_task(backbone, sequences, "train", study.params.adapters, known)
+    collection, loss = load_collection(stem, about), None
+    if settings.behaviour_batch:
+        train = training_task(study, sequences, backbone, about)
         sampler = NegativeSampler(sequences)
-        extra = behaviour(train, sampler, collection, seed, settings.behaviour_rows)
-    generator = train_generator(collection, settings, seed, extra, study.device)
+        loss = behaviour(train, sampler, collection, seed, settings.behaviour_rows)
+    generator = train_generator(collection, settings, seed, loss, study.device)
     save_generator(generator, folder / f"seed{seed}")
 
 
-def train_published_all(study: Study) -> list[Published]:
+def train_published_generators(study: Study) -> list[Published]:
     """Train and store the generator as published for the first ``published.seeds`` seeds."""
-    seeds = study.published_seeds()
-    side_by_side(_train_one_published, study, [(seed,) for seed in seeds], "published generators")
+    jobs = [(seed,) for seed in study.published_seeds()]
+    run_in_processes(_train_published, study, jobs, "published generators")
     return study.load_published(study.load_collection(study.load_frozen()[-1]))
 
 
-def _train_one_published(study: Study, seed: int) -> None:
+def _train_published(study: Study, seed: int) -> None:
     sequences, backbone, about = study.load_frozen()
     collection = study.load_collection(about)
     valid = frozen_task(backbone, sequences, "valid", study.params.adapters)
     held_out = partial(held_out_losses, valid, objectives=study.params.adapters.objectives)
     name, settings = f"published-seed{seed}", study.params.published
-    made = train_published(
+    published = train_published(
         collection, settings, seed, held_out, study.checkpoint(name), study.device
     )
-    save_published(made, study.folder / "rivals" / name)
+    save_published(published, study.folder / "rivals" / name)
 
 
 def train_category_bias(study: Study) -> Tensor:
@@ -203,21 +216,16 @@ def train_category_bias(study: Study) -> Tensor:
 
 
 def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
-    """Train and store ``rivals.end_to_end`` for every seed, several at a time.
-
-    What comes back are those of each seed, by name.
-    """
+    """Train and store ``rivals.end_to_end`` for every seed; those of each seed by name."""
     folder, names = folder or study.folder / "rivals", study.params.rivals.end_to_end
-    states = training_states(study) if names else None
-    jobs = [(folder, states, name, seed) for seed in study.params.run.seeds for name in names]
-    side_by_side(_train_one_rival, study, jobs, "rivals")
+    jobs = [(folder, name, seed) for seed in study.params.run.seeds for name in names]
+    run_in_processes(_train_rival, study, jobs, "rivals")
     return study.load_rivals(study.load_frozen()[-1], folder)
 
 
-def _train_one_rival(study: Study, folder: Path, states: np.ndarray, name: str, seed: int) -> None:
+def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
     sequences, backbone, about = study.load_frozen()
-    known = torch.from_numpy(states)
-    train = frozen_task(backbone, sequences, "train", study.params.adapters, known)
+    train = training_task(study, sequences, backbone, about)
     parts = model_of(name), train, NegativeSampler(sequences), study.params, seed
     save_end_to_end(train_end_to_end(name, *parts, {"backbone": about["sha256"]}), folder)
 
@@ -226,18 +234,19 @@ def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
     """Train and store every weight and seed: ``{(weights, seed): curves}``."""
     weights, seeds = retrain_weights(study.params), retrain_seeds(study.params)
     tasks = list(product(range(len(weights)), seeds))
-    fits = side_by_side(_retrain_one, study, tasks, "models")
+    fits = run_in_processes(_retrain, study, tasks, "models")
     return {
         (tuple(weights[index].numpy().round(4).tolist()), seed): fitted
         for (index, seed), fitted in zip(tasks, fits, strict=True)
     }
 
 
-def _retrain_one(study: Study, index: int, seed: int) -> Fitted:
+def _retrain(study: Study, index: int, seed: int) -> Fitted:
     sequences, weights = study.load_sequences(), retrain_weights(study.params)[index]
     checkpoint = study.checkpoint(f"retrain-{index}-seed{seed}")
-    own = study.params, weights, seed
-    model, fitted = retrain(study.backbone, sequences, *own, study.device, checkpoint)
+    model, fitted = retrain(
+        study.backbone, sequences, study.params, weights, seed, study.device, checkpoint
+    )
     about = {**retrain_origin(study.params, weights, seed), "training": asdict(fitted)}
     save_retrained(model, about, study.folder / "rivals", weights, seed)
     return fitted

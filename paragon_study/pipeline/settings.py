@@ -65,7 +65,7 @@ def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
     ):
         if number > limit:
             yield key, f"{number} is more than {limit} ({most_of})"
-    for section, size in (("backbones", "dim"), ("generator", "width"), ("published", "width")):
+    for section, size in (("backbones", "dim"), ("published", "width")):
         own = getattr(params, section)
         if (whole := getattr(own, size)) % own.heads:
             yield f"{section}.heads", f"{own.heads} does not divide {section}.{size} {whole}"

@@ -10,7 +10,6 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from paragon.adapters.collection import collect, save_collection
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import train_backbone
 from paragon.data.negatives import NegativeSampler
@@ -21,7 +20,7 @@ from paragon.generator.training import train_generator
 from paragon.params import ROOT, load_params
 from paragon.rivals.end_to_end import save_end_to_end, train_end_to_end
 from paragon_study.pipeline import study as module
-from paragon_study.pipeline.jobs import _retrain_one, train_category_bias
+from paragon_study.pipeline.jobs import _retrain, train_category_bias, tune_collection
 from paragon_study.pipeline.study import Study
 from tests.conftest import SMALL
 from tests.data.conftest import small_copies  # noqa: F401
@@ -49,9 +48,7 @@ def study_folder(tmp_path_factory, seqs):
     study.save_backbone(model, seqs, fitted)
     _, about = study.load_backbone(seqs)
     belongs = {"backbone": about["sha256"]}
-    collection = collect(model, seqs, settings.adapters, settings.run.seeds, belongs)
-    save_collection(collection, study.folder / "adapters" / "collection")
-    collection = study.load_collection(about)
+    collection = tune_collection(study)
     task, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)
     name, kind = "linear_subspace", model_of("linear_subspace")
     for seed in settings.run.seeds:
@@ -61,7 +58,7 @@ def study_folder(tmp_path_factory, seqs):
         save_end_to_end(rival, study.folder / "rivals")
     train_category_bias(study)
     for index in range(2):
-        _retrain_one(study, index, 0)
+        _retrain(study, index, 0)
     yield folder
     module.ARTIFACTS = before
 

@@ -14,7 +14,7 @@ import torch
 from paragon.errors import ParagonError
 from paragon.params import ROOT
 from paragon.storage import save_tensors
-from paragon_study.pipeline.jobs import balanced, side_by_side
+from paragon_study.pipeline.jobs import balanced, run_in_processes
 from paragon_study.pipeline.study import Study
 from tests.conftest import THOROUGH
 from tests.study.conftest import hear_signals, is_running, wait_until
@@ -43,7 +43,7 @@ def threads(study):
 
 def test_results_come_in_the_order_of_the_jobs_from_other_processes(settings):
     study = Study("toy", "sasrec", settings)
-    found = side_by_side(described, study, [(n, str(n)) for n in range(5)], "jobs")
+    found = run_in_processes(described, study, [(n, str(n)) for n in range(5)], "jobs")
     assert [row[:3] for row in found] == [("toy", n, str(n)) for n in range(5)]
     assert os.getpid() not in {row[3] for row in found}
 
@@ -52,7 +52,7 @@ def test_each_process_has_one_thread_and_this_one_keeps_its_own(settings, monkey
     monkeypatch.setenv(THREADS[0], "2")
     monkeypatch.delenv(THREADS[1], raising=False)
     monkeypatch.setenv(THREADS[2], "3")
-    found = side_by_side(threads, Study("toy", "sasrec", settings), [()], "jobs")
+    found = run_in_processes(threads, Study("toy", "sasrec", settings), [()], "jobs")
     assert found == [(["1", "1", "1"], 1)]
     assert [os.environ.get(name) for name in THREADS] == ["2", None, "3"]
 
@@ -60,7 +60,7 @@ def test_each_process_has_one_thread_and_this_one_keeps_its_own(settings, monkey
 def test_one_thread_means_one_process_and_not_this_one(settings):
     run = settings.run.model_copy(update={"threads": 1})
     study = Study("toy", "sasrec", settings.model_copy(update={"run": run}))
-    found = side_by_side(described, study, [(n, "") for n in range(3)], "jobs")
+    found = run_in_processes(described, study, [(n, "") for n in range(3)], "jobs")
     assert len({row[3] for row in found} | {os.getpid()}) == 2
 
 
@@ -70,7 +70,7 @@ def ends_itself(study):
 
 def test_a_process_ended_from_outside_is_said_in_one_line(settings):
     with pytest.raises(ParagonError, match="generators: a process .* was ended from outside"):
-        side_by_side(ends_itself, Study("toy", "sasrec", settings), [()], "generators")
+        run_in_processes(ends_itself, Study("toy", "sasrec", settings), [()], "generators")
 
 
 def trains(study, folder, seed):
@@ -99,7 +99,7 @@ def test_a_cluster_makes_the_same_and_does_the_jobs_of_a_killed_worker_again(
     folders = [str(tmp_path / name) for name in ("processes", "cluster")]
     for folder in folders:
         Path(folder).mkdir()
-    side_by_side(trains, study, [(folders[0], seed) for seed in seeds], "jobs")
+    run_in_processes(trains, study, [(folders[0], seed) for seed in seeds], "jobs")
     with cluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as own:
         monkeypatch.setenv("PARAGON_CLUSTER", own.scheduler_address)
         begun = tmp_path / "cluster" / "0.begun"
@@ -109,7 +109,7 @@ def test_a_cluster_makes_the_same_and_does_the_jobs_of_a_killed_worker_again(
             os.kill(int(begun.read_text()), signal.SIGKILL)
 
         threading.Thread(target=kill, daemon=True).start()
-        workers = side_by_side(trains, study, [(folders[1], seed) for seed in seeds], "jobs")
+        workers = run_in_processes(trains, study, [(folders[1], seed) for seed in seeds], "jobs")
     assert int(begun.read_text()) not in workers and os.getpid() not in workers
     for seed in seeds:
         for suffix in ("safetensors", "json"):
@@ -124,29 +124,29 @@ def test_a_cluster_that_would_not_give_the_same_is_refused(settings, monkeypatch
     with cluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as own:
         monkeypatch.setenv("PARAGON_CLUSTER", own.scheduler_address)
         with pytest.raises(ParagonError, match="fewer than two workers"):
-            side_by_side(threads, study, job, "jobs")
+            run_in_processes(threads, study, job, "jobs")
         own.scale(2)
         own.wait_for_workers(2)
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
         with pytest.raises(ParagonError, match="paragon_study.pipeline.worker"):
-            side_by_side(threads, study, job, "jobs")
+            run_in_processes(threads, study, job, "jobs")
 
 
 def test_a_cluster_that_does_not_answer_is_said_in_one_line(settings, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setenv("PARAGON_CLUSTER", "nowhere")
     with pytest.raises(ParagonError, match="PARAGON_CLUSTER=nowhere: no scheduler answers there"):
-        side_by_side(threads, Study("toy", "sasrec", settings), [()], "jobs")
+        run_in_processes(threads, Study("toy", "sasrec", settings), [()], "jobs")
 
 
 ABANDONED = """
 import sys
 from tests.study.test_jobs import sleeps
 from paragon.params import load_params
-from paragon_study.pipeline.jobs import side_by_side
+from paragon_study.pipeline.jobs import run_in_processes
 from paragon_study.pipeline.study import Study
 if __name__ == "__main__":
-    side_by_side(sleeps, Study("toy", "sasrec", load_params()), [(sys.argv[1], 0)], "jobs")
+    run_in_processes(sleeps, Study("toy", "sasrec", load_params()), [(sys.argv[1], 0)], "jobs")
 """
 
 

@@ -14,6 +14,7 @@ from paragon.adapters.transport import fit_transport, shared_items
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
 from paragon.params import ROOT, load_params, merge_sections
+from paragon_study.ablations.alignment import permute
 from paragon_study.ablations.places import Place
 from paragon_study.moves import recommenders, shared
 from paragon_study.moves import trials as transport
