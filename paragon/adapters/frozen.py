@@ -6,8 +6,8 @@ a product with item vectors, and these are computed for all adapters together.
 
 Shapes: N events, B of them in a batch, C candidates of a list, L items of a served list, A
 adapters (tasks), P parameters of an adapter, O objectives, d numbers of an item vector, M
-categories of the adapter's item side, z numbers of a cached state (z = d for most backbones), n
-items.  Where tuning has a dimension for seeds, it comes first.
+categories, z numbers of a cached state (z = d for most backbones), n items.  A dimension for seeds
+comes first.
 """
 
 from __future__ import annotations
@@ -24,42 +24,31 @@ from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone, cached_states, context_of
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Met, Sequences
-from paragon.errors import ParagonError
 from paragon.objectives.lists import Catalogue, check_served, served
 from paragon.objectives.table import Scored, objective_losses
 
-# Scores of which the served lists are taken together: 16 MB.  Of blocks twice as large the system
-# would clear every page anew.
-_CELLS = 4 << 20
+# Scores of which the served lists are taken together: 16 MB.  Larger blocks are slower.
+CELLS = 4 << 20
 _PAIRS = 1 << 20  # pairs of an event and an item represented at a time, a few hundred megabytes
 
 
 @dataclass(frozen=True)
 class FrozenTask:
-    """All that tuning needs of a frozen backbone: cached states and item features.
-
-    ``states [N, z]``, ``users [N]``, ``targets [N]`` and ``groups [N]`` belong to the events;
-    ``items [n + 1, d + M]`` is :func:`~paragon.adapters.adapter.item_table`; adapters have the
-    ``form``.  ``met``, of K rows: what is not served, row ``who [N]`` of it belongs to an event;
-    ``served``: L; ``served_rows``: the lists that are served to that number of events at the
-    beginning of a batch count, None: those of all.  ``candidates [N, C]`` are the stored lists
-    (target first) of validation or test events; ``None`` for training events, for which
-    :meth:`draw` draws new negatives in every step.
-    """
+    """All that tuning needs of a frozen backbone: cached states and item features."""
 
     backbone: Backbone
     form: AdapterForm
-    states: Tensor
-    users: np.ndarray
-    targets: np.ndarray
-    groups: Tensor
-    items: Tensor
+    states: Tensor  # [N, z]
+    users: np.ndarray  # [N]
+    targets: np.ndarray  # [N]
+    groups: Tensor  # [N]
+    items: Tensor  # [n + 1, d + M], `adapter.item_table`
     catalogue: Catalogue
-    met: Met
-    who: Tensor
-    served: int
-    served_rows: int | None = None
-    candidates: Tensor | None = None
+    met: Met  # the items that are not served
+    who: Tensor  # [N], the row of `met` that belongs to an event
+    served: int  # L
+    served_rows: int | None = None  # so many events of a batch, the first, are served lists
+    candidates: Tensor | None = None  # stored lists [N, C], target first; of training events none
 
     def losses(
         self, vectors: Tensor, rows: Tensor, candidates: Tensor, objectives: Sequence[str]
@@ -99,7 +88,7 @@ class FrozenTask:
             met = self.met[who.reshape(-1)].mask().view(*who.shape, -1)  # [..., B, n + 1]
             # A few adapters at a time, of all seeds.
             cells = adapted.shape[:-4].numel() * met.shape[-2:].numel()  # of one adapter
-            few = max(1, _CELLS // cells)
+            few = max(1, CELLS // cells)
             best = torch.cat([self._best(h, offset, met) for h in adapted.split(few, -4)], -3)
         # Once more with a gradient, for the items that are shown: best [..., A, B, L].
         states = states.unsqueeze(-3).expand(*best.shape[:-1], -1)  # [..., A, B, z]
@@ -159,7 +148,7 @@ def _plus(scores: Tensor, offset: Tensor | float, dim: int) -> Tensor:
 def adapter_form(
     backbone: Backbone, sequences: Sequences, settings: params.AdapterSettings
 ) -> AdapterForm:
-    """The form of the adapters that ``settings`` asks for."""
+    """The sizes of the adapters that ``settings`` asks for."""
     categories = sequences.categories.shape[1] if settings.item_side else 0
     return AdapterForm(backbone.dim, settings.width, categories)
 
@@ -167,8 +156,7 @@ def adapter_form(
 def item_features(
     form: AdapterForm, sequences: Sequences, device: torch.device | str
 ) -> Tensor | None:
-    """What stands behind the item vectors for adapters of this ``form``: categories
-    ``[n + 1, M]``, or None without an item side."""
+    """The categories ``[n + 1, M]`` behind the item vectors; None without an item side."""
     if not form.categories:
         return None
     return torch.from_numpy(sequences.categories).float().to(device)
@@ -183,11 +171,10 @@ def frozen_task(
 ) -> FrozenTask:
     """Cache what tuning needs of ``train``, ``valid`` or ``test`` events.
 
-    Of the stored lists of validation and test events the target and the first negatives are
-    kept, as many as in training: the losses can be compared.  At most ``settings.events``
-    training events are used, spread evenly over users and time.  ``states [N, z]``: the states
-    of these events, if they are known already.  Raises ``ParagonError`` where a user has met
-    too much for a served list.
+    Of stored lists the target and the first negatives are kept, as many as in training: the losses
+    can be compared.  At most ``settings.events`` training events are used, spread evenly over users
+    and time.  ``states [N, z]``: those of these events, if they are known.  Raises
+    ``ParagonError`` where a user has met too much for a served list.
     """
     items = backbone.item_vectors().detach()  # [n + 1, d]
     device, stored = items.device, None
@@ -231,10 +218,8 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
     """Losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all events of validation or test.
 
     They are not weighted; the events are taken in chunks to save memory.
-    Raises ``ParagonError`` for a task of training events.
     """
-    if task.candidates is None:
-        raise ParagonError("the task has no stored lists: give one of validation or test events")
+    assert task.candidates is not None
     total: Tensor | int = 0
     # A backbone with a representation of every pair needs d times the memory.
     pairs = vectors[..., 0].numel() * len(task.items)

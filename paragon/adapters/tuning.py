@@ -40,19 +40,18 @@ class Tuned:
 
 def tune(
     train: FrozenTask,
-    valid: FrozenTask,
+    valid: FrozenTask | None,
     sampler: NegativeSampler,
     weights: Tensor,
     start: Tensor,
     settings: params.AdapterSettings,
     seeds: Sequence[int],
-    free: Tensor | None = None,
 ) -> Tuned:
     """Tune S x A adapters jointly, for weights ``[A, O]``, from ``start [S, A, P]``.
 
     Every seed draws its own events; within a seed all tasks see the same ones.  The learning
     rate falls to zero along a cosine, and the result is the end, not the checkpoint with the
-    lowest validation loss.  ``free [P]``, bool: only these parameters change; None: all.
+    lowest validation loss.  Without ``valid`` no validation loss is computed.
     """
     objectives = settings.objectives
     vectors = start.clone().requires_grad_(True)  # [S, A, P]
@@ -73,19 +72,18 @@ def tune(
         # One step of Adam for all adapters.
         optimizer.zero_grad()
         task_losses.sum().backward()
-        if free is not None and vectors.grad is not None:
-            vectors.grad *= free  # Adam does not move a parameter without a gradient
         optimizer.step()
         schedule.step()
         # Checkpoints: the loss on validation events, and the vectors if they are among the last.
         if step in checkpoints:
             current = vectors.detach().clone()  # [S, A, P]
-            held_out = held_out_losses(valid, current, objectives)  # [S, A, O]
-            validation.append((held_out * weights).sum(-1))  # [S, A]
+            if valid is not None:
+                held_out = held_out_losses(valid, current, objectives)  # [S, A, O]
+                validation.append((held_out * weights).sum(-1))  # [S, A]
             last_vectors = [*last_vectors, current][-settings.snapshots - 1 :]
     return Tuned(
         vectors=last_vectors[-1],
         snapshots=torch.stack(last_vectors, 2)[:, :, :-1],
-        validation=torch.stack(validation, -1),
+        validation=torch.stack(validation, -1) if validation else torch.zeros(0),
         steps=torch.from_numpy(checkpoints),
     )

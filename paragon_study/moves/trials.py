@@ -65,7 +65,7 @@ def _category_bias(place: Place) -> Row:
     """The row `category_bias` of the study: a number for each category, no adapter."""
     settings = place.study.params.adapters
     with place.timed("category_bias"):
-        bias = tune_category_bias(place.backbone, place.sequences, settings, [place.seed])[0]
+        bias = tune_category_bias(place.train, place.sequences, settings, [place.seed])[0]
     own, categories = place.own_scores(place.held_out[1]), place.sequences.categories
     scores = (Scores.of(biased_scores(own, categories, one)) for one in bias)  # one [M]
     return Row("category_bias", place.seed, place.weights.numpy(), scores)

@@ -51,13 +51,15 @@ CLUSTER = "PARAGON_CLUSTER"  # the address of a Dask scheduler, whose workers th
 def run_in_processes(
     function: Callable[..., T], study: Study, jobs: Sequence[tuple], name: str
 ) -> list[T]:
-    """``[function(study, *job) for job in jobs]``, on a CPU ``threads`` of them at a time.
+    """``[function(study, *job) for job in jobs]``, several at a time.
 
     ``function`` is one of a module, so that another process can import it; it loads
     what it needs and seeds its own random numbers.  With ``PARAGON_CLUSTER`` the jobs run on a
     cluster (docs/scale.md).  Raises ``ParagonError`` if a process is ended from outside.
     """
-    workers = balanced(len(jobs), study.params.run.threads) if study.device.type == "cpu" else 1
+    # On two threads three at a time: the last of three would have a core for itself, and one idle.
+    most = 2 * study.params.run.threads - 1 if study.device.type == "cpu" else 1
+    workers = min(len(jobs), most)
     # joblib has no single worker, it would be this process: then one of two gets all jobs at once.
     alone = workers == 1 and not os.environ.get(CLUSTER)
     parts = [list(jobs)] if alone else [[job] for job in jobs]
@@ -119,20 +121,6 @@ def _workers(count: int, alone: bool) -> Iterator[None]:
         if sum(client.ncores().values()) < 2:  # joblib would do the jobs in this process
             raise ParagonError(f"{CLUSTER}: fewer than two workers are at {address}; start two")
         yield
-
-
-def balanced(jobs: int, threads: int) -> int:
-    """How many of the equal ``jobs`` to run at a time, so that no thread is idle at the end.
-
-    Three jobs on two threads take two rounds if two run at a time, and one and a half if
-    all three share the threads.
-    """
-
-    def time(workers: int) -> float:
-        rounds, left = divmod(jobs, workers)
-        return rounds * workers / threads + (max(1.0, left / threads) if left else 0)
-
-    return min(range(threads, 2 * threads + 1), key=time)
 
 
 def training_task(
@@ -210,7 +198,8 @@ def _train_published(study: Study, seed: int) -> None:
 def train_category_bias(study: Study) -> Tensor:
     """Tune and store `category_bias` for every evaluation weight and seed: ``[S, W, M]``."""
     sequences, backbone, about = study.load_frozen()
-    bias = tune_category_bias(backbone, sequences, study.params.adapters, study.params.run.seeds)
+    train = training_task(study, sequences, backbone, about)
+    bias = tune_category_bias(train, sequences, study.params.adapters, study.params.run.seeds)
     save_category_bias(bias, study.about_category_bias(about), study.folder / "rivals")
     return bias
 

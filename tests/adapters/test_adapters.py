@@ -26,10 +26,10 @@ def tasks(backbone, seqs):
     return [frozen_task(backbone, seqs, name, LISTS) for name in ("train", "valid")]
 
 
-def tune(tasks, seqs, weights, start, seeds=(0,), free=None, **change):
+def tune(tasks, seqs, weights, start, seeds=(0,), **change):
     few = {"steps": 12, "batch": 16, "checks": 4, "snapshots": 2, "learning_rate": 0.01}
     settings = LISTS.model_copy(update={**few, **change})
-    return tuning.tune(*tasks, NegativeSampler(seqs), weights, start, settings, seeds, free)
+    return tuning.tune(*tasks, NegativeSampler(seqs), weights, start, settings, seeds)
 
 
 def some_vectors(count, form=FORM, scale=0.1):
@@ -125,14 +125,6 @@ def test_served_lists_pass_the_gradient_of_their_scores(tasks):
 def test_a_user_who_met_nearly_everything_is_named(backbone, seqs):
     with pytest.raises(ParagonError, match=r"lists of 130 items.* of 40 users.*adapters.served"):
         frozen_task(backbone, seqs, "train", adapter_settings(served=130))
-
-
-def test_only_free_parameters_are_tuned(tasks, seqs):
-    start = initial_vector(FORM, torch.Generator().manual_seed(0))
-    free = torch.arange(FORM.size) >= FORM.size - 6
-    tuned = tune(tasks, seqs, simplex_weights([0.2], OBJECTIVES), start[None, None], free=free)
-    changed = tuned.vectors[0, 0] != start
-    assert torch.equal(changed, free)
 
 
 def test_catalogue_scores_are_those_of_the_module(tasks, backbone, seqs):

@@ -287,7 +287,7 @@ def all_that_learns(seqs, settings):
     generator = train_generator(collection, settings.generator, 0, extra)
     kind = METHODS["hypernetwork"].model
     rival = train_end_to_end("hypernetwork", kind, train, sampler, settings, 0)
-    bias = tune_category_bias(model, seqs, settings.adapters, [0])
+    bias = tune_category_bias(train, seqs, settings.adapters, [0])
     parts = [model.state_dict(), generator.model.state_dict(), rival.model.state_dict()]
     made = {f"{n}.{name}": value for n, part in enumerate(parts) for name, value in part.items()}
     return made | {"anchors": collection.anchor_vectors, "bias": bias}

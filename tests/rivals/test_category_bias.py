@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from paragon.adapters.frozen import frozen_task
+from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.rivals.category_bias import (
+    BiasTask,
     biased_scores,
     load_category_bias,
     save_category_bias,
@@ -20,7 +22,8 @@ ABOUT = {"kind": "category_bias", "seeds": [0, 1], "backbone": "abc"}
 @pytest.fixture(scope="module")
 def bias(backbone, seqs):
     own = adapter_settings(steps=60, batch=64, served_rows=32)
-    return tune_category_bias(backbone, seqs, own, [0, 1])
+    train = frozen_task(backbone, seqs, "train", own)
+    return tune_category_bias(train, seqs, own, [0, 1])
 
 
 def test_it_gives_each_item_what_its_categories_are_worth(seqs):
@@ -50,3 +53,20 @@ def test_round_trip_and_other_settings(bias, tmp_path):
     assert torch.equal(load_category_bias(tmp_path, ABOUT), bias)
     with pytest.raises(ParagonError, match=r"category_bias\.json.*backbone"):
         load_category_bias(tmp_path, ABOUT | {"backbone": "other"})
+
+
+def test_it_is_tuned_as_an_adapter_of_which_only_the_bias_changes(backbone, seqs):
+    """Scores, served lists and losses, for two seeds at once, are those of such an adapter."""
+    train = frozen_task(backbone, seqs, "train", adapter_settings())
+    bias = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    vectors = torch.zeros(2, 3, train.form.size)
+    vectors[..., -6:] = bias.detach()
+    vectors.requires_grad_()
+    rng = np.random.default_rng(0)
+    drawn = [train.draw(NegativeSampler(seqs), 40, 5, rng) for _ in range(2)]
+    rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
+    lists = rows, candidates, ["accuracy", "diversity"]
+    losses = [BiasTask(**vars(train)).losses(bias, *lists), train.losses(vectors, *lists)]
+    assert torch.allclose(*losses, atol=1e-5) and losses[0].shape == (2, 3, 2)
+    found, expected = torch.autograd.grad([loss.sum() for loss in losses], [bias, vectors])
+    assert torch.allclose(found, expected[..., -6:], atol=1e-5)

@@ -14,20 +14,12 @@ import torch
 from paragon.errors import ParagonError
 from paragon.params import ROOT
 from paragon.storage import save_tensors
-from paragon_study.pipeline.jobs import balanced, run_in_processes
+from paragon_study.pipeline.jobs import run_in_processes
 from paragon_study.pipeline.study import Study
 from tests.conftest import THOROUGH
 from tests.study.conftest import hear_signals, is_running, wait_until
 
 thorough = pytest.mark.skipif(not THOROUGH, reason="of `make test-all`")
-
-
-@pytest.mark.parametrize(
-    ("jobs", "threads", "workers"),
-    [(3, 2, 3), (9, 2, 3), (4, 2, 2), (8, 2, 2), (1, 2, 2), (3, 1, 1), (7, 4, 7), (0, 2, 2)],
-)
-def test_no_thread_is_idle_at_the_end(jobs, threads, workers):
-    assert balanced(jobs, threads) == workers
 
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
