@@ -33,15 +33,14 @@ from paragon.errors import ParagonError
 
 
 class Parts(NamedTuple):
-    """The parameters of adapters: ``w1 [..., h, d]``, ``b1 [..., h]``, ``w2 [..., d, h]``,
-    ``b2 [..., d]``, ``v [..., M, d]``, ``u [..., M]``."""
+    """The parameters of adapters."""
 
-    w1: Tensor
-    b1: Tensor
-    w2: Tensor
-    b2: Tensor
-    v: Tensor
-    u: Tensor
+    w1: Tensor  # [..., h, d]
+    b1: Tensor  # [..., h]
+    w2: Tensor  # [..., d, h]
+    b2: Tensor  # [..., d]
+    v: Tensor  # [..., M, d]
+    u: Tensor  # [..., M]
 
 
 @dataclass(frozen=True)

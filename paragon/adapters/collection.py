@@ -31,21 +31,15 @@ from paragon.storage import loading, save_tensors
 
 @dataclass(frozen=True)
 class Collection:
-    """Tuned adapters with their weights.
+    """Tuned adapters with their weights.  No generator and no rival may see the oracles."""
 
-    ``anchors [A, O]``, ``oracles [W, O]``: weights; ``anchor_vectors [S, A, P]``,
-    ``oracle_vectors [S, W, P]``: the ends of tuning; ``snapshots [S, A, K, P]``: the anchors'
-    last checkpoints before the end; ``validation [S, A + W, T]``: the task loss on validation
-    events at ``steps [T]``.  No generator and no rival may see the oracles.
-    """
-
-    anchors: Tensor
-    oracles: Tensor
-    anchor_vectors: Tensor
-    oracle_vectors: Tensor
-    snapshots: Tensor
-    validation: Tensor
-    steps: Tensor
+    anchors: Tensor  # [A, O], weights
+    oracles: Tensor  # [W, O]
+    anchor_vectors: Tensor  # [S, A, P], the ends of tuning
+    oracle_vectors: Tensor  # [S, W, P]
+    snapshots: Tensor  # [S, A, K, P], the last checkpoints of the anchors before the end
+    validation: Tensor  # [S, A + W, T], the task loss on validation events
+    steps: Tensor  # [T], of the checkpoints
     description: dict
 
     @property

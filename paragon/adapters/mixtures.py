@@ -61,19 +61,16 @@ def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     between = LinearNDInterpolator(anchors[:, :-1], identity)
     points, middle = weights[:, :-1], anchors[:, :-1].mean(0)
-    found = between(points)
+    mix = between(points)
     # Weights are rounded, and those on an edge may lie beside it: a little inward they do not.
     for other in (between(points + 1e-5 * (middle - points)), nearest(anchors, weights)):
-        found = np.where(np.isnan(found).any(1, keepdims=True), other, found)
-    return found
+        mix = np.where(np.isnan(mix).any(1, keepdims=True), other, mix)
+    return mix
 
 
 @averaged
 def rbf(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Thin-plate spline through the anchors (Duchon 1977).
-
-    Smooth and exact at the anchors; it also extends beyond the region between them.
-    """
+    """Thin-plate spline through the anchors and beyond them (Duchon 1977)."""
     from scipy.interpolate import RBFInterpolator
 
     spline = RBFInterpolator(anchors[:, :-1], np.eye(len(anchors)), kernel="thin_plate_spline")
@@ -105,8 +102,7 @@ def log_ratios(weights: np.ndarray) -> np.ndarray:
     """``log w_o / w_O``, ``[W, O]``, the last column 0 (additive log-ratios, Aitchison 1982).
 
     Close to a corner of the simplex the best adapter changes with the order of magnitude of the
-    vanishing weight, not with the weight; the generator sees logarithms as well
-    (`generator.denoiser.WeightEmbedding`).
+    vanishing weight, not with the weight; the generator sees logarithms as well.
     """
     logarithms = np.log(weights + LOG_OFFSET)
     return logarithms - logarithms[:, -1:]

@@ -25,17 +25,12 @@ from paragon.progress import progress
 
 @dataclass(frozen=True)
 class Tuned:
-    """The result of :func:`tune`.
+    """The result of :func:`tune`."""
 
-    ``vectors [S, A, P]``: the end of tuning; ``snapshots [S, A, K, P]``: the last checkpoints
-    before the end; ``validation [S, A, T]``: the task loss on validation events at the
-    checkpoints ``steps [T]``, which shows whether tuning converged.
-    """
-
-    vectors: Tensor
-    snapshots: Tensor
-    validation: Tensor
-    steps: Tensor
+    vectors: Tensor  # [S, A, P], the end of tuning
+    snapshots: Tensor  # [S, A, K, P], the last checkpoints before the end
+    validation: Tensor  # [S, A, T], the task loss on validation events at the checkpoints
+    steps: Tensor  # [T], of the checkpoints
 
 
 def tune(

@@ -5,7 +5,6 @@ without learning: the mean of the anchors, a Gaussian, a copy with noise.  After
 "Generative Modeling of Weights: Generalization or Memorization?" (arXiv 2506.07998).
 
 Shapes: W weight vectors, O objectives, A anchors, N collected vectors, P parameters of an adapter.
-``seed_index`` is the position of a seed in the collection.
 """
 
 from __future__ import annotations
@@ -81,8 +80,7 @@ def noisy(vectors: Tensor, distance: Tensor, rng: np.random.Generator) -> Tensor
 def verdict(distances: Mapping[str, Tensor], regret: Mapping[str, float]) -> str:
     """The answer in words.
 
-    ``distances``: the result of :func:`distances`; ``regret``: in percent, of ``generated`` and
-    of methods that need no learning, by name.
+    ``regret``: in percent, of ``generated`` and of methods that need no learning, by name.
     """
     near = {kind: values.quantile(0.5).item() for kind, values in distances.items()}
     others = {method: value for method, value in regret.items() if method != "generated"}

@@ -87,10 +87,9 @@ class Behaviour:
 def behaviour(
     train: FrozenTask, sampler: NegativeSampler, collection: Collection, seed: int, batch: int
 ) -> Behaviour:
-    """The behavioural loss on ``batch`` training events; references are mixed from the anchors.
+    """The behavioural loss on ``batch`` training events, its references mixed from the anchors.
 
-    Each reference is interpolated between the anchors around its weights.  If the collection is
-    pooled from several starts, the anchors are those of one start, drawn at random.
+    If the collection is pooled from several starts, each from those of one start, drawn at random.
     """
     description = collection.description
     starts, objectives = description.get("starts", 1), description["objectives"]
@@ -143,37 +142,11 @@ def train_generator(
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
     floor = collection.anchors.min(0).values  # [O]
     model = untrained(collection, settings, seed, device)
-    rng = np.random.default_rng([seed, 2])
-    averaged, curves = _fit(model, vectors, weights, floor, settings, behaviour, rng)
-    description = {
-        "kind": "generator",
-        "seed": seed,
-        "floor": floor.tolist(),
-        "settings": settings.model_dump(),
-        "collection": collection.description,
-        "curves": stretches(curves, ["v_loss", "task_loss"][: 2 if behaviour else 1]),
-    }
-    return Generator(averaged.eval().requires_grad_(False), description)
-
-
-def _fit(
-    model: DiffusionModel,
-    vectors: Tensor,
-    weights: Tensor,
-    floor: Tensor,
-    settings: params.GeneratorSettings,
-    behaviour: Behaviour | None,
-    rng: np.random.Generator,
-) -> tuple[DiffusionModel, np.ndarray]:
-    """Train on ``vectors [N, P]`` and their ``weights [N, O]``.
-
-    Returns the averaged model and the curves ``[steps, 2]`` of both losses.
-    """
-    device, averaged = vectors.device, copy.deepcopy(model)
-    schedule = Schedule(settings.diffusion_steps, device=device)
+    averaged, schedule = copy.deepcopy(model), Schedule(settings.diffusion_steps, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    curves = np.full((settings.steps, 2), np.nan)
+    rng = np.random.default_rng([seed, 2])
+    curves = np.full((settings.steps, 2 if behaviour else 1), np.nan)
     collected, uncollected = settings.batch, settings.behaviour_batch if behaviour else 0
     for step in progress(range(settings.steps), "steps"):
         # A batch of collected vectors; behind them rows for random weights, not collected.
@@ -198,7 +171,15 @@ def _fit(
         take_step(loss, model, optimizer, cosine)
         # At first, while every step changes much, the average has a short memory.
         update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
-    return averaged, curves
+    description = {
+        "kind": "generator",
+        "seed": seed,
+        "floor": floor.tolist(),
+        "settings": settings.model_dump(),
+        "collection": collection.description,
+        "curves": stretches(curves, ["v_loss", "task_loss"][: curves.shape[1]]),
+    }
+    return Generator(averaged.eval().requires_grad_(False), description)
 
 
 def take_step(

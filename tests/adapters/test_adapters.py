@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from paragon.adapters import tuning
-from paragon.adapters.adapter import Adapter, AdapterForm, adapt, initial_vector
+from paragon.adapters.adapter import (
+    Adapter,
+    AdapterForm,
+    adapt,
+    initial_vector,
+    start_vectors,
+)
 from paragon.adapters.collection import collect, load_collection, save_collection
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones import build
@@ -224,6 +230,24 @@ def test_collection_round_trip_and_training_set(backbone, seqs, settings, tmp_pa
     loaded = load_collection(tmp_path / "collection")
     assert torch.equal(loaded.snapshots, collection.snapshots)
     assert loaded.description["backbone"] == "abc"
+
+
+def test_a_task_that_ends_no_better_than_it_started_keeps_its_start(backbone, seqs, monkeypatch):
+    """By its end alone, however low the loss was before; snapshots as well."""
+    settings = adapter_settings(anchors=[0.2, 1], oracles=1, snapshots=1)
+    form = frozen_task(backbone, seqs, "valid", settings).form
+    ends = torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 9.0], [0.0, 0.0]])  # of each task, [4, T]
+
+    def tune(train, valid, sampler, weights, start, *rest):
+        return tuning.Tuned(start + 1, start.unsqueeze(2) + 1, ends.unsqueeze(0), torch.arange(2))
+
+    monkeypatch.setattr("paragon.adapters.collection.tune", tune)
+    made = collect(backbone, seqs, settings, [0])
+    changed = (
+        torch.cat([made.anchor_vectors, made.oracle_vectors], 1)[0] - start_vectors(form, 4, [0])[0]
+    )
+    assert changed[:, 0].tolist() == [1, 0, 0, 1]
+    assert (made.snapshots[0, :, 0] - start_vectors(form, 2, [0])[0])[:, 0].tolist() == [1, 0]
 
 
 def test_nan_in_a_collection_is_named(backbone, seqs, settings, tmp_path):

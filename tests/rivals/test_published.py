@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler
 from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.errors import ParagonError
-from paragon.generator.diffusion import Schedule, ddim, ddpm, guided
+from paragon.generator.diffusion import Schedule, ddpm, guided
 from paragon.generator.training import take_step
 from paragon.params import PublishedSettings
 from paragon.rivals.published import (
@@ -106,12 +106,7 @@ def test_each_number_of_a_vector_has_one_place_in_the_tokens(form):
     assert sorted(places.tolist()) == list(range(form.size))
     if form.dim == 64:
         assert order.shape[1] == 137 and (order[:8] != form.size).all()
-
-
-@pytest.mark.parametrize("form", FORMS, ids=str)
-def test_vectors_come_back_from_their_tokens(form):
-    model = TokenDenoiser(form, 2, SETTINGS)
-    vectors = torch.randn(3, form.size)
+    model, vectors = TokenDenoiser(form, 2, SETTINGS), torch.randn(3, form.size)
     tokens = model.tokens(vectors)
     assert torch.equal(model.vectors(tokens), vectors)
     assert tokens.abs().sum() == pytest.approx(vectors.abs().sum().item(), rel=1e-4)  # else zeros
@@ -156,23 +151,20 @@ def test_tokens_have_an_order(batch):
     assert not torch.allclose(model.vectors(model.tokens(there).flip(1)), v, atol=1e-3)
 
 
+class Silent(torch.nn.Module):
+    """A layer whose result is zero."""
+
+    def forward(self, h):
+        self.seen = h
+        return torch.zeros_like(h)
+
+
 def test_weights_enter_before_every_layer(denoiser, batch):
-    """Each layer alone makes the weights count."""
-    x, t, weights, keep = batch
-    for layer in denoiser.layers:
-        seen = []
-        hook = layer.register_forward_pre_hook(lambda _, h, seen=seen: seen.append(h[0]))
-        before = [
-            block.register_forward_hook(lambda _, h, out: torch.zeros_like(out))
-            for block in denoiser.layers
-        ]
-        for condition in (weights, 1 - weights):
-            denoiser(x, t, condition, keep)
-        for handle in (hook, *before):
-            handle.remove()
-        embedded = [denoiser.embed_weights(condition) for condition in (weights, 1 - weights)]
-        moved = (embedded[0] - embedded[1]).unsqueeze(1).expand_as(seen[0])
-        assert torch.allclose(seen[0] - seen[1], moved, atol=1e-5)
+    denoiser.layers = torch.nn.ModuleList(Silent() for _ in range(3))
+    denoiser(*batch)
+    for layer in denoiser.layers[1:]:
+        expected = denoiser.embed_weights(batch[2]).unsqueeze(1).expand_as(layer.seen)
+        assert torch.allclose(layer.seen, expected, atol=1e-6)
 
 
 def test_a_dropped_condition_is_the_null_one(denoiser, batch):
@@ -184,17 +176,6 @@ def test_a_dropped_condition_is_the_null_one(denoiser, batch):
         denoiser.null.add_(1)
     assert not torch.allclose(null, denoiser(x, t, weights, ~keep), atol=1e-4)
     assert torch.equal(guided(denoiser, weights, 1.0)(x, t), denoiser(x, t, weights, keep))
-
-
-@pytest.mark.parametrize("drop", [0.0, 1.0])
-def test_training_drops_as_many_conditions_as_it_is_told(drop):
-    """Of the two embeddings, the one that is never used keeps its first value."""
-    model = train(condition_drop=drop, steps=10).model.denoiser
-    torch.manual_seed(0)
-    first = TokenDenoiser(FORM, 2, SETTINGS)
-    assert torch.equal(model.null, first.null) == (drop == 0)
-    bias = model.embed_weights[2].bias
-    assert torch.allclose(bias, first.embed_weights[2].bias, atol=2e-3) == (drop == 1)
 
 
 def test_clipped_ancestral_sampling_agrees_with_diffusers(denoiser, batch):
@@ -213,19 +194,6 @@ def test_clipped_ancestral_sampling_agrees_with_diffusers(denoiser, batch):
     assert torch.allclose(found, x, atol=1e-3)
     free = ddpm(predict, Schedule(steps), noise, torch.Generator().manual_seed(7))
     assert not torch.allclose(found, free, atol=0.1)
-
-
-def test_a_range_of_its_own_for_each_number():
-    low, high = torch.tensor([-1.0, 0.5, -9.0]), torch.tensor([-0.5, 0.6, 9.0])
-    schedule, clean = Schedule(30), torch.tensor([[0.0, 1.0, 2.0]])
-
-    def exact(x, t):
-        a, s = schedule.signal[t][:, None], schedule.noise[t][:, None]
-        return (a * x - clean) / s
-
-    noise = torch.randn(1, 3, generator=torch.Generator().manual_seed(0))
-    found = ddim(exact, schedule, noise, steps=30, clip=(low, high))
-    assert torch.allclose(found, torch.tensor([[-0.5, 0.6, 2.0]]), atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -334,23 +302,11 @@ def test_training_taken_up_again_is_the_same_bit_for_bit(tmp_path, after, monkey
     assert len(steps) == 10 * (4 - after)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"learning_rate": 1e-3}, "field `learning_rate` differs"),
-        ({"seed": 1}, "field `seed` differs"),
-        ({"collection": planted(2.0)}, "field `scale` differs"),
-    ],
-    ids=["settings", "seed", "collection"],
-)
-def test_a_checkpoint_of_another_training_is_refused(tmp_path, changes, words):
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     interrupted(tmp_path / "c", 1)
-    if "seed" in changes:
-        several = planted()
-        about = several.description | {"seeds": [1]}
-        changes = changes | {"collection": dataclasses.replace(several, description=about)}
-    with pytest.raises(ParagonError, match=f"{tmp_path}/c.*{words}.*delete the folder {tmp_path}"):
-        train(tmp_path / "c", **changes)
+    for change in ({"learning_rate": 1e-3}, {"collection": planted(2.0)}):
+        with pytest.raises(ParagonError, match="differs"):
+            train(tmp_path / "c", **change)
 
 
 def test_same_inputs_same_bytes_and_a_round_trip(tmp_path):
@@ -366,10 +322,3 @@ def test_same_inputs_same_bytes_and_a_round_trip(tmp_path):
     assert torch.equal(loaded.generate(weights), one.generate(weights))
     with pytest.raises(ParagonError, match="a.json: collection: field `scale` differs"):
         load_published(tmp_path / "a", planted(2.0).description)
-
-
-def test_wrong_weights_are_refused(trained):
-    with pytest.raises(ParagonError, match="must sum to 1"):
-        trained.generate([0.5, 0.6])
-    with pytest.raises(ParagonError, match="guidance: -1 is out of range"):
-        trained.generate([0.5, 0.5], guidance=-1)
