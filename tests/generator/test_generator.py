@@ -77,7 +77,9 @@ def test_corners_are_lifted_to_the_anchors(trained):
         ({"weights": [0.5, 0.6]}, "sum to 1"),
         ({"weights": [0.2, 0.3, 0.5]}, "2 numbers"),
         ({"weights": [0.5, 0.5], "guidance": -1.0}, "guidance"),
+        ({"weights": [0.5, 0.5], "guidance": np.nan}, "guidance"),
         ({"weights": [0.5, 0.5], "steps": 0}, "steps"),
+        ({"weights": [0.5, 0.5], "steps": 501}, "steps"),
     ],
 )
 def test_bad_requests(trained, arguments, words):
