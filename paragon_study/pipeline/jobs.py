@@ -57,6 +57,8 @@ def run_in_processes(
     what it needs and seeds its own random numbers.  With ``PARAGON_CLUSTER`` the jobs run on a
     cluster (docs/scale.md).  Raises ``ParagonError`` if a process is ended from outside.
     """
+    if not jobs:  # no process need start
+        return []
     # On two threads three at a time: the last of three would have a core for itself, and one idle.
     most = 2 * study.params.run.threads - 1 if study.device.type == "cpu" else 1
     workers = min(len(jobs), most)
