@@ -27,7 +27,7 @@ def test_every_defect_of_the_list_has_its_place():
 def test_a_defect_is_caught(name, tmp_path):
     """Planted into a copy, it makes its test fail, and not by a mistake in the mistake."""
     defect = DEFECTS[name]
-    for part in ("paragon", "tests"):
+    for part in ("paragon", "paragon_study", "tests"):
         shutil.copytree(ROOT / part, tmp_path / part)
     for part in ("params.yaml", "pyproject.toml"):
         shutil.copy(ROOT / part, tmp_path)
