@@ -7,6 +7,7 @@ to ``artifacts/notebooks``.  The same study gives the same bytes, see :func:`nor
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import re
 import shutil
@@ -40,6 +41,7 @@ NOISE = ("papermill", "execution", "ExecuteTime")  # metadata of cells that hold
 WIDGET = "application/vnd.jupyter.widget-view+json"  # names a model that is gone, by a random id
 FRAMES = 12  # lines of a traceback that are shown
 SECONDS = 60.0  # between two lines on how far a stage is
+logging.getLogger("papermill").setLevel(logging.ERROR)  # `overrides` need not be in the notebook
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _STYLED = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")  # the random id of a styled pandas table

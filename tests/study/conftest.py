@@ -65,7 +65,7 @@ def snapshot(root):
         *(p for p in paths if p.is_file() and not p.name.endswith(".time.json")),
         root / "dvc.lock",
     ]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in [*files, root / "dvc.lock"]}
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,9 @@ import torch
 from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
-from paragon.backbones import BACKBONES, build, train_backbone
+from paragon.backbones import BACKBONES, build
 from paragon.data.negatives import NegativeSampler
 from paragon.generator.training import behaviour, train_generator
-from paragon.serving.recommender import Recommender
 from paragon_study.pipeline.study import Study
 from tests.conftest import adapter_settings
 
@@ -43,24 +42,6 @@ def test_tuning_and_generation_agree(backbone, seqs, settings):
     backbone.to("cpu")
     for cpu, cuda in zip(found["cpu"], found["cuda"], strict=True):
         assert torch.allclose(cpu, cuda, rtol=1e-2, atol=1e-3)
-
-
-@pytest.mark.parametrize("name", list(BACKBONES))
-def test_a_backbone_learns_on_the_gpu(name, seqs, settings):
-    run = settings.backbones.model_copy(update={"epochs": 8, "learning_rate": 0.01})
-    _, fitted = train_backbone(name, seqs, run, "cuda")
-    assert fitted.training[-1] < fitted.training[0] - 0.02
-
-
-def test_a_recommender_serves_from_the_gpu(backbone, seqs, settings):
-    collection = collect(backbone, seqs, settings.adapters, [0])
-    generator = train_generator(collection, settings.generator, 0)
-    lists = {}
-    for device in ("cpu", "cuda"):
-        recommender = Recommender(backbone.to(device), generator, seqs)
-        lists[device] = recommender.recommend(seqs.item_ids[:3], [0.5, 0.5], k=5)
-    backbone.to("cpu")
-    assert lists["cpu"].item_ids == lists["cuda"].item_ids
 
 
 def test_auto_takes_the_gpu(settings):
