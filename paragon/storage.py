@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +60,63 @@ def atomic_path(target: Path) -> Iterator[Path]:
     finally:
         if path is not None:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside ``target`` that replaces it as a whole if the block succeeds.
+
+    Raises ``ParagonError`` if it cannot be written; what was there is kept, also by a process that
+    is killed in between (:func:`locked` puts it back).
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target):
+            stage = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.stage-"))
+            try:
+                (stage / "new").mkdir()
+                yield stage / "new"
+                if target.exists():
+                    os.rename(target, stage / "old")
+                os.rename(stage / "new", target)
+            finally:
+                _clear(stage, target)
+    except OSError as error:
+        raise ParagonError(f"{target} cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """No other process replaces ``target`` meanwhile; what a killed one had moved away is back.
+
+    The lock is on the parent folder and ends with the process.  Windows and some network drives
+    have none.
+    """
+    handle = None
+    try:
+        with suppress(OSError, ImportError):
+            import fcntl
+
+            handle = os.open(target.parent, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for stage in target.parent.glob(f".{glob.escape(target.name)}.stage-*"):
+                _clear(stage, target)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _clear(stage: Path, target: Path) -> None:
+    """Remove a stage; an old folder in it first goes back, unless a new one took its place."""
+    old = stage / "old"
+    if old.exists() and not os.path.lexists(target):
+        try:
+            os.rename(old, target)
+        except OSError as error:
+            reason = f"{target} cannot be put back: {error.strerror or error}"
+            raise ParagonError(f"{reason}; move {old} there") from None
+    shutil.rmtree(stage, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -47,7 +47,7 @@ def fetch(
     from paragon.params import DATA, load_params
 
     name = load_params().studies.datasets[0] if name is None else name
-    folder = data.fetch(name, source=source, directory=directory, words=note, data=DATA)
+    folder = data.fetch(name, source=source, directory=directory, note=note, data=DATA)
     repaired = f"repairs: {repairs(data.load_dataset(name, DATA))}"
     typer.echo("\n".join(filter(None, [f"{name} is in {folder}", repaired, notice(name)])))
 

@@ -18,11 +18,14 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     users, met = events["user_id"].value_counts(), events["item_id"].value_counts()
     tied = events.duplicated(["user_id", "timestamp"], keep=False).mean()
     times = pd.to_datetime(events["timestamp"], unit="s")
-    carried = items["categories"].map(len)
+    carried, names = items["categories"].map(len), sequences.category_names
+    categories = f"{len(names)}: {', '.join(names)}"
+    if len(np.unique(sequences.categories[1:], axis=0)) < 2:
+        same = "diversity is undefined where all items have the same"
+        categories = f"{', '.join(names) or 'none'}: {same}"
     groups = dataset.users["group"].value_counts()
     about = sequences.description
     counts = about["counts"]
-    judged = {part: len(np.unique(sequences.evaluation(part).users)) for part in ("valid", "test")}
     rule = about["split"] + "".join(
         f", {name} {about[name]:g}" for name in ("min_rating", "k_core", "midnight") if about[name]
     )
@@ -36,7 +39,7 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         "interactions of an item": _spread(met),
         "time (UTC)": f"{times.min()} to {times.max()}, {(times.max() - times.min()).days:,} days",
         "ties": f"{tied:.1%} of the interactions share their second with another of the same user",
-        "categories": _categories(sequences),
+        "categories": categories,
         "categories of an item": f"{_spread(carried)}; {(carried == 0).sum():,} items without",
         "groups of users": ", ".join(f"{g} {n:,}" for g, n in groups.items()) or "none",
         "repairs": repairs(dataset),
@@ -45,17 +48,11 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         f"{counts['items']:,} items",
         "training": f"{counts['train']:,} interactions; of {counts['users_without_evaluation']:,} "
         "users everything is training",
-        "validation": f"{counts['valid']:,} interactions of {judged['valid']:,} users",
-        "test": f"{counts['test']:,} interactions of {judged['test']:,} users",
     }
+    for part, name in (("valid", "validation"), ("test", "test")):
+        evaluated = len(np.unique(sequences.evaluation(part).users))
+        facts[name] = f"{counts[part]:,} interactions of {evaluated:,} users"
     return pd.Series(facts, name=dataset.name)
-
-
-def _categories(sequences: Sequences) -> str:
-    names = sequences.category_names
-    if len(np.unique(sequences.categories[1:], axis=0)) < 2:
-        return f"{', '.join(names) or 'none'}: diversity is undefined where all items have the same"
-    return f"{len(names)}: {', '.join(names)}"
 
 
 def repairs(dataset: Dataset) -> str:

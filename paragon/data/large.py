@@ -1,11 +1,8 @@
 """Interactions that do not fit in memory: the sequences of Parquet files.
 
-In this file: what `paragon.data.split` does, for a table that is read from disk as often as it is
-needed.  DuckDB filters, counts and sorts it within a limit of memory, and uses the disk beyond
+DuckDB filters, counts and sorts the table within a limit of memory, and uses the disk beyond
 that.  In memory remain the sequences themselves, 16 bytes an event, and the candidate lists.
-
-From about 20 million events on, use this; below, `Dataset` and `prepare`, which repair what can be
-repaired.  Both give the same sequences.
+Use it from about 20 million events on; below, `Dataset` and `prepare` repair what can be repaired.
 """
 
 from __future__ import annotations
@@ -13,19 +10,15 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from paragon.data.checks import MILLISECONDS
 from paragon.data.sequences import Sequences
-from paragon.data.split import SPLITS, assemble
-from paragon.data.table import Dataset
+from paragon.data.split import assemble, check_split
+from paragon.data.table import MILLISECONDS, NEEDED, Dataset
 from paragon.errors import ParagonError
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection as Connection
 
 
 def prepare_large(
@@ -54,98 +47,87 @@ def prepare_large(
         import duckdb
     except ImportError as error:
         raise ParagonError("large data: install the extra first: pip install '.[scale]'") from error
-    if split not in SPLITS:
-        raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
+    check_split(split)
     rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
     rules |= {"max_users": None, "negatives": negatives, "seed": seed}
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-        with duckdb.connect(config={"memory_limit": memory, "temp_directory": scratch}) as db:
+        config = {"memory_limit": memory, "temp_directory": scratch}
+        with duckdb.connect(config=config) as db:
             try:
-                raw = _open(db, str(interactions))
+                raw = _check(db, str(interactions))
                 _filter(db, min_rating, k_core)
                 _split(db, split, midnight)
-                dataset = _dataset(db, name, str(items), None if users is None else str(users))
-                catalogue, user_ids, lengths = _number(db, dataset)
-                items_in_order, times, part = _in_order(db, int(lengths.sum()))
+                tables = [db.read_parquet(str(path)).df() for path in (items, users) if path]
+                dataset, catalogue, people = _number(db, name, *tables)
+                ordered = _in_order(db, int(people["events"].sum()))
             except duckdb.Error as error:
                 raise ParagonError(f"{interactions}: {str(error).splitlines()[0]}") from error
+    lengths, part = people["events"].to_numpy().astype(np.int64), ordered[2]
     if split == "leave_one_out":
         ends = lengths.cumsum()[lengths >= 3]
         part[ends - 2], part[ends - 1] = 1, 2
-    in_order = (items_in_order, times, part, lengths)
-    return assemble(dataset, catalogue, user_ids, in_order, rules, raw)
+    user_ids = people["user_id"].astype(str).tolist()
+    return assemble(dataset, catalogue, user_ids, (*ordered, lengths), rules, raw)
 
 
-def _open(db: Connection, files: str) -> int:
+def _check(db: Any, files: str) -> int:
     """The view ``rated`` of the rows; how many there are, after a check of every one."""
-    source = "read_parquet($files, file_row_number = true)"
-    found = db.execute(f"describe select * from {source}", {"files": files}).fetchall()
-    columns = {column: kind for column, kind, *_ in found}
-    for column in ("user_id", "item_id", "timestamp"):
+    quoted = files.replace("'", "''")  # a view takes no parameters
+    source = f"read_parquet('{quoted}', file_row_number = true)"
+    described = db.execute(f"describe from {source}").fetchall()
+    columns = {column: kind for column, kind, *_ in described}
+    for column in NEEDED["inter"]:
         if column not in columns:
             raise ParagonError(f"{files}: column {column} is missing among {', '.join(columns)}")
-    if "INT" not in columns["timestamp"]:
-        kind = columns["timestamp"]
+    if "INT" not in (kind := columns["timestamp"]):
         raise ParagonError(f"{files}: timestamp is {kind}; give whole seconds since 1970")
     rating = "rating::double" if "rating" in columns else "1.0"
-    quoted = files.replace("'", "''")  # a view takes no parameters
     db.execute(f"""
-        create view rated as
-        select user_id, item_id, {rating} as rating, timestamp,
-               (file_index << 40) + file_row_number as row
-        from {source.replace("$files", f"'{quoted}'")}""")
-    [(count, wrong)] = db.execute(f"""
-        select count(*), count(*) filter (
-            user_id is null or item_id is null or timestamp is null or rating is null
-            or timestamp not between 0 and {MILLISECONDS:.0f} or not isfinite(rating) or rating < 0
-        ) from rated""").fetchall()
-    if wrong:
+        create view rated as select user_id, item_id, {rating} as rating, timestamp,
+        (file_index << 40) + file_row_number as row from {source}""")
+    wrong = _count(
+        db,
+        f"""rated where user_id is null or item_id is null or timestamp is null
+        or timestamp not between 0 and {MILLISECONDS:.0f} or rating is null or rating < 0
+        or not isfinite(rating)""",
+    )
+    repeated = _count(
+        db,
+        """(select 1 from rated
+        group by user_id, item_id, timestamp having count(*) > 1)""",
+    )
+    if wrong or repeated:
         raise ParagonError(
-            f"{files}: {wrong} of {count} rows have no id, no rating of 0 or more, or no time in "
-            "seconds since 1970; correct or remove them"
+            f"{files}: {wrong} rows have no id, no rating of 0 or more, or no time in seconds, and "
+            f"{repeated} events repeat user, item and time; correct or remove them"
         )
-    [(repeated,)] = db.execute("""
-        select count(*) from (
-            select 1 from rated group by user_id, item_id, timestamp having count(*) > 1
-        )""").fetchall()
-    if repeated:
-        raise ParagonError(
-            f"{files}: {repeated} events repeat user, item and time; keep one of each"
-        )
-    return count
+    return _count(db, "rated")
 
 
-def _filter(db: Connection, min_rating: float, k: int) -> None:
+def _count(db: Any, rows: str) -> int:
+    return int(db.execute(f"select count(*) from {rows}").fetchall()[0][0])
+
+
+def _filter(db: Any, min_rating: float, k: int) -> None:
     """The view ``core``: the rows that count, of users and items with ``k`` of them or more."""
-    db.execute(f"create view enough as select * from rated where rating >= {float(min_rating)}")
-    db.execute("create view core as select * from enough")
-    before = None
-    while k > 1:
-        for what in ("user", "item"):
-            db.execute(f"""
-                create or replace table next_{what}s as select {what}_id from core
-                group by {what}_id having count(*) >= {int(k)}""")
-        after = [_count(db, f"next_{what}s") for what in ("user", "item")]
-        for what in ("user", "item"):
-            db.execute(f"create or replace table kept_{what}s as from next_{what}s")
+    db.execute(f"create view enough as from rated where rating >= {float(min_rating)}")
+    db.execute("create view core as from enough")
+    before, after = None, [0]
+    while k > 1 and before != after:
+        for key in ("user_id", "item_id"):
+            db.execute(f"""create or replace table next_{key} as
+                select {key} from core group by {key} having count(*) >= {int(k)}""")
+        before, after = after, [_count(db, f"next_{key}") for key in ("user_id", "item_id")]
         db.execute("""
-            create or replace view core as select * from enough
+            create or replace table kept_users as from next_user_id;
+            create or replace table kept_items as from next_item_id;
+            create or replace view core as from enough
             semi join kept_users using (user_id) semi join kept_items using (item_id)""")
-        if after == before:
-            break
-        before = after
     if not _count(db, "core"):
-        raise ParagonError(
-            f"no event is left after min_rating={min_rating} and k_core={k}; lower them"
-        )
+        raise ParagonError(f"no event is left: lower min_rating {min_rating} or k_core {k}")
 
 
-def _count(db: Connection, table: str) -> int:
-    [(count,)] = db.execute(f"select count(*) from {table}").fetchall()
-    return int(count)
-
-
-def _split(db: Connection, split: str, midnight: float | None) -> None:
+def _split(db: Any, split: str, midnight: float | None) -> None:
     """The view ``events``, with the part of the split for ``global_time``."""
     if split == "leave_one_out":
         db.execute("create view events as select *, 0::tinyint as part from core")
@@ -153,49 +135,39 @@ def _split(db: Connection, split: str, midnight: float | None) -> None:
     time = "timestamp" if midnight is None else f"(timestamp + {round(3600 * midnight)}) // 86400"
     [(first, last)] = db.execute(f"select min({time}), max({time}) from core").fetchall()
     later = [f"(10 * ({time} - {first}) > {tenths * (last - first)})::tinyint" for tenths in (8, 9)]
-    db.execute(f"create view parted as select *, {' + '.join(later)} as part from core")
-    for what in ("user", "item"):
-        db.execute(f"""
-            create table trained_{what}s as
-            select distinct {what}_id from parted where part = 0""")
-    db.execute("""
-        create view events as select * from parted
+    db.execute(f"""
+        create view parted as select *, {" + ".join(later)} as part from core;
+        create table trained_users as select distinct user_id from parted where part = 0;
+        create table trained_items as select distinct item_id from parted where part = 0;
+        create view events as from parted
         semi join trained_users using (user_id) semi join trained_items using (item_id)""")
 
 
-def _dataset(db: Connection, name: str, items: str, users: str | None) -> Dataset:
-    """The tables of items and users, checked beside the first event of each."""
-    for what, other in (("user", "item"), ("item", "user")):
+def _number(
+    db: Any, name: str, *tables: pd.DataFrame
+) -> tuple[Dataset, pd.DataFrame, pd.DataFrame]:
+    """Items and users, checked beside their first events; the catalogue, and users in order."""
+    for key, other in (("user", "item"), ("item", "user")):
         db.execute(f"""
-            create table first_{what}s as
-            select {what}_id, arg_min({other}_id, row) as {other}_id, arg_min(timestamp, row)
-            as timestamp, min(row) as row, count(*) as events from events group by {what}_id""")
-    events = db.execute("""
-        select user_id, item_id, timestamp, 1.0 as rating from (
-            select user_id, item_id, timestamp, row from first_users
-            union select user_id, item_id, timestamp, row from first_items
-        ) order by row""").df()
-    catalogue = db.execute("from read_parquet($1)", [items]).df()
-    people = None if users is None else db.execute("from read_parquet($1)", [users]).df()
-    dataset = Dataset.from_frame(events, catalogue, people, name)
-    return replace(dataset, interactions=dataset.interactions[:0])
-
-
-def _number(db: Connection, dataset: Dataset) -> tuple[pd.DataFrame, list[str], np.ndarray]:
-    """The catalogue, the ids of the users and how many events each has; tables of their numbers."""
+            create table first_{key}s as select {key}_id, arg_min({other}_id, row) as {other}_id,
+            arg_min(timestamp, row) as timestamp, min(row) as row, count(*) as events
+            from events group by {key}_id""")
+    first = db.execute("""
+        select distinct user_id, item_id, timestamp, row from
+        (from first_users union by name from first_items) order by row""").df()
+    dataset = Dataset.from_frame(first.drop(columns="row").assign(rating=1.0), *tables, name=name)
     people = db.execute("select user_id, events from first_users order by row").df()
-    things = db.execute("select item_id from first_items").df()
-    of_text = pd.Series(things["item_id"].to_numpy(), index=things["item_id"].astype(str))
-    catalogue = dataset.items[dataset.items["item_id"].isin(of_text.index)]
-    own_ids = of_text.loc[catalogue["item_id"]].to_numpy()
-    for what, ids, start in (("user", people["user_id"], 0), ("item", own_ids, 1)):
-        numbers = pd.DataFrame({f"{what}_id": ids, what: np.arange(len(ids)) + start})  # noqa: F841
-        db.execute(f"create table {what}_numbers as from numbers")
-    lengths = people["events"].to_numpy().astype(np.int64)
-    return catalogue, people["user_id"].astype(str).tolist(), lengths
+    things = db.execute("select item_id from first_items").df()["item_id"]
+    things.index = things.astype(str)
+    catalogue = dataset.items[dataset.items["item_id"].isin(things.index)]
+    item_ids = things.loc[catalogue["item_id"]]
+    for key, ids, start in (("user", people["user_id"], 0), ("item", item_ids, 1)):
+        frame = {f"{key}_id": ids.to_numpy(), key: np.arange(len(ids)) + start}
+        db.from_df(pd.DataFrame(frame)).create(f"{key}_numbers")
+    return replace(dataset, interactions=dataset.interactions[:0]), catalogue, people
 
 
-def _in_order(db: Connection, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _in_order(db: Any, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Items, times and parts ``[E]`` of the split, by user and time, ties as in the files."""
     items, times, parts = (np.empty(size, kind) for kind in (np.int64, np.int64, np.int8))
     db.execute("""

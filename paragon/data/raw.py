@@ -1,31 +1,29 @@
-"""Raw tables: text read into columns before their checks, and errors that name the line."""
+"""Raw tables: text in rows and columns, and the one check that names file, row, column and fix."""
 
 from __future__ import annotations
 
 import ast
 import codecs
 import csv
+import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from numbers import Real
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from paragon.errors import ParagonError, shown
 
-if TYPE_CHECKING:  # who only serves lists downloads nothing, and has no pooch
-    from paragon.data.files import Files
-
 # What no field may contain: tabs and line breaks separate fields and rows in a file, NUL marks
 # a file that is no text, and half a surrogate pair cannot be encoded.
 UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
-CORRECT = "correct or remove it"
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -34,88 +32,63 @@ class RawTable:
 
     The index of ``frame`` has the line of each row in the file ``name``, or the pair
     (file, line) if the rows come from several files, or the row of a table in memory (then
-    ``unit`` is "row").  ``published`` has the names that columns have there, where they differ.
-    ``repairs`` counts what was repaired when the table was made.
+    ``unit`` is "row").  ``published`` has the names that columns have there, where they differ;
+    ``renamed`` counts the categories that had to be written in another way.
     """
 
     name: str
     frame: pd.DataFrame
     published: Mapping[str, str] = field(default_factory=dict)
     unit: str = "line"
-    repairs: Mapping[str, int] = field(default_factory=dict)
+    renamed: int = 0
 
-    def error(
-        self, index: object, column: str, value: object, expected: str, advice: str = CORRECT
-    ) -> ParagonError:
-        """The error for one field; ``index`` is the row's in the index of the frame."""
+    def error(self, row: int, column: str, expected: str, fix: str = "correct it") -> ParagonError:
+        """The error for one field, in this row (from 0 on) of the frame."""
+        index, value = self.frame.index[row], self.frame[column].iloc[row]
         name, line = index if isinstance(index, tuple) else (self.name, index)
+        value = value.item() if isinstance(value, np.generic) else value
         return ParagonError(
-            f"{name}, {self.unit} {line}, column {self.published_name(column)}: "
-            f"found {shown(value)}, expected {expected}; {advice}"
+            f"{name}, {self.unit} {line}, column {self.published.get(column, column)}: "
+            f"found {shown(value)}, expected {expected}; {fix}"
         )
 
-    def published_name(self, column: str) -> str:
-        """What the column, whose name here may end in ``:type``, is called in the file."""
-        plain = column.partition(":")[0]
-        return self.published.get(plain, plain)
-
-    def error_in_whole(self, what: str) -> ParagonError:
-        """An error about the table as a whole."""
-        return ParagonError(f"{self.name}: {what}")
-
-    def check_each(
-        self, column: str, fits: Callable[[Any], object], expected: str, advice: str = CORRECT
-    ) -> None:
-        """Raise an error for the first value that does not fit."""
-        values = self.frame[column]
-        if _is_text(values):
-            values = values.drop_duplicates()  # the first of equal values keeps its line
-        for index, value in values.items():
+    def check(self, column: str, fits: Callable[[Any], object], expected: str, *fix: str) -> None:
+        """Raise an error for the first value of a column that does not fit."""
+        for row, value in enumerate(self.frame[column]):
             if not fits(value):
-                raise self.error(index, column, value, expected, advice)
+                raise self.error(row, column, expected, *fix)
 
     def check_text(self, column: str) -> None:
         """Refuse what a field of a file cannot contain."""
         expected = "text without tabs, line breaks, NUL and lone surrogates"
-        self.check_each(column, lambda value: not UNWRITABLE.search(value), expected)
+        self.check(column, lambda v: isinstance(v, str) and not UNWRITABLE.search(v), expected)
 
     def ids(self, column: str) -> pd.Series:
         """Ids as strings; an id may come as a string or an integer."""
-        values = self.frame[column]
-        if pd.api.types.is_float_dtype(values) or pd.api.types.is_bool_dtype(values):
-            raise self.error_in_whole(
-                f"column {column} holds {values.dtype} values, which cannot keep 64-bit ids "
-                "exactly; pass strings or integers"
-            )
-        if not _is_text(values):
-            self.check_each(column, _is_string_or_integer, "a string or an integer")
-        table = self.replaced(column, map(str, values))
-        table.check_each(column, _is_id, "an id of printable text without spaces around it")
-        return table.frame[column]
+        expected = "an id: an integer, or printable text without spaces around it"
+        self.check(column, _is_id, expected)
+        return self.replaced(column, map(str, self.frame[column])).frame[column]
 
     def numbers(self, column: str) -> np.ndarray:
-        """The column as float64 ``[rows]``, each a finite number of 0 or more.
-
-        The values may be numbers or text that spells them.
-        """
-        values, of = self.frame[column], pd.api.types
-        if isinstance(values.dtype, pd.CategoricalDtype):
-            values = values.astype(object)
-        is_numeric = of.is_any_real_numeric_dtype(values)
-        if not (
-            is_numeric or of.is_string_dtype(values.dtype)
-        ):  # objects of any kind count as text
-            raise self.error_in_whole(f"column {column} holds {values.dtype} values; pass numbers")
-        if is_numeric:
+        """The column as float64 ``[rows]``, each a finite number of 0 or more, or text for one."""
+        values = self.frame[column]
+        if pd.api.types.is_any_real_numeric_dtype(values):
             numbers = values.to_numpy("float64", na_value=np.nan)
         else:
-            numbers = np.array([_number(value) for value in values], dtype=np.float64)
-        row = first_true(~((numbers >= 0) & (numbers < np.inf)))
-        if row is not None:
-            value = float(numbers[row]) if is_numeric else values.iloc[row]
-            index = self.frame.index[row]
-            raise self.error(index, column, value, "a finite number of 0 or more")
+            numbers = np.array(list(map(_number, values)), dtype=np.float64)
+        wrong = ~((numbers >= 0) & (numbers < np.inf))
+        if wrong.any():
+            raise self.error(int(wrong.argmax()), column, "a finite number of 0 or more")
         return numbers
+
+    def select(self, *columns: str) -> RawTable:
+        """The table with these columns, each of which must be there once."""
+        for column in columns:
+            if (times := list(self.frame).count(column)) != 1:
+                what = f"column {column} is there {times} times" if times else f"no column {column}"
+                have = ", ".join(map(shown, self.frame))
+                raise ParagonError(f"{self.name}: {what} among {have}; add or rename it")
+        return replace(self, frame=self.frame[list(columns)])
 
     def replaced(self, column: str, values: Iterable) -> RawTable:
         """The table with other values in a column."""
@@ -123,173 +96,131 @@ class RawTable:
         return replace(self, frame=self.frame.assign(**{column: series}))
 
 
-def _is_text(values: pd.Series) -> bool:
-    return pd.api.types.infer_dtype(values.astype(object), skipna=False) == "string"
-
-
-def _is_string_or_integer(value: object) -> bool:
-    return isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_id(text: str) -> bool:
-    # Invisible characters would make two ids of what looks like one.
-    return bool(text) and text == text.strip() and text.isprintable()
+def _is_id(value: object) -> bool:
+    # Invisible characters would make two ids of what looks like one, and a float two ids one.
+    if isinstance(value, (int, np.integer)):
+        return not isinstance(value, bool) and abs(int(value)) < 1 << 64
+    return isinstance(value, str) and value == value.strip() != "" and value.isprintable()
 
 
 def _number(value: object) -> float:
-    """NaN for anything that is no number, though ``float`` may make one of it: 1_000, True."""
-    if isinstance(value, str):
-        is_number = value.isascii() and "_" not in value
-    else:
-        is_number = isinstance(value, (Real, Decimal)) and not isinstance(
-            value, (bool, np.timedelta64)
-        )
+    """NaN for what is no number, though ``float`` may make one of it: 1_000, True."""
     try:
-        return float(value) if is_number else np.nan  # type: ignore[arg-type]
-    except (ValueError, OverflowError):
+        return float(text) if NUMBER.fullmatch(text := str(value)) else np.nan
+    except ValueError:  # Python writes no integer of thousands of digits
         return np.nan
-
-
-def first_true(mask: np.ndarray) -> int | None:
-    """Index of the first True, or None."""
-    return int(np.argmax(mask)) if mask.any() else None
 
 
 # --- reading ------------------------------------------------------------------------------------
 
 
-def decode(name: str, data: bytes, encoding: str = "utf-8") -> str:
-    """Text with single newlines, without byte order mark and trailing blank lines."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ParagonError(f"{name}: the file is UTF-16 or UTF-32; save it as UTF-8")
+def find(folder: Path, filename: str) -> Path | None:
+    """The file in the folder, which may be compressed as ``filename.gz``."""
+    paths = (folder / filename, folder / f"{filename}.gz")
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole content, decompressed."""
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "truncated, damaged or no gzip archive"
+        raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
+
+
+def decode(name: str, data: bytes, latin_1: bool = False) -> str:
+    """Text with single newlines, without byte order mark and trailing blank lines.
+
+    It is UTF-8 or, where that is allowed, Latin-1 as GroupLens writes.  A mixture would come out
+    garbled either way; it is refused.
+    """
     data = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\n")
     if not data.strip():
         raise ParagonError(f"{name}: the file is empty; it needs lines of data")
     try:
-        return data.decode(encoding)
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = data[: error.start].split(b"\n")
-        field = before[-1].count(b"\t") + 1
-        raise ParagonError(
-            f"{name}, line {len(before)}, field {field}: byte 0x{data[error.start]:02x} is not "
-            "UTF-8; save the whole file as UTF-8"
-        ) from None
+        text = data.decode("latin-1")
+        if not latin_1 or re.search("[\xc2-\xf4][\x80-\xbf]", text):  # letters of UTF-8 among it
+            line = data.count(b"\n", 0, error.start) + 1
+            raise ParagonError(f"{name}, line {line}: not UTF-8; save the file as UTF-8") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ParagonError(f"{name}, line {line}: a NUL byte; this is not a text file")
+    return text
 
 
-def read_text(files: Files, filename: str) -> str:
-    """A file's text, in UTF-8 or, as GroupLens writes, Latin-1.
-
-    A file in which some lines are UTF-8 and others are not would come out garbled either way;
-    it is refused.
-    """
-    name, data = files.label(filename), files.read(filename)
-    first: dict[str, int] = {}
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.isascii():
-            encoding = "utf-8"
-            try:
-                line.decode(encoding)
-            except UnicodeDecodeError:
-                encoding = "latin-1"
-            first.setdefault(encoding, number)
-    if len(first) == 2:
-        raise ParagonError(
-            f"{name}: line {first['utf-8']} is UTF-8 and line {first['latin-1']} is not; save the "
-            "whole file in one encoding"
-        )
-    return decode(name, data, *first)
-
-
-def read_lines(
-    name: str, text: str, separator: str, columns: Sequence[str], first: int = 1
+def split_rows(
+    name: str, text: str, separator: str = "\t", columns: Sequence[str] = (), quoted: bool = False
 ) -> RawTable:
-    """Lines of fields without quotes, one field per column; ``first`` is their first line."""
-    rows = [line.split(separator) for line in text.split("\n")] if text else []
-    lines = pd.RangeIndex(first, first + len(rows))
-    for number, fields in zip(lines, rows, strict=True):
-        if len(fields) != len(columns):
-            line, width = separator.join(fields), len(fields)
-            expected, advice = "data", "remove the blank line"
-            if line.strip():
-                between = "tabs" if separator == "\t" else shown(separator)
-                expected = f"{len(columns)} fields separated by {between} (this line has {width})"
-                advice = "correct the line"
-            column = columns[min(width, len(columns) - 1)]  # the first that is missing
-            raise RawTable(name, pd.DataFrame()).error(number, column, line, expected, advice)
-    return RawTable(name, pd.DataFrame(rows, lines, columns, dtype=object))
+    """The fields of each row; the first row is a header unless the ``columns`` are given.
 
-
-def read_headless(files: Files, filename: str, separator: str, columns: Sequence[str]) -> RawTable:
-    """The columns of a file without a header, its fields never quoted."""
-    return read_lines(files.label(filename), read_text(files, filename), separator, columns)
-
-
-def read_quoted(files: Files, filename: str, columns: Sequence[str]) -> RawTable:
-    """The columns of a csv file with a header, whose fields may be quoted.
-
-    They are separated by tabs if the header has one, else by commas.
+    Only ``quoted`` fields may hold a separator or a line break.
     """
-    name, line, text = files.label(filename), 1, read_text(files, filename)
-    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    rows: dict[int, list[str]] = {}  # by their lines
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    source = io.StringIO(text, newline="")
+    reader = csv.reader(source, delimiter=separator, quoting=quoting, strict=True)
+    rows: list[list[str]] = []
+    lines, line, header = [], 1, list(columns)
     try:
-        header = next(reader)
-        for column in columns:
-            if (times := header.count(column)) != 1:
-                have = ", ".join(map(shown, header))
-                raise ParagonError(
-                    f"{name}, line 1: {times or 'no'} column{'s' * (times > 1)} {column} among "
-                    f"{have}, separated by {delimiter!r}; correct the header"
-                )
-        places = [header.index(column) for column in columns]
-        line = reader.line_num + 1  # the first of the next row, which may have several
         for fields in reader:
+            header = header or fields
             if len(fields) != len(header):
                 raise ParagonError(
-                    f"{name}, line {line}: found {len(fields)} fields, expected "
-                    f"{len(header)} separated by {delimiter!r}; correct the line"
+                    f"{name}, line {line}: found {shown(separator.join(fields))}, expected "
+                    f"{len(header)} fields separated by {separator!r}; correct the line"
                 )
-            rows[line] = [fields[place] for place in places]
-            line = reader.line_num + 1
+            rows.append(fields)
+            lines.append(line)
+            line = reader.line_num + 1  # the first of the next row, which may have several
     except csv.Error as error:
         raise ParagonError(f"{name}, line {line}: {error}; correct the line") from None
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns), dtype=object)
-    return RawTable(name, frame)
+    start = 0 if columns else 1  # below the header
+    return RawTable(name, pd.DataFrame(rows[start:], lines[start:], header, dtype=object))
 
 
-def parse_object(text: str) -> object:
-    """A JSON object, or a Python literal as in older Amazon files; never evaluated as code."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        try:
-            return ast.literal_eval(text.strip())
-        except (SyntaxError, TypeError, MemoryError, RecursionError):
-            raise ValueError from None
+def read_rows(
+    folder: Path, filename: str, separator: str = "", columns: Sequence[str] = ()
+) -> RawTable:
+    """A published file of rows: with ``columns`` and never quoted, or with a header.
+
+    Without a ``separator``, tabs separate the fields if the first line has one, else commas.
+    """
+    name, text = _read_text(folder, filename)
+    if len(separator) > 1:  # csv knows separators of one character
+        text, separator = text.replace(separator, "\t"), "\t"
+    separator = separator or ("\t" if "\t" in text.partition("\n")[0] else ",")
+    return split_rows(name, text, separator, columns, quoted=not columns)
 
 
 def read_objects(
-    files: Files,
-    filename: str,
-    columns: Sequence[str],
-    parse: Callable[[str], object] = parse_object,
+    folder: Path, filename: str, columns: Sequence[str], wanted: Callable[[str], object] = str.strip
 ) -> RawTable:
-    """These fields of one object per line; ``parse`` raises ValueError on anything else."""
-    name = files.label(filename)
+    """These fields of one object a line, JSON or Python's, of the lines that are ``wanted``."""
+    name, text = _read_text(folder, filename)
     records: dict[int, list] = {}
-    for number, line in enumerate(files.lines(filename), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = parse(line.decode("utf-8"))
-            if not isinstance(record, dict):
-                raise ValueError
-        except (ValueError, RecursionError):  # what cannot be decoded is a ValueError too
-            raise ParagonError(
-                f"{name}, line {number}: found {shown(line[:40].decode('utf-8', 'replace'))}, "
-                "expected one JSON object a line; correct or remove it"
-            ) from None
-        records[number] = [record.get(column) for column in columns]
+    for line, given in enumerate(text.split("\n"), 1):
+        if wanted(given):
+            records[line] = [_parse_object(name, line, given).get(column) for column in columns]
     frame = pd.DataFrame.from_dict(records, orient="index", columns=list(columns), dtype=object)
     return RawTable(name, frame)
+
+
+def _read_text(folder: Path, filename: str) -> tuple[str, str]:
+    path = find(folder, filename) or folder / filename
+    return str(path), decode(str(path), read_bytes(path), latin_1=True)
+
+
+def _parse_object(name: str, line: int, text: str) -> dict:
+    """A JSON object, or a Python literal as in older Amazon files; never evaluated as code."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            record = parse(text.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            return record
+    expected = "one JSON object a line; correct or remove it"
+    raise ParagonError(f"{name}, line {line}: found {shown(text[:40])}, expected {expected}")

@@ -24,10 +24,9 @@ class Download:
 class Entry:
     """A dataset that ``fetch`` knows by name.
 
-    ``archives`` is empty where the user has to bring the files (``fetch(name,
-    directory=...)``).  ``files`` maps ``inter``, ``item`` and ``user`` to the
-    sha256 of the canonical atomic file, where those are known.  ``size``: the
-    numbers of interactions, of users who have some, and of items listed, where known.
+    ``archives`` is empty where the user has to ``bring`` the files.  ``files`` maps ``inter``,
+    ``item`` and ``user`` to the sha256 of the canonical atomic file, ``size`` has the numbers of
+    interactions, of users who have some, and of items listed, where those are known.
     """
 
     name: str

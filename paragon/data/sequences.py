@@ -1,19 +1,18 @@
 """Sequences of events: what every later stage reads of a dataset.
 
-Items get internal ids 1..n in catalogue order; 0 is padding.  Users get ids
-0..U-1 in the order of their first appearance in the interactions.  A user's
-events are sorted by time, *stably*: events of the same second keep the order
-of the file.  That tie rule decides what the last event of a user is (76 % of
-MovieLens-100K's events share their second with another of the same user), so
-it belongs to the protocol.
+Items get internal ids 1..n in catalogue order; 0 is padding.  Users get ids 0..U-1 in the order
+of their first appearance.  A user's events are sorted by time, *stably*: events of the same second
+keep the order of the file.  That tie rule decides what the last event of a user is (76 % of
+MovieLens-100K's events share their second with another of the same user), so it belongs to the
+protocol.
 
-What a user has met is a piece of one long list: a table of a million users and a
-million items would have 10^12 cells, so one is made of a few rows at a time.
+What a user has met is a piece of one long list: a table of a million users and a million items
+would have 10^12 cells, so one is made of a few rows at a time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +67,8 @@ class Met:
 
     def entries(self) -> tuple[Tensor, Tensor]:
         """Row and item of everything that was met, ``[sum of count]`` each, with repeats."""
-        every = torch.arange(len(self), device=self.start.device)
-        row = every.repeat_interleave(self.count)
+        rows = torch.arange(len(self), device=self.start.device)
+        row = rows.repeat_interleave(self.count)
         first = self.start - (self.count.cumsum(0) - self.count)  # [R]
         return row, self.items[torch.arange(len(row), device=row.device) + first[row]]
 
@@ -93,33 +92,32 @@ class Pairs:
     def __init__(self, users: np.ndarray, items: np.ndarray, n_items: int) -> None:
         self.n_items = n_items
         self.keys = np.unique(users * np.int64(n_items + 1) + items)
-        # Most pairs that are asked for do not occur.  A table of 16 or more places a pair, at
+        # Most pairs that are asked for do not occur.  A table with 16 or more cells a pair, in
         # which keys are noted by a hash, tells that of nearly all of them without a search.
         bits = max(4, int(16 * len(self.keys)).bit_length())
         self._shift = np.uint64(64 - bits)
         self._noted = np.zeros(1 << bits, dtype=bool)
-        self._noted[self._place(self.keys)] = True
+        self._noted[self._hash(self.keys)] = True
 
-    def _place(self, keys: np.ndarray) -> np.ndarray:
+    def _hash(self, keys: np.ndarray) -> np.ndarray:
         return (keys.astype(np.uint64) * _GOLDEN) >> self._shift
 
     def has(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Which pairs of ``users [...]`` and ``items [...]`` occur, bool ``[...]``."""
         keys = users * np.int64(self.n_items + 1) + items
-        found = self._noted[self._place(keys)]
-        asked = keys[found]
-        place = np.searchsorted(self.keys, asked)  # a key beyond the last is not noted
-        found[found] = self.keys[np.minimum(place, len(self.keys) - 1)] == asked
-        return found
+        occurs = self._noted[self._hash(keys)]
+        noted = keys[occurs]
+        place = np.searchsorted(self.keys, noted)  # a key beyond the last is not noted
+        occurs[occurs] = self.keys[np.minimum(place, len(self.keys) - 1)] == noted
+        return occurs
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The events of a validation or test set, with their sampled candidates.
 
-    ``users [N]``; ``positions [N]``: index of the target in the user's
-    sequence, so that the history is everything before it; ``candidates
-    [N, 1 + negatives]``: item ids, the target in column 0.
+    ``users [N]``; ``positions [N]``: index of the target in the user's sequence, so that the
+    history is everything before it; ``candidates [N, 1 + negatives]``: items, the target first.
     """
 
     users: np.ndarray
@@ -142,11 +140,10 @@ class Evaluation:
 class Sequences:
     """A dataset, split: what every later stage reads.
 
-    ``items``, ``times`` ``[E]`` hold the users' sequences one after another
-    (user ``u`` owns ``offsets[u]:offsets[u+1]``), of which the first
-    ``n_train[u]`` events are for training.  ``categories [n_items + 1, M]`` is
-    the multi-hot category matrix, row 0 (padding) all false.  ``groups [U]``
-    indexes ``group_names``, -1 where the group is unknown.
+    ``items``, ``times`` ``[E]`` hold the users' sequences one after another (user ``u`` owns
+    ``offsets[u]:offsets[u+1]``), of which the first ``n_train[u]`` events are for training.
+    ``categories [n_items + 1, M]`` is the multi-hot category matrix, row 0 (padding) all false.
+    ``groups [U]`` indexes ``group_names``, -1 where the group is unknown.
     """
 
     items: np.ndarray
@@ -198,32 +195,28 @@ class Sequences:
     def histories(
         self, users: np.ndarray, positions: np.ndarray, length: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The last ``length`` events before each (user, position).
+        """Items and times ``[N, length]`` of the last events before each (user, position).
 
-        Returns ``items [N, length]`` and ``times [N, length]``, left-aligned:
-        the oldest event first, zeros (padding) after the newest.  A causal
-        model therefore needs no padding mask.
+        Left-aligned: the oldest event first, zeros (padding) after the newest.  A causal model
+        therefore needs no padding mask.
         """
         start = np.maximum(positions - length, 0)
         steps = start[:, None] + np.arange(length)
         inside = steps < positions[:, None]
         index = np.where(inside, self.offsets[users][:, None] + steps, 0)
-        items = np.where(inside, self.items[index], 0)
-        times = np.where(inside, self.times[index], 0)
-        return items, times
+        return np.where(inside, self.items[index], 0), np.where(inside, self.times[index], 0)
 
     def excluded(self, evaluation: Evaluation) -> np.ndarray:
         """Items that the full-catalogue protocol leaves out, ``[N, n_items + 1]`` bool.
 
-        Everything the user met before the target (training and validation
-        items) and padding; never the target itself.
+        Everything the user met before the target (training and validation items) and padding;
+        never the target itself.
         """
         return self.met_before(evaluation).mask().numpy()
 
     def met_before(self, evaluation: Evaluation) -> Met:
         """What :meth:`excluded` says, without the table: a row for each event."""
-        start = self.offsets[evaluation.users]
-        free = evaluation.targets
+        start, free = self.offsets[evaluation.users], evaluation.targets
         return Met.of(self.items, start, evaluation.positions, self.n_items, free)
 
     def met_in_training(self) -> Met:
@@ -245,19 +238,18 @@ class Sequences:
         return np.bincount(self.items[self.is_train()], minlength=self.n_items + 1)
 
 
-_ARRAYS = ("items", "times", "offsets", "n_train", "categories", "groups")
-_EVENTS = ("users", "positions", "candidates")
-_NAMES = ("item_ids", "titles", "user_ids", "category_names", "group_names", "description")
+_EVENTS = [field.name for field in fields(Evaluation)]
+_PARTS = ("valid", "test")
 
 
 def save_sequences(sequences: Sequences, folder: Path) -> None:
     """Write ``sequences.safetensors`` (arrays) and ``sequences.json`` (names, description)."""
-    arrays = {name: getattr(sequences, name) for name in _ARRAYS}
-    for part in ("valid", "test"):
-        evaluation = sequences.evaluation(part)
-        arrays |= {f"{part}.{name}": getattr(evaluation, name) for name in _EVENTS}
+    content = {name: value for name, value in vars(sequences).items() if name not in _PARTS}
+    for part in _PARTS:
+        content |= {f"{part}.{name}": a for name, a in vars(sequences.evaluation(part)).items()}
+    arrays = {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    names = {name: getattr(sequences, name) for name in _NAMES}
+    names = {name: value for name, value in content.items() if name not in arrays}
     save_tensors(folder / "sequences", tensors, names)
 
 
@@ -266,11 +258,8 @@ def load_sequences(folder: Path) -> Sequences:
 
     Raises ``ParagonError``, with the stage to run, for a missing or altered file.
     """
-    with loading(folder / "sequences", "data") as (tensors, names):
+    with loading(folder / "sequences", "data") as (tensors, about):
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        valid, test = (
-            Evaluation(*(arrays[f"{part}.{name}"] for name in _EVENTS))
-            for part in ("valid", "test")
-        )
-        fields = {name: arrays[name] for name in _ARRAYS} | {name: names[name] for name in _NAMES}
-        return Sequences(**fields, valid=valid, test=test)
+        parts = {p: Evaluation(*(arrays.pop(f"{p}.{name}") for name in _EVENTS)) for p in _PARTS}
+        names = {f.name: about[f.name] for f in fields(Sequences) if f.name not in arrays | parts}
+        return Sequences(**arrays, **parts, **names)

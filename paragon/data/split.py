@@ -26,22 +26,19 @@ def prepare(
 ) -> Sequences:
     """Filter, index, sort and split a dataset and draw its candidate lists.
 
-    ``split``: ``leave_one_out`` holds out the last two events of every user;
-    ``global_time`` cuts the span of time at 80 % and 90 % and then drops the
-    later events of users and items that training never saw.  ``midnight`` cuts
-    in whole days, of a clock ``midnight`` hours ahead of UTC (8 and a 5-core give the
-    published split of MovieLens-1M); ``None`` cuts at the second.
+    ``split``: ``leave_one_out`` holds out the last two events of every user; ``global_time`` cuts
+    the span of time at 80 % and 90 % and then drops the later events of users and items that
+    training never saw.  ``midnight`` cuts in whole days, of a clock ``midnight`` hours ahead of
+    UTC (8 and a 5-core give the published split of MovieLens-1M); ``None`` cuts at the second.
 
-    ``min_rating`` keeps ratings at or above it; ``k_core`` repeats dropping
-    users and items with fewer events until none is left; ``max_users`` keeps
-    that many users, drawn at random (small studies and tests).  ``negatives`` items per
-    evaluation event are drawn uniformly, without replacement, from the items
-    the user never interacted with.
+    ``min_rating`` keeps ratings at or above it; ``k_core`` repeats dropping users and items with
+    fewer events until none is left; ``max_users`` keeps that many users, drawn at random.
+    ``negatives`` items per evaluation event are drawn uniformly, without replacement, from the
+    items the user never interacted with.
 
     Raises ``ParagonError`` if no event, or none of one of the three parts, is left.
     """
-    if split not in SPLITS:
-        raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
+    check_split(split)
     rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
     rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
     events = _filtered(dataset, min_rating, k_core, max_users, seed)
@@ -52,19 +49,18 @@ def prepare(
             events = events[events[column].isin(set(train[column]))]
     catalogue = dataset.items[dataset.items["item_id"].isin(set(events["item_id"]))]
     user_ids = pd.unique(events["user_id"]).tolist()
-    in_order = _in_order(events, user_ids, catalogue["item_id"])
+    user = pd.Index(user_ids).get_indexer(events["user_id"])
+    item = pd.Index(catalogue["item_id"]).get_indexer(events["item_id"]) + 1  # 0 is padding
+    times, part = events["timestamp"].to_numpy(), events["part"].to_numpy()
+    order = np.lexsort((times, user))  # stable: ties keep the order of the file
+    in_order = item[order], times[order], part[order], np.bincount(user)
     return assemble(dataset, catalogue, user_ids, in_order, rules, len(dataset.interactions))
 
 
-def _in_order(
-    events: pd.DataFrame, user_ids: list[str], item_ids: pd.Series
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Items (from 1 on), times, parts ``[E]`` by user and time, stably; users' lengths ``[U]``."""
-    user = pd.Index(user_ids).get_indexer(events["user_id"])
-    item = pd.Index(item_ids).get_indexer(events["item_id"]) + 1
-    times, part = events["timestamp"].to_numpy(), events["part"].to_numpy()
-    order = np.lexsort((times, user))  # stable: ties keep the order of the file
-    return item[order], times[order], part[order], np.bincount(user)
+def check_split(split: str) -> None:
+    """Refuse a split that is unknown."""
+    if split not in SPLITS:
+        raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
 
 
 def assemble(
@@ -81,24 +77,32 @@ def assemble(
     number of each user's, ``[U]``; ``raw``: how many there were before any was left out.
     """
     item, times, part, lengths = events
-    sizes = _sizes(dataset.name, part, rules["split"])
+    sizes = [int((part == number).sum()) for number in range(3)]
+    if not all(sizes):
+        name = ("training", "validation", "test")[sizes.index(0)]
+        raise ParagonError(
+            f"dataset {dataset.name}: no {name} event is left after the split {rules['split']}; "
+            "choose another one or looser filters in the section `data` of params.yaml"
+        )
     offsets, n_items = np.concatenate([[0], np.cumsum(lengths)]), len(catalogue)  # [U + 1]
-    places = [np.flatnonzero(part == number) for number in (1, 2)]
-    held_out = [(rows, np.searchsorted(offsets, rows, side="right") - 1) for rows in places]
+    rows_of_parts = [np.flatnonzero(part == number) for number in (1, 2)]
+    users_of_parts = [np.searchsorted(offsets, rows, side="right") - 1 for rows in rows_of_parts]
     met = Met.of(item, offsets[:-1], lengths, n_items)
-    users = np.concatenate([own for _, own in held_out])
+    users = np.concatenate(users_of_parts)
     check_negatives(np.unique(users), met, rules["negatives"], user_ids)
     rng = np.random.default_rng(rules["seed"])
     parts = []
-    for rows, own in held_out:
-        candidates = draw_candidates(own, item[rows], met, rules["negatives"], rng)
-        parts.append(Evaluation(own, rows - offsets[own], candidates))
+    for rows, row_users in zip(rows_of_parts, users_of_parts, strict=True):
+        candidates = draw_candidates(row_users, item[rows], met, rules["negatives"], rng)
+        parts.append(Evaluation(row_users, rows - offsets[row_users], candidates))
     valid, test = parts
     category_names, categories = _categories(catalogue)
     group_names, groups = _groups(dataset.users, user_ids)
     counts = {"events_raw": raw, "events": len(item), "users": len(user_ids), "items": n_items}
-    counts |= sizes | {"test_users": len(np.unique(test.users))}
+    counts |= dict(zip(("train", "valid", "test"), sizes, strict=True))
+    counts["test_users"] = len(np.unique(test.users))
     counts["users_without_evaluation"] = len(user_ids) - len(np.unique(users))
+    about = {"dataset": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint}
     return Sequences(
         items=item,
         times=times,
@@ -113,27 +117,8 @@ def assemble(
         user_ids=user_ids,
         category_names=category_names,
         group_names=group_names,
-        description={
-            "dataset": dataset.name,
-            "source": dataset.source,
-            "fingerprint": dataset.fingerprint,
-            **rules,
-            "counts": counts,
-            "repairs": dataset.repairs,
-        },
+        description={**about, **rules, "counts": counts, "repairs": dataset.repairs},
     )
-
-
-def _sizes(name: str, part: np.ndarray, split: str) -> dict[str, int]:
-    """How many events each part has; raises ``ParagonError`` for a part without any."""
-    sizes = [int((part == number).sum()) for number in range(3)]
-    for what, size in zip(("training", "validation", "test"), sizes, strict=True):
-        if not size:
-            raise ParagonError(
-                f"dataset {name}: no {what} event is left after the split {split}; choose "
-                "another one or looser filters in the section `data` of params.yaml"
-            )
-    return dict(zip(("train", "valid", "test"), sizes, strict=True))
 
 
 def _filtered(

@@ -1,4 +1,9 @@
-"""The one form in which every dataset reaches the rest of the package."""
+"""The one form in which every dataset reaches the rest of the package, and the way in.
+
+Files and tables in memory meet in :meth:`Dataset.from_raw`.  Nothing is repaired in silence: a
+repair that cannot change the meaning of the data is made and counted; anything else is an error
+that names the file, the line and the column (docs/data.md, "What is checked and repaired").
+"""
 
 from __future__ import annotations
 
@@ -11,13 +16,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from paragon.data.checks import check_events, check_items, check_users
-from paragon.data.raw import RawTable
+from paragon.data.raw import UNWRITABLE, RawTable
 from paragon.errors import ParagonError, shown
 
 # Where the names in one field may end: the spaces of the atomic format, and what others use.
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
+# The columns that each table of a dataset must have, by the suffix of its file.
+NEEDED = {"inter": ("user_id", "item_id", "timestamp"), "item": ("item_id",), "user": ("user_id",)}
+# Names of columns; of several that are there the first counts.
+TITLES = ("movie_title", "title", "item_name", "name")
+GROUPS = ("group", "gender")
 RENAMED = "names of categories written with '_' for spaces and separators"  # among the repairs
+MILLISECONDS = 1e11  # as seconds this is the year 5138, as milliseconds it is 1973
+TOO_LARGE = 5e12  # as milliseconds this is the year 2128; 20230101120000 is no time at all
+UNKNOWN_ITEMS_LIMIT = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +43,7 @@ class Dataset:
     ``group`` (str or NA); no rows where nothing is known of the users.
 
     ``source`` says how far the data is known to be the official one, ``fingerprint`` is a
-    sha256 over the contents of the files, ``repairs`` counts what was repaired on reading
-    (:mod:`paragon.data.checks` lists the repairs).
+    sha256 over the contents of the files, ``repairs`` counts what was repaired on reading.
     """
 
     name: str
@@ -48,24 +59,19 @@ class Dataset:
         """The distinct categories of all items, sorted."""
         return tuple(sorted({name for names in self.items["categories"] for name in names}))
 
-    @property
-    def n_categories(self) -> int:
-        """The number of distinct categories."""
-        return len(self.categories)
-
     @classmethod
     def from_raw(
         cls, name: str, events: RawTable, items: RawTable, users: RawTable | None
     ) -> Dataset:
-        """Check and repair three raw tables (:mod:`paragon.data.checks`); no fingerprint yet."""
-        repairs: dict[str, int] = dict(items.repairs)
-        interactions = check_events(events, repairs)
-        catalogue = check_items(items, interactions, events, repairs)
+        """Check and repair three raw tables; no fingerprint yet."""
+        repairs: dict[str, int] = {}
+        interactions = _check_events(events, repairs)
+        catalogue = _check_items(items, interactions, events.name, repairs)
         people = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
         if users is not None:
-            people = check_users(users, interactions, repairs)
-        made = {what: int(number) for what, number in repairs.items() if number}
-        return cls(name, interactions, catalogue, people, repairs=made)
+            people = _check_users(users, interactions, repairs)
+        counted = {repair: int(number) for repair, number in repairs.items() if number}
+        return cls(name, interactions, catalogue, people, repairs=counted)
 
     @classmethod
     def from_frame(
@@ -76,22 +82,22 @@ class Dataset:
         ``interactions`` needs ``user_id``, ``item_id``, ``timestamp`` (seconds since 1970 or
         datetimes) and may have ``rating``; ``items`` needs ``item_id`` and ``categories`` (a
         list of strings per item) and may have ``title``; ``users`` needs ``user_id`` and may
-        have ``group`` (``TITLES`` and ``GROUPS`` of :mod:`paragon.data.checks` list the other
-        names known).  Ids may be strings or integers; they become strings.  Raises
-        ``ParagonError`` with table, row and column of the first thing that is wrong.
+        have ``group`` (``TITLES`` and ``GROUPS`` list the other names known).  Ids may be strings
+        or integers; they become strings.  Raises ``ParagonError`` with table, row and column of
+        the first thing that is wrong.
         """
-        events = _raw_table(interactions, "interactions table", "user_id", "item_id", "timestamp")
+        events = _raw_table(interactions, "interactions table", *NEEDED["inter"])
         times = events.frame["timestamp"]
         if pd.api.types.is_datetime64_any_dtype(times):
             start = pd.Timestamp(0, tz=times.dt.tz).as_unit(times.dt.unit)  # the year 1 fits, too
             seconds = (times - start) / pd.Timedelta(seconds=1)
             events = replace(events, frame=events.frame.assign(timestamp=seconds))
         catalogue = _raw_table(items, "items table", "item_id", "categories")
-        people = None if users is None else _raw_table(users, "users table", "user_id")
+        people = None if users is None else _raw_table(users, "users table", *NEEDED["user"])
         dataset = cls.from_raw(name, events, catalogue, people)
-        files, changed = dataset.atomic_files(), renamed(dataset.categories)
+        changed = sum(category != one_word(category) for category in dataset.categories)
         repairs = dataset.repairs | ({RENAMED: changed} if changed else {})
-        return replace(dataset, fingerprint=fingerprint(files), repairs=repairs)
+        return replace(dataset, fingerprint=fingerprint(dataset.atomic_files()), repairs=repairs)
 
     def atomic_files(self) -> dict[str, bytes]:
         """The contents of the atomic files (:mod:`paragon.data.atomic`), by suffix.
@@ -101,18 +107,15 @@ class Dataset:
         an error.
         """
         events, items, users = self.interactions, self.items, self.users
-        words: dict[str, str] = {}
-        for name in (name for names in items["categories"] for name in names):
-            word = one_word(name)
-            if not word:
+        words = {name: one_word(name) for name in self.categories}
+        of_word: dict[str, list[str]] = {}
+        for name, word in words.items():
+            of_word.setdefault(word, []).append(name)
+            if not word or len(of_word[word]) > 1:
                 raise ParagonError(
-                    f"category {shown(name)} holds nothing but separators and quotes; rename it"
-                )
-            if (other := words.setdefault(word, name)) != name:
-                raise ParagonError(
-                    f"categories {shown(other)} and {shown(name)} become the same word in a file, "
-                    "where spaces, ',', ';', '|' and brackets turn into '_' and quotes at the ends "
-                    "are lost; rename one of them"
+                    f"categories {', '.join(map(shown, of_word[word]))} become the same word, or "
+                    "none, in a file, where spaces, ',', ';', '|' and brackets turn into '_' and "
+                    "quotes at the ends are lost; rename one of them"
                 )
         inter = {
             "user_id:token": events["user_id"],
@@ -123,7 +126,9 @@ class Dataset:
         item = {
             "item_id:token": items["item_id"],
             "title:token_seq": items["title"],
-            "categories:token_seq": (" ".join(map(one_word, c)) for c in items["categories"]),
+            "categories:token_seq": (
+                " ".join(words[n] for n in row) for row in items["categories"]
+            ),
         }
         user = {"user_id:token": users["user_id"], "group:token": users["group"].fillna("")}
         contents = {"inter": atomic_bytes(inter), "item": atomic_bytes(item)}
@@ -131,16 +136,8 @@ class Dataset:
 
 
 def one_word(name: str) -> str:
-    """A category as one word, because the atomic format separates a list by spaces.
-
-    Without quotes at its ends: they would be read as the ends of a name.
-    """
+    """A category as one word, without quotes at its ends, which would end a name when read."""
     return "_".join(filter(None, SEPARATORS.split(name))).strip("'\"")
-
-
-def renamed(names: Iterable[str]) -> int:
-    """How many different names :func:`one_word` changes."""
-    return sum(name != one_word(name) for name in set(names))
 
 
 def number_text(value: float) -> str:
@@ -161,43 +158,159 @@ def sums_of(contents: Mapping[str, bytes]) -> dict[str, str]:
 
 def fingerprint(contents: Mapping[str, bytes]) -> str:
     """sha256 over the files' own sha256 sums, in the order of their suffixes."""
-    lines = "".join(f"{suffix} {own}\n" for suffix, own in sorted(sums_of(contents).items()))
+    lines = "".join(f"{suffix} {sha256}\n" for suffix, sha256 in sorted(sums_of(contents).items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _raw_table(source: Any, name: str, *required: str) -> RawTable:
     """Any table-like object as a raw table, whose rows count from 0 as in pandas."""
-    table = RawTable(name, pd.DataFrame(), unit="row")
     try:
         names = list(getattr(source, "columns", source))
-        columns = {str(column): _series(source[column]) for column in names}
+        frame = pd.DataFrame({str(column): _values(source[column]) for column in names})
+        if len(frame.columns) < len(names):
+            raise ValueError("two columns have the same name")
     except Exception as error:  # whatever an object says that is no table, or not yet one
-        raise table.error_in_whole(
-            f"expected a table with columns, found {type(source).__name__} "
+        raise ParagonError(
+            f"{name}: expected a table with columns of one length, found {type(source).__name__} "
             f"({shown(str(error))}); pass one of pandas or polars, or a mapping of lists"
         ) from None
-    if len(columns) < len(names):
-        twice = next(column for column in columns if list(map(str, names)).count(column) > 1)
-        raise table.error_in_whole(f"column {twice} is there twice; rename one of them")
-    for column in required:
-        if column not in columns:
-            have = ", ".join(columns) or "none"
-            what = f"column {column} is missing (columns found: {have}); add it"
-            raise table.error_in_whole(what)
-    if len({len(series) for series in columns.values()}) > 1:
-        sizes = ", ".join(f"{column} {len(series)}" for column, series in columns.items())
-        raise table.error_in_whole(f"the columns differ in length ({sizes}); give each row a value")
-    return replace(table, frame=pd.DataFrame(columns))
+    table = RawTable(name, frame, unit="row")
+    table.select(*required)
+    return table
 
 
-def _series(values: Any) -> pd.Series:
-    if isinstance(values, (str, bytes)):
+def _values(column: Any) -> list:
+    if isinstance(column, (str, bytes)):
         raise TypeError("a column is a single string")
-    if isinstance(values, pd.Series):
-        return values.reset_index(drop=True)
-    if not isinstance(values, np.ndarray):
-        values = values.to_list() if hasattr(values, "to_list") else list(values)  # polars has it
-    try:
-        return pd.Series(values)
-    except UnicodeEncodeError:  # pyarrow's, where it is installed; the row is found later
-        return pd.Series(values, dtype=object)
+    return column.to_list() if hasattr(column, "to_list") else list(column)
+
+
+# --- checks and repairs -------------------------------------------------------------------------
+
+
+def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
+    """The interactions of a dataset; what had to be repaired is counted in ``repairs``."""
+    if table.frame.empty:
+        raise ParagonError(f"{table.name}: there are no interactions; add some")
+    events = pd.DataFrame({column: table.ids(column) for column in ("user_id", "item_id")})
+    rated = "rating" in table.frame
+    repairs["interactions without a rating, set to 1"] = 0 if rated else len(events)
+    rating = table.numbers("rating") if rated else 1.0
+    events = events.assign(rating=rating, timestamp=_seconds(table, repairs))
+
+    repeated = events.duplicated(["user_id", "item_id", "timestamp"]).to_numpy()
+    repairs["duplicate events dropped"] = identical = events.duplicated().sum()
+    other_rating = "events that repeat user, item and time with another rating dropped"
+    repairs[other_rating] = repeated.sum() - identical
+    events = events[~repeated].reset_index(drop=True)
+
+    fractions = (events["timestamp"] % 1 != 0).sum()
+    repairs["timestamps rounded down to the second"] = fractions
+    if fractions:  # the order within a second decides ties, and would be lost
+        events = events.sort_values("timestamp", kind="stable", ignore_index=True)
+    return events.assign(timestamp=np.floor(events["timestamp"]).astype(np.int64))
+
+
+def _seconds(table: RawTable, repairs: dict[str, int]) -> np.ndarray:
+    """Times in seconds, still with their fraction; a mixture of units is an error."""
+    times = table.numbers("timestamp")
+    large, too_large = times > MILLISECONDS, times >= TOO_LARGE
+    if too_large.any():
+        fix = "this looks like smaller units or a date as one number: convert the column"
+        raise table.error(int(too_large.argmax()), "timestamp", "seconds since 1970", fix)
+    if large.any() and not large.all():
+        rarer = large if large.mean() < 0.5 else ~large  # the likelier mistake
+        fix = "seconds and milliseconds are mixed: correct the column"
+        raise table.error(int(rarer.argmax()), "timestamp", "one unit in the whole column", fix)
+    repairs["timestamps in milliseconds divided by 1000"] = large.sum()
+    return times / 1000.0 if large.any() else times
+
+
+def _check_items(
+    table: RawTable, events: pd.DataFrame, events_name: str, repairs: dict[str, int]
+) -> pd.DataFrame:
+    """The items of a dataset; ``table`` has lists of strings as ``categories``.
+
+    Unknown items of the ``events`` are appended in the order of their first event, titled by
+    their id and without categories.  More than 10 % of them means that the ids of the two
+    tables do not belong together, which is an error.
+    """
+    if table.frame.empty:
+        raise ParagonError(f"{table.name}: there are no items; add one row per item")
+    ids, titles = table.ids("item_id"), _texts(table, TITLES)
+    categories = [_category_names(value) for value in table.frame["categories"]]
+    if None in categories:
+        expected = "a list of strings, empty if unknown"
+        raise table.error(categories.index(None), "categories", expected)
+    items = pd.DataFrame({"item_id": ids, "title": titles.where(titles != "", ids)})
+    items["categories"] = pd.Series(categories, index=ids.index, dtype=object)
+    items = _without_repeated(table, items, "item_id", "items", repairs)
+    repairs["items without categories"] = sum(not names for names in items["categories"])
+
+    met = events["item_id"].drop_duplicates()
+    unknown = met[~met.isin(items["item_id"])].tolist()
+    if len(unknown) > UNKNOWN_ITEMS_LIMIT * len(met):
+        column = table.published.get("item_id", "item_id")
+        raise ParagonError(
+            f"{events_name}: {len(unknown)} of {len(met)} items, the first of them "
+            f"{shown(unknown[0])}, are not in column {column} of {table.name}; add them there, or "
+            "use the ids of that table"
+        )
+    repairs["items missing from the catalogue added without categories"] = len(unknown)
+    extra = {"item_id": unknown, "title": unknown, "categories": [()] * len(unknown)}
+    return pd.concat([items, pd.DataFrame(extra)], ignore_index=True) if unknown else items
+
+
+def _category_names(value: Any) -> tuple[str, ...] | None:
+    """The different names in a list, none for a missing value, None for anything else."""
+    if not pd.api.types.is_list_like(value, allow_sets=False) or isinstance(value, Mapping):
+        return () if value is None or value is pd.NA or value != value else None
+    names = list(value)
+    if not all(isinstance(n, str) and not UNWRITABLE.search(" ".join(n.split())) for n in names):
+        return None
+    return tuple(dict.fromkeys(filter(None, map(str.strip, names))))
+
+
+def _check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) -> pd.DataFrame:
+    """The users of a dataset; a table with none of the users of the ``events`` is an error."""
+    users = pd.DataFrame({"user_id": table.ids("user_id"), "group": _texts(table, GROUPS)})
+    users = _without_repeated(table, users, "user_id", "users", repairs)
+    active = events["user_id"].drop_duplicates()
+    unknown = ~active.isin(users["user_id"])
+    if len(users) and unknown.all():
+        raise ParagonError(
+            f"{table.name}: column {table.published.get('user_id', 'user_id')} has none of the "
+            f"{len(active)} users of the interactions, the first of them "
+            f"{shown(active.iloc[0])}; use the same ids"
+        )
+    repairs["users missing from the user table, of unknown group"] = unknown.sum() * bool(
+        len(users)
+    )
+    group = users["group"].astype(object)
+    return users.assign(group=group.where(group != "", pd.NA))
+
+
+def _without_repeated(
+    table: RawTable, frame: pd.DataFrame, key: str, kind: str, repairs: dict[str, int]
+) -> pd.DataFrame:
+    """Drop and count rows equal to an earlier one; one id with two contents is an error."""
+    repeated = frame.duplicated([key]).to_numpy()
+    differs = repeated & ~frame.duplicated().to_numpy()
+    if differs.any():
+        fix = "the rows differ: keep one of them"
+        raise table.error(int(differs.argmax()), key, "an id that no earlier row has", fix)
+    repairs[f"duplicate {kind} dropped"] = repeated.sum()
+    return frame[~repeated].reset_index(drop=True)
+
+
+def _texts(table: RawTable, names: tuple[str, ...]) -> pd.Series:
+    """The first of the columns that is there, as text in one line; "" where there is none."""
+    column = next((name for name in names if name in table.frame), None)
+    if column is None:
+        return pd.Series("", index=table.frame.index, dtype=object)
+    values, spaces = table.frame[column], str.maketrans("\t\n\r", "   ")
+    pairs = zip(values, values.isna(), strict=True)
+    texts = ("" if missing else str(value).translate(spaces) for value, missing in pairs)
+    table = table.replaced(column, texts)
+    table.check_text(column)
+    return table.frame[column]

@@ -71,7 +71,7 @@ def test_ml_1m(tmp_path):
     assert len(dataset.interactions) == 1_000_209 and len(dataset.items) == 3_883
     assert dataset.interactions["item_id"].nunique() == 3_706
     assert dataset.users["group"].value_counts().to_dict() == {"M": 4_331, "F": 1_709}
-    assert dataset.n_categories == 18 and dataset.repairs == {}
+    assert len(dataset.categories) == 18 and dataset.repairs == {}
     # The event counts of the published study: ratings >= 4, a 5-core, 80/10/10 of the time.
     seqs = prepare(dataset, split="global_time", midnight=8, min_rating=4, k_core=5, negatives=99)
     counts = seqs.description["counts"]
