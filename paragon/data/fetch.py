@@ -170,7 +170,7 @@ def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
         return [path, path / name]
     try:
         with zipfile.ZipFile(path) as archive:
-            leads_out = re.compile(r"[/\\]|.*(:|\.\.[/\\])").match
+            leads_out = re.compile(r"[/\\]|\w:|(.*[/\\])?\.\.([/\\]|$)").match
             if bad := next(filter(leads_out, archive.namelist()), ""):
                 raise ParagonError(
                     f"{path}: the archive holds the path {shown(bad)}, which leads out of its "

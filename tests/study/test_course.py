@@ -14,7 +14,7 @@ from paragon import Dataset, ParagonError, Recommender
 from paragon.params import ROOT
 from paragon_study.course import own_data
 from paragon_study.course.exercise import RIGHT, UNANSWERED
-from paragon_study.course.own_data import own_study
+from paragon_study.course.own_data import new_study
 from tests.serving.test_app import ask, start
 from tests.study.conftest import git
 
@@ -149,25 +149,25 @@ def test_a_name_of_the_study_is_refused(name):
         {"item_id": ["b"], "categories": [["c"]]},
         name=name,
     )
-    with pytest.raises(ParagonError, match="give yours another name"):
-        own_study(data)
+    with pytest.raises(ParagonError, match="another name"):
+        new_study(data)
 
 
-def test_only_what_an_own_study_made_is_removed(dataset, tmp_path, monkeypatch):
+def test_only_what_a_study_of_own_data_made_is_removed(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(own_data, "ARTIFACTS", tmp_path)
     other, small = tmp_path / "ml-1m" / "data" / "of-others", {"data": {"negatives": 50}}
     other.parent.mkdir(parents=True)
     other.touch()
-    with pytest.raises(ParagonError, match="not made of data of your own"):
-        own_study(replace(dataset, name="ml-1m"), settings=small)
+    with pytest.raises(ParagonError, match="another name"):
+        new_study(replace(dataset, name="ml-1m"), settings=small)
     assert other.exists()
-    own_study(dataset, settings=small)
+    new_study(dataset, settings=small)
     made = tmp_path / "toy" / "sasrec"
     made.mkdir()
     with pytest.raises(ParagonError, match="backbone 'sasrek' is unknown; known: sasrec"):
-        own_study(dataset, "sasrek", small)
+        new_study(dataset, "sasrek", small)
     assert made.exists()
-    own_study(dataset, settings=small)
+    new_study(dataset, settings=small)
     assert not made.exists() and (tmp_path / "toy" / "data" / "sequences.json").exists()
 
 
