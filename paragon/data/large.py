@@ -84,18 +84,13 @@ def _check(db: Any, files: str) -> int:
     rating = "rating::double" if "rating" in columns else "1.0"
     db.execute(f"""
         create view rated as select user_id, item_id, {rating} as rating, timestamp,
-        (file_index << 40) + file_row_number as row from {source}""")
-    wrong = _count(
-        db,
-        f"""rated where user_id is null or item_id is null or timestamp is null
-        or timestamp not between 0 and {MILLISECONDS:.0f} or rating is null or rating < 0
-        or not isfinite(rating)""",
-    )
-    repeated = _count(
-        db,
-        """(select 1 from rated
-        group by user_id, item_id, timestamp having count(*) > 1)""",
-    )
+        (file_index << 40) + file_row_number as row from {source};
+        create view wrong as from rated where user_id is null or item_id is null or rating is null
+        or timestamp is null or timestamp not between 0 and {MILLISECONDS:.0f} or rating < 0
+        or not isfinite(rating);
+        create view repeated as select 1 from rated group by user_id, item_id, timestamp
+        having count(*) > 1""")
+    wrong, repeated = _count(db, "wrong"), _count(db, "repeated")
     if wrong or repeated:
         raise ParagonError(
             f"{files}: {wrong} rows have no id, no rating of 0 or more, or no time in seconds, and "
@@ -104,23 +99,24 @@ def _check(db: Any, files: str) -> int:
     return _count(db, "rated")
 
 
-def _count(db: Any, rows: str) -> int:
-    return int(db.execute(f"select count(*) from {rows}").fetchall()[0][0])
+def _count(db: Any, table: str) -> int:
+    return int(db.execute(f"select count(*) from {table}").fetchall()[0][0])
 
 
 def _filter(db: Any, min_rating: float, k: int) -> None:
     """The view ``core``: the rows that count, of users and items with ``k`` of them or more."""
-    db.execute(f"create view enough as from rated where rating >= {float(min_rating)}")
-    db.execute("create view core as from enough")
+    db.execute(f"""
+        create view enough as from rated where rating >= {float(min_rating)};
+        create view core as from enough""")
     before, after = None, [0]
     while k > 1 and before != after:
-        for key in ("user_id", "item_id"):
-            db.execute(f"""create or replace table next_{key} as
-                select {key} from core group by {key} having count(*) >= {int(k)}""")
-        before, after = after, [_count(db, f"next_{key}") for key in ("user_id", "item_id")]
+        for key in ("user", "item"):
+            db.execute(f"""create or replace table next_{key}s as
+                select {key}_id from core group by {key}_id having count(*) >= {int(k)}""")
+        before, after = after, [_count(db, "next_users"), _count(db, "next_items")]
         db.execute("""
-            create or replace table kept_users as from next_user_id;
-            create or replace table kept_items as from next_item_id;
+            create or replace table kept_users as from next_users;
+            create or replace table kept_items as from next_items;
             create or replace view core as from enough
             semi join kept_users using (user_id) semi join kept_items using (item_id)""")
     if not _count(db, "core"):

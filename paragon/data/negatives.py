@@ -1,8 +1,7 @@
 """Negatives: items that a user never interacted with, drawn uniformly.
 
-Two draws for two purposes: candidate lists of validation and test are drawn
-once, without replacement, and stored; training negatives are drawn anew in
-every step, with replacement, which costs next to nothing.
+Candidate lists of validation and test are drawn once, without replacement, and stored; training
+negatives are drawn anew in each step, with replacement, which costs next to nothing.
 """
 
 from __future__ import annotations
@@ -22,20 +21,13 @@ def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: list[str])
     # Who has met few things, counted with repeats, has enough left: most need no closer look.
     doubtful = rows[met.n_items - met.count.numpy()[rows] < count]
     free = [int((~met[user : user + 1].mask()).sum()) for user in doubtful]
-    if not free or min(free) >= count:
-        return
-    least = min(free)
-    worst = user_ids[doubtful[free.index(least)]]
-    remedy = (
-        f"lower data.negatives in params.yaml to {least} or less (for this dataset "
-        "alone under `overrides`)"
-        if least
-        else "there is nothing to rank for a user who met every item; leave such users out"
-    )
-    raise ParagonError(
-        f"data.negatives: user {worst!r} has only {least} items without an "
-        f"interaction, {count} negatives were asked for; {remedy}"
-    )
+    if free and (least := min(free)) < count:
+        user = user_ids[doubtful[free.index(least)]]
+        fix = f"lower it to {least} or less" if least else "leave out users who met every item"
+        raise ParagonError(
+            f"data.negatives: user {user!r} has only {least} items without an interaction, "
+            f"{count} negatives were asked for; {fix}"
+        )
 
 
 def draw_candidates(
@@ -43,10 +35,9 @@ def draw_candidates(
 ) -> np.ndarray:
     """Targets ``[N]`` and, behind them, uniform negatives without replacement: ``[N, 1 + count]``.
 
-    ``rows [N]``: the users.  ``met`` is what each user ever touched, in any split: that is never a
-    negative.  :func:`check_negatives` says whether there are enough.  From a catalogue of more than
-    ``LARGE`` items they are drawn one by one until none was met and none repeats: the same
-    distribution, other numbers.
+    ``rows [N]``: the users.  What they ever ``met``, in any split, is never a negative.  From a
+    catalogue of more than ``LARGE`` items they are drawn one by one until none was met and none
+    repeats: the same distribution, other numbers.
     """
     candidates = np.empty((len(rows), 1 + count), dtype=np.int64)
     candidates[:, 0] = targets

@@ -1,8 +1,7 @@
 """What is known of each public dataset: address, checksums, licence, citation.
 
-A checksum is here only if its source published it or if it was computed
-from a file whose own checksum was.  Where there is none, the field is
-``None`` and everything fetched is labelled "unverified".
+A checksum is here only if its source published it or if it was computed from a file whose own
+checksum was.  Where it is ``None``, everything fetched is labelled "unverified".
 """
 
 from __future__ import annotations
@@ -13,11 +12,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Download:
-    """One file to download: ``size`` in bytes, ``sha256`` as hex digits, where they are known."""
+    """One file to download, and its ``sha256`` as hex digits where that is known."""
 
     url: str
     sha256: str | None
-    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,11 +51,11 @@ _AMAZON = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 
 
 def _movielens(
-    name: str, title: str, size: tuple[int, int, int], sha256: str, n_bytes: int, **other: Any
+    name: str, title: str, size: tuple[int, int, int], sha256: str, **other: Any
 ) -> Entry:
     url = f"https://files.grouplens.org/datasets/movielens/{name}.zip"
     other = {"licence": _MOVIELENS_LICENCE, "citation": _MOVIELENS_CITATION} | other
-    return Entry(name, title, archives=(Download(url, sha256, n_bytes),), size=size, **other)
+    return Entry(name, title, archives=(Download(url, sha256),), size=size, **other)
 
 
 _ENTRIES = (
@@ -66,7 +64,6 @@ _ENTRIES = (
         "MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
         (100_000, 943, 1_682),
         "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-        4_924_029,
         files={
             "inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
             "item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
@@ -83,14 +80,12 @@ _ENTRIES = (
         "MovieLens 1M: 1,000,209 ratings, 6,040 users, 3,883 movies, 18 genres",
         (1_000_209, 6_040, 3_883),
         "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
-        5_917_549,
     ),
     _movielens(
         "ml-latest-small",
         "MovieLens latest small (2018): 100,836 ratings, 610 users, 9,742 movies",
         (100_836, 610, 9_742),
         "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
-        978_202,
         licence=(
             "GroupLens: free use with acknowledgement, redistribution only under the same terms; "
             "no commercial use without permission; no endorsement implied."

@@ -280,16 +280,3 @@ def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset
     items = pd.DataFrame({"item_id": list("abc"), "categories": [["x"], ["y"], ["x"]]})
     with pytest.raises(ParagonError, match="user 'u' has only 0 items .* who met every item"):
         prepare(Dataset.from_frame(everything, items), negatives=1)
-
-
-def test_missing_file_names_the_stage(tmp_path):
-    with pytest.raises(ParagonError, match="`data`"):
-        sequences.load_sequences(tmp_path)
-
-
-def test_a_part_file_is_not_taken_for_data(seqs, tmp_path):
-    sequences.save_sequences(seqs, tmp_path)
-    for path in list(tmp_path.iterdir()):
-        path.rename(path.with_name(f".{path.name}.x.part"))
-    with pytest.raises(ParagonError, match="sequences.safetensors is missing"):
-        sequences.load_sequences(tmp_path)
