@@ -244,8 +244,8 @@ def _stem_of_atomic_files(folders: list[Path], name: str) -> Path | None:
         for folder in folders:
             if find(folder, f"{stem}.inter"):
                 return folder / stem
-    folder = next((folder for folder in folders if any(folder.glob("[!.]*.inter"))), None)
-    return folder and folder / only_dataset_in(folder)
+    first = next((folder for folder in folders if any(folder.glob("[!.]*.inter"))), None)
+    return first and first / only_dataset_in(first)
 
 
 def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
@@ -276,11 +276,12 @@ def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
     if sums == official:
         return OFFICIAL, {}
     again = f"run `python -m paragon fetch {name}` again, with `--from DIR` for your own files"
-    record = {"source": _folder_label(name), "files_sha256": official or sums}
+    record: dict = {"source": _folder_label(name), "files_sha256": official or sums}
     try:
         if path.exists():
             record = json.loads(path.read_text(encoding="utf-8"))
-        recorded, label = dict(record["files_sha256"]), str(record["source"])
+        recorded: dict = dict(record["files_sha256"])
+        label = str(record["source"])
         repairs = {str(repair): int(n) for repair, n in record.get("repairs", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ParagonError(f"{path} cannot be read as a source note; {again}") from None

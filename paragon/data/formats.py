@@ -159,8 +159,8 @@ def mind(folder: Path) -> Tables:
     entries.check("impressions", labelled.fullmatch, "a news id that ends in -0 or -1", fix)
     clicks = entries.frame[entries.frame["impressions"].str.endswith("-1")]
     clicks = clicks.assign(impressions=clicks["impressions"].str[:-2])
-    columns = ("news_id", "category", "subcategory", "title", "abstract", "url", "t", "a")
-    news = read_rows(folder, "news.tsv", "\t", columns)
+    about = ("news_id", "category", "subcategory", "title", "abstract", "url", "t", "a")
+    news = read_rows(folder, "news.tsv", "\t", about)
     names = news.frame[["category", "subcategory"]].to_numpy().tolist()
     return {"inter": _events(replace(table, frame=clicks)), "item": _items(news, "news_id", names)}
 

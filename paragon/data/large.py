@@ -51,7 +51,7 @@ def prepare_large(
     rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
     rules |= {"max_users": None, "negatives": negatives, "seed": seed}
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-        config = {"memory_limit": memory, "temp_directory": scratch}
+        config: dict[str, Any] = {"memory_limit": memory, "temp_directory": scratch}
         with duckdb.connect(config=config) as db:
             try:
                 raw = _check(db, str(interactions))
@@ -140,7 +140,7 @@ def _split(db: Any, split: str, midnight: float | None) -> None:
 
 
 def _number(
-    db: Any, name: str, *tables: pd.DataFrame
+    db: Any, name: str, items: pd.DataFrame, users: pd.DataFrame | None = None
 ) -> tuple[Dataset, pd.DataFrame, pd.DataFrame]:
     """Items and users, checked beside their first events; the catalogue, and users in order."""
     for key, other in (("user", "item"), ("item", "user")):
@@ -151,7 +151,8 @@ def _number(
     first = db.execute("""
         select distinct user_id, item_id, timestamp, row from
         (from first_users union by name from first_items) order by row""").df()
-    dataset = Dataset.from_frame(first.drop(columns="row").assign(rating=1.0), *tables, name=name)
+    first = first.drop(columns="row").assign(rating=1.0)
+    dataset = Dataset.from_frame(first, items, users, name)
     people = db.execute("select user_id, events from first_users order by row").df()
     things = db.execute("select item_id from first_items").df()["item_id"]
     things.index = things.astype(str)

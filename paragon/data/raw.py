@@ -159,9 +159,12 @@ def split_rows(
 
     Only ``quoted`` fields may hold a separator or a line break.
     """
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    source = io.StringIO(text, newline="")
-    reader = csv.reader(source, delimiter=separator, quoting=quoting, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
     rows: list[list[str]] = []
     lines, line, header = [], 1, list(columns)
     try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -261,5 +262,6 @@ def load_sequences(folder: Path) -> Sequences:
     with loading(folder / "sequences", "data") as (tensors, about):
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         parts = {p: Evaluation(*(arrays.pop(f"{p}.{name}") for name in _EVENTS)) for p in _PARTS}
-        names = {f.name: about[f.name] for f in fields(Sequences) if f.name not in arrays | parts}
-        return Sequences(**arrays, **parts, **names)
+        known: dict[str, Any] = arrays | parts
+        names = {f.name: about[f.name] for f in fields(Sequences) if f.name not in known}
+        return Sequences(**known, **names)
