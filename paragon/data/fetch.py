@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pooch
+from pooch.hashes import hash_matches
 
 from paragon.data.atomic import (
     dataset_in_files,
@@ -35,11 +36,12 @@ from paragon.data.atomic import (
 )
 from paragon.data.formats import FORMATS
 from paragon.data.raw import find
-from paragon.data.registry import REGISTRY, SAME_FILES, Download, Entry
+from paragon.data.registry import REGISTRY, SAME_FILES, Entry
 from paragon.data.table import RENAMED, Dataset, atomic_bytes, sums_of
 from paragon.errors import ParagonError, shown
 from paragon.storage import check_name, locked
 
+PIP = "pip download recbole==1.2.1 --no-deps --only-binary=:all: --quiet".split()
 SOURCES = ("default", "official")
 OFFICIAL = "official (checksums match)"
 UNVERIFIED = "official address, unverified (no checksum is published)"
@@ -89,11 +91,6 @@ def fetch(
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         if directory is not None:
             path, label = Path(directory), _folder_label(name, note)
-            if path.resolve().is_relative_to(target.resolve()):
-                raise ParagonError(
-                    f"{path}: what lies in {target} is replaced by the result; bring the "
-                    "files from a folder elsewhere"
-                )
             if name in FORMATS and (path / f"{name}.zip").is_file():
                 path = path / f"{name}.zip"
             if not path.exists() or path.is_file() and name not in FORMATS:
@@ -128,40 +125,29 @@ def _known(name: str) -> str:
 
 def _download(entry: Entry, source: str, scratch: Path) -> Path:
     """Download a dataset into ``scratch``; the archive, or the folder of files if it has none."""
-    if entry.wheel and source == "default":
-        return _from_pip(entry.wheel, entry, scratch)
     if not entry.archives:
         raise ParagonError(entry.bring)
     pooch.get_logger().setLevel(logging.WARNING)
-    for archive in entry.archives:
-        path = scratch / PurePosixPath(archive.url).name
+    by_pip = entry.wheel if source == "default" else None
+    for file in [by_pip] if by_pip else entry.archives:
+        path = scratch / PurePosixPath(file.url).name
         try:
-            pooch.retrieve(archive.url, archive.sha256, path.name, scratch)
-        except (OSError, ValueError) as error:  # requests' exceptions are OSErrors
-            raise _not_downloaded(archive.url, str(error), entry) from None
-    return path if path.suffix == ".zip" else scratch
-
-
-def _from_pip(wheel: Download, entry: Entry, scratch: Path) -> Path:
-    """The RecBole wheel, which is read as a zip archive, neither installed nor imported."""
-    command = [sys.executable, "-m", "pip", "download", "recbole==1.2.1", "--no-deps", "--quiet"]
-    command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(scratch)]
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    path = scratch / wheel.url
-    if result.returncode or not path.is_file():
-        raise _not_downloaded(wheel.url, result.stderr.strip().rpartition("\n")[2], entry)
-    if (received := pooch.file_hash(str(path))) != wheel.sha256:
-        raise _not_downloaded(wheel.url, f"hash {received}, expected {wheel.sha256}", entry)
-    return path
-
-
-def _not_downloaded(url: str, reason: str, entry: Entry) -> ParagonError:
-    command = f"python -m paragon fetch {entry.name}"
-    other = f"try `{command} --source official`, " if entry.wheel and entry.wheel.url == url else ""
-    return ParagonError(
-        f"{url} could not be downloaded ({' '.join(reason.split())[:300]}); nothing was kept: try "
-        f"again later, {other}or bring the files with `{command} --from DIR`"
-    )
+            if by_pip:  # read as a zip archive, neither installed nor imported
+                command = [sys.executable, "-m", *PIP, "--dest", str(scratch)]
+                subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+                hash_matches(str(path), file.sha256, strict=True)
+            else:
+                pooch.retrieve(file.url, file.sha256, path.name, scratch)
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", None) or str(error).encode()
+            command = f"python -m paragon fetch {entry.name}"
+            other = f"try `{command} --source official`, " if by_pip else ""
+            raise ParagonError(
+                f"{file.url} could not be downloaded ({' '.join(reason.decode().split())[-300:]}); "
+                f"nothing was kept: try again later, {other}or bring the files with `{command} "
+                "--from DIR`"
+            ) from None
+    return path if path.suffix in (".zip", ".whl") else scratch
 
 
 def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
