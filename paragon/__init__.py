@@ -4,9 +4,8 @@
 >>> Recommender.load("model").recommend(["50", "181"], weights=[0.7, 0.3])
 
 Six folders are named like chapters and stages of the study: data, backbones, adapters,
-generator, rivals and evaluation.  They build on objectives and metrics.  On them build report
-(figures, tables, findings), serving (lists for people), page (the demo) and study (what
-runs it all).
+generator, rivals and evaluation.  They build on objectives and metrics; serving makes lists for
+people.  What runs the study is the package ``paragon_study``.
 """
 
 from importlib import import_module

@@ -6,9 +6,7 @@ from __future__ import annotations
 class ParagonError(Exception):
     """Something the user can mend: a file, a key, a value or a missing step.
 
-    The message is a single line that names what was wrong, where, what was
-    found and what to do.  The command line prints it and exits with code 1;
-    in a notebook it is the last line of the traceback.
+    The message is a single line: what was wrong, where, what was found and what to do.
     """
 
 

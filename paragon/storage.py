@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from safetensors import SafetensorError
 
@@ -41,25 +42,19 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Raises ``ParagonError`` if the folder cannot be written to or the disk is full.
     """
-    path = None
+    part = target.with_name(f".{target.name}.{uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.name}.", suffix=".part"
-        )
-        os.close(handle)
-        path = Path(name)
-        yield path
-        path.chmod(0o644)  # mkstemp makes private files; results are for everyone to read
-        os.replace(path, target)
+        yield part
+        os.replace(part, target)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ParagonError(
             f"{target} cannot be written: {reason}; what was there is kept"
         ) from error
     finally:
-        if path is not None:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 @contextmanager
@@ -186,13 +181,10 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
     again = _again(stage)
     try:
         data, text = path.read_bytes(), about.read_text(encoding="utf-8")
+        description = json.loads(text)
     except OSError as error:
         raise ParagonError(f"{error.filename} cannot be read: {error.strerror}; {again}") from error
-    except UnicodeDecodeError as error:
-        raise ParagonError(f"{about}: not valid UTF-8 ({error.reason}); {again}") from error
-    try:
-        description = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # UTF-8 as well
         raise ParagonError(f"{about}: not valid JSON ({error}); {again}") from error
     if not isinstance(description, dict):
         raise ParagonError(f"{about}: a JSON object is needed; {again}")
@@ -239,15 +231,14 @@ def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None
     """
     for field, value in expected.items():
         there = found.get(field)
-        if there == value:
-            continue
         if isinstance(value, dict) and isinstance(there, dict):
-            every = {key: value.get(key) for key in [*value, *there]}
-            check_match(every, there, f"{what}: {field}", stage)
-        raise ParagonError(
-            f"{what}: field `{field}` differs: {value!r} is expected, {there!r} was found; "
-            "they were not made for each other" + (f", {_again(stage)}" if stage else "")
-        )
+            both = {key: value.get(key) for key in [*value, *there]}
+            check_match(both, there, f"{what}: {field}", stage)
+        elif there != value:
+            raise ParagonError(
+                f"{what}: field `{field}` differs: {value!r} is expected, {there!r} was found; "
+                "they were not made for each other" + (f", {_again(stage)}" if stage else "")
+            )
 
 
 def _checksum(data: bytes, description: dict) -> str:
