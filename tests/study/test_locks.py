@@ -74,14 +74,10 @@ def test_the_lock_files_of_an_older_checkout_are_whole(root):
     assert recover(root) == [] and "run more" in path.read_text()
 
 
-def test_without_a_copy_nothing_is_restored(root):
+def test_what_has_no_copy_stays_and_an_empty_list_of_running_commands_goes(root):
     (root / ".dvc" / "tmp" / "whole" / "dvc.lock").unlink()
     (root / "dvc.lock").write_text("stages: {da")
     keep_locks(root)
-    assert recover(root) == []
-
-
-def test_an_empty_list_of_running_commands_goes_and_a_full_one_stays(root):
     running = root / ".dvc" / "tmp" / "rwlock"
     running.touch()
     assert recover(root) == [".dvc/tmp/rwlock"] and not running.exists()
