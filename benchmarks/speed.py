@@ -1,7 +1,7 @@
 """How far each stage is above what this machine could do at best, in one table.
 
 Run by `make bench` once the pipeline has been through, on an otherwise idle machine; writes
-benchmarks/speed.json and the table of docs/measures.md.  Every action is measured in turns with
+benchmarks/speed.json and the table of docs/results.md.  Every action is measured in turns with
 its floor, so that both see the same machine:
 
 * what torch computes is counted once: floating point operations, and the bytes of every result.
@@ -52,10 +52,10 @@ from paragon.serving.export import export_folder
 from paragon.serving.recommender import Recommender
 from paragon.storage import write_json, write_text
 from paragon_study.pipeline.study import Study, open_study
+from paragon_study.report.pages import with_block
 from paragon_study.running.times import load_times, pipeline
 
 SIDE = 512  # of the matrices of the floor
-MARKS = "<!-- speed: begin -->", "<!-- speed: end -->"
 # What a row does that its floor leaves out, if it is more than three times above it; the letters
 # are explained below the table.  A row without an entry must not be so far above.
 BEYOND = {
@@ -325,7 +325,7 @@ def overhead(runs: int = 5) -> dict[str, float]:
 
 
 def table(record: dict) -> str:
-    """What docs/measures.md shows of speed.json."""
+    """What docs/results.md shows of speed.json."""
     lines = [
         "| stage | median (quartiles) | floor | times above | beyond it |",
         "| --- | ---: | ---: | ---: | --- |",
@@ -367,10 +367,9 @@ def main(
     typer.echo(found["overhead"])
     if record:
         write_json(ROOT / "benchmarks" / "speed.json", found)
-        page = ROOT / "docs" / "measures.md"
-        before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        write_text(page, f"{before}{MARKS[0]}\n\n{table(found)}\n\n{MARKS[1]}{after}")
+        page = ROOT / "docs" / "results.md"
+        text = with_block(page.read_text(encoding="utf-8"), "speed", table(found))
+        write_text(page, text)
 
 
 if __name__ == "__main__":

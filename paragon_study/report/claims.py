@@ -58,14 +58,14 @@ def one_line(text: str) -> str:
 
 
 def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
-    """A number as text.  ``source`` may name one study, ``ablations/3 anchors`` for instance.
+    """A number as text.  ``source`` may name one study, ``studies/ml-1m/sasrec`` for instance.
 
     ``form`` is a word, and a format where there are digits to be chosen: see ``FORMS``.
     """
     name, _, study = source.partition("/")
     table = sources[name]
     if study:
-        table = table[table["dataset"].str.cat(table["backbone"], "/") == study]
+        table = table[(table["dataset"] + "/" + table["backbone"]).str.strip("/") == study]
     if method != "any":
         table = table[table["method"] == method]
     table = table[table["measure"] == measure]
@@ -91,7 +91,6 @@ FORMS: dict[str, Callable[[pd.DataFrame, str], str]] = {
     "max": lambda table, digits: f"{table['value'].max():{digits}}",
     "min": lambda table, digits: f"{table['value'].min():{digits}}",
     "studies": lambda table, _: _count(~table.duplicated(["dataset", "backbone"])),
-    "rows": lambda table, _: str(len(table)),
     "ahead": lambda table, _: _count(table["beyond_chance"].eq(True) & (table["value"] > 0)),
     "behind": lambda table, _: _count(table["beyond_chance"].eq(True) & (table["value"] < 0)),
 }
@@ -137,16 +136,12 @@ def served_lists(folder: Path) -> pd.DataFrame:
 
 
 def few_anchors(folder: Path) -> pd.DataFrame:
-    """Means over seeds of the ablations, an entry of ablations/params.yaml as the backbone."""
+    """Means over seeds of the ablations; an entry of ablations/params.yaml is the backbone."""
     tables = ab.load_tables("collection", folder), ab.usual(ab.load_tables("point", folder))
     rows = pd.concat(tables, ignore_index=True)
     means = rows.groupby(["name", "method"])[["regret_mean", "set_hv"]].mean().stack()
     table = means.rename_axis(["backbone", "method", "measure"]).rename("value").reset_index()
-    changes = ab.single_changes(*tables).reset_index(drop=True)
-    single = {"value": changes["change"], "beyond_chance": changes["p (Holm)"] < 0.05}
-    return pd.concat(
-        [table, pd.DataFrame(single).assign(method="generated", measure="single change")]
-    ).assign(dataset="ablations")
+    return table.assign(dataset="")
 
 
 def times(results: Path) -> pd.DataFrame:
@@ -155,14 +150,14 @@ def times(results: Path) -> pd.DataFrame:
     for path in sorted(results.glob("*/timing.json")):
         for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():
             median = {m: record[m]["p50"] for m in ("generate", "tune", "retrain")}
-            found = {
+            measures = {
                 ("generate", "milliseconds"): 1000 * median["generate"],
                 ("generate", "milliseconds, p99"): 1000 * record["generate"]["p99"],
                 ("generate", "saved"): 100 - 100 * median["generate"] / median["retrain"],
             }
             if record.get("paragon"):
-                found["paragon", "seconds"] = record["paragon"]["p50"]
+                measures["paragon", "seconds"] = record["paragon"]["p50"]
             for other, change in record["pays_after"].items():
-                found[other, "pays after"] = np.inf if change is None else change
-            rows += [(path.parent.name, backbone, *key, value) for key, value in found.items()]
+                measures[other, "pays after"] = np.inf if change is None else change
+            rows += [(path.parent.name, backbone, *key, value) for key, value in measures.items()]
     return pd.DataFrame(rows, columns="dataset backbone method measure value".split())

@@ -180,9 +180,9 @@ def volumes(table: pd.DataFrame) -> pd.DataFrame:
     """A row a study: the set HV of `tuned`, and that of others relative to it."""
     parts = {"tuned": with_half_width(table, "tuned", HV, 4)}
     for method in OF_TUNED:
-        own = table[table["method"] == method]
-        share = by_study(own[own["measure"] == HV_OF_TUNED])["value"].map("{:.3f}".format)
-        real = by_study(own[own["measure"] == DIFFERENCE])["beyond_chance"].eq(True)
+        rows = table[table["method"] == method]
+        share = by_study(rows[rows["measure"] == HV_OF_TUNED])["value"].map("{:.3f}".format)
+        real = by_study(rows[rows["measure"] == DIFFERENCE])["beyond_chance"].eq(True)
         star = real.reindex(share.index, fill_value=False).map({True: " \\*", False: ""})
         parts[look(method).label] = share + star
     return pd.DataFrame(parts).fillna("–").rename_axis("study")

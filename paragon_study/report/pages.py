@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -28,10 +27,6 @@ COLUMNS = {
     "even_items_full": ("items", 0),
     "set_hv_sampled": ("set HV, sampled", 4),
 }
-# The numbers behind figure 6b of the paper, as its authors released them with their code
-# (github.com/Starrylay/Paragon, ``Rebuttal_Experiment_Result.py``, "unfair" and "fair": two runs):
-# MovieLens-1M, split by time, ten preferences from diversity to accuracy.
-PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 
 
 def main_results(folder: Path) -> str:
@@ -50,25 +45,6 @@ def main_results(folder: Path) -> str:
     return as_markdown(pd.DataFrame.from_dict(cells, orient="index").rename_axis("method"))
 
 
-def costs(results: Path) -> str:
-    """Markdown: the time from new weights to a ready model, as `make bench` recorded it."""
-    rows = {}
-    for path in sorted(results.glob("*/timing.json")):
-        for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():
-            fast, slow = (1000 * record["generate"][end] for end in ("p50", "p99"))
-            pays = record["pays_after"]
-            rows[f"{path.parent.name}, {backbone}"] = {
-                "generated, p50 (p99)": f"{fast:.1f} ms ({slow:.1f} ms)",
-                "tuned": f"{record['tune']['p50']:.3g} s",
-                "retrained": f"{record['retrain']['p50']:.3g} s",
-                "collection": f"{record['prepare']['collection']:.3g} s",
-                "generator": f"{record['prepare']['generator']:.3g} s",
-                "pays against tuning": str(pays["tune"] or "never"),
-                "against retraining": str(pays["retrain"] or "never"),
-            }
-    return as_markdown(pd.DataFrame.from_dict(rows, orient="index").rename_axis("study"))
-
-
 def with_block(text: str, name: str, block: str) -> str:
     """The text of a page with what is between the markers ``name`` replaced."""
     begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
@@ -82,7 +58,6 @@ def pages(root: Path) -> dict[Path, str]:
     """Every page with a table of results, whole, with the table as the results are now."""
     blocks = {
         "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
-        "docs/results.md": ("costs", costs(root / "results")),
     }
     if (root / "transport" / "results").is_dir():
         blocks["docs/transport.md"] = ("moves", transport.tables(root / "transport"))
@@ -98,10 +73,6 @@ def write_pages(root: Path) -> None:
         write_text(path, text)
     curve = require(root.joinpath("results", *MAIN) / "curve.csv", "evaluation")
     figures.save_figure(figures.lead(pd.read_csv(curve)), root / "docs" / "lead.png")
-    same_data = root / "ablations" / "drawn-lists" / "ml-1m-time"
-    ours = {name: pd.read_csv(same_data / name / "curve.csv") for name in PUBLISHED}
-    compared = figures.published_curves(ours, PUBLISHED)
-    figures.save_figure(compared, root / "docs" / "published.png")
     if (moved := root / "transport").joinpath("results").is_dir():
         drawn = figures.moved_adapters(transport.load_moves(moved))
         figures.save_figure(drawn, root / "docs" / "transport.png")

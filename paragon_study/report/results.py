@@ -94,7 +94,7 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
     def seeds(folder: Path) -> int:
         return pd.read_csv(folder / "curve.csv", usecols=["seed"])["seed"].nunique()
 
-    return sorted(max(own, key=seeds) if own[1:] else own[0] for own in same.values())
+    return sorted(max(group, key=seeds) if group[1:] else group[0] for group in same.values())
 
 
 def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFrame:
@@ -107,8 +107,8 @@ def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFra
     for folder in folders:
         curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'").set_index("method")
         if method in curve.index:
-            seeds = [own for _, own in curve.groupby("seed") if method in own.index]
-            change = [_regret(own, method) - _regret(own, "generated") for own in seeds]
+            seeds = [group for _, group in curve.groupby("seed") if method in group.index]
+            change = [_regret(group, method) - _regret(group, "generated") for group in seeds]
             rows.append((*folder.parts[-2:], np.mean(change), ttest_1samp(change, 0).pvalue))
     table = pd.DataFrame(rows, columns=["dataset", "backbone", "value", "p"])
     table["beyond_chance"] = holm(table.pop("p")) < REAL if len(table) else False

@@ -21,8 +21,8 @@ from paragon.metrics.statistics import is_real, mean_interval
 def settings(section: BaseModel, name: str) -> pd.DataFrame:
     """A section of params.yaml under its name, its values as one writes them there."""
     values = section.model_dump().items()
-    shown = {key: f"{own:g}" if isinstance(own, float) else str(own) for key, own in values}
-    return pd.Series(shown, name=name).to_frame()
+    texts = {key: f"{x:g}" if isinstance(x, float) else str(x) for key, x in values}
+    return pd.Series(texts, name=name).to_frame()
 
 
 def history(sequences: Sequences, user: int) -> pd.DataFrame:
@@ -84,11 +84,11 @@ def quality(
     ideal = ideal_alpha_dcg(sequences.categories, k, excluded=excluded)
     table = pd.DataFrame(np.asarray(weights, float), columns=[f"w_{name}" for name in objectives])
     for row, of_model in enumerate(scores):
-        own = np.asarray(of_model)
-        shown = sequences.categories[top_k(own, k, excluded)]  # [N, k, M]
-        ranks = target_ranks(own, evaluation.targets, excluded)  # [N]
+        matrix = np.asarray(of_model)
+        served = sequences.categories[top_k(matrix, k, excluded)]  # [N, k, M]
+        ranks = target_ranks(matrix, evaluation.targets, excluded)  # [N]
         table.loc[row, f"ndcg@{k}"] = ndcg_at(ranks, k).mean()
-        table.loc[row, f"alpha_ndcg@{k}"] = alpha_ndcg_at(shown, ideal, k).mean()
+        table.loc[row, f"alpha_ndcg@{k}"] = alpha_ndcg_at(served, ideal, k).mean()
     return table
 
 
@@ -159,18 +159,18 @@ def interval_table(
     return table.rename_axis(index=None, columns=None).fillna("–")
 
 
-def difference_table(found: Mapping[str, Mapping], protocol: str = "full") -> pd.DataFrame:
+def difference_table(differences: Mapping[str, Mapping], protocol: str = "full") -> pd.DataFrame:
     """Each method's set_hv minus that of `generated`, from ``differences.json``, largest first.
 
     ``real``: see `paragon.metrics.statistics.is_real`.
     """
     endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
     endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
-    table = measures(found, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
+    table = measures(differences, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
     table = table.sort_values("difference", ascending=False, kind="stable").round(4)
     table = table + 0.0  # no negative zero
     table = table.astype(object).where(table.notna(), "–")
-    return table.assign(real=[is_real(found[m], f"set_hv_{protocol}") for m in table.index])
+    return table.assign(real=[is_real(differences[m], f"set_hv_{protocol}") for m in table.index])
 
 
 def _named(sequences: Sequences, row: np.ndarray) -> str:

@@ -9,7 +9,6 @@ from matplotlib import pyplot
 from paragon.evaluation.methods import METHODS
 from paragon_study.report import figures, style
 from paragon_study.report.figures.curves import _beyond
-from paragon_study.report.figures.studies import _human
 from tests.conftest import refused
 
 WEIGHTS = np.arange(11) / 10
@@ -60,7 +59,6 @@ SPACE = np.random.default_rng(0).normal(size=(11, 3, 20))
 PAIRS = np.column_stack([WEIGHTS, 1 - WEIGHTS])
 LATTICE = np.array([[i, j, 4 - i - j] for i in range(5) for j in range(5 - i)]) / 4
 CLOUDS = {name: np.eye(3, 9) * n for n, name in enumerate(["start 1", "start 2", "mean", "new"], 1)}
-PUBLISHED = {"ndcg@10": [NDCG[:-1], NDCG[1:]], "alpha_ndcg@10": [ALPHA[:-1]]}
 FRONTS = {"tuned": LATTICE * 0.5 + 0.1, "generated": LATTICE * 0.4 + 0.1}
 ABLATION = pd.DataFrame(
     [(v, x, s, 0.3 + s / 1000) for v, x in (("space", "full"), ("steps", "2")) for s in range(3)],
@@ -70,7 +68,6 @@ LOSSES = {
     "backbone": {"loss": np.exp(-np.arange(1, 20.0)), "validation": ([2, 4], [0.3, 0.4])},
     "generator": {"v-loss": 1 + np.sin(np.arange(400.0))},
 }
-TIMES = {"generate": {"p50": 0.006, "p99": 0.009}, "retrain": {"p50": 180, "p99": 190}}
 X = np.arange(5)
 # How each figure is drawn; how many panels it has, how many lines its first one; a word on it.
 FIGURES = {
@@ -80,18 +77,11 @@ FIGURES = {
         lambda: figures.pareto_front(make_curve(), ["tuned", "constant", "generated"]),
         3, 6, "beyond or behind tuned",
     ),
-    "published_curves": (
-        lambda: figures.published_curves({"gru4rec": make_curve()}, {"gru4rec": PUBLISHED}),
-        2, 5, "evenly spaced",
-    ),
     "two_versions": (
         lambda: figures.two_versions({"a": (make_curve(), make_curve(2))}, ("v1", "v2")),
         2, 4, "generated: v2",
     ),
     "all_studies": (lambda: figures.all_studies(make_studies()), 4, 6, "off the scale"),
-    "time_to_model": (
-        lambda: figures.time_to_model(TIMES, {"cores": 2}), 1, 5, "6 ms   30,000 × faster"
-    ),
     "latent_space": (
         lambda: figures.latent_space(SPACE, PAIRS, np.eye(11, 20), PAIRS), 2, 1, "generated (n"
     ),
@@ -161,7 +151,7 @@ def test_every_figure_is_drawn_here():
 
 @pytest.mark.parametrize("suffix", [".svg", ".pdf"])
 def test_vector_files_have_no_date_and_do_not_change(suffix, tmp_path):
-    draw = FIGURES["time_to_model"][0]
+    draw = FIGURES["modes"][0]
     first, second = (style.save_figure(draw(), tmp_path / f"{n}{suffix}") for n in (1, 2))
     assert first.read_bytes() == second.read_bytes()
     assert b"date" not in first.read_bytes().lower().replace(b"/date", b"")
@@ -172,9 +162,9 @@ def test_vector_files_have_no_date_and_do_not_change(suffix, tmp_path):
 def test_a_notebook_shows_a_figure_once_without_pyplot():
     from IPython.core.formatters import DisplayFormatter
 
-    data, about = DisplayFormatter().format(FIGURES["time_to_model"][0]())
+    data, about = DisplayFormatter().format(FIGURES["modes"][0]())
     assert set(data) == {"text/plain", "image/png"}
-    assert about["image/png"]["width"] == 576  # six inches
+    assert about["image/png"]["width"] == 499  # 5.2 inches
 
 
 def test_control_curves_show_means_and_differences_paired_by_seed():
@@ -234,7 +224,7 @@ def test_tables_and_series_that_cannot_be_drawn_are_refused():
     refused("series", figures.training_curves, {})
     refused("backbone, loss", figures.training_curves, {"backbone": {"loss": [np.nan]}})
     refused("group", figures.nearest_distances, {})
-    refused("found 6", figures.lines, {str(n): (X, X) for n in range(6)}, "x", "y")
+    refused("got 6", figures.lines, {str(n): (X, X) for n in range(6)}, "x", "y")
     refused("three objectives", figures.ternary, PAIRS, WEIGHTS, list("abc"), "x")
 
 
@@ -287,11 +277,6 @@ def test_tuning_curves_show_the_excess_over_the_best():
     assert ax.lines[3].get_xdata()[0] == 100
 
 
-def test_human_units():
-    found = [_human(s) for s in (2e-6, 0.0061, 0.99999, 59.99, 3600, 2e5)]
-    assert found == ["2 µs", "6.1 ms", "1 s", "1 min", "1 h", "2.3 d"]
-
-
 def test_the_overview_of_a_dataset_counts():
     figure = FIGURES["dataset_overview"][0]()
     assert len(figure.axes[3].patches) == 8  # 1997-09 to 1998-04
@@ -327,13 +312,6 @@ def test_studies_have_a_panel_for_each_dataset_and_measure():
     assert "← 0.78–0.80" in {t.get_text() for t in b.texts}
     assert [t.get_text() for t in a_regret.texts if t.get_text()] == ["undefined"]  # popularity
     assert (sasrec.get_ydata() < gru4rec.get_ydata()).all()
-
-
-def test_published_curves_lie_over_ours_at_evenly_spaced_weights():
-    first = FIGURES["published_curves"][0]().axes[0]
-    theirs = line(first, "published")
-    assert theirs.get_xdata() == pytest.approx(np.linspace(0, 1, 10))
-    assert theirs.get_ydata() == pytest.approx(NDCG[:-1])
 
 
 def test_looks_are_all_different_and_stay_for_methods_that_are_not_listed():

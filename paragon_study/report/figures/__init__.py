@@ -10,7 +10,6 @@ from paragon_study.report.figures.curves import (
     control_curves,
     lead,
     pareto_front,
-    published_curves,
     two_versions,
 )
 from paragon_study.report.figures.data import (
@@ -21,7 +20,7 @@ from paragon_study.report.figures.data import (
     training_curves,
     tuning_curves,
 )
-from paragon_study.report.figures.studies import all_studies, time_to_model
+from paragon_study.report.figures.studies import all_studies
 from paragon_study.report.figures.transport import moved_adapters
 from paragon_study.report.figures.vectors import (
     latent_space,

@@ -40,7 +40,7 @@ def control_curves(curve: pd.DataFrame, methods: Sequence[str] | None = None) ->
         column[0].set_ylabel(metric_label(metric))
         column[-1].set_xlabel(drawing.WEIGHT)
         if tuned is not None:
-            changes = {method: _minus_tuned(own, tuned, metric) for method, own in rows.items()}
+            changes = {method: _minus_tuned(table, tuned, metric) for method, table in rows.items()}
             tables = drawing.seed_intervals(changes, "difference")
             cut |= drawing.close_up(column[1], tables, _limit(tuned, metric))
             column[1].set_ylabel("difference\nfrom tuned")
@@ -122,7 +122,9 @@ def pareto_front(curve: pd.DataFrame, methods: Sequence[str]) -> Figure:
         _make_small(axes[-1], 7)
     cut, notes = False, []
     if tuned is not None:
-        tables = drawing.seed_intervals({m: _beyond(own, tuned) for m, own in rows.items()}, "gap")
+        tables = drawing.seed_intervals(
+            {m: _beyond(table, tuned) for m, table in rows.items()}, "gap"
+        )
         cut = drawing.close_up(axes[1], tables, min(_limit(tuned, metric) for metric in METRICS))
         axes[1].set(xlabel=drawing.WEIGHT, xticks=[0, 0.5, 1], title="beyond or behind tuned")
         axes[1].set_ylabel("distance from the front\n(units of the metrics, 0–1)")
@@ -142,8 +144,8 @@ def pareto_front(curve: pd.DataFrame, methods: Sequence[str]) -> Figure:
 def _draw_front(ax: Axes, rows: Mapping[str, pd.DataFrame], protocol: str) -> None:
     """Means over seeds of every method, one metric against the other, over the oracle's area."""
     fronts = {}
-    for method, own in rows.items():
-        xy, kind = own.groupby("w_accuracy")[list(METRICS)].mean().to_numpy(), look(method)
+    for method, table in rows.items():
+        xy, kind = table.groupby("w_accuracy")[list(METRICS)].mean().to_numpy(), look(method)
         front = fronts[method] = _not_dominated(xy)
         single = bool(np.ptp(xy, axis=0).max() < 1e-9)
         line = drawing.line_look(method, single or kind.line == "none")
@@ -211,39 +213,6 @@ def lead(curve: pd.DataFrame) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=10.5,
                   handlelength=1.8, columnspacing=0.9, borderaxespad=0.1)  # fmt: skip
-    return figure
-
-
-@style.drawn
-def published_curves(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, Mapping]) -> Figure:
-    """Published curves beside ours: a column of panels a backbone, a row a metric.
-
-    ``ours``: the long table of a study for each backbone; ``theirs``: for each backbone and
-    metric a table ``[R, W]`` of R runs at W evenly spaced weights of accuracy, a sequence a run.
-    """
-    metrics = list(next(iter(theirs.values())))
-    figure = style.new(7.2, 0.7 + 2.1 * len(metrics))
-    axes = figure.subplots(len(metrics), len(ours), sharex=True, sharey="row", squeeze=False)
-    drawn: list[pd.DataFrame] = []
-    for (backbone, curve), column in zip(ours.items(), axes.T, strict=True):
-        rows = drawing.rows_by_method(curve, "sampled", ["tuned", "generated", "retrain"], metrics)
-        drawn += rows.values()
-        for ax, metric in zip(column, metrics, strict=True):
-            drawing.draw_curves(ax, drawing.seed_intervals(rows, metric))
-            for number, values in enumerate(theirs[backbone][metric]):
-                ax.plot(
-                    np.linspace(0, 1, len(values)), values, "x--", color="#CC6677", linewidth=1,
-                    markersize=4, label="published" if number == 0 else None,
-                )  # fmt: skip
-            column[0].set_title(look(backbone).label)
-        column[-1].set_xlabel(drawing.WEIGHT)
-    for ax, metric in zip(axes[:, 0], metrics, strict=True):
-        ax.set_ylabel(metric_label(metric))
-    drawing.method_legend(figure, axes[0, 0])
-    style.small_print(
-        figure, drawing.seeds_note(drawn, "Bands and bars"),
-        "Published: two runs; their weights are taken as evenly spaced.",
-    )  # fmt: skip
     return figure
 
 

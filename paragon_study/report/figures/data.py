@@ -116,9 +116,9 @@ def _show_dates(ax: Axes, most: int) -> None:
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def _one_panel(x_label: str, y_label: str, shown: Mapping | None = None) -> tuple[Figure, Axes]:
-    if shown is not None and not 0 < len(shown) <= len(_LINES):
-        raise ParagonError(f"figure: 1 to {len(_LINES)} fit on one panel; found {len(shown)}")
+def _one_panel(x_label: str, y_label: str, curves: Mapping | None = None) -> tuple[Figure, Axes]:
+    if curves is not None and not 0 < len(curves) <= len(_LINES):
+        raise ParagonError(f"figure: 1 to {len(_LINES)} fit on one panel; got {len(curves)}")
     figure = style.new(4.4, 2.5)
     ax = figure.subplots()
     ax.set(xlabel=x_label, ylabel=y_label)
@@ -187,8 +187,8 @@ def sequence_in_time(times: ArrayLike, parts: Sequence[str]) -> Figure:
     figure, ax = _one_panel("place in the sequence", "minutes since the first event")
     looks = {"train": (BLUE, "o", 2.5), "valid": ("#009E73", "s", 6), "test": (ORANGE, "^", 7)}
     for part, (colour, marker, size) in looks.items():
-        own = np.asarray(parts) == part
-        ax.plot(x[own], minutes[own], marker, color=colour, markersize=size, label=part)
+        rows = np.asarray(parts) == part
+        ax.plot(x[rows], minutes[rows], marker, color=colour, markersize=size, label=part)
     ax.yaxis.set_major_formatter("{x:,.0f}")
     _legend(ax)
     return figure

@@ -48,9 +48,9 @@ def rows_by_method(
             f"curve: none of {', '.join(methods)} is in the rows of protocol `{protocol}`, which "
             f"have {', '.join(groups) or 'nothing'}"
         )
-    for method, own in rows.items():
+    for method, group in rows.items():
         for metric in metrics:
-            finite(f"curve, `{metric}` of method `{method}`", own[metric])
+            finite(f"curve, `{metric}` of method `{method}`", group[metric])
     return rows
 
 
@@ -69,8 +69,8 @@ def seed_limits(values: pd.Series) -> tuple[float, float, float]:
 def seed_intervals(rows: Mapping[str, pd.DataFrame], metric: str) -> dict[str, pd.DataFrame]:
     """For every method what `seed_limits` says of a metric at every weight of accuracy."""
     tables = {}
-    for method, own in rows.items():
-        limits = {w: seed_limits(values) for w, values in own.groupby("w_accuracy")[metric]}
+    for method, group in rows.items():
+        limits = {w: seed_limits(values) for w, values in group.groupby("w_accuracy")[metric]}
         columns = ["mean", "low", "high"]
         tables[method] = pd.DataFrame(list(limits.values()), list(limits), columns, dtype=float)
     return tables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,6 @@ from paragon_study.report.figures import drawing
 from paragon_study.report.style import look, metric_label
 
 _NEAR = 0.93  # hypervolumes relative to the oracle's are drawn from here on
-_CLAIM = 0.946  # of the time of retraining: the saving that the paper reports
-_TIMED = {  # the words for a timing, and the method whose look it has
-    "generate": ("generate", "generated"),
-    "tune": ("tune an adapter", "tuned"),
-    "retrain": ("retrain from scratch", "retrain"),
-}
 _BESIDE: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
 
 
@@ -44,16 +38,16 @@ def all_studies(frame: pd.DataFrame) -> Figure:
     order = frame[frame["measure"] == measures[0]].groupby("method", sort=False)["mean"].mean()
     methods = dict.fromkeys(order.sort_values(ascending=False, kind="stable").index)
     methods |= dict.fromkeys(frame["method"])
-    ran = {name: set(own["method"]) for name, own in frame.groupby("dataset")}
+    ran = {name: set(group["method"]) for name, group in frame.groupby("dataset")}
     rows = [[method for method in methods if method in ran[dataset]] for dataset in datasets]
-    heights = [len(own) for own in rows]
+    heights = [len(group) for group in rows]
     figure = style.new(7.2, 0.6 + sum(0.21 * height + 0.3 for height in heights))
     axes = figure.subplots(len(datasets), len(measures), sharex="col", sharey="row",
                            squeeze=False, height_ratios=heights)  # fmt: skip
-    for row, dataset, own in zip(axes, datasets, rows, strict=True):
+    for row, dataset, group in zip(axes, datasets, rows, strict=True):
         for ax, measure in zip(row, measures, strict=True):
             part = frame[(frame["dataset"] == dataset) & (frame["measure"] == measure)]
-            _draw_study(ax, part, own, [b for b in backbones if b in set(part["backbone"])])
+            _draw_study(ax, part, group, [b for b in backbones if b in set(part["backbone"])])
         row[0].set_title(dataset)
     for ax, measure in zip(axes[-1], measures, strict=True):
         ax.set_xlabel(metric_label(measure))
@@ -62,7 +56,7 @@ def all_studies(frame: pd.DataFrame) -> Figure:
         elif measure.startswith("regret"):
             ax.set_xscale("symlog", linthresh=0.1, linscale=0.8)
             ax.margins(x=0.05)
-            _ticks(ax, [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100], drawing.percent_mark)
+            draw_ticks(ax, [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100], drawing.percent_mark)
     regret = any(measure.startswith("regret") for measure in measures)
     far = (frame["measure"].str.endswith("_of_tuned") & (frame["mean"] < _NEAR)).any()
     for name in backbones:
@@ -76,7 +70,7 @@ def all_studies(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _ticks(ax: Axes, marks: list[float], words: Callable[..., str]) -> None:
+def draw_ticks(ax: Axes, marks: list[float], words: Callable[..., str]) -> None:
     """Ticks at those marks that are in view."""
     low, high = ax.get_xlim()
     ax.xaxis.set_major_locator(ticker.FixedLocator([m for m in marks if low <= m <= high]))
@@ -111,60 +105,3 @@ def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: lis
     ax.set_yticks(rows, [look(m).label for m in methods])
     ax.set(ylim=(len(methods) - 0.5, -0.5))
     ax.tick_params(axis="y", length=0)
-
-
-@style.drawn
-def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[str, Any]) -> Figure:
-    """Seconds from new weights to a ready model: dot at the median, line to the 99th percentile.
-
-    ``timing`` has ``p50`` and ``p99`` of every method.  With ``retrain`` among them, each is
-    compared with it, and the published saving is marked.
-    """
-    order = sorted(timing, key=lambda m: -timing[m]["p50"])
-    named = {m: _TIMED.get(m, (look(m).label, m)) for m in order}
-    retrain = timing.get("retrain", {}).get("p50")
-    figure = style.new(6, 0.9 + 0.36 * len(order))
-    ax = figure.subplots()
-    for row, method in enumerate(order):
-        p50, p99 = timing[method]["p50"], timing[method]["p99"]
-        kind = look(named[method][1])
-        ax.plot([p50, p99], [row, row], color=kind.colour, linewidth=1.6, zorder=2)
-        face = "white" if method == "retrain" else kind.colour
-        ax.plot(p50, row, kind.marker, color=kind.colour, mfc=face, markersize=6.5, zorder=3)
-        ratio = _ratio(p50, retrain) if retrain and method != "retrain" else ""
-        ax.annotate(f"{_human(p50)}{ratio}", (max(p50, p99), row), (8, 0), fontsize=7.5,
-                    bbox={"fc": "white", "ec": "none", "pad": 1}, **_BESIDE)  # fmt: skip
-    values = [seconds[end] for seconds in timing.values() for end in ("p50", "p99")]
-    if retrain:
-        values.append(line := retrain * (1 - _CLAIM))
-        ax.axvline(line, color="#777777", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
-        ax.annotate(
-            f"published saving, {_CLAIM:.1%}", (line, 1), xycoords=("data", "axes fraction"),
-            xytext=(-3, 2), textcoords="offset points", fontsize=6.5, color="#555555", ha="right",
-        )  # fmt: skip
-    ax.set(xscale="log", xlim=(min(values) / 2, max(values) * 8), ylim=(-0.6, len(order) - 0.4))
-    marks = [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 864000]
-    _ticks(ax, marks, lambda x, _: _human(x))
-    ax.xaxis.set_minor_locator(ticker.NullLocator())
-    ax.grid(axis="x", color="#e6e6e6", linewidth=0.6, zorder=0)
-    ax.set_yticks(range(len(order)), [words for words, _ in named.values()])
-    ax.tick_params(axis="y", length=0)
-    ax.set_xlabel("time from new weights to a ready model, log scale")
-    about = ", ".join(f"{v}" if isinstance(v, str) else f"{v} {k}" for k, v in machine.items())
-    style.small_print(figure, "Dot: median; line: to the 99th percentile.", f"{about}.")
-    return figure
-
-
-def _ratio(seconds: float, retrain: float) -> str:
-    """How much faster or slower than retraining, in two digits."""
-    factor = retrain / seconds
-    factor, word = (factor, "faster") if factor > 1 else (1 / factor, "slower")
-    digits = f"{float(f'{factor:.2g}'):,.0f}" if factor >= 10 else f"{factor:.1f}"
-    return f"   {digits} × {word}"
-
-
-def _human(seconds: float) -> str:
-    """A duration in the unit a person would use."""
-    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs"))
-    size, unit = next((u for u in units if seconds >= u[0] * 0.9995), units[-1])
-    return f"{float(f'{seconds / size:.2g}'):g} {unit}"

@@ -77,10 +77,10 @@ def latent_space(
     }
     # Corners count where fewer than three vectors of a group are none.
     off = {key: v[w.min(1) >= _CORNER] for key, (v, w) in clouds.items()}
-    inner = {key: own if len(own) > 2 else clouds[key][0] for key, own in off.items()}
+    inner = {key: group if len(group) > 2 else clouds[key][0] for key, group in off.items()}
     plane = _Plane(inner["collected"])
-    shown = plane.project(np.vstack(list(inner.values())))
-    centre, edge = (shown.max(0) + shown.min(0)) / 2, 0.56 * np.ptp(shown, axis=0) + 1e-9
+    points = plane.project(np.vstack(list(inner.values())))
+    centre, edge = (points.max(0) + points.min(0)) / 2, 0.56 * np.ptp(points, axis=0) + 1e-9
     figure = style.new(5.2, 1.2 + 4 * float(np.clip(edge[1] / edge[0], 0.45, 0.8)))
     ax = figure.subplots()
     ax.set(xlim=centre[0] + [-edge[0], edge[0]], ylim=centre[1] + [-edge[1], edge[1]])
