@@ -21,7 +21,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 
-from paragon.params import load_params
+from paragon.params import ROOT, load_params
 from paragon.storage import write_text
 from paragon_study.checking.verify import Comparison
 from paragon_study.report import compare, figures
@@ -87,8 +87,10 @@ def rendered(path: Path) -> str:
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _FORMULA.sub(_mathml, cell.source)
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
+            text = cell.source.replace("](../docs/diagrams/", "](docs/diagrams/")
+            cell.source = _FORMULA.sub(_mathml, text)
+    exporter = HTMLExporter(template_name="basic", embed_images=True)
+    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(ROOT)}})
     return _SHELL.format(title=path.stem, body=body)
 
 
