@@ -57,11 +57,10 @@ class ControlRoom:
             number = data.user_ids.index(user)
             events = slice(*data.offsets[number : number + 2])
             items, times = data.items[events].tolist(), data.times[events].tolist()
-        for title in titles:
-            if title not in self.numbers:
-                raise ParagonError(f"title {title!r} is not in the dataset")
-            items.append(self.numbers[title])
-            times.append(times[-1] if times else 0)
+        if unknown := [title for title in titles if title not in self.numbers]:
+            raise ParagonError(f"title {unknown[0]!r} is not in the dataset")
+        items += [self.numbers[title] for title in titles]
+        times += [times[-1] if times else 0] * len(titles)
         if not items:
             raise ParagonError("the history is empty: choose a user or type a title")
         return History([data.item_ids[item - 1] for item in items], times, user)

@@ -48,7 +48,8 @@ def study_folder(tmp_path_factory, seqs):
     study.save_backbone(model, seqs, fitted)
     _, about = study.load_backbone(seqs)
     belongs = {"backbone": about["sha256"]}
-    collection = tune_collection(study)
+    tune_collection(study)
+    collection = study.load_collection(about)
     task, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)
     name, kind = "linear_subspace", model_of("linear_subspace")
     for seed in settings.run.seeds:
