@@ -118,7 +118,7 @@ def load_sources(root: Path) -> Sources:
         "studies": pd.concat(parts),
         "planted": all_results(planted),
         "drawn": pd.concat([all_results(drawn), *map(served_lists, drawn)]),
-        "ablations": few_anchors(root / "ablations" / "results"),
+        "ablations": _few_anchors(root / "ablations" / "results"),
         "times": times(root / "results"),
     }
 
@@ -135,7 +135,7 @@ def served_lists(folder: Path) -> pd.DataFrame:
     return table.assign(dataset=dataset, backbone=backbone, measure=names)
 
 
-def few_anchors(folder: Path) -> pd.DataFrame:
+def _few_anchors(folder: Path) -> pd.DataFrame:
     """Means over seeds of the ablations; an entry of ablations/params.yaml is the backbone."""
     tables = ab.load_tables("collection", folder), ab.usual(ab.load_tables("point", folder))
     rows = pd.concat(tables, ignore_index=True)
