@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask, held_out_losses
@@ -44,7 +44,7 @@ from paragon.rivals.calibration import (
     validation_rows,
 )
 from paragon.rivals.category_bias import biased_scores
-from paragon.rivals.end_to_end import EndToEnd, Hypernetwork, LinearSubspace
+from paragon.rivals.end_to_end import END_TO_END, EndToEnd
 from paragon.rivals.published import Published
 from paragon.rivals.reranking import RERANKERS, Rerank, in_order_of
 from paragon.rivals.retrain import Retrained
@@ -92,7 +92,6 @@ class Method:
 
     ``kind``: oracle, generated, mixture (follows the weights between the anchors), end_to_end,
     reranked or reference.  The ways: ``mixture``: coefficients of the collected adapters;
-    ``model``: a module trained end to end, ``model(start [P], objectives, settings)``;
     ``vectors(trained, index)``: an adapter for each evaluation weight, ``[W, P]``, with the seed of
     this index, or None where the method does not apply; ``rerank``: another order of the
     backbone's list (`paragon.rivals.reranking`); ``rows(trained)``: everything else.
@@ -100,7 +99,6 @@ class Method:
 
     kind: str
     mixture: Coefficients | None = None
-    model: type[nn.Module] | None = None
     vectors: Callable[[Trained, int], Tensor | None] | None = None
     rerank: Rerank | None = None
     rows: Callable[[Trained], Iterator[Row]] | None = None
@@ -127,19 +125,12 @@ def _generated(trained: Trained, index: int) -> Tensor:
     return trained.generators[index].generate(trained.weights)
 
 
-def _guided(trained: Trained, index: int) -> Tensor | None:
-    """With guidance, of a generator that uses none."""
+def _guidance(trained: Trained, index: int, with_it: bool, **sampling: Any) -> Tensor | None:
+    """With guidance, of a generator that uses none; or without it, of one that does."""
     generator = trained.generators[index]
-    # A step or two from pure noise would carry the guided difference too far.
-    usual = generator.settings.guidance == 1
-    return generator.generate(trained.weights, guidance=1.5, steps=10) if usual else None
-
-
-def _not_guided(trained: Trained, index: int) -> Tensor | None:
-    """Without guidance, of a generator that uses it."""
-    generator = trained.generators[index]
-    usual = generator.settings.guidance != 1
-    return generator.generate(trained.weights, guidance=1.0) if usual else None
+    if with_it == (generator.settings.guidance != 1):
+        return None
+    return generator.generate(trained.weights, **sampling)
 
 
 def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
@@ -147,6 +138,12 @@ def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
     if index >= len(trained.published):
         return None
     return trained.published[index].generate(trained.weights, **sampling)
+
+
+def _end_to_end(trained: Trained, index: int, name: str) -> Tensor | None:
+    """A rival that was trained end to end, if this one was."""
+    rival = trained.learned[index].get(name)
+    return None if rival is None else rival.generate(trained.weights)
 
 
 def _shuffled(trained: Trained, index: int) -> tuple[Tensor, np.random.Generator]:
@@ -226,20 +223,16 @@ def _category_bias(trained: Trained) -> Iterator[Row]:
         yield Row("category_bias", seed, trained.weights.numpy(), scores)
 
 
-def _same_for_all_weights(
-    name: str, recommend: Callable[[Sequences, Evaluation], np.ndarray]
-) -> Callable[[Trained], Iterator[Row]]:
-    """A recommender that does not hear the weights: ``recommend(sequences, evaluation)``."""
-
-    def rows(trained: Trained) -> Iterator[Row]:
-        test_set, weights = trained.test_set, trained.weights.numpy()
-        full = recommend(test_set.sequences, test_set.evaluation)
-        # Counts and sums of similarities: an order, but not on the scale of the losses.
-        sampled = np.take_along_axis(full, test_set.candidates, 1)
-        scores = [Scores.of(full, sampled, key=name.encode())] * len(weights)
-        yield Row(name, trained.seeds[0], weights, scores, random=False)
-
-    return rows
+def _recommender(
+    trained: Trained, name: str, recommend: Callable[[Sequences, Evaluation], np.ndarray]
+) -> Iterator[Row]:
+    """What does not follow the weights: catalogue scores ``recommend(sequences, evaluation)``."""
+    test_set, weights = trained.test_set, trained.weights.numpy()
+    full = recommend(test_set.sequences, test_set.evaluation)
+    # Counts and sums of similarities: an order, but not on the scale of the losses.
+    sampled = np.take_along_axis(full, test_set.candidates, 1)
+    scores = [Scores.of(full, sampled, key=name.encode())] * len(weights)
+    yield Row(name, trained.seeds[0], weights, scores, random=False)
 
 
 def _retrain(trained: Trained) -> Iterator[Row]:
@@ -264,8 +257,13 @@ METHODS = {
         "reference",
         vectors=lambda trained, i: trained.generators[i].generate(_shuffled(trained, i)[0]),
     ),
-    "generated_cfg": Method("generated", vectors=_guided),
-    "generated_no_cfg": Method("generated", vectors=_not_guided),
+    # A step or two from pure noise would carry the guided difference too far.
+    "generated_cfg": Method(
+        "generated", vectors=partial(_guidance, with_it=True, guidance=1.5, steps=10)
+    ),
+    "generated_no_cfg": Method(
+        "generated", vectors=partial(_guidance, with_it=False, guidance=1.0)
+    ),
     "paragon": Method("generated", vectors=_published),
     "paragon_no_cfg": Method("generated", vectors=partial(_published, guidance=1.0)),
     "interpolation": Method("mixture", mixture=interpolation),
@@ -277,8 +275,7 @@ METHODS = {
     "nearest": Method("mixture", mixture=nearest),
     "soup": Method("reference", mixture=soup),
     "constant": Method("reference", mixture=constant),
-    "hypernetwork": Method("end_to_end", model=Hypernetwork),
-    "linear_subspace": Method("end_to_end", model=LinearSubspace),
+    **{name: Method("end_to_end", vectors=partial(_end_to_end, name=name)) for name in END_TO_END},
     "nearest_noise": Method("reference", vectors=_nearest_noise),
     "category_bias": Method("end_to_end", rows=_category_bias),
     "backbone": Method(  # zeros: s' = s
@@ -289,8 +286,8 @@ METHODS = {
     "xquad": Method("reranked", rerank=RERANKERS["xquad"]),
     "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
     "generated_xquad": Method("reranked", rows=_generated_xquad),
-    "popularity": Method("reference", rows=_same_for_all_weights("popularity", popularity)),
-    "item_knn": Method("reference", rows=_same_for_all_weights("item_knn", item_knn)),
+    "popularity": Method("reference", rows=lambda t: _recommender(t, "popularity", popularity)),
+    "item_knn": Method("reference", rows=lambda t: _recommender(t, "item_knn", item_knn)),
     "cmr": Method("reranked", rows=_reranked_by_hypernetwork),
     "retrain": Method("oracle", rows=_retrain),
 }
@@ -309,22 +306,11 @@ def mixture_of(name: str) -> Coefficients:
     return mixture
 
 
-def model_of(name: str) -> type[nn.Module]:
-    """The module of a method that is trained end to end."""
-    model = METHODS[name].model
-    if model is None:
-        raise ParagonError(f"method {name}: it is not trained end to end")
-    return model
-
-
 def adapter_vectors(trained: Trained, index: int, name: str) -> Tensor | None:
     """The adapters ``[W, P]`` of a method with the seed of this index; None if it has none."""
     method = METHODS[name]
     if method.mixture is not None:
         return mixed(trained.collection, method.mixture, index, trained.weights)
-    if method.model is not None:
-        rival = trained.learned[index].get(name)
-        return None if rival is None else rival.generate(trained.weights)
     return None if method.vectors is None else method.vectors(trained, index)
 
 

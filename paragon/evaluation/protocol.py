@@ -89,30 +89,30 @@ class TestSet:
         self.sequences, self.evaluation = sequences, evaluation
         self.objectives, self.cutoffs = objectives, sorted(cutoffs)
         self.groups = sequences.groups[evaluation.users]
-        gap = ranking.group_gap(np.zeros(len(evaluation)), self.groups)
-        if "fairness" in objectives and gap.value is None:
-            raise ParagonError(
-                f"objective fairness: no metric shows it on these test events: {gap.reason}"
-            )
+        _, unknown = ranking.group_gap(np.zeros(len(evaluation)), self.groups)
+        if "fairness" in objectives and unknown:
+            raise ParagonError(f"objective fairness: no metric shows it in this test: {unknown}")
         self.candidates = evaluation.candidates
         self._left_out = lru_cache(_KEPT)(
             lambda *rows: sequences.excluded(evaluation[slice(*rows)])
         )
         depth, categories = self.cutoffs[-1], sequences.categories
+        # Items with the same categories are alike: a pattern [M] each, of which there are few.
+        patterns, kinds = np.unique(categories, axis=0, return_inverse=True)
+        self.kinds = kinds.reshape(-1)  # [n + 1]
+        self.similarity = diversity.jaccard(patterns.astype(np.float64))  # of patterns
         self.ideal = {
             "sampled": diversity.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
-            "full": self._ideal(depth),
+            "full": self._ideal(patterns, depth),
         }
         # Of the published scale, for docs/reproduction.md and nothing else.
-        self.published = diversity.ideal_alpha_dcg_published(
-            categories, 10, candidates=self.candidates
-        )
+        published = diversity.ideal_alpha_dcg_published
+        self.published = published(categories, 10, candidates=self.candidates)
         users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
         train = sequences.is_train()
         met = Pairs(users[train], sequences.items[train], sequences.n_items)
         count = np.bincount(met.keys % (sequences.n_items + 1), minlength=sequences.n_items + 1)
-        information = ranking.self_information(count[1:], sequences.n_users)
-        self.information = np.concatenate([[0.0], information])
+        self.information = np.append(0.0, ranking.self_information(count[1:], sequences.n_users))
         self.drawn = torch.from_numpy(self.candidates[:, : 1 + negatives])  # [N, 1 + negatives]
         self.served = served
         check_served(sequences.met_before(evaluation), served)
@@ -123,17 +123,13 @@ class TestSet:
         """What the full protocol leaves out, a table ``[N, n + 1]`` of bool."""
         return self.sequences.excluded(self.evaluation)
 
-    def _ideal(self, depth: int) -> np.ndarray:
+    def _ideal(self, patterns: np.ndarray, depth: int) -> np.ndarray:
         """The best α-DCG of the full protocol, ``[N, depth]``."""
-        # Items with the same categories are the same here: they are found once for all blocks.
-        patterns, kinds = np.unique(self.sequences.categories, axis=0, return_inverse=True)
-        kinds, parts = kinds.reshape(-1), []
-        for rows in row_blocks(len(self.evaluation), len(kinds)):
+        parts = []
+        for rows in row_blocks(len(self.evaluation), len(self.kinds)):
             excluded = self.sequences.excluded(self.evaluation[rows])
-            every = np.broadcast_to(kinds, excluded.shape)
-            parts.append(
-                diversity.ideal_alpha_dcg(patterns, depth, candidates=every, excluded=excluded)
-            )
+            kinds = np.broadcast_to(self.kinds, excluded.shape)
+            parts.append(diversity.ideal_alpha_dcg(patterns, depth, 0.5, kinds, excluded))
         return np.concatenate(parts)
 
     def measure(
@@ -163,21 +159,23 @@ class TestSet:
         candidates alone also what the losses need: ``drawn [N, 1 + negatives]``, the scores of the
         first candidates, ``served [N, L]`` and ``served_scores``.
         """
-        depth, wanted = self.cutoffs[-1], (len(self.candidates), self.sequences.n_items + 1)
         if scores.sampled is not None:
             _check(scores.sampled, self.candidates.shape)
-        parts, end = [], 0
+        depth, parts, end = self.cutoffs[-1], [], 0
         for full in scores.blocks():
             start, end = end, end + len(full)
-            _check(full, (len(full), wanted[1]))
+            _check(full, (len(full), self.sequences.n_items + 1))
             candidates, excluded = self.candidates[start:end], self._left_out(start, end)
-            part = {}
+            part: dict[str, np.ndarray] = {}
             if scores.sampled is None:
                 sampled = np.take_along_axis(full, candidates, 1)
                 table = torch.from_numpy(full).float()
-                best = served(table, torch.from_numpy(excluded), self.served)
+                items = served(table, torch.from_numpy(excluded), self.served)
+                part["served"], part["served_scores"] = (
+                    items.numpy(),
+                    table.gather(1, items).numpy(),
+                )
                 part["drawn"] = sampled[:, : self.drawn.shape[1]].astype(np.float32)
-                part |= {"served": best.numpy(), "served_scores": table.gather(1, best).numpy()}
             else:
                 sampled = scores.sampled[start:end]
             part["ranks_sampled"] = ranking.target_ranks(sampled)
@@ -186,8 +184,8 @@ class TestSet:
             part["items_sampled"] = np.take_along_axis(candidates, best, 1)
             part["items_full"] = ranking.top_k(full, depth, excluded)
             parts.append(part)
-        if end != wanted[0]:
-            raise ParagonError(f"scores have {end} rows, shape {wanted} is needed")
+        if end != len(self.candidates):
+            raise ParagonError(f"scores have {end} rows, {len(self.candidates)} are needed")
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _losses(self, lists: dict[str, np.ndarray]) -> dict[str, float]:
@@ -197,18 +195,17 @@ class TestSet:
             known = self.catalogue.lists(items, torch.from_numpy(self.groups))
             return Scored(torch.from_numpy(scores).unsqueeze(-2), known)  # [N, 1, C]
 
-        def of_served() -> Scored:
-            one = scored(torch.from_numpy(lists["served"]), lists["served_scores"])
-            return Scored(one.scores.unsqueeze(0), one.lists)  # [1, N, 1, L]
-
         drawn = scored(self.drawn, lists["drawn"])
-        losses = objective_losses(self.objectives, drawn, of_served)  # [1, O]
+        best = scored(torch.from_numpy(lists["served"]), lists["served_scores"])
+        best = best._replace(scores=best.scores.unsqueeze(0))  # [1, N, 1, L]
+        losses = objective_losses(self.objectives, drawn, lambda: best)  # [1, O]
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
     def _metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:
         """Every metric of lists ``items [N, K]`` whose targets have the ``ranks [N]``."""
         ranked = self.sequences.categories[items]  # [N, K, M]
-        dcg = diversity.alpha_dcg(ranked)
+        dcg, kinds = diversity.alpha_dcg(ranked), self.kinds[items]
+        similarity = self.similarity[kinds[:, :, None], kinds[:, None]]  # [N, K, K]
         out: Metrics = {}
         for k in self.cutoffs:
             ndcg = ranking.ndcg_at(ranks, k)
@@ -218,7 +215,7 @@ class TestSet:
             out[f"alpha_ndcg@{k}"] = diversity.normalised(dcg, self.ideal[protocol], k)
             out[f"coverage@{k}"] = diversity.category_coverage_at(ranked, k)
             if k > 1:  # one item has no distance to others
-                out[f"ild@{k}"] = diversity.intra_list_distance_at(ranked, k)
+                out[f"ild@{k}"] = diversity.intra_list_distance_at(ranked, k, similarity)
             out[f"novelty@{k}"] = ranking.novelty_at(items, self.information, k)
             if k == 10:
                 out["items@10"] = different = diversity.items_shown_at(items, k)

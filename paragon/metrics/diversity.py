@@ -115,15 +115,19 @@ def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
     return _lists(ranked, k)[:, :k].any(axis=1).mean(axis=1)
 
 
-def intra_list_distance_at(ranked: np.ndarray, k: int) -> np.ndarray:
+def intra_list_distance_at(
+    ranked: np.ndarray, k: int, similarity: np.ndarray | None = None
+) -> np.ndarray:
     """Mean Jaccard distance of category sets, over pairs of the first k; float64 ``[N]``, 0..1.
 
     ``ranked [N, K >= k, M]``, bool; k >= 2.  Two items without categories are alike.
+    ``similarity [N, K, K]``: that of all pairs, where it is known already.
     Source: Ziegler et al., WWW 2005 (as a distance: Zhang and Hurley, RecSys 2008).
     """
     if cutoff(k) < 2:
         raise ParagonError("k: intra-list distance needs pairs, k = 1 has none; give 2 or more")
-    similarity = jaccard(_lists(ranked, k)[:, :k].astype(np.float64))
+    if similarity is None:
+        similarity = jaccard(_lists(ranked, k)[:, :k].astype(np.float64))
     first, second = np.triu_indices(k, 1)
     return 1 - similarity[:, first, second].mean(axis=1)
 

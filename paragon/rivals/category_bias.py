@@ -15,7 +15,6 @@ of a list, L items of a served list, n items.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +28,6 @@ from paragon.data.sequences import Sequences
 from paragon.objectives.lists import served
 from paragon.objectives.table import Scored
 from paragon.objectives.weights import simplex_lattice
-from paragon.storage import loading, save_tensors
 
 
 class BiasTask(FrozenTask):
@@ -85,18 +83,3 @@ def tune_category_bias(
 def biased_scores(scores: np.ndarray, categories: np.ndarray, bias: Tensor) -> np.ndarray:
     """Catalogue scores ``[N, n + 1]`` with what ``bias [M]`` gives to ``categories [n + 1, M]``."""
     return scores + (categories @ bias.numpy()).astype(scores.dtype)  # [N, n + 1] + [n + 1]
-
-
-def save_category_bias(bias: Tensor, description: dict, folder: Path) -> None:
-    """Write ``category_bias.safetensors`` and its description."""
-    save_tensors(folder / "category_bias", {"bias": bias.contiguous()}, description)
-
-
-def load_category_bias(folder: Path, expected: dict) -> Tensor:
-    """Read what :func:`save_category_bias` wrote: ``[S, W, M]``.
-
-    Raises ``ParagonError`` if its description does not say what is ``expected``.
-    """
-    stem = folder / "category_bias"
-    with loading(stem, "rivals", expected) as (tensors, _):
-        return tensors["bias"]

@@ -78,6 +78,12 @@ class LinearSubspace(nn.Module):
         return weights @ self.endpoints  # [B, O] @ [O, P]
 
 
+END_TO_END: dict[str, type[nn.Module]] = {
+    "hypernetwork": Hypernetwork,
+    "linear_subspace": LinearSubspace,
+}
+
+
 def equal_steps(settings: params.Params) -> int:
     """The number of training steps at which a rival has seen as many lists as the generator.
 
@@ -110,20 +116,20 @@ class EndToEnd:
 
 def train_end_to_end(
     name: str,
-    kind: type[nn.Module],
     train: FrozenTask,
     sampler: NegativeSampler,
     settings: params.Params,
     seed: int,
     description: dict | None = None,
 ) -> EndToEnd:
-    """Train the rival ``name``, a module of this ``kind``, on random weights.
+    """Train the rival ``name`` on random weights.
 
     They are drawn uniformly from the simplex and lifted to the smallest weights of the anchors.
     Entries of ``description`` are stored with the rest, and so is the task loss, as the means of
     up to 100 stretches of training.
     """
-    rivals, objectives = settings.rivals, settings.adapters.objectives
+    kind, rivals = END_TO_END[name], settings.rivals
+    objectives = settings.adapters.objectives
     floor = simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
     device = train.states.device
     start = initial_vector(train.form, torch.Generator().manual_seed(seed))
@@ -164,9 +170,7 @@ def save_end_to_end(rival: EndToEnd, folder: Path) -> None:
     save_tensors(stem, rival.model.state_dict(), description)
 
 
-def load_end_to_end(
-    folder: Path, name: str, kind: type[nn.Module], seed: int, backbone: dict
-) -> EndToEnd:
+def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndToEnd:
     """Read what :func:`save_end_to_end` wrote.
 
     ``backbone``: the description of the backbone that the rival must belong to.  Raises
@@ -176,6 +180,7 @@ def load_end_to_end(
     expected = {"kind": name, "seed": seed, "backbone": backbone["sha256"]}
     with loading(stem, "rivals", expected) as (tensors, description):
         settings = params.stored(params.RivalSettings, description["settings"], f"{stem}.json")
-        model = kind(torch.zeros(description["size"]), len(description["objectives"]), settings)
+        start, objectives = torch.zeros(description["size"]), len(description["objectives"])
+        model = END_TO_END[name](start, objectives, settings)
         model.load_state_dict(tensors)
         return EndToEnd(model.eval().requires_grad_(False), description)

@@ -10,7 +10,6 @@ items, M categories, R weight vectors, O objectives, z numbers of a state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,10 +38,6 @@ class Retrained:
     backbone: Backbone
     adapter: Adapter
 
-    def to(self, device: torch.device | str) -> Retrained:
-        """The same model on another device."""
-        return Retrained(self.backbone.to(device), self.adapter.to(device))
-
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
         """Scores of the whole catalogue, ``[N, n + 1]``."""
@@ -70,38 +65,40 @@ class Retraining(Training):
         weights: Tensor,
     ) -> None:
         super().__init__(backbone, sequences, settings.backbones, adapter)
-        self.adapter, self.own = adapter, settings.adapters
+        self.adapter, self.lists = adapter, settings.adapters
         # An objective without weight changes nothing, but would cost as much as the others.
-        names = self.own.objectives
-        wanted = {name: w for name, w in zip(names, weights.tolist(), strict=True) if w != 0}
+        named = zip(self.lists.objectives, weights.tolist(), strict=True)
+        wanted = {name: w for name, w in named if w != 0}
         self.objectives = list(wanted)
         self.weights = torch.tensor(list(wanted.values()), device=self.device)  # [O]
-        self.catalogue = Catalogue.of(sequences, max(self.own.served, 1 + self.own.negatives))
-        self.catalogue = self.catalogue.to(self.device)
+        longest = max(self.lists.served, 1 + self.lists.negatives)
+        self.catalogue = Catalogue.of(sequences, longest).to(self.device)
         self.features = item_features(adapter.form, sequences, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
         valid = sequences.valid
         self.met = sequences.met_in_training().to(self.device)  # users rows
         self.valid_met = sequences.met_before(valid).to(self.device)  # N rows
-        stored = valid.candidates[:, : 1 + self.own.negatives]
+        stored = valid.candidates[:, : 1 + self.lists.negatives]
         self.candidates = torch.from_numpy(stored).to(self.device)  # [N, C]
 
     def task_loss(
-        self, states: Tensor, users: Tensor, candidates: Tensor, shown: Tensor, met: Met
+        self, states: Tensor, users: Tensor, candidates: Tensor, to: Tensor, met: Met
     ) -> Tensor:
         """The weighted sum of the objectives' losses for states ``[N, z]`` of ``users [N]``.
 
-        The objectives judge ``candidates [N, C]``, or the lists served to the events
-        ``shown [B]``, which leave out what their users ``met`` (B rows).
+        The objectives judge ``candidates [N, C]``, or the lists served ``to`` the events ``[B]``,
+        which leave out what their users ``met`` (B rows).
         """
 
         def serve() -> Scored:
-            few = states[shown]  # [B, z]
+            few, parts, end = states[to], [], 0  # [B, z]
             with torch.no_grad():
-                blocks = self.backbone.catalogue_blocks(few, self.adapter, self.features)
-                best = torch.cat(list(self._best(blocks, met)))  # [B, L]
+                for block in self.backbone.catalogue_blocks(few, self.adapter, self.features):
+                    start, end = end, end + len(block)
+                    parts.append(served(block, met[start:end].mask(), self.lists.served))
+            best = torch.cat(parts)  # [B, L]
             scores = self.backbone.score(few, best, self.adapter, self.features)  # [B, L]
-            lists = self.catalogue.lists(best.unsqueeze(0), self.groups[users[shown]])
+            lists = self.catalogue.lists(best.unsqueeze(0), self.groups[users[to]])
             return Scored(scores[None, :, None], lists)  # [1, B, 1, L]
 
         scores = self.backbone.score(states, candidates, self.adapter, self.features)  # [N, C]
@@ -109,32 +106,24 @@ class Retraining(Training):
         losses = objective_losses(self.objectives, Scored(scores.unsqueeze(-2), lists), serve)
         return losses[0] @ self.weights  # [1, O] -> []
 
-    def _best(self, blocks: Iterator[Tensor], met: Met) -> Iterator[Tensor]:
-        """The lists served, of blocks of scores ``[R, n + 1]``: ``[R, L]`` each."""
-        start = 0
-        for scores in blocks:
-            own, start = met[start : start + len(scores)], start + len(scores)
-            yield served(scores, own.mask(), self.own.served)
-
     def loss(
         self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
         """The task loss of training events, with negatives that are drawn anew."""
-        drawn = np.column_stack([targets, self.sampler.draw(users, self.own.negatives, rng)])
+        drawn = np.column_stack([targets, self.sampler.draw(users, self.lists.negatives, rng)])
         candidates = torch.from_numpy(drawn).to(self.device)  # [N, C]
         index = torch.from_numpy(users).to(self.device)  # [N]
-        every = max(1, self.own.batch // self.own.served_rows)
-        shown = torch.arange(0, len(users), every, device=self.device)  # [B]
-        return self.task_loss(states, index, candidates, shown, self.met[index[shown]])
+        step = max(1, self.lists.batch // self.lists.served_rows)
+        to = torch.arange(0, len(users), step, device=self.device)  # [B]
+        return self.task_loss(states, index, candidates, to, self.met[index[to]])
 
     @torch.no_grad()
     def validate(self) -> float:
         """The task loss on validation events."""
         self.model.eval()
         states = cached_states(self.backbone, self.context)  # [N, z]
-        every = torch.arange(len(states), device=self.device)
-        users = self.context.users
-        return self.task_loss(states, users, self.candidates, every, self.valid_met).item()
+        to, users = torch.arange(len(states), device=self.device), self.context.users
+        return self.task_loss(states, users, self.candidates, to, self.valid_met).item()
 
 
 def retrain(
@@ -174,7 +163,7 @@ def retrain_seeds(settings: params.Params) -> list[int]:
 
 
 def retrain_origin(settings: params.Params, weights: Tensor, seed: int) -> dict:
-    """What a retrained model depends on beside backbone and data, as it is stored with it."""
+    """Describe what a retrained model depends on beside backbone and data."""
     sections = {name: getattr(settings, name).model_dump() for name in SECTIONS}
     return {"kind": "retrain", "weights": weights.tolist(), "seed": seed, "settings": sections}
 
@@ -200,8 +189,9 @@ def load_retrained(
     folder: Path,
     weights: Tensor,
     seed: int,
+    device: str | torch.device = "cpu",
 ) -> Retrained:
-    """What :func:`save_retrained` wrote.
+    """Read what :func:`save_retrained` wrote.
 
     Raises ``ParagonError`` for other weights, another seed or other settings.
     """
@@ -212,4 +202,5 @@ def load_retrained(
         for module, prefix in ((backbone, "backbone."), (adapter, "adapter.")):
             state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             module.load_state_dict(state)
-    return Retrained(backbone.eval().requires_grad_(False), adapter.requires_grad_(False))
+    frozen = backbone.eval().requires_grad_(False), adapter.requires_grad_(False)
+    return Retrained(*(module.to(device) for module in frozen))

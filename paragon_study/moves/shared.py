@@ -28,7 +28,7 @@ from paragon.adapters.transport import Transport, calibrate, candidates, fit_tra
 from paragon.data.negatives import NegativeSampler
 from paragon.evaluation.protocol import Row, Scores
 from paragon.generator.training import Behaviour, behaviour, train_generator
-from paragon.rivals.end_to_end import Hypernetwork, train_end_to_end
+from paragon.rivals.end_to_end import train_end_to_end
 from paragon_study.ablations.alignment import pooled
 from paragon_study.ablations.places import Place
 from paragon_study.ablations.stages import write_table
@@ -135,7 +135,7 @@ def _hypernetwork(together: Collection, old: Old, new: Place) -> Tensor:
     adapters = {"anchors": together.anchors[:, 0].tolist()}
     settings = params.model_copy(update={"adapters": params.adapters.model_copy(update=adapters)})
     sampler, seed = NegativeSampler(old.place.sequences), old.place.seed
-    rival = train_end_to_end("hypernetwork", Hypernetwork, old.place.train, sampler, settings, seed)
+    rival = train_end_to_end("hypernetwork", old.place.train, sampler, settings, seed)
     return old.there.vectors(rival.generate(new.weights), old.place.collection.form)
 
 

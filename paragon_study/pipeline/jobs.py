@@ -26,11 +26,10 @@ from paragon.backbones import Backbone, Fitted
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import model_of
 from paragon.generator.generator import Generator, load_generator, save_generator
 from paragon.generator.training import behaviour, train_generator
 from paragon.progress import progress
-from paragon.rivals.category_bias import save_category_bias, tune_category_bias
+from paragon.rivals.category_bias import tune_category_bias
 from paragon.rivals.end_to_end import EndToEnd, save_end_to_end, train_end_to_end
 from paragon.rivals.published import Published, save_published, train_published
 from paragon.rivals.retrain import (
@@ -202,7 +201,8 @@ def train_category_bias(study: Study) -> Tensor:
     sequences, backbone, about = study.load_frozen()
     train = training_task(study, sequences, backbone, about)
     bias = tune_category_bias(train, sequences, study.params.adapters, study.params.run.seeds)
-    save_category_bias(bias, study.about_category_bias(about), study.folder / "rivals")
+    stem, tensors = study.folder / "rivals" / "category_bias", {"bias": bias.contiguous()}
+    save_tensors(stem, tensors, study.about_category_bias(about))
     return bias
 
 
@@ -217,7 +217,7 @@ def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, End
 def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
     sequences, backbone, about = study.load_frozen()
     train = training_task(study, sequences, backbone, about)
-    parts = model_of(name), train, NegativeSampler(sequences), study.params, seed
+    parts = train, NegativeSampler(sequences), study.params, seed
     save_end_to_end(train_end_to_end(name, *parts, {"backbone": about["sha256"]}), folder)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from paragon.backbones import BACKBONES
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import METHODS, methods_of
 from paragon.objectives.table import check_names
 from paragon.objectives.weights import simplex_lattice, simplex_weights
 from paragon.params import ROOT, Params, load_params
+from paragon.rivals.end_to_end import END_TO_END
 
 MOST_ORACLES = 1_000  # evaluation weights; all their adapters are tuned at once
 
@@ -69,7 +69,7 @@ def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
         own = getattr(params, section)
         if (whole := getattr(own, size)) % own.heads:
             yield f"{section}.heads", f"{own.heads} does not divide {section}.{size} {whole}"
-    known = [name for name in methods_of("end_to_end") if METHODS[name].model is not None]
+    known = list(END_TO_END)
     for name in params.rivals.end_to_end:
         if name not in known:
             yield "rivals.end_to_end", f"{name!r} is unknown; known: {', '.join(known)}"

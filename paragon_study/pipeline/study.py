@@ -16,7 +16,7 @@ from paragon.data.fetch import load_dataset
 from paragon.data.sequences import Sequences, load_sequences, save_sequences
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import Trained, model_of
+from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import held_out
 from paragon.generator.generator import Generator, load_generators
 from paragon.params import (
@@ -28,11 +28,10 @@ from paragon.params import (
     Params,
     load_params,
 )
-from paragon.rivals.category_bias import load_category_bias
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.published import Published, load_published
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
-from paragon.storage import check_match, check_name, write_json
+from paragon.storage import check_match, check_name, loading, write_json
 from paragon_study.pipeline.settings import check_all, check_settings
 
 
@@ -146,7 +145,7 @@ class Study:
 
         def load(name: str, seed: int) -> EndToEnd:
             place = folder or self.folder / "rivals"
-            rival = load_end_to_end(place, name, model_of(name), seed, backbone)
+            rival = load_end_to_end(place, name, seed, backbone)
             self._check("rivals", rival.description, settings=settings)
             return rival
 
@@ -159,8 +158,8 @@ class Study:
         def models(seed: int) -> Iterator[Retrained]:
             folder = self.folder / "rivals"
             for weights in retrain_weights(self.params):
-                model = load_retrained(self.backbone, sequences, self.params, folder, weights, seed)
-                yield model.to(self.device)
+                about = folder, weights, seed, self.device
+                yield load_retrained(self.backbone, sequences, self.params, *about)
 
         return {seed: models(seed) for seed in retrain_seeds(self.params)}
 
@@ -175,7 +174,9 @@ class Study:
 
     def load_category_bias(self, backbone: dict) -> torch.Tensor:
         """Load the bias of every category that notebook 05 tuned, ``[S, W, M]``."""
-        return load_category_bias(self.folder / "rivals", self.about_category_bias(backbone))
+        stem, about = self.folder / "rivals" / "category_bias", self.about_category_bias(backbone)
+        with loading(stem, "rivals", about) as (tensors, _):
+            return tensors["bias"]
 
     def _check(self, stage: str, description: dict, **expected: object) -> None:
         """Refuse what was made with other settings than those of params.yaml."""

@@ -14,7 +14,6 @@ from paragon.adapters.frozen import frozen_task
 from paragon.backbones import train_backbone
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import save_sequences
-from paragon.evaluation.methods import model_of
 from paragon.generator.generator import save_generator
 from paragon.generator.training import train_generator
 from paragon.params import ROOT, load_params
@@ -51,11 +50,11 @@ def study_folder(tmp_path_factory, seqs):
     tune_collection(study)
     collection = study.load_collection(about)
     task, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)
-    name, kind = "linear_subspace", model_of("linear_subspace")
+    name = "linear_subspace"
     for seed in settings.run.seeds:
         generator = train_generator(collection, settings.generator, seed)
         save_generator(generator, study.folder / "generator" / f"seed{seed}")
-        rival = train_end_to_end(name, kind, task, sampler, settings, seed, belongs)
+        rival = train_end_to_end(name, task, sampler, settings, seed, belongs)
         save_end_to_end(rival, study.folder / "rivals")
     train_category_bias(study)
     for index in range(2):

@@ -21,7 +21,6 @@ from paragon.backbones.training import Training, fit
 from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
-from paragon.evaluation.methods import METHODS
 from paragon.evaluation.protocol import Scores
 from paragon.generator.training import behaviour, train_generator
 from paragon.metrics.ranking import top_k
@@ -285,8 +284,7 @@ def all_that_learns(seqs, settings):
     train, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)
     extra = behaviour(train, sampler, collection, 0, 16)
     generator = train_generator(collection, settings.generator, 0, extra)
-    kind = METHODS["hypernetwork"].model
-    rival = train_end_to_end("hypernetwork", kind, train, sampler, settings, 0)
+    rival = train_end_to_end("hypernetwork", train, sampler, settings, 0)
     bias = tune_category_bias(train, seqs, settings.adapters, [0])
     parts = [model.state_dict(), generator.model.state_dict(), rival.model.state_dict()]
     made = {f"{n}.{name}": value for n, part in enumerate(parts) for name, value in part.items()}

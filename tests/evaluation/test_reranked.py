@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paragon.adapters.frozen import frozen_task
-from paragon.evaluation.methods import other_rows
+from paragon.evaluation.methods import METHODS, Method, other_rows
 from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
 
 
@@ -72,6 +72,20 @@ def test_the_backbone_is_re_ranked_by_the_weight_of_accuracy(seqs, backbone, tra
     assert np.array_equal(top_k(scores[1].sampled, 12), top_k(lists, 12))
     categories = [seqs.categories[items[:, :3]].any(1).sum(1).mean() for items in shown]
     assert categories[2] > categories[1] and not np.array_equal(shown[2], shown[1])
+
+
+def test_a_re_ranker_of_ones_own_is_a_function_and_an_entry(seqs, trained, monkeypatch):
+    def turned(lists, weight, positions):
+        """The first items in the opposite order, unless accuracy alone counts."""
+        columns = np.arange(positions)[:: 1 if weight == 1 else -1]
+        return np.tile(columns, (len(lists.relevance), 1))
+
+    monkeypatch.setitem(METHODS, "mine", Method("reranked", rerank=turned))
+    (row,) = other_rows(trained, "mine")
+    plain = head(seqs, trained.test.catalogue_scores(torch.zeros(trained.test.form.size)).numpy())
+    found = [head(seqs, table(one)) for one in row.scores]
+    assert row.method == "mine" and np.array_equal(found[1], plain)
+    assert all((np.sort(own) == np.sort(plain)).all() for own in found)
 
 
 def test_generated_adapters_are_re_ranked_for_each_seed(seqs, trained):

@@ -7,6 +7,7 @@ from scipy.stats import pearsonr
 
 from paragon.evaluation.protocol import ByEvent, Scores
 from paragon.evaluation.summary import per_user_control, summarise
+from paragon.metrics.diversity import intra_list_distance_at
 from paragon.metrics.statistics import mean_interval
 from tests.evaluation.conftest import OBJECTIVES, make_test_set
 
@@ -85,15 +86,18 @@ def test_the_list_under_equal_weights_is_described():
 
 def test_the_test_set_counts_the_items_that_all_are_shown(seqs):
     scores = np.random.default_rng(0).standard_normal((len(seqs.test), seqs.n_items + 1))
-    shown = set()
+    lists = []
     for row, (user, position) in enumerate(zip(seqs.test.users, seqs.test.positions, strict=True)):
         start = seqs.offsets[user]
         met = {0, *seqs.items[start : start + position].tolist()}
         best = [i for i in np.argsort(-scores[row]).tolist() if i not in met]
-        shown |= set(best[:10])
+        lists.append(best[:10])
     found = make_test_set(seqs).measure(Scores.of(scores))[0]["full"]
-    assert found["items@10"] == len(shown)
-    assert found["catalogue@10"] == pytest.approx(len(shown) / seqs.n_items)
+    different = len(np.unique(lists))
+    assert found["items@10"] == different
+    assert found["catalogue@10"] == pytest.approx(different / seqs.n_items)
+    distance = intra_list_distance_at(seqs.categories[np.array(lists)], 10)
+    assert found["ild@10"] == pytest.approx(distance.mean())
 
 
 # --- each user --------------------------------------------------------------------------------

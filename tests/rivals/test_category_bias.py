@@ -1,4 +1,4 @@
-"""A bias per category: what is tuned, what it does, how it is stored."""
+"""A bias per category: what is tuned, and what it does."""
 
 import numpy as np
 import pytest
@@ -6,17 +6,8 @@ import torch
 
 from paragon.adapters.frozen import frozen_task
 from paragon.data.negatives import NegativeSampler
-from paragon.errors import ParagonError
-from paragon.rivals.category_bias import (
-    BiasTask,
-    biased_scores,
-    load_category_bias,
-    save_category_bias,
-    tune_category_bias,
-)
+from paragon.rivals.category_bias import BiasTask, biased_scores, tune_category_bias
 from tests.conftest import adapter_settings
-
-ABOUT = {"kind": "category_bias", "seeds": [0, 1], "backbone": "abc"}
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +37,6 @@ def test_it_is_the_constant_part_of_an_adapter_and_follows_the_weights(backbone,
     )
     assert np.allclose(task.catalogue_scores(vectors[2]).numpy(), scores, atol=1e-5)
     assert not torch.allclose(bias[0, 0], bias[0, -1], atol=0.05)
-
-
-def test_round_trip_and_other_settings(bias, tmp_path):
-    save_category_bias(bias, ABOUT, tmp_path)
-    assert torch.equal(load_category_bias(tmp_path, ABOUT), bias)
-    with pytest.raises(ParagonError, match=r"category_bias\.json.*backbone"):
-        load_category_bias(tmp_path, ABOUT | {"backbone": "other"})
 
 
 def test_it_is_tuned_as_an_adapter_of_which_only_the_bias_changes(backbone, seqs):

@@ -10,8 +10,7 @@ from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.rivals.end_to_end import (
-    Hypernetwork,
-    LinearSubspace,
+    END_TO_END,
     equal_steps,
     load_end_to_end,
     save_end_to_end,
@@ -19,7 +18,6 @@ from paragon.rivals.end_to_end import (
 )
 
 ABOUT = {"sha256": "of the backbone"}
-KINDS = {"hypernetwork": Hypernetwork, "linear_subspace": LinearSubspace}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +25,7 @@ def task(backbone, seqs, settings):
     return frozen_task(backbone, seqs, "train", settings.adapters)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=END_TO_END)
 def rival(request, task, seqs, settings):
     return train(request.param, task, seqs, settings)
 
@@ -35,7 +33,7 @@ def rival(request, task, seqs, settings):
 def train(name, task, seqs, settings, seed=0):
     description = {"backbone": ABOUT["sha256"]}
     sampler = NegativeSampler(seqs)
-    return train_end_to_end(name, KINDS[name], task, sampler, settings, seed, description)
+    return train_end_to_end(name, task, sampler, settings, seed, description)
 
 
 def test_as_many_lists_as_the_collection_and_the_behavioural_loss(settings):
@@ -47,11 +45,11 @@ def test_as_many_lists_as_the_collection_and_the_behavioural_loss(settings):
 def test_training_starts_from_the_start_of_the_collection(settings):
     start = torch.randn(50, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([[0.2, 0.8], [1.0, 0.0]])
-    for kind in KINDS.values():
+    for kind in END_TO_END.values():
         assert torch.allclose(kind(start, 2, settings.rivals)(weights), start.expand(2, -1))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", END_TO_END)
 def test_a_known_minimum_is_found(name, settings):
     """Where each objective is a squared distance, the best vector is the mixture of their ends."""
     form = AdapterForm(16, 2, 6)
@@ -70,7 +68,7 @@ def test_a_known_minimum_is_found(name, settings):
             "adapters": settings.adapters.model_copy(update=more),
         }
     )
-    found = train_end_to_end(name, KINDS[name], bowl, None, changed, seed=0)
+    found = train_end_to_end(name, bowl, None, changed, seed=0)
     weights = torch.tensor([[0.05, 0.95], [0.4, 0.6], [0.9, 0.1]])
     error = (found.generate(weights) - weights @ ends).norm(dim=1)
     assert error.max() < 0.05 * (ends[0] - ends[1]).norm()
@@ -87,7 +85,7 @@ def test_it_learns_and_listens(backbone, task, seqs, settings):
     valid = frozen_task(backbone, seqs, "valid", settings.adapters)
     objectives = settings.adapters.objectives
     start = held_out_losses(valid, torch.zeros(2, valid.form.size), objectives)
-    for name in KINDS:
+    for name in END_TO_END:
         rival = train(name, task, seqs, settings.model_copy(update=own))
         found = held_out_losses(valid, rival.generate(weights), objectives)
         assert ((found - start) * weights).sum() < -0.02, name
@@ -111,13 +109,12 @@ def test_same_inputs_same_bytes(rival, task, seqs, settings, tmp_path):
 def test_round_trip_and_a_foreign_backbone(rival, tmp_path):
     save_end_to_end(rival, tmp_path)
     name, weights = rival.description["kind"], [[0.3, 0.7], [0.8, 0.2]]
-    kind = KINDS[name]
-    loaded = load_end_to_end(tmp_path, name, kind, 0, ABOUT)
+    loaded = load_end_to_end(tmp_path, name, 0, ABOUT)
     assert torch.equal(loaded.generate(weights), rival.generate(weights))
     with pytest.raises(ParagonError, match="field `backbone` differs"):
-        load_end_to_end(tmp_path, name, kind, 0, {"sha256": "of another"})
+        load_end_to_end(tmp_path, name, 0, {"sha256": "of another"})
     with pytest.raises(ParagonError, match="rivals"):
-        load_end_to_end(tmp_path, name, kind, 1, ABOUT)
+        load_end_to_end(tmp_path, name, 1, ABOUT)
 
 
 @pytest.mark.parametrize("weights", [[0.5, 0.6], [0.2, 0.3, 0.5], [-0.1, 1.1]])

@@ -20,7 +20,7 @@ from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.generator.training import behaviour, train_generator
 from paragon.params import load_params
-from paragon.rivals.end_to_end import Hypernetwork, train_end_to_end
+from paragon.rivals.end_to_end import train_end_to_end
 from tests.conftest import SMALL, toy_dataset
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     loss = behaviour(train, sampler, collection, 0, settings.generator.behaviour_rows)
     generator = train_generator(collection, settings.generator, 0, loss)
     print("generated", digest(generator.generate(collection.oracles)))
-    rival = train_end_to_end("hypernetwork", Hypernetwork, train, sampler, settings, 0)
+    rival = train_end_to_end("hypernetwork", train, sampler, settings, 0)
     print("hypernetwork", digest(rival.generate(collection.oracles)))
 
 
