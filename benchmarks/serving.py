@@ -36,8 +36,7 @@ from run import machine, seconds
 
 from paragon.data.sequences import Sequences
 from paragon.params import ROOT
-from paragon.serving.export import export_folder
-from paragon.serving.measured import quality_of_lists
+from paragon.serving.export import export_folder, quality_of_lists
 from paragon.serving.outcome import furthest
 from paragon.serving.recommender import Recommender
 from paragon.storage import write_json

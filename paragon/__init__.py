@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paragon.data.table import Dataset
     from paragon.errors import ParagonError
-    from paragon.serving.lists import Recommendations
+    from paragon.serving.lists import History, Recommendations
     from paragon.serving.recommender import Recommender
-    from paragon.serving.requests import History
 
 __version__ = "0.1.0"
 __all__ = ["Dataset", "History", "ParagonError", "Recommendations", "Recommender", "__version__"]
@@ -24,7 +23,7 @@ __all__ = ["Dataset", "History", "ParagonError", "Recommendations", "Recommender
 # Loaded when they are first used: torch takes a second, and who only asks for help needs none.
 _PLACES = {
     "Dataset": "paragon.data.table",
-    "History": "paragon.serving.requests",
+    "History": "paragon.serving.lists",
     "ParagonError": "paragon.errors",
     "Recommendations": "paragon.serving.lists",
     "Recommender": "paragon.serving.recommender",

@@ -128,8 +128,8 @@ def serve(
 
     POST /recommend, GET /health, GET /objectives.
     """
-    from paragon.serving.app import serve as run_service
     from paragon.serving.recommender import Recommender
+    from paragon.serving.service import serve as run_service
 
     run_service(Recommender.load(folder), host, port, threads)
 

@@ -6,43 +6,62 @@ and why they are raised to a floor.  Shapes: W weight vectors, O objectives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 
 # Added to a weight before its logarithm is taken: a weight may be 0.
 LOG_OFFSET = 1e-3
 
 
-def check_weights(weights: object, names: Sequence[str]) -> Tensor:
+def check_weights(weights: object, names: Sequence[str], normalise: bool = False) -> Tensor:
     """Preference weights as a float tensor ``[W, O]``, or an error that says what is wrong.
 
-    Accepts one vector or several; each must have one finite, non-negative
-    number per objective and sum to 1 (within 1e-4).
+    Accepts one vector, several, or a mapping by name, in which what is missing is 0.  Each must
+    have one finite, non-negative number per objective and, unless they are divided by it, the sum
+    1 (within 1e-4).
     """
+    if isinstance(weights, Mapping):
+        for name in weights:
+            if name not in names:
+                known = ", ".join(names)
+                raise ParagonError(f"weights: objective {shown(name)} is unknown; known: {known}")
+        weights = [weights.get(name, 0.0) for name in names]
     try:
-        w = torch.as_tensor(weights, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ParagonError(f"weights: {weights!r} is not a table of numbers ({error})") from error
-    w = w.unsqueeze(0) if w.ndim == 1 else w
+        w = np.asarray(weights)
+        if w.dtype.kind not in "fiu":
+            raise TypeError(f"{w.dtype.name} is no kind of number")
+    except (TypeError, ValueError) as error:
+        raise ParagonError(
+            f"weights: {shown(weights)} is not a table of numbers ({error})"
+        ) from error
+    w = np.atleast_2d(w.astype(np.float64))
     if w.ndim != 2 or w.shape[1] != len(names) or not len(w):
         raise ParagonError(
             f"weights: {len(names)} numbers are needed, one for each of {', '.join(names)}; "
-            f"found shape {tuple(w.shape)}"
+            f"found shape {w.shape}"
         )
-    for row in w:
-        shown = ", ".join(f"{x:g}" for x in row.tolist())
-        if not torch.isfinite(row).all():
-            raise ParagonError(f"weights ({shown}): every weight must be a finite number")
-        if (row < 0).any():
-            raise ParagonError(f"weights ({shown}): no weight may be negative")
-        if abs(row.sum().item() - 1) > 1e-4:
-            raise ParagonError(f"weights ({shown}): they must sum to 1, not {row.sum().item():g}")
-    return w.float()
+    with np.errstate(over="ignore"):
+        total = w.sum(1)
+    reasons = {
+        "every weight must be a finite number": ~np.isfinite(w).all(1),
+        "no weight may be negative": (w < 0).any(1),
+        "they must sum to 1, not {:g}": total <= 0 if normalise else np.abs(total - 1) > 1e-4,
+    }
+    for reason, wrong in reasons.items():
+        for row in np.flatnonzero(wrong):
+            found = ", ".join(f"{x:g}" for x in w[row])
+            where = f"row {row}: " if len(w) > 1 else ""
+            raise ParagonError(f"weights ({found}): {where}{reason.format(total[row])}")
+    if normalise:
+        # Of huge weights the sum is infinite; division by 1 leaves the others as they are.
+        w = w / np.where(np.isinf(total), w.max(1), 1)[:, None]
+        w = w / w.sum(1)[:, None]
+    return torch.from_numpy(w).float()
 
 
 def simplex_weights(values: Sequence[float | Sequence[float]], names: Sequence[str]) -> Tensor:

@@ -1,12 +1,9 @@
 """From checked requests to lists: one way for one person and for ten thousand.
 
-In this file: nothing is a loop over people.  Each has an adapter of their own, and all adapters
-are generated and applied together, in blocks of rows that stay in the processor's cache.
+Each has an adapter of their own, and all are generated and applied together, in blocks of rows.
 
-Shapes: B requests, b of them in a block, n items, O objectives, W different weights, M categories,
-G weights of accuracy, d numbers of a state, K latent components and P parameters of an adapter, S
-sources of re-ranked lists (scores under no adapter and under some), L events of a history, k items
-of a list.
+Shapes: B requests, b of them in a block, n items, O objectives, M categories, d numbers of a
+state, K latent components and P parameters of an adapter, L events of a history, H heads.
 """
 
 from __future__ import annotations
@@ -14,42 +11,136 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from paragon.adapters.adapter import adapt, item_table
 from paragon.backbones import Backbone, Context
+from paragon.backbones.sasrec import SASRec, TransformerBlock
+from paragon.data.sequences import Sequences
 from paragon.generator.generator import Generator
 from paragon.metrics.ranking import top_k
 from paragon.rivals.calibration import Candidates, Setting, source_vectors
 from paragon.rivals.reranking import RERANKERS
-from paragon.serving.frozen import states
-from paragon.serving.items import Items
-from paragon.serving.lists import Batch
-from paragon.serving.requests import RULE, Request
+from paragon.serving.lists import Batch, Request
+from paragon.serving.outcome import Outcomes
 
 _ROWS = 256  # requests answered together; what they need fits the cache of a core
 _PAIRS = 1 << 16  # of a request and an item, where each has a representation of its own
 _KEPT = 256  # latents that are kept, of weights that may come again
 _SAMPLED = 512  # latents sampled at a time
-_Described = tuple[np.ndarray, np.ndarray]
 
 
-class Latents:
-    """Latents of adapters by their weights; several threads may ask at once."""
+@dataclass(frozen=True)
+class Reranker:
+    """xQuAD behind the lists of a few adapters, as in the row `generated_xquad` of the results.
 
-    def __init__(self, generator: Generator) -> None:
-        self.generator = generator
-        self._kept: dict[bytes, Tensor] = {}  # replaced as a whole, and so the same for a thread
+    ``settings``, chosen on validation events, for weights of accuracy, evenly from 0 to 1;
+    ``sources [S, O]``: weights of the adapters whose lists are re-ranked, after source 0, the
+    backbone alone; ``accuracy``: the place of accuracy among the objectives.
+    """
 
-    def of(self, weights: np.ndarray) -> Tensor:
-        """Latents ``[B, K]`` of weights ``[B, O]``, float32.
+    accuracy: int
+    settings: list[Setting]
+    sources: np.ndarray
 
-        If they are of few different weights, they are kept for the next call.
+    def setting(self, weights: np.ndarray) -> Setting:
+        """The setting for weights ``[O]``."""
+        return self.settings[round(float(weights[self.accuracy]) * (len(self.settings) - 1))]
+
+    def best(
+        self, scores: np.ndarray, weights: np.ndarray, k: int, *described: np.ndarray
+    ) -> np.ndarray:
+        """The k best items in the new order, of ``scores [n + 1]``, -inf for what is not shown.
+
+        At least k are left; ``described``: ``kinds`` and ``patterns`` of the ``Candidates``.
         """
+        scores = scores[None]  # [1, n + 1]
+        excluded = np.isneginf(scores)
+        setting, left = self.setting(weights), int((~excluded).sum())
+        depth, items = min(setting.depth, left), np.arange(scores.shape[1])[None]
+        candidates = Candidates(items, excluded, np.zeros(1, dtype=np.int64), *described)
+        columns, lists = candidates.best(scores, setting.temperature)  # [1, D], D >= depth
+        order = RERANKERS["xquad"](lists.first(depth), setting.weight, min(k, depth))
+        chosen = np.take_along_axis(columns, order, 1)[0]  # [min(k, depth)]
+        return np.append(chosen, top_k(scores, k, excluded)[0, len(chosen) :])
+
+
+class Engine:
+    """The part of a recommender that computes lists.
+
+    ``data``: its items and, if they are known, users; ``popularity [n + 1]``: training events of
+    each item, counted in the data if it is left out.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        generator: Generator,
+        data: Sequences,
+        popularity: np.ndarray | None = None,
+        outcomes: Outcomes | None = None,
+        reranker: Reranker | None = None,
+    ) -> None:
+        self.backbone, self.generator, self.data = backbone, generator, data
+        self.popularity = data.popularity() if popularity is None else popularity
+        self.outcomes, self.reranker = outcomes, reranker
+        self.numbers = {name: number for number, name in enumerate(data.item_ids, start=1)}
+        self.users = {name: number for number, name in enumerate(data.user_ids) if name}
+        self._kept: dict[bytes, Tensor] = {}  # replaced as a whole, and so the same for a thread
+        with torch.no_grad():
+            vectors = backbone.item_vectors()  # [n + 1, d]
+            self._device = vectors.device
+            categories = torch.from_numpy(data.categories).float().to(self._device)
+            self._table = item_table(vectors, categories, generator.form)  # [n + 1, d + M]
+        if reranker is not None:
+            self._sources = source_vectors(generator, reranker.sources).to(self._device)  # [S, P]
+            patterns, kinds = np.unique(data.categories, axis=0, return_inverse=True)
+            self._described = kinds.reshape(-1), patterns  # [n + 1], [G, M]
+        # The most popular first; of two items that are equally popular, the first.
+        place = np.argsort(np.argsort(-self.popularity[1:], kind="stable"))  # [n]
+        rank = torch.from_numpy(np.append(0, len(place) - place)).float()
+        self._popular = rank.to(self._device)  # [n + 1]
+
+    def answer(self, requests: list[Request], refused: dict[int, str] | None = None) -> Batch:
+        """The lists of checked requests; those of the rows ``refused`` stay empty.
+
+        What is in one decides nothing in another.
+        """
+        errors, longest = dict(refused or {}), max((r.k for r in requests), default=1)
+        shape = (len(requests), longest)
+        numbers, scores = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
+        weights = np.array([r.weights for r in requests], dtype=np.float32)  # [B, O]
+        weights = weights.reshape(-1, len(self.generator.objectives))
+        step = _ROWS if self.backbone.is_dot_product else max(1, _PAIRS // len(self._table))
+        with torch.inference_mode():
+            latents = self.latents(weights)  # [B, K]; adapters are long, and made by the block
+            for start in range(0, len(requests), step):
+                block = requests[start : start + step]
+                vectors = self.generator.model.latent.decode(latents[start : start + step])
+                for row, r in enumerate(block):
+                    if r.rerank and self.reranker:  # the adapter that the list comes from
+                        vectors[row] = self._sources[self.reranker.setting(r.weights).source]
+                found = self._scores(block, vectors)  # [b, n + 1]
+                for row, left in enumerate(found.isfinite().sum(1).tolist(), start):
+                    if left < (k := requests[row].k):
+                        words = f"k: {k} is more than the {left} items that are left"
+                        errors.setdefault(row, f"{words} for this history")
+                for k in {r.k for r in block}:
+                    same = [row for row, r in enumerate(block) if r.k == k]
+                    best = self._best([block[row] for row in same], found[same], k)
+                    places = start + np.array(same)
+                    numbers[places, :k], scores[places, :k] = best
+        numbers[list(errors)] = scores[list(errors)] = 0
+        notes = {r: own for r, q in enumerate(requests) if r not in errors and (own := _notes(q))}
+        return Batch(self.data, self.generator.objectives, numbers, scores, weights, notes, errors)
+
+    def latents(self, weights: np.ndarray) -> Tensor:
+        """Latents ``[B, K]`` of weights ``[B, O]``; of few different ones they are kept."""
         different, rows = np.unique(weights, axis=0, return_inverse=True)
         if not 0 < len(different) <= _KEPT:
             return self.sample(different)[rows.reshape(-1)]
@@ -62,122 +153,9 @@ class Latents:
         return torch.stack([kept[key] for key in keys])[rows.reshape(-1)]
 
     def sample(self, weights: np.ndarray) -> Tensor:
-        """Latents ``[W, K]``, in blocks of rows."""
+        """Latents ``[B, K]``, in blocks of rows."""
         blocks = torch.from_numpy(np.ascontiguousarray(weights)).split(_SAMPLED)
         return torch.cat([self.generator.latents(block) for block in blocks])
-
-
-@dataclass(frozen=True)
-class Reranker:
-    """xQuAD behind the lists of a few adapters, with the settings of the evaluated row.
-
-    ``settings``: for each of G weights of accuracy, evenly from 0 to 1, the fields of a
-    :class:`~paragon.rivals.calibration.Setting`.  They say which list is re-ranked, how many of
-    its items and how far, and were chosen on validation events.
-    ``sources [S - 1, O]``: the weights of the adapters whose lists are re-ranked; source 0 is the
-    backbone alone.  ``accuracy``: the place of accuracy among the objectives.
-    """
-
-    accuracy: int
-    settings: list[dict[str, Any]]
-    sources: np.ndarray
-
-    def __post_init__(self) -> None:
-        for own in self.settings:
-            Setting(**own)  # those of another version of the package are refused
-
-    def setting(self, weights: np.ndarray) -> Setting:
-        """The setting for weights ``[O]``."""
-        place = round(float(weights[self.accuracy]) * (len(self.settings) - 1))
-        return Setting(**self.settings[place])
-
-    def lists(
-        self, scores: np.ndarray, weights: np.ndarray, k: int, described: _Described
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Items and their scores ``[b, k]`` in the new order.
-
-        Of ``scores [b, n + 1]``, -inf for what is not to be shown, each under the source of its
-        weights ``[b, O]``; ``described``: ``kinds [n + 1]`` and ``patterns [G, M]`` of
-        :class:`~paragon.rivals.calibration.Candidates`.  Rows with fewer than k items left stay 0
-        and -inf.  No row depends on another one.
-        """
-        numbers, values = np.zeros((len(scores), k)), np.full((len(scores), k), -np.inf)
-        left = np.isfinite(scores).sum(1)  # [b]
-        # Rows that are re-ranked as far as each other; one with few items left shortens no other.
-        alike: dict[tuple[Setting, int], list[int]] = {}
-        for row in np.flatnonzero(left >= k).tolist():
-            setting = self.setting(weights[row])
-            alike.setdefault((setting, min(setting.depth, int(left[row]))), []).append(row)
-        for (setting, depth), rows in alike.items():
-            own = scores[rows]  # [r, n + 1]
-            excluded = np.isneginf(own)
-            every = np.broadcast_to(np.arange(own.shape[1]), own.shape)
-            none = np.zeros(len(rows), dtype=np.int64)
-            candidates = Candidates(every, excluded, none, *described)
-            columns, lists = candidates.best(own, setting.temperature)  # [r, D], D >= depth
-            order = RERANKERS[RULE](lists.first(depth), setting.weight, min(k, depth))
-            chosen = np.take_along_axis(columns, order, 1)  # [r, min(k, depth)]
-            if k > depth:
-                chosen = np.concatenate([chosen, top_k(own, k, excluded)[:, depth:]], 1)
-            numbers[rows], values[rows] = chosen, np.take_along_axis(own, chosen, 1)
-        return numbers, values
-
-
-class Engine:
-    """Computes the lists of a recommender; see there for its parts."""
-
-    def __init__(
-        self, backbone: Backbone, generator: Generator, items: Items, reranker: Reranker | None
-    ) -> None:
-        self.backbone, self.generator, self.items = backbone, generator, items
-        self.reranker = reranker
-        self.latents = Latents(generator)
-        with torch.no_grad():
-            vectors = backbone.item_vectors()  # [n + 1, d]
-            self._device = vectors.device
-            categories = torch.from_numpy(items.categories).float().to(self._device)
-            self._table = item_table(vectors, categories, generator.form)  # [n + 1, d + M]
-        if reranker is not None:
-            vectors = source_vectors(generator, reranker.sources)  # [S, P]
-            self._sources = vectors.to(self._device)
-            patterns, kinds = np.unique(items.categories, axis=0, return_inverse=True)
-            self._described = kinds.reshape(-1), patterns  # [n + 1], [G, M]
-        # Of two items that are equally popular, the first.
-        order = np.argsort(-self.items.popularity[1:], kind="stable") + 1
-        rank = np.zeros(len(self.items) + 1, dtype=np.float32)
-        rank[order] = np.arange(len(order), 0, -1)
-        self._popular = torch.from_numpy(rank).to(self._device)  # [n + 1]
-
-    def answer(self, requests: list[Request], refused: dict[int, str] | None = None) -> Batch:
-        """The lists of checked requests; those of the rows ``refused`` stay empty."""
-        errors, longest = dict(refused or {}), max((r.k for r in requests), default=1)
-        shape = (len(requests), longest)
-        numbers, scores = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
-        weights = np.array([r.weights for r in requests], dtype=np.float32)  # [B, O]
-        weights = weights.reshape(-1, len(self.generator.objectives))
-        step = _ROWS if self.backbone.is_dot_product else max(1, _PAIRS // len(self._table))
-        with torch.inference_mode():
-            latents = self.latents.of(weights)  # [B, K]; adapters are long, and made by the block
-            for start in range(0, len(requests), step):
-                rows = slice(start, start + step)
-                block = requests[rows]
-                vectors = self.generator.model.latent.decode(latents[rows])  # [b, P]
-                again = [row for row, r in enumerate(block) if r.rerank]
-                if self.reranker is not None and again:  # the adapters that their lists come from
-                    sources = [self.reranker.setting(block[row].weights).source for row in again]
-                    vectors[again] = self._sources[sources]
-                found = self._scores(block, vectors)  # [b, n + 1]
-                for k in {r.k for r in block}:  # how long others are decides nothing
-                    same = [row for row, r in enumerate(block) if r.k == k]
-                    best = self._best([block[row] for row in same], found[same], k)
-                    places = start + np.array(same)
-                    numbers[places, :k], scores[places, :k] = best
-        ends = np.array([r.k for r in requests], dtype=np.int64)  # [B]
-        for row in np.flatnonzero(numbers[np.arange(len(ends)), ends - 1] == 0).tolist():
-            errors.setdefault(row, self._too_long(requests[row]))
-        numbers[list(errors)] = scores[list(errors)] = 0
-        notes = {r: own for r, q in enumerate(requests) if r not in errors and (own := _notes(q))}
-        return Batch(self.items, self.generator.objectives, numbers, scores, weights, notes, errors)
 
     def scores(self, requests: list[Request], vector: Tensor) -> np.ndarray:
         """Scores ``[B, n + 1]`` under one adapter ``vector [P]``, -inf for what is not shown."""
@@ -189,39 +167,37 @@ class Engine:
 
     def _scores(self, requests: list[Request], vectors: Tensor) -> Tensor:
         """Scores ``[b, n + 1]`` under adapters ``[b, P]``, -inf for what is not to be shown."""
-        known = states(self.backbone, self._context(requests))  # [b, z]
-        every = torch.arange(len(self._table), device=self._device)
+        known = last_states(self.backbone, self._context(requests))  # [b, z]
+        items = torch.arange(len(self._table), device=self._device)
         adapter = partial(adapt, vectors=vectors, form=self.generator.form)  # of each its own
-        scores = self.backbone.score_table(known, every, self._table, adapter)  # [b, n + 1]
+        scores = self.backbone.score_table(known, items, self._table, adapter)  # [b, n + 1]
         scores[[row for row, r in enumerate(requests) if not r.items]] = self._popular
         scores[:, 0] = -torch.inf
         seen = [r.items if r.exclude_seen else [] for r in requests]
-        rows = np.repeat(np.arange(len(requests)), [len(items) for items in seen])
+        rows = np.repeat(np.arange(len(requests)), [len(own) for own in seen])
         columns = np.fromiter(chain.from_iterable(seen), np.int64, len(rows))
         scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
-        masks = {row: r.blocked for row, r in enumerate(requests) if r.blocked is not None}
-        if masks:
-            blocked = torch.from_numpy(np.stack([*masks.values()])).to(self._device)  # [r, n + 1]
-            scores[[*masks]] = scores[[*masks]].masked_fill(blocked, -torch.inf)
+        for row, request in enumerate(requests):
+            if request.blocked is not None:
+                scores[row, torch.from_numpy(request.blocked).to(self._device)] = -torch.inf
         return scores
 
     def _best(
         self, requests: list[Request], scores: Tensor, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Items and scores ``[b, k]`` of the lists, 0 where none is left."""
-        best = scores.topk(min(k, scores.shape[1] - 1))
-        numbers, values = np.zeros((2, len(requests), k))
-        width = best.indices.shape[1]
-        numbers[:, :width], values[:, :width] = best.indices.cpu(), best.values.cpu()
-        again = [row for row, r in enumerate(requests) if r.rerank and r.items]
-        if self.reranker is not None and again:
-            weights = np.array([requests[row].weights for row in again])
-            found = scores[again].cpu().numpy()
-            numbers[again], values[again] = self.reranker.lists(found, weights, k, self._described)
-        numbers[np.isneginf(values)] = 0
-        popular = [row for row, r in enumerate(requests) if not r.items]
-        values[popular] = self.items.popularity[numbers[popular].astype(np.int64)]
-        return numbers.astype(np.int64), np.where(numbers > 0, values, 0).astype(np.float32)
+        best = scores.topk(k)
+        numbers, values = best.indices.cpu().numpy(), best.values.cpu().numpy()
+        gone = np.isneginf(values)
+        for row, request in enumerate(requests):
+            if not request.items:
+                values[row] = self.popularity[numbers[row]]
+            elif request.rerank and self.reranker and not gone[row].any():
+                own = scores[row].cpu().numpy()
+                numbers[row] = self.reranker.best(own, request.weights, k, *self._described)
+                values[row] = own[numbers[row]]
+        numbers[gone] = values[gone] = 0
+        return numbers, values
 
     def _context(self, requests: list[Request]) -> Context:
         """The last events of each history, from the left, 0 after its end: ``[b, L]``."""
@@ -229,19 +205,13 @@ class Engine:
         items = [r.items[recent] for r in requests]
         counts = np.array([len(own) for own in items])
         inside = np.arange(max(1, counts.max())) < counts[:, None]  # [b, L]
-        padded, times = np.zeros(inside.shape, dtype=np.int64), np.zeros(inside.shape, np.int64)
+        padded, times = np.zeros((2, *inside.shape), dtype=np.int64)
         padded[inside] = np.fromiter(chain.from_iterable(items), np.int64, counts.sum())
         for row, request in enumerate(requests):
             if request.times is not None:
                 times[row, : counts[row]] = request.times[recent]
         parts = (np.array([r.user for r in requests]), padded, times)
         return Context(*(torch.from_numpy(part).to(self._device) for part in parts))
-
-    def _too_long(self, request: Request) -> str:
-        gone = {0, *(request.items if request.exclude_seen else [])}
-        gone |= set() if request.blocked is None else set(np.flatnonzero(request.blocked))
-        left = len(self.items) + 1 - len(gone)
-        return f"k: {request.k} is more than the {left} items that are left for this history"
 
 
 def _notes(request: Request) -> tuple[str, ...]:
@@ -250,3 +220,32 @@ def _notes(request: Request) -> tuple[str, ...]:
     skipped = f"{request.unknown} unknown item{'s' * (request.unknown > 1)} skipped"
     nothing = "nothing of the history is known: the most popular items, whatever the weights"
     return (skipped,) if request.items else (skipped, nothing)
+
+
+def last_states(backbone: Backbone, context: Context) -> Tensor:
+    """``backbone.states(context)``, ``[B, z]``; for SASRec in a tenth of the time.
+
+    Only the state after the last event is asked for.  In the last block a single query is left,
+    and the products with the key and value matrices can be taken on its side: the logit
+    q . (W_k x) is (W_k^T q) . x, and the mean of W_v x is W_v times the mean of x.
+    """
+    if not isinstance(backbone, SASRec):
+        return backbone.states(context)
+    items = context.items
+    count, length = (items > 0).sum(1), items.shape[1]  # [B], L
+    x = F.embedding(items, backbone.item_vectors())  # [B, L, d]
+    x = backbone.norm(x + backbone.position_embedding[:length])  # [B, L, d]
+    for earlier in backbone.blocks[:-1]:
+        x = earlier(x)  # [B, L, d]
+    block = cast(TransformerBlock, backbone.blocks[-1])
+    last = x[torch.arange(len(x), device=x.device), (count - 1).clamp(min=0)]  # [B, d]
+    w_q, w_k, w_v = block.project.weight.chunk(3)  # [d, d] each
+    b_q, _, b_v = block.project.bias.chunk(3)  # [d]; b_k adds the same to every logit
+    q = F.linear(last, w_q, b_q).unflatten(1, (block.heads, -1))  # [B, H, d / H]
+    w_k, w_v = (w.unflatten(0, (block.heads, -1)) for w in (w_k, w_v))  # [H, d / H, d]
+    logits = torch.einsum("bhe,hed->bhd", q, w_k) @ x.mT / q.shape[-1] ** 0.5  # [B, H, L]
+    padding = torch.arange(length, device=x.device) >= count.unsqueeze(1)  # [B, L]
+    attention = logits.masked_fill(padding.unsqueeze(1), -torch.inf).softmax(-1)  # [B, H, L]
+    mixed = torch.einsum("bhd,hed->bhe", attention @ x, w_v).flatten(1) + b_v  # [B, d]
+    y = block.norm_attention(last + block.merge(mixed))  # [B, d]
+    return block.norm_feed(y + block.feed(y))  # [B, d]

@@ -1,20 +1,102 @@
-"""The lists that come out: shown in a notebook, in a terminal, and as tables."""
+"""Lists: how one is asked for, checked before anything is computed, and what comes back.
+
+Python's calls and HTTP share these models, and so what they refuse and in which words.
+
+Shapes: B lists of at most k items, n items, O objectives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from html import escape
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress, pairwise
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BeforeValidator, Field, model_validator
 
+from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.serving.items import Items
+from paragon.params import Section
+
+LONGEST_ID = 256  # characters
 
 
-class Recommended(NamedTuple):
+def as_list(given: Any) -> Any:
+    """The values of anything that has some; a text or a mapping as it is."""
+    text = isinstance(given, str | bytes | Mapping)
+    return list(given) if isinstance(given, Iterable) and not text else given
+
+
+# Of NumPy's numbers those of Python are taken.
+Whole = Annotated[int, BeforeValidator(lambda v: v.item() if isinstance(v, np.generic) else v)]
+Seconds = Annotated[list[Annotated[Whole, Field(ge=-(2**60), le=2**60)]], BeforeValidator(as_list)]
+Ids = Annotated[list[Annotated[str, Field(max_length=LONGEST_ID)]], BeforeValidator(as_list)]
+
+
+class Past(Section):
+    """What somebody did."""
+
+    history: Ids = Field(min_length=1, description="Item ids, oldest first.")
+    times: Seconds | None = Field(None, description="Of each event, in seconds since 1970.")
+
+    @model_validator(mode="after")
+    def _oldest_first(self) -> Past:
+        if self.times is not None and len(self.times) != len(self.history):
+            raise ValueError(f"times: {len(self.history)} items with {len(self.times)} times")
+        if any(earlier > later for earlier, later in pairwise(self.times or [])):
+            raise ValueError("times: they have to be in order, oldest first")
+        return self
+
+
+class Options(Section):
+    """How a list shall be."""
+
+    k: Whole = Field(10, ge=1, description="The length of the list.")
+    only: Ids | None = Field(None, description="Only these items may be shown.")
+    without: Ids | None = Field(None, description="These items may not be shown.")
+    rerank: Literal["xquad"] | None = Field(None, description="Re-rank the list for variety.")
+    exclude_seen: bool = Field(True, description="Leave out the items of the history.")
+    normalise: bool = Field(False, description="Divide the weights by their sum.")
+
+
+@dataclass(frozen=True)
+class History:
+    """What somebody did: ``items``, ids, oldest first.
+
+    ``times``, in seconds since 1970, and ``user``, a name in the data, may be unknown.  Without
+    times all events count as simultaneous, which only TiSASRec minds.  Somebody unknown has no
+    embedding and no group, which LightGCN, NGCF and DeepFM mind.
+    """
+
+    items: Sequence[str]
+    times: Sequence[int] | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One list that is asked for, in numbers.
+
+    ``items``: 1..n, the known items of the history, ``times`` of the same length; ``user``: -1 if
+    unknown; ``unknown``: how many items were skipped; ``weights [O]``; ``blocked [n + 1]``: true
+    for what a filter leaves out.
+    """
+
+    items: list[int]
+    times: list[int] | None
+    user: int
+    unknown: int
+    weights: np.ndarray
+    k: int
+    blocked: np.ndarray | None = None
+    rerank: str | None = None
+    exclude_seen: bool = True
+
+
+@dataclass(frozen=True)
+class Recommended:
     """One item of a list."""
 
     item_id: str
@@ -23,68 +105,54 @@ class Recommended(NamedTuple):
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recommendations(Sequence[Recommended]):
     """One list, best first, with the weights it was made for and what there is to note."""
 
-    entries: tuple[Recommended, ...]
+    items: tuple[Recommended, ...]
     weights: dict[str, float]
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.items)
 
     def __getitem__(self, place):  # type: ignore[no-untyped-def]
-        return self.entries[place]
+        return self.items[place]
 
     @property
     def item_ids(self) -> list[str]:
         """The ids, best first."""
-        return [entry.item_id for entry in self.entries]
+        return [item.item_id for item in self.items]
 
     def to_pandas(self) -> pd.DataFrame:
         """A row an item, from rank 1 on: ``item_id``, ``title``, ``categories``, ``score``."""
-        table = pd.DataFrame(list(self.entries), columns=list(Recommended._fields))
-        table["categories"] = [", ".join(names) for names in table["categories"]]
-        table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
-        return table
+        table = pd.DataFrame([vars(item) for item in self.items])
+        table["categories"] = table["categories"].str.join(", ")
+        return table.set_axis(pd.RangeIndex(1, len(table) + 1, name="rank"))
+
+    def _shown(self) -> tuple[str, pd.DataFrame]:
+        weights = ", ".join(f"{name} {weight:.3g}" for name, weight in self.weights.items())
+        table = self.to_pandas().drop(columns="score").rename_axis(None)
+        return "\n".join([f"{len(self)} items for {weights}", *self.notes]), table
 
     def __repr__(self) -> str:
-        titles = [_cut(entry.title or entry.item_id, 48) for entry in self.entries]
-        width = max(map(len, titles), default=0)
-        lines = [
-            f"{rank:>3}  {title:{width}}  {_cut(', '.join(entry.categories), 44)}".rstrip()
-            for rank, (title, entry) in enumerate(zip(titles, self.entries, strict=True), start=1)
-        ]
-        return "\n".join([self._caption(), *lines, *(f"note: {note}" for note in self.notes)])
+        caption, table = self._shown()
+        return f"{caption}\n{table.to_string(header=False, max_colwidth=44)}"
 
     def _repr_html_(self) -> str:
-        pad = "padding: 0.15em 1em 0.15em 0"
-        rows = "".join(
-            f'<tr><td style="text-align: right; {pad}">{rank}</td>'
-            f'<td style="text-align: left; {pad}">{escape(entry.title or entry.item_id)}</td>'
-            f'<td style="text-align: left; {pad}; opacity: 0.7">'
-            f"{escape(', '.join(entry.categories))}</td></tr>"
-            for rank, entry in enumerate(self.entries, start=1)
-        )
-        notes = "".join(f"<p><em>{escape(note)}</em></p>" for note in self.notes)
-        table = f'<table style="border-collapse: collapse; color: inherit"><tbody>{rows}</tbody>'
-        return f"<p>{escape(self._caption())}</p>{table}</table>{notes}"
-
-    def _caption(self) -> str:
-        shown = ", ".join(f"{name} {weight:.3g}" for name, weight in self.weights.items())
-        return f"{len(self)} items for {shown}"
+        caption, table = self._shown()
+        return f"<pre>{caption}</pre>{table.to_html(header=False, border=0)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Batch(Sequence[Recommendations | None]):
     """Many lists: ``batch[row]`` is one of them, or None where ``errors[row]`` says why.
 
-    ``numbers [B, k]``: items from 1, 0 where a list has ended; ``scores [B, k]``; ``weights
-    [B, O]``; ``notes``: what there is to note, by row.
+    ``numbers [B, k]``: items from 1, 0 where a list has ended; ``scores [B, k]``, whose last digits
+    depend on how many lists were computed together; ``weights [B, O]``; ``notes``, by row.
     """
 
-    items: Items = field(repr=False)
+    data: Sequences
     objectives: list[str]
     numbers: np.ndarray
     scores: np.ndarray
@@ -99,40 +167,33 @@ class Batch(Sequence[Recommendations | None]):
         if isinstance(row, slice):
             return [self[i] for i in range(*row.indices(len(self)))]
         row = range(len(self))[row]
-        if row in self.errors:
-            return None
-        items, shown = self.items, self.numbers[row]
-        entries = [
-            Recommended(items.ids[n - 1], items.titles[n - 1], items.categories_of(n), float(score))
-            for n, score in zip(shown, self.scores[row], strict=True)
-            if n
-        ]
-        weights = self.weights[row].astype(float).round(6).tolist()
-        named = dict(zip(self.objectives, weights, strict=True))
-        return Recommendations(tuple(entries), named, self.notes.get(row, ()))
+        return None if row in self.errors else self.one(row)
 
     def one(self, row: int = 0) -> Recommendations:
         """``batch[row]``; raises ``ParagonError`` where there is none."""
-        row = range(len(self))[row]
+        row, data = range(len(self))[row], self.data
         if row in self.errors:
             raise ParagonError(self.errors[row])
-        return self[row]
+        items = []
+        for n, score in zip(self.numbers[row], self.scores[row].tolist(), strict=True):
+            if n:
+                categories = tuple(compress(data.category_names, data.categories[n]))
+                items.append(
+                    Recommended(data.item_ids[n - 1], data.titles[n - 1], categories, score)
+                )
+        weights = self.weights[row].astype(float).round(6).tolist()
+        named = dict(zip(self.objectives, weights, strict=True))
+        return Recommendations(tuple(items), named, self.notes.get(row, ()))
 
     def to_pandas(self) -> pd.DataFrame:
         """A row an item of every list: ``row``, ``rank``, ``item_id``, ``title``, ``score``."""
         rows, places = np.nonzero(self.numbers)
-        chosen, names = self.numbers[rows, places] - 1, (self.items.ids, self.items.titles)
+        chosen, names = self.numbers[rows, places] - 1, (self.data.item_ids, self.data.titles)
         ids, titles = (np.array(own, dtype=object)[chosen] for own in names)
         columns = {"row": rows, "rank": places + 1, "item_id": ids, "title": titles}
         return pd.DataFrame(columns | {"score": self.scores[rows, places]})
 
     def __repr__(self) -> str:
-        served = len(self) - len(self.errors)
-        lines = [f"{served:,} lists of up to {self.numbers.shape[1]} items"]
-        lines += [f"row {row} has none: {self.errors[row]}" for row in sorted(self.errors)[:5]]
-        more = len(self.errors) - 5
-        return "\n".join([*lines, *([f"... and {more} more (errors)"] if more > 0 else [])])
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+        first = [f"row {row} has none: {why}" for row, why in sorted(self.errors.items())[:5]]
+        count = f"{len(self) - len(self.errors):,} lists of up to {self.numbers.shape[1]} items"
+        return "\n".join([f"{count}, {len(self.errors):,} errors", *first])

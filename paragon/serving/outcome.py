@@ -1,15 +1,10 @@
 """Ask for an outcome instead of weights: the most diverse balance within a loss of accuracy.
 
-In this file: how a promise about people who were not there is made.  The mean over the validation
-users is not enough: it is as often too small as too large, and the best of many balances is the
-best by luck as well.
-
-* For one balance, a one-sided Student interval of the paired differences of the users, with room
-  for the chance in the new users' own mean: ``mean + t sd sqrt(1 / N + 1 / users)``.  A user's
-  NDCG is between 0 and 1 and N is hundreds, so the mean is close to normal.
-* For many balances, *fixed-sequence testing* (Angelopoulos et al., "Learn then Test", 2021,
-  section 3.2): they are tried from accuracy alone on, and the first that fails ends the search.
-  No correction for their number is needed, as there is for the best of all.
+A promise about new users needs more than the mean over the validation users.  For one balance: a
+one-sided Student interval of the users' paired differences, with room for the chance in the new
+users' own mean, ``mean + t sd sqrt(1 / N + 1 / users)``.  For many: *fixed-sequence testing*
+(Angelopoulos et al., "Learn then Test", 2021, section 3.2).  They are tried from accuracy alone on,
+and the first that fails ends the search; no correction for their number is needed.
 
 Shapes: G balances, N validation users, O objectives.
 """
@@ -20,9 +15,16 @@ import math
 from dataclasses import InitVar, dataclass
 
 import numpy as np
+from pydantic import Field
 from scipy import stats
 
-from paragon.errors import ParagonError, shown
+from paragon.params import Section, checked
+
+
+class _Asked(Section):
+    accuracy_loss_at_most: float = Field(gt=0, lt=1)
+    confidence: float = Field(gt=0, lt=1)
+    users: float | None = Field(ge=1, allow_inf_nan=True)
 
 
 @dataclass(eq=False, repr=False)
@@ -46,10 +48,10 @@ class Balance(dict[str, float]):
         self.update(weights)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name} {weight:.3g}" for name, weight in self.items())
+        weights = ", ".join(f"{name} {weight:.3g}" for name, weight in self.items())
         people = "in the long run" if math.isinf(self.users) else f"for {self.users:g} new users"
         return (
-            f"{shown}: costs {self.loss:.1%} of NDCG@10 on validation, at most {self.bound:.1%} "
+            f"{weights}: costs {self.loss:.1%} of NDCG@10 on validation, at most {self.bound:.1%} "
             f"{people} ({self.confidence:.0%} confidence); diversity {self.before:.3f} -> "
             f"{self.diversity:.3f}"
         )
@@ -59,9 +61,8 @@ class Balance(dict[str, float]):
 class Outcomes:
     """What every balance did to the validation users.
 
-    ``weights [G, O]``, from accuracy alone on, in the order of ``objectives``; ``ndcg [G, N]``:
-    ``NDCG@10`` over the whole catalogue of each user, the users sorted by their values;
-    ``diversity [G]``: the mean of the other objective's metric.
+    ``weights [G, O]``, from accuracy alone on; ``ndcg [G, N]``: ``NDCG@10`` of each user, sorted by
+    their values; ``diversity [G]``: the mean of the other objective's metric.
     """
 
     objectives: list[str]
@@ -72,25 +73,10 @@ class Outcomes:
     def weights_for(
         self, accuracy_loss_at_most: float, confidence: float = 0.95, users: float | None = None
     ) -> Balance:
-        """The most diverse balance whose loss is within bounds.
-
-        The promise: with this ``confidence``, the mean ``NDCG@10`` of ``users`` new users is at
-        most the share ``accuracy_loss_at_most`` (0..1) below that of accuracy alone.  ``users``:
-        None for as many as there were validation users, ``math.inf`` for the long run.  The users
-        have to be like those of the validation.  Where nothing can be promised, accuracy alone
-        comes back.
-        Raises ``ParagonError`` for numbers out of range.
-        """
-        shares = {"accuracy_loss_at_most": accuracy_loss_at_most, "confidence": confidence}
-        for name, value in shares.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-                raise ParagonError(
-                    f"{name}: {shown(value)} is out of range; give a share, 0.03 say"
-                )
-        users = self.ndcg.shape[1] if users is None else users
-        if isinstance(users, bool) or not isinstance(users, int | float) or not users >= 1:
-            raise ParagonError(f"users: {shown(users)} is out of range; give a number, or math.inf")
-        means = self.ndcg.mean(1)
+        """See :meth:`paragon.serving.recommender.Recommender.weights_for`."""
+        given = {"accuracy_loss_at_most": accuracy_loss_at_most, "confidence": confidence}
+        checked(_Asked, given | {"users": users}, "weights_for")
+        users, means = self.ndcg.shape[1] if users is None else users, self.ndcg.mean(1)
         # Of nothing no share can be promised.
         row = furthest(self.ndcg, accuracy_loss_at_most, confidence, users) if means[0] else 0
         return Balance(

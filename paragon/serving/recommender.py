@@ -4,9 +4,7 @@
 >>> recommender = Recommender.load("model")
 >>> recommender.recommend(["50", "181"], weights={"accuracy": 0.7, "diversity": 0.3}, k=5)
 
-In this file: what can be asked.  ``engine.py`` computes the answers.
-
-Shapes: B requests, O objectives.
+Shapes: B requests, n items, O objectives.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import copy
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,43 +23,22 @@ from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError, shown
 from paragon.generator.generator import Generator, Latent
-from paragon.serving.engine import Engine, Reranker
-from paragon.serving.folder import load_folder
-from paragon.serving.items import Items
-from paragon.serving.lists import Batch, Recommendations
-from paragon.serving.outcome import Balance, Outcomes
-from paragon.serving.requests import (
-    History,
-    Request,
-    check_filter,
-    check_history,
-    check_k,
-    check_many_weights,
-    check_one_weights,
-    check_rerank,
-)
+from paragon.objectives.weights import check_weights
+from paragon.params import checked
+from paragon.serving.engine import Engine
+from paragon.serving.lists import Batch, History, Options, Past, Recommendations, Request, as_list
+from paragon.serving.outcome import Balance
+
+_NEVER = "never measured on validation events; `python -m paragon export DIR` does it"
 
 
-class Recommender:
+class Recommender(Engine):
     """A frozen backbone whose balance of objectives follows the weights of each call.
 
     It changes nothing in the process (no number of threads, no random state) and may be used by
     several threads at once.  ``outcomes`` and ``reranker`` are measured on validation events when
-    a model is exported; without them `weights_for` and `rerank` are not possible.
+    a model is exported; `weights_for` and `rerank` need them.
     """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        generator: Generator,
-        items: Items | Sequences,
-        outcomes: Outcomes | None = None,
-        reranker: Reranker | None = None,
-    ) -> None:
-        self.items = Items.of(items)
-        self.backbone, self.generator = backbone, generator
-        self.outcomes, self.reranker = outcomes, reranker
-        self.engine = Engine(backbone, generator, self.items, reranker)
 
     @classmethod
     def load(cls, path: str | Path) -> Recommender:
@@ -68,30 +46,9 @@ class Recommender:
 
         Raises ``ParagonError`` where a file is missing, altered, or of another version.
         """
-        return cls(**load_folder(Path(path)))
+        from paragon.serving.export import load_folder
 
-    def move_to(self, backbone: Backbone, items: Items | Sequences | None = None) -> Recommender:
-        """The same control for a ``backbone`` that was trained anew; nothing is tuned.
-
-        ``items``: its items, those of this recommender if left out.  What was measured on
-        validation events is not carried over.  ``generator.description`` says under
-        ``collection`` and ``moved`` how well the two fit.  Raises ``ParagonError`` where they do
-        not (:mod:`paragon.adapters.transport`), and for other categories.
-        """
-        own = Items.of(items or self.items)
-        names = self.items.category_names, own.category_names
-        if names[0] != names[1]:
-            changed = sorted({*names[0]} ^ {*names[1]}) or ["their order"]
-            raise ParagonError(
-                f"categories differ between the recommenders: {', '.join(changed[:5])}; adapters "
-                "say how much of each category is liked, so both need the same"
-            )
-        vectors = backbone.item_vectors()
-        transport = fit_transport(
-            ItemSpace(self.items.ids, self.backbone.item_vectors(), self.items.popularity),
-            ItemSpace(own.ids, vectors, own.popularity),
-        )
-        return Recommender(backbone, _moved(self.generator, transport, vectors.device), own)
+        return load_folder(Path(path))
 
     @property
     def objectives(self) -> list[str]:
@@ -99,9 +56,9 @@ class Recommender:
         return self.generator.objectives
 
     def __repr__(self) -> str:
+        names = ", ".join(self.objectives)
         return (
-            f"Recommender({self.backbone.name}, {len(self.items):,} items, objectives: "
-            f"{', '.join(self.objectives)})"
+            f"Recommender({self.backbone.name}, {len(self.numbers):,} items, objectives: {names})"
         )
 
     def recommend(
@@ -127,22 +84,16 @@ class Recommender:
 
         Raises ``ParagonError`` for what makes no sense, for example a text instead of a list.
         """
-        row = check_one_weights(weights, self.objectives, normalise)
-        options = self.options(k, only, without, rerank, exclude_seen)
-        request = Request(*check_history(history, self.items), row, *options)
-        return self.engine.answer([request]).one()
+        options: dict[str, Any] = {"k": k, "only": only, "without": without, "rerank": rerank}
+        options |= {"exclude_seen": exclude_seen, "normalise": normalise}
+        return self._answered([history], weights, options).one()
 
     def recommend_many(
         self,
         histories: Sequence[History | Sequence[str]],
         weights: object,
         k: int = 10,
-        *,
-        only: Iterable[str] | None = None,
-        without: Iterable[str] | None = None,
-        rerank: str | None = None,
-        exclude_seen: bool = True,
-        normalise: bool = False,
+        **options: Any,
     ) -> Batch:
         """:meth:`recommend` for many people at once, each with weights of their own.
 
@@ -150,56 +101,108 @@ class Recommender:
         A history that cannot be served does not stop the others: ``errors`` of the result names
         it.  Raises ``ParagonError`` for anything else that makes no sense.
         """
-        if isinstance(histories, str | bytes) or not isinstance(histories, Iterable):
-            raise ParagonError(f"histories: {shown(histories)} is not a list of histories")
-        histories = list(histories)
-        if histories and all(isinstance(history, str) for history in histories[:2]):
-            raise ParagonError("histories: one history was given; put it into a list of histories")
-        table = check_many_weights(weights, self.objectives, len(histories), normalise)
-        options = self.options(k, only, without, rerank, exclude_seen)
-        requests: list[Request] = []
-        refused: dict[int, str] = {}
-        for row, (history, own) in enumerate(zip(histories, table, strict=True)):
+        wanted = as_list(histories)
+        if not isinstance(wanted, list) or {str} == {type(own) for own in wanted[:2]}:
+            raise ParagonError(f"histories: {shown(histories)} is not a list of lists of item ids")
+        return self._answered(wanted, weights, {"k": k, **options})
+
+    def _answered(self, histories: list[Any], weights: object, options: dict[str, Any]) -> Batch:
+        asked = self.requests(histories, weights, checked(Options, options, "request."))
+        return self.answer(*asked)
+
+    def requests(
+        self, histories: list[Any], weights: object, options: Options
+    ) -> tuple[list[Request], dict[int, str]]:
+        """What is asked, in numbers; and by row why a history is refused."""
+        table = check_weights(weights, self.objectives, options.normalise).numpy()
+        if len(table) not in (1, len(histories)):
+            raise ParagonError(f"weights: {len(table)} rows for {len(histories)} histories")
+        table = np.broadcast_to(table, (len(histories), len(self.objectives)))
+        if options.k > len(self.numbers):
+            raise ParagonError(
+                f"k: {shown(options.k)} is more than the {len(self.numbers):,} items"
+            )
+        if options.rerank and self.reranker is None:
+            raise ParagonError(f"rerank: {_NEVER}")
+        how = (options.k, self._blocked(options), options.rerank, options.exclude_seen)
+        requests, refused = [], {}
+        for row, history in enumerate(histories):
             try:
-                found = check_history(history, self.items)
+                past = self._past(history)
             except ParagonError as error:
-                refused[row], found = str(error), ([], None, -1, 1)
-            requests.append(Request(*found, own, *options))
-        return self.engine.answer(requests, refused)
+                past, refused[row] = ([], None, -1, 0), str(error)
+            requests.append(Request(*past, table[row], *how))
+        return requests, refused
+
+    def _past(self, history: Any) -> tuple[list[int], list[int] | None, int, int]:
+        """``items``, ``times``, ``user`` and ``unknown`` of a :class:`Request`."""
+        own = history if isinstance(history, History) else History(history)
+        past = checked(Past, {"history": own.items, "times": own.times}, "request.")
+        if own.user is not None and (not isinstance(own.user, str) or own.user not in self.users):
+            why = "" if self.users else "; nobody is known to a model exported without people"
+            raise ParagonError(f"user: {shown(own.user)} is not in the data{why}; leave it out")
+        user = -1 if own.user is None else self.users[own.user]
+        found = [self.numbers.get(item, 0) for item in past.history]
+        known = [number for number in found if number]
+        times = past.times
+        if times is not None:
+            times = [time for time, number in zip(times, found, strict=True) if number]
+        return known, times, user, len(found) - len(known)
+
+    def _blocked(self, options: Options) -> np.ndarray | None:
+        """Which items a filter leaves out, ``[n + 1]``."""
+        if options.only is None and options.without is None:
+            return None
+        blocked = np.full(len(self.numbers) + 1, options.only is not None)
+        for name, ids in (("only", options.only or []), ("without", options.without or [])):
+            unknown = [item for item in ids if item not in self.numbers]
+            if unknown:
+                more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+                raise ParagonError(f"{name}: item {shown(unknown[0])}{more} is not known")
+            blocked[[self.numbers[item] for item in ids]] = name == "without"
+        return blocked
 
     def weights_for(
         self, accuracy_loss_at_most: float, *, confidence: float = 0.95, users: float | None = None
     ) -> Balance:
-        """The most diverse balance that costs at most this share of ``NDCG@10``, as weights.
+        """The most diverse balance that costs at most this share (0..1) of ``NDCG@10``, as weights.
 
-        See :meth:`paragon.serving.outcome.Outcomes.weights_for` for what is promised, and of whom.
+        The promise: with this ``confidence``, the mean of ``users`` new users is at most this share
+        below that of accuracy alone.  ``users``: None for as many as there were validation users,
+        whom they have to be like, ``math.inf`` for the long run.  Where nothing can be promised,
+        accuracy alone comes back.
         """
         if self.outcomes is None:
-            raise ParagonError(
-                "this recommender was never measured on validation events; one that was exported "
-                "(`python -m paragon export DIR`) was"
-            )
+            raise ParagonError(f"weights_for: {_NEVER}")
         return self.outcomes.weights_for(accuracy_loss_at_most, confidence, users)
 
-    def options(
-        self,
-        k: object,
-        only: Iterable[str] | None = None,
-        without: Iterable[str] | None = None,
-        rerank: object = None,
-        exclude_seen: bool = True,
-    ) -> tuple[int, np.ndarray | None, str | None, bool]:
-        """What a :class:`Request` has after its weights: the options of a list, checked."""
-        again = check_rerank(rerank, fitted=self.reranker is not None)
-        return check_k(k, self.items), check_filter(only, without, self.items), again, exclude_seen
+    def move_to(self, backbone: Backbone, data: Sequences | None = None) -> Recommender:
+        """The same control for a ``backbone`` that was trained anew; nothing is tuned.
+
+        ``data``: what it was trained on, the same as this recommender if left out.  What was
+        measured on validation events is not carried over.  ``generator.description`` says under
+        ``collection`` and ``moved`` how well the two fit.  Raises ``ParagonError`` where they do
+        not (:mod:`paragon.adapters.transport`), and for other categories.
+        """
+        popularity = self.popularity if data is None else data.popularity()
+        data = data or self.data
+        names = self.data.category_names, data.category_names
+        if names[0] != names[1]:
+            changed = sorted({*names[0]} ^ {*names[1]}) or ["their order"]
+            raise ParagonError(
+                f"categories differ between the recommenders: {', '.join(changed[:5])}; adapters "
+                "say how much of each is liked"
+            )
+        transport = fit_transport(
+            ItemSpace(self.data.item_ids, self.backbone.item_vectors(), self.popularity),
+            ItemSpace(data.item_ids, backbone.item_vectors(), popularity),
+        )
+        generator = _moved(self.generator, transport, backbone.item_vectors().device)
+        return Recommender(backbone, generator, data, popularity)
 
 
 def _moved(generator: Generator, transport: Transport, device: torch.device) -> Generator:
-    """A generator on ``device`` whose adapters are moved.
-
-    A generated adapter is a linear function of its latent, and the map of adapters is linear too.
-    So the mean and the directions of the latent space are moved; the diffusion model stays.
-    """
+    """A generator whose adapters are moved: linear maps of latents, and so is moving them."""
     model, old = copy.deepcopy(generator.model), generator.form
     mean, basis = (transport.vectors(v.cpu(), old) for v in (model.latent.mean, model.latent.basis))
     model.latent = Latent(mean, basis, model.latent.scale.item())

@@ -1,8 +1,7 @@
 """The bundle of the demo: what the page needs of a study, without the data that it was made from.
 
-In this file: how a bundle is made from a study that was run, written and read again, and the lists
-that it leads to.  The page computes the same lists in JavaScript, and a test compares the two for
-every user.  A clone has the bundle of the default study and so has the page without any training.
+The page computes the lists of :class:`Rankings` in JavaScript; a test compares the two for every
+user.  A clone has the bundle of the default study and so has the page without any training.
 
 Shapes: N events, n items, d numbers of a state, M categories, P parameters of an adapter, W
 evaluation weights.
@@ -19,7 +18,6 @@ import torch
 from torch import Tensor
 
 from paragon.adapters.adapter import Adapter, item_table
-from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
@@ -36,8 +34,9 @@ from paragon.rivals.calibration import (
 )
 from paragon.rivals.category_bias import biased_scores
 from paragon.rivals.reranking import RERANKERS
-from paragon.storage import check_match, load_tensors, save_tensors
+from paragon.storage import check_match, load_tensors
 
+RENEW = "python -m paragon demo --renew"
 STEPS = 100  # the weight of accuracy moves in steps of 1/100
 TOP = 10  # items of a list
 RERANKED = {"xquad": "xquad", "mmr": "mmr", "generated_xquad": "xquad"}  # method: its rule
@@ -50,23 +49,27 @@ _DATA = ("dataset", "fingerprint", "split", "midnight", "min_rating", "k_core", 
 class Bundle:
     """What the page needs of a study, all but the raw data: tensors and what they are.
 
-    ``tensors``: ``items [n + 1, d]``, ``states [N, d]`` of the test events, ``bias [W, M]`` of
-    `category_bias` for the W evaluation weights, ``generator.*`` the generator of the first seed
-    and ``noise [K]``, which it starts from; for each re-ranker ``rerank.NAME [101, 4]``, its
-    source, temperature, depth and weight; for each method ``front.NAME [101, 4]``, the means of
-    ``NDCG@10`` and ``α-nDCG@10`` over the events and their standard errors.  Row r of the last two
-    is the weight r/100 of accuracy.
+    ``items [n + 1, d]``, ``states [N, d]`` of the test events, ``bias [W, M]`` of `category_bias`,
+    ``generator.*`` of the first seed and the ``noise [K]`` it starts from; for each weight of
+    accuracy r/100 ``rerank.NAME [101, 4]``, source, temperature, depth and weight of a re-ranker,
+    and ``front.NAME [101, 4]``, ``NDCG@10`` and ``α-nDCG@10`` of a method: means, standard errors.
     """
 
     tensors: dict[str, Tensor]
     description: dict
 
+    @property
+    def generator_tensors(self) -> dict[str, Tensor]:
+        """The parameters of the generator."""
+        start = "generator."
+        names = [name for name in self.tensors if name.startswith(start)]
+        return {name.removeprefix(start): self.tensors[name] for name in names}
+
     @cached_property
     def generator(self) -> Generator:
         """The generator of the first seed."""
-        start, tensors = "generator.", self.tensors
-        own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-        return generator_of(own, self.description["generator"], "the bundle of the demo")
+        about = self.description["generator"]
+        return generator_of(self.generator_tensors, about, "the bundle of the demo")
 
 
 class Rankings:
@@ -117,11 +120,8 @@ def bias_at(bias: Tensor, step: int) -> Tensor:
 
 @torch.no_grad()
 def denoising_steps(generator: Generator) -> list[dict]:
-    """What each step of :func:`~paragon.generator.diffusion.ddim` has for all weights.
-
-    ``signal`` and ``noise`` of its time, ``after``: alpha_bar of the next, and ``step``: the time
-    as the denoiser embeds it.
-    """
+    """Each step of `ddim`: ``signal`` and ``noise`` of its time, ``after``: alpha_bar of the next,
+    and ``step``: the time as the denoiser embeds it."""
     schedule, count = generator.schedule, generator.settings.sampler_steps
     times = np.linspace(schedule.steps - 1, 0, count).round().astype(int)
     embedded = generator.model.denoiser.embed_step(sinusoidal(torch.from_numpy(times), 64))
@@ -139,13 +139,22 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
     Raises ``ParagonError`` for a study that the page cannot show.
     """
     generator, sequences = trained.generators[0], trained.test_set.sequences
-    _check_supported(generator, trained.test.backbone)
+    settings = generator.settings  # the page is small: it has the defaults, and no others
+    reasons = {
+        "other objectives": generator.objectives != ["accuracy", "diversity"],
+        "other conditioning": settings.conditioning != "adaptive_norm",
+        "guidance": settings.guidance != 1,
+        "adapters without an item side": not generator.form.categories,
+        "a backbone with a state for each item": not trained.test.backbone.is_dot_product,
+    }
+    for reason in [reason for reason, applies in reasons.items() if applies]:
+        raise ParagonError(f"the demo cannot show this study: it has {reason}")
     order = np.argsort(trained.weights[:, 0].numpy(), kind="stable")  # [W]
     own, collection = generator.description, trained.collection.description
     description = {
         "kind": "demo",
         "backbone": trained.test.backbone.name,
-        "data": _data_of(sequences),
+        "data": {name: sequences.description[name] for name in _DATA},
         # Which of two studies with the same settings: their checksums.
         "made_from": {"backbone": collection["backbone"], "generator": own.get("sha256")},
         "sources": source_weights(trained.weights, 0).tolist(),
@@ -165,85 +174,41 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
 
 
 def make_bundle(trained: Trained) -> Bundle:
-    """What the page needs of a study, with the generator of its first seed.
+    """The bundle of a study.
 
     The settings of the re-rankers are chosen on the validation events, for every step of the
-    slider; then every method is measured at every step on the test events.  Raises
-    ``ParagonError`` for a study that the page cannot show.
+    slider; then every method is measured at every step on the test events.
     """
     tensors, description = study_tensors(trained)
     sequences, ideal = trained.test_set.sequences, trained.test_set.ideal["full"]
     lists = Rankings(Bundle(tensors, description), sequences)
-    tensors |= {f"rerank.{name}": _settings(name, trained, lists) for name in RERANKED}
-    measured = {
-        f"front.{method}": torch.from_numpy(_measured(lists, method, sequences, ideal))
-        for method in METHODS
-    }
-    return Bundle(tensors | measured, description)
-
-
-def _settings(method: str, trained: Trained, lists: Rankings) -> Tensor:
-    """Source, temperature, depth and weight of a re-ranker at each step, float64 ``[101, 4]``."""
-    rows, events = validation_rows(trained.test_set.sequences.valid)
-    vectors = lists.sources if method.startswith("generated") else lists.sources[:1]
-    sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in vectors]
-    candidates = candidates_of(trained.test_set.sequences, events)["full"]
-    weights = np.arange(STEPS + 1) / STEPS
-    chosen = chosen_settings(RERANKERS[RERANKED[method]], candidates, sources, weights)
+    rows, events = validation_rows(sequences.valid)
+    candidates, weights = candidates_of(sequences, events)["full"], np.arange(STEPS + 1) / STEPS
+    sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in lists.sources]
     most = int((~lists.candidates.excluded).sum(1).min())  # no list of a test event is longer
-    return torch.tensor([[*s[:2], min(s.depth, most), s.weight] for s in chosen]).double()
-
-
-def _measured(lists: Rankings, method: str, sequences: Sequences, ideal: np.ndarray) -> np.ndarray:
-    """``NDCG@10`` and ``α-nDCG@10`` at every step, means and standard errors: ``[101, 4]``."""
-
-    def point(step: int) -> list[float]:
-        items = lists.top(method, step)  # [N, 10]
-        hits = items == sequences.test.targets[:, None]
-        both = list_quality(hits, sequences.categories[items], ideal)  # [N] each
-        error = [values.std(ddof=1) / len(values) ** 0.5 for values in both]
-        return [*(values.mean() for values in both), *error]
-
-    if method == "backbone":  # does not use the weights
-        return np.tile(point(0), (STEPS + 1, 1))
-    return np.array([point(step) for step in range(STEPS + 1)])
-
-
-def _check_supported(generator: Generator, backbone: Backbone) -> None:
-    """The page is small: it has the defaults of the generator, and no others."""
-    settings = generator.settings
-    reasons = {
-        "objectives other than accuracy and diversity": (
-            generator.objectives != ["accuracy", "diversity"]
-        ),
-        "conditioning other than adaptive_norm": settings.conditioning != "adaptive_norm",
-        "guidance": settings.guidance != 1,
-        "adapters without an item side": not generator.form.categories,
-        "a backbone with a state for each item": type(backbone).expand is not Backbone.expand,
-    }
-    for reason, applies in reasons.items():
-        if applies:
-            raise ParagonError(f"the demo cannot show this study: it has {reason}")
-
-
-def _data_of(sequences: Sequences) -> dict:
-    return {name: sequences.description[name] for name in _DATA}
-
-
-def save_bundle(bundle: Bundle, stem: Path) -> None:
-    """Write ``stem.safetensors`` and ``stem.json``; the same study gives the same bytes."""
-    save_tensors(stem, bundle.tensors, bundle.description)
+    for method, rule in RERANKED.items():
+        own = sources if method.startswith("generated") else sources[:1]
+        chosen = chosen_settings(RERANKERS[rule], candidates, own, weights)
+        settings = [[*s[:2], min(s.depth, most), s.weight] for s in chosen]
+        tensors[f"rerank.{method}"] = torch.tensor(settings).double()
+    for method in METHODS:
+        points = []
+        for step in range(STEPS + 1) if method != "backbone" else [0]:  # it uses no weights
+            items = lists.top(method, step)  # [N, 10]
+            hits = items == sequences.test.targets[:, None]
+            both = list_quality(hits, sequences.categories[items], ideal)  # [N] each
+            errors = [values.std(ddof=1) / len(values) ** 0.5 for values in both]
+            points.append([*(values.mean() for values in both), *errors])
+        tensors[f"front.{method}"] = torch.from_numpy(np.resize(points, (STEPS + 1, 4)))
+    return Bundle(tensors, description)
 
 
 def load_bundle(stem: Path, sequences: Sequences) -> Bundle:
-    """Read what :func:`save_bundle` wrote, for the data that it was made with.
+    """The bundle that :func:`~paragon.storage.save_tensors` wrote, for the data it was made with.
 
     Raises ``ParagonError`` if it is missing, was altered, or belongs to other data.
     """
-    if not stem.with_name(f"{stem.name}.json").exists():
-        raise ParagonError(
-            f"{stem}.json is missing: run the study, then `python -m paragon demo --renew`"
-        )
-    tensors, description = load_tensors(stem, "python -m paragon demo --renew")
-    check_match({"kind": "demo", "data": _data_of(sequences)}, description, f"{stem}.json")
+    tensors, description = load_tensors(stem, RENEW)
+    expected = {"kind": "demo", "data": {name: sequences.description[name] for name in _DATA}}
+    check_match(expected, description, f"{stem}.json")
     return Bundle(tensors, description)

@@ -1,17 +1,48 @@
-"""The commands that make of a study what is used without it: ``export``, ``move`` and ``demo``."""
+"""The commands that make of a study what is used without it: ``export``, ``move`` and ``demo``.
+
+What they need is imported when they run, so that help is shown at once.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from paragon.errors import ParagonError
+
+if TYPE_CHECKING:
+    from paragon_study.pipeline.study import Study
 
 Dataset = Annotated[str | None, typer.Option("--dataset", help="The first of params.yaml.")]
 Backbone = Annotated[str | None, typer.Option("--backbone", help="The first of params.yaml.")]
 People = Annotated[bool, typer.Option("--people", help="With all users' histories.")]
 Target = Annotated[Path, typer.Argument(help="Where to write; an earlier export is replaced.")]
+
+
+def _names(dataset: str | None, backbone: str | None) -> tuple[str, str]:
+    """What is not named is the first of params.yaml."""
+    from paragon.params import load_params
+
+    studies = load_params().studies
+    return dataset or studies.datasets[0], backbone or studies.backbones[0]
+
+
+def _study(dataset: str | None, backbone: str | None) -> Study:
+    from paragon_study.pipeline.study import open_study
+
+    return open_study(*_names(dataset, backbone))
+
+
+def _outside(folder: Path) -> Path:
+    from paragon.params import ROOT
+
+    folder = folder.resolve()
+    if folder == ROOT or folder in ROOT.parents:
+        raise ParagonError(f"{folder} holds the study itself; choose another folder")
+    return folder
 
 
 def export(
@@ -21,18 +52,10 @@ def export(
 
     It is used and served without the study.
     """
-    from paragon_study.demo.export import export_study
+    from paragon.serving.export import export_folder
 
-    export_study(folder, *_names(dataset, backbone), people)
+    export_folder(_outside(folder), *_study(dataset, backbone).load_served(), people)
     typer.echo(f"{os.path.relpath(folder)}: its README.md says what it is")
-
-
-def _names(dataset: str | None, backbone: str | None) -> tuple[str, str]:
-    """What is not named is the first of params.yaml."""
-    from paragon.params import load_params
-
-    studies = load_params().studies
-    return dataset or studies.datasets[0], backbone or studies.backbones[0]
 
 
 def move(
@@ -47,9 +70,18 @@ def move(
     OLD is a folder that `export` wrote.  Nothing is tuned.
     """
     from paragon.adapters.transport import LEAST_FIT
-    from paragon_study.demo.export import move_to_study
+    from paragon.objectives.table import check_objectives
+    from paragon.serving.export import export_folder
+    from paragon.serving.recommender import Recommender
 
-    made = move_to_study(old, new, *_names(dataset, backbone), people)
+    recommender = Recommender.load(old)
+    if _outside(new) == old.resolve():
+        raise ParagonError(f"{new} is the old recommender; choose another folder for the new one")
+    sequences, model, about = _study(dataset, backbone).load_frozen()
+    check_objectives(recommender.objectives, sequences)
+    generator = recommender.move_to(model, sequences).generator
+    export_folder(new.resolve(), sequences, model, about, generator, people)
+    made = generator.description["collection"]["moved"]
     typer.echo(
         f"{os.path.relpath(new)}: the map from the old recommender, fitted to one half of "
         f"{made['shared']:,} common items, explains {made['fit']:.0%} of the variance of the other "
@@ -65,9 +97,21 @@ def demo(
     renew: Annotated[bool, typer.Option("--renew", help="First make docs/demo anew.")] = False,
 ) -> None:
     """Build the page on which one drags the weights; open it."""
-    from paragon_study.demo.export import write_demo
+    from paragon.data.fetch import load_dataset
+    from paragon.data.split import prepare
+    from paragon.params import ARTIFACTS, DATA, ROOT, load_params
+    from paragon.storage import save_tensors, write_text
+    from paragon_study.demo.build import build_page
+    from paragon_study.demo.bundle import load_bundle, make_bundle
 
-    page = write_demo(output, *_names(dataset, backbone), renew)
-    typer.echo(f"{page} has everything in it: it needs no server and no network")
+    names, target = _names(dataset, backbone), output or ARTIFACTS / "demo.html"
+    stem = ROOT / "docs" / "demo" / "-".join(names)
+    if renew:
+        bundle = make_bundle(_study(*names).load_trained())
+        save_tensors(stem, bundle.tensors, bundle.description)
+    rules = load_params(dataset=names[0], backbone=names[1]).data
+    sequences = prepare(load_dataset(names[0], DATA), **rules.model_dump())
+    write_text(target, build_page(load_bundle(stem, sequences), sequences))
+    typer.echo(f"{target} has everything in it: it needs no server and no network")
     if show:
-        typer.launch(page.resolve().as_uri())
+        typer.launch(target.resolve().as_uri())

@@ -74,35 +74,35 @@ USER_TABLES = {
     "no column user_id": [{"group": ["F"]}],
 }
 HISTORIES = {
-    "is not a list": ["6269", b"6269", {"i1": 5}, 17, None],
-    "empty": [[]],
-    "ids are texts": [[1, 2], np.array([1, 2])],
-    "is a float": [["i1", 2.5]],
-    "must be an id": [[["i1"]]],
-    "is a NoneType": [[None]],
+    "history: ": ["6269", b"6269", {"i1": 5}, 17, None, []],
+    "history.0: ": [[1, 2], np.array([1, 2]), [["i1"]], [None], ["x" * 257]],
+    "history.1: ": [["i1", 2.5]],
     "1 items with 2 times": [History(["i1"], times=[1, 2])],
-    "whole numbers": [
+    "in order": [History(["i1", "i2"], times=[9, 1])],
+    "times.0": [
         History(["i1"], times=["x"]),
         History(["i1"], times=[1.5]),
+        History(["i1"], times=[True]),
+        History(["i1"], times=[2**62]),
         History(["i1"], times=[10**30]),
         History(["i1", "i2"], times=[[1], [2, 3]]),
     ],
-    "out of range": [History(["i1"], times=[2**62])],
     "user": [History(["i1"], user="nobody"), History(["i1"], user=["u1"])],
 }
 WEIGHTS = {
-    "sum 1": [[0.5, 0.6], {"accuracy": 0.5}, {}],
-    "at least 0": [[1.5, -0.5]],
+    "sum to 1": [[0.5, 0.6], {"accuracy": 0.5}, {}],
+    "negative": [[1.5, -0.5]],
     "finite": [[float("nan"), 1]],
-    "2 numbers": [[0.5], [], np.zeros((1, 1, 2))],
-    "2 rows for one history": [[[0.5, 0.5], [0.1, 0.9]]],
+    "2 numbers": [[0.5], [], np.zeros((1, 1, 2)), 0.5],
+    "2 rows for 1": [[[0.5, 0.5], [0.1, 0.9]]],
     "'novelty' is unknown": [{"accuracy": 0.5, "novelty": 0.5}],
-    "no list of numbers": [
+    "table of numbers": [
         {"accuracy": "much", "diversity": 0.3},
         [1j, 0],
         [[0.5, 0.5], [0.5]],
+        "half",
+        None,
     ],
-    "is neither": ["half", 0.5, None],
     "bool": [[True, False]],
     "weights": [[10**400, 0]],
 }
@@ -112,6 +112,8 @@ OPTIONS = {
     "without": [{"without": ["new", "newer"]}, {"without": 5}],
     "more than the 0 items": [{"only": []}],
     "more than the 146 items": [{"k": 147}],
+    "exclude_seen": [{"exclude_seen": 1}],
+    "normalise": [{"normalise": "yes"}],
 }
 OUTCOMES = {
     "accuracy_loss_at_most": [{"accuracy_loss_at_most": x} for x in (0, 3, float("nan"), "0.03")],

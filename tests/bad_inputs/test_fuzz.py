@@ -17,13 +17,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paragon import History, ParagonError
+from paragon import ParagonError
 from paragon.data import fetch as fetching
 from paragon.data.atomic import read_atomic, write_atomic
 from paragon.data.table import Dataset
-from paragon.params import ROOT, Params, load_params
-from paragon.serving.items import Items
-from paragon.serving.requests import check_filter, check_history, check_k, check_one_weights
+from paragon.objectives.weights import check_weights
+from paragon.params import ROOT, Params, checked, load_params
+from paragon.serving.lists import Options, Past
 from paragon.storage import load_tensors, save_tensors
 from tests.data.conftest import LAYOUTS, encoding_of
 
@@ -216,16 +216,15 @@ def test_a_damaged_artifact_is_refused_or_equal(suffix, data):
         assert (about["kind"], about["floor"]) == ("generator", [0.001, 0])
 
 
-ITEMS = Items(["a", "b"], ["A", "B"], ["X"], np.zeros((3, 1), bool), np.zeros(3), {}, {"u": 0})
 NAMES = ["accuracy", "diversity"]
 
 
 @given(VALUES, VALUES, VALUES)
 def test_requests_of_anything_are_refused_or_meant(one, two, three):
-    found = documented(check_history, History(one, two, three), ITEMS)
-    assert found is None or len(found[0]) + found[3] == len(one)
-    documented(check_filter, one, two, ITEMS)
-    length = documented(check_k, one, ITEMS)
-    assert length is None or length == one
-    weights = documented(check_one_weights, one, NAMES, True)
-    assert weights is None or np.isclose(weights.sum(), 1) and (weights >= 0).all()
+    found = documented(checked, Past, {"history": one, "times": two}, "request.")
+    assert found is None or found.history == [*one]
+    given = {"k": one, "only": two, "without": three}
+    options = documented(checked, Options, given, "request.")
+    assert options is None or options.k == one
+    weights = documented(check_weights, one, NAMES, True)
+    assert weights is None or np.allclose(weights.sum(1), 1) and (weights >= 0).all()

@@ -33,11 +33,29 @@ def test_one_vector_or_many():
         ([], "2 numbers"),
         (["a", "b"], "not a table of numbers"),
         (None, "not a table of numbers"),
+        ([True, False], "bool"),
+        ([[0.5, 0.5], [2, 3]], "row 1: "),
     ],
 )
 def test_bad_weights(weights, words):
     with pytest.raises(ParagonError, match=words):
         check_weights(weights, NAMES)
+
+
+def test_names_and_sums():
+    named = check_weights({"diversity": 0.25, "accuracy": 0.75}, NAMES)
+    assert named.tolist() == [[0.75, 0.25]]
+    with pytest.raises(ParagonError, match="'novelty' is unknown"):
+        check_weights({"novelty": 1}, NAMES)
+    rows = np.random.default_rng(0).gamma(1, 10.0 ** np.arange(-3, 3)[:, None], (6, 2))
+    huge = np.array([[1e308, 1e308], [1.5e308, 0.5e308], [1e308, 0]])
+    found = check_weights(np.concatenate([rows, huge]), NAMES, normalise=True)
+    assert found[6:].tolist() == [[0.5, 0.5], [0.75, 0.25], [1, 0]]
+    expected = (rows / rows.sum(1)[:, None]).astype(np.float32)
+    assert found[:6].numpy().tobytes() == expected.tobytes()
+    for weights, normalise in (([1e308, 1e308], False), ([1e308, -1e-300], True), ([0, 0], True)):
+        with pytest.raises(ParagonError, match="weights"):
+            check_weights(weights, NAMES, normalise)
 
 
 def test_first_of_two_weights_is_enough():

@@ -8,13 +8,12 @@ import torch
 from typer.testing import CliRunner
 
 from paragon.adapters.transport import ItemSpace, fit_transport
-from paragon.backbones import build, load_backbone
+from paragon.backbones import build
 from paragon.errors import ParagonError
 from paragon.objectives.weights import simplex_lattice
-from paragon.serving.items import Items
 from paragon.serving.recommender import Recommender
 from paragon_study.command_line import app
-from paragon_study.demo import export
+from paragon_study.demo import commands
 from tests.adapters.test_transport import Turned, turn
 
 
@@ -24,14 +23,14 @@ def there(recommender):
 
 
 def test_lists_on_the_turned_backbone_are_those_of_the_old_one(recommender, there):
-    moved = recommender.move_to(there)
-    histories = [recommender.items.ids[start : start + 4] for start in range(0, 40, 4)]
+    moved, ids = recommender.move_to(there), recommender.data.item_ids
+    histories = [ids[start : start + 4] for start in range(0, 40, 4)]
     for weights in ([0.9, 0.1], [0.5, 0.5], [0.1, 0.9]):
         before, after = (r.recommend_many(histories, weights, k=5) for r in (recommender, moved))
         assert (before.numbers == after.numbers).all()
         assert before.scores == pytest.approx(after.scores, abs=1e-3)
     assert moved.generator.description["collection"]["moved"]["fit"] == pytest.approx(1)
-    unmoved = Recommender(there, recommender.generator, recommender.items)
+    unmoved = Recommender(there, recommender.generator, recommender.data)
     assert (unmoved.recommend_many(histories, weights, k=5).numbers != before.numbers).any()
 
 
@@ -53,33 +52,31 @@ def test_another_training_from_another_start_is_refused_and_so_are_other_categor
     stranger = build("sasrec", seqs, settings.backbones, seed=5).eval()  # untrained: only noise
     with pytest.raises(ParagonError, match="too little in common"):
         recommender.move_to(stranger)
-    names = ["Z", *seqs.category_names[1:]]
-    items = dataclasses.replace(Items.of(seqs), category_names=names)
+    renamed = dataclasses.replace(seqs, category_names=["Z", *seqs.category_names[1:]])
     with pytest.raises(ParagonError, match=f"categories differ .*: {seqs.category_names[0]}, Z"):
-        recommender.move_to(there, items)
+        recommender.move_to(there, renamed)
 
 
 def test_the_command_writes_a_folder_that_serves_or_leaves_what_was_there(
-    exported, loaded, seqs, settings, tmp_path, monkeypatch
+    exported, loaded, made, seqs, settings, tmp_path, monkeypatch
 ):
     """The new backbone is the old one once more, and then one that knows nothing."""
-    own, about = load_backbone(exported.parent / "model-backbone", seqs)
     stranger = build("sasrec", seqs, settings.backbones, seed=5).eval()
-    study = SimpleNamespace(load_sequences=lambda: seqs, device=torch.device("cpu"))
-    monkeypatch.setattr(export, "open_study", lambda *names: study)
+    study = SimpleNamespace(load_frozen=lambda: (seqs, *made[:2]))
+    monkeypatch.setattr(commands, "_study", lambda *names: study)
     command = ["move", str(exported), str(tmp_path / "new")]
 
-    study.load_backbone = lambda _: (own, about)
     done = CliRunner().invoke(app, command)
     assert f"{seqs.n_items} common items, explains 100% of the variance" in done.output
-    moved, history = Recommender.load(tmp_path / "new"), loaded.items.ids[:3]
-    shown = [r.recommend(history, [0.3, 0.7], k=5).item_ids for r in (loaded, moved)]
-    assert shown[0] == shown[1] and moved.outcomes is not None
+    moved, history = Recommender.load(tmp_path / "new"), seqs.item_ids[:3]
+    lists = [r.recommend(history, [0.3, 0.7], k=5).item_ids for r in (loaded, moved)]
+    assert lists[0] == lists[1] and moved.outcomes is not None
+    origin = moved.generator.description["collection"]
+    assert origin["backbone"] == origin["moved"]["from"] == made[1]["sha256"]
 
-    study.load_backbone = lambda _: (stranger, about)
-    before = (tmp_path / "new" / "manifest.json").read_bytes()
-    refused = CliRunner().invoke(app, command)
-    assert isinstance(refused.exception, ParagonError)
-    assert (tmp_path / "new" / "manifest.json").read_bytes() == before
+    study.load_frozen = lambda: (seqs, stranger, made[1])
+    before = (tmp_path / "new" / "paragon.json").read_bytes()
+    assert isinstance(CliRunner().invoke(app, command).exception, ParagonError)
+    assert (tmp_path / "new" / "paragon.json").read_bytes() == before
     again = CliRunner().invoke(app, ["move", str(exported), str(exported)])
     assert "is the old recommender" in str(again.exception)

@@ -91,12 +91,9 @@ def test_of_an_accuracy_of_nothing_no_share_is_promised():
 def test_bad_losses(loaded, recommender, loss):
     with pytest.raises(ParagonError, match="accuracy_loss_at_most"):
         loaded.weights_for(loss)
-    with pytest.raises(ParagonError, match="confidence"):
-        loaded.weights_for(0.1, confidence=2)
-    with pytest.raises(ParagonError, match="users"):
-        loaded.weights_for(0.1, users=0)
-    with pytest.raises(ParagonError) as caught:
-        loaded.weights_for(0.1, users="many " * 10_000)
-    assert len(str(caught.value)) < 200
+    for name, value in (("confidence", 2), ("users", 0), ("users", "many " * 10_000)):
+        with pytest.raises(ParagonError, match=name) as caught:
+            loaded.weights_for(0.1, **{name: value})
+        assert len(str(caught.value)) < 200
     with pytest.raises(ParagonError, match="never measured"):
         recommender.weights_for(0.1)

@@ -3,6 +3,7 @@
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -10,12 +11,14 @@ from paragon import History, ParagonError, Recommender
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
 from paragon.backbones.base import context_of
-from paragon.rivals.calibration import reranked_scores, validation_rows
+from paragon.rivals.calibration import reranked_scores, source_vectors, validation_rows
 from paragon.rivals.reranking import RERANKERS
-from paragon.serving import engine, frozen
+from paragon.serving import engine
+from paragon.serving.lists import Options
 from tests.serving.conftest import export, make
 
 PEOPLE = ("lightgcn", "ngcf", "deepfm", "tisasrec")  # what these know of somebody is not exported
+HALF = [0.5, 0.5]
 
 
 def history_of(seqs, user, count=None, people=True):
@@ -27,84 +30,53 @@ def history_of(seqs, user, count=None, people=True):
     return History(items[:count], times[:count], user if people else None)
 
 
+# --- lists ---------------------------------------------------------------------------------------
+
+
 def test_best_items_outside_the_history(recommender, seqs):
     history = history_of(seqs, "u3")
-    shown = recommender.recommend(history, [0.5, 0.5], k=7)
-    assert len(shown) == 7 and not set(shown.item_ids) & set(history.items)
-    scores = [entry.score for entry in shown]
+    best = recommender.recommend(history, HALF, k=7)
+    assert len(best) == 7 and not set(best.item_ids) & set(history.items)
+    scores = [item.score for item in best]
     assert scores == sorted(scores, reverse=True)
-    assert shown[0].title == "Item " + shown[0].item_id[1:] and len(shown[0].categories) == 2
+    assert best[0].title == "Item " + best[0].item_id[1:] and len(best[0].categories) == 2
     again = recommender.recommend(history.items, {"diversity": 0.5, "accuracy": 0.5}, k=7)
-    assert again.item_ids == shown.item_ids and again.weights == shown.weights
-    seen = recommender.recommend(history, [0.5, 0.5], k=147, exclude_seen=False)
-    assert set(history.items) & set(seen.item_ids)
-
-
-def test_scores_follow_the_formula(recommender, seqs):
-    """One user's way from the sequence to a score, written out."""
-    user = seqs.user_ids.index("u3")
-    position, backbone = seqs.lengths[user], recommender.backbone
-    items, _ = seqs.histories(np.array([user]), np.array([position]), backbone.history)
-    state = backbone.encode(torch.from_numpy(items), None, None)[0]
-    state = state[min(position, backbone.history) - 1]
-    vector = recommender.generator.generate([0.5, 0.5])[0]
-    w1, b1, w2, b2, v, u = recommender.generator.form.unflatten(vector)
-    adapted = state + w2 @ torch.relu(w1 @ state + b1) + b2
-    best = recommender.recommend(history_of(seqs, "u3"), [0.5, 0.5], k=3)[0]
-    number = seqs.item_ids.index(best.item_id) + 1
-    liked = torch.tensor(seqs.categories[number]).float() @ (v @ adapted + u)
-    expected = (adapted @ backbone.item_vectors()[number] + liked).item()
-    assert best.score == pytest.approx(expected, abs=1e-4)
-
-
-def evaluated(model, generator, seqs, settings, weights):
-    """The scores behind the results, ``[N, n + 1]``."""
-    task = frozen_task(model, seqs, "test", settings.adapters)
-    scores = task.catalogue_scores(generator.generate(weights)[0])
-    return scores.masked_fill(torch.from_numpy(seqs.excluded(seqs.test)), -torch.inf)
+    assert again.item_ids == best.item_ids and again.weights == best.weights
+    every = recommender.recommend(history, HALF, k=147, exclude_seen=False)
+    assert set(history.items) & set(every.item_ids)
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_it_serves_the_model_that_is_evaluated(name, seqs, settings, tmp_path):
     """The same items as the ranking behind the results, by itself and exported."""
-    model, generator = make(name, seqs, settings)
-    scores = evaluated(model, generator, seqs, settings, [0.3, 0.7])
-    people = Recommender.load(
-        export(tmp_path / "people", name, seqs, settings, model, generator, people=True)
-    )
-    nobody = Recommender.load(export(tmp_path / "nobody", name, seqs, settings, model, generator))
-    rows = range(5)
+    model, _, generator = made = make(name, seqs, settings)
+    weights, rows = [0.3, 0.7], range(5)
+    task = frozen_task(model, seqs, "test", settings.adapters)
+    scores = task.catalogue_scores(generator.generate(weights)[0])
+    scores = scores.masked_fill(torch.from_numpy(seqs.excluded(seqs.test)), -torch.inf)
+    people = Recommender.load(export(tmp_path / "people", seqs, made, people=True))
+    nobody = Recommender.load(export(tmp_path / "nobody", seqs, made))
+    new = Recommender(model, generator, seqs)
     users = [seqs.user_ids[seqs.test.users[row]] for row in rows]
     pasts = [history_of(seqs, u, seqs.test.positions[r]) for r, u in zip(rows, users, strict=True)]
-    for served in (Recommender(model, generator, seqs), people):
-        batch = served.recommend_many(pasts, [0.3, 0.7], k=3)
+    for served in (new, people):
+        batch = served.recommend_many(pasts, weights, k=3)
         for row in rows:
-            alone = served.recommend(pasts[row], [0.3, 0.7], k=3)
+            alone = served.recommend(pasts[row], weights, k=3)
             best = scores[row].topk(3)
             expected = [seqs.item_ids[i - 1] for i in best.indices]
             assert alone.item_ids == batch[row].item_ids == expected
-            assert np.allclose([entry.score for entry in alone], best.values, atol=1e-4)
+            assert np.allclose([item.score for item in alone], best.values, atol=1e-4)
     # Without people everybody is somebody new.
-    new = Recommender(model, generator, seqs)
     for past in pasts:
         unknown = History(past.items, past.times)
-        expected = new.recommend(unknown, [0.3, 0.7], k=3)
-        found = nobody.recommend(unknown, [0.3, 0.7], k=3)
+        expected, found = (r.recommend(unknown, weights, k=3) for r in (new, nobody))
         assert found.item_ids == expected.item_ids
         assert np.allclose([e.score for e in found], [e.score for e in expected], atol=1e-4)
         if name not in PEOPLE:
-            assert found.item_ids == new.recommend(past, [0.3, 0.7], k=3).item_ids
+            assert found.item_ids == new.recommend(past, weights, k=3).item_ids
     with pytest.raises(ParagonError, match="exported without people"):
-        nobody.recommend(pasts[0], [0.3, 0.7])
-
-
-def test_times_and_users_reach_the_backbones_that_look_at_them(seqs, settings):
-    for name, forgets in (("tisasrec", {"times": None}), ("lightgcn", {"user": None})):
-        served = Recommender(*make(name, seqs, settings), seqs)
-        known = history_of(seqs, "u3")
-        without = History(**{**vars(known), **forgets})
-        first, second = (served.recommend(h, [0.5, 0.5], k=5) for h in (known, without))
-        assert not np.allclose([e.score for e in first], [e.score for e in second])
+        nobody.recommend(pasts[0], weights)
 
 
 def test_a_state_of_sasrec_is_the_one_it_was_trained_with(seqs, settings):
@@ -112,10 +84,55 @@ def test_a_state_of_sasrec_is_the_one_it_was_trained_with(seqs, settings):
     model = build("sasrec", seqs, deep, seed=0).eval().requires_grad_(False)
     context = context_of(seqs, seqs.test.users, seqs.test.positions, model.history)
     assert (context.items == 0).any()  # some histories are short
-    assert torch.allclose(frozen.states(model, context), model.states(context), atol=1e-5)
+    assert torch.allclose(engine.last_states(model, context), model.states(context), atol=1e-5)
 
 
-def test_many_people_have_weights_of_their_own(recommender, seqs):
+def test_unknown_items_are_skipped_and_counted(recommender, seqs):
+    known = history_of(seqs, "u3")
+    mixed, times = ["new", *known.items, "newer"], [1, *known.times, known.times[-1]]
+    found = recommender.recommend(History(mixed, times), HALF, k=5)
+    assert found.notes == ("2 unknown items skipped",)
+    assert found.item_ids == recommender.recommend(known.items, HALF, k=5).item_ids
+    nothing = recommender.recommend(["new"], HALF, k=5)
+    popularity = seqs.popularity()
+    order = np.argsort(-popularity[1:], kind="stable")[:5]
+    assert nothing.item_ids == [seqs.item_ids[i] for i in order]
+    assert [item.score for item in nothing] == list(popularity[1 + order])
+    assert "most popular" in nothing.notes[-1] and "most popular" in repr(nothing)
+
+
+def test_filters(recommender, seqs):
+    history = history_of(seqs, "u3")
+    few = [i for i in seqs.item_ids if i not in history.items][:6]
+    found = recommender.recommend(history, HALF, k=6, only=few)
+    assert set(found.item_ids) == set(few)
+    two = recommender.recommend(history, HALF, k=4, only=few, without=few[:2])
+    assert set(two.item_ids) == set(few[2:])
+    with pytest.raises(ParagonError, match="k: 5 is more than the 4 items that are left"):
+        recommender.recommend(history, HALF, k=5, only=few, without=iter(few[:2]))
+    best = recommender.recommend(history, HALF, k=10)
+    less = recommender.recommend(history, HALF, k=9, without=best.item_ids[:1])
+    assert less.item_ids == best.item_ids[1:]
+    assert set(recommender.recommend(["new"], HALF, k=3, only=few).item_ids) <= set(few)
+
+
+def test_a_list_shows_itself(recommender, seqs):
+    best = recommender.recommend(seqs.item_ids[:3], [0.25, 0.75], k=3)
+    first, second = repr(best).splitlines()[:2]
+    assert first == "3 items for accuracy 0.25, diversity 0.75"
+    assert second.split()[:2] == ["1", best[0].item_id]
+    page = best._repr_html_()
+    assert page.count("<tr>") == 3 and best[0].title in page and "<script" not in page
+    table = best.to_pandas()
+    assert list(table.columns) == ["item_id", "title", "categories", "score"]
+    assert list(table.index) == [1, 2, 3] and list(table["item_id"]) == best.item_ids
+    assert "objectives: accuracy, diversity" in repr(recommender)
+
+
+# --- many ----------------------------------------------------------------------------------------
+
+
+def test_many_people_have_weights_of_their_own(recommender, seqs, monkeypatch):
     """In blocks or alone, with weights that come again or not: the same adapters and lists."""
     rng = np.random.default_rng(0)
     pasts = [history_of(seqs, user).items for user in seqs.user_ids] * 15
@@ -123,8 +140,7 @@ def test_many_people_have_weights_of_their_own(recommender, seqs):
     weights[7] = weights[400]
     batch = recommender.recommend_many(pasts, weights, k=5)
     assert len(batch) == 600 and not batch.errors
-    latents = recommender.engine.latents.sample(weights)
-    vectors = recommender.generator.model.latent.decode(latents)
+    vectors = recommender.generator.model.latent.decode(recommender.sample(weights))
     assert torch.allclose(vectors, recommender.generator.generate(weights), atol=1e-5)
     for row in (0, 7, 255, 256, 400, 599):
         alone = recommender.recommend(pasts[row], weights[row], k=5)
@@ -133,61 +149,90 @@ def test_many_people_have_weights_of_their_own(recommender, seqs):
     table = batch.to_pandas()
     assert list(table[table["row"] == 256]["item_id"]) == batch[256].item_ids
     assert "600 lists of up to 5 items" in repr(batch)
+    monkeypatch.setattr(engine, "_ROWS", 7)
+    assert (recommender.recommend_many(pasts, weights, k=5).numbers == batch.numbers).all()
 
 
 def test_one_bad_history_does_not_stop_the_others(recommender, seqs):
     pasts = [history_of(seqs, seqs.user_ids[row % 40]).items for row in range(1000)]
     pasts[613], pasts[17] = [], [6, 2]
-    batch = recommender.recommend_many(pasts, [0.5, 0.5], k=5)
-    assert sorted(batch.errors) == [17, 613] and "empty" in batch.errors[613]
-    assert batch[613] is None and "row 613 has none: history: empty" in repr(batch)
+    batch = recommender.recommend_many(pasts, HALF, k=5)
+    assert sorted(batch.errors) == [17, 613] and "history" in batch.errors[613]
+    assert batch[613] is None and "row 613 has none" in repr(batch)
     assert sum(found is not None for found in batch) == 998
-    assert batch[612].item_ids == recommender.recommend(pasts[612], [0.5, 0.5], k=5).item_ids
+    assert batch[612].item_ids == recommender.recommend(pasts[612], HALF, k=5).item_ids
     assert set(batch.to_pandas()["row"]) == set(range(1000)) - {17, 613}
     for row in (613, 613 - len(batch)):
-        with pytest.raises(ParagonError, match="empty"):
+        with pytest.raises(ParagonError, match="history"):
             batch.one(row)
 
 
-def test_unknown_items_are_skipped_and_counted(recommender, seqs):
-    known = history_of(seqs, "u3")
-    mixed = ["new", *known.items, "newer"]
-    times = [1, *known.times, 2]
-    found = recommender.recommend(History(mixed, times), [0.5, 0.5], k=5)
-    assert found.notes == ("2 unknown items skipped",)
-    assert found.item_ids == recommender.recommend(known.items, [0.5, 0.5], k=5).item_ids
-    nothing = recommender.recommend(["new"], [0.5, 0.5], k=5)
-    popularity = seqs.popularity()
-    order = np.argsort(-popularity[1:], kind="stable")[:5]
-    assert nothing.item_ids == [seqs.item_ids[i] for i in order]
-    assert [entry.score for entry in nothing] == list(popularity[1 + order])
-    assert "most popular" in nothing.notes[-1] and "note: " in repr(nothing)
+def test_weights_of_many(recommender):
+    for weights, word in (([HALF] * 3, "3 rows for 2"), ([HALF, [2, 3]], "row 1: ")):
+        with pytest.raises(ParagonError, match=word):
+            recommender.recommend_many([["i1"]] * 2, weights)
+    for histories in (["i1", "i2"], "i1", None):
+        with pytest.raises(ParagonError, match="histories"):
+            recommender.recommend_many(histories, HALF)
+    assert len(recommender.recommend_many([], HALF)) == 0
+    named = recommender.recommend_many([["i1"]] * 2, {"accuracy": 1})
+    assert named[1].weights == {"accuracy": 1.0, "diversity": 0.0}
 
 
-def test_filters(recommender, seqs):
-    history = history_of(seqs, "u3")
-    few = [i for i in seqs.item_ids if i not in history.items][:6]
-    found = recommender.recommend(history, [0.5, 0.5], k=6, only=few)
-    assert set(found.item_ids) == set(few)
-    two = recommender.recommend(history, [0.5, 0.5], k=4, only=few, without=few[:2])
-    assert set(two.item_ids) == set(few[2:])
-    with pytest.raises(ParagonError, match="k: 5 is more than the 4 items that are left"):
-        recommender.recommend(history, [0.5, 0.5], k=5, only=few, without=iter(few[:2]))
-    best = recommender.recommend(history, [0.5, 0.5], k=10)
-    less = recommender.recommend(history, [0.5, 0.5], k=9, without=best.item_ids[:1])
-    assert less.item_ids == best.item_ids[1:]
-    popular = recommender.recommend(["new"], [0.5, 0.5], k=3, only=few)
-    assert set(popular.item_ids) <= set(few)
+def test_an_adapter_is_generated_once_for_weights_that_come_again(made, seqs, monkeypatch):
+    served, asked = Recommender(made[0], made[2], seqs), []
+    sample = served.sample
+    monkeypatch.setattr(served, "sample", lambda w: (asked.append(len(w)), sample(w))[1])
+    past = seqs.item_ids[:3]
+    served.recommend(past, HALF)
+    served.recommend(past, HALF)
+    served.recommend_many([past] * 4, [HALF, [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]])
+    assert asked == [1, 2]
+
+
+def test_threads_share_a_recommender(loaded, seqs, monkeypatch):
+    monkeypatch.setattr(engine, "_KEPT", 3)
+    monkeypatch.setattr(loaded, "_kept", {})
+    weights = [[w, 1 - w] for w in np.linspace(0, 1, 8)]
+    pasts = [history_of(seqs, user).items for user in seqs.user_ids[:8]]
+    pairs = list(zip(pasts, weights, strict=True))
+    expected = [loaded.recommend(past, own).item_ids for past, own in pairs]
+    wrong = []
+
+    def ask(order):
+        wrong.extend(r for r in order if loaded.recommend(*pairs[r]).item_ids != expected[r])
+
+    rng = np.random.default_rng(0)
+    threads = [threading.Thread(target=ask, args=(rng.integers(8, size=25),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and len(loaded._kept) <= 3
+
+
+def test_nothing_in_the_process_changes(exported, seqs):
+    threads, before = torch.get_num_threads(), torch.get_rng_state()
+    np.random.seed(3)
+    legacy = np.random.get_state()[1].copy()
+    deterministic = torch.are_deterministic_algorithms_enabled()  # by an earlier test, perhaps
+    torch.use_deterministic_algorithms(False)
+    Recommender.load(exported).recommend(seqs.item_ids[:2], HALF)
+    assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == legacy).all()
+    assert not torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled()
+    torch.use_deterministic_algorithms(deterministic)
+
+
+# --- re-ranked -----------------------------------------------------------------------------------
 
 
 def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
     """For the weights of the evaluation, the items of the row `generated_xquad`."""
-    model, generator = made
+    model, _, generator = made
     tasks = {e: frozen_task(model, seqs, e, settings.adapters) for e in ("valid", "test")}
     rows, events = validation_rows(seqs.valid)
-    reranker = loaded.reranker
-    none = torch.zeros(1, generator.form.size)
-    vectors = torch.cat([none, generator.generate(reranker.sources)])
+    vectors = source_vectors(generator, loaded.reranker.sources)
     sources = [tasks["valid"].catalogue_scores(v, rows).numpy() for v in vectors]
 
     def on_test(source):
@@ -203,82 +248,83 @@ def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
     changed = 0
     for weight, scores in zip(weights, evaluated, strict=True):
         expected = np.where(excluded, -np.inf, scores["full"]).argsort(1, kind="stable")
-        batch = loaded.recommend_many(pasts, [weight, 1 - weight], k=5, rerank="xquad")
-        plain = loaded.recommend_many(pasts, [weight, 1 - weight], k=5)
-        same = [
-            batch[row].item_ids == [seqs.item_ids[i - 1] for i in expected[row, :-6:-1]]
-            for row in range(len(pasts))
-        ]
+        batch, plain = (
+            loaded.recommend_many(pasts, [weight, 1 - weight], k=5, rerank=rule)
+            for rule in ("xquad", None)
+        )
+        same = (batch.numbers == expected[:, :-6:-1]).all(1)
         # Evaluation cuts all lists at the shortest; at the end of a list that can be seen.
         assert np.mean(same) > 0.9
-        changed += sum(batch[row].item_ids != plain[row].item_ids for row in range(len(pasts)))
+        changed += (batch.numbers != plain.numbers).any(1).sum()
     assert changed > 0
 
 
-def test_nothing_in_the_process_changes(exported, seqs):
-    threads, before = torch.get_num_threads(), torch.get_rng_state()
-    np.random.seed(3)
-    legacy = np.random.get_state()[1].copy()
-    deterministic = torch.are_deterministic_algorithms_enabled()  # by an earlier test, perhaps
-    torch.use_deterministic_algorithms(False)
-    served = Recommender.load(exported)
-    served.recommend(seqs.item_ids[:2], [0.5, 0.5])
-    assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), before)
-    assert (np.random.get_state()[1] == legacy).all()
-    assert not torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled()
-    torch.use_deterministic_algorithms(deterministic)
+def test_the_nearest_setting_is_taken():
+    settings = [(0, 1.0, 20, weight) for weight in range(101)]
+    reranker = engine.Reranker(0, [engine.Setting(*own) for own in settings], np.zeros((0, 2)))
+    for place, weight in enumerate(np.linspace(0, 1, 101, dtype=np.float32)):
+        assert reranker.setting(np.array([weight, 1 - weight])).weight == place
 
 
-def test_threads_share_a_recommender(loaded, seqs, monkeypatch):
-    monkeypatch.setattr("paragon.serving.engine._KEPT", 3)
-    monkeypatch.setattr(loaded.engine.latents, "_kept", {})
-    weights = [[w, 1 - w] for w in np.linspace(0, 1, 8)]
-    pasts = [history_of(seqs, user).items for user in seqs.user_ids[:8]]
-    pairs = list(zip(pasts, weights, strict=True))
-    expected = [loaded.recommend(past, own).item_ids for past, own in pairs]
-    wrong = []
-
-    def ask(order):
-        for row in order:
-            if loaded.recommend(*pairs[row]).item_ids != expected[row]:
-                wrong.append(row)
-
-    rng = np.random.default_rng(0)
-    threads = [threading.Thread(target=ask, args=(rng.integers(8, size=25),)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong and len(loaded.engine.latents._kept) <= 3
-
-
-def test_an_adapter_is_generated_once_for_weights_that_come_again(made, seqs, monkeypatch):
-    served, asked = Recommender(*made, seqs), []
-    sample = served.engine.latents.sample
-    monkeypatch.setattr(
-        served.engine.latents, "sample", lambda w: (asked.append(len(w)), sample(w))[1]
-    )
-    past = seqs.item_ids[:3]
-    served.recommend(past, [0.5, 0.5])
-    served.recommend(past, [0.5, 0.5])
-    served.recommend_many([past] * 4, [[0.5, 0.5], [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]])
-    assert asked == [1, 2]
+def test_a_request_has_the_same_list_alone_and_in_any_company(loaded):
+    """With histories, weights, lengths, filters and re-ranking of all kinds."""
+    rng, ids, crowd = np.random.default_rng(0), loaded.data.item_ids, []
+    for _ in range(60):
+        history, few = (rng.choice(ids, n, replace=False) for n in rng.integers(10, 60, 2))
+        accuracy, k = rng.choice([0, 0.3, 0.8, 1]), int(rng.choice([1, 5, 30]))
+        only = few.tolist() if rng.random() < 0.5 else None
+        options = Options(k=k, only=only, rerank=rng.choice(["xquad", None]))
+        crowd += loaded.requests([history], [accuracy, 1 - accuracy], options)[0]
+    alone = [loaded.answer([request]) for request in crowd]
+    assert 0 < sum(bool(batch.errors) for batch in alone) < 30  # for some too few items are left
+    order = rng.permutation(len(crowd))
+    for company in (order, order[::2], order[:7]):
+        batch = loaded.answer([crowd[row] for row in company])
+        for place, row in enumerate(company):
+            own, k = alone[row], crowd[row].k
+            assert batch.errors.get(place) == own.errors.get(0)
+            assert batch.numbers[place, :k].tobytes() == own.numbers[0].tobytes()
+            assert not batch.numbers[place, k:].any() and not batch.scores[place, k:].any()
+            # The last bits of a score come from matrix products, which are larger for many.
+            assert np.allclose(batch.scores[place, :k], own.scores[0], atol=1e-5)
 
 
-def test_blocks_do_not_matter(recommender, seqs, monkeypatch):
-    pasts = [history_of(seqs, user).items for user in seqs.user_ids]
-    weights = np.random.default_rng(0).dirichlet([1, 1], len(pasts))
-    before = recommender.recommend_many(pasts, weights, k=5).numbers
-    monkeypatch.setattr(engine, "_ROWS", 7)
-    assert (recommender.recommend_many(pasts, weights, k=5).numbers == before).all()
+# --- refused -------------------------------------------------------------------------------------
 
 
-def test_a_list_shows_itself(recommender, seqs):
-    shown = recommender.recommend(seqs.item_ids[:3], [0.25, 0.75], k=3)
-    assert repr(shown).startswith("3 items for accuracy 0.25, diversity 0.75\n  1  Item ")
-    page = shown._repr_html_()
-    assert page.count("<tr>") == 3 and shown[0].title in page and "<script" not in page
-    table = shown.to_pandas()
-    assert list(table.columns) == ["item_id", "title", "categories", "score"]
-    assert list(table.index) == [1, 2, 3] and list(table["item_id"]) == shown.item_ids
-    assert "objectives: accuracy, diversity" in repr(recommender)
+@pytest.mark.parametrize("history", [("i1", "i2"), np.array(["i1", "i2"]), iter(["i1", "i2"])])
+def test_any_list_of_ids_will_do(recommender, history):
+    assert len(recommender.recommend(history, HALF, k=np.int64(4))) == 4
+
+
+def test_weights_are_normalised_only_when_asked(recommender):
+    found = recommender.recommend(["i1"], {"accuracy": 3, "diversity": 1}, normalise=True)
+    assert found.weights == {"accuracy": 0.75, "diversity": 0.25}
+    for weights in ([0, 0], [-1, 2], [float("inf"), 1]):
+        with pytest.raises(ParagonError, match="weights"):
+            recommender.recommend(["i1"], weights, normalise=True)
+
+
+TABLE = pd.DataFrame(np.zeros((50, 20)))
+LONG = ["x" * 900_000, {"x" * 900_000: 1}, TABLE, [TABLE], 10**5000, [10**5000], [["x"] * 10**5]]
+
+
+@pytest.mark.parametrize("value", LONG, ids=lambda value: type(value).__name__)
+def test_what_was_sent_comes_back_in_one_short_line(recommender, value):
+    calls = [
+        ((value, HALF), {}),
+        ((History(["i1"], value), HALF), {}),
+        ((History(["i1"], user=value), HALF), {}),
+        ((["i1"], value), {}),
+        *(((["i1"], HALF), {name: value}) for name in ("k", "rerank", "only", "without")),
+    ]
+    for arguments, options in calls:
+        with pytest.raises(ParagonError) as caught:
+            recommender.recommend(*arguments, **options)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_what_a_recommender_or_the_package_does_not_have(recommender):
+    for option in ({"adapter": None}, {"rerank": "xquad"}):
+        with pytest.raises(ParagonError, match=next(iter(option))):
+            recommender.recommend_many([["i1"]], HALF, **option)

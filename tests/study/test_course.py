@@ -15,7 +15,7 @@ from paragon.params import ROOT
 from paragon_study.course import own_data
 from paragon_study.course.exercise import RIGHT, UNANSWERED
 from paragon_study.course.own_data import new_study
-from tests.serving.test_app import ask, start
+from tests.serving.test_service import ask, start
 from tests.study.conftest import git
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-9]_*.ipynb"))

@@ -11,7 +11,7 @@ import pytest
 
 from paragon_study.course.lab import make_lab
 from tests.conftest import THOROUGH
-from tests.page.browser import Browser
+from tests.demo.browser import Browser
 from tests.study.conftest import command, git, snapshot, wait_until
 
 # The control room, the data and every figure: what trains would change what the others load.

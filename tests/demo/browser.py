@@ -27,9 +27,7 @@ class Browser:
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         options = [*OPTIONS, f"--user-data-dir={self.folder.name}"]
         self.process = subprocess.Popen(
-            [program, *options, "about:blank"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            [program, *options, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self.events, self._number = [], 0
         self.socket = websocket.create_connection(self._address(), timeout=60)

@@ -7,7 +7,7 @@ from paragon.data.split import prepare
 from paragon.params import DATA, load_params
 from paragon_study.demo.build import build_page
 from paragon_study.demo.bundle import Rankings, load_bundle
-from tests.page.browser import Browser
+from tests.demo.browser import Browser
 
 STEM = Path(__file__).parents[2] / "docs" / "demo" / "ml-100k-sasrec"
 

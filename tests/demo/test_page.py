@@ -47,16 +47,12 @@ def shown(page):
 
 
 def test_titles_and_categories_are_shown_in_words(page, sequences):
-    item = sequences.titles.index("Mask, The") + 1
-    page.run(
-        f"document.querySelector('#now ol').replaceChildren(row({item}, 0, new Set(), ['', '']))"
-    )
-    assert page.run("document.querySelector('#now li').innerText").split("\n")[:2] == [
-        "1",
-        "The Mask",
-    ]
+    item, names = sequences.titles.index("Mask, The") + 1, sequences.category_names
+    row = f"row({item}, 0, new Set(), ['', ''])"
+    page.run(f"document.querySelector('#now ol').replaceChildren({row})")
+    text = page.run("document.querySelector('#now li').innerText").split("\n")
     found = page.run("document.querySelector('#now .sets').textContent").split(" · ")
-    names = sequences.category_names
+    assert text[:2] == ["1", "The Mask"]
     assert found == [names[category] for category in np.flatnonzero(sequences.categories[item])]
 
 

@@ -1,0 +1,211 @@
+"""The web service: an exported folder over HTTP, and what its clients may take.
+
+Computing one list takes about as long as ten together, so all requests that have arrived while the
+last computation ran are answered by the next one.  A request that is alone starts at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import signal
+import socket
+
+import fastapi
+import torch
+import uvicorn
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from paragon import __version__
+from paragon.errors import ParagonError, shown
+from paragon.params import checked
+from paragon.serving.lists import (
+    Batch,
+    History,
+    Ids,
+    Options,
+    Past,
+    Recommendations,
+    Request,
+    Whole,
+)
+from paragon.serving.recommender import Recommender
+
+MOST_BYTES = 1 << 20  # of a request
+MOST_ITEMS = 10_000  # of a history or a filter
+MOST_CONNECTIONS = 500  # each takes a file descriptor, often limited to 1,024
+SECONDS = 60  # for a request to arrive and its answer to be taken
+
+
+class Body(Past, Options):
+    """The body of ``POST /recommend``."""
+
+    history: Ids = Field(min_length=1, max_length=MOST_ITEMS, description="Item ids, oldest first.")
+    weights: dict[str, float] = Field(description="By objective, with the sum 1.")
+    k: Whole = Field(10, ge=1, le=1_000)
+    only: Ids | None = Field(None, max_length=MOST_ITEMS, description="Show no other items.")
+    without: Ids | None = Field(None, max_length=MOST_ITEMS, description="Do not show these.")
+
+
+class Refused(BaseModel):
+    """Why a request is not answered."""
+
+    detail: str
+
+
+class _Together:
+    """Answers all requests that are there in one computation."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self.recommender = recommender
+        self.waiting: list[Request] = []
+        self.answered: asyncio.Future[Batch]  # of those who wait now
+
+    async def answer(self, request: Request) -> Recommendations:
+        if not self.waiting:
+            loop = asyncio.get_running_loop()
+            self.answered = loop.create_future()
+            loop.call_soon(self.answer_all)  # after those who are about to ask as well
+        self.waiting.append(request)
+        row, answered = len(self.waiting) - 1, self.answered
+        return (await asyncio.shield(answered)).one(row)  # the others wait on if this client goes
+
+    def answer_all(self) -> None:
+        taken, self.waiting = self.waiting, []
+        try:
+            self.answered.set_result(self.recommender.answer(taken))
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            self.answered.set_exception(error)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key is there twice")
+    return dict(pairs)
+
+
+async def body_of(request: fastapi.Request) -> Body:
+    """The body of a request, checked; no more than ``MOST_BYTES`` of it are kept."""
+    kind = request.headers.get("content-type", "none")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise ParagonError(f"Content-Type: application/json is needed, found {shown(kind)}")
+    data, size = bytearray(), 0
+    async for part in request.stream():
+        size += len(part)
+        data += part if size <= MOST_BYTES else b""
+        if size > 100 * MOST_BYTES:  # until then, who still writes would not read the answer
+            break
+    if size > MOST_BYTES:
+        raise fastapi.HTTPException(413, f"the request is larger than {MOST_BYTES >> 20} MiB")
+    try:
+        content = json.loads(data.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise ParagonError(f"request: no JSON in UTF-8 ({error})") from error
+    return checked(Body, content, "request.")
+
+
+def make_app(recommender: Recommender) -> fastapi.FastAPI:
+    """The service of a recommender: ``POST /recommend``, ``GET /health``, ``GET /objectives``."""
+    together, names = _Together(recommender), recommender.objectives
+    # The first list takes longest: nobody has to wait for it.
+    recommender.recommend(recommender.data.item_ids[:1], [1] * len(names), k=1, normalise=True)
+    app = fastapi.FastAPI(
+        title="Paragon",
+        version=__version__,
+        description="Recommendations whose balance follows the weights of each request.",
+        docs_url=None,  # pages that load their scripts from elsewhere; /openapi.json says the same
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    content = {"application/json": {"schema": Body.model_json_schema()}}
+
+    @app.post(
+        "/recommend",
+        responses={413: {"model": Refused}, 422: {"model": Refused}},
+        openapi_extra={"requestBody": {"content": content, "required": True}},
+    )
+    async def recommend(request: fastapi.Request) -> Recommendations:
+        """The best items for a history, under weights of its own."""
+        body = await body_of(request)
+        past = History(body.history, body.times)
+        wanted, refused = recommender.requests([past], body.weights, body)
+        if refused:
+            raise ParagonError(refused[0])
+        return await together.answer(wanted[0])
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether the service runs, and which version."""
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/objectives")
+    async def objectives() -> dict[str, list[str]]:
+        """What the weights are about, in their order."""
+        return {"objectives": names}
+
+    @app.exception_handler(ClientDisconnect)  # nobody reads it then
+    @app.exception_handler(ParagonError)
+    async def refuse(_: fastapi.Request, error: Exception) -> JSONResponse:
+        words = str(error).encode("ascii", "backslashreplace").decode()  # a key may be anything
+        return JSONResponse({"detail": words[:500]}, 422)
+
+    return app
+
+
+class _Timely(H11Protocol):
+    """Ends a connection on which nothing was completed for ``SECONDS``, and any that is too many.
+
+    uvicorn would wait for ever for the rest of a request.  With h11 it bounds the head of each,
+    and reads no further while an answer is not taken.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._late = self.loop.call_later(SECONDS, transport.abort)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+
+    def on_response_complete(self) -> None:
+        self._late.cancel()
+        self._late = self.loop.call_later(SECONDS, self.transport.abort)
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._late.cancel()
+        super().connection_lost(exc)
+
+
+def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
+    """Serve until SIGINT or SIGTERM; requests that are being answered are finished first.
+
+    Raises ``ParagonError`` if the port cannot be used.
+    """
+    torch.set_num_threads(threads)  # for small products, waiting for each other costs more
+    gc.freeze()  # what is loaded stays: no pauses to look through it
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn stops at these, and raises them again when everything is done.
+        signal.signal(number, lambda *_: None)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise ParagonError(f"port {port} of {host} cannot be used: {error.strerror}") from error
+    config = uvicorn.Config(
+        make_app(recommender),
+        log_level="error",
+        http=_Timely,
+        ws="none",
+        timeout_graceful_shutdown=10,
+    )
+    # An answer is two small packets: the second one shall not wait until the first is confirmed.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with listening:
+        name = f"[{host}]" if family == socket.AF_INET6 else host
+        address = f"http://{name}:{listening.getsockname()[1]}"
+        what = f"{recommender} at {address}, described by {address}/openapi.json"
+        print(f"{what}; Ctrl-C ends", flush=True)
+        uvicorn.Server(config).run(sockets=[listening])
