@@ -48,7 +48,7 @@ Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
 # The sections that may differ for a dataset or a backbone.
 Overridden = Literal[
-    *("run", "data", "backbones", "adapters", "generator", "published", "rivals", "evaluation")
+    "run", "data", "backbones", "adapters", "generator", "published", "rivals", "evaluation"
 ]
 
 

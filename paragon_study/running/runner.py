@@ -199,7 +199,8 @@ def _check_parameters(source: Path, given: dict[str, str]) -> None:
     assigned: dict[str, Any] = {}
     try:
         for line in ast.parse(cells[0].source).body:
-            [target] = line.targets if isinstance(line, ast.Assign) else [line.target]
+            targets: list[Any] = line.targets if isinstance(line, ast.Assign) else [line.target]
+            [target] = targets
             assigned[target.id] = ast.literal_eval(line.value)
     except (SyntaxError, ValueError, TypeError, AttributeError):
         raise ParagonError(
