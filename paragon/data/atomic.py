@@ -28,10 +28,8 @@ CATEGORIES = (
 def read_atomic(folder: Path, name: str | None = None) -> Dataset:
     """Read and check ``folder/NAME.{inter,item,user}``; the user file may be missing.
 
-    ``NAME`` may be left out if the folder holds one dataset.  Columns used: ``user_id``,
-    ``item_id``, ``timestamp`` and, if there, ``rating`` of the interactions; ``item_id``, the
-    title and the categories of the items (``TITLES`` of :mod:`paragon.data.table` and
-    ``CATEGORIES`` list the names known); ``user_id`` and ``group`` or ``gender`` of the users.
+    ``NAME`` may be left out if the folder holds one dataset.  ``NEEDED``, ``TITLES`` and
+    ``GROUPS`` of :mod:`paragon.data.table` and ``CATEGORIES`` list the columns that are used.
     Raises ``ParagonError`` with file, line and column.
     """
     name = name or only_dataset_in(folder)
@@ -39,10 +37,9 @@ def read_atomic(folder: Path, name: str | None = None) -> Dataset:
 
 
 def write_atomic(dataset: Dataset, folder: Path) -> Path:
-    """Write ``folder/NAME.{inter,item,user}`` and return ``folder``.
+    """Write :meth:`Dataset.atomic_files` as ``folder/NAME.{inter,item,user}``; returns ``folder``.
 
-    The contents are those of :meth:`Dataset.atomic_files`.  The folder is replaced as a whole
-    or not at all, and only if it holds nothing else.
+    It is replaced as a whole or not at all, and only if it holds nothing else.
     """
     check_name(dataset.name)
     replace_files(Path(folder), dataset.name, dataset.atomic_files())
@@ -50,10 +47,7 @@ def write_atomic(dataset: Dataset, folder: Path) -> Path:
 
 
 def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> None:
-    """Put these files of ``name`` (by suffix) where its files were, all of them or none.
-
-    A folder that holds anything else is not ours to remove, and is refused.
-    """
+    """Put these files of ``name`` (by suffix) where its files were, all of them or none."""
     ours = {f"{name}.{suffix}" for suffix in (*NEEDED, "source.json")}
     with atomic_folder(folder) as new:
         there = folder.iterdir() if folder.is_dir() else [folder] if folder.exists() else []

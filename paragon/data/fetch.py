@@ -1,13 +1,10 @@
 """Bring a dataset into ``data/``: get, convert, check, label, put in place.
 
 A label, ``Dataset.source``, says how far the data is known to be the official one.  Where the
-checksums of the atomic files are known (ML-100K), the files themselves show it, and nothing
-else is stored: the pinned folder has the same bytes whichever source served it.  Everywhere
-else ``NAME.source.json`` beside the files has the label; it holds checksums, what was changed on
-the way and no paths or dates, so it too is the same for the same source.
-
-A copy that has more or fewer rows than what was published is refused, unless its owner says what
-kind of copy it is; then the label says so too.
+checksums of the atomic files are known (ML-100K), the files themselves show it, and the folder has
+the same bytes whichever source served it.  Everywhere else ``NAME.source.json`` beside the files
+has the label, checksums, what was changed on the way, and no paths or dates.  A copy that has more
+or fewer rows than what was published is refused, unless its owner says what kind of copy it is.
 """
 
 from __future__ import annotations
@@ -52,14 +49,11 @@ FOLDER_UNVERIFIED = "folder, unverified (no checksum is published)"
 def load_dataset(name: str, data: Path) -> Dataset:
     """Read ``data/NAME/NAME.{inter,item,user}``, checked and labelled by its source.
 
-    Raises ``ParagonError`` if a file is missing, cannot be read, or is not what ``fetch`` put
-    there.
+    Raises ``ParagonError`` if a file is missing, or is not what ``fetch`` put there.
     """
     check_name(name)
     folder = Path(data) / name
     with locked(folder):
-        if not folder.is_dir() and name not in REGISTRY:
-            raise ParagonError(f"{folder} does not exist: {_known(name)}")
         contents = read_contents(folder, name)
         source, renamed = _label_of(folder, name, contents)
     dataset = dataset_in_files(name, folder / name, contents)
@@ -97,7 +91,10 @@ def fetch(
                 state = "is a file" if path.exists() else "does not exist"
                 raise ParagonError(f"{path} {state}; give the folder that holds {name!r}")
         elif name not in REGISTRY:
-            raise ParagonError(f"unknown dataset {name!r}: {_known(name)}")
+            raise ParagonError(
+                f"unknown dataset {name!r}: known are {', '.join(REGISTRY)}; for your own files "
+                f"run `python -m paragon fetch {name} --from DIR`"
+            )
         else:
             with suppress(ParagonError), locked(target):
                 label, _ = _label_of(target, name, read_contents(target, name))
@@ -111,13 +108,6 @@ def fetch(
             raise ParagonError(str(error).replace(str(unpacked), str(path))) from None
     replace_files(target, name, contents)
     return target
-
-
-def _known(name: str) -> str:
-    return (
-        f"known datasets are {', '.join(REGISTRY)}; for your own files run "
-        f"`python -m paragon fetch {name} --from DIR`"
-    )
 
 
 # --- getting the files --------------------------------------------------------------------------
@@ -177,8 +167,7 @@ def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
 def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str, bytes]:
     """The checked atomic files by suffix, and where due their ``source.json``.
 
-    The published form comes before atomic files, if both are there.  ``label`` is for files
-    whose checksums do not show that they are official.
+    ``label`` is for files whose checksums do not show that they are official.
     """
     folders, forms = _folders(path, name, scratch), FORMATS.get(name, {})
     whole = [(f, files) for f in folders for files in forms if all(find(f, n) for n in files)]
@@ -235,11 +224,7 @@ def _stem_of_atomic_files(folders: list[Path], name: str) -> Path | None:
 
 
 def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
-    """``label`` of a copy that is complete; of another one with its size, or an error.
-
-    What a person or a checksum says of the copy, the label has already; only then may it differ
-    in size from what was published.
-    """
+    """``label`` of a complete copy; with its size if a person said what it is, else an error."""
     events = dataset.interactions
     size = (len(events), events["user_id"].nunique(), len(dataset.items))
     published = REGISTRY[name].size if name in REGISTRY else None
@@ -284,7 +269,6 @@ def _folder_label(name: str, note: str = "") -> str:
     """The label of files from a folder, whose owner may add a note."""
     if name not in REGISTRY:
         return "own"
-    entry = REGISTRY[name]
-    published = entry.files or any(archive.sha256 for archive in entry.archives)
-    label = FOLDER if published else FOLDER_UNVERIFIED
+    known = any(archive.sha256 for archive in REGISTRY[name].archives)
+    label = FOLDER if known else FOLDER_UNVERIFIED
     return f"{label}: {note}" if note else label

@@ -82,9 +82,8 @@ class Dataset:
         ``interactions`` needs ``user_id``, ``item_id``, ``timestamp`` (seconds since 1970 or
         datetimes) and may have ``rating``; ``items`` needs ``item_id`` and ``categories`` (a
         list of strings per item) and may have ``title``; ``users`` needs ``user_id`` and may
-        have ``group`` (``TITLES`` and ``GROUPS`` list the other names known).  Ids may be strings
-        or integers; they become strings.  Raises ``ParagonError`` with table, row and column of
-        the first thing that is wrong.
+        have ``group``.  Ids may be strings or integers.  Raises ``ParagonError`` with table, row
+        and column of the first thing that is wrong.
         """
         events = _raw_table(interactions, "interactions table", *NEEDED["inter"])
         times = events.frame["timestamp"]
