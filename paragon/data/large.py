@@ -8,7 +8,6 @@ Use it from about 20 million events on; below, `Dataset` and `prepare` repair wh
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +65,8 @@ def prepare_large(
     if split == "leave_one_out":
         ends = lengths.cumsum()[lengths >= 3]
         part[ends - 2], part[ends - 1] = 1, 2
-    user_ids = people["user_id"].astype(str).tolist()
-    return assemble(dataset, catalogue, user_ids, (*ordered, lengths), rules, raw)
+    events = (*ordered, lengths)
+    return assemble(dataset, catalogue, people["user_id"].tolist(), events, rules, raw)
 
 
 def _check(db: Any, files: str) -> int:
@@ -148,20 +147,20 @@ def _number(
             create table first_{key}s as select {key}_id, arg_min({other}_id, row) as {other}_id,
             arg_min(timestamp, row) as timestamp, min(row) as row, count(*) as events
             from events group by {key}_id""")
-    first = db.execute("""
-        select distinct user_id, item_id, timestamp, row from
-        (from first_users union by name from first_items) order by row""").df()
-    first = first.drop(columns="row").assign(rating=1.0)
-    dataset = Dataset.from_frame(first, items, users, name)
-    people = db.execute("select user_id, events from first_users order by row").df()
-    things = db.execute("select item_id from first_items").df()["item_id"]
-    things.index = things.astype(str)
-    catalogue = dataset.items[dataset.items["item_id"].isin(things.index)]
-    item_ids = things.loc[catalogue["item_id"]]
-    for key, ids, start in (("user", people["user_id"], 0), ("item", item_ids, 1)):
-        frame = {f"{key}_id": ids.to_numpy(), key: np.arange(len(ids)) + start}
-        db.from_df(pd.DataFrame(frame)).create(f"{key}_numbers")
-    return replace(dataset, interactions=dataset.interactions[:0]), catalogue, people
+    events = db.execute("""
+        select user_id, item_id, timestamp, 1.0 as rating from (
+            select distinct user_id, item_id, timestamp, row from
+            (from first_users union by name from first_items)) order by row""").df()
+    dataset = Dataset.from_frame(events, items, users, name)
+    catalogue = dataset.items[dataset.items["item_id"].isin(events["item_id"].astype(str))]
+    db.register("numbered", catalogue[["item_id"]].assign(item=range(1, len(catalogue) + 1)))
+    db.execute("""
+        create table item_numbers as select first_items.item_id, item
+        from first_items join numbered on first_items.item_id::varchar = numbered.item_id;
+        create table user_numbers as
+        select user_id, row_number() over (order by row) as "user" from first_users""")
+    people = "select user_id::varchar as user_id, events from first_users order by row"
+    return dataset, catalogue, db.execute(people).df()
 
 
 def _in_order(db: Any, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
