@@ -75,7 +75,7 @@ def cases():
                         for name in SEVERAL.get(subject, [subject]):
                             yield kind, name, given, word
     for subject, words in OBJECTS.items():
-        for word, inputs in words.items():
+        for word, inputs in words.items() if THOROUGH else list(words.items())[:3]:
             for given in inputs if THOROUGH else inputs[:1]:
                 yield "objects", subject, [given], word
 
