@@ -23,6 +23,7 @@ from paragon.errors import ParagonError, shown
 # What no field may contain: tabs and line breaks separate fields and rows in a file, NUL marks
 # a file that is no text, and half a surrogate pair cannot be encoded.
 UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
+csv.field_size_limit(1 << 30)  # a text among the columns may be long
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
 
