@@ -1,7 +1,7 @@
 """How far each stage is above what this machine could do at best, in one table.
 
 Run by `make bench` once the pipeline has been through, on an otherwise idle machine; writes
-benchmarks/speed.json and the table of docs/results.md.  Every action is measured in turns with
+benchmarks/speed.json and the table of benchmarks/README.md.  Every action is measured in turns with
 its floor, so that both see the same machine:
 
 * what torch computes is counted once: floating point operations, and the bytes of every result.
@@ -325,7 +325,7 @@ def overhead(runs: int = 5) -> dict[str, float]:
 
 
 def table(record: dict) -> str:
-    """What docs/results.md shows of speed.json."""
+    """What benchmarks/README.md shows of speed.json."""
     lines = [
         "| stage | median (quartiles) | floor | times above | beyond it |",
         "| --- | ---: | ---: | ---: | --- |",
@@ -367,7 +367,7 @@ def main(
     typer.echo(found["overhead"])
     if record:
         write_json(ROOT / "benchmarks" / "speed.json", found)
-        page = ROOT / "docs" / "results.md"
+        page = ROOT / "benchmarks" / "README.md"
         text = with_block(page.read_text(encoding="utf-8"), "speed", table(found))
         write_text(page, text)
 

@@ -24,6 +24,7 @@ root_doc = "docs/index"
 include_patterns = [
     *("docs/*.md", "docs/solutions/*", "docs/api/*.rst", "notebooks/*.ipynb", "results/summary.md"),
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ablations/drawn-lists/README.md"),
+    "benchmarks/README.md",
 ]
 exclude_patterns = [".venv", "artifacts", "build", "lab", "docs/executed", "**/.ipynb_checkpoints"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode"]
