@@ -21,7 +21,7 @@ from tests.serving.test_service import ask, start
 STUDY = (
     *("IPython", "dvc", "fastapi", "ipywidgets", "jinja2", "joblib", "jupyter", "jupyterlab"),
     *("matplotlib", "nbformat", "papermill", "pooch", "ruamel", "seaborn", "statsmodels"),
-    *("uvicorn", "paragon.evaluation", "paragon_study"),
+    *("tabulate", "uvicorn", "paragon.evaluation", "paragon_study"),
 )
 BROUGHT = {"latex2mathml", "nbconvert", "pillow"}  # what other packages bring, too
 USE = """
