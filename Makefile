@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repository repro docs paper add ablations test test-all mutants check lab lab-reset demo bench audit fetch strip clean
+.PHONY: help repository repro docs paper add ablations moves test test-all mutants check lab lab-reset demo bench audit fetch strip clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,8 +36,17 @@ add: repository fetch ## Add a dataset or backbone and run its studies: make add
 	$(BIN)/dvc repro $$($(BIN)/python -m paragon studies $(QUOTED))
 	$(BIN)/python -m paragon compare
 
-ablations: repository fetch ## Run the ablations that are missing (hours)
-	$(BIN)/dvc repro ablations/dvc.yaml
+ablations: repository fetch ## Run the ablations that are missing (hours), then their notebook
+	$(BIN)/dvc repro backbones@ml-100k-sasrec
+	$(BIN)/python -m paragon trial collections
+	$(BIN)/python -m paragon trial points
+	$(BIN)/python -m paragon run 07_ablations --dataset ml-100k
+
+moves: repository fetch ## Run the moves to other recommenders that are missing (hours)
+	$(BIN)/dvc repro data@ml-100k
+	$(BIN)/python -m paragon trial recommenders
+	$(BIN)/python -m paragon trial moves
+	$(BIN)/python -m paragon trial generators
 
 # Said before anything is installed: DVC needs a repository, and so does the comparison.
 repository:

@@ -135,29 +135,30 @@ def serve(
 
 
 @app.command()
-def ablate(
-    kind: str = Argument(..., help="Of stage."),
-    name: str = Argument(..., help="An entry of ablations/ or transport/params.yaml."),
+def trial(
+    kind: str = Argument("", help="Of trial."),
+    name: str = Argument("", help="One trial, to run it anew."),
+    renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
-    """Run a stage: tune, collection, point; train, alone, move, shared."""
-    from paragon_study.ablations import stages as ablations
-    from paragon_study.moves import recommenders, shared
-    from paragon_study.moves import trials as transport
+    """Run ablations and moves that are not recorded; without KIND, say which.
+
+    KIND: collections, points; recommenders, moves, generators.
+    """
+    from paragon_study.ablations.ablate import TRIALS, Ablations
+    from paragon_study.moves import measure
+    from paragon_study.moves.recommenders import Moves
     from paragon_study.pipeline import memory
 
     memory.keep_memory()
-    stages = {
-        "tune": ablations.tune_entry,
-        "collection": ablations.make_collection,
-        "point": ablations.train_point,
-        "train": recommenders.train_recommender,
-        "alone": transport.measure_alone,
-        "move": transport.measure_move,
-        "shared": shared.measure_shared,
-    }
-    if kind not in stages:
-        raise ParagonError(f"{kind!r} is no stage of the ablations: {', '.join(stages)}")
-    stages[kind](name)
+    plans = dict.fromkeys(TRIALS, Ablations) | dict.fromkeys(measure.TRIALS, Moves)
+    if kind and kind not in plans:
+        raise ParagonError(f"{kind!r} is no kind of trial: {', '.join(plans)}")
+    for one in [kind] if kind else plans:
+        plan = plans[one].load()
+        names = [name] if name else plan.missing(one)
+        typer.echo(f"{one}: {len(names)} of {len(getattr(plan, one))} to run")
+        if kind:
+            plan.run(one, names, None if renew else (TRIALS | measure.TRIALS)[one])
 
 
 @app.command()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from paragon.adapters.transport import ItemSpace, Transport, fit_transport
+from paragon.adapters.rotation import AdapterMap, ItemTable, fit_rotation
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError, shown
@@ -182,7 +182,7 @@ class Recommender(Engine):
         ``data``: what it was trained on, the same as this recommender if left out.  What was
         measured on validation events is not carried over.  ``generator.description`` says under
         ``collection`` and ``moved`` how well the two fit.  Raises ``ParagonError`` where they do
-        not (:mod:`paragon.adapters.transport`), and for other categories.
+        not (:mod:`paragon.adapters.rotation`), and for other categories.
         """
         popularity = self.popularity if data is None else data.popularity()
         data = data or self.data
@@ -193,21 +193,21 @@ class Recommender(Engine):
                 f"categories differ between the recommenders: {', '.join(changed[:5])}; adapters "
                 "say how much of each is liked"
             )
-        transport = fit_transport(
-            ItemSpace(self.data.item_ids, self.backbone.item_vectors(), self.popularity),
-            ItemSpace(data.item_ids, backbone.item_vectors(), popularity),
+        rotation = fit_rotation(
+            ItemTable(self.data.item_ids, self.backbone.item_vectors(), self.popularity),
+            ItemTable(data.item_ids, backbone.item_vectors(), popularity),
         )
-        generator = _moved(self.generator, transport, backbone.item_vectors().device)
+        generator = _moved(self.generator, rotation, backbone.item_vectors().device)
         return Recommender(backbone, generator, data, popularity)
 
 
-def _moved(generator: Generator, transport: Transport, device: torch.device) -> Generator:
+def _moved(generator: Generator, rotation: AdapterMap, device: torch.device) -> Generator:
     """A generator whose adapters are moved: linear maps of latents, and so is moving them."""
     model, old = copy.deepcopy(generator.model), generator.form
-    mean, basis = (transport.vectors(v.cpu(), old) for v in (model.latent.mean, model.latent.basis))
+    mean, basis = (rotation.vectors(v.cpu(), old) for v in (model.latent.mean, model.latent.basis))
     model.latent = Latent(mean, basis, model.latent.scale.item())
     collection = generator.description["collection"] | {
-        "form": dataclasses.asdict(transport.form(old)),
-        "moved": transport.description,
+        "form": dataclasses.asdict(rotation.form(old)),
+        "moved": rotation.description,
     }
     return Generator(model.to(device), generator.description | {"collection": collection})

@@ -23,7 +23,7 @@ from paragon_study.pipeline.settings import check_settings
 from paragon_study.pipeline.study import Study, open_study
 
 MARK = ".own"  # a file in the folder of every study that is made here
-OTHERS = ("ablations", "notebooks", "transport")  # folders of artifacts/ that are no dataset
+OTHERS = ("ablations", "moves", "notebooks")  # folders of artifacts/ that are no dataset
 # Rivals that are of no use here, and would have to be trained.
 WITHOUT = {"rivals": {"end_to_end": []}, "published": {"seeds": 0}}
 

@@ -69,7 +69,7 @@ def move(
 
     OLD is a folder that `export` wrote.  Nothing is tuned.
     """
-    from paragon.adapters.transport import LEAST_FIT
+    from paragon.adapters.rotation import LEAST_FIT
     from paragon.objectives.table import check_objectives
     from paragon.serving.export import export_folder
     from paragon.serving.recommender import Recommender

@@ -1,171 +1,198 @@
-"""The recommenders of the trials of :mod:`paragon_study.moves.trials`, and how each was trained.
+"""The recommenders between which adapters are moved, and what is planned with them.
 
-``transport/params.yaml`` lists them.  Each has two collections of adapters, with and without the
-item side.
+``moves/params.yaml`` lists the *recommenders*, the *moves* from one to another, and *generators*
+that learn from several of them.  A recommender is trained, and adapters are tuned for it with and
+without the item side, when a trial first needs them; they stay in artifacts/moves.
+
+Shapes: n items, N histories of validation users, d numbers of a state, W evaluation weights, P
+parameters of an adapter.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections import Counter
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from paragon.adapters.collection import collect, load_collection, save_collection
-from paragon.adapters.transport import shared_items
-from paragon.backbones import (
-    Backbone,
-    Fitted,
-    Training,
-    build,
-    fit,
-    load_backbone,
-    save_backbone,
-    train_backbone,
-    training_record,
-)
+from paragon import backbones
+from paragon.adapters.frozen import FrozenTask, frozen_task
+from paragon.adapters.rotation import ItemTable, shared_items
+from paragon.adapters.tuning import tune
+from paragon.backbones import Backbone, Fitted
+from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.data.split import prepare
 from paragon.errors import ParagonError
-from paragon.evaluation.summary import significant
-from paragon.params import ARTIFACTS, ROOT, Count, Section, merge_sections
-from paragon.storage import check_match, load_tensors, write_json
-from paragon_study.ablations.places import Place
-from paragon_study.ablations.stages import Plan
+from paragon.params import ARTIFACTS, Count, Section, merge_sections
+from paragon.storage import check_match
+from paragon_study.ablations.bench import Bench
+from paragon_study.ablations.plan import Plan, tuned_adapters
 from paragon_study.pipeline.study import Study, StudyData, open_study
 
-FOLDER = ROOT / "transport"
 SIDES = {"item_side": True, "state_only": False}  # adapters with and without the genre term
-STORE = ARTIFACTS / "transport"
+STORE = ARTIFACTS / "moves"
 
 
 class RecommenderEntry(Section):
-    """A ``backbone`` trained from a ``seed``, with a ``change`` of params.yaml.
-
-    ``dataset``: another one than that of all.  ``days``: how many days before the end of the data
-    it is trained; ``warm``: how many days before the end its first training was, after which it
-    was trained further on all data.
-    """
+    """A ``backbone`` trained from a ``seed``, with a ``change`` of params.yaml."""
 
     backbone: str
     seed: Annotated[int, Field(ge=0)]
-    dataset: str | None = None
-    days: Annotated[float, Field(ge=0)] = 0
-    warm: Annotated[float, Field(ge=0)] = 0
+    dataset: str | None = None  # another one than that of all
+    days: Annotated[float, Field(ge=0)] = 0  # before the end of the data it is trained
+    warm: Annotated[float, Field(ge=0)] = 0  # so it was; then it was trained further on all data
     change: dict[str, dict[str, Any]] = {}
 
 
 class MoveEntry(Section):
-    """From an ``old`` recommender to a ``new`` one, as an example of a ``kind`` of move.
-
-    ``items``: the share of the old recommender's items that the map may use, drawn at random.
-    """
+    """From an ``old`` recommender to a ``new`` one, as an example of a ``kind`` of move."""
 
     kind: str
     old: str
     new: str
-    items: Annotated[float, Field(gt=0, le=1)] = 1
+    items: Annotated[float, Field(gt=0, le=1)] = 1  # share of the old items that the map may use
 
 
-class AnchorsEntry(Section):
-    """At which ``weights`` of accuracy `moved_two_anchors` is tuned on, for how many ``steps``."""
-
-    weights: list[float]
-    steps: Count
-
-
-class SharedEntry(Section):
-    """From several ``old`` recommenders to a ``new`` one, as an example of a ``kind``."""
+class GeneratorEntry(Section):
+    """A generator that learns from several ``old`` recommenders, on a ``new`` one."""
 
     kind: str
     old: Annotated[list[str], Field(min_length=1)]
     new: str
 
 
-class Trials(Plan):
-    """The whole of transport/params.yaml; ``rivals``: on which recommenders they are measured."""
+class Moves(Plan):
+    """The whole of moves/params.yaml."""
 
-    FOLDER = "transport"
+    FOLDER: ClassVar[str] = "moves"
     change: dict[str, dict[str, Any]]
     steps: list[Count]
-    anchors: AnchorsEntry
-    rivals: list[str] = []
+    anchors: list[float]  # at which weights of accuracy `moved_two_anchors` is tuned further
+    anchor_steps: Count
     recommenders: dict[str, RecommenderEntry]
     moves: dict[str, MoveEntry]
-    shared: dict[str, SharedEntry] = {}
+    generators: dict[str, GeneratorEntry]
+
+    def follows_from(self, kind: str, name: str) -> list:
+        """What is set for all, the entry, and the recommenders that it names."""
+        entry = self.entry(kind, name)
+        if kind == "recommenders":
+            return [self.change, self.steps, entry]
+        old = entry.old if kind == "generators" else [entry.old]
+        named = [self.entry("recommenders", one) for one in (*old, entry.new)]
+        return [self.change, self.steps, self.anchors, self.anchor_steps, entry, *named]
 
 
-load_trials = Trials.load
+@dataclass(frozen=True)
+class Place(Bench):
+    """A recommender with the adapters of one side, from which or to which others are moved."""
+
+    items: float = 1  # the share of the items, drawn at random, that a map may use
+    seconds: dict[str, float] = field(default_factory=dict)  # of one processor, by row
+
+    @cached_property
+    def table(self) -> ItemTable:
+        """What decides where the adapters of this recommender can go."""
+        ids, vectors = np.array(self.sequences.item_ids), self.backbone.item_vectors()
+        drawn = np.random.default_rng(self.seed).permutation(len(ids))
+        kept = np.sort(drawn[: round(self.items * len(ids))])
+        rows = np.concatenate([[0], 1 + kept])  # row 0 is padding
+        return ItemTable(list(ids[kept]), vectors[rows], self.sequences.popularity()[rows])
+
+    def states(self) -> Tensor:
+        """The states ``[N, d]`` after the histories of validation users; targets are not used."""
+        events = self.sequences.valid.users, self.sequences.valid.positions
+        context = backbones.context_of(self.sequences, *events, self.backbone.history)
+        return backbones.cached_states(self.backbone, context)
+
+    @cached_property
+    def train(self) -> FrozenTask:
+        """Training events, to tune adapters on."""
+        return frozen_task(self.backbone, self.sequences, "train", self.study.params.adapters)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the recommender and of its adapters."""
+        return self.study.params.run.seeds[0]
+
+    @property
+    def tuned(self) -> Tensor:
+        """The adapters tuned here for the evaluation weights, ``[W, P]``."""
+        return self.collection.oracle_vectors[0]
+
+    @contextmanager
+    def timed(self, name: str, before: str | None = None) -> Iterator[None]:
+        """Keep the processor time of a block, added to that of the row ``before``."""
+        _ = self.train, self.held_out  # prepared once, before the clock starts
+        start = time.process_time()
+        yield
+        self.seconds[name] = time.process_time() - start + (self.seconds[before] if before else 0)
+
+    def tuned_on(self, start: Tensor, weights: Tensor, steps: int) -> Tensor:
+        """Tune adapters ``[W, P]`` for ``steps`` from ``start [W, P]``, the rate falling to 0."""
+        change = {"steps": steps, "checks": 1, "snapshots": 0}
+        settings = self.study.params.adapters.model_copy(update=change)
+        events = self.train, self.held_out[0], NegativeSampler(self.sequences)
+        return tune(*events, weights, start.unsqueeze(0), settings, [self.seed]).vectors[0]
 
 
-def study_of_recommender(trials: Trials, name: str, item_side: bool = True) -> Study:
+def study_of_recommender(plan: Moves, name: str, item_side: bool = True) -> Study:
     """The study of a recommender: params.yaml with the changes for all and its own."""
-    entry = trials.entry("recommenders", name)
+    entry = plan.entry("recommenders", name)
     own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
     own |= {"adapters": {"item_side": item_side}}
-    changes = merge_sections(trials.change, own, entry.change)
-    return open_study(entry.dataset or trials.dataset, entry.backbone, changes, checked=False)
+    change = merge_sections(plan.change, own, entry.change)
+    return open_study(entry.dataset or plan.dataset, entry.backbone, change, checked=False)
 
 
-def train_recommender(name: str) -> None:
-    """Train a recommender and tune both collections; what is there already is not made again.
-
-    The stage keeps its folder (``persist`` in transport/dvc.yaml), so that what was interrupted
-    goes on; what lies in it may have been made with other settings, and is then replaced.
-    """
-    trials = load_trials()
-    study, entry = study_of_recommender(trials, name), trials.recommenders[name]
-    sequences, folder = sequences_before(study, entry.days), STORE / name
-    stem, settings = folder / "backbone", study.params.backbones
-    seconds: dict[str, float] = {}
-    asked: dict[str, Any] = {"backbone": study.backbone, "data": sequences.description}
-    asked |= {"settings": settings.model_dump(), "warm": entry.warm or None}
-    if not _is_made(stem, asked):
-        start = time.process_time()
-        if entry.warm:
-            backbone, fitted = _trained_further(study, entry.warm, sequences)
-        else:
-            backbone, fitted = train_backbone(study.backbone, sequences, settings, study.device)
-        seconds["backbone"] = time.process_time() - start
-        record = training_record(study.backbone, sequences, settings, fitted)
-        # Only the days of a warm start are in no setting.
-        save_backbone(backbone, record | ({"warm": entry.warm} if entry.warm else {}), stem)
-    backbone, about = load_backbone(stem, sequences)
-    for side, item_side in SIDES.items():
-        own, origin = study_of_recommender(trials, name, item_side).params, about["sha256"]
-        asked = {"settings": own.adapters.model_dump(), "seeds": own.run.seeds, "backbone": origin}
-        if not _is_made(folder / side, asked):
-            start = time.process_time()
-            made = collect(backbone, sequences, own.adapters, own.run.seeds, {"backbone": origin})
-            save_collection(made, folder / side)
-            seconds[side] = time.process_time() - start
-    if seconds:
-        path = FOLDER / "seconds" / f"train-{name}.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        write_json(path, known | {key: significant(value, 3) for key, value in seconds.items()})
+def place_of(plan: Moves, name: str, side: str) -> Place:
+    """Load a recommender with the adapters of one ``side``; what is not stored is trained now."""
+    study = study_of_recommender(plan, name, SIDES[side])
+    sequences = sequences_before(study, plan.recommenders[name].days)
+    backbone, about = _trained(plan, name, study, sequences)
+    collection = tuned_adapters(study, sequences, backbone, about, STORE / name / side)
+    return Place(study, sequences, backbone, collection)
 
 
-def _is_made(stem: Path, asked: dict[str, Any]) -> bool:
-    """Whether what is stored there is whole, and was made as is ``asked`` now."""
+def _trained(plan: Moves, name: str, study: Study, sequences: Sequences) -> tuple[Backbone, dict]:
+    """Load the backbone of a recommender, or train it now."""
+    settings, warm = study.params.backbones, plan.recommenders[name].warm
+    stem = STORE / name / "backbone"
+    asked = {"backbone": study.backbone, "settings": settings.model_dump(), "warm": warm or None}
     try:
-        check_match(asked, load_tensors(stem, "train")[1], f"{stem}.json")
-    except ParagonError:
-        return False
-    return True
+        backbone, about = backbones.load_backbone(stem, sequences)
+        check_match(asked, about, f"{stem}.json")
+        return backbone, about
+    except ParagonError:  # not there, not whole, or made with other settings or of other data
+        backbone, fitted = (
+            _trained_further(study, warm, sequences)
+            if warm
+            else backbones.train_backbone(study.backbone, sequences, settings, study.device)
+        )
+        record = backbones.training_record(study.backbone, sequences, settings, fitted)
+        # Only the days of a warm start are in no setting.
+        backbones.save_backbone(backbone, record | ({"warm": warm} if warm else {}), stem)
+        return backbones.load_backbone(stem, sequences)
 
 
 def _trained_further(study: Study, days: float, sequences: Sequences) -> tuple[Backbone, Fitted]:
-    """A backbone trained on the data as they were ``days`` before, then on all of them."""
+    """Train a backbone on the data as they were ``days`` before, then on all of them."""
     settings, earlier = study.params.backbones, sequences_before(study, days)
-    first, _ = train_backbone(study.backbone, earlier, settings, study.device)
-    backbone = build(study.backbone, sequences, settings, settings.seed).to(study.device)
+    first, _ = backbones.train_backbone(study.backbone, earlier, settings, study.device)
+    backbone = backbones.build(study.backbone, sequences, settings, settings.seed).to(study.device)
     carry_over(first, backbone, *shared_items(earlier.item_ids, sequences.item_ids))
-    fitted = fit(Training(backbone, sequences, settings), settings, settings.seed)
+    fitted = backbones.fit(
+        backbones.Training(backbone, sequences, settings), settings, settings.seed
+    )
     return backbone.requires_grad_(False), fitted
 
 
@@ -188,14 +215,6 @@ def sequences_before(study: Study, days: float) -> Sequences:
     times = dataset.interactions["timestamp"]
     before = dataset.interactions[times <= times.max() - 86_400 * days]
     return prepare(dataclasses.replace(dataset, interactions=before), **rules.model_dump())
-
-
-def place_of(trials: Trials, name: str, side: str) -> Place:
-    """What :func:`train_recommender` made, with the data and adapters of one ``side``."""
-    study = study_of_recommender(trials, name, SIDES[side])
-    sequences = sequences_before(study, trials.recommenders[name].days)
-    backbone, about = load_backbone(STORE / name / "backbone", sequences)
-    return Place(study, sequences, backbone, load_collection(STORE / name / side, about))
 
 
 def named_by_title(place: Place) -> Place:

@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from paragon.errors import ParagonError
-from paragon_study.report import ablations as ab
+from paragon_study.ablations import contrasts
 from paragon_study.report.results import (
     all_results,
     leaders,
@@ -106,10 +106,11 @@ def load_sources(root: Path) -> Sources:
     folders = study_folders(root / "results")
     planted = [folder for folder in folders if folder.parent.name == "planted"]
     real = without_repeats(folder for folder in folders if folder not in planted)
-    drawn = [root.joinpath("ablations/drawn-lists", *folder.parts[-2:]) for folder in real]
-    drawn = [folder for folder in drawn if folder.exists()]
-    studies = all_results(real)
-    parts = [studies, leaders(studies).assign(measure="first"), *map(served_lists, real)]
+    studies, record = all_results(real), pd.read_csv(root / "ablations/results/drawn-lists.csv")
+    drawn = {study: curve for study, curve in record.groupby(["dataset", "backbone"])}
+    same = [study for study in (folder.parts[-2:] for folder in real) if study in drawn]
+    parts = [studies, leaders(studies).assign(measure="first")]
+    parts += [served_lists(pd.read_csv(own / "curve.csv"), *own.parts[-2:]) for own in real]
     parts += [
         regret_against_generated(real, method)
         for method in ("nearest", "interpolation_log", "hypernetwork", "paragon")
@@ -117,28 +118,27 @@ def load_sources(root: Path) -> Sources:
     return {
         "studies": pd.concat(parts),
         "planted": all_results(planted),
-        "drawn": pd.concat([all_results(drawn), *map(served_lists, drawn)]),
+        "drawn": pd.concat(served_lists(drawn[study], *study) for study in same),
         "ablations": _few_anchors(root / "ablations" / "results"),
         "times": times(root / "results"),
     }
 
 
-def served_lists(folder: Path) -> pd.DataFrame:
+def served_lists(curve: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
     """Metrics of the whole catalogue's lists at three weights of accuracy: ``ndcg@10 at 0.5``."""
-    curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'")
+    curve = curve[curve["protocol"] == "full"]
     curve = curve[np.isclose(curve["w_accuracy"].to_numpy()[:, None], [0, 0.5, 1]).any(1)]
     metrics = [m for m in ("ndcg@10", "hr@10", "alpha_ndcg@10", "ild@10") if m in curve]
     means = curve.groupby(["method", "w_accuracy"])[metrics].mean().stack()
     table = means.rename_axis(["method", "weight", "metric"]).rename("value").reset_index()
     names = table["metric"] + " at " + table["weight"].map("{:g}".format)
-    dataset, backbone = folder.parts[-2:]
     return table.assign(dataset=dataset, backbone=backbone, measure=names)
 
 
 def _few_anchors(folder: Path) -> pd.DataFrame:
     """Means over seeds of the ablations; an entry of ablations/params.yaml is the backbone."""
-    tables = ab.load_tables("collection", folder), ab.usual(ab.load_tables("point", folder))
-    rows = pd.concat(tables, ignore_index=True)
+    collections, points = contrasts.load_tables(folder)
+    rows = pd.concat([collections, contrasts.usual(points)], ignore_index=True)
     means = rows.groupby(["name", "method"])[["regret_mean", "set_hv"]].mean().stack()
     table = means.rename_axis(["backbone", "method", "measure"]).rename("value").reset_index()
     return table.assign(dataset="")

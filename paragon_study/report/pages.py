@@ -9,7 +9,8 @@ import pandas as pd
 
 from paragon.errors import ParagonError
 from paragon.storage import require, write_text
-from paragon_study.report import figures, transport
+from paragon_study.moves import recorded
+from paragon_study.report import figures
 from paragon_study.report.results import load_results
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus
@@ -59,8 +60,8 @@ def pages(root: Path) -> dict[Path, str]:
     blocks = {
         "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
     }
-    if (root / "transport" / "results").is_dir():
-        blocks["docs/transport.md"] = ("moves", transport.tables(root / "transport"))
+    if (moved := root / "moves" / "results").is_dir():
+        blocks["moves/README.md"] = ("moves", recorded.tables(moved))
     return {
         root / name: with_block((root / name).read_text(encoding="utf-8"), *block)
         for name, block in blocks.items()
@@ -73,6 +74,6 @@ def write_pages(root: Path) -> None:
         write_text(path, text)
     curve = require(root.joinpath("results", *MAIN) / "curve.csv", "evaluation")
     figures.save_figure(figures.lead(pd.read_csv(curve)), root / "docs" / "lead.png")
-    if (moved := root / "transport").joinpath("results").is_dir():
-        drawn = figures.moved_adapters(transport.load_moves(moved))
-        figures.save_figure(drawn, root / "docs" / "transport.png")
+    if (moved := root / "moves" / "results").is_dir():
+        drawn = recorded.moved_adapters(recorded.load_moves(moved))
+        figures.save_figure(drawn, root / "moves" / "moves.png")

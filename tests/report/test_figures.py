@@ -7,6 +7,7 @@ import pytest
 from matplotlib import pyplot
 
 from paragon.evaluation.methods import METHODS
+from paragon_study.ablations import panels
 from paragon_study.report import figures, style
 from paragon_study.report.figures.curves import _beyond
 from tests.conftest import refused
@@ -114,12 +115,12 @@ FIGURES = {
         lambda: figures.tuning_curves([0, 100, 200], [[1, 0.5, 0.4], [2, 1.1, 1.2]], [0.1, 0.9]),
         2, 4, "each task's best step",
     ),
-    "ternary": (lambda: figures.ternary(LATTICE, LATTICE[:, 0], list("abc"), "x"), 2, 2, "a = 1"),
+    "ternary": (lambda: panels.ternary(LATTICE, LATTICE[:, 0], list("abc"), "x"), 2, 2, "a = 1"),
     "changed_choices": (
-        lambda: figures.changed_choices(ABLATION, "set_hv", {"space": "full"}), 2, 1, "default"
+        lambda: panels.changed_choices(ABLATION, "set_hv", {"space": "full"}), 2, 1, "default"
     ),
     "front_3d": (
-        lambda: figures.front_3d(FRONTS, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]),
+        lambda: panels.front_3d(FRONTS, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]),
         2, 17, "novelty@10",
     ),
 }  # fmt: skip
@@ -145,8 +146,8 @@ def test_a_figure_shows_what_it_should_and_is_the_same_twice(name, tmp_path):
 
 
 def test_every_figure_is_drawn_here():
-    drawn = {name for name, own in vars(figures).items() if hasattr(own, "__wrapped__")}
-    assert drawn == {*FIGURES, "moved_adapters"}  # the last is drawn in test_transport.py
+    both = {**vars(figures), **vars(panels)}
+    assert {name for name, own in both.items() if hasattr(own, "__wrapped__")} == {*FIGURES}
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".pdf"])
@@ -225,7 +226,7 @@ def test_tables_and_series_that_cannot_be_drawn_are_refused():
     refused("backbone, loss", figures.training_curves, {"backbone": {"loss": [np.nan]}})
     refused("group", figures.nearest_distances, {})
     refused("got 6", figures.lines, {str(n): (X, X) for n in range(6)}, "x", "y")
-    refused("three objectives", figures.ternary, PAIRS, WEIGHTS, list("abc"), "x")
+    refused("three objectives", panels.ternary, PAIRS, WEIGHTS, list("abc"), "x")
 
 
 def test_pareto_front_marks_dominated_points_and_measures_from_the_oracle():

@@ -7,14 +7,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from paragon.adapters.transport import ItemSpace, fit_transport
+from paragon.adapters.rotation import ItemTable, fit_rotation
 from paragon.backbones import build
 from paragon.errors import ParagonError
 from paragon.objectives.weights import simplex_lattice
 from paragon.serving.recommender import Recommender
 from paragon_study.command_line import app
 from paragon_study.demo import commands
-from tests.adapters.test_transport import Turned, turn
+from tests.adapters.test_rotation import Turned, turn
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def test_lists_on_the_turned_backbone_are_those_of_the_old_one(recommender, ther
 
 def test_a_moved_generator_makes_what_moving_makes_of_its_adapters(recommender, there, seqs):
     spaces = (
-        ItemSpace(seqs.item_ids, model.item_vectors(), seqs.popularity())
+        ItemTable(seqs.item_ids, model.item_vectors(), seqs.popularity())
         for model in (recommender.backbone, there)
     )
-    transport, weights = fit_transport(*spaces), simplex_lattice(2, 4)
+    rotation, weights = fit_rotation(*spaces), simplex_lattice(2, 4)
     own = recommender.generator
-    expected = transport.vectors(own.generate(weights), own.form)
+    expected = rotation.vectors(own.generate(weights), own.form)
     found = recommender.move_to(there).generator.generate(weights)
     assert torch.allclose(found, expected, atol=1e-5)
 

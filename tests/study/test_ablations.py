@@ -1,47 +1,39 @@
-"""Ablations: collections made of others, what is measured on them, the plan itself."""
-
-import dataclasses
+"""Ablations: the plan and its tables, collections made of others, what is measured on them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-import yaml
 
 from paragon.adapters.adapter import AdapterForm, adapt
-from paragon.adapters.collection import (
-    collect,
-    load_collection,
-    save_collection,
-)
+from paragon.adapters.collection import collect, load_collection, save_collection
 from paragon.adapters.frozen import held_out_losses
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import generated_best
 from paragon.evaluation.protocol import Scores
 from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
-from paragon.params import ROOT
-from paragon_study.ablations import stages as ablations
-from paragon_study.ablations.alignment import matching, permute, pooled
-from paragon_study.ablations.stages import (
-    Bench,
+from paragon.metrics.statistics import mean_interval
+from paragon_study.ablations import contrasts, plan
+from paragon_study.ablations.ablate import (
+    AblationBench,
+    Ablations,
     CollectionEntry,
     PointEntry,
     derive_collection,
-    load_ablations,
     study_of,
     ways_of_sampling,
 )
+from paragon_study.ablations.alignment import matching, permute, pooled
 from paragon_study.pipeline.study import Study
 
 
 @pytest.fixture(scope="module")
 def bench(backbone, seqs, settings, collection):
-    return Bench(Study("toy", "sasrec", settings), seqs, backbone, collection)
+    return AblationBench(Study("toy", "sasrec", settings), seqs, backbone, collection)
 
 
 def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, collection):
-    entry = CollectionEntry(of="x", anchors=[0.3, 1], snapshots=1)
-    part = derive_collection(collection, entry)
+    part = derive_collection(collection, CollectionEntry(of="x", anchors=[0.3, 1], snapshots=1))
     alone = settings.adapters.model_copy(update={"anchors": [0.3, 1.0], "snapshots": 1})
     tuned = collect(backbone, seqs, alone, [0, 1])
     assert torch.equal(part.anchors, tuned.anchors)
@@ -49,16 +41,10 @@ def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, c
         assert torch.allclose(getattr(part, name), getattr(tuned, name), atol=1e-5)
 
 
-def test_anchors_that_were_not_tuned_are_named(collection):
-    with pytest.raises(ParagonError, match=r"0\.31.*not all of them were tuned"):
-        derive_collection(collection, CollectionEntry(of="x", anchors=[0.31, 1]))
-
-
-def test_more_snapshots_than_were_stored_are_refused(collection):
-    stored = collection.snapshots.shape[2]
-    assert derive_collection(collection, CollectionEntry(of="x", snapshots=stored))
-    with pytest.raises(ParagonError, match=f"snapshots: {stored + 2} .* {stored} were stored"):
-        derive_collection(collection, CollectionEntry(of="x", snapshots=stored + 2))
+@pytest.mark.parametrize("entry", [{"anchors": [0.31, 1.0]}, {"snapshots": 99}])
+def test_what_was_not_tuned_is_no_part(collection, entry):
+    with pytest.raises(ParagonError, match="tuned|stored"):
+        derive_collection(collection, CollectionEntry(of="x", **entry))
 
 
 def test_no_snapshots_is_a_collection_still(collection, settings, tmp_path):
@@ -69,82 +55,53 @@ def test_no_snapshots_is_a_collection_still(collection, settings, tmp_path):
     train_generator(read, settings.generator, 0)
 
 
-def test_permuted_neurons_are_the_same_function_and_are_found_again(backbone, settings):
+def test_permuted_neurons_are_the_same_function_and_are_found_again():
     form = AdapterForm(16, 6, 5)
     start = torch.randn(form.size, generator=torch.Generator().manual_seed(0))
     states = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
-    order = torch.tensor([3, 1, 0, 5, 4, 2])
-    other = permute(start, order, form)
+    other = permute(start, torch.tensor([3, 1, 0, 5, 4, 2]), form)
     assert not torch.allclose(start, other)
     same = [adapt(states, v.unsqueeze(0), form) for v in (start, other)]
     assert torch.allclose(*same, atol=1e-5)
-    back = permute(other, matching(other, start, form), form)
-    assert torch.equal(back, start)
+    assert torch.equal(permute(other, matching(other, start, form), form), start)
 
 
-def test_pooled_starts(collection):
-    made = pooled(collection, aligned=False)
+@pytest.mark.parametrize("aligned", [False, True])
+def test_pooled_starts(collection, aligned):
+    made = pooled(collection, aligned)
     seeds, anchors = len(collection.anchor_vectors), len(collection.anchors)
-    assert made.anchors.shape[0] == seeds * anchors
     assert made.anchor_vectors.shape[:2] == (seeds, seeds * anchors)
     assert torch.equal(made.anchor_vectors[0], made.anchor_vectors[1])
     assert torch.equal(made.anchor_vectors[0][:anchors], collection.anchor_vectors[0])
     assert torch.equal(made.oracle_vectors, collection.oracle_vectors)
-
-
-def test_aligned_starts_have_their_hidden_units_in_the_order_of_the_first(collection):
-    """A second start that is the first with its units in a cycle of three comes back as it was."""
-    form, order = AdapterForm(3, 3, 2), torch.tensor([2, 0, 1])  # not its own inverse
-    first = torch.randn(1, 3, form.size, generator=torch.Generator().manual_seed(0))
-    both = torch.cat([first, permute(first, order, form)])
-    description = collection.description | {"form": dataclasses.asdict(form)}
-    made = dataclasses.replace(
-        collection,
-        anchors=collection.anchors[:3],
-        anchor_vectors=both,
-        snapshots=both.unsqueeze(2),
-        description=description,
-    )
-    aligned = pooled(made, True)
-    assert torch.equal(aligned.anchor_vectors[0], torch.cat([first[0], first[0]]))
-    assert torch.equal(aligned.snapshots[0, :, 0], torch.cat([first[0], first[0]]))
-    assert torch.equal(pooled(made, False).anchor_vectors[0], torch.cat([*both]))
+    unchanged = torch.equal(made.anchor_vectors[0][anchors:], collection.anchor_vectors[1])
+    first = collection.anchor_vectors[0, anchors // 2]
+    order = matching(collection.anchor_vectors[1, anchors // 2], first, collection.form)
+    assert unchanged == (not aligned or order.tolist() == sorted(order.tolist()))
 
 
 def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
-    tuned, constant = (bench.row(name, 0, way) for name, way in (
-        ("tuned", None), ("constant", lambda w: bench.mixed("constant", 0, w)),
-    ))  # fmt: skip
-    assert tuned["set_hv_of_tuned"] == 1 and tuned["r_acc_tuned"] == pytest.approx(1)
-    assert constant["range_ratio_acc"] == 0 and constant["r_acc"] is None
+    rows = bench.rows({"constant": lambda w: bench.mixed("constant", 0, w)}).set_index("method")
+    assert list(rows.index) == ["tuned", "constant"] and np.isnan(rows.loc["tuned", "choice"])
+    assert rows.loc["tuned", "set_hv_of_tuned"] == 1
+    assert rows.loc["constant", "range_ratio_acc"] == 0 and np.isnan(rows.loc["constant", "r_acc"])
     valid, test, test_set = bench.held_out
     scores = [Scores.of_adapter(test, vector) for vector in collection.oracle_vectors[0]]
     points = [test_set.measure(one)[0]["full"] for one in scores]
     expected = set_hv(np.array([[p["ndcg@10"], p["alpha_ndcg@10"]] for p in points]))
-    assert tuned["set_hv"] == pytest.approx(expected)
-    assert tuned["choice"] is None
+    assert rows.loc["tuned", "set_hv"] == pytest.approx(expected)
     middle = bench.mixed("constant", 0, bench.choices)
     losses = held_out_losses(valid, middle, settings.adapters.objectives)
-    assert constant["choice"] == pytest.approx((losses * bench.choices).sum(-1).mean().item())
+    choice = (losses * bench.choices).sum(-1).mean().item()
+    assert rows.loc["constant", "choice"] == pytest.approx(choice)
 
 
-def test_every_way_of_sampling_is_measured(bench, collection, settings):
-    entry = PointEntry(
-        collection="c",
-        variable="v",
-        value=1,
-        sampling=[{"guidance": 2}, {"samples": 8, "steps": 3}],
-    )
-    found = ways_of_sampling(settings.generator, entry)
-    usual = found[0]
+def test_every_way_of_sampling_is_measured(settings):
+    more = [{"guidance": 2}, {"samples": 8, "steps": 3}]
+    entry = PointEntry(collection="c", variable="v", value=1, sampling=more)
+    usual, *ways = ways_of_sampling(settings.generator, entry)
     assert usual == {"guidance": 1, "steps": 2, "samples": 1}
-    assert [{k: v for k, v in way.items() if v != usual[k]} for way in found[1:]] == [
-        {"guidance": 2}, {"samples": 8, "steps": 3},
-    ]  # fmt: skip
-    model = train_generator(collection, settings.generator, 0)
-    way = {"guidance": 2.0, "steps": 3}
-    found = generated_best(model, bench.choices, bench.held_out[0], samples=1, **way)
-    assert torch.equal(found, model.generate(bench.choices, **way))
+    assert [{k: v for k, v in way.items() if v != usual[k]} for way in ways] == more
 
 
 def test_equal_weights_are_averaged_before_interpolation():
@@ -157,40 +114,174 @@ def test_equal_weights_are_averaged_before_interpolation():
 
 
 def test_the_plan_holds_together():
-    plan = load_ablations()
-    for name, entry in plan.collections.items():
-        study = study_of(plan, entry.of)
+    whole = Ablations.load()
+    for entry in whole.collections.values():
+        study = study_of(whole, entry.of)
         first = [a if isinstance(a, float) else a[0] for a in study.params.adapters.anchors]
-        assert set(entry.anchors or []) <= set(first), name
-    for name, entry in plan.points.items():
-        of = plan.entry("collections", entry.collection).of
-        study = study_of(plan, of, entry.change)
-        assert study.params.run.seeds == plan.seeds and (entry.seeds or 1) <= len(plan.seeds), name
+        assert set(entry.anchors or []) <= set(first)
+    for name, entry in whole.points.items():
+        of = whole.entry("collections", entry.collection).of
+        assert study_of(whole, of, entry.change).params.run.seeds == whole.seeds
         assert entry.change.keys() <= {"generator"}, name  # a collection is not tuned again
-    stages = yaml.safe_load((ROOT / "ablations" / "dvc.yaml").read_text())["stages"]
-    assert stages.keys() == {"tune", "collection", "point", "notebook"}
+    with pytest.raises(ParagonError, match="known: anchors-10"):
+        whole.entry("collections", "x")
 
 
-def test_unknown_names_are_listed():
-    plan = load_ablations()
-    with pytest.raises(ParagonError, match="collections: 'x' is unknown; known: anchors-10"):
-        plan.entry("collections", "x")
+PLAN = """
+dataset: toy
+seeds: [0]
+backbone: sasrec
+tuned: {t: {}, u: {}}
+collections: {a: {of: t}, b: {of: u}}
+points:
+  p: {collection: a, variable: latent, value: 4, change: {generator: {latent: 4}}}
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A plan of its own in which rows are made up, and what runs it."""
+    (tmp_path / "ablations").mkdir()
+    monkeypatch.setattr(plan, "ROOT", tmp_path)
+    made = []
+
+    def rows_of(_, name):
+        made.append(name)
+        return pd.DataFrame({"method": ["tuned", "constant"], "m": [len(made), 1 / 3]})
+
+    def run(text=PLAN, name="", renew=False):
+        (tmp_path / "ablations" / "params.yaml").write_text(text)
+        made.clear()
+        whole = Ablations.load()
+        for kind in ("points",) if name else ("collections", "points"):
+            names = [name] if name else whole.missing(kind)
+            whole.run(kind, names, None if renew else rows_of)
+        return list(made)
+
+    return run
+
+
+def test_what_is_missing_is_run_and_takes_its_place_in_the_table(own, tmp_path):
+    assert own() == ["a", "b", "p"] and own() == []
+    table = tmp_path / "ablations" / "results" / "collections.csv"
+    before = table.read_text()
+    assert before.splitlines()[:3] == ["name,method,m", "a,tuned,1", "a,constant,0.333333"]
+    # The tuned entry of `a` and of its point differs now, that of `b` does not.
+    other = PLAN.replace("t: {}", "t: {run: {threads: 3}}")
+    assert own(other) == ["a", "p"]
+    assert table.read_text() == before  # rows of `b` and their place are kept
+    assert own(other, name="p") == ["p"]
+    assert own(PLAN, renew=True) == [] and own() == []
+    table.with_name("settings.json").unlink()
+    assert own() == ["a", "b", "p"]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "word"),
     [
-        (None, "params.yaml: not found"),
-        ("seeds: [0", "params.yaml: not valid YAML"),
-        ("seeds: [0]\nseeds: [1]", "the key 'seeds' is there twice"),
-        ("[]", "a mapping of sections is needed"),
-        ("sedes: [0]", "^ablations/params.yaml: sedes: Extra inputs are not permitted, found .0."),
+        ("seeds: [0", "YAML"),
+        ("seeds: [0]\nseeds: [1]", "twice"),
+        ("[]", "mapping"),
+        ("sedes: [0]", "sedes"),
     ],
 )
-def test_a_plan_is_read_as_params_yaml_is(tmp_path, monkeypatch, text, message):
-    monkeypatch.setattr(ablations, "ROOT", tmp_path)
-    if text is not None:
-        (tmp_path / "ablations").mkdir()
-        (tmp_path / "ablations" / "params.yaml").write_text(text)
-    with pytest.raises(ParagonError, match=message):
-        load_ablations()
+def test_a_plan_is_read_as_params_yaml_is(own, text, word):
+    with pytest.raises(ParagonError, match=word):
+        own(text)
+
+
+def test_a_table_that_is_missing_is_refused(tmp_path):
+    with pytest.raises(ParagonError, match="make ablations"):
+        contrasts.load_tables(tmp_path)
+
+
+def row(name, method, seed, m, **more):
+    return {"name": name, "collection": name, "method": method, "seed": seed, "m": m, **more}
+
+
+def test_differences_are_taken_seed_by_seed():
+    rows = pd.DataFrame([
+        *(row("a", "one", seed, value) for seed, value in ((0, 5.0), (1, 9.0), (2, 100.0))),
+        *(row("a", "other", seed, value) for seed, value in ((1, 8.0), (0, 3.0))),
+    ]).assign(setting="s")  # fmt: skip
+    found = contrasts.paired(rows, "one", "other", "m").loc["s"]
+    mean, low, high, _ = mean_interval(np.array([2.0, 1.0]))
+    assert found.tolist() == pytest.approx([mean, low, high, 2])
+
+
+def test_pooled_starts_stand_beside_one_start_by_method_and_way_of_sampling():
+    names = ("anchors-10", "starts-pooled", "anchors-3")
+    rivals = pd.DataFrame([row(name, "ridge", 0, float(n)) for n, name in enumerate(names, 1)])
+    columns = ["collection", "guidance", "steps", "samples"]
+    points = pd.DataFrame([
+        row(name, "generated", 0, m) | dict(zip(columns, rest, strict=True))
+        for name, m, *rest in (
+            ("anchors-10", 4.0, "anchors-10", 1.0, 2, 1),
+            ("anchors-10", 0.0, "anchors-10", 2.0, 2, 1),  # guided
+            ("anchors-10", 0.0, "anchors-10", 1.0, 3, 1),  # the pooled starts have no 3 steps
+            ("latent-4", 0.0, "anchors-10", 1.0, 2, 1),  # another choice
+            ("starts-pooled", 5.0, "starts-pooled", 1.0, 2, 1),
+            ("starts-pooled-no-behaviour", 7.0, "starts-pooled", 1.0, 1, 8),
+        )
+    ])  # fmt: skip
+    found = contrasts.starts(rivals, points)
+    assert list(found[["way", "start", "m"]].itertuples(index=False, name=None)) == [
+        ("ridge", "one start", 1.0),
+        ("ridge", "three starts, as they are", 2.0),
+        ("diffusion alone, 1 step, best of 8", "three starts, as they are", 7.0),
+        ("generated, 2 steps", "one start", 4.0),
+        ("generated, 2 steps", "three starts, as they are", 5.0),
+    ]
+
+
+def test_a_choice_stands_beside_the_default_of_the_same_seeds(settings):
+    few = "behavioural loss (3 anchors)"
+    rows = pd.DataFrame([
+        *(row("anchors-10", "generated", s, s, variable="anchors", value=10) for s in (0, 1, 2)),
+        *(row("latent-4", "generated", s, 9, variable="latent", value=4) for s in (0, 1)),
+        row("anchors-3", "generated", 0, 20, variable="anchors", value=3),
+        row("anchors-3-no-behaviour", "generated", 0, 30, variable=few, value="none"),
+    ])  # fmt: skip
+    found = contrasts.one_at_a_time(rows, settings, ["latent", few])
+    assert list(found[["value", "m"]].itertuples(index=False, name=None)) == [
+        ("4", 9), ("4", 9), (str(settings.generator.latent), 0),
+        (str(settings.generator.latent), 1), ("none", 30), ("on", 20),
+    ]  # fmt: skip
+
+
+def test_the_core_settings_in_order():
+    names = ("anchors-4", "anchors-5", "anchors-10")
+    rows = [row(name, "generated", 0, 1.0, backbone="sasrec") for name in names]
+    found = contrasts.core(pd.DataFrame(rows[:1]), pd.DataFrame(rows[1:]))
+    assert list(found["setting"]) == ["10 anchors", "4 anchors"]
+    own = found.assign(m=[1.0, 2.0])
+    points = contrasts.points_of(pd.concat([own, own.assign(m=own["m"] + 2)]), ["m"])
+    assert list(points["mean"]) == [2, 3] and (points["low"] < points["mean"]).all()
+
+
+def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, monkeypatch):
+    tuned = []
+
+    def counted(*given):
+        tuned.append(given)
+        return collect(*given)
+
+    def load(change, origin="b"):
+        adapters = settings.adapters.model_copy(update=change)
+        study = Study("toy", "sasrec", settings.model_copy(update={"adapters": adapters}))
+        parts = bench.sequences, bench.backbone, {"sha256": origin}, tmp_path / "tuned"
+        return plan.tuned_adapters(study, *parts), len(tuned)
+
+    monkeypatch.setattr(plan, "collect", counted)
+    (first, _), (again, count) = load({}), load({})
+    assert count == 1 and torch.equal(first.oracle_vectors, again.oracle_vectors)
+    assert load({"steps": 25})[1] == 2 and load({"steps": 25}, "another backbone")[1] == 3
+    (tmp_path / "tuned.json").write_text("{}")  # interrupted
+    assert load({"steps": 25}, "another backbone")[1] == 4
+
+
+def test_one_step_of_the_generator_does_what_two_do():
+    _, points = contrasts.load_tables()
+    own = points.query("method == 'generated' and guidance == 1 and name == 'anchors-10'")
+    steps = own.groupby("steps")["regret_mean"].mean()
+    assert abs(steps[1] - steps[2]) < 0.02

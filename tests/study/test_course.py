@@ -142,7 +142,7 @@ def test_a_night_passes_and_control_moves_to_the_new_model(small_study):
     assert git(small_study, "status", "--porcelain") == before
 
 
-@pytest.mark.parametrize("name", ["ml-100k", "ablations", "notebooks", "transport"])
+@pytest.mark.parametrize("name", ["ml-100k", "ablations", "notebooks", "moves"])
 def test_a_name_of_the_study_is_refused(name):
     data = Dataset.from_frame(
         {"user_id": ["a"], "item_id": ["b"], "timestamp": [1]},

@@ -5,7 +5,6 @@ A notebook needs this one import: ``from paragon_study.report import figures``.
 
 # ruff: noqa: F401
 
-from paragon_study.report.figures.ablations import changed_choices, front_3d, ternary
 from paragon_study.report.figures.curves import (
     control_curves,
     lead,
@@ -21,7 +20,6 @@ from paragon_study.report.figures.data import (
     tuning_curves,
 )
 from paragon_study.report.figures.studies import all_studies
-from paragon_study.report.figures.transport import moved_adapters
 from paragon_study.report.figures.vectors import (
     latent_space,
     latent_steps,

@@ -1,0 +1,227 @@
+"""Ablations: what each choice of the generator buys.
+
+``ablations/params.yaml`` lists what is tuned (*tuned*), *collections* made of it (fewer anchors,
+pooled starts) and *points*: a generator trained on a collection, with one choice changed.  Each
+task of a joint tuning is independent of the others, so that a part of it is what tuning that part
+alone gives.  A row is a method, a seed and a way of sampling, with
+
+* ``choice``: mean task loss on *validation* users at weights that are not those of the
+  evaluation.  Settings are chosen by it, and by nothing else.
+* the measures of :mod:`paragon.metrics.control` on *test* users at the evaluation weights, over
+  the whole catalogue.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from torch import Tensor
+
+from paragon import params
+from paragon.adapters import mixtures
+from paragon.adapters.collection import (
+    Collection,
+    load_collection,
+    save_collection,
+    subset,
+)
+from paragon.adapters.frozen import held_out_losses
+from paragon.errors import ParagonError
+from paragon.evaluation.methods import generated_best, methods_of, mixture_of
+from paragon.generator.generator import Generator, load_generators
+from paragon.objectives.weights import random_weights
+from paragon.params import ARTIFACTS, Count, Section, merge_sections
+from paragon.storage import check_match
+from paragon_study.ablations.alignment import pooled
+from paragon_study.ablations.bench import Bench
+from paragon_study.ablations.plan import Plan, joined, tuned_adapters
+from paragon_study.pipeline.jobs import train_generators, train_rivals
+from paragon_study.pipeline.study import Study, open_study
+
+WeightsToVectors = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
+CHOICES = 64  # weights at which settings are compared on validation users
+STORE = ARTIFACTS / "ablations"
+
+
+class CollectionEntry(Section):
+    """A collection made of the tuned entry ``of``."""
+
+    of: str
+    anchors: list[float] | None = None  # the first weights of those that are kept
+    snapshots: Annotated[int, Field(ge=0)] | None = None  # how many of each anchor
+    pooled: bool = False  # every seed gets the anchors of all seeds, hence of all random starts
+    aligned: bool = False  # their hidden units in one order
+    end_to_end: list[str] = []  # rivals to be trained at the collection's cost
+
+
+class Sampling(Section):
+    """A way of sampling; None: the generator's own setting."""
+
+    guidance: Annotated[float, Field(ge=0)] | None = None
+    steps: Count | None = None
+    samples: Count = 1  # the best of them on validation users
+
+
+class PointEntry(Section):
+    """A generator on a ``collection``, shown as ``value`` of ``variable``."""
+
+    collection: str
+    variable: str
+    value: str | int | float
+    change: dict[str, dict[str, Any]] = {}
+    sampling: list[Sampling] = []  # further ways of sampling from it
+
+
+class Ablations(Plan):
+    """The whole of ablations/params.yaml."""
+
+    FOLDER: ClassVar[str] = "ablations"
+    backbone: str
+    seeds: Annotated[list[int], Field(min_length=1)]
+    tuned: dict[str, dict[str, dict[str, Any]]]  # by name, what to change in params.yaml
+    collections: dict[str, CollectionEntry]
+    points: dict[str, PointEntry]
+
+    def follows_from(self, kind: str, name: str) -> list:
+        """The seeds, the entry, and the entries that it starts from."""
+        entry = self.entry(kind, name)
+        if kind == "points":
+            return [*self.follows_from("collections", entry.collection), entry]
+        return [self.backbone, self.seeds, self.entry("tuned", entry.of), entry]
+
+
+class AblationBench(Bench):
+    """A collection on its backbone."""
+
+    @cached_property
+    def choices(self) -> Tensor:
+        """The weights ``[C, O]`` at which settings are chosen."""
+        floor = self.collection.anchors.min(0).values
+        return random_weights(CHOICES, floor, np.random.default_rng(0))
+
+    def mixed(self, method: str, index: int, weights: Tensor) -> Tensor:
+        """Vectors of a rival that is linear in the anchors of seed number ``index``."""
+        return mixtures.mixed(self.collection, mixture_of(method), index, weights)
+
+    def compared(self, ways: Mapping[str, WeightsToVectors], index: int = 0) -> pd.DataFrame:
+        """The curve over the whole catalogue of ways to make adapters for seed number ``index``.
+
+        The oracle comes first, `constant` is always there.
+        """
+        made = {name: way(self.weights) for name, way in ways.items()}
+        tuned = {"tuned": self.collection.oracle_vectors[index]}
+        middle = {"constant": self.mixed("constant", index, self.weights)}
+        return self.curve(tuned | made | middle, index=index).query("protocol == 'full'")
+
+    def rows(self, ways: Mapping[str, WeightsToVectors], index: int = 0) -> pd.DataFrame:
+        """Everything measured of the oracle and of several ``ways``, and of `constant`."""
+        loss = {name: self.choice(way) for name, way in ways.items()}
+        table = self.measures(self.compared(ways, index)).drop(columns="protocol")
+        table.insert(2, "choice", table["method"].map(loss))
+        return table
+
+    def choice(self, way: WeightsToVectors) -> float:
+        """The mean task loss on validation users."""
+        (valid, _, _), vectors = self.held_out, way(self.choices)
+        losses = held_out_losses(valid, vectors.to(valid.states.device), self.objectives).cpu()
+        return (losses * self.choices).sum(-1).mean().item()
+
+
+def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
+    """The study with the changes to params.yaml of the entry ``tuned`` and then of ``change``."""
+    first = {"run": {"seeds": plan.seeds}}
+    changes = merge_sections(first, plan.entry("tuned", tuned), change or {})
+    return open_study(plan.dataset, plan.backbone, changes, checked=False)
+
+
+def open_bench(plan: Ablations, name: str, change: dict[str, Any] | None = None) -> AblationBench:
+    """Make the collection ``name``, of adapters that are tuned now if they are not stored."""
+    entry = plan.entry("collections", name)
+    study = study_of(plan, entry.of)
+    sequences, backbone, about = study.load_frozen()
+    tuned = tuned_adapters(study, sequences, backbone, about, STORE / entry.of / "tuned")
+    stem = STORE / name / "collection"  # where jobs that train generators load it from
+    save_collection(derive_collection(tuned, entry), stem)
+    study = study_of(plan, entry.of, change)
+    return AblationBench(study, sequences, backbone, load_collection(stem, about))
+
+
+def derive_collection(tuned: Collection, entry: CollectionEntry) -> Collection:
+    """The collection that ``entry`` makes of what was tuned."""
+    derived = tuned
+    if entry.anchors is not None:
+        derived = subset(derived, entry.anchors)
+    if entry.snapshots is not None:
+        first = (stored := tuned.snapshots.shape[2]) - entry.snapshots
+        if first < 0:
+            raise ParagonError(
+                f"snapshots: {entry.snapshots} of each anchor are asked for, {stored} were stored "
+                "(adapters.snapshots)"
+            )
+        last = derived.snapshots[:, :, first:].contiguous()
+        derived = dataclasses.replace(derived, snapshots=last)
+    return pooled(derived, entry.aligned) if entry.pooled else derived
+
+
+def measure_collection(plan: Ablations, name: str) -> pd.DataFrame:
+    """Measure every rival of the generator on a collection."""
+    entry = plan.entry("collections", name)
+    bench = open_bench(plan, name)
+    change = {
+        "adapters": {"anchors": bench.collection.anchors.tolist()},  # they count in rivals' cost
+        "rivals": {"end_to_end": entry.end_to_end},
+    }
+    study, tables = study_of(plan, entry.of, change), []
+    for index, models in enumerate(train_rivals(study, STORE / name)):
+        names = (*methods_of("mixture"), "constant")
+        ways = {method: partial(bench.mixed, method, index) for method in names}
+        tables.append(bench.rows(ways | {n: m.generate for n, m in models.items()}, index))
+    return joined(tables, backbone=study.backbone, collection=name)
+
+
+def measure_point(plan: Ablations, name: str) -> pd.DataFrame:
+    """Measure every way of sampling from the generators of a point."""
+    entry = plan.entry("points", name)
+    bench, generators = load_point(plan, name)
+    tables = []
+    for index, generator in enumerate(generators):
+        sampled = ways_of_sampling(generator.settings, entry)
+        ways = {
+            str(number): partial(generated_best, generator, valid=bench.held_out[0], **way)
+            for number, way in enumerate(sampled)
+        }
+        table = bench.rows(ways, index).set_index("method").loc[list(ways)].reset_index(drop=True)
+        methods = ["generated" if way["samples"] == 1 else "generated_best" for way in sampled]
+        table.insert(0, "method", methods)
+        tables.append(pd.concat([table, pd.DataFrame(sampled)], axis=1))
+    about = entry.model_dump(include={"collection", "variable", "value"})
+    return joined(tables, backbone=bench.study.backbone, **about)
+
+
+TRIALS = {"collections": measure_collection, "points": measure_point}
+
+
+def ways_of_sampling(settings: params.GeneratorSettings, entry: PointEntry) -> list[dict[str, Any]]:
+    """The ways of sampling of a point: that of the settings first."""
+    usual = {"guidance": settings.guidance, "steps": settings.sampler_steps, "samples": 1}
+    return [usual, *({**usual, **way.model_dump(exclude_none=True)} for way in entry.sampling)]
+
+
+def load_point(plan: Ablations, name: str) -> tuple[AblationBench, list[Generator]]:
+    """A point's collection and its generators, by seed; trained now if they are not stored."""
+    entry = plan.entry("points", name)
+    bench, folder = open_bench(plan, entry.collection, entry.change), STORE / entry.collection
+    try:
+        generators = load_generators(folder / name, bench.collection)
+        for generator in generators:
+            settings = {"settings": bench.study.params.generator.model_dump()}
+            check_match(settings, generator.description, str(folder / name))
+        return bench, generators
+    except ParagonError:  # not there, not whole, or made with other settings
+        return bench, train_generators(bench.study, folder / "collection", folder / name)

@@ -1,0 +1,127 @@
+"""Trials outside the default study: which are planned, which are recorded, which are missing.
+
+``ablations/params.yaml`` and ``moves/params.yaml`` have a section for each kind of trial, with an
+entry for each trial.  ``results/<kind>.csv`` beside it holds the rows of every trial of the kind,
+and ``results/settings.json`` a checksum of the settings that they were made with.  What is trained
+on the way stays in artifacts/ and is made anew when its settings change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import pandas as pd
+
+from paragon.adapters.collection import Collection, collect, load_collection, save_collection
+from paragon.backbones import Backbone
+from paragon.data.sequences import Sequences
+from paragon.errors import ParagonError
+from paragon.evaluation.summary import significant
+from paragon.params import ROOT, Section, checked, load_params, read_settings
+from paragon.storage import check_match, write_json, write_text
+from paragon_study.pipeline.study import Study
+
+Rows = Callable[[Any, str], pd.DataFrame]  # the rows of a trial of a plan, by its name
+SETTINGS = {"data", "backbones", "adapters", "generator", "rivals"}  # sections that trials use
+
+
+class Plan(Section):
+    """A params.yaml of its own, in the folder ``FOLDER``."""
+
+    FOLDER: ClassVar[str]
+    dataset: str
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read and check the file."""
+        content = read_settings(ROOT / cls.FOLDER / "params.yaml")
+        return checked(cls, content, f"{cls.FOLDER}/params.yaml")
+
+    def follows_from(self, kind: str, name: str) -> list:
+        """All of the plan that the rows of a trial follow from."""
+        raise NotImplementedError
+
+    def entry(self, kind: str, name: str) -> Any:
+        """One of the entries of a ``kind``, or an error that lists their names."""
+        entries = getattr(self, kind)
+        if name not in entries:
+            known = ", ".join(entries)
+            raise ParagonError(
+                f"{self.FOLDER}/params.yaml: {kind}: {name!r} is unknown; known: {known}"
+            )
+        return entries[name]
+
+    @property
+    def results(self) -> Path:
+        """The folder of the tables."""
+        return ROOT / self.FOLDER / "results"
+
+    def _recorded(self) -> dict[str, dict[str, str]]:
+        path = self.results / "settings.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def _checksum(self, kind: str, name: str) -> str:
+        parts = [load_params(dataset=self.dataset).model_dump(include=SETTINGS)]
+        for part in self.follows_from(kind, name):
+            parts.append(part.model_dump() if isinstance(part, Section) else part)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+    def missing(self, kind: str) -> list[str]:
+        """The trials of a kind that have no rows, or rows that were made with other settings."""
+        known = self._recorded().get(kind, {})
+        return [n for n in getattr(self, kind) if known.get(n) != self._checksum(kind, n)]
+
+    def run(self, kind: str, names: Iterable[str], rows_of: Rows | None) -> None:
+        """Run trials and record each; without ``rows_of`` record the settings and keep the rows."""
+        for name in names:
+            self.entry(kind, name)
+            if rows_of:
+                rows = joined([rows_of(self, name)], name=name)
+                replace_rows(self.results / f"{kind}.csv", rows, ["name"])
+            recorded = self._recorded()
+            recorded.setdefault(kind, {})[name] = self._checksum(kind, name)
+            write_json(self.results / "settings.json", recorded)
+
+
+def replace_rows(path: Path, rows: pd.DataFrame, key: list[str]) -> None:
+    """Write rows in the place of those with the same ``key``, or at the end; six digits.
+
+    All other rows of the table keep every character.
+    """
+    text: dict[str, Any] = {"dtype": str, "keep_default_na": False}
+    new = pd.read_csv(io.StringIO(rows.to_csv(index=False, float_format="%.6g")), **text)
+    old = pd.read_csv(path, **text) if path.exists() else new.iloc[:0]
+    parts = dict(list(old.groupby(key, sort=False))) | dict(list(new.groupby(key, sort=False)))
+    columns = list(dict.fromkeys([*old, *new]))
+    write_text(path, pd.concat(parts.values())[columns].to_csv(index=False))
+
+
+def joined(tables: Iterable[pd.DataFrame], **front: object) -> pd.DataFrame:
+    """Tables as one, with columns in ``front`` of it that have the same value in every row."""
+    table = pd.concat(tables, ignore_index=True)
+    return pd.concat([pd.DataFrame([front] * len(table)), table], axis=1)
+
+
+def tuned_adapters(
+    study: Study, sequences: Sequences, backbone: Backbone, about: dict, stem: Path
+) -> Collection:
+    """Load what is stored at ``stem``, or tune every anchor and oracle of the study now."""
+    settings, seeds = study.params.adapters, study.params.run.seeds
+    asked = {"settings": settings.model_dump(), "seeds": seeds, "backbone": about["sha256"]}
+    try:
+        stored = load_collection(stem)
+        check_match(asked, stored.description, f"{stem}.json")
+        return stored
+    except ParagonError:  # not there, not whole, or made with other settings
+        start = time.process_time()
+        made = collect(backbone, sequences, settings, seeds, {"backbone": about["sha256"]})
+        seconds = {"seconds": significant(time.process_time() - start, 3)}
+        save_collection(replace(made, description=made.description | seconds), stem)
+        return load_collection(stem)

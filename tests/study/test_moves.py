@@ -1,0 +1,364 @@
+"""Moved adapters: other maps, the plan, rows where the truth is known, and the pages' tables."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from paragon.adapters.adapter import AdapterForm, adapt
+from paragon.adapters.collection import collect
+from paragon.adapters.frozen import held_out_losses
+from paragon.adapters.rotation import fit_rotation, shared_items
+from paragon.backbones import build
+from paragon.data.negatives import NegativeSampler
+from paragon.errors import ParagonError
+from paragon.objectives.weights import simplex_lattice
+from paragon.params import load_params, merge_sections
+from paragon_study.ablations.alignment import permute
+from paragon_study.ablations.plan import replace_rows
+from paragon_study.moves import maps, measure, recommenders, recorded
+from paragon_study.moves.recommenders import (
+    Moves,
+    Place,
+    RecommenderEntry,
+    carry_over,
+    named_by_title,
+    place_of,
+    sequences_before,
+    study_of_recommender,
+)
+from paragon_study.pipeline.study import Study, StudyData
+from tests.adapters.test_rotation import D, N, Turned, draw, table, turn
+from tests.conftest import SMALL
+
+PLAN = Moves(
+    dataset="toy",
+    change={},
+    steps=[3],
+    anchors=[0.25, 0.75],
+    anchor_steps=3,
+    recommenders={},
+    moves={},
+    generators={},
+)
+
+
+def test_states_give_the_offset_and_a_linear_map():
+    form, vectors = AdapterForm(D, 4), 0.3 * draw(2, AdapterForm(D, 4).size, seed=3)
+    items, old, hidden, shift = draw(N + 1, D), draw(500, D, seed=2), turn(), draw(D, seed=6)
+    plain = fit_rotation(table(items), table(items @ hidden))
+    new = (old + shift) @ hidden
+    moved = maps.with_means(plain, old, new)
+    change = adapt(old, vectors, form) - old
+    there = adapt(new, moved.vectors(vectors, form).double(), form) - new
+    assert torch.allclose(change @ hidden, there, atol=1e-4)
+    bent = turn() + 0.1 * draw(D, D, seed=11)
+    moved = maps.least_squares(plain, old, old @ bent)
+    assert torch.allclose(moved.write, bent, atol=0.05)
+    assert torch.allclose(bent @ moved.read, torch.eye(D).double(), atol=0.05)
+
+
+def test_a_correction_is_exact_at_its_anchors_and_constant_beyond():
+    weights = torch.tensor([[0.0, 1], [0.2, 0.8], [0.5, 0.5], [0.8, 0.2], [1, 0]])
+    moved, differences = draw(5, 7).float(), draw(2, 7, seed=1).float()
+    change = maps.corrected(moved, weights, weights[[1, 3]], differences) - moved
+    for row, difference in ((0, 0), (1, 0), (3, 1), (4, 1)):
+        assert torch.allclose(change[row], differences[difference], atol=1e-5)
+    assert torch.allclose(change[2], differences.mean(0), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def old(backbone, seqs, settings):
+    collection = collect(backbone, seqs, settings.adapters, [0])
+    return Place(Study("toy", "sasrec", settings), seqs, backbone, collection)
+
+
+@pytest.fixture(scope="module")
+def place(backbone, old):
+    """The old recommender in other coordinates, its own adapters the old ones, moved exactly."""
+    there = replace(old, backbone=Turned(backbone, turn().float()), seconds={})
+    exact = fit_rotation(old.table, there.table)
+    names = ("anchor_vectors", "oracle_vectors")
+    own = {n: exact.vectors(getattr(old.collection, n), old.collection.form) for n in names}
+    return replace(there, collection=replace(old.collection, **own))
+
+
+@pytest.fixture(scope="module")
+def measured(place, old):
+    moved = measure.moved(place, old, PLAN)
+    rows = {**moved, **measure.controls(place, old, fit_rotation(old.table, place.table))}
+    return measure.table_of(place, rows).query("protocol == 'full'").set_index("method")
+
+
+def test_moved_adapters_are_the_tuned_ones_where_the_truth_is_a_turn(measured):
+    for row in ("moved", "moved_means", "moved_least_squares"):
+        tolerance = 0.05 if row == "moved_least_squares" else 1e-4
+        assert measured.loc[row, "set_hv_of_tuned"] == pytest.approx(1, abs=tolerance)
+    tuned = measured.loc["tuned", "set_hv"]
+    for control in ("as_it_is", "random_rotation"):
+        assert abs(measured.loc[control, "set_hv"] - tuned) > 1e-3
+
+
+def test_every_row_is_there_and_its_seconds_count_what_went_before(measured, place):
+    tuned_on = {"moved_two_anchors", "moved_3"}
+    chosen = {"moved", "moved_means", "moved_least_squares", "moved_calibrated"}
+    controls = {"as_it_is", "random_rotation"}
+    assert set(measured.index) == {"tuned", "constant"} | chosen | tuned_on | controls
+    assert place.seconds.keys() == chosen | tuned_on
+    for row in tuned_on | {"moved_calibrated"}:
+        assert place.seconds[row] >= place.seconds["moved_means"]
+
+
+def test_calibration_takes_the_smallest_loss_and_follows_the_weights(seqs, settings, place, old):
+    rotation, objectives = fit_rotation(old.table, place.table), settings.adapters.objectives
+    choice = maps.candidates(rotation, old.collection)
+    assert len(choice) == 3 * maps.GRID
+    valid, weights = place.held_out[0], simplex_lattice(2, 10)
+    losses = held_out_losses(valid, choice, objectives)
+    adapters = maps.calibrate(valid, choice, weights, objectives)  # [W, Q]
+    chosen = (adapters.unsqueeze(1) == choice).all(2).int().argmax(1)  # [W]
+    assert torch.equal(choice[chosen], adapters)
+    for row, weight in zip(chosen, weights, strict=True):
+        assert (losses[row] @ weight) == (losses @ weight).min()
+    assert (losses[chosen, 0][weights[:, 0].argsort()].diff() <= 0).all()
+    moved = held_out_losses(valid, rotation.vectors(old.tuned, old.collection.form), objectives)
+    best = maps.calibrate(valid, choice, place.weights, objectives)
+    lower = held_out_losses(valid, best, objectives)
+    assert ((lower * place.weights).sum(-1) <= (moved * place.weights).sum(-1) + 1e-4).all()
+
+
+def test_tuning_on_from_a_start_changes_it_and_repeats_itself(place):
+    start = place.tuned
+    first, again = (place.tuned_on(start, place.weights, 3) for _ in range(2))
+    assert torch.equal(first, again) and not torch.equal(first, start)
+
+
+def test_the_data_of_an_earlier_day_have_no_later_event(settings, dataset, monkeypatch):
+    study = Study("toy", "sasrec", settings)
+    monkeypatch.setattr(StudyData, "load", lambda _: dataset)
+    times = dataset.interactions["timestamp"]
+    days = 50 / 86_400
+    before = sequences_before(study, days)
+    assert before.times.max() == times[times <= times.max() - 50].max() < times.max()
+    assert before.n_users <= dataset.interactions["user_id"].nunique()
+
+
+def test_a_map_from_few_items_uses_as_many(old):
+    few = replace(old, items=0.5)
+    assert len(few.table.ids) == round(0.5 * len(old.table.ids)) == len(few.table.vectors) - 1
+    rows = [list(old.table.ids).index(name) + 1 for name in few.table.ids]
+    assert rows == sorted(rows) and torch.equal(few.table.vectors[1:], old.table.vectors[rows])
+    assert (few.table.popularity[1:] == old.table.popularity[rows]).all()
+
+
+def test_other_data_are_mapped_by_titles_that_one_item_has(old, seqs):
+    """Ids of one dataset mean nothing in another: the same films, in other places, renamed."""
+    titles = ["Twice", "Twice", *seqs.titles[2:]]
+    first = replace(old, sequences=replace(seqs, titles=titles))
+    renamed = replace(seqs, titles=titles[::-1], item_ids=seqs.item_ids)
+    study = replace(old.study, dataset="other")
+    second = replace(old, study=study, sequences=renamed)
+    ids = [place.table.ids for place in map(named_by_title, (first, second))]
+    rows, others = shared_items(*ids)
+    assert rows.tolist() == list(range(3, seqs.n_items + 1))
+    assert (rows + others).unique().tolist() == [seqs.n_items + 1]
+    moved = fit_rotation(named_by_title(first).table, named_by_title(old).table)
+    assert moved.shared == seqs.n_items - 2 and moved.fit == pytest.approx(1)
+
+
+def test_a_warm_start_has_what_was_known_and_fresh_vectors_for_new_items(seqs, settings):
+    old, new = (build("sasrec", seqs, settings.backbones, seed) for seed in (0, 1))
+    fresh, n = new.item_vectors().clone(), seqs.n_items
+    carry_over(old, new, torch.arange(1, n), torch.arange(2, n + 1))  # each one place further
+    assert torch.equal(new.item_vectors()[2:], old.item_vectors()[1:-1])
+    assert torch.equal(new.item_vectors()[1], fresh[1])
+    others = {k: v for k, v in new.state_dict().items() if len(v) != n + 1}
+    assert others and all(torch.equal(v, old.state_dict()[k]) for k, v in others.items())
+
+
+def test_a_generator_is_tried_on_the_old_recommender_that_it_was_moved_from(place, old):
+    """Where the truth is a turn, what is moved there and back loses nothing."""
+    one = measure.Old.of(old, place)
+    together = measure.collected([one])
+    own = old.collection
+    assert torch.allclose(together.anchor_vectors[0], one.vectors, atol=1e-6)
+    assert len(one.vectors) == len(own.anchors) + len(own.oracles) == len(together.anchors)
+    tries = measure.behaviour_of(together, [one], 8)
+    vectors = torch.cat([own.anchor_vectors[0], own.oracle_vectors[0]])
+    rng = np.random.default_rng(0)
+    rng.integers(1)  # which of the old recommenders
+    negatives = own.description["settings"]["negatives"]
+    rows, candidates = old.train.draw(NegativeSampler(old.sequences), 8, negatives, rng)
+    expected = old.train.losses(vectors, rows, candidates, old.objectives)
+    tried = tries.task_losses(one.vectors, np.random.default_rng(0))
+    assert torch.allclose(tried, expected, atol=1e-4)
+    # Not moved back, they would be tried in the wrong coordinates.
+    wrong = old.train.losses(one.vectors, rows, candidates, old.objectives)
+    assert not torch.allclose(wrong, expected, atol=1e-4)
+
+
+def test_of_one_recommender_twice_mean_and_ensemble_are_what_was_moved(place, old):
+    """Even if its hidden units have another order the second time."""
+    own, order = old.collection, torch.randperm(old.collection.form.width)
+    names = ("anchor_vectors", "oracle_vectors")
+    turned = {name: permute(getattr(own, name), order, own.form) for name in names}
+    again = replace(old, collection=replace(own, **turned))
+    olds = [measure.Old.of(one, place) for one in (old, again)]
+    vectors, others = measure.rows_from(olds, place)
+    assert torch.allclose(vectors["moved_mean"], vectors["moved"], atol=1e-6)
+    found = measure.table_of(place, vectors, others).query("protocol == 'full'").set_index("method")
+    expected = {"moved", "moved_generated", "moved_mean", "moved_calibrated", "moved_ensemble"}
+    assert set(found.index) == {"tuned", "constant"} | expected
+    for row in ("moved", "moved_mean", "moved_ensemble"):
+        assert found.loc[row, "set_hv_of_tuned"] == pytest.approx(1, abs=1e-4)
+
+
+def test_of_one_recommender_a_hypernetwork_moves_as_well(place, old):
+    vectors, others = measure.rows_from([measure.Old.of(old, place)], place)
+    assert vectors.keys() == {"moved", "moved_generated", "moved_hypernetwork"} and not others
+    assert all(own.shape == place.tuned.shape for own in vectors.values())
+
+
+def test_a_recommender_is_trained_again_where_its_settings_are_others(seqs, tmp_path, monkeypatch):
+    trained = []
+
+    def counted(*given):
+        trained.append(given)
+        return train(*given)
+
+    def opened(dataset, backbone, change, **_):
+        return Study(dataset, backbone, load_params(overrides=merge_sections(SMALL, change)))
+
+    def count(**change):
+        entry = RecommenderEntry(**{"backbone": "sasrec", "seed": 0} | change)
+        plan, before = PLAN.model_copy(update={"recommenders": {"one": entry}}), len(trained)
+        assert place_of(plan, "one", "item_side").collection.form.categories
+        assert not place_of(plan, "one", "state_only").collection.form.categories
+        return len(trained) - before
+
+    train = recommenders.backbones.train_backbone
+    monkeypatch.setattr(recommenders.backbones, "train_backbone", counted)
+    monkeypatch.setattr(recommenders, "open_study", opened)
+    monkeypatch.setattr(recommenders, "sequences_before", lambda *_: seqs)
+    monkeypatch.setattr(recommenders, "STORE", tmp_path)
+    assert count() == 1 and count() == 0
+    (tmp_path / "one" / "backbone.json").write_text("{}")  # interrupted
+    assert count() == 1
+    for change in ({"backbone": "gru4rec"}, {"seed": 1}, {"warm": 1}, {"warm": 2}):
+        assert count(**change) == 1 and count(**change) == 0, change
+    assert count(change={"backbones": {"dim": 8}}) == 1
+
+
+def test_the_plan_holds_together():
+    plan = Moves.load()
+    for name, entry in plan.recommenders.items():
+        changed = entry.days or entry.warm or entry.change or entry.dataset
+        assert changed or name == f"{entry.backbone}-{entry.seed}"
+        study = study_of_recommender(plan, name, item_side=False)
+        assert study.params.backbones.seed == entry.seed and not study.params.adapters.item_side
+    for kind in ("moves", "generators"):
+        for name, entry in getattr(plan, kind).items():
+            assert plan.follows_from(kind, name)  # all that it names is there
+            assert entry.new != entry.old and (kind == "moves" or entry.new not in entry.old)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three moves between seeds and one between architectures, made up, recorded as trials are."""
+    moves = [("seed", f"sasrec-{s}", f"sasrec-{s + 1}", s) for s in range(3)]
+    for kind, old, new, seed in [*moves, ("architecture", "sasrec-0", "gru4rec-0", 0)]:
+        rows = [
+            (kind, old, new, method, protocol, seed, share + seed / 100, 0.5, side, 0.6)
+            for side in ("item_side", "state_only")
+            for protocol in ("full", "sampled")
+            for method, share in (("tuned", 1.0), ("moved", 0.95), ("moved_50", 0.97))
+        ]
+        names = "kind old new method protocol seed set_hv_of_tuned regret_mean side fit".split()
+        own = pd.DataFrame(rows, columns=names).assign(shared=100, items=1.0, name=kind + old)
+        alone = own[own["method"] == "moved"].assign(method="backbone", set_hv_of_tuned=0.6)
+        replace_rows(tmp_path / "moves.csv", own, ["name"])
+        alone = alone.assign(name=new).drop(
+            columns=["kind", "old", "new", "items", "fit", "shared"]
+        )
+        replace_rows(tmp_path / "recommenders.csv", alone, ["name"])
+        seconds = [("moves", kind + old, side, "moved", 0.2) for side in recorded.SIDES]
+        seconds += [("recommenders", new, side, "tuned", 30) for side in recorded.SIDES]
+        columns = "kind name side method seconds".split()
+        times = pd.DataFrame(seconds, columns=columns)
+        replace_rows(tmp_path / "seconds.csv", times, ["kind", "name"])
+        several = own.assign(olds=4 - seed % 2, kind=f"{4 - seed % 2} old ones")
+        replace_rows(tmp_path / "generators.csv", several, ["name"])
+    return tmp_path
+
+
+def test_a_table_has_means_over_moves_with_their_interval_and_seconds(folder):
+    frame = recorded.load_moves(folder)
+    assert set(frame["protocol"]) == {"full"}
+    own = frame[frame["side"] == "item_side"]
+    title, _, *lines = recorded.method_table(own).splitlines()
+    assert title == "| adapters | seed | architecture | seconds |"
+    assert lines[0].endswith("| 0.60, 50 % | 0.60, 50 % | – |")
+    assert lines[1] == "| **moved**, from item tables | 0.96 ± 0.02, 50 % | 0.95, 50 % | 0.2 |"
+    assert lines[-1].startswith("| tuned there |") and lines[-1].endswith("| 30 |")
+    text = recorded.tables(folder)
+    assert "| adapters | 3 old ones | 3 old ones, without the item side | 4 old ones |" in text
+    assert "| sasrec → sasrec | 3 | 0.60 | 0.96 ± 0.02, 50 % | 0.96 ± 0.02, 50 % |" in text
+    assert len(recorded.moved_adapters(frame).axes) == 4
+    with pytest.raises(ParagonError, match="make moves"):
+        recorded.load_moves(folder / "none")
+
+
+def test_what_a_recommender_has_alone_counts_once_however_many_moves_go_there(folder):
+    own = pd.read_csv(folder / "moves.csv").query("name == 'seedsasrec-0'")
+    replace_rows(folder / "moves.csv", own.assign(old="sasrec-3", name="more"), ["name"])
+    frame = recorded.load_moves(folder).query("kind == 'seed' and side == 'item_side'")
+    assert frame["method"].value_counts()[["moved", "backbone"]].tolist() == [4, 3]
+
+
+def test_the_share_of_the_items_is_part_of_a_pair(folder):
+    table = pd.read_csv(folder / "moves.csv")
+    table.assign(items=0.2).to_csv(folder / "moves.csv", index=False)
+    assert "| sasrec → sasrec, 20 % of the items | 3 |" in recorded.tables(folder)
+
+
+# What moves/README.md says in words.
+
+
+def test_moved_adapters_reach_more_than_unmoved_ones_but_not_the_balance():
+    frame = recorded.load_moves()
+    means = frame.groupby(["kind", "side", "method"])[["set_hv_of_tuned", "regret_mean"]].mean()
+    for kind in recorded.COLUMNS:
+        own = means.loc[kind]
+        moved, unmoved = (own.loc["item_side", way] for way in ("moved", "as_it_is"))
+        more = moved["set_hv_of_tuned"] - unmoved["set_hv_of_tuned"]
+        assert more < 0.02 if "warm" in kind else more > 0.05
+        assert moved["set_hv_of_tuned"] > 0.9 and moved["regret_mean"] > 0.2
+        assert own.loc[("state_only", "moved"), "set_hv_of_tuned"] > 0.8
+
+
+def test_several_old_recommenders_are_better_than_one_but_not_as_good_as_tuning():
+    frame = recorded.load_generators()
+    assert frame.groupby("kind")["new"].nunique().to_dict() == {
+        kind: 10 if "architecture" in kind else 5 for kind in frame["kind"]
+    }
+    means = frame.groupby(["olds", "kind", "method"]).mean(numeric_only=True)
+    hv, regret, r_acc = (means[m].unstack() for m in ("set_hv_of_tuned", "regret_mean", "r_acc"))
+    assert ((hv["moved_generated"] - hv["moved"]).loc[1].abs() < 0.01).all()
+    several = regret.loc[[4, 5]]
+    for way in ("moved_generated", "moved_ensemble"):
+        assert (several[way] < several["moved"] - 0.2).all()
+    assert regret["moved_generated"].min() > 0.8
+    five = frame.query("olds == 5").assign(to=lambda rows: rows["new"].str.partition("-")[0])
+    of_five = five.groupby(["to", "kind", "method"]).mean(numeric_only=True)
+    own = of_five["regret_mean"].unstack()
+    assert (own["moved_generated"] < own["moved"]).all()
+    ways = ["moved", "moved_generated", "moved_ensemble", "moved_mean", "moved_calibrated"]
+    assert set(own.loc["gru4rec", ways].idxmin(axis=1)) == {"moved_calibrated"}
+    share = of_five["set_hv_of_tuned"].unstack().loc["gru4rec", ways]
+    assert share.iloc[1].idxmax() == "moved_calibrated"
+    assert hv["moved_ensemble"].loc[4].iloc[0] > 0.98
+    four = hv.loc[4].iloc[1]
+    assert min(four["moved_generated"], four["moved_ensemble"]) > four["moved"] + 0.03
+    assert r_acc.loc[4].iloc[1]["moved_ensemble"] < r_acc.loc[4].iloc[1]["moved_generated"] - 0.05
