@@ -49,15 +49,14 @@ def stage_variables(threads: int) -> dict[str, str]:
     return dict.fromkeys(libraries, str(threads)) | {"PYTHONHASHSEED": "0", **VARIABLES}
 
 
-def begin_worker(parent: int, alone: bool) -> None:
+def begin_worker(parent: int) -> None:
     """Begin a process that trains: without bars of its own, and with its parent's end as its end.
 
     A worker whose parent was killed would go on training, and overwrite what a later run made.
     It is here so that a worker without a job does not load torch.
     """
     os.environ[QUIET] = "1"  # those of several processes would overwrite each other
-    if not alone:
-        os.environ.pop(LINE, None)
+    os.environ.pop(LINE, None)
     when_gone(parent, lambda: os._exit(1))
 
 

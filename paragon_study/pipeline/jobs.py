@@ -50,61 +50,55 @@ CLUSTER = "PARAGON_CLUSTER"  # the address of a Dask scheduler, whose workers th
 def run_in_processes(
     function: Callable[..., T], study: Study, jobs: Sequence[tuple], name: str
 ) -> list[T]:
-    """``[function(study, *job) for job in jobs]``, several at a time.
+    """``[function(study, *job) for job in jobs]``, several at a time unless there is one thread.
 
     ``function`` is one of a module, so that another process can import it; it loads
     what it needs and seeds its own random numbers.  With ``PARAGON_CLUSTER`` the jobs run on a
     cluster (docs/scale.md).  Raises ``ParagonError`` if a process is ended from outside.
     """
-    if not jobs:  # no process need start
-        return []
-    # On two threads three at a time: the last of three would have a core for itself, and one idle.
+    # On two threads three at a time: if it were two, the third of three would leave a core idle.
     most = 2 * study.params.run.threads - 1 if study.device.type == "cpu" else 1
-    workers = min(len(jobs), most)
-    # joblib has no single worker, it would be this process: then one of two gets all jobs at once.
-    alone = workers == 1 and not os.environ.get(CLUSTER)
-    parts = [list(jobs)] if alone else [[job] for job in jobs]
-    with _workers(max(workers, 2), alone):
-        # max_nbytes: arrays are sent to each process.  Shared ones could not be written to.
-        pool = Parallel(return_as="generator", batch_size=1, max_nbytes=None)
-        call, kernels = delayed(_run_jobs), _kernels()
+    if not jobs or (most == 1 and not os.environ.get(CLUSTER)):
+        return [function(study, *job) for job in jobs]
+    with _workers(max(2, min(len(jobs), most))):
+        pool = Parallel(return_as="generator", batch_size=1)
+        call, kernels = delayed(_run_job), _kernels()
         try:
-            results = pool(call(function, study, part, kernels) for part in parts)
-            done = [part for part, _ in zip(results, progress(parts, name), strict=True)]
+            results = pool(call(function, study, job, kernels) for job in jobs)
+            return [result for result, _ in zip(results, progress(jobs, name), strict=True)]
         except BrokenProcessPool as error:
             raise ParagonError(
                 f"{name}: a process that trained was ended from outside (by somebody, or because "
                 "the memory was full); nothing half-made was kept, run the stage again"
             ) from error
-    return [result for part in done for result in part]
 
 
 def _kernels() -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in KERNELS}
 
 
-def _run_jobs(
-    function: Callable[..., T], study: Study, jobs: list[tuple], kernels: dict[str, str | None]
-) -> list[T]:
-    """Run jobs one after another, with the ``kernels`` of who asked: others give other digits."""
+def _run_job(
+    function: Callable[..., T], study: Study, job: tuple, kernels: dict[str, str | None]
+) -> T:
+    """Run a job with the ``kernels`` of who asked: others give other digits."""
     if _kernels() != kernels:
         raise ParagonError(
             f"{CLUSTER}: a worker computes with other kernels than the run that uses it; start "
             "workers with `python -m paragon_study.pipeline.worker ADDRESS`"
         )
-    return [function(study, *job) for job in jobs]
+    return function(study, *job)
 
 
 @contextmanager
-def _workers(count: int, alone: bool) -> Iterator[None]:
-    """Let joblib use ``count`` processes here, one of them ``alone`` for all jobs, or a cluster."""
+def _workers(count: int) -> Iterator[None]:
+    """Let joblib use ``count`` processes here, or a cluster."""
     address = os.environ.get(CLUSTER)
     if not address:
         # Each process has one thread in every library that has threads of its own, which reads
         # that when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would
         # still have its threads, which wait for each other by spinning, and with as many busy
         # processes as cores a product of small matrices took 70 ms.
-        begin = {"initializer": begin_worker, "initargs": (os.getpid(), alone)}
+        begin = {"initializer": begin_worker, "initargs": (os.getpid(),)}
         with parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **begin):
             yield
         return
