@@ -123,21 +123,3 @@ def test_learns_a_collection_that_follows_the_weights(collection, settings):
     )
     one, *_, other = model.generate(weights, guidance=0.0)
     assert torch.allclose(one, other, atol=1e-5)
-
-
-def test_behavioural_loss_falls(collection, settings, behaviour):
-    """A collection of noise teaches nothing; the behavioural loss has to find the way alone."""
-    draw = torch.Generator().manual_seed(0)
-
-    def noise(like):
-        return 0.2 * torch.randn(like.shape, generator=draw)
-
-    made = dataclasses.replace(
-        collection,
-        anchor_vectors=noise(collection.anchor_vectors),
-        snapshots=noise(collection.snapshots),
-    )
-    options = {"steps": 1000, "behaviour_batch": 8, "learning_rate": 3e-3, "latent": None}
-    model = train_generator(made, settings.generator.model_copy(update=options), 0, behaviour)
-    curve = model.description["curves"]["task_loss"]
-    assert np.mean(curve[-20:]) < np.mean(curve[:5]) - 0.02

@@ -140,17 +140,6 @@ def test_step_weights_and_every_other_token_are_seen_and_no_other_sample(denoise
     assert (denoiser(moved, t, weights, keep) - v)[:, 0].abs().min() > 1e-5
 
 
-def test_tokens_have_an_order(batch):
-    """Two hidden units exchanged in x do not give the same two exchanged in v."""
-    form = AdapterForm(2, 2)
-    torch.manual_seed(0)
-    model = TokenDenoiser(form, 2, SETTINGS).eval()
-    x, (_, t, weights, keep) = torch.randn(5, form.size), batch
-    flipped = model.vectors(model.tokens(x).flip(1))
-    v, there = model(x, t, weights, keep), model(flipped, t, weights, keep)
-    assert not torch.allclose(model.vectors(model.tokens(there).flip(1)), v, atol=1e-3)
-
-
 class Silent(torch.nn.Module):
     """A layer whose result is zero."""
 
@@ -213,14 +202,6 @@ def test_a_planted_collection_is_learned(trained):
     assert error < (trained.generate(weights.flip(1), guidance=1.0) - truth).square().mean() / 2
     losses = trained.description["curves"]["v_loss"]
     assert losses[-1] < 0.7 * losses[0]
-
-
-def test_generated_numbers_stay_in_the_range_of_the_collection(trained):
-    collected, _ = planted().training_set(0)
-    for guidance in (1.0, 50.0):
-        found = trained.generate(planted().anchors, guidance=guidance)
-        assert (found >= collected.amin(0) - 1e-5).all()
-        assert (found <= collected.amax(0) + 1e-5).all()
 
 
 def test_guidance_is_the_best_on_validation_events(trained):
