@@ -112,8 +112,8 @@ def ddim(
         x'    = sqrt(alpha') x_0 + sqrt(1 - alpha' - sigma^2) eps + sigma * new noise
 
     ``eta = 0`` is deterministic: with the same noise, the result changes smoothly with the
-    condition.  ``eta = 1`` with all steps is DDPM's ancestral sampler.  ``clip``: the least and
-    the largest values ``[D]`` that a predicted x_0 may have; eps then follows from x and that x_0.
+    condition.  ``eta = 1`` with all steps is DDPM (Ho et al. 2020).  ``clip``: the least
+    and the largest values ``[D]`` that a predicted x_0 may have; eps then follows from x and x_0.
     ``noise [B, D]`` to ``[B, D]``.  Raises ``ParagonError`` for ``steps`` out of range.
     """
     if not 1 <= steps <= schedule.steps:
@@ -134,19 +134,3 @@ def ddim(
         if sigma:
             x = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
     return x
-
-
-def ddpm(
-    predict: Predict,
-    schedule: Schedule,
-    noise: Tensor,
-    generator: torch.Generator | None = None,
-    clip: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    """Ancestral sampling through every step (Ho et al. 2020, algorithm 2), from ``noise [B, D]``.
-
-    The step to t - 1 draws from the posterior q(x_{t-1} | x_t, x_0); its variance is that of
-    DDIM with ``eta = 1``.  ``clip`` as there.
-    """
-    steps = schedule.steps
-    return ddim(predict, schedule, noise, steps=steps, eta=1.0, generator=generator, clip=clip)

@@ -28,7 +28,7 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.backbones.checkpoint import Checkpoint, Part
 from paragon.generator.denoiser import sinusoidal
-from paragon.generator.diffusion import Schedule, ddim, ddpm, guided
+from paragon.generator.diffusion import Schedule, ddim, guided
 from paragon.generator.training import diffusion_loss, take_step, update_average
 from paragon.objectives.weights import check_weights, lift
 from paragon.params import PublishedSettings, stored
@@ -150,7 +150,7 @@ class PublishedModel(nn.Module):
     ) -> Tensor:
         """Vectors ``[W, P]`` for weights ``[W, O]``, from one noise for all weights.
 
-        By ancestral sampling through every step, or by DDIM in this number of ``steps``.
+        By DDPM through every step, or by DDIM in this number of ``steps``.
         """
         noise = torch.from_numpy(rng.standard_normal((1, len(self.mean)), dtype=np.float32))
         noise = noise.to(weights.device).repeat(len(weights), 1)  # [W, P]
@@ -158,7 +158,9 @@ class PublishedModel(nn.Module):
         if steps is not None:
             return self.decode(ddim(predict, schedule, noise, steps=steps, clip=clip))
         draws = torch.Generator(weights.device).manual_seed(int(rng.integers(2**63)))
-        return self.decode(ddpm(predict, schedule, noise, draws, clip))
+        steps = schedule.steps
+        sampled = ddim(predict, schedule, noise, steps=steps, eta=1.0, generator=draws, clip=clip)
+        return self.decode(sampled)
 
 
 class Published:
@@ -179,10 +181,8 @@ class Published:
     ) -> Tensor:
         """Adapter vectors ``[W, P]`` for weights ``[W, O]`` (or one vector of O numbers).
 
-        ``guidance``: another than that of the description, 1 for none; ``sample`` = 0, 1, ...
-        chooses the noise.  Weights are lifted to the floor
-        (:func:`paragon.objectives.weights.lift`).  Raises ``ParagonError`` for weights that are
-        not on the simplex and for guidance out of range.
+        ``guidance``: another than that of the description, 1 for none; ``sample`` as in
+        :meth:`paragon.generator.generator.Generator.generate`.
         """
         about = self.description
         condition = lift(check_weights(weights, self.objectives), torch.tensor(about["floor"]))

@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from paragon.generator.denoiser import Denoiser
-from paragon.generator.diffusion import Schedule, ddim, ddpm, guided
+from paragon.generator.diffusion import Schedule, ddim, guided
 from paragon.generator.training import diffusion_loss
 
 STEPS = 50
@@ -85,7 +85,8 @@ def test_ddim_with_all_steps_and_full_noise_is_ddpm(denoiser, batch):
     condition = batch[2]
     predict = guided(denoiser, condition, 1.0)
     noise = torch.randn(5, 6, generator=generator(3))
-    found = ddpm(predict, Schedule(STEPS), noise, generator(7))
+    options = {"steps": STEPS, "eta": 1.0, "generator": generator(7)}
+    found = ddim(predict, Schedule(STEPS), noise, **options)
     x, draw = noise, generator(7)
     with torch.no_grad():
         for t in oracle.timesteps:
