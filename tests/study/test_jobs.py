@@ -13,8 +13,8 @@ import torch
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT
-from paragon.storage import save_tensors
-from paragon_study.pipeline.jobs import run_in_processes
+from paragon.storage import load_tensors, save_tensors
+from paragon_study.pipeline.jobs import run_in_processes, training_task, tune_collection
 from paragon_study.pipeline.study import Study
 from tests.conftest import THOROUGH
 from tests.study.conftest import hear_signals, is_running, wait_until
@@ -54,6 +54,21 @@ def test_one_thread_means_one_process_which_is_this_one(settings):
     study = Study("toy", "sasrec", settings.model_copy(update={"run": run}))
     found = run_in_processes(described, study, [(n, "") for n in range(3)], "jobs")
     assert {row[3] for row in found} == {os.getpid()}
+
+
+def test_states_are_stored_with_the_collection_and_used_for_the_same_backbone(
+    backbone, seqs, settings, tmp_path, monkeypatch
+):
+    study, about = Study("toy", "sasrec", settings), {"sha256": "abc"}
+    monkeypatch.setattr("paragon_study.pipeline.study.ARTIFACTS", tmp_path)
+    monkeypatch.setattr(Study, "load_frozen", lambda study: (seqs, backbone, about))
+    tune_collection(study)
+    stem = study.folder / "adapters" / "states"
+    tensors, made = load_tensors(stem, "adapters")
+    save_tensors(stem, {"states": tensors["states"] + 1}, made)
+    assert torch.equal(training_task(study, *study.load_frozen()).states, tensors["states"] + 1)
+    other = training_task(study, seqs, backbone, {"sha256": "other"})
+    assert torch.allclose(other.states, tensors["states"], atol=1e-6)
 
 
 def ends_itself(study):
