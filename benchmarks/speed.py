@@ -40,7 +40,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from paragon.adapters import tuning
 from paragon.adapters.adapter import Adapter, start_vectors
 from paragon.adapters.frozen import frozen_task
-from paragon.backbones import BACKBONES, build, cached_states, context_of
+from paragon.backbones import BACKBONES, build
+from paragon.backbones.base import cached_states, context_of
 from paragon.backbones.training import Training
 from paragon.data.fetch import load_dataset
 from paragon.data.negatives import NegativeSampler

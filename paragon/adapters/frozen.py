@@ -29,7 +29,6 @@ from paragon.objectives.table import Scored, objective_losses
 
 # Scores of which the served lists are taken together: 16 MB.  Larger blocks are slower.
 CELLS = 4 << 20
-_PAIRS = 1 << 20  # pairs of an event and an item represented at a time, a few hundred megabytes
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,7 @@ class FrozenTask:
 
     def scores(self, vectors: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
         """Scores ``[..., B, A, C]`` of candidates ``[..., B, C]`` under vectors ``[..., A, P]``."""
-        hidden, offset = self.backbone.expand(self.states[rows], candidates)
-        adapted = self._adapted(hidden.unsqueeze(-4), vectors)  # [..., A, B, 1 or C, d + M]
-        items = self.items[candidates]  # [..., B, C, d + M]
-        if adapted.shape[-2] == 1:  # one state for all candidates
-            scores = adapted.squeeze(-2).transpose(-2, -3) @ items.mT  # [..., B, A, C]
-        else:  # one representation for each candidate
-            scores = (adapted * items.unsqueeze(-4)).sum(-1).transpose(-2, -3)  # [..., B, A, C]
-        return _plus(scores, offset, -2)  # [..., B, A, C]
+        return self._by_all(self.states[rows], candidates, vectors).transpose(-2, -3)
 
     def serve(self, vectors: Tensor, rows: Tensor) -> Scored:
         """The lists that adapters ``[..., A, P]`` serve to events ``rows [..., B]``.
@@ -82,33 +74,34 @@ class FrozenTask:
         """
         states, who = self.states[rows], self.who[rows]  # [..., B, z], [..., B]
         with torch.no_grad():
-            every = torch.arange(len(self.items), device=rows.device).expand(*rows.shape, -1)
-            hidden, offset = self.backbone.expand(states, every)
-            adapted = self._adapted(hidden.unsqueeze(-4), vectors)  # [..., A, B, 1 or n + 1, d + M]
+            every = torch.arange(len(self.items), device=rows.device)
             met = self.met[who.reshape(-1)].mask().view(*who.shape, -1)  # [..., B, n + 1]
             # A few adapters at a time, of all seeds.
-            cells = adapted.shape[:-4].numel() * met.shape[-2:].numel()  # of one adapter
+            cells = vectors.shape[:-2].numel() * met.shape[-2:].numel()  # of one adapter
             few = max(1, CELLS // cells)
-            best = torch.cat([self._best(h, offset, met) for h in adapted.split(few, -4)], -3)
-        # Once more with a gradient, for the items that are shown: best [..., A, B, L].
+            best = torch.cat(
+                [
+                    served(self._by_all(states, every, v), met.unsqueeze(-3), self.served)
+                    for v in vectors.split(few, -2)
+                ],
+                -3,
+            )  # [..., A, B, L]
+        # Once more with a gradient, for the items that are shown.
         states = states.unsqueeze(-3).expand(*best.shape[:-1], -1)  # [..., A, B, z]
-        hidden, offset = self.backbone.expand(states, best)
-        adapted = self._adapted(hidden, vectors)  # [..., A, B, 1 or L, d + M]
-        items = self.items[best]  # [..., A, B, L, d + M]
-        if adapted.shape[-2] == 1:
-            scores = (items @ adapted.mT).squeeze(-1)  # [..., A, B, L]
-        else:
-            scores = (adapted * items).sum(-1)  # [..., A, B, L]
+        scores = self.backbone.score(
+            states, best, lambda hidden: self._adapted(hidden, vectors), self.items
+        )  # [..., A, B, L]
         lists = self.catalogue.lists(best, self.groups[rows].unsqueeze(-2))
-        return Scored((scores + offset).unsqueeze(-2), lists)
+        return Scored(scores.unsqueeze(-2), lists)
 
-    def _best(self, adapted: Tensor, offset: Tensor | float, met: Tensor) -> Tensor:
-        """The items ``[..., A, B, L]`` that are served; ``adapted`` and ``met`` as in `serve`."""
-        if adapted.shape[-2] == 1:
-            scores = adapted.squeeze(-2) @ self.items.mT  # [..., A, B, n + 1]
-        else:
-            scores = (adapted * self.items).sum(-1)  # [..., A, B, n + 1]
-        return served(_plus(scores, offset, -3), met.unsqueeze(-3), self.served)
+    def _by_all(self, states: Tensor, candidates: Tensor, vectors: Tensor) -> Tensor:
+        """Scores ``[..., A, B, C]`` of candidates that all adapters ``[..., A, P]`` are given."""
+        return self.backbone.score(
+            states,
+            candidates,
+            lambda hidden: self._adapted(hidden.unsqueeze(-4), vectors),
+            self.items,
+        )
 
     def _adapted(self, hidden: Tensor, vectors: Tensor) -> Tensor:
         """``hidden [..., 1 or A, B, 1 or C, d]``, adapted: ``[..., A, B, 1 or C, d + M]``."""
@@ -124,8 +117,7 @@ class FrozenTask:
     def catalogue_blocks(self, vector: Tensor, rows: slice = slice(None)) -> Iterator[Tensor]:
         """The same a block of events at a time, ``[R, n + 1]`` each."""
         adapter = Adapter.from_vector(vector, self.form).to(self.states.device)
-        features = self.catalogue.categories if self.form.categories else None
-        yield from self.backbone.catalogue_blocks(self.states[rows], adapter, features)
+        yield from self.backbone.catalogue_blocks(self.states[rows], adapter, self.items)
 
     def draw(
         self, sampler: NegativeSampler, batch: int, negatives: int, rng: np.random.Generator
@@ -138,28 +130,12 @@ class FrozenTask:
         return torch.from_numpy(rows).to(device), torch.from_numpy(candidates).to(device)
 
 
-def _plus(scores: Tensor, offset: Tensor | float, dim: int) -> Tensor:
-    """Scores with an offset ``[..., C]``, the same for all adapters; most backbones have none."""
-    if isinstance(offset, Tensor):
-        return scores + offset.unsqueeze(dim)
-    return scores + offset if offset else scores
-
-
 def adapter_form(
     backbone: Backbone, sequences: Sequences, settings: params.AdapterSettings
 ) -> AdapterForm:
     """The sizes of the adapters that ``settings`` asks for."""
     categories = sequences.categories.shape[1] if settings.item_side else 0
     return AdapterForm(backbone.dim, settings.width, categories)
-
-
-def item_features(
-    form: AdapterForm, sequences: Sequences, device: torch.device | str
-) -> Tensor | None:
-    """The categories ``[n + 1, M]`` behind the item vectors; None without an item side."""
-    if not form.categories:
-        return None
-    return torch.from_numpy(sequences.categories).float().to(device)
 
 
 def frozen_task(
@@ -223,7 +199,7 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
     total: Tensor | int = 0
     # A backbone with a representation of every pair needs d times the memory.
     pairs = vectors[..., 0].numel() * len(task.items)
-    chunk = 128 if task.backbone.is_dot_product else max(1, _PAIRS // pairs)
+    chunk = task.backbone.rows_at_a_time(128, pairs)
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
         candidates = task.candidates[rows]  # [B, C]
         losses = task.losses(vectors, rows, candidates, objectives)  # [..., A, O]

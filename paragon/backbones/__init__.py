@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from paragon import __version__, params
-from paragon.backbones.base import Backbone, Context, cached_states, check_backbone, context_of
+from paragon.backbones.base import Backbone, check_backbone
 from paragon.backbones.checkpoint import Checkpoint
 from paragon.backbones.deepfm import DeepFM
 from paragon.backbones.gru4rec import GRU4Rec
@@ -20,7 +21,7 @@ from paragon.backbones.lightgcn import NGCF, LightGCN
 from paragon.backbones.pinsage import PinSage
 from paragon.backbones.sasrec import SASRec
 from paragon.backbones.tisasrec import TiSASRec
-from paragon.backbones.training import Fitted, Training, fit
+from paragon.backbones.training import Fitted, Training
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.storage import check_match, loading, save_tensors
@@ -28,23 +29,6 @@ from paragon.storage import check_match, loading, save_tensors
 BACKBONES: dict[str, type[Backbone]] = {
     b.name: b for b in (SASRec, GRU4Rec, TiSASRec, LightGCN, NGCF, PinSage, DeepFM)
 }
-
-__all__ = [
-    "BACKBONES",
-    "Backbone",
-    "Context",
-    "Fitted",
-    "Training",
-    "build",
-    "cached_states",
-    "check_backbone",
-    "context_of",
-    "fit",
-    "load_backbone",
-    "save_backbone",
-    "train_backbone",
-    "training_record",
-]
 
 
 def build(
@@ -59,7 +43,7 @@ def build(
             f"params.yaml: backbones: {name!r} is unknown; known: {', '.join(BACKBONES)}"
         )
     torch.manual_seed(seed)
-    backbone = BACKBONES[name].build(sequences, settings)
+    backbone = BACKBONES[name](sequences, settings)
     check_backbone(backbone, sequences)
     return backbone
 
@@ -78,23 +62,13 @@ def train_backbone(
     belongs to another training.
     """
     backbone = build(name, sequences, settings, settings.seed).to(device)
-    state = Checkpoint(checkpoint, _origin(name, sequences, settings))
-    fitted = fit(Training(backbone, sequences, settings), settings, settings.seed, state)
+    state = Checkpoint(checkpoint, origin(name, sequences, settings))
+    fitted = Training(backbone, sequences, settings).fit(settings.seed, state)
     return backbone.requires_grad_(False), fitted
 
 
-def training_record(
-    name: str, sequences: Sequences, settings: params.BackboneSettings, fitted: Fitted
-) -> dict:
-    """What is stored with a backbone's parameters: data, settings, curves, versions."""
-    return {
-        **_origin(name, sequences, settings),
-        "training": asdict(fitted),
-        "versions": {"paragon": __version__, "torch": torch.__version__.split("+")[0]},
-    }
-
-
-def _origin(name: str, sequences: Sequences, settings: params.BackboneSettings) -> dict:
+def origin(name: str, sequences: Sequences, settings: params.BackboneSettings) -> dict[str, Any]:
+    """What a trained backbone depends on, as it is stored with it."""
     return {
         "kind": "backbone",
         "backbone": name,
@@ -103,9 +77,22 @@ def _origin(name: str, sequences: Sequences, settings: params.BackboneSettings) 
     }
 
 
-def save_backbone(backbone: Backbone, description: dict, stem: Path) -> None:
-    """Write parameters and description to ``stem.safetensors`` and ``stem.json``."""
-    save_tensors(stem, dict(backbone.state_dict()), description)
+def save_backbone(
+    backbone: Backbone,
+    sequences: Sequences,
+    settings: params.BackboneSettings,
+    fitted: Fitted,
+    stem: Path,
+    **more: object,
+) -> None:
+    """Write ``stem.safetensors`` and ``stem.json``: data, settings, curves, versions, ``more``."""
+    description = {
+        **origin(backbone.name, sequences, settings),
+        "training": asdict(fitted),
+        "versions": {"paragon": __version__, "torch": torch.__version__.split("+")[0]},
+        **more,
+    }
+    save_tensors(stem, backbone.state_dict(), description)
 
 
 def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
@@ -116,6 +103,6 @@ def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
     with loading(stem, "backbones") as (tensors, description):
         check_match(description["data"], sequences.description, f"{stem}.json", "backbones")
         settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")
-        backbone = BACKBONES[description["backbone"]].build(sequences, settings)
+        backbone = BACKBONES[description["backbone"]](sequences, settings)
         backbone.load_state_dict(tensors)
     return backbone.eval().requires_grad_(False), description

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from paragon.errors import ParagonError
 from paragon.storage import atomic_path, check_match
 
-# A module, an optimizer, or tensors by name: what changes in training.
-Part = nn.Module | torch.optim.Optimizer | dict[str, Tensor]
+Part = nn.Module | torch.optim.Optimizer  # what changes in training
 METHOD = ("metrics", "data", "objectives", "backbones", "adapters", "generator", "rivals")
 
 
@@ -30,21 +29,22 @@ METHOD = ("metrics", "data", "objectives", "backbones", "adapters", "generator",
 class Checkpoint:
     """The file of one training, and what this training depends on beside code and versions.
 
-    Without a ``path`` nothing is stored and nothing found.
+    Without a ``path`` nothing is stored and nothing loaded.
     """
 
     path: Path | None
     about: dict[str, Any]
+    writes: bool = True
 
     def save(self, parts: Mapping[str, Part], record: dict[str, Any]) -> None:
         """Store ``parts``, torch's random numbers, and a ``record`` that JSON can hold."""
-        if self.path is None:
+        if self.path is None or not self.writes:
             return
-        held = {**{name: _tensors(part) for name, part in parts.items()}, "random": _random()}
+        states = {name: _tensors(part) for name, part in parts.items()} | {"random": _random()}
         tensors = {
             f"{name}/{key}": tensor.detach().cpu().contiguous().clone()
-            for name, part in held.items()
-            for key, tensor in part.items()
+            for name, state in states.items()
+            for key, tensor in state.items()
         }
         text = json.dumps({**self._about(), "record": record})
         metadata = {"description": text, "sha256": _checksum(tensors, text)}
@@ -60,60 +60,57 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            tensors, found = self._read(self.path)
+            tensors, about = _read(self.path)
+            check_match(self._about(), about, str(self.path))
         except ParagonError as error:
             raise ParagonError(
                 f"training cannot go on from a checkpoint: {error}; to begin anew, delete the "
                 f"folder {self.path.parent}"
             ) from error
-        held: dict[str, dict[str, Tensor]] = {}
+        states: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
         for name, tensor in tensors.items():
             first, _, key = name.partition("/")
-            held.setdefault(first, {})[key] = tensor
+            states.setdefault(first, {})[key] = tensor
         for name, part in parts.items():
-            _restore(part, held.get(name, {}))
-        for device, state in held["random"].items():
+            _restore(part, states[name])
+        for device, state in states["random"].items():
             (torch.cuda if device == "cuda" else torch).set_rng_state(state)
-        return found["record"]
+        return about["record"]
 
     def _about(self) -> dict[str, Any]:
         return {**self.about, "torch": torch.__version__, "code": _code()}
 
-    def _read(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ParagonError(f"{path} cannot be read ({error})") from error
-        text = metadata.get("description", "")
-        if _checksum(tensors, text) != metadata.get("sha256"):
-            raise ParagonError(f"{path}: its checksum is wrong: the file was altered")
-        found = json.loads(text)
-        check_match(self._about(), found, str(path))
-        return tensors, found
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description of a checkpoint whose checksum is right."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ParagonError(f"{path} cannot be read ({error})") from error
+    text = metadata.get("description", "")
+    if _checksum(tensors, text) != metadata.get("sha256"):
+        raise ParagonError(f"{path}: its checksum is wrong: the file was altered")
+    return tensors, json.loads(text)
 
 
 def _tensors(part: Part) -> dict[str, Tensor]:
     if isinstance(part, nn.Module):
         return part.state_dict()
-    if isinstance(part, torch.optim.Optimizer):
-        state = part.state_dict()["state"]
-        return {f"{i}.{key}": value for i, own in state.items() for key, value in own.items()}
-    return part
+    state = part.state_dict()["state"]
+    return {f"{i}.{key}": value for i, values in state.items() for key, value in values.items()}
 
 
 def _restore(part: Part, tensors: dict[str, Tensor]) -> None:
     if isinstance(part, nn.Module):
         part.load_state_dict(tensors)
-    elif isinstance(part, torch.optim.Optimizer):
-        state = part.state_dict()
-        for name, tensor in tensors.items():
-            number, key = name.split(".")
-            state["state"].setdefault(int(number), {})[key] = tensor
-        part.load_state_dict(state)
-    else:
-        part.update(tensors)
+        return
+    state = part.state_dict()
+    for name, tensor in tensors.items():
+        number, key = name.split(".")
+        state["state"].setdefault(int(number), {})[key] = tensor
+    part.load_state_dict(state)
 
 
 def _random() -> dict[str, Tensor]:

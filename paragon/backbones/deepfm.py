@@ -1,11 +1,11 @@
 """DeepFM: a factorisation machine and a network over the same fields (Guo et al., IJCAI 2017).
 
-In this file: a backbone in which user and item are combined before the score, so that it has
-a representation for every pair of them instead of one state per user.  Its fields are the user,
-the user's group, the recent past, the item and the item's categories.
+User and item are combined before the score, so there is a representation for every pair of them
+instead of one state per user.  The fields are the user, the user's group, the recent past, the item
+and the item's categories.
 
 Shapes: B contexts, C candidates, U users, n items, M categories; e = d / 2 numbers of a field's
-embedding (``size``), where d is ``dim``.
+embedding, where d is ``dim``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, Context, Dropout
+from paragon.backbones.base import Backbone, Context, Dropout, mean_of_history
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 
@@ -30,28 +30,22 @@ class DeepFM(Backbone):
     """
 
     name = "deepfm"
-    groups: Tensor
-    categories: Tensor
+    groups: Tensor  # [U + 1]: 0 for unknown, the last entry for new users
+    categories: Tensor  # [n + 1, M]: in each row the shares of the item's categories, with sum 1
 
-    def __init__(
-        self, groups: Tensor, categories: Tensor, *, dim: int, history: int, dropout: float
-    ) -> None:
-        """``groups [U + 1]``: 0 for unknown, the last entry for new users; ``categories
-        [n + 1, M]``: in each row the shares of the item's categories, with the sum 1."""
-        super().__init__()
-        if dim % 2:
-            raise ParagonError(f"params.yaml: backbone.dim: {dim} is odd; DeepFM halves it")
-        self.dim, self.history = dim, history
-        size = self.size = dim // 2
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        size, rest = divmod(self.dim, 2)
+        if rest:
+            raise ParagonError(f"params.yaml: backbones.dim: {self.dim} is odd; DeepFM halves it")
+        groups = torch.zeros(sequences.n_users + 1, dtype=torch.long)
+        groups[:-1] = torch.from_numpy(sequences.groups) + 1
+        categories = F.normalize(torch.from_numpy(sequences.categories).float(), p=1, dim=1)
         self.register_buffer("groups", groups)
         self.register_buffer("categories", categories)
-        counts = {
-            "user": len(groups),
-            "group": int(groups.max()) + 1,
-            "past": len(categories),
-            "item": len(categories),
-            "category": categories.shape[1],
-        }
+        rows, width = categories.shape  # n + 1, M
+        counts = {"user": len(groups), "group": int(groups.max()) + 1}
+        counts |= {"past": rows, "item": rows, "category": width}
         self.fields = nn.ParameterDict({f: torch.empty(n, size) for f, n in counts.items()})
         for table in self.fields.values():
             nn.init.normal_(table, std=0.05)
@@ -63,28 +57,19 @@ class DeepFM(Backbone):
         # One layer on all fields, in two halves: each is computed once per user or item.
         self.of_user = nn.Linear(3 * size, 2 * size)
         self.of_item = nn.Linear(2 * size, 2 * size, bias=False)
-        self.deep = nn.Sequential(nn.ReLU(), Dropout(dropout), nn.Linear(2 * size, size), nn.ReLU())
+        self.deep = nn.Sequential(
+            nn.ReLU(), Dropout(settings.dropout), nn.Linear(2 * size, size), nn.ReLU()
+        )
         self.output = nn.Parameter(torch.empty(size).normal_(std=size**-0.5))
-
-    @classmethod
-    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> DeepFM:
-        """Sizes from the ``backbone`` section of params.yaml, fields from the prepared data."""
-        groups = torch.zeros(sequences.n_users + 1, dtype=torch.long)
-        groups[:-1] = torch.from_numpy(sequences.groups) + 1
-        categories = F.normalize(torch.from_numpy(sequences.categories).float(), p=1, dim=1)
-        dim, history, dropout = settings.dim, settings.history, settings.dropout
-        return cls(groups, categories, dim=dim, history=history, dropout=dropout)
 
     def states(self, context: Context) -> Tensor:
         """The user's part of every pair, ``[B, 4 e]``: see :func:`_side`."""
-        inside = (context.items > 0).unsqueeze(-1)  # [B, L, 1]
-        past = (F.embedding(context.items, self.fields["past"]) * inside).sum(1)  # [B, e]
         new_user = len(self.groups) - 1
         user = torch.where(context.users < 0, new_user, context.users)  # [B]
         fields = [
             F.embedding(user, self.fields["user"]),
             F.embedding(self.groups[user], self.fields["group"]),
-            past / inside.sum(1).clamp(min=1),
+            mean_of_history(self.fields["past"], context.items),
         ]  # [B, e] each
         return _side(fields, self.of_user)
 
@@ -103,7 +88,8 @@ class DeepFM(Backbone):
         linear = self.first_order["item"] + self.categories @ self.first_order["category"]
         table = torch.cat([_side([item, category], self.of_item), linear], -1)  # [n + 1, 4 e + 1]
         items = F.embedding(candidates, table)  # [..., B, C, 4 e + 1]
-        sizes = [self.size, self.size, 2 * self.size]
+        e = len(self.output)
+        sizes = [e, e, 2 * e]
         item_sum, item_squares, item_half = items[..., :-1].split(sizes, -1)
         user_sum, user_squares, user_half = states.unsqueeze(-2).split(sizes, -1)
         interaction = ((user_sum + item_sum).square() - user_squares - item_squares) / 2

@@ -18,19 +18,12 @@ class GRU4Rec(SequentialBackbone):
 
     name = "gru4rec"
 
-    def __init__(
-        self, n_items: int, *, dim: int, history: int, layers: int, dropout: float
-    ) -> None:
-        super().__init__(n_items, dim=dim, history=history)
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        dim, layers, dropout = self.dim, settings.layers, settings.dropout
         between = dropout if layers > 1 else 0.0
         self.gru = nn.GRU(dim, dim, layers, batch_first=True, dropout=between)
         self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(dim)
-
-    @classmethod
-    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> GRU4Rec:
-        """Sizes from the ``backbone`` section of params.yaml."""
-        sizes = {k: getattr(settings, k) for k in ("dim", "history", "layers", "dropout")}
-        return cls(sequences.n_items, **sizes)
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
         """States after every event of ``items [B, L]``: ``[B, L, dim]``."""

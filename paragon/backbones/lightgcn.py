@@ -1,15 +1,15 @@
 """LightGCN and NGCF: collaborative filtering on the graph of users and items.
 
-In this file: a user state without a history.  Embeddings of users and items spread along the
-edges of the graph of training interactions.  LightGCN (He et al., SIGIR 2020) averages the
-neighbours, NGCF (Wang et al., SIGIR 2019) transforms them first.
+A user state without a history: embeddings of users and items spread along the edges of the graph
+of training interactions.  LightGCN (He et al., SIGIR 2020) averages the neighbours, NGCF (Wang et
+al., SIGIR 2019) transforms them first.
 
 Shapes: U users, n items, V = U + n + 1 nodes, B contexts, d numbers of a state (``dim``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, Context, Dropout
+from paragon.backbones.base import (
+    Backbone,
+    Batch,
+    Context,
+    Dropout,
+    interactions,
+    mean_of_history,
+    training_pairs,
+)
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 
@@ -29,20 +37,18 @@ class GraphBackbone(Backbone):
     the mean of the item vectors of the history.
     """
 
-    history = 50  # only the state of a new user is made from it
+    HISTORY = 50  # only the state of a new user is made from it
+    graph: Tensor  # [V, V], sparse: fixed by the data, not a parameter
 
-    def __init__(self, n_users: int, graph: Tensor, *, dim: int, layers: int) -> None:
-        super().__init__()
-        self.n_users, self.layers, self.dim = n_users, layers, dim
-        self.graph = graph  # [V, V], sparse: fixed by the data, not a parameter
-        self.embedding = nn.Parameter(torch.empty(graph.shape[0], dim))  # [V, d]
+    def __init__(
+        self, sequences: Sequences, settings: params.BackboneSettings, width: int | None = None
+    ) -> None:
+        super().__init__(sequences, settings)
+        self.n_users, self.layers, self.history = sequences.n_users, settings.layers, self.HISTORY
+        self.register_buffer("graph", normalised_graph(sequences), persistent=False)
+        self.embedding = nn.Parameter(torch.empty(self.graph.shape[0], width or self.dim))  # [V, d]
         nn.init.normal_(self.embedding, std=0.1)
         self._current: tuple[Tensor, Tensor] | None = None
-
-    def _apply(self, move: Callable[[Tensor], Tensor], recurse: bool = True) -> GraphBackbone:
-        # torch calls it to move a module to another device.
-        self.graph = move(self.graph)
-        return super()._apply(move, recurse)
 
     def propagate(self) -> Tensor:
         """Final embeddings of users and, after them, of items 0..n: ``[V, d]``."""
@@ -50,17 +56,15 @@ class GraphBackbone(Backbone):
 
     def _vectors(self) -> tuple[Tensor, Tensor]:
         """User and item vectors; within a training step they are propagated once."""
-        if self._current is None or not self.training:
-            final = self.propagate()
-            return final[: self.n_users], final[self.n_users :]
-        return self._current
+        if self.training and self._current is not None:
+            return self._current
+        final = self.propagate()
+        return final[: self.n_users], final[self.n_users :]
 
     def states(self, context: Context) -> Tensor:
         """The propagated user embedding, ``[B, d]``."""
         users, items = self._vectors()  # [U, d], [n + 1, d]
-        inside = (context.items > 0).unsqueeze(-1)  # [B, L, 1]
-        total = (F.embedding(context.items, items) * inside).sum(1)  # [B, d]
-        history = total / inside.sum(1).clamp(min=1)  # [B, d]
+        history = mean_of_history(items, context.items)  # [B, d]
         known = (context.users >= 0).unsqueeze(-1)  # [B, 1]
         return torch.where(known, users[context.users.clamp(min=0)], history)
 
@@ -70,17 +74,14 @@ class GraphBackbone(Backbone):
 
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
+    ) -> Iterator[Batch]:
         """One epoch over all training pairs, in random batches of 16 x ``batch``."""
-        train = sequences.is_train()
-        users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
-        items = sequences.items[train]
-        order = rng.permutation(len(users))
+        users, items = training_pairs(sequences)
         try:
-            for rows in np.split(order, range(16 * batch, len(order), 16 * batch)):
-                final = self.propagate()
-                self._current = final[: self.n_users], final[self.n_users :]
-                index = torch.from_numpy(users[rows]).to(final.device)
+            for rows in self.random_batches(len(users), 16 * batch, rng):
+                self._current = None
+                self._current = self._vectors()
+                index = torch.from_numpy(users[rows]).to(self.embedding.device)
                 yield F.embedding(index, self._current[0]), users[rows], items[rows]
         finally:
             self._current = None
@@ -90,12 +91,6 @@ class LightGCN(GraphBackbone):
     """The mean over layers of neighbour averages; only the embeddings are learned."""
 
     name = "lightgcn"
-
-    @classmethod
-    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> LightGCN:
-        """Sizes from the ``backbone`` section of params.yaml, the graph from training events."""
-        graph = normalised_graph(sequences)
-        return cls(sequences.n_users, graph, dim=settings.dim, layers=settings.layers)
 
     def propagate(self) -> Tensor:
         """LightGCN, equations 7 and 8, with equal layer weights."""
@@ -110,26 +105,17 @@ class NGCF(GraphBackbone):
 
     name = "ngcf"
 
-    def __init__(
-        self, n_users: int, graph: Tensor, *, dim: int, layers: int, dropout: float
-    ) -> None:
-        if dim % (layers + 1):
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        width, rest = divmod(settings.dim, settings.layers + 1)
+        if rest:
             raise ParagonError(
-                f"params.yaml: backbone.dim: {dim} is not a multiple of layers + 1 = {layers + 1}, "
-                "as NGCF needs, which concatenates its layers"
+                f"params.yaml: backbones.dim: {settings.dim} is not a multiple of layers + 1 = "
+                f"{settings.layers + 1}, as NGCF needs, which concatenates its layers"
             )
-        width = dim // (layers + 1)
-        super().__init__(n_users, graph, dim=width, layers=layers)
-        self.dim = dim
-        self.neighbour = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
-        self.product = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
-        self.dropout = Dropout(dropout)
-
-    @classmethod
-    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> NGCF:
-        """Sizes from the ``backbone`` section of params.yaml, the graph from training events."""
-        graph, layers, dropout = normalised_graph(sequences), settings.layers, settings.dropout
-        return cls(sequences.n_users, graph, dim=settings.dim, layers=layers, dropout=dropout)
+        super().__init__(sequences, settings, width)
+        self.neighbour = nn.ModuleList(nn.Linear(width, width) for _ in range(self.layers))
+        self.product = nn.ModuleList(nn.Linear(width, width) for _ in range(self.layers))
+        self.dropout = Dropout(settings.dropout)
 
     def propagate(self) -> Tensor:
         """NGCF, equation 7: each layer is ``leaky_relu((L + I) E W1 + (L E * E) W2)``."""
@@ -149,10 +135,8 @@ def normalised_graph(sequences: Sequences) -> Tensor:
     A: the adjacency matrix, D: the degrees.  Nodes are the users and, after them, items 0..n
     (0 is padding, without edges); a repeated interaction counts once.
     """
-    train = sequences.is_train()
-    users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
-    pairs = np.unique(np.column_stack([users, sequences.items[train]]), axis=0)
-    users, items = pairs[:, 0], pairs[:, 1] + sequences.n_users
+    users, items = interactions(sequences).nonzero()
+    users, items = users.astype(np.int64), items.astype(np.int64) + sequences.n_users
     rows, columns = np.concatenate([users, items]), np.concatenate([items, users])
     size = sequences.n_users + sequences.n_items + 1
     degree = np.bincount(rows, minlength=size)

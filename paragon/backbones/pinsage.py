@@ -1,8 +1,8 @@
 """PinSage: convolutions over random-walk neighbourhoods of items (Ying et al., KDD 2018).
 
-In this file: a graph backbone without an embedding of the user.  Short random walks over the
-training interactions find the neighbours of each item and how much each counts.  Item vectors
-are made of the item, its categories and its neighbourhood; a user is the recent past.
+A graph backbone without an embedding of the user.  Short random walks over the training
+interactions find the neighbours of each item and how much each counts.  Item vectors are made of
+the item, its categories and its neighbourhood; a user is the recent past.
 
 Shapes: B contexts of L past events, U users, n items, M categories, T neighbours, d numbers of
 a state (``dim``).
@@ -14,11 +14,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, Context, Dropout
+from paragon.backbones.base import Backbone, Batch, Context, Dropout, interactions
 from paragon.data.sequences import Sequences
 
 WALKS, STEPS, RESTART = 1000, 3, 0.5  # walks from each item, their steps, chance to start again
@@ -27,50 +28,29 @@ _BLOCK = 256  # items whose walks are taken at a time: memory grows with it
 
 
 class PinSage(Backbone):
-    """``score = s . z_i``, with ``z`` from convolutions and ``s`` a fading mean of the past.
-
-    ``index [n + 1, T]`` and ``weights [n + 1, T]`` are those of :func:`neighbourhoods`,
-    ``categories [n + 1, M]`` has in each row the shares of the item's categories, with the sum 1.
-    """
+    """``score = s . z_i``, with ``z`` from convolutions and ``s`` a fading mean of the past."""
 
     name = "pinsage"
-    index: Tensor
-    weights: Tensor
-    categories: Tensor
+    index: Tensor  # [n + 1, T] and
+    weights: Tensor  # [n + 1, T]: see `neighbourhoods`
+    categories: Tensor  # [n + 1, M]: in each row the shares of the item's categories, with sum 1
 
-    def __init__(
-        self,
-        index: Tensor,
-        weights: Tensor,
-        categories: Tensor,
-        *,
-        dim: int,
-        history: int,
-        layers: int,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.dim, self.history = dim, history
-        self.register_buffer("index", index)
-        self.register_buffer("weights", weights)
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        index, weights = neighbourhoods(sequences, settings.seed)
+        categories = F.normalize(torch.from_numpy(sequences.categories).float(), p=1, dim=1)
+        self.register_buffer("index", torch.from_numpy(index))
+        self.register_buffer("weights", torch.from_numpy(weights))
         self.register_buffer("categories", categories)
+        dim = self.dim
         self.item = nn.Parameter(torch.empty(len(index), dim).normal_(std=0.1))
         self.category = nn.Parameter(torch.empty(categories.shape[1], dim).normal_(std=0.1))
-        self.dropout = Dropout(dropout)
-        self.convolutions = nn.ModuleList(Convolution(dim) for _ in range(layers))
+        self.dropout = Dropout(settings.dropout)
+        self.convolutions = nn.ModuleList(Convolution(dim) for _ in range(settings.layers))
         self.fading = nn.Parameter(torch.tensor(-2.0))  # log of the rate at which events fade
         self.scale = nn.Parameter(torch.tensor(2.0))  # log; item vectors have the length 1
         self.user = nn.Linear(dim, dim)
         self._current: Tensor | None = None
-
-    @classmethod
-    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> PinSage:
-        """Sizes from the ``backbone`` section of params.yaml, neighbours from training events."""
-        index, weights = neighbourhoods(sequences, settings.seed)
-        categories = F.normalize(torch.from_numpy(sequences.categories).float(), p=1, dim=1)
-        names = ("dim", "history", "layers", "dropout")
-        sizes = {name: getattr(settings, name) for name in names}
-        return cls(torch.from_numpy(index), torch.from_numpy(weights), categories, **sizes)
 
     def convolved(self) -> Tensor:
         """Item vectors of length 1 after all layers, ``[n + 1, d]``."""
@@ -100,19 +80,19 @@ class PinSage(Backbone):
 
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
+    ) -> Iterator[Batch]:
         """One epoch as :meth:`Backbone.training_states`, with one convolution in each step."""
         try:
             self._current = self.convolved()
-            for states in super().training_states(sequences, batch, rng):
-                yield states
+            for drawn in super().training_states(sequences, batch, rng):
+                yield drawn
                 self._current = self.convolved()  # the step has changed the parameters
         finally:
             self._current = None
 
 
 class Convolution(nn.Module):
-    """A layer of the paper's algorithm 1 for all items at once."""
+    """The paper's algorithm 1, one layer for all items at once."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -137,41 +117,28 @@ def neighbourhoods(
     without training events, as padding, have none.  Of equal counts the first item wins.
     """
     rng, count = np.random.default_rng([seed, 9]), sequences.n_items + 1
-    step = _Steps(sequences)
+    by_user = interactions(sequences)  # [U, n + 1]
+    by_item = by_user.T.tocsr()
     index, shares = np.zeros((count, top), dtype=np.int64), np.zeros((count, top), np.float32)
-    known = np.flatnonzero(step.item_degree)
+    known = np.flatnonzero(np.diff(by_item.indptr))
     for starts in np.split(known, range(_BLOCK, len(known), _BLOCK)):
         rows = np.arange(len(starts))
         start = at = np.repeat(starts, walks)  # [rows x walks]
         first = np.repeat(rows * count, walks)
         visits = np.zeros(len(starts) * count, dtype=np.int64)
         for _ in range(STEPS):
-            at = step(np.where(rng.random(len(at)) < RESTART, start, at), rng)
+            at = np.where(rng.random(len(at)) < RESTART, start, at)
+            at = _random_neighbours(by_user, _random_neighbours(by_item, at, rng), rng)
             visits += np.bincount(first + at, minlength=len(visits))
         table = visits.reshape(len(starts), count)
         table[rows, starts] = 0
         order = np.argsort(-table, axis=1, kind="stable")[:, :top]  # [rows, <= T]
-        found = np.take_along_axis(table, order, 1)
+        count_of = np.take_along_axis(table, order, 1)
         index[starts, : order.shape[1]] = order
-        shares[starts, : order.shape[1]] = found / found.sum(1, keepdims=True).clip(min=1)
+        shares[starts, : order.shape[1]] = count_of / count_of.sum(1, keepdims=True).clip(min=1)
     return index, shares
 
 
-class _Steps:
-    """From items to random users who have them in training and to random items of those."""
-
-    def __init__(self, sequences: Sequences) -> None:
-        train = sequences.is_train()
-        users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
-        pairs = np.unique(np.column_stack([users, sequences.items[train]]), axis=0)
-        self.item_degree = np.bincount(pairs[:, 1], minlength=sequences.n_items + 1)
-        self.user_degree = np.bincount(pairs[:, 0], minlength=sequences.n_users)
-        self.items = pairs[:, 1]  # user by user
-        self.users = pairs[np.argsort(pairs[:, 1], kind="stable"), 0]  # item by item
-        self.item_start = np.cumsum(self.item_degree) - self.item_degree
-        self.user_start = np.cumsum(self.user_degree) - self.user_degree
-
-    def __call__(self, items: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One step from each of ``items [N]``, all with training events: ``[N]``."""
-        users = self.users[self.item_start[items] + rng.integers(self.item_degree[items])]
-        return self.items[self.user_start[users] + rng.integers(self.user_degree[users])]
+def _random_neighbours(links: csr_array, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the columns of each of ``rows [N]``, none of which is empty."""
+    return links.indices[links.indptr[rows] + rng.integers(np.diff(links.indptr)[rows])]

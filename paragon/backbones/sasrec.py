@@ -1,10 +1,11 @@
 """SASRec: self-attention over the history (Kang & McAuley, ICDM 2018).
 
-In this file: how a small causal transformer turns a history into states.  Shapes: B histories of
-L events, d numbers of a state (``dim``).
+Shapes: B histories of L events, d numbers of a state (``dim``), H heads.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,22 +23,12 @@ class SASRec(SequentialBackbone):
 
     name = "sasrec"
 
-    def __init__(
-        self, n_items: int, *, dim: int, history: int, layers: int, heads: int, dropout: float
-    ) -> None:
-        super().__init__(n_items, dim=dim, history=history)
-        self.position_embedding = nn.Parameter(torch.empty(history, dim))
-        self.dropout = Dropout(dropout)
-        self.norm = nn.LayerNorm(dim)
-        self.blocks = nn.ModuleList(TransformerBlock(dim, heads, dropout) for _ in range(layers))
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        self.position_embedding = nn.Parameter(torch.empty(self.history, self.dim))
+        self.dropout, self.norm = Dropout(settings.dropout), nn.LayerNorm(self.dim)
+        self.blocks = nn.ModuleList(TransformerBlock(settings) for _ in range(settings.layers))
         nn.init.normal_(self.position_embedding, std=0.02)
-
-    @classmethod
-    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> SASRec:
-        """Sizes from the ``backbone`` section of params.yaml."""
-        check_heads(settings)
-        sizes = {k: getattr(settings, k) for k in ("dim", "history", "layers", "heads", "dropout")}
-        return cls(sequences.n_items, **sizes)
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
         """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
@@ -48,35 +39,31 @@ class SASRec(SequentialBackbone):
         return x
 
 
-def check_heads(settings: params.BackboneSettings) -> None:
-    """Raise ``ParagonError`` unless ``dim`` is a multiple of ``heads``, as attention needs."""
-    if settings.dim % settings.heads:
-        raise ParagonError(
-            f"params.yaml: backbone.heads: {settings.heads} does not divide dim {settings.dim}"
-        )
-
-
 class TransformerBlock(nn.Module):
     """One transformer block with causal attention; norms follow the residual sums."""
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, settings: params.BackboneSettings) -> None:
         super().__init__()
-        self.heads, self.rate = heads, dropout
-        self.project = nn.Linear(dim, 3 * dim)
-        self.merge = nn.Linear(dim, dim)
+        dim, self.heads, dropout = settings.dim, settings.heads, settings.dropout
+        if dim % self.heads:
+            raise ParagonError(
+                f"params.yaml: backbones.heads: {self.heads} does not divide dim {dim}"
+            )
+        self.project, self.merge = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.feed = nn.Sequential(
             nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim)
         )
         self.norm_attention, self.norm_feed = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, L, dim]`` to ``[B, L, dim]``; a position sees itself and the ones before it."""
-        batch, length, _ = x.shape
-        qkv = self.project(x).view(batch, length, 3, self.heads, -1)  # [B, L, 3, heads, d / heads]
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [B, heads, L, d / heads] each
-        # Histories start at the left, so the causal mask hides the padding as well.
+    def attend(self, x: Tensor, *context: Any) -> Tensor:
+        """What each position takes from those before it and itself, ``[B, L, dim]``."""
+        q, k, v = self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # [B, H, L, d / H] each.  Histories start at the left: the causal mask hides padding too.
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        mixed = mixed.transpose(1, 2).flatten(2)  # [B, L, d]
-        x = self.norm_attention(x + self.dropout(self.merge(mixed)))
+        return mixed.transpose(1, 2).flatten(2)
+
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
+        """``[B, L, dim]`` to ``[B, L, dim]``; ``context``: what else :meth:`attend` looks at."""
+        x = self.norm_attention(x + self.dropout(self.merge(self.attend(x, *context))))
         return self.norm_feed(x + self.dropout(self.feed(x)))

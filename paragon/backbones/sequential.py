@@ -1,10 +1,10 @@
-"""What SASRec, GRU4Rec and TiSASRec share: they read histories and are trained on windows.
+"""SASRec, GRU4Rec and TiSASRec read histories and are trained on windows of them.
 
-In this file: why sequence models are cheap to train.  A causal model gives a state after every
-event, so one pass over a window of L events trains all of its positions at once; one history per
-training event would cost about 15 times as much for the same result.  The windows of a user do
-not overlap.  Where they begin is drawn anew every epoch, so that an event is not always seen
-with the same length of history.
+Why sequence models are cheap to train: a causal model gives a state after every event, so one pass
+over a window of L events trains all of its positions at once; one history per training event would
+cost about 15 times as much for the same result.  The windows of a user do not overlap.  Where they
+begin is drawn anew every epoch, so that an event is not always seen with the same length of
+history.
 
 Shapes: B histories or W windows of L events, d numbers of a state (``dim``).
 """
@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paragon.backbones.base import Backbone, Context
+from paragon import params
+from paragon.backbones.base import Backbone, Batch, Context
 from paragon.data.sequences import Sequences
 
 
 class SequentialBackbone(Backbone):
     """A causal encoder of histories; state and input share the item embedding."""
 
-    def __init__(self, n_items: int, *, dim: int, history: int) -> None:
-        super().__init__()
-        self.dim, self.history = dim, history
-        self.item_embedding = nn.Embedding(n_items + 1, dim, padding_idx=0)
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        self.item_embedding = nn.Embedding(sequences.n_items + 1, self.dim, padding_idx=0)
         nn.init.normal_(self.item_embedding.weight, std=0.02)
         with torch.no_grad():
             self.item_embedding.weight[0].zero_()
@@ -46,29 +46,22 @@ class SequentialBackbone(Backbone):
         return encoded[torch.arange(len(context), device=last.device), last.clamp(min=0)]
 
     def item_vectors(self) -> Tensor:
-        """The item embedding, ``[n_items + 1, dim]``."""
+        """The item embedding, ``[n + 1, dim]``."""
         return self.item_embedding.weight
 
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
+    ) -> Iterator[Batch]:
         """One epoch in batches of ``batch`` windows: states, users and next items."""
         parts = windows(sequences, self.history, rng)
-        order = rng.permutation(len(parts[0]))
-        for rows in np.split(order, range(batch, len(order), batch)):
-            yield self.window_states(parts, rows)
-
-    def window_states(
-        self, parts: tuple[np.ndarray, ...], rows: np.ndarray
-    ) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """States ``[N, d]``, users and next items ``[N]`` of some rows of `windows`."""
         device = self.item_embedding.weight.device
-        users, items, times, targets = (part[rows] for part in parts)
-        inputs = (torch.from_numpy(part).to(device) for part in (items, times, users))
-        encoded = self.encode(*inputs)  # [rows, L, d]
-        inside = targets > 0  # [rows, L]
-        states = encoded[torch.from_numpy(inside).to(device)]  # [N, d]
-        return states, np.repeat(users, inside.sum(1)), targets[inside]
+        for rows in self.random_batches(len(parts[0]), batch, rng):
+            users, items, times, targets = (part[rows] for part in parts)
+            inputs = (torch.from_numpy(part).to(device) for part in (items, times, users))
+            encoded = self.encode(*inputs)  # [rows, L, d]
+            inside = targets > 0  # [rows, L]
+            states = encoded[torch.from_numpy(inside).to(device)]  # [N, d]
+            yield states, np.repeat(users, inside.sum(1)), targets[inside]
 
 
 def windows(
@@ -90,9 +83,6 @@ def windows(
     steps = start[:, None] + np.arange(length)  # [W, L], positions in the user's sequence
     inside = steps < np.minimum(stop, inputs[users])[:, None]
     index = np.where(inside, sequences.offsets[users][:, None] + steps, 0)
-    return (
-        users,
-        np.where(inside, sequences.items[index], 0),
-        np.where(inside, sequences.times[index], 0),
-        np.where(inside, sequences.items[index + 1], 0),
-    )
+    parts = sequences.items[index], sequences.times[index], sequences.items[index + 1]
+    items, times, targets = (np.where(inside, part, 0) for part in parts)
+    return users, items, times, targets

@@ -1,19 +1,22 @@
 """TiSASRec: self-attention that knows the time between events (Li et al., WSDM 2020).
 
-In this file: how embeddings of time intervals enter attention without an array for every pair of
-events.  Shapes: B histories of L events, U users, d numbers of a state (``dim``), R intervals.
+How embeddings of time intervals enter attention without an array for every pair of events.
+Shapes: B histories of L events, U users, d numbers of a state (``dim``), H heads, R intervals.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
 from paragon.backbones.base import Dropout
-from paragon.backbones.sasrec import check_heads
+from paragon.backbones.sasrec import TransformerBlock
 from paragon.backbones.sequential import SequentialBackbone
 from paragon.data.sequences import Sequences
 
@@ -28,36 +31,17 @@ class TiSASRec(SequentialBackbone):
     name = "tisasrec"
     units: Tensor  # [U + 1]: one per user, the last (index -1) for users training never saw
 
-    def __init__(
-        self,
-        n_items: int,
-        units: Tensor,
-        *,
-        dim: int,
-        history: int,
-        layers: int,
-        heads: int,
-        dropout: float,
-        intervals: int,
-    ) -> None:
-        super().__init__(n_items, dim=dim, history=history)
-        self.intervals = intervals
-        self.register_buffer("units", units)
-        tables = {"position": history, "interval": intervals + 1}
-        self.keys = nn.ParameterDict({k: torch.empty(n, dim) for k, n in tables.items()})
-        self.values = nn.ParameterDict({k: torch.empty(n, dim) for k, n in tables.items()})
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        self.intervals, dim = settings.intervals, self.dim
+        self.register_buffer("units", smallest_intervals(sequences))
+        sizes = {"position": self.history, "interval": self.intervals + 1}
+        self.keys = nn.ParameterDict({k: torch.empty(n, dim) for k, n in sizes.items()})
+        self.values = nn.ParameterDict({k: torch.empty(n, dim) for k, n in sizes.items()})
         for table in (*self.keys.values(), *self.values.values()):
             nn.init.normal_(table, std=0.02)
-        self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(dim)
-        self.blocks = nn.ModuleList(TimeAwareBlock(dim, heads, dropout) for _ in range(layers))
-
-    @classmethod
-    def build(cls, sequences: Sequences, settings: params.BackboneSettings) -> TiSASRec:
-        """Sizes from the ``backbone`` section of params.yaml, units from the training events."""
-        check_heads(settings)
-        names = ("dim", "history", "layers", "heads", "dropout", "intervals")
-        sizes = {k: getattr(settings, k) for k in names}
-        return cls(sequences.n_items, smallest_intervals(sequences), **sizes)
+        self.dropout, self.norm = Dropout(settings.dropout), nn.LayerNorm(dim)
+        self.blocks = nn.ModuleList(TimeAwareBlock(settings) for _ in range(settings.layers))
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
         """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
@@ -72,51 +56,32 @@ class TiSASRec(SequentialBackbone):
         return x
 
 
-class TimeAwareBlock(nn.Module):
-    """One transformer block; keys and values get embeddings of positions and intervals.
+class TimeAwareBlock(TransformerBlock):
+    """A transformer block whose keys and values get embeddings of positions and intervals.
 
-    The interval part of a logit is ``q_i . table[r_ij]``.  The products of q_i
-    with the whole table are computed first and then picked by r_ij.  In the same way attention
-    is summed by interval before it is multiplied with the values.  So no ``[B, L, L, d]`` array
-    is needed.  Norms follow the residual sums.
+    The interval part of a logit is ``q_i . table[r_ij]``.  The products of q_i with the whole table
+    are computed first and then picked by r_ij.  In the same way attention is summed by interval
+    before it is multiplied with the values.  So no ``[B, L, L, d]`` array is needed.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.project, self.merge = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.feed = nn.Sequential(
-            nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim)
-        )
-        self.norm_attention, self.norm_feed = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
-
     def _split(self, x: Tensor) -> Tensor:
-        """``[..., L, dim]`` to ``[..., heads, L, dim / heads]``."""
+        """``[..., L, dim]`` to ``[..., H, L, dim / H]``."""
         return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
 
-    def forward(
-        self,
-        x: Tensor,
-        between: Tensor,
-        later: Tensor,
-        keys: nn.ParameterDict,
-        values: nn.ParameterDict,
-    ) -> Tensor:
-        """``x [B, L, dim]``, intervals ``between [B, L, L]``, future mask ``later [L, L]``."""
+    def attend(self, x: Tensor, *context: Any) -> Tensor:
+        """``x [B, L, dim]``; intervals ``[B, L, L]``, future mask ``[L, L]``, keys and values."""
+        between, later, keys, values = context
         length = x.shape[1]
         q, k, v = (self._split(part) for part in self.project(x).chunk(3, -1))
-        k = k + self._split(keys["position"][:length])  # [B, heads, L, d / heads]
-        v = v + self._split(values["position"][:length])  # [B, heads, L, d / heads]
-        pick = between.unsqueeze(1).expand(-1, self.heads, -1, -1)  # [B, heads, L, L]
-        by_interval = q @ self._split(keys["interval"]).mT  # [B, heads, L, R]
+        k = k + self._split(keys["position"][:length])  # [B, H, L, d / H]
+        v = v + self._split(values["position"][:length])  # [B, H, L, d / H]
+        pick = between.unsqueeze(1).expand(-1, self.heads, -1, -1)  # [B, H, L, L]
+        by_interval = q @ self._split(keys["interval"]).mT  # [B, H, L, R]
         logits = (q @ k.mT + by_interval.gather(-1, pick)) / q.shape[-1] ** 0.5
-        attention = padded_softmax(logits.masked_fill(later, -torch.inf))  # [B, heads, L, L]
+        attention = padded_softmax(logits.masked_fill(later, -torch.inf))  # [B, H, L, L]
         gathered = torch.zeros_like(by_interval).scatter_add(-1, pick, attention)
         mixed = attention @ v + gathered @ self._split(values["interval"])
-        mixed = mixed.transpose(1, 2).flatten(2)  # [B, L, d]
-        x = self.norm_attention(x + self.dropout(self.merge(mixed)))
-        return self.norm_feed(x + self.dropout(self.feed(x)))
+        return mixed.transpose(1, 2).flatten(2)  # [B, L, d]
 
 
 def padded_softmax(logits: Tensor) -> Tensor:
@@ -135,14 +100,9 @@ def smallest_intervals(sequences: Sequences) -> Tensor:
 
     In seconds; 1 for a user without one.  The last entry, for unknown users, is the median.
     """
-    train = sequences.is_train()
-    gaps = np.diff(sequences.times)
-    users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
-    inside = train[1:] & (users[1:] == users[:-1]) & (gaps > 0)
-    none_yet = np.iinfo(np.int64).max
-    units = np.full(sequences.n_users, none_yet)
-    np.minimum.at(units, users[1:][inside], gaps[inside])
-    known = units < none_yet
-    units[~known] = 1
-    median = int(np.median(units[known])) if known.any() else 1
-    return torch.from_numpy(np.append(units, median))
+    users, positions = sequences.train_events()
+    index = sequences.offsets[users] + positions
+    gaps = sequences.times[index] - sequences.times[index - 1]
+    least = pd.Series(gaps[gaps > 0]).groupby(users[gaps > 0]).min()
+    units = least.reindex(range(sequences.n_users), fill_value=1).to_numpy(np.int64)
+    return torch.from_numpy(np.append(units, int(least.median()) if len(least) else 1))

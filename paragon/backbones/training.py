@@ -1,7 +1,4 @@
-"""Training a backbone for accuracy.
-
-In this file: one epoch of training (states, scores, loss, a step of Adam), what is watched on
-validation events, and when training stops.
+"""Training a backbone for accuracy: the loop, its loss, and when it stops.
 
 Shapes: N events, n items, S negatives, z numbers of a state.
 """
@@ -37,44 +34,6 @@ class Fitted:
     validation: list[float]
 
 
-def fit(
-    training: Training,
-    settings: params.BackboneSettings,
-    seed: int,
-    checkpoint: Checkpoint | None = None,
-) -> Fitted:
-    """Train in place until validation stops improving; the best epoch's parameters remain.
-
-    The state after every epoch is stored in ``checkpoint``, from which training goes on.
-    """
-    rng = np.random.default_rng([seed, 0])
-    torch.manual_seed(seed)  # dropout draws from the global generator
-    best: dict[str, Tensor] = {}
-    losses, validation, best_epoch = [], [], 0
-    checkpoint = checkpoint or Checkpoint(None, {})
-    parts: dict[str, Part] = {
-        "model": training.model,
-        "optimizer": training.optimizer,
-        "best": best,
-    }
-    if found := checkpoint.load(parts):
-        losses, validation, best_epoch = (found[key] for key in ("losses", "validation", "best"))
-        rng.bit_generator.state = found["rng"]
-    for epoch in progress(range(len(validation), settings.epochs), "epochs"):
-        if epoch - best_epoch > settings.patience:
-            break
-        losses.append(training.epoch(rng))
-        validation.append(training.validate())
-        if int(np.argmin(validation)) == epoch:
-            best_epoch = epoch
-            best.update(copy.deepcopy(training.model.state_dict()))
-        curves = {"losses": losses, "validation": validation, "best": best_epoch}
-        checkpoint.save(parts, {**curves, "rng": rng.bit_generator.state})
-    training.model.load_state_dict(best)
-    training.model.eval()
-    return Fitted(len(validation), best_epoch + 1, losses, validation)
-
-
 class Training:
     """A backbone in training for accuracy alone: the next item against others."""
 
@@ -95,6 +54,43 @@ class Training:
         events = valid.users, valid.positions
         self.context = context_of(sequences, *events, backbone.history, self.device)
 
+    def fit(self, seed: int, checkpoint: Checkpoint | None = None) -> Fitted:
+        """Train in place until validation stops improving; the best epoch's parameters remain.
+
+        The state after every epoch is stored in ``checkpoint``, from which training goes on.
+        """
+        rng = np.random.default_rng([seed, 0])  # batches and negatives
+        torch.manual_seed(seed)  # dropout draws from the global generator
+        losses: list[float] = []
+        validation: list[float] = []
+        best, best_epoch = copy.deepcopy(self.model), 0
+        parts: dict[str, Part] = {"model": self.model, "optimizer": self.optimizer, "best": best}
+
+        # An interrupted training goes on after its last whole epoch.
+        if checkpoint and (record := checkpoint.load(parts)):
+            losses, validation, best_epoch = (record[k] for k in ("losses", "validation", "best"))
+            rng.bit_generator.state = record["rng"]
+
+        for epoch in progress(range(len(validation), self.settings.epochs), "epochs"):
+            # Stop when the best epoch is long ago.
+            if epoch - best_epoch > self.settings.patience:
+                break
+            # Train on every event once, then see how well validation events are ranked.
+            losses.append(self.epoch(rng))
+            validation.append(self.validate())
+            # Keep the parameters of the best epoch so far.
+            if int(np.argmin(validation)) == epoch:
+                best_epoch = epoch
+                best.load_state_dict(self.model.state_dict())
+            # Store all that the next epoch depends on.
+            if checkpoint:
+                curves = {"losses": losses, "validation": validation, "best": best_epoch}
+                checkpoint.save(parts, {**curves, "rng": rng.bit_generator.state})
+
+        self.model.load_state_dict(best.state_dict())
+        self.model.eval()
+        return Fitted(len(validation), best_epoch + 1, losses, validation)
+
     def epoch(self, rng: np.random.Generator) -> float:
         """Train on every training event once; the mean loss of the epoch."""
         self.model.train()
@@ -111,40 +107,13 @@ class Training:
     def loss(
         self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
-        """The mean loss of events with ``states [N, z]``, by ``users [N]``, of ``targets [N]``."""
+        """The mean loss of events with ``states [N, z]``, by ``users [N]``, of ``targets [N]``.
+
+        ``softmax``, or ``bpr_max`` against S items for every event that its user has not met.
+        Raises ``ParagonError`` where the latter has no S.
+        """
         if self.settings.loss == "softmax":
             return self.softmax(states, targets, rng)
-        return self.bpr_max(states, users, targets, rng)
-
-    def softmax(self, states: Tensor, targets: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Cross-entropy of the ``targets [N]`` under a softmax over items, a mean over events.
-
-        Over the whole catalogue, or over the target and S other items, which are drawn uniformly
-        for a batch and shared by its events.  Items that the user met elsewhere are among them.
-        """
-        target = torch.from_numpy(targets).to(self.device)  # [N]
-        count, shared = self.sequences.n_items, self.settings.negatives
-        if shared is None or shared >= count:
-            if self.backbone.is_dot_product:
-                every = self.backbone.item_vectors()[1:]  # [n, d]
-                whole: Tensor = CatalogueSoftmax.apply(states, every, target - 1)  # []
-                return whole
-            items = torch.arange(1, count + 1, device=self.device)
-            return F.cross_entropy(self.backbone.score_items(states, items), target - 1)
-        drawn = 1 + rng.choice(count, shared, replace=False)  # [S]
-        items = torch.from_numpy(drawn).to(self.device)
-        scores = self.backbone.score_items(states, items)  # [N, S]
-        scores = scores.masked_fill(items == target.unsqueeze(1), -torch.inf)
-        of_target = self.backbone.score(states, target.unsqueeze(1))  # [N, 1]
-        return F.cross_entropy(torch.cat([of_target, scores], 1), torch.zeros_like(target))
-
-    def bpr_max(
-        self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
-        """BPR-max of the ``targets [N]`` against S items that the user has not met.
-
-        They are drawn for every event.  Raises ``ParagonError`` where S is not set.
-        """
         count = self.settings.negatives
         if count is None:
             raise ParagonError(
@@ -155,6 +124,28 @@ class Training:
         scores = self.backbone.score(states, torch.from_numpy(drawn).to(self.device))  # [N, 1 + S]
         loss: Tensor = BprMax.apply(scores).mean()  # []
         return loss
+
+    def softmax(self, states: Tensor, targets: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Cross-entropy of the ``targets [N]`` under a softmax over items, a mean over events.
+
+        Over the whole catalogue, or over the target and S other items, which are drawn uniformly
+        for a batch and shared by its events.  Items that the user met elsewhere are among them.
+        """
+        target = torch.from_numpy(targets).to(self.device)  # [N]
+        count, negatives = self.sequences.n_items, self.settings.negatives
+        if negatives is None or negatives >= count:
+            if self.backbone.is_dot_product:
+                catalogue = self.backbone.item_vectors()[1:]  # [n, d]
+                whole: Tensor = CatalogueSoftmax.apply(states, catalogue, target - 1)  # []
+                return whole
+            items = torch.arange(1, count + 1, device=self.device)
+            return F.cross_entropy(self.backbone.score(states, items), target - 1)
+        drawn = 1 + rng.choice(count, negatives, replace=False)  # [S]
+        items = torch.from_numpy(drawn).to(self.device)
+        scores = self.backbone.score(states, items)  # [N, S]
+        scores = scores.masked_fill(items == target.unsqueeze(1), -torch.inf)
+        of_target = self.backbone.score(states, target.unsqueeze(1))  # [N, 1]
+        return F.cross_entropy(torch.cat([of_target, scores], 1), torch.zeros_like(target))
 
     @torch.no_grad()
     def validate(self) -> float:

@@ -185,8 +185,7 @@ class Sequences:
         """(user, position) of every training event that has a history before it."""
         counts = np.maximum(self.n_train - 1, 0)
         users = np.repeat(np.arange(self.n_users), counts)
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        positions = np.arange(counts.sum()) - np.repeat(starts, counts) + 1
+        positions = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + 1
         return users, positions
 
     def targets(self, users: np.ndarray, positions: np.ndarray) -> np.ndarray:

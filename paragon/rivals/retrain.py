@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from paragon import params
-from paragon.adapters.adapter import Adapter, initial_vector
-from paragon.adapters.frozen import adapter_form, item_features
-from paragon.backbones import Backbone, Fitted, Training, build, cached_states, context_of, fit
+from paragon.adapters.adapter import Adapter, initial_vector, item_table
+from paragon.adapters.frozen import adapter_form
+from paragon.backbones import build
+from paragon.backbones.base import Backbone, cached_states, context_of
 from paragon.backbones.checkpoint import Checkpoint
+from paragon.backbones.training import Fitted, Training
 from paragon.data.sequences import Evaluation, Met, Sequences
 from paragon.objectives.lists import Catalogue, served
 from paragon.objectives.table import Scored, objective_losses
@@ -45,8 +47,9 @@ class Retrained:
         events = evaluation.users, evaluation.positions
         context = context_of(sequences, *events, self.backbone.history, device)
         states = cached_states(self.backbone, context)  # [N, z]
-        features = item_features(self.adapter.form, sequences, device)
-        return self.backbone.score_catalogue(states, self.adapter, features)
+        categories = torch.from_numpy(sequences.categories).float().to(device)
+        table = item_table(self.backbone.item_vectors(), categories, self.adapter.form)
+        return self.backbone.score_catalogue(states, self.adapter, table)
 
 
 class Retraining(Training):
@@ -64,7 +67,8 @@ class Retraining(Training):
         settings: params.Params,
         weights: Tensor,
     ) -> None:
-        super().__init__(backbone, sequences, settings.backbones, adapter)
+        limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
+        super().__init__(backbone, sequences, settings.backbones.model_copy(update=limits), adapter)
         self.adapter, self.lists = adapter, settings.adapters
         # An objective without weight changes nothing, but would cost as much as the others.
         named = zip(self.lists.objectives, weights.tolist(), strict=True)
@@ -73,13 +77,17 @@ class Retraining(Training):
         self.weights = torch.tensor(list(wanted.values()), device=self.device)  # [O]
         longest = max(self.lists.served, 1 + self.lists.negatives)
         self.catalogue = Catalogue.of(sequences, longest).to(self.device)
-        self.features = item_features(adapter.form, sequences, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
         valid = sequences.valid
         self.met = sequences.met_in_training().to(self.device)  # users rows
         self.valid_met = sequences.met_before(valid).to(self.device)  # N rows
         stored = valid.candidates[:, : 1 + self.lists.negatives]
         self.candidates = torch.from_numpy(stored).to(self.device)  # [N, C]
+
+    def table(self) -> Tensor:
+        """Item vectors as they are now, with what the adapter needs behind them."""
+        items = self.backbone.item_vectors()
+        return item_table(items, self.catalogue.categories, self.adapter.form)
 
     def task_loss(
         self, states: Tensor, users: Tensor, candidates: Tensor, to: Tensor, met: Met
@@ -93,15 +101,15 @@ class Retraining(Training):
         def serve() -> Scored:
             few, parts, end = states[to], [], 0  # [B, z]
             with torch.no_grad():
-                for block in self.backbone.catalogue_blocks(few, self.adapter, self.features):
+                for block in self.backbone.catalogue_blocks(few, self.adapter, self.table()):
                     start, end = end, end + len(block)
                     parts.append(served(block, met[start:end].mask(), self.lists.served))
             best = torch.cat(parts)  # [B, L]
-            scores = self.backbone.score(few, best, self.adapter, self.features)  # [B, L]
+            scores = self.backbone.score(few, best, self.adapter, self.table())  # [B, L]
             lists = self.catalogue.lists(best.unsqueeze(0), self.groups[users[to]])
             return Scored(scores[None, :, None], lists)  # [1, B, 1, L]
 
-        scores = self.backbone.score(states, candidates, self.adapter, self.features)  # [N, C]
+        scores = self.backbone.score(states, candidates, self.adapter, self.table())  # [N, C]
         lists = self.catalogue.lists(candidates, self.groups[users])
         losses = objective_losses(self.objectives, Scored(scores.unsqueeze(-2), lists), serve)
         return losses[0] @ self.weights  # [1, O] -> []
@@ -144,12 +152,10 @@ def retrain(
     form = adapter_form(backbone, sequences, settings.adapters)
     start = initial_vector(form, torch.Generator().manual_seed(seed))
     adapter = Adapter.from_vector(start, form).to(device)
-    limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
     training = Retraining(backbone, adapter, sequences, settings, weights)
     origin = {"backbone": name, "data": sequences.description}
     state = Checkpoint(checkpoint, {**origin, **retrain_origin(settings, weights, seed)})
-    fitted = fit(training, settings.backbones.model_copy(update=limits), seed, state)
-    return Retrained(backbone, adapter), fitted
+    return Retrained(backbone, adapter), training.fit(seed, state)
 
 
 def retrain_weights(settings: params.Params) -> Tensor:

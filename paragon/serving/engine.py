@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from paragon.adapters.adapter import adapt, item_table
-from paragon.backbones import Backbone, Context
+from paragon.backbones.base import Backbone, Context
 from paragon.backbones.sasrec import SASRec, TransformerBlock
 from paragon.data.sequences import Sequences
 from paragon.generator.generator import Generator
@@ -116,7 +116,7 @@ class Engine:
         numbers, scores = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
         weights = np.array([r.weights for r in requests], dtype=np.float32)  # [B, O]
         weights = weights.reshape(-1, len(self.generator.objectives))
-        step = _ROWS if self.backbone.is_dot_product else max(1, _PAIRS // len(self._table))
+        step = self.backbone.rows_at_a_time(_ROWS, len(self._table), _PAIRS)
         with torch.inference_mode():
             latents = self.latents(weights)  # [B, K]; adapters are long, and made by the block
             for start in range(0, len(requests), step):
@@ -170,7 +170,7 @@ class Engine:
         known = last_states(self.backbone, self._context(requests))  # [b, z]
         items = torch.arange(len(self._table), device=self._device)
         adapter = partial(adapt, vectors=vectors, form=self.generator.form)  # of each its own
-        scores = self.backbone.score_table(known, items, self._table, adapter)  # [b, n + 1]
+        scores = self.backbone.score_vectors(known, items, self._table, adapter)  # [b, n + 1]
         scores[[row for row, r in enumerate(requests) if not r.items]] = self._popular
         scores[:, 0] = -torch.inf
         seen = [r.items if r.exclude_seen else [] for r in requests]

@@ -247,7 +247,7 @@ def _load_backbone(stem: Path, data: Sequences) -> tuple[Backbone, str]:
         settings = params.stored(params.BackboneSettings, about["settings"], f"{stem}.json")
         if not about["people"] and about["backbone"] in ("lightgcn", "ngcf", "pinsage"):
             settings = settings.model_copy(update={"layers": 0})
-        backbone = BACKBONES[about["backbone"]].build(data, settings)
+        backbone = BACKBONES[about["backbone"]](data, settings)
         backbone.load_state_dict(tensors)
         return backbone.eval().requires_grad_(False), about["trained"]
 

@@ -27,7 +27,9 @@ from paragon import backbones
 from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.adapters.rotation import ItemTable, shared_items
 from paragon.adapters.tuning import tune
-from paragon.backbones import Backbone, Fitted
+from paragon.backbones import Backbone
+from paragon.backbones.base import cached_states, context_of
+from paragon.backbones.training import Fitted, Training
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.data.split import prepare
@@ -111,8 +113,8 @@ class Place(Bench):
     def states(self) -> Tensor:
         """The states ``[N, d]`` after the histories of validation users; targets are not used."""
         events = self.sequences.valid.users, self.sequences.valid.positions
-        context = backbones.context_of(self.sequences, *events, self.backbone.history)
-        return backbones.cached_states(self.backbone, context)
+        context = context_of(self.sequences, *events, self.backbone.history)
+        return cached_states(self.backbone, context)
 
     @cached_property
     def train(self) -> FrozenTask:
@@ -178,9 +180,9 @@ def _trained(plan: Moves, name: str, study: Study, sequences: Sequences) -> tupl
             if warm
             else backbones.train_backbone(study.backbone, sequences, settings, study.device)
         )
-        record = backbones.training_record(study.backbone, sequences, settings, fitted)
         # Only the days of a warm start are in no setting.
-        backbones.save_backbone(backbone, record | ({"warm": warm} if warm else {}), stem)
+        more = {"warm": warm} if warm else {}
+        backbones.save_backbone(backbone, sequences, settings, fitted, stem, **more)
         return backbones.load_backbone(stem, sequences)
 
 
@@ -190,9 +192,7 @@ def _trained_further(study: Study, days: float, sequences: Sequences) -> tuple[B
     first, _ = backbones.train_backbone(study.backbone, earlier, settings, study.device)
     backbone = backbones.build(study.backbone, sequences, settings, settings.seed).to(study.device)
     carry_over(first, backbone, *shared_items(earlier.item_ids, sequences.item_ids))
-    fitted = backbones.fit(
-        backbones.Training(backbone, sequences, settings), settings, settings.seed
-    )
+    fitted = Training(backbone, sequences, settings).fit(settings.seed)
     return backbone.requires_grad_(False), fitted
 
 

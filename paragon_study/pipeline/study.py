@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from paragon.adapters.collection import Collection, load_collection
-from paragon.backbones import Backbone, load_backbone, save_backbone, training_record
+from paragon.backbones import Backbone, load_backbone, save_backbone
 from paragon.backbones.training import Fitted
 from paragon.data.fetch import load_dataset
 from paragon.data.sequences import Sequences, load_sequences, save_sequences
@@ -90,8 +90,8 @@ class Study:
 
     def save_backbone(self, backbone: Backbone, sequences: Sequences, fitted: Fitted) -> None:
         """Store the trained backbone with its data, settings and curves."""
-        about = training_record(self.backbone, sequences, self.params.backbones, fitted)
-        save_backbone(backbone, about, self.folder / "backbones" / "backbone")
+        stem = self.folder / "backbones" / "backbone"
+        save_backbone(backbone, sequences, self.params.backbones, fitted, stem)
 
     def load_backbone(self, sequences: Sequences) -> tuple[Backbone, dict]:
         """Load the backbone of notebook 02, frozen, on the study's device, and its description."""

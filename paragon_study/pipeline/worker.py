@@ -15,5 +15,5 @@ from paragon_study.pipeline.determinism import choose_kernels
 if __name__ == "__main__":
     choose_kernels()
     os.environ |= {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", QUIET)}
-    own = ["--nthreads", "1", "--no-dashboard", *sys.argv[1:]]
-    os.execv(sys.executable, [sys.executable, "-m", "distributed.cli.dask_worker", *own])
+    options = ["--nthreads", "1", "--no-dashboard", *sys.argv[1:]]
+    os.execv(sys.executable, [sys.executable, "-m", "distributed.cli.dask_worker", *options])

@@ -146,7 +146,7 @@ class Turned(Backbone):
     name = "turned"
 
     def __init__(self, inner, hidden):
-        super().__init__()
+        torch.nn.Module.__init__(self)
         self.inner, self.hidden, self.dim, self.history = inner, hidden, inner.dim, inner.history
 
     def states(self, context):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from paragon.backbones import BACKBONES, Training, checkpoint, train_backbone
+from paragon.backbones import BACKBONES, checkpoint, train_backbone
+from paragon.backbones.training import Training
 from paragon.errors import ParagonError
 from paragon.rivals.retrain import Retraining, retrain
 
@@ -84,37 +85,28 @@ def stored(seqs, run, tmp_path, monkeypatch):
     return path, train
 
 
-def test_a_checkpoint_of_other_settings_is_refused(stored):
+def test_a_checkpoint_of_other_settings_or_code_is_refused(stored, monkeypatch):
     path, train = stored
     with pytest.raises(ParagonError, match="cannot go on.*learning_rate.*delete the folder .*kept"):
         train(learning_rate=0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_code", lambda: "0" * 64)
+        with pytest.raises(ParagonError, match="cannot go on.*`code` differs"):
+            train()
     path.unlink()
     train(learning_rate=0.01)
-
-
-def test_a_checkpoint_of_other_code_is_refused(stored, monkeypatch):
-    _, train = stored
-    monkeypatch.setattr(checkpoint, "_code", lambda: "0" * 64)
-    with pytest.raises(ParagonError, match="cannot go on from a checkpoint.*field `code` differs"):
-        train()
 
 
 def test_an_altered_checkpoint_is_refused(stored):
     path, train = stored
     whole = path.read_bytes()
-    size = 8 + int.from_bytes(whole[:8], "little")
-    at = {
-        "description": whole.index(b"gru4rec"),
-        "first number": size,
-        "last number": len(whole) - 1,
-    }
-    for part, place in at.items():
-        data = bytearray(whole)
-        data[place] ^= 1
-        path.write_bytes(data)
+    size = 8 + int.from_bytes(whole[:8], "little")  # of the header
+    for place in (whole.index(b"gru4rec"), size, len(whole) - 1):
+        altered = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        path.write_bytes(altered)
         with pytest.raises(ParagonError, match="its checksum is wrong.*delete the folder"):
             train()
-        assert path.read_bytes() == data, part
+        assert path.read_bytes() == altered
     for content in (b"", b"no tensors", whole[:-9], whole[: size // 2]):
         path.write_bytes(content)
         with pytest.raises(ParagonError, match="cannot be read.*delete the folder"):

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from paragon.backbones import (
-    Context,
-    Fitted,
-    build,
-    context_of,
-    load_backbone,
-    save_backbone,
-    training_record,
-)
+from paragon.backbones import build
+from paragon.backbones.base import Context, context_of
 from paragon.backbones.pinsage import RESTART, STEPS, Convolution, neighbourhoods
 
 
@@ -96,12 +89,7 @@ def test_no_validation_or_test_event_is_in_the_graph(seqs, settings):
         assert np.array_equal(one, other)
     others.items[0] = 1 + (others.items[0] + 50) % seqs.n_items  # a training event
     assert not np.array_equal(found[0], neighbourhoods(others, 0)[0])
-
-
-def test_the_seed_decides_the_walks(seqs):
-    one, again, other = (neighbourhoods(seqs, seed) for seed in (0, 0, 1))
-    assert np.array_equal(one[0], again[0]) and np.array_equal(one[1], again[1])
-    assert not np.array_equal(one[0], other[0])
+    assert not np.array_equal(found[0], neighbourhoods(seqs, 1)[0])
 
 
 def test_a_convolution_item_by_item():
@@ -151,13 +139,3 @@ def test_every_step_of_training_sees_the_parameters_of_that_step(seqs, settings)
         steps += 1
     assert steps > 3
     assert torch.equal(model.item_vectors(), model.convolved())
-
-
-def test_saved_and_loaded_it_is_the_same(model, seqs, settings, tmp_path):
-    deep = settings.backbones.model_copy(update={"layers": 2})
-    about = training_record("pinsage", seqs, deep, Fitted(1, 1, [1.0], [1.0]))
-    save_backbone(model, about, tmp_path / "backbone")
-    loaded, _ = load_backbone(tmp_path / "backbone", seqs)
-    context = context_of(seqs, seqs.test.users, seqs.test.positions, model.history)
-    assert torch.equal(loaded.states(context), model.states(context))
-    assert torch.equal(loaded.item_vectors(), model.item_vectors())

@@ -241,7 +241,7 @@ def test_a_few_events_at_a_time_give_the_same(test_set, tasks, backbone, monkeyp
     vector = torch.randn(tasks["test"].form.size, generator=torch.Generator().manual_seed(0))
     whole = test_set.measure(Scores.of(tasks["test"].catalogue_scores(vector)))
     monkeypatch.setattr(base, "_LEAST", 1)
-    monkeypatch.setattr(base, "_BLOCK", 7 * len(backbone.item_vectors()))
+    monkeypatch.setattr(base, "PAIRS", 7 * len(backbone.item_vectors()))
     parts = Scores.of_adapter(tasks["test"], vector)
     assert {len(block) for block in parts.blocks()} == {7, len(test_set.evaluation) % 7 or 7}
     found = test_set.measure(parts)

@@ -16,8 +16,9 @@ from paragon.adapters.adapter import AdapterForm, adapt
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.adapters.tuning import tune
-from paragon.backbones import build, cached_states, context_of
-from paragon.backbones.training import Training, fit
+from paragon.backbones import build
+from paragon.backbones.base import cached_states, context_of
+from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
@@ -278,7 +279,7 @@ def test_no_split_leaks_and_a_planted_leak_is_found(sequences, number):
 def all_that_learns(seqs, settings):
     """Everything that is trained, from backbone to rivals, as one list of tensors."""
     model = build("sasrec", seqs, settings.backbones, seed=0)
-    fit(Training(model, seqs, settings.backbones), settings.backbones, 0)
+    Training(model, seqs, settings.backbones).fit(0)
     model = model.eval().requires_grad_(False)
     collection = collect(model, seqs, settings.adapters, [0])
     train, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from paragon.adapters.collection import collect
-from paragon.backbones import build, load_backbone, save_backbone, training_record
+from paragon.backbones import build, load_backbone, save_backbone
 from paragon.backbones.training import Fitted
 from paragon.generator.training import train_generator
 from paragon.serving import export as export_module
@@ -22,7 +22,7 @@ def make(name, seqs, settings):
     fitted = Fitted(training=[1.0], validation=[-1.0], epochs=1, best_epoch=1)
     with tempfile.TemporaryDirectory() as scratch:
         stem = Path(scratch, "backbone")
-        save_backbone(model, training_record(name, seqs, settings.backbones, fitted), stem)
+        save_backbone(model, seqs, settings.backbones, fitted, stem)
         model, about = load_backbone(stem, seqs)
     collection = collect(model, seqs, settings.adapters, [0], {"backbone": about["sha256"]})
     return model, about, train_generator(collection, settings.generator, 0)

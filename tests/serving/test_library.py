@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from paragon import Recommender
 from paragon.adapters.collection import collect, load_collection, save_collection
-from paragon.backbones import load_backbone, save_backbone, train_backbone, training_record
+from paragon.backbones import load_backbone, save_backbone, train_backbone
 from paragon.generator.generator import save_generator
 from paragon.generator.training import train_generator
 from paragon.params import ROOT, load_params
@@ -101,8 +101,7 @@ def test_from_a_study_to_a_list_and_to_a_running_service(seqs, tmp_path):
     write_study(root, seqs)
     params, made = load_params(root / "params.yaml"), root / "artifacts" / "toy" / "sasrec"
     backbone, fitted = train_backbone("sasrec", seqs, params.backbones)
-    about = training_record("sasrec", seqs, params.backbones, fitted)
-    save_backbone(backbone, about, made / "backbones" / "backbone")
+    save_backbone(backbone, seqs, params.backbones, fitted, made / "backbones" / "backbone")
     provenance = {"backbone": load_backbone(made / "backbones" / "backbone", seqs)[1]["sha256"]}
     collection = collect(backbone, seqs, params.adapters, params.run.seeds, provenance)
     save_collection(collection, made / "adapters" / "collection")

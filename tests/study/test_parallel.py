@@ -101,6 +101,12 @@ def test_a_training_of_which_one_process_was_killed_goes_on(start, of_two):
 
 
 @pytest.mark.slow
-def test_what_is_no_sequence_is_not_shared(start):
-    code, output = ended(start("graph", 0, backbone="lightgcn")[0])
-    assert code != 0 and "only sequential backbones are trained (sasrec" in output
+def test_a_graph_is_shared_as_well(start, seqs):
+    states = []
+    for name, processes in (("graph-one", 0), ("graph-two", 2)):
+        process, folder = start(name, processes, 3, "lightgcn")
+        code, output = ended(process)
+        assert code == 0, output
+        states.append(load_backbone(folder / "backbone", seqs)[0].state_dict())
+    for name, tensor in states[0].items():
+        assert torch.allclose(tensor, states[1][name], atol=2e-4), name
