@@ -212,7 +212,7 @@ class TestSet:
             gap = ranking.group_gap(ndcg, self.groups)
             out[f"ndcg@{k}"] = ndcg
             out[f"hr@{k}"] = ranking.hr_at(ranks, k)
-            out[f"alpha_ndcg@{k}"] = diversity.normalised(dcg, self.ideal[protocol], k)
+            out[f"alpha_ndcg@{k}"] = diversity.alpha_ndcg_at(dcg, self.ideal[protocol], k)
             out[f"coverage@{k}"] = diversity.category_coverage_at(ranked, k)
             if k > 1:  # one item has no distance to others
                 out[f"ild@{k}"] = diversity.intra_list_distance_at(ranked, k, similarity)
@@ -221,7 +221,7 @@ class TestSet:
                 out["items@10"] = different = diversity.items_shown_at(items, k)
                 out["catalogue@10"] = different / self.sequences.n_items
             if k == 10 and protocol == "sampled":
-                out["alpha_ndcg_published@10"] = diversity.normalised(dcg, self.published, k)
+                out["alpha_ndcg_published@10"] = diversity.alpha_ndcg_at(dcg, self.published, k)
             if gap.value is not None:
                 out[f"group_gap@{k}"] = gap.value
                 out[f"parity@{k}"] = 1 - gap.value

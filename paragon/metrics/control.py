@@ -1,10 +1,9 @@
 """How well a method follows the preference weights: measures over the evaluation weights.
 
-Shapes: W evaluation weights, O objectives.  ``points [W, O]`` holds a method's metric
-for each objective at each weight, larger being better (NDCG and α-nDCG, say);
-``values [W]`` is one such metric.  A measure that the data leave undefined is
-None with its reason, never NaN and never 0.  Entries that are not finite and
-shapes that disagree are a ``ParagonError`` everywhere.
+Shapes: W evaluation weights, O objectives.  ``points [W, O]`` holds a method's metric for each
+objective at each weight, larger being better (NDCG and α-nDCG, say); ``values [W]`` is one such
+metric.  A measure that the data leave undefined is None with its reason, never NaN and never 0.
+Entries that are not finite and shapes that disagree are a ``ParagonError`` everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 from scipy.stats import pearsonr
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import BOOLEANS, Measure, finite, shaped
+from paragon.metrics.checks import Measure, check_array
 
 _STEP = 1e-9  # two weights or values closer than this are equal
 
@@ -21,11 +20,38 @@ _STEP = 1e-9  # two weights or values closer than this are equal
 def set_hv(points: np.ndarray) -> float | np.ndarray:
     """Hypervolume of the whole set of points above the origin: the headline measure.
 
-    ``points [W, O]``, O = 2 or 3; many such sets, ``[..., W, O]``, give one number each.
-    It rewards what the method can reach over all weights, so that serving one balance
-    for every weight does not pay.
+    The volume of the union of the boxes between the origin and a point; exact.  ``points
+    [W, O]``, O = 2 or 3; many such sets, ``[..., W, O]``, give one number each.  Dominated and
+    duplicate points add nothing, neither do points not above 0 on every axis.  It rewards what the
+    method can reach over all weights, so that serving one balance for every weight does not pay.
+    Source: Zitzler and Thiele, IEEE Trans. Evol. Comput. 3(4), 1999.
     """
-    return hypervolume(points)
+    points = np.maximum(check_array("points", points, "*WO"), 0.0)
+    axes = points.shape[-1]
+    if axes == 2:
+        volume = _area(points)
+    elif axes == 3:
+        # Between two levels of the third axis the cross-section is the area under the points above.
+        points = _descending(points, 2)
+        thickness = -np.diff(points[..., 2], append=0.0)
+        above = range(1, 1 + points.shape[-2])
+        volume = sum(thickness[..., n - 1] * _area(points[..., :n, :2]) for n in above)
+    else:
+        raise ParagonError(f"points: {axes} objectives; hypervolume is exact for 2 or 3 only")
+    return float(volume) if points.ndim == 2 else volume
+
+
+def _area(points: np.ndarray) -> np.ndarray:
+    """Area ``[...]`` of the union of the rectangles from the origin to ``points [..., P, 2]``."""
+    points = _descending(points, 0)
+    height = np.maximum.accumulate(points[..., 1], axis=-1)
+    return (points[..., 0] * np.diff(height, prepend=0.0)).sum(axis=-1)
+
+
+def _descending(points: np.ndarray, axis: int) -> np.ndarray:
+    """Each set of points ``[..., P, D]``, ordered by one of the axes, the largest first."""
+    order = np.argsort(-points[..., axis], axis=-1, kind="stable")
+    return np.take_along_axis(points, order[..., None], axis=-2)
 
 
 def mean_hv(points: np.ndarray) -> float:
@@ -35,7 +61,7 @@ def mean_hv(points: np.ndarray) -> float:
     method that ignores the weights and always serves a middle balance scores higher
     than retraining for each weight.  So it is reported beside ``set_hv`` only.
     """
-    return float(finite("points", points, ndim=2).prod(axis=1).mean())
+    return float(check_array("points", points, "WO").prod(axis=1).mean())
 
 
 def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
@@ -45,7 +71,8 @@ def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
     oracle's metric (``r_acc_tuned``, ``r_div_tuned``).  Undefined for a single
     weight and where a series is constant.
     """
-    values, other = _series(values, other)
+    values = check_array("values", values, "W")
+    other = check_array("other", other, "W", W=len(values))
     if len(values) < 2:
         return Measure(None, "a correlation needs two weights, there is one")
     for series in (values, other):
@@ -59,7 +86,8 @@ def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
 
     ``values``, ``oracle [W]``.  Undefined where the oracle's metric does not move.
     """
-    values, oracle = _series(values, oracle)
+    values = check_array("values", values, "W")
+    oracle = check_array("oracle", oracle, "W", W=len(values))
     span = np.ptp(oracle)
     if span <= _STEP * np.abs(oracle).max():
         return Measure(None, f"the oracle does not move: every value is {oracle[0]:.6g}")
@@ -67,36 +95,40 @@ def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
 
 
 def violations(
-    weights: np.ndarray,
-    values: np.ndarray,
-    objective: int = 0,
-    tolerance: float = 0.002,
-    increasing: bool = True,
+    weights: np.ndarray, values: np.ndarray, objective: int = 0, tolerance: float = 0.002
 ) -> Measure:
     """Number of neighbouring weights between which the metric moves the wrong way.
 
-    ``weights [W, O]`` on the simplex, in any order; ``values [W]``: the metric that
-    ``objective`` (a column of the weights) controls.  A pair counts where the
-    weight rises and the metric falls by more than ``tolerance``, or rises by
-    more where it should fall (``increasing`` False: a gap, say).  With two
-    objectives neighbours are adjacent weights.  With more they are the closest
-    pairs of the lattice; pairs with the same weight of this objective are left
+    ``weights [W, O]`` on the simplex, in any order; ``values [W]``: the metric that ``objective``
+    (a column of the weights) controls.  A pair counts where the weight rises and the metric falls
+    by more than ``tolerance``.  With two objectives neighbours are adjacent weights.  With more
+    they are the closest pairs of the lattice; pairs with the same weight of this objective are left
     out.  Undefined without such a pair.
     """
-    weights, values = finite("weights", weights, ndim=2), finite("values", values)
-    if len(weights) != len(values) or not 0 <= objective < weights.shape[1]:
-        raise ParagonError(
-            f"weights: shape {weights.shape} for {len(values)} values and objective {objective}"
-        )
+    weights = check_array("weights", weights, "WO")
+    values = check_array("values", values, "W", W=len(weights))
     first, second = _neighbours(weights)
     rise = weights[second, objective] - weights[first, objective]
     moves = np.abs(rise) > _STEP
     if not moves.any():
         return Measure(None, f"no two neighbouring weights among the {len(weights)} given")
-    change = (values[second] - values[first]) * np.sign(rise)
-    wrong = -change if increasing else change
-    # The slack keeps a change of exactly the tolerance, written in binary, on the right side.
-    return Measure(float(np.count_nonzero(wrong[moves] > tolerance + 1e-12)))
+    fall = (values[first] - values[second]) * np.sign(rise)
+    # The slack keeps a fall of exactly the tolerance, written in binary, on the right side.
+    return Measure(float(np.count_nonzero(fall[moves] > tolerance + 1e-12)))
+
+
+def _neighbours(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the two ends of each neighbouring pair of weights ``[W, O]``."""
+    first, second = np.triu_indices(len(weights), 1)
+    distance = np.abs(weights[:, None] - weights[None]).sum(axis=2)[first, second]
+    if (distance <= _STEP).any():
+        pair = distance.argmin()
+        raise ParagonError(f"weights: rows {first[pair]} and {second[pair]} are the same")
+    if weights.shape[1] == 2:
+        order = np.argsort(weights[:, 0], kind="stable")
+        return order[:-1], order[1:]
+    close = distance <= distance.min(initial=np.inf) * (1 + 1e-6)
+    return first[close], second[close]
 
 
 def regret(
@@ -120,14 +152,15 @@ def regret(
     the middle weight alone it would be about 0.  A negative number is better than the oracle.
     Undefined where no weight is left, or ``constant`` is on average no worse than the oracle.
     """
-    constant, oracle = _series(constant, oracle)
+    oracle = check_array("oracle", oracle, "W")
+    constant = check_array("constant", constant, "W", W=len(oracle))
     rows = np.arange(len(oracle)) if rows is None else np.asarray(rows)
-    losses, oracle_losses = _series(losses, oracle[rows])
+    losses = check_array("losses", losses, "R", R=len(rows))
     corners = np.zeros(len(oracle), dtype=bool) if corners is None else corners
-    corners = shaped("corners", corners, "W", BOOLEANS, W=len(oracle))
+    corners = check_array("corners", corners, "W", "booleans", W=len(oracle))
     found = {}
     for prefix, chosen in (("", ~corners), ("corner_", corners)):
-        excess, unit, reason = (losses - oracle_losses)[chosen[rows]], 0.0, None
+        excess, unit, reason = (losses - oracle[rows])[chosen[rows]], 0.0, None
         if not len(excess):
             reason = "no weight is a corner" if prefix else "every weight is a corner"
         else:
@@ -138,66 +171,3 @@ def regret(
             value = None if reason else float(summary(excess) / unit)
             found[prefix + name] = Measure(value, reason)
     return found
-
-
-def hypervolume(points: np.ndarray, reference: np.ndarray | float = 0.0) -> float | np.ndarray:
-    """Volume that the points dominate above the reference, every axis maximised; exact.
-
-    ``points [P, D]`` with D = 2 or 3; ``reference``: one number or ``[D]``.  Dominated and
-    duplicate points add nothing, neither do points not above the reference on every
-    axis.  Many sets of P points, ``[..., P, D]``, give one volume each, ``[...]``.
-    Raises ``ParagonError`` for other D and entries that are not finite.
-    Source: Zitzler and Thiele, IEEE Trans. Evol. Comput. 3(4), 1999.
-    """
-    points = finite("points", points, ndim=max(2, np.ndim(points)))
-    axes = points.shape[-1]
-    if axes not in (2, 3):
-        raise ParagonError(f"points: {axes} objectives; hypervolume is exact for 2 or 3 only")
-    reference = np.asarray(reference, dtype=np.float64)
-    if reference.shape not in ((), (axes,)) or not np.isfinite(reference).all():
-        raise ParagonError(f"reference: {reference}; give one finite number, or {axes}")
-    # A point that is not above the reference spans nothing once it is moved onto it.
-    points = np.maximum(points - reference, 0.0)
-    if axes == 2:
-        volume = _area(points)
-    else:
-        # Between two levels of the third axis the cross-section is the area under the points above.
-        points = _descending(points, 2)
-        thickness = -np.diff(points[..., 2], append=0.0)
-        above = range(1, 1 + points.shape[-2])
-        volume = sum(thickness[..., n - 1] * _area(points[..., :n, :2]) for n in above)
-    return float(volume) if points.ndim == 2 else volume
-
-
-def _area(points: np.ndarray) -> np.ndarray:
-    """Area ``[...]`` of the union of the rectangles from the origin to ``points [..., P, 2]``."""
-    points = _descending(points, 0)
-    height = np.maximum.accumulate(points[..., 1], axis=-1)
-    return (points[..., 0] * np.diff(height, prepend=0.0)).sum(axis=-1)
-
-
-def _descending(points: np.ndarray, axis: int) -> np.ndarray:
-    """Each set of points ``[..., P, D]``, ordered by one of the axes, the largest first."""
-    order = np.argsort(-points[..., axis], axis=-1, kind="stable")
-    return np.take_along_axis(points, order[..., None], axis=-2)
-
-
-def _series(values: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values, other = finite("values", values), finite("the series to compare with", other)
-    if len(values) != len(other):
-        raise ParagonError(f"values: {len(values)} of them, against {len(other)} to compare with")
-    return values, other
-
-
-def _neighbours(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the two ends of each neighbouring pair of weights ``[W, O]``."""
-    first, second = np.triu_indices(len(weights), 1)
-    distance = np.abs(weights[:, None] - weights[None]).sum(axis=2)[first, second]
-    if (distance <= _STEP).any():
-        pair = distance.argmin()
-        raise ParagonError(f"weights: rows {first[pair]} and {second[pair]} are the same")
-    if weights.shape[1] == 2:
-        order = np.argsort(weights[:, 0], kind="stable")
-        return order[:-1], order[1:]
-    close = distance <= distance.min(initial=np.inf) * (1 + 1e-6)
-    return first[close], second[close]

@@ -1,10 +1,10 @@
 """Accuracy, novelty and fairness of ranked lists: pure functions on arrays.
 
-Shapes: N test events, C candidates of an event, V items of the catalogue, K
-positions of a ranked list.  A candidate's *column* is its place in the
-candidate list.  Under the full protocol the columns are the catalogue itself,
-and ``excluded`` marks what an event may not recommend.  Metrics are returned per
-event, unaveraged, so that intervals can be computed from them.
+Shapes: N test events, C candidates of an event, V items of the catalogue, K positions of a ranked
+list.  A candidate's *column* is its place in the candidate list.  Under the full protocol the
+columns are the catalogue itself, and ``excluded`` marks what an event may not recommend.  Metrics
+are returned per event, unaveraged, so that intervals can be computed from them.  Input of another
+shape or kind, and numbers out of range, are a ``ParagonError``.
 """
 
 from __future__ import annotations
@@ -14,16 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import (
-    INTEGERS,
-    Measure,
-    cutoff,
-    exclusion,
-    finite,
-    row_blocks,
-    shaped,
-    within,
-)
+from paragon.metrics.checks import Measure, check_array, cutoff, exclusion, row_blocks
 
 
 def target_ranks(
@@ -34,23 +25,15 @@ def target_ranks(
     Ties count against the target, so equal scores everywhere give the worst
     rank instead of a lucky one.
 
-    ``scores [N, C]``; ``target``: column of the target, one for all or ``[N]``;
-    ``excluded [N, C]``, bool: True where the column is no candidate.
-    Returns int64 ``[N]`` in 1..C.
-    Raises ``ParagonError`` for a score that is not finite (-inf is accepted where
-    ``excluded`` is True) and for a target out of range or excluded.
-    Source: the pessimistic rank; on ranks among sampled candidates, see
-    Krichene and Rendle, "On Sampled Metrics for Item Recommendation", KDD 2020.
+    ``scores [N, C]``: finite, or -inf where ``excluded``; ``target``: column of the target, one for
+    all or ``[N]``; ``excluded [N, C]``, bool: True where the column is no candidate, as the target
+    has to be.  Returns int64 ``[N]`` in 1..C.
+    Source: the pessimistic rank; on ranks among sampled candidates Krichene and Rendle, KDD 2020.
     """
-    scores, excluded = _checked(scores, excluded)
+    scores, excluded = _scores(scores, excluded)
     rows, columns = scores.shape
     target = np.broadcast_to(target, rows) if np.ndim(target) == 0 else target
-    target = shaped("target", target, "N", INTEGERS, N=rows)
-    outside = np.flatnonzero((target < 0) | (target >= columns))
-    if outside.size:
-        raise ParagonError(
-            f"target: row {outside[0]} names column {target[outside[0]]} of {columns}"
-        )
+    target = check_array("target", target, "N", "integers", 0, columns - 1, N=rows)
     hidden = np.flatnonzero(excluded[np.arange(rows), target])
     if hidden.size:
         raise ParagonError(f"target: row {hidden[0]} has an excluded target")
@@ -64,7 +47,7 @@ def target_ranks(
 def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
     """NDCG@k with one relevant item: 1 / log2(1 + rank), 0 beyond k; float64 ``[N]``, 0..1.
 
-    ``ranks [N]``: integers from 1.  Raises ``ParagonError`` for other ranks or k < 1.
+    ``ranks [N]``: integers from 1.
     Source: Järvelin and Kekäläinen, ACM TOIS 20(4), 2002; the ideal is 1.
     """
     hits = hr_at(ranks, k)
@@ -72,22 +55,17 @@ def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
 
 
 def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Hit rate@k: 1 if rank <= k, else 0; float64 ``[N]``.
-
-    ``ranks [N]``: integers from 1.  Raises ``ParagonError`` for other ranks or k < 1.
-    """
-    ranks = shaped("ranks", ranks, "N", INTEGERS)
-    within("ranks", ranks, 1, np.inf)
-    return (ranks <= cutoff(k)).astype(np.float64)
+    """Hit rate@k: 1 if rank <= k, else 0; float64 ``[N]``.  ``ranks [N]``: integers from 1."""
+    return (check_array("ranks", ranks, "N", "integers", low=1) <= cutoff(k)).astype(np.float64)
 
 
 def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.ndarray:
     """Columns of the k best candidates, best first, ties in candidate order; int64 ``[N, k]``.
 
     ``scores [N, C]`` and ``excluded [N, C]`` as in ``target_ranks``.
-    Raises ``ParagonError`` for non-finite scores or fewer than k candidates in a row.
+    Raises ``ParagonError`` for fewer than k candidates in a row.
     """
-    scores, excluded = _checked(scores, excluded)
+    scores, excluded = _scores(scores, excluded)
     rows, columns = scores.shape
     left = columns - np.count_nonzero(excluded, axis=1)
     row = left.argmin()
@@ -102,62 +80,15 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
             tied = np.flatnonzero(values[row] == threshold[row])
             surplus = np.count_nonzero(chosen[row]) - k
             chosen[row, tied[len(tied) - surplus :]] = False
-        found = (np.flatnonzero(chosen) % columns).reshape(-1, k)
-        order = np.argsort(-np.take_along_axis(values, found, axis=1), axis=1, kind="stable")
-        best[block] = np.take_along_axis(found, order, axis=1)
+        columns_of = (np.flatnonzero(chosen) % columns).reshape(-1, k)
+        order = np.argsort(-np.take_along_axis(values, columns_of, axis=1), axis=1, kind="stable")
+        best[block] = np.take_along_axis(columns_of, order, axis=1)
     return best
 
 
-def self_information(holders: np.ndarray, users: int) -> np.ndarray:
-    """Surprise of each item, ``-log2(holders / users)``, divided by the largest among them.
-
-    ``holders [V]``: users with the item in the training data, 0..users.  Pass the
-    catalogue only: a padding row would set the scale.  An item without holders
-    is as surprising as one with a single holder, which keeps it finite.
-    Returns float64 ``[V]`` in 0..1 (all 0 where every user holds every item).
-    Raises ``ParagonError`` for counts outside 0..users.
-    Source: Zhou et al., PNAS 107(10), 2010.
-    """
-    holders = finite("holders", holders)
-    wrong = np.flatnonzero((holders < 0) | (holders > users))
-    if users < 1 or wrong.size:
-        where = f"item {wrong[0]} has {holders[wrong[0]]:g} of" if wrong.size else "there are"
-        raise ParagonError(f"holders: {where} {users} users; counts run from 0 to the users")
-    bits = np.log2(users) - np.log2(np.maximum(holders, 1))
-    return bits / bits.max() if bits.max() > 0 else bits
-
-
-def novelty_at(ranked_items: np.ndarray, information: np.ndarray, k: int) -> np.ndarray:
-    """Mean ``self_information`` of the first k items; float64 ``[N]``, 0..1.
-
-    ``ranked_items [N, K >= k]``: rows of ``information [V]``.
-    Raises ``ParagonError`` for other shapes and for items outside 0..V - 1.
-    """
-    information = finite("information", information)
-    items = shaped("ranked items", ranked_items, "NK", INTEGERS, least_k=cutoff(k))
-    within("ranked items", items, 0, len(information) - 1)
-    return information[items[:, :k]].mean(axis=1)
-
-
-def group_gap(values: np.ndarray, groups: np.ndarray) -> Measure:
-    """Largest difference between two groups' mean values; 0 is equal treatment.
-
-    ``values [N]`` (NDCG, say); ``groups [N]``: integers, negative where the group is
-    unknown: such events are left out.  With fewer than two groups the value
-    is None and the reason says so.  Raises ``ParagonError`` for lengths that
-    differ and for values that are not finite.
-    """
-    values = finite("values", values)
-    groups = shaped("groups", groups, "N", INTEGERS, N=len(values))
-    means = [values[groups == label].mean() for label in np.unique(groups[groups >= 0])]
-    if len(means) < 2:
-        return Measure(None, f"a gap needs two groups, the events have {len(means)}")
-    return Measure(float(max(means) - min(means)))
-
-
-def _checked(scores: np.ndarray, excluded: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _scores(scores: np.ndarray, excluded: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Floating-point scores ``[N, C]``, and the columns that are no candidates, ``[N, C]`` bool."""
-    scores = shaped("scores", scores, "NC")
+    scores = check_array("scores", scores, "NC", "numbers")
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
     return scores, exclusion(excluded, scores.shape)
@@ -171,12 +102,47 @@ def _score_blocks(scores: np.ndarray, excluded: np.ndarray) -> Iterator[tuple[sl
     for rows in row_blocks(*scores.shape):
         values = scores[rows]
         bad = ~np.isfinite(values)
-        if bad.any():
-            bad &= ~(excluded[rows] & np.isneginf(values))
-        if bad.any():
+        if bad.any() and (bad := bad & ~(excluded[rows] & np.isneginf(values))).any():
             row, column = np.argwhere(bad)[0]
             raise ParagonError(
                 f"scores: row {rows.start + row}, column {column} is {values[row, column]}; "
                 "every candidate needs a finite score"
             )
         yield rows, np.where(excluded[rows], -np.inf, values)
+
+
+def self_information(holders: np.ndarray, users: int) -> np.ndarray:
+    """Surprise of each item, ``-log2(holders / users)``, divided by the largest among them.
+
+    ``holders [V]``: users with the item in the training data, 0..users.  Pass the catalogue only: a
+    padding row would set the scale.  An item without holders is as surprising as one with a single
+    holder, which keeps it finite. Returns float64 ``[V]`` in 0..1 (all 0 where every user holds
+    every item).
+    Source: Zhou et al., PNAS 107(10), 2010.
+    """
+    check_array("users", users, "", "integers", low=1)
+    holders = check_array("holders", holders, "V", low=0, high=users)
+    bits = np.log2(users) - np.log2(np.maximum(holders, 1))
+    return bits / bits.max() if bits.max() > 0 else bits
+
+
+def novelty_at(ranked_items: np.ndarray, information: np.ndarray, k: int) -> np.ndarray:
+    """Mean ``self_information [V]`` of the first k of lists ``[N, K]``; float64 ``[N]``, 0..1."""
+    information = check_array("information", information, "V")
+    rows = len(information) - 1
+    items = check_array("ranked items", ranked_items, "NK", "integers", 0, rows, K=cutoff(k))
+    return information[items[:, :k]].mean(axis=1)
+
+
+def group_gap(values: np.ndarray, groups: np.ndarray) -> Measure:
+    """Largest difference between two groups' mean values; 0 is equal treatment.
+
+    ``values [N]`` (NDCG, say); ``groups [N]``: integers, negative where the group is
+    unknown: such events are left out.  Undefined with fewer than two groups.
+    """
+    values = check_array("values", values)
+    groups = check_array("groups", groups, "N", "integers", N=len(values))
+    means = [values[groups == label].mean() for label in np.unique(groups[groups >= 0])]
+    if len(means) < 2:
+        return Measure(None, f"a gap needs two groups, the events have {len(means)}")
+    return Measure(float(max(means) - min(means)))

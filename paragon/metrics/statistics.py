@@ -9,8 +9,9 @@ import numpy as np
 from scipy import stats
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import finite, within
+from paragon.metrics.checks import check_array
 
+CONFIDENCE = 0.95  # of all intervals
 REAL = 0.05  # adjusted p-values below it are called beyond chance
 _BLOCK = 1 << 22  # resampled values held at once
 _SAME = 1e-12  # relative: sums in another order differ by less
@@ -36,67 +37,51 @@ class Difference(NamedTuple):
     reason: str | None = None
 
 
-def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
-    """Mean and Student t interval of a metric over seeds; ``values [S]``.
+def mean_interval(values: np.ndarray) -> Interval:
+    """Mean and 95 % Student t interval of a metric over seeds; ``values [S]``.
 
-    One value has no interval.  Raises ``ParagonError`` for values that are not
-    finite or a confidence outside 0..1.
+    One value has no interval.
     """
-    values = finite("values", values)
-    _check_confidence(confidence)
+    values = check_array("values", values)
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, None, None, "an interval needs two values, there is one")
-    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values)
     return Interval(mean, float(mean - half), float(mean + half))
 
 
 def paired_bootstrap(
     a: np.ndarray,
     b: np.ndarray,
-    clusters: np.ndarray | None = None,
-    statistic: Statistic | None = None,
-    confidence: float = 0.95,
+    clusters: np.ndarray,
+    statistic: Statistic,
     resamples: int = 2000,
-    seed: int | np.random.Generator = 0,
+    seed: int = 0,
 ) -> Difference:
     """Difference of two methods on the same events, by resampling users in pairs.
 
     ``a``, ``b``: a metric per event, ``[N]``, or several resampled together, ``[S, N]`` (every
     weight's NDCG and α-nDCG, say); S may differ between the two.  ``clusters [N]``: the user of
-    each event (None: each event is its own user); whole users are resampled, and means stay
-    means over events.  ``statistic``: from means ``[B, S]`` of B resamples to numbers ``[B]``,
-    ``set_hv`` of the points, say; without it ``a`` and ``b`` are ``[N]`` and their means are
-    compared.
+    each event; whole users are resampled, and means stay means over events.  ``statistic``: from
+    means ``[B, S]`` of B resamples to numbers ``[B]``, ``set_hv`` of the points, say.
 
-    Returns ``statistic(a) - statistic(b)``, its percentile interval and a two-sided
-    p-value: twice the share of resamples on the far side of 0, counting the sample
-    itself.  It is never below 2 / (resamples + 1): take enough of them for the
-    number of comparisons.  With a single user limits and p-value are None.
-    Raises ``ParagonError`` for entries that are not finite, shapes that differ,
-    or a statistic that returns no finite number.
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
-    chapters 8 (data structures) and 13; Davison and Hinkley, 1997, chapter 4 (p-values).
+    Returns ``statistic(a) - statistic(b)``, its percentile interval and a two-sided p-value: twice
+    the share of resamples on the far side of 0, counting the sample itself.  It is never below 2 /
+    (resamples + 1): take enough of them for the number of comparisons.  With a single user limits
+    and p-value are None. Raises ``ParagonError`` for entries that are not finite and shapes that
+    differ.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 (data
+    structures) and 13; Davison and Hinkley, 1997, chapter 4 (p-values).
     """
-    a, b = (finite(name, x, np.ndim(x)) for name, x in (("a", a), ("b", b)))
-    if a.ndim not in (1, 2) or a.ndim != b.ndim or a.shape[-1] != b.shape[-1]:
-        raise ParagonError(f"a, b: shapes {a.shape} and {b.shape}; give twice [N], or twice [S, N]")
-    if statistic is None and a.ndim == 2:
-        raise ParagonError("statistic: missing; several metrics need one that makes them a number")
-    _check_confidence(confidence)
-    if resamples < 100:
-        raise ParagonError(f"resamples: {resamples}; intervals need at least 100")
-    a, b = np.atleast_2d(a), np.atleast_2d(b)
+    check_array("resamples", resamples, "", "integers", low=100)
+    a = check_array("a", np.atleast_2d(a), "SN")
+    b = check_array("b", np.atleast_2d(b), "SN", N=a.shape[1])
+    tail = (1 - CONFIDENCE) / 2
     sums, sizes = _per_cluster(np.concatenate([a, b]), clusters)
     observed = float(_difference((sums.sum(axis=1) / sizes.sum())[None], len(a), statistic)[0])
-    if not np.isfinite(observed):
-        raise ParagonError(f"statistic: the difference is {observed}; it must be finite")
     if len(sizes) < 2:
         return Difference(observed, None, None, None, "one user: there is nothing to resample")
     differences = _difference(_resampled(sums, sizes, resamples, seed), len(a), statistic)
-    if not np.isfinite(differences).all():
-        raise ParagonError("statistic: not finite on a resample of the users")
-    tail = (1 - confidence) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
     far = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     p_value = float(min(1.0, 2 * (far + 1) / (resamples + 1)))
@@ -106,16 +91,14 @@ def paired_bootstrap(
 def holm(p_values: np.ndarray) -> np.ndarray:
     """p-values adjusted for as many comparisons as are given; float64 ``[P]``, 0..1, same order.
 
-    Rejecting where the result is at most α keeps the chance of any false
-    rejection at α, whatever the dependence between the comparisons.
-    ``p_values [P]``, each in 0..1 (``ParagonError`` otherwise).
+    Rejecting where the result is at most α keeps the chance of any false rejection at α, whatever
+    the dependence between the comparisons. ``p_values [P]``, each in 0..1.
     Source: Holm, Scandinavian Journal of Statistics 6(2), 1979; computed by statsmodels.
     """
     # Imported here: it takes over a second, and every notebook imports this module.
     from statsmodels.stats.multitest import multipletests
 
-    p_values = finite("p-values", p_values)
-    within("p-values", p_values, 0, 1)
+    p_values = check_array("p-values", p_values, low=0, high=1)
     return multipletests(p_values, method="holm")[1]
 
 
@@ -135,23 +118,16 @@ def beyond_seeds(row: Mapping[str, float | None], name: str) -> bool:
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
-def _per_cluster(rows: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _per_cluster(rows: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sums ``[R, U]`` of ``rows [R, N]`` over each cluster's events, and their numbers ``[U]``."""
-    if clusters is None:
-        return rows, np.ones(rows.shape[1])
-    clusters = np.asarray(clusters)
-    if clusters.shape != rows.shape[1:]:
-        raise ParagonError(
-            f"clusters: shape {clusters.shape} for {rows.shape[1]} events; give one label an event"
-        )
+    if len(clusters) != rows.shape[1]:
+        raise ParagonError(f"clusters: {len(clusters)} labels for {rows.shape[1]} events")
     _, label = np.unique(clusters, return_inverse=True)
     sums = np.stack([np.bincount(label, weights=row) for row in rows])
     return sums, np.bincount(label).astype(np.float64)
 
 
-def _resampled(
-    sums: np.ndarray, sizes: np.ndarray, resamples: int, seed: int | np.random.Generator
-) -> np.ndarray:
+def _resampled(sums: np.ndarray, sizes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means ``[B, R]`` over events in B resamples of users, from ``sums [R, U]``, ``sizes [U]``.
 
     The resampling is SciPy's, of all R rows at once, so that both methods see the same users.
@@ -175,20 +151,9 @@ def _resampled(
     ).bootstrap_distribution.T
 
 
-def _difference(means: np.ndarray, number: int, statistic: Statistic | None) -> np.ndarray:
+def _difference(means: np.ndarray, number: int, statistic: Statistic) -> np.ndarray:
     """Statistic of the first ``number`` columns of ``means [B, R]`` minus the others': ``[B]``."""
-    parts = means[:, :number], means[:, number:]
-    of_a, of_b = (p[:, 0] if statistic is None else np.asarray(statistic(p)) for p in parts)
-    if not of_a.shape == of_b.shape == means.shape[:1]:
-        raise ParagonError(
-            f"statistic: shapes {of_a.shape} and {of_b.shape} for {len(means)} resamples; "
-            "give a number each"
-        )
-    gap = of_a - of_b
+    of_a, of_b = statistic(means[:, :number]), statistic(means[:, number:])
+    gap = check_array("the difference of the statistic", of_a - of_b, "B", B=len(means))
     # What differs in the last bit is the same sum in another order, and on neither side of 0.
     return np.where(np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b)), 0.0, gap)
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ParagonError(f"confidence: {confidence} is not between 0 and 1")

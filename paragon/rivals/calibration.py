@@ -194,7 +194,8 @@ def list_quality(
     """
     length = hits.shape[1]
     ranks = np.where(hits.any(1), hits.argmax(1) + 1, length + 1)  # [N]
-    return ranking.ndcg_at(ranks, length), diversity.alpha_ndcg_at(sets, ideal, length)
+    dcg = diversity.alpha_dcg(sets)
+    return ranking.ndcg_at(ranks, length), diversity.alpha_ndcg_at(dcg, ideal, length)
 
 
 def reranked_scores(

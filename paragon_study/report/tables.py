@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.metrics.diversity import alpha_ndcg_at, ideal_alpha_dcg
+from paragon.metrics.diversity import alpha_dcg, alpha_ndcg_at, ideal_alpha_dcg
 from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
 from paragon.metrics.statistics import is_real, mean_interval
 
@@ -88,7 +88,7 @@ def quality(
         served = sequences.categories[top_k(matrix, k, excluded)]  # [N, k, M]
         ranks = target_ranks(matrix, evaluation.targets, excluded)  # [N]
         table.loc[row, f"ndcg@{k}"] = ndcg_at(ranks, k).mean()
-        table.loc[row, f"alpha_ndcg@{k}"] = alpha_ndcg_at(served, ideal, k).mean()
+        table.loc[row, f"alpha_ndcg@{k}"] = alpha_ndcg_at(alpha_dcg(served), ideal, k).mean()
     return table
 
 

@@ -134,13 +134,12 @@ fronts = st.integers(2, 3).flatmap(
 @many
 @given(fronts, orders, st.sampled_from([0.5, 2.0, 8.0]))
 def test_hypervolume_is_a_volume(points, random, factor):
-    volume = control.hypervolume(points)
-    assert volume == pytest.approx(control.hypervolume(points[shuffled(len(points), random)]))
-    assert volume == pytest.approx(control.hypervolume(points[:, ::-1]))
+    volume = control.set_hv(points)
+    assert volume == pytest.approx(control.set_hv(points[shuffled(len(points), random)]))
+    assert volume == pytest.approx(control.set_hv(points[:, ::-1]))
     stretched = points * ([factor] + [1] * (points.shape[1] - 1))
-    assert control.hypervolume(stretched) == pytest.approx(factor * volume)
-    assert control.hypervolume(points + 3, 3) == pytest.approx(volume)
-    assert all(control.hypervolume(points[:n]) <= volume for n in range(1, len(points)))
+    assert control.set_hv(stretched) == pytest.approx(factor * volume)
+    assert all(control.set_hv(points[:n]) <= volume for n in range(1, len(points)))
     assert volume >= np.maximum(points, 0).prod(1).max()
 
 
@@ -176,8 +175,6 @@ def test_control_does_not_know_the_unit_of_a_metric(three, factor, shift):
 def test_an_interval_moves_and_stretches_with_its_values(values, factor, shift):
     mean, low, high, _ = statistics.mean_interval(values)
     assert low <= mean <= high
-    wider = statistics.mean_interval(values, 0.99)
-    assert wider.low <= low and high <= wider.high
     moved = statistics.mean_interval(factor * values + shift)[:3]
     assert moved == pytest.approx(tuple(factor * x + shift for x in (mean, low, high)))
 
@@ -200,7 +197,7 @@ def test_a_difference_does_not_know_its_unit_nor_the_order_of_a_users_events(two
     users = np.array([0, 0, 1, 1, 1, 2, 3])
 
     def compared(a, b):
-        return statistics.paired_bootstrap(a, b, users, resamples=100)
+        return statistics.paired_bootstrap(a, b, users, lambda m: m[:, 0], resamples=100)
 
     found = compared(*two)
     own = [np.flatnonzero(users == user) for user in range(4)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from paragon.metrics.diversity import alpha_ndcg_at, ideal_alpha_dcg
+from paragon.metrics.diversity import alpha_dcg, alpha_ndcg_at, ideal_alpha_dcg
 from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
 from paragon.rivals import calibration
 from paragon.rivals.calibration import (
@@ -114,7 +114,7 @@ def measured(seqs, events, scores):
         ideal = ideal_alpha_dcg(seqs.categories, 10, candidates=items, excluded=hidden)
         found[protocol] = (
             ndcg_at(target_ranks(own, column, hidden), 10).mean(),
-            alpha_ndcg_at(seqs.categories[best], ideal, 10).mean(),
+            alpha_ndcg_at(alpha_dcg(seqs.categories[best]), ideal, 10).mean(),
         )
     return found
 

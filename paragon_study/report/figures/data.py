@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import finite
+from paragon.metrics.checks import check_array
 from paragon_study.report import style
 from paragon_study.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, weight_bar
 
@@ -43,11 +43,11 @@ def dataset_overview(
     figure = style.new(7.2, 7.4)
     axes = figure.subplots(3, 2).ravel()
     items, users, kinds, time, load, split = axes
-    _draw_items(items, np.sort(finite("popularity", popularity))[::-1])
-    _draw_users(users, finite("lengths", lengths), groups)
+    _draw_items(items, np.sort(check_array("popularity", popularity))[::-1])
+    _draw_users(users, check_array("lengths", lengths), groups)
     _draw_categories(kinds, categories)
-    _draw_months(time, finite("timestamps", timestamps))
-    numbers = finite("carried", carried).astype(int)
+    _draw_months(time, check_array("timestamps", timestamps))
+    numbers = check_array("carried", carried).astype(int)
     values, frequency = np.unique(numbers, return_counts=True)
     load.bar(values, frequency, color=BLUE)
     load.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
@@ -143,7 +143,7 @@ def lines(
     """
     figure, ax = _one_panel(x_label, y_label, curves)
     for (name, (x, y)), (colour, line) in zip(curves.items(), _LINES, strict=False):
-        x, y = finite(f"{name}, x", x), finite(name, y)
+        x, y = check_array(f"{name}, x", x), check_array(name, y)
         ax.plot(x, y, color=colour, linestyle=line, marker="o" if dots else None, label=name)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=dots))
     for name, place in (marked or {}).items():
@@ -164,7 +164,7 @@ def shares_below(
     """
     figure, ax = _one_panel(x_label, "share of values up to this one", samples)
     for (name, values), (colour, line) in zip(samples.items(), _LINES, strict=False):
-        ordered = np.sort(finite(name, np.ravel(values)))
+        ordered = np.sort(check_array(name, np.ravel(values)))
         share = np.arange(1, len(ordered) + 1) / len(ordered)
         x = ordered.astype("datetime64[s]") if dates else np.maximum(ordered, 0.5 if log else -1e99)
         ax.step(x, share, where="post", color=colour, linestyle=line, label=name)
@@ -183,7 +183,7 @@ def shares_below(
 def sequence_in_time(times: ArrayLike, parts: Sequence[str]) -> Figure:
     """One user's events: their place in the sequence against their time, by part of the split."""
     x = np.arange(1, len(parts) + 1)
-    minutes = (finite("times", times) - np.min(times)) / 60
+    minutes = (check_array("times", times) - np.min(times)) / 60
     figure, ax = _one_panel("place in the sequence", "minutes since the first event")
     looks = {"train": (BLUE, "o", 2.5), "valid": ("#009E73", "s", 6), "test": (ORANGE, "^", 7)}
     for part, (colour, marker, size) in looks.items():
@@ -225,7 +225,7 @@ def training_curves(
 
 def _draw_series(ax: Axes, name: str, series: Sequence[float] | tuple) -> None:
     x, y = series if isinstance(series, tuple) else (np.arange(1, len(series) + 1), series)
-    x, y = finite(f"{name}, x", x), finite(name, y)
+    x, y = check_array(f"{name}, x", x), check_array(name, y)
     window = len(y) // 40 if len(y) >= 200 else 1
     if window > 1:
         ax.plot(x, y, color=BLUE, alpha=0.25, linewidth=0.5)
@@ -244,13 +244,13 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
     steps ``[T]``, validation ``[A, T]``, weights ``[A]`` (of accuracy: the colour).
     A dot at the lower edge marks where a task is at its best.
     """
-    x, losses = finite("steps", steps), finite("validation", validation, 2)
+    x, losses = check_array("steps", steps), check_array("validation", validation, "NM")
     excess = losses - losses.min(1, keepdims=True)
     positive = excess[excess > 0]
     floor = 10 ** np.floor(np.log10(np.quantile(positive, 0.02))) if len(positive) else 1e-6
     figure = style.new(4.6, 2.9)
     ax = figure.subplots()
-    for line, weight in zip(excess, finite("weights", weights), strict=True):
+    for line, weight in zip(excess, check_array("weights", weights), strict=True):
         colour = WEIGHT_COLOURS(weight)
         ax.plot(x, np.maximum(line, floor), color=colour, linewidth=1.1)
         ax.plot(x[line.argmin()], floor, "o", color=colour, markersize=5, clip_on=False, zorder=4)

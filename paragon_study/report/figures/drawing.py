@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import methods_of
-from paragon.metrics.checks import finite
+from paragon.metrics.checks import check_array
 from paragon.metrics.statistics import mean_interval
 from paragon_study.report.style import look
 
@@ -50,7 +50,7 @@ def rows_by_method(
         )
     for method, group in rows.items():
         for metric in metrics:
-            finite(f"curve, `{metric}` of method `{method}`", group[metric])
+            check_array(f"curve, `{metric}` of method `{method}`", group[metric])
     return rows
 
 

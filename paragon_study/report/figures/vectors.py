@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import finite
+from paragon.metrics.checks import check_array
 from paragon_study.report import style
 from paragon_study.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, weight_bar
 
@@ -71,7 +71,7 @@ def latent_space(
         "generated": (generated, generated_weights),
     }
     clouds = {
-        key: (finite(key, v, 2), finite(f"{key} weights", w, 2))
+        key: (check_array(key, v, "NM"), check_array(f"{key} weights", w, "NM"))
         for key, (v, w) in groups.items()
         if v is not None and w is not None
     }
@@ -111,7 +111,7 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
 
     The last two groups stand out: they are drawn over the others.
     """
-    groups = {name: finite(name, values, 2) for name, values in clouds.items()}
+    groups = {name: check_array(name, values, "NM") for name, values in clouds.items()}
     plane = _Plane(np.vstack(list(groups.values())))
     figure = style.new(5.2, 3.6)
     ax = figure.subplots()
@@ -133,7 +133,7 @@ def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Distances to the nearest collected vector, a row a group: box, median and every value."""
     if not distances:
         raise ParagonError("distances: there is no group to draw")
-    groups = {name: finite(name, values) for name, values in distances.items()}
+    groups = {name: check_array(name, values) for name, values in distances.items()}
     together = np.concatenate(list(groups.values()))
     log = bool(together.min() > 0 and together.max() > 30 * together.min())
     figure = style.new(5.2, 0.7 + 0.42 * len(groups))
@@ -166,7 +166,7 @@ def latent_steps(rows: Mapping[str, ArrayLike], what: str = "latent coordinate")
 
     The colours are the same in every such figure, from -3 to 3: latents are on the scale of noise.
     """
-    table = np.stack([finite(name, row) for name, row in rows.items()])
+    table = np.stack([check_array(name, row) for name, row in rows.items()])
     figure = style.new(5.4, 0.6 + 0.24 * len(table))
     ax = figure.subplots()
     image = ax.imshow(table, cmap="RdBu_r", vmin=-3, vmax=3, aspect="auto")
