@@ -15,7 +15,7 @@ from torch import nn
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
-from paragon.backbones.training import Training, fit
+from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
@@ -177,7 +177,7 @@ def test_training_stops_by_validation_and_never_by_test_events(seqs, settings):
     def trained(sequences):
         model = build("sasrec", sequences, settings.backbones, seed=0)
         training = Training(model, sequences, settings.backbones)
-        return fit(training, settings.backbones, 0), model.state_dict()
+        return training.fit(0), model.state_dict()
 
     (fitted, state), (again, same) = trained(seqs), trained(with_other_test_events(seqs))
     assert fitted == again and all(torch.equal(state[name], same[name]) for name in state)

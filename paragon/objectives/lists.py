@@ -1,4 +1,4 @@
-"""What the objectives may know about lists, and which lists would be served.
+"""The features of lists that the objectives may know, and the lists that would be served.
 
 Shapes: B lists of C candidates, n items, M categories.
 """

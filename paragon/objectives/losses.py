@@ -4,10 +4,9 @@ In this file: how accuracy, diversity, novelty and fairness become losses.  Each
 
     objective(scores [..., B, A, C], lists) -> losses [..., A]
 
-Shapes: B lists of C items, scored by A adapters (tasks) at once; M categories; leading
-dimensions are free (seeds).  ``lists`` holds what is known about the items.  The result is the
-mean over the B lists.  The loss of a task with preference weights ``w`` is
-``sum_o w_o * objective_o``.
+Shapes: B lists of C items, scored by A adapters (tasks) at once; M categories; leading dimensions
+are free (seeds).  ``lists`` holds what is known about the items.  The result is the mean over the B
+lists.  The loss of a task with preference weights ``w`` is ``sum_o w_o * objective_o``.
 
 Accuracy and fairness judge lists of the target (item 0) and negatives that were drawn.  Diversity
 and novelty judge the list that would be served; what is served differs from task to task, so

@@ -1,4 +1,4 @@
-"""The table of objectives: for each its loss, the metric that shows it, and its words.
+"""The table of objectives: for each its loss, the metric that shows it, and what data it needs.
 
 To add an objective, write its loss in a file of this folder and enter it here.
 """
@@ -47,11 +47,10 @@ def _no_groups(sequences: Sequences) -> str | None:
 class Objective(NamedTuple):
     """What the package knows of one objective.
 
-    ``loss(scores [..., B, A, C], lists) -> [..., A]``, to be minimised; ``metric``: the
-    measured metric that shows whether it was followed, larger is better; ``short``: its
-    name in results, as in ``r_div``; ``missing``: why a dataset
-    does not support it, or None if it does; ``served``: whether it judges the list that would be
-    served, or one of the target and negatives.
+    ``loss(scores [..., B, A, C], lists) -> [..., A]``, to be minimised; ``metric``: the measured
+    metric that shows whether it was followed, larger is better; ``short``: its name in results, as
+    in ``r_div``; ``missing``: why a dataset does not support it, or None if it does; ``served``:
+    whether it judges the list that would be served, or one of the target and negatives.
     """
 
     loss: Callable[[Tensor, Lists], Tensor]
@@ -62,30 +61,10 @@ class Objective(NamedTuple):
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "accuracy": Objective(
-        losses.accuracy,
-        "ndcg@10",
-        "acc",
-    ),
-    "diversity": Objective(
-        losses.diversity,
-        "alpha_ndcg@10",
-        "div",
-        _no_categories,
-        served=True,
-    ),
-    "novelty": Objective(
-        losses.novelty,
-        "novelty@10",
-        "nov",
-        served=True,
-    ),
-    "fairness": Objective(
-        losses.fairness,
-        "parity@10",
-        "fair",
-        _no_groups,
-    ),
+    "accuracy": Objective(losses.accuracy, "ndcg@10", "acc"),
+    "diversity": Objective(losses.diversity, "alpha_ndcg@10", "div", _no_categories, served=True),
+    "novelty": Objective(losses.novelty, "novelty@10", "nov", served=True),
+    "fairness": Objective(losses.fairness, "parity@10", "fair", _no_groups),
 }
 
 
@@ -103,14 +82,11 @@ def objective_losses(names: Sequence[str], drawn: Scored, served: Callable[[], S
     ``[..., B, A, C]``; ``served()``: the lists that each task would serve, ``[..., A, B, 1, C]``,
     made only if an objective judges them.  A task's loss is the sum weighted with its weights.
     """
-    own = served() if any(OBJECTIVES[name].served for name in names) else None
-    parts = []
-    for name in names:
-        loss = OBJECTIVES[name].loss
-        if OBJECTIVES[name].served and own is not None:
-            parts.append(loss(*own).squeeze(-1))  # [..., A, 1] -> [..., A]
-        else:
-            parts.append(loss(*drawn))  # [..., A]
+    entries = [OBJECTIVES[name] for name in names]
+    lists = served() if any(entry.served for entry in entries) else drawn
+    parts = [
+        e.loss(*lists).squeeze(-1) if e.served else e.loss(*drawn) for e in entries
+    ]  # [..., A]
     return torch.stack(parts, -1)
 
 

@@ -40,8 +40,7 @@ def test_lists_that_are_too_long_for_somebody_are_refused(seqs):
     met = seqs.met_in_training()
     least = int((~met.mask()).sum(1).min())
     check_served(met, least)
-    counts = f"1 of {seqs.n_users} users have met so many of the {seqs.n_items} items"
-    with pytest.raises(ParagonError, match=rf"lists of {least + 1} .*{counts}.*least: {least}\)"):
+    with pytest.raises(ParagonError, match=f"adapters.served: .* 1 of {seqs.n_users} users"):
         check_served(met, least + 1)
 
 
@@ -80,6 +79,10 @@ def test_what_data_must_have_for_an_objective():
     toy, everybody = toy_dataset(), prepare(toy_dataset())
     check_objectives(list(OBJECTIVES), everybody)
 
+    def refused(word, names, seqs):
+        with pytest.raises(ParagonError, match=word):
+            check_objectives(names, seqs)
+
     def data(categories):
         return prepare(toy.from_frame(toy.interactions, toy.items.assign(categories=categories)))
 
@@ -90,16 +93,10 @@ def test_what_data_must_have_for_an_objective():
         half[known[item]] = ()
     check_objectives(["diversity"], data(half))  # two kinds of items: with the category, without
     half[known[everybody.item_ids[0]]] = ()
-    with pytest.raises(ParagonError, match=f"only {rows - 1} of {everybody.n_items} items"):
-        check_objectives(["diversity"], data(half))
-    with pytest.raises(ParagonError, match=r"have the same categories \(x, y\); give items"):
-        check_objectives(["diversity"], data([("x", "y")] * 150))
-    with pytest.raises(ParagonError, match="^no item has a category"):
-        check_objectives(["accuracy", "novelty"], data([()] * 150))
-    with pytest.raises(ParagonError, match="two groups; found: no groups$"):
-        check_objectives(["fairness"], data([("x",), ("y",)] * 75))
-    one = toy.users.assign(group="F")
-    with pytest.raises(ParagonError, match="two groups; found: F$"):
-        check_objectives(["fairness"], prepare(toy.from_frame(toy.interactions, toy.items, one)))
-    with pytest.raises(ParagonError, match=r"known: accuracy, diversity, novelty, fairness$"):
-        check_objectives(["speed"], everybody)
+    refused(f"only {rows - 1} of {everybody.n_items} items", ["diversity"], data(half))
+    refused("the same categories", ["diversity"], data([("x", "y")] * 150))
+    refused("no item has a category", ["accuracy", "novelty"], data([()] * 150))
+    refused("no groups$", ["fairness"], data([("x",), ("y",)] * 75))
+    one = toy.from_frame(toy.interactions, toy.items, toy.users.assign(group="F"))
+    refused("found: F$", ["fairness"], prepare(one))
+    refused("'speed' is unknown", ["speed"], everybody)
