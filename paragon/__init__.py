@@ -2,10 +2,6 @@
 
 >>> from paragon import Recommender
 >>> Recommender.load("model").recommend(["50", "181"], weights=[0.7, 0.3])
-
-Six folders are named like chapters and stages of the study: data, backbones, adapters,
-generator, rivals and evaluation.  They build on objectives and metrics; serving makes lists for
-people.  What runs the study is the package ``paragon_study``.
 """
 
 from importlib import import_module
@@ -20,7 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Dataset", "History", "ParagonError", "Recommendations", "Recommender", "__version__"]
 
-# Loaded when they are first used: torch takes a second, and who only asks for help needs none.
+# Imported at first use, because torch takes a second to load.
 _PLACES = {
     "Dataset": "paragon.data.table",
     "History": "paragon.serving.lists",

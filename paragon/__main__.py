@@ -1,4 +1,4 @@
-"""``python -m paragon``: the command line, which is the study's (:mod:`paragon_study`)."""
+"""Run the command line of :mod:`paragon_study` as ``python -m paragon``."""
 
 from paragon_study.command_line import main
 

@@ -1,7 +1,6 @@
-"""params.yaml as typed, checked settings, and where files are.
+"""Read params.yaml as typed, checked settings, and define where files are.
 
-A misspelt key or a wrong type is an error that names the key; nothing is guessed.  Paths resolve
-from the root of the repository, so that a notebook finds them from whatever folder it starts in.
+A misspelt key or a wrong type is an error that names the key.  Paths start at the repository root.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from paragon.storage import NAME
 
 ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
 DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
-CHECKPOINTS = "PARAGON_CHECKPOINTS"  # the folder of a running stage's: see `Study.checkpoint`
-# Beside their plan, not in results/: the study's stage `compare` depends on all of that folder.
+CHECKPOINTS = "PARAGON_CHECKPOINTS"  # environment variable; see `Study.checkpoint`
+# Not in results/, because the stage `compare` depends on that whole folder.
 ABLATIONS = ROOT / "ablations" / "results"
-MOST_VALUES = 100_000  # in params.yaml; a few aliases can stand for billions
+MOST_VALUES = 100_000  # in params.yaml, where a few aliases can expand to billions
 
 
 def _distinct(values: list) -> list:
@@ -46,22 +45,23 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
-# The sections that may differ for a dataset or a backbone.
+# Sections that may differ by dataset or backbone.
 Overridden = Literal[
     "run", "data", "backbones", "adapters", "generator", "published", "rivals", "evaluation"
 ]
 
 
 class Section(BaseModel):
-    """Base of all sections: no unknown keys, no silent conversion, no change afterwards."""
+    """Base of all sections: immutable, without unknown keys or type conversion."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(Section):
-    """Which events count, how they are split, and how many negatives a list of candidates has.
+    """Filters of events, the split, and the number of negatives in each candidate list.
 
-    ``midnight``: `global_time` cuts in whole days, of a clock this many hours ahead of UTC."""
+    ``midnight``: cut `global_time` in whole days of a clock this many hours ahead of UTC.
+    """
 
     split: Literal["leave_one_out", "global_time"]
     midnight: Annotated[float, Field(ge=-24, le=24)] | None
@@ -73,10 +73,11 @@ class DataSettings(Section):
 
 
 class BackboneSettings(Section):
-    """The recommender that will be frozen, and its training; ``intervals`` is TiSASRec's alone.
+    """Architecture and training of the backbone; only TiSASRec uses ``intervals``.
 
-    ``loss``: with `softmax` the events of a batch share their ``negatives``, null for the whole
-    catalogue; with `bpr_max` they are drawn for each event among what its user has not met."""
+    ``negatives``: with the loss `softmax`, a batch shares them (null: all items); with `bpr_max`,
+    they are drawn for each event among the items its user has not met.
+    """
 
     dim: Count
     history: Count
@@ -94,14 +95,13 @@ class BackboneSettings(Section):
 
 
 class AdapterSettings(Section):
-    """Joint tuning; ``events``: the largest number of training events, null for all.
+    """Joint tuning of adapters with at most ``events`` training events (null: all).
 
-    ``item_side``: whether an adapter also says how much a state likes each category; ``served``:
-    the length of the lists that diversity and novelty judge, the best of the whole catalogue, of
-    the first ``served_rows`` events of a batch.
-
-    ``anchors``: weights that the generator learns from, as vectors or, of two objectives, the
-    first weight; ``oracles``: the evaluation weights are the multiples of 1/oracles."""
+    ``item_side``: an adapter also changes how much a state likes each category.  ``served``: length
+    of the lists of the whole catalogue for the diversity and novelty losses, for the first
+    ``served_rows`` events of a batch.  ``anchors``: weights the generator learns from (for two
+    objectives, the first weight is enough).  ``oracles``: evaluate the multiples of 1/oracles.
+    """
 
     objectives: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]
     width: Count
@@ -127,9 +127,7 @@ class AdapterSettings(Section):
 
 
 class GeneratorSettings(Section):
-    """The generator: latent space, denoiser, noise, training, sampling.
-
-    ``latent``: principal components, null for the full vector."""
+    """The generator; ``latent``: number of principal components (null: the full vector)."""
 
     latent: Count | None
     conditioning: Literal["add_once", "adaptive_norm"]
@@ -149,11 +147,12 @@ class GeneratorSettings(Section):
 
 
 class PublishedSettings(Section):
-    """The generator as published, `paragon`: a transformer over parameter tokens, and DDPM.
+    """The published generator, `paragon`: a transformer over parameter tokens, with DDPM.
 
-    ``seeds``: for the first of the seeds, 0 leaves it out.  Training ends after ``steps``, or
-    after ``patience`` checks (one every ``check`` steps) without a lower task loss on validation
-    events; the scale of ``guidance`` is chosen there among those given."""
+    ``seeds``: train it with the first ``seeds`` seeds.  Training ends after ``steps``, or after
+    ``patience`` checks (one every ``check`` steps) without a lower validation task loss.  The scale
+    of ``guidance`` is chosen on validation events.
+    """
 
     seeds: Annotated[int, Field(ge=0)]
     width: Annotated[int, Field(ge=2, multiple_of=2)]
@@ -172,10 +171,11 @@ class PublishedSettings(Section):
 
 
 class RivalSettings(Section):
-    """`retrain`: its weights, the number of ``seeds``, and the largest number of ``epochs``.
+    """Training of the rivals; `retrain` uses the first four keys.
 
-    ``end_to_end``: rivals that need no collection.  Each of their steps has this number of
-    ``weights`` and of training events (``rows``); ``width``, ``blocks``: of the hypernetwork."""
+    ``end_to_end``: rivals that need no collection of adapters.  Each of their steps uses this many
+    ``weights`` and events (``rows``).  ``width``, ``blocks``: size of the hypernetwork.
+    """
 
     epochs: Count
     patience: Count
@@ -190,10 +190,11 @@ class RivalSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """The cutoffs k of the metrics; how often the test users are resampled for intervals.
+    """Cutoffs k of the metrics, and the number of resamples of test users for intervals.
 
-    The smallest p-value is 2 / (resamples + 1), before Holm's correction.  ``few_anchors``:
-    subsets of the anchors, by their first weights, that mixtures are tried on as well."""
+    The smallest p-value before Holm's correction is 2 / (resamples + 1).  ``few_anchors``: subsets
+    of the anchors, by first weight, that mixtures are also evaluated on.
+    """
 
     cutoffs: Annotated[list[Count], Field(min_length=1)]
     resamples: Annotated[int, Field(ge=100)]
@@ -208,23 +209,21 @@ class EvaluationSettings(Section):
 
 
 class VerifySettings(Section):
-    """How far a metric may lie from the committed one: ``absolute + relative * |committed|``."""
+    """Largest deviation from a committed metric: ``absolute + relative * |committed|``."""
 
     relative: Annotated[float, Field(ge=0)]
     absolute: Annotated[float, Field(ge=0)]
 
 
 class StudiesSettings(Section):
-    """Which studies there are: every dataset with every backbone."""
+    """Datasets and backbones; each pair is a study."""
 
     datasets: Names
     backbones: Names
 
 
 class RunSettings(Section):
-    """Random ``seeds`` of adapters and generators, CPU ``threads``, and the ``device``.
-
-    ``auto`` is a CUDA GPU if there is one, else the CPU."""
+    """Seeds of adapters and generators, CPU threads, and device (``auto``: CUDA if available)."""
 
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
     threads: Count
@@ -232,7 +231,7 @@ class RunSettings(Section):
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """All sections of params.yaml."""
 
     studies: StudiesSettings
     run: RunSettings
@@ -258,8 +257,8 @@ def load_params(
 ) -> Params:
     """Read and check params.yaml.
 
-    The entries of ``overrides`` in the file for the ``dataset`` and then for the ``backbone`` win
-    over the sections, and the argument ``{section: {key: value}}`` wins over both.
+    The entries of its ``overrides`` for the ``dataset``, then those for the ``backbone``, then the
+    argument ``{section: {key: value}}`` replace values.  Raises ``ParagonError``.
     """
     path = path or ROOT / "params.yaml"
     content = read_settings(path)
@@ -272,7 +271,7 @@ def load_params(
 
 
 def merge_sections(*changes: dict[str, Any]) -> dict[str, Any]:
-    """Sections with changes to them; in each section a later change has the last word."""
+    """Merge changes into sections, key by key; the last change wins."""
     made: dict[str, Any] = {}
     for section, values in (item for change in changes for item in change.items()):
         both = isinstance(values, dict) and isinstance(made.get(section), dict)
@@ -281,7 +280,7 @@ def merge_sections(*changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(path: Path) -> dict:
-    """Read a file of settings, which a person wrote; raises ``ParagonError``."""
+    """Read a YAML file of settings, or raise ``ParagonError``."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
@@ -292,7 +291,7 @@ def read_settings(path: Path) -> dict:
         raise ParagonError(f"{path}: not valid UTF-8 ({error.reason}); save it as UTF-8") from error
     except RecursionError as error:
         raise ParagonError(f"{path}: not valid YAML: nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         raise ParagonError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ParagonError(
@@ -304,14 +303,14 @@ def read_settings(path: Path) -> dict:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice; YAML would let the last one win."""
+    """Refuse a repeated key, where YAML would keep the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         names: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                continue  # a list, say, which is refused when the mapping is made
+                continue  # a list, for example; refused when the mapping is built
             if key.value in names and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
@@ -321,7 +320,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _values(content: object) -> Iterator[object]:
-    """Walk through all values, aliases written out: perhaps without an end."""
+    """Yield all values with aliases expanded, possibly without end."""
     waiting = [content]
     while waiting:
         yield (value := waiting.pop())
@@ -330,11 +329,11 @@ def _values(content: object) -> Iterator[object]:
 
 
 def checked(section: type[S], content: dict, where: str) -> S:
-    """``content`` as settings, or an error that names the first key that is wrong."""
+    """Validate ``content``, or raise a ``ParagonError`` that names the first wrong key."""
     try:
         return section.model_validate(content)
     except ValidationError as error:
-        # A misspelt key is also a missing one: name what the person wrote.
+        # A misspelt key is also a missing key: name the misspelt one.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         found = "" if first["type"] == "missing" else f", found {shown(first['input'])}"
@@ -345,7 +344,7 @@ def checked(section: type[S], content: dict, where: str) -> S:
 
 
 def stored(section: type[S], values: dict, where: str) -> S:
-    """Settings read back from a stored description; other versions may have had other keys."""
+    """Validate settings from a stored file, which another version may have written."""
     try:
         return checked(section, values, f"{where}: settings.")
     except ParagonError as error:

@@ -1,4 +1,4 @@
-"""A progress bar for people; for the pipeline a line in a file that its terminal reads."""
+"""Show a progress bar, or write its line to a file for the pipeline."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from tqdm.auto import tqdm
-from tqdm.std import tqdm as text_bar  # in a kernel `tqdm.auto` makes a widget, not a line
+from tqdm.std import tqdm as text_bar  # in a notebook, `tqdm.auto` makes a widget, not a line
 
 T = TypeVar("T")
 QUIET = "PARAGON_QUIET"
-LINE = "PARAGON_PROGRESS"  # the file of the line
+LINE = "PARAGON_PROGRESS"  # environment variable: the file for the line
 SECONDS = 15.0  # between two lines, and before the first
 
 
 def progress(steps: Iterable[T], unit: str) -> Iterable[T]:
-    """Yield ``steps`` with a bar; without one where ``PARAGON_QUIET`` is set.
+    """Yield ``steps`` with a progress bar, or write its line to the file ``PARAGON_PROGRESS``.
 
-    The notebook runner sets it: a bar shows times, and executed notebooks have to come out the
-    same, byte for byte, whenever they run.  With ``PARAGON_PROGRESS`` the bar's line goes to the
-    file of this name.
+    ``PARAGON_QUIET`` turns it off: executed notebooks must be the same byte for byte.
     """
     if path := os.environ.get(LINE):
         form = {"bar_format": "{l_bar}{r_bar}", "delay": SECONDS, "mininterval": SECONDS}
@@ -32,7 +30,7 @@ def progress(steps: Iterable[T], unit: str) -> Iterable[T]:
 
 
 class _Line(io.StringIO):
-    """Where tqdm writes a line over the last one: here, a file that holds one line."""
+    """Keep only the newest line that tqdm writes, in a file."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -40,6 +38,6 @@ class _Line(io.StringIO):
 
     def write(self, text: str) -> int:
         if line := text.strip("\r\n "):
-            with suppress(OSError):  # a full disk, say: no training ends for want of a line
+            with suppress(OSError):  # a full disk, for example, must not stop training
                 self.path.write_text(line, encoding="utf-8")
         return len(text)

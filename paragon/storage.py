@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, tensors with a checksum, and no pickle."""
+"""Write files completely or not at all, and tensors with a checksum and without pickle."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from safetensors import SafetensorError
 
 from paragon.errors import ParagonError
 
-if TYPE_CHECKING:  # torch takes a second to load, and who only starts a notebook needs no tensors
+if TYPE_CHECKING:  # torch takes a second to load
     from torch import Tensor
 
-# A dataset or a backbone: its name becomes a folder, a stage of DVC and a word of a command.
+# The name of a dataset or backbone becomes a folder, a DVC stage and a word of a command.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 def check_name(name: str, kind: str = "dataset") -> None:
-    """The one rule for names, wherever they come in; raises ``ParagonError``."""
+    """Raise ``ParagonError`` if ``name`` is not allowed for a dataset or a backbone."""
     if not re.fullmatch(NAME, name):
         shown = repr(name) if len(name) <= 80 else f"{name[:60]!r}... ({len(name)} characters)"
         raise ParagonError(
@@ -38,10 +38,7 @@ def check_name(name: str, kind: str = "dataset") -> None:
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that replaces it only if the block succeeds.
-
-    Raises ``ParagonError`` if the folder cannot be written to or the disk is full.
-    """
+    """Yield a path that replaces ``target`` on success; raise ``ParagonError`` if it cannot."""
     part = target.with_name(f".{target.name}.{uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -59,10 +56,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside ``target`` that replaces it as a whole if the block succeeds.
+    """Yield an empty folder that replaces ``target`` only if the block succeeds.
 
-    Raises ``ParagonError`` if it cannot be written; what was there is kept, also by a process that
-    is killed in between (:func:`locked` puts it back).
+    Raises ``ParagonError`` if it cannot.  :func:`locked` recovers from a process killed in between.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -82,10 +78,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """No other process replaces ``target`` meanwhile; what a killed one had moved away is back.
+    """Lock ``target`` against other processes, and restore it if one was killed while replacing it.
 
-    The lock is on the parent folder and ends with the process.  Windows and some network drives
-    have none.
+    The lock is on the parent folder; Windows and some network drives do not support it.
     """
     handle = None
     try:
@@ -103,7 +98,7 @@ def locked(target: Path) -> Iterator[None]:
 
 
 def _clear(stage: Path, target: Path) -> None:
-    """Remove a stage; an old folder in it first goes back, unless a new one took its place."""
+    """Remove a stage; first put its old folder back if ``target`` is missing."""
     old = stage / "old"
     if old.exists() and not os.path.lexists(target):
         try:
@@ -121,12 +116,12 @@ def write_text(target: Path, text: str) -> None:
 
 
 def write_json(target: Path, content: object) -> None:
-    """Write JSON atomically, keys in the given order; NaN and infinity are refused."""
+    """Write JSON atomically, keys in the given order; refuse NaN and infinity."""
     write_text(target, _json(target, content))
 
 
 def _json(target: Path, content: object) -> str:
-    """``content`` as it will stand in the file ``target``."""
+    """Encode ``content`` for the file ``target``."""
     try:
         return json.dumps(content, indent=2, allow_nan=False) + "\n"
     except ValueError as error:
@@ -136,10 +131,9 @@ def _json(target: Path, content: object) -> str:
 
 
 def require(path: Path, stage: str) -> Path:
-    """``path`` if it exists, else an error that names what makes it.
+    """Return ``path`` if it exists, else raise a ``ParagonError`` that names what makes it.
 
-    ``stage``, here and below: of the pipeline or, for what is made outside it, a whole command,
-    which has a space in it.
+    ``stage``, here and below: a stage of the pipeline or, with a space in it, a whole command.
     """
     if not path.exists():
         run = f"run `{stage}`" if " " in stage else f"run `dvc repro` up to the stage `{stage}`"
@@ -152,11 +146,7 @@ def _again(stage: str) -> str:
 
 
 def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -> None:
-    """Write ``stem.safetensors`` and, beside it, its description ``stem.json``.
-
-    The description gets a checksum over the tensors and over itself, so that the
-    two cannot be mixed up and neither can be altered unnoticed.
-    """
+    """Write ``stem.safetensors`` and its description ``stem.json``, with a checksum of both."""
     from safetensors.torch import save
 
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
@@ -169,9 +159,9 @@ def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -
 
 
 def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
-    """Read what :func:`save_tensors` wrote; ``stage`` is named if it is missing or damaged.
+    """Read what :func:`save_tensors` wrote, and check it; ``stage`` is what makes it.
 
-    Raises ``ParagonError`` also for numbers that are not finite.
+    Raises ``ParagonError`` if a file is missing or altered, or a number is not finite.
     """
     import torch
     from safetensors.torch import load
@@ -207,10 +197,9 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
 def loading(
     stem: Path, stage: str, expected: dict | None = None
 ) -> Iterator[tuple[dict[str, Tensor], dict]]:
-    """What :func:`load_tensors` reads, for a block that makes an object of it.
+    """Load tensors and their description for a block that builds an object from them.
 
-    A description that does not say what is ``expected``, and files that are whole and yet no such
-    object (another version of the package wrote them), are a ``ParagonError`` as well.
+    Raises ``ParagonError`` if the description is not as ``expected``, or if the block fails.
     """
     tensors, description = load_tensors(stem, stage)
     check_match(expected or {}, description, f"{stem}.json", stage)
@@ -224,11 +213,7 @@ def loading(
 
 
 def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None:
-    """Compare a description with what it should say, field by field; a difference is an error.
-
-    ``what`` names the file and ``stage`` what makes it; of a field that is a description itself
-    the first difference is named.
-    """
+    """Raise ``ParagonError`` for the first field of ``found`` not as ``expected``."""
     for field, value in expected.items():
         there = found.get(field)
         if isinstance(value, dict) and isinstance(there, dict):
@@ -242,7 +227,7 @@ def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None
 
 
 def _checksum(data: bytes, description: dict) -> str:
-    """SHA-256 of a file's bytes and of its description, whatever checksum that has so far."""
+    """Compute the SHA-256 of the data and the description, without its checksum."""
     rest = {key: value for key, value in description.items() if key != "sha256"}
     text = json.dumps(rest, sort_keys=True)
     return hashlib.sha256(data + text.encode()).hexdigest()
