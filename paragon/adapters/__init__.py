@@ -1,1 +1,1 @@
-"""Small modules on a frozen backbone, tuned for many preference weights at once: chapter 3."""
+"""Small modules on a frozen backbone, tuned for many preference weights (chapter 3)."""

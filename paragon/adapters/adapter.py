@@ -1,22 +1,7 @@
-"""The adapter: a small residual module, and the same thing as one flat vector.
+"""Adapters: small residual modules on user states, also stored as flat parameter vectors.
 
-In this file: how about two thousand numbers change a frozen recommender.  An adapter has two
-sides.  The first is a residual bottleneck on the backbone's user state s (Houlsby et al., ICML
-2019)::
-
-    s' = s + W2 relu(W1 s + b1) + b2         W1 [h, d], b1 [h], W2 [d, h], b2 [d]
-
-The second, which the paper does not have, says how much this state likes each category::
-
-    score_i = s' . e_i + g_i . (V s' + u)    V [M, d], u [M]
-
-Here e_i is the item vector, and g_i has a 1 for each category of the item, else 0.  Without this
-side, an adapter can prefer a category only as far as the item vectors show it; the run
-``no-item-side`` of the ablations measures what that costs.  All parameters are kept as one flat
-vector ``[W1, b1, W2, b2, V, u]``, which a diffusion model can learn.
-
-Shapes: S seeds, A adapters (tasks), B states; d numbers of a state, h hidden units, M categories
-(0: the adapter of the paper), P parameters, n items.
+Shapes: S seeds, A adapters, B states, d numbers of a state, h hidden units, M categories, P
+parameters of an adapter, n items.
 """
 
 from __future__ import annotations
@@ -33,7 +18,7 @@ from paragon.errors import ParagonError
 
 
 class Parts(NamedTuple):
-    """The parameters of adapters."""
+    """The parameters of adapters as separate tensors."""
 
     w1: Tensor  # [..., h, d]
     b1: Tensor  # [..., h]
@@ -45,7 +30,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class AdapterForm:
-    """The sizes of an adapter: d, h, and M (0 for an adapter without an item side)."""
+    """The sizes of an adapter: d, h and M (0: without an item side)."""
 
     dim: int
     width: int
@@ -58,7 +43,7 @@ class AdapterForm:
         return 2 * d * h + h + d + self.categories * (d + 1)
 
     def unflatten(self, vectors: Tensor) -> Parts:
-        """Views of vectors ``[..., P]``.  Raises ``ParagonError`` for another length."""
+        """Split vectors ``[..., P]`` into views. Raise ``ParagonError`` for a wrong length."""
         d, h, m = self.dim, self.width, self.categories
         if vectors.shape[-1] != self.size:
             raise ParagonError(
@@ -72,10 +57,16 @@ class AdapterForm:
 
 
 def adapt(states: Tensor, vectors: Tensor, form: AdapterForm) -> Tensor:
-    """States ``[..., 1 or A, B, d]``, each changed by every adapter ``[..., A, P]``.
+    """Apply adapters ``[..., A, P]`` to states ``[..., 1 or A, B, d]``: ``[..., A, B, d + M]``.
 
-    The result ``[..., A, B, d + M]`` holds s' and behind it V s' + u, so that its product with
-    a row of :func:`item_table` is the score.
+    A residual bottleneck (Houlsby et al., ICML 2019) changes the state s. The item side, which is
+    not in the paper, adds a preference for each category::
+
+        s'      = s + W2 relu(W1 s + b1) + b2
+        score_i = s' . e_i + g_i . (V s' + u)
+
+    Item i has the vector e_i; g_i is 1 for each of its categories, else 0. The result is
+    ``[s', V s' + u]``; its product with a row of :func:`item_table` is the score.
     """
     w1, b1, w2, b2, v, u = form.unflatten(vectors)
     hidden = torch.relu(states @ w1.mT + b1.unsqueeze(-2))  # [..., A, B, h]
@@ -86,15 +77,12 @@ def adapt(states: Tensor, vectors: Tensor, form: AdapterForm) -> Tensor:
 
 
 def item_table(items: Tensor, categories: Tensor, form: AdapterForm) -> Tensor:
-    """``[e_i, g_i]`` for every item, ``[n + 1, d + M]``: what adapted states are multiplied with.
-
-    Without an item side it is the item vectors ``[n + 1, d]`` alone.
-    """
+    """Build the rows ``[e_i, g_i]`` for the scores of adapted states: ``[n + 1, d + M]``."""
     return torch.cat([items, categories], 1) if form.categories else items
 
 
 def initial_vector(form: AdapterForm, generator: torch.Generator) -> Tensor:
-    """A random start ``[P]``: W1 as in ``nn.Linear``, all else zero, so that nothing changes."""
+    """Draw a start ``[P]``: W1 as in ``nn.Linear``, the rest zero, so that it changes no state."""
     vector = torch.zeros(form.size)  # [P]
     bound = 1 / math.sqrt(form.dim)
     vector[: form.width * form.dim].uniform_(-bound, bound, generator=generator)  # W1
@@ -102,17 +90,16 @@ def initial_vector(form: AdapterForm, generator: torch.Generator) -> Tensor:
 
 
 def start_vectors(form: AdapterForm, tasks: int, seeds: Sequence[int]) -> Tensor:
-    """The vectors that tuning starts from, ``[S, A, P]``: random, the same for all tasks of a seed.
+    """Draw the starts of tuning, ``[S, A, P]``: one per seed, the same for all its tasks.
 
-    Two networks can compute the same with their hidden units in another order.  Vectors that
-    grew from one start keep the order, so they can be compared and mixed number by number.
+    A common start keeps the order of hidden units, so that vectors can be compared and mixed.
     """
     vectors = [initial_vector(form, torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(vectors).unsqueeze(1).repeat(1, tasks, 1)  # [S, P] -> [S, A, P]
 
 
 class Adapter(nn.Module):
-    """One adapter as a module, to be put behind a backbone."""
+    """One adapter as a torch module."""
 
     def __init__(self, form: AdapterForm) -> None:
         super().__init__()
@@ -122,7 +109,7 @@ class Adapter(nn.Module):
 
     @classmethod
     def from_vector(cls, vector: Tensor, form: AdapterForm) -> Adapter:
-        """The module whose parameters are ``vector [P]``."""
+        """Build the module with the parameters ``vector [P]``."""
         adapter = cls(form)
         with torch.no_grad():
             for parameter, value in zip(adapter.parameters(), form.unflatten(vector), strict=False):
@@ -130,11 +117,11 @@ class Adapter(nn.Module):
         return adapter
 
     def vector(self) -> Tensor:
-        """The flat parameter vector ``[P]``."""
+        """Return the flat parameter vector ``[P]``."""
         return torch.cat([parameter.detach().flatten() for parameter in self.parameters()])
 
     def forward(self, states: Tensor) -> Tensor:
-        """What :func:`adapt` gives for one adapter: ``[..., d]`` to ``[..., d + M]``."""
+        """Apply this adapter as :func:`adapt` does: ``[..., d]`` to ``[..., d + M]``."""
         adapted = states + self.up(torch.relu(self.down(states)))  # [..., d]
         if self.liking is None:
             return adapted

@@ -1,6 +1,4 @@
-"""The collection of tuned adapters: what the generator learns from and is judged by.
-
-In this file: what is tuned (anchors to learn from, oracles to compare with) and how it is stored.
+"""Tune, store and load collections of adapters: anchors to learn from, oracles to compare with.
 
 Shapes: S seeds, A anchors, W oracles, O objectives, K snapshots of each anchor, T checkpoints,
 P parameters of an adapter.
@@ -31,11 +29,11 @@ from paragon.storage import loading, save_tensors
 
 @dataclass(frozen=True)
 class Collection:
-    """Tuned adapters with their weights.  No generator and no rival may see the oracles."""
+    """Tuned adapters with their weights. Generators and rivals must not see the oracles."""
 
     anchors: Tensor  # [A, O], weights
     oracles: Tensor  # [W, O]
-    anchor_vectors: Tensor  # [S, A, P], the ends of tuning
+    anchor_vectors: Tensor  # [S, A, P], at the end of tuning
     oracle_vectors: Tensor  # [S, W, P]
     snapshots: Tensor  # [S, A, K, P], the last checkpoints of the anchors before the end
     validation: Tensor  # [S, A + W, T], the task loss on validation events
@@ -48,9 +46,9 @@ class Collection:
         return AdapterForm(**self.description["form"])
 
     def training_set(self, seed_index: int) -> tuple[Tensor, Tensor]:
-        """All collected vectors ``[A * (K + 1), P]`` of one seed, and the weights of each.
+        """Return all vectors ``[A * (K + 1), P]`` of a seed and their weights ``[A * (K + 1), O]``.
 
-        ``seed_index``: the position of the seed in ``description["seeds"]``, not its value.
+        ``seed_index`` is the position of the seed in ``description["seeds"]``.
         """
         ends = self.anchor_vectors[seed_index].unsqueeze(1)  # [A, 1, P]
         vectors = torch.cat([self.snapshots[seed_index], ends], 1)  # [A, K + 1, P]
@@ -66,11 +64,11 @@ def collect(
     description: dict | None = None,
     train: FrozenTask | None = None,
 ) -> Collection:
-    """Tune an adapter for every anchor, oracle and seed, all in one computation.
+    """Tune adapters for all anchors, oracles and seeds in one computation.
 
-    A task that ends no better on validation events keeps its start.  Entries of ``description`` are
-    stored with the rest.  ``train``: the training events, if their states are known.
-    Raises ``ParagonError`` for objectives that do not exist or that the data do not support.
+    An adapter whose loss on validation events did not fall is replaced by its start.
+    ``description``: more entries to store. ``train``: the training events, if already cached.
+    Raise ``ParagonError`` for objectives that are unknown or not supported by the data.
     """
     check_objectives(settings.objectives, sequences)
     anchors = simplex_weights(settings.anchors, settings.objectives)  # [A, O]
@@ -81,9 +79,8 @@ def collect(
     weights = torch.cat([anchors, oracles]).to(device)  # [A + W, O]
     starts = start_vectors(train.form, len(weights), seeds).to(device)
     tuned = tune(train, valid, sampler, weights, starts, settings, seeds)
-    # An adapter that is no better than none on validation events is none.  A backbone may know
-    # the training events by heart: then tuning on them for accuracy alone makes it worse.
-    # All tasks of a seed have one start: its losses [S, 1, O] are computed once.
+    # A backbone may have memorised the training events; tuning for accuracy then makes it worse.
+    # All tasks of a seed have one start, so its losses [S, 1, O] are computed once.
     losses = held_out_losses(valid, starts[:, :1], settings.objectives)
     before = (losses * weights).sum(-1)  # [S, A + W]
     better = (tuned.validation[..., -1] < before).unsqueeze(-1)  # [S, A + W, 1]
@@ -118,10 +115,9 @@ def save_collection(collection: Collection, stem: Path) -> None:
 
 
 def load_collection(stem: Path, backbone: dict | None = None) -> Collection:
-    """Read what :func:`save_collection` wrote.
+    """Load a collection; with ``backbone``, a description, only if it belongs to that backbone.
 
-    ``backbone``: the description of the backbone that it must belong to.  Raises
-    ``ParagonError`` for another backbone, altered files and numbers that are not finite.
+    Raise ``ParagonError`` for another backbone, altered files and numbers that are not finite.
     """
     expected = {} if backbone is None else {"backbone": backbone["sha256"]}
     with loading(stem, "adapters", expected) as (tensors, description):
@@ -129,10 +125,7 @@ def load_collection(stem: Path, backbone: dict | None = None) -> Collection:
 
 
 def subset(collection: Collection, first: Sequence[float]) -> Collection:
-    """The collection with only those anchors whose first weight is in ``first``, in that order.
-
-    Raises ``ParagonError`` for a weight that no anchor has.
-    """
+    """Keep the anchors whose first weight is in ``first``; ``ParagonError`` if one is missing."""
     tuned = collection.anchors[:, 0].double()  # [A]
     rows = [int((tuned - weight).abs().argmin()) for weight in first]
     if any(abs(tuned[row] - weight) > 1e-6 for row, weight in zip(rows, first, strict=True)):

@@ -1,13 +1,7 @@
-"""A frozen backbone as tuning sees it: cached states, and losses of many adapters at once.
+"""Cached states of a frozen backbone, and the losses of many adapters on them at once.
 
-In this file: why tuning an adapter costs so little.  The backbone never changes, so the states
-of all events are computed once and kept.  From a state to the losses there are only an adapter and
-a product with item vectors, and these are computed for all adapters together.
-
-Shapes: N events, B of them in a batch, C candidates of a list, L items of a served list, A
-adapters (tasks), P parameters of an adapter, O objectives, d numbers of an item vector, M
-categories, z numbers of a cached state (z = d for most backbones), n items.  A dimension for seeds
-comes first.
+Shapes: N events, B in a batch, C candidates, L items of a served list, A adapters, P parameters, O
+objectives, d item vector, M categories, z cached state, n items. Seeds may lead.
 """
 
 from __future__ import annotations
@@ -27,13 +21,13 @@ from paragon.data.sequences import Met, Sequences
 from paragon.objectives.lists import Catalogue, check_served, served
 from paragon.objectives.table import Scored, objective_losses
 
-# Scores of which the served lists are taken together: 16 MB.  Larger blocks are slower.
+# Scores computed at once for served lists: 16 MB. Larger blocks are slower.
 CELLS = 4 << 20
 
 
 @dataclass(frozen=True)
 class FrozenTask:
-    """All that tuning needs of a frozen backbone: cached states and item features."""
+    """Cached states and item features of a frozen backbone, for tuning and evaluation."""
 
     backbone: Backbone
     form: AdapterForm
@@ -44,18 +38,17 @@ class FrozenTask:
     items: Tensor  # [n + 1, d + M], `adapter.item_table`
     catalogue: Catalogue
     met: Met  # the items that are not served
-    who: Tensor  # [N], the row of `met` that belongs to an event
+    who: Tensor  # [N], the row of `met` for each event
     served: int  # L
-    served_rows: int | None = None  # so many events of a batch, the first, are served lists
-    candidates: Tensor | None = None  # stored lists [N, C], target first; of training events none
+    served_rows: int | None = None  # serve lists to the first events of a batch only
+    candidates: Tensor | None = None  # stored lists [N, C], target first; None for training
 
     def losses(
         self, vectors: Tensor, rows: Tensor, candidates: Tensor, objectives: Sequence[str]
     ) -> Tensor:
-        """The loss of every objective ``[..., A, O]``, as the mean over events ``rows [..., B]``.
+        """Compute the mean losses ``[..., A, O]`` of ``vectors [..., A, P]`` over events.
 
-        Of adapters ``vectors [..., A, P]`` on lists ``candidates [..., B, C]`` and on those that
-        they would serve.
+        ``rows [..., B]``: the events; ``candidates [..., B, C]``: their lists.
         """
         lists = self.catalogue.lists(candidates, self.groups[rows])
         drawn = Scored(self.scores(vectors, rows, candidates), lists)
@@ -63,20 +56,19 @@ class FrozenTask:
         return objective_losses(objectives, drawn, lambda: self.serve(vectors, shown))
 
     def scores(self, vectors: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
-        """Scores ``[..., B, A, C]`` of candidates ``[..., B, C]`` under vectors ``[..., A, P]``."""
+        """Score candidates ``[..., B, C]`` under vectors ``[..., A, P]``: ``[..., B, A, C]``."""
         return self._by_all(self.states[rows], candidates, vectors).transpose(-2, -3)
 
     def serve(self, vectors: Tensor, rows: Tensor) -> Scored:
-        """The lists that adapters ``[..., A, P]`` serve to events ``rows [..., B]``.
+        """Serve to events ``rows [..., B]`` the L best items that their users have not met.
 
-        The best L items of the whole catalogue that are not met, of each adapter its own; the
-        scores are ``[..., A, B, 1, L]``.
+        The lists differ between adapters ``[..., A, P]``; their scores are ``[..., A, B, 1, L]``.
         """
         states, who = self.states[rows], self.who[rows]  # [..., B, z], [..., B]
         with torch.no_grad():
             every = torch.arange(len(self.items), device=rows.device)
             met = self.met[who.reshape(-1)].mask().view(*who.shape, -1)  # [..., B, n + 1]
-            # A few adapters at a time, of all seeds.
+            # Take a few adapters at a time, of all seeds.
             cells = vectors.shape[:-2].numel() * met.shape[-2:].numel()  # of one adapter
             few = max(1, CELLS // cells)
             best = torch.cat(
@@ -86,7 +78,7 @@ class FrozenTask:
                 ],
                 -3,
             )  # [..., A, B, L]
-        # Once more with a gradient, for the items that are shown.
+        # Score the served items again, with a gradient.
         states = states.unsqueeze(-3).expand(*best.shape[:-1], -1)  # [..., A, B, z]
         scores = self.backbone.score(
             states, best, lambda hidden: self._adapted(hidden, vectors), self.items
@@ -95,7 +87,7 @@ class FrozenTask:
         return Scored(scores.unsqueeze(-2), lists)
 
     def _by_all(self, states: Tensor, candidates: Tensor, vectors: Tensor) -> Tensor:
-        """Scores ``[..., A, B, C]`` of candidates that all adapters ``[..., A, P]`` are given."""
+        """Score candidates shared by all adapters ``[..., A, P]``: ``[..., A, B, C]``."""
         return self.backbone.score(
             states,
             candidates,
@@ -104,25 +96,25 @@ class FrozenTask:
         )
 
     def _adapted(self, hidden: Tensor, vectors: Tensor) -> Tensor:
-        """``hidden [..., 1 or A, B, 1 or C, d]``, adapted: ``[..., A, B, 1 or C, d + M]``."""
+        """Adapt ``hidden [..., 1 or A, B, 1 or C, d]``: ``[..., A, B, 1 or C, d + M]``."""
         adapted = adapt(hidden.flatten(-3, -2), vectors, self.form)
         return adapted.unflatten(-2, hidden.shape[-3:-1])
 
     @torch.no_grad()
     def catalogue_scores(self, vector: Tensor, rows: slice = slice(None)) -> Tensor:
-        """Scores ``[N, n + 1]`` of the whole catalogue under one adapter ``vector [P]``."""
+        """Score all items under one adapter ``vector [P]``: ``[N, n + 1]``."""
         return torch.cat(list(self.catalogue_blocks(vector, rows)))
 
     @torch.no_grad()
     def catalogue_blocks(self, vector: Tensor, rows: slice = slice(None)) -> Iterator[Tensor]:
-        """The same a block of events at a time, ``[R, n + 1]`` each."""
+        """Yield the rows of :meth:`catalogue_scores` in blocks ``[R, n + 1]``."""
         adapter = Adapter.from_vector(vector, self.form).to(self.states.device)
         yield from self.backbone.catalogue_blocks(self.states[rows], adapter, self.items)
 
     def draw(
         self, sampler: NegativeSampler, batch: int, negatives: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Random events ``[batch]`` and candidates ``[batch, 1 + negatives]``, target first."""
+        """Draw random events ``[B]`` and candidates ``[B, 1 + negatives]``, target first."""
         rows = rng.integers(len(self.states), size=batch)  # [B]
         drawn = sampler.draw(self.users[rows], negatives, rng)  # [B, C - 1]
         candidates = np.column_stack([self.targets[rows], drawn])  # [B, C]
@@ -133,7 +125,7 @@ class FrozenTask:
 def adapter_form(
     backbone: Backbone, sequences: Sequences, settings: params.AdapterSettings
 ) -> AdapterForm:
-    """The sizes of the adapters that ``settings`` asks for."""
+    """Return the sizes of the adapters that ``settings`` asks for."""
     categories = sequences.categories.shape[1] if settings.item_side else 0
     return AdapterForm(backbone.dim, settings.width, categories)
 
@@ -145,12 +137,11 @@ def frozen_task(
     settings: params.AdapterSettings,
     states: Tensor | None = None,
 ) -> FrozenTask:
-    """Cache what tuning needs of ``train``, ``valid`` or ``test`` events.
+    """Cache the states and item features of ``train``, ``valid`` or ``test`` events.
 
-    Of stored lists the target and the first negatives are kept, as many as in training: the losses
-    can be compared.  At most ``settings.events`` training events are used, spread evenly over users
-    and time.  ``states [N, z]``: those of these events, if they are known.  Raises
-    ``ParagonError`` where a user has met too much for a served list.
+    Stored lists are cut to the length of training lists, so that losses can be compared. At most
+    ``settings.events`` training events are used, spread evenly over users and time. ``states``,
+    ``[N, z]``, are computed if None. Raise ``ParagonError`` if a user has too few unmet items.
     """
     items = backbone.item_vectors().detach()  # [n + 1, d]
     device, stored = items.device, None
@@ -159,7 +150,7 @@ def frozen_task(
         if settings.events is not None and settings.events < len(users):
             rows = np.arange(settings.events) * len(users) // settings.events  # [N]
             users, positions = users[rows], positions[rows]
-        # As when it serves: nothing that the user met in training.
+        # As in serving, leave out all that the user met in training.
         met, who = sequences.met_in_training(), users  # U rows, [N]
     else:
         evaluation = sequences.evaluation(events)
@@ -191,13 +182,10 @@ def frozen_task(
 
 @torch.no_grad()
 def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]) -> Tensor:
-    """Losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all events of validation or test.
-
-    They are not weighted; the events are taken in chunks to save memory.
-    """
+    """Compute losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all held-out events."""
     assert task.candidates is not None
     total: Tensor | int = 0
-    # A backbone with a representation of every pair needs d times the memory.
+    # A backbone with a representation of each pair needs d times the memory.
     pairs = vectors[..., 0].numel() * len(task.items)
     chunk = task.backbone.rows_at_a_time(128, pairs)
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):

@@ -1,11 +1,7 @@
-"""The simple rivals of generation: adapters that are mixed from those of the anchors.
+"""Simple rivals of the generator: adapters as linear mixtures of the anchors' adapters.
 
-In this file: interpolation, splines and regression, each a function::
-
-    method(anchor_weights [A, O], weights [W, O]) -> coefficients [W, A]
-
-whose adapters are ``coefficients @ anchor_vectors``.  Shapes: A anchors, W weight vectors, O
-objectives, P parameters of an adapter.
+Methods map anchor weights ``[A, O]`` and weights ``[W, O]`` to coefficients ``[W, A]``; the
+adapters ``[W, P]`` are ``coefficients @ anchor_vectors``.
 """
 
 from __future__ import annotations
@@ -25,17 +21,16 @@ Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def nearest(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The anchor closest to the weights.
+    """Take the anchor closest to the weights.
 
-    Of two equally close ones, the rounding of the weights to float32 decides: always in the same
-    way, but not for the same side (docs/methods.md says what that is worth).
+    Rounding to float32 decides between equally close anchors, reproducibly (docs/methods.md).
     """
     distance = np.linalg.norm(weights[:, None] - anchors, axis=-1).round(9)  # [W, A]
     return np.eye(len(anchors))[distance.argmin(1)]
 
 
 def averaged(method: Coefficients) -> Coefficients:
-    """The same method on the means of anchors that have the same weights."""
+    """Make a method average the anchors that have equal weights."""
 
     @functools.wraps(method)
     def on_means(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -48,7 +43,7 @@ def averaged(method: Coefficients) -> Coefficients:
 
 @averaged
 def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Piecewise linear between the anchors: on segments, or on triangles of the simplex.
+    """Interpolate linearly between the anchors: on segments, or on triangles of the simplex.
 
     Weights outside the region that the anchors span take the nearest anchor.
     """
@@ -57,12 +52,12 @@ def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
         order = np.argsort(anchors[:, 0])
         columns = [np.interp(weights[:, 0], anchors[order, 0], row[order]) for row in identity]
         return np.stack(columns, 1)
-    from scipy.interpolate import LinearNDInterpolator  # which takes a while to load
+    from scipy.interpolate import LinearNDInterpolator  # slow to import
 
     between = LinearNDInterpolator(anchors[:, :-1], identity)
     points, middle = weights[:, :-1], anchors[:, :-1].mean(0)
     mix = between(points)
-    # Weights are rounded, and those on an edge may lie beside it: a little inward they do not.
+    # Rounding can put weights on an edge just outside it: try a little inward.
     for other in (between(points + 1e-5 * (middle - points)), nearest(anchors, weights)):
         mix = np.where(np.isnan(mix).any(1, keepdims=True), other, mix)
     return mix
@@ -70,7 +65,7 @@ def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 @averaged
 def rbf(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Thin-plate spline through the anchors and beyond them (Duchon 1977)."""
+    """Fit a thin-plate spline through the anchors (Duchon 1977); it also extrapolates."""
     from scipy.interpolate import RBFInterpolator
 
     spline = RBFInterpolator(anchors[:, :-1], np.eye(len(anchors)), kernel="thin_plate_spline")
@@ -80,7 +75,7 @@ def rbf(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def ridge(
     anchors: np.ndarray, weights: np.ndarray, degree: int = 3, strength: float = 1e-4
 ) -> np.ndarray:
-    """Polynomial regression with a penalty on all coefficients but the constant."""
+    """Fit a polynomial regression with a penalty on all coefficients but the constant."""
     powers = [
         p
         for total in range(1, degree + 1)
@@ -99,17 +94,16 @@ def ridge(
 
 
 def log_ratios(weights: np.ndarray) -> np.ndarray:
-    """``log w_o / w_O``, ``[W, O]``, the last column 0 (additive log-ratios, Aitchison 1982).
+    """Compute ``log(w_o / w_O)``, ``[W, O]``, last column 0 (additive log-ratios, Aitchison 1982).
 
-    Close to a corner of the simplex the best adapter changes with the order of magnitude of the
-    vanishing weight, not with the weight; the generator sees logarithms as well.
+    Near a corner the best adapter depends on the order of magnitude of the small weight.
     """
     logarithms = np.log(weights + LOG_OFFSET)
     return logarithms - logarithms[:, -1:]
 
 
 def in_log_ratios(method: Coefficients) -> Coefficients:
-    """The same method with log-ratios as the coordinates of the weights."""
+    """Make a method use log-ratios as the coordinates of the weights."""
 
     @functools.wraps(method)
     def transformed(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -119,19 +113,16 @@ def in_log_ratios(method: Coefficients) -> Coefficients:
 
 
 def soup(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mean of the extreme anchors, one per objective, in proportion to the weights.
-
-    "Rewarded soups" (Ramé et al., NeurIPS 2023).
-    """
+    """Mix the extreme anchors by the weights (rewarded soups, Ramé et al., NeurIPS 2023)."""
     return weights @ np.eye(len(anchors))[anchors.argmax(0)]
 
 
 def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Always the anchor nearest to equal weights, to show which metrics it can deceive."""
+    """Always take the anchor nearest to equal weights, to test which metrics this deceives."""
     return nearest(anchors, np.full_like(weights, 1 / weights.shape[1]))
 
 
 def mixed(collection: Collection, method: Coefficients, seed_index: int, weights: Tensor) -> Tensor:
-    """The vectors ``[W, P]`` of a method that is linear in the anchors, at weights ``[W, O]``."""
+    """Mix the anchors' vectors by ``method`` at weights ``[W, O]``: ``[W, P]``."""
     mix = method(collection.anchors.double().numpy(), weights.double().numpy())
     return torch.from_numpy(mix).float() @ collection.anchor_vectors[seed_index]

@@ -1,17 +1,7 @@
-"""Adapters for a recommender that was trained anew: rotated into its coordinates, not tuned again.
-
-A score is a product s . e_i and stays the same when states and item vectors are rotated together,
-(s R) . (e_i R).  So each training ends in coordinates of its own.  If an orthogonal R brings the
-old item vectors e_i close to the new ones f_i, an adapter of old states works on new ones after the
-same rotation (Schönemann, Psychometrika 1966)::
-
-    R = argmin sum_i c_i ||e_i R - f_i||^2 = U V^T,      sum_i c_i e_i f_i^T = U S V^T
-
-with c_i the root of the number of events of the item.  Both tables are centred first: what all
-items have in common adds the same to every score.  Where new item vectors are k times as long, new
-states are 1 / k times as long for the same scores.  moves/README.md says when this works.
+"""Move adapters to a retrained recommender by a rotation, instead of tuning them again.
 
 Shapes: n items, d numbers of an old state, e of a new one, P and Q parameters of adapters.
+``moves/README.md`` says when this works.
 """
 
 from __future__ import annotations
@@ -28,12 +18,12 @@ from torch import Tensor
 from paragon.adapters.adapter import AdapterForm
 from paragon.errors import ParagonError
 
-LEAST_FIT = 0.1  # of the variance of held-out item vectors; tables without a relation have less
+LEAST_FIT = 0.1  # of the variance of held-out item vectors; unrelated tables have less
 
 
 @dataclass(frozen=True)
 class ItemTable:
-    """``ids [n]``; ``vectors [n + 1, d]``, row 0 is padding; ``popularity [n + 1]``: events."""
+    """Item ids ``[n]``, vectors ``[n + 1, d]`` (row 0 is padding) and event counts ``[n + 1]``."""
 
     ids: Sequence[str]
     vectors: Tensor
@@ -42,9 +32,10 @@ class ItemTable:
 
 @dataclass(frozen=True)
 class AdapterMap:
-    """A linear map of adapters: ``read`` and ``offset`` bring new states to old coordinates,
-    ``write`` brings what an adapter adds back.  ``fit``: the share of the variance of new item
-    vectors that is explained where the map was not fitted; ``shared``: how many items are common.
+    """A linear map of adapters between two recommenders.
+
+    ``read`` and ``offset`` map new states to old coordinates, ``write`` maps the change back.
+    ``fit``: explained share of the variance of held-out item vectors; ``shared``: common items.
     """
 
     read: Tensor  # [e, d]
@@ -54,7 +45,7 @@ class AdapterMap:
     shared: int
 
     def vectors(self, vectors: Tensor, form: AdapterForm, gain: float = 1.0) -> Tensor:
-        """Move adapters ``[..., P]`` of a ``form``: ``[..., Q]``, their effect times ``gain``."""
+        """Move adapters ``[..., P]`` of a ``form``, ``gain`` times as strong: ``[..., Q]``."""
         if form.dim != len(self.write):
             raise ParagonError(
                 f"adapters of states with {form.dim} numbers cannot move from a recommender with "
@@ -72,19 +63,28 @@ class AdapterMap:
         return torch.cat(parts, -1).float()
 
     def form(self, form: AdapterForm) -> AdapterForm:
-        """The form that adapters of a ``form`` have afterwards."""
+        """Return the form of the moved adapters."""
         return dataclasses.replace(form, dim=self.write.shape[1])
 
     @property
     def description(self) -> dict:
-        """How well the two recommenders fit, to be stored beside what was moved."""
+        """The fit and the number of common items, to be stored with moved adapters."""
         return {"fit": float(f"{self.fit:.6g}"), "shared": self.shared}
 
 
 def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
-    """Rotate and scale by the vectors of the items that both recommenders know.
+    """Fit a rotation and a scale on the items that both recommenders know.
 
-    Raises ``ParagonError`` for too few common items, tables that say nothing, and a bad fit.
+    Scores s . e_i do not change when states and item vectors are rotated together, so each training
+    ends in other coordinates. The orthogonal R that brings the old item vectors e_i closest to the
+    new ones f_i moves adapters from old to new states (Schönemann, Psychometrika 1966)::
+
+        R = argmin sum_i c_i ||e_i R - f_i||^2 = U V^T,      sum_i c_i e_i f_i^T = U S V^T
+
+    c_i is the root of the number of events of the item. Both tables are centred first, since a
+    vector common to all items adds the same to all scores. If new item vectors are k times as
+    long, new states are 1 / k times as long. Raise ``ParagonError`` for too few common items,
+    item vectors that are all alike or not finite, and a bad fit.
     """
     first, second = shared_items(old.ids, new.ids)
     if len(first) < (needed := 2 * max(old.vectors.shape[1], new.vectors.shape[1])):
@@ -107,22 +107,22 @@ def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
         )
     rotation = procrustes(a, b, weights)  # [d, e]
     lengths = [(weights.unsqueeze(1) * table**2).sum() for table in (a @ rotation, b)]
-    scale = math.sqrt(lengths[1] / lengths[0])  # k; of states it is the inverse
+    scale = math.sqrt(lengths[1] / lengths[0])  # k; for states 1 / k
     offset = torch.zeros(len(rotation)).double()
     return AdapterMap(scale * rotation.T, offset, rotation / scale, fit, len(first))
 
 
 def procrustes(old: Tensor, new: Tensor, weights: Tensor) -> Tensor:
-    """The orthogonal map ``[d, e]`` that brings rows ``old [n, d]`` closest to ``new [n, e]``.
+    """Return the orthogonal map ``[d, e]`` that brings ``old [n, d]`` closest to ``new [n, e]``.
 
-    With ``weights [n]`` of the rows.  Where d and e differ, its shorter side is orthonormal.
+    The rows have ``weights [n]``. If d and e differ, the shorter side is orthonormal.
     """
     u, _, vh = torch.linalg.svd((old * weights.unsqueeze(1)).T @ new, full_matrices=False)
     return u @ vh
 
 
 def shared_items(old: Sequence[str], new: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Row numbers, in tables whose row 0 is padding, of the items that both lists of ids have."""
+    """Return the row numbers of the common items in both tables, whose row 0 is padding."""
     rows = {name: row for row, name in enumerate(new, start=1)}
     pairs = [(row, rows[name]) for row, name in enumerate(old, start=1) if name in rows]
     first, second = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
@@ -130,7 +130,7 @@ def shared_items(old: Sequence[str], new: Sequence[str]) -> tuple[Tensor, Tensor
 
 
 def explained(guess: Tensor, truth: Tensor, weights: Tensor) -> float:
-    """R^2 of ``guess [n, d]`` for ``truth [n, d]``, best shift and scale first; weighted rows."""
+    """Compute R^2 of ``guess [n, d]`` for ``truth [n, d]`` after the best shift and scale."""
     w, guess, truth = weights.unsqueeze(1), _centred(guess, weights), _centred(truth, weights)
     size = (w * guess**2).sum()
     scale = (w * guess * truth).sum() / size if size > 0 else 0.0
@@ -139,13 +139,13 @@ def explained(guess: Tensor, truth: Tensor, weights: Tensor) -> float:
 
 
 def _centred(vectors: Tensor, weights: Tensor) -> Tensor:
-    """Rows ``[n, d]`` minus their mean, in which they have ``weights [n]``."""
+    """Subtract the weighted mean of the rows ``[n, d]``."""
     return vectors - (weights.unsqueeze(1) * vectors).sum(0) / weights.sum()
 
 
 def _checked(vectors: Tensor, which: str) -> Tensor:
-    """Item vectors ``[n + 1, d]`` in double precision, if they are finite and not all alike."""
+    """Return item vectors ``[n + 1, d]`` as float64; refuse those not finite or all alike."""
     vectors = vectors.detach().cpu().double()
-    if not vectors[1:].std(0).max() > 1e-9 * vectors.abs().max():  # nor where one is NaN
+    if not vectors[1:].std(0).max() > 1e-9 * vectors.abs().max():  # also refuses NaN
         raise ParagonError(f"item vectors of the {which} recommender: not finite, or all alike")
     return vectors

@@ -1,8 +1,4 @@
-"""Joint tuning: adapters for many preference weights and seeds in one batched computation.
-
-In this file: why hundreds of adapters can be tuned together as if each were alone.  The losses
-of all adapters are added up.  An adapter appears only in its own loss; so, for each adapter, the
-gradient of the sum is the gradient of its own loss.  Adam updates every number by itself.
+"""Tune adapters for many preference weights and seeds in one batched computation.
 
 Shapes: S seeds, A tasks (weight vectors), O objectives, P parameters of an adapter, B lists of C
 candidates, K snapshots, T checkpoints.
@@ -27,7 +23,7 @@ from paragon.progress import progress
 class Tuned:
     """The result of :func:`tune`."""
 
-    vectors: Tensor  # [S, A, P], the end of tuning
+    vectors: Tensor  # [S, A, P], at the end of tuning
     snapshots: Tensor  # [S, A, K, P], the last checkpoints before the end
     validation: Tensor  # [S, A, T], the task loss on validation events at the checkpoints
     steps: Tensor  # [T], of the checkpoints
@@ -44,9 +40,9 @@ def tune(
 ) -> Tuned:
     """Tune S x A adapters jointly, for weights ``[A, O]``, from ``start [S, A, P]``.
 
-    Every seed draws its own events; within a seed all tasks see the same ones.  The learning
-    rate falls to zero along a cosine, and the result is the end, not the checkpoint with the
-    lowest validation loss.  Without ``valid`` no validation loss is computed.
+    All losses are added up. An adapter appears only in its loss, so its gradient is the same as
+    if it were tuned alone. Each seed draws its events; all tasks of a seed share them. The rate
+    falls to zero along a cosine; the result is the last step. ``valid`` is for the curves only.
     """
     objectives = settings.objectives
     vectors = start.clone().requires_grad_(True)  # [S, A, P]
@@ -58,18 +54,15 @@ def tune(
     last_vectors: list[Tensor] = []
     validation: list[Tensor] = []
     for step in progress(range(1, settings.steps + 1), "steps"):
-        # Training events and candidate lists, the same for all tasks of a seed.
         drawn = [train.draw(sampler, settings.batch, settings.negatives, rng) for rng in rngs]
         rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
-        # Task losses: rows [S, B] and candidates [S, B, C] under vectors [S, A, P].
+        # rows [S, B], candidates [S, B, C], vectors [S, A, P]
         losses = train.losses(vectors, rows, candidates, objectives)  # [S, A, O]
         task_losses = (losses * weights).sum(-1)  # [S, A]
-        # One step of Adam for all adapters.
         optimizer.zero_grad()
         task_losses.sum().backward()
         optimizer.step()
         schedule.step()
-        # Checkpoints: the loss on validation events, and the vectors if they are among the last.
         if step in checkpoints:
             current = vectors.detach().clone()  # [S, A, P]
             if valid is not None:
