@@ -1,8 +1,7 @@
 """The command line: ``python -m paragon --help``.
 
-Commands are thin, and import what they need when they run, so that help is
-shown at once.  A ``ParagonError`` is one line on the standard error and exit
-code 1, a notebook that failed some more; a wrong option is exit code 2.
+Commands import what they need when they run, so that help appears at once.  A ``ParagonError`` ends
+with exit code 1, a wrong option with exit code 2.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def fetch(
     directory: Path | None = Option(None, "--from", help="Folder that holds the data already."),
     note: str = Option("", help="With --from: what kind of copy it is, shown beside its results."),
 ) -> None:
-    """Bring a dataset into data/; print repairs and licence."""
+    """Download or copy a dataset into data/; print its repairs and licence."""
     from paragon.data import fetch as data
     from paragon.data.describe import repairs
     from paragon.data.registry import notice
@@ -54,7 +53,7 @@ def fetch(
 
 @app.command()
 def describe(name: str = Argument(..., help="A dataset that was fetched.")) -> None:
-    """Show what a dataset is and what the split makes of it."""
+    """Show the main facts about a dataset and its split."""
     from paragon.data.describe import describe as facts_of
     from paragon.data.fetch import load_dataset
     from paragon.data.split import prepare
@@ -69,7 +68,7 @@ def describe(name: str = Argument(..., help="A dataset that was fetched.")) -> N
 
 @app.command()
 def add(name: str = Argument(..., help="A dataset that was fetched, or a backbone.")) -> None:
-    """Enter a dataset or backbone in params.yaml.
+    """Add a dataset or backbone to params.yaml.
 
     `make add NAME=...` also runs its studies.
     """
@@ -80,7 +79,7 @@ def add(name: str = Argument(..., help="A dataset that was fetched, or a backbon
 
 @app.command()
 def studies(name: str | None = Argument(None, help="A dataset or a backbone.")) -> None:
-    """Print the last stage of every study in params.yaml, or of those with it, for `dvc repro`."""
+    """Print the last stage of each study, all or those with NAME, for `dvc repro`."""
     from paragon_study.running.studies import studies_of
 
     typer.echo("\n".join(studies_of(name)))
@@ -92,7 +91,7 @@ def run(
     dataset: str = Option(..., help="A dataset that was fetched."),
     backbone: str | None = Option(None, help="A backbone, for the notebooks that have one."),
 ) -> None:
-    """Execute a notebook as the pipeline does; keep the copy."""
+    """Execute a notebook as the pipeline does and keep the copy."""
     from paragon_study.running.runner import run_notebook
 
     typer.echo(os.path.relpath(run_notebook(notebook, dataset, backbone)))
@@ -140,7 +139,7 @@ def trial(
     name: str = Argument("", help="One trial, to run it anew."),
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
-    """Run ablations and moves that are not recorded; without KIND, say which.
+    """Run ablations and moves that have no results yet; without KIND, list them.
 
     KIND: collections, points; recommenders, moves, generators.
     """
@@ -163,7 +162,7 @@ def trial(
 
 @app.command()
 def recover() -> None:
-    """Make whole what DVC left half-written when it was killed."""
+    """Repair files that DVC left half-written when it was killed."""
     from paragon_study.running.locks import recover as made_whole
 
     typer.echo("".join(f"{name} was half-written: made whole\n" for name in made_whole()), nl=False)
@@ -228,9 +227,9 @@ def compare() -> None:
 
 @app.command()
 def report() -> None:
-    """Write what pages have of results: tables, figures, docs/executed.
+    """Write tables and figures into the pages, and notebooks into docs/executed.
 
-    Exit code 1 if a sentence no longer follows from them (claims.yaml).
+    Exit code 1 if a sentence in claims.yaml no longer follows from the results.
     """
     from paragon.params import ROOT
     from paragon_study.course.executed import publish_notebooks
@@ -244,11 +243,10 @@ def report() -> None:
 
 
 def _exit_at_signals() -> None:
-    """Exit by an exception at SIGTERM and SIGHUP, as Python does at SIGINT.
+    """Exit by an exception at SIGTERM and SIGHUP, so that open kernels and files are closed.
 
-    So what is open is closed, the kernel of a notebook for one.  A signal that is ignored, as
-    under ``nohup``, stays so.  DVC tells its commands nothing when it ends: a stage that went on
-    alone would overwrite what the next ``dvc repro`` makes, so it ends with DVC.
+    Ignored signals stay ignored (``nohup``).  DVC does not tell its commands when it ends: a stage
+    that ran on would overwrite what the next ``dvc repro`` makes, so the stage ends with DVC.
     """
 
     def leave(number: int, _: object) -> None:
@@ -257,16 +255,16 @@ def _exit_at_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, leave)
-    if "DVC_STAGE" in os.environ:  # DVC sets it for every command
-        from paragon_study.running.locks import keep_locks  # other commands start faster without
+    if "DVC_STAGE" in os.environ:  # set by DVC for its commands
+        from paragon_study.running.locks import keep_locks  # slow to import
 
         when_gone(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
         keep_locks()
 
 
 def main() -> None:
-    """Entry point: errors that are meant for the user become one line."""
-    if sys.argv[1:2] != ["serve"]:  # which makes nothing that is compared, and has to be fast
+    """Run the command line; errors meant for the user become one line."""
+    if sys.argv[1:2] != ["serve"]:  # its output is not compared, and it must start fast
         choose_kernels()
     try:
         _exit_at_signals()
@@ -277,7 +275,7 @@ def main() -> None:
         extra = "serve" if error.name in ("fastapi", "httptools", "uvicorn") else "study"
         sys.exit(f"error: {error.name} is not installed; it comes with `pip install '.[{extra}]'`")
     except (ParagonError, NotebookFailed) as error:
-        sys.exit(f"error: {error}")  # on the standard error, with exit code 1
+        sys.exit(f"error: {error}")
     except OSError as error:
         if error.errno not in NO_ROOM and "usable temporary" not in str(error):
             raise

@@ -1,8 +1,4 @@
-"""The page of the demo: one HTML file with everything in it.
-
-The bundle, the data that the user fetched, and the parts of the page beside this file (HTML, style,
-scripts) become one text.  The scripts stand in one scope; what each mirrors is said in it.
-"""
+"""Build the demo page: one HTML file that holds data, style and scripts."""
 
 from __future__ import annotations
 
@@ -36,10 +32,7 @@ ABOUT = {
 
 
 def build_page(bundle: Bundle, sequences: Sequences) -> str:
-    """The page as HTML, from a bundle and the data that it was made with.
-
-    Raises ``ParagonError`` for a page of more than 5 MB.
-    """
+    """Build the HTML page of a bundle and its data; raise ``ParagonError`` above 5 MB."""
     folder = resources.files("paragon_study.demo")
     parts = {part.name: part.read_text("utf-8") for part in folder.iterdir() if part.is_file()}
     template = Environment(undefined=StrictUndefined, trim_blocks=True)
@@ -67,16 +60,16 @@ def build_page(bundle: Bundle, sequences: Sequences) -> str:
 
 
 def _data(bundle: Bundle, sequences: Sequences) -> dict:
-    """The `data` of the scripts: names and histories, and the looks of the methods."""
+    """Return the `data` of the scripts: names, histories, and how methods are drawn."""
     test, start = sequences.test, sequences.offsets[sequences.test.users]  # [N]
     pasts = zip(start, start + test.positions, strict=True)
-    # A title that was turned round for sorting as one says it: "Mask, The" is The Mask.
+    # "Mask, The" becomes "The Mask".
     titles = [re.sub(r"^(.*), (The|A|An)$", r"\2 \1", title) for title in sequences.titles]
     methods = []
     for name, words in ABOUT.items():
         label, _, marker, line = look(name)
         dashes = line[1] if isinstance(line, tuple) else ()
-        dash = " ".join(f"{3 * length:g}" for length in dashes) or "none"  # in the units of SVG
+        dash = " ".join(f"{3 * length:g}" for length in dashes) or "none"  # SVG units
         methods.append(
             {"name": name, "label": label, "about": words, "marker": marker, "dash": dash}
         )
@@ -95,7 +88,7 @@ def _data(bundle: Bundle, sequences: Sequences) -> dict:
 
 
 def _colours() -> str:
-    """The colours of the methods as CSS variables; on a dark page they are lighter."""
+    """Return the colours of the methods as CSS variables, lighter for dark pages."""
     light = "".join(f"--{name}: {look(name).colour}; " for name in ABOUT)
     mixes = {name: f"color-mix(in srgb, {look(name).colour} 65%, white)" for name in ABOUT}
     dark = "".join(f"--{name}: {mix}; " for name, mix in mixes.items())

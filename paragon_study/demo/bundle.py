@@ -1,10 +1,7 @@
-"""The bundle of the demo: what the page needs of a study, without the data that it was made from.
-
-The page computes the lists of :class:`Rankings` in JavaScript; a test compares the two for every
-user.  A clone has the bundle of the default study and so has the page without any training.
+"""The demo bundle: the tensors that the page needs of a study.
 
 Shapes: N events, n items, d numbers of a state, M categories, P parameters of an adapter, W
-evaluation weights.
+evaluation weights.  A test compares :class:`Rankings` with the JavaScript of the page.
 """
 
 from __future__ import annotations
@@ -37,22 +34,22 @@ from paragon.rivals.reranking import RERANKERS
 from paragon.storage import check_match, load_tensors
 
 RENEW = "python -m paragon demo --renew"
-STEPS = 100  # the weight of accuracy moves in steps of 1/100
+STEPS = 100  # of the slider: the weight of accuracy is step / STEPS
 TOP = 10  # items of a list
-RERANKED = {"xquad": "xquad", "mmr": "mmr", "generated_xquad": "xquad"}  # method: its rule
+RERANKED = {"xquad": "xquad", "mmr": "mmr", "generated_xquad": "xquad"}  # method: rule
 METHODS = ("generated", "generated_xquad", "xquad", "mmr", "category_bias", "backbone")
-# Fields of the data's description that decide which item and which event has which number.
+# Fields of the data's description that fix the numbering of items and events.
 _DATA = ("dataset", "fingerprint", "split", "midnight", "min_rating", "k_core", "max_users")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What the page needs of a study, all but the raw data: tensors and what they are.
+    """The tensors that the page needs of a study, and their description.
 
     ``items [n + 1, d]``, ``states [N, d]`` of the test events, ``bias [W, M]`` of `category_bias`,
-    ``generator.*`` of the first seed and the ``noise [K]`` it starts from; for each weight of
-    accuracy r/100 ``rerank.NAME [101, 4]``, source, temperature, depth and weight of a re-ranker,
-    and ``front.NAME [101, 4]``, ``NDCG@10`` and ``α-nDCG@10`` of a method: means, standard errors.
+    ``generator.*`` of the first seed and its initial ``noise [K]``.  For each weight of accuracy
+    r/100: ``rerank.NAME [101, 4]``, source, temperature, depth and weight of a re-ranker; and
+    ``front.NAME [101, 4]``, means of ``NDCG@10`` and ``α-nDCG@10``, then their standard errors.
     """
 
     tensors: dict[str, Tensor]
@@ -73,7 +70,7 @@ class Bundle:
 
 
 class Rankings:
-    """The best items of all test events, for every method of the demo and every weight."""
+    """The best items of all test events, for all methods and weights of the demo."""
 
     def __init__(self, bundle: Bundle, sequences: Sequences) -> None:
         self.tensors, self.generator = bundle.tensors, bundle.generator
@@ -81,19 +78,19 @@ class Rankings:
         form, categories = self.generator.form, torch.from_numpy(self.categories).float()
         self.table = item_table(bundle.tensors["items"], categories, form)  # [n + 1, d + M]
         self.candidates = candidates_of(sequences, sequences.test)["full"]
-        # Whose lists are re-ranked: the backbone's, and those of a few adapters.
+        # Lists to re-rank: the backbone's, and those of a few adapters.
         sources = bundle.description["sources"]
         self.sources = source_vectors(self.generator, sources)  # [1 + sources, P]
         self._source_scores = lru_cache(maxsize=8)(lambda source: self.scores(self.sources[source]))
 
     @torch.no_grad()
     def scores(self, vector: Tensor) -> np.ndarray:
-        """Scores ``[N, n + 1]`` of the catalogue under one adapter ``vector [P]``."""
+        """Score the catalogue with one adapter ``vector [P]``: ``[N, n + 1]``."""
         adapter = Adapter.from_vector(vector, self.generator.form)
         return (adapter(self.states) @ self.table.T).numpy()
 
     def top(self, method: str, step: int) -> np.ndarray:
-        """The ten best items of every event at a step of the slider, best first: ``[N, 10]``."""
+        """Rank the ten best items of each event at a slider step, best first: ``[N, 10]``."""
         if method not in RERANKED:
             return top_k(self.scored(method, step), TOP, self.candidates.excluded)
         source, temperature, depth, weight = self.tensors[f"rerank.{method}"][step].tolist()
@@ -102,7 +99,7 @@ class Rankings:
         return np.take_along_axis(columns, order, 1)
 
     def scored(self, method: str, step: int) -> np.ndarray:
-        """Catalogue scores ``[N, n + 1]`` of a method that gives each item a score."""
+        """Score the catalogue with a method that scores each item: ``[N, n + 1]``."""
         if method == "generated":
             return self.scores(self.generator.generate([step / STEPS, 1 - step / STEPS])[0])
         own = self._source_scores(0)
@@ -112,7 +109,7 @@ class Rankings:
 
 
 def bias_at(bias: Tensor, step: int) -> Tensor:
-    """The tuned bias ``[M]``, of ``bias [W, M]``; between two evaluation weights, a mix."""
+    """Interpolate ``bias [W, M]`` linearly at a slider step: ``[M]``."""
     place = step * (len(bias) - 1) / STEPS
     low = min(int(place), len(bias) - 2)
     return bias[low] + (place - low) * (bias[low + 1] - bias[low])
@@ -120,8 +117,7 @@ def bias_at(bias: Tensor, step: int) -> Tensor:
 
 @torch.no_grad()
 def denoising_steps(generator: Generator) -> list[dict]:
-    """Each step of `ddim`: ``signal`` and ``noise`` of its time, ``after``: alpha_bar of the next,
-    and ``step``: the time as the denoiser embeds it."""
+    """Return ``signal``, ``noise``, next alpha_bar ``after``, embedded ``step`` by `ddim` step."""
     schedule, count = generator.schedule, generator.settings.sampler_steps
     times = np.linspace(schedule.steps - 1, 0, count).round().astype(int)
     embedded = generator.model.denoiser.embed_step(sinusoidal(torch.from_numpy(times), 64))
@@ -134,12 +130,9 @@ def denoising_steps(generator: Generator) -> list[dict]:
 
 
 def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
-    """What a bundle takes from a study as it is, and its description.
-
-    Raises ``ParagonError`` for a study that the page cannot show.
-    """
+    """Copy a study's tensors and description; raise ``ParagonError`` if the page cannot show it."""
     generator, sequences = trained.generators[0], trained.test_set.sequences
-    settings = generator.settings  # the page is small: it has the defaults, and no others
+    settings = generator.settings  # the page implements the defaults only
     reasons = {
         "other objectives": generator.objectives != ["accuracy", "diversity"],
         "other conditioning": settings.conditioning != "adaptive_norm",
@@ -155,7 +148,7 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
         "kind": "demo",
         "backbone": trained.test.backbone.name,
         "data": {name: sequences.description[name] for name in _DATA},
-        # Which of two studies with the same settings: their checksums.
+        # Checksums distinguish studies with the same settings.
         "made_from": {"backbone": collection["backbone"], "generator": own.get("sha256")},
         "sources": source_weights(trained.weights, 0).tolist(),
         "generator": {
@@ -174,18 +167,14 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
 
 
 def make_bundle(trained: Trained) -> Bundle:
-    """The bundle of a study.
-
-    The settings of the re-rankers are chosen on the validation events, for every step of the
-    slider; then every method is measured at every step on the test events.
-    """
+    """Make the bundle: choose re-rankers on validation events, measure methods on test events."""
     tensors, description = study_tensors(trained)
     sequences, ideal = trained.test_set.sequences, trained.test_set.ideal["full"]
     lists = Rankings(Bundle(tensors, description), sequences)
     rows, events = validation_rows(sequences.valid)
     candidates, weights = candidates_of(sequences, events)["full"], np.arange(STEPS + 1) / STEPS
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in lists.sources]
-    most = int((~lists.candidates.excluded).sum(1).min())  # no list of a test event is longer
+    most = int((~lists.candidates.excluded).sum(1).min())  # the shortest list of a test event
     for method, rule in RERANKED.items():
         own = sources if method.startswith("generated") else sources[:1]
         chosen = chosen_settings(RERANKERS[rule], candidates, own, weights)
@@ -193,7 +182,7 @@ def make_bundle(trained: Trained) -> Bundle:
         tensors[f"rerank.{method}"] = torch.tensor(settings).double()
     for method in METHODS:
         points = []
-        for step in range(STEPS + 1) if method != "backbone" else [0]:  # it uses no weights
+        for step in range(STEPS + 1) if method != "backbone" else [0]:  # which ignores weights
             items = lists.top(method, step)  # [N, 10]
             hits = items == sequences.test.targets[:, None]
             both = list_quality(hits, sequences.categories[items], ideal)  # [N] each
@@ -204,10 +193,7 @@ def make_bundle(trained: Trained) -> Bundle:
 
 
 def load_bundle(stem: Path, sequences: Sequences) -> Bundle:
-    """The bundle that :func:`~paragon.storage.save_tensors` wrote, for the data it was made with.
-
-    Raises ``ParagonError`` if it is missing, was altered, or belongs to other data.
-    """
+    """Load a bundle; raise ``ParagonError`` if missing, altered, or made with other data."""
     tensors, description = load_tensors(stem, RENEW)
     expected = {"kind": "demo", "data": {name: sequences.description[name] for name in _DATA}}
     check_match(expected, description, f"{stem}.json")

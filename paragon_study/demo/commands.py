@@ -1,7 +1,4 @@
-"""The commands that make of a study what is used without it: ``export``, ``move`` and ``demo``.
-
-What they need is imported when they run, so that help is shown at once.
-"""
+"""The commands that export a study: ``export``, ``move`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ Target = Annotated[Path, typer.Argument(help="Where to write; an earlier export 
 
 
 def _names(dataset: str | None, backbone: str | None) -> tuple[str, str]:
-    """What is not named is the first of params.yaml."""
+    """Default to the first dataset and backbone of params.yaml."""
     from paragon.params import load_params
 
     studies = load_params().studies
@@ -48,10 +45,7 @@ def _outside(folder: Path) -> Path:
 def export(
     folder: Target, dataset: Dataset = None, backbone: Backbone = None, people: People = False
 ) -> None:
-    """Write a trained recommender as a folder of its own.
-
-    It is used and served without the study.
-    """
+    """Export a trained recommender as a folder that needs no study."""
     from paragon.serving.export import export_folder
 
     export_folder(_outside(folder), *_study(dataset, backbone).load_served(), people)
@@ -65,9 +59,9 @@ def move(
     backbone: Backbone = None,
     people: People = False,
 ) -> None:
-    """Give a newly trained backbone the control of an old one.
+    """Give a newly trained backbone the control of an old one, without tuning.
 
-    OLD is a folder that `export` wrote.  Nothing is tuned.
+    OLD is a folder that `export` wrote.
     """
     from paragon.adapters.rotation import LEAST_FIT
     from paragon.objectives.table import check_objectives
@@ -96,7 +90,7 @@ def demo(
     show: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
     renew: Annotated[bool, typer.Option("--renew", help="First make docs/demo anew.")] = False,
 ) -> None:
-    """Build the page on which one drags the weights; open it."""
+    """Build the demo page with a slider for the weights; open it."""
     from paragon.data.fetch import load_dataset
     from paragon.data.split import prepare
     from paragon.params import ARTIFACTS, DATA, ROOT, load_params
