@@ -1,14 +1,4 @@
-"""How well adapters and generators do that were moved to another recommender.
-
-Of a recommender alone: tuning from scratch, and the backbone.  Of a move: adapters from the old
-recommender on the new one, moved in several ways.  Of a generator: it learns from the adapters of
-one or several old recommenders, moved into the coordinates of the new one; its behavioural loss
-moves what it makes back and tries it on the old ones.  It sees nothing of the new one but its item
-vectors.  (To move a generator is to move its latent space, so learning in the coordinates of the
-new recommender stands for learning in any others.)
-
-A row is a method and a protocol, with the measures of :mod:`paragon.metrics.control` on test users.
-``results/seconds.csv`` has the seconds, of one processor, of methods on the new recommender.
+"""Measure adapters and generators that were moved to another recommender, on its test users.
 
 Shapes: W evaluation weights, O objectives, P parameters of an adapter, d numbers of an old state, e
 of a new one, K old recommenders, A weights that each has adapters for.
@@ -41,7 +31,7 @@ from paragon_study.moves.recommenders import SIDES, Moves, Place, named_by_title
 
 
 def measure_recommender(plan: Moves, name: str) -> pd.DataFrame:
-    """Measure what a recommender has of its own."""
+    """Measure the backbone, and adapters tuned from scratch, without any move."""
     tables = []
     for side in SIDES:
         place = place_of(plan, name, side)
@@ -61,7 +51,7 @@ def measure_move(plan: Moves, name: str) -> pd.DataFrame:
     """Measure the adapters of an old recommender on a new one."""
     entry, known, tables = plan.moves[name], plan.recommenders, []
     other = known[entry.old].dataset != known[entry.new].dataset
-    for side in ["state_only"] if other else SIDES:  # other data, other categories
+    for side in ["state_only"] if other else SIDES:  # categories differ
         old, place = (place_of(plan, one, side) for one in (entry.old, entry.new))
         if other:
             old, place = named_by_title(old), named_by_title(place)
@@ -75,7 +65,7 @@ def measure_move(plan: Moves, name: str) -> pd.DataFrame:
 
 
 def measure_generator(plan: Moves, name: str) -> pd.DataFrame:
-    """Measure generators and simpler ways that start from one or several old recommenders."""
+    """Measure generators trained on moved adapters, and simpler methods."""
     entry, tables = plan.generators[name], []
     for side in SIDES:
         new = place_of(plan, entry.new, side)
@@ -93,7 +83,7 @@ TRIALS = {
 
 
 def write_seconds(plan: Moves, kind: str, name: str, side: str, seconds: dict[str, float]) -> None:
-    """Write the seconds of each row of a trial."""
+    """Write the processor seconds of the methods of a trial."""
     lines = [(kind, name, side, row, significant(value, 3)) for row, value in seconds.items()]
     key = ["kind", "name", "side"]
     table = pd.DataFrame(lines, columns=[*key, "method", "seconds"])
@@ -103,14 +93,14 @@ def write_seconds(plan: Moves, kind: str, name: str, side: str, seconds: dict[st
 def table_of(
     place: Place, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()
 ) -> pd.DataFrame:
-    """Measure adapters ``[W, P]`` by method, and rows that have none, after `tuned`."""
+    """Measure adapters ``[W, P]`` by method, and further rows, together with `tuned`."""
     middle = place.tuned[len(place.weights) // 2].expand_as(place.tuned)
     first = {"tuned": place.tuned, "constant": middle}
     return place.measures(place.curve({**first, **vectors}, others))
 
 
 def controls(place: Place, old: Place, rotation: AdapterMap) -> dict[str, Tensor]:
-    """Adapters ``[W, P]`` as they are, and rotated at random with the scale of the fitted map."""
+    """Return controls ``[W, P]``: unchanged adapters, and a random rotation of the same scale."""
     form, vectors = old.collection.form, old.tuned
     rng = torch.Generator().manual_seed(place.seed)
     noise = torch.randn(rotation.write.shape, generator=rng, dtype=torch.double)  # [d, e]
@@ -123,7 +113,7 @@ def controls(place: Place, old: Place, rotation: AdapterMap) -> dict[str, Tensor
 
 
 def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
-    """Move adapters ``[W, P]`` from ``old`` in every way."""
+    """Move adapters ``[W, P]`` from ``old`` with each method."""
     states, rows = old.states(), {}
     fit = partial(fit_rotation, old.table, place.table)
     ways: dict[str, Callable[[], AdapterMap]] = {
@@ -132,7 +122,7 @@ def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
         "moved_least_squares": lambda: maps.least_squares(fit(), states, place.states()),
     }
     if old.sequences.description != place.sequences.description:
-        del ways["moved_least_squares"]  # these are not the same histories, row by row
+        del ways["moved_least_squares"]  # it needs the same histories, row by row
     for name, way in ways.items():
         with place.timed(name):
             rows[name] = way().vectors(old.tuned, old.collection.form)
@@ -153,10 +143,7 @@ def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
 
 
 class Old(NamedTuple):
-    """An old recommender as the new one sees it: the maps there and back, and its adapters there.
-
-    ``vectors [A, P]``: its anchors, then its adapters for the evaluation weights.
-    """
+    """An old recommender, maps there and back, moved ``vectors [A, P]``: anchors, oracles."""
 
     place: Place
     there: AdapterMap
@@ -165,7 +152,7 @@ class Old(NamedTuple):
 
     @classmethod
     def of(cls, place: Place, new: Place) -> Old:
-        """Both maps come from the item vectors alone."""
+        """Fit both maps from the item vectors alone."""
         there, own = fit_rotation(place.table, new.table), place.collection
         vectors = torch.cat([own.anchor_vectors[0], own.oracle_vectors[0]])
         back = fit_rotation(new.table, place.table)
@@ -173,10 +160,7 @@ class Old(NamedTuple):
 
 
 def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]]:
-    """Adapters ``[W, P]`` for the new recommender by method, and what has scores only.
-
-    `moved` is from the old recommender with the best fit.
-    """
+    """Make adapters ``[W, P]`` by method, and rows with scores only; `moved` has the best fit."""
     together, count = collected(olds), len(new.weights)
     settings = new.study.params.generator
     tries = behaviour_of(together, olds, settings.behaviour_rows)
@@ -195,10 +179,7 @@ def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]
 
 
 def collected(olds: list[Old]) -> Collection:
-    """The moved adapters of all old recommenders as one collection, one start after the other.
-
-    The hidden units of every old recommender are in the order that is closest to the first.
-    """
+    """Join the moved adapters into one collection, as starts whose hidden units are aligned."""
     own = olds[0].place.collection
     vectors = torch.stack([old.vectors for old in olds])  # [K, A, P]
     form = dataclasses.asdict(olds[0].there.form(own.form))
@@ -213,7 +194,7 @@ def collected(olds: list[Old]) -> Collection:
 
 
 def behaviour_of(together: Collection, olds: list[Old], rows: int) -> Behaviour:
-    """The behavioural loss of moved adapters: each step on an old recommender drawn at random."""
+    """Make a loss that moves adapters back and evaluates each batch on a random old recommender."""
     tries = [
         behaviour(old.place.train, NegativeSampler(old.place.sequences), together, 0, rows)
         for old in olds
@@ -228,9 +209,9 @@ def behaviour_of(together: Collection, olds: list[Old], rows: int) -> Behaviour:
 
 
 def _hypernetwork(together: Collection, old: Old, new: Place) -> Tensor:
-    """Adapters ``[W, P]`` of a hypernetwork that was trained on the old recommender."""
+    """Train a hypernetwork on the old recommender; return its moved adapters ``[W, P]``."""
     params = old.place.study.params
-    # As many lists as a collection with these anchors and its generator see.
+    # These anchors set the training budget.
     adapters = {"anchors": together.anchors[:, 0].tolist()}
     settings = params.model_copy(update={"adapters": params.adapters.model_copy(update=adapters)})
     sampler, seed = NegativeSampler(old.place.sequences), old.place.seed
@@ -239,7 +220,7 @@ def _hypernetwork(together: Collection, old: Old, new: Place) -> Tensor:
 
 
 def _mean_scores(olds: list[Old], new: Place) -> Iterator[Scores]:
-    """The mean score ``[N, n + 1]`` of the moved adapters of all ``olds``, for each weight."""
+    """Yield the mean scores ``[N, n + 1]`` of the moved adapters of all ``olds``, by weight."""
     for w in range(-len(new.weights), 0):
         each = [new.held_out[1].catalogue_scores(old.vectors[w]) for old in olds]
         yield Scores.of(torch.stack(each).mean(0).cpu().numpy())

@@ -1,8 +1,4 @@
-"""The recommenders between which adapters are moved, and what is planned with them.
-
-``moves/params.yaml`` lists the *recommenders*, the *moves* from one to another, and *generators*
-that learn from several of them.  A recommender is trained, and adapters are tuned for it with and
-without the item side, when a trial first needs them; they stay in artifacts/moves.
+"""The recommenders between which adapters are moved, and the plan in ``moves/params.yaml``.
 
 Shapes: n items, N histories of validation users, d numbers of a state, W evaluation weights, P
 parameters of an adapter.
@@ -49,14 +45,14 @@ class RecommenderEntry(Section):
 
     backbone: str
     seed: Annotated[int, Field(ge=0)]
-    dataset: str | None = None  # another one than that of all
-    days: Annotated[float, Field(ge=0)] = 0  # before the end of the data it is trained
-    warm: Annotated[float, Field(ge=0)] = 0  # so it was; then it was trained further on all data
+    dataset: str | None = None  # default: that of the plan
+    days: Annotated[float, Field(ge=0)] = 0  # trained on data until so long before the end
+    warm: Annotated[float, Field(ge=0)] = 0  # the same, followed by training on all data
     change: dict[str, dict[str, Any]] = {}
 
 
 class MoveEntry(Section):
-    """From an ``old`` recommender to a ``new`` one, as an example of a ``kind`` of move."""
+    """A move from an ``old`` to a ``new`` recommender, an example of a ``kind``."""
 
     kind: str
     old: str
@@ -65,7 +61,7 @@ class MoveEntry(Section):
 
 
 class GeneratorEntry(Section):
-    """A generator that learns from several ``old`` recommenders, on a ``new`` one."""
+    """A generator for the ``new`` recommender, trained on one or several ``old`` ones."""
 
     kind: str
     old: Annotated[list[str], Field(min_length=1)]
@@ -73,19 +69,19 @@ class GeneratorEntry(Section):
 
 
 class Moves(Plan):
-    """The whole of moves/params.yaml."""
+    """The content of moves/params.yaml."""
 
     FOLDER: ClassVar[str] = "moves"
     change: dict[str, dict[str, Any]]
     steps: list[Count]
-    anchors: list[float]  # at which weights of accuracy `moved_two_anchors` is tuned further
+    anchors: list[float]  # weights of accuracy at which `moved_two_anchors` is tuned
     anchor_steps: Count
     recommenders: dict[str, RecommenderEntry]
     moves: dict[str, MoveEntry]
     generators: dict[str, GeneratorEntry]
 
     def follows_from(self, kind: str, name: str) -> list:
-        """What is set for all, the entry, and the recommenders that it names."""
+        """Return the common settings, the entry, and the recommenders it names."""
         entry = self.entry(kind, name)
         if kind == "recommenders":
             return [self.change, self.steps, entry]
@@ -96,14 +92,14 @@ class Moves(Plan):
 
 @dataclass(frozen=True)
 class Place(Bench):
-    """A recommender with the adapters of one side, from which or to which others are moved."""
+    """A recommender with adapters, with or without the item side."""
 
-    items: float = 1  # the share of the items, drawn at random, that a map may use
-    seconds: dict[str, float] = field(default_factory=dict)  # of one processor, by row
+    items: float = 1  # share of the items, drawn at random, that a map may use
+    seconds: dict[str, float] = field(default_factory=dict)  # processor time by method
 
     @cached_property
     def table(self) -> ItemTable:
-        """What decides where the adapters of this recommender can go."""
+        """The items and vectors to which a map is fitted."""
         ids, vectors = np.array(self.sequences.item_ids), self.backbone.item_vectors()
         drawn = np.random.default_rng(self.seed).permutation(len(ids))
         kept = np.sort(drawn[: round(self.items * len(ids))])
@@ -111,14 +107,14 @@ class Place(Bench):
         return ItemTable(list(ids[kept]), vectors[rows], self.sequences.popularity()[rows])
 
     def states(self) -> Tensor:
-        """The states ``[N, d]`` after the histories of validation users; targets are not used."""
+        """Compute states ``[N, d]`` after histories of validation users, without targets."""
         events = self.sequences.valid.users, self.sequences.valid.positions
         context = context_of(self.sequences, *events, self.backbone.history)
         return cached_states(self.backbone, context)
 
     @cached_property
     def train(self) -> FrozenTask:
-        """Training events, to tune adapters on."""
+        """The training events."""
         return frozen_task(self.backbone, self.sequences, "train", self.study.params.adapters)
 
     @property
@@ -133,14 +129,14 @@ class Place(Bench):
 
     @contextmanager
     def timed(self, name: str, before: str | None = None) -> Iterator[None]:
-        """Keep the processor time of a block, added to that of the row ``before``."""
+        """Record the processor time of a block, plus that of the method ``before``."""
         _ = self.train, self.held_out  # prepared once, before the clock starts
         start = time.process_time()
         yield
         self.seconds[name] = time.process_time() - start + (self.seconds[before] if before else 0)
 
     def tuned_on(self, start: Tensor, weights: Tensor, steps: int) -> Tensor:
-        """Tune adapters ``[W, P]`` for ``steps`` from ``start [W, P]``, the rate falling to 0."""
+        """Tune adapters ``start [W, P]`` for ``steps``; the learning rate falls to 0."""
         change = {"steps": steps, "checks": 1, "snapshots": 0}
         settings = self.study.params.adapters.model_copy(update=change)
         events = self.train, self.held_out[0], NegativeSampler(self.sequences)
@@ -148,7 +144,7 @@ class Place(Bench):
 
 
 def study_of_recommender(plan: Moves, name: str, item_side: bool = True) -> Study:
-    """The study of a recommender: params.yaml with the changes for all and its own."""
+    """Open the study of a recommender: params.yaml with the changes of the plan and the entry."""
     entry = plan.entry("recommenders", name)
     own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
     own |= {"adapters": {"item_side": item_side}}
@@ -157,7 +153,7 @@ def study_of_recommender(plan: Moves, name: str, item_side: bool = True) -> Stud
 
 
 def place_of(plan: Moves, name: str, side: str) -> Place:
-    """Load a recommender with the adapters of one ``side``; what is not stored is trained now."""
+    """Load a recommender with the adapters of one ``side``; train what is not stored."""
     study = study_of_recommender(plan, name, SIDES[side])
     sequences = sequences_before(study, plan.recommenders[name].days)
     backbone, about = _trained(plan, name, study, sequences)
@@ -166,7 +162,7 @@ def place_of(plan: Moves, name: str, side: str) -> Place:
 
 
 def _trained(plan: Moves, name: str, study: Study, sequences: Sequences) -> tuple[Backbone, dict]:
-    """Load the backbone of a recommender, or train it now."""
+    """Load the backbone of a recommender, or train it."""
     settings, warm = study.params.backbones, plan.recommenders[name].warm
     stem = STORE / name / "backbone"
     asked = {"backbone": study.backbone, "settings": settings.model_dump(), "warm": warm or None}
@@ -174,20 +170,20 @@ def _trained(plan: Moves, name: str, study: Study, sequences: Sequences) -> tupl
         backbone, about = backbones.load_backbone(stem, sequences)
         check_match(asked, about, f"{stem}.json")
         return backbone, about
-    except ParagonError:  # not there, not whole, or made with other settings or of other data
+    except ParagonError:  # missing, incomplete, or of other settings or data
         backbone, fitted = (
             _trained_further(study, warm, sequences)
             if warm
             else backbones.train_backbone(study.backbone, sequences, settings, study.device)
         )
-        # Only the days of a warm start are in no setting.
+        # No setting holds the days of a warm start.
         more = {"warm": warm} if warm else {}
         backbones.save_backbone(backbone, sequences, settings, fitted, stem, **more)
         return backbones.load_backbone(stem, sequences)
 
 
 def _trained_further(study: Study, days: float, sequences: Sequences) -> tuple[Backbone, Fitted]:
-    """Train a backbone on the data as they were ``days`` before, then on all of them."""
+    """Train a backbone on the data up to ``days`` before the end, then on all data."""
     settings, earlier = study.params.backbones, sequences_before(study, days)
     first, _ = backbones.train_backbone(study.backbone, earlier, settings, study.device)
     backbone = backbones.build(study.backbone, sequences, settings, settings.seed).to(study.device)
@@ -197,7 +193,7 @@ def _trained_further(study: Study, days: float, sequences: Sequences) -> tuple[B
 
 
 def carry_over(old: Backbone, new: Backbone, rows: Tensor, new_rows: Tensor) -> None:
-    """Give a backbone the parameters of another: of tables of items ``rows`` as ``new_rows``."""
+    """Copy the parameters of ``old`` into ``new``; in item tables, ``rows`` to ``new_rows``."""
     known, sizes = old.state_dict(), (len(old.item_vectors()), len(new.item_vectors()))
     for name, tensor in new.state_dict().items():
         if (len(known[name]), len(tensor)) == sizes:
@@ -207,7 +203,7 @@ def carry_over(old: Backbone, new: Backbone, rows: Tensor, new_rows: Tensor) -> 
 
 
 def sequences_before(study: Study, days: float) -> Sequences:
-    """The study's data as they were that many ``days`` before their last event."""
+    """Prepare the study's data up to ``days`` before the last event."""
     if not days:
         return study.load_sequences()
     rules = study.params.data
@@ -218,10 +214,7 @@ def sequences_before(study: Study, days: float) -> Sequences:
 
 
 def named_by_title(place: Place) -> Place:
-    """The same with titles for ids of items, to find those of another dataset.
-
-    A title that several items have is none.
-    """
+    """Replace item ids by titles, to match items across datasets; shared titles match none."""
     sequences, dataset = place.sequences, place.study.dataset
     count = Counter(sequences.titles)
     pairs = zip(sequences.item_ids, sequences.titles, strict=True)

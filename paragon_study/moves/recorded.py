@@ -1,4 +1,4 @@
-"""What the moves found: the tables and the figure of moves/README.md."""
+"""The tables and the figure of moves/README.md."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from paragon_study.report.figures.drawing import GREY, seed_limits
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, interval_cell
 
-MAIN = ["seed", "warm night", "night", "architecture"]  # the main kinds of moves, on MovieLens-100K
-COLUMNS = [*MAIN, "one category an item"]  # those with a column
-KINDS = [*COLUMNS, "width", "graph", "other data", "few items"]  # all of them, in their order
+MAIN = ["seed", "warm night", "night", "architecture"]  # the main kinds of moves
+COLUMNS = [*MAIN, "one category an item"]  # kinds with a column
+KINDS = [*COLUMNS, "width", "graph", "other data", "few items"]  # all kinds, in order
 SIDES = {"item_side": "with the item side", "state_only": "without the item side"}
-STEPS = (10, 50, 150, 500)  # after which adapters are measured, as in moves/params.yaml
+STEPS = (10, 50, 150, 500)  # numbers of tuning steps, as in moves/params.yaml
 ROWS = {
     "backbone": "the new backbone alone",
     "as_it_is": "old adapters as they are",
@@ -39,7 +39,7 @@ ROWS = {
     "scratch_500": "from scratch, 500 steps",
     "tuned": "tuned there",
 }
-# Of the figure: name in the legend, then colour (some that no method of a study has), marker, line.
+# Methods of the figure: label, colour, marker, line.
 SHOWN = {
     "from scratch": (GREY, "s", "-", [*(f"scratch_{n}" for n in STEPS), "tuned"]),
     "moved, then tuned on": ("#A6611A", "o", "-", ["moved_means", *(f"moved_{n}" for n in STEPS)]),
@@ -51,11 +51,7 @@ FLOORS = {"backbone": ("backbone alone", "--"), "random_rotation": ("random rota
 
 
 def load_moves(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
-    """Read a row for each move, side and method, over the whole catalogue, with its ``seconds``.
-
-    Rows of a new recommender alone stand beside the first move of a kind to it.  Seconds are those
-    of one processor; None where nothing has to be computed.  ``pair``: the move in words.
-    """
+    """Read a row per move, side and method, with processor ``seconds`` and ``pair`` in words."""
     moves, alone = (_read(folder, kind) for kind in ("moves", "recommenders"))
     alone = alone[~alone["method"].isin(["tuned", "constant"])].rename(columns={"name": "new"})
     keys = ["kind", "old", "new", "name", "items", "fit", "shared", "side"]
@@ -63,12 +59,12 @@ def load_moves(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
     frame = pd.concat([moves, first.merge(alone, on=["new", "side"])], ignore_index=True)
     times = pd.read_csv(folder / "seconds.csv").set_index(["kind", "name", "side", "method"])
     spent = times["seconds"].to_dict()
-    own = (  # what is tuned there counts for all moves to it
+    own = (  # tuned without a move: for all moves to it
         spent.get(("moves", row.name_, row.side, row.method),
                   spent.get(("recommenders", row.new, row.side, row.method)))
         for row in frame.rename(columns={"name": "name_"}).itertuples()
     )  # fmt: skip
-    # Of several seeds one pair, but an old night is one of its own.
+    # Recommenders that differ only in their seed share a name.
     ends = (frame[end].str.replace(r"-\d+$", "", regex=True) for end in ("old", "new"))
     share = frame["items"].map(lambda part: f", {100 * part:.0f} % of the items" * (part < 1))
     frame = frame.assign(seconds=list(own), pair=next(ends) + " → " + next(ends) + share)
@@ -76,7 +72,7 @@ def load_moves(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
 
 
 def load_generators(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
-    """Read a row for each trial of a moved generator, side and method; the kind says the side."""
+    """Read a row for each trial of a moved generator, side and method; ``kind`` names the side."""
     frame = _read(folder, "generators").sort_values(["olds", "kind", "side"])
     which = frame["side"].map({"item_side": "", "state_only": ", without the item side"})
     return frame.assign(kind=frame["kind"] + which)
@@ -87,7 +83,7 @@ def _read(folder: Path, kind: str) -> pd.DataFrame:
 
 
 def tables(folder: Path = ROOT / "moves" / "results") -> str:
-    """Markdown: all of moves/README.md that is measured."""
+    """Return all measured tables of moves/README.md in Markdown."""
     moves, parts = load_moves(folder), []
     main = moves[moves["kind"].isin(COLUMNS)]
     for side, words in SIDES.items():
@@ -97,10 +93,7 @@ def tables(folder: Path = ROOT / "moves" / "results") -> str:
 
 
 def method_table(frame: pd.DataFrame) -> str:
-    """Markdown: a row for each method, a column for each kind of move; seconds if there are any.
-
-    Means over moves: of the share of the hypervolume ± half of its 95 % interval, and of regret.
-    """
+    """Return a Markdown table of hypervolume ± half of its 95 % interval and regret, by kind."""
     kinds, lines = list(dict.fromkeys(frame["kind"])), []
     for method, words in ROWS.items():
         own = frame[frame["method"] == method]
@@ -115,7 +108,7 @@ def method_table(frame: pd.DataFrame) -> str:
 
 
 def pairs_table(frame: pd.DataFrame) -> str:
-    """Markdown: every pair of recommenders, the fit, and what adapters reach there."""
+    """Return a Markdown table of all pairs of recommenders, with fit and results."""
     lines = []
     for pair, rows in frame[frame["method"] == "moved"].groupby("pair", sort=False):
         sides = [rows[rows["side"] == side] for side in SIDES]
@@ -132,11 +125,7 @@ def _cell(rows: pd.DataFrame) -> str:
 
 @style.drawn
 def moved_adapters(frame: pd.DataFrame) -> Figure:
-    """Share of the hypervolume of `tuned` against seconds of one processor, logarithmic.
-
-    A row for each kind of move, a column with and one without the item side; means over
-    moves, bars: 95 % t intervals.  ``frame``: of `load_moves`.
-    """
+    """Plot the share of the hypervolume of `tuned` against processor seconds, by kind and side."""
     frame = frame[frame["kind"].isin(MAIN)]
     kinds = list(dict.fromkeys(frame["kind"]))
     figure = style.new(7.2, 0.5 + 2.3 * len(kinds))
@@ -155,7 +144,7 @@ def moved_adapters(frame: pd.DataFrame) -> Figure:
 
 
 def _panel(ax: Axes, rows: pd.DataFrame) -> None:
-    """Means of every method over moves, with a bar each; floors as lines."""
+    """Draw the mean of each method over moves with its interval; baselines as lines."""
     by_method = dict(list(rows.groupby("method")))
     for name, (colour, marker, line, methods) in SHOWN.items():
         colour = look(colour).colour if colour == "moved" else colour
