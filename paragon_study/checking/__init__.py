@@ -1,1 +1,1 @@
-"""Results beside those of a commit, and two versions beside each other."""
+"""Compare results with those of a commit, and two versions with each other."""

@@ -1,7 +1,4 @@
-"""Two versions of the results beside each other: what moved by more than the seeds explain.
-
-Nothing is run: both versions are read from git, or one from the working tree.
-"""
+"""Compare two versions of the results: which differences are larger than the seeds explain?"""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from paragon_study.checking.verify import commit_of, result_texts
 from paragon_study.report import figures
 from paragon_study.report.tables import as_markdown, plus_minus
 
-# Measures of every method, all of the whole catalogue.
+# Measures of methods, over the whole catalogue.
 MEASURES = {
     "set_hv_full": "set HV",
     "set_hv_of_tuned_full": "of tuned",
@@ -28,7 +25,7 @@ MEASURES = {
     "regret_mean_full": "regret",
     "best_acc_full": "best NDCG@10",
 }
-KINDS = {  # in the order in which they are told
+KINDS = {  # in the order of the report
     "beyond": "beyond the spread of the seeds",
     "alone": "of a single run, which has no spread",
     "within": "within the spread",
@@ -43,9 +40,8 @@ COLUMNS = ["study", "method", "measure", "before", "after", "difference", "sprea
 class Versions:
     """Two versions of the results.
 
-    ``moved``: every mean that both have, in the order of ``KINDS`` and then of size; ``spread`` is
-    half of the 95 % interval of the difference.  ``curves``: ``{study: (before, after)}``;
-    ``only``: the studies that one version has alone.
+    ``moved``: means that both have; ``spread`` is half of the 95 % interval of the difference.
+    ``curves``: ``{study: (before, after)}``; ``only``: studies that only one version has.
     """
 
     names: tuple[str, str]
@@ -54,7 +50,7 @@ class Versions:
     only: tuple[list[str], list[str]]
 
     def markdown(self, limit: int | None = None) -> str:
-        """The comparison for people, with the first ``limit`` of what differs."""
+        """Format the comparison, with the first ``limit`` differences."""
         counts = self.moved["kind"].value_counts()
         told = ", ".join(f"{counts.get(kind, 0)} {words}" for kind, words in KINDS.items())
         parts = [
@@ -104,7 +100,7 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
 
 
 def _studies(revision: str | None, root: Path) -> dict[str, dict]:
-    """``{study: {file: content}}`` of a revision, or of the working tree."""
+    """Read ``{study: {file: content}}`` of a revision, or of the working tree."""
     studies: dict[str, dict] = {}
     commit = None if revision is None else commit_of(revision, root)
     for path, text in result_texts(commit, root, READ).items():
@@ -139,7 +135,7 @@ def _moved(study: str, *versions: dict) -> list[dict]:
 def welch(deviations: list[float], numbers: list[int]) -> float:
     """Half of the 95 % interval of a difference of two means (Welch, Biometrika 1947).
 
-    ``deviations``: the standard deviations of the two samples; ``numbers``: their sizes, >= 2.
+    ``deviations``: standard deviations of the two samples; ``numbers``: their sizes, >= 2.
     """
     parts = [sd**2 / n for sd, n in zip(deviations, numbers, strict=True)]
     if not sum(parts):

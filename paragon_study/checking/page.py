@@ -1,7 +1,6 @@
-"""results/report.html: what `verify` found, on one page that needs nothing else.
+"""Write results/report.html: the verdict of `verify`, with the executed notebooks beside it.
 
-The executed notebooks are rendered beside it.  The page holds times and the machine, so it is
-neither committed nor an output of a stage.
+The page holds times and the machine, so it is neither committed nor an output of a stage.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from paragon_study.report.results import all_results, study_folders
 from paragon_study.report.tables import as_markdown
 from paragon_study.running.times import load_times, pipeline
 
-WORST = 12  # metrics that are shown
-# Code or formula, the first of which is left alone.
+WORST = 12  # number of metrics on the page
+# Code (left unchanged) or a formula.
 _FORMULA = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
 _SHELL = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -50,7 +49,7 @@ pre {{ overflow-x: auto; padding: .6rem; background: #8882; font-size: .85rem; }
 
 
 def write_page(found: Comparison, root: Path) -> Path:
-    """Write the page and, in results/report, every executed notebook; returns its path."""
+    """Write the page, and the executed notebooks to results/report; return its path."""
     results, folder = root / "results", root / "artifacts" / "notebooks"
     links = []
     for path in sorted(folder.rglob("*.ipynb")):
@@ -83,7 +82,7 @@ def write_page(found: Comparison, root: Path) -> Path:
 
 
 def rendered(path: Path) -> str:
-    """An executed notebook as a page, with its formulas as MathML: nothing asks the network."""
+    """Render an executed notebook as an offline page, with formulas as MathML."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -106,7 +105,7 @@ def _html(table: pd.DataFrame) -> str:
 
 
 def _tables(root: Path) -> dict[str, pd.DataFrame]:
-    """What was computed, on what, and how long it took."""
+    """Return tables of the machine, the data and the times."""
     rows = [json.loads(p.read_text("utf-8")) for p in sorted(root.glob("results/*/data.json"))]
     data = pd.DataFrame(rows)[["dataset", "source", "fingerprint", "split"]]
     info = Path("/proc/cpuinfo")
@@ -126,7 +125,7 @@ def _tables(root: Path) -> dict[str, pd.DataFrame]:
 
 
 def _lead(results: Path) -> str:
-    """The figure of the README as an image of this page: of that study, if it was run."""
+    """Draw the README figure as an inline image, of the README's study or else of the first."""
     folders = study_folders(results)
     folder = next((f for f in folders if f.parts[-2:] == MAIN), folders[0])
     image = io.BytesIO()

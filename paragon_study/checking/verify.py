@@ -1,12 +1,7 @@
-"""Are the results in the working tree those of a commit, within stated tolerances?
+"""Compare the results in the working tree with those of a commit, within tolerances.
 
-The same machine gives the same bytes; another one sums in another order.  So each metric may differ
-by ``absolute + relative * |committed|``, with both numbers from the section ``verify`` of
-params.yaml.
-
-Two kinds of numbers are left out.  The limits of intervals over seeds follow from the mean and
-the standard deviation, which are compared.  And a p-value is a share of resamples: a difference
-that moves well within its tolerance may change it from .2 to .02.
+Each metric may differ by ``absolute + relative * |committed|`` (section ``verify`` of params.yaml).
+Other machines sum in another order.
 """
 
 from __future__ import annotations
@@ -26,7 +21,8 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings, load_params
 from paragon_study.running.times import recomputed
 
-# For each file: the start of its metrics' names here, and the endings of what is left out.
+# For each file: a prefix for its metrics, and endings of metrics that are not compared: limits
+# follow from mean and deviation, and a p-value can jump while its difference hardly changes.
 FILES = {
     "metrics.json": ("", ("_low", "_high")),
     "differences.json": ("difference_", ("_p", "_p_holm", "_seeds_low", "_seeds_high")),
@@ -38,11 +34,9 @@ Values = dict[tuple[str, str, str, str], float | None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """All metrics, the worst first, the revision they were compared with, and what ran here.
+    """All metrics with their verdicts, the worst first.
 
-    ``table`` has their ``verdict``: ``missing`` is committed and no longer there, ``new`` has
-    nothing to be compared with.  ``recomputed``: the datasets and backbones whose results are as
-    an evaluation in this folder wrote them.
+    ``recomputed``: datasets and backbones whose results were computed in this folder.
     """
 
     revision: str
@@ -65,7 +59,7 @@ class Comparison:
         return self.table[self.table["verdict"] != "equal"]
 
     def summary(self) -> str:
-        """One line: what was computed here, and how many metrics have which verdict."""
+        """Summarise in one line what was computed here, and the number of metrics by verdict."""
         if self.agrees and not self.recomputed:
             return (
                 "nothing was recomputed here, so nothing is verified: the results are those of "
@@ -84,8 +78,8 @@ class Comparison:
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` in the working tree with those of a git revision.
 
-    Raises ``ParagonError`` if ``root`` is no git repository, the revision is
-    unknown, one of the two has no results, or a file is not what it should be.
+    Raises ``ParagonError`` if ``root`` is no git repository, the revision is unknown, one side has
+    no results, or a file is invalid.
     """
     tolerance = load_params(root / "params.yaml").verify
     commit = commit_of(revision, root)
@@ -102,18 +96,18 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
 
 
 def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -> pd.DataFrame:
-    """Compare every metric of either side; the worst comes first."""
+    """Compare the metrics of both sides; the worst come first."""
     keys = sorted(committed | now)
     there = [np.array([key in side for key in keys]) for side in (committed, now)]
     old, new = (np.array([side.get(key) for key in keys], float) for side in (committed, now))
     gap, allowed = new - old, tolerance.absolute + tolerance.relative * np.abs(old)
-    # An undefined measure is a result, too: null is equal to null.
+    # An undefined measure is a result too: null equals null.
     equal = (old == new) | np.isnan(old) & np.isnan(new)
     conditions = [~there[1], ~there[0], equal, np.abs(gap) <= allowed]
     verdict = np.select(conditions, ["missing", "new", "equal", "within tolerance"], "outside")
     table = pd.DataFrame(keys, columns=KEYS)
     table = table.assign(committed=old, now=new, difference=gap, allowed=allowed, verdict=verdict)
-    # Failures lead, those without a number first; what is new follows, then the rest.
+    # Failures first (those without a number lead), then new metrics, then the rest.
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = np.where(gap == 0, 0, np.nan_to_num(np.abs(gap) / allowed, nan=np.inf))
     excess = np.where(equal | (verdict == "new"), 0, excess)
@@ -121,12 +115,12 @@ def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -
 
 
 def _bad(table: pd.DataFrame) -> pd.Series:
-    """Which metrics make the results differ from those of the commit."""
+    """Mark the metrics that make the comparison fail."""
     return table["verdict"].isin(["outside", "missing"])
 
 
 def commit_of(revision: str, root: Path) -> str:
-    """The hash of a revision; raises ``ParagonError`` if there is none, or no repository."""
+    """Return the hash of a revision; raise ``ParagonError`` if there is none, or no repository."""
     hash_of = _git(
         *(root, "rev-parse", "--verify", "--quiet", "--end-of-options"),
         f"{revision}^{{commit}}",
@@ -136,11 +130,11 @@ def commit_of(revision: str, root: Path) -> str:
 
 
 def result_texts(commit: str | None, root: Path, names: Iterable[str]) -> dict[PurePosixPath, str]:
-    """Read the files of these names in ``results/`` of a commit; None is the working tree."""
+    """Read the named files in ``results/`` of a commit, or of the working tree for None."""
     if commit is None:
         paths = sorted(path for name in names for path in (root / "results").rglob(name))
         data = {PurePosixPath(path.relative_to(root)): path.read_bytes() for path in paths}
-    else:  # of a folder inside a larger repository: git starts from where it is called
+    else:  # paths relative to `root`, which may lie inside a larger repository
         if not _git(root, "ls-tree", "--name-only", commit, "--", "results"):
             return {}
         with tarfile.open(fileobj=io.BytesIO(_git(root, "archive", commit, "results"))) as tar:
@@ -156,7 +150,7 @@ def result_texts(commit: str | None, root: Path, names: Iterable[str]) -> dict[P
 
 
 def _git(root: Path, *arguments: str, otherwise: str = "git failed") -> bytes:
-    """The output of a git command; its failure as one line, ``otherwise`` if it says nothing."""
+    """Run a git command and return its output; raise its error as one line, or ``otherwise``."""
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
     except FileNotFoundError as error:
@@ -173,7 +167,7 @@ def _git(root: Path, *arguments: str, otherwise: str = "git failed") -> bytes:
 
 
 def _values(commit: str | None, root: Path) -> Values:
-    """The metrics of all studies of a commit, or of the working tree."""
+    """Read the metrics of all studies of a commit, or of the working tree."""
     values: Values = {}
     for path, text in result_texts(commit, root, FILES).items():
         dataset, *rest = path.parts[1:-1] or ("",)
@@ -186,7 +180,7 @@ def _values(commit: str | None, root: Path) -> Values:
             raise _unreadable(path, commit, "a mapping of methods is needed")
         for method, metrics in content.items():
             for metric, value in (metrics if isinstance(metrics, dict) else {"": metrics}).items():
-                # A string is a note that says why a metric is null: no metric itself.
+                # A string says why a metric is null; it is no metric.
                 if isinstance(value, str) or metric.endswith(left_out):
                     continue
                 if isinstance(value, bool) or not isinstance(value, int | float | None):
