@@ -1,1 +1,1 @@
-"""The differentiable losses that adapters are tuned for, and the weights between them."""
+"""Differentiable losses for tuning adapters, and preference weights between them."""

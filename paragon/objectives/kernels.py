@@ -1,10 +1,7 @@
-"""Fast kernels of the losses that cost most, their gradients written by hand.
+"""Fast kernels with hand-written gradients for the losses that cost most.
 
-They compute exactly what ``losses.bpr_max``, ``losses.soft_alpha_dcg`` and torch's
-``cross_entropy`` say in plain torch; read those first.  Tuning spends most of its time on the
-first two, a backbone trained over the whole catalogue on the third, and autograd would keep and
-visit again every intermediate result.  ``tests/objectives/test_losses.py`` compares the values and
-the gradients of both versions.
+Each computes the value and gradient of a plain version in torch: ``losses.bpr_max``,
+``losses.soft_alpha_dcg`` or ``cross_entropy``. Read those first.
 """
 
 from __future__ import annotations
@@ -17,24 +14,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 TEMPERATURE = 0.1  # of the soft rank, in units of the score
-ALPHA = 0.5  # of alpha-DCG: a category that k items above have is worth (1 - ALPHA)^k
+ALPHA = 0.5  # of alpha-DCG: a category of k items above is worth (1 - ALPHA)^k
 
 
 class BprMax(torch.autograd.Function):
-    """``-log sum_j w_j sigmoid(t - n_j)`` with ``w = softmax(n)``: ``losses.bpr_max``.
+    """BPR-max (``losses.bpr_max``) in log space, so that no score overflows.
 
-    Computed with logarithms, so that nothing overflows for scores that are far apart.
-    With ``q_j = w_j sigmoid(t - n_j) / sum_k w_k sigmoid(t - n_k)`` the gradient is::
+    With w = softmax(n) and q_j = w_j sigmoid(t - n_j) / sum_k w_k sigmoid(t - n_k)::
 
         d loss / d n_j = w_j - q_j sigmoid(t - n_j)
         d loss / d t   = sum_j q_j sigmoid(t - n_j) - 1
-
-    It is computed along with the value, in a third of the time that autograd takes.
     """
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor) -> Tensor:
-        """The loss of every list, ``[...]``, for scores ``[..., C]``."""
+        """Compute the losses ``[...]`` of scores ``[..., C]``."""
         target, negatives = scores[..., :1], scores[..., 1:]  # [..., 1], [..., C - 1]
         log_w = negatives - negatives.amax(-1, keepdim=True)  # [..., C - 1]
         log_w -= log_w.exp().sum(-1, keepdim=True).log()
@@ -52,27 +46,24 @@ class BprMax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """The gradient of the scores, given that of the losses ``[...]``."""
+        """Return the gradient of the scores, given that of the losses ``[...]``."""
         (slope,) = ctx.saved_tensors
         return grad.unsqueeze(-1) * slope  # [..., C]
 
 
 class CatalogueSoftmax(torch.autograd.Function):
-    """``cross_entropy(states @ items.T, targets)``: the softmax of N states over n items.
+    """``cross_entropy(states @ items.T, targets)`` without an array of all N x n scores.
 
-    The scores ``[N, n]`` never exist as a whole: a block of rows that fits into the processor's
-    cache becomes loss and gradient before the next one begins.  With ``p = softmax(scores)``::
+    Blocks of rows fit into the processor's cache. With ``p = softmax(scores)``::
 
         d loss / d scores = (p - onehot(target)) / N
-
-    Over MovieLens-1M this takes two fifths of the time of ``cross_entropy``.
     """
 
-    BLOCK = 1 << 19  # how many scores are computed at a time
+    BLOCK = 1 << 19  # scores computed at a time
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss ``[]`` for states ``[N, d]``, items ``[n, d]`` and targets ``[N]``."""
+        """Compute the mean loss ``[]`` of states ``[N, d]``, items ``[n, d]``, targets ``[N]``."""
         d_states, d_items = torch.empty_like(states), torch.zeros_like(items)
         total = states.new_zeros(())
         rows = max(1, CatalogueSoftmax.BLOCK // len(items))
@@ -92,7 +83,7 @@ class CatalogueSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        """The gradients of states and items, given that of the loss ``[]``."""
+        """Return the gradients of states and items, given that of the loss ``[]``."""
         d_states, d_items = ctx.saved_tensors
         return grad * d_states, grad * d_items, None
 
@@ -100,15 +91,14 @@ class CatalogueSoftmax(torch.autograd.Function):
 class SoftAlphaDCG(torch.autograd.Function):
     """``losses.soft_alpha_dcg`` of scores ``[..., A, C]`` and categories ``[..., C, M]``.
 
-    The lists are taken in blocks that fit into the processor's cache, and each block is
-    finished, value and gradient, before the next one begins.
+    Blocks of lists fit into the processor's cache.
     """
 
-    BLOCK = 1 << 18  # how many P_ij are computed at a time
+    BLOCK = 1 << 18  # P_ij computed at a time
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, categories: Tensor) -> Tensor:
-        """Soft alpha-DCG of every list under every task, ``[..., A]``."""
+        """Compute the soft alpha-DCG of each list under each task, ``[..., A]``."""
         tasks, length = scores.shape[-2:]
         flat = scores.reshape(-1, tasks, length).contiguous()  # [R, A, C]
         per_list = categories.expand(*scores.shape[:-2], *categories.shape[-2:])
@@ -126,35 +116,32 @@ class SoftAlphaDCG(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """The gradient of the scores, given that of the values; categories have none."""
+        """Return the gradient of the scores, given that of the values."""
         (slope,) = ctx.saved_tensors
         return grad.unsqueeze(-1) * slope, None  # [..., A, C]
 
 
 def _value_and_gradient(scores: Tensor, categories: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Value ``[R, A]`` and gradient ``[R, A, C]`` of scores ``[R, A, C]``, with ``[R, C, M]``.
+    """Compute value ``[R, A]`` and gradient ``[R, A, C]``, the latter empty unless ``wanted``.
 
-    Without a gradient ``wanted``, which takes most of the time, it has no numbers.
-
-    With worth_im = g_im (1 - alpha)^seen_im, gain_i = sum_m worth_im and
-    discount_i = 1 / log2(1 + rank_i), the chain rule gives::
+    Scores are ``[R, A, C]``, categories ``[R, C, M]``. With worth_im = g_im (1 - alpha)^seen_im,
+    gain_i = sum_m worth_im and discount_i = 1 / log2(1 + rank_i), the chain rule gives::
 
         d value / d P_ij = log(1 - alpha) discount_i sum_m worth_im g_jm
                            - gain_i discount_i / (log(1 + rank_i) (1 + rank_i))
         d value / d s_k  = sum_i d_ik - sum_j d_kj,    d_ij = (d value / d P_ij) P_ij (1 - P_ij) / T
 
-    Factors that are the same for all tasks, or for a whole row of P, are multiplied in where
-    the arrays are smallest: most of the time goes into moving memory.
+    Most of the time goes into moving memory, so common factors are applied to the smallest arrays.
     """
     rows, tasks, length = scores.shape
     scaled, decay = scores / TEMPERATURE, math.log(1 - ALPHA)
     above = (scaled.unsqueeze(-2) - scaled.unsqueeze(-1)).sigmoid_()  # P [R, A, C, C]
     rank = 0.5 + above.sum(-1)  # [R, A, C]
-    # The tasks share the list's categories.  `seen` is too large by g / 2, see `excess`.
+    # `seen` is too large by g / 2, see `excess`.
     seen = above.view(rows, tasks * length, length) @ categories  # [R, A * C, M]
     worth = seen.mul_(decay).exp_().view(rows, tasks, length, -1)  # [R, A, C, M]
     worth = worth.mul_(categories.unsqueeze(1))
-    excess = (1 - ALPHA) ** -0.5  # one factor for that g / 2: where g is 0, worth is 0 as well
+    excess = (1 - ALPHA) ** -0.5  # corrects g / 2: where g is 0, worth is 0 as well
     gain = excess * worth.sum(-1)  # [R, A, C]
     log_rank = torch.log1p(rank)  # [R, A, C]
     discount = math.log(2) / log_rank  # [R, A, C]

@@ -1,4 +1,4 @@
-"""The features of lists that the objectives may know, and the lists that would be served.
+"""Build the lists that the objectives judge, and the features of their items.
 
 Shapes: B lists of C candidates, n items, M categories.
 """
@@ -17,11 +17,10 @@ from paragon.metrics.diversity import ideal_alpha_dcg
 
 @dataclass(frozen=True)
 class Lists:
-    """What the objectives may know about lists.
+    """Features of lists for the objectives.
 
-    ``categories [..., B, C, M]``: float, 1 for each category of the item, otherwise 0;
-    ``popularity [..., B, C]``: log-popularity scaled to 0..1; ``groups [..., B]``: user group
-    0 or 1, -1 where it is unknown; ``ideal``: the alpha-DCG of the best list of this length.
+    ``categories [..., B, C, M]``: 0 or 1; ``popularity [..., B, C]``: log-popularity, 0..1;
+    ``groups [..., B]``: 0, 1 or -1 (unknown); ``ideal``: alpha-DCG of the best list this long.
     """
 
     categories: Tensor
@@ -32,12 +31,10 @@ class Lists:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Features of all items: row i belongs to item i, row 0 to padding.
+    """Features of all items; row 0 is padding.
 
-    ``categories [n + 1, M]``: float, 1 for each category of the item, otherwise 0;
-    ``popularity [n + 1]``: log(1 + training events), scaled so that the most popular item has 1;
-    ``ideal``: for each length of a list up to that of the served ones, the alpha-DCG of the
-    greedily best list of the catalogue.
+    ``categories [n + 1, M]``: 0 or 1; ``popularity [n + 1]``: log(1 + training events) over its
+    maximum; ``ideal``: by length, the alpha-DCG of the greedily best list of the catalogue.
     """
 
     categories: Tensor
@@ -46,39 +43,35 @@ class Catalogue:
 
     @classmethod
     def of(cls, sequences: Sequences, longest: int) -> Catalogue:
-        """The catalogue of a prepared dataset, for lists of up to ``longest`` items."""
+        """Build the catalogue of a prepared dataset, for lists of up to ``longest`` items."""
         popularity = torch.from_numpy(sequences.popularity()).float().log1p()
         ideal = ideal_alpha_dcg(sequences.categories[1:], longest)[0]  # [longest]
         categories = torch.from_numpy(sequences.categories).float()
         return cls(categories, popularity / popularity.max(), ideal.tolist())
 
     def to(self, device: str | torch.device) -> Catalogue:
-        """The same features on another device."""
+        """Copy the features to another device."""
         return Catalogue(self.categories.to(device), self.popularity.to(device), self.ideal)
 
     def lists(self, items: Tensor, groups: Tensor) -> Lists:
-        """Features of lists ``[..., B, C]`` shown to users of ``groups [..., B]``."""
+        """Return the features of lists ``[..., B, C]`` for users of ``groups [..., B]``."""
         ideal = self.ideal[min(items.shape[-1], len(self.ideal)) - 1]
         return Lists(self.categories[items], self.popularity[items], groups, ideal)
 
 
 @torch.no_grad()
 def served(scores: Tensor, met: Tensor, length: int) -> Tensor:
-    """The lists that would be shown: the best items that a user has not met, ``[..., length]``.
+    """Pick the ``length`` best items that a user has not met: ``[..., length]``, no gradient.
 
-    Of catalogue scores ``[..., n + 1]`` and ``met [..., n + 1]``, true where an item is left out.
-    Which items they are is not differentiated; their scores are.
+    ``scores``, ``met [..., n + 1]``: scores of the catalogue, and True for items to leave out.
     """
-    # To add takes a third of the time of `masked_fill`.
+    # Adding takes a third of the time of `masked_fill`.
     return (scores + torch.where(met, -torch.inf, 0.0)).topk(length).indices
 
 
 def check_served(met: Met, length: int) -> None:
-    """Refuse lists that are longer than what somebody has left to be shown.
-
-    Raises ``ParagonError``.
-    """
-    # Who has met few things, counted with repeats, has enough left: most need no closer look.
+    """Raise ``ParagonError`` if some user has fewer than ``length`` items left to recommend."""
+    # `count` includes repeats, so only users with a high count need an exact check.
     doubtful = torch.nonzero(met.n_items - met.count < length).squeeze(1)
     left = (~met[doubtful].mask()).sum(1)
     short = int((left < length).sum())

@@ -1,20 +1,7 @@
-"""The differentiable objectives of a recommendation list, all to be minimised.
+"""Differentiable losses for accuracy, diversity, novelty and fairness of recommendation lists.
 
-In this file: how accuracy, diversity, novelty and fairness become losses.  Each is a function::
-
-    objective(scores [..., B, A, C], lists) -> losses [..., A]
-
-Shapes: B lists of C items, scored by A adapters (tasks) at once; M categories; leading dimensions
-are free (seeds).  ``lists`` holds what is known about the items.  The result is the mean over the B
-lists.  The loss of a task with preference weights ``w`` is ``sum_o w_o * objective_o``.
-
-Accuracy and fairness judge lists of the target (item 0) and negatives that were drawn.  Diversity
-and novelty judge the list that would be served; what is served differs from task to task, so
-there every task has lists of its own.
-
-The losses of accuracy and diversity are here twice: as plain equations to be read
-(:func:`bpr_max`, :func:`soft_alpha_dcg`) and as the kernels that training uses
-(``kernels.py``), which compute the same value and gradient in less time.
+Each maps scores ``[..., B, A, C]`` of B lists with C items under A tasks to ``[..., A]``, a mean
+over lists. M: categories. Item 0 is the target. A task minimises ``sum_o w_o * loss_o``.
 """
 
 from __future__ import annotations
@@ -29,13 +16,13 @@ from paragon.objectives.lists import Lists
 
 
 def bpr_max(scores: Tensor) -> Tensor:
-    """BPR-max without its regulariser, plainly (Hidasi & Karatzoglou 2018, eq. 10).
+    """BPR-max without its regulariser (Hidasi & Karatzoglou 2018, eq. 10), in plain torch.
 
     With t the score of the target and n_j those of the negatives::
 
         loss = -log sum_j softmax_j(n) * sigmoid(t - n_j)
 
-    The negatives with the highest scores count most.  ``scores [..., B, A, C]`` to ``[..., B, A]``.
+    The negatives with the highest scores count most. ``scores [..., B, A, C]`` to ``[..., B, A]``.
     """
     target, negatives = scores[..., :1], scores[..., 1:]  # [..., B, A, 1], [..., B, A, C - 1]
     importance = negatives.softmax(-1)  # [..., B, A, C - 1]
@@ -44,18 +31,18 @@ def bpr_max(scores: Tensor) -> Tensor:
 
 
 def accuracy(scores: Tensor, lists: Lists) -> Tensor:
-    """BPR-max (:func:`bpr_max`), the mean over the lists: ``[..., A]``."""
+    """Mean BPR-max over the lists, ``[..., A]``."""
     return BprMax.apply(scores).mean(-2)  # [..., B, A] -> [..., A]
 
 
 def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
-    """Alpha-DCG (Clarke et al. 2008) made differentiable, plainly.
+    """Differentiable alpha-DCG (Clarke et al. 2008), in plain torch.
 
-    With s_i the score of candidate i, g_im = 1 if it has category m (otherwise 0) and T the
+    With s_i the score of candidate i, g_im = 1 if it has category m (else 0) and T the
     temperature::
 
-        P_ij    = sigmoid((s_j - s_i) / T)       how surely j is ranked above i
-        rank_i  = 1/2 + sum_j P_ij               from 1 on, since P_ii = 1/2
+        P_ij    = sigmoid((s_j - s_i) / T)       probability that j is ranked above i
+        rank_i  = 1/2 + sum_j P_ij               at least 1, since P_ii = 1/2
         seen_im = sum_j P_ij g_jm - g_im / 2     items above i with category m
         value   = sum_i sum_m g_im (1 - alpha)^seen_im / log2(1 + rank_i)
 
@@ -71,40 +58,30 @@ def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
 
 
 def diversity(scores: Tensor, lists: Lists) -> Tensor:
-    """The share of the best alpha-DCG that the list lacks (:func:`soft_alpha_dcg`): ``[..., A]``.
-
-    From about 0 (the best list of the catalogue) to 1 (no item has a category).  On this scale a
-    weight means the same whatever the number of categories.
-    """
+    """1 - soft alpha-DCG / its ideal, ``[..., A]``: about 0 (best list) to 1 (no categories)."""
     value = SoftAlphaDCG.apply(scores, lists.categories)  # [..., B, A]
     return 1 - value.mean(-2) / lists.ideal  # [..., A]
 
 
 def novelty(scores: Tensor, lists: Lists) -> Tensor:
-    """Expected log-popularity of the items that a user sees: ``[..., A]``.
+    """Mean log-popularity of the items, weighted by exposure: ``[..., A]``, 0..1.
 
     With the soft ranks of :func:`soft_alpha_dcg`::
 
         exposure_i = 1 / log2(1 + rank_i), divided by its sum over the list
         loss       = sum_i exposure_i * popularity_i
-
-    The loss is between 0 (only the least popular items are seen) and 1.
     """
     above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / TEMPERATURE)
-    # The last digit of log2 depends on the processor (study/determinism.py); the base cancels out.
+    # Not log2: its last digit depends on the processor (pipeline/determinism.py).
     exposure = 1 / torch.log1p(0.5 + above.sum(-1))  # [..., B, A, C]
     exposure = exposure / exposure.sum(-1, keepdim=True)  # [..., B, A, C]
     return (exposure * lists.popularity.unsqueeze(-2)).sum(-1).mean(-2)  # [..., A]
 
 
 def fairness(scores: Tensor, lists: Lists) -> Tensor:
-    """The accuracy loss of the group that is served worse, and a little of the other: ``[..., A]``.
+    """``0.9 max(L_a, L_b) + 0.1 min(L_a, L_b)``, ``[..., A]``.
 
-    With L_a and L_b the mean accuracy losses of the two user groups::
-
-        loss = 0.9 max(L_a, L_b) + 0.1 min(L_a, L_b)
-
-    Users whose group is unknown do not count.
+    L_a and L_b are the mean accuracy losses of the two user groups; unknown groups do not count.
     """
     loss = BprMax.apply(scores)  # [..., B, A]
     means = []

@@ -1,7 +1,4 @@
-"""The table of objectives: for each its loss, the metric that shows it, and what data it needs.
-
-To add an objective, write its loss in a file of this folder and enter it here.
-"""
+"""The table of objectives. To add one, write its loss in this folder and enter it here."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from paragon.errors import ParagonError
 from paragon.objectives import losses
 from paragon.objectives.lists import Lists
 
-LABELLED = 0.5  # the least share of items with a category for which variety has a meaning
+LABELLED = 0.5  # minimum share of items with a category, for diversity
 
 
 def _no_categories(sequences: Sequences) -> str | None:
@@ -45,12 +42,11 @@ def _no_groups(sequences: Sequences) -> str | None:
 
 
 class Objective(NamedTuple):
-    """What the package knows of one objective.
+    """One objective: its loss, its metric and the data it needs.
 
-    ``loss(scores [..., B, A, C], lists) -> [..., A]``, to be minimised; ``metric``: the measured
-    metric that shows whether it was followed, larger is better; ``short``: its name in results, as
-    in ``r_div``; ``missing``: why a dataset does not support it, or None if it does; ``served``:
-    whether it judges the list that would be served, or one of the target and negatives.
+    ``loss(scores [..., B, A, C], lists) -> [..., A]`` is minimised; ``metric`` measures it, larger
+    is better; ``short`` is its name in results (``r_div``); ``missing`` says why a dataset does not
+    support it, or None; ``served``: judge served lists, not the target against negatives.
     """
 
     loss: Callable[[Tensor, Lists], Tensor]
@@ -69,18 +65,17 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 class Scored(NamedTuple):
-    """Lists with the scores of their items: ``scores [..., B, A, C]``."""
+    """Lists with the scores of their items, ``[..., B, A, C]``."""
 
     scores: Tensor
     lists: Lists
 
 
 def objective_losses(names: Sequence[str], drawn: Scored, served: Callable[[], Scored]) -> Tensor:
-    """The loss of every objective, ``[..., A, O]``.
+    """Compute the losses of the objectives, ``[..., A, O]``.
 
-    ``drawn``: lists of the target and negatives, the same for all A tasks, with scores
-    ``[..., B, A, C]``; ``served()``: the lists that each task would serve, ``[..., A, B, 1, C]``,
-    made only if an objective judges them.  A task's loss is the sum weighted with its weights.
+    ``drawn``: lists of the target and negatives, scores ``[..., B, A, C]``; ``served()``: the
+    lists that each task would serve, ``[..., A, B, 1, C]``, called only if needed.
     """
     entries = [OBJECTIVES[name] for name in names]
     lists = served() if any(entry.served for entry in entries) else drawn
@@ -91,12 +86,12 @@ def objective_losses(names: Sequence[str], drawn: Scored, served: Callable[[], S
 
 
 def metrics_of(names: Sequence[str]) -> list[str]:
-    """The metric of each objective, in the order of the weights."""
+    """Return the metric of each objective, in the order of the weights."""
     return [OBJECTIVES[name].metric for name in names]
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse objectives that do not exist."""
+    """Raise ``ParagonError`` for unknown objectives."""
     for name in names:
         if name not in OBJECTIVES:
             raise ParagonError(
@@ -106,7 +101,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
-    """Refuse objectives that do not exist or that the data do not support, and say why."""
+    """Raise ``ParagonError`` for objectives that are unknown or that the data do not support."""
     check_names(names)
     if not sequences.categories.any():
         raise ParagonError(

@@ -1,7 +1,6 @@
-"""Preference weights: one number per objective, none negative, with the sum 1.
+"""Preference weights: one number per objective, non-negative, with sum 1.
 
-In this file: how weights are checked, read from params.yaml, put on a grid and drawn at random,
-and why they are raised to a floor.  Shapes: W weight vectors, O objectives.
+Shapes: W weight vectors, O objectives.
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ from torch import Tensor
 
 from paragon.errors import ParagonError, shown
 
-# Added to a weight before its logarithm is taken: a weight may be 0.
+# Added to a weight before its logarithm, since a weight may be 0.
 LOG_OFFSET = 1e-3
 
 
 def check_weights(weights: object, names: Sequence[str], normalise: bool = False) -> Tensor:
-    """Preference weights as a float tensor ``[W, O]``, or an error that says what is wrong.
+    """Convert preference weights to a float tensor ``[W, O]``, or raise ``ParagonError``.
 
-    Accepts one vector, several, or a mapping by name, in which what is missing is 0.  Each must
-    have one finite, non-negative number per objective and, unless they are divided by it, the sum
-    1 (within 1e-4).
+    Accepts one vector, several, or a mapping by name (missing names are 0). Weights must be
+    finite, non-negative and sum to 1 within 1e-4; ``normalise`` divides them by their sum.
     """
     if isinstance(weights, Mapping):
         for name in weights:
@@ -58,24 +56,21 @@ def check_weights(weights: object, names: Sequence[str], normalise: bool = False
             where = f"row {row}: " if len(w) > 1 else ""
             raise ParagonError(f"weights ({found}): {where}{reason.format(total[row])}")
     if normalise:
-        # Of huge weights the sum is infinite; division by 1 leaves the others as they are.
+        # The sum of huge weights is infinite: divide those by their maximum first.
         w = w / np.where(np.isinf(total), w.max(1), 1)[:, None]
         w = w / w.sum(1)[:, None]
     return torch.from_numpy(w).float()
 
 
 def simplex_weights(values: Sequence[float | Sequence[float]], names: Sequence[str]) -> Tensor:
-    """Weights ``[W, O]`` from params.yaml: whole vectors or, for two objectives, the first number.
-
-    Raises ``ParagonError`` as :func:`check_weights` does.
-    """
+    """Read weights ``[W, O]`` of params.yaml: vectors or, for two objectives, the first number."""
     if len(names) == 2:
         values = [[v, 1 - v] if isinstance(v, int | float) else v for v in values]
     return check_weights(values, names)
 
 
 def simplex_lattice(objectives: int, steps: int) -> Tensor:
-    """All weights that are multiples of 1/``steps``, ``[W, O]``, ordered by the first weight."""
+    """List all weights ``[W, O]`` in multiples of 1/``steps``, ordered by the first weight."""
     grid = np.stack(np.meshgrid(*[np.arange(steps + 1)] * (objectives - 1), indexing="ij"), -1)
     grid = grid.reshape(-1, objectives - 1)  # all but the last weight, in steps
     grid = grid[grid.sum(1) <= steps]  # [W, O - 1]
@@ -83,17 +78,16 @@ def simplex_lattice(objectives: int, steps: int) -> Tensor:
 
 
 def lift(weights: Tensor, floor: Tensor) -> Tensor:
-    """Raise every weight to at least its floor; the others give up a share of what exceeds theirs.
+    """Raise each weight to at least its floor; the others give up a share of their excess.
 
-    The corners of the simplex are singular: nothing limits the loss of an objective without
-    weight.  So no adapter is made for less than the smallest weights of the anchors, the floor.
-    ``weights [..., O]`` sum to 1, ``floor [O]`` to less; the result ``[..., O]`` sums to 1.
+    With weight 0, nothing would limit the loss of an objective. The floor is the smallest weight
+    of the anchors. ``weights [..., O]`` sum to 1, ``floor [O]`` to less than 1.
     """
     spare = (weights - floor).clamp(min=0)  # [..., O]
     return floor + spare * (1 - floor.sum()) / spare.sum(-1, keepdim=True)  # [..., O]
 
 
 def random_weights(count: int, floor: Tensor, rng: np.random.Generator) -> Tensor:
-    """Weights ``[count, O]`` drawn uniformly from the simplex and lifted to ``floor [O]``."""
+    """Draw weights ``[count, O]`` uniformly from the simplex and lift them to ``floor [O]``."""
     uniform = torch.from_numpy(rng.dirichlet(np.ones(len(floor)), count)).float()  # [count, O]
     return lift(uniform, floor)
