@@ -1,7 +1,6 @@
-"""The recommenders that are trained once, frozen and then adapted, one file each: chapter 2.
+"""The recommenders that are trained once, frozen and then adapted (chapter 2).
 
-``base.py`` says what a backbone offers, ``training.py`` how one is trained.  A new one is entered
-in ``BACKBONES``.
+``base.py`` defines the interface, ``training.py`` the training. Enter new ones in ``BACKBONES``.
 """
 
 from __future__ import annotations
@@ -34,10 +33,7 @@ BACKBONES: dict[str, type[Backbone]] = {
 def build(
     name: str, sequences: Sequences, settings: params.BackboneSettings, seed: int
 ) -> Backbone:
-    """An untrained backbone with parameters drawn from ``seed``, tried on a few events.
-
-    Raises ``ParagonError`` for an unknown name and as :func:`check_backbone` does.
-    """
+    """Build an untrained backbone from ``seed``; ``ParagonError`` if unknown or failing a check."""
     if name not in BACKBONES:
         raise ParagonError(
             f"params.yaml: backbones: {name!r} is unknown; known: {', '.join(BACKBONES)}"
@@ -55,11 +51,10 @@ def train_backbone(
     device: torch.device | str = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Backbone, Fitted]:
-    """A backbone trained for accuracy, stopped on validation ``NDCG@10``, with its curves.
+    """Train a backbone for accuracy until validation ``NDCG@10`` stops improving.
 
-    ``checkpoint``: a file that is written after each epoch, and from which training goes on if it
-    is there; to remove it is up to the caller.  Raises ``ParagonError`` if it was altered or
-    belongs to another training.
+    ``checkpoint``: a file written after each epoch, from which training resumes; the caller
+    removes it. Raise ``ParagonError`` if it was altered or belongs to another training.
     """
     backbone = build(name, sequences, settings, settings.seed).to(device)
     state = Checkpoint(checkpoint, origin(name, sequences, settings))
@@ -68,7 +63,7 @@ def train_backbone(
 
 
 def origin(name: str, sequences: Sequences, settings: params.BackboneSettings) -> dict[str, Any]:
-    """What a trained backbone depends on, as it is stored with it."""
+    """Describe what a trained backbone depends on."""
     return {
         "kind": "backbone",
         "backbone": name,
@@ -96,10 +91,7 @@ def save_backbone(
 
 
 def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
-    """The trained, frozen backbone and its description.
-
-    Raises ``ParagonError`` if it was trained on data that differ from ``sequences``.
-    """
+    """Load a frozen backbone and its description; ``ParagonError`` if trained on other data."""
     with loading(stem, "backbones") as (tensors, description):
         check_match(description["data"], sequences.description, f"{stem}.json", "backbones")
         settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")

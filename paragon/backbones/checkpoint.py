@@ -1,4 +1,4 @@
-"""Training that can be interrupted: all of its state in a file, from which it goes on bit for bit.
+"""Checkpoints from which an interrupted training resumes with bit-identical results.
 
 One file holds everything and is replaced as a whole, so a process may be killed at any time.
 """
@@ -27,17 +27,14 @@ METHOD = ("metrics", "data", "objectives", "backbones", "adapters", "generator",
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of one training, and what this training depends on beside code and versions.
-
-    Without a ``path`` nothing is stored and nothing loaded.
-    """
+    """The file of one training (None: store nothing) and all that the training depends on."""
 
     path: Path | None
     about: dict[str, Any]
     writes: bool = True
 
     def save(self, parts: Mapping[str, Part], record: dict[str, Any]) -> None:
-        """Store ``parts``, torch's random numbers, and a ``record`` that JSON can hold."""
+        """Store ``parts``, the state of torch's random generators, and a JSON ``record``."""
         if self.path is None or not self.writes:
             return
         states = {name: _tensors(part) for name, part in parts.items()} | {"random": _random()}
@@ -52,10 +49,9 @@ class Checkpoint:
             path.write_bytes(save(tensors, metadata))
 
     def load(self, parts: Mapping[str, Part]) -> dict[str, Any] | None:
-        """Put what is stored into ``parts`` and into torch's random numbers; its record.
+        """Restore ``parts`` and the random generators; return the record, or None without a file.
 
-        None if nothing is stored.  Raises ``ParagonError`` for a file that was altered or belongs
-        to another training.
+        Raise ``ParagonError`` for a file that was altered or belongs to another training.
         """
         if self.path is None or not self.path.exists():
             return None
@@ -82,7 +78,7 @@ class Checkpoint:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and description of a checkpoint whose checksum is right."""
+    """Read tensors and description, and verify the checksum."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -114,7 +110,7 @@ def _restore(part: Part, tensors: dict[str, Tensor]) -> None:
 
 
 def _random() -> dict[str, Tensor]:
-    """The states of torch's own random numbers: dropout draws from them."""
+    """Return the states of torch's random generators, which dropout uses."""
     states = {"cpu": torch.get_rng_state()}
     return states | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else states
 
@@ -125,7 +121,7 @@ def _checksum(tensors: dict[str, Tensor], text: str) -> str:
 
 @cache
 def _code() -> str:
-    """SHA-256 of the method's modules: other code may train otherwise."""
+    """SHA-256 of the method's modules, since a change of code may change the training."""
     package = Path(__file__).parents[1]
     files = sorted(path for folder in METHOD for path in (package / folder).rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

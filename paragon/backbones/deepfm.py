@@ -1,11 +1,7 @@
 """DeepFM: a factorisation machine and a network over the same fields (Guo et al., IJCAI 2017).
 
-User and item are combined before the score, so there is a representation for every pair of them
-instead of one state per user.  The fields are the user, the user's group, the recent past, the item
-and the item's categories.
-
-Shapes: B contexts, C candidates, U users, n items, M categories; e = d / 2 numbers of a field's
-embedding, where d is ``dim``.
+Fields: user, user group, history, item, categories. Shapes: B contexts, C candidates, U users,
+n items, M categories; e = d / 2 numbers of a field's embedding, where d is ``dim``.
 """
 
 from __future__ import annotations
@@ -24,14 +20,13 @@ class DeepFM(Backbone):
     """``score = first order of the item + sum(bi-interaction) + w . deep``, equations 1 to 4.
 
     An adapter acts on ``h = [bi-interaction, deep]``, each half of ``dim``: the products of all
-    pairs of field embeddings, summed per dimension, and the last hidden layer.  The item vector
-    is ``[1, w]`` for every item.  The first order of the user is left out, since it is the same
-    for all items.
+    pairs of field embeddings, summed per dimension, and the last hidden layer. The item vector is
+    ``[1, w]``. The first order of the user is left out: it does not change the ranking.
     """
 
     name = "deepfm"
     groups: Tensor  # [U + 1]: 0 for unknown, the last entry for new users
-    categories: Tensor  # [n + 1, M]: in each row the shares of the item's categories, with sum 1
+    categories: Tensor  # [n + 1, M]: shares of the item's categories, sum 1
 
     def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
         super().__init__(sequences, settings)
@@ -54,7 +49,7 @@ class DeepFM(Backbone):
         self.first_order = nn.ParameterDict(
             {f: torch.zeros(counts[f], 1) for f in ("item", "category")}
         )
-        # One layer on all fields, in two halves: each is computed once per user or item.
+        # One layer in two halves, so that each is computed once per user or item.
         self.of_user = nn.Linear(3 * size, 2 * size)
         self.of_item = nn.Linear(2 * size, 2 * size, bias=False)
         self.deep = nn.Sequential(
@@ -63,7 +58,7 @@ class DeepFM(Backbone):
         self.output = nn.Parameter(torch.empty(size).normal_(std=size**-0.5))
 
     def states(self, context: Context) -> Tensor:
-        """The user's part of every pair, ``[B, 4 e]``: see :func:`_side`."""
+        """Compute the user's part of the pairs, ``[B, 4 e]``, with :func:`_side`."""
         new_user = len(self.groups) - 1
         user = torch.where(context.users < 0, new_user, context.users)  # [B]
         fields = [
@@ -74,15 +69,15 @@ class DeepFM(Backbone):
         return _side(fields, self.of_user)
 
     def item_vectors(self) -> Tensor:
-        """``[1, w]`` for every item, ``[n + 1, d]``."""
+        """Return ``[1, w]`` for all items, ``[n + 1, d]``."""
         row = torch.cat([torch.ones_like(self.output), self.output])  # [d]
         return row.expand(len(self.categories), -1)
 
     def expand(self, states: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """Representations of pairs ``[..., B, C, d]``, first orders ``[..., B, C]``.
+        """Compute representations of pairs ``[..., B, C, d]`` and first orders ``[..., B, C]``.
 
-        The bi-interaction comes from ``sum_{i<j} x_i x_j = ((sum x_i)^2 - sum x_i^2) / 2``
-        (Rendle, ICDM 2010, lemma 3.1).
+        The bi-interaction uses ``sum_{i<j} x_i x_j = ((sum x_i)^2 - sum x_i^2) / 2`` (Rendle, ICDM
+        2010, lemma 3.1).
         """
         item, category = self.fields["item"], self.categories @ self.fields["category"]
         linear = self.first_order["item"] + self.categories @ self.first_order["category"]
@@ -98,7 +93,7 @@ class DeepFM(Backbone):
 
 
 def _side(fields: list[Tensor], layer: nn.Linear) -> Tensor:
-    """``[..., 4 e]``: the sum of fields ``[..., e]``, of their squares, their half of the layer."""
+    """Join the sum of fields ``[..., e]``, the sum of squares and half a layer: ``[..., 4 e]``."""
     stacked = torch.stack(fields)  # [fields, ..., e]
     half = layer(torch.cat(fields, -1))  # [..., 2 e]
     return torch.cat([stacked.sum(0), stacked.square().sum(0), half], -1)

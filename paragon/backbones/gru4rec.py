@@ -1,7 +1,4 @@
-"""GRU4Rec: a recurrent network over the history (Hidasi & Karatzoglou, CIKM 2018).
-
-Shapes: B histories of L events, d numbers of a state (``dim``).
-"""
+"""GRU4Rec: a recurrent network over the history (Hidasi & Karatzoglou, CIKM 2018)."""
 
 from __future__ import annotations
 
@@ -26,6 +23,6 @@ class GRU4Rec(SequentialBackbone):
         self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(dim)
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
-        """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
+        """Encode ``items [B, L]``: a state after each event, ``[B, L, dim]``."""
         hidden, _ = self.gru(self.dropout(self.item_embedding(items)))  # [B, L, d]
         return self.norm(self.dropout(hidden))

@@ -1,9 +1,6 @@
-"""LightGCN and NGCF: collaborative filtering on the graph of users and items.
+"""LightGCN (He et al., SIGIR 2020) and NGCF (Wang et al., SIGIR 2019).
 
-A user state without a history: embeddings of users and items spread along the edges of the graph
-of training interactions.  LightGCN (He et al., SIGIR 2020) averages the neighbours, NGCF (Wang et
-al., SIGIR 2019) transforms them first.
-
+User and item embeddings are propagated over the graph of training interactions.
 Shapes: U users, n items, V = U + n + 1 nodes, B contexts, d numbers of a state (``dim``).
 """
 
@@ -31,13 +28,12 @@ from paragon.errors import ParagonError
 
 
 class GraphBackbone(Backbone):
-    """Embeddings of users and items, propagated over the training interactions.
+    """User and item embeddings, which a subclass propagates over the graph.
 
-    A subclass implements :meth:`propagate`.  The state of a user that training never saw is
-    the mean of the item vectors of the history.
+    The state of a new user is the mean of the item vectors in the history.
     """
 
-    HISTORY = 50  # only the state of a new user is made from it
+    HISTORY = 50  # used for new users only
     graph: Tensor  # [V, V], sparse: fixed by the data, not a parameter
 
     def __init__(
@@ -51,31 +47,31 @@ class GraphBackbone(Backbone):
         self._current: tuple[Tensor, Tensor] | None = None
 
     def propagate(self) -> Tensor:
-        """Final embeddings of users and, after them, of items 0..n: ``[V, d]``."""
+        """Compute the final embeddings of users, then of items 0..n: ``[V, d]``."""
         raise NotImplementedError
 
     def _vectors(self) -> tuple[Tensor, Tensor]:
-        """User and item vectors; within a training step they are propagated once."""
+        """Return user and item vectors, propagated once per training step."""
         if self.training and self._current is not None:
             return self._current
         final = self.propagate()
         return final[: self.n_users], final[self.n_users :]
 
     def states(self, context: Context) -> Tensor:
-        """The propagated user embedding, ``[B, d]``."""
+        """Return the propagated user embeddings, ``[B, d]``."""
         users, items = self._vectors()  # [U, d], [n + 1, d]
         history = mean_of_history(items, context.items)  # [B, d]
         known = (context.users >= 0).unsqueeze(-1)  # [B, 1]
         return torch.where(known, users[context.users.clamp(min=0)], history)
 
     def item_vectors(self) -> Tensor:
-        """The propagated item embeddings, ``[n + 1, d]``."""
+        """Return the propagated item embeddings, ``[n + 1, d]``."""
         return self._vectors()[1]
 
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
     ) -> Iterator[Batch]:
-        """One epoch over all training pairs, in random batches of 16 x ``batch``."""
+        """Yield one epoch of training pairs, in random batches of 16 x ``batch``."""
         users, items = training_pairs(sequences)
         try:
             for rows in self.random_batches(len(users), 16 * batch, rng):
@@ -130,10 +126,9 @@ class NGCF(GraphBackbone):
 
 
 def normalised_graph(sequences: Sequences) -> Tensor:
-    """``D^-1/2 A D^-1/2`` of the training interactions, sparse ``[V, V]``.
+    """Build the sparse ``D^-1/2 A D^-1/2`` of the training interactions, ``[V, V]``.
 
-    A: the adjacency matrix, D: the degrees.  Nodes are the users and, after them, items 0..n
-    (0 is padding, without edges); a repeated interaction counts once.
+    A: adjacency, D: degrees. Nodes are the users, then items 0..n (0, padding, has no edges).
     """
     users, items = interactions(sequences).nonzero()
     users, items = users.astype(np.int64), items.astype(np.int64) + sequences.n_users

@@ -1,9 +1,5 @@
 """PinSage: convolutions over random-walk neighbourhoods of items (Ying et al., KDD 2018).
 
-A graph backbone without an embedding of the user.  Short random walks over the training
-interactions find the neighbours of each item and how much each counts.  Item vectors are made of
-the item, its categories and its neighbourhood; a user is the recent past.
-
 Shapes: B contexts of L past events, U users, n items, M categories, T neighbours, d numbers of
 a state (``dim``).
 """
@@ -22,18 +18,18 @@ from paragon import params
 from paragon.backbones.base import Backbone, Batch, Context, Dropout, interactions
 from paragon.data.sequences import Sequences
 
-WALKS, STEPS, RESTART = 1000, 3, 0.5  # walks from each item, their steps, chance to start again
-NEIGHBOURS = 20  # T: the most visited items that a convolution looks at
-_BLOCK = 256  # items whose walks are taken at a time: memory grows with it
+WALKS, STEPS, RESTART = 1000, 3, 0.5  # walks per item, steps per walk, restart probability
+NEIGHBOURS = 20  # T: neighbours per item
+_BLOCK = 256  # items whose walks are drawn at a time; limits memory
 
 
 class PinSage(Backbone):
-    """``score = s . z_i``, with ``z`` from convolutions and ``s`` a fading mean of the past."""
+    """``score = s . z_i``: ``z_i`` from convolutions, ``s`` a decaying mean of the history."""
 
     name = "pinsage"
-    index: Tensor  # [n + 1, T] and
-    weights: Tensor  # [n + 1, T]: see `neighbourhoods`
-    categories: Tensor  # [n + 1, M]: in each row the shares of the item's categories, with sum 1
+    index: Tensor  # [n + 1, T], see `neighbourhoods`
+    weights: Tensor  # [n + 1, T], see `neighbourhoods`
+    categories: Tensor  # [n + 1, M]: shares of the item's categories, sum 1
 
     def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
         super().__init__(sequences, settings)
@@ -47,27 +43,26 @@ class PinSage(Backbone):
         self.category = nn.Parameter(torch.empty(categories.shape[1], dim).normal_(std=0.1))
         self.dropout = Dropout(settings.dropout)
         self.convolutions = nn.ModuleList(Convolution(dim) for _ in range(settings.layers))
-        self.fading = nn.Parameter(torch.tensor(-2.0))  # log of the rate at which events fade
+        self.fading = nn.Parameter(torch.tensor(-2.0))  # log of the decay rate of past events
         self.scale = nn.Parameter(torch.tensor(2.0))  # log; item vectors have the length 1
         self.user = nn.Linear(dim, dim)
         self._current: Tensor | None = None
 
     def convolved(self) -> Tensor:
-        """Item vectors of length 1 after all layers, ``[n + 1, d]``."""
+        """Compute item vectors of length 1 after all layers, ``[n + 1, d]``."""
         vectors: Tensor = self.item + self.categories @ self.category  # [n + 1, d]
         for convolution in self.convolutions:
             vectors = convolution(self.dropout(vectors), self.index, self.weights)
         return vectors
 
     def item_vectors(self) -> Tensor:
-        """The convolved items, ``[n + 1, d]``; within a training step they are made once."""
+        """Return the convolved items ``[n + 1, d]``, computed once per training step."""
         return self._current if self.training and self._current is not None else self.convolved()
 
     def states(self, context: Context) -> Tensor:
-        """A layer on the mean of past items, in which recent ones count more, ``[B, d]``.
+        """Apply a layer to the mean of past items, ``[B, d]``.
 
-        The event ``a`` places before the latest has the weight ``exp(-rate a)``, with one rate,
-        learned, for all.  A state without a past is the same for everyone.
+        The event ``a`` places before the latest has the weight ``exp(-rate a)``, ``rate`` learned.
         """
         inside = context.items > 0  # [B, L]
         age = inside.sum(1, keepdim=True) - 1 - torch.arange(inside.shape[1], device=inside.device)
@@ -81,7 +76,7 @@ class PinSage(Backbone):
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
     ) -> Iterator[Batch]:
-        """One epoch as :meth:`Backbone.training_states`, with one convolution in each step."""
+        """Yield one epoch as :meth:`Backbone.training_states`, with one convolution per step."""
         try:
             self._current = self.convolved()
             for drawn in super().training_states(sequences, batch, rng):
@@ -92,14 +87,14 @@ class PinSage(Backbone):
 
 
 class Convolution(nn.Module):
-    """The paper's algorithm 1, one layer for all items at once."""
+    """One layer of algorithm 1 of the paper, for all items at once."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.neighbour, self.merge = nn.Linear(dim, dim), nn.Linear(2 * dim, dim)
 
     def forward(self, vectors: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-        """Of ``vectors [N, d]`` with neighbours and weights ``[N, T]``: ``[N, d]``, length 1."""
+        """Convolve ``vectors [N, d]`` over neighbours ``[N, T]``: ``[N, d]``, each of length 1."""
         message = F.relu(self.neighbour(vectors))  # [N, d]
         around = (F.embedding(index, message) * weights.unsqueeze(-1)).sum(1)  # [N, d]
         return F.normalize(F.relu(self.merge(torch.cat([vectors, around], 1))), dim=1)
@@ -108,13 +103,13 @@ class Convolution(nn.Module):
 def neighbourhoods(
     sequences: Sequences, seed: int, walks: int = WALKS, top: int = NEIGHBOURS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The most visited items of random walks from each item: ``[n + 1, T]`` and shares of visits.
+    """Find the items most visited by random walks from each item; return them and their shares.
 
-    Section 3.2 of the paper (importance pooling).  A walk makes ``STEPS`` steps: to a random user
-    who has the item in training and to a random item of that user.  Before each, it returns to
-    its start with the chance ``RESTART``.  Visits of the start itself do not count.  The shares
-    ``[n + 1, T]`` have the sum 1.  Where there are fewer neighbours the rest has the share 0; items
-    without training events, as padding, have none.  Of equal counts the first item wins.
+    Importance pooling, section 3.2 of the paper. In each of ``STEPS`` steps a walk first returns to
+    its start with probability ``RESTART``; then it goes to a random user of the item and to a
+    random item of that user. Visits to the start do not count. Both arrays are ``[n + 1, T]``. The
+    shares of a row sum to 1; missing neighbours have the share 0, and so has the whole row of an
+    item without training events. Of equal counts the first item wins.
     """
     rng, count = np.random.default_rng([seed, 9]), sequences.n_items + 1
     by_user = interactions(sequences)  # [U, n + 1]
@@ -140,5 +135,5 @@ def neighbourhoods(
 
 
 def _random_neighbours(links: csr_array, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One of the columns of each of ``rows [N]``, none of which is empty."""
+    """Draw one column for each of ``rows [N]``, none of which is empty."""
     return links.indices[links.indptr[rows] + rng.integers(np.diff(links.indptr)[rows])]

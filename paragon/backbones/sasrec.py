@@ -31,7 +31,7 @@ class SASRec(SequentialBackbone):
         nn.init.normal_(self.position_embedding, std=0.02)
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
-        """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
+        """Encode ``items [B, L]``: a state after each event, ``[B, L, dim]``."""
         x = self.item_embedding(items) + self.position_embedding[: items.shape[1]]  # [B, L, d]
         x = self.dropout(self.norm(x))
         for block in self.blocks:
@@ -40,7 +40,7 @@ class SASRec(SequentialBackbone):
 
 
 class TransformerBlock(nn.Module):
-    """One transformer block with causal attention; norms follow the residual sums."""
+    """Transformer block with causal attention and layer norms after the residual sums."""
 
     def __init__(self, settings: params.BackboneSettings) -> None:
         super().__init__()
@@ -57,13 +57,13 @@ class TransformerBlock(nn.Module):
         self.dropout = Dropout(dropout)
 
     def attend(self, x: Tensor, *context: Any) -> Tensor:
-        """What each position takes from those before it and itself, ``[B, L, dim]``."""
+        """Attend from each position to itself and those before it, ``[B, L, dim]``."""
         q, k, v = self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # [B, H, L, d / H] each.  Histories start at the left: the causal mask hides padding too.
+        # [B, H, L, d / H] each. Padding is at the end, so the causal mask hides it too.
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return mixed.transpose(1, 2).flatten(2)
 
     def forward(self, x: Tensor, *context: Any) -> Tensor:
-        """``[B, L, dim]`` to ``[B, L, dim]``; ``context``: what else :meth:`attend` looks at."""
+        """Map ``[B, L, dim]`` to ``[B, L, dim]``; ``context`` goes to :meth:`attend`."""
         x = self.norm_attention(x + self.dropout(self.merge(self.attend(x, *context))))
         return self.norm_feed(x + self.dropout(self.feed(x)))

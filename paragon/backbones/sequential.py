@@ -1,12 +1,7 @@
-"""SASRec, GRU4Rec and TiSASRec read histories and are trained on windows of them.
+"""Sequence models and the windows of histories on which they are trained.
 
-Why sequence models are cheap to train: a causal model gives a state after every event, so one pass
-over a window of L events trains all of its positions at once; one history per training event would
-cost about 15 times as much for the same result.  The windows of a user do not overlap.  Where they
-begin is drawn anew every epoch, so that an event is not always seen with the same length of
-history.
-
-Shapes: B histories or W windows of L events, d numbers of a state (``dim``).
+One pass of a causal model over a window of L events trains all positions, about 15 times cheaper
+than one history per event. Shapes: B histories or W windows of L events, state d (``dim``).
 """
 
 from __future__ import annotations
@@ -33,26 +28,26 @@ class SequentialBackbone(Backbone):
             self.item_embedding.weight[0].zero_()
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
-        """States after every event of ``items [B, L]``: ``[B, L, dim]``.
+        """Encode ``items [B, L]``: a state after each event, ``[B, L, dim]``.
 
-        ``times [B, L]`` are seconds; ``users [B]``, -1 where training never saw the user.
+        ``times [B, L]`` are seconds; ``users [B]`` is -1 for new users.
         """
         raise NotImplementedError
 
     def states(self, context: Context) -> Tensor:
-        """The state after the last event of each history, ``[B, dim]``."""
+        """Return the state after the last event of each history, ``[B, dim]``."""
         last = (context.items > 0).sum(1) - 1  # [B]
         encoded = self.encode(context.items, context.times, context.users)  # [B, L, d]
         return encoded[torch.arange(len(context), device=last.device), last.clamp(min=0)]
 
     def item_vectors(self) -> Tensor:
-        """The item embedding, ``[n + 1, dim]``."""
+        """Return the item embedding, ``[n + 1, dim]``."""
         return self.item_embedding.weight
 
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
     ) -> Iterator[Batch]:
-        """One epoch in batches of ``batch`` windows: states, users and next items."""
+        """Yield one epoch in batches of ``batch`` windows: states, users and next items."""
         parts = windows(sequences, self.history, rng)
         device = self.item_embedding.weight.device
         for rows in self.random_batches(len(parts[0]), batch, rng):
@@ -67,10 +62,10 @@ class SequentialBackbone(Backbone):
 def windows(
     sequences: Sequences, length: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cut every user's training sequence into windows; where the first one ends is random.
+    """Cut training sequences into disjoint windows: users, items, times and next items.
 
-    Returns ``users [W]`` and, each ``[W, length]`` and 0 after its end, the
-    input ``items``, their ``times`` and the next items ``targets``.
+    Users are ``[W]``, the rest ``[W, length]``, 0 after the end. The first window of a user ends
+    at random, so that an event is seen with histories of different lengths.
     """
     inputs = np.maximum(sequences.n_train - 1, 0)  # the last training event is only a target
     # Windows end at `first`, `first` + length, ... until the inputs are used up.

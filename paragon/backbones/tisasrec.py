@@ -1,6 +1,5 @@
 """TiSASRec: self-attention that knows the time between events (Li et al., WSDM 2020).
 
-How embeddings of time intervals enter attention without an array for every pair of events.
 Shapes: B histories of L events, U users, d numbers of a state (``dim``), H heads, R intervals.
 """
 
@@ -24,12 +23,12 @@ from paragon.data.sequences import Sequences
 class TiSASRec(SequentialBackbone):
     """Causal attention over items, positions and personalised time intervals.
 
-    The interval between two events is their distance in time, in units of the user's smallest
-    non-zero interval *in the training part*, and at most ``intervals``.
+    Intervals are in units of the user's smallest non-zero interval *in the training part*, and
+    at most ``intervals``.
     """
 
     name = "tisasrec"
-    units: Tensor  # [U + 1]: one per user, the last (index -1) for users training never saw
+    units: Tensor  # [U + 1]: one per user, the last for new users (-1)
 
     def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
         super().__init__(sequences, settings)
@@ -44,7 +43,7 @@ class TiSASRec(SequentialBackbone):
         self.blocks = nn.ModuleList(TimeAwareBlock(settings) for _ in range(settings.layers))
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
-        """States after every event of ``items [B, L]``: ``[B, L, dim]``."""
+        """Encode ``items [B, L]``: a state after each event, ``[B, L, dim]``."""
         length = items.shape[1]
         unit = self.units[users].view(-1, 1, 1)  # [B, 1, 1]
         gaps = (times.unsqueeze(2) - times.unsqueeze(1)).abs()  # [B, L, L], in seconds
@@ -59,17 +58,16 @@ class TiSASRec(SequentialBackbone):
 class TimeAwareBlock(TransformerBlock):
     """A transformer block whose keys and values get embeddings of positions and intervals.
 
-    The interval part of a logit is ``q_i . table[r_ij]``.  The products of q_i with the whole table
-    are computed first and then picked by r_ij.  In the same way attention is summed by interval
-    before it is multiplied with the values.  So no ``[B, L, L, d]`` array is needed.
+    To avoid a ``[B, L, L, d]`` array, q_i is multiplied with the whole interval table before r_ij
+    picks a logit, and attention is summed by interval before it is multiplied with the values.
     """
 
     def _split(self, x: Tensor) -> Tensor:
-        """``[..., L, dim]`` to ``[..., H, L, dim / H]``."""
+        """Split ``[..., L, dim]`` into heads ``[..., H, L, dim / H]``."""
         return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
 
     def attend(self, x: Tensor, *context: Any) -> Tensor:
-        """``x [B, L, dim]``; intervals ``[B, L, L]``, future mask ``[L, L]``, keys and values."""
+        """Attend over ``x [B, L, dim]`` with intervals ``[B, L, L]`` and future mask ``[L, L]``."""
         between, later, keys, values = context
         length = x.shape[1]
         q, k, v = (self._split(part) for part in self.project(x).chunk(3, -1))
@@ -85,20 +83,19 @@ class TimeAwareBlock(TransformerBlock):
 
 
 def padded_softmax(logits: Tensor) -> Tensor:
-    """Softmax of ``logits [..., L]`` whose gradient has the same bytes on every machine.
+    """Softmax of ``logits [..., L]``, padded so that gradients are bit-identical on all machines.
 
-    torch handles eight or sixteen numbers at a time.  The rest at the end of a row gets another
-    last digit in its gradient on one thread than on several, in some builds of torch and not in
-    others.  So rows are padded to a multiple of sixteen.
+    In some builds of torch, the gradient at the end of a row whose length is no multiple of sixteen
+    depends on the number of threads.
     """
     length = logits.shape[-1]
     return F.pad(logits, (0, -length % 16), value=-torch.inf).softmax(-1)[..., :length]
 
 
 def smallest_intervals(sequences: Sequences) -> Tensor:
-    """Each user's smallest non-zero interval between neighbouring training events, ``[U + 1]``.
+    """Return each user's smallest non-zero training interval in seconds, ``[U + 1]``.
 
-    In seconds; 1 for a user without one.  The last entry, for unknown users, is the median.
+    A user without one gets 1. The last entry, for new users, is the median.
     """
     users, positions = sequences.train_events()
     index = sequences.offsets[users] + positions

@@ -1,4 +1,4 @@
-"""Training a backbone for accuracy: the loop, its loss, and when it stops.
+"""Train a backbone for accuracy, with early stopping.
 
 Shapes: N events, n items, S negatives, z numbers of a state.
 """
@@ -26,7 +26,7 @@ from paragon.progress import progress
 
 @dataclass(frozen=True)
 class Fitted:
-    """How training went: its curves have one number per epoch, lower ``validation`` is better."""
+    """The course of a training: one number per epoch; lower ``validation`` is better."""
 
     epochs: int
     best_epoch: int
@@ -35,7 +35,7 @@ class Fitted:
 
 
 class Training:
-    """A backbone in training for accuracy alone: the next item against others."""
+    """The training of a backbone for next-item accuracy."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Training:
         self.context = context_of(sequences, *events, backbone.history, self.device)
 
     def fit(self, seed: int, checkpoint: Checkpoint | None = None) -> Fitted:
-        """Train in place until validation stops improving; the best epoch's parameters remain.
+        """Train until validation stops improving; keep the parameters of the best epoch.
 
-        The state after every epoch is stored in ``checkpoint``, from which training goes on.
+        Store the state after each epoch in ``checkpoint``, and resume from it.
         """
         rng = np.random.default_rng([seed, 0])  # batches and negatives
         torch.manual_seed(seed)  # dropout draws from the global generator
@@ -66,23 +66,19 @@ class Training:
         best, best_epoch = copy.deepcopy(self.model), 0
         parts: dict[str, Part] = {"model": self.model, "optimizer": self.optimizer, "best": best}
 
-        # An interrupted training goes on after its last whole epoch.
+        # Resume after the last complete epoch.
         if checkpoint and (record := checkpoint.load(parts)):
             losses, validation, best_epoch = (record[k] for k in ("losses", "validation", "best"))
             rng.bit_generator.state = record["rng"]
 
         for epoch in progress(range(len(validation), self.settings.epochs), "epochs"):
-            # Stop when the best epoch is long ago.
             if epoch - best_epoch > self.settings.patience:
                 break
-            # Train on every event once, then see how well validation events are ranked.
             losses.append(self.epoch(rng))
             validation.append(self.validate())
-            # Keep the parameters of the best epoch so far.
             if int(np.argmin(validation)) == epoch:
                 best_epoch = epoch
                 best.load_state_dict(self.model.state_dict())
-            # Store all that the next epoch depends on.
             if checkpoint:
                 curves = {"losses": losses, "validation": validation, "best": best_epoch}
                 checkpoint.save(parts, {**curves, "rng": rng.bit_generator.state})
@@ -92,7 +88,7 @@ class Training:
         return Fitted(len(validation), best_epoch + 1, losses, validation)
 
     def epoch(self, rng: np.random.Generator) -> float:
-        """Train on every training event once; the mean loss of the epoch."""
+        """Train on all training events once; return the mean loss."""
         self.model.train()
         total, count = 0.0, 0
         batches = self.backbone.training_states(self.sequences, self.settings.batch, rng)
@@ -107,10 +103,10 @@ class Training:
     def loss(
         self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
-        """The mean loss of events with ``states [N, z]``, by ``users [N]``, of ``targets [N]``.
+        """Compute the mean loss of ``states [N, z]`` of ``users [N]`` for ``targets [N]``.
 
-        ``softmax``, or ``bpr_max`` against S items for every event that its user has not met.
-        Raises ``ParagonError`` where the latter has no S.
+        The loss is ``softmax``, or ``bpr_max`` against S items per event that its user has not met;
+        ``ParagonError`` if ``bpr_max`` has no S.
         """
         if self.settings.loss == "softmax":
             return self.softmax(states, targets, rng)
@@ -126,10 +122,10 @@ class Training:
         return loss
 
     def softmax(self, states: Tensor, targets: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Cross-entropy of the ``targets [N]`` under a softmax over items, a mean over events.
+        """Compute the mean cross-entropy of ``targets [N]`` under a softmax over items.
 
-        Over the whole catalogue, or over the target and S other items, which are drawn uniformly
-        for a batch and shared by its events.  Items that the user met elsewhere are among them.
+        The items are the whole catalogue, or the target and S uniform negatives shared by the
+        batch, possibly met by the user.
         """
         target = torch.from_numpy(targets).to(self.device)  # [N]
         count, negatives = self.sequences.n_items, self.settings.negatives
@@ -149,7 +145,7 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Minus ``NDCG@10`` on validation events, among all items that the user has not met."""
+        """Return minus the mean ``NDCG@10`` on validation events, among all items not yet met."""
         self.model.eval()
         valid = self.sequences.valid
         states = cached_states(self.backbone, self.context)  # [N, z]
