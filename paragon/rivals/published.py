@@ -245,11 +245,12 @@ def train_published(
         # A stretch draws its own random numbers, whether training was interrupted before or not.
         rng = np.random.default_rng([seed, 7, first])
         torch.manual_seed(int(rng.integers(2**63)))  # dropout
+
         # The rate of a step depends on its number alone, so it can be taken up anywhere.
-        cosine = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda i, first=first: (1 + math.cos(math.pi * (first + i) / settings.steps)) / 2,
-        )
+        def rate(i: int, first: int = first) -> float:
+            return (1 + math.cos(math.pi * (first + i) / settings.steps)) / 2
+
+        cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         losses = []
         for step in progress(range(first, end), "steps"):
             rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)

@@ -208,5 +208,5 @@ def load_retrained(
         for module, prefix in ((backbone, "backbone."), (adapter, "adapter.")):
             state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             module.load_state_dict(state)
-    frozen = backbone.eval().requires_grad_(False), adapter.requires_grad_(False)
-    return Retrained(*(module.to(device) for module in frozen))
+    backbone.eval().requires_grad_(False)
+    return Retrained(backbone.to(device), adapter.requires_grad_(False).to(device))

@@ -53,12 +53,14 @@ class Past(Section):
 class Options(Section):
     """How a list shall be."""
 
-    k: Whole = Field(10, ge=1, description="The length of the list.")
-    only: Ids | None = Field(None, description="Only these items may be shown.")
-    without: Ids | None = Field(None, description="These items may not be shown.")
-    rerank: Literal["xquad"] | None = Field(None, description="Re-rank the list for variety.")
-    exclude_seen: bool = Field(True, description="Leave out the items of the history.")
-    normalise: bool = Field(False, description="Divide the weights by their sum.")
+    k: Whole = Field(default=10, ge=1, description="The length of the list.")
+    only: Ids | None = Field(default=None, description="Only these items may be shown.")
+    without: Ids | None = Field(default=None, description="These items may not be shown.")
+    rerank: Literal["xquad"] | None = Field(
+        default=None, description="Re-rank the list for variety."
+    )
+    exclude_seen: bool = Field(default=True, description="Leave out the items of the history.")
+    normalise: bool = Field(default=False, description="Divide the weights by their sum.")
 
 
 @dataclass(frozen=True)
