@@ -1,8 +1,6 @@
-"""The atomic format: tab-separated text whose header names each column and its type.
+"""Read and write RecBole's atomic format: tab-separated text with typed column names.
 
-It is RecBole's format.  ``user_id:token`` is one string, ``token_seq`` a list of them
-separated by spaces, ``float`` a number.  One dataset is up to three files, ``NAME.inter``,
-``NAME.item`` and ``NAME.user``.
+A column is ``name:token`` (a string), ``token_seq`` (strings separated by spaces) or ``float``.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from paragon.errors import ParagonError, shown
 from paragon.storage import atomic_folder, check_name
 
 TYPES = ("token", "token_seq", "float", "float_seq")
-# The first group of which a column is there gives the categories.
+# Categories come from the first group with a column in the file.
 CATEGORIES = (
     *(("class",), ("genre",), ("genres",), ("categories",)),
     ("category", "sub_category", "subcategory"),
@@ -26,28 +24,20 @@ CATEGORIES = (
 
 
 def read_atomic(folder: Path, name: str | None = None) -> Dataset:
-    """Read and check ``folder/NAME.{inter,item,user}``; the user file may be missing.
-
-    ``NAME`` may be left out if the folder holds one dataset.  ``NEEDED``, ``TITLES`` and
-    ``GROUPS`` of :mod:`paragon.data.table` and ``CATEGORIES`` list the columns that are used.
-    Raises ``ParagonError`` with file, line and column.
-    """
+    """Read and check ``folder/NAME.{inter,item,user}``; ``ParagonError`` names file and line."""
     name = name or only_dataset_in(folder)
     return dataset_in_files(name, Path(folder) / name, read_contents(folder, name))
 
 
 def write_atomic(dataset: Dataset, folder: Path) -> Path:
-    """Write :meth:`Dataset.atomic_files` as ``folder/NAME.{inter,item,user}``; returns ``folder``.
-
-    It is replaced as a whole or not at all, and only if it holds nothing else.
-    """
+    """Write the atomic files; raise ``ParagonError`` if the folder holds any other file."""
     check_name(dataset.name)
     replace_files(Path(folder), dataset.name, dataset.atomic_files())
     return Path(folder)
 
 
 def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> None:
-    """Put these files of ``name`` (by suffix) where its files were, all of them or none."""
+    """Replace all files of ``name`` by ``contents`` (by suffix), or none of them."""
     ours = {f"{name}.{suffix}" for suffix in (*NEEDED, "source.json")}
     with atomic_folder(folder) as new:
         there = folder.iterdir() if folder.is_dir() else [folder] if folder.exists() else []
@@ -62,7 +52,7 @@ def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> Non
 
 
 def only_dataset_in(folder: Path) -> str:
-    """The name of the one dataset of atomic files; hidden files are left out."""
+    """Return the name of the only dataset in a folder; hidden files are ignored."""
     names = sorted(path.stem for path in Path(folder).glob("[!.]*.inter"))
     if len(names) != 1:
         raise ParagonError(
@@ -72,7 +62,7 @@ def only_dataset_in(folder: Path) -> str:
 
 
 def read_contents(folder: Path, name: str) -> dict[str, bytes]:
-    """The raw bytes of ``NAME.inter``, ``NAME.item`` and, where there is one, ``NAME.user``."""
+    """Read the bytes of ``NAME.inter``, ``NAME.item`` and, if present, ``NAME.user``."""
     contents = {}
     for suffix in NEEDED:
         if path := find(folder, f"{name}.{suffix}"):
@@ -86,13 +76,13 @@ def read_contents(folder: Path, name: str) -> dict[str, bytes]:
 
 
 def dataset_in_files(name: str, stem: Path, contents: Mapping[str, bytes]) -> Dataset:
-    """The dataset in files already read; messages call them ``stem.inter`` and so on."""
+    """Parse and check files already read; messages name them ``stem.inter`` and so on."""
     tables = {suffix: _parse(f"{stem}.{suffix}", data) for suffix, data in contents.items()}
     return replace(dataset_in_tables(name, tables), fingerprint=fingerprint(contents))
 
 
 def dataset_in_tables(name: str, tables: Mapping[str, RawTable]) -> Dataset:
-    """The dataset in tables of text, by suffix, whose columns are called ``name:type``."""
+    """Check tables of text (by suffix) with columns ``name:type`` as a dataset."""
     plain = {}
     for suffix, table in tables.items():
         if table.frame.empty:
@@ -106,7 +96,7 @@ def dataset_in_tables(name: str, tables: Mapping[str, RawTable]) -> Dataset:
 
 
 def _parse(name: str, data: bytes) -> RawTable:
-    """The text in an atomic file, its columns called ``name:type``."""
+    """Split an atomic file into a table of text with columns ``name:type``."""
     table = split_rows(name, decode(name, data))
     for text in table.frame:
         column, _, kind = text.strip().partition(":")
@@ -119,7 +109,7 @@ def _parse(name: str, data: bytes) -> RawTable:
 
 
 def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
-    """The table of items with the lists of their names in a column ``categories``."""
+    """Add a column ``categories`` with the list of category names of each item."""
     group = next((group for group in CATEGORIES if set(group) & set(kinds)), ())
     if not group:
         known = ", ".join(group[0] for group in CATEGORIES)
@@ -132,11 +122,10 @@ def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
 
 
 def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
-    """The categories of each row: one for ``token``, else separated by spaces or by ", ".
+    """Split each row into category names: one for ``token``, else separated by " " or ", ".
 
-    Both separators are in use; a comma followed by a space anywhere in the column decides for
-    the second.  A lone name of several words that is in no other row's list is then an error,
-    because it may be meant the first way.  Quotes around names tell where they end in either case.
+    If ", " occurs in the column, it separates.  A lone name with spaces, not in a list of another
+    row, is then ambiguous: an error.
     """
     texts, rows = table.frame[column], []
     commas = kind != "token" and texts.str.contains(", ", regex=False).any()

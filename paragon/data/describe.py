@@ -1,4 +1,4 @@
-"""What a dataset is, in numbers: the table of ``python -m paragon describe`` and notebook 01."""
+"""Describe a dataset in numbers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from paragon.data.table import Dataset
 
 
 def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
-    """One fact per line, as text: the raw data, and what filters and split make of them.
-
-    ``sequences`` is ``dataset`` after :func:`paragon.data.split.prepare`.
-    """
+    """Return one fact per row, as text, on a dataset and on the ``sequences`` prepared from it."""
     events, items = dataset.interactions, dataset.items
     users, met = events["user_id"].value_counts(), events["item_id"].value_counts()
     tied = events.duplicated(["user_id", "timestamp"], keep=False).mean()
@@ -56,7 +53,7 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
 
 
 def repairs(dataset: Dataset) -> str:
-    """What was repaired when the data were read, each with its number."""
+    """List the repairs made when the data were read, each with its count."""
     return ", ".join(f"{n:,} {what}" for what, n in dataset.repairs.items()) or "none"
 
 

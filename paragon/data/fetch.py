@@ -1,10 +1,7 @@
-"""Bring a dataset into ``data/``: get, convert, check, label, put in place.
+"""Download, convert, check and label datasets.
 
-A label, ``Dataset.source``, says how far the data is known to be the official one.  Where the
-checksums of the atomic files are known (ML-100K), the files themselves show it, and the folder has
-the same bytes whichever source served it.  Everywhere else ``NAME.source.json`` beside the files
-has the label, checksums, what was changed on the way, and no paths or dates.  A copy that has more
-or fewer rows than what was published is refused, unless its owner says what kind of copy it is.
+The label says whether checksums show the data to be official, and is otherwise kept in
+``NAME.source.json``.  An incomplete copy needs a note from its owner.
 """
 
 from __future__ import annotations
@@ -47,10 +44,7 @@ FOLDER_UNVERIFIED = "folder, unverified (no checksum is published)"
 
 
 def load_dataset(name: str, data: Path) -> Dataset:
-    """Read ``data/NAME/NAME.{inter,item,user}``, checked and labelled by its source.
-
-    Raises ``ParagonError`` if a file is missing, or is not what ``fetch`` put there.
-    """
+    """Read, check and label ``data/NAME``; raise ``ParagonError`` if missing or changed."""
     check_name(name)
     folder = Path(data) / name
     with locked(folder):
@@ -71,12 +65,10 @@ def fetch(
 ) -> Path:
     """Put the atomic files of a dataset into ``data/NAME`` and return that folder.
 
-    ``source="official"`` takes the publisher's address where the default is another;
-    ``directory`` takes a folder (or zip archive) the user already has, in the published form
-    or as atomic files; under a name that is not in the registry it must hold atomic files.
-    ``note`` says what kind of copy such a folder holds and goes into the label of a known
-    dataset's source.  What is already in place and official is not fetched again.  Raises
-    ``ParagonError`` and leaves ``data/NAME`` as it was if anything is wrong.
+    ``source="official"`` downloads from the publisher.  ``directory``: a folder (or zip archive) of
+    published or atomic files, which must be atomic for a name not in the registry; ``note`` says
+    what kind of copy it is.  Official files already in place are kept.  If anything is
+    wrong, raises ``ParagonError`` and changes nothing.
     """
     check_name(name)
     target = Path(data) / name
@@ -98,7 +90,7 @@ def fetch(
         else:
             with suppress(ParagonError), locked(target):
                 label, _ = _label_of(target, name, read_contents(target, name))
-                if label in (OFFICIAL, UNVERIFIED):  # already the best that there is
+                if label in (OFFICIAL, UNVERIFIED):  # nothing better to fetch
                     return target
             path, label = _download(REGISTRY[name], source, Path(scratch)), UNVERIFIED
         unpacked = Path(scratch, "unpacked")
@@ -114,7 +106,7 @@ def fetch(
 
 
 def _download(entry: Entry, source: str, scratch: Path) -> Path:
-    """Download a dataset into ``scratch``; the archive, or the folder of files if it has none."""
+    """Download into ``scratch``; return the archive, or else the folder of files."""
     if not entry.archives:
         raise ParagonError(entry.bring)
     pooch.get_logger().setLevel(logging.WARNING)
@@ -122,7 +114,7 @@ def _download(entry: Entry, source: str, scratch: Path) -> Path:
     for file in [by_pip] if by_pip else entry.archives:
         path = scratch / PurePosixPath(file.url).name
         try:
-            if by_pip:  # read as a zip archive, neither installed nor imported
+            if by_pip:  # read as a zip archive, not installed
                 command = [sys.executable, "-m", *PIP, "--dest", str(scratch)]
                 subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
                 hash_matches(str(path), file.sha256, strict=True)
@@ -141,7 +133,7 @@ def _download(entry: Entry, source: str, scratch: Path) -> Path:
 
 
 def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
-    """The folders that may hold the files: of ``path``, or of the archive, which is unpacked."""
+    """Return the folders that may hold the files, after unpacking an archive."""
     if path.is_dir():
         return [path, path / name]
     try:
@@ -155,7 +147,7 @@ def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
             archive.extractall(scratch)
     except ParagonError:
         raise
-    except Exception as error:  # whatever the decompressors say to bytes that are wrong
+    except Exception as error:  # decompressors raise many kinds
         reason = getattr(error, "strerror", None) or "truncated, damaged or no zip archive"
         raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
     return sorted({scratch, *(path for path in scratch.rglob("*") if path.is_dir())})
@@ -165,10 +157,7 @@ def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
 
 
 def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str, bytes]:
-    """The checked atomic files by suffix, and where due their ``source.json``.
-
-    ``label`` is for files whose checksums do not show that they are official.
-    """
+    """Return the checked atomic files by suffix, with ``source.json`` if it is needed."""
     folders, forms = _folders(path, name, scratch), FORMATS.get(name, {})
     whole = [(f, files) for f in folders for files in forms if all(find(f, n) for n in files)]
     if whole:
@@ -214,7 +203,7 @@ def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str,
 
 
 def _stem_of_atomic_files(folders: list[Path], name: str) -> Path | None:
-    """The files of this name, else those of the only dataset in a folder."""
+    """Find the files of this name, else those of the only dataset in a folder."""
     for stem in (name, SAME_FILES.get(name, name)):
         for folder in folders:
             if find(folder, f"{stem}.inter"):
@@ -224,7 +213,7 @@ def _stem_of_atomic_files(folders: list[Path], name: str) -> Path | None:
 
 
 def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
-    """``label`` of a complete copy; with its size if a person said what it is, else an error."""
+    """Return the label, with the size of a copy noted as incomplete; else raise an error."""
     events = dataset.interactions
     size = (len(events), events["user_id"].nunique(), len(dataset.items))
     published = REGISTRY[name].size if name in REGISTRY else None
@@ -241,7 +230,7 @@ def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
 
 
 def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[str, dict[str, int]]:
-    """``source`` and earlier repairs of the files in ``folder``; an error if they changed since."""
+    """Return source and earlier repairs of the files; raise if they have changed since."""
     path, sums = folder / f"{name}.source.json", sums_of(contents)
     official = REGISTRY[name].files if name in REGISTRY else {}
     if sums == official:
@@ -266,7 +255,7 @@ def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
 
 
 def _folder_label(name: str, note: str = "") -> str:
-    """The label of files from a folder, whose owner may add a note."""
+    """Label files that come from a folder, with the owner's note if given."""
     if name not in REGISTRY:
         return "own"
     known = any(archive.sha256 for archive in REGISTRY[name].archives)

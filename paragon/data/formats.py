@@ -1,9 +1,7 @@
-"""The forms in which datasets are published, turned into tables of atomic files.
+"""Convert the published forms of datasets.
 
-Each function reads a folder and returns tables of text by suffix (``inter``, ``item`` and perhaps
-``user``), whose columns are called ``name:type`` as in the header of an atomic file.  Numbers, ids
-and what else is the same for all datasets are checked later, by :mod:`paragon.data.table`, with
-the lines of the published files.
+Each function returns text tables by suffix (``inter``, ``item``, ``user``) with columns
+``name:type``, whose values :mod:`paragon.data.table` checks.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from paragon.data.table import SEPARATORS, number_text, one_word
 
 Tables = dict[str, RawTable]
 
-# The 19 flags at the end of each line of u.item, in their order.
+# The 19 flags at the end of each line of u.item, in order.
 ML_100K_GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime",
     "Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance",
@@ -35,12 +33,10 @@ META = "meta_Grocery_and_Gourmet_Food.json"
 
 
 def ml_100k(folder: Path) -> Tables:
-    """u.data, u.item and u.user as the very bytes that RecBole distributes.
+    """Convert u.data, u.item and u.user into exactly the bytes that RecBole distributes.
 
-    Three rules give them: the year is whatever is in the last brackets of the title (so item
-    1412, "... (1995) (V)", has the year "V"), what is left of it is stripped (three titles end
-    in a space), and the title and year of item 267, "unknown", become "unkonwn", a slip of the
-    distributed file that is kept for the sake of identical bytes.
+    The year is in the title's last brackets ("V" for item 1412, "... (1995) (V)").  Title and year
+    of item 267, "unknown", become "unkonwn", a misspelling in the distributed file.
     """
     columns = ("item_id", "title", "released", "video_released", "url", *ML_100K_GENRES)
     movies = read_rows(folder, "u.item", "|", columns)
@@ -62,7 +58,7 @@ def ml_100k(folder: Path) -> Tables:
 
 
 def ml_1m(folder: Path) -> Tables:
-    """ratings.dat, movies.dat and users.dat, their fields separated by ``::``."""
+    """Convert ratings.dat, movies.dat and users.dat, whose fields are separated by ``::``."""
     people = ("user_id", "gender", "age", "occupation", "zip_code")
     return {
         "inter": _events(read_rows(folder, "ratings.dat", "::", RATINGS)),
@@ -72,14 +68,14 @@ def ml_1m(folder: Path) -> Tables:
 
 
 def ml_latest_small(folder: Path) -> Tables:
-    """ratings.csv and movies.csv; nothing is known of the users."""
+    """Convert ratings.csv and movies.csv; users have no attributes."""
     ratings = read_rows(folder, "ratings.csv").select("userId", "movieId", "rating", "timestamp")
     movies = read_rows(folder, "movies.csv").select("movieId", "title", "genres")
     return {"inter": _events(ratings), "item": _movies(movies)}
 
 
 def _movies(movies: RawTable) -> RawTable:
-    """Columns of the id, the title with its year, and the genres between bars."""
+    """Convert a table of id, title with year, and genres separated by bars."""
     ids, titles, genres = movies.frame
     words, none = movies.frame[genres].replace("(no genres listed)", ""), "names between '|'"
     movies = movies.replaced(genres, words)
@@ -97,19 +93,14 @@ def _title_and_year(titles: pd.Series, pattern: str) -> tuple[pd.Series, pd.Seri
 
 
 def amazon(folder: Path) -> Tables:
-    """The 5-core reviews, and from the meta file the reviewed items only.
-
-    An item's categories are all names on all its category paths.  Items keep the meta file's
-    order.
-    """
+    """Convert the 5-core reviews, and the reviewed items with all names on category paths."""
     reviews = read_objects(folder, REVIEWS, ("reviewerID", "asin", "overall", "unixReviewTime"))
     for column in ("overall", "unixReviewTime"):
         reviews = reviews.replaced(column, map(number_text, reviews.numbers(column)))
     inter, reviewed = _events(reviews), set(reviews.frame["asin"])
 
     def is_reviewed(text: str) -> bool:
-        # The meta file describes twenty times as many items as were reviewed by the 5-core's
-        # users; parsing only those keeps this to seconds.
+        # One in twenty items of the meta file was reviewed; parsing only those takes seconds.
         asins = re.findall(r"""['"]asin['"]\s*:\s*['"]([^'"]*)['"]""", text)
         return bool(text.strip()) and not (asins and reviewed.isdisjoint(asins))
 
@@ -121,12 +112,7 @@ def amazon(folder: Path) -> Tables:
 
 
 def rechorus(folder: Path) -> Tables:
-    """ReChorus's train, dev and test rows one after another, and its item categories.
-
-    Fields are separated by tabs, in some copies by commas.  The files hold no ratings and no
-    titles.  The category is the column ``i_category`` (or ``i_category_c``), a number; 0 or
-    less, or nan, means unknown.
-    """
+    """Convert the train, dev and test rows, and categories (a number; nan or <= 0: unknown)."""
     files = [read_rows(folder, f"{part}.csv") for part in ("train", "dev", "test")]
     parts = [part.select("user_id", "item_id", "time") for part in files]
     inter = RawTable(
@@ -141,11 +127,7 @@ def rechorus(folder: Path) -> Tables:
 
 
 def mind(folder: Path) -> Tables:
-    """Clicks (the entries ``-1`` of an impression) at the impression's time, read as UTC.
-
-    The column of earlier clicks is left out: nothing says when they happened.  Categories are
-    the category and the subcategory of the news.
-    """
+    """Convert clicks at the impression's time in UTC; the history has no times and is left out."""
     columns = ("impression_id", "user_id", "time", "history", "impressions")
     table = read_rows(folder, "behaviors.tsv", "\t", columns)
     frame = table.frame[["user_id", "impressions", "time"]]
@@ -169,7 +151,7 @@ def mind(folder: Path) -> Tables:
 
 
 def _events(table: RawTable) -> RawTable:
-    """The columns of ``table`` as user, item, perhaps rating, and time."""
+    """Name the columns of ``table`` as user, item, rating (if present) and time."""
     typed = ["user_id:token", "item_id:token", "rating:float", "timestamp:float"]
     if len(table.frame.columns) == 3:
         del typed[2]
@@ -177,7 +159,7 @@ def _events(table: RawTable) -> RawTable:
 
 
 def _items(table: RawTable, ids: str, categories: Iterable) -> RawTable:
-    """Ids, titles (None if unknown) and ``categories``, for each item a list of names or lists."""
+    """Make the item table of ids, titles (None if unknown) and lists or paths of categories."""
     table = table.replaced("categories", categories)
     table.check("title", lambda title: title is None or isinstance(title, str), "a string")
     table.check("categories", lambda paths: None not in _names_on(paths), "lists of strings")
@@ -191,7 +173,7 @@ def _items(table: RawTable, ids: str, categories: Iterable) -> RawTable:
 
 
 def _names_on(paths: object) -> list:
-    """The names on category paths, some of which may be single names; None for anything else."""
+    """List the names on category paths or single names; None marks anything else."""
     if not isinstance(paths, (list, tuple)):
         return [] if paths is None else [None]
     lists = (path if isinstance(path, (list, tuple)) else [path] for path in paths)
@@ -203,7 +185,7 @@ def _in_one_line(text: str) -> str:
 
 
 def _typed(table: RawTable, columns: Mapping[str, str]) -> RawTable:
-    """These columns of ``table`` by their names in an atomic file, every field fit for one."""
+    """Select columns, rename them as in an atomic file, and check their text."""
     frame = table.frame[list(columns.values())].set_axis(list(columns), axis=1)
     published = {name.partition(":")[0]: column for name, column in columns.items()}
     for column in columns.values():
@@ -211,7 +193,7 @@ def _typed(table: RawTable, columns: Mapping[str, str]) -> RawTable:
     return replace(table, frame=frame, published=published)
 
 
-# By name, the files of each published form and what turns them into tables.
+# The files of each published form, and the function that converts them.
 FORMATS: dict[str, dict[tuple[str, ...], Callable[[Path], Tables]]] = {
     "ml-100k": {("u.data", "u.item", "u.user"): ml_100k},
     "ml-1m": {("ratings.dat", "movies.dat", "users.dat"): ml_1m},

@@ -1,8 +1,7 @@
-"""Interactions that do not fit in memory: the sequences of Parquet files.
+"""Prepare sequences from Parquet files that do not fit in memory, with DuckDB.
 
-DuckDB filters, counts and sorts the table within a limit of memory, and uses the disk beyond
-that.  In memory remain the sequences themselves, 16 bytes an event, and the candidate lists.
-Use it from about 20 million events on; below, `Dataset` and `prepare` repair what can be repaired.
+The sequences (16 bytes per event) and the candidate lists stay in memory.  Use it from about 20
+million events on.
 """
 
 from __future__ import annotations
@@ -34,13 +33,11 @@ def prepare_large(
     seed: int = 0,
     memory: str = "1GB",
 ) -> Sequences:
-    """The sequences of Parquet files, as :func:`paragon.data.split.prepare` makes them.
+    """Make sequences from Parquet files, by the rules of :func:`paragon.data.split.prepare`.
 
-    ``interactions``: a file, or a pattern such as ``folder/*.parquet``, whose rows count in the
-    order of the names.  Columns as in :meth:`Dataset.from_frame`; ``timestamp`` holds whole
-    seconds since 1970.  ``memory``: how much DuckDB may use; the rules are those of `prepare`.
-    Raises ``ParagonError`` for what `prepare` refuses and for what it would have to repair:
-    missing values, other units of time, repeated events.
+    ``interactions``: a file or a pattern (``folder/*.parquet``), in order of name.  Columns: as in
+    :meth:`Dataset.from_frame`, ``timestamp`` in whole seconds since 1970.  ``memory``: DuckDB's
+    limit.  Raises ``ParagonError`` for missing values, other units of time, or repeated events.
     """
     try:
         import duckdb
@@ -70,7 +67,7 @@ def prepare_large(
 
 
 def _check(db: Any, files: str) -> int:
-    """The view ``rated`` of the rows; how many there are, after a check of every one."""
+    """Check every row, create the view ``rated`` of them, and return their number."""
     quoted = files.replace("'", "''")  # a view takes no parameters
     source = f"read_parquet('{quoted}', file_row_number = true)"
     described = db.execute(f"describe from {source}").fetchall()
@@ -103,7 +100,7 @@ def _count(db: Any, table: str) -> int:
 
 
 def _filter(db: Any, min_rating: float, k: int) -> None:
-    """The view ``core``: the rows that count, of users and items with ``k`` of them or more."""
+    """Create the view ``core``: rated rows of users and items with at least ``k`` of them."""
     db.execute(f"""
         create view enough as from rated where rating >= {float(min_rating)};
         create view core as from enough""")
@@ -123,7 +120,7 @@ def _filter(db: Any, min_rating: float, k: int) -> None:
 
 
 def _split(db: Any, split: str, midnight: float | None) -> None:
-    """The view ``events``, with the part of the split for ``global_time``."""
+    """Create the view ``events``, with the part of the split if it is ``global_time``."""
     if split == "leave_one_out":
         db.execute("create view events as select *, 0::tinyint as part from core")
         return
@@ -141,7 +138,7 @@ def _split(db: Any, split: str, midnight: float | None) -> None:
 def _number(
     db: Any, name: str, items: pd.DataFrame, users: pd.DataFrame | None = None
 ) -> tuple[Dataset, pd.DataFrame, pd.DataFrame]:
-    """Items and users, checked beside their first events; the catalogue, and users in order."""
+    """Check and number items and users; return dataset, catalogue and users in order."""
     for key, other in (("user", "item"), ("item", "user")):
         db.execute(f"""
             create table first_{key}s as select {key}_id, arg_min({other}_id, row) as {other}_id,
@@ -164,7 +161,7 @@ def _number(
 
 
 def _in_order(db: Any, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Items, times and parts ``[E]`` of the split, by user and time, ties as in the files."""
+    """Return items, times and parts ``[E]`` by user and time, with ties in file order."""
     items, times, parts = (np.empty(size, kind) for kind in (np.int64, np.int64, np.int8))
     db.execute("""
         select item::int as item, timestamp::bigint as timestamp, part

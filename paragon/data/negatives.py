@@ -1,8 +1,4 @@
-"""Negatives: items that a user never interacted with, drawn uniformly.
-
-Candidate lists of validation and test are drawn once, without replacement, and stored; training
-negatives are drawn anew in each step, with replacement, which costs next to nothing.
-"""
+"""Draw negatives: items that a user never interacted with, uniformly at random."""
 
 from __future__ import annotations
 
@@ -12,13 +8,13 @@ import torch
 from paragon.data.sequences import Met, Pairs, Sequences
 from paragon.errors import ParagonError
 
-LARGE = 1 << 16  # items from which on candidates are drawn one by one, not from the whole catalogue
-_KEYS = 1 << 20  # random keys at a time: of large blocks the system clears every page anew
+LARGE = 1 << 16  # more items than this: rejection instead of keys for the whole catalogue
+_KEYS = 1 << 20  # random keys at a time; the system clears every page of larger blocks anew
 
 
 def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: list[str]) -> None:
-    """Refuse a ``count`` that :func:`draw_candidates` cannot draw for the users ``rows``."""
-    # Who has met few things, counted with repeats, has enough left: most need no closer look.
+    """Raise ``ParagonError`` if one of the users ``rows`` has fewer than ``count`` negatives."""
+    # Counts include repeats, so only users who may lack negatives need an exact count.
     doubtful = rows[met.n_items - met.count.numpy()[rows] < count]
     free = [int((~met[user : user + 1].mask()).sum()) for user in doubtful]
     if free and (least := min(free)) < count:
@@ -33,15 +29,13 @@ def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: list[str])
 def draw_candidates(
     rows: np.ndarray, targets: np.ndarray, met: Met, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Targets ``[N]`` and, behind them, uniform negatives without replacement: ``[N, 1 + count]``.
+    """Return targets ``[N]`` followed by negatives without replacement: ``[N, 1 + count]``.
 
-    ``rows [N]``: the users.  What they ever ``met``, in any split, is never a negative.  From a
-    catalogue of more than ``LARGE`` items they are drawn one by one until none was met and none
-    repeats: the same distribution, other numbers.
+    Items that the users ``rows [N]`` ever ``met``, in any split, are never drawn.
     """
     candidates = np.empty((len(rows), 1 + count), dtype=np.int64)
     candidates[:, 0] = targets
-    # Smallest random keys win: exact sampling without replacement, in chunks for memory.
+    # In chunks, to save memory.
     large = met.n_items > LARGE
     draw, step = (_redrawn, 1 << 14) if large else (_smallest_keys, max(1, _KEYS // met.n_items))
     for start in range(0, len(rows) if count else 0, step):
@@ -51,7 +45,7 @@ def draw_candidates(
 
 
 def _smallest_keys(met: Met, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Negatives ``[R, count]`` for R rows of ``met``: a random key for every item."""
+    """Draw ``[R, count]`` for R rows of ``met``: the items with the smallest random keys."""
     keys = rng.random((len(met), met.n_items + 1), dtype=np.float32)
     keys[met.mask().numpy()] = 2.0
     best = np.argpartition(keys, count - 1, axis=1)[:, :count]
@@ -60,7 +54,7 @@ def _smallest_keys(met: Met, count: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _redrawn(met: Met, count: int, rng: np.random.Generator) -> np.ndarray:
-    """The same in a time that does not grow with the items: what is no negative is drawn again."""
+    """Draw ``[R, count]`` by rejection, in a time that does not grow with the number of items."""
     row, items = met.entries()
     pairs = Pairs(row.numpy(), items.numpy(), met.n_items)
     users = np.repeat(np.arange(len(met))[:, None], count, axis=1)  # [R, count]
@@ -71,7 +65,7 @@ def _redrawn(met: Met, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _repeated(drawn: np.ndarray) -> np.ndarray:
-    """Which of the items ``[R, count]`` stand further left in their row, too: bool."""
+    """Mark items ``[R, count]`` that also occur further left in their row."""
     order = np.argsort(drawn, axis=1, kind="stable")
     values = np.take_along_axis(drawn, order, 1)
     same = np.zeros(drawn.shape, dtype=bool)
@@ -80,21 +74,21 @@ def _repeated(drawn: np.ndarray) -> np.ndarray:
 
 
 class NegativeSampler:
-    """Uniform training negatives among the items that a user's training part lacks."""
+    """Draw training negatives uniformly from items outside a user's training events."""
 
     def __init__(self, sequences: Sequences) -> None:
         users = np.repeat(np.arange(sequences.n_users), sequences.lengths)  # [E]
-        # Who met everything has no true negative, and counts as having met nothing.
+        # Users who met every item have no negatives: treat them as if they had met none.
         counts = sequences.met_in_training().count.numpy() > 0  # [U]
         counted = sequences.is_train() & counts[users]
         self.met = Pairs(users[counted], sequences.items[counted], sequences.n_items)
 
     def draw(self, users: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """``count`` items, with replacement, for each of ``users [...]``: ``[..., count]``."""
+        """Draw ``count`` items with replacement for each of ``users [...]``: ``[..., count]``."""
         n_items, shape = self.met.n_items, (*users.shape, count)
         users = np.broadcast_to(users[..., None], shape).reshape(-1)
         items = rng.integers(1, n_items + 1, size=users.shape)
-        left = np.flatnonzero(self.met.has(users, items))  # what has to be drawn again
+        left = np.flatnonzero(self.met.has(users, items))
         while left.size:
             items[left] = rng.integers(1, n_items + 1, size=left.size)
             left = left[self.met.has(users[left], items[left])]

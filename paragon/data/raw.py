@@ -1,4 +1,4 @@
-"""Raw tables: text in rows and columns, and the one check that names file, row, column and fix."""
+"""Read raw tables of text, with errors that name file, row, column and fix."""
 
 from __future__ import annotations
 
@@ -20,21 +20,19 @@ import pandas as pd
 
 from paragon.errors import ParagonError, shown
 
-# What no field may contain: tabs and line breaks separate fields and rows in a file, NUL marks
-# a file that is no text, and half a surrogate pair cannot be encoded.
+# Not allowed in a field: separators, NUL, and lone surrogates, which cannot be encoded.
 UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
-csv.field_size_limit(1 << 30)  # a text among the columns may be long
+csv.field_size_limit(1 << 30)  # columns may hold long texts
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """A table before its checks, and where its rows come from.
+    """An unchecked table, and where its rows come from.
 
-    The index of ``frame`` has the line of each row in the file ``name``, or the pair
-    (file, line) if the rows come from several files, or the row of a table in memory (then
-    ``unit`` is "row").  ``published`` has the names that columns have there, where they differ;
-    ``renamed`` counts the categories that had to be written in another way.
+    Index of ``frame``: the line in the file ``name``, or (file, line), or the row of a table in
+    memory.  ``published``: column names in the source, if different.  ``renamed``: number of
+    categories with a changed name.
     """
 
     name: str
@@ -44,7 +42,7 @@ class RawTable:
     renamed: int = 0
 
     def error(self, row: int, column: str, expected: str, fix: str = "correct it") -> ParagonError:
-        """The error for one field, in this row (from 0 on) of the frame."""
+        """Make the error for one field, in this row (from 0 on) of the frame."""
         index, value = self.frame.index[row], self.frame[column].iloc[row]
         name, line = index if isinstance(index, tuple) else (self.name, index)
         value = value.item() if isinstance(value, np.generic) else value
@@ -60,18 +58,18 @@ class RawTable:
                 raise self.error(row, column, expected, *fix)
 
     def check_text(self, column: str) -> None:
-        """Refuse what a field of a file cannot contain."""
+        """Raise an error for text that a field of a file cannot contain."""
         expected = "text without tabs, line breaks, NUL and lone surrogates"
         self.check(column, lambda v: isinstance(v, str) and not UNWRITABLE.search(v), expected)
 
     def ids(self, column: str) -> pd.Series:
-        """Ids as strings; an id may come as a string or an integer."""
+        """Return ids as strings; the column may hold strings or integers."""
         expected = "an id: an integer, or printable text without spaces around it"
         self.check(column, _is_id, expected)
         return self.replaced(column, map(str, self.frame[column])).frame[column]
 
     def numbers(self, column: str) -> np.ndarray:
-        """The column as float64 ``[rows]``, each a finite number of 0 or more, or text for one."""
+        """Return float64 ``[rows]``; raise unless all are finite numbers of 0 or more."""
         values = self.frame[column]
         if pd.api.types.is_any_real_numeric_dtype(values):
             numbers = values.to_numpy("float64", na_value=np.nan)
@@ -83,7 +81,7 @@ class RawTable:
         return numbers
 
     def select(self, *columns: str) -> RawTable:
-        """The table with these columns, each of which must be there once."""
+        """Select columns; raise if one is missing or occurs twice."""
         for column in columns:
             if (times := list(self.frame).count(column)) != 1:
                 what = f"column {column} is there {times} times" if times else f"no column {column}"
@@ -92,23 +90,23 @@ class RawTable:
         return replace(self, frame=self.frame[list(columns)])
 
     def replaced(self, column: str, values: Iterable) -> RawTable:
-        """The table with other values in a column."""
+        """Return a copy with new values in a column."""
         series = pd.Series(list(values), index=self.frame.index, dtype=object)
         return replace(self, frame=self.frame.assign(**{column: series}))
 
 
 def _is_id(value: object) -> bool:
-    # Invisible characters would make two ids of what looks like one, and a float two ids one.
+    # Invisible characters make different ids look equal; floats make different ids equal.
     if isinstance(value, (int, np.integer)):
         return not isinstance(value, bool) and abs(int(value)) < 1 << 64
     return isinstance(value, str) and value == value.strip() != "" and value.isprintable()
 
 
 def _number(value: object) -> float:
-    """NaN for what is no number, though ``float`` may make one of it: 1_000, True."""
+    """Parse a number; NaN for what ``float`` accepts but is no number, such as 1_000."""
     try:
         return float(text) if NUMBER.fullmatch(text := str(value)) else np.nan
-    except ValueError:  # Python writes no integer of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         return np.nan
 
 
@@ -116,13 +114,13 @@ def _number(value: object) -> float:
 
 
 def find(folder: Path, filename: str) -> Path | None:
-    """The file in the folder, which may be compressed as ``filename.gz``."""
+    """Find a file in a folder, also compressed as ``filename.gz``."""
     paths = (folder / filename, folder / f"{filename}.gz")
     return next((path for path in paths if path.is_file()), None)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole content, decompressed."""
+    """Read and decompress a file."""
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
@@ -132,11 +130,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(name: str, data: bytes, latin_1: bool = False) -> str:
-    """Text with single newlines, without byte order mark and trailing blank lines.
-
-    It is UTF-8 or, where that is allowed, Latin-1 as GroupLens writes.  A mixture would come out
-    garbled either way; it is refused.
-    """
+    """Decode UTF-8 or, if allowed, Latin-1, but no mixture; normalise newlines."""
     data = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\n")
     if not data.strip():
         raise ParagonError(f"{name}: the file is empty; it needs lines of data")
@@ -144,7 +138,7 @@ def decode(name: str, data: bytes, latin_1: bool = False) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         text = data.decode("latin-1")
-        if not latin_1 or re.search("[\xc2-\xf4][\x80-\xbf]", text):  # letters of UTF-8 among it
+        if not latin_1 or re.search("[\xc2-\xf4][\x80-\xbf]", text):  # looks like UTF-8
             line = data.count(b"\n", 0, error.start) + 1
             raise ParagonError(f"{name}, line {line}: not UTF-8; save the file as UTF-8") from None
     if "\0" in text:
@@ -156,10 +150,7 @@ def decode(name: str, data: bytes, latin_1: bool = False) -> str:
 def split_rows(
     name: str, text: str, separator: str = "\t", columns: Sequence[str] = (), quoted: bool = False
 ) -> RawTable:
-    """The fields of each row; the first row is a header unless the ``columns`` are given.
-
-    Only ``quoted`` fields may hold a separator or a line break.
-    """
+    """Split text into fields; the first row is a header unless ``columns`` are given."""
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=separator,
@@ -178,7 +169,7 @@ def split_rows(
                 )
             rows.append(fields)
             lines.append(line)
-            line = reader.line_num + 1  # the first of the next row, which may have several
+            line = reader.line_num + 1  # first line of the next row; a row may have several
     except csv.Error as error:
         raise ParagonError(f"{name}, line {line}: {error}; correct the line") from None
     start = 0 if columns else 1  # below the header
@@ -188,12 +179,9 @@ def split_rows(
 def read_rows(
     folder: Path, filename: str, separator: str = "", columns: Sequence[str] = ()
 ) -> RawTable:
-    """A published file of rows: with ``columns`` and never quoted, or with a header.
-
-    Without a ``separator``, tabs separate the fields if the first line has one, else commas.
-    """
+    """Read a file of rows, unquoted with ``columns``, else with a header; guess tab or comma."""
     name, text = _read_text(folder, filename)
-    if len(separator) > 1:  # csv knows separators of one character
+    if len(separator) > 1:  # csv allows only one character
         text, separator = text.replace(separator, "\t"), "\t"
     separator = separator or ("\t" if "\t" in text.partition("\n")[0] else ",")
     return split_rows(name, text, separator, columns, quoted=not columns)
@@ -202,7 +190,7 @@ def read_rows(
 def read_objects(
     folder: Path, filename: str, columns: Sequence[str], wanted: Callable[[str], object] = str.strip
 ) -> RawTable:
-    """These fields of one object a line, JSON or Python's, of the lines that are ``wanted``."""
+    """Read these fields from each ``wanted`` line, a JSON object or a Python literal."""
     name, text = _read_text(folder, filename)
     records: dict[int, list] = {}
     for line, given in enumerate(text.split("\n"), 1):
@@ -218,7 +206,7 @@ def _read_text(folder: Path, filename: str) -> tuple[str, str]:
 
 
 def _parse_object(name: str, line: int, text: str) -> dict:
-    """A JSON object, or a Python literal as in older Amazon files; never evaluated as code."""
+    """Parse a JSON object, or a Python literal as in older Amazon files, without ``eval``."""
     for parse in (json.loads, ast.literal_eval):
         try:
             record = parse(text.strip())

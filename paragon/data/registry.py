@@ -1,7 +1,7 @@
-"""What is known of each public dataset: address, checksums, licence, citation.
+"""Store address, checksums, licence and citation of each public dataset.
 
-A checksum is here only if its source published it or if it was computed from a file whose own
-checksum was.  Where it is ``None``, everything fetched is labelled "unverified".
+A checksum was published by the source, or computed from a file whose checksum was published.
+Data without one are labelled unverified.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Download:
-    """One file to download, and its ``sha256`` as hex digits where that is known."""
+    """One file to download, and its ``sha256`` in hex if known."""
 
     url: str
     sha256: str | None
@@ -20,11 +20,9 @@ class Download:
 
 @dataclass(frozen=True)
 class Entry:
-    """A dataset that ``fetch`` knows by name.
+    """A dataset that ``fetch`` knows by name; without ``archives``, the user must ``bring`` it.
 
-    ``archives`` is empty where the user has to ``bring`` the files.  ``files`` maps ``inter``,
-    ``item`` and ``user`` to the sha256 of the canonical atomic file, ``size`` has the numbers of
-    interactions, of users who have some, and of items listed, where those are known.
+    ``files``: sha256 of each atomic file.  ``size``: interactions, users with some, and items.
     """
 
     name: str
@@ -69,7 +67,7 @@ _ENTRIES = (
             "item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
             "user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
         },
-        # RecBole's wheel holds it as example data.  pip knows its address.
+        # RecBole's wheel holds it as example data.
         wheel=Download(
             "recbole-1.2.1-py3-none-any.whl",
             "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
@@ -127,15 +125,14 @@ _ENTRIES = (
 
 REGISTRY: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
-# The same files under a second name, where a study prepares them by other rules
-# (`overrides` in params.yaml): ml-1m-time is split by time, as the published study did, and
-# ml-100k-paper has more seeds and rivals.
+# Second names for the same files, with other `overrides` in params.yaml: ml-1m-time is split by
+# time, as in the published study; ml-100k-paper has more seeds and rivals.
 SAME_FILES = {"ml-1m-time": "ml-1m", "ml-100k-paper": "ml-100k"}
 REGISTRY |= {name: replace(REGISTRY[of], name=name) for name, of in SAME_FILES.items()}
 
 
 def notice(name: str) -> str:
-    """Licence and citation as three lines to print after fetching; empty for own data."""
+    """Return title, licence and citation to print after fetching; empty for own data."""
     if name not in REGISTRY:
         return ""
     entry = REGISTRY[name]

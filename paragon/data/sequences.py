@@ -1,13 +1,7 @@
-"""Sequences of events: what every later stage reads of a dataset.
+"""Store a prepared dataset: each user's events in order of time, and the split.
 
-Items get internal ids 1..n in catalogue order; 0 is padding.  Users get ids 0..U-1 in the order
-of their first appearance.  A user's events are sorted by time, *stably*: events of the same second
-keep the order of the file.  That tie rule decides what the last event of a user is (76 % of
-MovieLens-100K's events share their second with another of the same user), so it belongs to the
-protocol.
-
-What a user has met is a piece of one long list: a table of a million users and a million items
-would have 10^12 cells, so one is made of a few rows at a time.
+Items are numbered 1..n in catalogue order, 0 is padding; users 0..U-1 by first appearance.  Events
+with equal times keep the order of the file, which decides which event is a user's last.
 """
 
 from __future__ import annotations
@@ -22,16 +16,15 @@ from torch import Tensor
 
 from paragon.storage import loading, save_tensors
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads keys evenly
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads keys evenly
 
 
 @dataclass(frozen=True)
 class Met:
-    """What each of R rows (users, or events) has met: a piece of one long list of items.
+    """The items each of R rows (users or events) has met, as slices of one list.
 
-    Row r met ``items[start[r] : start[r] + count[r]]``, of ``items [E]``, with repeats; ``start
-    [R]``, ``count [R]``.  Padding counts as met.  ``free [R]``, if it is given, is an item of each
-    row that does not count, the target of an event.
+    Row r met ``items[start[r] : start[r] + count[r]]`` and padding: ``items [E]``, ``start [R]``,
+    ``count [R]``.  ``free [R]``: one item per row that does not count, such as a target.
     """
 
     items: Tensor
@@ -49,7 +42,7 @@ class Met:
         n_items: int,
         free: np.ndarray | None = None,
     ) -> Met:
-        """The same from NumPy's arrays."""
+        """Build from NumPy arrays."""
         parts = torch.from_numpy(items), torch.from_numpy(start), torch.from_numpy(count)
         return cls(*parts, n_items, None if free is None else torch.from_numpy(free))
 
@@ -57,7 +50,7 @@ class Met:
         return len(self.start)
 
     def to(self, device: str | torch.device) -> Met:
-        """The same on another device."""
+        """Copy to a device."""
         free = self.free if self.free is None else self.free.to(device)
         parts = self.items.to(device), self.start.to(device), self.count.to(device)
         return Met(*parts, self.n_items, free)
@@ -67,14 +60,14 @@ class Met:
         return replace(self, start=self.start[rows], count=self.count[rows], free=free)
 
     def entries(self) -> tuple[Tensor, Tensor]:
-        """Row and item of everything that was met, ``[sum of count]`` each, with repeats."""
+        """Return row and item of each entry, ``[sum of count]`` each, with repeats."""
         rows = torch.arange(len(self), device=self.start.device)
         row = rows.repeat_interleave(self.count)
         first = self.start - (self.count.cumsum(0) - self.count)  # [R]
         return row, self.items[torch.arange(len(row), device=row.device) + first[row]]
 
     def mask(self) -> Tensor:
-        """``[R, n_items + 1]`` bool, true where an item was met: for a few rows at a time."""
+        """Return ``[R, n_items + 1]`` bool, true where an item was met; use it on few rows."""
         device = self.start.device
         mask = torch.zeros(len(self), self.n_items + 1, dtype=torch.bool, device=device)
         mask[self.entries()] = True
@@ -85,16 +78,13 @@ class Met:
 
 
 class Pairs:
-    """The set of the pairs (user, item) that occur.
-
-    ``keys``: user x (n_items + 1) + item of each pair, sorted, as int64.
-    """
+    """The set of (user, item) pairs that occur; ``keys``: user x (n_items + 1) + item, sorted."""
 
     def __init__(self, users: np.ndarray, items: np.ndarray, n_items: int) -> None:
         self.n_items = n_items
         self.keys = np.unique(users * np.int64(n_items + 1) + items)
-        # Most pairs that are asked for do not occur.  A table with 16 or more cells a pair, in
-        # which keys are noted by a hash, tells that of nearly all of them without a search.
+        # Most pairs tested do not occur.  A hash table of booleans, at least 16 per pair,
+        # rejects nearly all of them without a search.
         bits = max(4, int(16 * len(self.keys)).bit_length())
         self._shift = np.uint64(64 - bits)
         self._noted = np.zeros(1 << bits, dtype=bool)
@@ -104,11 +94,11 @@ class Pairs:
         return (keys.astype(np.uint64) * _GOLDEN) >> self._shift
 
     def has(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Which pairs of ``users [...]`` and ``items [...]`` occur, bool ``[...]``."""
+        """Test which pairs of ``users [...]`` and ``items [...]`` occur: bool ``[...]``."""
         keys = users * np.int64(self.n_items + 1) + items
         occurs = self._noted[self._hash(keys)]
         noted = keys[occurs]
-        place = np.searchsorted(self.keys, noted)  # a key beyond the last is not noted
+        place = np.searchsorted(self.keys, noted)  # len(keys) for a key beyond the last
         occurs[occurs] = self.keys[np.minimum(place, len(self.keys) - 1)] == noted
         return occurs
 
@@ -117,8 +107,8 @@ class Pairs:
 class Evaluation:
     """The events of a validation or test set, with their sampled candidates.
 
-    ``users [N]``; ``positions [N]``: index of the target in the user's sequence, so that the
-    history is everything before it; ``candidates [N, 1 + negatives]``: items, the target first.
+    ``users [N]``; ``positions [N]``: index of the target in the user's sequence, after the history;
+    ``candidates [N, 1 + negatives]``: items, the target first.
     """
 
     users: np.ndarray
@@ -133,18 +123,17 @@ class Evaluation:
 
     @property
     def targets(self) -> np.ndarray:
-        """Item id of each event's target, ``[N]``."""
+        """The target item of each event, ``[N]``."""
         return self.candidates[:, 0]
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """A dataset, split: what every later stage reads.
+    """A dataset, prepared and split.
 
-    ``items``, ``times`` ``[E]`` hold the users' sequences one after another (user ``u`` owns
-    ``offsets[u]:offsets[u+1]``), of which the first ``n_train[u]`` events are for training.
-    ``categories [n_items + 1, M]`` is the multi-hot category matrix, row 0 (padding) all false.
-    ``groups [U]`` indexes ``group_names``, -1 where the group is unknown.
+    ``items``, ``times`` ``[E]``: one user after another; user ``u`` has events
+    ``offsets[u]:offsets[u+1]``, the first ``n_train[u]`` for training.  ``categories [n_items + 1,
+    M]``: multi-hot, row 0 (padding) all false.  ``groups [U]``: index into ``group_names``, or -1.
     """
 
     items: np.ndarray
@@ -164,7 +153,7 @@ class Sequences:
 
     @property
     def n_items(self) -> int:
-        """Number of items of the catalogue, padding not counted."""
+        """Number of items, without padding."""
         return len(self.item_ids)
 
     @property
@@ -178,27 +167,26 @@ class Sequences:
         return np.diff(self.offsets)
 
     def evaluation(self, name: str) -> Evaluation:
-        """``valid`` or ``test``."""
+        """Return the part ``valid`` or ``test``."""
         return {"valid": self.valid, "test": self.test}[name]
 
     def train_events(self) -> tuple[np.ndarray, np.ndarray]:
-        """(user, position) of every training event that has a history before it."""
+        """Return (user, position) of every training event with a history."""
         counts = np.maximum(self.n_train - 1, 0)
         users = np.repeat(np.arange(self.n_users), counts)
         positions = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + 1
         return users, positions
 
     def targets(self, users: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Item ids at (user, position), ``[N]``."""
+        """Return the items at (user, position), ``[N]``."""
         return self.items[self.offsets[users] + positions]
 
     def histories(
         self, users: np.ndarray, positions: np.ndarray, length: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Items and times ``[N, length]`` of the last events before each (user, position).
+        """Return items and times ``[N, length]`` of the last events before each position.
 
-        Left-aligned: the oldest event first, zeros (padding) after the newest.  A causal model
-        therefore needs no padding mask.
+        Padding (0) is on the right, so that a causal model needs no mask.
         """
         start = np.maximum(positions - length, 0)
         steps = start[:, None] + np.arange(length)
@@ -207,20 +195,16 @@ class Sequences:
         return np.where(inside, self.items[index], 0), np.where(inside, self.times[index], 0)
 
     def excluded(self, evaluation: Evaluation) -> np.ndarray:
-        """Items that the full-catalogue protocol leaves out, ``[N, n_items + 1]`` bool.
-
-        Everything the user met before the target (training and validation items) and padding;
-        never the target itself.
-        """
+        """Mark padding and items met before, but not the target: ``[N, n_items + 1]`` bool."""
         return self.met_before(evaluation).mask().numpy()
 
     def met_before(self, evaluation: Evaluation) -> Met:
-        """What :meth:`excluded` says, without the table: a row for each event."""
+        """Return :meth:`excluded` in compact form, with one row per event."""
         start, free = self.offsets[evaluation.users], evaluation.targets
         return Met.of(self.items, start, evaluation.positions, self.n_items, free)
 
     def met_in_training(self) -> Met:
-        """What each user met in training; nothing for a user who met the whole catalogue."""
+        """Return each user's training items; none if they are the whole catalogue."""
         counts = self.n_train.copy()
         for user in np.flatnonzero(counts >= self.n_items):
             start = self.offsets[user]
@@ -229,12 +213,12 @@ class Sequences:
         return Met.of(self.items, self.offsets[:-1], counts, self.n_items)
 
     def is_train(self) -> np.ndarray:
-        """Which of the ``[E]`` events belong to training."""
+        """Mark the training events, bool ``[E]``."""
         position = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
         return position < np.repeat(self.n_train, self.lengths)
 
     def popularity(self) -> np.ndarray:
-        """Number of training events of each item, ``[n_items + 1]``; row 0 is 0."""
+        """Count the training events of each item, ``[n_items + 1]``; row 0 is 0."""
         return np.bincount(self.items[self.is_train()], minlength=self.n_items + 1)
 
 
@@ -254,10 +238,7 @@ def save_sequences(sequences: Sequences, folder: Path) -> None:
 
 
 def load_sequences(folder: Path) -> Sequences:
-    """Read what :func:`save_sequences` wrote.
-
-    Raises ``ParagonError``, with the stage to run, for a missing or altered file.
-    """
+    """Read what :func:`save_sequences` wrote; raise ``ParagonError`` if missing or altered."""
     with loading(folder / "sequences", "data") as (tensors, about):
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         parts = {p: Evaluation(*(arrays.pop(f"{p}.{name}") for name in _EVENTS)) for p in _PARTS}

@@ -1,4 +1,4 @@
-"""From a dataset to sequences: filter, index, sort, split, and draw the candidate lists."""
+"""Filter, number, sort and split a dataset, and draw its candidate lists."""
 
 from __future__ import annotations
 
@@ -24,19 +24,15 @@ def prepare(
     negatives: int = 99,
     seed: int = 0,
 ) -> Sequences:
-    """Filter, index, sort and split a dataset and draw its candidate lists.
+    """Filter, number, sort and split a dataset, and draw its candidate lists.
 
-    ``split``: ``leave_one_out`` holds out the last two events of every user; ``global_time`` cuts
-    the span of time at 80 % and 90 % and then drops the later events of users and items that
-    training never saw.  ``midnight`` cuts in whole days, of a clock ``midnight`` hours ahead of
-    UTC (8 and a 5-core give the published split of MovieLens-1M); ``None`` cuts at the second.
-
-    ``min_rating`` keeps ratings at or above it; ``k_core`` repeats dropping users and items with
-    fewer events until none is left; ``max_users`` keeps that many users, drawn at random.
-    ``negatives`` items per evaluation event are drawn uniformly, without replacement, from the
-    items the user never interacted with.
-
-    Raises ``ParagonError`` if no event, or none of one of the three parts, is left.
+    ``split``: ``leave_one_out`` holds out the last two events of each user; ``global_time`` cuts
+    the time span at 80 % and 90 % and drops later events of users and items without training
+    events.  ``midnight``: cut in whole days of a clock this many hours ahead of UTC (8 and a 5-core
+    give the published split of MovieLens-1M).  ``min_rating``: keep ratings from this value on.
+    ``k_core``: drop users and items with fewer events, until none is left.  ``max_users``: keep
+    this many random users.  ``negatives``: number per evaluation event, from items its user never
+    met, without replacement.  Raises ``ParagonError`` if one of the three parts is empty.
     """
     check_split(split)
     rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
@@ -45,7 +41,7 @@ def prepare(
     events = events.assign(part=_parts(events, split, midnight))
     if split == "global_time":
         train = events[events["part"] == 0]
-        for column in ("user_id", "item_id"):  # of what training never saw, nothing is evaluated
+        for column in ("user_id", "item_id"):  # evaluate only what training saw
             events = events[events[column].isin(set(train[column]))]
     catalogue = dataset.items[dataset.items["item_id"].isin(set(events["item_id"]))]
     user_ids = pd.unique(events["user_id"]).tolist()
@@ -58,7 +54,7 @@ def prepare(
 
 
 def check_split(split: str) -> None:
-    """Refuse a split that is unknown."""
+    """Raise ``ParagonError`` for an unknown split."""
     if split not in SPLITS:
         raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
 
@@ -71,10 +67,10 @@ def assemble(
     rules: dict,
     raw: int,
 ) -> Sequences:
-    """The sequences of ``events`` that are in order, with candidate lists.
+    """Draw candidate lists and build the sequences of ordered events.
 
-    ``events``: items, times and parts (1 validation, 2 test) ``[E]`` by user and time, and the
-    number of each user's, ``[U]``; ``raw``: how many there were before any was left out.
+    ``events``: items, times and parts (1 validation, 2 test) ``[E]`` by user and time, and counts
+    per user ``[U]``.  ``raw``: number of events before filtering.
     """
     item, times, part, lengths = events
     sizes = [int((part == number).sum()) for number in range(3)]
@@ -124,12 +120,12 @@ def assemble(
 def _filtered(
     dataset: Dataset, min_rating: float, k_core: int, max_users: int | None, seed: int
 ) -> pd.DataFrame:
-    """The events that count, in the order of the file."""
+    """Filter the events, which stay in file order."""
     events = dataset.interactions
     events = _k_core(events[events["rating"] >= min_rating], k_core)
     users = pd.unique(events["user_id"])
     if max_users is not None and len(users) > max_users:
-        # Files are often sorted by user or by time: the first users are not like the others.
+        # Files are often sorted, so the first users may differ from the others.
         users = np.random.default_rng([seed, 1]).choice(users, max_users, replace=False)
         events = events[events["user_id"].isin(users)]
     if events.empty:
@@ -141,7 +137,7 @@ def _filtered(
 
 
 def _k_core(events: pd.DataFrame, k: int) -> pd.DataFrame:
-    """Drop users and items with fewer than k events until there are none."""
+    """Drop users and items with fewer than k events until none is left."""
     while k > 1 and not events.empty:
         enough = np.ones(len(events), dtype=bool)
         for column in ("user_id", "item_id"):
@@ -153,27 +149,26 @@ def _k_core(events: pd.DataFrame, k: int) -> pd.DataFrame:
 
 
 def _parts(events: pd.DataFrame, split: str, midnight: float | None) -> np.ndarray:
-    """0 train, 1 validation, 2 test for each event, in the events' own order."""
+    """Assign each event to a part: 0 training, 1 validation, 2 test."""
     time = events["timestamp"].to_numpy()
     if split == "global_time":
         if midnight is not None:
             time = (time + round(3600 * midnight)) // 86_400
         first, last = int(time.min()), int(time.max())
-        # In whole numbers: a boundary must not depend on rounding.
+        # In integers, so that boundaries do not depend on rounding.
         return sum((10 * (time - first) > tenths * (last - first)).astype(int) for tenths in (8, 9))
     order = np.argsort(time, kind="stable")
     ordered = events["user_id"].iloc[order]
     from_end = ordered.groupby(ordered, sort=False).cumcount(ascending=False).to_numpy()
     length = ordered.groupby(ordered, sort=False).transform("size").to_numpy()
     part = np.empty(len(events), dtype=np.int64)
-    # A user with fewer than three events has no training history to be judged by:
-    # all of it is training data.
+    # Users with fewer than three events would have no training history: only train on them.
     part[order] = np.where(length >= 3, np.maximum(2 - from_end, 0), 0)
     return part
 
 
 def _categories(catalogue: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    """Names, sorted, and the multi-hot matrix ``[n_items + 1, M]``, row 0 (padding) all false."""
+    """Return sorted names and the multi-hot matrix ``[n_items + 1, M]``, row 0 (padding) false."""
     names = sorted({category for row in catalogue["categories"] for category in row})
     index = {name: column for column, name in enumerate(names)}
     matrix = np.zeros((len(catalogue) + 1, len(names)), dtype=bool)
@@ -183,7 +178,7 @@ def _categories(catalogue: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 
 
 def _groups(users: pd.DataFrame, user_ids: list[str]) -> tuple[list[str], np.ndarray]:
-    """Names, sorted, and each user's index among them ``[U]``, -1 where it is unknown."""
+    """Return sorted names and each user's index among them ``[U]``, -1 if unknown."""
     group = users.set_index("user_id")["group"].reindex(user_ids)
     names = sorted(group.dropna().unique())
     return names, pd.Categorical(group, categories=names).codes.astype(np.int64)

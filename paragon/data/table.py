@@ -1,8 +1,7 @@
-"""The one form in which every dataset reaches the rest of the package, and the way in.
+"""Check and repair datasets from files or from tables in memory.
 
-Files and tables in memory meet in :meth:`Dataset.from_raw`.  Nothing is repaired in silence: a
-repair that cannot change the meaning of the data is made and counted; anything else is an error
-that names the file, the line and the column (docs/data.md, "What is checked and repaired").
+Repairs that cannot change the meaning are made and counted; anything else is an error with file,
+line and column (docs/data.md, "What is checked and repaired").
 """
 
 from __future__ import annotations
@@ -19,31 +18,29 @@ import pandas as pd
 from paragon.data.raw import UNWRITABLE, RawTable
 from paragon.errors import ParagonError, shown
 
-# Where the names in one field may end: the spaces of the atomic format, and what others use.
+# Separators between names, of the atomic format and of others.
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
-# The columns that each table of a dataset must have, by the suffix of its file.
+# Required columns of each table, by file suffix.
 NEEDED = {"inter": ("user_id", "item_id", "timestamp"), "item": ("item_id",), "user": ("user_id",)}
-# Names of columns; of several that are there the first counts.
+# Possible column names; the first one present is used.
 TITLES = ("movie_title", "title", "item_name", "name")
 GROUPS = ("group", "gender")
 RENAMED = "names of categories written with '_' for spaces and separators"  # among the repairs
 MILLISECONDS = 1e11  # as seconds this is the year 5138, as milliseconds it is 1973
-TOO_LARGE = 5e12  # as milliseconds this is the year 2128; 20230101120000 is no time at all
+TOO_LARGE = 5e12  # as milliseconds this is the year 2128; dates as 20230101120000 are larger
 UNKNOWN_ITEMS_LIMIT = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three checked tables and where they came from.
+    """Three checked tables of a dataset.
 
-    ``interactions``: ``user_id``, ``item_id`` (str), ``rating`` (float64), ``timestamp``
-    (int64, seconds since 1970), in file order; the order decides ties in time.  ``items``:
-    ``item_id`` (str, unique), ``title`` (str), ``categories`` (tuple of str), in catalogue
-    order, every item of the interactions among them.  ``users``: ``user_id`` (str, unique),
-    ``group`` (str or NA); no rows where nothing is known of the users.
-
-    ``source`` says how far the data is known to be the official one, ``fingerprint`` is a
-    sha256 over the contents of the files, ``repairs`` counts what was repaired on reading.
+    ``interactions``: ``user_id``, ``item_id`` (str), ``rating`` (float64), ``timestamp`` (int64,
+    seconds since 1970), in file order, which decides ties.  ``items``: ``item_id`` (str, unique),
+    ``title`` (str), ``categories`` (tuple of str), in catalogue order, with all items of the
+    interactions.  ``users``: ``user_id`` (str, unique), ``group`` (str or NA), perhaps empty.
+    ``source``: whether the data are official.  ``fingerprint``: sha256 of the files.  ``repairs``:
+    their counts.
     """
 
     name: str
@@ -63,7 +60,7 @@ class Dataset:
     def from_raw(
         cls, name: str, events: RawTable, items: RawTable, users: RawTable | None
     ) -> Dataset:
-        """Check and repair three raw tables; no fingerprint yet."""
+        """Check and repair three raw tables; the fingerprint stays empty."""
         repairs: dict[str, int] = {}
         interactions = _check_events(events, repairs)
         catalogue = _check_items(items, interactions, events.name, repairs)
@@ -77,18 +74,17 @@ class Dataset:
     def from_frame(
         cls, interactions: object, items: object, users: object = None, name: str = "own"
     ) -> Dataset:
-        """A dataset from tables in memory (pandas, polars, or a mapping of columns).
+        """Check and repair tables in memory (pandas, polars, or a mapping of columns).
 
-        ``interactions`` needs ``user_id``, ``item_id``, ``timestamp`` (seconds since 1970 or
-        datetimes) and may have ``rating``; ``items`` needs ``item_id`` and ``categories`` (a
-        list of strings per item) and may have ``title``; ``users`` needs ``user_id`` and may
-        have ``group``.  Ids may be strings or integers.  Raises ``ParagonError`` with table, row
-        and column of the first thing that is wrong.
+        Columns of ``interactions``: ``user_id``, ``item_id``, ``timestamp`` (seconds since 1970 or
+        datetimes), optional ``rating``; of ``items``: ``item_id``, ``categories`` (lists of str),
+        optional ``title``; of ``users``: ``user_id``, optional ``group``.  Ids are strings or
+        integers.  Raises ``ParagonError`` with table, row and column of the first error.
         """
         events = _raw_table(interactions, "interactions table", *NEEDED["inter"])
         times = events.frame["timestamp"]
         if pd.api.types.is_datetime64_any_dtype(times):
-            start = pd.Timestamp(0, tz=times.dt.tz).as_unit(times.dt.unit)  # the year 1 fits, too
+            start = pd.Timestamp(0, tz=times.dt.tz).as_unit(times.dt.unit)  # also fits the year 1
             seconds = (times - start) / pd.Timedelta(seconds=1)
             events = replace(events, frame=events.frame.assign(timestamp=seconds))
         catalogue = _raw_table(items, "items table", "item_id", "categories")
@@ -99,11 +95,9 @@ class Dataset:
         return replace(dataset, fingerprint=fingerprint(dataset.atomic_files()), repairs=repairs)
 
     def atomic_files(self) -> dict[str, bytes]:
-        """The contents of the atomic files (:mod:`paragon.data.atomic`), by suffix.
+        """Return the contents of the atomic files by suffix; equal datasets give equal bytes.
 
-        Equal datasets give equal bytes; no users, no user file.  A category becomes one word,
-        because the format separates categories by spaces; two that become the same word are
-        an error.
+        Raises ``ParagonError`` if two categories, written as one word each, become equal.
         """
         events, items, users = self.interactions, self.items, self.users
         words = {name: one_word(name) for name in self.categories}
@@ -135,40 +129,40 @@ class Dataset:
 
 
 def one_word(name: str) -> str:
-    """A category as one word, without quotes at its ends, which would end a name when read."""
+    """Write a category as one word, without quotes at its ends."""
     return "_".join(filter(None, SEPARATORS.split(name))).strip("'\"")
 
 
 def number_text(value: float) -> str:
-    """The shortest text that reads back as the same number: ``4``, ``3.5``."""
+    """Write a number as the shortest text that reads back equal: ``4``, ``3.5``."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def atomic_bytes(columns: Mapping[str, Iterable[str]]) -> bytes:
-    """Columns of text as the content of an atomic file; the keys are the header."""
+    """Encode columns of text as an atomic file; the keys are the header."""
     rows = zip(*columns.values(), strict=True)
     return "".join("\t".join(row) + "\n" for row in (tuple(columns), *rows)).encode("utf-8")
 
 
 def sums_of(contents: Mapping[str, bytes]) -> dict[str, str]:
-    """sha256 of each of the files."""
+    """Compute the sha256 of each file."""
     return {suffix: hashlib.sha256(data).hexdigest() for suffix, data in contents.items()}
 
 
 def fingerprint(contents: Mapping[str, bytes]) -> str:
-    """sha256 over the files' own sha256 sums, in the order of their suffixes."""
+    """Compute the sha256 of the files' sha256 sums, in order of suffix."""
     lines = "".join(f"{suffix} {sha256}\n" for suffix, sha256 in sorted(sums_of(contents).items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _raw_table(source: Any, name: str, *required: str) -> RawTable:
-    """Any table-like object as a raw table, whose rows count from 0 as in pandas."""
+    """Convert a table-like object to a raw table with rows counted from 0."""
     try:
         names = list(getattr(source, "columns", source))
         frame = pd.DataFrame({str(column): _values(source[column]) for column in names})
         if len(frame.columns) < len(names):
             raise ValueError("two columns have the same name")
-    except Exception as error:  # whatever an object says that is no table, or not yet one
+    except Exception as error:  # objects that are not tables may raise anything
         raise ParagonError(
             f"{name}: expected a table with columns of one length, found {type(source).__name__} "
             f"({shown(str(error))}); pass one of pandas or polars, or a mapping of lists"
@@ -188,7 +182,7 @@ def _values(column: Any) -> list:
 
 
 def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
-    """The interactions of a dataset; what had to be repaired is counted in ``repairs``."""
+    """Check the interactions, and count their ``repairs``."""
     if table.frame.empty:
         raise ParagonError(f"{table.name}: there are no interactions; add some")
     events = pd.DataFrame({column: table.ids(column) for column in ("user_id", "item_id")})
@@ -205,20 +199,20 @@ def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
 
     fractions = (events["timestamp"] % 1 != 0).sum()
     repairs["timestamps rounded down to the second"] = fractions
-    if fractions:  # the order within a second decides ties, and would be lost
+    if fractions:  # rounding would lose the order within a second, which decides ties
         events = events.sort_values("timestamp", kind="stable", ignore_index=True)
     return events.assign(timestamp=np.floor(events["timestamp"]).astype(np.int64))
 
 
 def _seconds(table: RawTable, repairs: dict[str, int]) -> np.ndarray:
-    """Times in seconds, still with their fraction; a mixture of units is an error."""
+    """Convert times to seconds, with fractions; mixed units are an error."""
     times = table.numbers("timestamp")
     large, too_large = times > MILLISECONDS, times >= TOO_LARGE
     if too_large.any():
         fix = "this looks like smaller units or a date as one number: convert the column"
         raise table.error(int(too_large.argmax()), "timestamp", "seconds since 1970", fix)
     if large.any() and not large.all():
-        rarer = large if large.mean() < 0.5 else ~large  # the likelier mistake
+        rarer = large if large.mean() < 0.5 else ~large  # more likely the mistake
         fix = "seconds and milliseconds are mixed: correct the column"
         raise table.error(int(rarer.argmax()), "timestamp", "one unit in the whole column", fix)
     repairs["timestamps in milliseconds divided by 1000"] = large.sum()
@@ -228,11 +222,9 @@ def _seconds(table: RawTable, repairs: dict[str, int]) -> np.ndarray:
 def _check_items(
     table: RawTable, events: pd.DataFrame, events_name: str, repairs: dict[str, int]
 ) -> pd.DataFrame:
-    """The items of a dataset; ``table`` has lists of strings as ``categories``.
+    """Check the items, and append unknown items of the ``events`` without categories.
 
-    Unknown items of the ``events`` are appended in the order of their first event, titled by
-    their id and without categories.  More than 10 % of them means that the ids of the two
-    tables do not belong together, which is an error.
+    More than 10 % unknown items mean that the tables do not belong together: an error.
     """
     if table.frame.empty:
         raise ParagonError(f"{table.name}: there are no items; add one row per item")
@@ -261,7 +253,7 @@ def _check_items(
 
 
 def _category_names(value: Any) -> tuple[str, ...] | None:
-    """The different names in a list, none for a missing value, None for anything else."""
+    """Return the distinct names in a list, () if missing, None for anything else."""
     if not pd.api.types.is_list_like(value, allow_sets=False) or isinstance(value, Mapping):
         return () if value is None or value is pd.NA or value != value else None
     names = list(value)
@@ -271,7 +263,7 @@ def _category_names(value: Any) -> tuple[str, ...] | None:
 
 
 def _check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) -> pd.DataFrame:
-    """The users of a dataset; a table with none of the users of the ``events`` is an error."""
+    """Check the users; raise if none of the users of the ``events`` is among them."""
     users = pd.DataFrame({"user_id": table.ids("user_id"), "group": _texts(table, GROUPS)})
     users = _without_repeated(table, users, "user_id", "users", repairs)
     active = events["user_id"].drop_duplicates()
@@ -292,7 +284,7 @@ def _check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int])
 def _without_repeated(
     table: RawTable, frame: pd.DataFrame, key: str, kind: str, repairs: dict[str, int]
 ) -> pd.DataFrame:
-    """Drop and count rows equal to an earlier one; one id with two contents is an error."""
+    """Drop and count repeated rows; one id with two contents is an error."""
     repeated = frame.duplicated([key]).to_numpy()
     differs = repeated & ~frame.duplicated().to_numpy()
     if differs.any():
@@ -303,7 +295,7 @@ def _without_repeated(
 
 
 def _texts(table: RawTable, names: tuple[str, ...]) -> pd.Series:
-    """The first of the columns that is there, as text in one line; "" where there is none."""
+    """Return the first of these columns as single-line text, or "" if none exists."""
     column = next((name for name in names if name in table.frame), None)
     if column is None:
         return pd.Series("", index=table.frame.index, dtype=object)
