@@ -1,1 +1,1 @@
-"""Metrics as pure functions on arrays: of ranked lists, of control, and their statistics."""
+"""Metrics of ranked lists and of control, and their statistics: pure functions on arrays."""

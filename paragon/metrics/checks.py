@@ -1,4 +1,4 @@
-"""One check of arrays for all metrics, numbers that may be undefined, blocks of rows."""
+"""Checks of arrays, numbers that may be undefined, and blocks of rows, for all metrics."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from paragon.errors import ParagonError, shown
 
 _KINDS = {"finite numbers": "fiub", "numbers": "fiub", "integers": "iu", "booleans": "b"}
-_BLOCK = 1 << 19  # elements handled at once: some megabytes, which stay near the processor
+_BLOCK = 1 << 19  # elements per block: some megabytes, which fit into the cache
 
 
 class Measure(NamedTuple):
-    """A number, or None with the reason why there is none (never NaN)."""
+    """A number, or None with the reason (never NaN)."""
 
     value: float | None
     reason: str | None = None
@@ -30,11 +30,10 @@ def check_array(
     high: float = np.inf,
     **sizes: int,
 ) -> np.ndarray:
-    """``values`` as an array, finite numbers as float64.
+    """Convert ``values`` to an array, finite numbers as float64; ``ParagonError`` for wrong input.
 
-    Raises ``ParagonError`` unless it has the ``kind`` and the ``axes``, none of them empty, and all
-    numbers are in ``low..high``.  ``axes``: a letter each, as in the docstrings, after a ``*`` for
-    any others; ``sizes``: the length of an axis by its letter, of K the smallest.
+    ``axes``: one letter per axis, none empty; a ``*`` in front stands for any others. ``sizes``:
+    the length of an axis by its letter, for K the minimum. Numbers must be in ``low..high``.
     """
     values = np.asarray(values)
     axes = axes.replace("*", "*" * (values.ndim - len(axes) + 1))
@@ -65,18 +64,18 @@ def check_array(
 
 
 def cutoff(k: int) -> int:
-    """``k`` itself; ``ParagonError`` unless it is an integer of at least 1."""
+    """Return ``k``; ``ParagonError`` unless it is an integer of at least 1."""
     return int(check_array("k", k, "", "integers", low=1))
 
 
 def exclusion(excluded: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
-    """``excluded [N, C]``, bool, all False for None; ``ParagonError`` for another ``shape``."""
+    """Return ``excluded [N, C]``, bool; None becomes all False. Check that it has the ``shape``."""
     if excluded is None:
         return np.broadcast_to(False, shape)
     return check_array("excluded", excluded, "NC", "booleans", N=shape[0], C=shape[1])
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of consecutive rows, each of some million elements at most."""
+    """Yield slices of consecutive rows with about half a million elements each."""
     step = max(1, _BLOCK // columns)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

@@ -1,9 +1,7 @@
-"""How well a method follows the preference weights: measures over the evaluation weights.
+"""How well a method follows the preference weights.
 
-Shapes: W evaluation weights, O objectives.  ``points [W, O]`` holds a method's metric for each
-objective at each weight, larger being better (NDCG and α-nDCG, say); ``values [W]`` is one such
-metric.  A measure that the data leave undefined is None with its reason, never NaN and never 0.
-Entries that are not finite and shapes that disagree are a ``ParagonError`` everywhere.
+Shapes: W evaluation weights, O objectives. ``points [W, O]``: a metric per objective at each
+weight, larger is better. Wrong shapes and non-finite input raise ``ParagonError``.
 """
 
 from __future__ import annotations
@@ -18,20 +16,18 @@ _STEP = 1e-9  # two weights or values closer than this are equal
 
 
 def set_hv(points: np.ndarray) -> float | np.ndarray:
-    """Hypervolume of the whole set of points above the origin: the headline measure.
+    """Exact hypervolume of ``points [..., W, O]``, O = 2 or 3: the headline measure.
 
-    The volume of the union of the boxes between the origin and a point; exact.  ``points
-    [W, O]``, O = 2 or 3; many such sets, ``[..., W, O]``, give one number each.  Dominated and
-    duplicate points add nothing, neither do points not above 0 on every axis.  It rewards what the
-    method can reach over all weights, so that serving one balance for every weight does not pay.
-    Source: Zitzler and Thiele, IEEE Trans. Evol. Comput. 3(4), 1999.
+    The volume of the union of the boxes between the origin and the points. Dominated, duplicate
+    and non-positive points add nothing. It rewards the range over all weights: serving one balance
+    for all weights does not pay. Source: Zitzler and Thiele, IEEE Trans. Evol. Comput. 3(4), 1999.
     """
     points = np.maximum(check_array("points", points, "*WO"), 0.0)
     axes = points.shape[-1]
     if axes == 2:
         volume = _area(points)
     elif axes == 3:
-        # Between two levels of the third axis the cross-section is the area under the points above.
+        # Between two levels of the third axis, the area of the points above is constant.
         points = _descending(points, 2)
         thickness = -np.diff(points[..., 2], append=0.0)
         above = range(1, 1 + points.shape[-2])
@@ -49,27 +45,24 @@ def _area(points: np.ndarray) -> np.ndarray:
 
 
 def _descending(points: np.ndarray, axis: int) -> np.ndarray:
-    """Each set of points ``[..., P, D]``, ordered by one of the axes, the largest first."""
+    """Sort each set of points ``[..., P, D]`` along one of the axes, largest first."""
     order = np.argsort(-points[..., axis], axis=-1, kind="stable")
     return np.take_along_axis(points, order[..., None], axis=-2)
 
 
 def mean_hv(points: np.ndarray) -> float:
-    """Mean over the weights of the product of the objectives' metrics; ``points [W, O]``.
+    """Mean over the weights of the product of the metrics in ``points [W, O]``.
 
-    A reading of the "Avg. HV" of Shen et al., RecSys 2025.  It is easy to deceive: a
-    method that ignores the weights and always serves a middle balance scores higher
-    than retraining for each weight.  So it is reported beside ``set_hv`` only.
+    A reading of the "Avg. HV" of Shen et al., RecSys 2025. Secondary to ``set_hv``: serving a
+    middle balance for all weights scores higher than retraining for each weight.
     """
     return float(check_array("points", points, "WO").prod(axis=1).mean())
 
 
 def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
-    """Pearson correlation of two series, -1..1.
+    """Pearson correlation of ``values [W]`` with ``other [W]``, weights or the oracle's metric.
 
-    ``values``, ``other [W]``: a metric with its weight (``r_acc``, ``r_div``) or with the
-    oracle's metric (``r_acc_tuned``, ``r_div_tuned``).  Undefined for a single
-    weight and where a series is constant.
+    In -1..1; undefined for a single weight or a constant series.
     """
     values = check_array("values", values, "W")
     other = check_array("other", other, "W", W=len(values))
@@ -82,9 +75,9 @@ def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
 
 
 def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
-    """(max - min) of a metric over the weights, divided by the oracle's; 0..inf, 1 is alike.
+    """(max - min) of ``values [W]`` over that of ``oracle [W]``: 0..inf, 1 is the same range.
 
-    ``values``, ``oracle [W]``.  Undefined where the oracle's metric does not move.
+    Undefined if the oracle's metric is constant.
     """
     values = check_array("values", values, "W")
     oracle = check_array("oracle", oracle, "W", W=len(values))
@@ -97,13 +90,12 @@ def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
 def violations(
     weights: np.ndarray, values: np.ndarray, objective: int = 0, tolerance: float = 0.002
 ) -> Measure:
-    """Number of neighbouring weights between which the metric moves the wrong way.
+    """Count the neighbouring weights between which the metric moves the wrong way.
 
-    ``weights [W, O]`` on the simplex, in any order; ``values [W]``: the metric that ``objective``
-    (a column of the weights) controls.  A pair counts where the weight rises and the metric falls
-    by more than ``tolerance``.  With two objectives neighbours are adjacent weights.  With more
-    they are the closest pairs of the lattice; pairs with the same weight of this objective are left
-    out.  Undefined without such a pair.
+    ``weights [W, O]`` on the simplex; ``values [W]``: the metric that the column ``objective``
+    controls. A pair counts if the weight rises and the metric falls by more than ``tolerance``.
+    Neighbours are adjacent weights for O = 2, else the closest pairs, except those with equal
+    weight of the objective. Undefined without a pair.
     """
     weights = check_array("weights", weights, "WO")
     values = check_array("values", values, "W", W=len(weights))
@@ -113,12 +105,12 @@ def violations(
     if not moves.any():
         return Measure(None, f"no two neighbouring weights among the {len(weights)} given")
     fall = (values[first] - values[second]) * np.sign(rise)
-    # The slack keeps a fall of exactly the tolerance, written in binary, on the right side.
+    # The slack allows for rounding of a fall of exactly the tolerance.
     return Measure(float(np.count_nonzero(fall[moves] > tolerance + 1e-12)))
 
 
 def _neighbours(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the two ends of each neighbouring pair of weights ``[W, O]``."""
+    """Return the indices of both ends of each neighbouring pair of ``weights [W, O]``."""
     first, second = np.triu_indices(len(weights), 1)
     distance = np.abs(weights[:, None] - weights[None]).sum(axis=2)[first, second]
     if (distance <= _STEP).any():
@@ -140,17 +132,14 @@ def regret(
 ) -> dict[str, Measure]:
     """Held-out task loss in excess of the oracle's: 0 is the oracle, 1 always the middle model.
 
-    ``oracle``, ``constant [W]``: the task loss at each evaluation weight, of a model tuned
-    for this weight and of the model of the middle weight.  ``losses [R]``: the method's, at
-    the weights ``rows [R]`` (None: all of them).  ``corners [W]``, bool: the weights with an
-    objective of weight 0, whose losses would dominate every mean (None: none).
+    ``oracle``, ``constant [W]``: task losses of the model tuned for each weight and of the model of
+    the middle weight. ``losses [R]``: the method's, at weights ``rows [R]`` (None: all).
+    ``corners [W]``, bool: weights with an objective of weight 0; their losses would dominate means.
 
-    Returns ``mean``, ``median`` and ``max`` of (losses - oracle) over the method's weights,
-    without the corners, each divided by the mean of (constant - oracle) over all evaluation
-    weights, also without the corners.  ``corner_mean``, ``corner_median`` and ``corner_max``
-    are the same over the corners alone.  The divisor is of all evaluation weights, because at
-    the middle weight alone it would be about 0.  A negative number is better than the oracle.
-    Undefined where no weight is left, or ``constant`` is on average no worse than the oracle.
+    Returns mean, median and maximum of (losses - oracle), divided by the mean of (constant -
+    oracle) over all evaluation weights: ``mean``, ``median``, ``max`` without corners,
+    ``corner_mean``, ``corner_median``, ``corner_max`` for corners only. Negative: better than the
+    oracle. Undefined without weights, or if ``constant`` is on average no worse than the oracle.
     """
     oracle = check_array("oracle", oracle, "W")
     constant = check_array("constant", constant, "W", W=len(oracle))

@@ -1,9 +1,7 @@
-"""Diversity of ranked lists: α-nDCG, coverage and distance of categories, items shown to all.
+"""Diversity of ranked lists: α-nDCG, coverage, distance of categories, aggregate diversity.
 
-Shapes: N test events, C candidates of an event, V rows of the category table, M categories, K
-positions of a ranked list.  Categories are multi-hot rows; the categories of a ranked list are
-``table[items] [N, K, M]``.  Every metric but ``items_shown_at`` is returned per event, unaveraged.
-Input of another shape or kind, k < 1 and α outside 0..1 are a ``ParagonError``.
+Shapes: N events, C candidates, V items, M categories (multi-hot), K list positions. Metrics are per
+event except ``items_shown_at``; wrong shapes, kinds or ranges raise ``ParagonError``.
 """
 
 from __future__ import annotations
@@ -15,15 +13,14 @@ import numpy as np
 from paragon.errors import ParagonError
 from paragon.metrics.checks import check_array, cutoff, exclusion, row_blocks
 
-_TIE = 1e-9  # gains closer than this are equal: the order of summation must not break a tie
+_TIE = 1e-9  # gains closer than this are equal, whatever the order of summation
 
 
 def alpha_dcg(ranked: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """α-DCG at every cut-off; float64 ``[N, K]``, column k - 1 is α-DCG@k, 0..inf.
+    """α-DCG at each cut-off, float64 ``[N, K]``: column k - 1 is α-DCG@k, 0..inf.
 
-    ``ranked [N, K, M]``, bool: categories of the list, best first.  A category seen r times above
-    is worth (1 - α)^r, a position 1 / log2(1 + position). Every category of every item counts,
-    whatever the user likes: a coverage measure, not one of relevance.
+    ``ranked [N, K, M]``, bool: categories of the list. A category seen r times above is worth
+    (1 - α)^r, a position 1 / log2(1 + position). It measures coverage, not relevance to the user.
     Source: Clarke et al., SIGIR 2008, equations 6 and 8 with J(d, i) in {0, 1}.
     """
     ranked = _lists(ranked)
@@ -41,23 +38,19 @@ def ideal_alpha_dcg(
 ) -> np.ndarray:
     """α-DCG of the greedily best list of each event's candidates; float64 ``[N, k]``.
 
-    ``categories [V, M]``, bool; ``candidates [N, C]``: rows of ``categories`` (None: all of them,
-    in order); ``excluded [N, C]``, bool.  With neither, one row for all. At each position the
-    candidate of largest gain is taken; of equal gains the one that comes first in the candidate
-    list.  (Different choices among ties lead to different sums: the rule is part of the metric.)
-    With fewer than k candidates the last sum is repeated.  It depends on no model: compute it once.
-    Source: Clarke et al., SIGIR 2008, section 3.3 (the exact ideal is NP-hard).
+    ``categories [V, M]``, bool; ``candidates [N, C]``: rows of ``categories`` (None: all);
+    ``excluded [N, C]``, bool. With neither, one row for all events. Ties go to the first candidate;
+    the rule is part of the metric, since it changes the sum. With fewer than k candidates the last
+    sum is repeated. Source: Clarke et al., SIGIR 2008, section 3.3 (the exact ideal is NP-hard).
     """
     return _ideal(_greedy_gains, categories, k, alpha, candidates, excluded)
 
 
 def alpha_ndcg_at(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
-    """α-nDCG@k: α-DCG@k over that of the ideal list of the same candidates; float64 ``[N]``.
+    """α-nDCG@k: ``dcg [N, K >= k]`` over ``ideal [N or 1, K >= k]``; float64 ``[N]``, 0 to about 1.
 
-    ``dcg [N, K >= k]``: of ``alpha_dcg``; ``ideal [N or 1, K >= k]``: of ``ideal_alpha_dcg``.  From
-    0 to about 1: the ideal is greedy, and in rare cases a list is a little better.  An event none
-    of whose candidates has a category scores 0; where no event has one, it is a ``ParagonError``.
-    Source: Clarke et al., SIGIR 2008.
+    The ideal is greedy, so a list can rarely exceed 1. Events without categories score 0; if no
+    event has one, raise ``ParagonError``. Source: Clarke et al., SIGIR 2008.
     """
     dcg = check_array("dcg", dcg, "NK", K=cutoff(k))[:, k - 1]
     rows = 1 if len(ideal) == 1 else len(dcg)
@@ -72,25 +65,21 @@ def ideal_alpha_dcg_published(
 ) -> np.ndarray:
     """The ideal of the published tables, for ``alpha_ndcg_at``; float64 ``[N or 1, k]``.
 
-    FOR COMPARISON WITH PUBLISHED NUMBERS ONLY: the ratio to it is not α-nDCG. It is computed with
-    the matrix of candidates × categories transposed: the greedy list consists of categories, each
-    once.  The gain of a category is the number of candidates that carry it; one that was met r
-    times before counts (1 - α)^r. Such an ideal grows with the number of candidates, so the ratio
-    is several times too small and its size says nothing across protocols. Ties fall to the first
-    category; lists longer than M categories end there.
-
-    Arguments as in ``ideal_alpha_dcg``.
-    Source: what ``best_alpha_nDCG`` computes in the code released with Shen et al.,
-    "Paragon", RecSys 2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
+    FOR COMPARISON WITH PUBLISHED NUMBERS ONLY: the ratio is not α-nDCG. The matrix of candidates x
+    categories is transposed, so the greedy list consists of categories, each once. The gain of a
+    category is the number of its candidates; one seen r times counts (1 - α)^r. This ideal grows
+    with the number of candidates: the ratio is several times too small and not comparable across
+    protocols. Ties go to the first category; lists end after M. Arguments as in
+    ``ideal_alpha_dcg``. Source: ``best_alpha_nDCG`` in the code of Shen et al., "Paragon", RecSys
+    2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
     """
     return _ideal(_published_gains, categories, k, alpha, candidates, None)
 
 
 def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
-    """Share of all M categories that the first k items carry; float64 ``[N]``, 0..1.
+    """Share of all M categories in the first k items of ``ranked [N, K, M]``, bool: ``[N]``, 0..1.
 
-    ``ranked [N, K >= k, M]``, bool.  The divisor is M for every event and protocol,
-    also where the candidates lack a category: 1 may be out of reach.
+    Categories that no candidate has count too, so 1 may be out of reach.
     """
     return _lists(ranked, k)[:, :k].any(axis=1).mean(axis=1)
 
@@ -98,10 +87,9 @@ def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
 def intra_list_distance_at(
     ranked: np.ndarray, k: int, similarity: np.ndarray | None = None
 ) -> np.ndarray:
-    """Mean Jaccard distance of category sets, over pairs of the first k; float64 ``[N]``, 0..1.
+    """Mean Jaccard distance in the first k >= 2 of ``ranked [N, K, M]``; float64 ``[N]``, 0..1.
 
-    ``ranked [N, K >= k, M]``, bool; k >= 2.  Two items without categories are alike.
-    ``similarity [N, K, K]``: that of all pairs, where it is known already.
+    Two items without categories are alike. ``similarity [N, K, K]``: computed if None.
     Source: Ziegler et al., WWW 2005 (as a distance: Zhang and Hurley, RecSys 2008).
     """
     if cutoff(k) < 2:
@@ -115,7 +103,7 @@ def intra_list_distance_at(
 def jaccard(sets: np.ndarray) -> np.ndarray:
     """Jaccard similarity ``[..., K, K]``, 0..1, of the rows of multi-hot ``sets [..., K, M]``.
 
-    Two empty sets are alike.  float32 or float64 in, the same out.
+    Two empty sets are alike. The dtype, float32 or float64, is kept.
     """
     common = sets @ np.swapaxes(sets, -1, -2)
     size = sets.sum(axis=-1)
@@ -124,12 +112,10 @@ def jaccard(sets: np.ndarray) -> np.ndarray:
 
 
 def items_shown_at(items: np.ndarray, k: int) -> int:
-    """How many different items the first k places of all lists together hold; k..N * k.
+    """Count the distinct items in the first k places of ``items [N, K >= k]`` together: k..N * k.
 
-    ``items [N, K >= k]``: the ranked lists of N events.  Divided by the number of items it is
-    the share of the catalogue that anybody is shown ("aggregate diversity").  Lists may be full
-    of variety and yet the same for everybody; then this number is small.
-    Source: Adomavicius and Kwon, IEEE Trans. Knowl. Data Eng. 24(5), 2012.
+    Small if all users see the same items (aggregate diversity: Adomavicius and Kwon, IEEE Trans.
+    Knowl. Data Eng. 24(5), 2012).
     """
     return len(np.unique(check_array("items", items, "NK", "integers", K=cutoff(k))[:, :k]))
 
@@ -144,9 +130,9 @@ def _ideal(
 ) -> np.ndarray:
     """Discounted gains ``[N or 1, k]`` of the best lists; arguments as in ``ideal_alpha_dcg``.
 
-    Items share few distinct category sets (about 300 for 3,700 films): the G ``patterns
-    [G, M]``.  ``gains(patterns, kinds [n, C], free [n, C], k, 1 - α)`` gives ``[n, k]``; kinds
-    holds the pattern of each candidate, free says whether it may be taken.
+    ``patterns [G, M]``: the few distinct category sets of items. ``gains(patterns, kinds, free,
+    k, 1 - α)`` returns ``[n, k]``; kinds ``[n, C]`` are patterns of candidates, free ``[n, C]``
+    says which may be taken.
     """
     k, decay, categories = cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
     patterns, kind = np.unique(categories > 0, axis=0, return_inverse=True)
@@ -203,5 +189,5 @@ def _lists(ranked: np.ndarray, k: int = 1) -> np.ndarray:
 
 
 def _decay(alpha: float) -> float:
-    """1 - α: how much each repetition of a category leaves of its worth."""
+    """Return 1 - α, the factor by which each repetition of a category reduces its worth."""
     return 1 - float(check_array("alpha", alpha, "", low=0, high=1))

@@ -1,10 +1,7 @@
-"""Accuracy, novelty and fairness of ranked lists: pure functions on arrays.
+"""Accuracy, novelty and fairness of ranked lists, per event, as pure functions on arrays.
 
-Shapes: N test events, C candidates of an event, V items of the catalogue, K positions of a ranked
-list.  A candidate's *column* is its place in the candidate list.  Under the full protocol the
-columns are the catalogue itself, and ``excluded`` marks what an event may not recommend.  Metrics
-are returned per event, unaveraged, so that intervals can be computed from them.  Input of another
-shape or kind, and numbers out of range, are a ``ParagonError``.
+Shapes: N events, C candidates, V items, K list positions. A *column* is a place in the candidate
+list (an item id in the full protocol). Wrong shapes, kinds or ranges raise ``ParagonError``.
 """
 
 from __future__ import annotations
@@ -20,15 +17,11 @@ from paragon.metrics.checks import Measure, check_array, cutoff, exclusion, row_
 def target_ranks(
     scores: np.ndarray, target: int | np.ndarray = 0, excluded: np.ndarray | None = None
 ) -> np.ndarray:
-    """Rank of each event's target: candidates scoring at least as high, itself included.
+    """Rank of each event's target, int64 ``[N]``, 1..C: candidates scoring at least as high.
 
-    Ties count against the target, so equal scores everywhere give the worst
-    rank instead of a lucky one.
-
-    ``scores [N, C]``: finite, or -inf where ``excluded``; ``target``: column of the target, one for
-    all or ``[N]``; ``excluded [N, C]``, bool: True where the column is no candidate, as the target
-    has to be.  Returns int64 ``[N]`` in 1..C.
-    Source: the pessimistic rank; on ranks among sampled candidates Krichene and Rendle, KDD 2020.
+    Ties count against the target, so that a constant score gets the worst rank. ``scores [N, C]``:
+    finite, or -inf where ``excluded``; ``target``: a column or ``[N]``; ``excluded [N, C]``, bool:
+    not candidates. Source: Krichene and Rendle, KDD 2020 (ranks among sampled candidates).
     """
     scores, excluded = _scores(scores, excluded)
     rows, columns = scores.shape
@@ -47,23 +40,22 @@ def target_ranks(
 def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
     """NDCG@k with one relevant item: 1 / log2(1 + rank), 0 beyond k; float64 ``[N]``, 0..1.
 
-    ``ranks [N]``: integers from 1.
-    Source: Järvelin and Kekäläinen, ACM TOIS 20(4), 2002; the ideal is 1.
+    ``ranks [N]``: integers from 1. Source: Järvelin and Kekäläinen, ACM TOIS 20(4), 2002.
     """
     hits = hr_at(ranks, k)
     return np.where(hits > 0, 1 / np.log2(1.0 + np.asarray(ranks)), 0.0)
 
 
 def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Hit rate@k: 1 if rank <= k, else 0; float64 ``[N]``.  ``ranks [N]``: integers from 1."""
+    """Hit rate@k: 1 if rank <= k, else 0; float64 ``[N]``. ``ranks [N]``: integers from 1."""
     return (check_array("ranks", ranks, "N", "integers", low=1) <= cutoff(k)).astype(np.float64)
 
 
 def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.ndarray:
     """Columns of the k best candidates, best first, ties in candidate order; int64 ``[N, k]``.
 
-    ``scores [N, C]`` and ``excluded [N, C]`` as in ``target_ranks``.
-    Raises ``ParagonError`` for fewer than k candidates in a row.
+    ``scores``, ``excluded [N, C]`` as in ``target_ranks``. Raise ``ParagonError`` if a row has
+    fewer than k candidates.
     """
     scores, excluded = _scores(scores, excluded)
     rows, columns = scores.shape
@@ -75,7 +67,7 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
     for block, values in _score_blocks(scores, excluded):
         threshold = np.partition(values, columns - k, axis=1)[:, columns - k, None]
         chosen = values >= threshold
-        # Where ties at the threshold overfill the list, its earliest columns stay.
+        # Of too many ties at the threshold, keep the earliest columns.
         for row in np.flatnonzero(np.count_nonzero(chosen, axis=1) > k):
             tied = np.flatnonzero(values[row] == threshold[row])
             surplus = np.count_nonzero(chosen[row]) - k
@@ -87,7 +79,7 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
 
 
 def _scores(scores: np.ndarray, excluded: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Floating-point scores ``[N, C]``, and the columns that are no candidates, ``[N, C]`` bool."""
+    """Return float scores ``[N, C]`` and excluded columns ``[N, C]``, bool."""
     scores = check_array("scores", scores, "NC", "numbers")
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
@@ -95,10 +87,7 @@ def _scores(scores: np.ndarray, excluded: np.ndarray | None) -> tuple[np.ndarray
 
 
 def _score_blocks(scores: np.ndarray, excluded: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield blocks of rows and their scores, with -inf wherever a column is excluded.
-
-    Raises ``ParagonError`` for a score that is not finite, but -inf may stand for ``excluded``.
-    """
+    """Yield blocks of rows and their scores, -inf if excluded; refuse other non-finite scores."""
     for rows in row_blocks(*scores.shape):
         values = scores[rows]
         bad = ~np.isfinite(values)
@@ -112,12 +101,10 @@ def _score_blocks(scores: np.ndarray, excluded: np.ndarray) -> Iterator[tuple[sl
 
 
 def self_information(holders: np.ndarray, users: int) -> np.ndarray:
-    """Surprise of each item, ``-log2(holders / users)``, divided by the largest among them.
+    """Surprise of each item, ``-log2(holders / users)`` over its maximum; float64 ``[V]``, 0..1.
 
-    ``holders [V]``: users with the item in the training data, 0..users.  Pass the catalogue only: a
-    padding row would set the scale.  An item without holders is as surprising as one with a single
-    holder, which keeps it finite. Returns float64 ``[V]`` in 0..1 (all 0 where every user holds
-    every item).
+    ``holders [V]``: users with the item in training, 0..users, without the padding row. Items
+    without holders count as having one. All are 0 if all users hold all items.
     Source: Zhou et al., PNAS 107(10), 2010.
     """
     check_array("users", users, "", "integers", low=1)
@@ -135,10 +122,9 @@ def novelty_at(ranked_items: np.ndarray, information: np.ndarray, k: int) -> np.
 
 
 def group_gap(values: np.ndarray, groups: np.ndarray) -> Measure:
-    """Largest difference between two groups' mean values; 0 is equal treatment.
+    """Largest difference between the mean ``values [N]`` of two groups; 0 is equal treatment.
 
-    ``values [N]`` (NDCG, say); ``groups [N]``: integers, negative where the group is
-    unknown: such events are left out.  Undefined with fewer than two groups.
+    ``groups [N]``: integers; negative ones (unknown) are left out. Undefined below two groups.
     """
     values = check_array("values", values)
     groups = check_array("groups", groups, "N", "integers", N=len(values))

@@ -1,4 +1,4 @@
-"""Intervals, differences between methods and the correction for many comparisons."""
+"""Confidence intervals, differences between methods and correction for many comparisons."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from paragon.errors import ParagonError
 from paragon.metrics.checks import check_array
 
 CONFIDENCE = 0.95  # of all intervals
-REAL = 0.05  # adjusted p-values below it are called beyond chance
+REAL = 0.05  # adjusted p-values below this are called beyond chance
 _BLOCK = 1 << 22  # resampled values held at once
-_SAME = 1e-12  # relative: sums in another order differ by less
+_SAME = 1e-12  # relative difference of sums in another order, at most
 Statistic = Callable[[np.ndarray], np.ndarray]  # means [B, S] of B resamples -> numbers [B]
 
 
 class Interval(NamedTuple):
-    """A mean with its confidence limits, which are None, with a reason, where undefined."""
+    """A mean with its confidence limits, or None and a reason."""
 
     mean: float
     low: float | None
@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A difference with limits and p-value, which are None, with a reason, where undefined."""
+    """A difference with confidence limits and p-value, or None and a reason."""
 
     difference: float
     low: float | None
@@ -38,10 +38,7 @@ class Difference(NamedTuple):
 
 
 def mean_interval(values: np.ndarray) -> Interval:
-    """Mean and 95 % Student t interval of a metric over seeds; ``values [S]``.
-
-    One value has no interval.
-    """
+    """Mean and 95 % Student t interval of ``values [S]`` over seeds; undefined for one value."""
     values = check_array("values", values)
     mean = float(values.mean())
     if len(values) < 2:
@@ -58,20 +55,17 @@ def paired_bootstrap(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Difference:
-    """Difference of two methods on the same events, by resampling users in pairs.
+    """Difference of two methods on the same events, by a paired bootstrap over users.
 
-    ``a``, ``b``: a metric per event, ``[N]``, or several resampled together, ``[S, N]`` (every
-    weight's NDCG and α-nDCG, say); S may differ between the two.  ``clusters [N]``: the user of
-    each event; whole users are resampled, and means stay means over events.  ``statistic``: from
-    means ``[B, S]`` of B resamples to numbers ``[B]``, ``set_hv`` of the points, say.
+    ``a``, ``b``: metrics per event, ``[N]`` or ``[S, N]``; S may differ. ``clusters [N]``: the user
+    of each event; whole users are resampled, means are over events. ``statistic``: from means
+    ``[B, S]`` of B resamples to ``[B]``, such as ``set_hv``.
 
     Returns ``statistic(a) - statistic(b)``, its percentile interval and a two-sided p-value: twice
-    the share of resamples on the far side of 0, counting the sample itself.  It is never below 2 /
-    (resamples + 1): take enough of them for the number of comparisons.  With a single user limits
-    and p-value are None. Raises ``ParagonError`` for entries that are not finite and shapes that
-    differ.
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 (data
-    structures) and 13; Davison and Hinkley, 1997, chapter 4 (p-values).
+    the share of resamples on the far side of 0, counting the sample itself, so at least 2 /
+    (resamples + 1). With a single user limits and p-value are None. Raise ``ParagonError`` for
+    non-finite entries and different shapes. Source: Efron and Tibshirani, An Introduction to the
+    Bootstrap, 1993, chapters 8 and 13; Davison and Hinkley, 1997, chapter 4 (p-values).
     """
     check_array("resamples", resamples, "", "integers", low=100)
     a = check_array("a", np.atleast_2d(a), "SN")
@@ -89,13 +83,12 @@ def paired_bootstrap(
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values adjusted for as many comparisons as are given; float64 ``[P]``, 0..1, same order.
+    """Adjust ``p_values [P]``, each 0..1, for P comparisons; float64 ``[P]``, 0..1, same order.
 
-    Rejecting where the result is at most α keeps the chance of any false rejection at α, whatever
-    the dependence between the comparisons. ``p_values [P]``, each in 0..1.
-    Source: Holm, Scandinavian Journal of Statistics 6(2), 1979; computed by statsmodels.
+    Rejecting results up to α keeps the probability of any false rejection at α, whatever the
+    dependence. Source: Holm, Scandinavian Journal of Statistics 6(2), 1979.
     """
-    # Imported here: it takes over a second, and every notebook imports this module.
+    # Imported here because it takes over a second.
     from statsmodels.stats.multitest import multipletests
 
     p_values = check_array("p-values", p_values, low=0, high=1)
@@ -105,21 +98,20 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 def is_real(row: Mapping[str, float | None], name: str) -> bool:
     """Whether the difference ``name`` in a row of ``differences.json`` is beyond chance.
 
-    That is, larger than other users, allowing for the number of methods, and other seeds
-    would explain.  Where one of the two is unknown (one user, one seed) the answer is no.
+    It must be so over users, adjusted for the number of methods, and over seeds. Unknown is no.
     """
     p_value = row.get(f"{name}_p_holm")
     return p_value is not None and p_value < REAL and beyond_seeds(row, name)
 
 
 def beyond_seeds(row: Mapping[str, float | None], name: str) -> bool:
-    """Whether the interval over seeds of the difference ``name`` is known and without 0."""
+    """Whether the interval over seeds of the difference ``name`` is known and excludes 0."""
     low, high = (row.get(f"{name}_seeds_{end}") for end in ("low", "high"))
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def _per_cluster(rows: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums ``[R, U]`` of ``rows [R, N]`` over each cluster's events, and their numbers ``[U]``."""
+    """Return sums ``[R, U]`` of ``rows [R, N]`` over each cluster, and cluster sizes ``[U]``."""
     if len(clusters) != rows.shape[1]:
         raise ParagonError(f"clusters: {len(clusters)} labels for {rows.shape[1]} events")
     _, label = np.unique(clusters, return_inverse=True)
@@ -128,14 +120,14 @@ def _per_cluster(rows: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _resampled(sums: np.ndarray, sizes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means ``[B, R]`` over events in B resamples of users, from ``sums [R, U]``, ``sizes [U]``.
+    """Return means ``[B, R]`` over events in B resamples of users, from sums ``[R, U]``.
 
-    The resampling is SciPy's, of all R rows at once, so that both methods see the same users.
+    All R rows are resampled at once, so that both methods see the same users.
     """
     users = len(sizes)
 
     def means(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
-        # Counting how often each user was drawn makes every mean one matrix product.
+        # Counts of the drawn users turn the means into matrix products.
         cells = drawn + np.arange(len(drawn))[:, None] * users
         times = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
         return (sums @ times.T) / (sizes @ times.T)
@@ -155,5 +147,5 @@ def _difference(means: np.ndarray, number: int, statistic: Statistic) -> np.ndar
     """Statistic of the first ``number`` columns of ``means [B, R]`` minus the others': ``[B]``."""
     of_a, of_b = statistic(means[:, :number]), statistic(means[:, number:])
     gap = check_array("the difference of the statistic", of_a - of_b, "B", B=len(means))
-    # What differs in the last bit is the same sum in another order, and on neither side of 0.
+    # Differences in the last bits come from the order of summation: set them to 0.
     return np.where(np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b)), 0.0, gap)
