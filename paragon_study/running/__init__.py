@@ -1,1 +1,1 @@
-"""Run a notebook as a stage of the pipeline, and end it cleanly."""
+"""Run notebooks as stages of the pipeline; record times; repair DVC's files."""

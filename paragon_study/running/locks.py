@@ -1,9 +1,7 @@
-"""What a killed DVC leaves half-written, and how it becomes whole again.
+"""Repair the files of DVC after it was killed.
 
-DVC writes ``dvc.lock``, which says what every stage was made from, in place.  Killed meanwhile, it
-leaves the beginning of the file: DVC then refuses to run, or has forgotten stages.  So every stage
-begins with a copy.  The list of running commands has the same fault (treeverse/dvc#7615): killed
-in that moment, DVC leaves it empty.
+DVC writes ``dvc.lock`` in place: killed meanwhile, it leaves only the beginning.  So stages copy it
+first.  DVC can also leave its list of running commands empty (treeverse/dvc#7615).
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from paragon.storage import write_text
 
 
 def keep_locks(root: Path = ROOT) -> None:
-    """Copy every lock file that is whole; what :func:`recover` starts from."""
+    """Copy the complete lock files, for :func:`recover`."""
     for path, copy in _pairs(root):
         stages = _stages(path)
         if stages and (not _cut(stages, _stages(copy)) or _committed(path, root)):
@@ -26,14 +24,13 @@ def keep_locks(root: Path = ROOT) -> None:
 
 
 def recover(root: Path = ROOT) -> list[str]:
-    """Make whole what DVC left half-written; the names of these files.
+    """Repair incomplete files of DVC and return their names; run it while nothing else runs.
 
-    A lock file becomes that of the beginning of the last stage, which the next ``dvc repro`` then
-    runs again.  That of an older checkout, which may be the beginning of a newer one, stays.
-    Nothing may run meanwhile.
+    A lock file goes back to the copy made when the last stage began, which then runs again.  A file
+    as committed stays: an older checkout may look like a cut newer one.
     """
     mended = []
-    for path, copy in _pairs(root):  # DVC leaves a lock file, if empty
+    for path, copy in _pairs(root):
         if _cut(_stages(path), _stages(copy)) and not _committed(path, root):
             write_text(path, copy.read_text(encoding="utf-8"))
             mended.append(str(path.relative_to(root)))
@@ -45,24 +42,24 @@ def recover(root: Path = ROOT) -> list[str]:
 
 
 def _pairs(root: Path) -> list[tuple[Path, Path]]:
-    """Each lock file that is there, of the study and of the pipelines beside it, and its copy."""
+    """List the lock files of the study and of the trials, each with its copy."""
     kept = root / ".dvc" / "tmp" / "whole"
     paths = [*root.glob("dvc.lock"), *root.glob("*/dvc.lock")]
     return [(path, kept / path.relative_to(root)) for path in sorted(paths)]
 
 
 def _committed(path: Path, root: Path) -> bool:
-    """Whether a file is as ``HEAD`` has it."""
+    """Whether a file equals its version in ``HEAD``."""
     show = ["git", "show", f"HEAD:./{path.relative_to(root).as_posix()}"]
     try:
         done = subprocess.run(show, cwd=root, capture_output=True, check=False)
-    except FileNotFoundError:  # git is not installed
+    except FileNotFoundError:  # no git
         return False
     return done.returncode == 0 and done.stdout == path.read_bytes()
 
 
 def _stages(path: Path) -> dict[str, int]:
-    """How many outputs each stage of a lock file has; of none that can be read, nothing."""
+    """Count the outputs of each stage in a lock file; return {} if it cannot be read."""
     try:
         stages = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return {name: len(stage.get("outs", ())) for name, stage in stages["stages"].items()}
@@ -71,7 +68,7 @@ def _stages(path: Path) -> dict[str, int]:
 
 
 def _cut(stages: dict[str, int], kept: dict[str, int]) -> bool:
-    """Whether the ``stages`` are the beginning of those ``kept``, the last perhaps not complete."""
+    """Whether ``stages`` are the beginning of ``kept``, the last one perhaps incomplete."""
     names = list(stages)
     if names != list(kept)[: len(names)]:
         return False

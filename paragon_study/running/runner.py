@@ -1,7 +1,6 @@
-"""Run a notebook as a stage of the pipeline and keep an executed copy that never varies.
+"""Run a notebook as a stage of the pipeline and keep a reproducible executed copy.
 
-A source notebook is an input and stays without outputs; papermill executes it, and the copy goes
-to ``artifacts/notebooks``.  The same study gives the same bytes, see :func:`normalise`.
+Papermill executes a copy, which goes to ``artifacts/notebooks``; the source keeps no outputs.
 """
 
 from __future__ import annotations
@@ -35,29 +34,26 @@ from paragon_study.pipeline.determinism import stage_variables
 from paragon_study.running.times import FOLDER, record_time
 
 KERNEL = "python3"
-# Injected everywhere: an edited parameters cell changes no result.
+# Injected, so that an edited parameters cell changes no result.
 NEUTRAL: dict[str, Any] = {"overrides": {}}
-NOISE = ("papermill", "execution", "ExecuteTime")  # metadata of cells that holds clocks
-WIDGET = "application/vnd.jupyter.widget-view+json"  # names a model that is gone, by a random id
-FRAMES = 12  # lines of a traceback that are shown
-SECONDS = 60.0  # between two lines on how far a stage is
-logging.getLogger("papermill").setLevel(logging.ERROR)  # `overrides` need not be in the notebook
+NOISE = ("papermill", "execution", "ExecuteTime")  # cell metadata with times
+WIDGET = "application/vnd.jupyter.widget-view+json"  # refers to a random id
+FRAMES = 12  # traceback lines in the error message
+SECONDS = 60.0  # between two progress lines
+logging.getLogger("papermill").setLevel(logging.ERROR)  # no warning about missing `overrides`
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
-_STYLED = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")  # the random id of a styled pandas table
+_STYLED = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")  # random id of a styled table
 
 
 def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT) -> Path:
-    """Execute ``notebooks/NAME.ipynb`` in ``root``; returns the path of the executed copy.
+    """Execute ``notebooks/NAME.ipynb`` in ``root`` and return the path of the executed copy.
 
-    ``dataset``, ``backbone`` (if given) and the empty ``overrides`` are injected after its cell
-    tagged ``parameters``, so that what this cell assigns has no influence.  Long trainings go on
-    from the checkpoints of an interrupted run; they lie beside the stage's own folder, which DVC
-    empties first.
+    The arguments and empty ``overrides`` replace the values of the cell tagged ``parameters``.
+    Long trainings resume from checkpoints, which lie outside the folder that DVC empties.
 
-    Raises ``ParagonError`` for what the user can correct, also if it was raised inside the
-    notebook, and ``NotebookFailed`` for any other failure.  Then the copy is kept as
-    ``NAME.failed.ipynb`` and the last good one stays as it was.
+    Raises ``ParagonError`` for what the user can correct, ``NotebookFailed`` for other failures;
+    then the copy becomes ``NAME.failed.ipynb`` and the last good copy stays.
     """
     root, start = root.resolve(), time.monotonic()
     source = source_path(name, root)
@@ -74,11 +70,11 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
             LINE: str(line),
             CHECKPOINTS: str(checkpoints),
             "PARAGON_ROOT": str(root),
-            # This checkout's package, and no IPython profile or kernel of the user.
+            # This checkout's package; no IPython profile or kernel of the user.
             "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
             "IPYTHONDIR": os.path.join(scratch, "ipython"),
             "JUPYTER_PREFER_ENV_PATH": "1",
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the kernel prints a note
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # no note by the kernel
         }
         try:
             with patch.dict(os.environ, variables), _progress_of(name, line):
@@ -90,11 +86,10 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
                     language="python",
                     cwd=root,
                     progress_bar=False,
-                    extra_arguments=["--log-level=CRITICAL"],  # without its notes on transport
-                    # A second sooner than by its own exit, in which it takes torch apart; nothing
-                    # is left to write then, and workers end with it.
+                    extra_arguments=["--log-level=CRITICAL"],  # no transport messages
+                    # Saves a second; nothing is left to write, and workers end with it.
                     shutdown_kernel="immediate",
-                    start_timeout=180,  # seconds: a busy machine with a cold disk
+                    start_timeout=180,  # seconds, for a busy machine
                 )
         except (PapermillExecutionError, RuntimeError) as error:
             if copy.exists():
@@ -102,7 +97,7 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
             raise _explained(error, name, failed) from None
         notebook = nbformat.read(copy, as_version=4)
     for output in (out for cell in notebook.cells for out in cell.get("outputs", [])):
-        if output.get("name") == "stderr":  # said here, and left out of the copy
+        if output.get("name") == "stderr":  # printed, not kept
             print(output.text, end="", file=sys.stderr)
     _keep(notebook, target, root)
     failed.unlink(missing_ok=True)
@@ -113,7 +108,7 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
 
 
 def source_path(name: str, root: Path) -> Path:
-    """``notebooks/NAME.ipynb``; an error that lists the notebooks if there is none."""
+    """Return ``notebooks/NAME.ipynb``; raise ``ParagonError`` with the known names otherwise."""
     known = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
     if name not in known:
         raise ParagonError(f"unknown notebook {name!r}: there are {', '.join(known) or 'none'}")
@@ -121,7 +116,7 @@ def source_path(name: str, root: Path) -> Path:
 
 
 def executed_path(name: str, dataset: str, backbone: str | None, root: Path) -> Path:
-    """``artifacts/notebooks/DATASET[/BACKBONE]/NAME.ipynb``; names may not lead elsewhere."""
+    """Return ``artifacts/notebooks/DATASET[/BACKBONE]/NAME.ipynb``; check the names."""
     check_name(dataset, "dataset")
     if backbone is not None:
         check_name(backbone, "backbone")
@@ -139,11 +134,7 @@ def code_cells(path: Path) -> list[NotebookNode]:
 
 
 def normalise(notebook: NotebookNode, root: Path) -> NotebookNode:
-    """A copy without the differences between two runs of the same notebook.
-
-    Removed: clocks and versions, random ids of cells, tables and objects, widgets, the standard
-    error, the folder of the checkout.  Pieces of one output stream are joined.
-    """
+    """Copy a notebook without what differs between runs: times, versions, random ids, paths."""
     notebook = nbformat.from_dict(notebook)
     kernel = {"display_name": "Python 3", "language": "python", "name": KERNEL}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
@@ -177,7 +168,7 @@ def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
 
 
 def _steady(text: str, root: Path) -> str:
-    """Text without the folder of the checkout, object addresses and ids of styled tables."""
+    """Remove the checkout folder, object addresses and random table ids from a text."""
     text = _ADDRESS.sub("at 0x0", text.replace(f"{root}{os.sep}", ""))
     ids: dict[str, str] = {}
     return _STYLED.sub(lambda match: ids.setdefault(match[0], f"T_{len(ids):05d}"), text)
@@ -188,11 +179,7 @@ def _keep(notebook: NotebookNode, path: Path, root: Path) -> None:
 
 
 def _check_parameters(source: Path, given: dict[str, str]) -> None:
-    """Refuse a cell tagged ``parameters`` that does more than assign the names that are given.
-
-    Its ``overrides`` have to be empty: they would have no influence here, which whoever saved
-    some may not expect.
-    """
+    """Refuse a ``parameters`` cell that does more than assign the names, or sets ``overrides``."""
     cells = [cell for cell in code_cells(source) if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ParagonError(f"{source}: {len(cells)} cells are tagged `parameters`, 1 is needed")
@@ -220,15 +207,15 @@ def _check_parameters(source: Path, given: dict[str, str]) -> None:
 
 @contextmanager
 def _progress_of(notebook: str, line: Path) -> Iterator[None]:
-    """Print how far a running notebook is, as :func:`paragon.progress.progress` says in a file."""
+    """Print the progress that a running notebook writes to a file."""
     over = threading.Event()
 
     def say() -> None:
         last = ""
         while not over.wait(SECONDS):
-            with suppress(OSError):  # not there yet
+            with suppress(OSError):  # no file yet
                 now = line.read_text(encoding="utf-8")
-                if now not in ("", last):  # empty while it is being written
+                if now not in ("", last):  # empty during a write
                     print(f"{notebook}: {now}", flush=True)
                     last = now
 
@@ -242,13 +229,13 @@ def _progress_of(notebook: str, line: Path) -> Iterator[None]:
 
 
 def _explained(error: PapermillExecutionError | RuntimeError, name: str, failed: Path) -> Exception:
-    """Make of a failed cell or a dead kernel what the command line shows."""
+    """Turn a failed cell or a dead kernel into a message for the command line."""
     if isinstance(error, DeadKernelError):
         return ParagonError(
             f"notebook {name}: the kernel died, most likely because memory ran out; close other "
             f"programs, or lower the batch sizes in params.yaml (so far: {failed})"
         )
-    if isinstance(error, RuntimeError):  # of a kernel that did not start; it said why
+    if isinstance(error, RuntimeError):  # the kernel did not start
         return NotebookFailed(f"notebook {name}: {error}")
     if error.ename == "ParagonError":
         return ParagonError(error.evalue)

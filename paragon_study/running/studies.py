@@ -1,4 +1,4 @@
-"""Which studies params.yaml has, and how another dataset or backbone comes into it."""
+"""List the studies of params.yaml, and add datasets or backbones to it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from paragon.storage import check_name, write_text
 
 
 def add(name: str, root: Path = ROOT) -> str:
-    """Enter a dataset or a backbone in params.yaml; returns what was done, in words.
+    """Add a dataset or backbone to params.yaml, keeping comments; return a message.
 
-    Comments and layout of the file stay.  Raises ``ParagonError`` if ``name`` is
-    neither a backbone nor a folder of ``data/``, or both, and for a file that is not valid.
+    Raises ``ParagonError`` unless ``name`` is either a backbone or a folder of ``data/``, and for
+    an invalid file.
     """
     check_name(name, "dataset or backbone")
     path = root / "params.yaml"
     load_params(path)
-    from paragon.backbones import BACKBONES  # and torch, which takes a second
+    from paragon.backbones import BACKBONES  # slow: loads torch
 
     known, fetched = name in BACKBONES, (root / "data" / name).is_dir()
     if known == fetched:
@@ -51,7 +51,7 @@ def add(name: str, root: Path = ROOT) -> str:
 
 
 def studies_of(name: str | None = None, root: Path = ROOT) -> list[str]:
-    """The stages ``evaluation@...`` of all studies in params.yaml, or of a dataset or backbone."""
+    """List the stages ``evaluation@...`` of all studies, or of those with a dataset or backbone."""
     if name is not None:
         check_name(name, "dataset or backbone")
     studies = load_params(root / "params.yaml").studies

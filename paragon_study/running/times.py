@@ -1,6 +1,6 @@
-"""Record beside each executed notebook how long its stage took here, and what it made.
+"""Record how long each stage took here, beside its executed notebook.
 
-Times vary from run to run, so no stage depends on them and nothing committed holds them.
+Times vary between runs, so no stage depends on them and they are not committed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from paragon.params import ROOT, Params, Section
 from paragon.storage import write_text
 
 STAGES = ("02_backbones", "03_adapters", "04_generator", "05_rivals", "06_evaluation")
-RESULTS_OF = ("metrics.json", "differences.json")  # what `06_evaluation` writes and is compared
+RESULTS_OF = ("metrics.json", "differences.json")  # of `06_evaluation`, compared by `verify`
 FOLDER = "artifacts/notebooks"
 
 
 class StageTime(Section):
-    """One run of a stage; ``results``: the digest of an evaluation's numbers."""
+    """One run of a stage; ``results`` is the digest of an evaluation's numbers."""
 
     seconds: NonNegativeFloat
     finished: str
@@ -28,14 +28,14 @@ class StageTime(Section):
 
 
 def pipeline(params: Params) -> list[str]:
-    """Name the stages of dvc.yaml: ``ml-100k/sasrec/06_evaluation`` for one."""
+    """Name the stages of dvc.yaml, for example ``ml-100k/sasrec/06_evaluation``."""
     studies = [f"{d}/{b}" for d in params.studies.datasets for b in params.studies.backbones]
     data = [f"{dataset}/01_data" for dataset in params.studies.datasets]
     return [*data, *(f"{study}/{stage}" for study in studies for stage in STAGES), "compare"]
 
 
 def load_times(root: Path = ROOT) -> dict[str, StageTime]:
-    """Load the times of the stages that ran here, by name; a broken record is none."""
+    """Load the times of the stages that ran here, by name; skip broken records."""
     times = {}
     for path in sorted((root / FOLDER).rglob("*.time.json")):
         try:
@@ -47,7 +47,7 @@ def load_times(root: Path = ROOT) -> dict[str, StageTime]:
 
 
 def record_time(seconds: float, name: str, root: Path = ROOT) -> None:
-    """Record that the stage of this name took so long."""
+    """Record the seconds that a stage took."""
     finished = datetime.now().astimezone().isoformat(" ", "minutes")
     study, _, stage = name.rpartition("/")
     results = digest(root / "results" / study) if stage == STAGES[-1] else None
@@ -56,7 +56,7 @@ def record_time(seconds: float, name: str, root: Path = ROOT) -> None:
 
 
 def recomputed(root: Path = ROOT) -> list[tuple[str, str]]:
-    """Datasets and backbones whose results are as an evaluation in this folder wrote them."""
+    """List the studies whose results are unchanged since an evaluation in this folder."""
     done = {tuple(name.split("/")): about.results for name, about in load_times(root).items()}
     return [
         (study[0], study[1])
@@ -66,6 +66,6 @@ def recomputed(root: Path = ROOT) -> list[tuple[str, str]]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of a study's numbers."""
+    """Return the SHA-256 of a study's numbers."""
     parts = [folder / name for name in RESULTS_OF if (folder / name).exists()]
     return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()
