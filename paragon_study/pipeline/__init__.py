@@ -1,1 +1,1 @@
-"""What a notebook of the pipeline runs on: the study, its settings and its training jobs."""
+"""The study as the notebooks use it: settings, artifacts, training jobs."""

@@ -1,15 +1,8 @@
-"""The same bytes on every x86-64 processor: which kernels the libraries may choose.
+"""Make results identical on all x86-64 processors with AVX2, by fixing the kernels of libraries.
 
-The libraries below torch and NumPy choose their kernels by the maker and the model
-of the processor.  Each kernel sums in its own order, and training amplifies the last
-digit of a sum until the third digit of a result differs.  ``python -m paragon`` sets
-these variables, so that every stage of the pipeline takes kernels that all processors
-with AVX2 (2013 and later) share.
-
-Two things they do not reach.  The square root of a tensor, ``x ** 0.5``, ``torch.cdist``,
-``log2`` and ``log10`` start from an estimate of the processor, whose last digits are the
-maker's own: nothing that is trained or measured may use them (torch's fused optimizers do
-not).  And other versions of the libraries sum in another order again.
+Kernels sum in different orders, and training amplifies rounding.  Two limits: ``x ** 0.5``,
+``cdist``, ``log2`` and ``log10`` of tensors start from processor-dependent estimates, so nothing
+trained or measured may use them; and other library versions sum differently.
 """
 
 from __future__ import annotations
@@ -24,10 +17,9 @@ from paragon.progress import LINE, QUIET
 from paragon_study.pipeline.memory import VARIABLES
 
 KERNELS = {
-    "ATEN_CPU_CAPABILITY": "avx2",  # torch's own
+    "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    # MKL takes its AVX2 kernels on one maker's processors only, and this branch on all. With
-    # it tuning takes some 40 % longer.
+    # MKL uses AVX2 on one maker's processors only, this branch on all; tuning is 40 % slower.
     "MKL_CBWR": "COMPATIBLE",
     "OPENBLAS_CORETYPE": "Haswell",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
@@ -35,33 +27,29 @@ KERNELS = {
 
 
 def choose_kernels() -> None:
-    """Set the variables for this process and those it starts, before a library reads them."""
+    """Set the variables for this process and its children; call it before libraries load."""
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.update(KERNELS)
 
 
 def stage_variables(threads: int) -> dict[str, str]:
-    """Variables of a kernel that runs a stage.
-
-    The number of threads changes the order of sums, and a hash seed the order of sets.
-    """
+    """Return the variables of a kernel for a stage; threads change sums, hash seeds order sets."""
     libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return dict.fromkeys(libraries, str(threads)) | {"PYTHONHASHSEED": "0", **VARIABLES}
 
 
 def begin_worker(parent: int) -> None:
-    """Begin a process that trains: without bars of its own, and with its parent's end as its end.
+    """Set up a training process: no progress bars, and exit when its parent does.
 
-    A worker whose parent was killed would go on training, and overwrite what a later run made.
-    It is here so that a worker without a job does not load torch.
+    An orphan would go on training and overwrite later results.  This module does not load torch.
     """
-    os.environ[QUIET] = "1"  # those of several processes would overwrite each other
+    os.environ[QUIET] = "1"
     os.environ.pop(LINE, None)
     when_gone(parent, lambda: os._exit(1))
 
 
 def when_gone(parent: int, act: Callable[[], None]) -> None:
-    """Call ``act``, in another thread, when this process has no longer this ``parent``."""
+    """Call ``act`` in another thread when ``parent`` is no longer the parent process."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,8 +1,7 @@
-"""The trainings of a study: several at a time, one process each, their results in its folder.
+"""Run the trainings of a study in parallel, and store their results.
 
-The models of this package are too small to gain from a second thread, and there
-are many of them: each is trained in a process of its own, on one thread.  Which
-process trains which model does not matter to the result.
+The models are too small to gain from a second thread, so each trains in a single-threaded process.
+Results do not depend on which process trains which model.
 """
 
 from __future__ import annotations
@@ -44,19 +43,18 @@ from paragon_study.pipeline.determinism import KERNELS, begin_worker
 from paragon_study.pipeline.study import Study
 
 T = TypeVar("T")
-CLUSTER = "PARAGON_CLUSTER"  # the address of a Dask scheduler, whose workers then do the jobs
+CLUSTER = "PARAGON_CLUSTER"  # address of a Dask scheduler that runs the jobs
 
 
 def run_in_processes(
     function: Callable[..., T], study: Study, jobs: Sequence[tuple], name: str
 ) -> list[T]:
-    """``[function(study, *job) for job in jobs]``, several at a time unless there is one thread.
+    """Return ``[function(study, *job) for job in jobs]``, computed in parallel processes.
 
-    ``function`` is one of a module, so that another process can import it; it loads
-    what it needs and seeds its own random numbers.  With ``PARAGON_CLUSTER`` the jobs run on a
-    cluster (docs/scale.md).  Raises ``ParagonError`` if a process is ended from outside.
+    ``function`` must be importable and seed its random numbers.  ``PARAGON_CLUSTER`` runs jobs on a
+    cluster (docs/scale.md).  Raises ``ParagonError`` if a process is killed.
     """
-    # On two threads three at a time: if it were two, the third of three would leave a core idle.
+    # Three jobs on two threads: with two at a time the third would leave a core idle.
     most = 2 * study.params.run.threads - 1 if study.device.type == "cpu" else 1
     if not jobs or (most == 1 and not os.environ.get(CLUSTER)):
         return [function(study, *job) for job in jobs]
@@ -80,7 +78,7 @@ def _kernels() -> dict[str, str | None]:
 def _run_job(
     function: Callable[..., T], study: Study, job: tuple, kernels: dict[str, str | None]
 ) -> T:
-    """Run a job with the ``kernels`` of who asked: others give other digits."""
+    """Run a job; refuse if this process has other ``kernels``, which give other digits."""
     if _kernels() != kernels:
         raise ParagonError(
             f"{CLUSTER}: a worker computes with other kernels than the run that uses it; start "
@@ -94,10 +92,8 @@ def _workers(count: int) -> Iterator[None]:
     """Let joblib use ``count`` processes here, or a cluster."""
     address = os.environ.get(CLUSTER)
     if not address:
-        # Each process has one thread in every library that has threads of its own, which reads
-        # that when it is loaded.  torch.set_num_threads would not do: NumPy's linear algebra would
-        # still have its threads, which wait for each other by spinning, and with as many busy
-        # processes as cores a product of small matrices took 70 ms.
+        # One thread in each library, read when it loads.  torch.set_num_threads is not enough:
+        # NumPy's threads would spin while waiting, and small matrix products take 70 ms.
         begin = {"initializer": begin_worker, "initargs": (os.getpid(),)}
         with parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **begin):
             yield
@@ -113,7 +109,7 @@ def _workers(count: int) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise ParagonError(f"{CLUSTER}={address}: no scheduler answers there: {error}") from error
     with client, parallel_config("dask"):
-        if sum(client.ncores().values()) < 2:  # joblib would do the jobs in this process
+        if sum(client.ncores().values()) < 2:  # joblib would use this process
             raise ParagonError(f"{CLUSTER}: fewer than two workers are at {address}; start two")
         yield
 
@@ -121,9 +117,9 @@ def _workers(count: int) -> Iterator[None]:
 def training_task(
     study: Study, sequences: Sequences, backbone: Backbone, about: dict
 ) -> FrozenTask:
-    """Training events as tuning sees them; their states are those that notebook 03 stored.
+    """Prepare the training events, with the states stored by notebook 03 if they match.
 
-    To compute them takes half as long as a training.  States of another backbone are not used.
+    Computing them would take half as long as a training.
     """
     stem, settings = study.folder / "adapters" / "states", study.params.adapters
     states = None
@@ -149,10 +145,7 @@ def tune_collection(study: Study) -> Collection:
 def train_generators(
     study: Study, collection: Path | None = None, folder: Path | None = None
 ) -> list[Generator]:
-    """Train and store ``folder/seed<n>`` for every seed of the study.
-
-    ``collection`` is the stem it is stored under; both are the study's own if left out.
-    """
+    """Train a generator ``folder/seed<n>`` for each seed, from a stored ``collection``."""
     stem = collection or study.folder / "adapters" / "collection"
     folder, seeds = folder or study.folder / "generator", study.params.run.seeds
     jobs = [(stem, folder, seed) for seed in seeds]
@@ -172,7 +165,7 @@ def _train_generator(study: Study, stem: Path, folder: Path, seed: int) -> None:
 
 
 def train_published_generators(study: Study) -> list[Published]:
-    """Train and store the generator as published for the first ``published.seeds`` seeds."""
+    """Train and store the published generator for the first ``published.seeds`` seeds."""
     jobs = [(seed,) for seed in study.published_seeds()]
     run_in_processes(_train_published, study, jobs, "published generators")
     return study.load_published(study.load_collection(study.load_frozen()[-1]))
@@ -191,7 +184,7 @@ def _train_published(study: Study, seed: int) -> None:
 
 
 def train_category_bias(study: Study) -> Tensor:
-    """Tune and store `category_bias` for every evaluation weight and seed: ``[S, W, M]``."""
+    """Tune and store `category_bias` for all evaluation weights and seeds: ``[S, W, M]``."""
     sequences, backbone, about = study.load_frozen()
     train = training_task(study, sequences, backbone, about)
     bias = tune_category_bias(train, sequences, study.params.adapters, study.params.run.seeds)
@@ -201,7 +194,7 @@ def train_category_bias(study: Study) -> Tensor:
 
 
 def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
-    """Train and store ``rivals.end_to_end`` for every seed; those of each seed by name."""
+    """Train and store ``rivals.end_to_end`` for each seed; return them by seed, then by name."""
     folder, names = folder or study.folder / "rivals", study.params.rivals.end_to_end
     jobs = [(folder, name, seed) for seed in study.params.run.seeds for name in names]
     run_in_processes(_train_rival, study, jobs, "rivals")
@@ -216,7 +209,7 @@ def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
 
 
 def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
-    """Train and store every weight and seed: ``{(weights, seed): curves}``."""
+    """Train and store a model for each weight and seed: ``{(weights, seed): curves}``."""
     weights, seeds = retrain_weights(study.params), retrain_seeds(study.params)
     tasks = list(product(range(len(weights)), seeds))
     fits = run_in_processes(_retrain, study, tasks, "models")

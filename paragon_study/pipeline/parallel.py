@@ -1,13 +1,9 @@
-"""A backbone and its collection on several processes, started by PyTorch's own launcher::
+"""Train a backbone and its collection on several processes, with PyTorch's launcher::
 
     torchrun --nproc-per-node 2 -m paragon_study.pipeline.parallel ml-1m sasrec
 
-Beside the pipeline: the results lie in ``artifacts/DATASET/BACKBONE/parallel``.
-
-All processes draw the same batches.  Of each, process r of n takes the rows r, r + n, r + 2n, ...;
-the gradients are averaged over all events.  That is the gradient of one process, but for rounding,
-and for dropout and negatives, which every process draws for its own rows.  Adapters do not depend
-on those of other seeds: every process tunes some of the seeds.
+All processes draw the same batches; process r of n takes the rows r, r + n, ..., and gradients are
+averaged over events.  Tuning is divided by seed.  Results go to ``artifacts/.../parallel``.
 """
 
 from __future__ import annotations
@@ -37,19 +33,19 @@ BY_SEED = ("anchor_vectors", "oracle_vectors", "snapshots", "validation")
 
 
 class SharedTraining(Training):
-    """Training of which this process does its share of every batch."""
+    """Training in which this process computes its share of each batch."""
 
     def random_batches(
         self, count: int, size: int, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
-        """This process's rows of every batch; one without rows joins in, and does not count."""
+        """Yield this process's rows of each batch; without rows it takes part with weight 0."""
         for batch in Backbone.random_batches(self.backbone, count, size, rng):
             rows = batch[dist.get_rank() :: dist.get_world_size()]
             self.idle = not len(rows)
             yield batch if self.idle else rows
 
     def epoch(self, rng: np.random.Generator) -> float:
-        """Train on every training event once; the mean loss of the epoch, the same everywhere."""
+        """Train on all training events once; return the mean loss over all processes."""
         self.own = np.random.default_rng([int(rng.integers(2**31)), dist.get_rank()])
         torch.manual_seed(int(self.own.integers(2**31)))  # dropout
         self.seen = 0
@@ -60,13 +56,13 @@ class SharedTraining(Training):
     def loss(
         self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
-        """The mean loss of this process's events, with negatives of its own."""
+        """Compute the mean loss of this process's events, with its own negatives."""
         self.events = 0 if self.idle else len(users)
         self.seen += self.events
         return super().loss(states, users, targets, self.own)
 
     def share_gradients(self, *_: object) -> None:
-        """Put the mean over the events of all processes in the place of the gradients."""
+        """Replace the gradients by their mean over the events of all processes."""
         grads = [part.grad for part in self.model.parameters() if part.grad is not None]
         flat = torch.cat([*(grad.flatten() for grad in grads), grads[0].new_ones(1)]) * self.events
         dist.all_reduce(flat)
@@ -76,7 +72,7 @@ class SharedTraining(Training):
 
 
 def run(study: Study) -> None:
-    """Train the backbone, unless it is there, and tune its collection."""
+    """Train the backbone, unless it is stored, and tune its collection."""
     rank, processes, sequences = dist.get_rank(), dist.get_world_size(), study.load_sequences()
     settings, folder = study.params.backbones, study.folder / "parallel"
     if not (folder / "backbone.json").exists():
@@ -85,7 +81,7 @@ def run(study: Study) -> None:
         backbone.random_batches = training.random_batches  # type: ignore[method-assign]
         training.optimizer.register_step_pre_hook(training.share_gradients)
         about = origin(study.backbone, sequences, settings) | {"processes": processes}
-        # All have the same state, which the first one writes.
+        # The state is the same everywhere; the first process writes it.
         path = folder / "backbone.checkpoint.safetensors"
         fitted = training.fit(settings.seed, Checkpoint(path, about, writes=rank == 0))
         if rank == 0:
@@ -96,7 +92,7 @@ def run(study: Study) -> None:
     made_with = f"{folder}: made with other settings; delete this folder"
     check_match({"settings": settings.model_dump()}, about, made_with)
     seeds = study.params.run.seeds
-    mine = seeds[rank::processes] or seeds[:1]  # who has none joins in, and it is left out
+    mine = seeds[rank::processes] or seeds[:1]  # without a seed, take part and drop the result
     asked = study.params.adapters, mine, {"backbone": about["sha256"]}
     made = collect(backbone.to(study.device), sequences, *asked)
     whole = {}
@@ -104,7 +100,7 @@ def run(study: Study) -> None:
         part = getattr(made, name).to(study.device)
         rows = part.new_zeros(len(seeds), *part.shape[1:])
         rows[rank::processes] = part[: len(seeds[rank::processes])]
-        dist.all_reduce(rows)  # each row is of one process, and 0 in the others
+        dist.all_reduce(rows)  # each row comes from one process, others add 0
         whole[name] = rows.cpu()
     if rank == 0:
         description = made.description | {"seeds": seeds}
@@ -119,10 +115,10 @@ def main(dataset: str, backbone: str) -> None:
         raise ParagonError("start this with torchrun, as docs/scale.md shows")
     study = open_study(dataset, backbone)
     if study.device.type == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # a process, a GPU
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # one GPU per process
     dist.init_process_group("nccl" if study.device.type == "cuda" else "gloo")
     if dist.get_rank():
-        os.environ[QUIET] = "1"  # one bar is enough
+        os.environ[QUIET] = "1"
     run(study)
     dist.destroy_process_group()
 

@@ -1,4 +1,4 @@
-"""Checks of what several sections of params.yaml say together."""
+"""Check settings of params.yaml that depend on each other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from paragon.objectives.weights import simplex_lattice, simplex_weights
 from paragon.params import ROOT, Params, load_params
 from paragon.rivals.end_to_end import END_TO_END
 
-MOST_ORACLES = 1_000  # evaluation weights; all their adapters are tuned at once
+MOST_ORACLES = 1_000  # limit on evaluation weights; their adapters are tuned together
 
 
 def check_all(root: Path = ROOT) -> None:
-    """Check params.yaml for every study that it names."""
+    """Check params.yaml for all its studies."""
     path = root / "params.yaml"
     params = load_params(path)
     for dataset in params.studies.datasets:
@@ -42,17 +42,14 @@ def check_all(root: Path = ROOT) -> None:
 
 
 def check_settings(params: Params, where: str) -> None:
-    """Refuse, before anything is trained, what would fail hours later.
-
-    ``where`` names the file and the study in the message.
-    """
+    """Refuse invalid settings before training starts; ``where`` names the study in the error."""
     check_names(params.adapters.objectives)
     for key, problem in (*_size_problems(params), *_weight_problems(params)):
         raise ParagonError(f"{where}: {key}: {problem}")
 
 
 def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
-    """Key and problem of numbers that do not go together."""
+    """Yield key and problem of sizes that do not fit together."""
     a, g, most = params.adapters, params.generator, 1 + params.data.negatives
     for key, number, most_of, limit in (
         ("adapters.snapshots", a.snapshots, "adapters.checks, less the result", a.checks - 1),
@@ -78,7 +75,7 @@ def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
 
 
 def _weight_problems(params: Params) -> Iterator[tuple[str, str]]:
-    """The same of everything that names preference weights."""
+    """Yield key and problem of preference weights that do not fit together."""
     a, names = params.adapters, params.adapters.objectives
     count = math.comb(a.oracles + len(names) - 1, len(names) - 1)
     if count > MOST_ORACLES:

@@ -1,4 +1,4 @@
-"""Open a study, and load what its stages made."""
+"""Open a study, and load what its stages wrote."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from paragon_study.pipeline.settings import check_all, check_settings
 
 @dataclass(frozen=True)
 class Study:
-    """One dataset and one backbone under one set of parameters.
+    """A dataset and a backbone under one set of parameters.
 
-    Every ``load_...`` raises ``ParagonError``: with the stage to run when a file is missing, and
-    with the field that differs when two files do not belong together.
+    All ``load_...`` methods raise ``ParagonError`` if a file is missing (with the stage to run) or
+    if files do not belong together (with the field that differs).
     """
 
     dataset: str
@@ -59,7 +59,7 @@ class Study:
 
     @property
     def device(self) -> torch.device:
-        """``run.device`` of params.yaml; ``auto`` is a CUDA GPU if there is one, else the CPU."""
+        """``run.device`` of params.yaml; ``auto`` is a CUDA GPU if available, else the CPU."""
         name = self.params.run.device
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if name == "auto":
@@ -73,10 +73,7 @@ class Study:
         return device
 
     def checkpoint(self, name: str) -> Path | None:
-        """The file of one long training, which goes on from it where a run was interrupted.
-
-        None where no stage of the pipeline is running: what a person runs begins anew.
-        """
+        """Return the checkpoint file of a long training, or None outside the pipeline."""
         folder = os.environ.get(CHECKPOINTS)
         return Path(folder) / f"{name}.safetensors" if folder else None
 
@@ -94,7 +91,7 @@ class Study:
         save_backbone(backbone, sequences, self.params.backbones, fitted, stem)
 
     def load_backbone(self, sequences: Sequences) -> tuple[Backbone, dict]:
-        """Load the backbone of notebook 02, frozen, on the study's device, and its description."""
+        """Load the frozen backbone of notebook 02 on the study's device, and its description."""
         backbone, description = load_backbone(self.folder / "backbones" / "backbone", sequences)
         settings = self.params.backbones.model_dump()
         self._check("backbones", description, backbone=self.backbone, settings=settings)
@@ -106,7 +103,7 @@ class Study:
         return sequences, *self.load_backbone(sequences)
 
     def load_collection(self, backbone: dict) -> Collection:
-        """Load the adapters that notebook 03 tuned for the ``backbone`` of this description."""
+        """Load the adapters that notebook 03 tuned for the ``backbone`` with this description."""
         collection = load_collection(self.folder / "adapters" / "collection", backbone)
         settings, seeds = self.params.adapters.model_dump(), self.params.run.seeds
         self._check("adapters", collection.description, settings=settings, seeds=seeds)
@@ -121,17 +118,17 @@ class Study:
         return generators
 
     def load_served(self) -> tuple[Sequences, Backbone, dict, Generator]:
-        """Load what makes a list: data, backbone, its description, generator of the first seed."""
+        """Load what serving needs: data, backbone, its description, generator of the first seed."""
         sequences, backbone, description = self.load_frozen()
         generators = self.load_generators(self.load_collection(description))
         return sequences, backbone, description, generators[0]
 
     def published_seeds(self) -> list[int]:
-        """The seeds of the generator as published; none by default."""
+        """Return the seeds of the published generator; none by default."""
         return self.params.run.seeds[: self.params.published.seeds]
 
     def load_published(self, collection: Collection) -> list[Published]:
-        """Load the generators as published that notebook 05 trained."""
+        """Load the published generators that notebook 05 trained."""
         made, settings = [], self.params.published.model_dump()
         for seed in self.published_seeds():
             stem = self.folder / "rivals" / f"published-seed{seed}"
@@ -140,7 +137,7 @@ class Study:
         return made
 
     def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
-        """Load the rivals that notebook 05 trained end to end: those of each seed, by name."""
+        """Load the rivals that notebook 05 trained end to end, by seed, then by name."""
         settings = self.params.rivals.model_dump()
 
         def load(name: str, seed: int) -> EndToEnd:
@@ -153,7 +150,7 @@ class Study:
         return [{name: load(name, seed) for name in names} for seed in self.params.run.seeds]
 
     def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:
-        """Load the retrained models by seed: one for each weight, when it is needed."""
+        """Load the retrained models by seed, lazily, one for each weight."""
 
         def models(seed: int) -> Iterator[Retrained]:
             folder = self.folder / "rivals"
@@ -164,7 +161,7 @@ class Study:
         return {seed: models(seed) for seed in retrain_seeds(self.params)}
 
     def about_category_bias(self, backbone: dict) -> dict:
-        """Describe what `category_bias` has to be made with."""
+        """Return the description that a stored `category_bias` must have."""
         return {
             "kind": "category_bias",
             "seeds": self.params.run.seeds,
@@ -173,18 +170,18 @@ class Study:
         }
 
     def load_category_bias(self, backbone: dict) -> torch.Tensor:
-        """Load the bias of every category that notebook 05 tuned, ``[S, W, M]``."""
+        """Load the category biases that notebook 05 tuned, ``[S, W, M]``."""
         stem, about = self.folder / "rivals" / "category_bias", self.about_category_bias(backbone)
         with loading(stem, "rivals", about) as (tensors, _):
             return tensors["bias"]
 
     def _check(self, stage: str, description: dict, **expected: object) -> None:
-        """Refuse what was made with other settings than those of params.yaml."""
+        """Refuse artifacts made with settings other than those of params.yaml."""
         where = f"{self.folder / stage}: made with other settings"
         check_match(expected, description, where, stage)
 
     def load_trained(self) -> Trained:
-        """Load everything that was trained, with the test events to measure it on."""
+        """Load all trained models, and the test events."""
         sequences, backbone, about = self.load_frozen()
         collection = self.load_collection(about)
         cutoffs = self.params.evaluation.cutoffs
@@ -205,26 +202,23 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyData:
-    """A dataset and how it is prepared, which all its backbones share."""
+    """A dataset and its preparation, shared by all backbones."""
 
     name: str
     settings: DataSettings
 
     def load(self) -> Dataset:
-        """Load the raw data from data/, checked."""
+        """Load and check the raw data."""
         return load_dataset(self.name, DATA)
 
     def save(self, sequences: Sequences) -> None:
-        """Write the sequences for the next stages, and data.json for people."""
+        """Write the sequences for the next stages, and data.json for readers."""
         save_sequences(sequences, ARTIFACTS / self.name / "data")
         write_json(RESULTS / self.name / "data.json", sequences.description)
 
 
 def open_dataset(name: str, overrides: dict | None = None) -> StudyData:
-    """A dataset that was fetched, with the section `data` of params.yaml for it.
-
-    Before the first stage does anything, the settings of all studies are checked.
-    """
+    """Open a fetched dataset with its settings, after a check of the settings of all studies."""
     check_name(name)
     check_all()
     return StudyData(name, load_params(overrides=overrides, dataset=name).data)
@@ -233,11 +227,7 @@ def open_dataset(name: str, overrides: dict | None = None) -> StudyData:
 def open_study(
     dataset: str, backbone: str, overrides: dict | None = None, checked: bool = True
 ) -> Study:
-    """The study of a dataset and a backbone, its parameters merged and its thread count set.
-
-    Deterministic algorithms are asked of torch: the same inputs give the same bytes.
-    ``checked``: whether what the sections say together is checked, too, in all studies.
-    """
+    """Open a study; set torch's threads and determinism; if ``checked``, check all settings."""
     check_name(dataset)
     check_name(backbone, "backbone")
     params = load_params(overrides=overrides, dataset=dataset, backbone=backbone)
@@ -246,6 +236,6 @@ def open_study(
         check_settings(params, f"params.yaml, study {dataset} with {backbone}")
     torch.set_num_threads(params.run.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling new memory with a pattern costs time and changes no result.
+    # Filling new memory costs time and changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Study(dataset, backbone, params)

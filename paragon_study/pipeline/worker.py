@@ -1,7 +1,6 @@
-"""A worker of a cluster: ``python -m paragon_study.pipeline.worker ADDRESS`` of a Dask scheduler.
+"""Start a Dask worker: ``python -m paragon_study.pipeline.worker ADDRESS`` (docs/scale.md).
 
-It is Dask's own worker with one thread, and with the kernels that give the same bytes on every
-processor, which a process has to choose before it loads a library.  docs/scale.md shows its use.
+It has one thread, and the kernels of :mod:`paragon_study.pipeline.determinism`.
 """
 
 from __future__ import annotations
