@@ -1,1 +1,1 @@
-"""For people: the lab, the control room, exercises, data of your own."""
+"""The course: lab, control room, exercises, your own data."""

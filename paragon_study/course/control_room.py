@@ -1,6 +1,4 @@
-"""The control room: a widget for any study that was run, any history and any weights.
-
-In this file: what the demo page shows, in a notebook, and for more than two objectives.
+"""The control room: a notebook widget that recommends for any user, titles and weights.
 
 Shapes: O objectives, n items.
 """
@@ -35,20 +33,20 @@ NOBODY = "nobody: type titles"
 
 @dataclass(frozen=True)
 class ControlRoom:
-    """A recommender, and the data with the users and titles that it is asked about."""
+    """A recommender, with data for the names of users and titles."""
 
     sequences: Sequences
     recommender: Recommender
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """The number of each title; of several with the same title, that of the first."""
+        """The item number of each title; the first one if titles repeat."""
         return {title: n for n, title in reversed([*enumerate(self.sequences.titles, start=1)])}
 
     def history(self, user: str | None, titles: Sequence[str]) -> History:
-        """All that a ``user`` did, then the ``titles``; somebody unknown did these only.
+        """Join the history of ``user`` (None: nobody) with ``titles``.
 
-        Raises ``ParagonError`` for names that are not in the dataset and for an empty history.
+        Raises ``ParagonError`` for unknown names and for an empty history.
         """
         data, items, times = self.sequences, [], []
         if user is not None:
@@ -66,7 +64,7 @@ class ControlRoom:
         return History([data.item_ids[item - 1] for item in items], times, user)
 
     def top(self, history: History, weights: Sequence[float] | None) -> list[int]:
-        """The ten best items that are not in the history; ``None``: by the backbone alone."""
+        """Rank the ten best items outside the history; ``weights=None`` uses the backbone alone."""
         own = self.recommender
         if weights is not None:
             return [own.numbers[item] for item in own.recommend(history, weights).item_ids]
@@ -75,10 +73,7 @@ class ControlRoom:
         return top_k(scores, TOP, np.isneginf(scores))[0].tolist()
 
     def grid(self, titles: Sequence[str] = ()) -> pd.DataFrame:
-        """The titles of the ten best, a column for each of some weights and the backbone alone.
-
-        Of somebody new with these ``titles``; without any, of the first user of the dataset.
-        """
+        """Tabulate ten best titles by weights, after ``titles`` or the first user's history."""
         user = None if titles else self.sequences.user_ids[0]
         history, names, columns = self.history(user, titles), self.recommender.objectives, {}
         for weights in simplex_lattice(len(names), 4 if len(names) == 2 else 2).flip(0).tolist():
@@ -89,11 +84,11 @@ class ControlRoom:
         return pd.DataFrame(rows, index=pd.RangeIndex(1, TOP + 1, name="rank"))
 
     def show(self) -> Any:
-        """The widget; where nobody is there to use it, the :meth:`grid`."""
+        """Return the widget, or the :meth:`grid` when nobody can use it."""
         if os.environ.get(QUIET):
             return self.grid()
         names, users = self.recommender.objectives, [NOBODY, *self.sequences.user_ids]
-        # Two weights are one choice; of more, each has a slider and their sum is made 1.
+        # Two objectives need one slider; with more, weights are normalised to sum 1.
         sliders = {
             name: widgets.FloatSlider(1 / len(names), min=0, max=1, step=0.01, description=name)
             for name in (names[:1] if len(names) == 2 else names)
@@ -106,11 +101,11 @@ class ControlRoom:
         )
 
     def lists(self, user: str, titles: Sequence[str], **values: float) -> str:
-        """The list for what is chosen beside that of the backbone, or why there is none."""
+        """Show the generated list beside that of the backbone as HTML, or an error message."""
         names, slides = self.recommender.objectives, [*values.values()]
         if len(slides) == 1:
             weights = [slides[0], 1 - slides[0]]
-        else:  # all at 0 count the same
+        else:  # all 0: equal weights
             weights = [v / sum(slides) if sum(slides) else 1 / len(slides) for v in slides]
         try:
             history = self.history(None if user == NOBODY else user, titles)
@@ -131,9 +126,6 @@ class ControlRoom:
 
 
 def open_room(dataset: str, backbone: str) -> ControlRoom:
-    """The control room of a study, with the generator of its first seed.
-
-    Raises ``ParagonError``, with the stage to run, for a study that was not run.
-    """
+    """Open the control room of a study; raise ``ParagonError`` if the study was not run."""
     sequences, frozen, _, generator = open_study(dataset, backbone).load_served()
     return ControlRoom(sequences, Recommender(frozen, generator, sequences))

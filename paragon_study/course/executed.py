@@ -1,8 +1,4 @@
-"""Copies of the executed notebooks in docs/executed, so that a visitor sees them with outputs.
-
-They are committed: those of the first dataset and backbone of params.yaml, the ablations among
-them.  Their figures have fewer colours than the originals, which makes them a third as large.
-"""
+"""Copy executed notebooks of the first study to docs/executed, with smaller images."""
 
 from __future__ import annotations
 
@@ -17,11 +13,11 @@ from paragon.params import load_params
 from paragon.storage import write_text
 
 FOLDER = "docs/executed"
-COLOURS = 256  # of a figure
+COLOURS = 256  # in a figure
 
 
 def publish_notebooks(root: Path) -> None:
-    """Write the copies of all notebooks that have been executed; others stay as they are."""
+    """Write the copies of all executed notebooks; keep older copies of the others."""
     studies = load_params(root / "params.yaml").studies
     folder = root / "artifacts" / "notebooks" / studies.datasets[0]
     for source in sorted((root / "notebooks").glob("0[1-7]_*.ipynb")):
@@ -32,7 +28,7 @@ def publish_notebooks(root: Path) -> None:
 
 
 def smaller(text: str) -> str:
-    """A notebook with links that hold in FOLDER, one folder deeper, and figures of few colours."""
+    """Adapt relative links to the deeper folder, and reduce the colours of figures."""
     notebook = nbformat.reads(text, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -44,7 +40,7 @@ def smaller(text: str) -> str:
 
 
 def few_colours(encoded: str) -> str:
-    """A PNG in base64 with a palette of COLOURS, in base64."""
+    """Reduce a PNG to a palette of COLOURS; both are in base64."""
     made = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
         palette = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)

@@ -1,4 +1,4 @@
-"""Exercises that check themselves: what a cell says about an answer."""
+"""Exercises that check the reader's answers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ def check(
     near: float = 1e-4,
     hints: Sequence[tuple[object, str]] = (),
 ) -> None:
-    """Print whether an answer is right, or why not; raises nothing, whatever the answer.
+    """Print whether an answer is right, or why not; never raise.
 
-    ``answer`` and ``expected`` are values: numbers, arrays, words, or tuples of them.  With
-    ``cases`` they are functions, and each case holds the arguments of one call.  Numbers may
-    differ by ``near``, relative to their size if that is above 1.  ``hints``: answers that are
-    easily given, and what is wrong with each.
+    ``answer`` and ``expected`` are numbers, arrays, words or tuples of them; with ``cases``, each
+    the arguments of one call, they are functions.  ``near``: tolerance, relative to numbers above
+    1.  ``hints``: common wrong answers and their explanations.
     """
     try:
         verdicts = (_verdict(answer, expected, case, near, hints) for case in cases or [None])
         print(next((verdict for verdict in verdicts if verdict != RIGHT), RIGHT))
-    except Exception as error:  # an object may fail wherever it is compared or shown
+    except Exception as error:  # comparing or printing any object may fail
         print(f"Not yet: this answer cannot be compared ({type(error).__name__}).")
 
 
@@ -36,7 +35,7 @@ def _verdict(answer: Any, expected: Any, case: tuple | None, near: float, hints:
     where = "" if case is None else f"for {', '.join(map(_short, case))}: "
     try:
         given = answer if case is None else answer(*case)
-    except Exception as error:  # whatever a student's function does
+    except Exception as error:  # from the student's function
         return f"Not yet: {where}{type(error).__name__}: {error}"
     if _unanswered(given):
         return UNANSWERED
@@ -44,7 +43,7 @@ def _verdict(answer: Any, expected: Any, case: tuple | None, near: float, hints:
     if _same(given, wanted, near):
         return RIGHT
     hint = next((f" {why}" for slip, why in hints if _same(given, slip, near)), "")
-    # The right number would give the answer away; a function has still to be written.
+    # The right number would give the answer away; for a function it does not.
     wrong = "is not right" if case is None else f"is not {_short(wanted)}"
     return f"Not yet: {where}{_short(given)} {wrong}.{hint}"
 

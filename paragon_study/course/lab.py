@@ -1,7 +1,6 @@
-"""A place to try things: a copy of the notebooks with settings and artifacts of its own.
+"""The lab: a copy of the notebooks in ``lab/`` that cannot change the study.
 
-``lab/`` is no part of the pipeline: what is changed, run or broken in it leaves the study as it
-was.  Its ``params.yaml`` is the study's, or the study made small: every notebook takes seconds.
+It has its own artifacts and params.yaml: that of the study, or a small one that runs in seconds.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from paragon.params import ROOT, merge_sections, read_settings
 from paragon_study.running.runner import run_notebook
 
 SMALL = Path(__file__).with_name("small.yaml")
-LINKED = ("data", "paragon", "paragon_study", "docs")  # to be read; the notebooks change none
+LINKED = ("data", "paragon", "paragon_study", "docs")  # read only
 COPIED = ("notebooks", "results", "ablations")
 
 
 def small_params(root: Path = ROOT) -> dict:
-    """The content of params.yaml, with the numbers of ``small.yaml`` in it."""
+    """Return params.yaml with the values of ``small.yaml``."""
     return merge_sections(read_settings(root / "params.yaml"), read_settings(SMALL))
 
 
 def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] = print) -> Path:
-    """Make ``root/lab``, if it is not there; returns its path.
+    """Make ``root/lab`` unless it exists, and return its path.
 
-    With ``full`` it has the settings and a copy of the artifacts of the study.  Otherwise the
-    study in small is run in it, about a minute and a half.  A lab that is there stays as it is.
-    Raises ``ParagonError`` where it was made in the other mode, or data or artifacts are missing.
+    With ``full`` it copies the settings and artifacts of the study; otherwise it runs the small
+    study, in about 90 seconds.  Raises ``ParagonError`` if the lab has the other mode, or data or
+    artifacts are missing.
     """
     lab, mode = root / "lab", "full" if full else "small"
     if lab.exists():
@@ -44,7 +43,7 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
         raise ParagonError(f"{root / 'data'}: not found; run `python -m paragon fetch` first")
     if full and not (root / "artifacts").is_dir():
         raise ParagonError(f"{root / 'artifacts'}: not found; run `make repro` first")
-    draft = root / "lab.part"  # becomes the lab when it is complete
+    draft = root / "lab.part"  # renamed when complete
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     for name in LINKED:
@@ -67,13 +66,13 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
 
 
 def reset_lab(root: Path = ROOT) -> None:
-    """Remove ``root/lab`` and all that was changed in it; the study stays as it is."""
+    """Remove ``root/lab``; the study stays as it is."""
     for name in ("lab", "lab.part"):
         shutil.rmtree(root / name, ignore_errors=True)
 
 
 def open_lab(lab: Path) -> None:
-    """Become JupyterLab, rooted in the lab; kernels take it for the root of the repository."""
+    """Replace this process by JupyterLab in the lab; kernels use the lab as root."""
     os.environ["PARAGON_ROOT"] = str(lab)
-    # By this Python: who calls it need not have its programs on the PATH.
+    # With this Python, whose programs may not be on the PATH.
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={lab}"])

@@ -1,6 +1,6 @@
-"""Data of one's own, from tables to a recommender, without the pipeline: notebook 08.
+"""Train a recommender on your own data, without the pipeline (notebook 08).
 
-Everything lies in ``artifacts/NAME``; neither params.yaml nor ``results/`` change.
+All files go to ``artifacts/NAME``; params.yaml and ``results/`` do not change.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from paragon_study.pipeline.jobs import train_category_bias, train_generators, t
 from paragon_study.pipeline.settings import check_settings
 from paragon_study.pipeline.study import Study, open_study
 
-MARK = ".own"  # a file in the folder of every study that is made here
-OTHERS = ("ablations", "moves", "notebooks")  # folders of artifacts/ that are no dataset
-# Rivals that are of no use here, and would have to be trained.
+MARK = ".own"  # a file that marks folders made here
+OTHERS = ("ablations", "moves", "notebooks")  # folders of artifacts/ without a dataset
+# Skip rivals that would have to be trained.
 WITHOUT = {"rivals": {"end_to_end": []}, "published": {"seeds": 0}}
 
 
 def new_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None = None) -> Study:
-    """Prepare a dataset, and the study in which a recommender is trained on it.
+    """Prepare a dataset and open its study; replace an earlier one of the same name.
 
-    ``settings``: other values than those of params.yaml, ``{section: {key: value}}``.  What was
-    made here of an earlier dataset of this name is removed.  Raises ``ParagonError`` for a name
-    under which the study has or made something else, and for data that are not enough.
+    ``settings`` change those of params.yaml: ``{section: {key: value}}``.  Raises ``ParagonError``
+    if the name is taken by something else, or the data are not enough.
     """
     name, folder = dataset.name, ARTIFACTS / dataset.name
     check_name(name)
@@ -71,7 +70,7 @@ def export(study: Study) -> Path:
 
 
 def build_demo(study: Study) -> Path:
-    """Write the demo page of the study, with the bias of categories that is tuned for it."""
+    """Tune the category bias, then write the demo page of the study."""
     page = study.folder / "demo.html"
     train_category_bias(study)
     write_text(page, build_page(make_bundle(study.load_trained()), study.load_sequences()))
