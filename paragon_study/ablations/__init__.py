@@ -1,1 +1,1 @@
-"""What one choice buys, point by point, outside the default study."""
+"""Ablations: measure the effect of single choices, outside the default study."""

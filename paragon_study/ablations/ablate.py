@@ -1,14 +1,7 @@
-"""Ablations: what each choice of the generator buys.
+"""Measure ablations of the generator, as listed in ``ablations/params.yaml``.
 
-``ablations/params.yaml`` lists what is tuned (*tuned*), *collections* made of it (fewer anchors,
-pooled starts) and *points*: a generator trained on a collection, with one choice changed.  Each
-task of a joint tuning is independent of the others, so that a part of it is what tuning that part
-alone gives.  A row is a method, a seed and a way of sampling, with
-
-* ``choice``: mean task loss on *validation* users at weights that are not those of the
-  evaluation.  Settings are chosen by it, and by nothing else.
-* the measures of :mod:`paragon.metrics.control` on *test* users at the evaluation weights, over
-  the whole catalogue.
+Rows have ``choice``, the mean task loss on *validation* users at other weights (used alone to
+choose settings), and :mod:`paragon.metrics.control` measures on *test* users.
 """
 
 from __future__ import annotations
@@ -45,7 +38,7 @@ from paragon_study.pipeline.jobs import train_generators, train_rivals
 from paragon_study.pipeline.study import Study, open_study
 
 WeightsToVectors = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
-CHOICES = 64  # weights at which settings are compared on validation users
+CHOICES = 64  # number of weights for `choice`
 STORE = ARTIFACTS / "ablations"
 
 
@@ -53,43 +46,43 @@ class CollectionEntry(Section):
     """A collection made of the tuned entry ``of``."""
 
     of: str
-    anchors: list[float] | None = None  # the first weights of those that are kept
-    snapshots: Annotated[int, Field(ge=0)] | None = None  # how many of each anchor
-    pooled: bool = False  # every seed gets the anchors of all seeds, hence of all random starts
-    aligned: bool = False  # their hidden units in one order
-    end_to_end: list[str] = []  # rivals to be trained at the collection's cost
+    anchors: list[float] | None = None  # first weights of the anchors to keep
+    snapshots: Annotated[int, Field(ge=0)] | None = None  # number per anchor
+    pooled: bool = False  # each seed gets the anchors of all random starts
+    aligned: bool = False  # with their hidden units aligned
+    end_to_end: list[str] = []  # rivals to train with the same budget
 
 
 class Sampling(Section):
-    """A way of sampling; None: the generator's own setting."""
+    """A way of sampling; None means the generator's setting."""
 
     guidance: Annotated[float, Field(ge=0)] | None = None
     steps: Count | None = None
-    samples: Count = 1  # the best of them on validation users
+    samples: Count = 1  # keeps the best on validation users
 
 
 class PointEntry(Section):
-    """A generator on a ``collection``, shown as ``value`` of ``variable``."""
+    """A generator on a ``collection``, with ``variable`` set to ``value``."""
 
     collection: str
     variable: str
     value: str | int | float
     change: dict[str, dict[str, Any]] = {}
-    sampling: list[Sampling] = []  # further ways of sampling from it
+    sampling: list[Sampling] = []  # additional ways of sampling
 
 
 class Ablations(Plan):
-    """The whole of ablations/params.yaml."""
+    """The content of ablations/params.yaml."""
 
     FOLDER: ClassVar[str] = "ablations"
     backbone: str
     seeds: Annotated[list[int], Field(min_length=1)]
-    tuned: dict[str, dict[str, dict[str, Any]]]  # by name, what to change in params.yaml
+    tuned: dict[str, dict[str, dict[str, Any]]]  # changes of params.yaml by name
     collections: dict[str, CollectionEntry]
     points: dict[str, PointEntry]
 
     def follows_from(self, kind: str, name: str) -> list:
-        """The seeds, the entry, and the entries that it starts from."""
+        """Return the seeds, the entry, and the entries it depends on."""
         entry = self.entry(kind, name)
         if kind == "points":
             return [*self.follows_from("collections", entry.collection), entry]
@@ -106,54 +99,51 @@ class AblationBench(Bench):
         return random_weights(CHOICES, floor, np.random.default_rng(0))
 
     def mixed(self, method: str, index: int, weights: Tensor) -> Tensor:
-        """Vectors of a rival that is linear in the anchors of seed number ``index``."""
+        """Predict vectors from the anchors of seed number ``index`` with a linear rival."""
         return mixtures.mixed(self.collection, mixture_of(method), index, weights)
 
     def compared(self, ways: Mapping[str, WeightsToVectors], index: int = 0) -> pd.DataFrame:
-        """The curve over the whole catalogue of ways to make adapters for seed number ``index``.
-
-        The oracle comes first, `constant` is always there.
-        """
+        """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`."""
         made = {name: way(self.weights) for name, way in ways.items()}
         tuned = {"tuned": self.collection.oracle_vectors[index]}
         middle = {"constant": self.mixed("constant", index, self.weights)}
         return self.curve(tuned | made | middle, index=index).query("protocol == 'full'")
 
     def rows(self, ways: Mapping[str, WeightsToVectors], index: int = 0) -> pd.DataFrame:
-        """Everything measured of the oracle and of several ``ways``, and of `constant`."""
+        """Compute all measures of several ``ways``, of `tuned` and of `constant`."""
         loss = {name: self.choice(way) for name, way in ways.items()}
         table = self.measures(self.compared(ways, index)).drop(columns="protocol")
         table.insert(2, "choice", table["method"].map(loss))
         return table
 
     def choice(self, way: WeightsToVectors) -> float:
-        """The mean task loss on validation users."""
+        """Compute the mean task loss on validation users."""
         (valid, _, _), vectors = self.held_out, way(self.choices)
         losses = held_out_losses(valid, vectors.to(valid.states.device), self.objectives).cpu()
         return (losses * self.choices).sum(-1).mean().item()
 
 
 def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
-    """The study with the changes to params.yaml of the entry ``tuned`` and then of ``change``."""
+    """Open the study with the changes of the entry ``tuned``, then ``change``."""
     first = {"run": {"seeds": plan.seeds}}
     changes = merge_sections(first, plan.entry("tuned", tuned), change or {})
     return open_study(plan.dataset, plan.backbone, changes, checked=False)
 
 
 def open_bench(plan: Ablations, name: str, change: dict[str, Any] | None = None) -> AblationBench:
-    """Make the collection ``name``, of adapters that are tuned now if they are not stored."""
+    """Load or make the collection ``name``; tune adapters that are not stored."""
     entry = plan.entry("collections", name)
     study = study_of(plan, entry.of)
     sequences, backbone, about = study.load_frozen()
     tuned = tuned_adapters(study, sequences, backbone, about, STORE / entry.of / "tuned")
-    stem = STORE / name / "collection"  # where jobs that train generators load it from
+    stem = STORE / name / "collection"  # read by the training jobs
     save_collection(derive_collection(tuned, entry), stem)
     study = study_of(plan, entry.of, change)
     return AblationBench(study, sequences, backbone, load_collection(stem, about))
 
 
 def derive_collection(tuned: Collection, entry: CollectionEntry) -> Collection:
-    """The collection that ``entry`` makes of what was tuned."""
+    """Select and pool tuned adapters as ``entry`` says."""
     derived = tuned
     if entry.anchors is not None:
         derived = subset(derived, entry.anchors)
@@ -170,11 +160,11 @@ def derive_collection(tuned: Collection, entry: CollectionEntry) -> Collection:
 
 
 def measure_collection(plan: Ablations, name: str) -> pd.DataFrame:
-    """Measure every rival of the generator on a collection."""
+    """Measure all rivals of the generator on a collection."""
     entry = plan.entry("collections", name)
     bench = open_bench(plan, name)
     change = {
-        "adapters": {"anchors": bench.collection.anchors.tolist()},  # they count in rivals' cost
+        "adapters": {"anchors": bench.collection.anchors.tolist()},  # part of the rivals' budget
         "rivals": {"end_to_end": entry.end_to_end},
     }
     study, tables = study_of(plan, entry.of, change), []
@@ -186,7 +176,7 @@ def measure_collection(plan: Ablations, name: str) -> pd.DataFrame:
 
 
 def measure_point(plan: Ablations, name: str) -> pd.DataFrame:
-    """Measure every way of sampling from the generators of a point."""
+    """Measure all ways of sampling from the generators of a point."""
     entry = plan.entry("points", name)
     bench, generators = load_point(plan, name)
     tables = []
@@ -208,13 +198,13 @@ TRIALS = {"collections": measure_collection, "points": measure_point}
 
 
 def ways_of_sampling(settings: params.GeneratorSettings, entry: PointEntry) -> list[dict[str, Any]]:
-    """The ways of sampling of a point: that of the settings first."""
+    """List the ways of sampling of a point, starting with its settings."""
     usual = {"guidance": settings.guidance, "steps": settings.sampler_steps, "samples": 1}
     return [usual, *({**usual, **way.model_dump(exclude_none=True)} for way in entry.sampling)]
 
 
 def load_point(plan: Ablations, name: str) -> tuple[AblationBench, list[Generator]]:
-    """A point's collection and its generators, by seed; trained now if they are not stored."""
+    """Load a point's collection and generators by seed; train what is not stored."""
     entry = plan.entry("points", name)
     bench, folder = open_bench(plan, entry.collection, entry.change), STORE / entry.collection
     try:
@@ -223,5 +213,5 @@ def load_point(plan: Ablations, name: str) -> tuple[AblationBench, list[Generato
             settings = {"settings": bench.study.params.generator.model_dump()}
             check_match(settings, generator.description, str(folder / name))
         return bench, generators
-    except ParagonError:  # not there, not whole, or made with other settings
+    except ParagonError:  # missing, incomplete, or made with other settings
         return bench, train_generators(bench.study, folder / "collection", folder / name)

@@ -1,6 +1,4 @@
-"""A recommender with adapters tuned for it: where other adapters are judged.
-
-The ablations try generated adapters there, :mod:`paragon_study.moves` moved ones.
+"""A recommender with tuned adapters, on which other adapters are measured.
 
 Shapes: W evaluation weights, O objectives, P parameters of an adapter.
 """
@@ -35,12 +33,12 @@ class Bench:
 
     @cached_property
     def held_out(self) -> tuple[FrozenTask, FrozenTask, TestSet]:
-        """Validation and test events, and what measures on the latter."""
+        """Validation events, test events, and the test set."""
         return held_out(self.sequences, self.backbone, self.study.params.adapters, [10])
 
     @property
     def objectives(self) -> list[str]:
-        """What the weights are about."""
+        """The names of the objectives."""
         return self.study.params.adapters.objectives
 
     @property
@@ -51,9 +49,9 @@ class Bench:
     def curve(
         self, vectors: Mapping[str, Tensor], others: Iterable[Row] = (), index: int = 0
     ) -> pd.DataFrame:
-        """Measure adapters ``[W, P]`` by method and rows that have none: a line for each weight.
+        """Measure adapters ``[W, P]`` by method, and further rows, at each weight.
 
-        ``index``: the number of the seed.
+        ``index`` is the number of the seed.
         """
         (_, test, test_set), weights = self.held_out, self.weights.numpy()
         seed = self.study.params.run.seeds[index]
@@ -64,7 +62,7 @@ class Bench:
         return measure_rows(test_set, [*rows, *others])[0]
 
     def measures(self, curve: pd.DataFrame) -> pd.DataFrame:
-        """Sum up a curve with `tuned` and `constant` among its methods: a row for each of them."""
+        """Summarise a curve in a row per method; it must contain `tuned` and `constant`."""
         lines = []
         for (protocol, seed), part in curve.groupby(["protocol", "seed"], sort=False):
             part = part.set_index("method")

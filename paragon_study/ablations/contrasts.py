@@ -1,4 +1,4 @@
-"""The recorded ablations side by side, for notebook 07 and docs/findings.md."""
+"""Compare the recorded ablations, for notebook 07 and docs/findings.md."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from paragon.metrics.statistics import holm, mean_interval
 from paragon.params import ROOT, Params
 from paragon.storage import require
 
-# The settings in which generation is compared with its rivals.
+# Settings in which generation is compared with its rivals.
 CORE = {
     "anchors-10": "10 anchors",
     "anchors-4": "4 anchors",
     "anchors-3": "3 anchors",
     "three-objectives": "3 objectives",
 }
-# Ten anchors of one random start, and of three together.
+# Ten anchors of one random start, and of three pooled.
 STARTS = {
     "anchors-10": "one start",
     "starts-aligned": "three starts, aligned",
     "starts-pooled": "three starts, as they are",
 }
-ALONE = "-no-behaviour"  # how points without the behavioural loss are named
+ALONE = "-no-behaviour"  # suffix of points without the behavioural loss
 DEFAULT = "anchors-10"  # the point with the settings of the study
-# Collections of the same adapters as this one, so that losses on validation users compare.
+# Collections of the same adapters, with comparable validation losses.
 SAME_ADAPTERS = (DEFAULT, "snapshots-0")
-BESIDE = {"behavioural loss (3 anchors)": "anchors-3"}  # points to compare such a change with
-# Variables and values of ablations/params.yaml that need more words.
+BESIDE = {"behavioural loss (3 anchors)": "anchors-3"}  # baselines other than DEFAULT
+# Labels for variables and values of ablations/params.yaml.
 WORDS = {
     "latent": "latent coordinates",
     "snapshots": "snapshots of each anchor",
@@ -50,19 +50,19 @@ def load_tables(folder: Path = ROOT / "ablations" / "results") -> tuple[pd.DataF
 
 
 def wording(name: object) -> str:
-    """A variable or a value as figures and tables show it."""
+    """Label a variable or value for figures and tables."""
     return WORDS.get(str(name), str(name))
 
 
 def usual(points: pd.DataFrame) -> pd.DataFrame:
-    """The rows sampled as the point's settings say, the best of several among them."""
+    """Select the rows sampled as the point's settings say."""
     ways = ["guidance", "steps"]
     first = points.groupby("name")[ways].transform("first")
     return points[(points[ways] == first).all(axis=1)]
 
 
 def core(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the settings ``CORE``, in that order; ``setting`` says each in words."""
+    """Select the rows of the settings ``CORE``, in order, with a label ``setting``."""
     both = pd.concat([collections, points], ignore_index=True)
     both = both.assign(setting=both["name"].map(CORE)).dropna(subset="setting")
     order = list(CORE.values()).index
@@ -70,10 +70,9 @@ def core(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
 
 
 def starts(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the collections ``STARTS``: rivals, and unguided generation with its steps.
+    """Select rivals and unguided generation on the collections ``STARTS``.
 
-    ``start`` says the collection in words, ``way`` the method.  Of the ways of sampling those
-    are kept that the pooled starts were sampled in.
+    Labels: ``start`` for the collection, ``way`` for the method.
     """
     of = points["collection"]
     named = (points["name"] == of) | (points["name"] == of + ALONE)
@@ -89,7 +88,7 @@ def starts(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFrame:
-    """``one`` minus ``other`` in each setting: mean and 95 % interval over shared seeds."""
+    """Compute ``one`` minus ``other`` by setting: mean and 95 % interval over shared seeds."""
     intervals = {}
     both = (rows[rows["method"] == method] for method in (one, other))
     merged = pd.merge(*both, on=["setting", "seed"], suffixes=("", "_other"))
@@ -101,18 +100,18 @@ def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFra
 
 
 def points_of(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """Means and limits over seeds in the form that ``figures.all_studies`` draws."""
+    """Compute means and limits over seeds, in the format of ``figures.all_studies``."""
     points = []
     keys = ["setting", "backbone", "method"]
     for key, group in rows.groupby(keys, sort=False):
         for measure in measures:
-            if group[measure].notna().all():  # no mean of the seeds that happen to have it
+            if group[measure].notna().all():  # no mean over a part of the seeds
                 points.append((*key, measure, *mean_interval(group[measure].to_numpy(float))[:3]))
     return pd.DataFrame(points, columns="dataset backbone method measure mean low high".split())
 
 
 def defaults(settings: Params) -> dict[str, object]:
-    """The study's own value of every variable that points change on its collection."""
+    """Return the study's default for each variable that is changed."""
     generator = settings.generator
     return {
         "anchors": str(len(settings.adapters.anchors)),
@@ -126,7 +125,7 @@ def defaults(settings: Params) -> dict[str, object]:
 
 
 def one_at_a_time(rows: pd.DataFrame, settings: Params, variables: Sequence[str]) -> pd.DataFrame:
-    """The rows of some variables, each beside those of the default point of the same seeds."""
+    """Select the rows of some variables, with the default point of the same seeds."""
     usual_values, parts = defaults(settings), []
     for variable in variables:
         changed = rows[(rows["variable"] == variable) & (rows["name"] != DEFAULT)]
@@ -139,11 +138,11 @@ def one_at_a_time(rows: pd.DataFrame, settings: Params, variables: Sequence[str]
 
 
 def single_changes(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """Single changes of the generator or its collection against the study's settings.
+    """Compare single changes of the generator or its collection with the study's settings.
 
-    ``change``: mean over seeds of the change of `choice`, in units of what listening to the
-    weights is worth (`choice` of the middle adapter minus that of the study's generator); above
-    0 is worse.  ``p (Holm)``: paired t test over seeds, corrected for the number of changes.
+    ``change``: mean over seeds of the change of `choice` (above 0 is worse), divided by the
+    difference between the middle adapter and the study's generator.  ``p (Holm)``: paired t test
+    over seeds, with Holm's correction.
     """
     points = points[points["method"] == "generated"]
     same = points["collection"].isin(SAME_ADAPTERS) & ~points["name"].str.endswith(ALONE)

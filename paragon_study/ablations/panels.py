@@ -1,4 +1,4 @@
-"""The figures of notebook 07: changed settings, and three objectives at once."""
+"""The figures of notebook 07: changed settings, and three objectives."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from paragon_study.report.style import look, metric_label
 
 @style.drawn
 def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, object]) -> Figure:
-    """A panel per variable, a row per value: mean of ``metric`` with its interval over seeds.
+    """Plot ``metric`` with intervals over seeds: a panel per variable, a row per value.
 
-    ``default`` says which value of a variable the study uses (filled marker; the others are open).
+    ``default`` has the study's value of each variable, drawn as a filled marker.
     """
     drawing.require_columns(frame, ("variable", "value", "seed", metric), "ablation")
     variables = dict(list(frame.groupby("variable", sort=False)))
@@ -31,7 +31,7 @@ def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, obje
     heights = [n + 0.3 for n in sizes]
     axes = figure.subplots(len(sizes), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (variable, rows) in zip(axes, variables.items(), strict=True):
-        # By size, then what is none.
+        # Numbers by size, then words.
         values = rows["value"].drop_duplicates()
         values = values.sort_values(key=lambda v: pd.to_numeric(v, errors="coerce"), kind="stable")
         for row, value in enumerate(values):
@@ -56,9 +56,9 @@ def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, obje
 
 @style.drawn
 def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metric: str) -> Figure:
-    """A metric over the weights of three objectives; each corner is all weight on its objective.
+    """Plot a metric over three objectives; each corner is all weight on one objective.
 
-    weights ``[W, 3]`` with rows that sum to 1, values ``[W]``, one label per objective.
+    weights ``[W, 3]`` with rows that sum to 1, values ``[W]``.
     """
     if weights.shape != (len(values), 3) or len(labels) != 3:
         raise ParagonError(f"weights: shape {weights.shape}; three objectives are needed")
@@ -71,7 +71,7 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metr
     filled = ax.tricontourf(Triangulation(*xy.T), values, levels=12, cmap=drawing.WEIGHT_COLOURS)
     ax.plot(*xy.T, "o", color="white", mec="black", mew=0.4, markersize=2.2, clip_on=False)
     ax.plot(*corners[[0, 1, 2, 0]].T, color="black", linewidth=0.8)
-    # Names at the corners; on each edge the weight of the corner it leads to.
+    # Edges show the weight of the corner they lead to.
     shifts = [((0, 8), "center", "bottom"), ((-2, -8), "center", "top"), ((2, -8), "center", "top")]
     for corner, name, (offset, ha, va) in zip(corners, labels, shifts, strict=True):
         ax.annotate(f"{name} = 1", corner, offset, textcoords="offset points", ha=ha, va=va,
@@ -95,14 +95,11 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metr
 
 @style.drawn
 def front_3d(points: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
-    """Three metrics against each other, seen from two sides: ``[W, 3]`` for each method.
-
-    Points lie on stems from the floor, without which depth cannot be read.
-    """
+    """Plot three metrics, ``[W, 3]`` by method, from two sides; stems show the depth."""
     low, high = (end(np.vstack(list(points.values())), axis=0) for end in (np.min, np.max))
     floor = low[2] - 0.05 * max(high[2] - low[2], 1e-9)
     figure = style.new(7.2, 3.0)
-    for number, turn in enumerate((30, -60), 1):  # so that the vertical axes are outside
+    for number, turn in enumerate((30, -60), 1):  # vertical axes on the outside
         ax = figure.add_subplot(1, 2, number, projection="3d", azim=turn, elev=22)
         for name, values in points.items():
             kind, oracle = look(name), name == "tuned"
@@ -113,7 +110,7 @@ def front_3d(points: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
         for x, y, z in next(iter(points.values())):
             ax.plot([x, x], [y, y], [floor, z], color="#cccccc", linewidth=0.6, zorder=0)
         ax.set_zlim(floor, None)
-        ax.set_box_aspect(None, zoom=0.87)  # room for the names of the axes
+        ax.set_box_aspect(None, zoom=0.87)  # room for axis labels
         for axis, label in zip((ax.xaxis, ax.yaxis, ax.zaxis), labels, strict=True):
             axis.set_label_text(metric_label(label), fontsize=7)
             axis.set_tick_params(labelsize=6, pad=-1)

@@ -1,9 +1,7 @@
-"""Trials outside the default study: which are planned, which are recorded, which are missing.
+"""Plan trials outside the default study, and record their results.
 
-``ablations/params.yaml`` and ``moves/params.yaml`` have a section for each kind of trial, with an
-entry for each trial.  ``results/<kind>.csv`` beside it holds the rows of every trial of the kind,
-and ``results/settings.json`` a checksum of the settings that they were made with.  What is trained
-on the way stays in artifacts/ and is made anew when its settings change.
+``params.yaml`` of a plan has a section per kind of trial; ``results/<kind>.csv`` holds the rows,
+and ``results/settings.json`` a checksum of the settings they were made with.
 """
 
 from __future__ import annotations
@@ -28,12 +26,12 @@ from paragon.params import ROOT, Section, checked, load_params, read_settings
 from paragon.storage import check_match, write_json, write_text
 from paragon_study.pipeline.study import Study
 
-Rows = Callable[[Any, str], pd.DataFrame]  # the rows of a trial of a plan, by its name
-SETTINGS = {"data", "backbones", "adapters", "generator", "rivals"}  # sections that trials use
+Rows = Callable[[Any, str], pd.DataFrame]  # (plan, name of a trial) -> rows
+SETTINGS = {"data", "backbones", "adapters", "generator", "rivals"}  # of the study's params.yaml
 
 
 class Plan(Section):
-    """A params.yaml of its own, in the folder ``FOLDER``."""
+    """The params.yaml in the folder ``FOLDER``."""
 
     FOLDER: ClassVar[str]
     dataset: str
@@ -45,11 +43,11 @@ class Plan(Section):
         return checked(cls, content, f"{cls.FOLDER}/params.yaml")
 
     def follows_from(self, kind: str, name: str) -> list:
-        """All of the plan that the rows of a trial follow from."""
+        """Return all parts of the plan on which the rows of a trial depend."""
         raise NotImplementedError
 
     def entry(self, kind: str, name: str) -> Any:
-        """One of the entries of a ``kind``, or an error that lists their names."""
+        """Return an entry of a ``kind``; raise ``ParagonError`` with the known names otherwise."""
         entries = getattr(self, kind)
         if name not in entries:
             known = ", ".join(entries)
@@ -74,12 +72,12 @@ class Plan(Section):
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def missing(self, kind: str) -> list[str]:
-        """The trials of a kind that have no rows, or rows that were made with other settings."""
+        """List the trials of a kind without rows, or with rows made with other settings."""
         known = self._recorded().get(kind, {})
         return [n for n in getattr(self, kind) if known.get(n) != self._checksum(kind, n)]
 
     def run(self, kind: str, names: Iterable[str], rows_of: Rows | None) -> None:
-        """Run trials and record each; without ``rows_of`` record the settings and keep the rows."""
+        """Run and record trials; without ``rows_of`` record the settings and keep the rows."""
         for name in names:
             self.entry(kind, name)
             if rows_of:
@@ -91,9 +89,9 @@ class Plan(Section):
 
 
 def replace_rows(path: Path, rows: pd.DataFrame, key: list[str]) -> None:
-    """Write rows in the place of those with the same ``key``, or at the end; six digits.
+    """Replace the rows with the same ``key`` or append them, with six digits.
 
-    All other rows of the table keep every character.
+    Other rows of the file stay as they are, to the character.
     """
     text: dict[str, Any] = {"dtype": str, "keep_default_na": False}
     new = pd.read_csv(io.StringIO(rows.to_csv(index=False, float_format="%.6g")), **text)
@@ -104,7 +102,7 @@ def replace_rows(path: Path, rows: pd.DataFrame, key: list[str]) -> None:
 
 
 def joined(tables: Iterable[pd.DataFrame], **front: object) -> pd.DataFrame:
-    """Tables as one, with columns in ``front`` of it that have the same value in every row."""
+    """Concatenate tables, and put constant columns in ``front``."""
     table = pd.concat(tables, ignore_index=True)
     return pd.concat([pd.DataFrame([front] * len(table)), table], axis=1)
 
@@ -112,14 +110,14 @@ def joined(tables: Iterable[pd.DataFrame], **front: object) -> pd.DataFrame:
 def tuned_adapters(
     study: Study, sequences: Sequences, backbone: Backbone, about: dict, stem: Path
 ) -> Collection:
-    """Load what is stored at ``stem``, or tune every anchor and oracle of the study now."""
+    """Load the adapters stored at ``stem``, or tune all anchors and oracles of the study."""
     settings, seeds = study.params.adapters, study.params.run.seeds
     asked = {"settings": settings.model_dump(), "seeds": seeds, "backbone": about["sha256"]}
     try:
         stored = load_collection(stem)
         check_match(asked, stored.description, f"{stem}.json")
         return stored
-    except ParagonError:  # not there, not whole, or made with other settings
+    except ParagonError:  # missing, incomplete, or made with other settings
         start = time.process_time()
         made = collect(backbone, sequences, settings, seeds, {"backbone": about["sha256"]})
         seconds = {"seconds": significant(time.process_time() - start, 3)}
