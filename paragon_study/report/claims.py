@@ -1,8 +1,7 @@
-"""Sentences with numbers: claims.yaml says from which results each of them follows.
+"""Check the sentences with numbers on the pages against results, as listed in claims.yaml.
 
-A claim has the words that stand on the pages, with ``{}`` for each number, and what the numbers
-are: ``[source, method, measure, form]``.  A condition ends in a relation and a number and is not
-shown.  A result that changes a sentence is found by `broken_claims`, which says it anew.
+A claim is text with ``{}`` for numbers, each ``[source, method, measure, form]``.  A condition adds
+a relation and a limit.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Sources = dict[str, pd.DataFrame]
 
 
 def broken_claims(root: Path) -> list[str]:
-    """What the pages say that does not follow from the results, a line each."""
+    """List the claims that the pages do not say, or that do not follow from results."""
     sources, broken = load_sources(root), []
     for claim in load_claims(root):
         words = claim["says"].format(*(value_of(sources, *one) for one in claim.get("of", [])))
@@ -47,20 +46,20 @@ def broken_claims(root: Path) -> list[str]:
 
 
 def load_claims(root: Path) -> list[dict]:
-    """The claims, each text on one line."""
+    """Load the claims, each text on one line."""
     claims = yaml.safe_load((root / "claims.yaml").read_text(encoding="utf-8"))
     return [claim | {"says": one_line(claim["says"])} for claim in claims]
 
 
 def one_line(text: str) -> str:
-    """The text with one space between words, as a reader of a page sees it."""
+    """Replace all whitespace by single spaces."""
     return " ".join(text.split())
 
 
 def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
-    """A number as text.  ``source`` may name one study, ``studies/ml-1m/sasrec`` for instance.
+    """Format a number as text; ``form`` is a key of ``FORMS``, with a number format.
 
-    ``form`` is a word, and a format where there are digits to be chosen: see ``FORMS``.
+    ``source`` may name one study, for example ``studies/ml-1m/sasrec``.
     """
     name, _, study = source.partition("/")
     table = sources[name]
@@ -85,7 +84,7 @@ def _count(rows: pd.Series) -> str:
 
 
 FORMS: dict[str, Callable[[pd.DataFrame, str], str]] = {
-    "span": _span,  # the smallest and the largest value
+    "span": _span,  # smallest to largest value
     "percent": lambda table, digits: _span(table, digits, 100) + " %",
     "mean": lambda table, digits: f"{table['value'].mean():z{digits}}",
     "max": lambda table, digits: f"{table['value'].max():{digits}}",
@@ -97,11 +96,10 @@ FORMS: dict[str, Callable[[pd.DataFrame, str], str]] = {
 
 
 def load_sources(root: Path) -> Sources:
-    """The tables that claims name, all with the columns of `all_results`.
+    """Load the tables that claims refer to, with the columns of `all_results`.
 
-    ``studies``: those on real data, also with the lists that are served at some weights, regret
-    against `generated`, and who is ahead; ``planted``: the others; ``drawn``: the record of the
-    studies that were tuned on drawn lists; ``times``: of `make bench`.
+    ``studies``: studies on real data, with served lists, regret against `generated`, and leaders;
+    ``planted``: the others; ``drawn``: studies tuned on drawn lists; ``times``: of `make bench`.
     """
     folders = study_folders(root / "results")
     planted = [folder for folder in folders if folder.parent.name == "planted"]
@@ -125,7 +123,7 @@ def load_sources(root: Path) -> Sources:
 
 
 def served_lists(curve: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
-    """Metrics of the whole catalogue's lists at three weights of accuracy: ``ndcg@10 at 0.5``."""
+    """Compute mean metrics of full-catalogue lists at three weights: ``ndcg@10 at 0.5``."""
     curve = curve[curve["protocol"] == "full"]
     curve = curve[np.isclose(curve["w_accuracy"].to_numpy()[:, None], [0, 0.5, 1]).any(1)]
     metrics = [m for m in ("ndcg@10", "hr@10", "alpha_ndcg@10", "ild@10") if m in curve]
@@ -136,7 +134,7 @@ def served_lists(curve: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFra
 
 
 def _few_anchors(folder: Path) -> pd.DataFrame:
-    """Means over seeds of the ablations; an entry of ablations/params.yaml is the backbone."""
+    """Average the ablations over seeds; the name of the entry becomes the backbone."""
     collections, points = contrasts.load_tables(folder)
     rows = pd.concat([collections, contrasts.usual(points)], ignore_index=True)
     means = rows.groupby(["name", "method"])[["regret_mean", "set_hv"]].mean().stack()
@@ -145,7 +143,7 @@ def _few_anchors(folder: Path) -> pd.DataFrame:
 
 
 def times(results: Path) -> pd.DataFrame:
-    """Milliseconds, seconds and shares from the records of `make bench`."""
+    """Read milliseconds, seconds and shares from the records of `make bench`."""
     rows = []
     for path in sorted(results.glob("*/timing.json")):
         for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():

@@ -1,7 +1,6 @@
-"""The stage `compare`: results/summary.md for people, all.csv with everything, and a figure.
+"""The stage `compare`: write results/summary.md, all.csv and a figure over all studies.
 
-Every study whose results are in the folder takes part, those of earlier runs and other machines
-too.  Times are no part of it.
+It includes studies of earlier runs and other machines, and no times.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from paragon_study.report.results import (
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus
 
-# In all.csv only: floors, checks, and variants of what is shown.
+# Only in all.csv: baselines, checks and variants.
 NOT_DRAWN = [*methods_of("reference"), "generated_best", "generated_cfg", "generated_no_cfg"]
 NOT_DRAWN += ["paragon_no_cfg", "interpolation", "rbf", "ridge", "ridge_log", "cmr"]
 NOT_SHOWN = [m for m in NOT_DRAWN if m not in ("constant", "backbone")] + ["linear_subspace"]
-# The columns of the table of methods, and their digits.
+# Columns of the table of methods, with digits.
 MEANS = {
     HV_OF_TUNED: ("of tuned", 2),
     "r_acc_full": ("r acc", 2),
@@ -41,7 +40,7 @@ MEANS = {
     "even_items_full": ("items", 0),
     REGRET: ("regret %", 1),
 }
-# The tables of studies: the methods of the one, the measures of `generated` of the other.
+# Tables of studies: methods compared with `tuned`, and measures of `generated`.
 OF_TUNED = ("generated", "interpolation_log", "hypernetwork", "category_bias", "xquad", "retrain")
 CONTROL = {
     "r_acc_full": ("r acc", 3),
@@ -109,7 +108,7 @@ def write_comparison(results: Path) -> None:
 
 
 def in_few_panels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Put datasets with one backbone into one panel that has a marker for each of them."""
+    """Join datasets with one backbone into one panel, with a marker per dataset."""
     alone = frame.groupby("dataset")["backbone"].transform("nunique") == 1
     if alone.all():
         return frame
@@ -121,7 +120,7 @@ def in_few_panels(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(results: Path) -> str:
-    """The text of results/summary.md."""
+    """Write the text of results/summary.md."""
     folders = study_folders(results)
     table = all_results(folders)
     main = all_results(f for f in without_repeats(folders) if f.parent.name != "planted")
@@ -135,7 +134,7 @@ def summary(results: Path) -> str:
 
 
 def data_line(folder: Path) -> str:
-    """What a dataset's results are from: source, split, sizes."""
+    """Describe a dataset: source, split, sizes."""
     about = json.loads(require(folder / "data.json", "data").read_text(encoding="utf-8"))
     counts = {key: f"{number:,}" for key, number in about["counts"].items()}
     split = {"leave_one_out": "leave-one-out", "global_time": "split by time"}[about["split"]]
@@ -150,7 +149,7 @@ def data_line(folder: Path) -> str:
 
 
 def method_means(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a method, by set HV: means over studies, and where it is ahead and behind."""
+    """Tabulate methods by set HV: means over studies, and studies ahead and behind."""
     means = table.pivot_table("value", "method", "measure").reindex(columns=[*MEANS])
     means = means.sort_values(HV_OF_TUNED, ascending=False, kind="stable")
     having = table[table["measure"] == HV_OF_TUNED]["method"].value_counts()
@@ -167,7 +166,7 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ahead(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a study: who is ahead by set HV, of the whole catalogue and of sampled lists."""
+    """Tabulate the leader of each study by set HV, for the whole catalogue and sampled lists."""
     parts = {}
     for measure, words in {HV: "whole catalogue", "set_hv_sampled": "sampled lists"}.items():
         first = by_study(leaders(table, measure))
@@ -177,7 +176,7 @@ def ahead(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def volumes(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a study: the set HV of `tuned`, and that of others relative to it."""
+    """Tabulate by study the set HV of `tuned`, and other methods relative to it."""
     parts = {"tuned": with_half_width(table, "tuned", HV, 4)}
     for method in OF_TUNED:
         rows = table[table["method"] == method]
@@ -189,7 +188,7 @@ def volumes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def control(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a study: how accurate the backbone is, and how `generated` follows the weights."""
+    """Tabulate by study the backbone's accuracy, and the control by `generated`."""
     parts = {"NDCG@10 of the backbone": with_half_width(table, "backbone", "best_acc_full", 4)}
     for name, (title, digits) in CONTROL.items():
         parts[title] = with_half_width(table, "generated", name, digits)
@@ -197,19 +196,19 @@ def control(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_half_width(table: pd.DataFrame, method: str, measure: str, digits: int) -> pd.Series:
-    """A measure of each study as text, ± half of its interval."""
+    """Format a measure by study, ± half of its interval."""
     rows = by_study(table[table["method"].eq(method) & table["measure"].eq(measure)])
     ends = zip(rows["value"], rows["low"], strict=True)
     return pd.Series([plus_minus(*one, digits, measure) for one in ends], rows.index, dtype=str)
 
 
 def by_study(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one method and measure, indexed by "dataset, backbone"."""
+    """Index the rows of one method and measure by "dataset, backbone"."""
     return rows.set_index((rows["dataset"] + ", " + rows["backbone"]).rename("study"))
 
 
 def difference_cell(row: pd.Series) -> str:
-    """A difference with its interval over users, marked with a star where it is beyond chance."""
+    """Format a difference with its interval over users, starred if beyond chance."""
     text = f"{row['value']:+z.4f}"
     if pd.notna(row["low"]):
         text += f" [{row['low']:+z.4f}, {row['high']:+z.4f}]"

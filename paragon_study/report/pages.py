@@ -1,4 +1,4 @@
-"""What the pages take from results: tables between markers, and figures."""
+"""Write results into the pages: tables between markers, and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paragon_study.report.results import load_results
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus
 
-MAIN = ("ml-100k", "sasrec")  # the study whose methods the README shows
+MAIN = ("ml-100k", "sasrec")  # study in the README
 METHODS = (
     "tuned", "generated", "generated_xquad", "hypernetwork", "interpolation_log", "category_bias",
     "xquad", "backbone",
@@ -31,7 +31,7 @@ COLUMNS = {
 
 
 def main_results(folder: Path) -> str:
-    """Markdown: the main methods of one study by set HV, which has ± half of its interval."""
+    """Return a Markdown table of the main methods of one study, by set HV."""
     metrics = load_results(folder / "metrics.json")
     rows = {m: metrics[m] for m in METHODS if metrics.get(m, {}).get("set_hv_full") is not None}
     cells = {
@@ -47,7 +47,7 @@ def main_results(folder: Path) -> str:
 
 
 def with_block(text: str, name: str, block: str) -> str:
-    """The text of a page with what is between the markers ``name`` replaced."""
+    """Replace the text of a page between the markers ``name``."""
     begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
@@ -56,7 +56,7 @@ def with_block(text: str, name: str, block: str) -> str:
 
 
 def pages(root: Path) -> dict[Path, str]:
-    """Every page with a table of results, whole, with the table as the results are now."""
+    """Return the full text of each page with current tables."""
     blocks = {
         "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
     }
@@ -69,7 +69,7 @@ def pages(root: Path) -> dict[Path, str]:
 
 
 def write_pages(root: Path) -> None:
-    """Write all of them, and the figures that pages show."""
+    """Write the pages, and their figures."""
     for path, text in pages(root).items():
         write_text(path, text)
     curve = require(root.joinpath("results", *MAIN) / "curve.csv", "evaluation")

@@ -1,4 +1,4 @@
-"""The recorded studies, read from results/ and put into one table."""
+"""Read the recorded studies from results/ into one table."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from paragon.evaluation.summary import regret_measures
 from paragon.metrics.statistics import REAL, holm, is_real
 from paragon.storage import require
 
-OBJECTIVES = ("accuracy", "diversity")  # of every study in results/
+OBJECTIVES = ("accuracy", "diversity")  # of all studies in results/
 HV, HV_OF_TUNED, REGRET = "set_hv_full", "set_hv_of_tuned_full", "regret_mean_full"
 DIFFERENCE = f"{HV}_minus_generated"
-# No contenders: tuned or trained for the very weights, the same models in another order, and
-# one whose noise the hypervolume rewards.
+# Not ranked: tuned or trained for the tested weights, shuffled models, and one whose noise the
+# hypervolume rewards.
 APART = ("tuned", "category_bias", "retrain", "generated_shuffled", "nearest_noise")
 COLUMNS = "dataset backbone method measure value low high beyond_chance".split()
 
 
 def study_folders(results: Path) -> list[Path]:
-    """Folders ``<dataset>/<backbone>`` under ``results`` that hold metrics, sorted."""
+    """List folders ``<dataset>/<backbone>`` under ``results`` with metrics, sorted."""
     folders = sorted(path.parent for path in results.glob("*/*/metrics.json"))
     if not folders:
         raise ParagonError(f"{results}: no metrics.json in it; run `dvc repro` first")
@@ -33,20 +33,19 @@ def study_folders(results: Path) -> list[Path]:
 
 
 def load_results(path: Path) -> dict[str, dict]:
-    """A JSON file that the stage `evaluation` wrote."""
+    """Read a JSON file that the stage `evaluation` wrote."""
     try:
         return json.loads(require(path, "evaluation").read_text(encoding="utf-8"))
-    except ValueError as error:  # neither UTF-8 nor JSON
+    except ValueError as error:  # not UTF-8 or not JSON
         raise ParagonError(f"{path} cannot be read ({error}); run `dvc repro` again") from error
 
 
 def all_results(folders: Iterable[Path]) -> pd.DataFrame:
-    """A row for each study, method and measure, with the columns ``COLUMNS``.
+    """Tabulate studies, methods and measures, with the columns ``COLUMNS``.
 
-    ``value`` is a mean over seeds, ``low`` and ``high`` the ends of its 95 % interval.  Measures
-    that end in ``_minus_generated`` are differences, with an interval over users and whether users
-    and seeds both show them.  A front of one weight is one rectangle, which nothing is compared
-    with: it has no hypervolume here.
+    ``value`` is a mean over seeds, ``low`` to ``high`` its 95 % interval.  Rows of
+    ``*_minus_generated`` have an interval over users, and ``beyond_chance``: in users and seeds.
+    Fronts with one weight get no hypervolume.
     """
     rows: list[tuple] = []
     for folder in folders:
@@ -70,9 +69,9 @@ def all_results(folders: Iterable[Path]) -> pd.DataFrame:
 
 
 def leaders(table: pd.DataFrame, measure: str = HV) -> pd.DataFrame:
-    """Who is ahead in each study, and by how much: the row of a difference.
+    """Return the row of the leading difference in each study.
 
-    That is the method that is most ahead of `generated`, or `generated`, seen from the next one.
+    It is that of the method furthest ahead of `generated`, or of `generated` against the next.
     """
     rows = table[table["measure"].eq(f"{measure}_minus_generated") & ~table["method"].isin(APART)]
     first = rows.loc[rows.groupby(["dataset", "backbone"])["value"].idxmax()].copy()
@@ -84,7 +83,7 @@ def leaders(table: pd.DataFrame, measure: str = HV) -> pd.DataFrame:
 
 
 def without_repeats(folders: Iterable[Path]) -> list[Path]:
-    """Of several studies of the same data and backbone, the one with the most seeds."""
+    """Keep the study with the most seeds for each pair of data and backbone."""
     same: dict[tuple, list[Path]] = {}
     for folder in folders:
         data = json.loads(require(folder.parent / "data.json", "data").read_text(encoding="utf-8"))
@@ -98,10 +97,9 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
 
 
 def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFrame:
-    """A method's regret minus that of `generated`, paired by seed; a row for each study.
+    """Compute by study a method's regret minus that of `generated`, mean over seeds.
 
-    ``value`` is the mean over seeds; ``beyond_chance``: a paired t test, after Holm's correction
-    for all studies that have the method.
+    ``beyond_chance``: paired t test over seeds, with Holm's correction over studies.
     """
     rows = []
     for folder in folders:

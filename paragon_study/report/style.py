@@ -1,6 +1,6 @@
-"""What all figures share: looks, labels, style, layout and saving.
+"""The shared style of figures: colours, labels, layout, saving.
 
-Figures are made without pyplot, so nothing is left open and a notebook shows each of them once.
+Figures are made without pyplot, so that none stays open and notebooks show each once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from paragon.storage import atomic_path
 
 
 class Look(NamedTuple):
-    """How a method or a backbone appears in every figure."""
+    """The appearance of a method or backbone in all figures."""
 
     label: str
     colour: str
@@ -36,10 +36,10 @@ class Look(NamedTuple):
 
 _DASH, _DOT, _DASHDOT = (0, (5, 1.5)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5))
 
-# The methods of paragon/evaluation/methods.py.  Colours are the Okabe-Ito set and Paul Tol's muted
-# set, which colour-blind readers can distinguish; markers and dashes tell the same in grey.
+# Colours for colour-blind readers: the sets of Okabe-Ito and Paul Tol (muted).  Markers and dashes
+# distinguish methods in grey.
 METHODS = {
-    "tuned": Look("tuned (oracle)", "#a3a3a3", "o"),  # wide, beneath the others
+    "tuned": Look("tuned (oracle)", "#a3a3a3", "o"),  # wide, below the others
     "generated": Look("generated", "#D55E00", "o"),
     "generated_best": Look("generated, best of 8", "#882255", "^", _DASH),
     "generated_shuffled": Look("generated, shuffled", "#CC79A7", "X", _DOT),
@@ -81,7 +81,7 @@ BACKBONES = {
     "deepfm": Look("DeepFM", "#000000", "P"),
 }
 
-# Adapters that are no row of the comparison: of a collection, and of another recommender.
+# Adapters outside the comparison.
 ADAPTERS = {
     "oracles": Look("oracles (tuned)", METHODS["tuned"].colour, "o"),
     "anchors": Look("anchors", "#0072B2", "D", _DASH),
@@ -89,7 +89,7 @@ ADAPTERS = {
     "as_it_is": Look("as it is", "#555555", "o", _DOT),
 }
 
-# Datasets in the place of backbones, where several have one backbone only.
+# Datasets that take the place of backbones (`in_few_panels`).
 DATASETS = {
     "ml-100k-paper": Look("ml-100k-paper", "#332288", "p"),
     "ml-1m": Look("ml-1m", "#CC3311", "*"),
@@ -112,29 +112,28 @@ _STYLE = matplotlib.rc_params_from_file(
 
 
 def look(name: str) -> Look:
-    """The look of a method or backbone; one not listed gets one that depends on its name only."""
-    number = zlib.crc32(name.encode())  # C0 to C9: seaborn's colour-blind cycle
+    """Return the look of a method or backbone; unknown names get one derived from the name."""
+    number = zlib.crc32(name.encode())  # a colour of the cycle C0 to C9
     spare = Look(name.replace("_", " "), f"C{number % 10}", "ovs^D<>pPX"[number // 10 % 10])
     return (METHODS | BACKBONES | ADAPTERS | DATASETS).get(name, spare)
 
 
 def metric_label(metric: str) -> str:
-    """A metric's name as an axis label, with its range."""
+    """Return the axis label of a metric, with its range."""
     return METRICS.get(metric, metric.replace("_", " "))
 
 
 def in_style() -> AbstractContextManager:
-    """The package's style, for the time of a ``with`` block."""
+    """Return a context in which matplotlib uses the package's style."""
     style = {**sns.axes_style("ticks"), **_STYLE}
     style["axes.prop_cycle"] = cycler(color=sns.color_palette("colorblind"))
     return matplotlib.rc_context(style)
 
 
 class _Shown(Figure):
-    """A figure that a notebook can show without pyplot, crisp at its size in inches.
+    """A figure that notebooks show without pyplot, drawn in the package's style.
 
-    It keeps its style whenever it is drawn: matplotlib decides on the number
-    of ticks from the settings of that moment.
+    Tick positions depend on the settings at drawing time, so it sets the style each time.
     """
 
     def draw(self, renderer: RendererBase) -> None:
@@ -149,14 +148,14 @@ class _Shown(Figure):
 
 
 def new(width: float, height: float) -> Figure:
-    """An empty figure, sizes in inches; 7.2 is the text width of a two-column page."""
+    """Make an empty figure, sizes in inches; two text columns are 7.2 wide."""
     figure = _Shown(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in the package's style and fix the layout once, so that saving never moves anything."""
+    """Decorate a figure function: use the package's style and fix the layout once."""
 
     @functools.wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Figure:
@@ -170,7 +169,7 @@ def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:
-    """Write a figure as .png, .svg or .pdf: atomically, and the same bytes for the same figure."""
+    """Write a figure as .png, .svg or .pdf, atomically and with reproducible bytes."""
     path = Path(path)
     clocks = {
         ".png": {"Software": None},
@@ -185,7 +184,7 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
 
 
 def small_print(figure: Figure, *sentences: str) -> None:
-    """Small print under a figure, in as many lines as its width asks for."""
+    """Write small print below a figure, wrapped to its width."""
     text = " ".join(s for s in sentences if s)
     if text:
         text = textwrap.fill(text, round(21 * figure.get_figwidth()))

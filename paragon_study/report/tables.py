@@ -1,7 +1,4 @@
-"""The tables of the notebooks, as :mod:`paragon_study.report.figures` has their figures.
-
-Each function takes plain data and returns a DataFrame that is fit to be shown.
-"""
+"""Tables for the notebooks: each function takes data and returns a DataFrame."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from paragon.metrics.statistics import is_real, mean_interval
 
 
 def settings(section: BaseModel, name: str) -> pd.DataFrame:
-    """A section of params.yaml under its name, its values as one writes them there."""
+    """Tabulate a section of params.yaml, with values as written there."""
     values = section.model_dump().items()
     texts = {key: f"{x:g}" if isinstance(x, float) else str(x) for key, x in values}
     return pd.Series(texts, name=name).to_frame()
 
 
 def history(sequences: Sequences, user: int) -> pd.DataFrame:
-    """All events of a user, oldest first: time (UTC), title, categories and part of the split."""
+    """Tabulate a user's events, oldest first: time (UTC), title, categories, split."""
     start, stop = sequences.offsets[user : user + 2]
     table = items(sequences, sequences.items[start:stop])
     times = pd.to_datetime(sequences.times[start:stop], unit="s")
@@ -41,7 +38,7 @@ def history(sequences: Sequences, user: int) -> pd.DataFrame:
 
 
 def items(sequences: Sequences, ids: Sequence[int] | np.ndarray) -> pd.DataFrame:
-    """Titles and categories of items, numbered from 1."""
+    """Tabulate titles and categories of items, numbered from 1."""
     return pd.DataFrame(
         {
             "title": [sequences.titles[i - 1] for i in ids],
@@ -52,7 +49,7 @@ def items(sequences: Sequences, ids: Sequence[int] | np.ndarray) -> pd.DataFrame
 
 
 def ranked_lists(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd.DataFrame:
-    """Ranked lists of items beside each other, each item with the categories that it adds."""
+    """Tabulate ranked lists side by side, with the categories that each item adds."""
     columns = {}
     for label, ids in lists.items():
         rows = sequences.categories[np.asarray(ids)]
@@ -75,7 +72,7 @@ def quality(
     weights: np.ndarray,
     objectives: Sequence[str],
 ) -> pd.DataFrame:
-    """Accuracy and diversity over the whole catalogue under A models, a row a model.
+    """Tabulate accuracy and diversity of A models over the whole catalogue.
 
     ``scores``: A times ``[N, n_items + 1]``; ``weights [A, O]`` become the columns ``w_...``.
     """
@@ -93,10 +90,7 @@ def quality(
 
 
 def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.DataFrame:
-    """Methods in rows, measures of ``metrics.json`` in columns, an undefined one as NaN.
-
-    ``names`` maps measures to the headings of their columns.
-    """
+    """Tabulate ``metrics.json``: methods by measures, NaN if undefined; ``names`` has headings."""
     rows = {method: [row.get(name) for name in names] for method, row in summary.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()), dtype=float)
 
@@ -104,7 +98,7 @@ def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.Dat
 def with_limits(
     summary: Mapping[str, Mapping], names: Mapping[str, str], digits: int = 4
 ) -> pd.DataFrame:
-    """What `measures` gives as text, ± half of the 95 % interval over seeds; "–" if undefined."""
+    """Format `measures` as text, ± half of the 95 % interval over seeds; "–" if undefined."""
     rows = {
         method: [
             plus_minus(
@@ -121,18 +115,18 @@ def with_limits(
 
 
 def plus_minus(mean: float | None, low: float | None, digits: int, name: str = "") -> str:
-    """A mean ± the distance to its lower limit; "–" if undefined, regret in per cent."""
+    """Format a mean ± the distance to its lower limit; "–" if undefined, regret in per cent."""
     if mean is None or np.isnan(mean):
         return "–"
     scale = 100 if name.startswith("regret") else 1
     text = f"{scale * mean:z.{digits}f}"
-    if low is None or np.isnan(low) or low == mean:  # one seed, or what never varies
+    if low is None or np.isnan(low) or low == mean:  # one seed, or no variation
         return text
     return f"{text} ± {scale * (mean - low):.{digits}f}"
 
 
 def interval_cell(values: pd.Series, digits: int) -> str:
-    """Mean ± half of the 95 % interval, over seeds for instance; a dash if one is undefined."""
+    """Format a mean ± half of its 95 % interval over values; a dash if one is undefined."""
     if values.isna().any() or values.empty:
         return "–"
     mean, low, _, _ = mean_interval(values.to_numpy(float))
@@ -140,18 +134,18 @@ def interval_cell(values: pd.Series, digits: int) -> str:
 
 
 def as_markdown(table: pd.DataFrame, left: int = 1) -> str:
-    """A table of text in Markdown, its index first; ``left`` columns are aligned left."""
+    """Format a table of text in Markdown, with its index; align ``left`` columns left."""
     if table.index.name is not None:
         table = table.reset_index()
     sides = ["left"] * left + ["right"] * (table.shape[1] - left)
     text = table.to_markdown(index=False, disable_numparse=True, colalign=sides)
-    return re.sub(r" {2,}|(?<=---)-+", lambda match: " " * (match[0][0] == " "), text)  # not padded
+    return re.sub(r" {2,}|(?<=---)-+", lambda match: " " * (match[0][0] == " "), text)  # no padding
 
 
 def interval_table(
     rows: pd.DataFrame, measure: str, index: str, columns: str, digits: int = 1
 ) -> pd.DataFrame:
-    """An `interval_cell` over seeds for each index and column."""
+    """Tabulate `interval_cell` over seeds by index and column."""
     known = rows.dropna(subset=[measure])
     groups = rows.groupby([index, columns], sort=False)[measure]
     table = groups.agg(interval_cell, digits=digits).unstack()
@@ -160,7 +154,7 @@ def interval_table(
 
 
 def difference_table(differences: Mapping[str, Mapping], protocol: str = "full") -> pd.DataFrame:
-    """Each method's set_hv minus that of `generated`, from ``differences.json``, largest first.
+    """Tabulate set_hv minus that of `generated` from ``differences.json``, largest first.
 
     ``real``: see `paragon.metrics.statistics.is_real`.
     """
@@ -174,6 +168,6 @@ def difference_table(differences: Mapping[str, Mapping], protocol: str = "full")
 
 
 def _named(sequences: Sequences, row: np.ndarray) -> str:
-    """The names of the categories that a row of the multi-hot matrix marks."""
+    """Join the names of the categories in a row of the multi-hot matrix."""
     names = zip(sequences.category_names, row, strict=True)
     return ", ".join(name for name, member in names if member)

@@ -1,7 +1,4 @@
-"""All figures of the study: each function takes data and returns a matplotlib Figure.
-
-A notebook needs this one import: ``from paragon_study.report import figures``.
-"""
+"""The figures of the study: functions that return a matplotlib Figure."""
 
 # ruff: noqa: F401
 

@@ -1,4 +1,4 @@
-"""Metrics against the weight of accuracy, and against each other, of one study or two versions."""
+"""Plot metrics against the weight of accuracy, and against each other."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from paragon_study.report import style
 from paragon_study.report.figures import drawing
 from paragon_study.report.style import look, metric_label
 
-METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # and what they are about
+METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # metric: objective
 CURVE_METHODS = "tuned retrain generated hypernetwork category_bias xquad backbone".split()
-_CLOSE = 0.1  # the close-up panels show differences up to this share of the oracle's range
+_CLOSE = 0.1  # range of close-up panels, as a share of the oracle's range
 _LEAD = ("tuned", "generated", "category_bias", "xquad", "retrain")
 
 
 @style.drawn
 def control_curves(curve: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
-    """Metrics against the weight of accuracy, and below them the difference from the oracle.
+    """Plot metrics against the weight of accuracy; below, the paired difference from the oracle.
 
-    ``curve`` has one row for each method, seed, protocol and weight.  Curves that lie on each
-    other above separate below, where differences are paired by seed.  Sampled lists stand beside,
-    smaller.
+    ``curve`` has a row per method, seed, protocol and weight.
     """
     rows = drawing.rows_by_method(curve, "full", methods or CURVE_METHODS, METRICS)
     tuned, beside = rows.get("tuned"), _has_sampled(curve)
@@ -74,14 +72,14 @@ def _absent_note(methods: Sequence[str], rows: Mapping[str, pd.DataFrame]) -> st
 
 
 def _draw_metric(ax: Axes, rows: Mapping[str, pd.DataFrame], metric: str, protocol: str) -> bool:
-    """Every method's metric against the weight; whether a wide band had to be cut off."""
+    """Draw a metric of all methods against the weight; return whether a band was cut off."""
     drawing.draw_curves(ax, drawing.seed_intervals(rows, metric))
     ax.set_title(f"{METRICS[metric]}, {drawing.LISTS[protocol]}")
     return drawing.cut_wide_bands(ax)
 
 
 def _make_small(ax: Axes, title_size: float) -> None:
-    """Lines and words that are fit for a small panel."""
+    """Adapt lines and text to a small panel."""
     for line in ax.lines:
         line.set(markersize=2.5, markeredgewidth=0.3, linewidth=0.6 * line.get_linewidth())
     ax.tick_params(labelsize=6)
@@ -89,26 +87,23 @@ def _make_small(ax: Axes, title_size: float) -> None:
 
 
 def _minus_tuned(rows: pd.DataFrame, tuned: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A method's metric minus the oracle's of the same seed and weight, as ``difference``."""
+    """Add ``difference``: the metric minus the oracle's of the same seed and weight."""
     keys = ["seed", "w_accuracy"]
     both = rows.merge(tuned[[*keys, metric]], on=keys, suffixes=("", "_tuned"))
     return both.assign(difference=both[metric] - both[f"{metric}_tuned"])
 
 
 def _limit(tuned: pd.DataFrame, metric: str) -> float:
-    """How far from the oracle a close-up panel reaches."""
+    """Return the largest distance from the oracle in a close-up panel."""
     return _CLOSE * float(np.ptp(tuned.groupby("w_accuracy")[metric].mean())) or 0.01
 
 
 @style.drawn
 def pareto_front(curve: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Two metrics against each other, and the distance of each method's points from the oracle's.
+    """Plot two metrics against each other, and each method's distance from the oracle's front.
 
-    Left: means over seeds, a line through a method's non-dominated points, open markers for its
-    dominated ones, grey the area under the oracle's staircase.  Middle: how far a point lies
-    beyond (positive) or behind the straight lines between the oracle's non-dominated points of
-    the same seed, in units of the metrics, against its weight.  Right, smaller: the front of
-    sampled lists.
+    Left: means over seeds; open markers are dominated.  Middle: signed distance from the oracle's
+    front of the same seed, beyond it positive.  Right: sampled lists.
     """
     rows = drawing.rows_by_method(curve, "full", methods, METRICS)
     tuned, both = rows.get("tuned"), _has_sampled(curve)
@@ -142,7 +137,7 @@ def pareto_front(curve: pd.DataFrame, methods: Sequence[str]) -> Figure:
 
 
 def _draw_front(ax: Axes, rows: Mapping[str, pd.DataFrame], protocol: str) -> None:
-    """Means over seeds of every method, one metric against the other, over the oracle's area."""
+    """Draw the means over seeds of all methods, over the area of the oracle."""
     fronts = {}
     for method, table in rows.items():
         xy, kind = table.groupby("w_accuracy")[list(METRICS)].mean().to_numpy(), look(method)
@@ -156,21 +151,21 @@ def _draw_front(ax: Axes, rows: Mapping[str, pd.DataFrame], protocol: str) -> No
     ax.set(xlabel=metric_label("ndcg@10"), ylabel=metric_label("alpha_ndcg@10"))
     ax.set_title(drawing.LISTS[protocol])
     if "tuned" in fronts:
-        ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # before the grey area
+        ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # the grey area must not change them
         x, y = fronts["tuned"].T
         ax.fill_between([-1, *x], [y[0], *y], -1, step="pre", color="#f2f2f2", linewidth=0,
                         zorder=0)  # fmt: skip
 
 
 def _not_dominated(points: object) -> np.ndarray:
-    """Non-dominated points [F, 2] (both maximised), ordered by the first."""
+    """Return the non-dominated points [F, 2] (both maximised), ordered by the first metric."""
     points = np.unique(np.asarray(points, float), axis=0)
     best = np.maximum.accumulate(points[::-1, 1])[::-1]
     return points[points[:, 1] > np.r_[best[1:], -np.inf]]
 
 
 def _beyond(rows: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
-    """A method's points, ``gap``: signed distance from the oracle's front of the same seed."""
+    """Compute ``gap``: signed distance of points from the oracle's front of the same seed."""
     parts = [pd.DataFrame(columns=["w_accuracy", "gap"], dtype=float)]
     for seed, part in rows.groupby("seed"):
         front = _not_dominated(tuned.loc[tuned["seed"] == seed, list(METRICS)])
@@ -188,10 +183,7 @@ def _beyond(rows: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
 
 @style.drawn
 def lead(curve: pd.DataFrame) -> Figure:
-    """Accuracy and diversity of the whole catalogue's ten best, legible on a telephone.
-
-    ``curve``: curve.csv of a study with the methods that are drawn.
-    """
+    """Plot accuracy and diversity of the whole catalogue's ten best, legible on a phone."""
     rows = drawing.rows_by_method(curve, "full", _LEAD, METRICS)
     figure = style.new(3.9, 4.5)
     axes = figure.subplots(2, 1, sharex=True)
@@ -220,9 +212,9 @@ def lead(curve: pd.DataFrame) -> Figure:
 def two_versions(
     curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], names: tuple[str, str]
 ) -> Figure:
-    """The control curves of two versions in each panel: a row a study, a column a metric.
+    """Plot the control curves of two versions: studies in rows, metrics in columns.
 
-    ``curves``: for each study the long table before and after; ``names``: of the versions.
+    ``curves`` has for each study the long table before and after.
     """
     figure = style.new(7.2, 0.7 + 1.9 * len(curves))
     axes = figure.subplots(len(curves), 2, sharex=True, squeeze=False)

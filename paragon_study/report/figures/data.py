@@ -1,4 +1,4 @@
-"""The figures of chapter `data`, curves of training, and small ones that every chapter uses."""
+"""Figures of datasets and of training, and simple line plots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paragon.metrics.checks import check_array
 from paragon_study.report import style
 from paragon_study.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, weight_bar
 
-# Colours and lines in this order: they differ in grey, too.
+# Colours and lines that differ in grey too.
 _LINES = ((BLUE, "-"), (ORANGE, "--"), ("#009E73", "-."), ("#CC79A7", ":"), (GREY, (0, (1, 1))))
 _DASHED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 2))}
 _WORDS: dict[str, Any] = {"fontsize": 7, "color": GREY}
@@ -34,11 +34,11 @@ def dataset_overview(
     parts: Mapping[str, int],
     groups: Sequence[str] | None,
 ) -> Figure:
-    """Six views of a dataset.
+    """Plot six views of a dataset.
 
     popularity: interactions per item; lengths: interactions per user; categories: items per
-    category; timestamps: seconds since 1970 per event; carried: categories per item; parts:
-    events per part of the split; groups: the group of each user, in the order of ``lengths``.
+    category; timestamps: seconds since 1970 per event; carried: categories per item; parts: events
+    per part of the split; groups: group of each user, in the order of ``lengths``.
     """
     figure = style.new(7.2, 7.4)
     axes = figure.subplots(3, 2).ravel()
@@ -110,7 +110,7 @@ def _draw_months(ax: Axes, timestamps: np.ndarray) -> None:
 
 
 def _show_dates(ax: Axes, most: int) -> None:
-    """Show at most this number of dates on the x-axis, each as short as possible."""
+    """Show at most ``most`` short dates on the x-axis."""
     locator = AutoDateLocator(minticks=3, maxticks=most)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -137,9 +137,9 @@ def lines(
     marked: Mapping[str, float] | None = None,
     dots: bool = False,
 ) -> Figure:
-    """Up to five curves ``(x, y)`` on one panel; ``marked``: named places on the x-axis.
+    """Plot up to five curves ``(x, y)``; ``marked`` names places on the x-axis.
 
-    ``dots``: x has whole numbers only, and each of them gets a dot.
+    ``dots``: x has whole numbers only, each drawn as a dot.
     """
     figure, ax = _one_panel(x_label, y_label, curves)
     for (name, (x, y)), (colour, line) in zip(curves.items(), _LINES, strict=False):
@@ -158,7 +158,7 @@ def lines(
 def shares_below(
     samples: Mapping[str, ArrayLike], x_label: str, dates: bool = False, log: bool = False
 ) -> Figure:
-    """For each sample the share of its values up to x: the cumulative distribution.
+    """Plot the cumulative distribution of each sample.
 
     ``dates``: values are seconds since 1970; ``log``: a logarithmic axis, 0 is drawn at 1/2.
     """
@@ -181,7 +181,7 @@ def shares_below(
 
 @style.drawn
 def sequence_in_time(times: ArrayLike, parts: Sequence[str]) -> Figure:
-    """One user's events: their place in the sequence against their time, by part of the split."""
+    """Plot one user's events: place in the sequence against time, by part of the split."""
     x = np.arange(1, len(parts) + 1)
     minutes = (check_array("times", times) - np.min(times)) / 60
     figure, ax = _one_panel("place in the sequence", "minutes since the first event")
@@ -198,11 +198,10 @@ def sequence_in_time(times: ArrayLike, parts: Sequence[str]) -> Figure:
 def training_curves(
     curves: Mapping[str, Mapping[str, Sequence[float] | tuple]], x_label: str | Mapping = "step"
 ) -> Figure:
-    """A column for each model, a panel for each of its series.
+    """Plot training series: a column per model, a panel per series.
 
-    A series is a sequence of values (x is then 1, 2, …) or a pair ``(x, values)``.  Long series
-    are shown as a running mean over the raw values; a series that spans more than a factor of 30
-    has a log scale.  ``x_label`` is one label or one per model.
+    A series is a sequence of values (x is 1, 2, …) or a pair ``(x, values)``.  Long series get a
+    running mean, and series that span more than a factor of 30 a log scale.
     """
     if not curves or not all(curves.values()):
         raise ParagonError("curves: there is no series to draw")
@@ -239,10 +238,9 @@ def _draw_series(ax: Axes, name: str, series: Sequence[float] | tuple) -> None:
 
 @style.drawn
 def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -> Figure:
-    """Validation task loss of every task above its own best, over the steps of joint tuning.
+    """Plot the validation loss of all tasks above their best, over the steps of joint tuning.
 
-    steps ``[T]``, validation ``[A, T]``, weights ``[A]`` (of accuracy: the colour).
-    A dot at the lower edge marks where a task is at its best.
+    steps ``[T]``, validation ``[A, T]``, weights of accuracy ``[A]``.  A dot marks the best step.
     """
     x, losses = check_array("steps", steps), check_array("validation", validation, "NM")
     excess = losses - losses.min(1, keepdims=True)

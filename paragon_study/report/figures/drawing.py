@@ -1,4 +1,4 @@
-"""What several figures share: checks of their tables, intervals over seeds, lines and legends."""
+"""Parts shared by figures: checks of tables, intervals over seeds, lines and legends."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from paragon.metrics.statistics import mean_interval
 from paragon_study.report.style import look
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
-LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # a protocol in words
+LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # protocol: words
 WEIGHT = "weight of accuracy"
-WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # dark to light: ordered in grey too
-_ORACLES = ("tuned", "oracles")  # drawn wide and grey, beneath the others
+WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # also ordered in grey
+_ORACLES = ("tuned", "oracles")  # drawn wide and grey, below the others
 
 
 def require_columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> None:
-    """ParagonError unless a table has rows and these columns; ``what`` is its name."""
+    """Raise ``ParagonError`` unless the table ``what`` has rows and these columns."""
     if missing := [name for name in names if name not in frame]:
         raise ParagonError(f"{what}: column `{missing[0]}` is missing; it has {[*frame]}")
     if frame.empty:
@@ -37,7 +37,7 @@ def require_columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> Non
 def rows_by_method(
     curve: pd.DataFrame, protocol: str, methods: Iterable[str], metrics: Iterable[str]
 ) -> dict[str, pd.DataFrame]:
-    """One protocol's rows of those of the methods that are in the table, in their order."""
+    """Select the rows of a protocol by method, for methods in the table."""
     require_columns(curve, ("method", "seed", "protocol", "w_accuracy", *metrics), "curve")
     if sum(name.startswith("w_") for name in curve) > 2:
         raise ParagonError("curve: it has more than two objectives; use `ternary`")
@@ -55,10 +55,9 @@ def rows_by_method(
 
 
 def seed_limits(values: pd.Series) -> tuple[float, float, float]:
-    """Mean over seeds and its 95 % limits; of two seeds their values, of one NaN.
+    """Return the mean over seeds and its 95 % limits: the two values for two seeds, NaN for one.
 
-    The t interval of two seeds is nine standard deviations wide on each side: it would fill the
-    panel, and hide what the two show.
+    A t interval of two seeds would be nine standard deviations wide on each side.
     """
     if len(values) == 2:
         return float(values.mean()), float(values.min()), float(values.max())
@@ -67,7 +66,7 @@ def seed_limits(values: pd.Series) -> tuple[float, float, float]:
 
 
 def seed_intervals(rows: Mapping[str, pd.DataFrame], metric: str) -> dict[str, pd.DataFrame]:
-    """For every method what `seed_limits` says of a metric at every weight of accuracy."""
+    """Compute `seed_limits` of a metric for each method and weight of accuracy."""
     tables = {}
     for method, group in rows.items():
         limits = {w: seed_limits(values) for w, values in group.groupby("w_accuracy")[metric]}
@@ -77,7 +76,7 @@ def seed_intervals(rows: Mapping[str, pd.DataFrame], metric: str) -> dict[str, p
 
 
 def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
-    """The sentence that says what a band is, of what has one."""
+    """Write the sentence that explains the intervals."""
     counts = sorted({group["seed"].nunique() for group in groups} - {1})
     if not counts:
         return "One seed, no interval."
@@ -89,7 +88,7 @@ def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
 
 
 def line_look(method: str, single: bool) -> dict:
-    """Keyword arguments of a method's line or, for ``single``, of its points alone."""
+    """Return keyword arguments of a method's line, or of its points alone (``single``)."""
     kind, oracle, hollow = look(method), method in _ORACLES, method == "retrain"
     return {
         "color": kind.colour,
@@ -111,13 +110,12 @@ def draw_curves(
     line: str = "",
     suffix: str = "",
 ) -> None:
-    """Every method's mean over seeds against the weight of accuracy, from 0 to 1.
+    """Draw each method's mean over seeds against the weight of accuracy, from 0 to 1.
 
-    A line with a band of that opacity, or points with bars.  ``tables``: what `seed_intervals`
-    gives, for each method; ``line``: another style than the method's; ``suffix`` of its name in
-    the legend.
+    ``tables`` come from `seed_intervals`.  ``band``: opacity of the band; ``line``: line style;
+    ``suffix``: text after the method's name in the legend.
     """
-    if band is None:  # fainter where many methods lie on each other
+    if band is None:  # fainter with many methods
         band = 0.16 if len(tables) <= 6 else 0.1 if len(tables) <= 10 else 0.05
     for method, table in tables.items():
         kind, x, low, high = look(method), table.index.to_numpy(), table["low"], table["high"]
@@ -128,14 +126,14 @@ def draw_curves(
             ax.lines[-1].set_marker("none")
         if single and low.notna().any():
             ax.vlines(x, low, high, color=kind.colour, linewidth=1, zorder=3)
-        # Every seed shuffles differently: that band would only hide the others.
+        # Each seed shuffles differently: the band would hide the others.
         elif low.notna().any() and method != "generated_shuffled":
             ax.fill_between(x, low, high, color=kind.colour, alpha=band, linewidth=0)
     ax.set(xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
 
 
 def cut_wide_bands(ax: Axes) -> bool:
-    """Let no band stretch the axis far beyond the lines; whether one had to be cut off."""
+    """Keep bands from stretching the axis far beyond the lines; return whether one was cut."""
     means = np.concatenate([line.get_ydata() for line in ax.lines])
     room = 0.25 * np.ptp(means)
     low, high = ax.get_ylim()
@@ -145,10 +143,9 @@ def cut_wide_bands(ax: Axes) -> bool:
 
 
 def close_up(ax: Axes, tables: Mapping[str, pd.DataFrame], limit: float) -> bool:
-    """Differences from the oracle, of methods that follow the weights and stay near it.
+    """Draw differences of methods that follow the weights, with a median within the limit.
 
-    Near: the median difference is within the limit; intervals are shown up to twice the limit.
-    Returns whether something was cut off.
+    Intervals are shown up to twice the limit; return whether something was cut off.
     """
     far_or_fixed = {m for m, table in tables.items() if table["mean"].abs().median() > limit}
     far_or_fixed |= {"tuned", *methods_of("reference")}
@@ -157,7 +154,7 @@ def close_up(ax: Axes, tables: Mapping[str, pd.DataFrame], limit: float) -> bool
     reach = 1.1 * max((table.abs().max().max() for table in near.values()), default=limit) or limit
     edge = min(2 * limit, reach)
     for method, table in near.items():
-        if look(method).line == "none":  # no half of a marker at the edge
+        if look(method).line == "none":  # no half markers at the edge
             near[method] = table[table["mean"].abs() < 0.95 * edge]
     draw_curves(ax, near)
     ax.set_ylim(-edge, edge)
@@ -165,12 +162,12 @@ def close_up(ax: Axes, tables: Mapping[str, pd.DataFrame], limit: float) -> bool
 
 
 def percent_mark(share: float, _: object = None) -> str:
-    """The tick label of a share: without the sign of per cent, which the axis names."""
+    """Format a share as a tick label in per cent, without the sign."""
     return f"{round(100 * share, 6):g}".replace("-", "−")
 
 
 def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:
-    """One legend for the whole figure, above the panels."""
+    """Draw one legend for the whole figure, above the panels."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper left", ncols=min(columns, len(labels)),
@@ -180,12 +177,12 @@ def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:
 
 
 def weight_bar(ax: Axes) -> None:
-    """A legend of ``WEIGHT_COLOURS`` beside the axes."""
+    """Draw a legend of ``WEIGHT_COLOURS`` beside the axes."""
     colour_bar(ax, ScalarMappable(Normalize(0, 1), WEIGHT_COLOURS), WEIGHT, 0.03, 1)
 
 
 def colour_bar(ax: Axes, colours: ScalarMappable, label: str, pad: float, shrink: float) -> None:
-    """A legend of colours beside the axes."""
+    """Draw a legend of colours beside the axes."""
     marks = ticker.MaxNLocator(5)
     bar = ax.figure.colorbar(colours, ax=ax, aspect=30, pad=pad, shrink=shrink, ticks=marks)
     bar.set_label(label)

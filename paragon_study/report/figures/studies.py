@@ -1,4 +1,4 @@
-"""All studies at once, and the time to a ready model."""
+"""Plot all studies in one figure."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ from paragon_study.report import style
 from paragon_study.report.figures import drawing
 from paragon_study.report.style import look, metric_label
 
-_NEAR = 0.93  # hypervolumes relative to the oracle's are drawn from here on
+_NEAR = 0.93  # lower end of the axis of relative hypervolumes
 _BESIDE: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
 
 
 @style.drawn
 def all_studies(frame: pd.DataFrame) -> Figure:
-    """A row of panels per dataset, a line per method, a marker per backbone: every study at once.
+    """Plot all studies: panels by dataset and measure, a line per method, a marker per backbone.
 
-    ``frame`` has the columns dataset, backbone, method, measure, mean, low and high (the limits of
-    the interval over seeds, None with one seed); a column of panels per measure.  A row has the
-    methods of its dataset, in the order of their mean of the first measure over all datasets.
-    Measures of the oracle's hypervolume start where methods that come close to it do, and what
-    lies below is written at the edge; regret is on a logarithmic scale beyond 10 %.
+    ``frame`` has the columns dataset, backbone, method, measure, mean, low and high (None with one
+    seed).  Hypervolumes below the axis are written at the edge; regret has a logarithmic scale
+    beyond 10 %.
     """
     names = "dataset backbone method measure mean low high".split()
     drawing.require_columns(frame, names, "studies")
@@ -71,14 +69,14 @@ def all_studies(frame: pd.DataFrame) -> Figure:
 
 
 def draw_ticks(ax: Axes, marks: list[float], words: Callable[..., str]) -> None:
-    """Ticks at those marks that are in view."""
+    """Draw the ticks that are in view."""
     low, high = ax.get_xlim()
     ax.xaxis.set_major_locator(ticker.FixedLocator([m for m in marks if low <= m <= high]))
     ax.xaxis.set_major_formatter(words)
 
 
 def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: list[str]) -> None:
-    """One dataset and measure: points with intervals, the backbones of a method side by side."""
+    """Draw one dataset and measure, with the backbones of a method side by side."""
     of_tuned = part["measure"].str.endswith("_of_tuned").any()
     rows = np.arange(len(methods))
     for row in rows[::2]:

@@ -1,4 +1,4 @@
-"""Adapter vectors: where they lie, and how far they are from the collection."""
+"""Plot adapter vectors and their distances from the collection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paragon.metrics.checks import check_array
 from paragon_study.report import style
 from paragon_study.report.figures.drawing import BLUE, GREY, ORANGE, WEIGHT_COLOURS, weight_bar
 
-_CORNER = 0.01  # with less weight on an objective, all of it is on the others
+_CORNER = 0.01  # smaller weights count as 0
 _LOOKS: dict[str, dict[str, Any]] = {
     "collected": {"marker": "o", "s": 40, "edgecolors": "white", "linewidths": 0.4},
     "held-out oracle": {"marker": "D", "s": 30, "edgecolors": "black", "linewidths": 1.1},
@@ -31,7 +31,7 @@ class _Plane:
     def __init__(self, vectors: np.ndarray) -> None:
         self.centre = vectors.mean(0)
         _, spread, basis = np.linalg.svd(vectors - self.centre, full_matrices=False)
-        # A sign that is the same on every machine.
+        # The same sign on all machines.
         self.basis = basis[:2] * np.where(basis[:2].sum(1, keepdims=True) < 0, -1, 1)
         self.share = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
 
@@ -52,14 +52,12 @@ def latent_space(
     held_out: np.ndarray | None = None,
     held_out_weights: np.ndarray | None = None,
 ) -> Figure:
-    """Adapter vectors in the first two principal components of the collection.
+    """Plot adapter vectors in the first two principal components of the collection.
 
-    collected: ``[A, K, P]`` (K snapshots or seeds of A anchors) or ``[N, P]``, generated
-    ``[W, P]``, held-out oracles ``[H, P]``, each with its weights ``[.., O]``, one row a vector
-    or, for ``[A, K, P]``, one row an anchor.  Colour is the weight of the first objective,
-    accuracy.  Adapters with all weight on one objective lie far from the others and would take
-    most of the figure: the components are those of the rest, and what lies beyond them is drawn
-    at the edge.
+    collected: ``[A, K, P]`` (K snapshots or seeds of A anchors) or ``[N, P]``; generated ``[W,
+    P]``; held-out oracles ``[H, P]``; each with weights ``[.., O]``, of anchors for ``[A, K, P]``.
+    Adapters with all weight on one objective are distant outliers: they do not count for the
+    components, and appear at the edge.
     """
     vectors, weights = np.asarray(collected, float), np.asarray(collected_weights, float)
     if vectors.ndim == 3:
@@ -75,7 +73,7 @@ def latent_space(
         for key, (v, w) in groups.items()
         if v is not None and w is not None
     }
-    # Corners count where fewer than three vectors of a group are none.
+    # Corners count in groups with fewer than three other vectors.
     off = {key: v[w.min(1) >= _CORNER] for key, (v, w) in clouds.items()}
     inner = {key: group if len(group) > 2 else clouds[key][0] for key, group in off.items()}
     plane = _Plane(inner["collected"])
@@ -107,10 +105,7 @@ def latent_space(
 
 @style.drawn
 def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
-    """Groups of vectors ``[N, P]`` in the first two principal components of all that are shown.
-
-    The last two groups stand out: they are drawn over the others.
-    """
+    """Plot groups of vectors ``[N, P]`` in their principal components, the last two on top."""
     groups = {name: check_array(name, values, "NM") for name, values in clouds.items()}
     plane = _Plane(np.vstack(list(groups.values())))
     figure = style.new(5.2, 3.6)
@@ -130,7 +125,7 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
 
 @style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
-    """Distances to the nearest collected vector, a row a group: box, median and every value."""
+    """Plot distances to the nearest collected vector by group: box, median and values."""
     if not distances:
         raise ParagonError("distances: there is no group to draw")
     groups = {name: check_array(name, values) for name, values in distances.items()}
@@ -145,7 +140,7 @@ def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
         ax.hlines(row, low, high, color=GREY, linewidth=0.8, zorder=1)
         ax.barh(row, third - first, 0.6, first, color="#e8e8e8", edgecolor=GREY, linewidth=0.8)
         ax.vlines(middle, row - 0.3, row + 0.3, color=ORANGE, linewidth=1.8, zorder=4)
-        jitter = 0.2 * np.sin(7.0 * np.arange(len(values)))  # spread, and the same every time
+        jitter = 0.2 * np.sin(7.0 * np.arange(len(values)))  # reproducible
         ax.plot(values, row + jitter, "o", color=BLUE, alpha=0.6, markersize=2.6, mew=0, zorder=3)
     ax.invert_yaxis()
     ax.set_yticks(range(len(groups)), [f"{n} (n = {len(v)})" for n, v in groups.items()])
@@ -162,10 +157,7 @@ def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
 
 @style.drawn
 def latent_steps(rows: Mapping[str, ArrayLike], what: str = "latent coordinate") -> Figure:
-    """Latents one below the other, a row of colours each: what noise does to them, or undoes.
-
-    The colours are the same in every such figure, from -3 to 3: latents are on the scale of noise.
-    """
+    """Plot latents as rows of colours from -3 to 3, for example over steps of noise."""
     table = np.stack([check_array(name, row) for name, row in rows.items()])
     figure = style.new(5.4, 0.6 + 0.24 * len(table))
     ax = figure.subplots()
