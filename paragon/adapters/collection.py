@@ -46,10 +46,7 @@ class Collection:
         return AdapterForm(**self.description["form"])
 
     def training_set(self, seed_index: int) -> tuple[Tensor, Tensor]:
-        """Return all vectors ``[A * (K + 1), P]`` of a seed and their weights ``[A * (K + 1), O]``.
-
-        ``seed_index`` is the position of the seed in ``description["seeds"]``.
-        """
+        """Return vectors ``[A * (K + 1), P]`` and weights of the seed at index ``seed_index``."""
         ends = self.anchor_vectors[seed_index].unsqueeze(1)  # [A, 1, P]
         vectors = torch.cat([self.snapshots[seed_index], ends], 1)  # [A, K + 1, P]
         weights = self.anchors.repeat_interleave(vectors.shape[1], 0)  # [A * (K + 1), O]
@@ -115,10 +112,7 @@ def save_collection(collection: Collection, stem: Path) -> None:
 
 
 def load_collection(stem: Path, backbone: dict | None = None) -> Collection:
-    """Load a collection; with ``backbone``, a description, only if it belongs to that backbone.
-
-    Raise ``ParagonError`` for another backbone, altered files and numbers that are not finite.
-    """
+    """Load a collection; ``ParagonError`` if altered, not finite or of another ``backbone``."""
     expected = {} if backbone is None else {"backbone": backbone["sha256"]}
     with loading(stem, "adapters", expected) as (tensors, description):
         return Collection(**tensors, description=description)

@@ -21,10 +21,7 @@ Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def nearest(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Take the anchor closest to the weights.
-
-    Rounding to float32 decides between equally close anchors, reproducibly (docs/methods.md).
-    """
+    """Take the anchor closest to the weights; float32 rounding breaks ties (docs/methods.md)."""
     distance = np.linalg.norm(weights[:, None] - anchors, axis=-1).round(9)  # [W, A]
     return np.eye(len(anchors))[distance.argmin(1)]
 
@@ -43,10 +40,7 @@ def averaged(method: Coefficients) -> Coefficients:
 
 @averaged
 def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Interpolate linearly between the anchors: on segments, or on triangles of the simplex.
-
-    Weights outside the region that the anchors span take the nearest anchor.
-    """
+    """Interpolate linearly on segments or triangles of anchors; outside, take the nearest one."""
     identity = np.eye(len(anchors))
     if anchors.shape[1] == 2:
         order = np.argsort(anchors[:, 0])

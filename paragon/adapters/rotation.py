@@ -113,10 +113,7 @@ def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
 
 
 def procrustes(old: Tensor, new: Tensor, weights: Tensor) -> Tensor:
-    """Return the orthogonal map ``[d, e]`` that brings ``old [n, d]`` closest to ``new [n, e]``.
-
-    The rows have ``weights [n]``. If d and e differ, the shorter side is orthonormal.
-    """
+    """Return the orthogonal map ``[d, e]`` of ``old [n, d]`` to ``new [n, e]``, rows weighted."""
     u, _, vh = torch.linalg.svd((old * weights.unsqueeze(1)).T @ new, full_matrices=False)
     return u @ vh
 
