@@ -85,8 +85,7 @@ class TimeAwareBlock(TransformerBlock):
 def padded_softmax(logits: Tensor) -> Tensor:
     """Softmax of ``logits [..., L]``, padded so that gradients are bit-identical on all machines.
 
-    In some builds of torch, the gradient at the end of a row whose length is no multiple of sixteen
-    depends on the number of threads.
+    In some builds of torch, the gradient at the end of an unpadded row depends on the threads.
     """
     length = logits.shape[-1]
     return F.pad(logits, (0, -length % 16), value=-torch.inf).softmax(-1)[..., :length]

@@ -55,10 +55,7 @@ class Training:
         self.context = context_of(sequences, *events, backbone.history, self.device)
 
     def fit(self, seed: int, checkpoint: Checkpoint | None = None) -> Fitted:
-        """Train until validation stops improving; keep the parameters of the best epoch.
-
-        Store the state after each epoch in ``checkpoint``, and resume from it.
-        """
+        """Train until validation stops improving, from ``checkpoint`` on; keep the best epoch."""
         rng = np.random.default_rng([seed, 0])  # batches and negatives
         torch.manual_seed(seed)  # dropout draws from the global generator
         losses: list[float] = []
