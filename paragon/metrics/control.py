@@ -75,10 +75,7 @@ def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
 
 
 def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
-    """(max - min) of ``values [W]`` over that of ``oracle [W]``: 0..inf, 1 is the same range.
-
-    Undefined if the oracle's metric is constant.
-    """
+    """Range (max - min) of ``values [W]`` over the ``oracle``'s, 0..inf; undefined if that is 0."""
     values = check_array("values", values, "W")
     oracle = check_array("oracle", oracle, "W", W=len(values))
     span = np.ptp(oracle)

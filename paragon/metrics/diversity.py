@@ -77,10 +77,7 @@ def ideal_alpha_dcg_published(
 
 
 def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
-    """Share of all M categories in the first k items of ``ranked [N, K, M]``, bool: ``[N]``, 0..1.
-
-    Categories that no candidate has count too, so 1 may be out of reach.
-    """
+    """Share of all M categories in the first k items of ``ranked [N, K, M]``: ``[N]``, 0..1."""
     return _lists(ranked, k)[:, :k].any(axis=1).mean(axis=1)
 
 
@@ -101,10 +98,7 @@ def intra_list_distance_at(
 
 
 def jaccard(sets: np.ndarray) -> np.ndarray:
-    """Jaccard similarity ``[..., K, K]``, 0..1, of the rows of multi-hot ``sets [..., K, M]``.
-
-    Two empty sets are alike. The dtype, float32 or float64, is kept.
-    """
+    """Jaccard similarity ``[..., K, K]``, 0..1, of ``sets [..., K, M]``; 1 for two empty sets."""
     common = sets @ np.swapaxes(sets, -1, -2)
     size = sets.sum(axis=-1)
     union = size[..., :, None] + size[..., None, :] - common

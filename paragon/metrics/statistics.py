@@ -120,10 +120,7 @@ def _per_cluster(rows: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _resampled(sums: np.ndarray, sizes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Return means ``[B, R]`` over events in B resamples of users, from sums ``[R, U]``.
-
-    All R rows are resampled at once, so that both methods see the same users.
-    """
+    """Return means ``[B, R]`` over events in B resamples of users, the same for all R rows."""
     users = len(sizes)
 
     def means(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
