@@ -1,8 +1,4 @@
-"""The denoiser: the network that sees a noisy vector, its diffusion step and the weights.
-
-In this file: how a network predicts v for the preference weights that it is given.  It is a
-residual MLP.  Weights and step shift, scale and gate each of its blocks (``adaptive_norm``); for
-comparison they can be added once, before the first block (``add_once``).
+"""The denoiser: a residual MLP that predicts v from a noisy vector, its step and the weights.
 
 Shapes: B samples of D numbers, O objectives, w the width of the network.
 """
@@ -19,7 +15,7 @@ from paragon.objectives.weights import LOG_OFFSET
 
 
 def sinusoidal(positions: Tensor, size: int) -> Tensor:
-    """Sinusoidal embedding ``[..., size]`` of positions ``[...]`` (Vaswani et al. 2017)."""
+    """Embed positions ``[...]`` as sines and cosines, ``[..., size]`` (Vaswani et al. 2017)."""
     rate = torch.exp(
         torch.arange(size // 2, device=positions.device) * (-math.log(1e4) / (size // 2 - 1))
     )  # [size / 2]
@@ -28,21 +24,17 @@ def sinusoidal(positions: Tensor, size: int) -> Tensor:
 
 
 def mlp(inputs: int, width: int) -> nn.Sequential:
-    """Two layers from ``[..., inputs]`` to ``[..., width]``, as used for all embeddings."""
+    """Build an embedding network of two layers, ``[..., inputs]`` to ``[..., width]``."""
     return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
 
 
 def feed_forward(width: int) -> nn.Sequential:
-    """The two layers of a block, ``[..., width]`` to ``[..., width]``."""
+    """Build the two layers of a residual block, ``[..., width]`` to ``[..., width]``."""
     return nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
 
 
 class WeightEmbedding(nn.Module):
-    """Embeds preference weights, as they are and as logarithms.
-
-    Close to a corner of the simplex the best adapter changes with the order of magnitude of the
-    vanishing weight.  (Fourier features gave erratic results between the anchors.)
-    """
+    """Embed preference weights and their logarithms: near a corner, orders of magnitude matter."""
 
     def __init__(self, objectives: int, width: int) -> None:
         super().__init__()
@@ -50,7 +42,7 @@ class WeightEmbedding(nn.Module):
         self.null = nn.Parameter(torch.zeros(1, width))
 
     def forward(self, weights: Tensor, drop: Tensor) -> Tensor:
-        """Embeddings ``[B, w]``; where ``drop [B]`` is true, a learned null embedding."""
+        """Return embeddings ``[B, w]``, or a learned null embedding where ``drop [B]`` is true."""
         # Not log10: its last digit depends on the processor (pipeline/determinism.py).
         logarithm = torch.log(weights + LOG_OFFSET) / -math.log(LOG_OFFSET)  # [B, O]
         embedded = self.embed(torch.cat([weights, logarithm], -1))  # [B, 2 O] -> [B, w]
@@ -58,7 +50,7 @@ class WeightEmbedding(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """``denoiser(x [B, D], t [B], weights [B, O], drop [B]) -> v [B, D]``; ``size``: D."""
+    """Predict v; weights and step enter every block (``adaptive_norm``) or once (``add_once``)."""
 
     def __init__(
         self, size: int, objectives: int, *, width: int, blocks: int, conditioning: str
@@ -75,9 +67,9 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, x: Tensor, t: Tensor, weights: Tensor, drop: Tensor) -> Tensor:
-        """The predicted v ``[B, D]`` of noisy vectors ``x [B, D]`` at steps ``t [B]``.
+        """Predict v ``[B, D]`` for noisy vectors ``x [B, D]`` at steps ``t [B]``.
 
-        ``weights [B, O]``; where ``drop [B]`` is true they are not seen.
+        ``weights [B, O]`` are hidden where ``drop [B]`` is true.
         """
         step = self.embed_step(sinusoidal(t, 64))  # [B, w]
         condition = self.embed_weights(weights, drop)  # [B, w]
@@ -92,10 +84,10 @@ class Denoiser(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block: norm, then two layers.
+    """Residual block: normalisation, then two layers.
 
-    An ``adaptive`` one lets the condition shift and scale its norm and gate its layers, with gates
-    that start at zero (adaLN-Zero, Peebles & Xie 2023, section 3.2): a new block changes nothing.
+    If ``adaptive``, the condition shifts, scales and gates (adaLN-Zero, Peebles & Xie 2023,
+    section 3.2).  The gates start at zero, so that a new block is the identity.
     """
 
     def __init__(self, width: int, adaptive: bool) -> None:
@@ -108,7 +100,7 @@ class Block(nn.Module):
             nn.init.zeros_(self.modulate.bias)
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        """``h [B, w]`` after the block, given the embedded step and weights ``[B, w]``."""
+        """Apply the block to ``h [B, w]``, given the embedded step and weights ``[B, w]``."""
         if self.modulate is None:
             return h + self.mlp(self.norm(h))  # [B, w]
         shift, scale, gate = self.modulate(F.silu(condition)).chunk(3, -1)  # [B, w] each

@@ -1,16 +1,4 @@
-"""Diffusion: the noise schedule, the algebra of v-prediction, and sampling.
-
-In this file: how noise is mixed into a clean vector, how a predicted v gives back both parts, and
-how pure noise becomes a clean vector in steps of less and less noise::
-
-    x_t = a_t x_0 + s_t eps,      a_t = sqrt(alpha_bar_t),  s_t = sqrt(1 - alpha_bar_t)
-    v_t = a_t eps - s_t x_0       (Salimans & Ho 2022, section 4 and appendix D)
-    x_0 = a_t x_t - s_t v_t,      eps = s_t x_t + a_t v_t
-
-The last line follows from a_t^2 + s_t^2 = 1, at every noise level.
-
-Shapes: B samples of D numbers, T steps, O objectives.
-"""
+"""Diffusion of B vectors of D numbers: noise schedule, v-prediction, guidance and sampling."""
 
 from __future__ import annotations
 
@@ -22,17 +10,20 @@ from torch import Tensor
 
 from paragon.errors import ParagonError
 
-# predict(x_t [B, D], t [B]) -> v [B, D]: the denoiser with its condition already given
+# predict(x_t [B, D], t [B]) -> v [B, D]: the denoiser with a fixed condition
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class Schedule:
     """Linear beta schedule over T = ``steps`` steps, t = 0 .. T - 1 (Ho et al. 2020, section 4).
 
-    Their beta, from 1e-4 to 0.02, is meant for 1,000 steps.  Here it is scaled by 1000 / T, so
-    that the last step is pure noise for any T.  Otherwise 8 % of the vector would be left at
-    T = 500; sampling would start from a distribution that training never saw, and vectors at
-    the extremes would be drawn towards the mean.
+    With the target v of Salimans & Ho (2022, section 4 and appendix D)::
+
+        x_t = a_t x_0 + s_t eps,    a_t = sqrt(alpha_bar_t),   s_t = sqrt(1 - alpha_bar_t)
+        v_t = a_t eps - s_t x_0,    x_0 = a_t x_t - s_t v_t,   eps = s_t x_t + a_t v_t
+
+    Beta, from 1e-4 to 0.02, is scaled by 1000 / T, so that the last step is pure noise for any T.
+    Without this, 8 % of the signal remains at T = 500, and samples are pulled towards the mean.
     """
 
     def __init__(self, steps: int, device: str | torch.device = "cpu") -> None:
@@ -45,26 +36,26 @@ class Schedule:
         self.noise = torch.from_numpy(np.sqrt(1 - alpha_bar)).float().to(device)  # s_t [T]
 
     def _at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """``a_t`` and ``s_t`` of steps ``t [B]``, ``[B, 1]``."""
+        """Return ``a_t`` and ``s_t`` at steps ``t [B]``, ``[B, 1]`` each."""
         return self.signal[t].unsqueeze(-1), self.noise[t].unsqueeze(-1)
 
     def diffuse(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """``x_t [B, D]`` of clean vectors and noise ``[B, D]`` at steps ``t [B]``."""
+        """Mix clean vectors with noise ``[B, D]``: ``x_t [B, D]`` at steps ``t [B]``."""
         a, s = self._at(t)
         return a * clean + s * noise
 
     def velocity(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """The training target ``v_t``, ``[B, D]``."""
+        """Compute the training target ``v_t [B, D]``."""
         a, s = self._at(t)
         return a * noise - s * clean
 
     def clean(self, noisy: Tensor, v: Tensor, t: Tensor) -> Tensor:
-        """The ``x_0`` that a predicted ``v`` implies, ``[B, D]``."""
+        """Recover ``x_0 [B, D]`` from ``x_t`` and a predicted ``v``."""
         a, s = self._at(t)
         return a * noisy - s * v
 
     def epsilon(self, noisy: Tensor, v: Tensor, t: Tensor) -> Tensor:
-        """The noise that a predicted ``v`` implies, ``[B, D]``."""
+        """Recover the noise ``[B, D]`` from ``x_t`` and a predicted ``v``."""
         a, s = self._at(t)
         return s * noisy + a * v
 
@@ -72,8 +63,7 @@ class Schedule:
 def guided(denoiser: torch.nn.Module, condition: Tensor, guidance: float) -> Predict:
     """Classifier-free guidance (Ho & Salimans 2022, eq. 6) in v: ``v_null + g (v_cond - v_null)``.
 
-    ``condition [B, O]``.  ``g = 1`` is the conditional model and ``g = 0`` the unconditional
-    one, at the cost of one evaluation; any other value evaluates both in one doubled batch.
+    ``condition [B, O]``; only ``g`` = 0 (unconditional) and 1 (conditional) need one evaluation.
     Raises ``ParagonError`` for a ``guidance`` outside 0..100.
     """
     if not 0 <= guidance <= 100:
@@ -103,18 +93,16 @@ def ddim(
     generator: torch.Generator | None = None,
     clip: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """DDIM (Song et al. 2021, eq. 12 and 16) over ``steps`` evenly spaced times.
+    """Sample by DDIM (Song et al. 2021, eq. 12 and 16) over ``steps`` evenly spaced times.
 
-    A step goes from x at one time to x' at the next, with less noise.  With alpha the
-    ``alpha_bar`` of the first and alpha' that of the second::
+    With alpha the ``alpha_bar`` of one time and alpha' that of the next, less noisy one::
 
         sigma = eta sqrt((1 - alpha') / (1 - alpha)) sqrt(1 - alpha / alpha')
         x'    = sqrt(alpha') x_0 + sqrt(1 - alpha' - sigma^2) eps + sigma * new noise
 
-    ``eta = 0`` is deterministic: with the same noise, the result changes smoothly with the
-    condition.  ``eta = 1`` with all steps is DDPM (Ho et al. 2020).  ``clip``: the least
-    and the largest values ``[D]`` that a predicted x_0 may have; eps then follows from x and x_0.
-    ``noise [B, D]`` to ``[B, D]``.  Raises ``ParagonError`` for ``steps`` out of range.
+    ``eta = 0`` is deterministic; ``eta = 1`` with all steps is DDPM (Ho et al. 2020).  ``clip``:
+    lower and upper bounds ``[D]`` of x_0, from which eps is then computed.  ``noise`` and the
+    result are ``[B, D]``.  Raises ``ParagonError`` for ``steps`` out of range.
     """
     if not 1 <= steps <= schedule.steps:
         raise ParagonError(f"sampler steps: {steps} is out of range; use 1 to {schedule.steps}")

@@ -1,12 +1,6 @@
-"""The generator: from preference weights to adapter vectors.
+"""The generator: conditional diffusion in a linear latent space of adapter vectors.
 
-In this file: how a trained generator makes adapters, and how it is stored.  Adapter vectors are
-described in a linear latent space (:class:`Latent`), and a conditional diffusion model learns how
-their latents follow from the weights (``training.py``).  To generate, noise is drawn and
-denoised in a few steps (``diffusion.py``), and the latent that comes out is decoded.
-
-Shapes: N collected vectors, W weight vectors, O objectives, K latent components, P parameters of an
-adapter.
+Shapes: N collected vectors, W weight vectors, O objectives, K latent components, P parameters.
 """
 
 from __future__ import annotations
@@ -27,16 +21,13 @@ from paragon.storage import check_match, loading, save_tensors
 
 
 class Latent(nn.Module):
-    """Principal components with one common scale: vectors ``[..., P]`` as latents ``[..., K]``.
+    """Principal components: map vectors ``[..., P]`` to latents ``[..., K]`` and back.
 
-    Vectors of a collection differ in a few directions only, the rows of ``basis``::
+    With one common scale, which keeps components that are almost noise small::
 
         vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 
-    One scale for all components keeps their proportions: the first few carry nearly all of the
-    variance, and with a scale for each, components that are almost noise would count as much.
-    Nothing here is trained: a basis that changes with the behavioural loss is soon no longer
-    orthonormal, and vectors far from the mean do not come back as they were.
+    The basis is not trained: the behavioural loss would soon make it non-orthonormal.
     """
 
     mean: Tensor  # [P]
@@ -51,7 +42,7 @@ class Latent(nn.Module):
 
     @classmethod
     def fit(cls, vectors: Tensor, size: int | None) -> Latent:
-        """PCA of ``vectors [N, P]`` to ``size`` components; ``None``: the full vector, scaled."""
+        """Fit PCA with ``size`` components to ``vectors [N, P]``; ``None`` reduces nothing."""
         mean = vectors.mean(0)  # [P]
         centred = vectors - mean  # [N, P]
         if size is None:
@@ -64,16 +55,16 @@ class Latent(nn.Module):
         return cls(mean, basis, (centred @ basis.T).std().clamp(min=1e-8).item())
 
     def encode(self, vectors: Tensor) -> Tensor:
-        """Latents ``[..., K]`` of vectors ``[..., P]``."""
+        """Map vectors ``[..., P]`` to latents ``[..., K]``."""
         return (vectors - self.mean) @ self.basis.T / self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Vectors ``[..., P]`` of latents ``[..., K]``."""
+        """Map latents ``[..., K]`` to vectors ``[..., P]``."""
         return self.mean + self.scale * latents @ self.basis
 
 
 class DiffusionModel(nn.Module):
-    """Latent space and denoiser: the parameters that are trained, averaged and saved."""
+    """Hold latent space and denoiser in one module, to average and save them together."""
 
     def __init__(self, latent: Latent, objectives: int, settings: params.GeneratorSettings) -> None:
         super().__init__()
@@ -85,8 +76,8 @@ class DiffusionModel(nn.Module):
 class Generator:
     """A trained generator.
 
-    ``description`` says how it was made: settings, seed, the smallest anchor weight of each
-    objective (``floor``), the curves of training and the description of the collection.
+    ``description``: settings, seed, loss curves, collection, and the smallest anchor weight of
+    each objective (``floor``).
     """
 
     def __init__(self, model: DiffusionModel, description: dict) -> None:
@@ -106,13 +97,12 @@ class Generator:
         guidance: float | None = None,
         sample: int = 0,
     ) -> Tensor:
-        """Adapter vectors ``[W, P]`` for weights ``[W, O]`` (or one vector of O numbers).
+        """Generate adapter vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``.
 
-        ``steps`` and ``guidance``: other values than those of the settings.  All weights share
-        one noise, so that vectors change smoothly with the weights; ``sample`` = 0, 1, ...
-        chooses the noise.  Every objective keeps at least its smallest weight among the anchors
-        (:func:`paragon.objectives.weights.lift`).  Raises ``ParagonError`` for weights that are
-        not on the simplex and for steps or guidance out of range.
+        ``steps`` and ``guidance`` override the settings.  All weights share one noise, chosen by
+        ``sample`` = 0, 1, ..., so that vectors change smoothly with the weights.  Each weight is at
+        least the smallest among the anchors (:func:`~paragon.objectives.weights.lift`).  Raises
+        ``ParagonError`` for weights off the simplex and for steps or guidance out of range.
         """
         checked = check_weights(weights, self.objectives)  # [W, O]
         latents = self.latents(checked, steps, guidance, sample)  # [W, K]
@@ -126,7 +116,7 @@ class Generator:
         guidance: float | None = None,
         sample: int = 0,
     ) -> Tensor:
-        """What :meth:`generate` decodes: latents ``[W, K]``, of checked weights ``[W, O]``."""
+        """Sample latents ``[W, K]`` for checked weights ``[W, O]``, as in :meth:`generate`."""
         device = self.model.latent.mean.device
         steps = self.settings.sampler_steps if steps is None else steps
         guidance = self.settings.guidance if guidance is None else guidance
@@ -136,7 +126,7 @@ class Generator:
         return ddim(predict, self.schedule, noise, steps=steps)
 
     def noise(self, sample: int = 0) -> Tensor:
-        """The noise ``[1, K]`` that the latents of all weights start from."""
+        """Draw the noise ``[1, K]`` that the latents of all weights start from."""
         rng = np.random.default_rng([self.description["seed"], 3, sample])
         size = len(self.model.latent.basis)
         return torch.from_numpy(rng.standard_normal((1, size), dtype=np.float32))
@@ -154,7 +144,7 @@ def load_generator(stem: Path) -> Generator:
 
 
 def generator_of(tensors: dict[str, Tensor], description: dict, source: str) -> Generator:
-    """The generator, frozen, whose parameters are ``tensors``; ``source``: where it is from."""
+    """Build a frozen generator from stored ``tensors``; errors name ``source`` as their origin."""
     settings = params.stored(params.GeneratorSettings, description["settings"], source)
     mean, basis, scale = (tensors[f"latent.{name}"] for name in ("mean", "basis", "scale"))
     model = DiffusionModel(Latent(mean, basis, float(scale)), len(description["floor"]), settings)
@@ -163,10 +153,7 @@ def generator_of(tensors: dict[str, Tensor], description: dict, source: str) -> 
 
 
 def load_generators(folder: Path, collection: Collection) -> list[Generator]:
-    """The generators ``seed<n>`` of a folder, one for each seed of their collection.
-
-    Raises ``ParagonError`` if one of them is of another seed or another collection.
-    """
+    """Load one generator for each seed of the collection; raise ``ParagonError`` on a mismatch."""
     generators = []
     for seed in collection.description["seeds"]:
         generator = load_generator(stem := folder / f"seed{seed}")

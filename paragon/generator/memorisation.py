@@ -1,10 +1,7 @@
-"""Are generated adapters more than copies with noise?
+"""Test whether generated adapters are more than noisy copies of collected ones.
 
-In this file: how far generated vectors are from everything collected, and what could be had
-without learning: the mean of the anchors, a Gaussian, a copy with noise.  After Zeng et al.,
-"Generative Modeling of Weights: Generalization or Memorization?" (arXiv 2506.07998).
-
-Shapes: W weight vectors, O objectives, A anchors, N collected vectors, P parameters of an adapter.
+After Zeng et al. (2025), "Generative Modeling of Weights: Generalization or Memorization?" (arXiv
+2506.07998).  Shapes: W weight vectors, O objectives, A anchors, N collected vectors, P parameters.
 """
 
 from __future__ import annotations
@@ -19,10 +16,9 @@ from paragon.adapters.collection import Collection
 
 
 def distances(collection: Collection, seed_index: int, generated: Tensor) -> dict[str, Tensor]:
-    """L2 distances to the nearest collected vector of one seed, by kind of vector.
+    """Compute L2 distances to the nearest collected vector of one seed, by kind of vector.
 
-    Of ``generated [W, P]`` and of the tuned oracles, both at the weights that no anchor has; and
-    of each anchor to the nearest vector of *another* anchor.
+    Generated ``[W, P]`` and tuned vectors are taken at weights without an anchor.
     """
     collected, weights = collection.training_set(seed_index)  # [N, P], [N, O]
     anchors = collection.anchors  # [A, O]
@@ -41,23 +37,19 @@ def distances(collection: Collection, seed_index: int, generated: Tensor) -> dic
 
 
 def to_nearest(vectors: Tensor, collected: Tensor) -> Tensor:
-    """L2 distance of each of ``vectors [W, P]`` to the nearest of ``[N, P]``; float64 ``[W]``."""
+    """Compute the L2 distance ``[W]`` of ``vectors [W, P]`` to the nearest ``collected [N, P]``."""
     # Not torch.cdist: the last digit of its roots depends on the processor.
     squares = (vectors.double()[:, None] - collected.double()).square().sum(-1)  # [W, N]
     return torch.from_numpy(np.sqrt(squares.amin(1).numpy()))
 
 
 def average(collection: Collection, seed_index: int, weights: Tensor) -> Tensor:
-    """The mean of all anchors, whatever the weights ``[W, O]``: ``[W, P]``."""
+    """Return the mean of all anchors, ``[W, P]``, for any weights ``[W, O]``."""
     return collection.anchor_vectors[seed_index].mean(0).expand(len(weights), -1)
 
 
 def gaussian(collection: Collection, seed_index: int, weights: Tensor) -> Tensor:
-    """A sample ``[W, P]`` of a Gaussian over vectors, given the weights ``[W, O]``.
-
-    Its mean is linear in the weights, fitted by least squares; its covariance is that of the
-    residuals, so the samples are in the span of the collection.
-    """
+    """Sample ``[W, P]`` from a Gaussian: mean linear in the weights, covariance of residuals."""
     vectors, collected_weights = (part.double() for part in collection.training_set(seed_index))
 
     def terms(w: Tensor) -> Tensor:
@@ -72,16 +64,13 @@ def gaussian(collection: Collection, seed_index: int, weights: Tensor) -> Tensor
 
 
 def noisy(vectors: Tensor, distance: Tensor, rng: np.random.Generator) -> Tensor:
-    """``vectors [W, P]``, each moved by its ``distance [W]`` in a random direction."""
+    """Move each of ``vectors [W, P]`` by its ``distance [W]`` in a random direction."""
     noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))  # [W, P]
     return vectors + distance.float().unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)
 
 
 def verdict(distances: Mapping[str, Tensor], regret: Mapping[str, float]) -> str:
-    """The answer in words.
-
-    ``regret``: in percent, of ``generated`` and of methods that need no learning, by name.
-    """
+    """Say whether generated vectors are copies; ``regret`` is in percent, by method."""
     near = {kind: values.quantile(0.5).item() for kind, values in distances.items()}
     others = {method: value for method, value in regret.items() if method != "generated"}
     best = min(others, key=others.__getitem__)

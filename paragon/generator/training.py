@@ -1,13 +1,7 @@
-"""Training of the generator: the diffusion loss and the behavioural loss.
+"""Train the generator with a diffusion loss and a behavioural loss.
 
-In this file: one training step of a conditional diffusion model (:func:`diffusion_loss`), and
-the loop around it.  The diffusion loss teaches the model what collected vectors look like, given
-their weights.  The behavioural loss decodes what the model predicts for weights that were never
-collected, puts these adapters behind the frozen backbone and charges the task loss of their
-weights; its gradient goes through the recommender back into the generator.
-
-Shapes: N collected vectors, B rows of a batch, P parameters of an adapter, K latent components,
-O objectives, A anchors of a start.
+The latter is the task loss, on the frozen backbone, of adapters predicted for uncollected weights.
+Shapes: N collected vectors, B rows of a batch, P parameters, K latents, O objectives, A anchors.
 """
 
 from __future__ import annotations
@@ -40,19 +34,15 @@ def diffusion_loss(
     condition_drop: float,
     uncollected: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """The loss of one training step, and the clean latents ``[B, K]`` that the model predicts.
+    """Compute the loss of one training step, and the predicted clean latents ``[B, K]``.
 
-    With a step t and noise eps drawn for each row::
+    With a step t and noise eps for each row, and the target v (:class:`Schedule`)::
 
-        z_t  = a_t z_0 + s_t eps
-        v_t  = a_t eps - s_t z_0
-        loss = mean (v(z_t, t, w) - v_t)^2
+        loss = mean (v(z_t, t, w) - v_t)^2      (Ho et al. 2020, algorithm 1)
 
-    (Ho et al. 2020, algorithm 1, with the target of Salimans & Ho 2022.)  ``clean [B, K]``: the
-    latents z_0; ``weights [B, O]``: the condition w, hidden in a share ``condition_drop`` of the
-    rows, so that the model also learns to predict without it (Ho & Salimans 2022).  The last
-    ``uncollected`` rows are there for the behavioural loss: they keep their weights and do not
-    count in this loss.
+    ``clean [B, K]`` is z_0.  ``weights [B, O]`` is w, hidden with probability ``condition_drop``
+    (Ho & Salimans 2022).  The last ``uncollected`` rows, for the behavioural loss, keep their
+    weights and do not count in this loss.
     """
     device, collected = clean.device, len(clean) - uncollected
     t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(device)  # [B]
@@ -68,18 +58,17 @@ def diffusion_loss(
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What the behavioural loss needs, as two functions that draw from ``rng``.
+    """The behavioural loss, defined by two functions that draw from ``rng``.
 
-    ``task_losses(vectors [B, P], rng) -> [B, O]``: the loss of every objective on a random
-    mini-batch of training events.  ``reference(weights [B, O], rng) -> [B, P]``: a plausible
-    vector for any weights; noise is added to it before the denoiser sees it.
+    ``task_losses(vectors [B, P], rng) -> [B, O]``: the losses on random training events.
+    ``reference(weights [B, O], rng) -> [B, P]``: plausible vectors, to which noise is added.
     """
 
     task_losses: Callable[[Tensor, np.random.Generator], Tensor]
     reference: Callable[[Tensor, np.random.Generator], Tensor]
 
     def loss(self, vectors: Tensor, weights: Tensor, rng: np.random.Generator) -> Tensor:
-        """The mean task loss of adapters ``vectors [B, P]`` under ``weights [B, O]``."""
+        """Return the mean task loss of adapters ``vectors [B, P]`` under ``weights [B, O]``."""
         losses = self.task_losses(vectors, rng)  # [B, O]
         return (losses * weights).sum(-1).mean()  # []
 
@@ -87,10 +76,7 @@ class Behaviour:
 def behaviour(
     train: FrozenTask, sampler: NegativeSampler, collection: Collection, seed: int, batch: int
 ) -> Behaviour:
-    """The behavioural loss on ``batch`` training events, its references mixed from the anchors.
-
-    If the collection is pooled from several starts, each from those of one start, drawn at random.
-    """
+    """Build the behavioural loss; each reference vector mixes the anchors of one random start."""
     description = collection.description
     starts, objectives = description.get("starts", 1), description["objectives"]
     of_one_start = collection.anchors[: len(collection.anchors) // starts]  # [A, O]
@@ -118,7 +104,7 @@ def untrained(
     seed: int,
     device: str | torch.device = "cpu",
 ) -> DiffusionModel:
-    """The model before training: a latent space fitted to the seed's vectors, random parameters."""
+    """Build the model before training, with a latent space fitted to the vectors of the seed."""
     vectors, _ = collection.training_set(collection.description["seeds"].index(seed))  # [N, P]
     torch.manual_seed(seed)
     latent = Latent.fit(vectors, settings.latent)
@@ -134,9 +120,8 @@ def train_generator(
 ) -> Generator:
     """Fit latent space and diffusion model to the collection of one seed.
 
-    ``behaviour`` adds the behavioural loss of ``settings.behaviour_batch`` random weights to
-    each step, times ``settings.behaviour_strength``.  The generator holds averaged parameters;
-    ``description["curves"]`` holds both losses as the means of up to 100 stretches of steps.
+    ``behaviour`` adds the behavioural loss on random weights.  The generator holds averaged
+    parameters; ``description["curves"]`` holds the losses (see :func:`stretches`).
     """
     seed_index = collection.description["seeds"].index(seed)
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
@@ -149,27 +134,27 @@ def train_generator(
     curves = np.full((settings.steps, 2 if behaviour else 1), np.nan)
     collected, uncollected = settings.batch, settings.behaviour_batch if behaviour else 0
     for step in progress(range(settings.steps), "steps"):
-        # A batch of collected vectors; behind them rows for random weights, not collected.
+        # Rows of collected vectors, then rows for random weights.
         rows = torch.from_numpy(rng.integers(len(vectors), size=collected)).to(device)
         batch, condition = vectors[rows], weights[rows]  # [B, P], [B, O]
         if behaviour:
             drawn = random_weights(uncollected, floor, rng)
             batch = torch.cat([batch, behaviour.reference(drawn, rng).to(device)])
             condition = torch.cat([condition, drawn.to(device)])
-        # Diffusion loss: the model predicts v of noised latents of the collected vectors.
+        # Diffusion loss, on the collected vectors.
         clean = model.latent.encode(batch)  # [B, K]
         loss, predicted = diffusion_loss(
             model.denoiser, schedule, clean, condition, rng, settings.condition_drop, uncollected
         )
         curves[step, 0] = loss.item()
-        # Behavioural loss: what the adapters predicted for random weights do in the recommender.
+        # Behavioural loss, on the adapters predicted for random weights.
         if behaviour:
             decoded = model.latent.decode(predicted[collected:])
             task_loss = behaviour.loss(decoded, condition[collected:], rng)
             curves[step, 1] = task_loss.item()
             loss = loss + settings.behaviour_strength * task_loss
         take_step(loss, model, optimizer, cosine)
-        # At first, while every step changes much, the average has a short memory.
+        # Parameters change fast at first, so the average starts with a short memory.
         update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
     description = {
         "kind": "generator",
@@ -188,7 +173,7 @@ def take_step(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
-    """One step of the optimiser, with the norm of the gradient limited to 1."""
+    """Take one optimiser step, with the norm of the gradient limited to 1."""
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -198,13 +183,13 @@ def take_step(
 
 @torch.no_grad()
 def update_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Exponential moving average of the parameters: ``decay * averaged + (1 - decay) * model``."""
+    """Update the moving average of the parameters: ``decay * averaged + (1 - decay) * model``."""
     for average, current in zip(averaged.parameters(), model.parameters(), strict=True):
         average.lerp_(current, 1 - decay)
 
 
 def stretches(curves: np.ndarray, names: list[str]) -> dict[str, list[float]]:
-    """Curves ``[steps, names]`` as means of up to 100 stretches of steps, to six digits."""
+    """Average curves ``[steps, names]`` over up to 100 stretches of steps, to six digits."""
     parts = np.array_split(curves, min(100, len(curves)))
     means = np.stack([part.mean(0) for part in parts])  # [up to 100, names]
     return {name: [float(f"{x:.6g}") for x in means[:, i]] for i, name in enumerate(names)}
