@@ -1,7 +1,4 @@
-"""Two recommenders that do not follow the weights, and that every comparison should beat.
-
-Shapes: N events, n items.
-"""
+"""Popularity and item-kNN: recommenders that ignore the weights, on N events and n items."""
 
 from __future__ import annotations
 
@@ -12,15 +9,14 @@ from paragon.data.sequences import Evaluation, Sequences
 
 
 def popularity(sequences: Sequences, evaluation: Evaluation) -> np.ndarray:
-    """The number of training events of each item, the same for every event: ``[N, n + 1]``."""
+    """Score each item by its number of training events, ``[N, n + 1]``."""
     return np.tile(sequences.popularity().astype(np.float64), (len(evaluation), 1))
 
 
 def item_similarity(sequences: Sequences, neighbours: int = 100) -> sparse.csr_array:
-    """Cosine similarity of items by their users in training, sparse ``[n + 1, n + 1]``.
+    """Compute the cosine similarity of items over training users, sparse ``[n + 1, n + 1]``.
 
-    Each row keeps its ``neighbours`` largest values, without the item itself; of equal ones,
-    those with the lower numbers (Deshpande & Karypis, ACM TOIS 2004).
+    Each row keeps its ``neighbours`` largest values (Deshpande & Karypis, ACM TOIS 2004).
     """
     train = sequences.is_train()
     users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
@@ -38,7 +34,7 @@ def item_similarity(sequences: Sequences, neighbours: int = 100) -> sparse.csr_a
 
 
 def item_knn(sequences: Sequences, evaluation: Evaluation, neighbours: int = 100) -> np.ndarray:
-    """The summed similarity to every item met before the target, ``[N, n + 1]``."""
+    """Sum the similarities to all items met before the target, ``[N, n + 1]``."""
     similarity = item_similarity(sequences, neighbours)
     rows, items = (part.numpy() for part in sequences.met_before(evaluation).entries())
     shape = (len(evaluation), sequences.n_items + 1)

@@ -1,18 +1,6 @@
-"""Re-rankers with settings that are chosen on validation events, so that they are strong rivals.
+"""Choose the settings of re-rankers on validation events, so that they are strong rivals.
 
-In this file: how the weight of accuracy becomes the weight of a re-ranker.  Three steps, for each
-protocol by itself:
-
-1. Scores become probabilities: a softmax over the candidates, at the temperature of the largest
-   likelihood of the targets (Guo et al., ICML 2017).  A list that is sure of itself then changes
-   later than one that is not.
-2. Every setting is tried on the validation events: whose scores are re-ranked, how many of the
-   best items, and with which weight.  NDCG and α-nDCG of the ten best items are kept.
-3. Of the settings that no other one beats in both, each evaluation weight takes the one at its
-   place between the most diverse and the most accurate.
-
-Shapes: N events, C candidates, n items, D items of a list, M categories, W evaluation weights,
-S settings, O objectives, P parameters of an adapter.
+Shapes: N events, C candidates, n items, D items of a list, M categories, W weights, S settings.
 """
 
 from __future__ import annotations
@@ -32,15 +20,15 @@ from paragon.metrics import diversity, ranking
 from paragon.rivals.reranking import Ranked, Rerank, on_top
 
 DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
-# Weights of a re-ranker.  Probabilities are small beside gains, hence the many close to 1.
+# Weights of a re-ranker.  Many are close to 1, as probabilities are small beside gains.
 _ODDS = 2.0 ** np.arange(-2, 15, 1.0)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
-EVENTS = 500  # at most this number of validation events, spread evenly, chooses the settings
-_TOP = 10  # the headline metrics are those of ten items
+EVENTS = 500  # validation events at most
+_TOP = 10  # positions, as in the headline metrics
 
 
 class Setting(NamedTuple):
-    """What one weight of accuracy means: whose scores, how many items, with which weight."""
+    """The setting of a re-ranker: whose scores, how many items, and which weight of accuracy."""
 
     source: int
     temperature: float
@@ -50,10 +38,10 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may be recommended to each event under one protocol, and how it is described.
+    """The candidates of each event under one protocol, and their categories.
 
-    ``items [N, C]``: their ids; ``excluded [N, C]`` bool; ``targets [N]``: column of the target;
-    ``kinds [n + 1]``: of each item of the catalogue its row in ``patterns [G, M]`` bool.
+    ``items [N, C]``: ids; ``excluded [N, C]`` bool; ``targets [N]``: column of the target;
+    ``kinds [n + 1]``: for each item of the catalogue, its row in ``patterns [G, M]`` bool.
     """
 
     items: np.ndarray
@@ -63,10 +51,7 @@ class Candidates:
     patterns: np.ndarray
 
     def best(self, scores: np.ndarray, temperature: float) -> tuple[np.ndarray, Ranked]:
-        """Columns ``[N, D]`` of the best candidates, and the lists of their probabilities.
-
-        From ``scores [N, C]``; D is the largest depth, or as many candidates as every event has.
-        """
+        """Return columns ``[N, D]`` of the best candidates, and lists of their probabilities."""
         most = min(DEPTHS[-1], int((~self.excluded).sum(1).min()))
         columns = ranking.top_k(scores, most, self.excluded)
         top, total = _softmax_parts(scores, self.excluded, temperature)
@@ -75,7 +60,7 @@ class Candidates:
         return columns, Ranked(np.exp((of_best - top) / temperature) / total, kinds, self.patterns)
 
     def temperature(self, scores: np.ndarray) -> float:
-        """The temperature at which the targets are likeliest, in steps of half an octave."""
+        """Choose the temperature at which targets are most likely (Guo et al., ICML 2017)."""
         of_target = np.take_along_axis(scores, self.targets[:, None], 1).astype(np.float64)
         unit = float(scores[~self.excluded].std(dtype=np.float64)) or 1.0
         tried = []
@@ -88,7 +73,7 @@ class Candidates:
 def _softmax_parts(
     scores: np.ndarray, excluded: np.ndarray, temperature: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The largest score ``[N, 1]`` that is not excluded, and the softmax's denominator."""
+    """Return the largest score that is not excluded and the softmax denominator, ``[N, 1]``."""
     allowed = np.where(excluded, -np.inf, scores)  # [N, C]
     top = allowed.max(1, keepdims=True)
     total = np.exp((allowed - top) / temperature).sum(1, keepdims=True, dtype=np.float64)
@@ -96,7 +81,7 @@ def _softmax_parts(
 
 
 def candidates_of(sequences: Sequences, evaluation: Evaluation) -> dict[str, Candidates]:
-    """The candidates of the events under both protocols: the stored lists, the catalogue."""
+    """Return the candidates under both protocols: the stored lists and the catalogue."""
     patterns, kinds = np.unique(sequences.categories, axis=0, return_inverse=True)
     described = (kinds.reshape(-1), patterns)
     stored, excluded = evaluation.candidates, sequences.excluded(evaluation)
@@ -110,23 +95,19 @@ def candidates_of(sequences: Sequences, evaluation: Evaluation) -> dict[str, Can
 
 
 def validation_rows(evaluation: Evaluation) -> tuple[slice, Evaluation]:
-    """Which validation events choose the settings, and these events."""
+    """Return the slice of up to ``EVENTS`` validation events, evenly spaced, and these events."""
     rows = slice(None, None, -(-len(evaluation) // EVENTS))
     return rows, evaluation[rows]
 
 
 def source_weights(weights: Tensor, accuracy: int) -> Tensor:
-    """The weights ``[3, O]`` of the adapters whose lists are re-ranked, beside the backbone's.
-
-    Of ``weights [W, O]`` those with the smallest, the middle and the largest weight of
-    ``accuracy``, a column of them.
-    """
+    """Choose weights ``[3, O]``: the smallest, middle and largest in column ``accuracy``."""
     order = np.argsort(weights[:, accuracy].numpy(), kind="stable")
     return weights[order[[0, len(order) // 2, -1]].tolist()]
 
 
 def source_vectors(generator: Generator, weights: object) -> Tensor:
-    """The adapters ``[1 + 3, P]`` whose lists are re-ranked: none, and those of the weights."""
+    """Return the adapters ``[1 + 3, P]`` whose lists are re-ranked: zeros, then generated ones."""
     none = torch.zeros(1, generator.form.size)  # s' = s
     return torch.cat([none, generator.generate(weights).cpu()])
 
@@ -134,10 +115,10 @@ def source_vectors(generator: Generator, weights: object) -> Tensor:
 def chosen_settings(
     rerank: Rerank, candidates: Candidates, sources: Sequence[np.ndarray], weights: np.ndarray
 ) -> list[Setting]:
-    """The setting of a re-ranker for each of the ``weights [W]`` of accuracy, 0..1.
+    """Choose the setting of a re-ranker for each of the ``weights [W]`` of accuracy, 0..1.
 
-    ``sources``: scores of the validation events' ``candidates``, ``[N, C]`` each.  Weight 1 is
-    the order of the most accurate one as it is.
+    All settings are tried on ``sources``, scores ``[N, C]`` of the validation events.
+    :func:`placed` chooses by NDCG and α-nDCG.  Weight 1 is the most accurate source as it is.
     """
     ideal = diversity.ideal_alpha_dcg(
         candidates.patterns[candidates.kinds],
@@ -165,11 +146,11 @@ def chosen_settings(
 
 
 def placed(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """For each weight of accuracy ``[W]`` the row of ``points [S, 2]`` at its place: ``[W]``.
+    """Choose for each weight of accuracy ``[W]`` a row of ``points [S, 2]``: ``[W]``.
 
-    ``points``: accuracy and diversity.  The last of them is the end of weight 1, so that what is
-    more accurate is left out.  The others that count are those that no point beats in both.
-    Their place from 0 to 1 is the mean of how far accuracy has risen and diversity fallen.
+    ``points``: accuracy and diversity; the last one belongs to weight 1, and any other of at
+    least its accuracy is ignored.  The place of a point on the Pareto front is the mean of its
+    accuracy and its lack of diversity, each scaled to 0..1.  A weight takes the nearest place.
     """
     accuracy, spread = points.T
     order = np.lexsort((-spread, -accuracy))  # the most accurate first
@@ -187,11 +168,7 @@ def placed(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def list_quality(
     hits: np.ndarray, sets: np.ndarray, ideal: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """NDCG@K and α-nDCG@K ``[N]`` of lists.
-
-    ``hits [N, K]``: true where the target stands; ``sets [N, K, M]``: the categories of the
-    items; ``ideal``: see :func:`~paragon.metrics.diversity.alpha_ndcg_at`.
-    """
+    """Compute NDCG@K and α-nDCG@K ``[N]`` of lists with ``hits [N, K]`` and ``sets [N, K, M]``."""
     length = hits.shape[1]
     ranks = np.where(hits.any(1), hits.argmax(1) + 1, length + 1)  # [N]
     dcg = diversity.alpha_dcg(sets)
@@ -206,12 +183,10 @@ def reranked_scores(
     weights: np.ndarray,
     positions: int,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Scores of the test events under both protocols, for each of the ``weights [W]`` in turn.
+    """Yield scores ``sampled [N, C]`` and ``full [N, n + 1]`` for each of the ``weights [W]``.
 
-    ``valid``: events with the catalogue scores ``[N, n + 1]`` of each source on them; ``test``:
-    events with a function from the number of a source to its catalogue scores.  ``positions``:
-    how many are re-ranked, the rest of a list follows in its own order.  Gives ``sampled [N, C]``
-    and ``full [N, n + 1]``.
+    ``valid``: events and the catalogue scores ``[N, n + 1]`` of each source; ``test``: events and
+    a function from the number of a source to its scores.  ``positions``: items to re-rank.
     """
     on_valid, on_test = (candidates_of(sequences, events) for events, _ in (valid, test))
     chosen = {}

@@ -1,15 +1,7 @@
-"""The rival `category_bias`: one number for each category and preference weight, no adapter.
+"""The rival `category_bias`: one number for each category and weight vector, for all users.
 
-In this file: the simplest thing that could follow the weights.  Every item gets what its
-categories are worth at these weights, the same for all users::
-
-    score_i = s . e_i + g_i . u(w)
-
-It is the constant part of an adapter's item side, tuned on the same lists by the same losses.
-What an adapter adds to it is what is personal in the control.
-
-Shapes: S seeds, W weights, O objectives, M categories, N events, B of them in a batch, C candidates
-of a list, L items of a served list, n items.
+The score is ``s . e_i + g_i . u(w)``; an adapter adds control that depends on the user.
+Shapes: S seeds, W weights, M categories, N events, B in a batch, C candidates, L items served.
 """
 
 from __future__ import annotations
@@ -31,20 +23,17 @@ from paragon.objectives.weights import simplex_lattice
 
 
 class BiasTask(FrozenTask):
-    """Scores of the frozen backbone with a bias ``u [..., W, M]`` in the place of adapters.
-
-    The backbone's own scores are the same for all weights, and computed once for all of them.
-    """
+    """Score with the frozen backbone and a bias ``u [..., W, M]`` instead of adapters."""
 
     def scores(self, vectors: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
-        """Scores ``[..., B, W, C]`` of candidates ``[..., B, C]``."""
+        """Score candidates ``[..., B, C]`` under each bias: ``[..., B, W, C]``."""
         with torch.no_grad():
             plain = self.backbone.score(self.states[rows], candidates)  # [..., B, C]
         categories = self.catalogue.categories[candidates]  # [..., B, C, M]
         return plain.unsqueeze(-2) + vectors.unsqueeze(-3) @ categories.mT
 
     def serve(self, vectors: Tensor, rows: Tensor) -> Scored:
-        """The lists ``[..., W, B, 1, L]`` that are served to events ``rows [..., B]``."""
+        """Serve lists ``[..., W, B, 1, L]`` to the events ``rows [..., B]``."""
         table = self.catalogue.categories  # [n + 1, M]
         with torch.no_grad():
             plain = self.backbone.score_catalogue(self.states[rows].flatten(0, -2))
@@ -66,11 +55,8 @@ def tune_category_bias(
     settings: params.AdapterSettings,
     seeds: Sequence[int],
 ) -> Tensor:
-    """Tune a bias for every evaluation weight and seed on training events, ``[S, W, M]``.
-
-    At ten times the learning rate of adapters: a few numbers do what there many do together, and
-    with the same rate they do not get where they want to be.
-    """
+    """Tune a bias for each evaluation weight and seed on training events, ``[S, W, M]``."""
+    # So few parameters need a larger rate to converge.
     change = {"learning_rate": 10 * settings.learning_rate, "checks": 1, "snapshots": 0}
     settings, task = settings.model_copy(update=change), BiasTask(**vars(train))
     weights = simplex_lattice(len(settings.objectives), settings.oracles).to(task.states.device)
@@ -81,5 +67,5 @@ def tune_category_bias(
 
 
 def biased_scores(scores: np.ndarray, categories: np.ndarray, bias: Tensor) -> np.ndarray:
-    """Catalogue scores ``[N, n + 1]`` with what ``bias [M]`` gives to ``categories [n + 1, M]``."""
+    """Add ``bias [M]`` of the ``categories [n + 1, M]`` to catalogue scores ``[N, n + 1]``."""
     return scores + (categories @ bias.numpy()).astype(scores.dtype)  # [N, n + 1] + [n + 1]

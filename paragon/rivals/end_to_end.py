@@ -1,16 +1,6 @@
-"""Rivals that learn the way from weights to adapters end to end, without a collection.
+"""Rivals trained end to end: ``model(weights [B, O]) -> adapter vectors [B, P]``.
 
-In this file: two modules ``model(weights [B, O]) -> adapter vectors [B, P]``, trained directly on
-the task loss of random weights on the frozen backbone.
-
-* :class:`Hypernetwork`: the output of a network is the adapter (Navon et al., "Learning the
-  Pareto Front with Hypernetworks", ICLR 2021, with linear scalarisation).
-* :class:`LinearSubspace`: one adapter per objective, mixed in proportion to the weights, and
-  trained so that every mixture is good (Dimitriadis et al., "Pareto Manifold Learning", ICML 2023).
-
-They see as many lists as the collection and the generator's behavioural loss together
-(:func:`equal_steps`): at equal cost, is it worth making a collection?
-
+They learn from the task loss of random weights on the frozen backbone, without a collection.
 Shapes: B weight vectors, O objectives, P parameters of an adapter, w the width of the network.
 """
 
@@ -35,11 +25,7 @@ from paragon.storage import loading, save_tensors
 
 
 class Hypernetwork(nn.Module):
-    """Embeds weights as the generator does; residual blocks make an adapter vector of them.
-
-    The last layer starts at zero, so for all weights training begins from ``start [P]``, the
-    shared start of the seed's collection.
-    """
+    """Generate adapters with a network (Navon et al., ICLR 2021, with linear scalarisation)."""
 
     def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
         super().__init__()
@@ -49,11 +35,11 @@ class Hypernetwork(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(settings.blocks + 1))
         self.blocks = nn.ModuleList(feed_forward(width) for _ in range(settings.blocks))
         self.output = nn.Linear(width, len(start))
-        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.weight)  # training begins at `start` for all weights
         nn.init.zeros_(self.output.bias)
 
     def forward(self, weights: Tensor) -> Tensor:
-        """Adapter vectors ``[B, P]``."""
+        """Map weights ``[B, O]`` to adapter vectors ``[B, P]``."""
         drop = torch.zeros(len(weights), dtype=torch.bool, device=weights.device)  # [B]
         h = self.embed(weights, drop)  # [B, w]
         for norm, block in zip(self.norms, self.blocks, strict=False):
@@ -62,19 +48,16 @@ class Hypernetwork(nn.Module):
 
 
 class LinearSubspace(nn.Module):
-    """``sum_o w_o * endpoint_o``; the ``endpoints [O, P]`` are trained together.
+    """Mix ``endpoints [O, P]`` in proportion to the weights (Dimitriadis et al., ICML 2023)."""
 
-    What is trained are adapters themselves, so their learning rate is that of tuning.
-    """
-
-    rate_of = "adapters"
+    rate_of = "adapters"  # endpoints are adapters, so they learn at the same rate
 
     def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
         super().__init__()
         self.endpoints = nn.Parameter(start.repeat(objectives, 1))
 
     def forward(self, weights: Tensor) -> Tensor:
-        """Adapter vectors ``[B, P]``."""
+        """Map weights ``[B, O]`` to adapter vectors ``[B, P]``."""
         return weights @ self.endpoints  # [B, O] @ [O, P]
 
 
@@ -85,10 +68,9 @@ END_TO_END: dict[str, type[nn.Module]] = {
 
 
 def equal_steps(settings: params.Params) -> int:
-    """The number of training steps at which a rival has seen as many lists as the generator.
+    """Count the training steps at which a rival has seen as many lists as the generator.
 
-    Counted, for one seed, are pairs of an adapter and a list: in the tuning of the anchors and
-    in the behavioural loss.  (Oracles are not counted: they serve only the evaluation.)
+    A list counts once for each adapter, in tuning one seed's anchors and in the behavioural loss.
     """
     adapters, generator, rivals = settings.adapters, settings.generator, settings.rivals
     tuning = len(adapters.anchors) * adapters.steps * adapters.batch
@@ -98,17 +80,14 @@ def equal_steps(settings: params.Params) -> int:
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """A trained rival; ``description`` says how it was trained.
-
-    Every weight is lifted to the ``floor`` of the anchors, as in the generator.
-    """
+    """A trained rival; weights are raised to the ``floor`` of its ``description``."""
 
     model: nn.Module
     description: dict
 
     @torch.no_grad()
     def generate(self, weights: object) -> Tensor:
-        """Adapter vectors ``[W, P]`` for weights ``[W, O]`` (or one vector of O numbers)."""
+        """Generate adapter vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``."""
         floor = torch.tensor(self.description["floor"])  # [O]
         lifted = lift(check_weights(weights, self.description["objectives"]), floor)
         return self.model(lifted.to(next(self.model.parameters()).device))
@@ -122,12 +101,7 @@ def train_end_to_end(
     seed: int,
     description: dict | None = None,
 ) -> EndToEnd:
-    """Train the rival ``name`` on random weights.
-
-    They are drawn uniformly from the simplex and lifted to the smallest weights of the anchors.
-    Entries of ``description`` are stored with the rest, and so is the task loss, as the means of
-    up to 100 stretches of training.
-    """
+    """Train the rival ``name`` on random weights; ``description`` adds entries to store."""
     kind, rivals = END_TO_END[name], settings.rivals
     objectives = settings.adapters.objectives
     floor = simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
@@ -142,10 +116,8 @@ def train_end_to_end(
     rng = np.random.default_rng([seed, 5])
     curve = np.empty((steps, 1))
     for step in progress(range(steps), name):
-        # Random weights, and lists that all of their adapters are tried on.
         weights = random_weights(rivals.weights, floor, rng).to(device)  # [B, O]
         rows, candidates = train.draw(sampler, rivals.rows, settings.adapters.negatives, rng)
-        # The mean task loss of the adapters that the model makes for these weights.
         losses = train.losses(model(weights), rows, candidates, objectives)  # [B, O]
         loss = (losses * weights).sum(-1).mean()  # []
         curve[step] = loss.item()
@@ -171,11 +143,7 @@ def save_end_to_end(rival: EndToEnd, folder: Path) -> None:
 
 
 def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndToEnd:
-    """Read what :func:`save_end_to_end` wrote.
-
-    ``backbone``: the description of the backbone that the rival must belong to.  Raises
-    ``ParagonError`` for another backbone, another seed or another rival.
-    """
+    """Read a saved rival; raise ``ParagonError`` for another kind, seed or backbone."""
     stem = folder / f"{name}-seed{seed}"
     expected = {"kind": name, "seed": seed, "backbone": backbone["sha256"]}
     with loading(stem, "rivals", expected) as (tensors, description):

@@ -1,15 +1,8 @@
 """The rival `paragon`: the generator of the paper, a diffusion transformer over whole adapters.
 
-In this file: the generator as Shen et al. (Paragon, RecSys 2025) describe it, to compare ours
-with.  It learns from collected vectors alone, without a behavioural loss: the full vector, in
-tokens, through four transformer layers, and back from noise in 500 steps with guidance.  Where
-the published settings would not let it work, it has better ones, for a fair trial: the mean is
-removed, the noise schedule ends in pure noise, a token belongs to one hidden unit, and training
-goes on until the validation events no longer gain.
-
-Shapes: B samples, W weight vectors, O objectives, P parameters of an adapter, N tokens of n
-numbers (or N collected vectors), w the width of the transformer, d numbers of a state, h hidden
-units, M categories, A anchors.
+After Shen et al. (Paragon, RecSys 2025), without a behavioural loss.  It differs to get a fair
+trial: centred data, a schedule that ends in pure noise, a token per hidden unit, early stopping.
+Shapes: B samples, W weights, O objectives, P parameters, N tokens of n numbers, A anchors.
 """
 
 from __future__ import annotations
@@ -35,15 +28,15 @@ from paragon.params import PublishedSettings, stored
 from paragon.progress import progress
 from paragon.storage import loading, save_tensors
 
-CHECK_SAMPLER_STEPS = 20  # of DDIM; to see whether training still helps, this is enough
+CHECK_SAMPLER_STEPS = 20  # of DDIM: enough to see whether training still helps
 
 
 def token_order(form: AdapterForm) -> Tensor:
-    """Which number of a vector stands where in its tokens, ``[N, n]``; P stands for a zero.
+    """Return the position in the vector of each number of the tokens, ``[N, n]``; P means a zero.
 
-    A token for each hidden unit: its row of W1, its b1, its column of W2 and an equal share of
-    b2.  Then one for every two categories: their rows of V and their u.  With d = 64 and h = 8 a
-    token has n = 137 numbers.
+    Each of h hidden units has a token: its row of W1, its b1, its column of W2, a share of b2.
+    Then every two of M categories have one: their rows of V and their u.  For states of d = 64
+    numbers and h = 8, a token has n = 137 numbers.
     """
     d, h, zero = form.dim, form.width, form.size
     at = form.unflatten(torch.arange(form.size))  # the places of each part
@@ -59,15 +52,10 @@ def token_order(form: AdapterForm) -> Tensor:
 
 
 class TokenDenoiser(nn.Module):
-    """``denoiser(x [B, P], t [B], weights [B, O], drop [B]) -> v [B, P]``.
-
-    The step is added to the tokens once, the weights before every layer (``add_every_block`` of
-    the paper); where ``drop`` is true, a learned null condition takes their place.  The layers
-    are those of Vaswani et al. (2017), norms last.
-    """
+    """Predict v with a transformer over tokens; the weights are added before every layer."""
 
     order: Tensor  # [N, n]
-    back: Tensor  # [P], where each number of a vector stands among those of the tokens
+    back: Tensor  # [P], the position of each number of a vector in the flat tokens
 
     def __init__(self, form: AdapterForm, objectives: int, settings: PublishedSettings) -> None:
         super().__init__()
@@ -86,15 +74,15 @@ class TokenDenoiser(nn.Module):
         self.output = nn.Linear(width, order.shape[1])
 
     def tokens(self, vectors: Tensor) -> Tensor:
-        """Tokens ``[B, N, n]`` of vectors ``[B, P]``."""
+        """Split vectors ``[B, P]`` into tokens ``[B, N, n]``."""
         return F.pad(vectors, (0, 1))[:, self.order]
 
     def vectors(self, tokens: Tensor) -> Tensor:
-        """Vectors ``[B, P]`` of tokens ``[B, N, n]``; what stands for a zero is left out."""
+        """Join tokens ``[B, N, n]`` to vectors ``[B, P]``, without the added zeros."""
         return tokens.flatten(1)[:, self.back]
 
     def forward(self, x: Tensor, t: Tensor, weights: Tensor, drop: Tensor) -> Tensor:
-        """The predicted v ``[B, P]`` of noisy vectors ``x [B, P]`` at steps ``t [B]``."""
+        """Predict v ``[B, P]`` for noisy vectors ``x [B, P]`` at steps ``t [B]``."""
         h = self.embed_token(self.tokens(x))  # [B, N, w]
         width = h.shape[-1]
         h = h + sinusoidal(torch.arange(h.shape[1], device=x.device), width)  # [B, N, w]
@@ -110,11 +98,11 @@ def _two_layers(inputs: int, width: int) -> nn.Sequential:
 
 
 class PublishedModel(nn.Module):
-    """The denoiser, and how vectors are scaled: all that is trained, averaged and saved."""
+    """Hold the denoiser and the scaling of vectors, to average and save them together."""
 
     mean: Tensor  # [P]
     scale: Tensor  # [], one for all numbers
-    low: Tensor  # [P], the least and the largest of each number in the collection, scaled
+    low: Tensor  # [P], smallest and largest scaled values in the collection
     high: Tensor
 
     def __init__(self, form: AdapterForm, objectives: int, settings: PublishedSettings) -> None:
@@ -125,18 +113,18 @@ class PublishedModel(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def fit_scale(self, vectors: Tensor) -> None:
-        """Take mean, scale and range from collected ``vectors [N, P]``."""
+        """Set mean, scale and range to those of collected ``vectors [N, P]``."""
         self.mean = vectors.mean(0)
         self.scale = (vectors - self.mean).std().clamp(min=1e-8)
         scaled = self.encode(vectors)  # [N, P]
         self.low, self.high = scaled.amin(0), scaled.amax(0)
 
     def encode(self, vectors: Tensor) -> Tensor:
-        """Scaled vectors ``[..., P]``: mean 0, variance 1 over all numbers."""
+        """Scale vectors ``[..., P]`` to mean 0 and variance 1 over all numbers."""
         return (vectors - self.mean) / self.scale
 
     def decode(self, scaled: Tensor) -> Tensor:
-        """Vectors ``[..., P]`` of scaled ones."""
+        """Undo :meth:`encode`."""
         return self.mean + self.scale * scaled
 
     @torch.no_grad()
@@ -148,9 +136,9 @@ class PublishedModel(nn.Module):
         guidance: float = 1.0,
         steps: int | None = None,
     ) -> Tensor:
-        """Vectors ``[W, P]`` for weights ``[W, O]``, from one noise for all weights.
+        """Sample vectors ``[W, P]`` for weights ``[W, O]``, all from one noise.
 
-        By DDPM through every step, or by DDIM in this number of ``steps``.
+        By DDIM in ``steps``, or by DDPM in all steps of the schedule.
         """
         noise = torch.from_numpy(rng.standard_normal((1, len(self.mean)), dtype=np.float32))
         noise = noise.to(weights.device).repeat(len(weights), 1)  # [W, P]
@@ -164,10 +152,10 @@ class PublishedModel(nn.Module):
 
 
 class Published:
-    """The paper's generator, trained.
+    """The trained generator of the paper.
 
-    ``description``: settings, seed, the ``floor`` of the anchors' weights, the description of the
-    collection, the curves of training, and the ``guidance`` that did best on validation events.
+    ``description``: settings, seed, loss curves, collection, smallest anchor weights (``floor``),
+    and the ``guidance`` that did best on validation events.
     """
 
     def __init__(self, model: PublishedModel, description: dict) -> None:
@@ -179,10 +167,9 @@ class Published:
     def generate(
         self, weights: object, *, guidance: float | None = None, sample: int = 0
     ) -> Tensor:
-        """Adapter vectors ``[W, P]`` for weights ``[W, O]`` (or one vector of O numbers).
+        """Generate adapter vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``.
 
-        ``guidance``: another than that of the description, 1 for none; ``sample`` as in
-        :meth:`paragon.generator.generator.Generator.generate`.
+        ``guidance`` (1: none) overrides the one in the description; ``sample`` chooses the noise.
         """
         about = self.description
         condition = lift(check_weights(weights, self.objectives), torch.tensor(about["floor"]))
@@ -199,13 +186,12 @@ def train_published(
     checkpoint: Path | None = None,
     device: str | torch.device = "cpu",
 ) -> Published:
-    """Train on the vectors of one seed until validation gains no more, then choose the guidance.
+    """Train on the vectors of one seed until validation stops improving; choose the guidance.
 
-    ``held_out(vectors [A, P]) -> [A, O]``: the losses on validation events.  Training and guidance
-    are judged by the task loss of what is generated for the anchors' weights.  The averaged
-    parameters of the best check are kept.  ``checkpoint``: a file that is written after each
-    stretch of steps, and from which training goes on, bit for bit, if it is there; to remove it is
-    up to the caller.  Raises ``ParagonError`` if it was altered or belongs to another training.
+    ``held_out(vectors [A, P]) -> [A, O]``: losses on validation events.  Training and guidance
+    are judged by the task loss of vectors generated for the anchors' weights; the best averaged
+    parameters are kept.  ``checkpoint``: a file to resume from, with the same result; the caller
+    removes it.  Raises ``ParagonError`` if it was altered or belongs to another training.
     """
     about = {
         "kind": "published",
@@ -242,11 +228,11 @@ def train_published(
     while record["step"] < settings.steps and checks_since_best() < settings.patience:
         first = record["step"]
         end = min(first + settings.check, settings.steps)
-        # A stretch draws its own random numbers, whether training was interrupted before or not.
+        # Seed each stretch, so that an interrupted training gives the same result.
         rng = np.random.default_rng([seed, 7, first])
         torch.manual_seed(int(rng.integers(2**63)))  # dropout
 
-        # The rate of a step depends on its number alone, so it can be taken up anywhere.
+        # The rate depends on the number of the step alone, so that training can resume.
         def rate(i: int, first: int = first) -> float:
             return (1 + math.cos(math.pi * (first + i) / settings.steps)) / 2
 
@@ -257,7 +243,6 @@ def train_published(
             batch = clean[rows], weights[rows], rng, settings.condition_drop
             loss, _ = diffusion_loss(model.denoiser, schedule, *batch)
             take_step(loss, model, optimizer, cosine)
-            # At first, while every step changes much, the average has a short memory.
             update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
             losses.append(loss.item())
         v_losses.append(float(np.mean(losses)))
@@ -278,11 +263,7 @@ def save_published(published: Published, stem: Path) -> None:
 
 
 def load_published(stem: Path, collection: dict) -> Published:
-    """Read what :func:`save_published` wrote.
-
-    ``collection``: the description of the collection that it must have learned from.  Raises
-    ``ParagonError`` for another collection and for altered files.
-    """
+    """Read a saved generator; raise ``ParagonError`` for altered files or another collection."""
     expected = {"kind": "published", "collection": collection}
     with loading(stem, "rivals", expected) as (tensors, description):
         settings = stored(PublishedSettings, description["settings"], f"{stem}.json")

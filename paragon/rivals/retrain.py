@@ -1,11 +1,8 @@
-"""The rival `retrain`: backbone and adapter, trained from scratch for one weight vector.
+"""The rival `retrain`: train backbone and adapter from scratch for one weight vector.
 
-In this file: what generation has to compete with.  Nothing is frozen, so this rival can fit the
-whole recommender to the weights; but each new weight vector costs a new training.  It minimises
-the task loss that adapters are tuned on: the same objectives, on lists made in the same way.
-
-Shapes: N events, B of them whose served list counts, C candidates, L items of a served list, n
-items, M categories, R weight vectors, O objectives, z numbers of a state.
+It can fit the whole recommender to the weights, but each weight vector needs a new training.
+Shapes: N events, B with a served list, C candidates, L items of a served list, n items, R weight
+vectors, O objectives, z numbers of a state.
 """
 
 from __future__ import annotations
@@ -42,7 +39,7 @@ class Retrained:
 
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
-        """Scores of the whole catalogue, ``[N, n + 1]``."""
+        """Score the whole catalogue, ``[N, n + 1]``."""
         device = self.backbone.item_vectors().device
         events = evaluation.users, evaluation.positions
         context = context_of(sequences, *events, self.backbone.history, device)
@@ -53,11 +50,7 @@ class Retrained:
 
 
 class Retraining(Training):
-    """A backbone and an adapter in training for a weighted sum of objectives.
-
-    Lists are served to a share of the events of every batch, the same share as in tuning
-    (``served_rows / batch``).
-    """
+    """Train a backbone and an adapter on a weighted sum of objectives."""
 
     def __init__(
         self,
@@ -70,7 +63,7 @@ class Retraining(Training):
         limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
         super().__init__(backbone, sequences, settings.backbones.model_copy(update=limits), adapter)
         self.adapter, self.lists = adapter, settings.adapters
-        # An objective without weight changes nothing, but would cost as much as the others.
+        # Skip objectives of weight 0, which would only cost time.
         named = zip(self.lists.objectives, weights.tolist(), strict=True)
         wanted = {name: w for name, w in named if w != 0}
         self.objectives = list(wanted)
@@ -85,17 +78,16 @@ class Retraining(Training):
         self.candidates = torch.from_numpy(stored).to(self.device)  # [N, C]
 
     def table(self) -> Tensor:
-        """Item vectors as they are now, with what the adapter needs behind them."""
+        """Build the adapter's item table from the current item vectors."""
         items = self.backbone.item_vectors()
         return item_table(items, self.catalogue.categories, self.adapter.form)
 
     def task_loss(
         self, states: Tensor, users: Tensor, candidates: Tensor, to: Tensor, met: Met
     ) -> Tensor:
-        """The weighted sum of the objectives' losses for states ``[N, z]`` of ``users [N]``.
+        """Return the weighted loss of states ``[N, z]`` of ``users [N]``, on given or served lists.
 
-        The objectives judge ``candidates [N, C]``, or the lists served ``to`` the events ``[B]``,
-        which leave out what their users ``met`` (B rows).
+        Lists are served ``to`` the events ``[B]``, without items that their users ``met`` (B rows).
         """
 
         def serve() -> Scored:
@@ -117,7 +109,7 @@ class Retraining(Training):
     def loss(
         self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
-        """The task loss of training events, with negatives that are drawn anew."""
+        """Return the task loss of training events with newly drawn negatives."""
         drawn = np.column_stack([targets, self.sampler.draw(users, self.lists.negatives, rng)])
         candidates = torch.from_numpy(drawn).to(self.device)  # [N, C]
         index = torch.from_numpy(users).to(self.device)  # [N]
@@ -127,7 +119,7 @@ class Retraining(Training):
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The task loss on validation events."""
+        """Return the task loss on validation events."""
         self.model.eval()
         states = cached_states(self.backbone, self.context)  # [N, z]
         to, users = torch.arange(len(states), device=self.device), self.context.users
@@ -143,11 +135,7 @@ def retrain(
     device: str | torch.device = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Retrained, Fitted]:
-    """Train backbone and adapter from scratch on the task loss of ``weights [O]``.
-
-    Epochs and patience are those of ``settings.rivals``; ``checkpoint`` as in
-    :func:`paragon.backbones.train_backbone`.
-    """
+    """Train backbone and adapter from scratch on the task loss of ``weights [O]``."""
     backbone = build(name, sequences, settings.backbones, seed).to(device)
     form = adapter_form(backbone, sequences, settings.adapters)
     start = initial_vector(form, torch.Generator().manual_seed(seed))
@@ -159,17 +147,17 @@ def retrain(
 
 
 def retrain_weights(settings: params.Params) -> Tensor:
-    """The weights at which `retrain` is trained, ``[R, O]``."""
+    """Return the weights at which `retrain` is trained, ``[R, O]``."""
     return simplex_weights(settings.rivals.retrain_weights, settings.adapters.objectives)
 
 
 def retrain_seeds(settings: params.Params) -> list[int]:
-    """The seeds with which `retrain` is trained."""
+    """Return the seeds with which `retrain` is trained."""
     return settings.run.seeds[: settings.rivals.seeds]
 
 
 def retrain_origin(settings: params.Params, weights: Tensor, seed: int) -> dict:
-    """Describe what a retrained model depends on beside backbone and data."""
+    """Describe what a retrained model depends on, besides backbone and data."""
     sections = {name: getattr(settings, name).model_dump() for name in SECTIONS}
     return {"kind": "retrain", "weights": weights.tolist(), "seed": seed, "settings": sections}
 
@@ -197,10 +185,7 @@ def load_retrained(
     seed: int,
     device: str | torch.device = "cpu",
 ) -> Retrained:
-    """Read what :func:`save_retrained` wrote.
-
-    Raises ``ParagonError`` for other weights, another seed or other settings.
-    """
+    """Read a saved model; raise ``ParagonError`` for other weights, seeds or settings."""
     stem = _stem(folder, weights, seed)
     with loading(stem, "rivals", retrain_origin(settings, weights, seed)) as (tensors, _):
         backbone = build(name, sequences, settings.backbones, seed)
