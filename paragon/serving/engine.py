@@ -1,9 +1,7 @@
-"""From checked requests to lists: one way for one person and for ten thousand.
+"""Compute lists for many requests together, in blocks, each with its adapter.
 
-Each has an adapter of their own, and all are generated and applied together, in blocks of rows.
-
-Shapes: B requests, b of them in a block, n items, O objectives, M categories, d numbers of a
-state, K latent components and P parameters of an adapter, L events of a history, H heads.
+Shapes: B requests, b of a block, n items, O objectives, M categories, d numbers of an item vector,
+z of a state, K latent components, P adapter parameters, L events of a history, H heads.
 """
 
 from __future__ import annotations
@@ -29,19 +27,19 @@ from paragon.rivals.reranking import RERANKERS
 from paragon.serving.lists import Batch, Request
 from paragon.serving.outcome import Outcomes
 
-_ROWS = 256  # requests answered together; what they need fits the cache of a core
-_PAIRS = 1 << 16  # of a request and an item, where each has a representation of its own
-_KEPT = 256  # latents that are kept, of weights that may come again
+_ROWS = 256  # requests per block, which fits the cache of a core
+_PAIRS = 1 << 16  # (request, item) pairs per block, if each needs a representation
+_KEPT = 256  # latents in the cache
 _SAMPLED = 512  # latents sampled at a time
 
 
 @dataclass(frozen=True)
 class Reranker:
-    """xQuAD behind the lists of a few adapters, as in the row `generated_xquad` of the results.
+    """Re-rank with xQuAD the lists of a few adapters, as for the result `generated_xquad`.
 
-    ``settings``, chosen on validation events, for weights of accuracy, evenly from 0 to 1;
-    ``sources [S, O]``: weights of the adapters whose lists are re-ranked, after source 0, the
-    backbone alone; ``accuracy``: the place of accuracy among the objectives.
+    ``accuracy``: its index.  ``settings``: one per weight of accuracy, evenly from 0 to 1, chosen
+    on validation events.  ``sources [S, O]``: weights of the adapters, after source 0, the backbone
+    alone.
     """
 
     accuracy: int
@@ -49,16 +47,13 @@ class Reranker:
     sources: np.ndarray
 
     def setting(self, weights: np.ndarray) -> Setting:
-        """The setting for weights ``[O]``."""
+        """Return the setting for weights ``[O]``."""
         return self.settings[round(float(weights[self.accuracy]) * (len(self.settings) - 1))]
 
     def best(
         self, scores: np.ndarray, weights: np.ndarray, k: int, *described: np.ndarray
     ) -> np.ndarray:
-        """The k best items in the new order, of ``scores [n + 1]``, -inf for what is not shown.
-
-        At least k are left; ``described``: ``kinds`` and ``patterns`` of the ``Candidates``.
-        """
+        """Return the k best items in the new order of ``scores [n + 1]``, -inf if excluded."""
         scores = scores[None]  # [1, n + 1]
         excluded = np.isneginf(scores)
         setting, left = self.setting(weights), int((~excluded).sum())
@@ -71,11 +66,7 @@ class Reranker:
 
 
 class Engine:
-    """The part of a recommender that computes lists.
-
-    ``data``: its items and, if they are known, users; ``popularity [n + 1]``: training events of
-    each item, counted in the data if it is left out.
-    """
+    """Compute lists; ``popularity [n + 1]``: training events per item, by default from the data."""
 
     def __init__(
         self,
@@ -91,7 +82,7 @@ class Engine:
         self.outcomes, self.reranker = outcomes, reranker
         self.numbers = {name: number for number, name in enumerate(data.item_ids, start=1)}
         self.users = {name: number for number, name in enumerate(data.user_ids) if name}
-        self._kept: dict[bytes, Tensor] = {}  # replaced as a whole, and so the same for a thread
+        self._kept: dict[bytes, Tensor] = {}  # replaced as a whole, for thread safety
         with torch.no_grad():
             vectors = backbone.item_vectors()  # [n + 1, d]
             self._device = vectors.device
@@ -101,16 +92,13 @@ class Engine:
             self._sources = source_vectors(generator, reranker.sources).to(self._device)  # [S, P]
             patterns, kinds = np.unique(data.categories, axis=0, return_inverse=True)
             self._described = kinds.reshape(-1), patterns  # [n + 1], [G, M]
-        # The most popular first; of two items that are equally popular, the first.
+        # By popularity, ties in catalogue order.
         place = np.argsort(np.argsort(-self.popularity[1:], kind="stable"))  # [n]
         rank = torch.from_numpy(np.append(0, len(place) - place)).float()
         self._popular = rank.to(self._device)  # [n + 1]
 
     def answer(self, requests: list[Request], refused: dict[int, str] | None = None) -> Batch:
-        """The lists of checked requests; those of the rows ``refused`` stay empty.
-
-        What is in one decides nothing in another.
-        """
+        """Compute the lists of checked requests, independently; ``refused`` rows stay empty."""
         errors, longest = dict(refused or {}), max((r.k for r in requests), default=1)
         shape = (len(requests), longest)
         numbers, scores = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
@@ -118,12 +106,12 @@ class Engine:
         weights = weights.reshape(-1, len(self.generator.objectives))
         step = self.backbone.rows_at_a_time(_ROWS, len(self._table), _PAIRS)
         with torch.inference_mode():
-            latents = self.latents(weights)  # [B, K]; adapters are long, and made by the block
+            latents = self.latents(weights)  # [B, K]; the longer adapters are decoded by block
             for start in range(0, len(requests), step):
                 block = requests[start : start + step]
                 vectors = self.generator.model.latent.decode(latents[start : start + step])
                 for row, r in enumerate(block):
-                    if r.rerank and self.reranker:  # the adapter that the list comes from
+                    if r.rerank and self.reranker:  # the adapter whose list is re-ranked
                         vectors[row] = self._sources[self.reranker.setting(r.weights).source]
                 found = self._scores(block, vectors)  # [b, n + 1]
                 for row, left in enumerate(found.isfinite().sum(1).tolist(), start):
@@ -140,7 +128,7 @@ class Engine:
         return Batch(self.data, self.generator.objectives, numbers, scores, weights, notes, errors)
 
     def latents(self, weights: np.ndarray) -> Tensor:
-        """Latents ``[B, K]`` of weights ``[B, O]``; of few different ones they are kept."""
+        """Return latents ``[B, K]`` of weights ``[B, O]``; cache them if few weights differ."""
         different, rows = np.unique(weights, axis=0, return_inverse=True)
         if not 0 < len(different) <= _KEPT:
             return self.sample(different)[rows.reshape(-1)]
@@ -153,12 +141,12 @@ class Engine:
         return torch.stack([kept[key] for key in keys])[rows.reshape(-1)]
 
     def sample(self, weights: np.ndarray) -> Tensor:
-        """Latents ``[B, K]``, in blocks of rows."""
+        """Sample latents ``[B, K]`` in blocks of rows."""
         blocks = torch.from_numpy(np.ascontiguousarray(weights)).split(_SAMPLED)
         return torch.cat([self.generator.latents(block) for block in blocks])
 
     def scores(self, requests: list[Request], vector: Tensor) -> np.ndarray:
-        """Scores ``[B, n + 1]`` under one adapter ``vector [P]``, -inf for what is not shown."""
+        """Compute scores ``[B, n + 1]`` for one adapter ``vector [P]``, -inf if excluded."""
         with torch.inference_mode():
             blocks = [requests[i : i + _ROWS] for i in range(0, len(requests), _ROWS)]
             own = vector.to(self._device)
@@ -166,10 +154,10 @@ class Engine:
         return torch.cat(parts).numpy()
 
     def _scores(self, requests: list[Request], vectors: Tensor) -> Tensor:
-        """Scores ``[b, n + 1]`` under adapters ``[b, P]``, -inf for what is not to be shown."""
+        """Compute scores ``[b, n + 1]`` for adapters ``[b, P]``, -inf if excluded."""
         known = last_states(self.backbone, self._context(requests))  # [b, z]
         items = torch.arange(len(self._table), device=self._device)
-        adapter = partial(adapt, vectors=vectors, form=self.generator.form)  # of each its own
+        adapter = partial(adapt, vectors=vectors, form=self.generator.form)  # one per row
         scores = self.backbone.score_vectors(known, items, self._table, adapter)  # [b, n + 1]
         scores[[row for row, r in enumerate(requests) if not r.items]] = self._popular
         scores[:, 0] = -torch.inf
@@ -185,7 +173,7 @@ class Engine:
     def _best(
         self, requests: list[Request], scores: Tensor, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Items and scores ``[b, k]`` of the lists, 0 where none is left."""
+        """Return items and scores ``[b, k]`` of the lists, 0 where none is left."""
         best = scores.topk(k)
         numbers, values = best.indices.cpu().numpy(), best.values.cpu().numpy()
         gone = np.isneginf(values)
@@ -200,7 +188,7 @@ class Engine:
         return numbers, values
 
     def _context(self, requests: list[Request]) -> Context:
-        """The last events of each history, from the left, 0 after its end: ``[b, L]``."""
+        """Return the last events of each history, left-aligned and padded with 0: ``[b, L]``."""
         recent = slice(-self.backbone.history, None)
         items = [r.items[recent] for r in requests]
         counts = np.array([len(own) for own in items])
@@ -223,11 +211,10 @@ def _notes(request: Request) -> tuple[str, ...]:
 
 
 def last_states(backbone: Backbone, context: Context) -> Tensor:
-    """``backbone.states(context)``, ``[B, z]``; for SASRec in a tenth of the time.
+    """Compute ``backbone.states(context)``, ``[B, z]``, ten times faster for SASRec.
 
-    Only the state after the last event is asked for.  In the last block a single query is left,
-    and the products with the key and value matrices can be taken on its side: the logit
-    q . (W_k x) is (W_k^T q) . x, and the mean of W_v x is W_v times the mean of x.
+    Only the last event is a query in the last block, so key and value matrices apply to its side:
+    q . (W_k x) = (W_k^T q) . x, and the mean of W_v x is W_v times the mean of x.
     """
     if not isinstance(backbone, SASRec):
         return backbone.states(context)
@@ -240,7 +227,7 @@ def last_states(backbone: Backbone, context: Context) -> Tensor:
     block = cast(TransformerBlock, backbone.blocks[-1])
     last = x[torch.arange(len(x), device=x.device), (count - 1).clamp(min=0)]  # [B, d]
     w_q, w_k, w_v = block.project.weight.chunk(3)  # [d, d] each
-    b_q, _, b_v = block.project.bias.chunk(3)  # [d]; b_k adds the same to every logit
+    b_q, _, b_v = block.project.bias.chunk(3)  # [d]; b_k adds a constant to all logits
     q = F.linear(last, w_q, b_q).unflatten(1, (block.heads, -1))  # [B, H, d / H]
     w_k, w_v = (w.unflatten(0, (block.heads, -1)) for w in (w_k, w_v))  # [H, d / H, d]
     logits = torch.einsum("bhe,hed->bhd", q, w_k) @ x.mT / q.shape[-1] ** 0.5  # [B, H, L]

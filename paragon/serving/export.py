@@ -1,16 +1,7 @@
-"""From a trained recommender to a folder that is served without the study that made it, and back.
+"""Export a trained recommender to a folder that can be served without its study, and load it.
 
-``paragon.json`` has what was measured and the checksums of the other files, so that none is altered
-or of another export.  Unless people are exported on purpose, nothing is left of single users:
-
-* the dataset has no events, and one user without a name;
-* of LightGCN, NGCF and PinSage the item vectors after the last layer stay: the graph and the
-  neighbourhoods are the raw data or, of a rare item, one person's history;
-* of TiSASRec's intervals and DeepFM's embeddings and groups those for new users stay.
-
-So somebody unknown gets the same list with people and without.
-
-Shapes: N events, G balances, O objectives, K items of a list (10), n items, M categories.
+Unless people are exported on purpose, nothing of single users remains, and new users get the same
+lists.  Shapes: N events, G balances, O objectives, K items of a list, n items, M categories.
 """
 
 from __future__ import annotations
@@ -50,14 +41,14 @@ from paragon.serving.outcome import Outcomes
 from paragon.serving.recommender import Recommender
 from paragon.storage import check_match, load_tensors, loading, save_tensors, write_text
 
-FORMAT = 2  # of the folder; another number when older versions could not read it any more
+FORMAT = 2  # version of the folder format; increase it if older versions cannot read it
 EXPORT = "python -m paragon export"
 PARTS, ROOT, CARD = ("sequences", "backbone", "generator"), "paragon", "README.md"
 FILES = (CARD, *(f"{name}.{end}" for name in (ROOT, *PARTS) for end in ("json", "safetensors")))
 BALANCES = 100  # steps from accuracy alone to the other objective alone
 TOP = 10
 _OUTCOMES = ("weights", "ndcg", "diversity")
-# The rows for new users: for them and for the user who stays.
+# Rows to keep: for unknown users and for the one user who remains.
 _UNKNOWN = {"units": [-1, -1], "groups": [-1, -1], "fields.user": [-1, -1], "fields.group": [0]}
 _PEOPLE = {
     False: "it holds no histories, no names and no embeddings of people. What is shown to somebody "
@@ -116,14 +107,13 @@ def export_folder(
     generator: Generator,
     people: bool = False,
 ) -> None:
-    """Write a backbone and a generator to ``folder``, measured as they will serve.
+    """Write a backbone and a generator to ``folder``, with measurements as served.
 
-    ``description``: of the backbone.  ``people``: with the histories and ids of all users, and
-    what the backbone knows of each.  Raises ``ParagonError`` for a folder that holds other files,
-    and for the generator of another backbone.
+    ``people``: include histories, ids and embeddings of all users.  Raises ``ParagonError`` if the
+    folder holds other files, or if the generator was made for another backbone.
     """
     collection = generator.description["collection"]
-    if "moved" in collection:  # to this backbone
+    if "moved" in collection:  # moved to this backbone
         origin = {"from": collection["backbone"], **collection["moved"]}
         collection = collection | {"moved": origin, "backbone": description["sha256"]}
         generator = Generator(generator.model, generator.description | {"collection": collection})
@@ -156,10 +146,7 @@ def export_folder(
 
 
 def load_folder(folder: Path) -> Recommender:
-    """The recommender of an exported folder, all of which is checked.
-
-    The global random state of torch, which building a network moves, is put back.
-    """
+    """Load and check an exported folder; torch's global random state is restored."""
     for name in FILES:
         if not (folder / name).is_file():
             raise ParagonError(f"{folder / name} is missing; `{EXPORT} {folder}` makes the folder")
@@ -187,11 +174,7 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``folder`` if the block succeeds.
-
-    An earlier export is replaced.  Raises ``ParagonError`` for a folder that holds anything else,
-    and where nothing can be written.
-    """
+    """Yield a folder that replaces an earlier export on success, or raise ``ParagonError``."""
     try:
         names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
         other = [name for name in names if name not in FILES or not (folder / name).is_file()]
@@ -211,7 +194,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
                 if folder.is_dir():
                     folder.rename(old)
                 made.rename(folder)
-            finally:  # an interrupt may come between the two as well
+            finally:  # also after an interrupt between the two
                 if old.is_dir() and not folder.exists():
                     old.rename(folder)
     except OSError as error:
@@ -219,7 +202,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def without_people(sequences: Sequences) -> Sequences:
-    """The items of a dataset, and one user without a name who did nothing."""
+    """Keep the items of a dataset, and one user without name and events."""
     none, zero = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
     events = Evaluation(none, none, none.reshape(0, 1))
     nobody = replace(sequences, user_ids=[""], offsets=zero.repeat(2), n_train=zero)
@@ -228,7 +211,10 @@ def without_people(sequences: Sequences) -> Sequences:
 
 
 def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:
-    """Of a backbone for :func:`without_people`; that of a graph has no layers any more."""
+    """Return the parameters of a backbone without those of single users.
+
+    Of LightGCN, NGCF and PinSage only final item vectors stay: their graphs are user histories.
+    """
     tensors, vectors = dict(backbone.state_dict()), backbone.item_vectors().detach()  # [n + 1, d]
     if backbone.name in ("lightgcn", "ngcf"):
         tensors = {"embedding": torch.cat([torch.zeros_like(vectors[:1]), vectors])}
@@ -242,7 +228,7 @@ def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:
 
 
 def _load_backbone(stem: Path, data: Sequences) -> tuple[Backbone, str]:
-    """The backbone, and the checksum of what was trained."""
+    """Load the backbone, and the checksum of the trained one."""
     with loading(stem, EXPORT, {"data": data.description}) as (tensors, about):
         settings = params.stored(params.BackboneSettings, about["settings"], f"{stem}.json")
         if not about["people"] and about["backbone"] in ("lightgcn", "ngcf", "pinsage"):
@@ -253,7 +239,7 @@ def _load_backbone(stem: Path, data: Sequences) -> tuple[Backbone, str]:
 
 
 def _requests(recommender: Recommender, sequences: Sequences, events: Evaluation) -> list[Request]:
-    """Of the users of the events, for the K best items; no weights are in them yet."""
+    """Make requests, still without weights, for the K best items for the users of the events."""
     blocked, requests = sequences.excluded(events), []  # [N, n + 1], never true for the target
     for user, position, left_out in zip(events.users, events.positions, blocked, strict=True):
         past = slice(sequences.offsets[user], sequences.offsets[user] + position)
@@ -268,10 +254,7 @@ def _requests(recommender: Recommender, sequences: Sequences, events: Evaluation
 def quality_of_lists(
     recommender: Recommender, sequences: Sequences, events: Evaluation, weights: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """``NDCG@10 [G, N]`` and, by objective, the mean metric ``[G]`` of the lists for each balance.
-
-    Of weights ``[G, O]``, over the whole catalogue.
-    """
+    """Return ``NDCG@10 [G, N]`` and other metrics ``[G]`` by name for weights ``[G, O]``."""
     requests = _requests(recommender, sequences, events)
     ideal = ideal_alpha_dcg(sequences.categories, TOP, excluded=sequences.excluded(events))
     holders = np.minimum(recommender.popularity[1:], sequences.n_users)
@@ -289,11 +272,7 @@ def quality_of_lists(
 
 
 def outcomes_of(recommender: Recommender, sequences: Sequences) -> Outcomes | None:
-    """The outcomes of balances from accuracy alone to diversity alone, on validation events.
-
-    With other objectives, novelty takes the place of diversity; None where there is neither, or
-    no accuracy.
-    """
+    """Measure balances of accuracy with diversity, else novelty; None if either is missing."""
     names = recommender.objectives
     other = next((name for name in ("diversity", "novelty") if name in names), None)
     if "accuracy" not in names or other is None:
@@ -302,17 +281,17 @@ def outcomes_of(recommender: Recommender, sequences: Sequences) -> Outcomes | No
     weights = np.zeros((len(share), len(names)))
     weights[:, names.index("accuracy")], weights[:, names.index(other)] = 1 - share, share
     ndcg, metrics = quality_of_lists(recommender, sequences, sequences.valid, weights)
-    order = np.lexsort(ndcg[::-1])  # of users: by their values, so that it tells nothing else
+    order = np.lexsort(ndcg[::-1])  # sort users by their values, to hide who they are
     return Outcomes(names, weights, ndcg[:, order].astype(np.float32), metrics[other])
 
 
 def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | None:
-    """xQuAD with the settings of the evaluated row; None without accuracy or categories."""
+    """Choose settings of xQuAD as in the evaluation; None without accuracy or categories."""
     names = recommender.objectives
     if "accuracy" not in names or len(np.unique(sequences.categories[1:], axis=0)) < 2:
         return None
     accuracy = names.index("accuracy")
-    # As in the evaluation, whose weights are the multiples of 1 / oracles.
+    # Evaluation weights are the multiples of 1 / oracles.
     oracles = recommender.generator.description["collection"]["settings"]["oracles"]
     sources = source_weights(simplex_lattice(len(names), oracles), accuracy)  # [3, O]
     _, events = validation_rows(sequences.valid)
@@ -325,7 +304,7 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
 
 
 def model_card(recommender: Recommender, sequences: Sequences, people: bool) -> str:
-    """The card as Markdown, with what the test events say of a few balances."""
+    """Write the model card in Markdown, with results on the test events."""
     about, names = sequences.description, recommender.objectives
     trained, entry = recommender.generator.description, REGISTRY.get(about["dataset"])
     weights = simplex_lattice(len(names), 10 if len(names) == 2 else 3).numpy()[::-1]  # [G, O]

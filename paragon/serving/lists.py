@@ -1,6 +1,4 @@
-"""Lists: how one is asked for, checked before anything is computed, and what comes back.
-
-Python's calls and HTTP share these models, and so what they refuse and in which words.
+"""Define requests and lists, with checks shared by Python and HTTP.
 
 Shapes: B lists of at most k items, n items, O objectives.
 """
@@ -24,19 +22,19 @@ LONGEST_ID = 256  # characters
 
 
 def as_list(given: Any) -> Any:
-    """The values of anything that has some; a text or a mapping as it is."""
+    """Convert an iterable to a list; leave text, mappings and anything else as they are."""
     text = isinstance(given, str | bytes | Mapping)
     return list(given) if isinstance(given, Iterable) and not text else given
 
 
-# Of NumPy's numbers those of Python are taken.
+# NumPy numbers become Python numbers.
 Whole = Annotated[int, BeforeValidator(lambda v: v.item() if isinstance(v, np.generic) else v)]
 Seconds = Annotated[list[Annotated[Whole, Field(ge=-(2**60), le=2**60)]], BeforeValidator(as_list)]
 Ids = Annotated[list[Annotated[str, Field(max_length=LONGEST_ID)]], BeforeValidator(as_list)]
 
 
 class Past(Section):
-    """What somebody did."""
+    """The history of a user."""
 
     history: Ids = Field(min_length=1, description="Item ids, oldest first.")
     times: Seconds | None = Field(None, description="Of each event, in seconds since 1970.")
@@ -51,7 +49,7 @@ class Past(Section):
 
 
 class Options(Section):
-    """How a list shall be."""
+    """Options of a list."""
 
     k: Whole = Field(default=10, ge=1, description="The length of the list.")
     only: Ids | None = Field(default=None, description="Only these items may be shown.")
@@ -65,11 +63,10 @@ class Options(Section):
 
 @dataclass(frozen=True)
 class History:
-    """What somebody did: ``items``, ids, oldest first.
+    """A user's item ids, oldest first.
 
-    ``times``, in seconds since 1970, and ``user``, a name in the data, may be unknown.  Without
-    times all events count as simultaneous, which only TiSASRec minds.  Somebody unknown has no
-    embedding and no group, which LightGCN, NGCF and DeepFM mind.
+    ``times``: seconds since 1970; only TiSASRec uses them, and treats events without times as
+    simultaneous.  ``user``: an id in the data; LightGCN, NGCF and DeepFM know such users better.
     """
 
     items: Sequence[str]
@@ -79,11 +76,10 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One list that is asked for, in numbers.
+    """One checked request in numbers.
 
-    ``items``: 1..n, the known items of the history, ``times`` of the same length; ``user``: -1 if
-    unknown; ``unknown``: how many items were skipped; ``weights [O]``; ``blocked [n + 1]``: true
-    for what a filter leaves out.
+    ``items``: the known items of the history, 1..n.  ``user``: -1 if unknown.  ``unknown``: number
+    of skipped items.  ``weights [O]``.  ``blocked [n + 1]``: true if filtered out.
     """
 
     items: list[int]
@@ -109,7 +105,7 @@ class Recommended:
 
 @dataclass(frozen=True, repr=False)
 class Recommendations(Sequence[Recommended]):
-    """One list, best first, with the weights it was made for and what there is to note."""
+    """One list, best first, with its weights and notes."""
 
     items: tuple[Recommended, ...]
     weights: dict[str, float]
@@ -127,7 +123,7 @@ class Recommendations(Sequence[Recommended]):
         return [item.item_id for item in self.items]
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row an item, from rank 1 on: ``item_id``, ``title``, ``categories``, ``score``."""
+        """Return a row per item, by rank: ``item_id``, ``title``, ``categories``, ``score``."""
         table = pd.DataFrame([vars(item) for item in self.items])
         table["categories"] = table["categories"].str.join(", ")
         return table.set_axis(pd.RangeIndex(1, len(table) + 1, name="rank"))
@@ -148,10 +144,10 @@ class Recommendations(Sequence[Recommended]):
 
 @dataclass(frozen=True, repr=False)
 class Batch(Sequence[Recommendations | None]):
-    """Many lists: ``batch[row]`` is one of them, or None where ``errors[row]`` says why.
+    """Many lists: ``batch[row]`` is one, or None if ``errors[row]`` gives a reason.
 
-    ``numbers [B, k]``: items from 1, 0 where a list has ended; ``scores [B, k]``, whose last digits
-    depend on how many lists were computed together; ``weights [B, O]``; ``notes``, by row.
+    ``numbers [B, k]``: items from 1, then 0.  ``scores [B, k]``: last digits depend on the batch.
+    ``weights [B, O]``; ``notes`` by row.
     """
 
     data: Sequences
@@ -172,7 +168,7 @@ class Batch(Sequence[Recommendations | None]):
         return None if row in self.errors else self.one(row)
 
     def one(self, row: int = 0) -> Recommendations:
-        """``batch[row]``; raises ``ParagonError`` where there is none."""
+        """Return ``batch[row]``, or raise ``ParagonError`` if it has an error."""
         row, data = range(len(self))[row], self.data
         if row in self.errors:
             raise ParagonError(self.errors[row])
@@ -188,7 +184,7 @@ class Batch(Sequence[Recommendations | None]):
         return Recommendations(tuple(items), named, self.notes.get(row, ()))
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row an item of every list: ``row``, ``rank``, ``item_id``, ``title``, ``score``."""
+        """Return a row per item: ``row``, ``rank``, ``item_id``, ``title``, ``score``."""
         rows, places = np.nonzero(self.numbers)
         chosen, names = self.numbers[rows, places] - 1, (self.data.item_ids, self.data.titles)
         ids, titles = (np.array(own, dtype=object)[chosen] for own in names)

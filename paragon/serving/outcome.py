@@ -1,10 +1,4 @@
-"""Ask for an outcome instead of weights: the most diverse balance within a loss of accuracy.
-
-A promise about new users needs more than the mean over the validation users.  For one balance: a
-one-sided Student interval of the users' paired differences, with room for the chance in the new
-users' own mean, ``mean + t sd sqrt(1 / N + 1 / users)``.  For many: *fixed-sequence testing*
-(Angelopoulos et al., "Learn then Test", 2021, section 3.2).  They are tried from accuracy alone on,
-and the first that fails ends the search; no correction for their number is needed.
+"""Choose the most diverse balance with a promised limit on the loss of accuracy.
 
 Shapes: G balances, N validation users, O objectives.
 """
@@ -29,11 +23,11 @@ class _Asked(Section):
 
 @dataclass(eq=False, repr=False)
 class Balance(dict[str, float]):
-    """Weights by objective, ready for ``recommend``, and what is expected of them.
+    """Weights by objective for ``recommend``, and what to expect of them.
 
-    ``loss``: the share of ``NDCG@10`` lost on validation; ``bound``: what it stays under for
-    ``users`` new users with this ``confidence``; ``diversity``: ``α-nDCG@10``, or the metric of
-    the other objective, on validation; ``before``: the same for accuracy alone.
+    ``loss``: share of ``NDCG@10`` lost on validation.  ``bound``: its limit for ``users`` new users
+    with this ``confidence``.  ``diversity``: ``α-nDCG@10``, or the other objective's metric, on
+    validation; ``before``: the same for accuracy alone.
     """
 
     weights: InitVar[dict[str, float]]
@@ -59,10 +53,10 @@ class Balance(dict[str, float]):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What every balance did to the validation users.
+    """Measurements of each balance on the validation users.
 
-    ``weights [G, O]``, from accuracy alone on; ``ndcg [G, N]``: ``NDCG@10`` of each user, sorted by
-    their values; ``diversity [G]``: the mean of the other objective's metric.
+    ``weights [G, O]``, accuracy alone first.  ``ndcg [G, N]``: ``NDCG@10`` of each user, sorted by
+    value.  ``diversity [G]``: mean metric of the other objective.
     """
 
     objectives: list[str]
@@ -77,7 +71,7 @@ class Outcomes:
         given = {"accuracy_loss_at_most": accuracy_loss_at_most, "confidence": confidence}
         checked(_Asked, given | {"users": users}, "weights_for")
         users, means = self.ndcg.shape[1] if users is None else users, self.ndcg.mean(1)
-        # Of nothing no share can be promised.
+        # A share of 0 is undefined.
         row = furthest(self.ndcg, accuracy_loss_at_most, confidence, users) if means[0] else 0
         return Balance(
             dict(zip(self.objectives, self.weights[row].round(6).tolist(), strict=True)),
@@ -91,14 +85,18 @@ class Outcomes:
 
 
 def furthest(ndcg: np.ndarray, loss: float, confidence: float, users: float) -> int:
-    """The last row of ``ndcg [G, N]`` before the first whose loss may be larger than ``loss``."""
+    """Return the last row of ``ndcg [G, N]`` before the first whose loss may exceed ``loss``.
+
+    This is fixed-sequence testing (Angelopoulos et al., "Learn then Test", 2021, section 3.2): the
+    search ends at the first failure, so no correction for multiple tests is needed.
+    """
     within = _within(ndcg, loss, confidence, users)
     within[0] = True  # accuracy alone loses nothing
     return len(within) - 1 if within.all() else int(within.argmin()) - 1
 
 
 def loss_bounds(ndcg: np.ndarray, confidence: float, users: float) -> np.ndarray:
-    """The least ``loss`` that could be promised for each row of ``ndcg [G, N]`` alone: ``[G]``."""
+    """Return the smallest ``loss`` that each row of ``ndcg [G, N]`` can promise: ``[G]``."""
     low, high = np.zeros(len(ndcg)), np.ones(len(ndcg))
     for _ in range(40):
         middle = (low + high) / 2  # [G]
@@ -110,13 +108,13 @@ def loss_bounds(ndcg: np.ndarray, confidence: float, users: float) -> np.ndarray
 def _within(
     ndcg: np.ndarray, loss: float | np.ndarray, confidence: float, users: float
 ) -> np.ndarray:
-    """Whether it can be promised that a row of ``ndcg [G, N]`` loses at most ``loss``: ``[G]``.
+    """Test whether each row of ``ndcg [G, N]`` loses at most ``loss``: ``[G]``.
 
-    Its mean of ``(1 - loss) ndcg[0] - ndcg[row]`` has to be at most 0, with room for chance.
+    Let D = (1 - loss) ndcg[0] - ndcg[row].  The upper limit of a one-sided Student interval for the
+    mean of new users, mean(D) + t sd(D) sqrt(1 / N + 1 / users), must be at most 0.
     """
     excess = (1 - loss) * ndcg[0] - ndcg  # [G, N]
     count = ndcg.shape[1]
     quantile = stats.t.ppf(confidence, count - 1)
-    # How far a mean of new users may lie above that of these.
     room = quantile * excess.std(1, ddof=1) * math.sqrt(1 / count + 1 / users)  # [G]
     return excess.mean(1) + room <= 0

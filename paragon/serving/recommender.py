@@ -1,11 +1,4 @@
-"""Histories and preference weights in, ranked items out: what a user imports first.
-
->>> from paragon import Recommender
->>> recommender = Recommender.load("model")
->>> recommender.recommend(["50", "181"], weights={"accuracy": 0.7, "diversity": 0.3}, k=5)
-
-Shapes: B requests, n items, O objectives.
-"""
+"""Recommend items for histories and preference weights."""
 
 from __future__ import annotations
 
@@ -35,24 +28,19 @@ _NEVER = "never measured on validation events; `python -m paragon export DIR` do
 class Recommender(Engine):
     """A frozen backbone whose balance of objectives follows the weights of each call.
 
-    It changes nothing in the process (no number of threads, no random state) and may be used by
-    several threads at once.  ``outcomes`` and ``reranker`` are measured on validation events when
-    a model is exported; `weights_for` and `rerank` need them.
+    It is thread-safe.  `weights_for` and `rerank` need measurements, which an export makes.
     """
 
     @classmethod
     def load(cls, path: str | Path) -> Recommender:
-        """The recommender of an exported folder (``python -m paragon export``).
-
-        Raises ``ParagonError`` where a file is missing, altered, or of another version.
-        """
+        """Load an exported folder; raise ``ParagonError`` if it is incomplete or altered."""
         from paragon.serving.export import load_folder
 
         return load_folder(Path(path))
 
     @property
     def objectives(self) -> list[str]:
-        """What the weights are about, in their order."""
+        """The objectives, in the order of the weights."""
         return self.generator.objectives
 
     def __repr__(self) -> str:
@@ -73,16 +61,14 @@ class Recommender(Engine):
         exclude_seen: bool = True,
         normalise: bool = False,
     ) -> Recommendations:
-        """The k best items that are not in the history, best first.
+        """Return the k best items that are not in the history, best first.
 
-        ``history``: item ids, oldest first, or a :class:`History`.  Unknown ids are skipped; if
-        all are unknown, the most popular items are shown; ``notes`` of the result say so.
-        ``weights``: ``{"accuracy": 0.7, "diversity": 0.3}``, or O numbers in the order of
-        :attr:`objectives`, with the sum 1; ``normalise`` divides them by their sum.
-        ``only``, ``without``: ids that alone may be shown, or may not.  ``rerank="xquad"``: re-rank
-        the list of an adapter for variety; the weights then say how far.
-
-        Raises ``ParagonError`` for what makes no sense, for example a text instead of a list.
+        ``history``: item ids, oldest first, or a :class:`History`.  Unknown ids are skipped; if all
+        are unknown, the most popular items are returned, with a note.  ``weights``: numbers in the
+        order of :attr:`objectives`, or ``{"accuracy": 0.7, "diversity": 0.3}``, with sum 1 unless
+        ``normalise``.  ``only``: return only these ids; ``without``: none of these.
+        ``rerank="xquad"``: re-rank for variety, as far as the weights say.  Raises ``ParagonError``
+        for invalid arguments.
         """
         options: dict[str, Any] = {"k": k, "only": only, "without": without, "rerank": rerank}
         options |= {"exclude_seen": exclude_seen, "normalise": normalise}
@@ -95,11 +81,10 @@ class Recommender(Engine):
         k: int = 10,
         **options: Any,
     ) -> Batch:
-        """:meth:`recommend` for many people at once, each with weights of their own.
+        """Call :meth:`recommend` for many histories at once.
 
-        ``weights [B, O]``: a row for each of B histories, or one vector (or mapping) for all.
-        A history that cannot be served does not stop the others: ``errors`` of the result names
-        it.  Raises ``ParagonError`` for anything else that makes no sense.
+        ``weights [B, O]``: a row per history, or one vector or mapping for all.  An invalid history
+        is reported in ``errors`` of the result; other errors raise ``ParagonError``.
         """
         wanted = as_list(histories)
         if not isinstance(wanted, list) or {str} == {type(own) for own in wanted[:2]}:
@@ -113,7 +98,7 @@ class Recommender(Engine):
     def requests(
         self, histories: list[Any], weights: object, options: Options
     ) -> tuple[list[Request], dict[int, str]]:
-        """What is asked, in numbers; and by row why a history is refused."""
+        """Check and convert requests; also return, by row, why a history is refused."""
         table = check_weights(weights, self.objectives, options.normalise).numpy()
         if len(table) not in (1, len(histories)):
             raise ParagonError(f"weights: {len(table)} rows for {len(histories)} histories")
@@ -135,7 +120,7 @@ class Recommender(Engine):
         return requests, refused
 
     def _past(self, history: Any) -> tuple[list[int], list[int] | None, int, int]:
-        """``items``, ``times``, ``user`` and ``unknown`` of a :class:`Request`."""
+        """Return ``items``, ``times``, ``user`` and ``unknown`` of a :class:`Request`."""
         own = history if isinstance(history, History) else History(history)
         past = checked(Past, {"history": own.items, "times": own.times}, "request.")
         if own.user is not None and (not isinstance(own.user, str) or own.user not in self.users):
@@ -150,7 +135,7 @@ class Recommender(Engine):
         return known, times, user, len(found) - len(known)
 
     def _blocked(self, options: Options) -> np.ndarray | None:
-        """Which items a filter leaves out, ``[n + 1]``."""
+        """Mark the items that a filter excludes, ``[n + 1]``."""
         if options.only is None and options.without is None:
             return None
         blocked = np.full(len(self.numbers) + 1, options.only is not None)
@@ -165,24 +150,23 @@ class Recommender(Engine):
     def weights_for(
         self, accuracy_loss_at_most: float, *, confidence: float = 0.95, users: float | None = None
     ) -> Balance:
-        """The most diverse balance that costs at most this share (0..1) of ``NDCG@10``, as weights.
+        """Return the most diverse balance that loses at most this share of ``NDCG@10`` (0..1).
 
-        The promise: with this ``confidence``, the mean of ``users`` new users is at most this share
-        below that of accuracy alone.  ``users``: None for as many as there were validation users,
-        whom they have to be like, ``math.inf`` for the long run.  Where nothing can be promised,
-        accuracy alone comes back.
+        With this ``confidence``, the mean of ``users`` new users, who must be like the validation
+        users, is at most this share below that of accuracy alone.  ``users``: None for the number
+        of validation users, ``math.inf`` for the long run.  If nothing can be promised, returns
+        accuracy alone.
         """
         if self.outcomes is None:
             raise ParagonError(f"weights_for: {_NEVER}")
         return self.outcomes.weights_for(accuracy_loss_at_most, confidence, users)
 
     def move_to(self, backbone: Backbone, data: Sequences | None = None) -> Recommender:
-        """The same control for a ``backbone`` that was trained anew; nothing is tuned.
+        """Move the generator to a retrained ``backbone`` without tuning.
 
-        ``data``: what it was trained on, the same as this recommender if left out.  What was
-        measured on validation events is not carried over.  ``generator.description`` says under
-        ``collection`` and ``moved`` how well the two fit.  Raises ``ParagonError`` where they do
-        not (:mod:`paragon.adapters.rotation`), and for other categories.
+        ``data``: its training data, by default the same as here.  Validation results are not moved.
+        ``generator.description["collection"]["moved"]`` says how well the two fit.  Raises
+        ``ParagonError`` if they do not (:mod:`paragon.adapters.rotation`), or if categories differ.
         """
         popularity = self.popularity if data is None else data.popularity()
         data = data or self.data
@@ -202,7 +186,7 @@ class Recommender(Engine):
 
 
 def _moved(generator: Generator, rotation: AdapterMap, device: torch.device) -> Generator:
-    """A generator whose adapters are moved: linear maps of latents, and so is moving them."""
+    """Move a generator's adapters, a linear map, by moving mean and basis of the latents."""
     model, old = copy.deepcopy(generator.model), generator.form
     mean, basis = (rotation.vectors(v.cpu(), old) for v in (model.latent.mean, model.latent.basis))
     model.latent = Latent(mean, basis, model.latent.scale.item())

@@ -1,7 +1,6 @@
-"""The web service: an exported folder over HTTP, and what its clients may take.
+"""Serve an exported folder over HTTP.
 
-Computing one list takes about as long as ten together, so all requests that have arrived while the
-last computation ran are answered by the next one.  A request that is alone starts at once.
+Ten lists take hardly longer than one, so requests that wait are answered together.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from paragon.serving.recommender import Recommender
 MOST_BYTES = 1 << 20  # of a request
 MOST_ITEMS = 10_000  # of a history or a filter
 MOST_CONNECTIONS = 500  # each takes a file descriptor, often limited to 1,024
-SECONDS = 60  # for a request to arrive and its answer to be taken
+SECONDS = 60  # to receive a request and send its answer
 
 
 class Body(Past, Options):
@@ -52,33 +51,33 @@ class Body(Past, Options):
 
 
 class Refused(BaseModel):
-    """Why a request is not answered."""
+    """The reason why a request is refused."""
 
     detail: str
 
 
 class _Together:
-    """Answers all requests that are there in one computation."""
+    """Answer all waiting requests in one computation."""
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
         self.waiting: list[Request] = []
-        self.answered: asyncio.Future[Batch]  # of those who wait now
+        self.answered: asyncio.Future[Batch]  # for the requests that wait now
 
     async def answer(self, request: Request) -> Recommendations:
         if not self.waiting:
             loop = asyncio.get_running_loop()
             self.answered = loop.create_future()
-            loop.call_soon(self.answer_all)  # after those who are about to ask as well
+            loop.call_soon(self.answer_all)  # after other requests that are ready
         self.waiting.append(request)
         row, answered = len(self.waiting) - 1, self.answered
-        return (await asyncio.shield(answered)).one(row)  # the others wait on if this client goes
+        return (await asyncio.shield(answered)).one(row)  # other clients still wait
 
     def answer_all(self) -> None:
         taken, self.waiting = self.waiting, []
         try:
             self.answered.set_result(self.recommender.answer(taken))
-        except Exception as error:  # whatever it is, nobody may wait for ever
+        except Exception as error:  # no request may wait forever
             self.answered.set_exception(error)
 
 
@@ -89,7 +88,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 async def body_of(request: fastapi.Request) -> Body:
-    """The body of a request, checked; no more than ``MOST_BYTES`` of it are kept."""
+    """Read and check the body of a request, keeping at most ``MOST_BYTES``."""
     kind = request.headers.get("content-type", "none")
     if kind.partition(";")[0].strip().lower() != "application/json":
         raise ParagonError(f"Content-Type: application/json is needed, found {shown(kind)}")
@@ -97,7 +96,7 @@ async def body_of(request: fastapi.Request) -> Body:
     async for part in request.stream():
         size += len(part)
         data += part if size <= MOST_BYTES else b""
-        if size > 100 * MOST_BYTES:  # until then, who still writes would not read the answer
+        if size > 100 * MOST_BYTES:  # a client reads the answer only after it has sent its body
             break
     if size > MOST_BYTES:
         raise fastapi.HTTPException(413, f"the request is larger than {MOST_BYTES >> 20} MiB")
@@ -109,15 +108,15 @@ async def body_of(request: fastapi.Request) -> Body:
 
 
 def make_app(recommender: Recommender) -> fastapi.FastAPI:
-    """The service of a recommender: ``POST /recommend``, ``GET /health``, ``GET /objectives``."""
+    """Make the app with ``POST /recommend``, ``GET /health`` and ``GET /objectives``."""
     together, names = _Together(recommender), recommender.objectives
-    # The first list takes longest: nobody has to wait for it.
+    # The first list is the slowest: compute one before any request.
     recommender.recommend(recommender.data.item_ids[:1], [1] * len(names), k=1, normalise=True)
     app = fastapi.FastAPI(
         title="Paragon",
         version=__version__,
         description="Recommendations whose balance follows the weights of each request.",
-        docs_url=None,  # pages that load their scripts from elsewhere; /openapi.json says the same
+        docs_url=None,  # its page loads external scripts; use /openapi.json
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -129,7 +128,7 @@ def make_app(recommender: Recommender) -> fastapi.FastAPI:
         openapi_extra={"requestBody": {"content": content, "required": True}},
     )
     async def recommend(request: fastapi.Request) -> Recommendations:
-        """The best items for a history, under weights of its own."""
+        """Return the best items for a history and weights."""
         body = await body_of(request)
         past = History(body.history, body.times)
         wanted, refused = recommender.requests([past], body.weights, body)
@@ -139,29 +138,25 @@ def make_app(recommender: Recommender) -> fastapi.FastAPI:
 
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Whether the service runs, and which version."""
+        """Report that the service runs, and its version."""
         return {"status": "ok", "version": __version__}
 
     @app.get("/objectives")
     async def objectives() -> dict[str, list[str]]:
-        """What the weights are about, in their order."""
+        """List the objectives in the order of the weights."""
         return {"objectives": names}
 
-    @app.exception_handler(ClientDisconnect)  # nobody reads it then
+    @app.exception_handler(ClientDisconnect)  # the client is gone
     @app.exception_handler(ParagonError)
     async def refuse(_: fastapi.Request, error: Exception) -> JSONResponse:
-        words = str(error).encode("ascii", "backslashreplace").decode()  # a key may be anything
+        words = str(error).encode("ascii", "backslashreplace").decode()  # keys may hold any text
         return JSONResponse({"detail": words[:500]}, 422)
 
     return app
 
 
 class _Timely(H11Protocol):
-    """Ends a connection on which nothing was completed for ``SECONDS``, and any that is too many.
-
-    uvicorn would wait for ever for the rest of a request.  With h11 it bounds the head of each,
-    and reads no further while an answer is not taken.
-    """
+    """Close connections beyond the limit or without an answer for ``SECONDS``; uvicorn does not."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -180,14 +175,11 @@ class _Timely(H11Protocol):
 
 
 def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
-    """Serve until SIGINT or SIGTERM; requests that are being answered are finished first.
-
-    Raises ``ParagonError`` if the port cannot be used.
-    """
-    torch.set_num_threads(threads)  # for small products, waiting for each other costs more
-    gc.freeze()  # what is loaded stays: no pauses to look through it
+    """Serve until SIGINT or SIGTERM; raise ``ParagonError`` if the port cannot be used."""
+    torch.set_num_threads(threads)  # in small products, threads mostly wait for each other
+    gc.freeze()  # do not scan the loaded model: fewer pauses
     for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn stops at these, and raises them again when everything is done.
+        # uvicorn handles these, and raises them again after it has stopped.
         signal.signal(number, lambda *_: None)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -201,7 +193,7 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
         ws="none",
         timeout_graceful_shutdown=10,
     )
-    # An answer is two small packets: the second one shall not wait until the first is confirmed.
+    # An answer is two small packets: do not delay the second until the first is confirmed.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listening:
         name = f"[{host}]" if family == socket.AF_INET6 else host
