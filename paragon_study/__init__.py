@@ -1,4 +1,1 @@
-"""The study around the method: notebooks as pipeline stages, checks, course, demo, report, trials.
-
-Trials (``ablations``, ``moves``) are experiments outside the pipeline.
-"""
+"""The study around the method: pipeline, checks, course, demo, report, and trials of variants."""

@@ -49,10 +49,7 @@ class Bench:
     def curve(
         self, vectors: Mapping[str, Tensor], others: Iterable[Row] = (), index: int = 0
     ) -> pd.DataFrame:
-        """Measure adapters ``[W, P]`` by method, and further rows, at each weight.
-
-        ``index`` is the number of the seed.
-        """
+        """Measure adapters ``[W, P]`` of seed ``index``, and further rows, at each weight."""
         (_, test, test_set), weights = self.held_out, self.weights.numpy()
         seed = self.study.params.run.seeds[index]
         rows = [

@@ -70,10 +70,7 @@ def core(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
 
 
 def starts(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """Select rivals and unguided generation on the collections ``STARTS``.
-
-    Labels: ``start`` for the collection, ``way`` for the method.
-    """
+    """Select rivals and unguided generation on ``STARTS``, labelled by ``start`` and ``way``."""
     of = points["collection"]
     named = (points["name"] == of) | (points["name"] == of + ALONE)
     points = points[named & of.isin(STARTS) & (points["guidance"] == 1)]
@@ -140,9 +137,8 @@ def one_at_a_time(rows: pd.DataFrame, settings: Params, variables: Sequence[str]
 def single_changes(collections: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     """Compare single changes of the generator or its collection with the study's settings.
 
-    ``change``: mean over seeds of the change of `choice` (above 0 is worse), divided by the
-    difference between the middle adapter and the study's generator.  ``p (Holm)``: paired t test
-    over seeds, with Holm's correction.
+    ``change`` of `choice` (above 0 is worse): mean over seeds, as a share of the lead of the
+    study over the middle adapter.  ``p (Holm)``: paired t test over seeds.
     """
     points = points[points["method"] == "generated"]
     same = points["collection"].isin(SAME_ADAPTERS) & ~points["name"].str.endswith(ALONE)

@@ -20,10 +20,7 @@ from paragon_study.report.style import look, metric_label
 
 @style.drawn
 def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, object]) -> Figure:
-    """Plot ``metric`` with intervals over seeds: a panel per variable, a row per value.
-
-    ``default`` has the study's value of each variable, drawn as a filled marker.
-    """
+    """Plot ``metric`` and seed intervals by variable and value; filled markers: ``default``."""
     drawing.require_columns(frame, ("variable", "value", "seed", metric), "ablation")
     variables = dict(list(frame.groupby("variable", sort=False)))
     sizes = [rows["value"].nunique() for rows in variables.values()]
@@ -56,10 +53,7 @@ def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, obje
 
 @style.drawn
 def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metric: str) -> Figure:
-    """Plot a metric over three objectives; each corner is all weight on one objective.
-
-    weights ``[W, 3]`` with rows that sum to 1, values ``[W]``.
-    """
+    """Plot values ``[W]`` over weights ``[W, 3]`` of three objectives; rows sum to 1."""
     if weights.shape != (len(values), 3) or len(labels) != 3:
         raise ParagonError(f"weights: shape {weights.shape}; three objectives are needed")
     if (weights < -1e-9).any() or (abs(weights.sum(1) - 1) > 1e-4).any():

@@ -1,8 +1,4 @@
-"""Plan trials outside the default study, and record their results.
-
-``params.yaml`` of a plan has a section per kind of trial; ``results/<kind>.csv`` holds the rows,
-and ``results/settings.json`` a checksum of the settings they were made with.
-"""
+"""Plan trials outside the default study; record their rows and a checksum of their settings."""
 
 from __future__ import annotations
 
@@ -89,10 +85,7 @@ class Plan(Section):
 
 
 def replace_rows(path: Path, rows: pd.DataFrame, key: list[str]) -> None:
-    """Replace the rows with the same ``key`` or append them, with six digits.
-
-    Other rows of the file stay as they are, to the character.
-    """
+    """Replace rows with the same ``key`` or append them; other rows keep every character."""
     text: dict[str, Any] = {"dtype": str, "keep_default_na": False}
     new = pd.read_csv(io.StringIO(rows.to_csv(index=False, float_format="%.6g")), **text)
     old = pd.read_csv(path, **text) if path.exists() else new.iloc[:0]

@@ -81,9 +81,9 @@ class Versions:
 
 
 def compare_versions(before: str, after: str | None, root: Path) -> Versions:
-    """Compare ``results/`` of one revision with those of another, or of the working tree.
+    """Compare ``results/`` of two versions (None: the working tree).
 
-    Raises ``ParagonError`` for an unknown revision, or if the two share no study.
+    Raises ``ParagonError`` for an unknown revision, or if they share no study.
     """
     old, new = (_studies(revision, root) for revision in (before, after))
     names = (before, after or WORKING)
@@ -133,10 +133,7 @@ def _moved(study: str, *versions: dict) -> list[dict]:
 
 
 def welch(deviations: list[float], numbers: list[int]) -> float:
-    """Half of the 95 % interval of a difference of two means (Welch, Biometrika 1947).
-
-    ``deviations``: standard deviations of the two samples; ``numbers``: their sizes, >= 2.
-    """
+    """Half of the 95 % interval of a mean difference (Welch, Biometrika 1947); ``numbers`` >= 2."""
     parts = [sd**2 / n for sd, n in zip(deviations, numbers, strict=True)]
     if not sum(parts):
         return 0.0

@@ -1,7 +1,4 @@
-"""Write results/report.html: the verdict of `verify`, with the executed notebooks beside it.
-
-The page holds times and the machine, so it is neither committed nor an output of a stage.
-"""
+"""Write results/report.html, with times and machine; it is not committed."""
 
 from __future__ import annotations
 

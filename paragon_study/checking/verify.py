@@ -1,7 +1,6 @@
 """Compare the results in the working tree with those of a commit, within tolerances.
 
-Each metric may differ by ``absolute + relative * |committed|`` (section ``verify`` of params.yaml).
-Other machines sum in another order.
+A metric may differ by ``absolute + relative * |committed|`` (section ``verify`` of params.yaml).
 """
 
 from __future__ import annotations
@@ -34,10 +33,7 @@ Values = dict[tuple[str, str, str, str], float | None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """All metrics with their verdicts, the worst first.
-
-    ``recomputed``: datasets and backbones whose results were computed in this folder.
-    """
+    """Metrics with verdicts, the worst first; ``recomputed``: studies computed in this folder."""
 
     revision: str
     table: pd.DataFrame
@@ -76,11 +72,7 @@ class Comparison:
 
 
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
-    """Compare ``results/`` in the working tree with those of a git revision.
-
-    Raises ``ParagonError`` if ``root`` is no git repository, the revision is unknown, one side has
-    no results, or a file is invalid.
-    """
+    """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
     tolerance = load_params(root / "params.yaml").verify
     commit = commit_of(revision, root)
     committed, now = (_values(version, root) for version in (commit, None))

@@ -1,7 +1,4 @@
-"""The control room: a notebook widget that recommends for any user, titles and weights.
-
-Shapes: O objectives, n items.
-"""
+"""The control room: a notebook widget for any user, titles and weights (n items)."""
 
 from __future__ import annotations
 
@@ -44,10 +41,7 @@ class ControlRoom:
         return {title: n for n, title in reversed([*enumerate(self.sequences.titles, start=1)])}
 
     def history(self, user: str | None, titles: Sequence[str]) -> History:
-        """Join the history of ``user`` (None: nobody) with ``titles``.
-
-        Raises ``ParagonError`` for unknown names and for an empty history.
-        """
+        """Join a user's history and ``titles``; raise ``ParagonError`` if unknown or empty."""
         data, items, times = self.sequences, [], []
         if user is not None:
             if user not in data.user_ids:

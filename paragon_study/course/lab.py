@@ -1,7 +1,4 @@
-"""The lab: a copy of the notebooks in ``lab/`` that cannot change the study.
-
-It has its own artifacts and params.yaml: that of the study, or a small one that runs in seconds.
-"""
+"""The lab: a copy of the notebooks in ``lab/``, full or small, that cannot change the study."""
 
 from __future__ import annotations
 
@@ -28,11 +25,9 @@ def small_params(root: Path = ROOT) -> dict:
 
 
 def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] = print) -> Path:
-    """Make ``root/lab`` unless it exists, and return its path.
+    """Make ``root/lab`` unless it exists, from the study or in small (90 seconds); return its path.
 
-    With ``full`` it copies the settings and artifacts of the study; otherwise it runs the small
-    study, in about 90 seconds.  Raises ``ParagonError`` if the lab has the other mode, or data or
-    artifacts are missing.
+    Raises ``ParagonError`` if it has the other mode, or data or artifacts are missing.
     """
     lab, mode = root / "lab", "full" if full else "small"
     if lab.exists():

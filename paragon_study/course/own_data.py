@@ -1,7 +1,4 @@
-"""Train a recommender on your own data, without the pipeline (notebook 08).
-
-All files go to ``artifacts/NAME``; params.yaml and ``results/`` do not change.
-"""
+"""Train a recommender on your own data, outside the pipeline: notebook 08, ``artifacts/NAME``."""
 
 from __future__ import annotations
 

@@ -39,10 +39,7 @@ def stage_variables(threads: int) -> dict[str, str]:
 
 
 def begin_worker(parent: int) -> None:
-    """Set up a training process: no progress bars, and exit when its parent does.
-
-    An orphan would go on training and overwrite later results.  This module does not load torch.
-    """
+    """Set up a training process without progress bars that ends with its parent."""
     os.environ[QUIET] = "1"
     os.environ.pop(LINE, None)
     when_gone(parent, lambda: os._exit(1))

@@ -117,10 +117,7 @@ def _workers(count: int) -> Iterator[None]:
 def training_task(
     study: Study, sequences: Sequences, backbone: Backbone, about: dict
 ) -> FrozenTask:
-    """Prepare the training events, with the states stored by notebook 03 if they match.
-
-    Computing them would take half as long as a training.
-    """
+    """Prepare the training events, with the states stored by notebook 03 if they match."""
     stem, settings = study.folder / "adapters" / "states", study.params.adapters
     states = None
     if stem.with_name("states.json").exists():

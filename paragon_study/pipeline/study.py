@@ -39,8 +39,7 @@ from paragon_study.pipeline.settings import check_all, check_settings
 class Study:
     """A dataset and a backbone under one set of parameters.
 
-    All ``load_...`` methods raise ``ParagonError`` if a file is missing (with the stage to run) or
-    if files do not belong together (with the field that differs).
+    ``load_...`` raise ``ParagonError`` if a file is missing, or files do not belong together.
     """
 
     dataset: str

@@ -1,7 +1,4 @@
-"""Start a Dask worker: ``python -m paragon_study.pipeline.worker ADDRESS`` (docs/scale.md).
-
-It has one thread, and the kernels of :mod:`paragon_study.pipeline.determinism`.
-"""
+"""Start a Dask worker: ``python -m paragon_study.pipeline.worker ADDRESS`` (docs/scale.md)."""
 
 from __future__ import annotations
 

@@ -57,10 +57,7 @@ def one_line(text: str) -> str:
 
 
 def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
-    """Format a number as text; ``form`` is a key of ``FORMS``, with a number format.
-
-    ``source`` may name one study, for example ``studies/ml-1m/sasrec``.
-    """
+    """Format a number by ``FORMS``; ``source`` may name a study: ``studies/ml-1m/sasrec``."""
     name, _, study = source.partition("/")
     table = sources[name]
     if study:

@@ -1,7 +1,4 @@
-"""The stage `compare`: write results/summary.md, all.csv and a figure over all studies.
-
-It includes studies of earlier runs and other machines, and no times.
-"""
+"""The stage `compare`: write results/summary.md, all.csv and a figure over all studies."""
 
 from __future__ import annotations
 

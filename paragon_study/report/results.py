@@ -41,11 +41,10 @@ def load_results(path: Path) -> dict[str, dict]:
 
 
 def all_results(folders: Iterable[Path]) -> pd.DataFrame:
-    """Tabulate studies, methods and measures, with the columns ``COLUMNS``.
+    """Tabulate studies, methods and measures: means over seeds with 95 % intervals.
 
-    ``value`` is a mean over seeds, ``low`` to ``high`` its 95 % interval.  Rows of
-    ``*_minus_generated`` have an interval over users, and ``beyond_chance``: in users and seeds.
-    Fronts with one weight get no hypervolume.
+    ``*_minus_generated`` has an interval over users; ``beyond_chance``: in users and seeds.  Fronts
+    with one weight get no hypervolume.
     """
     rows: list[tuple] = []
     for folder in folders:
@@ -69,10 +68,7 @@ def all_results(folders: Iterable[Path]) -> pd.DataFrame:
 
 
 def leaders(table: pd.DataFrame, measure: str = HV) -> pd.DataFrame:
-    """Return the row of the leading difference in each study.
-
-    It is that of the method furthest ahead of `generated`, or of `generated` against the next.
-    """
+    """Return by study the largest lead over `generated`, or that of `generated` over the next."""
     rows = table[table["measure"].eq(f"{measure}_minus_generated") & ~table["method"].isin(APART)]
     first = rows.loc[rows.groupby(["dataset", "backbone"])["value"].idxmax()].copy()
     behind = first["value"] <= 0
@@ -97,10 +93,7 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
 
 
 def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFrame:
-    """Compute by study a method's regret minus that of `generated`, mean over seeds.
-
-    ``beyond_chance``: paired t test over seeds, with Holm's correction over studies.
-    """
+    """Compute regret minus that of `generated` by study: mean, paired t test with Holm."""
     rows = []
     for folder in folders:
         curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'").set_index("method")

@@ -1,7 +1,4 @@
-"""The shared style of figures: colours, labels, layout, saving.
-
-Figures are made without pyplot, so that none stays open and notebooks show each once.
-"""
+"""The style of figures: colours, labels, layout and saving, without pyplot."""
 
 from __future__ import annotations
 
@@ -131,10 +128,7 @@ def in_style() -> AbstractContextManager:
 
 
 class _Shown(Figure):
-    """A figure that notebooks show without pyplot, drawn in the package's style.
-
-    Tick positions depend on the settings at drawing time, so it sets the style each time.
-    """
+    """A figure that notebooks show without pyplot, drawn in the package's style."""
 
     def draw(self, renderer: RendererBase) -> None:
         with in_style():

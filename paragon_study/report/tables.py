@@ -72,10 +72,7 @@ def quality(
     weights: np.ndarray,
     objectives: Sequence[str],
 ) -> pd.DataFrame:
-    """Tabulate accuracy and diversity of A models over the whole catalogue.
-
-    ``scores``: A times ``[N, n_items + 1]``; ``weights [A, O]`` become the columns ``w_...``.
-    """
+    """Tabulate accuracy and diversity of A models: scores ``[N, n + 1]``, weights ``[A, O]``."""
     k = 10
     excluded = sequences.excluded(evaluation)  # [N, n + 1]
     ideal = ideal_alpha_dcg(sequences.categories, k, excluded=excluded)
@@ -154,10 +151,7 @@ def interval_table(
 
 
 def difference_table(differences: Mapping[str, Mapping], protocol: str = "full") -> pd.DataFrame:
-    """Tabulate set_hv minus that of `generated` from ``differences.json``, largest first.
-
-    ``real``: see `paragon.metrics.statistics.is_real`.
-    """
+    """Tabulate set_hv minus that of `generated` from ``differences.json``, largest first."""
     endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
     endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
     table = measures(differences, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})

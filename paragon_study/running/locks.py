@@ -26,8 +26,7 @@ def keep_locks(root: Path = ROOT) -> None:
 def recover(root: Path = ROOT) -> list[str]:
     """Repair incomplete files of DVC and return their names; run it while nothing else runs.
 
-    A lock file goes back to the copy made when the last stage began, which then runs again.  A file
-    as committed stays: an older checkout may look like a cut newer one.
+    A file as committed stays: an older checkout may look like a cut newer one.
     """
     mended = []
     for path, copy in _pairs(root):

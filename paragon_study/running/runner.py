@@ -1,7 +1,4 @@
-"""Run a notebook as a stage of the pipeline and keep a reproducible executed copy.
-
-Papermill executes a copy, which goes to ``artifacts/notebooks``; the source keeps no outputs.
-"""
+"""Run a notebook as a stage of the pipeline and keep a reproducible executed copy."""
 
 from __future__ import annotations
 
@@ -50,10 +47,8 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     """Execute ``notebooks/NAME.ipynb`` in ``root`` and return the path of the executed copy.
 
     The arguments and empty ``overrides`` replace the values of the cell tagged ``parameters``.
-    Long trainings resume from checkpoints, which lie outside the folder that DVC empties.
-
-    Raises ``ParagonError`` for what the user can correct, ``NotebookFailed`` for other failures;
-    then the copy becomes ``NAME.failed.ipynb`` and the last good copy stays.
+    Long trainings resume from checkpoints.  Raises ``ParagonError`` for what the user can correct,
+    else ``NotebookFailed``: then ``NAME.failed.ipynb`` is kept, and the last good copy stays.
     """
     root, start = root.resolve(), time.monotonic()
     source = source_path(name, root)

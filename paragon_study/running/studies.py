@@ -15,8 +15,7 @@ from paragon.storage import check_name, write_text
 def add(name: str, root: Path = ROOT) -> str:
     """Add a dataset or backbone to params.yaml, keeping comments; return a message.
 
-    Raises ``ParagonError`` unless ``name`` is either a backbone or a folder of ``data/``, and for
-    an invalid file.
+    Raises ``ParagonError`` for an invalid file, or an unknown or ambiguous ``name``.
     """
     check_name(name, "dataset or backbone")
     path = root / "params.yaml"

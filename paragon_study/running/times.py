@@ -1,7 +1,4 @@
-"""Record how long each stage took here, beside its executed notebook.
-
-Times vary between runs, so no stage depends on them and they are not committed.
-"""
+"""Record how long each stage took here; times vary, so they are not committed."""
 
 from __future__ import annotations
 

@@ -21,10 +21,7 @@ _LEAD = ("tuned", "generated", "category_bias", "xquad", "retrain")
 
 @style.drawn
 def control_curves(curve: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
-    """Plot metrics against the weight of accuracy; below, the paired difference from the oracle.
-
-    ``curve`` has a row per method, seed, protocol and weight.
-    """
+    """Plot metrics against the weight of accuracy, and paired differences from the oracle."""
     rows = drawing.rows_by_method(curve, "full", methods or CURVE_METHODS, METRICS)
     tuned, beside = rows.get("tuned"), _has_sampled(curve)
     figure = style.new(7.2, 2.7 if tuned is None else 4)
@@ -212,10 +209,7 @@ def lead(curve: pd.DataFrame) -> Figure:
 def two_versions(
     curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], names: tuple[str, str]
 ) -> Figure:
-    """Plot the control curves of two versions: studies in rows, metrics in columns.
-
-    ``curves`` has for each study the long table before and after.
-    """
+    """Plot the control curves of pairs (before, after): studies in rows, metrics in columns."""
     figure = style.new(7.2, 0.7 + 1.9 * len(curves))
     axes = figure.subplots(len(curves), 2, sharex=True, squeeze=False)
     drawn: list[pd.DataFrame] = []

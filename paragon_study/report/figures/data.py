@@ -137,10 +137,7 @@ def lines(
     marked: Mapping[str, float] | None = None,
     dots: bool = False,
 ) -> Figure:
-    """Plot up to five curves ``(x, y)``; ``marked`` names places on the x-axis.
-
-    ``dots``: x has whole numbers only, each drawn as a dot.
-    """
+    """Plot up to five curves ``(x, y)``; ``marked`` names x values, ``dots`` marks all points."""
     figure, ax = _one_panel(x_label, y_label, curves)
     for (name, (x, y)), (colour, line) in zip(curves.items(), _LINES, strict=False):
         x, y = check_array(f"{name}, x", x), check_array(name, y)
@@ -158,10 +155,7 @@ def lines(
 def shares_below(
     samples: Mapping[str, ArrayLike], x_label: str, dates: bool = False, log: bool = False
 ) -> Figure:
-    """Plot the cumulative distribution of each sample.
-
-    ``dates``: values are seconds since 1970; ``log``: a logarithmic axis, 0 is drawn at 1/2.
-    """
+    """Plot cumulative distributions; ``dates``: seconds since 1970; ``log``: 0 is at 1/2."""
     figure, ax = _one_panel(x_label, "share of values up to this one", samples)
     for (name, values), (colour, line) in zip(samples.items(), _LINES, strict=False):
         ordered = np.sort(check_array(name, np.ravel(values)))
@@ -198,11 +192,7 @@ def sequence_in_time(times: ArrayLike, parts: Sequence[str]) -> Figure:
 def training_curves(
     curves: Mapping[str, Mapping[str, Sequence[float] | tuple]], x_label: str | Mapping = "step"
 ) -> Figure:
-    """Plot training series: a column per model, a panel per series.
-
-    A series is a sequence of values (x is 1, 2, …) or a pair ``(x, values)``.  Long series get a
-    running mean, and series that span more than a factor of 30 a log scale.
-    """
+    """Plot series, values or ``(x, values)``: a column per model, a panel per series."""
     if not curves or not all(curves.values()):
         raise ParagonError("curves: there is no series to draw")
     rows = max(map(len, curves.values()))
@@ -238,10 +228,7 @@ def _draw_series(ax: Axes, name: str, series: Sequence[float] | tuple) -> None:
 
 @style.drawn
 def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -> Figure:
-    """Plot the validation loss of all tasks above their best, over the steps of joint tuning.
-
-    steps ``[T]``, validation ``[A, T]``, weights of accuracy ``[A]``.  A dot marks the best step.
-    """
+    """Plot losses ``[A, T]`` above their best over steps ``[T]``, coloured by weights ``[A]``."""
     x, losses = check_array("steps", steps), check_array("validation", validation, "NM")
     excess = losses - losses.min(1, keepdims=True)
     positive = excess[excess > 0]

@@ -55,10 +55,7 @@ def rows_by_method(
 
 
 def seed_limits(values: pd.Series) -> tuple[float, float, float]:
-    """Return the mean over seeds and its 95 % limits: the two values for two seeds, NaN for one.
-
-    A t interval of two seeds would be nine standard deviations wide on each side.
-    """
+    """Return mean and 95 % limits over seeds; for two seeds the two values, for one NaN."""
     if len(values) == 2:
         return float(values.mean()), float(values.min()), float(values.max())
     mean, low, high, _ = mean_interval(values.to_numpy(float))
@@ -110,11 +107,7 @@ def draw_curves(
     line: str = "",
     suffix: str = "",
 ) -> None:
-    """Draw each method's mean over seeds against the weight of accuracy, from 0 to 1.
-
-    ``tables`` come from `seed_intervals`.  ``band``: opacity of the band; ``line``: line style;
-    ``suffix``: text after the method's name in the legend.
-    """
+    """Draw means over seeds against the weight of accuracy; ``band``: opacity of intervals."""
     if band is None:  # fainter with many methods
         band = 0.16 if len(tables) <= 6 else 0.1 if len(tables) <= 10 else 0.05
     for method, table in tables.items():
@@ -143,10 +136,7 @@ def cut_wide_bands(ax: Axes) -> bool:
 
 
 def close_up(ax: Axes, tables: Mapping[str, pd.DataFrame], limit: float) -> bool:
-    """Draw differences of methods that follow the weights, with a median within the limit.
-
-    Intervals are shown up to twice the limit; return whether something was cut off.
-    """
+    """Draw differences of methods near the oracle; return whether an interval was cut off."""
     far_or_fixed = {m for m, table in tables.items() if table["mean"].abs().median() > limit}
     far_or_fixed |= {"tuned", *methods_of("reference")}
     near = {method: table for method, table in tables.items() if method not in far_or_fixed}

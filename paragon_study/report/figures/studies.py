@@ -23,9 +23,7 @@ _BESIDE: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
 def all_studies(frame: pd.DataFrame) -> Figure:
     """Plot all studies: panels by dataset and measure, a line per method, a marker per backbone.
 
-    ``frame`` has the columns dataset, backbone, method, measure, mean, low and high (None with one
-    seed).  Hypervolumes below the axis are written at the edge; regret has a logarithmic scale
-    beyond 10 %.
+    ``frame``: columns dataset, backbone, method, measure, mean, low, high (None for one seed).
     """
     names = "dataset backbone method measure mean low high".split()
     drawing.require_columns(frame, names, "studies")

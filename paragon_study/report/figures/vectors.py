@@ -54,10 +54,9 @@ def latent_space(
 ) -> Figure:
     """Plot adapter vectors in the first two principal components of the collection.
 
-    collected: ``[A, K, P]`` (K snapshots or seeds of A anchors) or ``[N, P]``; generated ``[W,
-    P]``; held-out oracles ``[H, P]``; each with weights ``[.., O]``, of anchors for ``[A, K, P]``.
-    Adapters with all weight on one objective are distant outliers: they do not count for the
-    components, and appear at the edge.
+    collected: ``[A, K, P]`` (K snapshots or seeds of A anchors) or ``[N, P]``; generated
+    ``[W, P]``; held-out oracles ``[H, P]``; each with weights ``[.., O]``.  Adapters with all
+    weight on one objective are distant: they do not count for the components, and lie at the edge.
     """
     vectors, weights = np.asarray(collected, float), np.asarray(collected_weights, float)
     if vectors.ndim == 3:
