@@ -1,8 +1,4 @@
-"""Is a method's difference from `generated` real?  Users are resampled, both methods in pairs.
-
-The hypervolume of a set of points is compared, seed by seed averaged, on the test events.  The
-trained models stay as they are; what another seed would change has an interval of its own.
-"""
+"""Test whether methods differ from `generated` in hypervolume, by resampling users in pairs."""
 
 from __future__ import annotations
 
@@ -23,15 +19,13 @@ ONE_SEED = "one seed of it: what another would change is unknown"
 def from_generated(
     measured: Measured, users: np.ndarray, resamples: int = 2000
 ) -> dict[str, dict[str, float | str | None]]:
-    """{method: {measure: number}}: its `set_hv` minus that of `generated`, protocol as suffix.
+    """Subtract the `set_hv` of `generated` from each method's: ``{method: {measure: number}}``.
 
-    ``users [N]``: those of the events.  Beside the difference are the limits of its 95 % interval
-    (``_low``, ``_high``), the p-value (``_p``) and the same adjusted for the number of methods of
-    the protocol (``_p_holm``): all of them about other users.  ``_seeds_low`` and ``_seeds_high``
-    are the limits of the 95 % Student t interval of the differences of the seeds; a method that
-    is random and has one seed has none.  Where these are undefined they are null, with the reason
-    under ``_note`` or ``_seeds_note``.  All methods meet the same resampled users, the same ones
-    in every run.
+    The protocol is a suffix.  ``users [N]`` of the events are resampled, the same for all methods.
+    Beside the difference: its 95 % interval (``_low``, ``_high``), p-value (``_p``), p-value after
+    Holm (``_p_holm``), and 95 % Student t interval over seeds (``_seeds_low``, ``_seeds_high``).
+    Undefined numbers are None, with a ``_note`` or ``_seeds_note``.  Raises ``ParagonError``
+    without rows of `generated`.
     """
     out: dict[str, dict[str, float | str | None]] = {}
     for protocol, rows in measured.items():
@@ -65,11 +59,7 @@ def _difference(
     users: np.ndarray,
     resamples: int,
 ) -> tuple[Difference, Interval]:
-    """One method against `generated` of the same seeds, at the same weights.
-
-    Over users and over seeds.  A method with a single seed is compared with every seed of
-    `generated`.
-    """
+    """Compare a method with `generated`; if it has one seed, with all seeds of `generated`."""
     if len(own) > 1 and not set(own) <= set(reference):
         missing = sorted(set(own) - set(reference))
         raise ParagonError(f"method {method}: `{REFERENCE}` has no seed {missing[0]}")
@@ -93,7 +83,7 @@ def _difference(
         return Difference(seeds.mean, None, None, None, reason), seeds
 
     def mean_set_hv(means: np.ndarray) -> np.ndarray:
-        """The means of every seed, weight and objective [B, S * W * O], to a number each."""
+        """Map means ``[B, S * W * O]`` to the mean `set_hv` over seeds, ``[B]``."""
         return np.asarray(set_hv(means.reshape(len(means), -1, *shape))).mean(axis=1)
 
     a, b = (np.concatenate(side) for side in events)

@@ -1,4 +1,4 @@
-"""The evaluation of a study as a whole: what notebook 06 calls, and what results/ holds."""
+"""Evaluate a whole study, as notebook 06 does, and write the results."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from paragon.storage import write_json, write_text
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured.
+    """The measurements of all methods.
 
-    ``curve``: one row per method, seed, protocol and evaluation weight; ``summary``:
-    ``{method: {measure: number}}``; ``differences``: those of every method from `generated`.
+    ``curve``: a row for each method, seed, protocol and evaluation weight; the others:
+    ``{method: {measure: number}}``.
     """
 
     curve: pd.DataFrame
@@ -36,7 +36,7 @@ class Results:
     differences: dict[str, dict]
 
     def write(self, folder: Path) -> None:
-        """Write curve.csv, metrics.json, differences.json and headline.json, six digits each."""
+        """Write curve.csv, metrics.json, differences.json and headline.json, with six digits."""
         text = self.curve.to_csv(index=False, float_format="%.6g")
         write_text(folder / "curve.csv", text)
         write_json(folder / "metrics.json", self.summary)
@@ -45,7 +45,7 @@ class Results:
 
 
 def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
-    """Measure every method of ``METHODS`` at every evaluation weight, and sum it up."""
+    """Measure all methods at all evaluation weights, and summarise the results."""
     objectives, users = trained.test_set.objectives, trained.test_set.evaluation.users
     curve, measured = measure_rows(trained.test_set, all_rows(trained))
     summary = summarise(curve, objectives)

@@ -1,10 +1,6 @@
-"""The table of methods: what is compared, and how the rows of each come about.
+"""The table of methods to compare; a new one in ``paragon/rivals`` needs an entry in ``METHODS``.
 
-To add a rival, write it in a file of ``paragon/rivals`` and enter it in ``METHODS`` with its kind
-and one way to its scores, see :class:`Method`.
-
-Shapes: N events, n items, W evaluation weights, O objectives, P parameters of an adapter, S seeds,
-M categories, R weights of `retrain`, V adapters.
+Shapes: N events, n items, W evaluation weights, O objectives, P parameters, S seeds, M categories.
 """
 
 from __future__ import annotations
@@ -52,12 +48,11 @@ from paragon.rivals.retrain import Retrained
 
 @dataclass(frozen=True)
 class Trained:
-    """All that was trained for a study, with the events that it is measured on.
+    """The trained models of a study, and the events to measure them on.
 
-    ``valid``, ``test``: the events as adapters see them; ``published``: the paper's generator, for
-    the first seeds or for none; ``learned``: the rivals trained end to end, those of each seed by
-    name; ``category_bias [S, W, M]``: numbers for every category; ``retrained``: by seed one model
-    for each of the ``retrain_weights [R, O]``, which may be loaded when they are needed.
+    ``valid``, ``test``: events as adapters see them; ``published``: the paper's generator, for the
+    first seeds or none; ``learned``: for each seed, the end-to-end rivals by name; ``category_bias
+    [S, W, M]``; ``retrained``: by seed, models for ``retrain_weights [R, O]``, loaded when needed.
     """
 
     valid: FrozenTask
@@ -82,19 +77,18 @@ class Trained:
         return self.collection.description["seeds"]
 
     def backbone_scores(self) -> np.ndarray:
-        """Scores ``[N, n + 1]`` of the backbone without an adapter."""
+        """Score with the backbone alone, ``[N, n + 1]``."""
         return self.test.catalogue_scores(torch.zeros(self.test.form.size)).cpu().numpy()
 
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the comparison: its kind, and one way to its scores.
+    """A method of the comparison: its kind, and one way to compute its scores.
 
-    ``kind``: oracle, generated, mixture (follows the weights between the anchors), end_to_end,
-    reranked or reference.  The ways: ``mixture``: coefficients of the collected adapters;
-    ``vectors(trained, index)``: an adapter for each evaluation weight, ``[W, P]``, with the seed of
-    this index, or None where the method does not apply; ``rerank``: another order of the
-    backbone's list (`paragon.rivals.reranking`); ``rows(trained)``: everything else.
+    ``kind``: oracle, generated, mixture (follows the weights), end_to_end, reranked or reference.
+    ``mixture``: coefficients of collected adapters; ``vectors(trained, index)``: adapters of the
+    seed with this index, ``[W, P]``, or None if the method does not apply; ``rerank``: a re-ranker
+    of the backbone's list; ``rows(trained)``: anything else.
     """
 
     kind: str
@@ -110,10 +104,7 @@ class Method:
 def generated_best(
     generator: Generator, weights: Tensor, valid: FrozenTask, samples: int = 8, **sampling: Any
 ) -> Tensor:
-    """For each weight the best of several generated vectors, by validation task loss.
-
-    ``sampling``: further arguments of :meth:`Generator.generate`.
-    """
+    """Choose for each weight the best of several generated vectors, by validation task loss."""
     drawn = torch.stack([generator.generate(weights, sample=i, **sampling) for i in range(samples)])
     flat = drawn.flatten(0, 1).to(valid.states.device)
     losses = held_out_losses(valid, flat, generator.objectives).cpu()
@@ -126,7 +117,7 @@ def _generated(trained: Trained, index: int) -> Tensor:
 
 
 def _guidance(trained: Trained, index: int, with_it: bool, **sampling: Any) -> Tensor | None:
-    """With guidance, of a generator that uses none; or without it, of one that does."""
+    """Generate with or without guidance; return None if the generator does so by default."""
     generator = trained.generators[index]
     if with_it == (generator.settings.guidance != 1):
         return None
@@ -134,27 +125,27 @@ def _guidance(trained: Trained, index: int, with_it: bool, **sampling: Any) -> T
 
 
 def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
-    """The paper's generator, where it was trained for this seed."""
+    """Generate with the paper's generator; return None if it was not trained for this seed."""
     if index >= len(trained.published):
         return None
     return trained.published[index].generate(trained.weights, **sampling)
 
 
 def _end_to_end(trained: Trained, index: int, name: str) -> Tensor | None:
-    """A rival that was trained end to end, if this one was."""
+    """Generate with an end-to-end rival; return None if it was not trained."""
     rival = trained.learned[index].get(name)
     return None if rival is None else rival.generate(trained.weights)
 
 
 def _shuffled(trained: Trained, index: int) -> tuple[Tensor, np.random.Generator]:
-    """The evaluation weights in another order, and the random numbers that go on from there."""
+    """Shuffle the evaluation weights; also return the random generator, for further draws."""
     rng = np.random.default_rng([trained.seeds[index], 4])
     order = torch.from_numpy(rng.permutation(len(trained.weights)))
     return trained.weights[order], rng
 
 
 def _nearest_noise(trained: Trained, index: int) -> Tensor:
-    """Moved as far as generated vectors lie from all collected ones: is novelty alone worth it?"""
+    """Move nearest anchors as far as generated vectors are from collected ones: novelty alone."""
     collected = trained.collection.training_set(index)[0]
     far = to_nearest(_generated(trained, index), collected)
     _, rng = _shuffled(trained, index)
@@ -165,11 +156,7 @@ def _nearest_noise(trained: Trained, index: int) -> Tensor:
 
 
 def reranked(trained: Trained, rerank: Rerank, vectors: Tensor) -> Iterator[Scores]:
-    """Scores for each evaluation weight: the lists of adapters ``[V, P]``, re-ranked.
-
-    Which of the lists is re-ranked for which weight, and how far, is chosen on the validation
-    events.
-    """
+    """Yield re-ranked scores of adapters ``[V, P]``, with settings chosen on validation events."""
     test_set = trained.test_set
     rows, events = validation_rows(test_set.sequences.valid)
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in vectors]
@@ -185,7 +172,7 @@ def reranked(trained: Trained, rerank: Rerank, vectors: Tensor) -> Iterator[Scor
 
 
 def _generated_xquad(trained: Trained) -> Iterator[Row]:
-    """The lists of three generated adapters and of none, re-ranked: a row for each seed."""
+    """Re-rank the lists of the backbone and three generated adapters; yield a row for each seed."""
     accuracy = trained.test_set.objectives.index("accuracy")
     for seed, generator in zip(trained.seeds, trained.generators, strict=True):
         vectors = source_vectors(generator, source_weights(trained.weights, accuracy))
@@ -194,12 +181,7 @@ def _generated_xquad(trained: Trained) -> Iterator[Row]:
 
 
 def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
-    """Each `hypernetwork` as a re-ranker of the backbone's list: a row for each seed.
-
-    The weights make the parameters of what re-ranks (Chen et al., "Controllable Multi-Objective
-    Re-ranking with Policy Hypernetworks", KDD 2023): here an adapter, which scores one item at
-    a time; theirs looks at the whole list.
-    """
+    """Re-rank the backbone's list by the scores of `hypernetwork` (Chen et al., KDD 2023)."""
     plain, excluded = trained.backbone_scores(), trained.test_set.excluded
     candidates = trained.test_set.candidates
 
@@ -216,7 +198,7 @@ def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
 
 
 def _category_bias(trained: Trained) -> Iterator[Row]:
-    """A row for each seed."""
+    """Yield a row for each seed."""
     plain, categories = trained.backbone_scores(), trained.test_set.sequences.categories
     for seed, bias in zip(trained.seeds, trained.category_bias, strict=True):
         scores = (Scores.of(biased_scores(plain, categories, u)) for u in bias)
@@ -226,17 +208,17 @@ def _category_bias(trained: Trained) -> Iterator[Row]:
 def _recommender(
     trained: Trained, name: str, recommend: Callable[[Sequences, Evaluation], np.ndarray]
 ) -> Iterator[Row]:
-    """What does not follow the weights: catalogue scores ``recommend(sequences, evaluation)``."""
+    """Yield the row of a recommender that ignores the weights."""
     test_set, weights = trained.test_set, trained.weights.numpy()
     full = recommend(test_set.sequences, test_set.evaluation)
-    # Counts and sums of similarities: an order, but not on the scale of the losses.
+    # These scores give an order, but they are not on the scale of the losses.
     sampled = np.take_along_axis(full, test_set.candidates, 1)
     scores = [Scores.of(full, sampled, key=name.encode())] * len(weights)
     yield Row(name, trained.seeds[0], weights, scores, random=False)
 
 
 def _retrain(trained: Trained) -> Iterator[Row]:
-    """A row for each seed, at its own weights."""
+    """Yield a row for each seed, at the weights of `retrain`."""
     events = trained.test_set.sequences, trained.test_set.evaluation
     for seed, models in trained.retrained.items():
         scores = (Scores.of(model.scores(*events).cpu().numpy()) for model in models)
@@ -257,7 +239,7 @@ METHODS = {
         "reference",
         vectors=lambda trained, i: trained.generators[i].generate(_shuffled(trained, i)[0]),
     ),
-    # A step or two from pure noise would carry the guided difference too far.
+    # Guidance needs more steps: with one or two, it overshoots.
     "generated_cfg": Method(
         "generated", vectors=partial(_guidance, with_it=True, guidance=1.5, steps=10)
     ),
@@ -294,12 +276,12 @@ METHODS = {
 
 
 def methods_of(kind: str) -> list[str]:
-    """The names of all methods of a kind."""
+    """Return the names of all methods of a kind."""
     return [name for name, method in METHODS.items() if method.kind == kind]
 
 
 def mixture_of(name: str) -> Coefficients:
-    """The coefficients of a method that mixes the collected adapters."""
+    """Return the coefficients of a mixture; raise ``ParagonError`` for other methods."""
     mixture = METHODS[name].mixture
     if mixture is None:
         raise ParagonError(f"method {name}: it is no mixture of adapters")
@@ -307,7 +289,7 @@ def mixture_of(name: str) -> Coefficients:
 
 
 def adapter_vectors(trained: Trained, index: int, name: str) -> Tensor | None:
-    """The adapters ``[W, P]`` of a method with the seed of this index; None if it has none."""
+    """Return the adapters ``[W, P]`` of a method for the seed of this index, or None."""
     method = METHODS[name]
     if method.mixture is not None:
         return mixed(trained.collection, method.mixture, index, trained.weights)
@@ -315,7 +297,7 @@ def adapter_vectors(trained: Trained, index: int, name: str) -> Tensor | None:
 
 
 def other_rows(trained: Trained, name: str) -> Iterator[Row]:
-    """The rows of a method that is not a set of adapters."""
+    """Yield the rows of a method that is not a set of adapters."""
     method = METHODS[name]
     if method.rerank is not None:
         none = torch.zeros(1, trained.test.form.size)  # s' = s
@@ -326,11 +308,7 @@ def other_rows(trained: Trained, name: str) -> Iterator[Row]:
 
 
 def all_rows(trained: Trained) -> Iterator[Row]:
-    """Every row of the comparison: the adapters of all seeds, then all others.
-
-    Before anything is measured it raises ``ParagonError`` if `retrain` has weights that are not
-    among those of the evaluation.
-    """
+    """Yield all rows; raise ``ParagonError`` if `retrain` has a weight that is not evaluated."""
     weights = trained.weights.numpy()
     rows_of_weights("retrain", trained.retrain_weights.numpy(), weights)
     for index, seed in enumerate(trained.seeds):

@@ -1,9 +1,4 @@
-"""How a method is measured: the test events, two candidate protocols, and every metric.
-
-A row of the comparison gives scores for each evaluation weight; :func:`measure_rows` turns rows
-into the long table (``curve``), a line per method, seed, protocol and weight.  Scores come some
-events at a time, so that events times items need not fit into memory: of every event there remain
-the rank of its target, the best items, and the scores that the losses are of.
+"""Measure methods on the test events, under two candidate protocols and with all metrics.
 
 Shapes: N events, R of them in a block, C candidates, n items, K items of a list, L items of a
 served list, W evaluation weights, O objectives, M categories, P parameters of an adapter.
@@ -34,17 +29,16 @@ from paragon.objectives.table import Scored, metrics_of, objective_losses
 from paragon.progress import progress
 
 PROTOCOLS = ("sampled", "full")
-_KEPT = 32  # blocks whose tables of what is left out are kept, some megabytes each
+_KEPT = 32  # cached tables of excluded items, some megabytes each
 Metrics = dict[str, np.ndarray | float]  # a value for each event [N], or a single number
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of the catalogue for all events, computed when they are needed.
+    """Catalogue scores of all events, in blocks ``[R, n + 1]`` to save memory.
 
-    ``blocks()``: ``[R, n + 1]`` each; ``sampled [N, C]``: the scores of the stored candidates
-    where they are not those of the catalogue: then they are not on the scale of the losses, which
-    stay undefined.  Scores with the same ``key`` are the same, and measured once.
+    ``sampled [N, C]``: separate scores of the stored candidates; the losses are then undefined.
+    Scores with the same ``key`` are measured once.
     """
 
     blocks: Callable[[], Iterable[np.ndarray]]
@@ -55,26 +49,22 @@ class Scores:
     def of(
         cls, full: ArrayLike, sampled: np.ndarray | None = None, key: bytes | None = None
     ) -> Scores:
-        """Those of a table ``[N, n + 1]``."""
+        """Wrap a table of scores ``[N, n + 1]``."""
         table = np.asarray(full)
         blocks = list(row_blocks(len(table), max(1, table[:1].size)))
         return cls(lambda: (table[rows] for rows in blocks), sampled, key)
 
     @classmethod
     def of_adapter(cls, task: FrozenTask, vector: Tensor) -> Scores:
-        """Those of the events of a ``task`` under an adapter ``vector [P]``."""
+        """Score the events of a ``task`` under an adapter ``vector [P]``."""
         key = vector.cpu().numpy().tobytes()
         return cls(lambda: (b.cpu().numpy() for b in task.catalogue_blocks(vector)), key=key)
 
 
 class TestSet:
-    """The test events with all that judging scores needs, prepared once.
+    """The test events, prepared once for measuring any scores; losses are as in tuning."""
 
-    The losses of the objectives are as tuning defines them: on the target and the first
-    ``negatives``, and on the ``served`` best items of the catalogue.
-    """
-
-    __test__ = False  # not a test class, whatever pytest thinks of its name
+    __test__ = False  # pytest must not collect it
 
     def __init__(
         self,
@@ -97,7 +87,7 @@ class TestSet:
             lambda *rows: sequences.excluded(evaluation[slice(*rows)])
         )
         depth, categories = self.cutoffs[-1], sequences.categories
-        # Items with the same categories are alike: a pattern [M] each, of which there are few.
+        # Items share few different sets of categories, the patterns [M].
         patterns, kinds = np.unique(categories, axis=0, return_inverse=True)
         self.kinds = kinds.reshape(-1)  # [n + 1]
         self.similarity = diversity.jaccard(patterns.astype(np.float64))  # of patterns
@@ -105,7 +95,7 @@ class TestSet:
             "sampled": diversity.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
             "full": self._ideal(patterns, depth),
         }
-        # Of the published scale, for docs/reproduction.md and nothing else.
+        # On the published scale, for docs/reproduction.md only.
         published = diversity.ideal_alpha_dcg_published
         self.published = published(categories, 10, candidates=self.candidates)
         users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
@@ -120,11 +110,11 @@ class TestSet:
 
     @property
     def excluded(self) -> np.ndarray:
-        """What the full protocol leaves out, a table ``[N, n + 1]`` of bool."""
+        """The items that the full protocol leaves out, bool ``[N, n + 1]``."""
         return self.sequences.excluded(self.evaluation)
 
     def _ideal(self, patterns: np.ndarray, depth: int) -> np.ndarray:
-        """The best α-DCG of the full protocol, ``[N, depth]``."""
+        """Compute the best α-DCG under the full protocol, ``[N, depth]``."""
         parts = []
         for rows in row_blocks(len(self.evaluation), len(self.kinds)):
             excluded = self.sequences.excluded(self.evaluation[rows])
@@ -135,10 +125,10 @@ class TestSet:
     def measure(
         self, scores: Scores
     ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray | None]]:
-        """``{protocol: {metric: mean over events}}``, and by event ``{protocol: [O, N]}``.
+        """Return ``{protocol: {metric: mean}}``, and by event ``{protocol: [O, N]}``.
 
-        The latter are the metrics of the objectives; None if one is no mean over events (the
-        parity of groups).  Raises ``ParagonError`` for scores of a wrong shape or not finite.
+        The second holds the metrics of the objectives, or None if one is not a mean over events
+        (group parity).  Raises ``ParagonError`` for scores of a wrong shape or not finite.
         """
         means, events, lists = {}, {}, self._lists(scores)
         for protocol in PROTOCOLS:
@@ -153,11 +143,11 @@ class TestSet:
         return means, events
 
     def _lists(self, scores: Scores) -> dict[str, np.ndarray]:
-        """What scores say of all events, under both protocols.
+        """Extract what metrics and losses need.
 
-        ``ranks_* [N]`` of the targets and ``items_* [N, K]``, the best; without scores of the
-        candidates alone also what the losses need: ``drawn [N, 1 + negatives]``, the scores of the
-        first candidates, ``served [N, L]`` and ``served_scores``.
+        ``ranks_* [N]`` of the targets and best items ``items_* [N, K]``.  For the losses, unless
+        candidates have separate scores: ``drawn [N, 1 + negatives]``, ``served [N, L]`` and
+        ``served_scores``.
         """
         if scores.sampled is not None:
             _check(scores.sampled, self.candidates.shape)
@@ -189,7 +179,7 @@ class TestSet:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _losses(self, lists: dict[str, np.ndarray]) -> dict[str, float]:
-        """The objectives' losses, as tuning defines them, from what `_lists` gives."""
+        """Compute the objectives' losses as in tuning, from what `_lists` returns."""
 
         def scored(items: Tensor, scores: np.ndarray) -> Scored:
             known = self.catalogue.lists(items, torch.from_numpy(self.groups))
@@ -202,7 +192,7 @@ class TestSet:
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
     def _metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:
-        """Every metric of lists ``items [N, K]`` whose targets have the ``ranks [N]``."""
+        """Compute all metrics of lists ``items [N, K]`` whose targets have the ``ranks [N]``."""
         ranked = self.sequences.categories[items]  # [N, K, M]
         dcg, kinds = diversity.alpha_dcg(ranked), self.kinds[items]
         similarity = self.similarity[kinds[:, :, None], kinds[:, None]]  # [N, K, K]
@@ -243,7 +233,7 @@ def held_out(
     settings: params.AdapterSettings,
     cutoffs: list[int],
 ) -> tuple[FrozenTask, FrozenTask, TestSet]:
-    """Validation and test events as adapters see them, and the test events to measure on."""
+    """Prepare validation and test events as adapters see them, and the test set to measure on."""
     valid, test = (frozen_task(backbone, sequences, part, settings) for part in ("valid", "test"))
     lists = settings.model_dump(include={"negatives", "served"})
     return (
@@ -255,11 +245,7 @@ def held_out(
 
 @dataclass(frozen=True)
 class Row:
-    """One method of one seed: its weights ``[W, O]`` and the scores under each of them.
-
-    ``random``: whether another seed would give another row.  Where it would not, ``seed``
-    only says beside which rows this one stands.
-    """
+    """A method with one seed: weights ``[W, O]`` and scores; ``random`` if the seed matters."""
 
     method: str
     seed: int
@@ -269,10 +255,10 @@ class Row:
 
 
 class ByEvent(NamedTuple):
-    """What was measured of one row under one protocol, for comparisons of methods by user.
+    """Measurements of one row under one protocol, to compare methods by user.
 
-    ``weights``, ``points [W, O]``: the objectives' metrics; ``events``: W times ``[O, N]``,
-    the same by event, or None where a metric is no mean over events; ``random``: see `Row`.
+    ``points [W, O]``: the objectives' metrics at ``weights``; ``events``: W arrays ``[O, N]`` of
+    them by event, or None if one is not a mean over events.
     """
 
     weights: np.ndarray
@@ -285,10 +271,10 @@ Measured = dict[str, dict[str, dict[int, ByEvent]]]  # by protocol, method and s
 
 
 def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, Measured]:
-    """Measure all rows: the long table, and the same by event."""
+    """Measure all rows; return a table by method, seed, protocol and weight, and data by event."""
     lines: list[dict] = []
     by_event: Measured = {protocol: {} for protocol in PROTOCOLS}
-    known: dict[bytes | None, tuple[dict, dict]] = {}  # many rows have adapters in common
+    known: dict[bytes | None, tuple[dict, dict]] = {}  # rows can share adapters
     names = metrics_of(test_set.objectives)
     for row in progress(rows, "rows"):
         measured, given = [], iter(row.scores)
@@ -324,10 +310,7 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
 
 
 def rows_of_weights(method: str, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """The row of each of a method's weights ``[R, O]`` in the evaluation weights ``[W, O]``.
-
-    `retrain` has only some of them.  Raises ``ParagonError`` for a weight that is not there.
-    """
+    """Look up weights ``[R, O]`` in ``grid [W, O]``; raise ``ParagonError`` if one is missing."""
     rows = {tuple(w): row for row, w in enumerate(grid)}
     for w in weights:
         if tuple(w) not in rows:

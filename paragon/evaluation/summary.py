@@ -1,7 +1,4 @@
-"""The sum of what was measured, as in metrics.json.
-
-Most of it is computed from the long table of :func:`paragon.evaluation.protocol.measure_rows`.
-"""
+"""Summarise the measurements of all methods, as in metrics.json."""
 
 from __future__ import annotations
 
@@ -22,8 +19,8 @@ from paragon.metrics.checks import Measure
 from paragon.metrics.statistics import mean_interval
 from paragon.objectives.table import OBJECTIVES, metrics_of
 
-IN_UNITS = ("regret_mean", "regret_median", "regret_max")  # of what `constant` loses
-# The few numbers of headline.json, the metrics of DVC: method and measure.
+IN_UNITS = ("regret_mean", "regret_median", "regret_max")  # in units of the loss of `constant`
+# Method and measure of each number in headline.json, the metrics of DVC.
 HEADLINE = {
     "ndcg_backbone": ("backbone", "best_acc_full"),
     "set_hv_tuned": ("tuned", "set_hv_full"),
@@ -36,16 +33,11 @@ HEADLINE = {
     "r_div_inner": ("generated", "r_div_inner_full"),
     "regret": ("generated", "regret_mean_full"),
 }
-OF_LISTS = ("ild@10", "items@10")  # what no method was tuned for, at even weights
+OF_LISTS = ("ild@10", "items@10")  # at even weights; no method is tuned for them
 
 
 def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]:
-    """{method: {measure: number}}: mean over seeds, protocol as suffix.
-
-    With several seeds ``_sd`` is their standard deviation, and ``_low`` and ``_high`` are
-    the limits of the mean's 95 % Student t interval.  A measure that is undefined is null,
-    its reason beside it under ``_note``.
-    """
+    """Average over seeds (see :func:`over_seeds`), with the protocol as suffix of each measure."""
     tables = [
         (protocol, table.set_index("method"))
         for protocol in PROTOCOLS
@@ -68,9 +60,9 @@ def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict]
 def control_measures(
     table: pd.DataFrame, method: str, objectives: Sequence[str]
 ) -> dict[str, Measure]:
-    """The control measures of one method, in a ``table`` of one seed and protocol by method.
+    """Compute the control measures of a method, from a ``table`` of one seed and protocol.
 
-    ``_inner``: over the weights that are no corners; ``even_``: at the weights closest to equal.
+    ``_inner``: over weights that are not corners; ``even_``: at the weights closest to equal.
     """
     columns = [f"w_{o}" for o in objectives]
     rows, tuned = table.loc[[method]], table.loc[["tuned"]]
@@ -109,7 +101,7 @@ def control_measures(
 def regret_measures(
     table: pd.DataFrame, method: str, objectives: Sequence[str]
 ) -> dict[str, Measure]:
-    """Those of `control_measures` that are regrets; none where losses were not measured."""
+    """Compute the regrets of a method; return nothing if losses were not measured."""
     columns = [f"w_{o}" for o in objectives]
     rows, tuned = table.loc[[method]], table.loc[["tuned"]]
     loss, grid = task_loss(rows, objectives), tuned[columns].to_numpy()  # [R], [W, O]
@@ -126,7 +118,7 @@ def regret_measures(
 
 
 def task_loss(rows: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
-    """The weighted sum of the losses of every row, [R]; NaN where they were not measured."""
+    """Return the weighted sum of losses of each row, ``[R]``; NaN if they were not measured."""
     if not {f"loss_{o}" for o in objectives} <= set(rows):
         return np.full(len(rows), np.nan)
     parts = [rows[f"loss_{o}"].to_numpy() * rows[f"w_{o}"].to_numpy() for o in objectives]
@@ -134,11 +126,10 @@ def task_loss(rows: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
 
 
 def lacks_unit(curve: pd.DataFrame, protocol: str, objectives: Sequence[str]) -> str | None:
-    """Why regret has no unit: over the seeds, `constant` is not surely worse than the oracle.
+    """Explain why regret has no unit; return None if it has one.
 
-    The unit is the mean of what `constant` loses against `tuned`, over the weights off the
-    corners.  None where the 95 % Student t interval of its mean over seeds is above 0, and where
-    there is one seed alone, which has no interval.
+    The unit is the mean loss of `constant` minus that of `tuned`, at weights off the corners.
+    With several seeds, its 95 % Student t interval must be above 0.
     """
     units = []
     for _, table in curve[curve["protocol"] == protocol].groupby("seed"):
@@ -158,7 +149,10 @@ def lacks_unit(curve: pd.DataFrame, protocol: str, objectives: Sequence[str]) ->
 
 
 def over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | None]:
-    """Mean, ``_sd``, ``_low`` and ``_high`` of ``{name: one measure for each seed}``."""
+    """Average ``{name: one measure for each seed}``; None, with a ``_note``, if undefined.
+
+    ``_sd``: standard deviation; ``_low``, ``_high``: 95 % Student t interval of the mean.
+    """
     out: dict[str, float | str | None] = {}
     for name, by_seed in measures.items():
         values = [m.value for m in by_seed if m.value is not None]
@@ -175,18 +169,16 @@ def over_seeds(measures: dict[str, list[Measure]]) -> dict[str, float | str | No
 
 
 def significant(value: float, digits: int = 6) -> float:
-    """``value`` rounded to that number of significant digits."""
+    """Round ``value`` to that number of significant digits."""
     return float(f"{value:.{digits}g}")
 
 
 def few_anchors(
     collection: Collection, test: FrozenTask, subsets: Sequence[Sequence[float]]
 ) -> dict[str, dict[str, list[Measure]]]:
-    """{method: {measure: one for each seed}}: regret of every mixture of a subset of the anchors.
+    """Compute the regret of mixtures of fewer anchors: ``{method: {measure: one per seed}}``.
 
-    ``regret_mean_3_anchors`` and ``regret_median_3_anchors``, for each subset with the number of
-    its anchors, over the evaluation weights off the corners: on the lists of ``test``, in units
-    of what `constant` has with all anchors, so that they compare with those of all anchors.
+    Over weights off the corners, in units of the loss of `constant` with all anchors.
     """
     objectives, weights = collection.description["objectives"], collection.oracles
     corners = (weights <= 0).any(1).numpy()
@@ -212,15 +204,13 @@ def few_anchors(
 def per_user_control(
     measured: Measured, users: np.ndarray, objectives: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """{method: {measure: number}}: how far the list of each user follows, protocol as suffix.
+    """Measure how far each user's list follows the weights: ``{method: {measure: number}}``.
 
-    A mean over users may move although many lists stay.  ``users_div``: the share of users whose
-    list has more diversity under the largest weight of it than under the smallest; ``steps_div``:
-    the share of the steps between neighbouring weights at which it has more; the same for every
-    objective but accuracy, since one held-out item says nothing about one list.  Means over seeds;
-    ``_low`` and ``_high`` are limits of the 95 % Student t interval over users.  A method whose
-    weights or metrics do not allow it has none: one weight, or a metric that is no mean over
-    events.
+    ``users_div``: the share of users whose list is more diverse at the largest weight of diversity
+    than at the smallest; ``steps_div``: the share of steps between neighbouring weights that raise
+    it; likewise for other objectives but accuracy, which one held-out item cannot measure.
+    ``_low``, ``_high``: 95 % Student t interval over users.  Methods with one weight, or metrics
+    that are not means over events, have none.
     """
     out: dict[str, dict[str, float]] = {}
     for protocol, (method, by_seed) in (
@@ -243,12 +233,12 @@ def per_user_control(
 def _shares_of_users(
     seeds: Sequence[ByEvent], column: int, users: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Both shares of each user, [U] each, over the seeds."""
+    """Return both shares of each user, ``[U]`` each, averaged over seeds."""
     ends, steps = [], []
     for own in seeds:
         order = np.argsort(own.weights[:, column], kind="stable")
         values = np.stack([own.events[row][column] for row in order])  # type: ignore[index]
-        different = np.diff(own.weights[order, column]) > 0  # [W - 1]; with three objectives
+        different = np.diff(own.weights[order, column]) > 0  # [W - 1]; ties do not count
         ends.append(values[-1] > values[0])  # [N]
         steps.append((np.diff(values, axis=0) > 0)[different].mean(0))  # [N]
     _, user = np.unique(users, return_inverse=True)
@@ -258,6 +248,6 @@ def _shares_of_users(
 
 
 def headline(summary: Mapping[str, Mapping]) -> dict[str, float]:
-    """The numbers of ``HEADLINE`` out of what `summarise` gave, without what is undefined."""
+    """Select the numbers of ``HEADLINE`` from a summary, without undefined ones."""
     values = {name: summary.get(m, {}).get(measure) for name, (m, measure) in HEADLINE.items()}
     return {name: value for name, value in values.items() if value is not None}

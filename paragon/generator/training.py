@@ -36,7 +36,7 @@ def diffusion_loss(
 ) -> tuple[Tensor, Tensor]:
     """Compute the loss of one training step, and the predicted clean latents ``[B, K]``.
 
-    With a step t and noise eps for each row, and the target v (:class:`Schedule`)::
+    With a step t and noise eps for each row, and the target v of ``Schedule``::
 
         loss = mean (v(z_t, t, w) - v_t)^2      (Ho et al. 2020, algorithm 1)
 

@@ -128,7 +128,7 @@ def on_top(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
 def in_order_of(policy: np.ndarray, scores: np.ndarray, excluded: np.ndarray) -> np.ndarray:
     """Re-rank the best items of catalogue scores ``[N, n + 1]`` by the scores ``policy``.
 
-    The policy of Chen et al. (2023) sees the whole list; here it scores one item at a time.
+    In Chen et al. (KDD 2023), the policy sees the whole list; here it scores single items.
     """
     best = top_k(scores, min(POLICY_DEPTH, int((~excluded).sum(1).min())), excluded)  # [N, D]
     order = np.argsort(-np.take_along_axis(policy, best, 1), axis=1, kind="stable")
