@@ -176,10 +176,7 @@ def significant(value: float, digits: int = 6) -> float:
 def few_anchors(
     collection: Collection, test: FrozenTask, subsets: Sequence[Sequence[float]]
 ) -> dict[str, dict[str, list[Measure]]]:
-    """Compute the regret of mixtures of fewer anchors: ``{method: {measure: one per seed}}``.
-
-    Over weights off the corners, in units of the loss of `constant` with all anchors.
-    """
+    """Compute regrets for subsets of the anchors, in units of the loss of `constant` with all."""
     objectives, weights = collection.description["objectives"], collection.oracles
     corners = (weights <= 0).any(1).numpy()
 

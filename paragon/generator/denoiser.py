@@ -84,18 +84,14 @@ class Denoiser(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block: normalisation, then two layers.
-
-    If ``adaptive``, the condition shifts, scales and gates (adaLN-Zero, Peebles & Xie 2023,
-    section 3.2).  The gates start at zero, so that a new block is the identity.
-    """
+    """Residual block; if ``adaptive``, adaLN-Zero (Peebles & Xie 2023, section 3.2)."""
 
     def __init__(self, width: int, adaptive: bool) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=not adaptive)
         self.mlp = feed_forward(width)
         self.modulate = nn.Linear(width, 3 * width) if adaptive else None
-        if self.modulate is not None:
+        if self.modulate is not None:  # zeros: a new block is the identity
             nn.init.zeros_(self.modulate.weight)
             nn.init.zeros_(self.modulate.bias)
 

@@ -74,11 +74,7 @@ class DiffusionModel(nn.Module):
 
 
 class Generator:
-    """A trained generator.
-
-    ``description``: settings, seed, loss curves, collection, and the smallest anchor weight of
-    each objective (``floor``).
-    """
+    """A trained generator; ``description`` holds settings, seed, loss curves and the collection."""
 
     def __init__(self, model: DiffusionModel, description: dict) -> None:
         self.model, self.description = model, description

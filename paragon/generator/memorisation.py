@@ -16,10 +16,7 @@ from paragon.adapters.collection import Collection
 
 
 def distances(collection: Collection, seed_index: int, generated: Tensor) -> dict[str, Tensor]:
-    """Compute L2 distances to the nearest collected vector of one seed, by kind of vector.
-
-    Generated ``[W, P]`` and tuned vectors are taken at weights without an anchor.
-    """
+    """Compute L2 distances to the nearest collected vector of one seed, at unseen weights."""
     collected, weights = collection.training_set(seed_index)  # [N, P], [N, O]
     anchors = collection.anchors  # [A, O]
     unseen = (collection.oracles[:, None] != anchors).any(-1).all(1)  # [W]
