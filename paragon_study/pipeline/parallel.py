@@ -48,18 +48,20 @@ class SharedTraining(Training):
         """Train on all training events once; return the mean loss over all processes."""
         self.own = np.random.default_rng([int(rng.integers(2**31)), dist.get_rank()])
         torch.manual_seed(int(self.own.integers(2**31)))  # dropout
-        self.seen = 0
-        total = torch.tensor([super().epoch(rng), 1.0], device=self.device) * self.seen
-        dist.all_reduce(total)
-        return (total[0] / total[1]).item()
+        self.sums = np.zeros(2)  # of the losses of this process's events, and their number
+        super().epoch(rng)
+        sums = torch.from_numpy(self.sums).to(self.device)
+        dist.all_reduce(sums)
+        return (sums[0] / sums[1]).item()
 
     def loss(
         self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
         """Compute the mean loss of this process's events, with its own negatives."""
         self.events = 0 if self.idle else len(users)
-        self.seen += self.events
-        return super().loss(states, users, targets, self.own)
+        loss = super().loss(states, users, targets, self.own)
+        self.sums += self.events * loss.item(), self.events
+        return loss
 
     def share_gradients(self, *_: object) -> None:
         """Replace the gradients by their mean over the events of all processes."""
