@@ -114,15 +114,15 @@ class Engine:
                     if r.rerank and self.reranker:  # the adapter whose list is re-ranked
                         vectors[row] = self._sources[self.reranker.setting(r.weights).source]
                 found = self._scores(block, vectors)  # [b, n + 1]
-                for row, left in enumerate(found.isfinite().sum(1).tolist(), start):
-                    if left < (k := requests[row].k):
-                        words = f"k: {k} is more than the {left} items that are left"
-                        errors.setdefault(row, f"{words} for this history")
                 for k in {r.k for r in block}:
                     same = [row for row, r in enumerate(block) if r.k == k]
                     best = self._best([block[row] for row in same], found[same], k)
                     places = start + np.array(same)
                     numbers[places, :k], scores[places, :k] = best
+                    for row in places[best[0][:, -1] == 0].tolist():  # no item in the last place
+                        left = int(found[row - start].isfinite().sum())
+                        words = f"k: {k} is more than the {left} items that are left"
+                        errors.setdefault(row, f"{words} for this history")
         numbers[list(errors)] = scores[list(errors)] = 0
         notes = {r: own for r, q in enumerate(requests) if r not in errors and (own := _notes(q))}
         return Batch(self.data, self.generator.objectives, numbers, scores, weights, notes, errors)

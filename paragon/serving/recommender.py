@@ -127,12 +127,11 @@ class Recommender(Engine):
             why = "" if self.users else "; nobody is known to a model exported without people"
             raise ParagonError(f"user: {shown(own.user)} is not in the data{why}; leave it out")
         user = -1 if own.user is None else self.users[own.user]
-        found = [self.numbers.get(item, 0) for item in past.history]
-        known = [number for number in found if number]
-        times = past.times
+        found, times = list(map(self.numbers.get, past.history)), past.times
+        known = [number for number in found if number is not None] if None in found else found
         if times is not None:
             times = [time for time, number in zip(times, found, strict=True) if number]
-        return known, times, user, len(found) - len(known)
+        return known, times, user, len(found) - len(known)  # type: ignore[return-value]
 
     def _blocked(self, options: Options) -> np.ndarray | None:
         """Mark the items that a filter excludes, ``[n + 1]``."""
