@@ -55,7 +55,8 @@ class Versions:
         told = ", ".join(f"{counts.get(kind, 0)} {words}" for kind, words in KINDS.items())
         parts = [
             f"### Results: {' → '.join(self.names)}",
-            f"{len(self.curves)} studies, {len(self.moved)} means: {told}.",
+            f"{len(self.curves)} {'study' if len(self.curves) == 1 else 'studies'}, "
+            f"{len(self.moved)} means: {told}.",
         ]
         for name, studies in zip(self.names, self.only, strict=True):
             parts += [f"Only in {name}: {', '.join(studies)}."] if studies else []

@@ -71,7 +71,7 @@ def load_moves(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
     return frame.sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
 
 
-def load_generators(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
+def load_generator_trials(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
     """Read a row for each trial of a moved generator, side and method; ``kind`` names the side."""
     frame = _read(folder, "generators").sort_values(["olds", "kind", "side"])
     which = frame["side"].map({"item_side": "", "state_only": ", without the item side"})
@@ -88,7 +88,7 @@ def tables(folder: Path = ROOT / "moves" / "results") -> str:
     main = moves[moves["kind"].isin(COLUMNS)]
     for side, words in SIDES.items():
         parts += [f"**Moves**, {words}:", method_table(main[main["side"] == side])]
-    parts += ["**Moved generators**:", method_table(load_generators(folder))]
+    parts += ["**Moved generators**:", method_table(load_generator_trials(folder))]
     return "\n\n".join([*parts, "**Every pair**, moved from item tables:", pairs_table(moves)])
 
 

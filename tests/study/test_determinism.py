@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from paragon import __main__ as command_line
 from paragon.params import ROOT
+from paragon_study import command_line
 from paragon_study.pipeline.determinism import KERNELS
 
 VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}

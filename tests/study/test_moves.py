@@ -339,7 +339,7 @@ def test_moved_adapters_reach_more_than_unmoved_ones_but_not_the_balance():
 
 
 def test_several_old_recommenders_are_better_than_one_but_not_as_good_as_tuning():
-    frame = recorded.load_generators()
+    frame = recorded.load_generator_trials()
     assert frame.groupby("kind")["new"].nunique().to_dict() == {
         kind: 10 if "architecture" in kind else 5 for kind in frame["kind"]
     }
