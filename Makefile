@@ -17,8 +17,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Several studies at a time: where one stage has work for a single core, another takes the other.
-JOBS ?= 2
+# Studies at a time.  More than cores / run.threads is slower by far: threads wait by spinning.
+JOBS ?= 1
 # A killed DVC can leave files half-written: paragon_study/running/locks.py.
 repro: repository fetch ## Run the study; results/report.html says whether it was reproduced
 	$(BIN)/python -m paragon recover
