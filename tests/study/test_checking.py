@@ -261,7 +261,7 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
         *(["steady", "beyond"], ["loose", "within"], ["generated", "equal"])
     ]
     text = found.markdown()
-    assert "1 studies, 3 means: 1 beyond" in text
+    assert "1 study, 3 means: 1 beyond" in text
     assert "Only in the working tree: toy, mine." in text
     row = "| toy, sasrec | `steady` | set HV | 0.5100 ± 0.0100 | 0.6100 ± 0.0100 | +0.1000 |"
     assert row in text and "`generated`" not in text
