@@ -145,6 +145,18 @@ def chosen_settings(
     return [settings[index] for index in placed(np.array(points), weights)]
 
 
+def catalogue_settings(
+    rerank: Rerank, sequences: Sequences, sources: Sequence[np.ndarray]
+) -> list[Setting]:
+    """Choose settings for the weights 0, 0.01, ..., 1 of accuracy, on the whole catalogue.
+
+    ``sources``: scores ``[N, n + 1]`` of the events of :func:`validation_rows`.
+    """
+    _, events = validation_rows(sequences.valid)
+    candidates = candidates_of(sequences, events)["full"]
+    return chosen_settings(rerank, candidates, sources, np.arange(101) / 100)
+
+
 def placed(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Choose for each weight of accuracy ``[W]`` a row of ``points [S, 2]``: ``[W]``.
 

@@ -27,8 +27,7 @@ from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
 from paragon.rivals.calibration import (
     Setting,
-    candidates_of,
-    chosen_settings,
+    catalogue_settings,
     list_quality,
     source_vectors,
     source_weights,
@@ -298,8 +297,7 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
     requests = _requests(recommender, sequences, events)
     vectors = source_vectors(recommender.generator, sources)  # [4, P]
     scores = [recommender.scores(requests, vector) for vector in vectors]
-    candidates, steps = candidates_of(sequences, events)["full"], np.linspace(0, 1, 101)
-    settings = chosen_settings(RERANKERS["xquad"], candidates, scores, steps)
+    settings = catalogue_settings(RERANKERS["xquad"], sequences, scores)
     return Reranker(accuracy, settings, sources.numpy())
 
 

@@ -23,7 +23,7 @@ from paragon.generator.generator import Generator, generator_of
 from paragon.metrics.ranking import top_k
 from paragon.rivals.calibration import (
     candidates_of,
-    chosen_settings,
+    catalogue_settings,
     list_quality,
     source_vectors,
     source_weights,
@@ -171,13 +171,12 @@ def make_bundle(trained: Trained) -> Bundle:
     tensors, description = study_tensors(trained)
     sequences, ideal = trained.test_set.sequences, trained.test_set.ideal["full"]
     lists = Rankings(Bundle(tensors, description), sequences)
-    rows, events = validation_rows(sequences.valid)
-    candidates, weights = candidates_of(sequences, events)["full"], np.arange(STEPS + 1) / STEPS
+    rows, _ = validation_rows(sequences.valid)
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in lists.sources]
     most = int((~lists.candidates.excluded).sum(1).min())  # the shortest list of a test event
     for method, rule in RERANKED.items():
         own = sources if method.startswith("generated") else sources[:1]
-        chosen = chosen_settings(RERANKERS[rule], candidates, own, weights)
+        chosen = catalogue_settings(RERANKERS[rule], sequences, own)
         settings = [[*s[:2], min(s.depth, most), s.weight] for s in chosen]
         tensors[f"rerank.{method}"] = torch.tensor(settings).double()
     for method in METHODS:
