@@ -10,7 +10,7 @@ from paragon.errors import ParagonError
 from paragon.evaluation.protocol import ByEvent, Measured, rows_of_weights
 from paragon.evaluation.summary import significant
 from paragon.metrics.control import set_hv
-from paragon.metrics.statistics import Difference, Interval, holm, mean_interval, paired_bootstrap
+from paragon.metrics.statistics import Interval, holm, mean_interval, paired_bootstrap
 
 REFERENCE = "generated"
 ONE_SEED = "one seed of it: what another would change is unknown"
@@ -36,9 +36,9 @@ def from_generated(
             for method, seeds in rows.items()
             if method != REFERENCE
         }
-        p_values = [d.p_value for d, _ in compared.values() if d.p_value is not None]
+        p_values = [p for _, p, _ in compared.values() if p is not None]
         adjusted = iter(holm(np.array(p_values or [1.0])))
-        for method, ((difference, low, high, p_value, reason), seeds) in compared.items():
+        for method, ((difference, low, high, reason), p_value, seeds) in compared.items():
             values = {"": difference, "_low": low, "_high": high, "_p": p_value}
             values["_p_holm"] = None if p_value is None else next(adjusted)
             values |= {"_seeds_low": seeds.low, "_seeds_high": seeds.high}
@@ -58,7 +58,7 @@ def _difference(
     reference: Mapping[int, ByEvent],
     users: np.ndarray,
     resamples: int,
-) -> tuple[Difference, Interval]:
+) -> tuple[Interval, float | None, Interval]:
     """Compare a method with `generated`; if it has one seed, with all seeds of `generated`."""
     if len(own) > 1 and not set(own) <= set(reference):
         missing = sorted(set(own) - set(reference))
@@ -80,11 +80,11 @@ def _difference(
     events = [[part for row in side for part in row.events or ()] for side in sides]
     if any(row.events is None for side in sides for row in side):
         reason = "an objective's metric is no mean over events: users cannot be resampled"
-        return Difference(seeds.mean, None, None, None, reason), seeds
+        return Interval(seeds.mean, None, None, reason), None, seeds
 
     def mean_set_hv(means: np.ndarray) -> np.ndarray:
         """Map means ``[B, S * W * O]`` to the mean `set_hv` over seeds, ``[B]``."""
         return np.asarray(set_hv(means.reshape(len(means), -1, *shape))).mean(axis=1)
 
     a, b = (np.concatenate(side) for side in events)
-    return paired_bootstrap(a, b, users, mean_set_hv, resamples=resamples), seeds
+    return *paired_bootstrap(a, b, users, mean_set_hv, resamples=resamples), seeds

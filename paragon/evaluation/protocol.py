@@ -96,8 +96,9 @@ class TestSet:
             "full": self._ideal(patterns, depth),
         }
         # On the published scale, for docs/reproduction.md only.
-        published = diversity.ideal_alpha_dcg_published
-        self.published = published(categories, 10, candidates=self.candidates)
+        self.published = diversity.ideal_alpha_dcg(
+            categories, 10, candidates=self.candidates, published=True
+        )
         users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
         train = sequences.is_train()
         met = Pairs(users[train], sequences.items[train], sequences.n_items)
@@ -208,7 +209,7 @@ class TestSet:
                 out[f"ild@{k}"] = diversity.intra_list_distance_at(ranked, k, similarity)
             out[f"novelty@{k}"] = ranking.novelty_at(items, self.information, k)
             if k == 10:
-                out["items@10"] = different = diversity.items_shown_at(items, k)
+                out["items@10"] = different = diversity.aggregate_diversity_at(items, k)
                 out["catalogue@10"] = different / self.sequences.n_items
             if k == 10 and protocol == "sampled":
                 out["alpha_ndcg_published@10"] = diversity.alpha_ndcg_at(dcg, self.published, k)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paragon.errors import ParagonError, shown
+from paragon.errors import ParagonError
 
 _KINDS = {"finite numbers": "fiub", "numbers": "fiub", "integers": "iu", "booleans": "b"}
 _BLOCK = 1 << 19  # elements per block: some megabytes, which fit into the cache
@@ -33,34 +33,27 @@ def check_array(
     """Convert ``values`` to an array, finite numbers as float64; ``ParagonError`` for wrong input.
 
     ``axes``: one letter per axis, none empty; ``*`` in front means any others. ``sizes``: the
-    length of an axis by its letter, for K the minimum. Numbers must be in ``low..high``.
+    length of an axis by its letter, for K the minimum. Finite numbers and integers must be in
+    ``low..high``.
     """
     values = np.asarray(values)
     axes = axes.replace("*", "*" * (values.ndim - len(axes) + 1))
-    lengths = dict(zip(axes, values.shape, strict=False))
     fits = values.ndim == len(axes) and values.size and values.dtype.kind in _KINDS[kind]
-    sized = fits and all(
-        lengths[axis] >= size if axis == "K" else lengths[axis] == size
-        for axis, size in sizes.items()
-    )
-    if not sized:
-        found = f"{values.dtype} of shape {values.shape}" if values.ndim else shown(values.item())
-        rules = [f"{axis} {'>=' if axis == 'K' else '='} {size}" for axis, size in sizes.items()]
-        wanted = f" [{', '.join(axes)}]" if axes else ", a single one"
-        wanted += f" with {', '.join(rules)}" if rules else ""
-        raise ParagonError(f"{name}: {found}; give {kind}{wanted}")
-    good: np.ndarray | np.bool_ = np.True_
-    if kind == "finite numbers":
-        values = values.astype(np.float64)
-        good = np.isfinite(values)
-    if low > -np.inf or high < np.inf:
-        good = good & (values >= low) & (values <= high)
-    if not good.all():
-        place = np.argwhere(~good)[0].tolist()
-        entry = f"entry {place} is " if place else ""
-        limits = "finite" if low == -np.inf and high == np.inf else f"in {low}..{high}"
-        raise ParagonError(f"{name}: {entry}{values[tuple(place)]}, it has to be {limits}")
-    return values
+    if fits:
+        lengths = dict(zip(axes, values.shape, strict=True))
+        fits = all(lengths[a] == n or a == "K" and lengths[a] > n for a, n in sizes.items())
+    if not fits:
+        sized = "".join(f", {a} {'>=' if a == 'K' else '='} {n}" for a, n in sizes.items())
+        needed = f"{kind} [{', '.join(axes)}]{sized}"
+        raise ParagonError(f"{name}: {values.dtype} of shape {values.shape}; give {needed}")
+    if kind in ("numbers", "booleans"):
+        return values
+    bad = ~np.isfinite(values) | (values < low) | (values > high)
+    if bad.any():
+        place = np.argwhere(bad)[0].tolist()
+        value = values[tuple(place)]
+        raise ParagonError(f"{name}{place or ''} is {value}; give {kind} from {low} to {high}")
+    return values.astype(np.float64) if kind == "finite numbers" else values
 
 
 def cutoff(k: int) -> int:

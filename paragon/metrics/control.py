@@ -24,16 +24,16 @@ def set_hv(points: np.ndarray) -> float | np.ndarray:
     """
     points = np.maximum(check_array("points", points, "*WO"), 0.0)
     axes = points.shape[-1]
+    if axes not in (2, 3):
+        raise ParagonError(f"points: {axes} objectives; hypervolume is exact for 2 or 3 only")
     if axes == 2:
         volume = _area(points)
-    elif axes == 3:
+    else:
         # Between two levels of the third axis, the area of the points above is constant.
         points = _descending(points, 2)
         thickness = -np.diff(points[..., 2], append=0.0)
         above = range(1, 1 + points.shape[-2])
         volume = sum(thickness[..., n - 1] * _area(points[..., :n, :2]) for n in above)
-    else:
-        raise ParagonError(f"points: {axes} objectives; hypervolume is exact for 2 or 3 only")
     return float(volume) if points.ndim == 2 else volume
 
 
@@ -45,7 +45,6 @@ def _area(points: np.ndarray) -> np.ndarray:
 
 
 def _descending(points: np.ndarray, axis: int) -> np.ndarray:
-    """Sort each set of points ``[..., P, D]`` along one of the axes, largest first."""
     order = np.argsort(-points[..., axis], axis=-1, kind="stable")
     return np.take_along_axis(points, order[..., None], axis=-2)
 
@@ -96,7 +95,14 @@ def violations(
     """
     weights = check_array("weights", weights, "WO")
     values = check_array("values", values, "W", W=len(weights))
-    first, second = _neighbours(weights)
+    if weights.shape[1] == 2:
+        order = np.argsort(weights[:, 0], kind="stable")
+        first, second = order[:-1], order[1:]
+    else:
+        first, second = np.triu_indices(len(weights), 1)
+        distance = np.abs(weights[first] - weights[second]).sum(axis=1)
+        close = distance <= distance.min(initial=np.inf) * (1 + 1e-6)
+        first, second = first[close], second[close]
     rise = weights[second, objective] - weights[first, objective]
     moves = np.abs(rise) > _STEP
     if not moves.any():
@@ -106,25 +112,11 @@ def violations(
     return Measure(float(np.count_nonzero(fall[moves] > tolerance + 1e-12)))
 
 
-def _neighbours(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of both ends of each neighbouring pair of ``weights [W, O]``."""
-    first, second = np.triu_indices(len(weights), 1)
-    distance = np.abs(weights[:, None] - weights[None]).sum(axis=2)[first, second]
-    if (distance <= _STEP).any():
-        pair = distance.argmin()
-        raise ParagonError(f"weights: rows {first[pair]} and {second[pair]} are the same")
-    if weights.shape[1] == 2:
-        order = np.argsort(weights[:, 0], kind="stable")
-        return order[:-1], order[1:]
-    close = distance <= distance.min(initial=np.inf) * (1 + 1e-6)
-    return first[close], second[close]
-
-
 def regret(
     losses: np.ndarray,
     oracle: np.ndarray,
     constant: np.ndarray,
-    corners: np.ndarray | None = None,
+    corners: np.ndarray,
     rows: np.ndarray | None = None,
 ) -> dict[str, Measure]:
     """Held-out task loss in excess of the oracle's: 0 is the oracle, 1 always the middle model.
@@ -140,11 +132,10 @@ def regret(
     """
     oracle = check_array("oracle", oracle, "W")
     constant = check_array("constant", constant, "W", W=len(oracle))
+    corners = check_array("corners", corners, "W", "booleans", W=len(oracle))
     rows = np.arange(len(oracle)) if rows is None else np.asarray(rows)
     losses = check_array("losses", losses, "R", R=len(rows))
-    corners = np.zeros(len(oracle), dtype=bool) if corners is None else corners
-    corners = check_array("corners", corners, "W", "booleans", W=len(oracle))
-    found = {}
+    regrets = {}
     for prefix, chosen in (("", ~corners), ("corner_", corners)):
         excess, unit, reason = (losses - oracle[rows])[chosen[rows]], 0.0, None
         if not len(excess):
@@ -155,5 +146,5 @@ def regret(
                 reason = f"the constant model is no worse than the oracle (mean excess {unit:.6g})"
         for name, summary in (("mean", np.mean), ("median", np.median), ("max", np.max)):
             value = None if reason else float(summary(excess) / unit)
-            found[prefix + name] = Measure(value, reason)
-    return found
+            regrets[prefix + name] = Measure(value, reason)
+    return regrets

@@ -1,12 +1,10 @@
 """Diversity of ranked lists: α-nDCG, coverage, distance of categories, aggregate diversity.
 
 Shapes: N events, C candidates, V items, M categories (multi-hot), K list positions. Metrics are per
-event except ``items_shown_at``; wrong shapes, kinds or ranges raise ``ParagonError``.
+event except ``aggregate_diversity_at``; wrong shapes, kinds or ranges raise ``ParagonError``.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -35,6 +33,7 @@ def ideal_alpha_dcg(
     alpha: float = 0.5,
     candidates: np.ndarray | None = None,
     excluded: np.ndarray | None = None,
+    published: bool = False,
 ) -> np.ndarray:
     """α-DCG of the greedily best list of each event's candidates; float64 ``[N, k]``.
 
@@ -42,8 +41,25 @@ def ideal_alpha_dcg(
     ``excluded [N, C]``, bool. With neither, one row for all events. Ties go to the first candidate;
     the rule is part of the metric, since it changes the sum. With fewer than k candidates the last
     sum is repeated. Source: Clarke et al., SIGIR 2008, section 3.3 (the exact ideal is NP-hard).
+
+    ``published``: the ideal of the published tables, FOR COMPARISON WITH THESE ONLY: the ratio is
+    not α-nDCG. The matrix of candidates x categories is transposed, so the greedy list consists of
+    categories, each once. The gain of a category is the number of its candidates; one seen r times
+    counts (1 - α)^r. This ideal grows with the number of candidates: the ratio is several times too
+    small and not comparable across protocols. Source: ``best_alpha_nDCG`` in the code of Shen et
+    al., "Paragon", RecSys 2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
     """
-    return _ideal(_greedy_gains, categories, k, alpha, candidates, excluded)
+    k, decay, categories = cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
+    patterns, kind = np.unique(categories > 0, axis=0, return_inverse=True)  # [G, M], G is small
+    if candidates is None:
+        rows = 1 if excluded is None else len(excluded)
+        candidates = np.broadcast_to(np.arange(len(categories)), (rows, len(categories)))
+    candidates = check_array("candidates", candidates, "NC", "integers", 0, len(categories) - 1)
+    free, kind, parts = ~exclusion(excluded, candidates.shape), kind.reshape(-1), []
+    gains = _published_gains if published else _greedy_gains
+    for block in row_blocks(len(candidates), max(candidates.shape[1], len(patterns))):
+        parts.append(gains(patterns, kind[candidates[block]], free[block].copy(), k, decay))
+    return _discounted(np.concatenate(parts))
 
 
 def alpha_ndcg_at(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
@@ -60,22 +76,6 @@ def alpha_ndcg_at(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
     return np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0)
 
 
-def ideal_alpha_dcg_published(
-    categories: np.ndarray, k: int, alpha: float = 0.5, candidates: np.ndarray | None = None
-) -> np.ndarray:
-    """The ideal of the published tables, for ``alpha_ndcg_at``; float64 ``[N or 1, k]``.
-
-    FOR COMPARISON WITH PUBLISHED NUMBERS ONLY: the ratio is not α-nDCG. The matrix of candidates x
-    categories is transposed, so the greedy list consists of categories, each once. The gain of a
-    category is the number of its candidates; one seen r times counts (1 - α)^r. This ideal grows
-    with the number of candidates: the ratio is several times too small and not comparable across
-    protocols. Ties go to the first category; lists end after M. Arguments as in
-    ``ideal_alpha_dcg``. Source: ``best_alpha_nDCG`` in the code of Shen et al., "Paragon", RecSys
-    2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
-    """
-    return _ideal(_published_gains, categories, k, alpha, candidates, None)
-
-
 def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
     """Share of all M categories in the first k items of ``ranked [N, K, M]``: ``[N]``, 0..1."""
     return _lists(ranked, k)[:, :k].any(axis=1).mean(axis=1)
@@ -89,8 +89,7 @@ def intra_list_distance_at(
     Two items without categories are alike. ``similarity [N, K, K]``: computed if None.
     Source: Ziegler et al., WWW 2005 (as a distance: Zhang and Hurley, RecSys 2008).
     """
-    if cutoff(k) < 2:
-        raise ParagonError("k: intra-list distance needs pairs, k = 1 has none; give 2 or more")
+    check_array("k", k, "", "integers", low=2)  # one item has no distance to others
     if similarity is None:
         similarity = jaccard(_lists(ranked, k)[:, :k].astype(np.float64))
     first, second = np.triu_indices(k, 1)
@@ -105,7 +104,7 @@ def jaccard(sets: np.ndarray) -> np.ndarray:
     return np.divide(common, union, out=np.ones_like(common), where=union > 0)
 
 
-def items_shown_at(items: np.ndarray, k: int) -> int:
+def aggregate_diversity_at(items: np.ndarray, k: int) -> int:
     """Count the distinct items in the first k places of ``items [N, K >= k]`` together: k..N * k.
 
     Small if all users see the same items (aggregate diversity: Adomavicius and Kwon, IEEE Trans.
@@ -114,36 +113,13 @@ def items_shown_at(items: np.ndarray, k: int) -> int:
     return len(np.unique(check_array("items", items, "NK", "integers", K=cutoff(k))[:, :k]))
 
 
-def _ideal(
-    gains: Callable[[np.ndarray, np.ndarray, np.ndarray, int, float], np.ndarray],
-    categories: np.ndarray,
-    k: int,
-    alpha: float,
-    candidates: np.ndarray | None,
-    excluded: np.ndarray | None,
-) -> np.ndarray:
-    """Discounted gains ``[N or 1, k]`` of the best lists; arguments as in ``ideal_alpha_dcg``.
-
-    ``patterns [G, M]``: the few distinct category sets of items. ``gains(patterns, kinds, free,
-    k, 1 - α)`` returns ``[n, k]``; kinds ``[n, C]`` are patterns of candidates, free ``[n, C]``
-    says which may be taken.
-    """
-    k, decay, categories = cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
-    patterns, kind = np.unique(categories > 0, axis=0, return_inverse=True)
-    if candidates is None:
-        rows = 1 if excluded is None else len(excluded)
-        candidates = np.broadcast_to(np.arange(len(categories)), (rows, len(categories)))
-    candidates = check_array("candidates", candidates, "NC", "integers", 0, len(categories) - 1)
-    free, kind, parts = ~exclusion(excluded, candidates.shape), kind.reshape(-1), []
-    for block in row_blocks(len(candidates), max(candidates.shape[1], len(patterns))):
-        parts.append(gains(patterns, kind[candidates[block]], free[block].copy(), k, decay))
-    return _discounted(np.concatenate(parts))
-
-
 def _greedy_gains(
     patterns: np.ndarray, kinds: np.ndarray, free: np.ndarray, k: int, decay: float
 ) -> np.ndarray:
-    """Gains ``[n, k]`` of the greedy list: largest gain first, ties to the earliest candidate."""
+    """Gains ``[n, k]`` of the greedy list of candidates.
+
+    ``kinds [n, C]``: rows of ``patterns [G, M]``; ``free [n, C]``: which may be taken.
+    """
     rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
     worth = np.ones((len(kinds), patterns.shape[1]))  # of each category, for the next item
     for position in range(min(k, kinds.shape[1])):
@@ -159,7 +135,7 @@ def _greedy_gains(
 def _published_gains(
     patterns: np.ndarray, kinds: np.ndarray, free: np.ndarray, k: int, decay: float
 ) -> np.ndarray:
-    """Gains ``[n, k]`` of the greedy list of categories, see ``ideal_alpha_dcg_published``."""
+    """Gains ``[n, k]`` of the greedy list of categories, see ``published`` above."""
     rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
     worth = np.zeros((len(kinds), len(patterns)))  # of the candidates with each pattern
     np.add.at(worth, (rows[:, None], kinds), free)

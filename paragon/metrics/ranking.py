@@ -6,12 +6,10 @@ list (an item id in the full protocol). Wrong shapes, kinds or ranges raise ``Pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import Measure, check_array, cutoff, exclusion, row_blocks
+from paragon.metrics.checks import Measure, check_array, cutoff, exclusion
 
 
 def target_ranks(
@@ -23,18 +21,14 @@ def target_ranks(
     finite, or -inf where ``excluded``; ``target``: a column or ``[N]``; ``excluded [N, C]``, bool:
     not candidates. Source: Krichene and Rendle, KDD 2020 (ranks among sampled candidates).
     """
-    scores, excluded = _scores(scores, excluded)
-    rows, columns = scores.shape
+    values = _masked(scores, excluded)
+    rows, columns = values.shape
     target = np.broadcast_to(target, rows) if np.ndim(target) == 0 else target
     target = check_array("target", target, "N", "integers", 0, columns - 1, N=rows)
-    hidden = np.flatnonzero(excluded[np.arange(rows), target])
-    if hidden.size:
-        raise ParagonError(f"target: row {hidden[0]} has an excluded target")
-    ranks = np.empty(rows, dtype=np.int64)
-    for block, values in _score_blocks(scores, excluded):
-        of_target = np.take_along_axis(values, target[block, None], axis=1)
-        ranks[block] = np.count_nonzero(values >= of_target, axis=1)
-    return ranks
+    of_target = np.take_along_axis(values, target[:, None], axis=1)
+    if np.isneginf(of_target).any():
+        raise ParagonError("target: it is excluded")
+    return np.count_nonzero(values >= of_target, axis=1)
 
 
 def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -54,50 +48,37 @@ def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
 def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.ndarray:
     """Columns of the k best candidates, best first, ties in candidate order; int64 ``[N, k]``.
 
-    ``scores``, ``excluded [N, C]`` as in ``target_ranks``. Raise ``ParagonError`` if a row has
-    fewer than k candidates.
+    ``scores``, ``excluded [N, C]`` as in ``target_ranks``; no row has fewer than k candidates.
     """
-    scores, excluded = _scores(scores, excluded)
-    rows, columns = scores.shape
-    left = columns - np.count_nonzero(excluded, axis=1)
-    row = left.argmin()
-    if cutoff(k) > left[row]:
-        raise ParagonError(f"k: {k} is more than the {left[row]} candidates of row {row}")
-    best = np.empty((rows, k), dtype=np.int64)
-    for block, values in _score_blocks(scores, excluded):
-        threshold = np.partition(values, columns - k, axis=1)[:, columns - k, None]
-        chosen = values >= threshold
-        # Of too many ties at the threshold, keep the earliest columns.
-        for row in np.flatnonzero(np.count_nonzero(chosen, axis=1) > k):
-            tied = np.flatnonzero(values[row] == threshold[row])
-            surplus = np.count_nonzero(chosen[row]) - k
-            chosen[row, tied[len(tied) - surplus :]] = False
-        columns_of = (np.flatnonzero(chosen) % columns).reshape(-1, k)
-        order = np.argsort(-np.take_along_axis(values, columns_of, axis=1), axis=1, kind="stable")
-        best[block] = np.take_along_axis(columns_of, order, axis=1)
-    return best
+    values = _masked(scores, excluded)
+    rows, columns = values.shape
+    left = np.count_nonzero(values > -np.inf, axis=1).min()
+    if cutoff(k) > left:
+        raise ParagonError(f"k: {k} is more than the {left} candidates of some row")
+    threshold = np.partition(values, columns - k, axis=1)[:, columns - k, None]
+    chosen = values >= threshold
+    # Of too many ties at the threshold, keep the earliest columns.
+    for row in np.flatnonzero(np.count_nonzero(chosen, axis=1) > k):
+        tied = np.flatnonzero(values[row] == threshold[row])
+        surplus = np.count_nonzero(chosen[row]) - k
+        chosen[row, tied[len(tied) - surplus :]] = False
+    best = np.nonzero(chosen)[1].reshape(rows, k)
+    order = np.argsort(-np.take_along_axis(values, best, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, axis=1)
 
 
-def _scores(scores: np.ndarray, excluded: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return float scores ``[N, C]`` and excluded columns ``[N, C]``, bool."""
+def _masked(scores: np.ndarray, excluded: np.ndarray | None) -> np.ndarray:
+    """Return scores ``[N, C]``, -inf if excluded; refuse other scores that are not finite."""
     scores = check_array("scores", scores, "NC", "numbers")
-    if scores.dtype.kind != "f":
-        scores = scores.astype(np.float64)
-    return scores, exclusion(excluded, scores.shape)
-
-
-def _score_blocks(scores: np.ndarray, excluded: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield blocks of rows and their scores, -inf if excluded; refuse other non-finite scores."""
-    for rows in row_blocks(*scores.shape):
-        values = scores[rows]
-        bad = ~np.isfinite(values)
-        if bad.any() and (bad := bad & ~(excluded[rows] & np.isneginf(values))).any():
-            row, column = np.argwhere(bad)[0]
-            raise ParagonError(
-                f"scores: row {rows.start + row}, column {column} is {values[row, column]}; "
-                "every candidate needs a finite score"
-            )
-        yield rows, np.where(excluded[rows], -np.inf, values)
+    excluded = exclusion(excluded, scores.shape)
+    bad = ~np.isfinite(scores) & ~(excluded & np.isneginf(scores))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ParagonError(
+            f"scores: row {row}, column {column} is {scores[row, column]}; every candidate needs a "
+            "finite score"
+        )
+    return np.where(excluded, -np.inf, scores)
 
 
 def self_information(holders: np.ndarray, users: int) -> np.ndarray:
