@@ -33,16 +33,17 @@ from paragon.evaluation.protocol import Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.generator.memorisation import noisy, to_nearest
 from paragon.rivals.baselines import item_knn, popularity
-from paragon.rivals.calibration import (
-    reranked_scores,
-    source_vectors,
-    source_weights,
-    validation_rows,
-)
 from paragon.rivals.category_bias import biased_scores
 from paragon.rivals.end_to_end import END_TO_END, EndToEnd
 from paragon.rivals.published import Published
-from paragon.rivals.reranking import RERANKERS, Rerank, in_order_of
+from paragon.rivals.reranking import (
+    RERANKERS,
+    Rerank,
+    in_order_of,
+    reranked_scores,
+    source_vectors,
+    source_weights,
+)
 from paragon.rivals.retrain import Retrained
 
 
@@ -158,16 +159,9 @@ def _nearest_noise(trained: Trained, index: int) -> Tensor:
 def reranked(trained: Trained, rerank: Rerank, vectors: Tensor) -> Iterator[Scores]:
     """Yield re-ranked scores of adapters ``[V, P]``, with settings chosen on validation events."""
     test_set = trained.test_set
-    rows, events = validation_rows(test_set.sequences.valid)
-    sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in vectors]
-
-    def on_test(source: int) -> np.ndarray:
-        return trained.test.catalogue_scores(vectors[source]).cpu().numpy()
-
-    valid, test = (events, sources), (test_set.evaluation, on_test)
+    events = test_set.sequences, trained.valid, trained.test
     weights = trained.weights[:, test_set.objectives.index("accuracy")].numpy()
-    positions = test_set.cutoffs[-1]
-    for both in reranked_scores(rerank, test_set.sequences, valid, test, weights, positions):
+    for both in reranked_scores(rerank, *events, vectors, weights, test_set.cutoffs[-1]):
         yield Scores.of(both["full"], both["sampled"])
 
 

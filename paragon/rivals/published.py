@@ -24,9 +24,9 @@ from paragon.generator.denoiser import sinusoidal
 from paragon.generator.diffusion import Schedule, ddim, guided
 from paragon.generator.training import diffusion_loss, take_step, update_average
 from paragon.objectives.weights import check_weights, lift
-from paragon.params import PublishedSettings, stored
+from paragon.params import PublishedSettings
 from paragon.progress import progress
-from paragon.storage import loading, save_tensors
+from paragon.storage import loading
 
 CHECK_SAMPLER_STEPS = 20  # of DDIM: enough to see whether training still helps
 
@@ -35,11 +35,10 @@ def token_order(form: AdapterForm) -> Tensor:
     """Return the position in the vector of each number of the tokens, ``[N, n]``; P means a zero.
 
     Each of h hidden units has a token: its row of W1, its b1, its column of W2, a share of b2.
-    Then every two of M categories have one: their rows of V and their u.  For states of d = 64
-    numbers and h = 8, a token has n = 137 numbers.
+    Then every two of M categories have one: their rows of V and their u.
     """
     d, h, zero = form.dim, form.width, form.size
-    at = form.unflatten(torch.arange(form.size))  # the places of each part
+    at = form.unflatten(torch.arange(form.size))  # the positions of each part
     share = -(-d // h)  # of b2, rounded up
     b2 = F.pad(at.b2, (0, h * share - d), value=zero).view(h, share)
     units = torch.cat([at.w1, at.b1.unsqueeze(1), at.w2.T, b2], 1)  # [h, n]
@@ -97,72 +96,57 @@ def _two_layers(inputs: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
 
 
-class PublishedModel(nn.Module):
-    """Hold the denoiser and the scaling of vectors, to average and save them together."""
+class Published(nn.Module):
+    """The generator of the paper: a denoiser, and the scaling of vectors.
+
+    ``description``: settings, seed, collection, smallest anchor weights (``floor``); after training
+    also loss curves, and the ``guidance`` that did best on validation events.
+    """
 
     mean: Tensor  # [P]
     scale: Tensor  # [], one for all numbers
     low: Tensor  # [P], smallest and largest scaled values in the collection
     high: Tensor
 
-    def __init__(self, form: AdapterForm, objectives: int, settings: PublishedSettings) -> None:
+    def __init__(self, description: dict) -> None:
         super().__init__()
-        self.denoiser = TokenDenoiser(form, objectives, settings)
+        self.description = description
+        form = AdapterForm(**description["collection"]["form"])
+        settings = PublishedSettings.model_validate(description["settings"])
+        self.diffusion_steps = settings.diffusion_steps
+        self.denoiser = TokenDenoiser(form, len(description["floor"]), settings)
         for name in ("mean", "low", "high"):
             self.register_buffer(name, torch.zeros(form.size))
         self.register_buffer("scale", torch.ones(()))
 
-    def fit_scale(self, vectors: Tensor) -> None:
-        """Set mean, scale and range to those of collected ``vectors [N, P]``."""
+    def fit_scale(self, vectors: Tensor) -> Tensor:
+        """Set mean, scale and range to those of ``vectors [N, P]``, and return these scaled."""
         self.mean = vectors.mean(0)
         self.scale = (vectors - self.mean).std().clamp(min=1e-8)
-        scaled = self.encode(vectors)  # [N, P]
+        scaled = (vectors - self.mean) / self.scale  # [N, P], mean 0 and variance 1
         self.low, self.high = scaled.amin(0), scaled.amax(0)
-
-    def encode(self, vectors: Tensor) -> Tensor:
-        """Scale vectors ``[..., P]`` to mean 0 and variance 1 over all numbers."""
-        return (vectors - self.mean) / self.scale
-
-    def decode(self, scaled: Tensor) -> Tensor:
-        """Undo :meth:`encode`."""
-        return self.mean + self.scale * scaled
+        return scaled
 
     @torch.no_grad()
     def sample(
-        self,
-        weights: Tensor,
-        schedule: Schedule,
-        rng: np.random.Generator,
-        guidance: float = 1.0,
-        steps: int | None = None,
+        self, weights: Tensor, guidance: float = 1.0, steps: int | None = None, sample: int = 0
     ) -> Tensor:
         """Sample vectors ``[W, P]`` for weights ``[W, O]``, all from one noise.
 
         By DDIM in ``steps``, or by DDPM in all steps of the schedule.
         """
+        rng = np.random.default_rng([self.description["seed"], 8, sample])
         noise = torch.from_numpy(rng.standard_normal((1, len(self.mean)), dtype=np.float32))
         noise = noise.to(weights.device).repeat(len(weights), 1)  # [W, P]
-        predict, clip = guided(self.denoiser, weights, guidance), (self.low, self.high)
+        predict = guided(self.denoiser, weights, guidance)
+        schedule, clip = Schedule(self.diffusion_steps, weights.device), (self.low, self.high)
         if steps is not None:
-            return self.decode(ddim(predict, schedule, noise, steps=steps, clip=clip))
-        draws = torch.Generator(weights.device).manual_seed(int(rng.integers(2**63)))
-        steps = schedule.steps
-        sampled = ddim(predict, schedule, noise, steps=steps, eta=1.0, generator=draws, clip=clip)
-        return self.decode(sampled)
-
-
-class Published:
-    """The trained generator of the paper.
-
-    ``description``: settings, seed, loss curves, collection, smallest anchor weights (``floor``),
-    and the ``guidance`` that did best on validation events.
-    """
-
-    def __init__(self, model: PublishedModel, description: dict) -> None:
-        self.model, self.description = model, description
-        self.objectives: list[str] = description["collection"]["objectives"]
-        steps = description["settings"]["diffusion_steps"]
-        self.schedule = Schedule(steps, device=model.mean.device)
+            scaled = ddim(predict, schedule, noise, steps=steps, clip=clip)
+        else:
+            draws = torch.Generator(weights.device).manual_seed(int(rng.integers(2**63)))
+            ancestral = {"steps": schedule.steps, "eta": 1.0, "generator": draws}
+            scaled = ddim(predict, schedule, noise, clip=clip, **ancestral)
+        return self.mean + self.scale * scaled
 
     def generate(
         self, weights: object, *, guidance: float | None = None, sample: int = 0
@@ -172,10 +156,11 @@ class Published:
         ``guidance`` (1: none) overrides the one in the description; ``sample`` chooses the noise.
         """
         about = self.description
-        condition = lift(check_weights(weights, self.objectives), torch.tensor(about["floor"]))
-        rng = np.random.default_rng([about["seed"], 8, sample])
-        guidance = about["guidance"] if guidance is None else guidance
-        return self.model.sample(condition.to(self.model.mean), self.schedule, rng, guidance)
+        checked = check_weights(weights, about["collection"]["objectives"])
+        lifted = lift(checked, torch.tensor(about["floor"])).to(self.mean)
+        return self.sample(
+            lifted, about["guidance"] if guidance is None else guidance, sample=sample
+        )
 
 
 def train_published(
@@ -204,9 +189,8 @@ def train_published(
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
     anchors = collection.anchors.to(device)  # [A, O]
     torch.manual_seed(seed)  # initial parameters
-    model = PublishedModel(collection.form, anchors.shape[1], settings).to(device)
-    model.fit_scale(vectors)
-    clean, schedule = model.encode(vectors), Schedule(settings.diffusion_steps, device)
+    model = Published(about).to(device)
+    clean = model.fit_scale(vectors)  # [N, P]
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     best = copy.deepcopy(averaged)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
@@ -215,59 +199,68 @@ def train_published(
     }  # fmt: skip
     state = Checkpoint(checkpoint, about)
     record = state.load(parts) or {"step": 0, "curves": {"v_loss": [], "task_loss": []}}
-    v_losses, task_losses = record["curves"]["v_loss"], record["curves"]["task_loss"]
+    curves = record["curves"]
 
-    def task_loss(model: PublishedModel, guidance: float, steps: int | None) -> float:
-        rng = np.random.default_rng([seed, 8, 0])
-        generated = model.sample(anchors, schedule, rng, guidance, steps)  # [A, P]
+    def task_loss(model: Published, guidance: float, steps: int | None) -> float:
+        generated = model.sample(anchors, guidance, steps)  # [A, P]
         return (held_out(generated) * anchors).sum(-1).mean().item()
 
-    def checks_since_best() -> int:
-        return len(task_losses) - int(np.argmin(task_losses)) - 1 if task_losses else 0
-
-    while record["step"] < settings.steps and checks_since_best() < settings.patience:
-        first = record["step"]
-        end = min(first + settings.check, settings.steps)
-        # Seed each stretch, so that an interrupted training gives the same result.
-        rng = np.random.default_rng([seed, 7, first])
-        torch.manual_seed(int(rng.integers(2**63)))  # dropout
-
-        # The rate depends on the number of the step alone, so that training can resume.
-        def rate(i: int, first: int = first) -> float:
-            return (1 + math.cos(math.pi * (first + i) / settings.steps)) / 2
-
-        cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        losses = []
-        for step in progress(range(first, end), "steps"):
-            rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
-            batch = clean[rows], weights[rows], rng, settings.condition_drop
-            loss, _ = diffusion_loss(model.denoiser, schedule, *batch)
-            take_step(loss, model, optimizer, cosine)
-            update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
-            losses.append(loss.item())
-        v_losses.append(float(np.mean(losses)))
-        now = task_loss(averaged, 1.0, CHECK_SAMPLER_STEPS)
-        if now < min(task_losses, default=math.inf):
+    while record["step"] < settings.steps and _waited(curves["task_loss"]) < settings.patience:
+        end = min(record["step"] + settings.check, settings.steps)
+        stretch = range(record["step"], end)
+        mean_loss = _train_stretch(model, averaged, optimizer, clean, weights, stretch)
+        loss = task_loss(averaged, 1.0, CHECK_SAMPLER_STEPS)
+        if loss < min(curves["task_loss"], default=math.inf):
             best.load_state_dict(averaged.state_dict())
-        task_losses.append(now)
+        curves["v_loss"].append(mean_loss)
+        curves["task_loss"].append(loss)
         record["step"] = end
         state.save(parts, record)
     losses = [task_loss(best, guidance, None) for guidance in settings.guidance]
     chosen = settings.guidance[int(np.argmin(losses))]
-    return Published(best, {**about, **record, "guidance": chosen, "guidance_losses": losses})
+    best.description = {**about, **record, "guidance": chosen, "guidance_losses": losses}
+    return best
 
 
-def save_published(published: Published, stem: Path) -> None:
-    """Write ``stem.safetensors`` and its description ``stem.json``."""
-    save_tensors(stem, published.model.state_dict(), published.description)
+def _waited(losses: list[float]) -> int:
+    """Count the checks since the best one."""
+    return len(losses) - int(np.argmin(losses)) - 1 if losses else 0
+
+
+def _train_stretch(
+    model: Published,
+    averaged: Published,
+    optimizer: torch.optim.Optimizer,
+    clean: Tensor,
+    weights: Tensor,
+    stretch: range,
+) -> float:
+    """Train for a range of steps on ``clean [N, P]`` with ``weights [N, O]``; return the mean loss.
+
+    Seeds and learning rate depend on the number of the step alone, so that training can resume.
+    """
+    settings = PublishedSettings.model_validate(model.description["settings"])
+    schedule = Schedule(settings.diffusion_steps, clean.device)
+    rng = np.random.default_rng([model.description["seed"], 7, stretch.start])
+    torch.manual_seed(int(rng.integers(2**63)))  # dropout
+    cosine = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda i: (1 + math.cos(math.pi * (stretch.start + i) / settings.steps)) / 2
+    )
+    losses = []
+    for step in progress(stretch, "steps"):
+        rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(clean.device)
+        batch = clean[rows], weights[rows], rng, settings.condition_drop
+        loss, _ = diffusion_loss(model.denoiser, schedule, *batch)
+        take_step(loss, model, optimizer, cosine)
+        update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
+        losses.append(loss.item())
+    return float(np.mean(losses))
 
 
 def load_published(stem: Path, collection: dict) -> Published:
     """Read a saved generator; raise ``ParagonError`` for altered files or another collection."""
     expected = {"kind": "published", "collection": collection}
     with loading(stem, "rivals", expected) as (tensors, description):
-        settings = stored(PublishedSettings, description["settings"], f"{stem}.json")
-        form = AdapterForm(**collection["form"])
-        model = PublishedModel(form, len(description["floor"]), settings)
+        model = Published(description)
         model.load_state_dict(tensors)
-        return Published(model.eval().requires_grad_(False), description)
+        return model.eval().requires_grad_(False)

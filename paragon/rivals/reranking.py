@@ -1,38 +1,65 @@
 """Re-rankers: reorder lists of items for accuracy and diversity.
 
-``rerank(lists, weight, positions)`` gives columns ``[N, positions]``, best first; weight 1 keeps
-the order.  Shapes: N events, D items of a list, G patterns (sets of categories), M categories, C
-candidates, n items.
+A re-ranker is a function ``rerank(lists, weight, positions)``.  It returns places in the lists,
+``[N, positions]``, best first; weight 1 keeps the order.  So that they are strong rivals, their
+settings are chosen on validation events.
+Shapes: N events, C candidates, n items, D items of a list, G patterns (sets of categories), M
+categories, W weights, S settings, P parameters of an adapter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from paragon.metrics.diversity import jaccard
-from paragon.metrics.ranking import top_k
+from paragon.adapters.frozen import FrozenTask
+from paragon.data.sequences import Evaluation, Sequences
+from paragon.generator.generator import Generator as AdapterGenerator
+from paragon.metrics import diversity, ranking
 
+DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
+# Weights of a re-ranker.  Many are close to 1, as probabilities are small beside gains.
+_ODDS = 2.0 ** np.arange(-2, 15, 1.0)
+LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
+EVENTS = 500  # validation events at most
 POLICY_DEPTH = 100  # how many of the catalogue's best items `cmr` re-ranks
+_TOP = 10  # positions, as in the headline metrics
+
+
+class Setting(NamedTuple):
+    """The setting of a re-ranker: whose scores, how many items, and which weight of accuracy."""
+
+    source: int
+    temperature: float
+    depth: int
+    weight: float
 
 
 @dataclass(frozen=True)
 class Ranked:
     """Lists to re-rank, best first.
 
-    ``relevance [N, D]``: 0..1, falling; ``kinds [N, D]``: rows in ``patterns [G, M]`` bool.
+    ``columns [N, D]``: the items' columns among the candidates; ``relevance [N, D]``: 0..1,
+    falling; ``kinds [N, D]``: rows in ``patterns [G, M]`` bool.
     """
 
+    columns: np.ndarray
     relevance: np.ndarray
     kinds: np.ndarray
     patterns: np.ndarray
 
-    def first(self, depth: int) -> Ranked:
-        """Keep the ``depth`` best items of each list."""
-        return Ranked(self.relevance[:, :depth], self.kinds[:, :depth], self.patterns)
+    def reranked(self, rerank: Rerank, setting: Setting, positions: int) -> np.ndarray:
+        """Re-rank the ``setting.depth`` best items; return columns ``[N, up to positions]``."""
+        parts = (part[:, : setting.depth] for part in (self.columns, self.relevance, self.kinds))
+        lists = Ranked(*parts, self.patterns)
+        order = rerank(lists, setting.weight, min(positions, lists.kinds.shape[1]))
+        return np.take_along_axis(lists.columns, order, 1)
 
 
 Rerank = Callable[[Ranked, float, int], np.ndarray]
@@ -40,13 +67,15 @@ Rerank = Callable[[Ranked, float, int], np.ndarray]
 # chosen patterns [N].
 Rule = Callable[[np.ndarray, int], Generator[np.ndarray, np.ndarray, None]]
 
+# --- rules ---------------------------------------------------------------------------------------
+
 
 def distance(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray, None]:
     """Yield the gains of maximal marginal relevance, 0..1 (Carbonell & Goldstein, SIGIR 1998).
 
     The gain is 1 minus the largest Jaccard similarity of categories to an item above.
     """
-    apart = 1 - jaccard(patterns.astype(np.float32))  # [G, G]
+    apart = 1 - diversity.jaccard(patterns.astype(np.float32))  # [G, G]
     least = np.ones((rows, len(patterns)), dtype=np.float32)  # [N, G]
     while True:
         chosen = yield least
@@ -117,6 +146,186 @@ RERANKERS: dict[str, Rerank] = {
 }
 
 
+# --- candidates ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidates of each event under one protocol, and their categories.
+
+    ``items [N, C]``: ids; ``excluded [N, C]`` bool; ``targets [N]``: column of the target;
+    ``kinds [n + 1]``: for each item of the catalogue, its row in ``patterns [G, M]`` bool.
+    """
+
+    items: np.ndarray
+    excluded: np.ndarray
+    targets: np.ndarray
+    kinds: np.ndarray
+    patterns: np.ndarray
+
+    def best(self, scores: np.ndarray, temperature: float) -> Ranked:
+        """Rank the best candidates by ``scores [N, C]``; their relevance is a probability."""
+        most = min(DEPTHS[-1], int((~self.excluded).sum(1).min()))
+        columns = ranking.top_k(scores, most, self.excluded)  # [N, D]
+        top, total = self._softmax(scores, temperature)
+        of_best = np.take_along_axis(scores, columns, 1).astype(np.float64)
+        kinds = self.kinds[np.take_along_axis(self.items, columns, 1)]  # [N, D]
+        relevance = np.exp((of_best - top) / temperature) / total
+        return Ranked(columns, relevance, kinds, self.patterns)
+
+    def temperature(self, scores: np.ndarray) -> float:
+        """Choose the temperature at which targets are most likely (Guo et al., ICML 2017)."""
+        of_target = np.take_along_axis(scores, self.targets[:, None], 1).astype(np.float64)
+        unit = float(scores[~self.excluded].std(dtype=np.float64)) or 1.0
+        tried = []
+        for temperature in unit * 2.0 ** np.arange(-4, 4.5, 0.5):
+            top, total = self._softmax(scores, temperature)
+            tried.append((-((of_target - top) / temperature - np.log(total)).mean(), temperature))
+        return float(min(tried)[1])
+
+    def _softmax(self, scores: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the largest score that is not excluded and the denominator, ``[N, 1]`` each."""
+        allowed = np.where(self.excluded, -np.inf, scores)  # [N, C]
+        top = allowed.max(1, keepdims=True)
+        total = np.exp((allowed - top) / temperature).sum(1, keepdims=True, dtype=np.float64)
+        return top.astype(np.float64), total
+
+
+def candidates_of(sequences: Sequences, evaluation: Evaluation) -> dict[str, Candidates]:
+    """Return the candidates under both protocols: the stored lists and the catalogue."""
+    patterns, kinds = np.unique(sequences.categories, axis=0, return_inverse=True)
+    described = (kinds.reshape(-1), patterns)
+    stored, excluded = evaluation.candidates, sequences.excluded(evaluation)
+    catalogue = np.broadcast_to(np.arange(excluded.shape[1]), excluded.shape)
+    first = np.zeros(len(evaluation), dtype=np.int64)
+    none = np.broadcast_to(False, stored.shape)
+    return {
+        "sampled": Candidates(stored, none, first, *described),
+        "full": Candidates(catalogue, excluded, evaluation.targets, *described),
+    }
+
+
+# --- the choice of settings ----------------------------------------------------------------------
+
+
+def validation_rows(evaluation: Evaluation) -> slice:
+    """Return the slice of up to ``EVENTS`` validation events, evenly spaced."""
+    return slice(None, None, -(-len(evaluation) // EVENTS))
+
+
+def source_weights(weights: Tensor, accuracy: int) -> Tensor:
+    """Choose weights ``[3, O]``: the smallest, middle and largest in column ``accuracy``."""
+    order = np.argsort(weights[:, accuracy].numpy(), kind="stable")
+    return weights[order[[0, len(order) // 2, -1]].tolist()]
+
+
+def source_vectors(generator: AdapterGenerator, weights: object) -> Tensor:
+    """Return the adapters ``[1 + 3, P]`` whose lists are re-ranked: zeros, then generated ones."""
+    none = torch.zeros(1, generator.form.size)  # s' = s
+    return torch.cat([none, generator.generate(weights).cpu()])
+
+
+def chosen_settings(
+    rerank: Rerank,
+    sequences: Sequences,
+    sources: Sequence[np.ndarray],
+    weights: np.ndarray,
+    protocol: str = "full",
+) -> list[Setting]:
+    """Choose the setting of a re-ranker for each of the ``weights [W]`` of accuracy, 0..1.
+
+    All settings are tried on ``sources``, the catalogue scores ``[N, n + 1]`` of the events of
+    :func:`validation_rows`. :func:`placed` chooses by NDCG and α-nDCG.  Weight 1 is the most
+    accurate source as it is.
+    """
+    events = sequences.valid[validation_rows(sequences.valid)]
+    candidates = candidates_of(sequences, events)[protocol]
+    items, categories = candidates.items, candidates.patterns[candidates.kinds]  # [n + 1, M]
+    ideal = diversity.ideal_alpha_dcg(
+        categories, _TOP, candidates=items, excluded=candidates.excluded
+    )
+    settings, points = [], []
+    for source, scores in enumerate(sources):
+        scores = np.take_along_axis(scores, items, 1)  # [N, C]
+        temperature = candidates.temperature(scores)
+        lists = candidates.best(scores, temperature)
+        for depth in sorted({min(depth, lists.kinds.shape[1]) for depth in DEPTHS}):
+            for weight in LAMBDAS:
+                settings.append(Setting(source, temperature, depth, weight))
+                columns = lists.reranked(rerank, settings[-1], _TOP)  # [N, 10]
+                hits = columns == candidates.targets[:, None]
+                sets = categories[np.take_along_axis(items, columns, 1)]  # [N, 10, M]
+                points.append([float(q.mean()) for q in list_quality(hits, sets, ideal)])
+    plain = [index for index, setting in enumerate(settings) if setting.weight == 1]
+    end = max(plain, key=lambda index: points[index][0])
+    settings.append(settings[end])
+    points.append(points[end])
+    return [settings[index] for index in placed(np.array(points), weights)]
+
+
+def placed(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Choose for each weight of accuracy ``[W]`` a row of ``points [S, 2]``: ``[W]``.
+
+    ``points``: accuracy and diversity; the last one belongs to weight 1, and any other of at
+    least its accuracy is ignored.  The place of a point on the Pareto front is the mean of its
+    accuracy and its lack of diversity, each scaled to 0..1.  A weight takes the nearest place.
+    """
+    accuracy, spread = points.T
+    order = np.lexsort((-spread, -accuracy))  # the most accurate first
+    order = order[accuracy[order] < accuracy[-1]]
+    front = [len(points) - 1]
+    for row in order:
+        if spread[row] > spread[front[-1]]:
+            front.append(int(row))
+    lost = accuracy[-1] - accuracy[front]  # [F], from 0 up
+    won = spread[front] - spread[-1]
+    place = 1 - (lost / (lost[-1] or 1) + won / (won[-1] or 1)) / 2
+    return np.array(front)[np.abs(place - weights[:, None]).argmin(1)]
+
+
+def list_quality(
+    hits: np.ndarray, sets: np.ndarray, ideal: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute NDCG@K and α-nDCG@K ``[N]`` of lists with ``hits [N, K]`` and ``sets [N, K, M]``."""
+    length = hits.shape[1]
+    ranks = np.where(hits.any(1), hits.argmax(1) + 1, length + 1)  # [N]
+    dcg = diversity.alpha_dcg(sets)
+    return ranking.ndcg_at(ranks, length), diversity.alpha_ndcg_at(dcg, ideal, length)
+
+
+def reranked_scores(
+    rerank: Rerank,
+    sequences: Sequences,
+    valid: FrozenTask,
+    test: FrozenTask,
+    vectors: Tensor,
+    weights: np.ndarray,
+    positions: int,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield scores ``sampled [N, C]`` and ``full [N, n + 1]`` for each of the ``weights [W]``.
+
+    The first ``positions`` of the lists of adapters ``vectors [V, P]`` are re-ranked on test
+    events, with settings chosen on validation events.
+    """
+    rows = validation_rows(sequences.valid)
+    sources = [valid.catalogue_scores(vector, rows).cpu().numpy() for vector in vectors]
+    tested = candidates_of(sequences, sequences.test)
+    chosen = (chosen_settings(rerank, sequences, sources, weights, name) for name in tested)
+
+    @lru_cache(maxsize=2)  # one for each protocol
+    def ranked(protocol: str, source: int, temperature: float) -> tuple[np.ndarray, Ranked]:
+        scores = test.catalogue_scores(vectors[source]).cpu().numpy()
+        scores = np.take_along_axis(scores, tested[protocol].items, 1)
+        return scores, tested[protocol].best(scores, temperature)
+
+    for settings in zip(*chosen, strict=True):
+        both = {}
+        for protocol, setting in zip(tested, settings, strict=True):
+            scores, lists = ranked(protocol, setting.source, setting.temperature)
+            both[protocol] = on_top(scores, lists.reranked(rerank, setting, positions))
+        yield both
+
+
 def on_top(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Raise columns ``order [N, K]`` of ``scores [N, C]`` above all others, in this order."""
     raised = scores.astype(np.float64)
@@ -130,6 +339,8 @@ def in_order_of(policy: np.ndarray, scores: np.ndarray, excluded: np.ndarray) ->
 
     In Chen et al. (KDD 2023), the policy sees the whole list; here it scores single items.
     """
-    best = top_k(scores, min(POLICY_DEPTH, int((~excluded).sum(1).min())), excluded)  # [N, D]
+    best = ranking.top_k(
+        scores, min(POLICY_DEPTH, int((~excluded).sum(1).min())), excluded
+    )  # [N, D]
     order = np.argsort(-np.take_along_axis(policy, best, 1), axis=1, kind="stable")
     return on_top(scores, np.take_along_axis(best, order, 1))

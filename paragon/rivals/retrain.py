@@ -7,12 +7,11 @@ vectors, O objectives, z numbers of a state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector, item_table
@@ -25,17 +24,17 @@ from paragon.data.sequences import Evaluation, Met, Sequences
 from paragon.objectives.lists import Catalogue, served
 from paragon.objectives.table import Scored, objective_losses
 from paragon.objectives.weights import simplex_weights
-from paragon.storage import loading, save_tensors
+from paragon.storage import loading
 
 SECTIONS = ("backbones", "adapters", "rivals")  # of params.yaml
 
 
-@dataclass(frozen=True)
-class Retrained:
+class Retrained(nn.Module):
     """A backbone and an adapter that were trained together for one weight vector."""
 
-    backbone: Backbone
-    adapter: Adapter
+    def __init__(self, backbone: Backbone, adapter: Adapter) -> None:
+        super().__init__()
+        self.backbone, self.adapter = backbone, adapter
 
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
@@ -71,16 +70,7 @@ class Retraining(Training):
         longest = max(self.lists.served, 1 + self.lists.negatives)
         self.catalogue = Catalogue.of(sequences, longest).to(self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
-        valid = sequences.valid
         self.met = sequences.met_in_training().to(self.device)  # users rows
-        self.valid_met = sequences.met_before(valid).to(self.device)  # N rows
-        stored = valid.candidates[:, : 1 + self.lists.negatives]
-        self.candidates = torch.from_numpy(stored).to(self.device)  # [N, C]
-
-    def table(self) -> Tensor:
-        """Build the adapter's item table from the current item vectors."""
-        items = self.backbone.item_vectors()
-        return item_table(items, self.catalogue.categories, self.adapter.form)
 
     def task_loss(
         self, states: Tensor, users: Tensor, candidates: Tensor, to: Tensor, met: Met
@@ -89,19 +79,23 @@ class Retraining(Training):
 
         Lists are served ``to`` the events ``[B]``, without items that their users ``met`` (B rows).
         """
+        backbone, adapter = self.backbone, self.adapter
+
+        def table() -> Tensor:
+            return item_table(backbone.item_vectors(), self.catalogue.categories, adapter.form)
 
         def serve() -> Scored:
             few, parts, end = states[to], [], 0  # [B, z]
             with torch.no_grad():
-                for block in self.backbone.catalogue_blocks(few, self.adapter, self.table()):
+                for block in backbone.catalogue_blocks(few, adapter, table()):
                     start, end = end, end + len(block)
                     parts.append(served(block, met[start:end].mask(), self.lists.served))
             best = torch.cat(parts)  # [B, L]
-            scores = self.backbone.score(few, best, self.adapter, self.table())  # [B, L]
+            scores = backbone.score(few, best, adapter, table())  # [B, L]
             lists = self.catalogue.lists(best.unsqueeze(0), self.groups[users[to]])
             return Scored(scores[None, :, None], lists)  # [1, B, 1, L]
 
-        scores = self.backbone.score(states, candidates, self.adapter, self.table())  # [N, C]
+        scores = backbone.score(states, candidates, adapter, table())  # [N, C]
         lists = self.catalogue.lists(candidates, self.groups[users])
         losses = objective_losses(self.objectives, Scored(scores.unsqueeze(-2), lists), serve)
         return losses[0] @ self.weights  # [1, O] -> []
@@ -121,9 +115,11 @@ class Retraining(Training):
     def validate(self) -> float:
         """Return the task loss on validation events."""
         self.model.eval()
-        states = cached_states(self.backbone, self.context)  # [N, z]
+        valid, states = self.sequences.valid, cached_states(self.backbone, self.context)  # [N, z]
+        candidates = torch.from_numpy(valid.candidates[:, : 1 + self.lists.negatives])  # [N, C]
+        met = self.sequences.met_before(valid).to(self.device)  # N rows
         to, users = torch.arange(len(states), device=self.device), self.context.users
-        return self.task_loss(states, users, self.candidates, to, self.valid_met).item()
+        return self.task_loss(states, users, candidates.to(self.device), to, met).item()
 
 
 def retrain(
@@ -162,18 +158,10 @@ def retrain_origin(settings: params.Params, weights: Tensor, seed: int) -> dict:
     return {"kind": "retrain", "weights": weights.tolist(), "seed": seed, "settings": sections}
 
 
-def _stem(folder: Path, weights: Tensor, seed: int) -> Path:
+def retrain_stem(folder: Path, weights: Tensor, seed: int) -> Path:
+    """Return the path without ending of the files of a retrained model."""
     label = "-".join(f"{w:g}" for w in np.round(weights.tolist(), 4))
     return folder / f"retrain-{label}-seed{seed}"
-
-
-def save_retrained(
-    retrained: Retrained, description: dict, folder: Path, weights: Tensor, seed: int
-) -> None:
-    """Write one retrained model."""
-    tensors = {f"backbone.{k}": v for k, v in retrained.backbone.state_dict().items()}
-    tensors |= {f"adapter.{k}": v for k, v in retrained.adapter.state_dict().items()}
-    save_tensors(_stem(folder, weights, seed), tensors, description)
 
 
 def load_retrained(
@@ -186,12 +174,9 @@ def load_retrained(
     device: str | torch.device = "cpu",
 ) -> Retrained:
     """Read a saved model; raise ``ParagonError`` for other weights, seeds or settings."""
-    stem = _stem(folder, weights, seed)
+    stem = retrain_stem(folder, weights, seed)
     with loading(stem, "rivals", retrain_origin(settings, weights, seed)) as (tensors, _):
         backbone = build(name, sequences, settings.backbones, seed)
-        adapter = Adapter(adapter_form(backbone, sequences, settings.adapters))
-        for module, prefix in ((backbone, "backbone."), (adapter, "adapter.")):
-            state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            module.load_state_dict(state)
-    backbone.eval().requires_grad_(False)
-    return Retrained(backbone.to(device), adapter.requires_grad_(False).to(device))
+        model = Retrained(backbone, Adapter(adapter_form(backbone, sequences, settings.adapters)))
+        model.load_state_dict(tensors)
+        return model.eval().requires_grad_(False).to(device)

@@ -22,8 +22,7 @@ from paragon.backbones.sasrec import SASRec, TransformerBlock
 from paragon.data.sequences import Sequences
 from paragon.generator.generator import Generator
 from paragon.metrics.ranking import top_k
-from paragon.rivals.calibration import Candidates, Setting, source_vectors
-from paragon.rivals.reranking import RERANKERS
+from paragon.rivals.reranking import RERANKERS, Candidates, Setting, source_vectors
 from paragon.serving.lists import Batch, Request
 from paragon.serving.outcome import Outcomes
 
@@ -56,12 +55,10 @@ class Reranker:
         """Return the k best items in the new order of ``scores [n + 1]``, -inf if excluded."""
         scores = scores[None]  # [1, n + 1]
         excluded = np.isneginf(scores)
-        setting, left = self.setting(weights), int((~excluded).sum())
-        depth, items = min(setting.depth, left), np.arange(scores.shape[1])[None]
+        setting, items = self.setting(weights), np.arange(scores.shape[1])[None]
         candidates = Candidates(items, excluded, np.zeros(1, dtype=np.int64), *described)
-        columns, lists = candidates.best(scores, setting.temperature)  # [1, D], D >= depth
-        order = RERANKERS["xquad"](lists.first(depth), setting.weight, min(k, depth))
-        chosen = np.take_along_axis(columns, order, 1)[0]  # [min(k, depth)]
+        lists = candidates.best(scores, setting.temperature)
+        chosen = lists.reranked(RERANKERS["xquad"], setting, k)[0]  # [k or depth]
         return np.append(chosen, top_k(scores, k, excluded)[0, len(chosen) :])
 
 

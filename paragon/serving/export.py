@@ -25,15 +25,15 @@ from paragon.metrics import ranking
 from paragon.metrics.diversity import ideal_alpha_dcg
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
-from paragon.rivals.calibration import (
+from paragon.rivals.reranking import (
+    RERANKERS,
     Setting,
-    catalogue_settings,
+    chosen_settings,
     list_quality,
     source_vectors,
     source_weights,
     validation_rows,
 )
-from paragon.rivals.reranking import RERANKERS
 from paragon.serving.engine import Reranker
 from paragon.serving.lists import Request
 from paragon.serving.outcome import Outcomes
@@ -293,11 +293,11 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
     # Evaluation weights are the multiples of 1 / oracles.
     oracles = recommender.generator.description["collection"]["settings"]["oracles"]
     sources = source_weights(simplex_lattice(len(names), oracles), accuracy)  # [3, O]
-    _, events = validation_rows(sequences.valid)
+    events = sequences.valid[validation_rows(sequences.valid)]
     requests = _requests(recommender, sequences, events)
     vectors = source_vectors(recommender.generator, sources)  # [4, P]
     scores = [recommender.scores(requests, vector) for vector in vectors]
-    settings = catalogue_settings(RERANKERS["xquad"], sequences, scores)
+    settings = chosen_settings(RERANKERS["xquad"], sequences, scores, np.arange(101) / 100)
     return Reranker(accuracy, settings, sources.numpy())
 
 

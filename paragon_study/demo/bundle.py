@@ -21,16 +21,17 @@ from paragon.evaluation.methods import Trained
 from paragon.generator.denoiser import sinusoidal
 from paragon.generator.generator import Generator, generator_of
 from paragon.metrics.ranking import top_k
-from paragon.rivals.calibration import (
+from paragon.rivals.category_bias import biased_scores
+from paragon.rivals.reranking import (
+    RERANKERS,
+    Setting,
     candidates_of,
-    catalogue_settings,
+    chosen_settings,
     list_quality,
     source_vectors,
     source_weights,
     validation_rows,
 )
-from paragon.rivals.category_bias import biased_scores
-from paragon.rivals.reranking import RERANKERS
 from paragon.storage import check_match, load_tensors
 
 RENEW = "python -m paragon demo --renew"
@@ -94,9 +95,9 @@ class Rankings:
         if method not in RERANKED:
             return top_k(self.scored(method, step), TOP, self.candidates.excluded)
         source, temperature, depth, weight = self.tensors[f"rerank.{method}"][step].tolist()
-        columns, ranked = self.candidates.best(self._source_scores(int(source)), temperature)
-        order = RERANKERS[RERANKED[method]](ranked.first(int(depth)), weight, TOP)
-        return np.take_along_axis(columns, order, 1)
+        lists = self.candidates.best(self._source_scores(int(source)), temperature)
+        setting = Setting(int(source), temperature, int(depth), weight)
+        return lists.reranked(RERANKERS[RERANKED[method]], setting, TOP)
 
     def scored(self, method: str, step: int) -> np.ndarray:
         """Score the catalogue with a method that scores each item: ``[N, n + 1]``."""
@@ -171,12 +172,12 @@ def make_bundle(trained: Trained) -> Bundle:
     tensors, description = study_tensors(trained)
     sequences, ideal = trained.test_set.sequences, trained.test_set.ideal["full"]
     lists = Rankings(Bundle(tensors, description), sequences)
-    rows, _ = validation_rows(sequences.valid)
+    rows = validation_rows(sequences.valid)
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in lists.sources]
     most = int((~lists.candidates.excluded).sum(1).min())  # the shortest list of a test event
     for method, rule in RERANKED.items():
         own = sources if method.startswith("generated") else sources[:1]
-        chosen = catalogue_settings(RERANKERS[rule], sequences, own)
+        chosen = chosen_settings(RERANKERS[rule], sequences, own, np.arange(STEPS + 1) / STEPS)
         settings = [[*s[:2], min(s.depth, most), s.weight] for s in chosen]
         tensors[f"rerank.{method}"] = torch.tensor(settings).double()
     for method in METHODS:

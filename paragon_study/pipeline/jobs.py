@@ -30,13 +30,13 @@ from paragon.generator.training import behaviour, train_generator
 from paragon.progress import progress
 from paragon.rivals.category_bias import tune_category_bias
 from paragon.rivals.end_to_end import EndToEnd, save_end_to_end, train_end_to_end
-from paragon.rivals.published import Published, save_published, train_published
+from paragon.rivals.published import Published, train_published
 from paragon.rivals.retrain import (
     retrain,
     retrain_origin,
     retrain_seeds,
+    retrain_stem,
     retrain_weights,
-    save_retrained,
 )
 from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline.determinism import KERNELS, begin_worker
@@ -177,7 +177,8 @@ def _train_published(study: Study, seed: int) -> None:
     published = train_published(
         collection, settings, seed, held_out, study.checkpoint(name), study.device
     )
-    save_published(published, study.folder / "rivals" / name)
+    stem = study.folder / "rivals" / name
+    save_tensors(stem, published.state_dict(), published.description)
 
 
 def train_category_bias(study: Study) -> Tensor:
@@ -223,5 +224,6 @@ def _retrain(study: Study, index: int, seed: int) -> Fitted:
         study.backbone, sequences, study.params, weights, seed, study.device, checkpoint
     )
     about = {**retrain_origin(study.params, weights, seed), "training": asdict(fitted)}
-    save_retrained(model, about, study.folder / "rivals", weights, seed)
+    stem = retrain_stem(study.folder / "rivals", weights, seed)
+    save_tensors(stem, model.state_dict(), about)
     return fitted

@@ -39,9 +39,10 @@ from paragon.rivals.retrain import (
     Retrained,
     retrain,
     retrain_origin,
+    retrain_stem,
     retrain_weights,
-    save_retrained,
 )
+from paragon.storage import save_tensors
 from paragon_study.pipeline import study
 from paragon_study.pipeline.study import Study
 from tests.evaluation.conftest import OBJECTIVES, make_test_set
@@ -180,7 +181,8 @@ def test_retrained_rows_belong_to_their_seeds(seqs, settings, tmp_path, monkeypa
             adapter = Adapter(adapter_form(model, seqs, settings.adapters))
             retrained = Retrained(model, adapter)
             about = retrain_origin(settings, w, seed)
-            save_retrained(retrained, about, own.folder / "rivals", w, seed)
+            stem = retrain_stem(own.folder / "rivals", w, seed)
+            save_tensors(stem, retrained.state_dict(), about)
             expected[seed, index] = retrained.scores(seqs, seqs.test).numpy()
     test_set = make_test_set(seqs)
     models = own.load_retrained(seqs)

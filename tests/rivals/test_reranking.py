@@ -1,13 +1,38 @@
-"""The three re-rankers against their definitions, one list and one item at a time."""
+"""The re-rankers against their definitions, and how their settings are chosen."""
+
+import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from scipy.special import log_softmax
 
 from paragon.metrics.diversity import alpha_dcg, ideal_alpha_dcg
+from paragon.metrics.ranking import target_ranks, top_k
 from paragon.rivals import reranking
-from paragon.rivals.reranking import RERANKERS, Ranked, on_top
+from paragon.rivals.reranking import (
+    RERANKERS,
+    Candidates,
+    Ranked,
+    Setting,
+    candidates_of,
+    chosen_settings,
+    list_quality,
+    on_top,
+    placed,
+    reranked_scores,
+    validation_rows,
+)
 
 N, D, M = 12, 15, 6
+W = np.linspace(0, 1, 11)
+XQUAD = RERANKERS["xquad"]
+
+
+def ranked(relevance, kinds, patterns):
+    columns = np.broadcast_to(np.arange(kinds.shape[1]), kinds.shape)
+    return Ranked(columns, np.broadcast_to(relevance, kinds.shape), kinds, patterns)
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +42,10 @@ def lists():
     patterns = np.unique(rng.random((9, M)) < 0.3, axis=0)
     patterns[0] = False
     relevance = -np.sort(-rng.random((N, D)), axis=1)
-    return Ranked(relevance, rng.integers(len(patterns), size=(N, D)), patterns)
+    return ranked(relevance, rng.integers(len(patterns), size=(N, D)), patterns)
+
+
+# --- rules ---------------------------------------------------------------------------------------
 
 
 def distance(item, above):
@@ -42,7 +70,7 @@ def volume(item, above):
 GAINS = {"mmr": distance, "xquad": coverage, "dpp": volume}
 
 
-def by_hand(gain, relevance, sets, weight, depth=D):
+def by_hand(gain, relevance, sets, weight, depth):
     chosen = []
     while len(chosen) < depth:
         above = [sets[j] for j in chosen]
@@ -57,40 +85,20 @@ def by_hand(gain, relevance, sets, weight, depth=D):
 
 
 @pytest.mark.parametrize("rule", RERANKERS)
-@pytest.mark.parametrize("weight", [0.0, 0.3, 0.77, 1.0])
-def test_a_rule_is_its_definition(lists, rule, weight):
-    found = RERANKERS[rule](lists, weight, D)
-    for relevance, kinds, order in zip(lists.relevance, lists.kinds, found, strict=True):
+@pytest.mark.parametrize(("weight", "depth"), [(0.0, D), (0.3, D), (0.77, D), (0.2, 4)])
+def test_a_rule_is_its_definition_down_to_the_depth(lists, rule, weight, depth):
+    columns = lists.reranked(RERANKERS[rule], Setting(0, 1.0, depth, weight), D)
+    for relevance, kinds, order in zip(lists.relevance, lists.kinds, columns, strict=True):
         sets = lists.patterns[kinds]
-        assert order.tolist() == by_hand(GAINS[rule], relevance, sets, weight)
-
-
-@pytest.mark.parametrize("rule", RERANKERS)
-def test_nothing_below_the_depth_is_shown(lists, rule):
-    found = RERANKERS[rule](lists.first(4), 0.2, 3)
-    for relevance, kinds, order in zip(lists.relevance, lists.kinds, found, strict=True):
-        sets = lists.patterns[kinds]
-        assert order.tolist() == by_hand(GAINS[rule], relevance, sets, 0.2, 4)[:3]
+        assert order.tolist() == by_hand(GAINS[rule], relevance, sets, weight, depth)
 
 
 @pytest.mark.parametrize("rule", RERANKERS)
 def test_all_weight_on_accuracy_keeps_the_order_also_of_ties(lists, rule):
-    tied = Ranked(np.round(lists.relevance, 1), lists.kinds, lists.patterns)
+    tied = dataclasses.replace(lists, relevance=np.round(lists.relevance, 1))
     assert (RERANKERS[rule](tied, 1.0, D) == np.arange(D)).all()
-
-
-def test_without_accuracy_xquad_is_the_ideal_list(lists):
-    found = RERANKERS["xquad"](lists, 0.0, D)
-    ranked = lists.patterns[np.take_along_axis(lists.kinds, found, 1)]
-    for row in range(N):
-        ideal = ideal_alpha_dcg(lists.patterns[lists.kinds[row]], D)
-        assert np.allclose(alpha_dcg(ranked[row : row + 1]), ideal)
-
-
-@pytest.mark.parametrize("rule", RERANKERS)
-def test_items_without_categories_stay_in_order(rule):
-    lists = Ranked(np.full((1, 5), 0.1), np.zeros((1, 5), dtype=int), np.zeros((1, M), dtype=bool))
-    assert RERANKERS[rule](lists, 0.5, 5).tolist() == [[0, 1, 2, 3, 4]]
+    without = ranked(0.1, np.zeros((1, 5), dtype=int), np.zeros((1, M), dtype=bool))
+    assert RERANKERS[rule](without, 0.5, 5).tolist() == [[0, 1, 2, 3, 4]]  # no categories at all
 
 
 @pytest.mark.parametrize("rule", RERANKERS)
@@ -100,23 +108,22 @@ def test_one_category_an_item_and_every_weight_counts(rule):
     patterns, kinds = np.eye(M, dtype=bool), rng.integers(M, size=(200, 60))
     kinds[:, :10] = rng.integers(M, size=200)[:, None]
     kinds[:, -M:] = np.arange(M)  # none is missing
-    relevance = 0.9 ** np.arange(60) * np.ones((200, 1))
+    lists = ranked(0.9 ** np.arange(60), kinds, patterns)
     accuracy, spread = [], []
     for weight in (0.0, 0.6, 0.8, 0.9, 0.95, 1.0):
-        order = RERANKERS[rule](Ranked(relevance, kinds, patterns), weight, 10)
-        ranked = patterns[np.take_along_axis(kinds, order, 1)]
-        accuracy.append(np.take_along_axis(relevance, order, 1).sum(1).mean())
-        spread.append(alpha_dcg(ranked)[:, -1].mean())
+        order = RERANKERS[rule](lists, weight, 10)
+        sets = patterns[np.take_along_axis(kinds, order, 1)]
+        accuracy.append(np.take_along_axis(lists.relevance, order, 1).sum(1).mean())
+        spread.append(alpha_dcg(sets)[:, -1].mean())
         if weight == 0:
-            assert (ranked[:, :M].sum(1) == 1).all()  # every category once, then again
+            assert (sets[:, :M].sum(1) == 1).all()  # every category once, then again
     assert (np.diff(accuracy) >= -1e-9).all() and (np.diff(spread) <= 1e-9).all()
     assert len(set(np.round(spread, 6))) >= 4  # no switch with two positions
 
 
 def test_on_top_keeps_the_rest_in_its_order():
     scores = np.array([[5.0, 1.0, 3.0, 4.0]], dtype=np.float32)
-    found = on_top(scores, np.array([[1, 2]]))
-    assert np.argsort(-found[0]).tolist() == [1, 2, 0, 3]
+    assert np.argsort(-on_top(scores, np.array([[1, 2]]))[0]).tolist() == [1, 2, 0, 3]
 
 
 def test_a_policy_orders_the_best_of_the_backbone_and_nothing_else(seqs, monkeypatch):
@@ -124,10 +131,127 @@ def test_a_policy_orders_the_best_of_the_backbone_and_nothing_else(seqs, monkeyp
     rng = np.random.default_rng(0)
     scores, policy = rng.standard_normal((2, len(seqs.test), seqs.n_items + 1)).astype(np.float32)
     excluded = seqs.excluded(seqs.test)
-    for row, own in enumerate(reranking.in_order_of(policy, scores, excluded)):
+    for row, line in enumerate(reranking.in_order_of(policy, scores, excluded)):
         allowed = np.flatnonzero(~excluded[row])
-        order = allowed[np.argsort(-own[allowed], kind="stable")]
+        order = allowed[np.argsort(-line[allowed], kind="stable")]
         backbone = allowed[np.argsort(-scores[row, allowed], kind="stable")]
         best = backbone[:7]
         assert order[:7].tolist() == best[np.argsort(-policy[row, best])].tolist()
         assert order[7:].tolist() == backbone[7:].tolist()
+
+
+# --- the choice of settings ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planted(seqs):
+    """Scores of all items for which the targets of validation and test are likely."""
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((2, len(seqs.test), seqs.n_items + 1)).astype(np.float32)
+    for line, events in zip(scores, (seqs.valid, seqs.test), strict=True):
+        line[np.arange(len(line)), events.targets] += 2
+    return scores
+
+
+def reranked(rule, seqs, valid, test):
+    """The scores of `reranked_scores`, from tables of scores of each source; and who was asked."""
+    asked = []
+
+    def task(tables, asked):
+        def scores(vector, rows=slice(None)):
+            asked.append(int(vector))
+            return torch.from_numpy(tables[int(vector)][rows])
+
+        return SimpleNamespace(catalogue_scores=scores)
+
+    tasks = task(valid, []), task(test, asked)
+    return list(reranked_scores(rule, seqs, *tasks, torch.arange(len(valid)), W, 12)), asked
+
+
+def test_the_temperature_is_the_likeliest_and_relevance_a_probability():
+    """Targets drawn from a softmax at temperature 0.25 of scores that have another scale."""
+    rng = np.random.default_rng(0)
+    scores = 3 * rng.standard_normal((2000, 12))
+    excluded = rng.random(scores.shape) < 0.2
+    allowed = np.where(excluded, -np.inf, scores)
+    targets = (allowed / 0.75 + rng.gumbel(size=scores.shape)).argmax(1)
+    kinds, patterns = np.zeros(12, dtype=int), np.ones((1, 2), dtype=bool)
+    items = np.broadcast_to(np.arange(12), scores.shape)
+    candidates = Candidates(items, excluded, targets, kinds, patterns)
+    found = candidates.temperature(scores)
+
+    def likelihood(temperature):
+        return log_softmax(allowed / temperature, axis=1)[np.arange(2000), targets].mean()
+
+    assert 0.75 / 1.3 < found < 0.75 * 1.3
+    assert all(likelihood(found) > likelihood(found * factor) for factor in (0.7, 1.4))
+    lists, probability = candidates.best(scores, 0.7), np.exp(log_softmax(allowed / 0.7, axis=1))
+    assert np.array_equal(lists.columns, top_k(scores, (~excluded).sum(1).min(), excluded))
+    assert np.allclose(lists.relevance, np.take_along_axis(probability, lists.columns, 1))
+
+
+def test_of_many_validation_events_some_are_taken(seqs, monkeypatch):
+    assert len(seqs.valid[validation_rows(seqs.valid)]) == len(seqs.valid)
+    monkeypatch.setattr(reranking, "EVENTS", 15)
+    events = seqs.valid[validation_rows(seqs.valid)]
+    assert 8 <= len(events) <= 15 and events.users[-1] > 0.8 * seqs.n_users
+
+
+def test_places_by_hand():
+    points = np.array(
+        [[0.0, 1.0], [0.1, 0.9], [0.1, 0.8], [0.5, 0.5], [0.9, 0.4], [1.2, 0.0], [1.0, 0.2],
+         [0.4, 0.5], [1.0, 0.0]]
+    )  # fmt: skip
+    # On the front are 0, 1, 3, 4 and 8, at 0, 0.1, 0.5, 0.75 and 1; 5 is beyond the end and 6 as
+    # accurate as it; 7 is as diverse as 3 and less accurate.
+    weights = np.array([0.0, 0.09, 0.4, 0.45, 0.7, 0.9, 1.0])
+    assert placed(points, weights).tolist() == [0, 1, 3, 3, 4, 8, 8]
+    assert placed(np.array([[0.1, 0.2], [0.3, 0.5]]), W).tolist() == [1] * 11  # one on the front
+
+
+@pytest.mark.parametrize("rule", RERANKERS)
+def test_on_the_events_of_the_choice_every_weight_is_in_its_place(seqs, planted, rule):
+    seqs = dataclasses.replace(seqs, test=seqs.valid)
+    made, _ = reranked(RERANKERS[rule], seqs, planted[:1], planted[:1])
+    for protocol, c in candidates_of(seqs, seqs.valid).items():
+        categories = seqs.categories[c.items]
+        ideal = ideal_alpha_dcg(seqs.categories, 10, candidates=c.items, excluded=c.excluded)
+
+        def quality(scores, c=c, categories=categories, ideal=ideal):
+            best = top_k(scores, 10, c.excluded)
+            sets = np.take_along_axis(categories, best[..., None], 1)
+            values = list_quality(best == c.targets[:, None], sets, ideal)
+            assert np.isclose(np.mean(target_ranks(scores, c.targets, c.excluded) == 1),
+                              np.mean(best[:, 0] == c.targets))  # fmt: skip
+            return [value.mean() for value in values]
+
+        accuracy, spread = np.array([quality(both[protocol]) for both in made]).T
+        assert (np.diff(accuracy) >= 0).all() and (np.diff(spread) <= 0).all()
+        bare = quality(np.take_along_axis(planted[0], c.items, 1))
+        assert (accuracy[-1], spread[-1]) == pytest.approx(bare)
+        assert spread[0] > spread[-1] + 0.02
+        if rule == "xquad":
+            assert spread[0] == pytest.approx(1.0, abs=0.01)  # the ideal breaks ties otherwise
+            assert len(set(spread)) >= 6
+
+
+def test_other_events_take_the_settings_of_validation(seqs, planted):
+    """What was chosen does not depend on the test events' targets."""
+    shuffled = seqs.test.candidates.copy()
+    shuffled[:, [0, 1]] = shuffled[:, [1, 0]]
+    other = dataclasses.replace(seqs, test=dataclasses.replace(seqs.test, candidates=shuffled))
+    first, second = (reranked(XQUAD, s, planted[:1], planted[1:])[0] for s in (seqs, other))
+    for one, two in zip(first, second, strict=True):
+        assert one["full"].shape == planted[1].shape and one["sampled"].shape == shuffled.shape
+        turned = one["sampled"].copy()
+        turned[:, [0, 1]] = turned[:, [1, 0]]
+        assert np.array_equal(np.argsort(-turned)[:, :5], np.argsort(-two["sampled"])[:, :5])
+
+
+def test_the_source_that_is_beaten_is_not_taken(seqs, planted):
+    bad = np.random.default_rng(1).standard_normal(planted[0].shape).astype(np.float32)
+    settings = chosen_settings(XQUAD, seqs, [bad, planted[0]], W)
+    assert [setting.source for setting in settings[2:]] == [1] * 9
+    assert settings[-1].weight == 1.0
+    _, asked = reranked(XQUAD, seqs, [-planted[0], planted[0]], planted[[1, 1]])
+    assert asked[-2:] == [1, 1]  # each source with its own scores, under both protocols

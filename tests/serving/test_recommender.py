@@ -11,8 +11,7 @@ from paragon import History, ParagonError, Recommender
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
 from paragon.backbones.base import context_of
-from paragon.rivals.calibration import reranked_scores, source_vectors, validation_rows
-from paragon.rivals.reranking import RERANKERS
+from paragon.rivals.reranking import RERANKERS, reranked_scores, source_vectors
 from paragon.serving import engine
 from paragon.serving.lists import Options
 from tests.serving.conftest import export, make
@@ -231,16 +230,10 @@ def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
     """For the weights of the evaluation, the items of the row `generated_xquad`."""
     model, _, generator = made
     tasks = {e: frozen_task(model, seqs, e, settings.adapters) for e in ("valid", "test")}
-    rows, events = validation_rows(seqs.valid)
     vectors = source_vectors(generator, loaded.reranker.sources)
-    sources = [tasks["valid"].catalogue_scores(v, rows).numpy() for v in vectors]
-
-    def on_test(source):
-        return tasks["test"].catalogue_scores(vectors[source]).numpy()
-
     weights = np.array([0, 0.25, 0.5, 0.75, 1])
-    tests, rerank = (seqs.test, on_test), RERANKERS["xquad"]
-    evaluated = reranked_scores(rerank, seqs, (events, sources), tests, weights, positions=20)
+    options = seqs, *tasks.values(), vectors, weights
+    evaluated = reranked_scores(RERANKERS["xquad"], *options, positions=20)
     excluded = seqs.excluded(seqs.test)
     users = [seqs.user_ids[user] for user in seqs.test.users]
     known = zip(users, seqs.test.positions, strict=True)
