@@ -46,9 +46,8 @@ from paragon.rivals.retrain import retrain as train_anew
 from paragon.storage import write_json, write_text
 from paragon_study.pipeline.study import open_study
 from paragon_study.report import style
-from paragon_study.report.figures.studies import draw_ticks
 from paragon_study.report.pages import with_block
-from paragon_study.report.style import look
+from paragon_study.report.style import draw_ticks, look
 from paragon_study.report.tables import as_markdown
 
 _CLAIM = 0.946  # of the time of retraining: the saving that the paper reports

@@ -13,15 +13,12 @@ from matplotlib.tri import Triangulation
 from paragon.errors import ParagonError
 from paragon_study.ablations.contrasts import wording
 from paragon_study.report import style
-from paragon_study.report.figures import drawing
-from paragon_study.report.figures.drawing import BLUE, GREY, ORANGE
-from paragon_study.report.style import look, metric_label
+from paragon_study.report.style import BLUE, GREY, ORANGE, look, metric_label
 
 
 @style.drawn
 def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, object]) -> Figure:
     """Plot ``metric`` and seed intervals by variable and value; filled markers: ``default``."""
-    drawing.require_columns(frame, ("variable", "value", "seed", metric), "ablation")
     variables = dict(list(frame.groupby("variable", sort=False)))
     sizes = [rows["value"].nunique() for rows in variables.values()]
     figure = style.new(5.2, 0.7 + sum(0.2 * n + 0.22 for n in sizes))
@@ -32,7 +29,7 @@ def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, obje
         values = rows["value"].drop_duplicates()
         values = values.sort_values(key=lambda v: pd.to_numeric(v, errors="coerce"), kind="stable")
         for row, value in enumerate(values):
-            mean, low, high = drawing.seed_limits(rows.loc[rows["value"] == value, metric])
+            mean, low, high = style.seed_limits(rows.loc[rows["value"] == value, metric])
             usual = value == default.get(variable)
             colour = ORANGE if usual else BLUE
             ax.hlines(row, low, high, color=colour, linewidth=1.4)
@@ -45,9 +42,9 @@ def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, obje
         ax.tick_params(axis="x", length=3 if ax is axes[-1] else 0)
     axes[-1].set_xlabel(metric_label(metric))
     if metric.startswith("regret"):
-        axes[-1].xaxis.set_major_formatter(drawing.percent_mark)
+        axes[-1].xaxis.set_major_formatter(style.percent_mark)
     groups = (rows for _, rows in frame.groupby(["variable", "value"]))
-    style.small_print(figure, drawing.seeds_note(groups, "Lines"), "Filled: the default.")
+    style.small_print(figure, style.seeds_note(groups, "Lines"), "Filled: the default.")
     return figure
 
 
@@ -62,7 +59,7 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metr
     xy = weights @ corners
     figure = style.new(4.2, 3.3)
     ax = figure.subplots()
-    filled = ax.tricontourf(Triangulation(*xy.T), values, levels=12, cmap=drawing.WEIGHT_COLOURS)
+    filled = ax.tricontourf(Triangulation(*xy.T), values, levels=12, cmap=style.WEIGHT_COLOURS)
     ax.plot(*xy.T, "o", color="white", mec="black", mew=0.4, markersize=2.2, clip_on=False)
     ax.plot(*corners[[0, 1, 2, 0]].T, color="black", linewidth=0.8)
     # Edges show the weight of the corner they lead to.
@@ -79,7 +76,7 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metr
                         fontsize=6, color=GREY)  # fmt: skip
     ax.set_aspect("equal")
     ax.set_axis_off()
-    drawing.colour_bar(ax, filled, metric_label(metric), pad=0.08, shrink=0.85)
+    style.colour_bar(ax, filled, metric_label(metric), pad=0.08, shrink=0.85)
     first, second, third = labels
     style.small_print(
         figure, f"Weights on the edges: right, of {first}; left, of {second}; below, of {third}."
@@ -110,7 +107,7 @@ def front_3d(points: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
             axis.set_tick_params(labelsize=6, pad=-1)
             axis.set_major_locator(ticker.MaxNLocator(4))
             axis.set_pane_color((1, 1, 1, 0))
-    drawing.method_legend(figure, figure.axes[0])
+    style.method_legend(figure, figure.axes[0])
     first = look(next(iter(points))).label
     style.small_print(figure, f"The same points from two sides. Stems: of {first}.")
     return figure

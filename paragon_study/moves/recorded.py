@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from paragon.params import ROOT
 from paragon.storage import require
 from paragon_study.report import style
-from paragon_study.report.figures.drawing import GREY, seed_limits
-from paragon_study.report.style import look
+from paragon_study.report.style import GREY, look, seed_limits
 from paragon_study.report.tables import as_markdown, interval_cell
 
 MAIN = ["seed", "warm night", "night", "architecture"]  # the main kinds of moves

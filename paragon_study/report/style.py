@@ -1,4 +1,4 @@
-"""The style of figures: colours, labels, layout and saving, without pyplot."""
+"""The style of figures: looks of methods, labels, intervals over seeds, legends, saving."""
 
 from __future__ import annotations
 
@@ -6,20 +6,32 @@ import functools
 import io
 import textwrap
 import zlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
+import pandas as pd
 import seaborn as sns
-from cycler import cycler
-from matplotlib.backend_bases import RendererBase
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from paragon.errors import ParagonError
+from paragon.metrics.statistics import mean_interval
 from paragon.storage import atomic_path
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
+WEIGHT = "weight of accuracy"
+WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # also ordered in grey
+STYLE = {
+    **sns.axes_style("ticks"),
+    **matplotlib.rc_params_from_file(
+        Path(__file__).with_name("paragon.mplstyle"), use_default_template=False
+    ),
+}
 
 
 class Look(NamedTuple):
@@ -78,21 +90,17 @@ BACKBONES = {
     "deepfm": Look("DeepFM", "#000000", "P"),
 }
 
-# Adapters outside the comparison.
-ADAPTERS = {
+OTHERS = {
     "oracles": Look("oracles (tuned)", METHODS["tuned"].colour, "o"),
-    "anchors": Look("anchors", "#0072B2", "D", _DASH),
+    "anchors": Look("anchors", BLUE, "D", _DASH),
     "moved": Look("moved", "#018571", "D"),
-    "as_it_is": Look("as it is", "#555555", "o", _DOT),
-}
-
-# Datasets that take the place of backbones (`in_few_panels`).
-DATASETS = {
+    "as_it_is": Look("as it is", GREY, "o", _DOT),
+    # Datasets that take the place of backbones (`in_few_panels`).
     "ml-100k-paper": Look("ml-100k-paper", "#332288", "p"),
     "ml-1m": Look("ml-1m", "#CC3311", "*"),
 }
 
-METRICS = {
+LABELS = {
     "ndcg@10": "NDCG@10 (0–1)",
     "alpha_ndcg@10": "α-nDCG@10 (0–1)",
     "novelty@10": "novelty@10 (0–1)",
@@ -103,36 +111,22 @@ METRICS = {
     "choice": "choice: mean task loss of validation users at random weights",
 }
 
-_STYLE = matplotlib.rc_params_from_file(
-    Path(__file__).with_name("paragon.mplstyle"), use_default_template=False
-)
-
 
 def look(name: str) -> Look:
     """Return the look of a method or backbone; unknown names get one derived from the name."""
-    number = zlib.crc32(name.encode())  # a colour of the cycle C0 to C9
-    spare = Look(name.replace("_", " "), f"C{number % 10}", "ovs^D<>pPX"[number // 10 % 10])
-    return (METHODS | BACKBONES | ADAPTERS | DATASETS).get(name, spare)
+    number = zlib.crc32(name.encode())
+    colour = sns.color_palette("colorblind").as_hex()[number % 10]
+    spare = Look(name.replace("_", " "), colour, "ovs^D<>pPX"[number // 10 % 10])
+    return (METHODS | BACKBONES | OTHERS).get(name, spare)
 
 
 def metric_label(metric: str) -> str:
     """Return the axis label of a metric, with its range."""
-    return METRICS.get(metric, metric.replace("_", " "))
+    return LABELS.get(metric, metric.replace("_", " "))
 
 
-def in_style() -> AbstractContextManager:
-    """Return a context in which matplotlib uses the package's style."""
-    style = {**sns.axes_style("ticks"), **_STYLE}
-    style["axes.prop_cycle"] = cycler(color=sns.color_palette("colorblind"))
-    return matplotlib.rc_context(style)
-
-
-class _Shown(Figure):
-    """A figure that notebooks show without pyplot, drawn in the package's style."""
-
-    def draw(self, renderer: RendererBase) -> None:
-        with in_style():
-            super().draw(renderer)
+class _NotebookFigure(Figure):
+    """A figure that notebooks show without pyplot."""
 
     def _repr_png_(self) -> tuple[bytes, dict]:
         data = io.BytesIO()
@@ -143,9 +137,7 @@ class _Shown(Figure):
 
 def new(width: float, height: float) -> Figure:
     """Make an empty figure, sizes in inches; two text columns are 7.2 wide."""
-    figure = _Shown(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return _NotebookFigure(figsize=(width, height), layout="constrained")
 
 
 def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -153,7 +145,7 @@ def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
 
     @functools.wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Figure:
-        with in_style():
+        with matplotlib.rc_context(STYLE):
             figure = function(*args, **kwargs)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
@@ -172,14 +164,61 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     }
     if path.suffix not in clocks:
         raise ParagonError(f"{path}: a figure is saved as .png, .svg or .pdf")
-    with in_style(), atomic_path(path) as part:
+    with matplotlib.rc_context(STYLE), atomic_path(path) as part:
         figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=clocks[path.suffix])
     return path
 
 
 def small_print(figure: Figure, *sentences: str) -> None:
     """Write small print below a figure, wrapped to its width."""
-    text = " ".join(s for s in sentences if s)
-    if text:
-        text = textwrap.fill(text, round(21 * figure.get_figwidth()))
-        figure.supxlabel(text, x=0.01, ha="left", fontsize=6.5, color="#555555")
+    text = textwrap.fill(" ".join(filter(None, sentences)), round(21 * figure.get_figwidth()))
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=6.5, color=GREY)
+
+
+def seed_limits(values: pd.Series) -> tuple[float, float, float]:
+    """Return mean and 95 % limits over seeds; for two seeds the two values, for one NaN."""
+    if len(values) == 2:
+        return float(values.mean()), float(values.min()), float(values.max())
+    mean, low, high, _ = mean_interval(values.to_numpy(float))
+    return mean, np.nan if low is None else low, np.nan if high is None else high
+
+
+def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
+    """Write the sentence that explains the intervals."""
+    counts = sorted({group["seed"].nunique() for group in groups} - {1})
+    if not counts:
+        return "One seed, no interval."
+    if counts == [2]:
+        return f"{what}: the two seeds."
+    pair = " (of two: from one to the other)" if counts[0] == 2 else ""
+    return f"{what}: 95% t interval over {counts[-1]} seeds{pair}."
+
+
+def percent_mark(share: float, _: object = None) -> str:
+    """Format a share as a tick label in per cent, without the sign."""
+    return f"{round(100 * share, 6):g}".replace("-", "−")
+
+
+def draw_ticks(ax: Axes, marks: list[float], words: Callable[..., str]) -> None:
+    """Draw the ticks that are in view."""
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(ticker.FixedLocator([m for m in marks if low <= m <= high]))
+    ax.xaxis.set_major_formatter(words)
+
+
+def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:
+    """Draw one legend for the whole figure, above the panels."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=min(columns, len(labels)),
+        handlelength=2.6, columnspacing=1.4, labelspacing=0.4, borderaxespad=0.2,
+    )  # fmt: skip
+    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // columns))
+
+
+def colour_bar(ax: Axes, colours: ScalarMappable, label: str, pad: float, shrink: float) -> None:
+    """Draw a legend of colours beside the axes."""
+    marks = ticker.MaxNLocator(5)
+    bar = ax.figure.colorbar(colours, ax=ax, aspect=30, pad=pad, shrink=shrink, ticks=marks)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0)

@@ -1,0 +1,706 @@
+"""The figures of the study: functions that return a matplotlib Figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from paragon.data.sequences import Sequences
+from paragon.data.table import Dataset
+from paragon.errors import ParagonError
+from paragon.evaluation.methods import methods_of
+from paragon_study.report import style
+from paragon_study.report.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    WEIGHT,
+    WEIGHT_COLOURS,
+    look,
+    metric_label,
+    seed_limits,
+    small_print,
+)
+from paragon_study.report.style import save_figure as save_figure
+
+METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # metric: objective
+LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # protocol: words
+CURVE_METHODS = "tuned retrain generated hypernetwork category_bias xquad backbone".split()
+LEAD_METHODS = ("tuned", "generated", "category_bias", "xquad", "retrain")
+_CLOSE = 0.1  # range of close-up panels, as a share of the oracle's range
+_NEAR = 0.93  # lower end of the axis of relative hypervolumes
+_CORNER = 0.01  # smaller weights count as 0
+# Colours and lines that differ in grey too.
+_LINES = ((BLUE, "-"), (ORANGE, "--"), ("#009E73", "-."), ("#CC79A7", ":"), (GREY, (0, (1, 1))))
+_VECTORS: dict[str, dict[str, Any]] = {
+    "collected": {"marker": "o", "s": 40, "edgecolors": "white", "linewidths": 0.4},
+    "held_out": {"marker": "D", "s": 30, "edgecolors": "black", "linewidths": 1.1},
+    "generated": {"marker": "^", "s": 34, "edgecolors": ORANGE, "linewidths": 1.1},
+}
+
+
+# --- Metrics against the weight of accuracy, and against each other ------------------------------
+
+
+def rows_by_method(
+    curve: pd.DataFrame, methods: Iterable[str], protocol: str = "full"
+) -> dict[str, pd.DataFrame]:
+    """Select the rows of a protocol by method, for methods in the table."""
+    if sum(name.startswith("w_") for name in curve) > 2:
+        raise ParagonError("curve: it has more than two objectives; use `ternary`")
+    groups = dict(list(curve[curve["protocol"] == protocol].groupby("method")))
+    rows = {method: groups[method] for method in methods if method in groups}
+    if not rows:
+        raise ParagonError(f"curve: protocol `{protocol}` has no rows of {', '.join(methods)}")
+    return rows
+
+
+def seed_intervals(rows: Mapping[str, pd.DataFrame], metric: str) -> dict[str, pd.DataFrame]:
+    """Compute mean, low and high over seeds of a metric for each method and weight of accuracy."""
+    tables = {}
+    for method, group in rows.items():
+        limits = {w: seed_limits(values) for w, values in group.groupby("w_accuracy")[metric]}
+        tables[method] = pd.DataFrame(limits, ["mean", "low", "high"]).T
+    return tables
+
+
+def _line_look(method: str, alone: bool = False) -> dict[str, Any]:
+    """Return keyword arguments of a method's line, or of its points without a line."""
+    kind, oracle, hollow = look(method), method in ("tuned", "oracles"), method == "retrain"
+    alone = alone or kind.line == "none"
+    return {
+        "label": kind.label,
+        "color": kind.colour,
+        "linestyle": "none" if alone else kind.line,
+        "linewidth": 2.8 if oracle else 1.3,
+        "marker": kind.marker,
+        "markersize": 7 if kind.marker == "*" else 6 if alone and not hollow else 4.5,
+        "markerfacecolor": "none" if hollow else kind.colour,
+        "markeredgecolor": kind.colour if hollow else "white",
+        "markeredgewidth": 1 if hollow else 0.5,
+        "zorder": {"tuned": 1, "oracles": 1, "generated": 4, "retrain": 5}.get(method, 3),
+    }
+
+
+def _draw_curves(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Draw means over seeds against the weight of accuracy, with their intervals."""
+    opacity = 0.16 if len(tables) <= 6 else 0.1 if len(tables) <= 10 else 0.05
+    for method, table in tables.items():
+        line, colour = _line_look(method, len(table) == 1), look(method).colour
+        single = line["linestyle"] == "none"
+        if method in ("tuned", "oracles", "backbone") and not single:
+            line["marker"] = "none"
+        ax.plot(table.index, table["mean"], **line)
+        limits = table.index, table["low"], table["high"]
+        if table["low"].notna().any() and single:
+            ax.vlines(*limits, color=colour, linewidth=1, zorder=3)
+        # Each seed shuffles differently: the band would hide the others.
+        elif table["low"].notna().any() and method != "generated_shuffled":
+            ax.fill_between(*limits, color=colour, alpha=opacity, linewidth=0)
+    ax.set(xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
+
+
+def _draw_metric(ax: Axes, rows: Mapping[str, pd.DataFrame], metric: str, protocol: str) -> None:
+    """Draw a metric of all methods; wide bands do not stretch the axis far beyond the lines."""
+    _draw_curves(ax, seed_intervals(rows, metric))
+    ax.set_title(f"{METRICS[metric]}, {LISTS[protocol]}")
+    means = np.concatenate([line.get_ydata() for line in ax.lines])
+    (low, high), room = ax.get_ylim(), 0.25 * np.ptp(means)
+    if room:
+        ax.set_ylim(max(low, means.min() - room), min(high, means.max() + room))
+
+
+def _draw_close_up(
+    ax: Axes, tables: Mapping[str, pd.DataFrame], tuned: pd.DataFrame, metrics: Iterable[str]
+) -> None:
+    """Draw differences from the oracle, of methods that follow the weights and stay near it."""
+    means = tuned.groupby("w_accuracy")[list(metrics)].mean()
+    limit = _CLOSE * np.ptp(means.to_numpy(), axis=0).min() or 0.01
+    apart = ("tuned", *methods_of("reference"))
+    near = {m: t for m, t in tables.items() if t["mean"].abs().median() <= limit and m not in apart}
+    ax.axhline(0, color=look("tuned").colour, linewidth=2.8, zorder=1)
+    reach = 1.1 * max((table.abs().max().max() for table in near.values()), default=limit) or limit
+    edge = min(2 * limit, reach)
+    for method, table in near.items():
+        if look(method).line == "none":  # no half markers at the edge
+            near[method] = table[table["mean"].abs() < 0.95 * edge]
+    _draw_curves(ax, near)
+    ax.set_ylim(-edge, edge)
+
+
+def _make_small(ax: Axes, title_size: float) -> None:
+    """Adapt lines and text to a small panel."""
+    for line in ax.lines:
+        line.set(markersize=2.5, markeredgewidth=0.3, linewidth=0.6 * line.get_linewidth())
+    ax.tick_params(labelsize=6)
+    ax.set_title(ax.get_title("left"), fontsize=title_size)
+
+
+@style.drawn
+def control_curves(curve: pd.DataFrame, methods: list[str] = CURVE_METHODS) -> Figure:
+    """Plot metrics against the weight of accuracy, and paired differences from the oracle."""
+    rows = rows_by_method(curve, methods)
+    tuned, both = rows.get("tuned"), "sampled" in set(curve["protocol"])
+    figure = style.new(7.2, 2.7 if tuned is None else 4)
+    widths, heights = [3, 1][: 1 + both], [2.1, 1][: 1 + (tuned is not None)]
+    main, *small = figure.subfigures(1, len(widths), width_ratios=widths, squeeze=False)[0]
+    axes = main.subplots(len(heights), 2, sharex=True, squeeze=False, height_ratios=heights)
+    for metric, column in zip(METRICS, axes.T, strict=True):
+        _draw_metric(column[0], rows, metric, "full")
+        column[0].set_ylabel(metric_label(metric))
+        column[-1].set_xlabel(WEIGHT)
+        if tuned is not None:
+            of = {m: t.set_index(["seed", "w_accuracy"])[[metric]] for m, t in rows.items()}
+            changes = {m: (t - of["tuned"]).dropna().reset_index() for m, t in of.items()}
+            _draw_close_up(column[1], seed_intervals(changes, metric), tuned, [metric])
+            column[1].set_ylabel("difference\nfrom tuned")
+    for part in small:
+        sampled = rows_by_method(curve, rows, "sampled")
+        panels = part.subplots(len(METRICS), 1, sharex=True)
+        for ax, metric in zip(panels, METRICS, strict=True):
+            _draw_metric(ax, sampled, metric, "sampled")
+            _make_small(ax, 6.5)
+            ax.set(xticks=[0, 0.5, 1], ylabel=metric_label(metric).partition(" ")[0])
+        panels[-1].set_xlabel(WEIGHT)
+    style.method_legend(figure, axes[0, 0])
+    small_print(
+        figure, style.seeds_note(rows.values(), "Bands and bars"),
+        "None for the shuffled generator." if "generated_shuffled" in rows else "",
+        "What lies far outside is cut off.",
+        "Lower panels: paired by seed; methods that follow the weights, with a median difference "
+        f"of at most {_CLOSE:.0%} of the oracle's range." if tuned is not None else "",
+    )  # fmt: skip
+    return figure
+
+
+@style.drawn
+def pareto_front(curve: pd.DataFrame, methods: list[str]) -> Figure:
+    """Plot two metrics against each other, and each method's distance from the oracle's front.
+
+    Left: means over seeds; open markers are dominated.  Middle: signed distance from the oracle's
+    front of the same seed, beyond it positive.  Right: sampled lists.
+    """
+    rows = rows_by_method(curve, methods)
+    tuned, both = rows.get("tuned"), "sampled" in set(curve["protocol"])
+    widths = [1.7] + [1.2] * (tuned is not None) + [1] * both
+    figure = style.new(1.6 + 1.45 * sum(widths), 3)
+    axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
+    _draw_front(axes[0], rows, "full")
+    if both:
+        _draw_front(axes[-1], rows_by_method(curve, rows, "sampled"), "sampled")
+        _make_small(axes[-1], 7)
+    notes = ["Open markers: dominated within the method (retrained: all are open)."]
+    if tuned is not None:
+        gaps = {method: distances_from_front(table, tuned) for method, table in rows.items()}
+        _draw_close_up(axes[1], seed_intervals(gaps, "gap"), tuned, METRICS)
+        axes[1].set(xlabel=WEIGHT, xticks=[0, 0.5, 1], title="beyond or behind tuned")
+        axes[1].set_ylabel("distance from the front\n(units of the metrics, 0–1)")
+        notes += [
+            "Grey: area under the oracle's staircase.",
+            "Middle: methods that follow the weights and stay near the oracle.",
+            style.seeds_note(rows.values(), "Bands and bars"),
+            "What lies far outside is cut off.",
+        ]
+    style.method_legend(figure, axes[0])
+    small_print(figure, *notes)
+    return figure
+
+
+def _draw_front(ax: Axes, rows: Mapping[str, pd.DataFrame], protocol: str) -> None:
+    """Draw the means over seeds of all methods, over the area of the oracle."""
+    for method, table in rows.items():
+        points = table.groupby("w_accuracy")[list(METRICS)].mean().to_numpy()
+        front, single = _not_dominated(points), bool(np.ptp(points, axis=0).max() < 1e-9)
+        ax.plot(*(front[:1] if single else front).T, **_line_look(method, single))
+        behind = points[~(points[:, None] == front).all(-1).any(1)]
+        if len(behind) and not single:
+            colour, marker = look(method).colour, look(method).marker
+            ax.plot(*behind.T, marker, mfc="none", mec=colour, mew=0.8, ms=4, zorder=2)
+    ax.set(xlabel=metric_label("ndcg@10"), ylabel=metric_label("alpha_ndcg@10"))
+    ax.set_title(LISTS[protocol])
+    if "tuned" in rows:
+        x, y = _not_dominated(rows["tuned"].groupby("w_accuracy")[list(METRICS)].mean()).T
+        ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # the grey area must not change them
+        ax.fill_between([-1, *x], [y[0], *y], -1, step="pre", color="#f2f2f2", linewidth=0,
+                        zorder=0)  # fmt: skip
+
+
+def _not_dominated(points: ArrayLike) -> np.ndarray:
+    """Return the non-dominated points [F, 2] (both maximised), ordered by the first metric."""
+    points = np.unique(np.asarray(points, float), axis=0)
+    best = np.maximum.accumulate(points[::-1, 1])[::-1]
+    return points[points[:, 1] > np.r_[best[1:], -np.inf]]
+
+
+def distances_from_front(rows: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
+    """Compute ``gap``: signed distance of points from the oracle's front of the same seed."""
+    parts = []
+    for seed, part in rows[rows["seed"].isin(tuned["seed"])].groupby("seed"):
+        front = _not_dominated(tuned.loc[tuned["seed"] == seed, list(METRICS)])
+        edge = np.vstack([[0, front[0, 1]], front, [front[-1, 0], 0]])
+        xy = part[list(METRICS)].to_numpy(float)
+        start, step = edge[:-1], np.diff(edge, axis=0)
+        along = ((xy[:, None] - start) * step).sum(-1) / np.maximum((step**2).sum(-1), 1e-18)
+        foot = start + along.clip(0, 1)[..., None] * step
+        gap = np.linalg.norm(xy[:, None] - foot, axis=-1).min(1)
+        inside = (xy[:, 0] <= front[-1, 0]) & (xy[:, 1] <= np.interp(xy[:, 0], *front.T))
+        parts.append(part[["w_accuracy"]].assign(gap=np.where(inside, -gap, gap)))
+    return pd.concat(parts)
+
+
+@style.drawn
+def lead(curve: pd.DataFrame) -> Figure:
+    """Plot accuracy and diversity of the whole catalogue's ten best, legible on a phone."""
+    rows = rows_by_method(curve, LEAD_METHODS)
+    figure = style.new(3.9, 4.5)
+    axes = figure.subplots(2, 1, sharex=True)
+    wide = {"linewidth": 2, "markersize": 7.5, "markeredgewidth": 1, "markevery": 2}
+    wider: dict[str, dict] = {
+        "tuned": {"linewidth": 5.5, "marker": "none", "solid_capstyle": "round"},
+        "retrain": {"markersize": 9, "markeredgewidth": 2, "markevery": 1, "clip_on": False},
+    }
+    for ax, (metric, about) in zip(axes, METRICS.items(), strict=True):
+        for method, table in seed_intervals(rows, metric).items():
+            ax.plot(table["mean"], **_line_look(method) | wide | wider.get(method, {}))
+        label = metric_label(metric).partition(" ")[0]
+        ax.set_ylabel(f"{about}\n({label})", fontsize=11)
+        ax.margins(y=0.12)
+        ax.locator_params(axis="y", nbins=3)
+        ax.tick_params(labelsize=11)
+    axes[-1].set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes[-1].set_xlabel(WEIGHT, fontsize=11)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2,
+                  fontsize=10.5, handlelength=1.8, columnspacing=0.9,
+                  borderaxespad=0.1)  # fmt: skip
+    return figure
+
+
+@style.drawn
+def two_versions(
+    curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], names: tuple[str, str]
+) -> Figure:
+    """Plot the control curves of pairs (before, after): studies in rows, metrics in columns."""
+    figure = style.new(7.2, 0.7 + 1.9 * len(curves))
+    axes = figure.subplots(len(curves), 2, sharex=True, squeeze=False)
+    for row, (study, versions) in zip(axes, curves.items(), strict=True):
+        both = pd.concat([c.assign(version=n) for n, c in zip(names, versions, strict=True)])
+        rows = pd.concat(rows_by_method(both, ["tuned", "generated"]).values())
+        for ax, metric in zip(row, METRICS, strict=True):
+            sns.lineplot(
+                rows, x="w_accuracy", y=metric, hue="method", style="version", ax=ax,
+                style_order=names[::-1], legend=ax is axes[0, 0],
+                palette={method: look(method).colour for method in ("tuned", "generated")},
+                errorbar=lambda values: seed_limits(values)[1:],
+            )  # fmt: skip
+            ax.set(title=study, xlabel=WEIGHT, ylabel=metric_label(metric))
+    small_print(figure, "Bands: 95% t interval over seeds; of two, both. Whole catalogue.")
+    return figure
+
+
+# --- All studies ---------------------------------------------------------------------------------
+
+
+@style.drawn
+def all_studies(frame: pd.DataFrame) -> Figure:
+    """Plot all studies: panels by dataset and measure, a line per method, a marker per backbone.
+
+    ``frame``: columns dataset, backbone, method, measure, mean, low, high (None for one seed).
+    """
+    measures, backbones = (list(dict.fromkeys(frame[n])) for n in ("measure", "backbone"))
+    backbones.sort(key=[*style.BACKBONES, *backbones].index)
+    order = frame[frame["measure"] == measures[0]].groupby("method", sort=False)["mean"].mean()
+    order = order.sort_values(ascending=False, kind="stable")
+    methods = {
+        dataset: [m for m in dict.fromkeys([*order.index, *frame["method"]]) if m in {*own}]
+        for dataset, own in frame.groupby("dataset", sort=False)["method"]
+    }
+    heights = [len(names) for names in methods.values()]
+    figure = style.new(7.2, 0.6 + sum(0.21 * height + 0.3 for height in heights))
+    axes = figure.subplots(len(methods), len(measures), sharex="col", sharey="row",
+                           squeeze=False, height_ratios=heights)  # fmt: skip
+    for row, (dataset, names) in zip(axes, methods.items(), strict=True):
+        for ax, measure in zip(row, measures, strict=True):
+            part = frame[(frame["dataset"] == dataset) & (frame["measure"] == measure)]
+            _draw_study(ax, part, names, [b for b in backbones if b in {*part["backbone"]}])
+        row[0].set_title(dataset)
+    notes = ["Lines: 95% t interval over seeds. Grey: the oracle."]
+    for ax, measure in zip(axes[-1], measures, strict=True):
+        ax.set_xlabel(metric_label(measure))
+        if measure.endswith("_of_tuned"):
+            ax.set_xlim(left=_NEAR - 0.006)  # room for half a marker
+            notes.append("At the edge: values off the scale.")
+        elif measure.startswith("regret"):
+            ax.set_xscale("symlog", linthresh=0.1, linscale=0.8)
+            ax.margins(x=0.05)
+            marks = [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100]
+            style.draw_ticks(ax, marks, style.percent_mark)
+            notes.append("Regret: logarithmic beyond ±10 %.")
+    for name in backbones:
+        axes[0, 0].plot([], [], look(name).marker, color=look(name).colour, label=look(name).label)
+    style.method_legend(figure, axes[0, 0])
+    small_print(figure, *notes)
+    return figure
+
+
+def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: list[str]) -> None:
+    """Draw one dataset and measure, with the backbones of a method side by side."""
+    of_tuned = part["measure"].str.endswith("_of_tuned").any()
+    rows = np.arange(len(methods))
+    for row in rows[::2]:
+        ax.axhspan(row - 0.5, row + 0.5, color="#f4f4f4", linewidth=0, zorder=0)
+    ax.axvline(1 if of_tuned else 0, color="#a3a3a3", linewidth=2, zorder=1)
+    ax.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+    for number, backbone in enumerate(backbones):
+        table = part[part["backbone"] == backbone].set_index("method")[["mean", "low", "high"]]
+        table = table.astype(float).reindex(methods)
+        table = table.where(table["mean"] >= _NEAR) if of_tuned else table
+        kind, y = look(backbone), rows + 0.8 * ((number + 0.5) / len(backbones) - 0.5)
+        ax.hlines(y, table["low"], table["high"], color=kind.colour, linewidth=0.9, zorder=2)
+        ax.plot(
+            table["mean"], y, kind.marker, color=kind.colour, zorder=3, markeredgewidth=0.3,
+            markersize=4 if len(backbones) <= 3 else 3, markeredgecolor="white",
+        )  # fmt: skip
+    for row, method in enumerate(methods):
+        values = part.loc[part["method"] == method, "mean"]
+        far = values[values < _NEAR] if of_tuned else values[:0]
+        ends = dict.fromkeys(f"{x:.2f}" for x in (far.min(), far.max()) if len(far))
+        words = f"← {'–'.join(ends)}" if ends else "" if len(values) else "undefined"
+        ax.annotate(words, (0, row), (9, 0), xycoords=("axes fraction", "data"), fontsize=6.5,
+                    color=GREY, textcoords="offset points", va="center")  # fmt: skip
+    ax.set_yticks(rows, [look(method).label for method in methods])
+    ax.set(ylim=(len(methods) - 0.5, -0.5))
+    ax.tick_params(axis="y", length=0)
+
+
+# --- Data and training ---------------------------------------------------------------------------
+
+
+def _mark(ax: Axes, x: float, words: str, y: float, shift: float = 1, ha: str = "left") -> None:
+    """Draw a dashed line at ``x`` and words beside it, at a height from 0 to 1."""
+    ax.axvline(x, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
+    ax.text(shift * x, y, words, transform=ax.get_xaxis_transform(), ha=ha, fontsize=7, color=GREY)
+
+
+def _show_dates(ax: Axes, most: int) -> None:
+    """Show at most ``most`` short dates on the x-axis."""
+    locator = AutoDateLocator(minticks=3, maxticks=most)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+@style.drawn
+def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
+    """Plot six views of a dataset: items, users, categories, months, and parts of its split."""
+    events, lists = dataset.interactions, dataset.items["categories"]
+    figure = style.new(7.2, 7.4)
+    axes = figure.subplots(3, 2).ravel()
+    items, users, kinds, months, load, split = axes
+
+    counts = events["item_id"].value_counts().to_numpy()
+    top = max(1, round(0.2 * len(counts)))
+    items.loglog(np.arange(1, len(counts) + 1), counts, color=BLUE)
+    share = f"top 20% of items:\n{counts[:top].sum() / counts.sum():.0%} of interactions"
+    _mark(items, top, share, 0.08, 1 / 1.15, "right")
+    items.set(xlabel=f"item, by popularity (n = {len(counts):,})", ylabel="interactions")
+
+    lengths, hue = events["user_id"].value_counts(), {}
+    if len(dataset.users):
+        groups = dataset.users.set_index("user_id")["group"].reindex(lengths.index)
+        groups = groups.fillna("unknown")
+        named = groups + " (" + groups.map(groups.value_counts()).map("{:,}".format) + ")"
+        hue = {"hue": named.to_numpy(), "hue_order": sorted(set(named)), "multiple": "stack"}
+        hue["palette"] = [BLUE, ORANGE, GREY][: named.nunique()] if named.nunique() < 4 else None
+    sns.histplot(x=lengths, log_scale=True, bins=30, ax=users, color=BLUE, alpha=1, **hue)
+    _mark(users, lengths.median(), f"median {lengths.median():g}", 0.93, 1.08)
+    users.set(xlabel="interactions of a user", ylabel=f"users (n = {len(lengths):,})")
+    users.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+
+    sizes = lists.explode().value_counts()
+    largest = sizes.sort_values(kind="stable")[-20:]
+    bars = kinds.barh(largest.index, largest, color=BLUE)
+    kinds.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=6.5, color=GREY)
+    kinds.tick_params(axis="y", labelsize=6.5, length=0)
+    some = f", the 20 largest of {len(sizes)}" if len(sizes) > 20 else ""
+    kinds.set(xlabel=f"items of a category{some}")
+    kinds.margins(x=0.1)
+
+    times = pd.Series(1, pd.to_datetime(events["timestamp"], unit="s")).resample("MS").sum()
+    months.bar(times.index, times, width=26, align="edge", color=BLUE)
+    months.set(xlabel="month", ylabel="interactions")
+    _show_dates(months, 7)
+
+    load.bar(*np.unique(lists.map(len), return_counts=True), color=BLUE)
+    load.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    load.set(xlabel=f"categories of an item (mean {lists.map(len).mean():.2f})", ylabel="items")
+
+    parts = [sequences.description["counts"][name] for name in ("test", "valid", "train")]
+    bars = split.barh(["test", "valid", "train"], parts, color=BLUE)
+    split.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7, color=GREY)
+    split.set(xscale="log", xlim=(1, 10 * max(parts)), xlabel="interactions of a part")
+    split.tick_params(axis="y", length=0)
+    for ax, letter in zip(axes, "abcdef", strict=True):
+        ax.set_title(letter)
+    for axis in (items.xaxis, items.yaxis, users.xaxis, months.yaxis, load.yaxis, split.xaxis):
+        axis.set_major_formatter("{x:,.0f}")
+        axis.set_minor_formatter(ticker.NullFormatter())
+    return figure
+
+
+def _one_panel(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = style.new(4.4, 2.5)
+    ax = figure.subplots()
+    ax.set(xlabel=x_label, ylabel=y_label)
+    return figure, ax
+
+
+def _legend_beside(ax: Axes) -> None:
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=2.6)
+
+
+@style.drawn
+def lines(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    x_label: str,
+    y_label: str,
+    marked: Mapping[str, float] | None = None,
+    dots: bool = False,
+) -> Figure:
+    """Plot curves ``(x, y)``; ``marked`` names x values, ``dots`` marks all points."""
+    figure, ax = _one_panel(x_label, y_label)
+    marker = "o" if dots else None
+    for (name, xy), (colour, line) in zip(curves.items(), cycle(_LINES), strict=False):
+        x, y = (np.asarray(values, float) for values in xy)
+        ax.plot(x, y, color=colour, linestyle=line, marker=marker, label=name)
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=dots))
+    for name, x in (marked or {}).items():
+        _mark(ax, x, name, 1.01, ha="center")
+    if [*curves] != [""]:
+        _legend_beside(ax)
+    return figure
+
+
+@style.drawn
+def shares_below(
+    samples: Mapping[str, ArrayLike], x_label: str, dates: bool = False, log: bool = False
+) -> Figure:
+    """Plot cumulative distributions; ``dates``: seconds since 1970; ``log``: 0 is at 1/2."""
+    figure, ax = _one_panel(x_label, "share of values up to this one")
+    for (name, values), (colour, line) in zip(samples.items(), cycle(_LINES), strict=False):
+        x = np.sort(np.ravel(np.asarray(values)))
+        x = x.astype("datetime64[s]") if dates else np.maximum(x, 0.5) if log else x
+        share = np.arange(1, len(x) + 1) / len(x)
+        ax.step(x, share, where="post", color=colour, linestyle=line, label=name)
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_formatter(ticker.PercentFormatter(1))
+    if log:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:,g}")
+    if dates:
+        _show_dates(ax, 6)
+    _legend_beside(ax)
+    return figure
+
+
+@style.drawn
+def sequence_in_time(times: ArrayLike, parts: list[str]) -> Figure:
+    """Plot one user's events: place in the sequence against time, by part of the split."""
+    x, minutes = np.arange(1, len(parts) + 1), (np.asarray(times) - np.min(times)) / 60
+    figure, ax = _one_panel("place in the sequence", "minutes since the first event")
+    looks = {"train": (BLUE, "o", 2.5), "valid": ("#009E73", "s", 6), "test": (ORANGE, "^", 7)}
+    for part, (colour, marker, size) in looks.items():
+        rows = np.asarray(parts) == part
+        ax.plot(x[rows], minutes[rows], marker, color=colour, markersize=size, label=part)
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    _legend_beside(ax)
+    return figure
+
+
+@style.drawn
+def training_curves(
+    curves: Mapping[str, Mapping[str, list[float] | tuple]], x_label: str | Mapping = "step"
+) -> Figure:
+    """Plot series, values or ``(x, values)``: a column per model, a panel per series."""
+    rows = max(map(len, curves.values()), default=0)
+    if not rows:
+        raise ParagonError("curves: there is no series to draw")
+    figure = style.new(min(7.2, 2.6 * len(curves) + 0.6), 0.5 + 1.6 * rows)
+    axes = figure.subplots(rows, len(curves), squeeze=False, sharex="col")
+    for column, (model, group) in zip(axes.T, curves.items(), strict=True):
+        for ax, (name, series) in zip(column, group.items(), strict=False):
+            x, y = series if isinstance(series, tuple) else (range(1, len(series) + 1), series)
+            _draw_series(ax, pd.Series(np.asarray(y, float), np.asarray(x, float)))
+            ax.set_ylabel(name.replace("_", " "))
+            ax.locator_params(axis="x", integer=True)
+        column[0].set_title(style.BACKBONES[model].label if model in style.BACKBONES else model)
+        label = x_label if isinstance(x_label, str) else x_label.get(model, "step")
+        column[len(group) - 1].set_xlabel(label)
+        column[len(group) - 1].tick_params(labelbottom=True)
+        for ax in column[len(group) :]:
+            ax.set_axis_off()
+    return figure
+
+
+def _draw_series(ax: Axes, series: pd.Series) -> None:
+    """Draw a series, smoothed if it is long, on a logarithmic axis if it falls far."""
+    if len(series) >= 200:
+        ax.plot(series, color=BLUE, alpha=0.25, linewidth=0.5)
+        series = series.rolling(len(series) // 40, center=True, min_periods=1).mean()
+    ax.plot(series, color=BLUE, marker="o" if len(series) <= 40 else None, markersize=2.5)
+    if series.min() > 0 and series.max() > 30 * series.min():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+
+
+@style.drawn
+def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -> Figure:
+    """Plot losses ``[A, T]`` above their best over steps ``[T]``, coloured by weights ``[A]``."""
+    x, losses = np.asarray(steps), np.asarray(validation, float)
+    excess = losses - losses.min(1, keepdims=True)
+    positive = excess[excess > 0]
+    floor = 10 ** np.floor(np.log10(np.quantile(positive, 0.02))) if len(positive) else 1e-6
+    figure = style.new(4.6, 2.9)
+    ax = figure.subplots()
+    for line, weight in zip(excess, np.asarray(weights), strict=True):
+        colour = WEIGHT_COLOURS(weight)
+        ax.plot(x, np.maximum(line, floor), color=colour, linewidth=1.1)
+        ax.plot(x[line.argmin()], floor, "o", color=colour, markersize=5, clip_on=False, zorder=4)
+    ax.set(yscale="log", ylim=(floor, None), xlim=(x.min(), x.max()))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set(xlabel="step", ylabel="validation task loss\nin excess of the task's best")
+    style.colour_bar(ax, ScalarMappable(cmap=WEIGHT_COLOURS), WEIGHT, 0.03, 1)
+    small_print(figure, "Dots: each task's best step.")
+    return figure
+
+
+# --- Adapter vectors -----------------------------------------------------------------------------
+
+
+def _components(vectors: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, str]]:
+    """Return the projection to the first two principal components, and the labels of the axes."""
+    centre = vectors.mean(0)
+    _, spread, basis = np.linalg.svd(vectors - centre, full_matrices=False)
+    # The same sign on all machines.
+    basis = basis[:2] * np.where(basis[:2].sum(1, keepdims=True) < 0, -1, 1)
+    shares = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
+    labels = {
+        f"{axis}label": f"component {number} ({share:.0%} of variance)"
+        for axis, number, share in zip("xy", (1, 2), shares, strict=False)
+    }
+    return lambda rows: (rows - centre) @ basis.T, labels
+
+
+@style.drawn
+def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
+    """Plot adapter vectors in the first two principal components of the collection.
+
+    ``collected``, ``held_out`` and ``generated``: vectors ``[N, P]`` and their weights ``[N, O]``.
+    Adapters with all weight on one objective are distant: they do not count for the components,
+    and lie at the edge.
+    """
+    clouds = {name: [np.asarray(part, float) for part in pair] for name, pair in groups.items()}
+    inner = {}
+    for name, (vectors, weights) in clouds.items():
+        off = vectors[weights.min(1) >= _CORNER]
+        inner[name] = off if len(off) > 2 else vectors  # corners count in a small group
+    project, labels = _components(inner["collected"])
+    points = project(np.vstack(list(inner.values())))
+    centre, edge = (points.max(0) + points.min(0)) / 2, 0.56 * np.ptp(points, axis=0) + 1e-9
+    figure = style.new(5.2, 1.2 + 4 * float(np.clip(edge[1] / edge[0], 0.45, 0.8)))
+    ax = figure.subplots()
+    ax.set(xlim=centre[0] + [-edge[0], edge[0]], ylim=centre[1] + [-edge[1], edge[1]], **labels)
+    beyond = 0
+    for name, (vectors, weights) in clouds.items():
+        far = project(vectors)
+        xy = far.clip(centre - edge, centre + edge)
+        beyond += (xy != far).any(1).sum()
+        if name == "generated":
+            order = np.argsort(weights[:, 0], kind="stable")
+            ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
+        ax.scatter(
+            *xy.T, c=weights[:, 0], cmap=WEIGHT_COLOURS, vmin=0, vmax=1, zorder=3, clip_on=False,
+            label=f"{name.replace('_', '-')} (n = {len(xy)})", **_VECTORS[name],
+        )  # fmt: skip
+    box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
+    for handle in filter(None, box.legend_handles):
+        handle.set(array=None, facecolor="#b0b0b0")
+    style.colour_bar(ax, ScalarMappable(cmap=WEIGHT_COLOURS), WEIGHT, 0.03, 1)
+    few = f"At the edge: {beyond} adapters with all weight on one objective, off the scale."
+    small_print(figure, few if beyond else "")
+    return figure
+
+
+@style.drawn
+def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
+    """Plot groups of vectors ``[N, P]`` in their principal components, the last two on top."""
+    project, labels = _components(np.vstack(list(clouds.values())))
+    figure = style.new(5.2, 3.6)
+    ax = figure.subplots()
+    ax.set(**labels)
+    black: dict[str, Any] = {"s": 34, "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
+    looks: list[dict[str, Any]] = [
+        {"marker": marker, "color": colour, "s": 22, "alpha": 0.7, "linewidths": 0, "zorder": 2}
+        for marker, colour in zip(cycle("osDv"), sns.color_palette("colorblind"), strict=False)
+    ][: len(clouds) - 2]
+    looks += [{"marker": "X", "color": "white"} | black, {"marker": "^", "color": ORANGE} | black]
+    for (name, values), kind in zip(clouds.items(), looks, strict=True):
+        ax.scatter(*project(values).T, label=name, **kind)
+    figure.legend(loc="outside upper left", ncols=5, columnspacing=0.8, handletextpad=0.1)
+    return figure
+
+
+@style.drawn
+def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
+    """Plot distances to the nearest collected vector by group: box, median and values."""
+    groups = {name: np.asarray(values, float) for name, values in distances.items()}
+    together = np.concatenate(list(groups.values()))
+    log = bool(together.min() > 0 and together.max() > 30 * together.min())
+    figure = style.new(5.2, 0.7 + 0.42 * len(groups))
+    ax = figure.subplots()
+    if log:
+        ax.set_xscale("log")
+    for row, values in enumerate(groups.values()):
+        low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+        ax.hlines(row, low, high, color=GREY, linewidth=0.8, zorder=1)
+        ax.barh(row, third - first, 0.6, first, color="#e8e8e8", edgecolor=GREY, linewidth=0.8)
+        ax.vlines(middle, row - 0.3, row + 0.3, color=ORANGE, linewidth=1.8, zorder=4)
+        jitter = 0.2 * np.sin(7.0 * np.arange(len(values)))  # reproducible
+        ax.plot(values, row + jitter, "o", color=BLUE, alpha=0.6, markersize=2.6, mew=0, zorder=3)
+    ax.invert_yaxis()
+    ax.set_yticks(range(len(groups)), [f"{n} (n = {len(v)})" for n, v in groups.items()])
+    ax.set(xlabel="L2 distance to the nearest collected vector" + (", log scale" if log else ""))
+    if log:
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    else:
+        ax.set_xlim(left=0)
+    ax.tick_params(axis="y", length=0)
+    return figure
+
+
+@style.drawn
+def latent_steps(rows: Mapping[str, ArrayLike], what: str = "latent coordinate") -> Figure:
+    """Plot latents as rows of colours from -3 to 3, for example over steps of noise."""
+    table = np.stack([np.asarray(row, float) for row in rows.values()])
+    figure = style.new(5.4, 0.6 + 0.24 * len(table))
+    ax = figure.subplots()
+    bar = {"label": "its value", "extend": "both" if np.abs(table).max() > 3 else "neither"}
+    sns.heatmap(
+        table, cmap="RdBu_r", vmin=-3, vmax=3, ax=ax, cbar_kws=bar | {"pad": 0.02, "aspect": 12},
+        xticklabels=range(1, table.shape[1] + 1), yticklabels=list(rows),
+    )  # fmt: skip
+    ax.set_xlabel(what)
+    ax.tick_params(length=0, axis="both", rotation=0)
+    ax.tick_params(axis="x", labelsize=6.5)
+    return figure
