@@ -41,7 +41,6 @@ from paragon.adapters import tuning
 from paragon.adapters.adapter import Adapter, start_vectors
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
-from paragon.backbones.base import cached_states, context_of
 from paragon.backbones.training import Training
 from paragon.data.fetch import load_dataset
 from paragon.data.negatives import NegativeSampler
@@ -202,9 +201,9 @@ def data_rows(study: Study) -> list[Row]:
         cutoffs=own.evaluation.cutoffs,
     )
     test = sequences.test
-    context = context_of(sequences, test.users, test.positions, frozen.history, study.device)
+    states = frozen.states_before(sequences, test.users, test.positions)
     with torch.no_grad():
-        scores = frozen.score_catalogue(cached_states(frozen, context)).numpy()  # [N, n + 1]
+        scores = frozen.score_catalogue(states).numpy()  # [N, n + 1]
 
     return [
         Row(
@@ -254,11 +253,9 @@ def beside_rectools(study: Study, python: Path, epochs: int) -> dict[str, dict[s
     for _ in range(epochs):
         taken.append(seconds(lambda: training.epoch(rng)))
     training.model.eval()
-    context = context_of(
-        sequences, test.users, test.positions, training.backbone.history, study.device
-    )
+    states = training.backbone.states_before(sequences, test.users, test.positions)
     with torch.no_grad():
-        scores = training.backbone.score_catalogue(cached_states(training.backbone, context))
+        scores = training.backbone.score_catalogue(states)
     ranks = target_ranks(scores.numpy(), test.targets, sequences.excluded(test))
     ours = {"epoch": float(np.median(taken)), "ndcg@10": float(ndcg_at(ranks, 10).mean())}
     with tempfile.TemporaryDirectory() as scratch:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paragon import params
 from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
-from paragon.backbones.base import Backbone, cached_states, context_of
+from paragon.backbones.base import Backbone
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Met, Sequences
 from paragon.objectives.lists import Catalogue, check_served, served
@@ -159,8 +159,7 @@ def frozen_task(
         met, who = sequences.met_before(evaluation), np.arange(len(users))  # N rows, [N]
     check_served(met, settings.served)
     if states is None:
-        context = context_of(sequences, users, positions, backbone.history, device)
-        states = cached_states(backbone, context)  # [N, z]
+        states = backbone.states_before(sequences, users, positions)  # [N, z]
     form = adapter_form(backbone, sequences, settings)
     catalogue = Catalogue.of(sequences, max(settings.served, 1 + settings.negatives)).to(device)
     return FrozenTask(

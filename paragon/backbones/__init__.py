@@ -15,11 +15,8 @@ from paragon import __version__, params
 from paragon.backbones.base import Backbone, check_backbone
 from paragon.backbones.checkpoint import Checkpoint
 from paragon.backbones.deepfm import DeepFM
-from paragon.backbones.gru4rec import GRU4Rec
-from paragon.backbones.lightgcn import NGCF, LightGCN
-from paragon.backbones.pinsage import PinSage
-from paragon.backbones.sasrec import SASRec
-from paragon.backbones.tisasrec import TiSASRec
+from paragon.backbones.graph import NGCF, LightGCN, PinSage
+from paragon.backbones.sequential import GRU4Rec, SASRec, TiSASRec
 from paragon.backbones.training import Fitted, Training
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
@@ -64,12 +61,8 @@ def train_backbone(
 
 def origin(name: str, sequences: Sequences, settings: params.BackboneSettings) -> dict[str, Any]:
     """Describe what a trained backbone depends on."""
-    return {
-        "kind": "backbone",
-        "backbone": name,
-        "data": sequences.description,
-        "settings": settings.model_dump(),
-    }
+    about = {"data": sequences.description, "settings": settings.model_dump()}
+    return {"kind": "backbone", "backbone": name, **about}
 
 
 def save_backbone(
@@ -81,13 +74,9 @@ def save_backbone(
     **more: object,
 ) -> None:
     """Write ``stem.safetensors`` and ``stem.json``: data, settings, curves, versions, ``more``."""
-    description = {
-        **origin(backbone.name, sequences, settings),
-        "training": asdict(fitted),
-        "versions": {"paragon": __version__, "torch": torch.__version__.split("+")[0]},
-        **more,
-    }
-    save_tensors(stem, backbone.state_dict(), description)
+    versions = {"paragon": __version__, "torch": torch.__version__.split("+")[0]}
+    about = origin(backbone.name, sequences, settings) | {"training": asdict(fitted)}
+    save_tensors(stem, backbone.state_dict(), {**about, "versions": versions, **more})
 
 
 def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +22,7 @@ Adapt = Callable[[Tensor], Tensor]  # changes `h [..., d]`
 Batch = tuple[Tensor, np.ndarray, np.ndarray]  # states [N, z], their users [N], target items [N]
 PAIRS = 1 << 20  # scores computed at a time: some hundreds of megabytes with `h` for each
 _LEAST = 64  # minimum number of states in a block; smaller products are slow
+_CONTEXTS = 2048  # contexts encoded at a time
 
 
 def _unchanged(hidden: Tensor) -> Tensor:
@@ -40,12 +40,6 @@ class Context:
     users: Tensor
     items: Tensor
     times: Tensor
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def __getitem__(self, rows: slice | Tensor) -> Context:
-        return Context(self.users[rows], self.items[rows], self.times[rows])
 
 
 class Backbone(nn.Module):
@@ -67,11 +61,14 @@ class Backbone(nn.Module):
 
     def states(self, context: Context) -> Tensor:
         """Encode users and histories as states ``[B, z]``."""
-        raise NotImplementedError
+        raise self._missing("states")
 
     def item_vectors(self) -> Tensor:
         """Return item vectors ``[n + 1, d]``; row 0 is padding and never recommended."""
-        raise NotImplementedError
+        raise self._missing("item_vectors")
+
+    def _missing(self, method: str) -> ParagonError:
+        return ParagonError(f"backbone {type(self).__name__}: the method `{method}` is missing")
 
     def expand(self, states: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | float]:
         """Compute ``h`` and ``b`` for states ``[..., B, z]`` and candidates ``[..., B, C]``.
@@ -89,16 +86,36 @@ class Backbone(nn.Module):
         By default, N = 16 x ``batch`` random training events with the history before each.
         """
         users, positions = sequences.train_events()
-        device = self.item_vectors().device
         for rows in self.random_batches(len(users), 16 * batch, rng):
-            context = context_of(sequences, users[rows], positions[rows], self.history, device)
-            yield self.states(context), users[rows], sequences.targets(users[rows], positions[rows])
+            events = users[rows], positions[rows]
+            states = self.states(self.context(sequences, *events))
+            yield states, users[rows], sequences.targets(*events)
 
     def random_batches(
         self, count: int, size: int, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
         """Yield the numbers below ``count`` in random order, in batches of ``size``."""
         yield from np.split(rng.permutation(count), range(size, count, size))
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters."""
+        return next(self.parameters()).device
+
+    def context(self, sequences: Sequences, users: np.ndarray, positions: np.ndarray) -> Context:
+        """Return the contexts before the events at (user, position)."""
+        parts = (users, *sequences.histories(users, positions, self.history))
+        return Context(*(torch.from_numpy(part).to(self.device) for part in parts))
+
+    @torch.no_grad()
+    def states_before(
+        self, sequences: Sequences, users: np.ndarray, positions: np.ndarray
+    ) -> Tensor:
+        """Compute the states ``[N, z]`` before many events at (user, position), dropout off."""
+        self.eval()
+        blocks = [slice(i, i + _CONTEXTS) for i in range(0, len(users), _CONTEXTS)]
+        contexts = (self.context(sequences, users[rows], positions[rows]) for rows in blocks)
+        return torch.cat([self.states(context) for context in contexts])
 
     @property
     def is_dot_product(self) -> bool:
@@ -126,7 +143,7 @@ class Backbone(nn.Module):
         return self.score_vectors(states, candidates, items, adapter)
 
     def score_vectors(
-        self, states: Tensor, candidates: Tensor, items: Tensor, adapter: Adapt = _unchanged
+        self, states: Tensor, candidates: Tensor, items: Tensor, adapter: Adapt
     ) -> Tensor:
         """Score candidates with the vectors ``items [..., C, d']``, as :meth:`score` does.
 
@@ -182,30 +199,23 @@ class Dropout(nn.Module):
 
 def check_backbone(backbone: Backbone, sequences: Sequences) -> None:
     """Try a backbone before training; ``ParagonError`` for missing methods and wrong results."""
-    kind, dim = type(backbone), backbone.dim
-    for method in ("states", "item_vectors"):
-        if getattr(kind, method) is getattr(Backbone, method):
-            raise ParagonError(f"backbone {kind.__name__}: the method `{method}` is missing")
 
     def check(what: str, value: Tensor, *shapes: tuple[int, ...]) -> None:
+        problem = "holds numbers that are not finite"
         if tuple(value.shape) not in shapes:
             wanted = " or ".join(str(list(shape)) for shape in shapes)
             problem = f"has shape {list(value.shape)}, {wanted} is needed"
         elif torch.isfinite(value).all():
             return
-        else:
-            problem = "holds numbers that are not finite"
-        raise ParagonError(f"backbone {kind.__name__}: `{what}` {problem}")
+        raise ParagonError(f"backbone {type(backbone).__name__}: `{what}` {problem}")
 
     backbone.eval()
-    valid, three = sequences.valid, slice(0, 3)
+    valid, dim = sequences.valid[:3], backbone.dim
     with torch.no_grad():
-        items = backbone.item_vectors()
-        check("item_vectors", items, (sequences.n_items + 1, dim))
-        candidates = torch.from_numpy(valid.candidates[three]).to(items.device)
+        check("item_vectors", backbone.item_vectors(), (sequences.n_items + 1, dim))
+        candidates = torch.from_numpy(valid.candidates).to(backbone.device)
         rows, count = candidates.shape
-        events = valid.users[three], valid.positions[three]
-        states = backbone.states(context_of(sequences, *events, backbone.history, items.device))
+        states = backbone.states_before(sequences, valid.users, valid.positions)
         check("states", states, (rows, dim if backbone.is_dot_product else states.shape[-1]))
         hidden, offset = backbone.expand(states, candidates)
         check("expand: h", hidden, (rows, 1, dim), (rows, count, dim))
@@ -217,41 +227,8 @@ def check_backbone(backbone: Backbone, sequences: Sequences) -> None:
             check(f"training_states: {what}", torch.as_tensor(numbers), (len(drawn),))
 
 
-def context_of(
-    sequences: Sequences,
-    users: np.ndarray,
-    positions: np.ndarray,
-    length: int,
-    device: str | torch.device = "cpu",
-) -> Context:
-    """Return contexts for events at (user, position): the last ``length`` events before each."""
-    parts = (users, *sequences.histories(users, positions, length))
-    return Context(*(torch.from_numpy(part).to(device) for part in parts))
-
-
-def training_pairs(sequences: Sequences) -> tuple[np.ndarray, np.ndarray]:
-    """Return user and item of all training events, ``[N]`` each."""
-    train = sequences.is_train()
-    users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
-    return users[train], sequences.items[train]
-
-
-def interactions(sequences: Sequences) -> csr_array:
-    """Build the matrix of training interactions ``[U, n + 1]``; repeated ones count once."""
-    pairs, shape = training_pairs(sequences), (sequences.n_users, sequences.n_items + 1)
-    return csr_array((np.ones(len(pairs[0])), pairs), shape)
-
-
 def mean_of_history(vectors: Tensor, items: Tensor) -> Tensor:
     """Average ``vectors [n + 1, d]`` over histories ``items [B, L]``: ``[B, d]``."""
     inside = (items > 0).unsqueeze(-1)  # [B, L, 1]
     total = (F.embedding(items, vectors) * inside).sum(1)  # [B, d]
     return total / inside.sum(1).clamp(min=1)
-
-
-@torch.no_grad()
-def cached_states(backbone: Backbone, context: Context, batch: int = 2048) -> Tensor:
-    """Compute the states of many contexts, ``[N, z]``, with dropout off."""
-    backbone.eval()
-    starts = range(0, len(context), batch)
-    return torch.cat([backbone.states(context[start : start + batch]) for start in starts])

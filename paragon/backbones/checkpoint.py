@@ -37,16 +37,14 @@ class Checkpoint:
         """Store ``parts``, the state of torch's random generators, and a JSON ``record``."""
         if self.path is None or not self.writes:
             return
-        states = {name: _tensors(part) for name, part in parts.items()} | {"random": _random()}
-        tensors = {
-            f"{name}/{key}": tensor.detach().cpu().contiguous().clone()
-            for name, state in states.items()
-            for key, tensor in state.items()
-        }
+        tensors = {f"{name}/{key}": t for name in parts for key, t in _state(parts[name]).items()}
+        tensors["random/cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random/cuda"] = torch.cuda.get_rng_state()
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         text = json.dumps({**self._about(), "record": record})
-        metadata = {"description": text, "sha256": _checksum(tensors, text)}
         with atomic_path(self.path) as path:
-            path.write_bytes(save(tensors, metadata))
+            path.write_bytes(save(tensors, {"text": text, "sha256": _checksum(tensors, text)}))
 
     def load(self, parts: Mapping[str, Part]) -> dict[str, Any] | None:
         """Restore ``parts`` and the random generators; return the record, or None without a file.
@@ -56,63 +54,45 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            tensors, about = _read(self.path)
-            check_match(self._about(), about, str(self.path))
-        except ParagonError as error:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            text = metadata.get("text", "")
+            if _checksum(tensors, text) != metadata.get("sha256"):
+                raise ParagonError("its checksum is wrong: the file was altered")
+            about = json.loads(text)
+            check_match(self._about(), about, "its description")
+        except (SafetensorError, OSError, ParagonError) as error:
             raise ParagonError(
-                f"training cannot go on from a checkpoint: {error}; to begin anew, delete the "
-                f"folder {self.path.parent}"
+                f"training cannot go on from the checkpoint {self.path}: {error}; to begin anew, "
+                f"delete the folder {self.path.parent}"
             ) from error
-        states: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
-        for name, tensor in tensors.items():
-            first, _, key = name.partition("/")
-            states.setdefault(first, {})[key] = tensor
         for name, part in parts.items():
-            _restore(part, states[name])
-        for device, state in states["random"].items():
-            (torch.cuda if device == "cuda" else torch).set_rng_state(state)
+            prefix = f"{name}/"
+            own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+            if isinstance(part, torch.optim.Optimizer):
+                state = part.state_dict()
+                for key, tensor in own.items():
+                    number, _, field = key.partition(".")
+                    state["state"].setdefault(int(number), {})[field] = tensor
+                part.load_state_dict(state)
+            else:
+                part.load_state_dict(own)
+        torch.set_rng_state(tensors["random/cpu"])
+        if "random/cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random/cuda"])
         return about["record"]
 
     def _about(self) -> dict[str, Any]:
         return {**self.about, "torch": torch.__version__, "code": _code()}
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read tensors and description, and verify the checksum."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ParagonError(f"{path} cannot be read ({error})") from error
-    text = metadata.get("description", "")
-    if _checksum(tensors, text) != metadata.get("sha256"):
-        raise ParagonError(f"{path}: its checksum is wrong: the file was altered")
-    return tensors, json.loads(text)
-
-
-def _tensors(part: Part) -> dict[str, Tensor]:
+def _state(part: Part) -> dict[str, Tensor]:
+    """Return the tensors of a module or, as ``number.key``, of an optimizer."""
     if isinstance(part, nn.Module):
         return part.state_dict()
     state = part.state_dict()["state"]
     return {f"{i}.{key}": value for i, values in state.items() for key, value in values.items()}
-
-
-def _restore(part: Part, tensors: dict[str, Tensor]) -> None:
-    if isinstance(part, nn.Module):
-        part.load_state_dict(tensors)
-        return
-    state = part.state_dict()
-    for name, tensor in tensors.items():
-        number, key = name.split(".")
-        state["state"].setdefault(int(number), {})[key] = tensor
-    part.load_state_dict(state)
-
-
-def _random() -> dict[str, Tensor]:
-    """Return the states of torch's random generators, which dropout uses."""
-    states = {"cpu": torch.get_rng_state()}
-    return states | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else states
 
 
 def _checksum(tensors: dict[str, Tensor], text: str) -> str:

@@ -30,18 +30,17 @@ class DeepFM(Backbone):
 
     def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
         super().__init__(sequences, settings)
-        size, rest = divmod(self.dim, 2)
+        e, rest = divmod(self.dim, 2)
         if rest:
             raise ParagonError(f"params.yaml: backbones.dim: {self.dim} is odd; DeepFM halves it")
-        groups = torch.zeros(sequences.n_users + 1, dtype=torch.long)
-        groups[:-1] = torch.from_numpy(sequences.groups) + 1
+        groups = F.pad(torch.from_numpy(sequences.groups) + 1, (0, 1))  # [U + 1]
         categories = F.normalize(torch.from_numpy(sequences.categories).float(), p=1, dim=1)
         self.register_buffer("groups", groups)
         self.register_buffer("categories", categories)
         rows, width = categories.shape  # n + 1, M
         counts = {"user": len(groups), "group": int(groups.max()) + 1}
         counts |= {"past": rows, "item": rows, "category": width}
-        self.fields = nn.ParameterDict({f: torch.empty(n, size) for f, n in counts.items()})
+        self.fields = nn.ParameterDict({f: torch.empty(n, e) for f, n in counts.items()})
         for table in self.fields.values():
             nn.init.normal_(table, std=0.05)
         with torch.no_grad():  # an unknown user adds nothing
@@ -50,17 +49,15 @@ class DeepFM(Backbone):
             {f: torch.zeros(counts[f], 1) for f in ("item", "category")}
         )
         # One layer in two halves, so that each is computed once per user or item.
-        self.of_user = nn.Linear(3 * size, 2 * size)
-        self.of_item = nn.Linear(2 * size, 2 * size, bias=False)
+        self.of_user, self.of_item = nn.Linear(3 * e, 2 * e), nn.Linear(2 * e, 2 * e, bias=False)
         self.deep = nn.Sequential(
-            nn.ReLU(), Dropout(settings.dropout), nn.Linear(2 * size, size), nn.ReLU()
+            nn.ReLU(), Dropout(settings.dropout), nn.Linear(2 * e, e), nn.ReLU()
         )
-        self.output = nn.Parameter(torch.empty(size).normal_(std=size**-0.5))
+        self.output = nn.Parameter(torch.empty(e).normal_(std=e**-0.5))
 
     def states(self, context: Context) -> Tensor:
         """Compute the user's part of the pairs, ``[B, 4 e]``, with :func:`_side`."""
-        new_user = len(self.groups) - 1
-        user = torch.where(context.users < 0, new_user, context.users)  # [B]
+        user = torch.where(context.users < 0, len(self.groups) - 1, context.users)  # [B]
         fields = [
             F.embedding(user, self.fields["user"]),
             F.embedding(self.groups[user], self.fields["group"]),

@@ -1,20 +1,25 @@
-"""Sequence models and the windows of histories on which they are trained.
+"""Sequence models: GRU4Rec, SASRec and TiSASRec, trained on windows of histories.
 
 One pass of a causal model over a window of L events trains all positions, about 15 times cheaper
-than one history per event. Shapes: B histories or W windows of L events, state d (``dim``).
+than one history per event. Shapes: B histories or W windows of L events, U users, d numbers of a
+state (``dim``), H heads, R intervals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, Batch, Context
+from paragon.backbones.base import Backbone, Batch, Context, Dropout
 from paragon.data.sequences import Sequences
+from paragon.errors import ParagonError
 
 
 class SequentialBackbone(Backbone):
@@ -28,20 +33,20 @@ class SequentialBackbone(Backbone):
             self.item_embedding.weight[0].zero_()
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
-        """Encode ``items [B, L]``: a state after each event, ``[B, L, dim]``.
+        """Encode ``items [B, L]``: a state after each event, ``[B, L, d]``.
 
         ``times [B, L]`` are seconds; ``users [B]`` is -1 for new users.
         """
         raise NotImplementedError
 
     def states(self, context: Context) -> Tensor:
-        """Return the state after the last event of each history, ``[B, dim]``."""
+        """Return the state after the last event of each history, ``[B, d]``."""
         last = (context.items > 0).sum(1) - 1  # [B]
         encoded = self.encode(context.items, context.times, context.users)  # [B, L, d]
-        return encoded[torch.arange(len(context), device=last.device), last.clamp(min=0)]
+        return encoded[torch.arange(len(last), device=last.device), last.clamp(min=0)]
 
     def item_vectors(self) -> Tensor:
-        """Return the item embedding, ``[n + 1, dim]``."""
+        """Return the item embedding, ``[n + 1, d]``."""
         return self.item_embedding.weight
 
     def training_states(
@@ -49,13 +54,12 @@ class SequentialBackbone(Backbone):
     ) -> Iterator[Batch]:
         """Yield one epoch in batches of ``batch`` windows: states, users and next items."""
         parts = windows(sequences, self.history, rng)
-        device = self.item_embedding.weight.device
         for rows in self.random_batches(len(parts[0]), batch, rng):
             users, items, times, targets = (part[rows] for part in parts)
-            inputs = (torch.from_numpy(part).to(device) for part in (items, times, users))
+            inputs = (torch.from_numpy(part).to(self.device) for part in (items, times, users))
             encoded = self.encode(*inputs)  # [rows, L, d]
             inside = targets > 0  # [rows, L]
-            states = encoded[torch.from_numpy(inside).to(device)]  # [N, d]
+            states = encoded[torch.from_numpy(inside).to(self.device)]  # [N, d]
             yield states, np.repeat(users, inside.sum(1)), targets[inside]
 
 
@@ -74,10 +78,162 @@ def windows(
     users = np.repeat(np.arange(sequences.n_users), counts)  # [W]
     number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # within user
     stop = first[users] + number * length  # [W]
-    start = np.maximum(stop - length, 0)
-    steps = start[:, None] + np.arange(length)  # [W, L], positions in the user's sequence
+    steps = np.maximum(stop - length, 0)[:, None] + np.arange(length)  # [W, L], in the sequence
     inside = steps < np.minimum(stop, inputs[users])[:, None]
     index = np.where(inside, sequences.offsets[users][:, None] + steps, 0)
     parts = sequences.items[index], sequences.times[index], sequences.items[index + 1]
     items, times, targets = (np.where(inside, part, 0) for part in parts)
     return users, items, times, targets
+
+
+class GRU4Rec(SequentialBackbone):
+    """Gated recurrent units over the history (Hidasi & Karatzoglou, CIKM 2018)."""
+
+    name = "gru4rec"
+
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        dim, layers, dropout = self.dim, settings.layers, settings.dropout
+        between = dropout if layers > 1 else 0.0
+        self.gru = nn.GRU(dim, dim, layers, batch_first=True, dropout=between)
+        self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(dim)
+
+    def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
+        """Encode ``items [B, L]``: a state after each event, ``[B, L, d]``."""
+        hidden, _ = self.gru(self.dropout(self.item_embedding(items)))  # [B, L, d]
+        return self.norm(self.dropout(hidden))
+
+
+class SASRec(SequentialBackbone):
+    """Causal self-attention over the history (Kang & McAuley, ICDM 2018)."""
+
+    name = "sasrec"
+
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        self.position_embedding = nn.Parameter(torch.empty(self.history, self.dim))
+        self.dropout, self.norm = Dropout(settings.dropout), nn.LayerNorm(self.dim)
+        self.blocks = nn.ModuleList(TransformerBlock(settings) for _ in range(settings.layers))
+        nn.init.normal_(self.position_embedding, std=0.02)
+
+    def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
+        """Encode ``items [B, L]``: a state after each event, ``[B, L, d]``."""
+        x = self.item_embedding(items) + self.position_embedding[: items.shape[1]]  # [B, L, d]
+        x = self.dropout(self.norm(x))
+        for block in self.blocks:
+            x = block(x)  # [B, L, d]
+        return x
+
+
+class TransformerBlock(nn.Module):
+    """Transformer block with causal attention and layer norms after the residual sums."""
+
+    def __init__(self, settings: params.BackboneSettings) -> None:
+        super().__init__()
+        dim, self.heads, dropout = settings.dim, settings.heads, settings.dropout
+        if dim % self.heads:
+            raise ParagonError(
+                f"params.yaml: backbones.heads: {self.heads} does not divide dim {dim}"
+            )
+        self.project, self.merge = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.feed = nn.Sequential(
+            nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim)
+        )
+        self.norm_attention, self.norm_feed = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def attend(self, x: Tensor, *context: Any) -> Tensor:
+        """Attend from each position to itself and those before it, ``[B, L, d]``."""
+        q, k, v = self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # [B, H, L, d / H] each. Padding is at the end, so the causal mask hides it too.
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return mixed.transpose(1, 2).flatten(2)
+
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
+        """Map ``[B, L, d]`` to ``[B, L, d]``; ``context`` goes to :meth:`attend`."""
+        x = self.norm_attention(x + self.dropout(self.merge(self.attend(x, *context))))
+        return self.norm_feed(x + self.dropout(self.feed(x)))
+
+
+class TiSASRec(SequentialBackbone):
+    """Causal attention over items, positions and time intervals (Li et al., WSDM 2020).
+
+    Intervals are in units of the user's smallest non-zero interval *in the training part*, and
+    at most ``intervals``.
+    """
+
+    name = "tisasrec"
+    units: Tensor  # [U + 1]: one per user, the last for new users (-1)
+
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        self.intervals, dim = settings.intervals, self.dim
+        self.register_buffer("units", smallest_intervals(sequences))
+        sizes = {"position": self.history, "interval": self.intervals + 1}
+        self.keys = nn.ParameterDict({k: torch.empty(n, dim) for k, n in sizes.items()})
+        self.values = nn.ParameterDict({k: torch.empty(n, dim) for k, n in sizes.items()})
+        for table in (*self.keys.values(), *self.values.values()):
+            nn.init.normal_(table, std=0.02)
+        self.dropout, self.norm = Dropout(settings.dropout), nn.LayerNorm(dim)
+        self.blocks = nn.ModuleList(TimeAwareBlock(settings) for _ in range(settings.layers))
+
+    def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
+        """Encode ``items [B, L]``: a state after each event, ``[B, L, d]``."""
+        length = items.shape[1]
+        unit = self.units[users].view(-1, 1, 1)  # [B, 1, 1]
+        gaps = (times.unsqueeze(2) - times.unsqueeze(1)).abs()  # [B, L, L], in seconds
+        between = (gaps // unit).clamp(max=self.intervals)  # [B, L, L], in units
+        later = torch.ones(length, length, dtype=torch.bool, device=items.device).triu(1)
+        x = self.dropout(self.norm(self.item_embedding(items)))  # [B, L, d]
+        for block in self.blocks:
+            x = block(x, between, later, self.keys, self.values)
+        return x
+
+
+class TimeAwareBlock(TransformerBlock):
+    """A transformer block whose keys and values get embeddings of positions and intervals.
+
+    To avoid a ``[B, L, L, d]`` array, q_i is multiplied with the whole interval table before r_ij
+    picks a logit, and attention is summed by interval before it is multiplied with the values.
+    """
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Split ``[..., L, d]`` into heads ``[..., H, L, d / H]``."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+
+    def attend(self, x: Tensor, *context: Any) -> Tensor:
+        """Attend over ``x [B, L, d]`` with intervals ``[B, L, L]`` and future mask ``[L, L]``."""
+        between, later, keys, values = context
+        length = x.shape[1]
+        q, k, v = (self._split(part) for part in self.project(x).chunk(3, -1))
+        k = k + self._split(keys["position"][:length])  # [B, H, L, d / H]
+        v = v + self._split(values["position"][:length])  # [B, H, L, d / H]
+        pick = between.unsqueeze(1).expand(-1, self.heads, -1, -1)  # [B, H, L, L]
+        by_interval = q @ self._split(keys["interval"]).mT  # [B, H, L, R]
+        logits = (q @ k.mT + by_interval.gather(-1, pick)) / q.shape[-1] ** 0.5
+        attention = padded_softmax(logits.masked_fill(later, -torch.inf))  # [B, H, L, L]
+        gathered = torch.zeros_like(by_interval).scatter_add(-1, pick, attention)
+        mixed = attention @ v + gathered @ self._split(values["interval"])
+        return mixed.transpose(1, 2).flatten(2)  # [B, L, d]
+
+
+def padded_softmax(logits: Tensor) -> Tensor:
+    """Softmax of ``logits [..., L]``, padded so that gradients are bit-identical on all machines.
+
+    In some builds of torch, the gradient at the end of an unpadded row depends on the threads.
+    """
+    length = logits.shape[-1]
+    return F.pad(logits, (0, -length % 16), value=-torch.inf).softmax(-1)[..., :length]
+
+
+def smallest_intervals(sequences: Sequences) -> Tensor:
+    """Return each user's smallest non-zero training interval in seconds, ``[U + 1]``.
+
+    A user without one gets 1. The last entry, for new users, is the median.
+    """
+    users, positions = sequences.train_events()
+    index = sequences.offsets[users] + positions
+    gaps = sequences.times[index] - sequences.times[index - 1]
+    least = pd.Series(gaps[gaps > 0]).groupby(users[gaps > 0]).min()
+    units = least.reindex(range(sequences.n_users), fill_value=1).to_numpy(np.int64)
+    return torch.from_numpy(np.append(units, int(least.median()) if len(least) else 1))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, cached_states, context_of
+from paragon.backbones.base import Backbone
 from paragon.backbones.checkpoint import Checkpoint, Part
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
@@ -45,14 +45,11 @@ class Training:
         adapter: nn.Module | None = None,
     ) -> None:
         self.backbone, self.sequences, self.settings = backbone, sequences, settings
-        self.device = backbone.item_vectors().device
-        self.model = nn.ModuleList([backbone, nn.Identity() if adapter is None else adapter])
+        self.device = backbone.device
+        self.model = nn.ModuleList([backbone, adapter or nn.Identity()])
         rate = settings.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
         self.sampler = NegativeSampler(sequences)
-        valid = sequences.valid
-        events = valid.users, valid.positions
-        self.context = context_of(sequences, *events, backbone.history, self.device)
 
     def fit(self, seed: int, checkpoint: Checkpoint | None = None) -> Fitted:
         """Train until validation stops improving, from ``checkpoint`` on; keep the best epoch."""
@@ -102,50 +99,37 @@ class Training:
     ) -> Tensor:
         """Compute the mean loss of ``states [N, z]`` of ``users [N]`` for ``targets [N]``.
 
-        The loss is ``softmax``, or ``bpr_max`` against S items per event that its user has not met;
-        ``ParagonError`` if ``bpr_max`` has no S.
+        ``bpr_max`` takes S items per event that its user has not met. ``softmax`` is the
+        cross-entropy over the whole catalogue, or over the target and S uniform negatives shared by
+        the batch, possibly met by the user. ``ParagonError`` if ``bpr_max`` has no S.
         """
-        if self.settings.loss == "softmax":
-            return self.softmax(states, targets, rng)
-        count = self.settings.negatives
-        if count is None:
-            raise ParagonError(
-                "params.yaml: backbones.negatives: null is for the loss `softmax`; `bpr_max` "
-                "needs a number of negatives"
-            )
-        drawn = np.column_stack([targets, self.sampler.draw(users, count, rng)])  # [N, 1 + S]
-        scores = self.backbone.score(states, torch.from_numpy(drawn).to(self.device))  # [N, 1 + S]
-        loss: Tensor = BprMax.apply(scores).mean()  # []
-        return loss
-
-    def softmax(self, states: Tensor, targets: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Compute the mean cross-entropy of ``targets [N]`` under a softmax over items.
-
-        The items are the whole catalogue, or the target and S uniform negatives shared by the
-        batch, possibly met by the user.
-        """
-        target = torch.from_numpy(targets).to(self.device)  # [N]
-        count, negatives = self.sequences.n_items, self.settings.negatives
+        score, count = self.backbone.score, self.sequences.n_items
+        target, negatives = torch.from_numpy(targets).to(self.device), self.settings.negatives
+        if self.settings.loss == "bpr_max":
+            if negatives is None:
+                raise ParagonError(
+                    "params.yaml: backbones.negatives: null is for the loss `softmax`; `bpr_max` "
+                    "needs a number of negatives"
+                )
+            drawn = np.column_stack([targets, self.sampler.draw(users, negatives, rng)])
+            scores = score(states, torch.from_numpy(drawn).to(self.device))  # [N, 1 + S]
+            return BprMax.apply(scores).mean()  # []
         if negatives is None or negatives >= count:
             if self.backbone.is_dot_product:
-                catalogue = self.backbone.item_vectors()[1:]  # [n, d]
-                whole: Tensor = CatalogueSoftmax.apply(states, catalogue, target - 1)  # []
-                return whole
+                return CatalogueSoftmax.apply(states, self.backbone.item_vectors()[1:], target - 1)
             items = torch.arange(1, count + 1, device=self.device)
-            return F.cross_entropy(self.backbone.score(states, items), target - 1)
-        drawn = 1 + rng.choice(count, negatives, replace=False)  # [S]
-        items = torch.from_numpy(drawn).to(self.device)
-        scores = self.backbone.score(states, items)  # [N, S]
+            return F.cross_entropy(score(states, items), target - 1)
+        items = torch.from_numpy(1 + rng.choice(count, negatives, replace=False)).to(self.device)
+        scores = score(states, items)  # [N, S]
         scores = scores.masked_fill(items == target.unsqueeze(1), -torch.inf)
-        of_target = self.backbone.score(states, target.unsqueeze(1))  # [N, 1]
+        of_target = score(states, target.unsqueeze(1))  # [N, 1]
         return F.cross_entropy(torch.cat([of_target, scores], 1), torch.zeros_like(target))
 
     @torch.no_grad()
     def validate(self) -> float:
         """Return minus the mean ``NDCG@10`` on validation events, among all items not yet met."""
-        self.model.eval()
         valid = self.sequences.valid
-        states = cached_states(self.backbone, self.context)  # [N, z]
+        states = self.backbone.states_before(self.sequences, valid.users, valid.positions)  # [N, z]
         ranks: list[np.ndarray] = []
         start = 0
         for block in self.backbone.catalogue_blocks(states):  # [R, n + 1]

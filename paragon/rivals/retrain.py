@@ -17,7 +17,7 @@ from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector, item_table
 from paragon.adapters.frozen import adapter_form
 from paragon.backbones import build
-from paragon.backbones.base import Backbone, cached_states, context_of
+from paragon.backbones.base import Backbone
 from paragon.backbones.checkpoint import Checkpoint
 from paragon.backbones.training import Fitted, Training
 from paragon.data.sequences import Evaluation, Met, Sequences
@@ -39,11 +39,9 @@ class Retrained(nn.Module):
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
         """Score the whole catalogue, ``[N, n + 1]``."""
-        device = self.backbone.item_vectors().device
         events = evaluation.users, evaluation.positions
-        context = context_of(sequences, *events, self.backbone.history, device)
-        states = cached_states(self.backbone, context)  # [N, z]
-        categories = torch.from_numpy(sequences.categories).float().to(device)
+        states = self.backbone.states_before(sequences, *events)  # [N, z]
+        categories = torch.from_numpy(sequences.categories).float().to(self.backbone.device)
         table = item_table(self.backbone.item_vectors(), categories, self.adapter.form)
         return self.backbone.score_catalogue(states, self.adapter, table)
 
@@ -115,10 +113,12 @@ class Retraining(Training):
     def validate(self) -> float:
         """Return the task loss on validation events."""
         self.model.eval()
-        valid, states = self.sequences.valid, cached_states(self.backbone, self.context)  # [N, z]
+        valid = self.sequences.valid
+        states = self.backbone.states_before(self.sequences, valid.users, valid.positions)  # [N, z]
         candidates = torch.from_numpy(valid.candidates[:, : 1 + self.lists.negatives])  # [N, C]
         met = self.sequences.met_before(valid).to(self.device)  # N rows
-        to, users = torch.arange(len(states), device=self.device), self.context.users
+        to = torch.arange(len(states), device=self.device)
+        users = torch.from_numpy(valid.users).to(self.device)  # [N]
         return self.task_loss(states, users, candidates.to(self.device), to, met).item()
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from paragon.adapters.adapter import adapt, item_table
 from paragon.backbones.base import Backbone, Context
-from paragon.backbones.sasrec import SASRec, TransformerBlock
+from paragon.backbones.sequential import SASRec, TransformerBlock
 from paragon.data.sequences import Sequences
 from paragon.generator.generator import Generator
 from paragon.metrics.ranking import top_k

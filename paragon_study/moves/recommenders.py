@@ -24,7 +24,6 @@ from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.adapters.rotation import ItemTable, shared_items
 from paragon.adapters.tuning import tune
 from paragon.backbones import Backbone
-from paragon.backbones.base import cached_states, context_of
 from paragon.backbones.training import Fitted, Training
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
@@ -109,8 +108,7 @@ class Place(Bench):
     def states(self) -> Tensor:
         """Compute states ``[N, d]`` after histories of validation users, without targets."""
         events = self.sequences.valid.users, self.sequences.valid.positions
-        context = context_of(self.sequences, *events, self.backbone.history)
-        return cached_states(self.backbone, context)
+        return self.backbone.states_before(self.sequences, *events)
 
     @cached_property
     def train(self) -> FrozenTask:

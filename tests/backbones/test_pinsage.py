@@ -3,42 +3,24 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
 from paragon.backbones import build
-from paragon.backbones.base import Context, context_of
-from paragon.backbones.pinsage import RESTART, STEPS, Convolution, neighbourhoods
-
-
-@pytest.fixture(scope="module")
-def model(seqs, settings):
-    deep = settings.backbones.model_copy(update={"layers": 2})
-    return build("pinsage", seqs, deep, seed=0).eval().requires_grad_(False)
-
-
-def having_trained_on(seqs, users):
-    """The data as if only the first ``users`` had training events."""
-    return replace(seqs, n_train=np.where(np.arange(seqs.n_users) < users, seqs.n_train, 0))
+from paragon.backbones.graph import RESTART, STEPS, Convolution, neighbourhoods
 
 
 def expected_shares(seqs):
     """Shares of visits ``[n + 1, n + 1]`` by following the probability instead of walks."""
     count = seqs.n_items + 1
-    past = [
-        set(seqs.items[start : start + n].tolist())
-        for start, n in zip(seqs.offsets[:-1], seqs.n_train, strict=True)
-    ]
-    step = np.zeros((count, count))
+    bounds = zip(seqs.offsets[:-1], seqs.n_train, strict=True)
+    past = [set(seqs.items[start : start + n].tolist()) for start, n in bounds]
+    step, shares = np.zeros((2, count, count))
     for item in range(1, count):
         fans = [met for met in past if item in met]
         for met in fans:
-            for other in met:
-                step[item, other] += 1 / len(fans) / len(met)
-    shares = np.zeros((count, count))
+            step[item, list(met)] += 1 / len(fans) / len(met)
     for item in range(1, count):
-        start = np.eye(count)[item]
-        at = start
+        at = start = np.eye(count)[item]
         for _ in range(STEPS):
             at = (RESTART * start + (1 - RESTART) * at) @ step
             shares[item] += at
@@ -46,7 +28,7 @@ def expected_shares(seqs):
     return shares / np.maximum(shares.sum(1, keepdims=True), 1e-9)
 
 
-def test_neighbours_are_those_that_walks_are_expected_to_visit(seqs):
+def test_neighbours_are_the_items_most_visited_by_walks(seqs):
     walks, again = 20_000, replace(seqs, items=seqs.items.copy())
     again.items[seqs.offsets[:-1] + 1] = again.items[seqs.offsets[:-1]]  # counts once
     expected = expected_shares(again)
@@ -57,20 +39,15 @@ def test_neighbours_are_those_that_walks_are_expected_to_visit(seqs):
     assert (expected > 0.05).any()
     # Six standard errors of a share of `walks` visits; there are more, though not independent.
     assert (np.abs(found - expected) <= 6 * np.sqrt(expected / walks)).all()
-
-
-def test_the_most_visited_are_kept_and_their_shares_have_the_sum_one(seqs):
-    all_items, every = neighbourhoods(seqs, 0, walks=500, top=seqs.n_items)
-    index, shares = neighbourhoods(seqs, 0, walks=500, top=5)
-    full = (every[:, :5] > 0).all(1)
-    assert full.sum() > 100
-    assert np.array_equal(index[full], all_items[full, :5])
-    best = every[full, :5]
-    assert np.allclose(shares[full], best / best.sum(1, keepdims=True), atol=1e-6)
+    few, best = neighbourhoods(again, 0, walks=walks, top=5)
+    full = (shares[:, :5] > 0).all(1)
+    assert full.sum() > 100 and np.array_equal(few[full], index[full, :5])
+    kept = shares[full, :5]
+    assert np.allclose(best[full], kept / kept.sum(1, keepdims=True), atol=1e-6)
 
 
 def test_an_item_nobody_trained_on_has_no_neighbours_but_a_vector(seqs, settings):
-    few = having_trained_on(seqs, 3)
+    few = replace(seqs, n_train=np.where(np.arange(seqs.n_users) < 3, seqs.n_train, 0))
     known = few.popularity() > 0
     assert 0 < known.sum() < 100
     model = build("pinsage", few, settings.backbones, seed=0).eval().requires_grad_(False)
@@ -80,24 +57,22 @@ def test_an_item_nobody_trained_on_has_no_neighbours_but_a_vector(seqs, settings
     assert (model.item_vectors()[1:].norm(dim=1) > 0.99).all()
 
 
-def test_no_validation_or_test_event_is_in_the_graph(seqs, settings):
-    found = neighbourhoods(seqs, 0)
-    later = np.flatnonzero(~seqs.is_train())
-    others = replace(seqs, items=seqs.items.copy())
-    others.items[later] = 1 + (others.items[later] + 50) % seqs.n_items
-    for one, other in zip(found, neighbourhoods(others, 0), strict=True):
-        assert np.array_equal(one, other)
-    others.items[0] = 1 + (others.items[0] + 50) % seqs.n_items  # a training event
-    assert not np.array_equal(found[0], neighbourhoods(others, 0)[0])
-    assert not np.array_equal(found[0], neighbourhoods(seqs, 1)[0])
+def test_no_validation_or_test_event_is_in_the_graph(seqs):
+    def walked(rows, seed=0):
+        other = replace(seqs, items=seqs.items.copy())
+        other.items[rows] = 1 + (other.items[rows] + 50) % seqs.n_items
+        return neighbourhoods(other, seed)[0]
+
+    unchanged = walked([])
+    assert np.array_equal(walked(np.flatnonzero(~seqs.is_train())), unchanged)
+    assert not np.array_equal(walked([0]), unchanged)  # a training event
+    assert not np.array_equal(walked([], seed=1), unchanged)
 
 
 def test_a_convolution_item_by_item():
-    draw = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    layer, vectors = Convolution(16), torch.randn(6, 16, generator=draw)
-    index = torch.randint(6, (6, 3), generator=draw)
-    weights = torch.rand(6, 3, generator=draw)
+    layer, vectors, weights = Convolution(16), torch.randn(6, 16), torch.rand(6, 3)
+    index = torch.randint(6, (6, 3))
     found = layer(vectors, index, weights)
     for item in range(6):
         around = torch.zeros(16)
@@ -109,8 +84,10 @@ def test_a_convolution_item_by_item():
         assert torch.allclose(found[item], merged / (merged @ merged) ** 0.5, atol=1e-6)
 
 
-def test_a_state_is_the_fading_past_of_known_users_and_newcomers(model, seqs):
-    context = context_of(seqs, seqs.test.users, seqs.test.positions, model.history)
+def test_a_state_is_the_fading_past_of_known_users_and_newcomers(seqs, settings):
+    deep = settings.backbones.model_copy(update={"layers": 2})
+    model = build("pinsage", seqs, deep, seed=0).eval().requires_grad_(False)
+    context = model.context(seqs, seqs.test.users, seqs.test.positions)
     states, vectors = model.states(context), model.item_vectors()
     for row in (0, 7):
         past = context.items[row][context.items[row] > 0].tolist()
@@ -118,16 +95,15 @@ def test_a_state_is_the_fading_past_of_known_users_and_newcomers(model, seqs):
         mean = sum(w * vectors[item] for w, item in zip(weights, past[::-1], strict=True))
         expected = np.exp(2) * model.user(mean / sum(weights))
         assert torch.allclose(states[row], expected, atol=1e-5)
-    newcomers = Context(torch.full_like(context.users, -1), context.items, context.times)
+    newcomers = replace(context, users=torch.full_like(context.users, -1))
     assert torch.equal(model.states(newcomers), states)
-    nobody = Context(torch.tensor([-1]), torch.zeros(1, 10).long(), torch.zeros(1, 10).long())
-    assert torch.allclose(model.states(nobody)[0], np.exp(2) * model.user.bias)
+    nobody = model.states(replace(context, items=torch.zeros_like(context.items)))
+    assert torch.allclose(nobody[0], np.exp(2) * model.user.bias)
 
 
 def test_every_step_of_training_sees_the_parameters_of_that_step(seqs, settings):
     run = settings.backbones.model_copy(update={"dropout": 0.0})
-    model = build("pinsage", seqs, run, seed=0).train()
-    steps = 0
+    model, steps = build("pinsage", seqs, run, seed=0).train(), 0
     for states, _, _ in model.training_states(seqs, 2, np.random.default_rng(0)):
         vectors = model.item_vectors()
         assert vectors is model.item_vectors()  # made once

@@ -17,7 +17,6 @@ from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.adapters.tuning import tune
 from paragon.backbones import build
-from paragon.backbones.base import cached_states, context_of
 from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
@@ -87,8 +86,8 @@ def test_numbers_of_items_change_no_list_and_no_metric(seqs, backbone, seed):
     model.load_state_dict(state | {table: state[table][back]})
     scores = []
     for own, sequences in ((backbone, seqs), (model, other)):
-        context = context_of(sequences, sequences.test.users, sequences.test.positions, 10)
-        scores.append(own.score_catalogue(cached_states(own, context)).detach().numpy())
+        states = own.states_before(sequences, sequences.test.users, sequences.test.positions)
+        scores.append(own.score_catalogue(states).detach().numpy())
     assert np.allclose(scores[0], scores[1][:, order], atol=1e-5)
     given = scores[0]
     found = [make_test_set(own).measure(Scores.of(table))[0]
@@ -122,8 +121,8 @@ def test_a_user_added_changes_nobody_elses_list(seqs, dataset, backbone, seed):
     assert more.n_users == seqs.n_users + 1 and more.item_ids == seqs.item_ids
     lists = []
     for sequences in (seqs, more):
-        context = context_of(sequences, sequences.test.users, sequences.test.positions, 10)
-        scores = backbone.score_catalogue(cached_states(backbone, context)).detach().numpy()
+        states = backbone.states_before(sequences, sequences.test.users, sequences.test.positions)
+        scores = backbone.score_catalogue(states).detach().numpy()
         lists.append(top_k(scores, 10, sequences.excluded(sequences.test)))
     assert np.array_equal(lists[0], lists[1][: seqs.n_users])
 

@@ -10,7 +10,6 @@ import torch
 from paragon import History, ParagonError, Recommender
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
-from paragon.backbones.base import context_of
 from paragon.rivals.reranking import RERANKERS, reranked_scores, source_vectors
 from paragon.serving import engine
 from paragon.serving.lists import Options
@@ -81,7 +80,7 @@ def test_it_serves_the_model_that_is_evaluated(name, seqs, settings, tmp_path):
 def test_a_state_of_sasrec_is_the_one_it_was_trained_with(seqs, settings):
     deep = settings.backbones.model_copy(update={"layers": 2})
     model = build("sasrec", seqs, deep, seed=0).eval().requires_grad_(False)
-    context = context_of(seqs, seqs.test.users, seqs.test.positions, model.history)
+    context = model.context(seqs, seqs.test.users, seqs.test.positions)
     assert (context.items == 0).any()  # some histories are short
     assert torch.allclose(engine.last_states(model, context), model.states(context), atol=1e-5)
 

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from paragon.adapters.frozen import adapter_form
-from paragon.backbones.base import cached_states, context_of
 from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params
 from paragon.serving.recommender import Recommender
@@ -234,8 +233,8 @@ def test_a_list_is_the_best_of_what_was_not_met(room, seqs, backbone):
     user = "u3"
     number = seqs.user_ids.index(user)
     length = seqs.lengths[number]
-    context = context_of(seqs, np.array([number]), np.array([length]), backbone.history)
-    scores = backbone.score_catalogue(cached_states(backbone, context))[0]
+    states = backbone.states_before(seqs, np.array([number]), np.array([length]))
+    scores = backbone.score_catalogue(states)[0]
     met = seqs.items[seqs.offsets[number] : seqs.offsets[number + 1]]
     scores[[0, *met.tolist()]] = -torch.inf
     expected = scores.argsort(descending=True)[:10].tolist()

@@ -1,0 +1,266 @@
+"""Backbones on the graph of users and items: LightGCN, NGCF and PinSage.
+
+Shapes: U users, n items, V = U + n + 1 nodes, B contexts of L past events, M categories, T
+neighbours, d numbers of a state (``dim``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.sparse import block_array, csr_array
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paragon import params
+from paragon.backbones.base import Backbone, Batch, Context, Dropout, mean_of_history
+from paragon.data.sequences import Sequences
+from paragon.errors import ParagonError
+
+WALKS, STEPS, RESTART = 1000, 3, 0.5  # PinSage: walks per item, steps per walk, P(restart)
+NEIGHBOURS = 20  # T
+_BLOCK = 256  # items whose walks are drawn at a time; limits memory
+
+
+def training_pairs(sequences: Sequences) -> tuple[np.ndarray, np.ndarray]:
+    """Return user and item of all training events, ``[N]`` each."""
+    train = sequences.is_train()
+    users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
+    return users[train], sequences.items[train]
+
+
+def interactions(sequences: Sequences) -> csr_array:
+    """Build the matrix of training interactions, bool ``[U, n + 1]``."""
+    pairs, shape = training_pairs(sequences), (sequences.n_users, sequences.n_items + 1)
+    return csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape)
+
+
+def normalised_graph(sequences: Sequences) -> Tensor:
+    """Build the sparse ``D^-1/2 A D^-1/2`` of the training interactions, ``[V, V]``.
+
+    A: adjacency, D: degrees. Nodes are the users, then items 0..n (0, padding, has no edges).
+    """
+    links = interactions(sequences)
+    edges = block_array([[None, links], [links.T, None]], format="coo")  # A, [V, V]
+    degree = edges.sum(1)  # [V]
+    values = torch.from_numpy(1 / np.sqrt(degree[edges.row] * degree[edges.col])).float()
+    index = torch.from_numpy(np.stack([edges.row, edges.col]).astype(np.int64))
+    return torch.sparse_coo_tensor(index, values, edges.shape, check_invariants=True).coalesce()
+
+
+class GraphBackbone(Backbone):
+    """User and item embeddings, which a subclass propagates over the graph.
+
+    The state of a new user is the mean of the item vectors in the history.
+    """
+
+    HISTORY = 50  # used for new users only
+    graph: Tensor  # [V, V], sparse: fixed by the data, not a parameter
+
+    def __init__(
+        self, sequences: Sequences, settings: params.BackboneSettings, width: int | None = None
+    ) -> None:
+        super().__init__(sequences, settings)
+        self.n_users, self.layers, self.history = sequences.n_users, settings.layers, self.HISTORY
+        self.register_buffer("graph", normalised_graph(sequences), persistent=False)
+        self.embedding = nn.Parameter(torch.empty(self.graph.shape[0], width or self.dim))  # [V, d]
+        nn.init.normal_(self.embedding, std=0.1)
+        self._current: tuple[Tensor, Tensor] | None = None
+
+    def propagate(self) -> Tensor:
+        """Compute the final embeddings of users, then of items 0..n: ``[V, d]``."""
+        raise NotImplementedError
+
+    def _vectors(self) -> tuple[Tensor, Tensor]:
+        """Return user and item vectors, propagated once per training step."""
+        if self.training and self._current is not None:
+            return self._current
+        final = self.propagate()
+        return final[: self.n_users], final[self.n_users :]
+
+    def states(self, context: Context) -> Tensor:
+        """Return the propagated user embeddings, ``[B, d]``."""
+        users, items = self._vectors()  # [U, d], [n + 1, d]
+        history = mean_of_history(items, context.items)  # [B, d]
+        known = (context.users >= 0).unsqueeze(-1)  # [B, 1]
+        return torch.where(known, users[context.users.clamp(min=0)], history)
+
+    def item_vectors(self) -> Tensor:
+        """Return the propagated item embeddings, ``[n + 1, d]``."""
+        return self._vectors()[1]
+
+    def training_states(
+        self, sequences: Sequences, batch: int, rng: np.random.Generator
+    ) -> Iterator[Batch]:
+        """Yield one epoch of training pairs, in random batches of 16 x ``batch``."""
+        users, items = training_pairs(sequences)
+        try:
+            for rows in self.random_batches(len(users), 16 * batch, rng):
+                self._current = None
+                self._current = self._vectors()
+                index = torch.from_numpy(users[rows]).to(self.device)
+                yield F.embedding(index, self._current[0]), users[rows], items[rows]
+        finally:
+            self._current = None
+
+
+class LightGCN(GraphBackbone):
+    """Embeddings averaged over neighbours and layers (He et al., SIGIR 2020)."""
+
+    name = "lightgcn"
+
+    def propagate(self) -> Tensor:
+        """LightGCN, equations 7 and 8, with equal layer weights."""
+        layers: list[Tensor] = [self.embedding]  # [V, d]
+        for _ in range(self.layers):
+            layers.append(torch.sparse.mm(self.graph, layers[-1]))  # [V, d]
+        return torch.stack(layers).mean(0)
+
+
+class NGCF(GraphBackbone):
+    """Messages and their products with the receiver; layers are concatenated (SIGIR 2019)."""
+
+    name = "ngcf"
+
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        width, rest = divmod(settings.dim, settings.layers + 1)
+        if rest:
+            raise ParagonError(
+                f"params.yaml: backbones.dim: {settings.dim} is not a multiple of layers + 1 = "
+                f"{settings.layers + 1}, as NGCF needs, which concatenates its layers"
+            )
+        super().__init__(sequences, settings, width)
+        self.neighbour = nn.ModuleList(nn.Linear(width, width) for _ in range(self.layers))
+        self.product = nn.ModuleList(nn.Linear(width, width) for _ in range(self.layers))
+        self.dropout = Dropout(settings.dropout)
+
+    def propagate(self) -> Tensor:
+        """NGCF (Wang et al.), equation 7: ``leaky_relu((L + I) E W1 + (L E * E) W2)`` per layer."""
+        layers: list[Tensor] = [self.embedding]  # [V, width]
+        current: Tensor = self.embedding
+        for neighbour, product in zip(self.neighbour, self.product, strict=True):
+            message = torch.sparse.mm(self.graph, current)  # [V, width]
+            current = F.leaky_relu(neighbour(message + current) + product(message * current), 0.2)
+            current = self.dropout(current)
+            layers.append(F.normalize(current, dim=1))
+        return torch.cat(layers, 1)  # [V, d]
+
+
+class PinSage(Backbone):
+    """Convolutions over random-walk neighbourhoods of items (Ying et al., KDD 2018).
+
+    ``score = s . z_i``: ``z_i`` is the convolved item, ``s`` a decaying mean of the history.
+    """
+
+    name = "pinsage"
+    index: Tensor  # [n + 1, T], see `neighbourhoods`
+    weights: Tensor  # [n + 1, T], see `neighbourhoods`
+    categories: Tensor  # [n + 1, M]: shares of the item's categories, sum 1
+
+    def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
+        super().__init__(sequences, settings)
+        index, weights = neighbourhoods(sequences, settings.seed)
+        categories = F.normalize(torch.from_numpy(sequences.categories).float(), p=1, dim=1)
+        self.register_buffer("index", torch.from_numpy(index))
+        self.register_buffer("weights", torch.from_numpy(weights))
+        self.register_buffer("categories", categories)
+        dim = self.dim
+        self.item = nn.Parameter(torch.empty(len(index), dim).normal_(std=0.1))
+        self.category = nn.Parameter(torch.empty(categories.shape[1], dim).normal_(std=0.1))
+        self.dropout = Dropout(settings.dropout)
+        self.convolutions = nn.ModuleList(Convolution(dim) for _ in range(settings.layers))
+        self.fading = nn.Parameter(torch.tensor(-2.0))  # log of the decay rate of past events
+        self.scale = nn.Parameter(torch.tensor(2.0))  # log; item vectors have the length 1
+        self.user = nn.Linear(dim, dim)
+        self._current: Tensor | None = None
+
+    def convolved(self) -> Tensor:
+        """Compute item vectors of length 1 after all layers, ``[n + 1, d]``."""
+        vectors: Tensor = self.item + self.categories @ self.category  # [n + 1, d]
+        for convolution in self.convolutions:
+            vectors = convolution(self.dropout(vectors), self.index, self.weights)
+        return vectors
+
+    def item_vectors(self) -> Tensor:
+        """Return the convolved items ``[n + 1, d]``, computed once per training step."""
+        return self._current if self.training and self._current is not None else self.convolved()
+
+    def states(self, context: Context) -> Tensor:
+        """Apply a layer to the mean of past items, ``[B, d]``.
+
+        The event ``a`` places before the latest has the weight ``exp(-rate a)``, ``rate`` learned.
+        """
+        inside = context.items > 0  # [B, L]
+        age = inside.sum(1, keepdim=True) - 1 - torch.arange(inside.shape[1], device=inside.device)
+        weights = (-self.fading.exp() * age.clamp(min=0)).exp() * inside  # [B, L]
+        past = F.embedding(context.items, self.item_vectors())  # [B, L, d]
+        total = (weights.unsqueeze(1) @ past).squeeze(1)  # [B, d]
+        mean = total / weights.sum(1, keepdim=True).clamp(min=1)  # the latest counts 1
+        state: Tensor = self.user(mean) * self.scale.exp()  # [B, d]
+        return state
+
+    def training_states(
+        self, sequences: Sequences, batch: int, rng: np.random.Generator
+    ) -> Iterator[Batch]:
+        """Yield one epoch as :meth:`Backbone.training_states`, with one convolution per step."""
+        try:
+            self._current = self.convolved()
+            for drawn in super().training_states(sequences, batch, rng):
+                yield drawn
+                self._current = self.convolved()  # the step has changed the parameters
+        finally:
+            self._current = None
+
+
+class Convolution(nn.Module):
+    """One layer of PinSage's algorithm 1, for all items at once."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.neighbour, self.merge = nn.Linear(dim, dim), nn.Linear(2 * dim, dim)
+
+    def forward(self, vectors: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        """Convolve ``vectors [N, d]`` over neighbours ``[N, T]``: ``[N, d]``, each of length 1."""
+        message = F.relu(self.neighbour(vectors))  # [N, d]
+        around = (F.embedding(index, message) * weights.unsqueeze(-1)).sum(1)  # [N, d]
+        return F.normalize(F.relu(self.merge(torch.cat([vectors, around], 1))), dim=1)
+
+
+def neighbourhoods(
+    sequences: Sequences, seed: int, walks: int = WALKS, top: int = NEIGHBOURS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the items most visited by random walks from each item; return them and their shares.
+
+    Importance pooling, section 3.2 of the PinSage paper. In each of ``STEPS`` steps a walk first
+    returns to its start with probability ``RESTART``; then it goes to a random user of the item and
+    to a random item of that user. Visits to the start do not count. Both arrays are ``[n + 1, T]``.
+    The shares of a row sum to 1; missing neighbours have the share 0, and so has the whole row of
+    an item without training events. Of equal counts the first item wins.
+    """
+    rng, count = np.random.default_rng([seed, 9]), sequences.n_items + 1
+    by_user = interactions(sequences)  # [U, n + 1]
+    by_item = by_user.T.tocsr()
+    index, shares = np.zeros((count, top), dtype=np.int64), np.zeros((count, top), np.float32)
+    known = np.flatnonzero(np.diff(by_item.indptr))
+
+    def random_neighbours(links: csr_array, rows: np.ndarray) -> np.ndarray:
+        return links.indices[links.indptr[rows] + rng.integers(np.diff(links.indptr)[rows])]
+
+    for starts in np.split(known, range(_BLOCK, len(known), _BLOCK)):
+        rows = np.arange(len(starts))
+        start = at = np.repeat(starts, walks)  # [rows x walks]
+        first = np.repeat(rows * count, walks)
+        visits = np.zeros(len(starts) * count, dtype=np.int64)
+        for _ in range(STEPS):
+            at = np.where(rng.random(len(at)) < RESTART, start, at)
+            at = random_neighbours(by_user, random_neighbours(by_item, at))
+            visits += np.bincount(first + at, minlength=len(visits))
+        table = visits.reshape(len(starts), count)
+        table[rows, starts] = 0
+        order = np.argsort(-table, axis=1, kind="stable")[:, :top]  # [rows, <= T]
+        count_of = np.take_along_axis(table, order, 1)
+        index[starts, : order.shape[1]] = order
+        shares[starts, : order.shape[1]] = count_of / count_of.sum(1, keepdims=True).clip(min=1)
+    return index, shares
