@@ -2,6 +2,8 @@
 
 Rows have ``choice``, the mean task loss on *validation* users at other weights (used alone to
 choose settings), and :mod:`paragon.metrics.control` measures on *test* users.
+Shapes: S seeds, A anchors, W weights, O objectives, K snapshots, P parameters, d numbers of a
+state, h hidden units, C weights for `choice`.
 """
 
 from __future__ import annotations
@@ -13,17 +15,15 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import torch
 from pydantic import Field
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from paragon import params
 from paragon.adapters import mixtures
-from paragon.adapters.collection import (
-    Collection,
-    load_collection,
-    save_collection,
-    subset,
-)
+from paragon.adapters.adapter import AdapterForm
+from paragon.adapters.collection import Collection, load_collection, save_collection, subset
 from paragon.adapters.frozen import held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import generated_best, methods_of, mixture_of
@@ -31,9 +31,7 @@ from paragon.generator.generator import Generator, load_generators
 from paragon.objectives.weights import random_weights
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
 from paragon.storage import check_match
-from paragon_study.ablations.alignment import pooled
-from paragon_study.ablations.bench import Bench
-from paragon_study.ablations.plan import Plan, joined, tuned_adapters
+from paragon_study.ablations.trials import Bench, Plan, joined, tuned_adapters
 from paragon_study.pipeline.jobs import train_generators, train_rivals
 from paragon_study.pipeline.study import Study, open_study
 
@@ -88,6 +86,12 @@ class Ablations(Plan):
             return [*self.follows_from("collections", entry.collection), entry]
         return [self.backbone, self.seeds, self.entry("tuned", entry.of), entry]
 
+    def study(self, tuned: str, change: dict[str, Any] | None = None) -> Study:
+        """Open the study with the changes of the entry ``tuned``, then ``change``."""
+        first = {"run": {"seeds": self.seeds}}
+        changes = merge_sections(first, self.entry("tuned", tuned), change or {})
+        return open_study(self.dataset, self.backbone, changes, checked=False)
+
 
 class AblationBench(Bench):
     """A collection on its backbone."""
@@ -104,10 +108,12 @@ class AblationBench(Bench):
 
     def compared(self, ways: Mapping[str, WeightsToVectors], index: int = 0) -> pd.DataFrame:
         """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`."""
-        made = {name: way(self.weights) for name, way in ways.items()}
-        tuned = {"tuned": self.collection.oracle_vectors[index]}
-        middle = {"constant": self.mixed("constant", index, self.weights)}
-        return self.curve(tuned | made | middle, index=index).query("protocol == 'full'")
+        vectors = {
+            "tuned": self.collection.oracle_vectors[index],
+            **{name: way(self.weights) for name, way in ways.items()},
+            "constant": self.mixed("constant", index, self.weights),
+        }
+        return self.curve(vectors, index=index).query("protocol == 'full'")
 
     def rows(self, ways: Mapping[str, WeightsToVectors], index: int = 0) -> pd.DataFrame:
         """Compute all measures of several ``ways``, of `tuned` and of `constant`."""
@@ -123,30 +129,21 @@ class AblationBench(Bench):
         return (losses * self.choices).sum(-1).mean().item()
 
 
-def study_of(plan: Ablations, tuned: str, change: dict[str, Any] | None = None) -> Study:
-    """Open the study with the changes of the entry ``tuned``, then ``change``."""
-    first = {"run": {"seeds": plan.seeds}}
-    changes = merge_sections(first, plan.entry("tuned", tuned), change or {})
-    return open_study(plan.dataset, plan.backbone, changes, checked=False)
-
-
 def open_bench(plan: Ablations, name: str, change: dict[str, Any] | None = None) -> AblationBench:
     """Load or make the collection ``name``; tune adapters that are not stored."""
     entry = plan.entry("collections", name)
-    study = study_of(plan, entry.of)
+    study = plan.study(entry.of)
     sequences, backbone, about = study.load_frozen()
     tuned = tuned_adapters(study, sequences, backbone, about, STORE / entry.of / "tuned")
     stem = STORE / name / "collection"  # read by the training jobs
     save_collection(derive_collection(tuned, entry), stem)
-    study = study_of(plan, entry.of, change)
+    study = plan.study(entry.of, change)
     return AblationBench(study, sequences, backbone, load_collection(stem, about))
 
 
 def derive_collection(tuned: Collection, entry: CollectionEntry) -> Collection:
     """Select and pool tuned adapters as ``entry`` says."""
-    derived = tuned
-    if entry.anchors is not None:
-        derived = subset(derived, entry.anchors)
+    derived = tuned if entry.anchors is None else subset(tuned, entry.anchors)
     if entry.snapshots is not None:
         first = (stored := tuned.snapshots.shape[2]) - entry.snapshots
         if first < 0:
@@ -161,25 +158,22 @@ def derive_collection(tuned: Collection, entry: CollectionEntry) -> Collection:
 
 def measure_collection(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure all rivals of the generator on a collection."""
-    entry = plan.entry("collections", name)
-    bench = open_bench(plan, name)
+    entry, bench, tables = plan.entry("collections", name), open_bench(plan, name), []
     change = {
         "adapters": {"anchors": bench.collection.anchors.tolist()},  # part of the rivals' budget
         "rivals": {"end_to_end": entry.end_to_end},
     }
-    study, tables = study_of(plan, entry.of, change), []
-    for index, models in enumerate(train_rivals(study, STORE / name)):
+    for index, models in enumerate(train_rivals(plan.study(entry.of, change), STORE / name)):
         names = (*methods_of("mixture"), "constant")
         ways = {method: partial(bench.mixed, method, index) for method in names}
         tables.append(bench.rows(ways | {n: m.generate for n, m in models.items()}, index))
-    return joined(tables, backbone=study.backbone, collection=name)
+    return joined(tables, backbone=plan.backbone, collection=name)
 
 
 def measure_point(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure all ways of sampling from the generators of a point."""
-    entry = plan.entry("points", name)
+    entry, tables = plan.entry("points", name), []
     bench, generators = load_point(plan, name)
-    tables = []
     for index, generator in enumerate(generators):
         sampled = ways_of_sampling(generator.settings, entry)
         ways = {
@@ -191,7 +185,7 @@ def measure_point(plan: Ablations, name: str) -> pd.DataFrame:
         table.insert(0, "method", methods)
         tables.append(pd.concat([table, pd.DataFrame(sampled)], axis=1))
     about = entry.model_dump(include={"collection", "variable", "value"})
-    return joined(tables, backbone=bench.study.backbone, **about)
+    return joined(tables, backbone=plan.backbone, **about)
 
 
 TRIALS = {"collections": measure_collection, "points": measure_point}
@@ -209,9 +203,53 @@ def load_point(plan: Ablations, name: str) -> tuple[AblationBench, list[Generato
     bench, folder = open_bench(plan, entry.collection, entry.change), STORE / entry.collection
     try:
         generators = load_generators(folder / name, bench.collection)
+        settings = {"settings": bench.study.params.generator.model_dump()}
         for generator in generators:
-            settings = {"settings": bench.study.params.generator.model_dump()}
             check_match(settings, generator.description, str(folder / name))
         return bench, generators
     except ParagonError:  # missing, incomplete, or made with other settings
         return bench, train_generators(bench.study, folder / "collection", folder / name)
+
+
+# --- random starts --------------------------------------------------------------------------------
+
+
+def matching(vector: Tensor, reference: Tensor, form: AdapterForm) -> Tensor:
+    """Order ``[h]`` of the hidden units of ``vector [P]`` that is closest to ``reference [P]``.
+
+    It maximises the sum of inner products of the units' incoming and outgoing weights (Ainsworth et
+    al., "Git Re-Basin", ICLR 2023, section 3.2).
+    """
+    parts = (form.unflatten(one) for one in (reference, vector))
+    first, second = (torch.cat([p.w1, p.b1.unsqueeze(1), p.w2.T], 1) for p in parts)  # [h, 2 d + 1]
+    products = (first @ second.T).numpy()  # [h, h]
+    return torch.from_numpy(linear_sum_assignment(products, maximize=True)[1])
+
+
+def permute(vectors: Tensor, order: Tensor, form: AdapterForm) -> Tensor:
+    """Reorder the hidden units of vectors ``[..., P]``; the functions stay the same."""
+    w1, b1, w2, b2, v, u = form.unflatten(vectors)
+    units = w1[..., order, :].flatten(-2), b1[..., order], w2[..., order].flatten(-2)
+    return torch.cat([*units, b2, v.flatten(-2), u], -1)  # [..., P]
+
+
+def pooled(collection: Collection, aligned: bool) -> Collection:
+    """Give each seed the anchors of all seeds, ``[S * A, O]``; the oracles stay.
+
+    Permuted hidden units give the same network, so vectors of different starts can be compared only
+    if ``aligned``: the units of each start are matched to the first, by their middle anchors.
+    """
+    form, middle = collection.form, len(collection.anchors) // 2
+    vectors, snapshots = list(collection.anchor_vectors), list(collection.snapshots)  # by seed
+    seeds = len(vectors)
+    for seed in range(1, seeds if aligned else 1):
+        order = matching(vectors[seed][middle], vectors[0][middle], form)
+        vectors[seed] = permute(vectors[seed], order, form)
+        snapshots[seed] = permute(snapshots[seed], order, form)
+    return dataclasses.replace(
+        collection,
+        anchors=collection.anchors.repeat(seeds, 1),
+        anchor_vectors=torch.cat(vectors).repeat(seeds, 1, 1),  # [S, S * A, P]
+        snapshots=torch.cat(snapshots).repeat(seeds, 1, 1, 1),  # [S, S * A, K, P]
+        description=collection.description | {"starts": seeds},
+    )

@@ -24,8 +24,8 @@ from paragon.evaluation.protocol import Row, Scores
 from paragon.evaluation.summary import significant
 from paragon.generator.training import Behaviour, behaviour, train_generator
 from paragon.rivals.end_to_end import train_end_to_end
-from paragon_study.ablations.alignment import pooled
-from paragon_study.ablations.plan import joined, replace_rows
+from paragon_study.ablations.ablate import pooled
+from paragon_study.ablations.trials import joined, replace_rows
 from paragon_study.moves import maps
 from paragon_study.moves.recommenders import SIDES, Moves, Place, named_by_title, place_of
 

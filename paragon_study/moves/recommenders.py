@@ -31,8 +31,7 @@ from paragon.data.split import prepare
 from paragon.errors import ParagonError
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
 from paragon.storage import check_match
-from paragon_study.ablations.bench import Bench
-from paragon_study.ablations.plan import Plan, tuned_adapters
+from paragon_study.ablations.trials import Bench, Plan, tuned_adapters
 from paragon_study.pipeline.study import Study, StudyData, open_study
 
 SIDES = {"item_side": True, "state_only": False}  # adapters with and without the genre term

@@ -56,13 +56,14 @@ def run_in_processes(
     """
     # Three jobs on two threads: with two at a time the third would leave a core idle.
     most = 2 * study.params.run.threads - 1 if study.device.type == "cpu" else 1
-    if not jobs or (most == 1 and not os.environ.get(CLUSTER)):
+    if not jobs or (most == 1 and CLUSTER not in os.environ):
         return [function(study, *job) for job in jobs]
     with _workers(max(2, min(len(jobs), most))):
-        pool = Parallel(return_as="generator", batch_size=1)
         call, kernels = delayed(_run_job), _kernels()
         try:
-            results = pool(call(function, study, job, kernels) for job in jobs)
+            results = Parallel(return_as="generator", batch_size=1)(
+                call(function, study, job, kernels) for job in jobs
+            )
             return [result for result, _ in zip(results, progress(jobs, name), strict=True)]
         except BrokenProcessPool as error:
             raise ParagonError(
@@ -75,9 +76,7 @@ def _kernels() -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in KERNELS}
 
 
-def _run_job(
-    function: Callable[..., T], study: Study, job: tuple, kernels: dict[str, str | None]
-) -> T:
+def _run_job(function: Callable[..., T], study: Study, job: tuple, kernels: dict) -> T:
     """Run a job; refuse if this process has other ``kernels``, which give other digits."""
     if _kernels() != kernels:
         raise ParagonError(
@@ -103,9 +102,7 @@ def _workers(count: int) -> Iterator[None]:
 
         client = Client(address, timeout=30)
     except ImportError as error:
-        raise ParagonError(
-            f"{CLUSTER}: install the extra first: pip install '.[cluster]'"
-        ) from error
+        raise ParagonError(f"{CLUSTER}: install the extra: pip install '.[cluster]'") from error
     except (OSError, ValueError) as error:
         raise ParagonError(f"{CLUSTER}={address}: no scheduler answers there: {error}") from error
     with client, parallel_config("dask"):
@@ -132,8 +129,7 @@ def tune_collection(study: Study) -> Collection:
     (sequences, backbone, about), settings = study.load_frozen(), study.params.adapters
     origin, folder = {"backbone": about["sha256"]}, study.folder / "adapters"
     train = frozen_task(backbone, sequences, "train", settings)
-    seeds = study.params.run.seeds
-    collection = collect(backbone, sequences, settings, seeds, origin, train)
+    collection = collect(backbone, sequences, settings, study.params.run.seeds, origin, train)
     save_tensors(folder / "states", {"states": train.states}, {**origin, "events": settings.events})
     save_collection(collection, folder / "collection")
     return collection
@@ -208,13 +204,11 @@ def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
 
 def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
     """Train and store a model for each weight and seed: ``{(weights, seed): curves}``."""
-    weights, seeds = retrain_weights(study.params), retrain_seeds(study.params)
-    tasks = list(product(range(len(weights)), seeds))
+    weights = retrain_weights(study.params)
+    tasks = list(product(range(len(weights)), retrain_seeds(study.params)))
     fits = run_in_processes(_retrain, study, tasks, "models")
-    return {
-        (tuple(weights[index].numpy().round(4).tolist()), seed): fitted
-        for (index, seed), fitted in zip(tasks, fits, strict=True)
-    }
+    rows = [tuple(row) for row in weights.numpy().round(4).tolist()]
+    return {(rows[index], seed): fit for (index, seed), fit in zip(tasks, fits, strict=True)}
 
 
 def _retrain(study: Study, index: int, seed: int) -> Fitted:

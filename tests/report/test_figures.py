@@ -7,7 +7,7 @@ import pytest
 
 from paragon.data.split import prepare
 from paragon.evaluation.methods import METHODS
-from paragon_study.ablations import panels
+from paragon_study.ablations import contrasts
 from paragon_study.report import figures, style
 from tests.conftest import refused, toy_dataset
 
@@ -94,16 +94,16 @@ FIGURES = {
         lambda: figures.tuning_curves([0, 100, 200], [[1, 0.5, 0.4], [2, 1.1, 1.2]], [0.1, 0.9]),
         "each task's best step",
     ),
-    "ternary": (lambda: panels.ternary(LATTICE, LATTICE[:, 0], list("abc"), "x"), "a = 1"),
+    "ternary": (lambda: contrasts.ternary(LATTICE, LATTICE[:, 0], list("abc"), "x"), "a = 1"),
     "changed_choices": (
-        lambda: panels.changed_choices(
+        lambda: contrasts.changed_choices(
             pd.DataFrame({"variable": "space", "value": "full", "seed": X, "set_hv": X / 9}),
             "set_hv", {"space": "full"},
         ),
         "default",
     ),
     "front_3d": (
-        lambda: panels.front_3d(
+        lambda: contrasts.front_3d(
             {"tuned": LATTICE * 0.5, "generated": LATTICE * 0.4},
             ["ndcg@10", "alpha_ndcg@10", "novelty@10"],
         ),
@@ -130,7 +130,7 @@ def test_a_figure_is_drawn_with_its_words_and_leaves_no_style_behind(name):
 
 
 def test_every_figure_is_drawn_here():
-    both = {**vars(figures), **vars(panels)}
+    both = {**vars(figures), **vars(contrasts)}
     assert {name for name, value in both.items() if hasattr(value, "__wrapped__")} == {*FIGURES}
 
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_drawn_is_refused():
     refused("`ternary`", figures.control_curves, curve.assign(w_novelty=0.0))
     refused("`full`", figures.control_curves, curve[curve["protocol"] == "sampled"])
     refused("series", figures.training_curves, {})
-    refused("three objectives", panels.ternary, PAIRS, WEIGHTS, list("abc"), "x")
+    refused("three objectives", contrasts.ternary, PAIRS, WEIGHTS, list("abc"), "x")
 
 
 def test_pareto_front_marks_dominated_points_and_measures_from_the_oracle():

@@ -10,28 +10,28 @@ import torch
 from paragon.adapters.adapter import AdapterForm, adapt
 from paragon.adapters.collection import collect, load_collection, save_collection
 from paragon.adapters.frozen import held_out_losses
-from paragon.errors import ParagonError
+from paragon.adapters.mixtures import interpolation, rbf
 from paragon.evaluation.protocol import Scores
 from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import mean_interval
-from paragon_study.ablations import contrasts, plan
+from paragon_study.ablations import ablate, contrasts, trials
 from paragon_study.ablations.ablate import (
-    AblationBench,
     Ablations,
     CollectionEntry,
     PointEntry,
     derive_collection,
-    study_of,
-    ways_of_sampling,
+    matching,
+    permute,
+    pooled,
 )
-from paragon_study.ablations.alignment import matching, permute, pooled
 from paragon_study.pipeline.study import Study
+from tests.conftest import refused
 
 
 @pytest.fixture(scope="module")
 def bench(backbone, seqs, settings, collection):
-    return AblationBench(Study("toy", "sasrec", settings), seqs, backbone, collection)
+    return ablate.AblationBench(Study("toy", "sasrec", settings), seqs, backbone, collection)
 
 
 def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, collection):
@@ -41,12 +41,8 @@ def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, c
     assert torch.equal(part.anchors, tuned.anchors)
     for name in ("anchor_vectors", "snapshots", "oracle_vectors"):
         assert torch.allclose(getattr(part, name), getattr(tuned, name), atol=1e-5)
-
-
-@pytest.mark.parametrize("entry", [{"anchors": [0.31, 1.0]}, {"snapshots": 99}])
-def test_what_was_not_tuned_is_no_part(collection, entry):
-    with pytest.raises(ParagonError, match="tuned|stored"):
-        derive_collection(collection, CollectionEntry(of="x", **entry))
+    for word, entry in (("tuned", {"anchors": [0.31, 1.0]}), ("stored", {"snapshots": 99})):
+        refused(word, derive_collection, collection, CollectionEntry(of="x", **entry))
 
 
 def test_no_snapshots_is_a_collection_still(collection, settings, tmp_path):
@@ -82,13 +78,12 @@ def test_aligned_starts_have_their_hidden_units_in_the_order_of_the_first(collec
     form, order = AdapterForm(3, 3, 2), torch.tensor([2, 0, 1])  # not its own inverse
     first = torch.randn(1, 3, form.size, generator=torch.Generator().manual_seed(0))
     both = torch.cat([first, permute(first, order, form)])
-    description = collection.description | {"form": dataclasses.asdict(form)}
     made = dataclasses.replace(
         collection,
         anchors=collection.anchors[:3],
         anchor_vectors=both,
         snapshots=both.unsqueeze(2),
-        description=description,
+        description=collection.description | {"form": dataclasses.asdict(form)},
     )
     aligned = pooled(made, aligned=True)
     assert torch.equal(aligned.anchor_vectors[0], torch.cat([first[0], first[0]]))
@@ -100,13 +95,13 @@ def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
     assert list(rows.index) == ["tuned", "constant"] and np.isnan(rows.loc["tuned", "choice"])
     assert rows.loc["tuned", "set_hv_of_tuned"] == 1
     assert rows.loc["constant", "range_ratio_acc"] == 0 and np.isnan(rows.loc["constant", "r_acc"])
-    valid, test, test_set = bench.held_out
+    _, test, test_set = bench.held_out
     scores = [Scores.of_adapter(test, vector) for vector in collection.oracle_vectors[0]]
     points = [test_set.measure(one)[0]["full"] for one in scores]
     expected = set_hv(np.array([[p["ndcg@10"], p["alpha_ndcg@10"]] for p in points]))
     assert rows.loc["tuned", "set_hv"] == pytest.approx(expected)
     middle = bench.mixed("constant", 0, bench.choices)
-    losses = held_out_losses(valid, middle, settings.adapters.objectives)
+    losses = held_out_losses(bench.held_out[0], middle, settings.adapters.objectives)
     choice = (losses * bench.choices).sum(-1).mean().item()
     assert rows.loc["constant", "choice"] == pytest.approx(choice)
 
@@ -114,14 +109,12 @@ def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
 def test_every_way_of_sampling_is_measured(settings):
     more = [{"guidance": 2}, {"samples": 8, "steps": 3}]
     entry = PointEntry(collection="c", variable="v", value=1, sampling=more)
-    usual, *ways = ways_of_sampling(settings.generator, entry)
+    usual, *ways = ablate.ways_of_sampling(settings.generator, entry)
     assert usual == {"guidance": 1, "steps": 2, "samples": 1}
     assert [{k: v for k, v in way.items() if v != usual[k]} for way in ways] == more
 
 
 def test_equal_weights_are_averaged_before_interpolation():
-    from paragon.adapters.mixtures import interpolation, rbf
-
     anchors = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0], [0.5, 0.5]])
     for method in (interpolation, rbf):
         mix = method(anchors, np.array([[0.5, 0.5], [0.0, 1.0]]))
@@ -131,15 +124,14 @@ def test_equal_weights_are_averaged_before_interpolation():
 def test_the_plan_holds_together():
     whole = Ablations.load()
     for entry in whole.collections.values():
-        study = study_of(whole, entry.of)
-        first = [a if isinstance(a, float) else a[0] for a in study.params.adapters.anchors]
+        anchors = whole.study(entry.of).params.adapters.anchors
+        first = [a if isinstance(a, float) else a[0] for a in anchors]
         assert set(entry.anchors or []) <= set(first)
     for name, entry in whole.points.items():
         of = whole.entry("collections", entry.collection).of
-        assert study_of(whole, of, entry.change).params.run.seeds == whole.seeds
+        assert whole.study(of, entry.change).params.run.seeds == whole.seeds
         assert entry.change.keys() <= {"generator"}, name  # a collection is not tuned again
-    with pytest.raises(ParagonError, match="known: anchors-10"):
-        whole.entry("collections", "x")
+    refused("known: anchors-10", whole.entry, "collections", "x")
 
 
 PLAN = """
@@ -153,11 +145,9 @@ points:
 """
 
 
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A plan of its own in which rows are made up, and what runs it."""
+def test_what_is_missing_is_run_and_takes_its_place_in_the_table(tmp_path, monkeypatch):
     (tmp_path / "ablations").mkdir()
-    monkeypatch.setattr(plan, "ROOT", tmp_path)
+    monkeypatch.setattr(trials, "ROOT", tmp_path)
     made = []
 
     def rows_of(_, name):
@@ -169,45 +159,23 @@ def own(tmp_path, monkeypatch):
         made.clear()
         whole = Ablations.load()
         for kind in ("points",) if name else ("collections", "points"):
-            names = [name] if name else whole.missing(kind)
-            whole.run(kind, names, None if renew else rows_of)
+            whole.run(kind, [name] if name else whole.missing(kind), None if renew else rows_of)
         return list(made)
 
-    return run
-
-
-def test_what_is_missing_is_run_and_takes_its_place_in_the_table(own, tmp_path):
-    assert own() == ["a", "b", "p"] and own() == []
+    assert run() == ["a", "b", "p"] and run() == []
     table = tmp_path / "ablations" / "results" / "collections.csv"
     before = table.read_text()
     assert before.splitlines()[:3] == ["name,method,m", "a,tuned,1", "a,constant,0.333333"]
     # The tuned entry of `a` and of its point differs now, that of `b` does not.
     other = PLAN.replace("t: {}", "t: {run: {threads: 3}}")
-    assert own(other) == ["a", "p"]
+    assert run(other) == ["a", "p"]
     assert table.read_text() == before  # rows of `b` and their place are kept
-    assert own(other, name="p") == ["p"]
-    assert own(PLAN, renew=True) == [] and own() == []
+    assert run(other, name="p") == ["p"]
+    assert run(PLAN, renew=True) == [] and run() == []
     table.with_name("settings.json").unlink()
-    assert own() == ["a", "b", "p"]
-
-
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [
-        ("seeds: [0", "YAML"),
-        ("seeds: [0]\nseeds: [1]", "twice"),
-        ("[]", "mapping"),
-        ("sedes: [0]", "sedes"),
-    ],
-)
-def test_a_plan_is_read_as_params_yaml_is(own, text, word):
-    with pytest.raises(ParagonError, match=word):
-        own(text)
-
-
-def test_a_table_that_is_missing_is_refused(tmp_path):
-    with pytest.raises(ParagonError, match="make ablations"):
-        contrasts.load_tables(tmp_path)
+    assert run() == ["a", "b", "p"]
+    refused("YAML", run, "seeds: [0")
+    refused("sedes", run, "sedes: [0]")
 
 
 def row(name, method, seed, m, **more):
@@ -219,12 +187,12 @@ def test_differences_are_taken_seed_by_seed():
         *(row("a", "one", seed, value) for seed, value in ((0, 5.0), (1, 9.0), (2, 100.0))),
         *(row("a", "other", seed, value) for seed, value in ((1, 8.0), (0, 3.0))),
     ]).assign(setting="s")  # fmt: skip
-    found = contrasts.paired(rows, "one", "other", "m").loc["s"]
     mean, low, high, _ = mean_interval(np.array([2.0, 1.0]))
+    found = contrasts.paired(rows, "one", "other", "m").loc["s"]
     assert found.tolist() == pytest.approx([mean, low, high, 2])
 
 
-def test_pooled_starts_stand_beside_one_start_by_method_and_way_of_sampling():
+def test_pooled_starts_are_beside_one_start_by_method_and_way_of_sampling():
     names = ("anchors-10", "starts-pooled", "anchors-3")
     rivals = pd.DataFrame([row(name, "ridge", 0, float(n)) for n, name in enumerate(names, 1)])
     columns = ["collection", "guidance", "steps", "samples"]
@@ -249,8 +217,8 @@ def test_pooled_starts_stand_beside_one_start_by_method_and_way_of_sampling():
     ]
 
 
-def test_a_choice_stands_beside_the_default_of_the_same_seeds(settings):
-    few = "behavioural loss (3 anchors)"
+def test_a_choice_is_beside_the_default_of_the_same_seeds(settings):
+    few, latent = "behavioural loss (3 anchors)", str(settings.generator.latent)
     rows = pd.DataFrame([
         *(row("anchors-10", "generated", s, s, variable="anchors", value=10) for s in (0, 1, 2)),
         *(row("latent-4", "generated", s, 9, variable="latent", value=4) for s in (0, 1)),
@@ -258,13 +226,11 @@ def test_a_choice_stands_beside_the_default_of_the_same_seeds(settings):
         row("anchors-3-no-behaviour", "generated", 0, 30, variable=few, value="none"),
     ])  # fmt: skip
     found = contrasts.one_at_a_time(rows, settings, ["latent", few])
-    assert list(found[["value", "m"]].itertuples(index=False, name=None)) == [
-        ("4", 9), ("4", 9), (str(settings.generator.latent), 0),
-        (str(settings.generator.latent), 1), ("none", 30), ("on", 20),
-    ]  # fmt: skip
+    expected = [("4", 9), ("4", 9), (latent, 0), (latent, 1), ("none", 30), ("on", 20)]
+    assert list(found[["value", "m"]].itertuples(index=False, name=None)) == expected
 
 
-def test_the_core_settings_in_order():
+def test_the_core_settings_in_order(tmp_path):
     names = ("anchors-4", "anchors-5", "anchors-10")
     rows = [row(name, "generated", 0, 1.0, backbone="sasrec") for name in names]
     found = contrasts.core(pd.DataFrame(rows[:1]), pd.DataFrame(rows[1:]))
@@ -272,6 +238,7 @@ def test_the_core_settings_in_order():
     own = found.assign(m=[1.0, 2.0])
     points = contrasts.points_of(pd.concat([own, own.assign(m=own["m"] + 2)]), ["m"])
     assert list(points["mean"]) == [2, 3] and (points["low"] < points["mean"]).all()
+    refused("make ablations", contrasts.load_tables, tmp_path)
 
 
 def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, monkeypatch):
@@ -285,9 +252,9 @@ def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, m
         adapters = settings.adapters.model_copy(update=change)
         study = Study("toy", "sasrec", settings.model_copy(update={"adapters": adapters}))
         parts = bench.sequences, bench.backbone, {"sha256": origin}, tmp_path / "tuned"
-        return plan.tuned_adapters(study, *parts), len(tuned)
+        return trials.tuned_adapters(study, *parts), len(tuned)
 
-    monkeypatch.setattr(plan, "collect", counted)
+    monkeypatch.setattr(trials, "collect", counted)
     (first, _), (again, count) = load({}), load({})
     assert count == 1 and torch.equal(first.oracle_vectors, again.oracle_vectors)
     assert load({"steps": 25})[1] == 2 and load({"steps": 25}, "another backbone")[1] == 3

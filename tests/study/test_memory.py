@@ -11,7 +11,7 @@ TRAINING = f"""
 import resource
 import sys
 
-from paragon_study.pipeline.memory import keep_memory
+from paragon_study.pipeline.determinism import keep_memory
 
 if sys.argv[1:]:
     keep_memory()

@@ -16,8 +16,8 @@ from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.objectives.weights import simplex_lattice
 from paragon.params import load_params, merge_sections
-from paragon_study.ablations.alignment import permute
-from paragon_study.ablations.plan import replace_rows
+from paragon_study.ablations.ablate import permute
+from paragon_study.ablations.trials import replace_rows
 from paragon_study.moves import maps, measure, recommenders, recorded
 from paragon_study.moves.recommenders import (
     Moves,

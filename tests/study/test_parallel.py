@@ -1,76 +1,100 @@
 """Two processes train what one trains; a training of which one process was killed goes on."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
-import time
+from unittest.mock import patch
 
-import psutil
 import pytest
 import torch
+import torch.distributed as dist
 
+from paragon import params
 from paragon.adapters.collection import load_collection
 from paragon.backbones import load_backbone
 from paragon.params import ROOT
-from tests.conftest import write_study
+from paragon_study.pipeline import parallel, study
+from tests.conftest import refused, write_study
+from tests.study.conftest import wait_until
 
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node"]
-# A process without torchrun, which takes as long to start as a training here.
-ALONE = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
 NO_CHANCE = {"loss": "softmax", "negatives": None, "dropout": 0.0}
 EPOCHS = 20
+# Processes that start with the libraries loaded, which takes longer than a training here.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.study.test_parallel"])
+
+pytestmark = pytest.mark.slow
+
+
+def train(root, backbone="sasrec", rank=0, processes=1):
+    """What a process of `torchrun` does in the study of a folder."""
+    meeting = {"init_method": f"file://{root}/{processes}", "rank": rank, "world_size": processes}
+    dist.init_process_group("gloo", **meeting)
+    try:
+        with (
+            patch.object(params, "ROOT", root),
+            patch.object(study, "ARTIFACTS", root / "artifacts"),
+        ):
+            parallel.run(study.open_study("toy", backbone, checked=False))
+    finally:
+        dist.destroy_process_group()
+
+
+def started(root, backbone="sasrec"):
+    """Two processes of a training."""
+    (root / "2").unlink(missing_ok=True)
+    both = [FORKS.Process(target=train, args=(root, backbone, rank, 2)) for rank in range(2)]
+    for process in both:
+        process.start()
+    return both
+
+
+def ended(processes):
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory, seqs):
-    """Starts a training in a folder of its own: its process and that folder."""
+def folder(tmp_path_factory, seqs):
+    """Makes the folder of a study, and names that of its trained models."""
     place = tmp_path_factory.mktemp("parallel")
 
-    def begin(name, processes, epochs=EPOCHS, backbone="sasrec"):
-        root, backbones = place / name, NO_CHANCE | {"epochs": epochs, "patience": epochs}
-        write_study(root, seqs, backbone, backbones=backbones, run={"seeds": [0, 1, 2]})
-        run, alone = ([*TORCHRUN, str(processes)], {}) if processes else ([], ALONE)
-        environment = {**os.environ, **alone, "PARAGON_ROOT": str(root), "PARAGON_QUIET": "1"}
-        process = subprocess.Popen(
-            [sys.executable, *run, "-m", "paragon_study.pipeline.parallel", "toy", backbone],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        return process, root / "artifacts" / "toy" / backbone / "parallel"
+    def make(name, epochs=EPOCHS, backbone="sasrec"):
+        backbones = NO_CHANCE | {"epochs": epochs, "patience": epochs}
+        write_study(place / name, seqs, backbone, backbones=backbones, run={"seeds": [0, 1, 2]})
+        return place / name, place / name / "artifacts" / "toy" / backbone / "parallel"
 
-    return begin
+    return make
 
 
 @pytest.fixture(scope="module")
-def of_two(start):
-    """The folder of what two processes have trained."""
-    process, folder = start("of-two", 2)
-    code, output = ended(process)
-    assert code == 0, output
-    return folder
+def of_two(folder):
+    """The folder of what two processes of `torchrun` trained."""
+    root, made = folder("of-two")
+    command = "-m torch.distributed.run --nproc-per-node 2 -m paragon_study.pipeline.parallel"
+    environment = os.environ | {"PARAGON_ROOT": str(root)}
+    done = subprocess.run(
+        [sys.executable, *command.split(), "toy", "sasrec"],
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return made
 
 
-def ended(process):
-    output, _ = process.communicate(timeout=300)
-    return process.returncode, output
-
-
-@pytest.mark.slow
-def test_two_processes_train_what_one_trains(start, of_two, seqs):
-    process, of_one = start("of-one", 0)
-    code, output = ended(process)
-    assert code == 0, output
+def test_two_processes_train_what_one_trains(folder, of_two, seqs):
+    root, of_one = folder("of-one")
+    train(root)
     models, collections = [], []
-    for folder in (of_one, of_two):
-        model, about = load_backbone(folder / "backbone", seqs)
-        models.append((model, about["training"]["training"]))
-        collections.append(load_collection(folder / "collection", about))
-        assert sorted(path.name for path in folder.iterdir()) == [
-            "backbone.json", "backbone.safetensors", "collection.json", "collection.safetensors"
-        ]  # fmt: skip
+    for made in (of_one, of_two):
+        model, about = load_backbone(made / "backbone", seqs)
+        models.append((model.state_dict(), about["training"]["training"]))
+        collections.append(load_collection(made / "collection", about))
+        assert len(list(made.iterdir())) == 4  # no checkpoint is left
     (one, losses), (two, shared) = models
     assert losses == pytest.approx(shared, rel=1e-5)
-    for name, tensor in one.state_dict().items():
-        assert torch.allclose(tensor, two.state_dict()[name], atol=2e-4), name
+    assert all(torch.allclose(one[name], two[name], atol=2e-4) for name in one)
     alone, parts = collections
     assert alone.description["seeds"] == parts.description["seeds"] == [0, 1, 2]
     assert alone.anchor_vectors.shape == parts.anchor_vectors.shape
@@ -79,34 +103,24 @@ def test_two_processes_train_what_one_trains(start, of_two, seqs):
         assert int(torch.stack(gaps).argmin()) == seed
 
 
-@pytest.mark.slow
-def test_a_training_of_which_one_process_was_killed_goes_on(start, of_two):
-    process, folder = start("killed", 2)
-    end = time.monotonic() + 120
-    while not (folder / "backbone.checkpoint.safetensors").exists():
-        assert time.monotonic() < end and process.poll() is None
-        time.sleep(0.01)
-    psutil.Process(process.pid).children()[-1].kill()
-    code, output = ended(process)
-    assert code != 0 and "Signal 9 (SIGKILL)" in output
-    assert not (folder / "backbone.json").exists()
-    assert (folder / "backbone.checkpoint.safetensors").exists()
-    process, _ = start("killed", 2)
-    code, output = ended(process)
-    assert code == 0, output
+def test_a_training_of_which_one_process_was_killed_goes_on(folder, of_two):
+    root, made = folder("killed")
+    both = started(root)
+    wait_until((made / "backbone.checkpoint.safetensors").exists, seconds=120)
+    both[1].kill()
+    assert 0 not in ended(both)
+    assert not (made / "backbone.json").exists()
+    assert (made / "backbone.checkpoint.safetensors").exists()
+    assert ended(started(root)) == [0, 0]
     for name in ("backbone.safetensors", "collection.safetensors"):
-        assert (folder / name).read_bytes() == (of_two / name).read_bytes()
-    code, output = ended(start("killed", 0, EPOCHS + 1)[0])
-    assert code != 0 and "made with other settings; delete this folder" in output
+        assert (made / name).read_bytes() == (of_two / name).read_bytes()
+    folder("killed", EPOCHS + 1)
+    refused("other settings", train, root)
 
 
-@pytest.mark.slow
-def test_a_graph_is_shared_as_well(start, seqs):
-    states = []
-    for name, processes in (("graph-one", 0), ("graph-two", 2)):
-        process, folder = start(name, processes, 3, "lightgcn")
-        code, output = ended(process)
-        assert code == 0, output
-        states.append(load_backbone(folder / "backbone", seqs)[0].state_dict())
-    for name, tensor in states[0].items():
-        assert torch.allclose(tensor, states[1][name], atol=2e-4), name
+def test_a_graph_is_shared_as_well(folder, seqs):
+    (root, of_one), (other, shared) = (folder(name, 3, "lightgcn") for name in ("one", "two"))
+    train(root, "lightgcn")
+    assert ended(started(other, "lightgcn")) == [0, 0]
+    one, two = (load_backbone(made / "backbone", seqs)[0].state_dict() for made in (of_one, shared))
+    assert all(torch.allclose(one[name], two[name], atol=2e-4) for name in one)

@@ -1,23 +1,31 @@
-"""Plan trials outside the default study; record their rows and a checksum of their settings."""
+"""Trials outside the default study: a plan, a bench to measure on, and tables of recorded rows.
+
+Shapes: W evaluation weights, O objectives, P parameters of an adapter.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
+from paragon.adapters.frozen import FrozenTask
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.evaluation.summary import significant
+from paragon.evaluation.protocol import Row, Scores, TestSet, held_out, measure_rows
+from paragon.evaluation.summary import control_measures, significant
 from paragon.params import ROOT, Section, checked, load_params, read_settings
 from paragon.storage import check_match, write_json, write_text
 from paragon_study.pipeline.study import Study
@@ -27,7 +35,7 @@ SETTINGS = {"data", "backbones", "adapters", "generator", "rivals"}  # of the st
 
 
 class Plan(Section):
-    """The params.yaml in the folder ``FOLDER``."""
+    """The params.yaml in the folder ``FOLDER``; its trials have a kind and a name."""
 
     FOLDER: ClassVar[str]
     dataset: str
@@ -43,13 +51,11 @@ class Plan(Section):
         raise NotImplementedError
 
     def entry(self, kind: str, name: str) -> Any:
-        """Return an entry of a ``kind``; raise ``ParagonError`` with the known names otherwise."""
+        """Return an entry; raise ``ParagonError`` with the known names otherwise."""
         entries = getattr(self, kind)
         if name not in entries:
-            known = ", ".join(entries)
-            raise ParagonError(
-                f"{self.FOLDER}/params.yaml: {kind}: {name!r} is unknown; known: {known}"
-            )
+            where = f"{self.FOLDER}/params.yaml: {kind}"
+            raise ParagonError(f"{where}: {name!r} is unknown; known: {', '.join(entries)}")
         return entries[name]
 
     @property
@@ -75,12 +81,12 @@ class Plan(Section):
     def run(self, kind: str, names: Iterable[str], rows_of: Rows | None) -> None:
         """Run and record trials; without ``rows_of`` record the settings and keep the rows."""
         for name in names:
-            self.entry(kind, name)
+            checksum = self._checksum(kind, name)
             if rows_of:
                 rows = joined([rows_of(self, name)], name=name)
                 replace_rows(self.results / f"{kind}.csv", rows, ["name"])
             recorded = self._recorded()
-            recorded.setdefault(kind, {})[name] = self._checksum(kind, name)
+            recorded.setdefault(kind, {})[name] = checksum
             write_json(self.results / "settings.json", recorded)
 
 
@@ -105,14 +111,64 @@ def tuned_adapters(
 ) -> Collection:
     """Load the adapters stored at ``stem``, or tune all anchors and oracles of the study."""
     settings, seeds = study.params.adapters, study.params.run.seeds
-    asked = {"settings": settings.model_dump(), "seeds": seeds, "backbone": about["sha256"]}
+    origin = {"backbone": about["sha256"]}
     try:
-        stored = load_collection(stem)
+        stored = load_collection(stem, about)
+        asked = {"settings": settings.model_dump(), "seeds": seeds}
         check_match(asked, stored.description, f"{stem}.json")
         return stored
     except ParagonError:  # missing, incomplete, or made with other settings
         start = time.process_time()
-        made = collect(backbone, sequences, settings, seeds, {"backbone": about["sha256"]})
+        made = collect(backbone, sequences, settings, seeds, origin)
         seconds = {"seconds": significant(time.process_time() - start, 3)}
-        save_collection(replace(made, description=made.description | seconds), stem)
+        made = dataclasses.replace(made, description=made.description | seconds)
+        save_collection(made, stem)
         return load_collection(stem)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """A recommender with its data and the adapters tuned for it."""
+
+    study: Study
+    sequences: Sequences
+    backbone: Backbone
+    collection: Collection
+
+    @cached_property
+    def held_out(self) -> tuple[FrozenTask, FrozenTask, TestSet]:
+        """Validation events, test events, and the test set."""
+        return held_out(self.sequences, self.backbone, self.study.params.adapters, [10])
+
+    @property
+    def objectives(self) -> list[str]:
+        """The names of the objectives."""
+        return self.study.params.adapters.objectives
+
+    @property
+    def weights(self) -> Tensor:
+        """The evaluation weights ``[W, O]``."""
+        return self.collection.oracles
+
+    def curve(
+        self, vectors: Mapping[str, Tensor], others: Iterable[Row] = (), index: int = 0
+    ) -> pd.DataFrame:
+        """Measure adapters ``[W, P]`` of seed ``index``, and further rows, at each weight."""
+        (_, test, test_set), weights = self.held_out, self.weights.numpy()
+        seed = self.study.params.run.seeds[index]
+        rows = [
+            Row(name, seed, weights, (Scores.of_adapter(test, vector) for vector in own))
+            for name, own in vectors.items()
+        ]
+        return measure_rows(test_set, [*rows, *others])[0]
+
+    def measures(self, curve: pd.DataFrame) -> pd.DataFrame:
+        """Summarise a curve in a row per method; it must contain `tuned` and `constant`."""
+        lines = []
+        for (protocol, seed), part in curve.groupby(["protocol", "seed"], sort=False):
+            part = part.set_index("method")
+            for name in part.index.unique():
+                measures = control_measures(part, name, self.objectives)
+                values = {k: np.nan if m.value is None else m.value for k, m in measures.items()}
+                lines.append({"method": name, "protocol": protocol, "seed": seed, **values})
+        return pd.DataFrame(lines)
