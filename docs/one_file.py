@@ -1,0 +1,279 @@
+"""The method in one file: from made-up users to adapters generated for any weights.
+
+``python docs/one_file.py`` prints the curve after about a minute and draws docs/one_file.png. Each
+part is a short version of a folder of the package; tests/test_one_file.py compares the two.
+Shapes: N events, n items, M categories, d numbers of a state, h hidden units, P parameters of an
+adapter, A adapters, B events of a batch, C items of a list, O = 2 objectives, K latents, T steps.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from torch import nn
+from torch.nn import functional as F
+
+USERS, ITEMS, CATEGORIES, DIM, HIDDEN = 400, 240, 8, 32, 8
+ANCHORS = torch.tensor([0.001, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0])
+ORACLES = torch.linspace(0, 1, 11)
+
+
+# 1. Data: the last event of each user is the test, all events before it are training.
+def planted(rng):
+    """Draw the events of users who take an item of one favourite category in 85 % of cases."""
+    category = np.arange(ITEMS) % CATEGORIES  # [n]
+    popular = rng.pareto(1.5, ITEMS) + 0.2  # [n]
+    users = [[] for _ in range(USERS)]
+    for items in users:
+        favourite = rng.integers(CATEGORIES)
+        for _ in range(rng.integers(8, 17)):
+            chance = popular * ((category == favourite) == (rng.random() < 0.85))
+            chance[items] = 0  # nobody takes an item twice
+            items.append(rng.choice(ITEMS, p=chance / chance.sum()))
+    return users, F.one_hot(torch.from_numpy(category)).float()  # [n, M]
+
+
+def events_of(users, positions):
+    """List a history ``[N, n]`` (1: met), the target ``[N]`` and all items met in training."""
+    histories, targets, met = [], [], []
+    for items in users:
+        for t in positions(len(items)):
+            histories.append(F.one_hot(torch.tensor(items[:t]), ITEMS).sum(0))
+            met.append(F.one_hot(torch.tensor(items[:-1]), ITEMS).sum(0))
+            targets.append(items[t])
+    return torch.stack(histories).float(), torch.tensor(targets), torch.stack(met).bool()
+
+
+# 2. A recommender: the state is an average of what the user met; score_i = s . e_i.
+class Recommender(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.read, self.items = nn.Linear(ITEMS, DIM), nn.Embedding(ITEMS, DIM)
+
+    def states(self, histories):
+        return self.read(histories / histories.sum(1, keepdim=True))  # [N, n] -> [N, d]
+
+
+def train_recommender(histories, targets):
+    """Train for accuracy with a softmax over the catalogue; then freeze."""
+    model = Recommender()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-5)
+    for _ in range(300):
+        scores = model.states(histories) @ model.items.weight.T  # [N, n]
+        step(optimizer, F.cross_entropy(scores, targets))
+    return model.requires_grad_(False)
+
+
+def step(optimizer, loss):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+# 3. An adapter: P numbers that change the state and add a liking for each category.
+SHAPES = [(HIDDEN, DIM), (HIDDEN,), (DIM, HIDDEN), (DIM,), (CATEGORIES, DIM), (CATEGORIES,)]
+
+
+def adapt(states, vectors):
+    """Map states ``[B, d]`` by adapters ``[A, P]`` to ``[A, B, d + M]``."""
+    parts = vectors.split([math.prod(shape) for shape in SHAPES], -1)
+    w1, b1, w2, b2, v, u = (p.unflatten(-1, s) for p, s in zip(parts, SHAPES, strict=True))
+    hidden = torch.relu(states @ w1.mT + b1[:, None])  # [A, B, h]
+    changed = states + hidden @ w2.mT + b2[:, None]  # s' [A, B, d]
+    return torch.cat([changed, changed @ v.mT + u[:, None]], -1)  # [s', V s' + u]
+
+
+# 4. Two losses.
+def bpr_max(scores):
+    """Accuracy: ``[..., C]`` to ``[...]``; item 0 is the target, the others are negatives."""
+    target, negatives = scores[..., :1], scores[..., 1:]
+    # Minus log of sum_j softmax_j(n) sigmoid(t - n_j), in logarithms, so that nothing overflows.
+    return -(negatives.log_softmax(-1) + F.logsigmoid(target - negatives)).logsumexp(-1)
+
+
+def soft_alpha_dcg(scores, categories, temperature=0.1, alpha=0.5):
+    """Diversity: ``[..., C]`` and ``[..., C, M]`` to ``[...]``; a smooth alpha-DCG."""
+    above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / temperature)
+    rank = 0.5 + above.sum(-1)  # [..., C]
+    seen = above @ categories - categories / 2  # of each category above item i [..., C, M]
+    gain = (categories * (1 - alpha) ** seen).sum(-1)  # [..., C]
+    return (gain / torch.log2(1 + rank)).sum(-1)
+
+
+def alpha_dcg(categories, alpha=0.5):
+    """Exact alpha-DCG of ranked lists ``[..., C, M]``: ``[...]``."""
+    seen = categories.cumsum(-2) - categories
+    gain = (categories * (1 - alpha) ** seen).sum(-1)  # [..., C]
+    return (gain / torch.log2(2 + torch.arange(gain.shape[-1]))).sum(-1)
+
+
+def ideal(length):
+    """Alpha-DCG of the best list of items with one category each: all categories in turn."""
+    return alpha_dcg(torch.eye(CATEGORIES).repeat(length // CATEGORIES + 1, 1)[:length])
+
+
+class Task:
+    """The losses of adapters on the cached states of a frozen recommender."""
+
+    def __init__(self, model, histories, targets, met, categories):
+        self.states, self.targets, self.met = model.states(histories), targets, met
+        self.items = torch.cat([model.items.weight, categories], 1)  # [e_i, g_i], [n, d + M]
+        self.categories = categories
+
+    def scores(self, vectors, rows=slice(None)):
+        return adapt(self.states[rows], vectors) @ self.items.T  # [A, B, n]
+
+    def losses(self, vectors, rng, batch=128, negatives=9, served=20):
+        """Return accuracy and diversity loss ``[A, 2]`` of adapters ``[A, P]``."""
+        rows = torch.from_numpy(rng.integers(len(self.targets), size=batch))
+        drawn = torch.from_numpy(rng.integers(ITEMS, size=(batch, negatives)))
+        candidates = torch.cat([self.targets[rows, None], drawn], 1)  # [B, C], target first
+        scores = self.scores(vectors, rows)  # [A, B, n]
+        accuracy = bpr_max(scores.gather(-1, candidates.expand(len(vectors), -1, -1)))
+        # What would be served: the best items that the user has not met.
+        best = scores.masked_fill(self.met[rows], -torch.inf).topk(served).indices  # [A, B, L]
+        value = soft_alpha_dcg(scores.gather(-1, best), self.categories[best])  # [A, B]
+        return torch.stack([accuracy.mean(1), 1 - value.mean(1) / ideal(served)], -1)
+
+
+def pairs(accuracy):
+    return torch.stack([accuracy, 1 - accuracy], -1)  # weights of both objectives [..., 2]
+
+
+# 5. The collection: adapters for many weights, tuned in one computation from one start.
+def tune(task, weights, rng, steps=400, snapshots=5):
+    """Tune an adapter for each of the weights ``[A]``; return ``[snapshots, A, P]``."""
+    start = torch.zeros(sum(math.prod(shape) for shape in SHAPES))
+    start[: HIDDEN * DIM].uniform_(-(DIM**-0.5), DIM**-0.5)  # W1 only: it changes no score yet
+    vectors = start.repeat(len(weights), 1).requires_grad_()  # [A, P]
+    optimizer, kept = torch.optim.Adam([vectors], lr=0.01), []
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for number in range(1, steps + 1):
+        # An adapter occurs in its loss only, so a sum trains each of them alone.
+        step(optimizer, (task.losses(vectors, rng) * pairs(weights)).sum())
+        cosine.step()
+        if number % (steps // 10) == 0:
+            kept = [*kept, vectors.detach().clone()][-snapshots:]
+    return torch.stack(kept)
+
+
+# 6. Diffusion in a few principal components of the collected vectors.
+class Latent:
+    def __init__(self, vectors, size=8):
+        self.mean = vectors.mean(0)  # [P]
+        axes = torch.linalg.svd((vectors - self.mean).double(), full_matrices=False).Vh
+        self.basis = axes[:size].float()  # [K, P]
+        self.scale = ((vectors - self.mean) @ self.basis.T).std()
+
+    def encode(self, vectors):
+        return (vectors - self.mean) @ self.basis.T / self.scale  # [B, P] -> [B, K]
+
+    def decode(self, latents):
+        return self.mean + self.scale * latents @ self.basis  # [B, K] -> [B, P]
+
+
+STEPS = 500
+_beta = torch.linspace(1e-4, 0.02, STEPS, dtype=torch.float64) * (1000 / STEPS)
+_kept = torch.cumprod(1 - _beta, 0)
+SIGNAL, NOISE = _kept.sqrt().float(), (1 - _kept).sqrt().float()  # a_t, s_t [T]
+
+
+class Denoiser(nn.Module):
+    """Predict the velocity v from z_t, the step and the weights; weights may be hidden."""
+
+    def __init__(self, size, width=128):
+        super().__init__()
+        self.net = nn.Sequential(
+            *(nn.Linear(size + 2 + 3, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()),
+            *(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, size)),
+        )
+
+    def forward(self, z, t, weights, hidden):  # [B, K], [B], [B], [B] bool
+        condition = torch.stack([weights, torch.log(weights + 1e-3) / 7], 1)
+        condition = torch.cat([condition.masked_fill(hidden[:, None], 0), hidden[:, None]], 1)
+        time = torch.stack([SIGNAL[t], NOISE[t]], 1)
+        return self.net(torch.cat([z, time, condition], 1))  # v [B, K]
+
+
+def train_generator(task, anchors, collected, rng, steps=1500, drop=0.1):
+    """Train on ``collected [S, A, P]``: a diffusion loss, and the task loss of what it predicts."""
+    latent = Latent(collected.flatten(0, 1))
+    denoiser = Denoiser(len(latent.basis))
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=0.001)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    vectors, weights = collected.flatten(0, 1), anchors.repeat(len(collected))
+    for _ in range(steps):
+        rows = rng.integers(len(vectors), size=64)
+        new = torch.from_numpy(rng.uniform(anchors[0], 1, 16)).float()  # uncollected weights
+        right = torch.searchsorted(anchors, new).clamp(1, len(anchors) - 1)
+        share = ((new - anchors[right - 1]) / (anchors[right] - anchors[right - 1]))[:, None]
+        mixed = torch.lerp(collected[-1, right - 1], collected[-1, right], share)  # [16, P]
+        z = latent.encode(torch.cat([vectors[rows], mixed]))  # z_0 [80, K]
+        w = torch.cat([weights[rows], new])  # [80]
+        t, eps = torch.from_numpy(rng.integers(STEPS, size=len(z))), torch.randn_like(z)
+        a, s = SIGNAL[t, None], NOISE[t, None]
+        hidden = torch.rand(len(z)) < drop
+        hidden[64:] = False
+        noisy = a * z + s * eps  # z_t
+        v = denoiser(noisy, t, w, hidden)
+        diffusion = (v - (a * eps - s * z))[:64].square().mean()
+        predicted = latent.decode((a * noisy - s * v)[64:])  # adapters [16, P]
+        behaviour = (task.losses(predicted, rng, batch=64) * pairs(new)).sum(1).mean()
+        step(optimizer, diffusion + 10 * behaviour)
+        cosine.step()
+    return latent, denoiser
+
+
+@torch.no_grad()
+def generate(latent, denoiser, weights, guidance=1.0, steps=2):
+    """Sample adapters ``[A, P]`` for weights ``[A]`` by DDIM, all from one noise."""
+    z = torch.randn(1, len(latent.basis)).repeat(len(weights), 1)  # z_T [A, K]
+    shown = torch.zeros(len(z), dtype=torch.bool)
+    times = np.linspace(STEPS - 1, 0, steps).round().astype(int).tolist()
+    for now, after in zip(times, [*times[1:], None], strict=True):
+        t = torch.full((len(z),), now)
+        null, v = denoiser(z, t, weights, ~shown), denoiser(z, t, weights, shown)
+        v = null + guidance * (v - null)  # classifier-free guidance
+        clean, eps = SIGNAL[now] * z - NOISE[now] * v, NOISE[now] * z + SIGNAL[now] * v
+        z = clean if after is None else SIGNAL[after] * clean + NOISE[after] * eps
+    return latent.decode(z)
+
+
+# 7. Measure on test events, among all items that the user has not met.
+def curve(task, vectors):
+    """Compute NDCG@10 and alpha-nDCG@10 of adapters ``[A, P]``: ``[A, 2]``."""
+    scores = task.scores(vectors).masked_fill(task.met, -torch.inf)  # [A, N, n]
+    target = scores.gather(-1, task.targets.expand(len(scores), -1)[..., None])
+    rank = (scores >= target).sum(-1)  # [A, N], ties count against the target
+    ndcg = torch.where(rank <= 10, 1 / torch.log2(1.0 + rank), 0.0).mean(1)
+    listed = task.categories[scores.topk(10).indices]  # [A, N, 10, M]
+    return torch.stack([ndcg, alpha_dcg(listed).mean(1) / ideal(10)], 1)
+
+
+def main():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    users, categories = planted(rng)
+    training = events_of(users, lambda length: range(1, length - 1))
+    model = train_recommender(*training[:2])
+    train = Task(model, *training, categories)
+    test = Task(model, *events_of(users, lambda length: [length - 1]), categories)
+    tuned = tune(train, torch.cat([ANCHORS, ORACLES]), rng)  # [5, 10 + 11, P]
+    generator = train_generator(train, ANCHORS, tuned[:, : len(ANCHORS)], rng)
+    generated = generate(*generator, ORACLES.clamp(min=float(ANCHORS[0])))
+    both = curve(test, tuned[-1, len(ANCHORS) :]), curve(test, generated)
+    print("weight of accuracy |  tuned: NDCG  α-nDCG | generated: NDCG  α-nDCG")
+    for w, (a, b), (c, d) in zip(ORACLES, *both, strict=True):
+        print(f"{w:18.1f} | {a:12.3f} {b:7.3f} | {c:15.3f} {d:7.3f}")
+    figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
+    axes.plot(*both[0].T, "o-", label="tuned")
+    axes.plot(*both[1].T, "x--", label="generated")
+    axes.set(xlabel="accuracy: NDCG@10", ylabel="diversity: α-nDCG@10")
+    axes.legend()
+    figure.savefig(Path(__file__).with_suffix(".png"), dpi=120)
+
+
+if __name__ == "__main__":
+    main()
