@@ -233,8 +233,7 @@ def report() -> None:
     """
     from paragon.params import ROOT
     from paragon_study.course.executed import publish_notebooks
-    from paragon_study.report.claims import broken_claims
-    from paragon_study.report.pages import write_pages
+    from paragon_study.report.pages import broken_claims, write_pages
 
     write_pages(ROOT)
     publish_notebooks(ROOT)

@@ -22,7 +22,6 @@ from paragon.storage import write_text
 from paragon_study.checking.verify import Comparison
 from paragon_study.report import compare, figures
 from paragon_study.report.pages import MAIN
-from paragon_study.report.results import all_results, study_folders
 from paragon_study.report.tables import as_markdown
 from paragon_study.running.times import load_times, pipeline
 
@@ -65,7 +64,7 @@ def write_page(found: Comparison, root: Path) -> Path:
         _html(found.unequal[:WORST]) if len(found.unequal) else "Every number is equal.",
         "## What the results say",
         _lead(results),
-        as_markdown(compare.volumes(all_results(study_folders(results)))),
+        as_markdown(compare.volumes(compare.all_results(compare.study_folders(results)))),
         "Means ± half of the 95 % interval over seeds. All tables are in "
         "[results/summary.md](summary.md), what they mean in "
         "[docs/findings.md](../docs/findings.md).",
@@ -123,7 +122,7 @@ def _tables(root: Path) -> dict[str, pd.DataFrame]:
 
 def _lead(results: Path) -> str:
     """Draw the README figure as an inline image, of the README's study or else of the first."""
-    folders = study_folders(results)
+    folders = compare.study_folders(results)
     folder = next((f for f in folders if f.parts[-2:] == MAIN), folders[0])
     image = io.BytesIO()
     figures.lead(pd.read_csv(folder / "curve.csv")).savefig(image, format="png", dpi=200)

@@ -1,50 +1,41 @@
-"""The stage `compare`: write results/summary.md, all.csv and a figure over all studies."""
+"""The recorded studies as one table, and the stage `compare`: results/summary.md and all.csv."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy.stats import ttest_1samp
 
+from paragon.errors import ParagonError
 from paragon.evaluation.methods import methods_of
+from paragon.evaluation.summary import regret_measures
+from paragon.metrics.statistics import REAL, holm, is_real
 from paragon.storage import require, write_text
 from paragon_study.report import figures
-from paragon_study.report.results import (
-    DIFFERENCE,
-    HV,
-    HV_OF_TUNED,
-    REGRET,
-    all_results,
-    leaders,
-    study_folders,
-    without_repeats,
-)
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus
 
+OBJECTIVES = ("accuracy", "diversity")  # of all studies in results/
+HV, HV_OF_TUNED, REGRET = "set_hv_full", "set_hv_of_tuned_full", "regret_mean_full"
+DIFFERENCE = f"{HV}_minus_generated"
+# Not ranked: tuned or trained for the tested weights, shuffled models, and one whose noise the
+# hypervolume rewards.
+APART = ("tuned", "category_bias", "retrain", "generated_shuffled", "nearest_noise")
 # Only in all.csv: baselines, checks and variants.
 NOT_DRAWN = [*methods_of("reference"), "generated_best", "generated_cfg", "generated_no_cfg"]
 NOT_DRAWN += ["paragon_no_cfg", "interpolation", "rbf", "ridge", "ridge_log", "cmr"]
-NOT_SHOWN = [m for m in NOT_DRAWN if m not in ("constant", "backbone")] + ["linear_subspace"]
-# Columns of the table of methods, with digits.
-MEANS = {
-    HV_OF_TUNED: ("of tuned", 2),
-    "r_acc_full": ("r acc", 2),
-    "r_div_full": ("r div", 2),
-    "r_div_inner_full": ("inner", 2),
-    "even_ild_full": ("distance", 2),
-    "even_items_full": ("items", 0),
-    REGRET: ("regret %", 1),
-}
-# Tables of studies: methods compared with `tuned`, and measures of `generated`.
+NOT_LISTED = [m for m in NOT_DRAWN if m not in ("constant", "backbone")] + ["linear_subspace"]
+# Columns of the tables of methods and of studies, with digits.
+CONTROL = {"r_acc_full": "r acc", "r_div_full": "r div", "r_div_inner_full": "inner"}
+MEANS = {HV_OF_TUNED: ("of tuned", 2)} | {name: (title, 2) for name, title in CONTROL.items()}
+MEANS |= {"even_ild_full": ("distance", 2), "even_items_full": ("items", 0)}
+MEANS |= {REGRET: ("regret %", 1)}
+# Methods compared with `tuned` in the table of studies.
 OF_TUNED = ("generated", "interpolation_log", "hypernetwork", "category_bias", "xquad", "retrain")
-CONTROL = {
-    "r_acc_full": ("r acc", 3),
-    "r_div_full": ("r div", 3),
-    "r_div_inner_full": ("inner", 3),
-    REGRET: ("regret %", 1),
-}
 SUMMARY = """\
 # Results
 
@@ -93,6 +84,91 @@ That of *tuned*, and of others relative to it.
 """
 
 
+def study_folders(results: Path) -> list[Path]:
+    """List folders ``<dataset>/<backbone>`` under ``results`` with metrics, sorted."""
+    folders = sorted(path.parent for path in results.glob("*/*/metrics.json"))
+    if not folders:
+        raise ParagonError(f"{results}: no metrics.json in it; run `dvc repro` first")
+    return folders
+
+
+def load_results(path: Path, stage: str = "evaluation") -> dict[str, dict]:
+    """Read a JSON file that a stage wrote."""
+    try:
+        return json.loads(require(path, stage).read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8 or not JSON
+        raise ParagonError(f"{path} cannot be read ({error}); run `dvc repro` again") from error
+
+
+def all_results(folders: Iterable[Path]) -> pd.DataFrame:
+    """Tabulate studies, methods and measures: means over seeds with 95 % intervals.
+
+    ``*_minus_generated`` has an interval over users; ``beyond_chance``: in users and seeds.  Fronts
+    with one weight get no hypervolume.
+    """
+    rows: list[tuple] = []
+    for folder in folders:
+        study, metrics = folder.parts[-2:], load_results(folder / "metrics.json")
+        notes = {method: row.get("r_acc_full_note", "") for method, row in metrics.items()}
+        single = {method for method, note in notes.items() if "there is one" in note}
+        for method, row in metrics.items():
+            for name, value in row.items():
+                of_front = name.startswith("set_hv") and method in single
+                ending = name.endswith(("_sd", "_low", "_high"))
+                if isinstance(value, int | float) and not ending and not of_front:
+                    limits = row.get(f"{name}_low"), row.get(f"{name}_high")
+                    rows.append((*study, method, name, value, *limits, None))
+        for method, row in load_results(folder / "differences.json").items():
+            for name in (HV, "set_hv_sampled"):
+                if method not in single:
+                    limits = row[f"{name}_low"], row[f"{name}_high"]
+                    difference = f"{name}_minus_generated", row[name], *limits, is_real(row, name)
+                    rows.append((*study, method, *difference))
+    columns = "dataset backbone method measure value low high beyond_chance".split()
+    return pd.DataFrame(rows, columns=columns)
+
+
+def leaders(table: pd.DataFrame, measure: str = HV) -> pd.DataFrame:
+    """Return by study the largest lead over `generated`, or that of `generated` over the next."""
+    rows = table[table["measure"].eq(f"{measure}_minus_generated") & ~table["method"].isin(APART)]
+    first = rows.loc[rows.groupby(["dataset", "backbone"])["value"].idxmax()].copy()
+    behind = first["value"] <= 0
+    ends = -first.loc[behind, ["value", "high", "low"]].to_numpy(float)
+    first.loc[behind, ["value", "low", "high"]] = ends
+    first.loc[behind, "method"] = "generated"
+    return first
+
+
+def without_repeats(folders: Iterable[Path]) -> list[Path]:
+    """Keep the study with the most seeds for each pair of data and backbone."""
+    best: dict[tuple, tuple[int, Path]] = {}
+    for folder in folders:
+        about = load_results(folder.parent / "data.json", "data") | {"dataset": None}
+        seeds = pd.read_csv(folder / "curve.csv", usecols=["seed"])["seed"].nunique()
+        key = json.dumps(about), folder.name
+        if key not in best or seeds > best[key][0]:
+            best[key] = seeds, folder
+    return sorted(folder for _, folder in best.values())
+
+
+def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFrame:
+    """Compute regret minus that of `generated` by study: mean, paired t test with Holm."""
+    rows = []
+    for folder in folders:
+        curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'").set_index("method")
+        change = [
+            regret_measures(group, method, OBJECTIVES)["regret_mean"].value
+            - regret_measures(group, "generated", OBJECTIVES)["regret_mean"].value
+            for _, group in curve.groupby("seed")
+            if method in group.index
+        ]
+        if change:
+            rows.append((*folder.parts[-2:], np.mean(change), ttest_1samp(change, 0).pvalue))
+    table = pd.DataFrame(rows, columns=["dataset", "backbone", "value", "p"])
+    table["beyond_chance"] = holm(table.pop("p")) < REAL if len(table) else False
+    return table.assign(method=method, measure="regret_minus_generated")
+
+
 def write_comparison(results: Path) -> None:
     """Write summary.md, all.csv and summary.png to ``results``."""
     table = all_results(study_folders(results))
@@ -100,20 +176,8 @@ def write_comparison(results: Path) -> None:
     write_text(results / "summary.md", summary(results))
     drawn = table[table["measure"].isin([HV_OF_TUNED, REGRET]) & ~table["method"].isin(NOT_DRAWN)]
     drawn = drawn.assign(measure=drawn["measure"].str.removesuffix("_full"))
-    figure = figures.all_studies(in_few_panels(drawn.rename(columns={"value": "mean"})))
+    figure = figures.all_studies(drawn.rename(columns={"value": "mean"}))
     figures.save_figure(figure, results / "summary.png")
-
-
-def in_few_panels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Join datasets with one backbone into one panel, with a marker per dataset."""
-    alone = frame.groupby("dataset")["backbone"].transform("nunique") == 1
-    if alone.all():
-        return frame
-    title = frame["backbone"].map(lambda name: f"{look(name).label}, other studies")
-    return frame.assign(
-        dataset=frame["dataset"].where(~alone, title),
-        backbone=frame["backbone"].where(~alone, frame["dataset"]),
-    )
 
 
 def summary(results: Path) -> str:
@@ -132,7 +196,7 @@ def summary(results: Path) -> str:
 
 def data_line(folder: Path) -> str:
     """Describe a dataset: source, split, sizes."""
-    about = json.loads(require(folder / "data.json", "data").read_text(encoding="utf-8"))
+    about = load_results(folder / "data.json", "data")
     counts = {key: f"{number:,}" for key, number in about["counts"].items()}
     split = {"leave_one_out": "leave-one-out", "global_time": "split by time"}[about["split"]]
     rules = [
@@ -149,17 +213,18 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
     """Tabulate methods by set HV: means over studies, and studies ahead and behind."""
     means = table.pivot_table("value", "method", "measure").reindex(columns=[*MEANS])
     means = means.sort_values(HV_OF_TUNED, ascending=False, kind="stable")
-    having = table[table["measure"] == HV_OF_TUNED]["method"].value_counts()
+    means = means[means[HV_OF_TUNED].notna() & ~means.index.isin(NOT_LISTED)]
     real = table[table["measure"].eq(DIFFERENCE) & table["beyond_chance"].eq(True)]
-    rows = {}
-    for method in [m for m in means.index if m in having and m not in NOT_SHOWN]:
-        gaps = real.loc[real["method"] == method, "value"]
-        sides = f"{(gaps > 0).sum()}, {(gaps < 0).sum()}" if method != "generated" else "–"
-        cells = {"studies": str(having[method]), "ahead, behind": sides}
-        for name, (title, digits) in MEANS.items():
-            cells[title] = plus_minus(means.loc[method, name], None, digits, name)
-        rows[look(method).label] = cells
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+    studies, up, down = (
+        rows["method"].value_counts().reindex(means.index, fill_value=0).astype(str)
+        for rows in (table[table["measure"] == HV_OF_TUNED], real[real["value"] > 0],
+                     real[real["value"] < 0])
+    )  # fmt: skip
+    sides = (up + ", " + down).where(means.index != "generated", "–")
+    cells = pd.DataFrame({"studies": studies, "ahead, behind": sides})
+    for name, (title, digits) in MEANS.items():
+        cells[title] = [plus_minus(mean, None, digits, name) for mean in means[name]]
+    return cells.rename(lambda method: look(method).label).rename_axis("method")
 
 
 def ahead(table: pd.DataFrame) -> pd.DataFrame:
@@ -187,8 +252,9 @@ def volumes(table: pd.DataFrame) -> pd.DataFrame:
 def control(table: pd.DataFrame) -> pd.DataFrame:
     """Tabulate by study the backbone's accuracy, and the control by `generated`."""
     parts = {"NDCG@10 of the backbone": with_half_width(table, "backbone", "best_acc_full", 4)}
-    for name, (title, digits) in CONTROL.items():
-        parts[title] = with_half_width(table, "generated", name, digits)
+    for name, title in CONTROL.items():
+        parts[title] = with_half_width(table, "generated", name, 3)
+    parts["regret %"] = with_half_width(table, "generated", REGRET, 1)
     return pd.DataFrame(parts).fillna("–").rename_axis("study")
 
 
@@ -206,7 +272,5 @@ def by_study(rows: pd.DataFrame) -> pd.DataFrame:
 
 def difference_cell(row: pd.Series) -> str:
     """Format a difference with its interval over users, starred if beyond chance."""
-    text = f"{row['value']:+z.4f}"
-    if pd.notna(row["low"]):
-        text += f" [{row['low']:+z.4f}, {row['high']:+z.4f}]"
-    return f"{text} \\*" if row["beyond_chance"] else text
+    limits = f" [{row['low']:+z.4f}, {row['high']:+z.4f}]" if pd.notna(row["low"]) else ""
+    return f"{row['value']:+z.4f}{limits}" + " \\*" * bool(row["beyond_chance"])

@@ -219,9 +219,11 @@ def pareto_front(curve: pd.DataFrame, methods: list[str]) -> Figure:
 
 def _draw_front(ax: Axes, rows: Mapping[str, pd.DataFrame], protocol: str) -> None:
     """Draw the means over seeds of all methods, over the area of the oracle."""
+    fronts = {}
     for method, table in rows.items():
         points = table.groupby("w_accuracy")[list(METRICS)].mean().to_numpy()
         front, single = _not_dominated(points), bool(np.ptp(points, axis=0).max() < 1e-9)
+        fronts[method] = front
         ax.plot(*(front[:1] if single else front).T, **_line_look(method, single))
         behind = points[~(points[:, None] == front).all(-1).any(1)]
         if len(behind) and not single:
@@ -229,8 +231,8 @@ def _draw_front(ax: Axes, rows: Mapping[str, pd.DataFrame], protocol: str) -> No
             ax.plot(*behind.T, marker, mfc="none", mec=colour, mew=0.8, ms=4, zorder=2)
     ax.set(xlabel=metric_label("ndcg@10"), ylabel=metric_label("alpha_ndcg@10"))
     ax.set_title(LISTS[protocol])
-    if "tuned" in rows:
-        x, y = _not_dominated(rows["tuned"].groupby("w_accuracy")[list(METRICS)].mean()).T
+    if "tuned" in fronts:
+        x, y = fronts["tuned"].T
         ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # the grey area must not change them
         ax.fill_between([-1, *x], [y[0], *y], -1, step="pre", color="#f2f2f2", linewidth=0,
                         zorder=0)  # fmt: skip
@@ -662,22 +664,19 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
 @style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Plot distances to the nearest collected vector by group: box, median and values."""
-    groups = {name: np.asarray(values, float) for name, values in distances.items()}
+    groups = {f"{name} (n = {len(x)})": np.asarray(x) for name, x in distances.items()}
     together = np.concatenate(list(groups.values()))
     log = bool(together.min() > 0 and together.max() > 30 * together.min())
     figure = style.new(5.2, 0.7 + 0.42 * len(groups))
     ax = figure.subplots()
-    if log:
-        ax.set_xscale("log")
+    sns.boxplot(
+        groups, orient="h", ax=ax, log_scale=log, whis=(0, 100), width=0.6, color="#e8e8e8",
+        linecolor=GREY, linewidth=0.8, medianprops={"color": ORANGE, "linewidth": 1.8},
+        showcaps=False, saturation=1,
+    )  # fmt: skip
     for row, values in enumerate(groups.values()):
-        low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
-        ax.hlines(row, low, high, color=GREY, linewidth=0.8, zorder=1)
-        ax.barh(row, third - first, 0.6, first, color="#e8e8e8", edgecolor=GREY, linewidth=0.8)
-        ax.vlines(middle, row - 0.3, row + 0.3, color=ORANGE, linewidth=1.8, zorder=4)
         jitter = 0.2 * np.sin(7.0 * np.arange(len(values)))  # reproducible
         ax.plot(values, row + jitter, "o", color=BLUE, alpha=0.6, markersize=2.6, mew=0, zorder=3)
-    ax.invert_yaxis()
-    ax.set_yticks(range(len(groups)), [f"{n} (n = {len(v)})" for n, v in groups.items()])
     ax.set(xlabel="L2 distance to the nearest collected vector" + (", log scale" if log else ""))
     if log:
         ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))

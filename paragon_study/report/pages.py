@@ -1,17 +1,25 @@
-"""Write results into the pages: tables between markers, and figures."""
+"""The pages: tables between markers, figures, and sentences with numbers, from results.
+
+A claim in claims.yaml is text with ``{}`` for numbers, each ``[source, method, measure, form]``.  A
+condition adds a relation and a limit.
+"""
 
 from __future__ import annotations
 
+import json
+import operator
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import yaml
 
 from paragon.errors import ParagonError
 from paragon.storage import require, write_text
+from paragon_study.ablations import contrasts
 from paragon_study.moves import recorded
-from paragon_study.report import figures
-from paragon_study.report.results import load_results
+from paragon_study.report import compare, figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus
 
@@ -28,20 +36,21 @@ COLUMNS = {
     "even_items_full": ("items", 0),
     "set_hv_sampled": ("set HV, sampled", 4),
 }
+WITH_CLAIMS = ("README.md", "docs/findings.md")
+RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
+Sources = dict[str, pd.DataFrame]
 
 
 def main_results(folder: Path) -> str:
     """Return a Markdown table of the main methods of one study, by set HV."""
-    metrics = load_results(folder / "metrics.json")
-    rows = {m: metrics[m] for m in METHODS if metrics.get(m, {}).get("set_hv_full") is not None}
+    metrics = compare.load_results(folder / "metrics.json")
+    rows = [(m, metrics[m]) for m in METHODS if metrics.get(m, {}).get("set_hv_full") is not None]
     cells = {
         look(method).label: {
-            title: plus_minus(
-                row[name], row.get("set_hv_full_low") if name == "set_hv_full" else None, digits
-            )
-            for name, (title, digits) in COLUMNS.items()
+            title: plus_minus(row[n], row.get(f"{n}_low") if n == "set_hv_full" else None, digits)
+            for n, (title, digits) in COLUMNS.items()
         }
-        for method, row in sorted(rows.items(), key=lambda item: -item[1]["set_hv_full"])
+        for method, row in sorted(rows, key=lambda pair: -pair[1]["set_hv_full"])
     }
     return as_markdown(pd.DataFrame.from_dict(cells, orient="index").rename_axis("method"))
 
@@ -59,9 +68,8 @@ def pages(root: Path) -> dict[Path, str]:
     """Return the full text of each page with current tables."""
     blocks = {
         "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
+        "moves/README.md": ("moves", recorded.tables(root / "moves" / "results")),
     }
-    if (moved := root / "moves" / "results").is_dir():
-        blocks["moves/README.md"] = ("moves", recorded.tables(moved))
     return {
         root / name: with_block((root / name).read_text(encoding="utf-8"), *block)
         for name, block in blocks.items()
@@ -74,6 +82,121 @@ def write_pages(root: Path) -> None:
         write_text(path, text)
     curve = require(root.joinpath("results", *MAIN) / "curve.csv", "evaluation")
     figures.save_figure(figures.lead(pd.read_csv(curve)), root / "docs" / "lead.png")
-    if (moved := root / "moves" / "results").is_dir():
-        drawn = recorded.moved_adapters(recorded.load_moves(moved))
-        figures.save_figure(drawn, root / "moves" / "moves.png")
+    moves = recorded.load_moves(root / "moves" / "results")
+    figures.save_figure(recorded.moved_adapters(moves), root / "moves" / "moves.png")
+
+
+def broken_claims(root: Path) -> list[str]:
+    """List the claims that the pages do not say, or that do not follow from results."""
+    sources, broken = load_sources(root), []
+    for claim in load_claims(root):
+        words = claim["says"].format(*(value_of(sources, *one) for one in claim.get("of", [])))
+        for page in [claim["page"]] if "page" in claim else WITH_CLAIMS:
+            if words not in one_line((root / page).read_text(encoding="utf-8")):
+                broken.append(f"{page} should say: {words}")
+        for *one, relation, limit in claim.get("if", []):
+            value = float(value_of(sources, *one))
+            if not RELATIONS[relation](value, limit):
+                broken.append(f"{words}: needs {' '.join(one)} {relation} {limit}, it is {value:g}")
+    return broken
+
+
+def load_claims(root: Path) -> list[dict]:
+    """Load the claims, each text on one line."""
+    claims = yaml.safe_load((root / "claims.yaml").read_text(encoding="utf-8"))
+    return [claim | {"says": one_line(claim["says"])} for claim in claims]
+
+
+def one_line(text: str) -> str:
+    """Replace all whitespace by single spaces."""
+    return " ".join(text.split())
+
+
+def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
+    """Format a number from a source, or from one study of it: ``studies/ml-1m/sasrec``.
+
+    Forms: ``mean``, ``min``, ``max``, ``span`` (smallest to largest) and ``percent`` (the same in
+    per cent) with digits; numbers of ``studies``, and of those ``ahead`` or ``behind``.
+    """
+    name, _, study = source.partition("/")
+    table = sources[name]
+    if study:
+        table = table[(table["dataset"] + "/" + table["backbone"]).str.strip("/") == study]
+    table = table[(table["measure"] == measure) & ((table["method"] == method) | (method == "any"))]
+    kind, _, digits = form.partition(" ")
+    values = table["value"]
+    if kind in ("ahead", "behind"):
+        side = values > 0 if kind == "ahead" else values < 0
+        return str((side & table["beyond_chance"].eq(True)).sum())
+    if table.empty:
+        raise ParagonError(f"claims.yaml: {source} has no {measure} of {method}")
+    if kind == "studies":
+        return str(len(table.drop_duplicates(["dataset", "backbone"])))
+    if kind in ("span", "percent"):
+        ends = values.agg(["min", "max"]) * (100 if kind == "percent" else 1)
+        text = " to ".join(dict.fromkeys(f"{end:z{digits}}" for end in ends))
+        return f"{text} %" if kind == "percent" else text
+    return f"{values.agg(kind):z{digits}}"
+
+
+def load_sources(root: Path) -> Sources:
+    """Load the tables that claims refer to, with the columns of `all_results`.
+
+    ``studies``: studies on real data, with served lists, regret against `generated`, and leaders;
+    ``planted``: the others; ``drawn``: studies tuned on drawn lists; ``times``: of `make bench`;
+    ``ablations``: means over seeds, with the name of the entry as backbone.
+    """
+    folders = compare.study_folders(root / "results")
+    planted = [folder for folder in folders if folder.parent.name == "planted"]
+    real = compare.without_repeats(folder for folder in folders if folder not in planted)
+    studies = compare.all_results(real)
+    curves = {folder.parts[-2:]: pd.read_csv(folder / "curve.csv") for folder in real}
+    record = pd.read_csv(root / "ablations" / "results" / "drawn-lists.csv")
+    drawn = {study: curve for study, curve in record.groupby(["dataset", "backbone"])}
+    collections, points = contrasts.load_tables(root / "ablations" / "results")
+    ablations = pd.concat([collections, contrasts.usual(points)], ignore_index=True)
+    means = ablations.groupby(["name", "method"])[["regret_mean", "set_hv"]].mean().stack()
+    means = means.rename_axis(["backbone", "method", "measure"]).rename("value").reset_index()
+    return {
+        "studies": pd.concat([
+            studies,
+            compare.leaders(studies).assign(measure="first"),
+            *(served_lists(curve, *study) for study, curve in curves.items()),
+            *(compare.regret_against_generated(real, method)
+              for method in ("nearest", "interpolation_log", "hypernetwork", "paragon")),
+        ]),
+        "planted": compare.all_results(planted),
+        "drawn": pd.concat(served_lists(drawn[s], *s) for s in curves if s in drawn),
+        "ablations": means.assign(dataset=""),
+        "times": times(root / "results"),
+    }  # fmt: skip
+
+
+def served_lists(curve: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
+    """Compute mean metrics of full-catalogue lists at three weights: ``ndcg@10 at 0.5``."""
+    curve = curve[curve["protocol"] == "full"]
+    curve = curve[np.isclose(curve["w_accuracy"].to_numpy()[:, None], [0, 0.5, 1]).any(1)]
+    metrics = [m for m in ("ndcg@10", "hr@10", "alpha_ndcg@10", "ild@10") if m in curve]
+    means = curve.groupby(["method", "w_accuracy"])[metrics].mean().stack()
+    table = means.rename_axis(["method", "weight", "metric"]).rename("value").reset_index()
+    names = table["metric"] + " at " + table["weight"].map("{:g}".format)
+    return table.assign(dataset=dataset, backbone=backbone, measure=names)
+
+
+def times(results: Path) -> pd.DataFrame:
+    """Read milliseconds, seconds and shares from the records of `make bench`."""
+    rows = []
+    for path in sorted(results.glob("*/timing.json")):
+        for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():
+            generate = record["generate"]
+            measures = {
+                ("generate", "milliseconds"): 1000 * generate["p50"],
+                ("generate", "milliseconds, p99"): 1000 * generate["p99"],
+                ("generate", "saved"): 100 - 100 * generate["p50"] / record["retrain"]["p50"],
+            }
+            if record.get("paragon"):
+                measures["paragon", "seconds"] = record["paragon"]["p50"]
+            for other, change in record["pays_after"].items():
+                measures[other, "pays after"] = np.inf if change is None else change
+            rows += [(path.parent.name, backbone, *key, value) for key, value in measures.items()]
+    return pd.DataFrame(rows, columns="dataset backbone method measure value".split())

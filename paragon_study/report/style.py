@@ -95,9 +95,6 @@ OTHERS = {
     "anchors": Look("anchors", BLUE, "D", _DASH),
     "moved": Look("moved", "#018571", "D"),
     "as_it_is": Look("as it is", GREY, "o", _DOT),
-    # Datasets that take the place of backbones (`in_few_panels`).
-    "ml-100k-paper": Look("ml-100k-paper", "#332288", "p"),
-    "ml-1m": Look("ml-1m", "#CC3311", "*"),
 }
 
 LABELS = {

@@ -10,24 +10,15 @@ from paragon.evaluation.summary import task_loss
 from paragon.metrics.control import correlation
 from paragon.params import RESULTS
 from paragon_study.report import compare
-from paragon_study.report.results import (
-    DIFFERENCE,
-    all_results,
-    leaders,
-    load_results,
-    regret_against_generated,
-    study_folders,
-    without_repeats,
-)
+from paragon_study.report.compare import DIFFERENCE, all_results, leaders, study_folders
 from tests.conftest import refused
 
 ENDS = ("", "_low", "_high", "_p", "_p_holm", "_seeds_low", "_seeds_high")
 
 
 def difference(gap, half, holm):
-    """The same for both protocols, for users and seeds; a ``half`` of None: one user, one seed."""
-    limits = (None, None) if half is None else (gap - half, gap + half)
-    values = (gap, *limits, holm, holm, *limits)
+    """For both protocols, for users and seeds."""
+    values = (gap, gap - half, gap + half, holm, holm, gap - half, gap + half)
     names = ("set_hv_sampled", "set_hv_full")
     return {n + e: v for n in names for e, v in zip(ENDS, values, strict=True)}
 
@@ -60,17 +51,7 @@ def write_study(results, metrics=METRICS, differences=DIFFERENCES):
     about = {"source": "own", "split": "global_time", "min_rating": 4.0, "k_core": 0}
     about |= {"midnight": 8, "counts": counts}
     (folder.parent / "data.json").write_text(json.dumps(about))
-    return results
-
-
-@pytest.fixture
-def results(tmp_path):
-    return write_study(tmp_path)
-
-
-def only(table, method, measure):
-    (row,) = table[(table["method"] == method) & (table["measure"] == measure)].to_dict("records")
-    return row
+    return all_results(study_folders(results))
 
 
 def test_the_committed_files_are_those_of_the_results():
@@ -78,71 +59,64 @@ def test_the_committed_files_are_those_of_the_results():
     assert written == compare.summary(RESULTS), "run `python -m paragon compare`"
     table = all_results(study_folders(RESULTS))
     assert (RESULTS / "all.csv").read_text(encoding="utf-8") == table.to_csv(index=False)
-    assert len(written.splitlines()) <= 120
 
 
-def test_all_results_keep_every_measure_with_its_limits(results):
-    table = all_results(study_folders(results))
-    row = only(table, "tuned", "set_hv_full")
-    assert (row["value"], row["low"], row["high"]) == (0.33, 0.3253, 0.3347)
+def test_all_results_keep_every_measure_with_its_limits(tmp_path):
+    table = write_study(tmp_path)
     assert not table["measure"].str.contains("_sd|_note|_low").any()
-    gaps = {m: only(table, m, DIFFERENCE) for m in DIFFERENCES}
-    real = {method: gap["beyond_chance"] for method, gap in gaps.items()}
-    assert real == {"tuned": False, "constant": True, "mmr": False}  # p is corrected, and < .05
-    assert gaps["mmr"]["low"] == pytest.approx(-0.09)
+    row = table[table["measure"] == "set_hv_full"].iloc[0]
+    assert row[["value", "low", "high"]].tolist() == [0.33, 0.3253, 0.3347]
+    gaps = table[table["measure"] == DIFFERENCE].set_index("method")
+    real = {"tuned": False, "constant": True, "mmr": False}  # p is corrected, and < .05
+    assert gaps["beyond_chance"].to_dict() == real
+    assert gaps.loc["mmr", "low"] == pytest.approx(-0.09)
 
 
 def test_a_method_of_one_weight_is_in_no_comparison_of_fronts(tmp_path):
     reason = correlation(np.array([0.4]), np.array([0.5])).reason
     one = {"set_hv_of_tuned_full": 0.8, "best_acc_full": 0.4, "r_acc_full_note": reason}
     gaps = DIFFERENCES | {"retrain": difference(-0.1, 0.01, 0.001)}
-    table = all_results(study_folders(write_study(tmp_path, METRICS | {"retrain": one}, gaps)))
+    table = write_study(tmp_path, METRICS | {"retrain": one}, gaps)
     assert set(table.loc[table["method"] == "retrain", "measure"]) == {"best_acc_full"}
 
 
 def test_who_is_ahead_and_by_how_much(tmp_path):
-    table = all_results(study_folders(write_study(tmp_path)))
-    (row,) = leaders(table).to_dict("records")  # `tuned` is no contender
+    (row,) = leaders(write_study(tmp_path)).to_dict("records")  # `tuned` is no contender
     assert row["method"] == "generated" and not row["beyond_chance"]
     assert (row["value"], row["low"], row["high"]) == pytest.approx((0.07, 0.05, 0.09))
     gaps = DIFFERENCES | {"mmr": difference(0.02, 0.01, 0.001)}
-    table = all_results(study_folders(write_study(tmp_path, differences=gaps)))
-    (row,) = leaders(table).to_dict("records")
+    (row,) = leaders(write_study(tmp_path, differences=gaps)).to_dict("records")
     assert row["method"] == "mmr"
     assert compare.difference_cell(pd.Series(row)) == r"+0.0200 [+0.0100, +0.0300] \*"
-    alone = pd.Series({"value": -1e-6, "low": None, "high": None, "beyond_chance": False})
-    assert compare.difference_cell(alone) == "+0.0000"
 
 
-def test_the_summary_has_a_line_for_every_study_and_fits_a_page(results):
-    text = compare.summary(results)
-    assert "own; split by time, min_rating 4, midnight 8; 1,000 training, 20 validation" in text
-    assert "| toy, sasrec | 0.3300 ± 0.0047 |" in text and "-1.0 ± 1.2" in text  # regret: per cent
-    table = all_results(study_folders(results))
-    means = compare.method_means(table)
-    assert means.loc["MMR re-ranking", "ahead, behind"] == "0, 0"
-    assert means.loc["constant (middle)", "ahead, behind"] == "0, 1"
+def test_the_summary_is_written_whole_and_the_same_twice(tmp_path):
+    means = compare.method_means(write_study(tmp_path))
+    assert means["ahead, behind"].to_dict() == {
+        "tuned (oracle)": "0, 0", "generated": "–", "MMR re-ranking": "0, 0",
+        "backbone alone": "0, 0", "constant (middle)": "0, 1",
+    }  # fmt: skip
     assert means.loc["tuned (oracle)", "items"] == "812"
     assert means.loc["constant (middle)", "r acc"] == "–"
-
-
-def test_all_is_written_whole_and_the_same_twice(results):
-    compare.write_comparison(results)
-    first = {path.name: path.read_bytes() for path in results.iterdir() if path.is_file()}
+    compare.write_comparison(tmp_path)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert set(first) == {"summary.md", "all.csv", "summary.png"}
-    (results / "toy" / "timing.json").write_text("{}")  # times are no part of it
-    compare.write_comparison(results)
-    assert first == {path.name: path.read_bytes() for path in results.iterdir() if path.is_file()}
+    text = first["summary.md"].decode()
+    assert "own; split by time, min_rating 4, midnight 8; 1,000 training, 20 validation" in text
+    assert "| toy, sasrec | 0.3300 ± 0.0047 |" in text and "-1.0 ± 1.2" in text  # regret: per cent
+    compare.write_comparison(tmp_path)
+    assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 
 
 def test_results_that_cannot_be_read_are_named(tmp_path):
     refused("dvc repro", study_folders, tmp_path)
-    path = write_study(tmp_path) / "toy" / "sasrec" / "metrics.json"
+    write_study(tmp_path)
+    path = tmp_path / "toy" / "sasrec" / "metrics.json"
     for content in (b"\xff", b"{"):
         path.write_bytes(content)
-        refused("metrics.json cannot be read", load_results, path)
+        refused("metrics.json cannot be read", compare.load_results, path)
     path.unlink()
-    refused("metrics.json", load_results, path)
+    refused("metrics.json", compare.load_results, path)
 
 
 def test_studies_of_the_same_data_and_backbone_count_once(tmp_path):
@@ -153,7 +127,7 @@ def test_studies_of_the_same_data_and_backbone_count_once(tmp_path):
         about = {"dataset": name, "split": split}
         (folders[-1].parent / "data.json").write_text(json.dumps(about))
         pd.DataFrame({"seed": range(seeds)}).to_csv(folders[-1] / "curve.csv")
-    assert without_repeats(folders) == folders[1:]
+    assert compare.without_repeats(folders) == folders[1:]
 
 
 def test_regret_is_compared_seed_by_seed_and_corrected_for_all_studies(tmp_path):
@@ -162,24 +136,15 @@ def test_regret_is_compared_seed_by_seed_and_corrected_for_all_studies(tmp_path)
         folders.append(tmp_path / "ml-100k" / backbone)
         folders[-1].mkdir(parents=True)
         curve = pd.read_csv(RESULTS / "ml-100k" / backbone / "curve.csv")
-        own = curve[curve["method"] == "generated"].assign(method="soup")
-        noise = np.random.default_rng(0).normal(more, 0.001, len(own))
-        own["loss_accuracy"] += noise * own["w_diversity"].gt(0)
-        curve = pd.concat([curve[curve["method"] != "soup"], own])
+        soup = curve[curve["method"] == "generated"].assign(method="soup")
+        noise = np.random.default_rng(0).normal(more, 0.001, len(soup))
+        soup["loss_accuracy"] += noise * soup["w_diversity"].gt(0)
+        curve = pd.concat([curve[curve["method"] != "soup"], soup])
         curve.to_csv(folders[-1] / "curve.csv", index=False)
-    table = regret_against_generated(folders, "soup").set_index("backbone")
+    table = compare.regret_against_generated(folders, "soup").set_index("backbone")
     assert table["beyond_chance"].to_dict() == {"gru4rec": True, "sasrec": False}
     assert table.loc["gru4rec", "value"] > 0
-    assert regret_against_generated(folders, "llm").empty
-
-
-def test_datasets_with_one_backbone_share_a_panel():
-    pairs = [("a", "sasrec"), ("a", "gru4rec"), ("b", "sasrec"), ("c", "sasrec")]
-    frame = pd.DataFrame(pairs, columns=["dataset", "backbone"])
-    other = "SASRec, other studies"
-    assert compare.in_few_panels(frame)["dataset"].tolist() == ["a", "a", other, other]
-    assert compare.in_few_panels(frame)["backbone"].tolist() == ["sasrec", "gru4rec", "b", "c"]
-    assert compare.in_few_panels(frame.iloc[2:]).equals(frame.iloc[2:])
+    assert compare.regret_against_generated(folders, "llm").empty
 
 
 def test_the_backbone_alone_has_no_lower_task_loss_than_the_oracle():

@@ -6,23 +6,15 @@ from paragon.metrics import ranking
 from paragon_study.report import tables
 
 
-def test_history_shows_every_event_with_its_part(seqs):
+def test_history_has_every_event_with_its_part_and_items_their_titles(seqs):
     user = seqs.test.users[0]
     table = tables.history(seqs, user)
-    assert len(table) == seqs.lengths[user]
+    assert len(table) == seqs.lengths[user] and table["time"].is_monotonic_increasing
     assert table["part"].tolist()[-2:] == ["valid", "test"]
     assert set(table["part"][:-2]) == {"train"}
     assert table["title"].iloc[-1] == seqs.titles[seqs.test.targets[0] - 1]
-    assert table["time"].is_monotonic_increasing
-
-
-def test_items_have_their_own_titles_and_categories(seqs):
-    table = tables.items(seqs, [3, 1])
-    assert table["title"].tolist() == [seqs.titles[2], seqs.titles[0]]
-    expected = [
-        n for n, member in zip(seqs.category_names, seqs.categories[3], strict=True) if member
-    ]
-    assert table["categories"][1] == ", ".join(expected)
+    names = [n for n, has in zip(seqs.category_names, seqs.categories[3], strict=True) if has]
+    assert tables.items(seqs, [3, 1])["categories"][1] == ", ".join(names)
 
 
 def test_new_categories_add_up(seqs):
@@ -36,40 +28,41 @@ def test_new_categories_add_up(seqs):
 
 
 def test_quality_is_the_mean_of_the_metrics(seqs):
-    valid = seqs.valid
-    scores = np.random.default_rng(0).normal(size=(2, len(valid), seqs.n_items + 1))
+    scores = np.random.default_rng(0).normal(size=(2, len(seqs.valid), seqs.n_items + 1))
     weights = np.array([[0.2, 0.8], [0.7, 0.3]])
-    table = tables.quality(scores, valid, seqs, weights, ["accuracy", "diversity"])
+    table = tables.quality(scores, seqs.valid, seqs, weights, ["accuracy", "diversity"])
     assert table[["w_accuracy", "w_diversity"]].to_numpy() == pytest.approx(weights)
-    ranks = ranking.target_ranks(scores[1], valid.targets, seqs.excluded(valid))
-    expected = ranking.ndcg_at(ranks, 10).mean()
-    assert table["ndcg@10"][1] == pytest.approx(expected)
+    ranks = ranking.target_ranks(scores[1], seqs.valid.targets, seqs.excluded(seqs.valid))
+    assert table["ndcg@10"][1] == pytest.approx(ranking.ndcg_at(ranks, 10).mean())
     assert table["alpha_ndcg@10"].between(0, 1).all()
 
 
-def test_measures_keep_what_is_undefined_apart():
-    summary = {"a": {"r_sampled": 0.5}, "b": {"r_sampled": None, "r_sampled_note": "constant"}}
-    table = tables.measures(summary, {"r_sampled": "correlation"})
-    assert table.loc["a", "correlation"] == 0.5
-    assert np.isnan(table.loc["b", "correlation"])
+def test_measures_have_limits_where_there_are_any_and_keep_what_is_undefined_apart():
+    summary = {
+        "a": {"r": 0.5, "r_low": 0.4, "h": 0.12345, "h_low": 0.12345},
+        "b": {"r": None, "r_note": "constant", "h": 2},
+    }
+    names = {"r": "correlation", "h": "volume"}
+    table = tables.with_limits(summary, names, 2)
+    assert table.loc["a"].to_dict() == {"correlation": "0.50 ± 0.10", "volume": "0.12"}
+    assert table.loc["b"].tolist() == ["–", "2.00"]
+    numbers = tables.measures(summary, names)["correlation"]
+    assert numbers["a"] == 0.5 and np.isnan(numbers["b"])
 
 
 def test_differences_are_sorted_and_the_undefined_ones_are_not_real():
     ends = ("", "_low", "_high", "_p", "_p_holm", "_seeds_low", "_seeds_high")
     names = [f"set_hv_full{end}" for end in ends]
-    found = {
+    rows = {
         "a": dict(zip(names, (-0.2, -0.3, -0.1, 0.001, 0.003, -0.3, -0.1), strict=True)),
         "b": dict(zip(names, (0.1, -0.1, 0.3, 0.04, 0.08, 0.05, 0.15), strict=True)),
         "c": dict(zip(names, (0.0, *[None] * 6), strict=True)) | {"x_note": "one user"},
     }
-    table = tables.difference_table(found, "full")
-    assert table.index.tolist() == ["b", "c", "a"]
-    assert table["real"].tolist() == [False, False, True]
-    shown = ["difference", "low", "high", "p", "p (Holm)", "seeds low", "seeds high", "real"]
-    assert table.columns.tolist() == shown
-    found["a"]["set_hv_full_seeds_high"] = 0.01
-    assert not tables.difference_table(found, "full")["real"].any()
+    table = tables.difference_table(rows, "full")
+    assert table["real"].to_dict() == {"b": False, "c": False, "a": True}
     assert table.loc["c", "low"] == "–" and table.loc["a", "high"] == -0.1
+    rows["a"]["set_hv_full_seeds_high"] = 0.01
+    assert not tables.difference_table(rows, "full")["real"].any()
 
 
 def test_intervals_are_means_over_seeds_with_half_their_width():
@@ -79,19 +72,9 @@ def test_intervals_are_means_over_seeds_with_half_their_width():
     )
     table = tables.interval_table(rows, "regret", "method", "setting")
     half = 12.706205 * 1.0  # Student t with one degree of freedom, times the standard error
-    assert table.loc["a", "x"] == f"2.0 ± {half:.1f}" and table.loc["b", "x"] == "2.0"
-    assert list(table.columns) == ["x"] and not any(table.axes[0].names + table.axes[1].names)
+    assert (
+        table["x"].to_dict() == {"a": f"2.0 ± {half:.1f}", "b": "2.0"} and len(table.columns) == 1
+    )
     undefined = pd.DataFrame([("a", "x", 2, None)], columns=rows.columns)
     table = tables.interval_table(pd.concat([rows, undefined]), "regret", "method", "setting")
     assert table.loc["a", "x"] == "–"  # no mean of the seeds that happen to have it
-
-
-def test_a_table_with_limits_shows_them_where_there_are_any():
-    summary = {
-        "a": {"r": 0.5, "r_low": 0.4, "h": 0.12345, "h_low": 0.12345},
-        "b": {"r": None, "r_note": "constant", "h": 2},
-    }
-    table = tables.with_limits(summary, {"r": "correlation", "h": "volume"}, 2)
-    assert table.columns.tolist() == ["correlation", "volume"]
-    assert table.loc["a"].tolist() == ["0.50 ± 0.10", "0.12"]
-    assert table.loc["b"].tolist() == ["–", "2.00"]
