@@ -1,26 +1,50 @@
-"""Evaluate a whole study, as notebook 06 does, and write the results."""
+"""Evaluate a study, as notebook 06 does: summarise the measurements of all methods.
+
+Shapes: N events, U users, W evaluation weights, R of them for a method, O objectives, S seeds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from torch import Tensor
 
-from paragon.evaluation.differences import from_generated
-from paragon.evaluation.methods import Trained, all_rows
-from paragon.evaluation.protocol import measure_rows
-from paragon.evaluation.summary import (
-    few_anchors,
-    headline,
-    lacks_unit,
-    over_seeds,
-    per_user_control,
-    summarise,
-)
+from paragon.adapters.collection import Collection, subset
+from paragon.adapters.frozen import FrozenTask, held_out_losses
+from paragon.adapters.mixtures import constant, mixed
+from paragon.errors import ParagonError
+from paragon.evaluation.methods import Trained, all_rows, methods_of, mixture_of
+from paragon.evaluation.protocol import PROTOCOLS, ByEvent, Measured, measure_rows, rows_of_weights
+from paragon.metrics import control
 from paragon.metrics.checks import Measure
+from paragon.metrics.statistics import Interval, holm, mean_interval, paired_bootstrap
+from paragon.objectives.table import OBJECTIVES, metrics_of
 from paragon.params import EvaluationSettings
 from paragon.storage import write_json, write_text
+
+IN_UNITS = ("regret_mean", "regret_median", "regret_max")  # in units of the loss of `constant`
+# Method and measure of each number in headline.json, the metrics of DVC.
+HEADLINE = {
+    "ndcg_backbone": ("backbone", "best_acc_full"),
+    "set_hv_tuned": ("tuned", "set_hv_full"),
+    "set_hv_generated": ("generated", "set_hv_full"),
+    "set_hv_interpolation": ("interpolation_log", "set_hv_full"),
+    "set_hv_category_bias": ("category_bias", "set_hv_full"),
+    "set_hv_xquad": ("xquad", "set_hv_full"),
+    "r_acc": ("generated", "r_acc_full"),
+    "r_div": ("generated", "r_div_full"),
+    "r_div_inner": ("generated", "r_div_inner_full"),
+    "regret": ("generated", "regret_mean_full"),
+}
+OF_LISTS = ("ild@10", "items@10")  # at even weights; no method is tuned for them
+REFERENCE = "generated"
+ONE_SEED = "one seed of it: what another would change is unknown"
+Summary = dict[str, dict[str, float | str | None]]  # {method: {measure: number or reason}}
 
 
 @dataclass(frozen=True)
@@ -32,13 +56,12 @@ class Results:
     """
 
     curve: pd.DataFrame
-    summary: dict[str, dict]
-    differences: dict[str, dict]
+    summary: Summary
+    differences: Summary
 
     def write(self, folder: Path) -> None:
         """Write curve.csv, metrics.json, differences.json and headline.json, with six digits."""
-        text = self.curve.to_csv(index=False, float_format="%.6g")
-        write_text(folder / "curve.csv", text)
+        write_text(folder / "curve.csv", self.curve.to_csv(index=False, float_format="%.6g"))
         write_json(folder / "metrics.json", self.summary)
         write_json(folder / "differences.json", self.differences)
         write_json(folder / "headline.json", headline(self.summary))
@@ -50,11 +73,279 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
     curve, measured = measure_rows(trained.test_set, all_rows(trained))
     summary = summarise(curve, objectives)
     with_few = few_anchors(trained.collection, trained.test, settings.few_anchors)
-    no_unit = lacks_unit(curve, "full", objectives)
+    no_unit = lacks_unit(curve[curve["protocol"] == "full"], objectives)
     for method, measures in with_few.items():
-        if no_unit:
-            measures = {name: [Measure(None, no_unit)] for name in measures}
-        summary[method] |= over_seeds(measures)
+        summary[method] |= over_seeds(measures, no_unit)
     for method, shares in per_user_control(measured, users, objectives).items():
         summary[method] |= shares
     return Results(curve, summary, from_generated(measured, users, settings.resamples))
+
+
+def headline(summary: Mapping[str, Mapping]) -> dict[str, float]:
+    """Select the numbers of ``HEADLINE`` from a summary, without undefined ones."""
+    values = {name: summary.get(m, {}).get(measure) for name, (m, measure) in HEADLINE.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+# --- measures over the evaluation weights --------------------------------------------------------
+
+
+def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> Summary:
+    """Average over seeds (see :func:`over_seeds`), with the protocol as suffix of each measure."""
+    summary: Summary = {method: {} for method in curve["method"].unique()}
+    for protocol in PROTOCOLS:
+        part = curve[curve["protocol"] == protocol]
+        tables = [table.set_index("method") for _, table in part.groupby("seed", sort=False)]
+        no_unit = lacks_unit(part, objectives)
+        for method, row in summary.items():
+            by_seed: dict[str, list[Measure]] = {}
+            for table in tables:
+                if method in table.index:
+                    for name, measure in control_measures(table, method, objectives).items():
+                        by_seed.setdefault(f"{name}_{protocol}", []).append(measure)
+            row |= over_seeds(by_seed, no_unit)
+    return summary
+
+
+def control_measures(
+    table: pd.DataFrame, method: str, objectives: Sequence[str]
+) -> dict[str, Measure]:
+    """Compute the control measures of a method, from a ``table`` of one seed and protocol.
+
+    ``_inner``: over weights that are not corners; ``even_``: at the weights closest to equal;
+    regrets: only if losses were measured.
+    """
+    columns = [f"w_{o}" for o in objectives]
+    rows, tuned = table.loc[[method]], table.loc[["tuned"]]
+    weights, grid = rows[columns].to_numpy(), tuned[columns].to_numpy()  # [R, O], [W, O]
+    at = rows_of_weights(method, weights, grid)  # [R]
+    points, best = (p[metrics_of(objectives)].to_numpy() for p in (rows, tuned.iloc[at]))
+    inner = (weights > 0).all(1)  # [R]: no corner
+    volume, reference = float(control.set_hv(points)), float(control.set_hv(best))
+    even = int(np.abs(weights - 1 / len(objectives)).sum(1).argmin())
+    measures = {"set_hv": Measure(volume), "mean_hv": Measure(control.mean_hv(points))}
+    measures["set_hv_of_tuned"] = (
+        Measure(volume / reference)
+        if reference > 0
+        else Measure(None, "the oracle's hypervolume is 0: it never ranks a target among the first")
+    )
+    for column, objective in enumerate(objectives):
+        short, weight = OBJECTIVES[objective].short, weights[:, column]
+        values, of_tuned = points[:, column], best[:, column]
+        measures |= {
+            f"r_{short}": control.correlation(values, weight),
+            f"r_{short}_inner": control.correlation(values[inner], weight[inner])
+            if inner.any()
+            else Measure(None, "every weight is a corner"),
+            f"r_{short}_tuned": control.correlation(values, of_tuned),
+            f"range_ratio_{short}": control.range_ratio(values, of_tuned),
+            f"violations_{short}": control.violations(weights, values, column),
+            f"best_{short}": Measure(float(values.max())),
+            f"even_{short}": Measure(float(values[even])),
+        }
+    for metric in OF_LISTS:
+        if metric in rows:  # a study with other cut-offs has none
+            measures[f"even_{metric.partition('@')[0]}"] = Measure(float(rows[metric].iloc[even]))
+    loss = task_loss(rows, objectives)  # [R]
+    if np.isfinite(loss).all():  # else losses were not measured
+        middle, corners = task_loss(table.loc[["constant"]], objectives), (grid <= 0).any(1)
+        parts = loss, task_loss(tuned, objectives), middle, corners, at
+        measures |= {f"regret_{name}": m for name, m in control.regret(*parts).items()}
+    return measures
+
+
+def task_loss(rows: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
+    """Return the weighted sum of losses of each row, ``[R]``; NaN if they were not measured."""
+    if not {f"loss_{o}" for o in objectives} <= set(rows):
+        return np.full(len(rows), np.nan)
+    parts = [rows[f"loss_{o}"].to_numpy() * rows[f"w_{o}"].to_numpy() for o in objectives]
+    return np.sum(parts, axis=0)
+
+
+def lacks_unit(curve: pd.DataFrame, objectives: Sequence[str]) -> str | None:
+    """Explain why regret has no unit in a curve of one protocol; return None if it has one.
+
+    The unit is the mean loss of `constant` minus that of `tuned`, at weights off the corners.
+    With several seeds, its 95 % Student t interval must be above 0.
+    """
+    units = []
+    for _, table in curve.groupby("seed"):
+        constant, tuned = (table[table["method"] == name] for name in ("constant", "tuned"))
+        inner = (tuned[[f"w_{o}" for o in objectives]] > 0).to_numpy().all(1)  # [W]
+        if len(constant) == len(tuned) and inner.any():
+            units.append((task_loss(constant, objectives) - task_loss(tuned, objectives))[inner])
+    if not units or not np.isfinite(units).all():
+        return None
+    mean, low, _, _ = mean_interval(np.mean(units, axis=1))
+    if low is None or low > 0:
+        return None
+    return (
+        f"`constant` is within noise of the oracle: it loses {mean:.3g} on average, from {low:.3g}"
+        " on at 95 % over seeds"
+    )
+
+
+def over_seeds(
+    measures: Mapping[str, list[Measure]], no_unit: str | None = None
+) -> dict[str, float | str | None]:
+    """Average ``{name: one measure for each seed}``; None, with a ``_note``, if undefined.
+
+    ``_sd``: standard deviation; ``_low``, ``_high``: 95 % Student t interval of the mean.
+    ``no_unit``: the reason why regrets are undefined.
+    """
+    out: dict[str, float | str | None] = {}
+    for name, by_seed in measures.items():
+        if no_unit and name.startswith(IN_UNITS):
+            by_seed = [Measure(None, no_unit)]
+        undefined = [m.reason for m in by_seed if m.value is None]
+        if undefined:
+            out |= {name: None, f"{name}_note": undefined[0]}
+            continue
+        values = np.array([m.value for m in by_seed])
+        mean, low, high, _ = mean_interval(values)
+        out[name] = significant(mean)
+        if low is not None and high is not None:
+            limits = {"sd": float(np.std(values, ddof=1)), "low": low, "high": high}
+            out |= {f"{name}_{end}": significant(x) for end, x in limits.items()}
+    return out
+
+
+def significant(value: float, digits: int = 6) -> float:
+    """Round ``value`` to that number of significant digits."""
+    return float(f"{value:.{digits}g}")
+
+
+def few_anchors(
+    collection: Collection, test: FrozenTask, subsets: Sequence[Sequence[float]]
+) -> dict[str, dict[str, list[Measure]]]:
+    """Compute regrets for subsets of the anchors, in units of the loss of `constant` with all."""
+    objectives, weights = collection.description["objectives"], collection.oracles
+    corners = (weights <= 0).any(1).numpy()
+
+    def losses(vectors: Tensor) -> np.ndarray:
+        of_all = held_out_losses(test, vectors.to(test.states.device), objectives).cpu()
+        return (of_all * weights).sum(1).double().numpy()
+
+    parts = [subset(collection, first) for first in subsets]
+    out: dict[str, dict[str, list[Measure]]] = {method: {} for method in methods_of("mixture")}
+    for index in range(len(collection.description["seeds"])):
+        oracle = losses(collection.oracle_vectors[index])
+        middle = losses(mixed(collection, constant, index, weights))
+        for part, method in product(parts, out):
+            loss = losses(mixed(part, mixture_of(method), index, weights))
+            regret = control.regret(loss, oracle, middle, corners)
+            for name in ("mean", "median"):
+                key = f"regret_{name}_{len(part.anchors)}_anchors"
+                out[method].setdefault(key, []).append(regret[name])
+    return out
+
+
+def per_user_control(
+    measured: Measured, users: np.ndarray, objectives: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Measure how far each user's list follows the weights: ``{method: {measure: number}}``.
+
+    ``users_div``: the share of users whose list is more diverse at the largest weight of diversity
+    than at the smallest; ``steps_div``: the share of steps between neighbouring weights that raise
+    it; likewise for other objectives but accuracy, which one held-out item cannot measure.
+    ``_low``, ``_high``: 95 % Student t interval over users.  Methods with one weight, or metrics
+    that are not means over events, have none.
+    """
+    out: dict[str, dict[str, float]] = {}
+    _, user, count = np.unique(users, return_inverse=True, return_counts=True)
+    for protocol, method in ((p, method) for p, rows in measured.items() for method in rows):
+        rows = measured[protocol][method].values()
+        seeds = [row for row in rows if row.events and len(row.weights) > 1]
+        for column, objective in enumerate(objectives):
+            if objective == "accuracy" or not seeds:
+                continue
+            for name, shares in _shares(seeds, column).items():
+                by_user = np.bincount(user, shares) / count  # [U]
+                mean, low, high, _ = mean_interval(by_user)
+                name = f"{name}_{OBJECTIVES[objective].short}_{protocol}"
+                limits = {name: mean, f"{name}_low": low, f"{name}_high": high}
+                out.setdefault(method, {}).update(
+                    {key: significant(x) for key, x in limits.items() if x is not None}
+                )
+    return out
+
+
+def _shares(seeds: Sequence[ByEvent], column: int) -> dict[str, np.ndarray]:
+    """Return both shares for each event, ``[N]``, averaged over seeds."""
+    ends, steps = [], []
+    for row in seeds:
+        order = np.argsort(row.weights[:, column], kind="stable")
+        values = np.stack([row.events[at][column] for at in order])  # type: ignore[index]
+        different = np.diff(row.weights[order, column]) > 0  # [W - 1]; ties do not count
+        ends.append(values[-1] > values[0])  # [N]
+        steps.append((np.diff(values, axis=0) > 0)[different].mean(0))  # [N]
+    return {"users": np.mean(ends, axis=0), "steps": np.mean(steps, axis=0)}
+
+
+# --- differences between methods -----------------------------------------------------------------
+
+
+def from_generated(measured: Measured, users: np.ndarray, resamples: int = 2000) -> Summary:
+    """Subtract the `set_hv` of `generated` from each method's: ``{method: {measure: number}}``.
+
+    The protocol is a suffix.  ``users [N]`` of the events are resampled, the same for all methods.
+    Beside the difference: its 95 % interval (``_low``, ``_high``), p-value (``_p``), p-value after
+    Holm (``_p_holm``), and 95 % Student t interval over seeds (``_seeds_low``, ``_seeds_high``).
+    Undefined numbers are None, with a ``_note`` or ``_seeds_note``.  Raises ``ParagonError``
+    without rows of `generated`.
+    """
+    out: Summary = {}
+    for protocol, rows in measured.items():
+        if REFERENCE not in rows:
+            raise ParagonError(f"no rows of `{REFERENCE}`: nothing to compare methods with")
+        compared = {
+            method: _difference(method, seeds, rows[REFERENCE], users, resamples)
+            for method, seeds in rows.items()
+            if method != REFERENCE
+        }
+        p_values = [p for _, p, _ in compared.values() if p is not None]
+        adjusted = iter(holm(np.array(p_values or [1.0])))
+        for method, (over_users, p_value, seeds) in compared.items():
+            difference, low, high, reason = over_users
+            values = {"": difference, "_low": low, "_high": high, "_p": p_value}
+            values["_p_holm"] = None if p_value is None else next(adjusted)
+            values |= {"_seeds_low": seeds.low, "_seeds_high": seeds.high}
+            name, row = f"set_hv_{protocol}", out.setdefault(method, {})
+            row |= {name + k: None if v is None else significant(v) for k, v in values.items()}
+            notes = {"_note": reason, "_seeds_note": seeds.reason}
+            row |= {name + k: note for k, note in notes.items() if note}
+    return out
+
+
+def _difference(
+    method: str,
+    by_seed: Mapping[int, ByEvent],
+    reference: Mapping[int, ByEvent],
+    users: np.ndarray,
+    resamples: int,
+) -> tuple[Interval, float | None, Interval]:
+    """Compare a method with `generated`; if it has one seed, with all seeds of `generated`."""
+    one_seed, rows = len(by_seed) == 1, list(by_seed.values())
+    missing = sorted(set(by_seed) - set(reference))
+    if missing and not one_seed:
+        raise ParagonError(f"method {method}: `{REFERENCE}` has no seed {missing[0]}")
+    others = [reference[seed] for seed in (reference if one_seed else by_seed)]
+    weights = rows[0].weights  # [R, O]
+    at = rows_of_weights(method, weights, others[0].weights)  # [R]
+    ours = np.array([control.set_hv(row.points) for row in rows])  # [S]
+    seeds = mean_interval(ours - np.array([control.set_hv(row.points[at]) for row in others]))
+    if one_seed and rows[0].random:
+        seeds = Interval(seeds.mean, None, None, ONE_SEED)
+    if any(row.events is None for row in (*rows, *others)):
+        reason = "an objective's metric is no mean over events: users cannot be resampled"
+        return Interval(seeds.mean, None, None, reason), None, seeds
+
+    def mean_set_hv(means: np.ndarray) -> np.ndarray:
+        """Map means ``[B, S * R * O]`` to the mean `set_hv` over seeds, ``[B]``."""
+        return np.asarray(control.set_hv(means.reshape(len(means), -1, *weights.shape))).mean(
+            axis=1
+        )
+
+    a = np.concatenate([part for row in rows for part in row.events or ()])
+    b = np.concatenate([row.events[n] for row in others for n in at if row.events])
+    return *paired_bootstrap(a, b, users, mean_set_hv, resamples=resamples), seeds

@@ -14,36 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask, held_out_losses
-from paragon.adapters.mixtures import (
-    Coefficients,
-    constant,
-    in_log_ratios,
-    interpolation,
-    mixed,
-    nearest,
-    rbf,
-    ridge,
-    soup,
-)
-from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.protocol import Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.generator.memorisation import noisy, to_nearest
-from paragon.rivals.baselines import item_knn, popularity
+from paragon.rivals import baselines, reranking
 from paragon.rivals.category_bias import biased_scores
 from paragon.rivals.end_to_end import END_TO_END, EndToEnd
 from paragon.rivals.published import Published
-from paragon.rivals.reranking import (
-    RERANKERS,
-    Rerank,
-    in_order_of,
-    reranked_scores,
-    source_vectors,
-    source_weights,
-)
+from paragon.rivals.reranking import RERANKERS, Rerank
 from paragon.rivals.retrain import Retrained
 
 
@@ -89,11 +71,12 @@ class Method:
     ``kind``: oracle, generated, mixture (follows the weights), end_to_end, reranked or reference.
     ``mixture``: coefficients of collected adapters; ``vectors(trained, index)``: adapters of the
     seed with this index, ``[W, P]``, or None if the method does not apply; ``rerank``: a re-ranker
-    of the backbone's list; ``rows(trained)``: anything else.
+    of the backbone's list or, with ``vectors``, of the lists of these adapters, ``[V, P]``;
+    ``rows(trained)``: anything else.
     """
 
     kind: str
-    mixture: Coefficients | None = None
+    mixture: mixtures.Coefficients | None = None
     vectors: Callable[[Trained, int], Tensor | None] | None = None
     rerank: Rerank | None = None
     rows: Callable[[Trained], Iterator[Row]] | None = None
@@ -113,23 +96,20 @@ def generated_best(
     return drawn[task.argmin(0), torch.arange(len(weights))]
 
 
-def _generated(trained: Trained, index: int) -> Tensor:
-    return trained.generators[index].generate(trained.weights)
-
-
-def _guidance(trained: Trained, index: int, with_it: bool, **sampling: Any) -> Tensor | None:
-    """Generate with or without guidance; return None if the generator does so by default."""
+def _generated(
+    trained: Trained, index: int, if_guided: bool | None = None, **sampling: Any
+) -> Tensor | None:
+    """Generate; with ``if_guided``, return None unless the generator is (not) guided by default."""
     generator = trained.generators[index]
-    if with_it == (generator.settings.guidance != 1):
-        return None
-    return generator.generate(trained.weights, **sampling)
+    if if_guided in (None, generator.settings.guidance != 1):
+        return generator.generate(trained.weights, **sampling)
+    return None
 
 
 def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
     """Generate with the paper's generator; return None if it was not trained for this seed."""
-    if index >= len(trained.published):
-        return None
-    return trained.published[index].generate(trained.weights, **sampling)
+    models = trained.published[index : index + 1]
+    return models[0].generate(trained.weights, **sampling) if models else None
 
 
 def _end_to_end(trained: Trained, index: int, name: str) -> Tensor | None:
@@ -148,46 +128,37 @@ def _shuffled(trained: Trained, index: int) -> tuple[Tensor, np.random.Generator
 def _nearest_noise(trained: Trained, index: int) -> Tensor:
     """Move nearest anchors as far as generated vectors are from collected ones: novelty alone."""
     collected = trained.collection.training_set(index)[0]
-    far = to_nearest(_generated(trained, index), collected)
+    far = to_nearest(trained.generators[index].generate(trained.weights), collected)
     _, rng = _shuffled(trained, index)
-    return noisy(mixed(trained.collection, nearest, index, trained.weights), far, rng)
+    anchors = mixtures.mixed(trained.collection, mixtures.nearest, index, trained.weights)
+    return noisy(anchors, far, rng)
+
+
+def _sources(trained: Trained, index: int) -> Tensor:
+    """Return the adapters whose lists are re-ranked: none, and three generated ones."""
+    weights = reranking.source_weights(
+        trained.weights, trained.test_set.objectives.index("accuracy")
+    )
+    return reranking.source_vectors(trained.generators[index], weights)
 
 
 # --- rows of other scores ------------------------------------------------------------------------
 
 
-def reranked(trained: Trained, rerank: Rerank, vectors: Tensor) -> Iterator[Scores]:
-    """Yield re-ranked scores of adapters ``[V, P]``, with settings chosen on validation events."""
-    test_set = trained.test_set
-    events = test_set.sequences, trained.valid, trained.test
-    weights = trained.weights[:, test_set.objectives.index("accuracy")].numpy()
-    for both in reranked_scores(rerank, *events, vectors, weights, test_set.cutoffs[-1]):
-        yield Scores.of(both["full"], both["sampled"])
-
-
-def _generated_xquad(trained: Trained) -> Iterator[Row]:
-    """Re-rank the lists of the backbone and three generated adapters; yield a row for each seed."""
-    accuracy = trained.test_set.objectives.index("accuracy")
-    for seed, generator in zip(trained.seeds, trained.generators, strict=True):
-        vectors = source_vectors(generator, source_weights(trained.weights, accuracy))
-        scores = reranked(trained, RERANKERS["xquad"], vectors)
-        yield Row("generated_xquad", seed, trained.weights.numpy(), scores)
-
-
 def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
     """Re-rank the backbone's list by the scores of `hypernetwork` (Chen et al., KDD 2023)."""
-    plain, excluded = trained.backbone_scores(), trained.test_set.excluded
-    candidates = trained.test_set.candidates
+    test_set, plain = trained.test_set, trained.backbone_scores()
+    excluded = test_set.excluded
 
     def scores(vectors: Tensor) -> Iterator[Scores]:
         for vector in vectors:
             policy = trained.test.catalogue_scores(vector).cpu().numpy()
-            sampled = np.take_along_axis(policy, candidates, 1)
-            yield Scores.of(in_order_of(policy, plain, excluded), sampled)
+            sampled = np.take_along_axis(policy, test_set.candidates, 1)
+            yield Scores.of(reranking.in_order_of(policy, plain, excluded), sampled)
 
-    for seed, models in zip(trained.seeds, trained.learned, strict=True):
-        if "hypernetwork" in models:
-            vectors = models["hypernetwork"].generate(trained.weights)
+    for index, seed in enumerate(trained.seeds):
+        vectors = _end_to_end(trained, index, "hypernetwork")
+        if vectors is not None:
             yield Row("cmr", seed, trained.weights.numpy(), scores(vectors))
 
 
@@ -199,12 +170,10 @@ def _category_bias(trained: Trained) -> Iterator[Row]:
         yield Row("category_bias", seed, trained.weights.numpy(), scores)
 
 
-def _recommender(
-    trained: Trained, name: str, recommend: Callable[[Sequences, Evaluation], np.ndarray]
-) -> Iterator[Row]:
+def _recommender(trained: Trained, name: str) -> Iterator[Row]:
     """Yield the row of a recommender that ignores the weights."""
     test_set, weights = trained.test_set, trained.weights.numpy()
-    full = recommend(test_set.sequences, test_set.evaluation)
+    full = getattr(baselines, name)(test_set.sequences, test_set.evaluation)
     # These scores give an order, but they are not on the scale of the losses.
     sampled = np.take_along_axis(full, test_set.candidates, 1)
     scores = [Scores.of(full, sampled, key=name.encode())] * len(weights)
@@ -235,22 +204,22 @@ METHODS = {
     ),
     # Guidance needs more steps: with one or two, it overshoots.
     "generated_cfg": Method(
-        "generated", vectors=partial(_guidance, with_it=True, guidance=1.5, steps=10)
+        "generated", vectors=partial(_generated, if_guided=False, guidance=1.5, steps=10)
     ),
     "generated_no_cfg": Method(
-        "generated", vectors=partial(_guidance, with_it=False, guidance=1.0)
+        "generated", vectors=partial(_generated, if_guided=True, guidance=1.0)
     ),
     "paragon": Method("generated", vectors=_published),
     "paragon_no_cfg": Method("generated", vectors=partial(_published, guidance=1.0)),
-    "interpolation": Method("mixture", mixture=interpolation),
-    "rbf": Method("mixture", mixture=rbf),
-    "ridge": Method("mixture", mixture=ridge),
-    "interpolation_log": Method("mixture", mixture=in_log_ratios(interpolation)),
-    "rbf_log": Method("mixture", mixture=in_log_ratios(rbf)),
-    "ridge_log": Method("mixture", mixture=in_log_ratios(ridge)),
-    "nearest": Method("mixture", mixture=nearest),
-    "soup": Method("reference", mixture=soup),
-    "constant": Method("reference", mixture=constant),
+    "interpolation": Method("mixture", mixture=mixtures.interpolation),
+    "rbf": Method("mixture", mixture=mixtures.rbf),
+    "ridge": Method("mixture", mixture=mixtures.ridge),
+    "interpolation_log": Method("mixture", mixture=mixtures.in_log_ratios(mixtures.interpolation)),
+    "rbf_log": Method("mixture", mixture=mixtures.in_log_ratios(mixtures.rbf)),
+    "ridge_log": Method("mixture", mixture=mixtures.in_log_ratios(mixtures.ridge)),
+    "nearest": Method("mixture", mixture=mixtures.nearest),
+    "soup": Method("reference", mixture=mixtures.soup),
+    "constant": Method("reference", mixture=mixtures.constant),
     **{name: Method("end_to_end", vectors=partial(_end_to_end, name=name)) for name in END_TO_END},
     "nearest_noise": Method("reference", vectors=_nearest_noise),
     "category_bias": Method("end_to_end", rows=_category_bias),
@@ -261,9 +230,9 @@ METHODS = {
     "mmr": Method("reranked", rerank=RERANKERS["mmr"]),
     "xquad": Method("reranked", rerank=RERANKERS["xquad"]),
     "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
-    "generated_xquad": Method("reranked", rows=_generated_xquad),
-    "popularity": Method("reference", rows=lambda t: _recommender(t, "popularity", popularity)),
-    "item_knn": Method("reference", rows=lambda t: _recommender(t, "item_knn", item_knn)),
+    "generated_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_sources),
+    "popularity": Method("reference", rows=partial(_recommender, name="popularity")),
+    "item_knn": Method("reference", rows=partial(_recommender, name="item_knn")),
     "cmr": Method("reranked", rows=_reranked_by_hypernetwork),
     "retrain": Method("oracle", rows=_retrain),
 }
@@ -274,7 +243,7 @@ def methods_of(kind: str) -> list[str]:
     return [name for name, method in METHODS.items() if method.kind == kind]
 
 
-def mixture_of(name: str) -> Coefficients:
+def mixture_of(name: str) -> mixtures.Coefficients:
     """Return the coefficients of a mixture; raise ``ParagonError`` for other methods."""
     mixture = METHODS[name].mixture
     if mixture is None:
@@ -286,19 +255,29 @@ def adapter_vectors(trained: Trained, index: int, name: str) -> Tensor | None:
     """Return the adapters ``[W, P]`` of a method for the seed of this index, or None."""
     method = METHODS[name]
     if method.mixture is not None:
-        return mixed(trained.collection, method.mixture, index, trained.weights)
-    return None if method.vectors is None else method.vectors(trained, index)
+        return mixtures.mixed(trained.collection, method.mixture, index, trained.weights)
+    return None if method.vectors is None or method.rerank else method.vectors(trained, index)
 
 
 def other_rows(trained: Trained, name: str) -> Iterator[Row]:
     """Yield the rows of a method that is not a set of adapters."""
-    method = METHODS[name]
-    if method.rerank is not None:
-        none = torch.zeros(1, trained.test.form.size)  # s' = s
-        scores = reranked(trained, method.rerank, none)
-        yield Row(name, trained.seeds[0], trained.weights.numpy(), scores, random=False)
+    method, test_set = METHODS[name], trained.test_set
     if method.rows is not None:
         yield from method.rows(trained)
+    elif method.rerank is not None:
+        events = test_set.sequences, trained.valid, trained.test
+        accuracy = trained.weights[:, test_set.objectives.index("accuracy")].numpy()
+        random = method.vectors is not None
+        for index, seed in enumerate(trained.seeds if random else trained.seeds[:1]):
+            vectors = torch.zeros(1, trained.test.form.size)  # the backbone: s' = s
+            if method.vectors is not None:
+                vectors = method.vectors(trained, index)
+            parts = vectors, accuracy, test_set.cutoffs[-1]
+            scores = (
+                Scores.of(both["full"], both["sampled"])
+                for both in reranking.reranked_scores(method.rerank, *events, *parts)
+            )
+            yield Row(name, seed, trained.weights.numpy(), scores, random)
 
 
 def all_rows(trained: Trained) -> Iterator[Row]:

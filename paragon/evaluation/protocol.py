@@ -23,7 +23,7 @@ from paragon.backbones import Backbone
 from paragon.data.sequences import Evaluation, Pairs, Sequences
 from paragon.errors import ParagonError
 from paragon.metrics import diversity, ranking
-from paragon.metrics.checks import row_blocks
+from paragon.metrics.checks import check_array, row_blocks
 from paragon.objectives.lists import Catalogue, check_served, served
 from paragon.objectives.table import Scored, metrics_of, objective_losses
 from paragon.progress import progress
@@ -91,10 +91,15 @@ class TestSet:
         patterns, kinds = np.unique(categories, axis=0, return_inverse=True)
         self.kinds = kinds.reshape(-1)  # [n + 1]
         self.similarity = diversity.jaccard(patterns.astype(np.float64))  # of patterns
+        parts = []
+        for rows in row_blocks(len(evaluation), len(self.kinds)):
+            excluded = sequences.excluded(evaluation[rows])
+            kinds = np.broadcast_to(self.kinds, excluded.shape)
+            parts.append(diversity.ideal_alpha_dcg(patterns, depth, 0.5, kinds, excluded))
         self.ideal = {
             "sampled": diversity.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
-            "full": self._ideal(patterns, depth),
-        }
+            "full": np.concatenate(parts),
+        }  # [N, depth] each
         # On the published scale, for docs/reproduction.md only.
         self.published = diversity.ideal_alpha_dcg(
             categories, 10, candidates=self.candidates, published=True
@@ -114,15 +119,6 @@ class TestSet:
         """The items that the full protocol leaves out, bool ``[N, n + 1]``."""
         return self.sequences.excluded(self.evaluation)
 
-    def _ideal(self, patterns: np.ndarray, depth: int) -> np.ndarray:
-        """Compute the best α-DCG under the full protocol, ``[N, depth]``."""
-        parts = []
-        for rows in row_blocks(len(self.evaluation), len(self.kinds)):
-            excluded = self.sequences.excluded(self.evaluation[rows])
-            kinds = np.broadcast_to(self.kinds, excluded.shape)
-            parts.append(diversity.ideal_alpha_dcg(patterns, depth, 0.5, kinds, excluded))
-        return np.concatenate(parts)
-
     def measure(
         self, scores: Scores
     ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray | None]]:
@@ -136,7 +132,7 @@ class TestSet:
             ranks, items = lists[f"ranks_{protocol}"], lists[f"items_{protocol}"]
             metrics = self._metrics(protocol, ranks, items)
             means[protocol] = {name: float(np.mean(value)) for name, value in metrics.items()}
-            followed = [metrics.get(name) for name in metrics_of(self.objectives)]
+            followed = [metrics[name] for name in metrics_of(self.objectives)]
             arrays = [value for value in followed if isinstance(value, np.ndarray)]
             events[protocol] = np.stack(arrays) if len(arrays) == len(followed) else None
         if scores.sampled is None:
@@ -150,33 +146,31 @@ class TestSet:
         candidates have separate scores: ``drawn [N, 1 + negatives]``, ``served [N, L]`` and
         ``served_scores``.
         """
-        if scores.sampled is not None:
-            _check(scores.sampled, self.candidates.shape)
         depth, parts, end = self.cutoffs[-1], [], 0
+        events, columns = self.candidates.shape
+        if scores.sampled is not None:
+            check_array("scores", scores.sampled, "NC", "numbers", N=events, C=columns)
         for full in scores.blocks():
+            check_array("scores", full, "NC", "numbers", C=self.sequences.n_items + 1)
             start, end = end, end + len(full)
-            _check(full, (len(full), self.sequences.n_items + 1))
             candidates, excluded = self.candidates[start:end], self._left_out(start, end)
-            part: dict[str, np.ndarray] = {}
-            if scores.sampled is None:
-                sampled = np.take_along_axis(full, candidates, 1)
+            sampled, part = np.take_along_axis(full, candidates, 1), {}
+            if scores.sampled is not None:
+                sampled = scores.sampled[start:end]
+            else:
                 table = torch.from_numpy(full).float()
                 items = served(table, torch.from_numpy(excluded), self.served)
-                part["served"], part["served_scores"] = (
-                    items.numpy(),
-                    table.gather(1, items).numpy(),
-                )
+                part["served"] = items.numpy()
+                part["served_scores"] = table.gather(1, items).numpy()
                 part["drawn"] = sampled[:, : self.drawn.shape[1]].astype(np.float32)
-            else:
-                sampled = scores.sampled[start:end]
             part["ranks_sampled"] = ranking.target_ranks(sampled)
             part["ranks_full"] = ranking.target_ranks(full, candidates[:, 0], excluded)
             best = ranking.top_k(sampled, depth)
             part["items_sampled"] = np.take_along_axis(candidates, best, 1)
             part["items_full"] = ranking.top_k(full, depth, excluded)
             parts.append(part)
-        if end != len(self.candidates):
-            raise ParagonError(f"scores have {end} rows, {len(self.candidates)} are needed")
+        if end != events:
+            raise ParagonError(f"scores: {end} rows; {events} are needed")
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _losses(self, lists: dict[str, np.ndarray]) -> dict[str, float]:
@@ -219,15 +213,6 @@ class TestSet:
         return out
 
 
-def _check(scores: np.ndarray, shape: tuple[int, ...]) -> None:
-    if scores.dtype.kind not in "fiu":
-        raise ParagonError(f"scores are {scores.dtype}; numbers are needed")
-    if scores.shape != shape:
-        raise ParagonError(f"scores have shape {scores.shape}, {shape} is needed")
-    if not np.isfinite(scores).all():
-        raise ParagonError("scores are not finite")
-
-
 def held_out(
     sequences: Sequences,
     backbone: Backbone,
@@ -237,11 +222,8 @@ def held_out(
     """Prepare validation and test events as adapters see them, and the test set to measure on."""
     valid, test = (frozen_task(backbone, sequences, part, settings) for part in ("valid", "test"))
     lists = settings.model_dump(include={"negatives", "served"})
-    return (
-        valid,
-        test,
-        TestSet(sequences, sequences.test, settings.objectives, **lists, cutoffs=cutoffs),
-    )
+    test_set = TestSet(sequences, sequences.test, settings.objectives, **lists, cutoffs=cutoffs)
+    return valid, test, test_set
 
 
 @dataclass(frozen=True)
@@ -278,29 +260,23 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
     known: dict[bytes | None, tuple[dict, dict]] = {}  # rows can share adapters
     names = metrics_of(test_set.objectives)
     for row in progress(rows, "rows"):
-        measured, given = [], iter(row.scores)
-        for number, weight in enumerate(row.weights, start=1):
-            scores = next(given, None)
-            try:
-                if scores is None:
-                    raise ParagonError("scores are missing")
+        measured = []
+        try:
+            for weight, scores in zip(row.weights, row.scores, strict=True):
                 if scores.key is None or scores.key not in known:
                     known[scores.key] = test_set.measure(scores)
-            except ParagonError as error:
-                raise ParagonError(
-                    f"method {row.method}, seed {row.seed}, "
-                    f"weight {number} of {len(row.weights)}: {error}"
-                ) from error
-            measured.append(known[scores.key])
-            named = {f"w_{o}": float(w) for o, w in zip(test_set.objectives, weight, strict=True)}
-            for protocol, values in measured[-1][0].items():
-                start = {"method": row.method, "seed": row.seed, "protocol": protocol}
-                lines.append({**start, **named, **values})
-        if next(given, None) is not None:
-            raise ParagonError(f"method {row.method}, seed {row.seed}: more scores than weights")
+                measured.append(known[scores.key])
+                named = zip(test_set.objectives, weight, strict=True)
+                weight_columns = {f"w_{o}": float(w) for o, w in named}
+                for protocol, values in measured[-1][0].items():
+                    start = {"method": row.method, "seed": row.seed, "protocol": protocol}
+                    lines.append({**start, **weight_columns, **values})
+        except (ParagonError, ValueError) as error:  # from `zip`: missing scores, or too many
+            where = f"weight {len(measured) + 1} of {len(row.weights)}"
+            raise ParagonError(f"method {row.method}, seed {row.seed}, {where}: {error}") from error
         for protocol in PROTOCOLS:
-            points = [[means[protocol].get(n, np.nan) for n in names] for means, _ in measured]
-            events = [own[protocol] for _, own in measured]
+            points = [[means[protocol][name] for name in names] for means, _ in measured]
+            events = [arrays[protocol] for _, arrays in measured]
             by_event[protocol].setdefault(row.method, {})[row.seed] = ByEvent(
                 np.array(row.weights, dtype=float),
                 np.array(points),

@@ -20,8 +20,8 @@ from paragon.adapters.adapter import start_vectors
 from paragon.adapters.collection import Collection
 from paragon.adapters.rotation import AdapterMap, fit_rotation, procrustes
 from paragon.data.negatives import NegativeSampler
+from paragon.evaluation.evaluate import significant
 from paragon.evaluation.protocol import Row, Scores
-from paragon.evaluation.summary import significant
 from paragon.generator.training import Behaviour, behaviour, train_generator
 from paragon.rivals.end_to_end import train_end_to_end
 from paragon_study.ablations.ablate import pooled

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from paragon.errors import ParagonError
+from paragon.evaluation.evaluate import control_measures
 from paragon.evaluation.methods import methods_of
-from paragon.evaluation.summary import regret_measures
 from paragon.metrics.statistics import REAL, holm, is_real
 from paragon.storage import require, write_text
 from paragon_study.report import figures
@@ -157,8 +157,8 @@ def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFra
     for folder in folders:
         curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'").set_index("method")
         change = [
-            regret_measures(group, method, OBJECTIVES)["regret_mean"].value
-            - regret_measures(group, "generated", OBJECTIVES)["regret_mean"].value
+            control_measures(group, method, OBJECTIVES)["regret_mean"].value
+            - control_measures(group, "generated", OBJECTIVES)["regret_mean"].value
             for _, group in curve.groupby("seed")
             if method in group.index
         ]

@@ -18,7 +18,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from paragon.evaluation.summary import headline
+from paragon.evaluation.evaluate import headline
 from paragon.params import ROOT, Params, load_params
 from paragon_study.running.runner import code_cells
 from tests.study.conftest import command, git, snapshot
