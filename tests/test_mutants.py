@@ -23,7 +23,7 @@ from paragon.errors import ParagonError
 from paragon.evaluation.protocol import TestSet
 from paragon.generator import training
 from paragon.generator.training import Behaviour
-from paragon.objectives.lists import Catalogue
+from paragon.objectives.table import Catalogue
 from paragon_study.pipeline.study import Study
 
 ITEMS = pd.DataFrame(
@@ -56,7 +56,7 @@ def with_other_test_events(seqs):
 def test_popularity_is_the_logarithm_of_training_events(seqs):
     count = np.bincount(seqs.items[seqs.is_train()], minlength=seqs.n_items + 1)
     expected = np.log1p(count) / np.log1p(count).max()
-    assert np.allclose(Catalogue.of(seqs, 6).popularity, expected, atol=1e-6)
+    assert np.allclose(Catalogue.of(seqs, 6, "cpu").popularity, expected, atol=1e-6)
     assert len(np.unique(count)) > 3  # else any increasing function would do
 
 

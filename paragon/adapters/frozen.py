@@ -18,8 +18,13 @@ from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Met, Sequences
-from paragon.objectives.lists import Catalogue, check_served, served
-from paragon.objectives.table import Scored, objective_losses
+from paragon.objectives.table import (
+    Catalogue,
+    Scored,
+    check_served,
+    objective_losses,
+    served,
+)
 
 # Scores computed at once for served lists: 16 MB. Larger blocks are slower.
 CELLS = 4 << 20
@@ -161,7 +166,8 @@ def frozen_task(
     if states is None:
         states = backbone.states_before(sequences, users, positions)  # [N, z]
     form = adapter_form(backbone, sequences, settings)
-    catalogue = Catalogue.of(sequences, max(settings.served, 1 + settings.negatives)).to(device)
+    longest = max(settings.served, 1 + settings.negatives)
+    catalogue = Catalogue.of(sequences, longest, device)
     return FrozenTask(
         backbone=backbone,
         form=form,

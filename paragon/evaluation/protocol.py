@@ -24,8 +24,14 @@ from paragon.data.sequences import Evaluation, Pairs, Sequences
 from paragon.errors import ParagonError
 from paragon.metrics import diversity, ranking
 from paragon.metrics.checks import check_array, row_blocks
-from paragon.objectives.lists import Catalogue, check_served, served
-from paragon.objectives.table import Scored, metrics_of, objective_losses
+from paragon.objectives.table import (
+    Catalogue,
+    Scored,
+    check_served,
+    metrics_of,
+    objective_losses,
+    served,
+)
 from paragon.progress import progress
 
 PROTOCOLS = ("sampled", "full")
@@ -112,7 +118,7 @@ class TestSet:
         self.drawn = torch.from_numpy(self.candidates[:, : 1 + negatives])  # [N, 1 + negatives]
         self.served = served
         check_served(sequences.met_before(evaluation), served)
-        self.catalogue = Catalogue.of(sequences, max(served, 1 + negatives))
+        self.catalogue = Catalogue.of(sequences, max(served, 1 + negatives), "cpu")
 
     @property
     def excluded(self) -> np.ndarray:

@@ -17,7 +17,17 @@ TEMPERATURE = 0.1  # of the soft rank, in units of the score
 ALPHA = 0.5  # of alpha-DCG: a category of k items above is worth (1 - ALPHA)^k
 
 
-class BprMax(torch.autograd.Function):
+class _OfScores(torch.autograd.Function):
+    """A kernel of scores ``[..., C]`` that saves its gradient ``[..., C]`` in ``forward``."""
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the scores, given that of the values ``[...]``."""
+        (slope,) = ctx.saved_tensors
+        return grad.unsqueeze(-1) * slope, None  # [..., C]
+
+
+class BprMax(_OfScores):
     """BPR-max (``losses.bpr_max``) in log space, so that no score overflows.
 
     With w = softmax(n) and q_j = w_j sigmoid(t - n_j) / sum_k w_k sigmoid(t - n_k)::
@@ -43,12 +53,6 @@ class BprMax(torch.autograd.Function):
         slope[..., 0] = q_sigmoid.sum(-1) - 1
         ctx.save_for_backward(slope)
         return -(top + total.log()).squeeze(-1)  # [...]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """Return the gradient of the scores, given that of the losses ``[...]``."""
-        (slope,) = ctx.saved_tensors
-        return grad.unsqueeze(-1) * slope  # [..., C]
 
 
 class CatalogueSoftmax(torch.autograd.Function):
@@ -88,7 +92,7 @@ class CatalogueSoftmax(torch.autograd.Function):
         return grad * d_states, grad * d_items, None
 
 
-class SoftAlphaDCG(torch.autograd.Function):
+class SoftAlphaDCG(_OfScores):
     """``losses.soft_alpha_dcg`` of scores ``[..., A, C]`` and categories ``[..., C, M]``.
 
     Blocks of lists fit into the processor's cache.
@@ -99,26 +103,17 @@ class SoftAlphaDCG(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, categories: Tensor) -> Tensor:
         """Compute the soft alpha-DCG of each list under each task, ``[..., A]``."""
-        tasks, length = scores.shape[-2:]
+        (tasks, length), kinds = scores.shape[-2:], categories.shape[-1]
         flat = scores.reshape(-1, tasks, length).contiguous()  # [R, A, C]
-        per_list = categories.expand(*scores.shape[:-2], *categories.shape[-2:])
-        per_list = per_list.reshape(-1, length, categories.shape[-1])  # [R, C, M]
+        per_list = categories.expand(*scores.shape[:-2], length, kinds).reshape(-1, length, kinds)
         rows = max(1, SoftAlphaDCG.BLOCK // (tasks * length * length))
         wanted = ctx.needs_input_grad[0]
-        blocks = [
-            _value_and_gradient(s, g, wanted)
-            for s, g in zip(flat.split(rows), per_list.split(rows), strict=True)
-        ]
-        values, slopes = zip(*blocks, strict=True)  # of [r, A], of [r, A, C]
+        blocks = zip(flat.split(rows), per_list.split(rows), strict=True)  # [r, A, C], [r, C, M]
+        parts = [_value_and_gradient(s, g, wanted) for s, g in blocks]
+        values, slopes = zip(*parts, strict=True)  # of [r, A], of [r, A, C]
         if wanted:
             ctx.save_for_backward(torch.cat(slopes).reshape(scores.shape))
         return torch.cat(values).reshape(scores.shape[:-1])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of the scores, given that of the values."""
-        (slope,) = ctx.saved_tensors
-        return grad.unsqueeze(-1) * slope, None  # [..., A, C]
 
 
 def _value_and_gradient(scores: Tensor, categories: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:

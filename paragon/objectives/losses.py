@@ -7,12 +7,25 @@ over lists. M: categories. Item 0 is the target. A task minimises ``sum_o w_o * 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from paragon.objectives.kernels import ALPHA, TEMPERATURE, BprMax, SoftAlphaDCG
-from paragon.objectives.lists import Lists
+
+
+class Lists(NamedTuple):
+    """Features of lists for the objectives.
+
+    ``categories [..., B, C, M]``: 0 or 1; ``popularity [..., B, C]``: log-popularity, 0..1;
+    ``groups [..., B]``: 0, 1 or -1 (unknown); ``ideal``: alpha-DCG of the best list this long.
+    """
+
+    categories: Tensor
+    popularity: Tensor
+    groups: Tensor
+    ideal: float
 
 
 def bpr_max(scores: Tensor) -> Tensor:
@@ -35,6 +48,12 @@ def accuracy(scores: Tensor, lists: Lists) -> Tensor:
     return BprMax.apply(scores).mean(-2)  # [..., B, A] -> [..., A]
 
 
+def _soft_ranks(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return P_ij ``[..., C, C]`` and rank_i ``[..., C]`` of :func:`soft_alpha_dcg`."""
+    above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / TEMPERATURE)
+    return above, 0.5 + above.sum(-1)
+
+
 def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
     """Differentiable alpha-DCG (Clarke et al. 2008), in plain torch.
 
@@ -50,8 +69,7 @@ def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
     ``scores [..., B, A, C]`` and ``categories [..., B, C, M]`` to ``[..., B, A]``.
     """
     g = categories.unsqueeze(-3)  # [..., B, 1, C, M]
-    above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / TEMPERATURE)
-    rank = 0.5 + above.sum(-1)  # above is [..., B, A, C, C], rank [..., B, A, C]
+    above, rank = _soft_ranks(scores)  # [..., B, A, C, C], [..., B, A, C]
     seen = above @ g - g / 2  # [..., B, A, C, M]
     gain = (g * (1 - ALPHA) ** seen).sum(-1)  # [..., B, A, C]
     return (gain * math.log(2) / torch.log1p(rank)).sum(-1)  # [..., B, A]
@@ -71,9 +89,8 @@ def novelty(scores: Tensor, lists: Lists) -> Tensor:
         exposure_i = 1 / log2(1 + rank_i), divided by its sum over the list
         loss       = sum_i exposure_i * popularity_i
     """
-    above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / TEMPERATURE)
     # Not log2: its last digit depends on the processor (pipeline/determinism.py).
-    exposure = 1 / torch.log1p(0.5 + above.sum(-1))  # [..., B, A, C]
+    exposure = 1 / torch.log1p(_soft_ranks(scores)[1])  # [..., B, A, C]
     exposure = exposure / exposure.sum(-1, keepdim=True)  # [..., B, A, C]
     return (exposure * lists.popularity.unsqueeze(-2)).sum(-1).mean(-2)  # [..., A]
 

@@ -24,19 +24,17 @@ def check_weights(weights: object, names: Sequence[str], normalise: bool = False
     finite, non-negative and sum to 1 within 1e-4; ``normalise`` divides them by their sum.
     """
     if isinstance(weights, Mapping):
-        for name in weights:
-            if name not in names:
-                known = ", ".join(names)
-                raise ParagonError(f"weights: objective {shown(name)} is unknown; known: {known}")
+        if unknown := [name for name in weights if name not in names]:
+            known = f"is unknown; known: {', '.join(names)}"
+            raise ParagonError(f"weights: objective {shown(unknown[0])} {known}")
         weights = [weights.get(name, 0.0) for name in names]
     try:
         w = np.asarray(weights)
         if w.dtype.kind not in "fiu":
             raise TypeError(f"{w.dtype.name} is no kind of number")
     except (TypeError, ValueError) as error:
-        raise ParagonError(
-            f"weights: {shown(weights)} is not a table of numbers ({error})"
-        ) from error
+        reason = f"is not a table of numbers ({error})"
+        raise ParagonError(f"weights: {shown(weights)} {reason}") from error
     w = np.atleast_2d(w.astype(np.float64))
     if w.ndim != 2 or w.shape[1] != len(names) or not len(w):
         raise ParagonError(
@@ -71,8 +69,8 @@ def simplex_weights(values: Sequence[float | Sequence[float]], names: Sequence[s
 
 def simplex_lattice(objectives: int, steps: int) -> Tensor:
     """List all weights ``[W, O]`` in multiples of 1/``steps``, ordered by the first weight."""
-    grid = np.stack(np.meshgrid(*[np.arange(steps + 1)] * (objectives - 1), indexing="ij"), -1)
-    grid = grid.reshape(-1, objectives - 1)  # all but the last weight, in steps
+    grid = np.indices([steps + 1] * (objectives - 1))  # all but the last weight, in steps
+    grid = grid.reshape(objectives - 1, -1).T
     grid = grid[grid.sum(1) <= steps]  # [W, O - 1]
     return torch.from_numpy(np.column_stack([grid, steps - grid.sum(1)]) / steps).float()  # [W, O]
 

@@ -17,8 +17,7 @@ from paragon.adapters.frozen import CELLS, FrozenTask
 from paragon.adapters.tuning import tune
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
-from paragon.objectives.lists import served
-from paragon.objectives.table import Scored
+from paragon.objectives.table import Scored, served
 from paragon.objectives.weights import simplex_lattice
 
 

@@ -21,8 +21,7 @@ from paragon.backbones.base import Backbone
 from paragon.backbones.checkpoint import Checkpoint
 from paragon.backbones.training import Fitted, Training
 from paragon.data.sequences import Evaluation, Met, Sequences
-from paragon.objectives.lists import Catalogue, served
-from paragon.objectives.table import Scored, objective_losses
+from paragon.objectives.table import Catalogue, Scored, objective_losses, served
 from paragon.objectives.weights import simplex_weights
 from paragon.storage import loading
 
@@ -66,7 +65,7 @@ class Retraining(Training):
         self.objectives = list(wanted)
         self.weights = torch.tensor(list(wanted.values()), device=self.device)  # [O]
         longest = max(self.lists.served, 1 + self.lists.negatives)
-        self.catalogue = Catalogue.of(sequences, longest).to(self.device)
+        self.catalogue = Catalogue.of(sequences, longest, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
         self.met = sequences.met_in_training().to(self.device)  # users rows
 
