@@ -16,21 +16,15 @@ from paragon.objectives.weights import LOG_OFFSET
 
 def sinusoidal(positions: Tensor, size: int) -> Tensor:
     """Embed positions ``[...]`` as sines and cosines, ``[..., size]`` (Vaswani et al. 2017)."""
-    rate = torch.exp(
-        torch.arange(size // 2, device=positions.device) * (-math.log(1e4) / (size // 2 - 1))
-    )  # [size / 2]
+    number = torch.arange(size // 2, device=positions.device)
+    rate = torch.exp(number * (-math.log(1e4) / (size // 2 - 1)))  # [size / 2]
     angle = positions.unsqueeze(-1) * rate  # [..., size / 2]
     return torch.cat([angle.sin(), angle.cos()], -1)  # [..., size]
 
 
-def mlp(inputs: int, width: int) -> nn.Sequential:
-    """Build an embedding network of two layers, ``[..., inputs]`` to ``[..., width]``."""
-    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
-
-
-def feed_forward(width: int) -> nn.Sequential:
-    """Build the two layers of a residual block, ``[..., width]`` to ``[..., width]``."""
-    return nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Build a network of two layers, ``[..., inputs]`` to ``[..., outputs]``."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
 
 
 class WeightEmbedding(nn.Module):
@@ -38,7 +32,7 @@ class WeightEmbedding(nn.Module):
 
     def __init__(self, objectives: int, width: int) -> None:
         super().__init__()
-        self.embed = mlp(2 * objectives, width)
+        self.embed = mlp(2 * objectives, width, width)
         self.null = nn.Parameter(torch.zeros(1, width))
 
     def forward(self, weights: Tensor, drop: Tensor) -> Tensor:
@@ -57,7 +51,7 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         self.adaptive = conditioning == "adaptive_norm"
-        self.embed_step = mlp(64, width)
+        self.embed_step = mlp(64, width, width)
         self.embed_weights = WeightEmbedding(objectives, width)
         self.embed_token = nn.Linear(size, width)
         self.blocks = nn.ModuleList(Block(width, self.adaptive) for _ in range(blocks))
@@ -74,10 +68,9 @@ class Denoiser(nn.Module):
         step = self.embed_step(sinusoidal(t, 64))  # [B, w]
         condition = self.embed_weights(weights, drop)  # [B, w]
         h = self.embed_token(x)  # [B, w]
-        if self.adaptive:
-            condition = step + condition  # [B, w]
-        else:
+        if not self.adaptive:
             h = h + step + condition  # [B, w]
+        condition = step + condition  # [B, w], of adaptive blocks
         for block in self.blocks:
             h = block(h, condition)  # [B, w]
         return self.output(self.norm(h))  # [B, D]
@@ -89,7 +82,7 @@ class Block(nn.Module):
     def __init__(self, width: int, adaptive: bool) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=not adaptive)
-        self.mlp = feed_forward(width)
+        self.mlp = mlp(width, 2 * width, width)
         self.modulate = nn.Linear(width, 3 * width) if adaptive else None
         if self.modulate is not None:  # zeros: a new block is the identity
             nn.init.zeros_(self.modulate.weight)

@@ -74,9 +74,8 @@ def guided(denoiser: torch.nn.Module, condition: Tensor, guidance: float) -> Pre
         return lambda x, t: denoiser(x, t, condition, dropped)
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        both = torch.cat([drop, ~drop])  # [2 B]
-        v = denoiser(torch.cat([x, x]), torch.cat([t, t]), torch.cat([condition] * 2), both)
-        v_null, v_condition = v.chunk(2)  # [B, D] each
+        twice = (torch.cat([part, part]) for part in (x, t, condition))
+        v_null, v_condition = denoiser(*twice, torch.cat([drop, ~drop])).chunk(2)  # [B, D] each
         return v_null + guidance * (v_condition - v_null)  # [B, D]
 
     return predict

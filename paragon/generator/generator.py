@@ -6,6 +6,7 @@ Shapes: N collected vectors, W weight vectors, O objectives, K latent components
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +22,12 @@ from paragon.storage import check_match, loading, save_tensors
 
 
 class Latent(nn.Module):
-    """Principal components: map vectors ``[..., P]`` to latents ``[..., K]`` and back.
-
-    With one common scale, which keeps components that are almost noise small::
+    """Principal components: map vectors ``[..., P]`` to latents ``[..., K]`` and back::
 
         vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 
-    The basis is not trained: the behavioural loss would soon make it non-orthonormal.
+    One common scale keeps components that are almost noise small. The basis is not trained: the
+    behavioural loss would soon make it non-orthonormal.
     """
 
     mean: Tensor  # [P]
@@ -85,47 +85,43 @@ class Generator:
         self.schedule = Schedule(self.settings.diffusion_steps, model.latent.mean.device)
 
     @torch.no_grad()
-    def generate(
-        self,
-        weights: object,
-        *,
-        steps: int | None = None,
-        guidance: float | None = None,
-        sample: int = 0,
-    ) -> Tensor:
+    def generate(self, weights: object, **sampling: Any) -> Tensor:
         """Generate adapter vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``.
 
-        ``steps`` and ``guidance`` override the settings.  All weights share one noise, chosen by
-        ``sample`` = 0, 1, ..., so that vectors change smoothly with the weights.  Each weight is at
-        least the smallest among the anchors (:func:`~paragon.objectives.weights.lift`).  Raises
-        ``ParagonError`` for weights off the simplex and for steps or guidance out of range.
+        ``sampling``: options of :meth:`latents`.  Raises ``ParagonError`` for weights off the
+        simplex and for steps or guidance out of range.
         """
         checked = check_weights(weights, self.objectives)  # [W, O]
-        latents = self.latents(checked, steps, guidance, sample)  # [W, K]
-        return self.model.latent.decode(latents)  # [W, P]
+        return self.model.latent.decode(self.latents(checked, **sampling))  # [W, P]
 
     @torch.no_grad()
     def latents(
         self,
         weights: Tensor,
+        *,
         steps: int | None = None,
         guidance: float | None = None,
         sample: int = 0,
     ) -> Tensor:
-        """Sample latents ``[W, K]`` for checked weights ``[W, O]``, as in :meth:`generate`."""
+        """Sample latents ``[W, K]`` for checked weights ``[W, O]``.
+
+        ``steps`` and ``guidance`` override the settings.  All weights share one noise, chosen by
+        ``sample`` = 0, 1, ..., so that vectors change smoothly with the weights.  Each weight is at
+        least the smallest among the anchors (:func:`~paragon.objectives.weights.lift`).
+        """
         device = self.model.latent.mean.device
-        steps = self.settings.sampler_steps if steps is None else steps
-        guidance = self.settings.guidance if guidance is None else guidance
         condition = lift(weights, self.floor).to(device)  # [W, O]
         noise = self.noise(sample).repeat(len(condition), 1).to(device)  # [W, K]
+        guidance = self.settings.guidance if guidance is None else guidance
         predict = guided(self.model.denoiser, condition, guidance)
+        steps = self.settings.sampler_steps if steps is None else steps
         return ddim(predict, self.schedule, noise, steps=steps)
 
     def noise(self, sample: int = 0) -> Tensor:
         """Draw the noise ``[1, K]`` that the latents of all weights start from."""
         rng = np.random.default_rng([self.description["seed"], 3, sample])
-        size = len(self.model.latent.basis)
-        return torch.from_numpy(rng.standard_normal((1, size), dtype=np.float32))
+        shape = 1, len(self.model.latent.basis)
+        return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
 def save_generator(generator: Generator, stem: Path) -> None:
@@ -152,8 +148,7 @@ def load_generators(folder: Path, collection: Collection) -> list[Generator]:
     """Load one generator for each seed of the collection; raise ``ParagonError`` on a mismatch."""
     generators = []
     for seed in collection.description["seeds"]:
-        generator = load_generator(stem := folder / f"seed{seed}")
+        generators.append(load_generator(stem := folder / f"seed{seed}"))
         expected = {"kind": "generator", "seed": seed, "collection": collection.description}
-        check_match(expected, generator.description, f"{stem}.json", "generator")
-        generators.append(generator)
+        check_match(expected, generators[-1].description, f"{stem}.json", "generator")
     return generators

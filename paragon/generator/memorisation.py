@@ -14,22 +14,20 @@ from torch import Tensor
 
 from paragon.adapters.collection import Collection
 
+ANCHORS = "anchor to another anchor"
+
 
 def distances(collection: Collection, seed_index: int, generated: Tensor) -> dict[str, Tensor]:
     """Compute L2 distances to the nearest collected vector of one seed, at unseen weights."""
     collected, weights = collection.training_set(seed_index)  # [N, P], [N, O]
-    anchors = collection.anchors  # [A, O]
+    anchors, own = collection.anchors, collection.anchor_vectors[seed_index]  # [A, O], [A, P]
     unseen = (collection.oracles[:, None] != anchors).any(-1).all(1)  # [W]
-    tuned = collection.oracle_vectors[seed_index]  # [W, P]
-    others = ~(anchors[:, None] == weights).all(-1)  # [A, N]
-    between_anchors = [
-        to_nearest(vector[None], collected[other])
-        for vector, other in zip(collection.anchor_vectors[seed_index], others, strict=True)
-    ]
+    others = (anchors[:, None] != weights).any(-1)  # [A, N]
+    between = [to_nearest(own[[a]], collected[other]) for a, other in enumerate(others)]
     return {
         "generated": to_nearest(generated[unseen], collected),
-        "tuned": to_nearest(tuned[unseen], collected),
-        "anchor to another anchor": torch.cat(between_anchors),
+        "tuned": to_nearest(collection.oracle_vectors[seed_index][unseen], collected),
+        ANCHORS: torch.cat(between),
     }
 
 
@@ -68,17 +66,14 @@ def noisy(vectors: Tensor, distance: Tensor, rng: np.random.Generator) -> Tensor
 
 def verdict(distances: Mapping[str, Tensor], regret: Mapping[str, float]) -> str:
     """Say whether generated vectors are copies; ``regret`` is in percent, by method."""
-    near = {kind: values.quantile(0.5).item() for kind, values in distances.items()}
+    near = [distances[k].quantile(0.5).item() for k in ("generated", "tuned", ANCHORS)]
     others = {method: value for method, value in regret.items() if method != "generated"}
     best = min(others, key=others.__getitem__)
-    copies = near["generated"] < 0.5 * near["tuned"]
-    better = regret["generated"] < others[best]
     return (
-        f"{'Close to copies' if copies else 'Not copies'}. "
-        f"Median distance to the nearest collected vector: generated {near['generated']:.2f},\n"
-        f"tuned {near['tuned']:.2f}, an anchor to another anchor "
-        f"{near['anchor to another anchor']:.2f}.\n"
-        f"{'Better' if better else 'No better'} than what needs no learning: regret "
-        f"{regret['generated']:.1f} %,\n"
+        f"{'Close to copies' if near[0] < 0.5 * near[1] else 'Not copies'}. "
+        f"Median distance to the nearest collected vector: generated {near[0]:.2f},\n"
+        f"tuned {near[1]:.2f}, an {ANCHORS} {near[2]:.2f}.\n"
+        f"{'Better' if regret['generated'] < others[best] else 'No better'} than what needs no "
+        f"learning: regret {regret['generated']:.1f} %,\n"
         f"the best of the others {others[best]:.1f} % ({best})."
     )

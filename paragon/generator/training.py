@@ -77,16 +77,15 @@ def behaviour(
     train: FrozenTask, sampler: NegativeSampler, collection: Collection, seed: int, batch: int
 ) -> Behaviour:
     """Build the behavioural loss; each reference vector mixes the anchors of one random start."""
-    description = collection.description
-    starts, objectives = description.get("starts", 1), description["objectives"]
-    of_one_start = collection.anchors[: len(collection.anchors) // starts]  # [A, O]
-    anchors = of_one_start.double().numpy()
-    vectors = collection.anchor_vectors[description["seeds"].index(seed)]  # [starts * A, P]
+    about = collection.description
+    starts, negatives = about.get("starts", 1), about["settings"]["negatives"]
+    anchors = collection.anchors[: len(collection.anchors) // starts].double().numpy()  # [A, O]
+    vectors = collection.anchor_vectors[about["seeds"].index(seed)]  # [starts * A, P]
     vectors = vectors.unflatten(0, (starts, -1))  # [starts, A, P]
 
     def task_losses(decoded: Tensor, rng: np.random.Generator) -> Tensor:
-        rows, candidates = train.draw(sampler, batch, description["settings"]["negatives"], rng)
-        return train.losses(decoded, rows, candidates, objectives)  # [B, O]
+        rows, candidates = train.draw(sampler, batch, negatives, rng)
+        return train.losses(decoded, rows, candidates, about["objectives"])  # [B, O]
 
     def reference(weights: Tensor, rng: np.random.Generator) -> Tensor:
         mix = torch.from_numpy(interpolation(anchors, weights.double().numpy())).float()  # [B, A]
@@ -130,8 +129,8 @@ def train_generator(
     averaged, schedule = copy.deepcopy(model), Schedule(settings.diffusion_steps, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    rng = np.random.default_rng([seed, 2])
-    curves = np.full((settings.steps, 2 if behaviour else 1), np.nan)
+    rng, names = np.random.default_rng([seed, 2]), ["v_loss", "task_loss"][: 1 + bool(behaviour)]
+    curves = np.full((settings.steps, len(names)), np.nan)
     collected, uncollected = settings.batch, settings.behaviour_batch if behaviour else 0
     for step in progress(range(settings.steps), "steps"):
         # Rows of collected vectors, then rows for random weights.
@@ -162,7 +161,7 @@ def train_generator(
         "floor": floor.tolist(),
         "settings": settings.model_dump(),
         "collection": collection.description,
-        "curves": stretches(curves, ["v_loss", "task_loss"][: curves.shape[1]]),
+        "curves": stretches(curves, names),
     }
     return Generator(averaged.eval().requires_grad_(False), description)
 

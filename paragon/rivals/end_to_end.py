@@ -17,7 +17,7 @@ from paragon import params
 from paragon.adapters.adapter import initial_vector
 from paragon.adapters.frozen import FrozenTask
 from paragon.data.negatives import NegativeSampler
-from paragon.generator.denoiser import WeightEmbedding, feed_forward
+from paragon.generator.denoiser import WeightEmbedding, mlp
 from paragon.generator.training import stretches, take_step
 from paragon.objectives.weights import check_weights, lift, random_weights, simplex_weights
 from paragon.progress import progress
@@ -33,7 +33,7 @@ class Hypernetwork(nn.Module):
         self.register_buffer("start", start)
         self.embed = WeightEmbedding(objectives, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(settings.blocks + 1))
-        self.blocks = nn.ModuleList(feed_forward(width) for _ in range(settings.blocks))
+        self.blocks = nn.ModuleList(mlp(width, 2 * width, width) for _ in range(settings.blocks))
         self.output = nn.Linear(width, len(start))
         nn.init.zeros_(self.output.weight)  # training begins at `start` for all weights
         nn.init.zeros_(self.output.bias)
