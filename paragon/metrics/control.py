@@ -116,14 +116,14 @@ def regret(
     losses: np.ndarray,
     oracle: np.ndarray,
     constant: np.ndarray,
-    corners: np.ndarray,
+    corners: np.ndarray | None = None,
     rows: np.ndarray | None = None,
 ) -> dict[str, Measure]:
     """Held-out task loss in excess of the oracle's: 0 is the oracle, 1 always the middle model.
 
     ``oracle``, ``constant [W]``: task losses of the model tuned for each weight and of the model of
     the middle weight. ``losses [R]``: the method's, at weights ``rows [R]`` (None: all).
-    ``corners [W]``, bool: weights with an objective of weight 0; their losses would dominate means.
+    ``corners [W]``, bool: weights with an objective of weight 0, whose losses would dominate means.
 
     Returns mean, median and maximum of (losses - oracle), divided by the mean of (constant -
     oracle) over all evaluation weights: ``mean``, ``median``, ``max`` without corners,
@@ -132,6 +132,7 @@ def regret(
     """
     oracle = check_array("oracle", oracle, "W")
     constant = check_array("constant", constant, "W", W=len(oracle))
+    corners = np.zeros(len(oracle), bool) if corners is None else corners
     corners = check_array("corners", corners, "W", "booleans", W=len(oracle))
     rows = np.arange(len(oracle)) if rows is None else np.asarray(rows)
     losses = check_array("losses", losses, "R", R=len(rows))
