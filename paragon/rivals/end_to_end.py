@@ -6,7 +6,6 @@ Shapes: B weight vectors, O objectives, P parameters of an adapter, w the width 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,20 @@ from paragon.progress import progress
 from paragon.storage import loading, save_tensors
 
 
-class Hypernetwork(nn.Module):
+class EndToEnd(nn.Module):
+    """A model from weights to adapters; ``description``: what it was trained for and with."""
+
+    description: dict
+
+    @torch.no_grad()
+    def generate(self, weights: object) -> Tensor:
+        """Generate adapters ``[W, P]`` for weights ``[W, O]`` or ``[O]``, raised to the floor."""
+        floor = torch.tensor(self.description["floor"])  # [O]
+        lifted = lift(check_weights(weights, self.description["objectives"]), floor)
+        return self(lifted.to(next(self.parameters()).device))
+
+
+class Hypernetwork(EndToEnd):
     """Generate adapters with a network (Navon et al., ICLR 2021, with linear scalarisation)."""
 
     def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
@@ -47,10 +59,8 @@ class Hypernetwork(nn.Module):
         return self.start + self.output(self.norms[-1](h))  # [B, P]
 
 
-class LinearSubspace(nn.Module):
+class LinearSubspace(EndToEnd):
     """Mix ``endpoints [O, P]`` in proportion to the weights (Dimitriadis et al., ICML 2023)."""
-
-    rate_of = "adapters"  # endpoints are adapters, so they learn at the same rate
 
     def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
         super().__init__()
@@ -61,7 +71,7 @@ class LinearSubspace(nn.Module):
         return weights @ self.endpoints  # [B, O] @ [O, P]
 
 
-END_TO_END: dict[str, type[nn.Module]] = {
+END_TO_END: dict[str, type[EndToEnd]] = {
     "hypernetwork": Hypernetwork,
     "linear_subspace": LinearSubspace,
 }
@@ -78,21 +88,6 @@ def equal_steps(settings: params.Params) -> int:
     return max(1, (tuning + behaviour) // (rivals.weights * rivals.rows))
 
 
-@dataclass(frozen=True)
-class EndToEnd:
-    """A trained rival; weights are raised to the ``floor`` of its ``description``."""
-
-    model: nn.Module
-    description: dict
-
-    @torch.no_grad()
-    def generate(self, weights: object) -> Tensor:
-        """Generate adapter vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``."""
-        floor = torch.tensor(self.description["floor"])  # [O]
-        lifted = lift(check_weights(weights, self.description["objectives"]), floor)
-        return self.model(lifted.to(next(self.model.parameters()).device))
-
-
 def train_end_to_end(
     name: str,
     train: FrozenTask,
@@ -102,15 +97,15 @@ def train_end_to_end(
     description: dict | None = None,
 ) -> EndToEnd:
     """Train the rival ``name`` on random weights; ``description`` adds entries to store."""
-    kind, rivals = END_TO_END[name], settings.rivals
-    objectives = settings.adapters.objectives
+    rivals, objectives = settings.rivals, settings.adapters.objectives
     floor = simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
     device = train.states.device
     start = initial_vector(train.form, torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)  # initial parameters
-    model = kind(start, len(objectives), rivals).to(device)
+    model = END_TO_END[name](start, len(objectives), rivals).to(device)
     steps = equal_steps(settings)
-    rate = getattr(settings, getattr(kind, "rate_of", "rivals")).learning_rate
+    # Endpoints are adapters, so they learn at the same rate.
+    rate = (settings.adapters if name == "linear_subspace" else rivals).learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng([seed, 5])
@@ -122,7 +117,7 @@ def train_end_to_end(
         loss = (losses * weights).sum(-1).mean()  # []
         curve[step] = loss.item()
         take_step(loss, model, optimizer, cosine)
-    made = {
+    model.description = {
         "kind": name,
         "seed": seed,
         "size": len(start),
@@ -131,15 +126,15 @@ def train_end_to_end(
         "settings": rivals.model_dump(),
         "steps": steps,
         "curves": stretches(curve, ["task_loss"]),
+        **(description or {}),
     }
-    return EndToEnd(model.eval().requires_grad_(False), {**made, **(description or {})})
+    return model.eval().requires_grad_(False)
 
 
 def save_end_to_end(rival: EndToEnd, folder: Path) -> None:
     """Write ``<kind>-seed<n>.safetensors`` and its description."""
-    description = rival.description
-    stem = folder / f"{description['kind']}-seed{description['seed']}"
-    save_tensors(stem, rival.model.state_dict(), description)
+    stem = "{kind}-seed{seed}".format(**rival.description)
+    save_tensors(folder / stem, rival.state_dict(), rival.description)
 
 
 def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndToEnd:
@@ -151,4 +146,5 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
         start, objectives = torch.zeros(description["size"]), len(description["objectives"])
         model = END_TO_END[name](start, objectives, settings)
         model.load_state_dict(tensors)
-        return EndToEnd(model.eval().requires_grad_(False), description)
+        model.description = description
+        return model.eval().requires_grad_(False)

@@ -205,15 +205,19 @@ def train_published(
         generated = model.sample(anchors, guidance, steps)  # [A, P]
         return (held_out(generated) * anchors).sum(-1).mean().item()
 
-    while record["step"] < settings.steps and _waited(curves["task_loss"]) < settings.patience:
+    while record["step"] < settings.steps:
+        losses = curves["task_loss"]
+        if losses and len(losses) - int(np.argmin(losses)) > settings.patience:
+            break
         end = min(record["step"] + settings.check, settings.steps)
         stretch = range(record["step"], end)
-        mean_loss = _train_stretch(model, averaged, optimizer, clean, weights, stretch)
+        curves["v_loss"].append(
+            _train_stretch(model, averaged, optimizer, clean, weights, settings, stretch)
+        )
         loss = task_loss(averaged, 1.0, CHECK_SAMPLER_STEPS)
-        if loss < min(curves["task_loss"], default=math.inf):
+        if loss < min(losses, default=math.inf):
             best.load_state_dict(averaged.state_dict())
-        curves["v_loss"].append(mean_loss)
-        curves["task_loss"].append(loss)
+        losses.append(loss)
         record["step"] = end
         state.save(parts, record)
     losses = [task_loss(best, guidance, None) for guidance in settings.guidance]
@@ -222,24 +226,19 @@ def train_published(
     return best
 
 
-def _waited(losses: list[float]) -> int:
-    """Count the checks since the best one."""
-    return len(losses) - int(np.argmin(losses)) - 1 if losses else 0
-
-
 def _train_stretch(
     model: Published,
     averaged: Published,
     optimizer: torch.optim.Optimizer,
     clean: Tensor,
     weights: Tensor,
+    settings: PublishedSettings,
     stretch: range,
 ) -> float:
     """Train for a range of steps on ``clean [N, P]`` with ``weights [N, O]``; return the mean loss.
 
     Seeds and learning rate depend on the number of the step alone, so that training can resume.
     """
-    settings = PublishedSettings.model_validate(model.description["settings"])
     schedule = Schedule(settings.diffusion_steps, clean.device)
     rng = np.random.default_rng([model.description["seed"], 7, stretch.start])
     torch.manual_seed(int(rng.integers(2**63)))  # dropout

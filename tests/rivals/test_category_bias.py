@@ -1,7 +1,6 @@
 """A bias per category: what is tuned, and what it does."""
 
 import numpy as np
-import pytest
 import torch
 
 from paragon.adapters.frozen import frozen_task
@@ -10,33 +9,18 @@ from paragon.rivals.category_bias import BiasTask, biased_scores, tune_category_
 from tests.conftest import adapter_settings
 
 
-@pytest.fixture(scope="module")
-def bias(backbone, seqs):
-    own = adapter_settings(steps=60, batch=64, served_rows=32)
-    train = frozen_task(backbone, seqs, "train", own)
-    return tune_category_bias(train, seqs, own, [0, 1])
-
-
-def test_it_gives_each_item_what_its_categories_are_worth(seqs):
-    scores = np.random.default_rng(0).normal(size=(3, seqs.n_items + 1)).astype(np.float32)
-    worth = torch.tensor([0.5, -1.0, 2.0, 0.0, 0.25, 3.0])
-    found = biased_scores(scores, seqs.categories, worth)
-    assert found.dtype == scores.dtype
-    for item in range(seqs.n_items + 1):
-        gain = sum(worth[m].item() for m in np.flatnonzero(seqs.categories[item]))
-        assert np.allclose(found[:, item], scores[:, item] + gain, atol=1e-6)
-
-
-def test_it_is_the_constant_part_of_an_adapter_and_follows_the_weights(backbone, seqs, bias):
+def test_it_is_the_constant_part_of_an_adapter_and_follows_the_weights(backbone, seqs):
+    few = adapter_settings(steps=60, batch=64, served_rows=32)
+    bias = tune_category_bias(frozen_task(backbone, seqs, "train", few), seqs, few, [0, 1])
     assert bias.shape == (2, 5, 6)  # seeds, evaluation weights, categories
-    task = frozen_task(backbone, seqs, "valid", adapter_settings())
-    vectors = torch.zeros(5, task.form.size)
-    vectors[:, -6:] = bias[0]
-    scores = biased_scores(
-        backbone.score_catalogue(task.states).numpy(), seqs.categories, bias[0, 2]
-    )
-    assert np.allclose(task.catalogue_scores(vectors[2]).numpy(), scores, atol=1e-5)
     assert not torch.allclose(bias[0, 0], bias[0, -1], atol=0.05)
+    task = frozen_task(backbone, seqs, "valid", few)
+    vector = torch.zeros(task.form.size)
+    vector[-6:] = bias[0, 2]
+    plain = backbone.score_catalogue(task.states).numpy()
+    scores = biased_scores(plain, seqs.categories, bias[0, 2])
+    assert scores.dtype == plain.dtype
+    assert np.allclose(task.catalogue_scores(vector).numpy(), scores, atol=1e-5)
 
 
 def test_it_is_tuned_as_an_adapter_of_which_only_the_bias_changes(backbone, seqs):
