@@ -34,8 +34,8 @@ from matplotlib.ticker import NullLocator
 from run import machine
 
 from paragon.adapters.adapter import start_vectors
+from paragon.adapters.collection import tune
 from paragon.adapters.frozen import frozen_task
-from paragon.adapters.tuning import tune
 from paragon.backbones import build
 from paragon.backbones.training import Training
 from paragon.data.large import prepare_large

@@ -34,7 +34,7 @@ import typer
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from paragon.adapters import tuning
+from paragon.adapters import collection as adapters
 from paragon.adapters.adapter import Adapter, start_vectors
 from paragon.adapters.frozen import frozen_task
 from paragon.data.negatives import NegativeSampler
@@ -210,10 +210,10 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
 
     def tune() -> None:
         weights = check_weights(next(draws), names)
-        tuning.tune(train, valid, sampler, weights, starts[:, :1], alone, seeds=[0])
+        adapters.tune(train, valid, sampler, weights, starts[:, :1], alone, seeds=[0])
 
     def collect() -> None:
-        tuning.tune(train, valid, sampler, collection.anchors, starts, settings, seeds=[0])
+        adapters.tune(train, valid, sampler, collection.anchors, starts, settings, seeds=[0])
 
     def learn() -> None:
         own, seed = study.params.generator, collection.description["seeds"][0]

@@ -37,7 +37,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from paragon.adapters import tuning
+from paragon.adapters import collection
 from paragon.adapters.adapter import Adapter, start_vectors
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
@@ -160,7 +160,7 @@ def adapter_rows(study: Study) -> list[Row]:
 
     def tune(count: int, own: list[int]) -> Callable[[], object]:
         given = starts[: len(own), :count]
-        return lambda: tuning.tune(
+        return lambda: collection.tune(
             train, valid, sampler, weights[:count].float(), given, settings, own
         )
 

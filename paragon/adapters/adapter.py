@@ -51,9 +51,8 @@ class AdapterForm:
                 f"bottleneck of {h} and {m} categories need {self.size}"
             )
         w1, b1, w2, b2, v, u = vectors.split([h * d, h, d * h, d, m * d, m], -1)
-        return Parts(
-            w1.unflatten(-1, (h, d)), b1, w2.unflatten(-1, (d, h)), b2, v.unflatten(-1, (m, d)), u
-        )
+        w1, w2, v = w1.unflatten(-1, (h, d)), w2.unflatten(-1, (d, h)), v.unflatten(-1, (m, d))
+        return Parts(w1, b1, w2, b2, v, u)
 
 
 def adapt(states: Tensor, vectors: Tensor, form: AdapterForm) -> Tensor:
@@ -81,10 +80,10 @@ def item_table(items: Tensor, categories: Tensor, form: AdapterForm) -> Tensor:
     return torch.cat([items, categories], 1) if form.categories else items
 
 
-def initial_vector(form: AdapterForm, generator: torch.Generator) -> Tensor:
+def initial_vector(form: AdapterForm, seed: int) -> Tensor:
     """Draw a start ``[P]``: W1 as in ``nn.Linear``, the rest zero, so that it changes no state."""
-    vector = torch.zeros(form.size)  # [P]
-    bound = 1 / math.sqrt(form.dim)
+    vector, bound = torch.zeros(form.size), 1 / math.sqrt(form.dim)  # [P]
+    generator = torch.Generator().manual_seed(seed)
     vector[: form.width * form.dim].uniform_(-bound, bound, generator=generator)  # W1
     return vector
 
@@ -94,12 +93,12 @@ def start_vectors(form: AdapterForm, tasks: int, seeds: Sequence[int]) -> Tensor
 
     A common start keeps the order of hidden units, so that vectors can be compared and mixed.
     """
-    vectors = [initial_vector(form, torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(vectors).unsqueeze(1).repeat(1, tasks, 1)  # [S, P] -> [S, A, P]
+    vectors = torch.stack([initial_vector(form, seed) for seed in seeds])  # [S, P]
+    return vectors.unsqueeze(1).repeat(1, tasks, 1)
 
 
 class Adapter(nn.Module):
-    """One adapter as a torch module."""
+    """One adapter as a torch module; its parameters, flattened, are the vector."""
 
     def __init__(self, form: AdapterForm) -> None:
         super().__init__()
@@ -115,10 +114,6 @@ class Adapter(nn.Module):
             for parameter, value in zip(adapter.parameters(), form.unflatten(vector), strict=False):
                 parameter.copy_(value)
         return adapter
-
-    def vector(self) -> Tensor:
-        """Return the flat parameter vector ``[P]``."""
-        return torch.cat([parameter.detach().flatten() for parameter in self.parameters()])
 
     def forward(self, states: Tensor) -> Tensor:
         """Apply this adapter as :func:`adapt` does: ``[..., d]`` to ``[..., d + M]``."""

@@ -1,7 +1,7 @@
-"""Tune, store and load collections of adapters: anchors to learn from, oracles to compare with.
+"""Tune collections of adapters, anchors to learn from and oracles to compare with, and store them.
 
-Shapes: S seeds, A anchors, W oracles, O objectives, K snapshots of each anchor, T checkpoints,
-P parameters of an adapter.
+Shapes: S seeds, A anchors (or tasks to tune for), W oracles, O objectives, K snapshots of each
+anchor, T checkpoints, P parameters of an adapter, B lists of C candidates.
 """
 
 from __future__ import annotations
@@ -10,21 +10,80 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from paragon import params
 from paragon.adapters.adapter import AdapterForm, start_vectors
 from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
-from paragon.adapters.tuning import tune
 from paragon.backbones.base import Backbone
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.objectives.table import check_objectives
 from paragon.objectives.weights import simplex_lattice, simplex_weights
+from paragon.progress import progress
 from paragon.storage import loading, save_tensors
+
+
+class Tuned(NamedTuple):
+    """The result of :func:`tune`."""
+
+    vectors: Tensor  # [S, A, P], at the end of tuning
+    snapshots: Tensor  # [S, A, K, P], the last checkpoints before the end
+    validation: Tensor  # [S, A, T], the task loss on validation events at the checkpoints
+    steps: Tensor  # [T], of the checkpoints
+
+
+def tune(
+    train: FrozenTask,
+    valid: FrozenTask | None,
+    sampler: NegativeSampler,
+    weights: Tensor,
+    start: Tensor,
+    settings: params.AdapterSettings,
+    seeds: Sequence[int],
+) -> Tuned:
+    """Tune S x A adapters jointly, for weights ``[A, O]``, from ``start [S, A, P]``.
+
+    All losses are added up. An adapter appears only in its loss, so its gradient is the same as
+    if it were tuned alone. Each seed draws its events; all tasks of a seed share them. The rate
+    falls to zero along a cosine; the result is the last step. ``valid`` is for the curves only.
+    """
+    objectives = settings.objectives
+    vectors = start.clone().requires_grad_(True)  # [S, A, P]
+    optimizer = torch.optim.Adam([vectors], lr=settings.learning_rate, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
+    evenly = np.linspace(0, settings.steps, settings.checks + 1).round().astype(int)
+    checkpoints = np.unique(evenly)[1:]  # [T]
+    last_vectors: list[Tensor] = []
+    validation: list[Tensor] = []
+    for step in progress(range(1, settings.steps + 1), "steps"):
+        drawn = [train.draw(sampler, settings.batch, settings.negatives, rng) for rng in rngs]
+        rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
+        # rows [S, B], candidates [S, B, C], vectors [S, A, P]
+        losses = train.losses(vectors, rows, candidates, objectives)  # [S, A, O]
+        task_losses = (losses * weights).sum(-1)  # [S, A]
+        optimizer.zero_grad()
+        task_losses.sum().backward()
+        optimizer.step()
+        schedule.step()
+        if step in checkpoints:
+            current = vectors.detach().clone()  # [S, A, P]
+            last_vectors = [*last_vectors, current][-settings.snapshots - 1 :]
+            if valid is not None:
+                held_out = held_out_losses(valid, current, objectives)  # [S, A, O]
+                validation.append((held_out * weights).sum(-1))  # [S, A]
+    return Tuned(
+        vectors=last_vectors[-1],
+        snapshots=torch.stack(last_vectors, 2)[:, :, :-1],
+        validation=torch.stack(validation, -1) if validation else torch.zeros(0),
+        steps=torch.from_numpy(checkpoints),
+    )
 
 
 @dataclass(frozen=True)
@@ -72,43 +131,38 @@ def collect(
     oracles = simplex_lattice(len(settings.objectives), settings.oracles)  # [W, O]
     train = train or frozen_task(backbone, sequences, "train", settings)
     valid = frozen_task(backbone, sequences, "valid", settings)
-    device, sampler = train.states.device, NegativeSampler(sequences)
-    weights = torch.cat([anchors, oracles]).to(device)  # [A + W, O]
-    starts = start_vectors(train.form, len(weights), seeds).to(device)
-    tuned = tune(train, valid, sampler, weights, starts, settings, seeds)
+    weights = torch.cat([anchors, oracles]).to(backbone.device)  # [A + W, O]
+    starts = start_vectors(train.form, len(weights), seeds).to(backbone.device)
+    tuned = tune(train, valid, NegativeSampler(sequences), weights, starts, settings, seeds)
     # A backbone may have memorised the training events; tuning for accuracy then makes it worse.
     # All tasks of a seed have one start, so its losses [S, 1, O] are computed once.
     losses = held_out_losses(valid, starts[:, :1], settings.objectives)
     before = (losses * weights).sum(-1)  # [S, A + W]
     better = (tuned.validation[..., -1] < before).unsqueeze(-1)  # [S, A + W, 1]
-    vectors = torch.where(better, tuned.vectors, starts)  # [S, A + W, P]
+    vectors = torch.where(better, tuned.vectors, starts).cpu()  # [S, A + W, P]
     snapshots = torch.where(better.unsqueeze(-1), tuned.snapshots, starts.unsqueeze(2))
-    n_anchors = len(anchors)
+    about = {
+        "objectives": settings.objectives,
+        "form": asdict(train.form),
+        "settings": settings.model_dump(),
+        "seeds": list(seeds),
+    }
     return Collection(
         anchors=anchors,
         oracles=oracles,
-        anchor_vectors=vectors[:, :n_anchors].cpu(),
-        oracle_vectors=vectors[:, n_anchors:].cpu(),
-        snapshots=snapshots[:, :n_anchors].cpu(),
+        anchor_vectors=vectors[:, : len(anchors)],
+        oracle_vectors=vectors[:, len(anchors) :],
+        snapshots=snapshots[:, : len(anchors)].cpu(),
         validation=tuned.validation.cpu(),
         steps=tuned.steps,
-        description={
-            "objectives": settings.objectives,
-            "form": asdict(train.form),
-            "settings": settings.model_dump(),
-            "seeds": list(seeds),
-            **(description or {}),
-        },
+        description=about | (description or {}),
     )
-
-
-_TENSORS = tuple(f.name for f in fields(Collection) if f.name != "description")
 
 
 def save_collection(collection: Collection, stem: Path) -> None:
     """Write ``stem.safetensors`` and ``stem.json``."""
-    tensors = {name: getattr(collection, name) for name in _TENSORS}
-    save_tensors(stem, tensors, collection.description)
+    names = [field.name for field in fields(Collection) if field.name != "description"]
+    save_tensors(stem, {n: getattr(collection, n) for n in names}, collection.description)
 
 
 def load_collection(stem: Path, backbone: dict | None = None) -> Collection:
@@ -121,8 +175,9 @@ def load_collection(stem: Path, backbone: dict | None = None) -> Collection:
 def subset(collection: Collection, first: Sequence[float]) -> Collection:
     """Keep the anchors whose first weight is in ``first``; ``ParagonError`` if one is missing."""
     tuned = collection.anchors[:, 0].double()  # [A]
-    rows = [int((tuned - weight).abs().argmin()) for weight in first]
-    if any(abs(tuned[row] - weight) > 1e-6 for row, weight in zip(rows, first, strict=True)):
+    distance = (tuned - torch.tensor(first).double().unsqueeze(1)).abs()  # [len(first), A]
+    rows = distance.argmin(1)
+    if distance.amin(1).max() > 1e-6:
         raise ParagonError(
             f"anchors {list(first)}: not all of them were tuned; there are "
             f"{[round(weight, 4) for weight in tuned.tolist()]}"

@@ -18,13 +18,7 @@ from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Met, Sequences
-from paragon.objectives.table import (
-    Catalogue,
-    Scored,
-    check_served,
-    objective_losses,
-    served,
-)
+from paragon.objectives.table import Catalogue, Scored, check_served, objective_losses, served
 
 # Scores computed at once for served lists: 16 MB. Larger blocks are slower.
 CELLS = 4 << 20
@@ -42,8 +36,7 @@ class FrozenTask:
     groups: Tensor  # [N]
     items: Tensor  # [n + 1, d + M], `adapter.item_table`
     catalogue: Catalogue
-    met: Met  # the items that are not served
-    who: Tensor  # [N], the row of `met` for each event
+    met: Met  # the items that are not served, by event
     served: int  # L
     served_rows: int | None = None  # serve lists to the first events of a batch only
     candidates: Tensor | None = None  # stored lists [N, C], target first; None for training
@@ -57,53 +50,46 @@ class FrozenTask:
         """
         lists = self.catalogue.lists(candidates, self.groups[rows])
         drawn = Scored(self.scores(vectors, rows, candidates), lists)
-        shown = rows[..., : self.served_rows]
-        return objective_losses(objectives, drawn, lambda: self.serve(vectors, shown))
+        few = rows[..., : self.served_rows]
+        return objective_losses(objectives, drawn, lambda: self.serve(vectors, few))
 
     def scores(self, vectors: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
         """Score candidates ``[..., B, C]`` under vectors ``[..., A, P]``: ``[..., B, A, C]``."""
-        return self._by_all(self.states[rows], candidates, vectors).transpose(-2, -3)
+        return self._score(self.states[rows], candidates, vectors).transpose(-2, -3)
 
     def serve(self, vectors: Tensor, rows: Tensor) -> Scored:
         """Serve to events ``rows [..., B]`` the L best items that their users have not met.
 
         The lists differ between adapters ``[..., A, P]``; their scores are ``[..., A, B, 1, L]``.
         """
-        states, who = self.states[rows], self.who[rows]  # [..., B, z], [..., B]
+        states = self.states[rows]  # [..., B, z]
         with torch.no_grad():
-            every = torch.arange(len(self.items), device=rows.device)
-            met = self.met[who.reshape(-1)].mask().view(*who.shape, -1)  # [..., B, n + 1]
+            items = torch.arange(len(self.items), device=rows.device)
+            met = self.met[rows.reshape(-1)].mask().view(*rows.shape, -1)  # [..., B, n + 1]
             # Take a few adapters at a time, of all seeds.
             cells = vectors.shape[:-2].numel() * met.shape[-2:].numel()  # of one adapter
-            few = max(1, CELLS // cells)
-            best = torch.cat(
-                [
-                    served(self._by_all(states, every, v), met.unsqueeze(-3), self.served)
-                    for v in vectors.split(few, -2)
-                ],
-                -3,
-            )  # [..., A, B, L]
+            parts = vectors.split(max(1, CELLS // cells), -2)
+            scores = (self._score(states, items, part) for part in parts)
+            best = [served(of_all, met.unsqueeze(-3), self.served) for of_all in scores]
+            lists = torch.cat(best, -3)  # [..., A, B, L]
         # Score the served items again, with a gradient.
-        states = states.unsqueeze(-3).expand(*best.shape[:-1], -1)  # [..., A, B, z]
-        scores = self.backbone.score(
-            states, best, lambda hidden: self._adapted(hidden, vectors), self.items
-        )  # [..., A, B, L]
-        lists = self.catalogue.lists(best, self.groups[rows].unsqueeze(-2))
-        return Scored(scores.unsqueeze(-2), lists)
+        states = states.unsqueeze(-3).expand(*lists.shape[:-1], -1)  # [..., A, B, z]
+        again = self._score(states, lists, vectors).unsqueeze(-2)  # [..., A, B, 1, L]
+        return Scored(again, self.catalogue.lists(lists, self.groups[rows].unsqueeze(-2)))
 
-    def _by_all(self, states: Tensor, candidates: Tensor, vectors: Tensor) -> Tensor:
-        """Score candidates shared by all adapters ``[..., A, P]``: ``[..., A, B, C]``."""
-        return self.backbone.score(
-            states,
-            candidates,
-            lambda hidden: self._adapted(hidden.unsqueeze(-4), vectors),
-            self.items,
-        )
+    def _score(self, states: Tensor, candidates: Tensor, vectors: Tensor) -> Tensor:
+        """Score candidates under adapters ``[..., A, P]``: ``[..., A, B, C]``.
 
-    def _adapted(self, hidden: Tensor, vectors: Tensor) -> Tensor:
-        """Adapt ``hidden [..., 1 or A, B, 1 or C, d]``: ``[..., A, B, 1 or C, d + M]``."""
-        adapted = adapt(hidden.flatten(-3, -2), vectors, self.form)
-        return adapted.unflatten(-2, hidden.shape[-3:-1])
+        They are ``[..., A, B, C]``, or without A if all adapters share them; states alike.
+        """
+
+        def adapter(hidden: Tensor) -> Tensor:  # [..., B, 1 or C, d] or [..., A, B, 1 or C, d]
+            if candidates.ndim <= vectors.ndim:  # shared
+                hidden = hidden.unsqueeze(-4)
+            adapted = adapt(hidden.flatten(-3, -2), vectors, self.form)
+            return adapted.unflatten(-2, hidden.shape[-3:-1])  # [..., A, B, 1 or C, d + M]
+
+        return self.backbone.score(states, candidates, adapter, self.items)
 
     @torch.no_grad()
     def catalogue_scores(self, vector: Tensor, rows: slice = slice(None)) -> Tensor:
@@ -148,26 +134,25 @@ def frozen_task(
     ``settings.events`` training events are used, spread evenly over users and time. ``states``,
     ``[N, z]``, are computed if None. Raise ``ParagonError`` if a user has too few unmet items.
     """
-    items = backbone.item_vectors().detach()  # [n + 1, d]
-    device, stored = items.device, None
+    device, form = backbone.device, adapter_form(backbone, sequences, settings)
+    stored = None
     if events == "train":
         users, positions = sequences.train_events()
         if settings.events is not None and settings.events < len(users):
             rows = np.arange(settings.events) * len(users) // settings.events  # [N]
             users, positions = users[rows], positions[rows]
-        # As in serving, leave out all that the user met in training.
-        met, who = sequences.met_in_training(), users  # U rows, [N]
+        met = sequences.met_in_training()  # U rows: as in serving, all that the user met
+        check_served(met, settings.served)
+        met = met[torch.from_numpy(users)]  # N rows
     else:
         evaluation = sequences.evaluation(events)
         users, positions = evaluation.users, evaluation.positions
-        stored = torch.from_numpy(evaluation.candidates[:, : 1 + settings.negatives])  # [N, C]
-        met, who = sequences.met_before(evaluation), np.arange(len(users))  # N rows, [N]
-    check_served(met, settings.served)
+        stored = torch.from_numpy(evaluation.candidates[:, : 1 + settings.negatives]).to(device)
+        met = sequences.met_before(evaluation)  # N rows
+        check_served(met, settings.served)
     if states is None:
         states = backbone.states_before(sequences, users, positions)  # [N, z]
-    form = adapter_form(backbone, sequences, settings)
-    longest = max(settings.served, 1 + settings.negatives)
-    catalogue = Catalogue.of(sequences, longest, device)
+    catalogue = Catalogue.of(sequences, max(settings.served, 1 + settings.negatives), device)
     return FrozenTask(
         backbone=backbone,
         form=form,
@@ -175,13 +160,12 @@ def frozen_task(
         users=users,
         targets=sequences.targets(users, positions),
         groups=torch.from_numpy(sequences.groups[users]).to(device),
-        items=item_table(items, catalogue.categories, form),
+        items=item_table(backbone.item_vectors().detach(), catalogue.categories, form),
         catalogue=catalogue,
         met=met.to(device),
-        who=torch.from_numpy(who).to(device),
         served=settings.served,
         served_rows=settings.served_rows if events == "train" else None,
-        candidates=stored if stored is None else stored.to(device),
+        candidates=stored,
     )
 
 
@@ -194,7 +178,6 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
     pairs = vectors[..., 0].numel() * len(task.items)
     chunk = task.backbone.rows_at_a_time(128, pairs)
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
-        candidates = task.candidates[rows]  # [B, C]
-        losses = task.losses(vectors, rows, candidates, objectives)  # [..., A, O]
+        losses = task.losses(vectors, rows, task.candidates[rows], objectives)  # [..., A, O]
         total = total + losses * len(rows)
     return torch.as_tensor(total / len(task.states))

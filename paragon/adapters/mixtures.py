@@ -42,10 +42,8 @@ def averaged(method: Coefficients) -> Coefficients:
 def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Interpolate linearly on segments or triangles of anchors; outside, take the nearest one."""
     identity = np.eye(len(anchors))
-    if anchors.shape[1] == 2:
-        order = np.argsort(anchors[:, 0])
-        columns = [np.interp(weights[:, 0], anchors[order, 0], row[order]) for row in identity]
-        return np.stack(columns, 1)
+    if anchors.shape[1] == 2:  # sorted by `averaged`
+        return np.stack([np.interp(weights[:, 0], anchors[:, 0], row) for row in identity], 1)
     from scipy.interpolate import LinearNDInterpolator  # slow to import
 
     between = LinearNDInterpolator(anchors[:, :-1], identity)
@@ -70,11 +68,8 @@ def ridge(
     anchors: np.ndarray, weights: np.ndarray, degree: int = 3, strength: float = 1e-4
 ) -> np.ndarray:
     """Fit a polynomial regression with a penalty on all coefficients but the constant."""
-    powers = [
-        p
-        for total in range(1, degree + 1)
-        for p in combinations_with_replacement(range(anchors.shape[1] - 1), total)
-    ]
+    columns, totals = range(anchors.shape[1] - 1), range(1, degree + 1)
+    powers = [p for total in totals for p in combinations_with_replacement(columns, total)]
 
     def terms(points: np.ndarray) -> np.ndarray:
         return np.column_stack([points[:, list(power)].prod(1) for power in powers])
@@ -87,17 +82,15 @@ def ridge(
     return 1 / len(anchors) + (at_weights - mean) @ slope
 
 
-def log_ratios(weights: np.ndarray) -> np.ndarray:
-    """Compute ``log(w_o / w_O)``, ``[W, O]``, last column 0 (additive log-ratios, Aitchison 1982).
+def in_log_ratios(method: Coefficients) -> Coefficients:
+    """Make a method use ``log(w_o / w_O)`` as coordinates, the last 0 (Aitchison 1982).
 
     Near a corner the best adapter depends on the order of magnitude of the small weight.
     """
-    logarithms = np.log(weights + LOG_OFFSET)
-    return logarithms - logarithms[:, -1:]
 
-
-def in_log_ratios(method: Coefficients) -> Coefficients:
-    """Make a method use log-ratios as the coordinates of the weights."""
+    def log_ratios(weights: np.ndarray) -> np.ndarray:
+        logarithms = np.log(weights + LOG_OFFSET)
+        return logarithms - logarithms[:, -1:]
 
     @functools.wraps(method)
     def transformed(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +22,7 @@ from paragon.errors import ParagonError
 LEAST_FIT = 0.1  # of the variance of held-out item vectors; unrelated tables have less
 
 
-@dataclass(frozen=True)
-class ItemTable:
+class ItemTable(NamedTuple):
     """Item ids ``[n]``, vectors ``[n + 1, d]`` (row 0 is padding) and event counts ``[n + 1]``."""
 
     ids: Sequence[str]
@@ -66,11 +66,6 @@ class AdapterMap:
         """Return the form of the moved adapters."""
         return dataclasses.replace(form, dim=self.write.shape[1])
 
-    @property
-    def description(self) -> dict:
-        """The fit and the number of common items, to be stored with moved adapters."""
-        return {"fit": float(f"{self.fit:.6g}"), "shared": self.shared}
-
 
 def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
     """Fit a rotation and a scale on the items that both recommenders know.
@@ -92,10 +87,15 @@ def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
             f"the recommenders have {len(first)} items in common; to move adapters {needed} are "
             "needed, two for each number of a state"
         )
-    a, b = _checked(old.vectors, "old")[first], _checked(new.vectors, "new")[second]
     events = old.popularity[first] + new.popularity[second]  # [n]
     weights = torch.from_numpy(np.sqrt(events))  # [n], float64
-    a, b = _centred(a, weights), _centred(b, weights)
+    tables = []
+    for name, table, rows in (("old", old, first), ("new", new, second)):
+        vectors = table.vectors.detach().cpu().double()
+        if not vectors[1:].std(0).max() > 1e-9 * vectors.abs().max():  # also refuses NaN
+            raise ParagonError(f"item vectors of the {name} recommender: not finite, or all alike")
+        tables.append(_centred(vectors[rows], weights))
+    a, b = tables  # [n, d], [n, e]
     half = torch.arange(len(a)) % 2 == 0
     trial = procrustes(a[half], b[half], weights[half])  # [d, e]
     fit = explained(a[~half] @ trial, b[~half], weights[~half])
@@ -138,11 +138,3 @@ def explained(guess: Tensor, truth: Tensor, weights: Tensor) -> float:
 def _centred(vectors: Tensor, weights: Tensor) -> Tensor:
     """Subtract the weighted mean of the rows ``[n, d]``."""
     return vectors - (weights.unsqueeze(1) * vectors).sum(0) / weights.sum()
-
-
-def _checked(vectors: Tensor, which: str) -> Tensor:
-    """Return item vectors ``[n + 1, d]`` as float64; refuse those not finite or all alike."""
-    vectors = vectors.detach().cpu().double()
-    if not vectors[1:].std(0).max() > 1e-9 * vectors.abs().max():  # also refuses NaN
-        raise ParagonError(f"item vectors of the {which} recommender: not finite, or all alike")
-    return vectors

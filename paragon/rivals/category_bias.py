@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from paragon import params
+from paragon.adapters.collection import tune
 from paragon.adapters.frozen import CELLS, FrozenTask
-from paragon.adapters.tuning import tune
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.objectives.table import Scored, served
@@ -37,7 +37,7 @@ class BiasTask(FrozenTask):
         with torch.no_grad():
             plain = self.backbone.score_catalogue(self.states[rows].flatten(0, -2))
             plain = plain.view(*rows.shape, -1).unsqueeze(-3)  # [..., 1, B, n + 1]
-            met = self.met[self.who[rows].reshape(-1)].mask().view_as(plain)
+            met = self.met[rows.reshape(-1)].mask().view_as(plain)
             few = max(1, CELLS // plain.numel())  # weights at a time
             parts = vectors.split(few, -2)  # of [..., few, M]
             gains = ((part @ table.T).unsqueeze(-2) for part in parts)  # [..., few, 1, n + 1]

@@ -100,7 +100,7 @@ def train_end_to_end(
     rivals, objectives = settings.rivals, settings.adapters.objectives
     floor = simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
     device = train.states.device
-    start = initial_vector(train.form, torch.Generator().manual_seed(seed))
+    start = initial_vector(train.form, seed)
     torch.manual_seed(seed)  # initial parameters
     model = END_TO_END[name](start, len(objectives), rivals).to(device)
     steps = equal_steps(settings)

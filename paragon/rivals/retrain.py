@@ -133,7 +133,7 @@ def retrain(
     """Train backbone and adapter from scratch on the task loss of ``weights [O]``."""
     backbone = build(name, sequences, settings.backbones, seed).to(device)
     form = adapter_form(backbone, sequences, settings.adapters)
-    start = initial_vector(form, torch.Generator().manual_seed(seed))
+    start = initial_vector(form, seed)
     adapter = Adapter.from_vector(start, form).to(device)
     training = Retraining(backbone, adapter, sequences, settings, weights)
     origin = {"backbone": name, "data": sequences.description}

@@ -191,6 +191,6 @@ def _moved(generator: Generator, rotation: AdapterMap, device: torch.device) -> 
     model.latent = Latent(mean, basis, model.latent.scale.item())
     collection = generator.description["collection"] | {
         "form": dataclasses.asdict(rotation.form(old)),
-        "moved": rotation.description,
+        "moved": {"fit": float(f"{rotation.fit:.6g}"), "shared": rotation.shared},
     }
     return Generator(model.to(device), generator.description | {"collection": collection})

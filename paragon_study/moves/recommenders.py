@@ -20,9 +20,9 @@ from pydantic import Field
 from torch import Tensor
 
 from paragon import backbones
+from paragon.adapters.collection import tune
 from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.adapters.rotation import ItemTable, shared_items
-from paragon.adapters.tuning import tune
 from paragon.backbones import Backbone
 from paragon.backbones.training import Fitted, Training
 from paragon.data.negatives import NegativeSampler

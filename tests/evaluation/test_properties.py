@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paragon.adapters.adapter import AdapterForm, adapt
-from paragon.adapters.collection import collect
+from paragon.adapters.collection import collect, tune
 from paragon.adapters.frozen import frozen_task
-from paragon.adapters.tuning import tune
 from paragon.backbones import build
 from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
