@@ -148,7 +148,7 @@ def large(
     offsets = np.arange(users + 1) * each
     categories = np.zeros((items + 1, GENRES), dtype=bool)
     categories[np.arange(1, items + 1), rng.integers(GENRES, size=items)] = True
-    met = Met.of(item, offsets[:-1], np.diff(offsets), items)
+    met = Met.of(items, item, offsets[:-1], np.diff(offsets))
 
     def held_out(position: int, count: int) -> Evaluation:
         own = np.sort(rng.choice(users, count, replace=False))

@@ -35,26 +35,10 @@ hypothesis_settings.load_profile("paragon")
 SMALL = {
     "run": {"seeds": [0, 1]},
     "backbones": {"dim": 16, "history": 10, "epochs": 2, "batch": 16},
-    "adapters": {
-        "anchors": [0.05, 0.3, 0.6, 1],
-        "oracles": 4,
-        "served": 6,
-        "served_rows": 8,
-        "steps": 20,
-        "batch": 32,
-        "checks": 5,
-        "snapshots": 2,
-        "width": 2,
-    },
-    "generator": {
-        "latent": 3,
-        "width": 16,
-        "blocks": 1,
-        "steps": 30,
-        "batch": 16,
-        "behaviour_batch": 2,
-        "behaviour_rows": 16,
-    },
+    "adapters": {"anchors": [0.05, 0.3, 0.6, 1], "oracles": 4, "served": 6, "served_rows": 8}
+    | {"steps": 20, "batch": 32, "checks": 5, "snapshots": 2, "width": 2},
+    "generator": {"latent": 3, "width": 16, "blocks": 1, "steps": 30, "batch": 16}
+    | {"behaviour_batch": 2, "behaviour_rows": 16},
     "evaluation": {"few_anchors": [[0.05, 0.3, 1]]},
     "rivals": {"seeds": 2, "weights": 2, "rows": 16, "width": 16, "blocks": 1},
 }
@@ -101,23 +85,16 @@ def toy_dataset(users=40, items=150, seed=0) -> Dataset:
         count = rng.integers(5, 26)
         chosen = rng.choice(items, size=count, replace=False)
         times = np.sort(rng.integers(1_000_000, 1_000_200, size=count))
-        events += [
-            (f"u{user}", f"i{i}", float(rng.integers(1, 6)), t)
-            for i, t in zip(chosen, times, strict=True)
-        ]
+        for item, time in zip(chosen, times, strict=True):
+            events.append((f"u{user}", f"i{item}", float(rng.integers(1, 6)), time))
     frame = pd.DataFrame(events, columns=["user_id", "item_id", "rating", "timestamp"])
-    frame = frame.sample(frac=1, random_state=seed).reset_index(drop=True)
-    categories = [tuple(rng.choice(list("ABCDEF"), 2, replace=False)) for _ in range(items)]
-    catalogue = pd.DataFrame(
-        {
-            "item_id": [f"i{i}" for i in range(items)],
-            "title": [f"Item {i}" for i in range(items)],
-            "categories": categories,
-        }
-    )
-    people = pd.DataFrame(
-        {"user_id": [f"u{u}" for u in range(users)], "group": ["F", "M"] * (users // 2)}
-    )
+    catalogue = {
+        "item_id": [f"i{i}" for i in range(items)],
+        "title": [f"Item {i}" for i in range(items)],
+        "categories": [[*rng.choice(list("ABCDEF"), 2, replace=False)] for _ in range(items)],
+    }
+    people = {"user_id": [f"u{u}" for u in range(users)], "group": ["F", "M"] * (users // 2)}
+    frame = frame.sample(frac=1, random_state=seed)
     return Dataset.from_frame(frame, catalogue, people, name="toy")
 
 
@@ -167,7 +144,8 @@ def collection(backbone, seqs, settings):
 
 
 def refused(part, function, *args, **kwargs):
-    """The call raises ParagonError in a single line that contains ``part``."""
+    """The call raises ParagonError in a single line that contains ``part``; return the line."""
     with pytest.raises(ParagonError) as caught:
         function(*args, **kwargs)
     assert part in str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)

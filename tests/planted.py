@@ -4,7 +4,6 @@
 """
 
 import numpy as np
-import pandas as pd
 
 from paragon.data.atomic import write_atomic
 from paragon.data.table import Dataset
@@ -18,23 +17,22 @@ def planted_dataset(users=500, items=240, categories=8, favourite=0.85, seed=0) 
     """
     rng = np.random.default_rng(seed)
     category = np.arange(items) % categories
-    events = []
+    events = {"user_id": [], "item_id": [], "timestamp": []}
     for user in range(users):
-        own, met = rng.integers(categories), np.zeros(items, dtype=bool)
+        liked, met = rng.integers(categories), np.zeros(items, dtype=bool)
         for second in range(rng.integers(8, 17)):
-            wanted = (category == own) == (rng.random() < favourite)
+            wanted = (category == liked) == (rng.random() < favourite)
             item = rng.choice(np.flatnonzero(wanted & ~met))
             met[item] = True
-            events.append((f"u{user}", f"i{item}", 1.0, second))
-    columns = ["user_id", "item_id", "rating", "timestamp"]
-    catalogue = pd.DataFrame(
-        {
-            "item_id": [f"i{item}" for item in range(items)],
-            "title": [f"Item {item}" for item in range(items)],
-            "categories": [(f"c{number}",) for number in category],
-        }
-    )
-    return Dataset.from_frame(pd.DataFrame(events, columns=columns), catalogue, name="planted")
+            for column, value in zip(events, (f"u{user}", f"i{item}", second), strict=True):
+                events[column].append(value)
+    catalogue = {
+        "item_id": [f"i{item}" for item in range(items)],
+        "title": [f"Item {item}" for item in range(items)],
+        "categories": [[f"c{number}"] for number in category],
+    }
+    events["rating"] = [1.0] * len(events["user_id"])
+    return Dataset.from_frame(events, catalogue, name="planted")
 
 
 if __name__ == "__main__":

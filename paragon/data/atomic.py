@@ -5,28 +5,29 @@ A column is ``name:token`` (a string), ``token_seq`` (strings separated by space
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Mapping
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from paragon.data.raw import RawTable, decode, find, read_bytes, split_rows
-from paragon.data.table import NEEDED, Dataset, fingerprint
+import pandas as pd
+
+from paragon.data.table import NEEDED, Dataset, RawTable, fingerprint
 from paragon.errors import ParagonError, shown
 from paragon.storage import atomic_folder, check_name
 
-TYPES = ("token", "token_seq", "float", "float_seq")
+HEADER = re.compile(r"\s*([^:]+):(token|token_seq|float|float_seq)\s*")
 # Categories come from the first group with a column in the file.
 CATEGORIES = (
     *(("class",), ("genre",), ("genres",), ("categories",)),
     ("category", "sub_category", "subcategory"),
 )
-
-
-def read_atomic(folder: Path, name: str | None = None) -> Dataset:
-    """Read and check ``folder/NAME.{inter,item,user}``; ``ParagonError`` names file and line."""
-    name = name or only_dataset_in(folder)
-    return dataset_in_files(name, Path(folder) / name, read_contents(folder, name))
+csv.field_size_limit(1 << 30)  # columns may hold long texts
 
 
 def write_atomic(dataset: Dataset, folder: Path) -> Path:
@@ -51,33 +52,92 @@ def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> Non
             (new / f"{name}.{suffix}").write_bytes(data)
 
 
-def only_dataset_in(folder: Path) -> str:
-    """Return the name of the only dataset in a folder; hidden files are ignored."""
-    names = sorted(path.stem for path in Path(folder).glob("[!.]*.inter"))
-    if len(names) != 1:
-        raise ParagonError(
-            f"{folder}: found {len(names)} files *.inter ({', '.join(names)}), expected exactly one"
-        )
-    return names[0]
+# --- reading text ---------------------------------------------------------------------------------
+
+
+def find(folder: Path, filename: str) -> Path | None:
+    """Find a file in a folder, also compressed as ``filename.gz``."""
+    paths = (folder / filename, folder / f"{filename}.gz")
+    return next((path for path in paths if path.is_file()), None)
 
 
 def read_contents(folder: Path, name: str) -> dict[str, bytes]:
     """Read the bytes of ``NAME.inter``, ``NAME.item`` and, if present, ``NAME.user``."""
-    contents = {}
-    for suffix in NEEDED:
-        if path := find(folder, f"{name}.{suffix}"):
-            contents[suffix] = read_bytes(path)
-        elif suffix != "user":
+    paths = {suffix: find(Path(folder), f"{name}.{suffix}") for suffix in NEEDED}
+    for suffix in ("inter", "item"):
+        if paths[suffix] is None:
             raise ParagonError(
                 f"{Path(folder) / name}.{suffix} is missing: run `python -m paragon fetch {name}`, "
                 "or with `--from DIR` for your own files"
             )
-    return contents
+    return {suffix: read_bytes(path) for suffix, path in paths.items() if path}
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read and decompress a file."""
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "truncated, damaged or no gzip archive"
+        raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
+
+
+def decode(name: str, data: bytes, latin_1: bool = False) -> str:
+    """Decode UTF-8 or, if allowed, Latin-1, but no mixture; normalise newlines."""
+    data = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\n")
+    if not data.strip():
+        raise ParagonError(f"{name}: the file is empty; it needs lines of data")
+    try:
+        text, invalid = data.decode("utf-8"), -1
+    except UnicodeDecodeError as error:
+        text = data.decode("latin-1")
+        looks_utf8 = re.search("[\xc2-\xf4][\x80-\xbf]", text)
+        invalid = error.start if looks_utf8 or not latin_1 else -1
+    nul = data.find(b"\0")
+    for place, problem in (
+        (invalid, "not UTF-8; save it as UTF-8"),
+        (nul, "a NUL byte; remove it"),
+    ):
+        if place >= 0:
+            line = data.count(b"\n", 0, place) + 1
+            raise ParagonError(f"{name}, line {line}: {problem}")
+    return text
+
+
+def split_rows(
+    name: str, text: str, separator: str = "\t", columns: Sequence[str] = (), quoted: bool = False
+) -> RawTable:
+    """Split text into fields; the first row is a header unless ``columns`` are given."""
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
+    rows: dict[int, list[str]] = {}
+    line, header = 1, list(columns)
+    try:
+        for fields in reader:
+            header = header or fields
+            if len(fields) != len(header):
+                found, expected = shown(separator.join(fields)), f"{len(header)} fields"
+                raise csv.Error(f"found {found}, expected {expected} separated by {separator!r}")
+            rows[line] = fields
+            line = reader.line_num + 1  # first line of the next row; a row may have several
+    except csv.Error as error:
+        raise ParagonError(f"{name}, line {line}: {error}; correct the line") from None
+    if not columns:
+        del rows[1]
+    return RawTable(name, pd.DataFrame([*rows.values()], [*rows], header, dtype=object))
+
+
+# --- atomic files ---------------------------------------------------------------------------------
 
 
 def dataset_in_files(name: str, stem: Path, contents: Mapping[str, bytes]) -> Dataset:
     """Parse and check files already read; messages name them ``stem.inter`` and so on."""
-    tables = {suffix: _parse(f"{stem}.{suffix}", data) for suffix, data in contents.items()}
+    files = {suffix: (f"{stem}.{suffix}", data) for suffix, data in contents.items()}
+    tables = {
+        suffix: split_rows(file, decode(file, data)) for suffix, (file, data) in files.items()
+    }
     return replace(dataset_in_tables(name, tables), fingerprint=fingerprint(contents))
 
 
@@ -85,27 +145,20 @@ def dataset_in_tables(name: str, tables: Mapping[str, RawTable]) -> Dataset:
     """Check tables of text (by suffix) with columns ``name:type`` as a dataset."""
     plain = {}
     for suffix, table in tables.items():
-        if table.frame.empty:
-            raise ParagonError(f"{table.name}: there are no rows of data; add some")
-        names, types = zip(*(column.split(":") for column in table.frame), strict=True)
+        headers = [HEADER.fullmatch(text) for text in table.frame]
+        if None in headers:
+            raise ParagonError(
+                f"{table.name}, line 1: found {shown(table.frame.columns[headers.index(None)])}, "
+                "expected name:type with type one of token, token_seq, float, float_seq, separated "
+                "by tabs; correct the header"
+            )
+        names, kinds = zip(*(match.groups() for match in headers if match), strict=True)
         table = replace(table, frame=table.frame.set_axis(names, axis=1))
         table.select(*NEEDED[suffix], *names)
-        kinds = dict(zip(names, types, strict=True))
-        plain[suffix] = _with_categories(table, kinds) if suffix == "item" else table
-    return Dataset.from_raw(name, plain["inter"], plain["item"], plain.get("user"))
-
-
-def _parse(name: str, data: bytes) -> RawTable:
-    """Split an atomic file into a table of text with columns ``name:type``."""
-    table = split_rows(name, decode(name, data))
-    for text in table.frame:
-        column, _, kind = text.strip().partition(":")
-        if kind not in TYPES or not column:
-            raise ParagonError(
-                f"{name}, line 1: found {shown(text)}, expected name:type with type one of "
-                f"{', '.join(TYPES)}, separated by tabs; correct the header"
-            )
-    return replace(table, frame=table.frame.rename(columns=str.strip))
+        if suffix == "item":
+            table = _with_categories(table, dict(zip(names, kinds, strict=True)))
+        plain[suffix] = table
+    return Dataset.from_raw(name, plain)
 
 
 def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
@@ -118,7 +171,7 @@ def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
             f"(columns found: {', '.join(kinds)})"
         )
     lists = [_split_names(table, name, kinds[name]) for name in group if name in kinds]
-    return table.replaced("categories", [sum(parts, []) for parts in zip(*lists, strict=True)])
+    return table.replaced(categories=[sum(parts, []) for parts in zip(*lists, strict=True)])
 
 
 def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
@@ -127,25 +180,34 @@ def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
     If ", " occurs in the column, it separates.  A lone name with spaces, not in a list of another
     row, is then ambiguous: an error.
     """
-    texts, rows = table.frame[column], []
-    commas = kind != "token" and texts.str.contains(", ", regex=False).any()
-    for row, text in enumerate(texts):
+    texts = table.frame[column]
+    commas = kind != "token" and any(", " in text for text in texts)
+
+    def names_in(text: str | list[str]) -> list[str] | None:
+        if isinstance(text, list):
+            return text
         quoted = len(text) > 1 and text[0] in "'\"" and text[-1] in "'\""
-        names, marks = text.split(", " if commas else None), "|;[],"
-        if kind == "token":
-            names, marks = [text], "|;[]"
-        elif quoted:
+        names, marks = [text], "|;[]"
+        if kind != "token" and quoted:
             try:
                 [names] = csv.reader([text], quotechar=text[0], skipinitialspace=True, strict=True)
             except csv.Error:
-                raise table.error(row, column, "names in quotes, separated by commas") from None
-            marks = "|;[]"
-        if any(mark in name for mark in marks for name in names):
-            raise table.error(row, column, "names separated by spaces or by ', ' and nothing else")
-        rows.append([name.strip("'\" ") if quoted or commas else name for name in names])
-    lists = {name for names in rows if len(names) > 1 for name in names}
-    for row, (text, names) in enumerate(zip(texts, rows, strict=True)):
-        if commas and names == [text] and " " in text and text not in lists:
-            fix = "write spaces in a name as '_', or quotes around it"
-            raise table.error(row, column, "names separated by ', ' as in other rows", fix)
-    return rows
+                return None
+        elif kind != "token":
+            names, marks = text.split(", " if commas else None), "|;[],"
+        if set(marks) & set("".join(names)):
+            return None
+        return [name.strip("'\" ") for name in names] if quoted or commas else names
+
+    rows = [*map(names_in, texts)]
+    expected = "names separated by spaces or by ', ', or each in quotes"
+    table.check(column, (names is not None for names in rows), expected)
+    lists = [names or [] for names in rows]
+    known = {name for names in lists if len(names) > 1 for name in names}
+    clear = (
+        not commas or names != [text] or " " not in text or text in known
+        for text, names in zip(texts, lists, strict=True)
+    )
+    fix = "write spaces in a name as '_', or quotes around it"
+    table.check(column, clear, "names separated by ', ' as in other rows", fix)
+    return lists

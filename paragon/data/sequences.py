@@ -34,17 +34,10 @@ class Met:
     free: Tensor | None = None
 
     @classmethod
-    def of(
-        cls,
-        items: np.ndarray,
-        start: np.ndarray,
-        count: np.ndarray,
-        n_items: int,
-        free: np.ndarray | None = None,
-    ) -> Met:
-        """Build from NumPy arrays."""
-        parts = torch.from_numpy(items), torch.from_numpy(start), torch.from_numpy(count)
-        return cls(*parts, n_items, None if free is None else torch.from_numpy(free))
+    def of(cls, n_items: int, *arrays: np.ndarray) -> Met:
+        """Build from NumPy arrays: ``items``, ``start``, ``count`` and perhaps ``free``."""
+        items, start, count, *free = map(torch.from_numpy, arrays)
+        return cls(items, start, count, n_items, *free)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -201,7 +194,7 @@ class Sequences:
     def met_before(self, evaluation: Evaluation) -> Met:
         """Return :meth:`excluded` in compact form, with one row per event."""
         start, free = self.offsets[evaluation.users], evaluation.targets
-        return Met.of(self.items, start, evaluation.positions, self.n_items, free)
+        return Met.of(self.n_items, self.items, start, evaluation.positions, free)
 
     def met_in_training(self) -> Met:
         """Return each user's training items; none if they are the whole catalogue."""
@@ -210,7 +203,7 @@ class Sequences:
             start = self.offsets[user]
             if len(np.unique(self.items[start : start + counts[user]])) == self.n_items:
                 counts[user] = 0
-        return Met.of(self.items, self.offsets[:-1], counts, self.n_items)
+        return Met.of(self.n_items, self.items, self.offsets[:-1], counts)
 
     def is_train(self) -> np.ndarray:
         """Mark the training events, bool ``[E]``."""

@@ -37,92 +37,8 @@ def prepare(
     check_split(split)
     rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
     rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
-    events = _filtered(dataset, min_rating, k_core, max_users, seed)
-    events = events.assign(part=_parts(events, split, midnight))
-    if split == "global_time":
-        train = events[events["part"] == 0]
-        for column in ("user_id", "item_id"):  # evaluate only what training saw
-            events = events[events[column].isin(set(train[column]))]
-    catalogue = dataset.items[dataset.items["item_id"].isin(set(events["item_id"]))]
-    user_ids = pd.unique(events["user_id"]).tolist()
-    user = pd.Index(user_ids).get_indexer(events["user_id"])
-    item = pd.Index(catalogue["item_id"]).get_indexer(events["item_id"]) + 1  # 0 is padding
-    times, part = events["timestamp"].to_numpy(), events["part"].to_numpy()
-    order = np.lexsort((times, user))  # stable: ties keep the order of the file
-    in_order = item[order], times[order], part[order], np.bincount(user)
-    return assemble(dataset, catalogue, user_ids, in_order, rules, len(dataset.interactions))
-
-
-def check_split(split: str) -> None:
-    """Raise ``ParagonError`` for an unknown split."""
-    if split not in SPLITS:
-        raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
-
-
-def assemble(
-    dataset: Dataset,
-    catalogue: pd.DataFrame,
-    user_ids: list[str],
-    events: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    rules: dict,
-    raw: int,
-) -> Sequences:
-    """Draw candidate lists and build the sequences of ordered events.
-
-    ``events``: items, times and parts (1 validation, 2 test) ``[E]`` by user and time, and counts
-    per user ``[U]``.  ``raw``: number of events before filtering.
-    """
-    item, times, part, lengths = events
-    sizes = [int((part == number).sum()) for number in range(3)]
-    if not all(sizes):
-        name = ("training", "validation", "test")[sizes.index(0)]
-        raise ParagonError(
-            f"dataset {dataset.name}: no {name} event is left after the split {rules['split']}; "
-            "choose another one or looser filters in the section `data` of params.yaml"
-        )
-    offsets, n_items = np.concatenate([[0], np.cumsum(lengths)]), len(catalogue)  # [U + 1]
-    rows_of_parts = [np.flatnonzero(part == number) for number in (1, 2)]
-    users_of_parts = [np.searchsorted(offsets, rows, side="right") - 1 for rows in rows_of_parts]
-    met = Met.of(item, offsets[:-1], lengths, n_items)
-    users = np.concatenate(users_of_parts)
-    check_negatives(np.unique(users), met, rules["negatives"], user_ids)
-    rng = np.random.default_rng(rules["seed"])
-    parts = []
-    for rows, row_users in zip(rows_of_parts, users_of_parts, strict=True):
-        candidates = draw_candidates(row_users, item[rows], met, rules["negatives"], rng)
-        parts.append(Evaluation(row_users, rows - offsets[row_users], candidates))
-    valid, test = parts
-    category_names, categories = _categories(catalogue)
-    group_names, groups = _groups(dataset.users, user_ids)
-    counts = {"events_raw": raw, "events": len(item), "users": len(user_ids), "items": n_items}
-    counts |= dict(zip(("train", "valid", "test"), sizes, strict=True))
-    counts["test_users"] = len(np.unique(test.users))
-    counts["users_without_evaluation"] = len(user_ids) - len(np.unique(users))
-    about = {"dataset": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint}
-    return Sequences(
-        items=item,
-        times=times,
-        offsets=offsets,
-        n_train=lengths - np.bincount(users, minlength=len(user_ids)),  # [U]
-        categories=categories,
-        groups=groups,
-        valid=valid,
-        test=test,
-        item_ids=catalogue["item_id"].tolist(),
-        titles=catalogue["title"].tolist(),
-        user_ids=user_ids,
-        category_names=category_names,
-        group_names=group_names,
-        description={**about, **rules, "counts": counts, "repairs": dataset.repairs},
-    )
-
-
-def _filtered(
-    dataset: Dataset, min_rating: float, k_core: int, max_users: int | None, seed: int
-) -> pd.DataFrame:
-    """Filter the events, which stay in file order."""
-    events = dataset.interactions
-    events = _k_core(events[events["rating"] >= min_rating], k_core)
+    events = dataset.interactions[dataset.interactions["rating"] >= min_rating]
+    events = _k_core(events, k_core)
     users = pd.unique(events["user_id"])
     if max_users is not None and len(users) > max_users:
         # Files are often sorted, so the first users may differ from the others.
@@ -133,15 +49,31 @@ def _filtered(
             f"dataset {dataset.name}: no event is left after min_rating={min_rating} and "
             f"k_core={k_core}; lower them in params.yaml"
         )
-    return events
+    events = events.assign(part=_parts(events, split, midnight))
+    if split == "global_time":
+        train = events[events["part"] == 0]
+        for column in ("user_id", "item_id"):  # evaluate only what training saw
+            events = events[events[column].isin(set(train[column]))]
+    catalogue = dataset.items[dataset.items["item_id"].isin(set(events["item_id"]))]
+    user, user_ids = pd.factorize(events["user_id"])
+    item = pd.Index(catalogue["item_id"]).get_indexer(events["item_id"]) + 1  # 0 is padding
+    times, part = events["timestamp"].to_numpy(), events["part"].to_numpy()
+    order = np.lexsort((times, user))  # stable: ties keep the order of the file
+    ordered = item[order], times[order], part[order], np.bincount(user)
+    return assemble(dataset, catalogue, list(user_ids), ordered, rules, len(dataset.interactions))
+
+
+def check_split(split: str) -> None:
+    """Raise ``ParagonError`` for an unknown split."""
+    if split not in SPLITS:
+        raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
 
 
 def _k_core(events: pd.DataFrame, k: int) -> pd.DataFrame:
-    """Drop users and items with fewer than k events until none is left."""
     while k > 1 and not events.empty:
-        enough = np.ones(len(events), dtype=bool)
-        for column in ("user_id", "item_id"):
-            enough &= events.groupby(column)[column].transform("size").to_numpy() >= k
+        columns = ("user_id", "item_id")
+        counts = [events.groupby(c)[c].transform("size").to_numpy() for c in columns]
+        enough = np.minimum(*counts) >= k
         if enough.all():
             break
         events = events[enough]
@@ -158,27 +90,74 @@ def _parts(events: pd.DataFrame, split: str, midnight: float | None) -> np.ndarr
         # In integers, so that boundaries do not depend on rounding.
         return sum((10 * (time - first) > tenths * (last - first)).astype(int) for tenths in (8, 9))
     order = np.argsort(time, kind="stable")
-    ordered = events["user_id"].iloc[order]
-    from_end = ordered.groupby(ordered, sort=False).cumcount(ascending=False).to_numpy()
-    length = ordered.groupby(ordered, sort=False).transform("size").to_numpy()
+    users = events.iloc[order].groupby("user_id", sort=False)["user_id"]
+    from_end, length = users.cumcount(ascending=False), users.transform("size")
     part = np.empty(len(events), dtype=np.int64)
     # Users with fewer than three events would have no training history: only train on them.
     part[order] = np.where(length >= 3, np.maximum(2 - from_end, 0), 0)
     return part
 
 
-def _categories(catalogue: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    """Return sorted names and the multi-hot matrix ``[n_items + 1, M]``, row 0 (padding) false."""
-    names = sorted({category for row in catalogue["categories"] for category in row})
-    index = {name: column for column, name in enumerate(names)}
-    matrix = np.zeros((len(catalogue) + 1, len(names)), dtype=bool)
-    for row, cats in enumerate(catalogue["categories"], start=1):
-        matrix[row, [index[name] for name in cats]] = True
-    return names, matrix
+def assemble(
+    dataset: Dataset,
+    catalogue: pd.DataFrame,
+    user_ids: list[str],
+    events: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    rules: dict,
+    raw: int,
+) -> Sequences:
+    """Draw candidate lists and build the sequences of ordered events.
 
+    ``events``: items, times and parts (1 validation, 2 test) ``[E]`` by user and time, and counts
+    per user ``[U]``.  ``raw``: number of events before filtering.
+    """
+    item, times, part, lengths = events
+    n_users, n_items = len(user_ids), len(catalogue)
+    counts = {"events_raw": raw, "events": len(item), "users": n_users, "items": n_items}
+    sizes = np.bincount(part, minlength=3).tolist()
+    for name, size in zip(("training", "validation", "test"), sizes, strict=True):
+        if not size:
+            raise ParagonError(
+                f"dataset {dataset.name}: no {name} event is left after the split "
+                f"{rules['split']}; choose another one or looser filters in the section `data` of "
+                "params.yaml"
+            )
+    offsets = np.concatenate([[0], np.cumsum(lengths)])  # [U + 1]
+    rows_of_parts = [np.flatnonzero(part == number) for number in (1, 2)]
+    users_of_parts = [np.searchsorted(offsets, rows, side="right") - 1 for rows in rows_of_parts]
+    met, users = Met.of(n_items, item, offsets[:-1], lengths), np.concatenate(users_of_parts)
+    check_negatives(np.unique(users), met, rules["negatives"], user_ids)
+    rng = np.random.default_rng(rules["seed"])
+    parts = []
+    for rows, row_users in zip(rows_of_parts, users_of_parts, strict=True):
+        candidates = draw_candidates(row_users, item[rows], met, rules["negatives"], rng)
+        parts.append(Evaluation(row_users, rows - offsets[row_users], candidates))
+    valid, test = parts
+    counts |= dict(zip(("train", "valid", "test"), sizes, strict=True))
+    counts["test_users"] = len(np.unique(test.users))
+    counts["users_without_evaluation"] = n_users - len(np.unique(users))
 
-def _groups(users: pd.DataFrame, user_ids: list[str]) -> tuple[list[str], np.ndarray]:
-    """Return sorted names and each user's index among them ``[U]``, -1 if unknown."""
-    group = users.set_index("user_id")["group"].reindex(user_ids)
-    names = sorted(group.dropna().unique())
-    return names, pd.Categorical(group, categories=names).codes.astype(np.int64)
+    category_names = sorted({name for names in catalogue["categories"] for name in names})
+    index = {name: column for column, name in enumerate(category_names)}
+    categories = np.zeros((n_items + 1, len(index)), dtype=bool)  # row 0 is padding
+    for row, names in enumerate(catalogue["categories"], start=1):
+        categories[row, [index[name] for name in names]] = True
+    group = dataset.users.set_index("user_id")["group"].reindex(user_ids)
+    group_names = sorted(group.dropna().unique())
+    about = {"dataset": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint}
+    return Sequences(
+        items=item,
+        times=times,
+        offsets=offsets,
+        n_train=lengths - np.bincount(users, minlength=n_users),  # [U]
+        categories=categories,
+        groups=pd.Categorical(group, categories=group_names).codes.astype(np.int64),
+        valid=valid,
+        test=test,
+        item_ids=catalogue["item_id"].tolist(),
+        titles=catalogue["title"].tolist(),
+        user_ids=user_ids,
+        category_names=category_names,
+        group_names=group_names,
+        description={**about, **rules, "counts": counts, "repairs": dataset.repairs},
+    )

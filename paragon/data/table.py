@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from paragon.data.raw import UNWRITABLE, RawTable
 from paragon.errors import ParagonError, shown
 
+# Not allowed in a field: separators, NUL, and lone surrogates, which cannot be encoded.
+UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 # Separators between names, of the atomic format and of others.
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
 # Required columns of each table, by file suffix.
@@ -25,10 +27,109 @@ NEEDED = {"inter": ("user_id", "item_id", "timestamp"), "item": ("item_id",), "u
 # Possible column names; the first one present is used.
 TITLES = ("movie_title", "title", "item_name", "name")
 GROUPS = ("group", "gender")
-RENAMED = "names of categories written with '_' for spaces and separators"  # among the repairs
 MILLISECONDS = 1e11  # as seconds this is the year 5138, as milliseconds it is 1973
 TOO_LARGE = 5e12  # as milliseconds this is the year 2128; dates as 20230101120000 are larger
 UNKNOWN_ITEMS_LIMIT = 0.1
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """An unchecked table, and where its rows come from.
+
+    Index of ``frame``: the line in the file ``name``, or (file, line), or the row of a table in
+    memory.  ``published``: column names in the source, if different.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    published: Mapping[str, str] = field(default_factory=dict)
+    unit: str = "line"
+
+    def check(self, column: str, good: Iterable, expected: str, fix: str = "correct it") -> None:
+        """Raise ``ParagonError`` for the first row of the column that is not ``good [rows]``."""
+        wrong = ~np.array([*map(bool, good)], dtype=bool)
+        if wrong.any():
+            row = int(wrong.argmax())
+            index, value = self.frame.index[row], self.frame[column].iloc[row]
+            name, line = index if isinstance(index, tuple) else (self.name, index)
+            value = value.item() if isinstance(value, np.generic) else value
+            raise ParagonError(
+                f"{name}, {self.unit} {line}, column {self.published.get(column, column)}: "
+                f"found {shown(value)}, expected {expected}; {fix}"
+            )
+
+    def check_text(self, column: str) -> None:
+        """Raise ``ParagonError`` for text that a field of a file cannot contain."""
+        good = (isinstance(v, str) and not UNWRITABLE.search(v) for v in self.frame[column])
+        self.check(column, good, "text without tabs, line breaks, NUL and lone surrogates")
+
+    def ids(self, column: str) -> pd.Series:
+        """Return ids as strings; the column may hold strings or integers."""
+        expected = "an id: an integer, or printable text without spaces around it"
+        self.check(column, map(_is_id, self.frame[column]), expected)
+        return self.replaced(**{column: map(str, self.frame[column])}).frame[column]
+
+    def numbers(self, column: str) -> np.ndarray:
+        """Return float64 ``[rows]``; raise unless all are finite numbers of 0 or more."""
+        values = self.frame[column]
+        if pd.api.types.is_any_real_numeric_dtype(values):
+            numbers = values.to_numpy("float64", na_value=np.nan)
+        else:
+            numbers = np.array([*map(_number, values)], dtype=np.float64)
+        good = (numbers >= 0) & (numbers < np.inf)
+        self.check(column, good, "a finite number of 0 or more")
+        return numbers
+
+    def texts(self, names: tuple[str, ...]) -> pd.Series:
+        """Return the first of these columns as single-line text, or "" if none exists."""
+        column = next((name for name in names if name in self.frame), None)
+        if column is None:
+            return pd.Series("", index=self.frame.index, dtype=object)
+        values, spaces = self.frame[column], str.maketrans("\t\n\r", "   ")
+        pairs = zip(values, values.isna(), strict=True)
+        texts = ("" if missing else str(value).translate(spaces) for value, missing in pairs)
+        table = self.replaced(**{column: texts})
+        table.check_text(column)
+        return table.frame[column]
+
+    def unique(self, key: str, kind: str, repairs: dict[str, int], **columns: Any) -> pd.DataFrame:
+        """Make a table of columns without repeated rows; one id with two contents is an error."""
+        frame = pd.DataFrame({key: self.ids(key), **columns})
+        repeated = frame.duplicated([key])
+        differs = repeated & ~frame.duplicated()
+        self.check(key, ~differs, "an id that no earlier row has", "the rows differ: keep one")
+        repairs[f"duplicate {kind} dropped"] = repeated.sum()
+        return frame[~repeated].reset_index(drop=True)
+
+    def select(self, *columns: str) -> RawTable:
+        """Select columns; raise if one is missing or occurs twice."""
+        for column in columns:
+            if (times := list(self.frame).count(column)) != 1:
+                what = f"column {column} is there {times} times" if times else f"no column {column}"
+                have = ", ".join(map(shown, self.frame))
+                raise ParagonError(f"{self.name}: {what} among {have}; add or rename it")
+        return replace(self, frame=self.frame[list(columns)])
+
+    def replaced(self, **columns: Iterable) -> RawTable:
+        """Return a copy with new values in these columns."""
+        index = self.frame.index
+        new = {name: pd.Series(list(v), index=index, dtype=object) for name, v in columns.items()}
+        return replace(self, frame=self.frame.assign(**new))
+
+
+def _is_id(value: object) -> bool:
+    # Invisible characters make different ids look equal; floats make different ids equal.
+    if isinstance(value, (int, np.integer)):
+        return not isinstance(value, bool) and abs(int(value)) < 1 << 64
+    return isinstance(value, str) and value == value.strip() != "" and value.isprintable()
+
+
+def _number(value: object) -> float:
+    """Parse a number; NaN for what ``float`` accepts but is no number, such as 1_000."""
+    try:
+        return float(text) if NUMBER.fullmatch(text := str(value)) else np.nan
+    except ValueError:  # an integer with thousands of digits
+        return np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,19 +157,27 @@ class Dataset:
         """The distinct categories of all items, sorted."""
         return tuple(sorted({name for names in self.items["categories"] for name in names}))
 
+    @property
+    def renamed(self) -> dict[str, int]:
+        """The number of categories that files hold under another name, as a repair."""
+        changed = sum(name != one_word(name) for name in self.categories)
+        what = "names of categories written with '_' for spaces and separators"
+        return {what: changed} if changed else {}
+
     @classmethod
-    def from_raw(
-        cls, name: str, events: RawTable, items: RawTable, users: RawTable | None
-    ) -> Dataset:
-        """Check and repair three raw tables; the fingerprint stays empty."""
+    def from_raw(cls, name: str, tables: Mapping[str, RawTable]) -> Dataset:
+        """Check and repair raw tables (by file suffix); the fingerprint stays empty."""
         repairs: dict[str, int] = {}
-        interactions = _check_events(events, repairs)
-        catalogue = _check_items(items, interactions, events.name, repairs)
-        people = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
-        if users is not None:
-            people = _check_users(users, interactions, repairs)
+        for table in tables.values():
+            if table.frame.empty:
+                raise ParagonError(f"{table.name}: there are no rows of data; add some")
+        events = _check_events(tables["inter"], repairs)
+        items = _check_items(tables["item"], events, tables["inter"].name, repairs)
+        users = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
+        if "user" in tables:
+            users = _check_users(tables["user"], events, repairs)
         counted = {repair: int(number) for repair, number in repairs.items() if number}
-        return cls(name, interactions, catalogue, people, repairs=counted)
+        return cls(name, events, items, users, repairs=counted)
 
     @classmethod
     def from_frame(
@@ -81,17 +190,14 @@ class Dataset:
         optional ``title``; of ``users``: ``user_id``, optional ``group``.  Ids are strings or
         integers.  Raises ``ParagonError`` with table, row and column of the first error.
         """
-        events = _raw_table(interactions, "interactions table", *NEEDED["inter"])
-        times = events.frame["timestamp"]
-        if pd.api.types.is_datetime64_any_dtype(times):
-            start = pd.Timestamp(0, tz=times.dt.tz).as_unit(times.dt.unit)  # also fits the year 1
-            seconds = (times - start) / pd.Timedelta(seconds=1)
-            events = replace(events, frame=events.frame.assign(timestamp=seconds))
-        catalogue = _raw_table(items, "items table", "item_id", "categories")
-        people = None if users is None else _raw_table(users, "users table", *NEEDED["user"])
-        dataset = cls.from_raw(name, events, catalogue, people)
-        changed = sum(category != one_word(category) for category in dataset.categories)
-        repairs = dataset.repairs | ({RENAMED: changed} if changed else {})
+        tables = {
+            "inter": _raw_table(interactions, "interactions table", *NEEDED["inter"]),
+            "item": _raw_table(items, "items table", "item_id", "categories"),
+        }
+        if users is not None and not (isinstance(users, pd.DataFrame) and users.empty):
+            tables["user"] = _raw_table(users, "users table", "user_id")
+        dataset = cls.from_raw(name, tables)
+        repairs = dataset.repairs | dataset.renamed
         return replace(dataset, fingerprint=fingerprint(dataset.atomic_files()), repairs=repairs)
 
     def atomic_files(self) -> dict[str, bytes]:
@@ -99,33 +205,24 @@ class Dataset:
 
         Raises ``ParagonError`` if two categories, written as one word each, become equal.
         """
-        events, items, users = self.interactions, self.items, self.users
-        words = {name: one_word(name) for name in self.categories}
-        of_word: dict[str, list[str]] = {}
-        for name, word in words.items():
-            of_word.setdefault(word, []).append(name)
-            if not word or len(of_word[word]) > 1:
-                raise ParagonError(
-                    f"categories {', '.join(map(shown, of_word[word]))} become the same word, or "
-                    "none, in a file, where spaces, ',', ';', '|' and brackets turn into '_' and "
-                    "quotes at the ends are lost; rename one of them"
-                )
-        inter = {
-            "user_id:token": events["user_id"],
-            "item_id:token": events["item_id"],
-            "rating:float": map(number_text, events["rating"]),
-            "timestamp:float": map(str, events["timestamp"]),
+        words = pd.Series({name: one_word(name) for name in self.categories}, dtype=object)
+        if len(lost := words[words.duplicated() | (words == "")]):
+            names = ", ".join(map(shown, words.index[words == lost.iloc[0]]))
+            raise ParagonError(
+                f"categories {names} become the same word, or none, in a file, where spaces, ',', "
+                "';', '|' and brackets turn into '_' and quotes at the ends are lost; rename one"
+            )
+        tables = {"inter": self.interactions, "item": self.items, "user": self.users.fillna("")}
+        headers = {
+            "inter": ["user_id:token", "item_id:token", "rating:float", "timestamp:float"],
+            "item": ["item_id:token", "title:token_seq", "categories:token_seq"],
+            "user": ["user_id:token", "group:token"],
         }
-        item = {
-            "item_id:token": items["item_id"],
-            "title:token_seq": items["title"],
-            "categories:token_seq": (
-                " ".join(words[n] for n in row) for row in items["categories"]
-            ),
+        return {
+            suffix: atomic_bytes(table.set_axis(headers[suffix], axis=1))
+            for suffix, table in tables.items()
+            if not table.empty
         }
-        user = {"user_id:token": users["user_id"], "group:token": users["group"].fillna("")}
-        contents = {"inter": atomic_bytes(inter), "item": atomic_bytes(item)}
-        return contents | ({"user": atomic_bytes(user)} if len(users) else {})
 
 
 def one_word(name: str) -> str:
@@ -133,15 +230,18 @@ def one_word(name: str) -> str:
     return "_".join(filter(None, SEPARATORS.split(name))).strip("'\"")
 
 
-def number_text(value: float) -> str:
-    """Write a number as the shortest text that reads back equal: ``4``, ``3.5``."""
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+def atomic_bytes(frame: pd.DataFrame) -> bytes:
+    """Encode a table as an atomic file; names become words, numbers the shortest equal text."""
 
+    def text(value: Any) -> str:
+        if isinstance(value, (list, tuple)):
+            return " ".join(dict.fromkeys(filter(None, map(one_word, value))))
+        if isinstance(value, str):
+            return value
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
 
-def atomic_bytes(columns: Mapping[str, Iterable[str]]) -> bytes:
-    """Encode columns of text as an atomic file; the keys are the header."""
-    rows = zip(*columns.values(), strict=True)
-    return "".join("\t".join(row) + "\n" for row in (tuple(columns), *rows)).encode("utf-8")
+    rows = (map(text, row) for row in frame.itertuples(index=False, name=None))
+    return "".join("\t".join(row) + "\n" for row in (frame.columns, *rows)).encode("utf-8")
 
 
 def sums_of(contents: Mapping[str, bytes]) -> dict[str, str]:
@@ -159,23 +259,23 @@ def _raw_table(source: Any, name: str, *required: str) -> RawTable:
     """Convert a table-like object to a raw table with rows counted from 0."""
     try:
         names = list(getattr(source, "columns", source))
-        frame = pd.DataFrame({str(column): _values(source[column]) for column in names})
-        if len(frame.columns) < len(names):
+        columns = {str(column): source[column] for column in names}
+        if any(isinstance(values, (str, bytes)) for values in columns.values()):
+            raise TypeError("a column is a single string")
+        if len(columns) < len(names):
             raise ValueError("two columns have the same name")
+        frame = pd.DataFrame({column: list(values) for column, values in columns.items()})
     except Exception as error:  # objects that are not tables may raise anything
         raise ParagonError(
             f"{name}: expected a table with columns of one length, found {type(source).__name__} "
             f"({shown(str(error))}); pass one of pandas or polars, or a mapping of lists"
         ) from None
-    table = RawTable(name, frame, unit="row")
-    table.select(*required)
-    return table
-
-
-def _values(column: Any) -> list:
-    if isinstance(column, (str, bytes)):
-        raise TypeError("a column is a single string")
-    return column.to_list() if hasattr(column, "to_list") else list(column)
+    RawTable(name, frame).select(*required)
+    times = frame.get("timestamp")
+    if pd.api.types.is_datetime64_any_dtype(times):
+        start = pd.Timestamp(0, tz=times.dt.tz).as_unit(times.dt.unit)  # also fits the year 1
+        frame["timestamp"] = (times - start) / pd.Timedelta(seconds=1)
+    return RawTable(name, frame, unit="row")
 
 
 # --- checks and repairs -------------------------------------------------------------------------
@@ -183,15 +283,21 @@ def _values(column: Any) -> list:
 
 def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     """Check the interactions, and count their ``repairs``."""
-    if table.frame.empty:
-        raise ParagonError(f"{table.name}: there are no interactions; add some")
     events = pd.DataFrame({column: table.ids(column) for column in ("user_id", "item_id")})
     rated = "rating" in table.frame
     repairs["interactions without a rating, set to 1"] = 0 if rated else len(events)
-    rating = table.numbers("rating") if rated else 1.0
-    events = events.assign(rating=rating, timestamp=_seconds(table, repairs))
+    rating, times = table.numbers("rating") if rated else 1.0, table.numbers("timestamp")
 
-    repeated = events.duplicated(["user_id", "item_id", "timestamp"]).to_numpy()
+    fix = "this looks like smaller units or a date as one number: convert the column"
+    table.check("timestamp", times < TOO_LARGE, "seconds since 1970", fix)
+    large = times > MILLISECONDS
+    most = large.mean() >= 0.5  # the rarer unit is more likely the mistake
+    fix = "seconds and milliseconds are mixed: correct the column"
+    table.check("timestamp", large == most, "one unit in the whole column", fix)
+    repairs["timestamps in milliseconds divided by 1000"] = large.sum()
+    events = events.assign(rating=rating, timestamp=times / 1000.0 if most else times)
+
+    repeated = events.duplicated(["user_id", "item_id", "timestamp"])
     repairs["duplicate events dropped"] = identical = events.duplicated().sum()
     other_rating = "events that repeat user, item and time with another rating dropped"
     repairs[other_rating] = repeated.sum() - identical
@@ -204,21 +310,6 @@ def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     return events.assign(timestamp=np.floor(events["timestamp"]).astype(np.int64))
 
 
-def _seconds(table: RawTable, repairs: dict[str, int]) -> np.ndarray:
-    """Convert times to seconds, with fractions; mixed units are an error."""
-    times = table.numbers("timestamp")
-    large, too_large = times > MILLISECONDS, times >= TOO_LARGE
-    if too_large.any():
-        fix = "this looks like smaller units or a date as one number: convert the column"
-        raise table.error(int(too_large.argmax()), "timestamp", "seconds since 1970", fix)
-    if large.any() and not large.all():
-        rarer = large if large.mean() < 0.5 else ~large  # more likely the mistake
-        fix = "seconds and milliseconds are mixed: correct the column"
-        raise table.error(int(rarer.argmax()), "timestamp", "one unit in the whole column", fix)
-    repairs["timestamps in milliseconds divided by 1000"] = large.sum()
-    return times / 1000.0 if large.any() else times
-
-
 def _check_items(
     table: RawTable, events: pd.DataFrame, events_name: str, repairs: dict[str, int]
 ) -> pd.DataFrame:
@@ -226,17 +317,13 @@ def _check_items(
 
     More than 10 % unknown items mean that the tables do not belong together: an error.
     """
-    if table.frame.empty:
-        raise ParagonError(f"{table.name}: there are no items; add one row per item")
-    ids, titles = table.ids("item_id"), _texts(table, TITLES)
-    categories = [_category_names(value) for value in table.frame["categories"]]
-    if None in categories:
-        expected = "a list of strings, empty if unknown"
-        raise table.error(categories.index(None), "categories", expected)
-    items = pd.DataFrame({"item_id": ids, "title": titles.where(titles != "", ids)})
-    items["categories"] = pd.Series(categories, index=ids.index, dtype=object)
-    items = _without_repeated(table, items, "item_id", "items", repairs)
-    repairs["items without categories"] = sum(not names for names in items["categories"])
+    ids, titles = table.ids("item_id"), table.texts(TITLES)
+    categories = table.replaced(categories=map(_category_names, table.frame["categories"]))
+    expected, names = "a list of strings, empty if unknown", categories.frame["categories"]
+    table.check("categories", names.notna(), expected)
+    titles = titles.where(titles != "", ids)
+    items = table.unique("item_id", "items", repairs, title=titles, categories=names)
+    repairs["items without categories"] = (items["categories"].map(len) == 0).sum()
 
     met = events["item_id"].drop_duplicates()
     unknown = met[~met.isin(items["item_id"])].tolist()
@@ -264,44 +351,15 @@ def _category_names(value: Any) -> tuple[str, ...] | None:
 
 def _check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) -> pd.DataFrame:
     """Check the users; raise if none of the users of the ``events`` is among them."""
-    users = pd.DataFrame({"user_id": table.ids("user_id"), "group": _texts(table, GROUPS)})
-    users = _without_repeated(table, users, "user_id", "users", repairs)
+    groups = table.texts(GROUPS)
+    users = table.unique("user_id", "users", repairs, group=groups.where(groups != "", pd.NA))
     active = events["user_id"].drop_duplicates()
     unknown = ~active.isin(users["user_id"])
-    if len(users) and unknown.all():
+    if unknown.all():
         raise ParagonError(
             f"{table.name}: column {table.published.get('user_id', 'user_id')} has none of the "
             f"{len(active)} users of the interactions, the first of them "
             f"{shown(active.iloc[0])}; use the same ids"
         )
-    repairs["users missing from the user table, of unknown group"] = unknown.sum() * bool(
-        len(users)
-    )
-    group = users["group"].astype(object)
-    return users.assign(group=group.where(group != "", pd.NA))
-
-
-def _without_repeated(
-    table: RawTable, frame: pd.DataFrame, key: str, kind: str, repairs: dict[str, int]
-) -> pd.DataFrame:
-    """Drop and count repeated rows; one id with two contents is an error."""
-    repeated = frame.duplicated([key]).to_numpy()
-    differs = repeated & ~frame.duplicated().to_numpy()
-    if differs.any():
-        fix = "the rows differ: keep one of them"
-        raise table.error(int(differs.argmax()), key, "an id that no earlier row has", fix)
-    repairs[f"duplicate {kind} dropped"] = repeated.sum()
-    return frame[~repeated].reset_index(drop=True)
-
-
-def _texts(table: RawTable, names: tuple[str, ...]) -> pd.Series:
-    """Return the first of these columns as single-line text, or "" if none exists."""
-    column = next((name for name in names if name in table.frame), None)
-    if column is None:
-        return pd.Series("", index=table.frame.index, dtype=object)
-    values, spaces = table.frame[column], str.maketrans("\t\n\r", "   ")
-    pairs = zip(values, values.isna(), strict=True)
-    texts = ("" if missing else str(value).translate(spaces) for value, missing in pairs)
-    table = table.replaced(column, texts)
-    table.check_text(column)
-    return table.frame[column]
+    repairs["users missing from the user table, of unknown group"] = unknown.sum()
+    return users

@@ -14,8 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load, save
 
-from paragon import ParagonError, Recommender
-from paragon.data.atomic import read_atomic
+from paragon import Recommender
 from paragon.data.fetch import fetch, load_dataset
 from paragon.data.table import Dataset
 from paragon.params import ROOT
@@ -28,8 +27,8 @@ from paragon_study.running import runner
 from paragon_study.running.studies import add, studies_of
 from tests.bad_inputs.conftest import with_settings
 from tests.bad_inputs.objects import GOOD, OBJECTS
-from tests.conftest import THOROUGH
-from tests.data.conftest import INTER, ITEM, LAYOUTS, encoding_of, written
+from tests.conftest import THOROUGH, refused
+from tests.data.conftest import INTER, ITEM, LAYOUTS, OWN, encoding_of, written
 
 # What stands for itself in no file: long, repeated or shared by many cases.
 WORDS = {
@@ -61,23 +60,25 @@ SEVERAL = {
 }
 
 
-def cases():
-    """Kind, subject, what is given, a word of the message; all of them if tests are thorough."""
+def corpus():
+    """Kind, subject, a word of the message and one input; all of them if tests are thorough."""
     text = (Path(__file__).parent / "corpus.yaml").read_text(encoding="utf-8")
-    for kinds in list(yaml.safe_load_all(text))[: 2 if THOROUGH else 1]:
-        for kind, subjects in kinds.items():
-            for subject, words in subjects.items():
-                for word, inputs in words.items():
-                    for given in inputs if isinstance(inputs, list) else [inputs]:
-                        if subject == "set":
-                            given = [word, given]
-                        given = given if isinstance(given, list) else [given]
-                        for name in SEVERAL.get(subject, [subject]):
-                            yield kind, name, given, word
-    for subject, words in OBJECTS.items():
-        for word, inputs in words.items() if THOROUGH else list(words.items())[:3]:
-            for given in inputs if THOROUGH else inputs[:1]:
-                yield "objects", subject, [given], word
+    tables = [*yaml.safe_load_all(text)][: 2 if THOROUGH else 1] + [{"objects": OBJECTS}]
+    for kind, subjects in (item for table in tables for item in table.items()):
+        few = kind == "objects" and not THOROUGH
+        for subject, words in subjects.items():
+            for word, inputs in [*words.items()][: 3 if few else None]:
+                inputs = inputs if isinstance(inputs, list) else [inputs]
+                yield from ((kind, subject, word, x) for x in inputs[: 1 if few else None])
+
+
+def cases():
+    """Kind, subject, what is given as arguments, and a word of the message."""
+    for kind, subject, word, given in corpus():
+        given = [word, given] if subject == "set" else given
+        given = given if isinstance(given, list) and kind != "objects" else [given]
+        for name in SEVERAL.get(subject, [subject]):
+            yield kind, name, given, word
 
 
 def whole(text):
@@ -85,13 +86,6 @@ def whole(text):
     for word, meaning in WORDS.items():
         text = text.replace(word, meaning)
     return text
-
-
-def refused(function, *arguments, **options):
-    """The message of the one error that a person is meant to read."""
-    with pytest.raises(ParagonError) as caught:
-        function(*arguments, **options)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +101,11 @@ def test_what_cannot_be_meant_is_refused_in_words(request, tmp_path, kind, subje
 
 
 def atomic(_, folder, suffix, text, encoding="utf-8"):
-    texts = {"inter": "{INTER}{ROWS}u2\ta\t1\t5\n", "item": "{ITEM}a\tA\tX Y\nb\tB\tY\n"}
-    for end, own in (texts | {suffix: text}).items():
-        path, good = folder / f"mine.{end}", "utf-8" if end != suffix else encoding
-        path.write_bytes(whole(own).encode(good))
-    return refused(read_atomic, folder)
+    (folder / "mine").mkdir()
+    for end, good in OWN.items():
+        (folder / "mine" / f"mine.{end}").write_text(good, encoding="utf-8")
+    (folder / "mine" / f"mine.{suffix}").write_bytes(whole(text).encode(encoding))
+    return refused("", load_dataset, "mine", folder)
 
 
 def published(fixture, folder, subject, old, new, encoding=None):
@@ -123,13 +117,13 @@ def published(fixture, folder, subject, old, new, encoding=None):
     text = whole(before.replace(old, new, 1 if old else -1) if old else new)
     data = text.encode(encoding or encoding_of(layout))
     given = written(folder / "given", layout, {filename: data})
-    message = refused(fetch, dataset, directory=given, data=folder / "data")
+    message = refused("", fetch, dataset, directory=given, data=folder / "data")
     assert not (folder / "data").exists()
     return message
 
 
 def tables(subject, value):
-    message = refused(Dataset.from_frame, *(GOOD | {subject: value}).values())
+    message = refused("", Dataset.from_frame, *(GOOD | {subject: value}).values())
     assert subject in message
     return message
 
@@ -157,7 +151,7 @@ def params(_, folder, subject, *given):
     else:
         text, encoding = whole(given[0]), (*given[1:], "utf-8")[0]
     (folder / "params.yaml").write_bytes(text.encode(encoding))
-    return refused(check_all, folder)
+    return refused("", check_all, folder)
 
 
 def names(_, folder, __, name):
@@ -165,15 +159,15 @@ def names(_, folder, __, name):
     (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     name, before = whole(name), set(folder.rglob("*"))
     messages = [
-        refused(fetch, name, directory=folder, data=folder / "data"),
-        refused(load_dataset, name, folder / "data"),
-        refused(add, name, folder),
-        refused(studies_of, name, folder),
-        refused(open_dataset, name),
-        refused(open_study, name, "sasrec"),
-        refused(open_study, "ml-100k", name),
-        refused(runner.run_notebook, "02_backbones", name, "sasrec", ROOT),
-        refused(runner.run_notebook, "02_backbones", "ml-100k", name, ROOT),
+        refused("", fetch, name, directory=folder, data=folder / "data"),
+        refused("", load_dataset, name, folder / "data"),
+        refused("", add, name, folder),
+        refused("", studies_of, name, folder),
+        refused("", open_dataset, name),
+        refused("", open_study, name, "sasrec"),
+        refused("", open_study, "ml-100k", name),
+        refused("", runner.run_notebook, "02_backbones", name, "sasrec", ROOT),
+        refused("", runner.run_notebook, "02_backbones", "ml-100k", name, ROOT),
     ]
     assert set(folder.rglob("*")) == before
     assert len({message.partition(" is not a name for a")[0] for message in messages}) == 1
@@ -202,7 +196,7 @@ def artifacts(fixture, folder, subject, *given):
     if subject.startswith("exported "):
         model = shutil.copytree(fixture("exported"), folder / "model")
         change_file(model / subject.split()[1], *given)
-        message = refused(Recommender.load, model)
+        message = refused("", Recommender.load, model)
         assert subject.split()[1].partition(".")[0] in message
         return message
     shutil.copytree(fixture("study_folder"), folder, dirs_exist_ok=True)
@@ -220,7 +214,7 @@ def artifacts(fixture, folder, subject, *given):
         swap(*(study.folder / stem for stem in given))
     else:
         change(study.folder / subject, *given)
-    message = refused(load_everything, study)
+    message = refused("", load_everything, study)
     assert subject not in ARTIFACTS or Path(subject).name in message
     assert "stage" in message
     return message
@@ -299,16 +293,16 @@ def objects(fixture, _, subject, value):
         return tables(subject, value)
     served = fixture("loaded")
     if subject == "outcome":
-        return refused(served.weights_for, **value)
+        return refused("", served.weights_for, **value)
     asked = {"history": ["i1"], "weights": [0.5, 0.5]}
     asked |= value if subject == "option" else {subject: value}
-    message = refused(served.recommend, **asked)
+    message = refused("", served.recommend, **asked)
     history = asked.pop("history")
     if subject == "history":  # one among many does not stop the others
         batch = served.recommend_many([["i1"], history], **asked)
         assert batch[0] is not None and list(batch.errors) == [1]
     elif "left" not in message and "rows for 1" not in message:
-        assert refused(served.recommend_many, [history], **asked)
+        assert refused("", served.recommend_many, [history], **asked)
     return message
 
 

@@ -11,7 +11,12 @@ from paragon.data.registry import REGISTRY
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\n"
-USER = "user_id:token\tage:token\tgender:token\n"
+# A good dataset in atomic files, by suffix.
+OWN = {
+    "inter": INTER + "u1\ta\t4\t10\nu1\tb\t3.5\t20\nu2\ta\t1\t5\n",
+    "item": ITEM + "a\tAlpha\tX Y\nb\tBéta\tY\n",
+    "user": "user_id:token\tage:token\tgender:token\nu1\t20\tF\nu2\t30\t\nu\t40\tM\n",
+}
 
 
 def _flags(*on):
@@ -29,7 +34,7 @@ LAYOUTS = {
         "u.item": "1|A Film, The (Un film) (1995)|01-Jan-1995||http://x/?a%20(1995)|"
         f"{_flags(1, 5)}\n"
         f"267|unknown||||{_flags(0)}\n1412|Part III (1995) (V)|01-Jan-1995|||{_flags(3, 4)}\n"
-        f"7|Brontë  (1996) |01-Jan-1996|||{_flags(18)}\n",
+        f"7|Brontë  (1996) |01-Jan-1996|||{_flags(18)}\n8|Alphaville||||{_flags(1)}\n",
         "u.user": "1|24|M|technician|85711\n2|53|F|other|94043\n",
     },
     "ml-1m": {
@@ -70,6 +75,10 @@ LAYOUTS = {
 }  # fmt: skip
 
 
+def encoding_of(layout):
+    return "latin-1" if layout in ("ml-100k", "ml-1m") else "utf-8"
+
+
 def written(folder, layout, changes=None):
     """A folder with the files of a layout, some of them with other text (or bytes)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,10 +86,6 @@ def written(folder, layout, changes=None):
         data = text if isinstance(text, bytes) else text.encode(encoding_of(layout))
         (folder / filename).write_bytes(data)
     return folder
-
-
-def encoding_of(layout):
-    return "latin-1" if layout in ("ml-100k", "ml-1m") else "utf-8"
 
 
 @pytest.fixture
@@ -92,14 +97,11 @@ def small_copies(monkeypatch):
 
 @pytest.fixture
 def own(tmp_path):
-    """A function that writes atomic files (any part replaced) and returns their folder."""
+    """A function that writes atomic files (any part replaced or left out) into `mine`."""
 
-    def write(inter=None, item=None, user=USER + "u1\t20\tF\nu2\t30\t\nu\t40\tM\n", name="mine"):
-        folder = tmp_path / "raw"
+    def write(folder=tmp_path / "mine", name="mine", **changes):
         folder.mkdir(exist_ok=True)
-        inter = INTER + "u1\ta\t4\t10\nu1\tb\t3.5\t20\nu2\ta\t1\t5\n" if inter is None else inter
-        item = ITEM + "a\tAlpha\tX Y\nb\tBeta\tY\n" if item is None else item
-        for suffix, text in (("inter", inter), ("item", item), ("user", user)):
+        for suffix, text in (OWN | changes).items():
             if text is not None:
                 data = text if isinstance(text, bytes) else text.encode()
                 (folder / f"{name}.{suffix}").write_bytes(data)
@@ -114,14 +116,9 @@ def ml1m(tmp_path):
     return written(tmp_path / "given", "ml-1m")
 
 
-@pytest.fixture
-def zipped():
-    """A function that zips a folder's files below one path."""
-
-    def pack(folder: Path, target: Path, inside: str) -> Path:
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in sorted(folder.iterdir()):
-                archive.writestr(f"{inside}/{path.name}", path.read_bytes())
-        return target
-
-    return pack
+def zipped(folder: Path, target: Path, inside: str) -> Path:
+    """Zip a folder's files below one path."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.writestr(f"{inside}/{path.name}", path.read_bytes())
+    return target

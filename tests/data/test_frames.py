@@ -1,6 +1,5 @@
 """Datasets from tables in memory."""
 
-from datetime import datetime
 from decimal import Decimal
 
 import numpy as np
@@ -8,7 +7,6 @@ import pandas as pd
 import pytest
 
 from paragon.data.table import Dataset
-from paragon.errors import ParagonError
 
 
 def events(**changes):
@@ -25,9 +23,11 @@ def events(**changes):
 ITEMS = pd.DataFrame({"item_id": ["a", "b"], "title": ["A\tx", None], "categories": [["X"], []]})
 
 
-def test_ids_become_strings_and_order_stays():
-    users = pd.DataFrame({"user_id": [1, 2], "group": ["F", None]})
-    dataset = Dataset.from_frame(events(), ITEMS, users, name="shop")
+@pytest.mark.parametrize("group", ["group", "gender"])
+def test_ids_become_strings_and_order_stays(group):
+    given, items = events().set_index(pd.Index([7, 7, 3])), ITEMS.copy(deep=True)
+    users = pd.DataFrame({"user_id": [1, 2], group: ["F", None]})
+    dataset = Dataset.from_frame(given, items, users, name="shop")
     assert dataset.interactions["user_id"].tolist() == ["9223372036854775807", "1", "1"]
     assert dataset.interactions["timestamp"].tolist() == [30, 20, 10]
     assert dataset.items["title"].tolist() == ["A x", "b"]
@@ -38,6 +38,8 @@ def test_ids_become_strings_and_order_stays():
         "users missing from the user table, of unknown group": 1,
     }
     assert (dataset.name, dataset.source) == ("shop", "own")
+    pd.testing.assert_frame_equal(given.reset_index(drop=True), events())  # not changed
+    pd.testing.assert_frame_equal(items, ITEMS)
 
 
 def test_names_that_files_change_are_counted():
@@ -53,27 +55,17 @@ def test_fingerprint_follows_the_content():
     assert one == same != other and len(one) == 64
 
 
-def test_the_index_of_the_table_does_not_matter():
-    shuffled = events().set_index(pd.Index([7, 7, 3]))
-    dataset = Dataset.from_frame(shuffled, ITEMS)
-    pd.testing.assert_frame_equal(
-        dataset.interactions, Dataset.from_frame(events(), ITEMS).interactions
-    )
-
-
 def test_other_tables():
     class Polars:  # what is used of a polars frame
         columns = ("user_id", "item_id", "timestamp")
-
-        def __getitem__(self, name):
-            return type("Series", (), {"to_list": lambda self: list(events()[name])})()
+        __getitem__ = staticmethod(lambda name: iter(events()[name].tolist()))
 
     dataset = Dataset.from_frame(Polars(), ITEMS.to_dict("list"))
     assert dataset.interactions["rating"].tolist() == [1.0, 1.0, 1.0]
     assert dataset.interactions["item_id"].tolist() == ["a", "b", "a"]
 
 
-@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
 def test_datetimes(zone):
     times = pd.to_datetime(pd.Series(np.array([3, 2, 1]) * 86400, dtype="int64"), unit="s")
     times = times.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else times
@@ -81,30 +73,15 @@ def test_datetimes(zone):
     assert dataset.interactions["timestamp"].tolist() == [259200, 172800, 86400]
 
 
-def test_a_datetime_long_before_1970_is_refused_like_a_negative_number():
-    first = datetime(1, 1, 1)
-    with pytest.raises(ParagonError, match="row 0.*timestamp"):
-        Dataset.from_frame(events(timestamp=[first, first, first]), ITEMS)
-
-
-def test_the_callers_tables_are_not_changed():
-    given, items = events(), ITEMS.copy(deep=True)
-    Dataset.from_frame(given, items)
-    pd.testing.assert_frame_equal(given, events())
-    pd.testing.assert_frame_equal(items, ITEMS)
-
-
-def test_numbers_may_come_in_any_type():
-    for rating in (
-        pd.Series([5, 3, 4], dtype="Int64"),
-        pd.Series(["5", "3", "4"]),
-        pd.Series([5, "3", Decimal(4)], dtype=object),
-        pd.Series([5, 3, 4], dtype="category"),
-    ):
-        dataset = Dataset.from_frame(events(rating=rating), ITEMS)
-        assert dataset.interactions["rating"].tolist() == [5.0, 3.0, 4.0]
-
-
-def test_a_group_may_be_called_gender():
-    users = pd.DataFrame({"user_id": [1, 2], "gender": ["F", "M"]})
-    assert Dataset.from_frame(events(), ITEMS, users).users["group"].tolist() == ["F", "M"]
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([5, 3, 4], "Int64"),
+        (["5", "3", "4"], "str"),
+        ([5, "3", Decimal(4)], object),
+        ([5, 3, 4], "category"),
+    ],
+)
+def test_numbers_may_come_in_any_type(values, kind):
+    dataset = Dataset.from_frame(events(rating=pd.Series(values, dtype=kind)), ITEMS)
+    assert dataset.interactions["rating"].tolist() == [5.0, 3.0, 4.0]

@@ -12,7 +12,17 @@ from paragon.data.sequences import Met
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
-from tests.conftest import toy_dataset
+from tests.conftest import refused, toy_dataset
+
+PARTS = ("train", "valid", "test")
+
+
+def of_events(users, items, times):
+    """A dataset of events, with a catalogue of the items in the order of the alphabet."""
+    known = sorted({*items})
+    events = {"user_id": [*users], "item_id": [*items], "timestamp": [*times]}
+    categories = [["xyz"[n % 3]] for n in range(len(known))]
+    return Dataset.from_frame(events, {"item_id": known, "categories": categories})
 
 
 def by_hand(dataset, user):
@@ -39,16 +49,12 @@ def test_leave_one_out_takes_the_last_two_events(dataset, seqs):
 
 
 def test_ties_keep_file_order():
-    frame = pd.DataFrame(
-        [("u", item, 5.0, 7) for item in "edcba"],
-        columns=["user_id", "item_id", "rating", "timestamp"],
-    )
-    items = pd.DataFrame(
-        {"item_id": list("abcdefgh"), "title": list("abcdefgh"), "categories": [("x",)] * 8}
-    )
-    seqs = prepare(Dataset.from_frame(frame, items), negatives=0)
+    seqs = prepare(of_events("uuuuu", "edcba", [7] * 5), negatives=0)
     assert [seqs.item_ids[i - 1] for i in seqs.items] == list("edcba")
     assert seqs.item_ids[seqs.test.targets[0] - 1] == "a"
+    # More than a sort that is not stable leaves alone.
+    frame = pd.DataFrame({"user_id": "u", "item_id": range(99), "timestamp": 7})
+    assert split._parts(frame, "leave_one_out", None).tolist() == [0] * 97 + [1, 2]
 
 
 def test_negatives_were_never_met_and_do_not_repeat(seqs):
@@ -64,7 +70,7 @@ def test_negatives_were_never_met_and_do_not_repeat(seqs):
 @pytest.mark.parametrize("large", [negatives.LARGE, 0], ids=["by keys", "one by one"])
 def test_negatives_are_uniform(seqs, monkeypatch, large):
     monkeypatch.setattr(negatives, "LARGE", large)
-    met = Met.of(seqs.items, seqs.offsets[:-1], seqs.lengths, seqs.n_items)
+    met = Met.of(seqs.n_items, seqs.items, seqs.offsets[:-1], seqs.lengths)
     rows, targets = np.zeros(4000, int), np.arange(4000)
     candidates = draw_candidates(rows, targets, met, 10, np.random.default_rng(0))
     assert np.array_equal(candidates[:, 0], targets)
@@ -77,12 +83,9 @@ def test_negatives_are_uniform(seqs, monkeypatch, large):
     assert np.abs(counts[free] - expected).max() < 6 * np.sqrt(expected)
 
 
-def test_training_negatives_of_somebody_who_met_everything(seqs):
+def test_training_negatives_of_somebody_who_met_everything():
     """There are none: any item is drawn, and the draw ends."""
-    everybody = Dataset.from_frame(
-        pd.DataFrame({"user_id": [*"aaaaabbb"], "item_id": [*"vwxyzvwx"], "timestamp": range(8)}),
-        pd.DataFrame({"item_id": [*"vwxyz"], "categories": [["x"]] * 5}),
-    )
+    everybody = of_events("aaaaabbb", "vwxyzvwx", range(8))
     found = prepare(everybody, split="global_time", negatives=0)
     user = found.user_ids.index("a")
     assert found.n_train[user] == found.n_items == 5
@@ -91,20 +94,16 @@ def test_training_negatives_of_somebody_who_met_everything(seqs):
     assert set(drawn.ravel()) == {1, 2, 3, 4, 5}
 
 
-def test_history_ends_before_the_target_and_is_left_aligned(seqs):
+def test_history_and_mask_hold_what_came_before_the_target(seqs):
+    """A history is left-aligned; the full protocol excludes what came before, not the target."""
     items, times = seqs.histories(seqs.test.users, seqs.test.positions, 6)
+    mask = seqs.excluded(seqs.test)
     for row, user in enumerate(seqs.test.users):
-        before = seqs.items[seqs.offsets[user] : seqs.offsets[user] + seqs.test.positions[row]]
+        before = seqs.items[seqs.offsets[user] : seqs.offsets[user + 1] - 1]
         recent = before[-6:]
         assert np.array_equal(items[row, : len(recent)], recent)
         assert not items[row, len(recent) :].any() and not times[row, len(recent) :].any()
         assert seqs.test.targets[row] not in recent
-
-
-def test_full_protocol_excludes_what_came_before_but_not_the_target(seqs):
-    mask = seqs.excluded(seqs.test)
-    for row, user in enumerate(seqs.test.users):
-        before = seqs.items[seqs.offsets[user] : seqs.offsets[user + 1] - 1]
         assert set(np.flatnonzero(mask[row])) == {0, *before.tolist()}
 
 
@@ -112,14 +111,13 @@ def test_global_time_never_trains_on_the_future(dataset):
     seqs = prepare(dataset, split="global_time", negatives=10)
     train = seqs.is_train()
     user = np.repeat(np.arange(seqs.n_users), seqs.lengths)
-    assert seqs.times[train].max() <= seqs.times[~train].min()
     assert (np.diff(seqs.times)[np.diff(user) == 0] >= 0).all()
     assert set(seqs.items[~train]) <= set(seqs.items[train])
     assert set(user[~train]) <= set(user[train])
     time = dataset.interactions["timestamp"].to_numpy()
     span = time.max() - time.min()
     assert train.sum() == (time <= time.min() + 0.8 * span).sum()
-    assert seqs.times[~train].min() > time.min() + 0.8 * span
+    assert seqs.times[train].max() <= time.min() + 0.8 * span < seqs.times[~train].min()
     ends = [seqs.times[seqs.offsets[e.users] + e.positions] for e in (seqs.valid, seqs.test)]
     assert ends[0].max() <= time.min() + 0.9 * span < ends[1].min()
     assert len(seqs.valid) + len(seqs.test) == (~train).sum()
@@ -127,20 +125,13 @@ def test_global_time_never_trains_on_the_future(dataset):
 
 def test_global_time_cuts_at_midnight_of_the_clock_it_is_given():
     """One event an hour over 100 days, so that the boundaries can be counted by hand."""
-    hours = np.arange(100 * 24)
-    frame = pd.DataFrame(
-        {"user_id": "u", "item_id": [f"i{h % 9}" for h in hours], "rating": 5.0}
-    ).assign(timestamp=3600 * hours)
-    items = pd.DataFrame({"item_id": [f"i{n}" for n in range(9)], "title": "t"})
-    items["categories"] = [("a",), ("b",), ("c",)] * 3
-    dataset = Dataset.from_frame(frame, items)
-    setting = {"split": "global_time", "negatives": 0}
+    hours = range(100 * 24)
+    dataset = of_events("u" * len(hours), [f"i{h % 9}" for h in hours], [3600 * h for h in hours])
     # Days 0..99 of UTC: 80 % of 99 is 79.2, so days 0..79 are training, 80..89 validation.
-    counts = prepare(dataset, midnight=0, **setting).description["counts"]
-    assert [counts[part] for part in ("train", "valid", "test")] == [80 * 24, 10 * 24, 10 * 24]
     # Eight hours ahead the first day has 16 hours and there are 101 days, 0..100.
-    counts = prepare(dataset, midnight=8, **setting).description["counts"]
-    assert [counts[part] for part in ("train", "valid", "test")] == [16 + 80 * 24, 240, 9 * 24 + 8]
+    for midnight, days in ((0, [80, 10, 10]), (8, [80 + 16 / 24, 10, 9 + 8 / 24])):
+        seqs = prepare(dataset, split="global_time", negatives=0, midnight=midnight)
+        assert [seqs.description["counts"][part] / 24 for part in PARTS] == days
 
 
 def test_a_day_begins_to_the_second():
@@ -154,14 +145,7 @@ def test_a_day_begins_to_the_second():
         assert part.tolist() == [0] * 8 + [expected, 2] and part.dtype == np.int64
 
 
-def test_many_ties_keep_file_order():
-    """More than a sort that is not stable leaves alone."""
-    frame = pd.DataFrame({"user_id": "u", "item_id": range(99), "timestamp": 7})
-    part = split._parts(frame, "leave_one_out", None)
-    assert part.tolist() == [0] * 97 + [1, 2]
-
-
-def test_what_is_not_said_leaves_everything_in(dataset):
+def test_the_description_holds_the_rules_and_defaults_leave_everything_in(dataset):
     seqs = prepare(dataset)
     rules = {"split": "leave_one_out", "midnight": None, "min_rating": 0.0, "k_core": 0}
     rules |= {"max_users": None, "negatives": 99, "seed": 0}
@@ -173,25 +157,12 @@ def test_what_is_not_said_leaves_everything_in(dataset):
     assert {name: changed[name] for name in other} == other
 
 
-def test_a_two_core_has_two_events_of_everybody_and_everything(dataset):
-    assert (np.bincount(prepare(dataset, negatives=9).items)[1:] == 1).any()
-    core = prepare(dataset, k_core=2, negatives=9)
-    assert np.bincount(core.items)[1:].min() == 2
-
-
 @pytest.mark.parametrize(("last", "part"), [("c", "test"), ("b", "validation")])
 def test_a_part_without_events_is_named(last, part):
     """An item that training does not know is left out: `c`."""
     times = [0, 0, 85, 100] if part == "test" else [0, 0, 70, 100]
-    frame = pd.DataFrame({"user_id": list("uvuu"), "item_id": list("aba") + [last]})
-    items = pd.DataFrame({"item_id": list("abc"), "categories": [("x",)] * 3})
-    words = f"dataset own: no {part} event is left after the split global_time; choose another one"
-    with pytest.raises(ParagonError, match=words + " or looser filters in the section `data`"):
-        prepare(
-            Dataset.from_frame(frame.assign(timestamp=times), items),
-            split="global_time",
-            negatives=0,
-        )
+    dataset = of_events("uvuu", f"aba{last}", times)
+    refused(f"no {part} event is left", prepare, dataset, split="global_time", negatives=0)
 
 
 def test_short_users_are_training_data_only():
@@ -210,8 +181,10 @@ def test_short_users_are_training_data_only():
 def test_min_rating_and_k_core(dataset):
     high = prepare(dataset, min_rating=4, negatives=10)
     assert len(high.items) == (dataset.interactions["rating"] >= 4).sum()
-    core = prepare(dataset, k_core=4, negatives=10)
-    assert np.bincount(core.items)[1:].min() >= 4 and core.lengths.min() >= 4
+    assert (np.bincount(prepare(dataset, negatives=9).items)[1:] == 1).any()
+    for k in (2, 4):
+        core = prepare(dataset, k_core=k, negatives=9)
+        assert np.bincount(core.items)[1:].min() == k and core.lengths.min() >= k
 
 
 def test_max_users_are_drawn_at_random(dataset):
@@ -239,9 +212,8 @@ def test_save_and_load(seqs, tmp_path):
 
 
 def test_training_negatives_avoid_the_training_part_only(seqs):
-    sampler = NegativeSampler(seqs)
     users = np.repeat(np.arange(seqs.n_users), 50)
-    drawn = sampler.draw(users, 9, np.random.default_rng(0))
+    drawn = NegativeSampler(seqs).draw(users, 9, np.random.default_rng(0))
     for user, row in zip(users, drawn, strict=True):
         start = seqs.offsets[user]
         assert not set(row) & set(seqs.items[start : start + seqs.n_train[user]])
@@ -250,33 +222,27 @@ def test_training_negatives_avoid_the_training_part_only(seqs):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "word"),
     [
         ({"split": "random"}, "random"),
         ({"min_rating": 9}, "min_rating=9"),
-        ({"negatives": 149}, "data.negatives"),
         ({"split": "global_time", "midnight": 0}, "no validation event is left"),
     ],
 )
-def test_impossible_settings_name_the_key(dataset, change, words):
-    with pytest.raises(ParagonError, match=words):
-        prepare(dataset, **change)
+def test_impossible_settings_name_the_key(dataset, change, word):
+    refused(word, prepare, dataset, **change)
 
 
 def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset):
     for way in ("leave_one_out", "global_time"):
-        setting = {"split": way, "seed": 1}
         with pytest.raises(ParagonError) as caught:
-            prepare(dataset, negatives=149, **setting)
+            prepare(dataset, negatives=149, split=way, seed=1)
         found = re.search(
-            r"user '(u\d+)' has only (\d+) items .* to (\d+) or less", str(caught.value)
+            r"data.negatives: user '(u\d+)' .* only (\d+) items .* to (\d+) or", str(caught.value)
         )
         assert found and found[2] == found[3]
-        seqs = prepare(dataset, negatives=int(found[2]), **setting)
+        seqs = prepare(dataset, negatives=int(found[2]), split=way, seed=1)
         number = seqs.user_ids.index(found[1])
         met = set(seqs.items[seqs.offsets[number] : seqs.offsets[number + 1]])
         assert seqs.n_items - len(met) == int(found[2])
-    everything = pd.DataFrame({"user_id": "u", "item_id": list("abc"), "timestamp": [1, 2, 3]})
-    items = pd.DataFrame({"item_id": list("abc"), "categories": [["x"], ["y"], ["x"]]})
-    with pytest.raises(ParagonError, match="user 'u' has only 0 items .* who met every item"):
-        prepare(Dataset.from_frame(everything, items), negatives=1)
+    refused("who met every item", prepare, of_events("uuu", "abc", [1, 2, 3]), negatives=1)
