@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from paragon.errors import ParagonError, shown
 from paragon.storage import NAME
@@ -36,6 +29,15 @@ def _distinct(values: list) -> list:
     if len(set(values)) < len(values):
         raise ValueError("one of them is given twice")
     return values
+
+
+def _containing(value: object, why: str) -> AfterValidator:
+    def check(values: list) -> list:
+        if value not in values:
+            raise ValueError(f"{value} has to be among them: {why}")
+        return values
+
+    return AfterValidator(check)
 
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -103,7 +105,12 @@ class AdapterSettings(Section):
     objectives, the first weight is enough).  ``oracles``: evaluate the multiples of 1/oracles.
     """
 
-    objectives: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]
+    objectives: Annotated[
+        list[str],
+        Field(min_length=2),
+        AfterValidator(_distinct),
+        _containing("accuracy", "what else would be recommended?"),
+    ]
     width: Count
     anchors: Annotated[list[float | list[float]], Field(min_length=2)]
     oracles: Count
@@ -117,13 +124,6 @@ class AdapterSettings(Section):
     learning_rate: Rate
     checks: Count
     snapshots: Count
-
-    @field_validator("objectives")
-    @classmethod
-    def _with_accuracy(cls, names: list[str]) -> list[str]:
-        if "accuracy" not in names:
-            raise ValueError("accuracy has to be among them: what else would be recommended?")
-        return names
 
 
 class GeneratorSettings(Section):
@@ -196,16 +196,9 @@ class EvaluationSettings(Section):
     of the anchors, by first weight, that mixtures are also evaluated on.
     """
 
-    cutoffs: Annotated[list[Count], Field(min_length=1)]
+    cutoffs: Annotated[list[Count], _containing(10, "the headline metrics are of ten items")]
     resamples: Annotated[int, Field(ge=100)]
     few_anchors: list[Annotated[list[float], Field(min_length=3)]]
-
-    @field_validator("cutoffs")
-    @classmethod
-    def _has_the_headline(cls, cutoffs: list[int]) -> list[int]:
-        if 10 not in cutoffs:
-            raise ValueError("10 has to be among them: the headline metrics are those of ten items")
-        return cutoffs
 
 
 class VerifySettings(Section):
@@ -283,15 +276,11 @@ def read_settings(path: Path) -> dict:
     """Read a YAML file of settings, or raise ``ParagonError``."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError as error:
-        raise ParagonError(f"{path}: not found; run from a checkout of the repository") from error
     except OSError as error:
-        raise ParagonError(f"{path} cannot be read: {error.strerror}") from error
+        raise ParagonError(f"{path}: {error.strerror}; run from a checkout") from error
     except UnicodeDecodeError as error:
         raise ParagonError(f"{path}: not valid UTF-8 ({error.reason}); save it as UTF-8") from error
-    except RecursionError as error:
-        raise ParagonError(f"{path}: not valid YAML: nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: an impossible date
         raise ParagonError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ParagonError(
@@ -309,13 +298,11 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         names: set[str] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue  # a list, for example; refused when the mapping is built
-            if key.value in names and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
-                )
-            names.add(key.value)
+            if isinstance(key.value, str) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in names:
+                    problem = f"the key {key.value!r} is there twice"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                names.add(key.value)
         return node
 
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from safetensors import SafetensorError
 
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 
 if TYPE_CHECKING:  # torch takes a second to load
     from torch import Tensor
@@ -29,10 +29,9 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 def check_name(name: str, kind: str = "dataset") -> None:
     """Raise ``ParagonError`` if ``name`` is not allowed for a dataset or a backbone."""
     if not re.fullmatch(NAME, name):
-        shown = repr(name) if len(name) <= 80 else f"{name[:60]!r}... ({len(name)} characters)"
         raise ParagonError(
-            f"{shown} is not a name for a {kind}: use up to 64 letters, digits, '.', '_' and '-', "
-            "a letter or digit first"
+            f"{shown(name)} is not a name for a {kind}: use up to 64 letters, digits, '.', '_' and "
+            "'-', a letter or digit first"
         )
 
 
@@ -44,8 +43,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, target)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:  # ValueError: NaN in JSON
+        reason = getattr(error, "strerror", None) or error
         raise ParagonError(
             f"{target} cannot be written: {reason}; what was there is kept"
         ) from error
@@ -117,17 +116,12 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, content: object) -> None:
     """Write JSON atomically, keys in the given order; refuse NaN and infinity."""
-    write_text(target, _json(target, content))
+    with atomic_path(target) as path:
+        path.write_text(_json(content), encoding="utf-8")
 
 
-def _json(target: Path, content: object) -> str:
-    """Encode ``content`` for the file ``target``."""
-    try:
-        return json.dumps(content, indent=2, allow_nan=False) + "\n"
-    except ValueError as error:
-        raise ParagonError(
-            f"{target} cannot be written: {error}; what was there is kept"
-        ) from error
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def require(path: Path, stage: str) -> Path:
@@ -141,19 +135,16 @@ def require(path: Path, stage: str) -> Path:
     return path
 
 
-def _again(stage: str) -> str:
-    return f"run `{stage}` again" if " " in stage else f"run stage `{stage}` again"
-
-
 def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -> None:
     """Write ``stem.safetensors`` and its description ``stem.json``, with a checksum of both."""
     from safetensors.torch import save
 
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-    about = stem.with_name(stem.name + ".json")
-    text = _json(about, {**description, "sha256": _checksum(data, description)})
-    with atomic_path(about) as beside:  # both are written before either replaces an old one
-        beside.write_text(text, encoding="utf-8")
+    # Both are written before either replaces an old one.
+    with atomic_path(stem.with_name(stem.name + ".json")) as about:
+        about.write_text(
+            _json({**description, "sha256": _checksum(data, description)}), encoding="utf-8"
+        )
         with atomic_path(stem.with_name(stem.name + ".safetensors")) as path:
             path.write_bytes(data)
 
@@ -168,29 +159,29 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
 
     path = require(stem.with_name(stem.name + ".safetensors"), stage)
     about = require(stem.with_name(stem.name + ".json"), stage)
-    again = _again(stage)
     try:
-        data, text = path.read_bytes(), about.read_text(encoding="utf-8")
-        description = json.loads(text)
-    except OSError as error:
-        raise ParagonError(f"{error.filename} cannot be read: {error.strerror}; {again}") from error
-    except (ValueError, RecursionError) as error:  # UTF-8 as well
-        raise ParagonError(f"{about}: not valid JSON ({error}); {again}") from error
-    if not isinstance(description, dict):
-        raise ParagonError(f"{about}: a JSON object is needed; {again}")
-    if _checksum(data, description) != description.get("sha256"):
-        raise ParagonError(
-            f"{path}: its checksum differs from the one in {about.name}: one of the two files was "
-            f"altered; {again}"
-        )
+        data = path.read_bytes()
+        description = json.loads(about.read_text(encoding="utf-8"))
+        if not isinstance(description, dict):
+            raise ValueError("a JSON object is needed")
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: UTF-8 as well
+        raise ParagonError(f"{about}: cannot be read ({error}); {_again(stage)}") from error
     try:
+        if _checksum(data, description) != description.get("sha256"):
+            raise ValueError(
+                f"its checksum differs from the one in {about.name}: one of the two was altered"
+            )
         tensors = load(data)
-    except SafetensorError as error:
-        raise ParagonError(f"{path}: not a safetensors file ({error}); {again}") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ParagonError(f"{path}: `{name}` holds numbers that are not finite; {again}")
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise ValueError(f"`{name}` holds numbers that are not finite")
+    except (ValueError, SafetensorError) as error:
+        raise ParagonError(f"{path}: {error}; {_again(stage)}") from error
     return tensors, description
+
+
+def _again(stage: str) -> str:
+    return f"run {'' if ' ' in stage else 'stage '}`{stage}` again"
 
 
 @contextmanager
@@ -229,5 +220,4 @@ def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None
 def _checksum(data: bytes, description: dict) -> str:
     """Compute the SHA-256 of the data and the description, without its checksum."""
     rest = {key: value for key, value in description.items() if key != "sha256"}
-    text = json.dumps(rest, sort_keys=True)
-    return hashlib.sha256(data + text.encode()).hexdigest()
+    return hashlib.sha256(data + json.dumps(rest, sort_keys=True).encode()).hexdigest()
