@@ -9,8 +9,14 @@ import torch
 from paragon.adapters.adapter import AdapterForm, adapt
 from paragon.generator.diffusion import Schedule, ddim, guided
 from paragon.generator.generator import Latent
-from paragon.metrics.diversity import alpha_dcg, alpha_ndcg_at, ideal_alpha_dcg
-from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
+from paragon.metrics.ranking import (
+    alpha_dcg,
+    alpha_ndcg_at,
+    ideal_alpha_dcg,
+    ndcg_at,
+    target_ranks,
+    top_k,
+)
 from paragon.objectives import losses
 from paragon.params import ROOT
 

@@ -22,7 +22,7 @@ from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.backbones import Backbone
 from paragon.data.sequences import Evaluation, Pairs, Sequences
 from paragon.errors import ParagonError
-from paragon.metrics import diversity, ranking
+from paragon.metrics import ranking
 from paragon.metrics.checks import check_array, row_blocks
 from paragon.objectives.table import (
     Catalogue,
@@ -96,18 +96,18 @@ class TestSet:
         # Items share few different sets of categories, the patterns [M].
         patterns, kinds = np.unique(categories, axis=0, return_inverse=True)
         self.kinds = kinds.reshape(-1)  # [n + 1]
-        self.similarity = diversity.jaccard(patterns.astype(np.float64))  # of patterns
+        self.similarity = ranking.jaccard(patterns.astype(np.float64))  # of patterns
         parts = []
         for rows in row_blocks(len(evaluation), len(self.kinds)):
             excluded = sequences.excluded(evaluation[rows])
             kinds = np.broadcast_to(self.kinds, excluded.shape)
-            parts.append(diversity.ideal_alpha_dcg(patterns, depth, 0.5, kinds, excluded))
+            parts.append(ranking.ideal_alpha_dcg(patterns, depth, 0.5, kinds, excluded))
         self.ideal = {
-            "sampled": diversity.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
+            "sampled": ranking.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
             "full": np.concatenate(parts),
         }  # [N, depth] each
         # On the published scale, for docs/reproduction.md only.
-        self.published = diversity.ideal_alpha_dcg(
+        self.published = ranking.ideal_alpha_dcg(
             categories, 10, candidates=self.candidates, published=True
         )
         users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
@@ -195,7 +195,7 @@ class TestSet:
     def _metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:
         """Compute all metrics of lists ``items [N, K]`` whose targets have the ``ranks [N]``."""
         ranked = self.sequences.categories[items]  # [N, K, M]
-        dcg, kinds = diversity.alpha_dcg(ranked), self.kinds[items]
+        dcg, kinds = ranking.alpha_dcg(ranked), self.kinds[items]
         similarity = self.similarity[kinds[:, :, None], kinds[:, None]]  # [N, K, K]
         out: Metrics = {}
         for k in self.cutoffs:
@@ -203,16 +203,16 @@ class TestSet:
             gap = ranking.group_gap(ndcg, self.groups)
             out[f"ndcg@{k}"] = ndcg
             out[f"hr@{k}"] = ranking.hr_at(ranks, k)
-            out[f"alpha_ndcg@{k}"] = diversity.alpha_ndcg_at(dcg, self.ideal[protocol], k)
-            out[f"coverage@{k}"] = diversity.category_coverage_at(ranked, k)
+            out[f"alpha_ndcg@{k}"] = ranking.alpha_ndcg_at(dcg, self.ideal[protocol], k)
+            out[f"coverage@{k}"] = ranking.category_coverage_at(ranked, k)
             if k > 1:  # one item has no distance to others
-                out[f"ild@{k}"] = diversity.intra_list_distance_at(ranked, k, similarity)
+                out[f"ild@{k}"] = ranking.intra_list_distance_at(ranked, k, similarity)
             out[f"novelty@{k}"] = ranking.novelty_at(items, self.information, k)
             if k == 10:
-                out["items@10"] = different = diversity.aggregate_diversity_at(items, k)
+                out["items@10"] = different = ranking.aggregate_diversity_at(items, k)
                 out["catalogue@10"] = different / self.sequences.n_items
             if k == 10 and protocol == "sampled":
-                out["alpha_ndcg_published@10"] = diversity.alpha_ndcg_at(dcg, self.published, k)
+                out["alpha_ndcg_published@10"] = ranking.alpha_ndcg_at(dcg, self.published, k)
             if gap.value is not None:
                 out[f"group_gap@{k}"] = gap.value
                 out[f"parity@{k}"] = 1 - gap.value

@@ -1,7 +1,8 @@
-"""Accuracy, novelty and fairness of ranked lists, per event, as pure functions on arrays.
+"""Metrics of ranked lists, per event: accuracy, diversity, novelty, fairness.
 
-Shapes: N events, C candidates, V items, K list positions. A *column* is a place in the candidate
-list (an item id in the full protocol). Wrong shapes, kinds or ranges raise ``ParagonError``.
+Shapes: N events, C candidates, V items, M categories (multi-hot), K list positions. A *column* is a
+place in the candidate list (an item id in the full protocol). Wrong shapes, kinds or ranges raise
+``ParagonError``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import Measure, check_array, cutoff, exclusion
+from paragon.metrics.checks import Measure, check_array, cutoff, exclusion, row_blocks
+
+_TIE = 1e-9  # gains closer than this are equal, whatever the order of summation
+
+
+# --- ranks and accuracy --------------------------------------------------------------------------
 
 
 def target_ranks(
@@ -29,20 +35,6 @@ def target_ranks(
     if np.isneginf(of_target).any():
         raise ParagonError("target: it is excluded")
     return np.count_nonzero(values >= of_target, axis=1)
-
-
-def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """NDCG@k with one relevant item: 1 / log2(1 + rank), 0 beyond k; float64 ``[N]``, 0..1.
-
-    ``ranks [N]``: integers from 1. Source: Järvelin and Kekäläinen, ACM TOIS 20(4), 2002.
-    """
-    hits = hr_at(ranks, k)
-    return np.where(hits > 0, 1 / np.log2(1.0 + np.asarray(ranks)), 0.0)
-
-
-def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Hit rate@k: 1 if rank <= k, else 0; float64 ``[N]``. ``ranks [N]``: integers from 1."""
-    return (check_array("ranks", ranks, "N", "integers", low=1) <= cutoff(k)).astype(np.float64)
 
 
 def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.ndarray:
@@ -74,11 +66,177 @@ def _masked(scores: np.ndarray, excluded: np.ndarray | None) -> np.ndarray:
     bad = ~np.isfinite(scores) & ~(excluded & np.isneginf(scores))
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        raise ParagonError(
-            f"scores: row {row}, column {column} is {scores[row, column]}; every candidate needs a "
-            "finite score"
-        )
+        value = scores[row, column]
+        raise ParagonError(f"scores: row {row}, column {column} is {value}; give finite numbers")
     return np.where(excluded, -np.inf, scores)
+
+
+def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
+    """NDCG@k with one relevant item: 1 / log2(1 + rank), 0 beyond k; float64 ``[N]``, 0..1.
+
+    ``ranks [N]``: integers from 1. Source: Järvelin and Kekäläinen, ACM TOIS 20(4), 2002.
+    """
+    hits = hr_at(ranks, k)
+    return np.where(hits > 0, 1 / np.log2(1.0 + np.asarray(ranks)), 0.0)
+
+
+def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
+    """Hit rate@k: 1 if rank <= k, else 0; float64 ``[N]``. ``ranks [N]``: integers from 1."""
+    return (check_array("ranks", ranks, "N", "integers", low=1) <= cutoff(k)).astype(np.float64)
+
+
+# --- diversity -----------------------------------------------------------------------------------
+
+
+def alpha_dcg(ranked: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+    """α-DCG at each cut-off, float64 ``[N, K]``: column k - 1 is α-DCG@k, 0..inf.
+
+    ``ranked [N, K, M]``, bool: categories of the list. A category seen r times above is worth
+    (1 - α)^r, a position 1 / log2(1 + position). It measures coverage, not relevance to the user.
+    Source: Clarke et al., SIGIR 2008, equations 6 and 8 with J(d, i) in {0, 1}.
+    """
+    ranked = _lists(ranked)
+    seen = np.cumsum(ranked, axis=1, dtype=np.int64) - ranked
+    worth = _decay(alpha) ** np.arange(ranked.shape[1])
+    return _discounted((ranked * worth[seen]).sum(axis=2))
+
+
+def ideal_alpha_dcg(
+    categories: np.ndarray,
+    k: int,
+    alpha: float = 0.5,
+    candidates: np.ndarray | None = None,
+    excluded: np.ndarray | None = None,
+    published: bool = False,
+) -> np.ndarray:
+    """α-DCG of the greedily best list of each event's candidates; float64 ``[N, k]``.
+
+    ``categories [V, M]``, bool; ``candidates [N, C]``: rows of ``categories`` (None: all);
+    ``excluded [N, C]``, bool. With neither, one row for all events. Ties go to the first candidate;
+    the rule is part of the metric, since it changes the sum. With fewer than k candidates the last
+    sum is repeated. Source: Clarke et al., SIGIR 2008, section 3.3 (the exact ideal is NP-hard).
+
+    ``published``: the ideal of the published tables, FOR COMPARISON WITH THESE ONLY: the ratio is
+    not α-nDCG. The matrix of candidates x categories is transposed, so the greedy list consists of
+    categories, each once. The gain of a category is the number of its candidates; one seen r times
+    counts (1 - α)^r. This ideal grows with the number of candidates: the ratio is several times too
+    small and not comparable across protocols. Source: ``best_alpha_nDCG`` in the code of Shen et
+    al., "Paragon", RecSys 2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
+    """
+    k, decay, categories = cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
+    patterns, kind = np.unique(categories > 0, axis=0, return_inverse=True)  # [G, M], G is small
+    if candidates is None:
+        rows = 1 if excluded is None else len(excluded)
+        candidates = np.broadcast_to(np.arange(len(categories)), (rows, len(categories)))
+    candidates = check_array("candidates", candidates, "NC", "integers", 0, len(categories) - 1)
+    free, kind, parts = ~exclusion(excluded, candidates.shape), kind.reshape(-1), []
+    gains = _published_gains if published else _greedy_gains
+    for block in row_blocks(len(candidates), max(candidates.shape[1], len(patterns))):
+        parts.append(gains(patterns, kind[candidates[block]], free[block].copy(), k, decay))
+    return _discounted(np.concatenate(parts))
+
+
+def _greedy_gains(
+    patterns: np.ndarray, kinds: np.ndarray, free: np.ndarray, k: int, decay: float
+) -> np.ndarray:
+    """Gains ``[n, k]`` of the greedy list of candidates.
+
+    ``kinds [n, C]``: rows of ``patterns [G, M]``; ``free [n, C]``: which may be taken.
+    """
+    rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
+    worth = np.ones((len(kinds), patterns.shape[1]))  # of each category, for the next item
+    for position in range(min(k, kinds.shape[1])):
+        of_pattern = worth @ patterns.T.astype(np.float64)  # [n, G]
+        gain = np.where(free, np.take_along_axis(of_pattern, kinds, 1), -1.0)  # [n, C]
+        pick = (gain >= gain.max(axis=1, keepdims=True) - _TIE).argmax(axis=1)
+        gains[:, position] = np.maximum(gain[rows, pick], 0.0)
+        free[rows, pick] = False
+        worth *= np.where(patterns[kinds[rows, pick]], decay, 1.0)
+    return gains
+
+
+def _published_gains(
+    patterns: np.ndarray, kinds: np.ndarray, free: np.ndarray, k: int, decay: float
+) -> np.ndarray:
+    """Gains ``[n, k]`` of the greedy list of categories, see ``published`` above."""
+    rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
+    worth = np.zeros((len(kinds), len(patterns)))  # of the candidates with each pattern
+    np.add.at(worth, (rows[:, None], kinds), free)
+    left = np.ones((len(kinds), patterns.shape[1]), dtype=bool)  # categories
+    for position in range(min(k, patterns.shape[1])):
+        gain = np.where(left, worth @ patterns, -1.0)  # [n, M]
+        pick = gain.argmax(axis=1)
+        gains[:, position] = gain[rows, pick]
+        left[rows, pick] = False
+        worth *= np.where(patterns[:, pick].T, decay, 1.0)
+    return gains
+
+
+def alpha_ndcg_at(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
+    """α-nDCG@k: ``dcg [N, K >= k]`` over ``ideal [N or 1, K >= k]``; float64 ``[N]``, 0 to about 1.
+
+    The ideal is greedy, so a list can rarely exceed 1. Events without categories score 0; if no
+    event has one, raise ``ParagonError``. Source: Clarke et al., SIGIR 2008.
+    """
+    dcg = check_array("dcg", dcg, "NK", K=cutoff(k))[:, k - 1]
+    rows = 1 if len(ideal) == 1 else len(dcg)
+    ideal = check_array("ideal", ideal, "NK", N=rows, K=k)[:, k - 1]
+    if not ideal.any():
+        raise ParagonError("α-nDCG: no candidate of any event has a category; nothing to measure")
+    return np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0)
+
+
+def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
+    """Share of all M categories in the first k items of ``ranked [N, K, M]``: ``[N]``, 0..1."""
+    return _lists(ranked, k)[:, :k].any(axis=1).mean(axis=1)
+
+
+def intra_list_distance_at(
+    ranked: np.ndarray, k: int, similarity: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean Jaccard distance in the first k >= 2 of ``ranked [N, K, M]``; float64 ``[N]``, 0..1.
+
+    Two items without categories are alike. ``similarity [N, K, K]``: computed if None.
+    Source: Ziegler et al., WWW 2005 (as a distance: Zhang and Hurley, RecSys 2008).
+    """
+    check_array("k", k, "", "integers", low=2)  # one item has no distance to others
+    if similarity is None:
+        similarity = jaccard(_lists(ranked, k)[:, :k].astype(np.float64))
+    first, second = np.triu_indices(k, 1)
+    return 1 - similarity[:, first, second].mean(axis=1)
+
+
+def jaccard(sets: np.ndarray) -> np.ndarray:
+    """Jaccard similarity ``[..., K, K]``, 0..1, of ``sets [..., K, M]``; 1 for two empty sets."""
+    common = sets @ np.swapaxes(sets, -1, -2)
+    size = sets.sum(axis=-1)
+    union = size[..., :, None] + size[..., None, :] - common
+    return np.divide(common, union, out=np.ones_like(common), where=union > 0)
+
+
+def aggregate_diversity_at(items: np.ndarray, k: int) -> int:
+    """Count the distinct items in the first k places of ``items [N, K >= k]`` together: k..N * k.
+
+    Source: Adomavicius and Kwon, IEEE Trans. Knowl. Data Eng. 24(5), 2012.
+    """
+    return len(np.unique(check_array("items", items, "NK", "integers", K=cutoff(k))[:, :k]))
+
+
+def _discounted(gains: np.ndarray) -> np.ndarray:
+    """Cumulative sum of gains ``[N, K]``, each divided by log2(1 + position)."""
+    return np.cumsum(gains / np.log2(np.arange(gains.shape[1]) + 2.0), axis=1)
+
+
+def _lists(ranked: np.ndarray, k: int = 1) -> np.ndarray:
+    return check_array("ranked", ranked, "NKM", "numbers", K=cutoff(k)).astype(bool)
+
+
+def _decay(alpha: float) -> float:
+    """Return 1 - α, the factor by which each repetition of a category reduces its worth."""
+    return 1 - float(check_array("alpha", alpha, "", low=0, high=1))
+
+
+# --- novelty and fairness ------------------------------------------------------------------------
 
 
 def self_information(holders: np.ndarray, users: int) -> np.ndarray:
@@ -88,7 +246,6 @@ def self_information(holders: np.ndarray, users: int) -> np.ndarray:
     without holders count as having one. All are 0 if all users hold all items.
     Source: Zhou et al., PNAS 107(10), 2010.
     """
-    check_array("users", users, "", "integers", low=1)
     holders = check_array("holders", holders, "V", low=0, high=users)
     bits = np.log2(users) - np.log2(np.maximum(holders, 1))
     return bits / bits.max() if bits.max() > 0 else bits

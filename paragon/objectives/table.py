@@ -16,7 +16,7 @@ from torch import Tensor
 
 from paragon.data.sequences import Met, Sequences
 from paragon.errors import ParagonError
-from paragon.metrics.diversity import ideal_alpha_dcg
+from paragon.metrics.ranking import ideal_alpha_dcg
 from paragon.objectives import losses
 from paragon.objectives.losses import Lists
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from paragon.adapters.frozen import FrozenTask
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.generator.generator import Generator as AdapterGenerator
-from paragon.metrics import diversity, ranking
+from paragon.metrics import ranking
 
 DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 # Weights of a re-ranker.  Many are close to 1, as probabilities are small beside gains.
@@ -75,7 +75,7 @@ def distance(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarra
 
     The gain is 1 minus the largest Jaccard similarity of categories to an item above.
     """
-    apart = 1 - diversity.jaccard(patterns.astype(np.float32))  # [G, G]
+    apart = 1 - ranking.jaccard(patterns.astype(np.float32))  # [G, G]
     least = np.ones((rows, len(patterns)), dtype=np.float32)  # [N, G]
     while True:
         chosen = yield least
@@ -241,7 +241,7 @@ def chosen_settings(
     events = sequences.valid[validation_rows(sequences.valid)]
     candidates = candidates_of(sequences, events)[protocol]
     items, categories = candidates.items, candidates.patterns[candidates.kinds]  # [n + 1, M]
-    ideal = diversity.ideal_alpha_dcg(
+    ideal = ranking.ideal_alpha_dcg(
         categories, _TOP, candidates=items, excluded=candidates.excluded
     )
     settings, points = [], []
@@ -289,8 +289,8 @@ def list_quality(
     """Compute NDCG@K and α-nDCG@K ``[N]`` of lists with ``hits [N, K]`` and ``sets [N, K, M]``."""
     length = hits.shape[1]
     ranks = np.where(hits.any(1), hits.argmax(1) + 1, length + 1)  # [N]
-    dcg = diversity.alpha_dcg(sets)
-    return ranking.ndcg_at(ranks, length), diversity.alpha_ndcg_at(dcg, ideal, length)
+    dcg = ranking.alpha_dcg(sets)
+    return ranking.ndcg_at(ranks, length), ranking.alpha_ndcg_at(dcg, ideal, length)
 
 
 def reranked_scores(

@@ -22,7 +22,7 @@ from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_s
 from paragon.errors import ParagonError, shown
 from paragon.generator.generator import Generator, load_generator, save_generator
 from paragon.metrics import ranking
-from paragon.metrics.diversity import ideal_alpha_dcg
+from paragon.metrics.ranking import ideal_alpha_dcg
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
 from paragon.rivals.reranking import (

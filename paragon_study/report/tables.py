@@ -10,8 +10,14 @@ import pandas as pd
 from pydantic import BaseModel
 
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.metrics.diversity import alpha_dcg, alpha_ndcg_at, ideal_alpha_dcg
-from paragon.metrics.ranking import ndcg_at, target_ranks, top_k
+from paragon.metrics.ranking import (
+    alpha_dcg,
+    alpha_ndcg_at,
+    ideal_alpha_dcg,
+    ndcg_at,
+    target_ranks,
+    top_k,
+)
 from paragon.metrics.statistics import is_real, mean_interval
 
 

@@ -30,7 +30,7 @@ from paragon.evaluation.methods import (
 )
 from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, measure_rows
 from paragon.generator.training import train_generator
-from paragon.metrics.diversity import intra_list_distance_at
+from paragon.metrics.ranking import intra_list_distance_at
 from paragon.params import ROOT
 from paragon.rivals.end_to_end import train_end_to_end
 from paragon.rivals.retrain import (

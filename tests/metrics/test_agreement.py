@@ -16,7 +16,7 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 from statsmodels.stats.weightstats import DescrStatsW
 
-from paragon.metrics import control, diversity, ranking, statistics
+from paragon.metrics import control, ranking, statistics
 from tests.conftest import THOROUGH
 from tests.metrics.test_ranking import slow_greedy
 
@@ -94,14 +94,14 @@ def test_scipy_scikit_learn_and_pandas_on_lists(lists):
     agree(ranks, [stats.rankdata(-s, method="max")[0] for s in scores])
     for k in CUTOFFS:
         covered = [sklearn.metrics.jaccard_score(np.ones(M), r[:k].any(0)) for r in ranked]
-        agree(diversity.category_coverage_at(ranked, k), covered)
-        agree(diversity.aggregate_diversity_at(best, k), pd.Series(best[:, :k].ravel()).nunique())
+        agree(ranking.category_coverage_at(ranked, k), covered)
+        agree(ranking.aggregate_diversity_at(best, k), pd.Series(best[:, :k].ravel()).nunique())
         if k > 1:
             distances = [pdist(sets, "jaccard").mean() for sets in ranked[:, :k]]
-            agree(diversity.intra_list_distance_at(ranked, k), distances)
+            agree(ranking.intra_list_distance_at(ranked, k), distances)
     pairs = itertools.combinations(ranked[0], 2)
     similar = [sklearn.metrics.jaccard_score(a, b, zero_division=1) for a, b in pairs]
-    agree(diversity.intra_list_distance_at(ranked[:1], 10), 1 - np.mean(similar))
+    agree(ranking.intra_list_distance_at(ranked[:1], 10), 1 - np.mean(similar))
     group = np.arange(N) % 2
     means = pd.Series(1 / ranks).groupby(group).mean()
     agree(ranking.group_gap(1 / ranks, group).value, np.ptp(means))
@@ -131,11 +131,9 @@ def test_ndeval_on_diversity(alpha):
         table, order = without_ties(rng, k, alpha), rng.permutation(12)
         names = [f"alpha-nDCG@{k}", f"strec@{k}"]
         found = pyndeval.ndeval(*subtopics(table, order), measures=names, alpha=alpha)["q"]
-        ranked, ideal = table[order][None], diversity.ideal_alpha_dcg(table, k, alpha)
-        agree(
-            diversity.alpha_ndcg_at(diversity.alpha_dcg(ranked, alpha), ideal, k), found[names[0]]
-        )
-        agree(diversity.category_coverage_at(ranked, k), found[names[1]])
+        ranked, ideal = table[order][None], ranking.ideal_alpha_dcg(table, k, alpha)
+        agree(ranking.alpha_ndcg_at(ranking.alpha_dcg(ranked, alpha), ideal, k), found[names[0]])
+        agree(ranking.category_coverage_at(ranked, k), found[names[1]])
 
 
 def fronts(axes):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from paragon.metrics import control, diversity, ranking, statistics
+from paragon.metrics import control, ranking, statistics
 from tests.conftest import THOROUGH
 
 many = settings(max_examples=10_000 if THOROUGH else 20)
@@ -76,10 +76,10 @@ def test_diversity_does_not_know_the_names_of_categories(case, alpha):
     table, lists, k, random = case
     columns = shuffled(table.shape[1], random)
     for name, metric in {
-        "ild": lambda t: diversity.intra_list_distance_at(t[lists], k),
-        "coverage": lambda t: diversity.category_coverage_at(t[lists], k),
-        "alpha_dcg": lambda t: diversity.alpha_dcg(t[lists], alpha),
-        "ideal": lambda t: diversity.ideal_alpha_dcg(t, k, alpha),
+        "ild": lambda t: ranking.intra_list_distance_at(t[lists], k),
+        "coverage": lambda t: ranking.category_coverage_at(t[lists], k),
+        "alpha_dcg": lambda t: ranking.alpha_dcg(t[lists], alpha),
+        "ideal": lambda t: ranking.ideal_alpha_dcg(t, k, alpha),
     }.items():
         value = metric(table)
         assert value == pytest.approx(metric(table[:, columns])), name
@@ -92,13 +92,13 @@ def test_diversity_does_not_know_the_names_of_categories(case, alpha):
 @given(catalogues(), st.sampled_from([0.25, 0.5, 1.0]))
 def test_bounds_of_alpha_dcg(case, alpha):
     table, lists, k, _ = case
-    dcg = diversity.alpha_dcg(table[lists], alpha)
+    dcg = ranking.alpha_dcg(table[lists], alpha)
     assert (np.diff(dcg, axis=1) >= 0).all()
-    assert (dcg <= diversity.alpha_dcg(table[lists], 0.0) + 1e-12).all()  # without any decay
-    ideal = diversity.ideal_alpha_dcg(table, k, alpha)
+    assert (dcg <= ranking.alpha_dcg(table[lists], 0.0) + 1e-12).all()  # without any decay
+    ideal = ranking.ideal_alpha_dcg(table, k, alpha)
     first = table.sum(1).max()
     assert ideal[0, 0] == first and (dcg[:, 0] <= first).all()
-    ideal_of_list = diversity.ideal_alpha_dcg(table, len(table), alpha, candidates=lists)
+    ideal_of_list = ranking.ideal_alpha_dcg(table, len(table), alpha, candidates=lists)
     assert (dcg[:, 1] <= ideal_of_list[:, 1] / (1 - 1 / np.e)).all()  # greedy is that good
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paragon.metrics import checks, diversity, ranking
+from paragon.metrics import checks, ranking
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_alpha_dcg_by_hand(alpha):
     """A repetition is worth 1 - alpha, the third of a kind (1 - alpha)^2."""
     ranked, left = np.array([[[1, 1, 0], [1, 0, 0], [1, 0, 1]]], dtype=bool), 1 - alpha
     expected = np.cumsum([2, left / np.log2(3), (left**2 + 1) / 2])
-    assert diversity.alpha_dcg(ranked, alpha)[0] == pytest.approx(expected)
+    assert ranking.alpha_dcg(ranked, alpha)[0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
@@ -92,15 +92,15 @@ def test_ideal_equals_the_slow_greedy_with_its_ties(alpha, small_blocks):
         candidates = random.integers(0, items, (5, columns))
         excluded = random.random(candidates.shape) < 0.3
         everything = random.random((5, items)) < 0.3
-        some = diversity.ideal_alpha_dcg(table, 8, alpha, candidates, excluded)
-        full = diversity.ideal_alpha_dcg(table, 8, alpha, excluded=everything)
+        some = ranking.ideal_alpha_dcg(table, 8, alpha, candidates, excluded)
+        full = ranking.ideal_alpha_dcg(table, 8, alpha, excluded=everything)
         for row in range(5):
             expected, tied = slow_greedy(table, candidates[row][~excluded[row]], 8, alpha)
             assert some[row] == pytest.approx(expected, abs=1e-12)
             expected, _ = slow_greedy(table, np.flatnonzero(~everything[row]), 8, alpha)
             assert full[row] == pytest.approx(expected, abs=1e-12)
             ties += tied
-        one = diversity.ideal_alpha_dcg(table, 3, alpha)
+        one = ranking.ideal_alpha_dcg(table, 3, alpha)
         assert one.shape == (1, 3)
         assert one[0] == pytest.approx(slow_greedy(table, range(items), 3, alpha)[0], abs=1e-12)
     assert ties > 20
@@ -109,8 +109,8 @@ def test_ideal_equals_the_slow_greedy_with_its_ties(alpha, small_blocks):
 def test_the_order_of_candidates_decides_between_ties():
     # After {0, 1} and {2, 3} tie, only one choice leaves two fresh categories.
     table = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]], dtype=bool)
-    good = diversity.ideal_alpha_dcg(table, 2, candidates=np.array([[0, 1, 2]]))
-    poor = diversity.ideal_alpha_dcg(table, 2, candidates=np.array([[1, 0, 2]]))
+    good = ranking.ideal_alpha_dcg(table, 2, candidates=np.array([[0, 1, 2]]))
+    poor = ranking.ideal_alpha_dcg(table, 2, candidates=np.array([[1, 0, 2]]))
     assert good[0, 1] == pytest.approx(2 + 2 / np.log2(3))
     assert poor[0, 1] == pytest.approx(2 + 1.5 / np.log2(3))
 
@@ -118,9 +118,9 @@ def test_the_order_of_candidates_decides_between_ties():
 def test_events_without_categories_score_zero_and_the_greedy_list_one():
     table = np.array([[0, 0], [0, 0], [1, 0]], dtype=bool)
     candidates = np.array([[0, 1], [2, 1]])
-    ideal = diversity.ideal_alpha_dcg(table, 2, candidates=candidates)
-    dcg = diversity.alpha_dcg(table[candidates])
-    assert diversity.alpha_ndcg_at(dcg, ideal, 2).tolist() == [0, 1]
+    ideal = ranking.ideal_alpha_dcg(table, 2, candidates=candidates)
+    dcg = ranking.alpha_dcg(table[candidates])
+    assert ranking.alpha_ndcg_at(dcg, ideal, 2).tolist() == [0, 1]
 
 
 def test_the_cutoff_reads_its_column_of_longer_lists_and_ideals():
@@ -128,11 +128,11 @@ def test_the_cutoff_reads_its_column_of_longer_lists_and_ideals():
     random = np.random.default_rng(13)
     table = random.random((40, 8)) < 0.3
     items = random.integers(0, 40, (6, 10))
-    dcg, ideal = diversity.alpha_dcg(table[items]), diversity.ideal_alpha_dcg(table, 12)
+    dcg, ideal = ranking.alpha_dcg(table[items]), ranking.ideal_alpha_dcg(table, 12)
     for k in (1, 3, 10):
-        short = diversity.alpha_dcg(table[items[:, :k]])[:, -1]
-        expected = short / diversity.ideal_alpha_dcg(table, k)[0, -1]
-        assert diversity.alpha_ndcg_at(dcg, ideal, k) == pytest.approx(expected, abs=1e-12)
+        short = ranking.alpha_dcg(table[items[:, :k]])[:, -1]
+        expected = short / ranking.ideal_alpha_dcg(table, k)[0, -1]
+        assert ranking.alpha_ndcg_at(dcg, ideal, k) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.9])
@@ -141,7 +141,7 @@ def test_the_published_ideal_is_the_greedy_of_the_transposed_matrix(alpha, small
     table = random.random((30, 6)) < 0.3
     candidates = random.integers(0, 30, (7, 15))
     for k in (3, 10):
-        found = diversity.ideal_alpha_dcg(table, k, alpha, candidates, published=True)
+        found = ranking.ideal_alpha_dcg(table, k, alpha, candidates, published=True)
         for row in range(7):
             ideal, _ = slow_greedy(table[candidates[row]].T, range(6), k, alpha)
             assert found[row] == pytest.approx(ideal, abs=1e-12)

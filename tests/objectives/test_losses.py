@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from paragon.metrics.diversity import alpha_dcg
+from paragon.metrics.ranking import alpha_dcg
 from paragon.objectives import kernels
 from paragon.objectives.kernels import ALPHA, BprMax, CatalogueSoftmax, SoftAlphaDCG
 from paragon.objectives.losses import (

@@ -8,7 +8,7 @@ import torch
 
 from paragon.data.split import prepare
 from paragon.errors import ParagonError
-from paragon.metrics.diversity import ideal_alpha_dcg
+from paragon.metrics.ranking import ideal_alpha_dcg
 from paragon.objectives.losses import Lists
 from paragon.objectives.table import (
     OBJECTIVES,

@@ -8,8 +8,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from paragon.metrics.diversity import alpha_dcg, ideal_alpha_dcg
-from paragon.metrics.ranking import target_ranks, top_k
+from paragon.metrics.ranking import alpha_dcg, ideal_alpha_dcg, target_ranks, top_k
 from paragon.rivals import reranking
 from paragon.rivals.reranking import (
     RERANKERS,
