@@ -25,8 +25,6 @@ from paragon.objectives.table import Catalogue, Scored, objective_losses, served
 from paragon.objectives.weights import simplex_weights
 from paragon.storage import loading
 
-SECTIONS = ("backbones", "adapters", "rivals")  # of params.yaml
-
 
 class Retrained(nn.Module):
     """A backbone and an adapter that were trained together for one weight vector."""
@@ -153,7 +151,7 @@ def retrain_seeds(settings: params.Params) -> list[int]:
 
 def retrain_origin(settings: params.Params, weights: Tensor, seed: int) -> dict:
     """Describe what a retrained model depends on, besides backbone and data."""
-    sections = {name: getattr(settings, name).model_dump() for name in SECTIONS}
+    sections = settings.model_dump(include={"backbones", "adapters", "rivals"})
     return {"kind": "retrain", "weights": weights.tolist(), "seed": seed, "settings": sections}
 
 

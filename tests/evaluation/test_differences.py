@@ -142,30 +142,6 @@ def test_what_is_the_same_is_no_difference_and_one_user_has_no_limits(seqs):
     assert "one user" in row["set_hv_sampled_note"]
 
 
-def test_events_of_one_user_stay_together(ran, found, seqs):
-    """Every event five times: nothing is known that was not known before."""
-    many = {
-        protocol: {
-            method: {
-                seed: own._replace(events=[np.repeat(part, 5, axis=1) for part in own.events])
-                for seed, own in by_seed.items()
-            }
-            for method, by_seed in rows.items()
-        }
-        for protocol, rows in ran[1].items()
-    }
-    users = np.repeat(seqs.test.users, 5)
-    again = from_generated(many, users, resamples=300)
-    for method, own in found.items():
-        assert again[method] == pytest.approx(own, rel=1e-4, abs=1e-9)
-    apart = from_generated(many, np.arange(len(users)), resamples=300)
-
-    def width(row):
-        return row["set_hv_full_high"] - row["set_hv_full_low"]
-
-    assert width(apart["tuned"]) < 0.6 * width(found["tuned"])
-
-
 def test_the_interval_covers_the_true_difference_at_the_stated_rate():
     """Users, seeds and noise drawn anew; the truth is the hypervolume of the true means."""
     random = np.random.default_rng(0)

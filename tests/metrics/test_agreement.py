@@ -1,7 +1,7 @@
 """Every metric against other people's libraries, wherever their definitions coincide, to 1e-9.
 
-ranx, ir-measures and Optuna belong to the extra `thorough`; without a library its cases are
-skipped.  docs/trust.md has the table of who agrees with whom.
+ir-measures and Optuna belong to the extra `thorough`.  docs/trust.md has the table of who agrees
+with whom.
 """
 
 import itertools
@@ -62,19 +62,6 @@ def as_trec(scores):
         for row, line in enumerate(scores)
     }
     return qrels, run
-
-
-@pytest.mark.skipif(not THOROUGH, reason="ranx compiles for a minute")
-def test_ranx_on_accuracy(lists):
-    ranx = pytest.importorskip("ranx")
-    scores, ranks, _, _ = lists
-    qrels, run = (kind(x) for kind, x in zip((ranx.Qrels, ranx.Run), as_trec(scores), strict=True))
-    ask = [f"{name}@{k}" for name in ("ndcg", "hit_rate") for k in CUTOFFS]
-    found = ranx.evaluate(qrels, run, [*ask, "mrr"], return_mean=False)
-    for k in CUTOFFS:
-        agree(ranking.ndcg_at(ranks, k), found[f"ndcg@{k}"])
-        agree(ranking.hr_at(ranks, k), found[f"hit_rate@{k}"])
-    agree(1 / ranks, found["mrr"])
 
 
 def test_ir_measures_on_accuracy(lists):

@@ -106,15 +106,6 @@ def test_ideal_equals_the_slow_greedy_with_its_ties(alpha, small_blocks):
     assert ties > 20
 
 
-def test_the_order_of_candidates_decides_between_ties():
-    # After {0, 1} and {2, 3} tie, only one choice leaves two fresh categories.
-    table = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]], dtype=bool)
-    good = ranking.ideal_alpha_dcg(table, 2, candidates=np.array([[0, 1, 2]]))
-    poor = ranking.ideal_alpha_dcg(table, 2, candidates=np.array([[1, 0, 2]]))
-    assert good[0, 1] == pytest.approx(2 + 2 / np.log2(3))
-    assert poor[0, 1] == pytest.approx(2 + 1.5 / np.log2(3))
-
-
 def test_events_without_categories_score_zero_and_the_greedy_list_one():
     table = np.array([[0, 0], [0, 0], [1, 0]], dtype=bool)
     candidates = np.array([[0, 1], [2, 1]])

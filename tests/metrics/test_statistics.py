@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from paragon.metrics import statistics
-from paragon.metrics.control import set_hv
 
 
 def compare(a, b, users=None, statistic=lambda means: means[:, 0], **options):
@@ -67,22 +66,6 @@ def test_bootstrap_repeats_with_its_seed_and_agrees_with_scipy():
 def test_p_values_reach_their_ends():
     assert compare(np.ones(9), np.ones(9), resamples=200) == ((0.0, 0.0, 0.0, None), 1.0)
     assert compare(np.arange(9) + 1.0, np.zeros(9), resamples=200)[1] == pytest.approx(2 / 201)
-
-
-def test_a_statistic_of_several_means():
-    random = np.random.default_rng(6)
-    curve = np.linspace(0.1, 0.9, 5)
-    front = np.stack([curve, 1 - curve], axis=1).reshape(10, 1)
-    a = front + random.normal(0, 0.05, (10, 80))
-
-    def hv(means):
-        return set_hv(means.reshape(-1, 5, 2))
-
-    better, _ = compare(a + 0.02, a, statistic=hv, resamples=300)
-    expected = hv(a.mean(axis=1) + 0.02)[0] - hv(a.mean(axis=1))[0]
-    assert better.mean == pytest.approx(expected)
-    # In pairs the common noise cancels: the interval is far narrower than either set_hv moves.
-    assert 0 < better.low < better.high < better.low + 0.005
 
 
 def test_methods_may_differ_in_their_number_of_rows_and_the_last_bit_is_no_difference():
