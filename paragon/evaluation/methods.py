@@ -22,8 +22,7 @@ from paragon.evaluation.protocol import Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.generator.memorisation import noisy, to_nearest
 from paragon.rivals import baselines, reranking
-from paragon.rivals.category_bias import biased_scores
-from paragon.rivals.end_to_end import END_TO_END, EndToEnd
+from paragon.rivals.end_to_end import END_TO_END, EndToEnd, biased_scores
 from paragon.rivals.published import Published
 from paragon.rivals.reranking import RERANKERS, Rerank
 from paragon.rivals.retrain import Retrained

@@ -1,11 +1,14 @@
-"""Rivals trained end to end: ``model(weights [B, O]) -> adapter vectors [B, P]``.
+"""Rivals trained end to end, by the task loss on the frozen backbone, without a collection.
 
-They learn from the task loss of random weights on the frozen backbone, without a collection.
-Shapes: B weight vectors, O objectives, P parameters of an adapter, w the width of the network.
+Models ``model(weights [B, O]) -> adapter vectors [B, P]`` learn from random weights.
+`category_bias` has one number for each category and weight vector, the same for all users.
+Shapes: B weight vectors or events, O objectives, P parameters of an adapter, w the width of the
+network, S seeds, W weights, M categories, N events, C candidates, L items served.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +17,20 @@ from torch import Tensor, nn
 
 from paragon import params
 from paragon.adapters.adapter import initial_vector
-from paragon.adapters.frozen import FrozenTask
+from paragon.adapters.collection import tune
+from paragon.adapters.frozen import CELLS, FrozenTask
 from paragon.data.negatives import NegativeSampler
+from paragon.data.sequences import Sequences
 from paragon.generator.denoiser import WeightEmbedding, mlp
 from paragon.generator.training import stretches, take_step
-from paragon.objectives.weights import check_weights, lift, random_weights, simplex_weights
+from paragon.objectives.table import Scored, served
+from paragon.objectives.weights import (
+    check_weights,
+    lift,
+    random_weights,
+    simplex_lattice,
+    simplex_weights,
+)
 from paragon.progress import progress
 from paragon.storage import loading, save_tensors
 
@@ -148,3 +160,55 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
         model.load_state_dict(tensors)
         model.description = description
         return model.eval().requires_grad_(False)
+
+
+# --- category_bias -------------------------------------------------------------------------------
+
+
+class BiasTask(FrozenTask):
+    """Score ``s . e_i + g_i . u(w)``, with a bias ``u [..., W, M]`` instead of adapters."""
+
+    def scores(self, vectors: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
+        """Score candidates ``[..., B, C]`` under each bias: ``[..., B, W, C]``."""
+        with torch.no_grad():
+            plain = self.backbone.score(self.states[rows], candidates)  # [..., B, C]
+        categories = self.catalogue.categories[candidates]  # [..., B, C, M]
+        return plain.unsqueeze(-2) + vectors.unsqueeze(-3) @ categories.mT
+
+    def serve(self, vectors: Tensor, rows: Tensor) -> Scored:
+        """Serve lists ``[..., W, B, 1, L]`` to the events ``rows [..., B]``."""
+        table = self.catalogue.categories  # [n + 1, M]
+        with torch.no_grad():
+            plain = self.backbone.score_catalogue(self.states[rows].flatten(0, -2))
+            plain = plain.view(*rows.shape, -1).unsqueeze(-3)  # [..., 1, B, n + 1]
+            met = self.met[rows.reshape(-1)].mask().view_as(plain)
+            few = max(1, CELLS // plain.numel())  # weights at a time
+            parts = vectors.split(few, -2)  # of [..., few, M]
+            gains = ((part @ table.T).unsqueeze(-2) for part in parts)  # [..., few, 1, n + 1]
+            best = torch.cat([served(plain + g, met, self.served) for g in gains], -3)
+        plain = plain.expand(*best.shape[:-1], -1).gather(-1, best)  # [..., W, B, L]
+        scores = plain + (table[best] @ vectors[..., None, :, None]).squeeze(-1)
+        lists = self.catalogue.lists(best, self.groups[rows].unsqueeze(-2))
+        return Scored(scores.unsqueeze(-2), lists)
+
+
+def tune_category_bias(
+    train: FrozenTask,
+    sequences: Sequences,
+    settings: params.AdapterSettings,
+    seeds: Sequence[int],
+) -> Tensor:
+    """Tune a bias for each evaluation weight and seed on training events, ``[S, W, M]``."""
+    # So few parameters need a larger rate to converge.
+    change = {"learning_rate": 10 * settings.learning_rate, "checks": 1, "snapshots": 0}
+    settings, task = settings.model_copy(update=change), BiasTask(**vars(train))
+    weights = simplex_lattice(len(settings.objectives), settings.oracles).to(task.states.device)
+    count = task.catalogue.categories.shape[1]
+    start = torch.zeros(len(seeds), len(weights), count, device=weights.device)  # [S, W, M]
+    sampler = NegativeSampler(sequences)
+    return tune(task, None, sampler, weights, start, settings, seeds).vectors.cpu()
+
+
+def biased_scores(scores: np.ndarray, categories: np.ndarray, bias: Tensor) -> np.ndarray:
+    """Add ``bias [M]`` of the ``categories [n + 1, M]`` to catalogue scores ``[N, n + 1]``."""
+    return scores + (categories @ bias.numpy()).astype(scores.dtype)  # [N, n + 1] + [n + 1]

@@ -21,7 +21,7 @@ from paragon.evaluation.methods import Trained
 from paragon.generator.denoiser import sinusoidal
 from paragon.generator.generator import Generator, generator_of
 from paragon.metrics.ranking import top_k
-from paragon.rivals.category_bias import biased_scores
+from paragon.rivals.end_to_end import biased_scores
 from paragon.rivals.reranking import (
     RERANKERS,
     Setting,

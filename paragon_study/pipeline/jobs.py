@@ -28,8 +28,12 @@ from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator, save_generator
 from paragon.generator.training import behaviour, train_generator
 from paragon.progress import progress
-from paragon.rivals.category_bias import tune_category_bias
-from paragon.rivals.end_to_end import EndToEnd, save_end_to_end, train_end_to_end
+from paragon.rivals.end_to_end import (
+    EndToEnd,
+    save_end_to_end,
+    train_end_to_end,
+    tune_category_bias,
+)
 from paragon.rivals.published import Published, train_published
 from paragon.rivals.retrain import (
     retrain,

@@ -24,8 +24,7 @@ from paragon.evaluation.protocol import Scores
 from paragon.generator.training import behaviour, train_generator
 from paragon.metrics.ranking import top_k
 from paragon.objectives import table
-from paragon.rivals.category_bias import tune_category_bias
-from paragon.rivals.end_to_end import train_end_to_end
+from paragon.rivals.end_to_end import train_end_to_end, tune_category_bias
 from paragon_study.ablations.ablate import permute
 from tests.conftest import THOROUGH, adapter_settings, toy_dataset
 from tests.evaluation.conftest import OBJECTIVES, make_test_set

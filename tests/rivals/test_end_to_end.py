@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,12 +11,15 @@ from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.data.negatives import NegativeSampler
 from paragon.rivals.end_to_end import (
     END_TO_END,
+    BiasTask,
+    biased_scores,
     equal_steps,
     load_end_to_end,
     save_end_to_end,
     train_end_to_end,
+    tune_category_bias,
 )
-from tests.conftest import refused
+from tests.conftest import adapter_settings, refused
 
 ABOUT = {"sha256": "of the backbone"}
 
@@ -107,3 +111,37 @@ def test_same_inputs_same_bytes_and_a_round_trip(rival, task, seqs, settings, tm
     assert torch.equal(loaded.generate(weights), rival.generate(weights))
     refused("`backbone` differs", load_end_to_end, tmp_path / "a", name, 0, {"sha256": "other"})
     refused("rivals", load_end_to_end, tmp_path / "a", name, 1, ABOUT)
+
+
+# --- category_bias -------------------------------------------------------------------------------
+
+
+def test_category_bias_is_the_constant_part_of_an_adapter_and_follows_the_weights(backbone, seqs):
+    few = adapter_settings(steps=60, batch=64, served_rows=32)
+    bias = tune_category_bias(frozen_task(backbone, seqs, "train", few), seqs, few, [0, 1])
+    assert bias.shape == (2, 5, 6)  # seeds, evaluation weights, categories
+    assert not torch.allclose(bias[0, 0], bias[0, -1], atol=0.05)
+    task = frozen_task(backbone, seqs, "valid", few)
+    vector = torch.zeros(task.form.size)
+    vector[-6:] = bias[0, 2]
+    plain = backbone.score_catalogue(task.states).numpy()
+    scores = biased_scores(plain, seqs.categories, bias[0, 2])
+    assert scores.dtype == plain.dtype
+    assert np.allclose(task.catalogue_scores(vector).numpy(), scores, atol=1e-5)
+
+
+def test_category_bias_is_tuned_as_an_adapter_of_which_only_the_bias_changes(backbone, seqs):
+    """Scores, served lists and losses, for two seeds at once, are those of such an adapter."""
+    train = frozen_task(backbone, seqs, "train", adapter_settings())
+    bias = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    vectors = torch.zeros(2, 3, train.form.size)
+    vectors[..., -6:] = bias.detach()
+    vectors.requires_grad_()
+    rng = np.random.default_rng(0)
+    drawn = [train.draw(NegativeSampler(seqs), 40, 5, rng) for _ in range(2)]
+    rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
+    lists = rows, candidates, ["accuracy", "diversity"]
+    losses = [BiasTask(**vars(train)).losses(bias, *lists), train.losses(vectors, *lists)]
+    assert torch.allclose(*losses, atol=1e-5) and losses[0].shape == (2, 3, 2)
+    found, expected = torch.autograd.grad([loss.sum() for loss in losses], [bias, vectors])
+    assert torch.allclose(found, expected[..., -6:], atol=1e-5)
