@@ -63,15 +63,13 @@ class Schedule:
 def guided(denoiser: torch.nn.Module, condition: Tensor, guidance: float) -> Predict:
     """Classifier-free guidance (Ho & Salimans 2022, eq. 6) in v: ``v_null + g (v_cond - v_null)``.
 
-    ``condition [B, O]``; only ``g`` = 0 (unconditional) and 1 (conditional) need one evaluation.
-    Raises ``ParagonError`` for a ``guidance`` outside 0..100.
+    ``condition [B, O]``. Raises ``ParagonError`` for a ``guidance`` g outside 0..100.
     """
     if not 0 <= guidance <= 100:
         raise ParagonError(f"guidance: {guidance} is out of range; use 0 to 100 (1: no guidance)")
     drop = torch.ones(len(condition), dtype=torch.bool, device=condition.device)  # [B]
-    if guidance in (0, 1):
-        dropped = drop if guidance == 0 else ~drop
-        return lambda x, t: denoiser(x, t, condition, dropped)
+    if guidance in (0, 1):  # unconditional or conditional: one evaluation is enough
+        return lambda x, t: denoiser(x, t, condition, drop if guidance == 0 else ~drop)
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         twice = (torch.cat([part, part]) for part in (x, t, condition))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,9 +40,8 @@ def diffusion_loss(
 
         loss = mean (v(z_t, t, w) - v_t)^2      (Ho et al. 2020, algorithm 1)
 
-    ``clean [B, K]`` is z_0.  ``weights [B, O]`` is w, hidden with probability ``condition_drop``
-    (Ho & Salimans 2022).  The last ``uncollected`` rows, for the behavioural loss, keep their
-    weights and do not count in this loss.
+    z_0 is ``clean [B, K]``; w is ``weights [B, O]``, hidden with probability ``condition_drop``
+    (Ho & Salimans 2022). The last ``uncollected`` rows keep their weights and do not count.
     """
     device, collected = clean.device, len(clean) - uncollected
     t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(device)  # [B]
@@ -56,8 +55,7 @@ def diffusion_loss(
     return loss, schedule.clean(noisy, predicted, t)
 
 
-@dataclass(frozen=True)
-class Behaviour:
+class Behaviour(NamedTuple):
     """The behavioural loss, defined by two functions that draw from ``rng``.
 
     ``task_losses(vectors [B, P], rng) -> [B, O]``: the losses on random training events.
@@ -66,11 +64,6 @@ class Behaviour:
 
     task_losses: Callable[[Tensor, np.random.Generator], Tensor]
     reference: Callable[[Tensor, np.random.Generator], Tensor]
-
-    def loss(self, vectors: Tensor, weights: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the mean task loss of adapters ``vectors [B, P]`` under ``weights [B, O]``."""
-        losses = self.task_losses(vectors, rng)  # [B, O]
-        return (losses * weights).sum(-1).mean()  # []
 
 
 def behaviour(
@@ -148,8 +141,9 @@ def train_generator(
         curves[step, 0] = loss.item()
         # Behavioural loss, on the adapters predicted for random weights.
         if behaviour:
-            decoded = model.latent.decode(predicted[collected:])
-            task_loss = behaviour.loss(decoded, condition[collected:], rng)
+            decoded = model.latent.decode(predicted[collected:])  # [B, P]
+            losses = behaviour.task_losses(decoded, rng)  # [B, O]
+            task_loss = (losses * condition[collected:]).sum(-1).mean()  # []
             curves[step, 1] = task_loss.item()
             loss = loss + settings.behaviour_strength * task_loss
         take_step(loss, model, optimizer, cosine)

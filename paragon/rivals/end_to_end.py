@@ -21,7 +21,7 @@ from paragon.adapters.collection import tune
 from paragon.adapters.frozen import CELLS, FrozenTask
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
-from paragon.generator.denoiser import WeightEmbedding, mlp
+from paragon.generator.generator import WeightEmbedding, mlp
 from paragon.generator.training import stretches, take_step
 from paragon.objectives.table import Scored, served
 from paragon.objectives.weights import (

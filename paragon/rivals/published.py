@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.backbones.checkpoint import Checkpoint, Part
-from paragon.generator.denoiser import sinusoidal
 from paragon.generator.diffusion import Schedule, ddim, guided
+from paragon.generator.generator import sinusoidal
 from paragon.generator.training import diffusion_loss, take_step, update_average
 from paragon.objectives.weights import check_weights, lift
 from paragon.params import PublishedSettings

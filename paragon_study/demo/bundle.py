@@ -18,8 +18,7 @@ from paragon.adapters.adapter import Adapter, item_table
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
-from paragon.generator.denoiser import sinusoidal
-from paragon.generator.generator import Generator, generator_of
+from paragon.generator.generator import Generator, generator_of, sinusoidal
 from paragon.metrics.ranking import top_k
 from paragon.rivals.end_to_end import biased_scores
 from paragon.rivals.reranking import (

@@ -5,9 +5,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from paragon.generator.denoiser import Denoiser
 from paragon.generator.diffusion import Schedule, ddim, guided
+from paragon.generator.generator import Denoiser
 from paragon.generator.training import diffusion_loss
+from paragon.params import load_params
 
 STEPS = 50
 
@@ -18,7 +19,8 @@ def generator(seed=0):
 
 def make(conditioning="adaptive_norm"):
     torch.manual_seed(0)
-    model = Denoiser(6, 2, width=32, blocks=2, conditioning=conditioning)
+    change = {"generator": {"width": 32, "blocks": 2, "conditioning": conditioning}}
+    model = Denoiser(6, 2, load_params(overrides=change).generator)
     with torch.no_grad():  # the zero initialisation would make every test trivial
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
@@ -32,47 +34,31 @@ def denoiser():
 
 @pytest.fixture
 def batch():
-    x = torch.randn(5, 6, generator=generator())
-    t = torch.tensor([0, 7, 20, 33, 49])
-    condition = torch.rand(5, 2, generator=generator(1))
-    return x, t, condition
+    x, noise = torch.randn(5, 6, generator=generator()), torch.randn(5, 6, generator=generator(2))
+    return x, torch.tensor([0, 7, 20, 33, 49]), torch.rand(5, 2, generator=generator(1)), noise
 
 
 def test_schedule_agrees_with_diffusers(batch):
-    oracle = DDPMScheduler(STEPS, 20 * 1e-4, 20 * 0.02, "linear")
-    schedule = Schedule(STEPS)
-    x, t, _ = batch
-    noise = torch.randn(5, 6, generator=generator(2))
-    assert torch.allclose(schedule.diffuse(x, noise, t), oracle.add_noise(x, noise, t), atol=1e-6)
-    assert torch.allclose(
-        schedule.velocity(x, noise, t), oracle.get_velocity(x, noise, t), atol=1e-6
-    )
-
-
-def test_velocity_holds_both_clean_and_noise(batch):
-    schedule = Schedule(STEPS)
-    x, t, _ = batch
-    noise = torch.randn(5, 6, generator=generator(2))
+    oracle, schedule = DDPMScheduler(STEPS, 20 * 1e-4, 20 * 0.02, "linear"), Schedule(STEPS)
+    x, t, _, noise = batch
     noisy, v = schedule.diffuse(x, noise, t), schedule.velocity(x, noise, t)
+    assert torch.allclose(noisy, oracle.add_noise(x, noise, t), atol=1e-6)
+    assert torch.allclose(v, oracle.get_velocity(x, noise, t), atol=1e-6)
     assert torch.allclose(schedule.clean(noisy, v, t), x, atol=1e-5)
     assert torch.allclose(schedule.epsilon(noisy, v, t), noise, atol=1e-5)
 
 
 def test_ddim_agrees_with_diffusers(denoiser, batch):
-    condition = batch[2]
     oracle = DDIMScheduler(
         STEPS, 20 * 1e-4, 20 * 0.02, "linear", clip_sample=False, prediction_type="v_prediction",
         timestep_spacing="linspace", set_alpha_to_one=True,
     )  # fmt: skip
-    noise = torch.randn(5, 6, generator=generator(3))
-    predict = guided(denoiser, condition, 1.0)
-    found = ddim(predict, Schedule(STEPS), noise, steps=STEPS)
+    predict, x = guided(denoiser, batch[2], 1.0), batch[3]
+    found = ddim(predict, Schedule(STEPS), x, steps=STEPS)
     oracle.set_timesteps(STEPS)
-    x = noise
     with torch.no_grad():
         for t in oracle.timesteps:
-            v = predict(x, t.repeat(5))
-            x = oracle.step(v, t, x, eta=0.0).prev_sample
+            x = oracle.step(predict(x, t.repeat(5)), t, x, eta=0.0).prev_sample
     assert torch.allclose(found, x, atol=1e-4)
 
 
@@ -82,37 +68,26 @@ def test_ddim_with_all_steps_and_full_noise_is_ddpm(denoiser, batch):
         STEPS, 20 * 1e-4, 20 * 0.02, "linear", variance_type="fixed_small", clip_sample=False,
         prediction_type="v_prediction",
     )  # fmt: skip
-    condition = batch[2]
-    predict = guided(denoiser, condition, 1.0)
-    noise = torch.randn(5, 6, generator=generator(3))
-    options = {"steps": STEPS, "eta": 1.0, "generator": generator(7)}
-    found = ddim(predict, Schedule(STEPS), noise, **options)
-    x, draw = noise, generator(7)
+    predict, x, draw = guided(denoiser, batch[2], 1.0), batch[3], generator(7)
+    found = ddim(predict, Schedule(STEPS), x, steps=STEPS, eta=1.0, generator=generator(7))
     with torch.no_grad():
         for t in oracle.timesteps:
-            v = predict(x, t.repeat(5))
             # diffusers draws its own noise; it takes none at t = 0, as we do
-            x = oracle.step(v, t, x, generator=draw).prev_sample
+            x = oracle.step(predict(x, t.repeat(5)), t, x, generator=draw).prev_sample
     assert torch.allclose(found, x, atol=1e-3)
 
 
 def test_after_a_clip_the_noise_is_what_is_left(denoiser, batch):
     """Three steps by hand, with predictions that are cut off."""
-    predict, schedule, limit = (
-        guided(denoiser, batch[2], 1.0),
-        Schedule(STEPS),
-        torch.full((6,), 0.1),
-    )
-    x = 2 * batch[0]
+    predict, schedule = guided(denoiser, batch[2], 1.0), Schedule(STEPS)
+    x, limit = 2 * batch[0], torch.full((6,), 0.1)
     for now, after in ((49, 24), (24, 0), (0, None)):
         t = torch.full((5,), now)
         clean = schedule.clean(x, predict(x, t), t).clamp(-limit, limit)
         left = (x - schedule.signal[now] * clean) / schedule.noise[now]
-        x = (
-            clean
-            if after is None
-            else schedule.signal[after] * clean + schedule.noise[after] * left
-        )
+        x = clean
+        if after is not None:
+            x = schedule.signal[after] * clean + schedule.noise[after] * left
     found = ddim(predict, schedule, 2 * batch[0], steps=3, clip=(-limit, limit))
     assert torch.allclose(found, x, atol=1e-5) and 0 < (found.abs() < 0.1).sum() < found.numel()
 
@@ -135,36 +110,25 @@ def test_ddim_recovers_a_known_distribution():
 
 
 def test_guidance_one_is_the_conditional_model(denoiser, batch):
-    x, t, condition = batch
-    keep = torch.zeros(5, dtype=torch.bool)
-    conditional = denoiser(x, t, condition, keep)
-    null = denoiser(x, t, condition, ~keep)
-    assert torch.equal(guided(denoiser, condition, 1.0)(x, t), conditional)
-    assert torch.equal(guided(denoiser, condition, 0.0)(x, t), null)
-    nearly = guided(denoiser, condition, 1.0 + 1e-9)(x, t)  # the doubled batch
-    assert torch.allclose(nearly, conditional, atol=1e-6)
-    three = guided(denoiser, condition, 3.0)(x, t)
-    assert torch.allclose(three, null + 3 * (conditional - null), atol=1e-5)
-    assert not torch.allclose(three, conditional, atol=1e-2)
-
-
-def test_without_guidance_the_denoiser_is_asked_once(denoiser, batch):
-    x, t, condition = batch
-    asked = []
+    (x, t, condition, _), keep, asked = batch, torch.zeros(5, dtype=torch.bool), []
 
     def listening(x, *rest):
         asked.append(len(x))
         return denoiser(x, *rest)
 
-    for guidance in (0.0, 1.0, 2.0, 100.0):
-        guided(listening, condition, guidance)(x, t)
-    assert asked == [5, 5, 10, 10]
+    null, conditional = (denoiser(x, t, condition, drop) for drop in (~keep, keep))
+    found = [guided(listening, condition, g)(x, t) for g in (0.0, 1.0, 1.0 + 1e-9, 3.0)]
+    assert asked == [5, 5, 10, 10]  # without guidance the denoiser is asked once
+    assert torch.equal(found[0], null) and torch.equal(found[1], conditional)
+    assert torch.allclose(found[2], conditional, atol=1e-6)
+    assert torch.allclose(found[3], null + 3 * (conditional - null), atol=1e-5)
+    assert not torch.allclose(found[3], conditional, atol=1e-2)
 
 
 @pytest.mark.parametrize("conditioning", ["add_once", "adaptive_norm"])
 def test_every_denoiser_hears_its_condition_and_nobody_elses(conditioning, batch):
     """Samples of a batch do not meet; weights, step and dropping each matter."""
-    model, (x, t, condition) = make(conditioning), batch
+    model, (x, t, condition, _) = make(conditioning), batch
     keep = torch.zeros(5, dtype=torch.bool)
     v = model(x, t, condition, keep)
     assert v.shape == x.shape
@@ -179,7 +143,7 @@ def test_every_denoiser_hears_its_condition_and_nobody_elses(conditioning, batch
 
 
 def test_a_denoiser_that_knows_the_clean_latents_has_no_loss(batch):
-    clean, _, weights = batch
+    clean, _, weights, _ = batch
     schedule, rng = Schedule(STEPS), np.random.default_rng(0)
 
     def exact(x, t, weights, drop):
@@ -192,7 +156,7 @@ def test_a_denoiser_that_knows_the_clean_latents_has_no_loss(batch):
 
 
 def test_uncollected_rows_keep_their_weights_and_do_not_count(denoiser, batch):
-    clean, _, weights = batch
+    clean, _, weights, _ = batch
     dropped = []
 
     def listening(x, t, weights, drop):
