@@ -53,7 +53,7 @@ from paragon.serving.recommender import Recommender
 from paragon.storage import write_json, write_text
 from paragon_study.pipeline.study import Study, open_study
 from paragon_study.report.pages import with_block
-from paragon_study.running.times import load_times, pipeline
+from paragon_study.running.studies import load_times, pipeline
 
 SIDE = 512  # of the matrices of the floor
 # What a row does that its floor leaves out, if it is more than three times above it; the letters

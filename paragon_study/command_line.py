@@ -59,8 +59,7 @@ def describe(name: str = Argument(..., help="A dataset that was fetched.")) -> N
     from paragon.data.split import prepare
     from paragon.params import DATA, load_params
 
-    dataset = load_dataset(name, DATA)
-    rules = load_params(dataset=name).data
+    dataset, rules = load_dataset(name, DATA), load_params(dataset=name).data
     facts = facts_of(dataset, prepare(dataset, **rules.model_dump()))
     width = max(map(len, facts.index))
     typer.echo("\n".join(f"{what:{width}}  {value}" for what, value in facts.items()))
@@ -83,6 +82,14 @@ def studies(name: str | None = Argument(None, help="A dataset or a backbone.")) 
     from paragon_study.running.studies import studies_of
 
     typer.echo("\n".join(studies_of(name)))
+
+
+@app.command()
+def status() -> None:
+    """Name the stages that `dvc repro` would run, and why; `dvc status` says more."""
+    from paragon_study.running.studies import changed_stages
+
+    typer.echo("\n".join(changed_stages()) or "every stage is up to date")
 
 
 @app.command()
@@ -163,9 +170,9 @@ def trial(
 @app.command()
 def recover() -> None:
     """Repair files that DVC left half-written when it was killed."""
-    from paragon_study.running.locks import recover as made_whole
+    from paragon_study.running.locks import recover as repair
 
-    typer.echo("".join(f"{name} was half-written: made whole\n" for name in made_whole()), nl=False)
+    typer.echo("".join(f"{name} was half-written: repaired\n" for name in repair()), nl=False)
 
 
 @app.command()
@@ -181,17 +188,18 @@ def verify(
     from paragon_study.checking.page import write_page
     from paragon_study.checking.verify import compare_with_commit
 
-    found = compare_with_commit(against)
-    if found.agrees and not found.recomputed:
-        raise ParagonError(found.summary())
-    rows = found.table if all_rows else found.unequal[:20]
+    comparison = compare_with_commit(against)
+    if comparison.bad.empty and not comparison.recomputed:
+        raise ParagonError(comparison.summary())
+    unequal = comparison.unequal
+    rows = comparison.table if all_rows else unequal[:20]
     if len(rows):
         typer.echo(rows.to_string(index=False, na_rep="-", float_format="{:.6g}".format))
-    if len(found.unequal) > len(rows):
-        typer.echo(f"... and {len(found.unequal) - len(rows)} more, none worse: --all shows them")
-    typer.echo(found.summary())
-    typer.echo(f"the whole verdict: {os.path.relpath(write_page(found, ROOT))}")
-    if not found.passed:
+    if len(unequal) > len(rows):
+        typer.echo(f"... and {len(unequal) - len(rows)} more, none worse: --all shows them")
+    typer.echo(comparison.summary())
+    typer.echo(f"the whole verdict: {os.path.relpath(write_page(comparison, ROOT))}")
+    if not comparison.passed:
         typer.echo("What other machines change: docs/reproduction.md, Tolerances", err=True)
         raise typer.Exit(1)
 
@@ -218,7 +226,7 @@ def compare() -> None:
     """Write results/summary.md, all.csv and summary.png."""
     from paragon.params import RESULTS
     from paragon_study.report.compare import write_comparison
-    from paragon_study.running.times import record_time
+    from paragon_study.running.studies import record_time
 
     start = time.monotonic()
     write_comparison(RESULTS)
@@ -255,10 +263,10 @@ def _exit_at_signals() -> None:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, leave)
     if "DVC_STAGE" in os.environ:  # set by DVC for its commands
-        from paragon_study.running.locks import keep_locks  # slow to import
+        from paragon_study.running.locks import keep_lock  # slow to import
 
         when_gone(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
-        keep_locks()
+        keep_lock()
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from paragon.errors import ParagonError
-from paragon_study.checking.verify import commit_of, result_texts
+from paragon_study.checking.verify import WORKING_TREE, parse_metrics, read_results
 from paragon_study.report import figures
 from paragon_study.report.tables import as_markdown, plus_minus
 
@@ -31,8 +30,6 @@ KINDS = {  # in the order of the report
     "within": "within the spread",
     "equal": "equal",
 }
-READ = ("metrics.json", "curve.csv")
-WORKING = "the working tree"
 COLUMNS = ["study", "method", "measure", "before", "after", "difference", "spread", "kind"]
 
 
@@ -52,19 +49,19 @@ class Versions:
     def markdown(self, limit: int | None = None) -> str:
         """Format the comparison, with the first ``limit`` differences."""
         counts = self.moved["kind"].value_counts()
-        told = ", ".join(f"{counts.get(kind, 0)} {words}" for kind, words in KINDS.items())
+        numbers = ", ".join(f"{counts.get(kind, 0)} {words}" for kind, words in KINDS.items())
+        studies = f"{len(self.curves)} {'study' if len(self.curves) == 1 else 'studies'}"
         parts = [
             f"### Results: {' → '.join(self.names)}",
-            f"{len(self.curves)} {'study' if len(self.curves) == 1 else 'studies'}, "
-            f"{len(self.moved)} means: {told}.",
+            f"{studies}, {len(self.moved)} means: {numbers}.",
         ]
-        for name, studies in zip(self.names, self.only, strict=True):
-            parts += [f"Only in {name}: {', '.join(studies)}."] if studies else []
+        for name, only in zip(self.names, self.only, strict=True):
+            parts += [f"Only in {name}: {', '.join(only)}."] if only else []
         rows = self.moved.loc[self.moved["kind"] != "equal", COLUMNS]
         if len(rows):
             cells = rows.assign(
                 method="`" + rows["method"] + "`",
-                difference=rows["difference"].map(lambda x: f"{round(x, 4) + 0.0:+.4f}"),
+                difference=rows["difference"].map("{:+z.4f}".format),
                 spread=rows["spread"].map("{:.4f}".format, na_action="ignore").fillna("–"),
             )
             parts.append(as_markdown(cells[:limit], left=3))
@@ -87,7 +84,7 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     Raises ``ParagonError`` for an unknown revision, or if they share no study.
     """
     old, new = (_studies(revision, root) for revision in (before, after))
-    names = (before, after or WORKING)
+    names = (before, after or WORKING_TREE)
     both = [study for study in old if study in new]
     if not both:
         raise ParagonError(f"{' and '.join(names)} have no study in common: nothing to compare")
@@ -103,29 +100,30 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
 def _studies(revision: str | None, root: Path) -> dict[str, dict]:
     """Read ``{study: {file: content}}`` of a revision, or of the working tree."""
     studies: dict[str, dict] = {}
-    commit = None if revision is None else commit_of(revision, root)
-    for path, text in result_texts(commit, root, READ).items():
-        try:
-            table = path.suffix == ".csv"
-            content = pd.read_csv(io.StringIO(text)) if table else json.loads(text)
-        except ValueError as error:
-            where = f"{path} of {revision or WORKING}"
-            raise ParagonError(f"{where} cannot be read: {error}") from error
-        studies.setdefault(", ".join(path.parts[1:-1]), {})[path.name] = content
-    return {study: files for study, files in sorted(studies.items()) if set(files) == set(READ)}
+    for path, content in read_results(revision, root, ("metrics.json", "curve.csv"))[1].items():
+        study = studies.setdefault(", ".join(path.parts[1:-1]), {})
+        if path.suffix == ".csv":
+            study[path.name] = pd.read_csv(io.BytesIO(content))
+        else:
+            study[path.name] = parse_metrics(path, content, revision or WORKING_TREE)
+    return {study: files for study, files in sorted(studies.items()) if len(files) == 2}
 
 
-def _moved(study: str, *versions: dict) -> list[dict]:
-    rows, seeds = [], [v["curve.csv"].groupby("method")["seed"].nunique() for v in versions]
-    for method in versions[0]["metrics.json"]:
+def _moved(study: str, before: dict, after: dict) -> list[dict]:
+    """Compare the means of all methods and measures that both versions have."""
+    rows, versions = [], (before, after)
+    seeds = [version["curve.csv"].groupby("method")["seed"].nunique() for version in versions]
+    for method in before["metrics.json"]:
         pair = [version["metrics.json"].get(method, {}) for version in versions]
         for measure, title in MEASURES.items():
-            if any(values.get(measure) is None for values in pair):
+            means, deviations = ([v.get(measure + end) for v in pair] for end in ("", "_sd"))
+            if None in means:
                 continue
-            gap, sds = pair[1][measure] - pair[0][measure], [v.get(f"{measure}_sd") for v in pair]
-            spread = None if None in sds else welch(sds, [int(n[method]) for n in seeds])
-            moved = "alone" if spread is None else "beyond" if abs(gap) > spread else "within"
-            kind, unit = moved if gap else "equal", spread or (spread is None) * pair[0][measure]
+            gap, spread = means[1] - means[0], None
+            if None not in deviations:
+                spread = welch(deviations, [int(numbers[method]) for numbers in seeds])
+            kind = "alone" if spread is None else "beyond" if abs(gap) > spread else "within"
+            kind, unit = kind if gap else "equal", means[0] if spread is None else spread
             ends = [plus_minus(v[measure], v.get(f"{measure}_low"), 4) for v in pair]
             row = dict(zip(COLUMNS, (study, method, title, *ends, gap, spread, kind), strict=True))
             size = abs(gap / unit) if unit else math.inf

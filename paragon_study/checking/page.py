@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import os
 import platform
 import re
@@ -23,7 +20,7 @@ from paragon_study.checking.verify import Comparison
 from paragon_study.report import compare, figures
 from paragon_study.report.pages import MAIN
 from paragon_study.report.tables import as_markdown
-from paragon_study.running.times import load_times, pipeline
+from paragon_study.running.studies import FOLDER, load_times, pipeline
 
 WORST = 12  # number of metrics on the page
 # Code (left unchanged) or a formula.
@@ -44,31 +41,32 @@ pre {{ overflow-x: auto; padding: .6rem; background: #8882; font-size: .85rem; }
 """
 
 
-def write_page(found: Comparison, root: Path) -> Path:
+def write_page(comparison: Comparison, root: Path) -> Path:
     """Write the page, and the executed notebooks to results/report; return its path."""
-    results, folder = root / "results", root / "artifacts" / "notebooks"
-    links = []
+    results, folder, links = root / "results", root / FOLDER, []
     for path in sorted(folder.rglob("*.ipynb")):
         if not path.name.endswith(".failed.ipynb"):
-            name = path.relative_to(folder).with_suffix(".html").as_posix()
-            write_text(results / "report" / name, rendered(path))
-            links.append(f"- [{name.removesuffix('.html')}](report/{name})")
-    verdict = "Reproduced" if found.passed else "Not reproduced"
-    bad = found.table["verdict"].isin(["outside", "missing"])
-    differ = (found.table["dataset"] + ", " + found.table["backbone"])[bad].unique()
-    tables = {name: _html(table) for name, table in _tables(root).items()}
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            write_text(results / "report" / f"{name}.html", rendered(path))
+            links.append(f"- [{name}](report/{name}.html)")
+    verdict = "Reproduced" if comparison.passed else "Not reproduced"
+    differ = (comparison.bad["dataset"] + ", " + comparison.bad["backbone"]).unique()
+    unequal, folders = comparison.unequal[:WORST], compare.study_folders(results)
+    study = results.joinpath(*MAIN) if results.joinpath(*MAIN) in folders else folders[0]
+    curve = pd.read_csv(study / "curve.csv")
+    figures.save_figure(figures.lead(curve), results / "report" / "lead.png")
     parts = [
         f"# {verdict}",
-        f"{found.summary()}. What may differ: [tolerances](../docs/reproduction.md#tolerances).",
+        f"{comparison.summary()}. May differ: [tolerances](../docs/reproduction.md#tolerances).",
         f"They differ in: **{'**, **'.join(differ)}**." if len(differ) else "",
-        _html(found.unequal[:WORST]) if len(found.unequal) else "Every number is equal.",
+        _html(unequal) if len(unequal) else "Every number is equal.",
         "## What the results say",
-        _lead(results),
-        as_markdown(compare.volumes(compare.all_results(compare.study_folders(results)))),
+        f'<img width="374" src="report/lead.png" alt="Control curves, {study.name}">',
+        as_markdown(compare.volumes(compare.all_results(folders))),
         "Means ± half of the 95 % interval over seeds. All tables are in "
         "[results/summary.md](summary.md), what they mean in "
         "[docs/findings.md](../docs/findings.md).",
-        *(part for name, table in tables.items() for part in (f"## {name}", table)),
+        *_conditions(root),
         "## The notebooks, as they were executed",
         "\n".join(links) or "None was executed here.",
     ]
@@ -91,19 +89,17 @@ def rendered(path: Path) -> str:
 
 def _mathml(match: re.Match) -> str:
     code, block, inline = match.groups()
-    if code is not None:
-        return code
-    return convert(block or inline, display="block" if block else "inline")
+    return code or convert(block or inline, display="block" if block else "inline")
 
 
 def _html(table: pd.DataFrame) -> str:
     return table.to_html(index=False, border=0, na_rep="–", float_format="{:.6g}".format)
 
 
-def _tables(root: Path) -> dict[str, pd.DataFrame]:
-    """Return tables of the machine, the data and the times."""
-    rows = [json.loads(p.read_text("utf-8")) for p in sorted(root.glob("results/*/data.json"))]
-    data = pd.DataFrame(rows)[["dataset", "source", "fingerprint", "split"]]
+def _conditions(root: Path) -> list[str]:
+    """Return headings and tables of the data, the machine, the versions and the times."""
+    paths = sorted(root.glob("results/*/data.json"))
+    data = pd.json_normalize([compare.load_results(path) for path in paths])
     info = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
     system = f"{platform.platform()}, Python {platform.python_version()}"
@@ -113,22 +109,11 @@ def _tables(root: Path) -> dict[str, pd.DataFrame]:
         machine.append((name, f"{version(name)}, recorded with {pinned[name]}"))
     times, stages = load_times(root), pipeline(load_params(root / "params.yaml"))
     runs = [times[s].model_dump() if s in times else {"finished": "not run here"} for s in stages]
-    return {
-        "From which data": data.assign(tested=[row["counts"]["test"] for row in rows]),
-        "On which machine, with which versions": pd.DataFrame(machine, columns=["", "here"]),
-        "How long it took": pd.DataFrame(runs, stages, ["finished", "seconds"]).reset_index(),
-    }
-
-
-def _lead(results: Path) -> str:
-    """Draw the README figure as an inline image, of the README's study or else of the first."""
-    folders = compare.study_folders(results)
-    folder = next((f for f in folders if f.parts[-2:] == MAIN), folders[0])
-    image = io.BytesIO()
-    figures.lead(pd.read_csv(folder / "curve.csv")).savefig(image, format="png", dpi=200)
-    code = base64.b64encode(image.getvalue()).decode("ascii")
-    return (
-        f'<figure><img width="374" src="data:image/png;base64,{code}" alt="Control curves">'
-        f"<figcaption>Accuracy and diversity of the list that is served against the weight of "
-        f"accuracy: {folder.parent.name}, {folder.name}.</figcaption></figure>"
-    )
+    return [
+        "## From which data",
+        _html(data[["dataset", "source", "fingerprint", "split", "counts.test"]]),
+        "## On which machine, with which versions",
+        _html(pd.DataFrame(machine, columns=["", "here"])),
+        "## How long it took",
+        _html(pd.DataFrame(runs, stages, ["finished", "seconds"]).reset_index()),
+    ]

@@ -5,20 +5,18 @@ A metric may differ by ``absolute + relative * |committed|`` (section ``verify``
 
 from __future__ import annotations
 
-import io
-import json
-import subprocess
-import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+from dvc.scm import SCM, SCMError, resolve_rev
+from pydantic import ConfigDict, FiniteFloat, TypeAdapter, ValidationError
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings, load_params
-from paragon_study.running.times import recomputed
+from paragon_study.running.studies import recomputed
 
 # For each file: a prefix for its metrics, and endings of metrics that are not compared: limits
 # follow from mean and deviation, and a p-value can jump while its difference hardly changes.
@@ -28,6 +26,11 @@ FILES = {
 }
 VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
 KEYS = ["dataset", "backbone", "method", "metric"]
+WORKING_TREE = "the working tree"
+# Of each method: numbers, or null with a note that says why.
+_METRICS = TypeAdapter(
+    dict[str, dict[str, FiniteFloat | str | None]], config=ConfigDict(strict=True)
+)
 Values = dict[tuple[str, str, str, str], float | None]
 
 
@@ -40,23 +43,23 @@ class Comparison:
     recomputed: list[tuple[str, str]]
 
     @property
-    def agrees(self) -> bool:
-        """Whether no metric is missing or outside its tolerance."""
-        return not _bad(self.table).any()
-
-    @property
-    def passed(self) -> bool:
-        """Whether something was computed here, and the results agree."""
-        return self.agrees and bool(self.recomputed)
+    def bad(self) -> pd.DataFrame:
+        """The metrics that make the comparison fail."""
+        return self.table[self.table["verdict"].isin(["outside", "missing"])]
 
     @property
     def unequal(self) -> pd.DataFrame:
         """The metrics that are not equal."""
         return self.table[self.table["verdict"] != "equal"]
 
+    @property
+    def passed(self) -> bool:
+        """Whether something was computed here, and the results agree."""
+        return self.bad.empty and bool(self.recomputed)
+
     def summary(self) -> str:
         """Summarise in one line what was computed here, and the number of metrics by verdict."""
-        if self.agrees and not self.recomputed:
+        if self.bad.empty and not self.recomputed:
             return (
                 "nothing was recomputed here, so nothing is verified: the results are those of "
                 f"{self.revision} because they came with it; run `make repro`"
@@ -64,9 +67,9 @@ class Comparison:
         counts = self.table["verdict"].value_counts()
         return (
             f"{'reproduced' if self.passed else 'NOT REPRODUCED'}: the results "
-            f"{'agree' if self.agrees else 'DIFFER'} with {self.revision}; {len(self.recomputed)} "
-            f"of {len(self.table.groupby(KEYS[:2]))} studies recomputed here; "
-            f"{len(self.table)} metrics: "
+            f"{'agree' if self.bad.empty else 'DIFFER'} with {self.revision}; "
+            f"{len(self.recomputed)} of {len(self.table.groupby(KEYS[:2]))} studies recomputed "
+            f"here; {len(self.table)} metrics: "
             + ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
         )
 
@@ -74,14 +77,13 @@ class Comparison:
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
     tolerance = load_params(root / "params.yaml").verify
-    commit = commit_of(revision, root)
-    committed, now = (_values(version, root) for version in (commit, None))
-    where = "results/**/metrics.json"
-    if not committed:
-        raise ParagonError(f"{revision} holds no {where}: nothing to compare with; commit results/")
-    if not now:
-        raise ParagonError(f"no {where} in {root}: run `dvc repro` first")
-    table = compare_metrics(committed, now, tolerance)
+    commit, old = read_results(revision, root, FILES)
+    _, new = read_results(None, root, FILES)
+    if not old:
+        raise ParagonError(f"{revision} holds no results to compare with: commit results/")
+    if not new:
+        raise ParagonError(f"no results/**/metrics.json in {root}: run `dvc repro` first")
+    table = compare_metrics(_values(old, revision), _values(new, WORKING_TREE), tolerance)
     studies = set(zip(table["dataset"], table["backbone"], strict=True))
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
     return Comparison(label, table, [s for s in recomputed(root) if s in studies])
@@ -103,88 +105,54 @@ def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = np.where(gap == 0, 0, np.nan_to_num(np.abs(gap) / allowed, nan=np.inf))
     excess = np.where(equal | (verdict == "new"), 0, excess)
-    return table.iloc[np.lexsort((-excess, verdict != "new", ~_bad(table)))].reset_index(drop=True)
+    good = ~np.isin(verdict, ["outside", "missing"])
+    return table.iloc[np.lexsort((-excess, verdict != "new", good))].reset_index(drop=True)
 
 
-def _bad(table: pd.DataFrame) -> pd.Series:
-    """Mark the metrics that make the comparison fail."""
-    return table["verdict"].isin(["outside", "missing"])
+def read_results(
+    revision: str | None, root: Path, names: Iterable[str]
+) -> tuple[str, dict[PurePosixPath, bytes]]:
+    """Read the named files in ``results/`` of a git revision, or of the working tree for None.
 
-
-def commit_of(revision: str, root: Path) -> str:
-    """Return the hash of a revision; raise ``ParagonError`` if there is none, or no repository."""
-    hash_of = _git(
-        *(root, "rev-parse", "--verify", "--quiet", "--end-of-options"),
-        f"{revision}^{{commit}}",
-        otherwise=f"git knows no commit {revision!r}; `git log --oneline` lists them",
-    )
-    return hash_of.decode().strip()
-
-
-def result_texts(commit: str | None, root: Path, names: Iterable[str]) -> dict[PurePosixPath, str]:
-    """Read the named files in ``results/`` of a commit, or of the working tree for None."""
-    if commit is None:
-        paths = sorted(path for name in names for path in (root / "results").rglob(name))
-        data = {PurePosixPath(path.relative_to(root)): path.read_bytes() for path in paths}
-    else:  # paths relative to `root`, which may lie inside a larger repository
-        if not _git(root, "ls-tree", "--name-only", commit, "--", "results"):
-            return {}
-        with tarfile.open(fileobj=io.BytesIO(_git(root, "archive", commit, "results"))) as tar:
-            files = {PurePosixPath(m.name): tar.extractfile(m) for m in tar}
-            data = {p: file.read() for p, file in files.items() if file and p.name in names}
-    texts = {}
-    for path, content in data.items():
-        try:
-            texts[path] = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise _unreadable(path, commit, f"not valid UTF-8 ({error.reason})") from error
-    return texts
-
-
-def _git(root: Path, *arguments: str, otherwise: str = "git failed") -> bytes:
-    """Run a git command and return its output; raise its error as one line, or ``otherwise``."""
+    Returns the hash of the commit ("" for None) and the files by path.  Raises ``ParagonError`` for
+    an unknown revision and outside git.
+    """
+    if revision is None:
+        here = [path for name in names for path in sorted(root.glob(f"results/**/{name}"))]
+        return "", {PurePosixPath(path.relative_to(root)): path.read_bytes() for path in here}
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise ParagonError("git is not installed, it holds the results to compare with") from error
-    if done.returncode == 0:
-        return done.stdout
-    complaint = done.stderr.decode(errors="replace").strip().partition("\n")[0]
-    if "not a git repository" in complaint:
+        git = SCM(root)
+        commit = resolve_rev(git, revision)
+    except SCMError as error:
         raise ParagonError(
-            f"{root} is not a git repository, which holds the results to compare with; in a "
-            "released archive make it one before the run: `git init && git add . && git commit`"
-        )
-    raise ParagonError(f"{root}: git says {complaint!r}" if complaint else otherwise)
+            f"{error}: a commit holds the results to compare with (`git log --oneline`; in a "
+            "released archive, before the run: `git init && git add . && git commit -m release`)"
+        ) from error
+    files = git.get_fs(commit)
+    # `root` may lie inside a larger repository.
+    top = PurePosixPath("/", root.resolve().relative_to(Path(git.root_dir).resolve()))
+    paths = [path for name in names for path in files.glob(str(top / "results/**" / name))]
+    return commit, {PurePosixPath(p).relative_to(top): files.cat_file(p) for p in paths}
 
 
-def _values(commit: str | None, root: Path) -> Values:
-    """Read the metrics of all studies of a commit, or of the working tree."""
+def parse_metrics(path: PurePosixPath, content: bytes, revision: str) -> dict[str, dict]:
+    """Parse ``{method: {metric: number, null or note}}``; raise ``ParagonError`` otherwise."""
+    try:
+        return _METRICS.validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = " ".join([*map(str, first["loc"][:2]), first["msg"]])
+        raise ParagonError(f"{path} of {revision}: {reason}; run `dvc repro` again") from error
+
+
+def _values(files: dict[PurePosixPath, bytes], revision: str) -> Values:
+    """Return the metrics that are compared; a note that says why a metric is null is none."""
     values: Values = {}
-    for path, text in result_texts(commit, root, FILES).items():
+    for path, content in files.items():
         dataset, *rest = path.parts[1:-1] or ("",)
         prefix, left_out = FILES[path.name]
-        try:
-            content = json.loads(text, parse_constant=_refuse)
-        except ValueError as error:
-            raise _unreadable(path, commit, f"not valid JSON ({error})") from error
-        if not isinstance(content, dict):
-            raise _unreadable(path, commit, "a mapping of methods is needed")
-        for method, metrics in content.items():
-            for metric, value in (metrics if isinstance(metrics, dict) else {"": metrics}).items():
-                # A string says why a metric is null; it is no metric.
-                if isinstance(value, str) or metric.endswith(left_out):
-                    continue
-                if isinstance(value, bool) or not isinstance(value, int | float | None):
-                    raise _unreadable(path, commit, f"{method}.{metric} is {value!r}, no number")
-                values[dataset, "/".join(rest), method, prefix + metric] = value
+        for method, metrics in parse_metrics(path, content, revision).items():
+            for metric, value in metrics.items():
+                if not isinstance(value, str) and not metric.endswith(left_out):
+                    values[dataset, "/".join(rest), method, prefix + metric] = value
     return values
-
-
-def _unreadable(path: PurePosixPath, commit: str | None, reason: str) -> ParagonError:
-    where = f"{path} of {commit[:7]}" if commit else f"{path}"
-    return ParagonError(f"{where}: {reason}; run `dvc repro` again")
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number")

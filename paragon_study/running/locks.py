@@ -14,13 +14,14 @@ import yaml
 from paragon.params import ROOT
 from paragon.storage import write_text
 
+COPY = ".dvc/tmp/whole/dvc.lock"
 
-def keep_locks(root: Path = ROOT) -> None:
-    """Copy the complete lock files, for :func:`recover`."""
-    for path, copy in _pairs(root):
-        stages = _stages(path)
-        if stages and (not _cut(stages, _stages(copy)) or _committed(path, root)):
-            write_text(copy, path.read_text(encoding="utf-8"))
+
+def keep_lock(root: Path = ROOT) -> None:
+    """Copy a complete dvc.lock, for :func:`recover`."""
+    stages = _stages(root / "dvc.lock")
+    if stages and (not _is_cut(stages, _stages(root / COPY)) or _is_committed(root)):
+        write_text(root / COPY, (root / "dvc.lock").read_text(encoding="utf-8"))
 
 
 def recover(root: Path = ROOT) -> list[str]:
@@ -28,33 +29,25 @@ def recover(root: Path = ROOT) -> list[str]:
 
     A file as committed stays: an older checkout may look like a cut newer one.
     """
-    mended = []
-    for path, copy in _pairs(root):
-        if _cut(_stages(path), _stages(copy)) and not _committed(path, root):
-            write_text(path, copy.read_text(encoding="utf-8"))
-            mended.append(str(path.relative_to(root)))
+    repaired, path, copy = [], root / "dvc.lock", root / COPY
+    if path.exists() and _is_cut(_stages(path), _stages(copy)) and not _is_committed(root):
+        write_text(path, copy.read_text(encoding="utf-8"))
+        repaired.append("dvc.lock")
     running = root / ".dvc" / "tmp" / "rwlock"
     if running.exists() and not running.stat().st_size:
         running.unlink()
-        mended.append(str(running.relative_to(root)))
-    return mended
+        repaired.append(str(running.relative_to(root)))
+    return repaired
 
 
-def _pairs(root: Path) -> list[tuple[Path, Path]]:
-    """List the lock files of the study and of the trials, each with its copy."""
-    kept = root / ".dvc" / "tmp" / "whole"
-    paths = [*root.glob("dvc.lock"), *root.glob("*/dvc.lock")]
-    return [(path, kept / path.relative_to(root)) for path in sorted(paths)]
-
-
-def _committed(path: Path, root: Path) -> bool:
-    """Whether a file equals its version in ``HEAD``."""
-    show = ["git", "show", f"HEAD:./{path.relative_to(root).as_posix()}"]
+def _is_committed(root: Path) -> bool:
+    """Whether dvc.lock equals its version in ``HEAD``; no without git."""
     try:
+        show = ["git", "show", "HEAD:./dvc.lock"]
         done = subprocess.run(show, cwd=root, capture_output=True, check=False)
-    except FileNotFoundError:  # no git
+        return done.returncode == 0 and done.stdout == (root / "dvc.lock").read_bytes()
+    except FileNotFoundError:
         return False
-    return done.returncode == 0 and done.stdout == path.read_bytes()
 
 
 def _stages(path: Path) -> dict[str, int]:
@@ -66,7 +59,7 @@ def _stages(path: Path) -> dict[str, int]:
         return {}
 
 
-def _cut(stages: dict[str, int], kept: dict[str, int]) -> bool:
+def _is_cut(stages: dict[str, int], kept: dict[str, int]) -> bool:
     """Whether ``stages`` are the beginning of ``kept``, the last one perhaps incomplete."""
     names = list(stages)
     if names != list(kept)[: len(names)]:

@@ -28,7 +28,7 @@ from paragon.params import CHECKPOINTS, ROOT, load_params
 from paragon.progress import LINE, QUIET
 from paragon.storage import check_name, write_text
 from paragon_study.pipeline.determinism import stage_variables
-from paragon_study.running.times import FOLDER, record_time
+from paragon_study.running.studies import FOLDER, record_time
 
 KERNEL = "python3"
 # Injected, so that an edited parameters cell changes no result.
@@ -51,10 +51,9 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     else ``NotebookFailed``: then ``NAME.failed.ipynb`` is kept, and the last good copy stays.
     """
     root, start = root.resolve(), time.monotonic()
-    source = source_path(name, root)
     parameters = {"dataset": dataset} | ({} if backbone is None else {"backbone": backbone})
-    _check_parameters(source, parameters)
-    target = executed_path(name, dataset, backbone, root)
+    source = _checked_source(name, parameters, root)
+    target = root.joinpath(FOLDER, *parameters.values(), f"{name}.ipynb")
     failed = target.with_suffix(".failed.ipynb")
     threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).run.threads
     checkpoints = root.joinpath("artifacts", *parameters.values(), "checkpoints", name)
@@ -73,19 +72,12 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
         }
         try:
             with patch.dict(os.environ, variables), _progress_of(name, line):
+                # An immediate end saves a second; nothing is left to write.  180 s: a busy machine.
                 papermill.execute_notebook(
-                    source,
-                    copy,
-                    parameters | NEUTRAL,
-                    kernel_name=KERNEL,
-                    language="python",
-                    cwd=root,
-                    progress_bar=False,
+                    source, copy, parameters | NEUTRAL, kernel_name=KERNEL, language="python",
+                    cwd=root, progress_bar=False, shutdown_kernel="immediate", start_timeout=180,
                     extra_arguments=["--log-level=CRITICAL"],  # no transport messages
-                    # Saves a second; nothing is left to write, and workers end with it.
-                    shutdown_kernel="immediate",
-                    start_timeout=180,  # seconds, for a busy machine
-                )
+                )  # fmt: skip
         except (PapermillExecutionError, RuntimeError) as error:
             if copy.exists():
                 _keep(nbformat.read(copy, as_version=4), failed, root)
@@ -97,25 +89,8 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
     _keep(notebook, target, root)
     failed.unlink(missing_ok=True)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    stage = target.relative_to(root / FOLDER).with_suffix("").as_posix()
-    record_time(time.monotonic() - start, stage, root)
+    record_time(time.monotonic() - start, "/".join([*parameters.values(), name]), root)
     return target
-
-
-def source_path(name: str, root: Path) -> Path:
-    """Return ``notebooks/NAME.ipynb``; raise ``ParagonError`` with the known names otherwise."""
-    known = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
-    if name not in known:
-        raise ParagonError(f"unknown notebook {name!r}: there are {', '.join(known) or 'none'}")
-    return root / "notebooks" / f"{name}.ipynb"
-
-
-def executed_path(name: str, dataset: str, backbone: str | None, root: Path) -> Path:
-    """Return ``artifacts/notebooks/DATASET[/BACKBONE]/NAME.ipynb``; check the names."""
-    check_name(dataset, "dataset")
-    if backbone is not None:
-        check_name(backbone, "backbone")
-    return root / FOLDER / dataset / (backbone or "") / f"{name}.ipynb"
 
 
 def code_cells(path: Path) -> list[NotebookNode]:
@@ -145,6 +120,7 @@ def normalise(notebook: NotebookNode, root: Path) -> NotebookNode:
 
 
 def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
+    """Keep what is printed and shown: without warnings and widgets, each stream in one piece."""
     kept: list[NotebookNode] = []
     for output in outputs:
         if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
@@ -173,17 +149,22 @@ def _keep(notebook: NotebookNode, path: Path, root: Path) -> None:
     write_text(path, nbformat.writes(normalise(notebook, root)) + "\n")
 
 
-def _check_parameters(source: Path, given: dict[str, str]) -> None:
-    """Refuse a ``parameters`` cell that does more than assign the names, or sets ``overrides``."""
+def _checked_source(name: str, given: dict[str, str], root: Path) -> Path:
+    """Return ``notebooks/NAME.ipynb``, whose ``parameters`` cell assigns the given names alone."""
+    known = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
+    if name not in known:
+        raise ParagonError(f"unknown notebook {name!r}: there are {', '.join(known) or 'none'}")
+    for kind, value in given.items():
+        check_name(value, kind)
+    source = root / "notebooks" / f"{name}.ipynb"
     cells = [cell for cell in code_cells(source) if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ParagonError(f"{source}: {len(cells)} cells are tagged `parameters`, 1 is needed")
     assigned: dict[str, Any] = {}
     try:
         for line in ast.parse(cells[0].source).body:
-            targets: list[Any] = line.targets if isinstance(line, ast.Assign) else [line.target]
-            [target] = targets
-            assigned[target.id] = ast.literal_eval(line.value)
+            [target] = line.targets if isinstance(line, ast.Assign) else [line.target]  # type: ignore
+            assigned[target.id] = ast.literal_eval(line.value)  # type: ignore
     except (SyntaxError, ValueError, TypeError, AttributeError):
         raise ParagonError(
             f"{source}: the cell tagged `parameters` may only assign values to names; "
@@ -194,10 +175,11 @@ def _check_parameters(source: Path, given: dict[str, str]) -> None:
             f"{source}: its first cell sets `overrides` to {value}; the pipeline takes "
             "params.yaml alone: change that file, empty `overrides` (or try in `make lab`)"
         )
-    for missing in sorted(set(assigned) - set(given) - set(NEUTRAL)):
-        raise ParagonError(f"notebook {source.stem} needs --{missing}")
-    for surplus in sorted(set(given) - set(assigned)):
-        raise ParagonError(f"notebook {source.stem} takes no --{surplus}")
+    if missing := sorted(set(assigned) - set(given) - set(NEUTRAL)):
+        raise ParagonError(f"notebook {name} needs --{missing[0]}")
+    if surplus := sorted(set(given) - set(assigned)):
+        raise ParagonError(f"notebook {name} takes no --{surplus[0]}")
+    return source
 
 
 @contextmanager

@@ -1,15 +1,30 @@
-"""List the studies of params.yaml, and add datasets or backbones to it."""
+"""The studies of params.yaml: new entries, their stages, and how long each stage took here."""
 
 from __future__ import annotations
 
+import hashlib
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 
+from pydantic import NonNegativeFloat, ValidationError
 from ruamel.yaml import YAML
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT, load_params
+from paragon.params import ROOT, Params, Section, load_params
 from paragon.storage import check_name, write_text
+
+STAGES = ("02_backbones", "03_adapters", "04_generator", "05_rivals", "06_evaluation")
+RESULTS_OF = ("metrics.json", "differences.json")  # of `06_evaluation`, compared by `verify`
+FOLDER = "artifacts/notebooks"
+
+
+class StageTime(Section):
+    """One run of a stage; ``results`` is the digest of an evaluation's numbers."""
+
+    seconds: NonNegativeFloat
+    finished: str
+    results: str | None
 
 
 def add(name: str, root: Path = ROOT) -> str:
@@ -23,12 +38,14 @@ def add(name: str, root: Path = ROOT) -> str:
     from paragon.backbones import BACKBONES  # slow: loads torch
 
     known, fetched = name in BACKBONES, (root / "data" / name).is_dir()
-    if known == fetched:
+    if known and fetched:
         raise ParagonError(
             f"{name!r} is a backbone and a dataset: fetch it under another name, remove data/{name}"
-            if known
-            else f"{name!r} is no backbone ({', '.join(BACKBONES)}) and there is no data/{name}: "
-            f"fetch a dataset first, with `python -m paragon fetch {name}`, or with `--from DIR`"
+        )
+    if not known and not fetched:
+        raise ParagonError(
+            f"{name!r} is no backbone ({', '.join(BACKBONES)}) and there is no data/{name}: fetch "
+            f"a dataset first, with `python -m paragon fetch {name}`, or with `--from DIR`"
         )
     kind = "backbones" if known else "datasets"
     yaml = YAML()
@@ -58,3 +75,65 @@ def studies_of(name: str | None = None, root: Path = ROOT) -> list[str]:
     if not pairs:
         raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
     return [f"evaluation@{dataset}-{backbone}" for dataset, backbone in pairs]
+
+
+def changed_stages(root: Path = ROOT) -> list[str]:
+    """List the stages that `dvc repro` would run, each with what changed: three names at most."""
+    from dvc.repo import Repo  # slow to import
+
+    with Repo(str(root)) as repo:
+        stages = repo.status()
+    lines = []
+    for stage, changes in stages.items():
+        names = []
+        for change in changes:  # "changed command", or {"changed deps": {path: how}}
+            kinds = change.values() if isinstance(change, dict) else [[change]]
+            names += [str(name) for paths in kinds for name in paths]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"{stage}: {', '.join(names[:3])}{more}")
+    return lines
+
+
+def pipeline(params: Params) -> list[str]:
+    """Name the stages of dvc.yaml, for example ``ml-100k/sasrec/06_evaluation``."""
+    studies = [f"{d}/{b}" for d in params.studies.datasets for b in params.studies.backbones]
+    data = [f"{dataset}/01_data" for dataset in params.studies.datasets]
+    return [*data, *(f"{study}/{stage}" for study in studies for stage in STAGES), "compare"]
+
+
+def load_times(root: Path = ROOT) -> dict[str, StageTime]:
+    """Load the times of the stages that ran here, by name; skip broken records."""
+    times = {}
+    for path in sorted((root / FOLDER).rglob("*.time.json")):
+        try:
+            name = path.relative_to(root / FOLDER).as_posix().removesuffix(".time.json")
+            times[name] = StageTime.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            continue
+    return times
+
+
+def record_time(seconds: float, name: str, root: Path = ROOT) -> None:
+    """Record the seconds that a stage took; times vary, so they are not committed."""
+    finished = datetime.now().astimezone().isoformat(" ", "minutes")
+    study, _, stage = name.rpartition("/")
+    results = _digest(root / "results" / study) if stage == STAGES[-1] else None
+    about = StageTime(seconds=round(seconds, 1), finished=finished, results=results)
+    write_text(root / FOLDER / f"{name}.time.json", about.model_dump_json() + "\n")
+
+
+def recomputed(root: Path = ROOT) -> list[tuple[str, str]]:
+    """List the studies whose results are unchanged since an evaluation in this folder."""
+    studies = []
+    for name, about in load_times(root).items():
+        study, _, stage = name.rpartition("/")
+        if stage == STAGES[-1] and about.results == _digest(root / "results" / study):
+            dataset, backbone = study.split("/")
+            studies.append((dataset, backbone))
+    return studies
+
+
+def _digest(folder: Path) -> str:
+    """Return the SHA-256 of a study's numbers."""
+    parts = [folder / name for name in RESULTS_OF if (folder / name).exists()]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()

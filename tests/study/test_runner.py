@@ -9,13 +9,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from paragon import progress
-from paragon.errors import ParagonError
+from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
 from paragon_study.running import runner
-from paragon_study.running.runner import FRAMES, NotebookFailed, code_cells, executed_path
+from paragon_study.running.runner import FRAMES, code_cells
 from tests.study.conftest import hear_signals, is_running, wait_until
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = ["PARAGON_QUIET", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
 # Everything that made two runs differ: a stream cut in pieces, addresses, warnings with
 # process numbers, random ids, times, the folder.
 RESTLESS = """\
@@ -43,71 +44,54 @@ def add(root, name, *cells, parameters='dataset = "a"\nbackbone = "b"'):
     nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
 
 
-def outputs_of(path):
-    return [output for cell in code_cells(path) for output in cell.outputs]
-
-
-def test_two_runs_give_the_same_bytes(root, capsys):
-    add(root, "toy", RESTLESS, "print(dataset, backbone)")
+def test_two_runs_in_their_own_environment_give_the_same_bytes(root, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    before = dict(os.environ)
+    given = 'dataset = "a"\nbackbone = "b"\noverrides: dict = {}'
+    show = f"print(dataset, backbone, overrides, *(os.environ[name] for name in {NAMES}))"
+    add(root, "toy", RESTLESS, show, parameters=given)
     target = runner.run_notebook("toy", "ml-toy", "sasrec", root)
     assert target == root / "artifacts/notebooks/ml-toy/sasrec/toy.ipynb"
     first = target.read_bytes()
     assert "only for the person" in capsys.readouterr().err  # said, but not kept
     assert runner.run_notebook("toy", "ml-toy", "sasrec", root).read_bytes() == first
-    text = first.decode()
-    assert "ml-toy sasrec" in text and "/file" not in text and str(root) not in text
-    assert "ipykernel" not in text
-    outputs = outputs_of(target)
-    assert [out.output_type for out in outputs] == [
-        *("stream", "display_data", "execute_result", "stream")
-    ]
-    assert outputs[0].text.count("object object at 0x0") == 3
-    assert not [out for out in outputs if out.get("name") == "stderr"]
-
-
-def test_the_kernel_gets_its_environment_and_the_runner_keeps_its_own(root, monkeypatch):
-    monkeypatch.setenv("PYTHONHASHSEED", "7")
-    names = ["PARAGON_QUIET", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
-    add(root, "toy", f"import os\nfor name in {names}:\n    print(name, os.environ[name])")
-    before = dict(os.environ)
-    target = runner.run_notebook("toy", "d", "b", root)
     assert dict(os.environ) == before
-    expected = [f"{name} {value}" for name, value in zip(names, "1022", strict=True)]
-    assert outputs_of(target)[0].text.splitlines() == expected
+    text = first.decode()
+    assert "/file" not in text and str(root) not in text and "ipykernel" not in text
+    outputs = [output for cell in code_cells(target) for output in cell.outputs]
+    kinds = ["stream", "display_data", "execute_result", "stream"]
+    assert [output.output_type for output in outputs] == kinds
+    assert outputs[0].text.count("object object at 0x0") == 3
+    assert outputs[3].text == "ml-toy sasrec {} 1 0 2 2\n"
 
 
-@pytest.mark.parametrize(
-    ("code", "kind", "word"),
-    [
-        ("from paragon import ParagonError\nraise ParagonError('not there')", ParagonError, "not"),
-        ("1 / 0", NotebookFailed, "ZeroDivisionError"),
-    ],
-)
-def test_a_failure_keeps_the_last_good_copy_and_the_broken_one(root, code, kind, word):
-    target = executed_path("toy", "d", "b", root)
+def test_a_failure_keeps_the_last_good_copy_and_the_broken_one(root):
+    target = root / "artifacts/notebooks/d/b/toy.ipynb"
     target.parent.mkdir(parents=True)
     target.write_text("good")
-    add(root, "toy", "print('so far')", code, "print('never')")
-    with pytest.raises(kind, match=word) as raised:
-        runner.run_notebook("toy", "d", "b", root)
-    assert len(str(raised.value).splitlines()) <= FRAMES + 2 and "\x1b" not in str(raised.value)
     failed = target.with_suffix(".failed.ipynb")
-    assert target.read_text() == "good" and "so far" in failed.read_text()
-    assert {*target.parent.iterdir()} == {target, failed}
+    refusal = "from paragon import ParagonError\nraise ParagonError('not there')"
+    for code, kind, word in (
+        (refusal, ParagonError, "^not there$"),
+        ("1 / 0", NotebookFailed, "ZeroDivisionError"),
+    ):
+        add(root, "toy", "print('so far')", code, "print('never')")
+        with pytest.raises(kind, match=word) as raised:
+            runner.run_notebook("toy", "d", "b", root)
+        lines = str(raised.value).splitlines()
+        assert len(lines) <= FRAMES + 2 and "\x1b" not in str(raised.value)
+        assert target.read_text() == "good" and "so far" in failed.read_text()
+        assert {*target.parent.iterdir()} == {target, failed}
     add(root, "toy", "1")
     runner.run_notebook("toy", "d", "b", root)  # a success takes the broken copy away
     assert {*target.parent.iterdir()} == {target, target.with_suffix(".time.json")}
 
 
-def test_a_kernel_that_dies_is_one_line(root):
+def test_a_kernel_that_dies_is_one_line(root, capfd):
     add(root, "toy", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(ParagonError, match="kernel died"):
         runner.run_notebook("toy", "d", "b", root)
-
-
-def test_a_kernel_that_dies_while_it_starts_says_why(root, capfd):
     (root / "ipykernel_launcher.py").write_text("raise SystemExit('no kernel today')")
-    add(root, "toy", "1")
     with pytest.raises(NotebookFailed, match="notebook toy: Kernel died"):
         runner.run_notebook("toy", "d", "b", root)
     assert "no kernel today" in capfd.readouterr().err
@@ -126,7 +110,6 @@ BOTH = 'dataset = ""\nbackbone = ""'
         (("toy", "d"), 'dataset = ""\nimport sys', "only assign"),
         (("toy", "d"), "dataset = input()", "only assign"),
         (("toy", "d"), "%run other.py", "only assign"),
-        (("toy", "../d", "b"), BOTH, "not a name for a dataset"),
         (("toy", "d", "/b"), BOTH, "not a name for a backbone"),
         (("toy", "d"), 'dataset = ""\noverrides: dict = {"a": 1}', "overrides"),
     ],
@@ -139,11 +122,6 @@ def test_what_cannot_run_is_refused_before_a_kernel_starts(root, arguments, para
     (root / "notebooks" / "toy.ipynb").write_text("<<<<<<< HEAD")
     with pytest.raises(ParagonError, match="not a notebook|unknown|not a name"):
         runner.run_notebook(*arguments, root=root)
-
-
-def test_the_parameters_cell_has_no_influence(root):
-    add(root, "toy", "print(dataset, overrides)", parameters='dataset = "a"\noverrides: dict = {}')
-    assert outputs_of(runner.run_notebook("toy", "d", None, root))[0].text == "d {}\n"
 
 
 def test_a_long_stage_says_how_far_it_is(root, monkeypatch, capsys):
@@ -164,15 +142,19 @@ def test_a_line_that_cannot_be_written_ends_no_training(tmp_path, monkeypatch):
     assert list(progress.progress(range(4), "epochs")) == [0, 1, 2, 3]
 
 
-def started(root, *parent, **variables):
-    """A run whose notebook sleeps, perhaps below another program, and the process of its kernel."""
+@pytest.mark.parametrize("ending", ["SIGTERM", "SIGINT", "SIGKILL", "DVC"])
+def test_the_kernel_ends_with_the_runner_or_with_dvc(root, ending):
+    """Of DVC, which tells its commands nothing when it ends, stands a program that starts it."""
     note = "pathlib.Path('pid').write_text(str(os.getpid()))"
     add(root, "toy", f"import os, pathlib, time\n{note}\ntime.sleep(99)")
     (root / "tmp").mkdir()
     command = [sys.executable, "-m", "paragon", "run", "toy", "--dataset", "d", "--backbone", "b"]
-    variables |= {"PARAGON_ROOT": str(root), "TMPDIR": str(root / "tmp")}
+    variables = {"PARAGON_ROOT": str(root), "TMPDIR": str(root / "tmp")}
+    if ending == "DVC":
+        code = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+        command, variables["DVC_STAGE"] = [sys.executable, "-c", code, *command], "toy@d-b"
     running = subprocess.Popen(
-        [*parent, *command],
+        command,
         cwd=ROOT,
         env={**os.environ, **variables},
         stderr=subprocess.DEVNULL,
@@ -180,35 +162,13 @@ def started(root, *parent, **variables):
     )
     pid = root / "pid"
     wait_until(lambda: pid.exists() and pid.read_text())
-    return running, int(pid.read_text())
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_kernel_ends_with_the_runner(root, number):
-    running, kernel = started(root)
+    number = signal.SIGTERM if ending == "DVC" else signal.Signals[ending]
     running.send_signal(number)
-    assert running.wait(30) == 128 + number
-    assert not is_running(kernel)
-    assert not list((root / "tmp").glob("paragon-*")) and not (root / "artifacts").exists()
-
-
-def test_the_kernel_ends_when_the_runner_is_killed(root):
-    """Nothing can be tidied up then, but nothing may go on computing either."""
-    running, kernel = started(root)
-    running.kill()
-    running.wait(30)
-    wait_until(lambda: not is_running(kernel), seconds=30)
-    assert not (root / "artifacts").exists()
-
-
-def test_the_kernel_ends_when_dvc_is_killed(root):
-    """DVC tells its commands nothing when it ends."""
-    dvc = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"]
-    running, kernel = started(root, *dvc, DVC_STAGE="toy@d-b")
-    running.terminate()
-    running.wait(30)
-    wait_until(lambda: not is_running(kernel), seconds=30)
-    wait_until(lambda: not list((root / "tmp").glob("paragon-*")))
+    status = running.wait(30)
+    assert ending not in ("SIGTERM", "SIGINT") or status == 128 + number
+    wait_until(lambda: not is_running(int(pid.read_text())), seconds=30)
+    if ending != "SIGKILL":  # after which nothing can be tidied up
+        wait_until(lambda: not list((root / "tmp").glob("paragon-*")))
     assert not (root / "artifacts").exists()
 
 
