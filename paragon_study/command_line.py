@@ -152,11 +152,10 @@ def trial(
     """
     from paragon_study.ablations.ablate import TRIALS, Ablations
     from paragon_study.moves import measure
-    from paragon_study.moves.recommenders import Moves
     from paragon_study.pipeline.determinism import keep_memory
 
     keep_memory()
-    plans = dict.fromkeys(TRIALS, Ablations) | dict.fromkeys(measure.TRIALS, Moves)
+    plans = dict.fromkeys(TRIALS, Ablations) | dict.fromkeys(measure.TRIALS, measure.Moves)
     if kind and kind not in plans:
         raise ParagonError(f"{kind!r} is no kind of trial: {', '.join(plans)}")
     for one in [kind] if kind else plans:

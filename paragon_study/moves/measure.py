@@ -1,33 +1,290 @@
-"""Measure adapters and generators that were moved to another recommender, on its test users.
+"""Move adapters and generators to another recommender, and measure them on its test users.
 
-Shapes: W evaluation weights, O objectives, P parameters of an adapter, d numbers of an old state, e
-of a new one, K old recommenders, A weights that each has adapters for.
+Shapes: W evaluation weights, O objectives, P and Q parameters of an old and a new adapter, d
+numbers of an old state, e of a new one, N histories of validation users, C candidates, K old
+recommenders, A weights that each has adapters for.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import NamedTuple
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from paragon import backbones
+from paragon.adapters import mixtures
 from paragon.adapters.adapter import start_vectors
-from paragon.adapters.collection import Collection
-from paragon.adapters.rotation import AdapterMap, fit_rotation, procrustes
+from paragon.adapters.collection import Collection, tune
+from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
+from paragon.adapters.rotation import (
+    AdapterMap,
+    ItemTable,
+    fit_rotation,
+    procrustes,
+    shared_items,
+)
+from paragon.backbones import Backbone
+from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
+from paragon.data.sequences import Sequences
+from paragon.data.split import prepare
+from paragon.errors import ParagonError
 from paragon.evaluation.evaluate import significant
 from paragon.evaluation.protocol import Row, Scores
 from paragon.generator.training import Behaviour, behaviour, train_generator
+from paragon.params import ARTIFACTS, Count, Section, merge_sections
 from paragon.rivals.end_to_end import train_end_to_end
+from paragon.storage import check_match
 from paragon_study.ablations.ablate import pooled
-from paragon_study.ablations.trials import joined, replace_rows
-from paragon_study.moves import maps
-from paragon_study.moves.recommenders import SIDES, Moves, Place, named_by_title, place_of
+from paragon_study.ablations.trials import Bench, Plan, joined, replace_rows, tuned_adapters
+from paragon_study.pipeline.study import Study, StudyData, open_study
+
+SIDES = {"item_side": True, "state_only": False}  # adapters with and without the genre term
+STORE = ARTIFACTS / "moves"
+RIDGE = 0.01  # ridge penalty, relative to the mean variance
+GRID = 21  # number of weights at which candidates are made
+GAINS = (1.0, 1.25, 1.5)  # factors on the strength of a candidate
+
+
+class RecommenderEntry(Section):
+    """A ``backbone`` trained from a ``seed``, with a ``change`` of params.yaml."""
+
+    backbone: str
+    seed: Annotated[int, Field(ge=0)]
+    dataset: str | None = None  # default: that of the plan
+    days: Annotated[float, Field(ge=0)] = 0  # trained on data until so long before the end
+    warm: Annotated[float, Field(ge=0)] = 0  # the same, followed by training on all data
+    change: dict[str, dict[str, Any]] = {}
+
+
+class MoveEntry(Section):
+    """A move from an ``old`` to a ``new`` recommender, an example of a ``kind``."""
+
+    kind: str
+    old: str
+    new: str
+    items: Annotated[float, Field(gt=0, le=1)] = 1  # share of the old items that the map may use
+
+
+class GeneratorEntry(Section):
+    """A generator for the ``new`` recommender, trained on one or several ``old`` ones."""
+
+    kind: str
+    old: Annotated[list[str], Field(min_length=1)]
+    new: str
+
+
+class Moves(Plan):
+    """The content of moves/params.yaml."""
+
+    FOLDER: ClassVar[str] = "moves"
+    change: dict[str, dict[str, Any]]
+    steps: list[Count]
+    anchors: list[float]  # weights of accuracy at which `moved_two_anchors` is tuned
+    anchor_steps: Count
+    recommenders: dict[str, RecommenderEntry]
+    moves: dict[str, MoveEntry]
+    generators: dict[str, GeneratorEntry]
+
+    def follows_from(self, kind: str, name: str) -> list:
+        """Return the common settings, the entry, and the recommenders it names."""
+        entry = self.entry(kind, name)
+        if kind == "recommenders":
+            return [self.change, self.steps, entry]
+        old = entry.old if kind == "generators" else [entry.old]
+        named = [self.entry("recommenders", one) for one in (*old, entry.new)]
+        return [self.change, self.steps, self.anchors, self.anchor_steps, entry, *named]
+
+
+# --- recommenders ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place(Bench):
+    """A recommender with adapters, with or without the item side."""
+
+    items: float = 1  # share of the items, drawn at random, that a map may use
+    seconds: dict[str, float] = field(default_factory=dict)  # processor time by method
+
+    @property
+    def seed(self) -> int:
+        """The seed of the recommender and of its adapters."""
+        return self.study.params.run.seeds[0]
+
+    @property
+    def tuned(self) -> Tensor:
+        """The adapters tuned here for the evaluation weights, ``[W, P]``."""
+        return self.collection.oracle_vectors[0]
+
+    @cached_property
+    def table(self) -> ItemTable:
+        """The items and vectors to which a map is fitted."""
+        ids, vectors = np.array(self.sequences.item_ids), self.backbone.item_vectors()
+        drawn = np.random.default_rng(self.seed).permutation(len(ids))
+        kept = np.sort(drawn[: round(self.items * len(ids))])
+        rows = np.concatenate([[0], 1 + kept])  # row 0 is padding
+        return ItemTable(list(ids[kept]), vectors[rows], self.sequences.popularity()[rows])
+
+    @cached_property
+    def train(self) -> FrozenTask:
+        """The training events."""
+        return frozen_task(self.backbone, self.sequences, "train", self.study.params.adapters)
+
+    def states(self) -> Tensor:
+        """Compute states ``[N, d]`` after histories of validation users, without targets."""
+        events = self.sequences.valid.users, self.sequences.valid.positions
+        return self.backbone.states_before(self.sequences, *events)
+
+    @contextmanager
+    def timed(self, name: str, before: str | None = None) -> Iterator[None]:
+        """Record the processor time of a block, plus that of the method ``before``."""
+        _ = self.train, self.held_out  # prepared once, before the clock starts
+        start = time.process_time()
+        yield
+        self.seconds[name] = time.process_time() - start + (self.seconds[before] if before else 0)
+
+    def tuned_on(self, start: Tensor, weights: Tensor, steps: int) -> Tensor:
+        """Tune adapters ``start [W, P]`` for ``steps``; the learning rate falls to 0."""
+        change = {"steps": steps, "checks": 1, "snapshots": 0}
+        settings = self.study.params.adapters.model_copy(update=change)
+        events = self.train, self.held_out[0], NegativeSampler(self.sequences)
+        return tune(*events, weights, start.unsqueeze(0), settings, [self.seed]).vectors[0]
+
+    def rows(self, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()) -> pd.DataFrame:
+        """Measure adapters ``[W, P]`` by method, and further rows, with `tuned` and `constant`."""
+        middle = self.tuned[len(self.weights) // 2].expand_as(self.tuned)
+        first = {"tuned": self.tuned, "constant": middle}
+        return self.measures(self.curve(first | dict(vectors), others))
+
+
+def study_of_recommender(plan: Moves, name: str, item_side: bool = True) -> Study:
+    """Open the study of a recommender: params.yaml with the changes of the plan and the entry."""
+    entry = plan.entry("recommenders", name)
+    own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
+    own |= {"adapters": {"item_side": item_side}}
+    change = merge_sections(plan.change, own, entry.change)
+    return open_study(entry.dataset or plan.dataset, entry.backbone, change, checked=False)
+
+
+def place_of(plan: Moves, name: str, side: str) -> Place:
+    """Load a recommender with the adapters of one ``side``; train what is not stored."""
+    study, entry = study_of_recommender(plan, name, SIDES[side]), plan.recommenders[name]
+    sequences, settings = sequences_before(study, entry.days), study.params.backbones
+    stem, asked = STORE / name / "backbone", {"backbone": study.backbone}
+    asked |= {"settings": settings.model_dump(), "warm": entry.warm or None}
+    try:
+        backbone, about = backbones.load_backbone(stem, sequences)
+        check_match(asked, about, f"{stem}.json")
+    except ParagonError:  # missing, incomplete, or of other settings or data
+        parts = study.backbone, sequences, settings
+        if entry.warm:  # first trained on the data of earlier days; no setting holds their number
+            earlier = sequences_before(study, entry.warm)
+            trained = backbones.train_backbone(study.backbone, earlier, settings, study.device)[0]
+            backbone = backbones.build(*parts, settings.seed).to(study.device)
+            carry_over(trained, backbone, *shared_items(earlier.item_ids, sequences.item_ids))
+            fitted = Training(backbone, sequences, settings).fit(settings.seed)
+            backbones.save_backbone(backbone, *parts[1:], fitted, stem, warm=entry.warm)
+        else:
+            backbone, fitted = backbones.train_backbone(*parts, study.device)
+            backbones.save_backbone(backbone, *parts[1:], fitted, stem)
+        backbone, about = backbones.load_backbone(stem, sequences)
+    collection = tuned_adapters(study, sequences, backbone, about, STORE / name / side)
+    return Place(study, sequences, backbone, collection)
+
+
+def carry_over(old: Backbone, new: Backbone, rows: Tensor, new_rows: Tensor) -> None:
+    """Copy the parameters of ``old`` into ``new``; in item tables, ``rows`` to ``new_rows``."""
+    known, sizes = old.state_dict(), (len(old.item_vectors()), len(new.item_vectors()))
+    for name, tensor in new.state_dict().items():
+        if (len(known[name]), len(tensor)) == sizes:
+            tensor[new_rows] = known[name][rows]
+        else:
+            tensor.copy_(known[name])
+
+
+def sequences_before(study: Study, days: float) -> Sequences:
+    """Prepare the study's data up to ``days`` before the last event."""
+    if not days:
+        return study.load_sequences()
+    rules = study.params.data
+    dataset = StudyData(study.dataset, rules).load()
+    times = dataset.interactions["timestamp"]
+    before = dataset.interactions[times <= times.max() - 86_400 * days]
+    return prepare(dataclasses.replace(dataset, interactions=before), **rules.model_dump())
+
+
+def named_by_title(place: Place) -> Place:
+    """Replace item ids by titles, to match items across datasets; shared titles match none."""
+    sequences, dataset = place.sequences, place.study.dataset
+    count = Counter(sequences.titles)
+    pairs = zip(sequences.item_ids, sequences.titles, strict=True)
+    names = [title if count[title] == 1 else f"{dataset} {item}" for item, title in pairs]
+    return dataclasses.replace(place, sequences=dataclasses.replace(sequences, item_ids=names))
+
+
+# --- maps of adapters -----------------------------------------------------------------------------
+
+
+def with_means(way: AdapterMap, old: Tensor, new: Tensor) -> AdapterMap:
+    """Set the offset so that the mean states ``old [N, d]`` and ``new [N, e]`` agree."""
+    return dataclasses.replace(way, offset=old.double().mean(0) - new.double().mean(0) @ way.read)
+
+
+def least_squares(way: AdapterMap, old: Tensor, new: Tensor) -> AdapterMap:
+    """Fit linear maps between states ``old [N, d]`` and ``new [N, e]`` of the same histories."""
+    old, new = old.double(), new.double()
+    read = _ridge(new - new.mean(0), old - old.mean(0))  # [e, d]
+    write = _ridge(old - old.mean(0), new - new.mean(0))  # [d, e]
+    return with_means(dataclasses.replace(way, read=read, write=write), old, new)
+
+
+def _ridge(x: Tensor, y: Tensor) -> Tensor:
+    gram = x.T @ x
+    strength = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram + strength, x.T @ y)
+
+
+def candidates(way: AdapterMap, old: Collection) -> Tensor:
+    """Move candidates ``[C, Q]`` for selection: adapters at ``GRID`` weights with each gain."""
+    given = torch.cat([old.anchors, old.oracles]).double().numpy()  # [A, 2]
+    vectors = torch.cat([old.anchor_vectors[0], old.oracle_vectors[0]])  # [A, P]
+    first = np.linspace(0, 1, GRID)
+    grid = np.stack([first, 1 - first], 1)  # [GRID, 2]
+    mix = mixtures.in_log_ratios(mixtures.interpolation)(given, grid)  # [GRID, A]
+    dense = torch.from_numpy(mix).float() @ vectors  # [GRID, P]
+    return torch.cat([way.vectors(dense, old.form, gain) for gain in GAINS])
+
+
+def calibrate(
+    valid: FrozenTask, moved: Tensor, weights: Tensor, objectives: Sequence[str]
+) -> Tensor:
+    """Select for each of ``weights [W, O]`` the best of ``moved [C, Q]`` on validation users."""
+    losses = held_out_losses(valid, moved, objectives).cpu()  # [C, O]
+    return moved[(losses @ weights.T).argmin(0)]  # [C, W] -> [W, Q]
+
+
+def corrected(moved: Tensor, weights: Tensor, anchors: Tensor, differences: Tensor) -> Tensor:
+    """Correct adapters ``[W, Q]`` at ``weights [W, O]`` by a few that were tuned further.
+
+    Their changes ``differences [K, Q]`` at ``anchors [K, O]`` are interpolated in log-ratios.
+    """
+    mix = mixtures.in_log_ratios(mixtures.interpolation)
+    coefficients = mix(anchors.double().numpy(), weights.double().numpy())  # [W, K]
+    return moved + torch.from_numpy(coefficients).float() @ differences
+
+
+# --- trials ---------------------------------------------------------------------------------------
 
 
 def measure_recommender(plan: Moves, name: str) -> pd.DataFrame:
@@ -41,7 +298,7 @@ def measure_recommender(plan: Moves, name: str) -> pd.DataFrame:
         for steps in plan.steps:
             with place.timed(row := f"scratch_{steps}"):
                 vectors[row] = place.tuned_on(start, weights, steps)
-        tables.append(table_of(place, vectors).assign(side=side))
+        tables.append(place.rows(vectors).assign(side=side))
         place.seconds["tuned"] = place.collection.description["seconds"]
         write_seconds(plan, "recommenders", name, side, place.seconds)
     return joined(tables)
@@ -59,7 +316,7 @@ def measure_move(plan: Moves, name: str) -> pd.DataFrame:
         rotation = fit_rotation(old.table, place.table)
         vectors = moved(place, old, plan) | controls(place, old, rotation)
         about = {"side": side, "fit": rotation.fit, "shared": rotation.shared}
-        tables.append(table_of(place, vectors).assign(**about))
+        tables.append(place.rows(vectors).assign(**about))
         write_seconds(plan, "moves", name, side, place.seconds)
     return joined(tables, **entry.model_dump())
 
@@ -71,7 +328,7 @@ def measure_generator(plan: Moves, name: str) -> pd.DataFrame:
         new = place_of(plan, entry.new, side)
         olds = [Old.of(place_of(plan, one, side), new) for one in entry.old]
         about = {"side": side, "olds": len(olds), "fit": max(old.there.fit for old in olds)}
-        tables.append(table_of(new, *rows_from(olds, new)).assign(**about))
+        tables.append(new.rows(*rows_from(olds, new)).assign(**about))
     return joined(tables, kind=entry.kind, new=entry.new)
 
 
@@ -88,15 +345,6 @@ def write_seconds(plan: Moves, kind: str, name: str, side: str, seconds: dict[st
     key = ["kind", "name", "side"]
     table = pd.DataFrame(lines, columns=[*key, "method", "seconds"])
     replace_rows(plan.results / "seconds.csv", table, key)
-
-
-def table_of(
-    place: Place, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()
-) -> pd.DataFrame:
-    """Measure adapters ``[W, P]`` by method, and further rows, together with `tuned`."""
-    middle = place.tuned[len(place.weights) // 2].expand_as(place.tuned)
-    first = {"tuned": place.tuned, "constant": middle}
-    return place.measures(place.curve({**first, **vectors}, others))
 
 
 def controls(place: Place, old: Place, rotation: AdapterMap) -> dict[str, Tensor]:
@@ -118,24 +366,24 @@ def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
     fit = partial(fit_rotation, old.table, place.table)
     ways: dict[str, Callable[[], AdapterMap]] = {
         "moved": fit,
-        "moved_means": lambda: maps.with_means(fit(), states, place.states()),
-        "moved_least_squares": lambda: maps.least_squares(fit(), states, place.states()),
+        "moved_means": lambda: with_means(fit(), states, place.states()),
+        "moved_least_squares": lambda: least_squares(fit(), states, place.states()),
     }
     if old.sequences.description != place.sequences.description:
         del ways["moved_least_squares"]  # it needs the same histories, row by row
     for name, way in ways.items():
         with place.timed(name):
             rows[name] = way().vectors(old.tuned, old.collection.form)
-    choice = maps.candidates(ways["moved_means"](), old.collection)
+    choice = candidates(ways["moved_means"](), old.collection)
     start, weights = rows["moved_means"], place.weights
     with place.timed("moved_calibrated", "moved_means"):
         valid = place.held_out[0]
-        rows["moved_calibrated"] = maps.calibrate(valid, choice, weights, place.objectives)
+        rows["moved_calibrated"] = calibrate(valid, choice, weights, place.objectives)
     with place.timed("moved_two_anchors", "moved_means"):
         two = [int((weights[:, 0] - weight).abs().argmin()) for weight in plan.anchors]
         further = place.tuned_on(start[two], weights[two], plan.anchor_steps)
         change = further - start[two]
-        rows["moved_two_anchors"] = maps.corrected(start, weights, weights[two], change)
+        rows["moved_two_anchors"] = corrected(start, weights, weights[two], change)
     for steps in plan.steps:
         with place.timed(name := f"moved_{steps}", "moved_means"):
             rows[name] = place.tuned_on(start, weights, steps)
@@ -161,21 +409,34 @@ class Old(NamedTuple):
 
 def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]]:
     """Make adapters ``[W, P]`` by method, and rows with scores only; `moved` has the best fit."""
-    together, count = collected(olds), len(new.weights)
+    together, weights, one = collected(olds), new.weights, olds[0]
     settings = new.study.params.generator
     tries = behaviour_of(together, olds, settings.behaviour_rows)
     vectors = {
-        "moved": max(olds, key=lambda old: old.there.fit).vectors[-count:],
-        "moved_generated": train_generator(together, settings, 0, tries).generate(new.weights),
+        "moved": max(olds, key=lambda old: old.there.fit).vectors[-len(weights) :],
+        "moved_generated": train_generator(together, settings, 0, tries).generate(weights),
     }
     if len(olds) == 1:
-        return {**vectors, "moved_hypernetwork": _hypernetwork(together, olds[0], new)}, []
+        place, params = one.place, one.place.study.params
+        # These anchors set the training budget.
+        anchors = {"anchors": together.anchors[:, 0].tolist()}
+        budget = {"adapters": params.adapters.model_copy(update=anchors)}
+        asked = NegativeSampler(place.sequences), params.model_copy(update=budget), place.seed
+        rival = train_end_to_end("hypernetwork", place.train, *asked)
+        own = one.there.vectors(rival.generate(weights), place.collection.form)
+        return {**vectors, "moved_hypernetwork": own}, []
     each = together.anchor_vectors[0].unflatten(0, (len(olds), -1))  # [K, A, P]
-    choice = torch.cat([maps.candidates(old.there, old.place.collection) for old in olds])
-    vectors["moved_mean"] = each.mean(0)[-count:]
-    valid = new.held_out[0]
-    vectors["moved_calibrated"] = maps.calibrate(valid, choice, new.weights, new.objectives)
-    return vectors, [Row("moved_ensemble", new.seed, new.weights.numpy(), _mean_scores(olds, new))]
+    choice = torch.cat([candidates(old.there, old.place.collection) for old in olds])
+    vectors["moved_mean"] = each.mean(0)[-len(weights) :]
+    valid, test, _ = new.held_out
+    vectors["moved_calibrated"] = calibrate(valid, choice, weights, new.objectives)
+
+    def mean_scores() -> Iterator[Scores]:  # [N, n + 1]
+        for w in range(-len(weights), 0):
+            scores = [test.catalogue_scores(old.vectors[w]) for old in olds]
+            yield Scores.of(torch.stack(scores).mean(0).cpu().numpy())
+
+    return vectors, [Row("moved_ensemble", new.seed, weights.numpy(), mean_scores())]
 
 
 def collected(olds: list[Old]) -> Collection:
@@ -206,21 +467,3 @@ def behaviour_of(together: Collection, olds: list[Old], rows: int) -> Behaviour:
         return tries[drawn].task_losses(own, rng)  # [B, O]
 
     return Behaviour(task_losses, tries[0].reference)
-
-
-def _hypernetwork(together: Collection, old: Old, new: Place) -> Tensor:
-    """Train a hypernetwork on the old recommender; return its moved adapters ``[W, P]``."""
-    params = old.place.study.params
-    # These anchors set the training budget.
-    adapters = {"anchors": together.anchors[:, 0].tolist()}
-    settings = params.model_copy(update={"adapters": params.adapters.model_copy(update=adapters)})
-    sampler, seed = NegativeSampler(old.place.sequences), old.place.seed
-    rival = train_end_to_end("hypernetwork", old.place.train, sampler, settings, seed)
-    return old.there.vectors(rival.generate(new.weights), old.place.collection.form)
-
-
-def _mean_scores(olds: list[Old], new: Place) -> Iterator[Scores]:
-    """Yield the mean scores ``[N, n + 1]`` of the moved adapters of all ``olds``, by weight."""
-    for w in range(-len(new.weights), 0):
-        each = [new.held_out[1].catalogue_scores(old.vectors[w]) for old in olds]
-        yield Scores.of(torch.stack(each).mean(0).cpu().numpy())

@@ -56,17 +56,16 @@ def load_moves(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
     keys = ["kind", "old", "new", "name", "items", "fit", "shared", "side"]
     first = moves.drop_duplicates(["kind", "new", "side"])[keys]
     frame = pd.concat([moves, first.merge(alone, on=["new", "side"])], ignore_index=True)
-    times = pd.read_csv(folder / "seconds.csv").set_index(["kind", "name", "side", "method"])
-    spent = times["seconds"].to_dict()
-    own = (  # tuned without a move: for all moves to it
-        spent.get(("moves", row.name_, row.side, row.method),
-                  spent.get(("recommenders", row.new, row.side, row.method)))
-        for row in frame.rename(columns={"name": "name_"}).itertuples()
-    )  # fmt: skip
+    times = pd.read_csv(folder / "seconds.csv")
+    # What is tuned without a move has the time of its recommender, for all moves to it.
+    for kind, name in (("moves", "name"), ("recommenders", "new")):
+        own = times[times["kind"] == kind].drop(columns="kind").rename(columns={"name": name})
+        frame = frame.merge(own.rename(columns={"seconds": kind}), "left", [name, "side", "method"])
     # Recommenders that differ only in their seed share a name.
     ends = (frame[end].str.replace(r"-\d+$", "", regex=True) for end in ("old", "new"))
     share = frame["items"].map(lambda part: f", {100 * part:.0f} % of the items" * (part < 1))
-    frame = frame.assign(seconds=list(own), pair=next(ends) + " → " + next(ends) + share)
+    seconds, pair = frame["moves"].fillna(frame["recommenders"]), next(ends) + " → " + next(ends)
+    frame = frame.assign(seconds=seconds, pair=pair + share)
     return frame.sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
 
 

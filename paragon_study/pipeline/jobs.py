@@ -163,7 +163,7 @@ def _train_generator(study: Study, stem: Path, folder: Path, seed: int) -> None:
 
 def train_published_generators(study: Study) -> list[Published]:
     """Train and store the published generator for the first ``published.seeds`` seeds."""
-    jobs = [(seed,) for seed in study.published_seeds()]
+    jobs = [(seed,) for seed in study.params.run.seeds[: study.params.published.seeds]]
     run_in_processes(_train_published, study, jobs, "published generators")
     return study.load_published(study.load_collection(study.load_frozen()[-1]))
 

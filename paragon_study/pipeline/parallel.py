@@ -93,20 +93,16 @@ def run(study: Study) -> None:
     backbone, about = load_backbone(folder / "backbone", sequences)
     made_with = f"{folder}: made with other settings; delete this folder"
     check_match({"settings": settings.model_dump()}, about, made_with)
-    seeds = study.params.run.seeds
+    seeds, asked = study.params.run.seeds, study.params.adapters
     mine = seeds[rank::processes] or seeds[:1]  # without a seed, take part and drop the result
-    asked = study.params.adapters, mine, {"backbone": about["sha256"]}
-    made = collect(backbone.to(study.device), sequences, *asked)
-    whole = {}
-    for name in BY_SEED:
-        part = getattr(made, name).to(study.device)
-        rows = part.new_zeros(len(seeds), *part.shape[1:])
-        rows[rank::processes] = part[: len(seeds[rank::processes])]
-        dist.all_reduce(rows)  # each row comes from one process, others add 0
-        whole[name] = rows.cpu()
+    backbone, about = backbone.to(study.device), {"backbone": about["sha256"]}
+    parts: list = [None] * processes
+    dist.all_gather_object(parts, collect(backbone, sequences, asked, mine, about))
     if rank == 0:
-        description = made.description | {"seeds": seeds}
-        made = dataclasses.replace(made, **whole, description=description)
+        rows = [(parts[n % processes], n // processes) for n in range(len(seeds))]
+        whole = {name: torch.stack([getattr(p, name)[i] for p, i in rows]) for name in BY_SEED}
+        description = parts[0].description | {"seeds": seeds}
+        made = dataclasses.replace(parts[0], **whole, description=description)
         save_collection(made, folder / "collection")
     dist.barrier()
 

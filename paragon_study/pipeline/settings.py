@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from paragon.backbones import BACKBONES
@@ -44,21 +45,21 @@ def check_all(root: Path = ROOT) -> None:
 def check_settings(params: Params, where: str) -> None:
     """Refuse invalid settings before training starts; ``where`` names the study in the error."""
     check_names(params.adapters.objectives)
-    for key, problem in (*_size_problems(params), *_weight_problems(params)):
+    for key, problem in chain(_size_problems(params), _weight_problems(params)):
         raise ParagonError(f"{where}: {key}: {problem}")
 
 
 def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
     """Yield key and problem of sizes that do not fit together."""
-    a, g, most = params.adapters, params.generator, 1 + params.data.negatives
+    a, g, most, seeds = params.adapters, params.generator, params.data.negatives, params.run.seeds
     for key, number, most_of, limit in (
         ("adapters.snapshots", a.snapshots, "adapters.checks, less the result", a.checks - 1),
         ("adapters.checks", a.checks, "adapters.steps", a.steps),
         ("generator.sampler_steps", g.sampler_steps, "diffusion steps", g.diffusion_steps),
-        ("adapters.negatives", a.negatives, "data.negatives", params.data.negatives),
-        ("evaluation.cutoffs", max(params.evaluation.cutoffs), "candidates of a list", most),
-        ("rivals.seeds", params.rivals.seeds, "run.seeds", len(params.run.seeds)),
-        ("published.seeds", params.published.seeds, "run.seeds", len(params.run.seeds)),
+        ("adapters.negatives", a.negatives, "data.negatives", most),
+        ("evaluation.cutoffs", max(params.evaluation.cutoffs), "candidates of a list", 1 + most),
+        ("rivals.seeds", params.rivals.seeds, "run.seeds", len(seeds)),
+        ("published.seeds", params.published.seeds, "run.seeds", len(seeds)),
     ):
         if number > limit:
             yield key, f"{number} is more than {limit} ({most_of})"
@@ -66,46 +67,37 @@ def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
         own = getattr(params, section)
         if (whole := getattr(own, size)) % own.heads:
             yield f"{section}.heads", f"{own.heads} does not divide {section}.{size} {whole}"
-    known = list(END_TO_END)
-    for name in params.rivals.end_to_end:
+    names, known = params.rivals.end_to_end, list(END_TO_END)
+    for name in names:
         if name not in known:
             yield "rivals.end_to_end", f"{name!r} is unknown; known: {', '.join(known)}"
-        if params.rivals.end_to_end.count(name) > 1:
+        if names.count(name) > 1:
             yield "rivals.end_to_end", f"{name!r} is there twice"
 
 
 def _weight_problems(params: Params) -> Iterator[tuple[str, str]]:
     """Yield key and problem of preference weights that do not fit together."""
-    a, names = params.adapters, params.adapters.objectives
+    a, names, weights = params.adapters, params.adapters.objectives, {}
     count = math.comb(a.oracles + len(names) - 1, len(names) - 1)
     if count > MOST_ORACLES:
-        yield (
-            "adapters.oracles",
-            f"{a.oracles} make {count:,} evaluation weights, each with an adapter of its own; "
-            f"{MOST_ORACLES:,} are the limit",
-        )
-        return
+        problem = f"{a.oracles} make {count:,} evaluation weights, {MOST_ORACLES:,} are the limit"
+        yield "adapters.oracles", problem
     lists = {"adapters.anchors": a.anchors, "rivals.retrain_weights": params.rivals.retrain_weights}
-    weights = {}
     for key, given in lists.items():
         try:
             weights[key] = simplex_weights(given, names)
         except ParagonError as error:
             yield key, str(error)
-            return
         if len(weights[key].unique(dim=0)) < len(given):
             yield key, "weights are given twice"
     anchors, retrained = weights.values()
     if any(len(column.unique()) == 1 for column in anchors.T):
         yield "adapters.anchors", "an objective has the same weight in all of them"
-    known = {tuple(w) for w in simplex_lattice(len(names), a.oracles).numpy().round(6).tolist()}
+    lattice = simplex_lattice(len(names), a.oracles).numpy().round(6).tolist()
     for w in retrained.numpy().round(6).tolist():
-        if tuple(w) not in known:
-            yield (
-                "rivals.retrain_weights",
-                f"{w} is none of the evaluation weights, multiples of 1/{a.oracles} "
-                "(adapters.oracles)",
-            )
+        if w not in lattice:
+            multiples = f"multiples of 1/{a.oracles} (adapters.oracles)"
+            yield "rivals.retrain_weights", f"{w} is none of the evaluation weights, {multiples}"
     first = [round(w, 6) for w in anchors[:, 0].double().tolist()]
     for chosen in params.evaluation.few_anchors:
         if len(set(chosen)) < len(chosen):

@@ -26,6 +26,7 @@ from paragon.params import (
     RESULTS,
     DataSettings,
     Params,
+    Section,
     load_params,
 )
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
@@ -76,6 +77,11 @@ class Study:
         folder = os.environ.get(CHECKPOINTS)
         return Path(folder) / f"{name}.safetensors" if folder else None
 
+    def _check(self, stage: str, description: dict, settings: Section, **expected: object) -> None:
+        """Refuse artifacts made with settings other than those of params.yaml."""
+        where = f"{self.folder / stage}: made with other settings"
+        check_match({"settings": settings.model_dump(), **expected}, description, where, stage)
+
     def load_sequences(self) -> Sequences:
         """Load the sequences that notebook 01 wrote."""
         sequences = load_sequences(ARTIFACTS / self.dataset / "data")
@@ -92,8 +98,7 @@ class Study:
     def load_backbone(self, sequences: Sequences) -> tuple[Backbone, dict]:
         """Load the frozen backbone of notebook 02 on the study's device, and its description."""
         backbone, description = load_backbone(self.folder / "backbones" / "backbone", sequences)
-        settings = self.params.backbones.model_dump()
-        self._check("backbones", description, backbone=self.backbone, settings=settings)
+        self._check("backbones", description, self.params.backbones, backbone=self.backbone)
         return backbone.to(self.device), description
 
     def load_frozen(self) -> tuple[Sequences, Backbone, dict]:
@@ -104,16 +109,15 @@ class Study:
     def load_collection(self, backbone: dict) -> Collection:
         """Load the adapters that notebook 03 tuned for the ``backbone`` with this description."""
         collection = load_collection(self.folder / "adapters" / "collection", backbone)
-        settings, seeds = self.params.adapters.model_dump(), self.params.run.seeds
-        self._check("adapters", collection.description, settings=settings, seeds=seeds)
+        seeds = self.params.run.seeds
+        self._check("adapters", collection.description, self.params.adapters, seeds=seeds)
         return collection
 
     def load_generators(self, collection: Collection) -> list[Generator]:
         """Load the generators of notebook 04, one for each seed of the collection."""
         generators = load_generators(self.folder / "generator", collection)
-        settings = self.params.generator.model_dump()
         for generator in generators:
-            self._check("generator", generator.description, settings=settings)
+            self._check("generator", generator.description, self.params.generator)
         return generators
 
     def load_served(self) -> tuple[Sequences, Backbone, dict, Generator]:
@@ -122,40 +126,33 @@ class Study:
         generators = self.load_generators(self.load_collection(description))
         return sequences, backbone, description, generators[0]
 
-    def published_seeds(self) -> list[int]:
-        """Return the seeds of the published generator; none by default."""
-        return self.params.run.seeds[: self.params.published.seeds]
-
     def load_published(self, collection: Collection) -> list[Published]:
-        """Load the published generators that notebook 05 trained."""
-        made, settings = [], self.params.published.model_dump()
-        for seed in self.published_seeds():
+        """Load the published generators that notebook 05 trained, for the first seeds or none."""
+        published = []
+        for seed in self.params.run.seeds[: self.params.published.seeds]:
             stem = self.folder / "rivals" / f"published-seed{seed}"
-            made.append(load_published(stem, collection.description))
-            self._check("rivals", made[-1].description, settings=settings)
-        return made
+            published.append(load_published(stem, collection.description))
+            self._check("rivals", published[-1].description, self.params.published)
+        return published
 
     def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
         """Load the rivals that notebook 05 trained end to end, by seed, then by name."""
-        settings = self.params.rivals.model_dump()
-
-        def load(name: str, seed: int) -> EndToEnd:
-            place = folder or self.folder / "rivals"
-            rival = load_end_to_end(place, name, seed, backbone)
-            self._check("rivals", rival.description, settings=settings)
-            return rival
-
-        names = self.params.rivals.end_to_end
-        return [{name: load(name, seed) for name in names} for seed in self.params.run.seeds]
+        folder, names = folder or self.folder / "rivals", self.params.rivals.end_to_end
+        rivals = [
+            {name: load_end_to_end(folder, name, seed, backbone) for name in names}
+            for seed in self.params.run.seeds
+        ]
+        for rival in (rival for by_name in rivals for rival in by_name.values()):
+            self._check("rivals", rival.description, self.params.rivals)
+        return rivals
 
     def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:
         """Load the retrained models by seed, lazily, one for each weight."""
 
         def models(seed: int) -> Iterator[Retrained]:
-            folder = self.folder / "rivals"
             for weights in retrain_weights(self.params):
-                about = folder, weights, seed, self.device
-                yield load_retrained(self.backbone, sequences, self.params, *about)
+                about = self.params, self.folder / "rivals", weights, seed, self.device
+                yield load_retrained(self.backbone, sequences, *about)
 
         return {seed: models(seed) for seed in retrain_seeds(self.params)}
 
@@ -174,28 +171,20 @@ class Study:
         with loading(stem, "rivals", about) as (tensors, _):
             return tensors["bias"]
 
-    def _check(self, stage: str, description: dict, **expected: object) -> None:
-        """Refuse artifacts made with settings other than those of params.yaml."""
-        where = f"{self.folder / stage}: made with other settings"
-        check_match(expected, description, where, stage)
-
     def load_trained(self) -> Trained:
         """Load all trained models, and the test events."""
         sequences, backbone, about = self.load_frozen()
         collection = self.load_collection(about)
-        cutoffs = self.params.evaluation.cutoffs
-        valid, test, test_set = held_out(sequences, backbone, self.params.adapters, cutoffs)
+        settings, cutoffs = self.params.adapters, self.params.evaluation.cutoffs
         return Trained(
-            test_set=test_set,
-            valid=valid,
-            test=test,
-            collection=collection,
-            generators=self.load_generators(collection),
-            published=self.load_published(collection),
-            learned=self.load_rivals(about),
-            category_bias=self.load_category_bias(about),
-            retrain_weights=retrain_weights(self.params),
-            retrained=self.load_retrained(sequences),
+            *held_out(sequences, backbone, settings, cutoffs),
+            collection,
+            self.load_generators(collection),
+            self.load_published(collection),
+            self.load_rivals(about),
+            self.load_category_bias(about),
+            retrain_weights(self.params),
+            self.load_retrained(sequences),
         )
 
 

@@ -13,25 +13,15 @@ from paragon.adapters.frozen import held_out_losses
 from paragon.adapters.rotation import fit_rotation, shared_items
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
-from paragon.errors import ParagonError
 from paragon.objectives.weights import simplex_lattice
 from paragon.params import load_params, merge_sections
 from paragon_study.ablations.ablate import permute
 from paragon_study.ablations.trials import replace_rows
-from paragon_study.moves import maps, measure, recommenders, recorded
-from paragon_study.moves.recommenders import (
-    Moves,
-    Place,
-    RecommenderEntry,
-    carry_over,
-    named_by_title,
-    place_of,
-    sequences_before,
-    study_of_recommender,
-)
+from paragon_study.moves import measure, recorded
+from paragon_study.moves.measure import Moves, Place, RecommenderEntry, named_by_title
 from paragon_study.pipeline.study import Study, StudyData
 from tests.adapters.test_rotation import D, N, Turned, draw, table, turn
-from tests.conftest import SMALL
+from tests.conftest import SMALL, refused
 
 PLAN = Moves(
     dataset="toy",
@@ -50,12 +40,12 @@ def test_states_give_the_offset_and_a_linear_map():
     items, old, hidden, shift = draw(N + 1, D), draw(500, D, seed=2), turn(), draw(D, seed=6)
     plain = fit_rotation(table(items), table(items @ hidden))
     new = (old + shift) @ hidden
-    moved = maps.with_means(plain, old, new)
+    moved = measure.with_means(plain, old, new)
     change = adapt(old, vectors, form) - old
     there = adapt(new, moved.vectors(vectors, form).double(), form) - new
     assert torch.allclose(change @ hidden, there, atol=1e-4)
     bent = turn() + 0.1 * draw(D, D, seed=11)
-    moved = maps.least_squares(plain, old, old @ bent)
+    moved = measure.least_squares(plain, old, old @ bent)
     assert torch.allclose(moved.write, bent, atol=0.05)
     assert torch.allclose(bent @ moved.read, torch.eye(D).double(), atol=0.05)
 
@@ -63,7 +53,7 @@ def test_states_give_the_offset_and_a_linear_map():
 def test_a_correction_is_exact_at_its_anchors_and_constant_beyond():
     weights = torch.tensor([[0.0, 1], [0.2, 0.8], [0.5, 0.5], [0.8, 0.2], [1, 0]])
     moved, differences = draw(5, 7).float(), draw(2, 7, seed=1).float()
-    change = maps.corrected(moved, weights, weights[[1, 3]], differences) - moved
+    change = measure.corrected(moved, weights, weights[[1, 3]], differences) - moved
     for row, difference in ((0, 0), (1, 0), (3, 1), (4, 1)):
         assert torch.allclose(change[row], differences[difference], atol=1e-5)
     assert torch.allclose(change[2], differences.mean(0), atol=1e-5)
@@ -89,7 +79,7 @@ def place(backbone, old):
 def measured(place, old):
     moved = measure.moved(place, old, PLAN)
     rows = {**moved, **measure.controls(place, old, fit_rotation(old.table, place.table))}
-    return measure.table_of(place, rows).query("protocol == 'full'").set_index("method")
+    return place.rows(rows).query("protocol == 'full'").set_index("method")
 
 
 def test_moved_adapters_are_the_tuned_ones_where_the_truth_is_a_turn(measured):
@@ -109,30 +99,27 @@ def test_every_row_is_there_and_its_seconds_count_what_went_before(measured, pla
     assert place.seconds.keys() == chosen | tuned_on
     for row in tuned_on | {"moved_calibrated"}:
         assert place.seconds[row] >= place.seconds["moved_means"]
+    again = place.tuned_on(place.tuned, place.weights, 3)
+    assert torch.equal(again, place.tuned_on(place.tuned, place.weights, 3))
+    assert not torch.equal(again, place.tuned)
 
 
 def test_calibration_takes_the_smallest_loss_and_follows_the_weights(seqs, settings, place, old):
     rotation, objectives = fit_rotation(old.table, place.table), settings.adapters.objectives
-    choice = maps.candidates(rotation, old.collection)
-    assert len(choice) == 3 * maps.GRID
+    choice = measure.candidates(rotation, old.collection)
+    assert len(choice) == 3 * measure.GRID
     valid, weights = place.held_out[0], simplex_lattice(2, 10)
     losses = held_out_losses(valid, choice, objectives)
-    adapters = maps.calibrate(valid, choice, weights, objectives)  # [W, Q]
+    adapters = measure.calibrate(valid, choice, weights, objectives)  # [W, Q]
     chosen = (adapters.unsqueeze(1) == choice).all(2).int().argmax(1)  # [W]
     assert torch.equal(choice[chosen], adapters)
     for row, weight in zip(chosen, weights, strict=True):
         assert (losses[row] @ weight) == (losses @ weight).min()
     assert (losses[chosen, 0][weights[:, 0].argsort()].diff() <= 0).all()
     moved = held_out_losses(valid, rotation.vectors(old.tuned, old.collection.form), objectives)
-    best = maps.calibrate(valid, choice, place.weights, objectives)
+    best = measure.calibrate(valid, choice, place.weights, objectives)
     lower = held_out_losses(valid, best, objectives)
     assert ((lower * place.weights).sum(-1) <= (moved * place.weights).sum(-1) + 1e-4).all()
-
-
-def test_tuning_on_from_a_start_changes_it_and_repeats_itself(place):
-    start = place.tuned
-    first, again = (place.tuned_on(start, place.weights, 3) for _ in range(2))
-    assert torch.equal(first, again) and not torch.equal(first, start)
 
 
 def test_the_data_of_an_earlier_day_have_no_later_event(settings, dataset, monkeypatch):
@@ -140,7 +127,7 @@ def test_the_data_of_an_earlier_day_have_no_later_event(settings, dataset, monke
     monkeypatch.setattr(StudyData, "load", lambda _: dataset)
     times = dataset.interactions["timestamp"]
     days = 50 / 86_400
-    before = sequences_before(study, days)
+    before = measure.sequences_before(study, days)
     assert before.times.max() == times[times <= times.max() - 50].max() < times.max()
     assert before.n_users <= dataset.interactions["user_id"].nunique()
 
@@ -171,7 +158,9 @@ def test_other_data_are_mapped_by_titles_that_one_item_has(old, seqs):
 def test_a_warm_start_has_what_was_known_and_fresh_vectors_for_new_items(seqs, settings):
     old, new = (build("sasrec", seqs, settings.backbones, seed) for seed in (0, 1))
     fresh, n = new.item_vectors().clone(), seqs.n_items
-    carry_over(old, new, torch.arange(1, n), torch.arange(2, n + 1))  # each one place further
+    measure.carry_over(
+        old, new, torch.arange(1, n), torch.arange(2, n + 1)
+    )  # each one place further
     assert torch.equal(new.item_vectors()[2:], old.item_vectors()[1:-1])
     assert torch.equal(new.item_vectors()[1], fresh[1])
     others = {k: v for k, v in new.state_dict().items() if len(v) != n + 1}
@@ -208,7 +197,7 @@ def test_of_one_recommender_twice_mean_and_ensemble_are_what_was_moved(place, ol
     olds = [measure.Old.of(one, place) for one in (old, again)]
     vectors, others = measure.rows_from(olds, place)
     assert torch.allclose(vectors["moved_mean"], vectors["moved"], atol=1e-6)
-    found = measure.table_of(place, vectors, others).query("protocol == 'full'").set_index("method")
+    found = place.rows(vectors, others).query("protocol == 'full'").set_index("method")
     expected = {"moved", "moved_generated", "moved_mean", "moved_calibrated", "moved_ensemble"}
     assert set(found.index) == {"tuned", "constant"} | expected
     for row in ("moved", "moved_mean", "moved_ensemble"):
@@ -234,15 +223,15 @@ def test_a_recommender_is_trained_again_where_its_settings_are_others(seqs, tmp_
     def count(**change):
         entry = RecommenderEntry(**{"backbone": "sasrec", "seed": 0} | change)
         plan, before = PLAN.model_copy(update={"recommenders": {"one": entry}}), len(trained)
-        assert place_of(plan, "one", "item_side").collection.form.categories
-        assert not place_of(plan, "one", "state_only").collection.form.categories
+        assert measure.place_of(plan, "one", "item_side").collection.form.categories
+        assert not measure.place_of(plan, "one", "state_only").collection.form.categories
         return len(trained) - before
 
-    train = recommenders.backbones.train_backbone
-    monkeypatch.setattr(recommenders.backbones, "train_backbone", counted)
-    monkeypatch.setattr(recommenders, "open_study", opened)
-    monkeypatch.setattr(recommenders, "sequences_before", lambda *_: seqs)
-    monkeypatch.setattr(recommenders, "STORE", tmp_path)
+    train = measure.backbones.train_backbone
+    monkeypatch.setattr(measure.backbones, "train_backbone", counted)
+    monkeypatch.setattr(measure, "open_study", opened)
+    monkeypatch.setattr(measure, "sequences_before", lambda *_: seqs)
+    monkeypatch.setattr(measure, "STORE", tmp_path)
     assert count() == 1 and count() == 0
     (tmp_path / "one" / "backbone.json").write_text("{}")  # interrupted
     assert count() == 1
@@ -256,7 +245,7 @@ def test_the_plan_holds_together():
     for name, entry in plan.recommenders.items():
         changed = entry.days or entry.warm or entry.change or entry.dataset
         assert changed or name == f"{entry.backbone}-{entry.seed}"
-        study = study_of_recommender(plan, name, item_side=False)
+        study = measure.study_of_recommender(plan, name, item_side=False)
         assert study.params.backbones.seed == entry.seed and not study.params.adapters.item_side
     for kind in ("moves", "generators"):
         for name, entry in getattr(plan, kind).items():
@@ -264,8 +253,7 @@ def test_the_plan_holds_together():
             assert entry.new != entry.old and (kind == "moves" or entry.new not in entry.old)
 
 
-@pytest.fixture
-def folder(tmp_path):
+def recorded_trials(folder):
     """Three moves between seeds and one between architectures, made up, recorded as trials are."""
     moves = [("seed", f"sasrec-{s}", f"sasrec-{s + 1}", s) for s in range(3)]
     for kind, old, new, seed in [*moves, ("architecture", "sasrec-0", "gru4rec-0", 0)]:
@@ -278,49 +266,38 @@ def folder(tmp_path):
         names = "kind old new method protocol seed set_hv_of_tuned regret_mean side fit".split()
         own = pd.DataFrame(rows, columns=names).assign(shared=100, items=1.0, name=kind + old)
         alone = own[own["method"] == "moved"].assign(method="backbone", set_hv_of_tuned=0.6)
-        replace_rows(tmp_path / "moves.csv", own, ["name"])
-        alone = alone.assign(name=new).drop(
-            columns=["kind", "old", "new", "items", "fit", "shared"]
-        )
-        replace_rows(tmp_path / "recommenders.csv", alone, ["name"])
+        replace_rows(folder / "moves.csv", own, ["name"])
+        alone = alone.assign(name=new).drop(columns="kind old new items fit shared".split())
+        replace_rows(folder / "recommenders.csv", alone, ["name"])
         seconds = [("moves", kind + old, side, "moved", 0.2) for side in recorded.SIDES]
         seconds += [("recommenders", new, side, "tuned", 30) for side in recorded.SIDES]
-        columns = "kind name side method seconds".split()
-        times = pd.DataFrame(seconds, columns=columns)
-        replace_rows(tmp_path / "seconds.csv", times, ["kind", "name"])
+        times = pd.DataFrame(seconds, columns="kind name side method seconds".split())
+        replace_rows(folder / "seconds.csv", times, ["kind", "name"])
         several = own.assign(olds=4 - seed % 2, kind=f"{4 - seed % 2} old ones")
-        replace_rows(tmp_path / "generators.csv", several, ["name"])
-    return tmp_path
+        replace_rows(folder / "generators.csv", several, ["name"])
 
 
-def test_a_table_has_means_over_moves_with_their_interval_and_seconds(folder):
-    frame = recorded.load_moves(folder)
+def test_a_table_has_means_over_moves_with_their_interval_and_seconds(tmp_path):
+    recorded_trials(tmp_path)
+    frame = recorded.load_moves(tmp_path)
     assert set(frame["protocol"]) == {"full"}
-    own = frame[frame["side"] == "item_side"]
-    title, _, *lines = recorded.method_table(own).splitlines()
+    title, _, *lines = recorded.method_table(frame[frame["side"] == "item_side"]).splitlines()
     assert title == "| adapters | seed | architecture | seconds |"
     assert lines[0].endswith("| 0.60, 50 % | 0.60, 50 % | – |")
     assert lines[1] == "| **moved**, from item tables | 0.96 ± 0.02, 50 % | 0.95, 50 % | 0.2 |"
     assert lines[-1].startswith("| tuned there |") and lines[-1].endswith("| 30 |")
-    text = recorded.tables(folder)
+    text = recorded.tables(tmp_path)
     assert "| adapters | 3 old ones | 3 old ones, without the item side | 4 old ones |" in text
     assert "| sasrec → sasrec | 3 | 0.60 | 0.96 ± 0.02, 50 % | 0.96 ± 0.02, 50 % |" in text
     assert len(recorded.moved_adapters(frame).axes) == 4
-    with pytest.raises(ParagonError, match="make moves"):
-        recorded.load_moves(folder / "none")
-
-
-def test_what_a_recommender_has_alone_counts_once_however_many_moves_go_there(folder):
-    own = pd.read_csv(folder / "moves.csv").query("name == 'seedsasrec-0'")
-    replace_rows(folder / "moves.csv", own.assign(old="sasrec-3", name="more"), ["name"])
-    frame = recorded.load_moves(folder).query("kind == 'seed' and side == 'item_side'")
-    assert frame["method"].value_counts()[["moved", "backbone"]].tolist() == [4, 3]
-
-
-def test_the_share_of_the_items_is_part_of_a_pair(folder):
-    table = pd.read_csv(folder / "moves.csv")
-    table.assign(items=0.2).to_csv(folder / "moves.csv", index=False)
-    assert "| sasrec → sasrec, 20 % of the items | 3 |" in recorded.tables(folder)
+    refused("make moves", recorded.load_moves, tmp_path / "none")
+    # What a recommender has alone counts once, however many moves go there.
+    table = pd.read_csv(tmp_path / "moves.csv")
+    again = table.query("name == 'seedsasrec-0'").assign(old="sasrec-3", name="more", items=0.2)
+    replace_rows(tmp_path / "moves.csv", again, ["name"])
+    seeds = recorded.load_moves(tmp_path).query("kind == 'seed' and side == 'item_side'")
+    assert seeds["method"].value_counts()[["moved", "backbone"]].tolist() == [4, 3]
+    assert "| sasrec → sasrec, 20 % of the items | 1 |" in recorded.tables(tmp_path)
 
 
 # What moves/README.md says in words.
