@@ -17,8 +17,8 @@ def test_every_defect_of_the_list_has_its_place():
     for name, defect in DEFECTS.items():
         text = (ROOT / defect["file"]).read_text(encoding="utf-8")
         assert text.count(defect["old"]) == 1, name
-        place, _, test = defect["test"].partition("::")
-        assert f"def {test}(" in (ROOT / place).read_text(encoding="utf-8"), name
+        path, _, test = defect["test"].partition("::")
+        assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), name
 
 
 @pytest.mark.slow
@@ -33,16 +33,7 @@ def test_a_defect_is_caught(name, tmp_path):
         shutil.copy(ROOT / part, tmp_path)
     path = tmp_path / defect["file"]
     path.write_text(path.read_text(encoding="utf-8").replace(defect["old"], defect["new"]))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-n0",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        defect["test"],
-    ]
+    command = f"{sys.executable} -m pytest -n0 -x -p no:cacheprovider {defect['test']}".split()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout
     assert not any(f"E   {kind}" in done.stdout for kind in ("NameError", "SyntaxError"))

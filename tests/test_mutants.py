@@ -19,12 +19,12 @@ from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
-from paragon.errors import ParagonError
 from paragon.evaluation.protocol import TestSet
 from paragon.generator import training
 from paragon.generator.training import Behaviour
 from paragon.objectives.table import Catalogue
 from paragon_study.pipeline.study import Study
+from tests.conftest import refused
 
 ITEMS = pd.DataFrame(
     {
@@ -78,28 +78,20 @@ def test_a_k_core_keeps_who_has_just_enough_events():
     assert small(*extra, k_core=3).description["counts"]["events"] == 12
 
 
-def test_of_categories_and_groups_each_item_and_user_has_its_own(dataset, seqs):
+def test_sequences_have_the_facts_of_the_data(dataset, seqs):
     people = dataset.users.set_index("user_id")["group"]
     assert [seqs.group_names[g] for g in seqs.groups] == people[seqs.user_ids].tolist()
-    assert not seqs.categories[0].any()
-    for number, categories in zip(seqs.item_ids, seqs.categories[1:], strict=True):
-        row = dataset.items.set_index("item_id").loc[number]
-        names = {n for n, has in zip(seqs.category_names, categories, strict=True) if has}
-        assert names == set(row["categories"])
-    assert seqs.titles == dataset.items.set_index("item_id")["title"][seqs.item_ids].tolist()
+    items = dataset.items.set_index("item_id").loc[seqs.item_ids]
+    assert seqs.titles == items["title"].tolist() and not seqs.categories[0].any()
+    for names, row in zip(items["categories"], seqs.categories[1:], strict=True):
+        assert {n for n, has in zip(seqs.category_names, row, strict=True) if has} == set(names)
     half = dataset.users.iloc[::2]
     some = prepare(Dataset.from_frame(dataset.interactions, dataset.items, half), negatives=0)
     unknown = [user not in set(half["user_id"]) for user in some.user_ids]
     assert np.array_equal(some.groups == -1, unknown) and set(some.groups) == {-1, 0}
-    none = prepare(Dataset.from_frame(dataset.interactions, dataset.items), negatives=0)
-    assert none.group_names == [] and (none.groups == -1).all()
-
-
-def test_an_account_of_the_data_has_its_counts(dataset, seqs):
-    about = seqs.description
+    about, events, users = seqs.description, len(seqs.items), seqs.n_users
     assert about["dataset"] == "toy" and about["fingerprint"] == dataset.fingerprint
     assert about["source"] == dataset.source and about["repairs"] == dataset.repairs
-    events, users = len(seqs.items), seqs.n_users
     assert about["counts"] == {
         "events_raw": len(dataset.interactions), "events": events, "users": users,
         "items": seqs.n_items, "train": events - 2 * users, "valid": users, "test": users,
@@ -116,32 +108,28 @@ def test_only_users_who_are_judged_need_negatives():
     rules = {"split": "global_time", "negatives": 3}
     assert len(prepare(Dataset.from_frame(frame, ITEMS), **rules).test) == 2
     frame.loc[5, "timestamp"] = 85  # now the user who met everything is judged, in validation
-    with pytest.raises(ParagonError, match="user 'all' has only 0 items"):
-        prepare(
-            Dataset.from_frame(pd.concat([frame, frame[6:7].assign(item_id="f")]), ITEMS), **rules
-        )
+    more = Dataset.from_frame(pd.concat([frame, frame[6:7].assign(item_id="f")]), ITEMS)
+    refused("user 'all' has only 0 items", prepare, more, **rules)
+
+
+def information(seqs):
+    test_set = TestSet(seqs, seqs.test, ["accuracy"], negatives=0, served=1, cutoffs=[1])
+    return test_set.information
 
 
 def test_novelty_does_not_count_test_events(seqs):
     """How well an item is known is what training knows."""
     other = with_other_test_events(seqs)
-    test_sets = [
-        TestSet(s, s.test, ["accuracy"], negatives=5, served=6, cutoffs=[10]) for s in (seqs, other)
-    ]
     assert not np.array_equal(seqs.items, other.items)
-    assert np.array_equal(test_sets[0].information, test_sets[1].information)
+    assert np.array_equal(information(seqs), information(other))
 
 
 def test_an_item_met_twice_has_one_holder():
     """Novelty is about people who know an item, not about events."""
     once = [("u", item) for item in "abcdef"] + [("v", item) for item in "bacfde"]
-    again = [("u", "a"), *once]
-    test_sets = [
-        TestSet(s, s.test, ["accuracy"], negatives=0, served=1, cutoffs=[1])
-        for s in (small(*once), small(*again))
-    ]
-    assert np.array_equal(test_sets[0].information, test_sets[1].information)
-    assert len(np.unique(test_sets[0].information)) == 2
+    again = small(("u", "a"), *once)
+    assert np.array_equal(information(small(*once)), information(again))
+    assert len(np.unique(information(again))) == 2
 
 
 def test_every_step_draws_its_own_negatives(backbone, seqs, settings):
@@ -162,9 +150,7 @@ def test_what_is_reported_is_measured_on_all_test_events(backbone, seqs, setting
     study = Study("toy", "sasrec", settings)
     made = collect(backbone, seqs, settings.adapters, [0])
     known = {"frozen": (seqs, backbone, {}), "collection": made}
-    for name in [
-        name for name in dir(Study) if name.startswith("load_") and name != "load_trained"
-    ]:
+    for name in {n for n in dir(Study) if n.startswith("load_")} - {"load_trained"}:
         value = known.get(name.removeprefix("load_"), [])
         monkeypatch.setattr(Study, name, lambda *_, value=value: value)
     trained = study.load_trained()
@@ -220,8 +206,7 @@ def test_a_generator_holds_averaged_parameters(collection, settings, monkeypatch
         average = [decay * a + (1 - decay) * p for a, p in zip(average, state, strict=True)]
     found = list(generator.model.parameters())
     assert len(states) == 30
-    for mine, theirs in zip(average, found, strict=True):
-        assert torch.allclose(mine, theirs, atol=1e-5)
+    assert all(torch.allclose(p, q, atol=1e-5) for p, q in zip(average, found, strict=True))
     assert not all(torch.allclose(p, q) for p, q in zip(states[-1], found, strict=True))
 
 

@@ -46,8 +46,7 @@ def test_imports_lead_downward_and_never_to_the_study():
             assert package == "paragon" and other in LAYERS, f"{path} imports {module}"
             assert LAYERS.index(other) <= LAYERS.index(part), f"{path} imports {module}"
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        text = path.read_text(encoding="utf-8")
-        assert "matplotlib" not in text and "Study" not in names, path
+        assert "matplotlib" not in path.read_text(encoding="utf-8") and "Study" not in names, path
 
 
 def test_nothing_that_is_read_can_run_code():
@@ -79,14 +78,16 @@ def test_no_public_name_is_defined_twice():
     assert twice == {}
 
 
+def texts(*globs):
+    return [path.read_text(encoding="utf-8") for pattern in globs for path in ROOT.glob(pattern)]
+
+
 def lines(*globs):
-    paths = [path for pattern in globs for path in ROOT.glob(pattern)]
-    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
+    return sum(len(text.splitlines()) for text in texts(*globs))
 
 
 def words(*globs):
-    paths = [path for pattern in globs for path in ROOT.glob(pattern)]
-    return sum(len(path.read_text(encoding="utf-8").split()) for path in paths)
+    return sum(len(text.split()) for text in texts(*globs))
 
 
 def test_the_whole_only_shrinks():
