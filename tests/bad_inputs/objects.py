@@ -11,40 +11,40 @@ from tests.data.test_frames import ITEMS, events
 GOOD = {"interactions table": events(), "items table": ITEMS, "users table": None}
 DAY = datetime(2020, 1, 1)
 THREE = {"user_id": ["u"] * 3, "item_id": ["a"] * 3}
+MIXED = pd.Series([1, True, 3], dtype=object), pd.Series([1, 10**400, 3], dtype=object)
+
+
+def all_events(column, *values):
+    return [events(**{column: value}) for value in values]
+
+
+def all_items(column, *values):
+    return [ITEMS.assign(**{column: value}) for value in values]
+
 
 INTERACTIONS = {
-    "row 0, column user_id": [
-        events(user_id=[1.0, 2.0, 3.0]),
-        events(user_id=["u\u200b1", "u1", "u1"]),
-    ],
+    "row 0, column user_id": all_events("user_id", [1.0, 2.0, 3.0], ["u\u200b1", "u1", "u1"]),
     "row 1, column item_id": [
-        events(item_id=["a", None, "b"]),
-        events(item_id=["a", "b\tc", "a"]),
+        *all_events("item_id", ["a", None, "b"], ["a", "b\tc", "a"]),
         THREE | {"item_id": ["a", "\ud800", "a"], "timestamp": [1, 2, 3]},
     ],
-    "row 1, column rating": [
-        events(rating=["5", "x", "3"]),
-        events(rating=[5, None, 3]),
-        events(rating=[5, -2, 3]),
-        events(rating=pd.Series([1, True, 3], dtype=object)),
-    ],
-    "row 0, column rating": [events(rating=[1 + 2j, 2, 3]), events(rating=[True, False, True])],
-    "row 1, column timestamp": [
-        events(timestamp=[10**9, 10**12, 10**9]),
-        events(timestamp=pd.Series([DAY, pd.NaT, DAY])),
-        events(timestamp=pd.Series([1, 10**400, 3], dtype=object)),
-        events(timestamp=[1, float("inf"), 2]),
-    ],
-    "row 0, column timestamp": [
-        events(timestamp=pd.to_timedelta([3, 2, 1], unit="s")),
-        events(timestamp=pd.period_range("2020-01", periods=3, freq="M")),
-        events(timestamp=[datetime(1, 1, 1)] * 3),
-    ],
+    "row 1, column rating": all_events(
+        "rating", ["5", "x", "3"], [5, None, 3], [5, -2, 3], MIXED[0]
+    ),
+    "row 0, column rating": all_events("rating", [1 + 2j, 2, 3], [True, False, True]),
+    "row 1, column timestamp": all_events(
+        *("timestamp", [10**9, 10**12, 10**9], pd.Series([DAY, pd.NaT, DAY])),
+        *(MIXED[1], [1, float("inf"), 2]),
+    ),
+    "row 0, column timestamp": all_events(
+        *("timestamp", pd.to_timedelta([3, 2, 1], unit="s"), [datetime(1, 1, 1)] * 3),
+        pd.period_range("2020-01", periods=3, freq="M"),
+    ),
     "column timestamp": [events(timestamp=None), {"user_id": [], "item_id": []}],
-    "row 1, column user_id": [events(user_id=["u0", "u0 ", "u1"])],
-    "row 2, column user_id": [events(user_id=["u1", "u1", ""])],
-    "row 2, column item_id": [events(item_id=["a", "b", "a\0"])],
-    "row 0, column item_id": [events(item_id=[["a"], "b", "a"])],
+    "row 1, column user_id": all_events("user_id", ["u0", "u0 ", "u1"]),
+    "row 2, column user_id": all_events("user_id", ["u1", "u1", ""]),
+    "row 2, column item_id": all_events("item_id", ["a", "b", "a\0"]),
+    "row 0, column item_id": all_events("item_id", [["a"], "b", "a"]),
     "same length": [THREE | {"timestamp": [1, 2]}],
     "found dict": [{"user_id": 5, "item_id": ["a"]}],
     "single string": [{"user_id": "ab", "item_id": ["a", "b"]}],
@@ -56,16 +56,13 @@ INTERACTIONS = {
     "no column user_id": [{}],
 }
 ITEM_TABLES = {
-    "row 1, column categories": [
-        ITEMS.assign(categories=[["X"], "Drama"]),
-        ITEMS.assign(categories=[["X"], 3]),
-        ITEMS.assign(categories=[["X"], [1]]),
-        ITEMS.assign(categories=[["X"], ["\ud800"]]),
-    ],
-    "row 1, column title": [ITEMS.assign(title=["A", "x\0"])],
+    "row 1, column categories": all_items(
+        *("categories", [["X"], "Drama"], [["X"], 3], [["X"], [1]], [["X"], ["\ud800"]])
+    ),
+    "row 1, column title": all_items("title", ["A", "x\0"]),
     "no rows": [ITEMS.iloc[:0]],
-    "column item_id of items table": [ITEMS.assign(item_id=["x", "y"])],
-    "row 1, column item_id": [ITEMS.assign(item_id=["a", "a"])],
+    "column item_id of items table": all_items("item_id", ["x", "y"]),
+    "row 1, column item_id": all_items("item_id", ["a", "a"]),
     "no column categories": [ITEMS.drop(columns="categories")],
 }
 USER_TABLES = {
@@ -74,20 +71,14 @@ USER_TABLES = {
     "row 1, column user_id": [{"user_id": [1, 1], "group": ["F", "M"]}],
     "no column user_id": [{"group": ["F"]}],
 }
+TIMES = [["x"], [1.5], [True], [2**62], [10**30]]
 HISTORIES = {
     "history: ": ["6269", b"6269", {"i1": 5}, 17, None, []],
     "history.0: ": [[1, 2], np.array([1, 2]), [["i1"]], [None], ["x" * 257]],
     "history.1: ": [["i1", 2.5]],
     "1 items with 2 times": [History(["i1"], times=[1, 2])],
     "in order": [History(["i1", "i2"], times=[9, 1])],
-    "times.0": [
-        History(["i1"], times=["x"]),
-        History(["i1"], times=[1.5]),
-        History(["i1"], times=[True]),
-        History(["i1"], times=[2**62]),
-        History(["i1"], times=[10**30]),
-        History(["i1", "i2"], times=[[1], [2, 3]]),
-    ],
+    "times.0": [*(History(["i1"], times=t) for t in TIMES), History(["i1"] * 2, [[1], [2, 3]])],
     "user": [History(["i1"], user="nobody"), History(["i1"], user=["u1"])],
 }
 WEIGHTS = {
@@ -98,11 +89,7 @@ WEIGHTS = {
     "2 rows for 1": [[[0.5, 0.5], [0.1, 0.9]]],
     "'novelty' is unknown": [{"accuracy": 0.5, "novelty": 0.5}],
     "table of numbers": [
-        {"accuracy": "much", "diversity": 0.3},
-        [1j, 0],
-        [[0.5, 0.5], [0.5]],
-        "half",
-        None,
+        *({"accuracy": "much", "diversity": 0.3}, [1j, 0], [[0.5, 0.5], [0.5]], "half", None)
     ],
     "bool": [[True, False]],
     "weights": [[10**400, 0]],

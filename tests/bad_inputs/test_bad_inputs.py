@@ -81,11 +81,11 @@ def cases():
             yield kind, name, given, word
 
 
-def whole(text):
-    """A text with its words written out."""
+def whole(text, encoding="utf-8"):
+    """The bytes of a text with its words written out."""
     for word, meaning in WORDS.items():
         text = text.replace(word, meaning)
-    return text
+    return text.encode(encoding, "surrogatepass")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def atomic(_, folder, suffix, text, encoding="utf-8"):
     (folder / "mine").mkdir()
     for end, good in OWN.items():
         (folder / "mine" / f"mine.{end}").write_text(good, encoding="utf-8")
-    (folder / "mine" / f"mine.{suffix}").write_bytes(whole(text).encode(encoding))
+    (folder / "mine" / f"mine.{suffix}").write_bytes(whole(text, encoding))
     return refused("", load_dataset, "mine", folder)
 
 
@@ -114,17 +114,10 @@ def published(fixture, folder, subject, old, new, encoding=None):
     layout = next(n for n, own in LAYOUTS.items() if n.split()[0] == dataset and filename in own)
     before = LAYOUTS[layout][filename]
     assert old in before
-    text = whole(before.replace(old, new, 1 if old else -1) if old else new)
-    data = text.encode(encoding or encoding_of(layout))
+    data = whole(before.replace(old, new, 1) if old else new, encoding or encoding_of(layout))
     given = written(folder / "given", layout, {filename: data})
     message = refused("", fetch, dataset, directory=given, data=folder / "data")
     assert not (folder / "data").exists()
-    return message
-
-
-def tables(subject, value):
-    message = refused("", Dataset.from_frame, *(GOOD | {subject: value}).values())
-    assert subject in message
     return message
 
 
@@ -133,41 +126,36 @@ def tables(subject, value):
 
 def params(_, folder, subject, *given):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    encoding = "utf-8"
-    if subject.startswith("set") or subject == "without":
-        content = yaml.safe_load(text)
-        *sections, last = given[0].split(".")
-        part = content
-        for section in sections:
-            part[section] = part = dict(part[section])  # no other entry that `*same` stands for
-        if subject != "without":
-            part[last] = given[1]
-        else:
-            del part[last]
-        text = yaml.safe_dump(content)
+    if subject == "text":
+        data = whole(*given)
     elif subject == "replace":
         assert given[0] in text
-        text = text.replace(given[0], whole(given[1]), 1)
+        data = whole(text.replace(*given, 1))
     else:
-        text, encoding = whole(given[0]), (*given[1:], "utf-8")[0]
-    (folder / "params.yaml").write_bytes(text.encode(encoding))
+        content = part = yaml.safe_load(text)
+        *sections, last = given[0].split(".")
+        for section in sections:
+            part[section] = part = dict(part[section])  # no other entry that an alias stands for
+        part[last] = given[-1]
+        if subject == "without":
+            del part[last]
+        data = yaml.safe_dump(content).encode()
+    (folder / "params.yaml").write_bytes(data)
     return refused("", check_all, folder)
 
 
 def names(_, folder, __, name):
     """The same answer wherever a name comes in, and nothing is written."""
     (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    name, before = whole(name), set(folder.rglob("*"))
+    name, before, run = whole(name).decode(), set(folder.rglob("*")), runner.run_notebook
+    word, data = "is not a name", folder / "data"
     messages = [
-        refused("", fetch, name, directory=folder, data=folder / "data"),
-        refused("", load_dataset, name, folder / "data"),
-        refused("", add, name, folder),
-        refused("", studies_of, name, folder),
-        refused("", open_dataset, name),
-        refused("", open_study, name, "sasrec"),
-        refused("", open_study, "ml-100k", name),
-        refused("", runner.run_notebook, "02_backbones", name, "sasrec", ROOT),
-        refused("", runner.run_notebook, "02_backbones", "ml-100k", name, ROOT),
+        refused(word, fetch, name, directory=folder, data=data),
+        *(refused(word, call, name, folder) for call in (load_dataset, add, studies_of)),
+        *(refused(word, open_dataset, name), refused(word, open_study, name, "sasrec")),
+        refused(word, open_study, "ml-100k", name),
+        refused(word, run, "02_backbones", name, "sasrec", ROOT),
+        refused(word, run, "02_backbones", "ml-100k", name, ROOT),
     ]
     assert set(folder.rglob("*")) == before
     assert len({message.partition(" is not a name for a")[0] for message in messages}) == 1
@@ -177,10 +165,8 @@ def names(_, folder, __, name):
 def commands(fixture, _, subject, *line):
     code, out, errors = fixture("answers")[json.dumps(line)]
     assert out == "" and code == (1 if subject == "command" else 2)
-    if code == 2:  # the usage, then what is wrong
-        return errors.splitlines()[-1]
-    assert errors.startswith("error: ")
-    return errors
+    assert code == 2 or errors.startswith("error: ")
+    return errors if code == 1 else errors.splitlines()[-1]  # below the usage
 
 
 @pytest.fixture(scope="module")
@@ -259,12 +245,10 @@ def change_file(path, what, *given):
     if what == "folder":
         path.mkdir()
     elif what != "remove":
-        text = (whole(given[0]).encode((*given[1:], "utf-8")[0]),) if what == "as" else ()
         middle = len(data) // 2
         path.write_bytes({
             "cut": lambda: data[: given[0]],
-            "as": lambda: text[0],
-            "append": lambda: data + b" ",
+            "as": lambda: whole(*given),
             "edit": lambda: edited(json.loads(data)),
             "roll": lambda: save({name: t.roll(1) for name, t in load(data).items()}),
             "flip": lambda: data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
@@ -290,7 +274,7 @@ def swap(one, other):
 
 def objects(fixture, _, subject, value):
     if subject.endswith("table"):
-        return tables(subject, value)
+        return refused(subject, Dataset.from_frame, *(GOOD | {subject: value}).values())
     served = fixture("loaded")
     if subject == "outcome":
         return refused("", served.weights_for, **value)
@@ -312,7 +296,7 @@ def service(fixture, _, subject, text, encoding="utf-8"):
         text = text if isinstance(text, str) else json.dumps(text)
         data = json.dumps(body | json.loads(whole(text))).encode()
     else:
-        data = whole(text).encode(encoding, "surrogatepass")
+        data = whole(text, encoding)
     status, answer = asyncio.run(ask(make_app(fixture("loaded")), data))
     assert status == 422
     return answer["detail"]
