@@ -272,13 +272,6 @@ def test_a_hypernetwork_is_also_a_re_ranker(trained, curve):
     assert rows_of(dataclasses.replace(trained, learned=[{}, {}]), "cmr") == []
 
 
-def test_backbone_row_is_the_backbone(curve, backbone, trained):
-    scores = (trained.test.states @ backbone.item_vectors().T).detach().numpy()
-    rows = curve[(curve["method"] == "backbone") & (curve["protocol"] == "full")]
-    means = trained.test_set.measure(Scores.of(scores))[0]["full"]
-    assert np.allclose(rows["ndcg@10"], means["ndcg@10"])
-
-
 def test_the_best_of_several_is_chosen_on_validation(trained, curve):
     """The row of the comparison: never by what it is judged on."""
     row = curve.query("method == 'generated_best' and seed == 0 and protocol == 'full'")

@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paragon.adapters.adapter import AdapterForm, adapt
 from paragon.adapters.collection import collect, tune
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
@@ -25,7 +24,6 @@ from paragon.generator.training import behaviour, train_generator
 from paragon.metrics.ranking import top_k
 from paragon.objectives import table
 from paragon.rivals.end_to_end import train_end_to_end, tune_category_bias
-from paragon_study.ablations.ablate import permute
 from tests.conftest import THOROUGH, adapter_settings, toy_dataset
 from tests.evaluation.conftest import OBJECTIVES, make_test_set
 
@@ -116,22 +114,6 @@ def test_an_event_is_judged_alone(seqs, seed):
 
 
 # --- adapters and objectives -------------------------------------------------------------------
-
-
-@few
-@given(seeds, st.integers(1, 6), st.sampled_from([0.25, 1.0, 8.0]))
-def test_order_and_scale_of_hidden_units_change_no_score(seed, width, factor):
-    """relu(c x) = c relu(x): what W1 and b1 gain, W2 can give back."""
-    draw, form = torch.Generator().manual_seed(seed), AdapterForm(8, width, 3)
-    vectors, states = (torch.randn(2, n, generator=draw) for n in (form.size, 8))
-    order = torch.randperm(width, generator=draw)
-    w1, b1, w2, b2, v, u = form.unflatten(permute(vectors, order, form))
-    scaled = [(factor * w1).flatten(1), factor * b1, (w2 / factor).flatten(1)]
-    other = torch.cat([*scaled, b2, v.flatten(1), u], 1)
-    expected, found = (adapt(states[None], own, form) for own in (vectors, other))
-    assert torch.allclose(expected, found, rtol=1e-4, atol=1e-4)
-    if width > 1 and not torch.equal(order, torch.arange(width)):
-        assert not torch.equal(vectors, other)
 
 
 @pytest.mark.parametrize("silent", [0, 1])

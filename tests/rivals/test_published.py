@@ -87,10 +87,7 @@ def test_each_number_of_a_vector_has_one_place_in_the_tokens(form):
     order = token_order(form)
     share = -(-form.dim // form.width)
     assert order.shape == (form.width + -(-form.categories // 2), 2 * form.dim + 1 + share)
-    places = order[order != form.size]
-    assert sorted(places.tolist()) == list(range(form.size))
-    if form.dim == 64:
-        assert order.shape[1] == 137 and (order[:8] != form.size).all()
+    assert sorted(order[order != form.size].tolist()) == list(range(form.size))
     model, vectors = TokenDenoiser(form, 2, SETTINGS), torch.randn(3, form.size)
     tokens = model.tokens(vectors)
     assert torch.equal(model.vectors(tokens), vectors)
@@ -125,20 +122,14 @@ def test_step_weights_and_every_other_token_are_seen_and_no_other_sample(denoise
     assert (denoiser(moved, t, weights, keep) - v)[:, 0].abs().min() > 1e-5
 
 
-class Silent(torch.nn.Module):
-    """A layer whose result is zero."""
-
-    def forward(self, h):
-        self.seen = h
-        return torch.zeros_like(h)
-
-
 def test_weights_enter_before_every_layer(denoiser, batch):
-    denoiser.layers = torch.nn.ModuleList(Silent() for _ in range(3))
+    seen = []
+    silent = lambda h: seen.append(h) or torch.zeros_like(h)  # noqa: E731
+    del denoiser.layers
+    denoiser.layers = [silent] * 3
     denoiser(*batch)
-    for layer in denoiser.layers[1:]:
-        expected = denoiser.embed_weights(batch[2]).unsqueeze(1).expand_as(layer.seen)
-        assert torch.allclose(layer.seen, expected, atol=1e-6)
+    expected = denoiser.embed_weights(batch[2]).unsqueeze(1)
+    assert all(torch.allclose(h, expected.expand_as(h), atol=1e-6) for h in seen[1:])
 
 
 def test_a_dropped_condition_is_the_null_one(denoiser, batch):
