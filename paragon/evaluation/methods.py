@@ -264,19 +264,17 @@ def other_rows(trained: Trained, name: str) -> Iterator[Row]:
     if method.rows is not None:
         yield from method.rows(trained)
     elif method.rerank is not None:
-        events = test_set.sequences, trained.valid, trained.test
-        accuracy = trained.weights[:, test_set.objectives.index("accuracy")].numpy()
-        random = method.vectors is not None
+        weights, random = trained.weights.numpy(), method.vectors is not None
+        accuracy = weights[:, test_set.objectives.index("accuracy")]
         for index, seed in enumerate(trained.seeds if random else trained.seeds[:1]):
-            vectors = torch.zeros(1, trained.test.form.size)  # the backbone: s' = s
-            if method.vectors is not None:
-                vectors = method.vectors(trained, index)
-            parts = vectors, accuracy, test_set.cutoffs[-1]
-            scores = (
-                Scores.of(both["full"], both["sampled"])
-                for both in reranking.reranked_scores(method.rerank, *events, *parts)
-            )
-            yield Row(name, seed, trained.weights.numpy(), scores, random)
+            vectors = method.vectors and method.vectors(trained, index)
+            if vectors is None:
+                vectors = torch.zeros(1, trained.test.form.size)  # the backbone: s' = s
+            events = test_set.sequences, trained.valid, trained.test
+            parts = method.rerank, *events, vectors, accuracy, test_set.cutoffs[-1]
+            both = reranking.reranked_scores(*parts)
+            scores = (Scores.of(by["full"], by["sampled"]) for by in both)
+            yield Row(name, seed, weights, scores, random)
 
 
 def all_rows(trained: Trained) -> Iterator[Row]:

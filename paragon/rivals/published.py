@@ -139,13 +139,12 @@ class Published(nn.Module):
         noise = torch.from_numpy(rng.standard_normal((1, len(self.mean)), dtype=np.float32))
         noise = noise.to(weights.device).repeat(len(weights), 1)  # [W, P]
         predict = guided(self.denoiser, weights, guidance)
-        schedule, clip = Schedule(self.diffusion_steps, weights.device), (self.low, self.high)
-        if steps is not None:
-            scaled = ddim(predict, schedule, noise, steps=steps, clip=clip)
-        else:
+        schedule, eta, draws = Schedule(self.diffusion_steps, weights.device), 0.0, None
+        if steps is None:
+            steps, eta = schedule.steps, 1.0
             draws = torch.Generator(weights.device).manual_seed(int(rng.integers(2**63)))
-            ancestral = {"steps": schedule.steps, "eta": 1.0, "generator": draws}
-            scaled = ddim(predict, schedule, noise, clip=clip, **ancestral)
+        clip = self.low, self.high
+        scaled = ddim(predict, schedule, noise, steps=steps, eta=eta, generator=draws, clip=clip)
         return self.mean + self.scale * scaled
 
     def generate(

@@ -56,10 +56,10 @@ class Ranked:
 
     def reranked(self, rerank: Rerank, setting: Setting, positions: int) -> np.ndarray:
         """Re-rank the ``setting.depth`` best items; return columns ``[N, up to positions]``."""
-        parts = (part[:, : setting.depth] for part in (self.columns, self.relevance, self.kinds))
-        lists = Ranked(*parts, self.patterns)
+        first = np.s_[:, : setting.depth]
+        lists = Ranked(self.columns[first], self.relevance[first], self.kinds[first], self.patterns)
         order = rerank(lists, setting.weight, min(positions, lists.kinds.shape[1]))
-        return np.take_along_axis(lists.columns, order, 1)
+        return np.take_along_axis(self.columns, order, 1)
 
 
 Rerank = Callable[[Ranked, float, int], np.ndarray]
