@@ -6,9 +6,6 @@ lists.  Shapes: N events, G balances, O objectives, K items of a list, n items, 
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,33 +31,39 @@ from paragon.rivals.reranking import (
     source_weights,
     validation_rows,
 )
-from paragon.serving.engine import Reranker
-from paragon.serving.lists import Request
+from paragon.serving.lists import Encoded
 from paragon.serving.outcome import Outcomes
-from paragon.serving.recommender import Recommender
-from paragon.storage import check_match, load_tensors, loading, save_tensors, write_text
+from paragon.serving.recommender import Recommender, Reranker
+from paragon.storage import (
+    atomic_folder,
+    check_match,
+    load_tensors,
+    loading,
+    save_tensors,
+    write_text,
+)
 
 FORMAT = 2  # version of the folder format; increase it if older versions cannot read it
 EXPORT = "python -m paragon export"
-PARTS, ROOT, CARD = ("sequences", "backbone", "generator"), "paragon", "README.md"
-FILES = (CARD, *(f"{name}.{end}" for name in (ROOT, *PARTS) for end in ("json", "safetensors")))
+PARTS = ("sequences", "backbone", "generator")
+FILES = (
+    "README.md",
+    *(f"{p}.{end}" for p in ("paragon", *PARTS) for end in ("json", "safetensors")),
+)
 BALANCES = 100  # steps from accuracy alone to the other objective alone
 TOP = 10
-_OUTCOMES = ("weights", "ndcg", "diversity")
 # Rows to keep: for unknown users and for the one user who remains.
 _UNKNOWN = {"units": [-1, -1], "groups": [-1, -1], "fields.user": [-1, -1], "fields.group": [0]}
 _PEOPLE = {
-    False: "it holds no histories, no names and no embeddings of people. What is shown to somebody "
-    "follows from the history in the request alone. (Numbers that were learned from people are "
-    "in it: item vectors, and how often each item was chosen.)",
+    False: "it holds no histories, names or embeddings of people. Lists follow from the history "
+    "in the request alone. (Item vectors and item counts were learned from people.)",
     True: "**it holds the histories and ids of all users of the dataset**, exported on purpose "
     "(`--people`). Treat it as the data themselves.",
 }
 _CARD = """\
 # A recommender with a balance to choose: {backbone}, {dataset}
 
-A frozen recommender and a generator of adapters: from preference weights for {names} it makes, in
-about a millisecond, the adapter that turns the recommender to this balance.
+A frozen recommender, and a generator of adapters that turn it to preference weights for {names}.
 
 ```python
 from paragon import Recommender
@@ -80,19 +83,17 @@ recommender.recommend({history!r}, weights={equal!r}, normalise=True)
 
 ## How good it is
 
-The mean over {test_users:,} test users, over the whole catalogue without what they had met,
-measured with this folder when it was exported:
+Means over {test_users:,} test users, of the lists of this folder without what they had met:
 
 {table}
 
 ## Limits
 
-- It knows the items above and no others; an unknown item of a history is skipped.
-- It was measured offline, on what people chose before they saw its lists. What its lists do to
-  people was not measured.
-- α-nDCG rewards lists with many categories. Whether a category is a good one is not its matter.
+- It knows the items above; an unknown item of a history is skipped. It learned from one dataset:
+  groups that are rare there are served less well.
+- It was measured offline, on what people chose before they saw its lists; α-nDCG rewards lists
+  with many categories, good or not.
 - No adapter is made for less than the smallest weights that were tuned: {floor}.
-- It learned from one dataset: groups that are rare there are served less well.
 
 Backbone `{made:.16}`, generator of seed {seed}.
 """
@@ -117,7 +118,12 @@ def export_folder(
         collection = collection | {"moved": origin, "backbone": description["sha256"]}
         generator = Generator(generator.model, generator.description | {"collection": collection})
     check_match({"backbone": description["sha256"]}, collection, "the generator's collection")
-    with new_folder(folder) as made:
+    with atomic_folder(folder) as made:
+        there = list(folder.iterdir()) if folder.exists() else []  # an OSError for a file
+        foreign = [p for p in there if p.name not in FILES or not p.is_file()]
+        if foreign or there and folder / "paragon.json" not in there:
+            first = shown((foreign or there)[0].name)
+            raise ParagonError(f"{folder} holds {first}: it is no earlier export; choose another")
         data = sequences if people else without_people(sequences)
         save_sequences(data, made)
         save_generator(generator, made / "generator")
@@ -131,7 +137,7 @@ def export_folder(
         outcomes, reranker = outcomes_of(served, sequences), reranker_of(served, sequences)
         arrays = {"popularity": served.popularity}
         if outcomes is not None:
-            arrays |= {name: getattr(outcomes, name) for name in _OUTCOMES}
+            arrays |= outcomes._asdict()
         if reranker is not None:
             arrays["sources"] = reranker.sources
         about = {
@@ -140,8 +146,8 @@ def export_folder(
             "parts": _checksums(made),
             "settings": [setting._asdict() for setting in reranker.settings] if reranker else [],
         }
-        save_tensors(made / ROOT, {n: torch.from_numpy(a) for n, a in arrays.items()}, about)
-        write_text(made / CARD, model_card(served, sequences, people))
+        save_tensors(made / "paragon", {n: torch.from_numpy(a) for n, a in arrays.items()}, about)
+        write_text(made / "README.md", model_card(served, sequences, people))
 
 
 def load_folder(folder: Path) -> Recommender:
@@ -149,7 +155,7 @@ def load_folder(folder: Path) -> Recommender:
     for name in FILES:
         if not (folder / name).is_file():
             raise ParagonError(f"{folder / name} is missing; `{EXPORT} {folder}` makes the folder")
-    root = loading(folder / ROOT, EXPORT, {"format": FORMAT})
+    root = loading(folder / "paragon", EXPORT, {"format": FORMAT})
     with torch.random.fork_rng(devices=[]), root as (tensors, about):
         check_match(about["parts"], _checksums(folder), f"{folder}: checksums", EXPORT)
         data = load_sequences(folder)
@@ -160,7 +166,7 @@ def load_folder(folder: Path) -> Recommender:
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         names, outcomes, reranker = generator.objectives, None, None
         if "ndcg" in arrays:
-            outcomes = Outcomes(names, *(arrays[name] for name in _OUTCOMES))
+            outcomes = Outcomes(*(arrays[name] for name in Outcomes._fields))
         if "sources" in arrays:
             settings = [Setting(**setting) for setting in about["settings"]]
             reranker = Reranker(names.index("accuracy"), settings, arrays["sources"])
@@ -171,42 +177,16 @@ def _checksums(folder: Path) -> dict[str, str]:
     return {name: load_tensors(folder / name, EXPORT)[1]["sha256"] for name in PARTS}
 
 
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder that replaces an earlier export on success, or raise ``ParagonError``."""
-    try:
-        names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-        other = [name for name in names if name not in FILES or not (folder / name).is_file()]
-        if names and (other or f"{ROOT}.json" not in names):
-            raise ParagonError(
-                f"{folder} holds {shown((other or names)[0])}, which is not of an earlier export; "
-                "choose a folder that does not exist yet"
-            )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            ".part", f".{folder.name}.", folder.parent, ignore_cleanup_errors=True
-        ) as scratch:
-            made, old = Path(scratch, "new"), Path(scratch, "old")
-            made.mkdir()
-            yield made
-            try:
-                if folder.is_dir():
-                    folder.rename(old)
-                made.rename(folder)
-            finally:  # also after an interrupt between the two
-                if old.is_dir() and not folder.exists():
-                    old.rename(folder)
-    except OSError as error:
-        raise ParagonError(f"{folder} cannot be written: {error.strerror}") from error
-
-
 def without_people(sequences: Sequences) -> Sequences:
     """Keep the items of a dataset, and one user without name and events."""
     none, zero = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
     events = Evaluation(none, none, none.reshape(0, 1))
-    nobody = replace(sequences, user_ids=[""], offsets=zero.repeat(2), n_train=zero)
-    nobody = replace(nobody, groups=zero - 1, group_names=[], valid=events, test=events)
-    return replace(nobody, items=none, times=none)
+    return replace(
+        sequences,
+        **{"items": none, "times": none, "offsets": zero.repeat(2), "n_train": zero},
+        **{"user_ids": [""], "groups": zero - 1, "group_names": [], "valid": events},
+        test=events,
+    )
 
 
 def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:
@@ -221,9 +201,7 @@ def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:
         tensors = {name: t for name, t in tensors.items() if not name.startswith("convolutions.")}
         tensors |= {n: torch.zeros_like(tensors[n]) for n in ("index", "weights", "category")}
         tensors["item"] = vectors
-    return tensors | {
-        name: tensors[name][rows] for name, rows in _UNKNOWN.items() if name in tensors
-    }
+    return tensors | {n: tensors[n][rows] for n, rows in _UNKNOWN.items() if n in tensors}
 
 
 def _load_backbone(stem: Path, data: Sequences) -> tuple[Backbone, str]:
@@ -237,66 +215,62 @@ def _load_backbone(stem: Path, data: Sequences) -> tuple[Backbone, str]:
         return backbone.eval().requires_grad_(False), about["trained"]
 
 
-def _requests(recommender: Recommender, sequences: Sequences, events: Evaluation) -> list[Request]:
-    """Make requests, still without weights, for the K best items for the users of the events."""
-    blocked, requests = sequences.excluded(events), []  # [N, n + 1], never true for the target
-    for user, position, left_out in zip(events.users, events.positions, blocked, strict=True):
+def _histories(recommender: Recommender, sequences: Sequences, events: Evaluation) -> list[Encoded]:
+    """Encode the histories of events; a target may be recommended though it was met before."""
+    pasts = []
+    for user, position, target in zip(events.users, events.positions, events.targets, strict=True):
         past = slice(sequences.offsets[user], sequences.offsets[user] + position)
         items, times = sequences.items[past].tolist(), sequences.times[past].tolist()
-        known = int(user) if recommender.users else -1
-        requests.append(
-            Request(items, times, known, 0, np.zeros(0), TOP, left_out, exclude_seen=False)
-        )
-    return requests
+        seen = [item for item in items if item != target]
+        pasts.append(Encoded(items, times, int(user) if recommender.users else -1, seen))
+    return pasts
 
 
 def quality_of_lists(
     recommender: Recommender, sequences: Sequences, events: Evaluation, weights: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return ``NDCG@10 [G, N]`` and other metrics ``[G]`` by name for weights ``[G, O]``."""
-    requests = _requests(recommender, sequences, events)
+    pasts = _histories(recommender, sequences, events)
     ideal = ideal_alpha_dcg(sequences.categories, TOP, excluded=sequences.excluded(events))
     holders = np.minimum(recommender.popularity[1:], sequences.n_users)
     information = np.append(0.0, ranking.self_information(holders, sequences.n_users))  # [n + 1]
-    ndcg, spread, novelty = [], [], []
-    for own in progress(weights, "balances"):
-        asked = [replace(request, weights=own.astype(np.float32)) for request in requests]
-        lists = recommender.answer(asked).numbers  # [N, K]
+    ndcg, means = [], []
+    for row in progress(weights.astype(np.float32), "balances"):
+        lists, *_ = recommender.best(pasts, np.tile(row, (len(pasts), 1)), TOP)  # [N, K]
         hits, sets = lists == events.targets[:, None], sequences.categories[lists]  # [N, K, M]
         accuracy, diversity = list_quality(hits, sets, ideal)
+        novelty = ranking.novelty_at(lists, information, TOP)
         ndcg.append(accuracy)
-        spread.append(diversity.mean())
-        novelty.append(ranking.novelty_at(lists, information, TOP).mean())
-    return np.array(ndcg), {"diversity": np.array(spread), "novelty": np.array(novelty)}
+        means.append([diversity.mean(), novelty.mean()])
+    return np.array(ndcg), dict(zip(("diversity", "novelty"), np.array(means).T, strict=True))
 
 
 def outcomes_of(recommender: Recommender, sequences: Sequences) -> Outcomes | None:
-    """Measure balances of accuracy with diversity, else novelty; None if either is missing."""
+    """Measure balances of accuracy with diversity, else novelty; None if both are missing."""
     names = recommender.objectives
     other = next((name for name in ("diversity", "novelty") if name in names), None)
-    if "accuracy" not in names or other is None:
+    if other is None:
         return None
     share = np.linspace(0, 1, BALANCES + 1)
     weights = np.zeros((len(share), len(names)))
     weights[:, names.index("accuracy")], weights[:, names.index(other)] = 1 - share, share
     ndcg, metrics = quality_of_lists(recommender, sequences, sequences.valid, weights)
     order = np.lexsort(ndcg[::-1])  # sort users by their values, to hide who they are
-    return Outcomes(names, weights, ndcg[:, order].astype(np.float32), metrics[other])
+    return Outcomes(weights, ndcg[:, order].astype(np.float32), metrics[other])
 
 
 def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | None:
-    """Choose settings of xQuAD as in the evaluation; None without accuracy or categories."""
-    names = recommender.objectives
-    if "accuracy" not in names or len(np.unique(sequences.categories[1:], axis=0)) < 2:
+    """Choose settings of xQuAD as in the evaluation; None if all items have the same categories."""
+    if len(np.unique(sequences.categories[1:], axis=0)) < 2:
         return None
-    accuracy = names.index("accuracy")
+    names, accuracy = recommender.objectives, recommender.objectives.index("accuracy")
     # Evaluation weights are the multiples of 1 / oracles.
     oracles = recommender.generator.description["collection"]["settings"]["oracles"]
     sources = source_weights(simplex_lattice(len(names), oracles), accuracy)  # [3, O]
     events = sequences.valid[validation_rows(sequences.valid)]
-    requests = _requests(recommender, sequences, events)
+    pasts = _histories(recommender, sequences, events)
     vectors = source_vectors(recommender.generator, sources)  # [4, P]
-    scores = [recommender.scores(requests, vector) for vector in vectors]
+    scores = [recommender.scores(pasts, vector) for vector in vectors]
     settings = chosen_settings(RERANKERS["xquad"], sequences, scores, np.arange(101) / 100)
     return Reranker(accuracy, settings, sources.numpy())
 
@@ -308,8 +282,8 @@ def model_card(recommender: Recommender, sequences: Sequences, people: bool) -> 
     weights = simplex_lattice(len(names), 10 if len(names) == 2 else 3).numpy()[::-1]  # [G, O]
     ndcg, metrics = quality_of_lists(recommender, sequences, sequences.test, weights)
     rows = [[*names, "NDCG@10", "α-nDCG@10"], ["---:"] * (len(names) + 2)]
-    for own, *quality in zip(weights, ndcg.mean(1), metrics["diversity"], strict=True):
-        rows.append([f"{weight:.2g}" for weight in own] + [f"{value:.4f}" for value in quality])
+    for row, *quality in zip(weights, ndcg.mean(1), metrics["diversity"], strict=True):
+        rows.append([f"{weight:.2g}" for weight in row] + [f"{value:.4f}" for value in quality])
     floor = zip(names, recommender.generator.floor.tolist(), strict=True)
     return _CARD.format(
         **about["counts"],

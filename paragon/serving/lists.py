@@ -1,4 +1,4 @@
-"""Define requests and lists, with checks shared by Python and HTTP.
+"""Requests and lists, with the checks that Python and HTTP share.
 
 Shapes: B lists of at most k items, n items, O objectives.
 """
@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress, pairwise
-from typing import Annotated, Any, Literal
+from itertools import compress
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.params import Section
-
-LONGEST_ID = 256  # characters
 
 
 def as_list(given: Any) -> Any:
@@ -29,36 +27,29 @@ def as_list(given: Any) -> Any:
 
 # NumPy numbers become Python numbers.
 Whole = Annotated[int, BeforeValidator(lambda v: v.item() if isinstance(v, np.generic) else v)]
-Seconds = Annotated[list[Annotated[Whole, Field(ge=-(2**60), le=2**60)]], BeforeValidator(as_list)]
-Ids = Annotated[list[Annotated[str, Field(max_length=LONGEST_ID)]], BeforeValidator(as_list)]
+Seconds = Annotated[Whole, Field(ge=-(2**60), le=2**60)]
+Id = Annotated[str, Field(max_length=256)]
+Ids = Annotated[list[Id], BeforeValidator(as_list)]
 
 
 class Past(Section):
     """The history of a user."""
 
     history: Ids = Field(min_length=1, description="Item ids, oldest first.")
-    times: Seconds | None = Field(None, description="Of each event, in seconds since 1970.")
-
-    @model_validator(mode="after")
-    def _oldest_first(self) -> Past:
-        if self.times is not None and len(self.times) != len(self.history):
-            raise ValueError(f"times: {len(self.history)} items with {len(self.times)} times")
-        if any(earlier > later for earlier, later in pairwise(self.times or [])):
-            raise ValueError("times: they have to be in order, oldest first")
-        return self
+    times: Annotated[list[Seconds], BeforeValidator(as_list)] | None = Field(
+        None, description="Of each event, in seconds since 1970."
+    )
 
 
 class Options(Section):
     """Options of a list."""
 
-    k: Whole = Field(default=10, ge=1, description="The length of the list.")
-    only: Ids | None = Field(default=None, description="Only these items may be shown.")
-    without: Ids | None = Field(default=None, description="These items may not be shown.")
-    rerank: Literal["xquad"] | None = Field(
-        default=None, description="Re-rank the list for variety."
-    )
-    exclude_seen: bool = Field(default=True, description="Leave out the items of the history.")
-    normalise: bool = Field(default=False, description="Divide the weights by their sum.")
+    k: Whole = Field(10, ge=1, description="The length of the list.")
+    only: Ids | None = Field(None, description="Only these items may be recommended.")
+    without: Ids | None = Field(None, description="These items may not be recommended.")
+    rerank: Literal["xquad"] | None = Field(None, description="Re-rank the list for variety.")
+    exclude_seen: bool = Field(True, description="Leave out the items of the history.")
+    normalise: bool = Field(False, description="Divide the weights by their sum.")
 
 
 @dataclass(frozen=True)
@@ -74,23 +65,18 @@ class History:
     user: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One checked request in numbers.
+class Encoded(NamedTuple):
+    """A history in numbers.
 
-    ``items``: the known items of the history, 1..n.  ``user``: -1 if unknown.  ``unknown``: number
-    of skipped items.  ``weights [O]``.  ``blocked [n + 1]``: true if filtered out.
+    ``items``: the known ones, 1..n; ``user``: -1 if unknown; ``seen``: items not to recommend;
+    ``unknown``: number of unknown items.
     """
 
     items: list[int]
     times: list[int] | None
     user: int
-    unknown: int
-    weights: np.ndarray
-    k: int
-    blocked: np.ndarray | None = None
-    rerank: str | None = None
-    exclude_seen: bool = True
+    seen: list[int]
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,26 +114,26 @@ class Recommendations(Sequence[Recommended]):
         table["categories"] = table["categories"].str.join(", ")
         return table.set_axis(pd.RangeIndex(1, len(table) + 1, name="rank"))
 
-    def _shown(self) -> tuple[str, pd.DataFrame]:
+    def _caption(self) -> str:
         weights = ", ".join(f"{name} {weight:.3g}" for name, weight in self.weights.items())
-        table = self.to_pandas().drop(columns="score").rename_axis(None)
-        return "\n".join([f"{len(self)} items for {weights}", *self.notes]), table
+        return "\n".join([f"{len(self)} items for {weights}", *self.notes])
 
     def __repr__(self) -> str:
-        caption, table = self._shown()
-        return f"{caption}\n{table.to_string(header=False, max_colwidth=44)}"
+        table = self.to_pandas().drop(columns="score").rename_axis(None)
+        return f"{self._caption()}\n{table.to_string(header=False, max_colwidth=44)}"
 
     def _repr_html_(self) -> str:
-        caption, table = self._shown()
-        return f"<pre>{caption}</pre>{table.to_html(header=False, border=0)}"
+        table = self.to_pandas().drop(columns="score").rename_axis(None)
+        return f"<pre>{self._caption()}</pre>{table.to_html(header=False, border=0)}"
 
 
 @dataclass(frozen=True, repr=False)
 class Batch(Sequence[Recommendations | None]):
     """Many lists: ``batch[row]`` is one, or None if ``errors[row]`` gives a reason.
 
-    ``numbers [B, k]``: items from 1, then 0.  ``scores [B, k]``: last digits depend on the batch.
-    ``weights [B, O]``; ``notes`` by row.
+    ``numbers [B, k]``: items from 1, then 0.  ``scores [B, k]``: their last digits depend on the
+    other requests of the batch, since larger matrix products add in another order; the lists do
+    not.  ``weights [B, O]``; ``notes`` by row.
     """
 
     data: Sequences
@@ -162,10 +148,10 @@ class Batch(Sequence[Recommendations | None]):
         return len(self.numbers)
 
     def __getitem__(self, row):  # type: ignore[no-untyped-def]
-        if isinstance(row, slice):
-            return [self[i] for i in range(*row.indices(len(self)))]
-        row = range(len(self))[row]
-        return None if row in self.errors else self.one(row)
+        rows = range(len(self))[row]
+        if isinstance(rows, range):
+            return [self[i] for i in rows]
+        return None if rows in self.errors else self.one(rows)
 
     def one(self, row: int = 0) -> Recommendations:
         """Return ``batch[row]``, or raise ``ParagonError`` if it has an error."""

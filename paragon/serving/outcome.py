@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import InitVar, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
 from scipy import stats
 
-from paragon.params import Section, checked
+from paragon.params import Section
 
 
-class _Asked(Section):
+class Promise(Section):
+    """The arguments of :meth:`paragon.serving.recommender.Recommender.weights_for`."""
+
     accuracy_loss_at_most: float = Field(gt=0, lt=1)
     confidence: float = Field(gt=0, lt=1)
     users: float | None = Field(ge=1, allow_inf_nan=True)
@@ -51,37 +54,16 @@ class Balance(dict[str, float]):
         )
 
 
-@dataclass(frozen=True)
-class Outcomes:
+class Outcomes(NamedTuple):
     """Measurements of each balance on the validation users.
 
     ``weights [G, O]``, accuracy alone first.  ``ndcg [G, N]``: ``NDCG@10`` of each user, sorted by
     value.  ``diversity [G]``: mean metric of the other objective.
     """
 
-    objectives: list[str]
     weights: np.ndarray
     ndcg: np.ndarray
     diversity: np.ndarray
-
-    def weights_for(
-        self, accuracy_loss_at_most: float, confidence: float = 0.95, users: float | None = None
-    ) -> Balance:
-        """See :meth:`paragon.serving.recommender.Recommender.weights_for`."""
-        given = {"accuracy_loss_at_most": accuracy_loss_at_most, "confidence": confidence}
-        checked(_Asked, given | {"users": users}, "weights_for")
-        users, means = self.ndcg.shape[1] if users is None else users, self.ndcg.mean(1)
-        # A share of 0 is undefined.
-        row = furthest(self.ndcg, accuracy_loss_at_most, confidence, users) if means[0] else 0
-        return Balance(
-            dict(zip(self.objectives, self.weights[row].round(6).tolist(), strict=True)),
-            loss=float(1 - means[row] / means[0]) if row else 0.0,
-            bound=float(loss_bounds(self.ndcg[[0, row]], confidence, users)[1]),
-            diversity=float(self.diversity[row]),
-            before=float(self.diversity[0]),
-            confidence=confidence,
-            users=users,
-        )
 
 
 def furthest(ndcg: np.ndarray, loss: float, confidence: float, users: float) -> int:

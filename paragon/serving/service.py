@@ -10,75 +10,61 @@ import gc
 import json
 import signal
 import socket
+from typing import Annotated, Any
 
 import fastapi
 import torch
 import uvicorn
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import Field, ValidationError
 from starlette.requests import ClientDisconnect
+from torch import Tensor
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from paragon import __version__
-from paragon.errors import ParagonError, shown
-from paragon.params import checked
-from paragon.serving.lists import (
-    Batch,
-    History,
-    Ids,
-    Options,
-    Past,
-    Recommendations,
-    Request,
-    Whole,
-)
+from paragon.errors import ParagonError
+from paragon.objectives.weights import check_weights
+from paragon.serving.lists import Batch, History, Id, Options, Recommendations
 from paragon.serving.recommender import Recommender
 
 MOST_BYTES = 1 << 20  # of a request
-MOST_ITEMS = 10_000  # of a history or a filter
 MOST_CONNECTIONS = 500  # each takes a file descriptor, often limited to 1,024
 SECONDS = 60  # to receive a request and send its answer
+_Filter = Annotated[list[Id], Field(max_length=10_000)]
 
 
-class Body(Past, Options):
+class Body(Options):
     """The body of ``POST /recommend``."""
 
-    history: Ids = Field(min_length=1, max_length=MOST_ITEMS, description="Item ids, oldest first.")
+    history: _Filter = Field(min_length=1, description="Item ids, oldest first.")
+    times: list[Annotated[int, Field(ge=-(2**60), le=2**60)]] | None = None
     weights: dict[str, float] = Field(description="By objective, with the sum 1.")
-    k: Whole = Field(10, ge=1, le=1_000)
-    only: Ids | None = Field(None, max_length=MOST_ITEMS, description="Show no other items.")
-    without: Ids | None = Field(None, max_length=MOST_ITEMS, description="Do not show these.")
-
-
-class Refused(BaseModel):
-    """The reason why a request is refused."""
-
-    detail: str
+    k: int = Field(10, ge=1, le=1_000)
+    only: _Filter | None = None
+    without: _Filter | None = None
 
 
 class _Together:
-    """Answer all waiting requests in one computation."""
+    """Answer the requests that wait and have the same options in one computation."""
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
-        self.waiting: list[Request] = []
-        self.answered: asyncio.Future[Batch]  # for the requests that wait now
+        self.waiting: dict[str, tuple[list[tuple[History, Tensor]], asyncio.Task[Batch]]] = {}
 
-    async def answer(self, request: Request) -> Recommendations:
-        if not self.waiting:
-            loop = asyncio.get_running_loop()
-            self.answered = loop.create_future()
-            loop.call_soon(self.answer_all)  # after other requests that are ready
-        self.waiting.append(request)
-        row, answered = len(self.waiting) - 1, self.answered
-        return (await asyncio.shield(answered)).one(row)  # other clients still wait
+    async def answer(self, body: Body) -> Recommendations:
+        weights = check_weights(body.weights, self.recommender.objectives, body.normalise)  # [1, O]
+        options = body.model_dump(include=Options.model_fields.keys() - {"normalise"})
+        key = json.dumps(options)
+        if key not in self.waiting:  # the task starts after other requests that are ready
+            self.waiting[key] = [], asyncio.create_task(self.answer_all(key, options))
+        asked, batch = self.waiting[key]
+        asked.append((History(body.history, body.times), weights[0]))
+        row = len(asked) - 1
+        return (await asyncio.shield(batch)).one(row)  # other clients still wait
 
-    def answer_all(self) -> None:
-        taken, self.waiting = self.waiting, []
-        try:
-            self.answered.set_result(self.recommender.answer(taken))
-        except Exception as error:  # no request may wait forever
-            self.answered.set_exception(error)
+    async def answer_all(self, key: str, options: dict[str, Any]) -> Batch:
+        histories, weights = zip(*self.waiting.pop(key)[0], strict=True)
+        return self.recommender.recommend_many(histories, torch.stack(weights), **options)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -91,7 +77,7 @@ async def body_of(request: fastapi.Request) -> Body:
     """Read and check the body of a request, keeping at most ``MOST_BYTES``."""
     kind = request.headers.get("content-type", "none")
     if kind.partition(";")[0].strip().lower() != "application/json":
-        raise ParagonError(f"Content-Type: application/json is needed, found {shown(kind)}")
+        raise ParagonError(f"Content-Type: application/json is needed, found {kind[:60]}")
     data, size = bytearray(), 0
     async for part in request.stream():
         size += len(part)
@@ -101,10 +87,14 @@ async def body_of(request: fastapi.Request) -> Body:
     if size > MOST_BYTES:
         raise fastapi.HTTPException(413, f"the request is larger than {MOST_BYTES >> 20} MiB")
     try:
-        content = json.loads(data.decode(), object_pairs_hook=_unique)
+        json.loads(text := data.decode(), object_pairs_hook=_unique)
+        return Body.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place, found = ".".join(map(str, first["loc"])), json.dumps(first["input"])
+        raise ParagonError(f"{place or 'request'}: {first['msg']}, found {found[:60]}") from error
     except (ValueError, RecursionError) as error:
         raise ParagonError(f"request: no JSON in UTF-8 ({error})") from error
-    return checked(Body, content, "request.")
 
 
 def make_app(recommender: Recommender) -> fastapi.FastAPI:
@@ -124,17 +114,12 @@ def make_app(recommender: Recommender) -> fastapi.FastAPI:
 
     @app.post(
         "/recommend",
-        responses={413: {"model": Refused}, 422: {"model": Refused}},
+        responses={status: {"description": "`detail` says why"} for status in (413, 422)},
         openapi_extra={"requestBody": {"content": content, "required": True}},
     )
     async def recommend(request: fastapi.Request) -> Recommendations:
         """Return the best items for a history and weights."""
-        body = await body_of(request)
-        past = History(body.history, body.times)
-        wanted, refused = recommender.requests([past], body.weights, body)
-        if refused:
-            raise ParagonError(refused[0])
-        return await together.answer(wanted[0])
+        return await together.answer(await body_of(request))
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -186,6 +171,8 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
         listening = socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise ParagonError(f"port {port} of {host} cannot be used: {error.strerror}") from error
+    # An answer is two small packets: do not delay the second until the first is confirmed.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
         make_app(recommender),
         log_level="error",
@@ -193,11 +180,9 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
         ws="none",
         timeout_graceful_shutdown=10,
     )
-    # An answer is two small packets: do not delay the second until the first is confirmed.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listening:
         name = f"[{host}]" if family == socket.AF_INET6 else host
         address = f"http://{name}:{listening.getsockname()[1]}"
-        what = f"{recommender} at {address}, described by {address}/openapi.json"
-        print(f"{what}; Ctrl-C ends", flush=True)
+        described = f"{recommender} at {address}, described by {address}/openapi.json"
+        print(f"{described}; Ctrl-C ends", flush=True)
         uvicorn.Server(config).run(sockets=[listening])

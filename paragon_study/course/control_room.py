@@ -19,7 +19,7 @@ from paragon.errors import ParagonError
 from paragon.metrics.ranking import top_k
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import QUIET
-from paragon.serving.lists import History, Options
+from paragon.serving.lists import History
 from paragon.serving.recommender import Recommender
 from paragon_study.pipeline.study import open_study
 from paragon_study.report import tables
@@ -62,8 +62,9 @@ class ControlRoom:
         own = self.recommender
         if weights is not None:
             return [own.numbers[item] for item in own.recommend(history, weights).item_ids]
-        requests, _ = own.requests([history], {own.objectives[0]: 1.0}, Options(k=TOP))
-        scores = own.scores(requests, torch.zeros(own.generator.form.size))  # [1, n + 1]
+        scores = own.scores(
+            [own.encode(history)], torch.zeros(own.generator.form.size)
+        )  # [1, n + 1]
         return top_k(scores, TOP, np.isneginf(scores))[0].tolist()
 
     def grid(self, titles: Sequence[str] = ()) -> pd.DataFrame:

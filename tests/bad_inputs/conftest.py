@@ -23,7 +23,7 @@ from paragon_study.pipeline.jobs import _retrain, train_category_bias, tune_coll
 from paragon_study.pipeline.study import Study
 from tests.conftest import SMALL
 from tests.data.conftest import small_copies  # noqa: F401
-from tests.serving.conftest import exported, loaded, made, recommender  # noqa: F401
+from tests.serving.conftest import exported, loaded, made, make_once, nobody, recommender  # noqa: F401
 
 
 def with_settings(**sections):

@@ -76,7 +76,7 @@ HISTORIES = {
     "history: ": ["6269", b"6269", {"i1": 5}, 17, None, []],
     "history.0: ": [[1, 2], np.array([1, 2]), [["i1"]], [None], ["x" * 257]],
     "history.1: ": [["i1", 2.5]],
-    "1 items with 2 times": [History(["i1"], times=[1, 2])],
+    "2 for 1 items": [History(["i1"], times=[1, 2])],
     "in order": [History(["i1", "i2"], times=[9, 1])],
     "times.0": [*(History(["i1"], times=t) for t in TIMES), History(["i1"] * 2, [[1], [2, 3]])],
     "user": [History(["i1"], user="nobody"), History(["i1"], user=["u1"])],

@@ -1,6 +1,7 @@
 """A recommender of the small dataset, as a module and as an exported folder."""
 
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,19 @@ def export(folder, seqs, made, people=False):
 
 
 @pytest.fixture(scope="session")
-def made(seqs, settings):
-    return make("sasrec", seqs, settings)
+def make_once(seqs, settings):
+    return cache(lambda name: make(name, seqs, settings))
 
 
 @pytest.fixture(scope="session")
-def other(seqs, settings):
+def made(make_once):
+    return make_once("sasrec")
+
+
+@pytest.fixture(scope="session")
+def other(make_once):
     """Another backbone, its description, and a generator for it."""
-    return make("gru4rec", seqs, settings)
+    return make_once("gru4rec")
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +56,15 @@ def recommender(made, seqs):
 
 
 @pytest.fixture(scope="session")
-def exported(made, seqs, tmp_path_factory):
-    return export(tmp_path_factory.mktemp("export") / "model", seqs, made)
+def nobody(make_once, seqs, tmp_path_factory):
+    """Exports without people, by name of the backbone."""
+    folder = tmp_path_factory.mktemp("export")
+    return cache(lambda name: export(folder / name, seqs, make_once(name)))
+
+
+@pytest.fixture(scope="session")
+def exported(nobody):
+    return nobody("sasrec")
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,12 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from paragon import ParagonError, Recommender
-from paragon.serving.export import new_folder
 from paragon.storage import load_tensors, save_tensors
 from tests.conftest import adapter_settings
 from tests.serving.conftest import export, make
@@ -19,30 +17,6 @@ from tests.serving.conftest import export, make
 @pytest.fixture
 def folder(exported, tmp_path):
     return shutil.copytree(exported, tmp_path / "model")
-
-
-@pytest.mark.parametrize("name", ["sasrec", "lightgcn", "ngcf", "pinsage", "deepfm", "tisasrec"])
-def test_nothing_about_people_is_in_it(name, seqs, settings, tmp_path):
-    """No user's name, and no array with a row for each of them."""
-    folder = export(tmp_path / name, seqs, make(name, seqs, settings))
-    for path in folder.glob("*.[jm]*"):
-        text = path.read_text(encoding="utf-8")
-        assert not any(f'"{user}"' in text for user in seqs.user_ids), path
-    assert "no histories" in (folder / "README.md").read_text(encoding="utf-8")
-    stored = load_file(folder / "backbone.safetensors")
-    users = {seqs.n_users, seqs.n_users + 1, seqs.n_users + seqs.n_items + 1}
-    assert not any(users & set(array.shape) for array in stored.values())
-    assert not any(stored[name].any() for name in {"index", "weights"} & stored.keys())
-    assert len(json.loads((folder / "backbone.json").read_text())["trained"]) == 64
-    events = load_file(folder / "sequences.safetensors")
-    assert {n for n, a in events.items() if a.any()} == {"categories", "groups"}
-    assert events["groups"].tolist() == [-1]
-
-
-def test_people_are_exported_only_on_purpose(made, seqs, tmp_path):
-    folder = export(tmp_path / "all", seqs, made, people=True)
-    assert "**it holds the histories" in (folder / "README.md").read_text(encoding="utf-8")
-    assert Recommender.load(folder).users["u3"] == seqs.user_ids.index("u3")
 
 
 def test_three_objectives(seqs, settings, tmp_path):
@@ -67,14 +41,13 @@ def test_the_card_says_what_it_is(exported):
     exec(code)
 
 
-def test_the_same_inputs_give_the_same_bytes(made, seqs, tmp_path, exported):
+def test_the_bytes_are_the_same_again_and_serve_as_before(
+    made, recommender, loaded, exported, seqs, tmp_path
+):
     again = export(tmp_path / "again", seqs, made)
     assert {p.name: p.read_bytes() for p in again.iterdir()} == {
         p.name: p.read_bytes() for p in exported.iterdir()
     }
-
-
-def test_what_is_exported_serves_as_before(recommender, loaded, seqs):
     weights = np.random.default_rng(0).dirichlet([1, 1], 20)
     pasts = [seqs.item_ids[row : row + 5] for row in range(20)]
     first, second = (r.recommend_many(pasts, weights, k=5) for r in (recommender, loaded))
@@ -97,12 +70,6 @@ def test_a_part_of_another_export_is_refused_and_so_is_a_forged_sum(
         Recommender.load(folder)
 
 
-def test_a_generator_of_another_backbone_is_not_exported(made, other, seqs, tmp_path):
-    with pytest.raises(ParagonError, match="backbone"):
-        export(tmp_path / "m", seqs, (*made[:2], other[2]))
-    assert not (tmp_path / "m").exists()
-
-
 def test_another_format_and_what_is_no_file(folder):
     (folder / "README.md").write_text("mine")  # notes of one's own may be added
     Recommender.load(folder)
@@ -117,44 +84,44 @@ def test_another_format_and_what_is_no_file(folder):
         Recommender.load(folder)
 
 
-def test_a_folder_is_replaced_whole_or_not_at_all(folder, tmp_path):
+def test_only_an_earlier_export_is_replaced_and_only_as_a_whole(
+    folder, made, other, seqs, tmp_path, monkeypatch
+):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(RuntimeError), new_folder(folder) as made:
-        (made / "a").write_text("half")
-        raise RuntimeError
+    with pytest.raises(ParagonError, match="backbone"):  # a generator of another one
+        export(folder, seqs, (*made[:2], other[2]))
+    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+        patched.setattr("paragon.serving.export.model_card", lambda *_: 1 / 0)
+        export(folder, seqs, made)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / "README.md").unlink()  # one of its files is missing: it is an export still
+    export(folder, seqs, made, people=True)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "**it holds the histories" in card and "no histories" not in card
+    assert Recommender.load(folder).users["u3"] == seqs.user_ids.index("u3")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
     (folder / "generator.json").unlink()
     (folder / "generator.json").mkdir()  # a name of ours is not enough
-    with pytest.raises(ParagonError, match="holds 'generator.json'"), new_folder(folder):
-        pytest.fail("nothing has to be computed for that")
-    (folder / "generator.json").rmdir()
-    with new_folder(folder) as made:  # one of its files is missing: it is an export still
-        (made / "a").write_text("whole")
-    assert [path.name for path in folder.iterdir()] == ["a"]
-    for foreign in (folder, folder / "a"):
-        with pytest.raises(ParagonError, match="a"), new_folder(foreign):
-            pytest.fail("this is nobody's export")
-    assert (folder / "a").read_text() == "whole"
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "a").write_text("mine")
+    for target in (folder, tmp_path / "foreign", tmp_path / "foreign" / "a"):
+        with pytest.raises(ParagonError, match=r"generator.json|'a'|Not a directory"):
+            export(target, seqs, made)
+    assert (tmp_path / "foreign" / "a").read_text() == "mine"
 
 
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("name", ["model", "new"])
-def test_an_interrupt_leaves_one_export_or_the_other(folder, monkeypatch, name, late):
-    """Before or after each of the two renames."""
-    before, rename = sorted(path.name for path in folder.iterdir()), Path.rename
-
-    def interrupted(path, target):
-        if path.name != name:
-            return rename(path, target)
-        monkeypatch.undo()  # once
-        if late:
-            rename(path, target)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt), new_folder(folder) as made:
-        (made / "a").write_text("whole")
-    there = ["a"] if (name, late) == ("new", True) else before
-    assert sorted(path.name for path in folder.iterdir()) == there
-    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+@pytest.mark.parametrize("name", ["sasrec", "lightgcn", "ngcf", "pinsage", "deepfm", "tisasrec"])
+def test_nothing_about_people_is_in_it(nobody, name, seqs):
+    """No user's name, and no array with a row for each of them."""
+    folder = nobody(name)
+    for path in folder.glob("*.[jm]*"):
+        text = path.read_text(encoding="utf-8")
+        assert not any(f'"{user}"' in text for user in seqs.user_ids), path
+    stored = load_file(folder / "backbone.safetensors")
+    users = {seqs.n_users, seqs.n_users + 1, seqs.n_users + seqs.n_items + 1}
+    assert not any(users & set(array.shape) for array in stored.values())
+    assert not any(stored[name].any() for name in {"index", "weights"} & stored.keys())
+    assert len(json.loads((folder / "backbone.json").read_text())["trained"]) == 64
+    events = load_file(folder / "sequences.safetensors")
+    assert {n for n, a in events.items() if a.any()} == {"categories", "groups"}
+    assert events["groups"].tolist() == [-1]

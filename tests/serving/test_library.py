@@ -1,4 +1,4 @@
-"""The library without the study: what it imports, where it works, how one gets from end to end."""
+"""The library without the study: what it imports, where it works, and what it needs."""
 
 import os
 import shutil
@@ -6,16 +6,11 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
 from packaging.requirements import Requirement
 
-from paragon import Recommender
-from paragon.adapters.collection import collect, load_collection, save_collection
-from paragon.backbones import load_backbone, save_backbone, train_backbone
-from paragon.generator.generator import save_generator
-from paragon.generator.training import train_generator
-from paragon.params import ROOT, load_params
-from tests.conftest import write_study
-from tests.serving.test_service import ask, start
+from paragon.__main__ import main
+from paragon.params import ROOT
 
 # What the other extras bring, and the parts of the package that need them.
 STUDY = (
@@ -41,34 +36,20 @@ print(paragon.__file__)
 """
 
 
-def run(*command, cwd=ROOT, **variables):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PARAGON_")}
-    command = [sys.executable, *map(str, command)]
-    environment = {**kept, "PYTHONPATH": "", **variables}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-
-
-def used(folder, model):
-    """The list that the package recommends in a folder, and where the package was found."""
-    done = run("-c", USE.format(blocked=STUDY), model, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
 def test_it_needs_nothing_of_the_study_and_no_other_files(exported, loaded, tmp_path):
-    """An own copy of the package, in a folder without params.yaml, data or git."""
+    """A copy of the package, in a folder without params.yaml, data or git."""
     shutil.copytree(ROOT / "paragon", tmp_path / "paragon")
-    best, place = used(tmp_path, exported)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PARAGON_")}
+    done = subprocess.run(
+        [sys.executable, "-c", USE.format(blocked=STUDY), str(exported)],
+        **{"cwd": tmp_path, "env": {**kept, "PYTHONPATH": ""}, "capture_output": True},
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    best, place = done.stdout.splitlines()
     assert place == str(tmp_path / "paragon" / "__init__.py")
     weights = {"accuracy": 0.7, "diversity": 0.3}
     assert best.split() == loaded.recommend(loaded.data.item_ids[:3], weights, k=4).item_ids
-
-
-def test_a_clone_in_the_current_folder_does_not_hide_it(exported, tmp_path):
-    """The installed package is found beside a folder of its name, the clone it comes from."""
-    (tmp_path / "paragon").mkdir()
-    (tmp_path / "paragon" / "paragon").symlink_to(ROOT / "paragon")
-    assert used(tmp_path, exported)[1] == str(ROOT / "paragon" / "__init__.py")
 
 
 def test_the_library_alone_has_few_dependencies():
@@ -85,39 +66,12 @@ def test_the_library_alone_has_few_dependencies():
         assert name.partition(".")[0] in blocked | BROUGHT, name
 
 
-def test_a_command_without_its_extra_says_how_to_get_it(exported):
-    code = (
-        "import sys; sys.modules['fastapi'] = None; sys.argv[1:1] = ['serve']\n"
-        "from paragon.__main__ import main; main()"
-    )
-    done = run("-c", code, exported)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "fastapi is not installed" in done.stderr and "[serve]" in done.stderr
-
-
-def test_from_a_study_to_a_list_and_to_a_running_service(seqs, tmp_path):
-    """`export`, then `Recommender.load`, then `serve`: the commands of the documentation."""
-    root, model = tmp_path / "study", tmp_path / "model"
-    write_study(root, seqs)
-    params, made = load_params(root / "params.yaml"), root / "artifacts" / "toy" / "sasrec"
-    backbone, fitted = train_backbone("sasrec", seqs, params.backbones)
-    save_backbone(backbone, seqs, params.backbones, fitted, made / "backbones" / "backbone")
-    provenance = {"backbone": load_backbone(made / "backbones" / "backbone", seqs)[1]["sha256"]}
-    collection = collect(backbone, seqs, params.adapters, params.run.seeds, provenance)
-    save_collection(collection, made / "adapters" / "collection")
-    collection = load_collection(made / "adapters" / "collection")
-    for seed in params.run.seeds:
-        generator = train_generator(collection, params.generator, seed)
-        save_generator(generator, made / "generator" / f"seed{seed}")
-
-    done = run("-m", "paragon", "export", model, PARAGON_ROOT=str(root))
-    assert done.returncode == 0 and "its README.md says what it is" in done.stdout, done.stderr
-    history, weights = seqs.item_ids[:3], {"accuracy": 0.7, "diversity": 0.3}
-    best = Recommender.load(model).recommend(history, weights, k=4)
-    process, address = start(model)
-    status, found = ask(address, body={"history": history, "weights": weights, "k": 4})
-    process.kill()
-    process.communicate()
-    assert status == 200 and [item["item_id"] for item in found["items"]] == best.item_ids
-    done = run("-m", "paragon", "export", root, PARAGON_ROOT=str(root))
-    assert done.returncode == 1 and "holds the study itself" in done.stderr
+def test_a_command_without_its_extra_says_how_to_get_it(exported, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "paragon.serving.service", raising=False)
+    monkeypatch.setattr("paragon_study.command_line._exit_at_signals", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["paragon", "serve", str(exported)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    said = f"{caught.value}\n{capsys.readouterr().err}"
+    assert caught.value.code != 0 and "fastapi is not installed" in said and "[serve]" in said

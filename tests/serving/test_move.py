@@ -1,4 +1,4 @@
-"""A recommender's control on another backbone: equal where that is the same one, turned."""
+"""The commands ``export`` and ``move``, and control on another backbone."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -18,65 +18,62 @@ from tests.adapters.test_rotation import Turned, turn
 
 
 @pytest.fixture(scope="module")
-def there(recommender):
+def turned(recommender):
     return Turned(recommender.backbone, turn().float())
 
 
-def test_lists_on_the_turned_backbone_are_those_of_the_old_one(recommender, there):
-    moved, ids = recommender.move_to(there), recommender.data.item_ids
+@pytest.fixture(scope="module")
+def stranger(seqs, settings):
+    """Another training from another start, which has nothing in common with the first."""
+    return build("sasrec", seqs, settings.backbones, seed=5).eval()
+
+
+def test_a_moved_generator_makes_moved_adapters_and_the_same_lists(recommender, turned, seqs):
+    moved, ids = recommender.move_to(turned), recommender.data.item_ids
     histories = [ids[start : start + 4] for start in range(0, 40, 4)]
     for weights in ([0.9, 0.1], [0.5, 0.5], [0.1, 0.9]):
         before, after = (r.recommend_many(histories, weights, k=5) for r in (recommender, moved))
         assert (before.numbers == after.numbers).all()
         assert before.scores == pytest.approx(after.scores, abs=1e-3)
     assert moved.generator.description["collection"]["moved"]["fit"] == pytest.approx(1)
-    unmoved = Recommender(there, recommender.generator, recommender.data)
+    unmoved = Recommender(turned, recommender.generator, recommender.data)
     assert (unmoved.recommend_many(histories, weights, k=5).numbers != before.numbers).any()
+    vectors = [model.item_vectors() for model in (recommender.backbone, turned)]
+    tables = (ItemTable(seqs.item_ids, own, seqs.popularity()) for own in vectors)
+    rotation, own, lattice = fit_rotation(*tables), recommender.generator, simplex_lattice(2, 4)
+    expected = rotation.vectors(own.generate(lattice), own.form)
+    assert torch.allclose(moved.generator.generate(lattice), expected, atol=1e-5)
 
 
-def test_a_moved_generator_makes_what_moving_makes_of_its_adapters(recommender, there, seqs):
-    spaces = (
-        ItemTable(seqs.item_ids, model.item_vectors(), seqs.popularity())
-        for model in (recommender.backbone, there)
-    )
-    rotation, weights = fit_rotation(*spaces), simplex_lattice(2, 4)
-    own = recommender.generator
-    expected = rotation.vectors(own.generate(weights), own.form)
-    found = recommender.move_to(there).generator.generate(weights)
-    assert torch.allclose(found, expected, atol=1e-5)
-
-
-def test_another_training_from_another_start_is_refused_and_so_are_other_categories(
-    recommender, seqs, settings, there
-):
-    stranger = build("sasrec", seqs, settings.backbones, seed=5).eval()  # untrained: only noise
-    with pytest.raises(ParagonError, match="too little in common"):
+def test_what_does_not_fit_is_refused(recommender, seqs, turned, stranger):
+    with pytest.raises(ParagonError, match="in common"):
         recommender.move_to(stranger)
     renamed = dataclasses.replace(seqs, category_names=["Z", *seqs.category_names[1:]])
     with pytest.raises(ParagonError, match=f"categories differ .*: {seqs.category_names[0]}, Z"):
-        recommender.move_to(there, renamed)
+        recommender.move_to(turned, renamed)
 
 
-def test_the_command_writes_a_folder_that_serves_or_leaves_what_was_there(
-    exported, loaded, made, seqs, settings, tmp_path, monkeypatch
+def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
+    exported, loaded, made, seqs, stranger, tmp_path, monkeypatch
 ):
     """The new backbone is the old one once more, and then one that knows nothing."""
-    stranger = build("sasrec", seqs, settings.backbones, seed=5).eval()
-    study = SimpleNamespace(load_frozen=lambda: (seqs, *made[:2]))
+    study = SimpleNamespace(
+        load_frozen=lambda: (seqs, *made[:2]), load_served=lambda: (seqs, *made)
+    )
     monkeypatch.setattr(commands, "_study", lambda *names: study)
-    command = ["move", str(exported), str(tmp_path / "new")]
-
-    done = CliRunner().invoke(app, command)
+    run, history, target = CliRunner().invoke, seqs.item_ids[:3], tmp_path / "new"
+    best = loaded.recommend(history, [0.3, 0.7], k=5).item_ids
+    assert "README.md" in run(app, ["export", str(tmp_path / "model")]).output
+    assert Recommender.load(tmp_path / "model").recommend(history, [0.3, 0.7], k=5)[0]
+    assert isinstance(run(app, ["export", str(tmp_path)]).exception, ParagonError)
+    done = run(app, ["move", str(exported), str(target)])
     assert f"{seqs.n_items} common items, explains 100% of the variance" in done.output
-    moved, history = Recommender.load(tmp_path / "new"), seqs.item_ids[:3]
-    lists = [r.recommend(history, [0.3, 0.7], k=5).item_ids for r in (loaded, moved)]
-    assert lists[0] == lists[1] and moved.outcomes is not None
+    moved = Recommender.load(target)
+    assert moved.recommend(history, [0.3, 0.7], k=5).item_ids == best and moved.outcomes
     origin = moved.generator.description["collection"]
     assert origin["backbone"] == origin["moved"]["from"] == made[1]["sha256"]
-
     study.load_frozen = lambda: (seqs, stranger, made[1])
-    before = (tmp_path / "new" / "paragon.json").read_bytes()
-    assert isinstance(CliRunner().invoke(app, command).exception, ParagonError)
-    assert (tmp_path / "new" / "paragon.json").read_bytes() == before
-    again = CliRunner().invoke(app, ["move", str(exported), str(exported)])
-    assert "is the old recommender" in str(again.exception)
+    before = (target / "paragon.json").read_bytes()
+    for new in (target, exported):
+        assert isinstance(run(app, ["move", str(exported), str(new)]).exception, ParagonError)
+    assert (target / "paragon.json").read_bytes() == before

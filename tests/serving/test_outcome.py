@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from paragon import ParagonError
+from paragon import ParagonError, Recommender
 from paragon.serving.outcome import Outcomes, furthest, loss_bounds
 
 
@@ -44,56 +44,44 @@ def test_more_confidence_or_fewer_people_mean_less_change():
     rows = [furthest(known, 0.1, *how) for how in ((0.99, 800), (0.95, 800), (0.95, math.inf))]
     assert rows == sorted(rows) and rows[0] < rows[2]
     assert furthest(known, 0.3, 0.95, 800) > rows[1]
-
-
-def test_the_bound_is_the_least_loss_that_could_be_promised():
-    known = population(800, np.random.default_rng(2))
-    bound = loss_bounds(known, 0.95, 800)
+    bound = loss_bounds(known, 0.95, 800)  # the least loss that could be promised
     assert bound[0] == pytest.approx(0, abs=1e-9) and (np.diff(bound[1:]) > -0.05).all()
-    row = furthest(known, 0.1, 0.95, 800)
-    assert bound[: row + 1].max() <= 0.1 < bound[row + 1]
+    assert bound[: rows[1] + 1].max() <= 0.1 < bound[rows[1] + 1]
 
 
 def test_a_balance_is_weights(loaded, seqs):
     found = loaded.weights_for(accuracy_loss_at_most=0.5)
     assert set(found) == {"accuracy", "diversity"} and sum(found.values()) == pytest.approx(1)
-    assert loaded.recommend(seqs.item_ids[:2], found).weights["accuracy"] == pytest.approx(
-        found["accuracy"]
-    )
-    assert (
-        found.bound <= 0.5 and found.users == seqs.test.users.size and "confidence" in repr(found)
-    )
+    served = loaded.recommend(seqs.item_ids[:2], found).weights
+    assert served["accuracy"] == pytest.approx(found["accuracy"])
+    assert found.bound <= 0.5 and found.users == len(seqs.test) and "confidence" in repr(found)
     assert "in the long run" in repr(loaded.weights_for(0.5, users=math.inf))
     outcomes = loaded.outcomes
-    assert outcomes.ndcg.shape == (21, len(seqs.valid))
+    assert outcomes.ndcg.shape == (21, len(seqs.valid)) and outcomes.weights[0].tolist() == [1, 0]
     # The users are in the order of their values, so that no column is somebody's.
     columns = outcomes.ndcg.T.tolist()
     assert columns == sorted(columns) and columns[0] != columns[-1]
-    assert dict(zip(outcomes.objectives, outcomes.weights[0], strict=True))["accuracy"] == 1
 
 
-def test_where_nothing_can_be_promised_accuracy_alone_comes_back():
-    ndcg = np.array([[1.0, 0, 1, 0], [0, 1, 0, 0]])
-    outcomes = Outcomes(["accuracy", "diversity"], np.eye(2), ndcg, np.array([0.4, 0.9]))
-    found = outcomes.weights_for(0.01)
+@pytest.mark.parametrize(
+    "ndcg",
+    [[[1.0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]], [[0.0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]]],
+    ids=["too few users", "accuracy of 0, of which there is no share"],
+)
+def test_where_nothing_can_be_promised_accuracy_alone_comes_back(made, seqs, ndcg):
+    outcomes = Outcomes(np.eye(3, 2), np.array(ndcg), np.array([0.4, 0.9, 1]))
+    found = Recommender(made[0], made[2], seqs, outcomes=outcomes).weights_for(0.01)
     assert found == {"accuracy": 1, "diversity": 0} and found.loss == found.bound == 0
-
-
-def test_of_an_accuracy_of_nothing_no_share_is_promised():
-    ndcg = np.array([[0.0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
-    outcomes = Outcomes(["accuracy", "diversity"], np.eye(3, 2), ndcg, np.array([0.4, 0.9, 1]))
-    found = outcomes.weights_for(0.05)
-    assert found == {"accuracy": 1, "diversity": 0}
     assert "costs 0.0% of NDCG@10 on validation, at most 0.0%" in repr(found)
 
 
-@pytest.mark.parametrize("loss", [0, 1, -0.1, "3%", True, float("nan")])
-def test_bad_losses(loaded, recommender, loss):
-    with pytest.raises(ParagonError, match="accuracy_loss_at_most"):
-        loaded.weights_for(loss)
+def test_bad_arguments(loaded, recommender):
+    for loss in (0, 1, -0.1, "3%", True, float("nan")):
+        with pytest.raises(ParagonError, match="accuracy_loss_at_most"):
+            loaded.weights_for(loss)
     for name, value in (("confidence", 2), ("users", 0), ("users", "many " * 10_000)):
         with pytest.raises(ParagonError, match=name) as caught:
             loaded.weights_for(0.1, **{name: value})
         assert len(str(caught.value)) < 200
-    with pytest.raises(ParagonError, match="never measured"):
+    with pytest.raises(ParagonError, match="not measured"):
         recommender.weights_for(0.1)

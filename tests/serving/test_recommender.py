@@ -10,10 +10,9 @@ import torch
 from paragon import History, ParagonError, Recommender
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
-from paragon.rivals.reranking import RERANKERS, reranked_scores, source_vectors
-from paragon.serving import engine
-from paragon.serving.lists import Options
-from tests.serving.conftest import export, make
+from paragon.rivals.reranking import RERANKERS, Setting, reranked_scores, source_vectors
+from paragon.serving import recommender as module
+from tests.serving.conftest import export
 
 PEOPLE = ("lightgcn", "ngcf", "deepfm", "tisasrec")  # what these know of somebody is not exported
 HALF = [0.5, 0.5]
@@ -31,30 +30,16 @@ def history_of(seqs, user, count=None, people=True):
 # --- lists ---------------------------------------------------------------------------------------
 
 
-def test_best_items_outside_the_history(recommender, seqs):
-    history = history_of(seqs, "u3")
-    best = recommender.recommend(history, HALF, k=7)
-    assert len(best) == 7 and not set(best.item_ids) & set(history.items)
-    scores = [item.score for item in best]
-    assert scores == sorted(scores, reverse=True)
-    assert best[0].title == "Item " + best[0].item_id[1:] and len(best[0].categories) == 2
-    again = recommender.recommend(history.items, {"diversity": 0.5, "accuracy": 0.5}, k=7)
-    assert again.item_ids == best.item_ids and again.weights == best.weights
-    every = recommender.recommend(history, HALF, k=147, exclude_seen=False)
-    assert set(history.items) & set(every.item_ids)
-
-
 @pytest.mark.parametrize("name", list(BACKBONES))
-def test_it_serves_the_model_that_is_evaluated(name, seqs, settings, tmp_path):
+def test_it_serves_the_model_that_is_evaluated(name, make_once, nobody, seqs, settings, tmp_path):
     """The same items as the ranking behind the results, by itself and exported."""
-    model, _, generator = made = make(name, seqs, settings)
+    model, _, generator = made = make_once(name)
     weights, rows = [0.3, 0.7], range(5)
     task = frozen_task(model, seqs, "test", settings.adapters)
     scores = task.catalogue_scores(generator.generate(weights)[0])
     scores = scores.masked_fill(torch.from_numpy(seqs.excluded(seqs.test)), -torch.inf)
     people = Recommender.load(export(tmp_path / "people", seqs, made, people=True))
-    nobody = Recommender.load(export(tmp_path / "nobody", seqs, made))
-    new = Recommender(model, generator, seqs)
+    without, new = Recommender.load(nobody(name)), Recommender(model, generator, seqs)
     users = [seqs.user_ids[seqs.test.users[row]] for row in rows]
     pasts = [history_of(seqs, u, seqs.test.positions[r]) for r, u in zip(rows, users, strict=True)]
     for served in (new, people):
@@ -68,13 +53,13 @@ def test_it_serves_the_model_that_is_evaluated(name, seqs, settings, tmp_path):
     # Without people everybody is somebody new.
     for past in pasts:
         unknown = History(past.items, past.times)
-        expected, found = (r.recommend(unknown, weights, k=3) for r in (new, nobody))
+        expected, found = (r.recommend(unknown, weights, k=3) for r in (new, without))
         assert found.item_ids == expected.item_ids
         assert np.allclose([e.score for e in found], [e.score for e in expected], atol=1e-4)
         if name not in PEOPLE:
             assert found.item_ids == new.recommend(past, weights, k=3).item_ids
     with pytest.raises(ParagonError, match="exported without people"):
-        nobody.recommend(pasts[0], weights)
+        without.recommend(pasts[0], weights)
 
 
 def test_a_state_of_sasrec_is_the_one_it_was_trained_with(seqs, settings):
@@ -82,7 +67,29 @@ def test_a_state_of_sasrec_is_the_one_it_was_trained_with(seqs, settings):
     model = build("sasrec", seqs, deep, seed=0).eval().requires_grad_(False)
     context = model.context(seqs, seqs.test.users, seqs.test.positions)
     assert (context.items == 0).any()  # some histories are short
-    assert torch.allclose(engine.last_states(model, context), model.states(context), atol=1e-5)
+    assert torch.allclose(module.last_states(model, context), model.states(context), atol=1e-5)
+
+
+def test_a_list_and_how_it_shows_itself(recommender, seqs):
+    history = history_of(seqs, "u3")
+    best = recommender.recommend(history, [0.25, 0.75], k=7)
+    assert len(best) == 7 and not set(best.item_ids) & set(history.items)
+    scores = [item.score for item in best]
+    assert scores == sorted(scores, reverse=True)
+    assert best[0].title == "Item " + best[0].item_id[1:] and len(best[0].categories) == 2
+    again = recommender.recommend(history.items, {"diversity": 0.75, "accuracy": 0.25}, k=7)
+    assert again.item_ids == best.item_ids and again.weights == best.weights
+    seen = recommender.recommend(history, HALF, k=147, exclude_seen=False)
+    assert set(history.items) & set(seen.item_ids)
+    first, second = repr(best).splitlines()[:2]
+    assert first == "7 items for accuracy 0.25, diversity 0.75"
+    assert second.split()[:2] == ["1", best[0].item_id]
+    page = best._repr_html_()
+    assert page.count("<tr>") == 7 and best[0].title in page and "<script" not in page
+    table = best.to_pandas()
+    assert list(table.columns) == ["item_id", "title", "categories", "score"]
+    assert list(table.index) == [*range(1, 8)] and list(table["item_id"]) == best.item_ids
+    assert "objectives: accuracy, diversity" in repr(recommender)
 
 
 def test_unknown_items_are_skipped_and_counted(recommender, seqs):
@@ -114,55 +121,34 @@ def test_filters(recommender, seqs):
     assert set(recommender.recommend(["new"], HALF, k=3, only=few).item_ids) <= set(few)
 
 
-def test_a_list_shows_itself(recommender, seqs):
-    best = recommender.recommend(seqs.item_ids[:3], [0.25, 0.75], k=3)
-    first, second = repr(best).splitlines()[:2]
-    assert first == "3 items for accuracy 0.25, diversity 0.75"
-    assert second.split()[:2] == ["1", best[0].item_id]
-    page = best._repr_html_()
-    assert page.count("<tr>") == 3 and best[0].title in page and "<script" not in page
-    table = best.to_pandas()
-    assert list(table.columns) == ["item_id", "title", "categories", "score"]
-    assert list(table.index) == [1, 2, 3] and list(table["item_id"]) == best.item_ids
-    assert "objectives: accuracy, diversity" in repr(recommender)
-
-
 # --- many ----------------------------------------------------------------------------------------
 
 
-def test_many_people_have_weights_of_their_own(recommender, seqs, monkeypatch):
+def test_many_people_have_their_own_weights_and_errors(made, seqs, monkeypatch):
     """In blocks or alone, with weights that come again or not: the same adapters and lists."""
-    rng = np.random.default_rng(0)
+    served, rng = Recommender(made[0], made[2], seqs), np.random.default_rng(0)
     pasts = [history_of(seqs, user).items for user in seqs.user_ids] * 15
+    pasts[17], pasts[513] = [6, 2], []
     weights = rng.dirichlet([1, 1], len(pasts)).astype(np.float32)
     weights[7] = weights[400]
-    batch = recommender.recommend_many(pasts, weights, k=5)
-    assert len(batch) == 600 and not batch.errors
-    vectors = recommender.generator.model.latent.decode(recommender.sample(weights))
-    assert torch.allclose(vectors, recommender.generator.generate(weights), atol=1e-5)
+    batch = served.recommend_many(pasts, weights, k=5)
+    assert len(batch) == 600 and sorted(batch.errors) == [17, 513]
+    assert batch[513] is None and sum(own is not None for own in batch) == 598
+    assert "history" in batch.errors[513] and "row 513 has none" in repr(batch)
+    vectors = served.generator.model.latent.decode(served.latents(weights))
+    assert torch.allclose(vectors, served.generator.generate(weights), atol=1e-5)
     for row in (0, 7, 255, 256, 400, 599):
-        alone = recommender.recommend(pasts[row], weights[row], k=5)
-        assert batch[row].item_ids == alone.item_ids
-        assert batch[row].weights == alone.weights
+        alone = served.recommend(pasts[row], weights[row], k=5)
+        assert batch[row].item_ids == alone.item_ids and batch[row].weights == alone.weights
+    assert batch[-1].item_ids == batch[599:][0].item_ids
     table = batch.to_pandas()
     assert list(table[table["row"] == 256]["item_id"]) == batch[256].item_ids
-    assert "600 lists of up to 5 items" in repr(batch)
-    monkeypatch.setattr(engine, "_ROWS", 7)
-    assert (recommender.recommend_many(pasts, weights, k=5).numbers == batch.numbers).all()
-
-
-def test_one_bad_history_does_not_stop_the_others(recommender, seqs):
-    pasts = [history_of(seqs, seqs.user_ids[row % 40]).items for row in range(1000)]
-    pasts[613], pasts[17] = [], [6, 2]
-    batch = recommender.recommend_many(pasts, HALF, k=5)
-    assert sorted(batch.errors) == [17, 613] and "history" in batch.errors[613]
-    assert batch[613] is None and "row 613 has none" in repr(batch)
-    assert sum(found is not None for found in batch) == 998
-    assert batch[612].item_ids == recommender.recommend(pasts[612], HALF, k=5).item_ids
-    assert set(batch.to_pandas()["row"]) == set(range(1000)) - {17, 613}
-    for row in (613, 613 - len(batch)):
+    assert set(table["row"]) == set(range(600)) - {17, 513}
+    for row in (513, 513 - 600):
         with pytest.raises(ParagonError, match="history"):
             batch.one(row)
+    monkeypatch.setattr(module, "_ROWS", 7)
+    assert (served.recommend_many(pasts, weights, k=5).numbers == batch.numbers).all()
 
 
 def test_weights_of_many(recommender):
@@ -175,30 +161,34 @@ def test_weights_of_many(recommender):
     assert len(recommender.recommend_many([], HALF)) == 0
     named = recommender.recommend_many([["i1"]] * 2, {"accuracy": 1})
     assert named[1].weights == {"accuracy": 1.0, "diversity": 0.0}
+    found = recommender.recommend(["i1"], {"accuracy": 3, "diversity": 1}, normalise=True)
+    assert found.weights == {"accuracy": 0.75, "diversity": 0.25}
+    for weights in ([0, 0], [-1, 2], [float("inf"), 1]):
+        with pytest.raises(ParagonError, match="weights"):
+            recommender.recommend(["i1"], weights, normalise=True)
 
 
-def test_an_adapter_is_generated_once_for_weights_that_come_again(made, seqs, monkeypatch):
-    served, asked = Recommender(made[0], made[2], seqs), []
-    sample = served.sample
-    monkeypatch.setattr(served, "sample", lambda w: (asked.append(len(w)), sample(w))[1])
+def test_threads_share_a_recommender_that_generates_an_adapter_once(made, seqs, monkeypatch):
+    served, sampled = Recommender(made[0], made[2], seqs), []
+    latents = served.generator.latents
+    monkeypatch.setattr(
+        served.generator, "latents", lambda w: (sampled.append(len(w)), latents(w))[1]
+    )
     past = seqs.item_ids[:3]
     served.recommend(past, HALF)
     served.recommend(past, HALF)
     served.recommend_many([past] * 4, [HALF, [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]])
-    assert asked == [1, 2]
+    assert sampled == [1, 2]
 
-
-def test_threads_share_a_recommender(loaded, seqs, monkeypatch):
-    monkeypatch.setattr(engine, "_KEPT", 3)
-    monkeypatch.setattr(loaded, "_kept", {})
+    monkeypatch.setattr(module, "_CACHED", 3)
     weights = [[w, 1 - w] for w in np.linspace(0, 1, 8)]
     pasts = [history_of(seqs, user).items for user in seqs.user_ids[:8]]
     pairs = list(zip(pasts, weights, strict=True))
-    expected = [loaded.recommend(past, own).item_ids for past, own in pairs]
+    expected = [served.recommend(*pair).item_ids for pair in pairs]
     wrong = []
 
     def ask(order):
-        wrong.extend(r for r in order if loaded.recommend(*pairs[r]).item_ids != expected[r])
+        wrong.extend(r for r in order if served.recommend(*pairs[r]).item_ids != expected[r])
 
     rng = np.random.default_rng(0)
     threads = [threading.Thread(target=ask, args=(rng.integers(8, size=25),)) for _ in range(4)]
@@ -206,7 +196,7 @@ def test_threads_share_a_recommender(loaded, seqs, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert not wrong and len(loaded._kept) <= 3
+    assert not wrong and len(served._latents) <= 3
 
 
 def test_nothing_in_the_process_changes(exported, seqs):
@@ -220,6 +210,25 @@ def test_nothing_in_the_process_changes(exported, seqs):
     assert (np.random.get_state()[1] == legacy).all()
     assert not torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled()
     torch.use_deterministic_algorithms(deterministic)
+
+
+def test_a_request_has_the_same_list_alone_and_in_any_company(loaded):
+    """With histories and weights of all kinds, filters and re-ranking."""
+    rng, ids = np.random.default_rng(0), loaded.data.item_ids
+    crowd = [rng.choice(ids, n, replace=False).tolist() for n in rng.integers(10, 60, 30)]
+    weights = rng.choice([0, 0.3, 0.8, 1], 30)
+    weights = np.stack([weights, 1 - weights], 1)
+    for options in ({}, {"k": 30, "only": ids[:45]}, {"k": 1}, {"k": 5, "rerank": "xquad"}):
+        alone = [loaded.recommend_many([crowd[r]], weights[r], **options) for r in range(30)]
+        assert bool(sum(len(batch.errors) for batch in alone)) == ("only" in options)
+        order = rng.permutation(30)
+        for company in (order, order[:7]):
+            batch = loaded.recommend_many([crowd[r] for r in company], weights[company], **options)
+            for place, row in enumerate(company):
+                assert batch.errors.get(place) == alone[row].errors.get(0)
+                assert batch.numbers[place].tobytes() == alone[row].numbers[0].tobytes()
+                # The last bits of a score come from matrix products, which are larger for many.
+                assert np.allclose(batch.scores[place], alone[row].scores[0], atol=1e-5)
 
 
 # --- re-ranked -----------------------------------------------------------------------------------
@@ -252,49 +261,13 @@ def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
 
 
 def test_the_nearest_setting_is_taken():
-    settings = [(0, 1.0, 20, weight) for weight in range(101)]
-    reranker = engine.Reranker(0, [engine.Setting(*own) for own in settings], np.zeros((0, 2)))
+    settings = [Setting(0, 1.0, 20, weight) for weight in range(101)]
+    reranker = module.Reranker(0, settings, np.zeros((0, 2)))
     for place, weight in enumerate(np.linspace(0, 1, 101, dtype=np.float32)):
         assert reranker.setting(np.array([weight, 1 - weight])).weight == place
 
 
-def test_a_request_has_the_same_list_alone_and_in_any_company(loaded):
-    """With histories, weights, lengths, filters and re-ranking of all kinds."""
-    rng, ids, crowd = np.random.default_rng(0), loaded.data.item_ids, []
-    for _ in range(60):
-        history, few = (rng.choice(ids, n, replace=False) for n in rng.integers(10, 60, 2))
-        accuracy, k = rng.choice([0, 0.3, 0.8, 1]), int(rng.choice([1, 5, 30]))
-        only = few.tolist() if rng.random() < 0.5 else None
-        options = Options(k=k, only=only, rerank=rng.choice(["xquad", None]))
-        crowd += loaded.requests([history], [accuracy, 1 - accuracy], options)[0]
-    alone = [loaded.answer([request]) for request in crowd]
-    assert 0 < sum(bool(batch.errors) for batch in alone) < 30  # for some too few items are left
-    order = rng.permutation(len(crowd))
-    for company in (order, order[::2], order[:7]):
-        batch = loaded.answer([crowd[row] for row in company])
-        for place, row in enumerate(company):
-            own, k = alone[row], crowd[row].k
-            assert batch.errors.get(place) == own.errors.get(0)
-            assert batch.numbers[place, :k].tobytes() == own.numbers[0].tobytes()
-            assert not batch.numbers[place, k:].any() and not batch.scores[place, k:].any()
-            # The last bits of a score come from matrix products, which are larger for many.
-            assert np.allclose(batch.scores[place, :k], own.scores[0], atol=1e-5)
-
-
 # --- refused -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("history", [("i1", "i2"), np.array(["i1", "i2"]), iter(["i1", "i2"])])
-def test_any_list_of_ids_will_do(recommender, history):
-    assert len(recommender.recommend(history, HALF, k=np.int64(4))) == 4
-
-
-def test_weights_are_normalised_only_when_asked(recommender):
-    found = recommender.recommend(["i1"], {"accuracy": 3, "diversity": 1}, normalise=True)
-    assert found.weights == {"accuracy": 0.75, "diversity": 0.25}
-    for weights in ([0, 0], [-1, 2], [float("inf"), 1]):
-        with pytest.raises(ParagonError, match="weights"):
-            recommender.recommend(["i1"], weights, normalise=True)
 
 
 TABLE = pd.DataFrame(np.zeros((50, 20)))
@@ -316,7 +289,9 @@ def test_what_was_sent_comes_back_in_one_short_line(recommender, value):
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-def test_what_a_recommender_or_the_package_does_not_have(recommender):
+def test_which_arguments_will_do(recommender):
+    for history in (("i1", "i2"), np.array(["i1", "i2"]), iter(["i1", "i2"])):
+        assert len(recommender.recommend(history, HALF, k=np.int64(4))) == 4
     for option in ({"adapter": None}, {"rerank": "xquad"}):
         with pytest.raises(ParagonError, match=next(iter(option))):
             recommender.recommend_many([["i1"]], HALF, **option)
