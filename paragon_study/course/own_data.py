@@ -13,8 +13,7 @@ from paragon.errors import ParagonError
 from paragon.params import ARTIFACTS, DATA, load_params, merge_sections
 from paragon.serving.export import export_folder
 from paragon.storage import check_name, write_text
-from paragon_study.demo.build import build_page
-from paragon_study.demo.bundle import make_bundle
+from paragon_study.demo.page import build_page, make_bundle
 from paragon_study.pipeline.jobs import train_category_bias, train_generators, tune_collection
 from paragon_study.pipeline.settings import check_settings
 from paragon_study.pipeline.study import Study, open_study

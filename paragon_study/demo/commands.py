@@ -19,27 +19,12 @@ People = Annotated[bool, typer.Option("--people", help="With all users' historie
 Target = Annotated[Path, typer.Argument(help="Where to write; an earlier export is replaced.")]
 
 
-def _names(dataset: str | None, backbone: str | None) -> tuple[str, str]:
-    """Default to the first dataset and backbone of params.yaml."""
-    from paragon.params import load_params
-
-    studies = load_params().studies
-    return dataset or studies.datasets[0], backbone or studies.backbones[0]
-
-
 def _study(dataset: str | None, backbone: str | None) -> Study:
+    from paragon.params import load_params
     from paragon_study.pipeline.study import open_study
 
-    return open_study(*_names(dataset, backbone))
-
-
-def _outside(folder: Path) -> Path:
-    from paragon.params import ROOT
-
-    folder = folder.resolve()
-    if folder == ROOT or folder in ROOT.parents:
-        raise ParagonError(f"{folder} holds the study itself; choose another folder")
-    return folder
+    studies = load_params().studies
+    return open_study(dataset or studies.datasets[0], backbone or studies.backbones[0])
 
 
 def export(
@@ -48,7 +33,7 @@ def export(
     """Export a trained recommender as a folder that needs no study."""
     from paragon.serving.export import export_folder
 
-    export_folder(_outside(folder), *_study(dataset, backbone).load_served(), people)
+    export_folder(folder.resolve(), *_study(dataset, backbone).load_served(), people)
     typer.echo(f"{os.path.relpath(folder)}: its README.md says what it is")
 
 
@@ -63,23 +48,21 @@ def move(
 
     OLD is a folder that `export` wrote.
     """
-    from paragon.adapters.rotation import LEAST_FIT
     from paragon.objectives.table import check_objectives
     from paragon.serving.export import export_folder
     from paragon.serving.recommender import Recommender
 
     recommender = Recommender.load(old)
-    if _outside(new) == old.resolve():
+    if new.resolve() == old.resolve():
         raise ParagonError(f"{new} is the old recommender; choose another folder for the new one")
     sequences, model, about = _study(dataset, backbone).load_frozen()
     check_objectives(recommender.objectives, sequences)
     generator = recommender.move_to(model, sequences).generator
     export_folder(new.resolve(), sequences, model, about, generator, people)
-    made = generator.description["collection"]["moved"]
+    moved = generator.description["collection"]["moved"]
     typer.echo(
-        f"{os.path.relpath(new)}: the map from the old recommender, fitted to one half of "
-        f"{made['shared']:,} common items, explains {made['fit']:.0%} of the variance of the other "
-        f"half (below {LEAST_FIT:.0%} nothing is moved)"
+        f"{os.path.relpath(new)}: moved by a map that, fitted to one half of {moved['shared']:,} "
+        f"common items, explains {moved['fit']:.0%} of the variance of the other half"
     )
 
 
@@ -93,18 +76,16 @@ def demo(
     """Build the demo page with a slider for the weights; open it."""
     from paragon.data.fetch import load_dataset
     from paragon.data.split import prepare
-    from paragon.params import ARTIFACTS, DATA, ROOT, load_params
+    from paragon.params import ARTIFACTS, DATA, ROOT
     from paragon.storage import save_tensors, write_text
-    from paragon_study.demo.build import build_page
-    from paragon_study.demo.bundle import load_bundle, make_bundle
+    from paragon_study.demo.page import build_page, load_bundle, make_bundle
 
-    names, target = _names(dataset, backbone), output or ARTIFACTS / "demo.html"
-    stem = ROOT / "docs" / "demo" / "-".join(names)
+    study, target = _study(dataset, backbone), output or ARTIFACTS / "demo.html"
+    stem = ROOT / "docs" / "demo" / f"{study.dataset}-{study.backbone}"
     if renew:
-        bundle = make_bundle(_study(*names).load_trained())
+        bundle = make_bundle(study.load_trained())
         save_tensors(stem, bundle.tensors, bundle.description)
-    rules = load_params(dataset=names[0], backbone=names[1]).data
-    sequences = prepare(load_dataset(names[0], DATA), **rules.model_dump())
+    sequences = prepare(load_dataset(study.dataset, DATA), **study.params.data.model_dump())
     write_text(target, build_page(load_bundle(stem, sequences), sequences))
     typer.echo(f"{target} has everything in it: it needs no server and no network")
     if show:

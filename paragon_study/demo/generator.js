@@ -2,7 +2,7 @@
 // For one weight vector, a denoiser of one token with adaptive norms, and no guidance.
 
 class Generator {
-  // steps: what each step of the sampler has for all weights (denoising_steps, demo/bundle.py).
+  // steps: what each step of the sampler has for all weights (denoising_steps, demo/page.py).
   constructor(tensors, about, steps) {
     Object.assign(this, { about, steps });
     this.part = (name) => tensors[`generator.${name}`];

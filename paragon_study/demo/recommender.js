@@ -1,4 +1,4 @@
-// The ten best items of a user: Rankings (paragon_study/demo/bundle.py), for one event.
+// The ten best items of a user: Rankings (paragon_study/demo/page.py), for one event.
 
 const TOP = 10;
 const RULES = { xquad: Coverage, mmr: Distance, generated_xquad: Coverage };

@@ -5,8 +5,7 @@ import pytest
 from paragon.data.fetch import load_dataset
 from paragon.data.split import prepare
 from paragon.params import DATA, load_params
-from paragon_study.demo.build import build_page
-from paragon_study.demo.bundle import Rankings, load_bundle
+from paragon_study.demo.page import Rankings, build_page, load_bundle
 from tests.demo.browser import Browser
 
 STEM = Path(__file__).parents[2] / "docs" / "demo" / "ml-100k-sasrec"

@@ -18,8 +18,14 @@ from paragon.evaluation.protocol import held_out
 from paragon.generator.training import train_generator
 from paragon.params import DATA, RESULTS, ROOT
 from paragon.storage import save_tensors
-from paragon_study.demo.build import build_page
-from paragon_study.demo.bundle import METHODS, Rankings, load_bundle, make_bundle, study_tensors
+from paragon_study.demo.page import (
+    METHODS,
+    Rankings,
+    build_page,
+    load_bundle,
+    make_bundle,
+    study_tensors,
+)
 from paragon_study.pipeline.study import open_study
 from tests.demo.conftest import STEM
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from paragon_study.demo.bundle import METHODS
+from paragon_study.demo.page import METHODS
 
 # All lists of a method at a step, as one string: users apart by ";", items by ",".
 ALL = "data.users.map((_, user) => recommender.ordered(user, {0}, {1}, vector)).join(';')"

@@ -1,4 +1,4 @@
-"""The demo bundle: the tensors that the page needs of a study.
+"""The demo page, one HTML file, and its bundle: the tensors that it needs of a study.
 
 Shapes: N events, n items, d numbers of a state, M categories, P parameters of an adapter, W
 evaluation weights.  A test compares :class:`Rankings` with the JavaScript of the page.
@@ -6,15 +6,24 @@ evaluation weights.  A test compares :class:`Rankings` with the JavaScript of th
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from html import escape
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import torch
+from jinja2 import Environment, StrictUndefined
+from safetensors.torch import save
 from torch import Tensor
 
 from paragon.adapters.adapter import Adapter, item_table
+from paragon.backbones import BACKBONES
+from paragon.data.registry import REGISTRY
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
@@ -32,12 +41,22 @@ from paragon.rivals.reranking import (
     validation_rows,
 )
 from paragon.storage import check_match, load_tensors
+from paragon_study.report.style import look
 
 RENEW = "python -m paragon demo --renew"
 STEPS = 100  # of the slider: the weight of accuracy is step / STEPS
 TOP = 10  # items of a list
+MOST_BYTES = 5 * 1000 * 1000
+METHODS = {
+    "generated": "Scored through an adapter that is generated for these weights, here and now.",
+    "generated_xquad": "A generated adapter's list, or the backbone's, re-ranked by xQuAD.",
+    "xquad": "The backbone's list, re-ranked: an item gains by categories that are still missing.",
+    "mmr": "The backbone's list, re-ranked: an item gains by its distance to those above it.",
+    "category_bias": "The backbone's scores, plus a tuned number for each category of the item.",
+    "backbone": "The recommender as it was trained, for accuracy. It does not use the weights.",
+}
 RERANKED = {"xquad": "xquad", "mmr": "mmr", "generated_xquad": "xquad"}  # method: rule
-METHODS = ("generated", "generated_xquad", "xquad", "mmr", "category_bias", "backbone")
+SCRIPTS = ("tensors", "generator", "adapter", "rivals", "recommender", "front", "page")
 # Fields of the data's description that fix the numbering of items and events.
 _DATA = ("dataset", "fingerprint", "split", "midnight", "min_rating", "k_core", "max_users")
 
@@ -55,18 +74,13 @@ class Bundle:
     tensors: dict[str, Tensor]
     description: dict
 
-    @property
-    def generator_tensors(self) -> dict[str, Tensor]:
-        """The parameters of the generator."""
-        start = "generator."
-        names = [name for name in self.tensors if name.startswith(start)]
-        return {name.removeprefix(start): self.tensors[name] for name in names}
-
     @cached_property
     def generator(self) -> Generator:
         """The generator of the first seed."""
-        about = self.description["generator"]
-        return generator_of(self.generator_tensors, about, "the bundle of the demo")
+        start, about = "generator.", self.description["generator"]
+        names = [name for name in self.tensors if name.startswith(start)]
+        tensors = {name.removeprefix(start): self.tensors[name] for name in names}
+        return generator_of(tensors, about, "the bundle of the demo")
 
 
 class Rankings:
@@ -74,38 +88,37 @@ class Rankings:
 
     def __init__(self, bundle: Bundle, sequences: Sequences) -> None:
         self.tensors, self.generator = bundle.tensors, bundle.generator
-        self.states, self.categories = bundle.tensors["states"], sequences.categories
-        form, categories = self.generator.form, torch.from_numpy(self.categories).float()
-        self.table = item_table(bundle.tensors["items"], categories, form)  # [n + 1, d + M]
+        self.categories, form = sequences.categories, bundle.generator.form
+        categories = torch.from_numpy(self.categories).float()
+        self.table = item_table(self.tensors["items"], categories, form)  # [n + 1, d + M]
         self.candidates = candidates_of(sequences, sequences.test)["full"]
         # Lists to re-rank: the backbone's, and those of a few adapters.
-        sources = bundle.description["sources"]
-        self.sources = source_vectors(self.generator, sources)  # [1 + sources, P]
+        self.sources = source_vectors(self.generator, bundle.description["sources"])  # [4, P]
         self._source_scores = lru_cache(maxsize=8)(lambda source: self.scores(self.sources[source]))
 
     @torch.no_grad()
     def scores(self, vector: Tensor) -> np.ndarray:
         """Score the catalogue with one adapter ``vector [P]``: ``[N, n + 1]``."""
         adapter = Adapter.from_vector(vector, self.generator.form)
-        return (adapter(self.states) @ self.table.T).numpy()
+        return (adapter(self.tensors["states"]) @ self.table.T).numpy()
 
     def top(self, method: str, step: int) -> np.ndarray:
         """Rank the ten best items of each event at a slider step, best first: ``[N, 10]``."""
         if method not in RERANKED:
             return top_k(self.scored(method, step), TOP, self.candidates.excluded)
         source, temperature, depth, weight = self.tensors[f"rerank.{method}"][step].tolist()
-        lists = self.candidates.best(self._source_scores(int(source)), temperature)
         setting = Setting(int(source), temperature, int(depth), weight)
+        lists = self.candidates.best(self._source_scores(setting.source), temperature)
         return lists.reranked(RERANKERS[RERANKED[method]], setting, TOP)
 
     def scored(self, method: str, step: int) -> np.ndarray:
         """Score the catalogue with a method that scores each item: ``[N, n + 1]``."""
         if method == "generated":
             return self.scores(self.generator.generate([step / STEPS, 1 - step / STEPS])[0])
-        own = self._source_scores(0)
+        plain = self._source_scores(0)
         if method == "category_bias":
-            return biased_scores(own, self.categories, bias_at(self.tensors["bias"], step))
-        return own
+            return biased_scores(plain, self.categories, bias_at(self.tensors["bias"], step))
+        return plain
 
 
 def bias_at(bias: Tensor, step: int) -> Tensor:
@@ -122,42 +135,40 @@ def denoising_steps(generator: Generator) -> list[dict]:
     times = np.linspace(schedule.steps - 1, 0, count).round().astype(int)
     embedded = generator.model.denoiser.embed_step(sinusoidal(torch.from_numpy(times), 64))
     after = [*schedule.alpha_bar[times[1:]].tolist(), 1.0]
-    now = zip(schedule.signal[times].tolist(), schedule.noise[times].tolist(), strict=True)
-    return [
-        {"signal": signal, "noise": noise, "after": alpha, "step": step}
-        for (signal, noise), alpha, step in zip(now, after, embedded.tolist(), strict=True)
-    ]
+    parts = schedule.signal[times].tolist(), schedule.noise[times].tolist(), after
+    names = ("signal", "noise", "after", "step")
+    return [dict(zip(names, r, strict=True)) for r in zip(*parts, embedded.tolist(), strict=True)]
 
 
 def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
     """Copy a study's tensors and description; raise ``ParagonError`` if the page cannot show it."""
     generator, sequences = trained.generators[0], trained.test_set.sequences
-    settings = generator.settings  # the page implements the defaults only
-    reasons = {
+    settings, backbone = generator.settings, trained.test.backbone
+    reasons = {  # the page implements the defaults only
         "other objectives": generator.objectives != ["accuracy", "diversity"],
         "other conditioning": settings.conditioning != "adaptive_norm",
         "guidance": settings.guidance != 1,
         "adapters without an item side": not generator.form.categories,
-        "a backbone with a state for each item": not trained.test.backbone.is_dot_product,
+        "a backbone with a state for each item": not backbone.is_dot_product,
     }
     for reason in [reason for reason, applies in reasons.items() if applies]:
         raise ParagonError(f"the demo cannot show this study: it has {reason}")
     order = np.argsort(trained.weights[:, 0].numpy(), kind="stable")  # [W]
-    own, collection = generator.description, trained.collection.description
+    about, collection = generator.description, trained.collection.description
     description = {
         "kind": "demo",
-        "backbone": trained.test.backbone.name,
+        "backbone": backbone.name,
         "data": {name: sequences.description[name] for name in _DATA},
         # Checksums distinguish studies with the same settings.
-        "made_from": {"backbone": collection["backbone"], "generator": own.get("sha256")},
+        "made_from": {"backbone": collection["backbone"], "generator": about.get("sha256")},
         "sources": source_weights(trained.weights, 0).tolist(),
         "generator": {
-            **{name: own[name] for name in ("seed", "floor", "settings")},
-            "collection": {name: own["collection"][name] for name in ("objectives", "form")},
+            **{name: about[name] for name in ("seed", "floor", "settings")},
+            "collection": {name: about["collection"][name] for name in ("objectives", "form")},
         },
     }
     tensors = {
-        "items": trained.test.backbone.item_vectors().detach(),  # [n + 1, d]
+        "items": backbone.item_vectors().detach(),  # [n + 1, d]
         "states": trained.test.states,  # [N, d]
         "bias": trained.category_bias[0][order.tolist()],  # [W, M]
         "noise": generator.noise()[0],  # [K]
@@ -175,8 +186,8 @@ def make_bundle(trained: Trained) -> Bundle:
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in lists.sources]
     most = int((~lists.candidates.excluded).sum(1).min())  # the shortest list of a test event
     for method, rule in RERANKED.items():
-        own = sources if method.startswith("generated") else sources[:1]
-        chosen = chosen_settings(RERANKERS[rule], sequences, own, np.arange(STEPS + 1) / STEPS)
+        scores = sources if method.startswith("generated") else sources[:1]
+        chosen = chosen_settings(RERANKERS[rule], sequences, scores, np.arange(STEPS + 1) / STEPS)
         settings = [[*s[:2], min(s.depth, most), s.weight] for s in chosen]
         tensors[f"rerank.{method}"] = torch.tensor(settings).double()
     for method in METHODS:
@@ -197,3 +208,67 @@ def load_bundle(stem: Path, sequences: Sequences) -> Bundle:
     expected = {"kind": "demo", "data": {name: sequences.description[name] for name in _DATA}}
     check_match(expected, description, f"{stem}.json")
     return Bundle(tensors, description)
+
+
+def build_page(bundle: Bundle, sequences: Sequences) -> str:
+    """Build the HTML page of a bundle and its data; raise ``ParagonError`` above 5 MB."""
+    folder = resources.files("paragon_study.demo")
+    parts = {part.name: part.read_text("utf-8") for part in folder.iterdir() if part.is_file()}
+    template = Environment(undefined=StrictUndefined, trim_blocks=True)
+    dataset, about = sequences.description["dataset"], bundle.description
+    title = REGISTRY[dataset].title.partition(":")[0] if dataset in REGISTRY else dataset
+    page = template.from_string(parts["page.html.j2"]).render(
+        style=_colours() + parts["page.css"],
+        script="\n".join(parts[f"{name}.js"] for name in SCRIPTS),
+        data=json.dumps(_data(bundle, sequences), separators=(",", ":")).replace("<", "\\u003c"),
+        bundle=base64.b64encode(save(bundle.tensors)).decode(),
+        dataset=escape(title),
+        backbone=BACKBONES[about["backbone"]].__name__,
+        items=f"{sequences.n_items:,}",
+        users=f"{len(sequences.test):,}",
+        seed=about["generator"]["seed"],
+        parameters=f"{sum(t.numel() for t in bundle.generator.model.state_dict().values()):,}",
+        biases=len(bundle.tensors["bias"]),
+    )
+    if (size := len(page.encode())) > MOST_BYTES:
+        raise ParagonError(
+            f"this dataset is too large for a page: {size / 1e6:.1f} of {MOST_BYTES / 1e6:g} MB"
+        )
+    return page
+
+
+def _data(bundle: Bundle, sequences: Sequences) -> dict:
+    """Return the `data` of the scripts: names, histories, and how methods are drawn."""
+    test, start = sequences.test, sequences.offsets[sequences.test.users]  # [N]
+    pasts = zip(start, start + test.positions, strict=True)
+    # "Mask, The" becomes "The Mask".
+    titles = [re.sub(r"^(.*), (The|A|An)$", r"\2 \1", title) for title in sequences.titles]
+    methods = []
+    for name, words in METHODS.items():
+        label, _, marker, line = look(name)
+        dashes = line[1] if isinstance(line, tuple) else ()
+        dash = " ".join(f"{3 * length:g}" for length in dashes) or "none"  # SVG units
+        drawn = {"name": name, "label": label, "about": words, "marker": marker, "dash": dash}
+        methods.append(drawn)
+    return {
+        "about": bundle.description,
+        "steps": denoising_steps(bundle.generator),
+        "biases": [bias_at(bundle.tensors["bias"], step).tolist() for step in range(STEPS + 1)],
+        "methods": methods,
+        "users": [sequences.user_ids[user] for user in test.users],
+        "histories": [sequences.items[a:b].tolist() for a, b in pasts],
+        "targets": test.targets.tolist(),
+        "titles": ["", *titles],
+        "categories": sequences.category_names,
+        "sets": [np.flatnonzero(row).tolist() for row in sequences.categories],
+    }
+
+
+def _colours() -> str:
+    """Return the colours of the methods as CSS variables, lighter for dark pages."""
+    colours = {name: look(name).colour for name in METHODS}
+    light = "".join(f"--{name}: {own}; " for name, own in colours.items())
+    dark = "".join(
+        f"--{name}: color-mix(in srgb, {own} 65%, white); " for name, own in colours.items()
+    )
+    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
