@@ -7,7 +7,6 @@ import random
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tomllib
 from itertools import chain
@@ -15,6 +14,7 @@ from pathlib import PurePosixPath
 
 import pytest
 import yaml
+from dvc.repo import Repo
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -27,7 +27,6 @@ from tests.study.test_determinism import VERSIONS
 from tests.study.uses import Uses
 
 KILLS = int(os.environ.get("PARAGON_KILLS", "1"))  # `make test-all` has 25
-EARLIER = ("backbones", "adapters")  # than the generator
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NOTEBOOKS = {
     stage: match[1]
@@ -52,39 +51,6 @@ def test_a_stage_depends_on_every_file_that_can_change_its_numbers_and_on_no_oth
     assert used - set(chain(*covers.values())) == set(), "these are not listed"
     assert [d for d, paths in covers.items() if not paths] == [], "these are listed in vain"
     assert not any("running" in d or "checking" in d or "course" in d for d in listed)
-
-
-def test_the_comparison_follows_every_evaluation_and_not_the_times(tmp_path):
-    """Its dependency is the folder of results, without what it writes itself and without times."""
-    assert "results" in STAGES["compare"]["deps"] and "outs" not in STAGES["compare"]
-    root = tmp_path / "study"
-    for name in ("paragon", "paragon_study", ".dvc"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("cache", "tmp"))
-    for name in (".dvcignore", "params.yaml"):
-        shutil.copy(ROOT / name, root)
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"compare": STAGES["compare"]}}))
-    own = root / "results" / "toy" / "mine"
-    own.mkdir(parents=True)
-    counts = dict.fromkeys(["train", "valid", "test", "items", "test_users"], 5)
-    about = {"source": "own", "split": "leave_one_out", "min_rating": 0, "k_core": 0}
-    about |= {"midnight": None, "counts": counts}
-    (own.parent / "data.json").write_text(json.dumps(about))
-    (own / "metrics.json").write_text(json.dumps({"tuned": {"set_hv_of_tuned_full": 1.0}}))
-    gap = {f"set_hv_{p}{end}": 0.1 for p in ("sampled", "full") for end in ("", "_low", "_high")}
-    differences = own / "differences.json"
-    differences.write_text(json.dumps({"tuned": gap, "soup": gap}))
-    git(root, "init", "-q")
-    command(root, "dvc", "repro")
-    summary = root / "results" / "summary.md"
-    before = summary.read_bytes()
-    assert b"soup of two" in before and (root / "results" / "summary.png").exists()
-
-    (own.parent / "timing.json").write_text("{}")
-    (own / "timing.png").write_text("")
-    assert "up to date" in command(root, "dvc", "status")
-    differences.write_text(json.dumps({"nearest": gap}))
-    command(root, "dvc", "repro")
-    assert b"nearest anchor" in summary.read_bytes() != before
 
 
 @pytest.mark.parametrize("stage", NOTEBOOKS)
@@ -117,17 +83,13 @@ def test_the_metrics_are_the_headline_alone_and_follow_from_the_results():
     assert sorted(found - made) == sorted(
         yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
     )
+    plots = [next(iter(out)) for stage in STAGES.values() for out in stage.get("plots", [])]
+    assert all(plot.endswith(".png") for plot in plots)  # tables need the network to be drawn
     listed = [out for stage in STAGES.values() for out in stage.get("metrics", [])]
     assert [PurePosixPath(next(iter(out))).name for out in listed] == ["headline.json"]
     for path in (ROOT / "results").glob("*/*/metrics.json"):
         own = json.loads((path.parent / "headline.json").read_text(encoding="utf-8"))
         assert own == headline(json.loads(path.read_text(encoding="utf-8"))) and len(own) <= 12
-
-
-def test_no_plot_needs_the_network():
-    """Of tables DVC makes a page that fetches three libraries; of images it does not."""
-    for stage in STAGES.values():
-        assert all(next(iter(out)).endswith(".png") for out in stage.get("plots", []))
 
 
 def test_no_name_of_params_yaml_is_read_by_the_shell(tmp_path):
@@ -144,7 +106,7 @@ def test_no_name_of_params_yaml_is_read_by_the_shell(tmp_path):
     assert shlex.split(line)[1:] == ["python", "-m", "paragon", "run", "01_data", "--dataset", name]
 
 
-def test_both_environments_are_the_same():
+def test_environments_and_constraints_name_the_same_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["study"], *extras["serve"], *extras["test"]]
@@ -156,40 +118,44 @@ def test_both_environments_are_the_same():
     renamed = [re.sub(r"^pytorch\b", "torch", line) for line in found]  # its name at conda-forge
     assert sorted(renamed) == sorted(wanted)
 
-
-def test_constraints_name_a_version_of_every_dependency_and_those_of_the_digests():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     kept = [Requirement(line) for line in lines if not line.startswith("#")]
     pinned = {canonicalize_name(r.name): r.specifier for r in kept}
     assert len(pinned) == len(kept)
     assert [name for name, own in pinned.items() if not str(own).startswith("==")] == ["torch"]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = chain.from_iterable(project["optional-dependencies"].values())
-    for wanted in map(Requirement, [*project["dependencies"], *extras]):
-        name = canonicalize_name(wanted.name)
+    for line in map(Requirement, [*project["dependencies"], *chain(*extras.values())]):
+        name = canonicalize_name(line.name)
         version = VERSIONS.get(name) or next(iter(pinned[name])).version
-        assert version in wanted.specifier and version in pinned[name], wanted
+        assert version in line.specifier and version in pinned[name], line
 
 
-def test_make_lists_its_targets():
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert all(f"make {name}" in done.stdout for name in ("repro", "test", "lab", "bench"))
-
-
-def test_make_installs_the_versions_of_the_results_unless_told_otherwise(monkeypatch):
+def test_make_lists_its_targets_and_installs_the_versions_of_the_results(monkeypatch):
     # `make CONSTRAINTS= test` hands its own choice on to every make below it.
     monkeypatch.delenv("MAKEFLAGS", raising=False)
+    listed = command(ROOT, "make")
+    assert all(f"make {name}" in listed for name in ("repro", "test", "lab", "bench"))
     for given, pinned in ((), True), (("CONSTRAINTS=",), False):
-        command_line = ["make", "--dry-run", "--always-make", ".venv/.test", *given]
-        done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=True)
-        installs = [line for line in done.stdout.splitlines() if " pip install " in line]
+        said = command(ROOT, "make", "--dry-run", "--always-make", ".venv/.test", *given)
+        installs = [line for line in said.splitlines() if " pip install " in line]
         assert len(installs) == 2
         assert all(("--constraint constraints.txt" in line) == pinned for line in installs)
 
 
+def changed(root, **texts):
+    """The stages that DVC would run after other texts in some files, which are then put back."""
+    before = {path: (root / path).read_bytes() for path in texts if (root / path).exists()}
+    for path, text in texts.items():
+        (root / path).write_bytes(before.get(path, b"") + text)
+    stages = set(Repo(root).status(targets=["dvc.yaml"]))
+    for path in texts:
+        (root / path).write_bytes(before[path]) if path in before else (root / path).unlink()
+    return {stage.partition("@")[0] for stage in stages}
+
+
 @pytest.mark.slow
-def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(finished, tmp_path):
+def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(finished, tmp_path, monkeypatch):
     first = finished
+    monkeypatch.chdir(first)  # where DVC looks for its files
     made = snapshot(first)
     assert "results/ml-100k/sasrec/metrics.json" in made
     executed = {name: text for name, text in made.items() if name.endswith(".ipynb")}
@@ -199,22 +165,17 @@ def test_a_small_study_runs_once_and_is_reproduced_byte_for_byte(finished, tmp_p
         assert str(first) not in text and "/tmp/ipykernel" not in text, name
         assert '"name": "stderr"' not in text and "widget-view" not in text, name
 
-    assert "Running stage" not in command(first, "dvc", "repro")
-    stages = {f"{name}@ml-100k-sasrec" for name in NOTEBOOKS} - {"data@ml-100k-sasrec"}
-    every = stages | {"data@ml-100k"}
-    for name, listed in {
-        "paragon_study/pipeline/determinism.py": every,
-        "paragon_study/pipeline/study.py": every,
-        "paragon/generator/diffusion.py": stages - {f"{s}@ml-100k-sasrec" for s in EARLIER},
-        "paragon_study/report/paragon.mplstyle": {"evaluation@ml-100k-sasrec"},
-        "paragon_study/running/runner.py": set(),
-    }.items():
-        before = (first / name).read_text()
-        (first / name).write_text(before + "\n# one line more\n")
-        changed = set(json.loads(command(first, "dvc", "status", "--json", "dvc.yaml")))
-        assert changed - {"compare"} == listed, name
-        (first / name).write_text(before)
-    assert "up to date" in command(first, "dvc", "status", "data.dvc")
+    assert "up to date" in command(first, "dvc", "status")
+    line, own = b"\n# one line more\n", "results/ml-100k/sasrec"
+    late = {*NOTEBOOKS, "compare"} - {"data", "backbones", "adapters"}
+    assert changed(first, **{"paragon_study/pipeline/study.py": line}) == {*NOTEBOOKS}
+    code = {"paragon/generator/diffusion.py": line, "paragon_study/running/runner.py": line}
+    assert changed(first, **code) == late
+    assert changed(first, **{"paragon_study/report/paragon.mplstyle": line}) >= {"evaluation"}
+    # The comparison follows every evaluation, and neither times nor what it writes itself.
+    assert changed(first, **{f"{own}/differences.json": b"\n"}) == {"evaluation", "compare"}
+    times = {f"{own}/timing.json": b"{}", "results/summary.md": b"more"}
+    assert changed(first, **times) == set()
     git(first, "add", "-A")
     git(first, "commit", "-qm", "results")
 
