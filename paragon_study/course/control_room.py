@@ -69,14 +69,14 @@ class ControlRoom:
 
     def grid(self, titles: Sequence[str] = ()) -> pd.DataFrame:
         """Tabulate ten best titles by weights, after ``titles`` or the first user's history."""
-        user = None if titles else self.sequences.user_ids[0]
-        history, names, columns = self.history(user, titles), self.recommender.objectives, {}
-        for weights in simplex_lattice(len(names), 4 if len(names) == 2 else 2).flip(0).tolist():
-            label = ", ".join(f"{n} {w:g}" for n, w in zip(names, weights, strict=True))
-            columns[label] = self.top(history, weights)
-        columns["backbone alone"] = self.top(history, None)
-        rows = {k: [self.sequences.titles[i - 1] for i in ids] for k, ids in columns.items()}
-        return pd.DataFrame(rows, index=pd.RangeIndex(1, TOP + 1, name="rank"))
+        history = self.history(None if titles else self.sequences.user_ids[0], titles)
+        names, columns = self.recommender.objectives, {}
+        weights = simplex_lattice(len(names), 4 if len(names) == 2 else 2).flip(0).tolist()
+        for row in [*weights, None]:
+            named = zip(names, row or [], strict=False)
+            label = ", ".join(f"{name} {w:g}" for name, w in named) or "backbone alone"
+            columns[label] = [self.sequences.titles[item - 1] for item in self.top(history, row)]
+        return pd.DataFrame(columns, index=pd.RangeIndex(1, TOP + 1, name="rank"))
 
     def show(self) -> Any:
         """Return the widget, or the :meth:`grid` when nobody can use it."""
@@ -97,17 +97,18 @@ class ControlRoom:
 
     def lists(self, user: str, titles: Sequence[str], **values: float) -> str:
         """Show the generated list beside that of the backbone as HTML, or an error message."""
-        names, slides = self.recommender.objectives, [*values.values()]
-        if len(slides) == 1:
-            weights = [slides[0], 1 - slides[0]]
-        else:  # all 0: equal weights
-            weights = [v / sum(slides) if sum(slides) else 1 / len(slides) for v in slides]
+        weights = [*values.values()]
+        if len(weights) == 1:
+            weights.append(1 - weights[0])
+        total = sum(weights)  # all 0: equal weights
+        weights = [w / total if total else 1 / len(weights) for w in weights]
         try:
             history = self.history(None if user == NOBODY else user, titles)
         except ParagonError as error:
             return str(error)
+        named = zip(self.recommender.objectives, weights, strict=True)
+        parts = [" · ".join(f"{n} {w:.2f}" for n, w in named)]
         new, old = self.top(history, weights), self.top(history, None)
-        parts = [" · ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True))]
         for label, items, other, word in (
             ("generated for these weights", new, old, "new"),
             ("backbone alone", old, new, "left"),
@@ -115,9 +116,8 @@ class ControlRoom:
             marks = {"": ["" if item in other else word for item in items]}
             table = tables.items(self.sequences, items).assign(**marks)
             parts.append(f"<b>{label}</b>{table.to_html(border=0, index_names=False)}")
-        return '<div style="display: flex; flex-wrap: wrap; gap: 1em">{}</div>'.format(
-            "".join(f"<div>{part}</div>" for part in parts)
-        )
+        columns = "".join(f"<div>{part}</div>" for part in parts)
+        return f'<div style="display: flex; flex-wrap: wrap; gap: 1em">{columns}</div>'
 
 
 def open_room(dataset: str, backbone: str) -> ControlRoom:

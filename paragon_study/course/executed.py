@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import io
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import nbformat
@@ -28,21 +28,15 @@ def publish_notebooks(root: Path) -> None:
 
 
 def smaller(text: str) -> str:
-    """Adapt relative links to the deeper folder, and reduce the colours of figures."""
+    """Adapt relative links to the deeper folder, and reduce figures to a palette of COLOURS."""
     notebook = nbformat.reads(text, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../")
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.data["image/png"] = few_colours(output.data["image/png"])
+        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            if "image/png" in data:
+                made, image = io.BytesIO(), Image.open(io.BytesIO(b64decode(data["image/png"])))
+                palette = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+                palette.save(made, "PNG", optimize=True)
+                data["image/png"] = b64encode(made.getvalue()).decode("ascii")
     return nbformat.writes(notebook) + "\n"
-
-
-def few_colours(encoded: str) -> str:
-    """Reduce a PNG to a palette of COLOURS; both are in base64."""
-    made = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
-        palette = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    palette.save(made, "PNG", optimize=True)
-    return base64.b64encode(made.getvalue()).decode("ascii")

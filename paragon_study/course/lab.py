@@ -34,16 +34,15 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
         if not (lab / f".{mode}").exists():
             raise ParagonError(f"{lab}: is no {mode} lab; remove it first: make lab-reset")
         return lab
-    if not (root / "data").is_dir():
-        raise ParagonError(f"{root / 'data'}: not found; run `python -m paragon fetch` first")
-    if full and not (root / "artifacts").is_dir():
-        raise ParagonError(f"{root / 'artifacts'}: not found; run `make repro` first")
+    for name, how in (("data", "python -m paragon fetch"), *[("artifacts", "make repro")] * full):
+        if not (root / name).is_dir():
+            raise ParagonError(f"{root / name}: not found; run `{how}` first")
     draft = root / "lab.part"  # renamed when complete
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     for name in LINKED:
         (draft / name).symlink_to(os.path.join("..", name))
-    for name in (*COPIED, "artifacts") if full else COPIED:
+    for name in (*COPIED, *["artifacts"] * full):
         if (root / name).exists():
             shutil.copytree(root / name, draft / name)
     if full:
@@ -56,8 +55,7 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
             backbone = None if notebook.startswith("01") else "sasrec"
             run_notebook(notebook, "ml-100k", backbone, draft)
     (draft / f".{mode}").touch()
-    draft.rename(lab)
-    return lab
+    return draft.rename(lab)
 
 
 def reset_lab(root: Path = ROOT) -> None:

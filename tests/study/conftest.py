@@ -60,12 +60,13 @@ def git(folder, *arguments):
 
 def snapshot(root):
     """The content of everything that the pipeline makes, without its times."""
-    paths = [path for name in ("artifacts", "results") for path in (root / name).rglob("*")]
-    files = [
-        *(p for p in paths if p.is_file() and not p.name.endswith(".time.json")),
-        root / "dvc.lock",
-    ]
+    files = [p for name in ("artifacts", "results") for p in (root / name).rglob("*")]
+    files = [p for p in files if p.is_file() and not p.name.endswith(".time.json")]
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in [*files, root / "dvc.lock"]}
+
+
+# Other studies' results, and the two further pipelines: every DVC command reads all there are.
+LEFT_OUT = ("results/", "ablations/", "moves/")
 
 
 @pytest.fixture(scope="session")
@@ -75,35 +76,25 @@ def make_small_study():
         pytest.skip("data/ml-100k is missing: run `python -m paragon fetch ml-100k`")
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: its files cannot be told from others")
-    return cloned_in_small
 
+    def make(folder):
+        root = folder / "first"
+        for name in git(ROOT, "ls-files", "-coz", "--exclude-standard").split("\0"):
+            if name and (ROOT / name).is_file() and not name.startswith(LEFT_OUT):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, root / name)
+        (root / "dvc.lock").unlink(missing_ok=True)
+        shutil.copytree(ROOT / "data" / "ml-100k", root / "data" / "ml-100k")
+        # Without the list of other studies' metrics: their results are not copied.
+        pipeline = (root / "dvc.yaml").read_text()
+        (root / "dvc.yaml").write_text(pipeline.partition("\nmetrics:")[0] + "\n")
+        (root / "params.yaml").write_text(yaml.safe_dump(small_params(), sort_keys=False))
+        git(root, "init", "-q")
+        git(root, "add", "-A")
+        git(root, "commit", "-qm", "small")
+        return root
 
-# Other studies' results, and the two further pipelines: every DVC command reads all there are.
-LEFT_OUT = ("results/", "ablations/", "moves/")
-
-
-def cloned_in_small(folder):
-    root = folder / "first"
-    for name in git(ROOT, "ls-files", "-coz", "--exclude-standard").split("\0"):
-        if name and (ROOT / name).is_file() and not name.startswith(LEFT_OUT):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name)
-    (root / "dvc.lock").unlink(missing_ok=True)
-    shutil.copytree(ROOT / "data" / "ml-100k", root / "data" / "ml-100k")
-    # Without the list of other studies' metrics: their results are not copied.
-    pipeline = (root / "dvc.yaml").read_text()
-    (root / "dvc.yaml").write_text(pipeline.partition("\nmetrics:")[0] + "\n")
-    (root / "params.yaml").write_text(yaml.safe_dump(small_params(), sort_keys=False))
-    git(root, "init", "-q")
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "small")
-    return root
-
-
-@pytest.fixture
-def small_study(make_small_study, tmp_path):
-    """A small study that has not been run."""
-    return make_small_study(tmp_path)
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -24,15 +24,9 @@ def killed_run(root, rng, longest):
     """
     printed = root.with_name("killed_run.log")
     with open(printed, "w", encoding="utf-8") as log:
-        run = subprocess.Popen(
-            ["dvc", "repro"],
-            cwd=root,
-            env=user_environment(),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=hear_signals,
-        )
+        files = {"stdout": log, "stderr": subprocess.STDOUT}
+        own = {"start_new_session": True, "preexec_fn": hear_signals, "env": user_environment()}
+        run = subprocess.Popen(["dvc", "repro"], cwd=root, **files, **own)
     try:
         assert run.wait(rng.uniform(0, longest)) == 0, printed.read_text(encoding="utf-8")
         return None

@@ -19,7 +19,6 @@ from paragon_study.ablations import ablate, contrasts, trials
 from paragon_study.ablations.ablate import (
     Ablations,
     CollectionEntry,
-    PointEntry,
     derive_collection,
     matching,
     permute,
@@ -64,15 +63,6 @@ def test_permuted_neurons_are_the_same_function_and_are_found_again():
     assert torch.equal(permute(other, matching(other, start, form), form), start)
 
 
-def test_pooled_starts(collection):
-    made = pooled(collection, aligned=False)
-    seeds, anchors = len(collection.anchor_vectors), len(collection.anchors)
-    assert made.anchor_vectors.shape[:2] == (seeds, seeds * anchors)
-    assert torch.equal(made.anchor_vectors[0], made.anchor_vectors[1])
-    assert torch.equal(made.anchor_vectors[0], collection.anchor_vectors.flatten(0, 1))
-    assert torch.equal(made.oracle_vectors, collection.oracle_vectors)
-
-
 def test_aligned_starts_have_their_hidden_units_in_the_order_of_the_first(collection):
     """A second start that is the first with its units in a cycle of three comes back as it was."""
     form, order = AdapterForm(3, 3, 2), torch.tensor([2, 0, 1])  # not its own inverse
@@ -85,7 +75,10 @@ def test_aligned_starts_have_their_hidden_units_in_the_order_of_the_first(collec
         snapshots=both.unsqueeze(2),
         description=collection.description | {"form": dataclasses.asdict(form)},
     )
-    aligned = pooled(made, aligned=True)
+    plain, aligned = (pooled(made, aligned=aligned) for aligned in (False, True))
+    assert plain.anchor_vectors.shape[:2] == (2, 6)
+    assert all(torch.equal(vectors, both.flatten(0, 1)) for vectors in plain.anchor_vectors)
+    assert torch.equal(plain.oracle_vectors, collection.oracle_vectors)
     assert torch.equal(aligned.anchor_vectors[0], torch.cat([first[0], first[0]]))
     assert torch.equal(aligned.snapshots[0, :, 0], torch.cat([first[0], first[0]]))
 
@@ -104,14 +97,6 @@ def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
     losses = held_out_losses(bench.held_out[0], middle, settings.adapters.objectives)
     choice = (losses * bench.choices).sum(-1).mean().item()
     assert rows.loc["constant", "choice"] == pytest.approx(choice)
-
-
-def test_every_way_of_sampling_is_measured(settings):
-    more = [{"guidance": 2}, {"samples": 8, "steps": 3}]
-    entry = PointEntry(collection="c", variable="v", value=1, sampling=more)
-    usual, *ways = ablate.ways_of_sampling(settings.generator, entry)
-    assert usual == {"guidance": 1, "steps": 2, "samples": 1}
-    assert [{k: v for k, v in way.items() if v != usual[k]} for way in ways] == more
 
 
 def test_equal_weights_are_averaged_before_interpolation():
@@ -178,66 +163,33 @@ def test_what_is_missing_is_run_and_takes_its_place_in_the_table(tmp_path, monke
     refused("sedes", run, "sedes: [0]")
 
 
-def row(name, method, seed, m, **more):
-    return {"name": name, "collection": name, "method": method, "seed": seed, "m": m, **more}
-
-
 def test_differences_are_taken_seed_by_seed():
-    rows = pd.DataFrame([
-        *(row("a", "one", seed, value) for seed, value in ((0, 5.0), (1, 9.0), (2, 100.0))),
-        *(row("a", "other", seed, value) for seed, value in ((1, 8.0), (0, 3.0))),
-    ]).assign(setting="s")  # fmt: skip
+    one, other = ((0, 5.0), (1, 9.0), (2, 100.0)), ((1, 8.0), (0, 3.0))
+    rows = [("s", "one", *own) for own in one] + [("s", "other", *own) for own in other]
+    rows = pd.DataFrame(rows, columns=["setting", "method", "seed", "m"])
     mean, low, high, _ = mean_interval(np.array([2.0, 1.0]))
     found = contrasts.paired(rows, "one", "other", "m").loc["s"]
     assert found.tolist() == pytest.approx([mean, low, high, 2])
 
 
-def test_pooled_starts_are_beside_one_start_by_method_and_way_of_sampling():
-    names = ("anchors-10", "starts-pooled", "anchors-3")
-    rivals = pd.DataFrame([row(name, "ridge", 0, float(n)) for n, name in enumerate(names, 1)])
-    columns = ["collection", "guidance", "steps", "samples"]
-    points = pd.DataFrame([
-        row(name, "generated", 0, m) | dict(zip(columns, rest, strict=True))
-        for name, m, *rest in (
-            ("anchors-10", 4.0, "anchors-10", 1.0, 2, 1),
-            ("anchors-10", 0.0, "anchors-10", 2.0, 2, 1),  # guided
-            ("anchors-10", 0.0, "anchors-10", 1.0, 3, 1),  # the pooled starts have no 3 steps
-            ("latent-4", 0.0, "anchors-10", 1.0, 2, 1),  # another choice
-            ("starts-pooled", 5.0, "starts-pooled", 1.0, 2, 1),
-            ("starts-pooled-no-behaviour", 7.0, "starts-pooled", 1.0, 1, 8),
-        )
-    ])  # fmt: skip
-    found = contrasts.starts(rivals, points)
-    assert list(found[["way", "start", "m"]].itertuples(index=False, name=None)) == [
-        ("ridge", "one start", 1.0),
-        ("ridge", "three starts, as they are", 2.0),
-        ("diffusion alone, 1 step, best of 8", "three starts, as they are", 7.0),
-        ("generated, 2 steps", "one start", 4.0),
-        ("generated, 2 steps", "three starts, as they are", 5.0),
-    ]
-
-
-def test_a_choice_is_beside_the_default_of_the_same_seeds(settings):
+def test_recorded_rows_are_selected_by_setting_start_and_single_change(settings, tmp_path):
+    collections, points = contrasts.load_tables()
+    of_core = contrasts.core(collections, contrasts.usual(points))
+    assert [*of_core["setting"].unique()] == [*contrasts.CORE.values()]
+    found = contrasts.starts(collections, points)
+    assert {*found["start"]} == {*contrasts.STARTS.values()}
+    generated = found[found["way"].str.startswith(("generated", "diffusion"))]
+    assert (generated["guidance"] == 1).all() and "diffusion alone, 1 step" in {*found["way"]}
     few, latent = "behavioural loss (3 anchors)", str(settings.generator.latent)
-    rows = pd.DataFrame([
-        *(row("anchors-10", "generated", s, s, variable="anchors", value=10) for s in (0, 1, 2)),
-        *(row("latent-4", "generated", s, 9, variable="latent", value=4) for s in (0, 1)),
-        row("anchors-3", "generated", 0, 20, variable="anchors", value=3),
-        row("anchors-3-no-behaviour", "generated", 0, 30, variable=few, value="none"),
-    ])  # fmt: skip
-    found = contrasts.one_at_a_time(rows, settings, ["latent", few])
-    expected = [("4", 9), ("4", 9), (latent, 0), (latent, 1), ("none", 30), ("on", 20)]
-    assert list(found[["value", "m"]].itertuples(index=False, name=None)) == expected
-
-
-def test_the_core_settings_in_order(tmp_path):
-    names = ("anchors-4", "anchors-5", "anchors-10")
-    rows = [row(name, "generated", 0, 1.0, backbone="sasrec") for name in names]
-    found = contrasts.core(pd.DataFrame(rows[:1]), pd.DataFrame(rows[1:]))
-    assert list(found["setting"]) == ["10 anchors", "4 anchors"]
-    own = found.assign(m=[1.0, 2.0])
-    points = contrasts.points_of(pd.concat([own, own.assign(m=own["m"] + 2)]), ["m"])
-    assert list(points["mean"]) == [2, 3] and (points["low"] < points["mean"]).all()
+    usual = contrasts.usual(points).query("method == 'generated'")
+    found = contrasts.one_at_a_time(usual, settings, ["latent", few])
+    values = found.groupby("variable")["value"].unique()
+    assert {*values["latent"]} == {"4", "full vector", latent} and {*values[few]} == {"none", "on"}
+    beside = found[found["value"] == "on"]
+    assert {*beside["name"]} == {"anchors-3"} and beside["choice"].notna().all()
+    assert len(contrasts.single_changes(collections, contrasts.usual(points))) >= 4
+    means = contrasts.points_of(of_core, ["choice", "set_hv_of_tuned"])
+    assert (means.dropna()["low"] <= means.dropna()["mean"]).all() and len(means) > 20
     refused("make ablations", contrasts.load_tables, tmp_path)
 
 
@@ -263,7 +215,7 @@ def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, m
 
 
 def test_one_step_of_the_generator_does_what_two_do():
-    _, points = contrasts.load_tables()
-    own = points.query("method == 'generated' and guidance == 1 and name == 'anchors-10'")
+    points = contrasts.load_tables()[1].query("method == 'generated' and guidance == 1")
+    own = points[points["name"] == "anchors-10"]
     steps = own.groupby("steps")["regret_mean"].mean()
     assert abs(steps[1] - steps[2]) < 0.02

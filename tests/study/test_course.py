@@ -10,11 +10,12 @@ import nbformat
 import pytest
 import yaml
 
-from paragon import Dataset, ParagonError, Recommender
+from paragon import Recommender
 from paragon.params import ROOT
 from paragon_study.course import own_data
 from paragon_study.course.exercise import RIGHT, UNANSWERED
 from paragon_study.course.own_data import new_study
+from tests.conftest import refused
 from tests.study.conftest import git
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-9]_*.ipynb"))
@@ -104,8 +105,11 @@ def test_the_solutions_of_the_ablations_are_right(tmp_path):
 
 
 @pytest.mark.slow
-def test_solutions_are_right_and_what_is_done_by_hand_is_what_the_package_does(small_study):
+def test_solutions_are_right_and_what_is_done_by_hand_is_what_the_package_does(
+    make_small_study, tmp_path
+):
     """All notebooks but that of the ablations; own data leave the study as it is."""
+    small_study = make_small_study(tmp_path)
     params = small_study / "params.yaml"
     content = yaml.safe_load(params.read_text())
     content["run"]["seeds"], content["rivals"]["end_to_end"] = [0], []
@@ -134,30 +138,18 @@ def test_solutions_are_right_and_what_is_done_by_hand_is_what_the_package_does(s
     assert len(served) == 5 and all(item.startswith("film-") for item in served)
 
 
-@pytest.mark.parametrize("name", ["ml-100k", "ablations", "notebooks", "moves"])
-def test_a_name_of_the_study_is_refused(name):
-    data = Dataset.from_frame(
-        {"user_id": ["a"], "item_id": ["b"], "timestamp": [1]},
-        {"item_id": ["b"], "categories": [["c"]]},
-        name=name,
-    )
-    with pytest.raises(ParagonError, match="another name"):
-        new_study(data)
-
-
 def test_only_what_a_study_of_own_data_made_is_removed(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(own_data, "ARTIFACTS", tmp_path)
     other, small = tmp_path / "ml-1m" / "data" / "of-others", {"data": {"negatives": 50}}
     other.parent.mkdir(parents=True)
     other.touch()
-    with pytest.raises(ParagonError, match="another name"):
-        new_study(replace(dataset, name="ml-1m"), settings=small)
+    for name in ("ml-1m", "ml-100k", "ablations", "notebooks", "moves"):
+        refused("another name", new_study, replace(dataset, name=name), settings=small)
     assert other.exists()
     new_study(dataset, settings=small)
     made = tmp_path / "toy" / "sasrec"
     made.mkdir()
-    with pytest.raises(ParagonError, match="backbone 'sasrek' is unknown; known: sasrec"):
-        new_study(dataset, "sasrek", small)
+    refused("sasrek", new_study, dataset, "sasrek", small)
     assert made.exists()
     new_study(dataset, settings=small)
     assert not made.exists() and (tmp_path / "toy" / "data" / "sequences.json").exists()

@@ -1,6 +1,7 @@
-"""Trainings side by side: the number of processes, the order of results."""
+"""Trainings side by side: the number of processes, the order of results, threads and memory."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -11,55 +12,53 @@ from pathlib import Path
 import pytest
 import torch
 
-from paragon.errors import ParagonError
 from paragon.params import ROOT
 from paragon.storage import load_tensors, save_tensors
+from paragon_study.pipeline.determinism import stage_variables
 from paragon_study.pipeline.jobs import run_in_processes, training_task, tune_collection
 from paragon_study.pipeline.study import Study
-from tests.conftest import THOROUGH
+from tests.conftest import THOROUGH, refused
 from tests.study.conftest import hear_signals, is_running, wait_until
 
 thorough = pytest.mark.skipif(not THOROUGH, reason="of `make test-all`")
+THREADS = [name for name in stage_variables(1) if name.endswith("_THREADS")]
 
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+@pytest.fixture
+def study(settings):
+    return Study("toy", "sasrec", settings)
 
 
-def described(study, first, second):
-    return study.dataset, first, second, os.getpid()
+def described(study, number):
+    threads = [os.environ.get(name) for name in THREADS], torch.get_num_threads()
+    return study.dataset, number, threads, os.getpid()
 
 
-def threads(study):
-    return [os.environ.get(name) for name in THREADS], torch.get_num_threads()
+def ends_itself(study):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_results_come_in_the_order_of_the_jobs_from_other_processes(settings):
-    study = Study("toy", "sasrec", settings)
-    found = run_in_processes(described, study, [(n, str(n)) for n in range(5)], "jobs")
-    assert [row[:3] for row in found] == [("toy", n, str(n)) for n in range(5)]
-    assert os.getpid() not in {row[3] for row in found}
-
-
-def test_each_process_has_one_thread_and_this_one_keeps_its_own(settings, monkeypatch):
+def test_results_come_in_order_from_other_processes_of_one_thread_each(study, monkeypatch):
     monkeypatch.setenv(THREADS[0], "2")
     monkeypatch.delenv(THREADS[1], raising=False)
-    monkeypatch.setenv(THREADS[2], "3")
-    found = run_in_processes(threads, Study("toy", "sasrec", settings), [()], "jobs")
-    assert found == [(["1", "1", "1"], 1)]
-    assert [os.environ.get(name) for name in THREADS] == ["2", None, "3"]
+    found = run_in_processes(described, study, [(n,) for n in range(2)], "jobs")
+    assert [row[:3] for row in found] == [("toy", n, (["1"] * 3, 1)) for n in range(2)]
+    assert os.getpid() not in {row[3] for row in found}
+    assert [os.environ.get(name) for name in THREADS[:2]] == ["2", None]
+    refused("ended from outside", run_in_processes, ends_itself, study, [()], "generators")
 
 
 def test_one_thread_means_one_process_which_is_this_one(settings):
     run = settings.run.model_copy(update={"threads": 1})
     study = Study("toy", "sasrec", settings.model_copy(update={"run": run}))
-    found = run_in_processes(described, study, [(n, "") for n in range(3)], "jobs")
+    found = run_in_processes(described, study, [(n,) for n in range(3)], "jobs")
     assert {row[3] for row in found} == {os.getpid()}
 
 
 def test_states_are_stored_with_the_collection_and_used_for_the_same_backbone(
-    backbone, seqs, settings, tmp_path, monkeypatch
+    backbone, seqs, study, tmp_path, monkeypatch
 ):
-    study, about = Study("toy", "sasrec", settings), {"sha256": "abc"}
+    about = {"sha256": "abc"}
     monkeypatch.setattr("paragon_study.pipeline.study.ARTIFACTS", tmp_path)
     monkeypatch.setattr(Study, "load_frozen", lambda study: (seqs, backbone, about))
     tune_collection(study)
@@ -69,15 +68,6 @@ def test_states_are_stored_with_the_collection_and_used_for_the_same_backbone(
     assert torch.equal(training_task(study, *study.load_frozen()).states, tensors["states"] + 1)
     other = training_task(study, seqs, backbone, {"sha256": "other"})
     assert torch.allclose(other.states, tensors["states"], atol=1e-6)
-
-
-def ends_itself(study):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_process_ended_from_outside_is_said_in_one_line(settings):
-    with pytest.raises(ParagonError, match="generators: a process .* was ended from outside"):
-        run_in_processes(ends_itself, Study("toy", "sasrec", settings), [()], "generators")
 
 
 def trains(study, folder, seed):
@@ -99,14 +89,14 @@ def trains(study, folder, seed):
 
 @thorough
 def test_a_cluster_makes_the_same_and_does_the_jobs_of_a_killed_worker_again(
-    settings, tmp_path, monkeypatch
+    study, tmp_path, monkeypatch
 ):
     cluster = pytest.importorskip("distributed").LocalCluster
-    study, seeds = Study("toy", "sasrec", settings), range(4)
     folders = [str(tmp_path / name) for name in ("processes", "cluster")]
     for folder in folders:
         Path(folder).mkdir()
-    run_in_processes(trains, study, [(folders[0], seed) for seed in seeds], "jobs")
+    jobs = [[(folder, seed) for seed in range(4)] for folder in folders]
+    run_in_processes(trains, study, jobs[0], "jobs")
     with cluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as own:
         monkeypatch.setenv("PARAGON_CLUSTER", own.scheduler_address)
         begun = tmp_path / "cluster" / "0.begun"
@@ -116,34 +106,29 @@ def test_a_cluster_makes_the_same_and_does_the_jobs_of_a_killed_worker_again(
             os.kill(int(begun.read_text()), signal.SIGKILL)
 
         threading.Thread(target=kill, daemon=True).start()
-        workers = run_in_processes(trains, study, [(folders[1], seed) for seed in seeds], "jobs")
+        workers = run_in_processes(trains, study, jobs[1], "jobs")
     assert int(begun.read_text()) not in workers and os.getpid() not in workers
-    for seed in seeds:
-        for suffix in ("safetensors", "json"):
-            first, second = (Path(folder) / f"{seed}.{suffix}" for folder in folders)
-            assert first.read_bytes() == second.read_bytes()
+    for name in (f"{seed}.{suffix}" for seed in range(4) for suffix in ("safetensors", "json")):
+        first, second = (Path(folder) / name for folder in folders)
+        assert first.read_bytes() == second.read_bytes()
 
 
 @thorough
-def test_a_cluster_that_would_not_give_the_same_is_refused(settings, monkeypatch):
+def test_a_cluster_that_would_not_give_the_same_is_refused(study, monkeypatch):
     cluster = pytest.importorskip("distributed").LocalCluster
-    study, job = Study("toy", "sasrec", settings), [()]
     with cluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as own:
         monkeypatch.setenv("PARAGON_CLUSTER", own.scheduler_address)
-        with pytest.raises(ParagonError, match="fewer than two workers"):
-            run_in_processes(threads, study, job, "jobs")
+        refused("two workers", run_in_processes, described, study, [(0,)], "jobs")
         own.scale(2)
         own.wait_for_workers(2)
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
-        with pytest.raises(ParagonError, match="paragon_study.pipeline.worker"):
-            run_in_processes(threads, study, job, "jobs")
+        refused("pipeline.worker", run_in_processes, described, study, [(0,)], "jobs")
 
 
-def test_a_cluster_that_does_not_answer_is_said_in_one_line(settings, monkeypatch):
+def test_a_cluster_that_does_not_answer_is_said_in_one_line(study, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setenv("PARAGON_CLUSTER", "nowhere")
-    with pytest.raises(ParagonError, match="PARAGON_CLUSTER=nowhere: no scheduler answers there"):
-        run_in_processes(threads, Study("toy", "sasrec", settings), [()], "jobs")
+    refused("no scheduler answers", run_in_processes, described, study, [(0,)], "jobs")
 
 
 ABANDONED = """
@@ -165,7 +150,7 @@ def sleeps(study, folder, number):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM] + THOROUGH * [signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGKILL] + THOROUGH * [signal.SIGTERM, signal.SIGHUP])
 def test_no_worker_outlives_the_run_that_started_it(tmp_path, how):
     """It would go on training, and overwrite what a later run made."""
     script = tmp_path / "abandoned.py"
@@ -179,3 +164,29 @@ def test_no_worker_outlives_the_run_that_started_it(tmp_path, how):
     run.send_signal(how)
     run.wait(timeout=30)
     wait_until(lambda: not is_running(worker), seconds=20)
+
+
+STEPS = """
+import resource
+import sys
+
+from paragon_study.pipeline.determinism import keep_memory
+
+if sys.argv[1:]:
+    keep_memory()
+import numpy as np
+
+np.full(10_000_000, 1.0)  # 80 MB, of the first step
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    np.full(10_000_000, 1.0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc is what gives memory back")
+def test_a_tensor_of_the_next_step_is_where_that_of_the_last_one_was():
+    cleared = [
+        int(subprocess.check_output([sys.executable, "-c", STEPS, *words])) for words in (["k"], [])
+    ]
+    assert cleared[0] < 20 < 20 * 20 < cleared[1]  # pages of 2 MB at most: at least 38 a step
