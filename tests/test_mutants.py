@@ -182,11 +182,6 @@ def test_a_step_never_follows_a_gradient_longer_than_one():
     assert (moved < 0).all()
 
 
-@pytest.fixture(scope="module")
-def collection(backbone, seqs, settings):
-    return collect(backbone, seqs, settings.adapters, [0])
-
-
 def test_a_generator_holds_averaged_parameters(collection, settings, monkeypatch):
     """By hand: the moving average of the parameters after each step, its memory short at first."""
     states = []

@@ -23,26 +23,22 @@ LEAST_FIT = 0.1  # of the variance of held-out item vectors; unrelated tables ha
 
 
 class ItemTable(NamedTuple):
-    """Item ids ``[n]``, vectors ``[n + 1, d]`` (row 0 is padding) and event counts ``[n + 1]``."""
+    """Items of a recommender, to fit a map to."""
 
-    ids: Sequence[str]
-    vectors: Tensor
-    popularity: np.ndarray
+    ids: Sequence[str]  # [n]
+    vectors: Tensor  # [n + 1, d], row 0 is padding
+    popularity: np.ndarray  # [n + 1], events
 
 
 @dataclass(frozen=True)
 class AdapterMap:
-    """A linear map of adapters between two recommenders.
+    """A linear map of adapters between two recommenders."""
 
-    ``read`` and ``offset`` map new states to old coordinates, ``write`` maps the change back.
-    ``fit``: explained share of the variance of held-out item vectors; ``shared``: common items.
-    """
-
-    read: Tensor  # [e, d]
+    read: Tensor  # [e, d], with `offset` from new states to old coordinates
     offset: Tensor  # [d]
-    write: Tensor  # [d, e]
-    fit: float
-    shared: int
+    write: Tensor  # [d, e], from a change of old states to one of new states
+    fit: float  # explained share of the variance of held-out item vectors
+    shared: int  # common items
 
     def vectors(self, vectors: Tensor, form: AdapterForm, gain: float = 1.0) -> Tensor:
         """Move adapters ``[..., P]`` of a ``form``, ``gain`` times as strong: ``[..., Q]``."""

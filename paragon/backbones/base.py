@@ -6,7 +6,7 @@ z numbers of a state (z = d for most backbones), A adapters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,15 +31,11 @@ def _unchanged(hidden: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Context:
-    """The input of a recommendation.
+    """The input of a recommendation."""
 
-    ``users [B]``: -1 for new users; ``items [B, L]``: the history, oldest first, then zeros;
-    ``times [B, L]``: its timestamps in seconds.
-    """
-
-    users: Tensor
-    items: Tensor
-    times: Tensor
+    users: Tensor  # [B], -1 for new users
+    items: Tensor  # [B, L], the history, oldest first, then zeros
+    times: Tensor  # [B, L], its timestamps in seconds
 
 
 class Backbone(nn.Module):
@@ -47,7 +43,7 @@ class Backbone(nn.Module):
 
     Adapters act on ``h``. For most backbones ``h`` is the user state and ``b`` is 0: a subclass
     implements :meth:`states` and :meth:`item_vectors`. If ``h`` also depends on the item, it
-    overrides :meth:`expand`. ``docs/backbones.md`` builds a backbone in 40 lines.
+    overrides :meth:`expand` (``docs/backbones.md``).
     """
 
     name: str
@@ -93,9 +89,9 @@ class Backbone(nn.Module):
 
     def random_batches(
         self, count: int, size: int, rng: np.random.Generator
-    ) -> Iterator[np.ndarray]:
-        """Yield the numbers below ``count`` in random order, in batches of ``size``."""
-        yield from np.split(rng.permutation(count), range(size, count, size))
+    ) -> Iterable[np.ndarray]:
+        """Return the numbers below ``count`` in random order, in batches of ``size``."""
+        return np.split(rng.permutation(count), range(size, count, size))
 
     @property
     def device(self) -> torch.device:
@@ -108,13 +104,11 @@ class Backbone(nn.Module):
         return Context(*(torch.from_numpy(part).to(self.device) for part in parts))
 
     @torch.no_grad()
-    def states_before(
-        self, sequences: Sequences, users: np.ndarray, positions: np.ndarray
-    ) -> Tensor:
+    def states_before(self, data: Sequences, users: np.ndarray, positions: np.ndarray) -> Tensor:
         """Compute the states ``[N, z]`` before many events at (user, position), dropout off."""
         self.eval()
         blocks = [slice(i, i + _CONTEXTS) for i in range(0, len(users), _CONTEXTS)]
-        contexts = (self.context(sequences, users[rows], positions[rows]) for rows in blocks)
+        contexts = (self.context(data, users[rows], positions[rows]) for rows in blocks)
         return torch.cat([self.states(context) for context in contexts])
 
     @property
@@ -223,8 +217,8 @@ def check_backbone(backbone: Backbone, sequences: Sequences) -> None:
             check("expand: b", offset, (rows, count))
         drawn, *others = next(backbone.training_states(sequences, 1, np.random.default_rng(0)))
         check("training_states: states", drawn, (len(drawn), states.shape[1]))
-        for what, numbers in zip(("users", "targets"), others, strict=True):
-            check(f"training_states: {what}", torch.as_tensor(numbers), (len(drawn),))
+        for numbers in others:
+            check("training_states: users, targets", torch.as_tensor(numbers), (len(drawn),))
 
 
 def mean_of_history(vectors: Tensor, items: Tensor) -> Tensor:

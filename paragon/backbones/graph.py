@@ -236,8 +236,7 @@ def neighbourhoods(
     Importance pooling, section 3.2 of the PinSage paper. In each of ``STEPS`` steps a walk first
     returns to its start with probability ``RESTART``; then it goes to a random user of the item and
     to a random item of that user. Visits to the start do not count. Both arrays are ``[n + 1, T]``.
-    The shares of a row sum to 1; missing neighbours have the share 0, and so has the whole row of
-    an item without training events. Of equal counts the first item wins.
+    The shares of a row sum to 1, or are 0 for an item without training events.
     """
     rng, count = np.random.default_rng([seed, 9]), sequences.n_items + 1
     by_user = interactions(sequences)  # [U, n + 1]

@@ -22,7 +22,6 @@ class _OfScores(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of the scores, given that of the values ``[...]``."""
         (slope,) = ctx.saved_tensors
         return grad.unsqueeze(-1) * slope, None  # [..., C]
 

@@ -16,16 +16,12 @@ from paragon.objectives.kernels import ALPHA, TEMPERATURE, BprMax, SoftAlphaDCG
 
 
 class Lists(NamedTuple):
-    """Features of lists for the objectives.
+    """Features of lists for the objectives."""
 
-    ``categories [..., B, C, M]``: 0 or 1; ``popularity [..., B, C]``: log-popularity, 0..1;
-    ``groups [..., B]``: 0, 1 or -1 (unknown); ``ideal``: alpha-DCG of the best list this long.
-    """
-
-    categories: Tensor
-    popularity: Tensor
-    groups: Tensor
-    ideal: float
+    categories: Tensor  # [..., B, C, M], 0 or 1
+    popularity: Tensor  # [..., B, C], log-popularity, 0..1
+    groups: Tensor  # [..., B], of the users: 0, 1 or -1 (unknown)
+    ideal: float  # alpha-DCG of the best list of this length
 
 
 def bpr_max(scores: Tensor) -> Tensor:

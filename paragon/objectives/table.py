@@ -27,16 +27,13 @@ def _no_categories(sequences: Sequences) -> str | None:
     categories = sequences.categories[1:]
     labelled, count = int(categories.any(1).sum()), len(categories)
     if labelled < LABELLED * count:
-        return (
-            f"objective `diversity` says little: only {labelled:,} of {count:,} items have a "
-            "category, so a list would be diverse for holding any; give items categories or drop it"
-        )
-    if (categories == categories[0]).all():
-        return (
-            "objective `diversity` is undefined: all items have the same categories "
-            f"({', '.join(sequences.category_names)}); give items categories or drop it"
-        )
-    return None
+        reason = f"says little: only {labelled:,} of {count:,} items have a category"
+    elif (categories == categories[0]).all():
+        names = ", ".join(sequences.category_names)
+        reason = f"is undefined: all items have the same categories ({names})"
+    else:
+        return None
+    return f"objective `diversity` {reason}; give items categories or drop it"
 
 
 def _no_groups(sequences: Sequences) -> str | None:
@@ -47,18 +44,13 @@ def _no_groups(sequences: Sequences) -> str | None:
 
 
 class Objective(NamedTuple):
-    """One objective: its loss, its metric and the data it needs.
+    """One objective: its loss, its metric and the data it needs."""
 
-    ``loss(scores [..., B, A, C], lists) -> [..., A]`` is minimised; ``metric`` measures it, larger
-    is better; ``short`` is its name in results (``r_div``); ``missing`` says why a dataset does not
-    support it, or None; ``served``: judge served lists, not the target against negatives.
-    """
-
-    loss: Callable[[Tensor, Lists], Tensor]
-    metric: str
-    short: str
-    missing: Callable[[Sequences], str | None] = lambda sequences: None
-    served: bool = False
+    loss: Callable[[Tensor, Lists], Tensor]  # (scores [..., B, A, C], lists) -> [..., A]
+    metric: str  # measures it; larger is better
+    short: str  # its name in results (`r_div`)
+    missing: Callable[[Sequences], str | None] = lambda sequences: None  # why data lack it
+    served: bool = False  # judge served lists, not the target against negatives
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -76,12 +68,9 @@ def metrics_of(names: Sequence[str]) -> list[str]:
 
 def check_names(names: Sequence[str]) -> None:
     """Raise ``ParagonError`` for unknown objectives."""
-    for name in names:
-        if name not in OBJECTIVES:
-            known = ", ".join(OBJECTIVES)
-            raise ParagonError(
-                f"params.yaml: adapters.objectives: {name!r} is unknown; known: {known}"
-            )
+    if unknown := [name for name in names if name not in OBJECTIVES]:
+        known = f"is unknown; known: {', '.join(OBJECTIVES)}"
+        raise ParagonError(f"params.yaml: adapters.objectives: {unknown[0]!r} {known}")
 
 
 def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
@@ -89,11 +78,10 @@ def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
     check_names(names)
     if not sequences.categories.any():
         raise ParagonError(
-            "no item has a category, and every method is measured by the categories in its lists: "
-            "give items categories"
+            "no item has a category, by which the lists of all methods are measured; give them some"
         )
-    for name in names:
-        if problem := OBJECTIVES[name].missing(sequences):
+    for problem in (OBJECTIVES[name].missing(sequences) for name in names):
+        if problem:
             raise ParagonError(problem)
 
 
@@ -118,23 +106,20 @@ def objective_losses(names: Sequence[str], drawn: Scored, served: Callable[[], S
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Features of all items; row 0 is padding.
+    """Features of all items; row 0 is padding."""
 
-    ``categories [n + 1, M]``: 0 or 1; ``popularity [n + 1]``: log(1 + training events) over its
-    maximum; ``ideal``: by length, the alpha-DCG of the greedily best list of the catalogue.
-    """
-
-    categories: Tensor
-    popularity: Tensor
-    ideal: list[float]
+    categories: Tensor  # [n + 1, M], 0 or 1
+    popularity: Tensor  # [n + 1], log(1 + training events) over its maximum
+    ideal: list[float]  # by length: alpha-DCG of the greedily best list of the catalogue
 
     @classmethod
     def of(cls, sequences: Sequences, longest: int, device: str | torch.device) -> Catalogue:
         """Build the catalogue of a prepared dataset, for lists of up to ``longest`` items."""
         popularity = torch.from_numpy(sequences.popularity()).float().log1p()
         ideal = ideal_alpha_dcg(sequences.categories[1:], longest)[0]  # [longest]
-        features = torch.from_numpy(sequences.categories).float(), popularity / popularity.max()
-        return cls(*(part.to(device) for part in features), ideal.tolist())
+        popularity = (popularity / popularity.max()).to(device)
+        categories = torch.from_numpy(sequences.categories).float().to(device)
+        return cls(categories, popularity, ideal.tolist())
 
     def lists(self, items: Tensor, groups: Tensor) -> Lists:
         """Return the features of lists ``[..., B, C]`` for users of ``groups [..., B]``."""

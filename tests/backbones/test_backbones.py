@@ -58,15 +58,14 @@ def test_state_is_the_last_position(model, seqs, monkeypatch):
 
 @pytest.mark.parametrize("length", [3, 10, 100])
 def test_windows_cover_every_training_event_once(seqs, length):
-    users, items, times, targets = windows(seqs, length, np.random.default_rng(0))
-    for user in range(seqs.n_users):
-        start, n = seqs.offsets[user], seqs.n_train[user]
-        inside = targets[users == user] > 0
-        for part, first, of in ((items, 0, seqs.items), (times, 0, seqs.times), (targets, 1, None)):
-            of, mine = seqs.items if of is None else of, part[users == user]
-            assert np.array_equal(mine[inside], of[start + first : start + n - 1 + first])
-            assert not mine[~inside].any()
-        assert (np.diff(inside.astype(int), axis=1) <= 0).all()  # left-aligned
+    users, *parts = windows(seqs, length, np.random.default_rng(0))  # items, times, next items
+    inside = parts[2] > 0
+    assert (np.diff(inside.astype(int), axis=1) <= 0).all()  # left-aligned
+    assert not any(part[~inside].any() for part in parts)
+    bounds = zip(seqs.offsets[:-1], seqs.n_train, strict=True)
+    past = np.concatenate([np.arange(start, start + n - 1) for start, n in bounds])
+    found = [part[inside] for part in parts]
+    assert np.array_equal(found, [seqs.items[past], seqs.times[past], seqs.items[past + 1]])
 
 
 @pytest.mark.parametrize("name", ["lightgcn", "ngcf"])
@@ -144,15 +143,6 @@ def test_a_representation_per_candidate_goes_the_whole_way(seqs, settings):
     assert torch.allclose(scores[1, :, 2], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", list(BACKBONES))
-def test_the_same_items_for_all_states_score_as_one_by_one(name, seqs, settings):
-    model = built(name, seqs, settings)
-    states, items = model.states(context_of(model, seqs, slice(5))), torch.tensor([7, 1, 120, 7])
-    expected = model.score(states, items.expand(5, -1))
-    assert torch.allclose(model.score(states, items), expected, atol=1e-5)
-    assert torch.allclose(model.score_catalogue(states)[:, items], expected, atol=1e-5)
-
-
 def test_dropout_keeps_the_mean_and_passes_the_gradient_of_what_it_kept():
     layer, x = Dropout(0.3), torch.ones(200, 500, requires_grad=True)
     torch.manual_seed(0)
@@ -165,52 +155,27 @@ def test_dropout_keeps_the_mean_and_passes_the_gradient_of_what_it_kept():
     assert layer.eval()(x) is x and Dropout(0)(x) is x
 
 
-class Broken(Backbone):
-    """A backbone that is right unless it is told what to do wrong."""
-
-    name = "broken"
-
-    def __init__(self, sequences, settings, **wrong):
-        super().__init__(sequences, settings.model_copy(update={"dim": 4, "history": 5}))
-        self.vectors = torch.nn.Parameter(torch.ones(sequences.n_items + 1, 4))
-        self.wrong = wrong
-
-    def states(self, context):
-        shape = len(context.users), self.wrong.get("width", 4)
-        return torch.full(shape, self.wrong.get("value", 1.0))
-
-    def item_vectors(self):
-        return self.vectors[: self.wrong.get("rows")]
-
-    def expand(self, states, candidates):
-        hidden = states.unsqueeze(-2)
-        if "repeat" in self.wrong:
-            hidden = hidden.expand(-1, self.wrong["repeat"], -1)
-        return hidden, self.wrong.get("offset", 0.0)
+WRONG = [
+    ("states", lambda self, context: torch.full((len(context.users), 16), torch.nan), "finite"),
+    ("states", Backbone.states, "`states` is missing"),
+    ("item_vectors", lambda self: self.item_embedding.weight[:7], r"item_vectors.*\[7, 16\]"),
+    ("expand", lambda self, s, c: (s.unsqueeze(1).expand(-1, 2, -1), 0), r"h` .*\[3, 2, 16\]"),
+    ("expand", lambda self, s, c: (s.unsqueeze(1), torch.zeros(2)), r"b` .*\[2\]"),
+]
 
 
-class Stateless(Broken):
-    states = Backbone.states
-
-
-@pytest.mark.parametrize(
-    ("kind", "wrong", "word"),
-    [
-        (Broken, {"value": float("nan")}, "states.*finite"),
-        (Broken, {"rows": 7}, r"item_vectors.*\[7, 4\]"),
-        (Broken, {"repeat": 2}, r"expand: h.*\[3, 2, 4\]"),
-        (Broken, {"offset": torch.zeros(2)}, r"expand: b.*\[2\]"),
-        (Stateless, {}, "Stateless.*`states` is missing"),
-    ],
-)
-def test_a_wrong_backbone_is_named_before_training(seqs, settings, kind, wrong, word):
-    check_backbone(Broken(seqs, settings.backbones), seqs)
-    with pytest.raises(ParagonError, match=word):
-        check_backbone(kind(seqs, settings.backbones, **wrong), seqs)
+@pytest.mark.parametrize(("method", "wrong", "word"), WRONG)
+def test_a_wrong_backbone_is_named_before_training(
+    method, wrong, word, backbone, seqs, monkeypatch
+):
+    check_backbone(backbone, seqs)
+    monkeypatch.setattr(type(backbone), method, wrong)
+    with pytest.raises(ParagonError, match=f"SASRec.*{word}"):
+        check_backbone(backbone, seqs)
 
 
 def test_training_events_are_each_seen_once_with_their_own_past(seqs, settings):
-    model, seen = Broken(seqs, settings.backbones), []
+    model, seen = built("deepfm", seqs, settings), []
     model.states = lambda context: seen.append(context) or torch.zeros(len(context.users), 4)
     batches = list(model.training_states(seqs, 2, np.random.default_rng(0)))
     events = seqs.train_events()

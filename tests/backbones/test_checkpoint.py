@@ -10,27 +10,25 @@ from paragon.errors import ParagonError
 from paragon.rivals.retrain import Retraining, retrain
 
 
-def interrupted(monkeypatch, kind, after, train):
-    """Run ``train`` up to an epoch, as if its process had been killed in the next one."""
+def count_epochs(patch, kind, until=99):
+    """Count epochs; after ``until``, end as if the process had been killed in the next one."""
     epoch, done = kind.epoch, []
 
     def counted(self, rng):
-        if len(done) == after:
+        if len(done) == until:
             rng.random(3), torch.rand(3)  # an epoch that came to nothing
             raise KeyboardInterrupt
         done.append(1)
         return epoch(self, rng)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(kind, "epoch", counted)
-        with pytest.raises(KeyboardInterrupt):
-            train()
-
-
-def count_epochs(monkeypatch, kind):
-    done, epoch = [], kind.epoch
-    monkeypatch.setattr(kind, "epoch", lambda self, rng: done.append(1) or epoch(self, rng))
+    patch.setattr(kind, "epoch", counted)
     return done
+
+
+def interrupted(monkeypatch, kind, after, train):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        count_epochs(patch, kind, after)
+        train()
 
 
 def same(one, other):

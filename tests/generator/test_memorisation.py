@@ -10,16 +10,13 @@ from paragon.generator.memorisation import average, distances, gaussian, noisy, 
 
 
 def test_distances_by_hand(collection):
-    vectors = torch.zeros_like(collection.anchor_vectors)
-    vectors[:, :, 0] = torch.tensor([0.0, 1.0, 3.0, 7.0])
-    snapshots = vectors.unsqueeze(2).repeat(1, 1, 2, 1)
+    anchors = torch.zeros_like(collection.anchor_vectors)
+    anchors[:, :, 0] = torch.tensor([0.0, 1.0, 3.0, 7.0])
     oracles = torch.zeros_like(collection.oracle_vectors)
     oracles[:, :, 1] = 0.5
-    made = dataclasses.replace(
-        collection, anchor_vectors=vectors, snapshots=snapshots, oracle_vectors=oracles
-    )
-    copies = vectors[0, [0, 0, 1, 2, 3]]
-    found = distances(made, 0, copies)
+    vectors = {"anchor_vectors": anchors, "snapshots": anchors.unsqueeze(2).repeat(1, 1, 2, 1)}
+    made = dataclasses.replace(collection, **vectors, oracle_vectors=oracles)
+    found = distances(made, 0, anchors[0, [0, 0, 1, 2, 3]])  # copies
     assert found["generated"].abs().max() == 0
     # Of the weights 0, 1/4, ..., 1 the last is an anchor's too.
     assert found["tuned"].tolist() == pytest.approx([0.5] * 4)
@@ -27,16 +24,11 @@ def test_distances_by_hand(collection):
 
 
 def test_a_line_over_the_weights_is_what_the_gaussian_fit_returns(collection):
-    direction = torch.randn(2, collection.anchor_vectors.shape[-1])
-    line = collection.anchors @ direction
-    made = dataclasses.replace(
-        collection,
-        anchor_vectors=line.repeat(2, 1, 1),
-        snapshots=line.repeat(2, 1, 1).unsqueeze(2),
-    )
-    weights = collection.oracles
+    direction, weights = torch.randn(2, collection.anchor_vectors.shape[-1]), collection.oracles
+    line = (collection.anchors @ direction).repeat(2, 1, 1)
+    made = dataclasses.replace(collection, anchor_vectors=line, snapshots=line.unsqueeze(2))
     assert torch.allclose(gaussian(made, 1, weights), weights @ direction, atol=1e-4)
-    assert torch.allclose(average(made, 1, weights), line.mean(0).expand(5, -1))
+    assert torch.allclose(average(made, 1, weights), line[1].mean(0).expand(5, -1))
 
 
 def test_noise_has_the_length_it_is_given():

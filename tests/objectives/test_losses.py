@@ -72,19 +72,18 @@ def test_the_softmax_over_the_catalogue_in_blocks_is_cross_entropy(rows, monkeyp
 
 
 @pytest.mark.parametrize("leading", [(), (2,)])
-@pytest.mark.parametrize("objective", ["accuracy", "diversity"])
-def test_kernels_are_the_plain_equations(objective, leading):
+@pytest.mark.parametrize(
+    ("equation", "kernel", "inputs"), [(bpr_max, BprMax, 1), (soft_alpha_dcg, SoftAlphaDCG, 2)]
+)
+def test_kernels_are_the_plain_equations(equation, kernel, inputs, leading):
     """Value and gradient, for any weights of the lists and with a dimension for seeds."""
     rng = np.random.default_rng(4)
     scores = torch.from_numpy(rng.standard_normal((*leading, 6, 3, 10))).requires_grad_(True)
     categories = torch.from_numpy(rng.random((*leading, 6, 10, 5)) < 0.4).double()
-    both = (bpr_max, BprMax.apply), (soft_alpha_dcg, SoftAlphaDCG.apply)
-    inputs = [scores, categories][: 1 + (objective == "diversity")]
-    plain, kernel = (function(*inputs) for function in both[objective == "diversity"])
-    assert plain.shape == kernel.shape == (*leading, 6, 3)
-    assert torch.allclose(kernel, plain, atol=1e-12)
-    weight = torch.from_numpy(rng.random(plain.shape))
-    gradients = [torch.autograd.grad((x * weight).sum(), scores)[0] for x in (kernel, plain)]
+    values = [f(*(scores, categories)[:inputs]) for f in (equation, kernel.apply)]
+    assert values[0].shape == (*leading, 6, 3) and torch.allclose(*values, atol=1e-12)
+    weight = torch.from_numpy(rng.random(values[0].shape))
+    gradients = [torch.autograd.grad((x * weight).sum(), scores)[0] for x in values]
     assert torch.allclose(*gradients, atol=1e-10)
 
 
