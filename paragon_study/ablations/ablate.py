@@ -20,7 +20,6 @@ from pydantic import Field
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from paragon import params
 from paragon.adapters import mixtures
 from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection, load_collection, save_collection, subset
@@ -174,8 +173,11 @@ def measure_point(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure all ways of sampling from the generators of a point."""
     entry, tables = plan.entry("points", name), []
     bench, generators = load_point(plan, name)
+    settings = bench.study.params.generator
+    usual = {"guidance": settings.guidance, "steps": settings.sampler_steps, "samples": 1}
+    more = ({**usual, **way.model_dump(exclude_none=True)} for way in entry.sampling)
+    sampled = [usual, *more]
     for index, generator in enumerate(generators):
-        sampled = ways_of_sampling(generator.settings, entry)
         ways = {
             str(number): partial(generated_best, generator, valid=bench.held_out[0], **way)
             for number, way in enumerate(sampled)
@@ -189,12 +191,6 @@ def measure_point(plan: Ablations, name: str) -> pd.DataFrame:
 
 
 TRIALS = {"collections": measure_collection, "points": measure_point}
-
-
-def ways_of_sampling(settings: params.GeneratorSettings, entry: PointEntry) -> list[dict[str, Any]]:
-    """List the ways of sampling of a point, starting with its settings."""
-    usual = {"guidance": settings.guidance, "steps": settings.sampler_steps, "samples": 1}
-    return [usual, *({**usual, **way.model_dump(exclude_none=True)} for way in entry.sampling)]
 
 
 def load_point(plan: Ablations, name: str) -> tuple[AblationBench, list[Generator]]:

@@ -20,7 +20,6 @@ from paragon_study.pipeline.study import Study
 from tests.conftest import THOROUGH, refused
 from tests.study.conftest import hear_signals, is_running, wait_until
 
-thorough = pytest.mark.skipif(not THOROUGH, reason="of `make test-all`")
 THREADS = [name for name in stage_variables(1) if name.endswith("_THREADS")]
 
 
@@ -87,18 +86,21 @@ def trains(study, folder, seed):
     return os.getpid()
 
 
-@thorough
+@pytest.mark.skipif(not THOROUGH, reason="of `make test-all`")
 def test_a_cluster_makes_the_same_and_does_the_jobs_of_a_killed_worker_again(
     study, tmp_path, monkeypatch
 ):
     cluster = pytest.importorskip("distributed").LocalCluster
-    folders = [str(tmp_path / name) for name in ("processes", "cluster")]
+    folders = [tmp_path / name for name in ("processes", "cluster")]
     for folder in folders:
-        Path(folder).mkdir()
-    jobs = [[(folder, seed) for seed in range(4)] for folder in folders]
+        folder.mkdir()
+    jobs = [[(str(folder), seed) for seed in range(4)] for folder in folders]
     run_in_processes(trains, study, jobs[0], "jobs")
-    with cluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as own:
+    with cluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as own:
         monkeypatch.setenv("PARAGON_CLUSTER", own.scheduler_address)
+        refused("two workers", run_in_processes, described, study, [(0,)], "jobs")
+        own.scale(2)
+        own.wait_for_workers(2)
         begun = tmp_path / "cluster" / "0.begun"
 
         def kill() -> None:
@@ -107,22 +109,12 @@ def test_a_cluster_makes_the_same_and_does_the_jobs_of_a_killed_worker_again(
 
         threading.Thread(target=kill, daemon=True).start()
         workers = run_in_processes(trains, study, jobs[1], "jobs")
-    assert int(begun.read_text()) not in workers and os.getpid() not in workers
-    for name in (f"{seed}.{suffix}" for seed in range(4) for suffix in ("safetensors", "json")):
-        first, second = (Path(folder) / name for folder in folders)
-        assert first.read_bytes() == second.read_bytes()
-
-
-@thorough
-def test_a_cluster_that_would_not_give_the_same_is_refused(study, monkeypatch):
-    cluster = pytest.importorskip("distributed").LocalCluster
-    with cluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as own:
-        monkeypatch.setenv("PARAGON_CLUSTER", own.scheduler_address)
-        refused("two workers", run_in_processes, described, study, [(0,)], "jobs")
-        own.scale(2)
-        own.wait_for_workers(2)
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
         refused("pipeline.worker", run_in_processes, described, study, [(0,)], "jobs")
+    assert int(begun.read_text()) not in workers and os.getpid() not in workers
+    for name in (f"{seed}.{suffix}" for seed in range(4) for suffix in ("safetensors", "json")):
+        first, second = (folder / name for folder in folders)
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_cluster_that_does_not_answer_is_said_in_one_line(study, monkeypatch):
