@@ -19,7 +19,7 @@ help: ## Show this list
 
 # Studies at a time.  More than cores / run.threads is slower by far: threads wait by spinning.
 JOBS ?= 1
-# A killed DVC can leave files half-written: paragon_study/running/locks.py.
+# A killed DVC can leave files half-written: paragon_study/running/stages.py.
 repro: repository fetch ## Run the study; results/report.html says whether it was reproduced
 	$(BIN)/python -m paragon recover
 	$(BIN)/dvc repro data

@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import typer
@@ -67,10 +66,7 @@ def describe(name: str = Argument(..., help="A dataset that was fetched.")) -> N
 
 @app.command()
 def add(name: str = Argument(..., help="A dataset that was fetched, or a backbone.")) -> None:
-    """Add a dataset or backbone to params.yaml.
-
-    `make add NAME=...` also runs its studies.
-    """
+    """Add a dataset or backbone to params.yaml; `make add NAME=...` also runs its studies."""
     from paragon_study.running.studies import add as enter
 
     typer.echo(enter(name))
@@ -87,7 +83,7 @@ def studies(name: str | None = Argument(None, help="A dataset or a backbone.")) 
 @app.command()
 def status() -> None:
     """Name the stages that `dvc repro` would run, and why; `dvc status` says more."""
-    from paragon_study.running.studies import changed_stages
+    from paragon_study.running.stages import changed_stages
 
     typer.echo("\n".join(changed_stages()) or "every stage is up to date")
 
@@ -168,10 +164,10 @@ def trial(
 
 @app.command()
 def recover() -> None:
-    """Repair files that DVC left half-written when it was killed."""
-    from paragon_study.running.locks import recover as repair
+    """Remove files that DVC left half-written when it was killed."""
+    from paragon_study.running.stages import recover as repair
 
-    typer.echo("".join(f"{name} was half-written: repaired\n" for name in repair()), nl=False)
+    typer.echo("".join(f"{name} was half-written: removed\n" for name in repair()), nl=False)
 
 
 @app.command()
@@ -225,11 +221,8 @@ def compare() -> None:
     """Write results/summary.md, all.csv and summary.png."""
     from paragon.params import RESULTS
     from paragon_study.report.compare import write_comparison
-    from paragon_study.running.studies import record_time
 
-    start = time.monotonic()
     write_comparison(RESULTS)
-    record_time(time.monotonic() - start, "compare")
 
 
 @app.command()
@@ -262,10 +255,7 @@ def _exit_at_signals() -> None:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, leave)
     if "DVC_STAGE" in os.environ:  # set by DVC for its commands
-        from paragon_study.running.locks import keep_lock  # slow to import
-
         when_gone(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
-        keep_lock()
 
 
 def main() -> None:

@@ -66,20 +66,13 @@ def test_the_page_on_results_has_the_recorded_times(bench):
     assert words == {"6 ms   30,000 × faster", "3 min", "published saving, 94.6%"}
 
 
-def test_the_readme_of_the_benchmarks_has_the_recorded_speed(bench):
+def test_the_readme_of_the_benchmarks_has_the_recorded_speed_and_memory_does_not_grow(bench):
     speed = importlib.import_module("speed")
-    path = ROOT / "benchmarks" / "speed.json"
-    if not path.exists():
-        pytest.skip("not recorded yet: make bench")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    assert speed.table(record) in page
-    far = {name for name, row in record["rows"].items() if row["factor"] > 3}
-    assert far <= {*speed.BEYOND}
-
-
-def test_memory_does_not_grow_with_the_events():
-    record = json.loads((ROOT / "benchmarks" / "growth.json").read_text(encoding="utf-8"))
+    folder = ROOT / "benchmarks"
+    record = json.loads((folder / "speed.json").read_text(encoding="utf-8"))
+    assert speed.table(record) in (folder / "README.md").read_text(encoding="utf-8")
+    assert {name for name, row in record["rows"].items() if row["factor"] > 3} <= {*speed.BEYOND}
+    record = json.loads((folder / "growth.json").read_text(encoding="utf-8"))
     for row in record["rows"].values():
         assert all(slope["megabytes"] < 1 for slope in row["exponents"].values())
 

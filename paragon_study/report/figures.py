@@ -176,7 +176,6 @@ def control_curves(curve: pd.DataFrame, methods: list[str] = CURVE_METHODS) -> F
     style.method_legend(figure, axes[0, 0])
     small_print(
         figure, style.seeds_note(rows.values(), "Bands and bars"),
-        "None for the shuffled generator." if "generated_shuffled" in rows else "",
         "What lies far outside is cut off.",
         "Lower panels: paired by seed; methods that follow the weights, with a median difference "
         f"of at most {_CLOSE:.0%} of the oracle's range." if tuned is not None else "",

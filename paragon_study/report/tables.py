@@ -102,19 +102,12 @@ def with_limits(
     summary: Mapping[str, Mapping], names: Mapping[str, str], digits: int = 4
 ) -> pd.DataFrame:
     """Format `measures` as text, ± half of the 95 % interval over seeds; "–" if undefined."""
-    rows = {
-        method: [
-            plus_minus(
-                row.get(name),
-                row.get(f"{name}_low"),
-                1 if name.startswith("regret") else digits,
-                name,
-            )
-            for name in names
-        ]
-        for method, row in summary.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()))
+    cells = {}
+    for name, title in names.items():
+        places = 1 if name.startswith("regret") else digits
+        ends = [(row.get(name), row.get(f"{name}_low")) for row in summary.values()]
+        cells[title] = [plus_minus(*pair, places, name) for pair in ends]
+    return pd.DataFrame(cells, index=list(summary))
 
 
 def plus_minus(mean: float | None, low: float | None, digits: int, name: str = "") -> str:

@@ -80,13 +80,13 @@ def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Pat
                 )  # fmt: skip
         except (PapermillExecutionError, RuntimeError) as error:
             if copy.exists():
-                _keep(nbformat.read(copy, as_version=4), failed, root)
+                write_text(failed, normalised(nbformat.read(copy, as_version=4), root))
             raise _explained(error, name, failed) from None
         notebook = nbformat.read(copy, as_version=4)
     for output in (out for cell in notebook.cells for out in cell.get("outputs", [])):
         if output.get("name") == "stderr":  # printed, not kept
             print(output.text, end="", file=sys.stderr)
-    _keep(notebook, target, root)
+    write_text(target, normalised(notebook, root))
     failed.unlink(missing_ok=True)
     shutil.rmtree(checkpoints, ignore_errors=True)
     record_time(time.monotonic() - start, "/".join([*parameters.values(), name]), root)
@@ -103,9 +103,8 @@ def code_cells(path: Path) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def normalise(notebook: NotebookNode, root: Path) -> NotebookNode:
-    """Copy a notebook without what differs between runs: times, versions, random ids, paths."""
-    notebook = nbformat.from_dict(notebook)
+def normalised(notebook: NotebookNode, root: Path) -> str:
+    """Write a notebook without what differs between runs: times, versions, random ids, paths."""
     kernel = {"display_name": "Python 3", "language": "python", "name": KERNEL}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook.metadata = nbformat.from_dict(metadata)
@@ -116,7 +115,7 @@ def normalise(notebook: NotebookNode, root: Path) -> NotebookNode:
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = _outputs(cell.outputs, root)
-    return notebook
+    return nbformat.writes(notebook) + "\n"
 
 
 def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
@@ -143,10 +142,6 @@ def _steady(text: str, root: Path) -> str:
     text = _ADDRESS.sub("at 0x0", text.replace(f"{root}{os.sep}", ""))
     ids: dict[str, str] = {}
     return _STYLED.sub(lambda match: ids.setdefault(match[0], f"T_{len(ids):05d}"), text)
-
-
-def _keep(notebook: NotebookNode, path: Path, root: Path) -> None:
-    write_text(path, nbformat.writes(normalise(notebook, root)) + "\n")
 
 
 def _checked_source(name: str, given: dict[str, str], root: Path) -> Path:

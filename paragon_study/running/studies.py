@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from paragon.params import ROOT, Params, Section, load_params
 from paragon.storage import check_name, write_text
 
 STAGES = ("02_backbones", "03_adapters", "04_generator", "05_rivals", "06_evaluation")
-RESULTS_OF = ("metrics.json", "differences.json")  # of `06_evaluation`, compared by `verify`
 FOLDER = "artifacts/notebooks"
 
 
@@ -77,28 +76,11 @@ def studies_of(name: str | None = None, root: Path = ROOT) -> list[str]:
     return [f"evaluation@{dataset}-{backbone}" for dataset, backbone in pairs]
 
 
-def changed_stages(root: Path = ROOT) -> list[str]:
-    """List the stages that `dvc repro` would run, each with what changed: three names at most."""
-    from dvc.repo import Repo  # slow to import
-
-    with Repo(str(root)) as repo:
-        stages = repo.status()
-    lines = []
-    for stage, changes in stages.items():
-        names = []
-        for change in changes:  # "changed command", or {"changed deps": {path: how}}
-            kinds = change.values() if isinstance(change, dict) else [[change]]
-            names += [str(name) for paths in kinds for name in paths]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        lines.append(f"{stage}: {', '.join(names[:3])}{more}")
-    return lines
-
-
 def pipeline(params: Params) -> list[str]:
-    """Name the stages of dvc.yaml, for example ``ml-100k/sasrec/06_evaluation``."""
+    """Name the executed notebooks of all studies, for example ``ml-100k/sasrec/06_evaluation``."""
     studies = [f"{d}/{b}" for d in params.studies.datasets for b in params.studies.backbones]
     data = [f"{dataset}/01_data" for dataset in params.studies.datasets]
-    return [*data, *(f"{study}/{stage}" for study in studies for stage in STAGES), "compare"]
+    return [*data, *(f"{study}/{stage}" for study in studies for stage in STAGES)]
 
 
 def load_times(root: Path = ROOT) -> dict[str, StageTime]:
@@ -134,6 +116,6 @@ def recomputed(root: Path = ROOT) -> list[tuple[str, str]]:
 
 
 def _digest(folder: Path) -> str:
-    """Return the SHA-256 of a study's numbers."""
-    parts = [folder / name for name in RESULTS_OF if (folder / name).exists()]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()
+    """Return the SHA-256 of the numbers of a study that `verify` compares."""
+    parts = (folder / name for name in ("metrics.json", "differences.json"))
+    return sha256(b"".join(path.read_bytes() for path in parts if path.exists())).hexdigest()

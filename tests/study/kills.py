@@ -5,7 +5,7 @@ import subprocess
 
 import psutil
 
-from paragon_study.running.locks import recover
+from paragon_study.running.stages import recover
 from tests.study.conftest import hear_signals, user_environment
 
 PARTS = {

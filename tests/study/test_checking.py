@@ -11,12 +11,12 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scipy.stats import ttest_ind
 
-from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings
 from paragon_study.checking.diff import compare_versions, welch
 from paragon_study.checking.page import write_page
 from paragon_study.checking.verify import compare_metrics, compare_with_commit
 from paragon_study.running.studies import record_time
+from tests.conftest import refused
 from tests.study.conftest import git
 
 RESULTS = {
@@ -152,8 +152,7 @@ def test_what_cannot_be_compared_is_refused(root, spoil, revision, word):
     spoil(root)
     if "holds" in word:
         git(root, "commit", "-qm", "none")
-    with pytest.raises(ParagonError, match=word):
-        compare_with_commit(revision, root)
+    refused(word, compare_with_commit, revision, root)
 
 
 @pytest.fixture
@@ -236,8 +235,7 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
     moved = compare_versions("HEAD~1", None, before).moved.set_index("method")
     assert moved.loc["loose", "kind"] == "alone"
     (before / "results/toy/sasrec/metrics.json").unlink()
-    with pytest.raises(ParagonError, match="no study in common"):
-        compare_versions("HEAD~1", None, before)
+    refused("no study in common", compare_versions, "HEAD~1", None, before)
 
 
 def test_the_spread_is_that_of_welch():
