@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
 from paragon.backbones.training import Training
@@ -146,10 +145,11 @@ def test_every_step_draws_its_own_negatives(backbone, seqs, settings):
     assert sum(drawn[0][row] != drawn[1][row] for row in both) > 0.95 * len(both)
 
 
-def test_what_is_reported_is_measured_on_all_test_events(backbone, seqs, settings, monkeypatch):
+def test_what_is_reported_is_measured_on_all_test_events(
+    backbone, collection, seqs, settings, monkeypatch
+):
     study = Study("toy", "sasrec", settings)
-    made = collect(backbone, seqs, settings.adapters, [0])
-    known = {"frozen": (seqs, backbone, {}), "collection": made}
+    known = {"frozen": (seqs, backbone, {}), "collection": collection}
     for name in {n for n in dir(Study) if n.startswith("load_")} - {"load_trained"}:
         value = known.get(name.removeprefix("load_"), [])
         monkeypatch.setattr(Study, name, lambda *_, value=value: value)

@@ -10,14 +10,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.metrics.ranking import (
-    alpha_dcg,
-    alpha_ndcg_at,
-    ideal_alpha_dcg,
-    ndcg_at,
-    target_ranks,
-    top_k,
-)
+from paragon.metrics import ranking
 from paragon.metrics.statistics import is_real, mean_interval
 
 
@@ -45,25 +38,22 @@ def history(sequences: Sequences, user: int) -> pd.DataFrame:
 
 def items(sequences: Sequences, ids: Sequence[int] | np.ndarray) -> pd.DataFrame:
     """Tabulate titles and categories of items, numbered from 1."""
-    return pd.DataFrame(
-        {
-            "title": [sequences.titles[i - 1] for i in ids],
-            "categories": [_named(sequences, sequences.categories[i]) for i in ids],
-        },
-        index=pd.RangeIndex(1, len(ids) + 1, name="rank"),
-    )
+    names = np.array(sequences.category_names)
+    rows = [(sequences.titles[i - 1], ", ".join(names[sequences.categories[i]])) for i in ids]
+    index = pd.RangeIndex(1, len(ids) + 1, name="rank")
+    return pd.DataFrame(rows, index, ["title", "categories"])
 
 
 def ranked_lists(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd.DataFrame:
     """Tabulate ranked lists side by side, with the categories that each item adds."""
-    columns = {}
+    columns, names = {}, np.array(sequences.category_names)
     for label, ids in lists.items():
         rows = sequences.categories[np.asarray(ids)]
         added = rows & ~np.r_[rows[:1] & False, np.logical_or.accumulate(rows)[:-1]]
         titles = [sequences.titles[i - 1] for i in ids]
         columns[label, "title"] = [*titles, ""]
         columns[label, "new categories"] = [
-            *(_named(sequences, row) for row in added),
+            *(", ".join(names[row]) for row in added),
             f"{rows.any(0).sum()} in all, {rows.sum(1).mean():.1f} an item",
         ]
     table = pd.DataFrame(columns)
@@ -81,14 +71,14 @@ def quality(
     """Tabulate accuracy and diversity of A models: scores ``[N, n + 1]``, weights ``[A, O]``."""
     k = 10
     excluded = sequences.excluded(evaluation)  # [N, n + 1]
-    ideal = ideal_alpha_dcg(sequences.categories, k, excluded=excluded)
+    ideal = ranking.ideal_alpha_dcg(sequences.categories, k, excluded=excluded)
     table = pd.DataFrame(np.asarray(weights, float), columns=[f"w_{name}" for name in objectives])
     for row, of_model in enumerate(scores):
         matrix = np.asarray(of_model)
-        served = sequences.categories[top_k(matrix, k, excluded)]  # [N, k, M]
-        ranks = target_ranks(matrix, evaluation.targets, excluded)  # [N]
-        table.loc[row, f"ndcg@{k}"] = ndcg_at(ranks, k).mean()
-        table.loc[row, f"alpha_ndcg@{k}"] = alpha_ndcg_at(alpha_dcg(served), ideal, k).mean()
+        dcg = ranking.alpha_dcg(sequences.categories[ranking.top_k(matrix, k, excluded)])  # [N, k]
+        ranks = ranking.target_ranks(matrix, evaluation.targets, excluded)  # [N]
+        table.loc[row, f"ndcg@{k}"] = ranking.ndcg_at(ranks, k).mean()
+        table.loc[row, f"alpha_ndcg@{k}"] = ranking.alpha_ndcg_at(dcg, ideal, k).mean()
     return table
 
 
@@ -158,9 +148,3 @@ def difference_table(differences: Mapping[str, Mapping], protocol: str = "full")
     table = table + 0.0  # no negative zero
     table = table.astype(object).where(table.notna(), "–")
     return table.assign(real=[is_real(differences[m], f"set_hv_{protocol}") for m in table.index])
-
-
-def _named(sequences: Sequences, row: np.ndarray) -> str:
-    """Join the names of the categories in a row of the multi-hot matrix."""
-    names = zip(sequences.category_names, row, strict=True)
-    return ", ".join(name for name, member in names if member)
