@@ -22,6 +22,7 @@ DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
 CHECKPOINTS = "PARAGON_CHECKPOINTS"  # environment variable; see `Study.checkpoint`
 # Not in results/, because the stage `compare` depends on that whole folder.
 ABLATIONS = ROOT / "ablations" / "results"
+LONGEST_ID = 256  # characters, in data and in requests
 MOST_VALUES = 100_000  # in params.yaml, where a few aliases can expand to billions
 
 

@@ -56,10 +56,16 @@ def describe(name: str = Argument(..., help="A dataset that was fetched.")) -> N
     from paragon.data.describe import describe as facts_of
     from paragon.data.fetch import load_dataset
     from paragon.data.split import prepare
+    from paragon.objectives.table import check_objectives
     from paragon.params import DATA, load_params
 
-    dataset, rules = load_dataset(name, DATA), load_params(dataset=name).data
-    facts = facts_of(dataset, prepare(dataset, **rules.model_dump()))
+    dataset, params = load_dataset(name, DATA), load_params(dataset=name)
+    sequences = prepare(dataset, **params.data.model_dump())
+    facts = facts_of(dataset, sequences)
+    try:
+        check_objectives(params.adapters.objectives, sequences)
+    except ParagonError as error:
+        facts["not possible"] = str(error)
     width = max(map(len, facts.index))
     typer.echo("\n".join(f"{what:{width}}  {value}" for what, value in facts.items()))
 

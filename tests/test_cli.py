@@ -97,6 +97,9 @@ def test_own_data_are_fetched_and_described(root, tmp_path):
     assert facts["users"] == "4" and facts["interactions"] == "60"
     assert facts["categories"] == "2: X, Y"
     assert facts["test"] == facts["validation"] == "4 interactions of 4 users"
+    edit(root, "[accuracy, diversity]", "[accuracy, fairness]")
+    done = python(root, "-m", "paragon", "describe", "mine")
+    assert "`fairness` needs users of two groups" in done.stdout.splitlines()[-1]
 
 
 def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):

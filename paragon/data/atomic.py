@@ -28,6 +28,8 @@ CATEGORIES = (
     ("category", "sub_category", "subcategory"),
 )
 csv.field_size_limit(1 << 30)  # columns may hold long texts
+MOST_UNPACKED = 1 << 30  # bytes of a file, or of all files of an archive
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def write_atomic(dataset: Dataset, folder: Path) -> Path:
@@ -56,8 +58,10 @@ def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> Non
 
 
 def find(folder: Path, filename: str) -> Path | None:
-    """Find a file in a folder, also compressed as ``filename.gz``."""
-    paths = (folder / filename, folder / f"{filename}.gz")
+    """Find a file in a folder, also compressed as ``filename.gz``; both are an error."""
+    paths = [p for p in (folder / filename, folder / f"{filename}.gz") if p.exists()]
+    if len(paths) > 1:
+        raise ParagonError(f"{paths[0]} and {paths[1].name} are both there: remove one of them")
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -74,13 +78,29 @@ def read_contents(folder: Path, name: str) -> dict[str, bytes]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read and decompress a file."""
+    """Read and decompress a file, to at most ``MOST_UNPACKED`` bytes."""
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        check_unpacked(path)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MOST_UNPACKED + 1)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "truncated, damaged or no gzip archive"
         raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
+    check_unpacked(path, len(data))
+    return data
+
+
+def check_unpacked(path: Path, size: int = 0) -> None:
+    """Raise ``ParagonError`` for a file that Git LFS has not pulled, or one that is too large."""
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ParagonError(
+                f"{path} only points to the data in Git LFS: run `git lfs pull` first"
+            )
+    if size > MOST_UNPACKED:
+        raise ParagonError(
+            f"{path} holds more than {MOST_UNPACKED:,} bytes: use `prepare_large` for so much data"
+        )
 
 
 def decode(name: str, data: bytes, latin_1: bool = False) -> str:
@@ -109,9 +129,12 @@ def split_rows(
     name: str, text: str, separator: str = "\t", columns: Sequence[str] = (), quoted: bool = False
 ) -> RawTable:
     """Split text into fields; the first row is a header unless ``columns`` are given."""
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
     rows: dict[int, list[str]] = {}
     line, header = 1, list(columns)
     try:
@@ -170,8 +193,10 @@ def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
             f"{table.name}: no column says which are the categories: call one of them {known} "
             f"(columns found: {', '.join(kinds)})"
         )
-    lists = [_split_names(table, name, kinds[name]) for name in group if name in kinds]
-    return table.replaced(categories=[sum(parts, []) for parts in zip(*lists, strict=True)])
+    used = [name for name in group if name in kinds]
+    lists = [_split_names(table, name, kinds[name]) for name in used]
+    table = table.replaced(categories=[sum(parts, []) for parts in zip(*lists, strict=True)])
+    return replace(table, published={"categories": " and ".join(used)} | {**table.published})
 
 
 def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:

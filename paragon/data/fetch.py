@@ -23,7 +23,7 @@ import pooch
 
 from paragon.data import atomic
 from paragon.data.formats import FORMATS
-from paragon.data.registry import REGISTRY, SAME_FILES, WHEEL
+from paragon.data.registry import REGISTRY, SAME_FILES, WHEEL, Entry
 from paragon.data.table import Dataset, atomic_bytes, sums_of
 from paragon.errors import ParagonError, shown
 from paragon.storage import check_name, locked
@@ -130,11 +130,15 @@ def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
         return [path, path / name]
     leads_out = ""
     try:
+        atomic.check_unpacked(path)
         with zipfile.ZipFile(path) as archive:
+            atomic.check_unpacked(path, sum(info.file_size for info in archive.infolist()))
             pattern = re.compile(r"[/\\]|\w:|(.*[/\\])?\.\.([/\\]|$)")
             leads_out = next(filter(pattern.match, archive.namelist()), "")
             if not leads_out:
                 archive.extractall(scratch)
+    except ParagonError:
+        raise
     except Exception as error:  # decompressors raise many kinds
         reason = getattr(error, "strerror", None) or "truncated, damaged or no zip archive"
         raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
@@ -156,7 +160,7 @@ def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str,
     repairs: dict[str, int] = {}
     if whole:
         folder, files = whole[0]
-        if path.is_file() and len(whole) > 1:
+        if len(whole) > 1:
             raise ParagonError(f"{path} holds {files[0]} twice; give the folder that is meant")
         tables = forms[files](folder)
         dataset = atomic.dataset_in_tables(name, tables)
@@ -173,9 +177,7 @@ def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str,
         dataset, published = atomic.dataset_in_files(name, stem, contents), sums_of(contents)
     if path.is_file():
         published = {path.name: pooch.file_hash(str(path))}
-    if name not in REGISTRY:
-        return contents
-    entry, sums = REGISTRY[name], sums_of(contents)
+    entry, sums = REGISTRY.get(name, Entry("", "", "")), sums_of(contents)
     if {entry.sha256, entry.wheel} & {*published.values()}:
         label = OFFICIAL
         for suffix, expected in entry.files.items():
@@ -184,7 +186,7 @@ def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str,
                     f"{', '.join(published)}: {name}.{suffix} has the sha256 {sums.get(suffix)}, "
                     f"expected {expected}; nothing was kept, please report this"
                 )
-    if sums == entry.files:
+    if sums == entry.files or label == "own":
         return contents
     record = {
         "dataset": name,
@@ -198,8 +200,10 @@ def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str,
 
 def _stem_of_atomic_files(folders: list[Path], name: str) -> Path | None:
     """Find the files of this name, else those of the only dataset in a folder."""
-    stems = [f / n for n in (name, SAME_FILES.get(name, name)) for f in folders]
+    stems = [f / n for n in dict.fromkeys((name, SAME_FILES.get(name, name))) for f in folders]
     if known := [stem for stem in stems if atomic.find(stem.parent, f"{stem.name}.inter")]:
+        if sum(stem.name == known[0].name for stem in known) > 1:
+            raise ParagonError(f"{known[0]}.inter is there twice; give the folder that is meant")
         return known[0]
     found = [sorted(folder.glob("[!.]*.inter")) for folder in folders]  # no hidden files
     for paths in filter(None, found):
@@ -252,7 +256,7 @@ def _recorded(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
 
 def _folder_label(name: str, note: str = "") -> str:
     """Label files that come from a folder, with the owner's note if given."""
-    if name not in REGISTRY:
-        return "own"
-    label = FOLDER if REGISTRY[name].sha256 else FOLDER_UNVERIFIED
+    label = "own"
+    if name in REGISTRY:
+        label = FOLDER if REGISTRY[name].sha256 else FOLDER_UNVERIFIED
     return f"{label}: {note}" if note else label

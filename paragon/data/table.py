@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,10 +17,17 @@ import numpy as np
 import pandas as pd
 
 from paragon.errors import ParagonError, shown
+from paragon.params import LONGEST_ID
 
 # Not allowed in a field: separators, NUL, and lone surrogates, which cannot be encoded.
 UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+# Characters that are not seen (Unicode's Default_Ignorable_Code_Point): different text looks equal.
+INVISIBLE = re.compile(
+    "[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
 # Separators between names, of the atomic format and of others.
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
 # Required columns of each table, by file suffix.
@@ -65,8 +73,14 @@ class RawTable:
 
     def ids(self, column: str) -> pd.Series:
         """Return ids as strings; the column may hold strings or integers."""
-        expected = "an id: an integer, or printable text without spaces around it"
-        self.check(column, map(_is_id, self.frame[column]), expected)
+        values = self.frame[column]
+        text = f"visible text of 1 to {LONGEST_ID} characters without spaces around it"
+        self.check(column, map(_is_id, values), f"an integer, or {text}")
+        places, forms = pd.factorize(values.astype(object))
+        first: dict[str, int] = {}  # of each id that is written in several forms
+        alone = [first.setdefault(_plain(form), n) == n for n, form in enumerate(forms)]
+        fix = "another row has the same id in another form, such as 5 and 5.0: write one of them"
+        self.check(column, np.array(alone)[places], "one form of each id", fix)
         return self.replaced(**{column: map(str, self.frame[column])}).frame[column]
 
     def numbers(self, column: str) -> np.ndarray:
@@ -86,6 +100,7 @@ class RawTable:
         if column is None:
             return pd.Series("", index=self.frame.index, dtype=object)
         values, spaces = self.frame[column], str.maketrans("\t\n\r", "   ")
+        self.check(column, (not isinstance(v, int) or abs(v) < 1 << 64 for v in values), "text")
         pairs = zip(values, values.isna(), strict=True)
         texts = ("" if missing else str(value).translate(spaces) for value, missing in pairs)
         table = self.replaced(**{column: texts})
@@ -121,7 +136,15 @@ def _is_id(value: object) -> bool:
     # Invisible characters make different ids look equal; floats make different ids equal.
     if isinstance(value, (int, np.integer)):
         return not isinstance(value, bool) and abs(int(value)) < 1 << 64
-    return isinstance(value, str) and value == value.strip() != "" and value.isprintable()
+    if not isinstance(value, str) or len(value) > LONGEST_ID or INVISIBLE.search(value):
+        return False
+    return value == value.strip() != "" and value.isprintable()
+
+
+def _plain(value: object) -> str:
+    """Return the form in which equal ids are equal: composed letters, no ``.0`` at the end."""
+    text = unicodedata.normalize("NFC", str(value))
+    return re.sub(r"\A(\d+)\.0+\Z", r"\1", text)
 
 
 def _number(value: object) -> float:
@@ -289,7 +312,10 @@ def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     rating, times = table.numbers("rating") if rated else 1.0, table.numbers("timestamp")
 
     fix = "this looks like smaller units or a date as one number: convert the column"
-    table.check("timestamp", times < TOO_LARGE, "seconds since 1970", fix)
+    day = times // np.where(times < MILLISECONDS, 1, 10_000)  # of 20200913 or 202009131332
+    year, month, day = day // 10_000, day // 100 % 100, day % 100
+    dates = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    table.check("timestamp", (times < TOO_LARGE) & ~dates.all(), "seconds since 1970", fix)
     large = times > MILLISECONDS
     most = large.mean() >= 0.5  # the rarer unit is more likely the mistake
     fix = "seconds and milliseconds are mixed: correct the column"
@@ -319,7 +345,7 @@ def _check_items(
     """
     ids, titles = table.ids("item_id"), table.texts(TITLES)
     categories = table.replaced(categories=map(_category_names, table.frame["categories"]))
-    expected, names = "a list of strings, empty if unknown", categories.frame["categories"]
+    expected, names = "a list of visible text, empty if unknown", categories.frame["categories"]
     table.check("categories", names.notna(), expected)
     titles = titles.where(titles != "", ids)
     items = table.unique("item_id", "items", repairs, title=titles, categories=names)
@@ -345,6 +371,8 @@ def _category_names(value: Any) -> tuple[str, ...] | None:
         return () if value is None or value is pd.NA or value != value else None
     names = list(value)
     if not all(isinstance(n, str) and not UNWRITABLE.search(" ".join(n.split())) for n in names):
+        return None
+    if INVISIBLE.search("".join(names)):
         return None
     return tuple(dict.fromkeys(filter(None, map(str.strip, names))))
 

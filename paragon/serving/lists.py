@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.params import Section
+from paragon.params import LONGEST_ID, Section
 
 
 def as_list(given: Any) -> Any:
@@ -28,7 +28,7 @@ def as_list(given: Any) -> Any:
 # NumPy numbers become Python numbers.
 Whole = Annotated[int, BeforeValidator(lambda v: v.item() if isinstance(v, np.generic) else v)]
 Seconds = Annotated[Whole, Field(ge=-(2**60), le=2**60)]
-Id = Annotated[str, Field(max_length=256)]
+Id = Annotated[str, Field(max_length=LONGEST_ID)]
 Ids = Annotated[list[Id], BeforeValidator(as_list)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.published import Published, load_published
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
 from paragon.storage import check_match, check_name, loading, write_json
-from paragon_study.pipeline.settings import check_all, check_settings
+from paragon_study.pipeline.settings import check_all, check_data, check_settings
 
 
 @dataclass(frozen=True)
@@ -194,13 +194,18 @@ class StudyData:
 
     name: str
     settings: DataSettings
+    objectives: Sequence[str] = ()
 
     def load(self) -> Dataset:
         """Load and check the raw data."""
         return load_dataset(self.name, DATA)
 
     def save(self, sequences: Sequences) -> None:
-        """Write the sequences for the next stages, and data.json for readers."""
+        """Write the sequences for the next stages, and data.json for readers.
+
+        Raises ``ParagonError`` if the data do not support an objective of params.yaml.
+        """
+        check_data(self.objectives, sequences)
         save_sequences(sequences, ARTIFACTS / self.name / "data")
         write_json(RESULTS / self.name / "data.json", sequences.description)
 
@@ -209,7 +214,8 @@ def open_dataset(name: str, overrides: dict | None = None) -> StudyData:
     """Open a fetched dataset with its settings, after a check of the settings of all studies."""
     check_name(name)
     check_all()
-    return StudyData(name, load_params(overrides=overrides, dataset=name).data)
+    params = load_params(overrides=overrides, dataset=name)
+    return StudyData(name, params.data, params.adapters.objectives)
 
 
 def open_study(

@@ -23,7 +23,9 @@ def all_items(column, *values):
 
 
 INTERACTIONS = {
-    "row 0, column user_id": all_events("user_id", [1.0, 2.0, 3.0], ["u\u200b1", "u1", "u1"]),
+    "row 0, column user_id": all_events(
+        *("user_id", [1.0, 2.0, 3.0], ["u\u200b1", "u1", "u1"], [10**5000, 1, 2])
+    ),
     "row 1, column item_id": [
         *all_events("item_id", ["a", None, "b"], ["a", "b\tc", "a"]),
         THREE | {"item_id": ["a", "\ud800", "a"], "timestamp": [1, 2, 3]},
@@ -41,7 +43,7 @@ INTERACTIONS = {
         pd.period_range("2020-01", periods=3, freq="M"),
     ),
     "column timestamp": [events(timestamp=None), {"user_id": [], "item_id": []}],
-    "row 1, column user_id": all_events("user_id", ["u0", "u0 ", "u1"]),
+    "row 1, column user_id": all_events("user_id", [1, "1", 2], ["u0", "u0 ", "u1"]),
     "row 2, column user_id": all_events("user_id", ["u1", "u1", ""]),
     "row 2, column item_id": all_events("item_id", ["a", "b", "a\0"]),
     "row 0, column item_id": all_events("item_id", [["a"], "b", "a"]),
@@ -59,7 +61,7 @@ ITEM_TABLES = {
     "row 1, column categories": all_items(
         *("categories", [["X"], "Drama"], [["X"], 3], [["X"], [1]], [["X"], ["\ud800"]])
     ),
-    "row 1, column title": all_items("title", ["A", "x\0"]),
+    "row 1, column title": all_items("title", ["A", "x\0"], ["A", 10**5000]),
     "no rows": [ITEMS.iloc[:0]],
     "column item_id of items table": all_items("item_id", ["x", "y"]),
     "row 1, column item_id": all_items("item_id", ["a", "a"]),

@@ -7,6 +7,7 @@ service answers 422, a command line ends with status 1 and one line.
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from paragon.serving.service import make_app
 from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline import study as module
 from paragon_study.pipeline.settings import check_all
-from paragon_study.pipeline.study import Study, open_dataset, open_study
+from paragon_study.pipeline.study import Study, StudyData, open_dataset, open_study
 from paragon_study.running import runner
 from paragon_study.running.studies import add, studies_of
 from tests.bad_inputs.conftest import with_settings
@@ -212,6 +213,11 @@ def test_a_study_loads_what_was_made_for_it(study_folder, monkeypatch):
     assert [g.description["seed"] for g in generators] == [0, 1]
     assert [list(own) for own in rivals] == [["linear_subspace"]] * 2
     assert [len(models) for models in retrained] == [2]
+
+
+def test_data_that_an_objective_cannot_use_are_refused_by_the_first_stage(seqs):
+    without = replace(seqs, groups=seqs.groups * 0 - 1)
+    refused("fairness", StudyData("toy", None, ["accuracy", "fairness"]).save, without)
 
 
 def load_everything(study):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from paragon.data import atomic
 from paragon.data.fetch import fetch, load_dataset
 from paragon.data.registry import REGISTRY, WHEEL, notice
 from paragon.errors import ParagonError
@@ -192,6 +193,20 @@ def test_altered_data_is_refused(ml1m, tmp_path):
     refused("ml-100k.inter was altered", load_dataset, "ml-100k", data)
 
 
+@pytest.mark.parametrize("beside", ["mine.inter.gz", "mine/mine.inter"])
+def test_two_files_of_one_name_are_refused(own, tmp_path, beside):
+    given = own(tmp_path / "given")
+    (given / beside).parent.mkdir(exist_ok=True)
+    (given / beside).write_bytes(gzip.compress(OTHER.encode()))
+    word = "remove one" if beside.endswith("gz") else "twice"
+    refused(word, fetch, "mine", directory=given, data=tmp_path / "data")
+
+
+def test_a_note_on_own_data_is_kept(own, tmp_path):
+    fetch("mine", directory=own(), note="genres by hand", data=tmp_path / "data")
+    assert load_dataset("mine", tmp_path / "data").source == "own: genres by hand"
+
+
 # --- archives ---------------------------------------------------------------------------------
 
 
@@ -237,6 +252,16 @@ def test_damaged_archives(ml1m, archive, tmp_path):
         (ml1m / "ratings.dat.gz").write_bytes(content)
         refused("ratings.dat.gz cannot be read", fetch, "ml-1m", directory=ml1m, data=data)
     assert not data.exists()
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(ml1m, archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "MOST_UNPACKED", 100)
+    for path in ml1m.iterdir():
+        path.write_bytes(path.read_bytes() * 2)
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    refused("ratings.dat.gz holds more", fetch, "ml-1m", directory=ml1m, data=tmp_path / "data")
+    refused("ml-1m.zip holds more", fetch, "ml-1m", directory=archive, data=tmp_path / "data")
 
 
 def test_what_is_wrong_in_an_archive_is_said_of_the_archive(ml1m, archive, tmp_path):
