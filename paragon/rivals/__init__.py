@@ -1,1 +1,1 @@
-"""What generation is compared with: chapter 5."""
+"""Methods that generation is compared with: chapter 5."""

@@ -1,6 +1,6 @@
 """Re-rankers: reorder lists of items for accuracy and diversity.
 
-A re-ranker is a function ``rerank(lists, weight, positions)``.  It returns places in the lists,
+A re-ranker is a function ``rerank(lists, weight, positions)``.  It returns indices into the lists,
 ``[N, positions]``, best first; weight 1 keeps the order.  So that they are strong rivals, their
 settings are chosen on validation events.
 Shapes: N events, C candidates, n items, D items of a list, G patterns (sets of categories), M
@@ -235,8 +235,8 @@ def chosen_settings(
     """Choose the setting of a re-ranker for each of the ``weights [W]`` of accuracy, 0..1.
 
     All settings are tried on ``sources``, the catalogue scores ``[N, n + 1]`` of the events of
-    :func:`validation_rows`. :func:`placed` chooses by NDCG and α-nDCG.  Weight 1 is the most
-    accurate source as it is.
+    :func:`validation_rows`; :func:`nearest_on_front` chooses by NDCG and α-nDCG.  Weight 1 is the
+    most accurate source as it is.
     """
     events = sequences.valid[validation_rows(sequences.valid)]
     candidates = candidates_of(sequences, events)[protocol]
@@ -260,10 +260,10 @@ def chosen_settings(
     end = max(plain, key=lambda index: points[index][0])
     settings.append(settings[end])
     points.append(points[end])
-    return [settings[index] for index in placed(np.array(points), weights)]
+    return [settings[index] for index in nearest_on_front(np.array(points), weights)]
 
 
-def placed(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def nearest_on_front(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Choose for each weight of accuracy ``[W]`` a row of ``points [S, 2]``: ``[W]``.
 
     ``points``: accuracy and diversity; the last one belongs to weight 1, and any other of at
@@ -289,8 +289,8 @@ def list_quality(
     """Compute NDCG@K and α-nDCG@K ``[N]`` of lists with ``hits [N, K]`` and ``sets [N, K, M]``."""
     length = hits.shape[1]
     ranks = np.where(hits.any(1), hits.argmax(1) + 1, length + 1)  # [N]
-    dcg = ranking.alpha_dcg(sets)
-    return ranking.ndcg_at(ranks, length), ranking.alpha_ndcg_at(dcg, ideal, length)
+    alpha_ndcg = ranking.alpha_ndcg_at(ranking.alpha_dcg(sets), ideal, length)
+    return ranking.ndcg_at(ranks, length), alpha_ndcg
 
 
 def reranked_scores(
@@ -339,8 +339,7 @@ def in_order_of(policy: np.ndarray, scores: np.ndarray, excluded: np.ndarray) ->
 
     In Chen et al. (KDD 2023), the policy sees the whole list; here it scores single items.
     """
-    best = ranking.top_k(
-        scores, min(POLICY_DEPTH, int((~excluded).sum(1).min())), excluded
-    )  # [N, D]
+    depth = min(POLICY_DEPTH, int((~excluded).sum(1).min()))
+    best = ranking.top_k(scores, depth, excluded)  # [N, D]
     order = np.argsort(-np.take_along_axis(policy, best, 1), axis=1, kind="stable")
     return on_top(scores, np.take_along_axis(best, order, 1))

@@ -18,8 +18,8 @@ from paragon.rivals.reranking import (
     candidates_of,
     chosen_settings,
     list_quality,
+    nearest_on_front,
     on_top,
-    placed,
     reranked_scores,
     validation_rows,
 )
@@ -184,8 +184,9 @@ def test_places_by_hand():
     # On the front are 0, 1, 3, 4 and 8, at 0, 0.1, 0.5, 0.75 and 1; 5 is beyond the end and 6 as
     # accurate as it; 7 is as diverse as 3 and less accurate.
     weights = np.array([0.0, 0.09, 0.4, 0.45, 0.7, 0.9, 1.0])
-    assert placed(points, weights).tolist() == [0, 1, 3, 3, 4, 8, 8]
-    assert placed(np.array([[0.1, 0.2], [0.3, 0.5]]), W).tolist() == [1] * 11  # one on the front
+    assert nearest_on_front(points, weights).tolist() == [0, 1, 3, 3, 4, 8, 8]
+    one = np.array([[0.1, 0.2], [0.3, 0.5]])
+    assert nearest_on_front(one, W).tolist() == [1] * 11
 
 
 @pytest.mark.parametrize("rule", RERANKERS)
