@@ -56,18 +56,6 @@ def check_array(
     return values.astype(np.float64) if kind == "finite numbers" else values
 
 
-def cutoff(k: int) -> int:
-    """Return ``k``; ``ParagonError`` unless it is an integer of at least 1."""
-    return int(check_array("k", k, "", "integers", low=1))
-
-
-def exclusion(excluded: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
-    """Return ``excluded [N, C]``, bool; None becomes all False. Check that it has the ``shape``."""
-    if excluded is None:
-        return np.broadcast_to(False, shape)
-    return check_array("excluded", excluded, "NC", "booleans", N=shape[0], C=shape[1])
-
-
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:
     """Yield slices of consecutive rows with about half a million elements each."""
     step = max(1, _BLOCK // columns)

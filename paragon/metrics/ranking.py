@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from paragon.errors import ParagonError
-from paragon.metrics.checks import Measure, check_array, cutoff, exclusion, row_blocks
+from paragon.metrics.checks import Measure, check_array, row_blocks
 
 _TIE = 1e-9  # gains closer than this are equal, whatever the order of summation
 
@@ -45,7 +45,7 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
     values = _masked(scores, excluded)
     rows, columns = values.shape
     left = np.count_nonzero(values > -np.inf, axis=1).min()
-    if cutoff(k) > left:
+    if _cutoff(k) > left:
         raise ParagonError(f"k: {k} is more than the {left} candidates of some row")
     threshold = np.partition(values, columns - k, axis=1)[:, columns - k, None]
     chosen = values >= threshold
@@ -62,13 +62,23 @@ def top_k(scores: np.ndarray, k: int, excluded: np.ndarray | None = None) -> np.
 def _masked(scores: np.ndarray, excluded: np.ndarray | None) -> np.ndarray:
     """Return scores ``[N, C]``, -inf if excluded; refuse other scores that are not finite."""
     scores = check_array("scores", scores, "NC", "numbers")
-    excluded = exclusion(excluded, scores.shape)
+    excluded = _excluded(excluded, scores.shape)
     bad = ~np.isfinite(scores) & ~(excluded & np.isneginf(scores))
     if bad.any():
         row, column = np.argwhere(bad)[0]
         value = scores[row, column]
         raise ParagonError(f"scores: row {row}, column {column} is {value}; give finite numbers")
     return np.where(excluded, -np.inf, scores)
+
+
+def _excluded(excluded: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
+    if excluded is None:
+        return np.broadcast_to(False, shape)
+    return check_array("excluded", excluded, "NC", "booleans", N=shape[0], C=shape[1])
+
+
+def _cutoff(k: int) -> int:
+    return int(check_array("k", k, "", "integers", low=1))
 
 
 def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -82,7 +92,7 @@ def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
 
 def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
     """Hit rate@k: 1 if rank <= k, else 0; float64 ``[N]``. ``ranks [N]``: integers from 1."""
-    return (check_array("ranks", ranks, "N", "integers", low=1) <= cutoff(k)).astype(np.float64)
+    return (check_array("ranks", ranks, "N", "integers", low=1) <= _cutoff(k)).astype(np.float64)
 
 
 # --- diversity -----------------------------------------------------------------------------------
@@ -123,13 +133,13 @@ def ideal_alpha_dcg(
     small and not comparable across protocols. Source: ``best_alpha_nDCG`` in the code of Shen et
     al., "Paragon", RecSys 2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
     """
-    k, decay, categories = cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
+    k, decay, categories = _cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
     patterns, kind = np.unique(categories > 0, axis=0, return_inverse=True)  # [G, M], G is small
     if candidates is None:
         rows = 1 if excluded is None else len(excluded)
         candidates = np.broadcast_to(np.arange(len(categories)), (rows, len(categories)))
     candidates = check_array("candidates", candidates, "NC", "integers", 0, len(categories) - 1)
-    free, kind, parts = ~exclusion(excluded, candidates.shape), kind.reshape(-1), []
+    free, kind, parts = ~_excluded(excluded, candidates.shape), kind.reshape(-1), []
     gains = _published_gains if published else _greedy_gains
     for block in row_blocks(len(candidates), max(candidates.shape[1], len(patterns))):
         parts.append(gains(patterns, kind[candidates[block]], free[block].copy(), k, decay))
@@ -178,7 +188,7 @@ def alpha_ndcg_at(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
     The ideal is greedy, so a list can rarely exceed 1. Events without categories score 0; if no
     event has one, raise ``ParagonError``. Source: Clarke et al., SIGIR 2008.
     """
-    dcg = check_array("dcg", dcg, "NK", K=cutoff(k))[:, k - 1]
+    dcg = check_array("dcg", dcg, "NK", K=_cutoff(k))[:, k - 1]
     rows = 1 if len(ideal) == 1 else len(dcg)
     ideal = check_array("ideal", ideal, "NK", N=rows, K=k)[:, k - 1]
     if not ideal.any():
@@ -219,7 +229,7 @@ def aggregate_diversity_at(items: np.ndarray, k: int) -> int:
 
     Source: Adomavicius and Kwon, IEEE Trans. Knowl. Data Eng. 24(5), 2012.
     """
-    return len(np.unique(check_array("items", items, "NK", "integers", K=cutoff(k))[:, :k]))
+    return len(np.unique(check_array("items", items, "NK", "integers", K=_cutoff(k))[:, :k]))
 
 
 def _discounted(gains: np.ndarray) -> np.ndarray:
@@ -228,7 +238,7 @@ def _discounted(gains: np.ndarray) -> np.ndarray:
 
 
 def _lists(ranked: np.ndarray, k: int = 1) -> np.ndarray:
-    return check_array("ranked", ranked, "NKM", "numbers", K=cutoff(k)).astype(bool)
+    return check_array("ranked", ranked, "NKM", "numbers", K=_cutoff(k)).astype(bool)
 
 
 def _decay(alpha: float) -> float:
@@ -255,7 +265,7 @@ def novelty_at(ranked_items: np.ndarray, information: np.ndarray, k: int) -> np.
     """Mean ``self_information [V]`` of the first k of lists ``[N, K]``; float64 ``[N]``, 0..1."""
     information = check_array("information", information, "V")
     rows = len(information) - 1
-    items = check_array("ranked items", ranked_items, "NK", "integers", 0, rows, K=cutoff(k))
+    items = check_array("ranked items", ranked_items, "NK", "integers", 0, rows, K=_cutoff(k))
     return information[items[:, :k]].mean(axis=1)
 
 
