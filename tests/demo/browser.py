@@ -13,24 +13,37 @@ import websocket
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*",
+    "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*", "about:blank",
 )  # fmt: skip
+
+
+def wait_until(ready):
+    end = time.monotonic() + 30
+    while not (found := ready()):
+        assert time.monotonic() < end, "Chromium did not get ready"
+        time.sleep(0.05)
+    return found
 
 
 class Browser:
     """One tab; ``events`` are the messages that the browser sent by itself."""
+
+    session = None
 
     def __init__(self):
         program = shutil.which("chromium") or shutil.which("google-chrome")
         if program is None:
             pytest.skip("Chromium is not installed: `apt-get install chromium`")
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        options = [*OPTIONS, f"--user-data-dir={self.folder.name}"]
         self.process = subprocess.Popen(
-            [program, *options, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program, f"--user-data-dir={self.folder.name}", *OPTIONS],
+            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL},
         )
         self.events, self._number = [], 0
-        self.socket = websocket.create_connection(self._address(), timeout=60)
+        path = Path(self.folder.name) / "DevToolsActivePort"
+        lines = wait_until(lambda: path.exists() and path.read_text().splitlines()[1:])
+        port = path.read_text().splitlines()[0]
+        self.socket = websocket.create_connection(f"ws://127.0.0.1:{port}{lines[0]}", timeout=60)
         targets = self.send("Target.getTargets")["targetInfos"]
         tab = next(target["targetId"] for target in targets if target["type"] == "page")
         attached = self.send("Target.attachToTarget", targetId=tab, flatten=True)
@@ -38,46 +51,29 @@ class Browser:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
 
-    session = None
-
-    def _address(self):
-        path = Path(self.folder.name) / "DevToolsActivePort"
-        end = time.monotonic() + 30
-        while not path.exists() or len(path.read_text().splitlines()) < 2:
-            assert time.monotonic() < end, "Chromium did not start"
-            time.sleep(0.05)
-        port, place = path.read_text().splitlines()
-        return f"ws://127.0.0.1:{port}{place}"
-
     def send(self, method, **parameters):
         """One command and its result; what arrives meanwhile is kept."""
         self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters}
-        if self.session:
-            message["sessionId"] = self.session
+        session = {"sessionId": self.session} if self.session else {}
+        message = {"id": self._number, "method": method, "params": parameters, **session}
         self.socket.send(json.dumps(message))
-        while True:
-            answer = json.loads(self.socket.recv())
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                return answer["result"]
+        while (answer := json.loads(self.socket.recv())).get("id") != self._number:
             self.events.append(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
 
     def run(self, script):
         """The value of an expression in the page."""
-        found = self.send(
-            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
-        )
+        options = {"expression": script, "returnByValue": True, "awaitPromise": True}
+        found = self.send("Runtime.evaluate", **options)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
     def open(self, address, ready):
         """Load an address and wait until the expression ``ready`` is true."""
         self.send("Page.navigate", url=address)
-        end = time.monotonic() + 30
-        while not self.run(f"document.readyState === 'complete' && Boolean({ready})"):
-            assert time.monotonic() < end, "the page did not get ready"
-            time.sleep(0.05)
+        loaded = f"document.readyState === 'complete' && Boolean({ready})"
+        wait_until(lambda: self.run(loaded))
 
     def happened(self, *methods):
         """The parameters of the events of some kinds."""
@@ -89,10 +85,9 @@ class Browser:
 
     def key(self, name, code):
         """Press and release a key."""
+        key = {"key": name, "code": name, "windowsVirtualKeyCode": code}
         for kind in ("rawKeyDown", "keyUp"):
-            self.send(
-                "Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code
-            )
+            self.send("Input.dispatchKeyEvent", type=kind, **key)
 
     def close(self):
         """End the browser and remove its folder."""

@@ -1,14 +1,12 @@
-from pathlib import Path
-
 import pytest
 
 from paragon.data.fetch import load_dataset
 from paragon.data.split import prepare
-from paragon.params import DATA, load_params
+from paragon.params import DATA, ROOT, load_params
 from paragon_study.demo.page import Rankings, build_page, load_bundle
 from tests.demo.browser import Browser
 
-STEM = Path(__file__).parents[2] / "docs" / "demo" / "ml-100k-sasrec"
+STEM = ROOT / "docs" / "demo" / "ml-100k-sasrec"
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +25,7 @@ def bundle(sequences):
 
 @pytest.fixture(scope="session")
 def lists(bundle, sequences):
-    """What the package shows."""
+    """The lists of the package."""
     return Rankings(bundle, sequences)
 
 

@@ -1,44 +1,30 @@
 """The page in a real browser: it shows what the package says, and can be used."""
 
-import json
-
 import numpy as np
 import pytest
 
 from paragon_study.demo.page import METHODS
 
+STEPS = {"generated": range(0, 101, 10), "backbone": [0]}
 # All lists of a method at a step, as one string: users apart by ";", items by ",".
-ALL = "data.users.map((_, user) => recommender.ordered(user, {0}, {1}, vector)).join(';')"
+ALL = """(vector => data.users.map((_, user) =>
+    recommender.ordered(user, '{0}', {1}, vector)).join(';'))(recommender.vector('{0}', {1}))"""
 
 
-def lists_of_page(page, method, step):
-    script = f"(vector => {ALL.format(json.dumps(method), step)})"
-    text = page.run(f"{script}(recommender.vector({json.dumps(method)}, {step}))")
-    return np.array([[int(item) for item in line.split(",")] for line in text.split(";")])
-
-
-def check_equal(lists, found, method, step):
-    """Equal lists but for ties: where two differ, the scores of both items are equal."""
-    expected = lists.top(method, step)  # [N, 10]
-    differ = found != expected
-    if method in ("generated", "category_bias", "backbone"):
-        scores = lists.scored(method, step).astype(float)  # [N, n + 1]
-        apart = np.take_along_axis(scores, found, 1) - np.take_along_axis(scores, expected, 1)
-        assert np.abs(apart[differ]).max(initial=0) < 1e-4
-        assert differ.mean() < 1e-3
-    else:  # a rule that looks at the items above: a tie would change all that follows
-        assert differ.any(1).mean() < 2e-3
-
-
-@pytest.mark.parametrize("step", range(0, 101, 10))
-def test_generated_lists_are_those_of_the_package_for_every_user(page, lists, step):
-    check_equal(lists, lists_of_page(page, "generated", step), "generated", step)
-
-
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "generated"])
-def test_lists_of_the_rivals_are_those_of_the_package_for_every_user(page, lists, method):
-    for step in (0, 33, 50, 90) if method != "backbone" else [0]:
-        check_equal(lists, lists_of_page(page, method, step), method, step)
+@pytest.mark.parametrize("method", METHODS)
+def test_lists_are_those_of_the_package_for_every_user(page, lists, method):
+    """But for ties: where two differ, the scores of both items are equal."""
+    for step in STEPS.get(method, (0, 33, 50, 90)):
+        text = page.run(ALL.format(method, step))
+        found = np.array([[int(item) for item in line.split(",")] for line in text.split(";")])
+        expected = lists.top(method, step)  # [N, 10]
+        differ = found != expected
+        if method in ("generated", "category_bias", "backbone"):
+            scores = lists.scored(method, step).astype(float)  # [N, n + 1]
+            apart = np.take_along_axis(scores, found, 1) - np.take_along_axis(scores, expected, 1)
+            assert np.abs(apart[differ]).max(initial=0) < 1e-4 and differ.mean() < 1e-3
+        else:  # a rule that looks at the items above: a tie would change all that follows
+            assert differ.any(1).mean() < 2e-3
 
 
 def shown(page):
@@ -90,16 +76,13 @@ def test_everything_can_be_done_with_the_keyboard(page, lists, sequences):
     assert shown(page) == lists.top("xquad", 0)[user].tolist()
 
 
-def test_what_entered_and_left_is_said(page, lists):
+def test_changes_are_marked_and_the_point_is_where_the_study_measured(page, lists, bundle):
     old, new = lists.top("backbone", 65)[0], lists.top("generated", 65)[0]
     fresh = sum(item not in old for item in new)
     assert fresh > 0
     assert page.run("document.querySelectorAll('#now .in').length") == fresh
     assert page.run("document.querySelectorAll('#before .out').length") == fresh
     assert page.run("document.getElementById('summary').textContent").startswith(f"{fresh} new")
-
-
-def test_the_point_is_where_the_study_measured(page, bundle):
     page.run("choose({ method: 'xquad', step: 40 })")
     accuracy, diversity, *errors = bundle.tensors["front.xquad"][40].tolist()
     words = page.run("[...document.getElementById('point').children].map(e => e.textContent)")
@@ -129,18 +112,18 @@ def test_it_is_quick_and_small_and_alone(page, address):
     assert page.run(refused) == "refused"
 
 
-@pytest.mark.parametrize("width", [390, 768, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_off(page, width, scheme):
-    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
-    page.send("Emulation.setDeviceMetricsOverride", **size)
+def test_nothing_is_cut_off(page, scheme):
     media = [{"name": "prefers-color-scheme", "value": scheme}]
     page.send("Emulation.setEmulatedMedia", features=media)
-    assert page.run("document.documentElement.scrollWidth") <= width
     outside = (
         "[...document.querySelectorAll('body *:not(#summary)')].filter(e => {"
         " const box = e.getBoundingClientRect();"
         " return box.width && (box.left < -1 || box.right > innerWidth + 1) })"
         ".map(e => e.outerHTML.slice(0, 80))"
     )
-    assert page.run(outside) == []
+    for width in (390, 768, 1280):
+        size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+        page.send("Emulation.setDeviceMetricsOverride", **size)
+        assert page.run("document.documentElement.scrollWidth") <= width
+        assert page.run(outside) == []
