@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +93,7 @@ def study_folders(results: Path) -> list[Path]:
     return folders
 
 
-def load_results(path: Path, stage: str = "evaluation") -> dict[str, dict]:
+def load_results(path: Path, stage: str = "evaluation") -> dict[str, Any]:
     """Read a JSON file that a stage wrote."""
     try:
         return json.loads(require(path, stage).read_text(encoding="utf-8"))
@@ -153,16 +154,16 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
 
 def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFrame:
     """Compute regret minus that of `generated` by study: mean, paired t test with Holm."""
-    rows = []
+    rows, names = [], ("generated", method)
     for folder in folders:
         curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'").set_index("method")
-        change = [
-            control_measures(group, method, OBJECTIVES)["regret_mean"].value
-            - control_measures(group, "generated", OBJECTIVES)["regret_mean"].value
+        pairs = [
+            [control_measures(group, name, OBJECTIVES)["regret_mean"].value for name in names]
             for _, group in curve.groupby("seed")
             if method in group.index
         ]
-        if change:
+        if pairs:
+            change = np.diff(np.array(pairs, float), axis=1).ravel()
             rows.append((*folder.parts[-2:], np.mean(change), ttest_1samp(change, 0).pvalue))
     table = pd.DataFrame(rows, columns=["dataset", "backbone", "value", "p"])
     table["beyond_chance"] = holm(table.pop("p")) < REAL if len(table) else False

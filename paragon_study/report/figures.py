@@ -484,8 +484,8 @@ def lines(
         x, y = (np.asarray(values, float) for values in xy)
         ax.plot(x, y, color=colour, linestyle=line, marker=marker, label=name)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=dots))
-    for name, x in (marked or {}).items():
-        _mark(ax, x, name, 1.01, ha="center")
+    for name, position in (marked or {}).items():
+        _mark(ax, position, name, 1.01, ha="center")
     if [*curves] != [""]:
         _legend_beside(ax)
     return figure
@@ -629,8 +629,8 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
             order = np.argsort(weights[:, 0], kind="stable")
             ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
         ax.scatter(
-            *xy.T, c=weights[:, 0], cmap=WEIGHT_COLOURS, vmin=0, vmax=1, zorder=3, clip_on=False,
-            label=f"{name.replace('_', '-')} (n = {len(xy)})", **_VECTORS[name],
+            xy[:, 0], xy[:, 1], c=weights[:, 0], cmap=WEIGHT_COLOURS, vmin=0, vmax=1, zorder=3,
+            label=f"{name.replace('_', '-')} (n = {len(xy)})", clip_on=False, **_VECTORS[name],
         )  # fmt: skip
     box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
     for handle in filter(None, box.legend_handles):
@@ -663,7 +663,8 @@ def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
 @style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Plot distances to the nearest collected vector by group: box, median and values."""
-    groups = {f"{name} (n = {len(x)})": np.asarray(x) for name, x in distances.items()}
+    arrays = {name: np.asarray(values) for name, values in distances.items()}
+    groups = {f"{name} (n = {len(values)})": values for name, values in arrays.items()}
     together = np.concatenate(list(groups.values()))
     log = bool(together.min() > 0 and together.max() > 30 * together.min())
     figure = style.new(5.2, 0.7 + 0.42 * len(groups))

@@ -165,9 +165,9 @@ def _checked_source(name: str, given: dict[str, str], root: Path) -> Path:
             f"{source}: the cell tagged `parameters` may only assign values to names; "
             "restore it from git"
         ) from None
-    if value := assigned.get("overrides"):
+    if changes := assigned.get("overrides"):
         raise ParagonError(
-            f"{source}: its first cell sets `overrides` to {value}; the pipeline takes "
+            f"{source}: its first cell sets `overrides` to {changes}; the pipeline takes "
             "params.yaml alone: change that file, empty `overrides` (or try in `make lab`)"
         )
     if missing := sorted(set(assigned) - set(given) - set(NEUTRAL)):
