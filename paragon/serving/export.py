@@ -164,12 +164,13 @@ def load_folder(folder: Path) -> Recommender:
         collection = generator.description["collection"]
         check_match({"backbone": trained}, collection, f"{folder / 'generator'}.json", EXPORT)
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        names, outcomes, reranker = generator.objectives, None, None
+        outcomes = reranker = None
         if "ndcg" in arrays:
             outcomes = Outcomes(*(arrays[name] for name in Outcomes._fields))
         if "sources" in arrays:
             settings = [Setting(**setting) for setting in about["settings"]]
-            reranker = Reranker(names.index("accuracy"), settings, arrays["sources"])
+            accuracy = generator.objectives.index("accuracy")
+            reranker = Reranker(accuracy, settings, arrays["sources"])
         return Recommender(backbone, generator, data, arrays["popularity"], outcomes, reranker)
 
 
@@ -181,12 +182,9 @@ def without_people(sequences: Sequences) -> Sequences:
     """Keep the items of a dataset, and one user without name and events."""
     none, zero = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
     events = Evaluation(none, none, none.reshape(0, 1))
-    return replace(
-        sequences,
-        **{"items": none, "times": none, "offsets": zero.repeat(2), "n_train": zero},
-        **{"user_ids": [""], "groups": zero - 1, "group_names": [], "valid": events},
-        test=events,
-    )
+    nobody = replace(sequences, user_ids=[""], offsets=zero.repeat(2), n_train=zero)
+    nobody = replace(nobody, groups=zero - 1, group_names=[], valid=events, test=events)
+    return replace(nobody, items=none, times=none)
 
 
 def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:

@@ -211,8 +211,8 @@ class Recommender:
 
         ``weights [B, O]``: float32; ``blocked [n + 1]``: items not to return.
         """
-        numbers, scores = np.zeros((2, len(pasts), k), dtype=np.int64)
-        scores, left = scores.astype(np.float32), np.zeros(len(pasts), dtype=np.int64)
+        shape, left = (len(pasts), k), np.zeros(len(pasts), dtype=np.int64)
+        numbers, scores = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
         step = self.backbone.rows_at_a_time(_ROWS, len(self._table), _PAIRS)
         reranker = self.reranker if rerank else None
         with torch.inference_mode():

@@ -35,10 +35,8 @@ class Browser:
         if program is None:
             pytest.skip("Chromium is not installed: `apt-get install chromium`")
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self.process = subprocess.Popen(
-            [program, f"--user-data-dir={self.folder.name}", *OPTIONS],
-            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL},
-        )
+        command, null = [program, f"--user-data-dir={self.folder.name}"], subprocess.DEVNULL
+        self.process = subprocess.Popen([*command, *OPTIONS], stdout=null, stderr=null)
         self.events, self._number = [], 0
         path = Path(self.folder.name) / "DevToolsActivePort"
         lines = wait_until(lambda: path.exists() and path.read_text().splitlines()[1:])

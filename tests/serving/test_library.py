@@ -40,11 +40,9 @@ def test_it_needs_nothing_of_the_study_and_no_other_files(exported, loaded, tmp_
     """A copy of the package, in a folder without params.yaml, data or git."""
     shutil.copytree(ROOT / "paragon", tmp_path / "paragon")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PARAGON_")}
-    done = subprocess.run(
-        [sys.executable, "-c", USE.format(blocked=STUDY), str(exported)],
-        **{"cwd": tmp_path, "env": {**kept, "PYTHONPATH": ""}, "capture_output": True},
-        text=True,
-    )
+    command = [sys.executable, "-c", USE.format(blocked=STUDY), str(exported)]
+    environment = {**kept, "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     best, place = done.stdout.splitlines()
     assert place == str(tmp_path / "paragon" / "__init__.py")
