@@ -13,11 +13,10 @@ import torch
 
 from paragon import __version__, params
 from paragon.backbones.base import Backbone, check_backbone
-from paragon.backbones.checkpoint import Checkpoint
 from paragon.backbones.deepfm import DeepFM
 from paragon.backbones.graph import NGCF, LightGCN, PinSage
 from paragon.backbones.sequential import GRU4Rec, SASRec, TiSASRec
-from paragon.backbones.training import Fitted, Training
+from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.storage import check_match, loading, save_tensors

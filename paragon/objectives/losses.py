@@ -1,18 +1,21 @@
 """Differentiable losses for accuracy, diversity, novelty and fairness of recommendation lists.
 
 Each maps scores ``[..., B, A, C]`` of B lists with C items under A tasks to ``[..., A]``, a mean
-over lists. M: categories. Item 0 is the target. A task minimises ``sum_o w_o * loss_o``.
+over lists. M: categories. Item 0 is the target. A task minimises ``sum_o w_o * loss_o``. What costs
+most is there twice: as an equation in plain torch, and as a kernel with a hand-written gradient.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from paragon.objectives.kernels import ALPHA, TEMPERATURE, BprMax, SoftAlphaDCG
+TEMPERATURE = 0.1  # of the soft rank, in units of the score
+ALPHA = 0.5  # of alpha-DCG: a category of k items above is worth (1 - ALPHA)^k
 
 
 class Lists(NamedTuple):
@@ -37,6 +40,43 @@ def bpr_max(scores: Tensor) -> Tensor:
     importance = negatives.softmax(-1)  # [..., B, A, C - 1]
     beaten = torch.sigmoid(target - negatives)  # [..., B, A, C - 1]
     return -(importance * beaten).sum(-1).log()  # [..., B, A]
+
+
+class _OfScores(torch.autograd.Function):
+    """A kernel of scores ``[..., C]`` that saves its gradient ``[..., C]`` in ``forward``."""
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return grad.unsqueeze(-1) * slope, None  # [..., C]
+
+
+class BprMax(_OfScores):
+    """The kernel of :func:`bpr_max` in log space, so that no score overflows.
+
+    With w = softmax(n) and q_j = w_j sigmoid(t - n_j) / sum_k w_k sigmoid(t - n_k)::
+
+        d loss / d n_j = w_j - q_j sigmoid(t - n_j)
+        d loss / d t   = sum_j q_j sigmoid(t - n_j) - 1
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        """Compute the losses ``[...]`` of scores ``[..., C]``."""
+        target, negatives = scores[..., :1], scores[..., 1:]  # [..., 1], [..., C - 1]
+        log_w = negatives - negatives.amax(-1, keepdim=True)  # [..., C - 1]
+        log_w -= log_w.exp().sum(-1, keepdim=True).log()
+        gap = target - negatives  # [..., C - 1]
+        log_q = F.logsigmoid(gap).add_(log_w)  # [..., C - 1], not yet divided by the sum
+        top = log_q.amax(-1, keepdim=True)  # [..., 1]
+        q = log_q.sub_(top).exp_()  # [..., C - 1]
+        total = q.sum(-1, keepdim=True)  # [..., 1]
+        q_sigmoid = q.div_(total).mul_(gap.sigmoid_())  # [..., C - 1]
+        slope = torch.empty_like(scores)  # [..., C]
+        slope[..., 1:] = log_w.exp_().sub_(q_sigmoid)
+        slope[..., 0] = q_sigmoid.sum(-1) - 1
+        ctx.save_for_backward(slope)
+        return -(top + total.log()).squeeze(-1)  # [...]
 
 
 def accuracy(scores: Tensor, lists: Lists) -> Tensor:
@@ -71,6 +111,62 @@ def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
     return (gain * math.log(2) / torch.log1p(rank)).sum(-1)  # [..., B, A]
 
 
+class SoftAlphaDCG(_OfScores):
+    """The kernel of :func:`soft_alpha_dcg`, for scores ``[..., A, C]``."""
+
+    BLOCK = 1 << 18  # P_ij computed at a time: they fit into the processor's cache
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, categories: Tensor) -> Tensor:
+        """Compute the soft alpha-DCG of each list under each task, ``[..., A]``."""
+        (tasks, length), kinds = scores.shape[-2:], categories.shape[-1]
+        flat = scores.reshape(-1, tasks, length).contiguous()  # [R, A, C]
+        per_list = categories.expand(*scores.shape[:-2], length, kinds).reshape(-1, length, kinds)
+        rows = max(1, SoftAlphaDCG.BLOCK // (tasks * length * length))
+        wanted = ctx.needs_input_grad[0]
+        blocks = zip(flat.split(rows), per_list.split(rows), strict=True)  # [r, A, C], [r, C, M]
+        parts = [_value_and_gradient(s, g, wanted) for s, g in blocks]
+        values, slopes = zip(*parts, strict=True)  # of [r, A], of [r, A, C]
+        if wanted:
+            ctx.save_for_backward(torch.cat(slopes).reshape(scores.shape))
+        return torch.cat(values).reshape(scores.shape[:-1])
+
+
+def _value_and_gradient(scores: Tensor, categories: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
+    """Compute value ``[R, A]`` and gradient ``[R, A, C]``, the latter empty unless ``wanted``.
+
+    Scores are ``[R, A, C]``, categories ``[R, C, M]``. With worth_im = g_im (1 - alpha)^seen_im,
+    gain_i = sum_m worth_im and discount_i = 1 / log2(1 + rank_i), the chain rule gives::
+
+        d value / d P_ij = log(1 - alpha) discount_i sum_m worth_im g_jm
+                           - gain_i discount_i / (log(1 + rank_i) (1 + rank_i))
+        d value / d s_k  = sum_i d_ik - sum_j d_kj,    d_ij = (d value / d P_ij) P_ij (1 - P_ij) / T
+
+    Most of the time goes into moving memory, so common factors are applied to the smallest arrays.
+    """
+    rows, tasks, length = scores.shape
+    scaled, decay = scores / TEMPERATURE, math.log(1 - ALPHA)
+    above = (scaled.unsqueeze(-2) - scaled.unsqueeze(-1)).sigmoid_()  # P [R, A, C, C]
+    rank = 0.5 + above.sum(-1)  # [R, A, C]
+    # `seen` is too large by g / 2, see `excess`.
+    seen = above.view(rows, tasks * length, length) @ categories  # [R, A * C, M]
+    worth = seen.mul_(decay).exp_().view(rows, tasks, length, -1)  # [R, A, C, M]
+    worth = worth.mul_(categories.unsqueeze(1))
+    excess = (1 - ALPHA) ** -0.5  # corrects g / 2: where g is 0, worth is 0 as well
+    gain = excess * worth.sum(-1)  # [R, A, C]
+    log_rank = torch.log1p(rank)  # [R, A, C]
+    discount = math.log(2) / log_rank  # [R, A, C]
+    value = (gain * discount).sum(-1)  # [R, A]
+    if not wanted:
+        return value, value.new_empty(0)
+
+    d_rank = -gain * discount / (log_rank * (1 + rank))  # [R, A, C]
+    d_above = (worth.view(rows, tasks * length, -1) @ categories.mT).view_as(above)  # [R, A, C, C]
+    d_above = d_above.mul_((excess * decay * discount).unsqueeze(-1)).add_(d_rank.unsqueeze(-1))
+    d_pair = d_above.mul_(torch.addcmul(above, above, above, value=-1))  # times P (1 - P)
+    return value, (d_pair.sum(-2) - d_pair.sum(-1)) / TEMPERATURE  # [R, A], [R, A, C]
+
+
 def diversity(scores: Tensor, lists: Lists) -> Tensor:
     """1 - soft alpha-DCG / its ideal, ``[..., A]``: about 0 (best list) to 1 (no categories)."""
     value = SoftAlphaDCG.apply(scores, lists.categories)  # [..., B, A]
@@ -102,3 +198,38 @@ def fairness(scores: Tensor, lists: Lists) -> Tensor:
         member = (lists.groups == group).to(loss.dtype).unsqueeze(-1)  # [..., B, 1]
         means.append((loss * member).sum(-2) / member.sum(-2).clamp(min=1))  # [..., A]
     return 0.9 * torch.maximum(*means) + 0.1 * torch.minimum(*means)  # [..., A]
+
+
+class CatalogueSoftmax(torch.autograd.Function):
+    """``cross_entropy(states @ items.T, targets)`` without an array of all N x n scores.
+
+    With ``p = softmax(scores)``: ``d loss / d scores = (p - onehot(target)) / N``.
+    """
+
+    BLOCK = 1 << 19  # scores computed at a time: they fit into the processor's cache
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+        """Compute the mean loss ``[]`` of states ``[N, d]``, items ``[n, d]``, targets ``[N]``."""
+        d_states, d_items = torch.empty_like(states), torch.zeros_like(items)
+        total = states.new_zeros(())
+        rows = max(1, CatalogueSoftmax.BLOCK // len(items))
+        blocks = (part.split(rows) for part in (states, targets.unsqueeze(1), d_states))
+        for state, target, d_state in zip(*blocks, strict=True):  # [R, d], [R, 1], [R, d]
+            p = state @ items.T  # [R, n], scores first
+            p -= p.gather(1, target)
+            top = p.amax(1, keepdim=True)  # [R, 1]
+            p = p.sub_(top).exp_()
+            each = p.sum(1, keepdim=True)  # [R, 1]
+            total += (top + each.log()).sum()
+            p = p.div_(each).scatter_add_(1, target, -torch.ones_like(each))  # p - onehot
+            torch.mm(p, items, out=d_state)
+            d_items.addmm_(p.T, state)
+        ctx.save_for_backward(d_states.div_(len(states)), d_items.div_(len(states)))
+        return total / len(states)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Return the gradients of states and items, given that of the loss ``[]``."""
+        d_states, d_items = ctx.saved_tensors
+        return grad * d_states, grad * d_items, None

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
-from paragon.backbones.checkpoint import Checkpoint, Part
+from paragon.backbones.training import Checkpoint, Part
 from paragon.generator.diffusion import Schedule, ddim, guided
 from paragon.generator.generator import sinusoidal
 from paragon.generator.training import diffusion_loss, take_step, update_average

@@ -18,8 +18,7 @@ from paragon.adapters.adapter import Adapter, initial_vector, item_table
 from paragon.adapters.frozen import adapter_form
 from paragon.backbones import build
 from paragon.backbones.base import Backbone
-from paragon.backbones.checkpoint import Checkpoint
-from paragon.backbones.training import Fitted, Training
+from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Met, Sequences
 from paragon.objectives.table import Catalogue, Scored, objective_losses, served
 from paragon.objectives.weights import simplex_weights

@@ -22,8 +22,7 @@ from torch import Tensor
 from paragon.adapters.collection import collect, save_collection
 from paragon.backbones import build, load_backbone, origin, save_backbone
 from paragon.backbones.base import Backbone
-from paragon.backbones.checkpoint import Checkpoint
-from paragon.backbones.training import Training
+from paragon.backbones.training import Checkpoint, Training
 from paragon.errors import ParagonError
 from paragon.progress import QUIET
 from paragon.storage import check_match

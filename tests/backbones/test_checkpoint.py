@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paragon.backbones import BACKBONES, checkpoint, load_backbone, save_backbone, train_backbone
+from paragon.backbones import BACKBONES, load_backbone, save_backbone, train_backbone, training
 from paragon.backbones.training import Training
 from paragon.data.split import prepare
 from paragon.errors import ParagonError
@@ -94,7 +94,7 @@ def test_a_checkpoint_that_was_altered_or_is_of_another_training_is_refused(
     whole = path.read_bytes()
     refused("learning_rate", learning_rate=0.01)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_code", lambda: "0" * 64)
+        patch.setattr(training, "_code", lambda: "0" * 64)
         refused("`code` differs")
     header = 8 + int.from_bytes(whole[:8], "little")
     for place in (whole.index(b"gru4rec"), header, len(whole) - 1):

@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from paragon.metrics.ranking import alpha_dcg
-from paragon.objectives import kernels
-from paragon.objectives.kernels import ALPHA, BprMax, CatalogueSoftmax, SoftAlphaDCG
+from paragon.objectives import losses
 from paragon.objectives.losses import (
+    ALPHA,
+    BprMax,
+    CatalogueSoftmax,
     Lists,
+    SoftAlphaDCG,
     accuracy,
     bpr_max,
     diversity,
@@ -44,7 +47,7 @@ def test_accuracy_survives_large_scores():
 
 
 def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
-    monkeypatch.setattr(kernels, "TEMPERATURE", 1e-4)
+    monkeypatch.setattr(losses, "TEMPERATURE", 1e-4)
     scores, lists = scores_for(20, 2, 12), lists_for(20, 12)
     found = diversity(scores, lists)
     order = scores.argsort(-1, descending=True).numpy()
