@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -204,7 +205,7 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metr
     ax.plot(*xy.T, "o", color="white", mec="black", mew=0.4, markersize=2.2, clip_on=False)
     ax.plot(*corners[[0, 1, 2, 0]].T, color="black", linewidth=0.8)
     outward = corners - corners.mean(0)
-    centred = {"textcoords": "offset points", "ha": "center", "va": "center"}
+    centred: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center"}
     for number, name in enumerate(labels):
         ax.annotate(f"{name} = 1", corners[number], 20 * outward[number], **centred, weight="bold")
         # The edge that leads from the next corner to the one after it shows the weight there.

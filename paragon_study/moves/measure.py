@@ -181,8 +181,8 @@ def place_of(plan: Moves, name: str, side: str) -> Place:
     """Load a recommender with the adapters of one ``side``; train what is not stored."""
     study, entry = study_of_recommender(plan, name, SIDES[side]), plan.recommenders[name]
     sequences, settings = sequences_before(study, entry.days), study.params.backbones
-    stem, asked = STORE / name / "backbone", {"backbone": study.backbone}
-    asked |= {"settings": settings.model_dump(), "warm": entry.warm or None}
+    stem, warm = STORE / name / "backbone", entry.warm or None
+    asked = {"backbone": study.backbone, "settings": settings.model_dump(), "warm": warm}
     try:
         backbone, about = backbones.load_backbone(stem, sequences)
         check_match(asked, about, f"{stem}.json")

@@ -38,7 +38,8 @@ SMALLER = {
     },
     "09_after_tomorrow": {
         '"max_users": None': '"max_users": 300', '"dim": 32': '"dim": 16',
-        '"epochs": 12': '"epochs": 3', '"steps": 300': '"steps": 60', '"steps": 400': '"steps": 60',
+        '"epochs": 12': '"epochs": 3', '"steps": 300': '"steps": 60, "batch": 128',
+        '"steps": 400': '"steps": 60',
     },
 }  # fmt: skip
 

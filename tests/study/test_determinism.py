@@ -41,8 +41,8 @@ def test_training_gives_the_same_bytes_on_every_processor():
     if found != VERSIONS or not X86:
         pytest.skip(f"the digests are of {VERSIONS} on x86-64, this is {found}")
     command = [sys.executable, "-m", "tests.study.training_digest"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert dict(line.split() for line in done.stdout.splitlines()) == DIGESTS
+    printed = subprocess.check_output(command, cwd=ROOT, text=True)
+    assert dict(line.split() for line in printed.splitlines()) == DIGESTS
 
 
 def test_the_command_line_chooses_the_kernels_for_all_it_starts(monkeypatch):

@@ -24,15 +24,13 @@ from paragon.rivals.end_to_end import train_end_to_end
 from tests.conftest import SMALL, toy_dataset
 
 
-def digest(*tensors: torch.Tensor) -> str:
-    """Of the bytes of tensors, in eight digits."""
-    found = hashlib.sha256()
-    for tensor in tensors:
-        found.update(tensor.detach().contiguous().numpy().tobytes())
-    return found.hexdigest()[:8]
+def show(name, *tensors):
+    """Print the digest of the bytes of tensors."""
+    data = b"".join(tensor.detach().contiguous().numpy().tobytes() for tensor in tensors)
+    print(name, hashlib.sha256(data).hexdigest()[:8])
 
 
-def functions() -> list[torch.Tensor]:
+def functions():
     """What training takes of MKL and torch, of so many numbers that a rare last digit shows."""
     draw = torch.Generator().manual_seed(0)
     share, any_sign = (make(200_000, generator=draw) for make in (torch.rand, torch.randn))
@@ -41,38 +39,34 @@ def functions() -> list[torch.Tensor]:
         *(f(share + 1e-3) for f in (torch.log, torch.log1p)),
         *(f(4 * any_sign) for f in (torch.exp, torch.sigmoid, torch.tanh, F.silu, F.softplus)),
         *(f(500 * share) for f in (torch.sin, torch.cos)),
-        rows.softmax(-1),
-        rows.log_softmax(-1),
-        F.layer_norm(rows, (100,)),
+        *(rows.softmax(-1), rows.log_softmax(-1), F.layer_norm(rows, (100,))),
     ]
 
 
-def main() -> None:
-    """Print what was trained and its digest, a line each."""
+def main():
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(1)
-    print("functions", digest(*functions()))
-    settings = load_params(overrides=SMALL)
-    seqs = prepare(toy_dataset(), negatives=50)
-    sampler = NegativeSampler(seqs)
+    show("functions", *functions())
+    settings, seqs = load_params(overrides=SMALL), prepare(toy_dataset(), negatives=50)
+    own = settings.adapters
     trained = {n: train_backbone(n, seqs, settings.backbones, "cpu")[0] for n in BACKBONES}
     for name, model in trained.items():
-        print(name, digest(*model.state_dict().values()))
+        show(name, *model.state_dict().values())
     torch.set_num_threads(2)
     again = train_backbone("tisasrec", seqs, settings.backbones, "cpu")[0]
     torch.set_num_threads(1)
-    print("tisasrec_on_two_threads", digest(*again.state_dict().values()))
-    backbone = trained["sasrec"]
-    collection = collect(backbone, seqs, settings.adapters, settings.run.seeds)
-    print("collection", digest(collection.snapshots, collection.validation))
+    show("tisasrec_on_two_threads", *again.state_dict().values())
+    backbone, sampler = trained["sasrec"], NegativeSampler(seqs)
+    collection = collect(backbone, seqs, own, settings.run.seeds)
+    show("collection", collection.snapshots, collection.validation)
     mix = interpolation(collection.anchors.double().numpy(), collection.oracles.numpy())
-    print("interpolation", digest(torch.from_numpy(mix)))
-    train = frozen_task(backbone, seqs, "train", settings.adapters)
+    show("interpolation", torch.from_numpy(mix))
+    train = frozen_task(backbone, seqs, "train", own)
     loss = behaviour(train, sampler, collection, 0, settings.generator.behaviour_rows)
     generator = train_generator(collection, settings.generator, 0, loss)
-    print("generated", digest(generator.generate(collection.oracles)))
+    show("generated", generator.generate(collection.oracles))
     rival = train_end_to_end("hypernetwork", train, sampler, settings, 0)
-    print("hypernetwork", digest(rival.generate(collection.oracles)))
+    show("hypernetwork", rival.generate(collection.oracles))
 
 
 if __name__ == "__main__":
