@@ -16,16 +16,10 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     tied = events.duplicated(["user_id", "timestamp"], keep=False).mean()
     times = pd.to_datetime(events["timestamp"], unit="s")
     carried, names = items["categories"].map(len), sequences.category_names
-    categories = f"{len(names)}: {', '.join(names)}"
-    if len(np.unique(sequences.categories[1:], axis=0)) < 2:
-        same = "diversity is undefined where all items have the same"
-        categories = f"{', '.join(names) or 'none'}: {same}"
+    same = len(np.unique(sequences.categories[1:], axis=0)) < 2
     groups = dataset.users["group"].value_counts()
-    about = sequences.description
-    counts = about["counts"]
-    rule = about["split"] + "".join(
-        f", {name} {about[name]:g}" for name in ("min_rating", "k_core", "midnight") if about[name]
-    )
+    about, counts = sequences.description, sequences.description["counts"]
+    filters = [f", {k} {about[k]:g}" for k in ("min_rating", "k_core", "midnight") if about[k]]
     facts = {
         "source": dataset.source,
         "users": f"{len(users):,}",
@@ -36,11 +30,12 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         "interactions of an item": _spread(met),
         "time (UTC)": f"{times.min()} to {times.max()}, {(times.max() - times.min()).days:,} days",
         "ties": f"{tied:.1%} of the interactions share their second with another of the same user",
-        "categories": categories,
+        "categories": f"{len(names)}: {', '.join(names) or 'none'}"
+        + ("; diversity is undefined where all items have the same" if same else ""),
         "categories of an item": f"{_spread(carried)}; {(carried == 0).sum():,} items without",
         "groups of users": ", ".join(f"{g} {n:,}" for g, n in groups.items()) or "none",
         "repairs": repairs(dataset),
-        "split": rule,
+        "split": about["split"] + "".join(filters),
         "kept": f"{counts['events']:,} interactions, {counts['users']:,} users, "
         f"{counts['items']:,} items",
         "training": f"{counts['train']:,} interactions; of {counts['users_without_evaluation']:,} "

@@ -44,9 +44,8 @@ class Met:
 
     def to(self, device: str | torch.device) -> Met:
         """Copy to a device."""
-        free = self.free if self.free is None else self.free.to(device)
-        parts = self.items.to(device), self.start.to(device), self.count.to(device)
-        return Met(*parts, self.n_items, free)
+        tensors = {name: v.to(device) for name, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
 
     def __getitem__(self, rows: slice | Tensor) -> Met:
         free = self.free if self.free is None else self.free[rows]
@@ -215,26 +214,24 @@ class Sequences:
         return np.bincount(self.items[self.is_train()], minlength=self.n_items + 1)
 
 
-_EVENTS = [field.name for field in fields(Evaluation)]
-_PARTS = ("valid", "test")
-
-
 def save_sequences(sequences: Sequences, folder: Path) -> None:
     """Write ``sequences.safetensors`` (arrays) and ``sequences.json`` (names, description)."""
-    content = {name: value for name, value in vars(sequences).items() if name not in _PARTS}
-    for part in _PARTS:
-        content |= {f"{part}.{name}": a for name, a in vars(sequences.evaluation(part)).items()}
-    arrays = {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
+    arrays, names = {}, {}
+    for name, value in vars(sequences).items():
+        if isinstance(value, Evaluation):
+            arrays |= {f"{name}.{part}": array for part, array in vars(value).items()}
+        else:
+            (arrays if isinstance(value, np.ndarray) else names)[name] = value
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    names = {name: value for name, value in content.items() if name not in arrays}
     save_tensors(folder / "sequences", tensors, names)
 
 
 def load_sequences(folder: Path) -> Sequences:
     """Read what :func:`save_sequences` wrote; raise ``ParagonError`` if missing or altered."""
     with loading(folder / "sequences", "data") as (tensors, about):
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        parts = {p: Evaluation(*(arrays.pop(f"{p}.{name}") for name in _EVENTS)) for p in _PARTS}
-        known: dict[str, Any] = arrays | parts
-        names = {f.name: about[f.name] for f in fields(Sequences) if f.name not in known}
-        return Sequences(**known, **names)
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+        events = [field.name for field in fields(Evaluation)]
+        for part in ("valid", "test"):
+            arrays[part] = Evaluation(*(arrays.pop(f"{part}.{name}") for name in events))
+        names = {f.name: about[f.name] for f in fields(Sequences) if f.name not in arrays}
+        return Sequences(**arrays, **names)
