@@ -160,11 +160,8 @@ class Batch(Sequence[Recommendations | None]):
             raise ParagonError(self.errors[row])
         items = []
         for n, score in zip(self.numbers[row], self.scores[row].tolist(), strict=True):
-            if n:
-                categories = tuple(compress(data.category_names, data.categories[n]))
-                items.append(
-                    Recommended(data.item_ids[n - 1], data.titles[n - 1], categories, score)
-                )
+            categories = tuple(compress(data.category_names, data.categories[n]))
+            items.append(Recommended(data.item_ids[n - 1], data.titles[n - 1], categories, score))
         weights = self.weights[row].astype(float).round(6).tolist()
         named = dict(zip(self.objectives, weights, strict=True))
         return Recommendations(tuple(items), named, self.notes.get(row, ()))

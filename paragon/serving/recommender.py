@@ -157,12 +157,11 @@ class Recommender:
             reason = f"k: {k} is more than the {left[row]} items that are left for this history"
             errors.setdefault(row, reason)
         numbers[list(errors)] = scores[list(errors)] = 0
-        notes = {
-            row: (f"{past.unknown} unknown item{'s' * (past.unknown > 1)} skipped",)
-            + (() if past.items else (_POPULAR,))
-            for row, past in enumerate(pasts)
-            if past.unknown and row not in errors
-        }
+        notes: dict[int, tuple[str, ...]] = {}
+        for row, past in enumerate(pasts):
+            if past.unknown and row not in errors:
+                skipped = f"{past.unknown} unknown item{'s' * (past.unknown > 1)} skipped"
+                notes[row] = (skipped,) if past.items else (skipped, _POPULAR)
         return Batch(self.data, self.objectives, numbers, scores, table, notes, errors)
 
     def encode(self, history: Any, exclude_seen: bool = True) -> Encoded:
