@@ -20,8 +20,6 @@ from paragon.storage import NAME
 ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
 DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
 CHECKPOINTS = "PARAGON_CHECKPOINTS"  # environment variable; see `Study.checkpoint`
-# Not in results/, because the stage `compare` depends on that whole folder.
-ABLATIONS = ROOT / "ablations" / "results"
 LONGEST_ID = 256  # characters, in data and in requests
 MOST_VALUES = 100_000  # in params.yaml, where a few aliases can expand to billions
 

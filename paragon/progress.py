@@ -19,10 +19,7 @@ SECONDS = 15.0  # between two lines, and before the first
 
 
 def progress(steps: Iterable[T], unit: str) -> Iterable[T]:
-    """Yield ``steps`` with a progress bar, or write its line to the file ``PARAGON_PROGRESS``.
-
-    ``PARAGON_QUIET`` turns it off: executed notebooks must be the same byte for byte.
-    """
+    """Yield ``steps`` with a progress bar, or write its line to a file for the pipeline."""
     if path := os.environ.get(LINE):
         form = {"bar_format": "{l_bar}{r_bar}", "delay": SECONDS, "mininterval": SECONDS}
         return text_bar(steps, unit=f" {unit}", leave=False, file=_Line(path), **form)

@@ -55,10 +55,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces ``target`` only if the block succeeds.
-
-    Raises ``ParagonError`` if it cannot.  :func:`locked` recovers from a process killed in between.
-    """
+    """Yield an empty folder that replaces ``target``, as a whole, only if the block succeeds."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target):
@@ -77,10 +74,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Lock ``target`` against other processes, and restore it if one was killed while replacing it.
-
-    The lock is on the parent folder; Windows and some network drives do not support it.
-    """
+    """Lock ``target`` against other processes; restore it if one was killed while replacing it."""
     handle = None
     try:
         with suppress(OSError, ImportError):
@@ -150,10 +144,7 @@ def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -
 
 
 def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
-    """Read what :func:`save_tensors` wrote, and check it; ``stage`` is what makes it.
-
-    Raises ``ParagonError`` if a file is missing or altered, or a number is not finite.
-    """
+    """Read what :func:`save_tensors` wrote; ``ParagonError`` if missing, altered or not finite."""
     import torch
     from safetensors.torch import load
 
@@ -188,10 +179,7 @@ def _again(stage: str) -> str:
 def loading(
     stem: Path, stage: str, expected: dict | None = None
 ) -> Iterator[tuple[dict[str, Tensor], dict]]:
-    """Load tensors and their description for a block that builds an object from them.
-
-    Raises ``ParagonError`` if the description is not as ``expected``, or if the block fails.
-    """
+    """Load tensors and a description as ``expected``; turn errors into ``ParagonError``."""
     tensors, description = load_tensors(stem, stage)
     check_match(expected or {}, description, f"{stem}.json", stage)
     try:

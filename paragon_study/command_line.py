@@ -248,19 +248,12 @@ def report() -> None:
 
 
 def _exit_at_signals() -> None:
-    """Exit by an exception at SIGTERM and SIGHUP, so that open kernels and files are closed.
-
-    Ignored signals stay ignored (``nohup``).  DVC does not tell its commands when it ends: a stage
-    that ran on would overwrite what the next ``dvc repro`` makes, so the stage ends with DVC.
-    """
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
+    """Exit by an exception at SIGTERM and SIGHUP, so that open kernels and files are closed."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, leave)
-    if "DVC_STAGE" in os.environ:  # set by DVC for its commands
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` sets it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    # DVC does not tell its commands when it ends; the next run would write the same files.
+    if "DVC_STAGE" in os.environ:
         when_gone(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 

@@ -89,10 +89,7 @@ def initial_vector(form: AdapterForm, seed: int) -> Tensor:
 
 
 def start_vectors(form: AdapterForm, tasks: int, seeds: Sequence[int]) -> Tensor:
-    """Draw the starts of tuning, ``[S, A, P]``: one per seed, the same for all its tasks.
-
-    A common start keeps the order of hidden units, so that vectors can be compared and mixed.
-    """
+    """Draw starts ``[S, A, P]``, one per seed: a common start keeps vectors comparable."""
     vectors = torch.stack([initial_vector(form, seed) for seed in seeds])  # [S, P]
     return vectors.unsqueeze(1).repeat(1, tasks, 1)
 

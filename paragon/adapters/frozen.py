@@ -44,10 +44,7 @@ class FrozenTask:
     def losses(
         self, vectors: Tensor, rows: Tensor, candidates: Tensor, objectives: Sequence[str]
     ) -> Tensor:
-        """Compute the mean losses ``[..., A, O]`` of ``vectors [..., A, P]`` over events.
-
-        ``rows [..., B]``: the events; ``candidates [..., B, C]``: their lists.
-        """
+        """Compute mean losses ``[..., A, O]`` on ``candidates [..., B, C]`` of events ``rows``."""
         lists = self.catalogue.lists(candidates, self.groups[rows])
         drawn = Scored(self.scores(vectors, rows, candidates), lists)
         few = rows[..., : self.served_rows]
@@ -58,10 +55,7 @@ class FrozenTask:
         return self._score(self.states[rows], candidates, vectors).transpose(-2, -3)
 
     def serve(self, vectors: Tensor, rows: Tensor) -> Scored:
-        """Serve to events ``rows [..., B]`` the L best items that their users have not met.
-
-        The lists differ between adapters ``[..., A, P]``; their scores are ``[..., A, B, 1, L]``.
-        """
+        """Serve each of ``rows [..., B]`` its L best unmet items: scores ``[..., A, B, 1, L]``."""
         states = self.states[rows]  # [..., B, z]
         with torch.no_grad():
             items = torch.arange(len(self.items), device=rows.device)
@@ -78,10 +72,7 @@ class FrozenTask:
         return Scored(again, self.catalogue.lists(lists, self.groups[rows].unsqueeze(-2)))
 
     def _score(self, states: Tensor, candidates: Tensor, vectors: Tensor) -> Tensor:
-        """Score candidates under adapters ``[..., A, P]``: ``[..., A, B, C]``.
-
-        They are ``[..., A, B, C]``, or without A if all adapters share them; states alike.
-        """
+        """Score candidates ``[..., B, C]``, or one list per adapter: ``[..., A, B, C]``."""
 
         def adapter(hidden: Tensor) -> Tensor:  # [..., B, 1 or C, d] or [..., A, B, 1 or C, d]
             if candidates.ndim <= vectors.ndim:  # shared

@@ -83,10 +83,7 @@ def ridge(
 
 
 def in_log_ratios(method: Coefficients) -> Coefficients:
-    """Make a method use ``log(w_o / w_O)`` as coordinates, the last 0 (Aitchison 1982).
-
-    Near a corner the best adapter depends on the order of magnitude of the small weight.
-    """
+    """Make a method use ``log(w_o / w_O)``, in which corners are far away (Aitchison 1982)."""
 
     def log_ratios(weights: np.ndarray) -> np.ndarray:
         logarithms = np.log(weights + LOG_OFFSET)

@@ -77,10 +77,7 @@ class Backbone(nn.Module):
     def training_states(
         self, sequences: Sequences, batch: int, rng: np.random.Generator
     ) -> Iterator[Batch]:
-        """Yield one epoch in batches: states ``[N, z]``, their users and target items ``[N]``.
-
-        By default, N = 16 x ``batch`` random training events with the history before each.
-        """
+        """Yield an epoch of batches, by default of 16 x ``batch`` random events with histories."""
         users, positions = sequences.train_events()
         for rows in self.random_batches(len(users), 16 * batch, rng):
             events = users[rows], positions[rows]
@@ -139,10 +136,7 @@ class Backbone(nn.Module):
     def score_vectors(
         self, states: Tensor, candidates: Tensor, items: Tensor, adapter: Adapt
     ) -> Tensor:
-        """Score candidates with the vectors ``items [..., C, d']``, as :meth:`score` does.
-
-        An adapter that returns ``[..., A, B, 1 or C, d']``, for A tasks, gives ``[..., A, B, C]``.
-        """
+        """Score as :meth:`score` with ``items [..., C, d']``; A tasks give ``[..., A, B, C]``."""
         hidden, offset = self.expand(states, candidates.expand(*states.shape[:-1], -1))
         hidden = adapter(hidden)  # [..., B, 1 or C, d'] or [..., A, B, 1 or C, d']
         shared = 2 < items.ndim < hidden.ndim  # the tasks share their lists

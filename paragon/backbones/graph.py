@@ -38,10 +38,7 @@ def interactions(sequences: Sequences) -> csr_array:
 
 
 def normalised_graph(sequences: Sequences) -> Tensor:
-    """Build the sparse ``D^-1/2 A D^-1/2`` of the training interactions, ``[V, V]``.
-
-    A: adjacency, D: degrees. Nodes are the users, then items 0..n (0, padding, has no edges).
-    """
+    """Build ``D^-1/2 A D^-1/2`` of training events, ``[V, V]``: users, then items 0..n."""
     links = interactions(sequences)
     edges = block_array([[None, links], [links.T, None]], format="coo")  # A, [V, V]
     degree = edges.sum(1)  # [V]
@@ -51,10 +48,7 @@ def normalised_graph(sequences: Sequences) -> Tensor:
 
 
 class GraphBackbone(Backbone):
-    """User and item embeddings, which a subclass propagates over the graph.
-
-    The state of a new user is the mean of the item vectors in the history.
-    """
+    """Embeddings propagated over the graph; a new user is the mean of the items in the history."""
 
     HISTORY = 50  # used for new users only
     graph: Tensor  # [V, V], sparse: fixed by the data, not a parameter
@@ -149,10 +143,7 @@ class NGCF(GraphBackbone):
 
 
 class PinSage(Backbone):
-    """Convolutions over random-walk neighbourhoods of items (Ying et al., KDD 2018).
-
-    ``score = s . z_i``: ``z_i`` is the convolved item, ``s`` a decaying mean of the history.
-    """
+    """Convolutions over random-walk neighbourhoods of items (Ying et al., KDD 2018)."""
 
     name = "pinsage"
     index: Tensor  # [n + 1, T], see `neighbourhoods`
@@ -188,10 +179,7 @@ class PinSage(Backbone):
         return self._current if self.training and self._current is not None else self.convolved()
 
     def states(self, context: Context) -> Tensor:
-        """Apply a layer to the mean of past items, ``[B, d]``.
-
-        The event ``a`` places before the latest has the weight ``exp(-rate a)``, ``rate`` learned.
-        """
+        """Map the mean of past items, weighted by ``exp(-rate age)``, to a state: ``[B, d]``."""
         inside = context.items > 0  # [B, L]
         age = inside.sum(1, keepdim=True) - 1 - torch.arange(inside.shape[1], device=inside.device)
         weights = (-self.fading.exp() * age.clamp(min=0)).exp() * inside  # [B, L]

@@ -33,10 +33,7 @@ class SequentialBackbone(Backbone):
             self.item_embedding.weight[0].zero_()
 
     def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
-        """Encode ``items [B, L]``: a state after each event, ``[B, L, d]``.
-
-        ``times [B, L]`` are seconds; ``users [B]`` is -1 for new users.
-        """
+        """Encode ``items [B, L]``, ``times`` in seconds, ``users`` (-1: new): ``[B, L, d]``."""
         raise NotImplementedError
 
     def states(self, context: Context) -> Tensor:
@@ -218,19 +215,13 @@ class TimeAwareBlock(TransformerBlock):
 
 
 def padded_softmax(logits: Tensor) -> Tensor:
-    """Softmax of ``logits [..., L]``, padded so that gradients are bit-identical on all machines.
-
-    In some builds of torch, the gradient at the end of an unpadded row depends on the threads.
-    """
+    """Softmax of ``logits [..., L]``, padded: else gradients can differ with the threads."""
     length = logits.shape[-1]
     return F.pad(logits, (0, -length % 16), value=-torch.inf).softmax(-1)[..., :length]
 
 
 def smallest_intervals(sequences: Sequences) -> Tensor:
-    """Return each user's smallest non-zero training interval in seconds, ``[U + 1]``.
-
-    A user without one gets 1. The last entry, for new users, is the median.
-    """
+    """Return each user's smallest non-zero training interval, or 1, and the median: ``[U + 1]``."""
     users, positions = sequences.train_events()
     index = sequences.offsets[users] + positions
     gaps = sequences.times[index] - sequences.times[index - 1]

@@ -174,10 +174,7 @@ class Checkpoint:
             path.write_bytes(save(tensors, {"text": text, "sha256": _checksum(tensors, text)}))
 
     def load(self, parts: Mapping[str, Part]) -> dict[str, Any] | None:
-        """Restore ``parts`` and the random generators; return the record, or None without a file.
-
-        Raise ``ParagonError`` for a file that was altered or belongs to another training.
-        """
+        """Restore ``parts``; return the record (None: no file); ``ParagonError`` if altered."""
         if self.path is None or not self.path.exists():
             return None
         try:

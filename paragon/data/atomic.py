@@ -54,9 +54,6 @@ def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> Non
             (new / f"{name}.{suffix}").write_bytes(data)
 
 
-# --- reading text ---------------------------------------------------------------------------------
-
-
 def find(folder: Path, filename: str) -> Path | None:
     """Find a file in a folder, also compressed as ``filename.gz``; both are an error."""
     paths = [p for p in (folder / filename, folder / f"{filename}.gz") if p.exists()]
@@ -152,9 +149,6 @@ def split_rows(
     return RawTable(name, pd.DataFrame([*rows.values()], [*rows], header, dtype=object))
 
 
-# --- atomic files ---------------------------------------------------------------------------------
-
-
 def dataset_in_files(name: str, stem: Path, contents: Mapping[str, bytes]) -> Dataset:
     """Parse and check files already read; messages name them ``stem.inter`` and so on."""
     files = {suffix: (f"{stem}.{suffix}", data) for suffix, data in contents.items()}
@@ -200,11 +194,7 @@ def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
 
 
 def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
-    """Split each row into category names: one for ``token``, else separated by " " or ", ".
-
-    If ", " occurs in the column, it separates.  A lone name with spaces, not in a list of another
-    row, is then ambiguous: an error.
-    """
+    """Split rows into names: one for ``token``, else separated by ", " if that occurs, or " "."""
     texts = table.frame[column]
     commas = kind != "token" and any(", " in text for text in texts)
 

@@ -91,9 +91,6 @@ def fetch(
     return target
 
 
-# --- getting the files --------------------------------------------------------------------------
-
-
 def _download(name: str, source: str, scratch: Path) -> Path:
     """Download into ``scratch``; return the archive, or else the folder of files."""
     entry, again = REGISTRY[name], f"python -m paragon fetch {name}"
@@ -148,9 +145,6 @@ def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
             "folder; do not use this file, get it from the official address"
         )
     return sorted({scratch, *(path for path in scratch.rglob("*") if path.is_dir())})
-
-
-# --- converting and labelling -------------------------------------------------------------------
 
 
 def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str, bytes]:

@@ -147,9 +147,6 @@ def mind(folder: Path) -> Tables:
     return {"inter": _events(inter), "item": _items(news, "news_id", names)}
 
 
-# --- reading and naming columns ------------------------------------------------------------------
-
-
 def _text(folder: Path, filename: str) -> tuple[str, str]:
     path = find(folder, filename) or folder / filename
     return str(path), decode(str(path), read_bytes(path), latin_1=True)

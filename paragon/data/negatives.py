@@ -29,10 +29,7 @@ def check_negatives(rows: np.ndarray, met: Met, count: int, user_ids: list[str])
 def draw_candidates(
     rows: np.ndarray, targets: np.ndarray, met: Met, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return targets ``[N]`` followed by negatives without replacement: ``[N, 1 + count]``.
-
-    Items that the users ``rows [N]`` ever ``met``, in any split, are never drawn.
-    """
+    """Return targets, then distinct items never ``met`` by users ``rows``: ``[N, 1 + count]``."""
     candidates = np.empty((len(rows), 1 + count), dtype=np.int64)
     candidates[:, 0] = targets
     # In chunks, to save memory.

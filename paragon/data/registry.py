@@ -11,20 +11,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Entry:
-    """A dataset that ``fetch`` knows by name; without ``archives``, the user must ``bring`` it.
-
-    ``sha256``: of the first archive.  ``files``: sha256 of each atomic file.  ``wheel``: sha256 of
-    RecBole's package, which holds the data.  ``size``: interactions, users with some, and items.
-    """
+    """A dataset that ``fetch`` knows by name; without ``archives``, the user must ``bring`` it."""
 
     title: str
     licence: str
     citation: str
-    size: tuple[int, int, int] | None = None
+    size: tuple[int, int, int] | None = None  # interactions, users with some, and items
     archives: tuple[str, ...] = ()
-    sha256: str | None = None
-    files: dict[str, str] = field(default_factory=dict)
-    wheel: str = ""
+    sha256: str | None = None  # of the first archive
+    files: dict[str, str] = field(default_factory=dict)  # sha256 of each atomic file
+    wheel: str = ""  # sha256 of RecBole's package, which holds the data
     bring: str = ""
 
 

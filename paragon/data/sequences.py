@@ -21,17 +21,13 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads keys eve
 
 @dataclass(frozen=True)
 class Met:
-    """The items each of R rows (users or events) has met, as slices of one list.
+    """The items each of R rows (users or events) has met, beside padding, as slices of one list."""
 
-    Row r met ``items[start[r] : start[r] + count[r]]`` and padding: ``items [E]``, ``start [R]``,
-    ``count [R]``.  ``free [R]``: one item per row that does not count, such as a target.
-    """
-
-    items: Tensor
-    start: Tensor
-    count: Tensor
+    items: Tensor  # [E]; row r met items[start[r] : start[r] + count[r]]
+    start: Tensor  # [R]
+    count: Tensor  # [R]
     n_items: int
-    free: Tensor | None = None
+    free: Tensor | None = None  # [R], one item per row that does not count, such as a target
 
     @classmethod
     def of(cls, n_items: int, *arrays: np.ndarray) -> Met:
@@ -97,15 +93,11 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The events of a validation or test set, with their sampled candidates.
+    """The events of a validation or test set, with their sampled candidates."""
 
-    ``users [N]``; ``positions [N]``: index of the target in the user's sequence, after the history;
-    ``candidates [N, 1 + negatives]``: items, the target first.
-    """
-
-    users: np.ndarray
-    positions: np.ndarray
-    candidates: np.ndarray
+    users: np.ndarray  # [N]
+    positions: np.ndarray  # [N], of the target in the user's sequence, after the history
+    candidates: np.ndarray  # [N, 1 + negatives], items, the target first
 
     def __len__(self) -> int:
         return len(self.users)
@@ -121,19 +113,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Sequences:
-    """A dataset, prepared and split.
+    """A dataset, prepared and split."""
 
-    ``items``, ``times`` ``[E]``: one user after another; user ``u`` has events
-    ``offsets[u]:offsets[u+1]``, the first ``n_train[u]`` for training.  ``categories [n_items + 1,
-    M]``: multi-hot, row 0 (padding) all false.  ``groups [U]``: index into ``group_names``, or -1.
-    """
-
-    items: np.ndarray
-    times: np.ndarray
-    offsets: np.ndarray
-    n_train: np.ndarray
-    categories: np.ndarray
-    groups: np.ndarray
+    items: np.ndarray  # [E], one user after another
+    times: np.ndarray  # [E]
+    offsets: np.ndarray  # [U + 1]; user u has the events offsets[u] : offsets[u + 1]
+    n_train: np.ndarray  # [U], how many of them, from the first on, are for training
+    categories: np.ndarray  # [n_items + 1, M], multi-hot; row 0 (padding) is all false
+    groups: np.ndarray  # [U], index into `group_names`, or -1
     valid: Evaluation
     test: Evaluation
     item_ids: list[str]
@@ -176,10 +163,7 @@ class Sequences:
     def histories(
         self, users: np.ndarray, positions: np.ndarray, length: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return items and times ``[N, length]`` of the last events before each position.
-
-        Padding (0) is on the right, so that a causal model needs no mask.
-        """
+        """Return items and times ``[N, length]`` before each position, 0 at the right."""
         start = np.maximum(positions - length, 0)
         steps = start[:, None] + np.arange(length)
         inside = steps < positions[:, None]

@@ -42,15 +42,11 @@ UNKNOWN_ITEMS_LIMIT = 0.1
 
 @dataclass(frozen=True)
 class RawTable:
-    """An unchecked table, and where its rows come from.
-
-    Index of ``frame``: the line in the file ``name``, or (file, line), or the row of a table in
-    memory.  ``published``: column names in the source, if different.
-    """
+    """An unchecked table, and where its rows come from."""
 
     name: str
-    frame: pd.DataFrame
-    published: Mapping[str, str] = field(default_factory=dict)
+    frame: pd.DataFrame  # index: the line in the file `name`, (file, line), or the row in memory
+    published: Mapping[str, str] = field(default_factory=dict)  # other column names in the source
     unit: str = "line"
 
     def check(self, column: str, good: Iterable, expected: str, fix: str = "correct it") -> None:
@@ -224,10 +220,7 @@ class Dataset:
         return replace(dataset, fingerprint=fingerprint(dataset.atomic_files()), repairs=repairs)
 
     def atomic_files(self) -> dict[str, bytes]:
-        """Return the contents of the atomic files by suffix; equal datasets give equal bytes.
-
-        Raises ``ParagonError`` if two categories, written as one word each, become equal.
-        """
+        """Return the atomic files by suffix; ``ParagonError`` if two categories become one."""
         words = pd.Series({name: one_word(name) for name in self.categories}, dtype=object)
         if len(lost := words[words.duplicated() | (words == "")]):
             names = ", ".join(map(shown, words.index[words == lost.iloc[0]]))
@@ -301,9 +294,6 @@ def _raw_table(source: Any, name: str, *required: str) -> RawTable:
     return RawTable(name, frame, unit="row")
 
 
-# --- checks and repairs -------------------------------------------------------------------------
-
-
 def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     """Check the interactions, and count their ``repairs``."""
     events = pd.DataFrame({column: table.ids(column) for column in ("user_id", "item_id")})
@@ -339,10 +329,7 @@ def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
 def _check_items(
     table: RawTable, events: pd.DataFrame, events_name: str, repairs: dict[str, int]
 ) -> pd.DataFrame:
-    """Check the items, and append unknown items of the ``events`` without categories.
-
-    More than 10 % unknown items mean that the tables do not belong together: an error.
-    """
+    """Check items; append unknown items of ``events``, of which over 10 % are an error."""
     ids, titles = table.ids("item_id"), table.texts(TITLES)
     categories = table.replaced(categories=map(_category_names, table.frame["categories"]))
     expected, names = "a list of visible text, empty if unknown", categories.frame["categories"]

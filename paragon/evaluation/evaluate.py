@@ -49,13 +49,9 @@ Summary = dict[str, dict[str, float | str | None]]  # {method: {measure: number 
 
 @dataclass(frozen=True)
 class Results:
-    """The measurements of all methods.
+    """The measurements of all methods."""
 
-    ``curve``: a row for each method, seed, protocol and evaluation weight; the others:
-    ``{method: {measure: number}}``.
-    """
-
-    curve: pd.DataFrame
+    curve: pd.DataFrame  # a row for each method, seed, protocol and evaluation weight
     summary: Summary
     differences: Summary
 
@@ -85,9 +81,6 @@ def headline(summary: Mapping[str, Mapping]) -> dict[str, float]:
     """Select the numbers of ``HEADLINE`` from a summary, without undefined ones."""
     values = {name: summary.get(m, {}).get(measure) for name, (m, measure) in HEADLINE.items()}
     return {name: value for name, value in values.items() if value is not None}
-
-
-# --- measures over the evaluation weights --------------------------------------------------------
 
 
 def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> Summary:
@@ -188,11 +181,7 @@ def lacks_unit(curve: pd.DataFrame, objectives: Sequence[str]) -> str | None:
 def over_seeds(
     measures: Mapping[str, list[Measure]], no_unit: str | None = None
 ) -> dict[str, float | str | None]:
-    """Average ``{name: one measure for each seed}``; None, with a ``_note``, if undefined.
-
-    ``_sd``: standard deviation; ``_low``, ``_high``: 95 % Student t interval of the mean.
-    ``no_unit``: the reason why regrets are undefined.
-    """
+    """Average one measure for each seed, with sd and 95 % limits; None and a note if undefined."""
     out: dict[str, float | str | None] = {}
     for name, by_seed in measures.items():
         if no_unit and name.startswith(IN_UNITS):
@@ -280,9 +269,6 @@ def _shares(seeds: Sequence[ByEvent], column: int) -> dict[str, np.ndarray]:
         ends.append(values[-1] > values[0])  # [N]
         steps.append((np.diff(values, axis=0) > 0)[different].mean(0))  # [N]
     return {"users": np.mean(ends, axis=0), "steps": np.mean(steps, axis=0)}
-
-
-# --- differences between methods -----------------------------------------------------------------
 
 
 def from_generated(measured: Measured, users: np.ndarray, resamples: int = 2000) -> Summary:

@@ -30,23 +30,18 @@ from paragon.rivals.retrain import Retrained
 
 @dataclass(frozen=True)
 class Trained:
-    """The trained models of a study, and the events to measure them on.
+    """The trained models of a study, and the events to measure them on."""
 
-    ``valid``, ``test``: events as adapters see them; ``published``: the paper's generator, for the
-    first seeds or none; ``learned``: for each seed, the end-to-end rivals by name; ``category_bias
-    [S, W, M]``; ``retrained``: by seed, models for ``retrain_weights [R, O]``, loaded when needed.
-    """
-
-    valid: FrozenTask
+    valid: FrozenTask  # events as adapters see them
     test: FrozenTask
     test_set: TestSet
     collection: Collection
     generators: Sequence[Generator]
-    published: Sequence[Published]
-    learned: Sequence[Mapping[str, EndToEnd]]
-    category_bias: Tensor
-    retrain_weights: Tensor
-    retrained: Mapping[int, Iterator[Retrained]]
+    published: Sequence[Published]  # the paper's generator, for the first seeds or none
+    learned: Sequence[Mapping[str, EndToEnd]]  # for each seed, by name
+    category_bias: Tensor  # [S, W, M]
+    retrain_weights: Tensor  # [R, O]
+    retrained: Mapping[int, Iterator[Retrained]]  # by seed, for these weights, loaded when needed
 
     @property
     def weights(self) -> Tensor:
@@ -65,23 +60,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Method:
-    """A method of the comparison: its kind, and one way to compute its scores.
+    """A method of the comparison: its kind, and one way to compute its scores."""
 
-    ``kind``: oracle, generated, mixture (follows the weights), end_to_end, reranked or reference.
-    ``mixture``: coefficients of collected adapters; ``vectors(trained, index)``: adapters of the
-    seed with this index, ``[W, P]``, or None if the method does not apply; ``rerank``: a re-ranker
-    of the backbone's list or, with ``vectors``, of the lists of these adapters, ``[V, P]``;
-    ``rows(trained)``: anything else.
-    """
-
-    kind: str
-    mixture: mixtures.Coefficients | None = None
+    kind: str  # oracle, generated, mixture, end_to_end, reranked or reference
+    mixture: mixtures.Coefficients | None = None  # of collected adapters
+    # Adapters [W, P] of the seed with this index, or None if the method does not apply to it.
     vectors: Callable[[Trained, int], Tensor | None] | None = None
-    rerank: Rerank | None = None
-    rows: Callable[[Trained], Iterator[Row]] | None = None
-
-
-# --- adapters ------------------------------------------------------------------------------------
+    rerank: Rerank | None = None  # of the backbone's list, or those of the adapters `vectors`
+    rows: Callable[[Trained], Iterator[Row]] | None = None  # anything else
 
 
 def generated_best(
@@ -139,9 +125,6 @@ def _sources(trained: Trained, index: int) -> Tensor:
         trained.weights, trained.test_set.objectives.index("accuracy")
     )
     return reranking.source_vectors(trained.generators[index], weights)
-
-
-# --- rows of other scores ------------------------------------------------------------------------
 
 
 def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:

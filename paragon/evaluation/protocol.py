@@ -41,15 +41,11 @@ Metrics = dict[str, np.ndarray | float]  # a value for each event [N], or a sing
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Catalogue scores of all events, in blocks ``[R, n + 1]`` to save memory.
-
-    ``sampled [N, C]``: separate scores of the stored candidates; the losses are then undefined.
-    Scores with the same ``key`` are measured once.
-    """
+    """Catalogue scores of all events, in blocks ``[R, n + 1]`` to save memory."""
 
     blocks: Callable[[], Iterable[np.ndarray]]
-    sampled: np.ndarray | None = None
-    key: bytes | None = None
+    sampled: np.ndarray | None = None  # [N, C], other scores of stored candidates: no losses
+    key: bytes | None = None  # scores with the same key are measured once
 
     @classmethod
     def of(
@@ -220,10 +216,7 @@ class TestSet:
 
 
 def held_out(
-    sequences: Sequences,
-    backbone: Backbone,
-    settings: params.AdapterSettings,
-    cutoffs: list[int],
+    sequences: Sequences, backbone: Backbone, settings: params.AdapterSettings, cutoffs: list[int]
 ) -> tuple[FrozenTask, FrozenTask, TestSet]:
     """Prepare validation and test events as adapters see them, and the test set to measure on."""
     valid, test = (frozen_task(backbone, sequences, part, settings) for part in ("valid", "test"))
@@ -244,15 +237,11 @@ class Row:
 
 
 class ByEvent(NamedTuple):
-    """Measurements of one row under one protocol, to compare methods by user.
-
-    ``points [W, O]``: the objectives' metrics at ``weights``; ``events``: W arrays ``[O, N]`` of
-    them by event, or None if one is not a mean over events.
-    """
+    """Measurements of one row under one protocol, to compare methods by user."""
 
     weights: np.ndarray
-    points: np.ndarray
-    events: list[np.ndarray] | None
+    points: np.ndarray  # [W, O], the objectives' metrics
+    events: list[np.ndarray] | None  # W arrays [O, N] of them; None: no means over events
     random: bool = True
 
 

@@ -61,10 +61,7 @@ class Schedule:
 
 
 def guided(denoiser: torch.nn.Module, condition: Tensor, guidance: float) -> Predict:
-    """Classifier-free guidance (Ho & Salimans 2022, eq. 6) in v: ``v_null + g (v_cond - v_null)``.
-
-    ``condition [B, O]``. Raises ``ParagonError`` for a ``guidance`` g outside 0..100.
-    """
+    """Guide by ``v_null + g (v_cond - v_null)``, g in 0..100 (Ho & Salimans 2022, eq. 6)."""
     if not 0 <= guidance <= 100:
         raise ParagonError(f"guidance: {guidance} is out of range; use 0 to 100 (1: no guidance)")
     drop = torch.ones(len(condition), dtype=torch.bool, device=condition.device)  # [B]

@@ -163,11 +163,7 @@ class Generator:
 
     @torch.no_grad()
     def generate(self, weights: object, **sampling: Any) -> Tensor:
-        """Generate adapter vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``.
-
-        ``sampling``: options of :meth:`latents`.  Raises ``ParagonError`` for one out of range, and
-        for weights off the simplex.
-        """
+        """Generate adapter vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``; see `latents`."""
         checked = check_weights(weights, self.objectives)  # [W, O]
         return self.model.latent.decode(self.latents(checked, **sampling))  # [W, P]
 

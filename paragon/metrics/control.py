@@ -59,10 +59,7 @@ def mean_hv(points: np.ndarray) -> float:
 
 
 def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
-    """Pearson correlation of ``values [W]`` with ``other [W]``, weights or the oracle's metric.
-
-    In -1..1; undefined for a single weight or a constant series.
-    """
+    """Pearson correlation of ``values [W]`` with ``other [W]``; undefined if one is constant."""
     values = check_array("values", values, "W")
     other = check_array("other", other, "W", W=len(values))
     if len(values) < 2:

@@ -15,9 +15,6 @@ from paragon.metrics.checks import Measure, check_array, row_blocks
 _TIE = 1e-9  # gains closer than this are equal, whatever the order of summation
 
 
-# --- ranks and accuracy --------------------------------------------------------------------------
-
-
 def target_ranks(
     scores: np.ndarray, target: int | np.ndarray = 0, excluded: np.ndarray | None = None
 ) -> np.ndarray:
@@ -95,9 +92,6 @@ def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
     return (check_array("ranks", ranks, "N", "integers", low=1) <= _cutoff(k)).astype(np.float64)
 
 
-# --- diversity -----------------------------------------------------------------------------------
-
-
 def alpha_dcg(ranked: np.ndarray, alpha: float = 0.5) -> np.ndarray:
     """α-DCG at each cut-off, float64 ``[N, K]``: column k - 1 is α-DCG@k, 0..inf.
 
@@ -149,10 +143,7 @@ def ideal_alpha_dcg(
 def _greedy_gains(
     patterns: np.ndarray, kinds: np.ndarray, free: np.ndarray, k: int, decay: float
 ) -> np.ndarray:
-    """Gains ``[n, k]`` of the greedy list of candidates.
-
-    ``kinds [n, C]``: rows of ``patterns [G, M]``; ``free [n, C]``: which may be taken.
-    """
+    """Gains ``[n, k]`` of the greedy list of the ``free`` candidates."""
     rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
     worth = np.ones((len(kinds), patterns.shape[1]))  # of each category, for the next item
     for position in range(min(k, kinds.shape[1])):
@@ -244,9 +235,6 @@ def _lists(ranked: np.ndarray, k: int = 1) -> np.ndarray:
 def _decay(alpha: float) -> float:
     """Return 1 - α, the factor by which each repetition of a category reduces its worth."""
     return 1 - float(check_array("alpha", alpha, "", low=0, high=1))
-
-
-# --- novelty and fairness ------------------------------------------------------------------------
 
 
 def self_information(holders: np.ndarray, users: int) -> np.ndarray:

@@ -188,10 +188,7 @@ def novelty(scores: Tensor, lists: Lists) -> Tensor:
 
 
 def fairness(scores: Tensor, lists: Lists) -> Tensor:
-    """``0.9 max(L_a, L_b) + 0.1 min(L_a, L_b)``, ``[..., A]``.
-
-    L_a and L_b are the mean accuracy losses of the two user groups; unknown groups do not count.
-    """
+    """``0.9 max(L_a, L_b) + 0.1 min(L_a, L_b)`` of two groups' accuracy losses, ``[..., A]``."""
     loss = BprMax.apply(scores)  # [..., B, A]
     means = []
     for group in (0, 1):

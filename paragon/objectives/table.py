@@ -129,10 +129,7 @@ class Catalogue:
 
 @torch.no_grad()
 def served(scores: Tensor, met: Tensor, length: int) -> Tensor:
-    """Pick the ``length`` best items that a user has not met: ``[..., length]``, no gradient.
-
-    ``scores``, ``met [..., n + 1]``: scores of the catalogue, and True for items to leave out.
-    """
+    """Pick the ``length`` best items not ``met [..., n + 1]``: ``[..., length]``, no gradient."""
     # Adding takes a third of the time of `masked_fill`.
     return (scores + torch.where(met, -torch.inf, 0.0)).topk(length).indices
 

@@ -1,7 +1,4 @@
-"""Preference weights: one number per objective, non-negative, with sum 1.
-
-Shapes: W weight vectors, O objectives.
-"""
+"""Preference weights ``[W, O]``: one number per objective, non-negative, with sum 1."""
 
 from __future__ import annotations
 

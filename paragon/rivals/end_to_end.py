@@ -90,10 +90,7 @@ END_TO_END: dict[str, type[EndToEnd]] = {
 
 
 def equal_steps(settings: params.Params) -> int:
-    """Count the training steps at which a rival has seen as many lists as the generator.
-
-    A list counts once for each adapter, in tuning one seed's anchors and in the behavioural loss.
-    """
+    """Count the steps at which a rival has seen as many lists, by adapter, as the generator."""
     adapters, generator, rivals = settings.adapters, settings.generator, settings.rivals
     tuning = len(adapters.anchors) * adapters.steps * adapters.batch
     behaviour = generator.steps * generator.behaviour_batch * generator.behaviour_rows
@@ -162,9 +159,6 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
         return model.eval().requires_grad_(False)
 
 
-# --- category_bias -------------------------------------------------------------------------------
-
-
 class BiasTask(FrozenTask):
     """Score ``s . e_i + g_i . u(w)``, with a bias ``u [..., W, M]`` instead of adapters."""
 
@@ -193,10 +187,7 @@ class BiasTask(FrozenTask):
 
 
 def tune_category_bias(
-    train: FrozenTask,
-    sequences: Sequences,
-    settings: params.AdapterSettings,
-    seeds: Sequence[int],
+    train: FrozenTask, sequences: Sequences, settings: params.AdapterSettings, seeds: Sequence[int]
 ) -> Tensor:
     """Tune a bias for each evaluation weight and seed on training events, ``[S, W, M]``."""
     # So few parameters need a larger rate to converge.

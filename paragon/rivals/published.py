@@ -131,10 +131,7 @@ class Published(nn.Module):
     def sample(
         self, weights: Tensor, guidance: float = 1.0, steps: int | None = None, sample: int = 0
     ) -> Tensor:
-        """Sample vectors ``[W, P]`` for weights ``[W, O]``, all from one noise.
-
-        By DDIM in ``steps``, or by DDPM in all steps of the schedule.
-        """
+        """Sample vectors ``[W, P]`` from one noise: by DDIM in ``steps``, or by DDPM in all."""
         rng = np.random.default_rng([self.description["seed"], 8, sample])
         noise = torch.from_numpy(rng.standard_normal((1, len(self.mean)), dtype=np.float32))
         noise = noise.to(weights.device).repeat(len(weights), 1)  # [W, P]
@@ -150,10 +147,7 @@ class Published(nn.Module):
     def generate(
         self, weights: object, *, guidance: float | None = None, sample: int = 0
     ) -> Tensor:
-        """Generate adapter vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``.
-
-        ``guidance`` (1: none) overrides the one in the description; ``sample`` chooses the noise.
-        """
+        """Generate vectors ``[W, P]``; ``guidance`` (1: none) overrides the chosen one."""
         about = self.description
         checked = check_weights(weights, about["collection"]["objectives"])
         lifted = lift(checked, torch.tensor(about["floor"])).to(self.mean)
@@ -234,10 +228,7 @@ def _train_stretch(
     settings: PublishedSettings,
     stretch: range,
 ) -> float:
-    """Train for a range of steps on ``clean [N, P]`` with ``weights [N, O]``; return the mean loss.
-
-    Seeds and learning rate depend on the number of the step alone, so that training can resume.
-    """
+    """Train for a range of steps, which alone decides seeds and rate; return the mean loss."""
     schedule = Schedule(settings.diffusion_steps, clean.device)
     rng = np.random.default_rng([model.description["seed"], 7, stretch.start])
     torch.manual_seed(int(rng.integers(2**63)))  # dropout

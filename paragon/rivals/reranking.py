@@ -43,16 +43,12 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Ranked:
-    """Lists to re-rank, best first.
+    """Lists to re-rank, best first."""
 
-    ``columns [N, D]``: the items' columns among the candidates; ``relevance [N, D]``: 0..1,
-    falling; ``kinds [N, D]``: rows in ``patterns [G, M]`` bool.
-    """
-
-    columns: np.ndarray
-    relevance: np.ndarray
-    kinds: np.ndarray
-    patterns: np.ndarray
+    columns: np.ndarray  # [N, D], of the items among the candidates
+    relevance: np.ndarray  # [N, D], 0..1, falling
+    kinds: np.ndarray  # [N, D], rows in `patterns`
+    patterns: np.ndarray  # [G, M], bool
 
     def reranked(self, rerank: Rerank, setting: Setting, positions: int) -> np.ndarray:
         """Re-rank the ``setting.depth`` best items; return columns ``[N, up to positions]``."""
@@ -67,14 +63,9 @@ Rerank = Callable[[Ranked, float, int], np.ndarray]
 # chosen patterns [N].
 Rule = Callable[[np.ndarray, int], Generator[np.ndarray, np.ndarray, None]]
 
-# --- rules ---------------------------------------------------------------------------------------
-
 
 def distance(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray, None]:
-    """Yield the gains of maximal marginal relevance, 0..1 (Carbonell & Goldstein, SIGIR 1998).
-
-    The gain is 1 minus the largest Jaccard similarity of categories to an item above.
-    """
+    """Yield the gains of MMR: Jaccard distance to items above (Carbonell & Goldstein 1998)."""
     apart = 1 - ranking.jaccard(patterns.astype(np.float32))  # [G, G]
     least = np.ones((rows, len(patterns)), dtype=np.float32)  # [N, G]
     while True:
@@ -119,10 +110,7 @@ def volume(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray,
 
 
 def greedy(rule: Rule, lists: Ranked, weight: float, positions: int) -> np.ndarray:
-    """Fill each position with the item of the largest merit; ties go to the more relevant one.
-
-    Merit is ``weight * relevance + (1 - weight) * gain``, with the gains of ``rule``.
-    """
+    """Fill positions by ``weight * relevance + (1 - weight) * gain``; ties: the more relevant."""
     rows, depth = lists.kinds.shape
     events = np.arange(rows)
     search = rule(lists.patterns, rows)
@@ -146,22 +134,15 @@ RERANKERS: dict[str, Rerank] = {
 }
 
 
-# --- candidates ----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Candidates:
-    """The candidates of each event under one protocol, and their categories.
+    """The candidates of each event under one protocol, and their categories."""
 
-    ``items [N, C]``: ids; ``excluded [N, C]`` bool; ``targets [N]``: column of the target;
-    ``kinds [n + 1]``: for each item of the catalogue, its row in ``patterns [G, M]`` bool.
-    """
-
-    items: np.ndarray
-    excluded: np.ndarray
-    targets: np.ndarray
-    kinds: np.ndarray
-    patterns: np.ndarray
+    items: np.ndarray  # [N, C], ids
+    excluded: np.ndarray  # [N, C], bool
+    targets: np.ndarray  # [N], column of the target
+    kinds: np.ndarray  # [n + 1], for each item of the catalogue, its row in `patterns`
+    patterns: np.ndarray  # [G, M], bool
 
     def best(self, scores: np.ndarray, temperature: float) -> Ranked:
         """Rank the best candidates by ``scores [N, C]``; their relevance is a probability."""
@@ -203,9 +184,6 @@ def candidates_of(sequences: Sequences, evaluation: Evaluation) -> dict[str, Can
         "sampled": Candidates(stored, none, first, *described),
         "full": Candidates(catalogue, excluded, evaluation.targets, *described),
     }
-
-
-# --- the choice of settings ----------------------------------------------------------------------
 
 
 def validation_rows(evaluation: Evaluation) -> slice:
@@ -335,10 +313,7 @@ def on_top(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def in_order_of(policy: np.ndarray, scores: np.ndarray, excluded: np.ndarray) -> np.ndarray:
-    """Re-rank the best items of catalogue scores ``[N, n + 1]`` by the scores ``policy``.
-
-    In Chen et al. (KDD 2023), the policy sees the whole list; here it scores single items.
-    """
+    """Re-rank the best of ``scores`` by ``policy``, item by item (Chen et al., KDD 2023)."""
     depth = min(POLICY_DEPTH, int((~excluded).sum(1).min()))
     best = ranking.top_k(scores, depth, excluded)  # [N, D]
     order = np.argsort(-np.take_along_axis(policy, best, 1), axis=1, kind="stable")

@@ -69,10 +69,7 @@ class Retraining(Training):
     def task_loss(
         self, states: Tensor, users: Tensor, candidates: Tensor, to: Tensor, met: Met
     ) -> Tensor:
-        """Return the weighted loss of states ``[N, z]`` of ``users [N]``, on given or served lists.
-
-        Lists are served ``to`` the events ``[B]``, without items that their users ``met`` (B rows).
-        """
+        """Return the weighted loss of states ``[N, z]``; lists are served ``to`` events ``[B]``."""
         backbone, adapter = self.backbone, self.adapter
 
         def table() -> Tensor:

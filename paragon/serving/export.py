@@ -188,10 +188,7 @@ def without_people(sequences: Sequences) -> Sequences:
 
 
 def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:
-    """Return the parameters of a backbone without those of single users.
-
-    Of LightGCN, NGCF and PinSage only final item vectors stay: their graphs are user histories.
-    """
+    """Return parameters without those of users; graphs are histories, so only items stay."""
     tensors, vectors = dict(backbone.state_dict()), backbone.item_vectors().detach()  # [n + 1, d]
     if backbone.name in ("lightgcn", "ngcf"):
         tensors = {"embedding": torch.cat([torch.zeros_like(vectors[:1]), vectors])}

@@ -54,29 +54,21 @@ class Options(Section):
 
 @dataclass(frozen=True)
 class History:
-    """A user's item ids, oldest first.
-
-    ``times``: seconds since 1970; only TiSASRec uses them, and treats events without times as
-    simultaneous.  ``user``: an id in the data; LightGCN, NGCF and DeepFM know such users better.
-    """
+    """A user's item ids, oldest first."""
 
     items: Sequence[str]
-    times: Sequence[int] | None = None
-    user: str | None = None
+    times: Sequence[int] | None = None  # seconds since 1970, for TiSASRec; None: simultaneous
+    user: str | None = None  # an id in the data; LightGCN, NGCF and DeepFM know such users better
 
 
 class Encoded(NamedTuple):
-    """A history in numbers.
+    """A history in numbers."""
 
-    ``items``: the known ones, 1..n; ``user``: -1 if unknown; ``seen``: items not to recommend;
-    ``unknown``: number of unknown items.
-    """
-
-    items: list[int]
+    items: list[int]  # the known ones, 1..n
     times: list[int] | None
-    user: int
-    seen: list[int]
-    unknown: int = 0
+    user: int  # -1 if unknown
+    seen: list[int]  # items not to recommend
+    unknown: int = 0  # number of unknown items
 
 
 @dataclass(frozen=True)

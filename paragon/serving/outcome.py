@@ -26,18 +26,13 @@ class Promise(Section):
 
 @dataclass(eq=False, repr=False)
 class Balance(dict[str, float]):
-    """Weights by objective for ``recommend``, and what to expect of them.
-
-    ``loss``: share of ``NDCG@10`` lost on validation.  ``bound``: its limit for ``users`` new users
-    with this ``confidence``.  ``diversity``: ``α-nDCG@10``, or the other objective's metric, on
-    validation; ``before``: the same for accuracy alone.
-    """
+    """Weights by objective for ``recommend``, and what to expect of them."""
 
     weights: InitVar[dict[str, float]]
-    loss: float
-    bound: float
-    diversity: float
-    before: float
+    loss: float  # share of NDCG@10 lost on validation
+    bound: float  # its limit for `users` new users with this `confidence`
+    diversity: float  # α-nDCG@10, or the other objective's metric, on validation
+    before: float  # the same for accuracy alone
     confidence: float
     users: float
 
@@ -55,15 +50,11 @@ class Balance(dict[str, float]):
 
 
 class Outcomes(NamedTuple):
-    """Measurements of each balance on the validation users.
+    """Measurements of each balance on the validation users."""
 
-    ``weights [G, O]``, accuracy alone first.  ``ndcg [G, N]``: ``NDCG@10`` of each user, sorted by
-    value.  ``diversity [G]``: mean metric of the other objective.
-    """
-
-    weights: np.ndarray
-    ndcg: np.ndarray
-    diversity: np.ndarray
+    weights: np.ndarray  # [G, O], accuracy alone first
+    ndcg: np.ndarray  # [G, N], NDCG@10 of each user, sorted by value
+    diversity: np.ndarray  # [G], mean metric of the other objective
 
 
 def furthest(ndcg: np.ndarray, loss: float, confidence: float, users: float) -> int:

@@ -43,16 +43,11 @@ _POPULAR = "nothing of the history is known: the most popular items, whatever th
 
 @dataclasses.dataclass(frozen=True)
 class Reranker:
-    """How to re-rank the lists of a few adapters with xQuAD, as for the row `generated_xquad`.
+    """How to re-rank the lists of a few adapters with xQuAD, as for the row `generated_xquad`."""
 
-    ``accuracy``: its index.  ``settings``: one per weight of accuracy, evenly from 0 to 1, chosen
-    on validation events.  ``sources [S, O]``: weights of the adapters, after source 0, the backbone
-    alone.
-    """
-
-    accuracy: int
-    settings: list[Setting]
-    sources: np.ndarray
+    accuracy: int  # its index among the objectives
+    settings: list[Setting]  # one per weight of accuracy, evenly from 0 to 1
+    sources: np.ndarray  # [S, O], weights of the adapters after source 0, the backbone alone
 
     def setting(self, weights: np.ndarray) -> Setting:
         """Return the setting for weights ``[O]``."""
@@ -206,10 +201,7 @@ class Recommender:
         blocked: Tensor | None = None,
         rerank: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return items and scores ``[B, k]``, and how many items were left to choose from ``[B]``.
-
-        ``weights [B, O]``: float32; ``blocked [n + 1]``: items not to return.
-        """
+        """Return the best items and their scores ``[B, k]``, and how many were left ``[B]``."""
         shape, left = (len(pasts), k), np.zeros(len(pasts), dtype=np.int64)
         numbers, scores = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
         step = self.backbone.rows_at_a_time(_ROWS, len(self._table), _PAIRS)

@@ -1,7 +1,4 @@
-"""Serve an exported folder over HTTP.
-
-Ten lists take hardly longer than one, so requests that wait are answered together.
-"""
+"""Serve an exported folder over HTTP; requests that wait are answered together, as it is faster."""
 
 from __future__ import annotations
 

@@ -207,9 +207,6 @@ def load_point(plan: Ablations, name: str) -> tuple[AblationBench, list[Generato
         return bench, train_generators(bench.study, folder / "collection", folder / name)
 
 
-# --- random starts --------------------------------------------------------------------------------
-
-
 def matching(vector: Tensor, reference: Tensor, form: AdapterForm) -> Tensor:
     """Order ``[h]`` of the hidden units of ``vector [P]`` that is closest to ``reference [P]``.
 

@@ -1,7 +1,4 @@
-"""Trials outside the default study: a plan, a bench to measure on, and tables of recorded rows.
-
-Shapes: W evaluation weights, O objectives, P parameters of an adapter.
-"""
+"""Trials outside the default study: plans, a bench to measure on, tables of recorded rows."""
 
 from __future__ import annotations
 

@@ -35,16 +35,12 @@ COLUMNS = ["study", "method", "measure", "before", "after", "difference", "sprea
 
 @dataclass(frozen=True)
 class Versions:
-    """Two versions of the results.
-
-    ``moved``: means that both have; ``spread`` is half of the 95 % interval of the difference.
-    ``curves``: ``{study: (before, after)}``; ``only``: studies that only one version has.
-    """
+    """Two versions of the results."""
 
     names: tuple[str, str]
-    moved: pd.DataFrame
-    curves: dict[str, tuple[pd.DataFrame, pd.DataFrame]]
-    only: tuple[list[str], list[str]]
+    moved: pd.DataFrame  # means that both have; `spread`: half of the interval of the difference
+    curves: dict[str, tuple[pd.DataFrame, pd.DataFrame]]  # (before, after) by study
+    only: tuple[list[str], list[str]]  # studies that one version alone has
 
     def markdown(self, limit: int | None = None) -> str:
         """Format the comparison, with the first ``limit`` differences."""
@@ -79,10 +75,7 @@ class Versions:
 
 
 def compare_versions(before: str, after: str | None, root: Path) -> Versions:
-    """Compare ``results/`` of two versions (None: the working tree).
-
-    Raises ``ParagonError`` for an unknown revision, or if they share no study.
-    """
+    """Compare ``results/`` of two versions (None: the working tree), which must share a study."""
     old, new = (_studies(revision, root) for revision in (before, after))
     names = (before, after or WORKING_TREE)
     both = [study for study in old if study in new]

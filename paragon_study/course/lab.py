@@ -25,10 +25,7 @@ def small_params(root: Path = ROOT) -> dict:
 
 
 def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] = print) -> Path:
-    """Make ``root/lab`` unless it exists, from the study or in small (90 seconds); return its path.
-
-    Raises ``ParagonError`` if it has the other mode, or data or artifacts are missing.
-    """
+    """Make ``root/lab`` unless it exists, from the study or in small (90 seconds)."""
     lab, mode = root / "lab", "full" if full else "small"
     if lab.exists():
         if not (lab / f".{mode}").exists():

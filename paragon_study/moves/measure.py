@@ -27,13 +27,7 @@ from paragon.adapters import mixtures
 from paragon.adapters.adapter import start_vectors
 from paragon.adapters.collection import Collection, tune
 from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
-from paragon.adapters.rotation import (
-    AdapterMap,
-    ItemTable,
-    fit_rotation,
-    procrustes,
-    shared_items,
-)
+from paragon.adapters.rotation import AdapterMap, ItemTable, fit_rotation, procrustes, shared_items
 from paragon.backbones import Backbone
 from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
@@ -105,9 +99,6 @@ class Moves(Plan):
         old = entry.old if kind == "generators" else [entry.old]
         named = [self.entry("recommenders", one) for one in (*old, entry.new)]
         return [self.change, self.steps, self.anchors, self.anchor_steps, entry, *named]
-
-
-# --- recommenders ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -233,9 +224,6 @@ def named_by_title(place: Place) -> Place:
     return dataclasses.replace(place, sequences=dataclasses.replace(sequences, item_ids=names))
 
 
-# --- maps of adapters -----------------------------------------------------------------------------
-
-
 def with_means(way: AdapterMap, old: Tensor, new: Tensor) -> AdapterMap:
     """Set the offset so that the mean states ``old [N, d]`` and ``new [N, e]`` agree."""
     return dataclasses.replace(way, offset=old.double().mean(0) - new.double().mean(0) @ way.read)
@@ -275,16 +263,10 @@ def calibrate(
 
 
 def corrected(moved: Tensor, weights: Tensor, anchors: Tensor, differences: Tensor) -> Tensor:
-    """Correct adapters ``[W, Q]`` at ``weights [W, O]`` by a few that were tuned further.
-
-    Their changes ``differences [K, Q]`` at ``anchors [K, O]`` are interpolated in log-ratios.
-    """
+    """Add ``differences [K, Q]`` at ``anchors``, interpolated in log-ratios, to ``[W, Q]``."""
     mix = mixtures.in_log_ratios(mixtures.interpolation)
     coefficients = mix(anchors.double().numpy(), weights.double().numpy())  # [W, K]
     return moved + torch.from_numpy(coefficients).float() @ differences
-
-
-# --- trials ---------------------------------------------------------------------------------------
 
 
 def measure_recommender(plan: Moves, name: str) -> pd.DataFrame:

@@ -38,10 +38,7 @@ from paragon_study.pipeline.settings import check_all, check_data, check_setting
 
 @dataclass(frozen=True)
 class Study:
-    """A dataset and a backbone under one set of parameters.
-
-    ``load_...`` raise ``ParagonError`` if a file is missing, or files do not belong together.
-    """
+    """A dataset and a backbone under one set of parameters."""
 
     dataset: str
     backbone: str
@@ -201,10 +198,7 @@ class StudyData:
         return load_dataset(self.name, DATA)
 
     def save(self, sequences: Sequences) -> None:
-        """Write the sequences for the next stages, and data.json for readers.
-
-        Raises ``ParagonError`` if the data do not support an objective of params.yaml.
-        """
+        """Write the sequences, and data.json for readers, if the data support the objectives."""
         check_data(self.objectives, sequences)
         save_sequences(sequences, ARTIFACTS / self.name / "data")
         write_json(RESULTS / self.name / "data.json", sequences.description)

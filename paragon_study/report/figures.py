@@ -314,10 +314,7 @@ def two_versions(
 
 @style.drawn
 def all_studies(frame: pd.DataFrame) -> Figure:
-    """Plot all studies: panels by dataset and measure, a line per method, a marker per backbone.
-
-    ``frame``: columns dataset, backbone, method, measure, mean, low, high (None for one seed).
-    """
+    """Plot all studies: panels by dataset and measure, a line per method, a marker per backbone."""
     measures, backbones = (list(dict.fromkeys(frame[n])) for n in ("measure", "backbone"))
     backbones.sort(key=[*style.BACKBONES, *backbones].index)
     order = frame[frame["measure"] == measures[0]].groupby("method", sort=False)["mean"].mean()

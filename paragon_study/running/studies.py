@@ -27,10 +27,7 @@ class StageTime(Section):
 
 
 def add(name: str, root: Path = ROOT) -> str:
-    """Add a dataset or backbone to params.yaml, keeping comments; return a message.
-
-    Raises ``ParagonError`` for an invalid file, or an unknown or ambiguous ``name``.
-    """
+    """Add a dataset or backbone to params.yaml, keeping comments; return a message."""
     check_name(name, "dataset or backbone")
     path = root / "params.yaml"
     load_params(path)
