@@ -277,10 +277,9 @@ def read_settings(path: Path) -> dict:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ParagonError(f"{path}: {error.strerror}; run from a checkout") from error
-    except UnicodeDecodeError as error:
-        raise ParagonError(f"{path}: not valid UTF-8 ({error.reason}); save it as UTF-8") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: an impossible date
-        raise ParagonError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: no UTF-8, a date
+        reason = " ".join(str(error).split())
+        raise ParagonError(f"{path}: not valid YAML: {reason}") from error
     if not isinstance(content, dict):
         raise ParagonError(
             f"{path}: a mapping of sections is needed, found {type(content).__name__}"
@@ -326,14 +325,4 @@ def checked(section: type[S], content: dict, where: str) -> S:
         place = f"{where}{key}" if where.endswith(".") else f"{where}: {key}"
         raise ParagonError(
             f"{place}: {first['msg'].removeprefix('Value error, ')}{found}"
-        ) from error
-
-
-def stored(section: type[S], values: dict, where: str) -> S:
-    """Validate settings from a stored file, which another version may have written."""
-    try:
-        return checked(section, values, f"{where}: settings.")
-    except ParagonError as error:
-        raise ParagonError(
-            f"{error}; made by another version of the package, run its stage again"
         ) from error

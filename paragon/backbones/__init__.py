@@ -82,7 +82,7 @@ def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
     """Load a frozen backbone and its description; ``ParagonError`` if trained on other data."""
     with loading(stem, "backbones") as (tensors, description):
         check_match(description["data"], sequences.description, f"{stem}.json", "backbones")
-        settings = params.stored(params.BackboneSettings, description["settings"], f"{stem}.json")
+        settings = params.BackboneSettings(**description["settings"])
         backbone = BACKBONES[description["backbone"]](sequences, settings)
         backbone.load_state_dict(tensors)
     return backbone.eval().requires_grad_(False), description

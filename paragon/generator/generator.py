@@ -155,7 +155,7 @@ class Generator:
 
     def __init__(self, model: DiffusionModel, description: dict) -> None:
         self.model, self.description = model, description
-        self.settings = params.GeneratorSettings.model_validate(description["settings"])
+        self.settings = params.GeneratorSettings(**description["settings"])
         self.objectives: list[str] = description["collection"]["objectives"]
         self.form = AdapterForm(**description["collection"]["form"])
         self.floor = torch.tensor(description["floor"])
@@ -205,12 +205,12 @@ def save_generator(generator: Generator, stem: Path) -> None:
 def load_generator(stem: Path) -> Generator:
     """Read what :func:`save_generator` wrote."""
     with loading(stem, "generator") as (tensors, description):
-        return generator_of(tensors, description, f"{stem}.json")
+        return generator_of(tensors, description)
 
 
-def generator_of(tensors: dict[str, Tensor], description: dict, source: str) -> Generator:
-    """Build a frozen generator from stored ``tensors``; errors name ``source`` as their origin."""
-    settings = params.stored(params.GeneratorSettings, description["settings"], source)
+def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
+    """Build a frozen generator from stored ``tensors``."""
+    settings = params.GeneratorSettings(**description["settings"])
     mean, basis, scale = (tensors[f"latent.{name}"] for name in ("mean", "basis", "scale"))
     model = DiffusionModel(Latent(mean, basis, float(scale)), len(description["floor"]), settings)
     model.load_state_dict(tensors)

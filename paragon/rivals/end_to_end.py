@@ -151,7 +151,7 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
     stem = folder / f"{name}-seed{seed}"
     expected = {"kind": name, "seed": seed, "backbone": backbone["sha256"]}
     with loading(stem, "rivals", expected) as (tensors, description):
-        settings = params.stored(params.RivalSettings, description["settings"], f"{stem}.json")
+        settings = params.RivalSettings(**description["settings"])
         start, objectives = torch.zeros(description["size"]), len(description["objectives"])
         model = END_TO_END[name](start, objectives, settings)
         model.load_state_dict(tensors)

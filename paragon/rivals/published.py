@@ -112,7 +112,7 @@ class Published(nn.Module):
         super().__init__()
         self.description = description
         form = AdapterForm(**description["collection"]["form"])
-        settings = PublishedSettings.model_validate(description["settings"])
+        settings = PublishedSettings(**description["settings"])
         self.diffusion_steps = settings.diffusion_steps
         self.denoiser = TokenDenoiser(form, len(description["floor"]), settings)
         for name in ("mean", "low", "high"):

@@ -202,7 +202,7 @@ def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:
 def _load_backbone(stem: Path, data: Sequences) -> tuple[Backbone, str]:
     """Load the backbone, and the checksum of the trained one."""
     with loading(stem, EXPORT, {"data": data.description}) as (tensors, about):
-        settings = params.stored(params.BackboneSettings, about["settings"], f"{stem}.json")
+        settings = params.BackboneSettings(**about["settings"])
         if not about["people"] and about["backbone"] in ("lightgcn", "ngcf", "pinsage"):
             settings = settings.model_copy(update={"layers": 0})
         backbone = BACKBONES[about["backbone"]](data, settings)

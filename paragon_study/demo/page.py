@@ -40,7 +40,7 @@ from paragon.rivals.reranking import (
     source_weights,
     validation_rows,
 )
-from paragon.storage import check_match, load_tensors
+from paragon.storage import loading
 from paragon_study.report.style import look
 
 RENEW = "python -m paragon demo --renew"
@@ -80,7 +80,7 @@ class Bundle:
         start, about = "generator.", self.description["generator"]
         names = [name for name in self.tensors if name.startswith(start)]
         tensors = {name.removeprefix(start): self.tensors[name] for name in names}
-        return generator_of(tensors, about, "the bundle of the demo")
+        return generator_of(tensors, about)
 
 
 class Rankings:
@@ -204,10 +204,11 @@ def make_bundle(trained: Trained) -> Bundle:
 
 def load_bundle(stem: Path, sequences: Sequences) -> Bundle:
     """Load a bundle; raise ``ParagonError`` if missing, altered, or made with other data."""
-    tensors, description = load_tensors(stem, RENEW)
     expected = {"kind": "demo", "data": {name: sequences.description[name] for name in _DATA}}
-    check_match(expected, description, f"{stem}.json")
-    return Bundle(tensors, description)
+    with loading(stem, RENEW, expected) as (tensors, description):
+        bundle = Bundle(tensors, description)
+        _ = bundle.generator  # fails for tensors of another version
+        return bundle
 
 
 def build_page(bundle: Bundle, sequences: Sequences) -> str:
