@@ -50,14 +50,14 @@ def normalised_graph(sequences: Sequences) -> Tensor:
 class GraphBackbone(Backbone):
     """Embeddings propagated over the graph; a new user is the mean of the items in the history."""
 
-    HISTORY = 50  # used for new users only
     graph: Tensor  # [V, V], sparse: fixed by the data, not a parameter
 
     def __init__(
         self, sequences: Sequences, settings: params.BackboneSettings, width: int | None = None
     ) -> None:
         super().__init__(sequences, settings)
-        self.n_users, self.layers, self.history = sequences.n_users, settings.layers, self.HISTORY
+        self.n_users, self.layers = sequences.n_users, settings.layers
+        self.history = 50  # used for new users only
         self.register_buffer("graph", normalised_graph(sequences), persistent=False)
         self.embedding = nn.Parameter(torch.empty(self.graph.shape[0], width or self.dim))  # [V, d]
         nn.init.normal_(self.embedding, std=0.1)

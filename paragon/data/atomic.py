@@ -111,11 +111,8 @@ def decode(name: str, data: bytes, latin_1: bool = False) -> str:
         text = data.decode("latin-1")
         looks_utf8 = re.search("[\xc2-\xf4][\x80-\xbf]", text)
         invalid = error.start if looks_utf8 or not latin_1 else -1
-    nul = data.find(b"\0")
-    for place, problem in (
-        (invalid, "not UTF-8; save it as UTF-8"),
-        (nul, "a NUL byte; remove it"),
-    ):
+    problems = {"not UTF-8; save it as UTF-8": invalid, "a NUL byte; remove it": data.find(b"\0")}
+    for problem, place in problems.items():
         if place >= 0:
             line = data.count(b"\n", 0, place) + 1
             raise ParagonError(f"{name}, line {line}: {problem}")

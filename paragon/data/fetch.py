@@ -125,25 +125,22 @@ def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
     """Return the folders that may hold the files, after unpacking an archive."""
     if path.is_dir():
         return [path, path / name]
-    leads_out = ""
     try:
         atomic.check_unpacked(path)
         with zipfile.ZipFile(path) as archive:
             atomic.check_unpacked(path, sum(info.file_size for info in archive.infolist()))
-            pattern = re.compile(r"[/\\]|\w:|(.*[/\\])?\.\.([/\\]|$)")
-            leads_out = next(filter(pattern.match, archive.namelist()), "")
-            if not leads_out:
-                archive.extractall(scratch)
+            outside = re.compile(r"[/\\]|\w:|(.*[/\\])?\.\.([/\\]|$)")
+            for name in filter(outside.match, archive.namelist()):
+                raise ParagonError(
+                    f"{path}: the archive holds the path {shown(name)}, which leads out of its "
+                    "folder; do not use this file, get it from the official address"
+                )
+            archive.extractall(scratch)
     except ParagonError:
         raise
     except Exception as error:  # decompressors raise many kinds
         reason = getattr(error, "strerror", None) or "truncated, damaged or no zip archive"
         raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
-    if leads_out:
-        raise ParagonError(
-            f"{path}: the archive holds the path {shown(leads_out)}, which leads out of its "
-            "folder; do not use this file, get it from the official address"
-        )
     return sorted({scratch, *(path for path in scratch.rglob("*") if path.is_dir())})
 
 

@@ -50,10 +50,8 @@ WORDS = {
 
 def load_tables(folder: Path = ROOT / "ablations" / "results") -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the recorded collections and points."""
-    files = (
-        require(folder / f"{kind}.csv", "make ablations") for kind in ("collections", "points")
-    )
-    collections, points = map(pd.read_csv, files)
+    paths = (folder / "collections.csv", folder / "points.csv")
+    collections, points = (pd.read_csv(require(path, "make ablations")) for path in paths)
     return collections, points
 
 

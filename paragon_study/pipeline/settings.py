@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 from paragon.backbones import BACKBONES
-from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.objectives.table import check_names, check_objectives
+from paragon.objectives.table import check_names
 from paragon.objectives.weights import simplex_lattice, simplex_weights
 from paragon.params import ROOT, Params, load_params
 from paragon.rivals.end_to_end import END_TO_END
@@ -41,11 +40,6 @@ def check_all(root: Path = ROOT) -> None:
                 )
             own = load_params(path, dataset=dataset, backbone=backbone)
             check_settings(own, f"params.yaml, study {dataset} with {backbone}")
-
-
-def check_data(objectives: Sequence[str], sequences: Sequences) -> None:
-    """Refuse data that do not support the objectives, before a backbone is trained on them."""
-    check_objectives(objectives, sequences)
 
 
 def check_settings(params: Params, where: str) -> None:

@@ -19,6 +19,7 @@ from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import held_out
 from paragon.generator.generator import Generator, load_generators
+from paragon.objectives.table import check_objectives
 from paragon.params import (
     ARTIFACTS,
     CHECKPOINTS,
@@ -33,7 +34,7 @@ from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.published import Published, load_published
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
 from paragon.storage import check_match, check_name, loading, write_json
-from paragon_study.pipeline.settings import check_all, check_data, check_settings
+from paragon_study.pipeline.settings import check_all, check_settings
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ class StudyData:
 
     def save(self, sequences: Sequences) -> None:
         """Write the sequences, and data.json for readers, if the data support the objectives."""
-        check_data(self.objectives, sequences)
+        check_objectives(self.objectives, sequences)
         save_sequences(sequences, ARTIFACTS / self.name / "data")
         write_json(RESULTS / self.name / "data.json", sequences.description)
 
