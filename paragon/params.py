@@ -59,13 +59,10 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Filters of events, the split, and the number of negatives in each candidate list.
-
-    ``midnight``: cut `global_time` in whole days of a clock this many hours ahead of UTC.
-    """
+    """Filters of events, the split, and the number of negatives in each candidate list."""
 
     split: Literal["leave_one_out", "global_time"]
-    midnight: Annotated[float, Field(ge=-24, le=24)] | None
+    midnight: Annotated[float, Field(ge=-24, le=24)] | None  # clock of days, hours ahead of UTC
     min_rating: float
     k_core: Annotated[int, Field(ge=0, lt=2**31)]
     max_users: Count | None
@@ -74,35 +71,25 @@ class DataSettings(Section):
 
 
 class BackboneSettings(Section):
-    """Architecture and training of the backbone; only TiSASRec uses ``intervals``.
-
-    ``negatives``: with the loss `softmax`, a batch shares them (null: all items); with `bpr_max`,
-    they are drawn for each event among the items its user has not met.
-    """
+    """Architecture and training of the backbone."""
 
     dim: Count
     history: Count
     layers: Count
     heads: Count
     dropout: Part
-    intervals: Count
+    intervals: Count  # of TiSASRec only
     epochs: Count
     patience: Count
     batch: Count
     learning_rate: Rate
     loss: Literal["softmax", "bpr_max"]
-    negatives: Count | None
+    negatives: Count | None  # `softmax`: shared by a batch, null: all items; `bpr_max`: unmet
     seed: Seed
 
 
 class AdapterSettings(Section):
-    """Joint tuning of adapters with at most ``events`` training events (null: all).
-
-    ``item_side``: an adapter also changes how much a state likes each category.  ``served``: length
-    of the lists of the whole catalogue for the diversity and novelty losses, for the first
-    ``served_rows`` events of a batch.  ``anchors``: weights the generator learns from (for two
-    objectives, the first weight is enough).  ``oracles``: evaluate the multiples of 1/oracles.
-    """
+    """Joint tuning of adapters."""
 
     objectives: Annotated[
         list[str],
@@ -111,12 +98,12 @@ class AdapterSettings(Section):
         _containing("accuracy", "what else would be recommended?"),
     ]
     width: Count
-    anchors: Annotated[list[float | list[float]], Field(min_length=2)]
-    oracles: Count
-    item_side: bool
-    served: Annotated[int, Field(ge=2)]
-    served_rows: Count
-    events: Count | None
+    anchors: Annotated[list[float | list[float]], Field(min_length=2)]  # what the generator learns
+    oracles: Count  # evaluate the multiples of 1/oracles
+    item_side: bool  # adapters also change how much a state likes each category
+    served: Annotated[int, Field(ge=2)]  # length of served lists, for diversity and novelty
+    served_rows: Count  # of a batch, the first events to which they are served
+    events: Count | None  # training events at most, null: all
     steps: Count
     batch: Count
     negatives: Count
@@ -126,9 +113,9 @@ class AdapterSettings(Section):
 
 
 class GeneratorSettings(Section):
-    """The generator; ``latent``: number of principal components (null: the full vector)."""
+    """The generator."""
 
-    latent: Count | None
+    latent: Count | None  # number of principal components, null: the full vector
     conditioning: Literal["add_once", "adaptive_norm"]
     width: Count
     blocks: Count
@@ -146,58 +133,46 @@ class GeneratorSettings(Section):
 
 
 class PublishedSettings(Section):
-    """The published generator, `paragon`: a transformer over parameter tokens, with DDPM.
+    """The published generator, `paragon`: a transformer over parameter tokens, with DDPM."""
 
-    ``seeds``: train it with the first ``seeds`` seeds.  Training ends after ``steps``, or after
-    ``patience`` checks (one every ``check`` steps) without a lower validation task loss.  The scale
-    of ``guidance`` is chosen on validation events.
-    """
-
-    seeds: Annotated[int, Field(ge=0)]
+    seeds: Annotated[int, Field(ge=0)]  # train it with so many seeds, the first ones
     width: Annotated[int, Field(ge=2, multiple_of=2)]
     heads: Count
     blocks: Count
     dropout: Part
     diffusion_steps: Count
     steps: Count
-    check: Count
-    patience: Count
+    check: Count  # steps between checks of the validation task loss
+    patience: Count  # checks without a lower one, after which training ends
     batch: Count
     learning_rate: Rate
     ema: Share
     condition_drop: Share
+    # The scale is chosen on validation events.
     guidance: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=1)]
 
 
 class RivalSettings(Section):
-    """Training of the rivals; `retrain` uses the first four keys.
-
-    ``end_to_end``: rivals that need no collection of adapters.  Each of their steps uses this many
-    ``weights`` and events (``rows``).  ``width``, ``blocks``: size of the hypernetwork.
-    """
+    """Training of the rivals; `retrain` uses the first four keys, end-to-end rivals the others."""
 
     epochs: Count
     patience: Count
     seeds: Count
     retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
-    end_to_end: list[str]
-    weights: Count
-    rows: Count
-    width: Count
+    end_to_end: list[str]  # those that need no collection of adapters
+    weights: Count  # of a step
+    rows: Count  # events of a step
+    width: Count  # of the hypernetwork, like `blocks`
     blocks: Count
     learning_rate: Rate
 
 
 class EvaluationSettings(Section):
-    """Cutoffs k of the metrics, and the number of resamples of test users for intervals.
-
-    The smallest p-value before Holm's correction is 2 / (resamples + 1).  ``few_anchors``: subsets
-    of the anchors, by first weight, that mixtures are also evaluated on.
-    """
+    """Cutoffs k of the metrics, resamples of test users, and subsets of the anchors."""
 
     cutoffs: Annotated[list[Count], _containing(10, "the headline metrics are of ten items")]
-    resamples: Annotated[int, Field(ge=100)]
-    few_anchors: list[Annotated[list[float], Field(min_length=3)]]
+    resamples: Annotated[int, Field(ge=100)]  # the smallest p-value is 2 / (resamples + 1)
+    few_anchors: list[Annotated[list[float], Field(min_length=3)]]  # by first weight, for mixtures
 
 
 class VerifySettings(Section):

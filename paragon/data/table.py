@@ -153,23 +153,16 @@ def _number(value: object) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three checked tables of a dataset.
-
-    ``interactions``: ``user_id``, ``item_id`` (str), ``rating`` (float64), ``timestamp`` (int64,
-    seconds since 1970), in file order, which decides ties.  ``items``: ``item_id`` (str, unique),
-    ``title`` (str), ``categories`` (tuple of str), in catalogue order, with all items of the
-    interactions.  ``users``: ``user_id`` (str, unique), ``group`` (str or NA), perhaps empty.
-    ``source``: whether the data are official.  ``fingerprint``: sha256 of the files.  ``repairs``:
-    their counts.
-    """
+    """Three checked tables of a dataset."""
 
     name: str
+    # user_id, item_id (str), rating (float64), timestamp (int64, seconds since 1970) in file order
     interactions: pd.DataFrame
-    items: pd.DataFrame
-    users: pd.DataFrame
-    source: str = "own"
-    fingerprint: str = ""
-    repairs: dict[str, int] = field(default_factory=dict)
+    items: pd.DataFrame  # item_id (str, unique), title (str), categories (tuple of str)
+    users: pd.DataFrame  # user_id (str, unique), group (str or NA); perhaps empty
+    source: str = "own"  # whether the data are official
+    fingerprint: str = ""  # sha256 of the files
+    repairs: dict[str, int] = field(default_factory=dict)  # their counts
 
     @property
     def categories(self) -> tuple[str, ...]:

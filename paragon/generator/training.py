@@ -56,14 +56,10 @@ def diffusion_loss(
 
 
 class Behaviour(NamedTuple):
-    """The behavioural loss, defined by two functions that draw from ``rng``.
+    """The behavioural loss, defined by two functions that draw from a random generator."""
 
-    ``task_losses(vectors [B, P], rng) -> [B, O]``: the losses on random training events.
-    ``reference(weights [B, O], rng) -> [B, P]``: plausible vectors, to which noise is added.
-    """
-
-    task_losses: Callable[[Tensor, np.random.Generator], Tensor]
-    reference: Callable[[Tensor, np.random.Generator], Tensor]
+    task_losses: Callable[[Tensor, np.random.Generator], Tensor]  # vectors [B, P] -> [B, O]
+    reference: Callable[[Tensor, np.random.Generator], Tensor]  # weights [B, O] -> vectors [B, P]
 
 
 def behaviour(

@@ -65,10 +65,9 @@ _DATA = ("dataset", "fingerprint", "split", "midnight", "min_rating", "k_core", 
 class Bundle:
     """The tensors that the page needs of a study, and their description.
 
-    ``items [n + 1, d]``, ``states [N, d]`` of the test events, ``bias [W, M]`` of `category_bias`,
-    ``generator.*`` of the first seed and its initial ``noise [K]``.  For each weight of accuracy
-    r/100: ``rerank.NAME [101, 4]``, source, temperature, depth and weight of a re-ranker; and
-    ``front.NAME [101, 4]``, means of ``NDCG@10`` and ``α-nDCG@10``, then their standard errors.
+    Beside those of :func:`study_tensors`, for each weight of accuracy r/100: ``rerank.NAME [101,
+    4]``, source, temperature, depth and weight of a re-ranker; ``front.NAME [101, 4]``, means of
+    ``NDCG@10`` and ``α-nDCG@10``, then their standard errors.
     """
 
     tensors: dict[str, Tensor]
