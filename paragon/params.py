@@ -222,11 +222,7 @@ def load_params(
     dataset: str | None = None,
     backbone: str | None = None,
 ) -> Params:
-    """Read and check params.yaml.
-
-    The entries of its ``overrides`` for the ``dataset``, then those for the ``backbone``, then the
-    argument ``{section: {key: value}}`` replace values.  Raises ``ParagonError``.
-    """
+    """Read params.yaml; its overrides, dataset first, then ``overrides`` replace values."""
     path = path or ROOT / "params.yaml"
     content = read_settings(path)
     params = checked(Params, content, path.name)

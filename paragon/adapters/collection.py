@@ -120,12 +120,7 @@ def collect(
     description: dict | None = None,
     train: FrozenTask | None = None,
 ) -> Collection:
-    """Tune adapters for all anchors, oracles and seeds in one computation.
-
-    An adapter whose loss on validation events did not fall is replaced by its start.
-    ``description``: more entries to store. ``train``: the training events, if already cached.
-    Raise ``ParagonError`` for objectives that are unknown or not supported by the data.
-    """
+    """Tune adapters for all anchors, oracles and seeds; those that got worse become the start."""
     check_objectives(settings.objectives, sequences)
     anchors = simplex_weights(settings.anchors, settings.objectives)  # [A, O]
     oracles = simplex_lattice(len(settings.objectives), settings.oracles)  # [W, O]

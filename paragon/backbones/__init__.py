@@ -47,11 +47,7 @@ def train_backbone(
     device: torch.device | str = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Backbone, Fitted]:
-    """Train a backbone for accuracy until validation ``NDCG@10`` stops improving.
-
-    ``checkpoint``: a file written after each epoch, from which training resumes; the caller
-    removes it. Raise ``ParagonError`` if it was altered or belongs to another training.
-    """
+    """Train until validation ``NDCG@10`` stops improving; resume from ``checkpoint``."""
     backbone = build(name, sequences, settings, settings.seed).to(device)
     state = Checkpoint(checkpoint, origin(name, sequences, settings))
     fitted = Training(backbone, sequences, settings).fit(settings.seed, state)

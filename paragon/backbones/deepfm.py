@@ -71,11 +71,7 @@ class DeepFM(Backbone):
         return row.expand(len(self.categories), -1)
 
     def expand(self, states: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute representations of pairs ``[..., B, C, d]`` and first orders ``[..., B, C]``.
-
-        The bi-interaction uses ``sum_{i<j} x_i x_j = ((sum x_i)^2 - sum x_i^2) / 2`` (Rendle, ICDM
-        2010, lemma 3.1).
-        """
+        """Compute pairs ``[..., B, C, d]`` (Rendle 2010, lemma 3.1) and first orders of items."""
         item, category = self.fields["item"], self.categories @ self.fields["category"]
         linear = self.first_order["item"] + self.categories @ self.first_order["category"]
         table = torch.cat([_side([item, category], self.of_item), linear], -1)  # [n + 1, 4 e + 1]

@@ -153,11 +153,7 @@ class TransformerBlock(nn.Module):
 
 
 class TiSASRec(SequentialBackbone):
-    """Causal attention over items, positions and time intervals (Li et al., WSDM 2020).
-
-    Intervals are in units of the user's smallest non-zero interval *in the training part*, and
-    at most ``intervals``.
-    """
+    """Causal attention over items, positions and capped intervals (Li et al., WSDM 2020)."""
 
     name = "tisasrec"
     units: Tensor  # [U + 1]: one per user, the last for new users (-1)

@@ -39,11 +39,7 @@ META = "meta_Grocery_and_Gourmet_Food.json"
 
 
 def ml_100k(folder: Path) -> Tables:
-    """Convert u.data, u.item and u.user into exactly the bytes that RecBole distributes.
-
-    The year is in the title's last brackets ("V" for item 1412, "... (1995) (V)").  Title and year
-    of item 267, "unknown", become "unkonwn", a misspelling in the distributed file.
-    """
+    """Convert into exactly the bytes that RecBole distributes, "unkonwn" for item 267 included."""
     movies = _rows(folder, "u.item", "|", ML_100K_MOVIES)
     for genre in ML_100K_GENRES:
         movies.check(genre, movies.frame[genre].isin(["0", "1"]), "0 or 1")

@@ -156,11 +156,7 @@ def task_loss(rows: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
 
 
 def lacks_unit(curve: pd.DataFrame, objectives: Sequence[str]) -> str | None:
-    """Explain why regret has no unit in a curve of one protocol; return None if it has one.
-
-    The unit is the mean loss of `constant` minus that of `tuned`, at weights off the corners.
-    With several seeds, its 95 % Student t interval must be above 0.
-    """
+    """Explain why regret has no unit: `constant` is within noise of `tuned`; else return None."""
     units = []
     for _, table in curve.groupby("seed"):
         constant, tuned = (table[table["method"] == name] for name in ("constant", "tuned"))

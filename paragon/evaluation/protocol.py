@@ -142,12 +142,7 @@ class TestSet:
         return means, events
 
     def _lists(self, scores: Scores) -> dict[str, np.ndarray]:
-        """Extract what metrics and losses need.
-
-        ``ranks_* [N]`` of the targets and best items ``items_* [N, K]``.  For the losses, unless
-        candidates have separate scores: ``drawn [N, 1 + negatives]``, ``served [N, L]`` and
-        ``served_scores``.
-        """
+        """Extract ranks ``[N]`` and best items ``[N, K]``; for losses, drawn and served lists."""
         depth, parts, end = self.cutoffs[-1], [], 0
         events, columns = self.candidates.shape
         if scores.sampled is not None:

@@ -106,11 +106,7 @@ def train_generator(
     behaviour: Behaviour | None = None,
     device: str | torch.device = "cpu",
 ) -> Generator:
-    """Fit latent space and diffusion model to the collection of one seed.
-
-    ``behaviour`` adds the behavioural loss on random weights.  The generator holds averaged
-    parameters; ``description["curves"]`` holds the losses (see :func:`stretches`).
-    """
+    """Fit latent space and diffusion model to one seed; ``behaviour`` adds its loss."""
     seed_index = collection.description["seeds"].index(seed)
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
     floor = collection.anchors.min(0).values  # [O]

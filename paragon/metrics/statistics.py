@@ -105,11 +105,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def is_real(row: Mapping[str, float | None], name: str) -> bool:
-    """Whether the difference ``name`` in a row of ``differences.json`` is beyond chance.
-
-    It must be so over users, adjusted for the number of methods, and its interval over seeds must
-    exclude 0. Unknown is no.
-    """
+    """Whether a difference is beyond chance over users (after Holm) and seeds; unknown is no."""
     p_value, low, high = (row.get(f"{name}_{end}") for end in ("p_holm", "seeds_low", "seeds_high"))
     if p_value is None or low is None or high is None:
         return False

@@ -14,10 +14,7 @@ def popularity(sequences: Sequences, evaluation: Evaluation) -> np.ndarray:
 
 
 def item_similarity(sequences: Sequences, neighbours: int = 100) -> sparse.csr_array:
-    """Compute the cosine similarity of items over training users, sparse ``[n + 1, n + 1]``.
-
-    Each row keeps its ``neighbours`` largest values (Deshpande & Karypis, ACM TOIS 2004).
-    """
+    """Cosine of items over users, each row's largest (Deshpande & Karypis, ACM TOIS 2004)."""
     train = sequences.is_train()
     users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
     shape = (sequences.n_users, sequences.n_items + 1)

@@ -1,7 +1,5 @@
 """Rivals trained end to end, by the task loss on the frozen backbone, without a collection.
 
-Models ``model(weights [B, O]) -> adapter vectors [B, P]`` learn from random weights.
-`category_bias` has one number for each category and weight vector, the same for all users.
 Shapes: B weight vectors or events, O objectives, P parameters of an adapter, w the width of the
 network, S seeds, W weights, M categories, N events, C candidates, L items served.
 """

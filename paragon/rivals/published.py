@@ -97,11 +97,7 @@ def _two_layers(inputs: int, width: int) -> nn.Sequential:
 
 
 class Published(nn.Module):
-    """The generator of the paper: a denoiser, and the scaling of vectors.
-
-    ``description``: settings, seed, collection, smallest anchor weights (``floor``); after training
-    also loss curves, and the ``guidance`` that did best on validation events.
-    """
+    """The generator of the paper: a denoiser, and the scaling of vectors."""
 
     mean: Tensor  # [P]
     scale: Tensor  # [], one for all numbers

@@ -280,11 +280,7 @@ def reranked_scores(
     weights: np.ndarray,
     positions: int,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield scores ``sampled [N, C]`` and ``full [N, n + 1]`` for each of the ``weights [W]``.
-
-    The first ``positions`` of the lists of adapters ``vectors [V, P]`` are re-ranked on test
-    events, with settings chosen on validation events.
-    """
+    """Yield ``sampled`` and ``full`` scores by weight, the first ``positions`` re-ranked."""
     rows = validation_rows(sequences.valid)
     sources = [valid.catalogue_scores(vector, rows).cpu().numpy() for vector in vectors]
     tested = candidates_of(sequences, sequences.test)

@@ -121,20 +121,15 @@ class Recommendations(Sequence[Recommended]):
 
 @dataclass(frozen=True, repr=False)
 class Batch(Sequence[Recommendations | None]):
-    """Many lists: ``batch[row]`` is one, or None if ``errors[row]`` gives a reason.
-
-    ``numbers [B, k]``: items from 1, then 0.  ``scores [B, k]``: their last digits depend on the
-    other requests of the batch, since larger matrix products add in another order; the lists do
-    not.  ``weights [B, O]``; ``notes`` by row.
-    """
+    """Many lists: ``batch[row]`` is one, or None if ``errors[row]`` gives a reason."""
 
     data: Sequences
     objectives: list[str]
-    numbers: np.ndarray
-    scores: np.ndarray
-    weights: np.ndarray
-    notes: dict[int, tuple[str, ...]]
-    errors: dict[int, str]
+    numbers: np.ndarray  # [B, k], items from 1, then 0
+    scores: np.ndarray  # [B, k]; last digits depend on the other requests, the lists do not
+    weights: np.ndarray  # [B, O]
+    notes: dict[int, tuple[str, ...]]  # by row
+    errors: dict[int, str]  # by row
 
     def __len__(self) -> int:
         return len(self.numbers)

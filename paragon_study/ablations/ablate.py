@@ -227,11 +227,7 @@ def permute(vectors: Tensor, order: Tensor, form: AdapterForm) -> Tensor:
 
 
 def pooled(collection: Collection, aligned: bool) -> Collection:
-    """Give each seed the anchors of all seeds, ``[S * A, O]``; the oracles stay.
-
-    Permuted hidden units give the same network, so vectors of different starts can be compared only
-    if ``aligned``: the units of each start are matched to the first, by their middle anchors.
-    """
+    """Give each seed the anchors of all, ``[S * A, O]``, with hidden units ``aligned`` or not."""
     form, middle = collection.form, len(collection.anchors) // 2
     vectors, snapshots = list(collection.anchor_vectors), list(collection.snapshots)  # by seed
     seeds = len(vectors)

@@ -112,11 +112,7 @@ def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -
 def read_results(
     revision: str | None, root: Path, names: Iterable[str]
 ) -> tuple[str, dict[PurePosixPath, bytes]]:
-    """Read the named files in ``results/`` of a git revision, or of the working tree for None.
-
-    Returns the hash of the commit ("" for None) and the files by path.  Raises ``ParagonError`` for
-    an unknown revision and outside git.
-    """
+    """Read files of ``results/`` by path, and the commit ("" for the working tree, None)."""
     if revision is None:
         here = [path for name in names for path in sorted(root.glob(f"results/**/{name}"))]
         return "", {PurePosixPath(path.relative_to(root)): path.read_bytes() for path in here}

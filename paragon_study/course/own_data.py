@@ -25,11 +25,7 @@ WITHOUT = {"rivals": {"end_to_end": []}, "published": {"seeds": 0}}
 
 
 def new_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None = None) -> Study:
-    """Prepare a dataset and open its study; replace an earlier one of the same name.
-
-    ``settings`` change those of params.yaml: ``{section: {key: value}}``.  Raises ``ParagonError``
-    if the name is taken by something else, or the data are not enough.
-    """
+    """Prepare a dataset and open its study, with changed ``settings``; replace an earlier one."""
     name, folder = dataset.name, ARTIFACTS / dataset.name
     check_name(name)
     used = name in (*load_params().studies.datasets, *OTHERS) or (DATA / name).exists()

@@ -53,11 +53,7 @@ CLUSTER = "PARAGON_CLUSTER"  # address of a Dask scheduler that runs the jobs
 def run_in_processes(
     function: Callable[..., T], study: Study, jobs: Sequence[tuple], name: str
 ) -> list[T]:
-    """Return ``[function(study, *job) for job in jobs]``, computed in parallel processes.
-
-    ``function`` must be importable and seed its random numbers.  ``PARAGON_CLUSTER`` runs jobs on a
-    cluster (docs/scale.md).  Raises ``ParagonError`` if a process is killed.
-    """
+    """Return ``[function(study, *job) for job in jobs]``, from processes or a cluster."""
     # Three jobs on two threads: with two at a time the third would leave a core idle.
     most = 2 * study.params.run.threads - 1 if study.device.type == "cpu" else 1
     if not jobs or (most == 1 and CLUSTER not in os.environ):

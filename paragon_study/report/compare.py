@@ -102,11 +102,7 @@ def load_results(path: Path, stage: str = "evaluation") -> dict[str, Any]:
 
 
 def all_results(folders: Iterable[Path]) -> pd.DataFrame:
-    """Tabulate studies, methods and measures: means over seeds with 95 % intervals.
-
-    ``*_minus_generated`` has an interval over users; ``beyond_chance``: in users and seeds.  Fronts
-    with one weight get no hypervolume.
-    """
+    """Tabulate studies, methods and measures: means over seeds, limits, and differences."""
     rows: list[tuple] = []
     for folder in folders:
         study, metrics = folder.parts[-2:], load_results(folder / "metrics.json")

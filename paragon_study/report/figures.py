@@ -185,11 +185,7 @@ def control_curves(curve: pd.DataFrame, methods: list[str] = CURVE_METHODS) -> F
 
 @style.drawn
 def pareto_front(curve: pd.DataFrame, methods: list[str]) -> Figure:
-    """Plot two metrics against each other, and each method's distance from the oracle's front.
-
-    Left: means over seeds; open markers are dominated.  Middle: signed distance from the oracle's
-    front of the same seed, beyond it positive.  Right: sampled lists.
-    """
+    """Plot two metrics against each other, and each method's distance from the oracle's front."""
     rows = rows_by_method(curve, methods)
     tuned, both = rows.get("tuned"), "sampled" in set(curve["protocol"])
     widths = [1.7] + [1.2] * (tuned is not None) + [1] * both
@@ -600,12 +596,7 @@ def _components(vectors: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray]
 
 @style.drawn
 def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
-    """Plot adapter vectors in the first two principal components of the collection.
-
-    ``collected``, ``held_out`` and ``generated``: vectors ``[N, P]`` and their weights ``[N, O]``.
-    Adapters with all weight on one objective are distant: they do not count for the components,
-    and lie at the edge.
-    """
+    """Plot vectors ``[N, P]`` by weights ``[N, O]`` in two components; far corners at the edge."""
     clouds = {name: [np.asarray(part, float) for part in pair] for name, pair in groups.items()}
     inner = {}
     for name, (vectors, weights) in clouds.items():
