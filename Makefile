@@ -80,8 +80,9 @@ check: $(VENV)/.test ## Check style and types, in under a minute
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
-lab: fetch ## Open JupyterLab on a copy of the notebooks, in small; make lab FULL=1 for all data
-	$(BIN)/python -m paragon lab $(if $(FULL),--full)
+# make lab FULL=1 for all data; OPTIONS="--allow-root --ip=0.0.0.0" and the like go to JupyterLab.
+lab: fetch ## Open JupyterLab on a copy of the notebooks, in small
+	$(BIN)/python -m paragon lab $(if $(FULL),--full) $(OPTIONS)
 
 lab-reset: $(VENV)/.run ## Remove that copy and all that was changed in it
 	$(BIN)/python -m paragon lab --reset

@@ -106,18 +106,20 @@ def run(
     typer.echo(os.path.relpath(run_notebook(notebook, dataset, backbone)))
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(
+    options: typer.Context,
     full: bool = Option(False, "--full", help="The study itself, not a small one."),
     reset: bool = Option(False, "--reset", help="Remove the lab; opens nothing."),
 ) -> None:
-    """Open JupyterLab on a copy that cannot change the study."""
-    from paragon_study.course.lab import make_lab, open_lab, reset_lab
+    """Open JupyterLab, with any OPTIONS of it, on a copy that cannot change the study."""
+    from paragon_study.course.lab import check_user, make_lab, open_lab, reset_lab
 
     if reset:
         reset_lab()
     else:
-        open_lab(make_lab(full, say=typer.echo))
+        check_user(options.args)
+        open_lab(make_lab(full, say=typer.echo), options.args)
 
 
 app.command()(export)

@@ -143,6 +143,6 @@ def test_errors_that_a_person_can_correct_are_one_line(root, monkeypatch):
         raise NotebookFailed("notebook 01_data failed with KeyError")
 
     monkeypatch.setattr(lab, "make_lab", fails)
-    monkeypatch.setattr("sys.argv", ["paragon", "lab"])
+    monkeypatch.setattr("sys.argv", ["paragon", "lab", "--allow-root"])
     with pytest.raises(SystemExit, match="error: notebook 01_data failed with KeyError"):
         main()

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from paragon_study.course.answers import MISTAKES
+
 UNANSWERED = "Not answered yet: put your answer where the three dots are, and run this cell again."
 RIGHT = "Right."
 
@@ -21,31 +23,40 @@ def check(
     """Print whether an answer is right, or why not; never raise.
 
     ``answer`` and ``expected`` are numbers, arrays, words or tuples of them; with ``cases``, each
-    the arguments of one call, they are functions.  ``near``: tolerance, relative to numbers above
-    1.  ``hints``: common wrong answers and their explanations.
+    the arguments of one call, they may be functions. ``near``: tolerance, relative to numbers above
+    1. ``hints``: common wrong answers (or functions) and their explanations, if not in ``answers``.
     """
+    hints = hints or (MISTAKES.get(expected, ()) if callable(expected) else ())
     try:
-        verdicts = (_verdict(answer, expected, case, near, hints) for case in cases or [None])
-        print(next((verdict for verdict in verdicts if verdict != RIGHT), RIGHT))
+        tried = [_verdict(answer, expected, case, near, hints) for case in cases or [None]]
+        wrong = [(verdict, hint) for verdict, hint in tried if verdict != RIGHT]
+        verdict, hint = next((pair for pair in wrong if pair[1]), (wrong or tried)[0])
+        print(verdict + hint)
     except Exception as error:  # comparing or printing any object may fail
         print(f"Not yet: this answer cannot be compared ({type(error).__name__}).")
 
 
-def _verdict(answer: Any, expected: Any, case: tuple | None, near: float, hints: Sequence) -> str:
-    where = "" if case is None else f"for {', '.join(map(_short, case))}: "
+def _verdict(
+    answer: Any, expected: Any, case: tuple | None, near: float, hints: Sequence
+) -> tuple[str, str]:
+    asked = case is not None and callable(answer)
+    where = f"for {', '.join(map(_short, case))}: " if asked and case is not None else ""
+
+    def value(of: Any) -> Any:
+        return of(*case) if case is not None and callable(of) else of
+
     try:
-        given = answer if case is None else answer(*case)
+        given = value(answer)
     except Exception as error:  # from the student's function
-        return f"Not yet: {where}{type(error).__name__}: {error}"
+        return f"Not yet: {where}{type(error).__name__}: {error}", ""
     if _unanswered(given):
-        return UNANSWERED
-    wanted = expected if case is None else expected(*case)
+        return UNANSWERED, ""
+    wanted = value(expected)
     if _same(given, wanted, near):
-        return RIGHT
-    hint = next((f" {why}" for slip, why in hints if _same(given, slip, near)), "")
+        return RIGHT, ""
+    hint = next((f" {why}" for slip, why in hints if _same(given, value(slip), near)), "")
     # The right number would give the answer away; for a function it does not.
-    wrong = "is not right" if case is None else f"is not {_short(wanted)}"
-    return f"Not yet: {where}{_short(given)} {wrong}.{hint}"
+    return f"Not yet: {where}{_short(given)} is not {_short(wanted) if asked else 'right'}.", hint
 
 
 def _unanswered(given: Any) -> bool:

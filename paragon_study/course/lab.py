@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -61,8 +61,18 @@ def reset_lab(root: Path = ROOT) -> None:
         shutil.rmtree(root / name, ignore_errors=True)
 
 
-def open_lab(lab: Path) -> None:
+def check_user(options: Sequence[str]) -> None:
+    """Raise ``ParagonError`` for root, as whom JupyterLab starts only with ``--allow-root``."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in options:
+        raise ParagonError(
+            "JupyterLab does not start as root: use another account, or in a container "
+            "`make lab OPTIONS=--allow-root`"
+        )
+
+
+def open_lab(lab: Path, options: Sequence[str]) -> None:
     """Replace this process by JupyterLab in the lab; kernels use the lab as root."""
     os.environ["PARAGON_ROOT"] = str(lab)
     # With this Python, whose programs may not be on the PATH.
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={lab}"])
+    command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={lab}", *options]
+    os.execv(sys.executable, command)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook, new_output
@@ -17,7 +18,7 @@ from PIL import Image
 from paragon.adapters.frozen import adapter_form
 from paragon.params import ROOT, load_params
 from paragon.serving.recommender import Recommender
-from paragon_study.course import lab
+from paragon_study.course import answers, lab
 from paragon_study.course.control_room import NOBODY, ControlRoom
 from paragon_study.course.executed import COLOURS, FOLDER, smaller
 from paragon_study.course.exercise import RIGHT, UNANSWERED, check
@@ -78,6 +79,49 @@ def test_a_slip_is_explained_and_a_function_is_tried_on_every_case(capsys):
     assert "ZeroDivisionError" in said(capsys, lambda x: x / 0, lambda x: x, (1,))
 
 
+class Lists:
+    """A recommender whose list depends on the weights."""
+
+    def recommend(self, liked, weights):
+        items = {1.0: "gh", 0.9: "abc", 0.1: "bcd", 0.0: "xy"}[round(weights[0], 6)]
+        return SimpleNamespace(item_ids=list(items))
+
+
+def table(*values):
+    return pd.DataFrame({"alpha_ndcg@10": values})
+
+
+METHODS = pd.DataFrame(
+    [
+        *(("3 anchors", "interpolation", 5.0, 4.6), ("10 anchors", "interpolation", 2.0, 1.9)),
+        *(("3 anchors", "nearest", 4.0, 1.0), ("3 anchors", "constant", 4.5, 4.7)),
+        ("3 anchors", "hypernetwork", 1.0, 1.0),
+    ],
+    columns=["setting", "method", "regret", "median"],
+)
+SIZES = load_params(ROOT / "params.yaml", dataset="ml-100k", backbone="sasrec")
+QUESTIONS = {
+    answers.guided: (2.0, 3.0, 1.5),
+    answers.changes: (SIZES, 3.5, 90_000),
+    answers.factor: (METHODS,),
+    answers.farthest: (METHODS,),
+    answers.shared: (Lists(), []),
+    answers.new_w1: (torch.randn(2, 4), torch.linalg.qr(torch.randn(4, 4))[0]),
+    answers.left: (table(0.5, 0.6), table(0.4, 0.8)),
+}
+
+
+@pytest.mark.parametrize("right", answers.MISTAKES, ids=lambda right: right.__name__)
+def test_common_mistakes_are_explained(right, capsys):
+    """As functions where the exercise asks for one, else as values."""
+    given = QUESTIONS[right]
+    asked = right in (answers.guided, answers.new_w1)
+    assert said(capsys, right if asked else right(*given), right, given) == RIGHT
+    assert len(answers.MISTAKES[right]) == 3
+    for slip, why in answers.MISTAKES[right]:
+        assert said(capsys, slip if asked else slip(*given), right, given).endswith(why)
+
+
 # --- the lab --------------------------------------------------------------------------------------
 
 
@@ -133,12 +177,18 @@ def test_a_lab_that_failed_half_way_is_none(checkout, monkeypatch):
     assert not (root / "lab").exists()
 
 
+def test_root_is_told_before_anything_is_prepared(monkeypatch):
+    monkeypatch.setattr(lab.os, "geteuid", lambda: 0)
+    refused("--allow-root", lab.check_user, [])
+    lab.check_user(["--ip=0.0.0.0", "--allow-root"])
+
+
 def test_jupyterlab_is_found_without_its_environment_on_the_path(tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr(os, "execv", lambda program, words: called.extend(words))
     monkeypatch.setenv("PARAGON_ROOT", "as before")  # it is set by what is tested
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    lab.open_lab(tmp_path)
+    lab.open_lab(tmp_path, [])
     assert os.environ["PARAGON_ROOT"] == str(tmp_path)
     *command, folder = called
     assert folder == f"--notebook-dir={tmp_path}"
