@@ -241,12 +241,29 @@ def report() -> None:
     """
     from paragon.params import ROOT
     from paragon_study.course.executed import publish_notebooks
-    from paragon_study.report.pages import broken_claims, write_pages
+    from paragon_study.report.pages import write_pages
 
     write_pages(ROOT)
     publish_notebooks(ROOT)
-    if broken := broken_claims(ROOT):
-        raise ParagonError("claims.yaml: " + "\n".join(broken))
+    claims()
+
+
+@app.command()
+def claims() -> None:
+    """Print each claim of the pages beside the paper's, and whether it follows from the results.
+
+    Exit code 1 if one does not. Reads results/, ablations/ and moves/; trains nothing.
+    """
+    from paragon.params import ROOT
+    from paragon_study.report.pages import check_claims
+    from paragon_study.report.tables import as_markdown
+
+    table = check_claims(ROOT)
+    broken = table.pop("problem")
+    table["follows"] = broken.eq("").map({True: "yes", False: "NO"})
+    typer.echo(as_markdown(table.sort_values("paper", ascending=False).set_index("claim")))
+    if broken.any():
+        raise ParagonError("claims.yaml: " + "\n".join(filter(None, broken)))
 
 
 def _exit_at_signals() -> None:

@@ -86,19 +86,27 @@ def write_pages(root: Path) -> None:
     figures.save_figure(recorded.moved_adapters(moves), root / "moves" / "moves.png")
 
 
-def broken_claims(root: Path) -> list[str]:
-    """List the claims that the pages do not say, or that do not follow from results."""
-    sources, broken = load_sources(root), []
+def check_claims(root: Path) -> pd.DataFrame:
+    """Check that pages say each claim, and that it follows from results.
+
+    Columns: ``claim`` with its numbers, ``paper`` (what that says on it, or ""), our ``verdict`` on
+    the paper, and ``problem`` ("" if the claim holds).
+    """
+    sources, rows = load_sources(root), []
     for claim in load_claims(root):
         words = claim["says"].format(*(value_of(sources, *one) for one in claim.get("of", [])))
-        for page in [claim["page"]] if "page" in claim else WITH_CLAIMS:
-            if words not in one_line((root / page).read_text(encoding="utf-8")):
-                broken.append(f"{page} should say: {words}")
+        problems = [
+            f"{page} should say: {words}"
+            for page in ([claim["page"]] if "page" in claim else WITH_CLAIMS)
+            if words not in one_line((root / page).read_text(encoding="utf-8"))
+        ]
         for *one, relation, limit in claim.get("if", []):
             value = float(value_of(sources, *one))
             if not RELATIONS[relation](value, limit):
-                broken.append(f"{words}: needs {' '.join(one)} {relation} {limit}, it is {value:g}")
-    return broken
+                problem = f"{words}: needs {' '.join(one)} {relation} {limit}, it is {value:g}"
+                problems.append(problem)
+        rows.append((words, claim.get("paper"), claim.get("verdict"), "\n".join(problems)))
+    return pd.DataFrame(rows, columns=["claim", "paper", "verdict", "problem"]).fillna("")
 
 
 def load_claims(root: Path) -> list[dict]:

@@ -43,12 +43,16 @@ def test_a_changed_result_breaks_the_sentence_that_states_it(sources):
 
 def test_every_sentence_follows_and_a_condition_that_fails_is_named(tmp_path, monkeypatch, sources):
     monkeypatch.setattr(pages, "load_sources", lambda root: sources)
-    assert pages.broken_claims(ROOT) == []
+    claims = pages.check_claims(ROOT)
+    assert not claims["problem"].any() and len(claims) >= 20
+    assert (claims["paper"] != "").sum() >= 8 and claims["verdict"].ne("").eq(
+        claims["paper"] != ""
+    ).all()
     (tmp_path / "README.md").write_text("It is good.")
     one = ["studies", "generated", "r_acc_full", "min .2f", "above", 2]
     claim = {"says": "It is good.", "page": "README.md", "if": [one]}
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump([claim]))
-    (line,) = pages.broken_claims(tmp_path)
+    (line,) = pages.check_claims(tmp_path)["problem"]
     assert line.startswith("It is good.") and "r_acc_full" in line and "0.97" in line
     refused("r_acc_full of nobody", pages.value_of, sources, "studies", "nobody", *one[2:4])
 
