@@ -10,7 +10,9 @@ import errno
 import os
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer import Argument, Option
@@ -222,6 +224,57 @@ def diff(
     typer.echo(versions.markdown(None if all_rows else 30))
     if figure is not None:
         typer.echo(f"control curves: {versions.draw(figure)}", err=True)
+
+
+@app.command()
+def evaluate(
+    method: str = Option(
+        ..., help="Where it is, as module:NAME; the module may be in this folder."
+    ),
+    study: str = Option("ml-100k/sasrec", help="A study that was run here, as dataset/backbone."),
+) -> None:
+    """Measure a method of yours beside the results of a study; nothing is trained or written."""
+    import pandas as pd
+
+    from paragon.evaluation.evaluate import evaluate_method
+    from paragon.storage import require
+    from paragon_study.pipeline.study import open_study
+    from paragon_study.report import tables
+
+    name, new = _method(method)
+    opened = open_study(*study.split("/", 1))
+    recorded = pd.read_csv(require(opened.results / "curve.csv", "evaluation"))
+    resamples = opened.params.evaluation.resamples
+    results = evaluate_method(opened.load_trained(), name, new, recorded, resamples)
+    columns = {"set_hv_full": "set HV", "r_acc_full": "r acc", "r_div_full": "r div"}
+    columns |= {
+        "even_acc_full": "NDCG@10",
+        "even_div_full": "α-nDCG@10",
+        "regret_mean_full": "regret %",
+    }
+    table = tables.with_limits(results.summary, columns)
+    order = tables.measures(results.summary, columns).sort_values("set HV", ascending=False)
+    typer.echo(tables.as_markdown(table.loc[order.index].rename_axis("method")))
+    typer.echo(f"\n{name} minus generated, set HV (interval over users, and over seeds):\n")
+    difference = tables.difference_table({name: results.differences[name]})
+    typer.echo(tables.as_markdown(difference.astype(str).rename_axis("method")))
+
+
+def _method(where: str) -> tuple[str, Any]:
+    """Import a ``Method`` from ``module:NAME``; it gets the name in small letters."""
+    from paragon.evaluation.methods import METHODS, Method
+
+    module, _, name = where.partition(":")
+    try:
+        method = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ParagonError(f"--method {where}: {error}; give module:NAME") from None
+    if not isinstance(method, Method) or name.lower() in METHODS:
+        problem = "is no paragon.evaluation.methods.Method"
+        if name.lower() in METHODS:
+            problem = "has the name of a method that is there"
+        raise ParagonError(f"--method {where}: {name} {problem}")
+    return name.lower(), method
 
 
 @app.command()

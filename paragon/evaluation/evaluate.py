@@ -18,7 +18,7 @@ from paragon.adapters.collection import Collection, subset
 from paragon.adapters.frozen import FrozenTask, held_out_losses
 from paragon.adapters.mixtures import constant, mixed
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import Trained, all_rows, methods_of, mixture_of
+from paragon.evaluation.methods import METHODS, Method, Trained, all_rows, methods_of, mixture_of
 from paragon.evaluation.protocol import PROTOCOLS, ByEvent, Measured, measure_rows, rows_of_weights
 from paragon.metrics import control
 from paragon.metrics.checks import Measure
@@ -75,6 +75,21 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
     for method, shares in per_user_control(measured, users, objectives).items():
         summary[method] |= shares
     return Results(curve, summary, from_generated(measured, users, settings.resamples))
+
+
+def evaluate_method(
+    trained: Trained, name: str, method: Method, recorded: pd.DataFrame, resamples: int
+) -> Results:
+    """Measure a new method beside the ``recorded`` curve of the study; train and write nothing.
+
+    It becomes an entry of ``METHODS``. Only it and `generated` are measured.
+    """
+    METHODS[name] = method
+    test_set = trained.test_set
+    curve, measured = measure_rows(test_set, all_rows(trained, (REFERENCE, name)))
+    curve = pd.concat([recorded[~recorded["method"].isin((REFERENCE, name))], curve])
+    differences = from_generated(measured, test_set.evaluation.users, resamples)
+    return Results(curve, summarise(curve, test_set.objectives), differences)
 
 
 def headline(summary: Mapping[str, Mapping]) -> dict[str, float]:

@@ -260,15 +260,18 @@ def other_rows(trained: Trained, name: str) -> Iterator[Row]:
             yield Row(name, seed, weights, scores, random)
 
 
-def all_rows(trained: Trained) -> Iterator[Row]:
-    """Yield all rows; raise ``ParagonError`` if `retrain` has a weight that is not evaluated."""
+def all_rows(trained: Trained, names: Sequence[str] = tuple(METHODS)) -> Iterator[Row]:
+    """Yield the rows of the methods ``names``.
+
+    Raise ``ParagonError`` if `retrain` has a weight that is not evaluated.
+    """
     weights = trained.weights.numpy()
     rows_of_weights("retrain", trained.retrain_weights.numpy(), weights)
     for index, seed in enumerate(trained.seeds):
-        for name in METHODS:
+        for name in names:
             vectors = adapter_vectors(trained, index, name)
             if vectors is not None:
                 scores = (Scores.of_adapter(trained.test, vector) for vector in vectors)
                 yield Row(name, seed, weights, scores)
-    for name in METHODS:
+    for name in names:
         yield from other_rows(trained, name)
