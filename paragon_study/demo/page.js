@@ -114,13 +114,17 @@ function choose(change) {
   const last = watched.slice(-5).reverse().map((item) => data.titles[item]).join(" · ");
   byId("history").textContent = `${watched.length} titles known, the latest: ${last}`;
   byId("user").value = chosen.user;
-  byId("slider").value = 100 - chosen.step;
+  byId("slider").value = chosen.step;
+  byId("slider").disabled = chosen.method === "backbone";
+  byId("weightless").hidden = chosen.method !== "backbone";
   if (change.method) {
     document.documentElement.style.setProperty("--own", `var(--${change.method})`);
     document.querySelector(`#methods input[value=${change.method}]`).checked = true;
     name(byId("now"), methodOf.get(change.method));
   }
   show();
+  const { user, method, step } = chosen; // a copy of the address shows the same
+  history.replaceState(null, "", `#user=${data.users[user]}&method=${method}&accuracy=${step / 100}`);
 }
 
 function fillControls() {
@@ -136,7 +140,7 @@ function fillControls() {
     label.prepend(input, keyOf(method));
     byId("methods").append(label);
   }
-  byId("slider").addEventListener("input", (event) => choose({ step: 100 - event.target.value }));
+  byId("slider").addEventListener("input", (event) => choose({ step: Number(event.target.value) }));
   byId("user").addEventListener("change", (event) => choose({ user: Number(event.target.value) }));
   byId("another").addEventListener("click", () =>
     choose({ user: Math.floor(Math.random() * data.users.length) }));
@@ -152,7 +156,14 @@ function fromAddress() {
   return change;
 }
 
+// Whether the title that a user took next is listed for accuracy alone, and not for diversity.
+function loses(user) {
+  const has = (step) => recommender.list(user, "generated", step).items.includes(data.targets[user]);
+  return has(100) && !has(0);
+}
+
 fillControls();
+chosen.user = Math.max(0, data.users.findIndex((_, user) => loses(user)));
 name(byId("before"), methodOf.get("backbone"));
 choose({ method: chosen.method, ...fromAddress() });
 addEventListener("hashchange", () => choose(fromAddress()));
