@@ -45,24 +45,29 @@ def test_titles_and_categories_are_shown_in_words(page, sequences):
 def test_the_slider_follows_the_mouse(page, lists):
     box = page.run("(({x, y, width, height}) => [x, y + height / 2, width])"
                    "(document.getElementById('slider').getBoundingClientRect())")  # fmt: skip
-    assert shown(page) == lists.top("generated", 65)[0].tolist()
+    user = page.run("chosen.user")  # whose next title leaves the list
+    target = page.run("data.targets[chosen.user]")
+    ends = [lists.top("generated", step)[user].tolist() for step in (0, 100)]
+    assert target in ends[1] and target not in ends[0]
+    assert shown(page) == lists.top("generated", 65)[user].tolist()
     left, y, width = box
-    page.mouse("mousePressed", left + 0.35 * width, y)
-    for share in (0.5, 0.7, 1.2):
+    page.mouse("mousePressed", left + 0.65 * width, y)
+    for share in (0.5, 0.3, -0.2):
         page.mouse("mouseMoved", left + share * width, y)
-    page.mouse("mouseReleased", left + 1.2 * width, y)
-    assert page.run("chosen.step") == 0 and shown(page) == lists.top("generated", 0)[0].tolist()
+    page.mouse("mouseReleased", left - 0.2 * width, y)
+    assert page.run("chosen.step") == 0 and shown(page) == ends[0]
     assert page.run("document.getElementById('diversity').textContent") == "1.00"
+    assert page.run("location.hash").endswith("&method=generated&accuracy=0")
     assert len(page.run("paragon.durations")) > 3  # it followed on the way
 
 
 def test_everything_can_be_done_with_the_keyboard(page, lists, sequences):
-    page.run("document.getElementById('slider').focus()")
-    page.key("Home", 36)
-    assert page.run("chosen.step") == 100 and shown(page) == lists.top("generated", 100)[0].tolist()
-    page.key("ArrowRight", 39)
-    assert page.run("chosen.step") == 99
+    page.run("choose({ user: 0 }); document.getElementById('slider').focus()")
     page.key("End", 35)
+    assert page.run("chosen.step") == 100 and shown(page) == lists.top("generated", 100)[0].tolist()
+    page.key("ArrowLeft", 37)
+    assert page.run("chosen.step") == 99
+    page.key("Home", 36)
     assert shown(page) == lists.top("generated", 0)[0].tolist()
     page.run("document.querySelector('#methods input:checked').focus()")
     for _ in range(2):
@@ -77,6 +82,7 @@ def test_everything_can_be_done_with_the_keyboard(page, lists, sequences):
 
 
 def test_changes_are_marked_and_the_point_is_where_the_study_measured(page, lists, bundle):
+    page.run("choose({ user: 0 })")
     old, new = lists.top("backbone", 65)[0], lists.top("generated", 65)[0]
     fresh = sum(item not in old for item in new)
     assert fresh > 0
