@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 
-def guided(none: float, of_weights: float, g: float) -> float:
+def velocity(none: float, of_weights: float, g: float) -> float:
     """Exercise 04.2: the velocity under guidance ``g``."""
     return none + g * (of_weights - none)
 
@@ -66,7 +66,7 @@ def _with_three(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
-    guided: [
+    velocity: [
         (lambda none, w, g: g * w, "Guidance multiplies the difference of the two, not the whole."),
         (lambda none, w, g: none + g * w, "Add g times the *difference*, not g times the second."),
         (lambda none, w, g: w + g * (w - none), "With g = 1 nothing may change: start without."),

@@ -101,13 +101,13 @@ METHODS = pd.DataFrame(
 )
 SIZES = load_params(ROOT / "params.yaml", dataset="ml-100k", backbone="sasrec")
 QUESTIONS = {
-    answers.guided: (2.0, 3.0, 1.5),
-    answers.changes: (SIZES, 3.5, 90_000),
+    answers.velocity: (2.0, 3.0, 1.4),
+    answers.changes: (SIZES, 3.5, 9_000),
     answers.factor: (METHODS,),
     answers.farthest: (METHODS,),
     answers.shared: (Lists(), []),
     answers.new_w1: (torch.randn(2, 4), torch.linalg.qr(torch.randn(4, 4))[0]),
-    answers.left: (table(0.5, 0.6), table(0.4, 0.8)),
+    answers.left: (table(0.5, 0.6), table(0.3, 0.8)),
 }
 
 
@@ -115,7 +115,7 @@ QUESTIONS = {
 def test_common_mistakes_are_explained(right, capsys):
     """As functions where the exercise asks for one, else as values."""
     given = QUESTIONS[right]
-    asked = right in (answers.guided, answers.new_w1)
+    asked = right in (answers.velocity, answers.new_w1)
     assert said(capsys, right if asked else right(*given), right, given) == RIGHT
     assert len(answers.MISTAKES[right]) == 3
     for slip, why in answers.MISTAKES[right]:
