@@ -87,7 +87,10 @@ def evaluate_method(
     METHODS[name] = method
     test_set = trained.test_set
     curve, measured = measure_rows(test_set, all_rows(trained, (REFERENCE, name)))
-    curve = pd.concat([recorded[~recorded["method"].isin((REFERENCE, name))], curve])
+    weights = [f"w_{objective}" for objective in test_set.objectives]
+    recorded = recorded[~recorded["method"].isin((REFERENCE, name))]
+    recorded = recorded.assign(**recorded[weights].astype("float32"))  # as they were before writing
+    curve = pd.concat([recorded.astype(dict.fromkeys(weights, "float64")), curve])
     differences = from_generated(measured, test_set.evaluation.users, resamples)
     return Results(curve, summarise(curve, test_set.objectives), differences)
 
