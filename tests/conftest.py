@@ -17,6 +17,7 @@ import yaml
 from hypothesis import settings as hypothesis_settings
 
 from paragon.adapters.collection import collect
+from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
 from paragon.data.sequences import save_sequences
 from paragon.data.split import prepare
@@ -31,6 +32,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("paragon")
 
+PARTS = ("train", "valid", "test")
 # Over params.yaml: the study, made small.
 SMALL = {
     "run": {"seeds": [0, 1]},
@@ -141,6 +143,17 @@ def backbone(seqs, settings):
 @pytest.fixture(scope="session")
 def collection(backbone, seqs, settings):
     return collect(backbone, seqs, settings.adapters, [0, 1])
+
+
+@pytest.fixture(scope="session")
+def tasks(backbone, seqs, settings):
+    """The frozen tasks of the training, validation and test events, by name."""
+    return {part: frozen_task(backbone, seqs, part, settings.adapters) for part in PARTS}
+
+
+def same_parameters(one, other):
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
 
 
 def refused(part, function, *args, **kwargs):

@@ -6,15 +6,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
-from paragon.adapters.mixtures import (
-    constant,
-    in_log_ratios,
-    interpolation,
-    nearest,
-    rbf,
-    ridge,
-    soup,
-)
+from paragon.adapters import mixtures
+from paragon.adapters.mixtures import in_log_ratios, interpolation, nearest, rbf, ridge
 from paragon.objectives.weights import LOG_OFFSET, simplex_lattice
 
 TWO = np.array([[x, 1 - x] for x in (0.0, 0.2, 0.7, 1.0)])
@@ -54,20 +47,19 @@ def test_interpolation_on_triangles_reproduces_linear_functions():
 
 
 def test_in_log_ratios_interpolation_is_linear_in_the_order_of_magnitude():
-    offset = LOG_OFFSET
     anchors = np.array([[x, 1 - x] for x in (0.001, 0.15, 0.5)])
-    odds = np.log((anchors[:, 0] + offset) / (anchors[:, 1] + offset))
-    middle = np.exp(odds[:2].mean())  # the odds half way between the first two
-    weight = (middle * (1 + offset) - offset) / (1 + middle)
-    found = in_log_ratios(interpolation)(anchors, np.array([[weight, 1 - weight]]))
-    assert np.allclose(found, [[0.5, 0.5, 0]])
-    plain = interpolation(anchors, np.array([[weight, 1 - weight]]))
-    assert plain[0, 0] > 0.8  # far from the corner in magnitude, close to it in weight
+    odds = np.divide(*(anchors + LOG_OFFSET).T)
+    middle = np.sqrt(odds[0] * odds[1])  # half way between the first two
+    weight = (middle * (1 + LOG_OFFSET) - LOG_OFFSET) / (1 + middle)
+    weights = np.array([[weight, 1 - weight]])
+    assert np.allclose(in_log_ratios(interpolation)(anchors, weights), [[0.5, 0.5, 0]])
+    # Far from the corner in magnitude, close to it in weight.
+    assert interpolation(anchors, weights)[0, 0] > 0.8
 
 
 def test_soup_mixes_the_extremes_and_constant_ignores_the_weights():
-    assert np.allclose(soup(TWO, np.array([[0.3, 0.7]])), [[0.7, 0, 0, 0.3]])
-    found = constant(TWO, np.array([[0.0, 1.0], [0.9, 0.1]]))
+    assert np.allclose(mixtures.soup(TWO, np.array([[0.3, 0.7]])), [[0.7, 0, 0, 0.3]])
+    found = mixtures.constant(TWO, np.array([[0.0, 1.0], [0.9, 0.1]]))
     assert np.array_equal(found, np.eye(4)[[2, 2]])
 
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from paragon.adapters.adapter import AdapterForm, adapt
-from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.adapters.rotation import LEAST_FIT, ItemTable, explained, fit_rotation
 from paragon.backbones import Backbone
-from paragon.errors import ParagonError
+from tests.conftest import refused
 
 N, D = 300, 16  # items, and numbers of a state
 IDS = [f"i{item}" for item in range(N)]
@@ -80,19 +79,18 @@ def test_the_fit_is_that_of_items_which_the_map_was_not_fitted_to():
 
 
 def bad_tables():
-    nan, alike, other = draw(N + 1, D), torch.ones(N + 1, D).double(), draw(N + 1, D, seed=7)
+    nan, other = draw(N + 1, D), draw(N + 1, D, seed=7)
     nan[7, 3] = torch.nan
     yield table(nan), "new recommender: not finite"
-    yield table(alike), "new recommender: .* alike"
-    yield table(draw(31, D), IDS[:30]), "have 30 items in common.* 32 are needed"
-    yield table(other), r"explains -?\d+% of the other half"
-    yield table(other + 3), r"explains -?\d+% of the other half"  # leans to one side
+    yield table(torch.ones(N + 1, D).double()), "alike"
+    yield table(draw(31, D), IDS[:30]), "have 30 items in common"
+    yield table(other), "of the other half"
+    yield table(other + 3), "of the other half"  # leans to one side
 
 
-@pytest.mark.parametrize(("there", "message"), list(bad_tables()))
-def test_bad_tables_are_refused(there, message):
-    with pytest.raises(ParagonError, match=message):
-        fit_rotation(table(draw(N + 1, D)), there)
+@pytest.mark.parametrize(("there", "words"), list(bad_tables()))
+def test_bad_tables_are_refused(there, words):
+    refused(words, fit_rotation, table(draw(N + 1, D)), there)
 
 
 def test_a_gain_multiplies_what_is_added_to_a_score():
@@ -101,8 +99,8 @@ def test_a_gain_multiplies_what_is_added_to_a_score():
     moved = fit_rotation(table(items), table(items))
     once, twice = (adapt(states, moved.vectors(vectors, form, g).double(), form) for g in (1, 2))
     assert torch.allclose(2 * (once - states), twice - states, atol=1e-4)
-    with pytest.raises(ParagonError, match="states with 8 numbers .* with 16"):
-        moved.vectors(torch.zeros(AdapterForm(8, 2).size), AdapterForm(8, 2))
+    small = AdapterForm(8, 2)
+    refused("states with 8 numbers", moved.vectors, torch.zeros(small.size), small)
 
 
 class Turned(Backbone):
@@ -117,20 +115,3 @@ class Turned(Backbone):
 
     def item_vectors(self):
         return self.inner.item_vectors() @ self.hidden
-
-
-def test_a_moved_collection_does_the_same_on_the_turned_recommender(
-    backbone, seqs, settings, collection
-):
-    there, vectors = Turned(backbone, turn().float()), collection.oracle_vectors[0]
-    vectors = vectors + 0.1 * draw(*vectors.shape).float()
-    tables = [table(m.item_vectors(), seqs.item_ids) for m in (backbone, there)]
-    moved = fit_rotation(*tables).vectors(vectors, collection.form)
-
-    def losses(model, vectors):
-        task = frozen_task(model, seqs, "test", settings.adapters)
-        return held_out_losses(task, vectors, settings.adapters.objectives)
-
-    before, after, unmoved = losses(backbone, vectors), losses(there, moved), losses(there, vectors)
-    assert torch.allclose(before, after, atol=1e-4)
-    assert not torch.allclose(before, unmoved, atol=1e-3)

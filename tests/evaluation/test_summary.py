@@ -1,20 +1,52 @@
-"""Measures over the evaluation weights, on curves made by hand."""
+"""Measures over the evaluation weights, and differences between methods, by hand."""
 
+import dataclasses
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from paragon.evaluation.evaluate import Results, headline, per_user_control, summarise
-from paragon.evaluation.protocol import ByEvent
+from paragon.evaluation.evaluate import (
+    Results,
+    from_generated,
+    headline,
+    per_user_control,
+    summarise,
+)
+from paragon.evaluation.protocol import ByEvent, Scores
+from paragon.metrics import statistics
+from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import mean_interval
-from tests.evaluation.conftest import OBJECTIVES, made_curve
+from tests.conftest import refused
+from tests.evaluation.conftest import OBJECTIVES, make_test_set
 
 TUNED = ((0.1, 0.3, 0.5), (0.8, 0.6, 0.4), (9, 1, 8))
 CONSTANT = ((0.3, 0.3, 0.3), (0.6, 0.6, 0.6), (29, 3, 18))
+EXPECTED = {
+    "tuned": {"set_hv_sampled": 0.1 * 0.8 + 0.2 * 0.6 + 0.2 * 0.4, "set_hv_of_tuned_sampled": 1}
+    | {"mean_hv_full": (0.08 + 0.18 + 0.2) / 3, "set_hv_sampled_sd": 0, "regret_mean_full": 0}
+    | {"r_acc_sampled": 1, "r_div_sampled": 1},
+    "constant": {"regret_mean_full": 1},
+    "other": {"range_ratio_acc_sampled": 0.5, "regret_mean_full": 0.25}
+    | {"violations_div_sampled": 1, "violations_acc_sampled": 0},
+}
 FIVE = tuple(np.arange(5) / 4)
+
+
+def made_curve(weights=(0, 0.5, 1), seeds=(0, 1), **methods):
+    """A curve with chosen metrics at the first weights: {method: (ndcg, alpha, loss, further)}."""
+    frames = []
+    for (method, (ndcg, alpha, loss, *further)), seed in product(methods.items(), seeds):
+        w = np.array(weights[: len(ndcg)])
+        rows = {"method": method, "seed": seed, "w_accuracy": w, "w_diversity": 1 - w}
+        rows |= {"ndcg@10": ndcg, "alpha_ndcg@10": alpha} | (further[0] if further else {})
+        for protocol, lost in (("sampled", np.nan), ("full", loss)):
+            losses = {"protocol": protocol, "loss_accuracy": lost, "loss_diversity": lost}
+            frames.append(pd.DataFrame(rows | losses))
+    return pd.concat(frames, ignore_index=True)
 
 
 def five(method):
@@ -31,16 +63,11 @@ def test_summary_by_hand(tmp_path):
         other=((0.2, 0.3, 0.4), (0.8, 0.7, 0.8), (1.5, 1.5, 1.5)),
     )
     summary = summarise(curve, OBJECTIVES)
-    tuned, constant, other = summary["tuned"], summary["constant"], summary["other"]
-    assert tuned["set_hv_sampled"] == pytest.approx(0.1 * 0.8 + 0.2 * 0.6 + 0.2 * 0.4)
-    assert tuned["set_hv_of_tuned_sampled"] == 1 and tuned["set_hv_sampled_sd"] == 0
-    assert tuned["mean_hv_full"] == pytest.approx((0.08 + 0.18 + 0.2) / 3, rel=1e-5)
-    assert tuned["r_acc_sampled"] == 1 and tuned["r_div_sampled"] == pytest.approx(1)
-    assert other["range_ratio_acc_sampled"] == pytest.approx(0.5)
-    assert other["violations_div_sampled"] == 1 and other["violations_acc_sampled"] == 0
-    assert other["regret_mean_full"] == pytest.approx(0.25)
-    assert constant["regret_mean_full"] == 1 and tuned["regret_mean_full"] == 0
+    for method, measures in EXPECTED.items():
+        assert {m: summary[method][m] for m in measures} == pytest.approx(measures, rel=1e-5)
+    constant = summary["constant"]
     assert constant["r_acc_sampled"] is None and "constant" in constant["r_acc_sampled_note"]
+    assert "regret_mean_sampled" not in constant  # no losses under this protocol
     differences = {"tuned": {"set_hv_sampled": 0.0123}}
     Results(curve, summary, differences).write(tmp_path)
     contents = {"metrics": summary, "differences": differences, "headline": headline(summary)}
@@ -65,9 +92,9 @@ def test_every_seed_is_measured_against_its_own_oracle_off_the_corners():
     assert row["regret_mean_full"] == pytest.approx((first + last) / 2)
     assert row["regret_corner_mean_full"] == pytest.approx((10 + 5) / (20 + 10))
     best = np.array([0.4, 0.45])
-    limits = [row[f"best_acc_full_{end}"] for end in ("low", "high")]
-    assert limits == pytest.approx(stats.ttest_1samp(best, 0).confidence_interval(0.95), rel=1e-5)
-    assert row["best_acc_full_sd"] == pytest.approx(best.std(ddof=1), rel=1e-5)
+    limits = *stats.ttest_1samp(best, 0).confidence_interval(0.95), best.std(ddof=1)
+    found = [row[f"best_acc_full_{end}"] for end in ("low", "high", "sd")]
+    assert found == pytest.approx(limits, rel=1e-5)
     one = summarise(curve[curve["seed"] == 0], OBJECTIVES)["other"]
     assert not [name for name in one if name.endswith(("_sd", "_low", "_high"))]
 
@@ -84,46 +111,29 @@ def test_a_method_with_few_weights_meets_the_oracle_at_these():
     assert row["regret_corner_mean_full"] == pytest.approx((13 - 8) / ((20 + 10) / 2))
 
 
-def test_inner_correlations_leave_out_the_corners():
+def test_inner_correlations_leave_out_the_corners_and_equal_weights_are_described():
     ndcg, alpha, loss = [0.5, 0.1, 0.2, 0.4, 0.1], [0.1, 0.9, 0.7, 0.6, 0.9], [1.0] * 5
-    row = five((ndcg, alpha, loss))
+    row = five((ndcg, alpha, loss, {"ild@10": [0.1, 0.2, 0.3, 0.4, 0.5]}))
     for name, values in (("acc", ndcg), ("div", np.flip(alpha))):
         expected = stats.pearsonr(values[1:4], FIVE[1:4]).statistic
         assert row[f"r_{name}_inner_full"] == pytest.approx(expected, rel=1e-5)
     assert row["r_div_full"] != row["r_div_inner_full"] > 0.9
+    assert [row[f"even_{name}_full"] for name in ("acc", "div", "ild")] == [0.2, 0.7, 0.3]
     for few, words in ((1, "every weight is a corner"), (2, "there is one")):
         row = five((ndcg[:few], alpha[:few], loss[:few]))
         assert row["r_div_inner_full"] is None and words in row["r_div_inner_full_note"]
 
 
-@pytest.mark.parametrize(
-    ("excess", "stated"), [((0.1, 0.11, 0.12), True), ((0.1, 0.01, 0.2), False)]
-)
-def test_regret_needs_a_constant_that_is_surely_worse_than_the_oracle(excess, stated):
+@pytest.mark.parametrize("excess", [(0.1, 0.11, 0.12), (0.1, 0.01, 0.2)])
+def test_regret_needs_a_constant_that_is_surely_worse_than_the_oracle(excess):
     """By the t interval over seeds of what `constant` loses: means .11 and .103."""
-    flat = [0.1] * 5, [0.5] * 5, [1.0] * 5
-    curves = []
+    flat, curves = ([0.1] * 5, [0.5] * 5, [1.0] * 5), []
     for seed, lost in enumerate(excess):
         constant = (*flat[:2], [1 + lost] * 5)
         curves.append(made_curve(FIVE, [seed], tuned=flat, constant=constant, other=flat))
-    summary = summarise(pd.concat(curves), OBJECTIVES)
-    if stated:
-        assert summary["constant"]["regret_mean_full"] == 1
-        assert summary["other"]["regret_max_full"] == 0
-    else:
-        assert summary["other"]["regret_max_full"] is None
-        assert "it loses 0.103" in summary["other"]["regret_max_full_note"]
-    assert summary["other"]["regret_corner_mean_full"] == 0  # has a unit of its own
-
-
-def test_the_list_under_equal_weights_is_described():
-    lists = {"ild@10": [0.1, 0.2, 0.3, 0.4, 0.5], "items@10": [10, 20, 35, 40, 50]}
-    row = five(([0.1, 0.2, 0.25, 0.4, 0.5], [0.9, 0.8, 0.75, 0.6, 0.5], [1.0] * 5, lists))
-    even = [row[f"even_{name}_full"] for name in ("acc", "div", "ild", "items")]
-    assert even == [0.25, 0.75, 0.3, 35]
-
-
-# --- each user -----------------------------------------------------------------------------------
+    row = summarise(pd.concat(curves), OBJECTIVES)["other"]
+    assert row["regret_max_full"] == (0 if min(excess) == 0.1 else None)
+    assert row["regret_corner_mean_full"] == 0  # has a unit of its own
 
 
 def followed(users, *seeds, weights=(1, 0.5, 0)):
@@ -140,19 +150,124 @@ def test_users_and_steps_by_hand():
     # Three users: one follows all the way, one falls back at the end, one does not move.
     row = followed([0, 1, 2], [[0.1, 0.1, 0.5], [0.2, 0.4, 0.5], [0.3, 0.2, 0.5]])["one"]
     assert row["users_div_full"] == pytest.approx(2 / 3, rel=1e-5)
-    expected = mean_interval(np.array([1, 0.5, 0]))[:3]
     steps = [row[f"steps_div_full{end}"] for end in ("", "_low", "_high")]
-    assert steps == pytest.approx(expected, rel=1e-5)
+    assert steps == pytest.approx(mean_interval([1, 0.5, 0])[:3], rel=1e-5)
     assert not any("acc" in name or "sampled" in name for name in row)
     # The order of the weights does not matter, and one weight has no step.
     turned = followed([0, 1], [[0.3, 0.3], [0.1, 0.1], [0.2, 0.1]], weights=(0, 1, 0.5))
     assert turned["one"]["steps_div_full"] == pytest.approx(0.75)
     assert followed([0, 1], [[0.3, 0.3]], weights=(0.5,)) == {}
-
-
-def test_seeds_are_averaged_and_the_events_of_a_user_count_as_one_user():
+    # Seeds are averaged, and all events of a user count as one.
     up, down = [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]], [[0.3, 0.1], [0.2, 0.2], [0.1, 0.3]]
-    assert followed([0, 1], up, down)["one"]["users_div_full"] == pytest.approx(0.75)
-    row = followed([5, 5], up, down)["one"]
-    assert row["users_div_full"] == pytest.approx(0.75)
+    for users in ([0, 1], [5, 5]):
+        row = followed(users, up, down)["one"]
+        assert row["users_div_full"] == pytest.approx(0.75)
     assert "users_div_full_low" not in row  # one user
+
+
+X = np.array([0.0, 0.25, 0.5, 1.0])
+W = np.column_stack([X, 1 - X])
+FRONT = np.column_stack([0.2 + 0.3 * X, 0.7 - 0.3 * X**2])  # [W, O]
+USERS = np.repeat(np.arange(60), 2)
+HV = "set_hv_full"
+ENDS = ("", "_low", "_high", "_p", "_seeds_low", "_seeds_high")
+
+
+def row(gain, seed, users=USERS, weights=W, random=True):
+    """Metrics of events around a front, which a method moves by ``gain``."""
+    noise = np.random.default_rng(seed).normal(0, 0.1, (len(W), 2, len(users)))
+    events = (FRONT[..., None] + gain + noise)[-len(weights) :]
+    return ByEvent(weights, events.mean(-1), list(events), random)
+
+
+def compared(rows, users=USERS, resamples=300):
+    return from_generated({"full": rows}, users, resamples)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Two seeds, one of what is not random, two with the last weights only, one that is random."""
+    return {
+        "tuned": {s: row(0.02, s) for s in (0, 1)},
+        "generated": {s: row(0.01, 10 + s) for s in (0, 1)},
+        "item_knn": {0: row(-0.05, 20, random=False)},
+        "retrain": {s: row(0.01, 30 + s, weights=W[2:]) for s in (0, 1)},
+        "paragon": {0: row(-0.1, 2)},
+    }
+
+
+@pytest.fixture(scope="module")
+def differences(rows):
+    return compared(rows)
+
+
+def test_every_number_is_that_of_the_tests_by_themselves(rows, differences):
+    """Of the paired bootstrap over users, of Holm, and of the paired t test over seeds."""
+    p_values = {}
+    for method in differences:
+        sides = [*rows[method].values()] * (3 - len(rows[method])), rows["generated"].values()
+        part = slice(-len(sides[0][0].weights), None)  # the last weights
+        a, b = (np.concatenate([e for r in side for e in r.events[part]]) for side in sides)
+
+        def statistic(means):
+            return set_hv(means.reshape(len(means), 2, -1, 2)).mean(axis=1)
+
+        interval, p_values[method] = statistics.paired_bootstrap(a, b, USERS, statistic, 300)
+        volumes = [[set_hv(r.points[part]) for r in side] for side in sides]
+        assert interval.mean == pytest.approx(np.mean(volumes[0]) - np.mean(volumes[1]))
+        found = [differences[method][HV + end] for end in ENDS]
+        expected = [*interval[:3], p_values[method]]
+        if method == "paragon":  # one seed of what is random tells nothing of other seeds
+            assert found[4:] == [None, None]
+        else:
+            expected += stats.ttest_rel(*volumes).confidence_interval(0.95)
+        assert found[: len(expected)] == pytest.approx(expected, rel=1e-5)
+    adjusted = statistics.holm([*p_values.values()])
+    found = [difference[f"{HV}_p_holm"] for difference in differences.values()]
+    assert found == pytest.approx(adjusted, rel=1e-5)
+    assert compared(rows) == differences != compared(rows, resamples=301)
+
+
+def test_a_method_with_some_of_the_seeds_is_compared_with_these(rows, differences):
+    """Two of three, in another order: the third of `generated` is as if it were not there."""
+    more = rows | {
+        "generated": {2: row(-0.1, 50)} | rows["generated"],
+        "tuned": dict(reversed(rows["tuned"].items())),
+    }
+    again = compared(more)
+    for method in ("tuned", "retrain"):
+        expected = [differences[method][HV + end] for end in ENDS]
+        assert [again[method][HV + end] for end in ENDS] == pytest.approx(expected, rel=1e-4)
+    assert again["item_knn"] != differences["item_knn"]
+
+
+def test_what_is_the_same_is_no_difference_and_one_user_has_no_limits():
+    made = row(0.0, 1)
+    order = [2, 0, 3, 1]
+    shuffled = ByEvent(W, made.points[order], [made.events[n] for n in order])
+    difference = compared({"generated": {0: made}, "shuffled": {0: shuffled}})["shuffled"]
+    assert [difference[HV + end] for end in ENDS[:4]] == [0, 0, 0, 1]
+    alone = {m: {0: row(gain, 3, [0])} for m, gain in (("generated", 0.1), ("other", -0.1))}
+    difference = compared(alone, [0])["other"]
+    assert difference[HV] < 0 and "one user" in difference[f"{HV}_note"]
+    assert [difference[HV + end] for end in (*ENDS[1:], "_p_holm")] == [None] * 6
+
+
+def test_a_metric_that_is_no_mean_over_events_has_a_difference_and_a_reason(seqs, rows):
+    fair = make_test_set(seqs, objectives=["accuracy", "fairness"])
+    noise = np.random.default_rng(0).normal(size=(len(seqs.test), seqs.n_items + 1))
+    assert fair.measure(Scores.of(noise))[1] == {"sampled": None, "full": None}
+    without = {s: r._replace(events=None) for s, r in rows["tuned"].items()}
+    difference = compared({"generated": rows["generated"], "other": without})["other"]
+    ours, theirs = ([set_hv(r.points) for r in m.values()] for m in (without, rows["generated"]))
+    assert difference[HV] == pytest.approx(np.mean(ours) - np.mean(theirs), rel=1e-5)
+    assert difference[f"{HV}_p"] is None and "no mean" in difference[f"{HV}_note"]
+    alone = dataclasses.replace(seqs, groups=np.zeros_like(seqs.groups))
+    refused("fairness", make_test_set, alone, objectives=["accuracy", "fairness"])
+
+
+def test_what_cannot_be_compared_is_named(rows):
+    mine, few = {s: row(0.0, s) for s in (0, 3)}, row(0.0, 0, weights=W[2:])
+    refused("no rows of `generated`", compared, {"mine": mine})
+    refused("no seed 3", compared, {"mine": mine, "generated": {0: few}})
+    refused("not among", compared, {"mine": mine, "generated": {0: few, 3: few}})

@@ -6,19 +6,7 @@ import torch
 
 from paragon.metrics.ranking import alpha_dcg
 from paragon.objectives import losses
-from paragon.objectives.losses import (
-    ALPHA,
-    BprMax,
-    CatalogueSoftmax,
-    Lists,
-    SoftAlphaDCG,
-    accuracy,
-    bpr_max,
-    diversity,
-    fairness,
-    novelty,
-    soft_alpha_dcg,
-)
+from paragon.objectives.losses import BprMax, CatalogueSoftmax, Lists, SoftAlphaDCG
 from paragon.objectives.table import OBJECTIVES
 
 IDEAL = 7.0
@@ -41,7 +29,7 @@ def scores_for(rows, tasks, length, seed=1, scale=1.0):
 
 def test_accuracy_survives_large_scores():
     scores = scores_for(4, 2, 10, scale=1e4).requires_grad_(True)
-    loss = accuracy(scores, lists_for(4, 10)).sum()
+    loss = losses.accuracy(scores, lists_for(4, 10)).sum()
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(scores.grad).all()
 
@@ -49,12 +37,12 @@ def test_accuracy_survives_large_scores():
 def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
     monkeypatch.setattr(losses, "TEMPERATURE", 1e-4)
     scores, lists = scores_for(20, 2, 12), lists_for(20, 12)
-    found = diversity(scores, lists)
+    found = losses.diversity(scores, lists)
     order = scores.argsort(-1, descending=True).numpy()
     g = lists.categories.numpy() > 0
     for task in range(2):
         ranked = np.take_along_axis(g, order[:, task, :, None], 1)
-        exact = alpha_dcg(ranked, ALPHA)[:, -1].mean()
+        exact = alpha_dcg(ranked, losses.ALPHA)[:, -1].mean()
         assert IDEAL * (1 - found[task].item()) == pytest.approx(exact, rel=1e-5)
 
 
@@ -74,10 +62,11 @@ def test_the_softmax_over_the_catalogue_in_blocks_is_cross_entropy(rows, monkeyp
         assert torch.allclose(a, b, atol=1e-12)
 
 
+KERNELS = [(losses.bpr_max, BprMax, 1), (losses.soft_alpha_dcg, SoftAlphaDCG, 2)]
+
+
 @pytest.mark.parametrize("leading", [(), (2,)])
-@pytest.mark.parametrize(
-    ("equation", "kernel", "inputs"), [(bpr_max, BprMax, 1), (soft_alpha_dcg, SoftAlphaDCG, 2)]
-)
+@pytest.mark.parametrize(("equation", "kernel", "inputs"), KERNELS)
 def test_kernels_are_the_plain_equations(equation, kernel, inputs, leading):
     """Value and gradient, for any weights of the lists and with a dimension for seeds."""
     rng = np.random.default_rng(4)
@@ -90,14 +79,7 @@ def test_kernels_are_the_plain_equations(equation, kernel, inputs, leading):
     assert torch.allclose(*gradients, atol=1e-10)
 
 
-def test_diversity_does_not_depend_on_the_block_size(monkeypatch):
-    scores, lists = scores_for(9, 4, 10), lists_for(9, 10)
-    whole = diversity(scores, lists)
-    monkeypatch.setattr(SoftAlphaDCG, "BLOCK", 1)
-    assert torch.allclose(diversity(scores, lists), whole, atol=1e-6)
-
-
-def test_a_leading_seed_dimension_and_the_layout_in_memory_change_nothing():
+def test_seeds_the_layout_in_memory_and_the_size_of_blocks_change_nothing(monkeypatch):
     scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
     turned = scores.transpose(0, 1).contiguous().transpose(0, 1)
     assert not turned.is_contiguous()
@@ -107,6 +89,9 @@ def test_a_leading_seed_dimension_and_the_layout_in_memory_change_nothing():
         assert torch.equal(objective(turned, lists), alone), name
         both = objective(torch.stack([scores, scores]), two)
         assert torch.allclose(both, torch.stack([alone, alone]), atol=1e-6), name
+    whole = losses.diversity(scores, lists)
+    monkeypatch.setattr(SoftAlphaDCG, "BLOCK", 1)
+    assert torch.allclose(losses.diversity(scores, lists), whole, atol=1e-6)
 
 
 def test_novelty_prefers_the_unpopular_first():
@@ -114,14 +99,14 @@ def test_novelty_prefers_the_unpopular_first():
     good, bad = torch.tensor([[[3.0, 2, 1]]]), torch.tensor([[[1.0, 2, 3]]])
     exposure = 1 / np.log2(1 + np.arange(1, 4))
     exposure /= exposure.sum()
-    assert novelty(good, lists).item() == pytest.approx(exposure @ [0, 0.5, 1], abs=1e-4)
-    assert novelty(bad, lists).item() == pytest.approx(exposure @ [1, 0.5, 0], abs=1e-4)
+    assert losses.novelty(good, lists).item() == pytest.approx(exposure @ [0, 0.5, 1], abs=1e-4)
+    assert losses.novelty(bad, lists).item() == pytest.approx(exposure @ [1, 0.5, 0], abs=1e-4)
 
 
 @pytest.mark.parametrize("groups", [[0, 0, 1, 1, 1, -1], [0, 1, 1, 1, 1, -1]])
 def test_fairness_weighs_the_group_served_worse(groups):
     groups, scores = torch.tensor(groups), scores_for(6, 2, 10)
     lists = lists_for(6, 10, groups=groups)
-    a, b = (accuracy(scores[groups == group], lists) for group in (0, 1))
+    a, b = (losses.accuracy(scores[groups == group], lists) for group in (0, 1))
     expected = 0.9 * torch.maximum(a, b) + 0.1 * torch.minimum(a, b)
-    assert torch.allclose(fairness(scores, lists), expected, atol=1e-6)
+    assert torch.allclose(losses.fairness(scores, lists), expected, atol=1e-6)

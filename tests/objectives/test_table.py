@@ -1,4 +1,4 @@
-"""Which lists an objective judges, what it knows of them, and what data it needs."""
+"""Weights, and what an objective judges, knows of its lists and needs of the data."""
 
 import dataclasses
 
@@ -7,19 +7,23 @@ import pytest
 import torch
 
 from paragon.data.split import prepare
-from paragon.errors import ParagonError
 from paragon.metrics.ranking import ideal_alpha_dcg
+from paragon.objectives import table
+from paragon.objectives import weights as simplex
 from paragon.objectives.losses import Lists
-from paragon.objectives.table import (
-    OBJECTIVES,
-    Catalogue,
-    Scored,
-    check_objectives,
-    check_served,
-    objective_losses,
-    served,
-)
-from tests.conftest import toy_dataset
+from paragon.objectives.table import OBJECTIVES, Catalogue, Scored, check_objectives
+from paragon.objectives.weights import check_weights, lift, random_weights, simplex_lattice
+from tests.conftest import refused, toy_dataset
+
+NAMES = ["accuracy", "diversity"]
+BAD = {
+    "sum to 1": [0.5, 0.6],
+    "negative": [-0.1, 1.1],
+    "finite": [np.nan, 1.0],
+    "2 numbers": [0.2, 0.3, 0.5],
+    "row 1: ": [[0.5, 0.5], [2, 3]],
+    "'novelty' is unknown": {"novelty": 1},
+}
 
 
 def test_lists_have_the_features_of_their_items_and_the_ideal_of_their_length(seqs):
@@ -40,43 +44,31 @@ def test_lists_have_the_features_of_their_items_and_the_ideal_of_their_length(se
 def test_the_best_that_is_not_met_is_served():
     scores = torch.tensor([[9.0, 3, 5, 4, 1], [9.0, 1, 2, 3, 4]])
     met = torch.tensor([[True, False, True, False, False], [True, False, False, False, True]])
-    assert served(scores, met, 2).tolist() == [[3, 1], [3, 2]]
-
-
-def test_lists_that_are_too_long_for_somebody_are_refused(seqs):
-    met = seqs.met_in_training()
-    least = int((~met.mask()).sum(1).min())
-    check_served(met, least)
-    with pytest.raises(ParagonError, match=f"adapters.served: .* 1 of {seqs.n_users} users"):
-        check_served(met, least + 1)
+    assert table.served(scores, met, 2).tolist() == [[3, 1], [3, 2]]
 
 
 def test_an_objective_judges_what_is_drawn_or_what_is_served():
-    lists = Lists(torch.rand(4, 3, 2).round(), torch.rand(4, 3), torch.tensor([0, 1, 1, -1]), 2.0)
-    drawn = Scored(torch.randn(4, 2, 3), lists)
-    best = Scored(
-        torch.randn(2, 4, 1, 3),
-        Lists(torch.rand(2, 4, 3, 2).round(), torch.rand(2, 4, 3), torch.zeros(2, 4), 2.0),
-    )
-    losses = objective_losses(list(OBJECTIVES), drawn, lambda: best)
+    def lists(*shape):
+        groups = torch.tensor([0, 1, 1, -1]).expand(shape[:-1])
+        return Lists(torch.rand(*shape, 2).round(), torch.rand(shape), groups, 2.0)
+
+    drawn = Scored(torch.randn(4, 2, 3), lists(4, 3))
+    best = Scored(torch.randn(2, 4, 1, 3), lists(2, 4, 3))
+    losses = table.objective_losses(list(OBJECTIVES), drawn, lambda: best)
     assert losses.shape == (2, len(OBJECTIVES))
     for column, (name, entry) in enumerate(OBJECTIVES.items()):
         expected = entry.loss(*best).squeeze(-1) if entry.served else entry.loss(*drawn)
         assert torch.equal(losses[:, column], expected), name
-
-    def never():
-        raise AssertionError("no objective judges the served list")
-
-    assert objective_losses(["accuracy", "fairness"], drawn, never).shape == (2, 2)
+    never = None  # must not be called: no objective judges the served list
+    assert table.objective_losses(["accuracy", "fairness"], drawn, never).shape == (2, 2)
 
 
 def test_what_data_must_have_for_an_objective():
     toy, everybody = toy_dataset(), prepare(toy_dataset())
     check_objectives(list(OBJECTIVES), everybody)
 
-    def refused(word, names, seqs):
-        with pytest.raises(ParagonError, match=word):
-            check_objectives(names, seqs)
+    def refuse(word, names, seqs):
+        refused(word, check_objectives, names, seqs)
 
     def data(categories):
         return prepare(toy.from_frame(toy.interactions, toy.items.assign(categories=categories)))
@@ -88,10 +80,49 @@ def test_what_data_must_have_for_an_objective():
         half[number[item]] = ()
     check_objectives(["diversity"], data(half))  # two kinds of items: with the category, without
     half[number[everybody.item_ids[0]]] = ()
-    refused(f"only {rows - 1} of", ["diversity"], data(half))
-    refused("the same categories", ["diversity"], data([("x", "y")] * 150))
-    refused("no item has a category", ["accuracy", "novelty"], data([()] * 150))
-    refused("no groups$", ["fairness"], data([("x",), ("y",)] * 75))
+    refuse(f"only {rows - 1} of", ["diversity"], data(half))
+    refuse("the same categories", ["diversity"], data([("x", "y")] * 150))
+    refuse("no item has a category", ["accuracy", "novelty"], data([()] * 150))
+    refuse("no groups", ["fairness"], data([("x",), ("y",)] * 75))
     one = toy.from_frame(toy.interactions, toy.items, toy.users.assign(group="F"))
-    refused("found: F$", ["fairness"], prepare(one))
-    refused("'speed' is unknown", ["speed"], everybody)
+    refuse("found: F", ["fairness"], prepare(one))
+    refuse("'speed' is unknown", ["speed"], everybody)
+
+
+def test_names_rows_and_sums():
+    assert check_weights([0.3, 0.7], NAMES).shape == (1, 2)
+    named = check_weights({"diversity": 0.25, "accuracy": 0.75}, NAMES)
+    assert named.tolist() == [[0.75, 0.25]]
+    mixed = simplex.simplex_weights([0.2, [0.5, 0.5]], NAMES)  # the first of two is enough
+    assert torch.allclose(mixed, torch.tensor([[0.2, 0.8], [0.5, 0.5]]))
+    rows = np.random.default_rng(0).gamma(1, 10.0 ** np.arange(-3, 3)[:, None], (6, 2))
+    huge = np.array([[1e308, 1e308], [1.5e308, 0.5e308], [1e308, 0]])
+    found = check_weights(np.concatenate([rows, huge]), NAMES, normalise=True)
+    assert found[6:].tolist() == [[0.5, 0.5], [0.75, 0.25], [1, 0]]
+    expected = (rows / rows.sum(1)[:, None]).astype(np.float32)
+    assert found[:6].numpy().tobytes() == expected.tobytes()
+    for weights in ([1e308, -1e-300], [0, 0]):
+        refused("weights", check_weights, weights, NAMES, normalise=True)
+    for words, weights in BAD.items():
+        refused(words, check_weights, weights, NAMES)
+
+
+def test_lattice():
+    assert torch.allclose(simplex_lattice(2, 10)[:, 0], torch.linspace(0, 1, 11))
+    three = simplex_lattice(3, 4)
+    assert len(three) == 15 and len({tuple(r.tolist()) for r in three}) == 15
+    assert torch.allclose(three.sum(1), torch.ones(15))
+    assert three[:6].tolist() == [*([0, n / 4, 1 - n / 4] for n in range(5)), [0.25, 0, 0.75]]
+
+
+def test_random_and_lifted_weights_are_on_the_simplex_above_the_floor():
+    floor, none = torch.tensor([0.1, 0.0, 0.2]), torch.zeros(3)
+    weights, again = (random_weights(4000, floor, np.random.default_rng(0)) for _ in range(2))
+    assert torch.equal(weights, again)
+    for found in (weights, lift(torch.eye(3), floor)):
+        assert torch.allclose(found.sum(1), torch.ones(len(found)), atol=1e-6)
+        assert (found >= floor - 1e-6).all()
+    inside = torch.tensor([[0.5, 0.3, 0.2]])
+    assert torch.allclose(lift(inside, none), inside)
+    free = random_weights(4000, none, np.random.default_rng(0))
+    assert torch.allclose(free.mean(0), torch.full((3,), 1 / 3), atol=0.015)  # 4 standard errors

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paragon.adapters.adapter import AdapterForm
-from paragon.adapters.frozen import frozen_task, held_out_losses
+from paragon.adapters.frozen import frozen_task
 from paragon.data.negatives import NegativeSampler
 from paragon.rivals.end_to_end import (
     END_TO_END,
@@ -24,20 +24,9 @@ from tests.conftest import adapter_settings, refused
 ABOUT = {"sha256": "of the backbone"}
 
 
-@pytest.fixture(scope="module")
-def task(backbone, seqs, settings):
-    return frozen_task(backbone, seqs, "train", settings.adapters)
-
-
-@pytest.fixture(scope="module", params=END_TO_END)
-def rival(request, task, seqs, settings):
-    return train(request.param, task, seqs, settings)
-
-
-def train(name, task, seqs, settings, seed=0):
-    description = {"backbone": ABOUT["sha256"]}
-    sampler = NegativeSampler(seqs)
-    return train_end_to_end(name, task, sampler, settings, seed, description)
+@pytest.fixture
+def task(tasks):
+    return tasks["train"]
 
 
 def test_as_many_lists_as_the_collection_and_the_behavioural_loss(settings):
@@ -53,15 +42,6 @@ def test_training_starts_from_the_start_of_the_collection(settings):
         assert torch.allclose(kind(start, 2, settings.rivals)(weights), start.expand(2, -1))
 
 
-def changed(settings, steps, **rivals):
-    return settings.model_copy(
-        update={
-            "rivals": settings.rivals.model_copy(update=rivals),
-            "adapters": settings.adapters.model_copy(update={"steps": steps}),
-        }
-    )
-
-
 @pytest.mark.parametrize("name", END_TO_END)
 def test_a_known_minimum_is_found(name, settings):
     """Where each objective is a squared distance, the best vector is the mixture of their ends."""
@@ -73,55 +53,41 @@ def test_a_known_minimum_is_found(name, settings):
         draw=lambda sampler, rows, negatives, rng: (None, None),
         losses=lambda vectors, *_: (vectors.unsqueeze(-2) - ends).square().sum(-1),
     )
-    few = changed(settings, 200, weights=32, rows=1, learning_rate=0.01, width=32)
-    rival = train_end_to_end(name, bowl, None, few, seed=0)
+    change = {"weights": 32, "rows": 1, "learning_rate": 0.01, "width": 32}
+    few = {
+        "rivals": settings.rivals.model_copy(update=change),
+        "adapters": settings.adapters.model_copy(update={"steps": 150}),
+    }
+    rival = train_end_to_end(name, bowl, None, settings.model_copy(update=few), seed=0)
     weights = torch.tensor([[0.05, 0.95], [0.4, 0.6], [0.9, 0.1]])
     error = (rival.generate(weights) - weights @ ends).norm(dim=1)
     assert error.max() < 0.05 * (ends[0] - ends[1]).norm()
 
 
 @pytest.mark.parametrize("name", END_TO_END)
-def test_the_task_loss_on_validation_events_falls(name, backbone, task, seqs, settings):
-    more = changed(settings, 800, rows=64, weights=4, learning_rate=0.003)
-    weights = torch.tensor([[0.1, 0.9], [0.9, 0.1]])
-    valid = frozen_task(backbone, seqs, "valid", settings.adapters)
-    names = settings.adapters.objectives
-    vectors = train(name, task, seqs, more).generate(weights)
-    before, after = (
-        held_out_losses(valid, own, names) for own in (torch.zeros_like(vectors), vectors)
-    )
-    assert ((after - before) * weights).sum() < -0.02
-
-
-def test_it_listens(rival):
-    one, other = rival.generate([[0.1, 0.9], [0.9, 0.1]])
-    assert not torch.allclose(one, other, atol=1e-4)
-    assert torch.equal(rival.generate([0.0, 1.0]), rival.generate([0.05, 0.95]))  # lifted
-    refused("weights", rival.generate, [0.5, 0.6])
-
-
-def test_same_inputs_same_bytes_and_a_round_trip(rival, task, seqs, settings, tmp_path):
-    name, weights = rival.description["kind"], [[0.3, 0.7], [0.8, 0.2]]
-    for folder, one in (("a", rival), ("b", train(name, task, seqs, settings))):
-        save_end_to_end(one, tmp_path / folder)
+def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, seqs, settings, tmp_path):
+    parts = name, task, NegativeSampler(seqs), settings, 0, {"backbone": ABOUT["sha256"]}
+    for folder in "ab":
+        save_end_to_end(rival := train_end_to_end(*parts), tmp_path / folder)
     for ending in (".safetensors", ".json"):
         first, second = (tmp_path / f / f"{name}-seed0{ending}" for f in "ab")
         assert first.read_bytes() == second.read_bytes()
     loaded = load_end_to_end(tmp_path / "a", name, 0, ABOUT)
-    assert torch.equal(loaded.generate(weights), rival.generate(weights))
+    found = loaded.generate([[0.3, 0.7], [0.8, 0.2]])
+    assert torch.equal(found, rival.generate([[0.3, 0.7], [0.8, 0.2]]))
+    assert not torch.allclose(*found, atol=1e-4)
+    assert torch.equal(rival.generate([0.0, 1.0]), rival.generate([0.05, 0.95]))  # lifted
+    refused("weights", rival.generate, [0.5, 0.6])
     refused("`backbone` differs", load_end_to_end, tmp_path / "a", name, 0, {"sha256": "other"})
     refused("rivals", load_end_to_end, tmp_path / "a", name, 1, ABOUT)
 
 
-# --- category_bias -------------------------------------------------------------------------------
-
-
 def test_category_bias_is_the_constant_part_of_an_adapter_and_follows_the_weights(backbone, seqs):
     few = adapter_settings(steps=60, batch=64, served_rows=32)
-    bias = tune_category_bias(frozen_task(backbone, seqs, "train", few), seqs, few, [0, 1])
+    task = frozen_task(backbone, seqs, "train", few)
+    bias = tune_category_bias(task, seqs, few, [0, 1])
     assert bias.shape == (2, 5, 6)  # seeds, evaluation weights, categories
     assert not torch.allclose(bias[0, 0], bias[0, -1], atol=0.05)
-    task = frozen_task(backbone, seqs, "valid", few)
     vector = torch.zeros(task.form.size)
     vector[-6:] = bias[0, 2]
     plain = backbone.score_catalogue(task.states).numpy()
@@ -130,18 +96,17 @@ def test_category_bias_is_the_constant_part_of_an_adapter_and_follows_the_weight
     assert np.allclose(task.catalogue_scores(vector).numpy(), scores, atol=1e-5)
 
 
-def test_category_bias_is_tuned_as_an_adapter_of_which_only_the_bias_changes(backbone, seqs):
+def test_category_bias_is_tuned_as_an_adapter_of_which_only_the_bias_changes(task, seqs):
     """Scores, served lists and losses, for two seeds at once, are those of such an adapter."""
-    train = frozen_task(backbone, seqs, "train", adapter_settings())
     bias = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    vectors = torch.zeros(2, 3, train.form.size)
+    vectors = torch.zeros(2, 3, task.form.size)
     vectors[..., -6:] = bias.detach()
     vectors.requires_grad_()
     rng = np.random.default_rng(0)
-    drawn = [train.draw(NegativeSampler(seqs), 40, 5, rng) for _ in range(2)]
+    drawn = [task.draw(NegativeSampler(seqs), 40, 5, rng) for _ in range(2)]
     rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
     lists = rows, candidates, ["accuracy", "diversity"]
-    losses = [BiasTask(**vars(train)).losses(bias, *lists), train.losses(vectors, *lists)]
+    losses = [BiasTask(**vars(task)).losses(bias, *lists), task.losses(vectors, *lists)]
     assert torch.allclose(*losses, atol=1e-5) and losses[0].shape == (2, 3, 2)
     found, expected = torch.autograd.grad([loss.sum() for loss in losses], [bias, vectors])
     assert torch.allclose(found, expected[..., -6:], atol=1e-5)

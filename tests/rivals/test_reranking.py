@@ -1,6 +1,7 @@
 """The re-rankers against their definitions, and how their settings are chosen."""
 
 import dataclasses
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,19 +11,7 @@ from scipy.special import log_softmax
 
 from paragon.metrics.ranking import ideal_alpha_dcg, top_k
 from paragon.rivals import reranking
-from paragon.rivals.reranking import (
-    RERANKERS,
-    Candidates,
-    Ranked,
-    Setting,
-    candidates_of,
-    chosen_settings,
-    list_quality,
-    nearest_on_front,
-    on_top,
-    reranked_scores,
-    validation_rows,
-)
+from paragon.rivals.reranking import RERANKERS, Ranked, Setting, candidates_of
 
 N, D, M = 12, 15, 6
 W = np.linspace(0, 1, 11)
@@ -42,9 +31,6 @@ def lists():
     patterns[0] = False
     relevance = -np.sort(-rng.random((N, D)), axis=1)
     return ranked(relevance, rng.integers(len(patterns), size=(N, D)), patterns)
-
-
-# --- rules ---------------------------------------------------------------------------------------
 
 
 def distance(item, above):
@@ -72,14 +58,9 @@ GAINS = {"mmr": distance, "xquad": coverage, "dpp": volume}
 def by_hand(gain, relevance, sets, weight, depth):
     chosen = []
     while len(chosen) < depth:
-        above = [sets[j] for j in chosen]
-        merit = {
-            i: weight * relevance[i] + (1 - weight) * gain(sets[i], above)
-            for i in range(depth)
-            if i not in chosen
-        }
-        best = max(merit.values())
-        chosen.append(min(i for i, m in merit.items() if m > best - 1e-6))
+        above, left = [sets[j] for j in chosen], [i for i in range(depth) if i not in chosen]
+        merit = [weight * relevance[i] + (1 - weight) * gain(sets[i], above) for i in left]
+        chosen.append(left[np.flatnonzero(np.array(merit) > max(merit) - 1e-6)[0]])
     return chosen
 
 
@@ -100,26 +81,15 @@ def test_all_weight_on_accuracy_keeps_the_order_also_of_ties(lists, rule):
     assert RERANKERS[rule](without, 0.5, 5).tolist() == [[0, 1, 2, 3, 4]]  # no categories at all
 
 
-def test_on_top_keeps_the_rest_in_its_order():
-    scores = np.array([[5.0, 1.0, 3.0, 4.0]], dtype=np.float32)
-    assert np.argsort(-on_top(scores, np.array([[1, 2]]))[0]).tolist() == [1, 2, 0, 3]
-
-
 def test_a_policy_orders_the_best_of_the_backbone_and_nothing_else(seqs, monkeypatch):
     monkeypatch.setattr(reranking, "POLICY_DEPTH", 7)
-    rng = np.random.default_rng(0)
-    scores, policy = rng.standard_normal((2, len(seqs.test), seqs.n_items + 1)).astype(np.float32)
-    excluded = seqs.excluded(seqs.test)
+    rng, excluded = np.random.default_rng(0), seqs.excluded(seqs.test)
+    scores, policy = rng.standard_normal((2, *excluded.shape)).astype(np.float32)
     for row, line in enumerate(reranking.in_order_of(policy, scores, excluded)):
         allowed = np.flatnonzero(~excluded[row])
-        order = allowed[np.argsort(-line[allowed], kind="stable")]
-        backbone = allowed[np.argsort(-scores[row, allowed], kind="stable")]
-        best = backbone[:7]
-        assert order[:7].tolist() == best[np.argsort(-policy[row, best])].tolist()
+        order, backbone = (allowed[np.argsort(-by[allowed])] for by in (line, scores[row]))
+        assert order[:7].tolist() == sorted(backbone[:7], key=lambda i: -policy[row, i])
         assert order[7:].tolist() == backbone[7:].tolist()
-
-
-# --- the choice of settings ----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -136,15 +106,13 @@ def reranked(rule, seqs, valid, test):
     """The scores of `reranked_scores`, from tables of scores of each source; and who was asked."""
     asked = []
 
-    def task(tables, asked):
-        def scores(vector, rows=slice(None)):
-            asked.append(int(vector))
-            return torch.from_numpy(tables[int(vector)][rows])
+    def scores(tables, vector, rows=slice(None)):
+        asked.append(int(vector))
+        return torch.from_numpy(tables[int(vector)][rows])
 
-        return SimpleNamespace(catalogue_scores=scores)
-
-    tasks = task(valid, []), task(test, asked)
-    return list(reranked_scores(rule, seqs, *tasks, torch.arange(len(valid)), W, 12)), asked
+    tasks = (SimpleNamespace(catalogue_scores=partial(scores, tables)) for tables in (valid, test))
+    found = reranking.reranked_scores(rule, seqs, *tasks, torch.arange(len(valid)), W, 12)
+    return list(found), asked
 
 
 def test_the_temperature_is_the_likeliest_and_relevance_a_probability():
@@ -156,7 +124,7 @@ def test_the_temperature_is_the_likeliest_and_relevance_a_probability():
     targets = (allowed / 0.75 + rng.gumbel(size=scores.shape)).argmax(1)
     kinds, patterns = np.zeros(12, dtype=int), np.ones((1, 2), dtype=bool)
     items = np.broadcast_to(np.arange(12), scores.shape)
-    candidates = Candidates(items, excluded, targets, kinds, patterns)
+    candidates = reranking.Candidates(items, excluded, targets, kinds, patterns)
     found = candidates.temperature(scores)
 
     def likelihood(temperature):
@@ -170,23 +138,20 @@ def test_the_temperature_is_the_likeliest_and_relevance_a_probability():
 
 
 def test_of_many_validation_events_some_are_taken(seqs, monkeypatch):
-    assert len(seqs.valid[validation_rows(seqs.valid)]) == len(seqs.valid)
     monkeypatch.setattr(reranking, "EVENTS", 15)
-    events = seqs.valid[validation_rows(seqs.valid)]
+    events = seqs.valid[reranking.validation_rows(seqs.valid)]
     assert 8 <= len(events) <= 15 and events.users[-1] > 0.8 * seqs.n_users
 
 
 def test_places_by_hand():
-    points = np.array(
-        [[0.0, 1.0], [0.1, 0.9], [0.1, 0.8], [0.5, 0.5], [0.9, 0.4], [1.2, 0.0], [1.0, 0.2],
-         [0.4, 0.5], [1.0, 0.0]]
-    )  # fmt: skip
+    accuracy = [0.0, 0.1, 0.1, 0.5, 0.9, 1.2, 1.0, 0.4, 1.0]
+    points = np.column_stack([accuracy, [1.0, 0.9, 0.8, 0.5, 0.4, 0.0, 0.2, 0.5, 0.0]])
     # On the front are 0, 1, 3, 4 and 8, at 0, 0.1, 0.5, 0.75 and 1; 5 is beyond the end and 6 as
     # accurate as it; 7 is as diverse as 3 and less accurate.
     weights = np.array([0.0, 0.09, 0.4, 0.45, 0.7, 0.9, 1.0])
-    assert nearest_on_front(points, weights).tolist() == [0, 1, 3, 3, 4, 8, 8]
+    assert reranking.nearest_on_front(points, weights).tolist() == [0, 1, 3, 3, 4, 8, 8]
     one = np.array([[0.1, 0.2], [0.3, 0.5]])
-    assert nearest_on_front(one, W).tolist() == [1] * 11
+    assert reranking.nearest_on_front(one, W).tolist() == [1] * 11
 
 
 @pytest.mark.parametrize("rule", RERANKERS)
@@ -194,19 +159,17 @@ def test_on_the_events_of_the_choice_every_weight_is_in_its_place(seqs, planted,
     seqs = dataclasses.replace(seqs, test=seqs.valid)
     made, _ = reranked(RERANKERS[rule], seqs, planted[:1], planted[:1])
     for protocol, c in candidates_of(seqs, seqs.valid).items():
-        categories = seqs.categories[c.items]
         ideal = ideal_alpha_dcg(seqs.categories, 10, candidates=c.items, excluded=c.excluded)
-
-        def quality(scores, c=c, categories=categories, ideal=ideal):
+        bare = np.take_along_axis(planted[0], c.items, 1)
+        values = []
+        for scores in (*(both[protocol] for both in made), bare):
             best = top_k(scores, 10, c.excluded)
-            sets = np.take_along_axis(categories, best[..., None], 1)
-            values = list_quality(best == c.targets[:, None], sets, ideal)
-            return [value.mean() for value in values]
-
-        accuracy, spread = np.array([quality(both[protocol]) for both in made]).T
+            sets = seqs.categories[np.take_along_axis(c.items, best, 1)]
+            quality = reranking.list_quality(best == c.targets[:, None], sets, ideal)
+            values.append([value.mean() for value in quality])
+        assert values[-2] == pytest.approx(values[-1])  # all weight on accuracy: the bare list
+        accuracy, spread = np.array(values[:-1]).T
         assert (np.diff(accuracy) >= 0).all() and (np.diff(spread) <= 0).all()
-        bare = quality(np.take_along_axis(planted[0], c.items, 1))
-        assert (accuracy[-1], spread[-1]) == pytest.approx(bare)
         assert spread[0] > spread[-1] + 0.02
         if rule == "xquad":
             assert spread[0] == pytest.approx(1.0, abs=0.01)  # the ideal breaks ties otherwise
@@ -228,7 +191,7 @@ def test_other_events_take_the_settings_of_validation(seqs, planted):
 
 def test_the_source_that_is_beaten_is_not_taken(seqs, planted):
     bad = np.random.default_rng(1).standard_normal(planted[0].shape).astype(np.float32)
-    settings = chosen_settings(XQUAD, seqs, [bad, planted[0]], W)
+    settings = reranking.chosen_settings(XQUAD, seqs, [bad, planted[0]], W)
     assert [setting.source for setting in settings[2:]] == [1] * 9
     assert settings[-1].weight == 1.0
     _, asked = reranked(XQUAD, seqs, [-planted[0], planted[0]], planted[[1, 1]])
