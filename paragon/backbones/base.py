@@ -57,14 +57,11 @@ class Backbone(nn.Module):
 
     def states(self, context: Context) -> Tensor:
         """Encode users and histories as states ``[B, z]``."""
-        raise self._missing("states")
+        raise ParagonError(f"backbone {type(self).__name__}: the method `states` is missing")
 
     def item_vectors(self) -> Tensor:
         """Return item vectors ``[n + 1, d]``; row 0 is padding and never recommended."""
-        raise self._missing("item_vectors")
-
-    def _missing(self, method: str) -> ParagonError:
-        return ParagonError(f"backbone {type(self).__name__}: the method `{method}` is missing")
+        raise ParagonError(f"backbone {type(self).__name__}: the method `item_vectors` is missing")
 
     def expand(self, states: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | float]:
         """Compute ``h`` and ``b`` for states ``[..., B, z]`` and candidates ``[..., B, C]``.

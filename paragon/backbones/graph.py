@@ -24,16 +24,9 @@ NEIGHBOURS = 20  # T
 _BLOCK = 256  # items whose walks are drawn at a time; limits memory
 
 
-def training_pairs(sequences: Sequences) -> tuple[np.ndarray, np.ndarray]:
-    """Return user and item of all training events, ``[N]`` each."""
-    train = sequences.is_train()
-    users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
-    return users[train], sequences.items[train]
-
-
 def interactions(sequences: Sequences) -> csr_array:
     """Build the matrix of training interactions, bool ``[U, n + 1]``."""
-    pairs, shape = training_pairs(sequences), (sequences.n_users, sequences.n_items + 1)
+    pairs, shape = sequences.train_pairs(), (sequences.n_users, sequences.n_items + 1)
     return csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape)
 
 
@@ -89,7 +82,7 @@ class GraphBackbone(Backbone):
         self, sequences: Sequences, batch: int, rng: np.random.Generator
     ) -> Iterator[Batch]:
         """Yield one epoch of training pairs, in random batches of 16 x ``batch``."""
-        users, items = training_pairs(sequences)
+        users, items = sequences.train_pairs()
         try:
             for rows in self.random_batches(len(users), 16 * batch, rng):
                 self._current = None

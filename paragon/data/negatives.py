@@ -74,11 +74,10 @@ class NegativeSampler:
     """Draw training negatives uniformly from items outside a user's training events."""
 
     def __init__(self, sequences: Sequences) -> None:
-        users = np.repeat(np.arange(sequences.n_users), sequences.lengths)  # [E]
+        users, items = sequences.train_pairs()  # [N] each
         # Users who met every item have no negatives: treat them as if they had met none.
-        counts = sequences.met_in_training().count.numpy() > 0  # [U]
-        counted = sequences.is_train() & counts[users]
-        self.met = Pairs(users[counted], sequences.items[counted], sequences.n_items)
+        counted = sequences.met_in_training().count.numpy()[users] > 0  # [N]
+        self.met = Pairs(users[counted], items[counted], sequences.n_items)
 
     def draw(self, users: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """Draw ``count`` items with replacement for each of ``users [...]``: ``[..., count]``."""

@@ -193,6 +193,10 @@ class Sequences:
         position = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
         return position < np.repeat(self.n_train, self.lengths)
 
+    def train_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return user and item of every training event, ``[N]`` each."""
+        return np.repeat(np.arange(self.n_users), self.n_train), self.items[self.is_train()]
+
     def popularity(self) -> np.ndarray:
         """Count the training events of each item, ``[n_items + 1]``; row 0 is 0."""
         return np.bincount(self.items[self.is_train()], minlength=self.n_items + 1)

@@ -106,20 +106,13 @@ class TestSet:
         self.published = ranking.ideal_alpha_dcg(
             categories, 10, candidates=self.candidates, published=True
         )
-        users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
-        train = sequences.is_train()
-        met = Pairs(users[train], sequences.items[train], sequences.n_items)
+        met = Pairs(*sequences.train_pairs(), sequences.n_items)
         count = np.bincount(met.keys % (sequences.n_items + 1), minlength=sequences.n_items + 1)
         self.information = np.append(0.0, ranking.self_information(count[1:], sequences.n_users))
         self.drawn = torch.from_numpy(self.candidates[:, : 1 + negatives])  # [N, 1 + negatives]
         self.served = served
         check_served(sequences.met_before(evaluation), served)
         self.catalogue = Catalogue.of(sequences, max(served, 1 + negatives), "cpu")
-
-    @property
-    def excluded(self) -> np.ndarray:
-        """The items that the full protocol leaves out, bool ``[N, n + 1]``."""
-        return self.sequences.excluded(self.evaluation)
 
     def measure(
         self, scores: Scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from paragon.backbones.graph import interactions
 from paragon.data.sequences import Evaluation, Sequences
 
 
@@ -15,11 +16,7 @@ def popularity(sequences: Sequences, evaluation: Evaluation) -> np.ndarray:
 
 def item_similarity(sequences: Sequences, neighbours: int = 100) -> sparse.csr_array:
     """Cosine of items over users, each row's largest (Deshpande & Karypis, ACM TOIS 2004)."""
-    train = sequences.is_train()
-    users = np.repeat(np.arange(sequences.n_users), sequences.lengths)[train]
-    shape = (sequences.n_users, sequences.n_items + 1)
-    met = sparse.csr_array((np.ones(len(users)), (users, sequences.items[train])), shape=shape)
-    met.data[:] = 1  # an item met twice counts once
+    met = interactions(sequences).astype(np.float64)  # [U, n + 1]
     norm = np.sqrt(met.sum(0))
     scaled = met @ sparse.diags_array(np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0))
     cosine = (scaled.T @ scaled).toarray()

@@ -51,8 +51,9 @@ def trained():
 def measured(made, scores):
     """The mean number of categories in the ten items served, and the set HV, of all weights."""
     test_set, counts, points = made.test_set, [], []
+    excluded = test_set.sequences.excluded(test_set.evaluation)
     for one in scores:
-        items = top_k(table(one), 10, test_set.excluded)
+        items = top_k(table(one), 10, excluded)
         counts.append(test_set.sequences.categories[items].any(1).sum(1).mean())
         found = test_set.measure(one)[0]["full"]
         points.append([found["ndcg@10"], found["alpha_ndcg@10"]])

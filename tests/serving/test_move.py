@@ -12,8 +12,8 @@ from paragon.backbones import build
 from paragon.errors import ParagonError
 from paragon.objectives.weights import simplex_lattice
 from paragon.serving.recommender import Recommender
+from paragon_study import command_line
 from paragon_study.command_line import app
-from paragon_study.demo import commands
 from tests.adapters.test_rotation import Turned, turn
 
 
@@ -60,7 +60,7 @@ def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
     study = SimpleNamespace(
         load_frozen=lambda: (seqs, *made[:2]), load_served=lambda: (seqs, *made)
     )
-    monkeypatch.setattr(commands, "_study", lambda *names: study)
+    monkeypatch.setattr(command_line, "_study", lambda *names: study)
     run, history, target = CliRunner().invoke, seqs.item_ids[:3], tmp_path / "new"
     best = loaded.recommend(history, [0.3, 0.7], k=5).item_ids
     assert "README.md" in run(app, ["export", str(tmp_path / "model")]).output
