@@ -49,9 +49,9 @@ def tune(
 ) -> Tuned:
     """Tune S x A adapters jointly, for weights ``[A, O]``, from ``start [S, A, P]``.
 
-    All losses are added up. An adapter appears only in its loss, so its gradient is the same as
-    if it were tuned alone. Each seed draws its events; all tasks of a seed share them. The rate
-    falls to zero along a cosine; the result is the last step. ``valid`` is for the curves only.
+    All losses are added up: an adapter appears only in its own, so it is as if tuned alone. All
+    tasks of a seed share its events. The rate falls to zero along a cosine. ``valid`` is for the
+    curves only.
     """
     objectives = settings.objectives
     vectors = start.clone().requires_grad_(True)  # [S, A, P]

@@ -121,9 +121,9 @@ def frozen_task(
 ) -> FrozenTask:
     """Cache the states and item features of ``train``, ``valid`` or ``test`` events.
 
-    Stored lists are cut to the length of training lists, so that losses can be compared. At most
-    ``settings.events`` training events are used, spread evenly over users and time. ``states``,
-    ``[N, z]``, are computed if None. Raise ``ParagonError`` if a user has too few unmet items.
+    Stored lists are cut to the length of training lists. At most ``settings.events`` training
+    events are used, spread evenly. ``states [N, z]`` are computed if None. Raise ``ParagonError``
+    if a user has too few unmet items.
     """
     device, form = backbone.device, adapter_form(backbone, sequences, settings)
     stored = None

@@ -214,10 +214,10 @@ def neighbourhoods(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the items most visited by random walks from each item; return them and their shares.
 
-    Importance pooling, section 3.2 of the PinSage paper. In each of ``STEPS`` steps a walk first
-    returns to its start with probability ``RESTART``; then it goes to a random user of the item and
-    to a random item of that user. Visits to the start do not count. Both arrays are ``[n + 1, T]``.
-    The shares of a row sum to 1, or are 0 for an item without training events.
+    Importance pooling, section 3.2 of the PinSage paper. In each of ``STEPS`` steps a walk returns
+    to its start with probability ``RESTART``, then goes to a random user of the item and to a
+    random item of that user. Both arrays are ``[n + 1, T]``; the shares of a row sum to 1, or are
+    0.
     """
     rng, count = np.random.default_rng([seed, 9]), sequences.n_items + 1
     by_user = interactions(sequences)  # [U, n + 1]

@@ -1,8 +1,7 @@
-"""Train a backbone for accuracy, with early stopping and checkpoints.
+"""Train a backbone for accuracy, with early stopping and checkpoints of each epoch.
 
-An interrupted training resumes from its checkpoint with bit-identical results. The checkpoint is
-one file, replaced as a whole, so a process may be killed at any time. Shapes: N events, n items, S
-negatives, z numbers of a state.
+A checkpoint is one file, replaced as a whole; training resumes from it with identical bits. Shapes:
+N events, n items, S negatives, z numbers of a state.
 """
 
 from __future__ import annotations
@@ -112,9 +111,8 @@ class Training:
     ) -> Tensor:
         """Compute the mean loss of ``states [N, z]`` of ``users [N]`` for ``targets [N]``.
 
-        ``bpr_max`` takes S items per event that its user has not met. ``softmax`` is the
-        cross-entropy over the whole catalogue, or over the target and S uniform negatives shared by
-        the batch, possibly met by the user. ``ParagonError`` if ``bpr_max`` has no S.
+        ``bpr_max`` takes S unmet items per event. ``softmax`` is the cross-entropy over the whole
+        catalogue, or over the target and S uniform negatives, perhaps met, that the batch shares.
         """
         score, count = self.backbone.score, self.sequences.n_items
         target, negatives = torch.from_numpy(targets).to(self.device), self.settings.negatives

@@ -54,10 +54,9 @@ def fetch(
 ) -> Path:
     """Put the atomic files of a dataset into ``data/NAME`` and return that folder.
 
-    ``source="official"`` downloads from the publisher.  ``directory``: a folder (or zip archive) of
-    published or atomic files, which must be atomic for a name not in the registry; ``note`` says
-    what kind of copy it is.  Official files already in place are kept.  If anything is
-    wrong, raises ``ParagonError`` and changes nothing.
+    ``source="official"`` downloads from the publisher. ``directory``: a folder (or zip archive) of
+    published or atomic files; ``note`` says what kind of copy it is. Official files already in
+    place are kept. If anything is wrong, raises ``ParagonError`` and changes nothing.
     """
     check_name(name)
     target = Path(data) / name

@@ -1,8 +1,4 @@
-"""Store address, checksums, licence and citation of each public dataset.
-
-A checksum was published by the source, or computed from a file whose checksum was published.
-Data without one are labelled unverified.
-"""
+"""Store address, licence, citation and published checksums of each public dataset."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Store a prepared dataset: each user's events in order of time, and the split.
 
-Items are numbered 1..n in catalogue order, 0 is padding; users 0..U-1 by first appearance.  Events
-with equal times keep the order of the file, which decides which event is a user's last.
+Items are numbered 1..n in catalogue order, 0 is padding; users 0..U-1 by first appearance. Events
+of equal times keep the order of the file.
 """
 
 from __future__ import annotations

@@ -249,10 +249,9 @@ def per_user_control(
     """Measure how far each user's list follows the weights: ``{method: {measure: number}}``.
 
     ``users_div``: the share of users whose list is more diverse at the largest weight of diversity
-    than at the smallest; ``steps_div``: the share of steps between neighbouring weights that raise
-    it; likewise for other objectives but accuracy, which one held-out item cannot measure.
-    ``_low``, ``_high``: 95 % Student t interval over users.  Methods with one weight, or metrics
-    that are not means over events, have none.
+    than at the smallest; ``steps_div``: the share of steps between weights that raise it; likewise
+    for other objectives, but not accuracy, which one held-out item cannot measure. ``_low``,
+    ``_high``: 95 % Student t interval over users.
     """
     out: dict[str, dict[str, float]] = {}
     _, user, count = np.unique(users, return_inverse=True, return_counts=True)
@@ -288,11 +287,10 @@ def _shares(seeds: Sequence[ByEvent], column: int) -> dict[str, np.ndarray]:
 def from_generated(measured: Measured, users: np.ndarray, resamples: int = 2000) -> Summary:
     """Subtract the `set_hv` of `generated` from each method's: ``{method: {measure: number}}``.
 
-    The protocol is a suffix.  ``users [N]`` of the events are resampled, the same for all methods.
-    Beside the difference: its 95 % interval (``_low``, ``_high``), p-value (``_p``), p-value after
-    Holm (``_p_holm``), and 95 % Student t interval over seeds (``_seeds_low``, ``_seeds_high``).
-    Undefined numbers are None, with a ``_note`` or ``_seeds_note``.  Raises ``ParagonError``
-    without rows of `generated`.
+    The protocol is a suffix. Beside the difference: its 95 % interval over ``users [N]`` (``_low``,
+    ``_high``), p-value (``_p``), p-value after Holm (``_p_holm``), and interval over seeds
+    (``_seeds_low``, ``_seeds_high``). Undefined numbers are None, with a ``_note`` or
+    ``_seeds_note``.
     """
     out: Summary = {}
     for protocol, rows in measured.items():

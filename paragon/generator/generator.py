@@ -176,11 +176,10 @@ class Generator:
         guidance: float | None = None,
         sample: int = 0,
     ) -> Tensor:
-        """Sample latents ``[W, K]`` for checked weights ``[W, O]``.
+        """Sample latents ``[W, K]`` for checked weights ``[W, O]``, lifted to those of the anchors.
 
-        ``steps`` and ``guidance`` override the settings.  All weights share one noise, chosen by
-        ``sample`` = 0, 1, ..., so that vectors change smoothly with the weights.  Each weight is at
-        least the smallest among the anchors (:func:`~paragon.objectives.weights.lift`).
+        All weights share one noise, chosen by ``sample`` = 0, 1, ..., so that vectors change
+        smoothly with the weights. ``steps`` and ``guidance`` override the settings.
         """
         device = self.model.latent.mean.device
         condition = lift(weights, self.floor).to(device)  # [W, O]

@@ -1,7 +1,6 @@
-"""Test whether generated adapters are more than noisy copies of collected ones.
+"""Test whether generated adapters are more than noisy copies (Zeng et al. 2025, arXiv 2506.07998).
 
-After Zeng et al. (2025), "Generative Modeling of Weights: Generalization or Memorization?" (arXiv
-2506.07998).  Shapes: W weight vectors, O objectives, A anchors, N collected vectors, P parameters.
+Shapes: W weight vectors, O objectives, A anchors, N collected vectors, P parameters.
 """
 
 from __future__ import annotations

@@ -85,10 +85,10 @@ def violations(
 ) -> Measure:
     """Count the neighbouring weights between which the metric moves the wrong way.
 
-    ``weights [W, O]`` on the simplex; ``values [W]``: the metric that the column ``objective``
-    controls. A pair counts if the weight rises and the metric falls by more than ``tolerance``.
-    Neighbours are adjacent weights for O = 2, else the closest pairs, except those with equal
-    weight of the objective. Undefined without a pair.
+    ``values [W]``: the metric that the column ``objective`` of ``weights [W, O]`` controls. A pair
+    counts if the weight rises and the metric falls by more than ``tolerance``. Neighbours are
+    adjacent weights for O = 2, else the closest pairs whose weight differs. Undefined without a
+    pair.
     """
     weights = check_array("weights", weights, "WO")
     values = check_array("values", values, "W", W=len(weights))
@@ -118,14 +118,11 @@ def regret(
 ) -> dict[str, Measure]:
     """Held-out task loss in excess of the oracle's: 0 is the oracle, 1 always the middle model.
 
-    ``oracle``, ``constant [W]``: task losses of the model tuned for each weight and of the model of
-    the middle weight. ``losses [R]``: the method's, at weights ``rows [R]`` (None: all).
-    ``corners [W]``, bool: weights with an objective of weight 0, whose losses would dominate means.
-
-    Returns mean, median and maximum of (losses - oracle), divided by the mean of (constant -
-    oracle) over all evaluation weights: ``mean``, ``median``, ``max`` without corners,
-    ``corner_mean``, ``corner_median``, ``corner_max`` for corners only. Negative: better than the
-    oracle. Undefined without weights, or if ``constant`` is on average no worse than the oracle.
+    ``oracle``, ``constant [W]``: task losses of the model tuned for each weight and of the middle
+    one. ``losses [R]``: the method's, at weights ``rows [R]`` (None: all). Returns mean, median and
+    maximum of (losses - oracle) over the mean of (constant - oracle): ``mean``, ``median``, ``max``
+    without ``corners [W]`` (bool: an objective has weight 0), ``corner_mean`` and so on for corners
+    only. Undefined without weights, or if ``constant`` is on average no worse than the oracle.
     """
     oracle = check_array("oracle", oracle, "W")
     constant = check_array("constant", constant, "W", W=len(oracle))

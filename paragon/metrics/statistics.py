@@ -48,14 +48,10 @@ def paired_bootstrap(
     """Difference of two methods on the same events and its p-value, by a bootstrap over users.
 
     ``a``, ``b``: metrics per event, ``[N]`` or ``[S, N]``; S may differ. ``clusters [N]``: the user
-    of each event; whole users are resampled, means are over events. ``statistic``: from means
-    ``[B, S]`` of B resamples to ``[B]``, such as ``set_hv``.
-
-    The difference is ``statistic(a) - statistic(b)``, with its percentile interval. The two-sided
-    p-value is twice the share of resamples on the far side of 0, counting the sample itself, so at
-    least 2 / (resamples + 1). With a single user limits and p-value are None. Source: Efron and
-    Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13; Davison and Hinkley,
-    1997, chapter 4 (p-values).
+    of each event; whole users are resampled. ``statistic``: from means ``[B, S]`` of B resamples to
+    ``[B]``, such as ``set_hv``. Limits are percentiles; the two-sided p-value is twice the share of
+    resamples on the far side of 0, counting the sample itself. With a single user they are None.
+    Source: Efron and Tibshirani, 1993, chapters 8 and 13; Davison and Hinkley, 1997, chapter 4.
     """
     check_array("resamples", resamples, "", "integers", low=100)
     a = check_array("a", np.atleast_2d(a), "SN")

@@ -1,8 +1,8 @@
-"""The rival `paragon`: the generator of the paper, a diffusion transformer over whole adapters.
+"""The rival `paragon`: the generator of Shen et al. (RecSys 2025), a transformer over adapters.
 
-After Shen et al. (Paragon, RecSys 2025), without a behavioural loss.  It differs to get a fair
-trial: centred data, a schedule that ends in pure noise, a token per hidden unit, early stopping.
-Shapes: B samples, W weights, O objectives, P parameters, N tokens of n numbers, A anchors.
+It differs to get a fair trial: centred data, a schedule that ends in pure noise, a token per hidden
+unit, early stopping. Shapes: B samples, W weights, O objectives, P parameters, N tokens of n
+numbers, A anchors.
 """
 
 from __future__ import annotations
@@ -162,10 +162,9 @@ def train_published(
 ) -> Published:
     """Train on the vectors of one seed until validation stops improving; choose the guidance.
 
-    ``held_out(vectors [A, P]) -> [A, O]``: losses on validation events.  Training and guidance
-    are judged by the task loss of vectors generated for the anchors' weights; the best averaged
-    parameters are kept.  ``checkpoint``: a file to resume from, with the same result; the caller
-    removes it.  Raises ``ParagonError`` if it was altered or belongs to another training.
+    ``held_out(vectors [A, P]) -> [A, O]``: losses on validation events, of vectors generated for
+    the anchors' weights. The best averaged parameters are kept. The caller removes the
+    ``checkpoint``.
     """
     about = {
         "kind": "published",

@@ -1,10 +1,9 @@
 """Re-rankers: reorder lists of items for accuracy and diversity.
 
-A re-ranker is a function ``rerank(lists, weight, positions)``.  It returns indices into the lists,
-``[N, positions]``, best first; weight 1 keeps the order.  So that they are strong rivals, their
-settings are chosen on validation events.
-Shapes: N events, C candidates, n items, D items of a list, G patterns (sets of categories), M
-categories, W weights, S settings, P parameters of an adapter.
+A re-ranker ``rerank(lists, weight, positions)`` returns indices into the lists, ``[N, positions]``,
+best first; weight 1 keeps the order. Settings are chosen on validation events. Shapes: N events, C
+candidates, n items, D items of a list, G patterns (sets of categories), M categories, W weights, S
+settings, P parameters of an adapter.
 """
 
 from __future__ import annotations
@@ -89,9 +88,8 @@ def coverage(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarra
 def volume(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray, None]:
     """Yield gains of greedy MAP inference in a determinantal point process, 0 and more.
 
-    The kernel is L = I + S, where S counts shared categories; the gain is the increase of
-    log det L.  As in Algorithm 1 of Chen, Zhang & Zhou (NeurIPS 2018), each position adds a row
-    of the Cholesky factor, and relevance is not part of the kernel.
+    The kernel is L = I + S, where S counts shared categories; the gain is the increase of log det
+    L, by Algorithm 1 of Chen, Zhang & Zhou (NeurIPS 2018).
     """
     sets, events = patterns.astype(np.float32), np.arange(rows)
     kernel = sets @ sets.T  # [G, G]: S
@@ -212,9 +210,8 @@ def chosen_settings(
 ) -> list[Setting]:
     """Choose the setting of a re-ranker for each of the ``weights [W]`` of accuracy, 0..1.
 
-    All settings are tried on ``sources``, the catalogue scores ``[N, n + 1]`` of the events of
-    :func:`validation_rows`; :func:`nearest_on_front` chooses by NDCG and α-nDCG.  Weight 1 is the
-    most accurate source as it is.
+    All are tried on ``sources``, catalogue scores ``[N, n + 1]`` of the events
+    :func:`validation_rows`. Weight 1 is the most accurate source as it is.
     """
     events = sequences.valid[validation_rows(sequences.valid)]
     candidates = candidates_of(sequences, events)[protocol]
@@ -244,9 +241,9 @@ def chosen_settings(
 def nearest_on_front(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Choose for each weight of accuracy ``[W]`` a row of ``points [S, 2]``: ``[W]``.
 
-    ``points``: accuracy and diversity; the last one belongs to weight 1, and any other of at
-    least its accuracy is ignored.  The place of a point on the Pareto front is the mean of its
-    accuracy and its lack of diversity, each scaled to 0..1.  A weight takes the nearest place.
+    ``points``: accuracy and diversity; the last belongs to weight 1, and any other of its accuracy
+    is ignored. The place on the Pareto front is the mean of accuracy and lack of diversity, scaled
+    to 0..1.
     """
     accuracy, spread = points.T
     order = np.lexsort((-spread, -accuracy))  # the most accurate first

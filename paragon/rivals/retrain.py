@@ -1,6 +1,5 @@
 """The rival `retrain`: train backbone and adapter from scratch for one weight vector.
 
-It can fit the whole recommender to the weights, but each weight vector needs a new training.
 Shapes: N events, B with a served list, C candidates, L items of a served list, n items, R weight
 vectors, O objectives, z numbers of a state.
 """

@@ -1,7 +1,7 @@
 """Export a trained recommender to a folder that can be served without its study, and load it.
 
-Unless people are exported on purpose, nothing of single users remains, and new users get the same
-lists.  Shapes: N events, G balances, O objectives, K items of a list, n items, M categories.
+Nothing of single users remains, unless asked for. Shapes: N events, G balances, O objectives, K
+items of a list, n items, M categories.
 """
 
 from __future__ import annotations

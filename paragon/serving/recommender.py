@@ -304,11 +304,10 @@ class Recommender:
         )
 
     def move_to(self, backbone: Backbone, data: Sequences | None = None) -> Recommender:
-        """Move the generator to a retrained ``backbone`` without tuning.
+        """Move the generator to a retrained ``backbone``, without tuning and measurements.
 
-        ``data``: its training data, by default the same as here.  Validation results are not moved.
-        ``generator.description["collection"]["moved"]`` says how well the two fit.  Raises
-        ``ParagonError`` if they do not (:mod:`paragon.adapters.rotation`), or if categories differ.
+        ``data``: its training data, by default the same. Raises ``ParagonError`` if the two do not
+        fit (:mod:`paragon.adapters.rotation`), or if categories differ.
         """
         popularity = self.popularity if data is None else data.popularity()
         data = data or self.data

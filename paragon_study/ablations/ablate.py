@@ -1,9 +1,8 @@
 """Measure ablations of the generator, as listed in ``ablations/params.yaml``.
 
-Rows have ``choice``, the mean task loss on *validation* users at other weights (used alone to
-choose settings), and :mod:`paragon.metrics.control` measures on *test* users.
-Shapes: S seeds, A anchors, W weights, O objectives, K snapshots, P parameters, d numbers of a
-state, h hidden units, C weights for `choice`.
+``choice``: mean task loss on *validation* users, by which settings are chosen; others: on *test*
+users. Shapes: S seeds, A anchors, W weights, O objectives, K snapshots, P parameters, d numbers of
+a state, h hidden units, C weights for `choice`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Move adapters and generators to another recommender, and measure them on its test users.
 
 Shapes: W evaluation weights, O objectives, P and Q parameters of an old and a new adapter, d
-numbers of an old state, e of a new one, N histories of validation users, C candidates, K old
-recommenders, A weights that each has adapters for.
+numbers of an old state, e of a new one, N histories, C candidates, K old recommenders, A weights.
 """
 
 from __future__ import annotations

@@ -150,9 +150,8 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
 def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`.
 
-    ``studies``: studies on real data, with served lists, regret against `generated`, and leaders;
-    ``planted``: the others; ``drawn``: studies tuned on drawn lists; ``times``: of `make bench`;
-    ``ablations``: means over seeds, with the name of the entry as backbone.
+    ``studies``: on real data; ``planted``: others; ``drawn``: tuned on drawn lists; ``times``: of
+    `make bench`; ``ablations``: means over seeds, with the name of the entry as backbone.
     """
     folders = compare.study_folders(root / "results")
     planted = [folder for folder in folders if folder.parent.name == "planted"]

@@ -104,7 +104,6 @@ LABELS = {
     "regret_mean": "regret, % (0 = oracle, 100 = always the middle)",
     "set_hv": "hypervolume of the set (NDCG@10 × α-nDCG@10)",
     "set_hv_of_tuned": "hypervolume, share of the oracle's",
-    "alpha_ndcg_published@10": "α-nDCG@10 on the published scale",
     "choice": "choice: mean task loss of validation users at random weights",
 }
 

@@ -46,8 +46,7 @@ _STYLED = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")  # random id of a styled table
 def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT) -> Path:
     """Execute ``notebooks/NAME.ipynb`` in ``root`` and return the path of the executed copy.
 
-    The arguments and empty ``overrides`` replace the values of the cell tagged ``parameters``.
-    Long trainings resume from checkpoints.  Raises ``ParagonError`` for what the user can correct,
+    Long trainings resume from checkpoints. Raises ``ParagonError`` for what the user can correct,
     else ``NotebookFailed``: then ``NAME.failed.ipynb`` is kept, and the last good copy stays.
     """
     root, start = root.resolve(), time.monotonic()

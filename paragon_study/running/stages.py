@@ -34,9 +34,8 @@ def changed_stages(root: Path = ROOT) -> list[str]:
 def recover(root: Path = ROOT) -> list[str]:
     """Remove files that a killed DVC left incomplete, and return their names.
 
-    DVC writes ``dvc.lock`` in place: killed meanwhile, it leaves the beginning, at which it fails.
-    Without the file it takes stages from its run cache, or runs them.  It can also leave its list
-    of running commands empty (treeverse/dvc#7615).  Call it while nothing else runs.
+    DVC writes ``dvc.lock`` in place; without it, it takes stages from its run cache. It can also
+    leave its list of running commands empty (treeverse/dvc#7615). Call it while nothing else runs.
     """
     removed, lock, running = [], root / "dvc.lock", root / ".dvc" / "tmp" / "rwlock"
     if lock.exists():
