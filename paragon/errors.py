@@ -1,7 +1,5 @@
 """Define errors whose message is for the user."""
 
-from __future__ import annotations
-
 
 class ParagonError(Exception):
     """An error the user can correct; its one-line message says what is wrong and what to do."""

@@ -3,8 +3,6 @@
 A misspelt key or a wrong type is an error that names the key.  Paths start at the repository root.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from itertools import islice

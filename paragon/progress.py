@@ -1,7 +1,5 @@
 """Show a progress bar, or write its line to a file for the pipeline."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterable

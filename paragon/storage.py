@@ -1,7 +1,5 @@
 """Write files completely or not at all, and tensors with a checksum and without pickle."""
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import json
@@ -129,7 +127,7 @@ def require(path: Path, stage: str) -> Path:
     return path
 
 
-def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -> None:
+def save_tensors(stem: Path, tensors: Mapping[str, "Tensor"], description: dict) -> None:
     """Write ``stem.safetensors`` and its description ``stem.json``, with a checksum of both."""
     from safetensors.torch import save
 
@@ -143,7 +141,7 @@ def save_tensors(stem: Path, tensors: Mapping[str, Tensor], description: dict) -
             path.write_bytes(data)
 
 
-def load_tensors(stem: Path, stage: str) -> tuple[dict[str, Tensor], dict]:
+def load_tensors(stem: Path, stage: str) -> tuple[dict[str, "Tensor"], dict]:
     """Read what :func:`save_tensors` wrote; ``ParagonError`` if missing, altered or not finite."""
     import torch
     from safetensors.torch import load
@@ -178,7 +176,7 @@ def _again(stage: str) -> str:
 @contextmanager
 def loading(
     stem: Path, stage: str, expected: dict | None = None
-) -> Iterator[tuple[dict[str, Tensor], dict]]:
+) -> Iterator[tuple[dict[str, "Tensor"], dict]]:
     """Load tensors and a description as ``expected``; turn errors into ``ParagonError``."""
     tensors, description = load_tensors(stem, stage)
     check_match(expected or {}, description, f"{stem}.json", stage)

@@ -4,8 +4,6 @@ Commands import what they need when they run, so that help appears at once.  A `
 with exit code 1, a wrong option with exit code 2.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import signal
@@ -131,7 +129,7 @@ def lab(
         open_lab(make_lab(full, say=typer.echo), options.args)
 
 
-def _study(dataset: str | None, backbone: str | None) -> Study:
+def _study(dataset: str | None, backbone: str | None) -> "Study":
     from paragon.params import load_params
     from paragon_study.pipeline.study import open_study
 

@@ -4,8 +4,6 @@ Shapes: S seeds, A adapters, B states, d numbers of a state, h hidden units, M c
 parameters of an adapter, n items.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,7 +102,7 @@ class Adapter(nn.Module):
         self.liking = nn.Linear(form.dim, form.categories) if form.categories else None
 
     @classmethod
-    def from_vector(cls, vector: Tensor, form: AdapterForm) -> Adapter:
+    def from_vector(cls, vector: Tensor, form: AdapterForm) -> "Adapter":
         """Build the module with the parameters ``vector [P]``."""
         adapter = cls(form)
         with torch.no_grad():

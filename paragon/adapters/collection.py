@@ -4,8 +4,6 @@ Shapes: S seeds, A anchors (or tasks to tune for), W oracles, O objectives, K sn
 anchor, T checkpoints, P parameters of an adapter, B lists of C candidates.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields

@@ -4,8 +4,6 @@ Shapes: N events, B in a batch, C candidates, L items of a served list, A adapte
 objectives, d item vector, M categories, z cached state, n items. Seeds may lead.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

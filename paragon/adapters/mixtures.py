@@ -4,8 +4,6 @@ Methods map anchor weights ``[A, O]`` and weights ``[W, O]`` to coefficients ``[
 adapters ``[W, P]`` are ``coefficients @ anchor_vectors``.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from itertools import combinations_with_replacement

@@ -4,8 +4,6 @@ Shapes: n items, d numbers of an old state, e of a new one, P and Q parameters o
 ``moves/README.md`` says when this works.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

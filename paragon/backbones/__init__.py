@@ -3,8 +3,6 @@
 ``base.py`` defines the interface, ``training.py`` the training. Enter new ones in ``BACKBONES``.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any

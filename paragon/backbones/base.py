@@ -4,8 +4,6 @@ Shapes: B contexts with L past events, C candidates, n items, d numbers of an it
 z numbers of a state (z = d for most backbones), A adapters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 

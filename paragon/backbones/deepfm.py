@@ -4,8 +4,6 @@ Fields: user, user group, history, item, categories. Shapes: B contexts, C candi
 n items, M categories; e = d / 2 numbers of a field's embedding, where d is ``dim``.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

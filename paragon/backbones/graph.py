@@ -4,8 +4,6 @@ Shapes: U users, n items, V = U + n + 1 nodes, B contexts of L past events, M ca
 neighbours, d numbers of a state (``dim``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -5,8 +5,6 @@ than one history per event. Shapes: B histories or W windows of L events, U user
 state (``dim``), H heads, R intervals.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ A checkpoint is one file, replaced as a whole; training resumes from it with ide
 N events, n items, S negatives, z numbers of a state.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json
@@ -63,7 +61,7 @@ class Training:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
         self.sampler = NegativeSampler(sequences)
 
-    def fit(self, seed: int, checkpoint: Checkpoint | None = None) -> Fitted:
+    def fit(self, seed: int, checkpoint: "Checkpoint | None" = None) -> Fitted:
         """Train until validation stops improving, from ``checkpoint`` on; keep the best epoch."""
         rng = np.random.default_rng([seed, 0])  # batches and negatives
         torch.manual_seed(seed)  # dropout draws from the global generator

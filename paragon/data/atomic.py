@@ -3,8 +3,6 @@
 A column is ``name:token`` (a string), ``token_seq`` (strings separated by spaces) or ``float``.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import gzip

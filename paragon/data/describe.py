@@ -1,7 +1,5 @@
 """Describe a dataset in numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -4,8 +4,6 @@ The label says whether checksums show the data to be official, and is otherwise 
 ``NAME.source.json``.  An incomplete copy needs a note from its owner.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -4,8 +4,6 @@ Each function returns text tables by suffix (``inter``, ``item``, ``user``) with
 ``name:type``, whose values :mod:`paragon.data.table` checks.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -4,8 +4,6 @@ The sequences (16 bytes per event) and the candidate lists stay in memory.  Use 
 million events on.
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any

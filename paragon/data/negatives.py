@@ -1,7 +1,5 @@
 """Draw negatives: items that a user never interacted with, uniformly at random."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

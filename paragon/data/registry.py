@@ -1,7 +1,5 @@
 """Store address, licence, citation and published checksums of each public dataset."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 

@@ -4,8 +4,6 @@ Items are numbered 1..n in catalogue order, 0 is padding; users 0..U-1 by first 
 of equal times keep the order of the file.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ class Met:
     free: Tensor | None = None  # [R], one item per row that does not count, such as a target
 
     @classmethod
-    def of(cls, n_items: int, *arrays: np.ndarray) -> Met:
+    def of(cls, n_items: int, *arrays: np.ndarray) -> "Met":
         """Build from NumPy arrays: ``items``, ``start``, ``count`` and perhaps ``free``."""
         items, start, count, *free = map(torch.from_numpy, arrays)
         return cls(items, start, count, n_items, *free)
@@ -38,12 +36,12 @@ class Met:
     def __len__(self) -> int:
         return len(self.start)
 
-    def to(self, device: str | torch.device) -> Met:
+    def to(self, device: str | torch.device) -> "Met":
         """Copy to a device."""
         tensors = {name: v.to(device) for name, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **tensors)
 
-    def __getitem__(self, rows: slice | Tensor) -> Met:
+    def __getitem__(self, rows: slice | Tensor) -> "Met":
         free = self.free if self.free is None else self.free[rows]
         return replace(self, start=self.start[rows], count=self.count[rows], free=free)
 
@@ -102,7 +100,7 @@ class Evaluation:
     def __len__(self) -> int:
         return len(self.users)
 
-    def __getitem__(self, rows: slice) -> Evaluation:
+    def __getitem__(self, rows: slice) -> "Evaluation":
         return Evaluation(self.users[rows], self.positions[rows], self.candidates[rows])
 
     @property

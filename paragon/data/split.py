@@ -1,7 +1,5 @@
 """Filter, number, sort and split a dataset, and draw its candidate lists."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

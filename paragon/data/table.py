@@ -4,8 +4,6 @@ Repairs that cannot change the meaning are made and counted; anything else is an
 line and column (docs/data.md, "What is checked and repaired").
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import unicodedata
@@ -112,7 +110,7 @@ class RawTable:
         repairs[f"duplicate {kind} dropped"] = repeated.sum()
         return frame[~repeated].reset_index(drop=True)
 
-    def select(self, *columns: str) -> RawTable:
+    def select(self, *columns: str) -> "RawTable":
         """Select columns; raise if one is missing or occurs twice."""
         for column in columns:
             if (times := list(self.frame).count(column)) != 1:
@@ -121,7 +119,7 @@ class RawTable:
                 raise ParagonError(f"{self.name}: {what} among {have}; add or rename it")
         return replace(self, frame=self.frame[list(columns)])
 
-    def replaced(self, **columns: Iterable) -> RawTable:
+    def replaced(self, **columns: Iterable) -> "RawTable":
         """Return a copy with new values in these columns."""
         index = self.frame.index
         new = {name: pd.Series(list(v), index=index, dtype=object) for name, v in columns.items()}
@@ -177,7 +175,7 @@ class Dataset:
         return {what: changed} if changed else {}
 
     @classmethod
-    def from_raw(cls, name: str, tables: Mapping[str, RawTable]) -> Dataset:
+    def from_raw(cls, name: str, tables: Mapping[str, RawTable]) -> "Dataset":
         """Check and repair raw tables (by file suffix); the fingerprint stays empty."""
         repairs: dict[str, int] = {}
         for table in tables.values():
@@ -194,7 +192,7 @@ class Dataset:
     @classmethod
     def from_frame(
         cls, interactions: object, items: object, users: object = None, name: str = "own"
-    ) -> Dataset:
+    ) -> "Dataset":
         """Check and repair tables in memory (pandas, polars, or a mapping of columns).
 
         Columns of ``interactions``: ``user_id``, ``item_id``, ``timestamp`` (seconds since 1970 or

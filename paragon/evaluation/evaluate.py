@@ -3,8 +3,6 @@
 Shapes: N events, U users, W evaluation weights, R of them for a method, O objectives, S seeds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product

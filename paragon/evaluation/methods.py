@@ -3,8 +3,6 @@
 Shapes: N events, n items, W evaluation weights, O objectives, P parameters, S seeds, M categories.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

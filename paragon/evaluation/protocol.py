@@ -4,8 +4,6 @@ Shapes: N events, R of them in a block, C candidates, n items, K items of a list
 served list, W evaluation weights, O objectives, M categories, P parameters of an adapter.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,14 +48,14 @@ class Scores:
     @classmethod
     def of(
         cls, full: ArrayLike, sampled: np.ndarray | None = None, key: bytes | None = None
-    ) -> Scores:
+    ) -> "Scores":
         """Wrap a table of scores ``[N, n + 1]``."""
         table = np.asarray(full)
         blocks = list(row_blocks(len(table), max(1, table[:1].size)))
         return cls(lambda: (table[rows] for rows in blocks), sampled, key)
 
     @classmethod
-    def of_adapter(cls, task: FrozenTask, vector: Tensor) -> Scores:
+    def of_adapter(cls, task: FrozenTask, vector: Tensor) -> "Scores":
         """Score the events of a ``task`` under an adapter ``vector [P]``."""
         key = vector.cpu().numpy().tobytes()
         return cls(lambda: (b.cpu().numpy() for b in task.catalogue_blocks(vector)), key=key)

@@ -1,7 +1,5 @@
 """Diffusion of B vectors of D numbers: noise schedule, v-prediction, guidance and sampling."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -4,8 +4,6 @@ Shapes: N collected vectors, W weight vectors, O objectives, K latent components
 samples of D numbers, w the width of the network.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any
@@ -119,7 +117,7 @@ class Latent(nn.Module):
         self.register_buffer("scale", torch.tensor(float(scale)))
 
     @classmethod
-    def fit(cls, vectors: Tensor, size: int | None) -> Latent:
+    def fit(cls, vectors: Tensor, size: int | None) -> "Latent":
         """Fit PCA with ``size`` components to ``vectors [N, P]``; ``None`` reduces nothing."""
         mean = vectors.mean(0)  # [P]
         centred = vectors - mean  # [N, P]

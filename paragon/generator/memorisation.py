@@ -3,8 +3,6 @@
 Shapes: W weight vectors, O objectives, A anchors, N collected vectors, P parameters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -4,8 +4,6 @@ The latter is the task loss, on the frozen backbone, of adapters predicted for u
 Shapes: N collected vectors, B rows of a batch, P parameters, K latents, O objectives, A anchors.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Checks of arrays, numbers that may be undefined, and blocks of rows, for all metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

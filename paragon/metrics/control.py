@@ -4,8 +4,6 @@ Shapes: W evaluation weights, O objectives. ``points [W, O]``: a metric per obje
 weight, larger is better. Wrong shapes and non-finite input raise ``ParagonError``.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.stats import pearsonr
 

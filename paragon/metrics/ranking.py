@@ -5,8 +5,6 @@ place in the candidate list (an item id in the full protocol). Wrong shapes, kin
 ``ParagonError``.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from paragon.errors import ParagonError

@@ -1,7 +1,5 @@
 """Confidence intervals, differences between methods and correction for many comparisons."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ over lists. M: categories. Item 0 is the target. A task minimises ``sum_o w_o * 
 most is there twice: as an equation in plain torch, and as a kernel with a hand-written gradient.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ To add an objective, write its loss in this folder and enter it in ``OBJECTIVES`
 of C candidates, A tasks, O objectives, n items, M categories.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -113,7 +111,7 @@ class Catalogue:
     ideal: list[float]  # by length: alpha-DCG of the greedily best list of the catalogue
 
     @classmethod
-    def of(cls, sequences: Sequences, longest: int, device: str | torch.device) -> Catalogue:
+    def of(cls, sequences: Sequences, longest: int, device: str | torch.device) -> "Catalogue":
         """Build the catalogue of a prepared dataset, for lists of up to ``longest`` items."""
         popularity = torch.from_numpy(sequences.popularity()).float().log1p()
         ideal = ideal_alpha_dcg(sequences.categories[1:], longest)[0]  # [longest]

@@ -1,7 +1,5 @@
 """Preference weights ``[W, O]``: one number per objective, non-negative, with sum 1."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Popularity and item-kNN: recommenders that ignore the weights, on N events and n items."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import sparse
 

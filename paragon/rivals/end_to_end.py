@@ -4,8 +4,6 @@ Shapes: B weight vectors or events, O objectives, P parameters of an adapter, w 
 network, S seeds, W weights, M categories, N events, C candidates, L items served.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ unit, early stopping. Shapes: B samples, W weights, O objectives, P parameters, 
 numbers, A anchors.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable

@@ -6,8 +6,6 @@ candidates, n items, D items of a list, G patterns (sets of categories), M categ
 settings, P parameters of an adapter.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -49,7 +47,7 @@ class Ranked:
     kinds: np.ndarray  # [N, D], rows in `patterns`
     patterns: np.ndarray  # [G, M], bool
 
-    def reranked(self, rerank: Rerank, setting: Setting, positions: int) -> np.ndarray:
+    def reranked(self, rerank: "Rerank", setting: Setting, positions: int) -> np.ndarray:
         """Re-rank the ``setting.depth`` best items; return columns ``[N, up to positions]``."""
         first = np.s_[:, : setting.depth]
         lists = Ranked(self.columns[first], self.relevance[first], self.kinds[first], self.patterns)

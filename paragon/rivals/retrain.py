@@ -4,8 +4,6 @@ Shapes: N events, B with a served list, C candidates, L items of a served list, 
 vectors, O objectives, z numbers of a state.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@ Nothing of single users remains, unless asked for. Shapes: N events, G balances,
 items of a list, n items, M categories.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Shapes: B lists of at most k items, n items, O objectives.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress

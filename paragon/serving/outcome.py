@@ -3,8 +3,6 @@
 Shapes: G balances, N validation users, O objectives.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import InitVar, dataclass
 from typing import NamedTuple

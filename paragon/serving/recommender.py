@@ -4,8 +4,6 @@ Shapes: B requests, b of a block, n items, O objectives, M categories, d numbers
 z of a state, K latent components, P adapter parameters, L events of a history, H heads.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Sequence
@@ -91,7 +89,7 @@ class Recommender:
         self._popular = torch.from_numpy(rank).float().to(self._device)
 
     @classmethod
-    def load(cls, path: str | Path) -> Recommender:
+    def load(cls, path: str | Path) -> "Recommender":
         """Load an exported folder; raise ``ParagonError`` if it is incomplete or altered."""
         from paragon.serving.export import load_folder
 
@@ -303,7 +301,7 @@ class Recommender:
             users=users,
         )
 
-    def move_to(self, backbone: Backbone, data: Sequences | None = None) -> Recommender:
+    def move_to(self, backbone: Backbone, data: Sequences | None = None) -> "Recommender":
         """Move the generator to a retrained ``backbone``, without tuning and measurements.
 
         ``data``: its training data, by default the same. Raises ``ParagonError`` if the two do not

@@ -1,7 +1,5 @@
 """Serve an exported folder over HTTP; requests that wait are answered together, as it is faster."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import json

@@ -5,8 +5,6 @@ users. Shapes: S seeds, A anchors, W weights, O objectives, K snapshots, P param
 a state, h hidden units, C weights for `choice`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial

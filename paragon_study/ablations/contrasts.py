@@ -1,7 +1,5 @@
 """Compare the recorded ablations in tables and figures, for notebook 07 and docs/findings.md."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Trials outside the default study: plans, a bench to measure on, tables of recorded rows."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io

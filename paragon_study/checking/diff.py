@@ -1,7 +1,5 @@
 """Compare two versions of the results: which differences are larger than the seeds explain?"""
 
-from __future__ import annotations
-
 import io
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Write results/report.html, with times and machine; it is not committed."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -3,8 +3,6 @@
 A metric may differ by ``absolute + relative * |committed|`` (section ``verify`` of params.yaml).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath

@@ -1,7 +1,5 @@
 """The control room: a notebook widget for any user, titles and weights (n items)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

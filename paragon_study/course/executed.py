@@ -1,7 +1,5 @@
 """Copy executed notebooks of the first study to docs/executed, with smaller images."""
 
-from __future__ import annotations
-
 import io
 from base64 import b64decode, b64encode
 from pathlib import Path

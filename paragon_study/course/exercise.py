@@ -1,7 +1,5 @@
 """Exercises that check the reader's answers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The lab: a copy of the notebooks in ``lab/``, full or small, that cannot change the study."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

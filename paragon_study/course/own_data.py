@@ -1,7 +1,5 @@
 """Train a recommender on your own data, outside the pipeline: notebook 08, ``artifacts/NAME``."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Shapes: N events, n items, d numbers of a state, M categories, P parameters of a
 evaluation weights.  A test compares :class:`Rankings` with the JavaScript of the page.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import re

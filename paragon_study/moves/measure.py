@@ -4,8 +4,6 @@ Shapes: W evaluation weights, O objectives, P and Q parameters of an old and a n
 numbers of an old state, e of a new one, N histories, C candidates, K old recommenders, A weights.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections import Counter
@@ -380,7 +378,7 @@ class Old(NamedTuple):
     vectors: Tensor
 
     @classmethod
-    def of(cls, place: Place, new: Place) -> Old:
+    def of(cls, place: Place, new: Place) -> "Old":
         """Fit both maps from the item vectors alone."""
         there, own = fit_rotation(place.table, new.table), place.collection
         vectors = torch.cat([own.anchor_vectors[0], own.oracle_vectors[0]])

@@ -1,7 +1,5 @@
 """The tables and the figure of moves/README.md."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

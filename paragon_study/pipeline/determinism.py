@@ -5,8 +5,6 @@ Kernels sum in different orders, and training amplifies rounding.  Two limits: `
 trained or measured may use them; and other library versions sum differently.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import platform

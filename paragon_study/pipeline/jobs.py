@@ -4,8 +4,6 @@ The models are too small to gain from a second thread, so each trains in a singl
 Results do not depend on which process trains which model.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

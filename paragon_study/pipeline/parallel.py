@@ -6,8 +6,6 @@ All processes draw the same batches; process r of n takes the rows r, r + n, ...
 averaged over events.  Tuning is divided by seed.  Results go to ``artifacts/.../parallel``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import sys

@@ -1,7 +1,5 @@
 """Check settings of params.yaml that depend on each other."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from itertools import chain

@@ -1,7 +1,5 @@
 """Open a study, and load what its stages wrote."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The recorded studies as one table, and the stage `compare`: results/summary.md and all.csv."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

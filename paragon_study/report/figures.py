@@ -1,7 +1,5 @@
 """The figures of the study: functions that return a matplotlib Figure."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from itertools import cycle
 from typing import Any

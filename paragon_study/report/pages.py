@@ -4,8 +4,6 @@ A claim in claims.yaml is text with ``{}`` for numbers, each ``[source, method, 
 condition adds a relation and a limit.
 """
 
-from __future__ import annotations
-
 import json
 import operator
 import re

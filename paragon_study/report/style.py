@@ -1,7 +1,5 @@
 """The style of figures: looks of methods, labels, intervals over seeds, legends, saving."""
 
-from __future__ import annotations
-
 import functools
 import io
 import textwrap

@@ -1,7 +1,5 @@
 """Tables for the notebooks: each function takes data and returns a DataFrame."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 

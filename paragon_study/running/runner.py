@@ -1,7 +1,5 @@
 """Run a notebook as a stage of the pipeline and keep a reproducible executed copy."""
 
-from __future__ import annotations
-
 import ast
 import logging
 import os

@@ -1,7 +1,5 @@
 """Which stages DVC would run, and repair of what DVC leaves when it is killed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dvc.dvcfile import Lockfile

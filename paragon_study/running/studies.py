@@ -1,7 +1,5 @@
 """The studies of params.yaml: new entries, their stages, and how long each stage took here."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from hashlib import sha256
 from io import StringIO
