@@ -3,8 +3,6 @@
 An answer is a function of what the exercise gives; a mistake has the same arguments.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
