@@ -318,7 +318,8 @@ def evaluate(
     from paragon_study.report import tables
 
     name, new = _method(method)
-    opened = open_study(*study.split("/", 1))
+    dataset, _, backbone = study.partition("/")
+    opened = open_study(dataset, backbone)
     recorded = pd.read_csv(require(opened.results / "curve.csv", "evaluation"))
     resamples = opened.params.evaluation.resamples
     results = evaluate_method(opened.load_trained(), name, new, recorded, resamples)

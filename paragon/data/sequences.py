@@ -38,7 +38,8 @@ class Met:
 
     def to(self, device: str | torch.device) -> "Met":
         """Copy to a device."""
-        tensors = {name: v.to(device) for name, v in vars(self).items() if isinstance(v, Tensor)}
+        there = vars(self).items()
+        tensors: dict[str, Any] = {n: v.to(device) for n, v in there if isinstance(v, Tensor)}
         return replace(self, **tensors)
 
     def __getitem__(self, rows: slice | Tensor) -> "Met":
@@ -202,7 +203,8 @@ class Sequences:
 
 def save_sequences(sequences: Sequences, folder: Path) -> None:
     """Write ``sequences.safetensors`` (arrays) and ``sequences.json`` (names, description)."""
-    arrays, names = {}, {}
+    arrays: dict[str, np.ndarray] = {}
+    names: dict[str, Any] = {}
     for name, value in vars(sequences).items():
         if isinstance(value, Evaluation):
             arrays |= {f"{name}.{part}": array for part, array in vars(value).items()}

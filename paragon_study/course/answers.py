@@ -70,7 +70,10 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
         (lambda none, w, g: w + g * (w - none), "With g = 1 nothing may change: start without."),
     ],
     changes: [
-        (lambda *given: changes(*given, together=False), "The generator has to be trained, too."),
+        (
+            lambda s, epochs, events: changes(s, epochs, events, together=False),
+            "The generator has to be trained, too.",
+        ),
         (lambda *given: changes(*given) - 1, "After that many, retraining has still read less."),
         (
             lambda s, epochs, events: changes(s, 1, events),
