@@ -23,6 +23,9 @@ from paragon.data.sequences import save_sequences
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
+from paragon.evaluation.methods import Trained
+from paragon.evaluation.protocol import held_out
+from paragon.generator.training import train_generator
 from paragon.params import ROOT, load_params
 
 # `make test-all` runs every property on 1,000 examples, other ones each time; `make test` on few.
@@ -154,6 +157,19 @@ def tasks(backbone, seqs, settings):
 def same_parameters(one, other):
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     return all(torch.equal(*pair) for pair in pairs)
+
+
+def trained_study(seqs, backbone, settings):
+    """What an evaluation needs, trained for a moment: adapters, generators, a random bias."""
+    own, seeds = settings.adapters, settings.run.seeds
+    parts = held_out(seqs, backbone, own, settings.evaluation.cutoffs)
+    collection = collect(backbone, seqs, own, seeds, {"backbone": "its checksum"})
+    generators = [train_generator(collection, settings.generator, seed) for seed in seeds]
+    weights = collection.oracles
+    draw = torch.Generator().manual_seed(0)
+    bias = torch.randn(len(seeds), len(weights), seqs.categories.shape[1], generator=draw)
+    none = [{} for _ in seeds]
+    return Trained(*parts, collection, generators, [], none, bias, weights[:0], {})
 
 
 def refused(part, function, *args, **kwargs):

@@ -8,11 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from paragon.adapters.collection import collect
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import Trained
-from paragon.evaluation.protocol import held_out
-from paragon.generator.training import train_generator
 from paragon.params import RESULTS
 from paragon.storage import save_tensors
 from paragon_study.command_line import app
@@ -25,6 +21,7 @@ from paragon_study.demo.page import (
     study_tensors,
 )
 from paragon_study.pipeline.study import open_study
+from tests.conftest import trained_study
 from tests.demo.conftest import STEM
 
 
@@ -61,14 +58,7 @@ def test_it_is_what_the_pipeline_made(bundle):
 
 @pytest.fixture(scope="module")
 def toy(seqs, backbone, settings):
-    """A small study of made-up data, trained for a moment."""
-    own = settings.adapters
-    parts = held_out(seqs, backbone, own, [5, 10])
-    collection = collect(backbone, seqs, own, [0, 1], {"backbone": "its checksum"})
-    generators = [train_generator(collection, settings.generator, seed) for seed in (0, 1)]
-    weights = collection.oracles
-    bias = torch.randn(2, len(weights), 6, generator=torch.Generator().manual_seed(0))
-    return Trained(*parts, collection, generators, [], [{}, {}], bias, weights[:0], {})
+    return trained_study(seqs, backbone, settings)
 
 
 @pytest.fixture(scope="module")

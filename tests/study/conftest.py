@@ -1,19 +1,28 @@
 """The study in small, for the tests that run the whole pipeline."""
 
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from filelock import FileLock
 
 from paragon.params import ROOT
 from paragon_study.course.lab import small_params
+from paragon_study.running.stages import recover
+
+KILLS = int(os.environ.get("PARAGON_KILLS", "1"))  # `make test-all` has 25
+PARTS = ("", "dvc repro", "-m paragon run", "ipykernel_launcher")  # of a command; "" is in all
+# Other studies' results, and the two further pipelines: every DVC command reads all there are.
+LEFT_OUT = ("results/", "ablations/", "moves/")
 
 
 def hear_signals():
@@ -65,8 +74,33 @@ def snapshot(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in [*files, root / "dvc.lock"]}
 
 
-# Other studies' results, and the two further pipelines: every DVC command reads all there are.
-LEFT_OUT = ("results/", "ablations/", "moves/")
+def killed(root, rng):
+    """``dvc repro``, of which a part or all gets a signal: whether it was hit before its end.
+
+    Afterwards no process goes on.
+    """
+    log = root.with_name("killed.log")
+    with open(log, "w", encoding="utf-8") as printed:
+        run = subprocess.Popen(
+            ["dvc", "repro"], cwd=root, env=user_environment(), stdout=printed,
+            stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=hear_signals,
+        )  # fmt: skip
+    with suppress(subprocess.TimeoutExpired):
+        assert run.wait(rng.uniform(5, 20)) == 0, log.read_text(encoding="utf-8")
+        return False
+    commands = {}
+    for process in [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            commands[process] = " ".join(process.cmdline())
+    part, number = rng.choice(PARTS), rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+    for process in [p for p, words in commands.items() if part in words] or commands:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    ended = run.wait(60)
+    _, alive = psutil.wait_procs(list(commands), timeout=30)
+    assert not alive, f"{part}, {number.name}: {[commands[process] for process in alive]} went on"
+    recover(root)  # as `make repro` does
+    return ended != 0
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +111,7 @@ def make_small_study():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: its files cannot be told from others")
 
-    def make(folder):
-        root = folder / "first"
+    def make(root):
         for name in git(ROOT, "ls-files", "-coz", "--exclude-standard").split("\0"):
             if name and (ROOT / name).is_file() and not name.startswith(LEFT_OUT):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -99,10 +132,10 @@ def make_small_study():
 
 @pytest.fixture(scope="session")
 def run_once(make_small_study, tmp_path_factory):
-    """A small study that has been run: by the first test that asks, in whichever process.
+    """A small study, run with interruptions by the first test that asks, in whichever process.
 
     One test may change it (docs/authors.md: DVC remembers folders by their place); the others
-    take a copy, see `finished`.
+    take the copy beside it, see `finished`.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -110,8 +143,13 @@ def run_once(make_small_study, tmp_path_factory):
     root, kept = shared / "small" / "first", shared / "small" / "kept"
     with FileLock(shared / "small.lock"):
         if not kept.exists():
-            shutil.rmtree(root, ignore_errors=True)
-            command(make_small_study(root.parent), "dvc", "repro")
+            rng, left = random.Random(5), KILLS
+            while left:
+                shutil.rmtree(root, ignore_errors=True)
+                make_small_study(root)
+                while left and killed(root, rng):
+                    left -= 1
+            command(root, "dvc", "repro")
             shutil.copytree(root, kept, symlinks=True)
     return root
 

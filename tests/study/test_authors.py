@@ -2,35 +2,21 @@
 
 import doctest
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
+from importlib import import_module
 
 import pytest
 
+from paragon.evaluation import methods
+from paragon.evaluation.evaluate import evaluate
+from paragon.objectives import table
 from paragon.params import ROOT
-from tests.conftest import write_study
+from paragon.storage import write_json
+from paragon_study.report.compare import write_comparison
+from tests.conftest import trained_study
 from tests.study.conftest import command, git
 
 PAGE = (ROOT / "docs" / "authors.md").read_text(encoding="utf-8")
-STUDY = """
-from paragon.evaluation.evaluate import evaluate
-from paragon.params import RESULTS
-from paragon_study.course import own_data
-from paragon_study.pipeline import jobs
-from paragon_study.pipeline.study import open_dataset, open_study
-from paragon_study.report.compare import write_comparison
-
-study = open_study("toy", "sasrec")
-own_data.train(study)
-jobs.train_category_bias(study)
-jobs.retrain_all(study)
-evaluate(study.load_trained(), study.params.evaluation).write(study.results)
-open_dataset("toy").save(study.load_sequences())
-write_comparison(RESULTS)
-"""
 
 
 def code_of(language):
@@ -53,36 +39,30 @@ def test_every_command_for_authors_prints_what_the_page_says(run_once):
     assert git(run_once, "status", "--porcelain") == "?? shop/\n"
 
 
-def add_to_table(path, table, new_import, line):
-    """Enter an import before the others, and a line at the end of a table."""
-    text = path.read_text()
-    end = text.index("\n}", re.search(rf"^{table}\b.*{{$", text, re.MULTILINE).end())
-    text = f"{text[:end]}\n    {line}{text[end:]}"
-    first = text.index("from paragon.")
-    path.write_text(f"{text[:first]}{new_import}\n{text[first:]}")
-
-
-@pytest.mark.slow
-def test_an_objective_and_a_rival_are_a_file_an_import_and_a_line_each(seqs, tmp_path):
-    for name in ("paragon", "paragon_study"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+def test_an_objective_and_a_rival_are_a_file_an_import_and_a_line_each(
+    seqs, backbone, settings, tmp_path, monkeypatch
+):
     blocks = [block.strip() for block in code_of("python")]
-    for block in (block for block in blocks if block.startswith("# ")):
-        (tmp_path / block[2:].partition("\n")[0]).write_text(block)
-    *objective, new_import, rival = (block for block in blocks if not block.startswith("# "))
-    package = tmp_path / "paragon"
-    add_to_table(package / "objectives" / "table.py", "OBJECTIVES", *objective)
-    add_to_table(package / "evaluation" / "methods.py", "METHODS", new_import, rival)
-    rivals = {"end_to_end": [], "retrain_weights": [0.5], "epochs": 1, "seeds": 1}
-    changes = {"adapters": {"objectives": ["accuracy", "even"]}, "rivals": rivals}
-    write_study(tmp_path, seqs, evaluation={"resamples": 100}, **changes)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PARAGON_ROOT": str(tmp_path)}
-    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
-    done = subprocess.run([sys.executable, "-c", STUDY], **options)
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "results" / "toy" / "sasrec"
-    metrics = json.loads((folder / "metrics.json").read_text())
+    for block in (block for block in blocks if block.startswith("# paragon/")):
+        path = tmp_path / block[2:].partition("\n")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block)
+        package = import_module(".".join(path.relative_to(tmp_path).parts[:-1]))
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(path.parent)])
+    lines = iter(block for block in blocks if not block.startswith("# "))
+    for module, name in ((table, "OBJECTIVES"), (methods, "METHODS")):
+        names = dict(vars(module))
+        exec(next(lines), names)
+        for key, entry in eval("{" + next(lines) + "}", names).items():
+            monkeypatch.setitem(getattr(module, name), key, entry)
+    own = settings.adapters.model_copy(update={"objectives": ["accuracy", "even"]})
+    evaluation = settings.evaluation.model_copy(update={"resamples": 100})
+    trained = trained_study(seqs, backbone, settings.model_copy(update={"adapters": own}))
+    evaluate(trained, evaluation).write(tmp_path / "toy" / "sasrec")
+    write_json(tmp_path / "toy" / "data.json", seqs.description)
+    write_comparison(tmp_path)
+    metrics = json.loads((tmp_path / "toy" / "sasrec" / "metrics.json").read_text())
     assert metrics["average"]["set_hv_full"] > 0 and "regret_mean_3_anchors" in metrics["average"]
     assert "r_even_sampled" in metrics["generated"]
-    assert "w_even" in (folder / "curve.csv").read_text().partition("\n")[0]
-    assert "| average " in (tmp_path / "results" / "summary.md").read_text()
+    assert "w_even" in (tmp_path / "toy/sasrec/curve.csv").read_text().partition("\n")[0]
+    assert "| average " in (tmp_path / "summary.md").read_text()

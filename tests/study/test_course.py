@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import nbformat
 import pytest
-import yaml
 
 from paragon import Recommender
 from paragon.params import ROOT
 from paragon_study.course import own_data
 from paragon_study.course.exercise import RIGHT, UNANSWERED
 from paragon_study.course.own_data import new_study
+from paragon_study.pipeline.determinism import KERNELS, stage_variables
 from tests.conftest import refused
-from tests.study.conftest import git
+from tests.study.conftest import git, snapshot
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-9]_*.ipynb"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,12 +70,10 @@ def solved(path):
 def run(folder, *paths):
     """The lines that notebooks print whose study is in that folder: ``{notebook: lines}``."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *map(str, paths)],
-        cwd=folder,
-        env=os.environ | {"PARAGON_ROOT": str(folder)},
-        capture_output=True,
-        text=True,
-    )
+        [sys.executable, "-c", RUN, *map(str, paths)], cwd=folder,
+        env=os.environ | KERNELS | stage_variables(1) | {"PARAGON_ROOT": str(folder)},
+        capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     printed = done.stdout.split("--- ")[1:]
     return {path.stem: part.splitlines()[1:] for path, part in zip(paths, printed, strict=True)}
@@ -106,22 +104,17 @@ def test_the_solutions_of_the_ablations_are_right(tmp_path):
 
 
 @pytest.mark.slow
-def test_solutions_are_right_and_what_is_done_by_hand_is_what_the_package_does(
-    make_small_study, tmp_path
+def test_solutions_are_right_and_an_undisturbed_run_in_one_process_has_the_bytes_of_the_study(
+    make_small_study, tmp_path, request
 ):
     """All notebooks but that of the ablations; own data leave the study as it is."""
-    small_study = make_small_study(tmp_path)
-    params = small_study / "params.yaml"
-    content = yaml.safe_load(params.read_text())
-    content["run"]["seeds"], content["rivals"]["end_to_end"] = [0], []
-    params.write_text(yaml.safe_dump(content))
-    git(small_study, "commit", "-qam", "one seed")
+    study = make_small_study(tmp_path / "study")
     paths = [path for path in NOTEBOOKS if "07" not in path.stem]
-    copies = [small_study / "artifacts" / path.name for path in paths]
+    copies = [study / "artifacts" / path.name for path in paths]
     copies[0].parent.mkdir()
     for path, copy in zip(paths, copies, strict=True):
         nbformat.write(solved(path), copy)
-    lines = run(small_study, *copies)
+    lines = run(study, *copies)
     for path in paths:
         assert lines[path.stem].count(RIGHT) == len(solutions_of(path)), lines[path.stem]
     every = [line for printed in lines.values() for line in printed]
@@ -129,10 +122,14 @@ def test_solutions_are_right_and_what_is_done_by_hand_is_what_the_package_does(
     assert len(compared) >= 10 and all(line.endswith("True") for line in compared), compared
     assert any("row 1, column item_id" in line for line in lines["08_your_own_data"])
     assert any("too little in common" in line for line in lines["09_after_tomorrow"])
-    assert git(small_study, "status", "--porcelain") == "?? results/\n"
-    assert {path.name for path in (small_study / "results").iterdir()} == {"ml-100k"}
+    assert git(study, "status", "--porcelain") == "?? results/\n"
+    assert {path.name for path in (study / "results").iterdir()} == {"ml-100k"}
+    kept = snapshot(request.getfixturevalue("run_once").with_name("kept"))
+    kept = {n: b for n, b in kept.items() if n.startswith(("artifacts/ml-", "results/ml-"))}
+    assert "results/ml-100k/sasrec/metrics.json" in kept
+    assert [n for n, content in kept.items() if (study / n).read_bytes() != content] == []
 
-    made = small_study / "artifacts" / "own" / "sasrec"
+    made = study / "artifacts" / "own" / "sasrec"
     assert "person-" in (made / "demo.html").read_text(encoding="utf-8")
     recommender = Recommender.load(made / "model")
     served = recommender.recommend(["film-50", "no such film"], [0.5, 0.5], k=5).item_ids
