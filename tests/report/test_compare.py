@@ -120,13 +120,12 @@ def test_results_that_cannot_be_read_are_named(tmp_path):
 
 
 def test_studies_of_the_same_data_and_backbone_count_once(tmp_path):
-    folders = []
-    for name, split, seeds in (("a", "time", 1), ("b", "time", 2), ("c", "last", 1)):
-        folders.append(tmp_path / name / "sasrec")
-        folders[-1].mkdir(parents=True)
-        about = {"dataset": name, "split": split}
-        (folders[-1].parent / "data.json").write_text(json.dumps(about))
-        pd.DataFrame({"seed": range(seeds)}).to_csv(folders[-1] / "curve.csv")
+    folders = [tmp_path / name / "sasrec" for name in "abc"]
+    for folder, split, seeds in zip(folders, ("time", "time", "last"), (1, 2, 1), strict=True):
+        folder.mkdir(parents=True)
+        about = {"dataset": folder.parent.name, "split": split}
+        (folder.parent / "data.json").write_text(json.dumps(about))
+        pd.DataFrame({"seed": range(seeds)}).to_csv(folder / "curve.csv")
     assert compare.without_repeats(folders) == folders[1:]
 
 

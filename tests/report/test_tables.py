@@ -38,10 +38,8 @@ def test_quality_is_the_mean_of_the_metrics(seqs):
 
 
 def test_measures_have_limits_where_there_are_any_and_keep_what_is_undefined_apart():
-    summary = {
-        "a": {"r": 0.5, "r_low": 0.4, "h": 0.12345, "h_low": 0.12345},
-        "b": {"r": None, "r_note": "constant", "h": 2},
-    }
+    a = {"r": 0.5, "r_low": 0.4, "h": 0.12345, "h_low": 0.12345}
+    summary = {"a": a, "b": {"r": None, "r_note": "constant", "h": 2}}
     names = {"r": "correlation", "h": "volume"}
     table = tables.with_limits(summary, names, 2)
     assert table.loc["a"].to_dict() == {"correlation": "0.50 ± 0.10", "volume": "0.12"}
@@ -72,9 +70,7 @@ def test_intervals_are_means_over_seeds_with_half_their_width():
     )
     table = tables.interval_table(rows, "regret", "method", "setting")
     half = 12.706205 * 1.0  # Student t with one degree of freedom, times the standard error
-    assert (
-        table["x"].to_dict() == {"a": f"2.0 ± {half:.1f}", "b": "2.0"} and len(table.columns) == 1
-    )
+    assert table.to_dict() == {"x": {"a": f"2.0 ± {half:.1f}", "b": "2.0"}}
     undefined = pd.DataFrame([("a", "x", 2, None)], columns=rows.columns)
     table = tables.interval_table(pd.concat([rows, undefined]), "regret", "method", "setting")
     assert table.loc["a", "x"] == "–"  # no mean of the seeds that happen to have it

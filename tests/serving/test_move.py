@@ -15,6 +15,7 @@ from paragon.serving.recommender import Recommender
 from paragon_study import command_line
 from paragon_study.command_line import app
 from tests.adapters.test_rotation import Turned, turn
+from tests.conftest import refused
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,9 @@ def test_a_moved_generator_makes_moved_adapters_and_the_same_lists(recommender, 
 
 
 def test_what_does_not_fit_is_refused(recommender, seqs, turned, stranger):
-    with pytest.raises(ParagonError, match="in common"):
-        recommender.move_to(stranger)
+    refused("in common", recommender.move_to, stranger)
     renamed = dataclasses.replace(seqs, category_names=["Z", *seqs.category_names[1:]])
-    with pytest.raises(ParagonError, match=f"categories differ .*: {seqs.category_names[0]}, Z"):
-        recommender.move_to(turned, renamed)
+    refused(f": {seqs.category_names[0]}, Z", recommender.move_to, turned, renamed)
 
 
 def test_the_commands_write_folders_that_serve_or_leave_what_was_there(

@@ -1,7 +1,6 @@
 """A real server, asked by real clients: the way from an exported folder to a running service."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -34,12 +33,8 @@ def start(folder, program=("-m", "paragon")):
     """A server on a free port: its process and address."""
     process = subprocess.Popen(
         [sys.executable, *program, "serve", str(folder), "--port", "0"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     line = process.stdout.readline()
     found = re.search(r"http://[\d.]+:\d+", line)
     if found is None:
@@ -122,13 +117,7 @@ def test_a_bad_request_is_422_and_says_why(server):
     """Through a real server; ``tests/bad_inputs/corpus.yaml`` has many more."""
     for body, word in (
         (GOOD | {"k": None}, "k: Input should be a valid integer, found null"),
-        (GOOD | {"history": {"i1": True}}, 'valid array, found {"i1": true}'),
-        ([], "request: Input should be an object, found []"),
         (GOOD | {"weights": {"x" * 900_000: 1}}, "unknown"),
-        (GOOD | {"weights": {"accuracy": 10**400}}, "weights"),
-        (GOOD | {"history": ["i1", "i2"], "times": [9, 1]}, "times"),
-        (b'{"history": ["i1"], "history": ["i2"], "weights": {"accuracy": 1}}', "twice"),
-        (b'{"k": ' + b"9" * 5001 + b"}", "JSON"),
         (b"[" * 100_000, "JSON"),
         (b"\xff\xfe", "UTF-8"),
     ):

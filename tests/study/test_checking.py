@@ -91,8 +91,7 @@ def test_the_tolerance_is_absolute_plus_relative():
     new = dict(zip(keys, [0.412, 0.4131, 0.38, 0.4, None, None], strict=True))
     table = compare_metrics(old, new, tolerance)
     assert table["metric"].tolist() == ["x4", "x2", "x1", "x0", "x3", "x5"]  # the worst first
-    outside, equal = ["outside"] * 3, ["equal"] * 2  # null is a result too
-    assert table["verdict"].tolist() == [*outside, "within tolerance", *equal]
+    assert table["verdict"].tolist() == ["outside"] * 3 + ["within tolerance"] + ["equal"] * 2
     nothing = VerifySettings(relative=0.0, absolute=0.0)
     table = compare_metrics({keys[0]: 1.0}, {keys[0]: 1.0 + 1e-12}, nothing)
     assert table["verdict"].tolist() == ["outside"]
@@ -134,25 +133,24 @@ def test_an_older_revision_a_larger_repository_and_missing_studies(root):
     assert "2 missing, 6 new" in summary and "0 of 2 studies" in summary
 
 
-@pytest.mark.parametrize(
-    ("spoil", "revision", "word"),
-    [
-        (lambda root: None, "no-such", "no-such"),
-        (lambda root: None, "--help", "--help"),
-        (lambda root: shutil.rmtree(root / ".git"), "HEAD", "not a git repository"),
-        (lambda root: shutil.rmtree(root / "results"), "HEAD", "dvc repro"),
-        (lambda root: write(root, '{"a": {"b": NaN}}'), "HEAD", "finite"),
-        (lambda root: write(root, "").write_bytes(b"\xff"), "HEAD", "JSON"),
-        (lambda root: write(root, "[]"), "HEAD", "object"),
-        (lambda root: write(root, {"a": {"b": [1]}}), "HEAD", "a b"),
-        (lambda root: git(root, "rm", "-rq", "--cached", "results"), "HEAD", "holds no"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(root, spoil, revision, word):
-    spoil(root)
-    if "holds" in word:
-        git(root, "commit", "-qm", "none")
-    refused(word, compare_with_commit, revision, root)
+def test_what_cannot_be_compared_is_refused(root):
+    for revision in ("no-such", "--help"):
+        refused(revision, compare_with_commit, revision, root)
+    for text, word in (
+        ('{"a": {"b": NaN}}', "finite"),
+        ("{", "JSON"),
+        ("[]", "object"),
+        ('{"a": {"b": [1]}}', "a b"),
+    ):
+        write(root, text)
+        refused(word, compare_with_commit, "HEAD", root)
+    shutil.rmtree(root / "results")
+    refused("dvc repro", compare_with_commit, "HEAD", root)
+    git(root, "commit", "-qam", "none")
+    write(root, RESULTS)
+    refused("holds no", compare_with_commit, "HEAD", root)
+    shutil.rmtree(root / ".git")
+    refused("not a git repository", compare_with_commit, "HEAD", root)
 
 
 @pytest.fixture

@@ -159,15 +159,11 @@ def test_no_worker_outlives_the_run_that_started_it(tmp_path, how):
 
 
 STEPS = """
-import resource
-import sys
-
+import resource, sys
 from paragon_study.pipeline.determinism import keep_memory
-
 if sys.argv[1:]:
     keep_memory()
 import numpy as np
-
 np.full(10_000_000, 1.0)  # 80 MB, of the first step
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):

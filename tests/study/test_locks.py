@@ -1,16 +1,10 @@
 """What a killed DVC leaves half-written goes, and nothing else is touched."""
 
-import os
-import signal
-import subprocess
-import time
-
 import pytest
 import yaml
 from dvc.repo import Repo
 
 from paragon_study.running.stages import changed_stages, recover
-from tests.study.conftest import command, hear_signals, user_environment
 
 
 @pytest.fixture
@@ -45,24 +39,3 @@ def test_wherever_a_lock_file_was_cut_dvc_goes_on_to_the_same_file(root):
     with Repo() as repo:
         repo.reproduce()
     assert path.read_text() == whole
-
-
-def test_dvc_killed_while_it_writes_its_lock_file_goes_on_later(root):
-    path = root / "dvc.lock"
-    lock = yaml.safe_load(path.read_text())
-    lock["stages"] = {f"stage-{n}": lock["stages"]["first"] for n in range(300)} | lock["stages"]
-    whole = yaml.safe_dump(lock, sort_keys=False)
-    path.write_text(whole)
-    (root / "dep").write_text("another text")
-    run = subprocess.Popen(
-        ["dvc", "repro"], cwd=root, env=user_environment(), stdout=subprocess.DEVNULL,
-        start_new_session=True, preexec_fn=hear_signals,
-    )  # fmt: skip
-    while path.stat().st_size >= len(whole):
-        assert run.poll() is None, "the file was not seen while it was written"
-        time.sleep(0.005)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
-    recover(root)
-    command(root, "dvc", "repro")
-    assert (root / "two").read_text() == "another text" and changed_stages(root) == []
