@@ -4,25 +4,18 @@ import json
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 import websocket
+
+from tests.study.conftest import wait_until
 
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*", "about:blank",
 )  # fmt: skip
-
-
-def wait_until(ready):
-    end = time.monotonic() + 30
-    while not (found := ready()):
-        assert time.monotonic() < end, "Chromium did not get ready"
-        time.sleep(0.05)
-    return found
 
 
 class Browser:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from paragon.errors import ParagonError
 from paragon.params import RESULTS
 from paragon.storage import save_tensors
 from paragon_study.command_line import app
@@ -21,7 +20,7 @@ from paragon_study.demo.page import (
     study_tensors,
 )
 from paragon_study.pipeline.study import open_study
-from tests.conftest import trained_study
+from tests.conftest import refused, trained_study
 from tests.demo.conftest import STEM
 
 
@@ -89,17 +88,15 @@ def test_another_study_has_a_bundle_with_the_same_bytes_twice_and_a_page(
 
 def test_what_is_wrong_is_said(toy, toy_bundle, tmp_path):
     seqs = toy.test_set.sequences
-    with pytest.raises(ParagonError, match="python -m paragon demo --renew"):
-        load_bundle(tmp_path / "none", seqs)
+    refused("python -m paragon demo --renew", load_bundle, tmp_path / "none", seqs)
     save_tensors(tmp_path / "toy", toy_bundle.tensors, toy_bundle.description)
     other = replace(seqs, description=seqs.description | {"fingerprint": "other"})
-    with pytest.raises(ParagonError, match="fingerprint"):
-        load_bundle(tmp_path / "toy", other)
+    refused("fingerprint", load_bundle, tmp_path / "toy", other)
     generator = toy.generators[0]
     settings = generator.description["settings"] | {"guidance": 2.0}
     changed = generator.description | {"settings": settings}
-    with pytest.raises(ParagonError, match="guidance"):
-        make_bundle(replace(toy, generators=[type(generator)(generator.model, changed)]))
+    guided = replace(toy, generators=[type(generator)(generator.model, changed)])
+    refused("guidance", make_bundle, guided)
 
 
 def test_the_command_builds_the_page_without_any_training(sequences, tmp_path):

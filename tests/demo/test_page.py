@@ -32,16 +32,6 @@ def shown(page):
     return page.run("[...document.querySelectorAll('#now li')].map(e => Number(e.dataset.item))")
 
 
-def test_titles_and_categories_are_shown_in_words(page, sequences):
-    item, names = sequences.titles.index("Mask, The") + 1, sequences.category_names
-    row = f"row({item}, 0, new Set(), ['', ''])"
-    page.run(f"document.querySelector('#now ol').replaceChildren({row})")
-    text = page.run("document.querySelector('#now li').innerText").split("\n")
-    found = page.run("document.querySelector('#now .sets').textContent").split(" · ")
-    assert text[:2] == ["1", "The Mask"]
-    assert found == [names[category] for category in np.flatnonzero(sequences.categories[item])]
-
-
 def test_the_slider_follows_the_mouse(page, lists):
     box = page.run("(({x, y, width, height}) => [x, y + height / 2, width])"
                    "(document.getElementById('slider').getBoundingClientRect())")  # fmt: skip

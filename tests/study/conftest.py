@@ -33,9 +33,10 @@ def hear_signals():
 
 def wait_until(condition, seconds=60):
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+    return found
 
 
 def is_running(process):

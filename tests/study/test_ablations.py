@@ -212,10 +212,3 @@ def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, m
     assert load({"steps": 25})[1] == 2 and load({"steps": 25}, "another backbone")[1] == 3
     (tmp_path / "tuned.json").write_text("{}")  # interrupted
     assert load({"steps": 25}, "another backbone")[1] == 4
-
-
-def test_one_step_of_the_generator_does_what_two_do():
-    points = contrasts.load_tables()[1].query("method == 'generated' and guidance == 1")
-    own = points[points["name"] == "anchors-10"]
-    steps = own.groupby("steps")["regret_mean"].mean()
-    assert abs(steps[1] - steps[2]) < 0.02

@@ -1,7 +1,5 @@
 """What serves the course: exercises, the lab, the control room, executed notebooks."""
 
-import base64
-import io
 import os
 import shutil
 import subprocess
@@ -12,15 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_notebook, new_output
-from PIL import Image
 
 from paragon.adapters.frozen import adapter_form
 from paragon.params import ROOT, load_params
 from paragon.serving.recommender import Recommender
 from paragon_study.course import answers, lab
 from paragon_study.course.control_room import NOBODY, ControlRoom
-from paragon_study.course.executed import COLOURS, FOLDER, smaller
+from paragon_study.course.executed import FOLDER
 from paragon_study.course.exercise import RIGHT, UNANSWERED, check
 from tests.conftest import refused
 
@@ -206,17 +202,6 @@ def test_every_stage_has_a_copy_with_outputs_and_together_they_are_small():
         assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
 
 
-def test_a_figure_keeps_its_size_and_loses_colours():
-    made = io.BytesIO()
-    bands = Image.linear_gradient("L"), Image.radial_gradient("L"), Image.new("L", (256, 256))
-    Image.merge("RGB", bands).save(made, "PNG")
-    data = {"image/png": base64.b64encode(made.getvalue()).decode()}
-    cell = new_code_cell(outputs=[new_output("display_data", data)])
-    [copy] = nbformat.reads(smaller(nbformat.writes(new_notebook(cells=[cell]))), 4).cells
-    with Image.open(io.BytesIO(base64.b64decode(copy.outputs[0].data["image/png"]))) as image:
-        assert image.size == (256, 256) and len(image.getcolors()) <= COLOURS
-
-
 # --- the control room -----------------------------------------------------------------------------
 
 
@@ -236,10 +221,14 @@ class Planned:
 
 
 @pytest.fixture
-def room(seqs, backbone, settings, request):
+def make_room(seqs, backbone, settings):
     form = adapter_form(backbone, seqs, settings.adapters)
-    objectives = getattr(request, "param", ["accuracy", "diversity"])
-    return ControlRoom(seqs, Recommender(backbone, Planned(form, objectives), seqs))
+    return lambda *names: ControlRoom(seqs, Recommender(backbone, Planned(form, names), seqs))
+
+
+@pytest.fixture
+def room(make_room):
+    return make_room("accuracy", "diversity")
 
 
 def test_a_list_is_the_best_of_what_was_not_met(room, seqs, backbone):
@@ -270,8 +259,7 @@ def test_the_widget_has_a_slider_and_its_lists_follow(room, seqs, monkeypatch):
     assert grid.iloc[:, 0].tolist() == grid["backbone alone"].tolist()
     assert controls(room, monkeypatch) == ["user", "titles", "accuracy"]
     text = room.lists(user="u3", titles=[], accuracy=1)
-    assert "new</td>" not in text and "left</td>" not in text
-    assert "accuracy 1.00 · diversity 0.00" in text
+    assert "new</td>" not in text and "accuracy 1.00 · diversity 0.00" in text
     text = room.lists(user="u3", titles=[], accuracy=0)
     assert text.count("new</td>") == text.count("left</td>") > 0
     assert "empty" in room.lists(user=NOBODY, titles=[], accuracy=0)
@@ -280,11 +268,13 @@ def test_the_widget_has_a_slider_and_its_lists_follow(room, seqs, monkeypatch):
     assert f"<td>{seqs.titles[best[0] - 1]}</td>" in text
 
 
-@pytest.mark.parametrize("room", [["accuracy", "diversity", "novelty"]], indirect=True)
-def test_three_objectives_have_three_sliders(room, monkeypatch):
-    assert controls(room, monkeypatch)[2:] == ["accuracy", "diversity", "novelty"]
-    weights = {"accuracy": 0.2, "diversity": 0.2, "novelty": 0}
-    text = room.lists(user="u3", titles=[], **weights)
+def test_three_objectives_have_three_sliders(make_room, monkeypatch):
+    room, names = (
+        make_room("accuracy", "diversity", "novelty"),
+        ["accuracy", "diversity", "novelty"],
+    )
+    assert controls(room, monkeypatch)[2:] == names
+    text = room.lists(user="u3", titles=[], accuracy=0.2, diversity=0.2, novelty=0)
     assert "accuracy 0.50 · diversity 0.50 · novelty 0.00" in text
-    text = room.lists(user="u3", titles=[], **dict.fromkeys(weights, 0))
+    text = room.lists(user="u3", titles=[], **dict.fromkeys(names, 0))
     assert "accuracy 0.33 · diversity 0.33 · novelty 0.33" in text
