@@ -269,10 +269,8 @@ def test_the_widget_has_a_slider_and_its_lists_follow(room, seqs, monkeypatch):
 
 
 def test_three_objectives_have_three_sliders(make_room, monkeypatch):
-    room, names = (
-        make_room("accuracy", "diversity", "novelty"),
-        ["accuracy", "diversity", "novelty"],
-    )
+    names = ["accuracy", "diversity", "novelty"]
+    room = make_room(*names)
     assert controls(room, monkeypatch)[2:] == names
     text = room.lists(user="u3", titles=[], accuracy=0.2, diversity=0.2, novelty=0)
     assert "accuracy 0.50 · diversity 0.50 · novelty 0.00" in text

@@ -1,4 +1,4 @@
-"""Do processors and builds of torch agree on the last digit?
+"""Do processors and builds of torch agree on the last digit, and GPUs within rounding?
 
 Digests of an AMD EPYC and an (emulated) Intel, with and without CUDA.
 """
@@ -13,9 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from paragon.adapters.collection import collect
+from paragon.adapters.frozen import frozen_task
+from paragon.backbones import BACKBONES, build
+from paragon.data.negatives import NegativeSampler
+from paragon.generator.training import behaviour, train_generator
 from paragon.params import ROOT
 from paragon_study import command_line
 from paragon_study.pipeline.determinism import KERNELS
+from paragon_study.pipeline.study import Study
 
 VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}
 DIGESTS = {
@@ -61,3 +67,22 @@ def test_nothing_that_is_measured_takes_what_the_processor_estimates():
         assert not re.search(r"(?<!np)(?<!math)\.(sqrt|cdist|log2|log10)\(", text), path
         for call in re.findall(r"torch\.optim\.Adam.*", text):  # the others do: x / (sqrt(v) + e)
             assert "fused=True" in call, path
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU: nothing to compare with")
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_scores_tuning_and_generation_agree(name, seqs, settings):
+    assert Study("d", "b", settings).device.type == "cuda"  # by default
+    backbone, found = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False), []
+    for device in ("cpu", "cuda"):
+        model = backbone.to(device)
+        test = frozen_task(model, seqs, "test", settings.adapters)
+        collection = collect(model, seqs, settings.adapters, [0])
+        train = frozen_task(model, seqs, "train", settings.adapters)
+        loss = behaviour(train, NegativeSampler(seqs), collection, 0, 16)
+        generator = train_generator(collection, settings.generator, 0, loss, device)
+        vectors = collection.anchor_vectors
+        scores = test.catalogue_scores(vectors[0, 0].to(device)).cpu()
+        found.append((scores, vectors, generator.generate([0.3, 0.7]).cpu()))
+    for cpu, cuda in zip(*found, strict=True):
+        assert torch.allclose(cpu, cuda, rtol=1e-2, atol=1e-3)

@@ -1,3 +1,5 @@
+"""A notebook as a stage, and what a killed DVC leaves half-written."""
+
 import os
 import shutil
 import signal
@@ -6,6 +8,8 @@ import sys
 
 import nbformat
 import pytest
+import yaml
+from dvc.repo import Repo
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from paragon import progress
@@ -13,6 +17,7 @@ from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
 from paragon_study.running import runner
 from paragon_study.running.runner import FRAMES, code_cells
+from paragon_study.running.stages import changed_stages, recover
 from tests.conftest import refused
 from tests.study.conftest import hear_signals, is_running, wait_until
 
@@ -169,3 +174,37 @@ def test_sources_are_stored_stripped_with_one_cell_of_parameters():
         cells = code_cells(path)
         assert not any(cell.outputs or cell.execution_count for cell in cells), "run `make strip`"
         assert sum("parameters" in cell.metadata.get("tags", []) for cell in cells) == 1, path
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch):
+    """A pipeline of two stages that was run."""
+    monkeypatch.chdir(tmp_path)
+    stages = {
+        "first": {"cmd": "cp dep one", "deps": ["dep"], "outs": ["one"]},
+        "last": {"cmd": "cp one two", "deps": ["one"], "outs": ["two"]},
+    }
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (tmp_path / "dep").write_text("text")
+    with Repo.init(no_scm=True) as repo:
+        repo.reproduce()
+    return tmp_path
+
+
+def test_wherever_a_lock_file_was_cut_dvc_goes_on_to_the_same_file(pipeline):
+    path, running = pipeline / "dvc.lock", pipeline / ".dvc" / "tmp" / "rwlock"
+    whole = path.read_text()
+    running.write_text("{}")
+    assert recover(pipeline) == [] and changed_stages(pipeline) == [] and running.exists()
+    running.write_text("")
+    assert recover(pipeline) == [".dvc/tmp/rwlock"] and not running.exists()
+    for length in [0, *range(1, len(whole) - 1, 9)]:
+        path.write_text(whole[:length])
+        recover(pipeline)
+        changes = changed_stages(pipeline)  # no error
+        assert length > 0.9 * len(whole) or changes[-1].startswith("last: ")
+    path.write_text(whole[:200])
+    assert recover(pipeline) == ["dvc.lock"]
+    with Repo() as repo:
+        repo.reproduce()
+    assert path.read_text() == whole
