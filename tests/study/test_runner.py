@@ -18,7 +18,7 @@ from paragon.params import ROOT
 from paragon_study.running import runner
 from paragon_study.running.runner import FRAMES, code_cells
 from paragon_study.running.stages import changed_stages, recover
-from tests.conftest import refused
+from tests.conftest import THOROUGH, refused
 from tests.study.conftest import hear_signals, is_running, wait_until
 
 NAMES = ["PARAGON_QUIET", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
@@ -142,7 +142,7 @@ def test_a_long_stage_says_how_far_it_is(root, monkeypatch, capsys):
     assert len(lines) == len(set(lines))
 
 
-@pytest.mark.parametrize("ending", ["SIGTERM", "SIGINT", "SIGKILL", "DVC"])
+@pytest.mark.parametrize("ending", ["SIGTERM", "SIGKILL", "DVC"] + THOROUGH * ["SIGINT"])
 def test_the_kernel_ends_with_the_runner_or_with_dvc(root, ending):
     """DVC, here a program that starts the runner, tells its commands nothing when it ends."""
     note = "pathlib.Path('pid').write_text(str(os.getpid()))"
