@@ -9,7 +9,8 @@ PIPELINE = ROOT / "paragon_study" / "pipeline"
 # `from paragon import ...` loads only what is named, and these only refuse, or judge an answer.
 LEFT = {
     *("paragon/__init__.py", "paragon_study/__init__.py", "paragon_study/course/__init__.py"),
-    *("paragon_study/course/exercise.py", "paragon_study/pipeline/settings.py"),
+    *("paragon_study/course/exercise.py", "paragon_study/course/answers.py"),
+    *("paragon_study/pipeline/settings.py", "paragon.objectives.table.check_objectives"),
 }
 
 
@@ -63,7 +64,8 @@ class Uses:
         names = {n.id for n in nodes if isinstance(n, ast.Name)}
         self.words |= names | {f".{n.attr}" for n in nodes if isinstance(n, ast.Attribute)}
         self.words |= {n.attr for n in nodes if isinstance(n, ast.Attribute)}  # of a module
-        for module in {**{n: table[n] for n in names & set(table)}, **imports_in(tree)}.values():
+        named = {table[name] for name in names & set(table)} | set(imports_in(tree).values())
+        for module in named - self.without:
             self.words.add(module.rpartition(".")[2])
             while "." in module:
                 self.enter(file_of(module))
