@@ -17,37 +17,18 @@ from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_s
 from paragon.errors import ParagonError, shown
 from paragon.generator.generator import Generator, load_generator, save_generator
 from paragon.metrics import ranking
-from paragon.metrics.ranking import ideal_alpha_dcg
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
-from paragon.rivals.reranking import (
-    RERANKERS,
-    Setting,
-    chosen_settings,
-    list_quality,
-    source_vectors,
-    source_weights,
-    validation_rows,
-)
+from paragon.rivals import reranking
 from paragon.serving.lists import Encoded
 from paragon.serving.outcome import Outcomes
 from paragon.serving.recommender import Recommender, Reranker
-from paragon.storage import (
-    atomic_folder,
-    check_match,
-    load_tensors,
-    loading,
-    save_tensors,
-    write_text,
-)
+from paragon.storage import atomic_folder, check_match, load_tensors, loading, save_tensors
 
 FORMAT = 2  # version of the folder format; increase it if older versions cannot read it
 EXPORT = "python -m paragon export"
 PARTS = ("sequences", "backbone", "generator")
-FILES = (
-    "README.md",
-    *(f"{p}.{end}" for p in ("paragon", *PARTS) for end in ("json", "safetensors")),
-)
+FILES = ("README.md", *(f"{p}.{e}" for p in ("paragon", *PARTS) for e in ("json", "safetensors")))
 BALANCES = 100  # steps from accuracy alone to the other objective alone
 TOP = 10
 # Rows to keep: for unknown users and for the one user who remains.
@@ -145,7 +126,7 @@ def export_folder(
             "settings": [setting._asdict() for setting in reranker.settings] if reranker else [],
         }
         save_tensors(made / "paragon", {n: torch.from_numpy(a) for n, a in arrays.items()}, about)
-        write_text(made / "README.md", model_card(served, sequences, people))
+        (made / "README.md").write_text(model_card(served, sequences, people), encoding="utf-8")
 
 
 def load_folder(folder: Path) -> Recommender:
@@ -166,7 +147,7 @@ def load_folder(folder: Path) -> Recommender:
         if "ndcg" in arrays:
             outcomes = Outcomes(*(arrays[name] for name in Outcomes._fields))
         if "sources" in arrays:
-            settings = [Setting(**setting) for setting in about["settings"]]
+            settings = [reranking.Setting(**setting) for setting in about["settings"]]
             accuracy = generator.objectives.index("accuracy")
             reranker = Reranker(accuracy, settings, arrays["sources"])
         return Recommender(backbone, generator, data, arrays["popularity"], outcomes, reranker)
@@ -224,14 +205,14 @@ def quality_of_lists(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return ``NDCG@10 [G, N]`` and other metrics ``[G]`` by name for weights ``[G, O]``."""
     pasts = _histories(recommender, sequences, events)
-    ideal = ideal_alpha_dcg(sequences.categories, TOP, excluded=sequences.excluded(events))
+    ideal = ranking.ideal_alpha_dcg(sequences.categories, TOP, excluded=sequences.excluded(events))
     holders = np.minimum(recommender.popularity[1:], sequences.n_users)
     information = np.append(0.0, ranking.self_information(holders, sequences.n_users))  # [n + 1]
     ndcg, means = [], []
     for row in progress(weights.astype(np.float32), "balances"):
         lists, *_ = recommender.best(pasts, np.tile(row, (len(pasts), 1)), TOP)  # [N, K]
         hits, sets = lists == events.targets[:, None], sequences.categories[lists]  # [N, K, M]
-        accuracy, diversity = list_quality(hits, sets, ideal)
+        accuracy, diversity = reranking.list_quality(hits, sets, ideal)
         novelty = ranking.novelty_at(lists, information, TOP)
         ndcg.append(accuracy)
         means.append([diversity.mean(), novelty.mean()])
@@ -259,12 +240,13 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
     names, accuracy = recommender.objectives, recommender.objectives.index("accuracy")
     # Evaluation weights are the multiples of 1 / oracles.
     oracles = recommender.generator.description["collection"]["settings"]["oracles"]
-    sources = source_weights(simplex_lattice(len(names), oracles), accuracy)  # [3, O]
-    events = sequences.valid[validation_rows(sequences.valid)]
+    sources = reranking.source_weights(simplex_lattice(len(names), oracles), accuracy)  # [3, O]
+    events = sequences.valid[reranking.validation_rows(sequences.valid)]
     pasts = _histories(recommender, sequences, events)
-    vectors = source_vectors(recommender.generator, sources)  # [4, P]
+    vectors = reranking.source_vectors(recommender.generator, sources)  # [4, P]
     scores = [recommender.scores(pasts, vector) for vector in vectors]
-    settings = chosen_settings(RERANKERS["xquad"], sequences, scores, np.arange(101) / 100)
+    xquad, balances = reranking.RERANKERS["xquad"], np.arange(101) / 100
+    settings = reranking.chosen_settings(xquad, sequences, scores, balances)
     return Reranker(accuracy, settings, sources.numpy())
 
 

@@ -27,17 +27,8 @@ from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
 from paragon.generator.generator import Generator, generator_of, sinusoidal
 from paragon.metrics.ranking import top_k
+from paragon.rivals import reranking
 from paragon.rivals.end_to_end import biased_scores
-from paragon.rivals.reranking import (
-    RERANKERS,
-    Setting,
-    candidates_of,
-    chosen_settings,
-    list_quality,
-    source_vectors,
-    source_weights,
-    validation_rows,
-)
 from paragon.storage import loading
 from paragon_study.report.style import look
 
@@ -88,9 +79,9 @@ class Rankings:
         self.categories, form = sequences.categories, bundle.generator.form
         categories = torch.from_numpy(self.categories).float()
         self.table = item_table(self.tensors["items"], categories, form)  # [n + 1, d + M]
-        self.candidates = candidates_of(sequences, sequences.test)["full"]
-        # Lists to re-rank: the backbone's, and those of a few adapters.
-        self.sources = source_vectors(self.generator, bundle.description["sources"])  # [4, P]
+        self.candidates = reranking.candidates_of(sequences, sequences.test)["full"]
+        # Lists to re-rank: the backbone's, and those of a few adapters, [4, P].
+        self.sources = reranking.source_vectors(self.generator, bundle.description["sources"])
         self._source_scores = lru_cache(maxsize=8)(lambda source: self.scores(self.sources[source]))
 
     @torch.no_grad()
@@ -104,9 +95,9 @@ class Rankings:
         if method not in RERANKED:
             return top_k(self.scored(method, step), TOP, self.candidates.excluded)
         source, temperature, depth, weight = self.tensors[f"rerank.{method}"][step].tolist()
-        setting = Setting(int(source), temperature, int(depth), weight)
+        setting = reranking.Setting(int(source), temperature, int(depth), weight)
         lists = self.candidates.best(self._source_scores(setting.source), temperature)
-        return lists.reranked(RERANKERS[RERANKED[method]], setting, TOP)
+        return lists.reranked(reranking.RERANKERS[RERANKED[method]], setting, TOP)
 
     def scored(self, method: str, step: int) -> np.ndarray:
         """Score the catalogue with a method that scores each item: ``[N, n + 1]``."""
@@ -158,7 +149,7 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
         "data": {name: sequences.description[name] for name in _DATA},
         # Checksums distinguish studies with the same settings.
         "made_from": {"backbone": collection["backbone"], "generator": about.get("sha256")},
-        "sources": source_weights(trained.weights, 0).tolist(),
+        "sources": reranking.source_weights(trained.weights, 0).tolist(),
         "generator": {
             **{name: about[name] for name in ("seed", "floor", "settings")},
             "collection": {name: about["collection"][name] for name in ("objectives", "form")},
@@ -179,12 +170,13 @@ def make_bundle(trained: Trained) -> Bundle:
     tensors, description = study_tensors(trained)
     sequences, ideal = trained.test_set.sequences, trained.test_set.ideal["full"]
     lists = Rankings(Bundle(tensors, description), sequences)
-    rows = validation_rows(sequences.valid)
+    rows = reranking.validation_rows(sequences.valid)
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in lists.sources]
     most = int((~lists.candidates.excluded).sum(1).min())  # the shortest list of a test event
     for method, rule in RERANKED.items():
         scores = sources if method.startswith("generated") else sources[:1]
-        chosen = chosen_settings(RERANKERS[rule], sequences, scores, np.arange(STEPS + 1) / STEPS)
+        rerank, balances = reranking.RERANKERS[rule], np.arange(STEPS + 1) / STEPS
+        chosen = reranking.chosen_settings(rerank, sequences, scores, balances)
         settings = [[*s[:2], min(s.depth, most), s.weight] for s in chosen]
         tensors[f"rerank.{method}"] = torch.tensor(settings).double()
     for method in METHODS:
@@ -192,7 +184,7 @@ def make_bundle(trained: Trained) -> Bundle:
         for step in range(STEPS + 1) if method != "backbone" else [0]:  # which ignores weights
             items = lists.top(method, step)  # [N, 10]
             hits = items == sequences.test.targets[:, None]
-            both = list_quality(hits, sequences.categories[items], ideal)  # [N] each
+            both = reranking.list_quality(hits, sequences.categories[items], ideal)  # [N] each
             errors = [values.std(ddof=1) / len(values) ** 0.5 for values in both]
             points.append([*(values.mean() for values in both), *errors])
         tensors[f"front.{method}"] = torch.from_numpy(np.resize(points, (STEPS + 1, 4)))
