@@ -26,20 +26,8 @@ from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator, save_generator
 from paragon.generator.training import behaviour, train_generator
 from paragon.progress import progress
-from paragon.rivals.end_to_end import (
-    EndToEnd,
-    save_end_to_end,
-    train_end_to_end,
-    tune_category_bias,
-)
+from paragon.rivals import end_to_end, retrain
 from paragon.rivals.published import Published, train_published
-from paragon.rivals.retrain import (
-    retrain,
-    retrain_origin,
-    retrain_seeds,
-    retrain_stem,
-    retrain_weights,
-)
 from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline.determinism import KERNELS, begin_worker
 from paragon_study.pipeline.study import Study
@@ -179,13 +167,14 @@ def train_category_bias(study: Study) -> Tensor:
     """Tune and store `category_bias` for all evaluation weights and seeds: ``[S, W, M]``."""
     sequences, backbone, about = study.load_frozen()
     train = training_task(study, sequences, backbone, about)
-    bias = tune_category_bias(train, sequences, study.params.adapters, study.params.run.seeds)
+    settings = study.params
+    bias = end_to_end.tune_category_bias(train, sequences, settings.adapters, settings.run.seeds)
     stem, tensors = study.folder / "rivals" / "category_bias", {"bias": bias.contiguous()}
     save_tensors(stem, tensors, study.about_category_bias(about))
     return bias
 
 
-def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
+def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, end_to_end.EndToEnd]]:
     """Train and store ``rivals.end_to_end`` for each seed; return them by seed, then by name."""
     folder, names = folder or study.folder / "rivals", study.params.rivals.end_to_end
     jobs = [(folder, name, seed) for seed in study.params.run.seeds for name in names]
@@ -197,25 +186,26 @@ def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
     sequences, backbone, about = study.load_frozen()
     train = training_task(study, sequences, backbone, about)
     parts = train, NegativeSampler(sequences), study.params, seed
-    save_end_to_end(train_end_to_end(name, *parts, {"backbone": about["sha256"]}), folder)
+    rival = end_to_end.train_end_to_end(name, *parts, {"backbone": about["sha256"]})
+    end_to_end.save_end_to_end(rival, folder)
 
 
 def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
     """Train and store a model for each weight and seed: ``{(weights, seed): curves}``."""
-    weights = retrain_weights(study.params)
-    tasks = list(product(range(len(weights)), retrain_seeds(study.params)))
+    weights = retrain.retrain_weights(study.params)
+    tasks = list(product(range(len(weights)), retrain.retrain_seeds(study.params)))
     fits = run_in_processes(_retrain, study, tasks, "models")
     rows = [tuple(row) for row in weights.numpy().round(4).tolist()]
     return {(rows[index], seed): fit for (index, seed), fit in zip(tasks, fits, strict=True)}
 
 
 def _retrain(study: Study, index: int, seed: int) -> Fitted:
-    sequences, weights = study.load_sequences(), retrain_weights(study.params)[index]
+    sequences, weights = study.load_sequences(), retrain.retrain_weights(study.params)[index]
     checkpoint = study.checkpoint(f"retrain-{index}-seed{seed}")
-    model, fitted = retrain(
+    model, fitted = retrain.retrain(
         study.backbone, sequences, study.params, weights, seed, study.device, checkpoint
     )
-    about = {**retrain_origin(study.params, weights, seed), "training": asdict(fitted)}
-    stem = retrain_stem(study.folder / "rivals", weights, seed)
+    about = {**retrain.retrain_origin(study.params, weights, seed), "training": asdict(fitted)}
+    stem = retrain.retrain_stem(study.folder / "rivals", weights, seed)
     save_tensors(stem, model.state_dict(), about)
     return fitted
