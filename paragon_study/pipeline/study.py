@@ -18,16 +18,7 @@ from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import held_out
 from paragon.generator.generator import Generator, load_generators
 from paragon.objectives.table import check_objectives
-from paragon.params import (
-    ARTIFACTS,
-    CHECKPOINTS,
-    DATA,
-    RESULTS,
-    DataSettings,
-    Params,
-    Section,
-    load_params,
-)
+from paragon.params import ARTIFACTS, CHECKPOINTS, DATA, RESULTS, Params, Section, load_params
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.published import Published, load_published
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
@@ -189,7 +180,7 @@ class StudyData:
     """A dataset and its preparation, shared by all backbones."""
 
     name: str
-    settings: DataSettings
+    settings: Section
     objectives: Sequence[str] = ()
 
     def load(self) -> Dataset:

@@ -19,17 +19,7 @@ from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import methods_of
 from paragon_study.report import style
-from paragon_study.report.style import (
-    BLUE,
-    GREY,
-    ORANGE,
-    WEIGHT,
-    WEIGHT_COLOURS,
-    look,
-    metric_label,
-    seed_limits,
-    small_print,
-)
+from paragon_study.report.style import BLUE, GREY, ORANGE, WEIGHT, look, metric_label, small_print
 from paragon_study.report.style import save_figure as save_figure
 
 METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # metric: objective
@@ -68,7 +58,7 @@ def seed_intervals(rows: Mapping[str, pd.DataFrame], metric: str) -> dict[str, p
     """Compute mean, low and high over seeds of a metric for each method and weight of accuracy."""
     tables = {}
     for method, group in rows.items():
-        limits = {w: seed_limits(values) for w, values in group.groupby("w_accuracy")[metric]}
+        limits = {w: style.seed_limits(values) for w, values in group.groupby("w_accuracy")[metric]}
         tables[method] = pd.DataFrame(limits, ["mean", "low", "high"]).T
     return tables
 
@@ -296,7 +286,7 @@ def two_versions(
                 rows, x="w_accuracy", y=metric, hue="method", style="version", ax=ax,
                 style_order=names[::-1], legend=ax is axes[0, 0],
                 palette={method: look(method).colour for method in ("tuned", "generated")},
-                errorbar=lambda values: seed_limits(values)[1:],
+                errorbar=lambda values: style.seed_limits(values)[1:],
             )  # fmt: skip
             ax.set(title=study, xlabel=WEIGHT, ylabel=metric_label(metric))
     small_print(figure, "Bands: 95% t interval over seeds; of two, both. Whole catalogue.")
@@ -564,13 +554,13 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
     figure = style.new(4.6, 2.9)
     ax = figure.subplots()
     for line, weight in zip(excess, np.asarray(weights), strict=True):
-        colour = WEIGHT_COLOURS(weight)
+        colour = style.WEIGHT_COLOURS(weight)
         ax.plot(x, np.maximum(line, floor), color=colour, linewidth=1.1)
         ax.plot(x[line.argmin()], floor, "o", color=colour, markersize=5, clip_on=False, zorder=4)
     ax.set(yscale="log", ylim=(floor, None), xlim=(x.min(), x.max()))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="step", ylabel="validation task loss\nin excess of the task's best")
-    style.colour_bar(ax, ScalarMappable(cmap=WEIGHT_COLOURS), WEIGHT, 0.03, 1)
+    style.colour_bar(ax, ScalarMappable(cmap=style.WEIGHT_COLOURS), WEIGHT, 0.03, 1)
     small_print(figure, "Dots: each task's best step.")
     return figure
 
@@ -615,13 +605,13 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
             order = np.argsort(weights[:, 0], kind="stable")
             ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
         ax.scatter(
-            xy[:, 0], xy[:, 1], c=weights[:, 0], cmap=WEIGHT_COLOURS, vmin=0, vmax=1, zorder=3,
+            *xy.T, c=weights[:, 0], cmap=style.WEIGHT_COLOURS, vmin=0, vmax=1, zorder=3,
             label=f"{name.replace('_', '-')} (n = {len(xy)})", clip_on=False, **_VECTORS[name],
         )  # fmt: skip
     box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
     for handle in filter(None, box.legend_handles):
         handle.set(array=None, facecolor="#b0b0b0")
-    style.colour_bar(ax, ScalarMappable(cmap=WEIGHT_COLOURS), WEIGHT, 0.03, 1)
+    style.colour_bar(ax, ScalarMappable(cmap=style.WEIGHT_COLOURS), WEIGHT, 0.03, 1)
     few = f"At the edge: {beyond} adapters with all weight on one objective, off the scale."
     small_print(figure, few if beyond else "")
     return figure
