@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
@@ -21,7 +22,13 @@ from paragon.backbones import base
 from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.evaluation import methods
-from paragon.evaluation.evaluate import control_measures, few_anchors, from_generated, summarise
+from paragon.evaluation.evaluate import (
+    control_measures,
+    evaluate_method,
+    few_anchors,
+    from_generated,
+    summarise,
+)
 from paragon.evaluation.methods import METHODS, Trained, all_rows, methods_of, other_rows
 from paragon.evaluation.protocol import Row, Scores, measure_rows
 from paragon.generator.training import train_generator
@@ -173,6 +180,17 @@ def test_every_row_is_there(curve, collection):
     for name, m in METHODS.items():
         ways = (m.mixture, m.rerank or m.vectors, m.rows)
         assert sum(way is not None for way in ways) == 1, name
+
+
+def test_a_new_method_is_measured_beside_a_recorded_curve(trained, curve, tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "again", METHODS["interpolation"])  # removed after the test
+    curve.to_csv(tmp_path / "curve.csv", index=False, float_format="%.6g")
+    recorded = pd.read_csv(tmp_path / "curve.csv")
+    results = evaluate_method(trained, "again", METHODS["again"], recorded, 100)
+    again, there = (results.summary[name] for name in ("again", "interpolation"))
+    numbers = {name: x for name, x in there.items() if isinstance(x, float)}
+    assert {name: again[name] for name in numbers} == pytest.approx(numbers, rel=1e-3, abs=1e-4)
+    assert results.differences.keys() == {"again"} and set(results.curve) == set(curve)
 
 
 def test_rows_that_are_no_adapters(trained, seqs):
