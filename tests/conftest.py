@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 
 # The models of the tests are too small for two threads, which wait for each other by spinning:
 # with every core busy they took fifteen times as long.  Libraries read these when they are loaded.
@@ -9,12 +10,14 @@ for library in ("OMP", "MKL", "OPENBLAS"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 os.environ.setdefault("PARAGON_QUIET", "1")
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 from hypothesis import settings as hypothesis_settings
+from nbformat.v4 import new_code_cell, new_notebook
 
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
@@ -131,6 +134,16 @@ def write_study(root, seqs, backbone="sasrec", **changes):
 def settings():
     """The study's parameters, made small."""
     return load_params(overrides=SMALL)
+
+
+def make_checkout(root, *cells):
+    """A checkout in small: the parameters, and one notebook that takes a dataset and a backbone."""
+    (root / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", root)
+    tagged = new_code_cell('dataset = "x"\nbackbone = "y"', metadata={"tags": ["parameters"]})
+    notebook = new_notebook(cells=[tagged, *map(new_code_cell, cells)])
+    nbformat.write(notebook, root / "notebooks" / "02_toy.ipynb")
+    return root
 
 
 def adapter_settings(**change):

@@ -3,11 +3,10 @@ import resource
 import shutil
 import subprocess
 import sys
+from unittest.mock import Mock
 
-import nbformat
 import pytest
 import yaml
-from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
 from paragon.__main__ import main
@@ -16,12 +15,9 @@ from paragon.params import ROOT
 from paragon_study.command_line import app
 from paragon_study.course import lab
 from paragon_study.running.studies import add, studies_of
-from tests.conftest import refused
+from tests.conftest import make_checkout, refused
+from tests.data.conftest import INTER, ITEM
 
-HEADS = (
-    "user_id:token\titem_id:token\trating:float\ttimestamp:float",
-    "item_id:token\ttitle:token_seq\tgenre:token_seq",
-)
 # What the first cells of a stage do: read the parameters, then what an earlier stage made.
 STAGE = """\
 from paragon.params import ARTIFACTS, load_params
@@ -34,13 +30,7 @@ RUN = ("run", "02_toy", "--dataset", "d", "--backbone", "b")
 @pytest.fixture
 def root(tmp_path):
     """A checkout in small, with one notebook that needs what `preprocess` makes."""
-    root = tmp_path / "study"
-    (root / "notebooks").mkdir(parents=True)
-    shutil.copy(ROOT / "params.yaml", root)
-    tagged = new_code_cell('dataset = "x"\nbackbone = "y"', metadata={"tags": ["parameters"]})
-    notebook = new_notebook(cells=[tagged, new_code_cell(STAGE)])
-    nbformat.write(notebook, root / "notebooks" / "02_toy.ipynb")
-    return root
+    return make_checkout(tmp_path / "study", STAGE)
 
 
 def python(root, *arguments, **options):
@@ -77,19 +67,21 @@ def test_import_and_help_are_light(root):
 def own_data(folder):
     """A folder of atomic files, long enough to be split and drawn from."""
     folder.mkdir(parents=True)
-    rows = [f"u{n % 4}\ti{n % 23}\t{1 + n % 5}\t{1000 + n // 2}" for n in range(60)]
-    items = [f"i{n}\tItem {n}\t{'XY'[n % 2]}" for n in range(23)]
-    for suffix, head, lines in zip(("inter", "item"), HEADS, (rows, items), strict=True):
-        (folder / f"mine.{suffix}").write_text("\n".join([head, *lines]) + "\n")
+    rows = "".join(f"u{n % 4}\ti{n % 23}\t{1 + n % 5}\t{1000 + n // 2}\n" for n in range(60))
+    items = "".join(f"i{n}\tItem {n}\t{'XY'[n % 2]}\n" for n in range(23))
+    (folder / "mine.inter").write_text(INTER + rows)
+    (folder / "mine.item").write_text(ITEM + items)
+    return folder
 
 
 def test_own_data_are_fetched_and_described(root, tmp_path):
-    own_data(tmp_path / "given")
-    with (tmp_path / "given" / "mine.inter").open("a") as file:
+    given = own_data(tmp_path / "given")
+    with (given / "mine.inter").open("a") as file:
         file.write("u0\ti0\t1\t1000\n")  # the first row again
     edit(root, "  negatives: 99", "  negatives: 3")
-    done = python(root, "-m", "paragon", "fetch", "mine", "--from", tmp_path / "given")
+    done = python(root, "-m", "paragon", "fetch", "mine", "--from", given)
     assert done.returncode == 0 and "repairs: 1 duplicate events dropped" in done.stdout
+    edit(root, "[accuracy, diversity]", "[accuracy, fairness]")
     done = python(root, "-m", "paragon", "describe", "mine")
     assert done.returncode == 0, done.stderr
     facts = dict(line.split("  ", 1) for line in done.stdout.splitlines())
@@ -97,9 +89,7 @@ def test_own_data_are_fetched_and_described(root, tmp_path):
     assert facts["users"] == "4" and facts["interactions"] == "60"
     assert facts["categories"] == "2: X, Y"
     assert facts["test"] == facts["validation"] == "4 interactions of 4 users"
-    edit(root, "[accuracy, diversity]", "[accuracy, fairness]")
-    done = python(root, "-m", "paragon", "describe", "mine")
-    assert "`fairness` needs users of two groups" in done.stdout.splitlines()[-1]
+    assert "`fairness` needs users of two groups" in facts["not possible"]
 
 
 def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
@@ -127,7 +117,7 @@ def test_fetch_takes_the_first_dataset_and_prints_its_terms():
     assert "ml-100k is in" in output and "Licence:" in output and "Please cite:" in output
 
 
-def test_errors_that_a_person_can_correct_are_one_line(root, monkeypatch):
+def test_errors_that_a_person_can_correct_and_a_full_disk_are_one_line(root, monkeypatch):
     fails_with(python(root, "-m", "paragon", *RUN), "sequences.safetensors is missing", "`data`")
     files = [path.name for path in (root / "artifacts").rglob("*") if path.is_file()]
     assert files == ["02_toy.failed.ipynb"]
@@ -139,10 +129,8 @@ def test_errors_that_a_person_can_correct_are_one_line(root, monkeypatch):
     fails_with(python(root, "-m", "paragon", *RUN), "params.yaml: run.threads:", "'two'")
     assert not (root / "artifacts").exists()
 
-    def fails(*_, **__):
-        raise NotebookFailed("notebook 01_data failed with KeyError")
-
-    monkeypatch.setattr(lab, "make_lab", fails)
+    error = NotebookFailed("notebook 01_data failed with KeyError")
+    monkeypatch.setattr(lab, "make_lab", Mock(side_effect=error))
     monkeypatch.setattr("sys.argv", ["paragon", "lab", "--allow-root"])
     with pytest.raises(SystemExit, match="error: notebook 01_data failed with KeyError"):
         main()

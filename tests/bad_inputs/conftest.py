@@ -1,14 +1,6 @@
-"""A whole study in small, an exported folder, and command lines run in one process."""
+"""A whole study in small, and an exported folder."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import train_backbone
@@ -16,13 +8,13 @@ from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import save_sequences
 from paragon.generator.generator import save_generator
 from paragon.generator.training import train_generator
-from paragon.params import ROOT, load_params
+from paragon.params import load_params
 from paragon.rivals.end_to_end import save_end_to_end, train_end_to_end
 from paragon_study.pipeline import study as module
 from paragon_study.pipeline.jobs import _retrain, train_category_bias, tune_collection
 from paragon_study.pipeline.study import Study
 from tests.conftest import SMALL
-from tests.data.conftest import small_copies  # noqa: F401
+from tests.data.conftest import own, small_copies  # noqa: F401
 from tests.serving.conftest import exported, loaded, made, make_once, nobody, recommender  # noqa: F401
 
 
@@ -31,7 +23,7 @@ def with_settings(**sections):
     rivals = {"end_to_end": ["linear_subspace"], "retrain_weights": [0, 1], "epochs": 1, "seeds": 1}
     small = SMALL | {"rivals": SMALL["rivals"] | rivals, "data": {"negatives": 50}}
     return load_params(
-        overrides=small | {name: small.get(name, {}) | own for name, own in sections.items()}
+        overrides=small | {name: small.get(name, {}) | change for name, change in sections.items()}
     )
 
 
@@ -61,47 +53,3 @@ def study_folder(tmp_path_factory, seqs):
         _retrain(study, index, 0)
     yield folder
     module.ARTIFACTS = before
-
-
-DRIVER = """
-import contextlib, io, json, sys, traceback
-from paragon.__main__ import main
-
-answers = []
-for line in json.load(sys.stdin):
-    sys.argv, said, code = ["paragon", *line], (io.StringIO(), io.StringIO()), 0
-    with contextlib.redirect_stdout(said[0]), contextlib.redirect_stderr(said[1]):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-            if isinstance(code, str):  # what Python prints when it ends
-                print(code, file=sys.stderr)
-                code = 1
-        except BaseException:
-            traceback.print_exc()
-    answers.append([code, said[0].getvalue(), said[1].getvalue()])
-print(json.dumps(answers))
-"""
-
-
-@pytest.fixture(scope="session")
-def command_lines(tmp_path_factory):
-    """Runs command lines in a checkout of which nothing was run: code, output, errors of each."""
-    root = tmp_path_factory.mktemp("root") / "study"
-    (root / "notebooks").mkdir(parents=True)
-    shutil.copy(ROOT / "params.yaml", root)
-    tagged = new_code_cell('dataset = "x"\nbackbone = "y"', metadata={"tags": ["parameters"]})
-    nbformat.write(new_notebook(cells=[tagged]), root / "notebooks" / "02_toy.ipynb")
-    before = sorted(path.name for path in root.iterdir())
-
-    def run(lines):
-        environment = os.environ | {"PARAGON_ROOT": str(root), "PYTHONPATH": str(ROOT)}
-        environment["GIT_CEILING_DIRECTORIES"] = str(root.parent)
-        given = {"cwd": root, "env": environment, "input": json.dumps(lines), "text": True}
-        done = subprocess.run([sys.executable, "-c", DRIVER], capture_output=True, **given)
-        assert done.returncode == 0, done.stderr
-        assert sorted(path.name for path in root.iterdir()) == before
-        return {json.dumps(line): a for line, a in zip(lines, json.loads(done.stdout), strict=True)}
-
-    return run

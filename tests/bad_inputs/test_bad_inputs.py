@@ -4,9 +4,11 @@ The cases are in ``corpus.yaml`` and ``objects.py``.  A ``ParagonError`` refuses
 service answers 422, a command line ends with status 1 and one line.
 """
 
-import asyncio
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load, save
+from starlette.testclient import TestClient
 
 from paragon import Recommender
 from paragon.data.fetch import fetch, load_dataset
@@ -24,12 +27,12 @@ from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline import study as module
 from paragon_study.pipeline.settings import check_all
 from paragon_study.pipeline.study import Study, StudyData, open_dataset, open_study
-from paragon_study.running import runner
+from paragon_study.running.runner import run_notebook
 from paragon_study.running.studies import add, studies_of
 from tests.bad_inputs.conftest import with_settings
 from tests.bad_inputs.objects import GOOD, OBJECTS
-from tests.conftest import THOROUGH, refused
-from tests.data.conftest import INTER, ITEM, LAYOUTS, OWN, encoding_of, written
+from tests.conftest import THOROUGH, make_checkout, refused
+from tests.data.conftest import INTER, ITEM, LAYOUTS, encoding_of, written
 
 # What stands for itself in no file: long, repeated or shared by many cases.
 WORDS = {
@@ -44,42 +47,35 @@ WORDS = {
     "{BOMB}": "a0: &a0 [x]\n"
     + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11)),
 }
-ARTIFACTS = {
-    "../data/sequences": "data",
-    "backbones/backbone": "backbones",
-    "adapters/collection": "adapters",
-    "generator/seed1": "generator",
-    "rivals/linear_subspace-seed1": "rivals",
-    "rivals/category_bias": "rivals",
-    "rivals/retrain-1-0-seed0": "rivals",
-}
+ARTIFACTS = ["../data/sequences", "backbones/backbone", "adapters/collection", "generator/seed1"]
+RIVALS = ("linear_subspace-seed1", "category_bias", "retrain-1-0-seed0")
+ARTIFACTS += [f"rivals/{name}" for name in RIVALS]
 EXPORTED = ("generator", "sequences", "backbone", "paragon")
 SEVERAL = {
-    "every artifact": list(ARTIFACTS),
-    "every trained artifact": list(ARTIFACTS)[1:],
+    "every artifact": ARTIFACTS,
+    "every trained artifact": ARTIFACTS[1:],
     "every exported file": [f"exported {n}.{e}" for n in EXPORTED for e in ("json", "safetensors")],
 }
 
 
-def corpus():
-    """Kind, subject, a word of the message and one input; all of them if tests are thorough."""
-    text = (Path(__file__).parent / "corpus.yaml").read_text(encoding="utf-8")
-    tables = [*yaml.safe_load_all(text)][: 2 if THOROUGH else 1] + [{"objects": OBJECTS}]
-    for kind, subjects in (item for table in tables for item in table.items()):
-        few = kind == "objects" and not THOROUGH
-        for subject, words in subjects.items():
-            for word, inputs in [*words.items()][: 3 if few else None]:
-                inputs = inputs if isinstance(inputs, list) else [inputs]
-                yield from ((kind, subject, word, x) for x in inputs[: 1 if few else None])
-
-
 def cases():
-    """Kind, subject, what is given as arguments, and a word of the message."""
-    for kind, subject, word, given in corpus():
-        given = [word, given] if subject == "set" else given
-        given = given if isinstance(given, list) and kind != "objects" else [given]
-        for name in SEVERAL.get(subject, [subject]):
-            yield kind, name, given, word
+    """Kind, subject, what is given as arguments, and a word of the message.
+
+    All of the corpus if tests are thorough, else its first document and a few objects.
+    """
+    text = (Path(__file__).parent / "corpus.yaml").read_text(encoding="utf-8")
+    tables = [*yaml.safe_load_all(text)][: 2 if THOROUGH else 1]
+    for kind, subjects in (item for table in tables for item in table.items()):
+        for subject, words in subjects.items():
+            for word, inputs in words.items():
+                for given in inputs if isinstance(inputs, list) else [inputs]:
+                    given = [word, given] if subject == "set" else given
+                    for name in SEVERAL.get(subject, [subject]):
+                        yield kind, name, given if isinstance(given, list) else [given], word
+    for subject, words in OBJECTS.items():
+        for word, inputs in [*words.items()][: None if THOROUGH else 3]:
+            for given in inputs[: None if THOROUGH else 1]:
+                yield "objects", subject, [given], word
 
 
 def whole(text, encoding="utf-8"):
@@ -101,11 +97,8 @@ def test_what_cannot_be_meant_is_refused_in_words(request, tmp_path, kind, subje
 # --- data ----------------------------------------------------------------------------------------
 
 
-def atomic(_, folder, suffix, text, encoding="utf-8"):
-    (folder / "mine").mkdir()
-    for end, good in OWN.items():
-        (folder / "mine" / f"mine.{end}").write_text(good, encoding="utf-8")
-    (folder / "mine" / f"mine.{suffix}").write_bytes(whole(text, encoding))
+def atomic(fixture, folder, suffix, text, encoding="utf-8"):
+    fixture("own")(**{suffix: whole(text, encoding)})
     return refused("", load_dataset, "mine", folder)
 
 
@@ -148,16 +141,13 @@ def params(_, folder, subject, *given):
 def names(_, folder, __, name):
     """The same answer wherever a name comes in, and nothing is written."""
     (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    name, before, run = whole(name).decode(), set(folder.rglob("*")), runner.run_notebook
-    word, data = "is not a name", folder / "data"
-    messages = [
-        refused(word, fetch, name, directory=folder, data=data),
-        *(refused(word, call, name, folder) for call in (load_dataset, add, studies_of)),
-        *(refused(word, open_dataset, name), refused(word, open_study, name, "sasrec")),
-        refused(word, open_study, "ml-100k", name),
-        refused(word, run, "02_backbones", name, "sasrec", ROOT),
-        refused(word, run, "02_backbones", "ml-100k", name, ROOT),
-    ]
+    name, before = whole(name).decode(), set(folder.rglob("*"))
+    calls = [(load_dataset, name, folder), (add, name, folder), (studies_of, name, folder)]
+    calls += [(open_dataset, name), (open_study, name, "sasrec"), (open_study, "ml-100k", name)]
+    calls += [(run_notebook, "02_backbones", name, "sasrec", ROOT)]
+    calls += [(run_notebook, "02_backbones", "ml-100k", name, ROOT)]
+    messages = [refused("is not a name", *call) for call in calls]
+    messages += [refused("is not a name", fetch, name, directory=folder, data=folder / "data")]
     assert set(folder.rglob("*")) == before
     assert len({message.partition(" is not a name for a")[0] for message in messages}) == 1
     return messages[0]
@@ -170,10 +160,44 @@ def commands(fixture, _, subject, *line):
     return errors if code == 1 else errors.splitlines()[-1]  # below the usage
 
 
+DRIVER = """
+import contextlib, io, json, sys, traceback
+from paragon.__main__ import main
+
+answers = []
+for line in json.load(sys.stdin):
+    sys.argv, said, code = ["paragon", *line], (io.StringIO(), io.StringIO()), 0
+    with contextlib.redirect_stdout(said[0]), contextlib.redirect_stderr(said[1]):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+            if isinstance(code, str):  # what Python prints when it ends
+                print(code, file=sys.stderr)
+                code = 1
+        except BaseException:
+            traceback.print_exc()
+    answers.append([code, said[0].getvalue(), said[1].getvalue()])
+print(json.dumps(answers))
+"""
+
+
 @pytest.fixture(scope="module")
-def answers(command_lines):
-    """All command lines of the corpus, run in one process: each alone would take seconds."""
-    return command_lines([given for kind, _, given, _ in cases() if kind == "commands"])
+def answers(tmp_path_factory):
+    """All command lines of the corpus, run in one process: each alone would take seconds.
+
+    Code, output and errors of each, in a checkout of which nothing was run.
+    """
+    lines = [given for kind, _, given, _ in cases() if kind == "commands"]
+    root = make_checkout(tmp_path_factory.mktemp("root") / "study")
+    before = sorted(path.name for path in root.iterdir())
+    environment = os.environ | {"PARAGON_ROOT": str(root), "PYTHONPATH": str(ROOT)}
+    environment["GIT_CEILING_DIRECTORIES"] = str(root.parent)
+    given = {"cwd": root, "env": environment, "input": json.dumps(lines), "text": True}
+    done = subprocess.run([sys.executable, "-c", DRIVER], capture_output=True, **given)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in root.iterdir()) == before
+    return {json.dumps(line): a for line, a in zip(lines, json.loads(done.stdout), strict=True)}
 
 
 # --- artifacts and exported folders --------------------------------------------------------------
@@ -188,18 +212,22 @@ def artifacts(fixture, folder, subject, *given):
         return message
     shutil.copytree(fixture("study_folder"), folder, dirs_exist_ok=True)
     fixture("monkeypatch").setattr(module, "ARTIFACTS", folder)
-    study = Study("toy", "sasrec", with_settings())
+    dataset, backbone, changes = "toy", "sasrec", {}
     if subject == "other settings":
         section, key, value = given
-        study = Study("toy", "sasrec", with_settings(**{section: {key: value}}))
+        changes = {section: {key: value}}
     elif subject == "other study":
         dataset, backbone = given
         (folder / "toy").rename(folder / dataset)
         (folder / dataset / "sasrec").rename(folder / dataset / backbone)
-        study = Study(dataset, backbone, with_settings())
-    elif subject == "swapped":
-        swap(*(study.folder / stem for stem in given))
-    else:
+    study = Study(dataset, backbone, with_settings(**changes))
+    if subject == "swapped":
+        for suffix in (".safetensors", ".json"):
+            one, other = (study.folder / f"{stem}{suffix}" for stem in given)
+            kept = one.read_bytes()
+            one.write_bytes(other.read_bytes())
+            other.write_bytes(kept)
+    elif not subject.startswith("other "):
         change(study.folder / subject, *given)
     message = refused("", load_everything, study)
     assert subject not in ARTIFACTS or Path(subject).name in message
@@ -207,26 +235,23 @@ def artifacts(fixture, folder, subject, *given):
     return message
 
 
+def load_everything(study):
+    seqs = study.load_sequences()
+    _, about = study.load_backbone(seqs)
+    study.load_generators(study.load_collection(about))
+    study.load_rivals(about)
+    study.load_category_bias(about)
+    return [[*models] for models in study.load_retrained(seqs).values()]
+
+
 def test_a_study_loads_what_was_made_for_it(study_folder, monkeypatch):
     monkeypatch.setattr(module, "ARTIFACTS", study_folder)
-    generators, rivals, retrained = load_everything(Study("toy", "sasrec", with_settings()))
-    assert [g.description["seed"] for g in generators] == [0, 1]
-    assert [list(own) for own in rivals] == [["linear_subspace"]] * 2
-    assert [len(models) for models in retrained] == [2]
+    assert [*map(len, load_everything(Study("toy", "sasrec", with_settings())))] == [2]
 
 
 def test_data_that_an_objective_cannot_use_are_refused_by_the_first_stage(seqs):
     without = replace(seqs, groups=seqs.groups * 0 - 1)
     refused("fairness", StudyData("toy", None, ["accuracy", "fairness"]).save, without)
-
-
-def load_everything(study):
-    seqs = study.load_sequences()
-    _, about = study.load_backbone(seqs)
-    generators = study.load_generators(study.load_collection(about))
-    rivals = study.load_rivals(about)
-    study.load_category_bias(about)
-    return generators, rivals, [list(m) for m in study.load_retrained(seqs).values()]
 
 
 def change(stem, what, *given):
@@ -235,13 +260,10 @@ def change(stem, what, *given):
         return change_file(stem.with_name(stem.name + given[0]), what, *given[1:])
     tensors, about = load_tensors(stem, "")
     about.pop("sha256")
-    first = next(
-        name for name, tensor in tensors.items() if tensor.is_floating_point() or what != "nan"
-    )
     if what == "nan":
-        tensors[first].view(-1)[0] = torch.nan
+        next(t for t in tensors.values() if t.is_floating_point()).view(-1)[0] = torch.nan
     elif what == "less":
-        del tensors[first]
+        tensors.pop(next(iter(tensors)))
     save_tensors(stem, tensors, {} if what == "bare" else about)
 
 
@@ -265,14 +287,6 @@ def edited(description):
     """A description with one more key, and every list in it the other way round."""
     turned = {key: v[::-1] if isinstance(v, list) else v for key, v in description.items()}
     return json.dumps(turned | {"note": "x"}).encode()
-
-
-def swap(one, other):
-    for suffix in (".safetensors", ".json"):
-        first, second = (stem.with_name(stem.name + suffix) for stem in (one, other))
-        kept = first.read_bytes()
-        first.write_bytes(second.read_bytes())
-        second.write_bytes(kept)
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -303,34 +317,13 @@ def service(fixture, _, subject, text, encoding="utf-8"):
         data = json.dumps(body | json.loads(whole(text))).encode()
     else:
         data = whole(text, encoding)
-    status, answer = asyncio.run(ask(make_app(fixture("loaded")), data))
-    assert status == 422
-    return answer["detail"]
-
-
-async def ask(app, data):
-    """Status and answer of ``POST /recommend``, without a server between."""
-    sent, headers = [], [(b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/recommend", "raw_path": b"/recommend"}
-    scope |= {"query_string": b"", "headers": headers, "http_version": "1.1", "scheme": "http"}
-
-    async def receive():
-        return {"type": "http.request", "body": data, "more_body": False}
-
-    async def send(message):
-        sent.append(message)
-
-    await app({**scope, "server": ("test", 80), "client": ("test", 1)}, receive, send)
-    return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
+    client, kind = TestClient(make_app(fixture("loaded"))), {"content-type": "application/json"}
+    answer = client.post("/recommend", content=data, headers=kind)
+    assert answer.status_code == 422
+    return answer.json()["detail"]
 
 
 KINDS = {
-    "artifacts": artifacts,
-    "atomic": atomic,
-    "commands": commands,
-    "names": names,
-    "objects": objects,
-    "params": params,
-    "published": published,
-    "service": service,
+    function.__name__: function
+    for function in (artifacts, atomic, commands, names, objects, params, published, service)
 }

@@ -5,6 +5,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from paragon.data.registry import REGISTRY
@@ -20,7 +21,7 @@ OWN = {
 
 
 def _flags(*on):
-    return "|".join("1" if index in on else "0" for index in range(19))
+    return "|".join(str(int(index in on)) for index in range(19))
 
 
 _NAMES = ("reviewerID", "asin", "overall", "unixReviewTime")
@@ -73,6 +74,15 @@ LAYOUTS = {
         ),
     },
 }  # fmt: skip
+
+
+def events(**changes):
+    columns = {"user_id": [9223372036854775807, 1, 1], "item_id": ["a", "b", "a"]}
+    columns |= {"rating": [5, 3, 4], "timestamp": [30, 20, 10], **changes}
+    return pd.DataFrame({name: value for name, value in columns.items() if value is not None})
+
+
+ITEMS = pd.DataFrame({"item_id": ["a", "b"], "title": ["A\tx", None], "categories": [["X"], []]})
 
 
 def encoding_of(layout):
