@@ -171,12 +171,12 @@ def test_a_generator_holds_averaged_parameters(collection, settings, monkeypatch
         states.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
 
     monkeypatch.setattr(training, "take_step", keep)
-    changed = settings.generator.model_copy(update={"ema": 0.6, "learning_rate": 0.01})
+    changed = settings.generator.model_copy(update={"ema": 0.9, "learning_rate": 0.01})
     start = training.untrained(collection, changed, 0).parameters()
     found = training.train_generator(collection, changed, 0).model.parameters()
     average, found = (torch.cat([p.detach().flatten() for p in own]) for own in (start, found))
     for step, state in enumerate(states):
-        decay = min(0.6, step / (step + 10))
+        decay = min(0.9, step / (step + 10))
         average = decay * average + (1 - decay) * state
     assert len(states) == settings.generator.steps == 30
     assert torch.allclose(average, found, atol=1e-5) and not torch.allclose(states[-1], found)
