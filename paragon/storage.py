@@ -134,9 +134,8 @@ def save_tensors(stem: Path, tensors: Mapping[str, "Tensor"], description: dict)
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     # Both are written before either replaces an old one.
     with atomic_path(stem.with_name(stem.name + ".json")) as about:
-        about.write_text(
-            _json({**description, "sha256": _checksum(data, description)}), encoding="utf-8"
-        )
+        text = _json({**description, "sha256": _checksum(data, description)})
+        about.write_text(text, encoding="utf-8")
         with atomic_path(stem.with_name(stem.name + ".safetensors")) as path:
             path.write_bytes(data)
 

@@ -304,9 +304,7 @@ def diff(
 
 @app.command()
 def evaluate(
-    method: str = Option(
-        ..., help="Where it is, as module:NAME; the module may be in this folder."
-    ),
+    method: str = Option(..., help="As module:NAME; the module may be in this folder."),
     study: str = Option("ml-100k/sasrec", help="A study that was run here, as dataset/backbone."),
 ) -> None:
     """Measure a method of yours beside the results of a study; nothing is trained or written."""
@@ -324,11 +322,8 @@ def evaluate(
     resamples = opened.params.evaluation.resamples
     results = evaluate_method(opened.load_trained(), name, new, recorded, resamples)
     columns = {"set_hv_full": "set HV", "r_acc_full": "r acc", "r_div_full": "r div"}
-    columns |= {
-        "even_acc_full": "NDCG@10",
-        "even_div_full": "α-nDCG@10",
-        "regret_mean_full": "regret %",
-    }
+    columns |= {"even_acc_full": "NDCG@10", "even_div_full": "α-nDCG@10"}
+    columns |= {"regret_mean_full": "regret %"}
     table = tables.with_limits(results.summary, columns)
     order = tables.measures(results.summary, columns).sort_values("set HV", ascending=False)
     typer.echo(tables.as_markdown(table.loc[order.index].rename_axis("method")))

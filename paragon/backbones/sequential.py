@@ -127,9 +127,7 @@ class TransformerBlock(nn.Module):
         super().__init__()
         dim, self.heads, dropout = settings.dim, settings.heads, settings.dropout
         if dim % self.heads:
-            raise ParagonError(
-                f"params.yaml: backbones.heads: {self.heads} does not divide dim {dim}"
-            )
+            raise ParagonError(f"params.yaml: backbones.heads: {self.heads} does not divide {dim}")
         self.project, self.merge = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.feed = nn.Sequential(
             nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim)

@@ -147,9 +147,7 @@ def split_rows(
 def dataset_in_files(name: str, stem: Path, contents: Mapping[str, bytes]) -> Dataset:
     """Parse and check files already read; messages name them ``stem.inter`` and so on."""
     files = {suffix: (f"{stem}.{suffix}", data) for suffix, data in contents.items()}
-    tables = {
-        suffix: split_rows(file, decode(file, data)) for suffix, (file, data) in files.items()
-    }
+    tables = {s: split_rows(file, decode(file, data)) for s, (file, data) in files.items()}
     return replace(dataset_in_tables(name, tables), fingerprint=fingerprint(contents))
 
 

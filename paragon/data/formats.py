@@ -170,10 +170,8 @@ def _objects(
                 with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                     record = parse(given.strip()) if record is None else record
             if not isinstance(record, dict):
-                expected = "one JSON object a line; correct or remove it"
-                raise ParagonError(
-                    f"{name}, line {line}: found {shown(given)}, expected {expected}"
-                )
+                found = f"{name}, line {line}: found {shown(given)}"
+                raise ParagonError(f"{found}, expected one JSON object a line; correct it")
             records[line] = [record.get(column) for column in columns]
     frame = pd.DataFrame.from_dict(records, orient="index", columns=list(columns), dtype=object)
     return RawTable(name, frame)

@@ -338,9 +338,8 @@ def _difference(
 
     def mean_set_hv(means: np.ndarray) -> np.ndarray:
         """Map means ``[B, S * R * O]`` to the mean `set_hv` over seeds, ``[B]``."""
-        return np.asarray(control.set_hv(means.reshape(len(means), -1, *weights.shape))).mean(
-            axis=1
-        )
+        volumes = control.set_hv(means.reshape(len(means), -1, *weights.shape))  # [B, S]
+        return np.asarray(volumes).mean(axis=1)
 
     a = np.concatenate([part for row in rows for part in row.events or ()])
     b = np.concatenate([row.events[n] for row in others for n in at if row.events])

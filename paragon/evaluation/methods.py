@@ -119,9 +119,8 @@ def _nearest_noise(trained: Trained, index: int) -> Tensor:
 
 def _sources(trained: Trained, index: int) -> Tensor:
     """Return the adapters whose lists are re-ranked: none, and three generated ones."""
-    weights = reranking.source_weights(
-        trained.weights, trained.test_set.objectives.index("accuracy")
-    )
+    accuracy = trained.test_set.objectives.index("accuracy")
+    weights = reranking.source_weights(trained.weights, accuracy)
     return reranking.source_vectors(trained.generators[index], weights)
 
 

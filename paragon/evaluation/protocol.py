@@ -33,7 +33,6 @@ from paragon.objectives.table import (
 from paragon.progress import progress
 
 PROTOCOLS = ("sampled", "full")
-_KEPT = 32  # cached tables of excluded items, some megabytes each
 Metrics = dict[str, np.ndarray | float]  # a value for each event [N], or a single number
 
 
@@ -83,9 +82,8 @@ class TestSet:
         if "fairness" in objectives and unknown:
             raise ParagonError(f"objective fairness: no metric shows it in this test: {unknown}")
         self.candidates = evaluation.candidates
-        self._left_out = lru_cache(_KEPT)(
-            lambda *rows: sequences.excluded(evaluation[slice(*rows)])
-        )
+        # A table has some megabytes.
+        self._left_out = lru_cache(32)(lambda *rows: sequences.excluded(evaluation[slice(*rows)]))
         depth, categories = self.cutoffs[-1], sequences.categories
         # Items share few different sets of categories, the patterns [M].
         patterns, kinds = np.unique(categories, axis=0, return_inverse=True)

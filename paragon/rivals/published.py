@@ -145,9 +145,8 @@ class Published(nn.Module):
         about = self.description
         checked = check_weights(weights, about["collection"]["objectives"])
         lifted = lift(checked, torch.tensor(about["floor"])).to(self.mean)
-        return self.sample(
-            lifted, about["guidance"] if guidance is None else guidance, sample=sample
-        )
+        guidance = about["guidance"] if guidance is None else guidance
+        return self.sample(lifted, guidance, sample=sample)
 
 
 def train_published(
@@ -197,9 +196,8 @@ def train_published(
             break
         end = min(record["step"] + settings.check, settings.steps)
         stretch = range(record["step"], end)
-        curves["v_loss"].append(
-            _train_stretch(model, averaged, optimizer, clean, weights, settings, stretch)
-        )
+        training = model, averaged, optimizer, clean, weights
+        curves["v_loss"].append(_train_stretch(*training, settings, stretch))
         loss = task_loss(averaged, 1.0, CHECK_SAMPLER_STEPS)
         if loss < min(losses, default=math.inf):
             best.load_state_dict(averaged.state_dict())

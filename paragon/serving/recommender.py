@@ -175,9 +175,8 @@ class Recommender:
         items = [number for number in numbers if number]
         times = None if times is None else list(compress(times, numbers))
         known = -1 if user is None else self.users[user]
-        return Encoded(
-            items, times, known, items if exclude_seen else [], len(numbers) - len(items)
-        )
+        seen = items if exclude_seen else []
+        return Encoded(items, times, known, seen, len(numbers) - len(items))
 
     def _blocked(self, options: Options) -> Tensor | None:
         """Mark the items that a filter excludes, ``[n + 1]``."""

@@ -60,9 +60,8 @@ class ControlRoom:
         own = self.recommender
         if weights is not None:
             return [own.numbers[item] for item in own.recommend(history, weights).item_ids]
-        scores = own.scores(
-            [own.encode(history)], torch.zeros(own.generator.form.size)
-        )  # [1, n + 1]
+        nothing = torch.zeros(own.generator.form.size)
+        scores = own.scores([own.encode(history)], nothing)  # [1, n + 1]
         return top_k(scores, TOP, np.isneginf(scores))[0].tolist()
 
     def grid(self, titles: Sequence[str] = ()) -> pd.DataFrame:

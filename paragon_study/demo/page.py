@@ -257,8 +257,6 @@ def _data(bundle: Bundle, sequences: Sequences) -> dict:
 def _colours() -> str:
     """Return the colours of the methods as CSS variables, lighter for dark pages."""
     colours = {name: look(name).colour for name in METHODS}
-    light = "".join(f"--{name}: {own}; " for name, own in colours.items())
-    dark = "".join(
-        f"--{name}: color-mix(in srgb, {own} 65%, white); " for name, own in colours.items()
-    )
+    light = "".join(f"--{n}: {c}; " for n, c in colours.items())
+    dark = "".join(f"--{n}: color-mix(in srgb, {c} 65%, white); " for n, c in colours.items())
     return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"

@@ -194,9 +194,7 @@ def data_line(folder: Path) -> str:
     about = load_results(folder / "data.json", "data")
     counts = {key: f"{number:,}" for key, number in about["counts"].items()}
     split = {"leave_one_out": "leave-one-out", "global_time": "split by time"}[about["split"]]
-    rules = [
-        f", {key} {about[key]:g}" for key in ("min_rating", "k_core", "midnight") if about[key]
-    ]
+    rules = [f", {k} {about[k]:g}" for k in ("min_rating", "k_core", "midnight") if about[k]]
     return (
         f"- **{folder.name}**: {about['source']}; {split}{''.join(rules)}; {counts['train']} "
         f"training, {counts['valid']} validation and {counts['test']} test events, "
