@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs" / "authors.md").read_text(encoding="utf-8")
 
 
 def code_of(language):
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return re.findall(rf"```(?:{language})\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.slow
@@ -30,12 +30,15 @@ def test_every_command_for_authors_prints_what_the_page_says(run_once):
     git(run_once, "config", "user.name", "test")
     git(run_once, "config", "user.email", "test@example.org")
     alike = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    parts = [re.split(r"^\$ ", block, flags=re.MULTILINE)[1:] for block in code_of("console")]
-    for line, _, expected in (step.partition("\n") for steps in parts for step in steps):
-        found = command(run_once, "bash", "-c", f"{line} 2>&1")
-        assert doctest.OutputChecker().check_output(expected, found, alike), (
-            f"$ {line}\n{found}\ninstead of\n{expected}"
-        )
+    for block in code_of("console|python"):
+        if file := re.match(r"# (\w+\.py)\n", block):
+            (run_once / file[1]).write_text(block)
+        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, expected = step.partition("\n")
+            found = command(run_once, "bash", "-c", f"{line} 2>&1")
+            assert doctest.OutputChecker().check_output(expected, found, alike), (
+                f"$ {line}\n{found}\ninstead of\n{expected}"
+            )
     assert git(run_once, "status", "--porcelain") == "?? shop/\n"
 
 
