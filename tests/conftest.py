@@ -132,8 +132,12 @@ def write_study(root, seqs, backbone="sasrec", **changes):
 
 @pytest.fixture(scope="session")
 def settings():
-    """The study's parameters, made small."""
-    return load_params(overrides=SMALL)
+    return small()
+
+
+def small(**changes):
+    """The study's parameters, made small, with further changes of their sections."""
+    return load_params(overrides={name: SMALL[name] | changes.get(name, {}) for name in SMALL})
 
 
 def make_checkout(root, *cells):
@@ -148,7 +152,7 @@ def make_checkout(root, *cells):
 
 def adapter_settings(**change):
     """The small section `adapters`, changed."""
-    return load_params(overrides={**SMALL, "adapters": {**SMALL["adapters"], **change}}).adapters
+    return small(adapters=change).adapters
 
 
 @pytest.fixture(scope="session")

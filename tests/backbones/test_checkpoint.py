@@ -8,7 +8,7 @@ from paragon.backbones.training import Training
 from paragon.data.split import prepare
 from paragon.errors import ParagonError
 from paragon.rivals.retrain import Retraining, retrain
-from tests.conftest import same_parameters
+from tests.conftest import same_parameters, small
 
 
 def count_epochs(patch, kind, until=99):
@@ -33,10 +33,10 @@ def interrupted(monkeypatch, kind, after, train):
 
 
 @pytest.fixture
-def run(settings):
+def run():
     """Few epochs; the first is the best, so training stops before the last."""
     changes = {"epochs": 7, "learning_rate": 0.05, "patience": 4, "dropout": 0.3}
-    return settings.backbones.model_copy(update=changes)
+    return small(backbones=changes).backbones
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))
@@ -59,9 +59,8 @@ def test_a_backbone_learns_goes_on_bit_for_bit_and_is_stored(
         load_backbone(stem, prepare(dataset, negatives=50, seed=1))
 
 
-def test_retraining_goes_on_bit_for_bit(seqs, settings, tmp_path, monkeypatch):
-    limits = settings.rivals.model_copy(update={"epochs": 3})
-    own = settings.model_copy(update={"rivals": limits})
+def test_retraining_goes_on_bit_for_bit(seqs, tmp_path, monkeypatch):
+    own = small(rivals={"epochs": 3})
 
     def train(*checkpoint):
         return retrain("sasrec", seqs, own, torch.tensor([0.5, 0.5]), 1, *checkpoint)

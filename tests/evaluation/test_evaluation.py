@@ -37,7 +37,7 @@ from paragon.params import ROOT
 from paragon.rivals import baselines
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
 from paragon.rivals.retrain import retrain
-from tests.conftest import refused
+from tests.conftest import refused, small
 from tests.evaluation.conftest import OBJECTIVES, make_test_set, table
 from tests.metrics.test_ranking import slow_greedy
 
@@ -261,16 +261,13 @@ def test_the_controls_of_generation_are_what_they_are_called(trained):
     assert torch.equal(again["generated_no_cfg"], generator.generate(weights))
 
 
-def test_a_retrained_model_follows_its_weights(seqs, settings):
+def test_a_retrained_model_follows_its_weights(seqs):
     """Trained for one objective alone it has a lower loss in that one than the other model."""
-    change = {
-        "rivals": settings.rivals.model_copy(update={"epochs": 15, "patience": 15}),
-        "backbones": settings.backbones.model_copy(update={"learning_rate": 0.01}),
-    }
-    losses = []
+    rivals, losses = {"epochs": 15, "patience": 15}, []
+    own = small(rivals=rivals, backbones={"learning_rate": 0.01})
     for weights in torch.eye(2):
-        model, _ = retrain("sasrec", seqs, settings.model_copy(update=change), weights, 0)
-        task = frozen_task(model.backbone.eval(), seqs, "valid", settings.adapters)
+        model, _ = retrain("sasrec", seqs, own, weights, 0)
+        task = frozen_task(model.backbone.eval(), seqs, "valid", own.adapters)
         vector = parameters_to_vector(model.adapter.parameters()).detach()
         losses.append(held_out_losses(task, vector[None], OBJECTIVES)[0])
     accuracy, diversity = losses[0] - losses[1]

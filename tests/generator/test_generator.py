@@ -13,7 +13,7 @@ from paragon.generator.generator import Latent, load_generator, save_generator
 from paragon.generator.memorisation import average, distances, gaussian, noisy, verdict
 from paragon.generator.training import behaviour as make_behaviour
 from paragon.generator.training import train_generator
-from tests.conftest import refused
+from tests.conftest import refused, small
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_shapes_noise_and_batches(trained):
         refused(name, trained.generate, [0.5, 0.5], **{name: value})
 
 
-def test_learns_a_collection_that_follows_the_weights(collection, settings):
+def test_learns_a_collection_that_follows_the_weights(collection):
     """Vectors that lie on a line over the weights: generation must put new weights on it."""
     draw = torch.Generator().manual_seed(0)
     direction = torch.randn(2, collection.anchor_vectors.shape[-1], generator=draw)
@@ -74,8 +74,15 @@ def test_learns_a_collection_that_follows_the_weights(collection, settings):
     snapshots = line[:, None] + 0.01 * torch.randn(8, 2, line.shape[1], generator=draw)
     vectors = {"anchor_vectors": line.repeat(2, 1, 1), "snapshots": snapshots.repeat(2, 1, 1, 1)}
     made = dataclasses.replace(collection, anchors=anchors, **vectors)
-    options = {"steps": 1200, "width": 32, "learning_rate": 5e-3, "ema": 0.99, "latent": 2}
-    own = settings.generator.model_copy(update={**options, "batch": 64})
+    change = {
+        "steps": 1200,
+        "width": 32,
+        "learning_rate": 5e-3,
+        "ema": 0.99,
+        "latent": 2,
+        "batch": 64,
+    }
+    own = small(generator=change).generator
     model = train_generator(made, own, 0)
     found = model.generate(between, guidance=1.0)
     error = (found - between @ direction).norm(dim=1)
