@@ -127,7 +127,7 @@ def _sources(trained: Trained, index: int) -> Tensor:
 def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
     """Re-rank the backbone's list by the scores of `hypernetwork` (Chen et al., KDD 2023)."""
     test_set, plain = trained.test_set, trained.backbone_scores()
-    excluded = test_set.sequences.excluded(test_set.evaluation)  # [N, n + 1]
+    excluded = test_set.excluded
 
     def scores(vectors: Tensor) -> Iterator[Scores]:
         for vector in vectors:

@@ -110,6 +110,11 @@ class TestSet:
         check_served(sequences.met_before(evaluation), served)
         self.catalogue = Catalogue.of(sequences, max(served, 1 + negatives), "cpu")
 
+    @property
+    def excluded(self) -> np.ndarray:
+        """The items that the full protocol leaves out, bool ``[N, n + 1]``."""
+        return self.sequences.excluded(self.evaluation)
+
     def measure(
         self, scores: Scores
     ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray | None]]:

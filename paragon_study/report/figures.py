@@ -606,7 +606,8 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
             ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
         ax.scatter(
             xy[:, 0], xy[:, 1], c=weights[:, 0], cmap=style.WEIGHT_COLOURS, vmin=0, vmax=1,
-            zorder=3, label=f"{name.replace('_', '-')} (n = {len(xy)})", clip_on=False, **_VECTORS[name],
+            label=f"{name.replace('_', '-')} (n = {len(xy)})", clip_on=False, zorder=3,
+            **_VECTORS[name],
         )  # fmt: skip
     box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
     for handle in filter(None, box.legend_handles):
