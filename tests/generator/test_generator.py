@@ -74,15 +74,8 @@ def test_learns_a_collection_that_follows_the_weights(collection):
     snapshots = line[:, None] + 0.01 * torch.randn(8, 2, line.shape[1], generator=draw)
     vectors = {"anchor_vectors": line.repeat(2, 1, 1), "snapshots": snapshots.repeat(2, 1, 1, 1)}
     made = dataclasses.replace(collection, anchors=anchors, **vectors)
-    change = {
-        "steps": 1200,
-        "width": 32,
-        "learning_rate": 5e-3,
-        "ema": 0.99,
-        "latent": 2,
-        "batch": 64,
-    }
-    own = small(generator=change).generator
+    change = {"steps": 1200, "batch": 64, "learning_rate": 5e-3, "ema": 0.99}
+    own = small(generator=change | {"width": 32, "latent": 2}).generator
     model = train_generator(made, own, 0)
     found = model.generate(between, guidance=1.0)
     error = (found - between @ direction).norm(dim=1)
