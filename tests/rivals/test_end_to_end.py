@@ -66,15 +66,8 @@ def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, seqs, setting
     assert not torch.allclose(*found, atol=1e-4)
     assert torch.equal(rival.generate([0.0, 1.0]), rival.generate([0.05, 0.95]))  # lifted
     refused("weights", rival.generate, [0.5, 0.6])
-    refused(
-        "`backbone` differs",
-        end_to_end.load_end_to_end,
-        tmp_path / "a",
-        name,
-        0,
-        {"sha256": "other"},
-    )
-    refused("rivals", end_to_end.load_end_to_end, tmp_path / "a", name, 1, ABOUT)
+    for word, seed, about in (("`backbone` differs", 0, {"sha256": "other"}), ("rivals", 1, ABOUT)):
+        refused(word, end_to_end.load_end_to_end, tmp_path / "a", name, seed, about)
 
 
 def test_category_bias_follows_the_weights_and_is_the_constant_part_of_an_adapter(backbone, seqs):
