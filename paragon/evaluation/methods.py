@@ -3,7 +3,7 @@
 Shapes: N events, n items, W evaluation weights, O objectives, P parameters, S seeds, M categories.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -257,7 +257,7 @@ def other_rows(trained: Trained, name: str) -> Iterator[Row]:
             yield Row(name, seed, weights, scores, random)
 
 
-def all_rows(trained: Trained, names: Sequence[str] = tuple(METHODS)) -> Iterator[Row]:
+def all_rows(trained: Trained, names: Iterable[str] = METHODS) -> Iterator[Row]:
     """Yield the rows of the methods ``names``.
 
     Raise ``ParagonError`` if `retrain` has a weight that is not evaluated.

@@ -58,8 +58,6 @@ def test_an_objective_and_a_rival_are_a_file_an_import_and_a_line_each(
         exec(next(lines), names)
         for key, entry in eval("{" + next(lines) + "}", names).items():
             monkeypatch.setitem(getattr(module, name), key, entry)
-    # Read when the module was loaded, which an author's line comes before.
-    monkeypatch.setattr(methods.all_rows, "__defaults__", (tuple(methods.METHODS),))
     own = settings.adapters.model_copy(update={"objectives": ["accuracy", "even"]})
     evaluation = settings.evaluation.model_copy(update={"resamples": 100})
     trained = trained_study(seqs, backbone, settings.model_copy(update={"adapters": own}))
