@@ -385,6 +385,7 @@ def claims() -> None:
 
     table = check_claims(ROOT)
     broken = table.pop("problem")
+    table["claim"] = table["claim"].str.replace(" | ", ", ").str.strip("| ")  # rows of tables
     table["follows"] = broken.eq("").map({True: "yes", False: "NO"})
     typer.echo(as_markdown(table.sort_values("paper", ascending=False).set_index("claim")))
     if broken.any():
