@@ -71,7 +71,7 @@ mutants: $(VENV)/.thorough ## Change the science in 3,000 ways, count what tests
 	find build/mutants/tests -name '*.py' -exec \
 	  sed -i -E 's/fixture\(scope="(session|module)"\)/fixture()/' {} +
 	sed -i '/^@torch.no_grad()$$/d' build/mutants/paragon/generator/diffusion.py \
-	  build/mutants/paragon/objectives/lists.py
+	  build/mutants/paragon/objectives/table.py
 	cd build/mutants && OMP_NUM_THREADS=1 $(BIN)/mutmut run && $(BIN)/mutmut results
 	cd build/mutants && $(BIN)/python -m tests.mutants
 
