@@ -8,6 +8,7 @@ const front = new Front(document.querySelector("#front svg"), recommender, data.
 const chosen = { user: 0, method: "generated", step: 65 };
 const backboneList = keepLast((user) => recommender.list(user, "backbone", 0).items);
 const durations = []; // of the last changes, in milliseconds
+let remembering; // the timer of `remember`
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 function element(name, className, text = "") {
@@ -123,7 +124,13 @@ function choose(change) {
     name(byId("now"), methodOf.get(change.method));
   }
   show();
-  const { user, method, step } = chosen; // a copy of the address shows the same
+  clearTimeout(remembering); // not while one drags: browsers limit how often the address changes
+  remembering = setTimeout(remember, 200);
+}
+
+// Let the address hold what is chosen, so that a copy of it shows the same.
+function remember() {
+  const { user, method, step } = chosen;
   history.replaceState(null, "", `#user=${data.users[user]}&method=${method}&accuracy=${step / 100}`);
 }
 

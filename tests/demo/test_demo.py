@@ -204,7 +204,8 @@ def test_the_slider_follows_the_mouse(page, lists):
     page.mouse("mouseReleased", left - 0.2 * width, y)
     assert page.run("chosen.step") == 0 and shown(page) == ends[0]
     assert page.run("document.getElementById('diversity').textContent") == "1.00"
-    assert page.run("location.hash").endswith("&method=generated&accuracy=0")
+    later = "new Promise(done => setTimeout(() => done(location.hash), 400))"
+    assert page.run(later).endswith("&method=generated&accuracy=0")
     assert len(page.run("paragon.durations")) > 3  # it followed on the way
 
 
