@@ -341,12 +341,11 @@ def _method(where: str) -> tuple[str, Any]:
         method = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ParagonError(f"--method {where}: {error}; give module:NAME") from None
-    if not isinstance(method, Method) or name.lower() in METHODS:
-        problem = "is no paragon.evaluation.methods.Method"
-        if name.lower() in METHODS:
-            problem = "has the name of a method that is there"
-        raise ParagonError(f"--method {where}: {name} {problem}")
-    return name.lower(), method
+    if not isinstance(method, Method):
+        raise ParagonError(f"--method {where}: {name} is no paragon.evaluation.methods.Method")
+    if (entry := name.lower()) in METHODS:
+        raise ParagonError(f"--method {where}: there is a method {entry} already; rename it")
+    return entry, method
 
 
 @app.command()

@@ -38,7 +38,7 @@ def _verdict(
     answer: Any, expected: Any, case: tuple | None, near: float, hints: Sequence
 ) -> tuple[str, str]:
     asked = case is not None and callable(answer)
-    where = f"for {', '.join(map(_short, case))}: " if asked and case is not None else ""
+    where = f"for {', '.join(map(_short, case or ()))}: " if asked else ""
 
     def value(of: Any) -> Any:
         return of(*case) if case is not None and callable(of) else of
