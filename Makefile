@@ -23,7 +23,7 @@ JOBS ?= 1
 repro: repository fetch ## Run the study; results/report.html says whether it was reproduced
 	$(BIN)/python -m paragon recover
 	$(BIN)/dvc repro data
-	$(BIN)/python -m paragon studies | xargs -n 1 -P $(JOBS) $(BIN)/dvc repro --wait-for-lock
+	$(BIN)/python -m paragon studies | xargs -n 1 -P $(JOBS) $(BIN)/dvc --wait-for-lock repro
 	$(BIN)/dvc repro
 	$(BIN)/python -m paragon verify
 
