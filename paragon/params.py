@@ -100,11 +100,9 @@ class AdapterSettings(Section):
     oracles: Count  # evaluate the multiples of 1/oracles
     item_side: bool  # adapters also change how much a state likes each category
     served: Annotated[int, Field(ge=2)]  # length of served lists, for diversity and novelty
-    served_rows: Count  # of a batch, the first events to which they are served
     events: Count | None  # training events at most, null: all
     steps: Count
     batch: Count
-    negatives: Count
     learning_rate: Rate
     checks: Count
     snapshots: Count
@@ -113,7 +111,7 @@ class AdapterSettings(Section):
 class GeneratorSettings(Section):
     """The generator."""
 
-    latent: Count | None  # number of principal components, null: the full vector
+    latent: Count  # number of principal components
     conditioning: Literal["add_once", "adaptive_norm"]
     width: Count
     blocks: Count

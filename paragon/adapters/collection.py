@@ -1,7 +1,7 @@
 """Tune collections of adapters, anchors to learn from and oracles to compare with, and store them.
 
 Shapes: S seeds, A anchors (or tasks to tune for), W oracles, O objectives, K snapshots of each
-anchor, T checkpoints, P parameters of an adapter, B lists of C candidates.
+anchor, T checkpoints, P parameters of an adapter, B events.
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ from paragon import params
 from paragon.adapters.adapter import AdapterForm, start_vectors
 from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
 from paragon.backbones.base import Backbone
-from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.objectives.table import check_objectives
@@ -39,7 +38,6 @@ class Tuned(NamedTuple):
 def tune(
     train: FrozenTask,
     valid: FrozenTask | None,
-    sampler: NegativeSampler,
     weights: Tensor,
     start: Tensor,
     settings: params.AdapterSettings,
@@ -61,10 +59,9 @@ def tune(
     last_vectors: list[Tensor] = []
     validation: list[Tensor] = []
     for step in progress(range(1, settings.steps + 1), "steps"):
-        drawn = [train.draw(sampler, settings.batch, settings.negatives, rng) for rng in rngs]
-        rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
-        # rows [S, B], candidates [S, B, C], vectors [S, A, P]
-        losses = train.losses(vectors, rows, candidates, objectives)  # [S, A, O]
+        drawn = [rng.integers(len(train.states), size=settings.batch) for rng in rngs]
+        rows = torch.from_numpy(np.stack(drawn)).to(start.device)  # [S, B]
+        losses = train.losses(vectors, rows, objectives)  # [S, A, O], of vectors [S, A, P]
         task_losses = (losses * weights).sum(-1)  # [S, A]
         optimizer.zero_grad()
         task_losses.sum().backward()
@@ -126,7 +123,7 @@ def collect(
     valid = frozen_task(backbone, sequences, "valid", settings)
     weights = torch.cat([anchors, oracles]).to(backbone.device)  # [A + W, O]
     starts = start_vectors(train.form, len(weights), seeds).to(backbone.device)
-    tuned = tune(train, valid, NegativeSampler(sequences), weights, starts, settings, seeds)
+    tuned = tune(train, valid, weights, starts, settings, seeds)
     # A backbone may have memorised the training events; tuning for accuracy then makes it worse.
     # All tasks of a seed have one start, so its losses [S, 1, O] are computed once.
     losses = held_out_losses(valid, starts[:, :1], settings.objectives)

@@ -131,17 +131,16 @@ class Backbone(nn.Module):
     def score_vectors(
         self, states: Tensor, candidates: Tensor, items: Tensor, adapter: Adapt
     ) -> Tensor:
-        """Score as :meth:`score` with ``items [..., C, d']``; A tasks give ``[..., A, B, C]``."""
+        """Score as :meth:`score`, with ``items [C, d']`` or ``[..., B, C, d']``.
+
+        An ``adapter`` that adds a dimension of A tasks gives ``[..., A, B, C]``.
+        """
         hidden, offset = self.expand(states, candidates.expand(*states.shape[:-1], -1))
         hidden = adapter(hidden)  # [..., B, 1 or C, d'] or [..., A, B, 1 or C, d']
-        shared = 2 < items.ndim < hidden.ndim  # the tasks share their lists
         if hidden.shape[-2] > 1:  # a representation of each candidate
-            scores = (hidden * (items.unsqueeze(-4) if shared else items)).sum(-1)
+            scores = (hidden * items).sum(-1)
         elif items.ndim == 2:  # one list for all states
             scores = hidden.squeeze(-2) @ items.mT  # [..., B, C]
-        elif shared:
-            by_list = hidden.squeeze(-2).transpose(-2, -3) @ items.mT  # [..., B, A, C]
-            scores = by_list.transpose(-2, -3)  # [..., A, B, C]
         else:
             scores = (items @ hidden.mT).squeeze(-1)  # [..., B, C]
         if not isinstance(offset, Tensor):

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,14 @@ class Training:
             total, count = total + loss.item() * len(users), count + len(users)
         return total / count
 
+    def adapted(self, states: Tensor) -> Tensor:
+        """Return the states ``[N, d]`` as they are scored."""
+        return states
+
+    def table(self) -> Tensor:
+        """Return the rows that states are multiplied with, ``[n + 1, d]``."""
+        return self.backbone.item_vectors()
+
     def loss(
         self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
@@ -112,7 +120,8 @@ class Training:
         ``bpr_max`` takes S unmet items per event. ``softmax`` is the cross-entropy over the whole
         catalogue, or over the target and S uniform negatives, perhaps met, that the batch shares.
         """
-        score, count = self.backbone.score, self.sequences.n_items
+        table, count = self.table(), self.sequences.n_items
+        score = partial(self.backbone.score, adapter=self.adapted, table=table)
         target, negatives = torch.from_numpy(targets).to(self.device), self.settings.negatives
         if self.settings.loss == "bpr_max":
             if negatives is None:
@@ -125,7 +134,7 @@ class Training:
             return BprMax.apply(scores).mean()  # []
         if negatives is None or negatives >= count:
             if self.backbone.is_dot_product:
-                return CatalogueSoftmax.apply(states, self.backbone.item_vectors()[1:], target - 1)
+                return CatalogueSoftmax.apply(self.adapted(states), table[1:], target - 1)
             items = torch.arange(1, count + 1, device=self.device)
             return F.cross_entropy(score(states, items), target - 1)
         items = torch.from_numpy(1 + rng.choice(count, negatives, replace=False)).to(self.device)

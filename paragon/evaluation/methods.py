@@ -160,10 +160,11 @@ def _recommender(trained: Trained, name: str) -> Iterator[Row]:
 
 
 def _retrain(trained: Trained) -> Iterator[Row]:
-    """Yield a row for each seed, at the weights of `retrain`."""
-    events = trained.test_set.sequences, trained.test_set.evaluation
+    """Yield a row for each seed, at the weights of `retrain`; their losses are not measured."""
+    test_set = trained.test_set
     for seed, models in trained.retrained.items():
-        scores = (Scores.of(model.scores(*events).cpu().numpy()) for model in models)
+        tables = (m.scores(test_set.sequences, test_set.evaluation).cpu().numpy() for m in models)
+        scores = (Scores.of(x, np.take_along_axis(x, test_set.candidates, 1)) for x in tables)
         yield Row("retrain", seed, trained.retrain_weights.numpy(), scores)
 
 

@@ -22,10 +22,11 @@ from paragon.data.sequences import Evaluation, Pairs, Sequences
 from paragon.errors import ParagonError
 from paragon.metrics import ranking
 from paragon.metrics.checks import check_array, row_blocks
+from paragon.objectives.losses import divergence
 from paragon.objectives.table import (
+    OBJECTIVES,
     Catalogue,
     Scored,
-    check_served,
     metrics_of,
     objective_losses,
     served,
@@ -61,7 +62,7 @@ class Scores:
 
 
 class TestSet:
-    """The test events, prepared once for measuring any scores; losses are as in tuning."""
+    """The test events, prepared once for measuring any scores; with a task, losses as in tuning."""
 
     __test__ = False  # pytest must not collect it
 
@@ -71,9 +72,8 @@ class TestSet:
         evaluation: Evaluation,
         objectives: list[str],
         *,
-        negatives: int,
-        served: int,
         cutoffs: list[int],
+        task: FrozenTask | None = None,  # the same events on the frozen backbone, for losses
     ) -> None:
         self.sequences, self.evaluation = sequences, evaluation
         self.objectives, self.cutoffs = objectives, sorted(cutoffs)
@@ -105,10 +105,9 @@ class TestSet:
         met = Pairs(*sequences.train_pairs(), sequences.n_items)
         count = np.bincount(met.keys % (sequences.n_items + 1), minlength=sequences.n_items + 1)
         self.information = np.append(0.0, ranking.self_information(count[1:], sequences.n_users))
-        self.drawn = torch.from_numpy(self.candidates[:, : 1 + negatives])  # [N, 1 + negatives]
-        self.served = served
-        check_served(sequences.met_before(evaluation), served)
-        self.catalogue = Catalogue.of(sequences, max(served, 1 + negatives), "cpu")
+        self.task, self.catalogue = task, Catalogue.of(sequences, task.served if task else 1, "cpu")
+        entries = [OBJECTIVES[objective] for objective in objectives]
+        self.references = {e.reference for e in entries if e.reference} if task else set()
 
     @property
     def excluded(self) -> np.ndarray:
@@ -131,12 +130,12 @@ class TestSet:
             followed = [metrics[name] for name in metrics_of(self.objectives)]
             arrays = [value for value in followed if isinstance(value, np.ndarray)]
             events[protocol] = np.stack(arrays) if len(arrays) == len(followed) else None
-        if scores.sampled is None:
+        if "served" in lists:
             means["full"] |= self._losses(lists)
         return means, events
 
     def _lists(self, scores: Scores) -> dict[str, np.ndarray]:
-        """Extract ranks ``[N]`` and best items ``[N, K]``; for losses, drawn and served lists."""
+        """Extract ranks ``[N]`` and best items ``[N, K]``; for losses, served lists as well."""
         depth, parts, end = self.cutoffs[-1], [], 0
         events, columns = self.candidates.shape
         if scores.sampled is not None:
@@ -148,12 +147,14 @@ class TestSet:
             sampled, part = np.take_along_axis(full, candidates, 1), {}
             if scores.sampled is not None:
                 sampled = scores.sampled[start:end]
-            else:
-                table = torch.from_numpy(full).float()
-                items = served(table, torch.from_numpy(excluded), self.served)
+            elif self.task is not None:
+                table, rows = torch.from_numpy(full).float(), torch.arange(start, end)
+                items = served(table, torch.from_numpy(excluded), self.task.served)
                 part["served"] = items.numpy()
                 part["served_scores"] = table.gather(1, items).numpy()
-                part["drawn"] = sampled[:, : self.drawn.shape[1]].astype(np.float32)
+                for name in self.references:
+                    p = self.task.reference(name, rows.to(self.task.states.device)).cpu()  # [R, n]
+                    part[name] = divergence(table[:, 1:], p).numpy()
             part["ranks_sampled"] = ranking.target_ranks(sampled)
             part["ranks_full"] = ranking.target_ranks(full, candidates[:, 0], excluded)
             best = ranking.top_k(sampled, depth)
@@ -166,15 +167,11 @@ class TestSet:
 
     def _losses(self, lists: dict[str, np.ndarray]) -> dict[str, float]:
         """Compute the objectives' losses as in tuning, from what `_lists` returns."""
-
-        def scored(items: Tensor, scores: np.ndarray) -> Scored:
-            known = self.catalogue.lists(items, torch.from_numpy(self.groups))
-            return Scored(torch.from_numpy(scores).unsqueeze(-2), known)  # [N, 1, C]
-
-        drawn = scored(self.drawn, lists["drawn"])
-        best = scored(torch.from_numpy(lists["served"]), lists["served_scores"])
-        best = best._replace(scores=best.scores.unsqueeze(0))  # [1, N, 1, L]
-        losses = objective_losses(self.objectives, drawn, lambda: best)  # [1, O]
+        part = {name: torch.from_numpy(x).unsqueeze(0) for name, x in lists.items()}
+        features = self.catalogue.lists(part["served"])
+        best = Scored(part["served_scores"].unsqueeze(-2), features)  # [1, N, 1, L]
+        groups = torch.from_numpy(self.groups)
+        losses = objective_losses(self.objectives, best, groups, part.__getitem__)  # [1, O]
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
     def _metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:
@@ -209,9 +206,8 @@ def held_out(
 ) -> tuple[FrozenTask, FrozenTask, TestSet]:
     """Prepare validation and test events as adapters see them, and the test set to measure on."""
     valid, test = (frozen_task(backbone, sequences, part, settings) for part in ("valid", "test"))
-    lists = settings.model_dump(include={"negatives", "served"})
-    test_set = TestSet(sequences, sequences.test, settings.objectives, **lists, cutoffs=cutoffs)
-    return valid, test, test_set
+    objectives = settings.objectives
+    return valid, test, TestSet(sequences, sequences.test, objectives, cutoffs=cutoffs, task=test)
 
 
 @dataclass(frozen=True)

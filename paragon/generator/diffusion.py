@@ -74,7 +74,6 @@ def guided(denoiser: torch.nn.Module, condition: Tensor, guidance: float) -> Pre
     return predict
 
 
-@torch.no_grad()
 def ddim(
     predict: Predict,
     schedule: Schedule,

@@ -1,12 +1,11 @@
 """Train the generator with a diffusion loss and a behavioural loss.
 
-The latter is the task loss, on the frozen backbone, of adapters predicted for uncollected weights.
-Shapes: N collected vectors, B rows of a batch, P parameters, K latents, O objectives, A anchors.
+The latter is the task loss, on the frozen backbone, of adapters sampled for random weights. Shapes:
+N collected vectors, B rows of a batch, P parameters, K latents, O objectives.
 """
 
 import copy
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,12 +14,12 @@ from torch import Tensor, nn
 from paragon import params
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask
-from paragon.adapters.mixtures import interpolation
-from paragon.data.negatives import NegativeSampler
-from paragon.generator.diffusion import Schedule
+from paragon.generator.diffusion import Schedule, ddim, guided
 from paragon.generator.generator import DiffusionModel, Generator, Latent
 from paragon.objectives.weights import random_weights
 from paragon.progress import progress
+
+TaskLosses = Callable[[Tensor, np.random.Generator], Tensor]  # vectors [B, P] -> [B, O]
 
 
 def diffusion_loss(
@@ -30,58 +29,35 @@ def diffusion_loss(
     weights: Tensor,
     rng: np.random.Generator,
     condition_drop: float,
-    uncollected: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Compute the loss of one training step, and the predicted clean latents ``[B, K]``.
+) -> Tensor:
+    """Compute the mean loss ``[]`` of latents ``clean [B, K]`` with ``weights [B, O]``.
 
     With a step t and noise eps for each row, and the target v of ``Schedule``::
 
         loss = mean (v(z_t, t, w) - v_t)^2      (Ho et al. 2020, algorithm 1)
 
-    z_0 is ``clean [B, K]``; w is ``weights [B, O]``, hidden with probability ``condition_drop``
-    (Ho & Salimans 2022). The last ``uncollected`` rows keep their weights and do not count.
+    w is hidden with probability ``condition_drop`` (Ho & Salimans 2022).
     """
-    device, collected = clean.device, len(clean) - uncollected
-    t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(device)  # [B]
-    noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
-    drop = torch.from_numpy(rng.random(len(clean)) < condition_drop).to(device)  # [B]
-    drop[collected:] = False
-    noisy = schedule.diffuse(clean, noise, t)  # z_t [B, K]
-    predicted = denoiser(noisy, t, weights, drop)  # v [B, K]
-    error = predicted - schedule.velocity(clean, noise, t)  # [B, K]
-    loss = error[:collected].square().mean()  # []
-    return loss, schedule.clean(noisy, predicted, t)
+    t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(clean.device)  # [B]
+    noise = standard_normal(clean.shape, rng).to(clean.device)  # [B, K]
+    drop = torch.from_numpy(rng.random(len(clean)) < condition_drop).to(clean.device)  # [B]
+    predicted = denoiser(schedule.diffuse(clean, noise, t), t, weights, drop)  # v [B, K]
+    return (predicted - schedule.velocity(clean, noise, t)).square().mean()
 
 
-class Behaviour(NamedTuple):
-    """The behavioural loss, defined by two functions that draw from a random generator."""
-
-    task_losses: Callable[[Tensor, np.random.Generator], Tensor]  # vectors [B, P] -> [B, O]
-    reference: Callable[[Tensor, np.random.Generator], Tensor]  # weights [B, O] -> vectors [B, P]
+def standard_normal(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
+    """Draw a tensor of normal random numbers."""
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
-def behaviour(
-    train: FrozenTask, sampler: NegativeSampler, collection: Collection, seed: int, batch: int
-) -> Behaviour:
-    """Build the behavioural loss; each reference vector mixes the anchors of one random start."""
-    about = collection.description
-    starts, negatives = about.get("starts", 1), about["settings"]["negatives"]
-    anchors = collection.anchors[: len(collection.anchors) // starts].double().numpy()  # [A, O]
-    vectors = collection.anchor_vectors[about["seeds"].index(seed)]  # [starts * A, P]
-    vectors = vectors.unflatten(0, (starts, -1))  # [starts, A, P]
+def behaviour(train: FrozenTask, objectives: Sequence[str], rows: int) -> TaskLosses:
+    """Build the losses of adapters on ``rows`` random training events a step."""
 
-    def task_losses(decoded: Tensor, rng: np.random.Generator) -> Tensor:
-        rows, candidates = train.draw(sampler, batch, negatives, rng)
-        return train.losses(decoded, rows, candidates, about["objectives"])  # [B, O]
+    def task_losses(vectors: Tensor, rng: np.random.Generator) -> Tensor:
+        drawn = rng.integers(len(train.states), size=rows)
+        return train.losses(vectors, torch.from_numpy(drawn).to(vectors.device), objectives)
 
-    def reference(weights: Tensor, rng: np.random.Generator) -> Tensor:
-        mix = torch.from_numpy(interpolation(anchors, weights.double().numpy())).float()  # [B, A]
-        if starts == 1:
-            return mix @ vectors[0]  # [B, P]
-        chosen = vectors[torch.from_numpy(rng.integers(starts, size=len(weights)))]  # [B, A, P]
-        return (mix.unsqueeze(1) @ chosen).squeeze(1)  # [B, P]
-
-    return Behaviour(task_losses, reference)
+    return task_losses
 
 
 def untrained(
@@ -101,10 +77,14 @@ def train_generator(
     collection: Collection,
     settings: params.GeneratorSettings,
     seed: int,
-    behaviour: Behaviour | None = None,
+    task_losses: TaskLosses | None = None,
     device: str | torch.device = "cpu",
 ) -> Generator:
-    """Fit latent space and diffusion model to one seed; ``behaviour`` adds its loss."""
+    """Fit latent space and diffusion model to one seed; ``task_losses`` add a behavioural loss.
+
+    It is the task loss of adapters that the model samples for random weights, with the gradient
+    through the sampler (Clark et al., ICLR 2024).
+    """
     seed_index = collection.description["seeds"].index(seed)
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
     floor = collection.anchors.min(0).values  # [O]
@@ -112,28 +92,23 @@ def train_generator(
     averaged, schedule = copy.deepcopy(model), Schedule(settings.diffusion_steps, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    rng, names = np.random.default_rng([seed, 2]), ["v_loss", "task_loss"][: 1 + bool(behaviour)]
-    curves = np.full((settings.steps, len(names)), np.nan)
-    collected, uncollected = settings.batch, settings.behaviour_batch if behaviour else 0
+    names = ["v_loss", "task_loss"][: 1 + bool(task_losses)]
+    curves, rng = np.full((settings.steps, len(names)), np.nan), np.random.default_rng([seed, 2])
     for step in progress(range(settings.steps), "steps"):
-        # Rows of collected vectors, then rows for random weights.
-        rows = torch.from_numpy(rng.integers(len(vectors), size=collected)).to(device)
-        batch, condition = vectors[rows], weights[rows]  # [B, P], [B, O]
-        if behaviour:
-            drawn = random_weights(uncollected, floor, rng)
-            batch = torch.cat([batch, behaviour.reference(drawn, rng).to(device)])
-            condition = torch.cat([condition, drawn.to(device)])
-        # Diffusion loss, on the collected vectors.
-        clean = model.latent.encode(batch)  # [B, K]
-        loss, predicted = diffusion_loss(
-            model.denoiser, schedule, clean, condition, rng, settings.condition_drop, uncollected
-        )
+        # Diffusion loss, on collected vectors.
+        rows = torch.from_numpy(rng.integers(len(vectors), size=settings.batch)).to(device)
+        clean = model.latent.encode(vectors[rows])  # [B, K]
+        parts = model.denoiser, schedule, clean, weights[rows], rng, settings.condition_drop
+        loss = diffusion_loss(*parts)
         curves[step, 0] = loss.item()
-        # Behavioural loss, on the adapters predicted for random weights.
-        if behaviour:
-            decoded = model.latent.decode(predicted[collected:])  # [B, P]
-            losses = behaviour.task_losses(decoded, rng)  # [B, O]
-            task_loss = (losses * condition[collected:]).sum(-1).mean()  # []
+        # Behavioural loss, on adapters sampled for random weights.
+        if task_losses:
+            wanted = random_weights(settings.behaviour_batch, floor, rng).to(device)  # [B, O]
+            noise = standard_normal((len(wanted), clean.shape[1]), rng).to(device)  # [B, K]
+            predict = guided(model.denoiser, wanted, 1)
+            sampled = ddim(predict, schedule, noise, steps=settings.sampler_steps)  # [B, K]
+            losses = task_losses(model.latent.decode(sampled), rng)  # [B, O]
+            task_loss = (losses * wanted).sum(-1).mean()  # []
             curves[step, 1] = task_loss.item()
             loss = loss + settings.behaviour_strength * task_loss
         take_step(loss, model, optimizer, cosine)

@@ -1,8 +1,10 @@
-"""Differentiable losses for accuracy, diversity, novelty and fairness of recommendation lists.
+"""Differentiable losses for accuracy, diversity, novelty and fairness of recommendations.
 
-Each maps scores ``[..., B, A, C]`` of B lists with C items under A tasks to ``[..., A]``, a mean
-over lists. M: categories. Item 0 is the target. A task minimises ``sum_o w_o * loss_o``. What costs
-most is there twice: as an equation in plain torch, and as a kernel with a hand-written gradient.
+A task minimises ``sum_o w_o * loss_o``. Diversity and novelty judge served lists: they map scores
+``[..., B, A, C]`` of B lists with C items under A tasks to ``[..., A]``, a mean over lists.
+Accuracy and fairness judge the scores of the whole catalogue: they map divergences
+``[..., A, B]`` of B events to ``[..., A]``. M: categories; n: items. What costs most is there
+twice: as an equation in plain torch, and as a kernel with a hand-written gradient.
 """
 
 import math
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 
 TEMPERATURE = 0.1  # of the soft rank, in units of the score
 ALPHA = 0.5  # of alpha-DCG: a category of k items above is worth (1 - ALPHA)^k
+SCALE = 0.2  # of divergences, in nats: it brings them to the scale of the losses of lists
 
 
 class Lists(NamedTuple):
@@ -21,8 +24,27 @@ class Lists(NamedTuple):
 
     categories: Tensor  # [..., B, C, M], 0 or 1
     popularity: Tensor  # [..., B, C], log-popularity, 0..1
-    groups: Tensor  # [..., B], of the users: 0, 1 or -1 (unknown)
     ideal: float  # alpha-DCG of the best list of this length
+
+
+def divergence(scores: Tensor, p: Tensor) -> Tensor:
+    """KL divergence of ``softmax(scores)`` from p over the catalogue, ``[..., n]`` to ``[...]``.
+
+    With q = softmax(s) and p the probabilities of the frozen backbone, or 1 for the item that came
+    next (then it is the cross-entropy)::
+
+        sum_i p_i log(p_i / q_i) = sum_i p_i log p_i - sum_i p_i s_i + log sum_i exp(s_i)
+    """
+    expected = (p * scores).sum(-1)
+    return scores.logsumexp(-1) - expected - torch.special.entr(p).sum(-1)
+
+
+def accuracy(divergences: Tensor, groups: Tensor) -> Tensor:
+    """Mean divergence ``[..., A, B]`` from the probabilities of the frozen backbone: ``[..., A]``.
+
+    It needs no target. At 0 the adapter ranks all items as the backbone does.
+    """
+    return SCALE * divergences.mean(-1)
 
 
 def bpr_max(scores: Tensor) -> Tensor:
@@ -75,11 +97,6 @@ class BprMax(_OfScores):
         slope[..., 0] = q_sigmoid.sum(-1) - 1
         ctx.save_for_backward(slope)
         return -(top + total.log()).squeeze(-1)  # [...]
-
-
-def accuracy(scores: Tensor, lists: Lists) -> Tensor:
-    """Mean BPR-max over the lists, ``[..., A]``."""
-    return BprMax.apply(scores).mean(-2)  # [..., B, A] -> [..., A]
 
 
 def _soft_ranks(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,14 +202,16 @@ def novelty(scores: Tensor, lists: Lists) -> Tensor:
     return (exposure * lists.popularity.unsqueeze(-2)).sum(-1).mean(-2)  # [..., A]
 
 
-def fairness(scores: Tensor, lists: Lists) -> Tensor:
-    """``0.9 max(L_a, L_b) + 0.1 min(L_a, L_b)`` of two groups' accuracy losses, ``[..., A]``."""
-    loss = BprMax.apply(scores)  # [..., B, A]
+def fairness(divergences: Tensor, groups: Tensor) -> Tensor:
+    """``0.9 max(L_a, L_b) + 0.1 min(L_a, L_b)`` of two groups' cross-entropies, ``[..., A]``.
+
+    ``divergences [..., A, B]`` from the items that came next; ``groups [..., B]`` of the users.
+    """
     means = []
     for group in (0, 1):
-        member = (lists.groups == group).to(loss.dtype).unsqueeze(-1)  # [..., B, 1]
-        means.append((loss * member).sum(-2) / member.sum(-2).clamp(min=1))  # [..., A]
-    return 0.9 * torch.maximum(*means) + 0.1 * torch.minimum(*means)  # [..., A]
+        member = (groups == group).to(divergences.dtype).unsqueeze(-2)  # [..., 1, B]
+        means.append((divergences * member).sum(-1) / member.sum(-1).clamp(min=1))  # [..., A]
+    return SCALE * (0.9 * torch.maximum(*means) + 0.1 * torch.minimum(*means))  # [..., A]
 
 
 class CatalogueSoftmax(torch.autograd.Function):
@@ -228,3 +247,44 @@ class CatalogueSoftmax(torch.autograd.Function):
         """Return the gradients of states and items, given that of the loss ``[]``."""
         d_states, d_items = ctx.saved_tensors
         return grad * d_states, grad * d_items, None
+
+
+class Retrieval(torch.autograd.Function):
+    """Search the catalogue without an array of all scores: best items and ``log sum exp(scores)``.
+
+    With ``q = softmax(scores)``: ``d log_sum / d state = sum_i q_i e_i``.
+    """
+
+    BLOCK = 1 << 19  # scores computed at a time: they fit into the processor's cache
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, items: Tensor, met: Tensor, length: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return ``log_sum [..., A, B]`` and the best items not met, ``[..., A, B, length]``.
+
+        ``states [..., A, B, d]``; ``items [n + 1, d]``, row 0 is padding; ``met [..., B, n + 1]``.
+        """
+        table, hidden = items[1:], torch.where(met[..., 1:], -torch.inf, 0.0).unsqueeze(-3)
+        tasks = max(1, Retrieval.BLOCK // hidden.numel())  # at a time
+        sums, best, slopes, wanted = [], [], [], ctx.needs_input_grad[0]
+        for part in states.split(tasks, -3):  # [..., a, B, d]
+            scores = part @ table.T  # [..., a, B, n]
+            best.append((scores + hidden).topk(length).indices + 1)
+            top = scores.amax(-1, keepdim=True)  # [..., a, B, 1]
+            q = scores.sub_(top).exp_()
+            total = q.sum(-1, keepdim=True)  # [..., a, B, 1]
+            sums.append((top + total.log()).squeeze(-1))
+            if wanted:
+                slopes.append((q @ table).div_(total))  # [..., a, B, d]
+        if wanted:
+            ctx.save_for_backward(torch.cat(slopes, -3))
+        lists = torch.cat(best, -3)
+        ctx.mark_non_differentiable(lists)
+        return torch.cat(sums, -2), lists
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+        """Return the gradient of the states, given that of ``log_sum [..., A, B]``."""
+        (slopes,) = ctx.saved_tensors
+        return grad.unsqueeze(-1) * slopes, None, None, None

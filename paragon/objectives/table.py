@@ -6,7 +6,7 @@ of C candidates, A tasks, O objectives, n items, M categories.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -44,18 +44,20 @@ def _no_groups(sequences: Sequences) -> str | None:
 class Objective(NamedTuple):
     """One objective: its loss, its metric and the data it needs."""
 
-    loss: Callable[[Tensor, Lists], Tensor]  # (scores [..., B, A, C], lists) -> [..., A]
+    # Of served lists (scores [..., B, A, C], lists), or if there is a reference of
+    # (divergences [..., A, B], groups [..., B]); to [..., A].
+    loss: Callable[..., Tensor]
     metric: str  # measures it; larger is better
     short: str  # its name in results (`r_div`)
     missing: Callable[[Sequences], str | None] = lambda sequences: None  # why data lack it
-    served: bool = False  # judge served lists, not the target against negatives
+    reference: Literal["backbone", "next item"] | None = None  # from what catalogue scores diverge
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "accuracy": Objective(losses.accuracy, "ndcg@10", "acc"),
-    "diversity": Objective(losses.diversity, "alpha_ndcg@10", "div", _no_categories, served=True),
-    "novelty": Objective(losses.novelty, "novelty@10", "nov", served=True),
-    "fairness": Objective(losses.fairness, "parity@10", "fair", _no_groups),
+    "accuracy": Objective(losses.accuracy, "ndcg@10", "acc", reference="backbone"),
+    "diversity": Objective(losses.diversity, "alpha_ndcg@10", "div", _no_categories),
+    "novelty": Objective(losses.novelty, "novelty@10", "nov"),
+    "fairness": Objective(losses.fairness, "parity@10", "fair", _no_groups, "next item"),
 }
 
 
@@ -90,15 +92,20 @@ class Scored(NamedTuple):
     lists: Lists
 
 
-def objective_losses(names: Sequence[str], drawn: Scored, served: Callable[[], Scored]) -> Tensor:
+def objective_losses(
+    names: Sequence[str], lists: Scored, groups: Tensor, diverge: Callable[[str], Tensor]
+) -> Tensor:
     """Compute the losses of the objectives, ``[..., A, O]``.
 
-    ``drawn``: lists of the target and negatives, scores ``[..., B, A, C]``; ``served()``: the
-    lists that each task would serve, ``[..., A, B, 1, C]``, called only if needed.
+    ``lists``: those that each task would serve, ``[..., A, B, 1, C]``; ``diverge(reference)``:
+    the divergences of catalogue scores, ``[..., A, B]``; ``groups [..., B]`` of the users.
     """
-    entries = [OBJECTIVES[name] for name in names]
-    lists = served() if any(entry.served for entry in entries) else drawn
-    parts = [e.loss(*lists).squeeze(-1) if e.served else e.loss(*drawn) for e in entries]
+    parts = []
+    for entry in (OBJECTIVES[name] for name in names):
+        if entry.reference is None:
+            parts.append(entry.loss(*lists).squeeze(-1))
+        else:
+            parts.append(entry.loss(diverge(entry.reference), groups))
     return torch.stack(parts, -1)  # of [..., A]
 
 
@@ -119,10 +126,10 @@ class Catalogue:
         categories = torch.from_numpy(sequences.categories).float().to(device)
         return cls(categories, popularity, ideal.tolist())
 
-    def lists(self, items: Tensor, groups: Tensor) -> Lists:
-        """Return the features of lists ``[..., B, C]`` for users of ``groups [..., B]``."""
+    def lists(self, items: Tensor) -> Lists:
+        """Return the features of lists ``[..., B, C]``."""
         ideal = self.ideal[min(items.shape[-1], len(self.ideal)) - 1]
-        return Lists(self.categories[items], self.popularity[items], groups, ideal)
+        return Lists(self.categories[items], self.popularity[items], ideal)
 
 
 @torch.no_grad()

@@ -14,12 +14,9 @@ from torch import Tensor, nn
 from paragon import params
 from paragon.adapters.adapter import initial_vector
 from paragon.adapters.collection import tune
-from paragon.adapters.frozen import CELLS, FrozenTask
-from paragon.data.negatives import NegativeSampler
-from paragon.data.sequences import Sequences
+from paragon.adapters.frozen import FrozenTask
 from paragon.generator.generator import WeightEmbedding, mlp
 from paragon.generator.training import stretches, take_step
-from paragon.objectives.table import Scored, served
 from paragon.objectives.weights import (
     check_weights,
     lift,
@@ -96,7 +93,6 @@ def equal_steps(settings: params.Params) -> int:
 def train_end_to_end(
     name: str,
     train: FrozenTask,
-    sampler: NegativeSampler,
     settings: params.Params,
     seed: int,
     description: dict | None = None,
@@ -117,8 +113,8 @@ def train_end_to_end(
     curve = np.empty((steps, 1))
     for step in progress(range(steps), name):
         weights = random_weights(rivals.weights, floor, rng).to(device)  # [B, O]
-        rows, candidates = train.draw(sampler, rivals.rows, settings.adapters.negatives, rng)
-        losses = train.losses(model(weights), rows, candidates, objectives)  # [B, O]
+        rows = torch.from_numpy(rng.integers(len(train.states), size=rivals.rows)).to(device)
+        losses = train.losses(model(weights), rows, objectives)  # [B, O]
         loss = (losses * weights).sum(-1).mean()  # []
         curve[step] = loss.item()
         take_step(loss, model, optimizer, cosine)
@@ -158,42 +154,24 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
 class BiasTask(FrozenTask):
     """Score ``s . e_i + g_i . u(w)``, with a bias ``u [..., W, M]`` instead of adapters."""
 
-    def scores(self, vectors: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
-        """Score candidates ``[..., B, C]`` under each bias: ``[..., B, W, C]``."""
-        with torch.no_grad():
-            plain = self.backbone.score(self.states[rows], candidates)  # [..., B, C]
-        categories = self.catalogue.categories[candidates]  # [..., B, C, M]
-        return plain.unsqueeze(-2) + vectors.unsqueeze(-3) @ categories.mT
-
-    def serve(self, vectors: Tensor, rows: Tensor) -> Scored:
-        """Serve lists ``[..., W, B, 1, L]`` to the events ``rows [..., B]``."""
-        table = self.catalogue.categories  # [n + 1, M]
-        with torch.no_grad():
-            plain = self.backbone.score_catalogue(self.states[rows].flatten(0, -2))
-            plain = plain.view(*rows.shape, -1).unsqueeze(-3)  # [..., 1, B, n + 1]
-            met = self.met[rows.reshape(-1)].mask().view_as(plain)
-            few = max(1, CELLS // plain.numel())  # weights at a time
-            parts = vectors.split(few, -2)  # of [..., few, M]
-            gains = ((part @ table.T).unsqueeze(-2) for part in parts)  # [..., few, 1, n + 1]
-            best = torch.cat([served(plain + g, met, self.served) for g in gains], -3)
-        plain = plain.expand(*best.shape[:-1], -1).gather(-1, best)  # [..., W, B, L]
-        scores = plain + (table[best] @ vectors[..., None, :, None]).squeeze(-1)
-        lists = self.catalogue.lists(best, self.groups[rows].unsqueeze(-2))
-        return Scored(scores.unsqueeze(-2), lists)
+    def adapted(self, states: Tensor, vectors: Tensor) -> Tensor:
+        """Append each bias to states ``[..., 1, B, d]``: ``[..., W, B, d + M]``."""
+        shape = *vectors.shape[:-1], states.shape[-2], -1  # [..., W, B]
+        return torch.cat([states.expand(shape), vectors.unsqueeze(-2).expand(shape)], -1)
 
 
 def tune_category_bias(
-    train: FrozenTask, sequences: Sequences, settings: params.AdapterSettings, seeds: Sequence[int]
+    train: FrozenTask, settings: params.AdapterSettings, seeds: Sequence[int]
 ) -> Tensor:
     """Tune a bias for each evaluation weight and seed on training events, ``[S, W, M]``."""
     # So few parameters need a larger rate to converge.
     change = {"learning_rate": 10 * settings.learning_rate, "checks": 1, "snapshots": 0}
-    settings, task = settings.model_copy(update=change), BiasTask(**vars(train))
-    weights = simplex_lattice(len(settings.objectives), settings.oracles).to(task.states.device)
-    count = task.catalogue.categories.shape[1]
-    start = torch.zeros(len(seeds), len(weights), count, device=weights.device)  # [S, W, M]
-    sampler = NegativeSampler(sequences)
-    return tune(task, None, sampler, weights, start, settings, seeds).vectors.cpu()
+    settings, categories = settings.model_copy(update=change), train.catalogue.categories
+    items = torch.cat([train.items[:, : train.form.dim], categories], 1)  # also without item side
+    task = BiasTask(**{**vars(train), "items": items})
+    weights = simplex_lattice(len(settings.objectives), settings.oracles).to(items.device)
+    start = torch.zeros(len(seeds), len(weights), categories.shape[1], device=items.device)
+    return tune(task, None, weights, start, settings, seeds).vectors.cpu()  # [S, W, M]
 
 
 def biased_scores(scores: np.ndarray, categories: np.ndarray, bias: Tensor) -> np.ndarray:

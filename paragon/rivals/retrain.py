@@ -1,7 +1,7 @@
 """The rival `retrain`: train backbone and adapter from scratch for one weight vector.
 
-Shapes: N events, B with a served list, C candidates, L items of a served list, n items, R weight
-vectors, O objectives, z numbers of a state.
+Shapes: N events, B with a served list, L items of a served list, n items, R weight vectors, O
+objectives, z numbers of a state, M categories.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector, item_table
@@ -16,10 +17,13 @@ from paragon.adapters.frozen import adapter_form
 from paragon.backbones import build
 from paragon.backbones.base import Backbone
 from paragon.backbones.training import Checkpoint, Fitted, Training
-from paragon.data.sequences import Evaluation, Met, Sequences
+from paragon.data.sequences import Evaluation, Sequences
+from paragon.objectives.losses import SCALE
 from paragon.objectives.table import Catalogue, Scored, objective_losses, served
 from paragon.objectives.weights import simplex_weights
 from paragon.storage import loading
+
+LISTS = 8  # of so many events, one is served a list
 
 
 class Retrained(nn.Module):
@@ -52,52 +56,44 @@ class Retraining(Training):
     ) -> None:
         limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
         super().__init__(backbone, sequences, settings.backbones.model_copy(update=limits), adapter)
-        self.adapter, self.lists = adapter, settings.adapters
+        self.adapter, self.served = adapter, settings.adapters.served
         # Skip objectives of weight 0, which would only cost time.
-        named = zip(self.lists.objectives, weights.tolist(), strict=True)
-        wanted = {name: w for name, w in named if w != 0}
-        self.objectives = list(wanted)
-        self.weights = torch.tensor(list(wanted.values()), device=self.device)  # [O]
-        longest = max(self.lists.served, 1 + self.lists.negatives)
-        self.catalogue = Catalogue.of(sequences, longest, self.device)
+        named = zip(settings.adapters.objectives, weights.tolist(), strict=True)
+        self.weights = {name: w for name, w in named if w != 0}
+        self.catalogue = Catalogue.of(sequences, self.served, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
         self.met = sequences.met_in_training().to(self.device)  # users rows
 
-    def task_loss(
-        self, states: Tensor, users: Tensor, candidates: Tensor, to: Tensor, met: Met
-    ) -> Tensor:
-        """Return the weighted loss of states ``[N, z]``; lists are served ``to`` events ``[B]``."""
-        backbone, adapter = self.backbone, self.adapter
+    def adapted(self, states: Tensor) -> Tensor:
+        """Adapt states ``[N, d]``: ``[N, d + M]``."""
+        return self.adapter(states)
 
-        def table() -> Tensor:
-            return item_table(backbone.item_vectors(), self.catalogue.categories, adapter.form)
-
-        def serve() -> Scored:
-            few, parts, end = states[to], [], 0  # [B, z]
-            with torch.no_grad():
-                for block in backbone.catalogue_blocks(few, adapter, table()):
-                    start, end = end, end + len(block)
-                    parts.append(served(block, met[start:end].mask(), self.lists.served))
-            best = torch.cat(parts)  # [B, L]
-            scores = backbone.score(few, best, adapter, table())  # [B, L]
-            lists = self.catalogue.lists(best.unsqueeze(0), self.groups[users[to]])
-            return Scored(scores[None, :, None], lists)  # [1, B, 1, L]
-
-        scores = backbone.score(states, candidates, adapter, table())  # [N, C]
-        lists = self.catalogue.lists(candidates, self.groups[users])
-        losses = objective_losses(self.objectives, Scored(scores.unsqueeze(-2), lists), serve)
-        return losses[0] @ self.weights  # [1, O] -> []
+    def table(self) -> Tensor:
+        """Return the vectors and categories of the items, ``[n + 1, d + M]``."""
+        form, categories = self.adapter.form, self.catalogue.categories
+        return item_table(self.backbone.item_vectors(), categories, form)
 
     def loss(
         self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
-        """Return the task loss of training events with newly drawn negatives."""
-        drawn = np.column_stack([targets, self.sampler.draw(users, self.lists.negatives, rng)])
-        candidates = torch.from_numpy(drawn).to(self.device)  # [N, C]
-        index = torch.from_numpy(users).to(self.device)  # [N]
-        step = max(1, self.lists.batch // self.lists.served_rows)
-        to = torch.arange(0, len(users), step, device=self.device)  # [B]
-        return self.task_loss(states, index, candidates, to, self.met[index[to]])
+        """Return the task loss: accuracy is the loss that the backbone is trained with."""
+        others, total = dict(self.weights), states.new_zeros(())
+        if weight := others.pop("accuracy", 0):
+            unit = SCALE if self.settings.loss == "softmax" else 1
+            total = total + weight * unit * super().loss(states, users, targets, rng)
+        if others:
+            few = torch.arange(0, len(users), LISTS, device=self.device)  # [B]
+            user, target = (torch.from_numpy(x).to(self.device)[few] for x in (users, targets))
+            scores = self.backbone.score_catalogue(states[few], self.adapted, self.table())
+            best = served(scores.detach(), self.met[user].mask(), self.served)  # [B, L]
+            lists = Scored(scores.gather(1, best)[None, :, None], self.catalogue.lists(best[None]))
+
+            def diverge(_: str) -> Tensor:  # there is no frozen backbone
+                return F.cross_entropy(scores[:, 1:], target - 1, reduction="none").unsqueeze(0)
+
+            losses = objective_losses(list(others), lists, self.groups[user], diverge)  # [1, O]
+            total = total + losses[0] @ losses.new_tensor(list(others.values()))
+        return total
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -105,11 +101,7 @@ class Retraining(Training):
         self.model.eval()
         valid = self.sequences.valid
         states = self.backbone.states_before(self.sequences, valid.users, valid.positions)  # [N, z]
-        candidates = torch.from_numpy(valid.candidates[:, : 1 + self.lists.negatives])  # [N, C]
-        met = self.sequences.met_before(valid).to(self.device)  # N rows
-        to = torch.arange(len(states), device=self.device)
-        users = torch.from_numpy(valid.users).to(self.device)  # [N]
-        return self.task_loss(states, users, candidates.to(self.device), to, met).item()
+        return self.loss(states, valid.users, valid.targets, np.random.default_rng(0)).item()
 
 
 def retrain(

@@ -27,13 +27,12 @@ from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
 from paragon.adapters.rotation import AdapterMap, ItemTable, fit_rotation, procrustes, shared_items
 from paragon.backbones import Backbone
 from paragon.backbones.training import Training
-from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.data.split import prepare
 from paragon.errors import ParagonError
 from paragon.evaluation.evaluate import significant
 from paragon.evaluation.protocol import Row, Scores
-from paragon.generator.training import Behaviour, behaviour, train_generator
+from paragon.generator.training import TaskLosses, behaviour, train_generator
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
 from paragon.rivals.end_to_end import train_end_to_end
 from paragon.storage import check_match
@@ -146,7 +145,7 @@ class Place(Bench):
         """Tune adapters ``start [W, P]`` for ``steps``; the learning rate falls to 0."""
         change = {"steps": steps, "checks": 1, "snapshots": 0}
         settings = self.study.params.adapters.model_copy(update=change)
-        events = self.train, self.held_out[0], NegativeSampler(self.sequences)
+        events = self.train, self.held_out[0]
         return tune(*events, weights, start.unsqueeze(0), settings, [self.seed]).vectors[0]
 
     def rows(self, vectors: Mapping[str, Tensor], others: Iterable[Row] = ()) -> pd.DataFrame:
@@ -400,7 +399,7 @@ def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]
         # These anchors set the training budget.
         anchors = {"anchors": together.anchors[:, 0].tolist()}
         budget = {"adapters": params.adapters.model_copy(update=anchors)}
-        asked = NegativeSampler(place.sequences), params.model_copy(update=budget), place.seed
+        asked = params.model_copy(update=budget), place.seed
         rival = train_end_to_end("hypernetwork", place.train, *asked)
         own = one.there.vectors(rival.generate(weights), place.collection.form)
         return {**vectors, "moved_hypernetwork": own}, []
@@ -433,16 +432,13 @@ def collected(olds: list[Old]) -> Collection:
     return pooled(together, aligned=True)
 
 
-def behaviour_of(together: Collection, olds: list[Old], rows: int) -> Behaviour:
+def behaviour_of(together: Collection, olds: list[Old], rows: int) -> TaskLosses:
     """Make a loss that moves adapters back and evaluates each batch on a random old recommender."""
-    tries = [
-        behaviour(old.place.train, NegativeSampler(old.place.sequences), together, 0, rows)
-        for old in olds
-    ]
+    tries = [behaviour(old.place.train, old.objectives, rows) for old in olds]
 
     def task_losses(vectors: Tensor, rng: np.random.Generator) -> Tensor:
         drawn = int(rng.integers(len(olds)))
         own = olds[drawn].back.vectors(vectors, together.form)  # [B, P]
-        return tries[drawn].task_losses(own, rng)  # [B, O]
+        return tries[drawn](own, rng)  # [B, O]
 
-    return Behaviour(task_losses, tries[0].reference)
+    return task_losses

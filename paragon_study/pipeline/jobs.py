@@ -20,7 +20,6 @@ from torch import Tensor
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
 from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
 from paragon.backbones import Backbone, Fitted
-from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator, save_generator
@@ -137,8 +136,7 @@ def _train_generator(study: Study, stem: Path, folder: Path, seed: int) -> None:
     collection, loss = load_collection(stem, about), None
     if settings.behaviour_batch:
         train = training_task(study, sequences, backbone, about)
-        sampler = NegativeSampler(sequences)
-        loss = behaviour(train, sampler, collection, seed, settings.behaviour_rows)
+        loss = behaviour(train, study.params.adapters.objectives, settings.behaviour_rows)
     generator = train_generator(collection, settings, seed, loss, study.device)
     save_generator(generator, folder / f"seed{seed}")
 
@@ -167,8 +165,7 @@ def train_category_bias(study: Study) -> Tensor:
     """Tune and store `category_bias` for all evaluation weights and seeds: ``[S, W, M]``."""
     sequences, backbone, about = study.load_frozen()
     train = training_task(study, sequences, backbone, about)
-    settings = study.params
-    bias = end_to_end.tune_category_bias(train, sequences, settings.adapters, settings.run.seeds)
+    bias = end_to_end.tune_category_bias(train, study.params.adapters, study.params.run.seeds)
     stem, tensors = study.folder / "rivals" / "category_bias", {"bias": bias.contiguous()}
     save_tensors(stem, tensors, study.about_category_bias(about))
     return bias
@@ -185,8 +182,8 @@ def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, end
 def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
     sequences, backbone, about = study.load_frozen()
     train = training_task(study, sequences, backbone, about)
-    parts = train, NegativeSampler(sequences), study.params, seed
-    rival = end_to_end.train_end_to_end(name, *parts, {"backbone": about["sha256"]})
+    origin = {"backbone": about["sha256"]}
+    rival = end_to_end.train_end_to_end(name, train, study.params, seed, origin)
     end_to_end.save_end_to_end(rival, folder)
 
 

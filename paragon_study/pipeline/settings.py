@@ -54,7 +54,6 @@ def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
         ("adapters.snapshots", a.snapshots, "adapters.checks, less the result", a.checks - 1),
         ("adapters.checks", a.checks, "adapters.steps", a.steps),
         ("generator.sampler_steps", g.sampler_steps, "diffusion steps", g.diffusion_steps),
-        ("adapters.negatives", a.negatives, "data.negatives", most),
         ("evaluation.cutoffs", max(params.evaluation.cutoffs), "candidates of a list", 1 + most),
         ("rivals.seeds", params.rivals.seeds, "run.seeds", len(seeds)),
         ("published.seeds", params.published.seeds, "run.seeds", len(seeds)),
