@@ -5,6 +5,7 @@ network, S seeds, W weights, M categories, N events, C candidates, L items serve
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from paragon import params
-from paragon.adapters.adapter import initial_vector
+from paragon.adapters.adapter import AdapterForm, initial_vector
 from paragon.adapters.collection import tune
 from paragon.adapters.frozen import FrozenTask
 from paragon.generator.generator import WeightEmbedding, mlp
@@ -44,7 +45,9 @@ class EndToEnd(nn.Module):
 class Hypernetwork(EndToEnd):
     """Generate adapters with a network (Navon et al., ICLR 2021, with linear scalarisation)."""
 
-    def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
+    def __init__(
+        self, form: AdapterForm, start: Tensor, objectives: int, settings: params.RivalSettings
+    ) -> None:
         super().__init__()
         width = settings.width
         self.register_buffer("start", start)
@@ -67,7 +70,9 @@ class Hypernetwork(EndToEnd):
 class LinearSubspace(EndToEnd):
     """Mix ``endpoints [O, P]`` in proportion to the weights (Dimitriadis et al., ICML 2023)."""
 
-    def __init__(self, start: Tensor, objectives: int, settings: params.RivalSettings) -> None:
+    def __init__(
+        self, form: AdapterForm, start: Tensor, objectives: int, settings: params.RivalSettings
+    ) -> None:
         super().__init__()
         self.endpoints = nn.Parameter(start.repeat(objectives, 1))
 
@@ -76,8 +81,36 @@ class LinearSubspace(EndToEnd):
         return weights @ self.endpoints  # [B, O] @ [O, P]
 
 
+class Conditioned(EndToEnd):
+    """One adapter that takes the weights as input (Dosovitskiy & Djolonga, ICLR 2020).
+
+    Functions of the weights scale and shift its hidden units and add to its bias for each category;
+    for given weights, this is an adapter.
+    """
+
+    def __init__(
+        self, form: AdapterForm, start: Tensor, objectives: int, settings: params.RivalSettings
+    ) -> None:
+        super().__init__()
+        self.form, self.adapter = form, nn.Parameter(start)
+        self.embed = WeightEmbedding(objectives, settings.width)
+        self.modulate = nn.Linear(settings.width, 2 * form.width + form.categories)
+        nn.init.zeros_(self.modulate.weight)  # training begins at `start` for all weights
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, weights: Tensor) -> Tensor:
+        """Map weights ``[B, O]`` to adapter vectors ``[B, P]``."""
+        h, drop = self.form.width, torch.zeros(len(weights), dtype=torch.bool)
+        condition = self.modulate(self.embed(weights, drop.to(weights.device)))  # [B, 2 h + M]
+        scale, shift, bias = condition.split([h, h, self.form.categories], -1)
+        w1, b1, w2, b2, v, u = self.form.unflatten(self.adapter.expand(len(weights), -1))
+        w1, b1 = (1 + scale.unsqueeze(-1)) * w1, (1 + scale) * b1 + shift  # [B, h, d], [B, h]
+        return torch.cat([x.flatten(1) for x in (w1, b1, w2, b2, v, u + bias)], 1)
+
+
 END_TO_END: dict[str, type[EndToEnd]] = {
     "hypernetwork": Hypernetwork,
+    "conditioned": Conditioned,
     "linear_subspace": LinearSubspace,
 }
 
@@ -103,10 +136,10 @@ def train_end_to_end(
     device = train.states.device
     start = initial_vector(train.form, seed)
     torch.manual_seed(seed)  # initial parameters
-    model = END_TO_END[name](start, len(objectives), rivals).to(device)
+    model = END_TO_END[name](train.form, start, len(objectives), rivals).to(device)
     steps = equal_steps(settings)
-    # Endpoints are adapters, so they learn at the same rate.
-    rate = (settings.adapters if name == "linear_subspace" else rivals).learning_rate
+    # Adapters learn at the rate of tuning.
+    rate = (rivals if name == "hypernetwork" else settings.adapters).learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng([seed, 5])
@@ -121,7 +154,7 @@ def train_end_to_end(
     model.description = {
         "kind": name,
         "seed": seed,
-        "size": len(start),
+        "form": asdict(train.form),
         "objectives": objectives,
         "floor": floor.tolist(),
         "settings": rivals.model_dump(),
@@ -144,8 +177,8 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
     expected = {"kind": name, "seed": seed, "backbone": backbone["sha256"]}
     with loading(stem, "rivals", expected) as (tensors, description):
         settings = params.RivalSettings(**description["settings"])
-        start, objectives = torch.zeros(description["size"]), len(description["objectives"])
-        model = END_TO_END[name](start, objectives, settings)
+        form, objectives = AdapterForm(**description["form"]), len(description["objectives"])
+        model = END_TO_END[name](form, torch.zeros(form.size), objectives, settings)
         model.load_state_dict(tensors)
         model.description = description
         return model.eval().requires_grad_(False)
