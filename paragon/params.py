@@ -111,7 +111,7 @@ class AdapterSettings(Section):
 class GeneratorSettings(Section):
     """The generator."""
 
-    latent: Count  # number of principal components
+    latent: Count | None  # number of principal components, null: the full vector
     conditioning: Literal["add_once", "adaptive_norm"]
     width: Count
     blocks: Count

@@ -98,40 +98,41 @@ class Denoiser(nn.Module):
 
 
 class Latent(nn.Module):
-    """Map vectors ``[..., P]`` to latents ``[..., K]`` and back::
+    """Principal components: map vectors ``[..., P]`` to latents ``[..., K]`` and back::
 
-        z = (vector - mean) @ axes^T / scale,      vector = mean + scale * z @ basis
+        vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 
-    The axes are the principal components of the collection. The basis starts as the axes, and is
-    trained with the behavioural loss: adapters may leave the span of the collection. One common
-    scale keeps components that are almost noise small.
+    One common scale keeps components that are almost noise small. The basis is not trained: the
+    behavioural loss would soon make it non-orthonormal.
     """
 
     mean: Tensor  # [P]
-    axes: Tensor  # [K, P], orthonormal rows
+    basis: Tensor  # [K, P], orthonormal rows
     scale: Tensor  # []
 
-    def __init__(self, mean: Tensor, axes: Tensor, scale: float) -> None:
+    def __init__(self, mean: Tensor, basis: Tensor, scale: float) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
-        self.register_buffer("axes", axes)
+        self.register_buffer("basis", basis)
         self.register_buffer("scale", torch.tensor(float(scale)))
-        self.basis = nn.Parameter(axes.clone())  # [K, P]
 
     @classmethod
-    def fit(cls, vectors: Tensor, size: int) -> "Latent":
-        """Fit ``size`` principal components to ``vectors [N, P]``."""
+    def fit(cls, vectors: Tensor, size: int | None) -> "Latent":
+        """Fit PCA with ``size`` components to ``vectors [N, P]``; ``None`` reduces nothing."""
         mean = vectors.mean(0)  # [P]
         centred = vectors - mean  # [N, P]
-        axes = torch.linalg.svd(centred.double(), full_matrices=False).Vh[:size]  # [K, P]
-        # The sign of a component is arbitrary: fix it, so that runs agree.
-        axes = axes * torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))
-        axes = axes.float()
-        return cls(mean, axes, (centred @ axes.T).std().clamp(min=1e-8).item())
+        if size is None:
+            basis = torch.eye(vectors.shape[1])  # [P, P]
+        else:
+            axes = torch.linalg.svd(centred.double(), full_matrices=False).Vh[:size]  # [K, P]
+            # The sign of a component is arbitrary: fix it, so that runs agree.
+            axes = axes * torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))
+            basis = axes.float()
+        return cls(mean, basis, (centred @ basis.T).std().clamp(min=1e-8).item())
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Map vectors ``[..., P]`` to latents ``[..., K]``."""
-        return (vectors - self.mean) @ self.axes.T / self.scale
+        return (vectors - self.mean) @ self.basis.T / self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Map latents ``[..., K]`` to vectors ``[..., P]``."""
@@ -207,8 +208,8 @@ def load_generator(stem: Path) -> Generator:
 def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
     """Build a frozen generator from stored ``tensors``."""
     settings = params.GeneratorSettings(**description["settings"])
-    mean, axes, scale = (tensors[f"latent.{name}"] for name in ("mean", "axes", "scale"))
-    model = DiffusionModel(Latent(mean, axes, float(scale)), len(description["floor"]), settings)
+    mean, basis, scale = (tensors[f"latent.{name}"] for name in ("mean", "basis", "scale"))
+    model = DiffusionModel(Latent(mean, basis, float(scale)), len(description["floor"]), settings)
     model.load_state_dict(tensors)
     return Generator(model.eval().requires_grad_(False), description)
 
