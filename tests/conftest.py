@@ -43,7 +43,7 @@ PARTS = ("train", "valid", "test")
 SMALL = {
     "run": {"seeds": [0, 1]},
     "backbones": {"dim": 16, "history": 10, "epochs": 2, "batch": 16},
-    "adapters": {"anchors": [0.05, 0.3, 0.6, 1], "oracles": 4, "served": 6, "served_rows": 8}
+    "adapters": {"anchors": [0.05, 0.3, 0.6, 1], "oracles": 4, "served": 6}
     | {"steps": 20, "batch": 32, "checks": 5, "snapshots": 2, "width": 2},
     "generator": {"latent": 3, "width": 16, "blocks": 1, "steps": 30, "batch": 16}
     | {"behaviour_batch": 2, "behaviour_rows": 16},
