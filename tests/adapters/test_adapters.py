@@ -175,6 +175,8 @@ def test_tuning_equals_plain_training_of_a_module(pair, seqs):
 def test_collection_round_trip_and_training_set(collection, tmp_path):
     assert collection.anchor_vectors.shape == (2, 4, FORM.size)
     assert collection.oracle_vectors.shape[:2] == (2, 5)
+    moved = collection.anchor_vectors - start_vectors(FORM, 4, [0, 1])
+    assert (moved[:, 1:3].norm(dim=-1) > 1).all()  # else half of the tests would have no object
     vectors, weights = collection.training_set(1)
     assert len(vectors) == len(weights) == 4 * 3
     assert torch.equal(vectors[2], collection.anchor_vectors[1, 0])
