@@ -19,6 +19,7 @@ from paragon.rivals.retrain import Retraining
 from tests.conftest import adapter_settings, refused, small
 
 ABOUT = {"sha256": "of the backbone"}
+FORM = AdapterForm(16, 2, 6)  # that of the small settings and the toy data
 
 
 @pytest.fixture
@@ -33,20 +34,26 @@ def test_as_many_lists_as_the_collection_and_the_behavioural_loss(settings):
 
 
 def test_training_starts_from_the_start_of_the_collection(settings):
-    start = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    start = torch.randn(FORM.size, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([[0.2, 0.8], [1.0, 0.0]])
     for kind in END_TO_END.values():
-        assert torch.allclose(kind(start, 2, settings.rivals)(weights), start.expand(2, -1))
+        found = kind(FORM, start, 2, settings.rivals)(weights)
+        assert torch.allclose(found, start.expand(2, -1))
 
 
 @pytest.mark.parametrize("name", END_TO_END)
 def test_a_known_minimum_is_found(name):
-    """Where each objective is a squared distance, the best vector is the mixture of their ends."""
-    form = AdapterForm(16, 2, 6)
-    ends = 0.3 * torch.randn(2, form.size, generator=torch.Generator().manual_seed(1))
+    """Where each objective is a squared distance, the best vector is the mixture of their ends.
+
+    The ends differ by what `conditioned` can reach: scales, hidden biases and those of categories.
+    """
+    draw = torch.Generator().manual_seed(1)
+    w1, b1, *rest, u = FORM.unflatten(0.3 * torch.randn(2, FORM.size, generator=draw))
+    ends = [w1[0] * torch.tensor([[[0.5], [2.0]], [[1.5], [-1.0]]]), b1, *(x[[0, 0]] for x in rest)]
+    ends = torch.cat([x.flatten(1) for x in (*ends, u)], 1)  # [O, P]
     bowl = SimpleNamespace(
         states=torch.zeros(4, 16),
-        form=form,
+        form=FORM,
         losses=lambda vectors, *_: (vectors.unsqueeze(-2) - ends).square().sum(-1),
     )
     rivals = {"weights": 32, "rows": 1, "learning_rate": 0.01, "width": 32}
