@@ -38,19 +38,17 @@ class Versions:
     names: tuple[str, str]
     moved: pd.DataFrame  # means that both have; `spread`: half of the interval of the difference
     curves: dict[str, tuple[pd.DataFrame, pd.DataFrame]]  # (before, after) by study
-    only: tuple[list[str], list[str]]  # studies that one version alone has
+    only: tuple[list[str], list[str]]  # studies and methods that one version alone has
 
     def markdown(self, limit: int | None = None) -> str:
         """Format the comparison, with the first ``limit`` differences."""
         counts = self.moved["kind"].value_counts()
         numbers = ", ".join(f"{counts.get(kind, 0)} {words}" for kind, words in KINDS.items())
         studies = f"{len(self.curves)} {'study' if len(self.curves) == 1 else 'studies'}"
-        parts = [
-            f"### Results: {' → '.join(self.names)}",
-            f"{studies}, {len(self.moved)} means: {numbers}.",
-        ]
+        parts = [f"### Results: {' → '.join(self.names)}"]
         for name, only in zip(self.names, self.only, strict=True):
-            parts += [f"Only in {name}: {', '.join(only)}."] if only else []
+            parts += [f"**Only in {name}**: {'; '.join(only)}."] if only else []
+        parts.append(f"{studies} in both, {len(self.moved)} means: {numbers}.")
         rows = self.moved.loc[self.moved["kind"] != "equal", COLUMNS]
         if len(rows):
             cells = rows.assign(
@@ -84,8 +82,18 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
         names,
         moved.sort_values(["order", "size"], ascending=[True, False], kind="stable"),
         {study: (old[study]["curve.csv"], new[study]["curve.csv"]) for study in both},
-        (sorted(set(old) - set(new)), sorted(set(new) - set(old))),
+        (_only(old, new), _only(new, old)),
     )
+
+
+def _only(here: dict[str, dict], there: dict[str, dict]) -> list[str]:
+    """Name the studies that are not ``there``, and the methods of common ones that are not."""
+    names = [study for study in here if study not in there]
+    for study in (study for study in here if study in there):
+        known = there[study]["metrics.json"]
+        if methods := [f"`{name}`" for name in here[study]["metrics.json"] if name not in known]:
+            names.append(f"{study}: {', '.join(methods)}")
+    return names
 
 
 def _studies(revision: str | None, root: Path) -> dict[str, dict]:

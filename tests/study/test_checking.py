@@ -221,7 +221,9 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
     kinds = [["steady", "beyond"], ["loose", "within"], ["generated", "equal"]]
     assert versions.moved[["method", "kind"]].to_numpy().tolist() == kinds
     text = versions.markdown()
-    assert "1 study, 3 means: 1 beyond" in text and "Only in the working tree: toy, mine." in text
+    assert "1 study in both, 3 means: 1 beyond" in text
+    news = text.index("the working tree**: toy, mine; toy, sasrec: `alone`.")
+    assert news < text.index("| toy, sasrec")
     row = "| toy, sasrec | `steady` | set HV | 0.5100 ± 0.0100 | 0.6100 ± 0.0100 | +0.1000 |"
     assert row in text and "`generated`" not in text
     assert "... and 1 more" in versions.markdown(1)
@@ -230,6 +232,7 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
     git(before, "commit", "-qm", "after")
     assert compare_versions("HEAD~1", "HEAD", before).moved.equals(versions.moved)
     write_seeds(before, SEEDS | {"loose": [0.9]})  # a single run has no spread
+    assert compare_versions("HEAD", None, before).only == (["toy, sasrec: `alone`"], [])  # gone
     moved = compare_versions("HEAD~1", None, before).moved.set_index("method")
     assert moved.loc["loose", "kind"] == "alone"
     (before / "results/toy/sasrec/metrics.json").unlink()
