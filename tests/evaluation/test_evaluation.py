@@ -228,16 +228,25 @@ def test_a_hypernetwork_is_also_a_re_ranker(trained, curve):
     assert rows_of(dataclasses.replace(trained, learned=[{}, {}]), "cmr") == []
 
 
-def test_the_best_of_several_is_chosen_on_validation(trained, curve):
-    """The row of the comparison: never by what it is judged on."""
-    row = curve.query("method == 'generated_best' and seed == 0 and protocol == 'full'")
-
-    def losses(chosen_on):
-        vectors = methods.generated_best(trained.generators[0], trained.weights, chosen_on)
-        scores = [Scores.of_adapter(trained.test, vector) for vector in vectors]
-        return [trained.test_set.measure(one)[0]["full"]["loss_accuracy"] for one in scores]
-
-    assert row["loss_accuracy"].tolist() == losses(trained.valid) != losses(trained.test)
+def test_the_best_of_several_is_chosen_on_validation(trained, collection):
+    """Of several samples, and of all tuned adapters of a seed; never by what it is judged on."""
+    shape, draw = (8, 5, collection.form.size), torch.Generator().manual_seed(0)
+    samples, anchors, oracles = (0.5 * torch.randn(shape, generator=draw) for _ in range(3))
+    stub = SimpleNamespace(objectives=OBJECTIVES, generate=lambda weights, sample: samples[sample])
+    vectors = {"anchor_vectors": anchors, "oracle_vectors": oracles}
+    random = dataclasses.replace(collection, **vectors)
+    known = dataclasses.replace(trained, collection=random, generators=[stub, stub])
+    tuned, weights = (
+        torch.cat([anchors[1], oracles[1]]).unsqueeze(1).expand(-1, 5, -1),
+        known.weights,
+    )
+    for name, pool in (("generated_best", samples), ("tuned", tuned)):
+        found = methods.adapter_vectors(known, 1, name)
+        for w, weight in enumerate(weights):
+            losses = held_out_losses(trained.valid, pool[:, w], OBJECTIVES) @ weight
+            assert torch.equal(found[w], pool[losses.argmin(), w]), name
+        on_test = methods.adapter_vectors(dataclasses.replace(known, valid=known.test), 1, name)
+        assert not torch.equal(found, on_test), name
 
 
 def test_the_controls_of_generation_are_what_they_are_called(trained):
