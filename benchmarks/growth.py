@@ -117,12 +117,10 @@ def point(users: int, items: int, events: int, anchors: int, objectives: int) ->
     valid, test = (frozen_task(backbone, sequences, part, own) for part in ("valid", "test"))
     weights = torch.from_numpy(rng.dirichlet(np.ones(objectives), anchors)).float()  # [A, O]
     starts = start_vectors(train.form, anchors, [0])  # [1, A, P]
-    sampler = NegativeSampler(sequences)
-    _, found[STEPS[3]] = measured(lambda: tune(train, valid, sampler, weights, starts, own, [0]))
+    _, found[STEPS[3]] = measured(lambda: tune(train, valid, weights, starts, own, [0]))
 
     def evaluate() -> None:
-        lists = own.model_dump(include={"negatives", "served"})
-        test_set = TestSet(sequences, sequences.test, names, **lists, cutoffs=[10])
+        test_set = TestSet(sequences, sequences.test, names, cutoffs=[10], task=test)
         for vector in starts[0]:
             test_set.measure(Scores.of_adapter(test, vector))
 
@@ -171,9 +169,8 @@ def large(
         NegativeSampler(sequences).draw(np.arange(users), 1, rng)
         vectors = start_vectors(train.form, 4, [0])[0]  # [4, P]
         train.serve(vectors, torch.arange(8))
-        test_set = TestSet(
-            sequences, sequences.test, own.objectives, negatives=9, served=20, cutoffs=[10]
-        )
+        names = own.objectives
+        test_set = TestSet(sequences, sequences.test, names, cutoffs=[10], task=test)
         test_set.measure(Scores.of_adapter(test, vectors[0]))
 
     _, found = measured(everything)

@@ -37,7 +37,6 @@ from matplotlib.figure import Figure
 from paragon.adapters import collection as adapters
 from paragon.adapters.adapter import Adapter, start_vectors
 from paragon.adapters.frozen import frozen_task
-from paragon.data.negatives import NegativeSampler
 from paragon.generator.training import behaviour, train_generator
 from paragon.objectives.weights import check_weights
 from paragon.params import RESULTS, ROOT, load_params
@@ -205,19 +204,18 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     many = seconds(lambda: generator.generate(batch), 5, "batches")
 
     train, valid = (frozen_task(frozen, sequences, e, settings) for e in ("train", "valid"))
-    sampler = NegativeSampler(sequences)
     starts = start_vectors(train.form, len(settings.anchors), [0])
 
     def tune() -> None:
         weights = check_weights(next(draws), names)
-        adapters.tune(train, valid, sampler, weights, starts[:, :1], alone, seeds=[0])
+        adapters.tune(train, valid, weights, starts[:, :1], alone, seeds=[0])
 
     def collect() -> None:
-        adapters.tune(train, valid, sampler, collection.anchors, starts, settings, seeds=[0])
+        adapters.tune(train, valid, collection.anchors, starts, settings, seeds=[0])
 
     def learn() -> None:
         own, seed = study.params.generator, collection.description["seeds"][0]
-        extra = behaviour(train, sampler, collection, seed, own.behaviour_rows)
+        extra = behaviour(train, names, own.behaviour_rows)
         train_generator(collection, own, seed, extra, study.device)
 
     def retrain() -> None:

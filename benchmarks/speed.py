@@ -43,9 +43,8 @@ from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
 from paragon.backbones.training import Training
 from paragon.data.fetch import load_dataset
-from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
-from paragon.evaluation.protocol import Scores, TestSet
+from paragon.evaluation.protocol import Scores, held_out
 from paragon.metrics.ranking import ndcg_at, target_ranks
 from paragon.params import DATA, ROOT, load_params
 from paragon.serving.export import export_folder
@@ -155,14 +154,12 @@ def adapter_rows(study: Study) -> list[Row]:
     draws = iter(rng.dirichlet(np.ones(len(names)), 20_000))
     settings = study.params.adapters.model_copy(update={"steps": 5, "checks": 1, "snapshots": 0})
     train, valid = (frozen_task(frozen, sequences, part, settings) for part in ("train", "valid"))
-    sampler = NegativeSampler(sequences)
     starts = start_vectors(train.form, 32, seeds)
 
     def tune(count: int, own: list[int]) -> Callable[[], object]:
         given = starts[: len(own), :count]
-        return lambda: collection.tune(
-            train, valid, sampler, weights[:count].float(), given, settings, own
-        )
+        asked = weights[:count].float()
+        return lambda: collection.tune(train, valid, asked, given, settings, own)
 
     return [
         Row(
@@ -192,18 +189,9 @@ def data_rows(study: Study) -> list[Row]:
     sequences, frozen, _, _ = study.load_served()
     own, rules = study.params, study.params.data.model_dump()
     path = DATA / study.dataset / f"{study.dataset}.inter"
-    test_set = TestSet(
-        sequences,
-        sequences.test,
-        own.adapters.objectives,
-        negatives=own.adapters.negatives,
-        served=own.adapters.served,
-        cutoffs=own.evaluation.cutoffs,
-    )
-    test = sequences.test
-    states = frozen.states_before(sequences, test.users, test.positions)
+    _, test, test_set = held_out(sequences, frozen, own.adapters, own.evaluation.cutoffs)
     with torch.no_grad():
-        scores = frozen.score_catalogue(states).numpy()  # [N, n + 1]
+        scores = frozen.score_catalogue(test.states).numpy()  # [N, n + 1]
 
     return [
         Row(

@@ -289,17 +289,13 @@ def verify(
 def diff(
     before: str = Argument(..., help="A git revision."),
     after: str | None = Argument(None, help="Another; else the working tree."),
-    figure: Path | None = Option(None, help="Where to draw both control curves (.png, .svg)."),
     all_rows: bool = Option(False, "--all", help="Every difference, not only the first 30."),
 ) -> None:
     """Compare the results of two versions, in Markdown."""
     from paragon.params import ROOT
     from paragon_study.checking.diff import compare_versions
 
-    versions = compare_versions(before, after, ROOT)
-    typer.echo(versions.markdown(None if all_rows else 30))
-    if figure is not None:
-        typer.echo(f"control curves: {versions.draw(figure)}", err=True)
+    typer.echo(compare_versions(before, after, ROOT).markdown(None if all_rows else 30))
 
 
 @app.command()

@@ -89,6 +89,8 @@ def test_own_data_are_fetched_and_described(root, tmp_path):
     assert facts["users"] == "4" and facts["interactions"] == "60"
     assert facts["categories"] == "2: X, Y"
     assert facts["test"] == facts["validation"] == "4 interactions of 4 users"
+    few = facts["too few validation users"]
+    assert few.startswith("4:") and "400 for 20%, 1,600 for 10%" in few
     assert "`fairness` needs users of two groups" in facts["not possible"]
 
 

@@ -11,15 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
 from paragon.backbones.training import Training
-from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.evaluation.protocol import TestSet
 from paragon.generator import training
-from paragon.generator.training import Behaviour
 from paragon.objectives.table import Catalogue
 from paragon_study.pipeline.study import Study
 from tests.conftest import refused
@@ -98,8 +95,7 @@ def test_only_users_who_are_judged_need_negatives():
 
 
 def information(seqs):
-    test_set = TestSet(seqs, seqs.test, ["accuracy"], negatives=0, served=1, cutoffs=[1])
-    return test_set.information
+    return TestSet(seqs, seqs.test, ["accuracy"], cutoffs=[1]).information
 
 
 def test_novelty_does_not_count_test_events(seqs):
@@ -117,16 +113,6 @@ def test_an_item_met_twice_has_one_holder():
     assert len(np.unique(information(again))) == 2
 
 
-def test_every_step_draws_its_own_negatives(backbone, seqs, settings):
-    task, sampler = frozen_task(backbone, seqs, "train", settings.adapters), NegativeSampler(seqs)
-    rng = np.random.default_rng(0)
-    steps = [task.draw(sampler, 4000, 5, rng) for _ in range(2)]
-    one, two = ({int(row): c[1:].tolist() for row, c in zip(*s, strict=True)} for s in steps)
-    both = one.keys() & two.keys()  # events that both steps learn from
-    assert len(both) > 100
-    assert sum(one[row] != two[row] for row in both) > 0.95 * len(both)
-
-
 def test_what_is_reported_is_measured_on_all_test_events(
     backbone, collection, seqs, settings, monkeypatch
 ):
@@ -139,6 +125,7 @@ def test_what_is_reported_is_measured_on_all_test_events(
     assert trained.test_set.evaluation is seqs.test and len(seqs.test) == seqs.n_users
     assert np.array_equal(trained.test.targets, seqs.test.targets)
     assert np.array_equal(trained.valid.targets, seqs.valid.targets)
+    assert trained.test_set.task is trained.test
 
 
 def test_training_stops_by_validation_and_never_by_test_events(seqs, settings):
@@ -184,7 +171,7 @@ def test_a_generator_holds_averaged_parameters(collection, settings, monkeypatch
 
 def test_the_behavioural_loss_weighs_the_objectives_and_moves_the_generator(collection, settings):
     """Charged for the distance from one point per objective, it moves to that of the weights."""
-    change = {"latent": None, "behaviour_batch": 8, "steps": 150, "learning_rate": 0.01}
+    change = {"behaviour_batch": 8, "steps": 150, "learning_rate": 0.01}
     own = settings.generator.model_copy(update=change)
     scale = training.untrained(collection, own, 0).latent.scale
     middle = collection.anchor_vectors[0].mean(0)
@@ -193,10 +180,9 @@ def test_the_behavioural_loss_weighs_the_objectives_and_moves_the_generator(coll
     def far(vectors, rng):
         return ((vectors.unsqueeze(1) - points) / scale).square().mean(2)  # [B, O]
 
-    behaviour = Behaviour(far, lambda weights, rng: middle.expand(len(weights), -1))
     wanted = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
     plain, moved = (
         (training.train_generator(collection, own, 0, extra).generate(wanted) - points).norm(dim=1)
-        for extra in (None, behaviour)
+        for extra in (None, far)
     )
     assert (moved < 0.7 * plain).all()

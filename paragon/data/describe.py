@@ -6,6 +6,9 @@ import pandas as pd
 from paragon.data.sequences import Sequences
 from paragon.data.table import Dataset
 
+NDCG = (0.11, 0.22)  # typical mean and standard deviation of NDCG@10 over users
+GIVEN_UP = (0.2, 0.1, 0.05, 0.02)  # shares of accuracy that a reader may ask for
+
 
 def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     """Return one fact per row, as text, on a dataset and on the ``sequences`` prepared from it."""
@@ -42,7 +45,18 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     for part, name in (("valid", "validation"), ("test", "test")):
         evaluated = len(np.unique(sequences.evaluation(part).users))
         facts[name] = f"{counts[part]:,} interactions of {evaluated:,} users"
+        if few := [f"{n:,} for {x:.0%}" for x in GIVEN_UP if evaluated < (n := _users_for(x))]:
+            facts[f"too few {name} users"] = (
+                f"{evaluated:,}: the 95 % interval of accuracy is wider than the share of it that "
+                f"is given up; needed are about {', '.join(few)} (fewer to compare two methods)"
+            )
     return pd.Series(facts, name=dataset.name)
+
+
+def _users_for(share: float) -> int:
+    """Return the users of whom the interval of ``NDCG@10``, ± 2 standard errors, is ``share``."""
+    mean, deviation = NDCG
+    return round((2 * deviation / (share * mean)) ** 2)
 
 
 def repairs(dataset: Dataset) -> str:

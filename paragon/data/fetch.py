@@ -29,10 +29,9 @@ from paragon.storage import check_name, locked
 PIP = "pip download recbole==1.2.1 --no-deps --only-binary=:all: --quiet".split()
 SOURCES = ("default", "official")
 OFFICIAL = "official (checksums match)"
-UNVERIFIED = "official address, unverified (no checksum is published)"
 FOLDER = "folder (not the official file)"
 FOLDER_UNVERIFIED = "folder, unverified (no checksum is published)"
-PLAIN = (UNVERIFIED, FOLDER, FOLDER_UNVERIFIED)  # labels without a note of the owner
+PLAIN = (FOLDER, FOLDER_UNVERIFIED)  # labels without a note of the owner
 
 
 def load_dataset(name: str, data: Path) -> Dataset:
@@ -76,9 +75,9 @@ def fetch(
         else:
             with suppress(ParagonError), locked(target):
                 label, _ = _recorded(target, name, atomic.read_contents(target, name))
-                if label in (OFFICIAL, UNVERIFIED):  # nothing better to fetch
+                if label == OFFICIAL:  # nothing better to fetch
                     return target
-            path, label = _download(name, source, Path(scratch)), UNVERIFIED
+            path, label = _download(name, source, Path(scratch)), OFFICIAL
         unpacked = Path(scratch, "unpacked")
         try:
             contents = _atomic_files(name, path, label, unpacked)
@@ -89,7 +88,7 @@ def fetch(
 
 
 def _download(name: str, source: str, scratch: Path) -> Path:
-    """Download into ``scratch``; return the archive, or else the folder of files."""
+    """Download the archive into ``scratch``; return its path."""
     entry, again = REGISTRY[name], f"python -m paragon fetch {name}"
     if not entry.archives:
         raise ParagonError(entry.bring)
@@ -107,7 +106,7 @@ def _download(name: str, source: str, scratch: Path) -> Path:
                 f"nothing was kept: try again later, {other}or bring the files with `{again} "
                 "--from DIR`"
             ) from None
-    return path if path.suffix in (".zip", ".whl") else scratch
+    return path
 
 
 def _pip(url: str, output: str, _: Any) -> None:

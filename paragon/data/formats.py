@@ -4,14 +4,9 @@ Each function returns text tables by suffix (``inter``, ``item``, ``user``) with
 ``name:type``, whose values :mod:`paragon.data.table` checks.
 """
 
-import ast
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +14,6 @@ import pandas as pd
 from paragon.data.atomic import decode, find, read_bytes, split_rows
 from paragon.data.registry import SAME_FILES
 from paragon.data.table import SEPARATORS, RawTable
-from paragon.errors import ParagonError, shown
 
 Tables = dict[str, RawTable]
 
@@ -32,8 +26,6 @@ ML_100K_GENRES = (
 ML_100K_MOVIES = ("item_id", "title", "released", "video_released", "url", *ML_100K_GENRES)
 RATINGS = ("user_id", "item_id", "rating", "timestamp")
 PEOPLE = ("user_id", "age", "gender", "occupation", "zip_code")
-REVIEWS = "reviews_Grocery_and_Gourmet_Food_5.json"
-META = "meta_Grocery_and_Gourmet_Food.json"
 
 
 def ml_100k(folder: Path) -> Tables:
@@ -87,39 +79,6 @@ def _title_and_year(titles: pd.Series, pattern: str) -> tuple[pd.Series, pd.Seri
     return parts[0].fillna(titles), parts[1].fillna("")
 
 
-def amazon(folder: Path) -> Tables:
-    """Convert the 5-core reviews, and the reviewed items with all names on category paths."""
-    inter = _events(_objects(folder, REVIEWS, "reviewerID", "asin", "overall", "unixReviewTime"))
-    reviewed = set(inter.frame["item_id:token"])
-
-    def is_reviewed(text: str) -> bool:
-        # One in twenty items of the meta file was reviewed; parsing only those takes seconds.
-        asins = re.findall(r"""['"]asin['"]\s*:\s*['"]([^'"]*)['"]""", text)
-        return bool(text.strip()) and not (asins and reviewed.isdisjoint(asins))
-
-    columns = ("asin", "title", "categories", "category")
-    meta = _objects(folder, META, *columns, wanted=is_reviewed)
-    meta.check_text("asin")
-    frame = meta.frame[meta.frame["asin"].isin(reviewed)]
-    paths = frame["categories"].where(frame["categories"].notna(), frame["category"])
-    return {"inter": inter, "item": _items(replace(meta, frame=frame), "asin", paths)}
-
-
-def rechorus(folder: Path) -> Tables:
-    """Convert the train, dev and test rows, and categories (a number; nan or <= 0: unknown)."""
-    files = [_rows(folder, f"{part}.csv") for part in ("train", "dev", "test")]
-    frames = {file.name: file.select("user_id", "item_id", "time").frame for file in files}
-    meta = _rows(folder, "item_meta.csv")
-    column = "i_category_c" if "i_category_c" in meta.frame else "i_category"
-    numbers = meta.select("item_id", column).frame[column]
-    names = ([] if re.fullmatch("(nan|-.*|0*[.]?0*)", number) else [number] for number in numbers)
-    inter, meta = (
-        RawTable(", ".join(frames), pd.concat(frames)),
-        meta.replaced(title=[""] * len(numbers)),
-    )
-    return {"inter": _events(inter), "item": _items(meta, "item_id", names)}
-
-
 def mind(folder: Path) -> Tables:
     """Convert clicks at the impression's time in UTC; the history has no times and is left out."""
     columns = ("impression_id", "user_id", "time", "history", "impressions")
@@ -138,43 +97,22 @@ def mind(folder: Path) -> Tables:
     about = ("news_id", "category", "subcategory", "title", "abstract", "url", "t", "a")
     news = _rows(folder, "news.tsv", "\t", about)
     names = news.frame[["category", "subcategory"]].to_numpy().tolist()
-    return {"inter": _events(inter), "item": _items(news, "news_id", names)}
-
-
-def _text(folder: Path, filename: str) -> tuple[str, str]:
-    path = find(folder, filename) or folder / filename
-    return str(path), decode(str(path), read_bytes(path), latin_1=True)
+    news = news.replaced(title=map(_in_one_line, news.frame["title"]), categories=names)
+    item = {"item_id:token": "news_id", "title:token_seq": "title"}
+    item |= {"categories:token_seq": "categories"}
+    return {"inter": _events(inter), "item": _typed(news, item)}
 
 
 def _rows(
     folder: Path, filename: str, separator: str = "", columns: Sequence[str] = ()
 ) -> RawTable:
     """Read a file of rows, unquoted with ``columns``, else with a header; guess tab or comma."""
-    name, text = _text(folder, filename)
+    path = find(folder, filename) or folder / filename
+    text = decode(str(path), read_bytes(path), latin_1=True)
     if len(separator) > 1:  # csv allows only one character
         text, separator = text.replace(separator, "\t"), "\t"
     separator = separator or ("\t" if "\t" in text.partition("\n")[0] else ",")
-    return split_rows(name, text, separator, columns, quoted=not columns)
-
-
-def _objects(
-    folder: Path, filename: str, *columns: str, wanted: Callable[[str], object] = str.strip
-) -> RawTable:
-    """Read fields of each ``wanted`` line, a JSON object or (older files) a Python literal."""
-    name, text = _text(folder, filename)
-    records: dict[int, list] = {}
-    for line, given in enumerate(text.split("\n"), 1):
-        if wanted(given):
-            record: Any = None
-            for parse in (json.loads, ast.literal_eval):
-                with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                    record = parse(given.strip()) if record is None else record
-            if not isinstance(record, dict):
-                found = f"{name}, line {line}: found {shown(given)}"
-                raise ParagonError(f"{found}, expected one JSON object a line; correct it")
-            records[line] = [record.get(column) for column in columns]
-    frame = pd.DataFrame.from_dict(records, orient="index", columns=list(columns), dtype=object)
-    return RawTable(name, frame)
+    return split_rows(str(path), text, separator, columns, quoted=not columns)
 
 
 def _events(table: RawTable) -> RawTable:
@@ -187,25 +125,6 @@ def _events(table: RawTable) -> RawTable:
 
 def _users(table: RawTable) -> RawTable:
     return _typed(table, {f"{name}:token": name for name in PEOPLE})
-
-
-def _items(table: RawTable, ids: str, paths: Iterable) -> RawTable:
-    """Make the item table of ids, titles (None if unknown) and lists or paths of categories."""
-    table = table.replaced(categories=paths)
-    titles, names = table.frame["title"], [*map(_names_on, table.frame["categories"])]
-    table.check("title", (title is None or isinstance(title, str) for title in titles), "a string")
-    table.check("categories", (None not in row for row in names), "lists of strings")
-    table = table.replaced(title=(_in_one_line(title or "") for title in titles), categories=names)
-    item = {"item_id:token": ids, "title:token_seq": "title", "categories:token_seq": "categories"}
-    return _typed(table, item)
-
-
-def _names_on(paths: object) -> list:
-    """List the names on category paths or single names; None marks anything else."""
-    if not isinstance(paths, (list, tuple)):
-        return [] if paths is None else [None]
-    lists = (path if isinstance(path, (list, tuple)) else [path] for path in paths)
-    return [name if isinstance(name, str) else None for path in lists for name in path]
 
 
 def _in_one_line(text: str) -> str:
@@ -227,10 +146,6 @@ FORMATS: dict[str, dict[tuple[str, ...], Callable[[Path], Tables]]] = {
     "ml-100k": {("u.data", "u.item", "u.user"): ml_100k},
     "ml-1m": {("ratings.dat", "movies.dat", "users.dat"): ml_1m},
     "ml-latest-small": {("ratings.csv", "movies.csv"): ml_latest_small},
-    "amazon-grocery": {
-        (REVIEWS, META): amazon,
-        ("train.csv", "dev.csv", "test.csv", "item_meta.csv"): rechorus,
-    },
     "mind": {("behaviors.tsv", "news.tsv"): mind},
 }
 FORMATS |= {name: FORMATS[of] for name, of in SAME_FILES.items()}

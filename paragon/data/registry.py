@@ -20,7 +20,6 @@ class Entry:
 
 WHEEL = "recbole-1.2.1-py3-none-any.whl"
 _MOVIELENS = "https://files.grouplens.org/datasets/movielens"
-_AMAZON = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 _ML_100K = Entry(
     title="MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
     licence=(
@@ -62,23 +61,6 @@ REGISTRY: dict[str, Entry] = {
         size=(100_836, 610, 9_742),
         archives=(f"{_MOVIELENS}/ml-latest-small.zip",),
         sha256="696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
-    ),
-    "amazon-grocery": Entry(
-        title="Amazon Grocery and Gourmet Food, 5-core (2014): 151,254 reviews, 14,681 users",
-        licence=(
-            "No licence is stated; published for research with the request to cite. "
-            "No checksum is published either: what is fetched is recorded as unverified."
-        ),
-        citation=(
-            "Ruining He and Julian McAuley. 2016. Ups and Downs: Modeling the Visual Evolution "
-            "of Fashion Trends with One-Class Collaborative Filtering. WWW 2016. "
-            "https://doi.org/10.1145/2872427.2883037"
-        ),
-        size=(151_254, 14_681, 8_713),
-        archives=(
-            f"{_AMAZON}/reviews_Grocery_and_Gourmet_Food_5.json.gz",
-            f"{_AMAZON}/meta_Grocery_and_Gourmet_Food.json.gz",
-        ),
     ),
     "mind": Entry(
         title="MIND, Microsoft News: clicks on news with category and subcategory",

@@ -5,6 +5,7 @@ from scipy import sparse
 
 from paragon.backbones.graph import interactions
 from paragon.data.sequences import Evaluation, Sequences
+from paragon.metrics.ranking import ndcg_at, target_ranks
 
 
 def popularity(sequences: Sequences, evaluation: Evaluation) -> np.ndarray:
@@ -34,3 +35,20 @@ def item_knn(sequences: Sequences, evaluation: Evaluation, neighbours: int = 100
     history.data[:] = 1  # an item met twice counts once
     # Row i of `similarity` holds the neighbours of item i: each item met votes for its neighbours.
     return (history @ similarity).toarray()
+
+
+def beside_baselines(ndcg: float, sequences: Sequences) -> str:
+    """Put the validation ``NDCG@10`` of a backbone beside theirs, and warn if it is no better."""
+    valid, found = sequences.valid, {}
+    for rule in (popularity, item_knn):
+        ranks = target_ranks(rule(sequences, valid), valid.targets, sequences.excluded(valid))
+        found[rule.__name__] = float(ndcg_at(ranks, 10).mean())
+    numbers = ", ".join(f"{name} {x:.4f}" for name, x in {"backbone": ndcg, **found}.items())
+    text = f"NDCG@10 on validation: {numbers}"
+    if ndcg > max(found.values()):
+        return text
+    return (
+        f"WARNING: {text}. The backbone is no better than a rule without parameters, and adapters "
+        "only reweigh what it knows: before you go on, train it longer or at another rate "
+        "(epochs, patience and learning_rate in section `backbones`), or take another backbone"
+    )

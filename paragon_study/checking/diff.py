@@ -9,8 +9,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from paragon.errors import ParagonError
-from paragon_study.checking.verify import WORKING_TREE, parse_metrics, read_results
-from paragon_study.report import figures
+from paragon_study.checking.verify import WORKING_TREE, parse_metrics, read_files
 from paragon_study.report.tables import as_markdown, plus_minus
 
 # Measures of methods, over the whole catalogue.
@@ -37,20 +36,18 @@ class Versions:
 
     names: tuple[str, str]
     moved: pd.DataFrame  # means that both have; `spread`: half of the interval of the difference
-    curves: dict[str, tuple[pd.DataFrame, pd.DataFrame]]  # (before, after) by study
-    only: tuple[list[str], list[str]]  # studies that one version alone has
+    studies: list[str]  # that both have
+    only: tuple[list[str], list[str]]  # studies and methods that one version alone has
 
     def markdown(self, limit: int | None = None) -> str:
         """Format the comparison, with the first ``limit`` differences."""
         counts = self.moved["kind"].value_counts()
         numbers = ", ".join(f"{counts.get(kind, 0)} {words}" for kind, words in KINDS.items())
-        studies = f"{len(self.curves)} {'study' if len(self.curves) == 1 else 'studies'}"
-        parts = [
-            f"### Results: {' → '.join(self.names)}",
-            f"{studies}, {len(self.moved)} means: {numbers}.",
-        ]
+        studies = f"{len(self.studies)} {'study' if len(self.studies) == 1 else 'studies'}"
+        parts = [f"### Results: {' → '.join(self.names)}"]
         for name, only in zip(self.names, self.only, strict=True):
-            parts += [f"Only in {name}: {', '.join(only)}."] if only else []
+            parts += [f"**Only in {name}**: {'; '.join(only)}."] if only else []
+        parts.append(f"{studies} in both, {len(self.moved)} means: {numbers}.")
         rows = self.moved.loc[self.moved["kind"] != "equal", COLUMNS]
         if len(rows):
             cells = rows.assign(
@@ -67,10 +64,6 @@ class Versions:
             )
         return "\n\n".join(parts)
 
-    def draw(self, path: Path) -> Path:
-        """Save the control curves of both versions in one figure."""
-        return figures.save_figure(figures.two_versions(self.curves, self.names), path)
-
 
 def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     """Compare ``results/`` of two versions (None: the working tree), which must share a study."""
@@ -83,15 +76,26 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     return Versions(
         names,
         moved.sort_values(["order", "size"], ascending=[True, False], kind="stable"),
-        {study: (old[study]["curve.csv"], new[study]["curve.csv"]) for study in both},
-        (sorted(set(old) - set(new)), sorted(set(new) - set(old))),
+        both,
+        (_only(old, new), _only(new, old)),
     )
+
+
+def _only(here: dict[str, dict], there: dict[str, dict]) -> list[str]:
+    """Name the studies that are not ``there``, and the methods of common ones that are not."""
+    names = [study for study in here if study not in there]
+    for study in (study for study in here if study in there):
+        known = there[study]["metrics.json"]
+        if methods := [f"`{name}`" for name in here[study]["metrics.json"] if name not in known]:
+            names.append(f"{study}: {', '.join(methods)}")
+    return names
 
 
 def _studies(revision: str | None, root: Path) -> dict[str, dict]:
     """Read ``{study: {file: content}}`` of a revision, or of the working tree."""
     studies: dict[str, dict] = {}
-    for path, content in read_results(revision, root, ("metrics.json", "curve.csv"))[1].items():
+    files = read_files(revision, root, ("results/**/metrics.json", "results/**/curve.csv"))[1]
+    for path, content in files.items():
         study = studies.setdefault(", ".join(path.parts[1:-1]), {})
         if path.suffix == ".csv":
             study[path.name] = pd.read_csv(io.BytesIO(content))

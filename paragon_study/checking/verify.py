@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+import yaml
 from dvc.scm import SCM, SCMError, resolve_rev
 from pydantic import ConfigDict, FiniteFloat, TypeAdapter, ValidationError
 
@@ -16,14 +17,17 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings, load_params
 from paragon_study.running.studies import recomputed
 
+HEADLINE = "headline_"
 # For each file: a prefix for its metrics, and endings of metrics that are not compared: limits
 # follow from mean and deviation, and a p-value can jump while its difference hardly changes.
 FILES = {
+    "headline.json": (HEADLINE, ()),
     "metrics.json": ("", ("_low", "_high")),
     "differences.json": ("difference_", ("_p", "_p_holm", "_seeds_low", "_seeds_high")),
 }
 VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
 KEYS = ["dataset", "backbone", "method", "metric"]
+PARAMS = PurePosixPath("params.yaml")
 WORKING_TREE = "the working tree"
 # Of each method: numbers, or null with a note that says why.
 _METRICS = TypeAdapter(
@@ -34,11 +38,12 @@ Values = dict[tuple[str, str, str, str], float | None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Metrics with verdicts, the worst first; ``recomputed``: studies computed in this folder."""
+    """Metrics with verdicts, the worst first, and what was computed in this folder."""
 
     revision: str
     table: pd.DataFrame
-    recomputed: list[tuple[str, str]]
+    recomputed: list[tuple[str, str]]  # studies
+    settings: list[str]  # keys of params.yaml that differ
 
     @property
     def bad(self) -> pd.DataFrame:
@@ -62,21 +67,32 @@ class Comparison:
                 "nothing was recomputed here, so nothing is verified: the results are those of "
                 f"{self.revision} because they came with it; run `make repro`"
             )
-        counts = self.table["verdict"].value_counts()
+        studies = self.table.set_index(KEYS[:2]).index
+        here = studies.isin(self.recomputed)
+        settings = f"; params.yaml DIFFERS from it in {', '.join(self.settings)}"
         return (
             f"{'reproduced' if self.passed else 'NOT REPRODUCED'}: the results "
-            f"{'agree' if self.bad.empty else 'DIFFER'} with {self.revision}; "
-            f"{len(self.recomputed)} of {len(self.table.groupby(KEYS[:2]))} studies recomputed "
-            f"here; {len(self.table)} metrics: "
-            + ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+            f"{'agree' if self.bad.empty else 'DIFFER'} with {self.revision}"
+            f"{settings if self.settings else ''}; {len(self.recomputed)} of "
+            f"{studies.nunique()} studies recomputed here, {_counts(self.table[here])}"
+            + ("" if here.all() else f"; not recomputed here, {_counts(self.table[~here])}")
         )
+
+
+def _counts(table: pd.DataFrame) -> str:
+    counts = table["verdict"].value_counts()
+    verdicts = ", ".join(f"{counts.get(verdict, 0):,} {verdict}" for verdict in VERDICTS)
+    return f"{len(table):,} metrics: {verdicts}"
 
 
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
     tolerance = load_params(root / "params.yaml").verify
-    commit, old = read_results(revision, root, FILES)
-    _, new = read_results(None, root, FILES)
+    files = ["params.yaml", *(f"results/**/{name}" for name in FILES)]
+    commit, old = read_files(revision, root, files)
+    _, new = read_files(None, root, files)
+    before, now = (_settings(content.pop(PARAMS, b"")) for content in (old, new))
+    changed = [key for key in before | now if before.get(key) != now.get(key)]
     if not old:
         raise ParagonError(f"{revision} holds no results to compare with: commit results/")
     if not new:
@@ -84,7 +100,12 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     table = compare_metrics(_values(old, revision), _values(new, WORKING_TREE), tolerance)
     studies = set(zip(table["dataset"], table["backbone"], strict=True))
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
-    return Comparison(label, table, [s for s in recomputed(root) if s in studies])
+    return Comparison(label, table, [s for s in recomputed(root) if s in studies], changed)
+
+
+def _settings(content: bytes) -> dict[str, object]:
+    """Flatten params.yaml to ``{"section.key": value}``."""
+    return pd.json_normalize(yaml.safe_load(content) or {}, sep=".").T.to_dict().get(0, {})
 
 
 def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -> pd.DataFrame:
@@ -99,20 +120,22 @@ def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -
     verdict = np.select(conditions, ["missing", "new", "equal", "within tolerance"], "outside")
     table = pd.DataFrame(keys, columns=KEYS)
     table = table.assign(committed=old, now=new, difference=gap, allowed=allowed, verdict=verdict)
-    # Failures first (those without a number lead), then new metrics, then the rest.
+    # Failures first (those without a number lead), then new metrics, then the rest; of each the
+    # headline first.
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = np.where(gap == 0, 0, np.nan_to_num(np.abs(gap) / allowed, nan=np.inf))
     excess = np.where(equal | (verdict == "new"), 0, excess)
     good = ~np.isin(verdict, ["outside", "missing"])
-    return table.iloc[np.lexsort((-excess, verdict != "new", good))].reset_index(drop=True)
+    other = ~table["metric"].str.startswith(HEADLINE)
+    return table.iloc[np.lexsort((-excess, other, verdict != "new", good))].reset_index(drop=True)
 
 
-def read_results(
-    revision: str | None, root: Path, names: Iterable[str]
+def read_files(
+    revision: str | None, root: Path, patterns: Iterable[str]
 ) -> tuple[str, dict[PurePosixPath, bytes]]:
-    """Read files of ``results/`` by path, and the commit ("" for the working tree, None)."""
+    """Read files by path, and the commit ("" for the working tree, None)."""
     if revision is None:
-        here = [path for name in names for path in sorted(root.glob(f"results/**/{name}"))]
+        here = [path for pattern in patterns for path in sorted(root.glob(pattern))]
         return "", {PurePosixPath(path.relative_to(root)): path.read_bytes() for path in here}
     try:
         git = SCM(root)
@@ -125,7 +148,7 @@ def read_results(
     files = git.get_fs(commit)
     # `root` may lie inside a larger repository.
     top = PurePosixPath("/", root.resolve().relative_to(Path(git.root_dir).resolve()))
-    paths = [path for name in names for path in files.glob(str(top / "results/**" / name))]
+    paths = [path for pattern in patterns for path in files.glob(str(top / pattern))]
     return commit, {PurePosixPath(p).relative_to(top): files.cat_file(p) for p in paths}
 
 
@@ -145,6 +168,8 @@ def _values(files: dict[PurePosixPath, bytes], revision: str) -> Values:
     for path, content in files.items():
         dataset, *rest = path.parts[1:-1] or ("",)
         prefix, left_out = FILES[path.name]
+        if path.name == "headline.json" and content.count(b"{") == 1:  # without methods
+            content = b'{"headline": ' + content + b"}"
         for method, metrics in parse_metrics(path, content, revision).items():
             for metric, value in metrics.items():
                 if not isinstance(value, str) and not metric.endswith(left_out):

@@ -9,6 +9,7 @@ from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 from paragon.params import ARTIFACTS, DATA, load_params, merge_sections
+from paragon.rivals.baselines import beside_baselines
 from paragon.serving.export import export_folder
 from paragon.storage import check_name, write_text
 from paragon_study.demo.page import build_page, make_bundle
@@ -49,6 +50,7 @@ def train(study: Study) -> None:
     sequences, params = study.load_sequences(), study.params
     model, fitted = train_backbone(study.backbone, sequences, params.backbones, study.device)
     study.save_backbone(model, sequences, fitted)
+    print(beside_baselines(-min(fitted.validation), sequences))
     tune_collection(study)
     train_generators(study)
 

@@ -434,7 +434,7 @@ def collected(olds: list[Old]) -> Collection:
 
 def behaviour_of(together: Collection, olds: list[Old], rows: int) -> TaskLosses:
     """Make a loss that moves adapters back and evaluates each batch on a random old recommender."""
-    tries = [behaviour(old.place.train, old.objectives, rows) for old in olds]
+    tries = [behaviour(old.place.train, old.place.objectives, rows) for old in olds]
 
     def task_losses(vectors: Tensor, rng: np.random.Generator) -> Tensor:
         drawn = int(rng.integers(len(olds)))

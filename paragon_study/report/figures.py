@@ -271,28 +271,6 @@ def lead(curve: pd.DataFrame) -> Figure:
     return figure
 
 
-@style.drawn
-def two_versions(
-    curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], names: tuple[str, str]
-) -> Figure:
-    """Plot the control curves of pairs (before, after): studies in rows, metrics in columns."""
-    figure = style.new(7.2, 0.7 + 1.9 * len(curves))
-    axes = figure.subplots(len(curves), 2, sharex=True, squeeze=False)
-    for row, (study, versions) in zip(axes, curves.items(), strict=True):
-        both = pd.concat([c.assign(version=n) for n, c in zip(names, versions, strict=True)])
-        rows = pd.concat(rows_by_method(both, ["tuned", "generated"]).values())
-        for ax, metric in zip(row, METRICS, strict=True):
-            sns.lineplot(
-                rows, x="w_accuracy", y=metric, hue="method", style="version", ax=ax,
-                style_order=names[::-1], legend=ax is axes[0, 0],
-                palette={method: look(method).colour for method in ("tuned", "generated")},
-                errorbar=lambda values: style.seed_limits(values)[1:],
-            )  # fmt: skip
-            ax.set(title=study, xlabel=WEIGHT, ylabel=metric_label(metric))
-    small_print(figure, "Bands: 95% t interval over seeds; of two, both. Whole catalogue.")
-    return figure
-
-
 # --- All studies ---------------------------------------------------------------------------------
 
 

@@ -12,14 +12,14 @@ from paragon.adapters.adapter import Adapter, AdapterForm, adapt, initial_vector
 from paragon.adapters.collection import collect, load_collection, save_collection
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
-from paragon.data.negatives import NegativeSampler
 from paragon.errors import ParagonError
 from paragon.objectives.table import OBJECTIVES
 from paragon.objectives.weights import simplex_weights
 from tests.conftest import adapter_settings, refused
 
 FORM = AdapterForm(16, 2, 6)  # that of the small settings and the toy data
-LISTS = adapter_settings(negatives=5, served=6, served_rows=8)
+LISTS = adapter_settings(served=6)
+ALL = list(OBJECTIVES)
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,28 @@ def pair(backbone, seqs):
     return [frozen_task(backbone, seqs, name, LISTS) for name in ("train", "valid")]
 
 
-def tune(pair, seqs, weights, start, seeds=(0,)):
+def tune(pair, weights, start, seeds=(0,)):
     few = {"steps": 12, "batch": 16, "checks": 4, "snapshots": 2, "learning_rate": 0.01}
-    settings = LISTS.model_copy(update=few)
-    return tuning.tune(*pair, NegativeSampler(seqs), weights, start, settings, seeds)
+    return tuning.tune(*pair, weights, start, LISTS.model_copy(update=few), seeds)
 
 
 def some_vectors(count, form=FORM, scale=0.1):
     return scale * torch.randn(count, form.size, generator=torch.Generator().manual_seed(0))
+
+
+def plain_losses(task, seqs, module, rows, names):
+    """Losses of one adapter on training events, from its scores of all items."""
+    scores = task.backbone.score_catalogue(task.states[rows], module, task.items)  # [B, n + 1]
+    met = seqs.met_in_training().mask()[seqs.train_events()[0][rows]]
+    best = scores.masked_fill(met, -torch.inf).topk(6).indices  # [B, L]
+    log_q = scores[:, 1:].log_softmax(-1)
+    p = task.backbone.score_catalogue(task.states[rows])[:, 1:].softmax(-1)
+    lists = scores.gather(1, best)[:, None], task.catalogue.lists(best)
+    of_next = -log_q.gather(1, task.targets[rows, None] - 1).squeeze(1)  # [B]
+    far = {"backbone": (p * (p.log() - log_q)).sum(-1), "next item": of_next}
+    entries = [OBJECTIVES[name] for name in names]
+    given = [(far[e.reference], task.groups[rows]) if e.reference else lists for e in entries]
+    return torch.stack([e.loss(*g).squeeze() for e, g in zip(entries, given, strict=True)])
 
 
 def by_hand(states, items, categories, parts):
@@ -63,14 +77,9 @@ def test_vector_to_module_and_back(categories):
 
 
 def test_scores_are_products_of_adapted_states_and_items(pair, backbone, seqs):
-    valid, vectors, rows = pair[1], some_vectors(3), torch.arange(7)
-    features = torch.from_numpy(seqs.categories).float()
-    scores = valid.scores(vectors, rows, valid.candidates[rows])
-    assert scores.shape == (7, 3, 6)
-    for a, vector in enumerate(vectors):
+    valid, features = pair[1], torch.from_numpy(seqs.categories).float()
+    for vector in some_vectors(2):
         full = by_hand(valid.states, backbone.item_vectors(), features, FORM.unflatten(vector))
-        expected = full[rows].gather(1, valid.candidates[rows])
-        assert torch.allclose(scores[:, a], expected, atol=1e-5)
         assert torch.allclose(valid.catalogue_scores(vector), full, atol=1e-5)
         part = valid.catalogue_scores(vector, slice(2, 5))
         assert torch.allclose(part, full[2:5], atol=1e-5)
@@ -78,22 +87,37 @@ def test_scores_are_products_of_adapted_states_and_items(pair, backbone, seqs):
     assert torch.equal(valid.catalogue_scores(initial_vector(FORM, 0)), bare)
 
 
-def test_served_is_the_best_that_is_not_met(seqs, settings):
-    """Of each adapter its own list, whatever the leading dimensions; a vector for each pair."""
-    model = build("deepfm", seqs, settings.backbones, seed=0).eval().requires_grad_(False)
-    task, form = frozen_task(model, seqs, "train", LISTS), AdapterForm(model.dim, 2, 6)
-    vectors = some_vectors(6, form).view(2, 3, -1)
+@pytest.fixture(scope="module", params=["sasrec", "deepfm"])
+def task(request, seqs, settings):
+    """Training events of a dot product, and of a backbone with a vector for each pair."""
+    model = build(request.param, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
+    return frozen_task(model, seqs, "train", LISTS)
+
+
+def test_losses_and_gradients_are_those_of_the_scores_of_all_items(task, seqs):
+    """Of two seeds with three adapters each, against one adapter at a time in plain torch."""
+    vectors = some_vectors(6, task.form).view(2, 3, -1).requires_grad_()
     rows = torch.tensor([[3, 50, 200, 111], [7, 8, 9, 10]])
-    scores, lists = task.serve(vectors, rows)
-    assert scores.shape == (2, 3, 4, 1, 6)
-    met = seqs.met_in_training().mask()
-    for s, a, b in np.ndindex(2, 3, 4):
-        row = rows[s, b]
-        full = task.catalogue_scores(vectors[s, a])[row].masked_fill(met[task.users[row]], -1e9)
-        best = full.argsort(descending=True)[:6]
-        assert torch.allclose(scores[s, a, b, 0], full[best], atol=1e-5)
-        assert torch.equal(lists.categories[s, a, b], task.catalogue.categories[best])
-        assert torch.equal(lists.groups[s, 0, b], task.groups[row])
+    losses = task.losses(vectors, rows, ALL)  # [2, 3, O]
+    mix = torch.rand(losses.shape, generator=torch.Generator().manual_seed(1))
+    (slopes,) = torch.autograd.grad((losses * mix).sum(), vectors)
+    for s, a in np.ndindex(2, 3):
+        module = Adapter.from_vector(vectors[s, a].detach(), task.form)
+        expected = plain_losses(task, seqs, module, rows[s], ALL)
+        assert torch.allclose(losses[s, a], expected, atol=1e-5)
+        slope = torch.autograd.grad((expected * mix[s, a]).sum(), [*module.parameters()])
+        assert torch.allclose(slopes[s, a], parameters_to_vector(slope), atol=1e-4)
+
+
+def test_accuracy_is_0_where_nothing_changes_and_has_no_use_for_targets(task):
+    start, rows = initial_vector(task.form, 0).repeat(1, 1).requires_grad_(), torch.arange(40)
+    none = task.losses(start, rows, ["accuracy"])
+    assert none.item() == pytest.approx(0, abs=1e-5)
+    assert torch.autograd.grad(none.sum(), start)[0].abs().max() < 1e-5
+    other = dataclasses.replace(task, targets=task.targets.flip(0))
+    found, same = (one.losses(some_vectors(2, task.form), rows, ALL) for one in (task, other))
+    assert (found[:, 0] > 1e-4).all()
+    assert (found == same).all(0).tolist() == [name != "fairness" for name in ALL]
 
 
 def test_a_user_who_met_nearly_everything_is_named(backbone, seqs):
@@ -105,23 +129,26 @@ def test_a_user_who_met_nearly_everything_is_named(backbone, seqs):
 
 
 def test_of_many_training_events_some_of_every_user_are_taken(pair, backbone, seqs):
-    train = pair[0]
-    half = LISTS.model_copy(update={"events": len(train.users) // 2})
+    train, count = pair[0], len(pair[0].states) // 2
+    half = LISTS.model_copy(update={"events": count})
     few = frozen_task(backbone, seqs, "train", half)
-    assert len(few.states) == len(few.targets) == len(train.users) // 2
-    assert set(few.users) == set(train.users)
-    rows = [np.flatnonzero((train.states == state).all(1))[0] for state in few.states[:20]]
-    assert np.array_equal(train.targets[rows], few.targets[:20])
+    assert len(few.states) == len(few.targets) == len(few.groups) == count
+    rows = [np.flatnonzero((train.states == state).all(1))[0] for state in few.states]
+    users = seqs.train_events()[0]
+    assert set(users[rows]) == set(users)
+    for name in ("targets", "groups"):  # of the first: others have the state of another event
+        assert torch.equal(getattr(train, name)[rows[:20]], getattr(few, name)[:20])
+    assert torch.equal(train.met[rows[:20]].mask(), few.met.mask()[:20])
     known = frozen_task(backbone, seqs, "train", half, states=few.states + 1)  # not computed again
     assert torch.equal(known.states, few.states + 1)
 
 
-def test_joint_tuning_equals_tuning_alone(pair, seqs):
+def test_joint_tuning_equals_tuning_alone(pair):
     weights = simplex_weights([0.1, 0.5, 1.0], LISTS.objectives)
     start = initial_vector(FORM, 0)
-    joint = tune(pair, seqs, weights, start.repeat(2, 3, 1), seeds=[0, 1])
+    joint = tune(pair, weights, start.repeat(2, 3, 1), seeds=[0, 1])
     for s, a in ((0, 0), (1, 1), (1, 2)):
-        alone = tune(pair, seqs, weights[a : a + 1], start.repeat(1, 1, 1), seeds=[s])
+        alone = tune(pair, weights[a : a + 1], start.repeat(1, 1, 1), seeds=[s])
         assert torch.allclose(joint.vectors[s, a], alone.vectors[0, 0], atol=1e-5)
         assert torch.allclose(joint.validation[s, a], alone.validation[0, 0], atol=1e-4)
     assert not torch.allclose(joint.vectors[0], joint.vectors[1], atol=1e-3)
@@ -130,21 +157,14 @@ def test_joint_tuning_equals_tuning_alone(pair, seqs):
 def test_tuning_equals_plain_training_of_a_module(pair, seqs):
     """An independent loop: nn.Module, autograd of the module, torch's Adam, one task."""
     weights, start = simplex_weights([0.4], LISTS.objectives), initial_vector(FORM, 0)
-    found = tune(pair, seqs, weights, start[None, None]).vectors[0, 0]
+    found = tune(pair, weights, start[None, None]).vectors[0, 0]
     train, module = pair[0], Adapter.from_vector(start, FORM)
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
-    rng, sampler = np.random.default_rng([0, 1]), NegativeSampler(seqs)
+    rng = np.random.default_rng([0, 1])
     for _ in range(12):
-        rows, candidates = train.draw(sampler, 16, 5, rng)
-        scores = module(train.states[rows]) @ train.items.T  # [16, n + 1]
-        met = seqs.met_in_training().mask()[train.users[rows[:8]]]
-        best = scores[:8].masked_fill(met, -torch.inf).topk(6).indices
-        loss = 0.0
-        for weight, name, of in ((0.4, "accuracy", candidates), (0.6, "diversity", best)):
-            lists = train.catalogue.lists(of, train.groups[rows[: len(of)]])
-            listed = scores[: len(of)].gather(1, of)[:, None]
-            loss = loss + weight * OBJECTIVES[name].loss(listed, lists)[0]
+        rows = rng.integers(len(train.states), size=16)
+        loss = weights[0] @ plain_losses(train, seqs, module, rows, LISTS.objectives)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -155,6 +175,8 @@ def test_tuning_equals_plain_training_of_a_module(pair, seqs):
 def test_collection_round_trip_and_training_set(collection, tmp_path):
     assert collection.anchor_vectors.shape == (2, 4, FORM.size)
     assert collection.oracle_vectors.shape[:2] == (2, 5)
+    moved = collection.anchor_vectors - start_vectors(FORM, 4, [0, 1])
+    assert (moved[:, 1:3].norm(dim=-1) > 1).all()  # else half of the tests would have no object
     vectors, weights = collection.training_set(1)
     assert len(vectors) == len(weights) == 4 * 3
     assert torch.equal(vectors[2], collection.anchor_vectors[1, 0])
@@ -172,9 +194,10 @@ def test_collection_round_trip_and_training_set(collection, tmp_path):
 def test_a_task_that_ends_no_better_than_it_started_keeps_its_start(backbone, seqs, monkeypatch):
     """By its end alone, however low the loss was before; snapshots as well."""
     settings = adapter_settings(anchors=[0.2, 1], oracles=1, snapshots=1)
-    ends = torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 9.0], [0.0, 0.0]])  # of each task, [4, T]
+    # Of each task, [4, T]; with all weight on accuracy the start has the loss 0.
+    ends = torch.tensor([[9.0, -1], [-1, 9], [9, 9], [-1, -1]])
 
-    def tune(train, valid, sampler, weights, start, *rest):
+    def tune(train, valid, weights, start, *rest):
         return tuning.Tuned(start + 1, start.unsqueeze(2) + 1, ends.unsqueeze(0), torch.arange(2))
 
     monkeypatch.setattr(tuning, "tune", tune)

@@ -119,24 +119,16 @@ def test_deepfm_against_its_equations(seqs, settings):
         assert torch.allclose(scores[row, item], expected, atol=1e-5)
 
 
-def test_a_representation_per_candidate_goes_the_whole_way(seqs, settings):
-    """Batched adapters, lists and the catalogue agree with one pair at a time."""
+def test_a_representation_per_candidate_is_adapted_pair_by_pair(seqs, settings):
     model = built("deepfm", seqs, settings)
     valid = frozen_task(model, seqs, "valid", settings.adapters)
-    draw = torch.Generator().manual_seed(0)
-    vectors = 0.2 * torch.randn(2, 3, valid.form.size, generator=draw)
-    rows, candidates = torch.arange(8).view(2, 4), valid.candidates[:, :6]
+    vector = 0.2 * torch.randn(valid.form.size, generator=torch.Generator().manual_seed(0))
+    adapter, scores = Adapter.from_vector(vector, valid.form), valid.catalogue_scores(vector)
     table = torch.cat([model.item_vectors(), torch.from_numpy(seqs.categories).float()], 1)
-    scores = valid.scores(vectors, rows, candidates[rows])
-    assert scores.shape == (2, 4, 3, 6)
-    for seed, a, b, c in np.ndindex(2, 3, 4, 6):
-        adapter, row = Adapter.from_vector(vectors[seed, a], valid.form), rows[seed, b]
-        item = candidates[row, c]
-        hidden, offset = model.expand(valid.states[row][None], item.view(1, 1))
+    for row, item in zip(range(40), range(1, 121, 3), strict=True):
+        hidden, offset = model.expand(valid.states[row][None], torch.tensor([[item]]))
         expected = adapter(hidden[0, 0]) @ table[item] + offset[0, 0]
-        assert torch.allclose(scores[seed, b, a, c], expected, atol=1e-5)
-        catalogue = valid.catalogue_scores(vectors[seed, a], slice(row, row + 1))
-        assert torch.allclose(catalogue[0, item], expected, atol=1e-5)
+        assert torch.allclose(scores[row, item], expected, atol=1e-5)
 
 
 def test_dropout_keeps_the_mean_and_passes_the_gradient_of_what_it_kept():

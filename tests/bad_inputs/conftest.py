@@ -4,7 +4,6 @@ import pytest
 
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import train_backbone
-from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import save_sequences
 from paragon.generator.generator import save_generator
 from paragon.generator.training import train_generator
@@ -41,12 +40,12 @@ def study_folder(tmp_path_factory, seqs):
     belongs = {"backbone": about["sha256"]}
     tune_collection(study)
     collection = study.load_collection(about)
-    task, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)
+    task = frozen_task(model, seqs, "train", settings.adapters)
     name = "linear_subspace"
     for seed in settings.run.seeds:
         generator = train_generator(collection, settings.generator, seed)
         save_generator(generator, study.folder / "generator" / f"seed{seed}")
-        rival = train_end_to_end(name, task, sampler, settings, seed, belongs)
+        rival = train_end_to_end(name, task, settings, seed, belongs)
         save_end_to_end(rival, study.folder / "rivals")
     train_category_bias(study)
     for index in range(2):

@@ -1,6 +1,5 @@
 """Small hand-made data in the published layouts; nothing of a real dataset."""
 
-import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +23,6 @@ def _flags(*on):
     return "|".join(str(int(index in on)) for index in range(19))
 
 
-_NAMES = ("reviewerID", "asin", "overall", "unixReviewTime")
-_REVIEWS = [("A1", "B1", 5.0, 100), ("A1", "B2", 1.0, 200), ("A2", "B1", 3.0, 50)]
-_REVIEWS += [("A2", f"C{n}", 4.0, n) for n in range(20)]
-_TEA = [["Grocery & Gourmet Food", "Tea"], ["Grocery & Gourmet Food", "Gifts"]]
 # A good small dataset in each published layout: files and their text; Latin-1 as GroupLens has it.
 LAYOUTS = {
     "ml-100k": {
@@ -47,23 +42,6 @@ LAYOUTS = {
         "ratings.csv": "userId,movieId,rating,timestamp\n1,1,4.5,9\n1,2,0.5,8\n",
         "movies.csv": 'movieId,title,genres\n1,"Usual, The (1995)",Crime|Drama\n'
         "2,Odd,(no genres listed)\n",
-    },
-    "amazon-grocery": {
-        "reviews_Grocery_and_Gourmet_Food_5.json": "\n".join(
-            json.dumps(dict(zip(_NAMES, row, strict=True))) for row in _REVIEWS
-        ),
-        "meta_Grocery_and_Gourmet_Food.json": "\n".join([
-            json.dumps({"asin": "B1", "title": 'A "fine" tea', "categories": _TEA}),
-            "{'asin': 'ZZ', 'title': 'never reviewed', 'categories': [['Tea']]}",
-            *(f"{{'asin': 'C{n}', 'categories': [['Tea']]}}" for n in range(20)),
-        ]),
-    },
-    "amazon-grocery of ReChorus": {
-        "train.csv": "user_id\titem_id\ttime\n1\t1\t100\n2\t2\t50\n",
-        "dev.csv": "user_id\titem_id\ttime\tneg_items\n1\t2\t200\t[1, 2]\n",
-        "test.csv": "user_id\titem_id\ttime\tneg_items\n1\t3\t300\t[1, 2]\n",
-        "item_meta.csv": "item_id\ti_category\tr_complement\n1\t5\t[2]\n2\t0\t[]\n3\t7\t[]\n"
-        "4\t0.0\t[]\n5\tnan\t[]\n",
     },
     "mind": {
         "behaviors.tsv": "1\tU1\t11/11/2019 9:05:58 AM\tN9\tN1-1 N2-0 N3-1\n"

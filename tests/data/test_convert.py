@@ -5,7 +5,6 @@ import gzip
 import pytest
 
 from paragon.data.fetch import fetch, load_dataset
-from tests.conftest import refused
 from tests.data.conftest import LAYOUTS, written
 
 pytestmark = pytest.mark.usefixtures("small_copies")
@@ -36,20 +35,6 @@ EXPECTED = {
         [("Crime", "Drama"), ()],
         [],
         {"items without categories": 1},
-    ),
-    "amazon-grocery": (
-        [100, 200, 50, *range(20)],
-        ['A "fine" tea', *(f"C{n}" for n in range(20)), "B2"],
-        [("Grocery_&_Gourmet_Food", "Tea", "Gifts"), *[("Tea",)] * 20, ()],
-        [],
-        {RENAMED: 1, "items missing from the catalogue added without categories": 1},
-    ),
-    "amazon-grocery of ReChorus": (
-        [100, 50, 200, 300],
-        ["1", "2", "3", "4", "5"],
-        [("5",), (), ("7",), (), ()],
-        [],
-        {UNRATED: 4, "items without categories": 3},
     ),
     "mind": (
         [1573463158, 1573463158, 1573582290],
@@ -96,24 +81,3 @@ def test_copies_in_utf8_and_gzip_read_the_same(tmp_path):
         path.unlink()
     fetch("ml-1m", directory=tmp_path / "given", data=tmp_path / "data")
     assert prints == {load_dataset("ml-1m", tmp_path / "data").fingerprint}
-
-
-def test_amazon_never_evaluates_code(tmp_path):
-    trap = tmp_path / "trap"
-    code = f"{{'asin': 'B1', 'title': open({str(trap)!r}, 'w')}}"
-    changes = {"meta_Grocery_and_Gourmet_Food.json": code}
-    refused("line 1: found", converted, tmp_path, "amazon-grocery", changes)
-    assert not trap.exists()
-
-
-def test_rechorus_with_commas_and_an_error_in_one_of_its_parts(tmp_path):
-    layout = "amazon-grocery of ReChorus"
-    expected = converted(tmp_path, layout)
-    meta = LAYOUTS[layout]["item_meta.csv"].replace("[2]", '"[2, 3]"').replace("\t", ",")
-    commas = {
-        "test.csv": 'user_id,item_id,time,neg_items\n1,3,300,"[1, 2]"\n',
-        "item_meta.csv": meta,
-    }
-    assert converted(tmp_path, layout, commas).fingerprint == expected.fingerprint
-    wrong = {"dev.csv": "user_id\titem_id\ttime\n1\t2\t978300760000\n"}
-    refused("given/dev.csv, line 2, column time: found '97830", converted, tmp_path, layout, wrong)

@@ -7,10 +7,9 @@ from paragon.evaluation.protocol import TestSet
 OBJECTIVES = ["accuracy", "diversity"]
 
 
-def make_test_set(sequences, evaluation=None, objectives=OBJECTIVES, negatives=5, cutoffs=(5, 10)):
+def make_test_set(sequences, evaluation=None, objectives=OBJECTIVES, cutoffs=(5, 10), task=None):
     evaluation = sequences.test if evaluation is None else evaluation
-    return TestSet(sequences, evaluation, objectives, negatives=negatives, served=6,
-                   cutoffs=list(cutoffs))  # fmt: skip
+    return TestSet(sequences, evaluation, objectives, cutoffs=list(cutoffs), task=task)
 
 
 def table(scores):

@@ -18,8 +18,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from paragon.adapters.frozen import frozen_task, held_out_losses
-from paragon.backbones import base
-from paragon.data.negatives import NegativeSampler
+from paragon.backbones import base, build
 from paragon.errors import ParagonError
 from paragon.evaluation import methods
 from paragon.evaluation.evaluate import (
@@ -33,6 +32,7 @@ from paragon.evaluation.methods import METHODS, Trained, all_rows, methods_of, o
 from paragon.evaluation.protocol import Row, Scores, measure_rows
 from paragon.generator.training import train_generator
 from paragon.metrics.ranking import intra_list_distance_at, ndcg_at, target_ranks, top_k
+from paragon.objectives import table as objectives
 from paragon.params import ROOT
 from paragon.rivals import baselines
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
@@ -49,12 +49,12 @@ UNDEFINED = ["set_hv_of_tuned_sampled", "r_acc_sampled", "regret_mean_full"]
 @pytest.fixture(scope="module")
 def trained(tasks, seqs, settings, collection):
     """Everything but retrained models."""
-    rest, draw = (tasks["train"], NegativeSampler(seqs), settings), torch.Generator().manual_seed(0)
+    rest, draw = (tasks["train"], settings), torch.Generator().manual_seed(0)
     generators = [train_generator(collection, settings.generator, seed) for seed in (0, 1)]
     learned = [{n: train_end_to_end(n, *rest, seed) for n in END_TO_END} for seed in (0, 1)]
     bias = 0.1 * torch.randn(2, len(collection.oracles), 6, generator=draw)
     models = collection, generators, [], learned, bias
-    events = tasks["valid"], tasks["test"], make_test_set(seqs)
+    events = tasks["valid"], tasks["test"], make_test_set(seqs, task=tasks["test"])
     return Trained(*events, *models, collection.oracles[:0], {})
 
 
@@ -150,7 +150,7 @@ def test_broken_scores_are_named_with_their_method(trained, seqs, change, words)
 
 
 @pytest.mark.parametrize(("users", "good"), [(1, False), (None, True)])
-def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, users, good):
+def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, tasks, users, good):
     """From rows to the files: what is undefined is null with its reason, and nothing is NaN."""
     few = seqs.test[:users]
     scores = np.zeros((2, len(few), seqs.n_items + 1), np.float32)
@@ -160,7 +160,7 @@ def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, users, good
         Row(method, seed, weights, [Scores.of(scores[int(method == "mine")])] * 3)
         for method, seed in product(("tuned", "generated", "constant", "mine"), (0, 1))
     ]
-    curve, measured = measure_rows(make_test_set(seqs, few, cutoffs=[10]), rows)
+    curve, measured = measure_rows(make_test_set(seqs, few, cutoffs=[10], task=tasks["test"]), rows)
     summary = summarise(curve, OBJECTIVES)
     json.dumps([summary, from_generated(measured, few.users, 100)], allow_nan=False)
     for row, name in product((summary["generated"], summary["mine"]), UNDEFINED):
@@ -228,16 +228,25 @@ def test_a_hypernetwork_is_also_a_re_ranker(trained, curve):
     assert rows_of(dataclasses.replace(trained, learned=[{}, {}]), "cmr") == []
 
 
-def test_the_best_of_several_is_chosen_on_validation(trained, curve):
-    """The row of the comparison: never by what it is judged on."""
-    row = curve.query("method == 'generated_best' and seed == 0 and protocol == 'full'")
-
-    def losses(chosen_on):
-        vectors = methods.generated_best(trained.generators[0], trained.weights, chosen_on)
-        scores = [Scores.of_adapter(trained.test, vector) for vector in vectors]
-        return [trained.test_set.measure(one)[0]["full"]["loss_accuracy"] for one in scores]
-
-    assert row["loss_accuracy"].tolist() == losses(trained.valid) != losses(trained.test)
+def test_the_best_of_several_is_chosen_on_validation(trained, collection):
+    """Of several samples, and of all tuned adapters of a seed; never by what it is judged on."""
+    shape, draw = (8, 5, collection.form.size), torch.Generator().manual_seed(0)
+    samples, anchors, oracles = (0.5 * torch.randn(shape, generator=draw) for _ in range(3))
+    stub = SimpleNamespace(objectives=OBJECTIVES, generate=lambda weights, sample: samples[sample])
+    vectors = {"anchor_vectors": anchors, "oracle_vectors": oracles}
+    random = dataclasses.replace(collection, **vectors)
+    known = dataclasses.replace(trained, collection=random, generators=[stub, stub])
+    tuned, weights = (
+        torch.cat([anchors[1], oracles[1]]).unsqueeze(1).expand(-1, 5, -1),
+        known.weights,
+    )
+    for name, pool in (("generated_best", samples), ("tuned", tuned)):
+        found = methods.adapter_vectors(known, 1, name)
+        for w, weight in enumerate(weights):
+            losses = held_out_losses(trained.valid, pool[:, w], OBJECTIVES) @ weight
+            assert torch.equal(found[w], pool[losses.argmin(), w]), name
+        on_test = methods.adapter_vectors(dataclasses.replace(known, valid=known.test), 1, name)
+        assert not torch.equal(found, on_test), name
 
 
 def test_the_controls_of_generation_are_what_they_are_called(trained):
@@ -342,6 +351,21 @@ def test_generated_adapters_are_re_ranked_for_each_seed(seqs, planned):
         assert np.array_equal(head(seqs, table(scores[1])), head(seqs, best))
 
 
+@pytest.mark.parametrize("name", ["sasrec", "deepfm"])
+def test_losses_are_those_of_tuning(seqs, settings, name):
+    """Of an adapter, from its scores of all items; scores on sampled lists have none."""
+    model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
+    task, names = frozen_task(model, seqs, "test", settings.adapters), [*objectives.OBJECTIVES]
+    vector = 0.1 * torch.randn(task.form.size, generator=torch.Generator().manual_seed(0))
+    test_set = make_test_set(seqs, objectives=names, task=task)
+    measured = test_set.measure(Scores.of_adapter(task, vector))[0]["full"]
+    losses = [measured[f"loss_{name}"] for name in names]
+    assert losses == pytest.approx(held_out_losses(task, vector[None], names)[0].tolist(), abs=1e-5)
+    scores = task.catalogue_scores(vector).numpy()
+    sampled = Scores.of(scores, np.take_along_axis(scores, seqs.test.candidates, 1))
+    assert not [m for m in test_set.measure(sampled)[0]["full"] if m.startswith("loss_")]
+
+
 @pytest.fixture(scope="module")
 def random_collection(collection, tasks):
     """Random anchors, and as oracles the best of many on the test events: regret has a unit."""
@@ -357,12 +381,14 @@ def test_with_all_anchors_it_is_the_regret_of_the_evaluation(
     seqs, settings, trained, random_collection
 ):
     """Two ways to the same number: losses of vectors here, scores of the catalogue there."""
-    known, rows = dataclasses.replace(trained, collection=random_collection), []
+    # `tuned` is chosen on the events for which the oracles are the best.
+    known = dataclasses.replace(trained, collection=random_collection, valid=trained.test)
+    rows = []
     for seed, name in product((0, 1), ("tuned", *MIXTURES, "constant")):
         vectors = methods.adapter_vectors(known, seed, name)
         scores = [Scores.of_adapter(known.test, vector) for vector in vectors]
         rows.append(Row(name, seed, known.weights.numpy(), scores))
-    curve, _ = measure_rows(make_test_set(seqs, negatives=9, cutoffs=[10]), rows)
+    curve, _ = measure_rows(make_test_set(seqs, cutoffs=[10], task=known.test), rows)
     with_all = few_anchors(random_collection, known.test, [settings.adapters.anchors])
     for seed, method in product((0, 1), MIXTURES):
         table = curve.query(f"protocol == 'full' and seed == {seed}").set_index("method")

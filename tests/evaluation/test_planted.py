@@ -11,7 +11,6 @@ import pytest
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import train_backbone
-from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.evaluation.methods import Trained, other_rows
 from paragon.evaluation.protocol import Scores, held_out
@@ -41,8 +40,7 @@ def trained():
     collection = collect(backbone, sequences, own, [0])
     collection = dataclasses.replace(collection, oracles=simplex_lattice(2, 10))
     train = frozen_task(backbone, sequences, "train", own)
-    rows = settings.generator.behaviour_rows
-    loss = behaviour(train, NegativeSampler(sequences), collection, 0, rows)
+    loss = behaviour(train, own.objectives, settings.generator.behaviour_rows)
     generators = [train_generator(collection, settings.generator, 0, loss)]
     parts = held_out(sequences, backbone, own, [10])
     return Trained(*parts, collection, generators, [], [{}], None, collection.oracles[:0], {})

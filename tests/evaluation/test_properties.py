@@ -117,17 +117,17 @@ def test_an_event_is_judged_alone(seqs, seed):
 
 @pytest.mark.parametrize("silent", [0, 1])
 def test_an_objective_of_weight_0_has_no_influence(seqs, backbone, silent, monkeypatch):
-    own = adapter_settings(negatives=5, steps=10)
+    own = adapter_settings(steps=10)
     tasks = [frozen_task(backbone, seqs, name, own) for name in ("train", "valid")]
     weights = torch.tensor([[1.0, 0.0], [0.5, 0.5]]).roll(1 - silent, 1)
     start = 0.1 * torch.randn(1, 2, tasks[0].form.size, generator=torch.Generator().manual_seed(0))
 
     def tuned():
-        return tune(*tasks, NegativeSampler(seqs), weights, start, own, [0]).vectors[0]
+        return tune(*tasks, weights, start, own, [0]).vectors[0]
 
     expected, name = tuned(), OBJECTIVES[silent]
     entry = table.OBJECTIVES[name]
-    other = entry._replace(loss=lambda scores, lists: 7 - 3 * entry.loss(scores, lists))
+    other = entry._replace(loss=lambda *given: 7 - 3 * entry.loss(*given))
     monkeypatch.setitem(table.OBJECTIVES, name, other)
     found = tuned()
     assert torch.equal(expected[0], found[0])
@@ -203,13 +203,13 @@ def all_that_learns(seqs, settings):
     Training(model, seqs, settings.backbones).fit(0)
     model = model.eval().requires_grad_(False)
     collection = collect(model, seqs, settings.adapters, [0])
-    train, sampler = frozen_task(model, seqs, "train", settings.adapters), NegativeSampler(seqs)
-    extra = behaviour(train, sampler, collection, 0, 16)
+    train = frozen_task(model, seqs, "train", settings.adapters)
+    extra = behaviour(train, OBJECTIVES, 16)
     generator = train_generator(collection, settings.generator, 0, extra)
-    rival = train_end_to_end("hypernetwork", train, sampler, settings, 0)
+    rival = train_end_to_end("hypernetwork", train, settings, 0)
     vectors = [torch.cat([p.flatten() for p in m.state_dict().values()])
                for m in (model, generator.model, rival)]  # fmt: skip
-    bias = tune_category_bias(train, seqs, settings.adapters, [0])
+    bias = tune_category_bias(train, settings.adapters, [0])
     return dict(zip(NAMES, (*vectors, collection.anchor_vectors, bias), strict=True))
 
 

@@ -8,17 +8,19 @@ import torch
 from sklearn.decomposition import PCA
 
 from paragon.adapters.adapter import AdapterForm
-from paragon.data.negatives import NegativeSampler
+from paragon.generator import training
+from paragon.generator.diffusion import Schedule
 from paragon.generator.generator import Latent, load_generator, save_generator
 from paragon.generator.memorisation import average, distances, gaussian, noisy, verdict
 from paragon.generator.training import behaviour as make_behaviour
 from paragon.generator.training import train_generator
+from paragon.objectives.weights import random_weights
 from tests.conftest import refused, small
 
 
 @pytest.fixture(scope="module")
-def behaviour(tasks, seqs, collection):
-    return make_behaviour(tasks["train"], NegativeSampler(seqs), collection, 0, 16)
+def behaviour(tasks, settings):
+    return make_behaviour(tasks["train"], settings.adapters.objectives, 16)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +33,50 @@ def test_latent_is_pca():
     x = torch.randn(30, 12, generator=draw) @ torch.diag(torch.linspace(3, 0.1, 12))
     latent, oracle = Latent.fit(x, 4), PCA(4).fit(x.numpy())
     expected = oracle.inverse_transform(oracle.transform(x.numpy()))
-    assert np.allclose(latent.decode(latent.encode(x)).numpy(), expected, atol=1e-4)
+    assert np.allclose(latent.decode(latent.encode(x)).detach(), expected, atol=1e-4)
     assert latent.encode(x).std().item() == pytest.approx(1, rel=1e-3)
-    full = Latent.fit(x, None)
-    assert torch.allclose(full.decode(full.encode(x)), x, atol=1e-5)
+
+
+def test_the_gradient_of_the_behavioural_loss_goes_through_the_sampler(
+    collection, settings, behaviour, monkeypatch
+):
+    """The first step by hand: of every parameter, with two steps of DDIM."""
+    change = {"sampler_steps": 2, "steps": 1, "behaviour_batch": 5}
+    own, untrained, slopes = settings.generator.model_copy(update=change), training.untrained, []
+
+    def start(*given):
+        model = untrained(*given)  # its zeros would hide most of the gradient
+        for parameter in model.parameters():
+            parameter.data.add_(0.1 * torch.randn(parameter.shape))
+        return model
+
+    def keep(loss, model, *_):
+        slopes.append(torch.autograd.grad(loss, [*model.parameters()], allow_unused=True))
+
+    monkeypatch.setattr(training, "untrained", start)
+    monkeypatch.setattr(training, "take_step", keep)
+    train_generator(collection, own, 0, behaviour)
+
+    model, schedule, rng = start(collection, own, 0), Schedule(500), np.random.default_rng([0, 2])
+    vectors, weights = collection.training_set(0)
+    rows = rng.integers(len(vectors), size=16)
+    clean = model.latent.encode(vectors[rows])
+    drop = own.condition_drop
+    loss = training.diffusion_loss(model.denoiser, schedule, clean, weights[rows], rng, drop)
+    wanted = random_weights(5, collection.anchors.min(0).values, rng)
+    x = torch.from_numpy(rng.standard_normal((5, 3), dtype=np.float32))
+    for now, after in ((499, 0), (0, None)):
+        v = model.denoiser(x, torch.full((5,), now), wanted, torch.zeros(5, dtype=torch.bool))
+        a, s = schedule.signal[now], schedule.noise[now]
+        x, eps = a * x - s * v, s * x + a * v
+        if after is not None:
+            x = schedule.signal[after] * x + schedule.noise[after] * eps
+    sampled = model.latent.mean + model.latent.scale * x @ model.latent.basis
+    tasks = (behaviour(sampled, rng) * wanted).sum(1)
+    loss = loss + own.behaviour_strength * tasks.mean()
+    expected = torch.autograd.grad(loss, [*model.parameters()], allow_unused=True)
+    for (name, _), a, b in zip(model.named_parameters(), *slopes, expected, strict=True):
+        assert a is b is None or torch.allclose(a, b, rtol=1e-3, atol=1e-5), name
 
 
 def test_same_inputs_same_bytes_and_back(collection, settings, behaviour, trained, tmp_path):
@@ -54,7 +96,8 @@ def test_shapes_noise_and_batches(trained):
     many = trained.generate([[0.3, 0.7], [0.8, 0.2]])
     assert torch.allclose(many[0], one[0], atol=1e-5)
     assert torch.equal(trained.generate([0.3, 0.7]), one)
-    assert not torch.allclose(trained.generate([0.3, 0.7], sample=1), one, atol=1e-4)
+    found = [trained.generate([0.3, 0.7], sample=sample, steps=20) for sample in (0, 1)]
+    assert not torch.allclose(*found, atol=1e-4)
     assert trained.floor.tolist() == pytest.approx([0.05, 0.0])  # corners are lifted to it
     assert torch.equal(trained.generate([0.0, 1.0]), trained.generate([0.05, 0.95]))
     refused("sum to 1", trained.generate, [0.5, 0.6])
@@ -77,13 +120,13 @@ def test_learns_a_collection_that_follows_the_weights(collection):
     change = {"steps": 1200, "batch": 64, "learning_rate": 5e-3, "ema": 0.99}
     own = small(generator=change | {"width": 32, "latent": 2}).generator
     model = train_generator(made, own, 0)
-    found = model.generate(between, guidance=1.0)
+    found = model.generate(between, guidance=1.0, steps=2)
     error = (found - between @ direction).norm(dim=1)
     spread = (line - line.mean(0)).norm(dim=1).mean()
     assert (error / spread).max() < 0.15
     # Guidance away from the unconditional model overshoots, and 0 ignores the weights.
-    assert not torch.allclose(model.generate(between, guidance=4.0), found, atol=0.05)
-    one, *_, other = model.generate(between, guidance=0.0)
+    assert not torch.allclose(model.generate(between, guidance=4.0, steps=2), found, atol=0.05)
+    one, *_, other = model.generate(between, guidance=0.0, steps=2)
     assert torch.allclose(one, other, atol=1e-5)
 
 

@@ -3,35 +3,78 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import rel_entr
 
 from paragon.metrics.ranking import alpha_dcg
 from paragon.objectives import losses
-from paragon.objectives.losses import BprMax, CatalogueSoftmax, Lists, SoftAlphaDCG
-from paragon.objectives.table import OBJECTIVES
+from paragon.objectives.losses import (
+    SCALE,
+    BprMax,
+    CatalogueSoftmax,
+    Lists,
+    Retrieval,
+    SoftAlphaDCG,
+)
+from paragon.objectives.table import served
 
 IDEAL = 7.0
 
 
-def lists_for(rows, length, categories=5, seed=0, groups=None):
-    rng = np.random.default_rng(seed)
+def lists_for(rows, length, categories=5):
+    rng = np.random.default_rng(0)
     return Lists(
         torch.from_numpy(rng.random((rows, length, categories)) < 0.4).float(),
         torch.from_numpy(rng.random((rows, length))).float(),
-        torch.zeros(rows, dtype=torch.long) if groups is None else groups,
         ideal=IDEAL,
     )
 
 
-def scores_for(rows, tasks, length, seed=1, scale=1.0):
-    rng = np.random.default_rng(seed)
-    return torch.from_numpy(scale * rng.standard_normal((rows, tasks, length))).float()
+def scores_for(rows, tasks, length):
+    return torch.from_numpy(np.random.default_rng(1).standard_normal((rows, tasks, length))).float()
 
 
-def test_accuracy_survives_large_scores():
-    scores = scores_for(4, 2, 10, scale=1e4).requires_grad_(True)
-    loss = losses.accuracy(scores, lists_for(4, 10)).sum()
-    loss.backward()
-    assert torch.isfinite(loss) and torch.isfinite(scores.grad).all()
+@pytest.mark.parametrize("scale", [1, 1e4])
+def test_divergence_is_the_relative_entropy_of_scipy(scale):
+    draw = np.random.default_rng(0)
+    scores = torch.from_numpy(scale * draw.standard_normal((2, 3, 20))).requires_grad_()
+    p = torch.from_numpy(draw.dirichlet(np.ones(20), 3))  # [3, 20], as the frozen backbone's
+    p[2] = torch.eye(20)[7]  # one item, as the item that came next
+    found, q = losses.divergence(scores, p), scores.detach().softmax(-1)
+    if scale == 1:
+        expected = rel_entr(p.numpy(), q.numpy()).sum(-1)
+        assert np.allclose(found.detach(), expected, rtol=1e-12)
+    assert torch.allclose(found[:, 2], -scores.log_softmax(-1)[:, 2, 7], rtol=1e-12)
+    (slope,) = torch.autograd.grad(found.sum(), scores)  # finite for large scores, too
+    assert torch.allclose(slope, q - p, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [1, 500, 1 << 19])
+def test_retrieval_is_the_search_in_all_scores(block, monkeypatch):
+    """Value, gradient and lists, with ties, met items and a dimension for seeds."""
+    monkeypatch.setattr(Retrieval, "BLOCK", block)
+    rng = np.random.default_rng(0)
+    states = torch.from_numpy(rng.integers(-2, 3, (2, 3, 5, 4)) / 2.0).requires_grad_()
+    items = torch.from_numpy(rng.integers(-2, 3, (31, 4)) / 1.0)  # few values: many ties
+    items[0] = 100  # padding: neither counted nor served
+    met = torch.from_numpy(rng.random((2, 5, 31)) < 0.4)
+    met[..., 0] = True
+    log_sum, lists = Retrieval.apply(states, items, met, 6)
+    scores = states @ items.T  # [2, 3, 5, 31]
+    expected = scores[..., 1:].logsumexp(-1)
+    assert torch.allclose(log_sum, expected, rtol=1e-12)
+    weight = torch.from_numpy(rng.random(expected.shape))
+    slopes = [torch.autograd.grad((x * weight).sum(), states)[0] for x in (log_sum, expected)]
+    assert torch.allclose(*slopes, atol=1e-12) and not lists.requires_grad
+    hidden = met.unsqueeze(1).expand_as(scores)
+    assert not hidden.gather(-1, lists).any()
+    assert all(len(set(row.tolist())) == 6 for row in lists.flatten(0, -2))
+    best = [scores.gather(-1, x) for x in (lists, served(scores, hidden, 6))]
+    assert torch.equal(*best)  # of equal scores, either item will do
+
+
+def test_accuracy_is_the_mean_divergence_and_has_no_use_for_groups():
+    divergences = torch.tensor([[1.0, 2, 6], [0, 0, 0]])
+    assert losses.accuracy(divergences, torch.zeros(3)).tolist() == pytest.approx([3 * SCALE, 0])
 
 
 def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
@@ -83,19 +126,19 @@ def test_seeds_the_layout_in_memory_and_the_size_of_blocks_change_nothing(monkey
     scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
     turned = scores.transpose(0, 1).contiguous().transpose(0, 1)
     assert not turned.is_contiguous()
-    two = Lists(*(torch.stack([x, x]) for x in lists[:3]), ideal=IDEAL)
-    for name, (objective, *_) in OBJECTIVES.items():
+    two = Lists(*(torch.stack([x, x]) for x in lists[:2]), ideal=IDEAL)
+    for objective in (losses.diversity, losses.novelty):
         alone = objective(scores, lists)
-        assert torch.equal(objective(turned, lists), alone), name
+        assert torch.equal(objective(turned, lists), alone), objective
         both = objective(torch.stack([scores, scores]), two)
-        assert torch.allclose(both, torch.stack([alone, alone]), atol=1e-6), name
+        assert torch.allclose(both, torch.stack([alone, alone]), atol=1e-6), objective
     whole = losses.diversity(scores, lists)
     monkeypatch.setattr(SoftAlphaDCG, "BLOCK", 1)
     assert torch.allclose(losses.diversity(scores, lists), whole, atol=1e-6)
 
 
 def test_novelty_prefers_the_unpopular_first():
-    lists = Lists(torch.ones(1, 3, 1), torch.tensor([[0.0, 0.5, 1.0]]), torch.zeros(1), 1)
+    lists = Lists(torch.ones(1, 3, 1), torch.tensor([[0.0, 0.5, 1.0]]), 1)
     good, bad = torch.tensor([[[3.0, 2, 1]]]), torch.tensor([[[1.0, 2, 3]]])
     exposure = 1 / np.log2(1 + np.arange(1, 4))
     exposure /= exposure.sum()
@@ -103,10 +146,15 @@ def test_novelty_prefers_the_unpopular_first():
     assert losses.novelty(bad, lists).item() == pytest.approx(exposure @ [1, 0.5, 0], abs=1e-4)
 
 
-@pytest.mark.parametrize("groups", [[0, 0, 1, 1, 1, -1], [0, 1, 1, 1, 1, -1]])
-def test_fairness_weighs_the_group_served_worse(groups):
-    groups, scores = torch.tensor(groups), scores_for(6, 2, 10)
-    lists = lists_for(6, 10, groups=groups)
-    a, b = (losses.accuracy(scores[groups == group], lists) for group in (0, 1))
-    expected = 0.9 * torch.maximum(a, b) + 0.1 * torch.minimum(a, b)
-    assert torch.allclose(losses.fairness(scores, lists), expected, atol=1e-6)
+def test_fairness_weighs_the_group_served_worse():
+    """By hand: means of the two groups, 3 and 1, then 1 and 5; users without a group do not count.
+
+    A batch may lack a group: the other one alone counts.
+    """
+    divergences = torch.tensor([[2.0, 4, 0, 2, 9], [1, 1, 4, 6, 9]])  # [A, B]
+    groups = torch.tensor([[0, 0, 1, 1, -1], [1, 1, 0, 0, -1]])  # of two seeds
+    by_hand = torch.tensor([0.9 * 3 + 0.1 * 1, 0.9 * 5 + 0.1 * 1])
+    found = losses.fairness(divergences.expand(2, 2, 5), groups)
+    assert torch.allclose(found, SCALE * by_hand.expand(2, 2))
+    alone = losses.fairness(divergences[:, :2], groups[0, :2])
+    assert torch.allclose(alone, SCALE * 0.9 * torch.tensor([3.0, 1.0]))

@@ -31,14 +31,13 @@ def test_lists_have_the_features_of_their_items_and_the_ideal_of_their_length(se
     rich[1] = True  # the first item carries everything: without it the ideal is another
     catalogue = Catalogue.of(dataclasses.replace(seqs, categories=rich), 6, "cpu")
     expected = ideal_alpha_dcg(rich[1:], 6)[0]
-    groups, rng = torch.tensor([0, 1, -1]), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for length in (1, 3, 6, 9):  # longer lists are judged by the longest that is known
         items = torch.from_numpy(rng.integers(1, seqs.n_items + 1, (3, length)))
-        lists = catalogue.lists(items, groups)
+        lists = catalogue.lists(items)
         assert lists.ideal == pytest.approx(expected[min(length, 6) - 1])
         assert torch.equal(lists.categories, torch.from_numpy(rich).float()[items])
         assert torch.equal(lists.popularity, catalogue.popularity[items])
-        assert torch.equal(lists.groups, groups)
 
 
 def test_the_best_that_is_not_met_is_served():
@@ -47,20 +46,19 @@ def test_the_best_that_is_not_met_is_served():
     assert table.served(scores, met, 2).tolist() == [[3, 1], [3, 2]]
 
 
-def test_an_objective_judges_what_is_drawn_or_what_is_served():
-    def lists(*shape):
-        groups = torch.tensor([0, 1, 1, -1]).expand(shape[:-1])
-        return Lists(torch.rand(*shape, 2).round(), torch.rand(shape), groups, 2.0)
-
-    drawn = Scored(torch.randn(4, 2, 3), lists(4, 3))
-    best = Scored(torch.randn(2, 4, 1, 3), lists(2, 4, 3))
-    losses = table.objective_losses(list(OBJECTIVES), drawn, lambda: best)
+def test_an_objective_judges_served_lists_or_divergences_from_its_reference():
+    best = Scored(
+        torch.randn(2, 4, 1, 3), Lists(torch.rand(2, 4, 3, 2).round(), torch.rand(2, 4, 3), 2.0)
+    )
+    groups = torch.tensor([0, 1, 1, -1])
+    far = {"backbone": torch.rand(2, 4), "next item": torch.rand(2, 4)}  # [A, B]
+    losses = table.objective_losses(list(OBJECTIVES), best, groups, far.__getitem__)
     assert losses.shape == (2, len(OBJECTIVES))
     for column, (name, entry) in enumerate(OBJECTIVES.items()):
-        expected = entry.loss(*best).squeeze(-1) if entry.served else entry.loss(*drawn)
-        assert torch.equal(losses[:, column], expected), name
-    never = None  # must not be called: no objective judges the served list
-    assert table.objective_losses(["accuracy", "fairness"], drawn, never).shape == (2, 2)
+        given = (far[entry.reference], groups) if entry.reference else best
+        assert torch.equal(losses[:, column], entry.loss(*given).view(2)), name
+    never = None  # must not be called: both objectives judge served lists
+    assert table.objective_losses(["diversity", "novelty"], best, groups, never).shape == (2, 2)
 
 
 def test_what_data_must_have_for_an_objective():

@@ -67,9 +67,6 @@ FIGURES = {
         lambda: figures.pareto_front(make_curve(1), ["tuned", "constant", "generated"]),
         "beyond or behind tuned",
     ),
-    "two_versions": (
-        lambda: figures.two_versions({"a": (make_curve(), make_curve(2))}, ("v1", "v2")), "v2"
-    ),
     "all_studies": (lambda: figures.all_studies(make_studies()), "off the scale"),
     "latent_space": (
         lambda: figures.latent_space(collected=(np.eye(11, 20), PAIRS)), "collected (n = 11)"

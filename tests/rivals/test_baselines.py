@@ -44,3 +44,14 @@ def test_popularity_counts_training_events(seqs):
     scores = baselines.popularity(seqs, seqs.test)
     assert scores.shape == (len(seqs.test), seqs.n_items + 1) and scores[0].sum() == 524
     assert np.array_equal(scores[0], scores[-1])
+
+
+def test_a_backbone_no_better_than_a_rule_is_a_warning_with_all_numbers(seqs):
+    valid = seqs.valid
+    scores = baselines.item_knn(seqs, valid)
+    scores[seqs.excluded(valid)] = -np.inf
+    ranks = (scores >= np.take_along_axis(scores, valid.targets[:, None], 1)).sum(1)
+    knn = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0).mean()
+    assert f"item_knn {knn:.4f}" in (weak := baselines.beside_baselines(knn, seqs))
+    assert weak.startswith("WARNING") and "learning_rate" in weak
+    assert "WARNING" not in baselines.beside_baselines(0.9, seqs)

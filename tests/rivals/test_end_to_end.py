@@ -1,19 +1,25 @@
-"""Rivals trained end to end: exact minima, equal cost, saving."""
+"""Rivals trained end to end, or from scratch: exact minima, equal cost, saving, losses by hand."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
-from paragon.adapters.adapter import AdapterForm
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.adapter import Adapter, AdapterForm
+from paragon.adapters.frozen import adapter_form, frozen_task
+from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
+from paragon.objectives.losses import SCALE, bpr_max
+from paragon.objectives.table import OBJECTIVES, Catalogue
 from paragon.rivals import end_to_end
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
+from paragon.rivals.retrain import Retraining
 from tests.conftest import adapter_settings, refused, small
 
 ABOUT = {"sha256": "of the backbone"}
+FORM = AdapterForm(16, 2, 6)  # that of the small settings and the toy data
 
 
 @pytest.fixture
@@ -22,39 +28,44 @@ def task(tasks):
 
 
 def test_as_many_lists_as_the_collection_and_the_behavioural_loss(settings):
-    tuning = 4 * 20 * 32  # anchors, steps, batch of the small settings
+    tuning = 4 * 100 * 16  # anchors, steps, batch of the small settings
     behaviour = 30 * 2 * 16
-    assert end_to_end.equal_steps(settings) == (tuning + behaviour) // (2 * 16)
+    assert end_to_end.equal_steps(settings) == (tuning + behaviour) // (2 * 32)
 
 
 def test_training_starts_from_the_start_of_the_collection(settings):
-    start = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    start = torch.randn(FORM.size, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([[0.2, 0.8], [1.0, 0.0]])
     for kind in END_TO_END.values():
-        assert torch.allclose(kind(start, 2, settings.rivals)(weights), start.expand(2, -1))
+        found = kind(FORM, start, 2, settings.rivals)(weights)
+        assert torch.allclose(found, start.expand(2, -1))
 
 
 @pytest.mark.parametrize("name", END_TO_END)
 def test_a_known_minimum_is_found(name):
-    """Where each objective is a squared distance, the best vector is the mixture of their ends."""
-    form = AdapterForm(16, 2, 6)
-    ends = 0.3 * torch.randn(2, form.size, generator=torch.Generator().manual_seed(1))
+    """Where each objective is a squared distance, the best vector is the mixture of their ends.
+
+    The ends differ by what `conditioned` can reach: scales, hidden biases and those of categories.
+    """
+    draw = torch.Generator().manual_seed(1)
+    w1, b1, *rest, u = FORM.unflatten(0.3 * torch.randn(2, FORM.size, generator=draw))
+    ends = [w1[0] * torch.tensor([[[0.5], [2.0]], [[1.5], [-1.0]]]), b1, *(x[[0, 0]] for x in rest)]
+    ends = torch.cat([x.flatten(1) for x in (*ends, u)], 1)  # [O, P]
     bowl = SimpleNamespace(
         states=torch.zeros(4, 16),
-        form=form,
-        draw=lambda sampler, rows, negatives, rng: (None, None),
+        form=FORM,
         losses=lambda vectors, *_: (vectors.unsqueeze(-2) - ends).square().sum(-1),
     )
     rivals = {"weights": 32, "rows": 1, "learning_rate": 0.01, "width": 32}
-    rival = train_end_to_end(name, bowl, None, small(rivals=rivals, adapters={"steps": 150}), 0)
+    rival = train_end_to_end(name, bowl, small(rivals=rivals, adapters={"steps": 150}), 0)
     weights = torch.tensor([[0.05, 0.95], [0.4, 0.6], [0.9, 0.1]])
     error = (rival.generate(weights) - weights @ ends).norm(dim=1)
     assert error.max() < 0.05 * (ends[0] - ends[1]).norm()
 
 
 @pytest.mark.parametrize("name", END_TO_END)
-def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, seqs, settings, tmp_path):
-    parts = name, task, NegativeSampler(seqs), settings, 0, {"backbone": ABOUT["sha256"]}
+def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, settings, tmp_path):
+    parts = name, task, settings, 0, {"backbone": ABOUT["sha256"]}
     for folder in "ab":
         end_to_end.save_end_to_end(rival := train_end_to_end(*parts), tmp_path / folder)
     for ending in (".safetensors", ".json"):
@@ -71,9 +82,11 @@ def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, seqs, setting
 
 
 def test_category_bias_follows_the_weights_and_is_the_constant_part_of_an_adapter(backbone, seqs):
-    few = adapter_settings(steps=60, batch=64, served_rows=32)
+    few = adapter_settings(steps=60, batch=32)
     task = frozen_task(backbone, seqs, "train", few)
-    bias = end_to_end.tune_category_bias(task, seqs, few, [0, 1])
+    bias = end_to_end.tune_category_bias(task, few, [0, 1])
+    plain = frozen_task(backbone, seqs, "train", few.model_copy(update={"item_side": False}))
+    assert torch.equal(bias, end_to_end.tune_category_bias(plain, few, [0, 1]))
     assert bias.shape == (2, 5, 6)  # seeds, evaluation weights, categories
     assert not torch.allclose(bias[0, 0], bias[0, -1], atol=0.05)
     vector = torch.cat([torch.zeros(task.form.size - 6), bias[0, 2]])
@@ -83,15 +96,51 @@ def test_category_bias_follows_the_weights_and_is_the_constant_part_of_an_adapte
     assert np.allclose(task.catalogue_scores(vector).numpy(), scores, atol=1e-5)
 
 
-def test_category_bias_is_tuned_as_an_adapter_of_which_only_the_bias_changes(task, seqs):
-    """Scores, served lists and losses, for two seeds at once, are those of such an adapter."""
+@pytest.mark.parametrize("name", ["sasrec", "deepfm"])
+def test_category_bias_is_tuned_as_an_adapter_of_which_only_the_bias_changes(name, seqs, settings):
+    """Losses and gradients, for two seeds at once, are those of such an adapter."""
+    model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
+    task = frozen_task(model, seqs, "train", settings.adapters)
     bias = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     vectors = torch.cat([torch.zeros(2, 3, task.form.size - 6), bias], -1)
-    rng = np.random.default_rng(0)
-    drawn = [task.draw(NegativeSampler(seqs), 40, 5, rng) for _ in range(2)]
-    rows, candidates = (torch.stack(part) for part in zip(*drawn, strict=True))
-    lists = rows, candidates, ["accuracy", "diversity"]
-    losses = [end_to_end.BiasTask(**vars(task)).losses(bias, *lists), task.losses(vectors, *lists)]
-    assert torch.allclose(*losses, atol=1e-5) and losses[0].shape == (2, 3, 2)
-    found, expected = (torch.autograd.grad(loss.sum(), bias)[0] for loss in losses)
-    assert torch.allclose(found, expected, atol=1e-5)
+    given = torch.randint(480, (2, 40), generator=torch.Generator().manual_seed(1)), [*OBJECTIVES]
+    losses = end_to_end.BiasTask(**vars(task)).losses(bias, *given), task.losses(vectors, *given)
+    assert torch.allclose(*losses, atol=1e-5) and losses[0].shape == (2, 3, 4)
+    slopes = [torch.autograd.grad(loss.sum(), bias)[0] for loss in losses]
+    assert torch.allclose(*slopes, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "loss"), [("sasrec", "softmax"), ("deepfm", "bpr_max")])
+def test_a_retrained_model_has_the_loss_of_its_backbone_and_of_served_lists(name, loss, seqs):
+    """By hand, with the gradients of all parameters: lists go to every eighth event."""
+    backbones = {"loss": loss, "negatives": 7 if loss == "bpr_max" else None}
+    own = small(adapters={"objectives": [*OBJECTIVES]}, backbones=backbones)
+    model = build(name, seqs, own.backbones, seed=0).eval()
+    form = adapter_form(model, seqs, own.adapters)
+    vector = 0.1 * torch.randn(form.size, generator=torch.Generator().manual_seed(0))
+    adapter, weights = Adapter.from_vector(vector, form), torch.tensor([0.4, 0.3, 0.2, 0.1])
+    training = Retraining(model, adapter, seqs, own, weights)
+    events = [part[::9] for part in seqs.train_events()]
+    (users, _), targets = events, seqs.targets(*events)
+    states = model.states(model.context(seqs, *events))
+    found = training.loss(states, users, targets, np.random.default_rng(3))
+
+    categories = torch.from_numpy(seqs.categories).float()
+    table = torch.cat([model.item_vectors(), categories], 1)
+    scores, target = model.score_catalogue(states, adapter, table), torch.from_numpy(targets)
+    of_each = F.cross_entropy(scores[:, 1:], target - 1, reduction="none")
+    accuracy = SCALE * of_each.mean()
+    if loss == "bpr_max":
+        drawn = NegativeSampler(seqs).draw(users, 7, np.random.default_rng(3))
+        candidates = torch.from_numpy(np.column_stack([targets, drawn]))
+        accuracy = bpr_max(scores.gather(1, candidates)).mean()
+    met = seqs.met_in_training().mask()[users[::8]]
+    best = scores[::8].masked_fill(met, -torch.inf).topk(6).indices
+    listed = scores[::8].gather(1, best)[:, None], Catalogue.of(seqs, 6, "cpu").lists(best)
+    fair = OBJECTIVES["fairness"].loss(of_each[::8], torch.from_numpy(seqs.groups)[users[::8]])
+    others = [OBJECTIVES[name].loss(*listed).squeeze() for name in ("diversity", "novelty")]
+    expected = weights @ torch.stack([accuracy, *others, fair.squeeze()])
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    parts = [*model.parameters(), *adapter.parameters()]
+    slopes = (torch.autograd.grad(x, parts, retain_graph=True) for x in (found, expected))
+    assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*slopes, strict=True))

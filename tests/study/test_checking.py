@@ -67,7 +67,9 @@ def test_results_that_came_with_the_commit_are_no_success(root):
     """Nothing was run; or something was, and what it wrote has been replaced since."""
     comparison = compare_with_commit(root=root)
     assert comparison.passed and set(comparison.table["verdict"]) == {"equal"}
-    assert re.match(r"reproduced: .* HEAD \(\w{7}\); 1 of 1 .*; 5 metr", comparison.summary())
+    summary = comparison.summary()
+    assert re.match(r"reproduced: .* HEAD \(\w{7}\); 1 of 1 .* here, 5 metr", summary)
+    assert "params.yaml" not in summary
     write(root, changed(set_hv_sampled=0.401))
     assert compare_with_commit(root=root).recomputed == []
     shutil.rmtree(root / "artifacts")
@@ -78,6 +80,7 @@ def test_results_that_came_with_the_commit_are_no_success(root):
     ran(root, RESULTS, "ml-1m/gru4rec")
     comparison = compare_with_commit(root=root)
     assert comparison.recomputed == [("ml-1m", "gru4rec")] and comparison.passed
+    assert re.search(r"1 of 2 .* here, 5 metr.* 5 new; not .* here, 5 metr", comparison.summary())
     record = root / "artifacts/notebooks/ml-1m/gru4rec/06_evaluation.time.json"
     for broken in ("{", "[" * 100_000, '{"seconds": NaN, "finished": ""}'):
         record.write_text(broken)  # a broken record is none
@@ -131,6 +134,24 @@ def test_an_older_revision_a_larger_repository_and_missing_studies(root):
     write(root, RESULTS, "ml-1m/gru4rec")
     summary = compare_with_commit(root=root).summary()
     assert "2 missing, 6 new" in summary and "0 of 2 studies" in summary
+
+
+def test_the_headline_comes_first_and_other_settings_are_named(root):
+    path = root / "results/ml-100k/sasrec/headline.json"
+    for headline in ({"r_acc": 0.9}, {"generated": {"r_acc": 0.9}}):
+        path.write_text(json.dumps(headline))
+        write(root, RESULTS)
+        git(root, "add", "-A")
+        git(root, "commit", "-qm", "headline")
+        path.write_text(json.dumps(headline).replace("0.9", "0.4"))
+        write(root, changed(set_hv_sampled=-9))
+        table = compare_with_commit(root=root).table
+        assert table["metric"].tolist()[:2] == ["headline_r_acc", "set_hv_sampled"]
+    text = (root / "params.yaml").read_text().replace("resamples: 2000", "resamples: 1500")
+    (root / "params.yaml").write_text(text.replace("relative: 0.02", "relative: 0.5"))
+    comparison = compare_with_commit(root=root)
+    assert comparison.settings == ["evaluation.resamples", "verify.relative"]
+    assert "evaluation.resamples, verify.relative" in comparison.summary()
 
 
 def test_what_cannot_be_compared_is_refused(root):
@@ -221,15 +242,17 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
     kinds = [["steady", "beyond"], ["loose", "within"], ["generated", "equal"]]
     assert versions.moved[["method", "kind"]].to_numpy().tolist() == kinds
     text = versions.markdown()
-    assert "1 study, 3 means: 1 beyond" in text and "Only in the working tree: toy, mine." in text
+    assert "1 study in both, 3 means: 1 beyond" in text
+    news = text.index("the working tree**: toy, mine; toy, sasrec: `alone`.")
+    assert news < text.index("| toy, sasrec")
     row = "| toy, sasrec | `steady` | set HV | 0.5100 ± 0.0100 | 0.6100 ± 0.0100 | +0.1000 |"
     assert row in text and "`generated`" not in text
     assert "... and 1 more" in versions.markdown(1)
-    assert versions.draw(before / "both.png").stat().st_size > 10_000
     git(before, "add", "-A")
     git(before, "commit", "-qm", "after")
     assert compare_versions("HEAD~1", "HEAD", before).moved.equals(versions.moved)
     write_seeds(before, SEEDS | {"loose": [0.9]})  # a single run has no spread
+    assert compare_versions("HEAD", None, before).only == (["toy, sasrec: `alone`"], [])  # gone
     moved = compare_versions("HEAD~1", None, before).moved.set_index("method")
     assert moved.loc["loose", "kind"] == "alone"
     (before / "results/toy/sasrec/metrics.json").unlink()

@@ -16,7 +16,6 @@ import torch
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
-from paragon.data.negatives import NegativeSampler
 from paragon.generator.training import behaviour, train_generator
 from paragon.params import ROOT
 from paragon_study import command_line
@@ -79,7 +78,7 @@ def test_scores_tuning_and_generation_agree(name, seqs, settings):
         test = frozen_task(model, seqs, "test", settings.adapters)
         collection = collect(model, seqs, settings.adapters, [0])
         train = frozen_task(model, seqs, "train", settings.adapters)
-        loss = behaviour(train, NegativeSampler(seqs), collection, 0, 16)
+        loss = behaviour(train, settings.adapters.objectives, 16)
         generator = train_generator(collection, settings.generator, 0, loss, device)
         vectors = collection.anchor_vectors
         scores = test.catalogue_scores(vectors[0, 0].to(device)).cpu()

@@ -16,7 +16,6 @@ from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.adapters.mixtures import interpolation
 from paragon.backbones import BACKBONES, train_backbone
-from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.generator.training import behaviour, train_generator
 from paragon.params import load_params
@@ -56,16 +55,16 @@ def main():
     again = train_backbone("tisasrec", seqs, settings.backbones, "cpu")[0]
     torch.set_num_threads(1)
     show("tisasrec_on_two_threads", *again.state_dict().values())
-    backbone, sampler = trained["sasrec"], NegativeSampler(seqs)
+    backbone = trained["sasrec"]
     collection = collect(backbone, seqs, own, settings.run.seeds)
     show("collection", collection.snapshots, collection.validation)
     mix = interpolation(collection.anchors.double().numpy(), collection.oracles.numpy())
     show("interpolation", torch.from_numpy(mix))
     train = frozen_task(backbone, seqs, "train", own)
-    loss = behaviour(train, sampler, collection, 0, settings.generator.behaviour_rows)
+    loss = behaviour(train, own.objectives, settings.generator.behaviour_rows)
     generator = train_generator(collection, settings.generator, 0, loss)
     show("generated", generator.generate(collection.oracles))
-    rival = train_end_to_end("hypernetwork", train, sampler, settings, 0)
+    rival = train_end_to_end("hypernetwork", train, settings, 0)
     show("hypernetwork", rival.generate(collection.oracles))
 
 
