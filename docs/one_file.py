@@ -86,11 +86,9 @@ def adapt(states, vectors):
 
 
 # 4. Two losses.
-def bpr_max(scores):
-    """Accuracy: ``[..., C]`` to ``[...]``; item 0 is the target, the others are negatives."""
-    target, negatives = scores[..., :1], scores[..., 1:]
-    # Minus log of sum_j softmax_j(n) sigmoid(t - n_j), in logarithms, so that nothing overflows.
-    return -(negatives.log_softmax(-1) + F.logsigmoid(target - negatives)).logsumexp(-1)
+def divergence(scores, p):
+    """Accuracy: KL divergence of softmax(scores) from p, ``[..., n]`` to ``[...]``."""
+    return (torch.xlogy(p, p) - p * scores.log_softmax(-1)).sum(-1)  # sum_i p_i log(p_i / q_i)
 
 
 def soft_alpha_dcg(scores, categories, temperature=0.1, alpha=0.5):
@@ -119,19 +117,18 @@ class Task:
 
     def __init__(self, model, histories, targets, met, categories):
         self.states, self.targets, self.met = model.states(histories), targets, met
+        self.frozen = (self.states @ model.items.weight.T).softmax(-1)  # without an adapter [N, n]
         self.items = torch.cat([model.items.weight, categories], 1)  # [e_i, g_i], [n, d + M]
         self.categories = categories
 
     def scores(self, vectors, rows=slice(None)):
         return adapt(self.states[rows], vectors) @ self.items.T  # [A, B, n]
 
-    def losses(self, vectors, rng, batch=128, negatives=9, served=20):
+    def losses(self, vectors, rng, batch=32, served=20):
         """Return accuracy and diversity loss ``[A, 2]`` of adapters ``[A, P]``."""
         rows = torch.from_numpy(rng.integers(len(self.targets), size=batch))
-        drawn = torch.from_numpy(rng.integers(ITEMS, size=(batch, negatives)))
-        candidates = torch.cat([self.targets[rows, None], drawn], 1)  # [B, C], target first
         scores = self.scores(vectors, rows)  # [A, B, n]
-        accuracy = bpr_max(scores.gather(-1, candidates.expand(len(vectors), -1, -1)))
+        accuracy = 0.2 * divergence(scores, self.frozen[rows])  # [A, B]
         # What would be served: the best items that the user has not met.
         best = scores.masked_fill(self.met[rows], -torch.inf).topk(served).indices  # [A, B, L]
         value = soft_alpha_dcg(scores.gather(-1, best), self.categories[best])  # [A, B]
@@ -197,8 +194,23 @@ class Denoiser(nn.Module):
         return self.net(torch.cat([z, time, condition], 1))  # v [B, K]
 
 
+def sample(latent, denoiser, weights, z, guidance=1.0, steps=1):
+    """Sample adapters ``[A, P]`` for weights ``[A]`` from noise ``z [A, K]`` by DDIM."""
+    shown = torch.zeros(len(z), dtype=torch.bool)
+    times = np.linspace(STEPS - 1, 0, steps).round().astype(int).tolist()
+    for now, after in zip(times, [*times[1:], None], strict=True):
+        t = torch.full((len(z),), now)
+        v = denoiser(z, t, weights, shown)
+        if guidance != 1:  # classifier-free guidance
+            null = denoiser(z, t, weights, ~shown)
+            v = null + guidance * (v - null)
+        clean, eps = SIGNAL[now] * z - NOISE[now] * v, NOISE[now] * z + SIGNAL[now] * v
+        z = clean if after is None else SIGNAL[after] * clean + NOISE[after] * eps
+    return latent.decode(z)
+
+
 def train_generator(task, anchors, collected, rng, steps=1500, drop=0.1):
-    """Train on ``collected [S, A, P]``: a diffusion loss, and the task loss of what it predicts."""
+    """Train on ``collected [S, A, P]``: a diffusion loss, and the task loss of what it samples."""
     latent = Latent(collected.flatten(0, 1))
     denoiser = Denoiser(len(latent.basis))
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=0.001)
@@ -206,39 +218,18 @@ def train_generator(task, anchors, collected, rng, steps=1500, drop=0.1):
     vectors, weights = collected.flatten(0, 1), anchors.repeat(len(collected))
     for _ in range(steps):
         rows = rng.integers(len(vectors), size=64)
-        new = torch.from_numpy(rng.uniform(anchors[0], 1, 16)).float()  # uncollected weights
-        right = torch.searchsorted(anchors, new).clamp(1, len(anchors) - 1)
-        share = ((new - anchors[right - 1]) / (anchors[right] - anchors[right - 1]))[:, None]
-        mixed = torch.lerp(collected[-1, right - 1], collected[-1, right], share)  # [16, P]
-        z = latent.encode(torch.cat([vectors[rows], mixed]))  # z_0 [80, K]
-        w = torch.cat([weights[rows], new])  # [80]
+        z = latent.encode(vectors[rows])  # z_0 [64, K]
         t, eps = torch.from_numpy(rng.integers(STEPS, size=len(z))), torch.randn_like(z)
         a, s = SIGNAL[t, None], NOISE[t, None]
-        hidden = torch.rand(len(z)) < drop
-        hidden[64:] = False
-        noisy = a * z + s * eps  # z_t
-        v = denoiser(noisy, t, w, hidden)
-        diffusion = (v - (a * eps - s * z))[:64].square().mean()
-        predicted = latent.decode((a * noisy - s * v)[64:])  # adapters [16, P]
-        behaviour = (task.losses(predicted, rng, batch=64) * pairs(new)).sum(1).mean()
+        v = denoiser(a * z + s * eps, t, weights[rows], torch.rand(len(z)) < drop)
+        diffusion = (v - (a * eps - s * z)).square().mean()
+        # Adapters sampled for other weights; the gradient goes through recommender and sampler.
+        new = torch.from_numpy(rng.uniform(anchors[0], 1, 16)).float()  # [16]
+        sampled = sample(latent, denoiser, new, torch.randn(16, z.shape[1]))  # [16, P]
+        behaviour = (task.losses(sampled, rng) * pairs(new)).sum(1).mean()
         step(optimizer, diffusion + 10 * behaviour)
         cosine.step()
     return latent, denoiser
-
-
-@torch.no_grad()
-def generate(latent, denoiser, weights, guidance=1.0, steps=2):
-    """Sample adapters ``[A, P]`` for weights ``[A]`` by DDIM, all from one noise."""
-    z = torch.randn(1, len(latent.basis)).repeat(len(weights), 1)  # z_T [A, K]
-    shown = torch.zeros(len(z), dtype=torch.bool)
-    times = np.linspace(STEPS - 1, 0, steps).round().astype(int).tolist()
-    for now, after in zip(times, [*times[1:], None], strict=True):
-        t = torch.full((len(z),), now)
-        null, v = denoiser(z, t, weights, ~shown), denoiser(z, t, weights, shown)
-        v = null + guidance * (v - null)  # classifier-free guidance
-        clean, eps = SIGNAL[now] * z - NOISE[now] * v, NOISE[now] * z + SIGNAL[now] * v
-        z = clean if after is None else SIGNAL[after] * clean + NOISE[after] * eps
-    return latent.decode(z)
 
 
 # 7. Measure on test events, among all items that the user has not met.
@@ -261,8 +252,10 @@ def main():
     train = Task(model, *training, categories)
     test = Task(model, *events_of(users, lambda length: [length - 1]), categories)
     tuned = tune(train, torch.cat([ANCHORS, ORACLES]), rng)  # [5, 10 + 11, P]
-    generator = train_generator(train, ANCHORS, tuned[:, : len(ANCHORS)], rng)
-    generated = generate(*generator, ORACLES.clamp(min=float(ANCHORS[0])))
+    latent, denoiser = train_generator(train, ANCHORS, tuned[:, : len(ANCHORS)], rng)
+    noise = torch.randn(1, len(latent.basis)).repeat(len(ORACLES), 1)  # one for all weights
+    with torch.no_grad():
+        generated = sample(latent, denoiser, ORACLES.clamp(min=float(ANCHORS[0])), noise)
     both = curve(test, tuned[-1, len(ANCHORS) :]), curve(test, generated)
     print("weight of accuracy |  tuned: NDCG  α-nDCG | generated: NDCG  α-nDCG")
     for w, (a, b), (c, d) in zip(ORACLES, *both, strict=True):
