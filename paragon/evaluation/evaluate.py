@@ -5,18 +5,13 @@ Shapes: N events, U users, W evaluation weights, R of them for a method, O objec
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
-from paragon.adapters.collection import Collection, subset
-from paragon.adapters.frozen import FrozenTask, held_out_losses
-from paragon.adapters.mixtures import constant, mixed
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import METHODS, Method, Trained, all_rows, methods_of, mixture_of
+from paragon.evaluation.methods import METHODS, Method, Trained, all_rows
 from paragon.evaluation.protocol import PROTOCOLS, ByEvent, Measured, measure_rows, rows_of_weights
 from paragon.metrics import control
 from paragon.metrics.checks import Measure
@@ -66,10 +61,6 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
     objectives, users = trained.test_set.objectives, trained.test_set.evaluation.users
     curve, measured = measure_rows(trained.test_set, all_rows(trained))
     summary = summarise(curve, objectives)
-    with_few = few_anchors(trained.collection, trained.test, settings.few_anchors)
-    no_unit = lacks_unit(curve[curve["protocol"] == "full"], objectives)
-    for method, measures in with_few.items():
-        summary[method] |= over_seeds(measures, no_unit)
     for method, shares in per_user_control(measured, users, objectives).items():
         summary[method] |= shares
     return Results(curve, summary, from_generated(measured, users, settings.resamples))
@@ -214,31 +205,6 @@ def over_seeds(
 def significant(value: float, digits: int = 6) -> float:
     """Round ``value`` to that number of significant digits."""
     return float(f"{value:.{digits}g}")
-
-
-def few_anchors(
-    collection: Collection, test: FrozenTask, subsets: Sequence[Sequence[float]]
-) -> dict[str, dict[str, list[Measure]]]:
-    """Compute regrets for subsets of the anchors, in units of the loss of `constant` with all."""
-    objectives, weights = collection.description["objectives"], collection.oracles
-    corners = (weights <= 0).any(1).numpy()
-
-    def losses(vectors: Tensor) -> np.ndarray:
-        of_all = held_out_losses(test, vectors.to(test.states.device), objectives).cpu()
-        return (of_all * weights).sum(1).double().numpy()
-
-    parts = [subset(collection, first) for first in subsets]
-    out: dict[str, dict[str, list[Measure]]] = {method: {} for method in methods_of("mixture")}
-    for index in range(len(collection.description["seeds"])):
-        oracle = losses(collection.oracle_vectors[index])
-        middle = losses(mixed(collection, constant, index, weights))
-        for part, method in product(parts, out):
-            loss = losses(mixed(part, mixture_of(method), index, weights))
-            regret = control.regret(loss, oracle, middle, corners)
-            for name in ("mean", "median"):
-                key = f"regret_{name}_{len(part.anchors)}_anchors"
-                out[method].setdefault(key, []).append(regret[name])
-    return out
 
 
 def per_user_control(
