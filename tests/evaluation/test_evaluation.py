@@ -300,7 +300,7 @@ def planned(seqs, tasks):
     test_set = SimpleNamespace(sequences=seqs, objectives=names, cutoffs=[5, 12])
     generators = [Planned(tasks["test"].form.size, seed) for seed in (0, 1)]
     known = tasks | {"test_set": test_set, "weights": weights, "generators": generators}
-    return SimpleNamespace(**known, seeds=[3, 4])
+    return SimpleNamespace(**known, seeds=[3, 4], tried={})
 
 
 def head(seqs, scores):

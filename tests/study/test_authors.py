@@ -59,7 +59,7 @@ def test_an_objective_and_a_rival_are_a_file_an_import_and_a_line_each(
         for key, entry in eval("{" + next(lines) + "}", names).items():
             monkeypatch.setitem(getattr(module, name), key, entry)
     own = settings.adapters.model_copy(update={"objectives": ["accuracy", "even"]})
-    evaluation = settings.evaluation.model_copy(update={"resamples": 100})
+    evaluation = settings.evaluation.model_copy(update={"resamples": 1200})
     trained = trained_study(seqs, backbone, settings.model_copy(update={"adapters": own}))
     evaluate(trained, evaluation).write(tmp_path / "toy" / "sasrec")
     write_json(tmp_path / "toy" / "data.json", seqs.description)
