@@ -21,9 +21,7 @@ from paragon.backbones import base, build
 from paragon.errors import ParagonError
 from paragon.evaluation import methods
 from paragon.evaluation.evaluate import (
-    control_measures,
     evaluate_method,
-    few_anchors,
     from_generated,
     summarise,
 )
@@ -293,7 +291,7 @@ def planned(seqs, tasks):
     test_set = SimpleNamespace(sequences=seqs, objectives=names, cutoffs=[5, 12])
     generators = [Planned(tasks["test"].form.size, seed) for seed in (0, 1)]
     known = tasks | {"test_set": test_set, "weights": weights, "generators": generators}
-    return SimpleNamespace(**known, seeds=[3, 4])
+    return SimpleNamespace(**known, seeds=[3, 4], tried={})
 
 
 def head(seqs, scores):
@@ -346,48 +344,3 @@ def test_losses_are_those_of_tuning(seqs, settings, name):
     scores = task.catalogue_scores(vector).numpy()
     sampled = Scores.of(scores, np.take_along_axis(scores, seqs.test.candidates, 1))
     assert not [m for m in test_set.measure(sampled)[0]["full"] if m.startswith("loss_")]
-
-
-@pytest.fixture(scope="module")
-def random_collection(collection, tasks):
-    """Random anchors, and as oracles the best of many on the test events: regret has a unit."""
-    size, draw = (2, 54, collection.form.size), torch.Generator().manual_seed(0)
-    anchors, pools = (0.5 * torch.randn(size, generator=draw)).split([4, 50], 1)
-    losses = held_out_losses(tasks["test"], pools.flatten(0, 1), OBJECTIVES).view(2, 50, 2)
-    best = (losses @ collection.oracles.T).argmin(1)  # [S, W]
-    oracles = torch.stack([pool[rows] for pool, rows in zip(pools, best, strict=True)])
-    return dataclasses.replace(collection, anchor_vectors=anchors, oracle_vectors=oracles)
-
-
-def test_with_all_anchors_it_is_the_regret_of_the_evaluation(
-    seqs, settings, trained, random_collection
-):
-    """Two ways to the same number: losses of vectors here, scores of the catalogue there."""
-    # `tuned` is chosen on the events for which the oracles are the best.
-    known = dataclasses.replace(trained, collection=random_collection, valid=trained.test)
-    rows = []
-    for seed, name in product((0, 1), ("tuned", *MIXTURES, "constant")):
-        vectors = methods.adapter_vectors(known, seed, name)
-        scores = [Scores.of_adapter(known.test, vector) for vector in vectors]
-        rows.append(Row(name, seed, known.weights.numpy(), scores))
-    curve, _ = measure_rows(make_test_set(seqs, cutoffs=[10], task=known.test), rows)
-    with_all = few_anchors(random_collection, known.test, [settings.adapters.anchors])
-    for seed, method in product((0, 1), MIXTURES):
-        table = curve.query(f"protocol == 'full' and seed == {seed}").set_index("method")
-        expected = control_measures(table, method, OBJECTIVES)
-        for name in ("mean", "median"):
-            found = with_all[method][f"regret_{name}_4_anchors"][seed].value
-            assert found == pytest.approx(expected[f"regret_{name}"].value, rel=1e-3, abs=1e-4)
-
-
-def test_only_the_chosen_anchors_count(random_collection, tasks):
-    """The other one is replaced by nonsense, and nothing changes."""
-    vectors = random_collection.anchor_vectors.clone()
-    vectors[:, 1] = 7.0
-    garbled = dataclasses.replace(random_collection, anchor_vectors=vectors)
-    subsets = [[0.05, 0.6, 1], [0.05, 0.3, 0.6, 1]]
-    one, two = (few_anchors(made, tasks["test"], subsets) for made in (random_collection, garbled))
-    for name, count in product(MIXTURES, (3, 4)):
-        key = f"regret_mean_{count}_anchors"
-        assert (one[name][key] == two[name][key]) == (count == 3), name
-    refused("0.31", few_anchors, random_collection, tasks["test"], [[0.05, 0.31, 1]])
