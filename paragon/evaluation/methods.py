@@ -134,6 +134,14 @@ def _sources(trained: Trained, index: int) -> Tensor:
     return reranking.source_vectors(trained.generators[index], weights)
 
 
+def _tuned_sources(trained: Trained, index: int) -> Tensor:
+    """Return the same with anchors, those nearest to the weights of the generated adapters."""
+    accuracy = trained.test_set.objectives.index("accuracy")
+    weights = reranking.source_weights(trained.weights, accuracy)
+    anchors = mixtures.mixed(trained.collection, mixtures.nearest, index, weights)  # [3, P]
+    return torch.cat([torch.zeros_like(anchors[:1]), anchors])
+
+
 def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
     """Re-rank the backbone's list by the scores of `hypernetwork` (Chen et al., KDD 2023)."""
     test_set, plain = trained.test_set, trained.backbone_scores()
@@ -221,6 +229,7 @@ METHODS = {
     "xquad": Method("reranked", rerank=RERANKERS["xquad"]),
     "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
     "generated_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_sources),
+    "tuned_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_tuned_sources),
     "popularity": Method("reference", rows=partial(_recommender, name="popularity")),
     "item_knn": Method("reference", rows=partial(_recommender, name="item_knn")),
     "cmr": Method("reranked", rows=_reranked_by_hypernetwork),

@@ -25,7 +25,7 @@ from paragon.rivals import reranking
 from paragon.rivals.end_to_end import END_TO_END
 
 HEADLINE = ("backbone", "tuned", "generated", "interpolation_log", "nearest", *END_TO_END)
-HEADLINE += ("category_bias", "mmr", "xquad", "dpp", "generated_xquad")
+HEADLINE += ("category_bias", "mmr", "xquad", "dpp", "generated_xquad", "tuned_xquad")
 MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelty", "gini")
 # Weights of accuracy to choose from; near 1, small changes matter.
 WEIGHTS = (*(np.arange(41) / 40).tolist(), 0.9875, 0.995, 0.998)
