@@ -226,13 +226,10 @@ def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
     model, _, generator = made
     valid, test = (frozen_task(model, seqs, e, settings.adapters) for e in ("valid", "test"))
     vectors = reranking.source_vectors(generator, loaded.reranker.sources)
-    weights = np.array([0, 0.25, 0.5, 0.75, 1])
-    sources, xquad = (
-        [valid.catalogue_scores(v).numpy() for v in vectors],
-        reranking.RERANKERS["xquad"],
-    )
-    tried = {"full": reranking.tried_settings(xquad, seqs, sources)}
-    evaluated = reranking.reranked_scores(xquad, seqs, tried, test, vectors, weights, positions=20)
+    weights, rule = np.array([0, 0.25, 0.5, 0.75, 1]), reranking.RERANKERS["xquad"]
+    sources = [valid.catalogue_scores(vector).numpy() for vector in vectors]
+    parts = {"full": reranking.tried_settings(rule, seqs, sources)}, test, vectors, weights
+    evaluated = reranking.reranked_scores(rule, seqs, *parts, positions=20)
     excluded = seqs.excluded(seqs.test)
     users = [seqs.user_ids[user] for user in seqs.test.users]
     known = zip(users, seqs.test.positions, strict=True)
