@@ -10,7 +10,7 @@ import torch
 from paragon import History, Recommender
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
-from paragon.rivals.reranking import RERANKERS, reranked_scores, source_vectors
+from paragon.rivals import reranking
 from paragon.serving import recommender as module
 from tests.conftest import refused
 from tests.serving.conftest import export
@@ -224,11 +224,12 @@ def test_a_request_has_the_same_list_alone_and_in_any_company(loaded):
 def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
     """For the weights of the evaluation, the items of the row `generated_xquad`."""
     model, _, generator = made
-    tasks = {e: frozen_task(model, seqs, e, settings.adapters) for e in ("valid", "test")}
-    vectors = source_vectors(generator, loaded.reranker.sources)
-    weights = np.array([0, 0.25, 0.5, 0.75, 1])
-    options = seqs, *tasks.values(), vectors, weights
-    evaluated = reranked_scores(RERANKERS["xquad"], *options, positions=20)
+    valid, test = (frozen_task(model, seqs, e, settings.adapters) for e in ("valid", "test"))
+    vectors = reranking.source_vectors(generator, loaded.reranker.sources)
+    weights, rule = np.array([0, 0.25, 0.5, 0.75, 1]), reranking.RERANKERS["xquad"]
+    sources = [valid.catalogue_scores(vector).numpy() for vector in vectors]
+    parts = {"full": reranking.tried_settings(rule, seqs, sources)}, test, vectors, weights
+    evaluated = reranking.reranked_scores(rule, seqs, *parts, positions=20)
     excluded = seqs.excluded(seqs.test)
     users = [seqs.user_ids[user] for user in seqs.test.users]
     known = zip(users, seqs.test.positions, strict=True)
