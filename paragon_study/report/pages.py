@@ -135,12 +135,14 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
 def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`.
 
-    ``studies``: on real data; ``planted``: others; ``drawn``: tuned on drawn lists; ``times``: of
-    `make bench`; ``ablations``: means over seeds, with the name of the entry as backbone.
+    ``studies``: on real data; ``earlier``: tuned with another loss for accuracy; ``planted``: on
+    other data; ``drawn``: tuned on drawn lists; ``times``: of `make bench`; ``ablations``: means
+    over seeds, with the name of the entry as backbone.
     """
     folders = compare.study_folders(root / "results")
     planted = [folder for folder in folders if folder.parent.name == "planted"]
-    real = compare.without_repeats(folder for folder in folders if folder not in planted)
+    earlier = [f for f in folders if f not in planted and not compare.is_current(f)]
+    real = compare.without_repeats(f for f in folders if f not in (*planted, *earlier))
     studies = compare.all_results(real)
     curves = {folder.parts[-2:]: pd.read_csv(folder / "curve.csv") for folder in real}
     record = pd.read_csv(root / "ablations" / "results" / "drawn-lists.csv")
@@ -157,6 +159,7 @@ def load_sources(root: Path) -> Sources:
             *(compare.regret_against_generated(real, method)
               for method in ("nearest", "interpolation_log", "hypernetwork", "paragon")),
         ]),
+        "earlier": compare.all_results(earlier),
         "planted": compare.all_results(planted),
         "drawn": pd.concat(served_lists(drawn[s], *s) for s in curves if s in drawn),
         "ablations": means.assign(dataset=""),
