@@ -4,6 +4,7 @@ Nothing is executed.  Notebooks appear as they are in docs/executed, if they are
 MathML and the search is Sphinx's own, so that the pages need no network.
 """
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -85,7 +86,7 @@ def prepared(app, name, source):
     copy = ROOT / "docs" / "executed" / f"{Path(name).name}.ipynb"
     if name.startswith("notebooks/") and copy.exists():
         app.env.note_dependency(copy)
-        source[0] = copy.read_text(encoding="utf-8").replace("](../../", "](../")
+        source[0] = with_alt(copy.read_text(encoding="utf-8").replace("](../../", "](../"))
 
     source[0] = source[0].replace("](docs/executed/", "](notebooks/")
     source[0] = UNIT.sub("\N{NO-BREAK SPACE}", source[0]).replace("± ", "±\N{NO-BREAK SPACE}")
@@ -95,6 +96,18 @@ def prepared(app, name, source):
         return match[1] if target.is_dir() else match[0]
 
     source[0] = LINK.sub(link, source[0])
+
+
+def with_alt(text):
+    """Give the figures of a notebook an alternative text: what is said of them below."""
+    notebook, words = json.loads(text), ""
+    for cell in reversed(notebook["cells"]):
+        if cell["cell_type"] == "markdown":
+            words = " ".join("".join(cell["source"]).partition("\n\n")[0].split())
+            words = re.sub(r"[*`$#\[]|\](\([^)]*\))?", "", words)
+        elif any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+            cell["metadata"]["mystnb"] = {"image": {"alt": f"Figure: {words}"}}
+    return json.dumps(notebook)
 
 
 def styled(app, page, template, context, doctree):

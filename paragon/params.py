@@ -164,12 +164,13 @@ class RivalSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """Cutoffs k of the metrics, resamples of test users, and subsets of the anchors."""
+    """Cutoffs k of the metrics, shares of accuracy, and resamples of users."""
 
     cutoffs: Annotated[list[Count], _containing(10, "the headline metrics are of ten items")]
+    # Of the backbone's accuracy: how diverse are the lists of a method that keeps so much?
+    shares: list[Annotated[float, Field(gt=0, le=1)]]
     # The smallest p-value of 30 methods after Holm, 30 * 2 / (resamples + 1), is below .05.
     resamples: Annotated[int, Field(ge=1200)]
-    few_anchors: list[Annotated[list[float], Field(min_length=3)]]  # by first weight, for mixtures
 
 
 class VerifySettings(Section):

@@ -42,17 +42,34 @@ app = typer.Typer(
 def fetch(
     name: str | None = Argument(None, help="Dataset; the first of params.yaml if left out."),
     source: str = Option("default", help="Or 'official' for the publisher's own address."),
-    directory: Path | None = Option(None, "--from", help="Folder that holds the data already."),
+    given: Path | None = Option(None, "--from", help="A folder of files, or a CSV file of events."),
     note: str = Option("", help="With --from: what kind of copy it is, shown beside its results."),
+    items: Path | None = Option(None, help="A CSV file of items, with their categories."),
+    user: str = Option("", help="Name of the column in a CSV file; usual names are guessed."),
+    item: str = Option("", help="The same, in both files."),
+    time: str = Option("", help="Likewise: dates in UTC, or seconds since 1970."),
+    categories: str = Option("", help="Likewise: names between |, ; or commas."),
+    day_first: bool | None = Option(None, "--day-first/--month-first", help="What 3/4/2024 is."),
+    show_all: bool = Option(False, help="All lines of each problem of CSV files, not the first 5."),
 ) -> None:
     """Download or copy a dataset into data/; print its repairs and licence."""
     from paragon.data import fetch as data
+    from paragon.data.csv_files import CsvFiles
     from paragon.data.describe import repairs
     from paragon.data.registry import notice
     from paragon.params import DATA, load_params
 
     name = load_params().studies.datasets[0] if name is None else name
-    folder = data.fetch(name, source=source, directory=directory, note=note, data=DATA)
+    columns = {"user_id": user, "item_id": item, "timestamp": time, "categories": categories}
+    columns = {role: column for role, column in columns.items() if column}
+    if given and {".csv", ".tsv"} & {*given.suffixes}:
+        files = CsvFiles(given, items, columns, day_first, show_all)
+        folder = data.fetch_csv(name, files, note, data=DATA)
+        typer.echo("\n".join(files.used))
+    elif items or columns:
+        raise ParagonError("--items and names of columns are for `--from FILE.csv`")
+    else:
+        folder = data.fetch(name, source=source, directory=given, note=note, data=DATA)
     repaired = f"repairs: {repairs(data.load_dataset(name, DATA))}"
     typer.echo("\n".join(filter(None, [f"{name} is in {folder}", repaired, notice(name)])))
 

@@ -81,16 +81,20 @@ def test_own_data_are_fetched_and_described(root, tmp_path):
     edit(root, "  negatives: 99", "  negatives: 3")
     done = python(root, "-m", "paragon", "fetch", "mine", "--from", given)
     assert done.returncode == 0 and "repairs: 1 duplicate events dropped" in done.stdout
+    (given / "mine.csv").write_text("who,item,time\nu0,i1,\n")
+    done = python(
+        root, "-m", "paragon", "fetch", "own", "--from", given / "mine.csv", "--user", "who"
+    )
+    assert done.returncode == 1 and "categories" in done.stderr and "user_id" not in done.stderr
     edit(root, "[accuracy, diversity]", "[accuracy, fairness]")
     done = python(root, "-m", "paragon", "describe", "mine")
     assert done.returncode == 0, done.stderr
-    facts = dict(line.split("  ", 1) for line in done.stdout.splitlines())
-    facts = {name: value.strip() for name, value in facts.items()}
+    lines = (line.partition("  ") for line in done.stdout.splitlines())
+    facts = {name: value.strip() for name, _, value in lines}
     assert facts["users"] == "4" and facts["interactions"] == "60"
     assert facts["categories"] == "2: X, Y"
     assert facts["test"] == facts["validation"] == "4 interactions of 4 users"
-    few = facts["too few validation users"]
-    assert few.startswith("4:") and "400 for 20%, 1,600 for 10%" in few
+    assert "400 for 20%, 1,600 for 10%" in facts["too few users"]
     assert "`fairness` needs users of two groups" in facts["not possible"]
 
 

@@ -171,7 +171,7 @@ def test_a_generator_holds_averaged_parameters(collection, settings, monkeypatch
 
 def test_the_behavioural_loss_weighs_the_objectives_and_moves_the_generator(collection, settings):
     """Charged for the distance from one point per objective, it moves to that of the weights."""
-    change = {"behaviour_batch": 8, "steps": 150, "learning_rate": 0.01}
+    change = {"latent": None, "behaviour_batch": 8, "steps": 150, "learning_rate": 0.01}
     own = settings.generator.model_copy(update=change)
     scale = training.untrained(collection, own, 0).latent.scale
     middle = collection.anchor_vectors[0].mean(0)

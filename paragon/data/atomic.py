@@ -118,9 +118,17 @@ def decode(name: str, data: bytes, latin_1: bool = False) -> str:
 
 
 def split_rows(
-    name: str, text: str, separator: str = "\t", columns: Sequence[str] = (), quoted: bool = False
+    name: str,
+    text: str,
+    separator: str = "\t",
+    columns: Sequence[str] = (),
+    quoted: bool = False,
+    broken: list[int] | None = None,
 ) -> RawTable:
-    """Split text into fields; the first row is a header unless ``columns`` are given."""
+    """Split text into fields; the first row is a header unless ``columns`` are given.
+
+    Lines with another number of fields are left out and go to ``broken``; None: they are an error.
+    """
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=separator,
@@ -132,10 +140,13 @@ def split_rows(
     try:
         for fields in reader:
             header = header or fields
-            if len(fields) != len(header):
+            if len(fields) != len(header) and broken is not None:
+                broken += [line] * bool(fields)  # no empty line
+            elif len(fields) != len(header):
                 found, expected = shown(separator.join(fields)), f"{len(header)} fields"
                 raise csv.Error(f"found {found}, expected {expected} separated by {separator!r}")
-            rows[line] = fields
+            else:
+                rows[line] = fields
             line = reader.line_num + 1  # first line of the next row; a row may have several
     except csv.Error as error:
         raise ParagonError(f"{name}, line {line}: {error}; correct the line") from None

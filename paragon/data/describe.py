@@ -6,7 +6,7 @@ import pandas as pd
 from paragon.data.sequences import Sequences
 from paragon.data.table import Dataset
 
-NDCG = (0.11, 0.22)  # typical mean and standard deviation of NDCG@10 over users
+MEAN, DEVIATION = 0.11, 0.22  # of NDCG@10 over users, typically
 GIVEN_UP = (0.2, 0.1, 0.05, 0.02)  # shares of accuracy that a reader may ask for
 
 
@@ -42,21 +42,18 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         "training": f"{counts['train']:,} interactions; of {counts['users_without_evaluation']:,} "
         "users everything is training",
     }
+    users = []
     for part, name in (("valid", "validation"), ("test", "test")):
-        evaluated = len(np.unique(sequences.evaluation(part).users))
-        facts[name] = f"{counts[part]:,} interactions of {evaluated:,} users"
-        if few := [f"{n:,} for {x:.0%}" for x in GIVEN_UP if evaluated < (n := _users_for(x))]:
-            facts[f"too few {name} users"] = (
-                f"{evaluated:,}: the 95 % interval of accuracy is wider than the share of it that "
-                f"is given up; needed are about {', '.join(few)} (fewer to compare two methods)"
-            )
+        users.append(len(np.unique(sequences.evaluation(part).users)))
+        facts[name] = f"{counts[part]:,} interactions of {users[-1]:,} users"
+    # Of so many users the interval of NDCG@10, ± 2 standard errors, is the share given up.
+    needed = {share: round((2 * DEVIATION / (share * MEAN)) ** 2) for share in GIVEN_UP}
+    if few := [f"{n:,} for {share:.0%}" for share, n in needed.items() if min(users) < n]:
+        facts["too few users"] = (
+            "the 95 % interval of accuracy is wider than the share of it that is given up; needed "
+            f"are about {', '.join(few)} (fewer to compare two methods)"
+        )
     return pd.Series(facts, name=dataset.name)
-
-
-def _users_for(share: float) -> int:
-    """Return the users of whom the interval of ``NDCG@10``, ± 2 standard errors, is ``share``."""
-    mean, deviation = NDCG
-    return round((2 * deviation / (share * mean)) ** 2)
 
 
 def repairs(dataset: Dataset) -> str:

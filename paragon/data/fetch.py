@@ -20,6 +20,7 @@ from typing import Any
 import pooch
 
 from paragon.data import atomic
+from paragon.data.csv_files import CsvFiles
 from paragon.data.formats import FORMATS
 from paragon.data.registry import REGISTRY, SAME_FILES, WHEEL, Entry
 from paragon.data.table import Dataset, atomic_bytes, sums_of
@@ -27,11 +28,8 @@ from paragon.errors import ParagonError, shown
 from paragon.storage import check_name, locked
 
 PIP = "pip download recbole==1.2.1 --no-deps --only-binary=:all: --quiet".split()
-SOURCES = ("default", "official")
 OFFICIAL = "official (checksums match)"
 FOLDER = "folder (not the official file)"
-FOLDER_UNVERIFIED = "folder, unverified (no checksum is published)"
-PLAIN = (FOLDER, FOLDER_UNVERIFIED)  # labels without a note of the owner
 
 
 def load_dataset(name: str, data: Path) -> Dataset:
@@ -57,8 +55,8 @@ def fetch(
     """
     check_name(name)
     target = Path(data) / name
-    if source not in SOURCES:
-        raise ParagonError(f"unknown source {source!r}: use one of {', '.join(SOURCES)}")
+    if source not in ("default", "official"):
+        raise ParagonError(f"unknown source {source!r}: use default or official")
     if directory is None and name not in REGISTRY:
         raise ParagonError(
             f"unknown dataset {name!r}: known are {', '.join(REGISTRY)}; for your own files "
@@ -87,25 +85,34 @@ def fetch(
     return target
 
 
+def fetch_csv(name: str, files: CsvFiles, note: str = "", *, data: Path) -> Path:
+    """Put a dataset of CSV files into ``data/NAME`` and return that folder."""
+    check_name(name)
+    if name in REGISTRY:
+        raise ParagonError(f"{name} is a public dataset: give that of {files.events} another name")
+    dataset, paths = files.read(name), filter(None, (files.events, files.items))
+    contents, raw = dataset.atomic_files(), {p.name: pooch.file_hash(str(p)) for p in paths}
+    record = _record(name, _folder_label(name, note), raw, contents, dataset.repairs)
+    atomic.replace_files(Path(data) / name, name, contents | {"source.json": record})
+    return Path(data) / name
+
+
 def _download(name: str, source: str, scratch: Path) -> Path:
     """Download the archive into ``scratch``; return its path."""
     entry, again = REGISTRY[name], f"python -m paragon fetch {name}"
-    if not entry.archives:
-        raise ParagonError(entry.bring)
     pooch.get_logger().setLevel(logging.WARNING)
     wheel = bool(entry.wheel) and source == "default"
-    for url in (WHEEL,) if wheel else entry.archives:
-        path, sha256 = scratch / PurePosixPath(url).name, entry.wheel if wheel else entry.sha256
-        try:
-            pooch.retrieve(url, sha256, path.name, scratch, downloader=_pip if wheel else None)
-        except (OSError, ValueError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", None) or str(error).encode()
-            other = f"try `{again} --source official`, " if wheel else ""
-            raise ParagonError(
-                f"{url} could not be downloaded ({' '.join(reason.decode().split())[-300:]}); "
-                f"nothing was kept: try again later, {other}or bring the files with `{again} "
-                "--from DIR`"
-            ) from None
+    url, sha256 = (WHEEL, entry.wheel) if wheel else (entry.archive, entry.sha256)
+    path = scratch / PurePosixPath(url).name
+    try:
+        pooch.retrieve(url, sha256, path.name, scratch, downloader=_pip if wheel else None)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", None) or str(error).encode()
+        other = f"try `{again} --source official`, " if wheel else ""
+        raise ParagonError(
+            f"{url} could not be downloaded ({' '.join(reason.decode().split())[-300:]}); nothing "
+            f"was kept: try again later, {other}or bring the files with `{again} --from DIR`"
+        ) from None
     return path
 
 
@@ -142,29 +149,27 @@ def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
 
 def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str, bytes]:
     """Return the checked atomic files by suffix, with ``source.json`` if it is needed."""
-    folders, forms = _folders(path, name, scratch), FORMATS.get(name, {})
-    whole = [(f, n) for f in folders for n in forms if all(atomic.find(f, file) for file in n)]
-    repairs: dict[str, int] = {}
+    folders, (files, convert) = _folders(path, name, scratch), FORMATS.get(name, ((), lambda _: {}))
+    whole = [f for f in folders if files and all(atomic.find(f, file) for file in files)]
     if whole:
-        folder, files = whole[0]
         if len(whole) > 1:
             raise ParagonError(f"{path} holds {files[0]} twice; give the folder that is meant")
-        tables = forms[files](folder)
+        tables = convert(whole[0])
         dataset = atomic.dataset_in_tables(name, tables)
-        contents, repairs = {s: atomic_bytes(t.frame) for s, t in tables.items()}, dataset.renamed
-        read = [p for file in files if (p := atomic.find(folder, file))]
+        contents = {suffix: atomic_bytes(table.frame) for suffix, table in tables.items()}
+        read = [p for file in files if (p := atomic.find(whole[0], file))]
         published = {p.name: pooch.file_hash(str(p)) for p in read}
     else:
         stem = _stem_of_atomic_files(folders, name)
         if stem is None:
-            kinds = [", ".join(files) for files in forms]
-            kinds.append(f"{name}.inter and {name}.item (tab-separated, with typed headers)")
-            raise ParagonError(f"{path} does not hold {', nor '.join(kinds)}")
+            other = f"{', '.join(files)}, nor " if files else ""
+            own = f"{name}.inter and {name}.item (tab-separated, with typed headers)"
+            raise ParagonError(f"{path} does not hold {other}{own}")
         contents = atomic.read_contents(stem.parent, stem.name)
         dataset, published = atomic.dataset_in_files(name, stem, contents), sums_of(contents)
     if path.is_file():
         published = {path.name: pooch.file_hash(str(path))}
-    entry, sums = REGISTRY.get(name, Entry("", "", "")), sums_of(contents)
+    entry, sums = REGISTRY.get(name, Entry("", "", "", None, "", "")), sums_of(contents)
     if {entry.sha256, entry.wheel} & {*published.values()}:
         label = OFFICIAL
         for suffix, expected in entry.files.items():
@@ -175,14 +180,19 @@ def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str,
                 )
     if sums == entry.files or label == "own":
         return contents
-    record = {
-        "dataset": name,
-        "source": _with_size(name, label, dataset, path),
-        "raw_sha256": dict(sorted(published.items())),
-        "files_sha256": dict(sorted(sums.items())),
-    }
-    record |= {"repairs": repairs} if repairs else {}
-    return {**contents, "source.json": (json.dumps(record, indent=2) + "\n").encode()}
+    label = _with_size(name, label, dataset, path)
+    return contents | {"source.json": _record(name, label, published, contents)}
+
+
+def _record(
+    name: str, label: str, raw: dict, contents: dict[str, bytes], repairs: dict | None = None
+) -> bytes:
+    """Write the note on the source: sha256 of the ``raw`` files and of the atomic ``contents``."""
+    record: dict = {"dataset": name, "source": label, "raw_sha256": dict(sorted(raw.items()))}
+    record["files_sha256"] = dict(sorted(sums_of(contents).items()))
+    return (
+        json.dumps(record | ({"repairs": repairs} if repairs else {}), indent=2) + "\n"
+    ).encode()
 
 
 def _stem_of_atomic_files(folders: list[Path], name: str) -> Path | None:
@@ -207,7 +217,7 @@ def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
     size = (len(events), events["user_id"].nunique(), len(dataset.items))
     if entry is None or entry.size in (None, size) or label == OFFICIAL:
         return label
-    if label in PLAIN:
+    if label == FOLDER:  # without a note of the owner
         text = "{:,} interactions, {:,} users, {:,} items"
         raise ParagonError(
             f"{path}: this copy of {name} has {text.format(*size)}, the published data "
@@ -243,7 +253,5 @@ def _recorded(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
 
 def _folder_label(name: str, note: str = "") -> str:
     """Label files that come from a folder, with the owner's note if given."""
-    label = "own"
-    if name in REGISTRY:
-        label = FOLDER if REGISTRY[name].sha256 else FOLDER_UNVERIFIED
+    label = FOLDER if name in REGISTRY else "own"
     return f"{label}: {note}" if note else label

@@ -25,7 +25,10 @@ ML_100K_GENRES = (
 )  # fmt: skip
 ML_100K_MOVIES = ("item_id", "title", "released", "video_released", "url", *ML_100K_GENRES)
 RATINGS = ("user_id", "item_id", "rating", "timestamp")
+EVENTS = {"user_id:token": "user_id", "item_id:token": "item_id"}
+EVENTS |= {"rating:float": "rating", "timestamp:float": "timestamp"}
 PEOPLE = ("user_id", "age", "gender", "occupation", "zip_code")
+USERS = {f"{name}:token": name for name in PEOPLE}
 
 
 def ml_100k(folder: Path) -> Tables:
@@ -44,7 +47,8 @@ def ml_100k(folder: Path) -> Tables:
     item = {"item_id:token": "item_id", "movie_title:token_seq": "title"}
     item |= {"release_year:token": "year", "class:token_seq": "genres"}
     inter, users = _rows(folder, "u.data", "\t", RATINGS), _rows(folder, "u.user", "|", PEOPLE)
-    return {"inter": _events(inter), "item": _typed(movies, item), "user": _users(users)}
+    tables = {"inter": _typed(inter, EVENTS), "user": _typed(users, USERS)}
+    return tables | {"item": _typed(movies, item)}
 
 
 def ml_1m(folder: Path) -> Tables:
@@ -52,14 +56,16 @@ def ml_1m(folder: Path) -> Tables:
     users = _rows(folder, "users.dat", "::", ("user_id", "gender", "age", *PEOPLE[3:]))
     inter = _rows(folder, "ratings.dat", "::", RATINGS)
     movies = _rows(folder, "movies.dat", "::", ("item_id", "title", "genres"))
-    return {"inter": _events(inter), "item": _movies(movies), "user": _users(users)}
+    tables = {"inter": _typed(inter, EVENTS), "user": _typed(users, USERS)}
+    return tables | {"item": _movies(movies)}
 
 
 def ml_latest_small(folder: Path) -> Tables:
     """Convert ratings.csv and movies.csv; users have no attributes."""
     ratings = _rows(folder, "ratings.csv").select("userId", "movieId", "rating", "timestamp")
     movies = _rows(folder, "movies.csv").select("movieId", "title", "genres")
-    return {"inter": _events(ratings), "item": _movies(movies)}
+    events = dict(zip(EVENTS, ratings.frame, strict=True))
+    return {"inter": _typed(ratings, events), "item": _movies(movies)}
 
 
 def _movies(movies: RawTable) -> RawTable:
@@ -69,7 +75,8 @@ def _movies(movies: RawTable) -> RawTable:
     good = (not SEPARATORS.search(text.replace("|", "")) for text in names)
     movies.check(genres, good, "names between '|'")
     title, year = _title_and_year(movies.frame[titles], r"(.*\S)\s*\((\d{4})\)\s*\Z")
-    movies = movies.replaced(title=map(_in_one_line, title), year=year, genres=names.str.split("|"))
+    title = title.str.split().str.join(" ")
+    movies = movies.replaced(title=title, year=year, genres=names.str.split("|"))
     item = {"item_id:token": ids, "movie_title:token_seq": "title"}
     return _typed(movies, item | {"release_year:token": "year", "genre:token_seq": "genres"})
 
@@ -77,30 +84,6 @@ def _movies(movies: RawTable) -> RawTable:
 def _title_and_year(titles: pd.Series, pattern: str) -> tuple[pd.Series, pd.Series]:
     parts = titles.str.extract(r"\A" + pattern)
     return parts[0].fillna(titles), parts[1].fillna("")
-
-
-def mind(folder: Path) -> Tables:
-    """Convert clicks at the impression's time in UTC; the history has no times and is left out."""
-    columns = ("impression_id", "user_id", "time", "history", "impressions")
-    table = _rows(folder, "behaviors.tsv", "\t", columns).select(columns[1], columns[4], columns[2])
-    times = pd.to_datetime(table.frame["time"], format="%m/%d/%Y %I:%M:%S %p", errors="coerce")
-    table.check("time", times.notna(), "a time like '11/13/2019 8:36:57 AM'")
-    seconds = times.astype("datetime64[s]").astype("int64").astype(str)
-    table = table.replaced(time=seconds, impressions=table.frame["impressions"].str.split())
-    table = replace(table, frame=table.frame.explode("impressions").dropna())
-    entries, fix = table.frame["impressions"], "a test set without labels cannot be used"
-    table.check(
-        "impressions", entries.str.fullmatch(".+-[01]"), "a news id that ends in -0 or -1", fix
-    )
-    clicks = table.frame[entries.str.endswith("-1")]
-    inter = replace(table, frame=clicks.assign(impressions=clicks["impressions"].str[:-2]))
-    about = ("news_id", "category", "subcategory", "title", "abstract", "url", "t", "a")
-    news = _rows(folder, "news.tsv", "\t", about)
-    names = news.frame[["category", "subcategory"]].to_numpy().tolist()
-    news = news.replaced(title=map(_in_one_line, news.frame["title"]), categories=names)
-    item = {"item_id:token": "news_id", "title:token_seq": "title"}
-    item |= {"categories:token_seq": "categories"}
-    return {"inter": _events(inter), "item": _typed(news, item)}
 
 
 def _rows(
@@ -115,22 +98,6 @@ def _rows(
     return split_rows(str(path), text, separator, columns, quoted=not columns)
 
 
-def _events(table: RawTable) -> RawTable:
-    """Name the columns of ``table`` as user, item, rating (if present) and time."""
-    typed = ["user_id:token", "item_id:token", "rating:float", "timestamp:float"]
-    if len(table.frame.columns) == 3:
-        del typed[2]
-    return _typed(table, dict(zip(typed, table.frame, strict=True)))
-
-
-def _users(table: RawTable) -> RawTable:
-    return _typed(table, {f"{name}:token": name for name in PEOPLE})
-
-
-def _in_one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _typed(table: RawTable, columns: Mapping[str, str]) -> RawTable:
     """Select columns, rename them as in an atomic file, and check ids, titles and the like."""
     for header, column in columns.items():
@@ -141,11 +108,10 @@ def _typed(table: RawTable, columns: Mapping[str, str]) -> RawTable:
     return replace(table, frame=frame, published=published)
 
 
-# The files of each published form, and the function that converts them.
-FORMATS: dict[str, dict[tuple[str, ...], Callable[[Path], Tables]]] = {
-    "ml-100k": {("u.data", "u.item", "u.user"): ml_100k},
-    "ml-1m": {("ratings.dat", "movies.dat", "users.dat"): ml_1m},
-    "ml-latest-small": {("ratings.csv", "movies.csv"): ml_latest_small},
-    "mind": {("behaviors.tsv", "news.tsv"): mind},
+# The files of each dataset, and the function that converts them.
+FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Path], Tables]]] = {
+    "ml-100k": (("u.data", "u.item", "u.user"), ml_100k),
+    "ml-1m": (("ratings.dat", "movies.dat", "users.dat"), ml_1m),
+    "ml-latest-small": (("ratings.csv", "movies.csv"), ml_latest_small),
 }
 FORMATS |= {name: FORMATS[of] for name, of in SAME_FILES.items()}

@@ -5,17 +5,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Entry:
-    """A dataset that ``fetch`` knows by name; without ``archives``, the user must ``bring`` it."""
+    """A dataset that ``fetch`` knows by name."""
 
     title: str
     licence: str
     citation: str
-    size: tuple[int, int, int] | None = None  # interactions, users with some, and items
-    archives: tuple[str, ...] = ()
-    sha256: str | None = None  # of the first archive
+    size: tuple[int, int, int] | None  # interactions, users with some, and items
+    archive: str
+    sha256: str  # of the archive
     files: dict[str, str] = field(default_factory=dict)  # sha256 of each atomic file
     wheel: str = ""  # sha256 of RecBole's package, which holds the data
-    bring: str = ""
 
 
 WHEEL = "recbole-1.2.1-py3-none-any.whl"
@@ -32,7 +31,7 @@ _ML_100K = Entry(
         "https://doi.org/10.1145/2827872"
     ),
     size=(100_000, 943, 1_682),
-    archives=(f"{_MOVIELENS}/ml-100k.zip",),
+    archive=f"{_MOVIELENS}/ml-100k.zip",
     sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
     files={
         "inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
@@ -48,7 +47,7 @@ REGISTRY: dict[str, Entry] = {
         licence=_ML_100K.licence,
         citation=_ML_100K.citation,
         size=(1_000_209, 6_040, 3_883),
-        archives=(f"{_MOVIELENS}/ml-1m.zip",),
+        archive=f"{_MOVIELENS}/ml-1m.zip",
         sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
     ),
     "ml-latest-small": Entry(
@@ -59,21 +58,8 @@ REGISTRY: dict[str, Entry] = {
         ),
         citation=_ML_100K.citation,
         size=(100_836, 610, 9_742),
-        archives=(f"{_MOVIELENS}/ml-latest-small.zip",),
+        archive=f"{_MOVIELENS}/ml-latest-small.zip",
         sha256="696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
-    ),
-    "mind": Entry(
-        title="MIND, Microsoft News: clicks on news with category and subcategory",
-        licence="Microsoft Research License Terms: research only; accept them before downloading.",
-        citation=(
-            "Fangzhao Wu et al. 2020. MIND: A Large-scale Dataset for News Recommendation. "
-            "ACL 2020, 3597-3606. https://doi.org/10.18653/v1/2020.acl-main.331"
-        ),
-        bring=(
-            "MIND asks you to accept its terms first: get it from https://msnews.github.io, unpack "
-            "it, then run `python -m paragon fetch mind --from DIR` on the folder with "
-            "behaviors.tsv and news.tsv"
-        ),
     ),
 }
 # Second names for the same files, with other `overrides` in params.yaml: ml-1m-time is split by
@@ -85,6 +71,5 @@ REGISTRY |= {name: REGISTRY[of] for name, of in SAME_FILES.items()}
 def notice(name: str) -> str:
     """Return title, licence and citation to print after fetching; empty for own data."""
     entry = REGISTRY.get(name)
-    if entry is None:
-        return ""
-    return f"{entry.title}\nLicence:  {entry.licence}\nPlease cite: {entry.citation}"
+    text = "{0.title}\nLicence:  {0.licence}\nPlease cite: {0.citation}"
+    return text.format(entry) if entry else ""

@@ -69,7 +69,7 @@ class RawTable:
         """Return ids as strings; the column may hold strings or integers."""
         values = self.frame[column]
         text = f"visible text of 1 to {LONGEST_ID} characters without spaces around it"
-        self.check(column, map(_is_id, values), f"an integer, or {text}")
+        self.check(column, map(is_id, values), f"an integer, or {text}")
         places, forms = pd.factorize(values.astype(object))
         first: dict[str, int] = {}  # of each id that is written in several forms
         alone = [first.setdefault(_plain(form), n) == n for n, form in enumerate(forms)]
@@ -126,7 +126,8 @@ class RawTable:
         return replace(self, frame=self.frame.assign(**new))
 
 
-def _is_id(value: object) -> bool:
+def is_id(value: object) -> bool:
+    """Whether a value can be the id of a user or an item."""
     # Invisible characters make different ids look equal; floats make different ids equal.
     if isinstance(value, (int, np.integer)):
         return not isinstance(value, bool) and abs(int(value)) < 1 << 64

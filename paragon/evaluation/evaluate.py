@@ -3,42 +3,27 @@
 Shapes: N events, U users, W evaluation weights, R of them for a method, O objectives, S seeds.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
-from paragon.adapters.collection import Collection, subset
-from paragon.adapters.frozen import FrozenTask, held_out_losses
-from paragon.adapters.mixtures import constant, mixed
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import METHODS, Method, Trained, all_rows, methods_of, mixture_of
+from paragon.evaluation.methods import METHODS, Method, Trained, all_rows
 from paragon.evaluation.protocol import PROTOCOLS, ByEvent, Measured, measure_rows, rows_of_weights
+from paragon.evaluation.shares import with_shares
 from paragon.metrics import control
 from paragon.metrics.checks import Measure
-from paragon.metrics.statistics import Interval, holm, mean_interval, paired_bootstrap
+from paragon.metrics.statistics import Interval, Pair, holm, mean_interval, paired_bootstrap
 from paragon.objectives.table import OBJECTIVES, metrics_of
 from paragon.params import EvaluationSettings
 from paragon.storage import write_json, write_text
 
 IN_UNITS = ("regret_mean", "regret_median", "regret_max")  # in units of the loss of `constant`
-# Method and measure of each number in headline.json, the metrics of DVC.
-HEADLINE = {
-    "ndcg_backbone": ("backbone", "best_acc_full"),
-    "set_hv_tuned": ("tuned", "set_hv_full"),
-    "set_hv_generated": ("generated", "set_hv_full"),
-    "set_hv_interpolation": ("interpolation_log", "set_hv_full"),
-    "set_hv_category_bias": ("category_bias", "set_hv_full"),
-    "set_hv_xquad": ("xquad", "set_hv_full"),
-    "r_acc": ("generated", "r_acc_full"),
-    "r_div": ("generated", "r_div_full"),
-    "r_div_inner": ("generated", "r_div_inner_full"),
-    "regret": ("generated", "regret_mean_full"),
-}
+SHARED = r"(kept|alpha_ndcg|possible)_[\d.]+"  # in headline.json, the metrics of DVC
 OF_LISTS = ("ild@10", "items@10")  # at even weights; no method is tuned for them
 REFERENCE = "generated"
 ONE_SEED = "one seed of it: what another would change is unknown"
@@ -66,13 +51,18 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
     objectives, users = trained.test_set.objectives, trained.test_set.evaluation.users
     curve, measured = measure_rows(trained.test_set, all_rows(trained))
     summary = summarise(curve, objectives)
-    with_few = few_anchors(trained.collection, trained.test, settings.few_anchors)
-    no_unit = lacks_unit(curve[curve["protocol"] == "full"], objectives)
-    for method, measures in with_few.items():
-        summary[method] |= over_seeds(measures, no_unit)
-    for method, shares in per_user_control(measured, users, objectives).items():
-        summary[method] |= shares
-    return Results(curve, summary, from_generated(measured, users, settings.resamples))
+    for method, control_of in per_user_control(measured, users, objectives).items():
+        summary[method] |= control_of
+    kept, at_shares = with_shares(trained, settings.shares)
+    for method, measures in kept.items():
+        summary[method] |= over_seeds(measures)
+    # Few for the hypervolume, which takes far longer.
+    differences = from_generated(measured, users, min(settings.resamples, 2000))
+    at_shares = {share: rows for share, rows in at_shares.items() if REFERENCE in rows}
+    parts = at_shares, users, settings.resamples, "alpha_ndcg", lambda points: points[..., 0, 0]
+    for method, more in from_generated(*parts).items():
+        differences[method] = differences.get(method, {}) | more
+    return Results(curve, summary, differences)
 
 
 def evaluate_method(
@@ -93,10 +83,13 @@ def evaluate_method(
     return Results(curve, summarise(curve, test_set.objectives), differences)
 
 
-def headline(summary: Mapping[str, Mapping]) -> dict[str, float]:
-    """Select the numbers of ``HEADLINE`` from a summary, without undefined ones."""
-    values = {name: summary.get(m, {}).get(measure) for name, (m, measure) in HEADLINE.items()}
-    return {name: value for name, value in values.items() if value is not None}
+def headline(summary: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
+    """Select what :func:`with_shares` measured first for each method, without undefined numbers."""
+    out = {}
+    for method, row in summary.items():
+        numbers = {name: value for name, value in row.items() if re.fullmatch(SHARED, name)}
+        out[method] = {name: value for name, value in numbers.items() if value is not None}
+    return {method: row for method, row in out.items() if row}
 
 
 def summarise(curve: pd.DataFrame, objectives: Sequence[str]) -> Summary:
@@ -216,31 +209,6 @@ def significant(value: float, digits: int = 6) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def few_anchors(
-    collection: Collection, test: FrozenTask, subsets: Sequence[Sequence[float]]
-) -> dict[str, dict[str, list[Measure]]]:
-    """Compute regrets for subsets of the anchors, in units of the loss of `constant` with all."""
-    objectives, weights = collection.description["objectives"], collection.oracles
-    corners = (weights <= 0).any(1).numpy()
-
-    def losses(vectors: Tensor) -> np.ndarray:
-        of_all = held_out_losses(test, vectors.to(test.states.device), objectives).cpu()
-        return (of_all * weights).sum(1).double().numpy()
-
-    parts = [subset(collection, first) for first in subsets]
-    out: dict[str, dict[str, list[Measure]]] = {method: {} for method in methods_of("mixture")}
-    for index in range(len(collection.description["seeds"])):
-        oracle = losses(collection.oracle_vectors[index])
-        middle = losses(mixed(collection, constant, index, weights))
-        for part, method in product(parts, out):
-            loss = losses(mixed(part, mixture_of(method), index, weights))
-            regret = control.regret(loss, oracle, middle, corners)
-            for name in ("mean", "median"):
-                key = f"regret_{name}_{len(part.anchors)}_anchors"
-                out[method].setdefault(key, []).append(regret[name])
-    return out
-
-
 def per_user_control(
     measured: Measured, users: np.ndarray, objectives: Sequence[str]
 ) -> dict[str, dict[str, float]]:
@@ -282,45 +250,54 @@ def _shares(seeds: Sequence[ByEvent], column: int) -> dict[str, np.ndarray]:
     return {"users": np.mean(ends, axis=0), "steps": np.mean(steps, axis=0)}
 
 
-def from_generated(measured: Measured, users: np.ndarray, resamples: int = 2000) -> Summary:
-    """Subtract the `set_hv` of `generated` from each method's: ``{method: {measure: number}}``.
+def from_generated(
+    measured: Measured,
+    users: np.ndarray,
+    resamples: int = 2000,
+    measure: str = "set_hv",
+    of: Callable[[np.ndarray], np.ndarray | float] = control.set_hv,
+) -> Summary:
+    """Subtract a measure of `generated` from each method's: ``{method: {measure: number}}``.
 
-    The protocol is a suffix. Beside the difference: its 95 % interval over ``users [N]`` (``_low``,
-    ``_high``), p-value (``_p``), p-value after Holm (``_p_holm``), and interval over seeds
-    (``_seeds_low``, ``_seeds_high``). Undefined numbers are None, with a ``_note`` or
-    ``_seeds_note``.
+    ``of`` computes it from points ``[..., W, O]``. The protocol (or share) is a suffix. Beside the
+    difference: its 95 % interval over ``users [N]`` (``_low``, ``_high``), p-value (``_p``),
+    p-value after Holm (``_p_holm``), and interval over seeds (``_seeds_low``, ``_seeds_high``).
+    Undefined numbers are None, with a ``_note`` or ``_seeds_note``.
     """
     out: Summary = {}
     for protocol, rows in measured.items():
         if REFERENCE not in rows:
             raise ParagonError(f"no rows of `{REFERENCE}`: nothing to compare methods with")
-        compared = {
-            method: _difference(method, seeds, rows[REFERENCE], users, resamples)
+        sides = {
+            method: _sides(method, seeds, rows[REFERENCE], of)
             for method, seeds in rows.items()
             if method != REFERENCE
         }
-        p_values = [p for _, p, _ in compared.values() if p is not None]
+        pairs = {method: pair for method, (pair, _) in sides.items() if pair}
+        found = dict(zip(pairs, paired_bootstrap([*pairs.values()], users, resamples), strict=True))
+        p_values = [p for _, p in found.values() if p is not None]
         adjusted = iter(holm(np.array(p_values or [1.0])))
-        for method, (over_users, p_value, seeds) in compared.items():
-            difference, low, high, reason = over_users
+        reason = "an objective's metric is no mean over events: users cannot be resampled"
+        for method, (_, seeds) in sides.items():
+            unknown = Interval(seeds.mean, None, None, reason), None
+            (difference, low, high, note), p_value = found.get(method, unknown)
             values = {"": difference, "_low": low, "_high": high, "_p": p_value}
             values["_p_holm"] = None if p_value is None else next(adjusted)
             values |= {"_seeds_low": seeds.low, "_seeds_high": seeds.high}
-            name, row = f"set_hv_{protocol}", out.setdefault(method, {})
+            name, row = f"{measure}_{protocol}", out.setdefault(method, {})
             row |= {name + k: None if v is None else significant(v) for k, v in values.items()}
-            notes = {"_note": reason, "_seeds_note": seeds.reason}
-            row |= {name + k: note for k, note in notes.items() if note}
+            notes = {"_note": note, "_seeds_note": seeds.reason}
+            row |= {name + k: words for k, words in notes.items() if words}
     return out
 
 
-def _difference(
+def _sides(
     method: str,
     by_seed: Mapping[int, ByEvent],
     reference: Mapping[int, ByEvent],
-    users: np.ndarray,
-    resamples: int,
-) -> tuple[Interval, float | None, Interval]:
-    """Compare a method with `generated`; if it has one seed, with all seeds of `generated`."""
+    of: Callable[[np.ndarray], np.ndarray | float],
+) -> tuple[Pair | None, Interval]:
+    """Set a method against `generated`, if it has one seed against all: by event, and by seed."""
     one_seed, rows = len(by_seed) == 1, list(by_seed.values())
     missing = sorted(set(by_seed) - set(reference))
     if missing and not one_seed:
@@ -328,19 +305,18 @@ def _difference(
     others = [reference[seed] for seed in (reference if one_seed else by_seed)]
     weights = rows[0].weights  # [R, O]
     at = rows_of_weights(method, weights, others[0].weights)  # [R]
-    ours = np.array([control.set_hv(row.points) for row in rows])  # [S]
-    seeds = mean_interval(ours - np.array([control.set_hv(row.points[at]) for row in others]))
+    ours = np.array([of(row.points) for row in rows])  # [S]
+    seeds = mean_interval(ours - np.array([of(row.points[at]) for row in others]))
     if one_seed and rows[0].random:
         seeds = Interval(seeds.mean, None, None, ONE_SEED)
     if any(row.events is None for row in (*rows, *others)):
-        reason = "an objective's metric is no mean over events: users cannot be resampled"
-        return Interval(seeds.mean, None, None, reason), None, seeds
+        return None, seeds
+    shape = rows[0].points.shape  # [R, O]
 
-    def mean_set_hv(means: np.ndarray) -> np.ndarray:
-        """Map means ``[B, S * R * O]`` to the mean `set_hv` over seeds, ``[B]``."""
-        volumes = control.set_hv(means.reshape(len(means), -1, *weights.shape))  # [B, S]
-        return np.asarray(volumes).mean(axis=1)
+    def statistic(means: np.ndarray) -> np.ndarray:
+        """Map means ``[B, S * R * O]`` to the mean of the measure over seeds, ``[B]``."""
+        return np.asarray(of(means.reshape(len(means), -1, *shape))).mean(axis=1)
 
     a = np.concatenate([part for row in rows for part in row.events or ()])
     b = np.concatenate([row.events[n] for row in others for n in at if row.events])
-    return *paired_bootstrap(a, b, users, mean_set_hv, resamples=resamples), seeds
+    return (a, b, statistic), seeds

@@ -4,7 +4,7 @@ Shapes: N events, n items, W evaluation weights, O objectives, P parameters, S s
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,13 +16,13 @@ from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask, held_out_losses
 from paragon.errors import ParagonError
-from paragon.evaluation.protocol import Row, Scores, TestSet, rows_of_weights
+from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.generator.memorisation import noisy, to_nearest
 from paragon.rivals import baselines, reranking
 from paragon.rivals.end_to_end import END_TO_END, EndToEnd, biased_scores
 from paragon.rivals.published import Published
-from paragon.rivals.reranking import RERANKERS, Rerank
+from paragon.rivals.reranking import RERANKERS, Rerank, Tried
 from paragon.rivals.retrain import Retrained
 
 
@@ -40,11 +40,13 @@ class Trained:
     category_bias: Tensor  # [S, W, M]
     retrain_weights: Tensor  # [R, O]
     retrained: Mapping[int, Iterator[Retrained]]  # by seed, for these weights, loaded when needed
+    others: Tensor | None = None  # [W, O], in place of the evaluation weights
+    tried: dict[tuple, dict[str, Tried]] = field(default_factory=dict)  # see `tried_settings`
 
     @property
     def weights(self) -> Tensor:
-        """The evaluation weights ``[W, O]``."""
-        return self.collection.oracles
+        """The evaluation weights ``[W, O]``, or ``others``."""
+        return self.collection.oracles if self.others is None else self.others
 
     @property
     def seeds(self) -> list[int]:
@@ -130,6 +132,14 @@ def _sources(trained: Trained, index: int) -> Tensor:
     accuracy = trained.test_set.objectives.index("accuracy")
     weights = reranking.source_weights(trained.weights, accuracy)
     return reranking.source_vectors(trained.generators[index], weights)
+
+
+def _tuned_sources(trained: Trained, index: int) -> Tensor:
+    """Return the same with anchors, those nearest to the weights of the generated adapters."""
+    accuracy = trained.test_set.objectives.index("accuracy")
+    weights = reranking.source_weights(trained.weights, accuracy)
+    anchors = mixtures.mixed(trained.collection, mixtures.nearest, index, weights)  # [3, P]
+    return torch.cat([torch.zeros_like(anchors[:1]), anchors])
 
 
 def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
@@ -219,6 +229,7 @@ METHODS = {
     "xquad": Method("reranked", rerank=RERANKERS["xquad"]),
     "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
     "generated_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_sources),
+    "tuned_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_tuned_sources),
     "popularity": Method("reference", rows=partial(_recommender, name="popularity")),
     "item_knn": Method("reference", rows=partial(_recommender, name="item_knn")),
     "cmr": Method("reranked", rows=_reranked_by_hypernetwork),
@@ -247,6 +258,22 @@ def adapter_vectors(trained: Trained, index: int, name: str) -> Tensor | None:
     return None if method.vectors is None or method.rerank else method.vectors(trained, index)
 
 
+def reranked(trained: Trained, index: int, name: str) -> tuple[Tensor, dict[str, Tried]]:
+    """Return the adapters whose lists a method re-ranks, and its settings tried by protocol."""
+    method, sequences = METHODS[name], trained.test_set.sequences
+    assert method.rerank is not None
+    vectors = method.vectors and method.vectors(trained, index)
+    if vectors is None:
+        vectors = torch.zeros(1, trained.test.form.size)  # the backbone: s' = s
+    if (name, index) not in trained.tried:
+        rows = reranking.validation_rows(sequences.valid)
+        sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in vectors]
+        parts = method.rerank, sequences, sources
+        tried = {name: reranking.tried_settings(*parts, name) for name in PROTOCOLS}
+        trained.tried[name, index] = tried
+    return vectors, trained.tried[name, index]
+
+
 def other_rows(trained: Trained, name: str) -> Iterator[Row]:
     """Yield the rows of a method that is not a set of adapters."""
     method, test_set = METHODS[name], trained.test_set
@@ -256,12 +283,9 @@ def other_rows(trained: Trained, name: str) -> Iterator[Row]:
         weights, random = trained.weights.numpy(), method.vectors is not None
         accuracy = weights[:, test_set.objectives.index("accuracy")]
         for index, seed in enumerate(trained.seeds if random else trained.seeds[:1]):
-            vectors = method.vectors and method.vectors(trained, index)
-            if vectors is None:
-                vectors = torch.zeros(1, trained.test.form.size)  # the backbone: s' = s
-            events = test_set.sequences, trained.valid, trained.test
-            parts = method.rerank, *events, vectors, accuracy, test_set.cutoffs[-1]
-            both = reranking.reranked_scores(*parts)
+            vectors, tried = reranked(trained, index, name)
+            parts = method.rerank, test_set.sequences, tried, trained.test, vectors, accuracy
+            both = reranking.reranked_scores(*parts, test_set.cutoffs[-1])
             scores = (Scores.of(by["full"], by["sampled"]) for by in both)
             yield Row(name, seed, weights, scores, random)
 

@@ -221,6 +221,35 @@ def aggregate_diversity_at(items: np.ndarray, k: int) -> int:
     return len(np.unique(check_array("items", items, "NK", "integers", K=_cutoff(k))[:, :k]))
 
 
+def gini_at(items: np.ndarray, k: int, n_items: int) -> float:
+    """Gini coefficient of how often each item is in the first k of ``items [N, K >= k]``: 0..1.
+
+    Items are numbered from 1 to ``n_items``; 0: all are shown alike, near 1: the same few always.
+    Source: Fleder and Hosanagar, Management Science 55(5), 2009.
+    """
+    items = check_array("items", items, "NK", "integers", 1, n_items, K=_cutoff(k))[:, :k]
+    shown = np.sort(np.bincount(items.ravel(), minlength=n_items + 1)[1:])  # [n_items]
+    ranks = 2 * np.arange(1, n_items + 1) - n_items - 1
+    return float(ranks @ shown / (n_items * shown.sum()))
+
+
+def calibration_at(ranked: np.ndarray, history: np.ndarray, k: int) -> np.ndarray:
+    """Divergence of the categories of a list from those of the history; float64 ``[N]``, 0..4.6.
+
+    ``ranked [N, K >= k, M]``, bool: categories of the list; each of its first k items shares a
+    weight of one among its categories. ``history [N, M]``: such weights, 0 and more. The value is
+    KL(p || 0.99 q + 0.01 p) of history p and list q, 0 if both are the same, and 0 without history.
+    Source: Steck, "Calibrated recommendations", RecSys 2018, equations 2 to 5.
+    """
+    lists = _lists(ranked, k)[:, :k]
+    history = check_array("history", history, "NM", low=0, N=len(lists), M=lists.shape[2])
+    shared = (lists / np.maximum(lists.sum(2, keepdims=True), 1)).sum(1)  # [N, M]
+    p, q = (x / np.maximum(x.sum(1, keepdims=True), 1e-12) for x in (history, shared))
+    there = p > 0
+    ratio = np.divide(p, 0.99 * q + 0.01 * p, out=np.ones_like(p), where=there)
+    return (p * np.log(ratio)).sum(1)
+
+
 def _discounted(gains: np.ndarray) -> np.ndarray:
     """Cumulative sum of gains ``[N, K]``, each divided by log2(1 + position)."""
     return np.cumsum(gains / np.log2(np.arange(gains.shape[1]) + 2.0), axis=1)

@@ -1,6 +1,6 @@
 """Confidence intervals, differences between methods and correction for many comparisons."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ REAL = 0.05  # adjusted p-values below this are called beyond chance
 _BLOCK = 1 << 22  # resampled values held at once
 _SAME = 1e-12  # relative difference of sums in another order, at most
 Statistic = Callable[[np.ndarray], np.ndarray]  # means [B, S] of B resamples -> numbers [B]
+Pair = tuple[np.ndarray, np.ndarray, Statistic]
 
 
 class Interval(NamedTuple):
@@ -36,53 +37,59 @@ def mean_interval(values: np.ndarray) -> Interval:
 
 
 def paired_bootstrap(
-    a: np.ndarray,
-    b: np.ndarray,
-    clusters: np.ndarray,
-    statistic: Statistic,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[Interval, float | None]:
+    pairs: Sequence[Pair], clusters: np.ndarray, resamples: int = 2000, seed: int = 0
+) -> list[tuple[Interval, float | None]]:
     """Difference of two methods on the same events and its p-value, by a bootstrap over users.
 
-    ``a``, ``b``: metrics per event, ``[N]`` or ``[S, N]``; S may differ. ``clusters [N]``: the user
-    of each event; whole users are resampled. ``statistic``: from means ``[B, S]`` of B resamples to
-    ``[B]``, such as ``set_hv``. Limits are percentiles; the two-sided p-value is twice the share of
-    resamples on the far side of 0, counting the sample itself. With a single user they are None.
+    A pair has the metrics per event of both, ``[N]`` or ``[S, N]``, where S may differ, and a
+    statistic of their means such as ``set_hv``; all pairs share the resamples. ``clusters [N]``:
+    the user of each event; whole users are resampled. Limits are percentiles; the two-sided p-value
+    is twice the share of resamples on the far side of 0, counting the sample itself. With a single
+    user they are None.
     Source: Efron and Tibshirani, 1993, chapters 8 and 13; Davison and Hinkley, 1997, chapter 4.
     """
     check_array("resamples", resamples, "", "integers", low=100)
-    a = check_array("a", np.atleast_2d(a), "SN")
-    b = check_array("b", np.atleast_2d(b), "SN", N=a.shape[1])
-    if len(clusters) != a.shape[1]:
-        raise ParagonError(f"clusters: {len(clusters)} labels for {a.shape[1]} events")
     _, user = np.unique(clusters, return_inverse=True)
     sizes = np.bincount(user).astype(np.float64)  # [U]
-    sums = np.stack([np.bincount(user, weights=row) for row in (*a, *b)])  # [R, U]
+    all_sums, lengths = [], []
+    for of_a, of_b, _ in pairs:
+        a = check_array("a", np.atleast_2d(of_a), "SN")
+        b = check_array("b", np.atleast_2d(of_b), "SN", N=a.shape[1])
+        if len(clusters) != a.shape[1]:
+            raise ParagonError(f"clusters: {len(clusters)} labels for {a.shape[1]} events")
+        all_sums.append(np.stack([np.bincount(user, weights=row) for row in (*a, *b)]))  # [R, U]
+        lengths.append(len(a))
 
-    def difference(means: np.ndarray) -> np.ndarray:
-        """Subtract the statistic of b from that of a, ``[B]``, for means ``[B, R]``."""
-        of_a, of_b = statistic(means[:, : len(a)]), statistic(means[:, len(a) :])
-        gap = check_array("the difference of the statistic", of_a - of_b, "B", B=len(means))
-        # Differences in the last bits come from the order of summation: set them to 0.
-        return np.where(np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b)), 0.0, gap)
+    def differences(times: np.ndarray) -> np.ndarray:
+        """Compute the differences ``[pairs, B]`` where users count ``times [B, U]``."""
+        total, out = sizes @ times.T, np.empty((len(pairs), len(times)))
+        for row, sums, length, (_, _, statistic) in zip(out, all_sums, lengths, pairs, strict=True):
+            means = (sums @ times.T / total).T  # [B, R]
+            of_a, of_b = statistic(means[:, :length]), statistic(means[:, length:])
+            gap = check_array("the difference of the statistic", of_a - of_b, "B", B=len(means))
+            # Differences in the last bits come from the order of summation: set them to 0.
+            same = np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b))
+            row[:] = np.where(same, 0.0, gap)
+        return out
 
-    observed = float(difference((sums.sum(axis=1) / sizes.sum())[None])[0])
-    users = len(sizes)
+    observed, users = differences(np.ones((1, len(sizes))))[:, 0].tolist(), len(sizes)
     if users < 2:
-        return Interval(observed, None, None, "one user: there is nothing to resample"), None
-    rng, means, step = np.random.default_rng(seed), [], max(1, _BLOCK // users)
+        reason = "one user: there is nothing to resample"
+        return [(Interval(gap, None, None, reason), None) for gap in observed]
+    rng, parts, step = np.random.default_rng(seed), [], max(1, _BLOCK // users)
     for start in range(0, resamples, step):
         drawn = rng.integers(users, size=(min(step, resamples - start), users))  # [B, U]
         # Counts of the drawn users turn the means into matrix products.
         cells = drawn + np.arange(len(drawn))[:, None] * users
-        times = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        means.append((sums @ times.T) / (sizes @ times.T))  # [R, B]
-    differences = difference(np.concatenate(means, axis=1).T)
-    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, 1 - (1 - CONFIDENCE) / 2])
-    far = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
-    p_value = float(min(1.0, 2 * (far + 1) / (resamples + 1)))
-    return Interval(observed, float(low), float(high)), p_value
+        times = np.bincount(cells.ravel(), minlength=drawn.size).astype(np.float64)
+        parts.append(differences(times.reshape(drawn.shape)))
+    out: list[tuple[Interval, float | None]] = []
+    for gap, row in zip(observed, np.concatenate(parts, axis=1), strict=True):
+        low, high = np.quantile(row, [(1 - CONFIDENCE) / 2, 1 - (1 - CONFIDENCE) / 2])
+        far = min(np.count_nonzero(row <= 0), np.count_nonzero(row >= 0))
+        p_value = float(min(1.0, 2 * (far + 1) / (resamples + 1)))
+        out.append((Interval(gap, float(low), float(high)), p_value))
+    return out
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -48,7 +48,6 @@ def beside_baselines(ndcg: float, sequences: Sequences) -> str:
     if ndcg > max(found.values()):
         return text
     return (
-        f"WARNING: {text}. The backbone is no better than a rule without parameters, and adapters "
-        "only reweigh what it knows: before you go on, train it longer or at another rate "
-        "(epochs, patience and learning_rate in section `backbones`), or take another backbone"
+        f"WARNING: {text}. No better than a rule without parameters: first train it longer or at "
+        "another rate (`backbones`: epochs, patience, learning_rate), or take another backbone"
     )

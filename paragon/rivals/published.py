@@ -230,7 +230,7 @@ def _train_stretch(
     for step in progress(stretch, "steps"):
         rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(clean.device)
         batch = clean[rows], weights[rows], rng, settings.condition_drop
-        loss, _ = diffusion_loss(model.denoiser, schedule, *batch)
+        loss = diffusion_loss(model.denoiser, schedule, *batch)
         take_step(loss, model, optimizer, cosine)
         update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
         losses.append(loss.item())

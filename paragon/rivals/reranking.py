@@ -6,7 +6,7 @@ candidates, n items, D items of a list, G patterns (sets of categories), M categ
 settings, P parameters of an adapter.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -22,9 +22,9 @@ from paragon.metrics import ranking
 
 DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 # Weights of a re-ranker.  Many are close to 1, as probabilities are small beside gains.
-_ODDS = 2.0 ** np.arange(-2, 15, 1.0)
+_ODDS = 2.0 ** np.arange(-2, 14.5, 0.5)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
-EVENTS = 500  # validation events at most
+EVENTS = 2000  # validation events at most
 POLICY_DEPTH = 100  # how many of the catalogue's best items `cmr` re-ranks
 _TOP = 10  # positions, as in the headline metrics
 
@@ -56,6 +56,7 @@ class Ranked:
 
 
 Rerank = Callable[[Ranked, float, int], np.ndarray]
+Tried = tuple[list[Setting], np.ndarray]  # S settings; accuracy and diversity [S, 2]
 # rule(patterns [G, M], N) yields the gains [N, G] at the next position of N lists, and is sent the
 # chosen patterns [N].
 Rule = Callable[[np.ndarray, int], Generator[np.ndarray, np.ndarray, None]]
@@ -199,17 +200,12 @@ def source_vectors(generator: AdapterGenerator, weights: object) -> Tensor:
     return torch.cat([none, generator.generate(weights).cpu()])
 
 
-def chosen_settings(
-    rerank: Rerank,
-    sequences: Sequences,
-    sources: Sequence[np.ndarray],
-    weights: np.ndarray,
-    protocol: str = "full",
-) -> list[Setting]:
-    """Choose the setting of a re-ranker for each of the ``weights [W]`` of accuracy, 0..1.
+def tried_settings(
+    rerank: Rerank, sequences: Sequences, sources: Sequence[np.ndarray], protocol: str = "full"
+) -> Tried:
+    """Measure all settings of a re-ranker: NDCG@10 and α-nDCG@10, ``[S, 2]``.
 
-    All are tried on ``sources``, catalogue scores ``[N, n + 1]`` of the events
-    :func:`validation_rows`. Weight 1 is the most accurate source as it is.
+    ``sources``: catalogue scores ``[N, n + 1]`` of the events :func:`validation_rows`.
     """
     events = sequences.valid[validation_rows(sequences.valid)]
     candidates = candidates_of(sequences, events)[protocol]
@@ -229,11 +225,19 @@ def chosen_settings(
                 hits = columns == candidates.targets[:, None]
                 sets = categories[np.take_along_axis(items, columns, 1)]  # [N, 10, M]
                 points.append([float(q.mean()) for q in list_quality(hits, sets, ideal)])
+    return settings, np.array(points)
+
+
+def chosen_settings(tried: Tried, weights: np.ndarray) -> list[Setting]:
+    """Choose of the settings that were ``tried`` one for each of ``weights [W]`` of accuracy, 0..1.
+
+    Weight 1 is the most accurate source as it is.
+    """
+    settings, points = tried
     plain = [index for index, setting in enumerate(settings) if setting.weight == 1]
-    end = max(plain, key=lambda index: points[index][0])
-    settings.append(settings[end])
-    points.append(points[end])
-    return [settings[index] for index in nearest_on_front(np.array(points), weights)]
+    end = max(plain, key=lambda index: points[index, 0])
+    rows = nearest_on_front(np.vstack([points, points[end]]), weights)
+    return [[*settings, settings[end]][row] for row in rows]
 
 
 def nearest_on_front(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -266,33 +270,46 @@ def list_quality(
     return ranking.ndcg_at(ranks, length), alpha_ndcg
 
 
+def reranked_lists(
+    rerank: Rerank,
+    candidates: Candidates,
+    task: FrozenTask,
+    vectors: Tensor,
+    settings: Sequence[Setting],
+    positions: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield by setting the scores ``[N, C]`` of the candidates, and the best columns ``[N, K]``."""
+
+    @lru_cache(maxsize=1)
+    def ranked(source: int, temperature: float) -> tuple[np.ndarray, Ranked]:
+        scores = task.catalogue_scores(vectors[source]).cpu().numpy()
+        scores = np.take_along_axis(scores, candidates.items, 1)
+        return scores, candidates.best(scores, temperature)
+
+    for setting in settings:
+        scores, lists = ranked(setting.source, setting.temperature)
+        yield scores, lists.reranked(rerank, setting, positions)
+
+
 def reranked_scores(
     rerank: Rerank,
     sequences: Sequences,
-    valid: FrozenTask,
+    tried: Mapping[str, Tried],
     test: FrozenTask,
     vectors: Tensor,
     weights: np.ndarray,
     positions: int,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield ``sampled`` and ``full`` scores by weight, the first ``positions`` re-ranked."""
-    rows = validation_rows(sequences.valid)
-    sources = [valid.catalogue_scores(vector, rows).cpu().numpy() for vector in vectors]
+    """Yield scores by weight, the first ``positions`` re-ranked, by protocol as in ``tried``."""
     tested = candidates_of(sequences, sequences.test)
-    chosen = (chosen_settings(rerank, sequences, sources, weights, name) for name in tested)
-
-    @lru_cache(maxsize=2)  # one for each protocol
-    def ranked(protocol: str, source: int, temperature: float) -> tuple[np.ndarray, Ranked]:
-        scores = test.catalogue_scores(vectors[source]).cpu().numpy()
-        scores = np.take_along_axis(scores, tested[protocol].items, 1)
-        return scores, tested[protocol].best(scores, temperature)
-
-    for settings in zip(*chosen, strict=True):
-        both = {}
-        for protocol, setting in zip(tested, settings, strict=True):
-            scores, lists = ranked(protocol, setting.source, setting.temperature)
-            both[protocol] = on_top(scores, lists.reranked(rerank, setting, positions))
-        yield both
+    parts = (
+        reranked_lists(
+            rerank, tested[name], test, vectors, chosen_settings(tried[name], weights), positions
+        )
+        for name in tried
+    )
+    for both in zip(*parts, strict=True):
+        yield {name: on_top(*part) for name, part in zip(tried, both, strict=True)}
 
 
 def on_top(scores: np.ndarray, order: np.ndarray) -> np.ndarray:

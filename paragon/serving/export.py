@@ -245,8 +245,8 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
     pasts = _histories(recommender, sequences, events)
     vectors = reranking.source_vectors(recommender.generator, sources)  # [4, P]
     scores = [recommender.scores(pasts, vector) for vector in vectors]
-    xquad, balances = reranking.RERANKERS["xquad"], np.arange(101) / 100
-    settings = reranking.chosen_settings(xquad, sequences, scores, balances)
+    tried = reranking.tried_settings(reranking.RERANKERS["xquad"], sequences, scores)
+    settings = reranking.chosen_settings(tried, np.arange(101) / 100)
     return Reranker(accuracy, settings, sources.numpy())
 
 

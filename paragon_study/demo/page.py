@@ -175,8 +175,8 @@ def make_bundle(trained: Trained) -> Bundle:
     most = int((~lists.candidates.excluded).sum(1).min())  # the shortest list of a test event
     for method, rule in RERANKED.items():
         scores = sources if method.startswith("generated") else sources[:1]
-        rerank, balances = reranking.RERANKERS[rule], np.arange(STEPS + 1) / STEPS
-        chosen = reranking.chosen_settings(rerank, sequences, scores, balances)
+        tried = reranking.tried_settings(reranking.RERANKERS[rule], sequences, scores)
+        chosen = reranking.chosen_settings(tried, np.arange(STEPS + 1) / STEPS)
         settings = [[*s[:2], min(s.depth, most), s.weight] for s in chosen]
         tensors[f"rerank.{method}"] = torch.tensor(settings).double()
     for method in METHODS:

@@ -95,10 +95,3 @@ def _weight_problems(params: Params) -> Iterator[tuple[str, str]]:
         if w not in lattice:
             multiples = f"multiples of 1/{a.oracles} (adapters.oracles)"
             yield "rivals.retrain_weights", f"{w} is none of the evaluation weights, {multiples}"
-    first = [round(w, 6) for w in anchors[:, 0].double().tolist()]
-    for chosen in params.evaluation.few_anchors:
-        if len(set(chosen)) < len(chosen):
-            yield "evaluation.few_anchors", "an anchor is given twice"
-        for weight in chosen:
-            if round(weight, 6) not in first:
-                yield "evaluation.few_anchors", f"no anchor has the first weight {weight:g}"

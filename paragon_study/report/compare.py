@@ -16,7 +16,7 @@ from paragon.metrics.statistics import REAL, holm, is_real
 from paragon.storage import require, write_text
 from paragon_study.report import figures
 from paragon_study.report.style import look
-from paragon_study.report.tables import as_markdown, plus_minus
+from paragon_study.report.tables import as_markdown, plus_minus, shares_table
 
 OBJECTIVES = ("accuracy", "diversity")  # of all studies in results/
 HV, HV_OF_TUNED, REGRET = "set_hv_full", "set_hv_of_tuned_full", "regret_mean_full"
@@ -35,13 +35,15 @@ MEANS |= {"even_ild_full": ("distance", 2), "even_items_full": ("items", 0)}
 MEANS |= {REGRET: ("regret %", 1)}
 # Methods compared with `tuned` in the table of studies.
 OF_TUNED = ("generated", "interpolation_log", "hypernetwork", "category_bias", "xquad", "retrain")
+IN_SHARES = "backbone tuned generated interpolation_log hypernetwork category_bias xquad".split()
+IN_SHARES.append("generated_xquad")
 SUMMARY = """\
 # Results
 
-The headline is the whole catalogue, the list that is served. Sampled lists (the target among 99
-random negatives) stand beside it for comparison with published numbers.
-[docs/results.md](../docs/results.md) explains every measure, and `all.csv` has all of them: one row
-for each study, method and measure. `python -m paragon compare` writes both.
+Lists are of the whole catalogue, as they would be served. Sampled lists (the target among 99 random
+negatives) are for comparison with published numbers. [docs/results.md](../docs/results.md) explains
+every measure, and `all.csv` has all of them: one row for each study, method and measure.
+`python -m paragon compare` writes both.
 
 - **Tuned**: an adapter tuned for exactly the weights asked for, the yardstick. **Set HV**: the area
   below all points (NDCG@10, α-nDCG@10) of a method.
@@ -55,6 +57,13 @@ for each study, method and measure. `python -m paragon compare` writes both.
 
 ![Set HV relative to tuned, and regret, of every method](summary.png)
 
+## What giving up accuracy buys
+
+α-nDCG@10 of lists that keep 98, 95, 90 and 80 % of the NDCG@10 of the backbone; settings are chosen
+on validation users, "–": out of reach there. What was kept on test users is in `all.csv`.
+
+{shares}
+
 ## Methods
 
 Means over all studies that have the method, planted data apart; of two studies of the same data and
@@ -62,14 +71,6 @@ backbone, the one with more seeds. *Ahead, behind*: in how many of them a method
 than *generated* beyond chance. Distance and items are under equal weights.
 
 {methods}
-
-## Who is ahead
-
-By set HV, among methods that need no tuning or training for new weights. The best of many leads
-partly by chance. *By*: the lead over *generated*, or that of *generated* over the next, with its
-95 % interval over users.
-
-{ahead}
 
 ## Set HV of each study
 
@@ -114,8 +115,8 @@ def all_results(folders: Iterable[Path]) -> pd.DataFrame:
                     limits = row.get(f"{name}_low"), row.get(f"{name}_high")
                     rows.append((*study, method, name, value, *limits, None))
         for method, row in load_results(folder / "differences.json").items():
-            for name in (HV, "set_hv_sampled"):
-                if method not in single:
+            for name in sorted(name for name in row if f"{name}_p_holm" in row):
+                if not (method in single and name.startswith("set_hv")):
                     limits = row[f"{name}_low"], row[f"{name}_high"]
                     difference = f"{name}_minus_generated", row[name], *limits, is_real(row, name)
                     rows.append((*study, method, *difference))
@@ -182,8 +183,8 @@ def summary(results: Path) -> str:
     main = all_results(f for f in without_repeats(folders) if f.parent.name != "planted")
     return SUMMARY.format(
         data="\n".join(map(data_line, dict.fromkeys(folder.parent for folder in folders))),
+        shares=shares(folders),
         methods=as_markdown(method_means(main)),
-        ahead=as_markdown(ahead(table), left=2),
         volumes=as_markdown(volumes(table)),
         control=as_markdown(control(table)),
     )
@@ -202,6 +203,23 @@ def data_line(folder: Path) -> str:
     )
 
 
+def shares(folders: Iterable[Path]) -> str:
+    """Tabulate α-nDCG@10 at shares of accuracy by study and method; name studies without it."""
+    cells, without = {}, []
+    for folder in folders:
+        study, names = ", ".join(folder.parts[-2:]), ("metrics.json", "differences.json")
+        table = shares_table(*(load_results(folder / name) for name in names))
+        if table.empty:
+            without.append(study)
+            continue
+        texts = table.iloc[:, 1:].agg(" ".join, axis=1).str.replace("0.", ".", regex=False)
+        cells[study] = {look(method).label: texts.get(method) for method in IN_SHARES}
+    table = pd.DataFrame.from_dict(cells, orient="index").dropna(axis=1, how="all").fillna("–")
+    line = "Not recorded yet: " + "; ".join(without) + "."
+    parts = [as_markdown(table.rename_axis("study"))] * bool(cells) + [line] * bool(without)
+    return "\n\n".join(parts)
+
+
 def method_means(table: pd.DataFrame) -> pd.DataFrame:
     """Tabulate methods by set HV: means over studies, and studies ahead and behind."""
     means = table.pivot_table("value", "method", "measure").reindex(columns=[*MEANS])
@@ -218,16 +236,6 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
     for name, (title, digits) in MEANS.items():
         cells[title] = [plus_minus(mean, None, digits, name) for mean in means[name]]
     return cells.rename(lambda method: look(method).label).rename_axis("method")
-
-
-def ahead(table: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate the leader of each study by set HV, for the whole catalogue and sampled lists."""
-    parts = {}
-    for measure, words in {HV: "whole catalogue", "set_hv_sampled": "sampled lists"}.items():
-        first = by_study(leaders(table, measure))
-        parts[words] = first["method"].map(lambda name: look(name).label)
-        parts["by" + " " * len(parts)] = first.apply(difference_cell, axis=1)
-    return pd.DataFrame(parts)
 
 
 def volumes(table: pd.DataFrame) -> pd.DataFrame:
@@ -261,9 +269,3 @@ def with_half_width(table: pd.DataFrame, method: str, measure: str, digits: int)
 def by_study(rows: pd.DataFrame) -> pd.DataFrame:
     """Index the rows of one method and measure by "dataset, backbone"."""
     return rows.set_index((rows["dataset"] + ", " + rows["backbone"]).rename("study"))
-
-
-def difference_cell(row: pd.Series) -> str:
-    """Format a difference with its interval over users, starred if beyond chance."""
-    limits = f" [{row['low']:+z.4f}, {row['high']:+z.4f}]" if pd.notna(row["low"]) else ""
-    return f"{row['value']:+z.4f}{limits}" + " \\*" * bool(row["beyond_chance"])

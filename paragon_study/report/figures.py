@@ -25,7 +25,7 @@ from paragon_study.report.style import save_figure as save_figure
 METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # metric: objective
 LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # protocol: words
 CURVE_METHODS = "tuned retrain generated hypernetwork category_bias xquad backbone".split()
-LEAD_METHODS = ("tuned", "generated", "category_bias", "xquad", "retrain")
+LEAD_METHODS = ("tuned", "generated", "category_bias", "xquad", "backbone")
 _CLOSE = 0.1  # range of close-up panels, as a share of the oracle's range
 _NEAR = 0.93  # lower end of the axis of relative hypervolumes
 _CORNER = 0.01  # smaller weights count as 0
@@ -245,27 +245,33 @@ def distances_from_front(rows: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFram
 
 
 @style.drawn
-def lead(curve: pd.DataFrame) -> Figure:
-    """Plot accuracy and diversity of the whole catalogue's ten best, legible on a phone."""
+def lead(curve: pd.DataFrame, shares: Iterable[float] = (0.98, 0.95, 0.9, 0.8)) -> Figure:
+    """Plot diversity over accuracy of the whole catalogue's ten best, legible on a phone."""
     rows = rows_by_method(curve, LEAD_METHODS)
-    figure = style.new(3.9, 4.5)
-    axes = figure.subplots(2, 1, sharex=True)
-    wide = {"linewidth": 2, "markersize": 7.5, "markeredgewidth": 1, "markevery": 2}
+    figure = style.new(3.9, 4.2)
+    ax = figure.subplots()
+    wide = {"linewidth": 2, "markersize": 6.5, "markeredgewidth": 1}
     wider: dict[str, dict] = {
         "tuned": {"linewidth": 5.5, "marker": "none", "solid_capstyle": "round"},
-        "retrain": {"markersize": 9, "markeredgewidth": 2, "markevery": 1, "clip_on": False},
+        "backbone": {"markersize": 15, "linestyle": "none", "zorder": 6},
     }
-    for ax, (metric, about) in zip(axes, METRICS.items(), strict=True):
-        for method, table in seed_intervals(rows, metric).items():
-            ax.plot(table["mean"], **_line_look(method) | wide | wider.get(method, {}))
-        label = metric_label(metric).partition(" ")[0]
-        ax.set_ylabel(f"{about}\n({label})", fontsize=11)
-        ax.margins(y=0.12)
-        ax.locator_params(axis="y", nbins=3)
-        ax.tick_params(labelsize=11)
-    axes[-1].set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes[-1].set_xlabel(WEIGHT, fontsize=11)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2,
+    whole = rows["backbone"]["ndcg@10"].mean()
+    for method, table in rows.items():
+        means = table.groupby("w_accuracy")[list(METRICS)].mean().drop_duplicates()
+        means = means[means["ndcg@10"] > 0.5 * whole]
+        ax.plot(*means.to_numpy().T, **_line_look(method) | wide | wider.get(method, {}))
+    top = ax.secondary_xaxis("top")
+    top.set_xticks([share * whole for share in shares], [f"{100 * share:g}" for share in shares])
+    top.set_xlabel("accuracy kept, %", fontsize=11)
+    top.tick_params(labelsize=10)
+    for share in shares:
+        ax.axvline(share * whole, color=GREY, linewidth=0.7, zorder=0)
+    ax.set_xlim(0.58 * whole, 1.04 * whole)
+    ax.set_xlabel("accuracy (NDCG@10)", fontsize=11)
+    ax.set_ylabel("diversity (α-nDCG@10)", fontsize=11)
+    ax.locator_params(nbins=4)
+    ax.tick_params(labelsize=11)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2,
                   fontsize=10.5, handlelength=1.8, columnspacing=0.9,
                   borderaxespad=0.1)  # fmt: skip
     return figure

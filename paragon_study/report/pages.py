@@ -19,38 +19,25 @@ from paragon_study.ablations import contrasts
 from paragon_study.moves import recorded
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
-from paragon_study.report.tables import as_markdown, plus_minus
+from paragon_study.report.tables import as_markdown, shares_table
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
-METHODS = (
-    "tuned", "generated", "generated_xquad", "hypernetwork", "interpolation_log", "category_bias",
-    "xquad", "backbone",
-)  # fmt: skip
-COLUMNS = {
-    "set_hv_full": ("set HV", 4),
-    "r_acc_full": ("r acc", 2),
-    "r_div_full": ("r div", 2),
-    "even_ild_full": ("distance", 2),
-    "even_items_full": ("items", 0),
-    "set_hv_sampled": ("set HV, sampled", 4),
-}
 WITH_CLAIMS = ("README.md", "docs/findings.md")
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 
 
 def main_results(folder: Path) -> str:
-    """Return a Markdown table of the main methods of one study, by set HV."""
-    metrics = compare.load_results(folder / "metrics.json")
-    rows = [(m, metrics[m]) for m in METHODS if metrics.get(m, {}).get("set_hv_full") is not None]
-    cells = {
-        look(method).label: {
-            title: plus_minus(row[n], row.get(f"{n}_low") if n == "set_hv_full" else None, digits)
-            for n, (title, digits) in COLUMNS.items()
-        }
-        for method, row in sorted(rows, key=lambda pair: -pair[1]["set_hv_full"])
-    }
-    return as_markdown(pd.DataFrame.from_dict(cells, orient="index").rename_axis("method"))
+    """Return a Markdown table of the main methods of one study, at shares of accuracy."""
+    parts = (compare.load_results(folder / f"{name}.json") for name in ("metrics", "differences"))
+    table = shares_table(*parts)
+    if table.empty:
+        return "These numbers are not recorded yet: `dvc repro` makes them."
+    table = table[table.index.isin(compare.IN_SHARES)].rename(lambda name: look(name).label)
+    first = table.iloc[:, 2].sort_values(
+        key=lambda cells: cells.str.replace("–", ""), kind="stable"
+    )
+    return as_markdown(table.loc[first.index[::-1]].rename_axis("method"))
 
 
 def with_block(text: str, name: str, block: str) -> str:

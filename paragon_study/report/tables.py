@@ -98,6 +98,26 @@ def with_limits(
     return pd.DataFrame(cells, index=list(summary))
 
 
+def shares_table(
+    summary: Mapping[str, Mapping], differences: Mapping[str, Mapping]
+) -> pd.DataFrame:
+    """Tabulate the NDCG@10 that methods keep, in per cent, and α-nDCG@10, by share asked for.
+
+    A star: differs from `generated` beyond chance. Empty if the study has no shares.
+    """
+    names = [n for n in summary.get("backbone", {}) if re.fullmatch(r"kept_[\d.]+", n)]
+    shares, rows = [name.removeprefix("kept_") for name in names], {}
+    for method, row in summary.items():
+        if names and names[0] in row:
+            kept = [None if row[name] is None else 100 * row[name] for name in names]
+            rows[method] = {"NDCG@10 kept, %": " ".join(plus_minus(x, None, 0) for x in kept)}
+            for share in shares:
+                star = is_real(differences.get(method, {}), f"alpha_ndcg_{share}")
+                cell = plus_minus(row[f"alpha_ndcg_{share}"], None, 3) + r"\*" * star
+                rows[method][f"{'' if share in shares[1:] else 'α-nDCG@10 at '}{share} %"] = cell
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
 def plus_minus(mean: float | None, low: float | None, digits: int, name: str = "") -> str:
     """Format a mean ± the distance to its lower limit; "–" if undefined, regret in per cent."""
     if mean is None or np.isnan(mean):

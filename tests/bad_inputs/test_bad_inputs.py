@@ -105,11 +105,10 @@ def atomic(fixture, folder, suffix, text, encoding="utf-8"):
 def published(fixture, folder, subject, old, new, encoding=None):
     fixture("small_copies")
     dataset, filename = subject.split()
-    layout = next(n for n, own in LAYOUTS.items() if n.split()[0] == dataset and filename in own)
-    before = LAYOUTS[layout][filename]
+    before = LAYOUTS[dataset][filename]
     assert old in before
-    data = whole(before.replace(old, new, 1) if old else new, encoding or encoding_of(layout))
-    given = written(folder / "given", layout, {filename: data})
+    data = whole(before.replace(old, new, 1) if old else new, encoding or encoding_of(dataset))
+    given = written(folder / "given", dataset, {filename: data})
     message = refused("", fetch, dataset, directory=given, data=folder / "data")
     assert not (folder / "data").exists()
     return message

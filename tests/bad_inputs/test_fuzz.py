@@ -83,7 +83,7 @@ def test_a_damaged_file_is_refused_or_read_right(layout, data):
             good = text.encode(encoding_of(layout))
             written = data.draw(damaged(good)) if filename == chosen else good
             (root / "given" / filename).write_bytes(written)
-        dataset = documented(fetched, layout.split()[0], root)
+        dataset = documented(fetched, layout, root)
         if dataset is not None:
             check_dataset(dataset, root)
             if layout == "mine":

@@ -43,14 +43,6 @@ LAYOUTS = {
         "movies.csv": 'movieId,title,genres\n1,"Usual, The (1995)",Crime|Drama\n'
         "2,Odd,(no genres listed)\n",
     },
-    "mind": {
-        "behaviors.tsv": "1\tU1\t11/11/2019 9:05:58 AM\tN9\tN1-1 N2-0 N3-1\n"
-        "2\tU2\t11/12/2019 6:11:30 PM\t\tN2-1\n",
-        "news.tsv": "".join(
-            f"{start}\tabstract\thttps://x\t[]\t[]\n"
-            for start in ("N1\tsports\tgolf\tA title", "N2\tnews\tnews\tB", "N3\tnews\tus west\tC")
-        ),
-    },
 }  # fmt: skip
 
 

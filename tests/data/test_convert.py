@@ -8,17 +8,13 @@ from paragon.data.fetch import fetch, load_dataset
 from tests.data.conftest import LAYOUTS, written
 
 pytestmark = pytest.mark.usefixtures("small_copies")
-RENAMED = "names of categories written with '_' for spaces and separators"
-UNRATED = "interactions without a rating, set to 1"
+_GENRES = ("Action Comedy", "unknown", "Animation Children's", "Western", "Action")
 # Per layout: timestamps, titles and categories in their order, groups, repairs.
 EXPECTED = {
     "ml-100k": (
         [881250949, 9, 8],
         ["A Film, The (Un film)", "unkonwn", "Part III (1995)", "Brontë", "Alphaville"],
-        [
-            *(("Action", "Comedy"), ("unknown",), ("Animation", "Children's"), ("Western",)),
-            ("Action",),
-        ],
+        [(*pair.split(),) for pair in _GENRES],
         ["M", "F"],
         {},
     ),
@@ -36,21 +32,14 @@ EXPECTED = {
         [],
         {"items without categories": 1},
     ),
-    "mind": (
-        [1573463158, 1573463158, 1573582290],
-        ["A title", "B", "C"],
-        [("sports", "golf"), ("news",), ("news", "us_west")],
-        [],
-        {RENAMED: 1, UNRATED: 3},
-    ),
 }
 
 
 def converted(tmp_path, layout, changes=None):
     """The dataset that is made of a layout, some of its files with another text."""
-    name, given = layout.split()[0], written(tmp_path / "given", layout, changes)
-    fetch(name, directory=given, data=tmp_path / "data")
-    return load_dataset(name, tmp_path / "data")
+    given = written(tmp_path / "given", layout, changes)
+    fetch(layout, directory=given, data=tmp_path / "data")
+    return load_dataset(layout, tmp_path / "data")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -15,16 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.nn.utils import parameters_to_vector
 
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones import base, build
 from paragon.errors import ParagonError
 from paragon.evaluation import methods
 from paragon.evaluation.evaluate import (
-    control_measures,
     evaluate_method,
-    few_anchors,
     from_generated,
     summarise,
 )
@@ -36,8 +33,7 @@ from paragon.objectives import table as objectives
 from paragon.params import ROOT
 from paragon.rivals import baselines
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
-from paragon.rivals.retrain import retrain
-from tests.conftest import refused, small
+from tests.conftest import refused
 from tests.evaluation.conftest import OBJECTIVES, make_test_set, table
 from tests.metrics.test_ranking import slow_greedy
 
@@ -236,13 +232,10 @@ def test_the_best_of_several_is_chosen_on_validation(trained, collection):
     vectors = {"anchor_vectors": anchors, "oracle_vectors": oracles}
     random = dataclasses.replace(collection, **vectors)
     known = dataclasses.replace(trained, collection=random, generators=[stub, stub])
-    tuned, weights = (
-        torch.cat([anchors[1], oracles[1]]).unsqueeze(1).expand(-1, 5, -1),
-        known.weights,
-    )
+    tuned = torch.cat([anchors[1], oracles[1]]).unsqueeze(1).expand(-1, 5, -1)
     for name, pool in (("generated_best", samples), ("tuned", tuned)):
         found = methods.adapter_vectors(known, 1, name)
-        for w, weight in enumerate(weights):
+        for w, weight in enumerate(known.weights):
             losses = held_out_losses(trained.valid, pool[:, w], OBJECTIVES) @ weight
             assert torch.equal(found[w], pool[losses.argmin(), w]), name
         on_test = methods.adapter_vectors(dataclasses.replace(known, valid=known.test), 1, name)
@@ -268,19 +261,6 @@ def test_the_controls_of_generation_are_what_they_are_called(trained):
     again = vectors_of(dataclasses.replace(trained, generators=[other, other]), 1)
     assert "generated_cfg" not in again and "generated_no_cfg" not in vectors
     assert torch.equal(again["generated_no_cfg"], generator.generate(weights))
-
-
-def test_a_retrained_model_follows_its_weights(seqs):
-    """Trained for one objective alone it has a lower loss in that one than the other model."""
-    rivals, losses = {"epochs": 15, "patience": 15}, []
-    own = small(rivals=rivals, backbones={"learning_rate": 0.01})
-    for weights in torch.eye(2):
-        model, _ = retrain("sasrec", seqs, own, weights, 0)
-        task = frozen_task(model.backbone.eval(), seqs, "valid", own.adapters)
-        vector = parameters_to_vector(model.adapter.parameters()).detach()
-        losses.append(held_out_losses(task, vector[None], OBJECTIVES)[0])
-    accuracy, diversity = losses[0] - losses[1]
-    assert accuracy < -0.01 and diversity > 0.01
 
 
 def test_the_generator_never_sees_the_oracles(collection, settings):
@@ -311,7 +291,7 @@ def planned(seqs, tasks):
     test_set = SimpleNamespace(sequences=seqs, objectives=names, cutoffs=[5, 12])
     generators = [Planned(tasks["test"].form.size, seed) for seed in (0, 1)]
     known = tasks | {"test_set": test_set, "weights": weights, "generators": generators}
-    return SimpleNamespace(**known, seeds=[3, 4])
+    return SimpleNamespace(**known, seeds=[3, 4], tried={})
 
 
 def head(seqs, scores):
@@ -364,48 +344,3 @@ def test_losses_are_those_of_tuning(seqs, settings, name):
     scores = task.catalogue_scores(vector).numpy()
     sampled = Scores.of(scores, np.take_along_axis(scores, seqs.test.candidates, 1))
     assert not [m for m in test_set.measure(sampled)[0]["full"] if m.startswith("loss_")]
-
-
-@pytest.fixture(scope="module")
-def random_collection(collection, tasks):
-    """Random anchors, and as oracles the best of many on the test events: regret has a unit."""
-    size, draw = (2, 54, collection.form.size), torch.Generator().manual_seed(0)
-    anchors, pools = (0.5 * torch.randn(size, generator=draw)).split([4, 50], 1)
-    losses = held_out_losses(tasks["test"], pools.flatten(0, 1), OBJECTIVES).view(2, 50, 2)
-    best = (losses @ collection.oracles.T).argmin(1)  # [S, W]
-    oracles = torch.stack([pool[rows] for pool, rows in zip(pools, best, strict=True)])
-    return dataclasses.replace(collection, anchor_vectors=anchors, oracle_vectors=oracles)
-
-
-def test_with_all_anchors_it_is_the_regret_of_the_evaluation(
-    seqs, settings, trained, random_collection
-):
-    """Two ways to the same number: losses of vectors here, scores of the catalogue there."""
-    # `tuned` is chosen on the events for which the oracles are the best.
-    known = dataclasses.replace(trained, collection=random_collection, valid=trained.test)
-    rows = []
-    for seed, name in product((0, 1), ("tuned", *MIXTURES, "constant")):
-        vectors = methods.adapter_vectors(known, seed, name)
-        scores = [Scores.of_adapter(known.test, vector) for vector in vectors]
-        rows.append(Row(name, seed, known.weights.numpy(), scores))
-    curve, _ = measure_rows(make_test_set(seqs, cutoffs=[10], task=known.test), rows)
-    with_all = few_anchors(random_collection, known.test, [settings.adapters.anchors])
-    for seed, method in product((0, 1), MIXTURES):
-        table = curve.query(f"protocol == 'full' and seed == {seed}").set_index("method")
-        expected = control_measures(table, method, OBJECTIVES)
-        for name in ("mean", "median"):
-            found = with_all[method][f"regret_{name}_4_anchors"][seed].value
-            assert found == pytest.approx(expected[f"regret_{name}"].value, rel=1e-3, abs=1e-4)
-
-
-def test_only_the_chosen_anchors_count(random_collection, tasks):
-    """The other one is replaced by nonsense, and nothing changes."""
-    vectors = random_collection.anchor_vectors.clone()
-    vectors[:, 1] = 7.0
-    garbled = dataclasses.replace(random_collection, anchor_vectors=vectors)
-    subsets = [[0.05, 0.6, 1], [0.05, 0.3, 0.6, 1]]
-    one, two = (few_anchors(made, tasks["test"], subsets) for made in (random_collection, garbled))
-    for name, count in product(MIXTURES, (3, 4)):
-        key = f"regret_mean_{count}_anchors"
-        assert (one[name][key] == two[name][key]) == (count == 3), name
-    refused("0.31", few_anchors, random_collection, tasks["test"], [[0.05, 0.31, 1]])

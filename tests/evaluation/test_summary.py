@@ -69,6 +69,8 @@ def test_summary_by_hand(tmp_path):
     assert constant["r_acc_sampled"] is None and "constant" in constant["r_acc_sampled_note"]
     assert "regret_mean_sampled" not in constant  # no losses under this protocol
     differences = {"tuned": {"set_hv_sampled": 0.0123}}
+    summary["tuned"] |= {"kept_95": 0.93, "kept_95_sd": 0.01, "possible_95": None, "gini_95": 0.5}
+    assert headline(summary) == {"tuned": {"kept_95": 0.93}}
     Results(curve, summary, differences).write(tmp_path)
     contents = {"metrics": summary, "differences": differences, "headline": headline(summary)}
     for name, content in contents.items():
@@ -212,7 +214,8 @@ def test_every_number_is_that_of_the_tests_by_themselves(rows, differences):
         def statistic(means):
             return set_hv(means.reshape(len(means), 2, -1, 2)).mean(axis=1)
 
-        interval, p_values[method] = statistics.paired_bootstrap(a, b, USERS, statistic, 300)
+        pair = a, b, statistic
+        [(interval, p_values[method])] = statistics.paired_bootstrap([pair], USERS, 300)
         volumes = [[set_hv(r.points[part]) for r in side] for side in sides]
         assert interval.mean == pytest.approx(np.mean(volumes[0]) - np.mean(volumes[1]))
         found = [differences[method][HV + end] for end in ENDS]

@@ -33,8 +33,10 @@ def test_latent_is_pca():
     x = torch.randn(30, 12, generator=draw) @ torch.diag(torch.linspace(3, 0.1, 12))
     latent, oracle = Latent.fit(x, 4), PCA(4).fit(x.numpy())
     expected = oracle.inverse_transform(oracle.transform(x.numpy()))
-    assert np.allclose(latent.decode(latent.encode(x)).detach(), expected, atol=1e-4)
+    assert np.allclose(latent.decode(latent.encode(x)), expected, atol=1e-4)
     assert latent.encode(x).std().item() == pytest.approx(1, rel=1e-3)
+    full = Latent.fit(x, None)
+    assert torch.allclose(full.decode(full.encode(x)), x, atol=1e-5)
 
 
 def test_the_gradient_of_the_behavioural_loss_goes_through_the_sampler(

@@ -79,7 +79,7 @@ def test_a_difference_does_not_know_its_unit_nor_the_order_of_a_users_events(two
     users = np.array([0, 0, 1, 1, 1, 2, 3])
 
     def compared(a, b):
-        interval, p = statistics.paired_bootstrap(a, b, users, lambda m: m[:, 0], resamples=100)
+        interval, p = statistics.paired_bootstrap([(a, b, lambda m: m[:, 0])], users, 100)[0]
         return (*interval[:3], p)
 
     found, order = compared(*two), []

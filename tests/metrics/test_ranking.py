@@ -146,6 +146,31 @@ def test_self_information_runs_from_everybody_to_one_holder():
     assert ranking.self_information(np.array([5, 5]), 5).tolist() == [0, 0]
 
 
+def test_gini_is_half_the_mean_difference_of_exposures():
+    items = np.random.default_rng(0).integers(1, 8, (9, 5)) ** 2 // 8 + 1
+    shown = [np.count_nonzero(items[:, :3] == item) for item in range(1, 11)]
+    apart = np.mean([abs(a - b) for a in shown for b in shown])
+    assert ranking.gini_at(items, 3, 10) == pytest.approx(apart / (2 * np.mean(shown)))
+    assert ranking.gini_at(np.arange(1, 7).reshape(2, 3), 3, 6) == 0
+    assert ranking.gini_at(np.ones((4, 1), int), 1, 10) == pytest.approx(0.9)
+
+
+def test_calibration_is_the_smoothed_divergence_from_the_history():
+    random = np.random.default_rng(0)
+    ranked, history = random.random((7, 5, 4)) < 0.4, random.integers(0, 3, (7, 4)) / 2
+    history[0] = 0
+    found = ranking.calibration_at(ranked, history, 3)
+    for value, items, past in zip(found, ranked, history, strict=True):
+        q = sum((item / item.sum() for item in items[:3] if item.any()), np.zeros(4))
+        q, total = q / max(q.sum(), 1e-9), 0.0
+        for p, of_list in zip(past / max(past.sum(), 1e-9), q, strict=True):
+            total += p * np.log(p / (0.99 * of_list + 0.01 * p)) if p else 0
+        assert value == pytest.approx(total)
+    sets = np.eye(4, dtype=bool)[None]
+    assert ranking.calibration_at(sets, np.ones((1, 4)), 4) == pytest.approx(0)
+    assert ranking.calibration_at(sets, [[1, 0, 0, 0]], 4) > 1
+
+
 def test_group_gap():
     values = np.array([1.0, 0.0, 0.5, 0.5, 9.0])
     assert ranking.group_gap(values, np.array([0, 1, 0, 1, -1])) == (0.5, None)

@@ -17,15 +17,15 @@ CASES = [  # what the error names, the function, its arguments
     ("target: int64", ranking.target_ranks, ZEROS, np.array([0, 1, 2])),
     ("excluded: int64", ranking.target_ranks, ZEROS, 0, HIDDEN.astype(int)),
     ("points: 4 objectives", control.set_hv, np.ones((2, 4))),
-    ("clusters: ", statistics.paired_bootstrap, TWO, TWO, np.zeros(4), FIRST),
-    ("the difference", statistics.paired_bootstrap, TWO, TWO, TWO, np.mean),
+    ("clusters: ", statistics.paired_bootstrap, [(TWO, TWO, FIRST)], np.zeros(4)),
+    ("the difference", statistics.paired_bootstrap, [(TWO, TWO, np.mean)], TWO),
     # Numbers that are not finite, or out of range.
     ("points[0, 1] is nan", control.set_hv, [[1.0, np.nan]]),
     ("target: ", ranking.target_ranks, ZEROS, 0, HIDDEN),
     ("holders[1] is 9", ranking.self_information, [1, 9], 8),
     ("candidates[0, 1] is 3", ranking.ideal_alpha_dcg, TABLE, 1, 0.5, np.array([[0, 3]])),
     ("alpha is 1.5", ranking.alpha_dcg, LIST, 1.5),
-    ("resamples is 10", statistics.paired_bootstrap, TWO, TWO, TWO, FIRST, 10),
+    ("resamples is 10", statistics.paired_bootstrap, [(TWO, TWO, FIRST)], TWO, 10),
     ("p-values[1] is 2", statistics.holm, TWO),
     # Cut-offs.
     ("k is 0", ranking.category_coverage_at, LIST, 0),

@@ -9,7 +9,7 @@ from paragon.metrics import statistics
 
 def compare(a, b, users=None, statistic=lambda means: means[:, 0], **options):
     users = np.arange(np.shape(a)[-1]) if users is None else users
-    return statistics.paired_bootstrap(a, b, users, statistic, **options)
+    return statistics.paired_bootstrap([(a, b, statistic)], users, **options)[0]
 
 
 def test_one_seed_and_one_user_have_no_interval():

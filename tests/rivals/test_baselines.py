@@ -47,10 +47,8 @@ def test_popularity_counts_training_events(seqs):
 
 
 def test_a_backbone_no_better_than_a_rule_is_a_warning_with_all_numbers(seqs):
-    valid = seqs.valid
-    scores = baselines.item_knn(seqs, valid)
-    scores[seqs.excluded(valid)] = -np.inf
-    ranks = (scores >= np.take_along_axis(scores, valid.targets[:, None], 1)).sum(1)
+    scores = np.where(seqs.excluded(seqs.valid), -1, baselines.item_knn(seqs, seqs.valid))
+    ranks = (scores >= np.take_along_axis(scores, seqs.valid.targets[:, None], 1)).sum(1)
     knn = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0).mean()
     assert f"item_knn {knn:.4f}" in (weak := baselines.beside_baselines(knn, seqs))
     assert weak.startswith("WARNING") and "learning_rate" in weak

@@ -106,12 +106,20 @@ def reranked(rule, seqs, valid, test):
     """The scores of `reranked_scores`, from tables of scores of each source; and who was asked."""
     asked = []
 
-    def scores(tables, vector, rows=slice(None)):
+    def scores(tables, vector):
         asked.append(int(vector))
-        return torch.from_numpy(tables[int(vector)][rows])
+        return torch.from_numpy(tables[int(vector)])
 
-    tasks = (SimpleNamespace(catalogue_scores=partial(scores, tables)) for tables in (valid, test))
-    found = reranking.reranked_scores(rule, seqs, *tasks, torch.arange(len(valid)), W, 12)
+    rows = reranking.validation_rows(seqs.valid)
+    tried = {
+        protocol: reranking.tried_settings(rule, seqs, [table[rows] for table in valid], protocol)
+        for protocol in ("sampled", "full")
+    }
+    task, vectors = (
+        SimpleNamespace(catalogue_scores=partial(scores, test)),
+        torch.arange(len(valid)),
+    )
+    found = reranking.reranked_scores(rule, seqs, tried, task, vectors, W, 12)
     return list(found), asked
 
 
@@ -191,7 +199,9 @@ def test_other_events_take_the_settings_of_validation(seqs, planted):
 
 def test_the_source_that_is_beaten_is_not_taken(seqs, planted):
     bad = np.random.default_rng(1).standard_normal(planted[0].shape).astype(np.float32)
-    settings = reranking.chosen_settings(XQUAD, seqs, [bad, planted[0]], W)
+    settings = reranking.chosen_settings(
+        reranking.tried_settings(XQUAD, seqs, [bad, planted[0]]), W
+    )
     assert [setting.source for setting in settings[2:]] == [1] * 9
     assert settings[-1].weight == 1.0
     _, asked = reranked(XQUAD, seqs, [-planted[0], planted[0]], planted[[1, 1]])

@@ -59,13 +59,13 @@ def test_an_objective_and_a_rival_are_a_file_an_import_and_a_line_each(
         for key, entry in eval("{" + next(lines) + "}", names).items():
             monkeypatch.setitem(getattr(module, name), key, entry)
     own = settings.adapters.model_copy(update={"objectives": ["accuracy", "even"]})
-    evaluation = settings.evaluation.model_copy(update={"resamples": 100})
+    evaluation = settings.evaluation.model_copy(update={"resamples": 1200})
     trained = trained_study(seqs, backbone, settings.model_copy(update={"adapters": own}))
     evaluate(trained, evaluation).write(tmp_path / "toy" / "sasrec")
     write_json(tmp_path / "toy" / "data.json", seqs.description)
     write_comparison(tmp_path)
     metrics = json.loads((tmp_path / "toy" / "sasrec" / "metrics.json").read_text())
-    assert metrics["average"]["set_hv_full"] > 0 and "regret_mean_3_anchors" in metrics["average"]
+    assert metrics["average"]["set_hv_full"] > 0
     assert "r_even_sampled" in metrics["generated"]
     assert "w_even" in (tmp_path / "toy/sasrec/curve.csv").read_text().partition("\n")[0]
     assert "| average " in (tmp_path / "summary.md").read_text()

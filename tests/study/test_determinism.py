@@ -33,10 +33,10 @@ DIGESTS = {
     "pinsage": "66b64f5e",
     "deepfm": "334b574b",
     "tisasrec_on_two_threads": "dd307de9",
-    "collection": "0586b2c0",
+    "collection": "0b178dc8",
     "interpolation": "eabb722d",
-    "generated": "566cf5aa",
-    "hypernetwork": "537042bf",
+    "generated": "b1c1e983",
+    "hypernetwork": "c41c8296",
 }
 X86 = platform.machine() in ("x86_64", "AMD64")
 

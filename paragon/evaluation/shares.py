@@ -1,0 +1,189 @@
+"""The headline: how diverse are lists that keep a share of the backbone's accuracy?
+
+Of the settings of a method that keep the share of NDCG@10 on validation users, the most diverse is
+measured on test users. TopTen are of the whole catalogue. Shapes: N events, n items, S settings, P
+parameters, M categories.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from paragon.evaluation.methods import METHODS, Trained, adapter_vectors, reranked
+from paragon.evaluation.protocol import ByEvent, Measured
+from paragon.metrics import ranking
+from paragon.metrics.checks import Measure
+from paragon.objectives.table import served
+from paragon.rivals import reranking
+from paragon.rivals.end_to_end import END_TO_END
+
+HEADLINE = ("backbone", "tuned", "generated", "interpolation_log", "nearest", *END_TO_END)
+HEADLINE += ("category_bias", "mmr", "xquad", "dpp", "generated_xquad", "tuned_xquad")
+MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelty", "gini")
+# Weights of accuracy to choose from; near 1, small changes matter.
+WEIGHTS = (*(np.arange(41) / 40).tolist(), 0.9875, 0.995, 0.998)
+_LENGTH = 10  # of lists
+
+
+class TopTen:
+    """Makes and measures the lists of ``valid`` events, those of the choice, or of ``test``."""
+
+    def __init__(self, trained: Trained, part: str) -> None:
+        self.task, self.sequences = getattr(trained, part), trained.test_set.sequences
+        evaluation, self.rows = self.sequences.evaluation(part), slice(None)
+        if part == "valid":
+            self.rows = reranking.validation_rows(evaluation)
+        self.events = evaluation[self.rows]
+        without = self.sequences.excluded(self.events)  # [N, n + 1]
+        self.ideal = ranking.ideal_alpha_dcg(self.sequences.categories, _LENGTH, excluded=without)
+        self.excluded = torch.from_numpy(without)
+
+    def of_adapters(self, vectors: Iterable[Tensor]) -> Iterator[np.ndarray]:
+        """Yield the best items ``[N, 10]`` under each adapter ``[P]``."""
+        for vector in vectors:
+            parts, end = [], 0
+            for scores in self.task.catalogue_blocks(vector, self.rows):
+                start, end = end, end + len(scores)
+                parts.append(served(scores.cpu(), self.excluded[start:end], _LENGTH))
+            yield torch.cat(parts).numpy()
+
+    def quality(self, items: np.ndarray) -> np.ndarray:
+        """Compute NDCG@10 and α-nDCG@10 of lists ``items [N, 10]``: ``[2, N]``."""
+        hits, sets = items == self.events.targets[:, None], self.sequences.categories[items]
+        return np.stack(reranking.list_quality(hits, sets, self.ideal))
+
+
+class Choice(NamedTuple):
+    """The settings of a method with a seed, and the lists ``[N, 10]`` they give test users."""
+
+    settings: Any  # a sequence
+    points: np.ndarray  # [S, 2], NDCG@10 and α-nDCG@10 of validation users
+    lists: Callable[[Any], Iterable[np.ndarray]]
+
+
+def choice_of(
+    trained: Trained, index: int, name: str, valid: TopTen, test: TopTen
+) -> Choice | None:
+    """Measure all settings of a method on validation users; None if it has none."""
+    rerank = METHODS[name].rerank
+    if rerank is not None:
+        vectors, tried = reranked(trained, index, name)
+        candidates = reranking.candidates_of(test.sequences, test.events)["full"]
+        lists = partial(reranking.reranked_lists, rerank, candidates, test.task, vectors)
+        return Choice(*tried["full"], lambda chosen: (row for _, row in lists(chosen, _LENGTH)))
+    settings = adapters_of(trained, index, name)
+    if settings is None:
+        return None
+    points = np.array([valid.quality(items).mean(1) for items in valid.of_adapters(settings)])
+    return Choice(settings, points, test.of_adapters)
+
+
+def adapters_of(trained: Trained, index: int, name: str) -> Tensor | None:
+    """Return the adapters ``[S, P]`` that a method chooses from, None if it has none."""
+    objectives, collection = trained.test_set.objectives, trained.collection
+    accuracy = objectives.index("accuracy")
+    other = objectives.index("diversity") if "diversity" in objectives else 1 - min(accuracy, 1)
+    weights = torch.zeros(len(WEIGHTS), len(objectives))
+    weights[:, accuracy] = torch.tensor(WEIGHTS)
+    weights[:, other] = 1 - weights[:, accuracy]
+    if name == "tuned":
+        return torch.cat([collection.anchor_vectors[index], collection.oracle_vectors[index]])
+    if name == "category_bias":
+        if not trained.test.form.categories:
+            return None
+        # An adapter ends with a bias of each category.  Between those tuned for these objectives:
+        both = trained.weights[:, [accuracy, other]].sum(1) > 0.999
+        grid, order = trained.weights[both, accuracy].sort()
+        vectors = torch.zeros(len(WEIGHTS), trained.test.form.size)
+        for column, biases in enumerate(trained.category_bias[index][both][order].T.flip(0)):
+            vectors[:, -1 - column] = torch.from_numpy(np.interp(WEIGHTS, grid, biases))
+        return vectors
+    found = adapter_vectors(replace(trained, others=weights), index, name)
+    return None if found is None else found.unique(dim=0)
+
+
+def most_diverse(points: np.ndarray, least: float) -> int | None:
+    """Choose the row of ``points [S, 2]`` with the largest second number whose first is enough."""
+    enough = points[:, 0] >= least
+    return int(np.where(enough, points[:, 1], -1).argmax()) if enough.any() else None
+
+
+class Readings:
+    """Reads accuracy and several kinds of diversity from the lists of test users."""
+
+    def __init__(self, trained: Trained, test: TopTen, plain: np.ndarray) -> None:
+        self.test, self.information = test, trained.test_set.information
+        self.plain = test.quality(plain).mean(1)  # [2], of the backbone
+        sizes = test.sequences.categories.sum(1, keepdims=True)
+        cells = [part.numpy() for part in test.sequences.met_before(test.events).entries()]
+        met = sparse.csr_array((np.ones(len(cells[0])), cells), (len(test.events), len(sizes)))
+        self.history = met @ (test.sequences.categories / np.maximum(sizes, 1))  # [N, M]
+        vectors = trained.test.backbone.item_vectors().detach().cpu().numpy()  # [n + 1, d]
+        self.differ = bool(np.ptp(vectors[1:], axis=0).any())
+        self.units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    def of(self, items: np.ndarray) -> tuple[dict[str, Measure], np.ndarray]:
+        """Return ``MEASURES`` of lists ``items [N, 10]``, and α-nDCG@10 of each event ``[N]``."""
+        ndcg, by_event = self.test.quality(items)
+        sets, units = self.test.sequences.categories[items], self.units[items]
+        accuracy, plain = self.plain
+        values: list[float | str] = [
+            ndcg.mean() / accuracy if accuracy else "the backbone's NDCG@10 is 0",
+            by_event.mean(),
+            (by_event.mean() - plain) / (1 - plain) if plain < 1 else "nothing more is possible",
+            ranking.intra_list_distance_at(sets, _LENGTH, units @ units.mT).mean()
+            if self.differ
+            else "the backbone has the same vector for all items",
+            ranking.calibration_at(sets, self.history, _LENGTH).mean(),
+            ranking.novelty_at(items, self.information, _LENGTH).mean(),
+            ranking.gini_at(items, _LENGTH, len(self.units) - 1),
+        ]
+        found = (Measure(None, x) if isinstance(x, str) else Measure(float(x)) for x in values)
+        return dict(zip(MEASURES, found, strict=True)), by_event
+
+
+def with_shares(
+    trained: Trained, shares: Sequence[float], names: Sequence[str] = HEADLINE
+) -> tuple[dict[str, dict[str, list[Measure]]], Measured]:
+    """Measure methods at shares of the backbone's accuracy.
+
+    Return ``{method: {measure_share: one for each seed}}``, with `alpha_ndcg_98` for a share of
+    0.98; and by share α-nDCG@10 of each event, without methods that a seed keeps from it.
+    """
+    valid, test = (TopTen(trained, part) for part in ("valid", "test"))
+    own = choice_of(trained, 0, "backbone", valid, test)
+    assert own is not None
+    least, readings = own.points[0, 0], Readings(trained, test, next(iter(own.lists(own.settings))))
+    measures: dict[str, dict[str, list[Measure]]] = {}
+    rows: Measured = {f"{100 * share:g}": {} for share in shares}
+    for name, index in product(names, range(len(trained.seeds))):
+        method = METHODS[name]
+        random = name != "backbone" and (method.rerank is None or method.vectors is not None)
+        choice = choice_of(trained, index, name, valid, test) if random or not index else None
+        if choice is None:
+            continue
+        chosen = [most_diverse(choice.points, share * least) for share in shares]
+        lists = iter(choice.lists([choice.settings[at] for at in chosen if at is not None]))
+        for (label, of_share), at in zip(rows.items(), chosen, strict=True):
+            best = f"{choice.points[:, 0].max() / least:.1%}" if at is None else ""
+            reason = f"no setting keeps {label} % on validation users, the best {best}"
+            values = dict.fromkeys(MEASURES, Measure(None, reason))
+            if at is not None:
+                values, by_event = readings.of(next(lists))
+                mean = by_event.mean(keepdims=True)[None]  # [1, 1]
+                row = ByEvent(np.ones((1, 1)), mean, [by_event[None]], random)
+                of_share.setdefault(name, {})[trained.seeds[index]] = row
+            for measure, value in values.items():
+                measures.setdefault(name, {}).setdefault(f"{measure}_{label}", []).append(value)
+    for label, of_share in rows.items():
+        for name in list(of_share):
+            if any(m.value is None for m in measures[name][f"alpha_ndcg_{label}"]):
+                del of_share[name]
+    return measures, rows
