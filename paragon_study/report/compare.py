@@ -226,6 +226,8 @@ def shares(folders: Iterable[Path]) -> str:
     for folder in folders:
         names = "metrics.json", "differences.json"
         table = shares_table(*(load_results(folder / name) for name in names))
+        if table.empty:
+            continue
         texts = table.iloc[:, 1:].agg(" ".join, axis=1).str.replace("0.", ".", regex=False)
         cells[", ".join(folder.parts[-2:])] = {look(m).label: texts.get(m) for m in IN_SHARES}
     table = pd.DataFrame.from_dict(cells, orient="index").dropna(axis=1, how="all").fillna("–")
