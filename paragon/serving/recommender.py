@@ -255,12 +255,7 @@ class Recommender:
         self, pasts: list[Encoded], vectors: Tensor, blocked: Tensor | None = None
     ) -> Tensor:
         """Compute scores ``[b, n + 1]`` for adapters ``[b, P]``, -inf if excluded."""
-        last = slice(-self.backbone.history, None)
-        items = _padded([past.items[last] for past in pasts])  # [b, L]
-        times = _padded([(past.times or [0] * len(past.items))[last] for past in pasts])  # [b, L]
-        users = torch.tensor([past.user for past in pasts])
-        context = Context(*(part.to(self._device) for part in (users, items, times)))
-        states = last_states(self.backbone, context)  # [b, z]
+        states = self._states(pasts)  # [b, z]
         every = torch.arange(len(self._table), device=self._device)
         adapter = partial(adapt, vectors=vectors, form=self.generator.form)  # one per row
         scores = self.backbone.score_vectors(states, every, self._table, adapter)  # [b, n + 1]
@@ -270,6 +265,40 @@ class Recommender:
         seen = np.fromiter(chain.from_iterable(past.seen for past in pasts), np.int64, len(rows))
         scores[torch.from_numpy(rows), torch.from_numpy(seen)] = -torch.inf
         return scores if blocked is None else scores.masked_fill(blocked, -torch.inf)
+
+    def _states(self, pasts: list[Encoded]) -> Tensor:
+        """Compute the states after histories, ``[b, z]``."""
+        last = slice(-self.backbone.history, None)
+        items = _padded([past.items[last] for past in pasts])  # [b, L]
+        times = _padded([(past.times or [0] * len(past.items))[last] for past in pasts])  # [b, L]
+        users = torch.tensor([past.user for past in pasts])
+        context = Context(*(part.to(self._device) for part in (users, items, times)))
+        return last_states(self.backbone, context)
+
+    def index(self) -> tuple[list[str], np.ndarray]:
+        """Return the item ids and their fixed rows ``[e_i, g_i]``, ``[n, d + M]``.
+
+        The product of a row with :meth:`query` is the score of the item, for any history and any
+        weights: one index in a vector database serves them all. Raises ``ParagonError`` for a
+        backbone whose scores are no such product.
+        """
+        if not self.backbone.is_dot_product:
+            raise ParagonError(f"index: {self.backbone.name} scores each pair of state and item")
+        return list(self.numbers), self._table[1:].cpu().numpy()
+
+    def query(self, history: Any, weights: object, normalise: bool = False) -> np.ndarray:
+        """Return the query ``[s', V s' + u]`` of a history under weights, ``[d + M]``.
+
+        Raises ``ParagonError`` for invalid arguments, and if nothing of the history is known.
+        """
+        past, wanted = self.encode(history), check_weights(weights, self.objectives, normalise)
+        if not self.backbone.is_dot_product or not past.items:
+            self.index()  # its error
+            raise ParagonError("query: nothing of the history is known")
+        with torch.inference_mode():
+            vector = self.generator.model.latent.decode(self.latents(wanted.numpy()[:1]))  # [1, P]
+            adapted = adapt(self._states([past]).unsqueeze(0), vector, self.generator.form)
+            return adapted[0, 0].cpu().numpy()  # of [1, 1, d + M]
 
     def weights_for(
         self, accuracy_loss_at_most: float, *, confidence: float = 0.95, users: float | None = None

@@ -108,6 +108,16 @@ def test_unknown_items_are_skipped_and_counted(recommender, seqs):
     assert "most popular" in nothing.notes[-1] and "most popular" in repr(nothing)
 
 
+@pytest.mark.parametrize("balance", [0.0, 0.3, 1.0])
+def test_one_index_finds_the_best_items_under_any_weights(recommender, seqs, balance):
+    ids, rows = recommender.index()
+    history, weights = ids[3:8], [balance, 1 - balance]
+    scores = rows @ recommender.query(history, weights)
+    nearest = [ids[i] for i in np.argsort(-scores, kind="stable") if ids[i] not in history]
+    assert nearest[:10] == recommender.recommend(history, weights).item_ids
+    refused("nothing of the history", recommender.query, ["nobody knows it"], weights)
+
+
 def test_filters(recommender, seqs):
     history = history_of(seqs, "u3")
     few = [i for i in seqs.item_ids if i not in history.items][:6]
