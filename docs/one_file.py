@@ -128,7 +128,7 @@ class Task:
         """Return accuracy and diversity loss ``[A, 2]`` of adapters ``[A, P]``."""
         rows = torch.from_numpy(rng.integers(len(self.targets), size=batch))
         scores = self.scores(vectors, rows)  # [A, B, n]
-        accuracy = 0.2 * divergence(scores, self.frozen[rows])  # [A, B]
+        accuracy = divergence(scores, self.frozen[rows])  # [A, B]
         # What would be served: the best items that the user has not met.
         best = scores.masked_fill(self.met[rows], -torch.inf).topk(served).indices  # [A, B, L]
         value = soft_alpha_dcg(scores.gather(-1, best), self.categories[best])  # [A, B]

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 TEMPERATURE = 0.1  # of the soft rank, in units of the score
 ALPHA = 0.5  # of alpha-DCG: a category of k items above is worth (1 - ALPHA)^k
 LEAST = -80.0  # exponents below give numbers close to 0, a hundred times more slowly
-SCALE = 0.2  # of divergences, in nats: it brings them to the scale of the losses of lists
 
 
 class Lists(NamedTuple):
@@ -46,7 +45,7 @@ def accuracy(divergences: Tensor, groups: Tensor) -> Tensor:
 
     It needs no target. At 0 the adapter ranks all items as the backbone does.
     """
-    return SCALE * divergences.mean(-1)
+    return divergences.mean(-1)
 
 
 def bpr_max(scores: Tensor) -> Tensor:
@@ -213,7 +212,7 @@ def fairness(divergences: Tensor, groups: Tensor) -> Tensor:
     for group in (0, 1):
         member = (groups == group).to(divergences.dtype).unsqueeze(-2)  # [..., 1, B]
         means.append((divergences * member).sum(-1) / member.sum(-1).clamp(min=1))  # [..., A]
-    return SCALE * (0.9 * torch.maximum(*means) + 0.1 * torch.minimum(*means))  # [..., A]
+    return 0.9 * torch.maximum(*means) + 0.1 * torch.minimum(*means)  # [..., A]
 
 
 class CatalogueSoftmax(torch.autograd.Function):

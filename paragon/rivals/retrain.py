@@ -18,7 +18,6 @@ from paragon.backbones import build
 from paragon.backbones.base import Backbone
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.objectives.losses import SCALE
 from paragon.objectives.table import Catalogue, Scored, objective_losses, served
 from paragon.objectives.weights import simplex_weights
 from paragon.storage import loading
@@ -79,8 +78,7 @@ class Retraining(Training):
         """Return the task loss: accuracy is the loss that the backbone is trained with."""
         others, total = dict(self.weights), states.new_zeros(())
         if weight := others.pop("accuracy", 0):
-            unit = SCALE if self.settings.loss == "softmax" else 1
-            total = total + weight * unit * super().loss(states, users, targets, rng)
+            total = total + weight * super().loss(states, users, targets, rng)
         if others:
             few = torch.arange(0, len(users), LISTS, device=self.device)  # [B]
             user, target = (torch.from_numpy(x).to(self.device)[few] for x in (users, targets))

@@ -8,7 +8,6 @@ from scipy.special import rel_entr
 from paragon.metrics.ranking import alpha_dcg
 from paragon.objectives import losses
 from paragon.objectives.losses import (
-    SCALE,
     BprMax,
     CatalogueSoftmax,
     Lists,
@@ -74,7 +73,7 @@ def test_retrieval_is_the_search_in_all_scores(block, monkeypatch):
 
 def test_accuracy_is_the_mean_divergence_and_has_no_use_for_groups():
     divergences = torch.tensor([[1.0, 2, 6], [0, 0, 0]])
-    assert losses.accuracy(divergences, torch.zeros(3)).tolist() == pytest.approx([3 * SCALE, 0])
+    assert losses.accuracy(divergences, torch.zeros(3)).tolist() == pytest.approx([3, 0])
 
 
 def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
@@ -155,6 +154,6 @@ def test_fairness_weighs_the_group_served_worse():
     groups = torch.tensor([[0, 0, 1, 1, -1], [1, 1, 0, 0, -1]])  # of two seeds
     by_hand = torch.tensor([0.9 * 3 + 0.1 * 1, 0.9 * 5 + 0.1 * 1])
     found = losses.fairness(divergences.expand(2, 2, 5), groups)
-    assert torch.allclose(found, SCALE * by_hand.expand(2, 2))
+    assert torch.allclose(found, by_hand.expand(2, 2))
     alone = losses.fairness(divergences[:, :2], groups[0, :2])
-    assert torch.allclose(alone, SCALE * 0.9 * torch.tensor([3.0, 1.0]))
+    assert torch.allclose(alone, 0.9 * torch.tensor([3.0, 1.0]))
