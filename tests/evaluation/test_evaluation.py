@@ -33,7 +33,7 @@ from paragon.objectives import table as objectives
 from paragon.params import ROOT
 from paragon.rivals import baselines
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
-from tests.conftest import refused
+from tests.conftest import Planned, refused
 from tests.evaluation.conftest import OBJECTIVES, make_test_set, table
 from tests.metrics.test_ranking import slow_greedy
 
@@ -270,26 +270,13 @@ def test_the_generator_never_sees_the_oracles(collection, settings):
     assert torch.equal(one.generate([0.4, 0.6]), two.generate([0.4, 0.6]))
 
 
-class Planned:
-    """Stands for a generator: the same random adapter, larger where accuracy counts more."""
-
-    def __init__(self, size, seed):
-        self.direction = torch.randn(size, generator=torch.Generator().manual_seed(seed))
-        self.form = SimpleNamespace(size=size)
-        self.asked = []
-
-    def generate(self, weights):
-        self.asked += weights.tolist()
-        return weights[:, 1:] * self.direction * 0.1
-
-
 @pytest.fixture
 def planned(seqs, tasks):
     # Accuracy is the second objective here, and its weights do not rise.
     weights = torch.tensor([[0.5, 0.5], [0.0, 1.0], [1.0, 0.0], [0.25, 0.75], [0.75, 0.25]])
     names = ["diversity", "accuracy"]
     test_set = SimpleNamespace(sequences=seqs, objectives=names, cutoffs=[5, 12])
-    generators = [Planned(tasks["test"].form.size, seed) for seed in (0, 1)]
+    generators = [Planned(tasks["test"].form, names, seed) for seed in (0, 1)]
     known = tasks | {"test_set": test_set, "weights": weights, "generators": generators}
     return SimpleNamespace(**known, seeds=[3, 4], tried={})
 
@@ -322,7 +309,7 @@ def test_generated_adapters_are_re_ranked_for_each_seed(seqs, planned):
         assert generator.asked == [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
         # All weight on accuracy: the order of the list that is the most accurate on validation.
         ndcg, tables = [], []
-        for vector in (share * 0.1 * generator.direction for share in (0, 0.5, 1)):
+        for vector in (share * generator.directions[0] for share in (0, 0.5, 1)):
             valid = planned.valid.catalogue_scores(vector).numpy()
             ranks = target_ranks(valid, seqs.valid.targets, seqs.excluded(seqs.valid))
             ndcg.append(ndcg_at(ranks, 10).mean())

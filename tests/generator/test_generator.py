@@ -11,7 +11,7 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.generator import training
 from paragon.generator.diffusion import Schedule
 from paragon.generator.generator import Latent, load_generator, save_generator
-from paragon.generator.memorisation import average, distances, gaussian, noisy, verdict
+from paragon.generator.memorisation import average, distances, gaussian, verdict
 from paragon.generator.training import behaviour as make_behaviour
 from paragon.generator.training import train_generator
 from paragon.objectives.weights import random_weights
@@ -152,12 +152,6 @@ def test_a_line_over_the_weights_is_what_the_gaussian_fit_returns(collection):
     made = dataclasses.replace(collection, anchor_vectors=line, snapshots=line.unsqueeze(2))
     assert torch.allclose(gaussian(made, 1, weights), weights @ direction, atol=1e-4)
     assert torch.allclose(average(made, 1, weights), line[1].mean(0).expand(5, -1))
-
-
-def test_noise_has_the_length_it_is_given():
-    vectors, distance = torch.zeros(3, 50), torch.tensor([0.0, 1.0, 2.5])
-    moved = noisy(vectors, distance, np.random.default_rng(0))
-    assert torch.allclose(moved.norm(dim=1), distance, atol=1e-5)
 
 
 def test_the_verdict_says_what_the_numbers_say():

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -256,20 +255,3 @@ def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
         assert np.mean(same) > 0.9
         changed += (batch.numbers != plain.numbers).any(1).sum()
     assert changed > 0
-
-
-# --- refused -------------------------------------------------------------------------------------
-
-
-TABLE = pd.DataFrame(np.zeros((50, 20)))
-LONG = ["x" * 900_000, {"x" * 900_000: 1}, TABLE, [TABLE], 10**5000, [10**5000], [["x"] * 10**5]]
-
-
-@pytest.mark.parametrize("value", LONG, ids=lambda value: type(value).__name__)
-def test_what_was_sent_comes_back_in_one_short_line(recommender, value):
-    histories = value, History(["i1"], value), History(["i1"], user=value)
-    calls = [{"history": history} for history in histories]
-    calls += [{name: value} for name in ("weights", "k", "rerank", "only", "without")]
-    for call in calls:
-        asked = {"history": ["i1"], "weights": HALF} | call
-        assert len(refused("", recommender.recommend, **asked)) < 400
