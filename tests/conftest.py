@@ -213,6 +213,11 @@ class Planned:
         return self.decode(self.latents(weights))
 
 
+@pytest.fixture(scope="session")
+def toy_study(seqs, backbone, settings):
+    return trained_study(seqs, backbone, settings)
+
+
 def refused(part, function, *args, **kwargs):
     """The call raises ParagonError in a single line that contains ``part``; return the line."""
     with pytest.raises(ParagonError) as caught:

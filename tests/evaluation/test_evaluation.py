@@ -25,7 +25,7 @@ from paragon.evaluation.evaluate import (
     from_generated,
     summarise,
 )
-from paragon.evaluation.methods import METHODS, Trained, all_rows, methods_of, other_rows
+from paragon.evaluation.methods import METHODS, all_rows, methods_of, other_rows
 from paragon.evaluation.protocol import Row, Scores, measure_rows
 from paragon.generator.training import train_generator
 from paragon.metrics.ranking import intra_list_distance_at, ndcg_at, target_ranks, top_k
@@ -43,15 +43,11 @@ UNDEFINED = ["set_hv_of_tuned_sampled", "r_acc_sampled", "regret_mean_full"]
 
 
 @pytest.fixture(scope="module")
-def trained(tasks, seqs, settings, collection):
+def trained(toy_study, tasks, settings):
     """Everything but retrained models."""
-    rest, draw = (tasks["train"], settings), torch.Generator().manual_seed(0)
-    generators = [train_generator(collection, settings.generator, seed) for seed in (0, 1)]
+    rest = tasks["train"], settings
     learned = [{n: train_end_to_end(n, *rest, seed) for n in END_TO_END} for seed in (0, 1)]
-    bias = 0.1 * torch.randn(2, len(collection.oracles), 6, generator=draw)
-    models = collection, generators, [], learned, bias
-    events = tasks["valid"], tasks["test"], make_test_set(seqs, task=tasks["test"])
-    return Trained(*events, *models, collection.oracles[:0], {})
+    return dataclasses.replace(toy_study, learned=learned, tried={})
 
 
 @pytest.fixture(scope="module")

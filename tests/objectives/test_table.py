@@ -17,10 +17,7 @@ from tests.conftest import refused, toy_dataset
 
 NAMES = ["accuracy", "diversity"]
 BAD = {
-    "sum to 1": [0.5, 0.6],
     "negative": [-0.1, 1.1],
-    "finite": [np.nan, 1.0],
-    "2 numbers": [0.2, 0.3, 0.5],
     "row 1: ": [[0.5, 0.5], [2, 3]],
     "'novelty' is unknown": {"novelty": 1},
 }

@@ -33,10 +33,8 @@ def test_three_objectives(seqs, settings, tmp_path):
     assert served.weights_for(0.9)["novelty"] == 0  # from accuracy towards diversity
 
 
-def test_the_card_says_what_it_is(exported):
+def test_the_code_of_the_card_runs(exported):
     card = (exported / "README.md").read_text(encoding="utf-8")
-    for part in ("## Data", "Licence", "People", "NDCG@10", "## Limits", "toy", "sasrec"):
-        assert part in card
     assert len([line for line in card.splitlines() if line.startswith("| 0.5 | 0.5 |")]) == 1
     code = card.split("```python")[1].split("```")[0].replace("path/of/this/folder", str(exported))
     exec(code)

@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LISTED = [PROJECT["optional-dependencies"][extra] for extra in ("study", "serve")]
 EXTRAS = {Requirement(line).name for lines in LISTED for line in lines}
 BROUGHT = {name for name, by in packages_distributions().items() if {*by} & EXTRAS}
-STUDY = ("paragon.evaluation", "paragon_study", *sorted(BROUGHT))
+STUDY = ("IPython", "jinja2", "paragon.evaluation", "paragon_study", *sorted(BROUGHT))
 USE = """
 import sys
 sys.modules.update(dict.fromkeys({blocked!r}))
