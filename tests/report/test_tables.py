@@ -6,16 +6,6 @@ from paragon.metrics import ranking
 from paragon_study.report import tables
 
 
-def test_new_categories_add_up(seqs):
-    ids = list(range(1, 7))
-    table = tables.ranked_lists(seqs, {"a": ids, "b": ids[::-1]})
-    for label in ("a", "b"):
-        added = [name for cell in table[label, "new categories"][:-1] for name in cell.split(", ")]
-        added = [name for name in added if name]
-        assert len(added) == len(set(added)) == seqs.categories[ids].any(0).sum()
-        assert table[label, "new categories"].iloc[-1] == f"{len(added)} in all, 2.0 an item"
-
-
 def test_quality_is_the_mean_of_the_metrics(seqs):
     scores = np.random.default_rng(0).normal(size=(2, len(seqs.valid), seqs.n_items + 1))
     weights = np.array([[0.2, 0.8], [0.7, 0.3]])

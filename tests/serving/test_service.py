@@ -182,9 +182,3 @@ def test_the_address_is_printed_or_refused(loaded, monkeypatch, capsys):
     for host, name in (("::1", "[::1]"), ("127.0.0.1", "127.0.0.1")):
         serve(loaded, host, 0, 1)
         assert re.search(rf" at http://{re.escape(name)}:\d+, ", capsys.readouterr().out)
-
-
-def test_the_container_starts_the_same_command():
-    lines = (ROOT / "Dockerfile").read_text().splitlines()
-    started = json.loads(next(line for line in lines if line.startswith("ENTRYPOINT"))[11:])
-    assert started[:4] == ["python", "-m", "paragon", "serve"] and "0.0.0.0" in started
