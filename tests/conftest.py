@@ -218,6 +218,12 @@ def toy_study(seqs, backbone, settings):
     return trained_study(seqs, backbone, settings)
 
 
+def tree(folder):
+    """Every file below a folder with its content."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
 def refused(part, function, *args, **kwargs):
     """The call raises ParagonError in a single line that contains ``part``; return the line."""
     with pytest.raises(ParagonError) as caught:

@@ -13,7 +13,7 @@ import pytest
 from paragon.data.atomic import write_atomic
 from paragon.data.fetch import load_dataset
 from paragon.data.table import Dataset
-from tests.conftest import refused
+from tests.conftest import refused, tree
 from tests.data.conftest import INTER, ITEM, ITEMS, events
 
 ROWS = "u1\ta\t4\t10\nu1\tb\t3.5\t20\n"
@@ -121,7 +121,7 @@ def test_writing_replaces_the_files_together(own, tmp_path, monkeypatch):
     again = read(write_atomic(first, folder))
     for table in ("interactions", "items", "users"):
         pd.testing.assert_frame_equal(getattr(first, table), getattr(again, table))
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = tree(folder)
     fewer, write_bytes = replace(first, users=first.users[:0]), Path.write_bytes
 
     def full(path, data):
@@ -132,7 +132,7 @@ def test_writing_replaces_the_files_together(own, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", full)
         refused("No space left", write_atomic, fewer, folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert tree(folder) == before
     assert len(read(write_atomic(fewer, folder)).users) == 0
 
 
