@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+from types import SimpleNamespace
 
 # The models of the tests are too small for two threads, which wait for each other by spinning:
 # with every core busy they took fifteen times as long.  Libraries read these when they are loaded.
@@ -17,7 +18,7 @@ import pytest
 import torch
 import yaml
 from hypothesis import settings as hypothesis_settings
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
@@ -143,10 +144,15 @@ def make_checkout(root, *cells):
     """A checkout in small: the parameters, and one notebook that takes a dataset and a backbone."""
     (root / "notebooks").mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", root)
-    tagged = new_code_cell('dataset = "x"\nbackbone = "y"', metadata={"tags": ["parameters"]})
-    notebook = new_notebook(cells=[tagged, *map(new_code_cell, cells)])
-    nbformat.write(notebook, root / "notebooks" / "02_toy.ipynb")
+    add(root, "02_toy", *cells)
     return root
+
+
+def add(root, name, *cells, parameters='dataset = "a"\nbackbone = "b"'):
+    """A notebook of a checkout."""
+    tagged = [new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
+    notebook = new_notebook(cells=[new_markdown_cell("# Toy"), *tagged, *map(new_code_cell, cells)])
+    nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
 
 
 def adapter_settings(**change):
@@ -186,6 +192,36 @@ def trained_study(seqs, backbone, settings):
     bias = torch.randn(len(seeds), len(weights), seqs.categories.shape[1], generator=draw)
     none = [{} for _ in seeds]
     return Trained(*parts, collection, generators, [], none, bias, weights[:0], {})
+
+
+class Planned:
+    """Stands for a generator: the more weight on the first objective, the smaller the change."""
+
+    def __init__(self, form, objectives, seed=0):
+        self.form, self.objectives, self.asked = form, objectives, []
+        self.model, draw = SimpleNamespace(latent=self), torch.Generator().manual_seed(seed)
+        self.directions = 0.2 * torch.randn(len(objectives) - 1, form.size, generator=draw)
+
+    def latents(self, weights):
+        self.asked += weights.tolist()
+        return weights[:, 1:]
+
+    def decode(self, latents):
+        return latents @ self.directions
+
+    def generate(self, weights):
+        return self.decode(self.latents(weights))
+
+
+@pytest.fixture(scope="session")
+def toy_study(seqs, backbone, settings):
+    return trained_study(seqs, backbone, settings)
+
+
+def tree(folder):
+    """Every file below a folder with its content."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def refused(part, function, *args, **kwargs):

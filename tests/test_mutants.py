@@ -32,12 +32,13 @@ def small(*events, **rules):
 
 
 def with_other_test_events(seqs):
-    """The same training and validation events, with other items tested."""
+    """The same training and validation events, with other items tested, later."""
     other, rows = seqs.items.copy(), seqs.offsets[seqs.test.users] + seqs.test.positions
-    other[rows] = 1 + other[rows] % seqs.n_items
+    other[rows], times = 1 + other[rows] % seqs.n_items, seqs.times.copy()
+    times[rows] += 5
     candidates = np.column_stack([other[rows], seqs.test.candidates[:, 1:]])
     test = dataclasses.replace(seqs.test, candidates=candidates)
-    return dataclasses.replace(seqs, items=other, test=test)
+    return dataclasses.replace(seqs, items=other, times=times, test=test)
 
 
 def test_popularity_is_the_logarithm_of_training_events(seqs):

@@ -2,21 +2,12 @@
 
 from itertools import product
 
-import pytest
 import yaml
 
 from paragon.backbones import BACKBONES
-from paragon.params import ROOT, Params, load_params
+from paragon.params import ROOT, load_params
 from paragon_study.pipeline.settings import check_all, check_settings
 from tests.conftest import refused
-
-
-def test_the_file_of_the_study_is_valid_and_frozen():
-    params = load_params()
-    with pytest.raises(ValueError, match="frozen"):
-        params.run.threads = 3
-    sections = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
-    assert sections == set(Params.model_fields)
 
 
 def test_an_override_of_a_dataset_and_then_of_a_backbone_wins(tmp_path):

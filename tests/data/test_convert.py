@@ -51,13 +51,6 @@ def test_layouts(tmp_path, layout):
     assert dataset.items["categories"].tolist() == categories
     assert dataset.users["group"].tolist() == groups
     assert dataset.repairs == repairs and dataset.source.startswith("folder")
-    if layout == "ml-100k":  # the bytes that RecBole distributes
-        lines = (tmp_path / "data/ml-100k/ml-100k.item").read_text(encoding="utf-8").splitlines()
-        head = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"
-        assert lines[0] == head and lines[2] == "267\tunkonwn\tunkonwn\tunknown"
-        assert lines[3] == "1412\tPart III (1995)\tV\tAnimation Children's"
-        users = (tmp_path / "data/ml-100k/ml-100k.user").read_text().splitlines()
-        assert users[1] == "1\t24\tM\ttechnician\t85711"
 
 
 def test_copies_in_utf8_and_gzip_read_the_same(tmp_path):

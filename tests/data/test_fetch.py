@@ -18,17 +18,11 @@ import pytest
 from paragon.data import atomic
 from paragon.data.fetch import fetch, load_dataset
 from paragon.data.registry import REGISTRY, WHEEL
-from tests.conftest import refused
+from tests.conftest import refused, tree
 from tests.data.conftest import OWN, zipped
 
 pytestmark = pytest.mark.usefixtures("small_copies")
 OTHER = "user_id:token\titem_id:token\ttimestamp:float\nu1\ta\t1\n"
-
-
-def tree(folder):
-    """Every file below a folder with its content."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from paragon.data.fetch import fetch, load_dataset
 from paragon.data.formats import ML_100K_GENRES
 from paragon.data.split import prepare
+from tests.conftest import tree
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -39,9 +40,7 @@ def test_ml_100k_in_the_official_layout_gives_the_same_bytes(tmp_path):
     (given / "u.item").write_text("".join(lines), encoding="latin-1")
 
     folder = fetch("ml-100k", directory=given, data=tmp_path / "data")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
-        path.name: path.read_bytes() for path in (DATA / "ml-100k").iterdir()
-    }
+    assert tree(folder) == tree(DATA / "ml-100k")
     dataset = load_dataset("ml-100k", tmp_path / "data")
     assert dataset.source == "official (checksums match)" and dataset.repairs == {}
     assert len(dataset.interactions) == 100_000 and len(dataset.items) == 1_682

@@ -70,10 +70,6 @@ class Browser:
         """The parameters of the events of some kinds."""
         return [event["params"] for event in self.events if event.get("method") in methods]
 
-    def mouse(self, kind, x, y):
-        """``mousePressed``, ``mouseMoved`` or ``mouseReleased`` with the left button."""
-        self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-
     def key(self, name, code):
         """Press and release a key."""
         key = {"key": name, "code": name, "windowsVirtualKeyCode": code}

@@ -22,7 +22,7 @@ from paragon_study.demo.page import (
     study_tensors,
 )
 from paragon_study.pipeline.study import open_study
-from tests.conftest import refused, trained_study
+from tests.conftest import refused
 from tests.demo.browser import Browser
 
 STEM = ROOT / "docs" / "demo" / "ml-100k-sasrec"
@@ -109,20 +109,15 @@ def test_it_is_what_the_pipeline_made(bundle):
 
 
 @pytest.fixture(scope="module")
-def toy(seqs, backbone, settings):
-    return trained_study(seqs, backbone, settings)
-
-
-@pytest.fixture(scope="module")
-def toy_bundle(toy):
-    return make_bundle(toy)
+def toy_bundle(toy_study):
+    return make_bundle(toy_study)
 
 
 def test_another_study_has_a_bundle_with_the_same_bytes_twice_and_a_page(
-    toy, toy_bundle, tmp_path, browser
+    toy_study, toy_bundle, tmp_path, browser
 ):
-    seqs, stems = toy.test_set.sequences, [tmp_path / "one", tmp_path / "two"]
-    for stem, bundle in zip(stems, (toy_bundle, make_bundle(toy)), strict=True):
+    seqs, stems = toy_study.test_set.sequences, [tmp_path / "one", tmp_path / "two"]
+    for stem, bundle in zip(stems, (toy_bundle, make_bundle(toy_study)), strict=True):
         save_tensors(stem, bundle.tensors, bundle.description)
     for ending in (".json", ".safetensors"):
         one, two = (stem.with_suffix(ending).read_bytes() for stem in stems)
@@ -139,16 +134,16 @@ def test_another_study_has_a_bundle_with_the_same_bytes_twice_and_a_page(
         assert (np.array(browser.run(script)) == lists.top(method, 25)).mean() > 0.99, method
 
 
-def test_what_is_wrong_is_said(toy, toy_bundle, tmp_path):
-    seqs = toy.test_set.sequences
+def test_what_is_wrong_is_said(toy_study, toy_bundle, tmp_path):
+    seqs = toy_study.test_set.sequences
     refused("python -m paragon demo --renew", load_bundle, tmp_path / "none", seqs)
     save_tensors(tmp_path / "toy", toy_bundle.tensors, toy_bundle.description)
     other = replace(seqs, description=seqs.description | {"fingerprint": "other"})
     refused("fingerprint", load_bundle, tmp_path / "toy", other)
-    generator = toy.generators[0]
+    generator = toy_study.generators[0]
     settings = generator.description["settings"] | {"guidance": 2.0}
     changed = generator.description | {"settings": settings}
-    guided = replace(toy, generators=[type(generator)(generator.model, changed)])
+    guided = replace(toy_study, generators=[type(generator)(generator.model, changed)])
     refused("guidance", make_bundle, guided)
 
 
@@ -189,26 +184,6 @@ def shown(page):
     return page.run("[...document.querySelectorAll('#now li')].map(e => Number(e.dataset.item))")
 
 
-def test_the_slider_follows_the_mouse(page, lists):
-    box = page.run("(({x, y, width, height}) => [x, y + height / 2, width])"
-                   "(document.getElementById('slider').getBoundingClientRect())")  # fmt: skip
-    user = page.run("chosen.user")  # whose next title leaves the list
-    target = page.run("data.targets[chosen.user]")
-    ends = [lists.top("generated", step)[user].tolist() for step in (0, 100)]
-    assert target in ends[1] and target not in ends[0]
-    assert shown(page) == lists.top("generated", 65)[user].tolist()
-    left, y, width = box
-    page.mouse("mousePressed", left + 0.65 * width, y)
-    for share in (0.5, 0.3, -0.2):
-        page.mouse("mouseMoved", left + share * width, y)
-    page.mouse("mouseReleased", left - 0.2 * width, y)
-    assert page.run("chosen.step") == 0 and shown(page) == ends[0]
-    assert page.run("document.getElementById('diversity').textContent") == "1.00"
-    later = "new Promise(done => setTimeout(() => done(location.hash), 400))"
-    assert page.run(later).endswith("&method=generated&accuracy=0")
-    assert len(page.run("paragon.durations")) > 3  # it followed on the way
-
-
 def test_everything_can_be_done_with_the_keyboard(page, lists, sequences):
     page.run("choose({ user: 0 }); document.getElementById('slider').focus()")
     page.key("End", 35)
@@ -217,6 +192,8 @@ def test_everything_can_be_done_with_the_keyboard(page, lists, sequences):
     assert page.run("chosen.step") == 99
     page.key("Home", 36)
     assert shown(page) == lists.top("generated", 0)[0].tolist()
+    later = "new Promise(done => setTimeout(() => done(location.hash), 400))"
+    assert page.run(later).endswith("&method=generated&accuracy=0")
     page.run("document.querySelector('#methods input:checked').focus()")
     for _ in range(2):
         page.key("ArrowRight", 39)
@@ -239,11 +216,9 @@ def test_changes_are_marked_and_the_point_is_where_the_study_measured(page, list
     assert page.run("document.getElementById('summary').textContent").startswith(f"{fresh} new")
     page.run("choose({ method: 'xquad', step: 40 })")
     accuracy, diversity, *errors = bundle.tensors["front.xquad"][40].tolist()
-    words = page.run("[...document.getElementById('point').children].map(e => e.textContent)")
-    assert words == [
-        f"NDCG@10 {accuracy:.3f} ± {1.96 * errors[0]:.3f}",
-        f"α-nDCG@10 {diversity:.3f} ± {1.96 * errors[1]:.3f}",
-    ]
+    words = page.run("document.getElementById('point').textContent")
+    for value, error in ((accuracy, errors[0]), (diversity, errors[1])):
+        assert f"{value:.3f} ± {1.96 * error:.3f}" in words
     x = page.run("front.here.getAttribute('cx')")
     assert float(x) == pytest.approx(page.run(f"front.x({accuracy})"))
 
@@ -263,20 +238,3 @@ def test_it_is_quick_and_small_and_alone(page, address):
     # Nor could it ask for anything: the page itself forbids it.
     refused = "fetch('https://example.org').then(() => 'sent', () => 'refused')"
     assert page.run(refused) == "refused"
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_off(page, scheme):
-    media = [{"name": "prefers-color-scheme", "value": scheme}]
-    page.send("Emulation.setEmulatedMedia", features=media)
-    outside = (
-        "[...document.querySelectorAll('body *:not(#summary)')].filter(e => {"
-        " const box = e.getBoundingClientRect();"
-        " return box.width && (box.left < -1 || box.right > innerWidth + 1) })"
-        ".map(e => e.outerHTML.slice(0, 80))"
-    )
-    for width in (390, 768, 1280):
-        size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
-        page.send("Emulation.setDeviceMetricsOverride", **size)
-        assert page.run("document.documentElement.scrollWidth") <= width
-        assert page.run(outside) == []

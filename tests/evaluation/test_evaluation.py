@@ -18,14 +18,13 @@ import torch
 
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones import base, build
-from paragon.errors import ParagonError
 from paragon.evaluation import methods
 from paragon.evaluation.evaluate import (
     evaluate_method,
     from_generated,
     summarise,
 )
-from paragon.evaluation.methods import METHODS, Trained, all_rows, methods_of, other_rows
+from paragon.evaluation.methods import METHODS, all_rows, methods_of, other_rows
 from paragon.evaluation.protocol import Row, Scores, measure_rows
 from paragon.generator.training import train_generator
 from paragon.metrics.ranking import intra_list_distance_at, ndcg_at, target_ranks, top_k
@@ -33,7 +32,7 @@ from paragon.objectives import table as objectives
 from paragon.params import ROOT
 from paragon.rivals import baselines
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
-from tests.conftest import refused
+from tests.conftest import Planned, refused
 from tests.evaluation.conftest import OBJECTIVES, make_test_set, table
 from tests.metrics.test_ranking import slow_greedy
 
@@ -43,15 +42,11 @@ UNDEFINED = ["set_hv_of_tuned_sampled", "r_acc_sampled", "regret_mean_full"]
 
 
 @pytest.fixture(scope="module")
-def trained(tasks, seqs, settings, collection):
+def trained(toy_study, tasks, settings):
     """Everything but retrained models."""
-    rest, draw = (tasks["train"], settings), torch.Generator().manual_seed(0)
-    generators = [train_generator(collection, settings.generator, seed) for seed in (0, 1)]
+    rest = tasks["train"], settings
     learned = [{n: train_end_to_end(n, *rest, seed) for n in END_TO_END} for seed in (0, 1)]
-    bias = 0.1 * torch.randn(2, len(collection.oracles), 6, generator=draw)
-    models = collection, generators, [], learned, bias
-    events = tasks["valid"], tasks["test"], make_test_set(seqs, task=tasks["test"])
-    return Trained(*events, *models, collection.oracles[:0], {})
+    return dataclasses.replace(toy_study, learned=learned, tried={})
 
 
 @pytest.fixture(scope="module")
@@ -129,20 +124,17 @@ def test_users_times_items_need_not_fit_into_memory():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda s: [Scores.of(np.full_like(s, np.nan))], "mine, seed 3, weight 1 of 2: .* is nan"),
-        (lambda s: [Scores.of(s[:, 1:])], "shape"),
-        (lambda s: [Scores.of(s, np.zeros((len(s), 3)))], "shape"),
-        (lambda s: [Scores.of(s)], "weight 2 of 2: .*shorter"),
-        (lambda s: [Scores.of(s)] * 3, "longer"),
-    ],
-)
-def test_broken_scores_are_named_with_their_method(trained, seqs, change, words):
-    scores = change(np.zeros((len(seqs.test), seqs.n_items + 1), np.float32))
-    with pytest.raises(ParagonError, match=words):
-        measure_rows(trained.test_set, [Row("mine", 3, np.eye(2), scores)])
+def test_broken_scores_are_named_with_their_method(trained, seqs):
+    scores = np.zeros((len(seqs.test), seqs.n_items + 1), np.float32)
+    for word, tables in (
+        ("mine, seed 3, weight 1 of 2", [(np.full_like(scores, np.nan),)]),
+        ("shape", [(scores[:, 1:],)]),
+        ("shape", [(scores, np.zeros((len(scores), 3)))]),
+        ("shorter", [(scores,)]),
+        ("longer", [(scores,)] * 3),
+    ):
+        made = (Scores.of(*given) for given in tables)
+        refused(word, measure_rows, trained.test_set, [Row("mine", 3, np.eye(2), made)])
 
 
 @pytest.mark.parametrize(("users", "good"), [(1, False), (None, True)])
@@ -270,26 +262,13 @@ def test_the_generator_never_sees_the_oracles(collection, settings):
     assert torch.equal(one.generate([0.4, 0.6]), two.generate([0.4, 0.6]))
 
 
-class Planned:
-    """Stands for a generator: the same random adapter, larger where accuracy counts more."""
-
-    def __init__(self, size, seed):
-        self.direction = torch.randn(size, generator=torch.Generator().manual_seed(seed))
-        self.form = SimpleNamespace(size=size)
-        self.asked = []
-
-    def generate(self, weights):
-        self.asked += weights.tolist()
-        return weights[:, 1:] * self.direction * 0.1
-
-
 @pytest.fixture
 def planned(seqs, tasks):
     # Accuracy is the second objective here, and its weights do not rise.
     weights = torch.tensor([[0.5, 0.5], [0.0, 1.0], [1.0, 0.0], [0.25, 0.75], [0.75, 0.25]])
     names = ["diversity", "accuracy"]
     test_set = SimpleNamespace(sequences=seqs, objectives=names, cutoffs=[5, 12])
-    generators = [Planned(tasks["test"].form.size, seed) for seed in (0, 1)]
+    generators = [Planned(tasks["test"].form, names, seed) for seed in (0, 1)]
     known = tasks | {"test_set": test_set, "weights": weights, "generators": generators}
     return SimpleNamespace(**known, seeds=[3, 4], tried={})
 
@@ -322,7 +301,7 @@ def test_generated_adapters_are_re_ranked_for_each_seed(seqs, planned):
         assert generator.asked == [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
         # All weight on accuracy: the order of the list that is the most accurate on validation.
         ndcg, tables = [], []
-        for vector in (share * 0.1 * generator.direction for share in (0, 0.5, 1)):
+        for vector in (share * generator.directions[0] for share in (0, 0.5, 1)):
             valid = planned.valid.catalogue_scores(vector).numpy()
             ranks = target_ranks(valid, seqs.valid.targets, seqs.excluded(seqs.valid))
             ndcg.append(ndcg_at(ranks, 10).mean())

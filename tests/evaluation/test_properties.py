@@ -26,6 +26,7 @@ from paragon.objectives import table
 from paragon.rivals.end_to_end import train_end_to_end, tune_category_bias
 from tests.conftest import THOROUGH, adapter_settings, toy_dataset
 from tests.evaluation.conftest import OBJECTIVES, make_test_set
+from tests.test_mutants import with_other_test_events
 
 NAMES = ("backbone", "generator", "rival", "anchors", "bias")
 seeds = st.integers(0, 2**32 - 1)
@@ -215,12 +216,7 @@ def all_that_learns(seqs, settings):
 
 def test_nothing_that_learns_knows_the_test_events(seqs, settings):
     """Other items and times in the test, the same everything; a leak of them, and it is not."""
-    rows = seqs.offsets[seqs.test.users] + seqs.test.positions
-    items, times = seqs.items.copy(), seqs.times.copy()
-    items[rows], times[rows] = 1 + items[rows] % seqs.n_items, times[rows] + 5
-    candidates = np.column_stack([items[rows], seqs.test.candidates[:, 1:]])
-    test = dataclasses.replace(seqs.test, candidates=candidates)
-    other = dataclasses.replace(seqs, items=items, times=times, test=test)
+    other = with_other_test_events(seqs)
     leaking = dataclasses.replace(other, n_train=other.lengths)
     expected, found, leaked = (all_that_learns(s, settings) for s in (seqs, other, leaking))
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []

@@ -1,4 +1,4 @@
-"""Settings chosen on validation users and measured on test users, against brute force."""
+"""Settings chosen on validation users and measured on test users, against a search by hand."""
 
 from itertools import combinations, product
 
@@ -11,67 +11,53 @@ from paragon.evaluation.evaluate import evaluate, headline
 from paragon.evaluation.shares import MEASURES, WEIGHTS, Choice, with_shares
 from paragon.metrics import ranking
 from paragon.rivals.end_to_end import END_TO_END, biased_scores
-from tests.conftest import trained_study
 
 SHARES = (0.95, 0.5)
 
 
-@pytest.fixture(scope="module")
-def trained(seqs, backbone, settings):
-    return trained_study(seqs, backbone, settings)
-
-
-def brute_force(trained, part, scores):
-    """NDCG@10 and α-nDCG@10 [2, N] of tables of scores, from whole sorted lists."""
-    sequences, events = trained.test_set.sequences, trained.test_set.sequences.evaluation(part)
+def measured(toy_study, part, scores):
+    """NDCG@10 and α-nDCG@10 [2, N] of tables of scores."""
+    sequences, events = toy_study.test_set.sequences, toy_study.test_set.sequences.evaluation(part)
     excluded, categories = sequences.excluded(events), sequences.categories
+    ranks = ranking.target_ranks(scores, events.targets, excluded)
+    dcg = ranking.alpha_dcg(categories[ranking.top_k(scores, 10, excluded)])
     ideal = ranking.ideal_alpha_dcg(categories, 10, excluded=excluded)
-    best = np.argsort(-np.where(excluded, -np.inf, scores), axis=1, kind="stable")[:, :10]
-    gains = []
-    for items, target in zip(best, events.targets, strict=True):
-        hits = [1 / np.log2(place + 2) for place, item in enumerate(items) if item == target]
-        seen, total = np.zeros(categories.shape[1]), 0.0
-        for place, item in enumerate(items):
-            total += (0.5**seen * categories[item]).sum() / np.log2(place + 2)
-            seen += categories[item]
-        gains.append((sum(hits), total))
-    ndcg, alpha = np.array(gains).T
-    return np.stack([ndcg, alpha / ideal[:, -1]])
+    return np.stack([ranking.ndcg_at(ranks, 10), ranking.alpha_ndcg_at(dcg, ideal, 10)])
 
 
-def tables(trained, index, name, part):
+def tables(toy_study, index, name, part):
     """The scores of the test by each setting of a method."""
-    task = getattr(trained, part)
+    task = getattr(toy_study, part)
     if name == "tuned":
-        both = trained.collection.anchor_vectors, trained.collection.oracle_vectors
+        both = toy_study.collection.anchor_vectors, toy_study.collection.oracle_vectors
         vectors = torch.cat([kind[index] for kind in both])
     elif name == "generated":
         weights = torch.tensor([[w, 1 - w] for w in WEIGHTS])
-        vectors = trained.generators[index].generate(weights)
+        vectors = toy_study.generators[index].generate(weights)
     elif name == "category_bias":
-        grid = trained.weights[:, 0].numpy()
+        grid = toy_study.weights[:, 0].numpy()
         plain = task.catalogue_scores(torch.zeros(task.form.size)).numpy()
         for w in WEIGHTS:
             above = max(1, int(np.searchsorted(np.sort(grid), w)))
             low, high = np.argsort(grid)[above - 1], np.argsort(grid)[above]
             part_of = (w - grid[low]) / (grid[high] - grid[low])
-            biases = trained.category_bias[index]
+            biases = toy_study.category_bias[index]
             mixed = (1 - part_of) * biases[low] + part_of * biases[high]
-            yield biased_scores(plain, trained.test_set.sequences.categories, mixed)
+            yield biased_scores(plain, toy_study.test_set.sequences.categories, mixed)
         return
     for vector in vectors:
         yield task.catalogue_scores(vector).numpy()
 
 
 @pytest.mark.parametrize("name", ["generated", "category_bias", "tuned"])
-def test_the_most_diverse_setting_of_validation_is_measured_on_test_users(trained, name):
-    measures, rows = with_shares(trained, SHARES, [name])
-    none = torch.zeros(trained.test.form.size)
-    plain = {p: brute_force(trained, p, getattr(trained, p).catalogue_scores(none).numpy()).mean(1)
+def test_the_most_diverse_setting_of_validation_is_measured_on_test_users(toy_study, name):
+    measures, rows = with_shares(toy_study, SHARES, [name])
+    none = torch.zeros(toy_study.test.form.size)
+    plain = {p: measured(toy_study, p, getattr(toy_study, p).catalogue_scores(none).numpy()).mean(1)
              for p in ("valid", "test")}  # fmt: skip
     for share, index in product(SHARES, range(2)):
         points = [
-            brute_force(trained, "valid", t).mean(1) for t in tables(trained, index, name, "valid")
+            measured(toy_study, "valid", t).mean(1) for t in tables(toy_study, index, name, "valid")
         ]
         good = [row for row, p in enumerate(points) if p[0] >= share * plain["valid"][0] - 1e-12]
         found = {m: measures[name][f"{m}_{100 * share:g}"][index] for m in MEASURES}
@@ -79,7 +65,7 @@ def test_the_most_diverse_setting_of_validation_is_measured_on_test_users(traine
             assert found["kept"].value is None and "no setting keeps" in found["kept"].reason
             continue
         best = max(good, key=lambda row: points[row][1])
-        events = brute_force(trained, "test", [*tables(trained, index, name, "test")][best])
+        events = measured(toy_study, "test", [*tables(toy_study, index, name, "test")][best])
         ndcg, alpha = events.mean(1)
         assert found["kept"].value == pytest.approx(ndcg / plain["test"][0], rel=1e-4)
         assert found["alpha_ndcg"].value == pytest.approx(alpha, rel=1e-4)
@@ -88,15 +74,15 @@ def test_the_most_diverse_setting_of_validation_is_measured_on_test_users(traine
     assert any(name in of_share for of_share in rows.values())
 
 
-def test_what_a_seed_does_not_reach_is_null_with_its_reason(trained, monkeypatch):
+def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypatch):
     """By hand: the settings of two seeds, of which the second keeps at most 70 %."""
-    events, of_backbone = len(trained.test_set.evaluation), shares.choice_of
+    events, of_backbone = len(toy_study.test_set.evaluation), shares.choice_of
     lists = np.random.default_rng(0).integers(
-        1, trained.test_set.sequences.n_items, (4, events, 10)
+        1, toy_study.test_set.sequences.n_items, (4, events, 10)
     )
 
-    def planned(trained, index, name, *both):
-        own = of_backbone(trained, 0, "backbone", *both)
+    def planned(toy_study, index, name, *both):
+        own = of_backbone(toy_study, 0, "backbone", *both)
         if name == "backbone":
             return own
         kept = np.array([[1.2, 0.96, 0.95, 0.6], [0.7, 0.65, 0.4, 0.3]][index])
@@ -104,26 +90,26 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(trained, monkeypatch
         return Choice(range(4), points, lambda chosen: (lists[row] for row in chosen))
 
     monkeypatch.setattr(shares, "choice_of", planned)
-    measures, rows = with_shares(trained, (0.95, 0.65), ["tuned"])
-    assert rows["95"] == {} and [*rows["65"]["tuned"]] == trained.seeds
+    measures, rows = with_shares(toy_study, (0.95, 0.65), ["tuned"])
+    assert rows["95"] == {} and [*rows["65"]["tuned"]] == toy_study.seeds
     reached, missed = measures["tuned"]["alpha_ndcg_95"]
     assert reached == measures["tuned"]["alpha_ndcg_65"][0] and missed.value is None
     assert "70.0%" in missed.reason
     # Row 1 is the most diverse of those that are accurate enough.
-    categories = trained.test_set.sequences.categories
-    ideal = trained.test_set.ideal["full"]
+    categories = toy_study.test_set.sequences.categories
+    ideal = toy_study.test_set.ideal["full"]
     alpha = ranking.alpha_ndcg_at(ranking.alpha_dcg(categories[lists[1]]), ideal, 10)
     for measure in (reached, measures["tuned"]["alpha_ndcg_65"][1]):
         assert measure.value == pytest.approx(alpha.mean())
     assert rows["65"]["tuned"][0].events[0][0] == pytest.approx(alpha)
     # Its other readings, by plain loops.
-    vectors = trained.test.backbone.item_vectors().detach().numpy()
+    vectors = toy_study.test.backbone.item_vectors().detach().numpy()
     apart = [
         1 - vectors[a] @ vectors[b] / np.linalg.norm(vectors[a]) / np.linalg.norm(vectors[b])
         for row in lists[1] for a, b in combinations(row, 2)
     ]  # fmt: skip
     assert measures["tuned"]["distance_65"][1].value == pytest.approx(np.mean(apart), rel=1e-4)
-    sequences, test = trained.test_set.sequences, trained.test_set.evaluation
+    sequences, test = toy_study.test_set.sequences, toy_study.test_set.evaluation
     history = np.zeros((events, categories.shape[1]))
     for row, (user, position) in enumerate(zip(test.users, test.positions, strict=True)):
         start = sequences.offsets[user]
@@ -133,9 +119,9 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(trained, monkeypatch
     assert measures["tuned"]["calibration_65"][1].value == pytest.approx(expected)
 
 
-def test_all_methods_are_measured_and_re_rankers_reach_the_ideal(trained, settings):
+def test_all_methods_are_measured_and_re_rankers_reach_the_ideal(toy_study, settings):
     own = settings.evaluation.model_copy(update={"resamples": 100, "shares": [1.0, 0.01]})
-    results = evaluate(trained, own)
+    results = evaluate(toy_study, own)
     summary, plain = results.summary, results.summary["backbone"]["best_div_full"]
     numbers = {"kept": 1, "possible": 0, "alpha_ndcg": plain}
     expected = {f"{name}_{share}": x for name, x in numbers.items() for share in (100, 1)}

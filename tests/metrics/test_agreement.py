@@ -14,7 +14,7 @@ import sklearn.metrics
 from scipy import stats
 from scipy.spatial.distance import pdist
 
-from paragon.metrics import control, ranking, statistics
+from paragon.metrics import control, ranking
 from tests.metrics.test_ranking import slow_greedy
 
 N, C, M = 12, 30, 6  # events, candidates of each, categories
@@ -103,12 +103,3 @@ def test_moocore_on_hypervolume(axes):
         points = rng.random((66 if trial == 0 else int(rng.integers(1, 9)), axes))
         points = np.round(points, 1) if trial % 2 else points
         agree(control.set_hv(points), moocore.hypervolume(points, ref=zero, maximise=True))
-
-
-def test_numpy_on_correlation_and_scipy_on_intervals():
-    rng = np.random.default_rng(5)
-    for _ in range(20):
-        both = rng.normal(size=(2, 11))
-        agree(control.correlation(*both).value, np.corrcoef(both)[0, 1])
-        expected = stats.ttest_1samp(both[0], 0).confidence_interval(0.95)
-        agree(statistics.mean_interval(both[0])[1:3], expected)

@@ -74,14 +74,6 @@ def slow_greedy(table, order, k, alpha):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_alpha_dcg_by_hand(alpha):
-    """A repetition is worth 1 - alpha, the third of a kind (1 - alpha)^2."""
-    ranked, left = np.array([[[1, 1, 0], [1, 0, 0], [1, 0, 1]]], dtype=bool), 1 - alpha
-    expected = np.cumsum([2, left / np.log2(3), (left**2 + 1) / 2])
-    assert ranking.alpha_dcg(ranked, alpha)[0] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_ideal_equals_the_slow_greedy_with_its_ties(alpha, small_blocks):
     random = np.random.default_rng(7)
     ties = 0

@@ -14,7 +14,6 @@ HIDDEN = np.array([[False] * 3, [True, False, False]])
 CASES = [  # what the error names, the function, its arguments
     # Shapes and kinds.
     ("scores: float64 of shape (3,)", ranking.target_ranks, np.zeros(3)),
-    ("target: int64", ranking.target_ranks, ZEROS, np.array([0, 1, 2])),
     ("excluded: int64", ranking.target_ranks, ZEROS, 0, HIDDEN.astype(int)),
     ("points: 4 objectives", control.set_hv, np.ones((2, 4))),
     ("clusters: ", statistics.paired_bootstrap, [(TWO, TWO, FIRST)], np.zeros(4)),
@@ -22,15 +21,12 @@ CASES = [  # what the error names, the function, its arguments
     # Numbers that are not finite, or out of range.
     ("points[0, 1] is nan", control.set_hv, [[1.0, np.nan]]),
     ("target: ", ranking.target_ranks, ZEROS, 0, HIDDEN),
-    ("holders[1] is 9", ranking.self_information, [1, 9], 8),
     ("candidates[0, 1] is 3", ranking.ideal_alpha_dcg, TABLE, 1, 0.5, np.array([[0, 3]])),
     ("alpha is 1.5", ranking.alpha_dcg, LIST, 1.5),
     ("resamples is 10", statistics.paired_bootstrap, [(TWO, TWO, FIRST)], TWO, 10),
-    ("p-values[1] is 2", statistics.holm, TWO),
     # Cut-offs.
     ("k is 0", ranking.category_coverage_at, LIST, 0),
     ("k: bool", ranking.hr_at, np.array([1]), True),
-    ("k is 1", ranking.intra_list_distance_at, LIST, 1),
     ("k: 3 is more than the 2", ranking.top_k, ZEROS, 3, HIDDEN),
     ("K >= 3", ranking.category_coverage_at, LIST, 3),
     # Nothing to measure.

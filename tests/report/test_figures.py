@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from paragon.data.split import prepare
-from paragon.evaluation.methods import METHODS
 from paragon_study.ablations import contrasts
 from paragon_study.report import figures, style
 from tests.conftest import refused, toy_dataset
@@ -21,7 +20,7 @@ LOSSES = {
     "backbone": {"loss": np.exp(-np.arange(1, 20.0)), "validation": ([2, 4], [0.3, 0.4])},
     "generator": {"v-loss": 1 + np.sin(np.arange(400.0))},
 }
-TOY, X = toy_dataset(), np.arange(5)
+TOY, X, TUNED = toy_dataset(), np.arange(5), [[1, 0.5, 0.4], [2, 1.1, 1.2]]
 CHANGED = pd.DataFrame({"variable": "space", "value": "full", "seed": X, "set_hv": X / 9})
 
 
@@ -59,49 +58,31 @@ def make_studies():
     return pd.DataFrame(rows, columns="dataset backbone method measure mean low high".split())
 
 
-# How each figure is drawn, and a word on it.
+# What each figure is drawn from, and a word on it.
 FIGURES = {
-    "control_curves": (lambda: figures.control_curves(make_curve()), "over 3 seeds"),
-    "lead": (
-        lambda: figures.lead(make_curve().replace("constant", "backbone")), "backbone alone"
-    ),
-    "pareto_front": (
-        lambda: figures.pareto_front(make_curve(1), ["tuned", "constant", "generated"]),
-        "beyond or behind tuned",
-    ),
-    "all_studies": (lambda: figures.all_studies(make_studies()), "off the scale"),
-    "latent_space": (
-        lambda: figures.latent_space(collected=(np.eye(11, 20), PAIRS)), "collected (n = 11)"
-    ),
-    "modes": (lambda: figures.modes(CLOUDS), "start 2"),
-    "nearest_distances": (
-        lambda: figures.nearest_distances({"new": [1.0, 1.2], "old": [0.9] * 3}), "old (n = 3)"
-    ),
-    "latent_steps": (lambda: figures.latent_steps({"t = 9": [1, -3], "t = 0": [0.5, 2]}), "t = 9"),
-    "dataset_overview": (
-        lambda: figures.dataset_overview(TOY, prepare(TOY, negatives=5)), "F (20)"
-    ),
-    "lines": (lambda: figures.lines({"a": (X, X), "b": (X, X)}, "x", "y", {"here": 2}), "here"),
-    "shares_below": (
-        lambda: figures.shares_below({"few": [3, 1], "all": X}, "count", log=True), "few"
-    ),
-    "sequence_in_time": (
-        lambda: figures.sequence_in_time([60, 120, 180], ["train", "valid", "test"]), "valid"
-    ),
-    "training_curves": (lambda: figures.training_curves(LOSSES), "v-loss"),
-    "tuning_curves": (
-        lambda: figures.tuning_curves([0, 100, 200], [[1, 0.5, 0.4], [2, 1.1, 1.2]], [0.1, 0.9]),
-        "each task's best step",
-    ),
-    "ternary": (lambda: contrasts.ternary(LATTICE, LATTICE[:, 0], list("abc"), "x"), "a = 1"),
-    "changed_choices": (
-        lambda: contrasts.changed_choices(CHANGED, "set_hv", {"space": "full"}), "default"
-    ),
-    "front_3d": (
-        lambda: contrasts.front_3d({"tuned": LATTICE}, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]),
-        "novelty@10",
-    ),
-}  # fmt: skip
+    "control_curves": ([make_curve()], "over 3 seeds"),
+    "lead": ([make_curve().replace("constant", "backbone")], "backbone alone"),
+    "pareto_front": ([make_curve(1), ["tuned", "constant", "generated"]], "beyond or behind tuned"),
+    "all_studies": ([make_studies()], "off the scale"),
+    "latent_space": ({"collected": (np.eye(11, 20), PAIRS)}, "collected (n = 11)"),
+    "modes": ([CLOUDS], "start 2"),
+    "nearest_distances": ([{"new": [1.0, 1.2], "old": [0.9] * 3}], "old (n = 3)"),
+    "latent_steps": ([{"t = 9": [1, -3], "t = 0": [0.5, 2]}], "t = 9"),
+    "dataset_overview": ([TOY, prepare(TOY, negatives=5)], "F (20)"),
+    "lines": ([{"a": (X, X), "b": (X, X)}, "x", "y", {"here": 2}], "here"),
+    "shares_below": ([{"few": [3, 1], "all": X}, "count", False, True], "few"),
+    "sequence_in_time": ([[60, 120, 180], ["train", "valid", "test"]], "valid"),
+    "training_curves": ([LOSSES], "v-loss"),
+    "tuning_curves": ([[0, 100, 200], TUNED, [0.1, 0.9]], "each task's best step"),
+    "ternary": ([LATTICE, LATTICE[:, 0], list("abc"), "x"], "a = 1"),
+    "changed_choices": ([CHANGED, "set_hv", {"space": "full"}], "default"),
+    "front_3d": ([{"tuned": LATTICE}, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]], "novelty@10"),
+}
+
+
+def draw(name):
+    given, function = FIGURES[name][0], {**vars(figures), **vars(contrasts)}[name]
+    return function(**given) if isinstance(given, dict) else function(*given)
 
 
 def texts(figure):
@@ -114,22 +95,17 @@ def line(ax, label):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_drawn_with_its_words_and_leaves_no_style_behind(name):
-    draw, word = FIGURES[name]
-    before, figure = dict(matplotlib.rcParams), draw()
+    before, figure, word = dict(matplotlib.rcParams), draw(name), FIGURES[name][1]
     assert any(word in text.replace("\n", " ") for text in texts(figure))
     assert len(figure._repr_png_()[0]) > 5000  # as a notebook shows it
     assert dict(matplotlib.rcParams) == before
-
-
-def test_every_figure_is_drawn_here():
     both = {**vars(figures), **vars(contrasts)}
     assert {name for name, value in both.items() if hasattr(value, "__wrapped__")} == {*FIGURES}
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_files_have_no_date_and_do_not_change(suffix, tmp_path):
-    draw = FIGURES["modes"][0]
-    first, second = (style.save_figure(draw(), tmp_path / f"{n}{suffix}") for n in (1, 2))
+    first, second = (style.save_figure(draw("modes"), tmp_path / f"{n}{suffix}") for n in (1, 2))
     assert first.read_bytes() == second.read_bytes()
     assert b"date" not in first.read_bytes().lower().replace(b"/date", b"")
     refused("figure.jpg", style.save_figure, style.new(1, 1), tmp_path / "figure.jpg")
@@ -157,7 +133,7 @@ def test_what_cannot_be_drawn_is_refused():
 
 
 def test_pareto_front_marks_dominated_points_and_measures_from_the_oracle():
-    front, close, _ = FIGURES["pareto_front"][0]().axes
+    front, close, _ = draw("pareto_front").axes
     assert len(line(front, "tuned (oracle)").get_xdata()) == 9  # w = 0 and w = 1 are dominated
     assert len(line(front, "constant (middle)").get_xdata()) == 1
     assert 0 < np.abs(line(close, "generated").get_ydata()).max() < 0.01
@@ -165,12 +141,3 @@ def test_pareto_front_marks_dominated_points_and_measures_from_the_oracle():
     other = {"seed": 0, "w_accuracy": [0, 1], "ndcg@10": [0.1, 0.5], "alpha_ndcg@10": [0.5, 0.1]}
     table = figures.distances_from_front(pd.DataFrame(one), pd.DataFrame(other))
     assert table["gap"].tolist() == pytest.approx([np.hypot(0.1, 0.1), 0.05 / np.sqrt(2)])
-
-
-def test_looks_are_all_different_and_stay_for_methods_that_are_not_listed():
-    for table in ({name: style.look(name) for name in METHODS}, style.BACKBONES):
-        looks = list(table.values())
-        different = {(x.colour, x.marker) for x in looks}
-        assert len(different) == len({x.label for x in looks}) == len(looks)
-    assert style.look("my_method") == style.look("my_method")
-    assert style.look("my_method").label == "my method"

@@ -6,27 +6,6 @@ from paragon.metrics import ranking
 from paragon_study.report import tables
 
 
-def test_history_has_every_event_with_its_part_and_items_their_titles(seqs):
-    user = seqs.test.users[0]
-    table = tables.history(seqs, user)
-    assert len(table) == seqs.lengths[user] and table["time"].is_monotonic_increasing
-    assert table["part"].tolist()[-2:] == ["valid", "test"]
-    assert set(table["part"][:-2]) == {"train"}
-    assert table["title"].iloc[-1] == seqs.titles[seqs.test.targets[0] - 1]
-    names = [n for n, has in zip(seqs.category_names, seqs.categories[3], strict=True) if has]
-    assert tables.items(seqs, [3, 1])["categories"][1] == ", ".join(names)
-
-
-def test_new_categories_add_up(seqs):
-    ids = list(range(1, 7))
-    table = tables.ranked_lists(seqs, {"a": ids, "b": ids[::-1]})
-    for label in ("a", "b"):
-        added = [name for cell in table[label, "new categories"][:-1] for name in cell.split(", ")]
-        added = [name for name in added if name]
-        assert len(added) == len(set(added)) == seqs.categories[ids].any(0).sum()
-        assert table[label, "new categories"].iloc[-1] == f"{len(added)} in all, 2.0 an item"
-
-
 def test_quality_is_the_mean_of_the_metrics(seqs):
     scores = np.random.default_rng(0).normal(size=(2, len(seqs.valid), seqs.n_items + 1))
     weights = np.array([[0.2, 0.8], [0.7, 0.3]])

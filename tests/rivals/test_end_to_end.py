@@ -76,12 +76,11 @@ def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, settings, tmp
     assert torch.equal(found, rival.generate([[0.3, 0.7], [0.8, 0.2]]))
     assert not torch.allclose(*found, atol=1e-4)
     assert torch.equal(rival.generate([0.0, 1.0]), rival.generate([0.05, 0.95]))  # lifted
-    refused("weights", rival.generate, [0.5, 0.6])
     for word, seed, about in (("`backbone` differs", 0, {"sha256": "other"}), ("rivals", 1, ABOUT)):
         refused(word, end_to_end.load_end_to_end, tmp_path / "a", name, seed, about)
 
 
-def test_category_bias_follows_the_weights_and_is_the_constant_part_of_an_adapter(backbone, seqs):
+def test_category_bias_follows_the_weights(backbone, seqs):
     few = adapter_settings(steps=60, batch=32)
     task = frozen_task(backbone, seqs, "train", few)
     bias = end_to_end.tune_category_bias(task, few, [0, 1])
@@ -89,11 +88,6 @@ def test_category_bias_follows_the_weights_and_is_the_constant_part_of_an_adapte
     assert torch.equal(bias, end_to_end.tune_category_bias(plain, few, [0, 1]))
     assert bias.shape == (2, 5, 6)  # seeds, evaluation weights, categories
     assert not torch.allclose(bias[0, 0], bias[0, -1], atol=0.05)
-    vector = torch.cat([torch.zeros(task.form.size - 6), bias[0, 2]])
-    plain = backbone.score_catalogue(task.states).numpy()
-    scores = end_to_end.biased_scores(plain, seqs.categories, bias[0, 2])
-    assert scores.dtype == plain.dtype
-    assert np.allclose(task.catalogue_scores(vector).numpy(), scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sasrec", "deepfm"])

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from paragon import Recommender
 from paragon.storage import load_tensors, save_tensors
-from tests.conftest import adapter_settings, refused
+from tests.conftest import adapter_settings, refused, tree
 from tests.serving.conftest import export, make
 
 
@@ -33,10 +33,8 @@ def test_three_objectives(seqs, settings, tmp_path):
     assert served.weights_for(0.9)["novelty"] == 0  # from accuracy towards diversity
 
 
-def test_the_card_says_what_it_is(exported):
+def test_the_code_of_the_card_runs(exported):
     card = (exported / "README.md").read_text(encoding="utf-8")
-    for part in ("## Data", "Licence", "People", "NDCG@10", "## Limits", "toy", "sasrec"):
-        assert part in card
     assert len([line for line in card.splitlines() if line.startswith("| 0.5 | 0.5 |")]) == 1
     code = card.split("```python")[1].split("```")[0].replace("path/of/this/folder", str(exported))
     exec(code)
@@ -46,9 +44,7 @@ def test_the_bytes_are_the_same_again_and_serve_as_before(
     made, recommender, loaded, exported, seqs, tmp_path
 ):
     again = export(tmp_path / "again", seqs, made)
-    assert {p.name: p.read_bytes() for p in again.iterdir()} == {
-        p.name: p.read_bytes() for p in exported.iterdir()
-    }
+    assert tree(again) == tree(exported)
     weights = np.random.default_rng(0).dirichlet([1, 1], 20)
     pasts = [seqs.item_ids[row : row + 5] for row in range(20)]
     first, second = (r.recommend_many(pasts, weights, k=5) for r in (recommender, loaded))
@@ -84,12 +80,12 @@ def test_another_format_and_what_is_no_file(folder):
 def test_only_an_earlier_export_is_replaced_and_only_as_a_whole(
     folder, made, other, seqs, tmp_path, monkeypatch
 ):
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = tree(folder)
     refused("backbone", export, folder, seqs, (*made[:2], other[2]))  # another one's generator
     with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
         patched.setattr("paragon.serving.export.model_card", lambda *_: 1 / 0)
         export(folder, seqs, made)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert tree(folder) == before
     (folder / "README.md").unlink()  # one of its files is missing: it is an export still
     export(folder, seqs, made, people=True)
     card = (folder / "README.md").read_text(encoding="utf-8")

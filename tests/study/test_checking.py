@@ -44,6 +44,7 @@ def changed(**metrics):
 
 
 def committed(root):
+    """The folder, of which everything is in a commit; to begin a repository again does nothing."""
     git(root, "init", "-q")
     git(root, "add", "-A")
     git(root, "commit", "-qm", "results")
@@ -105,8 +106,7 @@ def test_what_has_no_honest_tolerance_is_not_compared(root):
     path = root / "results/ml-100k/sasrec/differences.json"
     path.write_text(json.dumps({"soup": gap | chance | {"set_hv_full_note": "one user"}}))
     write(root, changed(set_hv_sampled_low=0.3, set_hv_sampled_high=0.5))
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "intervals")
+    committed(root)
     path.write_text(json.dumps({"soup": gap | {"set_hv_sampled_p": 0.9, "set_hv_full": None}}))
     ran(root, changed(set_hv_sampled_low=0.1, set_hv_sampled_high=0.9, why_note="a constant"))
     comparison = compare_with_commit(root=root)
@@ -125,8 +125,7 @@ def test_an_older_revision_a_larger_repository_and_missing_studies(root):
     inner.mkdir()
     shutil.copy(root / "params.yaml", inner)
     write(inner, RESULTS)
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "inside")
+    committed(root)
     assert len(compare_with_commit(root=inner).table) == 5
     write(root, {"generated": RESULTS["generated"], "soup": {"r_acc_sampled": 0.1}})
     write(root, RESULTS, "ml-1m/gru4rec")
@@ -137,8 +136,7 @@ def test_an_older_revision_a_larger_repository_and_missing_studies(root):
 def test_the_headline_comes_first_and_other_settings_are_named(root):
     path = root / "results/ml-100k/sasrec/headline.json"
     path.write_text('{"r_acc": 0.9}')
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "headline")
+    committed(root)
     path.write_text('{"r_acc": 0.4}')
     write(root, changed(set_hv_sampled=-9))
     table = compare_with_commit(root=root).table
@@ -240,8 +238,7 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
     row = "| toy, sasrec | `steady` | set HV | 0.5100 ± 0.0100 | 0.6100 ± 0.0100 | +0.1000 |"
     assert row in text and "`generated`" not in text
     assert "... and 1 more" in versions.markdown(1)
-    git(before, "add", "-A")
-    git(before, "commit", "-qm", "after")
+    committed(before)
     assert compare_versions("HEAD~1", "HEAD", before).moved.equals(versions.moved)
     write_seeds(before, SEEDS | {"loose": [0.9]})  # a single run has no spread
     assert compare_versions("HEAD", None, before).only == (["toy, sasrec: `alone`"], [])  # gone

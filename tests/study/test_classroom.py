@@ -17,7 +17,7 @@ from paragon_study.course import answers, lab
 from paragon_study.course.control_room import NOBODY, ControlRoom
 from paragon_study.course.executed import FOLDER
 from paragon_study.course.exercise import RIGHT, UNANSWERED, check
-from tests.conftest import refused
+from tests.conftest import Planned, refused
 
 COPIES = sorted((ROOT / FOLDER).glob("*.ipynb"))
 
@@ -165,12 +165,6 @@ def test_a_lab_that_failed_half_way_is_none(checkout, monkeypatch):
     assert not (root / "lab").exists()
 
 
-def test_root_is_told_before_anything_is_prepared(monkeypatch):
-    monkeypatch.setattr(lab.os, "geteuid", lambda: 0)
-    refused("--allow-root", lab.check_user, [])
-    lab.check_user(["--ip=0.0.0.0", "--allow-root"])
-
-
 def test_jupyterlab_is_found_without_its_environment_on_the_path(tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr(os, "execv", lambda program, words: called.extend(words))
@@ -199,21 +193,6 @@ def test_every_stage_has_a_copy_with_outputs_and_together_they_are_small():
 
 
 # --- the control room -----------------------------------------------------------------------------
-
-
-class Planned:
-    """Stands for a generator: the more weight on the first objective, the smaller the change."""
-
-    def __init__(self, form, objectives):
-        self.form, self.objectives, self.model = form, objectives, SimpleNamespace(latent=self)
-        draw = torch.Generator().manual_seed(0)
-        self.directions = 0.3 * torch.randn(len(objectives) - 1, form.size, generator=draw)
-
-    def latents(self, weights):
-        return weights[:, 1:]
-
-    def decode(self, latents):
-        return latents @ self.directions
 
 
 @pytest.fixture

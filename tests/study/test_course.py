@@ -80,16 +80,6 @@ def run(folder, *paths):
     return {path.stem: part.splitlines()[1:] for path, part in zip(paths, printed, strict=True)}
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_has_a_diagram_and_at_least_three_exercises_with_solutions(path):
-    notebook = nbformat.read(path, as_version=4)
-    assert len(exercises_of(notebook)) == len(solutions_of(path)) >= 3
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    (diagram,) = re.findall(r"\]\((\.\./docs/diagrams/\w+\.svg)\)", text)
-    assert (path.parent / diagram).is_file()
-    assert "What you will learn" in text and f"docs/solutions/{path.stem}.md" in text
-
-
 @pytest.mark.skipif(not list(ROOT.glob("ablations/results/*.csv")), reason="no ablations here")
 def test_the_solutions_of_the_ablations_are_right(capsys):
     """Of what that notebook computes they need the committed tables only."""

@@ -125,11 +125,9 @@ def test_environments_and_constraints_name_the_same_dependencies():
         assert version in line.specifier and version in pinned[name], line
 
 
-def test_make_lists_its_targets_and_installs_the_versions_of_the_results(monkeypatch):
+def test_make_installs_the_versions_of_the_results(monkeypatch):
     # `make CONSTRAINTS= test` hands its own choice on to every make below it.
     monkeypatch.delenv("MAKEFLAGS", raising=False)
-    listed = command(ROOT, "make")
-    assert all(f"make {name}" in listed for name in ("repro", "test", "lab", "bench"))
     for given, pinned in ((), True), (("CONSTRAINTS=",), False):
         said = command(ROOT, "make", "--dry-run", "--always-make", ".venv/.test", *given)
         installs = [line for line in said.splitlines() if " pip install " in line]

@@ -1,16 +1,13 @@
 """A notebook as a stage, and what a killed DVC leaves half-written."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 
-import nbformat
 import pytest
 import yaml
 from dvc.repo import Repo
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from paragon import progress
 from paragon.errors import NotebookFailed, ParagonError
@@ -18,7 +15,7 @@ from paragon.params import ROOT
 from paragon_study.running import runner
 from paragon_study.running.runner import FRAMES, code_cells
 from paragon_study.running.stages import changed_stages, recover
-from tests.conftest import THOROUGH, refused
+from tests.conftest import THOROUGH, add, make_checkout, refused
 from tests.study.conftest import hear_signals, is_running, wait_until
 
 NAMES = ["PARAGON_QUIET", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
@@ -37,16 +34,7 @@ object()"""
 
 @pytest.fixture
 def root(tmp_path):
-    """A checkout in small: params.yaml and an empty folder of notebooks."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / "notebooks").mkdir()
-    return tmp_path
-
-
-def add(root, name, *cells, parameters='dataset = "a"\nbackbone = "b"'):
-    tagged = [new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
-    notebook = new_notebook(cells=[new_markdown_cell("# Toy"), *tagged, *map(new_code_cell, cells)])
-    nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
+    return make_checkout(tmp_path)
 
 
 def test_two_runs_in_their_own_environment_give_the_same_bytes(root, capsys, monkeypatch):
