@@ -119,6 +119,7 @@ def test_solutions_are_right_and_an_undisturbed_run_in_one_process_has_the_bytes
     every = [line for printed in lines.values() for line in printed]
     compared = [line for line in every if re.search(r"\bsame\b.*: (True|False)$", line)]
     assert len(compared) >= 10 and all(line.endswith("True") for line in compared), compared
+    assert all(any("on validation: b" in x for x in lines[NOTEBOOKS[n].stem]) for n in (1, 7))
     assert any("row 1, column item_id" in line for line in lines["08_your_own_data"])
     assert any("too little in common" in line for line in lines["09_after_tomorrow"])
     assert git(study, "status", "--porcelain") == "?? results/\n"
