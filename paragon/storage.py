@@ -197,8 +197,8 @@ def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None
             check_match(both, there, f"{what}: {field}", stage)
         elif there != value:
             raise ParagonError(
-                f"{what}: field `{field}` differs: {value!r} is expected, {there!r} was found; "
-                "they were not made for each other" + (f", {_again(stage)}" if stage else "")
+                f"{what}: field `{field:.99}` differs: expected {value!r:.99}, found {there!r:.99}"
+                "; they were not made for each other" + (f", {_again(stage)}" if stage else "")
             )
 
 
