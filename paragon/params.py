@@ -153,7 +153,7 @@ class RivalSettings(Section):
 
     epochs: Count
     patience: Count
-    seeds: Count
+    seeds: Annotated[int, Field(ge=0)]
     retrain_weights: Annotated[list[float | list[float]], Field(min_length=1)]
     end_to_end: list[str]  # those that need no collection of adapters
     weights: Count  # of a step

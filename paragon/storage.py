@@ -196,10 +196,9 @@ def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None
             both = {key: value.get(key) for key in [*value, *there]}
             check_match(both, there, f"{what}: {field}", stage)
         elif there != value:
-            raise ParagonError(
-                f"{what}: field `{field}` differs: {value!r} is expected, {there!r} was found; "
-                "they were not made for each other" + (f", {_again(stage)}" if stage else "")
-            )
+            again = f"; they were not made for each other{f', {_again(stage)}' if stage else ''}"
+            values = f"expected {value!r:.99}, found {there!r:.99}"
+            raise ParagonError(f"{what}: field `{field:.99}` differs: {values}{again}")
 
 
 def _checksum(data: bytes, description: dict) -> str:

@@ -70,7 +70,7 @@ def _count(db: Any, table: str) -> int:
 
 
 def _check(db: Any, files: str) -> int:
-    """Check every row, create the view ``rated`` of them, and return their number."""
+    """Check all rows (times may not be dates as 20200913), view them as ``rated``, count them."""
     quoted = files.replace("'", "''")  # a view takes no parameters
     source = f"read_parquet('{quoted}', file_row_number = true)"
     columns = {name: kind for name, kind, *_ in db.execute(f"describe from {source}").fetchall()}
@@ -85,7 +85,7 @@ def _check(db: Any, files: str) -> int:
         (file_index << 40) + file_row_number as row from {source};
         create view wrong as from rated where user_id is null or item_id is null or rating is null
         or timestamp is null or timestamp not between 0 and {MILLISECONDS:.0f} or rating < 0
-        or not isfinite(rating);
+        or rating > 1e308 or (select min(timestamp) > 19e6 and max(timestamp) < 21e6 from rated);
         create view repeated as select 1 from rated group by user_id, item_id, timestamp
         having count(*) > 1""")
     wrong, repeated = _count(db, "wrong"), _count(db, "repeated")

@@ -20,11 +20,11 @@ from paragon.params import LONGEST_ID
 # Not allowed in a field: separators, NUL, and lone surrogates, which cannot be encoded.
 UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-# Characters that are not seen (Unicode's Default_Ignorable_Code_Point): different text looks equal.
+# Characters that are not seen (Default_Ignorable_Code_Point, controls): different text looks equal.
 INVISIBLE = re.compile(
     "[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff]"
+    "\U000e0000-\U000e0fff\1-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]"
 )
 # Separators between names, of the atomic format and of others.
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
@@ -294,10 +294,11 @@ def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     rating, times = table.numbers("rating") if rated else 1.0, table.numbers("timestamp")
 
     fix = "this looks like smaller units or a date as one number: convert the column"
-    day = times // np.where(times < MILLISECONDS, 1, 10_000)  # of 20200913 or 202009131332
+    day = times // 10 ** np.maximum(np.log10(times + 1) // 1 - 7, 0)  # the first eight digits
     year, month, day = day // 10_000, day // 100 % 100, day % 100
     dates = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-    table.check("timestamp", (times < TOO_LARGE) & ~dates.all(), "seconds since 1970", fix)
+    dates &= dates.mean() >= 0.5  # of the seconds of these years, one in thirty looks like a date
+    table.check("timestamp", (times < TOO_LARGE) & ~dates, "seconds since 1970", fix)
     large = times > MILLISECONDS
     most = large.mean() >= 0.5  # the rarer unit is more likely the mistake
     fix = "seconds and milliseconds are mixed: correct the column"

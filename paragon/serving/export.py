@@ -136,7 +136,7 @@ def load_folder(folder: Path) -> Recommender:
             raise ParagonError(f"{folder / name} is missing; `{EXPORT} {folder}` makes the folder")
     root = loading(folder / "paragon", EXPORT, {"format": FORMAT})
     with torch.random.fork_rng(devices=[]), root as (tensors, about):
-        check_match(about["parts"], _checksums(folder), f"{folder}: checksums", EXPORT)
+        check_match({"parts": about["parts"]}, {"parts": _checksums(folder)}, str(folder), EXPORT)
         data = load_sequences(folder)
         backbone, trained = _load_backbone(folder / "backbone", data)
         generator = load_generator(folder / "generator")

@@ -60,6 +60,8 @@ def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
     ):
         if number > limit:
             yield key, f"{number} is more than {limit} ({most_of})"
+    if not params.rivals.seeds:
+        yield "rivals.seeds", "0 is less than 1: notebook 05 shows what retraining takes"
     for section, size in (("backbones", "dim"), ("published", "width")):
         own = getattr(params, section)
         if (whole := getattr(own, size)) % own.heads:

@@ -58,20 +58,21 @@ def test_a_part_of_another_export_is_refused_and_so_is_a_forged_sum(
     export(tmp_path / "other", seqs, other)
     for end in ("json", "safetensors"):
         shutil.copy(tmp_path / "other" / f"{part}.{end}", folder)
-    refused(f"checksums: field `{part}` differs", Recommender.load, folder)
+    refused(f"parts: field `{part}` differs", Recommender.load, folder)
     tensors, about = load_tensors(folder / "paragon", "")
-    about["parts"][part] = load_tensors(folder / part, "")[1]["sha256"]
-    save_tensors(folder / "paragon", tensors, about)
-    refused("field `backbone` differs", Recommender.load, folder)
+    forged = about["parts"] | {part: load_tensors(folder / part, "")[1]["sha256"]}
+    for parts, word in ((forged, "field `backbone` differs"), ({}, "parts: field")):
+        save_tensors(folder / "paragon", tensors, about | {"parts": parts})
+        refused(word, Recommender.load, folder)
 
 
 def test_another_format_and_what_is_no_file(folder):
     (folder / "README.md").write_text("mine")  # notes of one's own may be added
     Recommender.load(folder)
     tensors, about = load_tensors(folder / "paragon", "")
-    for number in (1, True):
+    for number in (1, True, "x" * 10_000):
         save_tensors(folder / "paragon", tensors, about | {"format": number})
-        refused("`format` differs", Recommender.load, folder)
+        assert len(refused("`format` differs", Recommender.load, folder)) < 500
     (folder / "paragon.json").unlink()
     os.mkfifo(folder / "paragon.json")  # reading it would wait for ever
     refused("paragon.json is missing", Recommender.load, folder)

@@ -234,7 +234,8 @@ def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
     users = [seqs.user_ids[user] for user in seqs.test.users]
     known = zip(users, seqs.test.positions, strict=True)
     pasts = [history_of(seqs, user, position, people=False) for user, position in known]
-    changed = 0
+    changed, hundredths = 0, module.Reranker(0, [*range(101)], weights)
+    assert [hundredths.setting([n / 100, 0]) for n in range(101)] == hundredths.settings
     for weight, scores in zip(weights, evaluated, strict=True):
         expected = np.where(excluded, -np.inf, scores["full"]).argsort(1, kind="stable")
         batch, plain = (
