@@ -60,6 +60,7 @@ def test_the_same_sequences_as_in_memory(tmp_path, rules, spread, numbers):
         (lambda frame: frame.drop(columns="timestamp"), "column timestamp is missing"),
         (lambda frame: frame.assign(timestamp=frame["timestamp"] + 0.5), "whole seconds"),
         (lambda frame: frame.assign(timestamp=frame["timestamp"] * 10**6), "rows have no id"),
+        (lambda frame: frame.assign(timestamp=20200901 + frame["timestamp"] % 30), "no time"),
         (lambda frame: frame.assign(item_id=None), "rows have no id"),
         (lambda frame: pd.concat([frame, frame[:2]]), "2 events repeat"),
         (lambda frame: frame.assign(rating=0.5), "no event is left"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ GOOD = {"history": ["i1"], "weights": HALF}
 HASTY = """import sys
 from paragon.serving import service
 from paragon.__main__ import main
-service.SECONDS, service.MOST_CONNECTIONS = 2, 8
+service.SECONDS, service.MOST_CONNECTIONS = 4, 8
 main()"""
 
 
@@ -110,12 +111,7 @@ def test_many_who_ask_at_once_get_their_own_lists(server, loaded, seqs):
 
 def test_a_bad_request_is_422_and_says_why(server):
     """Through a real server; ``tests/bad_inputs/corpus.yaml`` has many more."""
-    for body, word in (
-        (GOOD | {"k": None}, "k: Input should be a valid integer, found null"),
-        (GOOD | {"weights": {"x" * 900_000: 1}}, "unknown"),
-        (b"[" * 100_000, "JSON"),
-        (b"\xff\xfe", "UTF-8"),
-    ):
+    for body, word in ((GOOD | {"weights": {"x" * 900_000: 1}}, "unknown"), (b"\xff\xfe", "UTF-8")):
         status, found = ask(server, body=body)
         assert status == 422 and word in found["detail"] and len(found["detail"]) <= 500
     status, found = ask(server, body=GOOD, **{"Content-Type": "text/plain"})
@@ -160,6 +156,7 @@ def test_slow_clients_keep_nobody_out(exported):
         slow.append(connect(address))
         with suppress(ConnectionError):
             slow[-1].sendall(part)
+    assert select.select(slow, [], [], 30)[0] == slow[-1:]  # at once; the others have their time
     for client in slow:
         with client, suppress(ConnectionError):
             assert client.recv(1) == b""  # ended by the server
