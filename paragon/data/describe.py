@@ -46,7 +46,7 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     for part, name in (("valid", "validation"), ("test", "test")):
         users.append(len(np.unique(sequences.evaluation(part).users)))
         facts[name] = f"{counts[part]:,} interactions of {users[-1]:,} users"
-    # Of so many users the interval of NDCG@10, ± 2 standard errors, is the share given up.
+    # With this many users, two standard errors of NDCG@10 equal the share that is given up.
     needed = {share: round((2 * DEVIATION / (share * MEAN)) ** 2) for share in GIVEN_UP}
     if few := [f"{n:,} for {share:.0%}" for share, n in needed.items() if min(users) < n]:
         facts["too few users"] = (

@@ -127,7 +127,7 @@ class RawTable:
 
 
 def is_id(value: object) -> bool:
-    """Whether a value can be the id of a user or an item."""
+    """Return whether a value can be the id of a user or an item."""
     # Invisible characters make different ids look equal; floats make different ids equal.
     if isinstance(value, (int, np.integer)):
         return not isinstance(value, bool) and abs(int(value)) < 1 << 64
