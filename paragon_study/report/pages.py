@@ -159,7 +159,10 @@ def load_sources(root: Path) -> Sources:
             *(compare.regret_against_generated(real, method)
               for method in ("nearest", "interpolation_log", "hypernetwork", "paragon")),
         ]),
-        "earlier": compare.all_results(earlier),
+        "earlier": pd.concat([
+            compare.all_results(earlier),
+            *(served_lists(pd.read_csv(f / "curve.csv"), *f.parts[-2:]) for f in earlier),
+        ]),
         "planted": compare.all_results(planted),
         "drawn": pd.concat(served_lists(drawn[s], *s) for s in curves if s in drawn),
         "ablations": means.assign(dataset=""),
