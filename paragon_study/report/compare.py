@@ -106,6 +106,11 @@ def is_current(folder: Path) -> bool:
     return "possible_95" in str(load_results(folder / "metrics.json").get("generated"))
 
 
+def current(folders: list[Path]) -> list[Path]:
+    """Choose the current studies, or all of them if there are none."""
+    return [folder for folder in folders if is_current(folder)] or folders
+
+
 def load_results(path: Path, stage: str = "evaluation") -> dict[str, Any]:
     """Read a JSON file that a stage wrote."""
     try:
@@ -181,9 +186,10 @@ def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFra
 
 def write_comparison(results: Path) -> None:
     """Write summary.md, all.csv and summary.png to ``results``."""
-    table = all_results(study_folders(results))
-    write_text(results / "all.csv", table.to_csv(index=False))
+    folders = study_folders(results)
+    write_text(results / "all.csv", all_results(folders).to_csv(index=False))
     write_text(results / "summary.md", summary(results))
+    table = all_results(current(folders))
     drawn = table[table["measure"].isin([HV_OF_TUNED, REGRET]) & ~table["method"].isin(NOT_DRAWN)]
     drawn = drawn.assign(measure=drawn["measure"].str.removesuffix("_full"))
     figure = figures.all_studies(drawn.rename(columns={"value": "mean"}))
@@ -193,7 +199,7 @@ def write_comparison(results: Path) -> None:
 def summary(results: Path) -> str:
     """Write the text of results/summary.md."""
     recorded = study_folders(results)
-    folders = [folder for folder in recorded if is_current(folder)] or recorded
+    folders = current(recorded)
     table = all_results(folders)
     main = all_results(f for f in without_repeats(folders) if f.parent.name != "planted")
     earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in folders)
