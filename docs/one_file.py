@@ -1,6 +1,6 @@
 """The method in one file: from made-up users to adapters generated for any weights.
 
-``python docs/one_file.py`` prints the curve after about a minute and draws docs/one_file.png. Each
+``python docs/one_file.py`` prints the curve after a few minutes and draws docs/one_file.png. Each
 part is a short version of a folder of the package; tests/test_one_file.py compares the two.
 Shapes: N events, n items, M categories, d numbers of a state, h hidden units, P parameters of an
 adapter, A adapters, B events of a batch, C items of a list, O = 2 objectives, K latents, T steps.

@@ -47,31 +47,29 @@ def trained():
 
 
 def measured(made, scores):
-    """Categories in the ten items served and loss of diversity, by weight; set HV of all."""
-    test_set, counts, points, losses = made.test_set, [], [], []
+    """The mean number of categories in the ten items served, and the set HV, of all weights."""
+    test_set, counts, points = made.test_set, [], []
     excluded = test_set.sequences.excluded(test_set.evaluation)
     for one in scores:
         items = top_k(table(one), 10, excluded)
         counts.append(test_set.sequences.categories[items].any(1).sum(1).mean())
         found = test_set.measure(one)[0]["full"]
         points.append([found["ndcg@10"], found["alpha_ndcg@10"]])
-        losses.append(found.get("loss_diversity"))
-    return np.array(counts), losses, set_hv(np.array(points))
+    return np.array(counts), set_hv(np.array(points))
 
 
 @pytest.mark.slow
 def test_the_served_list_follows_the_weights():
     made = trained()
     vectors = made.generators[0].generate(made.weights)  # from 0 to 1 on accuracy
-    counts, losses, volume = measured(made, [Scores.of_adapter(made.test, vector) for vector in vectors])
+    counts, volume = measured(made, [Scores.of_adapter(made.test, vector) for vector in vectors])
     assert counts[10] <= 1.3 and counts[5] >= 3 and counts[1] >= 6.5
-    assert np.diff(losses).min() >= 0
-    # More accuracy, fewer categories; at the end both are nearly all.  Training differs a little
-    # between processors.
+    # More accuracy, fewer categories, but for the corner, where both are nearly all.  Training
+    # differs a little between processors.
     assert np.diff(counts[1:]).max() <= 0.25
     # Ten items at random would show 8 (1 - (7 / 8)^10) categories, not knowing the catalogue.
     assert counts[0] >= 8 * (1 - (7 / 8) ** 10)
     # Re-ranking sees the list as a whole.  What re-ranks generated lists is as good, to 3 %.
     names = ("mmr", "xquad", "dpp", "generated_xquad")
-    *others, both = (measured(made, next(other_rows(made, name)).scores)[2] for name in names)
+    *others, both = (measured(made, next(other_rows(made, name)).scores)[1] for name in names)
     assert max(volume, both) >= 0.97 * max(others)

@@ -33,10 +33,10 @@ DIGESTS = {
     "pinsage": "66b64f5e",
     "deepfm": "334b574b",
     "tisasrec_on_two_threads": "dd307de9",
-    "collection": "0b178dc8",
+    "collection": "fbafbed4",
     "interpolation": "eabb722d",
-    "generated": "b1c1e983",
-    "hypernetwork": "c41c8296",
+    "generated": "e7c974f9",
+    "hypernetwork": "5068c307",
 }
 X86 = platform.machine() in ("x86_64", "AMD64")
 

@@ -74,8 +74,9 @@ def measured(place, old):
 def test_moved_adapters_are_the_tuned_ones_where_the_truth_is_a_turn(measured):
     hv = measured["set_hv_of_tuned"]
     assert hv[["moved", "moved_means"]].to_numpy() == pytest.approx(1, abs=1e-4)
-    assert hv["moved_least_squares"] == pytest.approx(1, abs=0.05)
-    assert (abs(hv[["as_it_is", "random_rotation"]] - 1) > 1e-3).all()
+    # The ridge of the few states here costs something, but less than no map or a wrong one.
+    wrong = abs(hv[["as_it_is", "random_rotation"]] - 1).min()
+    assert abs(hv["moved_least_squares"] - 1) < wrong and wrong > 1e-3
 
 
 def test_every_row_is_there_and_its_seconds_count_what_went_before(measured, place):
