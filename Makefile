@@ -22,12 +22,12 @@ JOBS ?= 1
 # A study, stage by stage: `dvc repro evaluation@STUDY` would lock `data` for all others.
 STAGES := $(addsuffix @STUDY,backbones adapters generator rivals evaluation)
 # A killed DVC can leave files half-written: paragon_study/running/stages.py.
-repro: repository fetch ## Run the study; results/report.html says whether it was reproduced
+repro: repository fetch ## Run the study, or one: NAME=gru4rec; results/report.html has the verdict
 	$(BIN)/python -m paragon recover
 	$(BIN)/dvc repro data
-	$(BIN)/python -m paragon studies | sed 's/evaluation@//' | xargs -I STUDY -P $(JOBS) \
+	$(BIN)/python -m paragon studies $(and $(NAME),$(QUOTED)) | sed 's/evaluation@//' | xargs -I STUDY -P $(JOBS) \
 	  $(BIN)/dvc --wait-for-lock repro --single-item $(STAGES)
-	$(BIN)/dvc repro
+	$(if $(NAME),,$(BIN)/dvc repro)
 	$(BIN)/python -m paragon verify
 
 paper: fetch ## Run the study with five seeds and every rival (half a day)
