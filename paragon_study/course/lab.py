@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import nbformat
 import yaml
 
 from paragon.errors import ParagonError
@@ -15,6 +16,8 @@ from paragon_study.running.runner import run_notebook
 SMALL = Path(__file__).with_name("small.yaml")
 LINKED = ("data", "paragon", "paragon_study", "docs")  # read only
 COPIED = ("notebooks", "results", "ablations")
+NOTE = """> **This is the small lab**, with 200 users and little training. Lists follow the weights,
+> as in the study. Which method is better is noise here: compare with `docs/executed`."""
 
 
 def small_params(root: Path = ROOT) -> dict:
@@ -45,10 +48,13 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     else:
         text = yaml.safe_dump(small_params(root), sort_keys=False)
         (draft / "params.yaml").write_text(text, encoding="utf-8")
-        for notebook in sorted(path.stem for path in (draft / "notebooks").glob("0[1-6]_*.ipynb")):
-            say(f"lab: {notebook}, with few users and steps")
-            backbone = None if notebook.startswith("01") else "sasrec"
-            run_notebook(notebook, "ml-100k", backbone, draft)
+        for stage in sorted(path.stem for path in (draft / "notebooks").glob("0[1-6]_*.ipynb")):
+            say(f"lab: {stage}, with few users and steps")
+            run_notebook(stage, "ml-100k", None if stage.startswith("01") else "sasrec", draft)
+        for path in (draft / "notebooks").glob("*.ipynb"):
+            notebook = nbformat.read(path, as_version=4)
+            notebook.cells.insert(1, nbformat.v4.new_markdown_cell(NOTE, id="small"))
+            nbformat.write(notebook, path)
     (draft / f".{mode}").touch()
     return draft.rename(lab)
 
