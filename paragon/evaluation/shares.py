@@ -27,6 +27,9 @@ from paragon.rivals.end_to_end import END_TO_END
 HEADLINE = ("backbone", "tuned", "generated", "interpolation_log", "nearest", *END_TO_END)
 HEADLINE += ("category_bias", "mmr", "xquad", "dpp", "generated_xquad", "tuned_xquad")
 MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelty", "gini")
+# Items that are fetched, then re-ranked, and what fetches them: the backbone, or adapters.
+BUDGETS = (10, 20, 50, 100, 200, 1000)
+FETCHED = ("xquad", "dpp", "category_bias", "tuned", "generated", "interpolation_log", *END_TO_END)
 # Weights of accuracy to choose from; near 1, small changes matter.
 WEIGHTS = (*(np.arange(41) / 40).tolist(), 0.9875, 0.995, 0.998)
 _LENGTH = 10  # of lists
@@ -75,14 +78,55 @@ def choice_of(
     rerank = METHODS[name].rerank
     if rerank is not None:
         vectors, tried = reranked(trained, index, name)
-        candidates = reranking.candidates_of(test.sequences, test.events)["full"]
-        lists = partial(reranking.reranked_lists, rerank, candidates, test.task, vectors)
-        return Choice(*tried["full"], lambda chosen: (row for _, row in lists(chosen, _LENGTH)))
+        return _reranked(rerank, tried["full"], test, vectors)
     settings = adapters_of(trained, index, name)
     if settings is None:
         return None
     points = np.array([valid.quality(items).mean(1) for items in valid.of_adapters(settings)])
     return Choice(settings, points, test.of_adapters)
+
+
+def _reranked(
+    rerank: reranking.Rerank, tried: reranking.Tried, test: TopTen, vectors: Tensor
+) -> Choice:
+    candidates = reranking.candidates_of(test.sequences, test.events)["full"]
+    lists = partial(reranking.reranked_lists, rerank, candidates, test.task, vectors)
+    return Choice(*tried, lambda chosen: (row for _, row in lists(chosen, _LENGTH)))
+
+
+def at_budgets(
+    trained: Trained,
+    shares: Sequence[float],
+    budgets: Sequence[int] = BUDGETS,
+    names: Sequence[str] = FETCHED,
+) -> dict[int, Any]:
+    """Measure methods if a budget of items is fetched, by :func:`with_shares`: by budget.
+
+    The backbone fetches for re-rankers, adapters for all other methods; xQuAD re-ranks what they
+    fetch. Settings are the adapters, every second of ``WEIGHTS``, and the weights of the re-ranker.
+    """
+    tried: dict[tuple[str, int], tuple[Tensor, reranking.Tried]] = {}
+
+    def choose(
+        trained: Trained, index: int, name: str, valid: TopTen, test: TopTen, budget: int
+    ) -> Choice | None:
+        rerank = METHODS[name].rerank or reranking.RERANKERS["xquad"]
+        if (name, index) not in tried:
+            vectors: Tensor | None = torch.zeros(1, test.task.form.size)  # the backbone: s' = s
+            if METHODS[name].rerank is None:
+                vectors = adapters_of(trained, index, name)
+            if vectors is None:
+                return None
+            vectors = vectors[:: max(1, 2 * len(vectors) // len(WEIGHTS))]
+            scores = [valid.task.catalogue_scores(v, valid.rows).cpu().numpy() for v in vectors]
+            found = reranking.tried_settings(rerank, test.sequences, scores, depths=budgets)
+            tried[name, index] = vectors, found
+        vectors, (settings, points) = tried[name, index]
+        most = min(budget, max(setting.depth for setting in settings))
+        at = [row for row, setting in enumerate(settings) if setting.depth == most]
+        return _reranked(rerank, ([settings[row] for row in at], points[at]), test, vectors)
+
+    return {n: with_shares(trained, shares, names, partial(choose, budget=n)) for n in budgets}
 
 
 def adapters_of(trained: Trained, index: int, name: str) -> Tensor | None:
@@ -150,7 +194,10 @@ class Readings:
 
 
 def with_shares(
-    trained: Trained, shares: Sequence[float], names: Sequence[str] = HEADLINE
+    trained: Trained,
+    shares: Sequence[float],
+    names: Sequence[str] = HEADLINE,
+    choose: Callable[..., Choice | None] | None = None,
 ) -> tuple[dict[str, dict[str, list[Measure]]], Measured]:
     """Measure methods at shares of the backbone's accuracy.
 
@@ -166,7 +213,9 @@ def with_shares(
     for name, index in product(names, range(len(trained.seeds))):
         method = METHODS[name]
         random = name != "backbone" and (method.rerank is None or method.vectors is not None)
-        choice = choice_of(trained, index, name, valid, test) if random or not index else None
+        if index and not random:
+            continue
+        choice = (choose or choice_of)(trained, index, name, valid, test)
         if choice is None:
             continue
         chosen = [most_diverse(choice.points, share * least) for share in shares]

@@ -201,7 +201,11 @@ def source_vectors(generator: AdapterGenerator, weights: object) -> Tensor:
 
 
 def tried_settings(
-    rerank: Rerank, sequences: Sequences, sources: Sequence[np.ndarray], protocol: str = "full"
+    rerank: Rerank,
+    sequences: Sequences,
+    sources: Sequence[np.ndarray],
+    protocol: str = "full",
+    depths: Sequence[int] = DEPTHS,
 ) -> Tried:
     """Measure all settings of a re-ranker: NDCG@10 and α-nDCG@10, ``[S, 2]``.
 
@@ -218,7 +222,7 @@ def tried_settings(
         scores = np.take_along_axis(scores, items, 1)  # [N, C]
         temperature = candidates.temperature(scores)
         lists = candidates.best(scores, temperature)
-        for depth in sorted({min(depth, lists.kinds.shape[1]) for depth in DEPTHS}):
+        for depth in sorted({min(depth, lists.kinds.shape[1]) for depth in depths}):
             for weight in LAMBDAS:
                 settings.append(Setting(source, temperature, depth, weight))
                 columns = lists.reranked(rerank, settings[-1], _TOP)  # [N, 10]

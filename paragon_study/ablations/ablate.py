@@ -22,7 +22,9 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection, load_collection, save_collection, subset
 from paragon.adapters.frozen import held_out_losses
 from paragon.errors import ParagonError
+from paragon.evaluation.evaluate import from_generated, over_seeds
 from paragon.evaluation.methods import generated_best, methods_of, mixture_of
+from paragon.evaluation.shares import at_budgets
 from paragon.generator.generator import Generator, load_generators
 from paragon.objectives.weights import random_weights
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
@@ -65,6 +67,13 @@ class PointEntry(Section):
     sampling: list[Sampling] = []  # additional ways of sampling
 
 
+class BudgetEntry(Section):
+    """A study whose methods are measured at budgets of fetched items."""
+
+    dataset: str
+    backbone: str
+
+
 class Ablations(Plan):
     """The content of ablations/params.yaml."""
 
@@ -74,10 +83,13 @@ class Ablations(Plan):
     tuned: dict[str, dict[str, dict[str, Any]]]  # changes of params.yaml by name
     collections: dict[str, CollectionEntry]
     points: dict[str, PointEntry]
+    budgets: dict[str, BudgetEntry] = {}
 
     def follows_from(self, kind: str, name: str) -> list:
         """Return the seeds, the entry, and the entries it depends on."""
         entry = self.entry(kind, name)
+        if kind == "budgets":
+            return [self.seeds, entry]
         if kind == "points":
             return [*self.follows_from("collections", entry.collection), entry]
         return [self.backbone, self.seeds, self.entry("tuned", entry.of), entry]
@@ -187,7 +199,32 @@ def measure_point(plan: Ablations, name: str) -> pd.DataFrame:
     return joined(tables, backbone=plan.backbone, **about)
 
 
-TRIALS = {"collections": measure_collection, "points": measure_point}
+def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
+    """Measure a study at budgets of fetched items: a row for each budget, method and share."""
+    entry = plan.entry("budgets", name)
+    study = open_study(entry.dataset, entry.backbone, {"run": {"seeds": plan.seeds}})
+    trained, rows = study.load_trained(), []
+    settings, users = study.params.evaluation, trained.test_set.evaluation.users
+    for budget, (measures, at_shares) in at_budgets(trained, settings.shares).items():
+        at_shares = {share: of for share, of in at_shares.items() if "generated" in of}
+        parts = at_shares, users, settings.resamples, "alpha_ndcg", lambda points: points[..., 0, 0]
+        differences = from_generated(*parts)
+        for method, by_name in measures.items():
+            values = over_seeds(by_name)
+            for key, value in differences.get(method, {}).items():
+                values[key.replace("alpha_ndcg", "difference")] = value
+            for share in (f"_{100 * share:g}" for share in settings.shares):
+                own = {k.replace(share, ""): v for k, v in values.items() if share in k}
+                front = {"fetched": budget, "method": method, "share": int(share[1:])}
+                rows.append(front | {k: v for k, v in own.items() if not k.endswith("_note")})
+    return pd.DataFrame(rows)
+
+
+TRIALS = {
+    "collections": measure_collection,
+    "points": measure_point,
+    "budgets": measure_budgets,
+}
 
 
 def load_point(plan: Ablations, name: str) -> tuple[AblationBench, list[Generator]]:

@@ -1,6 +1,7 @@
 """Compare the recorded ablations in tables and figures, for notebook 07 and docs/findings.md."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.tri import Triangulation
 from scipy import stats
 
 from paragon.errors import ParagonError
+from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import holm, mean_interval
 from paragon.params import ROOT, Params
 from paragon.storage import require
@@ -51,6 +53,11 @@ def load_tables(folder: Path = ROOT / "ablations" / "results") -> tuple[pd.DataF
     paths = (folder / "collections.csv", folder / "points.csv")
     collections, points = (pd.read_csv(require(path, "make ablations")) for path in paths)
     return collections, points
+
+
+def load_budgets(folder: Path = ROOT / "ablations" / "results") -> pd.DataFrame:
+    """Read what methods give at budgets of fetched items."""
+    return pd.read_csv(require(folder / "budgets.csv", "python -m paragon trial budgets"))
 
 
 def usual(points: pd.DataFrame) -> pd.DataFrame:
@@ -183,6 +190,31 @@ def changed_choices(frame: pd.DataFrame, metric: str, default: Mapping[str, obje
         axes[-1].xaxis.set_major_formatter(style.percent_mark)
     groups = (rows for _, rows in frame.groupby(["variable", "value"]))
     style.small_print(figure, style.seeds_note(groups, "Lines"), "Filled: the default.")
+    return figure
+
+
+@style.drawn
+def budgets(table: pd.DataFrame) -> Figure:
+    """Plot α-nDCG@10 over fetched items: a row for each study, a column for each share."""
+    parts = table.groupby(["name", "share"], sort=False)
+    names, shares = (table[column].drop_duplicates() for column in ("name", "share"))
+    figure = style.new(7.2, 0.9 + 1.6 * len(names))
+    axes = figure.subplots(len(names), len(shares), sharex=True, sharey="row", squeeze=False)
+    for ax, (name, share) in zip(axes.flat, product(names, shares), strict=True):
+        for method, rows in parts.get_group((name, share)).groupby("method", sort=False):
+            kind, fetch = look(method), method not in methods_of("reranked")
+            label = f"{kind.label}, then xQuAD" if fetch else kind.label
+            ax.plot(rows["fetched"], rows["alpha_ndcg"], label=label, color=kind.colour,
+                    ls=kind.line, marker=kind.marker, markersize=4, linewidth=1.2)  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_xticks([10, 100, 1000], ["10", "100", "1,000"])
+        ax.minorticks_off()
+    for ax, share in zip(axes[0], shares, strict=True):
+        ax.set_title(f"{share} % of the accuracy", fontsize=8)
+    for ax, name in zip(axes[:, 0], names, strict=True):
+        ax.set_ylabel(f"{name}\nα-nDCG@10", fontsize=8)
+    figure.supxlabel("items fetched, then re-ranked", fontsize=8)
+    style.method_legend(figure, axes[0, 0], columns=3)
     return figure
 
 

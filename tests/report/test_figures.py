@@ -15,6 +15,11 @@ PAIRS = np.column_stack([WEIGHTS, 1 - WEIGHTS])
 NDCG = np.array([0.156, 0.23, 0.284, 0.315, 0.363, 0.398, 0.425, 0.443, 0.456, 0.468, 0.467])
 ALPHA = np.array([0.725, 0.728, 0.72, 0.708, 0.692, 0.669, 0.648, 0.623, 0.598, 0.581, 0.551])
 LATTICE = np.array([[i, j, 4 - i - j] for i in range(5) for j in range(5 - i)]) / 4
+BUDGETS = pd.DataFrame(
+    [("toy", 95, method, n, 0.5 + at / 10) for method in ("xquad", "generated")
+     for at, n in enumerate((10, 100, 1000))],
+    columns=["name", "share", "method", "fetched", "alpha_ndcg"],
+)  # fmt: skip
 CLOUDS = {name: np.eye(3, 9) * n for n, name in enumerate(["start 1", "start 2", "mean", "new"], 1)}
 LOSSES = {
     "backbone": {"loss": np.exp(-np.arange(1, 20.0)), "validation": ([2, 4], [0.3, 0.4])},
@@ -76,6 +81,7 @@ FIGURES = {
     "tuning_curves": ([[0, 100, 200], TUNED, [0.1, 0.9]], "each task's best step"),
     "ternary": ([LATTICE, LATTICE[:, 0], list("abc"), "x"], "a = 1"),
     "changed_choices": ([CHANGED, "set_hv", {"space": "full"}], "default"),
+    "budgets": ([BUDGETS], "items fetched, then re-ranked"),
     "front_3d": ([{"tuned": LATTICE}, ["ndcg@10", "alpha_ndcg@10", "novelty@10"]], "novelty@10"),
 }
 

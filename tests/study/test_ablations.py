@@ -1,6 +1,8 @@
 """Ablations: the plan and its tables, collections made of others, what is measured on them."""
 
 import dataclasses
+from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,12 @@ from paragon.adapters.adapter import AdapterForm, adapt
 from paragon.adapters.collection import collect, load_collection, save_collection
 from paragon.adapters.frozen import held_out_losses
 from paragon.adapters.mixtures import interpolation, rbf
+from paragon.evaluation import shares
 from paragon.evaluation.protocol import Scores
 from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import mean_interval
+from paragon.rivals.end_to_end import END_TO_END
 from paragon_study.ablations import ablate, contrasts, trials
 from paragon_study.ablations.ablate import (
     Ablations,
@@ -207,3 +211,24 @@ def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, m
     assert load({"steps": 25})[1] == 2 and load({"steps": 25}, "another backbone")[1] == 3
     (tmp_path / "tuned.json").write_text("{}")  # interrupted
     assert load({"steps": 25}, "another backbone")[1] == 4
+
+
+def test_budgets_have_a_row_for_each_method_and_share(toy_study, settings, monkeypatch):
+    own = settings.evaluation.model_copy(update={"resamples": 1200, "shares": [0.9, 0.01]})
+    params = settings.model_copy(update={"evaluation": own})
+    study = SimpleNamespace(load_trained=lambda: toy_study, params=params)
+    monkeypatch.setattr(ablate, "open_study", lambda *_: study)
+    table = ablate.measure_budgets(Ablations.load(), "ml-100k-sasrec")
+    methods = set(shares.FETCHED) - set(END_TO_END)
+    expected = set(product(shares.BUDGETS, methods, (90, 1)))
+    assert set(table[["fetched", "method", "share"]].itertuples(index=False)) == expected
+    rows = table.set_index(["fetched", "share", "method"]).sort_index()
+    for at in product(shares.BUDGETS, (1,)):
+        group = rows.loc[at]
+        gap = group["alpha_ndcg"] - group.loc["generated", "alpha_ndcg"]
+        assert group["difference"].drop("generated").to_numpy() == pytest.approx(
+            gap.drop("generated").to_numpy(), abs=1e-5
+        )
+        assert group["difference_p_holm"].drop("generated").between(0, 1).all()
+    figure = contrasts.budgets(table.assign(name="toy"))
+    assert [line.get_label() for line in figure.axes[0].lines][0] == "xQuAD re-ranking"
