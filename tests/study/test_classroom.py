@@ -135,7 +135,9 @@ def test_a_small_lab_runs_the_study_in_small_in_a_folder_of_its_own(checkout):
     expected = [("01_data", "ml-100k", None), ("03_adapters", "ml-100k", "sasrec")]
     assert made == root / "lab" and [call[:3] for call in calls] == expected
     small = load_params(made / "params.yaml")
-    assert small.data.max_users == 60 and small.adapters.served == load_params().adapters.served
+    assert small.data.max_users == 200 and small.adapters.served == load_params().adapters.served
+    for path in (made / "notebooks").glob("*.ipynb"):
+        assert lab.NOTE in (cell.source for cell in nbformat.read(path, as_version=4).cells), path
     assert not (made / "artifacts").exists() and (made / "data").resolve() == root / "data"
     assert {path: path.read_bytes() for path in before} == before
 
