@@ -21,9 +21,6 @@ from paragon_study.report.tables import as_markdown, plus_minus, shares_table
 OBJECTIVES = ("accuracy", "diversity")  # of all studies in results/
 HV, HV_OF_TUNED, REGRET = "set_hv_full", "set_hv_of_tuned_full", "regret_mean_full"
 DIFFERENCE = f"{HV}_minus_generated"
-# Not ranked: tuned or trained for the tested weights, shuffled models, and one whose noise the
-# hypervolume rewards.
-APART = ("tuned", "category_bias", "retrain", "generated_shuffled", "nearest_noise")
 # Only in all.csv: baselines, checks and variants.
 NOT_DRAWN = [*methods_of("reference"), "generated_best", "generated_cfg", "generated_no_cfg"]
 NOT_DRAWN += ["paragon_no_cfg", "interpolation", "rbf", "ridge", "ridge_log", "cmr"]
@@ -135,23 +132,16 @@ def all_results(folders: Iterable[Path]) -> pd.DataFrame:
                     rows.append((*study, method, name, value, *limits, None))
         for method, row in load_results(folder / "differences.json").items():
             for name in sorted(name for name in row if f"{name}_p_holm" in row):
-                if not (method in single and name.startswith("set_hv")):
-                    limits = row[f"{name}_low"], row[f"{name}_high"]
-                    difference = f"{name}_minus_generated", row[name], *limits, is_real(row, name)
-                    rows.append((*study, method, *difference))
+                if method in single and name.startswith("set_hv"):
+                    continue
+                limits = row[f"{name}_low"], row[f"{name}_high"]
+                difference = f"{name}_minus_generated", row[name], *limits, is_real(row, name)
+                rows.append((*study, method, *difference))
+                if row.get(f"{name}_seeds_low") is not None:
+                    half = (row[f"{name}_seeds_high"] - row[f"{name}_seeds_low"]) / 2
+                    rows.append((*study, method, f"{name}_seeds_half", half, None, None, None))
     columns = "dataset backbone method measure value low high beyond_chance".split()
     return pd.DataFrame(rows, columns=columns)
-
-
-def leaders(table: pd.DataFrame, measure: str = HV) -> pd.DataFrame:
-    """Return by study the largest lead over `generated`, or that of `generated` over the next."""
-    rows = table[table["measure"].eq(f"{measure}_minus_generated") & ~table["method"].isin(APART)]
-    first = rows.loc[rows.groupby(["dataset", "backbone"])["value"].idxmax()].copy()
-    behind = first["value"] <= 0
-    ends = -first.loc[behind, ["value", "high", "low"]].to_numpy(float)
-    first.loc[behind, ["value", "low", "high"]] = ends
-    first.loc[behind, "method"] = "generated"
-    return first
 
 
 def without_repeats(folders: Iterable[Path]) -> list[Path]:

@@ -7,6 +7,7 @@ condition adds a relation and a limit.
 import json
 import operator
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 import yaml
 
 from paragon.errors import ParagonError
+from paragon.metrics.statistics import is_real
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
 from paragon_study.moves import recorded
@@ -67,6 +69,8 @@ def write_pages(root: Path) -> None:
         write_text(path, text)
     curve = require(root.joinpath("results", *MAIN) / "curve.csv", "evaluation")
     figures.save_figure(figures.lead(pd.read_csv(curve)), root / "docs" / "lead.png")
+    budgets = contrasts.budgets(contrasts.load_budgets(root / "ablations" / "results"))
+    figures.save_figure(budgets, root / "ablations" / "budgets.png")
     moves = recorded.load_moves(root / "moves" / "results")
     figures.save_figure(recorded.moved_adapters(moves), root / "moves" / "moves.png")
 
@@ -136,49 +140,54 @@ def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`.
 
     ``studies``: on real data; ``earlier``: tuned with another loss for accuracy; ``planted``: on
-    other data; ``drawn``: tuned on drawn lists; ``times``: of `make bench`; ``ablations``: means
-    over seeds, with the name of the entry as backbone.
+    other data; ``times``: of `make bench`; ``ablations``: means over seeds, with the name of the
+    entry as backbone; ``budgets``: of fetched items.
     """
     folders = compare.study_folders(root / "results")
     planted = [folder for folder in folders if folder.parent.name == "planted"]
     earlier = [f for f in folders if f not in planted and not compare.is_current(f)]
     real = compare.without_repeats(f for f in folders if f not in (*planted, *earlier))
-    studies = compare.all_results(real)
-    curves = {folder.parts[-2:]: pd.read_csv(folder / "curve.csv") for folder in real}
-    record = pd.read_csv(root / "ablations" / "results" / "drawn-lists.csv")
-    drawn = {study: curve for study, curve in record.groupby(["dataset", "backbone"])}
     collections, points = contrasts.load_tables(root / "ablations" / "results")
     ablations = pd.concat([collections, contrasts.usual(points)], ignore_index=True)
     means = ablations.groupby(["name", "method"])[["regret_mean", "set_hv"]].mean().stack()
     means = means.rename_axis(["backbone", "method", "measure"]).rename("value").reset_index()
     return {
         "studies": pd.concat([
-            studies,
-            compare.leaders(studies).assign(measure="first"),
-            *(served_lists(curve, *study) for study, curve in curves.items()),
+            compare.all_results(real),
+            *served_lists(real),
             *(compare.regret_against_generated(real, method)
               for method in ("nearest", "interpolation_log", "hypernetwork", "paragon")),
         ]),
-        "earlier": pd.concat([
-            compare.all_results(earlier),
-            *(served_lists(pd.read_csv(f / "curve.csv"), *f.parts[-2:]) for f in earlier),
-        ]),
+        "earlier": pd.concat([compare.all_results(earlier), *served_lists(earlier)]),
         "planted": compare.all_results(planted),
-        "drawn": pd.concat(served_lists(drawn[s], *s) for s in curves if s in drawn),
         "ablations": means.assign(dataset=""),
+        "budgets": budget_rows(root / "ablations" / "results"),
         "times": times(root / "results"),
     }  # fmt: skip
 
 
-def served_lists(curve: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
-    """Compute mean metrics of full-catalogue lists at three weights: ``ndcg@10 at 0.5``."""
-    curve = curve[curve["protocol"] == "full"]
-    curve = curve[np.isclose(curve["w_accuracy"].to_numpy()[:, None], [0, 0.5, 1]).any(1)]
-    metrics = [m for m in ("ndcg@10", "hr@10", "alpha_ndcg@10", "ild@10") if m in curve]
-    means = curve.groupby(["method", "w_accuracy"])[metrics].mean().stack()
-    table = means.rename_axis(["method", "weight", "metric"]).rename("value").reset_index()
-    names = table["metric"] + " at " + table["weight"].map("{:g}".format)
-    return table.assign(dataset=dataset, backbone=backbone, measure=names)
+def served_lists(folders: Iterable[Path]) -> Iterator[pd.DataFrame]:
+    """Yield mean metrics of full-catalogue lists at three weights, as ``ndcg@10 at 0.5``."""
+    for folder in folders:
+        curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'")
+        curve = curve[np.isclose(curve["w_accuracy"].to_numpy()[:, None], [0, 0.5, 1]).any(1)]
+        metrics = [m for m in ("ndcg@10", "hr@10", "alpha_ndcg@10", "ild@10") if m in curve]
+        means = curve.groupby(["method", "w_accuracy"])[metrics].mean().stack()
+        table = means.rename_axis(["method", "weight", "metric"]).rename("value").reset_index()
+        names = table["metric"] + " at " + table["weight"].map("{:g}".format)
+        yield table.assign(dataset=folder.parts[-2], backbone=folder.name, measure=names)
+
+
+def budget_rows(folder: Path) -> pd.DataFrame:
+    """Read α-nDCG@10 by share and fetched items, ``95_of_20``, and ``95_of_20_minus_generated``."""
+    rows: list[tuple] = []
+    for row in contrasts.load_budgets(folder).to_dict("records"):
+        front, name = (row["name"], "", row["method"]), f"{row['share']}_of_{row['fetched']}"
+        rows.append((*front, name, row["alpha_ndcg"], None))
+        if row["difference_p_holm"] >= 0:  # not of `generated` itself
+            real = is_real(row, "difference")
+            rows.append((*front, f"{name}_minus_generated", row["difference"], real))
+    return pd.DataFrame(rows, columns="dataset backbone method measure value beyond_chance".split())
 
 
 def times(results: Path) -> pd.DataFrame:
