@@ -16,7 +16,7 @@ from paragon import params
 from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Met, Sequences
-from paragon.objectives.losses import Retrieval
+from paragon.objectives.losses import Retrieval, divergence
 from paragon.objectives.table import Catalogue, Scored, check_served, objective_losses, served
 
 
@@ -55,16 +55,15 @@ class FrozenTask:
         else:
             everything = torch.arange(len(self.items), device=rows.device)
             table = self._scores_of_pairs(states, everything, vectors)  # [..., A, B, n + 1]
-            log_sum = table[..., 1:].logsumexp(-1)  # [..., A, B]
             lists = served(table.detach(), met.unsqueeze(-3), self.served)  # [..., A, B, L]
             scores = table.gather(-1, lists).unsqueeze(-2)
 
         def diverge(reference: str) -> Tensor:
             p = self.reference(reference, rows).unsqueeze(-3)  # [..., 1, B, n]
-            if self.backbone.is_dot_product:  # sum_i p_i s_i = s' . sum_i p_i [e_i, g_i]
-                expected = (adapted * (p @ self.items[1:])).sum(-1)  # [..., A, B]
-            else:
-                expected = (p * table[..., 1:]).sum(-1)
+            if not self.backbone.is_dot_product:
+                return divergence(table[..., 1:], p)  # [..., A, B]
+            # sum_i p_i s_i = s' . sum_i p_i [e_i, g_i]
+            expected = (adapted * (p @ self.items[1:])).sum(-1)  # [..., A, B]
             return log_sum - expected - torch.special.entr(p).sum(-1)
 
         return Scored(scores, self.catalogue.lists(lists)), diverge

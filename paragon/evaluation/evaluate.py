@@ -58,9 +58,7 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
         summary[method] |= over_seeds(measures)
     # Few for the hypervolume, which takes far longer.
     differences = from_generated(measured, users, min(settings.resamples, 2000))
-    at_shares = {share: rows for share, rows in at_shares.items() if REFERENCE in rows}
-    parts = at_shares, users, settings.resamples, "alpha_ndcg", lambda points: points[..., 0, 0]
-    for method, more in from_generated(*parts).items():
+    for method, more in shares_from_generated(at_shares, users, settings.resamples).items():
         differences[method] = differences.get(method, {}) | more
     return Results(curve, summary, differences)
 
@@ -289,6 +287,12 @@ def from_generated(
             notes = {"_note": note, "_seeds_note": seeds.reason}
             row |= {name + k: words for k, words in notes.items() if words}
     return out
+
+
+def shares_from_generated(at_shares: Measured, users: np.ndarray, resamples: int) -> Summary:
+    """Subtract as :func:`from_generated` α-nDCG@10 at the shares that `generated` reaches."""
+    reached = {share: rows for share, rows in at_shares.items() if REFERENCE in rows}
+    return from_generated(reached, users, resamples, "alpha_ndcg", lambda points: points[..., 0, 0])
 
 
 def _sides(

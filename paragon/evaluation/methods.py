@@ -269,8 +269,7 @@ def reranked(trained: Trained, index: int, name: str) -> tuple[Tensor, dict[str,
         rows = reranking.validation_rows(sequences.valid)
         sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in vectors]
         parts = method.rerank, sequences, sources
-        tried = {name: reranking.tried_settings(*parts, name) for name in PROTOCOLS}
-        trained.tried[name, index] = tried
+        trained.tried[name, index] = {p: reranking.tried_settings(*parts, p) for p in PROTOCOLS}
     return vectors, trained.tried[name, index]
 
 

@@ -23,6 +23,7 @@ from paragon.metrics.checks import Measure
 from paragon.objectives.table import served
 from paragon.rivals import reranking
 from paragon.rivals.end_to_end import END_TO_END
+from paragon.rivals.reranking import TOP
 
 HEADLINE = ("backbone", "tuned", "generated", "interpolation_log", "nearest", *END_TO_END)
 HEADLINE += ("category_bias", "mmr", "xquad", "dpp", "generated_xquad", "tuned_xquad")
@@ -32,7 +33,6 @@ BUDGETS = (10, 20, 50, 100, 200, 1000)
 FETCHED = ("xquad", "dpp", "category_bias", "tuned", "generated", "interpolation_log", *END_TO_END)
 # Weights of accuracy to choose from; near 1, small changes matter.
 WEIGHTS = (*(np.arange(41) / 40).tolist(), 0.9875, 0.995, 0.998)
-_LENGTH = 10  # of lists
 
 
 class TopTen:
@@ -40,12 +40,11 @@ class TopTen:
 
     def __init__(self, trained: Trained, part: str) -> None:
         self.task, self.sequences = getattr(trained, part), trained.test_set.sequences
-        evaluation, self.rows = self.sequences.evaluation(part), slice(None)
-        if part == "valid":
-            self.rows = reranking.validation_rows(evaluation)
+        evaluation = self.sequences.evaluation(part)
+        self.rows = reranking.validation_rows(evaluation) if part == "valid" else slice(None)
         self.events = evaluation[self.rows]
         without = self.sequences.excluded(self.events)  # [N, n + 1]
-        self.ideal = ranking.ideal_alpha_dcg(self.sequences.categories, _LENGTH, excluded=without)
+        self.ideal = ranking.ideal_alpha_dcg(self.sequences.categories, TOP, excluded=without)
         self.excluded = torch.from_numpy(without)
 
     def of_adapters(self, vectors: Iterable[Tensor]) -> Iterator[np.ndarray]:
@@ -54,7 +53,7 @@ class TopTen:
             parts, end = [], 0
             for scores in self.task.catalogue_blocks(vector, self.rows):
                 start, end = end, end + len(scores)
-                parts.append(served(scores.cpu(), self.excluded[start:end], _LENGTH))
+                parts.append(served(scores.cpu(), self.excluded[start:end], TOP))
             yield torch.cat(parts).numpy()
 
     def quality(self, items: np.ndarray) -> np.ndarray:
@@ -91,7 +90,7 @@ def _reranked(
 ) -> Choice:
     candidates = reranking.candidates_of(test.sequences, test.events)["full"]
     lists = partial(reranking.reranked_lists, rerank, candidates, test.task, vectors)
-    return Choice(*tried, lambda chosen: (row for _, row in lists(chosen, _LENGTH)))
+    return Choice(*tried, lambda chosen: (row for _, row in lists(chosen, TOP)))
 
 
 def at_budgets(
@@ -112,9 +111,8 @@ def at_budgets(
     ) -> Choice | None:
         rerank = METHODS[name].rerank or reranking.RERANKERS["xquad"]
         if (name, index) not in tried:
-            vectors: Tensor | None = torch.zeros(1, test.task.form.size)  # the backbone: s' = s
-            if METHODS[name].rerank is None:
-                vectors = adapters_of(trained, index, name)
+            plain = torch.zeros(1, test.task.form.size)  # the backbone: s' = s
+            vectors = plain if METHODS[name].rerank else adapters_of(trained, index, name)
             if vectors is None:
                 return None
             vectors = vectors[:: max(1, 2 * len(vectors) // len(WEIGHTS))]
@@ -182,12 +180,12 @@ class Readings:
             ndcg.mean() / accuracy if accuracy else "the backbone's NDCG@10 is 0",
             by_event.mean(),
             (by_event.mean() - plain) / (1 - plain) if plain < 1 else "nothing more is possible",
-            ranking.intra_list_distance_at(sets, _LENGTH, units @ units.mT).mean()
+            ranking.intra_list_distance_at(sets, TOP, units @ units.mT).mean()
             if self.differ
             else "the backbone has the same vector for all items",
-            ranking.calibration_at(sets, self.history, _LENGTH).mean(),
-            ranking.novelty_at(items, self.information, _LENGTH).mean(),
-            ranking.gini_at(items, _LENGTH, len(self.units) - 1),
+            ranking.calibration_at(sets, self.history, TOP).mean(),
+            ranking.novelty_at(items, self.information, TOP).mean(),
+            ranking.gini_at(items, TOP, len(self.units) - 1),
         ]
         found = (Measure(None, x) if isinstance(x, str) else Measure(float(x)) for x in values)
         return dict(zip(MEASURES, found, strict=True)), by_event
@@ -231,8 +229,7 @@ def with_shares(
                 of_share.setdefault(name, {})[trained.seeds[index]] = row
             for measure, value in values.items():
                 measures.setdefault(name, {}).setdefault(f"{measure}_{label}", []).append(value)
-    for label, of_share in rows.items():
-        for name in list(of_share):
-            if any(m.value is None for m in measures[name][f"alpha_ndcg_{label}"]):
-                del of_share[name]
+    for (label, of_share), name in product(rows.items(), measures):
+        if any(m.value is None for m in measures[name][f"alpha_ndcg_{label}"]):
+            of_share.pop(name, None)
     return measures, rows

@@ -1,6 +1,6 @@
 """Diffusion of B vectors of D numbers: noise schedule, v-prediction, guidance and sampling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -56,6 +56,11 @@ class Schedule:
         """Recover the noise ``[B, D]`` from ``x_t`` and a predicted ``v``."""
         a, s = self._at(t)
         return s * noisy + a * v
+
+
+def standard_normal(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
+    """Draw a tensor of normal random numbers."""
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
 def guided(denoiser: torch.nn.Module, condition: Tensor, guidance: float) -> Predict:

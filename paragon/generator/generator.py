@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from paragon import params
 from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
-from paragon.generator.diffusion import Schedule, ddim, guided
+from paragon.generator.diffusion import Schedule, ddim, guided, standard_normal
 from paragon.objectives.weights import LOG_OFFSET, check_weights, lift
 from paragon.storage import check_match, loading, save_tensors
 
@@ -190,8 +190,7 @@ class Generator:
     def noise(self, sample: int = 0) -> Tensor:
         """Draw the noise ``[1, K]`` that the latents of all weights start from."""
         rng = np.random.default_rng([self.description["seed"], 3, sample])
-        shape = 1, len(self.model.latent.basis)
-        return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+        return standard_normal((1, len(self.model.latent.basis)), rng)
 
 
 def save_generator(generator: Generator, stem: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from paragon.adapters.collection import Collection
+from paragon.generator.diffusion import standard_normal
 
 ANCHORS = "anchor to another anchor"
 
@@ -57,7 +58,7 @@ def gaussian(collection: Collection, seed_index: int, weights: Tensor) -> Tensor
 
 def noisy(vectors: Tensor, distance: Tensor, rng: np.random.Generator) -> Tensor:
     """Move each of ``vectors [W, P]`` by its ``distance [W]`` in a random direction."""
-    noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))  # [W, P]
+    noise = standard_normal(vectors.shape, rng)  # [W, P]
     return vectors + distance.float().unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)
 
 

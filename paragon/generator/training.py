@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from paragon import params
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask
-from paragon.generator.diffusion import Schedule, ddim, guided
+from paragon.generator.diffusion import Schedule, ddim, guided, standard_normal
 from paragon.generator.generator import DiffusionModel, Generator, Latent
 from paragon.objectives.weights import random_weights
 from paragon.progress import progress
@@ -43,11 +43,6 @@ def diffusion_loss(
     drop = torch.from_numpy(rng.random(len(clean)) < condition_drop).to(clean.device)  # [B]
     predicted = denoiser(schedule.diffuse(clean, noise, t), t, weights, drop)  # v [B, K]
     return (predicted - schedule.velocity(clean, noise, t)).square().mean()
-
-
-def standard_normal(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
-    """Draw a tensor of normal random numbers."""
-    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
 def behaviour(train: FrozenTask, objectives: Sequence[str], rows: int) -> TaskLosses:

@@ -100,12 +100,10 @@ def objective_losses(
     ``lists``: those that each task would serve, ``[..., A, B, 1, C]``; ``diverge(reference)``:
     the divergences of catalogue scores, ``[..., A, B]``; ``groups [..., B]`` of the users.
     """
-    parts = []
-    for entry in (OBJECTIVES[name] for name in names):
-        if entry.reference is None:
-            parts.append(entry.loss(*lists).squeeze(-1))
-        else:
-            parts.append(entry.loss(diverge(entry.reference), groups))
+    parts = [
+        e.loss(diverge(e.reference), groups) if e.reference else e.loss(*lists).squeeze(-1)
+        for e in (OBJECTIVES[name] for name in names)
+    ]
     return torch.stack(parts, -1)  # of [..., A]
 
 

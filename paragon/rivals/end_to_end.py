@@ -1,7 +1,7 @@
 """Rivals trained end to end, by the task loss on the frozen backbone, without a collection.
 
 Shapes: B weight vectors or events, O objectives, P parameters of an adapter, w the width of the
-network, S seeds, W weights, M categories, N events, C candidates, L items served.
+network, h hidden units and d inputs of an adapter, S seeds, W weights, M categories, N events.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.backbones.training import Checkpoint, Part
-from paragon.generator.diffusion import Schedule, ddim, guided
+from paragon.generator.diffusion import Schedule, ddim, guided, standard_normal
 from paragon.generator.generator import sinusoidal
 from paragon.generator.training import diffusion_loss, take_step, update_average
 from paragon.objectives.weights import check_weights, lift
@@ -127,8 +127,8 @@ class Published(nn.Module):
     ) -> Tensor:
         """Sample vectors ``[W, P]`` from one noise: by DDIM in ``steps``, or by DDPM in all."""
         rng = np.random.default_rng([self.description["seed"], 8, sample])
-        noise = torch.from_numpy(rng.standard_normal((1, len(self.mean)), dtype=np.float32))
-        noise = noise.to(weights.device).repeat(len(weights), 1)  # [W, P]
+        noise = standard_normal((1, len(self.mean)), rng).to(weights.device)
+        noise = noise.repeat(len(weights), 1)  # [W, P]
         predict = guided(self.denoiser, weights, guidance)
         schedule, eta, draws = Schedule(self.diffusion_steps, weights.device), 0.0, None
         if steps is None:

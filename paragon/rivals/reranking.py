@@ -26,7 +26,7 @@ _ODDS = 2.0 ** np.arange(-2, 14.5, 0.5)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
 EVENTS = 2000  # validation events at most
 POLICY_DEPTH = 100  # how many of the catalogue's best items `cmr` re-ranks
-_TOP = 10  # positions, as in the headline metrics
+TOP = 10  # positions, as in the headline metrics
 
 
 class Setting(NamedTuple):
@@ -214,9 +214,7 @@ def tried_settings(
     events = sequences.valid[validation_rows(sequences.valid)]
     candidates = candidates_of(sequences, events)[protocol]
     items, categories = candidates.items, candidates.patterns[candidates.kinds]  # [n + 1, M]
-    ideal = ranking.ideal_alpha_dcg(
-        categories, _TOP, candidates=items, excluded=candidates.excluded
-    )
+    ideal = ranking.ideal_alpha_dcg(categories, TOP, candidates=items, excluded=candidates.excluded)
     settings, points = [], []
     for source, scores in enumerate(sources):
         scores = np.take_along_axis(scores, items, 1)  # [N, C]
@@ -225,7 +223,7 @@ def tried_settings(
         for depth in sorted({min(depth, lists.kinds.shape[1]) for depth in depths}):
             for weight in LAMBDAS:
                 settings.append(Setting(source, temperature, depth, weight))
-                columns = lists.reranked(rerank, settings[-1], _TOP)  # [N, 10]
+                columns = lists.reranked(rerank, settings[-1], TOP)  # [N, 10]
                 hits = columns == candidates.targets[:, None]
                 sets = categories[np.take_along_axis(items, columns, 1)]  # [N, 10, M]
                 points.append([float(q.mean()) for q in list_quality(hits, sets, ideal)])

@@ -22,7 +22,7 @@ from paragon.objectives.table import Catalogue, Scored, objective_losses, served
 from paragon.objectives.weights import simplex_weights
 from paragon.storage import loading
 
-LISTS = 8  # of so many events, one is served a list
+LISTS = 8  # every eighth event is served a list
 
 
 class Retrained(nn.Module):

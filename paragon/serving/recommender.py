@@ -282,8 +282,7 @@ class Recommender:
         weights: one index in a vector database serves them all. Raises ``ParagonError`` for a
         backbone whose scores are no such product.
         """
-        if not self.backbone.is_dot_product:
-            raise ParagonError(f"index: {self.backbone.name} scores each pair of state and item")
+        self._check_product()
         return list(self.numbers), self._table[1:].cpu().numpy()
 
     def query(self, history: Any, weights: object, normalise: bool = False) -> np.ndarray:
@@ -292,13 +291,17 @@ class Recommender:
         Raises ``ParagonError`` for invalid arguments, and if nothing of the history is known.
         """
         past, wanted = self.encode(history), check_weights(weights, self.objectives, normalise)
-        if not self.backbone.is_dot_product or not past.items:
-            self.index()  # its error
+        self._check_product()
+        if not past.items:
             raise ParagonError("query: nothing of the history is known")
         with torch.inference_mode():
             vector = self.generator.model.latent.decode(self.latents(wanted.numpy()[:1]))  # [1, P]
             adapted = adapt(self._states([past]).unsqueeze(0), vector, self.generator.form)
             return adapted[0, 0].cpu().numpy()  # of [1, 1, d + M]
+
+    def _check_product(self) -> None:
+        if not self.backbone.is_dot_product:
+            raise ParagonError(f"index: {self.backbone.name} scores each pair of state and item")
 
     def weights_for(
         self, accuracy_loss_at_most: float, *, confidence: float = 0.95, users: float | None = None

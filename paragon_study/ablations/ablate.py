@@ -22,7 +22,7 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection, load_collection, save_collection, subset
 from paragon.adapters.frozen import held_out_losses
 from paragon.errors import ParagonError
-from paragon.evaluation.evaluate import from_generated, over_seeds
+from paragon.evaluation.evaluate import over_seeds, shares_from_generated
 from paragon.evaluation.methods import generated_best, methods_of, mixture_of
 from paragon.evaluation.shares import at_budgets
 from paragon.generator.generator import Generator, load_generators
@@ -206,9 +206,7 @@ def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
     trained, rows = study.load_trained(), []
     settings, users = study.params.evaluation, trained.test_set.evaluation.users
     for budget, (measures, at_shares) in at_budgets(trained, settings.shares).items():
-        at_shares = {share: of for share, of in at_shares.items() if "generated" in of}
-        parts = at_shares, users, settings.resamples, "alpha_ndcg", lambda points: points[..., 0, 0]
-        differences = from_generated(*parts)
+        differences = shares_from_generated(at_shares, users, settings.resamples)
         for method, by_name in measures.items():
             values = over_seeds(by_name)
             for key, value in differences.get(method, {}).items():

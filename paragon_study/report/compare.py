@@ -100,7 +100,8 @@ def is_current(folder: Path) -> bool:
 
     Only such studies have measures at shares of accuracy.
     """
-    return "possible_95" in str(load_results(folder / "metrics.json").get("generated"))
+    row = load_results(folder / "metrics.json").get("generated", {})
+    return any(name.startswith("possible_") for name in row)
 
 
 def current(folders: list[Path]) -> list[Path]:

@@ -155,8 +155,7 @@ def load_sources(root: Path) -> Sources:
         "studies": pd.concat([
             compare.all_results(real),
             *served_lists(real),
-            *(compare.regret_against_generated(real, method)
-              for method in ("nearest", "interpolation_log", "hypernetwork", "paragon")),
+            compare.regret_against_generated(real, "interpolation_log"),
         ]),
         "earlier": pd.concat([compare.all_results(earlier), *served_lists(earlier)]),
         "planted": compare.all_results(planted),

@@ -43,9 +43,9 @@ def test_training_starts_from_the_start_of_the_collection(settings):
 
 @pytest.mark.parametrize("name", END_TO_END)
 def test_a_known_minimum_is_found(name):
-    """Where each objective is a squared distance, the best vector is the mixture of their ends.
+    """Where each objective is a squared distance, the best vector is the mixture of their minima.
 
-    The ends differ by what `conditioned` can reach: scales, hidden biases and those of categories.
+    These `ends` differ by what `conditioned` can reach: scales, hidden biases, category biases.
     """
     draw = torch.Generator().manual_seed(1)
     w1, b1, *rest, u = FORM.unflatten(0.3 * torch.randn(2, FORM.size, generator=draw))
