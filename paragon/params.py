@@ -117,11 +117,11 @@ class GeneratorSettings(Section):
     blocks: Count
     diffusion_steps: Count
     steps: Count
-    batch: Count
+    batch: Annotated[int, Field(ge=0)]  # of the diffusion loss, 0: without it
     learning_rate: Rate
     ema: Share
     condition_drop: Share
-    behaviour_batch: Annotated[int, Field(ge=0)]
+    behaviour_batch: Annotated[int, Field(ge=0)]  # of the behavioural loss, 0: without it
     behaviour_rows: Count
     behaviour_strength: Annotated[float, Field(ge=0)]
     sampler_steps: Count

@@ -17,7 +17,14 @@ from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Met, Sequences
 from paragon.objectives.losses import Retrieval, divergence
-from paragon.objectives.table import Catalogue, Scored, check_served, objective_losses, served
+from paragon.objectives.table import (
+    Catalogue,
+    Scored,
+    check_served,
+    history_shares,
+    objective_losses,
+    served,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class FrozenTask:
     states: Tensor  # [N, z]
     targets: Tensor  # [N]
     groups: Tensor  # [N]
+    history: Tensor  # [N, M], shares of the categories in what the user has met
     items: Tensor  # [n + 1, d + M], `adapter.item_table`
     catalogue: Catalogue
     met: Met  # the items that are not served, by event
@@ -66,7 +74,8 @@ class FrozenTask:
             expected = (adapted * (p @ self.items[1:])).sum(-1)  # [..., A, B]
             return log_sum - expected - torch.special.entr(p).sum(-1)
 
-        return Scored(scores, self.catalogue.lists(lists)), diverge
+        history = self.history[rows].unsqueeze(-3)  # [..., 1, B, M]
+        return Scored(scores, self.catalogue.lists(lists, history)), diverge
 
     def adapted(self, states: Tensor, vectors: Tensor) -> Tensor:
         """Adapt states ``[..., 1, B, d]`` by vectors ``[..., A, P]``: ``[..., A, B, d + M]``."""
@@ -132,12 +141,14 @@ def frozen_task(
             users, positions = users[rows], positions[rows]
         met = sequences.met_in_training()  # U rows: as in serving, all that the user met
         check_served(met, settings.served)
+        history = history_shares(met, sequences.categories)[users]  # [N, M]
         met = met[torch.from_numpy(users)]  # N rows
     else:
         evaluation = sequences.evaluation(events)
         users, positions = evaluation.users, evaluation.positions
         met = sequences.met_before(evaluation)  # N rows
         check_served(met, settings.served)
+        history = history_shares(met, sequences.categories)  # [N, M]
     if states is None:
         states = backbone.states_before(sequences, users, positions)  # [N, z]
     catalogue = Catalogue.of(sequences, settings.served, device)
@@ -147,6 +158,7 @@ def frozen_task(
         states=states.to(device),
         targets=torch.from_numpy(sequences.targets(users, positions)).to(device),
         groups=torch.from_numpy(sequences.groups[users]).to(device),
+        history=history.float().to(device),
         items=item_table(backbone.item_vectors().detach(), catalogue.categories, form),
         catalogue=catalogue,
         met=met.to(device),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 from paragon.storage import loading, save_tensors
@@ -52,6 +53,12 @@ class Met:
         row = rows.repeat_interleave(self.count)
         first = self.start - (self.count.cumsum(0) - self.count)  # [R]
         return row, self.items[torch.arange(len(row), device=row.device) + first[row]]
+
+    def total(self, features: Tensor) -> Tensor:
+        """Add up ``features [n_items + 1, M]`` over the entries of each row, ``[R, M]``."""
+        row, item = self.entries()
+        total = features.new_zeros(len(self), features.shape[1])
+        return total.index_add_(0, row, features[item])
 
     def mask(self) -> Tensor:
         """Return ``[R, n_items + 1]`` bool, true where an item was met; use it on few rows."""
@@ -199,6 +206,16 @@ class Sequences:
     def popularity(self) -> np.ndarray:
         """Count the training events of each item, ``[n_items + 1]``; row 0 is 0."""
         return np.bincount(self.items[self.is_train()], minlength=self.n_items + 1)
+
+    def recency(self) -> np.ndarray:
+        """Rank items by the mean time of their training events, 0 (oldest) .. 1: ``[n_items + 1]``.
+
+        Items without a training event count as the oldest; row 0 is 0.
+        """
+        items, times = (part[self.is_train()] for part in (self.items, self.times))
+        total = np.bincount(items, times - self.times.min() + 1.0, self.n_items + 1)
+        rank = rankdata((total / np.maximum(self.popularity(), 1))[1:]) - 1
+        return np.append(0.0, rank / max(self.n_items - 1, 1))
 
 
 def save_sequences(sequences: Sequences, folder: Path) -> None:

@@ -4,6 +4,7 @@ Shapes: N events, R of them in a block, C candidates, n items, K items of a list
 served list, W evaluation weights, O objectives, M categories, P parameters of an adapter.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ from paragon.objectives.table import (
     OBJECTIVES,
     Catalogue,
     Scored,
+    history_shares,
     metrics_of,
     objective_losses,
     served,
@@ -106,6 +108,7 @@ class TestSet:
         count = np.bincount(met.keys % (sequences.n_items + 1), minlength=sequences.n_items + 1)
         self.information = np.append(0.0, ranking.self_information(count[1:], sequences.n_users))
         self.task, self.catalogue = task, Catalogue.of(sequences, task.served if task else 1, "cpu")
+        self.history = history_shares(sequences.met_before(evaluation), categories)  # [N, M]
         entries = [OBJECTIVES[objective] for objective in objectives]
         self.references = {e.reference for e in entries if e.reference} if task else set()
 
@@ -168,7 +171,7 @@ class TestSet:
     def _losses(self, lists: dict[str, np.ndarray]) -> dict[str, float]:
         """Compute the objectives' losses as in tuning, from what `_lists` returns."""
         part = {name: torch.from_numpy(x).unsqueeze(0) for name, x in lists.items()}
-        features = self.catalogue.lists(part["served"])
+        features = self.catalogue.lists(part["served"], self.history.float().unsqueeze(0))
         best = Scored(part["served_scores"].unsqueeze(-2), features)  # [1, N, 1, L]
         groups = torch.from_numpy(self.groups)
         losses = objective_losses(self.objectives, best, groups, part.__getitem__)  # [1, O]
@@ -195,6 +198,11 @@ class TestSet:
                 out["catalogue@10"] = different / self.sequences.n_items
             if k == 10 and protocol == "sampled":
                 out["alpha_ndcg_published@10"] = ranking.alpha_ndcg_at(dcg, self.published, k)
+            if k == 10 and "calibration" in self.objectives:
+                far = ranking.calibration_at(ranked, self.history.numpy(), k)
+                out["calibration@10"] = 1 - far / math.log(100)
+            if k == 10 and "recency" in self.objectives:
+                out["recency@10"] = self.catalogue.recency.numpy()[items[:, :k]].mean(1)
             if gap.value is not None:
                 out[f"group_gap@{k}"] = gap.value
                 out[f"parity@{k}"] = 1 - gap.value

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from paragon.evaluation.methods import METHODS, Trained, adapter_vectors, reranked
 from paragon.evaluation.protocol import ByEvent, Measured
 from paragon.metrics import ranking
 from paragon.metrics.checks import Measure
-from paragon.objectives.table import served
+from paragon.objectives.table import history_shares, served
 from paragon.rivals import reranking
 from paragon.rivals.end_to_end import END_TO_END
 from paragon.rivals.reranking import TOP
@@ -163,10 +162,8 @@ class Readings:
     def __init__(self, trained: Trained, test: TopTen, plain: np.ndarray) -> None:
         self.test, self.information = test, trained.test_set.information
         self.plain = test.quality(plain).mean(1)  # [2], of the backbone
-        sizes = test.sequences.categories.sum(1, keepdims=True)
-        cells = [part.numpy() for part in test.sequences.met_before(test.events).entries()]
-        met = sparse.csr_array((np.ones(len(cells[0])), cells), (len(test.events), len(sizes)))
-        self.history = met @ (test.sequences.categories / np.maximum(sizes, 1))  # [N, M]
+        met = test.sequences.met_before(test.events)
+        self.history = history_shares(met, test.sequences.categories).numpy()  # [N, M]
         vectors = trained.test.backbone.item_vectors().detach().cpu().numpy()  # [n + 1, d]
         self.differ = bool(np.ptp(vectors[1:], axis=0).any())
         self.units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

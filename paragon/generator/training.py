@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from paragon import params
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask
+from paragon.errors import ParagonError
 from paragon.generator.diffusion import Schedule, ddim, guided, standard_normal
 from paragon.generator.generator import DiffusionModel, Generator, Latent
 from paragon.objectives.weights import random_weights
@@ -87,25 +88,32 @@ def train_generator(
     averaged, schedule = copy.deepcopy(model), Schedule(settings.diffusion_steps, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    names = ["v_loss", "task_loss"][: 1 + bool(task_losses)]
+    names, strengths = ["v_loss", "task_loss"], [1.0, settings.behaviour_strength]
+    used = slice(not settings.batch, 1 + bool(task_losses))
+    names, strengths = names[used], strengths[used]
+    if not names:
+        raise ParagonError("generator: batch and behaviour_batch are 0; nothing would be learned")
     curves, rng = np.full((settings.steps, len(names)), np.nan), np.random.default_rng([seed, 2])
     for step in progress(range(settings.steps), "steps"):
+        losses: list[Tensor] = []
         # Diffusion loss, on collected vectors.
-        rows = torch.from_numpy(rng.integers(len(vectors), size=settings.batch)).to(device)
-        clean = model.latent.encode(vectors[rows])  # [B, K]
-        parts = model.denoiser, schedule, clean, weights[rows], rng, settings.condition_drop
-        loss = diffusion_loss(*parts)
-        curves[step, 0] = loss.item()
+        if settings.batch:
+            rows = torch.from_numpy(rng.integers(len(vectors), size=settings.batch)).to(device)
+            clean = model.latent.encode(vectors[rows])  # [B, K]
+            parts = model.denoiser, schedule, clean, weights[rows], rng, settings.condition_drop
+            losses.append(diffusion_loss(*parts))
         # Behavioural loss, on adapters sampled for random weights.
         if task_losses:
             wanted = random_weights(settings.behaviour_batch, floor, rng).to(device)  # [B, O]
-            noise = standard_normal((len(wanted), clean.shape[1]), rng).to(device)  # [B, K]
+            noise = standard_normal((len(wanted), len(model.latent.basis)), rng).to(
+                device
+            )  # [B, K]
             predict = guided(model.denoiser, wanted, 1)
             sampled = ddim(predict, schedule, noise, steps=settings.sampler_steps)  # [B, K]
-            losses = task_losses(model.latent.decode(sampled), rng)  # [B, O]
-            task_loss = (losses * wanted).sum(-1).mean()  # []
-            curves[step, 1] = task_loss.item()
-            loss = loss + settings.behaviour_strength * task_loss
+            by_objective = task_losses(model.latent.decode(sampled), rng)  # [B, O]
+            losses.append((by_objective * wanted).sum(-1).mean())  # []
+        curves[step] = [loss.item() for loss in losses]
+        loss = torch.stack([s * loss for s, loss in zip(strengths, losses, strict=True)]).sum()
         take_step(loss, model, optimizer, cosine)
         # Parameters change fast at first, so the average starts with a short memory.
         update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))

@@ -7,32 +7,32 @@ weight, larger is better. Wrong shapes and non-finite input raise ``ParagonError
 import numpy as np
 from scipy.stats import pearsonr
 
-from paragon.errors import ParagonError
 from paragon.metrics.checks import Measure, check_array
 
 _STEP = 1e-9  # two weights or values closer than this are equal
 
 
 def set_hv(points: np.ndarray) -> float | np.ndarray:
-    """Exact hypervolume of ``points [..., W, O]``, O = 2 or 3: the headline measure.
+    """Exact hypervolume of ``points [..., W, O]``: the headline measure over all weights.
 
     The volume of the union of the boxes between the origin and the points. Dominated, duplicate
     and non-positive points add nothing. It rewards the range over all weights: serving one balance
     for all weights does not pay. Source: Zitzler and Thiele, IEEE Trans. Evol. Comput. 3(4), 1999.
     """
     points = np.maximum(check_array("points", points, "*WO"), 0.0)
-    axes = points.shape[-1]
-    if axes not in (2, 3):
-        raise ParagonError(f"points: {axes} objectives; hypervolume is exact for 2 or 3 only")
-    if axes == 2:
-        volume = _area(points)
-    else:
-        # Between two levels of the third axis, the area of the points above is constant.
-        points = _descending(points, 2)
-        thickness = -np.diff(points[..., 2], append=0.0)
-        above = range(1, 1 + points.shape[-2])
-        volume = sum(thickness[..., n - 1] * _area(points[..., :n, :2]) for n in above)
+    volume = _volume(points)
     return float(volume) if points.ndim == 2 else volume
+
+
+def _volume(points: np.ndarray) -> np.ndarray:
+    """Volume ``[...]`` of the union of the boxes from the origin to ``points [..., P, O]``."""
+    if points.shape[-1] == 2:
+        return _area(points)
+    # Between two levels of the last axis, the volume of the points above in the others is constant.
+    points = _descending(points, points.shape[-1] - 1)
+    thickness = -np.diff(points[..., -1], append=0.0)  # [..., P]
+    parts = [_volume(points[..., : n + 1, :-1]) for n in range(points.shape[-2])]
+    return (thickness * np.stack(parts, -1)).sum(-1)
 
 
 def _area(points: np.ndarray) -> np.ndarray:
@@ -76,6 +76,19 @@ def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
     if span <= _STEP * np.abs(oracle).max():
         return Measure(None, f"the oracle does not move: every value is {oracle[0]:.6g}")
     return Measure(float(np.ptp(values) / span))
+
+
+def outcome_error(points: np.ndarray, oracle: np.ndarray) -> Measure:
+    """Mean distance of the outcome from what the weights ask for, in ranges of the oracle; 0..inf.
+
+    The ``oracle [W, O]`` reached what was asked for. The distance between its metrics and those of
+    ``points [W, O]`` is divided by its range of each metric. Undefined if a range is 0.
+    """
+    points, oracle = check_array("points", points, "WO"), check_array("oracle", oracle, "WO")
+    span = np.ptp(oracle, axis=0)  # [O]
+    if (span <= _STEP * np.abs(oracle).max(0)).any():
+        return Measure(None, "the oracle does not move one of the metrics")
+    return Measure(float((np.abs(points - oracle) / span).mean()))
 
 
 def violations(

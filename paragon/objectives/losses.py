@@ -1,8 +1,8 @@
-"""Differentiable losses for accuracy, diversity, novelty and fairness of recommendations.
+"""Differentiable losses, one for each objective.
 
-A task minimises ``sum_o w_o * loss_o``. Diversity and novelty judge served lists: they map scores
-``[..., B, A, C]`` of B lists with C items under A tasks to ``[..., A]``, a mean over lists.
-Accuracy and fairness judge the scores of the whole catalogue: they map divergences
+A task minimises ``sum_o w_o * loss_o``. Diversity, novelty, recency and calibration judge served
+lists: they map scores ``[..., B, A, C]`` of B lists with C items under A tasks to ``[..., A]``, a
+mean over lists. Accuracy and fairness judge the scores of the whole catalogue: they map divergences
 ``[..., A, B]`` of B events to ``[..., A]``. M: categories; n: items. What costs most is there
 twice: as an equation in plain torch, and as a kernel with a hand-written gradient.
 """
@@ -24,6 +24,8 @@ class Lists(NamedTuple):
 
     categories: Tensor  # [..., B, C, M], 0 or 1
     popularity: Tensor  # [..., B, C], log-popularity, 0..1
+    recency: Tensor  # [..., B, C], 0..1
+    history: Tensor  # [..., B, M], shares of the categories in what the user has met
     ideal: float  # alpha-DCG of the best list of this length
 
 
@@ -197,10 +199,36 @@ def novelty(scores: Tensor, lists: Lists) -> Tensor:
         exposure_i = 1 / log2(1 + rank_i), divided by its sum over the list
         loss       = sum_i exposure_i * popularity_i
     """
+    return (_exposure(scores) * lists.popularity.unsqueeze(-2)).sum(-1).mean(-2)  # [..., A]
+
+
+def recency(scores: Tensor, lists: Lists) -> Tensor:
+    """1 - mean recency of the items, weighted by exposure as in :func:`novelty`: ``[..., A]``."""
+    return 1 - (_exposure(scores) * lists.recency.unsqueeze(-2)).sum(-1).mean(-2)  # [..., A]
+
+
+def calibration(scores: Tensor, lists: Lists) -> Tensor:
+    """Divergence of a list's categories from the history's, ``[..., A]``: 0 to 1 (Steck 2018).
+
+    With p_m the share of a category in the history, and q_m in the list, weighted by exposure as in
+    :func:`novelty` (an item with several categories counts for each in equal parts)::
+
+        loss = sum_m p_m log(p_m / (0.99 q_m + 0.01 p_m)) / log 100
+    """
+    sizes = lists.categories.sum(-1, keepdim=True).clamp(min=1)  # [..., B, C, 1]
+    q = _exposure(scores) @ (lists.categories / sizes)  # [..., B, A, M]
+    q = q / q.sum(-1, keepdim=True).clamp(min=1e-12)  # some items may have no category
+    p = lists.history.unsqueeze(-2)  # [..., B, 1, M]
+    near = (0.99 * q + 0.01 * p).clamp(min=1e-12)  # [..., B, A, M]
+    far = (p * (p.clamp(min=1e-12).log() - near.log())).sum(-1)  # [..., B, A]
+    return far.mean(-2) / math.log(100)  # [..., A]
+
+
+def _exposure(scores: Tensor) -> Tensor:
+    """Return the exposure of each item, with sum 1, ``[..., B, A, C]``; see :func:`novelty`."""
     # Not log2: its last digit depends on the processor (pipeline/determinism.py).
     exposure = 1 / torch.log1p(_soft_ranks(scores)[1])  # [..., B, A, C]
-    exposure = exposure / exposure.sum(-1, keepdim=True)  # [..., B, A, C]
-    return (exposure * lists.popularity.unsqueeze(-2)).sum(-1).mean(-2)  # [..., A]
+    return exposure / exposure.sum(-1, keepdim=True)  # [..., B, A, C]
 
 
 def fairness(divergences: Tensor, groups: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ of C candidates, A tasks, O objectives, n items, M categories.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from paragon.objectives.losses import Lists
 LABELLED = 0.5  # minimum share of items with a category, for diversity
 
 
-def _no_categories(sequences: Sequences) -> str | None:
+def _no_categories(objective: str, sequences: Sequences) -> str | None:
     categories = sequences.categories[1:]
     labelled, count = int(categories.any(1).sum()), len(categories)
     if labelled < LABELLED * count:
@@ -31,7 +32,7 @@ def _no_categories(sequences: Sequences) -> str | None:
         reason = f"is undefined: all items have the same categories ({names})"
     else:
         return None
-    return f"objective `diversity` {reason}; give items categories or drop it"
+    return f"objective `{objective}` {reason}; give items categories or drop it"
 
 
 def _no_groups(sequences: Sequences) -> str | None:
@@ -39,6 +40,11 @@ def _no_groups(sequences: Sequences) -> str | None:
         return None
     names = ", ".join(sequences.group_names) or "no groups"
     return f"objective `fairness` needs users of two groups; found: {names}"
+
+
+def _no_times(sequences: Sequences) -> str | None:
+    alike = np.ptp(sequences.times) == 0
+    return "objective `recency` is undefined: all events have the same time" if alike else None
 
 
 class Objective(NamedTuple):
@@ -55,9 +61,15 @@ class Objective(NamedTuple):
 
 OBJECTIVES: dict[str, Objective] = {
     "accuracy": Objective(losses.accuracy, "ndcg@10", "acc", reference="backbone"),
-    "diversity": Objective(losses.diversity, "alpha_ndcg@10", "div", _no_categories),
+    "diversity": Objective(
+        losses.diversity, "alpha_ndcg@10", "div", partial(_no_categories, "diversity")
+    ),
     "novelty": Objective(losses.novelty, "novelty@10", "nov"),
     "fairness": Objective(losses.fairness, "parity@10", "fair", _no_groups, "next item"),
+    "calibration": Objective(
+        losses.calibration, "calibration@10", "cal", partial(_no_categories, "calibration")
+    ),
+    "recency": Objective(losses.recency, "recency@10", "rec", _no_times),
 }
 
 
@@ -113,6 +125,7 @@ class Catalogue:
 
     categories: Tensor  # [n + 1, M], 0 or 1
     popularity: Tensor  # [n + 1], log(1 + training events) over its maximum
+    recency: Tensor  # [n + 1], 0..1
     ideal: list[float]  # by length: alpha-DCG of the greedily best list of the catalogue
 
     @classmethod
@@ -122,12 +135,24 @@ class Catalogue:
         ideal = ideal_alpha_dcg(sequences.categories[1:], longest)[0]  # [longest]
         popularity = (popularity / popularity.max()).to(device)
         categories = torch.from_numpy(sequences.categories).float().to(device)
-        return cls(categories, popularity, ideal.tolist())
+        recency = torch.from_numpy(sequences.recency()).float().to(device)
+        return cls(categories, popularity, recency, ideal.tolist())
 
-    def lists(self, items: Tensor) -> Lists:
-        """Return the features of lists ``[..., B, C]``."""
+    def lists(self, items: Tensor, history: Tensor) -> Lists:
+        """Return the features of lists ``[..., B, C]`` for users with ``history [..., B, M]``."""
         ideal = self.ideal[min(items.shape[-1], len(self.ideal)) - 1]
-        return Lists(self.categories[items], self.popularity[items], ideal)
+        features = (part[items] for part in (self.categories, self.popularity, self.recency))
+        return Lists(*features, history, ideal)
+
+
+def history_shares(met: Met, categories: np.ndarray) -> Tensor:
+    """Return the share of each category in what users have met, float64 ``[R, M]``, sum 1 or 0.
+
+    ``categories [n + 1, M]``; an item with several counts for each in equal parts (Steck 2018).
+    """
+    shares = torch.from_numpy(categories / np.maximum(categories.sum(1, keepdims=True), 1))
+    total = met.total(shares)  # [R, M]
+    return total / total.sum(1, keepdim=True).clamp(min=1e-12)
 
 
 @torch.no_grad()

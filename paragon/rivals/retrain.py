@@ -18,7 +18,13 @@ from paragon.backbones import build
 from paragon.backbones.base import Backbone
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.objectives.table import Catalogue, Scored, objective_losses, served
+from paragon.objectives.table import (
+    Catalogue,
+    Scored,
+    history_shares,
+    objective_losses,
+    served,
+)
 from paragon.objectives.weights import simplex_weights
 from paragon.storage import loading
 
@@ -62,6 +68,8 @@ class Retraining(Training):
         self.catalogue = Catalogue.of(sequences, self.served, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
         self.met = sequences.met_in_training().to(self.device)  # users rows
+        history = history_shares(sequences.met_in_training(), sequences.categories)  # [users, M]
+        self.history = history.float().to(self.device)
 
     def adapted(self, states: Tensor) -> Tensor:
         """Adapt states ``[N, d]``: ``[N, d + M]``."""
@@ -84,7 +92,8 @@ class Retraining(Training):
             user, target = (torch.from_numpy(x).to(self.device)[few] for x in (users, targets))
             scores = self.backbone.score_catalogue(states[few], self.adapted, self.table())
             best = served(scores.detach(), self.met[user].mask(), self.served)  # [B, L]
-            lists = Scored(scores.gather(1, best)[None, :, None], self.catalogue.lists(best[None]))
+            features = self.catalogue.lists(best[None], self.history[user])
+            lists = Scored(scores.gather(1, best)[None, :, None], features)
 
             def diverge(_: str) -> Tensor:  # there is no frozen backbone
                 return F.cross_entropy(scores[:, 1:], target - 1, reduction="none").unsqueeze(0)

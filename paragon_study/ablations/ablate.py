@@ -1,70 +1,63 @@
-"""Measure ablations of the generator, as listed in ``ablations/params.yaml``.
+"""Measure generation and its rivals by the number of objectives and of tuned adapters.
 
-``choice``: mean task loss on *validation* users, by which settings are chosen; others: on *test*
-users. Shapes: S seeds, A anchors, W weights, O objectives, K snapshots, P parameters, d numbers of
-a state, h hidden units, C weights for `choice`.
+``ablations/params.yaml`` lists what is measured. ``choice``: mean task loss on *validation* users,
+by which settings are chosen; others: on *test* users. Shapes: S seeds, A anchors, W weights, O
+objectives, P parameters, M categories, C weights for `choice`.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
+from itertools import count
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from paragon.adapters import mixtures
-from paragon.adapters.adapter import AdapterForm
-from paragon.adapters.collection import Collection, load_collection, save_collection, subset
+from paragon.adapters.collection import Collection, load_collection, save_collection
 from paragon.adapters.frozen import held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.evaluate import over_seeds, shares_from_generated
-from paragon.evaluation.methods import generated_best, methods_of, mixture_of
+from paragon.evaluation.methods import mixture_of
+from paragon.evaluation.protocol import Row, Scores
 from paragon.evaluation.shares import at_budgets
 from paragon.generator.generator import Generator, load_generators
-from paragon.objectives.weights import random_weights
+from paragon.metrics.control import outcome_error
+from paragon.objectives.table import metrics_of
+from paragon.objectives.weights import random_weights, simplex_lattice
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
+from paragon.rivals.end_to_end import biased_scores, tune_category_bias
 from paragon.storage import check_match
 from paragon_study.ablations.trials import Bench, Plan, joined, tuned_adapters
-from paragon_study.pipeline.jobs import train_generators, train_rivals
+from paragon_study.pipeline.jobs import train_generators, train_rivals, training_task
 from paragon_study.pipeline.study import Study, open_study
 
 WeightsToVectors = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
 CHOICES = 64  # number of weights for `choice`
+FLOOR = 0.01  # of an anchor's weights: without a limit, the loss of an objective is unbounded
+MIXTURES = ("nearest", "interpolation", "interpolation_log", "rbf_log", "ridge_log")
 STORE = ARTIFACTS / "ablations"
 
 
-class CollectionEntry(Section):
-    """A collection made of the tuned entry ``of``."""
+class LawEntry(Section):
+    """A recommender and its objectives; ``anchors``: numbers of tuned adapters to learn from."""
 
-    of: str
-    anchors: list[float] | None = None  # first weights of the anchors to keep
-    snapshots: Annotated[int, Field(ge=0)] | None = None  # number per anchor
-    pooled: bool = False  # each seed gets the anchors of all random starts
-    aligned: bool = False  # with their hidden units aligned
-    end_to_end: list[str] = []  # rivals to train with the same budget
-
-
-class Sampling(Section):
-    """A way of sampling; None means the generator's setting."""
-
-    guidance: Annotated[float, Field(ge=0)] | None = None
-    steps: Count | None = None
-    samples: Count = 1  # keeps the best on validation users
+    dataset: str
+    backbone: str
+    objectives: list[str]
+    oracles: Count
+    anchors: Annotated[list[Count], Field(min_length=1)]
 
 
-class PointEntry(Section):
-    """A generator on a ``collection``, with ``variable`` set to ``value``."""
+class VariantEntry(Section):
+    """A generator with other settings, measured for these numbers of tuned adapters."""
 
-    collection: str
-    variable: str
-    value: str | int | float
-    change: dict[str, dict[str, Any]] = {}
-    sampling: list[Sampling] = []  # additional ways of sampling
+    anchors: list[Count]
+    change: dict[str, Any] = {}
 
 
 class BudgetEntry(Section):
@@ -78,31 +71,62 @@ class Ablations(Plan):
     """The content of ablations/params.yaml."""
 
     FOLDER: ClassVar[str] = "ablations"
-    backbone: str
     seeds: Annotated[list[int], Field(min_length=1)]
-    tuned: dict[str, dict[str, dict[str, Any]]]  # changes of params.yaml by name
-    collections: dict[str, CollectionEntry]
-    points: dict[str, PointEntry]
+    end_to_end: list[str]  # rivals that need no tuned adapters
+    equal: Count  # number of tuned adapters, to whose cost theirs is equal
+    variants: dict[str, VariantEntry]
+    law: dict[str, LawEntry]
     budgets: dict[str, BudgetEntry] = {}
 
     def follows_from(self, kind: str, name: str) -> list:
-        """Return the seeds, the entry, and the entries it depends on."""
-        entry = self.entry(kind, name)
-        if kind == "budgets":
-            return [self.seeds, entry]
-        if kind == "points":
-            return [*self.follows_from("collections", entry.collection), entry]
-        return [self.backbone, self.seeds, self.entry("tuned", entry.of), entry]
+        """Return the seeds, the entry, and what else its rows depend on."""
+        entry = [self.seeds, self.entry(kind, name)]
+        if kind == "law":
+            variants = {name: variant.model_dump() for name, variant in self.variants.items()}
+            entry += [self.end_to_end, self.equal, variants]
+        return entry
 
-    def study(self, tuned: str, change: dict[str, Any] | None = None) -> Study:
-        """Open the study with the changes of the entry ``tuned``, then ``change``."""
-        first = {"run": {"seeds": self.seeds}}
-        changes = merge_sections(first, self.entry("tuned", tuned), change or {})
-        return open_study(self.dataset, self.backbone, changes, checked=False)
+    def study(self, name: str, change: dict[str, Any] | None = None) -> Study:
+        """Open the study of an entry of ``law``, with as many anchors as it can need."""
+        entry = self.entry("law", name)
+        anchors = spread_weights(len(entry.objectives), max(entry.anchors)).tolist()
+        adapters = {"objectives": entry.objectives, "oracles": entry.oracles, "anchors": anchors}
+        first = {"run": {"seeds": self.seeds}, "adapters": adapters}
+        changes = merge_sections(first, change or {})
+        return open_study(entry.dataset, entry.backbone, changes, checked=False)
+
+
+def spread_weights(objectives: int, number: int) -> Tensor:
+    """Choose weights ``[number, O]`` that are far apart: the corners, then the farthest from all.
+
+    Fewer of them are the first of more. All are at least ``FLOOR``.
+    """
+    lattices = (simplex_lattice(objectives, steps) for steps in count(2))
+    grid = next(lattice for lattice in lattices if len(lattice) > 100).double()
+    chosen = torch.eye(objectives, dtype=torch.float64)
+    while len(chosen) < number:
+        distance = (grid[:, None] - chosen).square().sum(-1).amin(1)  # [grid]
+        farthest = distance.round(decimals=9).argmax(0, keepdim=True)  # [1]
+        chosen = torch.cat([chosen, grid[farthest]])
+    return (FLOOR + (1 - objectives * FLOOR) * chosen[:number]).float()
+
+
+def kernel(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average the anchors by a Gaussian of the distance of the weights, as wide as their spacing.
+
+    It is what one step of diffusion from pure noise gives in closed form, if the density of anchors
+    and weights is smoothed (Scarvelis et al., "Closed-Form Diffusion Models", 2023).
+    """
+    between = np.linalg.norm(anchors[:, None] - anchors, axis=-1)  # [A, A]
+    np.fill_diagonal(between, np.inf)
+    width = between.min(1).mean()
+    square = np.square(weights[:, None] - anchors).sum(-1)  # [W, A]
+    near = np.exp((square.min(1, keepdims=True) - square) / (2 * width**2))  # [W, A]
+    return near / near.sum(1, keepdims=True)
 
 
 class AblationBench(Bench):
-    """A collection on its backbone."""
+    """All tuned adapters of an entry of ``law``, on their backbone."""
 
     @cached_property
     def choices(self) -> Tensor:
@@ -110,93 +134,115 @@ class AblationBench(Bench):
         floor = self.collection.anchors.min(0).values
         return random_weights(CHOICES, floor, np.random.default_rng(0))
 
-    def mixed(self, method: str, index: int, weights: Tensor) -> Tensor:
-        """Predict vectors from the anchors of seed number ``index`` with a linear rival."""
-        return mixtures.mixed(self.collection, mixture_of(method), index, weights)
+    def tuned(self, index: int, weights: Tensor) -> Tensor:
+        """Choose for each weight the best tuned adapter of a seed, by validation task loss."""
+        parts = self.collection.anchor_vectors[index], self.collection.oracle_vectors[index]
+        vectors = torch.cat(parts)  # [A + W, P]
+        return vectors[(self.losses(vectors) @ weights.T).argmin(0)]  # [A + W, O] @ [O, W]
 
-    def compared(self, ways: Mapping[str, WeightsToVectors], index: int = 0) -> pd.DataFrame:
-        """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`."""
-        vectors = {
-            "tuned": self.collection.oracle_vectors[index],
-            **{name: way(self.weights) for name, way in ways.items()},
-            "constant": self.mixed("constant", index, self.weights),
-        }
-        return self.curve(vectors, index=index).query("protocol == 'full'")
-
-    def rows(self, ways: Mapping[str, WeightsToVectors], index: int = 0) -> pd.DataFrame:
-        """Compute all measures of several ``ways``, of `tuned` and of `constant`."""
-        loss = {name: self.choice(way) for name, way in ways.items()}
-        table = self.measures(self.compared(ways, index)).drop(columns="protocol")
-        table.insert(2, "choice", table["method"].map(loss))
-        return table
+    def losses(self, vectors: Tensor) -> Tensor:
+        """Compute the losses of validation users, ``[..., O]``."""
+        valid = self.held_out[0]
+        return held_out_losses(valid, vectors.to(valid.states.device), self.objectives).cpu()
 
     def choice(self, way: WeightsToVectors) -> float:
         """Compute the mean task loss on validation users."""
-        (valid, _, _), vectors = self.held_out, way(self.choices)
-        losses = held_out_losses(valid, vectors.to(valid.states.device), self.objectives).cpu()
-        return (losses * self.choices).sum(-1).mean().item()
+        return (self.losses(way(self.choices)) * self.choices).sum(-1).mean().item()
+
+    def compared(
+        self, ways: Mapping[str, WeightsToVectors], index: int = 0, others: tuple[Row, ...] = ()
+    ) -> pd.DataFrame:
+        """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`."""
+        constant = mixtures.mixed(self.collection, mixtures.constant, index, self.weights)
+        vectors = {"tuned": self.tuned(index, self.weights), "constant": constant}
+        vectors |= {name: way(self.weights) for name, way in ways.items()}
+        return self.curve(vectors, others, index).query("protocol == 'full'")
+
+    def rows(
+        self, ways: Mapping[str, WeightsToVectors], index: int = 0, others: tuple[Row, ...] = ()
+    ) -> pd.DataFrame:
+        """Compute all measures of several ways, of ``others``, of `tuned` and of `constant`."""
+        curve = self.compared(ways, index, others)
+        table = self.measures(curve).drop(columns="protocol").set_index("method")
+        metrics = metrics_of(self.objectives)
+        points = {name: part[metrics].to_numpy() for name, part in curve.groupby("method")}
+        for name in table.index:
+            table.loc[name, "outcome_error"] = outcome_error(points[name], points["tuned"]).value
+            if name in ways:
+                table.loc[name, "choice"] = self.choice(ways[name])
+        return table.reset_index()
 
 
-def open_bench(plan: Ablations, name: str, change: dict[str, Any] | None = None) -> AblationBench:
-    """Load or make the collection ``name``; tune adapters that are not stored."""
-    entry = plan.entry("collections", name)
-    study = plan.study(entry.of)
+def open_bench(plan: Ablations, name: str) -> AblationBench:
+    """Load or tune all adapters of an entry of ``law``."""
+    study = plan.study(name)
     sequences, backbone, about = study.load_frozen()
-    tuned = tuned_adapters(study, sequences, backbone, about, STORE / entry.of / "tuned")
-    stem = STORE / name / "collection"  # read by the training jobs
-    save_collection(derive_collection(tuned, entry), stem)
-    study = plan.study(entry.of, change)
-    return AblationBench(study, sequences, backbone, load_collection(stem, about))
+    tuned = tuned_adapters(study, sequences, backbone, about, STORE / name / "tuned")
+    return AblationBench(study, sequences, backbone, tuned)
 
 
-def derive_collection(tuned: Collection, entry: CollectionEntry) -> Collection:
-    """Select and pool tuned adapters as ``entry`` says."""
-    derived = tuned if entry.anchors is None else subset(tuned, entry.anchors)
-    if entry.snapshots is not None:
-        first = (stored := tuned.snapshots.shape[2]) - entry.snapshots
-        if first < 0:
-            raise ParagonError(
-                f"snapshots: {entry.snapshots} of each anchor are asked for, {stored} were stored "
-                "(adapters.snapshots)"
-            )
-        last = derived.snapshots[:, :, first:].contiguous()
-        derived = dataclasses.replace(derived, snapshots=last)
-    return pooled(derived, entry.aligned) if entry.pooled else derived
+def first_anchors(collection: Collection, number: int) -> Collection:
+    """Keep the first anchors."""
+    return dataclasses.replace(
+        collection,
+        anchors=collection.anchors[:number],
+        anchor_vectors=collection.anchor_vectors[:, :number],
+        snapshots=collection.snapshots[:, :number],
+    )
 
 
-def measure_collection(plan: Ablations, name: str) -> pd.DataFrame:
-    """Measure all rivals of the generator on a collection."""
-    entry, bench, tables = plan.entry("collections", name), open_bench(plan, name), []
-    change = {
-        "adapters": {"anchors": bench.collection.anchors.tolist()},  # part of the rivals' budget
-        "rivals": {"end_to_end": entry.end_to_end},
+def load_variant(
+    plan: Ablations, name: str, bench: AblationBench, variant: str, number: int
+) -> list[Generator]:
+    """Load the generators of a variant by seed; train what is not stored."""
+    folder = STORE / name / f"anchors-{number}"
+    study, stem = (
+        plan.study(name, {"generator": plan.variants[variant].change}),
+        folder / "collection",
+    )
+    save_collection(first_anchors(bench.collection, number), stem)
+    try:
+        generators = load_generators(folder / variant, load_collection(stem))
+        settings = {"settings": study.params.generator.model_dump()}
+        for generator in generators:
+            check_match(settings, generator.description, str(folder / variant))
+        return generators
+    except ParagonError:  # missing, incomplete, or made with other settings
+        return train_generators(study, stem, folder / variant)
+
+
+def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
+    """Measure generators and rivals for each number of tuned adapters; a row for each and seed."""
+    entry, bench, tables = plan.entry("law", name), open_bench(plan, name), []
+    generators = {
+        f"{variant} {number}": load_variant(plan, name, bench, variant, number)
+        for variant, about in plan.variants.items()
+        for number in entry.anchors
+        if number in about.anchors
     }
-    for index, models in enumerate(train_rivals(plan.study(entry.of, change), STORE / name)):
-        names = (*methods_of("mixture"), "constant")
-        ways = {method: partial(bench.mixed, method, index) for method in names}
-        tables.append(bench.rows(ways | {n: m.generate for n, m in models.items()}, index))
-    return joined(tables, backbone=plan.backbone, collection=name)
-
-
-def measure_point(plan: Ablations, name: str) -> pd.DataFrame:
-    """Measure all ways of sampling from the generators of a point."""
-    entry, tables = plan.entry("points", name), []
-    bench, generators = load_point(plan, name)
-    settings = bench.study.params.generator
-    usual = {"guidance": settings.guidance, "steps": settings.sampler_steps, "samples": 1}
-    more = ({**usual, **way.model_dump(exclude_none=True)} for way in entry.sampling)
-    sampled = [usual, *more]
-    for index, generator in enumerate(generators):
-        ways = {
-            str(number): partial(generated_best, generator, valid=bench.held_out[0], **way)
-            for number, way in enumerate(sampled)
-        }
-        table = bench.rows(ways, index).set_index("method").loc[list(ways)].reset_index(drop=True)
-        methods = ["generated" if way["samples"] == 1 else "generated_best" for way in sampled]
-        table.insert(0, "method", methods)
-        tables.append(pd.concat([table, pd.DataFrame(sampled)], axis=1))
-    about = entry.model_dump(include={"collection", "variable", "value"})
-    return joined(tables, backbone=plan.backbone, **about)
+    equal = {"anchors": bench.collection.anchors[: plan.equal].tolist()}  # part of their budget
+    change = {"adapters": equal, "rivals": {"end_to_end": plan.end_to_end}}
+    rivals = train_rivals(plan.study(name, change), STORE / name)
+    about = {"sha256": bench.collection.description["backbone"]}
+    train = training_task(bench.study, bench.sequences, bench.backbone, about)
+    biases = tune_category_bias(train, bench.study.params.adapters, plan.seeds)  # [S, W, M]
+    forms = {n: mixture_of(n) for n in MIXTURES} | {"kernel": mixtures.in_log_ratios(kernel)}
+    plain = bench.held_out[1].catalogue_scores(torch.zeros(train.form.size)).cpu().numpy()
+    for index, seed in enumerate(plan.seeds):
+        ways = {n: models[index].generate for n, models in generators.items()}
+        ways |= {n: model.generate for n, model in rivals[index].items()}
+        for number in entry.anchors:
+            collection = first_anchors(bench.collection, number)
+            for n, form in forms.items():
+                ways[f"{n} {number}"] = partial(mixtures.mixed, collection, form, index)
+        ways["backbone"] = lambda weights: torch.zeros(len(weights), train.form.size)
+        tables_of = (biased_scores(plain, bench.sequences.categories, u) for u in biases[index])
+        bias = Row("category_bias", seed, bench.weights.numpy(), map(Scores.of, tables_of))
+        tables.append(bench.rows(ways, index, (bias,)))
+    table = joined(tables, dataset=entry.dataset, backbone=entry.backbone)
+    table.insert(2, "objectives", len(entry.objectives))
+    table[["method", "anchors"]] = table["method"].str.partition(" ")[[0, 2]]
+    return table
 
 
 def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
@@ -218,59 +264,4 @@ def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-TRIALS = {
-    "collections": measure_collection,
-    "points": measure_point,
-    "budgets": measure_budgets,
-}
-
-
-def load_point(plan: Ablations, name: str) -> tuple[AblationBench, list[Generator]]:
-    """Load a point's collection and generators by seed; train what is not stored."""
-    entry = plan.entry("points", name)
-    bench, folder = open_bench(plan, entry.collection, entry.change), STORE / entry.collection
-    try:
-        generators = load_generators(folder / name, bench.collection)
-        settings = {"settings": bench.study.params.generator.model_dump()}
-        for generator in generators:
-            check_match(settings, generator.description, str(folder / name))
-        return bench, generators
-    except ParagonError:  # missing, incomplete, or made with other settings
-        return bench, train_generators(bench.study, folder / "collection", folder / name)
-
-
-def matching(vector: Tensor, reference: Tensor, form: AdapterForm) -> Tensor:
-    """Order ``[h]`` of the hidden units of ``vector [P]`` that is closest to ``reference [P]``.
-
-    It maximises the sum of inner products of the units' incoming and outgoing weights (Ainsworth et
-    al., "Git Re-Basin", ICLR 2023, section 3.2).
-    """
-    parts = (form.unflatten(one) for one in (reference, vector))
-    first, second = (torch.cat([p.w1, p.b1.unsqueeze(1), p.w2.T], 1) for p in parts)  # [h, 2 d + 1]
-    products = (first @ second.T).numpy()  # [h, h]
-    return torch.from_numpy(linear_sum_assignment(products, maximize=True)[1])
-
-
-def permute(vectors: Tensor, order: Tensor, form: AdapterForm) -> Tensor:
-    """Reorder the hidden units of vectors ``[..., P]``; the functions stay the same."""
-    w1, b1, w2, b2, v, u = form.unflatten(vectors)
-    units = w1[..., order, :].flatten(-2), b1[..., order], w2[..., order].flatten(-2)
-    return torch.cat([*units, b2, v.flatten(-2), u], -1)  # [..., P]
-
-
-def pooled(collection: Collection, aligned: bool) -> Collection:
-    """Give each seed the anchors of all, ``[S * A, O]``, with hidden units ``aligned`` or not."""
-    form, middle = collection.form, len(collection.anchors) // 2
-    vectors, snapshots = list(collection.anchor_vectors), list(collection.snapshots)  # by seed
-    seeds = len(vectors)
-    for seed in range(1, seeds if aligned else 1):
-        order = matching(vectors[seed][middle], vectors[0][middle], form)
-        vectors[seed] = permute(vectors[seed], order, form)
-        snapshots[seed] = permute(snapshots[seed], order, form)
-    return dataclasses.replace(
-        collection,
-        anchors=collection.anchors.repeat(seeds, 1),
-        anchor_vectors=torch.cat(vectors).repeat(seeds, 1, 1),  # [S, S * A, P]
-        snapshots=torch.cat(snapshots).repeat(seeds, 1, 1, 1),  # [S, S * A, K, P]
-        description=collection.description | {"starts": seeds},
-    )
+TRIALS = {"law": measure_law, "budgets": measure_budgets}

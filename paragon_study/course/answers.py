@@ -22,16 +22,17 @@ def changes(settings: Any, epochs: float, events: int, together: bool = True) ->
     return int(-(-prepared // (epochs * events)))
 
 
-def factor(rows: pd.DataFrame) -> float:
-    """Exercise 07.2: the regret of `interpolation` with three anchors, over that with ten."""
-    few, many = _of_interpolation(rows)
+def factor(law: pd.DataFrame) -> float:
+    """Exercise 07.2: the regret of `nearest` with five anchors, over that with twenty."""
+    few, many = _of_nearest(law)
     return few / many
 
 
-def farthest(rows: pd.DataFrame) -> str:
-    """Exercise 07.3: the method whose mean and median are farthest apart, with three anchors."""
-    means = _with_three(rows)
-    return str((means["regret"] - means["median"]).abs().idxmax())
+def farthest(rows: pd.DataFrame, largest: bool = True) -> str:
+    """Exercise 07.3: the method whose ranks by loss and by list are farthest apart (or closest)."""
+    ranks = _means(rows).rank()
+    apart = (ranks["regret"] - ranks["outcome_error"]).abs()
+    return str(apart.idxmax() if largest else apart.idxmin())
 
 
 def shared(recommender: Any, liked: list, ends: tuple[float, float] = (0.9, 0.1)) -> str:
@@ -53,14 +54,15 @@ def left(before: pd.DataFrame, after: pd.DataFrame) -> float:
     return float(ranges[0] / ranges[1])
 
 
-def _of_interpolation(rows: pd.DataFrame) -> tuple[float, float]:
-    means = rows[rows["method"] == "interpolation"].groupby("setting")["regret"].mean()
-    return means["3 anchors"], means["10 anchors"]
+def _of_nearest(law: pd.DataFrame) -> tuple[float, float]:
+    own = law[(law["method"] == "nearest") & (law["name"] == "3-sasrec")]
+    means = own.groupby("anchors")["regret_mean"].mean()
+    return means[5], means[20]
 
 
-def _with_three(rows: pd.DataFrame) -> pd.DataFrame:
-    chosen = rows[rows["setting"] == "3 anchors"].groupby("method")
-    return chosen[["regret", "median"]].mean().dropna()
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    own = rows[rows["setting"] == "3 objectives, sasrec"]
+    return own.groupby("method")[["regret", "outcome_error"]].mean()
 
 
 MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
@@ -82,25 +84,19 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
     ],
     factor: [
         (
-            lambda rows: _of_interpolation(rows)[0] - _of_interpolation(rows)[1],
+            lambda law: _of_nearest(law)[0] - _of_nearest(law)[1],
             "This is the difference, not the factor.",
         ),
-        (lambda rows: 1 / factor(rows), "This is the factor from three anchors to ten."),
-        (lambda rows: factor(rows) - 1, "This is by how much it grows, not by which factor."),
+        (lambda law: 1 / factor(law), "This is the factor from five anchors to twenty."),
+        (lambda law: factor(law) - 1, "This is by how much it is larger, not by which factor."),
     ],
     farthest: [
         (
-            lambda rows: str(_with_three(rows)["regret"].idxmax()),
-            "This one has the largest mean; its median is large, too.",
+            lambda rows: str(_means(rows)["outcome_error"].idxmax()),
+            "This one has the largest control error.",
         ),
-        (
-            lambda rows: str(_with_three(rows)["median"].idxmax()),
-            "This one has the largest median.",
-        ),
-        (
-            lambda rows: str(_with_three(rows).diff(axis=1)["median"].abs().idxmin()),
-            "Its mean and median are the closest.",
-        ),
+        (lambda rows: str(_means(rows)["regret"].idxmax()), "This one has the largest regret."),
+        (lambda rows: farthest(rows, largest=False), "Its ranks are the closest."),
     ],
     shared: [
         (

@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from paragon import backbones
 from paragon.adapters import mixtures
-from paragon.adapters.adapter import start_vectors
+from paragon.adapters.adapter import AdapterForm, start_vectors
 from paragon.adapters.collection import Collection, tune
 from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
 from paragon.adapters.rotation import AdapterMap, ItemTable, fit_rotation, procrustes, shared_items
@@ -36,7 +37,6 @@ from paragon.generator.training import TaskLosses, behaviour, train_generator
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
 from paragon.rivals.end_to_end import train_end_to_end
 from paragon.storage import check_match
-from paragon_study.ablations.ablate import pooled
 from paragon_study.ablations.trials import Bench, Plan, joined, replace_rows, tuned_adapters
 from paragon_study.pipeline.study import Study, StudyData, open_study
 
@@ -419,17 +419,45 @@ def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]
 
 def collected(olds: list[Old]) -> Collection:
     """Join the moved adapters into one collection, as starts whose hidden units are aligned."""
-    own = olds[0].place.collection
-    vectors = torch.stack([old.vectors for old in olds])  # [K, A, P]
-    form = dataclasses.asdict(olds[0].there.form(own.form))
-    together = dataclasses.replace(
+    own, starts = olds[0].place.collection, len(olds)
+    form = olds[0].there.form(own.form)
+    vectors = aligned(torch.stack([old.vectors for old in olds]), form)  # [K, A, P]
+    each = vectors.flatten(0, 1).repeat(starts, 1, 1)  # [K, K * A, P], alike for each seed
+    about = {"form": dataclasses.asdict(form), "seeds": list(range(starts)), "starts": starts}
+    return dataclasses.replace(
         own,
-        anchors=torch.cat([own.anchors, own.oracles]),  # [A, O]
-        anchor_vectors=vectors,
-        snapshots=vectors.unsqueeze(2)[:, :, :0],  # none
-        description=own.description | {"form": form, "seeds": list(range(len(olds)))},
+        anchors=torch.cat([own.anchors, own.oracles]).repeat(starts, 1),  # [K * A, O]
+        anchor_vectors=each,
+        snapshots=each.unsqueeze(2)[:, :, :0],  # none
+        description=own.description | about,
     )
-    return pooled(together, aligned=True)
+
+
+def aligned(vectors: Tensor, form: AdapterForm) -> Tensor:
+    """Put the hidden units of each start ``[K, A, P]`` in the order of the first start's."""
+    middle, first = vectors.shape[1] // 2, vectors[0]
+    orders = (matching(start[middle], first[middle], form) for start in vectors[1:])
+    rest = (permute(start, o, form) for start, o in zip(vectors[1:], orders, strict=True))
+    return torch.stack([first, *rest])
+
+
+def matching(vector: Tensor, reference: Tensor, form: AdapterForm) -> Tensor:
+    """Order ``[h]`` of the hidden units of ``vector [P]`` that is closest to ``reference [P]``.
+
+    It maximises the sum of inner products of the units' incoming and outgoing weights (Ainsworth et
+    al., "Git Re-Basin", ICLR 2023, section 3.2).
+    """
+    parts = (form.unflatten(one) for one in (reference, vector))
+    first, second = (torch.cat([p.w1, p.b1.unsqueeze(1), p.w2.T], 1) for p in parts)  # [h, 2 d + 1]
+    products = (first @ second.T).numpy()  # [h, h]
+    return torch.from_numpy(linear_sum_assignment(products, maximize=True)[1])
+
+
+def permute(vectors: Tensor, order: Tensor, form: AdapterForm) -> Tensor:
+    """Reorder the hidden units of vectors ``[..., P]``; the functions stay the same."""
+    w1, b1, w2, b2, v, u = form.unflatten(vectors)
+    units = w1[..., order, :].flatten(-2), b1[..., order], w2[..., order].flatten(-2)
+    return torch.cat([*units, b2, v.flatten(-2), u], -1)  # [..., P]
 
 
 def behaviour_of(together: Collection, olds: list[Old], rows: int) -> TaskLosses:

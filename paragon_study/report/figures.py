@@ -603,25 +603,6 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
 
 
 @style.drawn
-def modes(clouds: Mapping[str, np.ndarray]) -> Figure:
-    """Plot groups of vectors ``[N, P]`` in their principal components, the last two on top."""
-    project, labels = _components(np.vstack(list(clouds.values())))
-    figure = style.new(5.2, 3.6)
-    ax = figure.subplots()
-    ax.set(**labels)
-    black: dict[str, Any] = {"s": 34, "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
-    looks: list[dict[str, Any]] = [
-        {"marker": marker, "color": colour, "s": 22, "alpha": 0.7, "linewidths": 0, "zorder": 2}
-        for marker, colour in zip(cycle("osDv"), sns.color_palette("colorblind"), strict=False)
-    ][: len(clouds) - 2]
-    looks += [{"marker": "X", "color": "white"} | black, {"marker": "^", "color": ORANGE} | black]
-    for (name, values), kind in zip(clouds.items(), looks, strict=True):
-        ax.scatter(*project(values).T, label=name, **kind)
-    figure.legend(loc="outside upper left", ncols=5, columnspacing=0.8, handletextpad=0.1)
-    return figure
-
-
-@style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Plot distances to the nearest collected vector by group: box, median and values."""
     arrays = {name: np.asarray(values) for name, values in distances.items()}

@@ -69,8 +69,10 @@ def write_pages(root: Path) -> None:
         write_text(path, text)
     curve = require(root.joinpath("results", *MAIN) / "curve.csv", "evaluation")
     figures.save_figure(figures.lead(pd.read_csv(curve)), root / "docs" / "lead.png")
-    budgets = contrasts.budgets(contrasts.load_budgets(root / "ablations" / "results"))
-    figures.save_figure(budgets, root / "ablations" / "budgets.png")
+    ablations = root / "ablations"
+    for name, draw in contrasts.DRAWN.items():
+        figure = draw(contrasts.load_table(name, ablations / "results"))
+        figures.save_figure(figure, ablations / f"{name}.png")
     moves = recorded.load_moves(root / "moves" / "results")
     figures.save_figure(recorded.moved_adapters(moves), root / "moves" / "moves.png")
 
@@ -140,16 +142,15 @@ def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`.
 
     ``studies``: on real data; ``earlier``: tuned with another loss for accuracy; ``planted``: on
-    other data; ``times``: of `make bench`; ``ablations``: means over seeds, with the name of the
-    entry as backbone; ``budgets``: of fetched items.
+    other data; ``times``: of `make bench`; ``law``: means over seeds with ten tuned adapters, with
+    the name of the entry as backbone; ``budgets``: of fetched items.
     """
     folders = compare.study_folders(root / "results")
     planted = [folder for folder in folders if folder.parent.name == "planted"]
     earlier = [f for f in folders if f not in planted and not compare.is_current(f)]
     real = compare.without_repeats(f for f in folders if f not in (*planted, *earlier))
-    collections, points = contrasts.load_tables(root / "ablations" / "results")
-    ablations = pd.concat([collections, contrasts.usual(points)], ignore_index=True)
-    means = ablations.groupby(["name", "method"])[["regret_mean", "set_hv"]].mean().stack()
+    law = contrasts.at_anchors(contrasts.load_table("law", root / "ablations" / "results"))
+    means = law.groupby(["name", "method"])[[*contrasts.MEASURES]].mean().stack()
     means = means.rename_axis(["backbone", "method", "measure"]).rename("value").reset_index()
     return {
         "studies": pd.concat([
@@ -159,7 +160,7 @@ def load_sources(root: Path) -> Sources:
         ]),
         "earlier": pd.concat([compare.all_results(earlier), *served_lists(earlier)]),
         "planted": compare.all_results(planted),
-        "ablations": means.assign(dataset=""),
+        "law": means.assign(dataset=""),
         "budgets": budget_rows(root / "ablations" / "results"),
         "times": times(root / "results"),
     }  # fmt: skip
@@ -180,7 +181,7 @@ def served_lists(folders: Iterable[Path]) -> Iterator[pd.DataFrame]:
 def budget_rows(folder: Path) -> pd.DataFrame:
     """Read α-nDCG@10 by share and fetched items, ``95_of_20``, and ``95_of_20_minus_generated``."""
     rows: list[tuple] = []
-    for row in contrasts.load_budgets(folder).to_dict("records"):
+    for row in contrasts.load_table("budgets", folder).to_dict("records"):
         front, name = (row["name"], "", row["method"]), f"{row['share']}_of_{row['fetched']}"
         rows.append((*front, name, row["alpha_ndcg"], None))
         if row["difference_p_holm"] >= 0:  # not of `generated` itself

@@ -66,6 +66,11 @@ METHODS = {
     "hypernetwork": Look("hypernetwork", "#332288", "P"),
     "conditioned": Look("conditioned adapter", "#117733", "X", _DASHDOT),
     "linear_subspace": Look("linear subspace", "#44AA99", "<", _DASH),
+    # In the ablations only.
+    "full_vector": Look("generated, full vector", "#882255", "^", _DASH),
+    "no_behaviour": Look("generated, no behavioural loss", "#CC79A7", "X", _DOT),
+    "no_collection": Look("generated, no diffusion loss", "#E69F00", "v", _DASHDOT),
+    "kernel": Look("kernel smoothing", "#999933", ">", _DASH),
     "nearest_noise": Look("nearest + noise", "#88CCEE", "d", _DOT),
     "category_bias": Look("category bias", "#DDCC77", "8", _DASHDOT),
     "backbone": Look("backbone alone", "#222222", "*", _DASH),

@@ -43,7 +43,7 @@ def plain_losses(task, seqs, module, rows, names):
     best = scores.masked_fill(met, -torch.inf).topk(6).indices  # [B, L]
     log_q = scores[:, 1:].log_softmax(-1)
     p = task.backbone.score_catalogue(task.states[rows])[:, 1:].softmax(-1)
-    lists = scores.gather(1, best)[:, None], task.catalogue.lists(best)
+    lists = scores.gather(1, best)[:, None], task.catalogue.lists(best, task.history[rows])
     of_next = -log_q.gather(1, task.targets[rows, None] - 1).squeeze(1)  # [B]
     far = {"backbone": (p * (p.log() - log_q)).sum(-1), "next item": of_next}
     entries = [OBJECTIVES[name] for name in names]

@@ -11,7 +11,7 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.generator import training
 from paragon.generator.diffusion import Schedule
 from paragon.generator.generator import Latent, load_generator, save_generator
-from paragon.generator.memorisation import average, distances, gaussian
+from paragon.generator.memorisation import distances
 from paragon.generator.training import behaviour as make_behaviour
 from paragon.generator.training import train_generator
 from paragon.objectives.weights import random_weights
@@ -143,11 +143,3 @@ def test_distances_by_hand(collection):
     # Of the weights 0, 1/4, ..., 1 the last is an anchor's too.
     assert found["tuned"].tolist() == pytest.approx([0.5] * 4)
     assert found["anchor to another anchor"].tolist() == pytest.approx([1, 1, 2, 4])
-
-
-def test_a_line_over_the_weights_is_what_the_gaussian_fit_returns(collection):
-    direction, weights = torch.randn(2, collection.anchor_vectors.shape[-1]), collection.oracles
-    line = (collection.anchors @ direction).repeat(2, 1, 1)
-    made = dataclasses.replace(collection, anchor_vectors=line, snapshots=line.unsqueeze(2))
-    assert torch.allclose(gaussian(made, 1, weights), weights @ direction, atol=1e-4)
-    assert torch.allclose(average(made, 1, weights), line[1].mean(0).expand(5, -1))

@@ -95,11 +95,11 @@ def test_ndeval_on_diversity(alpha):
         agree(ranking.category_coverage_at(ranked, k), found[names[1]])
 
 
-@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize("axes", [2, 3, 4, 5])
 def test_moocore_on_hypervolume(axes):
     """Every other set has coarse coordinates: duplicates, ties on an axis."""
     rng, zero = np.random.default_rng(axes), np.zeros(axes)
     for trial in range(20):
-        points = rng.random((66 if trial == 0 else int(rng.integers(1, 9)), axes))
+        points = rng.random((66 if trial == 0 and axes < 4 else int(rng.integers(1, 9)), axes))
         points = np.round(points, 1) if trial % 2 else points
         agree(control.set_hv(points), moocore.hypervolume(points, ref=zero, maximise=True))

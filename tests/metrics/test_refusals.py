@@ -15,7 +15,6 @@ CASES = [  # what the error names, the function, its arguments
     # Shapes and kinds.
     ("scores: float64 of shape (3,)", ranking.target_ranks, np.zeros(3)),
     ("excluded: int64", ranking.target_ranks, ZEROS, 0, HIDDEN.astype(int)),
-    ("points: 4 objectives", control.set_hv, np.ones((2, 4))),
     ("clusters: ", statistics.paired_bootstrap, [(TWO, TWO, FIRST)], np.zeros(4)),
     ("the difference", statistics.paired_bootstrap, [(TWO, TWO, np.mean)], TWO),
     # Numbers that are not finite, or out of range.

@@ -23,7 +23,8 @@ def lists_for(rows, length, categories=5):
     rng = np.random.default_rng(0)
     return Lists(
         torch.from_numpy(rng.random((rows, length, categories)) < 0.4).float(),
-        torch.from_numpy(rng.random((rows, length))).float(),
+        *torch.from_numpy(rng.random((2, rows, length))).float(),
+        torch.from_numpy(rng.dirichlet(np.ones(categories), rows)).float(),
         ideal=IDEAL,
     )
 
@@ -125,8 +126,8 @@ def test_seeds_the_layout_in_memory_and_the_size_of_blocks_change_nothing(monkey
     scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
     turned = scores.transpose(0, 1).contiguous().transpose(0, 1)
     assert not turned.is_contiguous()
-    two = Lists(*(torch.stack([x, x]) for x in lists[:2]), ideal=IDEAL)
-    for objective in (losses.diversity, losses.novelty):
+    two = Lists(*(torch.stack([x, x]) for x in lists[:4]), ideal=IDEAL)
+    for objective in (losses.diversity, losses.novelty, losses.recency, losses.calibration):
         alone = objective(scores, lists)
         assert torch.equal(objective(turned, lists), alone), objective
         both = objective(torch.stack([scores, scores]), two)
@@ -136,13 +137,30 @@ def test_seeds_the_layout_in_memory_and_the_size_of_blocks_change_nothing(monkey
     assert torch.allclose(losses.diversity(scores, lists), whole, atol=1e-6)
 
 
-def test_novelty_prefers_the_unpopular_first():
-    lists = Lists(torch.ones(1, 3, 1), torch.tensor([[0.0, 0.5, 1.0]]), 1)
-    good, bad = torch.tensor([[[3.0, 2, 1]]]), torch.tensor([[[1.0, 2, 3]]])
-    exposure = 1 / np.log2(1 + np.arange(1, 4))
-    exposure /= exposure.sum()
-    assert losses.novelty(good, lists).item() == pytest.approx(exposure @ [0, 0.5, 1], abs=1e-4)
-    assert losses.novelty(bad, lists).item() == pytest.approx(exposure @ [1, 0.5, 0], abs=1e-4)
+EXPOSURE = 1 / np.log2(1 + np.arange(1, 4))
+EXPOSURE /= EXPOSURE.sum()
+FIRST_IS_BEST, LAST_IS_BEST = torch.tensor([[[3.0, 2, 1]]]), torch.tensor([[[1.0, 2, 3]]])
+
+
+def test_novelty_and_recency_weigh_items_by_exposure():
+    values = torch.tensor([[0.0, 0.5, 1.0]])
+    lists = Lists(torch.ones(1, 3, 1), values, values, torch.ones(1, 1), 1)
+    for scores, sign in ((FIRST_IS_BEST, 1), (LAST_IS_BEST, -1)):
+        expected = EXPOSURE[::sign] @ [0, 0.5, 1]
+        assert losses.novelty(scores, lists).item() == pytest.approx(expected, abs=1e-4)
+        assert losses.recency(scores, lists).item() == pytest.approx(1 - expected, abs=1e-4)
+
+
+def test_calibration_is_the_divergence_of_the_exposed_categories_from_the_history():
+    sets = np.array([[1.0, 0, 0], [1, 1, 0], [0, 0, 0]])  # [C, M]; the last has no category
+    for p in ([0.2, 0.3, 0.5], [1, 0, 0], [0, 0, 0]):  # the last user has met nothing
+        rows = (torch.tensor(x, dtype=torch.float32) for x in (sets[None], [p]))
+        categories, history = rows
+        lists = Lists(categories, torch.zeros(1, 3), torch.zeros(1, 3), history, 1)
+        for scores, sign in ((FIRST_IS_BEST, 1), (LAST_IS_BEST, -1)):
+            q = EXPOSURE[::sign] @ (sets / sets.sum(1, keepdims=True).clip(1))
+            expected = rel_entr(p, 0.99 * q / q.sum() + 0.01 * np.array(p)).sum() / np.log(100)
+            assert losses.calibration(scores, lists).item() == pytest.approx(expected, abs=1e-3)
 
 
 def test_fairness_weighs_the_group_served_worse():

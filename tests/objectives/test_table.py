@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 
 from paragon.data.split import prepare
 from paragon.metrics.ranking import ideal_alpha_dcg
@@ -23,13 +24,33 @@ def test_lists_have_the_features_of_their_items_and_the_ideal_of_their_length(se
     rich[1] = True  # the first item carries everything: without it the ideal is another
     catalogue = Catalogue.of(dataclasses.replace(seqs, categories=rich), 6, "cpu")
     expected = ideal_alpha_dcg(rich[1:], 6)[0]
-    rng = np.random.default_rng(0)
+    rng, history = np.random.default_rng(0), torch.rand(3, rich.shape[1])
     for length in (1, 3, 6, 9):  # longer lists are judged by the longest that is known
         items = torch.from_numpy(rng.integers(1, seqs.n_items + 1, (3, length)))
-        lists = catalogue.lists(items)
+        lists = catalogue.lists(items, history)
+        assert lists.history is history
         assert lists.ideal == pytest.approx(expected[min(length, 6) - 1])
         assert torch.equal(lists.categories, torch.from_numpy(rich).float()[items])
         assert torch.equal(lists.popularity, catalogue.popularity[items])
+        assert torch.equal(lists.recency, catalogue.recency[items])
+
+
+def test_history_and_recency_by_hand(seqs):
+    """From plain loops over the events of each user, in training."""
+    times, kinds = [[] for _ in range(seqs.n_items + 1)], seqs.categories.shape[1]
+    shares = np.zeros((seqs.n_users, kinds))
+    for user, count in enumerate(seqs.n_train):
+        for event in range(seqs.offsets[user], seqs.offsets[user] + count):
+            item = seqs.items[event]
+            times[item].append(seqs.times[event])
+            if size := seqs.categories[item].sum():
+                shares[user] += seqs.categories[item] / size
+    expected = shares / shares.sum(1, keepdims=True).clip(1e-12)
+    found = table.history_shares(seqs.met_in_training(), seqs.categories)
+    assert np.allclose(found, expected)
+    oldest, mean = min(seqs.times) - 1, [np.mean(t) if t else 0 for t in times[1:]]
+    assert oldest > 0 and seqs.recency()[0] == 0
+    assert np.allclose(seqs.recency()[1:], (rankdata(mean) - 1) / (seqs.n_items - 1))
 
 
 def test_the_best_that_is_not_met_is_served():
@@ -40,7 +61,8 @@ def test_the_best_that_is_not_met_is_served():
 
 def test_an_objective_judges_served_lists_or_divergences_from_its_reference():
     best = Scored(
-        torch.randn(2, 4, 1, 3), Lists(torch.rand(2, 4, 3, 2).round(), torch.rand(2, 4, 3), 2.0)
+        torch.randn(2, 4, 1, 3),
+        Lists(torch.rand(2, 4, 3, 2).round(), *torch.rand(2, 2, 4, 3), torch.rand(2, 4, 2), 2.0),
     )
     groups = torch.tensor([0, 1, 1, -1])
     far = {"backbone": torch.rand(2, 4), "next item": torch.rand(2, 4)}  # [A, B]
@@ -77,6 +99,9 @@ def test_what_data_must_have_for_an_objective():
     one = toy.from_frame(toy.interactions, toy.items, toy.users.assign(group="F"))
     refuse("found: F", ["fairness"], prepare(one))
     refuse("'speed' is unknown", ["speed"], everybody)
+    still = toy.from_frame(toy.interactions.assign(timestamp=1), toy.items, toy.users)
+    refuse("recency", ["recency"], prepare(still))
+    refuse("calibration", ["calibration"], data([("x", "y")] * 150))
 
 
 def test_names_rows_and_sums():

@@ -12,7 +12,7 @@ from paragon.adapters.frozen import adapter_form, frozen_task
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
 from paragon.objectives.losses import bpr_max
-from paragon.objectives.table import OBJECTIVES, Catalogue
+from paragon.objectives.table import OBJECTIVES, Catalogue, history_shares
 from paragon.rivals import end_to_end
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
 from paragon.rivals.retrain import Retraining
@@ -99,7 +99,7 @@ def test_category_bias_is_tuned_as_an_adapter_of_which_only_the_bias_changes(nam
     vectors = torch.cat([torch.zeros(2, 3, task.form.size - 6), bias], -1)
     given = torch.randint(480, (2, 40), generator=torch.Generator().manual_seed(1)), [*OBJECTIVES]
     losses = end_to_end.BiasTask(**vars(task)).losses(bias, *given), task.losses(vectors, *given)
-    assert torch.allclose(*losses, atol=1e-5) and losses[0].shape == (2, 3, 4)
+    assert torch.allclose(*losses, atol=1e-5) and losses[0].shape == (2, 3, len(OBJECTIVES))
     slopes = [torch.autograd.grad(loss.sum(), bias)[0] for loss in losses]
     assert torch.allclose(*slopes, atol=1e-5)
 
@@ -112,7 +112,10 @@ def test_a_retrained_model_has_the_loss_of_its_backbone_and_of_served_lists(name
     model = build(name, seqs, own.backbones, seed=0).eval()
     form = adapter_form(model, seqs, own.adapters)
     vector = 0.1 * torch.randn(form.size, generator=torch.Generator().manual_seed(0))
-    adapter, weights = Adapter.from_vector(vector, form), torch.tensor([0.4, 0.3, 0.2, 0.1])
+    adapter, weights = (
+        Adapter.from_vector(vector, form),
+        torch.tensor([0.3, 0.2, 0.2, 0.1, 0.1, 0.1]),
+    )
     training = Retraining(model, adapter, seqs, own, weights)
     events = [part[::9] for part in seqs.train_events()]
     (users, _), targets = events, seqs.targets(*events)
@@ -130,10 +133,12 @@ def test_a_retrained_model_has_the_loss_of_its_backbone_and_of_served_lists(name
         accuracy = bpr_max(scores.gather(1, candidates)).mean()
     met = seqs.met_in_training().mask()[users[::8]]
     best = scores[::8].masked_fill(met, -torch.inf).topk(6).indices
-    listed = scores[::8].gather(1, best)[:, None], Catalogue.of(seqs, 6, "cpu").lists(best)
-    fair = OBJECTIVES["fairness"].loss(of_each[::8], torch.from_numpy(seqs.groups)[users[::8]])
-    others = [OBJECTIVES[name].loss(*listed).squeeze() for name in ("diversity", "novelty")]
-    expected = weights @ torch.stack([accuracy, *others, fair.squeeze()])
+    history = history_shares(seqs.met_in_training(), seqs.categories)[users[::8]]
+    lists = Catalogue.of(seqs, 6, "cpu").lists(best, history.float())
+    listed = scores[::8].gather(1, best)[:, None], lists
+    given = {"fairness": (of_each[::8], torch.from_numpy(seqs.groups)[users[::8]])}
+    others = [OBJECTIVES[n].loss(*given.get(n, listed)).squeeze() for n in [*OBJECTIVES][1:]]
+    expected = weights @ torch.stack([accuracy, *others])
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     parts = [*model.parameters(), *adapter.parameters()]
     slopes = (torch.autograd.grad(x, parts, retain_graph=True) for x in (found, expected))

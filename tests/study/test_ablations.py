@@ -1,6 +1,5 @@
 """Ablations: the plan and its tables, collections made of others, what is measured on them."""
 
-import dataclasses
 from itertools import product
 from types import SimpleNamespace
 
@@ -9,25 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from paragon.adapters.adapter import AdapterForm, adapt
-from paragon.adapters.collection import collect, load_collection, save_collection
+from paragon import params
+from paragon.adapters.collection import collect
 from paragon.adapters.frozen import held_out_losses
 from paragon.adapters.mixtures import interpolation, rbf
 from paragon.evaluation import shares
 from paragon.evaluation.protocol import Scores
-from paragon.generator.training import train_generator
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import mean_interval
 from paragon.rivals.end_to_end import END_TO_END
 from paragon_study.ablations import ablate, contrasts, trials
-from paragon_study.ablations.ablate import (
-    Ablations,
-    CollectionEntry,
-    derive_collection,
-    matching,
-    permute,
-    pooled,
-)
+from paragon_study.ablations.ablate import Ablations, kernel, spread_weights
 from paragon_study.pipeline.study import Study
 from tests.conftest import refused
 
@@ -37,70 +28,97 @@ def bench(backbone, seqs, settings, collection):
     return ablate.AblationBench(Study("toy", "sasrec", settings), seqs, backbone, collection)
 
 
-def test_a_part_of_a_tuning_is_that_part_tuned_alone(backbone, seqs, settings, collection):
-    part = derive_collection(collection, CollectionEntry(of="x", anchors=[0.3, 1], snapshots=1))
-    alone = settings.adapters.model_copy(update={"anchors": [0.3, 1.0], "snapshots": 1})
-    tuned = collect(backbone, seqs, alone, [0, 1])
-    assert torch.equal(part.anchors, tuned.anchors)
-    for name in ("anchor_vectors", "snapshots", "oracle_vectors"):
-        assert torch.allclose(getattr(part, name), getattr(tuned, name), atol=1e-5)
-    for word, entry in (("tuned", {"anchors": [0.31, 1.0]}), ("stored", {"snapshots": 99})):
-        refused(word, derive_collection, collection, CollectionEntry(of="x", **entry))
+def test_weights_are_spread_from_the_corners_and_fewer_are_the_first_of_more():
+    for objectives in (2, 3, 4):
+        many = spread_weights(objectives, 12)
+        assert torch.equal(spread_weights(objectives, 5), many[:5])
+        assert torch.allclose(many.sum(1), torch.ones(12)) and many.min() >= 0.01 - 1e-6
+        corners = many[:objectives].diagonal()
+        assert torch.allclose(corners, torch.full((objectives,), 1 - 0.01 * (objectives - 1)))
+        apart = torch.cdist(many, many).fill_diagonal_(torch.inf).amin(1)
+        assert apart.min() > 0.5 / 12  # none is a copy
 
 
-def test_no_snapshots_is_a_collection_still(collection, settings, tmp_path):
-    part = derive_collection(collection, CollectionEntry(of="x", snapshots=0))
-    save_collection(part, tmp_path / "c")
-    read = load_collection(tmp_path / "c")
-    assert read.training_set(0)[0].shape[0] == len(collection.anchors)
-    train_generator(read, settings.generator, 0)
-
-
-def test_permuted_neurons_are_the_same_function_and_are_found_again():
-    form = AdapterForm(16, 6, 5)
-    start = torch.randn(form.size, generator=torch.Generator().manual_seed(0))
-    states = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
-    other = permute(start, torch.tensor([3, 1, 0, 5, 4, 2]), form)
-    assert not torch.allclose(start, other)
-    same = [adapt(states, v.unsqueeze(0), form) for v in (start, other)]
-    assert torch.allclose(*same, atol=1e-5)
-    assert torch.equal(permute(other, matching(other, start, form), form), start)
-
-
-def test_aligned_starts_have_their_hidden_units_in_the_order_of_the_first(collection):
-    """A second start that is the first with its units in a cycle of three comes back as it was."""
-    form, order = AdapterForm(3, 3, 2), torch.tensor([2, 0, 1])  # not its own inverse
-    first = torch.randn(1, 3, form.size, generator=torch.Generator().manual_seed(0))
-    both = torch.cat([first, permute(first, order, form)])
-    made = dataclasses.replace(
-        collection,
-        anchors=collection.anchors[:3],
-        anchor_vectors=both,
-        snapshots=both.unsqueeze(2),
-        description=collection.description | {"form": dataclasses.asdict(form)},
-    )
-    plain, aligned = (pooled(made, aligned=aligned) for aligned in (False, True))
-    assert plain.anchor_vectors.shape[:2] == (2, 6)
-    assert all(torch.equal(vectors, both.flatten(0, 1)) for vectors in plain.anchor_vectors)
-    assert torch.equal(plain.oracle_vectors, collection.oracle_vectors)
-    assert torch.equal(aligned.anchor_vectors[0], torch.cat([first[0], first[0]]))
-    assert torch.equal(aligned.snapshots[0, :, 0], torch.cat([first[0], first[0]]))
+def test_kernel_smoothing_is_the_mean_given_the_weights_of_a_smoothed_density():
+    """By simulation: draw an anchor, add noise to its weights, average what falls near."""
+    anchors, rng = np.array([[0.1, 0.9], [0.4, 0.6], [0.9, 0.1]]), np.random.default_rng(0)
+    width = np.sqrt(2) * np.mean([0.3, 0.3, 0.5])
+    drawn = rng.integers(3, size=2_000_000)
+    noisy = anchors[drawn] + width * rng.standard_normal((len(drawn), 2))
+    at = np.array([[0.3, 0.7], [0.8, 0.2]])
+    for mix, weights in zip(kernel(anchors, at), at, strict=True):
+        near = np.linalg.norm(noisy - weights, axis=1) < 0.05
+        assert mix == pytest.approx(np.bincount(drawn[near]) / near.sum(), abs=0.03)
 
 
 def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
-    rows = bench.rows({"constant": lambda w: bench.mixed("constant", 0, w)}).set_index("method")
-    assert list(rows.index) == ["tuned", "constant"] and np.isnan(rows.loc["tuned", "choice"])
-    assert rows.loc["tuned", "set_hv_of_tuned"] == 1
-    assert rows.loc["constant", "range_ratio_acc"] == 0 and np.isnan(rows.loc["constant", "r_acc"])
-    _, test, test_set = bench.held_out
-    scores = [Scores.of_adapter(test, vector) for vector in collection.oracle_vectors[0]]
-    points = [test_set.measure(one)[0]["full"] for one in scores]
-    expected = set_hv(np.array([[p["ndcg@10"], p["alpha_ndcg@10"]] for p in points]))
-    assert rows.loc["tuned", "set_hv"] == pytest.approx(expected)
-    middle = bench.mixed("constant", 0, bench.choices)
-    losses = held_out_losses(bench.held_out[0], middle, settings.adapters.objectives)
-    choice = (losses * bench.choices).sum(-1).mean().item()
-    assert rows.loc["constant", "choice"] == pytest.approx(choice)
+    rows = bench.rows({"middle": lambda w: bench.tuned(0, torch.full_like(w, 0.5))})
+    rows = rows.set_index("method")
+    assert {*rows.index} == {"tuned", "constant", "middle"} and np.isnan(
+        rows.loc["tuned", "choice"]
+    )
+    assert rows.loc["tuned", ["set_hv_of_tuned", "outcome_error"]].tolist() == [1, 0]
+    assert rows.loc["middle", "range_ratio_acc"] == 0 and np.isnan(rows.loc["middle", "r_acc"])
+    # The oracle is the tuned adapter with the smallest validation loss at each weight.
+    objectives, (valid, test, test_set) = settings.adapters.objectives, bench.held_out
+    tuned = torch.cat([collection.anchor_vectors[0], collection.oracle_vectors[0]])
+    losses = held_out_losses(valid, tuned, objectives)
+    middle = tuned[(losses @ torch.tensor([0.5, 0.5])).argmin()]
+    vectors = [*(tuned[(losses @ w).argmin()] for w in collection.oracles), middle]
+    points = [test_set.measure(Scores.of_adapter(test, vector))[0]["full"] for vector in vectors]
+    *points, own = np.array([[p["ndcg@10"], p["alpha_ndcg@10"]] for p in points])
+    assert rows.loc["tuned", "set_hv"] == pytest.approx(set_hv(np.array(points)))
+    choice = (held_out_losses(valid, middle[None], objectives) * bench.choices).sum(-1).mean()
+    assert rows.loc["middle", "choice"] == pytest.approx(choice.item())
+    far = np.abs(points - own) / np.ptp(points, axis=0)
+    assert rows.loc["middle", "outcome_error"] == pytest.approx(far.mean())
+
+
+def test_the_law_has_a_row_for_each_method_number_and_seed(
+    backbone, seqs, settings, tmp_path, monkeypatch
+):
+    names = ["accuracy", "diversity", "recency"]
+    few = {"objectives": names, "steps": 6, "checks": 2, "snapshots": 1, "oracles": 2}
+    few["anchors"] = spread_weights(3, 4).tolist()
+    own = {
+        "adapters": few,
+        "generator": {"steps": 6, "batch": 8},
+        "run": {"seeds": [0, 1], "threads": 1},
+    }
+    entry = {"dataset": "toy", "backbone": "sasrec", "oracles": 2, "anchors": [3, 4]}
+    plan = Ablations(
+        dataset="toy",
+        seeds=[0, 1],
+        end_to_end=["conditioned"],
+        equal=3,
+        variants={
+            "generated": ablate.VariantEntry(anchors=[3, 4]),
+            "no_collection": ablate.VariantEntry(anchors=[4], change={"latent": None, "batch": 0}),
+        },
+        law={"toy": ablate.LawEntry(**entry, objectives=names)},
+    )
+
+    def study(self, name, change=None):
+        changed = params.merge_sections(settings.model_dump(), own, change or {})
+        return Study("toy", "sasrec", params.checked(params.Params, changed, "test"))
+
+    monkeypatch.setattr(Ablations, "study", study)
+    frozen = seqs, backbone, {"sha256": "b"}
+    monkeypatch.setattr(Study, "load_frozen", lambda self: frozen)
+    monkeypatch.setattr(ablate, "STORE", tmp_path)
+    table = ablate.measure_law(plan, "toy")
+    several = {*ablate.MIXTURES, "kernel", "generated"}
+    expected = {(m, str(n), s) for m in several for n in (3, 4) for s in (0, 1)}
+    once = {"tuned", "constant", "backbone", "category_bias", "conditioned"}
+    expected |= {(m, "", s) for m in once for s in (0, 1)}
+    expected |= {("no_collection", "4", s) for s in (0, 1)}
+    found = {*table[["method", "anchors", "seed"]].itertuples(index=False, name=None)}
+    assert found == expected and len(table) == len(expected)
+    assert table["outcome_error"].notna().all() and (table["objectives"] == 3).all()
+    # What is stored is not trained again.
+    monkeypatch.setattr(ablate, "train_generators", None)
+    again = ablate.load_variant(plan, "toy", ablate.open_bench(plan, "toy"), "generated", 3)
+    assert [generator.objectives for generator in again] == [names, names]
 
 
 def test_equal_weights_are_averaged_before_interpolation():
@@ -110,27 +128,17 @@ def test_equal_weights_are_averaged_before_interpolation():
         assert np.allclose(mix, [[0, 0.5, 0, 0.5], [1, 0, 0, 0]], atol=1e-9)
 
 
-def test_the_plan_holds_together():
-    whole = Ablations.load()
-    for entry in whole.collections.values():
-        anchors = whole.study(entry.of).params.adapters.anchors
-        first = [a if isinstance(a, float) else a[0] for a in anchors]
-        assert set(entry.anchors or []) <= set(first)
-    for name, entry in whole.points.items():
-        of = whole.entry("collections", entry.collection).of
-        assert whole.study(of, entry.change).params.run.seeds == whole.seeds
-        assert entry.change.keys() <= {"generator"}, name  # a collection is not tuned again
-    refused("known: anchors-10", whole.entry, "collections", "x")
-
-
 PLAN = """
 dataset: toy
 seeds: [0]
-backbone: sasrec
-tuned: {t: {}, u: {}}
-collections: {a: {of: t}, b: {of: u}}
-points:
-  p: {collection: a, variable: latent, value: 4, change: {generator: {latent: 4}}}
+end_to_end: []
+equal: 3
+variants: {generated: {anchors: [3]}}
+law:
+  a: {dataset: toy, backbone: sasrec, oracles: 4, anchors: [3], objectives: [accuracy, diversity]}
+  b: {dataset: toy, backbone: gru4rec, oracles: 4, anchors: [3], objectives: [accuracy, diversity]}
+budgets:
+  p: {dataset: toy, backbone: sasrec}
 """
 
 
@@ -147,18 +155,19 @@ def test_what_is_missing_is_run_and_takes_its_place_in_the_table(tmp_path, monke
         (tmp_path / "ablations" / "params.yaml").write_text(text)
         made.clear()
         whole = Ablations.load()
-        for kind in ("points",) if name else ("collections", "points"):
+        for kind in ("budgets",) if name else ("law", "budgets"):
             whole.run(kind, [name] if name else whole.missing(kind), None if renew else rows_of)
         return list(made)
 
     assert run() == ["a", "b", "p"] and run() == []
-    table = tmp_path / "ablations" / "results" / "collections.csv"
+    table = tmp_path / "ablations" / "results" / "law.csv"
     before = table.read_text()
     assert before.splitlines()[:3] == ["name,method,m", "a,tuned,1", "a,constant,0.333333"]
-    # The tuned entry of `a` and of its point differs now, that of `b` does not.
-    other = PLAN.replace("t: {}", "t: {run: {threads: 3}}")
-    assert run(other) == ["a", "p"]
+    # The entry `a` differs now, `b` and the budgets do not.
+    other = PLAN.replace("sasrec, oracles: 4", "sasrec, oracles: 5")
+    assert run(other) == ["a"]
     assert table.read_text() == before  # rows of `b` and their place are kept
+    assert run(other.replace("variants: {", "variants: {more: {anchors: [3]}, ")) == ["a", "b"]
     assert run(other, name="p") == ["p"]
     assert run(PLAN, renew=True) == [] and run() == []
     table.with_name("settings.json").unlink()
@@ -174,22 +183,6 @@ def test_differences_are_taken_seed_by_seed():
     mean, low, high, _ = mean_interval(np.array([2.0, 1.0]))
     found = contrasts.paired(rows, "one", "other", "m").loc["s"]
     assert found.tolist() == pytest.approx([mean, low, high, 2])
-
-
-def test_recorded_rows_are_selected_by_setting_start_and_single_change(settings, tmp_path):
-    collections, points = contrasts.load_tables()
-    of_core = contrasts.core(collections, contrasts.usual(points))
-    assert [*of_core["setting"].unique()] == [*contrasts.CORE.values()]
-    found = contrasts.starts(collections, points)
-    assert {*found["start"]} == {*contrasts.STARTS.values()}
-    few, latent = "behavioural loss (3 anchors)", str(settings.generator.latent)
-    usual = contrasts.usual(points).query("method == 'generated'")
-    found = contrasts.one_at_a_time(usual, settings, ["latent", few])
-    values = found.groupby("variable")["value"].unique()
-    assert {*values["latent"]} == {"4", "full vector", latent} and {*values[few]} == {"none", "on"}
-    beside = found[found["value"] == "on"]
-    assert {*beside["name"]} == {"anchors-3"} and beside["choice"].notna().all()
-    refused("make ablations", contrasts.load_tables, tmp_path)
 
 
 def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, monkeypatch):

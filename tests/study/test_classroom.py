@@ -80,19 +80,21 @@ def table(*values):
     return pd.DataFrame({"alpha_ndcg@10": values})
 
 
+LAW = pd.DataFrame(
+    [("3-sasrec", "nearest", 5, 5.0), ("3-sasrec", "nearest", 20, 2.0), ("2", "nearest", 5, 7.0)],
+    columns=["name", "method", "anchors", "regret_mean"],
+)
 METHODS = pd.DataFrame(
     [
-        *(("3 anchors", "interpolation", 5.0, 4.6), ("10 anchors", "interpolation", 2.0, 1.9)),
-        *(("3 anchors", "nearest", 4.0, 1.0), ("3 anchors", "constant", 4.5, 4.7)),
-        ("3 anchors", "hypernetwork", 1.0, 1.0),
+        *(("a", 1.0, 0.4), ("b", 5.0, 0.3), ("c", 4.0, 0.5), ("d", 2.0, 0.2), ("e", 3.0, 0.1)),
     ],
-    columns=["setting", "method", "regret", "median"],
-)
+    columns=["method", "regret", "outcome_error"],
+).assign(setting="3 objectives, sasrec")
 SIZES = load_params(ROOT / "params.yaml", dataset="ml-100k", backbone="sasrec")
 QUESTIONS = {
     answers.velocity: (2.0, 3.0, 1.4),
     answers.changes: (SIZES, 3.5, 9_000),
-    answers.factor: (METHODS,),
+    answers.factor: (LAW,),
     answers.farthest: (METHODS,),
     answers.shared: (Lists(), []),
     answers.new_w1: (torch.randn(2, 4), torch.linalg.qr(torch.randn(4, 4))[0]),

@@ -13,7 +13,6 @@ from paragon.adapters.rotation import fit_rotation, shared_items
 from paragon.backbones import build
 from paragon.objectives.weights import simplex_lattice
 from paragon.params import ROOT, load_params, merge_sections
-from paragon_study.ablations.ablate import permute
 from paragon_study.moves import measure, recorded
 from paragon_study.moves.measure import Moves, Place, RecommenderEntry, named_by_title
 from paragon_study.pipeline.study import Study, StudyData
@@ -22,6 +21,17 @@ from tests.conftest import SMALL, refused
 
 EMPTY = dict.fromkeys(("change", "recommenders", "moves", "generators"), {})
 PLAN = Moves(dataset="toy", steps=[3], anchors=[0.25, 0.75], anchor_steps=3, **EMPTY)
+
+
+def test_permuted_neurons_are_the_same_function_and_are_found_again():
+    form = AdapterForm(16, 6, 5)
+    start = torch.randn(form.size, generator=torch.Generator().manual_seed(0))
+    states = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
+    other = measure.permute(start, torch.tensor([3, 1, 0, 5, 4, 2]), form)
+    assert not torch.allclose(start, other)
+    same = [adapt(states, v.unsqueeze(0), form) for v in (start, other)]
+    assert torch.allclose(*same, atol=1e-5)
+    assert torch.equal(measure.permute(other, measure.matching(other, start, form), form), start)
 
 
 def test_states_give_the_offset_and_a_linear_map():
@@ -168,7 +178,7 @@ def test_of_one_recommender_twice_mean_and_ensemble_are_what_was_moved(place, ol
     """Even if its hidden units have another order the second time."""
     own, order = old.collection, torch.randperm(old.collection.form.width)
     names = ("anchor_vectors", "oracle_vectors")
-    turned = {name: permute(getattr(own, name), order, own.form) for name in names}
+    turned = {name: measure.permute(getattr(own, name), order, own.form) for name in names}
     again = replace(old, collection=replace(own, **turned))
     olds = [measure.Old.of(one, place) for one in (old, again)]
     vectors, others = measure.rows_from(olds[:1], place)
