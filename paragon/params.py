@@ -112,7 +112,6 @@ class GeneratorSettings(Section):
     """The generator."""
 
     latent: Count | None  # number of principal components, null: the full vector
-    conditioning: Literal["add_once", "adaptive_norm"]
     width: Count
     blocks: Count
     diffusion_steps: Count

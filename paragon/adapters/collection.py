@@ -4,7 +4,6 @@ Shapes: S seeds, A anchors (or tasks to tune for), W oracles, O objectives, K sn
 anchor, T checkpoints, P parameters of an adapter, B events.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,7 +18,6 @@ from paragon.adapters.adapter import AdapterForm, start_vectors
 from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Sequences
-from paragon.errors import ParagonError
 from paragon.objectives.table import check_objectives
 from paragon.objectives.weights import simplex_lattice, simplex_weights
 from paragon.progress import progress
@@ -160,21 +158,3 @@ def load_collection(stem: Path, backbone: dict | None = None) -> Collection:
     expected = {} if backbone is None else {"backbone": backbone["sha256"]}
     with loading(stem, "adapters", expected) as (tensors, description):
         return Collection(**tensors, description=description)
-
-
-def subset(collection: Collection, first: Sequence[float]) -> Collection:
-    """Keep the anchors whose first weight is in ``first``; ``ParagonError`` if one is missing."""
-    tuned = collection.anchors[:, 0].double()  # [A]
-    distance = (tuned - torch.tensor(first).double().unsqueeze(1)).abs()  # [len(first), A]
-    rows = distance.argmin(1)
-    if distance.amin(1).max() > 1e-6:
-        raise ParagonError(
-            f"anchors {list(first)}: not all of them were tuned; there are "
-            f"{[round(weight, 4) for weight in tuned.tolist()]}"
-        )
-    return dataclasses.replace(
-        collection,
-        anchors=collection.anchors[rows],
-        anchor_vectors=collection.anchor_vectors[:, rows],
-        snapshots=collection.snapshots[:, rows],
-    )

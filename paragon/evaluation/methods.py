@@ -89,14 +89,9 @@ def _envelope(trained: Trained, index: int) -> Tensor:
     return tuned[(losses.cpu() @ trained.weights.T).argmin(0)]  # [A + W, O] @ [O, W]
 
 
-def _generated(
-    trained: Trained, index: int, if_guided: bool | None = None, **sampling: Any
-) -> Tensor | None:
-    """Generate; with ``if_guided``, return None unless the generator is (not) guided by default."""
-    generator = trained.generators[index]
-    if if_guided in (None, generator.settings.guidance != 1):
-        return generator.generate(trained.weights, **sampling)
-    return None
+def _generated(trained: Trained, index: int, **sampling: Any) -> Tensor:
+    """Generate with the generator of the seed."""
+    return trained.generators[index].generate(trained.weights, **sampling)
 
 
 def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
@@ -127,17 +122,15 @@ def _nearest_noise(trained: Trained, index: int) -> Tensor:
     return noisy(anchors, far, rng)
 
 
-def _sources(trained: Trained, index: int) -> Tensor:
-    """Return the adapters whose lists are re-ranked: none, and three generated ones."""
+def _sources(trained: Trained, index: int, tuned: bool = False) -> Tensor:
+    """Return the adapters ``[1 + 3, P]`` whose lists are re-ranked: none, and three others.
+
+    They are generated for three weights or, if ``tuned``, the anchors nearest to these.
+    """
     accuracy = trained.test_set.objectives.index("accuracy")
     weights = reranking.source_weights(trained.weights, accuracy)
-    return reranking.source_vectors(trained.generators[index], weights)
-
-
-def _tuned_sources(trained: Trained, index: int) -> Tensor:
-    """Return the same with anchors, those nearest to the weights of the generated adapters."""
-    accuracy = trained.test_set.objectives.index("accuracy")
-    weights = reranking.source_weights(trained.weights, accuracy)
+    if not tuned:
+        return reranking.source_vectors(trained.generators[index], weights)
     anchors = mixtures.mixed(trained.collection, mixtures.nearest, index, weights)  # [3, P]
     return torch.cat([torch.zeros_like(anchors[:1]), anchors])
 
@@ -201,12 +194,7 @@ METHODS = {
         vectors=lambda trained, i: trained.generators[i].generate(_shuffled(trained, i)[0]),
     ),
     # Guidance needs more steps: with one or two, it overshoots.
-    "generated_cfg": Method(
-        "generated", vectors=partial(_generated, if_guided=False, guidance=1.5, steps=10)
-    ),
-    "generated_no_cfg": Method(
-        "generated", vectors=partial(_generated, if_guided=True, guidance=1.0)
-    ),
+    "generated_cfg": Method("generated", vectors=partial(_generated, guidance=1.5, steps=10)),
     "paragon": Method("generated", vectors=_published),
     "paragon_no_cfg": Method("generated", vectors=partial(_published, guidance=1.0)),
     "interpolation": Method("mixture", mixture=mixtures.interpolation),
@@ -229,7 +217,9 @@ METHODS = {
     "xquad": Method("reranked", rerank=RERANKERS["xquad"]),
     "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
     "generated_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_sources),
-    "tuned_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_tuned_sources),
+    "tuned_xquad": Method(
+        "reranked", rerank=RERANKERS["xquad"], vectors=partial(_sources, tuned=True)
+    ),
     "popularity": Method("reference", rows=partial(_recommender, name="popularity")),
     "item_knn": Method("reference", rows=partial(_recommender, name="item_knn")),
     "cmr": Method("reranked", rows=_reranked_by_hypernetwork),

@@ -51,47 +51,40 @@ class WeightEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block; if ``adaptive``, adaLN-Zero (Peebles & Xie 2023, section 3.2)."""
+    """Residual block with adaLN-Zero (Peebles & Xie 2023, section 3.2)."""
 
-    def __init__(self, width: int, adaptive: bool) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=not adaptive)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.mlp = mlp(width, 2 * width, width)
-        self.modulate = nn.Linear(width, 3 * width) if adaptive else None
-        if self.modulate is not None:  # zeros: a new block is the identity
-            nn.init.zeros_(self.modulate.weight)
-            nn.init.zeros_(self.modulate.bias)
+        self.modulate = nn.Linear(width, 3 * width)
+        nn.init.zeros_(self.modulate.weight)  # a new block is the identity
+        nn.init.zeros_(self.modulate.bias)
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         """Apply the block to ``h [B, w]``, given the embedded step and weights ``[B, w]``."""
-        if self.modulate is None:
-            return h + self.mlp(self.norm(h))  # [B, w]
         shift, scale, gate = self.modulate(F.silu(condition)).chunk(3, -1)  # [B, w] each
         return h + gate * self.mlp(self.norm(h) * (1 + scale) + shift)  # [B, w]
 
 
 class Denoiser(nn.Module):
-    """Predict v; weights and step enter every block (``adaptive_norm``) or once (``add_once``)."""
+    """Predict v; weights and step enter every block."""
 
     def __init__(self, size: int, objectives: int, settings: params.GeneratorSettings) -> None:
         super().__init__()
-        width, self.adaptive = settings.width, settings.conditioning == "adaptive_norm"
+        width = settings.width
         self.embed_step = mlp(64, width, width)
         self.embed_weights = WeightEmbedding(objectives, width)
         self.embed_token = nn.Linear(size, width)
-        self.blocks = nn.ModuleList(Block(width, self.adaptive) for _ in range(settings.blocks))
+        self.blocks = nn.ModuleList(Block(width) for _ in range(settings.blocks))
         self.norm, self.output = nn.LayerNorm(width), nn.Linear(width, size)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
     def forward(self, x: Tensor, t: Tensor, weights: Tensor, drop: Tensor) -> Tensor:
         """Predict v ``[B, D]`` of ``x [B, D]`` at steps ``t [B]``; ``drop [B]`` hides weights."""
-        step = self.embed_step(sinusoidal(t, 64))  # [B, w]
-        condition = self.embed_weights(weights, drop)  # [B, w]
+        condition = self.embed_step(sinusoidal(t, 64)) + self.embed_weights(weights, drop)  # [B, w]
         h = self.embed_token(x)  # [B, w]
-        if not self.adaptive:
-            h = h + step + condition  # [B, w]
-        condition = step + condition  # [B, w], of adaptive blocks
         for block in self.blocks:
             h = block(h, condition)  # [B, w]
         return self.output(self.norm(h))  # [B, D]
@@ -115,6 +108,8 @@ class Latent(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("basis", basis)
         self.register_buffer("scale", torch.tensor(float(scale)))
+        whole = basis.shape[0] == basis.shape[1]  # a product with the identity would be slow
+        self.is_identity = whole and torch.equal(basis, torch.eye(len(basis)).to(basis))
 
     @classmethod
     def fit(cls, vectors: Tensor, size: int | None) -> "Latent":
@@ -132,11 +127,13 @@ class Latent(nn.Module):
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Map vectors ``[..., P]`` to latents ``[..., K]``."""
-        return (vectors - self.mean) @ self.basis.T / self.scale
+        centred = vectors - self.mean  # [..., P]
+        return (centred if self.is_identity else centred @ self.basis.T) / self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Map latents ``[..., K]`` to vectors ``[..., P]``."""
-        return self.mean + self.scale * latents @ self.basis
+        scaled = self.scale * latents  # [..., K]
+        return self.mean + (scaled if self.is_identity else scaled @ self.basis)
 
 
 class DiffusionModel(nn.Module):

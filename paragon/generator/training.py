@@ -105,9 +105,8 @@ def train_generator(
         # Behavioural loss, on adapters sampled for random weights.
         if task_losses:
             wanted = random_weights(settings.behaviour_batch, floor, rng).to(device)  # [B, O]
-            noise = standard_normal((len(wanted), len(model.latent.basis)), rng).to(
-                device
-            )  # [B, K]
+            shape = len(wanted), len(model.latent.basis)  # B, K
+            noise = standard_normal(shape, rng).to(device)  # [B, K]
             predict = guided(model.denoiser, wanted, 1)
             sampled = ddim(predict, schedule, noise, steps=settings.sampler_steps)  # [B, K]
             by_objective = task_losses(model.latent.decode(sampled), rng)  # [B, O]

@@ -164,12 +164,11 @@ class AblationBench(Bench):
         """Compute all measures of several ways, of ``others``, of `tuned` and of `constant`."""
         curve = self.compared(ways, index, others)
         table = self.measures(curve).drop(columns="protocol").set_index("method")
+        table["choice"] = pd.Series({name: self.choice(way) for name, way in ways.items()})
         metrics = metrics_of(self.objectives)
         points = {name: part[metrics].to_numpy() for name, part in curve.groupby("method")}
-        for name in table.index:
-            table.loc[name, "outcome_error"] = outcome_error(points[name], points["tuned"]).value
-            if name in ways:
-                table.loc[name, "choice"] = self.choice(ways[name])
+        errors = {name: outcome_error(own, points["tuned"]).value for name, own in points.items()}
+        table["outcome_error"] = pd.Series(errors, dtype=float)
         return table.reset_index()
 
 

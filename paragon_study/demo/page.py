@@ -134,7 +134,6 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
     settings, backbone = generator.settings, trained.test.backbone
     reasons = {  # the page implements the defaults only
         "other objectives": generator.objectives != ["accuracy", "diversity"],
-        "other conditioning": settings.conditioning != "adaptive_norm",
         "guidance": settings.guidance != 1,
         "adapters without an item side": not generator.form.categories,
         "a backbone with a state for each item": not backbone.is_dot_product,

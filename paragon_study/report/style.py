@@ -51,7 +51,6 @@ METHODS = {
     "generated_best": Look("generated, best of 8", "#882255", "^", _DASH),
     "generated_shuffled": Look("generated, shuffled", "#CC79A7", "X", _DOT),
     "generated_cfg": Look("generated, guided", "#661100", "v", _DASHDOT),
-    "generated_no_cfg": Look("generated, no guidance", "#E69F00", "v", _DASHDOT),
     "paragon": Look("Paragon, as published", "#B3446C", "D", _DASHDOT),
     "paragon_no_cfg": Look("Paragon, no guidance", "#E25822", "d", _DOT),
     "interpolation": Look("interpolation", "#0072B2", "s", _DASH),

@@ -1,6 +1,5 @@
 """Rows of the comparison and their measurements, against brute force."""
 
-import copy
 import dataclasses
 import json
 import math
@@ -158,7 +157,7 @@ def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, tasks, user
 
 def test_every_row_is_there(curve, collection):
     others = {
-        "popularity", "item_knn", "retrain", "paragon", "paragon_no_cfg", "generated_no_cfg",
+        "popularity", "item_knn", "retrain", "paragon", "paragon_no_cfg",
         "cmr", "generated_xquad", "mmr", "xquad", "dpp",
     }  # fmt: skip
     expected = METHODS.keys() - others
@@ -248,11 +247,6 @@ def test_the_controls_of_generation_are_what_they_are_called(trained):
     far = torch.cdist(vectors["generated"], collected).min(1).values
     moved = (vectors["nearest_noise"] - vectors["nearest"]).norm(dim=1)
     assert torch.allclose(moved, far, rtol=1e-4)
-    other = copy.copy(generator)
-    other.settings = generator.settings.model_copy(update={"guidance": 2.0})
-    again = vectors_of(dataclasses.replace(trained, generators=[other, other]), 1)
-    assert "generated_cfg" not in again and "generated_no_cfg" not in vectors
-    assert torch.equal(again["generated_no_cfg"], generator.generate(weights))
 
 
 def test_the_generator_never_sees_the_oracles(collection, settings):

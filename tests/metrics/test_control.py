@@ -52,6 +52,14 @@ def test_correlation_at_any_scale_and_where_it_is_undefined():
     undefined(control.correlation(W, 0.3 + 1e-15 * W), "constant")
 
 
+def test_outcome_error_is_the_mean_distance_in_ranges_of_the_oracle():
+    oracle = np.array([[0.1, 30.0], [0.2, 20.0], [0.5, 10.0]])  # ranges 0.4 and 20
+    assert control.outcome_error(oracle, oracle) == (0.0, None)
+    moved = oracle + [[0.04, 0], [-0.04, 0], [0, 10]]  # 0.1, 0.1 and 0.5 of the ranges
+    assert control.outcome_error(moved, oracle).value == pytest.approx((0.1 + 0.1 + 0.5) / 6)
+    undefined(control.outcome_error(oracle, np.ones((3, 2))), "does not move")
+
+
 def test_range_ratio():
     assert control.range_ratio([0.2, 0.5, 0.4], [0.1, 0.6, 0.7]) == (pytest.approx(0.5), None)
     assert control.range_ratio([0.3, 0.3], [0.1, 0.2]).value == 0.0

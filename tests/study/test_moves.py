@@ -34,6 +34,16 @@ def test_permuted_neurons_are_the_same_function_and_are_found_again():
     assert torch.equal(measure.permute(other, measure.matching(other, start, form), form), start)
 
 
+def test_aligned_starts_have_their_hidden_units_in_the_order_of_the_first():
+    """A second start that is the first with its units in a cycle of three comes back as it was."""
+    form, order = AdapterForm(3, 3, 2), torch.tensor([2, 0, 1])  # not its own inverse
+    first = torch.randn(3, form.size, generator=torch.Generator().manual_seed(0))
+    turned = measure.permute(first, order, form)
+    assert not torch.equal(turned, first)
+    found = measure.aligned(torch.stack([first, turned]), form)
+    assert torch.equal(found, torch.stack([first, first]))
+
+
 def test_states_give_the_offset_and_a_linear_map():
     form, vectors = AdapterForm(D, 4), 0.3 * draw(2, AdapterForm(D, 4).size, seed=3)
     items, old, hidden, shift = draw(N + 1, D), draw(500, D, seed=2), turn(), draw(D, seed=6)
