@@ -247,7 +247,7 @@ def trial(
 ) -> None:
     """Run ablations and moves that have no results yet; without KIND, list them.
 
-    KIND: collections, points; recommenders, moves, generators.
+    KIND: law, budgets; recommenders, moves, generators.
     """
     from paragon_study.ablations.ablate import TRIALS, Ablations
     from paragon_study.moves import measure
