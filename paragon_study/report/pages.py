@@ -142,16 +142,19 @@ def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`.
 
     ``studies``: on real data; ``earlier``: tuned with another loss for accuracy; ``planted``: on
-    other data; ``times``: of `make bench`; ``law``: means over seeds with ten tuned adapters, with
-    the name of the entry as backbone; ``budgets``: of fetched items.
+    other data; ``times``: of `make bench`; ``law``: means over seeds, with the
+    name of the entry as backbone (``regret_mean of 35`` tuned adapters; without a number: ten, or
+    none are needed); ``budgets``: of fetched items.
     """
     folders = compare.study_folders(root / "results")
     planted = [folder for folder in folders if folder.parent.name == "planted"]
     earlier = [f for f in folders if f not in planted and not compare.is_current(f)]
     real = compare.without_repeats(f for f in folders if f not in (*planted, *earlier))
-    law = contrasts.at_anchors(contrasts.load_table("law", root / "ablations" / "results"))
-    means = law.groupby(["name", "method"])[[*contrasts.MEASURES]].mean().stack()
-    means = means.rename_axis(["backbone", "method", "measure"]).rename("value").reset_index()
+    law = contrasts.load_table("law", root / "ablations" / "results").fillna({"anchors": 10})
+    means = law.groupby(["name", "method", "anchors"])[[*contrasts.MEASURES]].mean().stack()
+    means.index.names = ["backbone", "method", "anchors", "measure"]
+    means = means.rename("value").reset_index()
+    means["measure"] += means.pop("anchors").map(" of {:.0f}".format).replace(" of 10", "")
     return {
         "studies": pd.concat([
             compare.all_results(real),
