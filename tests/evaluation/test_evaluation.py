@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import rel_entr
 
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones import base, build
@@ -24,7 +25,7 @@ from paragon.evaluation.evaluate import (
     summarise,
 )
 from paragon.evaluation.methods import METHODS, all_rows, methods_of, other_rows
-from paragon.evaluation.protocol import Row, Scores, measure_rows
+from paragon.evaluation.protocol import Row, Scores, TestSet, measure_rows
 from paragon.generator.training import train_generator
 from paragon.metrics.ranking import intra_list_distance_at, ndcg_at, target_ranks, top_k
 from paragon.objectives import table as objectives
@@ -231,6 +232,26 @@ def test_the_best_of_several_is_chosen_on_validation(trained, collection):
             assert torch.equal(found[w], pool[losses.argmin(), w]), name
         on_test = methods.adapter_vectors(dataclasses.replace(known, valid=known.test), 1, name)
         assert not torch.equal(found, on_test), name
+
+
+def test_recency_and_calibration_are_measured_if_they_are_objectives(seqs):
+    """By loops over events; the lists are the ten best that were not met."""
+    names = ["accuracy", "recency", "calibration"]
+    test_set = TestSet(seqs, seqs.test, names, cutoffs=[10])
+    scores = np.random.default_rng(0).random((len(seqs.test), seqs.n_items + 1))
+    found = test_set.measure(Scores.of(scores))[1]["full"]  # [O, N]
+    shares = seqs.categories / np.maximum(seqs.categories.sum(1, keepdims=True), 1)
+    recency, hidden = seqs.recency(), test_set.excluded
+    for event, (user, position) in enumerate(
+        zip(seqs.test.users, seqs.test.positions, strict=True)
+    ):
+        best = np.argsort(-np.where(hidden[event], -1, scores[event]))[:10]
+        assert found[1, event] == pytest.approx(recency[best].mean())
+        start = seqs.offsets[user]
+        p, q = (shares[x].sum(0) for x in (seqs.items[start : start + position], best))
+        p, q = p / p.sum(), q / q.sum()
+        far = rel_entr(p, 0.99 * q + 0.01 * p).sum()
+        assert found[2, event] == pytest.approx(1 - far / np.log(100))
 
 
 def test_the_controls_of_generation_are_what_they_are_called(trained):
