@@ -141,8 +141,8 @@ class Catalogue:
     def lists(self, items: Tensor, history: Tensor) -> Lists:
         """Return the features of lists ``[..., B, C]`` for users with ``history [..., B, M]``."""
         ideal = self.ideal[min(items.shape[-1], len(self.ideal)) - 1]
-        features = (part[items] for part in (self.categories, self.popularity, self.recency))
-        return Lists(*features, history, ideal)
+        of_items = self.categories[items], self.popularity[items], self.recency[items]
+        return Lists(*of_items, history, ideal)
 
 
 def history_shares(met: Met, categories: np.ndarray) -> Tensor:

@@ -228,7 +228,8 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     forms = {n: mixture_of(n) for n in MIXTURES} | {"kernel": mixtures.in_log_ratios(kernel)}
     plain = bench.held_out[1].catalogue_scores(torch.zeros(train.form.size)).cpu().numpy()
     for index, seed in enumerate(plan.seeds):
-        ways = {n: models[index].generate for n, models in generators.items()}
+        ways: dict[str, WeightsToVectors] = {}
+        ways |= {n: models[index].generate for n, models in generators.items()}
         ways |= {n: model.generate for n, model in rivals[index].items()}
         for number in entry.anchors:
             collection = first_anchors(bench.collection, number)

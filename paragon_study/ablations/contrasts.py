@@ -19,7 +19,7 @@ from paragon_study.report import style
 from paragon_study.report.style import GREY, look, metric_label
 
 MEASURES = ("regret_mean", "outcome_error")  # by loss, and by what is served
-SHOWN = ("nearest", "interpolation_log", "rbf_log", "kernel", "generated")
+SHOWN: tuple[str, ...] = ("nearest", "interpolation_log", "rbf_log", "kernel", "generated")
 SHOWN += ("full_vector", "hypernetwork", "conditioned", "category_bias")
 
 
