@@ -97,6 +97,10 @@ class Collection:
         """The form of the adapters."""
         return AdapterForm(**self.description["form"])
 
+    def tuned(self, seed_index: int) -> Tensor:
+        """Return the vectors of anchors, then oracles, of a seed, ``[A + W, P]``."""
+        return torch.cat([self.anchor_vectors[seed_index], self.oracle_vectors[seed_index]])
+
     def training_set(self, seed_index: int) -> tuple[Tensor, Tensor]:
         """Return vectors ``[A * (K + 1), P]`` and weights of the seed at index ``seed_index``."""
         ends = self.anchor_vectors[seed_index].unsqueeze(1)  # [A, 1, P]

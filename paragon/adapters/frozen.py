@@ -177,3 +177,9 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
         losses = task.losses(vectors, rows, objectives)  # [..., A, O]
         total = total + losses * len(rows)
     return torch.as_tensor(total / len(task.states))
+
+
+def best_of(valid: FrozenTask, vectors: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
+    """Choose for each of ``weights [W, O]`` the best of ``vectors [A, P]`` by validation loss."""
+    losses = held_out_losses(valid, vectors.to(valid.states.device), names).cpu()  # [A, O]
+    return vectors[(losses @ weights.T).argmin(0)]  # [A, O] @ [O, W] -> [W, P]

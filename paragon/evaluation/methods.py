@@ -14,7 +14,7 @@ from torch import Tensor
 
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection
-from paragon.adapters.frozen import FrozenTask, held_out_losses
+from paragon.adapters.frozen import FrozenTask, best_of, held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
@@ -83,10 +83,8 @@ def generated_best(
 
 def _envelope(trained: Trained, index: int) -> Tensor:
     """Choose for each weight the best tuned adapter of the seed, by validation task loss."""
-    collection, valid = trained.collection, trained.valid
-    tuned = torch.cat([collection.anchor_vectors[index], collection.oracle_vectors[index]])
-    losses = held_out_losses(valid, tuned.to(valid.states.device), trained.test_set.objectives)
-    return tuned[(losses.cpu() @ trained.weights.T).argmin(0)]  # [A + W, O] @ [O, W]
+    tuned = trained.collection.tuned(index)  # [A + W, P]
+    return best_of(trained.valid, tuned, trained.weights, trained.test_set.objectives)
 
 
 def _generated(trained: Trained, index: int, **sampling: Any) -> Tensor:

@@ -128,14 +128,14 @@ def at_budgets(
 
 def adapters_of(trained: Trained, index: int, name: str) -> Tensor | None:
     """Return the adapters ``[S, P]`` that a method chooses from, None if it has none."""
-    objectives, collection = trained.test_set.objectives, trained.collection
+    objectives = trained.test_set.objectives
     accuracy = objectives.index("accuracy")
     other = objectives.index("diversity") if "diversity" in objectives else 1 - min(accuracy, 1)
     weights = torch.zeros(len(WEIGHTS), len(objectives))
     weights[:, accuracy] = torch.tensor(WEIGHTS)
     weights[:, other] = 1 - weights[:, accuracy]
     if name == "tuned":
-        return torch.cat([collection.anchor_vectors[index], collection.oracle_vectors[index]])
+        return trained.collection.tuned(index)
     if name == "category_bias":
         if not trained.test.form.categories:
             return None

@@ -67,9 +67,9 @@ class Retraining(Training):
         self.weights = {name: w for name, w in named if w != 0}
         self.catalogue = Catalogue.of(sequences, self.served, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
-        self.met = sequences.met_in_training().to(self.device)  # users rows
-        history = history_shares(sequences.met_in_training(), sequences.categories)  # [users, M]
-        self.history = history.float().to(self.device)
+        met = sequences.met_in_training()  # users rows
+        history = history_shares(met, sequences.categories)  # [users, M]
+        self.met, self.history = met.to(self.device), history.float().to(self.device)
 
     def adapted(self, states: Tensor) -> Tensor:
         """Adapt states ``[N, d]``: ``[N, d + M]``."""

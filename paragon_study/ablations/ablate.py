@@ -19,7 +19,7 @@ from torch import Tensor
 
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection, load_collection, save_collection
-from paragon.adapters.frozen import held_out_losses
+from paragon.adapters.frozen import best_of, held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.evaluate import over_seeds, shares_from_generated
 from paragon.evaluation.methods import mixture_of
@@ -136,18 +136,13 @@ class AblationBench(Bench):
 
     def tuned(self, index: int, weights: Tensor) -> Tensor:
         """Choose for each weight the best tuned adapter of a seed, by validation task loss."""
-        parts = self.collection.anchor_vectors[index], self.collection.oracle_vectors[index]
-        vectors = torch.cat(parts)  # [A + W, P]
-        return vectors[(self.losses(vectors) @ weights.T).argmin(0)]  # [A + W, O] @ [O, W]
-
-    def losses(self, vectors: Tensor) -> Tensor:
-        """Compute the losses of validation users, ``[..., O]``."""
-        valid = self.held_out[0]
-        return held_out_losses(valid, vectors.to(valid.states.device), self.objectives).cpu()
+        return best_of(self.held_out[0], self.collection.tuned(index), weights, self.objectives)
 
     def choice(self, way: WeightsToVectors) -> float:
         """Compute the mean task loss on validation users."""
-        return (self.losses(way(self.choices)) * self.choices).sum(-1).mean().item()
+        valid, vectors = self.held_out[0], way(self.choices)
+        losses = held_out_losses(valid, vectors.to(valid.states.device), self.objectives).cpu()
+        return (losses * self.choices).sum(-1).mean().item()
 
     def compared(
         self, ways: Mapping[str, WeightsToVectors], index: int = 0, others: tuple[Row, ...] = ()
@@ -195,10 +190,8 @@ def load_variant(
 ) -> list[Generator]:
     """Load the generators of a variant by seed; train what is not stored."""
     folder = STORE / name / f"anchors-{number}"
-    study, stem = (
-        plan.study(name, {"generator": plan.variants[variant].change}),
-        folder / "collection",
-    )
+    study = plan.study(name, {"generator": plan.variants[variant].change})
+    stem = folder / "collection"
     save_collection(first_anchors(bench.collection, number), stem)
     try:
         generators = load_generators(folder / variant, load_collection(stem))

@@ -29,7 +29,7 @@ def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.D
 
 
 def at_anchors(law: pd.DataFrame, number: int = 10) -> pd.DataFrame:
-    """Select methods that learn from so many tuned adapters, or need none; label their setting."""
+    """Select methods with so many tuned adapters, or without any; add the column ``setting``."""
     rows = law[law["anchors"].isna() | (law["anchors"] == number)]
     setting = rows["objectives"].map("{} objectives".format) + ", " + rows["backbone"]
     return rows.assign(setting=setting, regret=100 * rows["regret_mean"])

@@ -7,7 +7,7 @@ numbers of an old state, e of a new one, N histories, C candidates, K old recomm
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -24,7 +24,7 @@ from paragon import backbones
 from paragon.adapters import mixtures
 from paragon.adapters.adapter import AdapterForm, start_vectors
 from paragon.adapters.collection import Collection, tune
-from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
+from paragon.adapters.frozen import FrozenTask, best_of, frozen_task
 from paragon.adapters.rotation import AdapterMap, ItemTable, fit_rotation, procrustes, shared_items
 from paragon.backbones import Backbone
 from paragon.backbones.training import Training
@@ -242,20 +242,11 @@ def _ridge(x: Tensor, y: Tensor) -> Tensor:
 def candidates(way: AdapterMap, old: Collection) -> Tensor:
     """Move candidates ``[C, Q]`` for selection: adapters at ``GRID`` weights with each gain."""
     given = torch.cat([old.anchors, old.oracles]).double().numpy()  # [A, 2]
-    vectors = torch.cat([old.anchor_vectors[0], old.oracle_vectors[0]])  # [A, P]
     first = np.linspace(0, 1, GRID)
     grid = np.stack([first, 1 - first], 1)  # [GRID, 2]
     mix = mixtures.in_log_ratios(mixtures.interpolation)(given, grid)  # [GRID, A]
-    dense = torch.from_numpy(mix).float() @ vectors  # [GRID, P]
+    dense = torch.from_numpy(mix).float() @ old.tuned(0)  # [GRID, P]
     return torch.cat([way.vectors(dense, old.form, gain) for gain in GAINS])
-
-
-def calibrate(
-    valid: FrozenTask, moved: Tensor, weights: Tensor, objectives: Sequence[str]
-) -> Tensor:
-    """Select for each of ``weights [W, O]`` the best of ``moved [C, Q]`` on validation users."""
-    losses = held_out_losses(valid, moved, objectives).cpu()  # [C, O]
-    return moved[(losses @ weights.T).argmin(0)]  # [C, W] -> [W, Q]
 
 
 def corrected(moved: Tensor, weights: Tensor, anchors: Tensor, differences: Tensor) -> Tensor:
@@ -356,7 +347,7 @@ def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
     start, weights = rows["moved_means"], place.weights
     with place.timed("moved_calibrated", "moved_means"):
         valid = place.held_out[0]
-        rows["moved_calibrated"] = calibrate(valid, choice, weights, place.objectives)
+        rows["moved_calibrated"] = best_of(valid, choice, weights, place.objectives)
     with place.timed("moved_two_anchors", "moved_means"):
         two = [int((weights[:, 0] - weight).abs().argmin()) for weight in plan.anchors]
         further = place.tuned_on(start[two], weights[two], plan.anchor_steps)
@@ -380,9 +371,8 @@ class Old(NamedTuple):
     def of(cls, place: Place, new: Place) -> "Old":
         """Fit both maps from the item vectors alone."""
         there, own = fit_rotation(place.table, new.table), place.collection
-        vectors = torch.cat([own.anchor_vectors[0], own.oracle_vectors[0]])
         back = fit_rotation(new.table, place.table)
-        return cls(place, there, back, there.vectors(vectors, own.form))
+        return cls(place, there, back, there.vectors(own.tuned(0), own.form))
 
 
 def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]]:
@@ -407,7 +397,7 @@ def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]
     choice = torch.cat([candidates(old.there, old.place.collection) for old in olds])
     vectors["moved_mean"] = each.mean(0)[-len(weights) :]
     valid, test, _ = new.held_out
-    vectors["moved_calibrated"] = calibrate(valid, choice, weights, new.objectives)
+    vectors["moved_calibrated"] = best_of(valid, choice, weights, new.objectives)
 
     def mean_scores() -> Iterator[Scores]:  # [N, n + 1]
         for w in range(-len(weights), 0):

@@ -142,9 +142,9 @@ def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`.
 
     ``studies``: on real data; ``earlier``: tuned with another loss for accuracy; ``planted``: on
-    other data; ``times``: of `make bench`; ``law``: means over seeds, with the
-    name of the entry as backbone (``regret_mean of 35`` tuned adapters; without a number: ten, or
-    none are needed); ``budgets``: of fetched items.
+    other data; ``times``: of `make bench`; ``law``: means over seeds, with the name of the entry as
+    backbone (``regret_mean of 35``: with 35 tuned adapters; without a number: ten, or none);
+    ``budgets``: of fetched items.
     """
     folders = compare.study_folders(root / "results")
     planted = [folder for folder in folders if folder.parent.name == "planted"]
