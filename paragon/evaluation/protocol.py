@@ -100,10 +100,6 @@ class TestSet:
             "sampled": ranking.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
             "full": np.concatenate(parts),
         }  # [N, depth] each
-        # On the published scale, for docs/reproduction.md only.
-        self.published = ranking.ideal_alpha_dcg(
-            categories, 10, candidates=self.candidates, published=True
-        )
         met = Pairs(*sequences.train_pairs(), sequences.n_items)
         count = np.bincount(met.keys % (sequences.n_items + 1), minlength=sequences.n_items + 1)
         self.information = np.append(0.0, ranking.self_information(count[1:], sequences.n_users))
@@ -196,8 +192,6 @@ class TestSet:
             if k == 10:
                 out["items@10"] = different = ranking.aggregate_diversity_at(items, k)
                 out["catalogue@10"] = different / self.sequences.n_items
-            if k == 10 and protocol == "sampled":
-                out["alpha_ndcg_published@10"] = ranking.alpha_ndcg_at(dcg, self.published, k)
             if k == 10 and "calibration" in self.objectives:
                 far = ranking.calibration_at(ranked, self.history.numpy(), k)
                 out["calibration@10"] = 1 - far / math.log(100)

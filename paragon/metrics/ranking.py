@@ -109,7 +109,6 @@ def ideal_alpha_dcg(
     alpha: float = 0.5,
     candidates: np.ndarray | None = None,
     excluded: np.ndarray | None = None,
-    published: bool = False,
 ) -> np.ndarray:
     """α-DCG of the greedily best list of each event's candidates; float64 ``[N, k]``.
 
@@ -117,13 +116,6 @@ def ideal_alpha_dcg(
     ``excluded [N, C]``, bool. With neither, one row for all events. Ties go to the first candidate;
     the rule is part of the metric, since it changes the sum. With fewer than k candidates the last
     sum is repeated. Source: Clarke et al., SIGIR 2008, section 3.3 (the exact ideal is NP-hard).
-
-    ``published``: the ideal of the published tables, FOR COMPARISON WITH THESE ONLY: the ratio is
-    not α-nDCG. The matrix of candidates x categories is transposed, so the greedy list consists of
-    categories, each once. The gain of a category is the number of its candidates; one seen r times
-    counts (1 - α)^r. This ideal grows with the number of candidates: the ratio is several times too
-    small and not comparable across protocols. Source: ``best_alpha_nDCG`` in the code of Shen et
-    al., "Paragon", RecSys 2025 (github.com/Starrylay/Paragon, REC/models/BaseModel.py).
     """
     k, decay, categories = _cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
     patterns, kind = np.unique(categories > 0, axis=0, return_inverse=True)  # [G, M], G is small
@@ -132,9 +124,8 @@ def ideal_alpha_dcg(
         candidates = np.broadcast_to(np.arange(len(categories)), (rows, len(categories)))
     candidates = check_array("candidates", candidates, "NC", "integers", 0, len(categories) - 1)
     free, kind, parts = ~_excluded(excluded, candidates.shape), kind.reshape(-1), []
-    gains = _published_gains if published else _greedy_gains
     for block in row_blocks(len(candidates), max(candidates.shape[1], len(patterns))):
-        parts.append(gains(patterns, kind[candidates[block]], free[block].copy(), k, decay))
+        parts.append(_greedy_gains(patterns, kind[candidates[block]], free[block].copy(), k, decay))
     return _discounted(np.concatenate(parts))
 
 
@@ -151,23 +142,6 @@ def _greedy_gains(
         gains[:, position] = np.maximum(gain[rows, pick], 0.0)
         free[rows, pick] = False
         worth *= np.where(patterns[kinds[rows, pick]], decay, 1.0)
-    return gains
-
-
-def _published_gains(
-    patterns: np.ndarray, kinds: np.ndarray, free: np.ndarray, k: int, decay: float
-) -> np.ndarray:
-    """Gains ``[n, k]`` of the greedy list of categories, see ``published`` above."""
-    rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
-    worth = np.zeros((len(kinds), len(patterns)))  # of the candidates with each pattern
-    np.add.at(worth, (rows[:, None], kinds), free)
-    left = np.ones((len(kinds), patterns.shape[1]), dtype=bool)  # categories
-    for position in range(min(k, patterns.shape[1])):
-        gain = np.where(left, worth @ patterns, -1.0)  # [n, M]
-        pick = gain.argmax(axis=1)
-        gains[:, position] = gain[rows, pick]
-        left[rows, pick] = False
-        worth *= np.where(patterns[:, pick].T, decay, 1.0)
     return gains
 
 
