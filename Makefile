@@ -41,8 +41,8 @@ add: repository fetch ## Add a dataset or backbone and run its studies: make add
 
 ablations: repository fetch ## Run the ablations that are missing (hours), then their notebook
 	$(BIN)/dvc repro backbones@ml-100k-sasrec
-	$(BIN)/python -m paragon trial collections
-	$(BIN)/python -m paragon trial points
+	$(BIN)/python -m paragon trial law
+	$(BIN)/python -m paragon trial budgets
 	$(BIN)/python -m paragon run 07_ablations --dataset ml-100k
 
 moves: repository fetch ## Run the moves to other recommenders that are missing (hours)

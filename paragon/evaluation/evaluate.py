@@ -129,6 +129,7 @@ def control_measures(
         if reference > 0
         else Measure(None, "the oracle's hypervolume is 0: it never ranks a target among the first")
     )
+    measures["outcome_error"] = control.outcome_error(points, best)
     for column, objective in enumerate(objectives):
         short, weight = OBJECTIVES[objective].short, weights[:, column]
         values, of_tuned = points[:, column], best[:, column]

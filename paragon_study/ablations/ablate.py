@@ -26,8 +26,6 @@ from paragon.evaluation.methods import mixture_of
 from paragon.evaluation.protocol import Row, Scores
 from paragon.evaluation.shares import at_budgets
 from paragon.generator.generator import Generator, load_generators
-from paragon.metrics.control import outcome_error
-from paragon.objectives.table import metrics_of
 from paragon.objectives.weights import random_weights, simplex_lattice
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
 from paragon.rivals.end_to_end import biased_scores, tune_category_bias
@@ -160,10 +158,6 @@ class AblationBench(Bench):
         curve = self.compared(ways, index, others)
         table = self.measures(curve).drop(columns="protocol").set_index("method")
         table["choice"] = pd.Series({name: self.choice(way) for name, way in ways.items()})
-        metrics = metrics_of(self.objectives)
-        points = {name: part[metrics].to_numpy() for name, part in curve.groupby("method")}
-        errors = {name: outcome_error(own, points["tuned"]).value for name, own in points.items()}
-        table["outcome_error"] = pd.Series(errors, dtype=float)
         return table.reset_index()
 
 

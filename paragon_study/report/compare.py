@@ -26,7 +26,7 @@ NOT_DRAWN = [*methods_of("reference"), "generated_best", "generated_cfg", "parag
 NOT_DRAWN += ["interpolation", "rbf", "ridge", "ridge_log", "cmr"]
 NOT_LISTED = [m for m in NOT_DRAWN if m not in ("constant", "backbone")] + ["linear_subspace"]
 # Columns of the tables of methods and of studies, with digits.
-CONTROL = {"r_acc_full": "r acc", "r_div_full": "r div", "r_div_inner_full": "inner"}
+CONTROL = {"r_acc_full": "r acc", "r_div_full": "r div", "outcome_error_full": "control error"}
 MEANS = {HV_OF_TUNED: ("of tuned", 2)} | {name: (title, 2) for name, title in CONTROL.items()}
 MEANS |= {"even_ild_full": ("distance", 2), "even_items_full": ("items", 0)}
 MEANS |= {REGRET: ("regret %", 1)}
@@ -44,8 +44,8 @@ every measure, and `all.csv` has all of them: one row for each study, method and
 
 - **Tuned**: the best tuned adapter for the weights asked for, the yardstick. **Set HV**: the area
   below all points (NDCG@10, α-nDCG@10) of a method.
-- **r acc, r div**: correlation of accuracy and diversity with their weights; *inner*: without the
-  corners, where one objective has weight 0.
+- **r acc, r div**: correlation of accuracy and diversity with their weights.
+- **Control error**: distance of both from those of *tuned* at the same weights, in its ranges.
 - **Regret**: the loss beyond that of *tuned*; 100 %: always the middle adapter.
 - **±**: half of the 95 % interval over seeds. **\\***: differs from *generated* beyond chance, for
   users (paired bootstrap, Holm's correction) and for seeds (t interval).

@@ -31,7 +31,8 @@ EXPECTED = {
     | {"r_acc_sampled": 1, "r_div_sampled": 1},
     "constant": {"regret_mean_full": 1},
     "other": {"range_ratio_acc_sampled": 0.5, "regret_mean_full": 0.25}
-    | {"violations_div_sampled": 1, "violations_acc_sampled": 0},
+    | {"violations_div_sampled": 1, "violations_acc_sampled": 0}
+    | {"outcome_error_full": ((0.1 + 0 + 0.1) / 0.4 + (0 + 0.1 + 0.4) / 0.4) / 6},
 }
 FIVE = tuple(np.arange(5) / 4)
 
