@@ -3,7 +3,7 @@
 ``python docs/one_file.py`` prints the curve after a few minutes and draws docs/one_file.png. Each
 part is a short version of a folder of the package; tests/test_one_file.py compares the two.
 Shapes: N events, n items, M categories, d numbers of a state, h hidden units, P parameters of an
-adapter, A adapters, B events of a batch, C items of a list, O = 2 objectives, K latents, T steps.
+adapter, A adapters, B events of a batch, C items of a list, O = 2 objectives, T steps.
 """
 
 import math
@@ -156,19 +156,17 @@ def tune(task, weights, rng, steps=400, snapshots=5):
     return torch.stack(kept)
 
 
-# 6. Diffusion in a few principal components of the collected vectors.
+# 6. Diffusion over the collected vectors, shifted and scaled.
 class Latent:
-    def __init__(self, vectors, size=8):
+    def __init__(self, vectors):
         self.mean = vectors.mean(0)  # [P]
-        axes = torch.linalg.svd((vectors - self.mean).double(), full_matrices=False).Vh
-        self.basis = axes[:size].float()  # [K, P]
-        self.scale = ((vectors - self.mean) @ self.basis.T).std()
+        self.scale = (vectors - self.mean).std()
 
     def encode(self, vectors):
-        return (vectors - self.mean) @ self.basis.T / self.scale  # [B, P] -> [B, K]
+        return (vectors - self.mean) / self.scale  # [B, P]
 
     def decode(self, latents):
-        return self.mean + self.scale * latents @ self.basis  # [B, K] -> [B, P]
+        return self.mean + self.scale * latents  # [B, P]
 
 
 STEPS = 500
@@ -187,15 +185,15 @@ class Denoiser(nn.Module):
             *(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, size)),
         )
 
-    def forward(self, z, t, weights, hidden):  # [B, K], [B], [B], [B] bool
+    def forward(self, z, t, weights, hidden):  # [B, P], [B], [B], [B] bool
         condition = torch.stack([weights, torch.log(weights + 1e-3) / 7], 1)
         condition = torch.cat([condition.masked_fill(hidden[:, None], 0), hidden[:, None]], 1)
         time = torch.stack([SIGNAL[t], NOISE[t]], 1)
-        return self.net(torch.cat([z, time, condition], 1))  # v [B, K]
+        return self.net(torch.cat([z, time, condition], 1))  # v [B, P]
 
 
 def sample(latent, denoiser, weights, z, guidance=1.0, steps=1):
-    """Sample adapters ``[A, P]`` for weights ``[A]`` from noise ``z [A, K]`` by DDIM."""
+    """Sample adapters ``[A, P]`` for weights ``[A]`` from noise ``z [A, P]`` by DDIM."""
     shown = torch.zeros(len(z), dtype=torch.bool)
     times = np.linspace(STEPS - 1, 0, steps).round().astype(int).tolist()
     for now, after in zip(times, [*times[1:], None], strict=True):
@@ -212,13 +210,13 @@ def sample(latent, denoiser, weights, z, guidance=1.0, steps=1):
 def train_generator(task, anchors, collected, rng, steps=1500, drop=0.1):
     """Train on ``collected [S, A, P]``: a diffusion loss, and the task loss of what it samples."""
     latent = Latent(collected.flatten(0, 1))
-    denoiser = Denoiser(len(latent.basis))
+    denoiser = Denoiser(len(latent.mean))
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=0.001)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     vectors, weights = collected.flatten(0, 1), anchors.repeat(len(collected))
     for _ in range(steps):
         rows = rng.integers(len(vectors), size=64)
-        z = latent.encode(vectors[rows])  # z_0 [64, K]
+        z = latent.encode(vectors[rows])  # z_0 [64, P]
         t, eps = torch.from_numpy(rng.integers(STEPS, size=len(z))), torch.randn_like(z)
         a, s = SIGNAL[t, None], NOISE[t, None]
         v = denoiser(a * z + s * eps, t, weights[rows], torch.rand(len(z)) < drop)

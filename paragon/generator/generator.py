@@ -91,49 +91,52 @@ class Denoiser(nn.Module):
 
 
 class Latent(nn.Module):
-    """Principal components: map vectors ``[..., P]`` to latents ``[..., K]`` and back::
+    """Scale vectors ``[..., P]`` to latents ``[..., K]``, of variance 1, and back::
 
         vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 
-    One common scale keeps components that are almost noise small. The basis is not trained: the
-    behavioural loss would soon make it non-orthonormal.
+    Without a basis, a latent is the whole vector, K = P. One common scale for all numbers keeps
+    those that are almost noise small. The basis is not trained: the behavioural loss would soon
+    make it non-orthonormal.
     """
 
     mean: Tensor  # [P]
-    basis: Tensor  # [K, P], orthonormal rows
+    basis: Tensor | None  # [K, P], orthonormal rows
     scale: Tensor  # []
 
-    def __init__(self, mean: Tensor, basis: Tensor, scale: float) -> None:
+    def __init__(self, mean: Tensor, basis: Tensor | None, scale: float) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("basis", basis)
         self.register_buffer("scale", torch.tensor(float(scale)))
-        whole = basis.shape[0] == basis.shape[1]  # a product with the identity would be slow
-        self.is_identity = whole and torch.equal(basis, torch.eye(len(basis)).to(basis))
 
     @classmethod
     def fit(cls, vectors: Tensor, size: int | None) -> "Latent":
-        """Fit PCA with ``size`` components to ``vectors [N, P]``; ``None`` reduces nothing."""
-        mean = vectors.mean(0)  # [P]
-        centred = vectors - mean  # [N, P]
-        if size is None:
-            basis = torch.eye(vectors.shape[1])  # [P, P]
-        else:
-            axes = torch.linalg.svd(centred.double(), full_matrices=False).Vh[:size]  # [K, P]
+        """Fit to ``vectors [N, P]``, with their first ``size`` principal components or without."""
+        latent = cls(vectors.mean(0), None, 1.0)
+        if size is not None:
+            centred = latent.encode(vectors).double()  # [N, P]
+            axes = torch.linalg.svd(centred, full_matrices=False).Vh[:size]  # [K, P]
             # The sign of a component is arbitrary: fix it, so that runs agree.
             axes = axes * torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))
-            basis = axes.float()
-        return cls(mean, basis, (centred @ basis.T).std().clamp(min=1e-8).item())
+            latent.basis = axes.float()
+        latent.scale = latent.encode(vectors).std().clamp(min=1e-8)
+        return latent
+
+    @property
+    def size(self) -> int:
+        """K, the number of coordinates of a latent."""
+        return len(self.mean if self.basis is None else self.basis)
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Map vectors ``[..., P]`` to latents ``[..., K]``."""
         centred = vectors - self.mean  # [..., P]
-        return (centred if self.is_identity else centred @ self.basis.T) / self.scale
+        return (centred if self.basis is None else centred @ self.basis.T) / self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Map latents ``[..., K]`` to vectors ``[..., P]``."""
         scaled = self.scale * latents  # [..., K]
-        return self.mean + (scaled if self.is_identity else scaled @ self.basis)
+        return self.mean + (scaled if self.basis is None else scaled @ self.basis)
 
 
 class DiffusionModel(nn.Module):
@@ -142,7 +145,7 @@ class DiffusionModel(nn.Module):
     def __init__(self, latent: Latent, objectives: int, settings: params.GeneratorSettings) -> None:
         super().__init__()
         self.latent = latent
-        self.denoiser = Denoiser(len(latent.basis), objectives, settings)
+        self.denoiser = Denoiser(latent.size, objectives, settings)
 
 
 class Generator:
@@ -187,7 +190,7 @@ class Generator:
     def noise(self, sample: int = 0) -> Tensor:
         """Draw the noise ``[1, K]`` that the latents of all weights start from."""
         rng = np.random.default_rng([self.description["seed"], 3, sample])
-        return standard_normal((1, len(self.model.latent.basis)), rng)
+        return standard_normal((1, self.model.latent.size), rng)
 
 
 def save_generator(generator: Generator, stem: Path) -> None:
@@ -204,7 +207,11 @@ def load_generator(stem: Path) -> Generator:
 def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
     """Build a frozen generator from stored ``tensors``."""
     settings = params.GeneratorSettings(**description["settings"])
-    mean, basis, scale = (tensors[f"latent.{name}"] for name in ("mean", "basis", "scale"))
+    mean, scale, basis = (
+        tensors["latent.mean"],
+        tensors["latent.scale"],
+        tensors.get("latent.basis"),
+    )
     model = DiffusionModel(Latent(mean, basis, float(scale)), len(description["floor"]), settings)
     model.load_state_dict(tensors)
     return Generator(model.eval().requires_grad_(False), description)

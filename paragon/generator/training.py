@@ -105,7 +105,7 @@ def train_generator(
         # Behavioural loss, on adapters sampled for random weights.
         if task_losses:
             wanted = random_weights(settings.behaviour_batch, floor, rng).to(device)  # [B, O]
-            shape = len(wanted), len(model.latent.basis)  # B, K
+            shape = len(wanted), model.latent.size  # B, K
             noise = standard_normal(shape, rng).to(device)  # [B, K]
             predict = guided(model.denoiser, wanted, 1)
             sampled = ddim(predict, schedule, noise, steps=settings.sampler_steps)  # [B, K]

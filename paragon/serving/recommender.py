@@ -351,7 +351,8 @@ class Recommender:
         # Moving adapters is linear: move mean and basis of the latents.
         model, form = copy.deepcopy(self.generator.model), self.generator.form
         latent = model.latent
-        mean, basis = (rotation.vectors(v.cpu(), form) for v in (latent.mean, latent.basis))
+        axes = torch.eye(latent.size) if latent.basis is None else latent.basis
+        mean, basis = (rotation.vectors(v.cpu(), form) for v in (latent.mean, axes))
         model.latent = Latent(mean, basis, latent.scale.item())
         collection = self.generator.description["collection"] | {
             "form": dataclasses.asdict(rotation.form(form)),

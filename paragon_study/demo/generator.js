@@ -14,10 +14,11 @@ class Generator {
     return this.decode(this.ddim(lift(weights, this.about.floor)));
   }
 
-  // Latent.decode (latent.py): vector = mean + scale * z @ basis.
+  // Latent.decode: vector = mean + scale * z @ basis; without a basis, z is the whole vector.
   decode(latent) {
     const mean = this.part("latent.mean"), basis = this.part("latent.basis"); // [P], [K, P]
     const scale = this.part("latent.scale")[0];
+    if (!basis) return mean.map((value, p) => value + scale * latent[p]);
     const vector = Float64Array.from(mean);
     for (let k = 0, at = 0; k < latent.length; k++) {
       const share = scale * latent[k];
