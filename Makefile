@@ -22,7 +22,7 @@ JOBS ?= 1
 # A study, stage by stage: `dvc repro evaluation@STUDY` would lock `data` for all others.
 STAGES := $(addsuffix @STUDY,backbones adapters generator rivals evaluation)
 # A killed DVC can leave files half-written: paragon_study/running/stages.py.
-repro: repository fetch ## Run the study, or one: NAME=gru4rec; results/report.html has the verdict
+repro: repository fetch ## Run the study, or one: NAME=gru4rec, and compare
 	$(BIN)/python -m paragon recover
 	$(BIN)/dvc repro data
 	$(BIN)/python -m paragon studies $(and $(NAME),$(QUOTED)) | sed 's/evaluation@//' | xargs -I STUDY -P $(JOBS) \

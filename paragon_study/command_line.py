@@ -278,12 +278,7 @@ def verify(
     against: str = Option("HEAD", help="A git revision."),
     all_rows: bool = Option(False, "--all", help="Every metric, not the worst 20 that differ."),
 ) -> None:
-    """Compare the results with those of a commit.
-
-    Writes results/report.html.  Exit code 1 if they differ.
-    """
-    from paragon.params import ROOT
-    from paragon_study.checking.page import write_page
+    """Compare the results with those of a commit; exit code 1 if they differ."""
     from paragon_study.checking.verify import compare_with_commit
 
     comparison = compare_with_commit(against)
@@ -296,7 +291,6 @@ def verify(
     if len(unequal) > len(rows):
         typer.echo(f"... and {len(unequal) - len(rows)} more, none worse: --all shows them")
     typer.echo(comparison.summary())
-    typer.echo(f"the whole verdict: {os.path.relpath(write_page(comparison, ROOT))}")
     if not comparison.passed:
         typer.echo("What other machines change: docs/reproduction.md, Tolerances", err=True)
         raise typer.Exit(1)
@@ -363,7 +357,7 @@ def _method(where: str) -> tuple[str, Any]:
 
 @app.command()
 def compare() -> None:
-    """Write results/summary.md, all.csv and summary.png."""
+    """Write results/summary.md and all.csv."""
     from paragon.params import RESULTS
     from paragon_study.report.compare import write_comparison
 

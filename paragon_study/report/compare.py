@@ -14,7 +14,6 @@ from paragon.evaluation.evaluate import control_measures
 from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import REAL, holm, is_real
 from paragon.storage import require, write_text
-from paragon_study.report import figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus, shares_table
 
@@ -22,9 +21,9 @@ OBJECTIVES = ("accuracy", "diversity")  # of all studies in results/
 HV, HV_OF_TUNED, REGRET = "set_hv_full", "set_hv_of_tuned_full", "regret_mean_full"
 DIFFERENCE = f"{HV}_minus_generated"
 # Only in all.csv: baselines, checks and variants.
-NOT_DRAWN = [*methods_of("reference"), "generated_best", "generated_cfg", "paragon_no_cfg"]
-NOT_DRAWN += ["interpolation", "rbf", "ridge", "ridge_log", "cmr"]
-NOT_LISTED = [m for m in NOT_DRAWN if m not in ("constant", "backbone")] + ["linear_subspace"]
+NOT_LISTED = [m for m in methods_of("reference") if m not in ("constant", "backbone")]
+NOT_LISTED += ["generated_best", "generated_cfg", "paragon_no_cfg", "interpolation", "rbf", "ridge"]
+NOT_LISTED += ["ridge_log", "cmr", "linear_subspace"]
 # Columns of the tables of methods and of studies, with digits.
 CONTROL = {"r_acc_full": "r acc", "r_div_full": "r div", "outcome_error_full": "control error"}
 MEANS = {HV_OF_TUNED: ("of tuned", 2)} | {name: (title, 2) for name, title in CONTROL.items()}
@@ -52,8 +51,6 @@ every measure, and `all.csv` has all of them: one row for each study, method and
 
 {data}
 {earlier}
-![Set HV relative to tuned, and regret, of every method](summary.png)
-
 ## What giving up accuracy buys
 
 α-nDCG@10 of lists that keep 98, 95, 90 and 80 % of the NDCG@10 of the backbone; settings are chosen
@@ -176,15 +173,10 @@ def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFra
 
 
 def write_comparison(results: Path) -> None:
-    """Write summary.md, all.csv and summary.png to ``results``."""
+    """Write summary.md and all.csv to ``results``."""
     folders = study_folders(results)
     write_text(results / "all.csv", all_results(folders).to_csv(index=False))
     write_text(results / "summary.md", summary(results))
-    table = all_results(current(folders))
-    drawn = table[table["measure"].isin([HV_OF_TUNED, REGRET]) & ~table["method"].isin(NOT_DRAWN)]
-    drawn = drawn.assign(measure=drawn["measure"].str.removesuffix("_full"))
-    figure = figures.all_studies(drawn.rename(columns={"value": "mean"}))
-    figures.save_figure(figure, results / "summary.png")
 
 
 def summary(results: Path) -> str:

@@ -17,17 +17,13 @@ from numpy.typing import ArrayLike
 from paragon.data.sequences import Sequences
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import methods_of
 from paragon_study.report import style
 from paragon_study.report.style import BLUE, GREY, ORANGE, WEIGHT, look, metric_label, small_print
 from paragon_study.report.style import save_figure as save_figure
 
 METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # metric: objective
-LISTS = {"full": "whole catalogue", "sampled": "sampled lists"}  # protocol: words
 CURVE_METHODS = "tuned retrain generated hypernetwork category_bias xquad backbone".split()
-LEAD_METHODS = ("tuned", "generated", "category_bias", "xquad", "backbone")
-_CLOSE = 0.1  # range of close-up panels, as a share of the oracle's range
-_NEAR = 0.93  # lower end of the axis of relative hypervolumes
+TRADE_OFF_METHODS = ("tuned", "generated", "category_bias", "xquad", "backbone")
 _CORNER = 0.01  # smaller weights count as 0
 # Colours and lines that differ in grey too.
 _LINES = ((BLUE, "-"), (ORANGE, "--"), ("#009E73", "-."), ("#CC79A7", ":"), (GREY, (0, (1, 1))))
@@ -41,16 +37,14 @@ _VECTORS: dict[str, dict[str, Any]] = {
 # --- Metrics against the weight of accuracy, and against each other ------------------------------
 
 
-def rows_by_method(
-    curve: pd.DataFrame, methods: Iterable[str], protocol: str = "full"
-) -> dict[str, pd.DataFrame]:
-    """Select the rows of a protocol by method, for methods in the table."""
+def rows_by_method(curve: pd.DataFrame, methods: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Select the rows of the whole catalogue by method, for methods in the table."""
     if sum(name.startswith("w_") for name in curve) > 2:
         raise ParagonError("curve: it has more than two objectives; use `ternary`")
-    groups = dict(list(curve[curve["protocol"] == protocol].groupby("method")))
+    groups = dict(list(curve[curve["protocol"] == "full"].groupby("method")))
     rows = {method: groups[method] for method in methods if method in groups}
     if not rows:
-        raise ParagonError(f"curve: protocol `{protocol}` has no rows of {', '.join(methods)}")
+        raise ParagonError(f"curve: protocol `full` has no rows of {', '.join(methods)}")
     return rows
 
 
@@ -99,155 +93,33 @@ def _draw_curves(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
     ax.set(xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
 
 
-def _draw_metric(ax: Axes, rows: Mapping[str, pd.DataFrame], metric: str, protocol: str) -> None:
-    """Draw a metric of all methods; wide bands do not stretch the axis far beyond the lines."""
-    _draw_curves(ax, seed_intervals(rows, metric))
-    ax.set_title(f"{METRICS[metric]}, {LISTS[protocol]}")
-    means = np.concatenate([line.get_ydata() for line in ax.lines])
-    (low, high), room = ax.get_ylim(), 0.25 * np.ptp(means)
-    if room:
-        ax.set_ylim(max(low, means.min() - room), min(high, means.max() + room))
-
-
-def _draw_close_up(
-    ax: Axes, tables: Mapping[str, pd.DataFrame], tuned: pd.DataFrame, metrics: Iterable[str]
-) -> None:
-    """Draw differences from the oracle, of methods that follow the weights and stay near it."""
-    means = tuned.groupby("w_accuracy")[list(metrics)].mean()
-    limit = _CLOSE * np.ptp(means.to_numpy(), axis=0).min() or 0.01
-    apart = ("tuned", *methods_of("reference"))
-    near = {m: t for m, t in tables.items() if t["mean"].abs().median() <= limit and m not in apart}
-    ax.axhline(0, color=look("tuned").colour, linewidth=2.8, zorder=1)
-    reach = 1.1 * max((table.abs().max().max() for table in near.values()), default=limit) or limit
-    edge = min(2 * limit, reach)
-    for method, table in near.items():
-        if look(method).line == "none":  # no half markers at the edge
-            near[method] = table[table["mean"].abs() < 0.95 * edge]
-    _draw_curves(ax, near)
-    ax.set_ylim(-edge, edge)
-
-
-def _make_small(ax: Axes, title_size: float) -> None:
-    """Adapt lines and text to a small panel."""
-    for line in ax.lines:
-        line.set(markersize=2.5, markeredgewidth=0.3, linewidth=0.6 * line.get_linewidth())
-    ax.tick_params(labelsize=6)
-    ax.set_title(ax.get_title("left"), fontsize=title_size)
-
-
 @style.drawn
 def control_curves(curve: pd.DataFrame, methods: list[str] = CURVE_METHODS) -> Figure:
-    """Plot metrics against the weight of accuracy, and paired differences from the oracle."""
+    """Plot both metrics of the whole catalogue against the weight of accuracy."""
     rows = rows_by_method(curve, methods)
-    tuned, both = rows.get("tuned"), "sampled" in set(curve["protocol"])
-    figure = style.new(7.2, 2.7 if tuned is None else 4)
-    widths, heights = [3, 1][: 1 + both], [2.1, 1][: 1 + (tuned is not None)]
-    main, *small = figure.subfigures(1, len(widths), width_ratios=widths, squeeze=False)[0]
-    axes = main.subplots(len(heights), 2, sharex=True, squeeze=False, height_ratios=heights)
-    for metric, column in zip(METRICS, axes.T, strict=True):
-        _draw_metric(column[0], rows, metric, "full")
-        column[0].set_ylabel(metric_label(metric))
-        column[-1].set_xlabel(WEIGHT)
-        if tuned is not None:
-            of = {m: t.set_index(["seed", "w_accuracy"])[[metric]] for m, t in rows.items()}
-            changes = {m: (t - of["tuned"]).dropna().reset_index() for m, t in of.items()}
-            _draw_close_up(column[1], seed_intervals(changes, metric), tuned, [metric])
-            column[1].set_ylabel("difference\nfrom tuned")
-    for part in small:
-        sampled = rows_by_method(curve, rows, "sampled")
-        panels = part.subplots(len(METRICS), 1, sharex=True)
-        for ax, metric in zip(panels, METRICS, strict=True):
-            _draw_metric(ax, sampled, metric, "sampled")
-            _make_small(ax, 6.5)
-            ax.set(xticks=[0, 0.5, 1], ylabel=metric_label(metric).partition(" ")[0])
-        panels[-1].set_xlabel(WEIGHT)
-    style.method_legend(figure, axes[0, 0])
-    small_print(
-        figure, style.seeds_note(rows.values(), "Bands and bars"),
-        "What lies far outside is cut off.",
-        "Lower panels: paired by seed; methods that follow the weights, with a median difference "
-        f"of at most {_CLOSE:.0%} of the oracle's range." if tuned is not None else "",
-    )  # fmt: skip
+    figure = style.new(7.2, 3)
+    for ax, metric in zip(figure.subplots(1, 2), METRICS, strict=True):
+        _draw_curves(ax, seed_intervals(rows, metric))
+        # Wide bands do not stretch the axis far beyond the lines.
+        means = np.concatenate([line.get_ydata() for line in ax.lines])
+        (low, high), room = ax.get_ylim(), 0.25 * np.ptp(means)
+        if room:
+            ax.set_ylim(max(low, means.min() - room), min(high, means.max() + room))
+        ax.set(title=METRICS[metric], xlabel=WEIGHT, ylabel=metric_label(metric))
+    style.method_legend(figure, ax)
+    small_print(figure, style.seeds_note(rows.values(), "Bands and bars"))
     return figure
 
 
 @style.drawn
-def pareto_front(curve: pd.DataFrame, methods: list[str]) -> Figure:
-    """Plot two metrics against each other, and each method's distance from the oracle's front."""
-    rows = rows_by_method(curve, methods)
-    tuned, both = rows.get("tuned"), "sampled" in set(curve["protocol"])
-    widths = [1.7] + [1.2] * (tuned is not None) + [1] * both
-    figure = style.new(1.6 + 1.45 * sum(widths), 3)
-    axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
-    _draw_front(axes[0], rows, "full")
-    if both:
-        _draw_front(axes[-1], rows_by_method(curve, rows, "sampled"), "sampled")
-        _make_small(axes[-1], 7)
-    notes = ["Open markers: dominated within the method (retrained: all are open)."]
-    if tuned is not None:
-        gaps = {method: distances_from_front(table, tuned) for method, table in rows.items()}
-        _draw_close_up(axes[1], seed_intervals(gaps, "gap"), tuned, METRICS)
-        axes[1].set(xlabel=WEIGHT, xticks=[0, 0.5, 1], title="beyond or behind tuned")
-        axes[1].set_ylabel("distance from the front\n(units of the metrics, 0–1)")
-        notes += [
-            "Grey: area under the oracle's staircase.",
-            "Middle: methods that follow the weights and stay near the oracle.",
-            style.seeds_note(rows.values(), "Bands and bars"),
-            "What lies far outside is cut off.",
-        ]
-    style.method_legend(figure, axes[0])
-    small_print(figure, *notes)
-    return figure
+def trade_off(
+    curve: pd.DataFrame, methods: Iterable[str] = TRADE_OFF_METHODS, shares: Iterable[float] = ()
+) -> Figure:
+    """Plot diversity over accuracy, means over seeds, legible on a phone.
 
-
-def _draw_front(ax: Axes, rows: Mapping[str, pd.DataFrame], protocol: str) -> None:
-    """Draw the means over seeds of all methods, over the area of the oracle."""
-    fronts = {}
-    for method, table in rows.items():
-        points = table.groupby("w_accuracy")[list(METRICS)].mean().to_numpy()
-        front, single = _not_dominated(points), bool(np.ptp(points, axis=0).max() < 1e-9)
-        fronts[method] = front
-        ax.plot(*(front[:1] if single else front).T, **_line_look(method, single))
-        behind = points[~(points[:, None] == front).all(-1).any(1)]
-        if len(behind) and not single:
-            colour, marker = look(method).colour, look(method).marker
-            ax.plot(*behind.T, marker, mfc="none", mec=colour, mew=0.8, ms=4, zorder=2)
-    ax.set(xlabel=metric_label("ndcg@10"), ylabel=metric_label("alpha_ndcg@10"))
-    ax.set_title(LISTS[protocol])
-    if "tuned" in fronts:
-        x, y = fronts["tuned"].T
-        ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # the grey area must not change them
-        ax.fill_between([-1, *x], [y[0], *y], -1, step="pre", color="#f2f2f2", linewidth=0,
-                        zorder=0)  # fmt: skip
-
-
-def _not_dominated(points: ArrayLike) -> np.ndarray:
-    """Return the non-dominated points [F, 2] (both maximised), ordered by the first metric."""
-    points = np.unique(np.asarray(points, float), axis=0)
-    best = np.maximum.accumulate(points[::-1, 1])[::-1]
-    return points[points[:, 1] > np.r_[best[1:], -np.inf]]
-
-
-def distances_from_front(rows: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
-    """Compute ``gap``: signed distance of points from the oracle's front of the same seed."""
-    parts = []
-    for seed, part in rows[rows["seed"].isin(tuned["seed"])].groupby("seed"):
-        front = _not_dominated(tuned.loc[tuned["seed"] == seed, list(METRICS)])
-        edge = np.vstack([[0, front[0, 1]], front, [front[-1, 0], 0]])
-        xy = part[list(METRICS)].to_numpy(float)
-        start, step = edge[:-1], np.diff(edge, axis=0)
-        along = ((xy[:, None] - start) * step).sum(-1) / np.maximum((step**2).sum(-1), 1e-18)
-        foot = start + along.clip(0, 1)[..., None] * step
-        gap = np.linalg.norm(xy[:, None] - foot, axis=-1).min(1)
-        inside = (xy[:, 0] <= front[-1, 0]) & (xy[:, 1] <= np.interp(xy[:, 0], *front.T))
-        parts.append(part[["w_accuracy"]].assign(gap=np.where(inside, -gap, gap)))
-    return pd.concat(parts)
-
-
-@style.drawn
-def lead(curve: pd.DataFrame, shares: Iterable[float] = (0.98, 0.95, 0.9, 0.8)) -> Figure:
-    """Plot diversity over accuracy of the whole catalogue's ten best, legible on a phone."""
-    rows = rows_by_method(curve, LEAD_METHODS)
+    ``shares`` of the backbone's accuracy are marked, and what is below half of it is left out.
+    """
+    rows, shares = rows_by_method(curve, methods), [*shares]
     figure = style.new(3.9, 4.2)
     ax = figure.subplots()
     wide = {"linewidth": 2, "markersize": 6.5, "markeredgewidth": 1}
@@ -255,18 +127,19 @@ def lead(curve: pd.DataFrame, shares: Iterable[float] = (0.98, 0.95, 0.9, 0.8)) 
         "tuned": {"linewidth": 5.5, "marker": "none", "solid_capstyle": "round"},
         "backbone": {"markersize": 15, "linestyle": "none", "zorder": 6},
     }
-    whole = rows["backbone"]["ndcg@10"].mean()
+    whole = rows["backbone"]["ndcg@10"].mean() if shares else 0.0
     for method, table in rows.items():
         means = table.groupby("w_accuracy")[list(METRICS)].mean().drop_duplicates()
         means = means[means["ndcg@10"] > 0.5 * whole]
         ax.plot(*means.to_numpy().T, **_line_look(method) | wide | wider.get(method, {}))
-    top = ax.secondary_xaxis("top")
-    top.set_xticks([share * whole for share in shares], [f"{100 * share:g}" for share in shares])
-    top.set_xlabel("accuracy kept, %", fontsize=11)
-    top.tick_params(labelsize=10)
     for share in shares:
         ax.axvline(share * whole, color=GREY, linewidth=0.7, zorder=0)
-    ax.set_xlim(0.58 * whole, 1.04 * whole)
+    if shares:
+        top = ax.secondary_xaxis("top")
+        top.set_xticks([share * whole for share in shares], [f"{100 * x:g}" for x in shares])
+        top.set_xlabel("accuracy kept, %", fontsize=11)
+        top.tick_params(labelsize=10)
+        ax.set_xlim(0.58 * whole, 1.04 * whole)
     ax.set_xlabel("accuracy (NDCG@10)", fontsize=11)
     ax.set_ylabel("diversity (α-nDCG@10)", fontsize=11)
     ax.locator_params(nbins=4)
@@ -275,78 +148,6 @@ def lead(curve: pd.DataFrame, shares: Iterable[float] = (0.98, 0.95, 0.9, 0.8)) 
                   fontsize=10.5, handlelength=1.8, columnspacing=0.9,
                   borderaxespad=0.1)  # fmt: skip
     return figure
-
-
-# --- All studies ---------------------------------------------------------------------------------
-
-
-@style.drawn
-def all_studies(frame: pd.DataFrame) -> Figure:
-    """Plot all studies: panels by dataset and measure, a line per method, a marker per backbone."""
-    measures, backbones = (list(dict.fromkeys(frame[n])) for n in ("measure", "backbone"))
-    backbones.sort(key=[*style.BACKBONES, *backbones].index)
-    order = frame[frame["measure"] == measures[0]].groupby("method", sort=False)["mean"].mean()
-    order = order.sort_values(ascending=False, kind="stable")
-    methods = {
-        dataset: [m for m in dict.fromkeys([*order.index, *frame["method"]]) if m in {*own}]
-        for dataset, own in frame.groupby("dataset", sort=False)["method"]
-    }
-    heights = [len(names) for names in methods.values()]
-    figure = style.new(7.2, 0.6 + sum(0.21 * height + 0.3 for height in heights))
-    axes = figure.subplots(len(methods), len(measures), sharex="col", sharey="row",
-                           squeeze=False, height_ratios=heights)  # fmt: skip
-    for row, (dataset, names) in zip(axes, methods.items(), strict=True):
-        for ax, measure in zip(row, measures, strict=True):
-            part = frame[(frame["dataset"] == dataset) & (frame["measure"] == measure)]
-            _draw_study(ax, part, names, [b for b in backbones if b in {*part["backbone"]}])
-        row[0].set_title(dataset)
-    notes = ["Lines: 95% t interval over seeds. Grey: the oracle."]
-    for ax, measure in zip(axes[-1], measures, strict=True):
-        ax.set_xlabel(metric_label(measure))
-        if measure.endswith("_of_tuned"):
-            ax.set_xlim(left=_NEAR - 0.006)  # room for half a marker
-            notes.append("At the edge: values off the scale.")
-        elif measure.startswith("regret"):
-            ax.set_xscale("symlog", linthresh=0.1, linscale=0.8)
-            ax.margins(x=0.05)
-            marks = [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100]
-            style.draw_ticks(ax, marks, style.percent_mark)
-            notes.append("Regret: logarithmic beyond ±10 %.")
-    for name in backbones:
-        axes[0, 0].plot([], [], look(name).marker, color=look(name).colour, label=look(name).label)
-    style.method_legend(figure, axes[0, 0])
-    small_print(figure, *notes)
-    return figure
-
-
-def _draw_study(ax: Axes, part: pd.DataFrame, methods: list[str], backbones: list[str]) -> None:
-    """Draw one dataset and measure, with the backbones of a method side by side."""
-    of_tuned = part["measure"].str.endswith("_of_tuned").any()
-    rows = np.arange(len(methods))
-    for row in rows[::2]:
-        ax.axhspan(row - 0.5, row + 0.5, color="#f4f4f4", linewidth=0, zorder=0)
-    ax.axvline(1 if of_tuned else 0, color="#a3a3a3", linewidth=2, zorder=1)
-    ax.grid(axis="x", color="#e6e6e6", linewidth=0.6)
-    for number, backbone in enumerate(backbones):
-        table = part[part["backbone"] == backbone].set_index("method")[["mean", "low", "high"]]
-        table = table.astype(float).reindex(methods)
-        table = table.where(table["mean"] >= _NEAR) if of_tuned else table
-        kind, y = look(backbone), rows + 0.8 * ((number + 0.5) / len(backbones) - 0.5)
-        ax.hlines(y, table["low"], table["high"], color=kind.colour, linewidth=0.9, zorder=2)
-        ax.plot(
-            table["mean"], y, kind.marker, color=kind.colour, zorder=3, markeredgewidth=0.3,
-            markersize=4 if len(backbones) <= 3 else 3, markeredgecolor="white",
-        )  # fmt: skip
-    for row, method in enumerate(methods):
-        values = part.loc[part["method"] == method, "mean"]
-        far = values[values < _NEAR] if of_tuned else values[:0]
-        ends = dict.fromkeys(f"{x:.2f}" for x in (far.min(), far.max()) if len(far))
-        words = f"← {'–'.join(ends)}" if ends else "" if len(values) else "undefined"
-        ax.annotate(words, (0, row), (9, 0), xycoords=("axes fraction", "data"), fontsize=6.5,
-                    color=GREY, textcoords="offset points", va="center")  # fmt: skip
-    ax.set_yticks(rows, [look(method).label for method in methods])
-    ax.set(ylim=(len(methods) - 0.5, -0.5))
-    ax.tick_params(axis="y", length=0)
 
 
 # --- Data and training ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import yaml
 
 from paragon.errors import ParagonError
 from paragon.metrics.statistics import is_real
+from paragon.params import load_params
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
 from paragon_study.moves import recorded
@@ -68,7 +69,9 @@ def write_pages(root: Path) -> None:
     for path, text in pages(root).items():
         write_text(path, text)
     curve = require(root.joinpath("results", *MAIN) / "curve.csv", "evaluation")
-    figures.save_figure(figures.lead(pd.read_csv(curve)), root / "docs" / "lead.png")
+    shares = load_params(root / "params.yaml").evaluation.shares
+    lead = figures.trade_off(pd.read_csv(curve), shares=shares)
+    figures.save_figure(lead, root / "docs" / "lead.png")
     ablations = root / "ablations"
     for name, draw in contrasts.DRAWN.items():
         figure = draw(contrasts.load_table(name, ablations / "results"))

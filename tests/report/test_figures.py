@@ -53,27 +53,11 @@ def make_curve(seeds=3):
     return pd.DataFrame(rows, columns=names)
 
 
-def make_studies():
-    """Two datasets, three backbones (one of them in both), a method without regret."""
-    rows = []
-    for dataset, backbone in (("a", "gru4rec"), ("a", "sasrec"), ("b", "sasrec"), ("b", "mine")):
-        for method, volume, regret in (
-            *(("tuned", 1.0, 0.0), ("popularity", 0.4, None), ("generated", 1.01, -0.02)),
-            *(("constant", 0.8 if backbone == "mine" else 0.78, 1.0), ("soup", 0.97, 18.0)),
-        ):
-            for measure, mean in (("set_hv_of_tuned", volume), ("regret_mean", regret)):
-                if mean is not None:
-                    ends = (mean - 0.01, mean + 0.01)
-                    rows.append((dataset, backbone, method, measure, mean, *ends))
-    return pd.DataFrame(rows, columns="dataset backbone method measure mean low high".split())
-
-
+LEAD = make_curve().replace("constant", "backbone")
 # What each figure is drawn from, and a word on it.
 FIGURES = {
     "control_curves": ([make_curve()], "over 3 seeds"),
-    "lead": ([make_curve().replace("constant", "backbone")], "backbone alone"),
-    "pareto_front": ([make_curve(1), ["tuned", "constant", "generated"]], "beyond or behind tuned"),
-    "all_studies": ([make_studies()], "off the scale"),
+    "trade_off": ([LEAD, LEAD["method"].unique(), [0.9, 0.8]], "backbone alone"),
     "latent_space": ({"collected": (np.eye(11, 20), PAIRS)}, "collected (n = 11)"),
     "nearest_distances": ([{"new": [1.0, 1.2], "old": [0.9] * 3}], "old (n = 3)"),
     "latent_steps": ([{"t = 9": [1, -3], "t = 0": [0.5, 2]}], "t = 9"),
@@ -122,18 +106,16 @@ def test_files_have_no_date_and_do_not_change(suffix, tmp_path):
     refused("figure.jpg", style.save_figure, style.new(1, 1), tmp_path / "figure.jpg")
 
 
-def test_control_curves_show_means_and_differences_paired_by_seed():
-    curve = make_curve()
-    curve.loc[curve["protocol"] == "sampled", "ndcg@10"] *= 2
-    ndcg, _, below, _, beside, _ = figures.control_curves(curve, [*curve["method"].unique()]).axes
+def test_control_curves_and_the_trade_off_show_means_over_seeds():
+    ndcg, _ = draw("control_curves").axes
     means = NDCG * 1.004 + 0.002 * (1 + WEIGHTS)
     assert line(ndcg, "generated").get_ydata() == pytest.approx(means)
-    assert line(beside, "generated").get_ydata() == pytest.approx(2 * means)
-    assert line(below, "generated").get_ydata() == pytest.approx(NDCG * 0.004)
     assert list(line(ndcg, "retrained").get_xdata()) == [0, 0.5, 1]
-    assert "constant (middle)" not in [x.get_label() for x in below.lines]  # too far off
-    alone = figures.control_curves(curve[curve["protocol"] == "full"], ["generated"])
-    assert len(alone.axes) == 2  # without oracle and sampled lists
+    (both,) = draw("trade_off").axes
+    whole = NDCG[5] + 0.002 * (1 + WEIGHTS).mean()  # the backbone's, here not constant
+    kept = means > 0.5 * whole
+    assert line(both, "generated").get_xdata() == pytest.approx(means[kept])
+    assert [x.get_xdata()[0] for x in both.lines[-2:]] == pytest.approx([0.9 * whole, 0.8 * whole])
 
 
 def test_what_cannot_be_drawn_is_refused():
@@ -141,14 +123,3 @@ def test_what_cannot_be_drawn_is_refused():
     refused("`ternary`", figures.control_curves, curve.assign(w_novelty=0.0))
     refused("`full`", figures.control_curves, curve[curve["protocol"] == "sampled"])
     refused("series", figures.training_curves, {})
-
-
-def test_pareto_front_marks_dominated_points_and_measures_from_the_oracle():
-    front, close, _ = draw("pareto_front").axes
-    assert len(line(front, "tuned (oracle)").get_xdata()) == 9  # w = 0 and w = 1 are dominated
-    assert len(line(front, "constant (middle)").get_xdata()) == 1
-    assert 0 < np.abs(line(close, "generated").get_ydata()).max() < 0.01
-    one = {"seed": 0, "w_accuracy": [0.5, 0.6], "ndcg@10": [0.6, 0.2], "alpha_ndcg@10": [0.2, 0.45]}
-    other = {"seed": 0, "w_accuracy": [0, 1], "ndcg@10": [0.1, 0.5], "alpha_ndcg@10": [0.5, 0.1]}
-    table = figures.distances_from_front(pd.DataFrame(one), pd.DataFrame(other))
-    assert table["gap"].tolist() == pytest.approx([np.hypot(0.1, 0.1), 0.05 / np.sqrt(2)])

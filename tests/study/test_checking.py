@@ -1,19 +1,16 @@
-"""`verify`, its page and `diff`: results beside those of a commit."""
+"""`verify` and `diff`: results beside those of a commit."""
 
 import json
 import re
 import shutil
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scipy.stats import ttest_ind
 
 from paragon.params import ROOT, VerifySettings
 from paragon_study.checking.diff import compare_versions, welch
-from paragon_study.checking.page import write_page
 from paragon_study.checking.verify import compare_metrics, compare_with_commit
 from paragon_study.running.studies import record_time
 from tests.conftest import refused
@@ -164,46 +161,6 @@ def test_what_cannot_be_compared_is_refused(root):
     refused("holds no", compare_with_commit, "HEAD", root)
     shutil.rmtree(root / ".git")
     refused("not a git repository", compare_with_commit, "HEAD", root)
-
-
-@pytest.fixture
-def recorded(tmp_path):
-    """The committed results, of which one stage ran here, and an executed notebook."""
-    for name in ("params.yaml", "constraints.txt", ".gitignore"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "results/ml-100k/sasrec", tmp_path / "results/ml-100k/sasrec")
-    shutil.copy(ROOT / "results/ml-100k/data.json", tmp_path / "results/ml-100k")
-    folder = tmp_path / "artifacts" / "notebooks" / "ml-100k"
-    folder.mkdir(parents=True)
-    output = new_output("stream", text="<b>12 epochs</b>")
-    text = new_markdown_cell("A **loss**: $$\\frac{a}{b}$$ of $x_i$; `cost=$5` and `$y$`")
-    cells = [text, new_code_cell("print(1)", outputs=[output])]
-    nbformat.write(new_notebook(cells=cells), folder / "01_data.ipynb")
-    record_time(61, "ml-100k/sasrec/06_evaluation", tmp_path)
-    return committed(tmp_path)
-
-
-def test_the_page_says_the_verdict_first_and_needs_no_network(recorded):
-    comparison = compare_with_commit(root=recorded)
-    text = write_page(comparison, recorded).read_text(encoding="utf-8")
-    assert re.search(r"<h1[^>]*>Reproduced", text) and comparison.summary() in text
-    fingerprint = json.loads((recorded / "results/ml-100k/data.json").read_text())["fingerprint"]
-    for part in ("61", "sasrec/06_evaluation", "not run here", "torch", fingerprint):
-        assert part in text, part
-    links = re.findall(r'"(report/[^"]+)"', text)
-    assert len(links) == 2 and all((recorded / "results" / link).exists() for link in links)
-    page = (recorded / "results/report/ml-100k/01_data.html").read_text(encoding="utf-8")
-    assert page.count("<math") == 2 and "<mfrac>" in page and "$$" not in page
-    assert "<code>cost=$5</code>" in page and "&lt;b&gt;12 epochs" in page
-    assert not re.search(r"<(?:script|link|iframe)\b|src=\"(?!data:|report/)|@import|url\(|http",
-                         re.sub(r'href="[^"]*"|xmlns="[^"]*"', "", text + page))  # fmt: skip
-    assert "results" not in git(recorded, "status", "--porcelain")
-    path = recorded / "results/ml-100k/sasrec/metrics.json"
-    metrics = json.loads(path.read_text())
-    metrics["generated"]["r_acc_full"] = 0.5
-    path.write_text(json.dumps(metrics))
-    text = write_page(compare_with_commit(root=recorded), recorded).read_text(encoding="utf-8")
-    assert re.search(r"<h1[^>]*>Not", text) and "<strong>ml-100k, sasrec</strong>" in text
 
 
 def write_seeds(root, seeds, study="toy/sasrec"):
