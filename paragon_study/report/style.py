@@ -199,13 +199,6 @@ def percent_mark(share: float, _: object = None) -> str:
     return f"{round(100 * share, 6):g}".replace("-", "−")
 
 
-def draw_ticks(ax: Axes, marks: list[float], words: Callable[..., str]) -> None:
-    """Draw the ticks that are in view."""
-    low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(ticker.FixedLocator([m for m in marks if low <= m <= high]))
-    ax.xaxis.set_major_formatter(words)
-
-
 def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:
     """Draw one legend for the whole figure, above the panels."""
     handles, labels = ax.get_legend_handles_labels()
