@@ -30,6 +30,7 @@ from paragon.objectives.weights import random_weights, simplex_lattice
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
 from paragon.rivals.end_to_end import biased_scores, tune_category_bias
 from paragon.storage import check_match
+from paragon_study.ablations.greedy import Greedy
 from paragon_study.ablations.trials import Bench, Plan, joined, tuned_adapters
 from paragon_study.pipeline.jobs import train_generators, train_rivals, training_task
 from paragon_study.pipeline.study import Study, open_study
@@ -39,6 +40,7 @@ CHOICES = 64  # number of weights for `choice`
 FLOOR = 0.01  # of an anchor's weights: without a limit, the loss of an objective is unbounded
 MIXTURES = ("nearest", "interpolation", "interpolation_log", "rbf_log", "ridge_log")
 STORE = ARTIFACTS / "ablations"
+DEPTHS = (50, 1000)  # numbers of items that greedy re-ranking may choose from
 
 
 class LawEntry(Section):
@@ -214,6 +216,7 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     biases = tune_category_bias(train, bench.study.params.adapters, plan.seeds)  # [S, W, M]
     forms = {n: mixture_of(n) for n in MIXTURES} | {"kernel": mixtures.in_log_ratios(kernel)}
     plain = bench.held_out[1].catalogue_scores(torch.zeros(train.form.size)).cpu().numpy()
+    rerankers = [Greedy(bench, depth) for depth in DEPTHS]
     for index, seed in enumerate(plan.seeds):
         ways: dict[str, WeightsToVectors] = {}
         ways |= {n: models[index].generate for n, models in generators.items()}
@@ -225,7 +228,9 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
         ways["backbone"] = lambda weights: torch.zeros(len(weights), train.form.size)
         tables_of = (biased_scores(plain, bench.sequences.categories, u) for u in biases[index])
         bias = Row("category_bias", seed, bench.weights.numpy(), map(Scores.of, tables_of))
-        tables.append(bench.rows(ways, index, (bias,)))
+        tuned = bench.tuned(index, bench.weights)
+        others = bias, *(reranker.row(seed, tuned) for reranker in rerankers)
+        tables.append(bench.rows(ways, index, others))
     table = joined(tables, dataset=entry.dataset, backbone=entry.backbone)
     table.insert(2, "objectives", len(entry.objectives))
     table[["method", "anchors"]] = table["method"].str.partition(" ")[[0, 2]]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import softmax
 
 from paragon import params
 from paragon.adapters.collection import collect
@@ -19,6 +20,7 @@ from paragon.metrics.statistics import mean_interval
 from paragon.rivals.end_to_end import END_TO_END
 from paragon_study.ablations import ablate, contrasts, trials
 from paragon_study.ablations.ablate import Ablations, kernel, spread_weights
+from paragon_study.ablations.greedy import Greedy
 from paragon_study.pipeline.study import Study
 from tests.conftest import refused
 
@@ -93,7 +95,7 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
         equal=3,
         variants={
             "generated": ablate.VariantEntry(anchors=[3, 4]),
-            "no_collection": ablate.VariantEntry(anchors=[4], change={"latent": None, "batch": 0}),
+            "no_collection": ablate.VariantEntry(anchors=[4], change={"batch": 0}),
         },
         law={"toy": ablate.LawEntry(**entry, objectives=names)},
     )
@@ -110,6 +112,7 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
     several = {*ablate.MIXTURES, "kernel", "generated"}
     expected = {(m, str(n), s) for m in several for n in (3, 4) for s in (0, 1)}
     once = {"tuned", "constant", "backbone", "category_bias", "conditioned"}
+    once |= {"greedy_50", "greedy_1000"}
     expected |= {(m, "", s) for m in once for s in (0, 1)}
     expected |= {("no_collection", "4", s) for s in (0, 1)}
     found = {*table[["method", "anchors", "seed"]].itertuples(index=False, name=None)}
@@ -119,6 +122,37 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
     monkeypatch.setattr(ablate, "train_generators", None)
     again = ablate.load_variant(plan, "toy", ablate.open_bench(plan, "toy"), "generated", 3)
     assert [generator.objectives for generator in again] == [names, names]
+
+
+def test_greedy_reranking_takes_the_item_with_the_largest_sum_of_gains(
+    backbone, seqs, settings, collection
+):
+    names = ["accuracy", "novelty", "diversity"]
+    adapters = settings.adapters.model_copy(update={"objectives": names})
+    study = Study("toy", "sasrec", settings.model_copy(update={"adapters": adapters}))
+    rival = Greedy(ablate.AblationBench(study, seqs, backbone, collection), 15)
+    factors, (by_factors, temperature) = [1.0, 0.3, 0.1], rival.prepare("test", 0.7)
+    (table,) = by_factors(np.array(factors)).blocks()
+    scores = rival.bench.held_out[1].catalogue_scores(torch.zeros(collection.form.size)).numpy()
+    for row, excluded in enumerate(seqs.excluded(seqs.test)):
+        own = np.where(excluded, -np.inf, scores[row] / temperature)
+        p, left, unmet, best = softmax(own), [*np.argsort(-own, kind="stable")[:15]], 1.0, []
+        for _ in range(10):
+            gains = np.stack([p, rival.of_items["novelty"], seqs.categories @ (unmet * np.ones(6))])
+            best.append(max(left, key=lambda item: round(float(factors @ gains[:, item]), 6)))
+            left.remove(best[-1])
+            unmet = unmet * (1 - seqs.categories[best[-1]] / 2)
+        assert np.argsort(-table[row])[:10].tolist() == best
+    # On validation events, those factors are chosen that bring the outcome closest.
+    tuned, valid = collection.oracle_vectors[0], rival.bench.held_out[0]
+    asked = rival.measured(Scores.of_adapter(valid, vector) for vector in tuned)
+    as_chosen, _ = rival.prepare("test", rival.temperature)
+    for number, scores in enumerate(rival.row(0, tuned).scores):
+        far = [
+            np.abs((point - asked[number]) / np.ptp(asked, axis=0)).sum() for point in rival.points
+        ]
+        (expected,) = as_chosen(rival.factors[np.argmin(far)]).blocks()
+        assert np.array_equal([*scores.blocks()], [expected])
 
 
 def test_equal_weights_are_averaged_before_interpolation():
