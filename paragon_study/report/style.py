@@ -66,7 +66,9 @@ METHODS = {
     "conditioned": Look("conditioned adapter", "#117733", "X", _DASHDOT),
     "linear_subspace": Look("linear subspace", "#44AA99", "<", _DASH),
     # In the ablations only.
-    "full_vector": Look("generated, full vector", "#882255", "^", _DASH),
+    "latent_16": Look("generated, 16 components", "#882255", "^", _DASH),
+    "greedy_50": Look("greedy re-ranking of 50", "#004D40", ">", _DASHDOT),
+    "greedy_1000": Look("greedy re-ranking of 1,000", "#004D40", "<", _DASH),
     "no_behaviour": Look("generated, no behavioural loss", "#CC79A7", "X", _DOT),
     "no_collection": Look("generated, no diffusion loss", "#E69F00", "v", _DASHDOT),
     "kernel": Look("kernel smoothing", "#999933", ">", _DASH),
