@@ -30,7 +30,7 @@ def factor(law: pd.DataFrame) -> float:
 
 def farthest(rows: pd.DataFrame, largest: bool = True) -> str:
     """Exercise 07.3: the method whose ranks by loss and by list are farthest apart (or closest)."""
-    ranks = _means(rows).rank()
+    ranks = _means(rows).dropna().rank()
     apart = (ranks["regret"] - ranks["outcome_error"]).abs()
     return str(apart.idxmax() if largest else apart.idxmin())
 
@@ -92,7 +92,7 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
     ],
     farthest: [
         (
-            lambda rows: str(_means(rows)["outcome_error"].idxmax()),
+            lambda rows: str(_means(rows).dropna()["outcome_error"].idxmax()),
             "This one has the largest control error.",
         ),
         (lambda rows: str(_means(rows)["regret"].idxmax()), "This one has the largest regret."),
