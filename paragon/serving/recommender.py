@@ -1,7 +1,7 @@
 """Recommend items for histories and preference weights, many requests at once.
 
 Shapes: B requests, b of a block, n items, O objectives, M categories, d numbers of an item vector,
-z of a state, K latent components, P adapter parameters, L events of a history, H heads.
+z of a state, P adapter parameters, L events of a history, H heads.
 """
 
 import copy
@@ -34,7 +34,7 @@ from paragon.serving.outcome import Balance, Outcomes, Promise, furthest, loss_b
 
 _ROWS = 256  # requests per block, which fits the cache of a core
 _PAIRS = 1 << 16  # (request, item) pairs per block, if each needs a representation
-_CACHED = 256  # latents in the cache
+_CACHED = 256  # adapters in the cache
 _NEVER = "this recommender was not measured on validation events, as an export is"
 _POPULAR = "nothing of the history is known: the most popular items, whatever the weights"
 
@@ -74,7 +74,7 @@ class Recommender:
         self.objectives: list[str] = generator.objectives  # in the order of the weights
         self.numbers = {name: number for number, name in enumerate(data.item_ids, start=1)}
         self.users = {name: number for number, name in enumerate(data.user_ids) if name}
-        self._latents: dict[bytes, Tensor] = {}  # replaced as a whole, for thread safety
+        self._adapters: dict[bytes, Tensor] = {}  # replaced as a whole, for thread safety
         with torch.no_grad():
             vectors = backbone.item_vectors()  # [n + 1, d]
             self._device = vectors.device
@@ -209,7 +209,7 @@ class Recommender:
                 if reranker:  # the adapters whose lists are re-ranked
                     vectors = self._sources[[reranker.setting(w).source for w in weights[rows]]]
                 else:
-                    vectors = self.generator.model.latent.decode(self.latents(weights[rows]))
+                    vectors = self.adapters(weights[rows])
                 scored = self._scores(pasts[rows], vectors, blocked)  # [b, n + 1]
                 best = scored.topk(k)
                 numbers[rows], scores[rows] = best.indices.cpu(), best.values.cpu()
@@ -232,14 +232,14 @@ class Recommender:
         chosen = lists.reranked(RERANKERS["xquad"], setting, k)[0]  # [k or depth]
         return np.append(chosen, top_k(scores, k, excluded)[0, len(chosen) :])
 
-    def latents(self, weights: np.ndarray) -> Tensor:
-        """Return latents ``[b, K]`` of weights ``[b, O]``; sample those that are not cached."""
-        keys, cached = [row.tobytes() for row in weights], self._latents
+    def adapters(self, weights: np.ndarray) -> Tensor:
+        """Return adapters ``[b, P]`` for weights ``[b, O]``; generate those that are not cached."""
+        keys, cached = [row.tobytes() for row in weights], self._adapters
         new = {key: row for row, key in enumerate(keys) if key not in cached}
         if new:
-            sampled = self.generator.latents(torch.from_numpy(weights[[*new.values()]]))
-            cached = cached | dict(zip(new, sampled, strict=True))
-            self._latents = dict([*cached.items()][-_CACHED:])  # the newest
+            vectors = self.generator.generate(torch.from_numpy(weights[[*new.values()]]))
+            cached = cached | dict(zip(new, vectors, strict=True))
+            self._adapters = dict([*cached.items()][-_CACHED:])  # the newest
         return torch.stack([cached[key] for key in keys])
 
     def scores(self, pasts: list[Encoded], vector: Tensor) -> np.ndarray:
@@ -295,7 +295,7 @@ class Recommender:
         if not past.items:
             raise ParagonError("query: nothing of the history is known")
         with torch.inference_mode():
-            vector = self.generator.model.latent.decode(self.latents(wanted.numpy()[:1]))  # [1, P]
+            vector = self.adapters(wanted.numpy()[:1])  # [1, P]
             adapted = adapt(self._states([past]).unsqueeze(0), vector, self.generator.form)
             return adapted[0, 0].cpu().numpy()  # of [1, 1, d + M]
 

@@ -140,8 +140,8 @@ def test_many_people_have_their_own_weights_and_errors(made, seqs, monkeypatch):
     assert len(batch) == 600 and sorted(batch.errors) == [17, 513]
     assert batch[513] is None and sum(own is not None for own in batch) == 598
     assert "history" in batch.errors[513] and "row 513 has none" in repr(batch)
-    vectors = served.generator.model.latent.decode(served.latents(weights))
-    assert torch.allclose(vectors, served.generator.generate(weights), atol=1e-5)
+    vectors = served.generator.generate(weights)
+    assert torch.allclose(served.adapters(weights), vectors, atol=1e-5)
     for row in (0, 7, 255, 256, 400, 599):
         alone = served.recommend(pasts[row], weights[row], k=5)
         assert batch[row].item_ids == alone.item_ids and batch[row].weights == alone.weights
@@ -168,9 +168,9 @@ def test_weights_of_many(recommender):
 
 def test_threads_share_a_recommender_that_generates_an_adapter_once(made, seqs, monkeypatch):
     served, sampled = Recommender(made[0], made[2], seqs), []
-    latents = served.generator.latents
+    generate = served.generator.generate
     monkeypatch.setattr(
-        served.generator, "latents", lambda w: (sampled.append(len(w)), latents(w))[1]
+        served.generator, "generate", lambda w: (sampled.append(len(w)), generate(w))[1]
     )
     past = seqs.item_ids[:3]
     for _ in range(2):
@@ -183,7 +183,7 @@ def test_threads_share_a_recommender_that_generates_an_adapter_once(made, seqs, 
     expected = [served.recommend(*pair).item_ids for pair in zip(pasts, weights, strict=True)]
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(lambda *pair: served.recommend(*pair).item_ids, pasts * 9, weights * 9)
-        assert list(found) == expected * 9 and len(served._latents) <= 3
+        assert list(found) == expected * 9 and len(served._adapters) <= 3
 
 
 def test_nothing_in_the_process_changes(exported, seqs):
