@@ -35,7 +35,7 @@ from paragon_study.report.style import look
 RENEW = "python -m paragon demo --renew"
 STEPS = 100  # of the slider: the weight of accuracy is step / STEPS
 TOP = 10  # items of a list
-MOST_BYTES = 5 * 1000 * 1000
+MOST_BYTES = 8 * 1000 * 1000
 METHODS = {
     "generated": "Scored through an adapter that is generated for these weights, here and now.",
     "generated_xquad": "A generated adapter's list, or the backbone's, re-ranked by xQuAD.",
@@ -200,7 +200,7 @@ def load_bundle(stem: Path, sequences: Sequences) -> Bundle:
 
 
 def build_page(bundle: Bundle, sequences: Sequences) -> str:
-    """Build the HTML page of a bundle and its data; raise ``ParagonError`` above 5 MB."""
+    """Build the HTML page of a bundle and its data; raise ``ParagonError`` above 8 MB."""
     folder = resources.files("paragon_study.demo")
     parts = {part.name: part.read_text("utf-8") for part in folder.iterdir() if part.is_file()}
     template = Environment(undefined=StrictUndefined, trim_blocks=True)
