@@ -22,6 +22,8 @@ def changed(table, rows, form):
     other = table[rows].assign(value=sign * (1.1 * table.loc[rows, "value"].abs() + 0.6))
     if "beyond_chance" in table:
         other["beyond_chance"] = True
+    if form == "level":
+        other["low"] = -1
     return pd.concat([table[~rows], other, other.assign(dataset="another")])
 
 
