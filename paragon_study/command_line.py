@@ -202,13 +202,19 @@ def demo(
     output: Annotated[Path | None, Option(help="Instead of artifacts/demo.html.")] = None,
     show: Annotated[bool, Option(help="Open it in a browser.")] = True,
     renew: Annotated[bool, Option("--renew", help="First make docs/demo anew.")] = False,
+    check: Annotated[bool, Option("--check", help="Only measure its lists again.")] = False,
 ) -> None:
-    """Build the demo page with a slider for the weights; open it."""
+    """Build the demo page with a slider for the weights; open it.
+
+    --check: exit code 1 if its lists do not have the recorded accuracy and diversity.
+    """
+    import pandas as pd
+
     from paragon.data.fetch import load_dataset
     from paragon.data.split import prepare
     from paragon.params import ARTIFACTS, DATA, ROOT
-    from paragon.storage import save_tensors, write_text
-    from paragon_study.demo.page import build_page, load_bundle, make_bundle
+    from paragon.storage import require, save_tensors, write_text
+    from paragon_study.demo.page import build_page, load_bundle, make_bundle, measured_again
 
     study, target = _study(dataset, backbone), output or ARTIFACTS / "demo.html"
     stem = ROOT / "docs" / "demo" / f"{study.dataset}-{study.backbone}"
@@ -216,7 +222,17 @@ def demo(
         bundle = make_bundle(study.load_trained())
         save_tensors(stem, bundle.tensors, bundle.description)
     sequences = prepare(load_dataset(study.dataset, DATA), **study.params.data.model_dump())
-    write_text(target, build_page(load_bundle(stem, sequences), sequences))
+    bundle = load_bundle(stem, sequences)
+    if check:
+        curve = require(study.results / "curve.csv", "evaluation")
+        table = measured_again(bundle, sequences, pd.read_csv(curve))
+        far = abs(table.iloc[:, 2:4].to_numpy() - table.iloc[:, 4:].to_numpy()).max()
+        typer.echo(table.to_string(index=False, float_format="{:.4f}".format))
+        typer.echo(
+            f"{2 * len(table)} numbers of {os.path.relpath(curve)} differ by {far:.1g} or less"
+        )
+        raise typer.Exit(far > 0.001)  # as much as one user changes
+    write_text(target, build_page(bundle, sequences))
     typer.echo(f"{target} has everything in it: it needs no server and no network")
     if show:
         typer.launch(target.resolve().as_uri())

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from jinja2 import Environment, StrictUndefined
 from safetensors.torch import save
@@ -26,7 +27,7 @@ from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
 from paragon.generator.generator import Generator, generator_of, sinusoidal
-from paragon.metrics.ranking import top_k
+from paragon.metrics.ranking import ideal_alpha_dcg, top_k
 from paragon.rivals import reranking
 from paragon.rivals.end_to_end import biased_scores
 from paragon.storage import loading
@@ -75,7 +76,7 @@ class Rankings:
     """The best items of all test events, for all methods and weights of the demo."""
 
     def __init__(self, bundle: Bundle, sequences: Sequences) -> None:
-        self.tensors, self.generator = bundle.tensors, bundle.generator
+        self.tensors, self.generator, self.sequences = bundle.tensors, bundle.generator, sequences
         self.categories, form = sequences.categories, bundle.generator.form
         categories = torch.from_numpy(self.categories).float()
         self.table = item_table(self.tensors["items"], categories, form)  # [n + 1, d + M]
@@ -98,6 +99,17 @@ class Rankings:
         setting = reranking.Setting(int(source), temperature, int(depth), weight)
         lists = self.candidates.best(self._source_scores(setting.source), temperature)
         return lists.reranked(reranking.RERANKERS[RERANKED[method]], setting, TOP)
+
+    @cached_property
+    def ideal(self) -> np.ndarray:
+        """The ideal of α-DCG of each event, ``[N, 10]``."""
+        return ideal_alpha_dcg(self.categories, TOP, excluded=self.candidates.excluded)
+
+    def quality(self, method: str, step: int) -> np.ndarray:
+        """Compute NDCG@10 and α-nDCG@10 of each event at a slider step, ``[2, N]``."""
+        items = self.top(method, step)  # [N, 10]
+        hits = items == self.sequences.test.targets[:, None]
+        return np.stack(reranking.list_quality(hits, self.categories[items], self.ideal))
 
     def scored(self, method: str, step: int) -> np.ndarray:
         """Score the catalogue with a method that scores each item: ``[N, n + 1]``."""
@@ -167,7 +179,7 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
 def make_bundle(trained: Trained) -> Bundle:
     """Make the bundle: choose re-rankers on validation events, measure methods on test events."""
     tensors, description = study_tensors(trained)
-    sequences, ideal = trained.test_set.sequences, trained.test_set.ideal["full"]
+    sequences = trained.test_set.sequences
     lists = Rankings(Bundle(tensors, description), sequences)
     rows = reranking.validation_rows(sequences.valid)
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in lists.sources]
@@ -181,13 +193,26 @@ def make_bundle(trained: Trained) -> Bundle:
     for method in METHODS:
         points = []
         for step in range(STEPS + 1) if method != "backbone" else [0]:  # which ignores weights
-            items = lists.top(method, step)  # [N, 10]
-            hits = items == sequences.test.targets[:, None]
-            both = reranking.list_quality(hits, sequences.categories[items], ideal)  # [N] each
-            errors = [values.std(ddof=1) / len(values) ** 0.5 for values in both]
-            points.append([*(values.mean() for values in both), *errors])
+            both = lists.quality(method, step)  # [2, N]
+            errors = both.std(1, ddof=1) / both.shape[1] ** 0.5
+            points.append([*both.mean(1), *errors])
         tensors[f"front.{method}"] = torch.from_numpy(np.resize(points, (STEPS + 1, 4)))
     return Bundle(tensors, description)
+
+
+def measured_again(bundle: Bundle, sequences: Sequences, curve: pd.DataFrame) -> pd.DataFrame:
+    """Make and measure the lists of a bundle, beside the recorded ``curve`` of its study.
+
+    A row for each method and weight: ``ndcg@10`` and ``alpha_ndcg@10``, recorded and ``here``.
+    """
+    lists, names = Rankings(bundle, sequences), ["ndcg@10", "alpha_ndcg@10"]
+    seed = bundle.description["generator"]["seed"]
+    rows = curve[curve["protocol"].eq("full") & curve["seed"].eq(seed)]
+    rows = rows[rows["method"].isin(METHODS)]
+    steps = (STEPS * rows["w_accuracy"]).round().astype(int)
+    found = [lists.quality(m, s).mean(1) for m, s in zip(rows["method"], steps, strict=True)]
+    here = pd.DataFrame(found, rows.index, [f"{name} here" for name in names])
+    return rows[["method", "w_accuracy", *names]].join(here)
 
 
 def load_bundle(stem: Path, sequences: Sequences) -> Bundle:
