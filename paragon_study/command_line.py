@@ -231,7 +231,7 @@ def demo(
         typer.echo(
             f"{2 * len(table)} numbers of {os.path.relpath(curve)} differ by {far:.1g} or less"
         )
-        raise typer.Exit(far > 0.001)  # as much as one user changes
+        raise typer.Exit(int(far > 0.001))  # as much as one user changes
     write_text(target, build_page(bundle, sequences))
     typer.echo(f"{target} has everything in it: it needs no server and no network")
     if show:
