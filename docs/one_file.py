@@ -251,7 +251,7 @@ def main():
     test = Task(model, *events_of(users, lambda length: [length - 1]), categories)
     tuned = tune(train, torch.cat([ANCHORS, ORACLES]), rng)  # [5, 10 + 11, P]
     latent, denoiser = train_generator(train, ANCHORS, tuned[:, : len(ANCHORS)], rng)
-    noise = torch.randn(1, len(latent.basis)).repeat(len(ORACLES), 1)  # one for all weights
+    noise = torch.randn(1, len(latent.mean)).repeat(len(ORACLES), 1)  # one for all weights
     with torch.no_grad():
         generated = sample(latent, denoiser, ORACLES.clamp(min=float(ANCHORS[0])), noise)
     both = curve(test, tuned[-1, len(ANCHORS) :]), curve(test, generated)

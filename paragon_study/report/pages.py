@@ -22,7 +22,7 @@ from paragon_study.ablations import contrasts
 from paragon_study.moves import recorded
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
-from paragon_study.report.tables import as_markdown, shares_table
+from paragon_study.report.tables import as_markdown, plus_minus, shares_table
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
 MARGIN = 0.005  # of non-inferiority: about 1 % of α-nDCG@10
@@ -32,12 +32,17 @@ Sources = dict[str, pd.DataFrame]
 
 
 def main_results(folder: Path) -> str:
-    """Return a Markdown table of the main methods of one study, at shares of accuracy."""
-    parts = (compare.load_results(folder / f"{name}.json") for name in ("metrics", "differences"))
-    table = shares_table(*parts)
+    """Return a Markdown table of the main methods of a study: shares of accuracy, control error."""
+    metrics, differences = (
+        compare.load_results(folder / f"{name}.json") for name in ("metrics", "differences")
+    )
+    table = shares_table(metrics, differences)
     if table.empty:
         return "These numbers are not recorded yet: `dvc repro` makes them."
-    table = table[table.index.isin(compare.IN_SHARES)].rename(lambda name: look(name).label)
+    table = table[table.index.isin(compare.IN_SHARES)]
+    errors = [metrics[name].get("outcome_error_full") for name in table.index]
+    table["control error"] = [plus_minus(error, None, 2) for error in errors]
+    table = table.rename(lambda name: look(name).label)
     first = table.iloc[:, 2].sort_values(
         key=lambda cells: cells.str.replace("–", ""), kind="stable"
     )
