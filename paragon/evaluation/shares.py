@@ -30,8 +30,9 @@ MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelt
 # Items that are fetched, then re-ranked, and what fetches them: the backbone, or adapters.
 BUDGETS = (10, 20, 50, 100, 200, 1000)
 FETCHED = ("xquad", "dpp", "category_bias", "tuned", "generated", "interpolation_log", *END_TO_END)
-# Weights of accuracy to choose from; near 1, small changes matter.
-WEIGHTS = (*(np.arange(41) / 40).tolist(), 0.9875, 0.995, 0.998)
+# Weights of accuracy to choose from.  Between two that are close, accuracy can fall by a tenth.
+WEIGHTS = (*(np.arange(201) / 200).tolist(), 0.998)
+COARSE = 20  # of their adapters, a re-ranker tries about so many
 
 
 class TopTen:
@@ -101,7 +102,7 @@ def at_budgets(
     """Measure methods if a budget of items is fetched, by :func:`with_shares`: by budget.
 
     The backbone fetches for re-rankers, adapters for all other methods; xQuAD re-ranks what they
-    fetch. Settings are the adapters, every second of ``WEIGHTS``, and the weights of the re-ranker.
+    fetch. Settings are about ``COARSE`` of the adapters, evenly, and the weights of the re-ranker.
     """
     tried: dict[tuple[str, int], tuple[Tensor, reranking.Tried]] = {}
 
@@ -114,7 +115,7 @@ def at_budgets(
             vectors = plain if METHODS[name].rerank else adapters_of(trained, index, name)
             if vectors is None:
                 return None
-            vectors = vectors[:: max(1, 2 * len(vectors) // len(WEIGHTS))]
+            vectors = vectors[:: max(1, len(vectors) // COARSE)]
             scores = [valid.task.catalogue_scores(v, valid.rows).cpu().numpy() for v in vectors]
             found = reranking.tried_settings(rerank, test.sequences, scores, depths=budgets)
             tried[name, index] = vectors, found
@@ -147,7 +148,10 @@ def adapters_of(trained: Trained, index: int, name: str) -> Tensor | None:
             vectors[:, -1 - column] = torch.from_numpy(np.interp(WEIGHTS, grid, biases))
         return vectors
     found = adapter_vectors(replace(trained, others=weights), index, name)
-    return None if found is None else found.unique(dim=0)
+    if found is None:
+        return None
+    _, first = np.unique(found.cpu().numpy(), axis=0, return_index=True)
+    return found[np.sort(first).tolist()]  # in order of the weights
 
 
 def most_diverse(points: np.ndarray, least: float) -> int | None:
