@@ -46,7 +46,7 @@ from paragon.storage import write_json, write_text
 from paragon_study.pipeline.study import open_study
 from paragon_study.report import style
 from paragon_study.report.pages import with_block
-from paragon_study.report.style import draw_ticks, look
+from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown
 
 _CLAIM = 0.946  # of the time of retraining: the saving that the paper reports
@@ -125,7 +125,9 @@ def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[st
         )  # fmt: skip
     ax.set(xscale="log", xlim=(min(values) / 2, max(values) * 8), ylim=(-0.6, len(order) - 0.4))
     marks = [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 864000]
-    draw_ticks(ax, marks, lambda x, _: _human(x))
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(ticker.FixedLocator([m for m in marks if low <= m <= high]))
+    ax.xaxis.set_major_formatter(lambda x, _: _human(x))
     ax.xaxis.set_minor_locator(ticker.NullLocator())
     ax.grid(axis="x", color="#e6e6e6", linewidth=0.6, zorder=0)
     ax.set_yticks(range(len(order)), [words for words, _ in named.values()])

@@ -46,7 +46,7 @@ SMALL = {
     "backbones": {"dim": 16, "history": 10, "epochs": 2, "batch": 16},
     "adapters": {"anchors": [0.05, 0.3, 0.6, 1], "oracles": 4, "served": 6}
     | {"steps": 100, "batch": 16, "checks": 5, "snapshots": 2, "width": 2, "learning_rate": 0.02},
-    "generator": {"latent": 3, "width": 16, "blocks": 1, "steps": 30, "batch": 16}
+    "generator": {"latent": None, "width": 16, "blocks": 1, "steps": 30, "batch": 16}
     | {"behaviour_batch": 2, "behaviour_rows": 16, "sampler_steps": 2},
     "rivals": {"seeds": 2, "weights": 2, "rows": 32, "width": 16, "blocks": 1},
 }

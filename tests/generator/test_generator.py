@@ -66,14 +66,14 @@ def test_the_gradient_of_the_behavioural_loss_goes_through_the_sampler(
     drop = own.condition_drop
     loss = training.diffusion_loss(model.denoiser, schedule, clean, weights[rows], rng, drop)
     wanted = random_weights(5, collection.anchors.min(0).values, rng)
-    x = torch.from_numpy(rng.standard_normal((5, 3), dtype=np.float32))
+    x = torch.from_numpy(rng.standard_normal((5, vectors.shape[1]), dtype=np.float32))
     for now, after in ((499, 0), (0, None)):
         v = model.denoiser(x, torch.full((5,), now), wanted, torch.zeros(5, dtype=torch.bool))
         a, s = schedule.signal[now], schedule.noise[now]
         x, eps = a * x - s * v, s * x + a * v
         if after is not None:
             x = schedule.signal[after] * x + schedule.noise[after] * eps
-    sampled = model.latent.mean + model.latent.scale * x @ model.latent.basis
+    sampled = model.latent.mean + model.latent.scale * x
     tasks = (behaviour(sampled, rng) * wanted).sum(1)
     loss = loss + own.behaviour_strength * tasks.mean()
     expected = torch.autograd.grad(loss, [*model.parameters()], allow_unused=True)

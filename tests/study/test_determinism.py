@@ -35,7 +35,7 @@ DIGESTS = {
     "tisasrec_on_two_threads": "dd307de9",
     "collection": "fbafbed4",
     "interpolation": "eabb722d",
-    "generated": "e7c974f9",
+    "generated": "42b027f3",
     "hypernetwork": "5068c307",
 }
 X86 = platform.machine() in ("x86_64", "AMD64")
