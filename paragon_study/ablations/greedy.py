@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paragon.errors import ParagonError
 from paragon.evaluation.protocol import Row, Scores, TestSet
 from paragon.objectives.table import metrics_of
 from paragon.rivals.reranking import TOP, candidates_of, coverage, greedy, on_top
@@ -40,6 +41,8 @@ class Greedy:
         sequences, test_set = bench.sequences, bench.held_out[2]
         recency = test_set.catalogue.recency.numpy()
         self.of_items = {"novelty": test_set.information, "recency": recency}  # [n + 1] each
+        if unknown := {*bench.objectives} - {"accuracy", "diversity", *self.of_items}:
+            raise ParagonError(f"greedy re-ranking: no gain is known for {min(unknown)}")
         self.tries = TestSet(sequences, sequences.valid, bench.objectives, cutoffs=[TOP])
         by_factors, self.temperature = self.prepare("valid", None)
         self.factors = all_factors(bench.objectives)
