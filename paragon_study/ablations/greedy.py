@@ -15,7 +15,7 @@ from torch import Tensor
 from paragon.errors import ParagonError
 from paragon.evaluation.protocol import Row, Scores, TestSet
 from paragon.objectives.table import metrics_of
-from paragon.rivals.reranking import TOP, candidates_of, coverage, greedy, on_top
+from paragon.rivals.reranking import RERANKERS, TOP, Setting, candidates_of, on_top
 from paragon_study.ablations.trials import Bench
 
 FINEST = 0.75  # between exponents of factors; with more objectives, a multiple of it
@@ -45,6 +45,7 @@ class Greedy:
             raise ParagonError(f"greedy re-ranking: no gain is known for {min(unknown)}")
         self.tries = TestSet(sequences, sequences.valid, bench.objectives, cutoffs=[TOP])
         by_factors, self.temperature = self.prepare("valid", None)
+        self.on_test, _ = self.prepare("test", self.temperature)  # the same for all seeds
         self.factors = all_factors(bench.objectives)
         self.points = self.measured(map(by_factors, self.factors))  # [S, O]
 
@@ -57,18 +58,17 @@ class Greedy:
         scores = task.catalogue_scores(plain).cpu().numpy()  # [N, n + 1]
         candidates = candidates_of(sequences, events)["full"]
         temperature = temperature or candidates.temperature(scores)
-        lists, first = candidates.best(scores, temperature), np.s_[:, : self.depth]
-        items, relevance, kinds = (x[first] for x in (lists.columns, lists.relevance, lists.kinds))
+        lists = candidates.best(scores, temperature)
 
         def by_factors(factors: np.ndarray) -> Scores:
             named = dict(zip(objectives, factors, strict=True))
             weight = 1 / (1 + named.pop("diversity", 0.0))  # of all gains but that of diversity
-            alone = named.pop("accuracy", 0.0) * relevance  # [N, D]
+            alone = named.pop("accuracy", 0.0) * lists.relevance  # [N, D]
             for name, factor in named.items():
-                alone = alone + factor * self.of_items[name][items]
-            own = replace(lists, columns=items, relevance=alone, kinds=kinds)
-            order = greedy(coverage, own, weight, TOP)  # [N, 10]
-            table = on_top(scores, np.take_along_axis(items, order, 1))  # [N, n + 1]
+                alone = alone + factor * self.of_items[name][lists.columns]
+            setting = Setting(0, temperature, self.depth, weight)
+            best = replace(lists, relevance=alone).reranked(RERANKERS["xquad"], setting, TOP)
+            table = on_top(scores, best)  # [N, n + 1]
             # With scores of their own for sampled lists, no losses are measured.
             return Scores.of(table, np.take_along_axis(table, events.candidates, 1))
 
@@ -87,6 +87,5 @@ class Greedy:
         asked = self.measured(Scores.of_adapter(valid, vector) for vector in tuned)  # [W, O]
         far = np.abs(self.points - asked[:, None]) / np.ptp(asked, axis=0)  # [W, S, O]
         chosen = self.factors[far.mean(-1).argmin(1)]  # [W, O]
-        by_factors, _ = self.prepare("test", self.temperature)
-        rows = map(by_factors, chosen)
+        rows = map(self.on_test, chosen)
         return Row(f"greedy_{self.depth}", seed, weights, rows, random=False)
