@@ -39,7 +39,7 @@ def grown(rows: np.ndarray, size: int, dim: int) -> np.ndarray:
     noise = rng.standard_normal((size, dim)) * (tenth[which] / dim**0.5)[:, None]
     table = rows[which].astype(np.float32)
     table[len(rows) :, :dim] += noise[len(rows) :].astype(np.float32)
-    return np.ascontiguousarray(table)
+    return table
 
 
 def recall(found: np.ndarray, exact: np.ndarray) -> float:
@@ -71,8 +71,8 @@ def measure(recommender: Recommender, pasts: list, size: int) -> dict:
     exact, cells = faiss.IndexFlatIP(table.shape[1]), int(4 * size**0.5)
     exact.add(table)
     start = time.perf_counter()
-    index = faiss.IndexIVFFlat(exact_cells := faiss.IndexFlatIP(table.shape[1]), table.shape[1],
-                               cells, faiss.METRIC_INNER_PRODUCT)  # fmt: skip
+    centres, kind = faiss.IndexFlatIP(table.shape[1]), faiss.METRIC_INNER_PRODUCT
+    index = faiss.IndexIVFFlat(centres, table.shape[1], cells, kind)
     index.train(table[np.random.default_rng(1).permutation(size)[: 50 * cells]])
     index.add(table)
     built = time.perf_counter() - start
@@ -89,7 +89,7 @@ def measure(recommender: Recommender, pasts: list, size: int) -> dict:
         index.nprobe *= 2
     at_100 = [recall(a, b) for a, b in zip(found, best, strict=True)]
     return {
-        "cells": exact_cells.ntotal,
+        "cells": cells,
         "searched": index.nprobe,
         "recall@10": [round(x, 3) for x in at_10],
         "recall@100": [round(x, 3) for x in at_100],

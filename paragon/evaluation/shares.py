@@ -32,7 +32,7 @@ BUDGETS = (10, 20, 50, 100, 200, 1000)
 FETCHED = ("xquad", "dpp", "category_bias", "tuned", "generated", "interpolation_log", *END_TO_END)
 # Weights of accuracy to choose from.  Between two that are close, accuracy can fall by a tenth.
 WEIGHTS = (*(np.arange(201) / 200).tolist(), 0.998)
-COARSE = 20  # of their adapters, a re-ranker tries about so many
+COARSE = 20  # number of adapters, about, whose lists are re-ranked
 
 
 class TopTen:

@@ -207,12 +207,9 @@ def load_generator(stem: Path) -> Generator:
 def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
     """Build a frozen generator from stored ``tensors``."""
     settings = params.GeneratorSettings(**description["settings"])
-    mean, scale, basis = (
-        tensors["latent.mean"],
-        tensors["latent.scale"],
-        tensors.get("latent.basis"),
-    )
-    model = DiffusionModel(Latent(mean, basis, float(scale)), len(description["floor"]), settings)
+    mean, scale = (tensors[f"latent.{name}"] for name in ("mean", "scale"))
+    latent = Latent(mean, tensors.get("latent.basis"), float(scale))
+    model = DiffusionModel(latent, len(description["floor"]), settings)
     model.load_state_dict(tensors)
     return Generator(model.eval().requires_grad_(False), description)
 

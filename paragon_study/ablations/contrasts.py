@@ -29,7 +29,7 @@ def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.D
 
 
 def at_anchors(law: pd.DataFrame, number: int = 10) -> pd.DataFrame:
-    """Select methods with so many tuned adapters, or without any; add the column ``setting``."""
+    """Select methods with this number of tuned adapters, or none; add the column ``setting``."""
     rows = law[law["anchors"].isna() | (law["anchors"] == number)]
     setting = rows["objectives"].map("{} objectives".format) + ", " + rows["backbone"]
     return rows.assign(setting=setting, regret=100 * rows["regret_mean"])
