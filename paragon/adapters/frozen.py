@@ -16,7 +16,7 @@ from paragon import params
 from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Met, Sequences
-from paragon.objectives.losses import Retrieval, divergence
+from paragon.objectives.losses import Retrieval, divergence, matmul
 from paragon.objectives.table import (
     Catalogue,
     Scored,
@@ -71,7 +71,7 @@ class FrozenTask:
             if not self.backbone.is_dot_product:
                 return divergence(table[..., 1:], p)  # [..., A, B]
             # sum_i p_i s_i = s' . sum_i p_i [e_i, g_i]
-            expected = (adapted * (p @ self.items[1:])).sum(-1)  # [..., A, B]
+            expected = (adapted * matmul(p, self.items[1:])).sum(-1)  # [..., A, B]
             return log_sum - expected - torch.special.entr(p).sum(-1)
 
         history = self.history[rows].unsqueeze(-3)  # [..., 1, B, M]

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from paragon import params
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
+from paragon.objectives.losses import matmul
 
 Adapt = Callable[[Tensor], Tensor]  # changes `h [..., d]`
 Batch = tuple[Tensor, np.ndarray, np.ndarray]  # states [N, z], their users [N], target items [N]
@@ -140,7 +141,7 @@ class Backbone(nn.Module):
         if hidden.shape[-2] > 1:  # a representation of each candidate
             scores = (hidden * items).sum(-1)
         elif items.ndim == 2:  # one list for all states
-            scores = hidden.squeeze(-2) @ items.mT  # [..., B, C]
+            scores = matmul(hidden.squeeze(-2), items.mT)  # [..., B, C]
         else:
             scores = (items @ hidden.mT).squeeze(-1)  # [..., B, C]
         if not isinstance(offset, Tensor):

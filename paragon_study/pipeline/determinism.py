@@ -48,7 +48,7 @@ def stage_variables(threads: int) -> dict[str, str]:
     """Return the variables of a kernel for a stage; threads change sums, hash seeds order sets."""
     libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     # A thread that waits by spinning takes the core from whatever else runs: half the speed.
-    waiting = {"OMP_WAIT_POLICY": "PASSIVE"}
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
     return dict.fromkeys(libraries, str(threads)) | waiting | {"PYTHONHASHSEED": "0", **MEMORY}
 
 
