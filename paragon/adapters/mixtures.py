@@ -19,8 +19,8 @@ Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def nearest(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Take the anchor closest to the weights; float32 rounding breaks ties (docs/methods.md)."""
-    distance = np.linalg.norm(weights[:, None] - anchors, axis=-1).round(9)  # [W, A]
+    """Take the anchor closest to the weights, of several the first."""
+    distance = np.linalg.norm(weights[:, None] - anchors, axis=-1).round(6)  # [W, A]
     return np.eye(len(anchors))[distance.argmin(1)]
 
 

@@ -160,10 +160,9 @@ class Backbone(nn.Module):
         """Yield the rows of :meth:`score_catalogue` in blocks ``[R, n + 1]``, to save memory."""
         table = self.item_vectors() if table is None else table
         every = torch.arange(len(table), device=states.device)
-        items = F.embedding(every, table)  # [n + 1, d']
         rows = self.rows_at_a_time(max(_LEAST, PAIRS // len(table)), len(table))
         for block in states.split(rows):  # [R, z]
-            yield self.score_vectors(block, every, items, adapter)
+            yield self.score_vectors(block, every, table, adapter)
 
 
 class Dropout(nn.Module):

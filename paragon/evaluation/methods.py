@@ -18,7 +18,6 @@ from paragon.adapters.frozen import FrozenTask, best_of, held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
-from paragon.generator.memorisation import noisy, to_nearest
 from paragon.rivals import baselines, reranking
 from paragon.rivals.end_to_end import END_TO_END, EndToEnd, biased_scores
 from paragon.rivals.published import Published
@@ -104,20 +103,10 @@ def _end_to_end(trained: Trained, index: int, name: str) -> Tensor | None:
     return None if rival is None else rival.generate(trained.weights)
 
 
-def _shuffled(trained: Trained, index: int) -> tuple[Tensor, np.random.Generator]:
-    """Shuffle the evaluation weights; also return the random generator, for further draws."""
-    rng = np.random.default_rng([trained.seeds[index], 4])
-    order = torch.from_numpy(rng.permutation(len(trained.weights)))
-    return trained.weights[order], rng
-
-
-def _nearest_noise(trained: Trained, index: int) -> Tensor:
-    """Move nearest anchors as far as generated vectors are from collected ones: novelty alone."""
-    collected = trained.collection.training_set(index)[0]
-    far = to_nearest(trained.generators[index].generate(trained.weights), collected)
-    _, rng = _shuffled(trained, index)
-    anchors = mixtures.mixed(trained.collection, mixtures.nearest, index, trained.weights)
-    return noisy(anchors, far, rng)
+def _shuffled(trained: Trained, index: int) -> Tensor:
+    """Generate for permuted evaluation weights."""
+    order = np.random.default_rng([trained.seeds[index], 4]).permutation(len(trained.weights))
+    return trained.generators[index].generate(trained.weights[torch.from_numpy(order)])
 
 
 def _sources(trained: Trained, index: int, tuned: bool = False) -> Tensor:
@@ -187,10 +176,7 @@ METHODS = {
             trained.generators[i], trained.weights, trained.valid
         ),
     ),
-    "generated_shuffled": Method(
-        "reference",
-        vectors=lambda trained, i: trained.generators[i].generate(_shuffled(trained, i)[0]),
-    ),
+    "generated_shuffled": Method("reference", vectors=_shuffled),
     # Guidance needs more steps: with one or two, it overshoots.
     "generated_cfg": Method("generated", vectors=partial(_generated, guidance=1.5, steps=10)),
     "paragon": Method("generated", vectors=_published),
@@ -205,7 +191,6 @@ METHODS = {
     "soup": Method("reference", mixture=mixtures.soup),
     "constant": Method("reference", mixture=mixtures.constant),
     **{name: Method("end_to_end", vectors=partial(_end_to_end, name=name)) for name in END_TO_END},
-    "nearest_noise": Method("reference", vectors=_nearest_noise),
     "category_bias": Method("end_to_end", rows=_category_bias),
     "backbone": Method(  # zeros: s' = s
         "reference",

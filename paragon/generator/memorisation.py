@@ -1,4 +1,4 @@
-"""Test whether generated adapters are more than noisy copies (Zeng et al. 2025, arXiv 2506.07998).
+"""Measure how far generated adapters are from tuned ones (Zeng et al. 2025, arXiv 2506.07998).
 
 Shapes: W weight vectors, O objectives, A anchors, N collected vectors, P parameters.
 """
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from paragon.adapters.collection import Collection
-from paragon.generator.diffusion import standard_normal
 
 ANCHORS = "anchor to another anchor"
 
@@ -32,9 +31,3 @@ def to_nearest(vectors: Tensor, collected: Tensor) -> Tensor:
     # Not torch.cdist: the last digit of its roots depends on the processor.
     squares = (vectors.double()[:, None] - collected.double()).square().sum(-1)  # [W, N]
     return torch.from_numpy(np.sqrt(squares.amin(1).numpy()))
-
-
-def noisy(vectors: Tensor, distance: Tensor, rng: np.random.Generator) -> Tensor:
-    """Move each of ``vectors [W, P]`` by its ``distance [W]`` in a random direction."""
-    noise = standard_normal(vectors.shape, rng)  # [W, P]
-    return vectors + distance.float().unsqueeze(1) * noise / noise.norm(dim=1, keepdim=True)

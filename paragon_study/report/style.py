@@ -72,7 +72,6 @@ METHODS = {
     "no_behaviour": Look("generated, no behavioural loss", "#CC79A7", "X", _DOT),
     "no_collection": Look("generated, no diffusion loss", "#E69F00", "v", _DASHDOT),
     "kernel": Look("kernel smoothing", "#999933", ">", _DASH),
-    "nearest_noise": Look("nearest + noise", "#88CCEE", "d", _DOT),
     "category_bias": Look("category bias", "#DDCC77", "8", _DASHDOT),
     "backbone": Look("backbone alone", "#222222", "*", _DASH),
     "mmr": Look("MMR re-ranking", "#999933", ">", _DASH),
