@@ -19,7 +19,7 @@ from paragon.evaluation.methods import METHODS, Trained, adapter_vectors, rerank
 from paragon.evaluation.protocol import ByEvent, Measured
 from paragon.metrics import ranking
 from paragon.metrics.checks import Measure
-from paragon.objectives.table import history_shares, served
+from paragon.objectives.table import history_shares
 from paragon.rivals import reranking
 from paragon.rivals.end_to_end import END_TO_END
 from paragon.rivals.reranking import TOP
@@ -45,7 +45,7 @@ class TopTen:
         self.events = evaluation[self.rows]
         without = self.sequences.excluded(self.events)  # [N, n + 1]
         self.ideal = ranking.ideal_alpha_dcg(self.sequences.categories, TOP, excluded=without)
-        self.excluded = torch.from_numpy(without)
+        self.hidden = torch.where(torch.from_numpy(without), -torch.inf, 0.0)  # [N, n + 1]
 
     def of_adapters(self, vectors: Iterable[Tensor]) -> Iterator[np.ndarray]:
         """Yield the best items ``[N, 10]`` under each adapter ``[P]``."""
@@ -53,7 +53,7 @@ class TopTen:
             parts, end = [], 0
             for scores in self.task.catalogue_blocks(vector, self.rows):
                 start, end = end, end + len(scores)
-                parts.append(served(scores.cpu(), self.excluded[start:end], TOP))
+                parts.append(scores.cpu().add_(self.hidden[start:end]).topk(TOP).indices)
             yield torch.cat(parts).numpy()
 
     def quality(self, items: np.ndarray) -> np.ndarray:

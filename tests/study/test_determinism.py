@@ -24,7 +24,7 @@ from paragon_study.pipeline.study import Study
 
 VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}
 DIGESTS = {
-    "functions": "263cc9bc",
+    "functions": "0069b6bc",
     "sasrec": "eedd74ad",
     "gru4rec": "4bed243a",
     "tisasrec": "347f3f7a",
@@ -33,10 +33,10 @@ DIGESTS = {
     "pinsage": "66b64f5e",
     "deepfm": "334b574b",
     "tisasrec_on_two_threads": "dd307de9",
-    "collection": "fbafbed4",
+    "collection": "6b0c63f7",
     "interpolation": "eabb722d",
-    "generated": "42b027f3",
-    "hypernetwork": "5068c307",
+    "generated": "97e548d3",
+    "hypernetwork": "369e89af",
 }
 X86 = platform.machine() in ("x86_64", "AMD64")
 

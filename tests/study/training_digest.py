@@ -18,6 +18,7 @@ from paragon.adapters.mixtures import interpolation
 from paragon.backbones import BACKBONES, train_backbone
 from paragon.data.split import prepare
 from paragon.generator.training import behaviour, train_generator
+from paragon.objectives.losses import matmul
 from paragon.params import load_params
 from paragon.rivals.end_to_end import train_end_to_end
 from tests.conftest import SMALL, toy_dataset
@@ -30,14 +31,16 @@ def show(name, *tensors):
 
 
 def functions():
-    """What training takes of MKL and torch, of so many numbers that a rare last digit shows."""
+    """What training takes of MKL, OpenBLAS and torch: so many that a rare last digit shows."""
     draw = torch.Generator().manual_seed(0)
     share, any_sign = (make(200_000, generator=draw) for make in (torch.rand, torch.randn))
     rows = 4 * any_sign.view(-1, 100)
+    wide, tall = any_sign[:170_000].view(100, -1), share[:170_000].view(-1, 100)
     return [
         *(f(share + 1e-3) for f in (torch.log, torch.log1p)),
         *(f(4 * any_sign) for f in (torch.exp, torch.sigmoid, torch.tanh, F.silu, F.softplus)),
         *(f(500 * share) for f in (torch.sin, torch.cos)),
+        *(matmul(wide, tall), matmul(tall, wide)),
         *(rows.softmax(-1), rows.log_softmax(-1), F.layer_norm(rows, (100,))),
     ]
 

@@ -1,0 +1,115 @@
+"""How many fetched items does re-ranking need, by the size of the catalogue?
+
+Run by hand once the pipeline has been through; writes benchmarks/catalogue.json, prints it.
+
+The catalogues are synthetic, as in benchmarks/index.py: the items of MovieLens-100K and noisy
+copies of them.  A copy counts as the item: if the target or one of its copies is in the list, it is
+a hit; copies of what a user has met are left out.  The backbone, or adapters generated for 21
+weights, fetch items; xQuAD re-ranks them.  Settings (the weight, how strong xQuAD is) are chosen on
+validation users and measured on test users, as for the headline.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from index import grown
+from run import machine
+
+from paragon.evaluation.methods import Trained
+from paragon.evaluation.shares import most_diverse
+from paragon.metrics.ranking import ideal_alpha_dcg
+from paragon.rivals.reranking import LAMBDAS, RERANKERS, TOP, Ranked, Setting, list_quality
+from paragon.storage import write_json
+from paragon_study.pipeline.study import open_study
+
+SIZES = (1682, 10_000, 100_000)
+BUDGETS = (10, 20, 50, 100, 200, 500, 1000)
+SHARES = (0.95, 0.9, 0.8)
+WEIGHTS = np.arange(21) / 20
+USERS = 64  # scored at a time
+
+
+def fetched(trained: Trained, part: str, vector: torch.Tensor, table: np.ndarray) -> tuple:
+    """Return the best rows of ``table [n, d + M]`` and their probabilities, ``[N, 1000]`` each."""
+    task, sequences = getattr(trained, part), trained.test_set.sequences
+    queries = task.adapted(task.states[None], vector[None])[0].numpy()  # [N, d + M]
+    met = sequences.met_before(sequences.evaluation(part)).mask().numpy()[:, 1:]  # [N, items]
+    copies, most = np.arange(len(table)) % met.shape[1], BUDGETS[-1]
+    rows, probabilities = [], []
+    for start in range(0, len(queries), USERS):
+        block = slice(start, start + USERS)
+        scores = queries[block] @ table.T  # [R, n]
+        scores[met[block][:, copies]] = -np.inf
+        best = np.argpartition(-scores, most, axis=1)[:, :most]
+        of_best = np.take_along_axis(scores, best, 1)
+        order = np.argsort(-of_best, axis=1, kind="stable")
+        rows.append(np.take_along_axis(best, order, 1))
+        of_best = np.take_along_axis(of_best, order, 1).astype(np.float64)
+        top = of_best[:, :1]
+        total = np.exp(scores - top).sum(1, keepdims=True, dtype=np.float64)
+        probabilities.append(np.exp(of_best - top) / total)
+    return np.concatenate(rows), np.concatenate(probabilities)
+
+
+def points(
+    trained: Trained, part: str, vectors: torch.Tensor, table: np.ndarray
+) -> dict[int, np.ndarray]:
+    """Measure NDCG@10 and α-nDCG@10 by budget, for each vector and strength: ``[V * L, 2]``."""
+    sequences = trained.test_set.sequences
+    targets = sequences.evaluation(part).targets - 1
+    sets, items = sequences.categories[1:], len(sequences.item_ids)
+    patterns, kinds = np.unique(sets, axis=0, return_inverse=True)
+    ideal = ideal_alpha_dcg(sets, TOP)  # [1, 10]
+    found: dict[int, list] = {budget: [] for budget in BUDGETS}
+    for vector in vectors:
+        rows, relevance = fetched(trained, part, vector, table)
+        rows = rows % items  # a copy counts as the item
+        lists = Ranked(rows, relevance, kinds.reshape(-1)[rows], patterns)
+        for budget in BUDGETS:
+            for weight in LAMBDAS:
+                setting = Setting(0, 1.0, budget, weight)
+                best = lists.reranked(RERANKERS["xquad"], setting, TOP)  # [N, 10]
+                quality = list_quality(best == targets[:, None], sets[best], ideal)
+                found[budget].append([float(q.mean()) for q in quality])
+    return {budget: np.array(rows) for budget, rows in found.items()}
+
+
+def measure(trained: Trained, size: int) -> dict:
+    """Measure both ways to fetch in a catalogue of ``size`` items."""
+    _, test = trained.valid, trained.test
+    own = test.items[1:].numpy()  # [n, d + M]
+    table = grown(own, size, test.form.dim)
+    plain = torch.zeros(1, test.form.size)
+    weights = np.column_stack([WEIGHTS, 1 - WEIGHTS])
+    ways = {"backbone": plain, "generated": trained.generators[0].generate(weights)}
+    record: dict = {}
+    whole = 0.0
+    for name, vectors in ways.items():
+        valid, test_points = (points(trained, part, vectors, table) for part in ("valid", "test"))
+        if name == "backbone":  # at weight 1, xQuAD keeps the order
+            whole, on_test = valid[TOP][-1, 0], test_points[TOP][-1]
+            record["NDCG@10, α-nDCG@10 of the backbone"] = on_test.round(4).tolist()
+        for share in SHARES:
+            cells = {}
+            for budget in BUDGETS:
+                at = most_diverse(valid[budget], share * whole)
+                cells[budget] = None if at is None else test_points[budget][at].round(4).tolist()
+            record[f"{name} {100 * share:g} %"] = cells
+    return record
+
+
+def main() -> None:
+    """Measure all sizes; write and print the record."""
+    torch.set_grad_enabled(False)
+    trained = open_study("ml-100k", "sasrec").load_trained()
+    record = {"machine": machine()}
+    for size in SIZES:
+        record[f"{size:,}"] = measure(trained, size)
+        print(json.dumps({size: record[f"{size:,}"]}, indent=1, ensure_ascii=False), flush=True)
+        write_json(Path(__file__).with_suffix(".json"), record)
+
+
+if __name__ == "__main__":
+    main()
