@@ -18,8 +18,8 @@ from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus, shares_table
 
 OBJECTIVES = ("accuracy", "diversity")  # of all studies in results/
-HV, HV_OF_TUNED, REGRET = "set_hv_full", "set_hv_of_tuned_full", "regret_mean_full"
-DIFFERENCE = f"{HV}_minus_generated"
+HV_OF_TUNED, REGRET = "set_hv_of_tuned_full", "regret_mean_full"
+DIFFERENCE = "set_hv_full_minus_generated"
 # Only in all.csv: baselines, checks and variants.
 NOT_LISTED = [m for m in methods_of("reference") if m not in ("constant", "backbone")]
 NOT_LISTED += ["generated_best", "generated_cfg", "paragon_no_cfg", "interpolation", "rbf", "ridge"]
@@ -29,8 +29,6 @@ CONTROL = {"r_acc_full": "r acc", "r_div_full": "r div", "outcome_error_full": "
 MEANS = {HV_OF_TUNED: ("of tuned", 2)} | {name: (title, 2) for name, title in CONTROL.items()}
 MEANS |= {"even_ild_full": ("distance", 2), "even_items_full": ("items", 0)}
 MEANS |= {REGRET: ("regret %", 1)}
-# Methods compared with `tuned` in the table of studies.
-OF_TUNED = ("generated", "interpolation_log", "hypernetwork", "category_bias", "xquad", "retrain")
 IN_SHARES = "backbone tuned generated interpolation_log hypernetwork category_bias xquad".split()
 IN_SHARES.append("generated_xquad")
 SUMMARY = """\
@@ -41,8 +39,8 @@ negatives) are for comparison with published numbers. [docs/results.md](../docs/
 every measure, and `all.csv` has all of them: one row for each study, method and measure.
 `python -m paragon compare` writes both.
 
-- **Tuned**: the best tuned adapter for the weights asked for, the yardstick. **Set HV**: the area
-  below all points (NDCG@10, α-nDCG@10) of a method.
+- **Tuned**: the best tuned adapter for the weights asked for, the yardstick. **Of tuned**: set HV,
+  the area below all points (NDCG@10, α-nDCG@10) of a method, as a share of that of *tuned*.
 - **r acc, r div**: correlation of accuracy and diversity with their weights.
 - **Control error**: distance of both from those of *tuned* at the same weights, in its ranges.
 - **Regret**: the loss beyond that of *tuned*; 100 %: always the middle adapter.
@@ -65,12 +63,6 @@ backbone, the one with more seeds. *Ahead, behind*: in how many of them a method
 than *generated* beyond chance. Distance and items are under equal weights.
 
 {methods}
-
-## Set HV of each study
-
-That of *tuned*, and of others relative to it.
-
-{volumes}
 
 ## Control by generated adapters
 
@@ -191,7 +183,6 @@ def summary(results: Path) -> str:
         data="\n".join(map(data_line, dict.fromkeys(folder.parent for folder in folders))),
         shares=shares(folders),
         methods=as_markdown(method_means(main)),
-        volumes=as_markdown(volumes(table)),
         control=as_markdown(control(table)),
     )
 
@@ -239,18 +230,6 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
     for name, (title, digits) in MEANS.items():
         cells[title] = [plus_minus(mean, None, digits, name) for mean in means[name]]
     return cells.rename(lambda method: look(method).label).rename_axis("method")
-
-
-def volumes(table: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate by study the set HV of `tuned`, and other methods relative to it."""
-    parts = {"tuned": with_half_width(table, "tuned", HV, 4)}
-    for method in OF_TUNED:
-        rows = table[table["method"] == method]
-        share = by_study(rows[rows["measure"] == HV_OF_TUNED])["value"].map("{:.3f}".format)
-        real = by_study(rows[rows["measure"] == DIFFERENCE])["beyond_chance"].eq(True)
-        star = real.reindex(share.index, fill_value=False).map({True: " \\*", False: ""})
-        parts[look(method).label] = share + star
-    return pd.DataFrame(parts).fillna("–").rename_axis("study")
 
 
 def control(table: pd.DataFrame) -> pd.DataFrame:

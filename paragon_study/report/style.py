@@ -106,10 +106,6 @@ LABELS = {
     "ndcg@10": "NDCG@10 (0–1)",
     "alpha_ndcg@10": "α-nDCG@10 (0–1)",
     "novelty@10": "novelty@10 (0–1)",
-    "regret_mean": "regret, % (0 = oracle, 100 = always the middle)",
-    "set_hv": "hypervolume of the set (NDCG@10 × α-nDCG@10)",
-    "set_hv_of_tuned": "hypervolume, share of the oracle's",
-    "choice": "choice: mean task loss of validation users at random weights",
 }
 
 
