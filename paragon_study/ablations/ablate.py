@@ -147,9 +147,14 @@ class AblationBench(Bench):
     def compared(
         self, ways: Mapping[str, WeightsToVectors], index: int = 0, others: tuple[Row, ...] = ()
     ) -> pd.DataFrame:
-        """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`."""
+        """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`.
+
+        ``tuned_alone``: for each weight the adapter that was tuned for it, though `tuned` may have
+        found a better one among those for other weights.
+        """
         constant = mixtures.mixed(self.collection, mixtures.constant, index, self.weights)
         vectors = {"tuned": self.tuned(index, self.weights), "constant": constant}
+        vectors["tuned_alone"] = self.collection.oracle_vectors[index]
         vectors |= {name: way(self.weights) for name, way in ways.items()}
         return self.curve(vectors, others, index).query("protocol == 'full'")
 

@@ -67,6 +67,8 @@ METHODS = {
     "linear_subspace": Look("linear subspace", "#44AA99", "<", _DASH),
     # In the ablations only.
     "latent_16": Look("generated, 16 components", "#882255", "^", _DASH),
+    "longer": Look("generated, three times the steps", "#D55E00", "s", _DASH),
+    "tuned_alone": Look("tuned for the weights alone", "#a3a3a3", "s", _DOT),
     "greedy_50": Look("greedy re-ranking of 50", "#004D40", ">", _DASHDOT),
     "greedy_1000": Look("greedy re-ranking of 1,000", "#004D40", "<", _DASH),
     "no_behaviour": Look("generated, no behavioural loss", "#CC79A7", "X", _DOT),

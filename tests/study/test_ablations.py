@@ -56,9 +56,8 @@ def test_kernel_smoothing_is_the_mean_given_the_weights_of_a_smoothed_density():
 def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
     rows = bench.rows({"middle": lambda w: bench.tuned(0, torch.full_like(w, 0.5))})
     rows = rows.set_index("method")
-    assert {*rows.index} == {"tuned", "constant", "middle"} and np.isnan(
-        rows.loc["tuned", "choice"]
-    )
+    assert {*rows.index} == {"tuned", "constant", "tuned_alone", "middle"}
+    assert np.isnan(rows.loc["tuned", "choice"])
     assert rows.loc["tuned", ["set_hv_of_tuned", "outcome_error"]].tolist() == [1, 0]
     assert rows.loc["middle", "range_ratio_acc"] == 0 and np.isnan(rows.loc["middle", "r_acc"])
     # The oracle is the tuned adapter with the smallest validation loss at each weight.
@@ -111,7 +110,7 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
     table = ablate.measure_law(plan, "toy")
     several = {*ablate.MIXTURES, "kernel", "generated"}
     expected = {(m, str(n), s) for m in several for n in (3, 4) for s in (0, 1)}
-    once = {"tuned", "constant", "backbone", "category_bias", "conditioned"}
+    once = {"tuned", "constant", "tuned_alone", "backbone", "category_bias", "conditioned"}
     once |= {"greedy_50", "greedy_1000"}
     expected |= {(m, "", s) for m in once for s in (0, 1)}
     expected |= {("no_collection", "4", s) for s in (0, 1)}
