@@ -20,7 +20,7 @@ from paragon_study.report.style import GREY, look, metric_label
 
 MEASURES = ("regret_mean", "outcome_error")  # by loss, and by what is served
 SHOWN: tuple[str, ...] = ("nearest", "interpolation_log", "rbf_log", "kernel", "generated")
-SHOWN += ("hypernetwork", "conditioned", "category_bias", "greedy_50", "greedy_1000")
+SHOWN += ("tuned_alone", "hypernetwork", "conditioned", "category_bias", "greedy_50", "greedy_1000")
 
 
 def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.DataFrame:
