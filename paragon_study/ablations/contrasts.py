@@ -85,7 +85,7 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN, top: float = 2
     axes[1, 0].set_ylabel("control error\n(0 = oracle)", fontsize=8)
     for ax in axes[1]:
         ax.set_xlabel("tuned adapters to learn from", fontsize=8)
-    style.method_legend(figure, axes[0, 0])
+    style.method_legend(figure, axes[0, 0], columns=3)
     note = style.seeds_note((rows for _, rows in law.groupby("name")), "Vertical lines")
     style.small_print(figure, note, "Methods without markers need no tuned adapters.")
     return figure
