@@ -59,6 +59,8 @@ repository:
 
 # Tests start many processes; each would compile the package anew where bytecode is not kept.
 test: export PYTHONDONTWRITEBYTECODE =
+# The workers use all cores; more threads would only wait for each other.
+test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test fetch ## Run the tests
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
 	  --no-loadscope-reorder

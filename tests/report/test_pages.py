@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -23,7 +24,7 @@ def changed(table, rows, form):
     if "beyond_chance" in table:
         other["beyond_chance"] = True
     if form == "level":
-        other["low"] = -1
+        other["low"] = np.where(other["low"] > -pages.MARGIN, -1, 1)
     return pd.concat([table[~rows], other, other.assign(dataset="another")])
 
 

@@ -3,9 +3,12 @@
 A program of its own: the kernels have to be chosen before NumPy and torch are loaded.
 """
 
-from paragon_study.pipeline.determinism import choose_kernels
+import os
+
+from paragon_study.pipeline.determinism import choose_kernels, stage_variables
 
 choose_kernels()
+os.environ.update(stage_variables(1))
 
 import hashlib
 
