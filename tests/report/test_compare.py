@@ -92,7 +92,7 @@ def test_the_summary_is_written_whole_and_the_same_twice(tmp_path):
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert set(first) == {"summary.md", "all.csv"}
     text = first["summary.md"].decode()
-    assert "| toy, sasrec |" in text and "-1.0 ± 1.2" in text  # regret: per cent
+    assert "| toy, sasrec | 0.1000 | 0.800 | – | – | -1.0 ± 1.2 |" in text  # regret: per cent
     compare.write_comparison(tmp_path)
     assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 
