@@ -20,7 +20,15 @@ from run import machine
 from paragon.evaluation.methods import Trained
 from paragon.evaluation.shares import most_diverse
 from paragon.metrics.ranking import ideal_alpha_dcg
-from paragon.rivals.reranking import LAMBDAS, RERANKERS, TOP, Ranked, Setting, list_quality
+from paragon.rivals.reranking import (
+    LAMBDAS,
+    RERANKERS,
+    TOP,
+    Candidates,
+    Ranked,
+    Setting,
+    list_quality,
+)
 from paragon.storage import write_json
 from paragon_study.pipeline.study import open_study
 
@@ -28,29 +36,19 @@ SIZES = (1682, 10_000)
 BUDGETS = (10, 20, 50, 100, 200, 500, 1000)
 SHARES = (0.95, 0.9, 0.8)
 WEIGHTS = np.arange(21) / 20
-USERS = 64  # scored at a time
 
 
-def fetched(trained: Trained, part: str, vector: torch.Tensor, table: np.ndarray) -> tuple:
-    """Return the best rows of ``table [n, d + M]`` and their probabilities, ``[N, 1000]`` each."""
+def fetched(trained: Trained, part: str, vector: torch.Tensor, table: np.ndarray) -> Ranked:
+    """Rank the best rows of ``table [n, d + M]`` for each event of a part."""
     task, sequences = getattr(trained, part), trained.test_set.sequences
     queries = task.adapted(task.states[None], vector[None])[0].numpy()  # [N, d + M]
-    met = sequences.met_before(sequences.evaluation(part)).mask().numpy()[:, 1:]  # [N, items]
-    copies, most = np.arange(len(table)) % met.shape[1], BUDGETS[-1]
-    rows, probabilities = [], []
-    for start in range(0, len(queries), USERS):
-        block = slice(start, start + USERS)
-        scores = queries[block] @ table.T  # [R, n]
-        scores[met[block][:, copies]] = -np.inf
-        best = np.argpartition(-scores, most, axis=1)[:, :most]
-        of_best = np.take_along_axis(scores, best, 1)
-        order = np.argsort(-of_best, axis=1, kind="stable")
-        rows.append(np.take_along_axis(best, order, 1))
-        of_best = np.take_along_axis(of_best, order, 1).astype(np.float64)
-        top = of_best[:, :1]
-        total = np.exp(scores - top).sum(1, keepdims=True, dtype=np.float64)
-        probabilities.append(np.exp(of_best - top) / total)
-    return np.concatenate(rows), np.concatenate(probabilities)
+    evaluation = sequences.evaluation(part)
+    met = sequences.met_before(evaluation).mask().numpy()  # [N, items + 1]
+    items = 1 + np.arange(len(table)) % sequences.n_items  # a copy counts as the item
+    patterns, kinds = np.unique(sequences.categories, axis=0, return_inverse=True)
+    columns = np.broadcast_to(items, (len(queries), len(items)))
+    parts = columns, met[:, items], evaluation.targets, kinds.reshape(-1), patterns
+    return Candidates(*parts).best(queries @ table.T, 1.0)
 
 
 def points(
@@ -58,19 +56,16 @@ def points(
 ) -> dict[int, np.ndarray]:
     """Measure NDCG@10 and α-nDCG@10 by budget, for each vector and strength: ``[V * L, 2]``."""
     sequences = trained.test_set.sequences
-    targets = sequences.evaluation(part).targets - 1
-    sets, items = sequences.categories[1:], len(sequences.item_ids)
-    patterns, kinds = np.unique(sets, axis=0, return_inverse=True)
+    targets, sets = sequences.evaluation(part).targets - 1, sequences.categories[1:]
     ideal = ideal_alpha_dcg(sets, TOP)  # [1, 10]
     found: dict[int, list] = {budget: [] for budget in BUDGETS}
     for vector in vectors:
-        rows, relevance = fetched(trained, part, vector, table)
-        rows = rows % items  # a copy counts as the item
-        lists = Ranked(rows, relevance, kinds.reshape(-1)[rows], patterns)
+        lists = fetched(trained, part, vector, table)
         for budget in BUDGETS:
             for weight in LAMBDAS:
                 setting = Setting(0, 1.0, budget, weight)
                 best = lists.reranked(RERANKERS["xquad"], setting, TOP)  # [N, 10]
+                best = best % len(sets)  # a copy counts as the item
                 quality = list_quality(best == targets[:, None], sets[best], ideal)
                 found[budget].append([float(q.mean()) for q in quality])
     return {budget: np.array(rows) for budget, rows in found.items()}
@@ -78,9 +73,8 @@ def points(
 
 def measure(trained: Trained, size: int) -> dict:
     """Measure both ways to fetch in a catalogue of ``size`` items."""
-    _, test = trained.valid, trained.test
-    own = test.items[1:].numpy()  # [n, d + M]
-    table = grown(own, size, test.form.dim)
+    test = trained.test
+    table = grown(test.items[1:].numpy(), size, test.form.dim)  # [n, d + M]
     plain = torch.zeros(1, test.form.size)
     weights = np.column_stack([WEIGHTS, 1 - WEIGHTS])
     ways = {"backbone": plain, "generated": trained.generators[0].generate(weights)}
