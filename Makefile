@@ -89,8 +89,8 @@ check: $(VENV)/.test ## Check style and types, in under a minute
 lab: fetch ## Open JupyterLab on a copy of the notebooks, in small
 	$(BIN)/python -m paragon lab $(if $(FULL),--full) $(OPTIONS)
 
-lab-reset: $(VENV)/.run ## Remove that copy and all that was changed in it
-	$(BIN)/python -m paragon lab --reset
+lab-reset: ## Remove that copy and all that was changed in it
+	rm -rf lab lab.part
 
 claims-quick: fetch ## Lists of trained parameters, measured again; then every claim (a minute)
 	$(BIN)/python -m paragon demo --check

@@ -8,8 +8,8 @@ import errno
 import os
 import signal
 import sys
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -111,14 +111,6 @@ def studies(name: str | None = Argument(None, help="A dataset or a backbone.")) 
 
 
 @app.command()
-def status() -> None:
-    """Name the stages that `dvc repro` would run, and why; `dvc status` says more."""
-    from paragon_study.running.stages import changed_stages
-
-    typer.echo("\n".join(changed_stages()) or "every stage is up to date")
-
-
-@app.command()
 def run(
     notebook: str = Argument(..., help="A file of notebooks/, without .ipynb."),
     dataset: str = Option(..., help="A dataset that was fetched."),
@@ -134,16 +126,12 @@ def run(
 def lab(
     options: typer.Context,
     full: bool = Option(False, "--full", help="The study itself, not a small one."),
-    reset: bool = Option(False, "--reset", help="Remove the lab; opens nothing."),
 ) -> None:
     """Open JupyterLab, with any OPTIONS of it, on a copy that cannot change the study."""
-    from paragon_study.course.lab import check_user, make_lab, open_lab, reset_lab
+    from paragon_study.course.lab import check_user, make_lab, open_lab
 
-    if reset:
-        reset_lab()
-    else:
-        check_user(options.args)
-        open_lab(make_lab(full, say=typer.echo), options.args)
+    check_user(options.args)
+    open_lab(make_lab(full, say=typer.echo), options.args)
 
 
 def _study(dataset: str | None, backbone: str | None) -> "Study":
@@ -173,10 +161,7 @@ def move(
     backbone: Backbone = None,
     people: People = False,
 ) -> None:
-    """Give a newly trained backbone the control of an old one, without tuning.
-
-    OLD is a folder that `export` wrote.
-    """
+    """Give a newly trained backbone the control of an old one, without tuning."""
     from paragon.objectives.table import check_objectives
     from paragon.serving.export import export_folder
     from paragon.serving.recommender import Recommender
@@ -204,10 +189,7 @@ def demo(
     renew: Annotated[bool, Option("--renew", help="First make docs/demo anew.")] = False,
     check: Annotated[bool, Option("--check", help="Only measure its lists again.")] = False,
 ) -> None:
-    """Build the demo page with a slider for the weights; open it.
-
-    --check: exit code 1 if its lists do not have the recorded accuracy and diversity.
-    """
+    """Build the demo page and open it; with --check, exit code 1 if lists are not as recorded."""
     import pandas as pd
 
     from paragon.data.fetch import load_dataset
@@ -228,9 +210,7 @@ def demo(
         table = measured_again(bundle, sequences, pd.read_csv(curve))
         far = abs(table.iloc[:, 2:4].to_numpy() - table.iloc[:, 4:].to_numpy()).max()
         typer.echo(table.to_string(index=False, float_format="{:.4f}".format))
-        typer.echo(
-            f"{2 * len(table)} numbers of {os.path.relpath(curve)} differ by {far:.1g} or less"
-        )
+        typer.echo(f"{os.path.relpath(curve)} and these lists differ by {far:.1g} or less")
         raise typer.Exit(int(far > 0.001))  # as much as one user changes
     write_text(target, build_page(bundle, sequences))
     typer.echo(f"{target} has everything in it: it needs no server and no network")
@@ -245,10 +225,7 @@ def serve(
     port: int = Option(8000, min=0, max=65535, help="0: any that is free."),
     threads: int = Option(1, min=1, help="Of torch."),
 ) -> None:
-    """Answer requests over HTTP until Ctrl-C.
-
-    POST /recommend, GET /health, GET /objectives.
-    """
+    """Answer requests over HTTP until Ctrl-C: POST /recommend, GET /health, GET /objectives."""
     from paragon.serving.recommender import Recommender
     from paragon.serving.service import serve as run_service
 
@@ -257,14 +234,11 @@ def serve(
 
 @app.command()
 def trial(
-    kind: str = Argument("", help="Of trial."),
+    kind: str = Argument("", help="law, budgets; recommenders, moves, generators."),
     name: str = Argument("", help="One trial, to run it anew."),
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
-    """Run ablations and moves that have no results yet; without KIND, list them.
-
-    KIND: law, budgets; recommenders, moves, generators.
-    """
+    """Run ablations and moves that have no results yet; without KIND, list them."""
     from paragon_study.ablations.ablate import TRIALS, Ablations
     from paragon_study.moves import measure
     from paragon_study.pipeline.determinism import keep_memory
@@ -290,22 +264,18 @@ def recover() -> None:
 
 
 @app.command()
-def verify(
-    against: str = Option("HEAD", help="A git revision."),
-    all_rows: bool = Option(False, "--all", help="Every metric, not the worst 20 that differ."),
-) -> None:
+def verify(against: str = Option("HEAD", help="A git revision.")) -> None:
     """Compare the results with those of a commit; exit code 1 if they differ."""
     from paragon_study.checking.verify import compare_with_commit
 
     comparison = compare_with_commit(against)
     if comparison.bad.empty and not comparison.recomputed:
         raise ParagonError(comparison.summary())
-    unequal = comparison.unequal
-    rows = comparison.table if all_rows else unequal[:20]
+    rows = comparison.table[comparison.table["verdict"] != "equal"]
     if len(rows):
-        typer.echo(rows.to_string(index=False, na_rep="-", float_format="{:.6g}".format))
-    if len(unequal) > len(rows):
-        typer.echo(f"... and {len(unequal) - len(rows)} more, none worse: --all shows them")
+        typer.echo(rows[:20].to_string(index=False, na_rep="-", float_format="{:.6g}".format))
+    if len(rows) > 20:
+        typer.echo(f"... and {len(rows) - 20} more, none worse")
     typer.echo(comparison.summary())
     if not comparison.passed:
         typer.echo("What other machines change: docs/reproduction.md, Tolerances", err=True)
@@ -316,13 +286,12 @@ def verify(
 def diff(
     before: str = Argument(..., help="A git revision."),
     after: str | None = Argument(None, help="Another; else the working tree."),
-    all_rows: bool = Option(False, "--all", help="Every difference, not only the first 30."),
 ) -> None:
     """Compare the results of two versions, in Markdown."""
     from paragon.params import ROOT
     from paragon_study.checking.diff import compare_versions
 
-    typer.echo(compare_versions(before, after, ROOT).markdown(None if all_rows else 30))
+    typer.echo(compare_versions(before, after, ROOT).markdown())
 
 
 @app.command()
@@ -346,7 +315,7 @@ def evaluate(
     results = evaluate_method(opened.load_trained(), name, new, recorded, resamples)
     columns = {"set_hv_full": "set HV", "r_acc_full": "r acc", "r_div_full": "r div"}
     columns |= {"even_acc_full": "NDCG@10", "even_div_full": "α-nDCG@10"}
-    columns |= {"regret_mean_full": "regret %"}
+    columns["regret_mean_full"] = "regret %"
     table = tables.with_limits(results.summary, columns)
     order = tables.measures(results.summary, columns).sort_values("set HV", ascending=False)
     typer.echo(tables.as_markdown(table.loc[order.index].rename_axis("method")))
@@ -359,16 +328,16 @@ def _method(where: str) -> tuple[str, Any]:
     """Import a ``Method`` from ``module:NAME``; it gets the name in small letters."""
     from paragon.evaluation.methods import METHODS, Method
 
-    module, _, name = where.partition(":")
+    name = where.rpartition(":")[2].lower()
     try:
-        method = getattr(import_module(module), name)
+        method = resolve_name(where)
     except (ImportError, AttributeError, ValueError) as error:
         raise ParagonError(f"--method {where}: {error}; give module:NAME") from None
     if not isinstance(method, Method):
-        raise ParagonError(f"--method {where}: {name} is no paragon.evaluation.methods.Method")
-    if (entry := name.lower()) in METHODS:
-        raise ParagonError(f"--method {where}: there is a method {entry} already; rename it")
-    return entry, method
+        raise ParagonError(f"--method {where}: this is no paragon.evaluation.methods.Method")
+    if name in METHODS:
+        raise ParagonError(f"--method {where}: there is a method {name} already; rename it")
+    return name, method
 
 
 @app.command()
@@ -382,10 +351,7 @@ def compare() -> None:
 
 @app.command()
 def report() -> None:
-    """Write tables and figures into the pages, and notebooks into docs/executed.
-
-    Exit code 1 if a sentence in claims.yaml no longer follows from the results.
-    """
+    """Write tables and figures into the pages, notebooks into docs/executed; check all claims."""
     from paragon.params import ROOT
     from paragon_study.course.executed import publish_notebooks
     from paragon_study.report.pages import write_pages

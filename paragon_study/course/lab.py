@@ -59,19 +59,11 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     return draft.rename(lab)
 
 
-def reset_lab(root: Path = ROOT) -> None:
-    """Remove ``root/lab``; the study stays as it is."""
-    for name in ("lab", "lab.part"):
-        shutil.rmtree(root / name, ignore_errors=True)
-
-
 def check_user(options: Sequence[str]) -> None:
     """Raise ``ParagonError`` for root, as whom JupyterLab starts only with ``--allow-root``."""
     if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in options:
-        raise ParagonError(
-            "JupyterLab does not start as root: use another account, or in a container "
-            "`make lab OPTIONS=--allow-root`"
-        )
+        instead = "use another account, or in a container `make lab OPTIONS=--allow-root`"
+        raise ParagonError(f"JupyterLab does not start as root: {instead}")
 
 
 def open_lab(lab: Path, options: Sequence[str]) -> None:

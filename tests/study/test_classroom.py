@@ -144,7 +144,7 @@ def test_a_small_lab_runs_the_study_in_small_in_a_folder_of_its_own(checkout):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_full_lab_has_copies_of_the_artifacts_and_is_kept_until_it_is_reset(checkout):
+def test_a_full_lab_has_copies_of_the_artifacts_and_is_kept(checkout):
     root, calls = checkout
     made = lab.make_lab(full=True, root=root)
     assert not calls and (made / "params.yaml").read_text() == (root / "params.yaml").read_text()
@@ -153,9 +153,7 @@ def test_a_full_lab_has_copies_of_the_artifacts_and_is_kept_until_it_is_reset(ch
     (made / "params.yaml").write_text("edited")
     assert (lab.make_lab(full=True, root=root) / "params.yaml").read_text() == "edited"
     refused("make lab-reset", lab.make_lab, root=root)
-    lab.reset_lab(root)
-    assert not made.exists() and (root / "artifacts" / "made").exists()
-    assert (root / "paragon").is_dir(), "what a link led to is still there"
+    shutil.rmtree(made)
     for name in ("artifacts", "data"):
         shutil.rmtree(root / name)
         refused(f"{name}: not found", lab.make_lab, True, root)
