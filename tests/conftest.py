@@ -151,7 +151,9 @@ def make_checkout(root, *cells):
 def add(root, name, *cells, parameters='dataset = "a"\nbackbone = "b"'):
     """A notebook of a checkout."""
     tagged = [new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
-    notebook = new_notebook(cells=[new_markdown_cell("# Toy"), *tagged, *map(new_code_cell, cells)])
+    cells = [new_markdown_cell("# Toy"), *tagged, *map(new_code_cell, cells)]
+    python = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": python})
     nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
 
 

@@ -1,6 +1,5 @@
 """Run a notebook as a stage of the pipeline and keep a reproducible executed copy."""
 
-import ast
 import logging
 import os
 import re
@@ -32,13 +31,11 @@ KERNEL = "python3"
 # Injected, so that an edited parameters cell changes no result.
 NEUTRAL: dict[str, Any] = {"overrides": {}}
 NOISE = ("papermill", "execution", "ExecuteTime")  # cell metadata with times
-WIDGET = "application/vnd.jupyter.widget-view+json"  # refers to a random id
 FRAMES = 12  # traceback lines in the error message
 SECONDS = 60.0  # between two progress lines
 logging.getLogger("papermill").setLevel(logging.ERROR)  # no warning about missing `overrides`
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
-_STYLED = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")  # random id of a styled table
 
 
 def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT) -> Path:
@@ -101,7 +98,7 @@ def code_cells(path: Path) -> list[NotebookNode]:
 
 
 def normalised(notebook: NotebookNode, root: Path) -> str:
-    """Write a notebook without what differs between runs: times, versions, random ids, paths."""
+    """Write a notebook without what differs between runs: times, versions, ids, folder."""
     kernel = {"display_name": "Python 3", "language": "python", "name": KERNEL}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook.metadata = nbformat.from_dict(metadata)
@@ -111,58 +108,36 @@ def normalised(notebook: NotebookNode, root: Path) -> str:
         for key in NOISE:
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
-            cell.outputs = _outputs(cell.outputs, root)
-    return nbformat.writes(notebook) + "\n"
+            cell.outputs = _outputs(cell.outputs)
+    text = nbformat.writes(notebook).replace(f"{root}{os.sep}", "")
+    return _ADDRESS.sub("at 0x0", text) + "\n"
 
 
-def _outputs(outputs: list[NotebookNode], root: Path) -> list[NotebookNode]:
-    """Keep what is printed and shown: without warnings and widgets, each stream in one piece."""
+def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Keep what is printed and shown: without warnings, each stream in one piece."""
     kept: list[NotebookNode] = []
     for output in outputs:
-        if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
+        if output.get("name") == "stderr":
             continue
         if kept and output.output_type == kept[-1].output_type == "stream":
             kept[-1].text += output.text
         else:
             kept.append(output)
-    for output in kept:
-        if output.output_type == "stream":
-            output.text = _steady(output.text, root)
-        for kind, content in output.get("data", {}).items():
-            if kind.startswith("text/") and isinstance(content, str):
-                output.data[kind] = _steady(content, root)
     return kept
 
 
-def _steady(text: str, root: Path) -> str:
-    """Remove the checkout folder, object addresses and random table ids from a text."""
-    text = _ADDRESS.sub("at 0x0", text.replace(f"{root}{os.sep}", ""))
-    ids: dict[str, str] = {}
-    return _STYLED.sub(lambda match: ids.setdefault(match[0], f"T_{len(ids):05d}"), text)
-
-
 def _checked_source(name: str, given: dict[str, str], root: Path) -> Path:
-    """Return ``notebooks/NAME.ipynb``, whose ``parameters`` cell assigns the given names alone."""
+    """Return ``notebooks/NAME.ipynb``, whose ``parameters`` cell has exactly the given names."""
     known = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
     if name not in known:
         raise ParagonError(f"unknown notebook {name!r}: there are {', '.join(known) or 'none'}")
     for kind, value in given.items():
         check_name(value, kind)
     source = root / "notebooks" / f"{name}.ipynb"
-    cells = [cell for cell in code_cells(source) if "parameters" in cell.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise ParagonError(f"{source}: {len(cells)} cells are tagged `parameters`, 1 is needed")
-    assigned: dict[str, Any] = {}
-    try:
-        for line in ast.parse(cells[0].source).body:
-            [target] = line.targets if isinstance(line, ast.Assign) else [line.target]  # type: ignore
-            assigned[target.id] = ast.literal_eval(line.value)  # type: ignore
-    except (SyntaxError, ValueError, TypeError, AttributeError):
-        raise ParagonError(
-            f"{source}: the cell tagged `parameters` may only assign values to names; "
-            "restore it from git"
-        ) from None
-    if changes := assigned.get("overrides"):
+    code_cells(source)  # refuses what is no notebook
+    assigned = papermill.inspect_notebook(source)
+    changes = assigned.get("overrides", {"default": "{}"})["default"]
+    if changes != "{}":
         raise ParagonError(
             f"{source}: its first cell sets `overrides` to {changes}; the pipeline takes "
             "params.yaml alone: change that file, empty `overrides` (or try in `make lab`)"

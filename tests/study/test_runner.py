@@ -14,13 +14,13 @@ from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
 from paragon_study.running import runner
 from paragon_study.running.runner import FRAMES, code_cells
-from paragon_study.running.stages import changed_stages, recover
+from paragon_study.running.stages import recover
 from tests.conftest import THOROUGH, add, make_checkout, refused
 from tests.study.conftest import hear_signals, is_running, wait_until
 
 NAMES = ["PARAGON_QUIET", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
 # Everything that made two runs differ: a stream cut in pieces, addresses, warnings with
-# process numbers, random ids, times, the folder.
+# process numbers, times, the folder.
 RESTLESS = """\
 import os, sys, time, warnings
 import pandas as pd
@@ -28,7 +28,7 @@ for number in range(3):
     print(number, object(), os.getcwd() + os.sep + "file", flush=True)
     time.sleep(0.3)
 warnings.warn("only for the person who runs this")
-display(pd.DataFrame({"a": [1]}).style.highlight_max())
+display(pd.DataFrame({"a": [1]}))
 object()"""
 
 
@@ -96,13 +96,10 @@ BOTH = 'dataset = ""\nbackbone = ""'
     ("arguments", "parameters", "word"),
     [
         (("../toy", "d", "b"), None, "unknown notebook"),
-        (("toy", "d", "b"), None, "0 cells"),
+        (("toy", "d", "b"), None, "takes no --backbone"),
         (("toy", "d", "b"), BOTH, "not a notebook"),
         (("toy", "d"), BOTH, "needs --backbone"),
         (("toy", "d", "b"), 'dataset = ""', "takes no --backbone"),
-        (("toy", "d"), 'dataset = ""\nimport sys', "only assign"),
-        (("toy", "d"), "dataset = input()", "only assign"),
-        (("toy", "d"), "%run other.py", "only assign"),
         (("toy", "d", "/b"), BOTH, "not a name for a backbone"),
         (("toy", "d"), 'dataset = ""\noverrides: dict = {"a": 1}', "overrides"),
     ],
@@ -183,14 +180,14 @@ def test_wherever_a_lock_file_was_cut_dvc_goes_on_to_the_same_file(pipeline):
     path, running = pipeline / "dvc.lock", pipeline / ".dvc" / "tmp" / "rwlock"
     whole = path.read_text()
     running.write_text("{}")
-    assert recover(pipeline) == [] and changed_stages(pipeline) == [] and running.exists()
+    assert recover(pipeline) == [] and running.exists()
     running.write_text("")
     assert recover(pipeline) == [".dvc/tmp/rwlock"] and not running.exists()
     for length in [0, *range(1, len(whole) - 1, 9)]:
         path.write_text(whole[:length])
         recover(pipeline)
-        changes = changed_stages(pipeline)  # no error
-        assert length > 0.9 * len(whole) or changes[-1].startswith("last: ")
+        with Repo() as repo:
+            assert length > 0.9 * len(whole) or "last" in repo.status()
     path.write_text(whole[:200])
     assert recover(pipeline) == ["dvc.lock"]
     with Repo() as repo:
