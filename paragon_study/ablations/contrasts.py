@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import ticker
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
-from paragon.errors import ParagonError
 from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import mean_interval
 from paragon.params import ROOT
@@ -48,11 +48,8 @@ def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFra
 
 
 @style.drawn
-def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN, top: float = 2.0) -> Figure:
-    """Plot regret and control error over the number of tuned adapters, a column for each study.
-
-    Methods that need no tuned adapters are horizontal. Regrets above ``top`` are cut off.
-    """
+def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
+    """Plot regret up to 200 % and control error over the number of tuned adapters, by study."""
     several = law.groupby("name")["anchors"].nunique() > 1
     names = [name for name in law["name"].unique() if several[name]]
     figure = style.new(7.2, 4.4)
@@ -66,11 +63,10 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN, top: float = 2
                 ax.plot(ends, [own[measure].mean()] * 2, label=kind.label, color=kind.colour,
                         ls=kind.line, linewidth=1.2)  # fmt: skip
                 continue
-            limits = own.groupby("anchors")[measure].apply(style.seed_limits)
-            mean, low, high = np.array(limits.tolist()).T
-            ax.plot(limits.index, mean, label=kind.label, color=kind.colour, ls=kind.line,
+            numbers, mean, low, high = style.limits_by("anchors", own, measure)
+            ax.plot(numbers, mean, label=kind.label, color=kind.colour, ls=kind.line,
                     marker=kind.marker, markersize=4, linewidth=1.2)  # fmt: skip
-            ax.vlines(limits.index, low, high, color=kind.colour, linewidth=0.7)
+            ax.vlines(numbers, low, high, color=kind.colour, linewidth=0.7)
         ax.set_xscale("log")
         ticks = sorted(law["anchors"].dropna().unique())
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -78,9 +74,9 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN, top: float = 2
     for ax, name in zip(axes[0], names, strict=True):
         part = law[law["name"] == name].iloc[0]
         ax.set_title(f"{part['objectives']} objectives, {look(part['backbone']).label}", fontsize=8)
-    low = min(ax.get_ylim()[0] for ax in axes[0])
-    axes[0, 0].set_ylim(low, min(top, axes[0, 0].get_ylim()[1]))
-    axes[0, 0].yaxis.set_major_formatter(style.percent_mark)
+    low, high = axes[0, 0].get_ylim()  # of all columns
+    axes[0, 0].set_ylim(low, min(2, high))
+    axes[0, 0].yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=""))
     axes[0, 0].set_ylabel("regret, %\n(0 = oracle)", fontsize=8)
     axes[1, 0].set_ylabel("control error\n(0 = oracle)", fontsize=8)
     for ax in axes[1]:
@@ -119,10 +115,6 @@ def budgets(table: pd.DataFrame) -> Figure:
 @style.drawn
 def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metric: str) -> Figure:
     """Plot values ``[W]`` over weights ``[W, 3]`` of three objectives; rows sum to 1."""
-    if weights.shape != (len(values), 3) or len(labels) != 3:
-        raise ParagonError(f"weights: shape {weights.shape}; three objectives are needed")
-    if (weights < -1e-9).any() or (abs(weights.sum(1) - 1) > 1e-4).any():
-        raise ParagonError("weights: every row must be non-negative and sum to 1")
     corners = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])
     xy = weights @ corners
     figure = style.new(4.2, 3.3)

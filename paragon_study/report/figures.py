@@ -1,6 +1,6 @@
 """The figures of the study: functions that return a matplotlib Figure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import cycle
 from typing import Any
 
@@ -34,9 +34,6 @@ _VECTORS: dict[str, dict[str, Any]] = {
 }
 
 
-# --- Metrics against the weight of accuracy, and against each other ------------------------------
-
-
 def rows_by_method(curve: pd.DataFrame, methods: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Select the rows of the whole catalogue by method, for methods in the table."""
     if sum(name.startswith("w_") for name in curve) > 2:
@@ -46,15 +43,6 @@ def rows_by_method(curve: pd.DataFrame, methods: Iterable[str]) -> dict[str, pd.
     if not rows:
         raise ParagonError(f"curve: protocol `full` has no rows of {', '.join(methods)}")
     return rows
-
-
-def seed_intervals(rows: Mapping[str, pd.DataFrame], metric: str) -> dict[str, pd.DataFrame]:
-    """Compute mean, low and high over seeds of a metric for each method and weight of accuracy."""
-    tables = {}
-    for method, group in rows.items():
-        limits = {w: style.seed_limits(values) for w, values in group.groupby("w_accuracy")[metric]}
-        tables[method] = pd.DataFrame(limits, ["mean", "low", "high"]).T
-    return tables
 
 
 def _line_look(method: str, alone: bool = False) -> dict[str, Any]:
@@ -75,21 +63,21 @@ def _line_look(method: str, alone: bool = False) -> dict[str, Any]:
     }
 
 
-def _draw_curves(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
+def _draw_curves(ax: Axes, rows: Mapping[str, pd.DataFrame], metric: str) -> None:
     """Draw means over seeds against the weight of accuracy, with their intervals."""
-    opacity = 0.16 if len(tables) <= 6 else 0.1 if len(tables) <= 10 else 0.05
-    for method, table in tables.items():
-        line, colour = _line_look(method, len(table) == 1), look(method).colour
+    opacity = 0.16 if len(rows) <= 6 else 0.1 if len(rows) <= 10 else 0.05
+    for method, group in rows.items():
+        weights, mean, low, high = style.limits_by("w_accuracy", group, metric)
+        line, colour = _line_look(method, len(weights) == 1), look(method).colour
         single = line["linestyle"] == "none"
         if method in ("tuned", "oracles", "backbone") and not single:
             line["marker"] = "none"
-        ax.plot(table.index, table["mean"], **line)
-        limits = table.index, table["low"], table["high"]
-        if table["low"].notna().any() and single:
-            ax.vlines(*limits, color=colour, linewidth=1, zorder=3)
+        ax.plot(weights, mean, **line)
+        if np.isfinite(low).any() and single:
+            ax.vlines(weights, low, high, color=colour, linewidth=1, zorder=3)
         # Each seed shuffles differently: the band would hide the others.
-        elif table["low"].notna().any() and method != "generated_shuffled":
-            ax.fill_between(*limits, color=colour, alpha=opacity, linewidth=0)
+        elif np.isfinite(low).any() and method != "generated_shuffled":
+            ax.fill_between(weights, low, high, color=colour, alpha=opacity, linewidth=0)
     ax.set(xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
 
 
@@ -99,7 +87,7 @@ def control_curves(curve: pd.DataFrame, methods: list[str] = CURVE_METHODS) -> F
     rows = rows_by_method(curve, methods)
     figure = style.new(7.2, 3)
     for ax, metric in zip(figure.subplots(1, 2), METRICS, strict=True):
-        _draw_curves(ax, seed_intervals(rows, metric))
+        _draw_curves(ax, rows, metric)
         # Wide bands do not stretch the axis far beyond the lines.
         means = np.concatenate([line.get_ydata() for line in ax.lines])
         (low, high), room = ax.get_ylim(), 0.25 * np.ptp(means)
@@ -148,9 +136,6 @@ def trade_off(
                   fontsize=10.5, handlelength=1.8, columnspacing=0.9,
                   borderaxespad=0.1)  # fmt: skip
     return figure
-
-
-# --- Data and training ---------------------------------------------------------------------------
 
 
 def _mark(ax: Axes, x: float, words: str, y: float, shift: float = 1, ha: str = "left") -> None:
@@ -298,9 +283,7 @@ def training_curves(
     curves: Mapping[str, Mapping[str, list[float] | tuple]], x_label: str | Mapping = "step"
 ) -> Figure:
     """Plot series, values or ``(x, values)``: a column per model, a panel per series."""
-    rows = max(map(len, curves.values()), default=0)
-    if not rows:
-        raise ParagonError("curves: there is no series to draw")
+    rows = max(map(len, curves.values()))
     figure = style.new(min(7.2, 2.6 * len(curves) + 0.6), 0.5 + 1.6 * rows)
     axes = figure.subplots(rows, len(curves), squeeze=False, sharex="col")
     for column, (model, group) in zip(axes.T, curves.items(), strict=True):
@@ -350,23 +333,6 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
     return figure
 
 
-# --- Adapter vectors -----------------------------------------------------------------------------
-
-
-def _components(vectors: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, str]]:
-    """Return the projection to the first two principal components, and the labels of the axes."""
-    centre = vectors.mean(0)
-    _, spread, basis = np.linalg.svd(vectors - centre, full_matrices=False)
-    # The same sign on all machines.
-    basis = basis[:2] * np.where(basis[:2].sum(1, keepdims=True) < 0, -1, 1)
-    shares = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
-    labels = {
-        f"{axis}label": f"component {number} ({share:.0%} of variance)"
-        for axis, number, share in zip("xy", (1, 2), shares, strict=False)
-    }
-    return lambda rows: (rows - centre) @ basis.T, labels
-
-
 @style.drawn
 def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
     """Plot vectors ``[N, P]`` by weights ``[N, O]`` in two components; far corners at the edge."""
@@ -375,15 +341,21 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
     for name, (vectors, weights) in clouds.items():
         off = vectors[weights.min(1) >= _CORNER]
         inner[name] = off if len(off) > 2 else vectors  # corners count in a small group
-    project, labels = _components(inner["collected"])
-    points = project(np.vstack(list(inner.values())))
+    mean = inner["collected"].mean(0)
+    _, spread, basis = np.linalg.svd(inner["collected"] - mean, full_matrices=False)
+    # The same sign on all machines.
+    basis = basis[:2] * np.where(basis[:2].sum(1, keepdims=True) < 0, -1, 1)
+    shares = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
+    points = (np.vstack(list(inner.values())) - mean) @ basis.T
     centre, edge = (points.max(0) + points.min(0)) / 2, 0.56 * np.ptp(points, axis=0) + 1e-9
     figure = style.new(5.2, 1.2 + 4 * float(np.clip(edge[1] / edge[0], 0.45, 0.8)))
     ax = figure.subplots()
-    ax.set(xlim=centre[0] + [-edge[0], edge[0]], ylim=centre[1] + [-edge[1], edge[1]], **labels)
+    ax.set(xlim=centre[0] + [-edge[0], edge[0]], ylim=centre[1] + [-edge[1], edge[1]])
+    ax.set_xlabel(f"component 1 ({shares[0]:.0%} of variance)")
+    ax.set_ylabel(f"component 2 ({shares[1]:.0%} of variance)")
     beyond = 0
     for name, (vectors, weights) in clouds.items():
-        far = project(vectors)
+        far = (vectors - mean) @ basis.T
         xy = far.clip(centre - edge, centre + edge)
         beyond += (xy != far).any(1).sum()
         if name == "generated":

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -17,19 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from paragon.errors import ParagonError
 from paragon.metrics.statistics import mean_interval
 from paragon.storage import atomic_path
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
 WEIGHT = "weight of accuracy"
 WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # also ordered in grey
-STYLE = {
-    **sns.axes_style("ticks"),
-    **matplotlib.rc_params_from_file(
-        Path(__file__).with_name("paragon.mplstyle"), use_default_template=False
-    ),
-}
+STYLE = [sns.axes_style("ticks"), Path(__file__).with_name("paragon.mplstyle")]
 
 
 class Look(NamedTuple):
@@ -104,12 +98,6 @@ OTHERS = {
     "as_it_is": Look("as it is", GREY, "o", _DOT),
 }
 
-LABELS = {
-    "ndcg@10": "NDCG@10 (0–1)",
-    "alpha_ndcg@10": "α-nDCG@10 (0–1)",
-    "novelty@10": "novelty@10 (0–1)",
-}
-
 
 def look(name: str) -> Look:
     """Return the look of a method or backbone; unknown names get one derived from the name."""
@@ -121,7 +109,7 @@ def look(name: str) -> Look:
 
 def metric_label(metric: str) -> str:
     """Return the axis label of a metric, with its range."""
-    return LABELS.get(metric, metric.replace("_", " "))
+    return {"ndcg@10": "NDCG@10", "alpha_ndcg@10": "α-nDCG@10"}.get(metric, metric) + " (0–1)"
 
 
 class _NotebookFigure(Figure):
@@ -144,7 +132,7 @@ def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
 
     @functools.wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Figure:
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.style.context(STYLE):
             figure = function(*args, **kwargs)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
@@ -153,19 +141,10 @@ def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
     return draw
 
 
-def save_figure(figure: Figure, path: Path | str) -> Path:
-    """Write a figure as .png, .svg or .pdf, atomically and with reproducible bytes."""
-    path = Path(path)
-    clocks = {
-        ".png": {"Software": None},
-        ".svg": {"Date": None, "Creator": None},
-        ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    }
-    if path.suffix not in clocks:
-        raise ParagonError(f"{path}: a figure is saved as .png, .svg or .pdf")
-    with matplotlib.rc_context(STYLE), atomic_path(path) as part:
-        figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=clocks[path.suffix])
-    return path
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically and with reproducible bytes."""
+    with matplotlib.style.context(STYLE), atomic_path(path) as part:
+        figure.savefig(part, format="png", dpi=200, metadata={"Software": None})
 
 
 def small_print(figure: Figure, *sentences: str) -> None:
@@ -182,6 +161,12 @@ def seed_limits(values: pd.Series) -> tuple[float, float, float]:
     return mean, np.nan if low is None else low, np.nan if high is None else high
 
 
+def limits_by(column: str, rows: pd.DataFrame, measure: str) -> tuple[pd.Index, ...]:
+    """Compute `seed_limits` of a measure for each value of a column: values, mean, low, high."""
+    limits = rows.groupby(column)[measure].apply(seed_limits)
+    return limits.index, *np.array(limits.tolist()).T
+
+
 def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
     """Write the sentence that explains the intervals."""
     counts = sorted({group["seed"].nunique() for group in groups} - {1})
@@ -191,11 +176,6 @@ def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
         return f"{what}: the two seeds."
     pair = " (of two: from one to the other)" if counts[0] == 2 else ""
     return f"{what}: 95% t interval over {counts[-1]} seeds{pair}."
-
-
-def percent_mark(share: float, _: object = None) -> str:
-    """Format a share as a tick label in per cent, without the sign."""
-    return f"{round(100 * share, 6):g}".replace("-", "−")
 
 
 def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:

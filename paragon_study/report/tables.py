@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.metrics import ranking
+from paragon.evaluation.protocol import Scores, TestSet
 from paragon.metrics.statistics import is_real, mean_interval
 
 
@@ -67,17 +67,10 @@ def quality(
     objectives: Sequence[str],
 ) -> pd.DataFrame:
     """Tabulate accuracy and diversity of A models: scores ``[N, n + 1]``, weights ``[A, O]``."""
-    k = 10
-    excluded = sequences.excluded(evaluation)  # [N, n + 1]
-    ideal = ranking.ideal_alpha_dcg(sequences.categories, k, excluded=excluded)
+    test_set = TestSet(sequences, evaluation, objectives, cutoffs=[10])
+    means = [test_set.measure(Scores.of(np.asarray(own)))[0]["full"] for own in scores]
     table = pd.DataFrame(np.asarray(weights, float), columns=[f"w_{name}" for name in objectives])
-    for row, of_model in enumerate(scores):
-        matrix = np.asarray(of_model)
-        dcg = ranking.alpha_dcg(sequences.categories[ranking.top_k(matrix, k, excluded)])  # [N, k]
-        ranks = ranking.target_ranks(matrix, evaluation.targets, excluded)  # [N]
-        table.loc[row, f"ndcg@{k}"] = ranking.ndcg_at(ranks, k).mean()
-        table.loc[row, f"alpha_ndcg@{k}"] = ranking.alpha_ndcg_at(dcg, ideal, k).mean()
-    return table
+    return table.join(pd.DataFrame(means)[["ndcg@10", "alpha_ndcg@10"]])
 
 
 def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.DataFrame:
