@@ -4,8 +4,10 @@ An answer is a function of what the exercise gives; a mistake has the same argum
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -30,7 +32,7 @@ def factor(law: pd.DataFrame) -> float:
 
 def farthest(rows: pd.DataFrame, largest: bool = True) -> str:
     """Exercise 07.3: the method whose ranks by loss and by list are farthest apart (or closest)."""
-    ranks = _means(rows).dropna().rank()
+    ranks = _means(rows).rank()
     apart = (ranks["regret"] - ranks["outcome_error"]).abs()
     return str(apart.idxmax() if largest else apart.idxmin())
 
@@ -46,12 +48,9 @@ def new_w1(w1: Any, r: Any) -> Any:
     return w1 @ r
 
 
-def left(before: pd.DataFrame, after: pd.DataFrame) -> float:
+def left(before: pd.DataFrame, after: pd.DataFrame, of: Callable = np.ptp) -> float:
     """Exercise 09.3: the range of diversity that is left, as a share."""
-    ranges = [
-        table["alpha_ndcg@10"].max() - table["alpha_ndcg@10"].min() for table in (before, after)
-    ]
-    return float(ranges[0] / ranges[1])
+    return float(of(before["alpha_ndcg@10"]) / of(after["alpha_ndcg@10"]))
 
 
 def _of_nearest(law: pd.DataFrame) -> tuple[float, float]:
@@ -62,7 +61,7 @@ def _of_nearest(law: pd.DataFrame) -> tuple[float, float]:
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
     own = rows[rows["setting"] == "3 objectives, sasrec"]
-    return own.groupby("method")[["regret", "outcome_error"]].mean()
+    return own.groupby("method")[["regret", "outcome_error"]].mean().dropna()
 
 
 MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
@@ -72,65 +71,33 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
         (lambda none, w, g: w + g * (w - none), "With g = 1 nothing may change: start without."),
     ],
     changes: [
-        (
-            lambda s, epochs, events: changes(s, epochs, events, together=False),
-            "The generator has to be trained, too.",
-        ),
+        (partial(changes, together=False), "The generator has to be trained, too."),
         (lambda *given: changes(*given) - 1, "After that many, retraining has still read less."),
-        (
-            lambda s, epochs, events: changes(s, 1, events),
-            "Retraining reads the events in each epoch.",
-        ),
+        (lambda s, _, events: changes(s, 1, events), "Retraining reads the events in each epoch."),
     ],
     factor: [
-        (
-            lambda law: _of_nearest(law)[0] - _of_nearest(law)[1],
-            "This is the difference, not the factor.",
-        ),
+        (lambda law: np.subtract(*_of_nearest(law)), "This is the difference, not the factor."),
         (lambda law: 1 / factor(law), "This is the factor from five anchors to twenty."),
         (lambda law: factor(law) - 1, "This is by how much it is larger, not by which factor."),
     ],
     farthest: [
-        (
-            lambda rows: str(_means(rows).dropna()["outcome_error"].idxmax()),
-            "This one has the largest control error.",
-        ),
-        (lambda rows: str(_means(rows)["regret"].idxmax()), "This one has the largest regret."),
-        (lambda rows: farthest(rows, largest=False), "Its ranks are the closest."),
+        (lambda rows: _means(rows)["outcome_error"].idxmax(), "It has the largest control error."),
+        (lambda rows: _means(rows)["regret"].idxmax(), "This one has the largest regret."),
+        (partial(farthest, largest=False), "Its ranks are the closest."),
     ],
     shared: [
-        (
-            lambda r, liked: shared(r, liked, (0.9, 0.9)),
-            "These are all items of the more accurate list.",
-        ),
-        (
-            lambda r, liked: shared(r, liked, (0.1, 0.1)),
-            "These are all items of the more diverse list.",
-        ),
-        (
-            lambda r, liked: shared(r, liked, (1.0, 0.0)),
-            "The weights are 0.9 and 0.1, not 1 and 0.",
-        ),
+        (partial(shared, ends=(0.9, 0.9)), "These are all items of the more accurate list."),
+        (partial(shared, ends=(0.1, 0.1)), "These are all items of the more diverse list."),
+        (partial(shared, ends=(1.0, 0.0)), "The weights are 0.9 and 0.1, not 1 and 0."),
     ],
     new_w1: [
         (lambda w1, r: w1 @ r.T, "This one is for the way back, from new states to old ones."),
         (lambda w1, r: w1, "This one still reads old states."),
-        (
-            lambda w1, r: r[: len(w1), : len(w1)] @ w1,
-            "It is the states that are rotated, on the other side.",
-        ),
+        (lambda w1, r: r[: len(w1), : len(w1)] @ w1, "The states are rotated: on the other side."),
     ],
     left: [
-        (
-            lambda before, after: 1 - left(before, after),
-            "This is the share that is lost, not the one that is left.",
-        ),
+        (lambda *given: 1 - left(*given), "This is the share that is lost, not what is left."),
         (lambda before, after: left(after, before), "Divide by the range after the move."),
-        (
-            lambda before, after: float(
-                before["alpha_ndcg@10"].max() / after["alpha_ndcg@10"].max()
-            ),
-            "Divide the ranges, not the largest values.",
-        ),
+        (partial(left, of=np.max), "Divide the ranges, not the largest values."),
     ],
 }
