@@ -1,11 +1,12 @@
 """Compare two versions of the results: which differences are larger than the seeds explain?"""
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from paragon.errors import ParagonError
@@ -27,7 +28,8 @@ KINDS = {  # in the order of the report
     "within": "within the spread",
     "equal": "equal",
 }
-COLUMNS = ["study", "method", "measure", "before", "after", "difference", "spread", "kind"]
+KEYS = ["study", "method", "measure"]
+COLUMNS = [*KEYS, "before", "after", "difference", "spread", "kind"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Versions:
     studies: list[str]  # that both have
     only: tuple[list[str], list[str]]  # studies and methods that one version alone has
 
-    def markdown(self, limit: int | None = None) -> str:
+    def markdown(self, limit: int = 30) -> str:
         """Format the comparison, with the first ``limit`` differences."""
         counts = self.moved["kind"].value_counts()
         numbers = ", ".join(f"{counts.get(kind, 0)} {words}" for kind, words in KINDS.items())
@@ -56,7 +58,7 @@ class Versions:
                 spread=rows["spread"].map("{:.4f}".format, na_action="ignore").fillna("–"),
             )
             parts.append(as_markdown(cells[:limit], left=3))
-            if limit is not None and len(rows) > limit:
+            if len(rows) > limit:
                 parts.append(f"... and {len(rows) - limit} more, none of them larger.")
             parts.append(
                 "Of the whole catalogue. Spread: half of the 95 % interval of the difference over "
@@ -67,69 +69,60 @@ class Versions:
 
 def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     """Compare ``results/`` of two versions (None: the working tree), which must share a study."""
-    old, new = (_studies(revision, root) for revision in (before, after))
-    names = (before, after or WORKING_TREE)
-    both = [study for study in old if study in new]
-    if not both:
+    names, (old, new) = (before, after or WORKING_TREE), (_means(r, root) for r in (before, after))
+    rows = old.merge(new, on=KEYS, suffixes=("_before", "_after"))
+    if rows.empty:
         raise ParagonError(f"{' and '.join(names)} have no study in common: nothing to compare")
-    moved = pd.DataFrame([row for study in both for row in _moved(study, old[study], new[study])])
-    return Versions(
-        names,
-        moved.sort_values(["order", "size"], ascending=[True, False], kind="stable"),
-        both,
-        (_only(old, new), _only(new, old)),
+    pairs = (
+        (rows[f"{one}_before"], rows[f"{one}_after"]) for one in ("mean", "low", "sd", "seeds")
     )
+    means, lows, deviations, seeds = pairs
+    gap, spread = means[1] - means[0], welch(deviations, seeds)
+    conditions = [gap == 0, np.isnan(spread), abs(gap) > spread]
+    kind = np.select(conditions, ["equal", "alone", "beyond"], "within")
+    moved = rows[KEYS].assign(difference=gap, spread=spread, kind=pd.Categorical(kind, [*KINDS]))
+    moved["size"] = abs(gap / np.where(np.isnan(spread), means[0], spread))
+    for side, ends in zip(("before", "after"), zip(means, lows, strict=True), strict=True):
+        moved[side] = [plus_minus(*pair, 4) for pair in zip(*ends, strict=True)]
+    moved = moved.sort_values(["kind", "size"], ascending=[True, False])
+    return Versions(names, moved, list(rows["study"].unique()), (_only(old, new), _only(new, old)))
 
 
-def _only(here: dict[str, dict], there: dict[str, dict]) -> list[str]:
+def _only(here: pd.DataFrame, there: pd.DataFrame) -> list[str]:
     """Name the studies that are not ``there``, and the methods of common ones that are not."""
-    names = [study for study in here if study not in there]
-    for study in (study for study in here if study in there):
-        known = there[study]["metrics.json"]
-        if methods := [f"`{name}`" for name in here[study]["metrics.json"] if name not in known]:
-            names.append(f"{study}: {', '.join(methods)}")
+    names = []
+    for study, rows in here.groupby("study"):
+        known = there.loc[there["study"] == study, "method"]
+        methods = [f"`{name}`" for name in rows["method"].unique() if name not in {*known}]
+        if methods:
+            names.append(f"{study}: {', '.join(methods)}" if len(known) else study)
     return names
 
 
-def _studies(revision: str | None, root: Path) -> dict[str, dict]:
-    """Read ``{study: {file: content}}`` of a revision, or of the working tree."""
-    studies: dict[str, dict] = {}
+def _means(revision: str | None, root: Path) -> pd.DataFrame:
+    """Read mean, lower limit, deviation and number of seeds, by study, method and measure."""
+    lines = []
     files = read_files(revision, root, ("results/**/metrics.json", "results/**/curve.csv"))[1]
-    for path, content in files.items():
-        study = studies.setdefault(", ".join(path.parts[1:-1]), {})
-        if path.suffix == ".csv":
-            study[path.name] = pd.read_csv(io.BytesIO(content))
-        else:
-            study[path.name] = parse_metrics(path, content, revision or WORKING_TREE)
-    return {study: files for study, files in sorted(studies.items()) if len(files) == 2}
+    for path in sorted(path for path in files if path.with_name("curve.csv") in files):
+        if path.name == "metrics.json":
+            study, curve = ", ".join(path.parts[1:-1]), files[path.with_name("curve.csv")]
+            seeds = pd.read_csv(io.BytesIO(curve)).groupby("method")["seed"].nunique()
+            for method, row in parse_metrics(path, files[path], revision or WORKING_TREE).items():
+                for name, title in MEASURES.items():
+                    numbers = (row.get(name + end) for end in ("", "_low", "_sd"))
+                    lines.append((study, method, title, *numbers, seeds.get(method)))
+    table = pd.DataFrame(lines, columns=[*KEYS, "mean", "low", "sd", "seeds"])
+    return table.astype(dict.fromkeys(("mean", "low", "sd", "seeds"), float)).dropna(subset="mean")
 
 
-def _moved(study: str, before: dict, after: dict) -> list[dict]:
-    """Compare the means of all methods and measures that both versions have."""
-    rows, versions = [], (before, after)
-    seeds = [version["curve.csv"].groupby("method")["seed"].nunique() for version in versions]
-    for method in before["metrics.json"]:
-        pair = [version["metrics.json"].get(method, {}) for version in versions]
-        for measure, title in MEASURES.items():
-            means, deviations = ([v.get(measure + end) for v in pair] for end in ("", "_sd"))
-            if None in means:
-                continue
-            gap, spread = means[1] - means[0], None
-            if None not in deviations:
-                spread = welch(deviations, [int(numbers[method]) for numbers in seeds])
-            kind = "alone" if spread is None else "beyond" if abs(gap) > spread else "within"
-            kind, unit = kind if gap else "equal", means[0] if spread is None else spread
-            ends = [plus_minus(v[measure], v.get(f"{measure}_low"), 4) for v in pair]
-            row = dict(zip(COLUMNS, (study, method, title, *ends, gap, spread, kind), strict=True))
-            size = abs(gap / unit) if unit else math.inf
-            rows.append(row | {"order": [*KINDS].index(kind), "size": size})
-    return rows
+def welch(deviations: ArrayLike, numbers: ArrayLike) -> np.ndarray:
+    """Half of the 95 % interval of mean differences (Welch, Biometrika 1947); arguments ``[2, n]``.
 
-
-def welch(deviations: list[float], numbers: list[int]) -> float:
-    """Half of the 95 % interval of a mean difference (Welch, Biometrika 1947); ``numbers`` >= 2."""
-    parts = [sd**2 / n for sd, n in zip(deviations, numbers, strict=True)]
-    if not sum(parts):
-        return 0.0
-    freedom = sum(parts) ** 2 / sum(p**2 / (n - 1) for p, n in zip(parts, numbers, strict=True))
-    return float(student.ppf(0.975, freedom) * math.sqrt(sum(parts)))
+    NaN without a deviation; ``numbers`` of values >= 2.
+    """
+    numbers = np.asarray(numbers)
+    parts = np.square(deviations) / numbers
+    total = parts.sum(0)
+    with np.errstate(invalid="ignore"):
+        freedom = total**2 / (parts**2 / (numbers - 1)).sum(0)
+    return np.where(total > 0, student.ppf(0.975, freedom) * np.sqrt(total), total)

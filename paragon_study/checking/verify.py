@@ -51,11 +51,6 @@ class Comparison:
         return self.table[self.table["verdict"].isin(["outside", "missing"])]
 
     @property
-    def unequal(self) -> pd.DataFrame:
-        """The metrics that are not equal."""
-        return self.table[self.table["verdict"] != "equal"]
-
-    @property
     def passed(self) -> bool:
         """Whether something was computed here, and the results agree."""
         return self.bad.empty and bool(self.recomputed)
@@ -123,11 +118,10 @@ def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -
     # Failures first (those without a number lead), then new metrics, then the rest; of each the
     # headline first.
     with np.errstate(divide="ignore", invalid="ignore"):
-        excess = np.where(gap == 0, 0, np.nan_to_num(np.abs(gap) / allowed, nan=np.inf))
-    excess = np.where(equal | (verdict == "new"), 0, excess)
-    good = ~np.isin(verdict, ["outside", "missing"])
+        excess = np.where(equal, 0, np.nan_to_num(np.abs(gap) / allowed, nan=np.inf))
+    place = table["verdict"].map({"outside": 0, "missing": 0, "new": 1}).fillna(2)
     other = ~table["metric"].str.startswith(HEADLINE)
-    return table.iloc[np.lexsort((-excess, other, verdict != "new", good))].reset_index(drop=True)
+    return table.iloc[np.lexsort((-excess, other, place))].reset_index(drop=True)
 
 
 def read_files(
@@ -141,10 +135,7 @@ def read_files(
         git = SCM(root)
         commit = resolve_rev(git, revision)
     except SCMError as error:
-        raise ParagonError(
-            f"{error}: a commit holds the results to compare with (`git log --oneline`; in a "
-            "released archive, before the run: `git init && git add . && git commit -m release`)"
-        ) from error
+        raise ParagonError(f"{error}: name a commit with results (`git log --oneline`)") from error
     files = git.get_fs(commit)
     # `root` may lie inside a larger repository.
     top = PurePosixPath("/", root.resolve().relative_to(Path(git.root_dir).resolve()))
