@@ -85,17 +85,9 @@ def study_folders(results: Path) -> list[Path]:
 
 
 def is_current(folder: Path) -> bool:
-    """Return whether a study was recorded since accuracy is a divergence from the backbone.
-
-    Only such studies have measures at shares of accuracy.
-    """
+    """Return whether a study has measures at shares of accuracy, as with the loss of today."""
     row = load_results(folder / "metrics.json").get("generated", {})
     return any(name.startswith("possible_") for name in row)
-
-
-def current(folders: list[Path]) -> list[Path]:
-    """Choose the current studies, or all of them if there are none."""
-    return [folder for folder in folders if is_current(folder)] or folders
 
 
 def load_results(path: Path, stage: str = "evaluation") -> dict[str, Any]:
@@ -174,7 +166,7 @@ def write_comparison(results: Path) -> None:
 def summary(results: Path) -> str:
     """Write the text of results/summary.md."""
     recorded = study_folders(results)
-    folders = current(recorded)
+    folders = [folder for folder in recorded if is_current(folder)] or recorded
     table = all_results(folders)
     main = all_results(f for f in without_repeats(folders) if f.parent.name != "planted")
     earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in folders)
@@ -243,11 +235,7 @@ def control(table: pd.DataFrame) -> pd.DataFrame:
 
 def with_half_width(table: pd.DataFrame, method: str, measure: str, digits: int) -> pd.Series:
     """Format a measure by study, ± half of its interval."""
-    rows = by_study(table[table["method"].eq(method) & table["measure"].eq(measure)])
+    rows = table[table["method"].eq(method) & table["measure"].eq(measure)]
     ends = zip(rows["value"], rows["low"], strict=True)
-    return pd.Series([plus_minus(*one, digits, measure) for one in ends], rows.index, dtype=str)
-
-
-def by_study(rows: pd.DataFrame) -> pd.DataFrame:
-    """Index the rows of one method and measure by "dataset, backbone"."""
-    return rows.set_index((rows["dataset"] + ", " + rows["backbone"]).rename("study"))
+    cells = [plus_minus(*one, digits, measure) for one in ends]
+    return pd.Series(cells, rows["dataset"] + ", " + rows["backbone"], dtype=str)

@@ -1,8 +1,4 @@
-"""The pages: tables between markers, figures, and sentences with numbers, from results.
-
-A claim in claims.yaml is text with ``{}`` for numbers, each ``[source, method, measure, form]``.  A
-condition adds a relation and a limit.
-"""
+"""The pages: tables between markers, figures, and claims, which claims.yaml explains."""
 
 import json
 import operator
@@ -37,16 +33,12 @@ def main_results(folder: Path) -> str:
         compare.load_results(folder / f"{name}.json") for name in ("metrics", "differences")
     )
     table = shares_table(metrics, differences)
-    if table.empty:
-        return "These numbers are not recorded yet: `dvc repro` makes them."
     table = table[table.index.isin(compare.IN_SHARES)]
     errors = [metrics[name].get("outcome_error_full") for name in table.index]
     table["control error"] = [plus_minus(error, None, 2) for error in errors]
     table = table.rename(lambda name: look(name).label)
-    first = table.iloc[:, 2].sort_values(
-        key=lambda cells: cells.str.replace("–", ""), kind="stable"
-    )
-    return as_markdown(table.loc[first.index[::-1]].rename_axis("method"))
+    order = table.iloc[:, 2].str.replace("–", "").sort_values(kind="stable").index[::-1]
+    return as_markdown(table.loc[order].rename_axis("method"))
 
 
 def with_block(text: str, name: str, block: str) -> str:
@@ -87,11 +79,7 @@ def write_pages(root: Path) -> None:
 
 
 def check_claims(root: Path) -> pd.DataFrame:
-    """Check that pages say each claim, and that it follows from results.
-
-    Columns: ``claim`` with its numbers, ``paper`` (what that says on it, or ""), our ``verdict`` on
-    the paper, and ``problem`` ("" if the claim holds).
-    """
+    """Tabulate each claim, what the paper says, our verdict on that, and the problem, if any."""
     sources, rows = load_sources(root), []
     for claim in load_claims(root):
         words = claim["says"].format(*(value_of(sources, *one) for one in claim.get("of", [])))
@@ -157,10 +145,8 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
 def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`.
 
-    ``studies``: on real data; ``earlier``: tuned with another loss for accuracy; ``planted``: on
-    other data; ``times``: of `make bench`; ``law``: means over seeds, with the name of the entry as
-    backbone (``regret_mean of 35``: with 35 tuned adapters; without a number: ten, or none);
-    ``budgets``: of fetched items.
+    ``earlier``: studies tuned with another loss for accuracy; ``law``: means over seeds
+    (``regret_mean of 35``: with 35 tuned adapters; without a number: ten, or none).
     """
     folders = compare.study_folders(root / "results")
     planted = [folder for folder in folders if folder.parent.name == "planted"]
