@@ -1,8 +1,7 @@
-"""Measure generation and its rivals by the number of objectives and of tuned adapters.
+"""Measure generation and its rivals, as ``ablations/params.yaml`` lists them.
 
-``ablations/params.yaml`` lists what is measured. ``choice``: mean task loss on *validation* users,
-by which settings are chosen; others: on *test* users. Shapes: S seeds, A anchors, W weights, O
-objectives, P parameters, M categories, C weights for `choice`.
+Shapes: S seeds, A anchors, W weights, O objectives, P parameters, M categories, C weights for
+``choice``, the mean task loss on *validation* users; other measures are on *test* users.
 """
 
 import dataclasses
@@ -25,11 +24,10 @@ from paragon.evaluation.evaluate import over_seeds, shares_from_generated
 from paragon.evaluation.methods import mixture_of
 from paragon.evaluation.protocol import Row, Scores
 from paragon.evaluation.shares import at_budgets
-from paragon.generator.generator import Generator, load_generators
+from paragon.generator.generator import Generator
 from paragon.objectives.weights import random_weights, simplex_lattice
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
 from paragon.rivals.end_to_end import biased_scores, tune_category_bias
-from paragon.storage import check_match
 from paragon_study.ablations.greedy import Greedy
 from paragon_study.ablations.trials import Bench, Plan, joined, tuned_adapters
 from paragon_study.pipeline.jobs import train_generators, train_rivals, training_task
@@ -43,11 +41,16 @@ STORE = ARTIFACTS / "ablations"
 DEPTHS = (50, 1000)  # numbers of items that greedy re-ranking may choose from
 
 
-class LawEntry(Section):
-    """A recommender and its objectives; ``anchors``: numbers of tuned adapters to learn from."""
+class StudyEntry(Section):
+    """A study whose methods are measured at budgets of fetched items."""
 
     dataset: str
     backbone: str
+
+
+class LawEntry(StudyEntry):
+    """A recommender and its objectives; ``anchors``: numbers of tuned adapters to learn from."""
+
     objectives: list[str]
     oracles: Count
     anchors: Annotated[list[Count], Field(min_length=1)]
@@ -60,13 +63,6 @@ class VariantEntry(Section):
     change: dict[str, Any] = {}
 
 
-class BudgetEntry(Section):
-    """A study whose methods are measured at budgets of fetched items."""
-
-    dataset: str
-    backbone: str
-
-
 class Ablations(Plan):
     """The content of ablations/params.yaml."""
 
@@ -76,7 +72,7 @@ class Ablations(Plan):
     equal: Count  # number of tuned adapters, to whose cost theirs is equal
     variants: dict[str, VariantEntry]
     law: dict[str, LawEntry]
-    budgets: dict[str, BudgetEntry] = {}
+    budgets: dict[str, StudyEntry] = {}
 
     def follows_from(self, kind: str, name: str) -> list:
         """Return the seeds, the entry, and what else its rows depend on."""
@@ -147,13 +143,10 @@ class AblationBench(Bench):
     def compared(
         self, ways: Mapping[str, WeightsToVectors], index: int = 0, others: tuple[Row, ...] = ()
     ) -> pd.DataFrame:
-        """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`.
-
-        ``tuned_alone``: for each weight the adapter that was tuned for it, though `tuned` may have
-        found a better one among those for other weights.
-        """
+        """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`."""
         constant = mixtures.mixed(self.collection, mixtures.constant, index, self.weights)
         vectors = {"tuned": self.tuned(index, self.weights), "constant": constant}
+        # The adapter tuned for a weight, though `tuned` may be a better one, of another weight.
         vectors["tuned_alone"] = self.collection.oracle_vectors[index]
         vectors |= {name: way(self.weights) for name, way in ways.items()}
         return self.curve(vectors, others, index).query("protocol == 'full'")
@@ -195,11 +188,7 @@ def load_variant(
     stem = folder / "collection"
     save_collection(first_anchors(bench.collection, number), stem)
     try:
-        generators = load_generators(folder / variant, load_collection(stem))
-        settings = {"settings": study.params.generator.model_dump()}
-        for generator in generators:
-            check_match(settings, generator.description, str(folder / variant))
-        return generators
+        return study.load_generators(load_collection(stem), folder / variant)
     except ParagonError:  # missing, incomplete, or made with other settings
         return train_generators(study, stem, folder / variant)
 
@@ -216,8 +205,7 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     equal = {"anchors": bench.collection.anchors[: plan.equal].tolist()}  # part of their budget
     change = {"adapters": equal, "rivals": {"end_to_end": plan.end_to_end}}
     rivals = train_rivals(plan.study(name, change), STORE / name)
-    about = {"sha256": bench.collection.description["backbone"]}
-    train = training_task(bench.study, bench.sequences, bench.backbone, about)
+    train, _ = training_task(bench.study)
     biases = tune_category_bias(train, bench.study.params.adapters, plan.seeds)  # [S, W, M]
     forms = {n: mixture_of(n) for n in MIXTURES} | {"kernel": mixtures.in_log_ratios(kernel)}
     plain = bench.held_out[1].catalogue_scores(torch.zeros(train.form.size)).cpu().numpy()

@@ -1,7 +1,6 @@
-"""Greedy re-ranking by the weighted sum of all gains: a rival for any number of objectives.
+"""Greedy re-ranking by the weighted sum of all gains, without adapters, for any objectives.
 
-It needs no adapters. Shapes: N events, n items, D items of a list, O objectives, S settings, W
-weights.
+Shapes: N events, n items, D items of a list, O objectives, S settings, W weights.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,13 +21,6 @@ FINEST = 0.75  # between exponents of factors; with more objectives, a multiple 
 ByFactors = Callable[[np.ndarray], Scores]  # of factors [O]
 
 
-def all_factors(objectives: list[str]) -> np.ndarray:
-    """List factors ``[S, O]`` of the gains: that of accuracy is 1, or all but one are 0."""
-    exponents = np.arange(-14, 4.1, FINEST * (len(objectives) - 1))
-    options = [(0.0, *2.0**exponents) if o != "accuracy" else (1.0,) for o in objectives]
-    return np.concatenate([np.eye(len(objectives)), [*product(*options)]])
-
-
 class Greedy:
     """Re-ranks the ``depth`` items that the backbone ranks first.
 
@@ -46,7 +38,11 @@ class Greedy:
         self.tries = TestSet(sequences, sequences.valid, bench.objectives, cutoffs=[TOP])
         by_factors, self.temperature = self.prepare("valid", None)
         self.on_test, _ = self.prepare("test", self.temperature)  # the same for all seeds
-        self.factors = all_factors(bench.objectives)
+        # Factors of the gains: that of accuracy is 1, or all but one are 0.
+        names = bench.objectives
+        several = 2.0 ** np.arange(-14, 4.1, FINEST * (len(names) - 1))
+        options = [(1.0,) if name == "accuracy" else (0.0, *several) for name in names]
+        self.factors = np.concatenate([np.eye(len(names)), [*product(*options)]])  # [S, O]
         self.points = self.measured(map(by_factors, self.factors))  # [S, O]
 
     def prepare(self, part: str, temperature: float | None) -> tuple[ByFactors, float]:

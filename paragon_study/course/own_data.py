@@ -27,12 +27,10 @@ def new_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None 
     """Prepare a dataset and open its study, with changed ``settings``; replace an earlier one."""
     name, folder = dataset.name, ARTIFACTS / dataset.name
     check_name(name)
-    used = name in (*load_params().studies.datasets, *OTHERS) or (DATA / name).exists()
-    if used or folder.exists() and not (folder / MARK).exists():
-        raise ParagonError(
-            f"dataset {name!r}: the study uses this name, or {folder} holds something else and "
-            "would be removed; give yours another name"
-        )
+    taken = name in (*load_params().studies.datasets, *OTHERS) or (DATA / name).exists()
+    if taken or folder.exists() and not (folder / MARK).exists():
+        used = f"the study uses this name, or {folder} holds something else"
+        raise ParagonError(f"dataset {name!r}: {used}; give yours another name")
     if backbone not in BACKBONES:
         raise ParagonError(f"backbone {backbone!r} is unknown; known: {', '.join(BACKBONES)}")
     overrides = merge_sections(settings or {}, WITHOUT)

@@ -1,7 +1,6 @@
 """The demo page, one HTML file, and its bundle: the tensors that it needs of a study.
 
-Shapes: N events, n items, d numbers of a state, M categories, P parameters of an adapter, W
-evaluation weights.  A test compares :class:`Rankings` with the JavaScript of the page.
+Shapes: N events, n items, d numbers of a state, M categories, P parameters, W evaluation weights.
 """
 
 import base64
@@ -66,14 +65,13 @@ class Bundle:
     @cached_property
     def generator(self) -> Generator:
         """The generator of the first seed."""
-        start, about = "generator.", self.description["generator"]
-        names = [name for name in self.tensors if name.startswith(start)]
-        tensors = {name.removeprefix(start): self.tensors[name] for name in names}
-        return generator_of(tensors, about)
+        whole = {name.partition("."): tensor for name, tensor in self.tensors.items()}
+        tensors = {name: t for (part, _, name), t in whole.items() if part == "generator"}
+        return generator_of(tensors, self.description["generator"])
 
 
 class Rankings:
-    """The best items of all test events, for all methods and weights of the demo."""
+    """The best items of all test events, for all methods and weights: as the page computes them."""
 
     def __init__(self, bundle: Bundle, sequences: Sequences) -> None:
         self.tensors, self.generator, self.sequences = bundle.tensors, bundle.generator, sequences
@@ -245,9 +243,7 @@ def build_page(bundle: Bundle, sequences: Sequences) -> str:
         biases=len(bundle.tensors["bias"]),
     )
     if (size := len(page.encode())) > MOST_BYTES:
-        raise ParagonError(
-            f"this dataset is too large for a page: {size / 1e6:.1f} of {MOST_BYTES / 1e6:g} MB"
-        )
+        raise ParagonError(f"the page has {size / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:g} MB")
     return page
 
 

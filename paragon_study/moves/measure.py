@@ -6,7 +6,6 @@ numbers of an old state, e of a new one, N histories, C candidates, K old recomm
 
 import dataclasses
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -213,11 +212,10 @@ def sequences_before(study: Study, days: float) -> Sequences:
 
 def named_by_title(place: Place) -> Place:
     """Replace item ids by titles, to match items across datasets; shared titles match none."""
-    sequences, dataset = place.sequences, place.study.dataset
-    count = Counter(sequences.titles)
-    pairs = zip(sequences.item_ids, sequences.titles, strict=True)
-    names = [title if count[title] == 1 else f"{dataset} {item}" for item, title in pairs]
-    return dataclasses.replace(place, sequences=dataclasses.replace(sequences, item_ids=names))
+    titles, ids = (pd.Series(own) for own in (place.sequences.titles, place.sequences.item_ids))
+    names = titles.mask(titles.duplicated(keep=False), place.study.dataset + " " + ids).tolist()
+    sequences = dataclasses.replace(place.sequences, item_ids=names)
+    return dataclasses.replace(place, sequences=sequences)
 
 
 def with_means(way: AdapterMap, old: Tensor, new: Tensor) -> AdapterMap:
@@ -425,10 +423,9 @@ def collected(olds: list[Old]) -> Collection:
 
 def aligned(vectors: Tensor, form: AdapterForm) -> Tensor:
     """Put the hidden units of each start ``[K, A, P]`` in the order of the first start's."""
-    middle, first = vectors.shape[1] // 2, vectors[0]
-    orders = (matching(start[middle], first[middle], form) for start in vectors[1:])
-    rest = (permute(start, o, form) for start, o in zip(vectors[1:], orders, strict=True))
-    return torch.stack([first, *rest])
+    middle = vectors[:, vectors.shape[1] // 2]  # [K, P]
+    orders = [matching(vector, middle[0], form) for vector in middle]
+    return torch.stack([permute(*one, form) for one in zip(vectors, orders, strict=True)])
 
 
 def matching(vector: Tensor, reference: Tensor, form: AdapterForm) -> Tensor:

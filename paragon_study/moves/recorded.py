@@ -67,13 +67,6 @@ def load_moves(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
     return frame.sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
 
 
-def load_generator_trials(folder: Path = ROOT / "moves" / "results") -> pd.DataFrame:
-    """Read a row for each trial of a moved generator, side and method; ``kind`` names the side."""
-    frame = _read(folder, "generators").sort_values(["olds", "kind", "side"])
-    which = frame["side"].map({"item_side": "", "state_only": ", without the item side"})
-    return frame.assign(kind=frame["kind"] + which)
-
-
 def _read(folder: Path, kind: str) -> pd.DataFrame:
     return pd.read_csv(require(folder / f"{kind}.csv", "make moves")).query("protocol == 'full'")
 
@@ -84,7 +77,9 @@ def tables(folder: Path = ROOT / "moves" / "results") -> str:
     main = moves[moves["kind"].isin(COLUMNS)]
     for side, words in SIDES.items():
         parts += [f"**Moves**, {words}:", method_table(main[main["side"] == side])]
-    parts += ["**Moved generators**:", method_table(load_generator_trials(folder))]
+    trials = _read(folder, "generators").sort_values(["olds", "kind", "side"])
+    trials["kind"] += trials["side"].map({"item_side": "", "state_only": ", without the item side"})
+    parts += ["**Moved generators**:", method_table(trials)]
     return "\n\n".join([*parts, "**Every pair**, moved from item tables:", pairs_table(moves)])
 
 

@@ -19,10 +19,9 @@ from torch import Tensor
 
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
 from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
-from paragon.backbones import Backbone, Fitted
-from paragon.data.sequences import Sequences
+from paragon.backbones import Fitted
 from paragon.errors import ParagonError
-from paragon.generator.generator import Generator, load_generator, save_generator
+from paragon.generator.generator import Generator, save_generator
 from paragon.generator.training import behaviour, train_generator
 from paragon.progress import progress
 from paragon.rivals import end_to_end, retrain
@@ -51,10 +50,8 @@ def run_in_processes(
             )
             return [result for result, _ in zip(results, progress(jobs, name), strict=True)]
         except BrokenProcessPool as error:
-            raise ParagonError(
-                f"{name}: a process that trained was ended from outside (by somebody, or because "
-                "the memory was full); nothing half-made was kept, run the stage again"
-            ) from error
+            why = "a process was ended from outside, or the memory was full; run the stage again"
+            raise ParagonError(f"{name}: {why}") from error
 
 
 def _kernels() -> dict[str, str | None]:
@@ -64,10 +61,8 @@ def _kernels() -> dict[str, str | None]:
 def _run_job(function: Callable[..., T], study: Study, job: tuple, kernels: dict) -> T:
     """Run a job; refuse if this process has other ``kernels``, which give other digits."""
     if _kernels() != kernels:
-        raise ParagonError(
-            f"{CLUSTER}: a worker computes with other kernels than the run that uses it; start "
-            "workers with `python -m paragon_study.pipeline.worker ADDRESS`"
-        )
+        start = "python -m paragon_study.pipeline.worker ADDRESS"
+        raise ParagonError(f"{CLUSTER}: a worker has other kernels; start it with `{start}`")
     return function(study, *job)
 
 
@@ -96,17 +91,15 @@ def _workers(count: int) -> Iterator[None]:
         yield
 
 
-def training_task(
-    study: Study, sequences: Sequences, backbone: Backbone, about: dict
-) -> FrozenTask:
-    """Prepare the training events, with the states stored by notebook 03 if they match."""
+def training_task(study: Study) -> tuple[FrozenTask, dict]:
+    """Return the training events, with stored states if they match, and what the backbone is."""
+    (sequences, backbone, about), states = study.load_frozen(), None
     stem, settings = study.folder / "adapters" / "states", study.params.adapters
-    states = None
     if stem.with_name("states.json").exists():
         tensors, made = load_tensors(stem, "adapters")
         if made["backbone"] == about["sha256"] and made["events"] == settings.events:
             states = tensors["states"]
-    return frozen_task(backbone, sequences, "train", settings, states)
+    return frozen_task(backbone, sequences, "train", settings, states), about
 
 
 def tune_collection(study: Study) -> Collection:
@@ -125,17 +118,17 @@ def train_generators(
 ) -> list[Generator]:
     """Train a generator ``folder/seed<n>`` for each seed, from a stored ``collection``."""
     stem = collection or study.folder / "adapters" / "collection"
-    folder, seeds = folder or study.folder / "generator", study.params.run.seeds
-    jobs = [(stem, folder, seed) for seed in seeds]
+    folder = folder or study.folder / "generator"
+    jobs = [(stem, folder, seed) for seed in study.params.run.seeds]
     run_in_processes(_train_generator, study, jobs, "generators")
-    return [load_generator(folder / f"seed{seed}") for seed in seeds]
+    return study.load_generators(load_collection(stem), folder)
 
 
 def _train_generator(study: Study, stem: Path, folder: Path, seed: int) -> None:
-    settings, (sequences, backbone, about) = study.params.generator, study.load_frozen()
-    collection, loss = load_collection(stem, about), None
+    settings, loss = study.params.generator, None
+    collection = load_collection(stem, study.load_frozen()[-1])
     if settings.behaviour_batch:
-        train = training_task(study, sequences, backbone, about)
+        train, _ = training_task(study)
         loss = behaviour(train, study.params.adapters.objectives, settings.behaviour_rows)
     generator = train_generator(collection, settings, seed, loss, study.device)
     save_generator(generator, folder / f"seed{seed}")
@@ -163,8 +156,7 @@ def _train_published(study: Study, seed: int) -> None:
 
 def train_category_bias(study: Study) -> Tensor:
     """Tune and store `category_bias` for all evaluation weights and seeds: ``[S, W, M]``."""
-    sequences, backbone, about = study.load_frozen()
-    train = training_task(study, sequences, backbone, about)
+    train, about = training_task(study)
     bias = end_to_end.tune_category_bias(train, study.params.adapters, study.params.run.seeds)
     stem, tensors = study.folder / "rivals" / "category_bias", {"bias": bias.contiguous()}
     save_tensors(stem, tensors, study.about_category_bias(about))
@@ -180,8 +172,7 @@ def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, end
 
 
 def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
-    sequences, backbone, about = study.load_frozen()
-    train = training_task(study, sequences, backbone, about)
+    train, about = training_task(study)
     origin = {"backbone": about["sha256"]}
     rival = end_to_end.train_end_to_end(name, train, study.params, seed, origin)
     end_to_end.save_end_to_end(rival, folder)

@@ -21,21 +21,15 @@ def check_all(root: Path = ROOT) -> None:
     params = load_params(path)
     for dataset in params.studies.datasets:
         if dataset in BACKBONES:
-            raise ParagonError(
-                f"params.yaml: studies.datasets: {dataset!r} is the name of a backbone; fetch the "
-                "dataset under another name"
-            )
+            problem = f"{dataset!r} is the name of a backbone; fetch it under another name"
+            raise ParagonError(f"params.yaml: studies.datasets: {problem}")
         for backbone in params.studies.backbones:
             if backbone not in BACKBONES:
-                raise ParagonError(
-                    f"params.yaml: studies.backbones: {backbone!r} is unknown; known: "
-                    f"{', '.join(BACKBONES)}"
-                )
+                problem = f"{backbone!r} is unknown; known: {', '.join(BACKBONES)}"
+                raise ParagonError(f"params.yaml: studies.backbones: {problem}")
             for name in {dataset, backbone} - set(params.overrides):  # DVC needs an entry
-                raise ParagonError(
-                    f"params.yaml: overrides.{name} is missing, at least {{}}; "
-                    f"`python -m paragon add {name}` writes it"
-                )
+                problem = f"is missing; `python -m paragon add {name}` writes it"
+                raise ParagonError(f"params.yaml: overrides.{name} {problem}")
             own = load_params(path, dataset=dataset, backbone=backbone)
             check_settings(own, f"params.yaml, study {dataset} with {backbone}")
 

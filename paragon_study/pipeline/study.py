@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -53,10 +54,8 @@ class Study:
             name = "cuda" if count else "cpu"
         device = torch.device(name)
         if device.type == "cuda" and (device.index or 0) >= count:
-            raise ParagonError(
-                f"params.yaml: run.device: {name!r} was asked for, this machine has {count} CUDA "
-                "GPUs, counted from 0"
-            )
+            found = f"this machine has {count} CUDA GPUs, counted from 0"
+            raise ParagonError(f"params.yaml: run.device: {name!r} was asked for, {found}")
         return device
 
     def checkpoint(self, name: str) -> Path | None:
@@ -100,9 +99,11 @@ class Study:
         self._check("adapters", collection.description, self.params.adapters, seeds=seeds)
         return collection
 
-    def load_generators(self, collection: Collection) -> list[Generator]:
+    def load_generators(
+        self, collection: Collection, folder: Path | None = None
+    ) -> list[Generator]:
         """Load the generators of notebook 04, one for each seed of the collection."""
-        generators = load_generators(self.folder / "generator", collection)
+        generators = load_generators(folder or self.folder / "generator", collection)
         for generator in generators:
             self._check("generator", generator.description, self.params.generator)
         return generators
@@ -135,13 +136,10 @@ class Study:
 
     def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:
         """Load the retrained models by seed, lazily, one for each weight."""
-
-        def models(seed: int) -> Iterator[Retrained]:
-            for weights in retrain_weights(self.params):
-                about = self.params, self.folder / "rivals", weights, seed, self.device
-                yield load_retrained(self.backbone, sequences, *about)
-
-        return {seed: models(seed) for seed in retrain_seeds(self.params)}
+        folder, weights = self.folder / "rivals", retrain_weights(self.params)
+        load = partial(load_retrained, self.backbone, sequences, self.params, folder)
+        seeds = retrain_seeds(self.params)
+        return {n: map(partial(load, seed=n, device=self.device), weights) for n in seeds}
 
     def about_category_bias(self, backbone: dict) -> dict:
         """Return the description that a stored `category_bias` must have."""

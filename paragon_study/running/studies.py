@@ -33,14 +33,11 @@ def add(name: str, root: Path = ROOT) -> str:
 
     known, fetched = name in BACKBONES, (root / "data" / name).is_dir()
     if known and fetched:
-        raise ParagonError(
-            f"{name!r} is a backbone and a dataset: fetch it under another name, remove data/{name}"
-        )
+        instead = f"fetch it under another name, remove data/{name}"
+        raise ParagonError(f"{name!r} is a backbone and a dataset: {instead}")
     if not known and not fetched:
-        raise ParagonError(
-            f"{name!r} is no backbone ({', '.join(BACKBONES)}) and there is no data/{name}: fetch "
-            f"a dataset first, with `python -m paragon fetch {name}`, or with `--from DIR`"
-        )
+        missing = f"and there is no data/{name}: `python -m paragon fetch {name}` first"
+        raise ParagonError(f"{name!r} is no backbone ({', '.join(BACKBONES)}) {missing}")
     kind = "backbones" if known else "datasets"
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 4096

@@ -63,9 +63,9 @@ def test_states_are_stored_with_the_collection_and_used_for_the_same_backbone(
     stem = study.folder / "adapters" / "states"
     tensors, made = load_tensors(stem, "adapters")
     save_tensors(stem, {"states": tensors["states"] + 1}, made)
-    assert torch.equal(training_task(study, *study.load_frozen()).states, tensors["states"] + 1)
-    other = training_task(study, seqs, backbone, {"sha256": "other"})
-    assert torch.allclose(other.states, tensors["states"], atol=1e-6)
+    assert torch.equal(training_task(study)[0].states, tensors["states"] + 1)
+    about["sha256"] = "other"
+    assert torch.allclose(training_task(study)[0].states, tensors["states"], atol=1e-6)
 
 
 def trains(study, folder, seed):
