@@ -128,9 +128,8 @@ def lab(
     full: bool = Option(False, "--full", help="The study itself, not a small one."),
 ) -> None:
     """Open JupyterLab, with any OPTIONS of it, on a copy that cannot change the study."""
-    from paragon_study.course.lab import check_user, make_lab, open_lab
+    from paragon_study.course.lab import make_lab, open_lab
 
-    check_user(options.args)
     open_lab(make_lab(full, say=typer.echo), options.args)
 
 
@@ -174,10 +173,8 @@ def move(
     generator = recommender.move_to(model, sequences).generator
     export_folder(new.resolve(), sequences, model, about, generator, people)
     moved = generator.description["collection"]["moved"]
-    typer.echo(
-        f"{os.path.relpath(new)}: moved by a map that, fitted to one half of {moved['shared']:,} "
-        f"common items, explains {moved['fit']:.0%} of the variance of the other half"
-    )
+    words = f"a map of {moved['shared']:,} common items, which explains {moved['fit']:.0%}"
+    typer.echo(f"{os.path.relpath(new)}: moved by {words} of the variance")
 
 
 @app.command()
@@ -239,20 +236,26 @@ def trial(
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
     """Run ablations and moves that have no results yet; without KIND, list them."""
-    from paragon_study.ablations.ablate import TRIALS, Ablations
+    from paragon_study.ablations import ablate
     from paragon_study.moves import measure
     from paragon_study.pipeline.determinism import keep_memory
 
     keep_memory()
-    plans = dict.fromkeys(TRIALS, Ablations) | dict.fromkeys(measure.TRIALS, measure.Moves)
-    if kind and kind not in plans:
-        raise ParagonError(f"{kind!r} is no kind of trial: {', '.join(plans)}")
-    for one in [kind] if kind else plans:
-        plan = plans[one].load()
+    trials: dict[str, tuple[Any, Any]] = {
+        "law": (ablate.Ablations, ablate.measure_law),
+        "budgets": (ablate.Ablations, ablate.measure_budgets),
+        "recommenders": (measure.Moves, measure.measure_recommender),
+        "moves": (measure.Moves, measure.measure_move),
+        "generators": (measure.Moves, measure.measure_generator),
+    }
+    if kind and kind not in trials:
+        raise ParagonError(f"{kind!r} is no kind of trial: {', '.join(trials)}")
+    for one in [kind] if kind else trials:
+        plan, rows_of = trials[one][0].load(), trials[one][1]
         names = [name] if name else plan.missing(one)
         typer.echo(f"{one}: {len(names)} of {len(getattr(plan, one))} to run")
         if kind:
-            plan.run(one, names, None if renew else (TRIALS | measure.TRIALS)[one])
+            plan.run(one, names, None if renew else rows_of)
 
 
 @app.command()
@@ -352,26 +355,21 @@ def compare() -> None:
 @app.command()
 def report() -> None:
     """Write tables and figures into the pages, notebooks into docs/executed; check all claims."""
-    from paragon.params import ROOT
     from paragon_study.course.executed import publish_notebooks
     from paragon_study.report.pages import write_pages
 
-    write_pages(ROOT)
-    publish_notebooks(ROOT)
+    write_pages()
+    publish_notebooks()
     claims()
 
 
 @app.command()
 def claims() -> None:
-    """Print each claim of the pages beside the paper's, and whether it follows from the results.
-
-    Exit code 1 if one does not. Reads results/, ablations/ and moves/; trains nothing.
-    """
-    from paragon.params import ROOT
+    """Print each claim of the pages beside the paper's; exit code 1 if one does not follow."""
     from paragon_study.report.pages import check_claims
     from paragon_study.report.tables import as_markdown
 
-    table = check_claims(ROOT)
+    table = check_claims()
     broken = table.pop("problem")
     table["claim"] = table["claim"].str.replace(" | ", ", ").str.strip("| ")  # rows of tables
     table["follows"] = broken.eq("").map({True: "yes", False: "NO"})

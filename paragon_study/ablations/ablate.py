@@ -93,10 +93,7 @@ class Ablations(Plan):
 
 
 def spread_weights(objectives: int, number: int) -> Tensor:
-    """Choose weights ``[number, O]`` that are far apart: the corners, then the farthest from all.
-
-    Fewer of them are the first of more. All are at least ``FLOOR``.
-    """
+    """Choose ``[number, O]`` far apart, at least ``FLOOR``: corners, then the farthest from all."""
     lattices = (simplex_lattice(objectives, steps) for steps in count(2))
     grid = next(lattice for lattice in lattices if len(lattice) > 100).double()
     chosen = torch.eye(objectives, dtype=torch.float64)
@@ -247,6 +244,3 @@ def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
                 front = {"fetched": budget, "method": method, "share": int(share[1:])}
                 rows.append(front | {k: v for k, v in own.items() if not k.endswith("_note")})
     return pd.DataFrame(rows)
-
-
-TRIALS = {"law": measure_law, "budgets": measure_budgets}

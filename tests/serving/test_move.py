@@ -66,7 +66,7 @@ def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
     assert Recommender.load(tmp_path / "model").recommend(history, [0.3, 0.7], k=5)[0]
     assert isinstance(run(app, ["export", str(tmp_path)]).exception, ParagonError)
     done = run(app, ["move", str(exported), str(target)])
-    assert f"{seqs.n_items} common items, explains 100% of the variance" in done.output
+    assert f"{seqs.n_items} common items, which explains 100% of the variance" in done.output
     moved = Recommender.load(target)
     assert moved.recommend(history, [0.3, 0.7], k=5).item_ids == best and moved.outcomes
     origin = moved.generator.description["collection"]
