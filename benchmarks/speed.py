@@ -52,7 +52,7 @@ from paragon.serving.recommender import Recommender
 from paragon.storage import write_json, write_text
 from paragon_study.pipeline.study import Study, open_study
 from paragon_study.report.pages import with_block
-from paragon_study.running.studies import load_times, pipeline
+from paragon_study.running.studies import load_times
 
 SIDE = 512  # of the matrices of the floor
 # What a row does that its floor leaves out, if it is more than three times above it; the letters
@@ -304,8 +304,7 @@ def overhead(runs: int = 5) -> dict[str, float]:
 
         run("git", "init", "-q")
         each = float(np.median([seconds(lambda: run("dvc", "repro", "-f")) for _ in range(runs)]))
-    times = load_times()
-    taken = [times[name].seconds for name in pipeline(load_params()) if name in times]
+    taken = [about.seconds for about in load_times().values()]
     share = each * len(taken) / sum(taken)
     return {"stage": each, "stages": len(taken), "study": sum(taken), "share": share}
 

@@ -138,10 +138,8 @@ def _checked_source(name: str, given: dict[str, str], root: Path) -> Path:
     assigned = papermill.inspect_notebook(source)
     changes = assigned.get("overrides", {"default": "{}"})["default"]
     if changes != "{}":
-        raise ParagonError(
-            f"{source}: its first cell sets `overrides` to {changes}; the pipeline takes "
-            "params.yaml alone: change that file, empty `overrides` (or try in `make lab`)"
-        )
+        instead = "change params.yaml, empty `overrides` (or try in `make lab`)"
+        raise ParagonError(f"{source}: its first cell sets `overrides` to {changes}: {instead}")
     if missing := sorted(set(assigned) - set(given) - set(NEUTRAL)):
         raise ParagonError(f"notebook {name} needs --{missing[0]}")
     if surplus := sorted(set(given) - set(assigned)):
@@ -175,10 +173,7 @@ def _progress_of(notebook: str, line: Path) -> Iterator[None]:
 def _explained(error: PapermillExecutionError | RuntimeError, name: str, failed: Path) -> Exception:
     """Turn a failed cell or a dead kernel into a message for the command line."""
     if isinstance(error, DeadKernelError):
-        return ParagonError(
-            f"notebook {name}: the kernel died, most likely because memory ran out; close other "
-            f"programs, or lower the batch sizes in params.yaml (so far: {failed})"
-        )
+        return ParagonError(f"notebook {name}: the kernel died, perhaps for memory; see {failed}")
     if isinstance(error, RuntimeError):  # the kernel did not start
         return NotebookFailed(f"notebook {name}: {error}")
     if error.ename == "ParagonError":

@@ -10,10 +10,9 @@ from paragon.params import ROOT
 
 
 def recover(root: Path = ROOT) -> list[str]:
-    """Remove files that a killed DVC left incomplete, and return their names.
+    """Remove files that a killed DVC left incomplete, and return their names; call it alone.
 
-    DVC writes ``dvc.lock`` in place; without it, it takes stages from its run cache. It can also
-    leave its list of running commands empty (treeverse/dvc#7615). Call it while nothing else runs.
+    DVC writes ``dvc.lock`` in place, and can leave its list of commands empty (treeverse/dvc#7615).
     """
     removed, lock, running = [], root / "dvc.lock", root / ".dvc" / "tmp" / "rwlock"
     if lock.exists():

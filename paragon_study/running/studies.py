@@ -9,10 +9,10 @@ from pydantic import NonNegativeFloat, ValidationError
 from ruamel.yaml import YAML
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT, Params, Section, load_params
+from paragon.params import ROOT, Section, load_params
 from paragon.storage import check_name, write_text
 
-STAGES = ("02_backbones", "03_adapters", "04_generator", "05_rivals", "06_evaluation")
+LAST = "06_evaluation"  # stage of a study
 FOLDER = "artifacts/notebooks"
 
 
@@ -68,13 +68,6 @@ def studies_of(name: str | None = None, root: Path = ROOT) -> list[str]:
     return [f"evaluation@{dataset}-{backbone}" for dataset, backbone in pairs]
 
 
-def pipeline(params: Params) -> list[str]:
-    """Name the executed notebooks of all studies, for example ``ml-100k/sasrec/06_evaluation``."""
-    studies = [f"{d}/{b}" for d in params.studies.datasets for b in params.studies.backbones]
-    data = [f"{dataset}/01_data" for dataset in params.studies.datasets]
-    return [*data, *(f"{study}/{stage}" for study in studies for stage in STAGES)]
-
-
 def load_times(root: Path = ROOT) -> dict[str, StageTime]:
     """Load the times of the stages that ran here, by name; skip broken records."""
     times = {}
@@ -91,7 +84,7 @@ def record_time(seconds: float, name: str, root: Path = ROOT) -> None:
     """Record the seconds that a stage took; times vary, so they are not committed."""
     finished = datetime.now().astimezone().isoformat(" ", "minutes")
     study, _, stage = name.rpartition("/")
-    results = _digest(root / "results" / study) if stage == STAGES[-1] else None
+    results = _digest(root / "results" / study) if stage == LAST else None
     about = StageTime(seconds=round(seconds, 1), finished=finished, results=results)
     write_text(root / FOLDER / f"{name}.time.json", about.model_dump_json() + "\n")
 
@@ -101,7 +94,7 @@ def recomputed(root: Path = ROOT) -> list[tuple[str, str]]:
     studies = []
     for name, about in load_times(root).items():
         study, _, stage = name.rpartition("/")
-        if stage == STAGES[-1] and about.results == _digest(root / "results" / study):
+        if stage == LAST and about.results == _digest(root / "results" / study):
             dataset, backbone = study.split("/")
             studies.append((dataset, backbone))
     return studies
