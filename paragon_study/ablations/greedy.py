@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paragon.errors import ParagonError
 from paragon.evaluation.protocol import Row, Scores, TestSet
 from paragon.objectives.table import metrics_of
 from paragon.rivals.reranking import RERANKERS, TOP, Setting, candidates_of, on_top
@@ -24,8 +23,7 @@ ByFactors = Callable[[np.ndarray], Scores]  # of factors [O]
 class Greedy:
     """Re-ranks the ``depth`` items that the backbone ranks first.
 
-    The gain in accuracy is the probability of an item, in diversity that of xQuAD, in novelty and
-    recency the item's. Factors are chosen on validation users.
+    Gains: an item's probability, novelty and recency, and the gain of xQuAD in diversity.
     """
 
     def __init__(self, bench: Bench, depth: int) -> None:
@@ -33,8 +31,6 @@ class Greedy:
         sequences, test_set = bench.sequences, bench.held_out[2]
         recency = test_set.catalogue.recency.numpy()
         self.of_items = {"novelty": test_set.information, "recency": recency}  # [n + 1] each
-        if unknown := {*bench.objectives} - {"accuracy", "diversity", *self.of_items}:
-            raise ParagonError(f"greedy re-ranking: no gain is known for {min(unknown)}")
         self.tries = TestSet(sequences, sequences.valid, bench.objectives, cutoffs=[TOP])
         by_factors, self.temperature = self.prepare("valid", None)
         self.on_test, _ = self.prepare("test", self.temperature)  # the same for all seeds

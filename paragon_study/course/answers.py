@@ -1,7 +1,4 @@
-"""Answers to exercises that would give themselves away in a notebook, and common mistakes.
-
-An answer is a function of what the exercise gives; a mistake has the same arguments.
-"""
+"""Answers that a notebook would give away, and common mistakes, which have the same arguments."""
 
 from collections.abc import Callable
 from functools import partial

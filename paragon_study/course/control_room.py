@@ -39,11 +39,9 @@ class ControlRoom:
         return {title: n for n, title in reversed([*enumerate(self.sequences.titles, start=1)])}
 
     def history(self, user: str | None, titles: Sequence[str]) -> History:
-        """Join a user's history and ``titles``; raise ``ParagonError`` if unknown or empty."""
+        """Join a user's history and ``titles``; raise ``ParagonError`` for an unknown title."""
         data, items, times = self.sequences, [], []
         if user is not None:
-            if user not in data.user_ids:
-                raise ParagonError(f"user {user!r} is not in the dataset")
             number = data.user_ids.index(user)
             events = slice(*data.offsets[number : number + 2])
             items, times = data.items[events].tolist(), data.times[events].tolist()
@@ -51,8 +49,6 @@ class ControlRoom:
             raise ParagonError(f"title {unknown[0]!r} is not in the dataset")
         items += [self.numbers[title] for title in titles]
         times += [times[-1] if times else 0] * len(titles)
-        if not items:
-            raise ParagonError("the history is empty: choose a user or type a title")
         return History([data.item_ids[item - 1] for item in items], times, user)
 
     def top(self, history: History, weights: Sequence[float] | None) -> list[int]:
@@ -93,16 +89,15 @@ class ControlRoom:
         )
 
     def lists(self, user: str, titles: Sequence[str], **values: float) -> str:
-        """Show the generated list beside that of the backbone as HTML, or an error message."""
+        """Show the generated list beside that of the backbone as HTML, or what is missing."""
+        if user == NOBODY and not titles:
+            return "the history is empty: choose a user or type a title"
         weights = [*values.values()]
         if len(weights) == 1:
             weights.append(1 - weights[0])
         total = sum(weights)  # all 0: equal weights
         weights = [w / total if total else 1 / len(weights) for w in weights]
-        try:
-            history = self.history(None if user == NOBODY else user, titles)
-        except ParagonError as error:
-            return str(error)
+        history = self.history(None if user == NOBODY else user, titles)
         named = zip(self.recommender.objectives, weights, strict=True)
         parts = [" · ".join(f"{n} {w:.2f}" for n, w in named)]
         new, old = self.top(history, weights), self.top(history, None)

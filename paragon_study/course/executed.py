@@ -7,14 +7,14 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
-from paragon.params import load_params
+from paragon.params import ROOT, load_params
 from paragon.storage import write_text
 
 FOLDER = "docs/executed"
 COLOURS = 256  # in a figure
 
 
-def publish_notebooks(root: Path) -> None:
+def publish_notebooks(root: Path = ROOT) -> None:
     """Write the copies of all executed notebooks; keep older copies of the others."""
     studies = load_params(root / "params.yaml").studies
     folder = root / "artifacts" / "notebooks" / studies.datasets[0]

@@ -20,9 +20,8 @@ def check(
 ) -> None:
     """Print whether an answer is right, or why not; never raise.
 
-    ``answer`` and ``expected`` are numbers, arrays, words or tuples of them; with ``cases``, each
-    the arguments of one call, they may be functions. ``near``: tolerance, relative to numbers above
-    1. ``hints``: common wrong answers (or functions) and their explanations, if not in ``answers``.
+    ``answer`` and ``expected`` are numbers, arrays, words, tuples of them, or functions of the
+    ``cases``. ``near``: tolerance, relative above 1. ``hints``: wrong answers and explanations.
     """
     hints = hints or (MISTAKES.get(expected, ()) if callable(expected) else ())
     try:

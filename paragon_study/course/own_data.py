@@ -11,7 +11,7 @@ from paragon.errors import ParagonError
 from paragon.params import ARTIFACTS, DATA, load_params, merge_sections
 from paragon.rivals.baselines import beside_baselines
 from paragon.serving.export import export_folder
-from paragon.storage import check_name, write_text
+from paragon.storage import write_text
 from paragon_study.demo.page import build_page, make_bundle
 from paragon_study.pipeline.jobs import train_category_bias, train_generators, tune_collection
 from paragon_study.pipeline.settings import check_settings
@@ -26,7 +26,6 @@ WITHOUT = {"rivals": {"end_to_end": []}, "published": {"seeds": 0}}
 def new_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None = None) -> Study:
     """Prepare a dataset and open its study, with changed ``settings``; replace an earlier one."""
     name, folder = dataset.name, ARTIFACTS / dataset.name
-    check_name(name)
     taken = name in (*load_params().studies.datasets, *OTHERS) or (DATA / name).exists()
     if taken or folder.exists() and not (folder / MARK).exists():
         used = f"the study uses this name, or {folder} holds something else"
