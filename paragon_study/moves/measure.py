@@ -4,11 +4,10 @@ Shapes: W evaluation weights, O objectives, P and Q parameters of an old and a n
 numbers of an old state, e of a new one, N histories, C candidates, K old recommenders, A weights.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -154,18 +153,13 @@ class Place(Bench):
         return self.measures(self.curve(first | dict(vectors), others))
 
 
-def study_of_recommender(plan: Moves, name: str, item_side: bool = True) -> Study:
-    """Open the study of a recommender: params.yaml with the changes of the plan and the entry."""
-    entry = plan.entry("recommenders", name)
-    own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
-    own |= {"adapters": {"item_side": item_side}}
-    change = merge_sections(plan.change, own, entry.change)
-    return open_study(entry.dataset or plan.dataset, entry.backbone, change, checked=False)
-
-
 def place_of(plan: Moves, name: str, side: str) -> Place:
     """Load a recommender with the adapters of one ``side``; train what is not stored."""
-    study, entry = study_of_recommender(plan, name, SIDES[side]), plan.recommenders[name]
+    entry = plan.entry("recommenders", name)
+    own = {"run": {"seeds": [entry.seed]}, "backbones": {"seed": entry.seed}}
+    own |= {"adapters": {"item_side": SIDES[side]}}
+    change = merge_sections(plan.change, own, entry.change)
+    study = open_study(entry.dataset or plan.dataset, entry.backbone, change, checked=False)
     sequences, settings = sequences_before(study, entry.days), study.params.backbones
     stem, warm = STORE / name / "backbone", entry.warm or None
     asked = {"backbone": study.backbone, "settings": settings.model_dump(), "warm": warm}
@@ -174,16 +168,15 @@ def place_of(plan: Moves, name: str, side: str) -> Place:
         check_match(asked, about, f"{stem}.json")
     except ParagonError:  # missing, incomplete, or of other settings or data
         parts = study.backbone, sequences, settings
-        if entry.warm:  # first trained on the data of earlier days; no setting holds their number
-            earlier = sequences_before(study, entry.warm)
+        if warm:  # first trained on the data of earlier days; no setting holds their number
+            earlier = sequences_before(study, warm)
             trained = backbones.train_backbone(study.backbone, earlier, settings, study.device)[0]
             backbone = backbones.build(*parts, settings.seed).to(study.device)
             carry_over(trained, backbone, *shared_items(earlier.item_ids, sequences.item_ids))
             fitted = Training(backbone, sequences, settings).fit(settings.seed)
-            backbones.save_backbone(backbone, *parts[1:], fitted, stem, warm=entry.warm)
         else:
             backbone, fitted = backbones.train_backbone(*parts, study.device)
-            backbones.save_backbone(backbone, *parts[1:], fitted, stem)
+        backbones.save_backbone(backbone, *parts[1:], fitted, stem, warm=warm)
         backbone, about = backbones.load_backbone(stem, sequences)
     collection = tuned_adapters(study, sequences, backbone, about, STORE / name / side)
     return Place(study, sequences, backbone, collection)
@@ -207,20 +200,20 @@ def sequences_before(study: Study, days: float) -> Sequences:
     dataset = StudyData(study.dataset, rules).load()
     times = dataset.interactions["timestamp"]
     before = dataset.interactions[times <= times.max() - 86_400 * days]
-    return prepare(dataclasses.replace(dataset, interactions=before), **rules.model_dump())
+    return prepare(replace(dataset, interactions=before), **rules.model_dump())
 
 
 def named_by_title(place: Place) -> Place:
     """Replace item ids by titles, to match items across datasets; shared titles match none."""
     titles, ids = (pd.Series(own) for own in (place.sequences.titles, place.sequences.item_ids))
     names = titles.mask(titles.duplicated(keep=False), place.study.dataset + " " + ids).tolist()
-    sequences = dataclasses.replace(place.sequences, item_ids=names)
-    return dataclasses.replace(place, sequences=sequences)
+    sequences = replace(place.sequences, item_ids=names)
+    return replace(place, sequences=sequences)
 
 
 def with_means(way: AdapterMap, old: Tensor, new: Tensor) -> AdapterMap:
     """Set the offset so that the mean states ``old [N, d]`` and ``new [N, e]`` agree."""
-    return dataclasses.replace(way, offset=old.double().mean(0) - new.double().mean(0) @ way.read)
+    return replace(way, offset=old.double().mean(0) - new.double().mean(0) @ way.read)
 
 
 def least_squares(way: AdapterMap, old: Tensor, new: Tensor) -> AdapterMap:
@@ -228,7 +221,7 @@ def least_squares(way: AdapterMap, old: Tensor, new: Tensor) -> AdapterMap:
     old, new = old.double(), new.double()
     read = _ridge(new - new.mean(0), old - old.mean(0))  # [e, d]
     write = _ridge(old - old.mean(0), new - new.mean(0))  # [d, e]
-    return with_means(dataclasses.replace(way, read=read, write=write), old, new)
+    return with_means(replace(way, read=read, write=write), old, new)
 
 
 def _ridge(x: Tensor, y: Tensor) -> Tensor:
@@ -279,7 +272,7 @@ def measure_move(plan: Moves, name: str) -> pd.DataFrame:
         old, place = (place_of(plan, one, side) for one in (entry.old, entry.new))
         if other:
             old, place = named_by_title(old), named_by_title(place)
-        old = dataclasses.replace(old, items=entry.items)
+        old = replace(old, items=entry.items)
         rotation = fit_rotation(old.table, place.table)
         vectors = moved(place, old, plan) | controls(place, old, rotation)
         about = {"side": side, "fit": rotation.fit, "shared": rotation.shared}
@@ -299,13 +292,6 @@ def measure_generator(plan: Moves, name: str) -> pd.DataFrame:
     return joined(tables, kind=entry.kind, new=entry.new)
 
 
-TRIALS = {
-    "recommenders": measure_recommender,
-    "moves": measure_move,
-    "generators": measure_generator,
-}
-
-
 def write_seconds(plan: Moves, kind: str, name: str, side: str, seconds: dict[str, float]) -> None:
     """Write the processor seconds of the methods of a trial."""
     lines = [(kind, name, side, row, significant(value, 3)) for row, value in seconds.items()]
@@ -322,7 +308,7 @@ def controls(place: Place, old: Place, rotation: AdapterMap) -> dict[str, Tensor
     ones = torch.ones(len(noise), dtype=torch.double)
     turn = procrustes(torch.eye(len(noise), dtype=torch.double), noise, ones)
     scale = rotation.read.norm() / turn.norm()
-    aimless = dataclasses.replace(rotation, read=scale * turn.T, write=turn / scale)
+    aimless = replace(rotation, read=scale * turn.T, write=turn / scale)
     rows = {"random_rotation": aimless.vectors(vectors, form)}
     return rows if form != place.collection.form else {"as_it_is": vectors, **rows}
 
@@ -397,12 +383,10 @@ def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]
     valid, test, _ = new.held_out
     vectors["moved_calibrated"] = best_of(valid, choice, weights, new.objectives)
 
-    def mean_scores() -> Iterator[Scores]:  # [N, n + 1]
-        for w in range(-len(weights), 0):
-            scores = [test.catalogue_scores(old.vectors[w]) for old in olds]
-            yield Scores.of(torch.stack(scores).mean(0).cpu().numpy())
-
-    return vectors, [Row("moved_ensemble", new.seed, weights.numpy(), mean_scores())]
+    by_weight = zip(*(old.vectors[-len(weights) :] for old in olds), strict=True)  # W times K
+    scores = (torch.stack([test.catalogue_scores(v) for v in own]).mean(0) for own in by_weight)
+    rows = (Scores.of(of_events.cpu().numpy()) for of_events in scores)  # [N, n + 1] each
+    return vectors, [Row("moved_ensemble", new.seed, weights.numpy(), rows)]
 
 
 def collected(olds: list[Old]) -> Collection:
@@ -411,8 +395,8 @@ def collected(olds: list[Old]) -> Collection:
     form = olds[0].there.form(own.form)
     vectors = aligned(torch.stack([old.vectors for old in olds]), form)  # [K, A, P]
     each = vectors.flatten(0, 1).repeat(starts, 1, 1)  # [K, K * A, P], alike for each seed
-    about = {"form": dataclasses.asdict(form), "seeds": list(range(starts)), "starts": starts}
-    return dataclasses.replace(
+    about = {"form": asdict(form), "seeds": list(range(starts)), "starts": starts}
+    return replace(
         own,
         anchors=torch.cat([own.anchors, own.oracles]).repeat(starts, 1),  # [K * A, O]
         anchor_vectors=each,
@@ -431,8 +415,7 @@ def aligned(vectors: Tensor, form: AdapterForm) -> Tensor:
 def matching(vector: Tensor, reference: Tensor, form: AdapterForm) -> Tensor:
     """Order ``[h]`` of the hidden units of ``vector [P]`` that is closest to ``reference [P]``.
 
-    It maximises the sum of inner products of the units' incoming and outgoing weights (Ainsworth et
-    al., "Git Re-Basin", ICLR 2023, section 3.2).
+    By inner products of all weights: Ainsworth et al., "Git Re-Basin", ICLR 2023, section 3.2.
     """
     parts = (form.unflatten(one) for one in (reference, vector))
     first, second = (torch.cat([p.w1, p.b1.unsqueeze(1), p.w2.T], 1) for p in parts)  # [h, 2 d + 1]
