@@ -1,7 +1,4 @@
-"""Compare the results in the working tree with those of a commit, within tolerances.
-
-A metric may differ by ``absolute + relative * |committed|`` (section ``verify`` of params.yaml).
-"""
+"""Compare the results in the working tree with those of a commit, within tolerances."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,10 +55,7 @@ class Comparison:
     def summary(self) -> str:
         """Summarise in one line what was computed here, and the number of metrics by verdict."""
         if self.bad.empty and not self.recomputed:
-            return (
-                "nothing was recomputed here, so nothing is verified: the results are those of "
-                f"{self.revision} because they came with it; run `make repro`"
-            )
+            return "nothing was recomputed here, so nothing is verified: run `make repro`"
         studies = self.table.set_index(KEYS[:2]).index
         here = studies.isin(self.recomputed)
         settings = f"; params.yaml DIFFERS from it in {', '.join(self.settings)}"
@@ -93,9 +87,8 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     if not new:
         raise ParagonError(f"no results/**/metrics.json in {root}: run `dvc repro` first")
     table = compare_metrics(_values(old, revision), _values(new, WORKING_TREE), tolerance)
-    studies = set(zip(table["dataset"], table["backbone"], strict=True))
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
-    return Comparison(label, table, [s for s in recomputed(root) if s in studies], changed)
+    return Comparison(label, table, recomputed(root), changed)
 
 
 def _settings(content: bytes) -> dict[str, object]:

@@ -133,9 +133,8 @@ def denoising_steps(generator: Generator) -> list[dict]:
     times = np.linspace(schedule.steps - 1, 0, count).round().astype(int)
     embedded = generator.model.denoiser.embed_step(sinusoidal(torch.from_numpy(times), 64))
     after = [*schedule.alpha_bar[times[1:]].tolist(), 1.0]
-    parts = schedule.signal[times].tolist(), schedule.noise[times].tolist(), after
-    names = ("signal", "noise", "after", "step")
-    return [dict(zip(names, r, strict=True)) for r in zip(*parts, embedded.tolist(), strict=True)]
+    table = pd.DataFrame({"signal": schedule.signal[times], "noise": schedule.noise[times]})
+    return table.assign(after=after, step=embedded.tolist()).to_dict("records")
 
 
 def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
@@ -199,10 +198,7 @@ def make_bundle(trained: Trained) -> Bundle:
 
 
 def measured_again(bundle: Bundle, sequences: Sequences, curve: pd.DataFrame) -> pd.DataFrame:
-    """Make and measure the lists of a bundle, beside the recorded ``curve`` of its study.
-
-    A row for each method and weight: ``ndcg@10`` and ``alpha_ndcg@10``, recorded and ``here``.
-    """
+    """Tabulate NDCG@10 and α-nDCG@10 by method and weight, of the recorded ``curve`` and here."""
     lists, names = Rankings(bundle, sequences), ["ndcg@10", "alpha_ndcg@10"]
     seed = bundle.description["generator"]["seed"]
     rows = curve[curve["protocol"].eq("full") & curve["seed"].eq(seed)]

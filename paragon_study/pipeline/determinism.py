@@ -1,8 +1,7 @@
 """Set up processes so that all x86-64 processors with AVX2 compute the same, and quickly.
 
-Kernels sum in different orders, and training amplifies rounding.  Two limits: ``x ** 0.5``,
-``cdist``, ``log2`` and ``log10`` of tensors start from processor-dependent estimates, so nothing
-trained or measured may use them; and other library versions sum differently.
+Other library versions sum differently.  ``x ** 0.5``, ``cdist``, ``log2`` and ``log10`` of tensors
+start from estimates that depend on the processor: nothing trained or measured may use them.
 """
 
 import ctypes

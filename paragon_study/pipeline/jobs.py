@@ -1,7 +1,6 @@
 """Run the trainings of a study in parallel, and store their results.
 
-The models are too small to gain from a second thread, so each trains in a single-threaded process.
-Results do not depend on which process trains which model.
+The models are too small for two threads: each trains in a process of one, with the same result.
 """
 
 import os
@@ -43,7 +42,7 @@ def run_in_processes(
     if not jobs or (most == 1 and CLUSTER not in os.environ):
         return [function(study, *job) for job in jobs]
     with _workers(max(2, min(len(jobs), most))):
-        call, kernels = delayed(_run_job), _kernels()
+        call, kernels = delayed(_run_job), {name: os.environ.get(name) for name in KERNELS}
         try:
             results = Parallel(return_as="generator", batch_size=1)(
                 call(function, study, job, kernels) for job in jobs
@@ -54,13 +53,9 @@ def run_in_processes(
             raise ParagonError(f"{name}: {why}") from error
 
 
-def _kernels() -> dict[str, str | None]:
-    return {name: os.environ.get(name) for name in KERNELS}
-
-
 def _run_job(function: Callable[..., T], study: Study, job: tuple, kernels: dict) -> T:
     """Run a job; refuse if this process has other ``kernels``, which give other digits."""
-    if _kernels() != kernels:
+    if any(os.environ.get(name) != value for name, value in kernels.items()):
         start = "python -m paragon_study.pipeline.worker ADDRESS"
         raise ParagonError(f"{CLUSTER}: a worker has other kernels; start it with `{start}`")
     return function(study, *job)
@@ -77,12 +72,10 @@ def _workers(count: int) -> Iterator[None]:
         with parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **begin):
             yield
         return
-    try:
-        from distributed import Client
+    from distributed import Client  # of the extra `cluster`
 
+    try:
         client = Client(address, timeout=30)
-    except ImportError as error:
-        raise ParagonError(f"{CLUSTER}: install the extra: pip install '.[cluster]'") from error
     except (OSError, ValueError) as error:
         raise ParagonError(f"{CLUSTER}={address}: no scheduler answers there: {error}") from error
     with client, parallel_config("dask"):

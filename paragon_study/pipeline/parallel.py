@@ -1,6 +1,4 @@
-"""Train a backbone and its collection on several processes, with PyTorch's launcher::
-
-    torchrun --nproc-per-node 2 -m paragon_study.pipeline.parallel ml-1m sasrec
+"""Train a backbone and its collection on several processes: docs/scale.md has the command.
 
 All processes draw the same batches; process r of n takes the rows r, r + n, ..., and gradients are
 averaged over events.  Tuning is divided by seed.  Results go to ``artifacts/.../parallel``.

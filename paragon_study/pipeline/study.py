@@ -48,8 +48,7 @@ class Study:
     @property
     def device(self) -> torch.device:
         """``run.device`` of params.yaml; ``auto`` is a CUDA GPU if available, else the CPU."""
-        name = self.params.run.device
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        name, count = self.params.run.device, torch.cuda.device_count()
         if name == "auto":
             name = "cuda" if count else "cpu"
         device = torch.device(name)

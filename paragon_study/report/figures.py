@@ -103,10 +103,7 @@ def control_curves(curve: pd.DataFrame, methods: list[str] = CURVE_METHODS) -> F
 def trade_off(
     curve: pd.DataFrame, methods: Iterable[str] = TRADE_OFF_METHODS, shares: Iterable[float] = ()
 ) -> Figure:
-    """Plot diversity over accuracy, means over seeds, legible on a phone.
-
-    ``shares`` of the backbone's accuracy are marked, and what is below half of it is left out.
-    """
+    """Plot diversity over accuracy; mark ``shares`` of the backbone's, leave out less than half."""
     rows, shares = rows_by_method(curve, methods), [*shares]
     figure = style.new(3.9, 4.2)
     ax = figure.subplots()
@@ -378,8 +375,7 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
 @style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Plot distances to the nearest collected vector by group: box, median and values."""
-    arrays = {name: np.asarray(values) for name, values in distances.items()}
-    groups = {f"{name} (n = {len(values)})": values for name, values in arrays.items()}
+    groups = {f"{name} (n = {np.size(own)})": np.asarray(own) for name, own in distances.items()}
     together = np.concatenate(list(groups.values()))
     log = bool(together.min() > 0 and together.max() > 30 * together.min())
     figure = style.new(5.2, 0.7 + 0.42 * len(groups))

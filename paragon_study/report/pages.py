@@ -12,7 +12,7 @@ import yaml
 
 from paragon.errors import ParagonError
 from paragon.metrics.statistics import is_real
-from paragon.params import load_params
+from paragon.params import ROOT, load_params
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
 from paragon_study.moves import recorded
@@ -29,10 +29,8 @@ Sources = dict[str, pd.DataFrame]
 
 def main_results(folder: Path) -> str:
     """Return a Markdown table of the main methods of a study: shares of accuracy, control error."""
-    metrics, differences = (
-        compare.load_results(folder / f"{name}.json") for name in ("metrics", "differences")
-    )
-    table = shares_table(metrics, differences)
+    metrics = compare.load_results(folder / "metrics.json")
+    table = shares_table(metrics, compare.load_results(folder / "differences.json"))
     table = table[table.index.isin(compare.IN_SHARES)]
     errors = [metrics[name].get("outcome_error_full") for name in table.index]
     table["control error"] = [plus_minus(error, None, 2) for error in errors]
@@ -62,7 +60,7 @@ def pages(root: Path) -> dict[Path, str]:
     }
 
 
-def write_pages(root: Path) -> None:
+def write_pages(root: Path = ROOT) -> None:
     """Write the pages, and their figures."""
     for path, text in pages(root).items():
         write_text(path, text)
@@ -78,7 +76,7 @@ def write_pages(root: Path) -> None:
     figures.save_figure(recorded.moved_adapters(moves), root / "moves" / "moves.png")
 
 
-def check_claims(root: Path) -> pd.DataFrame:
+def check_claims(root: Path = ROOT) -> pd.DataFrame:
     """Tabulate each claim, what the paper says, our verdict on that, and the problem, if any."""
     sources, rows = load_sources(root), []
     for claim in load_claims(root):

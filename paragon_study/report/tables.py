@@ -25,13 +25,11 @@ def history(sequences: Sequences, user: int) -> pd.DataFrame:
     table = items(sequences, sequences.items[start:stop])
     times = pd.to_datetime(sequences.times[start:stop], unit="s")
     table.insert(0, "time", times.strftime("%Y-%m-%d %H:%M:%S"))
-    part = np.full(stop - start, "train", dtype=object)
+    table["part"] = "train"
     for name in ("valid", "test"):
         evaluation = sequences.evaluation(name)
-        part[evaluation.positions[evaluation.users == user]] = name
-    table["part"] = part
-    table.index.name = "event"
-    return table
+        table.iloc[evaluation.positions[evaluation.users == user], -1] = name
+    return table.rename_axis("event")
 
 
 def items(sequences: Sequences, ids: Sequence[int] | np.ndarray) -> pd.DataFrame:
@@ -55,8 +53,7 @@ def ranked_lists(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd
             f"{rows.any(0).sum()} in all, {rows.sum(1).mean():.1f} an item",
         ]
     table = pd.DataFrame(columns)
-    table.index = [*range(1, len(table)), ""]
-    return table
+    return table.set_axis([*range(1, len(table)), ""])
 
 
 def quality(
@@ -67,7 +64,7 @@ def quality(
     objectives: Sequence[str],
 ) -> pd.DataFrame:
     """Tabulate accuracy and diversity of A models: scores ``[N, n + 1]``, weights ``[A, O]``."""
-    test_set = TestSet(sequences, evaluation, objectives, cutoffs=[10])
+    test_set = TestSet(sequences, evaluation, [*objectives], cutoffs=[10])
     means = [test_set.measure(Scores.of(np.asarray(own)))[0]["full"] for own in scores]
     table = pd.DataFrame(np.asarray(weights, float), columns=[f"w_{name}" for name in objectives])
     return table.join(pd.DataFrame(means)[["ndcg@10", "alpha_ndcg@10"]])
@@ -94,10 +91,7 @@ def with_limits(
 def shares_table(
     summary: Mapping[str, Mapping], differences: Mapping[str, Mapping]
 ) -> pd.DataFrame:
-    """Tabulate the NDCG@10 that methods keep, in per cent, and α-nDCG@10, by share asked for.
-
-    A star: differs from `generated` beyond chance. Empty if the study has no shares.
-    """
+    """Tabulate NDCG@10 kept and α-nDCG@10 by share; a star: differs from `generated`."""
     names = [n for n in summary.get("backbone", {}) if re.fullmatch(r"kept_[\d.]+", n)]
     shares, rows = [name.removeprefix("kept_") for name in names], {}
     for method, row in summary.items():
