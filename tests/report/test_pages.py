@@ -47,9 +47,8 @@ def test_every_sentence_follows_and_a_condition_that_fails_is_named(tmp_path, mo
     monkeypatch.setattr(pages, "load_sources", lambda root: sources)
     claims = pages.check_claims(ROOT)
     assert not claims["problem"].any() and len(claims) >= 20
-    assert (claims["paper"] != "").sum() >= 8 and claims["verdict"].ne("").eq(
-        claims["paper"] != ""
-    ).all()
+    paper, verdict = claims["paper"] != "", claims["verdict"] != ""
+    assert paper.sum() >= 8 and paper.equals(verdict)
     (tmp_path / "README.md").write_text("It is good.")
     one = ["studies", "generated", "r_acc_full", "min .2f", "above", 2]
     claim = {"says": "It is good.", "page": "README.md", "if": [one]}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from scipy.special import softmax
 
 from paragon import params
@@ -81,23 +82,14 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
     names = ["accuracy", "diversity", "recency"]
     few = {"objectives": names, "steps": 6, "checks": 2, "snapshots": 1, "oracles": 2}
     few["anchors"] = spread_weights(3, 4).tolist()
-    own = {
-        "adapters": few,
-        "generator": {"steps": 6, "batch": 8},
-        "run": {"seeds": [0, 1], "threads": 1},
-    }
-    entry = {"dataset": "toy", "backbone": "sasrec", "oracles": 2, "anchors": [3, 4]}
-    plan = Ablations(
-        dataset="toy",
-        seeds=[0, 1],
-        end_to_end=["conditioned"],
-        equal=3,
-        variants={
-            "generated": ablate.VariantEntry(anchors=[3, 4]),
-            "no_collection": ablate.VariantEntry(anchors=[4], change={"batch": 0}),
-        },
-        law={"toy": ablate.LawEntry(**entry, objectives=names)},
-    )
+    own = {"adapters": few, "generator": {"steps": 6, "batch": 8}}
+    own["run"] = {"seeds": [0, 1], "threads": 1}
+    toy = {"dataset": "toy", "backbone": "sasrec", "oracles": 2, "anchors": [3, 4]}
+    variants = {"generated": {"anchors": [3, 4]}}
+    variants["no_collection"] = {"anchors": [4], "change": {"batch": 0}}
+    content = yaml.safe_load(PLAN) | {"seeds": [0, 1], "end_to_end": ["conditioned"]}
+    content |= {"variants": variants, "law": {"toy": toy | {"objectives": names}}}
+    plan = params.checked(Ablations, content, "test")
 
     def study(self, name, change=None):
         changed = params.merge_sections(settings.model_dump(), own, change or {})
