@@ -55,8 +55,8 @@ class Training:
         adapter: nn.Module | None = None,
     ) -> None:
         self.backbone, self.sequences, self.settings = backbone, sequences, settings
-        self.device = backbone.device
-        self.model = nn.ModuleList([backbone, adapter or nn.Identity()])
+        self.device, self.adapter = backbone.device, adapter or nn.Identity()
+        self.model = nn.ModuleList([backbone, self.adapter])
         rate = settings.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
         self.sampler = NegativeSampler(sequences)
@@ -104,12 +104,8 @@ class Training:
             total, count = total + loss.item() * len(users), count + len(users)
         return total / count
 
-    def adapted(self, states: Tensor) -> Tensor:
-        """Return the states ``[N, d]`` as they are scored."""
-        return states
-
     def table(self) -> Tensor:
-        """Return the rows that states are multiplied with, ``[n + 1, d]``."""
+        """Return the rows that adapted states are multiplied with, ``[n + 1, d]``."""
         return self.backbone.item_vectors()
 
     def loss(
@@ -121,7 +117,7 @@ class Training:
         catalogue, or over the target and S uniform negatives, perhaps met, that the batch shares.
         """
         table, count = self.table(), self.sequences.n_items
-        score = partial(self.backbone.score, adapter=self.adapted, table=table)
+        score = partial(self.backbone.score, adapter=self.adapter, table=table)
         target, negatives = torch.from_numpy(targets).to(self.device), self.settings.negatives
         if self.settings.loss == "bpr_max":
             if negatives is None:
@@ -134,7 +130,7 @@ class Training:
             return BprMax.apply(scores).mean()  # []
         if negatives is None or negatives >= count:
             if self.backbone.is_dot_product:
-                return CatalogueSoftmax.apply(self.adapted(states), table[1:], target - 1)
+                return CatalogueSoftmax.apply(self.adapter(states), table[1:], target - 1)
             items = torch.arange(1, count + 1, device=self.device)
             return F.cross_entropy(score(states, items), target - 1)
         items = torch.from_numpy(1 + rng.choice(count, negatives, replace=False)).to(self.device)

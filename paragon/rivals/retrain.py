@@ -18,13 +18,7 @@ from paragon.backbones import build
 from paragon.backbones.base import Backbone
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.objectives.table import (
-    Catalogue,
-    Scored,
-    history_shares,
-    objective_losses,
-    served,
-)
+from paragon.objectives.table import Catalogue, Scored, history_shares, objective_losses, served
 from paragon.objectives.weights import simplex_weights
 from paragon.storage import loading
 
@@ -51,6 +45,8 @@ class Retrained(nn.Module):
 class Retraining(Training):
     """Train a backbone and an adapter on a weighted sum of objectives."""
 
+    adapter: Adapter
+
     def __init__(
         self,
         backbone: Backbone,
@@ -61,7 +57,7 @@ class Retraining(Training):
     ) -> None:
         limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
         super().__init__(backbone, sequences, settings.backbones.model_copy(update=limits), adapter)
-        self.adapter, self.served = adapter, settings.adapters.served
+        self.served = settings.adapters.served
         # Skip objectives of weight 0, which would only cost time.
         named = zip(settings.adapters.objectives, weights.tolist(), strict=True)
         self.weights = {name: w for name, w in named if w != 0}
@@ -70,10 +66,6 @@ class Retraining(Training):
         met = sequences.met_in_training()  # users rows
         history = history_shares(met, sequences.categories)  # [users, M]
         self.met, self.history = met.to(self.device), history.float().to(self.device)
-
-    def adapted(self, states: Tensor) -> Tensor:
-        """Adapt states ``[N, d]``: ``[N, d + M]``."""
-        return self.adapter(states)
 
     def table(self) -> Tensor:
         """Return the vectors and categories of the items, ``[n + 1, d + M]``."""
@@ -90,7 +82,7 @@ class Retraining(Training):
         if others:
             few = torch.arange(0, len(users), LISTS, device=self.device)  # [B]
             user, target = (torch.from_numpy(x).to(self.device)[few] for x in (users, targets))
-            scores = self.backbone.score_catalogue(states[few], self.adapted, self.table())
+            scores = self.backbone.score_catalogue(states[few], self.adapter, self.table())
             best = served(scores.detach(), self.met[user].mask(), self.served)  # [B, L]
             features = self.catalogue.lists(best[None], self.history[user])
             lists = Scored(scores.gather(1, best)[None, :, None], features)
@@ -134,11 +126,6 @@ def retrain(
 def retrain_weights(settings: params.Params) -> Tensor:
     """Return the weights at which `retrain` is trained, ``[R, O]``."""
     return simplex_weights(settings.rivals.retrain_weights, settings.adapters.objectives)
-
-
-def retrain_seeds(settings: params.Params) -> list[int]:
-    """Return the seeds with which `retrain` is trained."""
-    return settings.run.seeds[: settings.rivals.seeds]
 
 
 def retrain_origin(settings: params.Params, weights: Tensor, seed: int) -> dict:

@@ -190,7 +190,8 @@ def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
 def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
     """Train and store a model for each weight and seed: ``{(weights, seed): curves}``."""
     weights = retrain.retrain_weights(study.params)
-    tasks = list(product(range(len(weights)), retrain.retrain_seeds(study.params)))
+    seeds = study.params.run.seeds[: study.params.rivals.seeds]
+    tasks = list(product(range(len(weights)), seeds))
     fits = run_in_processes(_retrain, study, tasks, "models")
     rows = [tuple(row) for row in weights.numpy().round(4).tolist()]
     return {(rows[index], seed): fit for (index, seed), fit in zip(tasks, fits, strict=True)}

@@ -21,7 +21,7 @@ from paragon.objectives.table import check_objectives
 from paragon.params import ARTIFACTS, CHECKPOINTS, DATA, RESULTS, Params, Section, load_params
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.published import Published, load_published
-from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
+from paragon.rivals.retrain import Retrained, load_retrained, retrain_weights
 from paragon.storage import check_match, check_name, loading, write_json
 from paragon_study.pipeline.settings import check_all, check_settings
 
@@ -141,7 +141,7 @@ class Study:
                 about = self.params, self.folder / "rivals", weights, seed, self.device
                 yield load_retrained(self.backbone, sequences, *about)
 
-        return {seed: models(seed) for seed in retrain_seeds(self.params)}
+        return {seed: models(seed) for seed in self.params.run.seeds[: self.params.rivals.seeds]}
 
     def about_category_bias(self, backbone: dict) -> dict:
         """Return the description that a stored `category_bias` must have."""
