@@ -15,7 +15,6 @@ from torch import Tensor
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask, best_of, held_out_losses
-from paragon.errors import ParagonError
 from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.rivals import baselines, reranking
@@ -213,14 +212,6 @@ METHODS = {
 def methods_of(kind: str) -> list[str]:
     """Return the names of all methods of a kind."""
     return [name for name, method in METHODS.items() if method.kind == kind]
-
-
-def mixture_of(name: str) -> mixtures.Coefficients:
-    """Return the coefficients of a mixture; raise ``ParagonError`` for other methods."""
-    mixture = METHODS[name].mixture
-    if mixture is None:
-        raise ParagonError(f"method {name}: it is no mixture of adapters")
-    return mixture
 
 
 def adapter_vectors(trained: Trained, index: int, name: str) -> Tensor | None:

@@ -18,7 +18,7 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.generator.diffusion import Schedule, ddim, guided, standard_normal
 from paragon.objectives.weights import LOG_OFFSET, check_weights, lift
-from paragon.storage import check_match, loading, save_tensors
+from paragon.storage import check_match, loading
 
 
 def sinusoidal(positions: Tensor, size: int) -> Tensor:
@@ -193,13 +193,8 @@ class Generator:
         return standard_normal((1, self.model.latent.size), rng)
 
 
-def save_generator(generator: Generator, stem: Path) -> None:
-    """Write ``stem.safetensors`` and its description ``stem.json``."""
-    save_tensors(stem, generator.model.state_dict(), generator.description)
-
-
 def load_generator(stem: Path) -> Generator:
-    """Read what :func:`save_generator` wrote."""
+    """Read the stored parameters and description of a generator."""
     with loading(stem, "generator") as (tensors, description):
         return generator_of(tensors, description)
 

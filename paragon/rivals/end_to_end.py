@@ -26,7 +26,7 @@ from paragon.objectives.weights import (
     simplex_weights,
 )
 from paragon.progress import progress
-from paragon.storage import loading, save_tensors
+from paragon.storage import loading
 
 
 class EndToEnd(nn.Module):
@@ -163,12 +163,6 @@ def train_end_to_end(
         **(description or {}),
     }
     return model.eval().requires_grad_(False)
-
-
-def save_end_to_end(rival: EndToEnd, folder: Path) -> None:
-    """Write ``<kind>-seed<n>.safetensors`` and its description."""
-    stem = "{kind}-seed{seed}".format(**rival.description)
-    save_tensors(folder / stem, rival.state_dict(), rival.description)
 
 
 def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndToEnd:

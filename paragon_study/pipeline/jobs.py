@@ -22,7 +22,7 @@ from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
 from paragon.backbones import Backbone, Fitted
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.generator.generator import Generator, load_generator, save_generator
+from paragon.generator.generator import Generator, load_generator
 from paragon.generator.training import behaviour, train_generator
 from paragon.progress import progress
 from paragon.rivals import end_to_end, retrain
@@ -138,7 +138,7 @@ def _train_generator(study: Study, stem: Path, folder: Path, seed: int) -> None:
         train = training_task(study, sequences, backbone, about)
         loss = behaviour(train, study.params.adapters.objectives, settings.behaviour_rows)
     generator = train_generator(collection, settings, seed, loss, study.device)
-    save_generator(generator, folder / f"seed{seed}")
+    save_tensors(folder / f"seed{seed}", generator.model.state_dict(), generator.description)
 
 
 def train_published_generators(study: Study) -> list[Published]:
@@ -184,7 +184,7 @@ def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
     train = training_task(study, sequences, backbone, about)
     origin = {"backbone": about["sha256"]}
     rival = end_to_end.train_end_to_end(name, train, study.params, seed, origin)
-    end_to_end.save_end_to_end(rival, folder)
+    save_tensors(folder / f"{name}-seed{seed}", rival.state_dict(), rival.description)
 
 
 def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:

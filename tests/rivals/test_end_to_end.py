@@ -16,6 +16,7 @@ from paragon.objectives.table import OBJECTIVES, Catalogue, history_shares
 from paragon.rivals import end_to_end
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
 from paragon.rivals.retrain import Retraining
+from paragon.storage import save_tensors
 from tests.conftest import adapter_settings, refused, small
 
 ABOUT = {"sha256": "of the backbone"}
@@ -67,7 +68,8 @@ def test_a_known_minimum_is_found(name):
 def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, settings, tmp_path):
     parts = name, task, settings, 0, {"backbone": ABOUT["sha256"]}
     for folder in "ab":
-        end_to_end.save_end_to_end(rival := train_end_to_end(*parts), tmp_path / folder)
+        rival = train_end_to_end(*parts)
+        save_tensors(tmp_path / folder / f"{name}-seed0", rival.state_dict(), rival.description)
     for ending in (".safetensors", ".json"):
         first, second = (tmp_path / f / f"{name}-seed0{ending}" for f in "ab")
         assert first.read_bytes() == second.read_bytes()
