@@ -29,9 +29,10 @@ def sinusoidal(positions: Tensor, size: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], -1)  # [..., size]
 
 
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Build a network of two layers, ``[..., inputs]`` to ``[..., outputs]``."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+def mlp(inputs: int, hidden: int, outputs: int, activation: nn.Module | None = None) -> nn.Module:
+    """Build a network of two layers, ``[..., inputs]`` to ``[..., outputs]``; default: SiLU."""
+    between = activation or nn.SiLU()
+    return nn.Sequential(nn.Linear(inputs, hidden), between, nn.Linear(hidden, outputs))
 
 
 class WeightEmbedding(nn.Module):
