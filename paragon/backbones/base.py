@@ -22,10 +22,7 @@ Batch = tuple[Tensor, np.ndarray, np.ndarray]  # states [N, z], their users [N],
 PAIRS = 1 << 20  # scores computed at a time: some hundreds of megabytes with `h` for each
 _LEAST = 64  # minimum number of states in a block; smaller products are slow
 _CONTEXTS = 2048  # contexts encoded at a time
-
-
-def _unchanged(hidden: Tensor) -> Tensor:
-    return hidden
+_UNCHANGED: Adapt = nn.Identity()
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ class Backbone(nn.Module):
         self,
         states: Tensor,
         candidates: Tensor,
-        adapter: Adapt = _unchanged,
+        adapter: Adapt = _UNCHANGED,
         table: Tensor | None = None,
     ) -> Tensor:
         """Score candidates ``[..., B, C]``, or ``[C]`` shared by all states: ``[..., B, C]``.
@@ -149,13 +146,13 @@ class Backbone(nn.Module):
         return scores + (offset.unsqueeze(-3) if offset.ndim < scores.ndim else offset)
 
     def score_catalogue(
-        self, states: Tensor, adapter: Adapt = _unchanged, table: Tensor | None = None
+        self, states: Tensor, adapter: Adapt = _UNCHANGED, table: Tensor | None = None
     ) -> Tensor:
         """Score all items, ``[N, n + 1]``; column 0 is padding. Arguments as in :meth:`score`."""
         return torch.cat(list(self.catalogue_blocks(states, adapter, table)))
 
     def catalogue_blocks(
-        self, states: Tensor, adapter: Adapt = _unchanged, table: Tensor | None = None
+        self, states: Tensor, adapter: Adapt = _UNCHANGED, table: Tensor | None = None
     ) -> Iterator[Tensor]:
         """Yield the rows of :meth:`score_catalogue` in blocks ``[R, n + 1]``, to save memory."""
         table = self.item_vectors() if table is None else table
