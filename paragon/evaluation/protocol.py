@@ -187,7 +187,7 @@ class TestSet:
             out[f"alpha_ndcg@{k}"] = ranking.alpha_ndcg_at(dcg, self.ideal[protocol], k)
             out[f"coverage@{k}"] = ranking.category_coverage_at(ranked, k)
             if k > 1:  # one item has no distance to others
-                out[f"ild@{k}"] = ranking.intra_list_distance_at(ranked, k, similarity)
+                out[f"ild@{k}"] = ranking.intra_list_distance_at(similarity, k)
             out[f"novelty@{k}"] = ranking.novelty_at(items, self.information, k)
             if k == 10:
                 out["items@10"] = different = ranking.aggregate_diversity_at(items, k)

@@ -147,7 +147,7 @@ def adapters_of(trained: Trained, index: int, name: str) -> Tensor | None:
         for column, biases in enumerate(trained.category_bias[index][both][order].T.flip(0)):
             vectors[:, -1 - column] = torch.from_numpy(np.interp(WEIGHTS, grid, biases))
         return vectors
-    found = adapter_vectors(replace(trained, others=weights), index, name)
+    found = adapter_vectors(replace(trained, weights=weights), index, name)
     if found is None:
         return None
     _, first = np.unique(found.cpu().numpy(), axis=0, return_index=True)
@@ -181,7 +181,7 @@ class Readings:
             ndcg.mean() / accuracy if accuracy else "the backbone's NDCG@10 is 0",
             by_event.mean(),
             (by_event.mean() - plain) / (1 - plain) if plain < 1 else "nothing more is possible",
-            ranking.intra_list_distance_at(sets, TOP, units @ units.mT).mean()
+            ranking.intra_list_distance_at(units @ units.mT, TOP).mean()
             if self.differ
             else "the backbone has the same vector for all items",
             ranking.calibration_at(sets, self.history, TOP).mean(),

@@ -164,17 +164,12 @@ def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
     return _lists(ranked, k)[:, :k].any(axis=1).mean(axis=1)
 
 
-def intra_list_distance_at(
-    ranked: np.ndarray, k: int, similarity: np.ndarray | None = None
-) -> np.ndarray:
-    """Mean Jaccard distance in the first k >= 2 of ``ranked [N, K, M]``; float64 ``[N]``, 0..1.
+def intra_list_distance_at(similarity: np.ndarray, k: int) -> np.ndarray:
+    """Mean of 1 - ``similarity [N, K, K]`` between the first k >= 2 of lists: ``[N]``, 0..1.
 
-    Two items without categories are alike. ``similarity [N, K, K]``: computed if None.
     Source: Ziegler et al., WWW 2005 (as a distance: Zhang and Hurley, RecSys 2008).
     """
     check_array("k", k, "", "integers", low=2)  # one item has no distance to others
-    if similarity is None:
-        similarity = jaccard(_lists(ranked, k)[:, :k].astype(np.float64))
     first, second = np.triu_indices(k, 1)
     return 1 - similarity[:, first, second].mean(axis=1)
 
