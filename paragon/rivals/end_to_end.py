@@ -143,13 +143,13 @@ def train_end_to_end(
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng([seed, 5])
-    curve = np.empty((steps, 1))
-    for step in progress(range(steps), name):
+    curves = []
+    for _ in progress(range(steps), name):
         weights = random_weights(rivals.weights, floor, rng).to(device)  # [B, O]
         rows = torch.from_numpy(rng.integers(len(train.states), size=rivals.rows)).to(device)
         losses = train.losses(model(weights), rows, objectives)  # [B, O]
         loss = (losses * weights).sum(-1).mean()  # []
-        curve[step] = loss.item()
+        curves.append({"task_loss": loss.item()})
         take_step(loss, model, optimizer, cosine)
     model.description = {
         "kind": name,
@@ -159,7 +159,7 @@ def train_end_to_end(
         "floor": floor.tolist(),
         "settings": rivals.model_dump(),
         "steps": steps,
-        "curves": stretches(curve, ["task_loss"]),
+        "curves": stretches(curves),
         **(description or {}),
     }
     return model.eval().requires_grad_(False)

@@ -48,15 +48,11 @@ class Retraining(Training):
     adapter: Adapter
 
     def __init__(
-        self,
-        backbone: Backbone,
-        adapter: Adapter,
-        sequences: Sequences,
-        settings: params.Params,
-        weights: Tensor,
+        self, model: Retrained, sequences: Sequences, settings: params.Params, weights: Tensor
     ) -> None:
         limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
-        super().__init__(backbone, sequences, settings.backbones.model_copy(update=limits), adapter)
+        changed = settings.backbones.model_copy(update=limits)
+        super().__init__(model.backbone, sequences, changed, model.adapter)
         self.served = settings.adapters.served
         # Skip objectives of weight 0, which would only cost time.
         named = zip(settings.adapters.objectives, weights.tolist(), strict=True)
@@ -115,12 +111,11 @@ def retrain(
     """Train backbone and adapter from scratch on the task loss of ``weights [O]``."""
     backbone = build(name, sequences, settings.backbones, seed).to(device)
     form = adapter_form(backbone, sequences, settings.adapters)
-    start = initial_vector(form, seed)
-    adapter = Adapter.from_vector(start, form).to(device)
-    training = Retraining(backbone, adapter, sequences, settings, weights)
+    adapter = Adapter.from_vector(initial_vector(form, seed), form).to(device)
+    model = Retrained(backbone, adapter)
     origin = {"backbone": name, "data": sequences.description}
     state = Checkpoint(checkpoint, {**origin, **retrain_origin(settings, weights, seed)})
-    return Retrained(backbone, adapter), training.fit(seed, state)
+    return model, Retraining(model, sequences, settings, weights).fit(seed, state)
 
 
 def retrain_weights(settings: params.Params) -> Tensor:

@@ -15,7 +15,7 @@ from paragon.objectives.losses import bpr_max
 from paragon.objectives.table import OBJECTIVES, Catalogue, history_shares
 from paragon.rivals import end_to_end
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
-from paragon.rivals.retrain import Retraining
+from paragon.rivals.retrain import Retrained, Retraining
 from paragon.storage import save_tensors
 from tests.conftest import adapter_settings, refused, small
 
@@ -118,7 +118,7 @@ def test_a_retrained_model_has_the_loss_of_its_backbone_and_of_served_lists(name
         Adapter.from_vector(vector, form),
         torch.tensor([0.3, 0.2, 0.2, 0.1, 0.1, 0.1]),
     )
-    training = Retraining(model, adapter, seqs, own, weights)
+    training = Retraining(Retrained(model, adapter), seqs, own, weights)
     events = [part[::9] for part in seqs.train_events()]
     (users, _), targets = events, seqs.targets(*events)
     states = model.states(model.context(seqs, *events))
