@@ -32,19 +32,14 @@ class Trained:
     test: FrozenTask
     test_set: TestSet
     collection: Collection
+    weights: Tensor  # [W, O], of the evaluation
     generators: Sequence[Generator]
     published: Sequence[Published]  # the paper's generator, for the first seeds or none
     learned: Sequence[Mapping[str, EndToEnd]]  # for each seed, by name
     category_bias: Tensor  # [S, W, M]
     retrain_weights: Tensor  # [R, O]
     retrained: Mapping[int, Iterator[Retrained]]  # by seed, for these weights, loaded when needed
-    others: Tensor | None = None  # [W, O], in place of the evaluation weights
     tried: dict[tuple, dict[str, Tried]] = field(default_factory=dict)  # see `tried_settings`
-
-    @property
-    def weights(self) -> Tensor:
-        """The evaluation weights ``[W, O]``, or ``others``."""
-        return self.collection.oracles if self.others is None else self.others
 
     @property
     def seeds(self) -> list[int]:
@@ -68,17 +63,6 @@ class Method:
     rows: Callable[[Trained], Iterator[Row]] | None = None  # anything else
 
 
-def generated_best(
-    generator: Generator, weights: Tensor, valid: FrozenTask, samples: int = 8, **sampling: Any
-) -> Tensor:
-    """Choose for each weight the best of several generated vectors, by validation task loss."""
-    drawn = torch.stack([generator.generate(weights, sample=i, **sampling) for i in range(samples)])
-    flat = drawn.flatten(0, 1).to(valid.states.device)
-    losses = held_out_losses(valid, flat, generator.objectives).cpu()
-    task = (losses.view(samples, len(weights), -1) * weights).sum(-1)
-    return drawn[task.argmin(0), torch.arange(len(weights))]
-
-
 def _envelope(trained: Trained, index: int) -> Tensor:
     """Choose for each weight the best tuned adapter of the seed, by validation task loss."""
     tuned = trained.collection.tuned(index)  # [A + W, P]
@@ -88,6 +72,16 @@ def _envelope(trained: Trained, index: int) -> Tensor:
 def _generated(trained: Trained, index: int, **sampling: Any) -> Tensor:
     """Generate with the generator of the seed."""
     return trained.generators[index].generate(trained.weights, **sampling)
+
+
+def _generated_best(trained: Trained, index: int) -> Tensor:
+    """Choose for each weight the best of eight generated vectors, by validation task loss."""
+    weights, valid = trained.weights, trained.valid
+    drawn = torch.stack([_generated(trained, index, sample=i) for i in range(8)])  # [8, W, P]
+    flat = drawn.flatten(0, 1).to(valid.states.device)
+    losses = held_out_losses(valid, flat, trained.test_set.objectives).cpu()
+    task = (losses.view(8, len(weights), -1) * weights).sum(-1)  # [8, W]
+    return drawn[task.argmin(0), torch.arange(len(weights))]
 
 
 def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
@@ -169,12 +163,7 @@ def _retrain(trained: Trained) -> Iterator[Row]:
 METHODS = {
     "tuned": Method("oracle", vectors=_envelope),
     "generated": Method("generated", vectors=_generated),
-    "generated_best": Method(
-        "generated",
-        vectors=lambda trained, i: generated_best(
-            trained.generators[i], trained.weights, trained.valid
-        ),
-    ),
+    "generated_best": Method("generated", vectors=_generated_best),
     "generated_shuffled": Method("reference", vectors=_shuffled),
     # Guidance needs more steps: with one or two, it overshoots.
     "generated_cfg": Method("generated", vectors=partial(_generated, guidance=1.5, steps=10)),
@@ -195,9 +184,7 @@ METHODS = {
         "reference",
         vectors=lambda trained, i: torch.zeros_like(trained.collection.oracle_vectors[i]),
     ),
-    "mmr": Method("reranked", rerank=RERANKERS["mmr"]),
-    "xquad": Method("reranked", rerank=RERANKERS["xquad"]),
-    "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
+    **{name: Method("reranked", rerank=rerank) for name, rerank in RERANKERS.items()},
     "generated_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_sources),
     "tuned_xquad": Method(
         "reranked", rerank=RERANKERS["xquad"], vectors=partial(_sources, tuned=True)

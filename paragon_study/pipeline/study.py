@@ -166,6 +166,7 @@ class Study:
         return Trained(
             *held_out(sequences, backbone, settings, cutoffs),
             collection,
+            collection.oracles,
             self.load_generators(collection),
             self.load_published(collection),
             self.load_rivals(about),
