@@ -17,14 +17,7 @@ from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Met, Sequences
 from paragon.objectives.losses import Retrieval, divergence, matmul
-from paragon.objectives.table import (
-    Catalogue,
-    Scored,
-    check_served,
-    history_shares,
-    objective_losses,
-    served,
-)
+from paragon.objectives.table import Catalogue, Scored, check_served, history_shares, served
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class FrozenTask:
     def losses(self, vectors: Tensor, rows: Tensor, objectives: Sequence[str]) -> Tensor:
         """Compute mean losses ``[..., A, O]`` of vectors ``[..., A, P]`` on events ``[..., B]``."""
         lists, diverge = self.serve(vectors, rows)
-        return objective_losses(objectives, lists, self.groups[rows], diverge)
+        return lists.losses(objectives, self.groups[rows], diverge)
 
     def serve(self, vectors: Tensor, rows: Tensor) -> tuple[Scored, Callable[[str], Tensor]]:
         """Search the catalogue for events ``rows [..., B]`` under vectors ``[..., A, P]``.

@@ -29,9 +29,8 @@ def build(
 ) -> Backbone:
     """Build an untrained backbone from ``seed``; ``ParagonError`` if unknown or failing a check."""
     if name not in BACKBONES:
-        raise ParagonError(
-            f"params.yaml: backbones: {name!r} is unknown; known: {', '.join(BACKBONES)}"
-        )
+        known = f"is unknown; known: {', '.join(BACKBONES)}"
+        raise ParagonError(f"params.yaml: backbones: {name!r} {known}")
     torch.manual_seed(seed)
     backbone = BACKBONES[name](sequences, settings)
     check_backbone(backbone, sequences)

@@ -112,10 +112,8 @@ class NGCF(GraphBackbone):
     def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
         width, rest = divmod(settings.dim, settings.layers + 1)
         if rest:
-            raise ParagonError(
-                f"params.yaml: backbones.dim: {settings.dim} is not a multiple of layers + 1 = "
-                f"{settings.layers + 1}, as NGCF needs, which concatenates its layers"
-            )
+            needed = f"NGCF needs a multiple of layers + 1 = {settings.layers + 1}"
+            raise ParagonError(f"params.yaml: backbones.dim: {settings.dim}; {needed}")
         super().__init__(sequences, settings, width)
         self.neighbour = nn.ModuleList(nn.Linear(width, width) for _ in range(self.layers))
         self.product = nn.ModuleList(nn.Linear(width, width) for _ in range(self.layers))

@@ -121,10 +121,8 @@ class Training:
         target, negatives = torch.from_numpy(targets).to(self.device), self.settings.negatives
         if self.settings.loss == "bpr_max":
             if negatives is None:
-                raise ParagonError(
-                    "params.yaml: backbones.negatives: null is for the loss `softmax`; `bpr_max` "
-                    "needs a number of negatives"
-                )
+                needed = "the loss `bpr_max` needs a number, not null"
+                raise ParagonError(f"params.yaml: backbones.negatives: {needed}")
             drawn = np.column_stack([targets, self.sampler.draw(users, negatives, rng)])
             scores = score(states, torch.from_numpy(drawn).to(self.device))  # [N, 1 + S]
             return BprMax.apply(scores).mean()  # []

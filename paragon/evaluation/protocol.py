@@ -30,7 +30,6 @@ from paragon.objectives.table import (
     Scored,
     history_shares,
     metrics_of,
-    objective_losses,
     served,
 )
 from paragon.progress import progress
@@ -170,7 +169,7 @@ class TestSet:
         features = self.catalogue.lists(part["served"], self.history.float().unsqueeze(0))
         best = Scored(part["served_scores"].unsqueeze(-2), features)  # [1, N, 1, L]
         groups = torch.from_numpy(self.groups)
-        losses = objective_losses(self.objectives, best, groups, part.__getitem__)  # [1, O]
+        losses = best.losses(self.objectives, groups, part.__getitem__)  # [1, O]
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
     def _metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:
@@ -259,12 +258,10 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
         for protocol in PROTOCOLS:
             points = [[means[protocol][name] for name in names] for means, _ in measured]
             events = [arrays[protocol] for _, arrays in measured]
-            by_event[protocol].setdefault(row.method, {})[row.seed] = ByEvent(
-                np.array(row.weights, dtype=float),
-                np.array(points),
-                None if any(part is None for part in events) else events,
-                row.random,
-            )
+            known_events = None if any(part is None for part in events) else events
+            weights = np.array(row.weights, dtype=float)
+            of_row = ByEvent(weights, np.array(points), known_events, row.random)
+            by_event[protocol].setdefault(row.method, {})[row.seed] = of_row
     return pd.DataFrame(lines), by_event
 
 

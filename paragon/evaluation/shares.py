@@ -106,9 +106,7 @@ def at_budgets(
     """
     tried: dict[tuple[str, int], tuple[Tensor, reranking.Tried]] = {}
 
-    def choose(
-        trained: Trained, index: int, name: str, valid: TopTen, test: TopTen, budget: int
-    ) -> Choice | None:
+    def choose(index: int, name: str, valid: TopTen, test: TopTen, budget: int) -> Choice | None:
         rerank = METHODS[name].rerank or reranking.RERANKERS["xquad"]
         if (name, index) not in tried:
             plain = torch.zeros(1, test.task.form.size)  # the backbone: s' = s
@@ -203,6 +201,7 @@ def with_shares(
     Return ``{method: {measure_share: one for each seed}}``, with `alpha_ndcg_98` for a share of
     0.98; and by share α-nDCG@10 of each event, without methods that a seed keeps from it.
     """
+    choose = choose or partial(choice_of, trained)
     valid, test = (TopTen(trained, part) for part in ("valid", "test"))
     own = choice_of(trained, 0, "backbone", valid, test)
     assert own is not None
@@ -214,7 +213,7 @@ def with_shares(
         random = name != "backbone" and (method.rerank is None or method.vectors is not None)
         if index and not random:
             continue
-        choice = (choose or choice_of)(trained, index, name, valid, test)
+        choice = choose(index, name, valid, test)
         if choice is None:
             continue
         chosen = [most_diverse(choice.points, share * least) for share in shares]

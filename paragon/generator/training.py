@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from paragon import params
 from paragon.adapters.collection import Collection
@@ -125,12 +127,7 @@ def train_generator(
     return Generator(averaged.eval().requires_grad_(False), description)
 
 
-def take_step(
-    loss: Tensor,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
+def take_step(loss: Tensor, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler) -> None:
     """Take one optimiser step, with the norm of the gradient limited to 1."""
     optimizer.zero_grad()
     loss.backward()

@@ -98,25 +98,24 @@ def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
 
 
 class Scored(NamedTuple):
-    """Lists with the scores of their items, ``[..., B, A, C]``."""
+    """The lists that each task would serve, with the scores of their items."""
 
-    scores: Tensor
+    scores: Tensor  # [..., A, B, 1, C]
     lists: Lists
 
+    def losses(
+        self, names: Sequence[str], groups: Tensor, diverge: Callable[[str], Tensor]
+    ) -> Tensor:
+        """Compute the losses of the objectives, ``[..., A, O]``.
 
-def objective_losses(
-    names: Sequence[str], lists: Scored, groups: Tensor, diverge: Callable[[str], Tensor]
-) -> Tensor:
-    """Compute the losses of the objectives, ``[..., A, O]``.
-
-    ``lists``: those that each task would serve, ``[..., A, B, 1, C]``; ``diverge(reference)``:
-    the divergences of catalogue scores, ``[..., A, B]``; ``groups [..., B]`` of the users.
-    """
-    parts = [
-        e.loss(diverge(e.reference), groups) if e.reference else e.loss(*lists).squeeze(-1)
-        for e in (OBJECTIVES[name] for name in names)
-    ]
-    return torch.stack(parts, -1)  # of [..., A]
+        ``diverge(reference)``: the divergences of catalogue scores, ``[..., A, B]``; ``groups
+        [..., B]`` of the users.
+        """
+        parts = [
+            e.loss(diverge(e.reference), groups) if e.reference else e.loss(*self).squeeze(-1)
+            for e in (OBJECTIVES[name] for name in names)
+        ]
+        return torch.stack(parts, -1)  # of [..., A]
 
 
 @dataclass(frozen=True)

@@ -124,13 +124,9 @@ def equal_steps(settings: params.Params) -> int:
 
 
 def train_end_to_end(
-    name: str,
-    train: FrozenTask,
-    settings: params.Params,
-    seed: int,
-    description: dict | None = None,
+    name: str, train: FrozenTask, settings: params.Params, seed: int, about: dict | None = None
 ) -> EndToEnd:
-    """Train the rival ``name`` on random weights; ``description`` adds entries to store."""
+    """Train the rival ``name`` on random weights; ``about`` adds entries to its description."""
     rivals, objectives = settings.rivals, settings.adapters.objectives
     floor = simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
     device = train.states.device
@@ -160,7 +156,7 @@ def train_end_to_end(
         "settings": rivals.model_dump(),
         "steps": steps,
         "curves": stretches(curves),
-        **(description or {}),
+        **(about or {}),
     }
     return model.eval().requires_grad_(False)
 

@@ -304,12 +304,10 @@ def reranked_scores(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield scores by weight, the first ``positions`` re-ranked, by protocol as in ``tried``."""
     tested = candidates_of(sequences, sequences.test)
-    parts = (
-        reranked_lists(
-            rerank, tested[name], test, vectors, chosen_settings(tried[name], weights), positions
-        )
-        for name in tried
-    )
+    parts = []
+    for name, found in tried.items():
+        settings = chosen_settings(found, weights)
+        parts.append(reranked_lists(rerank, tested[name], test, vectors, settings, positions))
     for both in zip(*parts, strict=True):
         yield {name: on_top(*part) for name, part in zip(tried, both, strict=True)}
 

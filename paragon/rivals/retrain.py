@@ -18,7 +18,7 @@ from paragon.backbones import build
 from paragon.backbones.base import Backbone
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.objectives.table import Catalogue, Scored, history_shares, objective_losses, served
+from paragon.objectives.table import Catalogue, Scored, history_shares, served
 from paragon.objectives.weights import simplex_weights
 from paragon.storage import loading
 
@@ -86,7 +86,7 @@ class Retraining(Training):
             def diverge(_: str) -> Tensor:  # there is no frozen backbone
                 return F.cross_entropy(scores[:, 1:], target - 1, reduction="none").unsqueeze(0)
 
-            losses = objective_losses(list(others), lists, self.groups[user], diverge)  # [1, O]
+            losses = lists.losses(list(others), self.groups[user], diverge)  # [1, O]
             total = total + losses[0] @ losses.new_tensor(list(others.values()))
         return total
 
@@ -142,7 +142,6 @@ def load_retrained(
     folder: Path,
     weights: Tensor,
     seed: int,
-    device: str | torch.device = "cpu",
 ) -> Retrained:
     """Read a saved model; raise ``ParagonError`` for other weights, seeds or settings."""
     stem = retrain_stem(folder, weights, seed)
@@ -150,4 +149,4 @@ def load_retrained(
         backbone = build(name, sequences, settings.backbones, seed)
         model = Retrained(backbone, Adapter(adapter_form(backbone, sequences, settings.adapters)))
         model.load_state_dict(tensors)
-        return model.eval().requires_grad_(False).to(device)
+        return model.eval().requires_grad_(False)

@@ -138,8 +138,8 @@ class Study:
 
         def models(seed: int) -> Iterator[Retrained]:
             for weights in retrain_weights(self.params):
-                about = self.params, self.folder / "rivals", weights, seed, self.device
-                yield load_retrained(self.backbone, sequences, *about)
+                about = self.params, self.folder / "rivals", weights, seed
+                yield load_retrained(self.backbone, sequences, *about).to(self.device)
 
         return {seed: models(seed) for seed in self.params.run.seeds[: self.params.rivals.seeds]}
 
