@@ -18,6 +18,7 @@ from paragon.errors import ParagonError
 from paragon.objectives.losses import matmul
 
 Adapt = Callable[[Tensor], Tensor]  # changes `h [..., d]`
+Rng = np.random.Generator
 Batch = tuple[Tensor, np.ndarray, np.ndarray]  # states [N, z], their users [N], target items [N]
 PAIRS = 1 << 20  # scores computed at a time: some hundreds of megabytes with `h` for each
 _LEAST = 64  # minimum number of states in a block; smaller products are slow
@@ -67,9 +68,7 @@ class Backbone(nn.Module):
         """
         return states.unsqueeze(-2), 0.0
 
-    def training_states(
-        self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[Batch]:
+    def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
         """Yield an epoch of batches, by default of 16 x ``batch`` random events with histories."""
         users, positions = sequences.train_events()
         for rows in self.random_batches(len(users), 16 * batch, rng):
@@ -77,9 +76,7 @@ class Backbone(nn.Module):
             states = self.states(self.context(sequences, *events))
             yield states, users[rows], sequences.targets(*events)
 
-    def random_batches(
-        self, count: int, size: int, rng: np.random.Generator
-    ) -> Iterable[np.ndarray]:
+    def random_batches(self, count: int, size: int, rng: Rng) -> Iterable[np.ndarray]:
         """Return the numbers below ``count`` in random order, in batches of ``size``."""
         return np.split(rng.permutation(count), range(size, count, size))
 

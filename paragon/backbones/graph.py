@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, Batch, Context, Dropout, mean_of_history
+from paragon.backbones.base import Backbone, Batch, Context, Dropout, Rng, mean_of_history
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 
@@ -76,9 +76,7 @@ class GraphBackbone(Backbone):
         """Return the propagated item embeddings, ``[n + 1, d]``."""
         return self._vectors()[1]
 
-    def training_states(
-        self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[Batch]:
+    def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
         """Yield one epoch of training pairs, in random batches of 16 x ``batch``."""
         users, items = sequences.train_pairs()
         try:
@@ -178,9 +176,7 @@ class PinSage(Backbone):
         state: Tensor = self.user(mean) * self.scale.exp()  # [B, d]
         return state
 
-    def training_states(
-        self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[Batch]:
+    def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
         """Yield one epoch as :meth:`Backbone.training_states`, with one convolution per step."""
         try:
             self._current = self.convolved()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone
+from paragon.backbones.base import Backbone, Rng
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
@@ -91,7 +91,7 @@ class Training:
         self.model.eval()
         return Fitted(len(validation), best_epoch + 1, losses, validation)
 
-    def epoch(self, rng: np.random.Generator) -> float:
+    def epoch(self, rng: Rng) -> float:
         """Train on all training events once; return the mean loss."""
         self.model.train()
         total, count = 0.0, 0
@@ -108,9 +108,7 @@ class Training:
         """Return the rows that adapted states are multiplied with, ``[n + 1, d]``."""
         return self.backbone.item_vectors()
 
-    def loss(
-        self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
+    def loss(self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: Rng) -> Tensor:
         """Compute the mean loss of ``states [N, z]`` of ``users [N]`` for ``targets [N]``.
 
         ``bpr_max`` takes S unmet items per event. ``softmax`` is the cross-entropy over the whole

@@ -207,9 +207,7 @@ def significant(value: float, digits: int = 6) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def per_user_control(
-    measured: Measured, users: np.ndarray, objectives: Sequence[str]
-) -> dict[str, dict[str, float]]:
+def per_user_control(measured: Measured, users: np.ndarray, objectives: Sequence[str]) -> Summary:
     """Measure how far each user's list follows the weights: ``{method: {measure: number}}``.
 
     ``users_div``: the share of users whose list is more diverse at the largest weight of diversity
@@ -217,7 +215,7 @@ def per_user_control(
     for other objectives, but not accuracy, which one held-out item cannot measure. ``_low``,
     ``_high``: 95 % Student t interval over users.
     """
-    out: dict[str, dict[str, float]] = {}
+    out: Summary = {}
     _, user, count = np.unique(users, return_inverse=True, return_counts=True)
     for protocol, method in ((p, method) for p, rows in measured.items() for method in rows):
         rows = measured[protocol][method].values()

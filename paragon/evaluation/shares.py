@@ -22,7 +22,7 @@ from paragon.metrics.checks import Measure
 from paragon.objectives.table import history_shares
 from paragon.rivals import reranking
 from paragon.rivals.end_to_end import END_TO_END
-from paragon.rivals.reranking import TOP
+from paragon.rivals.reranking import TOP, Rerank, Tried
 
 HEADLINE = ("backbone", "tuned", "generated", "interpolation_log", "nearest", *END_TO_END)
 HEADLINE += ("category_bias", "mmr", "xquad", "dpp", "generated_xquad", "tuned_xquad")
@@ -85,9 +85,7 @@ def choice_of(
     return Choice(settings, points, test.of_adapters)
 
 
-def _reranked(
-    rerank: reranking.Rerank, tried: reranking.Tried, test: TopTen, vectors: Tensor
-) -> Choice:
+def _reranked(rerank: Rerank, tried: Tried, test: TopTen, vectors: Tensor) -> Choice:
     candidates = reranking.candidates_of(test.sequences, test.events)["full"]
     lists = partial(reranking.reranked_lists, rerank, candidates, test.task, vectors)
     return Choice(*tried, lambda chosen: (row for _, row in lists(chosen, TOP)))
@@ -104,7 +102,7 @@ def at_budgets(
     The backbone fetches for re-rankers, adapters for all other methods; xQuAD re-ranks what they
     fetch. Settings are about ``COARSE`` of the adapters, evenly, and the weights of the re-ranker.
     """
-    tried: dict[tuple[str, int], tuple[Tensor, reranking.Tried]] = {}
+    tried: dict[tuple[str, int], tuple[Tensor, Tried]] = {}
 
     def choose(index: int, name: str, valid: TopTen, test: TopTen, budget: int) -> Choice | None:
         rerank = METHODS[name].rerank or reranking.RERANKERS["xquad"]

@@ -124,9 +124,7 @@ class Published(nn.Module):
         scaled = ddim(predict, schedule, noise, steps=steps, eta=eta, generator=draws, clip=clip)
         return self.latent.decode(scaled)
 
-    def generate(
-        self, weights: object, *, guidance: float | None = None, sample: int = 0
-    ) -> Tensor:
+    def generate(self, weights: object, guidance: float | None = None, sample: int = 0) -> Tensor:
         """Generate vectors ``[W, P]``; ``guidance`` (1: none) overrides the chosen one."""
         about = self.description
         checked = check_weights(weights, about["collection"]["objectives"])

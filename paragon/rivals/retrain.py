@@ -15,7 +15,7 @@ from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector, item_table
 from paragon.adapters.frozen import adapter_form
 from paragon.backbones import build
-from paragon.backbones.base import Backbone
+from paragon.backbones.base import Backbone, Rng
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.objectives.table import Catalogue, Scored, history_shares, served
@@ -68,9 +68,7 @@ class Retraining(Training):
         form, categories = self.adapter.form, self.catalogue.categories
         return item_table(self.backbone.item_vectors(), categories, form)
 
-    def loss(
-        self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
+    def loss(self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: Rng) -> Tensor:
         """Return the task loss: accuracy is the loss that the backbone is trained with."""
         others, total = dict(self.weights), states.new_zeros(())
         if weight := others.pop("accuracy", 0):
