@@ -163,7 +163,7 @@ def train_published(
     clean = model.latent.encode(vectors)  # [N, P], mean 0 and variance 1
     model.low, model.high = clean.amin(0), clean.amax(0)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    best = copy.deepcopy(averaged)
+    best, schedule = copy.deepcopy(averaged), Schedule(settings.diffusion_steps, device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
     parts: dict[str, Part] = {
         "model": model, "averaged": averaged, "best": best, "optimizer": optimizer
@@ -171,6 +171,23 @@ def train_published(
     state = Checkpoint(checkpoint, about)
     record = state.load(parts) or {"step": 0, "curves": {"v_loss": [], "task_loss": []}}
     curves = record["curves"]
+
+    def train_stretch(stretch: range) -> float:
+        """Train for a range of steps, which alone decides seeds and rate; return the mean loss."""
+        rng = np.random.default_rng([seed, 7, stretch.start])
+        torch.manual_seed(int(rng.integers(2**63)))  # dropout
+        cosine = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda i: (1 + math.cos(math.pi * (stretch.start + i) / settings.steps)) / 2
+        )
+        losses = []
+        for step in progress(stretch, "steps"):
+            rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
+            batch = clean[rows], weights[rows], rng, settings.condition_drop
+            loss = diffusion_loss(model.denoiser, schedule, *batch)
+            take_step(loss, model, optimizer, cosine)
+            update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
+            losses.append(loss.item())
+        return float(np.mean(losses))
 
     def task_loss(model: Published, guidance: float, steps: int | None) -> float:
         generated = model.sample(anchors, guidance, steps)  # [A, P]
@@ -181,9 +198,7 @@ def train_published(
         if losses and len(losses) - int(np.argmin(losses)) > settings.patience:
             break
         end = min(record["step"] + settings.check, settings.steps)
-        stretch = range(record["step"], end)
-        training = model, averaged, optimizer, clean, weights
-        curves["v_loss"].append(_train_stretch(*training, settings, stretch))
+        curves["v_loss"].append(train_stretch(range(record["step"], end)))
         loss = task_loss(averaged, 1.0, CHECK_SAMPLER_STEPS)
         if loss < min(losses, default=math.inf):
             best.load_state_dict(averaged.state_dict())
@@ -194,33 +209,6 @@ def train_published(
     chosen = settings.guidance[int(np.argmin(losses))]
     best.description = {**about, **record, "guidance": chosen, "guidance_losses": losses}
     return best
-
-
-def _train_stretch(
-    model: Published,
-    averaged: Published,
-    optimizer: torch.optim.Optimizer,
-    clean: Tensor,
-    weights: Tensor,
-    settings: PublishedSettings,
-    stretch: range,
-) -> float:
-    """Train for a range of steps, which alone decides seeds and rate; return the mean loss."""
-    schedule = Schedule(settings.diffusion_steps, clean.device)
-    rng = np.random.default_rng([model.description["seed"], 7, stretch.start])
-    torch.manual_seed(int(rng.integers(2**63)))  # dropout
-    cosine = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: (1 + math.cos(math.pi * (stretch.start + i) / settings.steps)) / 2
-    )
-    losses = []
-    for step in progress(stretch, "steps"):
-        rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(clean.device)
-        batch = clean[rows], weights[rows], rng, settings.condition_drop
-        loss = diffusion_loss(model.denoiser, schedule, *batch)
-        take_step(loss, model, optimizer, cosine)
-        update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
-        losses.append(loss.item())
-    return float(np.mean(losses))
 
 
 def load_published(stem: Path, collection: dict) -> Published:
