@@ -81,10 +81,7 @@ class FrozenTask:
 
     @torch.no_grad()
     def reference(self, name: str, rows: Tensor) -> Tensor:
-        """Return the probabilities that scores diverge from, ``[..., B, n]``.
-
-        Those of the frozen backbone, or 1 for the item that came next.
-        """
+        """Return the backbone's probabilities, or 1 for the `next item`: ``[..., B, n]``."""
         if name == "next item":
             return F.one_hot(self.targets[rows] - 1, len(self.items) - 1).to(self.states.dtype)
         everything = torch.arange(1, len(self.items), device=rows.device)

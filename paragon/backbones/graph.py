@@ -208,8 +208,7 @@ def neighbourhoods(
 
     Importance pooling, section 3.2 of the PinSage paper. In each of ``STEPS`` steps a walk returns
     to its start with probability ``RESTART``, then goes to a random user of the item and to a
-    random item of that user. Both arrays are ``[n + 1, T]``; the shares of a row sum to 1, or are
-    0.
+    random item of that user. Both arrays are ``[n + 1, T]``; the shares of a row sum to 1 or 0.
     """
     rng, count = np.random.default_rng([seed, 9]), sequences.n_items + 1
     by_user = interactions(sequences)  # [U, n + 1]

@@ -255,9 +255,8 @@ def from_generated(
     """Subtract a measure of `generated` from each method's: ``{method: {measure: number}}``.
 
     The protocol (or share) is a suffix. Beside the difference: its 95 % interval over ``users [N]``
-    (``_low``, ``_high``), p-value (``_p``), p-value after Holm (``_p_holm``), and interval over
-    seeds (``_seeds_low``, ``_seeds_high``). Undefined numbers are None, with a ``_note`` or
-    ``_seeds_note``.
+    (``_low``, ``_high``), p-value (``_p``), the same after Holm (``_p_holm``), interval over seeds
+    (``_seeds_low``, ``_seeds_high``). Undefined numbers are None, with ``_note``, ``_seeds_note``.
     """
     out: Summary = {}
     for protocol, rows in measured.items():

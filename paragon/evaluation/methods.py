@@ -103,10 +103,7 @@ def _shuffled(trained: Trained, index: int) -> Tensor:
 
 
 def _sources(trained: Trained, index: int, tuned: bool = False) -> Tensor:
-    """Return the adapters ``[1 + 3, P]`` whose lists are re-ranked: none, and three others.
-
-    They are generated for three weights or, if ``tuned``, the anchors nearest to these.
-    """
+    """Return adapters ``[1 + 3, P]`` to re-rank: none, and generated ones or anchors near them."""
     accuracy = trained.test_set.objectives.index("accuracy")
     weights = reranking.source_weights(trained.weights, accuracy)
     if not tuned:
@@ -241,10 +238,7 @@ def other_rows(trained: Trained, name: str) -> Iterator[Row]:
 
 
 def all_rows(trained: Trained, names: Iterable[str] = METHODS) -> Iterator[Row]:
-    """Yield the rows of the methods ``names``.
-
-    Raise ``ParagonError`` if `retrain` has a weight that is not evaluated.
-    """
+    """Yield the rows of methods; raise ``ParagonError`` if `retrain` has a weight not evaluated."""
     weights = trained.weights.numpy()
     rows_of_weights("retrain", trained.retrain_weights.numpy(), weights)
     for index, seed in enumerate(trained.seeds):

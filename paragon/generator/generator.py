@@ -97,8 +97,7 @@ class Latent(nn.Module):
         vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 
     Without a basis, a latent is the whole vector, K = P. One common scale for all numbers keeps
-    those that are almost noise small. The basis is not trained: the behavioural loss would soon
-    make it non-orthonormal.
+    those that are almost noise small. The basis is not trained, which would make it oblique.
     """
 
     mean: Tensor  # [P]

@@ -1,8 +1,7 @@
 """Metrics of ranked lists, per event: accuracy, diversity, novelty, fairness.
 
 Shapes: N events, C candidates, V items, M categories (multi-hot), K list positions. A *column* is a
-place in the candidate list (an item id in the full protocol). Wrong shapes, kinds or ranges raise
-``ParagonError``.
+place in the candidate list (an item id in the full protocol). Wrong input raises ``ParagonError``.
 """
 
 import numpy as np

@@ -108,8 +108,7 @@ class Scored(NamedTuple):
     ) -> Tensor:
         """Compute the losses of the objectives, ``[..., A, O]``.
 
-        ``diverge(reference)``: the divergences of catalogue scores, ``[..., A, B]``; ``groups
-        [..., B]`` of the users.
+        ``diverge(reference)``: divergences of all scores, ``[..., A, B]``; ``groups [..., B]``.
         """
         parts = [
             e.loss(diverge(e.reference), groups) if e.reference else e.loss(*self).squeeze(-1)

@@ -144,8 +144,7 @@ def train_published(
     """Train on the vectors of one seed until validation stops improving; choose the guidance.
 
     ``held_out(vectors [A, P]) -> [A, O]``: losses on validation events, of vectors generated for
-    the anchors' weights. The best averaged parameters are kept. The caller removes the
-    ``checkpoint``.
+    the anchors' weights. The best averaged parameters are kept. The caller removes ``checkpoint``.
     """
     about = {
         "kind": "published",

@@ -246,8 +246,7 @@ def nearest_on_front(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Choose for each weight of accuracy ``[W]`` a row of ``points [S, 2]``: ``[W]``.
 
     ``points``: accuracy and diversity; the last belongs to weight 1, and any other of its accuracy
-    is ignored. The place on the Pareto front is the mean of accuracy and lack of diversity, scaled
-    to 0..1.
+    is ignored. The place on the Pareto front, 0..1, is the mean of accuracy and lack of diversity.
     """
     accuracy, spread = points.T
     order = np.lexsort((-spread, -accuracy))  # the most accurate first
