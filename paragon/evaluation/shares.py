@@ -50,11 +50,8 @@ class TopTen:
     def of_adapters(self, vectors: Iterable[Tensor]) -> Iterator[np.ndarray]:
         """Yield the best items ``[N, 10]`` under each adapter ``[P]``."""
         for vector in vectors:
-            parts, end = [], 0
-            for scores in self.task.catalogue_blocks(vector, self.rows):
-                start, end = end, end + len(scores)
-                parts.append(scores.cpu().add_(self.hidden[start:end]).topk(TOP).indices)
-            yield torch.cat(parts).numpy()
+            scores = self.task.catalogue_scores(vector, self.rows).cpu()  # [N, n + 1]
+            yield scores.add_(self.hidden).topk(TOP).indices.numpy()
 
     def quality(self, items: np.ndarray) -> np.ndarray:
         """Compute NDCG@10 and α-nDCG@10 of lists ``items [N, 10]``: ``[2, N]``."""

@@ -89,9 +89,7 @@ def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
     """Raise ``ParagonError`` for objectives that are unknown or that the data do not support."""
     check_names(names)
     if not sequences.categories.any():
-        raise ParagonError(
-            "no item has a category, by which the lists of all methods are measured; give them some"
-        )
+        raise ParagonError("no item has a category, by which all lists are measured; give some")
     for problem in (OBJECTIVES[name].missing(sequences) for name in names):
         if problem:
             raise ParagonError(problem)
@@ -166,8 +164,6 @@ def check_served(met: Met, length: int) -> None:
     doubtful = torch.nonzero(met.n_items - met.count < length).squeeze(1)
     left = (~met[doubtful].mask()).sum(1)
     if short := int((left < length).sum()):
-        raise ParagonError(
-            f"adapters.served: lists of {length} items are to be served, but {short} of "
-            f"{len(met)} users have met so many of the {met.n_items} items that fewer are "
-            f"left (the least: {int(left.min())}); lower adapters.served in params.yaml"
-        )
+        reason = f"{short} of {len(met)} users have fewer left (the least: {int(left.min())})"
+        wanted = f"lists of {length} items are to be served, but {reason}"
+        raise ParagonError(f"params.yaml: adapters.served: {wanted}; lower adapters.served")

@@ -164,9 +164,8 @@ def train_published(
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     best, schedule = copy.deepcopy(averaged), Schedule(settings.diffusion_steps, device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
-    parts: dict[str, Part] = {
-        "model": model, "averaged": averaged, "best": best, "optimizer": optimizer
-    }  # fmt: skip
+    parts: dict[str, Part] = {"model": model, "averaged": averaged, "best": best}
+    parts["optimizer"] = optimizer
     state = Checkpoint(checkpoint, about)
     record = state.load(parts) or {"step": 0, "curves": {"v_loss": [], "task_loss": []}}
     curves = record["curves"]
