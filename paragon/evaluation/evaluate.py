@@ -124,11 +124,10 @@ def control_measures(
     inner = (weights > 0).all(1)  # [R]: no corner
     volume, reference = float(control.set_hv(points)), float(control.set_hv(best))
     even = int(np.abs(weights - 1 / len(objectives)).sum(1).argmin())
-    measures = {"set_hv": Measure(volume), "mean_hv": Measure(control.mean_hv(points))}
     reason = "the oracle's hypervolume is 0: it never ranks a target among the first"
     share = Measure(volume / reference) if reference > 0 else Measure(None, reason)
-    measures["set_hv_of_tuned"] = share
-    measures["outcome_error"] = control.outcome_error(points, best)
+    measures = {"set_hv": Measure(volume), "mean_hv": Measure(control.mean_hv(points))}
+    measures |= {"set_hv_of_tuned": share, "outcome_error": control.outcome_error(points, best)}
     for column, objective in enumerate(objectives):
         short, weight = OBJECTIVES[objective].short, weights[:, column]
         values, of_tuned = points[:, column], best[:, column]

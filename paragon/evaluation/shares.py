@@ -206,9 +206,7 @@ def with_shares(
     for name, index in product(names, range(len(trained.seeds))):
         method = METHODS[name]
         random = name != "backbone" and (method.rerank is None or method.vectors is not None)
-        if index and not random:
-            continue
-        choice = choose(index, name, valid, test)
+        choice = choose(index, name, valid, test) if random or not index else None
         if choice is None:
             continue
         chosen = [most_diverse(choice.points, share * least) for share in shares]

@@ -119,29 +119,23 @@ def ideal_alpha_dcg(
     k, decay, categories = _cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
     patterns, kind = np.unique(categories > 0, axis=0, return_inverse=True)  # [G, M], G is small
     if candidates is None:
-        rows = 1 if excluded is None else len(excluded)
-        candidates = np.broadcast_to(np.arange(len(categories)), (rows, len(categories)))
+        events = 1 if excluded is None else len(excluded)
+        candidates = np.broadcast_to(np.arange(len(categories)), (events, len(categories)))
     candidates = check_array("candidates", candidates, "NC", "integers", 0, len(categories) - 1)
     free, kind, parts = ~_excluded(excluded, candidates.shape), kind.reshape(-1), []
     for block in row_blocks(len(candidates), max(candidates.shape[1], len(patterns))):
-        parts.append(_greedy_gains(patterns, kind[candidates[block]], free[block].copy(), k, decay))
+        kinds, left = kind[candidates[block]], free[block].copy()  # [n, C] each
+        rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
+        worth = np.ones((len(kinds), patterns.shape[1]))  # of each category, for the next item
+        for position in range(min(k, kinds.shape[1])):
+            of_pattern = worth @ patterns.T.astype(np.float64)  # [n, G]
+            gain = np.where(left, np.take_along_axis(of_pattern, kinds, 1), -1.0)  # [n, C]
+            pick = (gain >= gain.max(axis=1, keepdims=True) - _TIE).argmax(axis=1)
+            gains[:, position] = np.maximum(gain[rows, pick], 0.0)
+            left[rows, pick] = False
+            worth *= np.where(patterns[kinds[rows, pick]], decay, 1.0)
+        parts.append(gains)
     return _discounted(np.concatenate(parts))
-
-
-def _greedy_gains(
-    patterns: np.ndarray, kinds: np.ndarray, free: np.ndarray, k: int, decay: float
-) -> np.ndarray:
-    """Gains ``[n, k]`` of the greedy list of the ``free`` candidates."""
-    rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
-    worth = np.ones((len(kinds), patterns.shape[1]))  # of each category, for the next item
-    for position in range(min(k, kinds.shape[1])):
-        of_pattern = worth @ patterns.T.astype(np.float64)  # [n, G]
-        gain = np.where(free, np.take_along_axis(of_pattern, kinds, 1), -1.0)  # [n, C]
-        pick = (gain >= gain.max(axis=1, keepdims=True) - _TIE).argmax(axis=1)
-        gains[:, position] = np.maximum(gain[rows, pick], 0.0)
-        free[rows, pick] = False
-        worth *= np.where(patterns[kinds[rows, pick]], decay, 1.0)
-    return gains
 
 
 def alpha_ndcg_at(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
