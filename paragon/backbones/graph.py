@@ -173,8 +173,7 @@ class PinSage(Backbone):
         past = F.embedding(context.items, self.item_vectors())  # [B, L, d]
         total = (weights.unsqueeze(1) @ past).squeeze(1)  # [B, d]
         mean = total / weights.sum(1, keepdim=True).clamp(min=1)  # the latest counts 1
-        state: Tensor = self.user(mean) * self.scale.exp()  # [B, d]
-        return state
+        return self.user(mean) * self.scale.exp()  # [B, d]
 
     def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
         """Yield one epoch as :meth:`Backbone.training_states`, with one convolution per step."""

@@ -65,8 +65,7 @@ class Training:
         """Train until validation stops improving, from ``checkpoint`` on; keep the best epoch."""
         rng = np.random.default_rng([seed, 0])  # batches and negatives
         torch.manual_seed(seed)  # dropout draws from the global generator
-        losses: list[float] = []
-        validation: list[float] = []
+        losses, validation = [], []
         best, best_epoch = copy.deepcopy(self.model), 0
         parts: dict[str, Part] = {"model": self.model, "optimizer": self.optimizer, "best": best}
 
@@ -140,8 +139,7 @@ class Training:
         """Return minus the mean ``NDCG@10`` on validation events, among all items not yet met."""
         valid = self.sequences.valid
         states = self.backbone.states_before(self.sequences, valid.users, valid.positions)  # [N, z]
-        ranks: list[np.ndarray] = []
-        start = 0
+        ranks, start = [], 0
         for block in self.backbone.catalogue_blocks(states):  # [R, n + 1]
             events = valid[start : start + len(block)]
             left_out, start = self.sequences.excluded(events), start + len(block)
@@ -184,21 +182,19 @@ class Checkpoint:
             about = json.loads(text)
             check_match(self._about(), about, "its description")
         except (SafetensorError, OSError, ParagonError) as error:
-            raise ParagonError(
-                f"training cannot go on from the checkpoint {self.path}: {error}; to begin anew, "
-                f"delete the folder {self.path.parent}"
-            ) from error
+            found = f"training cannot go on from the checkpoint {self.path}: {error}"
+            again = f"to begin anew, delete the folder {self.path.parent}"
+            raise ParagonError(f"{found}; {again}") from error
         for name, part in parts.items():
             prefix = f"{name}/"
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+            state: dict[str, Any] = own
             if isinstance(part, torch.optim.Optimizer):
                 state = part.state_dict()
                 for key, tensor in own.items():
                     number, _, field = key.partition(".")
                     state["state"].setdefault(int(number), {})[field] = tensor
-                part.load_state_dict(state)
-            else:
-                part.load_state_dict(own)
+            part.load_state_dict(state)
         torch.set_rng_state(tensors["random/cpu"])
         if "random/cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random/cuda"])

@@ -130,7 +130,6 @@ def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
 
 
 def _category_bias(trained: Trained) -> Iterator[Row]:
-    """Yield a row for each seed."""
     plain, categories = trained.backbone_scores(), trained.test_set.sequences.categories
     for seed, bias in zip(trained.seeds, trained.category_bias, strict=True):
         scores = (Scores.of(biased_scores(plain, categories, u)) for u in bias)

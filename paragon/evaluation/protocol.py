@@ -271,8 +271,6 @@ def rows_of_weights(method: str, weights: np.ndarray, grid: np.ndarray) -> np.nd
     for w in weights:
         if tuple(w) not in rows:
             named = tuple(w.astype(float).round(4).tolist())
-            raise ParagonError(
-                f"method {method}: weights {named} are not among the evaluation weights "
-                "(adapters.oracles in params.yaml); it cannot be compared"
-            )
+            reason = "are not among the evaluation weights (adapters.oracles in params.yaml)"
+            raise ParagonError(f"method {method}: weights {named} {reason}; it cannot be compared")
     return np.array([rows[tuple(w)] for w in weights])

@@ -19,6 +19,7 @@ from paragon.metrics.ranking import ideal_alpha_dcg
 from paragon.objectives import losses
 from paragon.objectives.losses import Lists
 
+Diverge = Callable[[str], Tensor]  # from the name of a reference to divergences [..., A, B]
 LABELLED = 0.5  # minimum share of items with a category, for diversity
 
 
@@ -101,9 +102,7 @@ class Scored(NamedTuple):
     scores: Tensor  # [..., A, B, 1, C]
     lists: Lists
 
-    def losses(
-        self, names: Sequence[str], groups: Tensor, diverge: Callable[[str], Tensor]
-    ) -> Tensor:
+    def losses(self, names: Sequence[str], groups: Tensor, diverge: Diverge) -> Tensor:
         """Compute the losses of the objectives, ``[..., A, O]``.
 
         ``diverge(reference)``: divergences of all scores, ``[..., A, B]``; ``groups [..., B]``.

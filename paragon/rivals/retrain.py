@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector, item_table
 from paragon.adapters.frozen import adapter_form
 from paragon.backbones import build
-from paragon.backbones.base import Backbone, Rng
+from paragon.backbones.base import Rng
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.objectives.table import Catalogue, Scored, history_shares, served
 from paragon.objectives.weights import simplex_weights
+from paragon.params import Params
 from paragon.storage import loading
 
 LISTS = 8  # every eighth event is served a list
@@ -28,9 +28,11 @@ LISTS = 8  # every eighth event is served a list
 class Retrained(nn.Module):
     """A backbone and an adapter that were trained together for one weight vector."""
 
-    def __init__(self, backbone: Backbone, adapter: Adapter) -> None:
+    def __init__(self, name: str, sequences: Sequences, settings: Params, seed: int) -> None:
         super().__init__()
-        self.backbone, self.adapter = backbone, adapter
+        self.backbone = build(name, sequences, settings.backbones, seed)
+        form = adapter_form(self.backbone, sequences, settings.adapters)
+        self.adapter = Adapter.from_vector(initial_vector(form, seed), form)
 
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
@@ -48,7 +50,7 @@ class Retraining(Training):
     adapter: Adapter
 
     def __init__(
-        self, model: Retrained, sequences: Sequences, settings: params.Params, weights: Tensor
+        self, model: Retrained, sequences: Sequences, settings: Params, weights: Tensor
     ) -> None:
         limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
         changed = settings.backbones.model_copy(update=limits)
@@ -65,8 +67,8 @@ class Retraining(Training):
 
     def table(self) -> Tensor:
         """Return the vectors and categories of the items, ``[n + 1, d + M]``."""
-        form, categories = self.adapter.form, self.catalogue.categories
-        return item_table(self.backbone.item_vectors(), categories, form)
+        vectors, categories = self.backbone.item_vectors(), self.catalogue.categories
+        return item_table(vectors, categories, self.adapter.form)
 
     def loss(self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: Rng) -> Tensor:
         """Return the task loss: accuracy is the loss that the backbone is trained with."""
@@ -100,28 +102,25 @@ class Retraining(Training):
 def retrain(
     name: str,
     sequences: Sequences,
-    settings: params.Params,
+    settings: Params,
     weights: Tensor,
     seed: int,
     device: str | torch.device = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Retrained, Fitted]:
     """Train backbone and adapter from scratch on the task loss of ``weights [O]``."""
-    backbone = build(name, sequences, settings.backbones, seed).to(device)
-    form = adapter_form(backbone, sequences, settings.adapters)
-    adapter = Adapter.from_vector(initial_vector(form, seed), form).to(device)
-    model = Retrained(backbone, adapter)
+    model = Retrained(name, sequences, settings, seed).to(device)
     origin = {"backbone": name, "data": sequences.description}
     state = Checkpoint(checkpoint, {**origin, **retrain_origin(settings, weights, seed)})
     return model, Retraining(model, sequences, settings, weights).fit(seed, state)
 
 
-def retrain_weights(settings: params.Params) -> Tensor:
+def retrain_weights(settings: Params) -> Tensor:
     """Return the weights at which `retrain` is trained, ``[R, O]``."""
     return simplex_weights(settings.rivals.retrain_weights, settings.adapters.objectives)
 
 
-def retrain_origin(settings: params.Params, weights: Tensor, seed: int) -> dict:
+def retrain_origin(settings: Params, weights: Tensor, seed: int) -> dict:
     """Describe what a retrained model depends on, besides backbone and data."""
     sections = settings.model_dump(include={"backbones", "adapters", "rivals"})
     return {"kind": "retrain", "weights": weights.tolist(), "seed": seed, "settings": sections}
@@ -134,17 +133,11 @@ def retrain_stem(folder: Path, weights: Tensor, seed: int) -> Path:
 
 
 def load_retrained(
-    name: str,
-    sequences: Sequences,
-    settings: params.Params,
-    folder: Path,
-    weights: Tensor,
-    seed: int,
+    name: str, sequences: Sequences, settings: Params, folder: Path, weights: Tensor, seed: int
 ) -> Retrained:
     """Read a saved model; raise ``ParagonError`` for other weights, seeds or settings."""
     stem = retrain_stem(folder, weights, seed)
     with loading(stem, "rivals", retrain_origin(settings, weights, seed)) as (tensors, _):
-        backbone = build(name, sequences, settings.backbones, seed)
-        model = Retrained(backbone, Adapter(adapter_form(backbone, sequences, settings.adapters)))
+        model = Retrained(name, sequences, settings, seed)
         model.load_state_dict(tensors)
         return model.eval().requires_grad_(False)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.nn.utils import vector_to_parameters
 
-from paragon.adapters.adapter import Adapter, AdapterForm
-from paragon.adapters.frozen import adapter_form, frozen_task
+from paragon.adapters.adapter import AdapterForm
+from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
 from paragon.objectives.losses import bpr_max
@@ -111,14 +112,12 @@ def test_a_retrained_model_has_the_loss_of_its_backbone_and_of_served_lists(name
     """By hand, with the gradients of all parameters: lists go to every eighth event."""
     backbones = {"loss": loss, "negatives": 7 if loss == "bpr_max" else None}
     own = small(adapters={"objectives": [*OBJECTIVES]}, backbones=backbones)
-    model = build(name, seqs, own.backbones, seed=0).eval()
-    form = adapter_form(model, seqs, own.adapters)
-    vector = 0.1 * torch.randn(form.size, generator=torch.Generator().manual_seed(0))
-    adapter, weights = (
-        Adapter.from_vector(vector, form),
-        torch.tensor([0.3, 0.2, 0.2, 0.1, 0.1, 0.1]),
-    )
-    training = Retraining(Retrained(model, adapter), seqs, own, weights)
+    retrained = Retrained(name, seqs, own, seed=0).eval()
+    model, adapter = retrained.backbone, retrained.adapter
+    vector = 0.1 * torch.randn(adapter.form.size, generator=torch.Generator().manual_seed(0))
+    vector_to_parameters(vector, adapter.parameters())
+    weights = torch.tensor([0.3, 0.2, 0.2, 0.1, 0.1, 0.1])
+    training = Retraining(retrained, seqs, own, weights)
     events = [part[::9] for part in seqs.train_events()]
     (users, _), targets = events, seqs.targets(*events)
     states = model.states(model.context(seqs, *events))
