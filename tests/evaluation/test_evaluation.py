@@ -19,11 +19,7 @@ from scipy.special import rel_entr
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones import base, build
 from paragon.evaluation import methods
-from paragon.evaluation.evaluate import (
-    evaluate_method,
-    from_generated,
-    summarise,
-)
+from paragon.evaluation.evaluate import evaluate_method, from_generated, summarise
 from paragon.evaluation.methods import METHODS, all_rows, methods_of, other_rows
 from paragon.evaluation.protocol import Row, Scores, TestSet, measure_rows
 from paragon.generator.training import train_generator
