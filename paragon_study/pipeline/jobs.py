@@ -154,9 +154,8 @@ def _train_published(study: Study, seed: int) -> None:
     valid = frozen_task(backbone, sequences, "valid", study.params.adapters)
     held_out = partial(held_out_losses, valid, objectives=study.params.adapters.objectives)
     name, settings = f"published-seed{seed}", study.params.published
-    published = train_published(
-        collection, settings, seed, held_out, study.checkpoint(name), study.device
-    )
+    parts = collection, settings, seed, held_out, study.checkpoint(name), study.device
+    published = train_published(*parts)
     stem = study.folder / "rivals" / name
     save_tensors(stem, published.state_dict(), published.description)
 
@@ -190,8 +189,7 @@ def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
 def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
     """Train and store a model for each weight and seed: ``{(weights, seed): curves}``."""
     weights = retrain.retrain_weights(study.params)
-    seeds = study.params.run.seeds[: study.params.rivals.seeds]
-    tasks = list(product(range(len(weights)), seeds))
+    tasks = list(product(range(len(weights)), study.params.run.seeds[: study.params.rivals.seeds]))
     fits = run_in_processes(_retrain, study, tasks, "models")
     rows = [tuple(row) for row in weights.numpy().round(4).tolist()]
     return {(rows[index], seed): fit for (index, seed), fit in zip(tasks, fits, strict=True)}
@@ -200,9 +198,8 @@ def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
 def _retrain(study: Study, index: int, seed: int) -> Fitted:
     sequences, weights = study.load_sequences(), retrain.retrain_weights(study.params)[index]
     checkpoint = study.checkpoint(f"retrain-{index}-seed{seed}")
-    model, fitted = retrain.retrain(
-        study.backbone, sequences, study.params, weights, seed, study.device, checkpoint
-    )
+    parts = study.backbone, sequences, study.params, weights, seed, study.device, checkpoint
+    model, fitted = retrain.retrain(*parts)
     about = {**retrain.retrain_origin(study.params, weights, seed), "training": asdict(fitted)}
     stem = retrain.retrain_stem(study.folder / "rivals", weights, seed)
     save_tensors(stem, model.state_dict(), about)
