@@ -193,7 +193,7 @@ def trained_study(seqs, backbone, settings):
     draw = torch.Generator().manual_seed(0)
     bias = torch.randn(len(seeds), len(weights), seqs.categories.shape[1], generator=draw)
     none = [{} for _ in seeds]
-    return Trained(*parts, collection, generators, [], none, bias, weights[:0], {})
+    return Trained(*parts, collection, weights, generators, [], none, bias, weights[:0], {})
 
 
 class Planned:

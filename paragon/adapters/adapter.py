@@ -42,12 +42,10 @@ class AdapterForm:
 
     def unflatten(self, vectors: Tensor) -> Parts:
         """Split vectors ``[..., P]`` into views. Raise ``ParagonError`` for a wrong length."""
-        d, h, m = self.dim, self.width, self.categories
-        if vectors.shape[-1] != self.size:
-            raise ParagonError(
-                f"adapter vector: {vectors.shape[-1]} numbers found; states of {d} numbers, a "
-                f"bottleneck of {h} and {m} categories need {self.size}"
-            )
+        d, h, m, size = self.dim, self.width, self.categories, self.size
+        if vectors.shape[-1] != size:
+            needed = f"states of {d} numbers, a bottleneck of {h} and {m} categories need {size}"
+            raise ParagonError(f"adapter vector: {vectors.shape[-1]} numbers found; {needed}")
         w1, b1, w2, b2, v, u = vectors.split([h * d, h, d * h, d, m * d, m], -1)
         w1, w2, v = w1.unflatten(-1, (h, d)), w2.unflatten(-1, (d, h)), v.unflatten(-1, (m, d))
         return Parts(w1, b1, w2, b2, v, u)

@@ -44,8 +44,7 @@ def tune(
     """Tune S x A adapters jointly, for weights ``[A, O]``, from ``start [S, A, P]``.
 
     All losses are added up: an adapter appears only in its own, so it is as if tuned alone. All
-    tasks of a seed share its events. The rate falls to zero along a cosine. ``valid`` is for the
-    curves only.
+    tasks of a seed share its events. The rate falls along a cosine. ``valid``: for curves only.
     """
     objectives = settings.objectives
     vectors = start.clone().requires_grad_(True)  # [S, A, P]

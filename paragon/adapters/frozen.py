@@ -17,14 +17,7 @@ from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Met, Sequences
 from paragon.objectives.losses import Retrieval, divergence, matmul
-from paragon.objectives.table import (
-    Catalogue,
-    Scored,
-    check_served,
-    history_shares,
-    objective_losses,
-    served,
-)
+from paragon.objectives.table import Catalogue, Scored, check_served, history_shares, served
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class FrozenTask:
     def losses(self, vectors: Tensor, rows: Tensor, objectives: Sequence[str]) -> Tensor:
         """Compute mean losses ``[..., A, O]`` of vectors ``[..., A, P]`` on events ``[..., B]``."""
         lists, diverge = self.serve(vectors, rows)
-        return objective_losses(objectives, lists, self.groups[rows], diverge)
+        return lists.losses(objectives, self.groups[rows], diverge)
 
     def serve(self, vectors: Tensor, rows: Tensor) -> tuple[Scored, Callable[[str], Tensor]]:
         """Search the catalogue for events ``rows [..., B]`` under vectors ``[..., A, P]``.
@@ -61,8 +54,13 @@ class FrozenTask:
             of_lists = F.embedding(lists, self.items)  # [..., A, B, L, d + M]
             scores = (of_lists @ adapted.unsqueeze(-1)).mT  # [..., A, B, 1, L]
         else:
-            everything = torch.arange(len(self.items), device=rows.device)
-            table = self._scores_of_pairs(states, everything, vectors)  # [..., A, B, n + 1]
+            every = torch.arange(len(self.items), device=rows.device)
+
+            def adapter(hidden: Tensor) -> Tensor:  # [..., B, n + 1, d]
+                pairs = self.adapted(hidden.flatten(-3, -2).unsqueeze(-3), vectors)
+                return pairs.unflatten(-2, hidden.shape[-3:-1])  # [..., A, B, n + 1, d + M]
+
+            table = self.backbone.score(states, every, adapter, self.items)  # [..., A, B, n + 1]
             lists = served(table.detach(), met.unsqueeze(-3), self.served)  # [..., A, B, L]
             scores = table.gather(-1, lists).unsqueeze(-2)
 
@@ -81,21 +79,9 @@ class FrozenTask:
         """Adapt states ``[..., 1, B, d]`` by vectors ``[..., A, P]``: ``[..., A, B, d + M]``."""
         return adapt(states, vectors, self.form)
 
-    def _scores_of_pairs(self, states: Tensor, candidates: Tensor, vectors: Tensor) -> Tensor:
-        """Score ``candidates [C]`` of a backbone with a vector of each pair: ``[..., A, B, C]``."""
-
-        def adapter(hidden: Tensor) -> Tensor:  # [..., B, C, d]
-            adapted = self.adapted(hidden.flatten(-3, -2).unsqueeze(-3), vectors)
-            return adapted.unflatten(-2, hidden.shape[-3:-1])  # [..., A, B, C, d + M]
-
-        return self.backbone.score(states, candidates, adapter, self.items)
-
     @torch.no_grad()
     def reference(self, name: str, rows: Tensor) -> Tensor:
-        """Return the probabilities that scores diverge from, ``[..., B, n]``.
-
-        Those of the frozen backbone, or 1 for the item that came next.
-        """
+        """Return the backbone's probabilities, or 1 for the `next item`: ``[..., B, n]``."""
         if name == "next item":
             return F.one_hot(self.targets[rows] - 1, len(self.items) - 1).to(self.states.dtype)
         everything = torch.arange(1, len(self.items), device=rows.device)
@@ -139,16 +125,14 @@ def frozen_task(
         if settings.events is not None and settings.events < len(users):
             rows = np.arange(settings.events) * len(users) // settings.events  # [N]
             users, positions = users[rows], positions[rows]
-        met = sequences.met_in_training()  # U rows: as in serving, all that the user met
-        check_served(met, settings.served)
-        history = history_shares(met, sequences.categories)[users]  # [N, M]
-        met = met[torch.from_numpy(users)]  # N rows
+        # A row for each user: as in serving, all that the user met.
+        met, of_events = sequences.met_in_training(), torch.from_numpy(users)
     else:
         evaluation = sequences.evaluation(events)
         users, positions = evaluation.users, evaluation.positions
-        met = sequences.met_before(evaluation)  # N rows
-        check_served(met, settings.served)
-        history = history_shares(met, sequences.categories)  # [N, M]
+        met, of_events = sequences.met_before(evaluation), torch.arange(len(users))
+    check_served(met, settings.served)
+    history = history_shares(met, sequences.categories)[of_events]  # [N, M]
     if states is None:
         states = backbone.states_before(sequences, users, positions)  # [N, z]
     catalogue = Catalogue.of(sequences, settings.served, device)
@@ -161,7 +145,7 @@ def frozen_task(
         history=history.float().to(device),
         items=item_table(backbone.item_vectors().detach(), catalogue.categories, form),
         catalogue=catalogue,
-        met=met.to(device),
+        met=met[of_events].to(device),  # N rows
         served=settings.served,
     )
 

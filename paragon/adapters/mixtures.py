@@ -62,11 +62,9 @@ def rbf(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return spline(weights[:, :-1])
 
 
-def ridge(
-    anchors: np.ndarray, weights: np.ndarray, degree: int = 3, strength: float = 1e-4
-) -> np.ndarray:
-    """Fit a polynomial regression with a penalty on all coefficients but the constant."""
-    columns, totals = range(anchors.shape[1] - 1), range(1, degree + 1)
+def ridge(anchors: np.ndarray, weights: np.ndarray, strength: float = 1e-4) -> np.ndarray:
+    """Fit a cubic regression with a penalty on all coefficients but the constant."""
+    columns, totals = range(anchors.shape[1] - 1), (1, 2, 3)
     powers = [p for total in totals for p in combinations_with_replacement(columns, total)]
 
     def terms(points: np.ndarray) -> np.ndarray:

@@ -40,11 +40,9 @@ class AdapterMap:
 
     def vectors(self, vectors: Tensor, form: AdapterForm, gain: float = 1.0) -> Tensor:
         """Move adapters ``[..., P]`` of a ``form``, ``gain`` times as strong: ``[..., Q]``."""
-        if form.dim != len(self.write):
-            raise ParagonError(
-                f"adapters of states with {form.dim} numbers cannot move from a recommender with "
-                f"{len(self.write)}; they belong to another one"
-            )
+        if form.dim != (needed := len(self.write)):
+            reason = f"this map is for states with {needed}; they belong to another recommender"
+            raise ParagonError(f"adapters of states with {form.dim} numbers: {reason}")
         w1, b1, w2, b2, v, u = form.unflatten(vectors.double())
         parts = (
             (w1 @ self.read.T).flatten(-2),  # [..., h e]
@@ -77,10 +75,8 @@ def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
     """
     first, second = shared_items(old.ids, new.ids)
     if len(first) < (needed := 2 * max(old.vectors.shape[1], new.vectors.shape[1])):
-        raise ParagonError(
-            f"the recommenders have {len(first)} items in common; to move adapters {needed} are "
-            "needed, two for each number of a state"
-        )
+        asked = f"to move adapters {needed} are needed, two for each number of a state"
+        raise ParagonError(f"the recommenders have {len(first)} items in common; {asked}")
     events = old.popularity[first] + new.popularity[second]  # [n]
     weights = torch.from_numpy(np.sqrt(events))  # [n], float64
     tables = []
@@ -94,11 +90,9 @@ def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
     trial = procrustes(a[half], b[half], weights[half])  # [d, e]
     fit = explained(a[~half] @ trial, b[~half], weights[~half])
     if not fit >= LEAST_FIT:
-        raise ParagonError(
-            f"the item vectors of the two recommenders have too little in common: a map fitted to "
-            f"one half of their {len(first)} common items explains {fit:.0%} of the other half, "
-            f"{LEAST_FIT:.0%} are needed; tune adapters on the new recommender"
-        )
+        found = f"fitted to half of {len(first)} items, a map explains {fit:.0%} of the other half"
+        asked = f"{LEAST_FIT:.0%} are needed; tune adapters on the new recommender"
+        raise ParagonError(f"the item vectors have too little in common: {found}, {asked}")
     rotation = procrustes(a, b, weights)  # [d, e]
     lengths = [(weights.unsqueeze(1) * table**2).sum() for table in (a @ rotation, b)]
     scale = math.sqrt(lengths[1] / lengths[0])  # k; for states 1 / k

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from paragon import __version__, params
+from paragon import __version__
 from paragon.backbones.base import Backbone, check_backbone
 from paragon.backbones.deepfm import DeepFM
 from paragon.backbones.graph import NGCF, LightGCN, PinSage
@@ -17,6 +17,7 @@ from paragon.backbones.sequential import GRU4Rec, SASRec, TiSASRec
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
+from paragon.params import BackboneSettings
 from paragon.storage import check_match, loading, save_tensors
 
 BACKBONES: dict[str, type[Backbone]] = {
@@ -24,14 +25,11 @@ BACKBONES: dict[str, type[Backbone]] = {
 }
 
 
-def build(
-    name: str, sequences: Sequences, settings: params.BackboneSettings, seed: int
-) -> Backbone:
+def build(name: str, sequences: Sequences, settings: BackboneSettings, seed: int) -> Backbone:
     """Build an untrained backbone from ``seed``; ``ParagonError`` if unknown or failing a check."""
     if name not in BACKBONES:
-        raise ParagonError(
-            f"params.yaml: backbones: {name!r} is unknown; known: {', '.join(BACKBONES)}"
-        )
+        known = f"is unknown; known: {', '.join(BACKBONES)}"
+        raise ParagonError(f"params.yaml: backbones: {name!r} {known}")
     torch.manual_seed(seed)
     backbone = BACKBONES[name](sequences, settings)
     check_backbone(backbone, sequences)
@@ -41,7 +39,7 @@ def build(
 def train_backbone(
     name: str,
     sequences: Sequences,
-    settings: params.BackboneSettings,
+    settings: BackboneSettings,
     device: torch.device | str = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Backbone, Fitted]:
@@ -52,7 +50,7 @@ def train_backbone(
     return backbone.requires_grad_(False), fitted
 
 
-def origin(name: str, sequences: Sequences, settings: params.BackboneSettings) -> dict[str, Any]:
+def origin(name: str, sequences: Sequences, settings: BackboneSettings) -> dict[str, Any]:
     """Describe what a trained backbone depends on."""
     about = {"data": sequences.description, "settings": settings.model_dump()}
     return {"kind": "backbone", "backbone": name, **about}
@@ -61,7 +59,7 @@ def origin(name: str, sequences: Sequences, settings: params.BackboneSettings) -
 def save_backbone(
     backbone: Backbone,
     sequences: Sequences,
-    settings: params.BackboneSettings,
+    settings: BackboneSettings,
     fitted: Fitted,
     stem: Path,
     **more: object,
@@ -76,7 +74,7 @@ def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
     """Load a frozen backbone and its description; ``ParagonError`` if trained on other data."""
     with loading(stem, "backbones") as (tensors, description):
         check_match(description["data"], sequences.description, f"{stem}.json", "backbones")
-        settings = params.BackboneSettings(**description["settings"])
+        settings = BackboneSettings(**description["settings"])
         backbone = BACKBONES[description["backbone"]](sequences, settings)
         backbone.load_state_dict(tensors)
     return backbone.eval().requires_grad_(False), description

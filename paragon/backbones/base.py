@@ -18,14 +18,12 @@ from paragon.errors import ParagonError
 from paragon.objectives.losses import matmul
 
 Adapt = Callable[[Tensor], Tensor]  # changes `h [..., d]`
+Rng = np.random.Generator
 Batch = tuple[Tensor, np.ndarray, np.ndarray]  # states [N, z], their users [N], target items [N]
 PAIRS = 1 << 20  # scores computed at a time: some hundreds of megabytes with `h` for each
 _LEAST = 64  # minimum number of states in a block; smaller products are slow
 _CONTEXTS = 2048  # contexts encoded at a time
-
-
-def _unchanged(hidden: Tensor) -> Tensor:
-    return hidden
+_UNCHANGED: Adapt = nn.Identity()
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,7 @@ class Backbone(nn.Module):
         """
         return states.unsqueeze(-2), 0.0
 
-    def training_states(
-        self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[Batch]:
+    def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
         """Yield an epoch of batches, by default of 16 x ``batch`` random events with histories."""
         users, positions = sequences.train_events()
         for rows in self.random_batches(len(users), 16 * batch, rng):
@@ -80,9 +76,7 @@ class Backbone(nn.Module):
             states = self.states(self.context(sequences, *events))
             yield states, users[rows], sequences.targets(*events)
 
-    def random_batches(
-        self, count: int, size: int, rng: np.random.Generator
-    ) -> Iterable[np.ndarray]:
+    def random_batches(self, count: int, size: int, rng: Rng) -> Iterable[np.ndarray]:
         """Return the numbers below ``count`` in random order, in batches of ``size``."""
         return np.split(rng.permutation(count), range(size, count, size))
 
@@ -117,7 +111,7 @@ class Backbone(nn.Module):
         self,
         states: Tensor,
         candidates: Tensor,
-        adapter: Adapt = _unchanged,
+        adapter: Adapt = _UNCHANGED,
         table: Tensor | None = None,
     ) -> Tensor:
         """Score candidates ``[..., B, C]``, or ``[C]`` shared by all states: ``[..., B, C]``.
@@ -149,13 +143,13 @@ class Backbone(nn.Module):
         return scores + (offset.unsqueeze(-3) if offset.ndim < scores.ndim else offset)
 
     def score_catalogue(
-        self, states: Tensor, adapter: Adapt = _unchanged, table: Tensor | None = None
+        self, states: Tensor, adapter: Adapt = _UNCHANGED, table: Tensor | None = None
     ) -> Tensor:
         """Score all items, ``[N, n + 1]``; column 0 is padding. Arguments as in :meth:`score`."""
         return torch.cat(list(self.catalogue_blocks(states, adapter, table)))
 
     def catalogue_blocks(
-        self, states: Tensor, adapter: Adapt = _unchanged, table: Tensor | None = None
+        self, states: Tensor, adapter: Adapt = _UNCHANGED, table: Tensor | None = None
     ) -> Iterator[Tensor]:
         """Yield the rows of :meth:`score_catalogue` in blocks ``[R, n + 1]``, to save memory."""
         table = self.item_vectors() if table is None else table

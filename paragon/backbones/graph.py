@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, Batch, Context, Dropout, mean_of_history
+from paragon.backbones.base import Backbone, Batch, Context, Dropout, Rng, mean_of_history
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 
@@ -76,9 +76,7 @@ class GraphBackbone(Backbone):
         """Return the propagated item embeddings, ``[n + 1, d]``."""
         return self._vectors()[1]
 
-    def training_states(
-        self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[Batch]:
+    def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
         """Yield one epoch of training pairs, in random batches of 16 x ``batch``."""
         users, items = sequences.train_pairs()
         try:
@@ -112,10 +110,8 @@ class NGCF(GraphBackbone):
     def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
         width, rest = divmod(settings.dim, settings.layers + 1)
         if rest:
-            raise ParagonError(
-                f"params.yaml: backbones.dim: {settings.dim} is not a multiple of layers + 1 = "
-                f"{settings.layers + 1}, as NGCF needs, which concatenates its layers"
-            )
+            needed = f"NGCF needs a multiple of layers + 1 = {settings.layers + 1}"
+            raise ParagonError(f"params.yaml: backbones.dim: {settings.dim}; {needed}")
         super().__init__(sequences, settings, width)
         self.neighbour = nn.ModuleList(nn.Linear(width, width) for _ in range(self.layers))
         self.product = nn.ModuleList(nn.Linear(width, width) for _ in range(self.layers))
@@ -177,12 +173,9 @@ class PinSage(Backbone):
         past = F.embedding(context.items, self.item_vectors())  # [B, L, d]
         total = (weights.unsqueeze(1) @ past).squeeze(1)  # [B, d]
         mean = total / weights.sum(1, keepdim=True).clamp(min=1)  # the latest counts 1
-        state: Tensor = self.user(mean) * self.scale.exp()  # [B, d]
-        return state
+        return self.user(mean) * self.scale.exp()  # [B, d]
 
-    def training_states(
-        self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[Batch]:
+    def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
         """Yield one epoch as :meth:`Backbone.training_states`, with one convolution per step."""
         try:
             self._current = self.convolved()
@@ -214,8 +207,7 @@ def neighbourhoods(
 
     Importance pooling, section 3.2 of the PinSage paper. In each of ``STEPS`` steps a walk returns
     to its start with probability ``RESTART``, then goes to a random user of the item and to a
-    random item of that user. Both arrays are ``[n + 1, T]``; the shares of a row sum to 1, or are
-    0.
+    random item of that user. Both arrays are ``[n + 1, T]``; the shares of a row sum to 1 or 0.
     """
     rng, count = np.random.default_rng([seed, 9]), sequences.n_items + 1
     by_user = interactions(sequences)  # [U, n + 1]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone, Batch, Context, Dropout
+from paragon.backbones.base import Backbone, Batch, Context, Dropout, Rng
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 
@@ -44,9 +44,7 @@ class SequentialBackbone(Backbone):
         """Return the item embedding, ``[n + 1, d]``."""
         return self.item_embedding.weight
 
-    def training_states(
-        self, sequences: Sequences, batch: int, rng: np.random.Generator
-    ) -> Iterator[Batch]:
+    def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
         """Yield one epoch in batches of ``batch`` windows: states, users and next items."""
         parts = windows(sequences, self.history, rng)
         for rows in self.random_batches(len(parts[0]), batch, rng):
@@ -58,9 +56,7 @@ class SequentialBackbone(Backbone):
             yield states, np.repeat(users, inside.sum(1)), targets[inside]
 
 
-def windows(
-    sequences: Sequences, length: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def windows(sequences: Sequences, length: int, rng: Rng) -> tuple[np.ndarray, ...]:
     """Cut training sequences into disjoint windows: users, items, times and next items.
 
     Users are ``[W]``, the rest ``[W, length]``, 0 after the end. The first window of a user ends

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paragon import params
-from paragon.backbones.base import Backbone
+from paragon.backbones.base import Backbone, Rng
 from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
@@ -55,8 +55,8 @@ class Training:
         adapter: nn.Module | None = None,
     ) -> None:
         self.backbone, self.sequences, self.settings = backbone, sequences, settings
-        self.device = backbone.device
-        self.model = nn.ModuleList([backbone, adapter or nn.Identity()])
+        self.device, self.adapter = backbone.device, adapter or nn.Identity()
+        self.model = nn.ModuleList([backbone, self.adapter])
         rate = settings.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
         self.sampler = NegativeSampler(sequences)
@@ -65,8 +65,7 @@ class Training:
         """Train until validation stops improving, from ``checkpoint`` on; keep the best epoch."""
         rng = np.random.default_rng([seed, 0])  # batches and negatives
         torch.manual_seed(seed)  # dropout draws from the global generator
-        losses: list[float] = []
-        validation: list[float] = []
+        losses, validation = [], []
         best, best_epoch = copy.deepcopy(self.model), 0
         parts: dict[str, Part] = {"model": self.model, "optimizer": self.optimizer, "best": best}
 
@@ -91,7 +90,7 @@ class Training:
         self.model.eval()
         return Fitted(len(validation), best_epoch + 1, losses, validation)
 
-    def epoch(self, rng: np.random.Generator) -> float:
+    def epoch(self, rng: Rng) -> float:
         """Train on all training events once; return the mean loss."""
         self.model.train()
         total, count = 0.0, 0
@@ -104,37 +103,29 @@ class Training:
             total, count = total + loss.item() * len(users), count + len(users)
         return total / count
 
-    def adapted(self, states: Tensor) -> Tensor:
-        """Return the states ``[N, d]`` as they are scored."""
-        return states
-
     def table(self) -> Tensor:
-        """Return the rows that states are multiplied with, ``[n + 1, d]``."""
+        """Return the rows that adapted states are multiplied with, ``[n + 1, d]``."""
         return self.backbone.item_vectors()
 
-    def loss(
-        self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
+    def loss(self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: Rng) -> Tensor:
         """Compute the mean loss of ``states [N, z]`` of ``users [N]`` for ``targets [N]``.
 
         ``bpr_max`` takes S unmet items per event. ``softmax`` is the cross-entropy over the whole
         catalogue, or over the target and S uniform negatives, perhaps met, that the batch shares.
         """
         table, count = self.table(), self.sequences.n_items
-        score = partial(self.backbone.score, adapter=self.adapted, table=table)
+        score = partial(self.backbone.score, adapter=self.adapter, table=table)
         target, negatives = torch.from_numpy(targets).to(self.device), self.settings.negatives
         if self.settings.loss == "bpr_max":
             if negatives is None:
-                raise ParagonError(
-                    "params.yaml: backbones.negatives: null is for the loss `softmax`; `bpr_max` "
-                    "needs a number of negatives"
-                )
+                needed = "the loss `bpr_max` needs a number, not null"
+                raise ParagonError(f"params.yaml: backbones.negatives: {needed}")
             drawn = np.column_stack([targets, self.sampler.draw(users, negatives, rng)])
             scores = score(states, torch.from_numpy(drawn).to(self.device))  # [N, 1 + S]
             return BprMax.apply(scores).mean()  # []
         if negatives is None or negatives >= count:
             if self.backbone.is_dot_product:
-                return CatalogueSoftmax.apply(self.adapted(states), table[1:], target - 1)
+                return CatalogueSoftmax.apply(self.adapter(states), table[1:], target - 1)
             items = torch.arange(1, count + 1, device=self.device)
             return F.cross_entropy(score(states, items), target - 1)
         items = torch.from_numpy(1 + rng.choice(count, negatives, replace=False)).to(self.device)
@@ -148,8 +139,7 @@ class Training:
         """Return minus the mean ``NDCG@10`` on validation events, among all items not yet met."""
         valid = self.sequences.valid
         states = self.backbone.states_before(self.sequences, valid.users, valid.positions)  # [N, z]
-        ranks: list[np.ndarray] = []
-        start = 0
+        ranks, start = [], 0
         for block in self.backbone.catalogue_blocks(states):  # [R, n + 1]
             events = valid[start : start + len(block)]
             left_out, start = self.sequences.excluded(events), start + len(block)
@@ -192,21 +182,19 @@ class Checkpoint:
             about = json.loads(text)
             check_match(self._about(), about, "its description")
         except (SafetensorError, OSError, ParagonError) as error:
-            raise ParagonError(
-                f"training cannot go on from the checkpoint {self.path}: {error}; to begin anew, "
-                f"delete the folder {self.path.parent}"
-            ) from error
+            found = f"training cannot go on from the checkpoint {self.path}: {error}"
+            again = f"to begin anew, delete the folder {self.path.parent}"
+            raise ParagonError(f"{found}; {again}") from error
         for name, part in parts.items():
             prefix = f"{name}/"
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+            state: dict[str, Any] = own
             if isinstance(part, torch.optim.Optimizer):
                 state = part.state_dict()
                 for key, tensor in own.items():
                     number, _, field = key.partition(".")
                     state["state"].setdefault(int(number), {})[field] = tensor
-                part.load_state_dict(state)
-            else:
-                part.load_state_dict(own)
+            part.load_state_dict(state)
         torch.set_rng_state(tensors["random/cpu"])
         if "random/cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random/cuda"])

@@ -28,6 +28,7 @@ OF_LISTS = ("ild@10", "items@10")  # at even weights; no method is tuned for the
 REFERENCE = "generated"
 ONE_SEED = "one seed of it: what another would change is unknown"
 Summary = dict[str, dict[str, float | str | None]]  # {method: {measure: number or reason}}
+OfPoints = Callable[[np.ndarray], np.ndarray | float]  # a measure of points [..., W, O]
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,10 @@ def control_measures(
     inner = (weights > 0).all(1)  # [R]: no corner
     volume, reference = float(control.set_hv(points)), float(control.set_hv(best))
     even = int(np.abs(weights - 1 / len(objectives)).sum(1).argmin())
+    reason = "the oracle's hypervolume is 0: it never ranks a target among the first"
+    share = Measure(volume / reference) if reference > 0 else Measure(None, reason)
     measures = {"set_hv": Measure(volume), "mean_hv": Measure(control.mean_hv(points))}
-    measures["set_hv_of_tuned"] = (
-        Measure(volume / reference)
-        if reference > 0
-        else Measure(None, "the oracle's hypervolume is 0: it never ranks a target among the first")
-    )
-    measures["outcome_error"] = control.outcome_error(points, best)
+    measures |= {"set_hv_of_tuned": share, "outcome_error": control.outcome_error(points, best)}
     for column, objective in enumerate(objectives):
         short, weight = OBJECTIVES[objective].short, weights[:, column]
         values, of_tuned = points[:, column], best[:, column]
@@ -176,10 +174,8 @@ def lacks_unit(curve: pd.DataFrame, objectives: Sequence[str]) -> str | None:
     mean, low, _, _ = mean_interval(np.mean(units, axis=1))
     if low is None or low > 0:
         return None
-    return (
-        f"`constant` is within noise of the oracle: it loses {mean:.3g} on average, from {low:.3g}"
-        " on at 95 % over seeds"
-    )
+    lost = f"it loses {mean:.3g} on average, from {low:.3g} on at 95 % over seeds"
+    return f"`constant` is within noise of the oracle: {lost}"
 
 
 def over_seeds(
@@ -208,9 +204,7 @@ def significant(value: float, digits: int = 6) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def per_user_control(
-    measured: Measured, users: np.ndarray, objectives: Sequence[str]
-) -> dict[str, dict[str, float]]:
+def per_user_control(measured: Measured, users: np.ndarray, objectives: Sequence[str]) -> Summary:
     """Measure how far each user's list follows the weights: ``{method: {measure: number}}``.
 
     ``users_div``: the share of users whose list is more diverse at the largest weight of diversity
@@ -218,7 +212,7 @@ def per_user_control(
     for other objectives, but not accuracy, which one held-out item cannot measure. ``_low``,
     ``_high``: 95 % Student t interval over users.
     """
-    out: dict[str, dict[str, float]] = {}
+    out: Summary = {}
     _, user, count = np.unique(users, return_inverse=True, return_counts=True)
     for protocol, method in ((p, method) for p, rows in measured.items() for method in rows):
         rows = measured[protocol][method].values()
@@ -231,9 +225,8 @@ def per_user_control(
                 mean, low, high, _ = mean_interval(by_user)
                 name = f"{name}_{OBJECTIVES[objective].short}_{protocol}"
                 limits = {name: mean, f"{name}_low": low, f"{name}_high": high}
-                out.setdefault(method, {}).update(
-                    {key: significant(x) for key, x in limits.items() if x is not None}
-                )
+                found = {key: significant(x) for key, x in limits.items() if x is not None}
+                out.setdefault(method, {}).update(found)
     return out
 
 
@@ -254,14 +247,13 @@ def from_generated(
     users: np.ndarray,
     resamples: int = 2000,
     measure: str = "set_hv",
-    of: Callable[[np.ndarray], np.ndarray | float] = control.set_hv,
+    of: OfPoints = control.set_hv,
 ) -> Summary:
     """Subtract a measure of `generated` from each method's: ``{method: {measure: number}}``.
 
-    ``of`` computes it from points ``[..., W, O]``. The protocol (or share) is a suffix. Beside the
-    difference: its 95 % interval over ``users [N]`` (``_low``, ``_high``), p-value (``_p``),
-    p-value after Holm (``_p_holm``), and interval over seeds (``_seeds_low``, ``_seeds_high``).
-    Undefined numbers are None, with a ``_note`` or ``_seeds_note``.
+    The protocol (or share) is a suffix. Beside the difference: its 95 % interval over ``users [N]``
+    (``_low``, ``_high``), p-value (``_p``), the same after Holm (``_p_holm``), interval over seeds
+    (``_seeds_low``, ``_seeds_high``). Undefined numbers are None, with ``_note``, ``_seeds_note``.
     """
     out: Summary = {}
     for protocol, rows in measured.items():
@@ -297,10 +289,7 @@ def shares_from_generated(at_shares: Measured, users: np.ndarray, resamples: int
 
 
 def _sides(
-    method: str,
-    by_seed: Mapping[int, ByEvent],
-    reference: Mapping[int, ByEvent],
-    of: Callable[[np.ndarray], np.ndarray | float],
+    method: str, by_seed: Mapping[int, ByEvent], reference: Mapping[int, ByEvent], of: OfPoints
 ) -> tuple[Pair | None, Interval]:
     """Set a method against `generated`, if it has one seed against all: by event, and by seed."""
     one_seed, rows = len(by_seed) == 1, list(by_seed.values())

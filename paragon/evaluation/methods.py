@@ -15,7 +15,6 @@ from torch import Tensor
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask, best_of, held_out_losses
-from paragon.errors import ParagonError
 from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.rivals import baselines, reranking
@@ -33,19 +32,14 @@ class Trained:
     test: FrozenTask
     test_set: TestSet
     collection: Collection
+    weights: Tensor  # [W, O], of the evaluation
     generators: Sequence[Generator]
     published: Sequence[Published]  # the paper's generator, for the first seeds or none
     learned: Sequence[Mapping[str, EndToEnd]]  # for each seed, by name
     category_bias: Tensor  # [S, W, M]
     retrain_weights: Tensor  # [R, O]
     retrained: Mapping[int, Iterator[Retrained]]  # by seed, for these weights, loaded when needed
-    others: Tensor | None = None  # [W, O], in place of the evaluation weights
     tried: dict[tuple, dict[str, Tried]] = field(default_factory=dict)  # see `tried_settings`
-
-    @property
-    def weights(self) -> Tensor:
-        """The evaluation weights ``[W, O]``, or ``others``."""
-        return self.collection.oracles if self.others is None else self.others
 
     @property
     def seeds(self) -> list[int]:
@@ -69,17 +63,6 @@ class Method:
     rows: Callable[[Trained], Iterator[Row]] | None = None  # anything else
 
 
-def generated_best(
-    generator: Generator, weights: Tensor, valid: FrozenTask, samples: int = 8, **sampling: Any
-) -> Tensor:
-    """Choose for each weight the best of several generated vectors, by validation task loss."""
-    drawn = torch.stack([generator.generate(weights, sample=i, **sampling) for i in range(samples)])
-    flat = drawn.flatten(0, 1).to(valid.states.device)
-    losses = held_out_losses(valid, flat, generator.objectives).cpu()
-    task = (losses.view(samples, len(weights), -1) * weights).sum(-1)
-    return drawn[task.argmin(0), torch.arange(len(weights))]
-
-
 def _envelope(trained: Trained, index: int) -> Tensor:
     """Choose for each weight the best tuned adapter of the seed, by validation task loss."""
     tuned = trained.collection.tuned(index)  # [A + W, P]
@@ -89,6 +72,16 @@ def _envelope(trained: Trained, index: int) -> Tensor:
 def _generated(trained: Trained, index: int, **sampling: Any) -> Tensor:
     """Generate with the generator of the seed."""
     return trained.generators[index].generate(trained.weights, **sampling)
+
+
+def _generated_best(trained: Trained, index: int) -> Tensor:
+    """Choose for each weight the best of eight generated vectors, by validation task loss."""
+    weights, valid = trained.weights, trained.valid
+    drawn = torch.stack([_generated(trained, index, sample=i) for i in range(8)])  # [8, W, P]
+    flat = drawn.flatten(0, 1).to(valid.states.device)
+    losses = held_out_losses(valid, flat, trained.test_set.objectives).cpu()
+    task = (losses.view(8, len(weights), -1) * weights).sum(-1)  # [8, W]
+    return drawn[task.argmin(0), torch.arange(len(weights))]
 
 
 def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
@@ -110,10 +103,7 @@ def _shuffled(trained: Trained, index: int) -> Tensor:
 
 
 def _sources(trained: Trained, index: int, tuned: bool = False) -> Tensor:
-    """Return the adapters ``[1 + 3, P]`` whose lists are re-ranked: none, and three others.
-
-    They are generated for three weights or, if ``tuned``, the anchors nearest to these.
-    """
+    """Return adapters ``[1 + 3, P]`` to re-rank: none, and generated ones or anchors near them."""
     accuracy = trained.test_set.objectives.index("accuracy")
     weights = reranking.source_weights(trained.weights, accuracy)
     if not tuned:
@@ -140,7 +130,6 @@ def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
 
 
 def _category_bias(trained: Trained) -> Iterator[Row]:
-    """Yield a row for each seed."""
     plain, categories = trained.backbone_scores(), trained.test_set.sequences.categories
     for seed, bias in zip(trained.seeds, trained.category_bias, strict=True):
         scores = (Scores.of(biased_scores(plain, categories, u)) for u in bias)
@@ -170,12 +159,7 @@ def _retrain(trained: Trained) -> Iterator[Row]:
 METHODS = {
     "tuned": Method("oracle", vectors=_envelope),
     "generated": Method("generated", vectors=_generated),
-    "generated_best": Method(
-        "generated",
-        vectors=lambda trained, i: generated_best(
-            trained.generators[i], trained.weights, trained.valid
-        ),
-    ),
+    "generated_best": Method("generated", vectors=_generated_best),
     "generated_shuffled": Method("reference", vectors=_shuffled),
     # Guidance needs more steps: with one or two, it overshoots.
     "generated_cfg": Method("generated", vectors=partial(_generated, guidance=1.5, steps=10)),
@@ -196,9 +180,7 @@ METHODS = {
         "reference",
         vectors=lambda trained, i: torch.zeros_like(trained.collection.oracle_vectors[i]),
     ),
-    "mmr": Method("reranked", rerank=RERANKERS["mmr"]),
-    "xquad": Method("reranked", rerank=RERANKERS["xquad"]),
-    "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
+    **{name: Method("reranked", rerank=rerank) for name, rerank in RERANKERS.items()},
     "generated_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_sources),
     "tuned_xquad": Method(
         "reranked", rerank=RERANKERS["xquad"], vectors=partial(_sources, tuned=True)
@@ -213,14 +195,6 @@ METHODS = {
 def methods_of(kind: str) -> list[str]:
     """Return the names of all methods of a kind."""
     return [name for name, method in METHODS.items() if method.kind == kind]
-
-
-def mixture_of(name: str) -> mixtures.Coefficients:
-    """Return the coefficients of a mixture; raise ``ParagonError`` for other methods."""
-    mixture = METHODS[name].mixture
-    if mixture is None:
-        raise ParagonError(f"method {name}: it is no mixture of adapters")
-    return mixture
 
 
 def adapter_vectors(trained: Trained, index: int, name: str) -> Tensor | None:
@@ -263,10 +237,7 @@ def other_rows(trained: Trained, name: str) -> Iterator[Row]:
 
 
 def all_rows(trained: Trained, names: Iterable[str] = METHODS) -> Iterator[Row]:
-    """Yield the rows of the methods ``names``.
-
-    Raise ``ParagonError`` if `retrain` has a weight that is not evaluated.
-    """
+    """Yield the rows of methods; raise ``ParagonError`` if `retrain` has a weight not evaluated."""
     weights = trained.weights.numpy()
     rows_of_weights("retrain", trained.retrain_weights.numpy(), weights)
     for index, seed in enumerate(trained.seeds):

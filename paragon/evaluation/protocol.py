@@ -30,7 +30,6 @@ from paragon.objectives.table import (
     Scored,
     history_shares,
     metrics_of,
-    objective_losses,
     served,
 )
 from paragon.progress import progress
@@ -170,7 +169,7 @@ class TestSet:
         features = self.catalogue.lists(part["served"], self.history.float().unsqueeze(0))
         best = Scored(part["served_scores"].unsqueeze(-2), features)  # [1, N, 1, L]
         groups = torch.from_numpy(self.groups)
-        losses = objective_losses(self.objectives, best, groups, part.__getitem__)  # [1, O]
+        losses = best.losses(self.objectives, groups, part.__getitem__)  # [1, O]
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
     def _metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:
@@ -187,7 +186,7 @@ class TestSet:
             out[f"alpha_ndcg@{k}"] = ranking.alpha_ndcg_at(dcg, self.ideal[protocol], k)
             out[f"coverage@{k}"] = ranking.category_coverage_at(ranked, k)
             if k > 1:  # one item has no distance to others
-                out[f"ild@{k}"] = ranking.intra_list_distance_at(ranked, k, similarity)
+                out[f"ild@{k}"] = ranking.intra_list_distance_at(similarity, k)
             out[f"novelty@{k}"] = ranking.novelty_at(items, self.information, k)
             if k == 10:
                 out["items@10"] = different = ranking.aggregate_diversity_at(items, k)
@@ -259,12 +258,10 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
         for protocol in PROTOCOLS:
             points = [[means[protocol][name] for name in names] for means, _ in measured]
             events = [arrays[protocol] for _, arrays in measured]
-            by_event[protocol].setdefault(row.method, {})[row.seed] = ByEvent(
-                np.array(row.weights, dtype=float),
-                np.array(points),
-                None if any(part is None for part in events) else events,
-                row.random,
-            )
+            known_events = None if any(part is None for part in events) else events
+            weights = np.array(row.weights, dtype=float)
+            of_row = ByEvent(weights, np.array(points), known_events, row.random)
+            by_event[protocol].setdefault(row.method, {})[row.seed] = of_row
     return pd.DataFrame(lines), by_event
 
 
@@ -274,8 +271,6 @@ def rows_of_weights(method: str, weights: np.ndarray, grid: np.ndarray) -> np.nd
     for w in weights:
         if tuple(w) not in rows:
             named = tuple(w.astype(float).round(4).tolist())
-            raise ParagonError(
-                f"method {method}: weights {named} are not among the evaluation weights "
-                "(adapters.oracles in params.yaml); it cannot be compared"
-            )
+            reason = "are not among the evaluation weights (adapters.oracles in params.yaml)"
+            raise ParagonError(f"method {method}: weights {named} {reason}; it cannot be compared")
     return np.array([rows[tuple(w)] for w in weights])

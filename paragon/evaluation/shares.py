@@ -22,7 +22,7 @@ from paragon.metrics.checks import Measure
 from paragon.objectives.table import history_shares
 from paragon.rivals import reranking
 from paragon.rivals.end_to_end import END_TO_END
-from paragon.rivals.reranking import TOP
+from paragon.rivals.reranking import TOP, Rerank, Tried
 
 HEADLINE = ("backbone", "tuned", "generated", "interpolation_log", "nearest", *END_TO_END)
 HEADLINE += ("category_bias", "mmr", "xquad", "dpp", "generated_xquad", "tuned_xquad")
@@ -50,11 +50,8 @@ class TopTen:
     def of_adapters(self, vectors: Iterable[Tensor]) -> Iterator[np.ndarray]:
         """Yield the best items ``[N, 10]`` under each adapter ``[P]``."""
         for vector in vectors:
-            parts, end = [], 0
-            for scores in self.task.catalogue_blocks(vector, self.rows):
-                start, end = end, end + len(scores)
-                parts.append(scores.cpu().add_(self.hidden[start:end]).topk(TOP).indices)
-            yield torch.cat(parts).numpy()
+            scores = self.task.catalogue_scores(vector, self.rows).cpu()  # [N, n + 1]
+            yield scores.add_(self.hidden).topk(TOP).indices.numpy()
 
     def quality(self, items: np.ndarray) -> np.ndarray:
         """Compute NDCG@10 and α-nDCG@10 of lists ``items [N, 10]``: ``[2, N]``."""
@@ -85,9 +82,7 @@ def choice_of(
     return Choice(settings, points, test.of_adapters)
 
 
-def _reranked(
-    rerank: reranking.Rerank, tried: reranking.Tried, test: TopTen, vectors: Tensor
-) -> Choice:
+def _reranked(rerank: Rerank, tried: Tried, test: TopTen, vectors: Tensor) -> Choice:
     candidates = reranking.candidates_of(test.sequences, test.events)["full"]
     lists = partial(reranking.reranked_lists, rerank, candidates, test.task, vectors)
     return Choice(*tried, lambda chosen: (row for _, row in lists(chosen, TOP)))
@@ -104,11 +99,9 @@ def at_budgets(
     The backbone fetches for re-rankers, adapters for all other methods; xQuAD re-ranks what they
     fetch. Settings are about ``COARSE`` of the adapters, evenly, and the weights of the re-ranker.
     """
-    tried: dict[tuple[str, int], tuple[Tensor, reranking.Tried]] = {}
+    tried: dict[tuple[str, int], tuple[Tensor, Tried]] = {}
 
-    def choose(
-        trained: Trained, index: int, name: str, valid: TopTen, test: TopTen, budget: int
-    ) -> Choice | None:
+    def choose(index: int, name: str, valid: TopTen, test: TopTen, budget: int) -> Choice | None:
         rerank = METHODS[name].rerank or reranking.RERANKERS["xquad"]
         if (name, index) not in tried:
             plain = torch.zeros(1, test.task.form.size)  # the backbone: s' = s
@@ -147,7 +140,7 @@ def adapters_of(trained: Trained, index: int, name: str) -> Tensor | None:
         for column, biases in enumerate(trained.category_bias[index][both][order].T.flip(0)):
             vectors[:, -1 - column] = torch.from_numpy(np.interp(WEIGHTS, grid, biases))
         return vectors
-    found = adapter_vectors(replace(trained, others=weights), index, name)
+    found = adapter_vectors(replace(trained, weights=weights), index, name)
     if found is None:
         return None
     _, first = np.unique(found.cpu().numpy(), axis=0, return_index=True)
@@ -181,7 +174,7 @@ class Readings:
             ndcg.mean() / accuracy if accuracy else "the backbone's NDCG@10 is 0",
             by_event.mean(),
             (by_event.mean() - plain) / (1 - plain) if plain < 1 else "nothing more is possible",
-            ranking.intra_list_distance_at(sets, TOP, units @ units.mT).mean()
+            ranking.intra_list_distance_at(units @ units.mT, TOP).mean()
             if self.differ
             else "the backbone has the same vector for all items",
             ranking.calibration_at(sets, self.history, TOP).mean(),
@@ -203,6 +196,7 @@ def with_shares(
     Return ``{method: {measure_share: one for each seed}}``, with `alpha_ndcg_98` for a share of
     0.98; and by share α-nDCG@10 of each event, without methods that a seed keeps from it.
     """
+    choose = choose or partial(choice_of, trained)
     valid, test = (TopTen(trained, part) for part in ("valid", "test"))
     own = choice_of(trained, 0, "backbone", valid, test)
     assert own is not None
@@ -212,9 +206,7 @@ def with_shares(
     for name, index in product(names, range(len(trained.seeds))):
         method = METHODS[name]
         random = name != "backbone" and (method.rerank is None or method.vectors is not None)
-        if index and not random:
-            continue
-        choice = (choose or choice_of)(trained, index, name, valid, test)
+        choice = choose(index, name, valid, test) if random or not index else None
         if choice is None:
             continue
         chosen = [most_diverse(choice.points, share * least) for share in shares]

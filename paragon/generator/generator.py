@@ -18,7 +18,7 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.generator.diffusion import Schedule, ddim, guided, standard_normal
 from paragon.objectives.weights import LOG_OFFSET, check_weights, lift
-from paragon.storage import check_match, loading, save_tensors
+from paragon.storage import check_match, loading
 
 
 def sinusoidal(positions: Tensor, size: int) -> Tensor:
@@ -29,9 +29,10 @@ def sinusoidal(positions: Tensor, size: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], -1)  # [..., size]
 
 
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Build a network of two layers, ``[..., inputs]`` to ``[..., outputs]``."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+def mlp(inputs: int, hidden: int, outputs: int, activation: nn.Module | None = None) -> nn.Module:
+    """Build a network of two layers, ``[..., inputs]`` to ``[..., outputs]``; default: SiLU."""
+    between = activation or nn.SiLU()
+    return nn.Sequential(nn.Linear(inputs, hidden), between, nn.Linear(hidden, outputs))
 
 
 class WeightEmbedding(nn.Module):
@@ -96,8 +97,7 @@ class Latent(nn.Module):
         vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 
     Without a basis, a latent is the whole vector, K = P. One common scale for all numbers keeps
-    those that are almost noise small. The basis is not trained: the behavioural loss would soon
-    make it non-orthonormal.
+    those that are almost noise small. The basis is not trained, which would make it oblique.
     """
 
     mean: Tensor  # [P]
@@ -193,13 +193,8 @@ class Generator:
         return standard_normal((1, self.model.latent.size), rng)
 
 
-def save_generator(generator: Generator, stem: Path) -> None:
-    """Write ``stem.safetensors`` and its description ``stem.json``."""
-    save_tensors(stem, generator.model.state_dict(), generator.description)
-
-
 def load_generator(stem: Path) -> Generator:
-    """Read what :func:`save_generator` wrote."""
+    """Read the stored parameters and description of a generator."""
     with loading(stem, "generator") as (tensors, description):
         return generator_of(tensors, description)
 

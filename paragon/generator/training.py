@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from paragon import params
 from paragon.adapters.collection import Collection
@@ -88,20 +90,18 @@ def train_generator(
     averaged, schedule = copy.deepcopy(model), Schedule(settings.diffusion_steps, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    names, strengths = ["v_loss", "task_loss"], [1.0, settings.behaviour_strength]
-    used = slice(not settings.batch, 1 + bool(task_losses))
-    names, strengths = names[used], strengths[used]
-    if not names:
+    if not (settings.batch or task_losses):
         raise ParagonError("generator: batch and behaviour_batch are 0; nothing would be learned")
-    curves, rng = np.full((settings.steps, len(names)), np.nan), np.random.default_rng([seed, 2])
+    strengths = {"v_loss": 1.0, "task_loss": settings.behaviour_strength}
+    curves, rng = [], np.random.default_rng([seed, 2])
     for step in progress(range(settings.steps), "steps"):
-        losses: list[Tensor] = []
+        losses: dict[str, Tensor] = {}
         # Diffusion loss, on collected vectors.
         if settings.batch:
             rows = torch.from_numpy(rng.integers(len(vectors), size=settings.batch)).to(device)
             clean = model.latent.encode(vectors[rows])  # [B, K]
             parts = model.denoiser, schedule, clean, weights[rows], rng, settings.condition_drop
-            losses.append(diffusion_loss(*parts))
+            losses["v_loss"] = diffusion_loss(*parts)
         # Behavioural loss, on adapters sampled for random weights.
         if task_losses:
             wanted = random_weights(settings.behaviour_batch, floor, rng).to(device)  # [B, O]
@@ -110,9 +110,9 @@ def train_generator(
             predict = guided(model.denoiser, wanted, 1)
             sampled = ddim(predict, schedule, noise, steps=settings.sampler_steps)  # [B, K]
             by_objective = task_losses(model.latent.decode(sampled), rng)  # [B, O]
-            losses.append((by_objective * wanted).sum(-1).mean())  # []
-        curves[step] = [loss.item() for loss in losses]
-        loss = torch.stack([s * loss for s, loss in zip(strengths, losses, strict=True)]).sum()
+            losses["task_loss"] = (by_objective * wanted).sum(-1).mean()  # []
+        curves.append({name: loss.item() for name, loss in losses.items()})
+        loss = torch.stack([strengths[name] * loss for name, loss in losses.items()]).sum()
         take_step(loss, model, optimizer, cosine)
         # Parameters change fast at first, so the average starts with a short memory.
         update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
@@ -122,17 +122,12 @@ def train_generator(
         "floor": floor.tolist(),
         "settings": settings.model_dump(),
         "collection": collection.description,
-        "curves": stretches(curves, names),
+        "curves": stretches(curves),
     }
     return Generator(averaged.eval().requires_grad_(False), description)
 
 
-def take_step(
-    loss: Tensor,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
+def take_step(loss: Tensor, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler) -> None:
     """Take one optimiser step, with the norm of the gradient limited to 1."""
     optimizer.zero_grad()
     loss.backward()
@@ -148,8 +143,9 @@ def update_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
         average.lerp_(current, 1 - decay)
 
 
-def stretches(curves: np.ndarray, names: list[str]) -> dict[str, list[float]]:
-    """Average curves ``[steps, names]`` over up to 100 stretches of steps, to six digits."""
-    parts = np.array_split(curves, min(100, len(curves)))
+def stretches(curves: list[dict[str, float]]) -> dict[str, list[float]]:
+    """Average the losses of each step over up to 100 stretches of steps, to six digits."""
+    table = np.array([list(losses.values()) for losses in curves])  # [steps, names]
+    parts = np.array_split(table, min(100, len(table)))
     means = np.stack([part.mean(0) for part in parts])  # [up to 100, names]
-    return {name: [float(f"{x:.6g}") for x in means[:, i]] for i, name in enumerate(names)}
+    return {name: [float(f"{x:.6g}") for x in means[:, i]] for i, name in enumerate(curves[0])}

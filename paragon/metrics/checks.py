@@ -30,9 +30,8 @@ def check_array(
 ) -> np.ndarray:
     """Convert ``values`` to an array, finite numbers as float64; ``ParagonError`` for wrong input.
 
-    ``axes``: one letter per axis, none empty; ``*`` in front means any others. ``sizes``: the
-    length of an axis by its letter, for K the minimum. Finite numbers and integers must be in
-    ``low..high``.
+    ``axes``: one letter per axis, none empty; ``*`` in front: any others. ``sizes``: the length of
+    an axis by its letter, for K the minimum. Finite numbers and integers are in ``low..high``.
     """
     values = np.asarray(values)
     axes = axes.replace("*", "*" * (values.ndim - len(axes) + 1))

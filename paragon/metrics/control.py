@@ -97,9 +97,8 @@ def violations(
     """Count the neighbouring weights between which the metric moves the wrong way.
 
     ``values [W]``: the metric that the column ``objective`` of ``weights [W, O]`` controls. A pair
-    counts if the weight rises and the metric falls by more than ``tolerance``. Neighbours are
-    adjacent weights for O = 2, else the closest pairs whose weight differs. Undefined without a
-    pair.
+    counts if the weight rises and the metric falls by more than ``tolerance``. Neighbours: adjacent
+    weights for O = 2, else the closest pairs whose weight differs; undefined if there are none.
     """
     weights = check_array("weights", weights, "WO")
     values = check_array("values", values, "W", W=len(weights))

@@ -1,8 +1,7 @@
 """Metrics of ranked lists, per event: accuracy, diversity, novelty, fairness.
 
 Shapes: N events, C candidates, V items, M categories (multi-hot), K list positions. A *column* is a
-place in the candidate list (an item id in the full protocol). Wrong shapes, kinds or ranges raise
-``ParagonError``.
+place in the candidate list (an item id in the full protocol). Wrong input raises ``ParagonError``.
 """
 
 import numpy as np
@@ -120,29 +119,23 @@ def ideal_alpha_dcg(
     k, decay, categories = _cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
     patterns, kind = np.unique(categories > 0, axis=0, return_inverse=True)  # [G, M], G is small
     if candidates is None:
-        rows = 1 if excluded is None else len(excluded)
-        candidates = np.broadcast_to(np.arange(len(categories)), (rows, len(categories)))
+        events = 1 if excluded is None else len(excluded)
+        candidates = np.broadcast_to(np.arange(len(categories)), (events, len(categories)))
     candidates = check_array("candidates", candidates, "NC", "integers", 0, len(categories) - 1)
     free, kind, parts = ~_excluded(excluded, candidates.shape), kind.reshape(-1), []
     for block in row_blocks(len(candidates), max(candidates.shape[1], len(patterns))):
-        parts.append(_greedy_gains(patterns, kind[candidates[block]], free[block].copy(), k, decay))
+        kinds, left = kind[candidates[block]], free[block].copy()  # [n, C] each
+        rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
+        worth = np.ones((len(kinds), patterns.shape[1]))  # of each category, for the next item
+        for position in range(min(k, kinds.shape[1])):
+            of_pattern = worth @ patterns.T.astype(np.float64)  # [n, G]
+            gain = np.where(left, np.take_along_axis(of_pattern, kinds, 1), -1.0)  # [n, C]
+            pick = (gain >= gain.max(axis=1, keepdims=True) - _TIE).argmax(axis=1)
+            gains[:, position] = np.maximum(gain[rows, pick], 0.0)
+            left[rows, pick] = False
+            worth *= np.where(patterns[kinds[rows, pick]], decay, 1.0)
+        parts.append(gains)
     return _discounted(np.concatenate(parts))
-
-
-def _greedy_gains(
-    patterns: np.ndarray, kinds: np.ndarray, free: np.ndarray, k: int, decay: float
-) -> np.ndarray:
-    """Gains ``[n, k]`` of the greedy list of the ``free`` candidates."""
-    rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
-    worth = np.ones((len(kinds), patterns.shape[1]))  # of each category, for the next item
-    for position in range(min(k, kinds.shape[1])):
-        of_pattern = worth @ patterns.T.astype(np.float64)  # [n, G]
-        gain = np.where(free, np.take_along_axis(of_pattern, kinds, 1), -1.0)  # [n, C]
-        pick = (gain >= gain.max(axis=1, keepdims=True) - _TIE).argmax(axis=1)
-        gains[:, position] = np.maximum(gain[rows, pick], 0.0)
-        free[rows, pick] = False
-        worth *= np.where(patterns[kinds[rows, pick]], decay, 1.0)
-    return gains
 
 
 def alpha_ndcg_at(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:
@@ -164,17 +157,12 @@ def category_coverage_at(ranked: np.ndarray, k: int) -> np.ndarray:
     return _lists(ranked, k)[:, :k].any(axis=1).mean(axis=1)
 
 
-def intra_list_distance_at(
-    ranked: np.ndarray, k: int, similarity: np.ndarray | None = None
-) -> np.ndarray:
-    """Mean Jaccard distance in the first k >= 2 of ``ranked [N, K, M]``; float64 ``[N]``, 0..1.
+def intra_list_distance_at(similarity: np.ndarray, k: int) -> np.ndarray:
+    """Mean of 1 - ``similarity [N, K, K]`` between the first k >= 2 of lists: ``[N]``, 0..1.
 
-    Two items without categories are alike. ``similarity [N, K, K]``: computed if None.
     Source: Ziegler et al., WWW 2005 (as a distance: Zhang and Hurley, RecSys 2008).
     """
     check_array("k", k, "", "integers", low=2)  # one item has no distance to others
-    if similarity is None:
-        similarity = jaccard(_lists(ranked, k)[:, :k].astype(np.float64))
     first, second = np.triu_indices(k, 1)
     return 1 - similarity[:, first, second].mean(axis=1)
 

@@ -19,6 +19,7 @@ from paragon.metrics.ranking import ideal_alpha_dcg
 from paragon.objectives import losses
 from paragon.objectives.losses import Lists
 
+Diverge = Callable[[str], Tensor]  # from the name of a reference to divergences [..., A, B]
 LABELLED = 0.5  # minimum share of items with a category, for diversity
 
 
@@ -89,34 +90,28 @@ def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
     """Raise ``ParagonError`` for objectives that are unknown or that the data do not support."""
     check_names(names)
     if not sequences.categories.any():
-        raise ParagonError(
-            "no item has a category, by which the lists of all methods are measured; give them some"
-        )
+        raise ParagonError("no item has a category, by which all lists are measured; give some")
     for problem in (OBJECTIVES[name].missing(sequences) for name in names):
         if problem:
             raise ParagonError(problem)
 
 
 class Scored(NamedTuple):
-    """Lists with the scores of their items, ``[..., B, A, C]``."""
+    """The lists that each task would serve, with the scores of their items."""
 
-    scores: Tensor
+    scores: Tensor  # [..., A, B, 1, C]
     lists: Lists
 
+    def losses(self, names: Sequence[str], groups: Tensor, diverge: Diverge) -> Tensor:
+        """Compute the losses of the objectives, ``[..., A, O]``.
 
-def objective_losses(
-    names: Sequence[str], lists: Scored, groups: Tensor, diverge: Callable[[str], Tensor]
-) -> Tensor:
-    """Compute the losses of the objectives, ``[..., A, O]``.
-
-    ``lists``: those that each task would serve, ``[..., A, B, 1, C]``; ``diverge(reference)``:
-    the divergences of catalogue scores, ``[..., A, B]``; ``groups [..., B]`` of the users.
-    """
-    parts = [
-        e.loss(diverge(e.reference), groups) if e.reference else e.loss(*lists).squeeze(-1)
-        for e in (OBJECTIVES[name] for name in names)
-    ]
-    return torch.stack(parts, -1)  # of [..., A]
+        ``diverge(reference)``: divergences of all scores, ``[..., A, B]``; ``groups [..., B]``.
+        """
+        parts = [
+            e.loss(diverge(e.reference), groups) if e.reference else e.loss(*self).squeeze(-1)
+            for e in (OBJECTIVES[name] for name in names)
+        ]
+        return torch.stack(parts, -1)  # of [..., A]
 
 
 @dataclass(frozen=True)
@@ -168,8 +163,6 @@ def check_served(met: Met, length: int) -> None:
     doubtful = torch.nonzero(met.n_items - met.count < length).squeeze(1)
     left = (~met[doubtful].mask()).sum(1)
     if short := int((left < length).sum()):
-        raise ParagonError(
-            f"adapters.served: lists of {length} items are to be served, but {short} of "
-            f"{len(met)} users have met so many of the {met.n_items} items that fewer are "
-            f"left (the least: {int(left.min())}); lower adapters.served in params.yaml"
-        )
+        reason = f"{short} of {len(met)} users have fewer left (the least: {int(left.min())})"
+        wanted = f"lists of {length} items are to be served, but {reason}"
+        raise ParagonError(f"params.yaml: adapters.served: {wanted}; lower adapters.served")

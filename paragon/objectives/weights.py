@@ -32,10 +32,8 @@ def check_weights(weights: object, names: Sequence[str], normalise: bool = False
         raise ParagonError(f"weights: {shown(weights)} {reason}") from error
     w = np.atleast_2d(w.astype(np.float64))
     if w.ndim != 2 or w.shape[1] != len(names) or not len(w):
-        raise ParagonError(
-            f"weights: {len(names)} numbers are needed, one for each of {', '.join(names)}; "
-            f"found shape {w.shape}"
-        )
+        needed = f"{len(names)} numbers are needed, one for each of {', '.join(names)}"
+        raise ParagonError(f"weights: {needed}; found shape {w.shape}")
     with np.errstate(over="ignore"):
         total = w.sum(1)
     reasons = {

@@ -47,7 +47,6 @@ def beside_baselines(ndcg: float, sequences: Sequences) -> str:
     text = f"NDCG@10 on validation: {numbers}"
     if ndcg > max(found.values()):
         return text
-    return (
-        f"WARNING: {text}. No better than a rule without parameters: first train it longer or at "
-        "another rate (`backbones`: epochs, patience, learning_rate), or take another backbone"
-    )
+    first = "train it longer or at another rate (`backbones`: epochs, patience, learning_rate)"
+    advice = f"first {first}, or take another backbone"
+    return f"WARNING: {text}. No better than a rule without parameters: {advice}"

@@ -18,15 +18,9 @@ from paragon.adapters.collection import tune
 from paragon.adapters.frozen import FrozenTask
 from paragon.generator.generator import WeightEmbedding, mlp
 from paragon.generator.training import stretches, take_step
-from paragon.objectives.weights import (
-    check_weights,
-    lift,
-    random_weights,
-    simplex_lattice,
-    simplex_weights,
-)
+from paragon.objectives import weights as simplex
 from paragon.progress import progress
-from paragon.storage import loading, save_tensors
+from paragon.storage import loading
 
 
 class EndToEnd(nn.Module):
@@ -38,7 +32,7 @@ class EndToEnd(nn.Module):
     def generate(self, weights: object) -> Tensor:
         """Generate adapters ``[W, P]`` for weights ``[W, O]`` or ``[O]``, raised to the floor."""
         floor = torch.tensor(self.description["floor"])  # [O]
-        lifted = lift(check_weights(weights, self.description["objectives"]), floor)
+        lifted = simplex.lift(simplex.check_weights(weights, self.description["objectives"]), floor)
         return self(lifted.to(next(self.parameters()).device))
 
 
@@ -124,15 +118,11 @@ def equal_steps(settings: params.Params) -> int:
 
 
 def train_end_to_end(
-    name: str,
-    train: FrozenTask,
-    settings: params.Params,
-    seed: int,
-    description: dict | None = None,
+    name: str, train: FrozenTask, settings: params.Params, seed: int, about: dict | None = None
 ) -> EndToEnd:
-    """Train the rival ``name`` on random weights; ``description`` adds entries to store."""
+    """Train the rival ``name`` on random weights; ``about`` adds entries to its description."""
     rivals, objectives = settings.rivals, settings.adapters.objectives
-    floor = simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
+    floor = simplex.simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
     device = train.states.device
     start = initial_vector(train.form, seed)
     torch.manual_seed(seed)  # initial parameters
@@ -143,13 +133,13 @@ def train_end_to_end(
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng([seed, 5])
-    curve = np.empty((steps, 1))
-    for step in progress(range(steps), name):
-        weights = random_weights(rivals.weights, floor, rng).to(device)  # [B, O]
+    curves = []
+    for _ in progress(range(steps), name):
+        weights = simplex.random_weights(rivals.weights, floor, rng).to(device)  # [B, O]
         rows = torch.from_numpy(rng.integers(len(train.states), size=rivals.rows)).to(device)
         losses = train.losses(model(weights), rows, objectives)  # [B, O]
         loss = (losses * weights).sum(-1).mean()  # []
-        curve[step] = loss.item()
+        curves.append({"task_loss": loss.item()})
         take_step(loss, model, optimizer, cosine)
     model.description = {
         "kind": name,
@@ -159,16 +149,10 @@ def train_end_to_end(
         "floor": floor.tolist(),
         "settings": rivals.model_dump(),
         "steps": steps,
-        "curves": stretches(curve, ["task_loss"]),
-        **(description or {}),
+        "curves": stretches(curves),
+        **(about or {}),
     }
     return model.eval().requires_grad_(False)
-
-
-def save_end_to_end(rival: EndToEnd, folder: Path) -> None:
-    """Write ``<kind>-seed<n>.safetensors`` and its description."""
-    stem = "{kind}-seed{seed}".format(**rival.description)
-    save_tensors(folder / stem, rival.state_dict(), rival.description)
 
 
 def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndToEnd:
@@ -202,7 +186,7 @@ def tune_category_bias(
     settings, categories = settings.model_copy(update=change), train.catalogue.categories
     items = torch.cat([train.items[:, : train.form.dim], categories], 1)  # also without item side
     task = BiasTask(**{**vars(train), "items": items})
-    weights = simplex_lattice(len(settings.objectives), settings.oracles).to(items.device)
+    weights = simplex.simplex_lattice(len(settings.objectives), settings.oracles).to(items.device)
     start = torch.zeros(len(seeds), len(weights), categories.shape[1], device=items.device)
     return tune(task, None, weights, start, settings, seeds).vectors.cpu()  # [S, W, M]
 

@@ -19,7 +19,7 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.backbones.training import Checkpoint, Part
 from paragon.generator.diffusion import Schedule, ddim, guided, standard_normal
-from paragon.generator.generator import sinusoidal
+from paragon.generator.generator import Latent, mlp, sinusoidal
 from paragon.generator.training import diffusion_loss, take_step, update_average
 from paragon.objectives.weights import check_weights, lift
 from paragon.params import PublishedSettings
@@ -61,8 +61,8 @@ class TokenDenoiser(nn.Module):
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.flatten().argsort()[: form.size], persistent=False)
         self.embed_token = nn.Linear(order.shape[1], width)
-        self.embed_step = _two_layers(width, width)
-        self.embed_weights = _two_layers(objectives, width)
+        self.embed_step = mlp(width, width, width, nn.GELU())
+        self.embed_weights = mlp(objectives, width, width, nn.GELU())
         self.null = nn.Parameter(torch.zeros(width))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(width, heads, 4 * width, settings.dropout, batch_first=True)
@@ -90,15 +90,9 @@ class TokenDenoiser(nn.Module):
         return self.vectors(self.output(h))  # [B, P]
 
 
-def _two_layers(inputs: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
-
-
 class Published(nn.Module):
-    """The generator of the paper: a denoiser, and the scaling of vectors."""
+    """The generator of the paper: a denoiser of scaled vectors."""
 
-    mean: Tensor  # [P]
-    scale: Tensor  # [], one for all numbers
     low: Tensor  # [P], smallest and largest scaled values in the collection
     high: Tensor
 
@@ -109,17 +103,9 @@ class Published(nn.Module):
         settings = PublishedSettings(**description["settings"])
         self.diffusion_steps = settings.diffusion_steps
         self.denoiser = TokenDenoiser(form, len(description["floor"]), settings)
-        for name in ("mean", "low", "high"):
+        self.latent = Latent(torch.zeros(form.size), None, 1.0)  # scaled vectors
+        for name in ("low", "high"):
             self.register_buffer(name, torch.zeros(form.size))
-        self.register_buffer("scale", torch.ones(()))
-
-    def fit_scale(self, vectors: Tensor) -> Tensor:
-        """Set mean, scale and range to those of ``vectors [N, P]``, and return these scaled."""
-        self.mean = vectors.mean(0)
-        self.scale = (vectors - self.mean).std().clamp(min=1e-8)
-        scaled = (vectors - self.mean) / self.scale  # [N, P], mean 0 and variance 1
-        self.low, self.high = scaled.amin(0), scaled.amax(0)
-        return scaled
 
     @torch.no_grad()
     def sample(
@@ -127,7 +113,7 @@ class Published(nn.Module):
     ) -> Tensor:
         """Sample vectors ``[W, P]`` from one noise: by DDIM in ``steps``, or by DDPM in all."""
         rng = np.random.default_rng([self.description["seed"], 8, sample])
-        noise = standard_normal((1, len(self.mean)), rng).to(weights.device)
+        noise = standard_normal((1, self.latent.size), rng).to(weights.device)
         noise = noise.repeat(len(weights), 1)  # [W, P]
         predict = guided(self.denoiser, weights, guidance)
         schedule, eta, draws = Schedule(self.diffusion_steps, weights.device), 0.0, None
@@ -136,15 +122,13 @@ class Published(nn.Module):
             draws = torch.Generator(weights.device).manual_seed(int(rng.integers(2**63)))
         clip = self.low, self.high
         scaled = ddim(predict, schedule, noise, steps=steps, eta=eta, generator=draws, clip=clip)
-        return self.mean + self.scale * scaled
+        return self.latent.decode(scaled)
 
-    def generate(
-        self, weights: object, *, guidance: float | None = None, sample: int = 0
-    ) -> Tensor:
+    def generate(self, weights: object, guidance: float | None = None, sample: int = 0) -> Tensor:
         """Generate vectors ``[W, P]``; ``guidance`` (1: none) overrides the chosen one."""
         about = self.description
         checked = check_weights(weights, about["collection"]["objectives"])
-        lifted = lift(checked, torch.tensor(about["floor"])).to(self.mean)
+        lifted = lift(checked, torch.tensor(about["floor"])).to(self.low)
         guidance = about["guidance"] if guidance is None else guidance
         return self.sample(lifted, guidance, sample=sample)
 
@@ -160,8 +144,7 @@ def train_published(
     """Train on the vectors of one seed until validation stops improving; choose the guidance.
 
     ``held_out(vectors [A, P]) -> [A, O]``: losses on validation events, of vectors generated for
-    the anchors' weights. The best averaged parameters are kept. The caller removes the
-    ``checkpoint``.
+    the anchors' weights. The best averaged parameters are kept. The caller removes ``checkpoint``.
     """
     about = {
         "kind": "published",
@@ -175,16 +158,34 @@ def train_published(
     anchors = collection.anchors.to(device)  # [A, O]
     torch.manual_seed(seed)  # initial parameters
     model = Published(about).to(device)
-    clean = model.fit_scale(vectors)  # [N, P]
+    model.latent = Latent.fit(vectors, None)
+    clean = model.latent.encode(vectors)  # [N, P], mean 0 and variance 1
+    model.low, model.high = clean.amin(0), clean.amax(0)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    best = copy.deepcopy(averaged)
+    best, schedule = copy.deepcopy(averaged), Schedule(settings.diffusion_steps, device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
-    parts: dict[str, Part] = {
-        "model": model, "averaged": averaged, "best": best, "optimizer": optimizer
-    }  # fmt: skip
+    parts: dict[str, Part] = {"model": model, "averaged": averaged, "best": best}
+    parts["optimizer"] = optimizer
     state = Checkpoint(checkpoint, about)
     record = state.load(parts) or {"step": 0, "curves": {"v_loss": [], "task_loss": []}}
     curves = record["curves"]
+
+    def train_stretch(stretch: range) -> float:
+        """Train for a range of steps, which alone decides seeds and rate; return the mean loss."""
+        rng = np.random.default_rng([seed, 7, stretch.start])
+        torch.manual_seed(int(rng.integers(2**63)))  # dropout
+        cosine = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda i: (1 + math.cos(math.pi * (stretch.start + i) / settings.steps)) / 2
+        )
+        losses = []
+        for step in progress(stretch, "steps"):
+            rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
+            batch = clean[rows], weights[rows], rng, settings.condition_drop
+            loss = diffusion_loss(model.denoiser, schedule, *batch)
+            take_step(loss, model, optimizer, cosine)
+            update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
+            losses.append(loss.item())
+        return float(np.mean(losses))
 
     def task_loss(model: Published, guidance: float, steps: int | None) -> float:
         generated = model.sample(anchors, guidance, steps)  # [A, P]
@@ -195,9 +196,7 @@ def train_published(
         if losses and len(losses) - int(np.argmin(losses)) > settings.patience:
             break
         end = min(record["step"] + settings.check, settings.steps)
-        stretch = range(record["step"], end)
-        training = model, averaged, optimizer, clean, weights
-        curves["v_loss"].append(_train_stretch(*training, settings, stretch))
+        curves["v_loss"].append(train_stretch(range(record["step"], end)))
         loss = task_loss(averaged, 1.0, CHECK_SAMPLER_STEPS)
         if loss < min(losses, default=math.inf):
             best.load_state_dict(averaged.state_dict())
@@ -208,33 +207,6 @@ def train_published(
     chosen = settings.guidance[int(np.argmin(losses))]
     best.description = {**about, **record, "guidance": chosen, "guidance_losses": losses}
     return best
-
-
-def _train_stretch(
-    model: Published,
-    averaged: Published,
-    optimizer: torch.optim.Optimizer,
-    clean: Tensor,
-    weights: Tensor,
-    settings: PublishedSettings,
-    stretch: range,
-) -> float:
-    """Train for a range of steps, which alone decides seeds and rate; return the mean loss."""
-    schedule = Schedule(settings.diffusion_steps, clean.device)
-    rng = np.random.default_rng([model.description["seed"], 7, stretch.start])
-    torch.manual_seed(int(rng.integers(2**63)))  # dropout
-    cosine = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: (1 + math.cos(math.pi * (stretch.start + i) / settings.steps)) / 2
-    )
-    losses = []
-    for step in progress(stretch, "steps"):
-        rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(clean.device)
-        batch = clean[rows], weights[rows], rng, settings.condition_drop
-        loss = diffusion_loss(model.denoiser, schedule, *batch)
-        take_step(loss, model, optimizer, cosine)
-        update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
-        losses.append(loss.item())
-    return float(np.mean(losses))
 
 
 def load_published(stem: Path, collection: dict) -> Published:

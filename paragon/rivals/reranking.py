@@ -246,8 +246,7 @@ def nearest_on_front(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Choose for each weight of accuracy ``[W]`` a row of ``points [S, 2]``: ``[W]``.
 
     ``points``: accuracy and diversity; the last belongs to weight 1, and any other of its accuracy
-    is ignored. The place on the Pareto front is the mean of accuracy and lack of diversity, scaled
-    to 0..1.
+    is ignored. The place on the Pareto front, 0..1, is the mean of accuracy and lack of diversity.
     """
     accuracy, spread = points.T
     order = np.lexsort((-spread, -accuracy))  # the most accurate first
@@ -304,12 +303,10 @@ def reranked_scores(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield scores by weight, the first ``positions`` re-ranked, by protocol as in ``tried``."""
     tested = candidates_of(sequences, sequences.test)
-    parts = (
-        reranked_lists(
-            rerank, tested[name], test, vectors, chosen_settings(tried[name], weights), positions
-        )
-        for name in tried
-    )
+    parts = []
+    for name, found in tried.items():
+        settings = chosen_settings(found, weights)
+        parts.append(reranked_lists(rerank, tested[name], test, vectors, settings, positions))
     for both in zip(*parts, strict=True):
         yield {name: on_top(*part) for name, part in zip(tried, both, strict=True)}
 

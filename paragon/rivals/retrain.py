@@ -11,21 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paragon import params
 from paragon.adapters.adapter import Adapter, initial_vector, item_table
 from paragon.adapters.frozen import adapter_form
 from paragon.backbones import build
-from paragon.backbones.base import Backbone
+from paragon.backbones.base import Rng
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.objectives.table import (
-    Catalogue,
-    Scored,
-    history_shares,
-    objective_losses,
-    served,
-)
+from paragon.objectives.table import Catalogue, Scored, history_shares, served
 from paragon.objectives.weights import simplex_weights
+from paragon.params import Params
 from paragon.storage import loading
 
 LISTS = 8  # every eighth event is served a list
@@ -34,9 +28,11 @@ LISTS = 8  # every eighth event is served a list
 class Retrained(nn.Module):
     """A backbone and an adapter that were trained together for one weight vector."""
 
-    def __init__(self, backbone: Backbone, adapter: Adapter) -> None:
+    def __init__(self, name: str, sequences: Sequences, settings: Params, seed: int) -> None:
         super().__init__()
-        self.backbone, self.adapter = backbone, adapter
+        self.backbone = build(name, sequences, settings.backbones, seed)
+        form = adapter_form(self.backbone, sequences, settings.adapters)
+        self.adapter = Adapter.from_vector(initial_vector(form, seed), form)
 
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
@@ -51,17 +47,15 @@ class Retrained(nn.Module):
 class Retraining(Training):
     """Train a backbone and an adapter on a weighted sum of objectives."""
 
+    adapter: Adapter
+
     def __init__(
-        self,
-        backbone: Backbone,
-        adapter: Adapter,
-        sequences: Sequences,
-        settings: params.Params,
-        weights: Tensor,
+        self, model: Retrained, sequences: Sequences, settings: Params, weights: Tensor
     ) -> None:
         limits = {"epochs": settings.rivals.epochs, "patience": settings.rivals.patience}
-        super().__init__(backbone, sequences, settings.backbones.model_copy(update=limits), adapter)
-        self.adapter, self.served = adapter, settings.adapters.served
+        changed = settings.backbones.model_copy(update=limits)
+        super().__init__(model.backbone, sequences, changed, model.adapter)
+        self.served = settings.adapters.served
         # Skip objectives of weight 0, which would only cost time.
         named = zip(settings.adapters.objectives, weights.tolist(), strict=True)
         self.weights = {name: w for name, w in named if w != 0}
@@ -71,18 +65,12 @@ class Retraining(Training):
         history = history_shares(met, sequences.categories)  # [users, M]
         self.met, self.history = met.to(self.device), history.float().to(self.device)
 
-    def adapted(self, states: Tensor) -> Tensor:
-        """Adapt states ``[N, d]``: ``[N, d + M]``."""
-        return self.adapter(states)
-
     def table(self) -> Tensor:
         """Return the vectors and categories of the items, ``[n + 1, d + M]``."""
-        form, categories = self.adapter.form, self.catalogue.categories
-        return item_table(self.backbone.item_vectors(), categories, form)
+        vectors, categories = self.backbone.item_vectors(), self.catalogue.categories
+        return item_table(vectors, categories, self.adapter.form)
 
-    def loss(
-        self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
+    def loss(self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: Rng) -> Tensor:
         """Return the task loss: accuracy is the loss that the backbone is trained with."""
         others, total = dict(self.weights), states.new_zeros(())
         if weight := others.pop("accuracy", 0):
@@ -90,7 +78,7 @@ class Retraining(Training):
         if others:
             few = torch.arange(0, len(users), LISTS, device=self.device)  # [B]
             user, target = (torch.from_numpy(x).to(self.device)[few] for x in (users, targets))
-            scores = self.backbone.score_catalogue(states[few], self.adapted, self.table())
+            scores = self.backbone.score_catalogue(states[few], self.adapter, self.table())
             best = served(scores.detach(), self.met[user].mask(), self.served)  # [B, L]
             features = self.catalogue.lists(best[None], self.history[user])
             lists = Scored(scores.gather(1, best)[None, :, None], features)
@@ -98,7 +86,7 @@ class Retraining(Training):
             def diverge(_: str) -> Tensor:  # there is no frozen backbone
                 return F.cross_entropy(scores[:, 1:], target - 1, reduction="none").unsqueeze(0)
 
-            losses = objective_losses(list(others), lists, self.groups[user], diverge)  # [1, O]
+            losses = lists.losses(list(others), self.groups[user], diverge)  # [1, O]
             total = total + losses[0] @ losses.new_tensor(list(others.values()))
         return total
 
@@ -114,34 +102,25 @@ class Retraining(Training):
 def retrain(
     name: str,
     sequences: Sequences,
-    settings: params.Params,
+    settings: Params,
     weights: Tensor,
     seed: int,
     device: str | torch.device = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Retrained, Fitted]:
     """Train backbone and adapter from scratch on the task loss of ``weights [O]``."""
-    backbone = build(name, sequences, settings.backbones, seed).to(device)
-    form = adapter_form(backbone, sequences, settings.adapters)
-    start = initial_vector(form, seed)
-    adapter = Adapter.from_vector(start, form).to(device)
-    training = Retraining(backbone, adapter, sequences, settings, weights)
+    model = Retrained(name, sequences, settings, seed).to(device)
     origin = {"backbone": name, "data": sequences.description}
     state = Checkpoint(checkpoint, {**origin, **retrain_origin(settings, weights, seed)})
-    return Retrained(backbone, adapter), training.fit(seed, state)
+    return model, Retraining(model, sequences, settings, weights).fit(seed, state)
 
 
-def retrain_weights(settings: params.Params) -> Tensor:
+def retrain_weights(settings: Params) -> Tensor:
     """Return the weights at which `retrain` is trained, ``[R, O]``."""
     return simplex_weights(settings.rivals.retrain_weights, settings.adapters.objectives)
 
 
-def retrain_seeds(settings: params.Params) -> list[int]:
-    """Return the seeds with which `retrain` is trained."""
-    return settings.run.seeds[: settings.rivals.seeds]
-
-
-def retrain_origin(settings: params.Params, weights: Tensor, seed: int) -> dict:
+def retrain_origin(settings: Params, weights: Tensor, seed: int) -> dict:
     """Describe what a retrained model depends on, besides backbone and data."""
     sections = settings.model_dump(include={"backbones", "adapters", "rivals"})
     return {"kind": "retrain", "weights": weights.tolist(), "seed": seed, "settings": sections}
@@ -154,18 +133,11 @@ def retrain_stem(folder: Path, weights: Tensor, seed: int) -> Path:
 
 
 def load_retrained(
-    name: str,
-    sequences: Sequences,
-    settings: params.Params,
-    folder: Path,
-    weights: Tensor,
-    seed: int,
-    device: str | torch.device = "cpu",
+    name: str, sequences: Sequences, settings: Params, folder: Path, weights: Tensor, seed: int
 ) -> Retrained:
     """Read a saved model; raise ``ParagonError`` for other weights, seeds or settings."""
     stem = retrain_stem(folder, weights, seed)
     with loading(stem, "rivals", retrain_origin(settings, weights, seed)) as (tensors, _):
-        backbone = build(name, sequences, settings.backbones, seed)
-        model = Retrained(backbone, Adapter(adapter_form(backbone, sequences, settings.adapters)))
+        model = Retrained(name, sequences, settings, seed)
         model.load_state_dict(tensors)
-        return model.eval().requires_grad_(False).to(device)
+        return model.eval().requires_grad_(False)

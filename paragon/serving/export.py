@@ -15,7 +15,7 @@ from paragon.backbones import BACKBONES, Backbone
 from paragon.data.registry import REGISTRY
 from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_sequences
 from paragon.errors import ParagonError, shown
-from paragon.generator.generator import Generator, load_generator, save_generator
+from paragon.generator.generator import Generator, load_generator
 from paragon.metrics import ranking
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
@@ -105,7 +105,7 @@ def export_folder(
             raise ParagonError(f"{folder} holds {first}: it is no earlier export; choose another")
         data = sequences if people else without_people(sequences)
         save_sequences(data, made)
-        save_generator(generator, made / "generator")
+        save_tensors(made / "generator", generator.model.state_dict(), generator.description)
         tensors = dict(backbone.state_dict()) if people else parameters_without_people(backbone)
         about = {n: description[n] for n in ("kind", "backbone", "data", "settings", "versions")}
         about |= {"trained": description["sha256"], "people": people}

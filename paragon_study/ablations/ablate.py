@@ -21,7 +21,7 @@ from paragon.adapters.collection import Collection, load_collection, save_collec
 from paragon.adapters.frozen import best_of, held_out_losses
 from paragon.errors import ParagonError
 from paragon.evaluation.evaluate import over_seeds, shares_from_generated
-from paragon.evaluation.methods import mixture_of
+from paragon.evaluation.methods import METHODS
 from paragon.evaluation.protocol import Row, Scores
 from paragon.evaluation.shares import at_budgets
 from paragon.generator.generator import Generator
@@ -204,7 +204,8 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     rivals = train_rivals(plan.study(name, change), STORE / name)
     train, _ = training_task(bench.study)
     biases = tune_category_bias(train, bench.study.params.adapters, plan.seeds)  # [S, W, M]
-    forms = {n: mixture_of(n) for n in MIXTURES} | {"kernel": mixtures.in_log_ratios(kernel)}
+    forms = {n: mixture for n in MIXTURES if (mixture := METHODS[n].mixture)}
+    forms["kernel"] = mixtures.in_log_ratios(kernel)
     plain = bench.held_out[1].catalogue_scores(torch.zeros(train.form.size)).cpu().numpy()
     rerankers = [Greedy(bench, depth) for depth in DEPTHS]
     for index, seed in enumerate(plan.seeds):

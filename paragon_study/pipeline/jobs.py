@@ -20,7 +20,7 @@ from paragon.adapters.collection import Collection, collect, load_collection, sa
 from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
 from paragon.backbones import Fitted
 from paragon.errors import ParagonError
-from paragon.generator.generator import Generator, save_generator
+from paragon.generator.generator import Generator
 from paragon.generator.training import behaviour, train_generator
 from paragon.progress import progress
 from paragon.rivals import end_to_end, retrain
@@ -124,7 +124,7 @@ def _train_generator(study: Study, stem: Path, folder: Path, seed: int) -> None:
         train, _ = training_task(study)
         loss = behaviour(train, study.params.adapters.objectives, settings.behaviour_rows)
     generator = train_generator(collection, settings, seed, loss, study.device)
-    save_generator(generator, folder / f"seed{seed}")
+    save_tensors(folder / f"seed{seed}", generator.model.state_dict(), generator.description)
 
 
 def train_published_generators(study: Study) -> list[Published]:
@@ -140,9 +140,8 @@ def _train_published(study: Study, seed: int) -> None:
     valid = frozen_task(backbone, sequences, "valid", study.params.adapters)
     held_out = partial(held_out_losses, valid, objectives=study.params.adapters.objectives)
     name, settings = f"published-seed{seed}", study.params.published
-    published = train_published(
-        collection, settings, seed, held_out, study.checkpoint(name), study.device
-    )
+    parts = collection, settings, seed, held_out, study.checkpoint(name), study.device
+    published = train_published(*parts)
     stem = study.folder / "rivals" / name
     save_tensors(stem, published.state_dict(), published.description)
 
@@ -168,13 +167,13 @@ def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
     train, about = training_task(study)
     origin = {"backbone": about["sha256"]}
     rival = end_to_end.train_end_to_end(name, train, study.params, seed, origin)
-    end_to_end.save_end_to_end(rival, folder)
+    save_tensors(folder / f"{name}-seed{seed}", rival.state_dict(), rival.description)
 
 
 def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
     """Train and store a model for each weight and seed: ``{(weights, seed): curves}``."""
     weights = retrain.retrain_weights(study.params)
-    tasks = list(product(range(len(weights)), retrain.retrain_seeds(study.params)))
+    tasks = list(product(range(len(weights)), study.params.run.seeds[: study.params.rivals.seeds]))
     fits = run_in_processes(_retrain, study, tasks, "models")
     rows = [tuple(row) for row in weights.numpy().round(4).tolist()]
     return {(rows[index], seed): fit for (index, seed), fit in zip(tasks, fits, strict=True)}
@@ -183,9 +182,8 @@ def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
 def _retrain(study: Study, index: int, seed: int) -> Fitted:
     sequences, weights = study.load_sequences(), retrain.retrain_weights(study.params)[index]
     checkpoint = study.checkpoint(f"retrain-{index}-seed{seed}")
-    model, fitted = retrain.retrain(
-        study.backbone, sequences, study.params, weights, seed, study.device, checkpoint
-    )
+    parts = study.backbone, sequences, study.params, weights, seed, study.device, checkpoint
+    model, fitted = retrain.retrain(*parts)
     about = {**retrain.retrain_origin(study.params, weights, seed), "training": asdict(fitted)}
     stem = retrain.retrain_stem(study.folder / "rivals", weights, seed)
     save_tensors(stem, model.state_dict(), about)

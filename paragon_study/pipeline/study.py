@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from paragon.objectives.table import check_objectives
 from paragon.params import ARTIFACTS, CHECKPOINTS, DATA, RESULTS, Params, Section, load_params
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.published import Published, load_published
-from paragon.rivals.retrain import Retrained, load_retrained, retrain_seeds, retrain_weights
+from paragon.rivals.retrain import Retrained, load_retrained, retrain_weights
 from paragon.storage import check_match, check_name, loading, write_json
 from paragon_study.pipeline.settings import check_all, check_settings
 
@@ -135,10 +134,13 @@ class Study:
 
     def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:
         """Load the retrained models by seed, lazily, one for each weight."""
-        folder, weights = self.folder / "rivals", retrain_weights(self.params)
-        load = partial(load_retrained, self.backbone, sequences, self.params, folder)
-        seeds = retrain_seeds(self.params)
-        return {n: map(partial(load, seed=n, device=self.device), weights) for n in seeds}
+
+        def models(seed: int) -> Iterator[Retrained]:
+            for weights in retrain_weights(self.params):
+                about = self.params, self.folder / "rivals", weights, seed
+                yield load_retrained(self.backbone, sequences, *about).to(self.device)
+
+        return {seed: models(seed) for seed in self.params.run.seeds[: self.params.rivals.seeds]}
 
     def about_category_bias(self, backbone: dict) -> dict:
         """Return the description that a stored `category_bias` must have."""
@@ -163,6 +165,7 @@ class Study:
         return Trained(
             *held_out(sequences, backbone, settings, cutoffs),
             collection,
+            collection.oracles,
             self.load_generators(collection),
             self.load_published(collection),
             self.load_rivals(about),

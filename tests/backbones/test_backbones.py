@@ -201,9 +201,8 @@ def test_early_stop_keeps_the_best_epoch_of_the_whole_catalogue(seqs, settings):
     valid, expected = seqs.valid, []
     states = model.states_before(seqs, valid.users, valid.positions)
     scores = (states @ model.item_vectors().T).numpy()
-    for row, user, position, target in zip(
-        scores, valid.users, valid.positions, valid.targets, strict=True
-    ):
+    rows = zip(scores, valid.users, valid.positions, valid.targets, strict=True)
+    for row, user, position, target in rows:
         start = seqs.offsets[user]
         past = {0, *seqs.items[start : start + position].tolist()} - {target}
         left = [i for i in range(seqs.n_items + 1) if i not in past]
@@ -230,11 +229,8 @@ def test_losses_event_by_event(name, loss, negatives, seqs, settings):
     if loss == "bpr_max":
         others = NegativeSampler(seqs).draw(users, negatives, rng)
     else:
-        drawn = (
-            rng.choice(seqs.n_items, negatives, replace=False)
-            if negatives
-            else np.arange(seqs.n_items)
-        )
+        count = seqs.n_items
+        drawn = rng.choice(count, negatives, replace=False) if negatives else np.arange(count)
         others = np.tile(1 + drawn, (len(users), 1))
     losses = []
     for row, target, items in zip(scores, targets, others, strict=True):

@@ -5,10 +5,10 @@ import pytest
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import train_backbone
 from paragon.data.sequences import save_sequences
-from paragon.generator.generator import save_generator
 from paragon.generator.training import train_generator
 from paragon.params import load_params
-from paragon.rivals.end_to_end import save_end_to_end, train_end_to_end
+from paragon.rivals.end_to_end import train_end_to_end
+from paragon.storage import save_tensors
 from paragon_study.pipeline import study as module
 from paragon_study.pipeline.jobs import _retrain, train_category_bias, tune_collection
 from paragon_study.pipeline.study import Study
@@ -44,9 +44,11 @@ def study_folder(tmp_path_factory, seqs):
     name = "linear_subspace"
     for seed in settings.run.seeds:
         generator = train_generator(collection, settings.generator, seed)
-        save_generator(generator, study.folder / "generator" / f"seed{seed}")
+        stem = study.folder / "generator" / f"seed{seed}"
+        save_tensors(stem, generator.model.state_dict(), generator.description)
         rival = train_end_to_end(name, task, settings, seed, belongs)
-        save_end_to_end(rival, study.folder / "rivals")
+        stem = study.folder / "rivals" / f"{name}-seed{seed}"
+        save_tensors(stem, rival.state_dict(), rival.description)
     train_category_bias(study)
     for index in range(2):
         _retrain(study, index, 0)

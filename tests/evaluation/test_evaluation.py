@@ -19,15 +19,11 @@ from scipy.special import rel_entr
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones import base, build
 from paragon.evaluation import methods
-from paragon.evaluation.evaluate import (
-    evaluate_method,
-    from_generated,
-    summarise,
-)
+from paragon.evaluation.evaluate import evaluate_method, from_generated, summarise
 from paragon.evaluation.methods import METHODS, all_rows, methods_of, other_rows
 from paragon.evaluation.protocol import Row, Scores, TestSet, measure_rows
 from paragon.generator.training import train_generator
-from paragon.metrics.ranking import intra_list_distance_at, ndcg_at, target_ranks, top_k
+from paragon.metrics.ranking import intra_list_distance_at, jaccard, ndcg_at, target_ranks, top_k
 from paragon.objectives import table as objectives
 from paragon.params import ROOT
 from paragon.rivals import baselines
@@ -97,7 +93,8 @@ def test_both_protocols_against_brute_force(seqs, trained):
         different = len(np.unique(lists))
         assert means["items@10"] == different
         assert means["catalogue@10"] == pytest.approx(different / seqs.n_items)
-        distance = intra_list_distance_at(seqs.categories[np.array(lists)], 10)
+        similarity = jaccard(seqs.categories[np.array(lists)].astype(float))
+        distance = intra_list_distance_at(similarity, 10)
         assert means["ild@10"] == pytest.approx(distance.mean())
 
 

@@ -43,7 +43,8 @@ def trained():
     loss = behaviour(train, own.objectives, settings.generator.behaviour_rows)
     generators = [train_generator(collection, settings.generator, 0, loss)]
     parts = held_out(sequences, backbone, own, [10])
-    return Trained(*parts, collection, generators, [], [{}], None, collection.oracles[:0], {})
+    weights = collection.oracles
+    return Trained(*parts, collection, weights, generators, [], [{}], None, weights[:0], {})
 
 
 def measured(made, scores):

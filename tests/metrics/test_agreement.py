@@ -54,6 +54,7 @@ def test_scikit_learn_on_accuracy(lists):
 def test_scipy_scikit_learn_and_pandas_on_lists(lists):
     scores, ranks, categories, best = lists
     ranked = categories[best]  # [N, 10, M]
+    similarity = ranking.jaccard(ranked.astype(float))
     agree(ranks, [stats.rankdata(-s, method="max")[0] for s in scores])
     for k in CUTOFFS:
         covered = [sklearn.metrics.jaccard_score(np.ones(M), r[:k].any(0)) for r in ranked]
@@ -61,10 +62,10 @@ def test_scipy_scikit_learn_and_pandas_on_lists(lists):
         agree(ranking.aggregate_diversity_at(best, k), pd.Series(best[:, :k].ravel()).nunique())
         if k > 1:
             distances = [pdist(sets, "jaccard").mean() for sets in ranked[:, :k]]
-            agree(ranking.intra_list_distance_at(ranked, k), distances)
+            agree(ranking.intra_list_distance_at(similarity, k), distances)
     pairs = itertools.combinations(ranked[0], 2)
     similar = [sklearn.metrics.jaccard_score(a, b, zero_division=1) for a, b in pairs]
-    agree(ranking.intra_list_distance_at(ranked[:1], 10), 1 - np.mean(similar))
+    agree(ranking.intra_list_distance_at(similarity[:1], 10), 1 - np.mean(similar))
     group = np.arange(N) % 2
     means = pd.Series(1 / ranks).groupby(group).mean()
     agree(ranking.group_gap(1 / ranks, group).value, np.ptp(means))

@@ -66,13 +66,13 @@ def test_an_objective_judges_served_lists_or_divergences_from_its_reference():
     )
     groups = torch.tensor([0, 1, 1, -1])
     far = {"backbone": torch.rand(2, 4), "next item": torch.rand(2, 4)}  # [A, B]
-    losses = table.objective_losses(list(OBJECTIVES), best, groups, far.__getitem__)
+    losses = best.losses(list(OBJECTIVES), groups, far.__getitem__)
     assert losses.shape == (2, len(OBJECTIVES))
     for column, (name, entry) in enumerate(OBJECTIVES.items()):
         given = (far[entry.reference], groups) if entry.reference else best
         assert torch.equal(losses[:, column], entry.loss(*given).view(2)), name
     never = None  # must not be called: both objectives judge served lists
-    assert table.objective_losses(["diversity", "novelty"], best, groups, never).shape == (2, 2)
+    assert best.losses(["diversity", "novelty"], groups, never).shape == (2, 2)
 
 
 def test_what_data_must_have_for_an_objective():

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.nn.utils import vector_to_parameters
 
-from paragon.adapters.adapter import Adapter, AdapterForm
-from paragon.adapters.frozen import adapter_form, frozen_task
+from paragon.adapters.adapter import AdapterForm
+from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
 from paragon.objectives.losses import bpr_max
 from paragon.objectives.table import OBJECTIVES, Catalogue, history_shares
 from paragon.rivals import end_to_end
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
-from paragon.rivals.retrain import Retraining
+from paragon.rivals.retrain import Retrained, Retraining
+from paragon.storage import save_tensors
 from tests.conftest import adapter_settings, refused, small
 
 ABOUT = {"sha256": "of the backbone"}
@@ -67,7 +69,8 @@ def test_a_known_minimum_is_found(name):
 def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, settings, tmp_path):
     parts = name, task, settings, 0, {"backbone": ABOUT["sha256"]}
     for folder in "ab":
-        end_to_end.save_end_to_end(rival := train_end_to_end(*parts), tmp_path / folder)
+        rival = train_end_to_end(*parts)
+        save_tensors(tmp_path / folder / f"{name}-seed0", rival.state_dict(), rival.description)
     for ending in (".safetensors", ".json"):
         first, second = (tmp_path / f / f"{name}-seed0{ending}" for f in "ab")
         assert first.read_bytes() == second.read_bytes()
@@ -109,14 +112,12 @@ def test_a_retrained_model_has_the_loss_of_its_backbone_and_of_served_lists(name
     """By hand, with the gradients of all parameters: lists go to every eighth event."""
     backbones = {"loss": loss, "negatives": 7 if loss == "bpr_max" else None}
     own = small(adapters={"objectives": [*OBJECTIVES]}, backbones=backbones)
-    model = build(name, seqs, own.backbones, seed=0).eval()
-    form = adapter_form(model, seqs, own.adapters)
-    vector = 0.1 * torch.randn(form.size, generator=torch.Generator().manual_seed(0))
-    adapter, weights = (
-        Adapter.from_vector(vector, form),
-        torch.tensor([0.3, 0.2, 0.2, 0.1, 0.1, 0.1]),
-    )
-    training = Retraining(model, adapter, seqs, own, weights)
+    retrained = Retrained(name, seqs, own, seed=0).eval()
+    model, adapter = retrained.backbone, retrained.adapter
+    vector = 0.1 * torch.randn(adapter.form.size, generator=torch.Generator().manual_seed(0))
+    vector_to_parameters(vector, adapter.parameters())
+    weights = torch.tensor([0.3, 0.2, 0.2, 0.1, 0.1, 0.1])
+    training = Retraining(retrained, seqs, own, weights)
     events = [part[::9] for part in seqs.train_events()]
     (users, _), targets = events, seqs.targets(*events)
     states = model.states(model.context(seqs, *events))

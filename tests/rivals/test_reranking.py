@@ -115,10 +115,8 @@ def reranked(rule, seqs, valid, test):
         protocol: reranking.tried_settings(rule, seqs, [table[rows] for table in valid], protocol)
         for protocol in ("sampled", "full")
     }
-    task, vectors = (
-        SimpleNamespace(catalogue_scores=partial(scores, test)),
-        torch.arange(len(valid)),
-    )
+    task = SimpleNamespace(catalogue_scores=partial(scores, test))
+    vectors = torch.arange(len(valid))
     found = reranking.reranked_scores(rule, seqs, tried, task, vectors, W, 12)
     return list(found), asked
 
@@ -199,9 +197,8 @@ def test_other_events_take_the_settings_of_validation(seqs, planted):
 
 def test_the_source_that_is_beaten_is_not_taken(seqs, planted):
     bad = np.random.default_rng(1).standard_normal(planted[0].shape).astype(np.float32)
-    settings = reranking.chosen_settings(
-        reranking.tried_settings(XQUAD, seqs, [bad, planted[0]]), W
-    )
+    tried = reranking.tried_settings(XQUAD, seqs, [bad, planted[0]])
+    settings = reranking.chosen_settings(tried, W)
     assert [setting.source for setting in settings[2:]] == [1] * 9
     assert settings[-1].weight == 1.0
     _, asked = reranked(XQUAD, seqs, [-planted[0], planted[0]], planted[[1, 1]])
