@@ -305,26 +305,31 @@ def evaluate(
     """Measure a method of yours beside the results of a study; nothing is trained or written."""
     import pandas as pd
 
-    from paragon.evaluation.evaluate import evaluate_method
+    from paragon.evaluation.evaluate import Results, evaluate_method
     from paragon.storage import require
     from paragon_study.pipeline.study import open_study
-    from paragon_study.report import tables
+    from paragon_study.report import compare, pages, tables
 
     name, new = _method(method)
     dataset, _, backbone = study.partition("/")
+    if not backbone:
+        raise ParagonError(f"--study {study}: give dataset/backbone, as in ml-100k/sasrec")
     opened = open_study(dataset, backbone)
-    recorded = pd.read_csv(require(opened.results / "curve.csv", "evaluation"))
-    resamples = opened.params.evaluation.resamples
-    results = evaluate_method(opened.load_trained(), name, new, recorded, resamples)
-    columns = {"set_hv_full": "set HV", "r_acc_full": "r acc", "r_div_full": "r div"}
-    columns |= {"even_acc_full": "NDCG@10", "even_div_full": "α-nDCG@10"}
-    columns["regret_mean_full"] = "regret %"
-    table = tables.with_limits(results.summary, columns)
-    order = tables.measures(results.summary, columns).sort_values("set HV", ascending=False)
-    typer.echo(tables.as_markdown(table.loc[order.index].rename_axis("method")))
-    typer.echo(f"\n{name} minus generated, set HV (interval over users, and over seeds):\n")
-    difference = tables.difference_table({name: results.differences[name]})
-    typer.echo(tables.as_markdown(difference.astype(str).rename_axis("method")))
+    curve = pd.read_csv(require(opened.results / "curve.csv", "evaluation"))
+    files = (opened.results / f"{file}.json" for file in ("metrics", "differences"))
+    recorded = Results(curve, *(compare.load_results(file) for file in files))
+    settings = opened.params.evaluation
+    results = evaluate_method(opened.load_trained(), name, new, recorded, settings)
+    both = results.summary, results.differences
+    typer.echo(tables.as_markdown(pages.headline_table(*both)))
+    typer.echo(f"\n{name} minus generated, α-nDCG@10 (intervals over users, and over seeds):\n")
+    shares = [f"{100 * share:g}" for share in settings.shares]
+    parts = [
+        tables.difference_table({name: both[1][name]}, share, "alpha_ndcg") for share in shares
+    ]
+    table = pd.concat(parts).set_axis([f"{share} %" for share in shares])
+    table = table.rename(columns={"real": "beyond chance"}).rename_axis("share")
+    typer.echo(tables.as_markdown(table.astype(str)))
 
 
 def _method(where: str) -> tuple[str, Any]:
@@ -335,7 +340,7 @@ def _method(where: str) -> tuple[str, Any]:
     try:
         method = resolve_name(where)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ParagonError(f"--method {where}: {error}; give module:NAME") from None
+        raise ParagonError(f"--method {where}: {error}; give module:NAME, without .py") from None
     if not isinstance(method, Method):
         raise ParagonError(f"--method {where}: this is no paragon.evaluation.methods.Method")
     if name in METHODS:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from paragon.adapters.collection import Collection
+from paragon.errors import ParagonError
 from paragon.objectives.weights import LOG_OFFSET
 
 Coefficients = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -105,4 +106,6 @@ def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def mixed(collection: Collection, method: Coefficients, seed_index: int, weights: Tensor) -> Tensor:
     """Mix the anchors' vectors by ``method`` at weights ``[W, O]``: ``[W, P]``."""
     mix = method(collection.anchors.double().numpy(), weights.double().numpy())
+    if mix.shape != (asked := (len(weights), len(collection.anchors))):
+        raise ParagonError(f"a mixture must return coefficients [W, A] = {asked}, not {mix.shape}")
     return torch.from_numpy(mix).float() @ collection.anchor_vectors[seed_index]

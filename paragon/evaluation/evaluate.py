@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 from paragon.evaluation.methods import METHODS, Method, Trained, all_rows
 from paragon.evaluation.protocol import PROTOCOLS, ByEvent, Measured, measure_rows, rows_of_weights
 from paragon.evaluation.shares import with_shares
@@ -65,21 +65,32 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
 
 
 def evaluate_method(
-    trained: Trained, name: str, method: Method, recorded: pd.DataFrame, resamples: int
+    trained: Trained, name: str, method: Method, recorded: Results, settings: EvaluationSettings
 ) -> Results:
-    """Measure a new method beside the ``recorded`` curve of the study; train and write nothing.
+    """Add a new method to the ``recorded`` results of its study; train and write nothing.
 
-    It becomes an entry of ``METHODS``. Only it and `generated` are measured.
+    It becomes an entry of ``METHODS``. Of the others, `generated` alone is measured again, at
+    shares of accuracy, to compare users. Raise ``ParagonError`` for an unknown kind.
     """
+    if method.kind not in (kinds := sorted({entry.kind for entry in METHODS.values()})):
+        raise ParagonError(f"method {name}: kind {shown(method.kind)}; known: {', '.join(kinds)}")
     METHODS[name] = method
-    test_set = trained.test_set
-    curve, measured = measure_rows(test_set, all_rows(trained, (REFERENCE, name)))
-    weights = [f"w_{objective}" for objective in test_set.objectives]
-    recorded = recorded[~recorded["method"].isin((REFERENCE, name))]
-    recorded = recorded.assign(**recorded[weights].astype("float32"))  # as they were before writing
-    curve = pd.concat([recorded.astype(dict.fromkeys(weights, "float64")), curve])
-    differences = from_generated(measured, test_set.evaluation.users, resamples)
-    return Results(curve, summarise(curve, test_set.objectives), differences)
+    objectives, users = trained.test_set.objectives, trained.test_set.evaluation.users
+    curve, _ = measure_rows(trained.test_set, all_rows(trained, (name,)))
+    weights = [f"w_{objective}" for objective in objectives]
+    others = recorded.curve.astype(dict.fromkeys(weights, "float32"))  # as they were before writing
+    curve = pd.concat([others.astype(dict.fromkeys(weights, "float64")), curve])
+    compared = curve[curve["method"].isin(("tuned", "constant", name))]
+    row = summarise(compared, objectives)[name]
+    kept, at_shares = with_shares(trained, settings.shares, (name, REFERENCE))
+    row |= over_seeds(kept.get(name, {}))
+    change = shares_from_generated(at_shares, users, settings.resamples).get(name, {})
+    for measure in [key for key in change if key.endswith("_p") and change[key] is not None]:
+        p_values = [of.get(measure) for of in (change, *recorded.differences.values())]
+        adjusted = holm(np.array([p for p in p_values if p is not None]))  # for all methods
+        change[f"{measure}_holm"] = significant(adjusted[0])
+    summary, differences = recorded.summary | {name: row}, recorded.differences | {name: change}
+    return Results(curve, summary, differences)
 
 
 def headline(summary: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from paragon.adapters.frozen import FrozenTask
 from paragon.data.sequences import Evaluation, Sequences
+from paragon.errors import ParagonError
 from paragon.generator.generator import Generator as AdapterGenerator
 from paragon.metrics import ranking
 
@@ -51,7 +52,20 @@ class Ranked:
         """Re-rank the ``setting.depth`` best items; return columns ``[N, up to positions]``."""
         first = np.s_[:, : setting.depth]
         lists = Ranked(self.columns[first], self.relevance[first], self.kinds[first], self.patterns)
-        order = rerank(lists, setting.weight, min(positions, lists.kinds.shape[1]))
+        depth = lists.kinds.shape[1]
+        order = np.asarray(rerank(lists, setting.weight, min(positions, depth)))
+        asked, columns = (len(lists.kinds), min(positions, depth)), np.sort(order, -1)
+        if (
+            order.shape != asked
+            or order.dtype.kind not in "iu"
+            or (np.diff(columns, axis=1) == 0).any()
+            or (columns[:, 0] < 0).any()
+            or (columns[:, -1] >= depth).any()
+        ):
+            raise ParagonError(
+                f"a re-ranker must return whole numbers [N, positions] = {asked}, in a row all "
+                f"different and from 0 to {depth - 1}, not {order.dtype} {order.shape}"
+            )
         return np.take_along_axis(self.columns, order, 1)
 
 

@@ -21,6 +21,8 @@ MEASURES = {
     "r_div_full": "r div",
     "regret_mean_full": "regret",
     "best_acc_full": "best NDCG@10",
+    "outcome_error_full": "control error",
+    **{f"alpha_ndcg_{share}": f"α-nDCG@10 at {share} %" for share in (98, 95, 90, 80)},
 }
 KINDS = {  # in the order of the report
     "beyond": "beyond the spread of the seeds",
@@ -61,7 +63,8 @@ class Versions:
             if len(rows) > limit:
                 parts.append(f"... and {len(rows) - limit} more, none of them larger.")
             parts.append(
-                "Of the whole catalogue. Spread: half of the 95 % interval of the difference over "
+                f"Compared, of the whole catalogue: {', '.join(MEASURES.values())}; `verify` "
+                "compares all numbers. Spread: half of the 95 % interval of the difference over "
                 "seeds (Welch), for each row alone: one row in twenty is beyond it by chance."
             )
         return "\n\n".join(parts)

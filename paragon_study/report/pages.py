@@ -3,7 +3,7 @@
 import json
 import operator
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +27,23 @@ RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 
 
+def headline_table(
+    summary: Mapping[str, Mapping], differences: Mapping[str, Mapping]
+) -> pd.DataFrame:
+    """Tabulate shares of accuracy and control error, the most diverse at the second share first."""
+    table = shares_table(summary, differences).rename_axis("method")
+    errors = [summary[name].get("outcome_error_full") for name in table.index]
+    table["control error"] = [plus_minus(error, None, 2) for error in errors]
+    order = table.iloc[:, 2].str.replace("–", "").sort_values(kind="stable").index[::-1]
+    return table.loc[order]
+
+
 def main_results(folder: Path) -> str:
     """Return a Markdown table of the main methods of a study: shares of accuracy, control error."""
-    metrics = compare.load_results(folder / "metrics.json")
-    table = shares_table(metrics, compare.load_results(folder / "differences.json"))
+    names = "metrics.json", "differences.json"
+    table = headline_table(*(compare.load_results(folder / name) for name in names))
     table = table[table.index.isin(compare.IN_SHARES)]
-    errors = [metrics[name].get("outcome_error_full") for name in table.index]
-    table["control error"] = [plus_minus(error, None, 2) for error in errors]
-    table = table.rename(lambda name: look(name).label)
-    order = table.iloc[:, 2].str.replace("–", "").sort_values(kind="stable").index[::-1]
-    return as_markdown(table.loc[order].rename_axis("method"))
+    return as_markdown(table.rename(lambda name: look(name).label))
 
 
 def with_block(text: str, name: str, block: str) -> str:

@@ -144,12 +144,18 @@ def interval_table(
     return table.rename_axis(index=None, columns=None).fillna("–")
 
 
-def difference_table(differences: Mapping[str, Mapping], protocol: str = "full") -> pd.DataFrame:
-    """Tabulate set_hv minus that of `generated` from ``differences.json``, largest first."""
+def difference_table(
+    differences: Mapping[str, Mapping], protocol: str = "full", measure: str = "set_hv"
+) -> pd.DataFrame:
+    """Tabulate a measure minus that of `generated` from ``differences.json``, largest first."""
     endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
     endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
-    table = measures(differences, {f"set_hv_{protocol}{e}": title for e, title in endings.items()})
+    table = measures(
+        differences, {f"{measure}_{protocol}{e}": title for e, title in endings.items()}
+    )
     table = table.sort_values("difference", ascending=False, kind="stable").round(4)
     table = table + 0.0  # no negative zero
     table = table.astype(object).where(table.notna(), "–")
-    return table.assign(real=[is_real(differences[m], f"set_hv_{protocol}") for m in table.index])
+    return table.assign(
+        real=[is_real(differences[m], f"{measure}_{protocol}") for m in table.index]
+    )

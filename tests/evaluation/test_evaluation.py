@@ -19,9 +19,16 @@ from scipy.special import rel_entr
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones import base, build
 from paragon.evaluation import methods
-from paragon.evaluation.evaluate import evaluate_method, from_generated, summarise
-from paragon.evaluation.methods import METHODS, all_rows, methods_of, other_rows
+from paragon.evaluation.evaluate import (
+    Results,
+    evaluate_method,
+    from_generated,
+    over_seeds,
+    summarise,
+)
+from paragon.evaluation.methods import METHODS, Method, all_rows, methods_of, other_rows
 from paragon.evaluation.protocol import Row, Scores, TestSet, measure_rows
+from paragon.evaluation.shares import with_shares
 from paragon.generator.training import train_generator
 from paragon.metrics.ranking import intra_list_distance_at, jaccard, ndcg_at, target_ranks, top_k
 from paragon.objectives import table as objectives
@@ -167,15 +174,24 @@ def test_every_row_is_there(curve, collection):
         assert sum(way is not None for way in ways) == 1, name
 
 
-def test_a_new_method_is_measured_beside_a_recorded_curve(trained, curve, tmp_path, monkeypatch):
+def test_a_new_method_is_measured_beside_recorded_results(
+    trained, curve, settings, tmp_path, monkeypatch
+):
     monkeypatch.setitem(METHODS, "again", METHODS["interpolation"])  # removed after the test
     curve.to_csv(tmp_path / "curve.csv", index=False, float_format="%.6g")
-    recorded = pd.read_csv(tmp_path / "curve.csv")
-    results = evaluate_method(trained, "again", METHODS["again"], recorded, 100)
-    again, there = (results.summary[name] for name in ("again", "interpolation"))
+    shares = [0.01, 0.9]  # a toy keeps the first
+    differences = {f"other{n}": {"alpha_ndcg_1_p": 1.0} for n in range(4)}
+    recorded = Results(pd.read_csv(tmp_path / "curve.csv"), {"other0": {}}, differences)
+    few = settings.evaluation.model_copy(update={"resamples": 200, "shares": shares})
+    results = evaluate_method(trained, "again", METHODS["again"], recorded, few)
+    again, there = results.summary["again"], summarise(curve, OBJECTIVES)["interpolation"]
+    there |= over_seeds(with_shares(trained, shares, ("interpolation",))[0]["interpolation"])
     numbers = {name: x for name, x in there.items() if isinstance(x, float)}
     assert {name: again[name] for name in numbers} == pytest.approx(numbers, rel=1e-3, abs=1e-4)
-    assert results.differences.keys() == {"again"} and set(results.curve) == set(curve)
+    assert results.summary.keys() == {"other0", "again"} and set(results.curve) == set(curve)
+    p, corrected = (results.differences["again"][f"alpha_ndcg_1_{n}"] for n in ("p", "p_holm"))
+    assert 0 < p and corrected == pytest.approx(min(1, 5 * p), rel=1e-4)  # of five methods
+    refused("again: kind", evaluate_method, trained, "again", Method("mix"), recorded, few)
 
 
 def test_rows_that_are_no_adapters(trained, seqs):

@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 from paragon.metrics.ranking import ideal_alpha_dcg, top_k
 from paragon.rivals import reranking
 from paragon.rivals.reranking import RERANKERS, Ranked, Setting, candidates_of
+from tests.conftest import refused
 
 N, D, M = 12, 15, 6
 W = np.linspace(0, 1, 11)
@@ -53,6 +54,20 @@ def volume(item, above):
 
 
 GAINS = {"mmr": distance, "xquad": coverage, "dpp": volume}
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        np.tile(np.arange(3.0), (N, 1)),  # no whole numbers
+        np.zeros((N, 3), int),  # one item three times
+        np.tile(np.arange(3) + D - 2, (N, 1)),  # the last is none of the list
+        np.tile(np.arange(3) - 1, (N, 1)),
+        np.arange(3),
+    ],
+)
+def test_what_a_reranker_returns_is_checked(lists, order):
+    refused("re-ranker", lists.reranked, lambda *about: order, Setting(0, 1, D, 0.5), 3)
 
 
 def by_hand(gain, relevance, sets, weight, depth):
