@@ -40,14 +40,7 @@ def write_atomic(dataset: Dataset, folder: Path) -> Path:
 def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> None:
     """Replace all files of ``name`` by ``contents`` (by suffix), or none of them."""
     ours = {f"{name}.{suffix}" for suffix in (*NEEDED, "source.json")}
-    with atomic_folder(folder) as new:
-        there = folder.iterdir() if folder.is_dir() else [folder] if folder.exists() else []
-        foreign = sorted(p.name for p in there if p.name not in ours or not p.is_file())
-        if foreign:
-            raise ParagonError(
-                f"{folder} holds {shown(foreign[0])}, which is not one of the files of {name}: "
-                "move it elsewhere, nothing was changed"
-            )
+    with atomic_folder(folder, ours) as new:
         for suffix, data in contents.items():
             (new / f"{name}.{suffix}").write_bytes(data)
 

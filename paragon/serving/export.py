@@ -14,7 +14,7 @@ from paragon import __version__, params
 from paragon.backbones import BACKBONES, Backbone
 from paragon.data.registry import REGISTRY
 from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_sequences
-from paragon.errors import ParagonError, shown
+from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator, save_generator
 from paragon.metrics import ranking
 from paragon.objectives.weights import simplex_lattice
@@ -97,12 +97,8 @@ def export_folder(
         collection = collection | {"moved": origin, "backbone": description["sha256"]}
         generator = Generator(generator.model, generator.description | {"collection": collection})
     check_match({"backbone": description["sha256"]}, collection, "the generator's collection")
-    with atomic_folder(folder) as made:
-        there = list(folder.iterdir()) if folder.exists() else []  # an OSError for a file
-        foreign = [p for p in there if p.name not in FILES or not p.is_file()]
-        if foreign or there and folder / "paragon.json" not in there:
-            first = shown((foreign or there)[0].name)
-            raise ParagonError(f"{folder} holds {first}: it is no earlier export; choose another")
+    earlier = FILES if (folder / "paragon.json").exists() else ()
+    with atomic_folder(folder, earlier) as made:
         data = sequences if people else without_people(sequences)
         save_sequences(data, made)
         save_generator(generator, made / "generator")
