@@ -97,8 +97,9 @@ def export_folder(
         collection = collection | {"moved": origin, "backbone": description["sha256"]}
         generator = Generator(generator.model, generator.description | {"collection": collection})
     check_match({"backbone": description["sha256"]}, collection, "the generator's collection")
-    earlier = FILES if (folder / "paragon.json").exists() else ()
-    with atomic_folder(folder, earlier) as made:
+    with atomic_folder(folder, FILES) as made:
+        if folder.exists() and any(folder.iterdir()) and not (folder / "paragon.json").exists():
+            raise ParagonError(f"{folder} is no earlier export; choose another")
         data = sequences if people else without_people(sequences)
         save_sequences(data, made)
         save_generator(generator, made / "generator")
@@ -175,7 +176,6 @@ def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:
 
 
 def _load_backbone(stem: Path, data: Sequences) -> tuple[Backbone, str]:
-    """Load the backbone, and the checksum of the trained one."""
     with loading(stem, EXPORT, {"data": data.description}) as (tensors, about):
         settings = params.BackboneSettings(**about["settings"])
         if not about["people"] and about["backbone"] in ("lightgcn", "ngcf", "pinsage"):
