@@ -47,9 +47,10 @@ def sequences_of(
     """Apply the arguments of :func:`prepare`, as ``rules``, to numbered events.
 
     ``events``: index into ``user_ids``, index into ``dataset.items`` and time, ``[E]`` each, in the
-    order of the file.  ``raw``: number of events before filtering.
+    order of the file; the list is emptied.  ``raw``: number of events before filtering.
     """
     user, item, times, part = _filtered(dataset.name, events, rules)
+    events.clear()  # with much data, the memory is needed
     users = pd.unique(user)  # by first appearance
     user_ids, places = [user_ids[n] for n in users], np.zeros(len(user_ids), dtype=user.dtype)
     places[users] = np.arange(len(users))
@@ -60,7 +61,10 @@ def sequences_of(
     lengths = np.bincount(user)  # [U]
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [U + 1]
     order = np.lexsort((times, user))  # stable: ties keep the order of the file
-    item, times, part = numbers[item[order]], times[order], part[order]
+    times = times[order]
+    item = numbers[item[order]]
+    part = part[order]
+    del user, order
     if rules["split"] == "leave_one_out":
         # Users with fewer than three events would have no training history: only train on them.
         ends = offsets[1:][lengths >= 3]

@@ -33,8 +33,7 @@ def test_leave_one_out_takes_the_last_two_events(dataset, seqs):
         assert np.array_equal(part.users, np.arange(seqs.n_users))
         assert np.array_equal(part.positions, seqs.lengths - back)
         assert np.array_equal(part.targets, seqs.targets(part.users, part.positions))
-    letters = [chr(number) for number in range(200, 299)]
-    tied = prepare(of_events("u" * 99, letters, [7] * 99), negatives=0)
+    tied = prepare(of_events("u" * 99, [chr(n) for n in range(200, 299)], [7] * 99), negatives=0)
     assert tied.items.tolist() == [*range(1, 100)] and tied.n_train.tolist() == [97]
 
 
