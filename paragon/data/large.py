@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from paragon.data.sequences import Sequences
-from paragon.data.split import sequences_of
+from paragon.data.split import check_split, sequences_of
 from paragon.data.table import MILLISECONDS, NEEDED, Dataset
 from paragon.errors import ParagonError
 
@@ -41,6 +41,7 @@ def prepare_large(
         import duckdb
     except ImportError as error:
         raise ParagonError("large data: install the extra first: pip install '.[scale]'") from error
+    check_split(split)
     rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
     rules |= {"max_users": None, "negatives": negatives, "seed": seed}
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:

@@ -32,6 +32,7 @@ def prepare(
     this many random users.  ``negatives``: number per evaluation event, from items its user never
     met, without replacement.  Raises ``ParagonError`` if one of the three parts is empty.
     """
+    check_split(split)
     rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
     rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
     rated = dataset.interactions[dataset.interactions["rating"] >= min_rating]
@@ -39,6 +40,12 @@ def prepare(
     item = pd.Index(dataset.items["item_id"]).get_indexer(rated["item_id"])
     events = [user, item, rated["timestamp"].to_numpy()]
     return sequences_of(dataset, list(user_ids), events, rules, len(dataset.interactions))
+
+
+def check_split(split: str) -> None:
+    """Raise ``ParagonError`` for an unknown split."""
+    if split not in SPLITS:
+        raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
 
 
 def sequences_of(
@@ -124,8 +131,6 @@ def _filtered(name: str, events: list[np.ndarray], rules: dict) -> list[np.ndarr
 
     The part is 0 for training, or else, with ``global_time``, 1 for validation and 2 for the test.
     """
-    if rules["split"] not in SPLITS:
-        raise ParagonError(f"data.split: {rules['split']!r} is unknown; choose one of {SPLITS}")
     while rules["k_core"] > 1 and len(events[0]):
         counts = [np.bincount(numbers)[numbers] for numbers in events[:2]]
         enough = np.minimum(*counts) >= rules["k_core"]
