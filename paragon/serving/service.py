@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from paragon import __version__
 from paragon.errors import ParagonError
 from paragon.objectives.weights import check_weights
-from paragon.serving.lists import Batch, History, Id, Options, Recommendations
+from paragon.serving.lists import Batch, History, Id, Options, Past, Recommendations
 from paragon.serving.recommender import Recommender
 
 MOST_BYTES = 1 << 20  # of a request
@@ -28,11 +28,10 @@ SECONDS = 60  # to receive a request and send its answer
 _Filter = Annotated[list[Id], Field(max_length=10_000)]
 
 
-class Body(Options):
+class Body(Past, Options):
     """The body of ``POST /recommend``."""
 
     history: _Filter = Field(min_length=1, description="Item ids, oldest first.")
-    times: list[Annotated[int, Field(ge=-(2**60), le=2**60)]] | None = None
     weights: dict[str, float] = Field(description="By objective, with the sum 1.")
     k: int = Field(10, ge=1, le=1_000)
     only: _Filter | None = None

@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from paragon.data import negatives, sequences, split
@@ -34,8 +33,8 @@ def test_leave_one_out_takes_the_last_two_events(dataset, seqs):
         assert np.array_equal(part.users, np.arange(seqs.n_users))
         assert np.array_equal(part.positions, seqs.lengths - back)
         assert np.array_equal(part.targets, seqs.targets(part.users, part.positions))
-    frame = pd.DataFrame({"user_id": "u", "item_id": range(99), "timestamp": 7})
-    assert split._parts(frame, "leave_one_out", None).tolist() == [0] * 97 + [1, 2]
+    tied = prepare(of_events("u" * 99, [chr(n) for n in range(200, 299)], [7] * 99), negatives=0)
+    assert tied.items.tolist() == [*range(1, 100)] and tied.n_train.tolist() == [97]
 
 
 @pytest.mark.parametrize("large", [negatives.LARGE, 0], ids=["by keys", "one by one"])
@@ -97,8 +96,8 @@ def test_global_time_cuts_at_midnight_to_the_second(midnight):
     times = [*range(0, 80 * day, 10 * day), 80 * day, 100 * day]
     for moved, expected in ((0, 1), (-1, 0)):
         times[-2] = 81 * day - 3600 * midnight + moved
-        frame = pd.DataFrame({"user_id": "u", "item_id": "a", "timestamp": times})
-        assert split._parts(frame, "global_time", midnight).tolist() == [0] * 8 + [expected, 2]
+        parts = split._part_of_time(np.array(times), midnight)
+        assert parts.tolist() == [0] * 8 + [expected, 2]
 
 
 def test_filters_apply_and_are_described(dataset):
