@@ -15,6 +15,8 @@ from torch import Tensor
 
 from paragon.storage import loading, save_tensors
 
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads keys evenly
+
 
 @dataclass(frozen=True)
 class Met:
@@ -75,12 +77,24 @@ class Pairs:
     def __init__(self, users: np.ndarray, items: np.ndarray, n_items: int) -> None:
         self.n_items = n_items
         self.keys = np.unique(users * np.int64(n_items + 1) + items)
+        # Most pairs tested do not occur.  A hash table of booleans, at least 16 per pair,
+        # rejects nearly all of them without a search.
+        bits = max(4, int(16 * len(self.keys)).bit_length())
+        self._shift = np.uint64(64 - bits)
+        self._noted = np.zeros(1 << bits, dtype=bool)
+        self._noted[self._hash(self.keys)] = True
+
+    def _hash(self, keys: np.ndarray) -> np.ndarray:
+        return (keys.astype(np.uint64) * _GOLDEN) >> self._shift
 
     def has(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Test which pairs of ``users [...]`` and ``items [...]`` occur: bool ``[...]``."""
         keys = users * np.int64(self.n_items + 1) + items
-        place = np.searchsorted(self.keys, keys)  # len(self.keys) for a key beyond the last
-        return np.append(self.keys, -1)[place] == keys
+        occurs = self._noted[self._hash(keys)]
+        noted = keys[occurs]
+        place = np.searchsorted(self.keys, noted)  # len(keys) for a key beyond the last
+        occurs[occurs] = self.keys[np.minimum(place, len(self.keys) - 1)] == noted
+        return occurs
 
 
 @dataclass(frozen=True)
