@@ -128,8 +128,9 @@ def lab(
     full: bool = Option(False, "--full", help="The study itself, not a small one."),
 ) -> None:
     """Open JupyterLab, with any OPTIONS of it, on a copy that cannot change the study."""
-    from paragon_study.course.lab import make_lab, open_lab
+    from paragon_study.course.lab import check_user, make_lab, open_lab
 
+    check_user(options.args)
     open_lab(make_lab(full, say=typer.echo), options.args)
 
 

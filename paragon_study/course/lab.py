@@ -59,6 +59,13 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     return draft.rename(lab)
 
 
+def check_user(options: Sequence[str]) -> None:
+    """Raise ``ParagonError`` for root, before minutes of work: JupyterLab would refuse it then."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in options:
+        instead = "use another account, or in a container `make lab OPTIONS=--allow-root`"
+        raise ParagonError(f"JupyterLab does not start as root: {instead}")
+
+
 def open_lab(lab: Path, options: Sequence[str]) -> None:
     """Replace this process by JupyterLab in the lab; kernels use the lab as root."""
     os.environ["PARAGON_ROOT"] = str(lab)
