@@ -49,6 +49,7 @@ def fetch(
     item: str = Option("", help="The same, in both files."),
     time: str = Option("", help="Likewise: dates in UTC, or seconds since 1970."),
     categories: str = Option("", help="Likewise: names between |, ; or commas."),
+    title: str = Option("", help="Likewise."),
     day_first: bool | None = Option(None, "--day-first/--month-first", help="What 3/4/2024 is."),
     show_all: bool = Option(False, help="All lines of each problem of CSV files, not the first 5."),
 ) -> None:
@@ -61,6 +62,7 @@ def fetch(
 
     name = load_params().studies.datasets[0] if name is None else name
     columns = {"user_id": user, "item_id": item, "timestamp": time, "categories": categories}
+    columns["title"] = title
     columns = {role: column for role, column in columns.items() if column}
     if given and {".csv", ".tsv"} & {*given.suffixes}:
         files = CsvFiles(given, items, columns, day_first, show_all)
@@ -147,9 +149,17 @@ def export(
     folder: Target, dataset: Dataset = None, backbone: Backbone = None, people: People = False
 ) -> None:
     """Export a trained recommender as a folder that needs no study."""
+    from paragon.data.fetch import load_dataset
+    from paragon.params import DATA
     from paragon.serving.export import export_folder
 
-    export_folder(folder.resolve(), *_study(dataset, backbone).load_served(), people)
+    study = _study(dataset, backbone)
+    served, name = study.load_served(), study.dataset
+    trained = served[0].description["fingerprint"]
+    if (DATA / name).exists() and load_dataset(name, DATA).fingerprint != trained:
+        stage = f"generator@{name}-{study.backbone}"
+        raise ParagonError(f"data/{name} changed after training; run `dvc repro {stage}` first")
+    export_folder(folder.resolve(), *served, people)
     typer.echo(f"{os.path.relpath(folder)}: its README.md says what it is")
 
 

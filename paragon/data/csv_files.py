@@ -23,7 +23,7 @@ NAMES = {
 }
 TIME = "no time such as 2024-12-31 17:05, 31.12.2024, 12/31/2024 5:05 PM or seconds since 1970"
 NUMERIC = re.compile(r"\A(\d{1,2})([./-])(\d{1,2})[./-](\d{4})")  # 3/4/2024
-OPTIONS = "--user, --item, --time, --categories or --items FILE"
+OPTIONS = "--user, --item, --time, --categories, --title or --items FILE"
 SOME = 5  # lines of a problem that are named
 
 
@@ -73,11 +73,15 @@ class CsvFiles:
         usual = {n: next(filter(None, map(plain.get, NAMES[n].split())), "") for n in NAMES}
         wanted = usual | {n: c for n, c in self.columns.items() if c in table.frame}
         columns = {n: c for n, c in wanted.items() if c and n in (*needed, "rating", "title")}
+        lost = [c for n, c in self.columns.items() if n in needed and c not in table.frame]
+        self.problems.extend(f"{path}: no column {shown(column)}" for column in lost)
         if missing := ", ".join(name for name in needed if name not in columns):
             have = ", ".join(map(shown, table.frame))
             self.problems.append(f"{path}: which of {have} are {missing}? {OPTIONS} say it")
             self._stop()
-        self.used.append(f"{path}: " + ", ".join(f"{n} is {shown(c)}" for n, c in columns.items()))
+        used = [f"{n} is {shown(c)}" for n, c in columns.items()]
+        unused = [shown(column) for column in table.frame if column not in columns.values()]
+        self.used.append(f"{path}: {', '.join(used)}; not used: {', '.join(unused) or 'none'}")
         frame = table.select(*columns.values()).frame.map(str.strip).set_axis([*columns], axis=1)
         return replace(table, frame=frame, published=columns)
 
@@ -120,4 +124,5 @@ class CsvFiles:
 
     def _stop(self) -> None:
         if self.problems:
-            raise ParagonError("\n- ".join(["nothing was kept:", *self.problems]))
+            first = "nothing was kept; correct or delete these lines, then try again:"
+            raise ParagonError("\n- ".join([first, *self.problems]))

@@ -50,8 +50,8 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     needed = {share: round((2 * DEVIATION / (share * MEAN)) ** 2) for share in GIVEN_UP}
     if few := [f"{n:,} for {share:.0%}" for share, n in needed.items() if min(users) < n]:
         facts["too few users"] = (
-            "the 95 % interval of accuracy is wider than the share of it that is given up; needed "
-            f"are about {', '.join(few)} (fewer to compare two methods)"
+            "to tell a loss of accuracy from chance. Needed for a loss of so much are about "
+            f"{', '.join(few)} (fewer to compare two methods); lists can be served all the same"
         )
     return pd.Series(facts, name=dataset.name)
 

@@ -39,7 +39,9 @@ def check_weights(weights: object, names: Sequence[str], normalise: bool = False
     reasons = {
         "every weight must be a finite number": ~np.isfinite(w).all(1),
         "no weight may be negative": (w < 0).any(1),
-        "they must sum to 1, not {:g}": total <= 0 if normalise else np.abs(total - 1) > 1e-4,
+        "they must sum to 1, not {:g} (or set `normalise`)": total <= 0
+        if normalise
+        else np.abs(total - 1) > 1e-4,
     }
     for reason, wrong in reasons.items():
         for row in np.flatnonzero(wrong):

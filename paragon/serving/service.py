@@ -88,7 +88,7 @@ async def body_of(request: fastapi.Request) -> Body:
         place, found = ".".join(map(str, first["loc"])), json.dumps(first["input"])
         raise ParagonError(f"{place or 'request'}: {first['msg']}, found {found[:60]}") from error
     except (ValueError, RecursionError) as error:
-        raise ParagonError(f"request: no JSON in UTF-8 ({error})") from error
+        raise ParagonError(f"request: the body is no valid JSON in UTF-8 ({error})") from error
 
 
 def make_app(recommender: Recommender) -> fastapi.FastAPI:
