@@ -335,9 +335,8 @@ def evaluate(
     typer.echo(tables.as_markdown(pages.headline_table(*both)))
     typer.echo(f"\n{name} minus generated, α-nDCG@10 (intervals over users, and over seeds):\n")
     shares = [f"{100 * share:g}" for share in settings.shares]
-    parts = [
-        tables.difference_table({name: both[1][name]}, share, "alpha_ndcg") for share in shares
-    ]
+    own = {name: results.differences[name]}
+    parts = [tables.difference_table(own, share, "alpha_ndcg") for share in shares]
     table = pd.concat(parts).set_axis([f"{share} %" for share in shares])
     table = table.rename(columns={"real": "beyond chance"}).rename_axis("share")
     typer.echo(tables.as_markdown(table.astype(str)))
