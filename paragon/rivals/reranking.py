@@ -7,7 +7,7 @@ settings, P parameters of an adapter.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator as AdapterGenerator
 from paragon.metrics import ranking
+from paragon.objectives.table import history_shares
 
 DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 # Weights of a re-ranker.  Many are close to 1, as probabilities are small beside gains.
@@ -47,21 +48,18 @@ class Ranked:
     relevance: np.ndarray  # [N, D], 0..1, falling
     kinds: np.ndarray  # [N, D], rows in `patterns`
     patterns: np.ndarray  # [G, M], bool
+    history: np.ndarray | None = None  # [N, M], shares of the categories in what the user has met
 
     def reranked(self, rerank: "Rerank", setting: Setting, positions: int) -> np.ndarray:
         """Re-rank the ``setting.depth`` best items; return columns ``[N, up to positions]``."""
         first = np.s_[:, : setting.depth]
-        lists = Ranked(self.columns[first], self.relevance[first], self.kinds[first], self.patterns)
-        depth = lists.kinds.shape[1]
-        order = np.asarray(rerank(lists, setting.weight, min(positions, depth)))
-        asked, columns = (len(lists.kinds), min(positions, depth)), np.sort(order, -1)
-        if (
-            order.shape != asked
-            or order.dtype.kind not in "iu"
-            or (np.diff(columns, axis=1) == 0).any()
-            or (columns[:, 0] < 0).any()
-            or (columns[:, -1] >= depth).any()
-        ):
+        relevance, kinds = self.relevance[first], self.kinds[first]
+        lists = replace(self, columns=self.columns[first], relevance=relevance, kinds=kinds)
+        asked = len(kinds), min(positions, depth := kinds.shape[1])
+        order = np.asarray(rerank(lists, setting.weight, asked[1]))
+        row = np.sort(order, -1)
+        right = order.shape == asked and order.dtype.kind in "iu" and (np.diff(row) > 0).all()
+        if not right or row[:, :1].min(initial=0) < 0 or row[:, -1:].max(initial=0) >= depth:
             raise ParagonError(
                 f"a re-ranker must return whole numbers [N, positions] = {asked}, in a row all "
                 f"different and from 0 to {depth - 1}, not {order.dtype} {order.shape}"
@@ -154,6 +152,7 @@ class Candidates:
     targets: np.ndarray  # [N], column of the target
     kinds: np.ndarray  # [n + 1], for each item of the catalogue, its row in `patterns`
     patterns: np.ndarray  # [G, M], bool
+    history: np.ndarray | None = None  # [N, M], shares of the categories in what the user has met
 
     def best(self, scores: np.ndarray, temperature: float) -> Ranked:
         """Rank the best candidates by ``scores [N, C]``; their relevance is a probability."""
@@ -163,7 +162,7 @@ class Candidates:
         of_best = np.take_along_axis(scores, columns, 1).astype(np.float64)
         kinds = self.kinds[np.take_along_axis(self.items, columns, 1)]  # [N, D]
         relevance = np.exp((of_best - top) / temperature) / total
-        return Ranked(columns, relevance, kinds, self.patterns)
+        return Ranked(columns, relevance, kinds, self.patterns, self.history)
 
     def temperature(self, scores: np.ndarray) -> float:
         """Choose the temperature at which targets are most likely (Guo et al., ICML 2017)."""
@@ -186,7 +185,8 @@ class Candidates:
 def candidates_of(sequences: Sequences, evaluation: Evaluation) -> dict[str, Candidates]:
     """Return the candidates under both protocols: the stored lists and the catalogue."""
     patterns, kinds = np.unique(sequences.categories, axis=0, return_inverse=True)
-    described = (kinds.reshape(-1), patterns)
+    history = history_shares(sequences.met_before(evaluation), sequences.categories).numpy()
+    described = (kinds.reshape(-1), patterns, history)
     stored, excluded = evaluation.candidates, sequences.excluded(evaluation)
     catalogue = np.broadcast_to(np.arange(excluded.shape[1]), excluded.shape)
     first = np.zeros(len(evaluation), dtype=np.int64)

@@ -56,18 +56,10 @@ def volume(item, above):
 GAINS = {"mmr": distance, "xquad": coverage, "dpp": volume}
 
 
-@pytest.mark.parametrize(
-    "order",
-    [
-        np.tile(np.arange(3.0), (N, 1)),  # no whole numbers
-        np.zeros((N, 3), int),  # one item three times
-        np.tile(np.arange(3) + D - 2, (N, 1)),  # the last is none of the list
-        np.tile(np.arange(3) - 1, (N, 1)),
-        np.arange(3),
-    ],
-)
-def test_what_a_reranker_returns_is_checked(lists, order):
-    refused("re-ranker", lists.reranked, lambda *about: order, Setting(0, 1, D, 0.5), 3)
+def test_what_a_reranker_returns_is_checked(lists):
+    rows = np.arange(3.0), np.zeros(3, int), np.arange(3) + D - 2, np.arange(3) - 1
+    for order in (*(np.tile(row, (N, 1)) for row in rows), np.arange(3)):
+        refused("re-ranker", lists.reranked, lambda *about: order, Setting(0, 1, D, 0.5), 3)  # noqa: B023
 
 
 def by_hand(gain, relevance, sets, weight, depth):
@@ -195,6 +187,15 @@ def test_on_the_events_of_the_choice_every_weight_is_in_its_place(seqs, planted,
         if rule == "xquad":
             assert spread[0] == pytest.approx(1.0, abs=0.01)  # the ideal breaks ties otherwise
             assert len(set(spread)) >= 6
+
+
+def test_lists_come_with_what_the_user_has_met(seqs):
+    candidates = candidates_of(seqs, seqs.test)["full"]
+    lists = candidates.best(np.zeros(candidates.items.shape), 1.0)
+    start = seqs.offsets[seqs.test.users[3]]
+    sets = seqs.categories[np.unique(seqs.items[start : start + seqs.test.positions[3]])]
+    parts = (sets / np.maximum(sets.sum(1, keepdims=True), 1)).sum(0)  # equal parts of an item
+    assert lists.history[3] == pytest.approx(parts / parts.sum())
 
 
 def test_other_events_take_the_settings_of_validation(seqs, planted):
