@@ -125,6 +125,8 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
     if study:
         table = table[(table["dataset"] + "/" + table["backbone"]).str.strip("/") == study]
     table = table[(table["measure"] == measure) & ((table["method"] == method) | (method == "any"))]
+    if table.empty:
+        raise ParagonError(f"claims.yaml: {source} has no {measure} of {method}")
     kind, _, digits = form.partition(" ")
     values = table["value"]
     if kind in ("ahead", "behind"):
@@ -136,8 +138,6 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
         both = table.merge(seeds, on=["dataset", "backbone"], suffixes=("", "_half"))
         worst = np.minimum(both["low"], both["value"] - both["value_half"])
         return str((worst > -MARGIN).sum())
-    if table.empty:
-        raise ParagonError(f"claims.yaml: {source} has no {measure} of {method}")
     if kind == "studies":
         return str(len(table.drop_duplicates(["dataset", "backbone"])))
     if kind in ("span", "percent"):
