@@ -7,18 +7,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from paragon.rivals.end_to_end import equal_steps
+
 
 def velocity(none: float, of_weights: float, g: float) -> float:
     """Exercise 04.2: the velocity under guidance ``g``."""
     return none + g * (of_weights - none)
 
 
-def changes(settings: Any, epochs: float, events: int, together: bool = True) -> int:
-    """Exercise 05.2: changes of the weights until retraining reads as much as preparing."""
+def equal_cost(settings: Any, section: str = "rivals", **change: int) -> int:
+    """Exercise 05.1: steps of a rival at equal cost; ``change`` in a section: a mistake."""
+    changed = getattr(settings, section).model_copy(update=change)
+    return equal_steps(settings.model_copy(update={section: changed}))
+
+
+def times_saved(settings: Any, epochs: float, events: int, together: bool = True) -> float:
+    """Exercise 05.2: events that retraining reads, over those that preparing reads."""
     prepared = settings.adapters.steps * settings.adapters.batch
     if together:
         prepared += settings.generator.steps * settings.generator.behaviour_rows
-    return int(-(-prepared // (epochs * events)))
+    return epochs * events / prepared
 
 
 def factor(law: pd.DataFrame) -> float:
@@ -65,12 +73,23 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
     velocity: [
         (lambda none, w, g: g * w, "Guidance multiplies the difference of the two, not the whole."),
         (lambda none, w, g: none + g * w, "Add g times the *difference*, not g times the second."),
-        (lambda none, w, g: w + g * (w - none), "With g = 1 nothing may change: start without."),
+        (
+            lambda none, w, g: w + g * (w - none),
+            "With g = 1 it is the second: start at the first.",
+        ),
     ],
-    changes: [
-        (partial(changes, together=False), "The generator has to be trained, too."),
-        (lambda *given: changes(*given) - 1, "After that many, retraining has still read less."),
-        (lambda s, _, events: changes(s, 1, events), "Retraining reads the events in each epoch."),
+    equal_cost: [
+        (
+            partial(equal_cost, section="generator", behaviour_batch=0),
+            "The second part is missing.",
+        ),
+        (partial(equal_cost, section="adapters", steps=0), "Tuning the anchors is missing."),
+        (partial(equal_cost, rows=1), "A step takes `weights` times `rows` lists."),
+    ],
+    times_saved: [
+        (partial(times_saved, together=False), "The generator has to be trained, too."),
+        (lambda *given: 1 / times_saved(*given), "This is the share that preparing reads."),
+        (lambda s, _, events: times_saved(s, 1, events), "Each epoch reads all events."),
     ],
     factor: [
         (lambda law: np.subtract(*_of_nearest(law)), "This is the difference, not the factor."),

@@ -37,7 +37,8 @@ def _verdict(
     answer: Any, expected: Any, case: tuple | None, near: float, hints: Sequence
 ) -> tuple[str, str]:
     asked = case is not None and callable(answer)
-    where = f"for {', '.join(map(_short, case or ()))}: " if asked else ""
+    shown = ", ".join(_short(part) for part in case or () if not callable(part))
+    where = f"for {shown}: " if asked and shown else ""
 
     def value(of: Any) -> Any:
         return of(*case) if case is not None and callable(of) else of

@@ -14,10 +14,9 @@ from paragon.params import ROOT, merge_sections, read_settings
 from paragon_study.running.runner import run_notebook
 
 SMALL = Path(__file__).with_name("small.yaml")
-LINKED = ("data", "paragon", "paragon_study", "docs")  # read only
-COPIED = ("notebooks", "results", "ablations")
+COPIED = ("docs", "paragon", "paragon_study", "notebooks", "results", "ablations")
 NOTE = """> **This is the small lab**, with 200 users and little training. Lists follow the weights,
-> as in the study. Which method is better is noise here: compare with `docs/executed`."""
+> as in the study. Which method is better is noise here: see [docs/executed](../docs/executed)."""
 
 
 def small_params(root: Path = ROOT) -> dict:
@@ -26,7 +25,7 @@ def small_params(root: Path = ROOT) -> dict:
 
 
 def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] = print) -> Path:
-    """Make ``root/lab`` unless it exists, from the study or in small (90 seconds)."""
+    """Make ``root/lab`` unless it exists, from the study or in small (four minutes)."""
     lab, mode = root / "lab", "full" if full else "small"
     if lab.exists():
         if not (lab / f".{mode}").exists():
@@ -38,8 +37,7 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     draft = root / "lab.part"  # renamed when complete
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    for name in LINKED:
-        (draft / name).symlink_to(os.path.join("..", name))
+    (draft / "data").symlink_to(os.path.join("..", "data"))  # the largest, and only read
     for name in (*COPIED, *["artifacts"] * full):
         if (root / name).exists():
             shutil.copytree(root / name, draft / name)

@@ -91,7 +91,8 @@ METHODS = pd.DataFrame(
 SIZES = load_params(ROOT / "params.yaml", dataset="ml-100k", backbone="sasrec")
 QUESTIONS = {
     answers.velocity: (2.0, 3.0, 1.4),
-    answers.changes: (SIZES, 3.5, 9_000),
+    answers.equal_cost: (SIZES,),
+    answers.times_saved: (SIZES, 3.5, 9_000),
     answers.factor: (LAW,),
     answers.farthest: (METHODS,),
     answers.shared: (Lists(), []),
@@ -117,7 +118,7 @@ def test_common_mistakes_are_explained(right, capsys):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A checkout with two notebooks, and a runner that only writes down what it was given."""
-    for name in (*lab.LINKED, "notebooks", "artifacts"):
+    for name in ("data", "paragon", "paragon_study", "docs", "notebooks", "artifacts"):
         (tmp_path / name).mkdir()
     for name in ("01_data", "03_adapters"):
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", tmp_path / "notebooks")
