@@ -190,8 +190,7 @@ def test_on_the_events_of_the_choice_every_weight_is_in_its_place(seqs, planted,
 
 
 def test_lists_come_with_what_the_user_has_met(seqs):
-    candidates = candidates_of(seqs, seqs.test)["full"]
-    lists = candidates.best(np.zeros(candidates.items.shape), 1.0)
+    lists = candidates_of(seqs, seqs.test)["full"].best(0.0 * seqs.excluded(seqs.test), 1.0)
     start = seqs.offsets[seqs.test.users[3]]
     sets = seqs.categories[np.unique(seqs.items[start : start + seqs.test.positions[3]])]
     parts = (sets / np.maximum(sets.sum(1, keepdims=True), 1)).sum(0)  # equal parts of an item

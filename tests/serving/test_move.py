@@ -56,7 +56,7 @@ def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
     exported, loaded, made, seqs, stranger, tmp_path, monkeypatch
 ):
     """The new backbone is the old one once more, and then one that knows nothing."""
-    study = SimpleNamespace(dataset="toy", backbone="sasrec")
+    study = SimpleNamespace(dataset="toy", backbone="sasrec", fingerprint="of other data")
     study.load_frozen, study.load_served = lambda: (seqs, *made[:2]), lambda: (seqs, *made)
     monkeypatch.setattr(command_line, "_study", lambda *names: study)
     run, history, target = CliRunner().invoke, seqs.item_ids[:3], tmp_path / "new"
@@ -78,5 +78,4 @@ def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
     (tmp_path / "toy").mkdir()
     monkeypatch.setattr("paragon.params.DATA", tmp_path)
     monkeypatch.setattr("paragon.data.fetch.load_dataset", lambda *_: study)
-    study.fingerprint = "other data than it was trained on"
     assert "toy changed" in str(run(app, ["export", str(tmp_path / "model")]).exception)
