@@ -203,7 +203,7 @@ def shares(folders: Iterable[Path]) -> str:
         texts = table.iloc[:, 1:].agg(" ".join, axis=1).str.replace("0.", ".", regex=False)
         cells[", ".join(folder.parts[-2:])] = {look(m).label: texts.get(m) for m in IN_SHARES}
     table = pd.DataFrame.from_dict(cells, orient="index").dropna(axis=1, how="all").fillna("–")
-    return as_markdown(table.rename_axis("study"))
+    return as_markdown(table.rename_axis("study")).replace("*", r"\*")
 
 
 def method_means(table: pd.DataFrame) -> pd.DataFrame:

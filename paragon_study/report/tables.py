@@ -100,7 +100,7 @@ def shares_table(
             rows[method] = {"NDCG@10 kept, %": " ".join(plus_minus(x, None, 0) for x in kept)}
             for share in shares:
                 star = is_real(differences.get(method, {}), f"alpha_ndcg_{share}")
-                cell = plus_minus(row[f"alpha_ndcg_{share}"], None, 3) + r"\*" * star
+                cell = plus_minus(row[f"alpha_ndcg_{share}"], None, 3) + "*" * star
                 rows[method][f"{'' if share in shares[1:] else 'α-nDCG@10 at '}{share} %"] = cell
     return pd.DataFrame.from_dict(rows, orient="index")
 
