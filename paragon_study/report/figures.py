@@ -376,8 +376,8 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
 @style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Plot distances to the nearest collected vector by group: box, median and values."""
-    values = {name: np.asarray(own) for name, own in distances.items()}
-    groups = {f"{name} (n = {own.size})": own for name, own in values.items()}
+    arrays = {name: np.asarray(own) for name, own in distances.items()}
+    groups = {f"{name} (n = {own.size})": own for name, own in arrays.items()}
     together = np.concatenate(list(groups.values()))
     log = bool(together.min() > 0 and together.max() > 30 * together.min())
     figure = style.new(5.2, 0.7 + 0.42 * len(groups))
