@@ -73,10 +73,10 @@ class CsvFiles:
         usual = {n: next(filter(None, map(plain.get, NAMES[n].split())), "") for n in NAMES}
         wanted = usual | {n: c for n, c in self.columns.items() if c in table.frame}
         columns = {n: c for n, c in wanted.items() if c and n in (*needed, "rating", "title")}
-        lost = [c for n, c in self.columns.items() if n in needed and c not in table.frame]
-        self.problems.extend(f"{path}: no column {shown(column)}" for column in lost)
         if missing := ", ".join(name for name in needed if name not in columns):
             have = ", ".join(map(shown, table.frame))
+            lost = [c for n, c in self.columns.items() if n in needed and n not in columns]
+            self.problems.extend(f"{path}: no column {shown(column)}" for column in lost)
             self.problems.append(f"{path}: which of {have} are {missing}? {OPTIONS} say it")
             self._stop()
         used = [f"{n} is {shown(c)}" for n, c in columns.items()]
