@@ -36,12 +36,12 @@ def check_weights(weights: object, names: Sequence[str], normalise: bool = False
         raise ParagonError(f"weights: {needed}; found shape {w.shape}")
     with np.errstate(over="ignore"):
         total = w.sum(1)
+    unsummed = total <= 0 if normalise else np.abs(total - 1) > 1e-4
+    advice = "" if normalise else " (or set `normalise`)"
     reasons = {
         "every weight must be a finite number": ~np.isfinite(w).all(1),
         "no weight may be negative": (w < 0).any(1),
-        "they must sum to 1, not {:g} (or set `normalise`)": total <= 0
-        if normalise
-        else np.abs(total - 1) > 1e-4,
+        f"they must sum to 1, not {{:g}}{advice}": unsummed,
     }
     for reason, wrong in reasons.items():
         for row in np.flatnonzero(wrong):
