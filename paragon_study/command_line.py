@@ -331,8 +331,7 @@ def evaluate(
     recorded = Results(curve, *(compare.load_results(file) for file in files))
     settings = opened.params.evaluation
     results = evaluate_method(opened.load_trained(), name, new, recorded, settings)
-    both = results.summary, results.differences
-    typer.echo(tables.as_markdown(pages.headline_table(*both)))
+    typer.echo(tables.as_markdown(pages.headline_table(results.summary, results.differences)))
     typer.echo(f"\n{name} minus generated, α-nDCG@10 (intervals over users, and over seeds):\n")
     shares = [f"{100 * share:g}" for share in settings.shares]
     own = {name: results.differences[name]}

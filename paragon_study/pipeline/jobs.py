@@ -72,10 +72,12 @@ def _workers(count: int) -> Iterator[None]:
         with parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **begin):
             yield
         return
-    from distributed import Client  # of the extra `cluster`
-
     try:
+        from distributed import Client
+
         client = Client(address, timeout=30)
+    except ImportError as error:
+        raise ParagonError(f"{CLUSTER}: install the extra: pip install '.[cluster]'") from error
     except (OSError, ValueError) as error:
         raise ParagonError(f"{CLUSTER}={address}: no scheduler answers there: {error}") from error
     with client, parallel_config("dask"):

@@ -27,9 +27,7 @@ RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 
 
-def headline_table(
-    summary: Mapping[str, Mapping], differences: Mapping[str, Mapping]
-) -> pd.DataFrame:
+def headline_table(summary: Mapping, differences: Mapping) -> pd.DataFrame:
     """Tabulate shares of accuracy and control error, the most diverse at the second share first."""
     table = shares_table(summary, differences).rename_axis("method")
     errors = [summary[name].get("outcome_error_full") for name in table.index]
