@@ -242,7 +242,7 @@ def serve(
 
 @app.command()
 def trial(
-    kind: str = Argument("", help="law, budgets; recommenders, moves, generators."),
+    kind: str = Argument("", help="law, budgets, tuning; recommenders, moves, generators."),
     name: str = Argument("", help="One trial, to run it anew."),
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
@@ -255,6 +255,7 @@ def trial(
     trials: dict[str, tuple[Any, Any]] = {
         "law": (ablate.Ablations, ablate.measure_law),
         "budgets": (ablate.Ablations, ablate.measure_budgets),
+        "tuning": (ablate.Ablations, ablate.measure_tuning),
         "recommenders": (measure.Moves, measure.measure_recommender),
         "moves": (measure.Moves, measure.measure_move),
         "generators": (measure.Moves, measure.measure_generator),

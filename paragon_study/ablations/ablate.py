@@ -5,6 +5,7 @@ Shapes: S seeds, A anchors, W weights, O objectives, P parameters, M categories,
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from itertools import count
@@ -19,8 +20,9 @@ from torch import Tensor
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection, load_collection, save_collection
 from paragon.adapters.frozen import best_of, held_out_losses
+from paragon.backbones import train_backbone
 from paragon.errors import ParagonError
-from paragon.evaluation.evaluate import over_seeds, shares_from_generated
+from paragon.evaluation.evaluate import over_seeds, shares_from_generated, significant
 from paragon.evaluation.methods import METHODS
 from paragon.evaluation.protocol import Row, Scores
 from paragon.evaluation.shares import at_budgets
@@ -73,6 +75,8 @@ class Ablations(Plan):
     variants: dict[str, VariantEntry]
     law: dict[str, LawEntry]
     budgets: dict[str, StudyEntry] = {}
+    tried: list[dict[str, Any]] = []  # changes of a backbone's settings
+    tuning: dict[str, StudyEntry] = {}
 
     def follows_from(self, kind: str, name: str) -> list:
         """Return the seeds, the entry, and what else its rows depend on."""
@@ -80,7 +84,7 @@ class Ablations(Plan):
         if kind == "law":
             variants = {name: variant.model_dump() for name, variant in self.variants.items()}
             entry += [self.end_to_end, self.equal, variants]
-        return entry
+        return [*entry, self.tried] if kind == "tuning" else entry
 
     def study(self, name: str, change: dict[str, Any] | None = None) -> Study:
         """Open the study of an entry of ``law``, with as many anchors as it can need."""
@@ -244,4 +248,19 @@ def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
                 own = {k.replace(share, ""): v for k, v in values.items() if share in k}
                 front = {"fetched": budget, "method": method, "share": int(share[1:])}
                 rows.append(front | {k: v for k, v in own.items() if not k.endswith("_note")})
+    return pd.DataFrame(rows)
+
+
+def measure_tuning(plan: Ablations, name: str) -> pd.DataFrame:
+    """Train a backbone with each change of its settings; a row for each, ``ndcg`` of validation."""
+    entry, rows = plan.entry("tuning", name), []
+    for change in plan.tried:
+        study = open_study(entry.dataset, entry.backbone, {"backbones": change}, checked=False)
+        start = time.process_time()
+        settings = study.params.backbones
+        fitted = train_backbone(entry.backbone, study.load_sequences(), settings)[1]
+        changed = ", ".join(f"{key} {value}" for key, value in change.items()) or "the study"
+        seconds = significant(time.process_time() - start, 3)
+        about = {"epochs": fitted.epochs, "seconds": seconds}
+        rows.append({"change": changed, "ndcg": -min(fitted.validation), **about})
     return pd.DataFrame(rows)
