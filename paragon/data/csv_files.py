@@ -58,8 +58,7 @@ class CsvFiles:
         mark = next((m for m in "|;>," if texts.str.contains(m, regex=False).any()), "|")
         names = texts.map(lambda text: [name.strip(" []'\"") for name in text.split(mark)])
         shelf = replace(shelf, frame=about.assign(categories=names)[~about.duplicated()])
-        dataset = Dataset.from_raw(name, {"inter": log, "item": shelf})
-        return replace(dataset, repairs=dataset.repairs | dataset.renamed)
+        return Dataset.from_raw(name, {"inter": log, "item": shelf}, atomic=False)
 
     def _table(self, path: Path, *needed: str) -> RawTable:
         """Read a file; its columns get the names of ``NAMES``."""
