@@ -1,7 +1,4 @@
-"""Read params.yaml as typed, checked settings, and define where files are.
-
-A misspelt key or a wrong type is an error that names the key.  Paths start at the repository root.
-"""
+"""Read params.yaml as typed, checked settings, and define where files are."""
 
 import os
 from pathlib import Path

@@ -59,8 +59,7 @@ def atomic_folder(target: Path, ours: Collection[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target), ExitStack() as last:
             there = target.iterdir() if target.is_dir() else [target] if target.exists() else []
-            foreign = sorted(p.name for p in there if p.name not in ours or not p.is_file())
-            if foreign:
+            if foreign := sorted(p.name for p in there if p.name not in ours or not p.is_file()):
                 raise ParagonError(
                     f"{target} holds {shown(foreign[0])}, which was not written by this command: "
                     "move it elsewhere, nothing was changed"

@@ -1,7 +1,6 @@
 """Prepare sequences from Parquet files that do not fit in memory, with DuckDB.
 
-The sequences (16 bytes per event) and the candidate lists stay in memory.  Use it from about 20
-million events on.
+Use it from 20 million events on; sequences (16 bytes an event) and candidate lists stay in memory.
 """
 
 import tempfile

@@ -189,8 +189,7 @@ class Sequences:
         """Return each user's training items; none if they are the whole catalogue."""
         counts = self.n_train.copy()
         for user in np.flatnonzero(counts >= self.n_items):
-            start = self.offsets[user]
-            if len(np.unique(self.items[start : start + counts[user]])) == self.n_items:
+            if len(np.unique(self.items[self.offsets[user] :][: counts[user]])) == self.n_items:
                 counts[user] = 0
         return Met.of(self.n_items, self.items, self.offsets[:-1], counts)
 

@@ -12,8 +12,8 @@ from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 
 SPLITS = ("leave_one_out", "global_time")
-# A dataset, ids of users, their events of a rating or better as numbers (index of user, index of
-# item and time, `[E]` each, in the order of the file), and the number of all events.
+# A dataset, ids of users, the events of a rating or better (index of user, index of item and time,
+# `[E]` each, in the order of the file), and the number of all events.
 Numbered = tuple[Dataset, list[str], list[np.ndarray], int]
 
 
@@ -92,8 +92,7 @@ def prepare(
     categories = np.zeros((n_items + 1, len(index)), dtype=bool)  # row 0 is padding
     for row, names in enumerate(catalogue["categories"], start=1):
         categories[row, [index[name] for name in names]] = True
-    group = dataset.users.set_index("user_id")["group"].reindex(user_ids)
-    group_names = sorted(group.dropna().unique())
+    group = pd.Categorical(dataset.users.set_index("user_id")["group"].reindex(user_ids))
     about = {"dataset": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint}
     return Sequences(
         items=item,
@@ -101,14 +100,14 @@ def prepare(
         offsets=offsets,
         n_train=lengths - np.bincount(tested, minlength=n_users),  # [U]
         categories=categories,
-        groups=pd.Categorical(group, categories=group_names).codes.astype(np.int64),
+        groups=group.codes.astype(np.int64),
         valid=valid,
         test=test,
         item_ids=catalogue["item_id"].tolist(),
         titles=catalogue["title"].tolist(),
         user_ids=user_ids,
         category_names=category_names,
-        group_names=group_names,
+        group_names=group.categories.tolist(),
         description={**about, **rules, "counts": counts, "repairs": dataset.repairs},
     )
 

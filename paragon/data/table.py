@@ -68,7 +68,9 @@ class RawTable:
         text = f"visible text of 1 to {LONGEST_ID} characters without spaces around it"
         self.check(column, map(is_id, values), f"an integer, or {text}")
         places, forms = pd.factorize(values.astype(object))
-        again = pd.Index([*map(_plain, forms)], dtype=object).duplicated()
+        texts = (unicodedata.normalize("NFC", str(form)) for form in forms)  # composed letters
+        plain = [re.sub(r"\A(\d+)\.0+\Z", r"\1", text) for text in texts]
+        again = pd.Index(plain, dtype=object).duplicated()
         fix = "another row has the same id in another form, such as 5 and 5.0: write one of them"
         self.check(column, ~again[places], "one form of each id", fix)
         return self.replaced(**{column: map(str, values)}).frame[column]
@@ -131,12 +133,6 @@ def is_id(value: object) -> bool:
     return value == value.strip() != "" and value.isprintable()
 
 
-def _plain(value: object) -> str:
-    """Return the form in which equal ids are equal: composed letters, no ``.0`` at the end."""
-    text = unicodedata.normalize("NFC", str(value))
-    return re.sub(r"\A(\d+)\.0+\Z", r"\1", text)
-
-
 def _number(value: object) -> float:
     """Parse a number; NaN for what ``float`` accepts but is no number, such as 1_000."""
     try:
@@ -172,9 +168,8 @@ class Dataset:
                 raise ParagonError(f"{table.name}: there are no rows of data; add some")
         events = _check_events(tables["inter"], repairs)
         items = _check_items(tables["item"], events, tables["inter"].name, repairs)
-        users = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
-        if "user" in tables:
-            users = _check_users(tables["user"], events, repairs)
+        nobody = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
+        users = _check_users(tables["user"], events, repairs) if "user" in tables else nobody
         dataset = cls(name, events, items, users)
         renamed = 0 if atomic else sum(name != one_word(name) for name in dataset.categories)
         repairs["names of categories written with '_' for spaces and separators"] = renamed
@@ -191,10 +186,8 @@ class Dataset:
         optional ``title``; of ``users``: ``user_id``, optional ``group``.  Ids are strings or
         integers.  Raises ``ParagonError`` with table, row and column of the first error.
         """
-        tables = {
-            "inter": _raw_table(interactions, "interactions table", *NEEDED["inter"]),
-            "item": _raw_table(items, "items table", "item_id", "categories"),
-        }
+        tables = {"inter": _raw_table(interactions, "interactions table", *NEEDED["inter"])}
+        tables["item"] = _raw_table(items, "items table", "item_id", "categories")
         if users is not None and not (isinstance(users, pd.DataFrame) and users.empty):
             tables["user"] = _raw_table(users, "users table", "user_id")
         dataset = cls.from_raw(name, tables, atomic=False)
