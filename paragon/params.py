@@ -247,7 +247,8 @@ class _Loader(yaml.SafeLoader):
     """Refuse a repeated key, where YAML would keep the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
-        node, names = super().compose_mapping_node(anchor), list[Any]()
+        node = super().compose_mapping_node(anchor)
+        names: list = []
         for key, _ in node.value:
             if key.value in names and key.tag != "tag:yaml.org,2002:merge":
                 problem = f"the key {key.value!r} is there twice"
