@@ -1,7 +1,4 @@
-"""Read params.yaml as typed, checked settings, and define where files are.
-
-A misspelt key or a wrong type is an error that names the key.  Paths start at the repository root.
-"""
+"""Read params.yaml as typed, checked settings, and define where files are."""
 
 import os
 from pathlib import Path
@@ -41,6 +38,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
+WithAccuracy = _containing("accuracy", "what else would be recommended?")
 # Sections that may differ by dataset or backbone.
 Overridden = Literal[
     "run", "data", "backbones", "adapters", "generator", "published", "rivals", "evaluation"
@@ -86,12 +84,7 @@ class BackboneSettings(Section):
 class AdapterSettings(Section):
     """Joint tuning of adapters."""
 
-    objectives: Annotated[
-        list[str],
-        Field(min_length=2),
-        AfterValidator(_distinct),
-        _containing("accuracy", "what else would be recommended?"),
-    ]
+    objectives: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct), WithAccuracy]
     width: Count
     anchors: Annotated[list[float | list[float]], Field(min_length=2)]  # what the generator learns
     oracles: Count  # evaluate the multiples of 1/oracles
@@ -246,9 +239,7 @@ def read_settings(path: Path) -> dict:
         reason = " ".join(str(error).split())
         raise ParagonError(f"{path}: not valid YAML: {reason}") from error
     if not isinstance(content, dict):
-        raise ParagonError(
-            f"{path}: a mapping of sections is needed, found {type(content).__name__}"
-        )
+        raise ParagonError(f"{path}: needs a mapping of sections, found {type(content).__name__}")
     return content
 
 
@@ -257,13 +248,12 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
-        names: set[str] = set()
+        names: list = []
         for key, _ in node.value:
-            if isinstance(key.value, str) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in names:
-                    problem = f"the key {key.value!r} is there twice"
-                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-                names.add(key.value)
+            if key.value in names and key.tag != "tag:yaml.org,2002:merge":
+                problem = f"the key {key.value!r} is there twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            names.append(key.value)
         return node
 
 
@@ -277,6 +267,5 @@ def checked(section: type[S], content: dict, where: str) -> S:
         key = ".".join(str(part) for part in first["loc"])
         found = "" if first["type"] == "missing" else f", found {shown(first['input'])}"
         place = f"{where}{key}" if where.endswith(".") else f"{where}: {key}"
-        raise ParagonError(
-            f"{place}: {first['msg'].removeprefix('Value error, ')}{found}"
-        ) from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ParagonError(f"{place}: {reason}{found}") from error

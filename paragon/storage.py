@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -42,10 +42,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
         yield part
         os.replace(part, target)
     except (OSError, ValueError) as error:  # ValueError: NaN in JSON
-        reason = getattr(error, "strerror", None) or error
-        raise ParagonError(
-            f"{target} cannot be written: {reason}; what was there is kept"
-        ) from error
+        why = getattr(error, "strerror", None) or error
+        raise ParagonError(f"{target} cannot be written: {why}; what was there is kept") from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -59,23 +57,20 @@ def atomic_folder(target: Path, ours: Collection[str]) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(target):
+        with locked(target), ExitStack() as last:
             there = target.iterdir() if target.is_dir() else [target] if target.exists() else []
-            foreign = sorted(p.name for p in there if p.name not in ours or not p.is_file())
-            if foreign:
+            if foreign := sorted(p.name for p in there if p.name not in ours or not p.is_file()):
                 raise ParagonError(
                     f"{target} holds {shown(foreign[0])}, which was not written by this command: "
                     "move it elsewhere, nothing was changed"
                 )
             stage = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.stage-"))
-            try:
-                (stage / "new").mkdir()
-                yield stage / "new"
-                if target.exists():
-                    os.rename(target, stage / "old")
-                os.rename(stage / "new", target)
-            finally:
-                _clear(stage, target)
+            last.callback(_clear, stage, target)
+            (stage / "new").mkdir()
+            yield stage / "new"
+            if target.exists():
+                os.rename(target, stage / "old")
+            os.rename(stage / "new", target)
     except OSError as error:
         raise ParagonError(f"{target} cannot be written: {error.strerror or error}") from None
 
@@ -83,19 +78,16 @@ def atomic_folder(target: Path, ours: Collection[str]) -> Iterator[Path]:
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
     """Lock ``target`` against other processes; restore it if one was killed while replacing it."""
-    handle = None
-    try:
+    with ExitStack() as stack:
         with suppress(OSError, ImportError):
             import fcntl
 
             handle = os.open(target.parent, os.O_RDONLY)
+            stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
             for stage in target.parent.glob(f".{glob.escape(target.name)}.stage-*"):
                 _clear(stage, target)
         yield
-    finally:
-        if handle is not None:
-            os.close(handle)
 
 
 def _clear(stage: Path, target: Path) -> None:
@@ -105,8 +97,7 @@ def _clear(stage: Path, target: Path) -> None:
         try:
             os.rename(old, target)
         except OSError as error:
-            reason = f"{target} cannot be put back: {error.strerror or error}"
-            raise ParagonError(f"{reason}; move {old} there") from None
+            raise ParagonError(f"{target} cannot be put back ({error}); move {old} there") from None
     shutil.rmtree(stage, ignore_errors=True)
 
 
@@ -139,10 +130,9 @@ def save_tensors(stem: Path, tensors: Mapping[str, "Tensor"], description: dict)
 
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     # Both are written before either replaces an old one.
-    with atomic_path(stem.with_name(stem.name + ".safetensors")) as path:
+    with atomic_path(Path(f"{stem}.safetensors")) as path:
         path.write_bytes(data)
-        about = {**description, "sha256": _checksum(data, description)}
-        write_json(stem.with_name(stem.name + ".json"), about)
+        write_json(Path(f"{stem}.json"), {**description, "sha256": _checksum(data, description)})
 
 
 def load_tensors(stem: Path, stage: str) -> tuple[dict[str, "Tensor"], dict]:
@@ -150,8 +140,7 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, "Tensor"], dict]:
     import torch
     from safetensors.torch import load
 
-    path = require(stem.with_name(stem.name + ".safetensors"), stage)
-    about = require(stem.with_name(stem.name + ".json"), stage)
+    path, about = (require(Path(f"{stem}.{kind}"), stage) for kind in ("safetensors", "json"))
     try:
         data = path.read_bytes()
         description = json.loads(about.read_text(encoding="utf-8"))
@@ -164,9 +153,8 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, "Tensor"], dict]:
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"`{name}` holds numbers that are not finite")
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
-        raise ParagonError(
-            f"{path} or its {about.name} cannot be read ({error}); {_again(stage)}"
-        ) from error
+        files = f"{path} or its {about.name}"
+        raise ParagonError(f"{files} cannot be read ({error}); {_again(stage)}") from error
     return tensors, description
 
 
@@ -185,9 +173,8 @@ def loading(
         yield tensors, description
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ParagonError(
-            f"{stem}.json: made by another version of the package ({reason}); {_again(stage)}"
-        ) from error
+        made = f"{stem}.json: made by another version of the package ({reason})"
+        raise ParagonError(f"{made}; {_again(stage)}") from error
 
 
 def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None:

@@ -20,11 +20,8 @@ from paragon.errors import ParagonError, shown
 from paragon.storage import atomic_folder, check_name
 
 HEADER = re.compile(r"\s*([^:]+):(token|token_seq|float|float_seq)\s*")
-# Categories come from the first group with a column in the file.
-CATEGORIES = (
-    *(("class",), ("genre",), ("genres",), ("categories",)),
-    ("category", "sub_category", "subcategory"),
-)
+# Categories come from the first of these with a column in the file, or from several columns.
+CATEGORIES = ("class", "genre", "genres", "categories", "category sub_category subcategory")
 csv.field_size_limit(1 << 30)  # columns may hold long texts
 MOST_UNPACKED = 1 << 30  # bytes of a file
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -79,9 +76,7 @@ def read_bytes(path: Traversable) -> bytes:
     if pointer:
         raise ParagonError(f"{path} only points to the data in Git LFS: run `git lfs pull` first")
     if len(data) > MOST_UNPACKED:
-        raise ParagonError(
-            f"{path} holds more than {MOST_UNPACKED:,} bytes: use `prepare_large` for so much data"
-        )
+        raise ParagonError(f"{path} holds more than {MOST_UNPACKED:,} bytes: use `prepare_large`")
     return data
 
 
@@ -116,12 +111,8 @@ def split_rows(
 
     Lines with another number of fields are left out and go to ``broken``; None: they are an error.
     """
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=separator,
-        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-        strict=True,
-    )
+    lines, quote = io.StringIO(text, newline=""), '"' if quoted else None
+    reader = csv.reader(lines, delimiter=separator, quotechar=quote, strict=True)
     rows: dict[int, list[str]] = {}
     line, header = 1, list(columns)
     try:
@@ -160,25 +151,23 @@ def dataset_in_tables(name: str, tables: Mapping[str, RawTable]) -> Dataset:
                 "expected name:type with type one of token, token_seq, float, float_seq, separated "
                 "by tabs; correct the header"
             )
-        names, kinds = zip(*(match.groups() for match in headers if match), strict=True)
-        table = replace(table, frame=table.frame.set_axis(names, axis=1))
-        table.select(*NEEDED[suffix], *names)
-        if suffix == "item":
-            table = _with_categories(table, dict(zip(names, kinds, strict=True)))
-        plain[suffix] = table
-    return Dataset.from_raw(name, plain)
+        kinds = [(match[1], match[2]) for match in headers if match]
+        table = replace(table, frame=table.frame.set_axis([name for name, _ in kinds], axis=1))
+        table.select(*NEEDED[suffix], *table.frame)
+        plain[suffix] = _with_categories(table, dict(kinds)) if suffix == "item" else table
+    return Dataset.from_raw(name, plain, atomic=True)
 
 
 def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
     """Add a column ``categories`` with the list of category names of each item."""
-    group = next((group for group in CATEGORIES if set(group) & set(kinds)), ())
-    if not group:
-        known = ", ".join(group[0] for group in CATEGORIES)
+    groups = ([name for name in group.split() if name in kinds] for group in CATEGORIES)
+    used = next(filter(None, groups), [])
+    if not used:
+        known = ", ".join(group.split()[0] for group in CATEGORIES)
         raise ParagonError(
             f"{table.name}: no column says which are the categories: call one of them {known} "
             f"(columns found: {', '.join(kinds)})"
         )
-    used = [name for name in group if name in kinds]
     lists = [_split_names(table, name, kinds[name]) for name in used]
     table = table.replaced(categories=[sum(parts, []) for parts in zip(*lists, strict=True)])
     return replace(table, published={"categories": " and ".join(used)} | {**table.published})
@@ -189,9 +178,7 @@ def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
     texts = table.frame[column]
     commas = kind != "token" and any(", " in text for text in texts)
 
-    def names_in(text: str | list[str]) -> list[str] | None:
-        if isinstance(text, list):
-            return text
+    def names_in(text: str) -> list[str] | None:
         quoted = len(text) > 1 and text[0] in "'\"" and text[-1] in "'\""
         names, marks = [text], "|;[]"
         if kind != "token" and quoted:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from paragon.data.atomic import decode, read_bytes, split_rows
-from paragon.data.table import NUMBER, Dataset, RawTable, is_id
+from paragon.data.table import NEEDED, NUMBER, Dataset, RawTable, is_id
 from paragon.errors import ParagonError, shown
 
 # Usual names of columns, in small letters and digits; the first that a file has is taken.
@@ -41,8 +41,7 @@ class CsvFiles:
 
     def read(self, name: str) -> Dataset:
         """Read the dataset; raise one ``ParagonError`` with all problems."""
-        needed = ("user_id", "item_id", "timestamp")
-        log = self._table(self.events, *needed, *["categories"] * (not self.items))
+        log = self._table(self.events, *NEEDED["inter"], *["categories"] * (not self.items))
         shelf = self._table(self.items, "item_id", "categories") if self.items else log
         unknown = {*self.columns.values()} - {*log.published.values(), *shelf.published.values()}
         self.problems.extend(f"no file has a column {shown(column)}" for column in unknown)
@@ -58,8 +57,7 @@ class CsvFiles:
         mark = next((m for m in "|;>," if texts.str.contains(m, regex=False).any()), "|")
         names = texts.map(lambda text: [name.strip(" []'\"") for name in text.split(mark)])
         shelf = replace(shelf, frame=about.assign(categories=names)[~about.duplicated()])
-        dataset = Dataset.from_raw(name, {"inter": log, "item": shelf})
-        return replace(dataset, repairs=dataset.repairs | dataset.renamed)
+        return Dataset.from_raw(name, {"inter": log, "item": shelf}, atomic=False)
 
     def _table(self, path: Path, *needed: str) -> RawTable:
         """Read a file; its columns get the names of ``NAMES``."""
@@ -98,8 +96,7 @@ class CsvFiles:
             self._check(log, "timestamp", ~unclear, "give --day-first or --month-first")
         wrong = number | (second if day_first else first) | ~texts.str.contains(r"\d{4}")
         dates = texts.mask(wrong).str.replace(r"\A(\d{4})[/.](\d+)[/.]", r"\1-\2-", regex=True)
-        order = r"\4-\3-\1" if day_first else r"\4-\1-\3"
-        dates = dates.str.replace(NUMERIC, order, regex=True)
+        dates = dates.str.replace(NUMERIC, r"\4-\3-\1" if day_first else r"\4-\1-\3", regex=True)
         dates = dates.mask(dates.str.match(r"\d{4}-(1[3-9]|[2-9]\d)", na=False))  # no month
         found = pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
         rest = dates.mask(found.notna())  # a hundred times slower

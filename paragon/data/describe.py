@@ -19,6 +19,7 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     carried, names = items["categories"].map(len), sequences.category_names
     same = len(np.unique(sequences.categories[1:], axis=0)) < 2
     groups = dataset.users["group"].value_counts()
+    valid, test = (len(np.unique(part.users)) for part in (sequences.valid, sequences.test))
     about, counts = sequences.description, sequences.description["counts"]
     filters = [f", {k} {about[k]:g}" for k in ("min_rating", "k_core", "midnight") if about[k]]
     facts = {
@@ -41,14 +42,12 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         f"{counts['items']:,} items",
         "training": f"{counts['train']:,} interactions; of {counts['users_without_evaluation']:,} "
         "users everything is training",
+        "validation": f"{counts['valid']:,} interactions of {valid:,} users",
+        "test": f"{counts['test']:,} interactions of {test:,} users",
     }
-    users = []
-    for part, name in (("valid", "validation"), ("test", "test")):
-        users.append(len(np.unique(sequences.evaluation(part).users)))
-        facts[name] = f"{counts[part]:,} interactions of {users[-1]:,} users"
     # With this many users, two standard errors of NDCG@10 equal the share that is given up.
     needed = {share: round((2 * DEVIATION / (share * MEAN)) ** 2) for share in GIVEN_UP}
-    if few := [f"{n:,} for {share:.0%}" for share, n in needed.items() if min(users) < n]:
+    if few := [f"{n:,} for {share:.0%}" for share, n in needed.items() if min(valid, test) < n]:
         facts["too few users"] = (
             "to tell a loss of accuracy from chance. Needed for a loss of so much are about "
             f"{', '.join(few)} (fewer to compare two methods); lists can be served all the same"

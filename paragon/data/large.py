@@ -1,7 +1,6 @@
 """Prepare sequences from Parquet files that do not fit in memory, with DuckDB.
 
-The sequences (16 bytes per event) and the candidate lists stay in memory.  Use it from about 20
-million events on.
+Use it from 20 million events on; sequences (16 bytes an event) and candidate lists stay in memory.
 """
 
 import tempfile
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from paragon.data.sequences import Sequences
-from paragon.data.split import check_split, sequences_of
+from paragon.data.split import Numbered, prepare
 from paragon.data.table import MILLISECONDS, NEEDED, Dataset
 from paragon.errors import ParagonError
 
@@ -23,15 +22,10 @@ def prepare_large(
     users: str | Path | None = None,
     *,
     name: str = "own",
-    split: str = "leave_one_out",
-    midnight: float | None = None,
-    min_rating: float = 0.0,
-    k_core: int = 0,
-    negatives: int = 99,
-    seed: int = 0,
     memory: str = "1GB",
+    **rules: Any,
 ) -> Sequences:
-    """Make sequences from Parquet files, by the rules of :func:`paragon.data.split.prepare`.
+    """Make sequences from Parquet files, by the ``rules`` of :func:`paragon.data.split.prepare`.
 
     ``interactions``: a file or a pattern (``folder/*.parquet``), in order of name.  Columns: as in
     :meth:`Dataset.from_frame`, ``timestamp`` in whole seconds since 1970.  ``memory``: DuckDB's
@@ -41,22 +35,23 @@ def prepare_large(
         import duckdb
     except ImportError as error:
         raise ParagonError("large data: install the extra first: pip install '.[scale]'") from error
-    check_split(split)
-    rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
-    rules |= {"max_users": None, "negatives": negatives, "seed": seed}
-    with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-        config: dict[str, Any] = {"memory_limit": memory, "temp_directory": scratch}
-        with duckdb.connect(config=config) as db:
-            try:
+
+    def read(min_rating: float) -> Numbered:
+        with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
+            config: dict[str, Any] = {"memory_limit": memory, "temp_directory": scratch}
+            with duckdb.connect(config=config) as db:
                 raw = _check(db, str(interactions))
                 catalogue = db.read_parquet(str(items)).df()
                 people = db.read_parquet(str(users)).df() if users else None
                 dataset = Dataset.from_frame(_first_events(db), catalogue, people, name)
                 user_ids = dataset.interactions["user_id"].unique().tolist()
                 events = _numbered(db, user_ids, dataset.items["item_id"].tolist(), min_rating)
-            except duckdb.Error as error:
-                raise ParagonError(f"{interactions}: {str(error).splitlines()[0]}") from error
-    return sequences_of(dataset, user_ids, events, rules, raw)
+                return dataset, user_ids, events, raw
+
+    try:
+        return prepare(read, **rules)
+    except duckdb.Error as error:
+        raise ParagonError(f"{interactions}: {str(error).splitlines()[0]}") from error
 
 
 def _check(db: Any, files: str) -> int:
@@ -78,17 +73,13 @@ def _check(db: Any, files: str) -> int:
         or rating > 1e308 or (select min(timestamp) > 19e6 and max(timestamp) < 21e6 from rated);
         create view repeated as select 1 from rated group by user_id, item_id, timestamp
         having count(*) > 1""")
-    wrong, repeated, rows = (_count(db, view) for view in ("wrong", "repeated", "rated"))
+    wrong, repeated, rows = (len(db.view(name)) for name in ("wrong", "repeated", "rated"))
     if wrong or repeated:
         raise ParagonError(
             f"{files}: {wrong} rows have no id, no rating of 0 or more, or no time in seconds, and "
             f"{repeated} events repeat user, item and time; correct or remove them"
         )
     return rows
-
-
-def _count(db: Any, view: str) -> int:
-    return db.execute(f"select count(*) from {view}").fetchall()[0][0]
 
 
 def _first_events(db: Any) -> pd.DataFrame:
@@ -111,11 +102,7 @@ def _numbered(
         db.execute(f"""create table {key}_places as
             select {key}_id, place::int as {key} from first_{key}s join listed
             on {key}_id::varchar = id""")
-    return [
-        *db.execute(f"""
-        select "user", item, timestamp::bigint as timestamp from rated
+    events = db.execute(f"""select "user", item, timestamp::bigint as timestamp from rated
         join user_places using (user_id) join item_places using (item_id)
         where rating >= {float(min_rating)} order by row""")
-        .fetchnumpy()
-        .values()
-    ]
+    return [*events.fetchnumpy().values()]

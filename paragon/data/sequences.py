@@ -189,8 +189,7 @@ class Sequences:
         """Return each user's training items; none if they are the whole catalogue."""
         counts = self.n_train.copy()
         for user in np.flatnonzero(counts >= self.n_items):
-            start = self.offsets[user]
-            if len(np.unique(self.items[start : start + counts[user]])) == self.n_items:
+            if len(np.unique(self.items[self.offsets[user] :][: counts[user]])) == self.n_items:
                 counts[user] = 0
         return Met.of(self.n_items, self.items, self.offsets[:-1], counts)
 
@@ -220,23 +219,20 @@ class Sequences:
 
 def save_sequences(sequences: Sequences, folder: Path) -> None:
     """Write ``sequences.safetensors`` (arrays) and ``sequences.json`` (names, description)."""
-    arrays: dict[str, np.ndarray] = {}
-    names: dict[str, Any] = {}
-    for name, value in vars(sequences).items():
-        if isinstance(value, Evaluation):
-            arrays |= {f"{name}.{part}": array for part, array in vars(value).items()}
-        else:
-            (arrays if isinstance(value, np.ndarray) else names)[name] = value
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    save_tensors(folder / "sequences", tensors, names)
+    about = dict(vars(sequences))
+    for part in ("valid", "test"):
+        about |= {f"{part}.{name}": array for name, array in vars(about.pop(part)).items()}
+    arrays = [name for name, value in about.items() if isinstance(value, np.ndarray)]
+    tensors = {name: torch.from_numpy(about.pop(name)) for name in arrays}
+    save_tensors(folder / "sequences", tensors, about)
 
 
 def load_sequences(folder: Path) -> Sequences:
     """Read what :func:`save_sequences` wrote; raise ``ParagonError`` if missing or altered."""
     with loading(folder / "sequences", "data") as (tensors, about):
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
-        events = [field.name for field in fields(Evaluation)]
         for part in ("valid", "test"):
-            arrays[part] = Evaluation(*(arrays.pop(f"{part}.{name}") for name in events))
-        names = {f.name: about[f.name] for f in fields(Sequences) if f.name not in arrays}
-        return Sequences(**arrays, **names)
+            columns = (arrays.pop(f"{part}.{field.name}") for field in fields(Evaluation))
+            arrays[part] = Evaluation(*columns)
+        del about["sha256"]
+        return Sequences(**arrays, **about)

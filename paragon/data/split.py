@@ -1,5 +1,8 @@
 """Filter, number, sort and split a dataset, and draw its candidate lists."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -9,10 +12,13 @@ from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 
 SPLITS = ("leave_one_out", "global_time")
+# A dataset, ids of users, the events of a rating or better (index of user, index of item and time,
+# `[E]` each, in the order of the file), and the number of all events.
+Numbered = tuple[Dataset, list[str], list[np.ndarray], int]
 
 
 def prepare(
-    dataset: Dataset,
+    dataset: Dataset | Callable[[float], Numbered],
     *,
     split: str = "leave_one_out",
     midnight: float | None = None,
@@ -22,7 +28,7 @@ def prepare(
     negatives: int = 99,
     seed: int = 0,
 ) -> Sequences:
-    """Filter, number, sort and split a dataset, and draw its candidate lists.
+    """Filter, number, sort and split a dataset (or what reads it), and draw its candidate lists.
 
     ``split``: ``leave_one_out`` holds out the last two events of each user; ``global_time`` cuts
     the time span at 80 % and 90 % and drops later events of users and items without training
@@ -32,32 +38,14 @@ def prepare(
     this many random users.  ``negatives``: number per evaluation event, from items its user never
     met, without replacement.  Raises ``ParagonError`` if one of the three parts is empty.
     """
-    check_split(split)
-    rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
-    rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
-    rated = dataset.interactions[dataset.interactions["rating"] >= min_rating]
-    user, user_ids = pd.factorize(rated["user_id"])
-    item = pd.Index(dataset.items["item_id"]).get_indexer(rated["item_id"])
-    events = [user, item, rated["timestamp"].to_numpy()]
-    return sequences_of(dataset, list(user_ids), events, rules, len(dataset.interactions))
-
-
-def check_split(split: str) -> None:
-    """Raise ``ParagonError`` for an unknown split."""
     if split not in SPLITS:
         raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
-
-
-def sequences_of(
-    dataset: Dataset, user_ids: list[str], events: list[np.ndarray], rules: dict, raw: int
-) -> Sequences:
-    """Apply the arguments of :func:`prepare`, as ``rules``, to numbered events.
-
-    ``events``: index into ``user_ids``, index into ``dataset.items`` and time, ``[E]`` each, in the
-    order of the file; the list is emptied.  ``raw``: number of events before filtering.
-    """
+    rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
+    rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
+    read = dataset if callable(dataset) else partial(_numbered, dataset)
+    dataset, user_ids, events, raw = read(min_rating)
     user, item, times, part = _filtered(dataset.name, events, rules)
-    events.clear()  # with much data, the memory is needed
+    del events  # with much data, the memory is needed
     users = pd.unique(user)  # by first appearance
     user_ids, places = [user_ids[n] for n in users], np.zeros(len(user_ids), dtype=user.dtype)
     places[users] = np.arange(len(users))
@@ -72,7 +60,7 @@ def sequences_of(
     item = numbers[item[order]]
     part = part[order]
     del user, order
-    if rules["split"] == "leave_one_out":
+    if split == "leave_one_out":
         # Users with fewer than three events would have no training history: only train on them.
         ends = offsets[1:][lengths >= 3]
         part[ends - 2], part[ends - 1] = 1, 2
@@ -83,17 +71,16 @@ def sequences_of(
         if not size:
             raise ParagonError(
                 f"dataset {dataset.name}: no {name} event is left after the split "
-                f"{rules['split']}; choose another one or looser filters in the section `data` of "
-                "params.yaml"
+                f"{split}; choose another or looser filters in the section data of params.yaml"
             )
     rows_of_parts = [np.flatnonzero(part == number) for number in (1, 2)]
     users_of_parts = [np.searchsorted(offsets, rows, side="right") - 1 for rows in rows_of_parts]
     met, tested = Met.of(n_items, item, offsets[:-1], lengths), np.concatenate(users_of_parts)
-    check_negatives(np.unique(tested), met, rules["negatives"], user_ids)
-    rng = np.random.default_rng(rules["seed"])
+    check_negatives(np.unique(tested), met, negatives, user_ids)
+    rng = np.random.default_rng(seed)
     parts = []
     for rows, row_users in zip(rows_of_parts, users_of_parts, strict=True):
-        candidates = draw_candidates(row_users, item[rows], met, rules["negatives"], rng)
+        candidates = draw_candidates(row_users, item[rows], met, negatives, rng)
         parts.append(Evaluation(row_users, rows - offsets[row_users], candidates))
     valid, test = parts
     counts |= dict(zip(("train", "valid", "test"), sizes, strict=True))
@@ -105,8 +92,7 @@ def sequences_of(
     categories = np.zeros((n_items + 1, len(index)), dtype=bool)  # row 0 is padding
     for row, names in enumerate(catalogue["categories"], start=1):
         categories[row, [index[name] for name in names]] = True
-    group = dataset.users.set_index("user_id")["group"].reindex(user_ids)
-    group_names = sorted(group.dropna().unique())
+    group = pd.Categorical(dataset.users.set_index("user_id")["group"].reindex(user_ids))
     about = {"dataset": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint}
     return Sequences(
         items=item,
@@ -114,16 +100,24 @@ def sequences_of(
         offsets=offsets,
         n_train=lengths - np.bincount(tested, minlength=n_users),  # [U]
         categories=categories,
-        groups=pd.Categorical(group, categories=group_names).codes.astype(np.int64),
+        groups=group.codes.astype(np.int64),
         valid=valid,
         test=test,
         item_ids=catalogue["item_id"].tolist(),
         titles=catalogue["title"].tolist(),
         user_ids=user_ids,
         category_names=category_names,
-        group_names=group_names,
+        group_names=group.categories.tolist(),
         description={**about, **rules, "counts": counts, "repairs": dataset.repairs},
     )
+
+
+def _numbered(dataset: Dataset, min_rating: float) -> Numbered:
+    rated = dataset.interactions[dataset.interactions["rating"] >= min_rating]
+    user, user_ids = pd.factorize(rated["user_id"])
+    item = pd.Index(dataset.items["item_id"]).get_indexer(rated["item_id"])
+    events = [user, item, rated["timestamp"].to_numpy()]
+    return dataset, list(user_ids), events, len(dataset.interactions)
 
 
 def _filtered(name: str, events: list[np.ndarray], rules: dict) -> list[np.ndarray]:

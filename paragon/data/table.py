@@ -30,12 +30,10 @@ INVISIBLE = re.compile(
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
 # Required columns of each table, by file suffix.
 NEEDED = {"inter": ("user_id", "item_id", "timestamp"), "item": ("item_id",), "user": ("user_id",)}
-# Possible column names; the first one present is used.
-TITLES = ("movie_title", "title", "item_name", "name")
-GROUPS = ("group", "gender")
+# Types of columns in a file; the others are ``token``.
+KINDS = {"rating": "float", "timestamp": "float", "title": "token_seq", "categories": "token_seq"}
 MILLISECONDS = 1e11  # as seconds this is the year 5138, as milliseconds it is 1973
 TOO_LARGE = 5e12  # as milliseconds this is the year 2128; dates as 20230101120000 are larger
-UNKNOWN_ITEMS_LIMIT = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class RawTable:
     """An unchecked table, and where its rows come from."""
 
     name: str
-    frame: pd.DataFrame  # index: the line in the file `name`, (file, line), or the row in memory
+    frame: pd.DataFrame  # index: the line in the file `name`, or the row in memory
     published: Mapping[str, str] = field(default_factory=dict)  # other column names in the source
     unit: str = "line"
 
@@ -52,11 +50,10 @@ class RawTable:
         wrong = ~np.array([*map(bool, good)], dtype=bool)
         if wrong.any():
             row = int(wrong.argmax())
-            index, value = self.frame.index[row], self.frame[column].iloc[row]
-            name, line = index if isinstance(index, tuple) else (self.name, index)
+            line, value = self.frame.index[row], self.frame[column].iloc[row]
             value = value.item() if isinstance(value, np.generic) else value
             raise ParagonError(
-                f"{name}, {self.unit} {line}, column {self.published.get(column, column)}: "
+                f"{self.name}, {self.unit} {line}, column {self.published.get(column, column)}: "
                 f"found {shown(value)}, expected {expected}; {fix}"
             )
 
@@ -71,11 +68,12 @@ class RawTable:
         text = f"visible text of 1 to {LONGEST_ID} characters without spaces around it"
         self.check(column, map(is_id, values), f"an integer, or {text}")
         places, forms = pd.factorize(values.astype(object))
-        first: dict[str, int] = {}  # of each id that is written in several forms
-        alone = [first.setdefault(_plain(form), n) == n for n, form in enumerate(forms)]
+        texts = (unicodedata.normalize("NFC", str(form)) for form in forms)  # composed letters
+        plain = [re.sub(r"\A(\d+)\.0+\Z", r"\1", text) for text in texts]
+        again = pd.Index(plain, dtype=object).duplicated()
         fix = "another row has the same id in another form, such as 5 and 5.0: write one of them"
-        self.check(column, np.array(alone)[places], "one form of each id", fix)
-        return self.replaced(**{column: map(str, self.frame[column])}).frame[column]
+        self.check(column, ~again[places], "one form of each id", fix)
+        return self.replaced(**{column: map(str, values)}).frame[column]
 
     def numbers(self, column: str) -> np.ndarray:
         """Return float64 ``[rows]``; raise unless all are finite numbers of 0 or more."""
@@ -88,7 +86,7 @@ class RawTable:
         self.check(column, good, "a finite number of 0 or more")
         return numbers
 
-    def texts(self, names: tuple[str, ...]) -> pd.Series:
+    def texts(self, *names: str) -> pd.Series:
         """Return the first of these columns as single-line text, or "" if none exists."""
         column = next((name for name in names if name in self.frame), None)
         if column is None:
@@ -135,12 +133,6 @@ def is_id(value: object) -> bool:
     return value == value.strip() != "" and value.isprintable()
 
 
-def _plain(value: object) -> str:
-    """Return the form in which equal ids are equal: composed letters, no ``.0`` at the end."""
-    text = unicodedata.normalize("NFC", str(value))
-    return re.sub(r"\A(\d+)\.0+\Z", r"\1", text)
-
-
 def _number(value: object) -> float:
     """Parse a number; NaN for what ``float`` accepts but is no number, such as 1_000."""
     try:
@@ -167,27 +159,21 @@ class Dataset:
         """The distinct categories of all items, sorted."""
         return tuple(sorted({name for names in self.items["categories"] for name in names}))
 
-    @property
-    def renamed(self) -> dict[str, int]:
-        """The number of categories that files hold under another name, as a repair."""
-        changed = sum(name != one_word(name) for name in self.categories)
-        what = "names of categories written with '_' for spaces and separators"
-        return {what: changed} if changed else {}
-
     @classmethod
-    def from_raw(cls, name: str, tables: Mapping[str, RawTable]) -> "Dataset":
-        """Check and repair raw tables (by file suffix); the fingerprint stays empty."""
+    def from_raw(cls, name: str, tables: Mapping[str, RawTable], atomic: bool) -> "Dataset":
+        """Check and repair raw tables (by suffix), of atomic files or others; no fingerprint."""
         repairs: dict[str, int] = {}
         for table in tables.values():
             if table.frame.empty:
                 raise ParagonError(f"{table.name}: there are no rows of data; add some")
         events = _check_events(tables["inter"], repairs)
         items = _check_items(tables["item"], events, tables["inter"].name, repairs)
-        users = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
-        if "user" in tables:
-            users = _check_users(tables["user"], events, repairs)
-        counted = {repair: int(number) for repair, number in repairs.items() if number}
-        return cls(name, events, items, users, repairs=counted)
+        nobody = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
+        users = _check_users(tables["user"], events, repairs) if "user" in tables else nobody
+        dataset = cls(name, events, items, users)
+        renamed = 0 if atomic else sum(name != one_word(name) for name in dataset.categories)
+        repairs["names of categories written with '_' for spaces and separators"] = renamed
+        return replace(dataset, repairs={what: int(n) for what, n in repairs.items() if n})
 
     @classmethod
     def from_frame(
@@ -200,15 +186,12 @@ class Dataset:
         optional ``title``; of ``users``: ``user_id``, optional ``group``.  Ids are strings or
         integers.  Raises ``ParagonError`` with table, row and column of the first error.
         """
-        tables = {
-            "inter": _raw_table(interactions, "interactions table", *NEEDED["inter"]),
-            "item": _raw_table(items, "items table", "item_id", "categories"),
-        }
+        tables = {"inter": _raw_table(interactions, "interactions table", *NEEDED["inter"])}
+        tables["item"] = _raw_table(items, "items table", "item_id", "categories")
         if users is not None and not (isinstance(users, pd.DataFrame) and users.empty):
             tables["user"] = _raw_table(users, "users table", "user_id")
-        dataset = cls.from_raw(name, tables)
-        repairs = dataset.repairs | dataset.renamed
-        return replace(dataset, fingerprint=fingerprint(dataset.atomic_files()), repairs=repairs)
+        dataset = cls.from_raw(name, tables, atomic=False)
+        return replace(dataset, fingerprint=fingerprint(dataset.atomic_files()))
 
     def atomic_files(self) -> dict[str, bytes]:
         """Return the atomic files by suffix; ``ParagonError`` if two categories become one."""
@@ -220,13 +203,8 @@ class Dataset:
                 "';', '|' and brackets turn into '_' and quotes at the ends are lost; rename one"
             )
         tables = {"inter": self.interactions, "item": self.items, "user": self.users.fillna("")}
-        headers = {
-            "inter": ["user_id:token", "item_id:token", "rating:float", "timestamp:float"],
-            "item": ["item_id:token", "title:token_seq", "categories:token_seq"],
-            "user": ["user_id:token", "group:token"],
-        }
         return {
-            suffix: atomic_bytes(table.set_axis(headers[suffix], axis=1))
+            suffix: atomic_bytes(table.rename(columns=lambda c: f"{c}:{KINDS.get(c, 'token')}"))
             for suffix, table in tables.items()
             if not table.empty
         }
@@ -321,7 +299,7 @@ def _check_items(
     table: RawTable, events: pd.DataFrame, events_name: str, repairs: dict[str, int]
 ) -> pd.DataFrame:
     """Check items; append unknown items of ``events``, of which over 10 % are an error."""
-    ids, titles = table.ids("item_id"), table.texts(TITLES)
+    ids, titles = table.ids("item_id"), table.texts("movie_title", "title", "item_name", "name")
     categories = table.replaced(categories=map(_category_names, table.frame["categories"]))
     expected, names = "a list of visible text, empty if unknown", categories.frame["categories"]
     table.check("categories", names.notna(), expected)
@@ -331,12 +309,11 @@ def _check_items(
 
     met = events["item_id"].drop_duplicates()
     unknown = met[~met.isin(items["item_id"])].tolist()
-    if len(unknown) > UNKNOWN_ITEMS_LIMIT * len(met):
-        column = table.published.get("item_id", "item_id")
+    if len(unknown) > 0.1 * len(met):
+        place = f"column {table.published.get('item_id', 'item_id')} of {table.name}"
         raise ParagonError(
             f"{events_name}: {len(unknown)} of {len(met)} items, the first of them "
-            f"{shown(unknown[0])}, are not in column {column} of {table.name}; add them there, or "
-            "use the ids of that table"
+            f"{shown(unknown[0])}, are not in {place}; add them there, or use the ids of that table"
         )
     repairs["items missing from the catalogue added without categories"] = len(unknown)
     extra = {"item_id": unknown, "title": unknown, "categories": [()] * len(unknown)}
@@ -356,15 +333,14 @@ def _category_names(value: Any) -> tuple[str, ...] | None:
 
 def _check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) -> pd.DataFrame:
     """Check the users; raise if none of the users of the ``events`` is among them."""
-    groups = table.texts(GROUPS)
+    groups = table.texts("group", "gender")
     users = table.unique("user_id", "users", repairs, group=groups.where(groups != "", pd.NA))
     active = events["user_id"].drop_duplicates()
     unknown = ~active.isin(users["user_id"])
     if unknown.all():
         raise ParagonError(
             f"{table.name}: column {table.published.get('user_id', 'user_id')} has none of the "
-            f"{len(active)} users of the interactions, the first of them "
-            f"{shown(active.iloc[0])}; use the same ids"
+            f"{len(active)} users of interactions, such as {shown(active.iloc[0])}; use equal ids"
         )
     repairs["users missing from the user table, of unknown group"] = unknown.sum()
     return users
