@@ -102,8 +102,7 @@ def train_generator(
             losses["v_loss"] = diffusion_loss(*parts)
         if task_losses:  # behavioural loss, on adapters sampled for random weights
             wanted = random_weights(settings.behaviour_batch, floor, rng).to(device)  # [B, O]
-            shape = len(wanted), model.latent.size  # B, K
-            noise = standard_normal(shape, rng).to(device)  # [B, K]
+            noise = standard_normal((len(wanted), model.latent.size), rng).to(device)  # [B, K]
             predict = guided(model.denoiser, wanted, 1)
             sampled = ddim(predict, schedule, noise, steps=settings.sampler_steps)  # [B, K]
             by_objective = task_losses(model.latent.decode(sampled), rng)  # [B, O]

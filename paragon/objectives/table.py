@@ -97,10 +97,7 @@ class Scored(NamedTuple):
     lists: Lists
 
     def losses(self, names: Sequence[str], groups: Tensor, diverge: Diverge) -> Tensor:
-        """Compute the losses of the objectives, ``[..., A, O]``.
-
-        ``diverge(reference)``: divergences of all scores, ``[..., A, B]``; ``groups [..., B]``.
-        """
+        """Compute the losses ``[..., A, O]`` of objectives, for users in ``groups [..., B]``."""
         parts = [
             e.loss(diverge(e.reference), groups) if e.reference else e.loss(*self).squeeze(-1)
             for e in (OBJECTIVES[name] for name in names)
