@@ -8,7 +8,7 @@ from torch import Tensor
 
 from paragon.errors import ParagonError
 
-Predict = Callable[[Tensor, Tensor], Tensor]  # x_t [B, D], t [B] to v [B, D]: a fixed condition
+Predict = Callable[[Tensor, Tensor], Tensor]  # x_t [B, D], t [B] to v [B, D], at a fixed condition
 
 
 class Schedule:

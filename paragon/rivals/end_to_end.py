@@ -24,7 +24,7 @@ from paragon.storage import loading
 
 
 class EndToEnd(nn.Module):
-    """A model from weights to adapters, for a ``count`` of objectives, with ``own`` settings."""
+    """A model from weights to adapters, for a ``count`` of objectives; ``rival``: its settings."""
 
     description: dict  # what it was trained for and with
 
@@ -39,13 +39,13 @@ class EndToEnd(nn.Module):
 class Hypernetwork(EndToEnd):
     """Generate adapters with a network (Navon et al., ICLR 2021, with linear scalarisation)."""
 
-    def __init__(self, form: AdapterForm, start: Tensor, count: int, own: RivalSettings) -> None:
+    def __init__(self, form: AdapterForm, start: Tensor, count: int, rival: RivalSettings) -> None:
         super().__init__()
-        width = own.width
+        width = rival.width
         self.register_buffer("start", start)
         self.embed = WeightEmbedding(count, width)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(own.blocks + 1))
-        self.blocks = nn.ModuleList(mlp(width, 2 * width, width) for _ in range(own.blocks))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(rival.blocks + 1))
+        self.blocks = nn.ModuleList(mlp(width, 2 * width, width) for _ in range(rival.blocks))
         self.output = nn.Linear(width, len(start))
         nn.init.zeros_(self.output.weight)  # training begins at `start` for all weights
         nn.init.zeros_(self.output.bias)
@@ -62,7 +62,7 @@ class Hypernetwork(EndToEnd):
 class LinearSubspace(EndToEnd):
     """Mix ``endpoints [O, P]`` in proportion to the weights (Dimitriadis et al., ICML 2023)."""
 
-    def __init__(self, form: AdapterForm, start: Tensor, count: int, own: RivalSettings) -> None:
+    def __init__(self, form: AdapterForm, start: Tensor, count: int, rival: RivalSettings) -> None:
         super().__init__()
         self.endpoints = nn.Parameter(start.repeat(count, 1))
 
@@ -78,11 +78,11 @@ class Conditioned(EndToEnd):
     for given weights, this is an adapter.
     """
 
-    def __init__(self, form: AdapterForm, start: Tensor, count: int, own: RivalSettings) -> None:
+    def __init__(self, form: AdapterForm, start: Tensor, count: int, rival: RivalSettings) -> None:
         super().__init__()
         self.form, self.adapter = form, nn.Parameter(start)
-        self.embed = WeightEmbedding(count, own.width)
-        self.modulate = nn.Linear(own.width, 2 * form.width + form.categories)
+        self.embed = WeightEmbedding(count, rival.width)
+        self.modulate = nn.Linear(rival.width, 2 * form.width + form.categories)
         nn.init.zeros_(self.modulate.weight)  # training begins at `start` for all weights
         nn.init.zeros_(self.modulate.bias)
 
