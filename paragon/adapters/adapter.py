@@ -86,8 +86,7 @@ def initial_vector(form: AdapterForm, seed: int) -> Tensor:
 
 def start_vectors(form: AdapterForm, tasks: int, seeds: Sequence[int]) -> Tensor:
     """Draw starts ``[S, A, P]``, one per seed: a common start keeps vectors comparable."""
-    vectors = torch.stack([initial_vector(form, seed) for seed in seeds])  # [S, P]
-    return vectors.unsqueeze(1).repeat(1, tasks, 1)
+    return torch.stack([initial_vector(form, seed).repeat(tasks, 1) for seed in seeds])
 
 
 class Adapter(nn.Module):

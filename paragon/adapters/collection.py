@@ -46,7 +46,6 @@ def tune(
     All losses are added up: an adapter appears only in its own, so it is as if tuned alone. All
     tasks of a seed share its events. The rate falls along a cosine. ``valid``: for curves only.
     """
-    objectives = settings.objectives
     vectors = start.clone().requires_grad_(True)  # [S, A, P]
     optimizer = torch.optim.Adam([vectors], lr=settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
@@ -58,7 +57,7 @@ def tune(
     for step in progress(range(1, settings.steps + 1), "steps"):
         drawn = [rng.integers(len(train.states), size=settings.batch) for rng in rngs]
         rows = torch.from_numpy(np.stack(drawn)).to(start.device)  # [S, B]
-        losses = train.losses(vectors, rows, objectives)  # [S, A, O], of vectors [S, A, P]
+        losses = train.losses(vectors, rows, settings.objectives)  # [S, A, O], of vectors [S, A, P]
         task_losses = (losses * weights).sum(-1)  # [S, A]
         optimizer.zero_grad()
         task_losses.sum().backward()
@@ -68,7 +67,7 @@ def tune(
             current = vectors.detach().clone()  # [S, A, P]
             last_vectors = [*last_vectors, current][-settings.snapshots - 1 :]
             if valid is not None:
-                held_out = held_out_losses(valid, current, objectives)  # [S, A, O]
+                held_out = held_out_losses(valid, current, settings.objectives)  # [S, A, O]
                 validation.append((held_out * weights).sum(-1))  # [S, A]
     return Tuned(
         vectors=last_vectors[-1],

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paragon import params
 from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Met, Sequences
 from paragon.objectives.losses import Retrieval, divergence, matmul
 from paragon.objectives.table import Catalogue, Scored, check_served, history_shares, served
+from paragon.params import AdapterSettings
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,9 @@ class FrozenTask:
         yield from self.backbone.catalogue_blocks(self.states[rows], adapter, self.items)
 
 
-def adapter_form(
-    backbone: Backbone, sequences: Sequences, settings: params.AdapterSettings
-) -> AdapterForm:
+def adapter_form(backbone: Backbone, data: Sequences, settings: AdapterSettings) -> AdapterForm:
     """Return the sizes of the adapters that ``settings`` asks for."""
-    categories = sequences.categories.shape[1] if settings.item_side else 0
+    categories = data.categories.shape[1] if settings.item_side else 0
     return AdapterForm(backbone.dim, settings.width, categories)
 
 
@@ -111,7 +109,7 @@ def frozen_task(
     backbone: Backbone,
     sequences: Sequences,
     events: str,
-    settings: params.AdapterSettings,
+    settings: AdapterSettings,
     states: Tensor | None = None,
 ) -> FrozenTask:
     """Cache the states and item features of ``train``, ``valid`` or ``test`` events.

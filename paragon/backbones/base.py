@@ -126,12 +126,9 @@ class Backbone(nn.Module):
     def score_vectors(
         self, states: Tensor, candidates: Tensor, items: Tensor, adapter: Adapt
     ) -> Tensor:
-        """Score as :meth:`score`, with ``items [C, d']`` or ``[..., B, C, d']``.
-
-        An ``adapter`` that adds a dimension of A tasks gives ``[..., A, B, C]``.
-        """
+        """Score as :meth:`score`, with ``items [C, d']`` or ``[..., B, C, d']``."""
         hidden, offset = self.expand(states, candidates.expand(*states.shape[:-1], -1))
-        hidden = adapter(hidden)  # [..., B, 1 or C, d'] or [..., A, B, 1 or C, d']
+        hidden = adapter(hidden)  # [..., B, 1 or C, d'] or, for A tasks, [..., A, B, 1 or C, d']
         if hidden.shape[-2] > 1:  # a representation of each candidate
             scores = (hidden * items).sum(-1)
         elif items.ndim == 2:  # one list for all states

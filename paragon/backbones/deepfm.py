@@ -31,26 +31,23 @@ class DeepFM(Backbone):
         e, rest = divmod(self.dim, 2)
         if rest:
             raise ParagonError(f"params.yaml: backbones.dim: {self.dim} is odd; DeepFM halves it")
-        groups = F.pad(torch.from_numpy(sequences.groups) + 1, (0, 1))  # [U + 1]
-        categories = F.normalize(torch.from_numpy(sequences.categories).float(), p=1, dim=1)
-        self.register_buffer("groups", groups)
-        self.register_buffer("categories", categories)
+        categories = torch.from_numpy(sequences.categories).float()
+        self.register_buffer("groups", F.pad(torch.from_numpy(sequences.groups) + 1, (0, 1)))
+        self.register_buffer("categories", F.normalize(categories, p=1, dim=1))
         rows, width = categories.shape  # n + 1, M
-        counts = {"user": len(groups), "group": int(groups.max()) + 1}
+        counts = {"user": len(self.groups), "group": int(self.groups.max()) + 1}
         counts |= {"past": rows, "item": rows, "category": width}
         self.fields = nn.ParameterDict({f: torch.empty(n, e) for f, n in counts.items()})
         for table in self.fields.values():
             nn.init.normal_(table, std=0.05)
         with torch.no_grad():  # an unknown user adds nothing
             self.fields["user"][-1].zero_()
-        self.first_order = nn.ParameterDict(
-            {f: torch.zeros(counts[f], 1) for f in ("item", "category")}
-        )
+        first = {f: torch.zeros(counts[f], 1) for f in ("item", "category")}
+        self.first_order = nn.ParameterDict(first)
         # One layer in two halves, so that each is computed once per user or item.
         self.of_user, self.of_item = nn.Linear(3 * e, 2 * e), nn.Linear(2 * e, 2 * e, bias=False)
-        self.deep = nn.Sequential(
-            nn.ReLU(), Dropout(settings.dropout), nn.Linear(2 * e, e), nn.ReLU()
-        )
+        dropout = Dropout(settings.dropout)
+        self.deep = nn.Sequential(nn.ReLU(), dropout, nn.Linear(2 * e, e), nn.ReLU())
         self.output = nn.Parameter(torch.empty(e).normal_(std=e**-0.5))
 
     def states(self, context: Context) -> Tensor:

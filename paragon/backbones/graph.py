@@ -4,7 +4,7 @@ Shapes: U users, n items, V = U + n + 1 nodes, B contexts of L past events, M ca
 neighbours, d numbers of a state (``dim``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class GraphBackbone(Backbone):
     """Embeddings propagated over the graph; a new user is the mean of the items in the history."""
 
     graph: Tensor  # [V, V], sparse: fixed by the data, not a parameter
+    propagate: Callable[[], Tensor]  # the final embeddings of users, then of items 0..n: [V, d]
 
     def __init__(
         self, sequences: Sequences, settings: params.BackboneSettings, width: int | None = None
@@ -53,10 +54,6 @@ class GraphBackbone(Backbone):
         self.embedding = nn.Parameter(torch.empty(self.graph.shape[0], width or self.dim))  # [V, d]
         nn.init.normal_(self.embedding, std=0.1)
         self._current: tuple[Tensor, Tensor] | None = None
-
-    def propagate(self) -> Tensor:
-        """Compute the final embeddings of users, then of items 0..n: ``[V, d]``."""
-        raise NotImplementedError
 
     def _vectors(self) -> tuple[Tensor, Tensor]:
         """Return user and item vectors, propagated once per training step."""
@@ -144,14 +141,13 @@ class PinSage(Backbone):
         self.register_buffer("index", torch.from_numpy(index))
         self.register_buffer("weights", torch.from_numpy(weights))
         self.register_buffer("categories", categories)
-        dim = self.dim
-        self.item = nn.Parameter(torch.empty(len(index), dim).normal_(std=0.1))
-        self.category = nn.Parameter(torch.empty(categories.shape[1], dim).normal_(std=0.1))
+        self.item = nn.Parameter(torch.empty(len(index), self.dim).normal_(std=0.1))
+        self.category = nn.Parameter(torch.empty(categories.shape[1], self.dim).normal_(std=0.1))
         self.dropout = Dropout(settings.dropout)
-        self.convolutions = nn.ModuleList(Convolution(dim) for _ in range(settings.layers))
+        self.convolutions = nn.ModuleList(Convolution(self.dim) for _ in range(settings.layers))
         self.fading = nn.Parameter(torch.tensor(-2.0))  # log of the decay rate of past events
         self.scale = nn.Parameter(torch.tensor(2.0))  # log; item vectors have the length 1
-        self.user = nn.Linear(dim, dim)
+        self.user = nn.Linear(self.dim, self.dim)
         self._current: Tensor | None = None
 
     def convolved(self) -> Tensor:

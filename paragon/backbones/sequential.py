@@ -5,7 +5,7 @@ than one history per event. Shapes: B histories or W windows of L events, U user
 state (``dim``), H heads, R intervals.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,14 @@ from paragon.errors import ParagonError
 class SequentialBackbone(Backbone):
     """A causal encoder of histories; state and input share the item embedding."""
 
+    encode: Callable[[Tensor, Tensor, Tensor], Tensor]  # of items, times and users: [B, L, d]
+
     def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
         super().__init__(sequences, settings)
         self.item_embedding = nn.Embedding(sequences.n_items + 1, self.dim, padding_idx=0)
         nn.init.normal_(self.item_embedding.weight, std=0.02)
         with torch.no_grad():
             self.item_embedding.weight[0].zero_()
-
-    def encode(self, items: Tensor, times: Tensor, users: Tensor) -> Tensor:
-        """Encode ``items [B, L]``, ``times`` in seconds, ``users`` (-1: new): ``[B, L, d]``."""
-        raise NotImplementedError
 
     def states(self, context: Context) -> Tensor:
         """Return the state after the last event of each history, ``[B, d]``."""
@@ -121,15 +119,13 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, settings: params.BackboneSettings) -> None:
         super().__init__()
-        dim, self.heads, dropout = settings.dim, settings.heads, settings.dropout
+        dim, self.heads, self.dropout = settings.dim, settings.heads, Dropout(settings.dropout)
         if dim % self.heads:
             raise ParagonError(f"params.yaml: backbones.heads: {self.heads} does not divide {dim}")
         self.project, self.merge = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.feed = nn.Sequential(
-            nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim)
-        )
+        hidden, output = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.feed = nn.Sequential(hidden, nn.ReLU(), self.dropout, output)
         self.norm_attention, self.norm_feed = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
 
     def attend(self, x: Tensor, *context: Any) -> Tensor:
         """Attend from each position to itself and those before it, ``[B, L, d]``."""

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from paragon.errors import ParagonError
 
-# predict(x_t [B, D], t [B]) -> v [B, D]: the denoiser with a fixed condition
-Predict = Callable[[Tensor, Tensor], Tensor]
+Predict = Callable[[Tensor, Tensor], Tensor]  # x_t [B, D], t [B] to v [B, D], at a fixed condition
 
 
 class Schedule:

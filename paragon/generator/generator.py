@@ -6,7 +6,6 @@ samples of D numbers, w the width of the network.
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.adapters.collection import Collection
 from paragon.generator.diffusion import Schedule, ddim, guided, standard_normal
 from paragon.objectives.weights import LOG_OFFSET, check_weights, lift
-from paragon.storage import check_match, loading
+from paragon.storage import loading
 
 
 def sinusoidal(positions: Tensor, size: int) -> Tensor:
@@ -160,32 +159,26 @@ class Generator:
         self.schedule = Schedule(self.settings.diffusion_steps, model.latent.mean.device)
 
     @torch.no_grad()
-    def generate(self, weights: object, **sampling: Any) -> Tensor:
-        """Generate adapter vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``; see `latents`."""
-        checked = check_weights(weights, self.objectives)  # [W, O]
-        return self.model.latent.decode(self.latents(checked, **sampling))  # [W, P]
-
-    @torch.no_grad()
-    def latents(
+    def generate(
         self,
-        weights: Tensor,
+        weights: object,
         *,
         steps: int | None = None,
         guidance: float | None = None,
         sample: int = 0,
     ) -> Tensor:
-        """Sample latents ``[W, K]`` for checked weights ``[W, O]``, lifted to those of the anchors.
+        """Generate vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``, raised to the floor.
 
         All weights share one noise, chosen by ``sample`` = 0, 1, ..., so that vectors change
         smoothly with the weights. ``steps`` and ``guidance`` override the settings.
         """
         device = self.model.latent.mean.device
-        condition = lift(weights, self.floor).to(device)  # [W, O]
+        condition = lift(check_weights(weights, self.objectives), self.floor).to(device)  # [W, O]
         noise = self.noise(sample).repeat(len(condition), 1).to(device)  # [W, K]
         guidance = self.settings.guidance if guidance is None else guidance
         predict = guided(self.model.denoiser, condition, guidance)
         steps = self.settings.sampler_steps if steps is None else steps
-        return ddim(predict, self.schedule, noise, steps=steps)
+        return self.model.latent.decode(ddim(predict, self.schedule, noise, steps=steps))
 
     def noise(self, sample: int = 0) -> Tensor:
         """Draw the noise ``[1, K]`` that the latents of all weights start from."""
@@ -193,17 +186,16 @@ class Generator:
         return standard_normal((1, self.model.latent.size), rng)
 
 
-def load_generator(stem: Path) -> Generator:
-    """Read the stored parameters and description of a generator."""
-    with loading(stem, "generator") as (tensors, description):
+def load_generator(stem: Path, expected: dict | None = None) -> Generator:
+    """Read a saved generator; raise ``ParagonError`` if its description is not as ``expected``."""
+    with loading(stem, "generator", expected) as (tensors, description):
         return generator_of(tensors, description)
 
 
 def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
     """Build a frozen generator from stored ``tensors``."""
     settings = params.GeneratorSettings(**description["settings"])
-    mean, scale = (tensors[f"latent.{name}"] for name in ("mean", "scale"))
-    latent = Latent(mean, tensors.get("latent.basis"), float(scale))
+    latent = Latent(tensors["latent.mean"], tensors.get("latent.basis"), 1.0)
     model = DiffusionModel(latent, len(description["floor"]), settings)
     model.load_state_dict(tensors)
     return Generator(model.eval().requires_grad_(False), description)
@@ -211,9 +203,6 @@ def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
 
 def load_generators(folder: Path, collection: Collection) -> list[Generator]:
     """Load one generator for each seed of the collection; raise ``ParagonError`` on a mismatch."""
-    generators = []
-    for seed in collection.description["seeds"]:
-        generators.append(load_generator(stem := folder / f"seed{seed}"))
-        expected = {"kind": "generator", "seed": seed, "collection": collection.description}
-        check_match(expected, generators[-1].description, f"{stem}.json", "generator")
-    return generators
+    about = {"kind": "generator", "collection": collection.description}
+    seeds = collection.description["seeds"]
+    return [load_generator(folder / f"seed{n}", about | {"seed": n}) for n in seeds]

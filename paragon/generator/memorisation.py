@@ -9,8 +9,6 @@ from torch import Tensor
 
 from paragon.adapters.collection import Collection
 
-ANCHORS = "anchor to another anchor"
-
 
 def distances(collection: Collection, seed_index: int, generated: Tensor) -> dict[str, Tensor]:
     """Compute L2 distances to the nearest collected vector of one seed, at unseen weights."""
@@ -22,7 +20,7 @@ def distances(collection: Collection, seed_index: int, generated: Tensor) -> dic
     return {
         "generated": to_nearest(generated[unseen], collected),
         "tuned": to_nearest(collection.oracle_vectors[seed_index][unseen], collected),
-        ANCHORS: torch.cat(between),
+        "anchor to another anchor": torch.cat(between),
     }
 
 

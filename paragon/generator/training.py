@@ -80,8 +80,7 @@ def train_generator(
 ) -> Generator:
     """Fit latent space and diffusion model to one seed; ``task_losses`` add a behavioural loss.
 
-    It is the task loss of adapters that the model samples for random weights, with the gradient
-    through the sampler (Clark et al., ICLR 2024).
+    Its gradient goes through the sampler (Clark et al., ICLR 2024).
     """
     seed_index = collection.description["seeds"].index(seed)
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
@@ -96,17 +95,14 @@ def train_generator(
     curves, rng = [], np.random.default_rng([seed, 2])
     for step in progress(range(settings.steps), "steps"):
         losses: dict[str, Tensor] = {}
-        # Diffusion loss, on collected vectors.
-        if settings.batch:
+        if settings.batch:  # diffusion loss, on collected vectors
             rows = torch.from_numpy(rng.integers(len(vectors), size=settings.batch)).to(device)
             clean = model.latent.encode(vectors[rows])  # [B, K]
             parts = model.denoiser, schedule, clean, weights[rows], rng, settings.condition_drop
             losses["v_loss"] = diffusion_loss(*parts)
-        # Behavioural loss, on adapters sampled for random weights.
-        if task_losses:
+        if task_losses:  # behavioural loss, on adapters sampled for random weights
             wanted = random_weights(settings.behaviour_batch, floor, rng).to(device)  # [B, O]
-            shape = len(wanted), model.latent.size  # B, K
-            noise = standard_normal(shape, rng).to(device)  # [B, K]
+            noise = standard_normal((len(wanted), model.latent.size), rng).to(device)  # [B, K]
             predict = guided(model.denoiser, wanted, 1)
             sampled = ddim(predict, schedule, noise, steps=settings.sampler_steps)  # [B, K]
             by_objective = task_losses(model.latent.decode(sampled), rng)  # [B, O]

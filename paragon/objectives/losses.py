@@ -59,10 +59,7 @@ def divergence(scores: Tensor, p: Tensor) -> Tensor:
 
 
 def accuracy(divergences: Tensor, groups: Tensor) -> Tensor:
-    """Mean divergence ``[..., A, B]`` from the probabilities of the frozen backbone: ``[..., A]``.
-
-    It needs no target. At 0 the adapter ranks all items as the backbone does.
-    """
+    """Mean divergence ``[..., A, B]`` from the frozen backbone, 0 at its scores: ``[..., A]``."""
     return divergences.mean(-1)
 
 
@@ -81,16 +78,17 @@ def bpr_max(scores: Tensor) -> Tensor:
     return -(importance * beaten).sum(-1).log()  # [..., B, A]
 
 
-class _OfScores(torch.autograd.Function):
-    """A kernel of scores ``[..., C]`` that saves its gradient ``[..., C]`` in ``forward``."""
+class _Kernel(torch.autograd.Function):
+    """A function that saves the gradients ``[..., C]`` of its first inputs in ``forward``."""
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return grad.unsqueeze(-1) * slope, None  # [..., C]
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the inputs, given that of the first result ``[...]``."""
+        slopes = (grad.unsqueeze(-1) * slope for slope in ctx.saved_tensors)
+        return *slopes, None, None, None  # torch drops what is beyond the inputs
 
 
-class BprMax(_OfScores):
+class BprMax(_Kernel):
     """The kernel of :func:`bpr_max` in log space, so that no score overflows.
 
     With w = softmax(n) and q_j = w_j sigmoid(t - n_j) / sum_k w_k sigmoid(t - n_k)::
@@ -145,7 +143,7 @@ def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
     return (gain * math.log(2) / torch.log1p(rank)).sum(-1)  # [..., B, A]
 
 
-class SoftAlphaDCG(_OfScores):
+class SoftAlphaDCG(_Kernel):
     """The kernel of :func:`soft_alpha_dcg`, for scores ``[..., A, C]``."""
 
     BLOCK = 1 << 18  # P_ij computed at a time: they fit into the processor's cache
@@ -259,7 +257,7 @@ def fairness(divergences: Tensor, groups: Tensor) -> Tensor:
     return 0.9 * torch.maximum(*means) + 0.1 * torch.minimum(*means)  # [..., A]
 
 
-class CatalogueSoftmax(torch.autograd.Function):
+class CatalogueSoftmax(_Kernel):
     """``cross_entropy(states @ items.T, targets)`` without an array of all N x n scores.
 
     With ``p = softmax(scores)``: ``d loss / d scores = (p - onehot(target)) / N``.
@@ -287,14 +285,8 @@ class CatalogueSoftmax(torch.autograd.Function):
         ctx.save_for_backward(d_states.div_(len(states)), d_items.div_(len(states)))
         return total / len(states)
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Return the gradients of states and items, given that of the loss ``[]``."""
-        d_states, d_items = ctx.saved_tensors
-        return grad * d_states, grad * d_items, None
 
-
-class Retrieval(torch.autograd.Function):
+class Retrieval(_Kernel):
     """Search the catalogue without an array of all scores: best items and ``log sum exp(scores)``.
 
     With ``q = softmax(scores)``: ``d log_sum / d state = sum_i q_i e_i``.
@@ -327,9 +319,3 @@ class Retrieval(torch.autograd.Function):
         lists = torch.cat(best, -3)
         ctx.mark_non_differentiable(lists)
         return torch.cat(sums, -2), lists
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
-        """Return the gradient of the states, given that of ``log_sum [..., A, B]``."""
-        (slopes,) = ctx.saved_tensors
-        return grad.unsqueeze(-1) * slopes, None, None, None

@@ -6,7 +6,6 @@ of C candidates, A tasks, O objectives, n items, M categories.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ Diverge = Callable[[str], Tensor]  # from the name of a reference to divergences
 LABELLED = 0.5  # minimum share of items with a category, for diversity
 
 
-def _no_categories(objective: str, sequences: Sequences) -> str | None:
+def _no_categories(sequences: Sequences) -> str | None:
     categories = sequences.categories[1:]
     labelled, count = int(categories.any(1).sum()), len(categories)
     if labelled < LABELLED * count:
@@ -33,19 +32,18 @@ def _no_categories(objective: str, sequences: Sequences) -> str | None:
         reason = f"is undefined: all items have the same categories ({names})"
     else:
         return None
-    return f"objective `{objective}` {reason}; give items categories or drop it"
+    return f"{reason}; give items categories or drop it"
 
 
 def _no_groups(sequences: Sequences) -> str | None:
     if len(np.unique(sequences.groups[sequences.groups >= 0])) == 2:
         return None
     names = ", ".join(sequences.group_names) or "no groups"
-    return f"objective `fairness` needs users of two groups; found: {names}"
+    return f"needs users of two groups; found: {names}"
 
 
 def _no_times(sequences: Sequences) -> str | None:
-    alike = np.ptp(sequences.times) == 0
-    return "objective `recency` is undefined: all events have the same time" if alike else None
+    return "is undefined: all events have the same time" if np.ptp(sequences.times) == 0 else None
 
 
 class Objective(NamedTuple):
@@ -62,14 +60,10 @@ class Objective(NamedTuple):
 
 OBJECTIVES: dict[str, Objective] = {
     "accuracy": Objective(losses.accuracy, "ndcg@10", "acc", reference="backbone"),
-    "diversity": Objective(
-        losses.diversity, "alpha_ndcg@10", "div", partial(_no_categories, "diversity")
-    ),
+    "diversity": Objective(losses.diversity, "alpha_ndcg@10", "div", _no_categories),
     "novelty": Objective(losses.novelty, "novelty@10", "nov"),
     "fairness": Objective(losses.fairness, "parity@10", "fair", _no_groups, "next item"),
-    "calibration": Objective(
-        losses.calibration, "calibration@10", "cal", partial(_no_categories, "calibration")
-    ),
+    "calibration": Objective(losses.calibration, "calibration@10", "cal", _no_categories),
     "recency": Objective(losses.recency, "recency@10", "rec", _no_times),
 }
 
@@ -91,9 +85,9 @@ def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
     check_names(names)
     if not sequences.categories.any():
         raise ParagonError("no item has a category, by which all lists are measured; give some")
-    for problem in (OBJECTIVES[name].missing(sequences) for name in names):
-        if problem:
-            raise ParagonError(problem)
+    for name in names:
+        if problem := OBJECTIVES[name].missing(sequences):
+            raise ParagonError(f"objective `{name}` {problem}")
 
 
 class Scored(NamedTuple):
@@ -103,10 +97,7 @@ class Scored(NamedTuple):
     lists: Lists
 
     def losses(self, names: Sequence[str], groups: Tensor, diverge: Diverge) -> Tensor:
-        """Compute the losses of the objectives, ``[..., A, O]``.
-
-        ``diverge(reference)``: divergences of all scores, ``[..., A, B]``; ``groups [..., B]``.
-        """
+        """Compute the losses ``[..., A, O]`` of objectives, for users in ``groups [..., B]``."""
         parts = [
             e.loss(diverge(e.reference), groups) if e.reference else e.loss(*self).squeeze(-1)
             for e in (OBJECTIVES[name] for name in names)

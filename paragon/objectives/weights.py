@@ -8,8 +8,7 @@ from torch import Tensor
 
 from paragon.errors import ParagonError, shown
 
-# Added to a weight before its logarithm, since a weight may be 0.
-LOG_OFFSET = 1e-3
+LOG_OFFSET = 1e-3  # added to a weight before its logarithm, since a weight may be 0
 
 
 def check_weights(weights: object, names: Sequence[str], normalise: bool = False) -> Tensor:
@@ -64,9 +63,8 @@ def simplex_weights(values: Sequence[float | Sequence[float]], names: Sequence[s
 
 def simplex_lattice(objectives: int, steps: int) -> Tensor:
     """List all weights ``[W, O]`` in multiples of 1/``steps``, ordered by the first weight."""
-    grid = np.indices([steps + 1] * (objectives - 1))  # all but the last weight, in steps
-    grid = grid.reshape(objectives - 1, -1).T
-    grid = grid[grid.sum(1) <= steps]  # [W, O - 1]
+    grid = np.indices([steps + 1] * (objectives - 1)).reshape(objectives - 1, -1).T
+    grid = grid[grid.sum(1) <= steps]  # [W, O - 1]: all but the last weight, in steps
     return torch.from_numpy(np.column_stack([grid, steps - grid.sum(1)]) / steps).float()  # [W, O]
 
 

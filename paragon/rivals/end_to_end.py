@@ -12,21 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paragon import params
 from paragon.adapters.adapter import AdapterForm, initial_vector
 from paragon.adapters.collection import tune
 from paragon.adapters.frozen import FrozenTask
 from paragon.generator.generator import WeightEmbedding, mlp
 from paragon.generator.training import stretches, take_step
 from paragon.objectives import weights as simplex
+from paragon.params import AdapterSettings, Params, RivalSettings
 from paragon.progress import progress
 from paragon.storage import loading
 
 
 class EndToEnd(nn.Module):
-    """A model from weights to adapters; ``description``: what it was trained for and with."""
+    """A model from weights to adapters, for a ``count`` of objectives; ``rival``: its settings."""
 
-    description: dict
+    description: dict  # what it was trained for and with
 
     @torch.no_grad()
     def generate(self, weights: object) -> Tensor:
@@ -39,15 +39,13 @@ class EndToEnd(nn.Module):
 class Hypernetwork(EndToEnd):
     """Generate adapters with a network (Navon et al., ICLR 2021, with linear scalarisation)."""
 
-    def __init__(
-        self, form: AdapterForm, start: Tensor, objectives: int, settings: params.RivalSettings
-    ) -> None:
+    def __init__(self, form: AdapterForm, start: Tensor, count: int, rival: RivalSettings) -> None:
         super().__init__()
-        width = settings.width
+        width = rival.width
         self.register_buffer("start", start)
-        self.embed = WeightEmbedding(objectives, width)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(settings.blocks + 1))
-        self.blocks = nn.ModuleList(mlp(width, 2 * width, width) for _ in range(settings.blocks))
+        self.embed = WeightEmbedding(count, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(rival.blocks + 1))
+        self.blocks = nn.ModuleList(mlp(width, 2 * width, width) for _ in range(rival.blocks))
         self.output = nn.Linear(width, len(start))
         nn.init.zeros_(self.output.weight)  # training begins at `start` for all weights
         nn.init.zeros_(self.output.bias)
@@ -64,11 +62,9 @@ class Hypernetwork(EndToEnd):
 class LinearSubspace(EndToEnd):
     """Mix ``endpoints [O, P]`` in proportion to the weights (Dimitriadis et al., ICML 2023)."""
 
-    def __init__(
-        self, form: AdapterForm, start: Tensor, objectives: int, settings: params.RivalSettings
-    ) -> None:
+    def __init__(self, form: AdapterForm, start: Tensor, count: int, rival: RivalSettings) -> None:
         super().__init__()
-        self.endpoints = nn.Parameter(start.repeat(objectives, 1))
+        self.endpoints = nn.Parameter(start.repeat(count, 1))
 
     def forward(self, weights: Tensor) -> Tensor:
         """Map weights ``[B, O]`` to adapter vectors ``[B, P]``."""
@@ -82,13 +78,11 @@ class Conditioned(EndToEnd):
     for given weights, this is an adapter.
     """
 
-    def __init__(
-        self, form: AdapterForm, start: Tensor, objectives: int, settings: params.RivalSettings
-    ) -> None:
+    def __init__(self, form: AdapterForm, start: Tensor, count: int, rival: RivalSettings) -> None:
         super().__init__()
         self.form, self.adapter = form, nn.Parameter(start)
-        self.embed = WeightEmbedding(objectives, settings.width)
-        self.modulate = nn.Linear(settings.width, 2 * form.width + form.categories)
+        self.embed = WeightEmbedding(count, rival.width)
+        self.modulate = nn.Linear(rival.width, 2 * form.width + form.categories)
         nn.init.zeros_(self.modulate.weight)  # training begins at `start` for all weights
         nn.init.zeros_(self.modulate.bias)
 
@@ -109,7 +103,7 @@ END_TO_END: dict[str, type[EndToEnd]] = {
 }
 
 
-def equal_steps(settings: params.Params) -> int:
+def equal_steps(settings: Params) -> int:
     """Count the steps at which a rival has seen as many lists, by adapter, as the generator."""
     adapters, generator, rivals = settings.adapters, settings.generator, settings.rivals
     tuning = len(adapters.anchors) * adapters.steps * adapters.batch
@@ -118,7 +112,7 @@ def equal_steps(settings: params.Params) -> int:
 
 
 def train_end_to_end(
-    name: str, train: FrozenTask, settings: params.Params, seed: int, about: dict | None = None
+    name: str, train: FrozenTask, settings: Params, seed: int, about: dict | None = None
 ) -> EndToEnd:
     """Train the rival ``name`` on random weights; ``about`` adds entries to its description."""
     rivals, objectives = settings.rivals, settings.adapters.objectives
@@ -160,7 +154,7 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
     stem = folder / f"{name}-seed{seed}"
     expected = {"kind": name, "seed": seed, "backbone": backbone["sha256"]}
     with loading(stem, "rivals", expected) as (tensors, description):
-        settings = params.RivalSettings(**description["settings"])
+        settings = RivalSettings(**description["settings"])
         form, objectives = AdapterForm(**description["form"]), len(description["objectives"])
         model = END_TO_END[name](form, torch.zeros(form.size), objectives, settings)
         model.load_state_dict(tensors)
@@ -177,18 +171,16 @@ class BiasTask(FrozenTask):
         return torch.cat([states.expand(shape), vectors.unsqueeze(-2).expand(shape)], -1)
 
 
-def tune_category_bias(
-    train: FrozenTask, settings: params.AdapterSettings, seeds: Sequence[int]
-) -> Tensor:
+def tune_category_bias(task: FrozenTask, settings: AdapterSettings, seeds: Sequence[int]) -> Tensor:
     """Tune a bias for each evaluation weight and seed on training events, ``[S, W, M]``."""
     # So few parameters need a larger rate to converge.
     change = {"learning_rate": 10 * settings.learning_rate, "checks": 1, "snapshots": 0}
-    settings, categories = settings.model_copy(update=change), train.catalogue.categories
-    items = torch.cat([train.items[:, : train.form.dim], categories], 1)  # also without item side
-    task = BiasTask(**{**vars(train), "items": items})
+    settings, categories = settings.model_copy(update=change), task.catalogue.categories
+    items = torch.cat([task.items[:, : task.form.dim], categories], 1)  # also without item side
+    train = BiasTask(**{**vars(task), "items": items})
     weights = simplex.simplex_lattice(len(settings.objectives), settings.oracles).to(items.device)
     start = torch.zeros(len(seeds), len(weights), categories.shape[1], device=items.device)
-    return tune(task, None, weights, start, settings, seeds).vectors.cpu()  # [S, W, M]
+    return tune(train, None, weights, start, settings, seeds).vectors.cpu()  # [S, W, M]
 
 
 def biased_scores(scores: np.ndarray, categories: np.ndarray, bias: Tensor) -> np.ndarray:

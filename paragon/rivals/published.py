@@ -40,11 +40,10 @@ def token_order(form: AdapterForm) -> Tensor:
     share = -(-d // h)  # of b2, rounded up
     b2 = F.pad(at.b2, (0, h * share - d), value=zero).view(h, share)
     units = torch.cat([at.w1, at.b1.unsqueeze(1), at.w2.T, b2], 1)  # [h, n]
-    pairs, both = -(-form.categories // 2), 2 * (d + 1)
     categories = torch.cat([at.v, at.u.unsqueeze(1)], 1)  # [M, d + 1]
-    categories = F.pad(categories, (0, 0, 0, 2 * pairs - form.categories), value=zero)
-    categories = categories.reshape(pairs, both)  # [M / 2, 2 (d + 1)]
-    padded = F.pad(categories, (0, units.shape[1] - both), value=zero)  # [M / 2, n]
+    categories = F.pad(categories, (0, 0, 0, form.categories % 2), value=zero)
+    pairs = categories.view(len(categories) // 2, 2 * (d + 1))  # [M / 2, 2 (d + 1)]
+    padded = F.pad(pairs, (0, units.shape[1] - 2 * (d + 1)), value=zero)  # [M / 2, n]
     return torch.cat([units, padded])
 
 
@@ -113,8 +112,7 @@ class Published(nn.Module):
     ) -> Tensor:
         """Sample vectors ``[W, P]`` from one noise: by DDIM in ``steps``, or by DDPM in all."""
         rng = np.random.default_rng([self.description["seed"], 8, sample])
-        noise = standard_normal((1, self.latent.size), rng).to(weights.device)
-        noise = noise.repeat(len(weights), 1)  # [W, P]
+        noise = standard_normal((1, self.latent.size), rng).repeat(len(weights), 1).to(weights)
         predict = guided(self.denoiser, weights, guidance)
         schedule, eta, draws = Schedule(self.diffusion_steps, weights.device), 0.0, None
         if steps is None:
@@ -168,44 +166,37 @@ def train_published(
     parts["optimizer"] = optimizer
     state = Checkpoint(checkpoint, about)
     record = state.load(parts) or {"step": 0, "curves": {"v_loss": [], "task_loss": []}}
-    curves = record["curves"]
-
-    def train_stretch(stretch: range) -> float:
-        """Train for a range of steps, which alone decides seeds and rate; return the mean loss."""
-        rng = np.random.default_rng([seed, 7, stretch.start])
-        torch.manual_seed(int(rng.integers(2**63)))  # dropout
-        cosine = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda i: (1 + math.cos(math.pi * (stretch.start + i) / settings.steps)) / 2
-        )
-        losses = []
-        for step in progress(stretch, "steps"):
-            rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
-            batch = clean[rows], weights[rows], rng, settings.condition_drop
-            loss = diffusion_loss(model.denoiser, schedule, *batch)
-            take_step(loss, model, optimizer, cosine)
-            update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
-            losses.append(loss.item())
-        return float(np.mean(losses))
+    first, losses = record["step"], record["curves"]["task_loss"]
+    cosine = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda i: (1 + math.cos(math.pi * (first + i) / settings.steps)) / 2
+    )
 
     def task_loss(model: Published, guidance: float, steps: int | None) -> float:
         generated = model.sample(anchors, guidance, steps)  # [A, P]
         return (held_out(generated) * anchors).sum(-1).mean().item()
 
-    while record["step"] < settings.steps:
-        losses = curves["task_loss"]
+    for start in range(first, settings.steps, settings.check):
         if losses and len(losses) - int(np.argmin(losses)) > settings.patience:
             break
-        end = min(record["step"] + settings.check, settings.steps)
-        curves["v_loss"].append(train_stretch(range(record["step"], end)))
-        loss = task_loss(averaged, 1.0, CHECK_SAMPLER_STEPS)
-        if loss < min(losses, default=math.inf):
+        # Its first step alone decides what a stretch of steps draws.
+        rng = np.random.default_rng([seed, 7, start])
+        torch.manual_seed(int(rng.integers(2**63)))  # dropout
+        record["step"], v_losses = min(start + settings.check, settings.steps), []
+        for step in progress(range(start, record["step"]), "steps"):
+            rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
+            batch = clean[rows], weights[rows], rng, settings.condition_drop
+            loss = diffusion_loss(model.denoiser, schedule, *batch)
+            take_step(loss, model, optimizer, cosine)
+            update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
+            v_losses.append(loss.item())
+        record["curves"]["v_loss"].append(float(np.mean(v_losses)))
+        losses.append(task_loss(averaged, 1.0, CHECK_SAMPLER_STEPS))
+        if losses[-1] < min(losses[:-1], default=math.inf):
             best.load_state_dict(averaged.state_dict())
-        losses.append(loss)
-        record["step"] = end
         state.save(parts, record)
-    losses = [task_loss(best, guidance, None) for guidance in settings.guidance]
-    chosen = settings.guidance[int(np.argmin(losses))]
-    best.description = {**about, **record, "guidance": chosen, "guidance_losses": losses}
+    by_guidance = [task_loss(best, guidance, None) for guidance in settings.guidance]
+    chosen = settings.guidance[int(np.argmin(by_guidance))]
+    best.description = {**about, **record, "guidance": chosen, "guidance_losses": by_guidance}
     return best
 
 

@@ -8,7 +8,8 @@ settings, P parameters of an adapter.
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -104,8 +105,7 @@ def volume(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray,
     """
     sets, events = patterns.astype(np.float32), np.arange(rows)
     kernel = sets @ sets.T  # [G, G]: S
-    # [N, G]: det L with the item over det L without it
-    ratio = np.tile(1 + np.diag(kernel), (rows, 1))
+    ratio = np.tile(1 + np.diag(kernel), (rows, 1))  # [N, G]: det L with the item over without it
     factor: list[np.ndarray] = []  # [N, G] for each position
     while True:
         # Round, so that the order of summation does not break ties.
@@ -217,14 +217,11 @@ def source_vectors(generator: AdapterGenerator, weights: object) -> Tensor:
 def tried_settings(
     rerank: Rerank,
     sequences: Sequences,
-    sources: Sequence[np.ndarray],
+    sources: Sequence[np.ndarray],  # catalogue scores [N, n + 1] of events `validation_rows`
     protocol: str = "full",
     depths: Sequence[int] = DEPTHS,
 ) -> Tried:
-    """Measure all settings of a re-ranker: NDCG@10 and α-nDCG@10, ``[S, 2]``.
-
-    ``sources``: catalogue scores ``[N, n + 1]`` of the events :func:`validation_rows`.
-    """
+    """Measure all settings of a re-ranker: NDCG@10 and α-nDCG@10, ``[S, 2]``."""
     events = sequences.valid[validation_rows(sequences.valid)]
     candidates = candidates_of(sequences, events)[protocol]
     items, categories = candidates.items, candidates.patterns[candidates.kinds]  # [n + 1, M]
@@ -245,13 +242,10 @@ def tried_settings(
 
 
 def chosen_settings(tried: Tried, weights: np.ndarray) -> list[Setting]:
-    """Choose of the settings that were ``tried`` one for each of ``weights [W]`` of accuracy, 0..1.
-
-    Weight 1 is the most accurate source as it is.
-    """
+    """Choose of the settings ``tried`` one for each of ``weights [W]`` of accuracy, 0..1."""
     settings, points = tried
     plain = [index for index, setting in enumerate(settings) if setting.weight == 1]
-    end = max(plain, key=lambda index: points[index, 0])
+    end = max(plain, key=lambda index: points[index, 0])  # for weight 1
     rows = nearest_on_front(np.vstack([points, points[end]]), weights)
     return [[*settings, settings[end]][row] for row in rows]
 
@@ -275,9 +269,7 @@ def nearest_on_front(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.array(front)[np.abs(place - weights[:, None]).argmin(1)]
 
 
-def list_quality(
-    hits: np.ndarray, sets: np.ndarray, ideal: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def list_quality(hits: np.ndarray, sets: np.ndarray, ideal: np.ndarray) -> tuple[np.ndarray, ...]:
     """Compute NDCG@K and α-nDCG@K ``[N]`` of lists with ``hits [N, K]`` and ``sets [N, K, M]``."""
     length = hits.shape[1]
     ranks = np.where(hits.any(1), hits.argmax(1) + 1, length + 1)  # [N]
@@ -294,16 +286,12 @@ def reranked_lists(
     positions: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield by setting the scores ``[N, C]`` of the candidates, and the best columns ``[N, K]``."""
-
-    @lru_cache(maxsize=1)
-    def ranked(source: int, temperature: float) -> tuple[np.ndarray, Ranked]:
+    for (source, temperature), alike in groupby(settings, key=lambda setting: setting[:2]):
         scores = task.catalogue_scores(vectors[source]).cpu().numpy()
         scores = np.take_along_axis(scores, candidates.items, 1)
-        return scores, candidates.best(scores, temperature)
-
-    for setting in settings:
-        scores, lists = ranked(setting.source, setting.temperature)
-        yield scores, lists.reranked(rerank, setting, positions)
+        lists = candidates.best(scores, temperature)
+        for setting in alike:
+            yield scores, lists.reranked(rerank, setting, positions)
 
 
 def reranked_scores(

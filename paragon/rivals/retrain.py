@@ -37,8 +37,7 @@ class Retrained(nn.Module):
     @torch.no_grad()
     def scores(self, sequences: Sequences, evaluation: Evaluation) -> Tensor:
         """Score the whole catalogue, ``[N, n + 1]``."""
-        events = evaluation.users, evaluation.positions
-        states = self.backbone.states_before(sequences, *events)  # [N, z]
+        states = self.backbone.states_before(sequences, evaluation.users, evaluation.positions)
         categories = torch.from_numpy(sequences.categories).float().to(self.backbone.device)
         table = item_table(self.backbone.item_vectors(), categories, self.adapter.form)
         return self.backbone.score_catalogue(states, self.adapter, table)
