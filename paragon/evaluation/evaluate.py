@@ -29,6 +29,7 @@ REFERENCE = "generated"
 ONE_SEED = "one seed of it: what another would change is unknown"
 Summary = dict[str, dict[str, float | str | None]]  # {method: {measure: number or reason}}
 OfPoints = Callable[[np.ndarray], np.ndarray | float]  # a measure of points [..., W, O]
+COMPARED: dict[str, OfPoints] = {"set_hv": control.set_hv, "alpha_ndcg": lambda p: p[..., 0, 0]}
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,7 @@ def control_measures(
 
 def task_loss(rows: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
     """Return the weighted sum of losses of each row, ``[R]``; NaN if they were not measured."""
-    if not {f"loss_{o}" for o in objectives} <= set(rows):
-        return np.full(len(rows), np.nan)
-    parts = [rows[f"loss_{o}"].to_numpy() * rows[f"w_{o}"].to_numpy() for o in objectives]
-    return np.sum(parts, axis=0)
+    return np.sum([rows.get(f"loss_{o}", np.nan) * rows[f"w_{o}"] for o in objectives], axis=0)
 
 
 def lacks_unit(curve: pd.DataFrame, objectives: Sequence[str]) -> str | None:
@@ -197,8 +195,7 @@ def over_seeds(
     for name, by_seed in measures.items():
         if no_unit and name.startswith(IN_UNITS):
             by_seed = [Measure(None, no_unit)]
-        undefined = [m.reason for m in by_seed if m.value is None]
-        if undefined:
+        if undefined := [m.reason for m in by_seed if m.value is None]:
             out |= {name: None, f"{name}_note": undefined[0]}
             continue
         values = np.array([m.value for m in by_seed])
@@ -218,10 +215,9 @@ def significant(value: float, digits: int = 6) -> float:
 def per_user_control(measured: Measured, users: np.ndarray, objectives: Sequence[str]) -> Summary:
     """Measure how far each user's list follows the weights: ``{method: {measure: number}}``.
 
-    ``users_div``: the share of users whose list is more diverse at the largest weight of diversity
-    than at the smallest; ``steps_div``: the share of steps between weights that raise it; likewise
-    for other objectives, but not accuracy, which one held-out item cannot measure. ``_low``,
-    ``_high``: 95 % Student t interval over users.
+    ``users_div``: share of users whose list is more diverse at the largest weight of diversity than
+    at the smallest; ``steps_div``: share of steps between weights that raise it; the same for other
+    objectives but accuracy (one item cannot tell). ``_low``, ``_high``: 95 % t limits over users.
     """
     out: Summary = {}
     _, user, count = np.unique(users, return_inverse=True, return_counts=True)
@@ -231,8 +227,15 @@ def per_user_control(measured: Measured, users: np.ndarray, objectives: Sequence
         for column, objective in enumerate(objectives):
             if objective == "accuracy" or not seeds:
                 continue
-            for name, shares in _shares(seeds, column).items():
-                by_user = np.bincount(user, shares) / count  # [U]
+            ends, steps = [], []
+            for row in seeds:
+                order = np.argsort(row.weights[:, column], kind="stable")
+                values = np.stack([row.events[at][column] for at in order])  # type: ignore[index]
+                different = np.diff(row.weights[order, column]) > 0  # [W - 1]; ties do not count
+                ends.append(values[-1] > values[0])  # [N]
+                steps.append((np.diff(values, axis=0) > 0)[different].mean(0))  # [N]
+            for name, shares in (("users", ends), ("steps", steps)):
+                by_user = np.bincount(user, np.mean(shares, axis=0)) / count  # [U]
                 mean, low, high, _ = mean_interval(by_user)
                 name = f"{name}_{OBJECTIVES[objective].short}_{protocol}"
                 limits = {name: mean, f"{name}_low": low, f"{name}_high": high}
@@ -241,24 +244,8 @@ def per_user_control(measured: Measured, users: np.ndarray, objectives: Sequence
     return out
 
 
-def _shares(seeds: Sequence[ByEvent], column: int) -> dict[str, np.ndarray]:
-    """Return both shares for each event, ``[N]``, averaged over seeds."""
-    ends, steps = [], []
-    for row in seeds:
-        order = np.argsort(row.weights[:, column], kind="stable")
-        values = np.stack([row.events[at][column] for at in order])  # type: ignore[index]
-        different = np.diff(row.weights[order, column]) > 0  # [W - 1]; ties do not count
-        ends.append(values[-1] > values[0])  # [N]
-        steps.append((np.diff(values, axis=0) > 0)[different].mean(0))  # [N]
-    return {"users": np.mean(ends, axis=0), "steps": np.mean(steps, axis=0)}
-
-
 def from_generated(
-    measured: Measured,
-    users: np.ndarray,
-    resamples: int = 2000,
-    measure: str = "set_hv",
-    of: OfPoints = control.set_hv,
+    measured: Measured, users: np.ndarray, resamples: int, measure: str = "set_hv"
 ) -> Summary:
     """Subtract a measure of `generated` from each method's: ``{method: {measure: number}}``.
 
@@ -270,11 +257,8 @@ def from_generated(
     for protocol, rows in measured.items():
         if REFERENCE not in rows:
             raise ParagonError(f"no rows of `{REFERENCE}`: nothing to compare methods with")
-        sides = {
-            method: _sides(method, seeds, rows[REFERENCE], of)
-            for method, seeds in rows.items()
-            if method != REFERENCE
-        }
+        parts = rows[REFERENCE], COMPARED[measure]
+        sides = {m: _sides(m, seeds, *parts) for m, seeds in rows.items() if m != REFERENCE}
         pairs = {method: pair for method, (pair, _) in sides.items() if pair}
         found = dict(zip(pairs, paired_bootstrap([*pairs.values()], users, resamples), strict=True))
         p_values = [p for _, p in found.values() if p is not None]
@@ -296,7 +280,7 @@ def from_generated(
 def shares_from_generated(at_shares: Measured, users: np.ndarray, resamples: int) -> Summary:
     """Subtract as :func:`from_generated` α-nDCG@10 at the shares that `generated` reaches."""
     reached = {share: rows for share, rows in at_shares.items() if REFERENCE in rows}
-    return from_generated(reached, users, resamples, "alpha_ndcg", lambda points: points[..., 0, 0])
+    return from_generated(reached, users, resamples, "alpha_ndcg")
 
 
 def _sides(

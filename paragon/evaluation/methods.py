@@ -6,7 +6,7 @@ Shapes: N events, n items, W evaluation weights, O objectives, P parameters, S s
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,8 +51,7 @@ class Trained:
         return self.test.catalogue_scores(torch.zeros(self.test.form.size)).cpu().numpy()
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """A method of the comparison: its kind, and one way to compute its scores."""
 
     kind: str  # oracle, generated, mixture, end_to_end, reranked or reference
@@ -70,7 +69,6 @@ def _envelope(trained: Trained, index: int) -> Tensor:
 
 
 def _generated(trained: Trained, index: int, **sampling: Any) -> Tensor:
-    """Generate with the generator of the seed."""
     return trained.generators[index].generate(trained.weights, **sampling)
 
 
@@ -124,8 +122,7 @@ def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
             yield Scores.of(reranking.in_order_of(policy, plain, excluded), sampled)
 
     for index, seed in enumerate(trained.seeds):
-        vectors = _end_to_end(trained, index, "hypernetwork")
-        if vectors is not None:
+        if (vectors := _end_to_end(trained, index, "hypernetwork")) is not None:
             yield Row("cmr", seed, trained.weights.numpy(), scores(vectors))
 
 
@@ -155,6 +152,7 @@ def _retrain(trained: Trained) -> Iterator[Row]:
         yield Row("retrain", seed, trained.retrain_weights.numpy(), scores)
 
 
+XQUAD = RERANKERS["xquad"]
 # In the order of the tables.
 METHODS = {
     "tuned": Method("oracle", vectors=_envelope),
@@ -180,11 +178,11 @@ METHODS = {
         "reference",
         vectors=lambda trained, i: torch.zeros_like(trained.collection.oracle_vectors[i]),
     ),
-    **{name: Method("reranked", rerank=rerank) for name, rerank in RERANKERS.items()},
-    "generated_xquad": Method("reranked", rerank=RERANKERS["xquad"], vectors=_sources),
-    "tuned_xquad": Method(
-        "reranked", rerank=RERANKERS["xquad"], vectors=partial(_sources, tuned=True)
-    ),
+    "mmr": Method("reranked", rerank=RERANKERS["mmr"]),
+    "xquad": Method("reranked", rerank=XQUAD),
+    "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
+    "generated_xquad": Method("reranked", rerank=XQUAD, vectors=_sources),
+    "tuned_xquad": Method("reranked", rerank=XQUAD, vectors=partial(_sources, tuned=True)),
     "popularity": Method("reference", rows=partial(_recommender, name="popularity")),
     "item_knn": Method("reference", rows=partial(_recommender, name="item_knn")),
     "cmr": Method("reranked", rows=_reranked_by_hypernetwork),
@@ -242,8 +240,7 @@ def all_rows(trained: Trained, names: Iterable[str] = METHODS) -> Iterator[Row]:
     rows_of_weights("retrain", trained.retrain_weights.numpy(), weights)
     for index, seed in enumerate(trained.seeds):
         for name in names:
-            vectors = adapter_vectors(trained, index, name)
-            if vectors is not None:
+            if (vectors := adapter_vectors(trained, index, name)) is not None:
                 scores = (Scores.of_adapter(trained.test, vector) for vector in vectors)
                 yield Row(name, seed, weights, scores)
     for name in names:

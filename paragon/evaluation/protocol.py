@@ -24,18 +24,12 @@ from paragon.errors import ParagonError
 from paragon.metrics import ranking
 from paragon.metrics.checks import check_array, row_blocks
 from paragon.objectives.losses import divergence
-from paragon.objectives.table import (
-    OBJECTIVES,
-    Catalogue,
-    Scored,
-    history_shares,
-    metrics_of,
-    served,
-)
+from paragon.objectives.table import OBJECTIVES, Catalogue, Scored, history_shares, served
 from paragon.progress import progress
 
 PROTOCOLS = ("sampled", "full")
 Metrics = dict[str, np.ndarray | float]  # a value for each event [N], or a single number
+Means = dict[str, dict[str, float]]  # by protocol and metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +99,7 @@ class TestSet:
         self.task, self.catalogue = task, Catalogue.of(sequences, task.served if task else 1, "cpu")
         self.history = history_shares(sequences.met_before(evaluation), categories)  # [N, M]
         entries = [OBJECTIVES[objective] for objective in objectives]
+        self.followed = [entry.metric for entry in entries]  # in the order of the weights
         self.references = {e.reference for e in entries if e.reference} if task else set()
 
     @property
@@ -112,9 +107,7 @@ class TestSet:
         """The items that the full protocol leaves out, bool ``[N, n + 1]``."""
         return self.sequences.excluded(self.evaluation)
 
-    def measure(
-        self, scores: Scores
-    ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray | None]]:
+    def measure(self, scores: Scores) -> tuple[Means, dict[str, np.ndarray | None]]:
         """Return ``{protocol: {metric: mean}}``, and by event ``{protocol: [O, N]}``.
 
         The second holds the metrics of the objectives, or None if one is not a mean over events
@@ -125,7 +118,7 @@ class TestSet:
             ranks, items = lists[f"ranks_{protocol}"], lists[f"items_{protocol}"]
             metrics = self._metrics(protocol, ranks, items)
             means[protocol] = {name: float(np.mean(value)) for name, value in metrics.items()}
-            followed = [metrics[name] for name in metrics_of(self.objectives)]
+            followed = [metrics[name] for name in self.followed]
             arrays = [value for value in followed if isinstance(value, np.ndarray)]
             events[protocol] = np.stack(arrays) if len(arrays) == len(followed) else None
         if "served" in lists:
@@ -211,8 +204,7 @@ def held_out(
     return valid, test, TestSet(sequences, sequences.test, objectives, cutoffs=cutoffs, task=test)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A method with one seed: weights ``[W, O]`` and scores; ``random`` if the seed matters."""
 
     method: str
@@ -239,7 +231,6 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
     lines: list[dict] = []
     by_event: Measured = {protocol: {} for protocol in PROTOCOLS}
     known: dict[bytes | None, tuple[dict, dict]] = {}  # rows can share adapters
-    names = metrics_of(test_set.objectives)
     for row in progress(rows, "rows"):
         measured = []
         try:
@@ -256,7 +247,7 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
             where = f"weight {len(measured) + 1} of {len(row.weights)}"
             raise ParagonError(f"method {row.method}, seed {row.seed}, {where}: {error}") from error
         for protocol in PROTOCOLS:
-            points = [[means[protocol][name] for name in names] for means, _ in measured]
+            points = [[means[protocol][m] for m in test_set.followed] for means, _ in measured]
             events = [arrays[protocol] for _, arrays in measured]
             known_events = None if any(part is None for part in events) else events
             weights = np.array(row.weights, dtype=float)
@@ -267,10 +258,9 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
 
 def rows_of_weights(method: str, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Look up weights ``[R, O]`` in ``grid [W, O]``; raise ``ParagonError`` if one is missing."""
-    rows = {tuple(w): row for row, w in enumerate(grid)}
-    for w in weights:
-        if tuple(w) not in rows:
-            named = tuple(w.astype(float).round(4).tolist())
-            reason = "are not among the evaluation weights (adapters.oracles in params.yaml)"
-            raise ParagonError(f"method {method}: weights {named} {reason}; it cannot be compared")
-    return np.array([rows[tuple(w)] for w in weights])
+    same = (weights[:, None] == grid).all(2)  # [R, W]
+    if not (known := same.any(1)).all():
+        named = tuple(weights[known.argmin()].astype(float).round(4).tolist())
+        reason = "are not among the evaluation weights (adapters.oracles in params.yaml)"
+        raise ParagonError(f"method {method}: weights {named} {reason}; it cannot be compared")
+    return same.argmax(1)

@@ -1,8 +1,7 @@
 """The headline: how diverse are lists that keep a share of the backbone's accuracy?
 
 Of the settings of a method that keep the share of NDCG@10 on validation users, the most diverse is
-measured on test users. TopTen are of the whole catalogue. Shapes: N events, n items, S settings, P
-parameters, M categories.
+measured on test users. Shapes: N events, n items, S settings, P parameters, M categories.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +18,6 @@ from paragon.evaluation.methods import METHODS, Trained, adapter_vectors, rerank
 from paragon.evaluation.protocol import ByEvent, Measured
 from paragon.metrics import ranking
 from paragon.metrics.checks import Measure
-from paragon.objectives.table import history_shares
 from paragon.rivals import reranking
 from paragon.rivals.end_to_end import END_TO_END
 from paragon.rivals.reranking import TOP, Rerank, Tried
@@ -36,7 +34,7 @@ COARSE = 20  # number of adapters, about, whose lists are re-ranked
 
 
 class TopTen:
-    """Makes and measures the lists of ``valid`` events, those of the choice, or of ``test``."""
+    """Makes and measures lists of the whole catalogue, for the choice (``valid``) or ``test``."""
 
     def __init__(self, trained: Trained, part: str) -> None:
         self.task, self.sequences = getattr(trained, part), trained.test_set.sequences
@@ -71,12 +69,10 @@ def choice_of(
     trained: Trained, index: int, name: str, valid: TopTen, test: TopTen
 ) -> Choice | None:
     """Measure all settings of a method on validation users; None if it has none."""
-    rerank = METHODS[name].rerank
-    if rerank is not None:
+    if (rerank := METHODS[name].rerank) is not None:
         vectors, tried = reranked(trained, index, name)
         return _reranked(rerank, tried["full"], test, vectors)
-    settings = adapters_of(trained, index, name)
-    if settings is None:
+    if (settings := adapters_of(trained, index, name)) is None:
         return None
     points = np.array([valid.quality(items).mean(1) for items in valid.of_adapters(settings)])
     return Choice(settings, points, test.of_adapters)
@@ -140,8 +136,7 @@ def adapters_of(trained: Trained, index: int, name: str) -> Tensor | None:
         for column, biases in enumerate(trained.category_bias[index][both][order].T.flip(0)):
             vectors[:, -1 - column] = torch.from_numpy(np.interp(WEIGHTS, grid, biases))
         return vectors
-    found = adapter_vectors(replace(trained, weights=weights), index, name)
-    if found is None:
+    if (found := adapter_vectors(replace(trained, weights=weights), index, name)) is None:
         return None
     _, first = np.unique(found.cpu().numpy(), axis=0, return_index=True)
     return found[np.sort(first).tolist()]  # in order of the weights
@@ -159,8 +154,7 @@ class Readings:
     def __init__(self, trained: Trained, test: TopTen, plain: np.ndarray) -> None:
         self.test, self.information = test, trained.test_set.information
         self.plain = test.quality(plain).mean(1)  # [2], of the backbone
-        met = test.sequences.met_before(test.events)
-        self.history = history_shares(met, test.sequences.categories).numpy()  # [N, M]
+        self.history = trained.test_set.history.numpy()  # [N, M]
         vectors = trained.test.backbone.item_vectors().detach().cpu().numpy()  # [n + 1, d]
         self.differ = bool(np.ptp(vectors[1:], axis=0).any())
         self.units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -170,13 +164,12 @@ class Readings:
         ndcg, by_event = self.test.quality(items)
         sets, units = self.test.sequences.categories[items], self.units[items]
         accuracy, plain = self.plain
+        same = "the backbone has the same vector for all items"
         values: list[float | str] = [
             ndcg.mean() / accuracy if accuracy else "the backbone's NDCG@10 is 0",
             by_event.mean(),
             (by_event.mean() - plain) / (1 - plain) if plain < 1 else "nothing more is possible",
-            ranking.intra_list_distance_at(units @ units.mT, TOP).mean()
-            if self.differ
-            else "the backbone has the same vector for all items",
+            ranking.intra_list_distance_at(units @ units.mT, TOP).mean() if self.differ else same,
             ranking.calibration_at(sets, self.history, TOP).mean(),
             ranking.novelty_at(items, self.information, TOP).mean(),
             ranking.gini_at(items, TOP, len(self.units) - 1),

@@ -35,11 +35,9 @@ def check_array(
     """
     values = np.asarray(values)
     axes = axes.replace("*", "*" * (values.ndim - len(axes) + 1))
+    lengths = dict(zip(axes, values.shape, strict=False))
     fits = values.ndim == len(axes) and values.size and values.dtype.kind in _KINDS[kind]
-    if fits:
-        lengths = dict(zip(axes, values.shape, strict=True))
-        fits = all(lengths[a] == n or a == "K" and lengths[a] > n for a, n in sizes.items())
-    if not fits:
+    if not fits or any(lengths[a] < n or lengths[a] > n and a != "K" for a, n in sizes.items()):
         sized = "".join(f", {a} {'>=' if a == 'K' else '='} {n}" for a, n in sizes.items())
         needed = f"{kind} [{', '.join(axes)}]{sized}"
         raise ParagonError(f"{name}: {values.dtype} of shape {values.shape}; give {needed}")

@@ -26,25 +26,16 @@ def set_hv(points: np.ndarray) -> float | np.ndarray:
 
 def _volume(points: np.ndarray) -> np.ndarray:
     """Volume ``[...]`` of the union of the boxes from the origin to ``points [..., P, O]``."""
-    if points.shape[-1] == 2:
-        return _area(points)
+    flat = points.shape[-1] == 2
+    order = np.argsort(-points[..., 0 if flat else -1], axis=-1, kind="stable")
+    points = np.take_along_axis(points, order[..., None], axis=-2)  # the largest first
+    if flat:
+        height = np.maximum.accumulate(points[..., 1], axis=-1)
+        return (points[..., 0] * np.diff(height, prepend=0.0)).sum(axis=-1)
     # Between two levels of the last axis, the volume of the points above in the others is constant.
-    points = _descending(points, points.shape[-1] - 1)
     thickness = -np.diff(points[..., -1], append=0.0)  # [..., P]
     parts = [_volume(points[..., : n + 1, :-1]) for n in range(points.shape[-2])]
     return (thickness * np.stack(parts, -1)).sum(-1)
-
-
-def _area(points: np.ndarray) -> np.ndarray:
-    """Area ``[...]`` of the union of the rectangles from the origin to ``points [..., P, 2]``."""
-    points = _descending(points, 0)
-    height = np.maximum.accumulate(points[..., 1], axis=-1)
-    return (points[..., 0] * np.diff(height, prepend=0.0)).sum(axis=-1)
-
-
-def _descending(points: np.ndarray, axis: int) -> np.ndarray:
-    order = np.argsort(-points[..., axis], axis=-1, kind="stable")
-    return np.take_along_axis(points, order[..., None], axis=-2)
 
 
 def mean_hv(points: np.ndarray) -> float:

@@ -80,8 +80,7 @@ def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
 
     ``ranks [N]``: integers from 1. Source: Järvelin and Kekäläinen, ACM TOIS 20(4), 2002.
     """
-    hits = hr_at(ranks, k)
-    return np.where(hits > 0, 1 / np.log2(1.0 + np.asarray(ranks)), 0.0)
+    return np.where(hr_at(ranks, k) > 0, 1 / np.log2(1.0 + np.asarray(ranks)), 0.0)
 
 
 def hr_at(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -229,9 +228,8 @@ def _decay(alpha: float) -> float:
 def self_information(holders: np.ndarray, users: int) -> np.ndarray:
     """Surprise of each item, ``-log2(holders / users)`` over its maximum; float64 ``[V]``, 0..1.
 
-    ``holders [V]``: users with the item in training, 0..users, without the padding row. Items
-    without holders count as having one. All are 0 if all users hold all items.
-    Source: Zhou et al., PNAS 107(10), 2010.
+    ``holders [V]``: users with the item in training, 0..users, without the padding row; 0 counts
+    as 1. All are 0 if all users hold all items. Source: Zhou et al., PNAS 107(10), 2010.
     """
     holders = check_array("holders", holders, "V", low=0, high=users)
     bits = np.log2(users) - np.log2(np.maximum(holders, 1))

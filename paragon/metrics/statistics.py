@@ -44,26 +44,24 @@ def paired_bootstrap(
     A pair has the metrics per event of both, ``[N]`` or ``[S, N]``, where S may differ, and a
     statistic of their means such as ``set_hv``; all pairs share the resamples. ``clusters [N]``:
     the user of each event; whole users are resampled. Limits are percentiles; the two-sided p-value
-    is twice the share of resamples on the far side of 0, counting the sample itself. With a single
-    user they are None.
+    is twice the share of resamples on the far side of 0, with the sample. One user has neither.
     Source: Efron and Tibshirani, 1993, chapters 8 and 13; Davison and Hinkley, 1997, chapter 4.
     """
     check_array("resamples", resamples, "", "integers", low=100)
     _, user = np.unique(clusters, return_inverse=True)
     sizes = np.bincount(user).astype(np.float64)  # [U]
-    all_sums, lengths = [], []
+    sides = []  # sums [R, U] of all rows of both methods, and how many rows the first has
     for of_a, of_b, _ in pairs:
         a = check_array("a", np.atleast_2d(of_a), "SN")
         b = check_array("b", np.atleast_2d(of_b), "SN", N=a.shape[1])
         if len(clusters) != a.shape[1]:
             raise ParagonError(f"clusters: {len(clusters)} labels for {a.shape[1]} events")
-        all_sums.append(np.stack([np.bincount(user, weights=row) for row in (*a, *b)]))  # [R, U]
-        lengths.append(len(a))
+        sides.append((np.stack([np.bincount(user, weights=row) for row in (*a, *b)]), len(a)))
 
     def differences(times: np.ndarray) -> np.ndarray:
         """Compute the differences ``[pairs, B]`` where users count ``times [B, U]``."""
         total, out = sizes @ times.T, np.empty((len(pairs), len(times)))
-        for row, sums, length, (_, _, statistic) in zip(out, all_sums, lengths, pairs, strict=True):
+        for row, (sums, length), (_, _, statistic) in zip(out, sides, pairs, strict=True):
             means = (sums @ times.T / total).T  # [B, R]
             of_a, of_b = statistic(means[:, :length]), statistic(means[:, length:])
             gap = check_array("the difference of the statistic", of_a - of_b, "B", B=len(means))

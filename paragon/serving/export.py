@@ -107,22 +107,17 @@ def export_folder(
         about = {n: description[n] for n in ("kind", "backbone", "data", "settings", "versions")}
         about |= {"trained": description["sha256"], "people": people}
         save_tensors(made / "backbone", tensors, about)
-        frozen, _ = _load_backbone(made / "backbone", data)
-        frozen = frozen.to(backbone.item_vectors().device)
+        frozen = _load_backbone(made / "backbone", data)[0].to(backbone.item_vectors().device)
         served = Recommender(frozen, generator, data, sequences.popularity())
-        outcomes, reranker = outcomes_of(served, sequences), reranker_of(served, sequences)
-        arrays = {"popularity": served.popularity}
-        if outcomes is not None:
+        arrays, settings = {"popularity": served.popularity}, []
+        if outcomes := outcomes_of(served, sequences):
             arrays |= outcomes._asdict()
-        if reranker is not None:
+        if reranker := reranker_of(served, sequences):
             arrays["sources"] = reranker.sources
-        about = {
-            "format": FORMAT,
-            "paragon": __version__,
-            "parts": _checksums(made),
-            "settings": [setting._asdict() for setting in reranker.settings] if reranker else [],
-        }
-        save_tensors(made / "paragon", {n: torch.from_numpy(a) for n, a in arrays.items()}, about)
+            settings = [setting._asdict() for setting in reranker.settings]
+        about = {"format": FORMAT, "paragon": __version__, "parts": _checksums(made)}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        save_tensors(made / "paragon", tensors, about | {"settings": settings})
         (made / "README.md").write_text(model_card(served, sequences, people), encoding="utf-8")
 
 
@@ -140,13 +135,11 @@ def load_folder(folder: Path) -> Recommender:
         collection = generator.description["collection"]
         check_match({"backbone": trained}, collection, f"{folder / 'generator'}.json", EXPORT)
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        outcomes = reranker = None
-        if "ndcg" in arrays:
-            outcomes = Outcomes(*(arrays[name] for name in Outcomes._fields))
+        outcomes = Outcomes(*(arrays[n] for n in Outcomes._fields)) if "ndcg" in arrays else None
+        reranker = None
         if "sources" in arrays:
             settings = [reranking.Setting(**setting) for setting in about["settings"]]
-            accuracy = generator.objectives.index("accuracy")
-            reranker = Reranker(accuracy, settings, arrays["sources"])
+            reranker = Reranker(generator.objectives.index("accuracy"), settings, arrays["sources"])
         return Recommender(backbone, generator, data, arrays["popularity"], outcomes, reranker)
 
 

@@ -26,6 +26,7 @@ def as_list(given: Any) -> Any:
 # NumPy numbers become Python numbers.
 Whole = Annotated[int, BeforeValidator(lambda v: v.item() if isinstance(v, np.generic) else v)]
 Seconds = Annotated[Whole, Field(ge=-(2**60), le=2**60)]
+Times = Annotated[list[Seconds], BeforeValidator(as_list)]
 Id = Annotated[str, Field(max_length=LONGEST_ID)]
 Ids = Annotated[list[Id], BeforeValidator(as_list)]
 
@@ -34,9 +35,7 @@ class Past(Section):
     """The history of a user."""
 
     history: Ids = Field(min_length=1, description="Item ids, oldest first.")
-    times: Annotated[list[Seconds], BeforeValidator(as_list)] | None = Field(
-        None, description="Of each event, in seconds since 1970."
-    )
+    times: Times | None = Field(None, description="Of each event, in seconds since 1970.")
 
 
 class Options(Section):
@@ -63,7 +62,7 @@ class Encoded(NamedTuple):
     """A history in numbers."""
 
     items: list[int]  # the known ones, 1..n
-    times: list[int] | None
+    times: list[int]  # of the items; zeros if nobody knows
     user: int  # -1 if unknown
     seen: list[int]  # items not to recommend
     unknown: int = 0  # number of unknown items

@@ -40,11 +40,9 @@ class Balance(dict[str, float]):
     def __repr__(self) -> str:
         weights = ", ".join(f"{name} {weight:.3g}" for name, weight in self.items())
         people = "in the long run" if math.isinf(self.users) else f"for {self.users:g} new users"
-        return (
-            f"{weights}: costs {self.loss:.1%} of NDCG@10 on validation, at most {self.bound:.1%} "
-            f"{people} ({self.confidence:.0%} confidence); diversity {self.before:.3f} -> "
-            f"{self.diversity:.3f}"
-        )
+        costs = f"costs {self.loss:.1%} of NDCG@10 on validation, at most {self.bound:.1%} {people}"
+        moved = f"diversity {self.before:.3f} -> {self.diversity:.3f}"
+        return f"{weights}: {costs} ({self.confidence:.0%} confidence); {moved}"
 
 
 class Outcomes(NamedTuple):

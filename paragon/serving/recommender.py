@@ -5,12 +5,12 @@ z of a state, P adapter parameters, L events of a history, H heads.
 """
 
 import copy
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import chain, compress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -35,12 +35,12 @@ from paragon.serving.outcome import Balance, Outcomes, Promise, furthest, loss_b
 _ROWS = 256  # requests per block, which fits the cache of a core
 _PAIRS = 1 << 16  # (request, item) pairs per block, if each needs a representation
 _CACHED = 256  # adapters in the cache
+_History = History | Sequence[str]
 _NEVER = "this recommender was not measured on validation events, as an export is"
 _POPULAR = "nothing of the history is known: the most popular items, whatever the weights"
 
 
-@dataclasses.dataclass(frozen=True)
-class Reranker:
+class Reranker(NamedTuple):
     """How to re-rank the lists of a few adapters with xQuAD, as for the row `generated_xquad`."""
 
     accuracy: int  # its index among the objectives
@@ -75,11 +75,10 @@ class Recommender:
         self.numbers = {name: number for number, name in enumerate(data.item_ids, start=1)}
         self.users = {name: number for number, name in enumerate(data.user_ids) if name}
         self._adapters: dict[bytes, Tensor] = {}  # replaced as a whole, for thread safety
-        with torch.no_grad():
-            vectors = backbone.item_vectors()  # [n + 1, d]
-            self._device = vectors.device
-            categories = torch.from_numpy(data.categories).float().to(self._device)
-            self._table = item_table(vectors, categories, generator.form)  # [n + 1, d + M]
+        vectors = backbone.item_vectors().detach()  # [n + 1, d]
+        self._device = vectors.device
+        categories = torch.from_numpy(data.categories).float().to(self._device)
+        self._table = item_table(vectors, categories, generator.form)  # [n + 1, d + M]
         if reranker is not None:
             self._sources = source_vectors(generator, reranker.sources).to(self._device)  # [S, P]
             patterns, kinds = np.unique(data.categories, axis=0, return_inverse=True)
@@ -100,7 +99,7 @@ class Recommender:
         return f"Recommender({self.backbone.name}, {items}, objectives: {names})"
 
     def recommend(
-        self, history: History | Sequence[str], weights: object, k: int = 10, **options: Any
+        self, history: _History, weights: object, k: int = 10, **options: Any
     ) -> Recommendations:
         """Return the k best items that are not in the history, best first.
 
@@ -115,11 +114,7 @@ class Recommender:
         return self.recommend_many([given], weights, k, **options).one()
 
     def recommend_many(
-        self,
-        histories: Sequence[History | Sequence[str]],
-        weights: object,
-        k: int = 10,
-        **options: Any,
+        self, histories: Sequence[_History], weights: object, k: int = 10, **options: Any
     ) -> Batch:
         """Call :meth:`recommend` for many histories at once; each list is what it would be alone.
 
@@ -143,7 +138,7 @@ class Recommender:
             try:
                 pasts.append(self.encode(history, asked.exclude_seen))
             except ParagonError as error:
-                pasts.append(Encoded([], None, -1, []))
+                pasts.append(Encoded([], [], -1, []))
                 errors[row] = str(error)
         numbers, scores, left = self.best(pasts, table, asked.k, blocked, asked.rerank is not None)
         for row in np.flatnonzero(left < asked.k).tolist():
@@ -161,22 +156,18 @@ class Recommender:
         """Check a history and convert it to numbers; raise ``ParagonError`` if it is invalid."""
         given = history if isinstance(history, History) else History(history)
         past = checked(Past, {"history": given.items, "times": given.times}, "request.")
-        user = given.user
-        if user is not None and (not isinstance(user, str) or user not in self.users):
+        user = self.users.get(given.user, -1) if isinstance(given.user, str) else -1
+        if user < 0 and given.user is not None:
             why = "" if self.users else "; nobody is known to a model exported without people"
-            raise ParagonError(f"user: {shown(user)} is not in the data{why}; leave it out")
-        times = past.times
-        if times is not None and (len(times) != len(past.history) or times != sorted(times)):
-            raise ParagonError(
-                f"times: one for each item is needed, in order, oldest first; found {len(times)} "
-                f"for {len(past.history)} items"
-            )
+            raise ParagonError(f"user: {shown(given.user)} is not in the data{why}; leave it out")
+        times = [0] * len(past.history) if past.times is None else past.times
+        if len(times) != len(past.history) or times != sorted(times):
+            needed = "one for each item is needed, in order, oldest first"
+            raise ParagonError(f"times: {needed}; found {len(times)} for {len(past.history)} items")
         numbers = list(map(self.numbers.get, past.history))
         items = [number for number in numbers if number]
-        times = None if times is None else list(compress(times, numbers))
-        known = -1 if user is None else self.users[user]
         seen = items if exclude_seen else []
-        return Encoded(items, times, known, seen, len(numbers) - len(items))
+        return Encoded(items, [*compress(times, numbers)], user, seen, len(numbers) - len(items))
 
     def _blocked(self, options: Options) -> Tensor | None:
         """Mark the items that a filter excludes, ``[n + 1]``."""
@@ -270,7 +261,7 @@ class Recommender:
         """Compute the states after histories, ``[b, z]``."""
         last = slice(-self.backbone.history, None)
         items = _padded([past.items[last] for past in pasts])  # [b, L]
-        times = _padded([(past.times or [0] * len(past.items))[last] for past in pasts])  # [b, L]
+        times = _padded([past.times[last] for past in pasts])  # [b, L]
         users = torch.tensor([past.user for past in pasts])
         context = Context(*(part.to(self._device) for part in (users, items, times)))
         return last_states(self.backbone, context)
@@ -278,9 +269,8 @@ class Recommender:
     def index(self) -> tuple[list[str], np.ndarray]:
         """Return the item ids and their fixed rows ``[e_i, g_i]``, ``[n, d + M]``.
 
-        The product of a row with :meth:`query` is the score of the item, for any history and any
-        weights: one index in a vector database serves them all. Raises ``ParagonError`` for a
-        backbone whose scores are no such product.
+        The product of a row with :meth:`query` is the item's score: one vector index serves all
+        histories and weights. Raises ``ParagonError`` for a backbone without such a product.
         """
         self._check_product()
         return list(self.numbers), self._table[1:].cpu().numpy()
@@ -309,9 +299,8 @@ class Recommender:
         """Return the most diverse balance that loses at most this share of ``NDCG@10`` (0..1).
 
         With this ``confidence``, the mean of ``users`` new users, who must be like the validation
-        users, is at most this share below that of accuracy alone.  ``users``: None for the number
-        of validation users, ``math.inf`` for the long run.  If nothing can be promised, returns
-        accuracy alone.
+        users, is at most this share below that of accuracy alone (returned if nothing else can be
+        promised). ``users``: None for as many as in validation, ``math.inf`` for the long run.
         """
         if self.outcomes is None:
             raise ParagonError(f"weights_for: {_NEVER}")
@@ -322,15 +311,11 @@ class Recommender:
         if ndcg[0].any():  # a share of 0 is undefined
             row = furthest(ndcg, accuracy_loss_at_most, confidence, users)
         weights = self.outcomes.weights[row].round(6).tolist()
-        return Balance(
-            dict(zip(self.objectives, weights, strict=True)),
-            loss=float(1 - ndcg[row].mean() / ndcg[0].mean()) if row else 0.0,
-            bound=float(loss_bounds(ndcg[[0, row]], confidence, users)[1]),
-            diversity=float(diversity[row]),
-            before=float(diversity[0]),
-            confidence=confidence,
-            users=users,
-        )
+        named = dict(zip(self.objectives, weights, strict=True))
+        loss = float(1 - ndcg[row].mean() / ndcg[0].mean()) if row else 0.0
+        bound = float(loss_bounds(ndcg[[0, row]], confidence, users)[1])
+        after, before = float(diversity[row]), float(diversity[0])
+        return Balance(named, loss, bound, after, before, confidence, users)
 
     def move_to(self, backbone: Backbone, data: Sequences | None = None) -> "Recommender":
         """Move the generator to a retrained ``backbone``, without tuning and measurements.
@@ -344,21 +329,18 @@ class Recommender:
             changed = {*data.category_names} ^ {*self.data.category_names}
             names = ", ".join(sorted(changed)[:5]) or "their order"
             raise ParagonError(f"categories differ between the recommenders: {names}")
-        rotation = fit_rotation(
-            ItemTable(self.data.item_ids, self.backbone.item_vectors(), self.popularity),
-            ItemTable(data.item_ids, backbone.item_vectors(), popularity),
-        )
+        old = ItemTable(self.data.item_ids, self.backbone.item_vectors(), self.popularity)
+        rotation = fit_rotation(old, ItemTable(data.item_ids, backbone.item_vectors(), popularity))
         # Moving adapters is linear: move mean and basis of the latents.
         model, form = copy.deepcopy(self.generator.model), self.generator.form
         latent = model.latent
         axes = torch.eye(latent.size) if latent.basis is None else latent.basis
         mean, basis = (rotation.vectors(v.cpu(), form) for v in (latent.mean, axes))
         model.latent = Latent(mean, basis, latent.scale.item())
-        collection = self.generator.description["collection"] | {
-            "form": dataclasses.asdict(rotation.form(form)),
-            "moved": {"fit": float(f"{rotation.fit:.6g}"), "shared": rotation.shared},
-        }
-        description = self.generator.description | {"collection": collection}
+        about = self.generator.description
+        moved = {"fit": float(f"{rotation.fit:.6g}"), "shared": rotation.shared}
+        collection = about["collection"] | {"form": asdict(rotation.form(form)), "moved": moved}
+        description = about | {"collection": collection}
         generator = Generator(model.to(backbone.item_vectors().device), description)
         return Recommender(backbone, generator, data, popularity)
 

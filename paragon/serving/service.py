@@ -38,29 +38,6 @@ class Body(Past, Options):
     without: _Filter | None = None
 
 
-class _Together:
-    """Answer the requests that wait and have the same options in one computation."""
-
-    def __init__(self, recommender: Recommender) -> None:
-        self.recommender = recommender
-        self.waiting: dict[str, tuple[list[tuple[History, Tensor]], asyncio.Task[Batch]]] = {}
-
-    async def answer(self, body: Body) -> Recommendations:
-        weights = check_weights(body.weights, self.recommender.objectives, body.normalise)  # [1, O]
-        options = body.model_dump(include=Options.model_fields.keys() - {"normalise"})
-        key = json.dumps(options)
-        if key not in self.waiting:  # the task starts after other requests that are ready
-            self.waiting[key] = [], asyncio.create_task(self.answer_all(key, options))
-        asked, batch = self.waiting[key]
-        asked.append((History(body.history, body.times), weights[0]))
-        row = len(asked) - 1
-        return (await asyncio.shield(batch)).one(row)  # other clients still wait
-
-    async def answer_all(self, key: str, options: dict[str, Any]) -> Batch:
-        histories, weights = zip(*self.waiting.pop(key)[0], strict=True)
-        return self.recommender.recommend_many(histories, torch.stack(weights), **options)
-
-
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(dict(pairs)) < len(pairs):
         raise ValueError("a key is there twice")
@@ -93,7 +70,7 @@ async def body_of(request: fastapi.Request) -> Body:
 
 def make_app(recommender: Recommender) -> fastapi.FastAPI:
     """Make the app with ``POST /recommend``, ``GET /health`` and ``GET /objectives``."""
-    together, names = _Together(recommender), recommender.objectives
+    names = recommender.objectives
     # The first list is the slowest: compute one before any request.
     recommender.recommend(recommender.data.item_ids[:1], [1] * len(names), k=1, normalise=True)
     app = fastapi.FastAPI(
@@ -105,6 +82,12 @@ def make_app(recommender: Recommender) -> fastapi.FastAPI:
         redirect_slashes=False,
     )
     content = {"application/json": {"schema": Body.model_json_schema()}}
+    waiting: dict[str, tuple[list[tuple[History, Tensor]], asyncio.Task[Batch]]] = {}
+
+    async def answer_all(key: str, options: dict[str, Any]) -> Batch:
+        """Answer the requests that wait and have the same options in one computation."""
+        histories, weights = zip(*waiting.pop(key)[0], strict=True)
+        return recommender.recommend_many(histories, torch.stack(weights), **options)
 
     @app.post(
         "/recommend",
@@ -113,7 +96,16 @@ def make_app(recommender: Recommender) -> fastapi.FastAPI:
     )
     async def recommend(request: fastapi.Request) -> Recommendations:
         """Return the best items for a history and weights."""
-        return await together.answer(await body_of(request))
+        body = await body_of(request)
+        weights = check_weights(body.weights, names, body.normalise)  # [1, O]
+        options = body.model_dump(include=Options.model_fields.keys() - {"normalise"})
+        key = json.dumps(options)
+        if key not in waiting:  # the task starts after other requests that are ready
+            waiting[key] = [], asyncio.create_task(answer_all(key, options))
+        asked, batch = waiting[key]
+        asked.append((History(body.history, body.times), weights[0]))
+        row = len(asked) - 1
+        return (await asyncio.shield(batch)).one(row)  # other clients still wait
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -167,16 +159,12 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
         raise ParagonError(f"port {port} of {host} cannot be used: {error.strerror}") from error
     # An answer is two small packets: do not delay the second until the first is confirmed.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    app = make_app(recommender)
     config = uvicorn.Config(
-        make_app(recommender),
-        log_level="error",
-        http=_Timely,
-        ws="none",
-        timeout_graceful_shutdown=10,
+        app, log_level="error", http=_Timely, ws="none", timeout_graceful_shutdown=10
     )
     with listening:
         name = f"[{host}]" if family == socket.AF_INET6 else host
-        address = f"http://{name}:{listening.getsockname()[1]}"
-        described = f"{recommender} at {address}, described by {address}/openapi.json"
-        print(f"{described}; Ctrl-C ends", flush=True)
+        url = f"http://{name}:{listening.getsockname()[1]}"
+        print(f"{recommender} at {url}, described by {url}/openapi.json; Ctrl-C ends", flush=True)
         uvicorn.Server(config).run(sockets=[listening])
