@@ -144,7 +144,7 @@ def test_of_many_training_events_some_of_every_user_are_taken(pair, backbone, se
 
 
 def test_joint_tuning_equals_tuning_alone(pair):
-    # With all weight on accuracy, the gradient at the start is rounding alone, which Adam scales up.
+    # All weight on accuracy starts from a gradient of rounding alone, which Adam scales up.
     weights = simplex_weights([0.1, 0.5, 0.9], LISTS.objectives)
     start = initial_vector(FORM, 0)
     joint = tune(pair, weights, start.repeat(2, 3, 1), seeds=[0, 1])
