@@ -1,7 +1,6 @@
-"""The command line: ``python -m paragon --help``.
+"""The command line, ``python -m paragon --help``.  Exit code 1: an error, 2: a wrong option.
 
-Commands import what they need when they run, so that help appears at once.  A ``ParagonError`` ends
-with exit code 1, a wrong option with exit code 2.
+Commands import what they need when they run, so that help appears at once.
 """
 
 import errno
@@ -25,6 +24,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 Dataset = Annotated[str | None, Option("--dataset", help="The first of params.yaml.")]
 Backbone = Annotated[str | None, Option("--backbone", help="The first of params.yaml.")]
+Full = Annotated[bool, Option("--full", help="The study itself, not a small one.")]
 People = Annotated[bool, Option("--people", help="With all users' histories.")]
 Target = Annotated[Path, Argument(help="Where to write; an earlier export is replaced.")]
 
@@ -125,10 +125,7 @@ def run(
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def lab(
-    options: typer.Context,
-    full: bool = Option(False, "--full", help="The study itself, not a small one."),
-) -> None:
+def lab(options: typer.Context, full: Full = False) -> None:
     """Open JupyterLab, with any OPTIONS of it, on a copy that cannot change the study."""
     from paragon_study.course.lab import check_user, make_lab, open_lab
 

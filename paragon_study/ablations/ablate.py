@@ -6,7 +6,7 @@ Shapes: S seeds, A anchors, W weights, O objectives, P parameters, M categories,
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from itertools import count
 from typing import Annotated, Any, ClassVar
@@ -35,7 +35,7 @@ from paragon_study.ablations.trials import Bench, Plan, joined, tuned_adapters
 from paragon_study.pipeline.jobs import train_generators, train_rivals, training_task
 from paragon_study.pipeline.study import Study, open_study
 
-WeightsToVectors = Callable[[Tensor], Tensor]  # weights [W, O] -> adapter vectors [W, P]
+Ways = dict[str, Callable[[Tensor], Tensor]]  # by name: weights [W, O] -> adapters [W, P]
 CHOICES = 64  # number of weights for `choice`
 FLOOR = 0.01  # of an anchor's weights: without a limit, the loss of an objective is unbounded
 MIXTURES = ("nearest", "interpolation", "interpolation_log", "rbf_log", "ridge_log")
@@ -82,8 +82,7 @@ class Ablations(Plan):
         """Return the seeds, the entry, and what else its rows depend on."""
         entry = [self.seeds, self.entry(kind, name)]
         if kind == "law":
-            variants = {name: variant.model_dump() for name, variant in self.variants.items()}
-            entry += [self.end_to_end, self.equal, variants]
+            entry += [self.end_to_end, self.equal, self.variants]
         return [*entry, self.tried] if kind == "tuning" else entry
 
     def study(self, name: str, change: dict[str, Any] | None = None) -> Study:
@@ -91,8 +90,7 @@ class Ablations(Plan):
         entry = self.entry("law", name)
         anchors = spread_weights(len(entry.objectives), max(entry.anchors)).tolist()
         adapters = {"objectives": entry.objectives, "oracles": entry.oracles, "anchors": anchors}
-        first = {"run": {"seeds": self.seeds}, "adapters": adapters}
-        changes = merge_sections(first, change or {})
+        changes = merge_sections({"run": {"seeds": self.seeds}, "adapters": adapters}, change or {})
         return open_study(entry.dataset, entry.backbone, changes, checked=False)
 
 
@@ -135,15 +133,13 @@ class AblationBench(Bench):
         """Choose for each weight the best tuned adapter of a seed, by validation task loss."""
         return best_of(self.held_out[0], self.collection.tuned(index), weights, self.objectives)
 
-    def choice(self, way: WeightsToVectors) -> float:
+    def choice(self, way: Callable[[Tensor], Tensor]) -> float:
         """Compute the mean task loss on validation users."""
         valid, vectors = self.held_out[0], way(self.choices)
         losses = held_out_losses(valid, vectors.to(valid.states.device), self.objectives).cpu()
         return (losses * self.choices).sum(-1).mean().item()
 
-    def compared(
-        self, ways: Mapping[str, WeightsToVectors], index: int = 0, others: tuple[Row, ...] = ()
-    ) -> pd.DataFrame:
+    def compared(self, ways: Ways, index: int = 0, others: Iterable[Row] = ()) -> pd.DataFrame:
         """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`."""
         constant = mixtures.mixed(self.collection, mixtures.constant, index, self.weights)
         vectors = {"tuned": self.tuned(index, self.weights), "constant": constant}
@@ -152,9 +148,7 @@ class AblationBench(Bench):
         vectors |= {name: way(self.weights) for name, way in ways.items()}
         return self.curve(vectors, others, index).query("protocol == 'full'")
 
-    def rows(
-        self, ways: Mapping[str, WeightsToVectors], index: int = 0, others: tuple[Row, ...] = ()
-    ) -> pd.DataFrame:
+    def rows(self, ways: Ways, index: int = 0, others: Iterable[Row] = ()) -> pd.DataFrame:
         """Compute all measures of several ways, of ``others``, of `tuned` and of `constant`."""
         curve = self.compared(ways, index, others)
         table = self.measures(curve).drop(columns="protocol").set_index("method")
@@ -213,8 +207,7 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     plain = bench.held_out[1].catalogue_scores(torch.zeros(train.form.size)).cpu().numpy()
     rerankers = [Greedy(bench, depth) for depth in DEPTHS]
     for index, seed in enumerate(plan.seeds):
-        ways: dict[str, WeightsToVectors] = {}
-        ways |= {n: models[index].generate for n, models in generators.items()}
+        ways: Ways = {n: models[index].generate for n, models in generators.items()}
         ways |= {n: model.generate for n, model in rivals[index].items()}
         for number in entry.anchors:
             collection = first_anchors(bench.collection, number)

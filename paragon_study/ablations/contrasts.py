@@ -52,20 +52,18 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
     """Plot regret up to 200 % and control error over the number of tuned adapters, by study."""
     several = law.groupby("name")["anchors"].nunique() > 1
     names = [name for name in law["name"].unique() if several[name]]
-    figure = style.new(7.2, 4.4)
-    axes = figure.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
+    figure, axes = style.panels(7.2, 4.4, 2, len(names), **style.SHARED)
     for (measure, name), ax in zip(product(MEASURES, names), axes.flat, strict=True):
         rows = law[law["name"] == name]
         for method in methods:
             kind, own = look(method), rows[rows["method"] == method]
+            line: dict[str, Any] = {"label": kind.label, "color": kind.colour, "ls": kind.line}
             if own["anchors"].isna().all():
                 ends = rows["anchors"].min(), rows["anchors"].max()
-                ax.plot(ends, [own[measure].mean()] * 2, label=kind.label, color=kind.colour,
-                        ls=kind.line, linewidth=1.2)  # fmt: skip
+                ax.plot(ends, [own[measure].mean()] * 2, linewidth=1.2, **line)
                 continue
             numbers, mean, low, high = style.limits_by("anchors", own, measure)
-            ax.plot(numbers, mean, label=kind.label, color=kind.colour, ls=kind.line,
-                    marker=kind.marker, markersize=4, linewidth=1.2)  # fmt: skip
+            ax.plot(numbers, mean, marker=kind.marker, markersize=4, linewidth=1.2, **line)
             ax.vlines(numbers, low, high, color=kind.colour, linewidth=0.7)
         ax.set_xscale("log")
         ticks = sorted(law["anchors"].dropna().unique())
@@ -74,8 +72,7 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
     for ax, name in zip(axes[0], names, strict=True):
         part = law[law["name"] == name].iloc[0]
         ax.set_title(f"{part['objectives']} objectives, {look(part['backbone']).label}", fontsize=8)
-    low, high = axes[0, 0].get_ylim()  # of all columns
-    axes[0, 0].set_ylim(low, min(2, high))
+    axes[0, 0].set_ylim(top=min(2, axes[0, 0].get_ylim()[1]))  # of all columns
     axes[0, 0].yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=""))
     axes[0, 0].set_ylabel("regret, %\n(0 = oracle)", fontsize=8)
     axes[1, 0].set_ylabel("control error\n(0 = oracle)", fontsize=8)
@@ -92,8 +89,8 @@ def budgets(table: pd.DataFrame) -> Figure:
     """Plot α-nDCG@10 over fetched items: a row for each study, a column for each share."""
     parts = table.groupby(["name", "share"], sort=False)
     names, shares = (table[column].drop_duplicates() for column in ("name", "share"))
-    figure = style.new(7.2, 0.9 + 1.6 * len(names))
-    axes = figure.subplots(len(names), len(shares), sharex=True, sharey="row", squeeze=False)
+    size = 7.2, 0.9 + 1.6 * len(names)
+    figure, axes = style.panels(*size, len(names), len(shares), **style.SHARED)
     for ax, (name, share) in zip(axes.flat, product(names, shares), strict=True):
         for method, rows in parts.get_group((name, share)).groupby("method", sort=False):
             kind, fetch = look(method), method not in methods_of("reranked")
@@ -117,8 +114,7 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metr
     """Plot values ``[W]`` over weights ``[W, 3]`` of three objectives; rows sum to 1."""
     corners = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])
     xy = weights @ corners
-    figure = style.new(4.2, 3.3)
-    ax = figure.subplots()
+    figure, ax = style.panels(4.2, 3.3)
     filled = ax.tricontourf(Triangulation(*xy.T), values, levels=12, cmap=style.WEIGHT_COLOURS)
     ax.plot(*xy.T, "o", color="white", mec="black", mew=0.4, markersize=2.2, clip_on=False)
     ax.plot(*corners[[0, 1, 2, 0]].T, color="black", linewidth=0.8)
@@ -134,11 +130,6 @@ def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metr
     ax.set_aspect("equal")
     ax.set_axis_off()
     style.colour_bar(ax, filled, metric_label(metric), pad=0.08, shrink=0.85)
-    first, second, third = labels
-    style.small_print(
-        figure, f"Weights on the edges: right, of {first}; left, of {second}; below, of {third}."
-    )
+    edges = "Weights on the edges: right, of {}; left, of {}; below, of {}."
+    style.small_print(figure, edges.format(*labels))
     return figure
-
-
-DRAWN = {"law": anchor_law, "budgets": budgets}

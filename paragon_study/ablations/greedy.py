@@ -21,10 +21,7 @@ ByFactors = Callable[[np.ndarray], Scores]  # of factors [O]
 
 
 class Greedy:
-    """Re-ranks the ``depth`` items that the backbone ranks first.
-
-    Gains: an item's probability, novelty and recency, and the gain of xQuAD in diversity.
-    """
+    """Re-ranks the backbone's best ``depth`` items by probability, novelty, recency, xQuAD gain."""
 
     def __init__(self, bench: Bench, depth: int) -> None:
         self.bench, self.depth = bench, depth
@@ -68,10 +65,9 @@ class Greedy:
 
     def measured(self, rows: Iterable[Scores]) -> np.ndarray:
         """Measure rows on validation events: the metrics of the objectives, ``[rows, O]``."""
-        means = [self.tries.measure(scores)[0]["full"] for scores in rows]
-        return np.array(
-            [[mean[name] for name in metrics_of(self.tries.objectives)] for mean in means]
-        )
+        names = metrics_of(self.tries.objectives)
+        means = (self.tries.measure(scores)[0]["full"] for scores in rows)
+        return np.array([[mean[name] for name in names] for mean in means])
 
     def row(self, seed: int, tuned: Tensor) -> Row:
         """Choose for each weight the factors that come closest to ``tuned [W, P]``, by outcome."""
@@ -79,5 +75,4 @@ class Greedy:
         asked = self.measured(Scores.of_adapter(valid, vector) for vector in tuned)  # [W, O]
         far = np.abs(self.points - asked[:, None]) / np.ptp(asked, axis=0)  # [W, S, O]
         chosen = self.factors[far.mean(-1).argmin(1)]  # [W, O]
-        rows = map(self.on_test, chosen)
-        return Row(f"greedy_{self.depth}", seed, weights, rows, random=False)
+        return Row(f"greedy_{self.depth}", seed, weights, map(self.on_test, chosen), random=False)

@@ -26,6 +26,7 @@ from paragon.storage import check_match, write_json, write_text
 from paragon_study.pipeline.study import Study
 
 Rows = Callable[[Any, str], pd.DataFrame]  # (plan, name of a trial) -> rows
+Vectors = Mapping[str, Tensor]  # adapters [W, P] by method
 SETTINGS = {"data", "backbones", "adapters", "generator", "rivals"}  # of the study's params.yaml
 
 
@@ -64,9 +65,9 @@ class Plan(Section):
 
     def _checksum(self, kind: str, name: str) -> str:
         parts = [load_params(dataset=self.dataset).model_dump(include=SETTINGS)]
-        for part in self.follows_from(kind, name):
-            parts.append(part.model_dump() if isinstance(part, Section) else part)
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        parts += self.follows_from(kind, name)
+        text = json.dumps(parts, sort_keys=True, default=Section.model_dump)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def missing(self, kind: str) -> list[str]:
         """List the trials of a kind without rows, or with rows made with other settings."""
@@ -106,7 +107,6 @@ def tuned_adapters(
 ) -> Collection:
     """Load the adapters stored at ``stem``, or tune all anchors and oracles of the study."""
     settings, seeds = study.params.adapters, study.params.run.seeds
-    origin = {"backbone": about["sha256"]}
     try:
         stored = load_collection(stem, about)
         asked = {"settings": settings.model_dump(), "seeds": seeds}
@@ -114,10 +114,9 @@ def tuned_adapters(
         return stored
     except ParagonError:  # missing, incomplete, or made with other settings
         start = time.process_time()
-        made = collect(backbone, sequences, settings, seeds, origin)
+        made = collect(backbone, sequences, settings, seeds, {"backbone": about["sha256"]})
         seconds = {"seconds": significant(time.process_time() - start, 3)}
-        made = dataclasses.replace(made, description=made.description | seconds)
-        save_collection(made, stem)
+        save_collection(dataclasses.replace(made, description=made.description | seconds), stem)
         return load_collection(stem)
 
 
@@ -145,9 +144,7 @@ class Bench:
         """The evaluation weights ``[W, O]``."""
         return self.collection.oracles
 
-    def curve(
-        self, vectors: Mapping[str, Tensor], others: Iterable[Row] = (), index: int = 0
-    ) -> pd.DataFrame:
+    def curve(self, vectors: Vectors, others: Iterable[Row] = (), index: int = 0) -> pd.DataFrame:
         """Measure adapters ``[W, P]`` of seed ``index``, and further rows, at each weight."""
         (_, test, test_set), weights = self.held_out, self.weights.numpy()
         seed = self.study.params.run.seeds[index]

@@ -31,6 +31,7 @@ KINDS = {  # in the order of the report
     "equal": "equal",
 }
 KEYS = ["study", "method", "measure"]
+NUMBERS = ["mean", "low", "sd", "seeds"]
 COLUMNS = [*KEYS, "before", "after", "difference", "spread", "kind"]
 
 
@@ -76,10 +77,7 @@ def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     rows = old.merge(new, on=KEYS, suffixes=("_before", "_after"))
     if rows.empty:
         raise ParagonError(f"{' and '.join(names)} have no study in common: nothing to compare")
-    pairs = (
-        (rows[f"{one}_before"], rows[f"{one}_after"]) for one in ("mean", "low", "sd", "seeds")
-    )
-    means, lows, deviations, seeds = pairs
+    means, lows, deviations, seeds = ((rows[f"{n}_before"], rows[f"{n}_after"]) for n in NUMBERS)
     gap, spread = means[1] - means[0], welch(deviations, seeds)
     conditions = [gap == 0, np.isnan(spread), abs(gap) > spread]
     kind = np.select(conditions, ["equal", "alone", "beyond"], "within")
@@ -114,8 +112,8 @@ def _means(revision: str | None, root: Path) -> pd.DataFrame:
                 for name, title in MEASURES.items():
                     numbers = (row.get(name + end) for end in ("", "_low", "_sd"))
                     lines.append((study, method, title, *numbers, seeds.get(method)))
-    table = pd.DataFrame(lines, columns=[*KEYS, "mean", "low", "sd", "seeds"])
-    return table.astype(dict.fromkeys(("mean", "low", "sd", "seeds"), float)).dropna(subset="mean")
+    table = pd.DataFrame(lines, columns=[*KEYS, *NUMBERS])
+    return table.astype(dict.fromkeys(NUMBERS, float)).dropna(subset="mean")
 
 
 def welch(deviations: ArrayLike, numbers: ArrayLike) -> np.ndarray:

@@ -31,6 +31,7 @@ _METRICS = TypeAdapter(
     dict[str, dict[str, FiniteFloat | str | None]], config=ConfigDict(strict=True)
 )
 Values = dict[tuple[str, str, str, str], float | None]
+Files = dict[PurePosixPath, bytes]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Comparison:
 
     revision: str
     table: pd.DataFrame
-    recomputed: list[tuple[str, str]]  # studies
+    recomputed: list[tuple[str, ...]]  # studies
     settings: list[str]  # keys of params.yaml that differ
 
     @property
@@ -77,10 +78,11 @@ def _counts(table: pd.DataFrame) -> str:
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
     tolerance = load_params(root / "params.yaml").verify
-    files = ["params.yaml", *(f"results/**/{name}" for name in FILES)]
-    commit, old = read_files(revision, root, files)
-    _, new = read_files(None, root, files)
-    before, now = (_settings(content.pop(PARAMS, b"")) for content in (old, new))
+    patterns = ["params.yaml", *(f"results/**/{name}" for name in FILES)]
+    commit, old = read_files(revision, root, patterns)
+    _, new = read_files(None, root, patterns)
+    texts = (yaml.safe_load(files.pop(PARAMS, b"")) or {} for files in (old, new))
+    before, now = (pd.json_normalize(text, sep=".").T.to_dict().get(0, {}) for text in texts)
     changed = [key for key in before | now if before.get(key) != now.get(key)]
     if not old:
         raise ParagonError(f"{revision} holds no results to compare with: commit results/")
@@ -89,11 +91,6 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     table = compare_metrics(_values(old, revision), _values(new, WORKING_TREE), tolerance)
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
     return Comparison(label, table, recomputed(root), changed)
-
-
-def _settings(content: bytes) -> dict[str, object]:
-    """Flatten params.yaml to ``{"section.key": value}``."""
-    return pd.json_normalize(yaml.safe_load(content) or {}, sep=".").T.to_dict().get(0, {})
 
 
 def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -> pd.DataFrame:
@@ -108,8 +105,7 @@ def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -
     verdict = np.select(conditions, ["missing", "new", "equal", "within tolerance"], "outside")
     table = pd.DataFrame(keys, columns=KEYS)
     table = table.assign(committed=old, now=new, difference=gap, allowed=allowed, verdict=verdict)
-    # Failures first (those without a number lead), then new metrics, then the rest; of each the
-    # headline first.
+    # Failures (first those without a number), then what is new; of each the headline first.
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = np.where(equal, 0, np.nan_to_num(np.abs(gap) / allowed, nan=np.inf))
     place = table["verdict"].map({"outside": 0, "missing": 0, "new": 1}).fillna(2)
@@ -117,9 +113,7 @@ def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -
     return table.iloc[np.lexsort((-excess, other, place))].reset_index(drop=True)
 
 
-def read_files(
-    revision: str | None, root: Path, patterns: Iterable[str]
-) -> tuple[str, dict[PurePosixPath, bytes]]:
+def read_files(revision: str | None, root: Path, patterns: Iterable[str]) -> tuple[str, Files]:
     """Read files by path, and the commit ("" for the working tree, None)."""
     if revision is None:
         here = [path for pattern in patterns for path in sorted(root.glob(pattern))]
@@ -146,7 +140,7 @@ def parse_metrics(path: PurePosixPath, content: bytes, revision: str) -> dict[st
         raise ParagonError(f"{path} of {revision}: {reason}; run `dvc repro` again") from error
 
 
-def _values(files: dict[PurePosixPath, bytes], revision: str) -> Values:
+def _values(files: Files, revision: str) -> Values:
     """Return the metrics that are compared; a note that says why a metric is null is none."""
     values: Values = {}
     for path, content in files.items():

@@ -21,8 +21,7 @@ def publish_notebooks(root: Path = ROOT) -> None:
     for source in sorted((root / "notebooks").glob("0[1-7]_*.ipynb")):
         for path in (folder / source.name, folder / studies.backbones[0] / source.name):
             if path.exists():
-                copy = smaller(path.read_text(encoding="utf-8"))
-                write_text(root / FOLDER / source.name, copy)
+                write_text(root / FOLDER / source.name, smaller(path.read_text(encoding="utf-8")))
 
 
 def smaller(text: str) -> str:

@@ -12,11 +12,7 @@ RIGHT = "Right."
 
 
 def check(
-    answer: object,
-    expected: object,
-    *cases: tuple,
-    near: float = 1e-4,
-    hints: Sequence[tuple[object, str]] = (),
+    answer: object, expected: object, *cases: tuple, near: float = 1e-4, hints: Sequence = ()
 ) -> None:
     """Print whether an answer is right, or why not; never raise.
 

@@ -79,6 +79,7 @@ class Rankings:
         categories = torch.from_numpy(self.categories).float()
         self.table = item_table(self.tensors["items"], categories, form)  # [n + 1, d + M]
         self.candidates = reranking.candidates_of(sequences, sequences.test)["full"]
+        self.ideal = ideal_alpha_dcg(self.categories, TOP, excluded=self.candidates.excluded)
         # Lists to re-rank: the backbone's, and those of a few adapters, [4, P].
         self.sources = reranking.source_vectors(self.generator, bundle.description["sources"])
         self._source_scores = lru_cache(maxsize=8)(lambda source: self.scores(self.sources[source]))
@@ -97,11 +98,6 @@ class Rankings:
         setting = reranking.Setting(int(source), temperature, int(depth), weight)
         lists = self.candidates.best(self._source_scores(setting.source), temperature)
         return lists.reranked(reranking.RERANKERS[RERANKED[method]], setting, TOP)
-
-    @cached_property
-    def ideal(self) -> np.ndarray:
-        """The ideal of α-DCG of each event, ``[N, 10]``."""
-        return ideal_alpha_dcg(self.categories, TOP, excluded=self.candidates.excluded)
 
     def quality(self, method: str, step: int) -> np.ndarray:
         """Compute NDCG@10 and α-nDCG@10 of each event at a slider step, ``[2, N]``."""
@@ -200,9 +196,8 @@ def make_bundle(trained: Trained) -> Bundle:
 def measured_again(bundle: Bundle, sequences: Sequences, curve: pd.DataFrame) -> pd.DataFrame:
     """Tabulate NDCG@10 and α-nDCG@10 by method and weight, of the recorded ``curve`` and here."""
     lists, names = Rankings(bundle, sequences), ["ndcg@10", "alpha_ndcg@10"]
-    seed = bundle.description["generator"]["seed"]
-    rows = curve[curve["protocol"].eq("full") & curve["seed"].eq(seed)]
-    rows = rows[rows["method"].isin(METHODS)]
+    rows = curve[curve["protocol"].eq("full") & curve["method"].isin(METHODS)]
+    rows = rows[rows["seed"] == bundle.description["generator"]["seed"]]
     steps = (STEPS * rows["w_accuracy"]).round().astype(int)
     found = [lists.quality(m, s).mean(1) for m, s in zip(rows["method"], steps, strict=True)]
     here = pd.DataFrame(found, rows.index, [f"{name} here" for name in names])

@@ -207,8 +207,7 @@ def named_by_title(place: Place) -> Place:
     """Replace item ids by titles, to match items across datasets; shared titles match none."""
     titles, ids = (pd.Series(own) for own in (place.sequences.titles, place.sequences.item_ids))
     names = titles.mask(titles.duplicated(keep=False), place.study.dataset + " " + ids).tolist()
-    sequences = replace(place.sequences, item_ids=names)
-    return replace(place, sequences=sequences)
+    return replace(place, sequences=replace(place.sequences, item_ids=names))
 
 
 def with_means(way: AdapterMap, old: Tensor, new: Tensor) -> AdapterMap:
@@ -295,9 +294,8 @@ def measure_generator(plan: Moves, name: str) -> pd.DataFrame:
 def write_seconds(plan: Moves, kind: str, name: str, side: str, seconds: dict[str, float]) -> None:
     """Write the processor seconds of the methods of a trial."""
     lines = [(kind, name, side, row, significant(value, 3)) for row, value in seconds.items()]
-    key = ["kind", "name", "side"]
-    table = pd.DataFrame(lines, columns=[*key, "method", "seconds"])
-    replace_rows(plan.results / "seconds.csv", table, key)
+    table = pd.DataFrame(lines, columns=["kind", "name", "side", "method", "seconds"])
+    replace_rows(plan.results / "seconds.csv", table, ["kind", "name", "side"])
 
 
 def controls(place: Place, old: Place, rotation: AdapterMap) -> dict[str, Tensor]:
@@ -330,12 +328,10 @@ def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
     choice = candidates(ways["moved_means"](), old.collection)
     start, weights = rows["moved_means"], place.weights
     with place.timed("moved_calibrated", "moved_means"):
-        valid = place.held_out[0]
-        rows["moved_calibrated"] = best_of(valid, choice, weights, place.objectives)
+        rows["moved_calibrated"] = best_of(place.held_out[0], choice, weights, place.objectives)
     with place.timed("moved_two_anchors", "moved_means"):
         two = [int((weights[:, 0] - weight).abs().argmin()) for weight in plan.anchors]
-        further = place.tuned_on(start[two], weights[two], plan.anchor_steps)
-        change = further - start[two]
+        change = place.tuned_on(start[two], weights[two], plan.anchor_steps) - start[two]
         rows["moved_two_anchors"] = corrected(start, weights, weights[two], change)
     for steps in plan.steps:
         with place.timed(name := f"moved_{steps}", "moved_means"):
@@ -370,11 +366,9 @@ def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]
     }
     if len(olds) == 1:
         place, params = one.place, one.place.study.params
-        # These anchors set the training budget.
-        anchors = {"anchors": together.anchors[:, 0].tolist()}
-        budget = {"adapters": params.adapters.model_copy(update=anchors)}
-        asked = params.model_copy(update=budget), place.seed
-        rival = train_end_to_end("hypernetwork", place.train, *asked)
+        anchors = {"anchors": together.anchors[:, 0].tolist()}  # they set the training budget
+        budget = params.model_copy(update={"adapters": params.adapters.model_copy(update=anchors)})
+        rival = train_end_to_end("hypernetwork", place.train, budget, place.seed)
         own = one.there.vectors(rival.generate(weights), place.collection.form)
         return {**vectors, "moved_hypernetwork": own}, []
     each = together.anchor_vectors[0].unflatten(0, (len(olds), -1))  # [K, A, P]

@@ -40,9 +40,9 @@ ROWS = {
 SHOWN = {
     "from scratch": (GREY, "s", "-", [*(f"scratch_{n}" for n in STEPS), "tuned"]),
     "moved, then tuned on": ("#A6611A", "o", "-", ["moved_means", *(f"moved_{n}" for n in STEPS)]),
-    "moved": ("moved", "D", "none", ["moved"]),
-    "chosen on validation users": ("moved", "^", "none", ["moved_calibrated"]),
-    "two anchors tuned on": ("moved", "v", "none", ["moved_two_anchors"]),
+    "moved": (look("moved").colour, "D", "none", ["moved"]),
+    "chosen on validation users": (look("moved").colour, "^", "none", ["moved_calibrated"]),
+    "two anchors tuned on": (look("moved").colour, "v", "none", ["moved_two_anchors"]),
 }
 FLOORS = {"backbone": ("backbone alone", "--"), "random_rotation": ("random rotation", ":")}
 
@@ -119,8 +119,7 @@ def moved_adapters(frame: pd.DataFrame) -> Figure:
     """Plot the share of the hypervolume of `tuned` against processor seconds, by kind and side."""
     frame = frame[frame["kind"].isin(MAIN)]
     kinds = list(dict.fromkeys(frame["kind"]))
-    figure = style.new(7.2, 0.5 + 2.3 * len(kinds))
-    axes = figure.subplots(len(kinds), 2, sharex=True, sharey="row", squeeze=False)
+    figure, axes = style.panels(7.2, 0.5 + 2.3 * len(kinds), len(kinds), 2, **style.SHARED)
     for row, kind in zip(axes, kinds, strict=True):
         for ax, (side, words) in zip(row, SIDES.items(), strict=True):
             _panel(ax, frame[(frame["kind"] == kind) & (frame["side"] == side)])
@@ -128,8 +127,7 @@ def moved_adapters(frame: pd.DataFrame) -> Figure:
         row[0].set_ylabel("hypervolume relative\nto adapters tuned there")
     for ax in axes[-1]:
         ax.set_xlabel("seconds of one processor after training, log scale")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     style.small_print(figure, "Means over moves; bars: 95% t intervals.")
     return figure
 
@@ -138,13 +136,11 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
     """Draw the mean of each method over moves with its interval; baselines as lines."""
     by_method = dict(list(rows.groupby("method")))
     for name, (colour, marker, line, methods) in SHOWN.items():
-        colour = look(colour).colour if colour == "moved" else colour
         groups = [by_method[method] for method in methods if method in by_method]
         if groups:
             x = [group["seconds"].mean() for group in groups]
             mean, low, high = zip(*(seed_limits(g["set_hv_of_tuned"]) for g in groups), strict=True)
-            ax.plot(x, mean, marker=marker, linestyle=line, color=colour, markersize=5,
-                    linewidth=1.2, label=name)  # fmt: skip
+            ax.plot(x, mean, marker=marker, ls=line, color=colour, ms=5, linewidth=1.2, label=name)
             ax.vlines(x, low, high, color=colour, linewidth=0.8)
     for method, (name, line) in FLOORS.items():
         if method in by_method:

@@ -44,9 +44,8 @@ def run_in_processes(
     with _workers(max(2, min(len(jobs), most))):
         call, kernels = delayed(_run_job), {name: os.environ.get(name) for name in KERNELS}
         try:
-            results = Parallel(return_as="generator", batch_size=1)(
-                call(function, study, job, kernels) for job in jobs
-            )
+            calls = (call(function, study, job, kernels) for job in jobs)
+            results = Parallel(return_as="generator", batch_size=1)(calls)
             return [result for result, _ in zip(results, progress(jobs, name), strict=True)]
         except BrokenProcessPool as error:
             why = "a process was ended from outside, or the memory was full; run the stage again"
@@ -144,8 +143,7 @@ def _train_published(study: Study, seed: int) -> None:
     name, settings = f"published-seed{seed}", study.params.published
     parts = collection, settings, seed, held_out, study.checkpoint(name), study.device
     published = train_published(*parts)
-    stem = study.folder / "rivals" / name
-    save_tensors(stem, published.state_dict(), published.description)
+    save_tensors(study.folder / "rivals" / name, published.state_dict(), published.description)
 
 
 def train_category_bias(study: Study) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from paragon.adapters.collection import collect, save_collection
 from paragon.backbones import build, load_backbone, origin, save_backbone
-from paragon.backbones.base import Backbone
+from paragon.backbones.base import Backbone, Rng
 from paragon.backbones.training import Checkpoint, Training
 from paragon.errors import ParagonError
 from paragon.progress import QUIET
@@ -30,16 +30,14 @@ BY_SEED = ("anchor_vectors", "oracle_vectors", "snapshots", "validation")
 class SharedTraining(Training):
     """Training in which this process computes its share of each batch."""
 
-    def random_batches(
-        self, count: int, size: int, rng: np.random.Generator
-    ) -> Iterator[np.ndarray]:
+    def random_batches(self, count: int, size: int, rng: Rng) -> Iterator[np.ndarray]:
         """Yield this process's rows of each batch; without rows it takes part with weight 0."""
         for batch in Backbone.random_batches(self.backbone, count, size, rng):
             rows = batch[dist.get_rank() :: dist.get_world_size()]
             self.idle = not len(rows)
             yield batch if self.idle else rows
 
-    def epoch(self, rng: np.random.Generator) -> float:
+    def epoch(self, rng: Rng) -> float:
         """Train on all training events once; return the mean loss over all processes."""
         self.own = np.random.default_rng([int(rng.integers(2**31)), dist.get_rank()])
         torch.manual_seed(int(self.own.integers(2**31)))  # dropout
@@ -49,9 +47,7 @@ class SharedTraining(Training):
         dist.all_reduce(sums)
         return (sums[0] / sums[1]).item()
 
-    def loss(
-        self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
+    def loss(self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: Rng) -> Tensor:
         """Compute the mean loss of this process's events, with its own negatives."""
         self.events = 0 if self.idle else len(users)
         loss = super().loss(states, users, targets, self.own)
@@ -96,9 +92,8 @@ def run(study: Study) -> None:
     if rank == 0:
         rows = [(parts[n % processes], n // processes) for n in range(len(seeds))]
         whole = {name: torch.stack([getattr(p, name)[i] for p, i in rows]) for name in BY_SEED}
-        description = parts[0].description | {"seeds": seeds}
-        made = dataclasses.replace(parts[0], **whole, description=description)
-        save_collection(made, folder / "collection")
+        whole["description"] = parts[0].description | {"seeds": seeds}
+        save_collection(dataclasses.replace(parts[0], **whole), folder / "collection")
     dist.barrier()
 
 

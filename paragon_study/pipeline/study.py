@@ -97,11 +97,9 @@ class Study:
         self._check("adapters", collection.description, self.params.adapters, seeds=seeds)
         return collection
 
-    def load_generators(
-        self, collection: Collection, folder: Path | None = None
-    ) -> list[Generator]:
-        """Load the generators of notebook 04, one for each seed of the collection."""
-        generators = load_generators(folder or self.folder / "generator", collection)
+    def load_generators(self, collection: Collection, path: Path | None = None) -> list[Generator]:
+        """Load the generators of notebook 04, or of a folder, one for each seed."""
+        generators = load_generators(path or self.folder / "generator", collection)
         for generator in generators:
             self._check("generator", generator.description, self.params.generator)
         return generators
@@ -124,12 +122,11 @@ class Study:
     def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
         """Load the rivals that notebook 05 trained end to end, by seed, then by name."""
         folder, names = folder or self.folder / "rivals", self.params.rivals.end_to_end
-        rivals = [
-            {name: load_end_to_end(folder, name, seed, backbone) for name in names}
-            for seed in self.params.run.seeds
-        ]
-        for rival in (rival for by_name in rivals for rival in by_name.values()):
-            self._check("rivals", rival.description, self.params.rivals)
+        rivals = []
+        for seed in self.params.run.seeds:
+            rivals.append({n: load_end_to_end(folder, n, seed, backbone) for n in names})
+            for rival in rivals[-1].values():
+                self._check("rivals", rival.description, self.params.rivals)
         return rivals
 
     def load_retrained(self, sequences: Sequences) -> dict[int, Iterator[Retrained]]:

@@ -69,7 +69,6 @@ than *generated* beyond chance. Distance and items are under equal weights.
 {control}
 """
 
-
 EARLIER = """
 In `all.csv` only, since adapters were tuned with an earlier loss for accuracy (BPR-max on nine
 random items): {}.
@@ -158,8 +157,7 @@ def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFra
 
 def write_comparison(results: Path) -> None:
     """Write summary.md and all.csv to ``results``."""
-    folders = study_folders(results)
-    write_text(results / "all.csv", all_results(folders).to_csv(index=False))
+    write_text(results / "all.csv", all_results(study_folders(results)).to_csv(index=False))
     write_text(results / "summary.md", summary(results))
 
 
@@ -212,11 +210,9 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
     means = means.sort_values(HV_OF_TUNED, ascending=False, kind="stable")
     means = means[means[HV_OF_TUNED].notna() & ~means.index.isin(NOT_LISTED)]
     real = table[table["measure"].eq(DIFFERENCE) & table["beyond_chance"].eq(True)]
-    studies, up, down = (
-        rows["method"].value_counts().reindex(means.index, fill_value=0).astype(str)
-        for rows in (table[table["measure"] == HV_OF_TUNED], real[real["value"] > 0],
-                     real[real["value"] < 0])
-    )  # fmt: skip
+    parts = table[table["measure"] == HV_OF_TUNED], real[real["value"] > 0], real[real["value"] < 0]
+    counts = (rows["method"].value_counts().reindex(means.index, fill_value=0) for rows in parts)
+    studies, up, down = (count.astype(str) for count in counts)
     sides = (up + ", " + down).where(means.index != "generated", "–")
     cells = pd.DataFrame({"studies": studies, "ahead, behind": sides})
     for name, (title, digits) in MEANS.items():
@@ -225,17 +221,12 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def control(table: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate by study the backbone's accuracy, and the control by `generated`."""
-    parts = {"NDCG@10 of the backbone": with_half_width(table, "backbone", "best_acc_full", 4)}
-    for name, title in CONTROL.items():
-        parts[title] = with_half_width(table, "generated", name, 3)
-    parts["regret %"] = with_half_width(table, "generated", REGRET, 1)
+    """Tabulate by study the backbone's accuracy, and the control by `generated`, with intervals."""
+    columns, parts = [("NDCG@10 of the backbone", "backbone", "best_acc_full", 4)], {}
+    columns += [(title, "generated", name, 3) for name, title in CONTROL.items()]
+    for title, method, name, digits in [*columns, ("regret %", "generated", REGRET, 1)]:
+        rows = table[table["method"].eq(method) & table["measure"].eq(name)]
+        ends = zip(rows["value"], rows["low"], strict=True)
+        cells = [plus_minus(*pair, digits, name) for pair in ends]
+        parts[title] = pd.Series(cells, rows["dataset"] + ", " + rows["backbone"], dtype=str)
     return pd.DataFrame(parts).fillna("–").rename_axis("study")
-
-
-def with_half_width(table: pd.DataFrame, method: str, measure: str, digits: int) -> pd.Series:
-    """Format a measure by study, ± half of its interval."""
-    rows = table[table["method"].eq(method) & table["measure"].eq(measure)]
-    ends = zip(rows["value"], rows["low"], strict=True)
-    cells = [plus_minus(*one, digits, measure) for one in ends]
-    return pd.Series(cells, rows["dataset"] + ", " + rows["backbone"], dtype=str)

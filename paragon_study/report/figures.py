@@ -21,10 +21,12 @@ from paragon_study.report import style
 from paragon_study.report.style import BLUE, GREY, ORANGE, WEIGHT, look, metric_label, small_print
 from paragon_study.report.style import save_figure as save_figure
 
+Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]  # x and y by name
 METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # metric: objective
 CURVE_METHODS = "tuned retrain generated hypernetwork category_bias xquad backbone".split()
 TRADE_OFF_METHODS = ("tuned", "generated", "category_bias", "xquad", "backbone")
 _CORNER = 0.01  # smaller weights count as 0
+_BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "handlelength": 2.6}
 # Colours and lines that differ in grey too.
 _LINES = ((BLUE, "-"), (ORANGE, "--"), ("#009E73", "-."), ("#CC79A7", ":"), (GREY, (0, (1, 1))))
 _VECTORS: dict[str, dict[str, Any]] = {
@@ -85,8 +87,8 @@ def _draw_curves(ax: Axes, rows: Mapping[str, pd.DataFrame], metric: str) -> Non
 def control_curves(curve: pd.DataFrame, methods: list[str] = CURVE_METHODS) -> Figure:
     """Plot both metrics of the whole catalogue against the weight of accuracy."""
     rows = rows_by_method(curve, methods)
-    figure = style.new(7.2, 3)
-    for ax, metric in zip(figure.subplots(1, 2), METRICS, strict=True):
+    figure, axes = style.panels(7.2, 3, 1, 2)
+    for ax, metric in zip(axes, METRICS, strict=True):
         _draw_curves(ax, rows, metric)
         # Wide bands do not stretch the axis far beyond the lines.
         means = np.concatenate([line.get_ydata() for line in ax.lines])
@@ -105,8 +107,7 @@ def trade_off(
 ) -> Figure:
     """Plot diversity over accuracy; mark ``shares`` of the backbone's, leave out less than half."""
     rows, shares = rows_by_method(curve, methods), [*shares]
-    figure = style.new(3.9, 4.2)
-    ax = figure.subplots()
+    figure, ax = style.panels(3.9, 4.2)
     wide = {"linewidth": 2, "markersize": 6.5, "markeredgewidth": 1}
     wider: dict[str, dict] = {
         "tuned": {"linewidth": 5.5, "marker": "none", "solid_capstyle": "round"},
@@ -153,9 +154,8 @@ def _show_dates(ax: Axes, most: int) -> None:
 def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
     """Plot six views of a dataset: items, users, categories, months, and parts of its split."""
     events, lists = dataset.interactions, dataset.items["categories"]
-    figure = style.new(7.2, 7.4)
-    axes = figure.subplots(3, 2).ravel()
-    items, users, kinds, months, load, split = axes
+    figure, axes = style.panels(7.2, 7.4, 3, 2)
+    items, users, kinds, months, load, split = axes.flat
 
     counts = events["item_id"].value_counts().to_numpy()
     top = max(1, round(0.2 * len(counts)))
@@ -199,7 +199,7 @@ def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
     split.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7, color=GREY)
     split.set(xscale="log", xlim=(1, 10 * max(parts)), xlabel="interactions of a part")
     split.tick_params(axis="y", length=0)
-    for ax, letter in zip(axes, "abcdef", strict=True):
+    for ax, letter in zip(axes.flat, "abcdef", strict=True):
         ax.set_title(letter)
     for axis in (items.xaxis, items.yaxis, users.xaxis, months.yaxis, load.yaxis, split.xaxis):
         axis.set_major_formatter("{x:,.0f}")
@@ -207,27 +207,13 @@ def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
     return figure
 
 
-def _one_panel(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = style.new(4.4, 2.5)
-    ax = figure.subplots()
-    ax.set(xlabel=x_label, ylabel=y_label)
-    return figure, ax
-
-
-def _legend_beside(ax: Axes) -> None:
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=2.6)
-
-
 @style.drawn
 def lines(
-    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    x_label: str,
-    y_label: str,
-    marked: Mapping[str, float] | None = None,
-    dots: bool = False,
+    curves: Curves, x_label: str, y_label: str, marked: Mapping | None = None, dots: bool = False
 ) -> Figure:
-    """Plot curves ``(x, y)``; ``marked`` names x values, ``dots`` marks all points."""
-    figure, ax = _one_panel(x_label, y_label)
+    """Plot curves ``(x, y)``; ``marked`` are x values by name, ``dots`` marks all points."""
+    figure, ax = style.panels(4.4, 2.5)
+    ax.set(xlabel=x_label, ylabel=y_label)
     marker = "o" if dots else None
     for (name, xy), (colour, line) in zip(curves.items(), cycle(_LINES), strict=False):
         x, y = (np.asarray(values, float) for values in xy)
@@ -236,7 +222,7 @@ def lines(
     for name, position in (marked or {}).items():
         _mark(ax, position, name, 1.01, ha="center")
     if [*curves] != [""]:
-        _legend_beside(ax)
+        ax.legend(**_BESIDE)
     return figure
 
 
@@ -245,20 +231,20 @@ def shares_below(
     samples: Mapping[str, ArrayLike], x_label: str, dates: bool = False, log: bool = False
 ) -> Figure:
     """Plot cumulative distributions; ``dates``: seconds since 1970; ``log``: 0 is at 1/2."""
-    figure, ax = _one_panel(x_label, "share of values up to this one")
+    figure, ax = style.panels(4.4, 2.5)
+    ax.set(xlabel=x_label, ylabel="share of values up to this one", ylim=(0, 1))
     for (name, values), (colour, line) in zip(samples.items(), cycle(_LINES), strict=False):
         x = np.sort(np.ravel(np.asarray(values)))
         x = x.astype("datetime64[s]") if dates else np.maximum(x, 0.5) if log else x
         share = np.arange(1, len(x) + 1) / len(x)
         ax.step(x, share, where="post", color=colour, linestyle=line, label=name)
-    ax.set_ylim(0, 1)
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1))
     if log:
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:,g}")
     if dates:
         _show_dates(ax, 6)
-    _legend_beside(ax)
+    ax.legend(**_BESIDE)
     return figure
 
 
@@ -266,24 +252,23 @@ def shares_below(
 def sequence_in_time(times: ArrayLike, parts: list[str]) -> Figure:
     """Plot one user's events: place in the sequence against time, by part of the split."""
     x, minutes = np.arange(1, len(parts) + 1), (np.asarray(times) - np.min(times)) / 60
-    figure, ax = _one_panel("place in the sequence", "minutes since the first event")
+    figure, ax = style.panels(4.4, 2.5)
     looks = {"train": (BLUE, "o", 2.5), "valid": ("#009E73", "s", 6), "test": (ORANGE, "^", 7)}
     for part, (colour, marker, size) in looks.items():
         rows = np.asarray(parts) == part
         ax.plot(x[rows], minutes[rows], marker, color=colour, markersize=size, label=part)
+    ax.set(xlabel="place in the sequence", ylabel="minutes since the first event")
     ax.yaxis.set_major_formatter("{x:,.0f}")
-    _legend_beside(ax)
+    ax.legend(**_BESIDE)
     return figure
 
 
 @style.drawn
-def training_curves(
-    curves: Mapping[str, Mapping[str, list[float] | tuple]], x_label: str | Mapping = "step"
-) -> Figure:
+def training_curves(curves: Mapping[str, Mapping], x_label: str | Mapping = "step") -> Figure:
     """Plot series, values or ``(x, values)``: a column per model, a panel per series."""
     rows = max(map(len, curves.values()))
-    figure = style.new(min(7.2, 2.6 * len(curves) + 0.6), 0.5 + 1.6 * rows)
-    axes = figure.subplots(rows, len(curves), squeeze=False, sharex="col")
+    size = min(7.2, 2.6 * len(curves) + 0.6), 0.5 + 1.6 * rows
+    figure, axes = style.panels(*size, rows, len(curves), squeeze=False, sharex="col")
     for column, (model, group) in zip(axes.T, curves.items(), strict=True):
         for ax, (name, series) in zip(column, group.items(), strict=False):
             x, y = series if isinstance(series, tuple) else (range(1, len(series) + 1), series)
@@ -317,8 +302,7 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
     excess = losses - losses.min(1, keepdims=True)
     positive = excess[excess > 0]
     floor = 10 ** np.floor(np.log10(np.quantile(positive, 0.02))) if len(positive) else 1e-6
-    figure = style.new(4.6, 2.9)
-    ax = figure.subplots()
+    figure, ax = style.panels(4.6, 2.9)
     for line, weight in zip(excess, np.asarray(weights), strict=True):
         colour = style.WEIGHT_COLOURS(weight)
         ax.plot(x, np.maximum(line, floor), color=colour, linewidth=1.1)
@@ -346,8 +330,7 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
     shares = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
     points = (np.vstack(list(inner.values())) - mean) @ basis.T
     centre, edge = (points.max(0) + points.min(0)) / 2, 0.56 * np.ptp(points, axis=0) + 1e-9
-    figure = style.new(5.2, 1.2 + 4 * float(np.clip(edge[1] / edge[0], 0.45, 0.8)))
-    ax = figure.subplots()
+    figure, ax = style.panels(5.2, 1.2 + 4 * float(np.clip(edge[1] / edge[0], 0.45, 0.8)))
     ax.set(xlim=centre[0] + [-edge[0], edge[0]], ylim=centre[1] + [-edge[1], edge[1]])
     ax.set_xlabel(f"component 1 ({shares[0]:.0%} of variance)")
     ax.set_ylabel(f"component 2 ({shares[1]:.0%} of variance)")
@@ -380,8 +363,7 @@ def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     groups = {f"{name} (n = {own.size})": own for name, own in arrays.items()}
     together = np.concatenate(list(groups.values()))
     log = bool(together.min() > 0 and together.max() > 30 * together.min())
-    figure = style.new(5.2, 0.7 + 0.42 * len(groups))
-    ax = figure.subplots()
+    figure, ax = style.panels(5.2, 0.7 + 0.42 * len(groups))
     sns.boxplot(
         groups, orient="h", ax=ax, log_scale=log, whis=(0, 100), width=0.6, color="#e8e8e8",
         linecolor=GREY, linewidth=0.8, medianprops={"color": ORANGE, "linewidth": 1.8},
@@ -405,8 +387,7 @@ def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
 def latent_steps(rows: Mapping[str, ArrayLike], what: str = "latent coordinate") -> Figure:
     """Plot latents as rows of colours from -3 to 3, for example over steps of noise."""
     table = np.stack([np.asarray(row, float) for row in rows.values()])
-    figure = style.new(5.4, 0.6 + 0.24 * len(table))
-    ax = figure.subplots()
+    figure, ax = style.panels(5.4, 0.6 + 0.24 * len(table))
     bar = {"label": "its value", "extend": "both" if np.abs(table).max() > 3 else "neither"}
     sns.heatmap(
         table, cmap="RdBu_r", vmin=-3, vmax=3, ax=ax, cbar_kws=bar | {"pad": 0.02, "aspect": 12},

@@ -3,7 +3,7 @@
 import json
 import operator
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,13 @@ import yaml
 
 from paragon.errors import ParagonError
 from paragon.metrics.statistics import is_real
-from paragon.params import ROOT, load_params
+from paragon.params import RESULTS, ROOT, load_params
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
 from paragon_study.moves import recorded
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
-from paragon_study.report.tables import as_markdown, plus_minus, shares_table
+from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
 MARGIN = 0.005  # of non-inferiority: about 1 % of α-nDCG@10
@@ -27,7 +27,7 @@ RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 
 
-def headline_table(summary: Mapping, differences: Mapping) -> pd.DataFrame:
+def headline_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
     """Tabulate shares of accuracy and control error, the most diverse at the second share first."""
     table = shares_table(summary, differences).rename_axis("method")
     errors = [summary[name].get("outcome_error_full") for name in table.index]
@@ -56,29 +56,24 @@ def with_block(text: str, name: str, block: str) -> str:
 def pages(root: Path) -> dict[Path, str]:
     """Return the full text of each page with current tables."""
     blocks = {
-        "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
-        "moves/README.md": ("moves", recorded.tables(root / "moves" / "results")),
+        root / "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
+        root / "moves/README.md": ("moves", recorded.tables(root / "moves" / "results")),
     }
-    return {
-        root / name: with_block((root / name).read_text(encoding="utf-8"), *block)
-        for name, block in blocks.items()
-    }
+    return {path: with_block(path.read_text("utf-8"), *block) for path, block in blocks.items()}
 
 
-def write_pages(root: Path = ROOT) -> None:
+def write_pages() -> None:
     """Write the pages, and their figures."""
-    for path, text in pages(root).items():
+    for path, text in pages(ROOT).items():
         write_text(path, text)
-    curve = require(root.joinpath("results", *MAIN) / "curve.csv", "evaluation")
-    shares = load_params(root / "params.yaml").evaluation.shares
-    lead = figures.trade_off(pd.read_csv(curve), shares=shares)
-    figures.save_figure(lead, root / "docs" / "lead.png")
-    ablations = root / "ablations"
-    for name, draw in contrasts.DRAWN.items():
-        figure = draw(contrasts.load_table(name, ablations / "results"))
-        figures.save_figure(figure, ablations / f"{name}.png")
-    moves = recorded.load_moves(root / "moves" / "results")
-    figures.save_figure(recorded.moved_adapters(moves), root / "moves" / "moves.png")
+    curve = pd.read_csv(require(RESULTS.joinpath(*MAIN) / "curve.csv", "evaluation"))
+    for name, figure in {
+        "docs/lead.png": figures.trade_off(curve, shares=load_params().evaluation.shares),
+        "ablations/law.png": contrasts.anchor_law(contrasts.load_table("law")),
+        "ablations/budgets.png": contrasts.budgets(contrasts.load_table("budgets")),
+        "moves/moves.png": recorded.moved_adapters(recorded.load_moves()),
+    }.items():
+        figures.save_figure(figure, ROOT / name)
 
 
 def check_claims(root: Path = ROOT) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from paragon.storage import atomic_path
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
 WEIGHT = "weight of accuracy"
 WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # also ordered in grey
+SHARED: dict[str, Any] = {"sharex": True, "sharey": "row", "squeeze": False}  # of `panels`
 STYLE = [sns.axes_style("ticks"), Path(__file__).with_name("paragon.mplstyle")]
 
 
@@ -79,6 +80,11 @@ METHODS = {
     "item_knn": Look("item kNN", "#AA4499", "H", _DOT),
     "cmr": Look("hypernetwork, re-ranking", "#6A51A3", "P", _DOT),
     "retrain": Look("retrained", "#000000", "D", "none"),
+    # In notebooks 03 and 09, and of moves.
+    "oracles": Look("oracles (tuned)", "#a3a3a3", "o"),
+    "anchors": Look("anchors", BLUE, "D", _DASH),
+    "moved": Look("moved", "#018571", "D"),
+    "as_it_is": Look("as it is", GREY, "o", _DOT),
 }
 
 BACKBONES = {
@@ -91,20 +97,13 @@ BACKBONES = {
     "deepfm": Look("DeepFM", "#000000", "P"),
 }
 
-OTHERS = {
-    "oracles": Look("oracles (tuned)", METHODS["tuned"].colour, "o"),
-    "anchors": Look("anchors", BLUE, "D", _DASH),
-    "moved": Look("moved", "#018571", "D"),
-    "as_it_is": Look("as it is", GREY, "o", _DOT),
-}
-
 
 def look(name: str) -> Look:
     """Return the look of a method or backbone; unknown names get one derived from the name."""
     number = zlib.crc32(name.encode())
     colour = sns.color_palette("colorblind").as_hex()[number % 10]
     spare = Look(name.replace("_", " "), colour, "ovs^D<>pPX"[number // 10 % 10])
-    return (METHODS | BACKBONES | OTHERS).get(name, spare)
+    return (METHODS | BACKBONES).get(name, spare)
 
 
 def metric_label(metric: str) -> str:
@@ -125,6 +124,12 @@ class _NotebookFigure(Figure):
 def new(width: float, height: float) -> Figure:
     """Make an empty figure, sizes in inches; two text columns are 7.2 wide."""
     return _NotebookFigure(figsize=(width, height), layout="constrained")
+
+
+def panels(width: float, height: float, *shape: int, **options: Any) -> tuple[Figure, Any]:
+    """Make a figure with panels: ``shape`` and ``options`` are those of `Figure.subplots`."""
+    figure = new(width, height)
+    return figure, figure.subplots(*shape, **options)
 
 
 def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:

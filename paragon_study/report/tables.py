@@ -11,6 +11,8 @@ from paragon.data.sequences import Evaluation, Sequences
 from paragon.evaluation.protocol import Scores, TestSet
 from paragon.metrics.statistics import is_real, mean_interval
 
+ByMethod = Mapping[str, Mapping]  # metrics.json or differences.json: measures of each method
+
 
 def settings(section: BaseModel, name: str) -> pd.DataFrame:
     """Tabulate a section of params.yaml, with values as written there."""
@@ -48,10 +50,8 @@ def ranked_lists(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd
         added = rows & ~np.r_[rows[:1] & False, np.logical_or.accumulate(rows)[:-1]]
         titles = [sequences.titles[i - 1] for i in ids]
         columns[label, "title"] = [*titles, ""]
-        columns[label, "new categories"] = [
-            *(", ".join(names[row]) for row in added),
-            f"{rows.any(0).sum()} in all, {rows.sum(1).mean():.1f} an item",
-        ]
+        total = f"{rows.any(0).sum()} in all, {rows.sum(1).mean():.1f} an item"
+        columns[label, "new categories"] = [*(", ".join(names[row]) for row in added), total]
     table = pd.DataFrame(columns)
     return table.set_axis([*range(1, len(table)), ""])
 
@@ -70,15 +70,13 @@ def quality(
     return table.join(pd.DataFrame(means)[["ndcg@10", "alpha_ndcg@10"]])
 
 
-def measures(summary: Mapping[str, Mapping], names: Mapping[str, str]) -> pd.DataFrame:
+def measures(summary: ByMethod, names: Mapping[str, str]) -> pd.DataFrame:
     """Tabulate ``metrics.json``: methods by measures, NaN if undefined; ``names`` has headings."""
     rows = {method: [row.get(name) for name in names] for method, row in summary.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names.values()), dtype=float)
 
 
-def with_limits(
-    summary: Mapping[str, Mapping], names: Mapping[str, str], digits: int = 4
-) -> pd.DataFrame:
+def with_limits(summary: ByMethod, names: Mapping[str, str], digits: int = 4) -> pd.DataFrame:
     """Format `measures` as text, ± half of the 95 % interval over seeds; "–" if undefined."""
     cells = {}
     for name, title in names.items():
@@ -88,9 +86,7 @@ def with_limits(
     return pd.DataFrame(cells, index=list(summary))
 
 
-def shares_table(
-    summary: Mapping[str, Mapping], differences: Mapping[str, Mapping]
-) -> pd.DataFrame:
+def shares_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
     """Tabulate NDCG@10 kept and α-nDCG@10 by share; a star: differs from `generated`."""
     names = [n for n in summary.get("backbone", {}) if re.fullmatch(r"kept_[\d.]+", n)]
     shares, rows = [name.removeprefix("kept_") for name in names], {}
@@ -145,17 +141,14 @@ def interval_table(
 
 
 def difference_table(
-    differences: Mapping[str, Mapping], protocol: str = "full", measure: str = "set_hv"
+    differences: ByMethod, protocol: str = "full", measure: str = "set_hv"
 ) -> pd.DataFrame:
     """Tabulate a measure minus that of `generated` from ``differences.json``, largest first."""
     endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
     endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
-    table = measures(
-        differences, {f"{measure}_{protocol}{e}": title for e, title in endings.items()}
-    )
+    name = f"{measure}_{protocol}"
+    table = measures(differences, {name + ending: title for ending, title in endings.items()})
     table = table.sort_values("difference", ascending=False, kind="stable").round(4)
     table = table + 0.0  # no negative zero
     table = table.astype(object).where(table.notna(), "–")
-    return table.assign(
-        real=[is_real(differences[m], f"{measure}_{protocol}") for m in table.index]
-    )
+    return table.assign(real=[is_real(differences[method], name) for method in table.index])

@@ -116,9 +116,7 @@ def normalised(notebook: NotebookNode, root: Path) -> str:
 def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Keep what is printed and shown: without warnings, each stream in one piece."""
     kept: list[NotebookNode] = []
-    for output in outputs:
-        if output.get("name") == "stderr":
-            continue
+    for output in (output for output in outputs if output.get("name") != "stderr"):
         if kept and output.output_type == kept[-1].output_type == "stream":
             kept[-1].text += output.text
         else:

@@ -1,5 +1,6 @@
 """The studies of params.yaml: new entries, their stages, and how long each stage took here."""
 
+from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from io import StringIO
@@ -72,11 +73,9 @@ def load_times(root: Path = ROOT) -> dict[str, StageTime]:
     """Load the times of the stages that ran here, by name; skip broken records."""
     times = {}
     for path in sorted((root / FOLDER).rglob("*.time.json")):
-        try:
+        with suppress(OSError, ValidationError):
             name = path.relative_to(root / FOLDER).as_posix().removesuffix(".time.json")
             times[name] = StageTime.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            continue
     return times
 
 
@@ -89,14 +88,13 @@ def record_time(seconds: float, name: str, root: Path = ROOT) -> None:
     write_text(root / FOLDER / f"{name}.time.json", about.model_dump_json() + "\n")
 
 
-def recomputed(root: Path = ROOT) -> list[tuple[str, str]]:
+def recomputed(root: Path = ROOT) -> list[tuple[str, ...]]:
     """List the studies whose results are unchanged since an evaluation in this folder."""
     studies = []
     for name, about in load_times(root).items():
         study, _, stage = name.rpartition("/")
         if stage == LAST and about.results == _digest(root / "results" / study):
-            dataset, backbone = study.split("/")
-            studies.append((dataset, backbone))
+            studies.append(tuple(study.split("/")))
     return studies
 
 

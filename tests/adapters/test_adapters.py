@@ -144,8 +144,7 @@ def test_of_many_training_events_some_of_every_user_are_taken(pair, backbone, se
 
 
 def test_joint_tuning_equals_tuning_alone(pair):
-    # All weight on accuracy starts from a gradient of rounding alone, which Adam scales up.
-    weights = simplex_weights([0.1, 0.5, 0.9], LISTS.objectives)
+    weights = simplex_weights([0.1, 0.5, 0.9], LISTS.objectives)  # 1 starts with rounding alone
     start = initial_vector(FORM, 0)
     joint = tune(pair, weights, start.repeat(2, 3, 1), seeds=[0, 1])
     for s, a in ((0, 0), (1, 1), (1, 2)):
