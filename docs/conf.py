@@ -15,8 +15,8 @@ from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).resolve().parent.parent
 FETCHED = re.compile(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//[^"]+"')
-# Spaces at which no line may break: before a unit, and within an interval.
-UNIT = re.compile(r"(?<=\d) (?=(?:±|%|ms|s)(?!\w))|(?<=\d,) (?=[+-]\d)")
+# Spaces at which no line may break: before a unit, between numbers, and within an interval.
+UNIT = re.compile(r"(?<=\d) (?=(?:±|%|ms|s|\d+)(?!\w))|(?<=\d,) (?=[+-]\d)")
 LINK = re.compile(r"\[([^\]\[]*)\]\(([^)#\s:]+)\)")
 shutil.rmtree(ROOT / "docs" / "api", ignore_errors=True)  # made anew: a module may have gone
 
@@ -47,7 +47,7 @@ html_show_copyright = False
 html_math_renderer = "mathml"
 # Tables of pandas like the others.  What is too wide is scrolled, not the page: a shade shows where
 # more is, and the names of rows stay.  Figures are stored at twice their size: on a telephone the
-# wide ones are scrolled, too.
+# wide ones are scrolled, too.  They are white, and turned dark with the page.
 STYLE = """<style>
 .cell_output, .cell_output .output { overflow-x: auto }
 .table-wrapper, .cell_output .output {
@@ -56,11 +56,15 @@ STYLE = """<style>
       right / 3em 100% no-repeat local,
     linear-gradient(to left, #8886, transparent) right / 1em 100% no-repeat scroll
 }
-.table-wrapper td:first-child, .cell_output tbody th {
+.table-wrapper tr > :first-child, .cell_output table:not(:has(tbody th + th)) tr > :first-child {
   background: var(--color-background-primary); left: 0; position: sticky
 }
+.table-wrapper :is(td, th) { padding-inline: .4em }
+.cell_output .output + .output { margin-top: .6em }
+.highlight pre { font-size: .8em }
+.headerlink { position: absolute }
 .cell_output pre { white-space: pre-wrap }
-.cell_output thead th { text-align: left }
+.cell_output thead th { text-align: left !important }
 body div.cell > div.cell_input {
   border-color: var(--color-background-border); border-left-color: var(--mystnb-source-margin-color)
 }
@@ -74,8 +78,18 @@ math[display="block"] { padding: .6em 0; overflow-y: hidden }
 @media (max-width: 46em) {
   .cell_output img { max-width: none; zoom: .85 }
   .genindextable td { display: block }
-  article p:has(> img) { overflow-x: auto }
+  .table-wrapper tr > :first-child { max-width: 40vw; overflow-wrap: anywhere }
+  math[display="block"] { font-size: .85em }
+  article p:has(> img), .cell_output:has(img) { display: flex; overflow-x: auto }
+  article p:has(> img)::after, .cell_output:has(img)::after {
+    background: linear-gradient(to left, #888a, transparent);
+    content: ""; flex: 0 0 1.2em; margin-left: -1.2em; position: sticky; right: 0
+  }
   article p > img { max-width: none; width: auto; zoom: .46 }
+  article p > img:is([src$=".svg"], [src*="one_file"]) { zoom: .9 }
+}
+@media (prefers-color-scheme: dark) {
+  body:not([data-theme="light"]) article img { filter: invert(.93) hue-rotate(180deg) }
 }
 </style>"""
 templates_path = [str(ROOT / "docs" / "templates")]  # autosummary looks from the root
@@ -107,7 +121,7 @@ def with_alt(text):
             words = re.sub(r"[*`$#\[]|\](\([^)]*\))?", "", words)
         elif any("image/png" in output.get("data", {}) for output in cell["outputs"]):
             cell["metadata"]["mystnb"] = {"image": {"alt": f"Figure: {words}"}}
-    return json.dumps(notebook)
+    return json.dumps(notebook, ensure_ascii=False)
 
 
 def styled(app, page, template, context, doctree):

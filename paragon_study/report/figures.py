@@ -32,7 +32,7 @@ _LINES = ((BLUE, "-"), (ORANGE, "--"), ("#009E73", "-."), ("#CC79A7", ":"), (GRE
 _VECTORS: dict[str, dict[str, Any]] = {
     "collected": {"marker": "o", "s": 40, "edgecolors": "white", "linewidths": 0.4},
     "held_out": {"marker": "D", "s": 30, "edgecolors": "black", "linewidths": 1.1},
-    "generated": {"marker": "^", "s": 34, "edgecolors": ORANGE, "linewidths": 1.1},
+    "generated": {"marker": "^", "s": 34, "edgecolors": ORANGE, "linewidths": 0.4},
 }
 
 
@@ -126,7 +126,8 @@ def trade_off(
         top.set_xlabel("accuracy kept, %", fontsize=11)
         top.tick_params(labelsize=10)
         ax.set_xlim(0.58 * whole, 1.04 * whole)
-        ax.text(0.98, 0.97, "better ↗", transform=ax.transAxes, ha="right", va="top", fontsize=11)
+        ax.text(0.98, 0.97, "better ↗", transform=ax.transAxes, ha="right", va="top", fontsize=11,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
     ax.set_xlabel("accuracy (NDCG@10)", fontsize=11)
     ax.set_ylabel("diversity (α-nDCG@10)", fontsize=11)
     ax.locator_params(nbins=4)
@@ -154,7 +155,7 @@ def _show_dates(ax: Axes, most: int) -> None:
 def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
     """Plot six views of a dataset: items, users, categories, months, and parts of its split."""
     events, lists = dataset.interactions, dataset.items["categories"]
-    figure, axes = style.panels(7.2, 7.4, 3, 2)
+    figure, axes = style.panels(7.2, 8.4, 3, 2)
     items, users, kinds, months, load, split = axes.flat
 
     counts = events["item_id"].value_counts().to_numpy()
@@ -308,7 +309,6 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
         ax.plot(x, np.maximum(line, floor), color=colour, linewidth=1.1)
         ax.plot(x[line.argmin()], floor, "o", color=colour, markersize=5, clip_on=False, zorder=4)
     ax.set(yscale="log", ylim=(floor, None), xlim=(x.min(), x.max()))
-    ax.yaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="step", ylabel="validation task loss\nin excess of the task's best")
     style.colour_bar(ax, ScalarMappable(cmap=style.WEIGHT_COLOURS), WEIGHT, 0.03, 1)
     small_print(figure, "Dots: each task's best step.")

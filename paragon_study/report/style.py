@@ -52,7 +52,7 @@ METHODS = {
     "rbf": Look("thin-plate spline", "#6699CC", "h", _DASHDOT),
     "ridge": Look("ridge regression", "#117733", "p", _DASHDOT),
     "interpolation_log": Look("interpolation, log-ratios", "#1F77B4", "D", _DOT),
-    "rbf_log": Look("thin-plate spline, log-ratios", "#9BB7D4", "h", _DOT),
+    "rbf_log": Look("thin-plate spline, log-ratios", "#7A9CC6", "h", _DOT),
     "ridge_log": Look("ridge regression, log-ratios", "#2CA02C", "p", _DOT),
     "nearest": Look("nearest anchor", "#56B4E9", "v", _DASHDOT),
     "soup": Look("soup of two", "#009E73", "^", _DASHDOT),
@@ -63,13 +63,13 @@ METHODS = {
     # In the ablations only.
     "latent_16": Look("generated, 16 components", "#882255", "^", _DASH),
     "longer": Look("generated, three times the steps", "#D55E00", "s", _DASH),
-    "tuned_alone": Look("tuned for the weights alone", "#a3a3a3", "s", _DOT),
-    "greedy_50": Look("greedy re-ranking of 50", "#004D40", ">", _DASHDOT),
+    "tuned_alone": Look("tuned for the weights alone", "#777777", "s", _DOT),
+    "greedy_50": Look("greedy re-ranking of 50", "#8C564B", ">", _DOT),
     "greedy_1000": Look("greedy re-ranking of 1,000", "#004D40", "<", _DASH),
     "no_behaviour": Look("generated, no behavioural loss", "#CC79A7", "X", _DOT),
     "no_collection": Look("generated, no diffusion loss", "#E69F00", "v", _DASHDOT),
     "kernel": Look("kernel smoothing", "#999933", ">", _DASH),
-    "category_bias": Look("category bias", "#DDCC77", "8", _DASHDOT),
+    "category_bias": Look("category bias", "#BFA200", "8", _DASHDOT),
     "backbone": Look("backbone alone", "#222222", "*", _DASH),
     "mmr": Look("MMR re-ranking", "#999933", ">", _DASH),
     "xquad": Look("xQuAD re-ranking", "#004D40", "<", _DASH),
@@ -139,7 +139,8 @@ def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
     def draw(*args: Any, **kwargs: Any) -> Figure:
         with matplotlib.style.context(STYLE):
             figure = function(*args, **kwargs)
-            figure.draw_without_rendering()
+            for _ in range(2):  # the first layout may bring longer tick labels
+                figure.draw_without_rendering()
             figure.set_layout_engine("none")
         return figure
 
