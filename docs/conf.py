@@ -47,7 +47,7 @@ html_show_copyright = False
 html_math_renderer = "mathml"
 # Tables of pandas like the others.  What is too wide is scrolled, not the page: a shade shows where
 # more is, and the names of rows stay.  Figures are stored at twice their size: on a telephone the
-# wide ones are scrolled, too.  They are white, and turned dark with the page.
+# wide ones are scrolled, too.  They are white, and dimmed where the page is dark.
 STYLE = """<style>
 .cell_output, .cell_output .output { overflow-x: auto }
 .table-wrapper, .cell_output .output {
@@ -78,7 +78,7 @@ math[display="block"] { padding: .6em 0; overflow-y: hidden }
 @media (max-width: 46em) {
   .cell_output img { max-width: none; zoom: .85 }
   .genindextable td { display: block }
-  .table-wrapper tr > :first-child { max-width: 40vw; overflow-wrap: anywhere }
+  .table-wrapper tr > :first-child { min-width: 8em; max-width: 40vw; overflow-wrap: anywhere }
   math[display="block"] { font-size: .85em }
   article p:has(> img), .cell_output:has(img) { display: flex; overflow-x: auto }
   article p:has(> img)::after, .cell_output:has(img)::after {
@@ -89,7 +89,7 @@ math[display="block"] { padding: .6em 0; overflow-y: hidden }
   article p > img:is([src$=".svg"], [src*="one_file"]) { zoom: .9 }
 }
 @media (prefers-color-scheme: dark) {
-  body:not([data-theme="light"]) article img { filter: invert(.93) hue-rotate(180deg) }
+  body:not([data-theme="light"]) article img { filter: brightness(.8) }
 }
 </style>"""
 templates_path = [str(ROOT / "docs" / "templates")]  # autosummary looks from the root

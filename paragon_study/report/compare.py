@@ -51,8 +51,8 @@ every measure, and `all.csv` has all of them: one row for each study, method and
 {earlier}
 ## What giving up accuracy buys
 
-α-nDCG@10 of lists that keep 98, 95, 90 and 80 % of the NDCG@10 of the backbone; settings are chosen
-on validation users, "–": out of reach there. What was kept on test users is in `all.csv`.
+From top to bottom: α-nDCG@10 of lists that keep 98, 95, 90 and 80 % of the backbone's NDCG@10.
+Settings are chosen on validation users ("–": out of reach); `all.csv` has what test users kept.
 
 {shares}
 
@@ -198,7 +198,7 @@ def shares(folders: Iterable[Path]) -> str:
         table = shares_table(*(load_results(folder / name) for name in names))
         if table.empty:
             continue
-        texts = table.iloc[:, 1:].agg(" ".join, axis=1).str.replace("0.", ".", regex=False)
+        texts = table.iloc[:, 1:].agg("<br>".join, axis=1).str.replace("0.", ".", regex=False)
         cells[", ".join(folder.parts[-2:])] = {look(m).label: texts.get(m) for m in IN_SHARES}
     table = pd.DataFrame.from_dict(cells, orient="index").dropna(axis=1, how="all").fillna("–")
     return as_markdown(table.rename_axis("study")).replace("*", r"\*")
