@@ -116,7 +116,8 @@ class _NotebookFigure(Figure):
 
     def _repr_png_(self) -> tuple[bytes, dict]:
         data = io.BytesIO()
-        self.savefig(data, format="png", metadata={"Software": None})
+        with matplotlib.style.context(STYLE):  # or other ticks would not fit the layout
+            self.savefig(data, format="png", metadata={"Software": None})
         width, height = (round(96 * inches) for inches in self.get_size_inches())
         return data.getvalue(), {"width": width, "height": height}
 
@@ -139,8 +140,7 @@ def drawn(function: Callable[..., Figure]) -> Callable[..., Figure]:
     def draw(*args: Any, **kwargs: Any) -> Figure:
         with matplotlib.style.context(STYLE):
             figure = function(*args, **kwargs)
-            for _ in range(2):  # the first layout may bring longer tick labels
-                figure.draw_without_rendering()
+            figure.draw_without_rendering()
             figure.set_layout_engine("none")
         return figure
 

@@ -90,8 +90,8 @@ def line(ax, label):
 def test_a_figure_is_drawn_with_its_words_and_leaves_no_style_behind(name):
     before, figure, word = dict(matplotlib.rcParams), draw(name), FIGURES[name][1]
     assert any(word in text.replace("\n", " ") for text in texts(figure))
-    assert len(figure._repr_png_()[0]) > 5000  # as a notebook shows it
-    assert dict(matplotlib.rcParams) == before
+    assert len(figure._repr_png_()[0]) > 5000 and dict(matplotlib.rcParams) == before
+    assert all(ax.yaxis.label.get_window_extent().x0 >= 0 for ax in figure.axes if ax.get_ylabel())
     both = {**vars(figures), **vars(contrasts)}
     assert {name for name, value in both.items() if hasattr(value, "__wrapped__")} == {*FIGURES}
 
