@@ -48,6 +48,7 @@ class StudyEntry(Section):
 
     dataset: str
     backbone: str
+    seeds: list[int] | None = None  # if not those of the plan
 
 
 class LawEntry(StudyEntry):
@@ -228,7 +229,7 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
 def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure a study at budgets of fetched items: a row for each budget, method and share."""
     entry = plan.entry("budgets", name)
-    study = open_study(entry.dataset, entry.backbone, {"run": {"seeds": plan.seeds}})
+    study = open_study(entry.dataset, entry.backbone, {"run": {"seeds": entry.seeds or plan.seeds}})
     trained, rows = study.load_trained(), []
     settings, users = study.params.evaluation, trained.test_set.evaluation.users
     for budget, (measures, at_shares) in at_budgets(trained, settings.shares).items():
@@ -254,6 +255,5 @@ def measure_tuning(plan: Ablations, name: str) -> pd.DataFrame:
         fitted = train_backbone(entry.backbone, study.load_sequences(), settings)[1]
         changed = ", ".join(f"{key} {value}" for key, value in change.items()) or "the study"
         seconds = significant(time.process_time() - start, 3)
-        about = {"epochs": fitted.epochs, "seconds": seconds}
-        rows.append({"change": changed, "ndcg": -min(fitted.validation), **about})
-    return pd.DataFrame(rows)
+        rows.append((changed, -min(fitted.validation), fitted.epochs, seconds))
+    return pd.DataFrame(rows, columns=["change", "ndcg", "epochs", "seconds"])

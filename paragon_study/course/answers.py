@@ -72,10 +72,10 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
     velocity: [
         (lambda none, w, g: g * w, "Guidance multiplies the difference of the two, not the whole."),
         (lambda none, w, g: none + g * w, "Add g times the *difference*, not g times the second."),
-        (lambda none, w, g: w + g * (w - none), "At g = 1 it is the second: start at the first."),
+        (lambda none, w, g: w + g * (w - none), "This starts at the second; start at the first."),
     ],
     equal_cost: [
-        (partial(equal_cost, section="generator", behaviour_batch=0), "It lacks the second part."),
+        (partial(equal_cost, section="generator", behaviour_batch=0), "The generator is missing."),
         (partial(equal_cost, section="adapters", steps=0), "Tuning the anchors is missing."),
         (partial(equal_cost, rows=1), "A step takes `weights` times `rows` lists."),
     ],
