@@ -89,8 +89,7 @@ def budgets(table: pd.DataFrame) -> Figure:
     """Plot α-nDCG@10 over fetched items: a row for each study, a column for each share."""
     parts = table.groupby(["name", "share"], sort=False)
     names, shares = (table[column].drop_duplicates() for column in ("name", "share"))
-    size = 7.2, 0.9 + 1.6 * len(names)
-    figure, axes = style.panels(*size, len(names), len(shares), **style.SHARED)
+    figure, axes = style.panels(7.2, 1 + 1.6 * len(names), len(names), len(shares), **style.SHARED)
     for ax, (name, share) in zip(axes.flat, product(names, shares), strict=True):
         for method, rows in parts.get_group((name, share)).groupby("method", sort=False):
             kind, fetch = look(method), method not in methods_of("reranked")

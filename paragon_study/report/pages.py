@@ -151,10 +151,10 @@ def load_sources(root: Path) -> Sources:
     earlier = [f for f in folders if f not in planted and not compare.is_current(f)]
     real = compare.without_repeats(f for f in folders if f not in (*planted, *earlier))
     law = contrasts.load_table("law", root / "ablations" / "results").fillna({"anchors": 10})
-    means = law.groupby(["name", "method", "anchors"])[[*contrasts.MEASURES]].mean().stack()
-    means.index.names = ["backbone", "method", "anchors", "measure"]
-    means = means.rename("value").reset_index()
-    means["measure"] += means.pop("anchors").map(" of {:.0f}".format).replace(" of 10", "")
+    mean = law.groupby(["name", "method", "anchors"])[[*contrasts.MEASURES]].mean().stack()
+    mean = mean.rename_axis(["backbone", "method", "anchors", "measure"]).reset_index(name="value")
+    mean["measure"] += mean.pop("anchors").map(" of {:.0f}".format).replace(" of 10", "")
+    few = budget_rows(root / "ablations" / "results")
     return {
         "studies": pd.concat([
             compare.all_results(real),
@@ -163,8 +163,9 @@ def load_sources(root: Path) -> Sources:
         ]),
         "earlier": pd.concat([compare.all_results(earlier), *served_lists(earlier)]),
         "planted": compare.all_results(planted),
-        "law": means.assign(dataset=""),
-        "budgets": budget_rows(root / "ablations" / "results"),
+        "law": mean.assign(dataset=""),
+        "budgets": few[few["dataset"].str.startswith("ml-100k")],
+        "budgets_ml_1m": few[few["dataset"].str.startswith("ml-1m")],
         "times": times(root / "results"),
     }  # fmt: skip
 
