@@ -104,7 +104,7 @@ def budgets(table: pd.DataFrame) -> Figure:
     for ax, name in zip(axes[:, 0], names, strict=True):
         ax.set_ylabel(f"{name}\nα-nDCG@10", fontsize=8)
     figure.supxlabel("items fetched, then re-ranked", fontsize=8)
-    style.method_legend(figure, axes[0, 0], columns=3)
+    style.method_legend(figure, axes[-1, 0], columns=3)
     return figure
 
 
