@@ -28,7 +28,7 @@ def test_an_override_of_a_dataset_and_then_of_a_backbone_wins(tmp_path):
 
 def test_the_settings_of_every_study_that_can_be_added_go_together():
     """DVC asks for the entry of what it runs, and an entry for nothing would never be read."""
-    datasets = ["ml-100k", "ml-100k-paper", "ml-1m", "ml-1m-time"]
+    datasets = ["ml-100k", "ml-100k-paper", "ml-100k-three", "ml-1m", "ml-1m-time"]
     assert set(load_params().overrides) == {*BACKBONES, *datasets}
     for dataset, backbone in product(datasets, BACKBONES):
         check_settings(load_params(dataset=dataset, backbone=backbone), "params.yaml")

@@ -62,9 +62,8 @@ REGISTRY: dict[str, Entry] = {
         sha256="696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
     ),
 }
-# Second names for the same files, with other `overrides` in params.yaml: ml-1m-time is split by
-# time, as in the published study; ml-100k-paper has more seeds and rivals.
-SAME_FILES = {"ml-1m-time": "ml-1m", "ml-100k-paper": "ml-100k"}
+# Second names for the same files, with other `overrides` in params.yaml.
+SAME_FILES = {"ml-1m-time": "ml-1m", "ml-100k-paper": "ml-100k", "ml-100k-three": "ml-100k"}
 REGISTRY |= {name: REGISTRY[of] for name, of in SAME_FILES.items()}
 
 

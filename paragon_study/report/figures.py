@@ -37,10 +37,10 @@ _VECTORS: dict[str, dict[str, Any]] = {
 
 
 def rows_by_method(curve: pd.DataFrame, methods: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """Select the rows of the whole catalogue by method, for methods in the table."""
-    if sum(name.startswith("w_") for name in curve) > 2:
-        raise ParagonError("curve: it has more than two objectives; use `ternary`")
-    groups = dict(list(curve[curve["protocol"] == "full"].groupby("method")))
+    """Select the rows of the whole catalogue by method, with no weight on a third objective."""
+    other = [n for n in curve if n.startswith("w_") and n not in ("w_accuracy", "w_diversity")]
+    curve = curve[(curve["protocol"] == "full") & (curve[other] < 1e-6).all(axis=1)]
+    groups = dict(list(curve.groupby("method")))
     rows = {method: groups[method] for method in methods if method in groups}
     if not rows:
         raise ParagonError(f"curve: protocol `full` has no rows of {', '.join(methods)}")

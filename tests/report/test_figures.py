@@ -109,6 +109,10 @@ def test_control_curves_and_the_trade_off_show_means_over_seeds():
     means = NDCG * 1.004 + 0.002 * (1 + WEIGHTS)
     assert line(ndcg, "generated").get_ydata() == pytest.approx(means)
     assert list(line(ndcg, "retrained").get_xdata()) == [0, 0.5, 1]
+    more = [make_curve().assign(w_novelty=w, **{"ndcg@10": 9.0}) for w in (0.5, 1.0)]
+    three = pd.concat([make_curve().assign(w_novelty=0.0), *more])
+    edge = line(figures.control_curves(three).axes[0], "generated")  # no weight on the third
+    assert edge.get_ydata() == pytest.approx(means)
     (both,) = draw("trade_off").axes
     whole = NDCG[5] + 0.002 * (1 + WEIGHTS).mean()  # the backbone's, here not constant
     kept = means > 0.5 * whole
@@ -118,5 +122,4 @@ def test_control_curves_and_the_trade_off_show_means_over_seeds():
 
 def test_what_cannot_be_drawn_is_refused():
     curve = make_curve()
-    refused("`ternary`", figures.control_curves, curve.assign(w_novelty=0.0))
     refused("`full`", figures.control_curves, curve[curve["protocol"] == "sampled"])
