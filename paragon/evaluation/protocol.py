@@ -116,7 +116,7 @@ class TestSet:
         means, events, lists = {}, {}, self._lists(scores)
         for protocol in PROTOCOLS:
             ranks, items = lists[f"ranks_{protocol}"], lists[f"items_{protocol}"]
-            metrics = self._metrics(protocol, ranks, items)
+            metrics = self.metrics(protocol, ranks, items)
             means[protocol] = {name: float(np.mean(value)) for name, value in metrics.items()}
             followed = [metrics[name] for name in self.followed]
             arrays = [value for value in followed if isinstance(value, np.ndarray)]
@@ -165,7 +165,7 @@ class TestSet:
         losses = best.losses(self.objectives, groups, part.__getitem__)  # [1, O]
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
-    def _metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:
+    def metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:
         """Compute all metrics of lists ``items [N, K]`` whose targets have the ``ranks [N]``."""
         ranked = self.sequences.categories[items]  # [N, K, M]
         dcg, kinds = ranking.alpha_dcg(ranked), self.kinds[items]

@@ -48,13 +48,14 @@ function ticks(low, high, step) {
 }
 
 class Front {
-  constructor(svg, recommender, methods) {
-    this.recommender = recommender;
-    const points = methods.flatMap(({ name }) =>
-      ticks(0, 100, 10).map((step) => recommender.point(name, step)));
-    const right = 1.02 * Math.max(...points.map((p) => p.accuracy + 1.96 * p.errors[0]));
-    const low = Math.min(...points.map((p) => p.diversity - 1.96 * p.errors[1])) - 0.02;
-    const high = Math.max(...points.map((p) => p.diversity)) + 0.02;
+  constructor(svg, recommender, { methods, metrics, dials }) {
+    Object.assign(this, { recommender, metrics });
+    this.rows = [...dials.keys()];
+    this.marked = this.rows.filter((row) => dials[row].every((part) => part % (metrics.length === 2 ? 10 : 4) === 0));
+    const points = methods.flatMap(({ name }) => this.marked.map((row) => recommender.point(name, row)));
+    const right = 1.02 * Math.max(...points.map((p) => p.means[0] + 1.96 * p.errors[0]));
+    const low = Math.min(...points.map((p) => p.means[1] - 1.96 * p.errors[1])) - 0.02;
+    const high = Math.max(...points.map((p) => p.means[1])) + 0.02;
     const scale = (from, to, start, end) => (v) => start + ((v - from) / (to - from)) * (end - start);
     this.x = scale(0, right, FRAME.left, FRAME.right);
     this.y = scale(low, high, FRAME.bottom, FRAME.top);
@@ -84,33 +85,33 @@ class Front {
 
   curve(svg, { name, marker, dash }) {
     const group = svgElement(svg, "g", { style: `--mark: var(--${name})` });
-    const points = (steps) => steps.map((step) => {
-      const { accuracy, diversity } = this.recommender.point(name, step);
+    const points = (rows) => rows.map((row) => {
+      const [accuracy, diversity] = this.recommender.point(name, row).means;
       return [this.x(accuracy), this.y(diversity)];
     });
-    if (name !== "backbone") {
-      const d = pathThrough(points(ticks(0, 100, 1)));
+    if (name !== "backbone" && this.metrics.length === 2) { // with three it is no line
+      const d = pathThrough(points(this.rows));
       svgElement(group, "path", { d, class: "curve", "stroke-dasharray": dash });
     }
-    for (const [x, y] of points(name === "backbone" ? [0] : ticks(0, 100, 10))) {
+    for (const [x, y] of points(name === "backbone" ? [0] : this.marked)) {
       svgElement(group, "path", { d: markerPath(marker, x, y, 5), class: "spot" });
     }
     return group;
   }
 
-  // Move the point; what it says of accuracy and of diversity is returned.
-  show(method, step) {
+  // Move the point; what it says of each objective is returned.
+  show(method, row) {
     for (const [name, group] of this.groups) group.classList.toggle("chosen", name === method);
     const chosen = this.groups.get(method);
     chosen.parentNode.insertBefore(chosen, this.bars); // above the other curves
-    const { accuracy, diversity, errors } = this.recommender.point(method, step);
-    const [a, d] = errors.map((error) => 1.96 * error);
+    const { means, errors } = this.recommender.point(method, row);
+    const [accuracy, diversity] = means, [a, d] = errors.map((error) => 1.96 * error);
     const { x, y } = this, cx = x(accuracy), cy = y(diversity);
     this.bars.setAttribute("d", `M${x(accuracy - a)},${cy}H${x(accuracy + a)}` +
       `M${cx},${y(diversity - d)}V${y(diversity + d)}`);
     this.here.setAttribute("cx", cx);
     this.here.setAttribute("cy", cy);
-    return [`NDCG@10 ${accuracy.toFixed(3)} ± ${a.toFixed(3)}`,
-      `α-nDCG@10 ${diversity.toFixed(3)} ± ${d.toFixed(3)}`];
+    return this.metrics.map((metric, index) =>
+      `${metric} ${means[index].toFixed(3)} ± ${(1.96 * errors[index]).toFixed(3)}`);
   }
 }

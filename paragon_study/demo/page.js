@@ -4,8 +4,11 @@ const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
 const recommender = new Recommender(readTensors(fromBase64(byId("bundle").textContent)), data);
 const methodOf = new Map(data.methods.map((method) => [method.name, method]));
-const front = new Front(document.querySelector("#front svg"), recommender, data.methods);
-const chosen = { user: 0, method: "generated", step: 65 };
+const front = new Front(document.querySelector("#front svg"), recommender, data);
+const objectives = data.about.generator.collection.objectives;
+const dials = [...document.querySelectorAll(".weight input")]; // one for two objectives, or each
+const total = data.dials[0].reduce((sum, part) => sum + part, 0); // of what the dials say
+const chosen = { user: 0, method: "generated", step: Math.round(0.65 * (data.dials.length - 1)) };
 const backboneList = keepLast((user) => recommender.list(user, "backbone", 0).items);
 const durations = []; // of the last changes, in milliseconds
 let remembering; // the timer of `remember`
@@ -86,10 +89,10 @@ function show() {
   const words = fill(byId("now"), items, (item, rank) => entered(item, rank, old));
   fill(byId("before"), old, (item) =>
     items.includes(item) ? [`now ${items.indexOf(item) + 1}`, ""] : ["left", "out"]);
-  const [accuracy, diversity] = Recommender.weights(step).map((weight) => weight.toFixed(2));
-  byId("accuracy").textContent = accuracy;
-  byId("diversity").textContent = diversity;
-  byId("slider").setAttribute("aria-valuetext", `accuracy ${accuracy}, diversity ${diversity}`);
+  const weights = recommender.weights(step).map((weight) => weight.toFixed(2));
+  objectives.forEach((name, index) => byId(name).textContent = weights[index]);
+  const said = objectives.map((name, index) => `${name} ${weights[index]}`).join(", ");
+  for (const dial of dials) dial.setAttribute("aria-valuetext", said);
   byId("point").replaceChildren(...front.show(method, step).map((words) => element("span", "", words)));
   if (before?.size) slide(list, before);
   const fresh = items.filter((item) => !old.includes(item)).length;
@@ -115,8 +118,10 @@ function choose(change) {
   const last = watched.slice(-5).reverse().map((item) => data.titles[item]).join(" · ");
   byId("history").textContent = `${watched.length} titles known, the latest: ${last}`;
   byId("user").value = chosen.user;
-  byId("slider").value = chosen.step;
-  byId("slider").disabled = chosen.method === "backbone";
+  dials.forEach((dial, index) => {
+    dial.value = data.dials[chosen.step][index];
+    dial.disabled = chosen.method === "backbone";
+  });
   byId("weightless").hidden = chosen.method !== "backbone";
   if (change.method) {
     document.documentElement.style.setProperty("--own", `var(--${change.method})`);
@@ -130,8 +135,9 @@ function choose(change) {
 
 // Let the address hold what is chosen, so that a copy of it shows the same.
 function remember() {
-  const { user, method, step } = chosen;
-  history.replaceState(null, "", `#user=${data.users[user]}&method=${method}&accuracy=${step / 100}`);
+  const { user, method, step } = chosen, weights = recommender.weights(step).slice(0, -1);
+  const said = weights.map((weight, index) => `&${objectives[index]}=${+weight.toFixed(2)}`).join("");
+  history.replaceState(null, "", `#user=${data.users[user]}&method=${method}${said}`);
 }
 
 function fillControls() {
@@ -147,7 +153,14 @@ function fillControls() {
     label.prepend(input, keyOf(method));
     byId("methods").append(label);
   }
-  byId("slider").addEventListener("input", (event) => choose({ step: Number(event.target.value) }));
+  dials.forEach((dial, index) => dial.addEventListener("input", () => {
+    const others = wished.map((part, at) => (at === index ? 0 : part));
+    const sum = others.reduce((all, part) => all + part, 0), left = total - Number(dial.value);
+    const parts = others.map((part) => (left * (sum ? part : 1)) / (sum || others.length - 1));
+    parts[index] = Number(dial.value);
+    wished[index] = parts[index];
+    choose({ step: nearest(parts) });
+  }));
   byId("user").addEventListener("change", (event) => choose({ user: Number(event.target.value) }));
   byId("another").addEventListener("click", () =>
     choose({ user: Math.floor(Math.random() * data.users.length) }));
@@ -158,15 +171,28 @@ function fromAddress() {
   const asked = new URLSearchParams(location.hash.slice(1)), change = {};
   if (data.users.includes(asked.get("user"))) change.user = data.users.indexOf(asked.get("user"));
   if (methodOf.has(asked.get("method"))) change.method = asked.get("method");
-  const step = Math.round(100 * (asked.get("accuracy") ?? NaN));
-  if (step >= 0 && step <= 100) change.step = step;
+  const parts = objectives.slice(0, -1).map((name) => Math.round(total * (asked.get(name) ?? NaN)));
+  const step = data.dials.findIndex((row) => parts.every((part, index) => part === row[index]));
+  if (step >= 0) change.step = step;
   return change;
 }
 
 // Whether the title that a user took next is listed for accuracy alone, and not for diversity.
 function loses(user) {
-  const has = (step) => recommender.list(user, "generated", step).items.includes(data.targets[user]);
-  return has(100) && !has(0);
+  const has = (objective) => {
+    const end = data.dials.findIndex((row) => row[objective] === total);
+    return recommender.list(user, "generated", end).items.includes(data.targets[user]);
+  };
+  return has(0) && !has(1);
+}
+
+// What the dials were set to: if one moves, the others share the rest as they were set.
+const wished = [...data.dials[chosen.step]];
+
+// The row of the dials that is nearest to these parts.
+function nearest(parts) {
+  const far = data.dials.map((row) => row.reduce((sum, part, at) => sum + (part - parts[at]) ** 2, 0));
+  return far.indexOf(Math.min(...far));
 }
 
 fillControls();

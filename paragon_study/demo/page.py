@@ -1,6 +1,7 @@
 """The demo page, one HTML file, and its bundle: the tensors that it needs of a study.
 
-Shapes: N events, n items, d numbers of a state, M categories, P parameters, W evaluation weights.
+Shapes: N events, n items, d numbers of a state, M categories, P parameters, W evaluation weights,
+O objectives, D settings of the dials.
 """
 
 import base64
@@ -19,21 +20,25 @@ from jinja2 import Environment, StrictUndefined
 from safetensors.torch import save
 from torch import Tensor
 
+from paragon.adapters import mixtures
 from paragon.adapters.adapter import Adapter, item_table
 from paragon.backbones import BACKBONES
 from paragon.data.registry import REGISTRY
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
+from paragon.evaluation.protocol import TestSet
 from paragon.generator.generator import Generator, generator_of, sinusoidal
-from paragon.metrics.ranking import ideal_alpha_dcg, top_k
+from paragon.metrics.ranking import top_k
+from paragon.objectives.table import OBJECTIVES
+from paragon.objectives.weights import simplex_lattice
 from paragon.rivals import reranking
 from paragon.rivals.end_to_end import biased_scores
 from paragon.storage import loading
-from paragon_study.report.style import look
+from paragon_study.report.style import look, metric_label
 
 RENEW = "python -m paragon demo --renew"
-STEPS = 100  # of the slider: the weight of accuracy is step / STEPS
+STEPS = {2: 100, 3: 20}  # by the number of objectives: dials have multiples of 1 / STEPS
 TOP = 10  # items of a list
 MOST_BYTES = 8 * 1000 * 1000
 METHODS = {
@@ -54,13 +59,36 @@ _DATA = ("dataset", "fingerprint", "split", "midnight", "min_rating", "k_core", 
 class Bundle:
     """The tensors that the page needs of a study, and their description.
 
-    Beside those of :func:`study_tensors`, for each weight of accuracy r/100: ``rerank.NAME [101,
-    4]``, source, temperature, depth and weight of a re-ranker; ``front.NAME [101, 4]``, means of
-    ``NDCG@10`` and ``α-nDCG@10``, then their standard errors.
+    Beside those of :func:`study_tensors`, for each of the weights ``dials``: ``rerank.NAME [D,
+    4]``, source, temperature, depth and weight of a re-ranker; ``front.NAME [D, 2 O]``, means of
+    the objectives' metrics, then their standard errors.
     """
 
     tensors: dict[str, Tensor]
     description: dict
+
+    @property
+    def objectives(self) -> list[str]:
+        """The objectives, accuracy and diversity first."""
+        return self.description["generator"]["collection"]["objectives"]
+
+    @property
+    def steps(self) -> int:
+        """The dials have multiples of one over this number."""
+        return STEPS[len(self.objectives)]
+
+    @cached_property
+    def dials(self) -> np.ndarray:
+        """What the dials can be set to, in steps: integers ``[D, O]``."""
+        lattice = simplex_lattice(len(self.objectives), self.steps)
+        return (lattice * self.steps).round().int().numpy()
+
+    @cached_property
+    def biases(self) -> np.ndarray:
+        """The bias of each category by row of the dials ``[D, M]``, between tuned ones mixed."""
+        tuned_for = np.array(self.description["biases"])  # [W, O]
+        mix = mixtures.interpolation(tuned_for, self.dials / self.steps)  # [D, W]
+        return mix @ self.tensors["bias"].double().numpy()
 
     @cached_property
     def generator(self) -> Generator:
@@ -75,11 +103,12 @@ class Rankings:
 
     def __init__(self, bundle: Bundle, sequences: Sequences) -> None:
         self.tensors, self.generator, self.sequences = bundle.tensors, bundle.generator, sequences
+        self.weights, self.biases = bundle.dials / bundle.steps, bundle.biases  # [D, O], [D, M]
+        self.test_set = TestSet(sequences, sequences.test, bundle.objectives, cutoffs=[TOP])
         self.categories, form = sequences.categories, bundle.generator.form
         categories = torch.from_numpy(self.categories).float()
         self.table = item_table(self.tensors["items"], categories, form)  # [n + 1, d + M]
         self.candidates = reranking.candidates_of(sequences, sequences.test)["full"]
-        self.ideal = ideal_alpha_dcg(self.categories, TOP, excluded=self.candidates.excluded)
         # Lists to re-rank: the backbone's, and those of a few adapters, [4, P].
         self.sources = reranking.source_vectors(self.generator, bundle.description["sources"])
         self._source_scores = lru_cache(maxsize=8)(lambda source: self.scores(self.sources[source]))
@@ -91,7 +120,7 @@ class Rankings:
         return (adapter(self.tensors["states"]) @ self.table.T).numpy()
 
     def top(self, method: str, step: int) -> np.ndarray:
-        """Rank the ten best items of each event at a slider step, best first: ``[N, 10]``."""
+        """Rank the ten best items of each event at a row of the dials, best first: ``[N, 10]``."""
         if method not in RERANKED:
             return top_k(self.scored(method, step), TOP, self.candidates.excluded)
         source, temperature, depth, weight = self.tensors[f"rerank.{method}"][step].tolist()
@@ -100,26 +129,22 @@ class Rankings:
         return lists.reranked(reranking.RERANKERS[RERANKED[method]], setting, TOP)
 
     def quality(self, method: str, step: int) -> np.ndarray:
-        """Compute NDCG@10 and α-nDCG@10 of each event at a slider step, ``[2, N]``."""
+        """Compute the objectives' metrics of each event at a row of the dials, ``[O, N]``."""
         items = self.top(method, step)  # [N, 10]
         hits = items == self.sequences.test.targets[:, None]
-        return np.stack(reranking.list_quality(hits, self.categories[items], self.ideal))
+        ranks = np.where(hits.any(1), hits.argmax(1) + 1, TOP + 1)
+        metrics = self.test_set.metrics("full", ranks, items)
+        return np.stack([metrics[name] for name in self.test_set.followed])
 
     def scored(self, method: str, step: int) -> np.ndarray:
         """Score the catalogue with a method that scores each item: ``[N, n + 1]``."""
         if method == "generated":
-            return self.scores(self.generator.generate([step / STEPS, 1 - step / STEPS])[0])
+            return self.scores(self.generator.generate(self.weights[step])[0])
         plain = self._source_scores(0)
         if method == "category_bias":
-            return biased_scores(plain, self.categories, bias_at(self.tensors["bias"], step))
+            bias = torch.from_numpy(self.biases[step]).float()
+            return biased_scores(plain, self.categories, bias)
         return plain
-
-
-def bias_at(bias: Tensor, step: int) -> Tensor:
-    """Interpolate ``bias [W, M]`` linearly at a slider step: ``[M]``."""
-    place = step * (len(bias) - 1) / STEPS
-    low = min(int(place), len(bias) - 2)
-    return bias[low] + (place - low) * (bias[low + 1] - bias[low])
 
 
 @torch.no_grad()
@@ -138,14 +163,15 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
     generator, sequences = trained.generators[0], trained.test_set.sequences
     settings, backbone = generator.settings, trained.test.backbone
     reasons = {  # the page implements the defaults only
-        "other objectives": generator.objectives != ["accuracy", "diversity"],
+        "other objectives": generator.objectives[:2] != ["accuracy", "diversity"]
+        or len(generator.objectives) not in STEPS
+        or "fairness" in generator.objectives,  # whose metric is no mean over users
         "guidance": settings.guidance != 1,
         "adapters without an item side": not generator.form.categories,
         "a backbone with a state for each item": not backbone.is_dot_product,
     }
     for reason in [reason for reason, applies in reasons.items() if applies]:
         raise ParagonError(f"the demo cannot show this study: it has {reason}")
-    order = np.argsort(trained.weights[:, 0].numpy(), kind="stable")  # [W]
     about, collection = generator.description, trained.collection.description
     description = {
         "kind": "demo",
@@ -154,6 +180,7 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
         # Checksums distinguish studies with the same settings.
         "made_from": {"backbone": collection["backbone"], "generator": about.get("sha256")},
         "sources": reranking.source_weights(trained.weights, 0).tolist(),
+        "biases": trained.weights.tolist(),  # for which they were tuned, [W, O]
         "generator": {
             **{name: about[name] for name in ("seed", "floor", "settings")},
             "collection": {name: about["collection"][name] for name in ("objectives", "form")},
@@ -162,7 +189,7 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
     tensors = {
         "items": backbone.item_vectors().detach(),  # [n + 1, d]
         "states": trained.test.states,  # [N, d]
-        "bias": trained.category_bias[0][order.tolist()],  # [W, M]
+        "bias": trained.category_bias[0],  # [W, M]
         "noise": generator.noise()[0],  # [K]
         **{f"generator.{name}": t for name, t in generator.model.state_dict().items()},
     }
@@ -173,35 +200,38 @@ def make_bundle(trained: Trained) -> Bundle:
     """Make the bundle: choose re-rankers on validation events, measure methods on test events."""
     tensors, description = study_tensors(trained)
     sequences = trained.test_set.sequences
-    lists = Rankings(Bundle(tensors, description), sequences)
+    lists = Rankings(bundle := Bundle(tensors, description), sequences)
     rows = reranking.validation_rows(sequences.valid)
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in lists.sources]
     most = int((~lists.candidates.excluded).sum(1).min())  # the shortest list of a test event
     for method, rule in RERANKED.items():
         scores = sources if method.startswith("generated") else sources[:1]
         tried = reranking.tried_settings(reranking.RERANKERS[rule], sequences, scores)
-        chosen = reranking.chosen_settings(tried, np.arange(STEPS + 1) / STEPS)
+        chosen = reranking.chosen_settings(tried, lists.weights[:, 0])
         settings = [[*s[:2], min(s.depth, most), s.weight] for s in chosen]
         tensors[f"rerank.{method}"] = torch.tensor(settings).double()
     for method in METHODS:
         points = []
-        for step in range(STEPS + 1) if method != "backbone" else [0]:  # which ignores weights
-            both = lists.quality(method, step)  # [2, N]
-            errors = both.std(1, ddof=1) / both.shape[1] ** 0.5
-            points.append([*both.mean(1), *errors])
-        tensors[f"front.{method}"] = torch.from_numpy(np.resize(points, (STEPS + 1, 4)))
-    return Bundle(tensors, description)
+        for row in range(len(lists.weights)) if method != "backbone" else [0]:  # ignores weights
+            found = lists.quality(method, row)  # [O, N]
+            errors = found.std(1, ddof=1) / found.shape[1] ** 0.5
+            points.append([*found.mean(1), *errors])
+        shape = len(lists.weights), 2 * len(bundle.objectives)
+        tensors[f"front.{method}"] = torch.from_numpy(np.resize(points, shape))
+    return bundle
 
 
 def measured_again(bundle: Bundle, sequences: Sequences, curve: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate NDCG@10 and α-nDCG@10 by method and weight, of the recorded ``curve`` and here."""
-    lists, names = Rankings(bundle, sequences), ["ndcg@10", "alpha_ndcg@10"]
+    """Tabulate the metrics by method and weights that are dialled, as in ``curve`` and here."""
+    lists = Rankings(bundle, sequences)
+    names, columns = lists.test_set.followed, [f"w_{o}" for o in bundle.objectives]
     rows = curve[curve["protocol"].eq("full") & curve["method"].isin(METHODS)]
     rows = rows[rows["seed"] == bundle.description["generator"]["seed"]]
-    steps = (STEPS * rows["w_accuracy"]).round().astype(int)
-    found = [lists.quality(m, s).mean(1) for m, s in zip(rows["method"], steps, strict=True)]
+    same = np.isclose(rows[columns].to_numpy()[:, None], lists.weights, atol=1e-4).all(2)  # [R, D]
+    rows, dialled = rows[same.any(1)], same[same.any(1)].argmax(1)
+    found = [lists.quality(m, d).mean(1) for m, d in zip(rows["method"], dialled, strict=True)]
     here = pd.DataFrame(found, rows.index, [f"{name} here" for name in names])
-    return rows[["method", "w_accuracy", *names]].join(here)
+    return rows[["method", *columns, *names]].join(here)
 
 
 def load_bundle(stem: Path, sequences: Sequences) -> Bundle:
@@ -232,6 +262,9 @@ def build_page(bundle: Bundle, sequences: Sequences) -> str:
         seed=about["generator"]["seed"],
         parameters=f"{sum(t.numel() for t in bundle.generator.model.state_dict().values()):,}",
         biases=len(bundle.tensors["bias"]),
+        dials=bundle.objectives[: 1 if len(bundle.objectives) == 2 else None],
+        last=bundle.objectives[-1],
+        steps=bundle.steps,
     )
     if (size := len(page.encode())) > MOST_BYTES:
         raise ParagonError(f"the page has {size / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:g} MB")
@@ -254,7 +287,9 @@ def _data(bundle: Bundle, sequences: Sequences) -> dict:
     return {
         "about": bundle.description,
         "steps": denoising_steps(bundle.generator),
-        "biases": [bias_at(bundle.tensors["bias"], step).tolist() for step in range(STEPS + 1)],
+        "dials": bundle.dials.tolist(),
+        "metrics": [metric_label(OBJECTIVES[name].metric) for name in bundle.objectives],
+        "biases": bundle.biases.round(6).tolist(),
         "methods": methods,
         "users": [sequences.user_ids[user] for user in test.users],
         "histories": [sequences.items[a:b].tolist() for a, b in pasts],

@@ -19,9 +19,10 @@ class Recommender {
     });
   }
 
-  // The weights of accuracy and diversity at a step of the slider.
-  static weights(step) {
-    return [step / 100, 1 - step / 100];
+  // The weights at a row of the dials.
+  weights(row) {
+    const dials = this.data.dials[row], total = dials.reduce((sum, part) => sum + part, 0);
+    return dials.map((part) => part / total);
   }
 
   // The items of a user's list by a method at a step, and the milliseconds that it took.
@@ -35,7 +36,7 @@ class Recommender {
 
   // The adapter that a method scores with; zeros change nothing.
   vector(method, step) {
-    if (method === "generated") return this.generator.generate(Recommender.weights(step));
+    if (method === "generated") return this.generator.generate(this.weights(step));
     const source = method in RULES ? this.setting(method, step)[0] : 0;
     return this.sources[source]();
   }
@@ -72,11 +73,12 @@ class Recommender {
     });
   }
 
-  // What the study measured over all users at a step: means and standard errors.
-  point(method, step) {
-    const [accuracy, diversity, ...errors] =
-      this.tensors[`front.${method}`].subarray(4 * step, 4 * step + 4);
-    return { accuracy, diversity, errors };
+  // What the study measured over all users at a row: the objectives' means and standard errors.
+  point(method, row) {
+    const count = this.data.metrics.length;
+    const [means, errors] = [0, 1].map((half) =>
+      this.tensors[`front.${method}`].subarray((2 * row + half) * count, (2 * row + half + 1) * count));
+    return { means, errors };
   }
 }
 

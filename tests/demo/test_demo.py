@@ -25,7 +25,7 @@ from paragon_study.demo.page import (
     study_tensors,
 )
 from paragon_study.pipeline.study import open_study
-from tests.conftest import refused
+from tests.conftest import refused, trained_study
 from tests.demo.browser import Browser
 
 STEM = ROOT / "docs" / "demo" / "ml-100k-sasrec"
@@ -103,12 +103,12 @@ def test_its_lists_are_measured_again_beside_the_recorded_ones(toy_bundle, toy_s
     curve = measure_rows(toy_study.test_set, all_rows(toy_study, (*METHODS, "tuned")))[0]
     table = measured_again(toy_bundle, seqs, curve)
     assert set(table["method"]) == {*METHODS}
-    assert np.allclose(table.iloc[:, 2:4], table.iloc[:, 4:], atol=1e-6)
+    assert np.allclose(table.iloc[:, -4:-2], table.iloc[:, -2:], atol=1e-6)
     noise = {"generator.latent.mean": toy_bundle.tensors["generator.latent.mean"] + 1}
     other = replace(toy_bundle, tensors=toy_bundle.tensors | noise)
     table = measured_again(other, seqs, curve).set_index("method")
-    assert not np.allclose(table.iloc[:, 1:3], table.iloc[:, 3:], atol=1e-3)
-    assert np.allclose(*np.split(table.loc["xquad"].iloc[:, 1:], 2, axis=1), atol=1e-6)
+    assert not np.allclose(table.iloc[:, -4:-2], table.iloc[:, -2:], atol=1e-3)
+    assert np.allclose(*np.split(table.loc["xquad"].iloc[:, -4:], 2, axis=1), atol=1e-6)
 
 
 def test_it_is_what_the_pipeline_made(bundle):
@@ -148,6 +148,34 @@ def test_another_study_has_a_bundle_with_the_same_bytes_twice_and_a_page(
     for method in METHODS:
         script = f"data.users.map((_, user) => recommender.list(user, '{method}', 25).items)"
         assert (np.array(browser.run(script)) == lists.top(method, 25)).mean() > 0.99, method
+
+
+def test_three_objectives_have_three_dials(seqs, backbone, settings, tmp_path, browser):
+    anchors = [[0.98, 0.01, 0.01], [0.01, 0.98, 0.01], [0.01, 0.01, 0.98]]
+    three = {"objectives": ["accuracy", "diversity", "novelty"], "anchors": anchors, "oracles": 2}
+    adapters = settings.adapters.model_copy(update=three)
+    trained = trained_study(seqs, backbone, settings.model_copy(update={"adapters": adapters}))
+    bundle = make_bundle(trained)
+    lists, row = Rankings(bundle, seqs), int((bundle.dials == [8, 7, 5]).all(1).argmax())
+    (tmp_path / "three.html").write_text(build_page(bundle, seqs), encoding="utf-8")
+    browser.open((tmp_path / "three.html").as_uri(), "window.paragon")
+    for method in METHODS:
+        script = f"data.users.map((_, user) => recommender.list(user, '{method}', {row}).items)"
+        assert (np.array(browser.run(script)) == lists.top(method, row)).mean() > 0.99, method
+    curve = measure_rows(trained.test_set, all_rows(trained, (*METHODS, "tuned")))[0]
+    table = measured_again(bundle, seqs, curve)  # the corners, and the middles between two
+    assert len(table) == 6 * len(METHODS)
+    assert np.allclose(table.iloc[:, -6:-3], table.iloc[:, -3:], atol=1e-6)
+    # One dial moves: the others share the rest as they were set, also when they had nothing left.
+    browser.run(f"choose({{ step: {row} }}); wished.splice(0, 3, ...data.dials[{row}])")
+    for value, expected in ((20, [20, 0, 0]), (3, [3, 10, 7]), (8, [8, 7, 5])):
+        browser.run(f"dials[0].value = {value}; dials[0].dispatchEvent(new Event('input'))")
+        assert browser.run("data.dials[chosen.step]") == expected
+        assert browser.run("dials.map(dial => Number(dial.value))") == expected
+    address = "new Promise(done => setTimeout(() => done(location.hash), 400))"
+    assert browser.run(address).endswith("&accuracy=0.4&diversity=0.35")
+    words = browser.run("document.getElementById('point').textContent")
+    assert f"{bundle.tensors['front.generated'][row, 2]:.3f} ± " in words and "novelty@10" in words
 
 
 def test_what_is_wrong_is_said(toy_study, toy_bundle, tmp_path):
@@ -201,7 +229,7 @@ def shown(page):
 
 
 def test_everything_can_be_done_with_the_keyboard(page, lists, sequences):
-    page.run("choose({ user: 0 }); document.getElementById('slider').focus()")
+    page.run("choose({ user: 0 }); document.querySelector('.weight input').focus()")
     page.key("End", 35)
     assert page.run("chosen.step") == 100 and shown(page) == lists.top("generated", 100)[0].tolist()
     page.key("ArrowLeft", 37)
