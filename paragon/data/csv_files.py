@@ -49,8 +49,9 @@ class CsvFiles:
         for table in [log, shelf] if self.items else [log]:
             self._check(table, "item_id", map(is_id, table.frame["item_id"]), "no id")
         about = shelf.frame.filter(["item_id", "title", "categories"])
-        same = ~about.duplicated("item_id") | about.duplicated()
-        self._check(shelf, "item_id", same, "another row has another title or other categories")
+        rows = about.drop_duplicates()
+        several = rows.index[rows.duplicated("item_id", keep=False)]
+        self._check(shelf, "item_id", ~about.index.isin(several), "several titles or categories")
         log = log.replaced(timestamp=self._seconds(log))
         self._stop()
         texts = about["categories"]

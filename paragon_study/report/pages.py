@@ -147,9 +147,11 @@ def load_sources(root: Path) -> Sources:
     (``regret_mean of 35``: with 35 tuned adapters; without a number: ten, or none).
     """
     folders = compare.study_folders(root / "results")
-    planted = [folder for folder in folders if folder.parent.name == "planted"]
-    earlier = [f for f in folders if f not in planted and not compare.is_current(f)]
-    real = compare.without_repeats(f for f in folders if f not in (*planted, *earlier))
+    earlier = [f for f in folders if f.parent.name != "planted" and not compare.is_current(f)]
+    current: dict[str, list[Path]] = {}
+    for folder in (folder for folder in folders if folder not in earlier):
+        current.setdefault(folder.parent.name, []).append(folder)
+    real = current.pop("ml-100k")
     law = contrasts.load_table("law", root / "ablations" / "results").fillna({"anchors": 10})
     mean = law.groupby(["name", "method", "anchors"])[[*contrasts.MEASURES]].mean().stack()
     mean = mean.rename_axis(["backbone", "method", "anchors", "measure"]).reset_index(name="value")
@@ -162,7 +164,7 @@ def load_sources(root: Path) -> Sources:
             compare.regret_against_generated(real, "interpolation_log"),
         ]),
         "earlier": pd.concat([compare.all_results(earlier), *served_lists(earlier)]),
-        "planted": compare.all_results(planted),
+        **{name: compare.all_results(studies) for name, studies in current.items()},
         "law": mean.assign(dataset=""),
         "budgets": few[few["dataset"].str.startswith("ml-100k")],
         "budgets_ml_1m": few[few["dataset"].str.startswith("ml-1m")],
