@@ -288,7 +288,7 @@ def _data(bundle: Bundle, sequences: Sequences) -> dict:
         "about": bundle.description,
         "steps": denoising_steps(bundle.generator),
         "dials": bundle.dials.tolist(),
-        "metrics": [metric_label(OBJECTIVES[name].metric) for name in bundle.objectives],
+        "metrics": [metric_label(OBJECTIVES[o].metric).split(" (")[0] for o in bundle.objectives],
         "biases": bundle.biases.round(6).tolist(),
         "methods": methods,
         "users": [sequences.user_ids[user] for user in test.users],
