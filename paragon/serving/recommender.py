@@ -1,7 +1,7 @@
 """Recommend items for histories and preference weights, many requests at once.
 
 Shapes: B requests, b of a block, n items, O objectives, M categories, d numbers of an item vector,
-z of a state, P adapter parameters, L events of a history, H heads.
+z of a state, P adapter parameters, L events of a history.
 """
 
 import copy
@@ -10,18 +10,16 @@ from dataclasses import asdict
 from functools import partial
 from itertools import chain, compress
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
-from torch.nn import functional as F
 
 from paragon.adapters.adapter import adapt, item_table
 from paragon.adapters.rotation import ItemTable, fit_rotation
 from paragon.backbones.base import Backbone, Context
-from paragon.backbones.sequential import SASRec, TransformerBlock
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError, shown
 from paragon.generator.generator import Generator, Latent
@@ -264,7 +262,7 @@ class Recommender:
         times = _padded([past.times[last] for past in pasts])  # [b, L]
         users = torch.tensor([past.user for past in pasts])
         context = Context(*(part.to(self._device) for part in (users, items, times)))
-        return last_states(self.backbone, context)
+        return self.backbone.last_states(context)
 
     def index(self) -> tuple[list[str], np.ndarray]:
         """Return the item ids and their fixed rows ``[e_i, g_i]``, ``[n, d + M]``.
@@ -352,31 +350,3 @@ def _padded(rows: list[list[int]]) -> Tensor:
     padded = np.zeros(inside.shape, dtype=np.int64)
     padded[inside] = np.fromiter(chain.from_iterable(rows), np.int64, counts.sum())
     return torch.from_numpy(padded)
-
-
-def last_states(backbone: Backbone, context: Context) -> Tensor:
-    """Compute ``backbone.states(context)``, ``[B, z]``, ten times faster for SASRec.
-
-    Only the last event is a query in the last block, so key and value matrices apply to its side:
-    q . (W_k x) = (W_k^T q) . x, and the mean of W_v x is W_v times the mean of x.
-    """
-    if not isinstance(backbone, SASRec):
-        return backbone.states(context)
-    items = context.items
-    count, length = (items > 0).sum(1), items.shape[1]  # [B], L
-    x = F.embedding(items, backbone.item_vectors())  # [B, L, d]
-    x = backbone.norm(x + backbone.position_embedding[:length])  # [B, L, d]
-    for earlier in backbone.blocks[:-1]:
-        x = earlier(x)  # [B, L, d]
-    block = cast(TransformerBlock, backbone.blocks[-1])
-    last = x[torch.arange(len(x), device=x.device), (count - 1).clamp(min=0)]  # [B, d]
-    w_q, w_k, w_v = block.project.weight.chunk(3)  # [d, d] each
-    b_q, _, b_v = block.project.bias.chunk(3)  # [d]; b_k adds a constant to all logits
-    q = F.linear(last, w_q, b_q).unflatten(1, (block.heads, -1))  # [B, H, d / H]
-    w_k, w_v = (w.unflatten(0, (block.heads, -1)) for w in (w_k, w_v))  # [H, d / H, d]
-    logits = torch.einsum("bhe,hed->bhd", q, w_k) @ x.mT / q.shape[-1] ** 0.5  # [B, H, L]
-    padding = torch.arange(length, device=x.device) >= count.unsqueeze(1)  # [B, L]
-    attention = logits.masked_fill(padding.unsqueeze(1), -torch.inf).softmax(-1)  # [B, H, L]
-    mixed = torch.einsum("bhd,hed->bhe", attention @ x, w_v).flatten(1) + b_v  # [B, d]
-    y = block.norm_attention(last + block.merge(mixed))  # [B, d]
-    return block.norm_feed(y + block.feed(y))  # [B, d]

@@ -66,7 +66,7 @@ def test_a_state_of_sasrec_is_the_one_it_was_trained_with(seqs, settings):
     model = build("sasrec", seqs, deep, seed=0).eval().requires_grad_(False)
     context = model.context(seqs, seqs.test.users, seqs.test.positions)
     assert (context.items == 0).any()  # some histories are short
-    assert torch.allclose(module.last_states(model, context), model.states(context), atol=1e-5)
+    assert torch.allclose(model.last_states(context), model.states(context), atol=1e-5)
 
 
 def test_a_list_and_how_it_shows_itself(recommender, seqs):
