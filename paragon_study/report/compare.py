@@ -5,19 +5,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy.stats import ttest_1samp
 
 from paragon.errors import ParagonError
-from paragon.evaluation.evaluate import control_measures
 from paragon.evaluation.methods import methods_of
-from paragon.metrics.statistics import REAL, holm, is_real
+from paragon.metrics.statistics import is_real
 from paragon.storage import require, write_text
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus, shares_table
 
-OBJECTIVES = ("accuracy", "diversity")  # of all studies in results/
 HV_OF_TUNED, REGRET = "set_hv_of_tuned_full", "regret_mean_full"
 DIFFERENCE = "set_hv_full_minus_generated"
 # Only in all.csv: baselines, checks and variants.
@@ -135,24 +131,6 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
         if key not in best or seeds > best[key][0]:
             best[key] = seeds, folder
     return sorted(folder for _, folder in best.values())
-
-
-def regret_against_generated(folders: Iterable[Path], method: str) -> pd.DataFrame:
-    """Compute regret minus that of `generated` by study: mean, paired t test with Holm."""
-    rows, names = [], ("generated", method)
-    for folder in folders:
-        curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'").set_index("method")
-        pairs = [
-            [control_measures(group, name, OBJECTIVES)["regret_mean"].value for name in names]
-            for _, group in curve.groupby("seed")
-            if method in group.index
-        ]
-        if pairs:
-            change = np.diff(np.array(pairs, float), axis=1).ravel()
-            rows.append((*folder.parts[-2:], np.mean(change), ttest_1samp(change, 0).pvalue))
-    table = pd.DataFrame(rows, columns=["dataset", "backbone", "value", "p"])
-    table["beyond_chance"] = holm(table.pop("p")) < REAL if len(table) else False
-    return table.assign(method=method, measure="regret_minus_generated")
 
 
 def write_comparison(results: Path) -> None:

@@ -158,11 +158,7 @@ def load_sources(root: Path) -> Sources:
     mean["measure"] += mean.pop("anchors").map(" of {:.0f}".format).replace(" of 10", "")
     few = budget_rows(root / "ablations" / "results")
     return {
-        "studies": pd.concat([
-            compare.all_results(real),
-            *served_lists(real),
-            compare.regret_against_generated(real, "interpolation_log"),
-        ]),
+        "studies": pd.concat([compare.all_results(real), *served_lists(real)]),
         "earlier": pd.concat([compare.all_results(earlier), *served_lists(earlier)]),
         **{name: compare.all_results(studies) for name, studies in current.items()},
         "law": mean.assign(dataset=""),

@@ -14,6 +14,7 @@ from paragon import params
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import held_out_losses
 from paragon.adapters.mixtures import interpolation, rbf
+from paragon.backbones import train_backbone
 from paragon.evaluation import shares
 from paragon.evaluation.protocol import Scores
 from paragon.metrics.control import set_hv
@@ -250,3 +251,19 @@ def test_budgets_have_a_row_for_each_method_and_share(toy_study, settings, monke
         assert group["difference_p_holm"].drop("generated").between(0, 1).all()
     figure = contrasts.budgets(table.assign(name="toy"))
     assert [line.get_label() for line in figure.axes[0].lines][0] == "xQuAD re-ranking"
+
+
+def test_a_backbone_is_trained_with_each_change_of_its_settings(seqs, settings, monkeypatch):
+    def opened(dataset, backbone, change, checked):
+        own = settings.backbones.model_copy(update=change["backbones"])
+        params = settings.model_copy(update={"backbones": own})
+        return SimpleNamespace(params=params, load_sequences=lambda: seqs)
+
+    monkeypatch.setattr(ablate, "open_study", opened)
+    plan = Ablations.load().model_copy(update={"tried": [{}, {"learning_rate": 0.05}, {}]})
+    rows = ablate.measure_tuning(plan, "gru4rec")
+    assert rows["change"].tolist() == ["the study", "learning_rate 0.05", "the study"]
+    first, other, again = rows["ndcg"]
+    assert first == again != other and (rows["seconds"] > 0).all()
+    alone = settings.backbones.model_copy(update={"learning_rate": 0.05})
+    assert other == -min(train_backbone("gru4rec", seqs, alone)[1].validation)
