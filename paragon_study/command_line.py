@@ -7,8 +7,9 @@ import errno
 import os
 import signal
 import sys
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ from paragon_study.pipeline.determinism import choose_kernels, when_gone
 if TYPE_CHECKING:
     from paragon_study.pipeline.study import Study
 
+# What the functions of a Method are called with.
+CALLED = {"mixture": "anchors weights", "vectors": "trained index", "rows": "trained"}
+CALLED |= {"rerank": "lists weight positions"}
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 Dataset = Annotated[str | None, Option("--dataset", help="The first of params.yaml.")]
@@ -345,16 +349,26 @@ def _method(where: str) -> tuple[str, Any]:
     """Import a ``Method`` from ``module:NAME``; it gets the name in small letters."""
     from paragon.evaluation.methods import METHODS, Method
 
-    name = where.rpartition(":")[2].lower()
+    module, _, name = where.partition(":")
     try:
-        method = resolve_name(where)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ParagonError(f"--method {where}: {error}; give module:NAME, without .py") from None
-    if not isinstance(method, Method):
-        raise ParagonError(f"--method {where}: this is no paragon.evaluation.methods.Method")
-    if name in METHODS:
-        raise ParagonError(f"--method {where}: there is a method {name} already; rename it")
-    return name, method
+        entries = vars(import_module(module))
+    except (ImportError, ValueError) as error:
+        advice = "give module:NAME, without .py, of a file in this folder"
+        raise ParagonError(f"--method {where}: {error}; {advice}") from None
+    known = {n: entry for n, entry in entries.items() if isinstance(entry, Method)}
+    if name not in known:
+        have = ", ".join(known) or "none"
+        raise ParagonError(f"--method {where}: no Method has this name; {module} has {have}")
+    if name.lower() in METHODS:
+        raise ParagonError(f"--method {where}: there is a method {name.lower()}; rename it")
+    for field, arguments in CALLED.items():
+        if (function := getattr(known[name], field)) is not None:
+            try:
+                signature(function).bind(*arguments.split())
+            except TypeError as error:
+                reason = f"{field} is called with {arguments}: {error}"
+                raise ParagonError(f"--method {where}: {reason}") from None
+    return name.lower(), known[name]
 
 
 @app.command()

@@ -14,7 +14,7 @@ import pandas as pd
 from paragon.errors import ParagonError, shown
 from paragon.evaluation.methods import METHODS, Method, Trained, all_rows
 from paragon.evaluation.protocol import PROTOCOLS, ByEvent, Measured, measure_rows, rows_of_weights
-from paragon.evaluation.shares import with_shares
+from paragon.evaluation.shares import MEASURES, with_shares
 from paragon.metrics import control
 from paragon.metrics.checks import Measure
 from paragon.metrics.statistics import Interval, Pair, holm, mean_interval, paired_bootstrap
@@ -84,7 +84,9 @@ def evaluate_method(
     compared = curve[curve["method"].isin(("tuned", "constant", name))]
     row = summarise(compared, objectives)[name]
     kept, at_shares = with_shares(trained, settings.shares, (name, REFERENCE))
-    row |= over_seeds(kept.get(name, {}))
+    none = Measure(None, "a method of `rows` has no settings to choose from")
+    unknown = {f"{m}_{100 * s:g}": [none] for m in MEASURES for s in settings.shares}
+    row |= over_seeds(kept.get(name, unknown))
     change = shares_from_generated(at_shares, users, settings.resamples).get(name, {})
     for measure in [key for key in change if key.endswith("_p") and change[key] is not None]:
         p_values = [of.get(measure) for of in (change, *recorded.differences.values())]

@@ -46,6 +46,7 @@ class Ranked:
     """Lists to re-rank, best first."""
 
     columns: np.ndarray  # [N, D], of the items among the candidates
+    items: np.ndarray  # [N, D], their numbers in the catalogue
     relevance: np.ndarray  # [N, D], 0..1, falling
     kinds: np.ndarray  # [N, D], rows in `patterns`
     patterns: np.ndarray  # [G, M], bool
@@ -54,9 +55,10 @@ class Ranked:
     def reranked(self, rerank: "Rerank", setting: Setting, positions: int) -> np.ndarray:
         """Re-rank the ``setting.depth`` best items; return columns ``[N, up to positions]``."""
         first = np.s_[:, : setting.depth]
-        relevance, kinds = self.relevance[first], self.kinds[first]
-        lists = replace(self, columns=self.columns[first], relevance=relevance, kinds=kinds)
-        asked = len(kinds), min(positions, depth := kinds.shape[1])
+        parts = ("columns", "items", "relevance", "kinds")
+        lists = replace(self, **{name: getattr(self, name)[first] for name in parts})
+        rows, depth = lists.kinds.shape
+        asked = rows, min(positions, depth)
         order = np.asarray(rerank(lists, setting.weight, asked[1]))
         row = np.sort(order, -1)
         right = order.shape == asked and order.dtype.kind in "iu" and (np.diff(row) > 0).all()
@@ -160,9 +162,9 @@ class Candidates:
         columns = ranking.top_k(scores, most, self.excluded)  # [N, D]
         top, total = self._softmax(scores, temperature)
         of_best = np.take_along_axis(scores, columns, 1).astype(np.float64)
-        kinds = self.kinds[np.take_along_axis(self.items, columns, 1)]  # [N, D]
+        items = np.take_along_axis(self.items, columns, 1)  # [N, D]
         relevance = np.exp((of_best - top) / temperature) / total
-        return Ranked(columns, relevance, kinds, self.patterns, self.history)
+        return Ranked(columns, items, relevance, self.kinds[items], self.patterns, self.history)
 
     def temperature(self, scores: np.ndarray) -> float:
         """Choose the temperature at which targets are most likely (Guo et al., ICML 2017)."""

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 
 from paragon import History
+from paragon.evaluation.methods import Method
 from tests.data.conftest import ITEMS, events
 
 GOOD = {"interactions table": events(), "items table": ITEMS, "users table": None}
+WRONG = Method("reranked", rerank=lambda lists: lists)
 DAY = datetime(2020, 1, 1)
 THREE = {"user_id": ["u"] * 3, "item_id": ["a"] * 3}
 TRUE, HUGE = (pd.Series([1, value, 3], dtype=object) for value in (True, 10**400))

@@ -21,7 +21,7 @@ XQUAD = RERANKERS["xquad"]
 
 def ranked(relevance, kinds, patterns):
     columns = np.broadcast_to(np.arange(kinds.shape[1]), kinds.shape)
-    return Ranked(columns, np.broadcast_to(relevance, kinds.shape), kinds, patterns)
+    return Ranked(columns, columns, np.broadcast_to(relevance, kinds.shape), kinds, patterns)
 
 
 @pytest.fixture(scope="module")
