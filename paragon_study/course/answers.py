@@ -11,7 +11,7 @@ from paragon.rivals.end_to_end import equal_steps
 
 
 def velocity(none: float, of_weights: float, g: float) -> float:
-    """Exercise 04.2: the velocity under guidance ``g``."""
+    """Exercise 04.2: the clean latent, like the velocity, under guidance ``g``."""
     return none + g * (of_weights - none)
 
 
