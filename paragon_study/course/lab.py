@@ -14,7 +14,8 @@ from paragon.params import ROOT, merge_sections, read_settings
 from paragon_study.running.runner import run_notebook
 
 SMALL = Path(__file__).with_name("small.yaml")
-COPIED = ("docs", "paragon", "paragon_study", "notebooks", "results", "ablations")
+COPIED = "docs paragon paragon_study notebooks results ablations moves".split()
+COPIED += "benchmarks tests README.md CONTRIBUTING.md".split()  # pages link to them
 NOTE = """> **This is the small lab**, with 200 users and little training. Lists follow the weights,
 > as in the study. Which method is better is noise here: see [docs/executed](../docs/executed)."""
 
@@ -39,8 +40,8 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     draft.mkdir()
     (draft / "data").symlink_to(os.path.join("..", "data"))  # the largest, and only read
     for name in (*COPIED, *["artifacts"] * full):
-        if (root / name).exists():
-            shutil.copytree(root / name, draft / name)
+        if (source := root / name).exists():
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, draft / name)
     if full:
         shutil.copy2(root / "params.yaml", draft)
     else:
