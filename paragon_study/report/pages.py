@@ -151,16 +151,15 @@ def load_sources(root: Path) -> Sources:
     current: dict[str, list[Path]] = {}
     for folder in (folder for folder in folders if folder not in earlier):
         current.setdefault(folder.parent.name, []).append(folder)
-    real = current.pop("ml-100k")
+    current["studies"] = current.pop("ml-100k")
     law = contrasts.load_table("law", root / "ablations" / "results").fillna({"anchors": 10})
     mean = law.groupby(["name", "method", "anchors"])[[*contrasts.MEASURES]].mean().stack()
     mean = mean.rename_axis(["backbone", "method", "anchors", "measure"]).reset_index(name="value")
     mean["measure"] += mean.pop("anchors").map(" of {:.0f}".format).replace(" of 10", "")
     few = budget_rows(root / "ablations" / "results")
     return {
-        "studies": pd.concat([compare.all_results(real), *served_lists(real)]),
         "earlier": pd.concat([compare.all_results(earlier), *served_lists(earlier)]),
-        **{name: compare.all_results(studies) for name, studies in current.items()},
+        **{n: pd.concat([compare.all_results(f), *served_lists(f)]) for n, f in current.items()},
         "law": mean.assign(dataset=""),
         "budgets": few[few["dataset"].str.startswith("ml-100k")],
         "budgets_ml_1m": few[few["dataset"].str.startswith("ml-1m")],
