@@ -79,7 +79,7 @@ class Bundle:
 
     @cached_property
     def dials(self) -> np.ndarray:
-        """What the dials can be set to, in steps: integers ``[D, O]``."""
+        """The settings of the dials, in steps: integers ``[D, O]``."""
         lattice = simplex_lattice(len(self.objectives), self.steps)
         return (lattice * self.steps).round().int().numpy()
 
