@@ -28,8 +28,10 @@ MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelt
 # Items that are fetched, then re-ranked, and what fetches them: the backbone, or adapters.
 BUDGETS = (10, 20, 50, 100, 200, 1000)
 FETCHED = ("xquad", "dpp", "category_bias", "tuned", "generated", "interpolation_log", *END_TO_END)
-# Weights of accuracy to choose from.  Between two that are close, accuracy can fall by a tenth.
+# Weights of accuracy to choose from.  Where NDCG@10 differs by more than the share ``FAR`` between
+# two of them, those between are tried, too, down to the distance ``NEAR``.
 WEIGHTS = (*(np.arange(201) / 200).tolist(), 0.998)
+FAR, NEAR = 0.01, 1e-4
 COARSE = 20  # number of adapters, about, whose lists are re-ranked
 
 
@@ -56,6 +58,13 @@ class TopTen:
         hits, sets = items == self.events.targets[:, None], self.sequences.categories[items]
         return np.stack(reranking.list_quality(hits, sets, self.ideal))
 
+    def points(self, vectors: Tensor) -> np.ndarray:
+        """Compute the means ``[S, 2]`` of :meth:`quality` under adapters ``[S, P]``."""
+        table = vectors.cpu().numpy()
+        _, first, row = np.unique(table, axis=0, return_index=True, return_inverse=True)
+        means = [self.quality(items).mean(1) for items in self.of_adapters(vectors[first])]
+        return np.array(means)[row.reshape(-1)]
+
 
 class Choice(NamedTuple):
     """The settings of a method with a seed, and the lists ``[N, 10]`` they give test users."""
@@ -68,13 +77,24 @@ class Choice(NamedTuple):
 def choice_of(
     trained: Trained, index: int, name: str, valid: TopTen, test: TopTen
 ) -> Choice | None:
-    """Measure all settings of a method on validation users; None if it has none."""
+    """Measure settings of a method on validation users; None if it has none."""
     if (rerank := METHODS[name].rerank) is not None:
         vectors, tried = reranked(trained, index, name)
         return _reranked(rerank, tried["full"], test, vectors)
-    if (settings := adapters_of(trained, index, name)) is None:
+    weights = np.array(sorted(WEIGHTS))
+    if (settings := adapters_of(trained, index, name, weights)) is None:
         return None
-    points = np.array([valid.quality(items).mean(1) for items in valid.of_adapters(settings)])
+    points = valid.points(settings)
+    far = FAR * points[:, 0].max()
+    while len(settings) == len(weights):  # else they do not depend on the weights
+        apart = np.abs(np.diff(points[:, 0])) > far  # [S - 1]
+        between = ((weights[1:] + weights[:-1]) / 2)[apart & (np.diff(weights) > NEAR)]
+        if not len(between) or (more := adapters_of(trained, index, name, between)) is None:
+            break
+        weights = np.append(weights, between)
+        order = weights.argsort()
+        weights, settings = weights[order], torch.cat([settings, more])[order]
+        points = np.concatenate([points, valid.points(more)])[order]
     return Choice(settings, points, test.of_adapters)
 
 
@@ -101,7 +121,7 @@ def at_budgets(
         rerank = METHODS[name].rerank or reranking.RERANKERS["xquad"]
         if (name, index) not in tried:
             plain = torch.zeros(1, test.task.form.size)  # the backbone: s' = s
-            vectors = plain if METHODS[name].rerank else adapters_of(trained, index, name)
+            vectors = plain if METHODS[name].rerank else adapters_of(trained, index, name, WEIGHTS)
             if vectors is None:
                 return None
             vectors = vectors[:: max(1, len(vectors) // COARSE)]
@@ -116,30 +136,32 @@ def at_budgets(
     return {n: with_shares(trained, shares, names, partial(choose, budget=n)) for n in budgets}
 
 
-def adapters_of(trained: Trained, index: int, name: str) -> Tensor | None:
-    """Return the adapters ``[S, P]`` that a method chooses from, None if it has none."""
+def adapters_of(
+    trained: Trained, index: int, name: str, accuracy_weights: Sequence[float] | np.ndarray
+) -> Tensor | None:
+    """Return a method's adapters ``[S, P]`` for weights of accuracy, None if it has none.
+
+    The other weight is that of diversity, or of the first other objective. `tuned` has its own.
+    """
     objectives = trained.test_set.objectives
     accuracy = objectives.index("accuracy")
     other = objectives.index("diversity") if "diversity" in objectives else 1 - min(accuracy, 1)
-    weights = torch.zeros(len(WEIGHTS), len(objectives))
-    weights[:, accuracy] = torch.tensor(WEIGHTS)
+    weights = torch.zeros(len(accuracy_weights), len(objectives))
+    weights[:, accuracy] = torch.tensor(accuracy_weights, dtype=torch.float32)
     weights[:, other] = 1 - weights[:, accuracy]
     if name == "tuned":
         return trained.collection.tuned(index)
-    if name == "category_bias":
-        if not trained.test.form.categories:
-            return None
-        # An adapter ends with a bias of each category.  Between those tuned for these objectives:
-        both = trained.weights[:, [accuracy, other]].sum(1) > 0.999
-        grid, order = trained.weights[both, accuracy].sort()
-        vectors = torch.zeros(len(WEIGHTS), trained.test.form.size)
-        for column, biases in enumerate(trained.category_bias[index][both][order].T.flip(0)):
-            vectors[:, -1 - column] = torch.from_numpy(np.interp(WEIGHTS, grid, biases))
-        return vectors
-    if (found := adapter_vectors(replace(trained, weights=weights), index, name)) is None:
+    if name != "category_bias":
+        return adapter_vectors(replace(trained, weights=weights), index, name)
+    if not trained.test.form.categories:
         return None
-    _, first = np.unique(found.cpu().numpy(), axis=0, return_index=True)
-    return found[np.sort(first).tolist()]  # in order of the weights
+    # An adapter ends with a bias of each category.  Between those tuned for these objectives:
+    both = trained.weights[:, [accuracy, other]].sum(1) > 0.999
+    grid, order = trained.weights[both, accuracy].sort()
+    vectors = torch.zeros(len(weights), trained.test.form.size)
+    for column, biases in enumerate(trained.category_bias[index][both][order].T.flip(0)):
+        vectors[:, -1 - column] = torch.from_numpy(np.interp(accuracy_weights, grid, biases))
+    return vectors
 
 
 def most_diverse(points: np.ndarray, least: float) -> int | None:
