@@ -157,7 +157,7 @@ class EvaluationSettings(Section):
 
     cutoffs: Annotated[list[Count], _containing(10, "the headline metrics are of ten items")]
     # Of the backbone's accuracy: how diverse are the lists of a method that keeps so much?
-    shares: list[Annotated[float, Field(gt=0, le=1)]]
+    shares: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
     # The smallest p-value of 30 methods after Holm, 30 * 2 / (resamples + 1), is below .05.
     resamples: Annotated[int, Field(ge=1200)]
 

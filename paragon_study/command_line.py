@@ -68,7 +68,7 @@ def fetch(
     columns = {"user_id": user, "item_id": item, "timestamp": time, "categories": categories}
     columns["title"] = title
     columns = {role: column for role, column in columns.items() if column}
-    if given and {".csv", ".tsv"} & {*given.suffixes}:
+    if given and {".csv", ".tsv"} & {*map(str.lower, given.suffixes)}:
         files = CsvFiles(given, items, columns, day_first, show_all)
         folder = data.fetch_csv(name, files, note, data=DATA)
         typer.echo("\n".join(files.used))

@@ -117,8 +117,9 @@ def split_rows(
     line, header = 1, list(columns)
     try:
         for fields in reader:
-            header = header or fields
-            if len(fields) != len(header) and broken is not None:
+            if not header:
+                header = fields
+            elif len(fields) != len(header) and broken is not None:
                 broken += [line] * bool(fields)  # no empty line
             elif len(fields) != len(header):
                 found, expected = shown(separator.join(fields)), f"{len(header)} fields"
@@ -128,8 +129,6 @@ def split_rows(
             line = reader.line_num + 1  # first line of the next row; a row may have several
     except csv.Error as error:
         raise ParagonError(f"{name}, line {line}: {error}; correct the line") from None
-    if not columns:
-        del rows[1]
     return RawTable(name, pd.DataFrame([*rows.values()], [*rows], header, dtype=object))
 
 

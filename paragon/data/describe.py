@@ -1,5 +1,8 @@
 """Describe a dataset in numbers."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -21,7 +24,6 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     groups = dataset.users["group"].value_counts()
     valid, test = (len(np.unique(part.users)) for part in (sequences.valid, sequences.test))
     about, counts = sequences.description, sequences.description["counts"]
-    filters = [f", {k} {about[k]:g}" for k in ("min_rating", "k_core", "midnight") if about[k]]
     facts = {
         "source": dataset.source,
         "users": f"{len(users):,}",
@@ -37,7 +39,7 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         "categories of an item": f"{_spread(carried)}; {(carried == 0).sum():,} items without",
         "groups of users": ", ".join(f"{g} {n:,}" for g, n in groups.items()) or "none",
         "repairs": repairs(dataset),
-        "split": about["split"] + "".join(filters),
+        "split": about["split"] + filters_of(about),
         "kept": f"{counts['events']:,} interactions, {counts['users']:,} users, "
         f"{counts['items']:,} items",
         "training": f"{counts['train']:,} interactions; of {counts['users_without_evaluation']:,} "
@@ -62,3 +64,9 @@ def repairs(dataset: Dataset) -> str:
 
 def _spread(values: pd.Series) -> str:
     return f"{values.min():,} to {values.max():,}, median {values.median():g}"
+
+
+def filters_of(about: Mapping[str, Any]) -> str:
+    """Name the settings of a split that are not the defaults, each after a comma."""
+    defaults = {"min_rating": 0, "k_core": 0, "midnight": None}
+    return "".join(f", {k} {about[k]:g}" for k, usual in defaults.items() if about[k] != usual)

@@ -4,6 +4,7 @@ Use it from 20 million events on; sequences (16 bytes an event) and candidate li
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from paragon.data.sequences import Sequences
 from paragon.data.split import Numbered, prepare
-from paragon.data.table import MILLISECONDS, NEEDED, Dataset
+from paragon.data.table import MILLISECONDS, NEEDED, Dataset, fingerprint
 from paragon.errors import ParagonError
 
 
@@ -46,6 +47,9 @@ def prepare_large(
                 dataset = Dataset.from_frame(_first_events(db), catalogue, people, name)
                 user_ids = dataset.interactions["user_id"].unique().tolist()
                 events = _numbered(db, user_ids, dataset.items["item_id"].tolist(), min_rating)
+                contents = {f"events.{n}": part.tobytes() for n, part in enumerate(events)}
+                contents["items"] = dataset.fingerprint.encode()
+                dataset = replace(dataset, fingerprint=fingerprint(contents))
                 return dataset, user_ids, events, raw
 
     try:

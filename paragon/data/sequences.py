@@ -206,6 +206,11 @@ class Sequences:
         """Count the training events of each item, ``[n_items + 1]``; row 0 is 0."""
         return np.bincount(self.items[self.is_train()], minlength=self.n_items + 1)
 
+    def holders(self) -> np.ndarray:
+        """Count the users with a training event of each item, ``[n_items + 1]``; row 0 is 0."""
+        met = Pairs(*self.train_pairs(), self.n_items)  # each pair once
+        return np.bincount(met.keys % (self.n_items + 1), minlength=self.n_items + 1)
+
     def recency(self) -> np.ndarray:
         """Rank items by the mean time of their training events, 0 (oldest) .. 1: ``[n_items + 1]``.
 

@@ -282,17 +282,17 @@ def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     repairs["timestamps in milliseconds divided by 1000"] = large.sum()
     events = events.assign(rating=rating, timestamp=times / 1000.0 if most else times)
 
-    repeated = events.duplicated(["user_id", "item_id", "timestamp"])
-    repairs["duplicate events dropped"] = identical = events.duplicated().sum()
-    other_rating = "events that repeat user, item and time with another rating dropped"
-    repairs[other_rating] = repeated.sum() - identical
-    events = events[~repeated].reset_index(drop=True)
-
     fractions = (events["timestamp"] % 1 != 0).sum()
     repairs["timestamps rounded down to the second"] = fractions
     if fractions:  # rounding would lose the order within a second, which decides ties
         events = events.sort_values("timestamp", kind="stable", ignore_index=True)
-    return events.assign(timestamp=np.floor(events["timestamp"]).astype(np.int64))
+    events = events.assign(timestamp=np.floor(events["timestamp"]).astype(np.int64))
+
+    repeated = events.duplicated(["user_id", "item_id", "timestamp"])
+    repairs["duplicate events dropped"] = identical = events.duplicated().sum()
+    other_rating = "events that repeat user, item and time with another rating dropped"
+    repairs[other_rating] = repeated.sum() - identical
+    return events[~repeated].reset_index(drop=True)
 
 
 def _check_items(

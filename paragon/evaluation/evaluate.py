@@ -78,9 +78,7 @@ def evaluate_method(
     METHODS[name] = method
     objectives, users = trained.test_set.objectives, trained.test_set.evaluation.users
     curve, _ = measure_rows(trained.test_set, all_rows(trained, (name,)))
-    weights = [f"w_{objective}" for objective in objectives]
-    others = recorded.curve.astype(dict.fromkeys(weights, "float32"))  # as they were before writing
-    curve = pd.concat([others.astype(dict.fromkeys(weights, "float64")), curve])
+    curve = pd.concat([recorded.curve, curve])
     compared = curve[curve["method"].isin(("tuned", "constant", name))]
     row = summarise(compared, objectives)[name]
     kept, at_shares = with_shares(trained, settings.shares, (name, REFERENCE))

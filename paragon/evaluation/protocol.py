@@ -19,7 +19,7 @@ from torch import Tensor
 from paragon import params
 from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.backbones import Backbone
-from paragon.data.sequences import Evaluation, Pairs, Sequences
+from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
 from paragon.metrics import ranking
 from paragon.metrics.checks import check_array, row_blocks
@@ -93,9 +93,8 @@ class TestSet:
             "sampled": ranking.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
             "full": np.concatenate(parts),
         }  # [N, depth] each
-        met = Pairs(*sequences.train_pairs(), sequences.n_items)
-        count = np.bincount(met.keys % (sequences.n_items + 1), minlength=sequences.n_items + 1)
-        self.information = np.append(0.0, ranking.self_information(count[1:], sequences.n_users))
+        holders = sequences.holders()[1:]
+        self.information = np.append(0.0, ranking.self_information(holders, sequences.n_users))
         self.task, self.catalogue = task, Catalogue.of(sequences, task.served if task else 1, "cpu")
         self.history = history_shares(sequences.met_before(evaluation), categories)  # [N, M]
         entries = [OBJECTIVES[objective] for objective in objectives]
@@ -258,7 +257,8 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
 
 def rows_of_weights(method: str, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Look up weights ``[R, O]`` in ``grid [W, O]``; raise ``ParagonError`` if one is missing."""
-    same = (weights[:, None] == grid).all(2)  # [R, W]
+    # Files have six digits, and weights are at least 1/1000 apart.
+    same = np.isclose(weights[:, None], grid, rtol=0, atol=1e-5).all(2)  # [R, W]
     if not (known := same.any(1)).all():
         named = tuple(weights[known.argmin()].astype(float).round(4).tolist())
         reason = "are not among the evaluation weights (adapters.oracles in params.yaml)"

@@ -107,11 +107,9 @@ class Published(nn.Module):
             self.register_buffer(name, torch.zeros(form.size))
 
     @torch.no_grad()
-    def sample(
-        self, weights: Tensor, guidance: float = 1.0, steps: int | None = None, sample: int = 0
-    ) -> Tensor:
+    def sample(self, weights: Tensor, guidance: float = 1.0, steps: int | None = None) -> Tensor:
         """Sample vectors ``[W, P]`` from one noise: by DDIM in ``steps``, or by DDPM in all."""
-        rng = np.random.default_rng([self.description["seed"], 8, sample])
+        rng = np.random.default_rng([self.description["seed"], 8, 0])
         noise = standard_normal((1, self.latent.size), rng).repeat(len(weights), 1).to(weights)
         predict = guided(self.denoiser, weights, guidance)
         schedule, eta, draws = Schedule(self.diffusion_steps, weights.device), 0.0, None
@@ -122,13 +120,13 @@ class Published(nn.Module):
         scaled = ddim(predict, schedule, noise, steps=steps, eta=eta, generator=draws, clip=clip)
         return self.latent.decode(scaled)
 
-    def generate(self, weights: object, guidance: float | None = None, sample: int = 0) -> Tensor:
+    def generate(self, weights: object, guidance: float | None = None) -> Tensor:
         """Generate vectors ``[W, P]``; ``guidance`` (1: none) overrides the chosen one."""
         about = self.description
         checked = check_weights(weights, about["collection"]["objectives"])
         lifted = lift(checked, torch.tensor(about["floor"])).to(self.low)
         guidance = about["guidance"] if guidance is None else guidance
-        return self.sample(lifted, guidance, sample=sample)
+        return self.sample(lifted, guidance)
 
 
 def train_published(

@@ -195,7 +195,7 @@ def quality_of_lists(
     """Return ``NDCG@10 [G, N]`` and other metrics ``[G]`` by name for weights ``[G, O]``."""
     pasts = _histories(recommender, sequences, events)
     ideal = ranking.ideal_alpha_dcg(sequences.categories, TOP, excluded=sequences.excluded(events))
-    holders = np.minimum(recommender.popularity[1:], sequences.n_users)
+    holders = sequences.holders()[1:]
     information = np.append(0.0, ranking.self_information(holders, sequences.n_users))  # [n + 1]
     ndcg, means = [], []
     for row in progress(weights.astype(np.float32), "balances"):

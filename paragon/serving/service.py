@@ -149,9 +149,6 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
     """Serve until SIGINT or SIGTERM; raise ``ParagonError`` if the port cannot be used."""
     torch.set_num_threads(threads)  # in small products, threads mostly wait for each other
     gc.freeze()  # do not scan the loaded model: fewer pauses
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn handles these, and raises them again after it has stopped.
-        signal.signal(number, lambda *_: None)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=1024)
@@ -167,4 +164,7 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
         name = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{name}:{listening.getsockname()[1]}"
         print(f"{recommender} at {url}, described by {url}/openapi.json; Ctrl-C ends", flush=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # uvicorn handles these, and raises them again after it has stopped.
+            signal.signal(number, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listening])

@@ -240,7 +240,7 @@ def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
                 values[key.replace("alpha_ndcg", "difference")] = value
             for share in (f"_{100 * share:g}" for share in settings.shares):
                 own = {k.replace(share, ""): v for k, v in values.items() if share in k}
-                front = {"fetched": budget, "method": method, "share": int(share[1:])}
+                front = {"fetched": budget, "method": method, "share": pd.to_numeric(share[1:])}
                 rows.append(front | {k: v for k, v in own.items() if not k.endswith("_note")})
     return pd.DataFrame(rows)
 

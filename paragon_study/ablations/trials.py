@@ -64,7 +64,11 @@ class Plan(Section):
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def _checksum(self, kind: str, name: str) -> str:
-        parts = [load_params(dataset=self.dataset).model_dump(include=SETTINGS)]
+        entry = self.entry(kind, name)
+        dataset = getattr(entry, "dataset", self.dataset)
+        params = load_params(dataset=dataset, backbone=getattr(entry, "backbone", None))
+        of = SETTINGS | ({"evaluation"} if kind == "budgets" else set())
+        parts = [params.model_dump(include=of)]
         parts += self.follows_from(kind, name)
         text = json.dumps(parts, sort_keys=True, default=Section.model_dump)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+import torch
+
 from paragon.backbones import BACKBONES
 from paragon.errors import ParagonError
 from paragon.objectives.table import check_names
@@ -84,8 +86,8 @@ def _weight_problems(params: Params) -> Iterator[tuple[str, str]]:
         if len(weights[key].unique(dim=0)) < len(given):
             yield key, "weights are given twice"
     anchors, retrained = weights.values()
-    if any(len(column.unique()) == 1 for column in anchors.T):
-        yield "adapters.anchors", "an objective has the same weight in all of them"
+    if torch.linalg.matrix_rank(anchors) < len(names):
+        yield "adapters.anchors", "they lie on a line, or an objective has the same weight in all"
     lattice = simplex_lattice(len(names), a.oracles).numpy().round(6).tolist()
     for w in retrained.numpy().round(6).tolist():
         if w not in lattice:

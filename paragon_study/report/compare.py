@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from paragon.data.describe import filters_of
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import is_real
@@ -40,8 +41,8 @@ every measure, and `all.csv` has all of them: one row for each study, method and
 - **r acc, r div**: correlation of accuracy and diversity with their weights.
 - **Control error**: distance of both from those of *tuned* at the same weights, in its ranges.
 - **Regret**: the loss beyond that of *tuned*; 100 %: always the middle adapter.
-- **±**: half of the 95 % interval over seeds. **\\***: differs from *generated* beyond chance, for
-  users (paired bootstrap, Holm's correction) and for seeds (t interval).
+- **±**: half of the 95 % interval over seeds. **↑ ↓**: more or less than *generated* beyond chance,
+  for users (paired bootstrap, Holm's correction) and for seeds (t interval).
 
 {data}
 {earlier}
@@ -160,9 +161,8 @@ def data_line(folder: Path) -> str:
     about = load_results(folder / "data.json", "data")
     counts = {key: f"{number:,}" for key, number in about["counts"].items()}
     split = {"leave_one_out": "leave-one-out", "global_time": "split by time"}[about["split"]]
-    rules = [f", {k} {about[k]:g}" for k in ("min_rating", "k_core", "midnight") if about[k]]
     return (
-        f"- **{folder.name}**: {about['source']}; {split}{''.join(rules)}; {counts['train']} "
+        f"- **{folder.name}**: {about['source']}; {split}{filters_of(about)}; {counts['train']} "
         f"training, {counts['valid']} validation and {counts['test']} test events, "
         f"{counts['items']} items, {counts['test_users']} users in the test."
     )
@@ -179,7 +179,7 @@ def shares(folders: Iterable[Path]) -> str:
         texts = table.iloc[:, 1:].agg("<br>".join, axis=1).str.replace("0.", ".", regex=False)
         cells[", ".join(folder.parts[-2:])] = {look(m).label: texts.get(m) for m in IN_SHARES}
     table = pd.DataFrame.from_dict(cells, orient="index").dropna(axis=1, how="all").fillna("–")
-    return as_markdown(table.rename_axis("study")).replace("*", r"\*")
+    return as_markdown(table.rename_axis("study"))
 
 
 def method_means(table: pd.DataFrame) -> pd.DataFrame:

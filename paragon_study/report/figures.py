@@ -38,7 +38,8 @@ _VECTORS: dict[str, dict[str, Any]] = {
 
 def rows_by_method(curve: pd.DataFrame, methods: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Select the rows of the whole catalogue by method, with no weight on a third objective."""
-    other = [n for n in curve if n.startswith("w_") and n not in ("w_accuracy", "w_diversity")]
+    names = [name for name in curve if name.startswith("w_")]
+    other = [n for n in names if n not in ("w_accuracy", "w_diversity")] if len(names) > 2 else []
     curve = curve[(curve["protocol"] == "full") & (curve[other] < 1e-6).all(axis=1)]
     groups = dict(list(curve.groupby("method")))
     rows = {method: groups[method] for method in methods if method in groups}

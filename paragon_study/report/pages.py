@@ -41,7 +41,7 @@ def main_results(folder: Path) -> str:
     names = "metrics.json", "differences.json"
     table = headline_table(*(compare.load_results(folder / name) for name in names))
     table = table[table.index.isin(compare.IN_SHARES)]
-    return as_markdown(table.rename(lambda name: look(name).label)).replace("*", r"\*")
+    return as_markdown(table.rename(lambda name: look(name).label))
 
 
 def with_block(text: str, name: str, block: str) -> str:

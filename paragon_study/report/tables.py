@@ -87,7 +87,7 @@ def with_limits(summary: ByMethod, names: Mapping[str, str], digits: int = 4) ->
 
 
 def shares_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
-    """Tabulate NDCG@10 kept and α-nDCG@10 by share; a star: differs from `generated`."""
+    """Tabulate NDCG@10 kept and α-nDCG@10 by share; arrows: beyond chance from `generated`."""
     names = [n for n in summary.get("backbone", {}) if re.fullmatch(r"kept_[\d.]+", n)]
     shares, rows = [name.removeprefix("kept_") for name in names], {}
     for method, row in summary.items():
@@ -95,8 +95,9 @@ def shares_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
             kept = [None if row[name] is None else 100 * row[name] for name in names]
             rows[method] = {"NDCG@10 kept, %": " ".join(plus_minus(x, None, 0) for x in kept)}
             for share in shares:
-                star = is_real(differences.get(method, {}), f"alpha_ndcg_{share}")
-                cell = plus_minus(row[f"alpha_ndcg_{share}"], None, 3) + "*" * star
+                measure, change = f"alpha_ndcg_{share}", differences.get(method, {})
+                mark = (" ↑" if change[measure] > 0 else " ↓") if is_real(change, measure) else ""
+                cell = plus_minus(row[measure], None, 3) + mark
                 rows[method][f"{'' if share in shares[1:] else 'α-nDCG@10 at '}{share} %"] = cell
     return pd.DataFrame.from_dict(rows, orient="index")
 
