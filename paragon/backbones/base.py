@@ -108,7 +108,7 @@ class Backbone(nn.Module):
         return type(self).expand is Backbone.expand
 
     def rows_at_a_time(self, rows: int, candidates: int, pairs: int = PAIRS) -> int:
-        """Return how many states to score at a time: fewer than ``rows`` if ``h`` is per pair."""
+        """Return how many states to score at a time; ``rows`` unless ``h`` is per pair."""
         return rows if self.is_dot_product else max(1, pairs // candidates)
 
     def score(

@@ -71,7 +71,8 @@ def run(study: Study) -> None:
     if not (folder / "backbone.json").exists():
         backbone = build(study.backbone, sequences, settings, settings.seed).to(study.device)
         training = SharedTraining(backbone, sequences, settings)
-        backbone.random_batches = training.random_batches  # type: ignore[method-assign]
+        # No bound method: `fit` copies the backbone, and would copy the data with it.
+        backbone.random_batches = lambda *args: training.random_batches(*args)  # type: ignore
         training.optimizer.register_step_pre_hook(training.share_gradients)
         about = origin(study.backbone, sequences, settings) | {"processes": processes}
         # The state is the same everywhere; the first process writes it.
