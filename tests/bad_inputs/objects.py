@@ -98,13 +98,7 @@ OUTCOMES = {
     "confidence": [{"accuracy_loss_at_most": 0.03, "confidence": 1}],
     "users": [{"accuracy_loss_at_most": 0.03, "users": 0}],
 }
-OBJECTS = {
-    "interactions table": INTERACTIONS,
-    "items table": ITEM_TABLES,
-    "users table": USER_TABLES,
-    "history": HISTORIES,
-    "weights": WEIGHTS,
-    "k": {"k: ": [0, -1, 2.5, 2.0, True, "3", None, 10_000, np.float32(2), 10**30]},
-    "option": OPTIONS,
-    "outcome": OUTCOMES,
-}
+OBJECTS = {"interactions table": INTERACTIONS, "items table": ITEM_TABLES}
+OBJECTS |= {"users table": USER_TABLES, "history": HISTORIES, "weights": WEIGHTS}
+OBJECTS |= {"option": OPTIONS, "outcome": OUTCOMES}
+OBJECTS["k"] = {"k: ": [0, -1, 2.5, 2.0, True, "3", None, 10_000, np.float32(2), 10**30]}

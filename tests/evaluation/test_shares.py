@@ -1,7 +1,6 @@
 """Settings chosen on validation users and measured on test users, against a search by hand."""
 
-from functools import partial
-from itertools import chain, combinations, pairwise, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -30,8 +29,7 @@ def tables(toy_study, index, name, part, chosen):
     """The scores of the test by settings of a method: weights of accuracy."""
     task = getattr(toy_study, part)
     if name == "tuned":
-        both = toy_study.collection.anchor_vectors, toy_study.collection.oracle_vectors
-        vectors = torch.cat([kind[index] for kind in both])
+        vectors = toy_study.collection.tuned(index)
     elif name == "generated":
         weights = torch.tensor([[w, 1 - w] for w in chosen])
         vectors = toy_study.generators[index].generate(weights)
@@ -50,12 +48,23 @@ def tables(toy_study, index, name, part, chosen):
         yield task.catalogue_scores(vector).numpy()
 
 
-def halved(ndcg, low, high, far):
-    """The weights between two, as long as NDCG@10 is far apart."""
-    if high - low <= 1e-4 or abs(ndcg(low) - ndcg(high)) <= far:
-        return []
-    middle = (low + high) / 2
-    return [*halved(ndcg, low, middle, far), middle, *halved(ndcg, middle, high, far)]
+def all_settings(toy_study, index, name):
+    """The weights of accuracy to choose from, with NDCG@10 and α-nDCG@10 of validation users."""
+
+    def points(chosen):
+        scores = tables(toy_study, index, name, "valid", chosen)
+        return [measured(toy_study, "valid", table).mean(1) for table in scores]
+
+    known = dict(zip(sorted(WEIGHTS), points(sorted(WEIGHTS)), strict=name != "tuned"))
+    if name == "tuned":
+        return known
+    far, pairs = 0.01 * max(ndcg for ndcg, _ in known.values()), [*pairwise(known)]
+    for low, high in pairs:  # grows: halves of pairs whose NDCG@10 is far apart
+        if high - low > 1e-4 and abs(known[low][0] - known[high][0]) > far:
+            middle = (low + high) / 2
+            known[middle] = points([middle])[0]
+            pairs += [(low, middle), (middle, high)]
+    return dict(sorted(known.items()))
 
 
 @pytest.mark.parametrize("name", ["generated", "category_bias", "tuned"])
@@ -64,30 +73,17 @@ def test_the_most_diverse_setting_of_validation_is_measured_on_test_users(toy_st
     none = torch.zeros(toy_study.test.form.size)
     plain = {p: measured(toy_study, p, getattr(toy_study, p).catalogue_scores(none).numpy()).mean(1)
              for p in ("valid", "test")}  # fmt: skip
-    for share, index in product(SHARES, range(2)):
-        chosen = sorted(WEIGHTS)
-        of = partial(tables, toy_study, index, name)
-        points = [measured(toy_study, "valid", t).mean(1) for t in of("valid", chosen)]
-        if name != "tuned":
-            known = dict(zip(chosen, (ndcg for ndcg, _ in points), strict=True))
-
-            def ndcg_at(w, of=of, known=known):
-                if w not in known:
-                    known[w] = measured(toy_study, "valid", next(iter(of("valid", [w])))).mean(1)[0]
-                return known[w]
-
-            far = 0.01 * max(known.values())
-            more = [halved(ndcg_at, *ends, far) for ends in pairwise(chosen)]
-            assert any(more) or name != "category_bias"
-            chosen = sorted([*chosen, *chain(*more)])
-            points = [measured(toy_study, "valid", t).mean(1) for t in of("valid", chosen)]
-        good = [row for row, p in enumerate(points) if p[0] >= share * plain["valid"][0] - 1e-12]
+    for index, share in product(range(2), SHARES):
+        points = all_settings(toy_study, index, name)
+        assert name != "category_bias" or len(points) > len(WEIGHTS)
+        good = [w for w, p in points.items() if p[0] >= share * plain["valid"][0] - 1e-12]
         found = {m: measures[name][f"{m}_{100 * share:g}"][index] for m in MEASURES}
         if not good:
             assert found["kept"].value is None and "no setting keeps" in found["kept"].reason
             continue
-        best = max(good, key=lambda row: points[row][1])
-        events = measured(toy_study, "test", [*of("test", chosen)][best])
+        best = max(good, key=lambda w: points[w][1])
+        scores = [*tables(toy_study, index, name, "test", points)][[*points].index(best)]
+        events = measured(toy_study, "test", scores)
         ndcg, alpha = events.mean(1)
         assert found["kept"].value == pytest.approx(ndcg / plain["test"][0], rel=1e-4)
         assert found["alpha_ndcg"].value == pytest.approx(alpha, rel=1e-4)
@@ -155,12 +151,7 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypat
         for row in lists[1] for a, b in combinations(row, 2)
     ]  # fmt: skip
     assert measures["tuned"]["distance_65"][1].value == pytest.approx(np.mean(apart), rel=1e-4)
-    sequences, test = toy_study.test_set.sequences, toy_study.test_set.evaluation
-    history = np.zeros((events, categories.shape[1]))
-    for row, (user, position) in enumerate(zip(test.users, test.positions, strict=True)):
-        start = sequences.offsets[user]
-        for item in sequences.items[start : start + position]:
-            history[row] += categories[item] / max(1, categories[item].sum())
+    history = toy_study.test_set.history.numpy()
     expected = ranking.calibration_at(categories[lists[1]], history, 10).mean()
     assert measures["tuned"]["calibration_65"][1].value == pytest.approx(expected)
 

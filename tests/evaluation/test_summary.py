@@ -58,11 +58,8 @@ def five(method):
 
 
 def test_summary_by_hand(tmp_path):
-    curve = made_curve(
-        tuned=(*TUNED[:2], (1, 1, 1)),
-        constant=(*CONSTANT[:2], (3, 3, 3)),
-        other=((0.2, 0.3, 0.4), (0.8, 0.7, 0.8), (1.5, 1.5, 1.5)),
-    )
+    other, middle = ((0.2, 0.3, 0.4), (0.8, 0.7, 0.8), (1.5, 1.5, 1.5)), (*CONSTANT[:2], (3, 3, 3))
+    curve = made_curve(tuned=(*TUNED[:2], (1, 1, 1)), constant=middle, other=other)
     summary = summarise(curve, OBJECTIVES)
     for method, measures in EXPECTED.items():
         assert {m: summary[method][m] for m in measures} == pytest.approx(measures, rel=1e-5)
@@ -234,10 +231,8 @@ def test_every_number_is_that_of_the_tests_by_themselves(rows, differences):
 
 def test_a_method_with_some_of_the_seeds_is_compared_with_these(rows, differences):
     """Two of three, in another order: the third of `generated` is as if it were not there."""
-    more = rows | {
-        "generated": {2: row(-0.1, 50)} | rows["generated"],
-        "tuned": dict(reversed(rows["tuned"].items())),
-    }
+    more = rows | {"generated": {2: row(-0.1, 50)} | rows["generated"]}
+    more["tuned"] = dict(reversed(rows["tuned"].items()))
     again = compared(more)
     for method in ("tuned", "retrain"):
         expected = [differences[method][HV + end] for end in ENDS]
