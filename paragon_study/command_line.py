@@ -16,7 +16,7 @@ import typer
 from typer import Argument, Option
 
 from paragon.errors import NotebookFailed, ParagonError
-from paragon_study.pipeline.determinism import choose_kernels, when_gone
+from paragon_study.pipeline.determinism import choose_kernels, keep_memory, when_gone
 
 if TYPE_CHECKING:
     from paragon_study.pipeline.study import Study
@@ -250,11 +250,10 @@ def trial(
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
     """Run ablations and moves that have no results yet; without KIND, list them."""
+    keep_memory()
     from paragon_study.ablations import ablate
     from paragon_study.moves import measure
-    from paragon_study.pipeline.determinism import keep_memory
 
-    keep_memory()
     trials: dict[str, tuple[Any, Any]] = {
         "law": (ablate.Ablations, ablate.measure_law),
         "budgets": (ablate.Ablations, ablate.measure_budgets),

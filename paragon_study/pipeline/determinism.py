@@ -25,6 +25,8 @@ KERNELS = {
 # training step costs a tenth to half of the time.
 _KEPT = 1 << 30
 MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(_KEPT))
+# A thread that waits by spinning takes the core from whatever else runs: half the speed.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
@@ -35,8 +37,8 @@ def choose_kernels() -> None:
 
 
 def keep_memory() -> None:
-    """Keep freed memory in this process and its children; glibc only."""
-    os.environ.update(MEMORY)
+    """Keep freed memory, and wait for threads without spinning; call it before libraries load."""
+    os.environ.update(MEMORY | WAITING)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
@@ -46,9 +48,7 @@ def keep_memory() -> None:
 def stage_variables(threads: int) -> dict[str, str]:
     """Return the variables of a kernel for a stage; threads change sums, hash seeds order sets."""
     libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    # A thread that waits by spinning takes the core from whatever else runs: half the speed.
-    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
-    return dict.fromkeys(libraries, str(threads)) | waiting | {"PYTHONHASHSEED": "0", **MEMORY}
+    return dict.fromkeys(libraries, str(threads)) | WAITING | {"PYTHONHASHSEED": "0", **MEMORY}
 
 
 def begin_worker(parent: int) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from paragon.errors import ParagonError
 from paragon.metrics.statistics import is_real
-from paragon.params import RESULTS, ROOT, load_params
+from paragon.params import RESULTS, ROOT, load_params, read_settings
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
 from paragon_study.moves import recorded
@@ -97,7 +96,7 @@ def check_claims(root: Path = ROOT) -> pd.DataFrame:
 
 def load_claims(root: Path) -> list[dict]:
     """Load the claims, each text on one line."""
-    claims = yaml.safe_load((root / "claims.yaml").read_text(encoding="utf-8"))
+    claims = read_settings(root / "claims.yaml")["claims"]
     return [claim | {"says": one_line(claim["says"])} for claim in claims]
 
 

@@ -52,7 +52,7 @@ def test_every_sentence_follows_and_a_condition_that_fails_is_named(tmp_path, mo
     (tmp_path / "README.md").write_text("It is good.")
     one = ["studies", "generated", "r_acc_full", "min .2f", "above", 2]
     claim = {"says": "It is good.", "page": "README.md", "if": [one]}
-    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([claim]))
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": [claim]}))
     (line,) = pages.check_claims(tmp_path)["problem"]
     assert line.startswith("It is good.") and "r_acc_full" in line
     assert line.endswith(f"it is {pages.value_of(sources, *one[:4])}")
