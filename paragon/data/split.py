@@ -1,6 +1,6 @@
 """Filter, number, sort and split a dataset, and draw its candidate lists."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -73,25 +73,12 @@ def prepare(
                 f"dataset {dataset.name}: no {name} event is left after the split "
                 f"{split}; choose another or looser filters in the section data of params.yaml"
             )
-    rows_of_parts = [np.flatnonzero(part == number) for number in (1, 2)]
-    users_of_parts = [np.searchsorted(offsets, rows, side="right") - 1 for rows in rows_of_parts]
-    met, tested = Met.of(n_items, item, offsets[:-1], lengths), np.concatenate(users_of_parts)
-    check_negatives(np.unique(tested), met, negatives, user_ids)
-    rng = np.random.default_rng(seed)
-    parts = []
-    for rows, row_users in zip(rows_of_parts, users_of_parts, strict=True):
-        candidates = draw_candidates(row_users, item[rows], met, negatives, rng)
-        parts.append(Evaluation(row_users, rows - offsets[row_users], candidates))
-    valid, test = parts
+    valid, test = _held_out(item, part, offsets, n_items, negatives, seed, user_ids)
+    tested = np.concatenate([valid.users, test.users])
     counts |= dict(zip(("train", "valid", "test"), sizes, strict=True))
     counts["test_users"] = len(np.unique(test.users))
     counts["users_without_evaluation"] = n_users - len(np.unique(tested))
-
-    category_names = sorted({name for names in catalogue["categories"] for name in names})
-    index = {name: column for column, name in enumerate(category_names)}
-    categories = np.zeros((n_items + 1, len(index)), dtype=bool)  # row 0 is padding
-    for row, names in enumerate(catalogue["categories"], start=1):
-        categories[row, [index[name] for name in names]] = True
+    category_names, categories = _category_table(catalogue["categories"].tolist())
     group = pd.Categorical(dataset.users.set_index("user_id")["group"].reindex(user_ids))
     about = {"dataset": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint}
     return Sequences(
@@ -110,6 +97,36 @@ def prepare(
         group_names=group.categories.tolist(),
         description={**about, **rules, "counts": counts, "repairs": dataset.repairs},
     )
+
+
+def _held_out(
+    item: np.ndarray,
+    part: np.ndarray,
+    offsets: np.ndarray,
+    n_items: int,
+    negatives: int,
+    seed: int,
+    user_ids: list[str],
+) -> list[Evaluation]:
+    """Draw the candidate lists of the validation and the test events."""
+    parts = [np.flatnonzero(part == number) for number in (1, 2)]
+    users = [np.searchsorted(offsets, rows, side="right") - 1 for rows in parts]
+    met, rng = Met.of(n_items, item, offsets[:-1], np.diff(offsets)), np.random.default_rng(seed)
+    check_negatives(np.unique(np.concatenate(users)), met, negatives, user_ids)
+    return [
+        Evaluation(u, rows - offsets[u], draw_candidates(u, item[rows], met, negatives, rng))
+        for rows, u in zip(parts, users, strict=True)
+    ]
+
+
+def _category_table(categories: list[Sequence[str]]) -> tuple[list[str], np.ndarray]:
+    """Return the names of all categories, and which of them each item has, ``[n + 1, M]``."""
+    names = sorted({name for of_item in categories for name in of_item})
+    index = {name: column for column, name in enumerate(names)}
+    table = np.zeros((len(categories) + 1, len(names)), dtype=bool)  # row 0 is padding
+    for row, of_item in enumerate(categories, start=1):
+        table[row, [index[name] for name in of_item]] = True
+    return names, table
 
 
 def _numbered(dataset: Dataset, min_rating: float) -> Numbered:
