@@ -43,6 +43,7 @@ ablations: repository fetch ## Run the ablations that are missing (hours), then 
 	$(BIN)/dvc repro backbones@ml-100k-sasrec
 	$(BIN)/python -m paragon trial law
 	$(BIN)/python -m paragon trial budgets
+	$(BIN)/python -m paragon trial tuning
 	$(BIN)/python -m paragon run 07_ablations --dataset ml-100k
 
 moves: repository fetch ## Run the moves to other recommenders that are missing (hours)

@@ -24,7 +24,7 @@ SHOWN += ("tuned_alone", "hypernetwork", "conditioned", "category_bias", "greedy
 
 
 def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.DataFrame:
-    """Read the recorded rows of a kind: ``law`` or ``budgets``."""
+    """Read the recorded rows of a kind: ``law``, ``budgets`` or ``tuning``."""
     return pd.read_csv(require(folder / f"{kind}.csv", f"python -m paragon trial {kind}"))
 
 
@@ -33,6 +33,12 @@ def at_anchors(law: pd.DataFrame, number: int = 10) -> pd.DataFrame:
     rows = law[law["anchors"].isna() | (law["anchors"] == number)]
     setting = rows["objectives"].map("{} objectives".format) + ", " + rows["backbone"]
     return rows.assign(setting=setting, regret=100 * rows["regret_mean"])
+
+
+def by_change(tuning: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate validation NDCG@10: changes of the settings by backbones."""
+    rows, columns = (tuning[name].unique() for name in ("change", "name"))
+    return tuning.pivot(index="change", columns="name", values="ndcg").loc[rows, columns]
 
 
 def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFrame:

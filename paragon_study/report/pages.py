@@ -54,9 +54,11 @@ def with_block(text: str, name: str, block: str) -> str:
 
 def pages(root: Path) -> dict[Path, str]:
     """Return the full text of each page with current tables."""
+    tuned = contrasts.by_change(contrasts.load_table("tuning", root / "ablations" / "results"))
     blocks = {
         root / "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
         root / "moves/README.md": ("moves", recorded.tables(root / "moves" / "results")),
+        root / "docs/backbones.md": ("tuning", as_markdown(tuned.map("{:.3f}".format))),
     }
     return {path: with_block(path.read_text("utf-8"), *block) for path, block in blocks.items()}
 

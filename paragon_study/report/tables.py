@@ -96,7 +96,7 @@ def shares_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
             rows[method] = {"NDCG@10 kept, %": " ".join(plus_minus(x, None, 0) for x in kept)}
             for share in shares:
                 measure, change = f"alpha_ndcg_{share}", differences.get(method, {})
-                mark = (" ↑" if change[measure] > 0 else " ↓") if is_real(change, measure) else ""
+                mark = ("↑" if change[measure] > 0 else "↓") if is_real(change, measure) else ""
                 cell = plus_minus(row[measure], None, 3) + mark
                 rows[method][f"{'' if share in shares[1:] else 'α-nDCG@10 at '}{share} %"] = cell
     return pd.DataFrame.from_dict(rows, orient="index")
