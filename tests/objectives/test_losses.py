@@ -7,13 +7,7 @@ from scipy.special import rel_entr
 
 from paragon.metrics.ranking import alpha_dcg
 from paragon.objectives import losses
-from paragon.objectives.losses import (
-    BprMax,
-    CatalogueSoftmax,
-    Lists,
-    Retrieval,
-    SoftAlphaDCG,
-)
+from paragon.objectives.losses import BprMax, CatalogueSoftmax, Lists, Retrieval, SoftAlphaDCG
 from paragon.objectives.table import served
 
 IDEAL = 7.0

@@ -267,3 +267,9 @@ def test_a_backbone_is_trained_with_each_change_of_its_settings(seqs, settings, 
     assert first == again != other and (rows["seconds"] > 0).all()
     alone = settings.backbones.model_copy(update={"learning_rate": 0.05})
     assert other == -min(train_backbone("gru4rec", seqs, alone)[1].validation)
+
+
+def test_other_settings_of_backbones_are_better_by_chance_at_most():
+    assert Ablations.load().missing("tuning") == []  # measured with the settings of params.yaml
+    table = contrasts.by_change(contrasts.load_table("tuning"))
+    assert (table.loc["the study"] > table.max() - 0.011).all()  # 0.011: two trainings differ by it
