@@ -58,7 +58,7 @@ def pages(root: Path) -> dict[Path, str]:
     blocks = {
         root / "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
         root / "moves/README.md": ("moves", recorded.tables(root / "moves" / "results")),
-        root / "docs/backbones.md": ("tuning", as_markdown(tuned.map("{:.3f}".format))),
+        root / "ablations/README.md": ("tuning", as_markdown(tuned.map("{:.3f}".format))),
     }
     return {path: with_block(path.read_text("utf-8"), *block) for path, block in blocks.items()}
 

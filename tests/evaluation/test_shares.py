@@ -83,8 +83,7 @@ def test_the_most_diverse_setting_of_validation_is_measured_on_test_users(toy_st
             continue
         best = max(good, key=lambda w: points[w][1])
         scores = [*tables(toy_study, index, name, "test", points)][[*points].index(best)]
-        events = measured(toy_study, "test", scores)
-        ndcg, alpha = events.mean(1)
+        ndcg, alpha = measured(toy_study, "test", scores).mean(1)
         assert found["kept"].value == pytest.approx(ndcg / plain["test"][0], rel=1e-4)
         assert found["alpha_ndcg"].value == pytest.approx(alpha, rel=1e-4)
         gain = (alpha - plain["test"][1]) / (1 - plain["test"][1])
