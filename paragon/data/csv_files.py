@@ -16,7 +16,7 @@ from paragon.errors import ParagonError, shown
 NAMES = {
     "user_id": "userid user customerid customer memberid visitorid reviewerid uid",
     "item_id": "itemid item productid product sku asin movieid articleid isbn stockcode",
-    "timestamp": "timestamp time datetime date createdat eventtime orderdate invoicedate",
+    "timestamp": "timestamp time datetime date createdat eventtime orderdate orderedat invoicedate",
     "categories": "categories category genres genre tags class department",
     "rating": "rating stars overall",
     "title": "title name itemname productname movietitle description",
@@ -63,7 +63,7 @@ class CsvFiles:
     def _table(self, path: Path, *needed: str) -> RawTable:
         """Read a file; its columns get the names of ``NAMES``."""
         text, broken = decode(str(path), read_bytes(path), latin_1=True), list[int]()
-        separator = max(",;\t|", key=text.partition("\n")[0].count)
+        separator = max(",;\t|", key=text.lstrip("\r\n").partition("\n")[0].count)
         table = split_rows(str(path), text, separator, quoted=True, broken=broken)
         self._note(f"{path}: another number of fields than in line 1", broken)
         plain = {re.sub(r"[\W_]+", "", name.lower()): name for name in reversed([*table.frame])}
@@ -122,5 +122,5 @@ class CsvFiles:
 
     def _stop(self) -> None:
         if self.problems:
-            first = "nothing was kept; correct or delete these lines, then try again:"
+            first = "nothing was kept; correct this, then try again:"
             raise ParagonError("\n- ".join([first, *self.problems]))

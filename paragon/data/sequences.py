@@ -15,6 +15,7 @@ from torch import Tensor
 
 from paragon.storage import loading, save_tensors
 
+EVENTS = 2000  # validation events at most, on which settings are chosen
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads keys evenly
 
 
@@ -220,6 +221,11 @@ class Sequences:
         total = np.bincount(items, times - self.times.min() + 1.0, self.n_items + 1)
         rank = rankdata((total / np.maximum(self.popularity(), 1))[1:]) - 1
         return np.append(0.0, rank / max(self.n_items - 1, 1))
+
+
+def validation_rows(evaluation: Evaluation) -> slice:
+    """Return the slice of up to ``EVENTS`` validation events, evenly spaced."""
+    return slice(None, None, -(-len(evaluation) // EVENTS))
 
 
 def save_sequences(sequences: Sequences, folder: Path) -> None:

@@ -4,10 +4,9 @@ import numpy as np
 from scipy import sparse
 
 from paragon.backbones.graph import interactions
-from paragon.data.sequences import Evaluation, Sequences
+from paragon.data.sequences import Evaluation, Sequences, validation_rows
 from paragon.metrics.checks import row_blocks
 from paragon.metrics.ranking import ndcg_at, target_ranks
-from paragon.rivals.reranking import validation_rows
 
 
 def popularity(sequences: Sequences, evaluation: Evaluation) -> np.ndarray:

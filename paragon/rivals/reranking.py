@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from paragon.adapters.frozen import FrozenTask
-from paragon.data.sequences import Evaluation, Sequences
+from paragon.data.sequences import Evaluation, Sequences, validation_rows
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator as AdapterGenerator
 from paragon.metrics import ranking
@@ -27,7 +27,6 @@ DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 # Weights of a re-ranker.  Many are close to 1, as probabilities are small beside gains.
 _ODDS = 2.0 ** np.arange(-2, 14.5, 0.5)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
-EVENTS = 2000  # validation events at most
 POLICY_DEPTH = 100  # how many of the catalogue's best items `cmr` re-ranks
 TOP = 10  # positions, as in the headline metrics
 
@@ -197,11 +196,6 @@ def candidates_of(sequences: Sequences, evaluation: Evaluation) -> dict[str, Can
         "sampled": Candidates(stored, none, first, *described),
         "full": Candidates(catalogue, excluded, evaluation.targets, *described),
     }
-
-
-def validation_rows(evaluation: Evaluation) -> slice:
-    """Return the slice of up to ``EVENTS`` validation events, evenly spaced."""
-    return slice(None, None, -(-len(evaluation) // EVENTS))
 
 
 def source_weights(weights: Tensor, accuracy: int) -> Tensor:

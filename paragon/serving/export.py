@@ -13,7 +13,13 @@ import torch
 from paragon import __version__, params
 from paragon.backbones import BACKBONES, Backbone
 from paragon.data.registry import REGISTRY
-from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_sequences
+from paragon.data.sequences import (
+    Evaluation,
+    Sequences,
+    load_sequences,
+    save_sequences,
+    validation_rows,
+)
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator
 from paragon.metrics import ranking
@@ -230,7 +236,7 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
     # Evaluation weights are the multiples of 1 / oracles.
     oracles = recommender.generator.description["collection"]["settings"]["oracles"]
     sources = reranking.source_weights(simplex_lattice(len(names), oracles), accuracy)  # [3, O]
-    events = sequences.valid[reranking.validation_rows(sequences.valid)]
+    events = sequences.valid[validation_rows(sequences.valid)]
     pasts = _histories(recommender, sequences, events)
     vectors = reranking.source_vectors(recommender.generator, sources)  # [4, P]
     scores = [recommender.scores(pasts, vector) for vector in vectors]

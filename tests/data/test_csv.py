@@ -25,7 +25,7 @@ def listed(files):
 
 
 def test_columns_are_guessed_and_a_dataset_is_made(tmp_path):
-    fetch_csv("shop", files := csv(tmp_path), "a test", data=tmp_path / "data")
+    fetch_csv("shop", files := csv(tmp_path, "\n" + EVENTS), "a test", data=tmp_path / "data")
     dataset = load_dataset("shop", tmp_path / "data")
     rows = [("ann", "b1", 4.0, 1707820200), ("ann", "b2", 2.0, 1712102400)]
     assert [*dataset.interactions.itertuples(index=False, name=None)] == rows

@@ -151,7 +151,7 @@ def test_the_temperature_is_the_likeliest_and_relevance_a_probability():
 
 
 def test_of_many_validation_events_some_are_taken(seqs, monkeypatch):
-    monkeypatch.setattr(reranking, "EVENTS", 15)
+    monkeypatch.setattr("paragon.data.sequences.EVENTS", 15)
     events = seqs.valid[reranking.validation_rows(seqs.valid)]
     assert 8 <= len(events) <= 15 and events.users[-1] > 0.8 * seqs.n_users
 
