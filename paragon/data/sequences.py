@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paragon.storage import loading, save_tensors
 
-EVENTS = 2000  # validation events at most, on which settings are chosen
+EVENTS = 2000  # at most, on which settings are chosen
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads keys evenly
 
 
@@ -117,6 +117,10 @@ class Evaluation:
         """The target item of each event, ``[N]``."""
         return self.candidates[:, 0]
 
+    def sample_rows(self) -> slice:
+        """Return the slice of up to ``EVENTS`` events, evenly spaced."""
+        return slice(None, None, -(-len(self) // EVENTS))
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -207,11 +211,6 @@ class Sequences:
         """Count the training events of each item, ``[n_items + 1]``; row 0 is 0."""
         return np.bincount(self.items[self.is_train()], minlength=self.n_items + 1)
 
-    def holders(self) -> np.ndarray:
-        """Count the users with a training event of each item, ``[n_items + 1]``; row 0 is 0."""
-        met = Pairs(*self.train_pairs(), self.n_items)  # each pair once
-        return np.bincount(met.keys % (self.n_items + 1), minlength=self.n_items + 1)
-
     def recency(self) -> np.ndarray:
         """Rank items by the mean time of their training events, 0 (oldest) .. 1: ``[n_items + 1]``.
 
@@ -221,11 +220,6 @@ class Sequences:
         total = np.bincount(items, times - self.times.min() + 1.0, self.n_items + 1)
         rank = rankdata((total / np.maximum(self.popularity(), 1))[1:]) - 1
         return np.append(0.0, rank / max(self.n_items - 1, 1))
-
-
-def validation_rows(evaluation: Evaluation) -> slice:
-    """Return the slice of up to ``EVENTS`` validation events, evenly spaced."""
-    return slice(None, None, -(-len(evaluation) // EVENTS))
 
 
 def save_sequences(sequences: Sequences, folder: Path) -> None:

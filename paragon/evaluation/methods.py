@@ -15,7 +15,6 @@ from torch import Tensor
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask, best_of, held_out_losses
-from paragon.data.sequences import validation_rows
 from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.rivals import baselines, reranking
@@ -212,7 +211,7 @@ def reranked(trained: Trained, index: int, name: str) -> tuple[Tensor, dict[str,
     if vectors is None:
         vectors = torch.zeros(1, trained.test.form.size)  # the backbone: s' = s
     if (name, index) not in trained.tried:
-        rows = validation_rows(sequences.valid)
+        rows = sequences.valid.sample_rows()
         sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in vectors]
         parts = method.rerank, sequences, sources
         trained.tried[name, index] = {p: reranking.tried_settings(*parts, p) for p in PROTOCOLS}

@@ -24,7 +24,14 @@ from paragon.errors import ParagonError
 from paragon.metrics import ranking
 from paragon.metrics.checks import check_array, row_blocks
 from paragon.objectives.losses import divergence
-from paragon.objectives.table import OBJECTIVES, Catalogue, Scored, history_shares, served
+from paragon.objectives.table import (
+    OBJECTIVES,
+    Catalogue,
+    Scored,
+    history_shares,
+    information_of,
+    served,
+)
 from paragon.progress import progress
 
 PROTOCOLS = ("sampled", "full")
@@ -93,8 +100,7 @@ class TestSet:
             "sampled": ranking.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
             "full": np.concatenate(parts),
         }  # [N, depth] each
-        holders = sequences.holders()[1:]
-        self.information = np.append(0.0, ranking.self_information(holders, sequences.n_users))
+        self.information = information_of(sequences)
         self.task, self.catalogue = task, Catalogue.of(sequences, task.served if task else 1, "cpu")
         self.history = history_shares(sequences.met_before(evaluation), categories)  # [N, M]
         entries = [OBJECTIVES[objective] for objective in objectives]

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paragon.data.sequences import validation_rows
 from paragon.evaluation.methods import METHODS, Trained, adapter_vectors, reranked
 from paragon.evaluation.protocol import ByEvent, Measured
 from paragon.metrics import ranking
@@ -42,7 +41,7 @@ class TopTen:
     def __init__(self, trained: Trained, part: str) -> None:
         self.task, self.sequences = getattr(trained, part), trained.test_set.sequences
         evaluation = self.sequences.evaluation(part)
-        self.rows = validation_rows(evaluation) if part == "valid" else slice(None)
+        self.rows = evaluation.sample_rows() if part == "valid" else slice(None)
         self.events = evaluation[self.rows]
         without = self.sequences.excluded(self.events)  # [N, n + 1]
         self.ideal = ranking.ideal_alpha_dcg(self.sequences.categories, TOP, excluded=without)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paragon.data.sequences import Met, Sequences
+from paragon.data.sequences import Met, Pairs, Sequences
 from paragon.errors import ParagonError
-from paragon.metrics.ranking import ideal_alpha_dcg
+from paragon.metrics.ranking import ideal_alpha_dcg, self_information
 from paragon.objectives import losses
 from paragon.objectives.losses import Lists
 
@@ -129,6 +129,13 @@ class Catalogue:
         ideal = self.ideal[min(items.shape[-1], len(self.ideal)) - 1]
         of_items = self.categories[items], self.popularity[items], self.recency[items]
         return Lists(*of_items, history, ideal)
+
+
+def information_of(sequences: Sequences) -> np.ndarray:
+    """Return ``self_information`` of each item, from users in training, ``[n + 1]``; row 0 is 0."""
+    met = Pairs(*sequences.train_pairs(), sequences.n_items)  # each pair once
+    holders = np.bincount(met.keys % (sequences.n_items + 1), minlength=sequences.n_items + 1)
+    return np.append(0.0, self_information(holders[1:], sequences.n_users))
 
 
 def history_shares(met: Met, categories: np.ndarray) -> Tensor:

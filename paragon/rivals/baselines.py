@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from paragon.backbones.graph import interactions
-from paragon.data.sequences import Evaluation, Sequences, validation_rows
+from paragon.data.sequences import Evaluation, Sequences
 from paragon.metrics.checks import row_blocks
 from paragon.metrics.ranking import ndcg_at, target_ranks
 
@@ -47,7 +47,7 @@ def beside_baselines(ndcg: float, sequences: Sequences) -> str:
 
     Theirs is of at most 2,000 events.
     """
-    valid, found = sequences.valid[validation_rows(sequences.valid)], {}
+    valid, found = sequences.valid[sequences.valid.sample_rows()], {}
     for rule in (popularity, item_knn):
         ranks = target_ranks(rule(sequences, valid), valid.targets, sequences.excluded(valid))
         found[rule.__name__] = float(ndcg_at(ranks, 10).mean())

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from paragon.adapters.frozen import FrozenTask
-from paragon.data.sequences import Evaluation, Sequences, validation_rows
+from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator as AdapterGenerator
 from paragon.metrics import ranking
@@ -213,12 +213,12 @@ def source_vectors(generator: AdapterGenerator, weights: object) -> Tensor:
 def tried_settings(
     rerank: Rerank,
     sequences: Sequences,
-    sources: Sequence[np.ndarray],  # catalogue scores [N, n + 1] of events `validation_rows`
+    sources: Sequence[np.ndarray],  # catalogue scores [N, n + 1] of events `sample_rows`
     protocol: str = "full",
     depths: Sequence[int] = DEPTHS,
 ) -> Tried:
     """Measure all settings of a re-ranker: NDCG@10 and α-nDCG@10, ``[S, 2]``."""
-    events = sequences.valid[validation_rows(sequences.valid)]
+    events = sequences.valid[sequences.valid.sample_rows()]
     candidates = candidates_of(sequences, events)[protocol]
     items, categories = candidates.items, candidates.patterns[candidates.kinds]  # [n + 1, M]
     ideal = ranking.ideal_alpha_dcg(categories, TOP, candidates=items, excluded=candidates.excluded)

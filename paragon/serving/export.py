@@ -13,16 +13,11 @@ import torch
 from paragon import __version__, params
 from paragon.backbones import BACKBONES, Backbone
 from paragon.data.registry import REGISTRY
-from paragon.data.sequences import (
-    Evaluation,
-    Sequences,
-    load_sequences,
-    save_sequences,
-    validation_rows,
-)
+from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_sequences
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator
 from paragon.metrics import ranking
+from paragon.objectives.table import information_of
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
 from paragon.rivals import reranking
@@ -201,8 +196,7 @@ def quality_of_lists(
     """Return ``NDCG@10 [G, N]`` and other metrics ``[G]`` by name for weights ``[G, O]``."""
     pasts = _histories(recommender, sequences, events)
     ideal = ranking.ideal_alpha_dcg(sequences.categories, TOP, excluded=sequences.excluded(events))
-    holders = sequences.holders()[1:]
-    information = np.append(0.0, ranking.self_information(holders, sequences.n_users))  # [n + 1]
+    information = information_of(sequences)  # [n + 1]
     ndcg, means = [], []
     for row in progress(weights.astype(np.float32), "balances"):
         lists, *_ = recommender.best(pasts, np.tile(row, (len(pasts), 1)), TOP)  # [N, K]
@@ -236,7 +230,7 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
     # Evaluation weights are the multiples of 1 / oracles.
     oracles = recommender.generator.description["collection"]["settings"]["oracles"]
     sources = reranking.source_weights(simplex_lattice(len(names), oracles), accuracy)  # [3, O]
-    events = sequences.valid[validation_rows(sequences.valid)]
+    events = sequences.valid[sequences.valid.sample_rows()]
     pasts = _histories(recommender, sequences, events)
     vectors = reranking.source_vectors(recommender.generator, sources)  # [4, P]
     scores = [recommender.scores(pasts, vector) for vector in vectors]

@@ -24,7 +24,7 @@ from paragon.adapters import mixtures
 from paragon.adapters.adapter import Adapter, item_table
 from paragon.backbones import BACKBONES
 from paragon.data.registry import REGISTRY
-from paragon.data.sequences import Sequences, validation_rows
+from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import TestSet
@@ -201,7 +201,7 @@ def make_bundle(trained: Trained) -> Bundle:
     tensors, description = study_tensors(trained)
     sequences = trained.test_set.sequences
     lists = Rankings(bundle := Bundle(tensors, description), sequences)
-    rows = validation_rows(sequences.valid)
+    rows = sequences.valid.sample_rows()
     sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in lists.sources]
     most = int((~lists.candidates.excluded).sum(1).min())  # the shortest list of a test event
     for method, rule in RERANKED.items():

@@ -29,7 +29,8 @@ def tables(toy_study, index, name, part, chosen):
     """The scores of the test by settings of a method: weights of accuracy."""
     task = getattr(toy_study, part)
     if name == "tuned":
-        vectors = toy_study.collection.tuned(index)
+        both = toy_study.collection.anchor_vectors, toy_study.collection.oracle_vectors
+        vectors = torch.cat([kind[index] for kind in both])
     elif name == "generated":
         weights = torch.tensor([[w, 1 - w] for w in chosen])
         vectors = toy_study.generators[index].generate(weights)
@@ -50,20 +51,14 @@ def tables(toy_study, index, name, part, chosen):
 
 def all_settings(toy_study, index, name):
     """The weights of accuracy to choose from, with NDCG@10 and α-nDCG@10 of validation users."""
-
-    def points(chosen):
-        scores = tables(toy_study, index, name, "valid", chosen)
-        return [measured(toy_study, "valid", table).mean(1) for table in scores]
-
-    known = dict(zip(sorted(WEIGHTS), points(sorted(WEIGHTS)), strict=name != "tuned"))
-    if name == "tuned":
-        return known
-    far, pairs = 0.01 * max(ndcg for ndcg, _ in known.values()), [*pairwise(known)]
-    for low, high in pairs:  # grows: halves of pairs whose NDCG@10 is far apart
-        if high - low > 1e-4 and abs(known[low][0] - known[high][0]) > far:
-            middle = (low + high) / 2
-            known[middle] = points([middle])[0]
-            pairs += [(low, middle), (middle, high)]
+    known, new, far = {}, sorted(WEIGHTS), 0.0
+    while new:
+        scores = tables(toy_study, index, name, "valid", new)
+        found = (measured(toy_study, "valid", table).mean(1) for table in scores)
+        known |= dict(zip(new, found, strict=name != "tuned"))
+        far = far or 0.01 * max(ndcg for ndcg, _ in known.values())
+        apart = [(a, b) for a, b in pairwise(sorted(known)) if abs(known[a] - known[b])[0] > far]
+        new = [(a + b) / 2 for a, b in apart if b - a > 1e-4 and name != "tuned"]
     return dict(sorted(known.items()))
 
 
@@ -117,10 +112,9 @@ def test_a_budget_is_all_that_is_re_ranked(toy_study):
 
 def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypatch):
     """By hand: the settings of two seeds, of which the second keeps at most 70 %."""
-    events, of_backbone = len(toy_study.test_set.evaluation), shares.choice_of
-    lists = np.random.default_rng(0).integers(
-        1, toy_study.test_set.sequences.n_items, (4, events, 10)
-    )
+    sequences, test = toy_study.test_set.sequences, toy_study.test_set.evaluation
+    events, of_backbone = len(test), shares.choice_of
+    lists = np.random.default_rng(0).integers(1, sequences.n_items, (4, events, 10))
 
     def planned(toy_study, index, name, *both):
         own = of_backbone(toy_study, 0, "backbone", *both)
@@ -150,7 +144,11 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypat
         for row in lists[1] for a, b in combinations(row, 2)
     ]  # fmt: skip
     assert measures["tuned"]["distance_65"][1].value == pytest.approx(np.mean(apart), rel=1e-4)
-    history = toy_study.test_set.history.numpy()
+    history = np.zeros((events, categories.shape[1]))
+    for row, (user, position) in enumerate(zip(test.users, test.positions, strict=True)):
+        start = sequences.offsets[user]
+        for item in sequences.items[start : start + position]:
+            history[row] += categories[item] / max(1, categories[item].sum())
     expected = ranking.calibration_at(categories[lists[1]], history, 10).mean()
     assert measures["tuned"]["calibration_65"][1].value == pytest.approx(expected)
 

@@ -117,7 +117,7 @@ def reranked(rule, seqs, valid, test):
         asked.append(int(vector))
         return torch.from_numpy(tables[int(vector)])
 
-    rows = reranking.validation_rows(seqs.valid)
+    rows = seqs.valid.sample_rows()
     tried = {
         protocol: reranking.tried_settings(rule, seqs, [table[rows] for table in valid], protocol)
         for protocol in ("sampled", "full")
@@ -152,7 +152,7 @@ def test_the_temperature_is_the_likeliest_and_relevance_a_probability():
 
 def test_of_many_validation_events_some_are_taken(seqs, monkeypatch):
     monkeypatch.setattr("paragon.data.sequences.EVENTS", 15)
-    events = seqs.valid[reranking.validation_rows(seqs.valid)]
+    events = seqs.valid[seqs.valid.sample_rows()]
     assert 8 <= len(events) <= 15 and events.users[-1] > 0.8 * seqs.n_users
 
 
