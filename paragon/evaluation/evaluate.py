@@ -125,15 +125,13 @@ def control_measures(
 ) -> dict[str, Measure]:
     """Compute the control measures of a method, from a ``table`` of one seed and protocol.
 
-    ``_inner``: over weights that are not corners; ``even_``: at the weights closest to equal;
-    regrets: only if losses were measured.
+    ``even_``: at the weights closest to equal; regrets: only if losses were measured.
     """
     columns = [f"w_{o}" for o in objectives]
     rows, tuned = table.loc[[method]], table.loc[["tuned"]]
     weights, grid = rows[columns].to_numpy(), tuned[columns].to_numpy()  # [R, O], [W, O]
     at = rows_of_weights(method, weights, grid)  # [R]
     points, best = (p[metrics_of(objectives)].to_numpy() for p in (rows, tuned.iloc[at]))
-    inner = (weights > 0).all(1)  # [R]: no corner
     volume, reference = float(control.set_hv(points)), float(control.set_hv(best))
     even = int(np.abs(weights - 1 / len(objectives)).sum(1).argmin())
     reason = "the oracle's hypervolume is 0: it never ranks a target among the first"
@@ -145,10 +143,6 @@ def control_measures(
         values, of_tuned = points[:, column], best[:, column]
         measures |= {
             f"r_{short}": control.correlation(values, weight),
-            f"r_{short}_inner": control.correlation(values[inner], weight[inner])
-            if inner.any()
-            else Measure(None, "every weight is a corner"),
-            f"r_{short}_tuned": control.correlation(values, of_tuned),
             f"range_ratio_{short}": control.range_ratio(values, of_tuned),
             f"violations_{short}": control.violations(weights, values, column),
             f"best_{short}": Measure(float(values.max())),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection
-from paragon.adapters.frozen import FrozenTask, best_of, held_out_losses
+from paragon.adapters.frozen import FrozenTask, best_of
 from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.rivals import baselines, reranking
@@ -70,16 +70,6 @@ def _envelope(trained: Trained, index: int) -> Tensor:
 
 def _generated(trained: Trained, index: int, **sampling: Any) -> Tensor:
     return trained.generators[index].generate(trained.weights, **sampling)
-
-
-def _generated_best(trained: Trained, index: int) -> Tensor:
-    """Choose for each weight the best of eight generated vectors, by validation task loss."""
-    weights, valid = trained.weights, trained.valid
-    drawn = torch.stack([_generated(trained, index, sample=i) for i in range(8)])  # [8, W, P]
-    flat = drawn.flatten(0, 1).to(valid.states.device)
-    losses = held_out_losses(valid, flat, trained.test_set.objectives).cpu()
-    task = (losses.view(8, len(weights), -1) * weights).sum(-1)  # [8, W]
-    return drawn[task.argmin(0), torch.arange(len(weights))]
 
 
 def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
@@ -157,7 +147,6 @@ XQUAD = RERANKERS["xquad"]
 METHODS = {
     "tuned": Method("oracle", vectors=_envelope),
     "generated": Method("generated", vectors=_generated),
-    "generated_best": Method("generated", vectors=_generated_best),
     "generated_shuffled": Method("reference", vectors=_shuffled),
     # Guidance needs more steps: with one or two, it overshoots.
     "generated_cfg": Method("generated", vectors=partial(_generated, guidance=1.5, steps=10)),

@@ -94,8 +94,7 @@ class TestSet:
         parts = []
         for rows in row_blocks(len(evaluation), len(self.kinds)):
             excluded = sequences.excluded(evaluation[rows])
-            kinds = np.broadcast_to(self.kinds, excluded.shape)
-            parts.append(ranking.ideal_alpha_dcg(patterns, depth, 0.5, kinds, excluded))
+            parts.append(ranking.ideal_alpha_dcg(categories, depth, excluded=excluded))
         self.ideal = {
             "sampled": ranking.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
             "full": np.concatenate(parts),

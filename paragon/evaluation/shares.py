@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from paragon.evaluation.methods import METHODS, Trained, adapter_vectors, rerank
 from paragon.evaluation.protocol import ByEvent, Measured
 from paragon.metrics import ranking
 from paragon.metrics.checks import Measure
+from paragon.objectives.weights import refined
 from paragon.rivals import reranking
 from paragon.rivals.end_to_end import END_TO_END
 from paragon.rivals.reranking import TOP, Rerank, Tried
@@ -28,10 +29,7 @@ MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelt
 # Items that are fetched, then re-ranked, and what fetches them: the backbone, or adapters.
 BUDGETS = (10, 20, 50, 100, 200, 1000)
 FETCHED = ("xquad", "dpp", "category_bias", "tuned", "generated", "interpolation_log", *END_TO_END)
-# Weights of accuracy to choose from.  Where NDCG@10 differs by more than the share ``FAR`` between
-# two of them, those between are tried, too, down to the distance ``NEAR``.
-WEIGHTS = (*(np.arange(201) / 200).tolist(), 0.998)
-FAR, NEAR = 0.01, 1e-4
+WEIGHTS = (*(np.arange(201) / 200).tolist(), 0.998)  # of accuracy, to choose from
 COARSE = 20  # number of adapters, about, whose lists are re-ranked
 
 
@@ -81,21 +79,13 @@ def choice_of(
     if (rerank := METHODS[name].rerank) is not None:
         vectors, tried = reranked(trained, index, name)
         return _reranked(rerank, tried["full"], test, vectors)
-    weights = np.array(sorted(WEIGHTS))
-    if (settings := adapters_of(trained, index, name, weights)) is None:
+    adapters = cast(Callable[..., Tensor], partial(adapters_of, trained, index, name))
+    if (settings := adapters(WEIGHTS)) is None:
         return None
-    points = valid.points(settings)
-    far = FAR * points[:, 0].max()
-    while len(settings) == len(weights):  # else they do not depend on the weights
-        apart = np.abs(np.diff(points[:, 0])) > far  # [S - 1]
-        between = ((weights[1:] + weights[:-1]) / 2)[apart & (np.diff(weights) > NEAR)]
-        if not len(between) or (more := adapters_of(trained, index, name, between)) is None:
-            break
-        weights = np.append(weights, between)
-        order = weights.argsort()
-        weights, settings = weights[order], torch.cat([settings, more])[order]
-        points = np.concatenate([points, valid.points(more)])[order]
-    return Choice(settings, points, test.of_adapters)
+    if len(settings) != len(WEIGHTS):  # they do not depend on the weights
+        return Choice(settings, valid.points(settings), test.of_adapters)
+    weights, points = refined(WEIGHTS, lambda between: valid.points(adapters(between)))
+    return Choice(adapters(weights), points, test.of_adapters)
 
 
 def _reranked(rerank: Rerank, tried: Tried, test: TopTen, vectors: Tensor) -> Choice:

@@ -160,29 +160,24 @@ class Generator:
 
     @torch.no_grad()
     def generate(
-        self,
-        weights: object,
-        *,
-        steps: int | None = None,
-        guidance: float | None = None,
-        sample: int = 0,
+        self, weights: object, *, steps: int | None = None, guidance: float | None = None
     ) -> Tensor:
         """Generate vectors ``[W, P]`` for weights ``[W, O]`` or ``[O]``, raised to the floor.
 
-        All weights share one noise, chosen by ``sample`` = 0, 1, ..., so that vectors change
-        smoothly with the weights. ``steps`` and ``guidance`` override the settings.
+        All weights share one noise, so that vectors change smoothly with the weights. ``steps``
+        and ``guidance`` override the settings.
         """
         device = self.model.latent.mean.device
         condition = lift(check_weights(weights, self.objectives), self.floor).to(device)  # [W, O]
-        noise = self.noise(sample).repeat(len(condition), 1).to(device)  # [W, K]
+        noise = self.noise().repeat(len(condition), 1).to(device)  # [W, K]
         guidance = self.settings.guidance if guidance is None else guidance
         predict = guided(self.model.denoiser, condition, guidance)
         steps = self.settings.sampler_steps if steps is None else steps
         return self.model.latent.decode(ddim(predict, self.schedule, noise, steps=steps))
 
-    def noise(self, sample: int = 0) -> Tensor:
+    def noise(self) -> Tensor:
         """Draw the noise ``[1, K]`` that the latents of all weights start from."""
-        rng = np.random.default_rng([self.description["seed"], 3, sample])
+        rng = np.random.default_rng([self.description["seed"], 3, 0])
         return standard_normal((1, self.model.latent.size), rng)
 
 

@@ -1,6 +1,6 @@
 """Preference weights ``[W, O]``: one number per objective, non-negative, with sum 1."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from paragon.errors import ParagonError, shown
 
 LOG_OFFSET = 1e-3  # added to a weight before its logarithm, since a weight may be 0
+FAR, HALVINGS = 0.01, 6  # see `refined`
 
 
 def check_weights(weights: object, names: Sequence[str], normalise: bool = False) -> Tensor:
@@ -82,3 +83,26 @@ def random_weights(count: int, floor: Tensor, rng: np.random.Generator) -> Tenso
     """Draw weights ``[count, O]`` uniformly from the simplex and lift them to ``floor [O]``."""
     uniform = torch.from_numpy(rng.dirichlet(np.ones(len(floor)), count)).float()  # [count, O]
     return lift(uniform, floor)
+
+
+def refined(
+    weights: Sequence[float], measure: Callable[[np.ndarray], np.ndarray], least: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measure ``weights [W]``, and those between two whose accuracy differs by more than ``FAR``.
+
+    ``measure`` returns numbers of weights ``[W, 2]``, accuracy first. ``FAR`` is a share of the
+    best accuracy. An interval is halved up to ``HALVINGS`` times, if not both its ends have less
+    than the share ``least``. Return all weights, in order, with their numbers.
+    """
+    w = np.sort(weights)  # [W]
+    points = measure(w)  # [W, 2]
+    for _ in range(HALVINGS):
+        share = points[:, 0] / max(points[:, 0].max(), 1e-12)  # [W]
+        apart = np.abs(np.diff(share)) > FAR
+        between = ((w[1:] + w[:-1]) / 2)[apart & (np.maximum(share[1:], share[:-1]) >= least)]
+        if not len(between):
+            break
+        w = np.append(w, between)
+        order = w.argsort()
+        w, points = w[order], np.concatenate([points, measure(between)])[order]
+    return w, points

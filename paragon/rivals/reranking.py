@@ -22,11 +22,13 @@ from paragon.errors import ParagonError
 from paragon.generator.generator import Generator as AdapterGenerator
 from paragon.metrics import ranking
 from paragon.objectives.table import history_shares
+from paragon.objectives.weights import refined
 
 DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 # Weights of a re-ranker.  Many are close to 1, as probabilities are small beside gains.
 _ODDS = 2.0 ** np.arange(-2, 14.5, 0.5)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
+LEAST = 0.75  # share of the accuracy, above which weights between are tried
 POLICY_DEPTH = 100  # how many of the catalogue's best items `cmr` re-ranks
 TOP = 10  # positions, as in the headline metrics
 
@@ -129,7 +131,7 @@ def greedy(rule: Rule, lists: Ranked, weight: float, positions: int) -> np.ndarr
     chosen = np.empty((rows, positions), dtype=np.int64)
     gains = next(search)  # [N, G]
     for position in range(positions):
-        merit = alone + (np.float32(1 - weight) * gains).ravel()[cells]  # [N, D]
+        merit = alone + (np.float32(1 - weight) * gains).take(cells)  # [N, D]
         chosen[:, position] = column = merit.argmax(1)
         alone[events, column] = -np.inf
         if position + 1 < positions:
@@ -222,19 +224,26 @@ def tried_settings(
     candidates = candidates_of(sequences, events)[protocol]
     items, categories = candidates.items, candidates.patterns[candidates.kinds]  # [n + 1, M]
     ideal = ranking.ideal_alpha_dcg(categories, TOP, candidates=items, excluded=candidates.excluded)
+
+    def measure(lists: Ranked, depth: int, weights: np.ndarray) -> np.ndarray:
+        points = np.empty((len(weights), 2))
+        for row, weight in enumerate(weights):
+            columns = lists.reranked(rerank, Setting(0, 1.0, depth, weight), TOP)  # [N, 10]
+            hits = columns == candidates.targets[:, None]
+            sets = categories[np.take_along_axis(items, columns, 1)]  # [N, 10, M]
+            points[row] = [quality.mean() for quality in list_quality(hits, sets, ideal)]
+        return points
+
     settings, points = [], []
     for source, scores in enumerate(sources):
         scores = np.take_along_axis(scores, items, 1)  # [N, C]
         temperature = candidates.temperature(scores)
         lists = candidates.best(scores, temperature)
         for depth in sorted({min(depth, lists.kinds.shape[1]) for depth in depths}):
-            for weight in LAMBDAS:
-                settings.append(Setting(source, temperature, depth, weight))
-                columns = lists.reranked(rerank, settings[-1], TOP)  # [N, 10]
-                hits = columns == candidates.targets[:, None]
-                sets = categories[np.take_along_axis(items, columns, 1)]  # [N, 10, M]
-                points.append([float(q.mean()) for q in list_quality(hits, sets, ideal)])
-    return settings, np.array(points)
+            weights, found = refined(LAMBDAS, partial(measure, lists, depth), LEAST)
+            settings += [Setting(source, temperature, depth, weight) for weight in weights]
+            points.append(found)
+    return settings, np.concatenate(points)
 
 
 def chosen_settings(tried: Tried, weights: np.ndarray) -> list[Setting]:

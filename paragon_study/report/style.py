@@ -43,7 +43,6 @@ _DASH, _DOT, _DASHDOT = (0, (5, 1.5)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5))
 METHODS = {
     "tuned": Look("tuned (oracle)", "#a3a3a3", "o"),  # wide, below the others
     "generated": Look("generated", "#D55E00", "o"),
-    "generated_best": Look("generated, best of 8", "#882255", "^", _DASH),
     "generated_shuffled": Look("generated, shuffled", "#CC79A7", "X", _DOT),
     "generated_cfg": Look("generated, guided", "#661100", "v", _DASHDOT),
     "paragon": Look("Paragon, as published", "#B3446C", "D", _DASHDOT),

@@ -93,14 +93,12 @@ def test_same_inputs_same_bytes_and_back(collection, settings, behaviour, traine
     assert loaded.description["collection"] == trained.description["collection"]
 
 
-def test_shapes_noise_and_batches(trained):
+def test_shapes_and_batches(trained):
     one = trained.generate([0.3, 0.7])
     assert one.shape == (1, AdapterForm(16, 2, 6).size)
     many = trained.generate([[0.3, 0.7], [0.8, 0.2]])
     assert torch.allclose(many[0], one[0], atol=1e-5)
     assert torch.equal(trained.generate([0.3, 0.7]), one)
-    found = [trained.generate([0.3, 0.7], sample=sample, steps=20) for sample in (0, 1)]
-    assert not torch.allclose(*found, atol=1e-4)
     assert trained.floor.tolist() == pytest.approx([0.05, 0.0])  # corners are lifted to it
     assert torch.equal(trained.generate([0.0, 1.0]), trained.generate([0.05, 0.95]))
     for name, value in (("guidance", np.nan), ("guidance", -1.0), ("steps", 0), ("steps", 501)):

@@ -13,7 +13,7 @@ from paragon.objectives import table
 from paragon.objectives import weights as simplex
 from paragon.objectives.losses import Lists
 from paragon.objectives.table import OBJECTIVES, Catalogue, Scored, check_objectives
-from paragon.objectives.weights import check_weights, lift, random_weights, simplex_lattice
+from paragon.objectives.weights import check_weights, lift, random_weights, refined, simplex_lattice
 from tests.conftest import refused, toy_dataset
 
 NAMES = ["accuracy", "diversity"]
@@ -140,3 +140,13 @@ def test_random_and_lifted_weights_are_on_the_simplex_above_the_floor():
     assert torch.allclose(lift(inside, none), inside)
     free = random_weights(4000, none, np.random.default_rng(0))
     assert torch.allclose(free.mean(0), torch.full((3,), 1 / 3), atol=0.015)  # 4 standard errors
+
+
+def test_weights_between_two_are_tried_where_the_accuracy_differs():
+    def measure(weights):  # falls below 0.42 and 0.1
+        return np.column_stack([np.select([weights < 0.1, weights < 0.42], [0.2, 0.6], 1), weights])
+
+    found, points = refined([1, 0.5, 0.25, 0], measure, least=0.7)
+    assert np.array_equal(points, measure(found)) and len(found) == 4 + 6
+    assert np.diff(found)[np.searchsorted(found, 0.42) - 1] == 0.25 / 2**6
+    assert len(refined([1, 0.5, 0.25, 0], measure)[0]) == 4 + 2 * 6  # the lower fall, too

@@ -26,7 +26,7 @@ def difference(gap, half, holm):
 METRICS = {
     "tuned": {"set_hv_full": 0.33, "set_hv_full_sd": 0.1, "set_hv_full_low": 0.3253}
     | {"set_hv_full_high": 0.3347, "set_hv_of_tuned_full": 1.0, "regret_mean_full": 0.0}
-    | {"set_hv_sampled": 0.44, "r_acc_full": 0.9, "r_div_full": 0.9, "r_div_inner_full": 0.9}
+    | {"set_hv_sampled": 0.44, "r_acc_full": 0.9, "r_div_full": 0.9}
     | {"even_ild_full": 0.8, "even_items_full": 812.4},
     "generated": {"set_hv_full": 0.32, "set_hv_of_tuned_full": 0.98, "r_acc_full": 0.8}
     | {"regret_mean_full": -0.01, "regret_mean_full_low": -0.0223},
