@@ -6,10 +6,14 @@ The catalogues are synthetic, as in benchmarks/index.py: the items of MovieLens-
 copies of them.  A copy counts as the item: if the target or one of its copies is in the list, it is
 a hit; copies of what a user has met are left out.  The backbone, or adapters generated for 21
 weights, fetch items; xQuAD re-ranks them.  Settings (the weight, how strong xQuAD is) are chosen on
-validation users and measured on test users, as for the headline.
+validation users and measured on test users, as for the headline: where the accuracy of two
+strengths differs by more than 1 %, those between are tried, too.
 """
 
 import json
+from collections.abc import Iterable
+from functools import partial
+from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +24,10 @@ from run import machine
 from paragon.evaluation.methods import Trained
 from paragon.evaluation.shares import most_diverse
 from paragon.metrics.ranking import ideal_alpha_dcg
+from paragon.objectives.weights import refined
 from paragon.rivals.reranking import (
     LAMBDAS,
+    LEAST,
     RERANKERS,
     TOP,
     Candidates,
@@ -32,7 +38,7 @@ from paragon.rivals.reranking import (
 from paragon.storage import write_json
 from paragon_study.pipeline.study import open_study
 
-SIZES = (1682, 10_000)
+SIZES = (1682, 10_000, 100_000)
 BUDGETS = (10, 20, 50, 100, 200, 500, 1000)
 SHARES = (0.95, 0.9, 0.8)
 WEIGHTS = np.arange(21) / 20
@@ -51,24 +57,18 @@ def fetched(trained: Trained, part: str, vector: torch.Tensor, table: np.ndarray
     return Candidates(*parts).best(queries @ table.T, 1.0)
 
 
-def points(
-    trained: Trained, part: str, vectors: torch.Tensor, table: np.ndarray
-) -> dict[int, np.ndarray]:
-    """Measure NDCG@10 and α-nDCG@10 by budget, for each vector and strength: ``[V * L, 2]``."""
-    sequences = trained.test_set.sequences
+def quality(
+    trained: Trained, part: str, lists: Ranked, budget: int, weights: Iterable[float]
+) -> np.ndarray:
+    """Measure NDCG@10 and α-nDCG@10 of ``budget`` items re-ranked by xQuAD: ``[weights, 2]``."""
+    sequences, points = trained.test_set.sequences, []
     targets, sets = sequences.evaluation(part).targets - 1, sequences.categories[1:]
     ideal = ideal_alpha_dcg(sets, TOP)  # [1, 10]
-    found: dict[int, list] = {budget: [] for budget in BUDGETS}
-    for vector in vectors:
-        lists = fetched(trained, part, vector, table)
-        for budget in BUDGETS:
-            for weight in LAMBDAS:
-                setting = Setting(0, 1.0, budget, weight)
-                best = lists.reranked(RERANKERS["xquad"], setting, TOP)  # [N, 10]
-                best = best % len(sets)  # a copy counts as the item
-                quality = list_quality(best == targets[:, None], sets[best], ideal)
-                found[budget].append([float(q.mean()) for q in quality])
-    return {budget: np.array(rows) for budget, rows in found.items()}
+    for weight in weights:
+        best = lists.reranked(RERANKERS["xquad"], Setting(0, 1.0, budget, weight), TOP)  # [N, 10]
+        best = best % len(sets)  # a copy counts as the item
+        points.append([q.mean() for q in list_quality(best == targets[:, None], sets[best], ideal)])
+    return np.array(points)
 
 
 def measure(trained: Trained, size: int) -> dict:
@@ -79,18 +79,34 @@ def measure(trained: Trained, size: int) -> dict:
     weights = np.column_stack([WEIGHTS, 1 - WEIGHTS])
     ways = {"backbone": plain, "generated": trained.generators[0].generate(weights)}
     record: dict = {}
-    whole = 0.0
+    lists = fetched(trained, "valid", plain[0], table)
+    whole = quality(trained, "valid", lists, TOP, [1.0])[0, 0]  # at weight 1, the order stays
+    lists = fetched(trained, "test", plain[0], table)
+    record["backbone alone"] = quality(trained, "test", lists, TOP, [1.0])[0].round(4).tolist()
     for name, vectors in ways.items():
-        valid, test_points = (points(trained, part, vectors, table) for part in ("valid", "test"))
-        if name == "backbone":  # at weight 1, xQuAD keeps the order
-            whole, on_test = valid[TOP][-1, 0], test_points[TOP][-1]
-            record["backbone alone"] = on_test.round(4).tolist()
-        for share in SHARES:
-            cells = {}
+        settings: dict[int, list[tuple]] = {budget: [] for budget in BUDGETS}
+        points: dict[int, list[np.ndarray]] = {budget: [] for budget in BUDGETS}
+        for row, vector in enumerate(vectors):
+            lists = fetched(trained, "valid", vector, table)
             for budget in BUDGETS:
-                at = most_diverse(valid[budget], share * whole)
-                cells[budget] = None if at is None else test_points[budget][at].round(4).tolist()
-            record[f"{name} {100 * share:g} %"] = cells
+                measured = partial(quality, trained, "valid", lists, budget)
+                tried, found = refined(LAMBDAS, measured, LEAST)
+                settings[budget] += [(row, budget, weight) for weight in tried]
+                points[budget] += [*found]
+        chosen = {}
+        for share, budget in product(SHARES, BUDGETS):
+            at = most_diverse(np.array(points[budget]), share * whole)
+            chosen[share, budget] = None if at is None else settings[budget][at]
+        on_test: dict[tuple | None, list[float]] = {}
+        several = {setting for setting in chosen.values() if setting}
+        for row, group in groupby(sorted(several), key=lambda setting: setting[0]):
+            lists = fetched(trained, "test", vectors[row], table)
+            for setting in group:
+                found = quality(trained, "test", lists, setting[1], setting[2:])[0]
+                on_test[setting] = found.round(4).tolist()
+        for (share, budget), setting in chosen.items():
+            cells = record.setdefault(f"{name} {100 * share:g} %", {})
+            cells[budget] = on_test.get(setting)
     return record
 
 

@@ -234,13 +234,14 @@ def tried_settings(
             points[row] = [quality.mean() for quality in list_quality(hits, sets, ideal)]
         return points
 
+    least = LEAST if len(sources) < 5 else np.inf  # with many sources, LAMBDAS are enough
     settings, points = [], []
     for source, scores in enumerate(sources):
         scores = np.take_along_axis(scores, items, 1)  # [N, C]
         temperature = candidates.temperature(scores)
         lists = candidates.best(scores, temperature)
         for depth in sorted({min(depth, lists.kinds.shape[1]) for depth in depths}):
-            weights, found = refined(LAMBDAS, partial(measure, lists, depth), LEAST)
+            weights, found = refined(LAMBDAS, partial(measure, lists, depth), least)
             settings += [Setting(source, temperature, depth, weight) for weight in weights]
             points.append(found)
     return settings, np.concatenate(points)
