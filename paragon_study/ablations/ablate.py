@@ -48,7 +48,6 @@ class StudyEntry(Section):
 
     dataset: str
     backbone: str
-    seeds: list[int] | None = None  # if not those of the plan
 
 
 class LawEntry(StudyEntry):
@@ -229,7 +228,7 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
 def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure a study at budgets of fetched items: a row for each budget, method and share."""
     entry = plan.entry("budgets", name)
-    study = open_study(entry.dataset, entry.backbone, {"run": {"seeds": entry.seeds or plan.seeds}})
+    study = open_study(entry.dataset, entry.backbone, {"run": {"seeds": plan.seeds}})
     trained, rows = study.load_trained(), []
     settings, users = study.params.evaluation, trained.test_set.evaluation.users
     for budget, (measures, at_shares) in at_budgets(trained, settings.shares).items():
