@@ -98,8 +98,7 @@ def headline(summary: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
     """Select what :func:`with_shares` measured first for each method, without undefined numbers."""
     out = {}
     for method, row in summary.items():
-        numbers = {name: value for name, value in row.items() if re.fullmatch(SHARED, name)}
-        out[method] = {name: value for name, value in numbers.items() if value is not None}
+        out[method] = {k: v for k, v in row.items() if v is not None and re.fullmatch(SHARED, k)}
     return {method: row for method, row in out.items() if row}
 
 

@@ -239,13 +239,6 @@ def candidates(way: AdapterMap, old: Collection) -> Tensor:
     return torch.cat([way.vectors(dense, old.form, gain) for gain in GAINS])
 
 
-def corrected(moved: Tensor, weights: Tensor, anchors: Tensor, differences: Tensor) -> Tensor:
-    """Add ``differences [K, Q]`` at ``anchors``, interpolated in log-ratios, to ``[W, Q]``."""
-    mix = mixtures.in_log_ratios(mixtures.interpolation)
-    coefficients = mix(anchors.double().numpy(), weights.double().numpy())  # [W, K]
-    return moved + torch.from_numpy(coefficients).float() @ differences
-
-
 def measure_recommender(plan: Moves, name: str) -> pd.DataFrame:
     """Measure the backbone, and adapters tuned from scratch, without any move."""
     tables = []
@@ -332,7 +325,9 @@ def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
     with place.timed("moved_two_anchors", "moved_means"):
         two = [int((weights[:, 0] - weight).abs().argmin()) for weight in plan.anchors]
         change = place.tuned_on(start[two], weights[two], plan.anchor_steps) - start[two]
-        rows["moved_two_anchors"] = corrected(start, weights, weights[two], change)
+        own, every = weights[two].double().numpy(), weights.double().numpy()
+        mix = mixtures.in_log_ratios(mixtures.interpolation)(own, every)  # [W, 2]
+        rows["moved_two_anchors"] = start + torch.from_numpy(mix).float() @ change
     for steps in plan.steps:
         with place.timed(name := f"moved_{steps}", "moved_means"):
             rows[name] = place.tuned_on(start, weights, steps)

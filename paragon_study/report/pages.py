@@ -205,7 +205,5 @@ def times(results: Path) -> pd.DataFrame:
             }
             if record.get("paragon"):
                 measures["paragon", "seconds"] = record["paragon"]["p50"]
-            for other, change in record["pays_after"].items():
-                measures[other, "pays after"] = np.inf if change is None else change
             rows += [(path.parent.name, backbone, *key, value) for key, value in measures.items()]
     return pd.DataFrame(rows, columns="dataset backbone method measure value".split())

@@ -121,14 +121,12 @@ class _NotebookFigure(Figure):
         return data.getvalue(), {"width": width, "height": height}
 
 
-def new(width: float, height: float) -> Figure:
-    """Make an empty figure, sizes in inches; two text columns are 7.2 wide."""
-    return _NotebookFigure(figsize=(width, height), layout="constrained")
-
-
 def panels(width: float, height: float, *shape: int, **options: Any) -> tuple[Figure, Any]:
-    """Make a figure with panels: ``shape`` and ``options`` are those of `Figure.subplots`."""
-    figure = new(width, height)
+    """Make a figure with panels, sizes in inches; two text columns are 7.2 wide.
+
+    ``shape`` and ``options`` are those of `Figure.subplots`.
+    """
+    figure = _NotebookFigure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(*shape, **options)
 
 

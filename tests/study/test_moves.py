@@ -59,15 +59,6 @@ def test_states_give_the_offset_and_a_linear_map():
     assert torch.allclose(bent @ moved.read, torch.eye(D).double(), atol=0.05)
 
 
-def test_a_correction_is_exact_at_its_anchors_and_constant_beyond():
-    weights = torch.tensor([[0.0, 1], [0.2, 0.8], [0.5, 0.5], [0.8, 0.2], [1, 0]])
-    moved, differences = draw(5, 7).float(), draw(2, 7, seed=1).float()
-    change = measure.corrected(moved, weights, weights[[1, 3]], differences) - moved
-    for row, difference in ((0, 0), (1, 0), (3, 1), (4, 1)):
-        assert torch.allclose(change[row], differences[difference], atol=1e-5)
-    assert torch.allclose(change[2], differences.mean(0), atol=1e-5)
-
-
 @pytest.fixture(scope="module")
 def old(backbone, seqs, settings):
     collection = collect(backbone, seqs, settings.adapters, [0])
