@@ -139,29 +139,17 @@ class AblationBench(Bench):
         losses = held_out_losses(valid, vectors.to(valid.states.device), self.objectives).cpu()
         return (losses * self.choices).sum(-1).mean().item()
 
-    def compared(self, ways: Ways, index: int = 0, others: Iterable[Row] = ()) -> pd.DataFrame:
-        """Measure ways to make adapters for seed number ``index``, with `tuned` and `constant`."""
+    def rows(self, ways: Ways, index: int = 0, others: Iterable[Row] = ()) -> pd.DataFrame:
+        """Compute all measures of ways to make adapters, of ``others``, `tuned` and `constant`."""
         constant = mixtures.mixed(self.collection, mixtures.constant, index, self.weights)
         vectors = {"tuned": self.tuned(index, self.weights), "constant": constant}
         # The adapter tuned for a weight, though `tuned` may be a better one, of another weight.
         vectors["tuned_alone"] = self.collection.oracle_vectors[index]
         vectors |= {name: way(self.weights) for name, way in ways.items()}
-        return self.curve(vectors, others, index).query("protocol == 'full'")
-
-    def rows(self, ways: Ways, index: int = 0, others: Iterable[Row] = ()) -> pd.DataFrame:
-        """Compute all measures of several ways, of ``others``, of `tuned` and of `constant`."""
-        curve = self.compared(ways, index, others)
+        curve = self.curve(vectors, others, index).query("protocol == 'full'")
         table = self.measures(curve).drop(columns="protocol").set_index("method")
         table["choice"] = pd.Series({name: self.choice(way) for name, way in ways.items()})
         return table.reset_index()
-
-
-def open_bench(plan: Ablations, name: str) -> AblationBench:
-    """Load or tune all adapters of an entry of ``law``."""
-    study = plan.study(name)
-    sequences, backbone, about = study.load_frozen()
-    tuned = tuned_adapters(study, sequences, backbone, about, STORE / name / "tuned")
-    return AblationBench(study, sequences, backbone, tuned)
 
 
 def first_anchors(collection: Collection, number: int) -> Collection:
@@ -175,13 +163,13 @@ def first_anchors(collection: Collection, number: int) -> Collection:
 
 
 def load_variant(
-    plan: Ablations, name: str, bench: AblationBench, variant: str, number: int
+    plan: Ablations, name: str, tuned: Collection, variant: str, number: int
 ) -> list[Generator]:
     """Load the generators of a variant by seed; train what is not stored."""
     folder = STORE / name / f"anchors-{number}"
     study = plan.study(name, {"generator": plan.variants[variant].change})
     stem = folder / "collection"
-    save_collection(first_anchors(bench.collection, number), stem)
+    save_collection(first_anchors(tuned, number), stem)
     try:
         return study.load_generators(load_collection(stem), folder / variant)
     except ParagonError:  # missing, incomplete, or made with other settings
@@ -190,18 +178,21 @@ def load_variant(
 
 def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure generators and rivals for each number of tuned adapters; a row for each and seed."""
-    entry, bench, tables = plan.entry("law", name), open_bench(plan, name), []
+    entry, study, tables = plan.entry("law", name), plan.study(name), []
+    sequences, backbone, about = study.load_frozen()
+    tuned = tuned_adapters(study, sequences, backbone, about, STORE / name / "tuned")
+    bench = AblationBench(study, sequences, backbone, tuned)
     generators = {
-        f"{variant} {number}": load_variant(plan, name, bench, variant, number)
-        for variant, about in plan.variants.items()
+        f"{variant} {number}": load_variant(plan, name, tuned, variant, number)
+        for variant, setting in plan.variants.items()
         for number in entry.anchors
-        if number in about.anchors
+        if number in setting.anchors
     }
-    equal = {"anchors": bench.collection.anchors[: plan.equal].tolist()}  # part of their budget
+    equal = {"anchors": tuned.anchors[: plan.equal].tolist()}  # part of their budget
     change = {"adapters": equal, "rivals": {"end_to_end": plan.end_to_end}}
     rivals = train_rivals(plan.study(name, change), STORE / name)
-    train, _ = training_task(bench.study)
-    biases = tune_category_bias(train, bench.study.params.adapters, plan.seeds)  # [S, W, M]
+    train, _ = training_task(study)
+    biases = tune_category_bias(train, study.params.adapters, plan.seeds)  # [S, W, M]
     forms = {n: mixture for n in MIXTURES if (mixture := METHODS[n].mixture)}
     forms["kernel"] = mixtures.in_log_ratios(kernel)
     plain = bench.held_out[1].catalogue_scores(torch.zeros(train.form.size)).cpu().numpy()
@@ -210,14 +201,14 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
         ways: Ways = {n: models[index].generate for n, models in generators.items()}
         ways |= {n: model.generate for n, model in rivals[index].items()}
         for number in entry.anchors:
-            collection = first_anchors(bench.collection, number)
+            collection = first_anchors(tuned, number)
             for n, form in forms.items():
                 ways[f"{n} {number}"] = partial(mixtures.mixed, collection, form, index)
         ways["backbone"] = lambda weights: torch.zeros(len(weights), train.form.size)
-        tables_of = (biased_scores(plain, bench.sequences.categories, u) for u in biases[index])
+        tables_of = (biased_scores(plain, sequences.categories, u) for u in biases[index])
         bias = Row("category_bias", seed, bench.weights.numpy(), map(Scores.of, tables_of))
-        tuned = bench.tuned(index, bench.weights)
-        others = bias, *(reranker.row(seed, tuned) for reranker in rerankers)
+        oracles = bench.tuned(index, bench.weights)
+        others = bias, *(reranker.row(seed, oracles) for reranker in rerankers)
         tables.append(bench.rows(ways, index, others))
     table = joined(tables, dataset=entry.dataset, backbone=entry.backbone)
     table.insert(2, "objectives", len(entry.objectives))

@@ -43,11 +43,9 @@ def by_change(tuning: pd.DataFrame) -> pd.DataFrame:
 
 def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFrame:
     """Compute ``one`` minus ``other`` by setting: mean and 95 % interval over shared seeds."""
-    both = (rows[rows["method"] == method] for method in (one, other))
-    merged = pd.merge(*both, on=["setting", "seed"], suffixes=("", "_other"))
-    changes = merged[measure] - merged[f"{measure}_other"]
-    intervals = {}
-    for name, change in changes.groupby(merged["setting"], sort=False):
+    wide = rows.pivot(index=["setting", "seed"], columns="method", values=measure)
+    intervals, changes = {}, (wide[one] - wide[other]).dropna()
+    for name, change in changes.groupby("setting", sort=False):
         mean, low, high, _ = mean_interval(change.to_numpy(float))
         intervals[name] = {"difference": mean, "low": low, "high": high, "seeds": len(change)}
     return pd.DataFrame.from_dict(intervals, orient="index")
@@ -112,6 +110,27 @@ def budgets(table: pd.DataFrame) -> Figure:
     figure.supxlabel("items fetched, then re-ranked", fontsize=8)
     style.method_legend(figure, axes[-1, 0], columns=3)
     return figure
+
+
+def catching_up(table: pd.DataFrame, fetched: int = 20) -> pd.DataFrame:
+    """Tabulate how many items xQuAD must fetch to catch up with `generated`, then xQuAD.
+
+    If both fetch as many (95 % interval over users), and for lists as diverse as with ``fetched``
+    items by `generated` (over its seeds). Between measured numbers, logarithms are interpolated.
+    """
+    cells: dict[tuple, dict[str, str]] = {}
+    for (name, share), rows in table.set_index("fetched").groupby(["name", "share"], sort=False):
+        xquad, own = (rows[rows["method"] == method] for method in ("xquad", "generated"))
+        lead = {"as many": [xquad[f"difference{end}"] for end in ("", "_high", "_low")]}
+        limits = own.loc[fetched, ["alpha_ndcg", "alpha_ndcg_low", "alpha_ndcg_high"]]
+        lead[f"{fetched} by generated"] = [xquad["alpha_ndcg"] - limit for limit in limits]
+        for row, lines in lead.items():
+            pairs = ((line.fillna(-1).cummax(), np.log(line.index)) for line in lines)
+            zeros = (np.exp(np.interp(0, *pair, 0, np.inf)) for pair in pairs)
+            n, low, high = ({1: "≤ 10", np.inf: "> 1000"}.get(x, f"{x:.0f}") for x in zeros)
+            text = n if n == low == high else f"{n} ({low} to {high})"
+            cells.setdefault((name, row), {})[f"{share} %"] = text
+    return pd.DataFrame.from_dict(cells, orient="index")
 
 
 @style.drawn

@@ -112,8 +112,7 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
     assert table["outcome_error"].notna().all() and (table["objectives"] == 3).all()
     # What is stored is not trained again.
     monkeypatch.setattr(ablate, "train_generators", None)
-    again = ablate.load_variant(plan, "toy", ablate.open_bench(plan, "toy"), "generated", 3)
-    assert [generator.objectives for generator in again] == [names, names]
+    pd.testing.assert_frame_equal(ablate.measure_law(plan, "toy"), table)
 
 
 def test_greedy_reranking_takes_the_item_with_the_largest_sum_of_gains(
@@ -211,6 +210,20 @@ def test_differences_are_taken_seed_by_seed():
     assert found.tolist() == pytest.approx([mean, low, high, 2])
 
 
+def test_where_xquad_catches_up_is_read_off_its_line():
+    line = {"name": "s", "share": 90, "fetched": [10, 100, 1000]}
+    xquad = pd.DataFrame(line | {"method": "xquad", "alpha_ndcg": [0.1, 0.2, 0.3]})
+    other = pd.DataFrame(line | {"method": "generated", "alpha_ndcg": [0.2, 0.1, 0.0]})
+    for end, move in {"": 0, "_low": -0.05, "_high": 0.05}.items():
+        xquad[f"difference{end}"] = xquad["alpha_ndcg"] - other["alpha_ndcg"] + move
+        other[f"alpha_ndcg{end}"] = [0.2 + move, 0.1, 0.0]
+    found = contrasts.catching_up(pd.concat([xquad, other]), 10)["90 %"].tolist()
+    assert found == ["32 (18 to 56)", "100 (32 to 316)"]
+    early = xquad.assign(difference=1.0, difference_low=-1.0)
+    found = contrasts.catching_up(pd.concat([early, other]), 1000)["90 %"].tolist()
+    assert found == ["≤ 10 (18 to > 1000)", "≤ 10"]
+
+
 def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, monkeypatch):
     tuned = []
 
@@ -238,17 +251,15 @@ def test_budgets_have_a_row_for_each_method_and_share(toy_study, settings, monke
     study = SimpleNamespace(load_trained=lambda: toy_study, params=params)
     monkeypatch.setattr(ablate, "open_study", lambda *_: study)
     table = ablate.measure_budgets(Ablations.load(), "ml-100k-sasrec")
-    methods = set(shares.FETCHED) - set(END_TO_END)
-    expected = set(product(shares.BUDGETS, methods, (90, 1)))
+    expected = set(product(shares.BUDGETS, {*shares.FETCHED} - {*END_TO_END}, (90, 1)))
     assert set(table[["fetched", "method", "share"]].itertuples(index=False)) == expected
     rows = table.set_index(["fetched", "share", "method"]).sort_index()
-    for at in product(shares.BUDGETS, (1,)):
-        group = rows.loc[at]
-        gap = group["alpha_ndcg"] - group.loc["generated", "alpha_ndcg"]
-        assert group["difference"].drop("generated").to_numpy() == pytest.approx(
-            gap.drop("generated").to_numpy(), abs=1e-5
-        )
-        assert group["difference_p_holm"].drop("generated").between(0, 1).all()
+    for budget in shares.BUDGETS:
+        group, reference = rows.loc[budget, 1], rows.loc[(budget, 1, "generated"), "alpha_ndcg"]
+        others = group.drop("generated")
+        gap = (others["alpha_ndcg"] - reference).to_numpy()
+        assert others["difference"].to_numpy() == pytest.approx(gap, abs=1e-5)
+        assert others["difference_p_holm"].between(0, 1).all()
     figure = contrasts.budgets(table.assign(name="toy"))
     assert [line.get_label() for line in figure.axes[0].lines][0] == "xQuAD re-ranking"
 
