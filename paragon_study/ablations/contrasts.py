@@ -31,7 +31,8 @@ def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.D
 def at_anchors(law: pd.DataFrame, number: int = 10) -> pd.DataFrame:
     """Select methods with this number of tuned adapters, or none; add the column ``setting``."""
     rows = law[law["anchors"].isna() | (law["anchors"] == number)]
-    setting = rows["objectives"].map("{} objectives".format) + ", " + rows["backbone"]
+    setting = rows["objectives"].map("{} objectives, ".format) + rows["backbone"]
+    setting += (", " + rows["dataset"]).mask(rows["dataset"] == "ml-100k", "")
     return rows.assign(setting=setting, regret=100 * rows["regret_mean"])
 
 
@@ -73,9 +74,9 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
         ticks = sorted(law["anchors"].dropna().unique())
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
-    for ax, name in zip(axes[0], names, strict=True):
-        part = law[law["name"] == name].iloc[0]
-        ax.set_title(f"{part['objectives']} objectives, {look(part['backbone']).label}", fontsize=8)
+    for ax, of in zip(axes[0], law.groupby("name").first().loc[names].itertuples(), strict=True):
+        title = f"{of.objectives} objectives, {look(of.backbone).label}, {of.dataset}"
+        ax.set_title(title, fontsize=8)
     axes[0, 0].set_ylim(top=min(2, axes[0, 0].get_ylim()[1]))  # of all columns
     axes[0, 0].yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=""))
     axes[0, 0].set_ylabel("regret, %\n(0 = oracle)", fontsize=8)

@@ -21,11 +21,11 @@ BUDGETS = pd.DataFrame(
     columns=["name", "share", "method", "fetched", "alpha_ndcg"],
 )  # fmt: skip
 LAW = pd.DataFrame(
-    [("toy", 3, "sasrec", method, number, seed, 0.1 * seed + number / 20, number / 30)
+    [("toy", "d", 3, "sasrec", method, number, seed, 0.1 * seed + number / 20, number / 30)
      for method in ("nearest", "generated") for number in (5, 10) for seed in range(3)]
-    + [("toy", 3, "sasrec", "hypernetwork", None, seed, 0.2, 0.1) for seed in range(3)],
-    columns=["name", "objectives", "backbone", "method", "anchors", "seed", "regret_mean",
-             "outcome_error"],
+    + [("toy", "d", 3, "sasrec", "hypernetwork", None, seed, 0.2, 0.1) for seed in range(3)],
+    columns=["name", "dataset", "objectives", "backbone", "method", "anchors", "seed",
+             "regret_mean", "outcome_error"],
 )  # fmt: skip
 LOSSES = {
     "backbone": {"loss": np.exp(-np.arange(1, 20.0)), "validation": ([2, 4], [0.3, 0.4])},
@@ -68,7 +68,7 @@ FIGURES = {
     "training_curves": ([LOSSES], "v-loss"),
     "tuning_curves": ([[0, 100, 200], TUNED, [0.1, 0.9]], "each task's best step"),
     "ternary": ([LATTICE, LATTICE[:, 0], list("abc"), "x"], "a = 1"),
-    "anchor_law": ([LAW, ["nearest", "generated", "hypernetwork"]], "3 objectives, SASRec"),
+    "anchor_law": ([LAW, ["nearest", "generated", "hypernetwork"]], "3 objectives, SASRec, d"),
     "budgets": ([BUDGETS], "items fetched, then re-ranked"),
 }
 
