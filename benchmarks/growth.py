@@ -267,8 +267,7 @@ def main(
 @style.drawn
 def draw(found: dict) -> Figure:
     """Times above, memory below, a column a step; dotted: in proportion to the size."""
-    figure = style.new(7.2, 4)
-    axes = figure.subplots(2, len(STEPS), sharex=True, sharey="row")
+    figure, axes = style.panels(7.2, 4, 2, len(STEPS), sharex=True, sharey="row")
     for row, unit in enumerate(("seconds", "megabytes")):
         for ax, step in zip(axes[row], STEPS, strict=True):
             for marker, (name, own) in zip("osD^v", found["rows"].items(), strict=True):

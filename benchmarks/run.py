@@ -102,8 +102,7 @@ def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[st
     order = sorted(timing, key=lambda m: -timing[m]["p50"])
     named = {m: _TIMED.get(m, (look(m).label, m)) for m in order}
     retrain = timing.get("retrain", {}).get("p50")
-    figure = style.new(6, 0.9 + 0.36 * len(order))
-    ax = figure.subplots()
+    figure, ax = style.panels(6, 0.9 + 0.36 * len(order))
     for row, method in enumerate(order):
         p50, p99 = timing[method]["p50"], timing[method]["p99"]
         kind = look(named[method][1])

@@ -114,7 +114,7 @@ def budgets(table: pd.DataFrame) -> Figure:
 
 
 def catching_up(table: pd.DataFrame, fetched: int = 20) -> pd.DataFrame:
-    """Tabulate how many items xQuAD must fetch to catch up with `generated`, then xQuAD.
+    """Tabulate the smallest number of items at which xQuAD catches up with `generated`, xQuAD.
 
     If both fetch as many (95 % interval over users), and for lists as diverse as with ``fetched``
     items by `generated` (over its seeds). Between measured numbers, logarithms are interpolated.
