@@ -5,6 +5,7 @@ from itertools import product
 import yaml
 
 from paragon.backbones import BACKBONES
+from paragon.data.registry import SAME_FILES
 from paragon.params import ROOT, load_params
 from paragon_study.pipeline.settings import check_all, check_settings
 from tests.conftest import refused
@@ -16,8 +17,7 @@ def test_an_override_of_a_dataset_and_then_of_a_backbone_wins(tmp_path):
         "d": {"backbones": {"dropout": 0.1, "epochs": 7}, "data": {"k_core": 5}},
         "b": {"backbones": {"dropout": 0.2}, "run": {"seeds": [4]}},
     }
-    path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(content))
+    (path := tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     both = load_params(path, dataset="d", backbone="b")
     assert (both.backbones.dropout, both.backbones.epochs, both.run.seeds) == (0.2, 7, [4])
     assert both.data.k_core == 5 and load_params(path, dataset="d").backbones.dropout == 0.1
@@ -28,9 +28,9 @@ def test_an_override_of_a_dataset_and_then_of_a_backbone_wins(tmp_path):
 
 def test_the_settings_of_every_study_that_can_be_added_go_together():
     """DVC asks for the entry of what it runs, and an entry for nothing would never be read."""
-    datasets = ["ml-100k", "ml-100k-paper", "ml-100k-three", "ml-1m", "ml-1m-time"]
+    datasets = {"ml-100k", "ml-1m", *SAME_FILES}
     assert set(load_params().overrides) == {*BACKBONES, *datasets}
-    for dataset, backbone in product(datasets, BACKBONES):
+    for dataset, backbone in product(sorted(datasets), BACKBONES):
         check_settings(load_params(dataset=dataset, backbone=backbone), "params.yaml")
     check_all()
 

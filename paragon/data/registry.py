@@ -63,7 +63,8 @@ REGISTRY: dict[str, Entry] = {
     ),
 }
 # Second names for the same files, with other `overrides` in params.yaml.
-SAME_FILES = {"ml-1m-time": "ml-1m", "ml-100k-paper": "ml-100k", "ml-100k-three": "ml-100k"}
+SAME_FILES = {f"ml-100k-{name}": "ml-100k" for name in ("paper", "three", "seed1", "seed2")}
+SAME_FILES["ml-1m-time"] = "ml-1m"
 REGISTRY |= {name: REGISTRY[of] for name, of in SAME_FILES.items()}
 
 
