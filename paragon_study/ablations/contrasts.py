@@ -120,6 +120,7 @@ def catching_up(table: pd.DataFrame, fetched: int = 20) -> pd.DataFrame:
     items by `generated` (over its seeds). Between measured numbers, logarithms are interpolated.
     """
     cells: dict[tuple, dict[str, str]] = {}
+    ends = {-np.inf: f"≤ {table['fetched'].min()}", np.inf: f"> {table['fetched'].max()}"}
     for (name, share), rows in table.set_index("fetched").groupby(["name", "share"], sort=False):
         xquad, own = (rows[rows["method"] == method] for method in ("xquad", "generated"))
         lead = {"as many": [xquad[f"difference{end}"] for end in ("", "_high", "_low")]}
@@ -127,8 +128,8 @@ def catching_up(table: pd.DataFrame, fetched: int = 20) -> pd.DataFrame:
         lead[f"{fetched} by generated"] = [xquad["alpha_ndcg"] - limit for limit in limits]
         for row, lines in lead.items():
             pairs = ((line.fillna(-1).cummax(), np.log(line.index)) for line in lines)
-            zeros = (np.exp(np.interp(0, *pair, 0, np.inf)) for pair in pairs)
-            n, low, high = ({1: "≤ 10", np.inf: "> 1000"}.get(x, f"{x:.0f}") for x in zeros)
+            logs = (np.interp(0, *pair, -np.inf, np.inf) for pair in pairs)
+            n, low, high = (ends.get(x, f"{np.exp(x):.0f}") for x in logs)
             text = n if n == low == high else f"{n} ({low} to {high})"
             cells.setdefault((name, row), {})[f"{share} %"] = text
     return pd.DataFrame.from_dict(cells, orient="index")

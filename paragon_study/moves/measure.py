@@ -43,6 +43,7 @@ STORE = ARTIFACTS / "moves"
 RIDGE = 0.01  # ridge penalty, relative to the mean variance
 GRID = 21  # number of weights at which candidates are made
 GAINS = (1.0, 1.25, 1.5)  # factors on the strength of a candidate
+IN_LOGS = mixtures.in_log_ratios(mixtures.interpolation)
 
 
 class RecommenderEntry(Section):
@@ -231,11 +232,10 @@ def _ridge(x: Tensor, y: Tensor) -> Tensor:
 
 def candidates(way: AdapterMap, old: Collection) -> Tensor:
     """Move candidates ``[C, Q]`` for selection: adapters at ``GRID`` weights with each gain."""
-    given = torch.cat([old.anchors, old.oracles]).double().numpy()  # [A, 2]
-    first = np.linspace(0, 1, GRID)
-    grid = np.stack([first, 1 - first], 1)  # [GRID, 2]
-    mix = mixtures.in_log_ratios(mixtures.interpolation)(given, grid)  # [GRID, A]
-    dense = torch.from_numpy(mix).float() @ old.tuned(0)  # [GRID, P]
+    both, first = torch.cat([old.anchors, old.oracles]), np.linspace(0, 1, GRID)  # [A, 2], [GRID]
+    given = replace(old, anchors=both, anchor_vectors=old.tuned(0).unsqueeze(0))
+    grid = torch.from_numpy(np.stack([first, 1 - first], 1))  # [GRID, 2]
+    dense = mixtures.mixed(given, IN_LOGS, 0, grid)  # [GRID, P]
     return torch.cat([way.vectors(dense, old.form, gain) for gain in GAINS])
 
 
@@ -325,9 +325,8 @@ def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
     with place.timed("moved_two_anchors", "moved_means"):
         two = [int((weights[:, 0] - weight).abs().argmin()) for weight in plan.anchors]
         change = place.tuned_on(start[two], weights[two], plan.anchor_steps) - start[two]
-        own, every = weights[two].double().numpy(), weights.double().numpy()
-        mix = mixtures.in_log_ratios(mixtures.interpolation)(own, every)  # [W, 2]
-        rows["moved_two_anchors"] = start + torch.from_numpy(mix).float() @ change
+        own = replace(place.collection, anchors=weights[two], anchor_vectors=change.unsqueeze(0))
+        rows["moved_two_anchors"] = start + mixtures.mixed(own, IN_LOGS, 0, weights)
     for steps in plan.steps:
         with place.timed(name := f"moved_{steps}", "moved_means"):
             rows[name] = place.tuned_on(start, weights, steps)

@@ -53,6 +53,7 @@ def test_in_log_ratios_interpolation_is_linear_in_the_order_of_magnitude():
     weight = (middle * (1 + LOG_OFFSET) - LOG_OFFSET) / (1 + middle)
     weights = np.array([[weight, 1 - weight]])
     assert np.allclose(in_log_ratios(interpolation)(anchors, weights), [[0.5, 0.5, 0]])
+    assert np.allclose(in_log_ratios(interpolation)(anchors, np.eye(2)), np.eye(3)[[2, 0]])
     # Far from the corner in magnitude, close to it in weight.
     assert interpolation(anchors, weights)[0, 0] > 0.8
 
