@@ -21,7 +21,7 @@ help: ## Show this list
 JOBS ?= 1
 # A study, stage by stage: `dvc repro evaluation@STUDY` would lock `data` for all others.
 STAGES := $(addsuffix @STUDY,backbones adapters generator rivals evaluation)
-# A killed DVC can leave files half-written: paragon_study/running/stages.py.
+# A killed DVC can leave files half-written: paragon_study/running/runner.py.
 repro: repository fetch ## Run the study, or one: NAME=gru4rec, and compare
 	$(BIN)/python -m paragon recover
 	$(BIN)/dvc repro data
@@ -64,7 +64,7 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test fetch ## Run the tests
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
-	  --no-loadscope-reorder
+	  --no-loadscope-reorder --max-worker-restart 1
 
 test-all: $(VENV)/.thorough ## The same with 1,000 examples a property and 25 kills (25 minutes)
 	PARAGON_THOROUGH=1 PARAGON_KILLS=25 $(MAKE) test
