@@ -131,12 +131,8 @@ def collect(
     better = (tuned.validation[..., -1] < before).unsqueeze(-1)  # [S, A + W, 1]
     vectors = torch.where(better, tuned.vectors, starts).cpu()  # [S, A + W, P]
     snapshots = torch.where(better.unsqueeze(-1), tuned.snapshots, starts.unsqueeze(2))
-    about = {
-        "objectives": settings.objectives,
-        "form": asdict(train.form),
-        "settings": settings.model_dump(),
-        "seeds": list(seeds),
-    }
+    about: dict = {"objectives": settings.objectives, "form": asdict(train.form)}
+    about |= {"settings": settings.model_dump(), "seeds": list(seeds)}
     return Collection(
         anchors=anchors,
         oracles=oracles,

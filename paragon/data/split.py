@@ -69,10 +69,9 @@ def prepare(
     sizes = np.bincount(part, minlength=3).tolist()
     for name, size in zip(("training", "validation", "test"), sizes, strict=True):
         if not size:
-            raise ParagonError(
-                f"dataset {dataset.name}: no {name} event is left after the split "
-                f"{split}; choose another or looser filters in the section data of params.yaml"
-            )
+            why = f"no {name} event is left after the split {split}"
+            advice = "choose another or looser filters in the section data of params.yaml"
+            raise ParagonError(f"dataset {dataset.name}: {why}; {advice}")
     valid, test = _held_out(item, part, offsets, n_items, negatives, seed, user_ids)
     tested = np.concatenate([valid.users, test.users])
     counts |= dict(zip(("train", "valid", "test"), sizes, strict=True))

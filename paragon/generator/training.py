@@ -112,14 +112,9 @@ def train_generator(
         take_step(loss, model, optimizer, cosine)
         # Parameters change fast at first, so the average starts with a short memory.
         update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
-    description = {
-        "kind": "generator",
-        "seed": seed,
-        "floor": floor.tolist(),
-        "settings": settings.model_dump(),
-        "collection": collection.description,
-        "curves": stretches(curves),
-    }
+    description = {"kind": "generator", "seed": seed, "floor": floor.tolist()}
+    description |= {"settings": settings.model_dump(), "collection": collection.description}
+    description["curves"] = stretches(curves)
     return Generator(averaged.eval().requires_grad_(False), description)
 
 

@@ -43,7 +43,8 @@ def _no_groups(sequences: Sequences) -> str | None:
 
 
 def _no_times(sequences: Sequences) -> str | None:
-    return "is undefined: all events have the same time" if np.ptp(sequences.times) == 0 else None
+    same = np.ptp(sequences.times[sequences.is_train()]) == 0
+    return "is undefined: all training events have the same time" if same else None
 
 
 class Objective(NamedTuple):

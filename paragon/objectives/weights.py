@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -15,19 +16,24 @@ FAR, HALVINGS = 0.01, 6  # see `refined`
 def check_weights(weights: object, names: Sequence[str], normalise: bool = False) -> Tensor:
     """Convert preference weights to a float tensor ``[W, O]``, or raise ``ParagonError``.
 
-    Accepts one vector, several, or a mapping by name (missing names are 0). Weights must be
-    finite, non-negative and sum to 1 within 1e-4; ``normalise`` divides them by their sum.
+    Accepts one vector, several, or a mapping or Series by name (missing names are 0). Weights must
+    be finite, non-negative and sum to 1 within 1e-4; ``normalise`` divides them by their sum.
     """
+    if isinstance(weights, pd.Series | pd.DataFrame):  # a DataFrame is refused: no table of numbers
+        weights = weights.to_dict()
     if isinstance(weights, Mapping):
         if unknown := [name for name in weights if name not in names]:
             known = f"is unknown; known: {', '.join(names)}"
             raise ParagonError(f"weights: objective {shown(unknown[0])} {known}")
         weights = [weights.get(name, 0.0) for name in names]
     try:
+        given = isinstance(weights, list | tuple)  # in which a bool would become a number
+        if given and any(isinstance(x, bool | np.bool_) for x in np.array(weights, object).flat):
+            raise TypeError("a bool is no kind of number")
         w = np.asarray(weights)
         if w.dtype.kind not in "fiu":
             raise TypeError(f"{w.dtype.name} is no kind of number")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         reason = f"is not a table of numbers ({error})"
         raise ParagonError(f"weights: {shown(weights)} {reason}") from error
     w = np.atleast_2d(w.astype(np.float64))

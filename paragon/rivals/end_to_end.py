@@ -126,26 +126,17 @@ def train_end_to_end(
     rate = (rivals if name == "hypernetwork" else settings.adapters).learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    rng = np.random.default_rng([seed, 5])
-    curves = []
+    curves, rng = [], np.random.default_rng([seed, 5])
     for _ in progress(range(steps), name):
         weights = simplex.random_weights(rivals.weights, floor, rng).to(device)  # [B, O]
         rows = torch.from_numpy(rng.integers(len(train.states), size=rivals.rows)).to(device)
-        losses = train.losses(model(weights), rows, objectives)  # [B, O]
-        loss = (losses * weights).sum(-1).mean()  # []
+        loss = (weights * train.losses(model(weights), rows, objectives)).sum(-1).mean()  # []
         curves.append({"task_loss": loss.item()})
         take_step(loss, model, optimizer, cosine)
-    model.description = {
-        "kind": name,
-        "seed": seed,
-        "form": asdict(train.form),
-        "objectives": objectives,
-        "floor": floor.tolist(),
-        "settings": rivals.model_dump(),
-        "steps": steps,
-        "curves": stretches(curves),
-        **(about or {}),
-    }
+    model.description = {"kind": name, "seed": seed, "form": asdict(train.form)}
+    model.description |= {"objectives": objectives, "floor": floor.tolist()}
+    model.description |= {"settings": rivals.model_dump(), "steps": steps}
+    model.description |= {"curves": stretches(curves), **(about or {})}
     return model.eval().requires_grad_(False)
 
 
@@ -171,16 +162,17 @@ class BiasTask(FrozenTask):
         return torch.cat([states.expand(shape), vectors.unsqueeze(-2).expand(shape)], -1)
 
 
-def tune_category_bias(task: FrozenTask, settings: AdapterSettings, seeds: Sequence[int]) -> Tensor:
-    """Tune a bias for each evaluation weight and seed on training events, ``[S, W, M]``."""
+def tune_category_bias(
+    task: FrozenTask, weights: Tensor, settings: AdapterSettings, seeds: Sequence[int]
+) -> Tensor:
+    """Tune a bias for each of ``weights [W, O]`` and seed on training events, ``[S, W, M]``."""
     # So few parameters need a larger rate to converge.
     change = {"learning_rate": 10 * settings.learning_rate, "checks": 1, "snapshots": 0}
     settings, categories = settings.model_copy(update=change), task.catalogue.categories
     items = torch.cat([task.items[:, : task.form.dim], categories], 1)  # also without item side
     train = BiasTask(**{**vars(task), "items": items})
-    weights = simplex.simplex_lattice(len(settings.objectives), settings.oracles).to(items.device)
     start = torch.zeros(len(seeds), len(weights), categories.shape[1], device=items.device)
-    return tune(train, None, weights, start, settings, seeds).vectors.cpu()  # [S, W, M]
+    return tune(train, None, weights.to(items.device), start, settings, seeds).vectors.cpu()
 
 
 def biased_scores(scores: np.ndarray, categories: np.ndarray, bias: Tensor) -> np.ndarray:

@@ -142,13 +142,8 @@ def train_published(
     ``held_out(vectors [A, P]) -> [A, O]``: losses on validation events, of vectors generated for
     the anchors' weights. The best averaged parameters are kept. The caller removes ``checkpoint``.
     """
-    about = {
-        "kind": "published",
-        "seed": seed,
-        "floor": collection.anchors.min(0).values.tolist(),
-        "settings": settings.model_dump(),
-        "collection": collection.description,
-    }
+    about = {"kind": "published", "seed": seed, "floor": collection.anchors.min(0).values.tolist()}
+    about |= {"settings": settings.model_dump(), "collection": collection.description}
     seed_index = collection.description["seeds"].index(seed)
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
     anchors = collection.anchors.to(device)  # [A, O]

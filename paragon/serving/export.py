@@ -141,6 +141,8 @@ def load_folder(folder: Path) -> Recommender:
         if "sources" in arrays:
             settings = [reranking.Setting(**setting) for setting in about["settings"]]
             reranker = Reranker(generator.objectives.index("accuracy"), settings, arrays["sources"])
+        # Once more: an export may have replaced the folder meanwhile.
+        check_match({"parts": about["parts"]}, {"parts": _checksums(folder)}, str(folder), EXPORT)
         return Recommender(backbone, generator, data, arrays["popularity"], outcomes, reranker)
 
 

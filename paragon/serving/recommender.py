@@ -5,9 +5,10 @@ z of a state, P adapter parameters, L events of a history.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
+from hashlib import sha256
 from itertools import chain, compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ _ROWS = 256  # requests per block, which fits the cache of a core
 _PAIRS = 1 << 16  # (request, item) pairs per block, if each needs a representation
 _CACHED = 256  # adapters in the cache
 _History = History | Sequence[str]
-_NEVER = "this recommender was not measured on validation events, as an export is"
+_NEVER = "this recommender was not measured; an export with accuracy and diversity is"
 _POPULAR = "nothing of the history is known: the most popular items, whatever the weights"
 
 
@@ -106,7 +107,7 @@ class Recommender:
         order of ``objectives``, or ``{"accuracy": 0.7, "diversity": 0.3}``, with sum 1 unless
         ``normalise=True``.  ``only``: return only these ids; ``without``: none of these;
         ``exclude_seen=False``: also items of the history.  ``rerank="xquad"``: re-rank for variety,
-        as far as the weights say.  Raises ``ParagonError`` for invalid arguments.
+        as far as the weight of accuracy says.  Raises ``ParagonError`` for invalid arguments.
         """
         given = history if isinstance(history, History) else History(history)
         return self.recommend_many([given], weights, k, **options).one()
@@ -153,6 +154,8 @@ class Recommender:
     def encode(self, history: Any, exclude_seen: bool = True) -> Encoded:
         """Check a history and convert it to numbers; raise ``ParagonError`` if it is invalid."""
         given = history if isinstance(history, History) else History(history)
+        if isinstance(given.items, Set):
+            raise ParagonError("history: a set has no order; give a list, oldest first")
         past = checked(Past, {"history": given.items, "times": given.times}, "request.")
         user = self.users.get(given.user, -1) if isinstance(given.user, str) else -1
         if user < 0 and given.user is not None:
@@ -270,26 +273,35 @@ class Recommender:
         The product of a row with :meth:`query` is the item's score: one vector index serves all
         histories and weights. Raises ``ParagonError`` for a backbone without such a product.
         """
-        self._check_product()
-        return list(self.numbers), self._table[1:].cpu().numpy()
+        if not self.backbone.is_dot_product:
+            raise ParagonError(f"index: {self.backbone.name} scores each pair of state and item")
+        return list(self.numbers), self._table[1:].cpu().numpy().copy()
 
-    def query(self, history: Any, weights: object, normalise: bool = False) -> np.ndarray:
+    @cached_property
+    def index_sha256(self) -> str:
+        """The checksum of what :meth:`index` returns: keep it with an index made of it."""
+        ids, rows = self.index()
+        return sha256("\0".join(ids).encode() + rows.data).hexdigest()
+
+    def query(
+        self, history: Any, weights: object, normalise: bool = False, index: str | None = None
+    ) -> np.ndarray:
         """Return the query ``[s', V s' + u]`` of a history under weights, ``[d + M]``.
 
-        Raises ``ParagonError`` for invalid arguments, and if nothing of the history is known.
+        ``index``: the :attr:`index_sha256` kept with an index. Raises ``ParagonError`` if it is of
+        another recommender, for invalid arguments, and if nothing of the history is known.
         """
+        if (index is not None or not self.backbone.is_dot_product) and index != self.index_sha256:
+            raise ParagonError("query: not the index of this recommender; make it from `index()`")
         past, wanted = self.encode(history), check_weights(weights, self.objectives, normalise)
-        self._check_product()
+        if len(wanted) > 1:
+            raise ParagonError(f"weights: {len(wanted)} rows for one history")
         if not past.items:
             raise ParagonError("query: nothing of the history is known")
         with torch.inference_mode():
-            vector = self.adapters(wanted.numpy()[:1])  # [1, P]
+            vector = self.adapters(wanted.numpy())  # [1, P]
             adapted = adapt(self._states([past]).unsqueeze(0), vector, self.generator.form)
             return adapted[0, 0].cpu().numpy()  # of [1, 1, d + M]
-
-    def _check_product(self) -> None:
-        if not self.backbone.is_dot_product:
-            raise ParagonError(f"index: {self.backbone.name} scores each pair of state and item")
 
     def weights_for(
         self, accuracy_loss_at_most: float, *, confidence: float = 0.95, users: float | None = None

@@ -149,6 +149,8 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
     """Serve until SIGINT or SIGTERM; raise ``ParagonError`` if the port cannot be used."""
     torch.set_num_threads(threads)  # in small products, threads mostly wait for each other
     gc.freeze()  # do not scan the loaded model: fewer pauses
+    if not host:  # it would be every address
+        raise ParagonError("--host is empty; give 127.0.0.1, or 0.0.0.0 for every address")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=1024)

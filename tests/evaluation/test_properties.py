@@ -210,7 +210,7 @@ def all_that_learns(seqs, settings):
     rival = train_end_to_end("hypernetwork", train, settings, 0)
     vectors = [torch.cat([p.flatten() for p in m.state_dict().values()])
                for m in (model, generator.model, rival)]  # fmt: skip
-    bias = tune_category_bias(train, settings.adapters, [0])
+    bias = tune_category_bias(train, collection.oracles, settings.adapters, [0])
     return dict(zip(NAMES, (*vectors, collection.anchor_vectors, bias), strict=True))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import rankdata
@@ -106,8 +107,11 @@ def test_what_data_must_have_for_an_objective():
 
 def test_names_rows_and_sums():
     assert check_weights([0.3, 0.7], NAMES).shape == (1, 2)
-    named = check_weights({"diversity": 0.25, "accuracy": 0.75}, NAMES)
-    assert named.tolist() == [[0.75, 0.25]]
+    named = {"diversity": 0.25, "accuracy": 0.75}
+    for own in (named, pd.Series(named)):
+        assert check_weights(own, NAMES).tolist() == [[0.75, 0.25]]
+    for own in (pd.DataFrame([named]), {"accuracy": True}, [[0.5, 0.5], [True, 0.0]]):
+        refused("number", check_weights, own, NAMES)
     mixed = simplex.simplex_weights([0.2, [0.5, 0.5]], NAMES)  # the first of two is enough
     assert torch.allclose(mixed, torch.tensor([[0.2, 0.8], [0.5, 0.5]]))
     rows = np.random.default_rng(0).gamma(1, 10.0 ** np.arange(-3, 3)[:, None], (6, 2))

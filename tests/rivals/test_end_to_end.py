@@ -14,6 +14,7 @@ from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
 from paragon.objectives.losses import bpr_max
 from paragon.objectives.table import OBJECTIVES, Catalogue, history_shares
+from paragon.objectives.weights import simplex_lattice
 from paragon.rivals import end_to_end
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
 from paragon.rivals.retrain import Retrained, Retraining
@@ -86,9 +87,10 @@ def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, settings, tmp
 def test_category_bias_follows_the_weights(backbone, seqs):
     few = adapter_settings(steps=60, batch=32)
     task = frozen_task(backbone, seqs, "train", few)
-    bias = end_to_end.tune_category_bias(task, few, [0, 1])
+    lattice = simplex_lattice(2, 4)
+    bias = end_to_end.tune_category_bias(task, lattice, few, [0, 1])
     plain = frozen_task(backbone, seqs, "train", few.model_copy(update={"item_side": False}))
-    assert torch.equal(bias, end_to_end.tune_category_bias(plain, few, [0, 1]))
+    assert torch.equal(bias, end_to_end.tune_category_bias(plain, lattice, few, [0, 1]))
     assert bias.shape == (2, 5, 6)  # seeds, evaluation weights, categories
     assert not torch.allclose(bias[0, 0], bias[0, -1], atol=0.05)
 

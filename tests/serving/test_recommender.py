@@ -106,10 +106,15 @@ def test_unknown_items_are_skipped_and_counted(recommender, seqs):
 def test_one_index_finds_the_best_items_under_any_weights(recommender, seqs, balance):
     ids, rows = recommender.index()
     history, weights = ids[3:8], [balance, 1 - balance]
-    scores = rows @ recommender.query(history, weights)
+    scores = rows @ recommender.query(history, weights, index=recommender.index_sha256)
     nearest = [ids[i] for i in np.argsort(-scores, kind="stable") if ids[i] not in history]
     assert nearest[:10] == recommender.recommend(history, weights).item_ids
+    rows[:] = 0  # lists do not change with them
+    assert recommender.recommend(history, weights).item_ids == nearest[:10]
     refused("nothing of the history", recommender.query, ["nobody knows it"], weights)
+    refused("2 rows", recommender.query, history, [weights, weights])
+    refused("no order", recommender.query, {*history}, weights)
+    refused("not the index", recommender.query, history, weights, index="another")
 
 
 def test_filters(recommender, seqs):
@@ -124,9 +129,6 @@ def test_filters(recommender, seqs):
     less = recommender.recommend(history, HALF, k=9, without=best.item_ids[:1])
     assert less.item_ids == best.item_ids[1:]
     assert set(recommender.recommend(["new"], HALF, k=3, only=few).item_ids) <= set(few)
-
-
-# --- many ----------------------------------------------------------------------------------------
 
 
 def test_many_people_have_their_own_weights_and_errors(made, seqs, monkeypatch):
@@ -216,9 +218,6 @@ def test_a_request_has_the_same_list_alone_and_in_any_company(loaded):
                 assert batch.numbers[place].tobytes() == alone[row].numbers[0].tobytes()
                 # The last bits of a score come from matrix products, which are larger for many.
                 assert np.allclose(batch.scores[place], alone[row].scores[0], atol=1e-5)
-
-
-# --- re-ranked -----------------------------------------------------------------------------------
 
 
 def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):

@@ -170,6 +170,8 @@ def test_the_address_is_printed_or_refused(loaded, monkeypatch, capsys):
     monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
     with real(("127.0.0.1", 0)) as taken, pytest.raises(ParagonError, match="cannot be used"):
         serve(loaded, "127.0.0.1", taken.getsockname()[1], 1)
+    with pytest.raises(ParagonError, match="--host"):
+        serve(loaded, "", 0, 1)
     monkeypatch.setattr(socket, "create_server", lambda *_, **__: real(("127.0.0.1", 0)))
     for host, name in (("::1", "[::1]"), ("127.0.0.1", "127.0.0.1")):
         serve(loaded, host, 0, 1)
