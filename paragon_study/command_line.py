@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # What the functions of a Method are called with.
 CALLED = {"mixture": "anchors weights", "vectors": "trained index", "rows": "trained"}
 CALLED |= {"rerank": "lists weight positions"}
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+NO_ACCESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
 
 Dataset = Annotated[str | None, Option("--dataset", help="The first of params.yaml.")]
 Backbone = Annotated[str | None, Option("--backbone", help="The first of params.yaml.")]
@@ -250,7 +250,9 @@ def trial(
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
     """Run ablations and moves that have no results yet; without KIND, list them."""
-    keep_memory()
+    from paragon.params import load_params
+
+    keep_memory(load_params().run.threads)
     from paragon_study.ablations import ablate
     from paragon_study.moves import measure
 
@@ -275,7 +277,7 @@ def trial(
 @app.command()
 def recover() -> None:
     """Remove files that DVC left half-written when it was killed."""
-    from paragon_study.running.stages import recover as repair
+    from paragon_study.running.runner import recover as repair
 
     typer.echo("".join(f"{name} was half-written: removed\n" for name in repair()), nl=False)
 
@@ -430,7 +432,7 @@ def main() -> None:
     except (ParagonError, NotebookFailed) as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        if error.errno not in NO_ROOM and "usable temporary" not in str(error):
+        if error.errno not in NO_ACCESS and "usable temporary" not in str(error):
             raise
         place = error.filename or f"a file in {os.getcwd()} or {os.environ.get('TMPDIR', '/tmp')}"
-        sys.exit(f"error: {place} cannot be written: {error.strerror or error}")
+        sys.exit(f"error: {place} cannot be read or written: {error.strerror or error}")

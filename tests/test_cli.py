@@ -121,7 +121,7 @@ def test_errors_that_a_person_can_correct_and_a_full_disk_are_one_line(root, mon
     shutil.rmtree(root / "artifacts")
     full = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))}
     done = python(root, "-m", "paragon", *RUN, **full)
-    fails_with(done, "cannot be written", "usable temporary directory")
+    fails_with(done, "cannot be read or written", "usable temporary directory")
     edit(root, "threads: 2", "threads: two")
     fails_with(python(root, "-m", "paragon", *RUN), "params.yaml: run.threads:", "'two'")
     assert not (root / "artifacts").exists()

@@ -4,9 +4,9 @@ Shapes: S seeds, A anchors, W weights, O objectives, P parameters, M categories,
 ``choice``, the mean task loss on *validation* users; other measures are on *test* users.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count
 from typing import Annotated, Any, ClassVar
@@ -30,7 +30,7 @@ from paragon.generator.generator import Generator
 from paragon.objectives.weights import random_weights, simplex_lattice
 from paragon.params import ARTIFACTS, Count, Section, merge_sections
 from paragon.rivals.end_to_end import biased_scores, tune_category_bias
-from paragon_study.ablations.greedy import Greedy
+from paragon_study.ablations.greedy import GAINS, Greedy
 from paragon_study.ablations.trials import Bench, Plan, joined, tuned_adapters
 from paragon_study.pipeline.jobs import train_generators, train_rivals, training_task
 from paragon_study.pipeline.study import Study, open_study
@@ -55,7 +55,9 @@ class LawEntry(StudyEntry):
 
     objectives: list[str]
     oracles: Count
+    drawn: Annotated[int, Field(ge=0)] = 0  # random evaluation weights, beside the lattice
     anchors: Annotated[list[Count], Field(min_length=1)]
+    variants: list[str] | None = None  # those measured; default: all
 
 
 class VariantEntry(Section):
@@ -80,16 +82,17 @@ class Ablations(Plan):
 
     def follows_from(self, kind: str, name: str) -> list:
         """Return the seeds, the entry, and what else its rows depend on."""
-        entry = [self.seeds, self.entry(kind, name)]
-        if kind == "law":
-            entry += [self.end_to_end, self.equal, self.variants]
-        return [*entry, self.tried] if kind == "tuning" else entry
+        law = [self.end_to_end, self.equal, self.variants]
+        more: dict[str, list] = {"law": law, "tuning": [self.tried]}
+        return [self.seeds, self.entry(kind, name), *more.get(kind, [])]
 
     def study(self, name: str, change: dict[str, Any] | None = None) -> Study:
-        """Open the study of an entry of ``law``, with as many anchors as it can need."""
+        """Open the study of an entry of ``law``: anchors that it can need, then drawn weights."""
         entry = self.entry("law", name)
-        anchors = spread_weights(len(entry.objectives), max(entry.anchors)).tolist()
-        adapters = {"objectives": entry.objectives, "oracles": entry.oracles, "anchors": anchors}
+        anchors = spread_weights(len(entry.objectives), max(entry.anchors))
+        drawn = random_weights(entry.drawn, anchors.min(0).values, np.random.default_rng(1))
+        adapters = {"objectives": entry.objectives, "oracles": entry.oracles}
+        adapters["anchors"] = torch.cat([anchors, drawn]).tolist()
         changes = merge_sections({"run": {"seeds": self.seeds}, "adapters": adapters}, change or {})
         return open_study(entry.dataset, entry.backbone, changes, checked=False)
 
@@ -125,13 +128,17 @@ class AblationBench(Bench):
 
     @cached_property
     def choices(self) -> Tensor:
-        """The weights ``[C, O]`` at which settings are chosen."""
+        """The weights ``[C, O]`` at which settings are chosen, and candidates generated."""
         floor = self.collection.anchors.min(0).values
         return random_weights(CHOICES, floor, np.random.default_rng(0))
 
     def tuned(self, index: int, weights: Tensor) -> Tensor:
         """Choose for each weight the best tuned adapter of a seed, by validation task loss."""
-        return best_of(self.held_out[0], self.collection.tuned(index), weights, self.objectives)
+        return self.best(self.collection.tuned(index))(weights)
+
+    def best(self, vectors: Tensor) -> Callable[[Tensor], Tensor]:
+        """Make a way that chooses among ``vectors [A, P]`` by validation task loss."""
+        return partial(best_of, self.held_out[0], vectors, names=self.objectives)
 
     def choice(self, way: Callable[[Tensor], Tensor]) -> float:
         """Compute the mean task loss on validation users."""
@@ -154,12 +161,9 @@ class AblationBench(Bench):
 
 def first_anchors(collection: Collection, number: int) -> Collection:
     """Keep the first anchors."""
-    return dataclasses.replace(
-        collection,
-        anchors=collection.anchors[:number],
-        anchor_vectors=collection.anchor_vectors[:, :number],
-        snapshots=collection.snapshots[:, :number],
-    )
+    anchors, vectors = collection.anchors[:number], collection.anchor_vectors[:, :number]
+    snapshots = collection.snapshots[:, :number]
+    return replace(collection, anchors=anchors, anchor_vectors=vectors, snapshots=snapshots)
 
 
 def load_variant(
@@ -179,39 +183,47 @@ def load_variant(
 def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure generators and rivals for each number of tuned adapters; a row for each and seed."""
     entry, study, tables = plan.entry("law", name), plan.study(name), []
+    names, most = entry.objectives, max(entry.anchors)
     sequences, backbone, about = study.load_frozen()
     tuned = tuned_adapters(study, sequences, backbone, about, STORE / name / "tuned")
-    bench = AblationBench(study, sequences, backbone, tuned)
+    oracles = torch.cat([tuned.oracles, tuned.anchors[most:]])  # [W, O], with those drawn
+    vectors = torch.cat([tuned.oracle_vectors, tuned.anchor_vectors[:, most:]], 1)  # [S, W, P]
+    tuned = replace(first_anchors(tuned, most), oracles=oracles, oracle_vectors=vectors)
+    # One oracle and one middle adapter, however many anchors the entry has.
+    bench = AblationBench(study, sequences, backbone, first_anchors(tuned, plan.equal))
     generators = {
         f"{variant} {number}": load_variant(plan, name, tuned, variant, number)
-        for variant, setting in plan.variants.items()
+        for variant in entry.variants or plan.variants
         for number in entry.anchors
-        if number in setting.anchors
+        if number in plan.entry("variants", variant).anchors
     }
     equal = {"anchors": tuned.anchors[: plan.equal].tolist()}  # part of their budget
     change = {"adapters": equal, "rivals": {"end_to_end": plan.end_to_end}}
     rivals = train_rivals(plan.study(name, change), STORE / name)
-    train, _ = training_task(study)
-    biases = tune_category_bias(train, study.params.adapters, plan.seeds)  # [S, W, M]
+    parts = tuned.oracles, study.params.adapters, plan.seeds
+    biases = tune_category_bias(training_task(study)[0], *parts)  # [S, W, M]
     forms = {n: mixture for n in MIXTURES if (mixture := METHODS[n].mixture)}
     forms["kernel"] = mixtures.in_log_ratios(kernel)
-    plain = bench.held_out[1].catalogue_scores(torch.zeros(train.form.size)).cpu().numpy()
-    rerankers = [Greedy(bench, depth) for depth in DEPTHS]
+    plain = bench.held_out[1].catalogue_scores(torch.zeros(tuned.form.size)).cpu().numpy()
+    rerankers = [Greedy(bench, depth) for depth in DEPTHS if GAINS.issuperset(names)]
     for index, seed in enumerate(plan.seeds):
         ways: Ways = {n: models[index].generate for n, models in generators.items()}
         ways |= {n: model.generate for n, model in rivals[index].items()}
+        for n in [n for n in ways if n.startswith(("generated", "hypernetwork"))]:
+            method, _, number = n.partition(" ")
+            ways[f"{method}_best {number}"] = bench.best(ways[n](bench.choices))
         for number in entry.anchors:
             collection = first_anchors(tuned, number)
             for n, form in forms.items():
                 ways[f"{n} {number}"] = partial(mixtures.mixed, collection, form, index)
-        ways["backbone"] = lambda weights: torch.zeros(len(weights), train.form.size)
+            ways[f"best {number}"] = bench.best(collection.anchor_vectors[index])
+        ways["backbone"] = lambda weights: torch.zeros(len(weights), tuned.form.size)
         tables_of = (biased_scores(plain, sequences.categories, u) for u in biases[index])
         bias = Row("category_bias", seed, bench.weights.numpy(), map(Scores.of, tables_of))
         oracles = bench.tuned(index, bench.weights)
         others = bias, *(reranker.row(seed, oracles) for reranker in rerankers)
         tables.append(bench.rows(ways, index, others))
-    table = joined(tables, dataset=entry.dataset, backbone=entry.backbone)
-    table.insert(2, "objectives", len(entry.objectives))
+    table = joined(tables, dataset=entry.dataset, backbone=entry.backbone, objectives=len(names))
     table[["method", "anchors"]] = table["method"].str.partition(" ")[[0, 2]]
     return table
 
@@ -241,8 +253,7 @@ def measure_tuning(plan: Ablations, name: str) -> pd.DataFrame:
     for change in plan.tried:
         study = open_study(entry.dataset, entry.backbone, {"backbones": change}, checked=False)
         start = time.process_time()
-        settings = study.params.backbones
-        fitted = train_backbone(entry.backbone, study.load_sequences(), settings)[1]
+        fitted = train_backbone(entry.backbone, study.load_sequences(), study.params.backbones)[1]
         changed = ", ".join(f"{key} {value}" for key, value in change.items()) or "the study"
         seconds = significant(time.process_time() - start, 3)
         rows.append((changed, -min(fitted.validation), fitted.epochs, seconds))

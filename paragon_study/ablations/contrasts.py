@@ -19,8 +19,8 @@ from paragon_study.report import style
 from paragon_study.report.style import GREY, look, metric_label
 
 MEASURES = ("regret_mean", "outcome_error")  # by loss, and by what is served
-SHOWN: tuple[str, ...] = ("nearest", "interpolation_log", "rbf_log", "kernel", "generated")
-SHOWN += ("tuned_alone", "hypernetwork", "conditioned", "category_bias", "greedy_50", "greedy_1000")
+SHOWN = "best nearest interpolation_log kernel generated generated_best".split()
+SHOWN += "tuned_alone hypernetwork conditioned category_bias greedy_50 greedy_1000".split()
 
 
 def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.DataFrame:
@@ -55,8 +55,7 @@ def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFra
 @style.drawn
 def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
     """Plot regret up to 200 % and control error over the number of tuned adapters, by study."""
-    several = law.groupby("name")["anchors"].nunique() > 1
-    names = [name for name in law["name"].unique() if several[name]]
+    names = [n for n, of in law.groupby("name", sort=False)["anchors"] if of.nunique() > 1]
     figure, axes = style.panels(7.2, 4.4, 2, len(names), **style.SHARED)
     for (measure, name), ax in zip(product(MEASURES, names), axes.flat, strict=True):
         rows = law[law["name"] == name]
@@ -75,17 +74,17 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
     for ax, of in zip(axes[0], law.groupby("name").first().loc[names].itertuples(), strict=True):
-        title = f"{of.objectives} objectives, {look(of.backbone).label}, {of.dataset}"
+        title = f"{of.objectives} objectives,\n{look(of.backbone).label}, {of.dataset}"
         ax.set_title(title, fontsize=8)
     axes[0, 0].set_ylim(top=min(2, axes[0, 0].get_ylim()[1]))  # of all columns
     axes[0, 0].yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=""))
     axes[0, 0].set_ylabel("regret, %\n(0 = oracle)", fontsize=8)
     axes[1, 0].set_ylabel("control error\n(0 = oracle)", fontsize=8)
     for ax in axes[1]:
-        ax.set_xlabel("tuned adapters to learn from", fontsize=8)
+        ax.set_xlabel("tuned adapters", fontsize=8)
     style.method_legend(figure, axes[0, 0], columns=3)
     note = style.seeds_note((rows for _, rows in law.groupby("name")), "Vertical lines")
-    style.small_print(figure, note, "Methods without markers need no tuned adapters.")
+    style.small_print(figure, note, "Methods without markers do not learn from them.")
     return figure
 
 

@@ -17,6 +17,7 @@ from paragon.rivals.reranking import RERANKERS, TOP, Setting, candidates_of, on_
 from paragon_study.ablations.trials import Bench
 
 FINEST = 0.75  # between exponents of factors; with more objectives, a multiple of it
+GAINS = frozenset({"accuracy", "diversity", "novelty", "recency"})  # objectives with a gain
 ByFactors = Callable[[np.ndarray], Scores]  # of factors [O]
 
 

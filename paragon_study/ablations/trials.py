@@ -68,8 +68,7 @@ class Plan(Section):
         dataset = getattr(entry, "dataset", self.dataset)
         params = load_params(dataset=dataset, backbone=getattr(entry, "backbone", None))
         of = SETTINGS | ({"evaluation"} if kind == "budgets" else set())
-        parts = [params.model_dump(include=of)]
-        parts += self.follows_from(kind, name)
+        parts = [params.model_dump(include=of), *self.follows_from(kind, name)]
         text = json.dumps(parts, sort_keys=True, default=Section.model_dump)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -27,9 +27,8 @@ KEYS = ["dataset", "backbone", "method", "metric"]
 PARAMS = PurePosixPath("params.yaml")
 WORKING_TREE = "the working tree"
 # Of each method: numbers, or null with a note that says why.
-_METRICS = TypeAdapter(
-    dict[str, dict[str, FiniteFloat | str | None]], config=ConfigDict(strict=True)
-)
+_ByMethod = dict[str, dict[str, FiniteFloat | str | None]]
+_METRICS = TypeAdapter(_ByMethod, config=ConfigDict(strict=True))
 Values = dict[tuple[str, str, str, str], float | None]
 Files = dict[PurePosixPath, bytes]
 

@@ -93,8 +93,7 @@ class ControlRoom:
         if user == NOBODY and not titles:
             return "the history is empty: choose a user or type a title"
         weights = [*values.values()]
-        if len(weights) == 1:
-            weights.append(1 - weights[0])
+        weights += [1 - weights[0]] * (len(weights) == 1)  # two objectives, one slider
         total = sum(weights)  # all 0: equal weights
         weights = [w / total if total else 1 / len(weights) for w in weights]
         history = self.history(None if user == NOBODY else user, titles)

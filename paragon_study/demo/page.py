@@ -214,8 +214,7 @@ def make_bundle(trained: Trained) -> Bundle:
         points = []
         for row in range(len(lists.weights)) if method != "backbone" else [0]:  # ignores weights
             found = lists.quality(method, row)  # [O, N]
-            errors = found.std(1, ddof=1) / found.shape[1] ** 0.5
-            points.append([*found.mean(1), *errors])
+            points.append([*found.mean(1), *found.std(1, ddof=1) / found.shape[1] ** 0.5])
         shape = len(lists.weights), 2 * len(bundle.objectives)
         tensors[f"front.{method}"] = torch.from_numpy(np.resize(points, shape))
     return bundle

@@ -370,7 +370,6 @@ def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]
     vectors["moved_mean"] = each.mean(0)[-len(weights) :]
     valid, test, _ = new.held_out
     vectors["moved_calibrated"] = best_of(valid, choice, weights, new.objectives)
-
     by_weight = zip(*(old.vectors[-len(weights) :] for old in olds), strict=True)  # W times K
     scores = (torch.stack([test.catalogue_scores(v) for v in own]).mean(0) for own in by_weight)
     rows = (Scores.of(of_events.cpu().numpy()) for of_events in scores)  # [N, n + 1] each

@@ -36,9 +36,9 @@ def choose_kernels() -> None:
         os.environ.update(KERNELS)
 
 
-def keep_memory() -> None:
-    """Keep freed memory, and wait for threads without spinning; call it before libraries load."""
-    os.environ.update(MEMORY | WAITING)
+def keep_memory(threads: int) -> None:
+    """Set the variables of a stage, and keep freed memory; call it before libraries load."""
+    os.environ.update(stage_variables(threads))
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT)

@@ -149,7 +149,8 @@ def _train_published(study: Study, seed: int) -> None:
 def train_category_bias(study: Study) -> Tensor:
     """Tune and store `category_bias` for all evaluation weights and seeds: ``[S, W, M]``."""
     train, about = training_task(study)
-    bias = end_to_end.tune_category_bias(train, study.params.adapters, study.params.run.seeds)
+    oracles, settings = study.load_collection(about).oracles, study.params.adapters
+    bias = end_to_end.tune_category_bias(train, oracles, settings, study.params.run.seeds)
     stem, tensors = study.folder / "rivals" / "category_bias", {"bias": bias.contiguous()}
     save_tensors(stem, tensors, study.about_category_bias(about))
     return bias

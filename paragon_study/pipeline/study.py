@@ -17,7 +17,7 @@ from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import held_out
 from paragon.generator.generator import Generator, load_generators
-from paragon.objectives.table import check_objectives
+from paragon.objectives.table import check_objectives, check_served
 from paragon.params import ARTIFACTS, CHECKPOINTS, DATA, RESULTS, Params, Section, load_params
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.published import Published, load_published
@@ -72,6 +72,9 @@ class Study:
         expected = {"dataset": self.dataset, **self.params.data.model_dump()}
         where = f"{ARTIFACTS / self.dataset}: made with other settings"
         check_match(expected, sequences.description, where, "data")
+        # Before anything is trained.
+        check_objectives(self.params.adapters.objectives, sequences)
+        check_served(sequences.met_in_training(), self.params.adapters.served)
         return sequences
 
     def save_backbone(self, backbone: Backbone, sequences: Sequences, fitted: Fitted) -> None:
@@ -141,12 +144,9 @@ class Study:
 
     def about_category_bias(self, backbone: dict) -> dict:
         """Return the description that a stored `category_bias` must have."""
-        return {
-            "kind": "category_bias",
-            "seeds": self.params.run.seeds,
-            "backbone": backbone["sha256"],
-            "settings": self.params.adapters.model_dump(),
-        }
+        about: dict = {"kind": "category_bias", "seeds": self.params.run.seeds}
+        about |= {"backbone": backbone["sha256"], "settings": self.params.adapters.model_dump()}
+        return about
 
     def load_category_bias(self, backbone: dict) -> torch.Tensor:
         """Load the category biases that notebook 05 tuned, ``[S, W, M]``."""

@@ -103,7 +103,7 @@ def all_results(folders: Iterable[Path]) -> pd.DataFrame:
         single = {method for method, note in notes.items() if "there is one" in note}
         for method, row in metrics.items():
             for name, value in row.items():
-                of_front = name.startswith("set_hv") and method in single
+                of_front = name.startswith(("set_hv", "even_")) and method in single
                 ending = name.endswith(("_sd", "_low", "_high"))
                 if isinstance(value, int | float) and not ending and not of_front:
                     limits = row.get(f"{name}_low"), row.get(f"{name}_high")

@@ -157,14 +157,12 @@ def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
     events, lists = dataset.interactions, dataset.items["categories"]
     figure, axes = style.panels(7.2, 8.4, 3, 2)
     items, users, kinds, months, load, split = axes.flat
-
     counts = events["item_id"].value_counts().to_numpy()
     top = max(1, round(0.2 * len(counts)))
     items.loglog(np.arange(1, len(counts) + 1), counts, color=BLUE)
     share = f"top 20% of items:\n{counts[:top].sum() / counts.sum():.0%} of interactions"
     _mark(items, top, share, 0.08, 1 / 1.15, "right")
     items.set(xlabel=f"item, by popularity (n = {len(counts):,})", ylabel="interactions")
-
     lengths, hue = events["user_id"].value_counts(), {}
     if len(dataset.users):
         groups = dataset.users.set_index("user_id")["group"].reindex(lengths.index)
@@ -176,7 +174,6 @@ def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
     _mark(users, lengths.median(), f"median {lengths.median():g}", 0.93, 1.08)
     users.set(xlabel="interactions of a user", ylabel=f"users (n = {len(lengths):,})")
     users.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-
     sizes = lists.explode().value_counts()
     largest = sizes.sort_values(kind="stable")[-20:]
     bars = kinds.barh(largest.index, largest, color=BLUE)
@@ -185,16 +182,13 @@ def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
     some = f", the 20 largest of {len(sizes)}" if len(sizes) > 20 else ""
     kinds.set(xlabel=f"items of a category{some}")
     kinds.margins(x=0.1)
-
     times = pd.Series(1, pd.to_datetime(events["timestamp"], unit="s")).resample("MS").sum()
     months.bar(times.index, times, width=26, align="edge", color=BLUE)
     months.set(xlabel="month", ylabel="interactions")
     _show_dates(months, 7)
-
     load.bar(*np.unique(lists.map(len), return_counts=True), color=BLUE)
     load.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     load.set(xlabel=f"categories of an item (mean {lists.map(len).mean():.2f})", ylabel="items")
-
     parts = [sequences.description["counts"][name] for name in ("test", "valid", "train")]
     bars = split.barh(["test", "valid", "train"], parts, color=BLUE)
     split.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7, color=GREY)
@@ -215,10 +209,9 @@ def lines(
     """Plot curves ``(x, y)``; ``marked`` are x values by name, ``dots`` marks all points."""
     figure, ax = style.panels(4.4, 2.5)
     ax.set(xlabel=x_label, ylabel=y_label)
-    marker = "o" if dots else None
     for (name, xy), (colour, line) in zip(curves.items(), cycle(_LINES), strict=False):
         x, y = (np.asarray(values, float) for values in xy)
-        ax.plot(x, y, color=colour, linestyle=line, marker=marker, label=name)
+        ax.plot(x, y, color=colour, linestyle=line, marker="o" if dots else None, label=name)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=dots))
     for name, position in (marked or {}).items():
         _mark(ax, position, name, 1.01, ha="center")
@@ -359,8 +352,7 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
 @style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Plot distances to the nearest collected vector by group: box, median and values."""
-    arrays = {name: np.asarray(own) for name, own in distances.items()}
-    groups = {f"{name} (n = {own.size})": own for name, own in arrays.items()}
+    groups = {f"{name} (n = {np.size(own)})": np.asarray(own) for name, own in distances.items()}
     together = np.concatenate(list(groups.values()))
     log = bool(together.min() > 0 and together.max() > 30 * together.min())
     figure, ax = style.panels(5.2, 0.7 + 0.42 * len(groups))

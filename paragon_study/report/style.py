@@ -62,7 +62,10 @@ METHODS = {
     # In the ablations only.
     "latent_16": Look("generated, 16 components", "#882255", "^", _DASH),
     "longer": Look("generated, three times the steps", "#D55E00", "s", _DASH),
-    "tuned_alone": Look("tuned for the weights alone", "#777777", "s", _DOT),
+    "generated_best": Look("generated, best of 64", "#661100", "*"),
+    "hypernetwork_best": Look("hypernetwork, best of 64", "#332288", "*", _DOT),
+    "best": Look("best of the tuned, by validation", "#004488", "*"),
+    "tuned_alone": Look("tuned once, for the weights", "#777777", "s", _DOT),
     "greedy_50": Look("greedy re-ranking of 50", "#8C564B", ">", _DOT),
     "greedy_1000": Look("greedy re-ranking of 1,000", "#004D40", "<", _DASH),
     "no_behaviour": Look("generated, no behavioural loss", "#CC79A7", "X", _DOT),

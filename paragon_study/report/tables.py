@@ -117,8 +117,7 @@ def interval_cell(values: pd.Series, digits: int) -> str:
     """Format a mean ± half of its 95 % interval over values; a dash if one is undefined."""
     if values.isna().any() or values.empty:
         return "–"
-    mean, low, _, _ = mean_interval(values.to_numpy(float))
-    return plus_minus(mean, low, digits)
+    return plus_minus(*mean_interval(values.to_numpy(float))[:2], digits)
 
 
 def as_markdown(table: pd.DataFrame, left: int = 1) -> str:

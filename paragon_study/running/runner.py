@@ -1,4 +1,4 @@
-"""Run a notebook as a stage of the pipeline and keep a reproducible executed copy."""
+"""Run a notebook as a stage and keep a reproducible copy; repair what a killed DVC leaves."""
 
 import logging
 import os
@@ -179,3 +179,26 @@ def _explained(error: PapermillExecutionError | RuntimeError, name: str, failed:
     lines = _ANSI.sub("", "\n".join(error.traceback)).rstrip().splitlines()
     first = f"notebook {name} failed with {error.ename}; see {failed}"
     return NotebookFailed("\n".join([first, *lines[-FRAMES:]]))
+
+
+def recover(root: Path = ROOT) -> list[str]:
+    """Remove files that a killed DVC left incomplete, and return their names; call it alone.
+
+    DVC writes ``dvc.lock`` in place, and can leave its list of commands empty (treeverse/dvc#7615).
+    """
+    from dvc.dvcfile import Lockfile  # slow
+    from dvc.exceptions import DvcException
+    from dvc.utils.strictyaml import load
+
+    removed, lock, running = [], root / "dvc.lock", root / ".dvc" / "tmp" / "rwlock"
+    if lock.exists():
+        whole = False
+        with suppress(DvcException):
+            load(str(lock), schema=Lockfile.SCHEMA)
+            whole = lock.read_bytes().endswith(b"\n")
+        removed += [] if whole else [lock]
+    if running.exists() and not running.stat().st_size:
+        removed.append(running)
+    for file in removed:
+        file.unlink()
+    return [str(file.relative_to(root)) for file in removed]

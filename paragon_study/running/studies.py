@@ -90,12 +90,11 @@ def record_time(seconds: float, name: str, root: Path = ROOT) -> None:
 
 def recomputed(root: Path = ROOT) -> list[tuple[str, ...]]:
     """List the studies whose results are unchanged since an evaluation in this folder."""
-    studies = []
-    for name, about in load_times(root).items():
-        study, _, stage = name.rpartition("/")
-        if stage == LAST and about.results == _digest(root / "results" / study):
-            studies.append(tuple(study.split("/")))
-    return studies
+    return [
+        tuple(name.split("/")[:-1])
+        for name, about in load_times(root).items()
+        if name.endswith(f"/{LAST}") and about.results == _digest((root / "results" / name).parent)
+    ]
 
 
 def _digest(folder: Path) -> str:

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from paragon.params import ROOT
 from paragon_study.course.lab import small_params
-from paragon_study.running.stages import recover
+from paragon_study.running.runner import recover
 
 KILLS = int(os.environ.get("PARAGON_KILLS", "1"))  # `make test-all` has 25
 PARTS = ("", "dvc repro", "-m paragon run", "ipykernel_launcher")  # of a command; "" is in all

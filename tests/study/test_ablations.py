@@ -82,14 +82,15 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
 ):
     names = ["accuracy", "diversity", "recency"]
     few = {"objectives": names, "steps": 6, "checks": 2, "snapshots": 1, "oracles": 2}
-    few["anchors"] = spread_weights(3, 4).tolist()
+    few["anchors"] = [*spread_weights(3, 4).tolist(), [0.2, 0.3, 0.5]]  # the last is drawn
     own = {"adapters": few, "generator": {"steps": 6, "batch": 8}}
     own["run"] = {"seeds": [0, 1], "threads": 1}
     toy = {"dataset": "toy", "backbone": "sasrec", "oracles": 2, "anchors": [3, 4]}
     variants = {"generated": {"anchors": [3, 4]}}
     variants["no_collection"] = {"anchors": [4], "change": {"batch": 0}}
     content = yaml.safe_load(PLAN) | {"seeds": [0, 1], "end_to_end": ["conditioned"]}
-    content |= {"variants": variants, "law": {"toy": toy | {"objectives": names}}}
+    toy |= {"objectives": names}
+    content |= {"variants": variants, "law": {"toy": toy, "typo": toy | {"variants": ["more"]}}}
     plan = params.checked(Ablations, content, "test")
 
     def study(self, name, change=None):
@@ -100,8 +101,11 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
     frozen = seqs, backbone, {"sha256": "b"}
     monkeypatch.setattr(Study, "load_frozen", lambda self: frozen)
     monkeypatch.setattr(ablate, "STORE", tmp_path)
+    asked, bias = [], ablate.tune_category_bias
+    record = ablate, "tune_category_bias", lambda *parts: asked.append(parts[1]) or bias(*parts)
+    monkeypatch.setattr(*record)
     table = ablate.measure_law(plan, "toy")
-    several = {*ablate.MIXTURES, "kernel", "generated"}
+    several = {*ablate.MIXTURES, "kernel", "best", "generated", "generated_best"}
     expected = {(m, str(n), s) for m in several for n in (3, 4) for s in (0, 1)}
     once = {"tuned", "constant", "tuned_alone", "backbone", "category_bias", "conditioned"}
     once |= {"greedy_50", "greedy_1000"}
@@ -110,9 +114,11 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
     found = {*table[["method", "anchors", "seed"]].itertuples(index=False, name=None)}
     assert found == expected and len(table) == len(expected)
     assert table["outcome_error"].notna().all() and (table["objectives"] == 3).all()
+    assert asked[0].tolist()[-1] == pytest.approx([0.2, 0.3, 0.5])  # not learned from
     # What is stored is not trained again.
     monkeypatch.setattr(ablate, "train_generators", None)
     pd.testing.assert_frame_equal(ablate.measure_law(plan, "toy"), table)
+    refused("'more' is unknown; known: generated, no_collection", ablate.measure_law, plan, "typo")
 
 
 def test_greedy_reranking_takes_the_item_with_the_largest_sum_of_gains(
@@ -139,9 +145,7 @@ def test_greedy_reranking_takes_the_item_with_the_largest_sum_of_gains(
     asked = rival.measured(Scores.of_adapter(valid, vector) for vector in tuned)
     as_chosen, _ = rival.prepare("test", rival.temperature)
     for number, scores in enumerate(rival.row(0, tuned).scores):
-        far = [
-            np.abs((point - asked[number]) / np.ptp(asked, axis=0)).sum() for point in rival.points
-        ]
+        far = np.abs((rival.points - asked[number]) / np.ptp(asked, axis=0)).sum(1)
         (expected,) = as_chosen(rival.factors[np.argmin(far)]).blocks()
         assert np.array_equal([*scores.blocks()], [expected])
 
@@ -227,17 +231,13 @@ def test_where_xquad_catches_up_is_read_off_its_line():
 def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, monkeypatch):
     tuned = []
 
-    def counted(*given):
-        tuned.append(given)
-        return collect(*given)
-
     def load(change, origin="b"):
         adapters = settings.adapters.model_copy(update=change)
         study = Study("toy", "sasrec", settings.model_copy(update={"adapters": adapters}))
         parts = bench.sequences, bench.backbone, {"sha256": origin}, tmp_path / "tuned"
         return trials.tuned_adapters(study, *parts), len(tuned)
 
-    monkeypatch.setattr(trials, "collect", counted)
+    monkeypatch.setattr(trials, "collect", lambda *of: tuned.append(of) or collect(*of))
     (first, _), (again, count) = load({}), load({})
     assert count == 1 and torch.equal(first.oracle_vectors, again.oracle_vectors)
     assert load({"steps": 25})[1] == 2 and load({"steps": 25}, "another backbone")[1] == 3

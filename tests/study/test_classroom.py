@@ -175,9 +175,6 @@ def test_jupyterlab_is_found_without_its_environment_on_the_path(tmp_path, monke
     assert called[1:] == ["-m", "jupyterlab", f"--notebook-dir={tmp_path}"]
 
 
-# --- executed notebooks ---------------------------------------------------------------------------
-
-
 def test_every_stage_has_a_copy_with_outputs_and_together_they_are_small():
     """After a change of a notebook: run its stage, then `python -m paragon report`."""
     names = {path.name for path in (ROOT / "notebooks").glob("0[1-7]_*.ipynb")}
@@ -191,9 +188,6 @@ def test_every_stage_has_a_copy_with_outputs_and_together_they_are_small():
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         assert any("image/png" in output.get("data", {}) for output in outputs)
         assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
-
-
-# --- the control room -----------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from paragon import progress
 from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
 from paragon_study.running import runner
-from paragon_study.running.runner import FRAMES, code_cells
-from paragon_study.running.stages import recover
+from paragon_study.running.runner import FRAMES, code_cells, recover
 from tests.conftest import THOROUGH, add, make_checkout, refused
 from tests.study.conftest import hear_signals, is_running, wait_until
 
