@@ -9,35 +9,62 @@ The oracle is chosen by the same users, from adapters of which `best` has some. 
 not favour it, `outcome_error_other` is the control error with the oracles of the other seeds,
 whose adapters were tuned from other starts.
 
-Shapes: W evaluation weights, O objectives, S seeds.
+`alpha_ndcg_95`: the headline at 95 % of the accuracy, as in the evaluation (two objectives).
+
+Shapes: W evaluation weights, O objectives, S seeds, P parameters.
 """
 
 import sys
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from paragon.adapters import mixtures
+from paragon.evaluation.methods import Trained
+from paragon.evaluation.shares import WEIGHTS, TopTen, most_diverse
 from paragon.metrics.statistics import mean_interval
 from paragon.objectives.table import metrics_of
-from paragon_study.ablations.ablate import AblationBench
+from paragon.objectives.weights import refined
+from paragon_study.ablations.ablate import AblationBench, Ways
 from paragon_study.ablations.trials import joined, replace_rows
 from paragon_study.pipeline.study import open_study
 
 FILE = Path(__file__).with_suffix(".csv")
 STUDIES = ("ml-100k/sasrec", "ml-100k/gru4rec", "ml-100k/tisasrec")
-MEASURES = ("regret_mean", "outcome_error", "outcome_error_other")
+SHARES = (0.98, 0.95, 0.9, 0.8)
+HEADLINES = [f"alpha_ndcg_{100 * share:g}" for share in SHARES]
+MEASURES = ("regret_mean", "outcome_error", "outcome_error_other", *HEADLINES)
+
+
+def headlines(trained: Trained, ways: Ways) -> pd.DataFrame:
+    """Measure lists of test users at shares of the accuracy: α-nDCG@10, a row for each way."""
+    valid, test = (TopTen(trained, part) for part in ("valid", "test"))
+    least = valid.points(torch.zeros(1, trained.test.form.size))[0, 0]  # of the backbone
+
+    def table(accuracy: Any) -> torch.Tensor:
+        first = torch.as_tensor(accuracy, dtype=torch.float32)
+        return torch.stack([first, 1 - first], 1)  # [W, 2]
+
+    def at_shares(way: Any) -> list[float]:
+        weights, points = refined(WEIGHTS, lambda between: valid.points(way(table(between))))
+        rows = [most_diverse(points, share * least) for share in SHARES]
+        lists = test.of_adapters(way(table(weights))[rows])
+        return [test.quality(items)[1].mean() for items in lists]
+
+    return pd.DataFrame({n: at_shares(way) for n, way in ways.items()}, index=HEADLINES).T
 
 
 def measured(name: str) -> pd.DataFrame:
     """Measure adapters of a study that are chosen or generated: a row for each and seed."""
     study = open_study(*name.split("/"))
-    sequences, backbone, about = study.load_frozen()
-    tuned, seeds = study.load_collection(about), study.params.run.seeds
-    generators = study.load_generators(tuned)
+    sequences, backbone, _ = study.load_frozen()
+    trained, seeds = study.load_trained(), study.params.run.seeds
+    tuned, generators = trained.collection, trained.generators
     bench = AblationBench(study, sequences, backbone, tuned)
     points, tables = {}, []
     for index in range(len(seeds)):
@@ -52,7 +79,10 @@ def measured(name: str) -> pd.DataFrame:
         vectors["constant"] = mixtures.mixed(tuned, mixtures.constant, index, bench.weights)
         vectors |= {method: way(bench.weights) for method, way in ways.items()}
         curve = bench.curve(vectors, index=index).query("protocol == 'full'")
-        tables.append(bench.measures(curve).assign(seed=index))
+        rows = bench.measures(curve).set_index("method")
+        if bench.objectives == ["accuracy", "diversity"]:
+            rows = rows.join(headlines(trained, ways))
+        tables.append(rows.assign(seed=index).reset_index())
         for method, rows in curve.groupby("method"):
             points[method, index] = rows[list(metrics_of(bench.objectives))].to_numpy()  # [W, O]
     table = pd.concat(tables)
@@ -69,7 +99,8 @@ def measured(name: str) -> pd.DataFrame:
 def rows_of(name: str) -> pd.DataFrame:
     """Summarise a study over seeds, and the differences from `generated`, seed by seed."""
     wide, rows = measured(name).pivot(index="seed", columns="method"), []
-    for measure, method in product(MEASURES, wide.columns.levels[1]):
+    measures = [name for name in MEASURES if name in wide]
+    for measure, method in product(measures, wide.columns.levels[1]):
         own = wide[measure, method]
         mean, low, high, _ = mean_interval(own.to_numpy(float))
         rows.append((method, measure, mean, low, high, None))

@@ -1,7 +1,7 @@
 """Export a trained recommender to a folder that can be served without its study, and load it.
 
-Nothing of single users remains, unless asked for. Shapes: N events, G balances, O objectives, K
-items of a list, n items, M categories.
+Nothing of single users remains, unless asked for. Shapes: N events, G balances, O objectives, C
+candidates, K items of a list, n items, M categories.
 """
 
 from dataclasses import replace
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from paragon import __version__, params
+from paragon.adapters.frozen import CANDIDATES, BestOf, frozen_task
 from paragon.backbones import BACKBONES, Backbone
 from paragon.data.registry import REGISTRY
 from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_sequences
@@ -18,7 +19,7 @@ from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator
 from paragon.metrics import ranking
 from paragon.objectives.table import information_of
-from paragon.objectives.weights import simplex_lattice
+from paragon.objectives.weights import random_weights, simplex_lattice
 from paragon.progress import progress
 from paragon.rivals import reranking
 from paragon.serving.lists import Encoded
@@ -26,7 +27,7 @@ from paragon.serving.outcome import Outcomes
 from paragon.serving.recommender import Recommender, Reranker
 from paragon.storage import atomic_folder, check_match, load_tensors, loading, save_tensors
 
-FORMAT = 2  # version of the folder format; increase it if older versions cannot read it
+FORMAT = 3  # version of the folder format; increase it if older versions cannot read it
 EXPORT = "python -m paragon export"
 PARTS = ("sequences", "backbone", "generator")
 FILES = ("README.md", *(f"{p}.{e}" for p in ("paragon", *PARTS) for e in ("json", "safetensors")))
@@ -43,7 +44,8 @@ _PEOPLE = {
 _CARD = """\
 # A recommender with a balance to choose: {backbone}, {dataset}
 
-A frozen recommender, and a generator of adapters that turn it to preference weights for {names}.
+A frozen recommender, and adapters that turn it to preference weights for {names}: of {candidates}
+generated ones, that with the smallest loss of validation users at these weights.
 
 ```python
 from paragon import Recommender
@@ -109,7 +111,11 @@ def export_folder(
         about |= {"trained": description["sha256"], "people": people}
         save_tensors(made / "backbone", tensors, about)
         frozen = _load_backbone(made / "backbone", data)[0].to(backbone.item_vectors().device)
-        served = Recommender(frozen, generator, data, sequences.popularity())
+        tuning = params.AdapterSettings(**collection["settings"])
+        valid = frozen_task(backbone, sequences, "valid", tuning)
+        wanted = random_weights(CANDIDATES, generator.floor, np.random.default_rng(0))  # [C, O]
+        choice = BestOf.measured(valid, generator.generate(wanted).cpu(), generator.objectives)
+        served = Recommender(frozen, generator, data, sequences.popularity(), choice=choice)
         arrays, settings = {"popularity": served.popularity}, []
         if outcomes := outcomes_of(served, sequences):
             arrays |= outcomes._asdict()
@@ -118,6 +124,7 @@ def export_folder(
             settings = [setting._asdict() for setting in reranker.settings]
         about = {"format": FORMAT, "paragon": __version__, "parts": _checksums(made)}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors |= choice._asdict()
         save_tensors(made / "paragon", tensors, about | {"settings": settings})
         (made / "README.md").write_text(model_card(served, sequences, people), encoding="utf-8")
 
@@ -143,7 +150,9 @@ def load_folder(folder: Path) -> Recommender:
             reranker = Reranker(generator.objectives.index("accuracy"), settings, arrays["sources"])
         # Once more: an export may have replaced the folder meanwhile.
         check_match({"parts": about["parts"]}, {"parts": _checksums(folder)}, str(folder), EXPORT)
-        return Recommender(backbone, generator, data, arrays["popularity"], outcomes, reranker)
+        choice = BestOf(*(tensors[name] for name in BestOf._fields))
+        own = arrays["popularity"], outcomes, reranker, choice
+        return Recommender(backbone, generator, data, *own)
 
 
 def _checksums(folder: Path) -> dict[str, str]:
@@ -255,6 +264,7 @@ def model_card(recommender: Recommender, sequences: Sequences, people: bool) -> 
         **about["counts"],
         **{name: about[name] for name in ("dataset", "source", "split", "fingerprint")},
         backbone=recommender.backbone.name,
+        candidates=CANDIDATES,
         names=", ".join(names),
         history=sequences.item_ids[:2],
         equal=dict.fromkeys(names, 1),

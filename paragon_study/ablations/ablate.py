@@ -19,7 +19,7 @@ from torch import Tensor
 
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection, load_collection, save_collection
-from paragon.adapters.frozen import best_of, held_out_losses
+from paragon.adapters.frozen import CANDIDATES, held_out_losses
 from paragon.backbones import train_backbone
 from paragon.errors import ParagonError
 from paragon.evaluation.evaluate import over_seeds, shares_from_generated, significant
@@ -36,7 +36,6 @@ from paragon_study.pipeline.jobs import train_generators, train_rivals, training
 from paragon_study.pipeline.study import Study, open_study
 
 Ways = dict[str, Callable[[Tensor], Tensor]]  # by name: weights [W, O] -> adapters [W, P]
-CHOICES = 64  # number of weights for `choice`
 FLOOR = 0.01  # of an anchor's weights: without a limit, the loss of an objective is unbounded
 MIXTURES = ("nearest", "interpolation", "interpolation_log", "rbf_log", "ridge_log")
 STORE = ARTIFACTS / "ablations"
@@ -130,15 +129,11 @@ class AblationBench(Bench):
     def choices(self) -> Tensor:
         """The weights ``[C, O]`` at which settings are chosen, and candidates generated."""
         floor = self.collection.anchors.min(0).values
-        return random_weights(CHOICES, floor, np.random.default_rng(0))
+        return random_weights(CANDIDATES, floor, np.random.default_rng(0))
 
     def tuned(self, index: int, weights: Tensor) -> Tensor:
         """Choose for each weight the best tuned adapter of a seed, by validation task loss."""
         return self.best(self.collection.tuned(index))(weights)
-
-    def best(self, vectors: Tensor) -> Callable[[Tensor], Tensor]:
-        """Make a way that chooses among ``vectors [A, P]`` by validation task loss."""
-        return partial(best_of, self.held_out[0], vectors, names=self.objectives)
 
     def choice(self, way: Callable[[Tensor], Tensor]) -> float:
         """Compute the mean task loss on validation users."""

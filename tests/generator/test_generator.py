@@ -1,4 +1,4 @@
-"""The generator: latent space, training, generation, saving, distances to its collection."""
+"""The generator: latent space, training, generation, saving."""
 
 import dataclasses
 
@@ -11,7 +11,6 @@ from paragon.adapters.adapter import AdapterForm
 from paragon.generator import training
 from paragon.generator.diffusion import Schedule
 from paragon.generator.generator import Latent, load_generator
-from paragon.generator.memorisation import distances
 from paragon.generator.training import behaviour as make_behaviour
 from paragon.generator.training import train_generator
 from paragon.objectives.weights import random_weights
@@ -128,17 +127,3 @@ def test_learns_a_collection_that_follows_the_weights(collection):
     assert not torch.allclose(model.generate(between, guidance=4.0, steps=2), found, atol=0.05)
     one, *_, other = model.generate(between, guidance=0.0, steps=2)
     assert torch.allclose(one, other, atol=1e-5)
-
-
-def test_distances_by_hand(collection):
-    anchors = torch.zeros_like(collection.anchor_vectors)
-    anchors[:, :, 0] = torch.tensor([0.0, 1.0, 3.0, 7.0])
-    oracles = torch.zeros_like(collection.oracle_vectors)
-    oracles[:, :, 1] = 0.5
-    vectors = {"anchor_vectors": anchors, "snapshots": anchors.unsqueeze(2).repeat(1, 1, 2, 1)}
-    made = dataclasses.replace(collection, **vectors, oracle_vectors=oracles)
-    found = distances(made, 0, anchors[0, [0, 0, 1, 2, 3]])  # copies
-    assert found["generated"].abs().max() == 0
-    # Of the weights 0, 1/4, ..., 1 the last is an anchor's too.
-    assert found["tuned"].tolist() == pytest.approx([0.5] * 4)
-    assert found["anchor to another anchor"].tolist() == pytest.approx([1, 1, 2, 4])
