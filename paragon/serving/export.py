@@ -44,8 +44,8 @@ _PEOPLE = {
 _CARD = """\
 # A recommender with a balance to choose: {backbone}, {dataset}
 
-A frozen recommender, and adapters that turn it to preference weights for {names}: of {candidates}
-generated ones, that with the smallest loss of validation users at these weights.
+A frozen recommender, and generated adapters that turn it to preference weights for {names}. A
+request gets the one with the smallest loss of validation users at its weights.
 
 ```python
 from paragon import Recommender
@@ -113,8 +113,7 @@ def export_folder(
         frozen = _load_backbone(made / "backbone", data)[0].to(backbone.item_vectors().device)
         tuning = params.AdapterSettings(**collection["settings"])
         valid = frozen_task(backbone, sequences, "valid", tuning)
-        wanted = random_weights(CANDIDATES, generator.floor, np.random.default_rng(0))  # [C, O]
-        choice = BestOf.measured(valid, generator.generate(wanted).cpu(), generator.objectives)
+        choice = BestOf.measured(valid, candidates_of(generator), generator.objectives)
         served = Recommender(frozen, generator, data, sequences.popularity(), choice=choice)
         arrays, settings = {"popularity": served.popularity}, []
         if outcomes := outcomes_of(served, sequences):
@@ -127,6 +126,14 @@ def export_folder(
         tensors |= choice._asdict()
         save_tensors(made / "paragon", tensors, about | {"settings": settings})
         (made / "README.md").write_text(model_card(served, sequences, people), encoding="utf-8")
+
+
+def candidates_of(generator: Generator) -> torch.Tensor:
+    """Return adapters ``[C, P]``: none, one for each objective alone, 64 for random weights."""
+    alone, rng = torch.eye(len(generator.objectives)), np.random.default_rng(0)
+    wanted = torch.cat([alone, random_weights(CANDIDATES, generator.floor, rng)])
+    vectors = generator.generate(wanted).cpu()
+    return torch.cat([torch.zeros_like(vectors[:1]), vectors])
 
 
 def load_folder(folder: Path) -> Recommender:
@@ -264,7 +271,6 @@ def model_card(recommender: Recommender, sequences: Sequences, people: bool) -> 
         **about["counts"],
         **{name: about[name] for name in ("dataset", "source", "split", "fingerprint")},
         backbone=recommender.backbone.name,
-        candidates=CANDIDATES,
         names=", ".join(names),
         history=sequences.item_ids[:2],
         equal=dict.fromkeys(names, 1),

@@ -33,18 +33,20 @@ def history_of(seqs, user, count=None, people=True):
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_it_serves_the_model_that_is_evaluated(name, make_once, nobody, seqs, settings, tmp_path):
-    """The items of the best of 64 generated adapters on validation, by itself and exported."""
+    """The items of the best of many generated adapters on validation, by itself and exported."""
     model, _, generator = made = make_once(name)
     weights, rows = [0.3, 0.7], range(5)
     valid, task = (frozen_task(model, seqs, part, settings.adapters) for part in ("valid", "test"))
-    wanted = random_weights(64, generator.floor, np.random.default_rng(0))
-    candidates, names = generator.generate(wanted), settings.adapters.objectives
+    drawn = random_weights(64, generator.floor, np.random.default_rng(0)).tolist()
+    none, names = torch.zeros(1, generator.form.size), settings.adapters.objectives
+    candidates = torch.cat([none, generator.generate([[1, 0], [0, 1], *drawn])])
     losses = [held_out_losses(valid, v[None], names)[0] @ torch.tensor(weights) for v in candidates]
     scores = task.catalogue_scores(candidates[np.argmin(losses)])
     scores = scores.masked_fill(torch.from_numpy(seqs.excluded(seqs.test)), -torch.inf)
     people = Recommender.load(export(tmp_path / "people", seqs, made, people=True))
     new = Recommender(model, generator, seqs, choice=people.choice)
     without = Recommender.load(nobody(name))
+    assert new.choice.losses[0, 0] < new.choice.losses[:, 0].min() + 1e-6  # of the backbone alone
     users = [seqs.user_ids[seqs.test.users[row]] for row in rows]
     pasts = [history_of(seqs, u, seqs.test.positions[r]) for r, u in zip(rows, users, strict=True)]
     for served in (new, people):
