@@ -1,6 +1,6 @@
 """Compare the recorded ablations in tables and figures, for notebook 07 and docs/findings.md."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from paragon.params import ROOT
 from paragon.storage import require
 from paragon_study.report import style
 from paragon_study.report.style import GREY, look, metric_label
+from paragon_study.report.tables import interval_table
 
 MEASURES = ("regret_mean", "outcome_error")  # by loss, and by what is served
-SHOWN = "best nearest interpolation_log kernel generated generated_best".split()
-SHOWN += "tuned_alone hypernetwork conditioned category_bias greedy_50 greedy_1000".split()
+SHOWN = "generated_best hypernetwork_best best generated hypernetwork conditioned".split()
+SHOWN += "tuned_alone nearest interpolation_log kernel greedy_50 greedy_1000 category_bias".split()
 
 
 def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.DataFrame:
@@ -36,10 +37,13 @@ def at_anchors(law: pd.DataFrame, number: int = 10) -> pd.DataFrame:
     return rows.assign(setting=setting, regret=100 * rows["regret_mean"])
 
 
-def by_change(tuning: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate validation NDCG@10: changes of the settings by backbones."""
-    rows, columns = (tuning[name].unique() for name in ("change", "name"))
-    return tuning.pivot(index="change", columns="name", values="ndcg").loc[rows, columns]
+def law_tables(law: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Tabulate regret and control error at ten tuned adapters: methods by studies."""
+    rows = at_anchors(law).sort_values(["objectives", "dataset", "backbone"], kind="stable")
+    for measure, title, digits in ("regret", "regret, %", 0), ("outcome_error", "control error", 2):
+        table = interval_table(rows, measure, "method", "setting", digits).reindex(SHOWN).dropna()
+        table = table.map(lambda cell: cell.partition(" ±")[0])  # without intervals
+        yield table.rename_axis(title).rename(lambda name: look(name).label)
 
 
 def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFrame:

@@ -353,24 +353,16 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Plot distances to the nearest collected vector by group: box, median and values."""
     groups = {f"{name} (n = {np.size(own)})": np.asarray(own) for name, own in distances.items()}
-    together = np.concatenate(list(groups.values()))
-    log = bool(together.min() > 0 and together.max() > 30 * together.min())
     figure, ax = style.panels(5.2, 0.7 + 0.42 * len(groups))
     sns.boxplot(
-        groups, orient="h", ax=ax, log_scale=log, whis=(0, 100), width=0.6, color="#e8e8e8",
+        groups, orient="h", ax=ax, whis=(0, 100), width=0.6, color="#e8e8e8",
         linecolor=GREY, linewidth=0.8, medianprops={"color": ORANGE, "linewidth": 1.8},
         showcaps=False, saturation=1,
     )  # fmt: skip
     for row, values in enumerate(groups.values()):
         jitter = 0.2 * np.sin(7.0 * np.arange(len(values)))  # reproducible
         ax.plot(values, row + jitter, "o", color=BLUE, alpha=0.6, markersize=2.6, mew=0, zorder=3)
-    ax.set(xlabel="L2 distance to the nearest collected vector" + (", log scale" if log else ""))
-    if log:
-        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
-    else:
-        ax.set_xlim(left=0)
+    ax.set(xlabel="L2 distance to the nearest collected vector", xlim=(0, None))
     ax.tick_params(axis="y", length=0)
     return figure
 

@@ -54,11 +54,16 @@ def with_block(text: str, name: str, block: str) -> str:
 
 def pages(root: Path) -> dict[Path, str]:
     """Return the full text of each page with current tables."""
-    tuned = contrasts.by_change(contrasts.load_table("tuning", root / "ablations" / "results"))
+    tuned, law = (contrasts.load_table(n, root / "ablations/results") for n in ("tuning", "law"))
+    tuned = tuned.pivot_table("ndcg", "change", "name", sort=False).map("{:.3f}".format)
     blocks = {
         root / "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
+        root / "docs/findings.md": (
+            "law",
+            "\n\n".join(map(as_markdown, contrasts.law_tables(law))),
+        ),
         root / "moves/README.md": ("moves", recorded.tables(root / "moves" / "results")),
-        root / "ablations/README.md": ("tuning", as_markdown(tuned.map("{:.3f}".format))),
+        root / "ablations/README.md": ("tuning", as_markdown(tuned)),
     }
     return {path: with_block(path.read_text("utf-8"), *block) for path, block in blocks.items()}
 
