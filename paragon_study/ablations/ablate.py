@@ -57,6 +57,7 @@ class LawEntry(StudyEntry):
     drawn: Annotated[int, Field(ge=0)] = 0  # random evaluation weights, beside the lattice
     anchors: Annotated[list[Count], Field(min_length=1)]
     variants: list[str] | None = None  # those measured; default: all
+    end_to_end: bool = True  # also rivals that need no tuned adapters
 
 
 class VariantEntry(Section):
@@ -81,8 +82,7 @@ class Ablations(Plan):
 
     def follows_from(self, kind: str, name: str) -> list:
         """Return the seeds, the entry, and what else its rows depend on."""
-        law = [self.end_to_end, self.equal, self.variants]
-        more: dict[str, list] = {"law": law, "tuning": [self.tried]}
+        more: Any = {"law": [self.end_to_end, self.equal, self.variants], "tuning": [self.tried]}
         return [self.seeds, self.entry(kind, name), *more.get(kind, [])]
 
     def study(self, name: str, change: dict[str, Any] | None = None) -> Study:
@@ -193,8 +193,8 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
         if number in plan.entry("variants", variant).anchors
     }
     equal = {"anchors": tuned.anchors[: plan.equal].tolist()}  # part of their budget
-    change = {"adapters": equal, "rivals": {"end_to_end": plan.end_to_end}}
-    rivals = train_rivals(plan.study(name, change), STORE / name)
+    learned = {"end_to_end": plan.end_to_end if entry.end_to_end else []}
+    rivals = train_rivals(plan.study(name, {"adapters": equal, "rivals": learned}), STORE / name)
     parts = tuned.oracles, study.params.adapters, plan.seeds
     biases = tune_category_bias(training_task(study)[0], *parts)  # [S, W, M]
     forms = {n: mixture for n in MIXTURES if (mixture := METHODS[n].mixture)}

@@ -20,8 +20,9 @@ from paragon_study.report.style import GREY, look, metric_label
 from paragon_study.report.tables import interval_table
 
 MEASURES = ("regret_mean", "outcome_error")  # by loss, and by what is served
-SHOWN = "generated_best hypernetwork_best best generated hypernetwork conditioned".split()
-SHOWN += "tuned_alone nearest interpolation_log kernel greedy_50 greedy_1000 category_bias".split()
+TABLED = "generated_best hypernetwork_best best generated hypernetwork nearest".split()
+TABLED += "interpolation_log greedy_1000".split()
+SHOWN = [*TABLED, "kernel", "tuned_alone", "conditioned", "category_bias", "greedy_50"]
 
 
 def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.DataFrame:
@@ -41,7 +42,7 @@ def law_tables(law: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Tabulate regret and control error at ten tuned adapters: methods by studies."""
     rows = at_anchors(law).sort_values(["objectives", "dataset", "backbone"], kind="stable")
     for measure, title, digits in ("regret", "regret, %", 0), ("outcome_error", "control error", 2):
-        table = interval_table(rows, measure, "method", "setting", digits).reindex(SHOWN).dropna()
+        table = interval_table(rows, measure, "method", "setting", digits).reindex(TABLED).dropna()
         table = table.map(lambda cell: cell.partition(" ±")[0])  # without intervals
         yield table.rename_axis(title).rename(lambda name: look(name).label)
 
