@@ -3,7 +3,7 @@
 Run by hand once the pipeline has been through, with studies as arguments (`ml-100k/sasrec`), or
 for the default ones; writes benchmarks/best.csv.  `best`: of the tuned adapters that the generator
 learns from, the one with the smallest loss of validation users at the weights asked for.
-`generated_best`: the same of 64 generated adapters; `served`: of those that an export measures.
+`generated_best`: the same of 64 generated adapters.
 
 The oracle is chosen by the same users, from adapters of which `best` has some.  So that this does
 not favour it, `outcome_error_other` is the control error with the oracles of the other seeds,
@@ -30,7 +30,6 @@ from paragon.evaluation.shares import WEIGHTS, TopTen, most_diverse
 from paragon.metrics.statistics import mean_interval
 from paragon.objectives.table import metrics_of
 from paragon.objectives.weights import refined
-from paragon.serving.export import candidates_of
 from paragon_study.ablations.ablate import AblationBench, Ways
 from paragon_study.ablations.trials import joined, replace_rows
 from paragon_study.pipeline.study import open_study
@@ -74,10 +73,9 @@ def measured(name: str) -> pd.DataFrame:
             "best": bench.best(tuned.anchor_vectors[index]),
             "generated_best": bench.best(generate(bench.choices)),
             "generated": generate,
-            "served": bench.best(candidates_of(generators[index])),
             "nearest": partial(mixtures.mixed, tuned, mixtures.nearest, index),
         }
-        vectors = {"tuned": bench.tuned(index, bench.weights)}
+        vectors = {"tuned": bench.best(tuned.tuned(index))(bench.weights)}
         vectors["constant"] = mixtures.mixed(tuned, mixtures.constant, index, bench.weights)
         vectors |= {method: way(bench.weights) for method, way in ways.items()}
         curve = bench.curve(vectors, index=index).query("protocol == 'full'")

@@ -3,8 +3,9 @@
 Run by hand once the pipeline has been through, on an otherwise idle machine; writes
 benchmarks/serving.json.  The model is exported to a temporary folder first.
 
-* many: 10,000 people, each with a history from the data and weights of their own; the ten best
-  items of the catalogue, from texts to a batch of lists.
+* many: 10,000 people, each with a history from the data and weights of their own, so 10,000
+  different adapters; the ten best items of the catalogue, from texts to a batch of lists.
+  ``floor``: the denoiser's matrix products alone, in the same run.
 * one: a single call, p50 and p99, with new weights each time and with the same weights.
 * service: ``serve`` as a process of its own and 64 connections, each of which asks, waits for the
   answer, thinks for a random time (its mean in seconds is the key) and asks again.
@@ -58,11 +59,21 @@ def lists(recommender: Recommender, pasts: list[list[str]]) -> dict[str, object]
     many = [pasts[row] for row in rng.integers(len(pasts), size=PEOPLE)]
     names = recommender.objectives
     weights = rng.dirichlet(np.ones(len(names)), PEOPLE)
+    layers = [m for m in recommender.generator.model.denoiser.modules() if _is_linear(m)]
+    inputs = [torch.full((500, layer.in_features), 0.1) for layer in layers]
+
+    @torch.inference_mode()
+    def floor() -> None:
+        for _ in range(recommender.generator.settings.sampler_steps * PEOPLE // 500):
+            for layer, given in zip(layers, inputs, strict=True):
+                layer(given)
+
     fresh, same = iter(rng.dirichlet(np.ones(len(names)), 2_000)), weights[0]
     turns = iter(np.resize(np.arange(PEOPLE), 5_000))
     return {
         "people": PEOPLE,
         "many": seconds(lambda: recommender.recommend_many(many, weights), 9, "many"),
+        "floor": seconds(floor, 9, "floor"),
         "one_new_weights": seconds(
             lambda: recommender.recommend(many[next(turns)], next(fresh)), 1_000, "one"
         ),
@@ -70,6 +81,10 @@ def lists(recommender: Recommender, pasts: list[list[str]]) -> dict[str, object]
             lambda: recommender.recommend(many[next(turns)], same), 1_000, "one"
         ),
     }
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Linear)
 
 
 def service(folder: Path, pasts: list[list[str]], names: list[str]) -> dict[str, dict]:

@@ -80,7 +80,7 @@ def test_no_public_name_is_defined_twice():
 def test_the_whole_only_shrinks():
     """The aim is an afternoon's reading: 8,000, 4,500 and 9,500 lines.  Who cuts lowers these."""
     for most, unit, *globs in (
-        (8_800, str.splitlines, "paragon/**/*.py"),
+        (8_770, str.splitlines, "paragon/**/*.py"),
         (4_950, str.splitlines, "paragon_study/**/*.py"),
         (10_450, str.splitlines, "tests/**/*.py"),
         (120, str.splitlines, "results/summary.md"),

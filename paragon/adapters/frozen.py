@@ -6,7 +6,6 @@ d item vector, M categories, z cached state, n items. Seeds may lead.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +18,6 @@ from paragon.data.sequences import Met, Sequences
 from paragon.objectives.losses import Retrieval, divergence, matmul
 from paragon.objectives.table import Catalogue, Scored, check_served, history_shares, served
 from paragon.params import AdapterSettings
-
-CANDIDATES = 64  # number of generated adapters to choose from
 
 
 @dataclass(frozen=True)
@@ -164,17 +161,7 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
     return torch.as_tensor(total / len(task.states))
 
 
-class BestOf(NamedTuple):
-    """Adapters to choose from by their losses on validation users."""
-
-    vectors: Tensor  # [A, P]
-    losses: Tensor  # [A, O]
-
-    @classmethod
-    def measured(cls, valid: FrozenTask, vectors: Tensor, names: Sequence[str]) -> "BestOf":
-        """Measure ``vectors [A, P]`` on the events of ``valid``."""
-        return cls(vectors, held_out_losses(valid, vectors.to(valid.states.device), names).cpu())
-
-    def choose(self, weights: Tensor) -> Tensor:
-        """Choose for each of ``weights [W, O]`` the adapter with the smallest loss: ``[W, P]``."""
-        return self.vectors[(self.losses @ weights.T).argmin(0)]  # [A, O] @ [O, W] -> [W, P]
+def best_of(valid: FrozenTask, vectors: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
+    """Choose for each of ``weights [W, O]`` the best of ``vectors [A, P]`` by validation loss."""
+    losses = held_out_losses(valid, vectors.to(valid.states.device), names).cpu()  # [A, O]
+    return vectors[(losses @ weights.T).argmin(0)]  # [A, O] @ [O, W] -> [W, P]

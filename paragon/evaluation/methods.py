@@ -14,7 +14,7 @@ from torch import Tensor
 
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection
-from paragon.adapters.frozen import BestOf, FrozenTask
+from paragon.adapters.frozen import FrozenTask, best_of
 from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
 from paragon.rivals import baselines, reranking
@@ -65,8 +65,7 @@ class Method(NamedTuple):
 def _envelope(trained: Trained, index: int) -> Tensor:
     """Choose for each weight the best tuned adapter of the seed, by validation task loss."""
     tuned = trained.collection.tuned(index)  # [A + W, P]
-    names = trained.test_set.objectives
-    return BestOf.measured(trained.valid, tuned, names).choose(trained.weights)
+    return best_of(trained.valid, tuned, trained.weights, trained.test_set.objectives)
 
 
 def _generated(trained: Trained, index: int, **sampling: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """Export a trained recommender to a folder that can be served without its study, and load it.
 
-Nothing of single users remains, unless asked for. Shapes: N events, G balances, O objectives, C
-candidates, K items of a list, n items, M categories.
+Nothing of single users remains, unless asked for. Shapes: N events, G balances, O objectives, K
+items of a list, n items, M categories.
 """
 
 from dataclasses import replace
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from paragon import __version__, params
-from paragon.adapters.frozen import CANDIDATES, BestOf, frozen_task
 from paragon.backbones import BACKBONES, Backbone
 from paragon.data.registry import REGISTRY
 from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_sequences
@@ -19,7 +18,7 @@ from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator
 from paragon.metrics import ranking
 from paragon.objectives.table import information_of
-from paragon.objectives.weights import random_weights, simplex_lattice
+from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
 from paragon.rivals import reranking
 from paragon.serving.lists import Encoded
@@ -27,7 +26,7 @@ from paragon.serving.outcome import Outcomes
 from paragon.serving.recommender import Recommender, Reranker
 from paragon.storage import atomic_folder, check_match, load_tensors, loading, save_tensors
 
-FORMAT = 3  # version of the folder format; increase it if older versions cannot read it
+FORMAT = 2  # version of the folder format; increase it if older versions cannot read it
 EXPORT = "python -m paragon export"
 PARTS = ("sequences", "backbone", "generator")
 FILES = ("README.md", *(f"{p}.{e}" for p in ("paragon", *PARTS) for e in ("json", "safetensors")))
@@ -44,8 +43,7 @@ _PEOPLE = {
 _CARD = """\
 # A recommender with a balance to choose: {backbone}, {dataset}
 
-A frozen recommender, and generated adapters that turn it to preference weights for {names}. A
-request gets the one with the smallest loss of validation users at its weights.
+A frozen recommender, and a generator of adapters that turn it to preference weights for {names}.
 
 ```python
 from paragon import Recommender
@@ -111,10 +109,7 @@ def export_folder(
         about |= {"trained": description["sha256"], "people": people}
         save_tensors(made / "backbone", tensors, about)
         frozen = _load_backbone(made / "backbone", data)[0].to(backbone.item_vectors().device)
-        tuning = params.AdapterSettings(**collection["settings"])
-        valid = frozen_task(backbone, sequences, "valid", tuning)
-        choice = BestOf.measured(valid, candidates_of(generator), generator.objectives)
-        served = Recommender(frozen, generator, data, sequences.popularity(), choice=choice)
+        served = Recommender(frozen, generator, data, sequences.popularity())
         arrays, settings = {"popularity": served.popularity}, []
         if outcomes := outcomes_of(served, sequences):
             arrays |= outcomes._asdict()
@@ -123,17 +118,8 @@ def export_folder(
             settings = [setting._asdict() for setting in reranker.settings]
         about = {"format": FORMAT, "paragon": __version__, "parts": _checksums(made)}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        tensors |= choice._asdict()
         save_tensors(made / "paragon", tensors, about | {"settings": settings})
         (made / "README.md").write_text(model_card(served, sequences, people), encoding="utf-8")
-
-
-def candidates_of(generator: Generator) -> torch.Tensor:
-    """Return adapters ``[C, P]``: none, one for each objective alone, 64 for random weights."""
-    alone, rng = torch.eye(len(generator.objectives)), np.random.default_rng(0)
-    wanted = torch.cat([alone, random_weights(CANDIDATES, generator.floor, rng)])
-    vectors = generator.generate(wanted).cpu()
-    return torch.cat([torch.zeros_like(vectors[:1]), vectors])
 
 
 def load_folder(folder: Path) -> Recommender:
@@ -157,9 +143,7 @@ def load_folder(folder: Path) -> Recommender:
             reranker = Reranker(generator.objectives.index("accuracy"), settings, arrays["sources"])
         # Once more: an export may have replaced the folder meanwhile.
         check_match({"parts": about["parts"]}, {"parts": _checksums(folder)}, str(folder), EXPORT)
-        choice = BestOf(*(tensors[name] for name in BestOf._fields))
-        own = arrays["popularity"], outcomes, reranker, choice
-        return Recommender(backbone, generator, data, *own)
+        return Recommender(backbone, generator, data, arrays["popularity"], outcomes, reranker)
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -19,7 +19,6 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from paragon.adapters.adapter import adapt, item_table
-from paragon.adapters.frozen import BestOf
 from paragon.adapters.rotation import ItemTable, fit_rotation
 from paragon.backbones.base import Backbone, Context
 from paragon.data.sequences import Sequences
@@ -34,6 +33,7 @@ from paragon.serving.outcome import Balance, Outcomes, Promise, furthest, loss_b
 
 _ROWS = 256  # requests per block, which fits the cache of a core
 _PAIRS = 1 << 16  # (request, item) pairs per block, if each needs a representation
+_CACHED = 256  # adapters in the cache
 _History = History | Sequence[str]
 _NEVER = "this recommender was not measured; an export with accuracy and diversity is"
 _POPULAR = "nothing of the history is known: the most popular items, whatever the weights"
@@ -55,8 +55,7 @@ class Recommender:
     """A frozen backbone whose balance of objectives follows the weights of each call.
 
     It is thread-safe.  ``popularity [n + 1]``: training events per item, by default from the data.
-    `weights_for` and `rerank` need measurements, which an export makes. Without ``choice``, each
-    weight gets the adapter that is generated for it.
+    `weights_for` and `rerank` need measurements, which an export makes.
     """
 
     def __init__(
@@ -67,14 +66,14 @@ class Recommender:
         popularity: np.ndarray | None = None,
         outcomes: Outcomes | None = None,
         reranker: Reranker | None = None,
-        choice: BestOf | None = None,
     ) -> None:
         self.backbone, self.generator, self.data = backbone, generator, data
         self.popularity = data.popularity() if popularity is None else popularity
-        self.outcomes, self.reranker, self.choice = outcomes, reranker, choice
+        self.outcomes, self.reranker = outcomes, reranker
         self.objectives: list[str] = generator.objectives  # in the order of the weights
         self.numbers = {name: number for number, name in enumerate(data.item_ids, start=1)}
         self.users = {name: number for number, name in enumerate(data.user_ids) if name}
+        self._adapters: dict[bytes, Tensor] = {}  # replaced as a whole, for thread safety
         vectors = backbone.item_vectors().detach()  # [n + 1, d]
         self._device = vectors.device
         categories = torch.from_numpy(data.categories).float().to(self._device)
@@ -226,9 +225,14 @@ class Recommender:
         return np.append(chosen, top_k(scores, k, excluded)[0, len(chosen) :])
 
     def adapters(self, weights: np.ndarray) -> Tensor:
-        """Return adapters ``[b, P]`` for weights ``[b, O]``: the best candidates, or generated."""
-        way = self.choice.choose if self.choice else self.generator.generate
-        return way(torch.tensor(weights)).to(self._device)
+        """Return adapters ``[b, P]`` for weights ``[b, O]``; generate those that are not cached."""
+        keys, cached = [row.tobytes() for row in weights], self._adapters
+        new = {key: row for row, key in enumerate(keys) if key not in cached}
+        if new:
+            vectors = self.generator.generate(torch.from_numpy(weights[[*new.values()]]))
+            cached = cached | dict(zip(new, vectors, strict=True))
+            self._adapters = dict([*cached.items()][-_CACHED:])  # the newest
+        return torch.stack([cached[key] for key in keys])
 
     def scores(self, pasts: list[Encoded], vector: Tensor) -> np.ndarray:
         """Compute scores ``[B, n + 1]`` for one adapter ``vector [P]``, -inf if excluded."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection, load_collection, save_collection
-from paragon.adapters.frozen import CANDIDATES, held_out_losses
+from paragon.adapters.frozen import best_of, held_out_losses
 from paragon.backbones import train_backbone
 from paragon.errors import ParagonError
 from paragon.evaluation.evaluate import over_seeds, shares_from_generated, significant
@@ -36,6 +36,7 @@ from paragon_study.pipeline.jobs import train_generators, train_rivals, training
 from paragon_study.pipeline.study import Study, open_study
 
 Ways = dict[str, Callable[[Tensor], Tensor]]  # by name: weights [W, O] -> adapters [W, P]
+CHOICES = 64  # number of weights for `choice`
 FLOOR = 0.01  # of an anchor's weights: without a limit, the loss of an objective is unbounded
 MIXTURES = ("nearest", "interpolation", "interpolation_log", "rbf_log", "ridge_log")
 STORE = ARTIFACTS / "ablations"
@@ -129,11 +130,11 @@ class AblationBench(Bench):
     def choices(self) -> Tensor:
         """The weights ``[C, O]`` at which settings are chosen, and candidates generated."""
         floor = self.collection.anchors.min(0).values
-        return random_weights(CANDIDATES, floor, np.random.default_rng(0))
+        return random_weights(CHOICES, floor, np.random.default_rng(0))
 
-    def tuned(self, index: int, weights: Tensor) -> Tensor:
-        """Choose for each weight the best tuned adapter of a seed, by validation task loss."""
-        return self.best(self.collection.tuned(index))(weights)
+    def best(self, vectors: Tensor) -> Callable[[Tensor], Tensor]:
+        """Make a way that chooses among ``vectors [A, P]`` by validation task loss."""
+        return partial(best_of, self.held_out[0], vectors, names=self.objectives)
 
     def choice(self, way: Callable[[Tensor], Tensor]) -> float:
         """Compute the mean task loss on validation users."""
@@ -144,7 +145,8 @@ class AblationBench(Bench):
     def rows(self, ways: Ways, index: int = 0, others: Iterable[Row] = ()) -> pd.DataFrame:
         """Compute all measures of ways to make adapters, of ``others``, `tuned` and `constant`."""
         constant = mixtures.mixed(self.collection, mixtures.constant, index, self.weights)
-        vectors = {"tuned": self.tuned(index, self.weights), "constant": constant}
+        oracle = self.best(self.collection.tuned(index))
+        vectors = {"tuned": oracle(self.weights), "constant": constant}
         # The adapter tuned for a weight, though `tuned` may be a better one, of another weight.
         vectors["tuned_alone"] = self.collection.oracle_vectors[index]
         vectors |= {name: way(self.weights) for name, way in ways.items()}
@@ -215,7 +217,7 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
         ways["backbone"] = lambda weights: torch.zeros(len(weights), tuned.form.size)
         tables_of = (biased_scores(plain, sequences.categories, u) for u in biases[index])
         bias = Row("category_bias", seed, bench.weights.numpy(), map(Scores.of, tables_of))
-        oracles = bench.tuned(index, bench.weights)
+        oracles = bench.best(bench.collection.tuned(index))(bench.weights)
         others = bias, *(reranker.row(seed, oracles) for reranker in rerankers)
         tables.append(bench.rows(ways, index, others))
     table = joined(tables, dataset=entry.dataset, backbone=entry.backbone, objectives=len(names))

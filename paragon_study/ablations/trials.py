@@ -15,7 +15,7 @@ import pandas as pd
 from torch import Tensor
 
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
-from paragon.adapters.frozen import BestOf, FrozenTask
+from paragon.adapters.frozen import FrozenTask
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
@@ -146,10 +146,6 @@ class Bench:
     def weights(self) -> Tensor:
         """The evaluation weights ``[W, O]``."""
         return self.collection.oracles
-
-    def best(self, vectors: Tensor) -> Callable[[Tensor], Tensor]:
-        """Make a way that chooses among ``vectors [A, P]`` by validation task loss."""
-        return BestOf.measured(self.held_out[0], vectors, self.objectives).choose
 
     def curve(self, vectors: Vectors, others: Iterable[Row] = (), index: int = 0) -> pd.DataFrame:
         """Measure adapters ``[W, P]`` of seed ``index``, and further rows, at each weight."""

@@ -22,7 +22,7 @@ from paragon import backbones
 from paragon.adapters import mixtures
 from paragon.adapters.adapter import AdapterForm, start_vectors
 from paragon.adapters.collection import Collection, tune
-from paragon.adapters.frozen import FrozenTask, frozen_task
+from paragon.adapters.frozen import FrozenTask, best_of, frozen_task
 from paragon.adapters.rotation import AdapterMap, ItemTable, fit_rotation, procrustes, shared_items
 from paragon.backbones import Backbone
 from paragon.backbones.training import Training
@@ -321,7 +321,7 @@ def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
     choice = candidates(ways["moved_means"](), old.collection)
     start, weights = rows["moved_means"], place.weights
     with place.timed("moved_calibrated", "moved_means"):
-        rows["moved_calibrated"] = place.best(choice)(weights)
+        rows["moved_calibrated"] = best_of(place.held_out[0], choice, weights, place.objectives)
     with place.timed("moved_two_anchors", "moved_means"):
         two = [int((weights[:, 0] - weight).abs().argmin()) for weight in plan.anchors]
         change = place.tuned_on(start[two], weights[two], plan.anchor_steps) - start[two]
@@ -368,7 +368,8 @@ def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]
     each = together.anchor_vectors[0].unflatten(0, (len(olds), -1))  # [K, A, P]
     choice = torch.cat([candidates(old.there, old.place.collection) for old in olds])
     vectors["moved_mean"] = each.mean(0)[-len(weights) :]
-    test, vectors["moved_calibrated"] = new.held_out[1], new.best(choice)(weights)
+    valid, test, _ = new.held_out
+    vectors["moved_calibrated"] = best_of(valid, choice, weights, new.objectives)
     by_weight = zip(*(old.vectors[-len(weights) :] for old in olds), strict=True)  # W times K
     scores = (torch.stack([test.catalogue_scores(v) for v in own]).mean(0) for own in by_weight)
     rows = (Scores.of(of_events.cpu().numpy()) for of_events in scores)  # [N, n + 1] each

@@ -40,13 +40,14 @@ def test_the_code_of_the_card_runs(exported):
     exec(code)
 
 
-def test_the_bytes_are_the_same_again_and_serve_as_before(made, loaded, exported, seqs, tmp_path):
+def test_the_bytes_are_the_same_again_and_serve_as_before(
+    made, recommender, loaded, exported, seqs, tmp_path
+):
     again = export(tmp_path / "again", seqs, made)
     assert tree(again) == tree(exported)
     weights = np.random.default_rng(0).dirichlet([1, 1], 20)
     pasts = [seqs.item_ids[row : row + 5] for row in range(20)]
-    first = Recommender(made[0], made[2], seqs, choice=loaded.choice)
-    first, second = (r.recommend_many(pasts, weights, k=5) for r in (first, loaded))
+    first, second = (r.recommend_many(pasts, weights, k=5) for r in (recommender, loaded))
     assert (first.numbers == second.numbers).all() and (first.scores == second.scores).all()
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from paragon import History, Recommender
-from paragon.adapters.frozen import frozen_task, held_out_losses
+from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
-from paragon.objectives.weights import random_weights
 from paragon.rivals import reranking
 from paragon.serving import recommender as module
 from tests.conftest import refused
@@ -33,20 +32,14 @@ def history_of(seqs, user, count=None, people=True):
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_it_serves_the_model_that_is_evaluated(name, make_once, nobody, seqs, settings, tmp_path):
-    """The items of the best of many generated adapters on validation, by itself and exported."""
+    """The same items as the ranking behind the results, by itself and exported."""
     model, _, generator = made = make_once(name)
     weights, rows = [0.3, 0.7], range(5)
-    valid, task = (frozen_task(model, seqs, part, settings.adapters) for part in ("valid", "test"))
-    drawn = random_weights(64, generator.floor, np.random.default_rng(0)).tolist()
-    none, names = torch.zeros(1, generator.form.size), settings.adapters.objectives
-    candidates = torch.cat([none, generator.generate([[1, 0], [0, 1], *drawn])])
-    losses = [held_out_losses(valid, v[None], names)[0] @ torch.tensor(weights) for v in candidates]
-    scores = task.catalogue_scores(candidates[np.argmin(losses)])
+    task = frozen_task(model, seqs, "test", settings.adapters)
+    scores = task.catalogue_scores(generator.generate(weights)[0])
     scores = scores.masked_fill(torch.from_numpy(seqs.excluded(seqs.test)), -torch.inf)
     people = Recommender.load(export(tmp_path / "people", seqs, made, people=True))
-    new = Recommender(model, generator, seqs, choice=people.choice)
-    without = Recommender.load(nobody(name))
-    assert new.choice.losses[0, 0] < new.choice.losses[:, 0].min() + 1e-6  # of the backbone alone
+    without, new = Recommender.load(nobody(name)), Recommender(model, generator, seqs)
     users = [seqs.user_ids[seqs.test.users[row]] for row in rows]
     pasts = [history_of(seqs, u, seqs.test.positions[r]) for r, u in zip(rows, users, strict=True)]
     for served in (new, people):
@@ -175,13 +168,24 @@ def test_weights_of_many(recommender):
     assert many(two, {"accuracy": 1})[1].weights == {"accuracy": 1.0, "diversity": 0.0}
 
 
-def test_threads_share_a_recommender(loaded, seqs):
+def test_threads_share_a_recommender_that_generates_an_adapter_once(made, seqs, monkeypatch):
+    served, sampled = Recommender(made[0], made[2], seqs), []
+    generate = served.generator.generate
+    monkeypatch.setattr(
+        served.generator, "generate", lambda w: (sampled.append(len(w)), generate(w))[1]
+    )
+    past = seqs.item_ids[:3]
+    for _ in range(2):
+        served.recommend(past, HALF)
+    served.recommend_many([past] * 4, [HALF, [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]])
+    assert sampled == [1, 2]
+    monkeypatch.setattr(module, "_CACHED", 3)
     weights = [[w, 1 - w] for w in np.linspace(0, 1, 8)]
     pasts = [history_of(seqs, user).items for user in seqs.user_ids[:8]]
-    expected = [loaded.recommend(*pair).item_ids for pair in zip(pasts, weights, strict=True)]
+    expected = [served.recommend(*pair).item_ids for pair in zip(pasts, weights, strict=True)]
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda *pair: loaded.recommend(*pair).item_ids, pasts * 9, weights * 9)
-        assert list(found) == expected * 9
+        found = pool.map(lambda *pair: served.recommend(*pair).item_ids, pasts * 9, weights * 9)
+        assert list(found) == expected * 9 and len(served._adapters) <= 3
 
 
 def test_nothing_in_the_process_changes(exported, seqs):

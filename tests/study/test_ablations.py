@@ -56,7 +56,9 @@ def test_kernel_smoothing_is_the_mean_given_the_weights_of_a_smoothed_density():
 
 
 def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
-    rows = bench.rows({"middle": lambda w: bench.tuned(0, torch.full_like(w, 0.5))})
+    rows = bench.rows(
+        {"middle": lambda w: bench.best(bench.collection.tuned(0))(torch.full_like(w, 0.5))}
+    )
     rows = rows.set_index("method")
     assert {*rows.index} == {"tuned", "constant", "tuned_alone", "middle"}
     assert np.isnan(rows.loc["tuned", "choice"])

@@ -8,7 +8,7 @@ import torch
 
 from paragon.adapters.adapter import AdapterForm, adapt
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import held_out_losses
+from paragon.adapters.frozen import best_of, held_out_losses
 from paragon.adapters.rotation import fit_rotation, shared_items
 from paragon.backbones import build
 from paragon.objectives.weights import simplex_lattice
@@ -109,7 +109,7 @@ def test_calibration_takes_the_smallest_loss_and_follows_the_weights(seqs, setti
     assert len(choice) == 3 * measure.GRID
     valid, weights = place.held_out[0], simplex_lattice(2, 10)
     losses = held_out_losses(valid, choice, objectives)
-    adapters = place.best(choice)(weights)  # [W, Q]
+    adapters = best_of(valid, choice, weights, objectives)  # [W, Q]
     chosen = (adapters.unsqueeze(1) == choice).all(2).int().argmax(1)  # [W]
     assert torch.equal(choice[chosen], adapters)
     for row, weight in zip(chosen, weights, strict=True):
