@@ -159,7 +159,8 @@ def load_sources(root: Path) -> Sources:
         current.setdefault(folder.parent.name, []).append(folder)
     current["studies"] = current.pop("ml-100k")
     law = contrasts.load_table("law", root / "ablations" / "results").fillna({"anchors": 10})
-    mean = law.groupby(["name", "method", "anchors"])[[*contrasts.MEASURES]].mean().stack()
+    measures = [*contrasts.MEASURES, "set_hv_of_tuned"]
+    mean = law.groupby(["name", "method", "anchors"])[measures].mean().stack()
     mean = mean.rename_axis(["backbone", "method", "anchors", "measure"]).reset_index(name="value")
     mean["measure"] += mean.pop("anchors").map(" of {:.0f}".format).replace(" of 10", "")
     few = budget_rows(root / "ablations" / "results")
