@@ -20,9 +20,8 @@ from paragon_study.report.style import GREY, look, metric_label
 from paragon_study.report.tables import interval_table
 
 MEASURES = ("regret_mean", "outcome_error")  # by loss, and by what is served
-TABLED = "generated_best hypernetwork_best best generated hypernetwork nearest".split()
-TABLED += "interpolation_log greedy_1000".split()
-SHOWN = [*TABLED, "kernel", "tuned_alone", "conditioned", "category_bias", "greedy_50"]
+SHOWN = "generated_best hypernetwork_best best generated hypernetwork nearest".split()
+SHOWN += "interpolation_log greedy_1000 tuned_alone conditioned category_bias greedy_50".split()
 
 
 def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.DataFrame:
@@ -41,9 +40,10 @@ def at_anchors(law: pd.DataFrame, number: int = 10) -> pd.DataFrame:
 def law_tables(law: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Tabulate regret and control error at ten tuned adapters: methods by studies."""
     rows = at_anchors(law).sort_values(["objectives", "dataset", "backbone"], kind="stable")
+    rows["setting"] = rows["setting"].str.replace(" objectives", "")
     for measure, title, digits in ("regret", "regret, %", 0), ("outcome_error", "control error", 2):
-        table = interval_table(rows, measure, "method", "setting", digits).reindex(TABLED).dropna()
-        table = table.map(lambda cell: cell.partition(" ±")[0])  # without intervals
+        table = interval_table(rows, measure, "method", "setting", digits).reindex(SHOWN[:8])
+        table = table.dropna().map(lambda cell: cell.partition(" ±")[0])  # without intervals
         yield table.rename_axis(title).rename(lambda name: look(name).label)
 
 
