@@ -62,10 +62,9 @@ def headlines(trained: Trained, ways: Ways) -> pd.DataFrame:
 def measured(name: str) -> pd.DataFrame:
     """Measure adapters of a study that are chosen or generated: a row for each and seed."""
     study = open_study(*name.split("/"))
-    sequences, backbone, _ = study.load_frozen()
     trained, seeds = study.load_trained(), study.params.run.seeds
     tuned, generators = trained.collection, trained.generators
-    bench = AblationBench(study, sequences, backbone, tuned)
+    bench = AblationBench(study, trained.test_set.sequences, trained.test.backbone, tuned)
     points, tables = {}, []
     for index in range(len(seeds)):
         generate = generators[index].generate

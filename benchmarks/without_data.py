@@ -144,7 +144,7 @@ def measure(study: Study, number: int, wanted: Tensor, oracles: Tensor) -> pd.Da
     ways: dict[str, Callable[[Tensor], Tensor]] = {
         "nearest": lambda w: nearest(hub, w, 1)[0],
         "best of 8 nearest": lambda w: by_users(nearest(hub, w, CANDIDATES), w),
-        "best of all": lambda w: best_of(few, vectors, w, names),
+        "best of all": best_of(few, vectors, names),
     }
     for name, of in {"": hub, "aligned, ": aligned}.items():
         generator = train_generator(of, diffusion, number)

@@ -161,7 +161,7 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
     return torch.as_tensor(total / len(task.states))
 
 
-def best_of(valid: FrozenTask, vectors: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
-    """Choose for each of ``weights [W, O]`` the best of ``vectors [A, P]`` by validation loss."""
+def best_of(valid: FrozenTask, vectors: Tensor, names: Sequence[str]) -> Callable[[Tensor], Tensor]:
+    """Make a choice among ``vectors [A, P]`` by validation loss, for each of ``weights [W, O]``."""
     losses = held_out_losses(valid, vectors.to(valid.states.device), names).cpu()  # [A, O]
-    return vectors[(losses @ weights.T).argmin(0)]  # [A, O] @ [O, W] -> [W, P]
+    return lambda weights: vectors[(losses @ weights.T).argmin(0)]  # [A, O] @ [O, W] -> [W, P]

@@ -65,7 +65,7 @@ class Method(NamedTuple):
 def _envelope(trained: Trained, index: int) -> Tensor:
     """Choose for each weight the best tuned adapter of the seed, by validation task loss."""
     tuned = trained.collection.tuned(index)  # [A + W, P]
-    return best_of(trained.valid, tuned, trained.weights, trained.test_set.objectives)
+    return best_of(trained.valid, tuned, trained.test_set.objectives)(trained.weights)
 
 
 def _generated(trained: Trained, index: int, **sampling: Any) -> Tensor:

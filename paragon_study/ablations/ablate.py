@@ -134,7 +134,7 @@ class AblationBench(Bench):
 
     def best(self, vectors: Tensor) -> Callable[[Tensor], Tensor]:
         """Make a way that chooses among ``vectors [A, P]`` by validation task loss."""
-        return partial(best_of, self.held_out[0], vectors, names=self.objectives)
+        return best_of(self.held_out[0], vectors, self.objectives)
 
     def choice(self, way: Callable[[Tensor], Tensor]) -> float:
         """Compute the mean task loss on validation users."""

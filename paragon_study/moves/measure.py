@@ -321,7 +321,7 @@ def moved(place: Place, old: Place, plan: Moves) -> dict[str, Tensor]:
     choice = candidates(ways["moved_means"](), old.collection)
     start, weights = rows["moved_means"], place.weights
     with place.timed("moved_calibrated", "moved_means"):
-        rows["moved_calibrated"] = best_of(place.held_out[0], choice, weights, place.objectives)
+        rows["moved_calibrated"] = best_of(place.held_out[0], choice, place.objectives)(weights)
     with place.timed("moved_two_anchors", "moved_means"):
         two = [int((weights[:, 0] - weight).abs().argmin()) for weight in plan.anchors]
         change = place.tuned_on(start[two], weights[two], plan.anchor_steps) - start[two]
@@ -369,7 +369,7 @@ def rows_from(olds: list[Old], new: Place) -> tuple[dict[str, Tensor], list[Row]
     choice = torch.cat([candidates(old.there, old.place.collection) for old in olds])
     vectors["moved_mean"] = each.mean(0)[-len(weights) :]
     valid, test, _ = new.held_out
-    vectors["moved_calibrated"] = best_of(valid, choice, weights, new.objectives)
+    vectors["moved_calibrated"] = best_of(valid, choice, new.objectives)(weights)
     by_weight = zip(*(old.vectors[-len(weights) :] for old in olds), strict=True)  # W times K
     scores = (torch.stack([test.catalogue_scores(v) for v in own]).mean(0) for own in by_weight)
     rows = (Scores.of(of_events.cpu().numpy()) for of_events in scores)  # [N, n + 1] each

@@ -109,7 +109,7 @@ def test_calibration_takes_the_smallest_loss_and_follows_the_weights(seqs, setti
     assert len(choice) == 3 * measure.GRID
     valid, weights = place.held_out[0], simplex_lattice(2, 10)
     losses = held_out_losses(valid, choice, objectives)
-    adapters = best_of(valid, choice, weights, objectives)  # [W, Q]
+    adapters = best_of(valid, choice, objectives)(weights)  # [W, Q]
     chosen = (adapters.unsqueeze(1) == choice).all(2).int().argmax(1)  # [W]
     assert torch.equal(choice[chosen], adapters)
     for row, weight in zip(chosen, weights, strict=True):
