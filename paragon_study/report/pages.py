@@ -164,14 +164,10 @@ def load_sources(root: Path) -> Sources:
     mean = mean.rename_axis(["backbone", "method", "anchors", "measure"]).reset_index(name="value")
     mean["measure"] += mean.pop("anchors").map(" of {:.0f}".format).replace(" of 10", "")
     few = budget_rows(root / "ablations" / "results")
-    made = ((root / f"benchmarks/{n}.csv", f"python benchmarks/{n}.py") for n in ("choice", "best"))
-    choice = pd.concat(pd.read_csv(require(*one)) for one in made)
     return {
         "earlier": pd.concat([compare.all_results(earlier), *served_lists(earlier)]),
         **{n: pd.concat([compare.all_results(f), *served_lists(f)]) for n, f in current.items()},
         "law": mean.assign(dataset=""),
-        "choice": choice[choice["dataset"] == "ml-100k"],  # by other users, and of adapters
-        "choice_ml_1m": choice[choice["dataset"] == "ml-1m"],
         "budgets": few[few["dataset"].str.startswith("ml-100k")],
         "budgets_ml_1m": few[few["dataset"].str.startswith("ml-1m")],
         "times": times(root / "results"),
