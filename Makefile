@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repository repro docs paper add ablations moves test test-all mutants check lab lab-reset claims-quick demo bench audit fetch strip clean
+.PHONY: help repository repro docs paper add ablations test test-all mutants check lab lab-reset claims-quick demo bench audit fetch strip clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,12 +45,6 @@ ablations: repository fetch ## Run the ablations that are missing (hours), then 
 	$(BIN)/python -m paragon trial budgets
 	$(BIN)/python -m paragon trial tuning
 	$(BIN)/python -m paragon run 07_ablations --dataset ml-100k
-
-moves: repository fetch ## Run the moves to other recommenders that are missing (hours)
-	$(BIN)/dvc repro data@ml-100k
-	$(BIN)/python -m paragon trial recommenders
-	$(BIN)/python -m paragon trial moves
-	$(BIN)/python -m paragon trial generators
 
 # Said before anything is installed: DVC needs a repository, and so does the comparison.
 repository:

@@ -25,7 +25,6 @@ root_doc = "docs/index"
 include_patterns = [
     *("docs/*.md", "docs/solutions/*", "docs/api/*.rst", "notebooks/*.ipynb", "results/summary.md"),
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ablations/README.md"),
-    "moves/README.md",
     "benchmarks/README.md",
 ]
 exclude_patterns = [".venv", "artifacts", "build", "lab", "docs/executed", "**/.ipynb_checkpoints"]

@@ -245,33 +245,29 @@ def serve(
 
 @app.command()
 def trial(
-    kind: str = Argument("", help="law, budgets, tuning; recommenders, moves, generators."),
+    kind: str = Argument("", help="law, budgets or tuning."),
     name: str = Argument("", help="One trial, to run it anew."),
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
-    """Run ablations and moves that have no results yet; without KIND, list them."""
+    """Run ablations that have no results yet; without KIND, list them."""
     from paragon.params import load_params
 
     keep_memory(load_params().run.threads)
     from paragon_study.ablations import ablate
-    from paragon_study.moves import measure
 
-    trials: dict[str, tuple[Any, Any]] = {
-        "law": (ablate.Ablations, ablate.measure_law),
-        "budgets": (ablate.Ablations, ablate.measure_budgets),
-        "tuning": (ablate.Ablations, ablate.measure_tuning),
-        "recommenders": (measure.Moves, measure.measure_recommender),
-        "moves": (measure.Moves, measure.measure_move),
-        "generators": (measure.Moves, measure.measure_generator),
+    trials = {
+        "law": ablate.measure_law,
+        "budgets": ablate.measure_budgets,
+        "tuning": ablate.measure_tuning,
     }
     if kind and kind not in trials:
         raise ParagonError(f"{kind!r} is no kind of trial: {', '.join(trials)}")
+    plan = ablate.Ablations.load()
     for one in [kind] if kind else trials:
-        plan, rows_of = trials[one][0].load(), trials[one][1]
         names = [name] if name else plan.missing(one)
         typer.echo(f"{one}: {len(names)} of {len(getattr(plan, one))} to run")
         if kind:
-            plan.run(one, names, None if renew else rows_of)
+            plan.run(one, names, None if renew else trials[one])
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Move adapters to a retrained recommender by a rotation, instead of tuning them again.
 
 Shapes: n items, d numbers of an old state, e of a new one, P and Q parameters of adapters.
-``moves/README.md`` says when this works.
+``docs/serving.md`` says when it is refused.
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ from paragon.params import ROOT, merge_sections, read_settings
 from paragon_study.running.runner import run_notebook
 
 SMALL = Path(__file__).with_name("small.yaml")
-COPIED = "docs paragon paragon_study notebooks results ablations moves".split()
+COPIED = "docs paragon paragon_study notebooks results ablations".split()
 COPIED += "benchmarks tests README.md CONTRIBUTING.md".split()  # pages link to them
 NOTE = """> **This is the small lab**, with 200 users and little training. Lists follow the weights,
 > as in the study. Which method is better is noise here: see [docs/executed](../docs/executed)."""

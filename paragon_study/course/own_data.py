@@ -18,7 +18,7 @@ from paragon_study.pipeline.settings import check_settings
 from paragon_study.pipeline.study import Study, open_study
 
 MARK = ".own"  # a file that marks folders made here
-OTHERS = ("ablations", "moves", "notebooks")  # folders of artifacts/ without a dataset
+OTHERS = ("ablations", "notebooks")  # folders of artifacts/ without a dataset
 # Skip rivals that would have to be trained.
 WITHOUT = {"rivals": {"end_to_end": []}, "published": {"seeds": 0}}
 

@@ -14,7 +14,6 @@ from paragon.metrics.statistics import is_real
 from paragon.params import RESULTS, ROOT, load_params, read_settings
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
-from paragon_study.moves import recorded
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
@@ -62,7 +61,6 @@ def pages(root: Path) -> dict[Path, str]:
             "law",
             "\n\n".join(map(as_markdown, contrasts.law_tables(law))),
         ),
-        root / "moves/README.md": ("moves", recorded.tables(root / "moves" / "results")),
         root / "ablations/README.md": ("tuning", as_markdown(tuned)),
     }
     return {path: with_block(path.read_text("utf-8"), *block) for path, block in blocks.items()}
@@ -77,7 +75,6 @@ def write_pages() -> None:
         "docs/lead.png": figures.trade_off(curve, shares=load_params().evaluation.shares),
         "ablations/law.png": contrasts.anchor_law(contrasts.load_table("law")),
         "ablations/budgets.png": contrasts.budgets(contrasts.load_table("budgets")),
-        "moves/moves.png": recorded.moved_adapters(recorded.load_moves()),
     }.items():
         figures.save_figure(figure, ROOT / name)
 

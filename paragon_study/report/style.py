@@ -82,7 +82,7 @@ METHODS = {
     "item_knn": Look("item kNN", "#AA4499", "H", _DOT),
     "cmr": Look("hypernetwork, re-ranking", "#6A51A3", "P", _DOT),
     "retrain": Look("retrained", "#000000", "D", "none"),
-    # In notebooks 03 and 09, and of moves.
+    # In notebooks 03 and 09.
     "oracles": Look("oracles (tuned)", "#a3a3a3", "o"),
     "anchors": Look("anchors", BLUE, "D", _DASH),
     "moved": Look("moved", "#018571", "D"),

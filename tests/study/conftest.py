@@ -21,8 +21,8 @@ from paragon_study.running.runner import recover
 
 KILLS = int(os.environ.get("PARAGON_KILLS", "1"))  # `make test-all` has 25
 PARTS = ("", "dvc repro", "-m paragon run", "ipykernel_launcher")  # of a command; "" is in all
-# Other studies' results, and the two further pipelines: every DVC command reads all there are.
-LEFT_OUT = ("results/", "ablations/", "moves/")
+# Other studies' results, and the ablations: every DVC command reads all there are.
+LEFT_OUT = ("results/", "ablations/")
 
 
 def hear_signals():

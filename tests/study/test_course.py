@@ -132,7 +132,7 @@ def test_only_what_a_study_of_own_data_made_is_removed(dataset, tmp_path, monkey
     other, small = tmp_path / "ml-1m" / "data" / "of-others", {"data": {"negatives": 50}}
     other.parent.mkdir(parents=True)
     other.touch()
-    for name in ("ml-1m", "ml-100k", "ablations", "notebooks", "moves"):
+    for name in ("ml-1m", "ml-100k", "ablations", "notebooks"):
         refused("another name", new_study, replace(dataset, name=name), settings=small)
     assert other.exists()
     new_study(dataset, settings=small)

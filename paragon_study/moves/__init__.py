@@ -1,1 +1,0 @@
-"""Adapters moved to another recommender."""
