@@ -1,13 +1,9 @@
-"""Rules of the house: what may import what, what may not be called, and how much there may be."""
+"""Rules of the house: what may import what, and what may not be called."""
 
 import ast
 
-import nbformat
-import pytest
-
 from paragon.params import ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MODULES = {
     path: ast.parse(path.read_text(encoding="utf-8"))
     for name in ("paragon", "paragon_study")
@@ -75,31 +71,3 @@ def test_no_public_name_is_defined_twice():
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
     assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
-
-
-def test_the_whole_only_shrinks():
-    """The aim is an afternoon's reading: 8,000, 4,500 and 9,500 lines.  Who cuts lowers these."""
-    for most, unit, *globs in (
-        (8_770, str.splitlines, "paragon/**/*.py"),
-        (4_950, str.splitlines, "paragon_study/**/*.py"),
-        (10_450, str.splitlines, "tests/**/*.py"),
-        (120, str.splitlines, "results/summary.md"),
-        (200, str.splitlines, "dvc.yaml"),
-        (19_700, str.split, "docs/*.md", "README.md"),
-        (900, str.split, "README.md"),
-    ):
-        paths = (path for pattern in globs for path in ROOT.glob(pattern))
-        assert sum(len(unit(path.read_text(encoding="utf-8"))) for path in paths) <= most, globs
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_imports_few_names_from_few_folders(path):
-    """Eight names from four folders of the package, beside what runs the study."""
-    names, folders = [], set()
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "code":
-            for node in ast.walk(ast.parse(cell.source)):
-                if isinstance(node, ast.ImportFrom) and node.module.startswith("paragon."):
-                    names += [alias.name for alias in node.names]
-                    folders.add(node.module.split(".")[1])
-    assert len(names) <= 8 and len({f for f in folders if (ROOT / "paragon" / f).is_dir()}) <= 4
