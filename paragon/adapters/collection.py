@@ -77,6 +77,24 @@ def tune(
     )
 
 
+def common_start(
+    train: FrozenTask, untrained: Tensor, settings: params.AdapterSettings, seeds: Sequence[int]
+) -> Tensor:
+    """Tune one adapter for each seed, for the weights ``settings.start``: ``[S, A, P]``.
+
+    All adapters of a seed are tuned from it, so that they end in optima that belong together: the
+    released code, too, starts all weights from one pretraining. Without ``start_steps``, return
+    ``untrained [S, A, P]``.
+    """
+    if not settings.start_steps:
+        return untrained
+    weights = simplex_weights([settings.start], settings.objectives).to(untrained)  # [1, O]
+    change = {"steps": settings.start_steps, "checks": 1, "snapshots": 0}
+    short = settings.model_copy(update=change)
+    common = tune(train, None, weights, untrained[:, :1], short, seeds).vectors  # [S, 1, P]
+    return common.expand_as(untrained)
+
+
 @dataclass(frozen=True)
 class Collection:
     """Tuned adapters with their weights. Generators and rivals must not see the oracles."""
@@ -115,22 +133,26 @@ def collect(
     description: dict | None = None,
     train: FrozenTask | None = None,
 ) -> Collection:
-    """Tune adapters for all anchors, oracles and seeds; those that got worse become the start."""
+    """Tune adapters for all anchors, oracles and seeds, from one tuned start for each seed.
+
+    An adapter that is worse on validation events than one that changes nothing becomes the latter.
+    """
     check_objectives(settings.objectives, sequences)
     anchors = simplex_weights(settings.anchors, settings.objectives)  # [A, O]
     oracles = simplex_lattice(len(settings.objectives), settings.oracles)  # [W, O]
     train = train or frozen_task(backbone, sequences, "train", settings)
     valid = frozen_task(backbone, sequences, "valid", settings)
     weights = torch.cat([anchors, oracles]).to(backbone.device)  # [A + W, O]
-    starts = start_vectors(train.form, len(weights), seeds).to(backbone.device)
+    untrained = start_vectors(train.form, len(weights), seeds).to(backbone.device)  # [S, A + W, P]
+    starts = common_start(train, untrained, settings, seeds)  # [S, A + W, P]
     tuned = tune(train, valid, weights, starts, settings, seeds)
-    # A backbone may have memorised the training events; tuning for accuracy then makes it worse.
-    # All tasks of a seed have one start, so its losses [S, 1, O] are computed once.
-    losses = held_out_losses(valid, starts[:, :1], settings.objectives)
-    before = (losses * weights).sum(-1)  # [S, A + W]
-    better = (tuned.validation[..., -1] < before).unsqueeze(-1)  # [S, A + W, 1]
-    vectors = torch.where(better, tuned.vectors, starts).cpu()  # [S, A + W, P]
-    snapshots = torch.where(better.unsqueeze(-1), tuned.snapshots, starts.unsqueeze(2))
+    # With all weight on accuracy, nothing is better than an adapter that changes no score.
+    # All tasks of a seed have one such adapter, so its losses [S, 1, O] are computed once.
+    losses = held_out_losses(valid, untrained[:, :1], settings.objectives)
+    unchanged = (losses * weights).sum(-1)  # [S, A + W]
+    better = (tuned.validation[..., -1] < unchanged).unsqueeze(-1)  # [S, A + W, 1]
+    vectors = torch.where(better, tuned.vectors, untrained).cpu()  # [S, A + W, P]
+    snapshots = torch.where(better.unsqueeze(-1), tuned.snapshots, untrained.unsqueeze(2))
     about: dict = {"objectives": settings.objectives, "form": asdict(train.form)}
     about |= {"settings": settings.model_dump(), "seeds": list(seeds)}
     return Collection(

@@ -16,7 +16,14 @@ from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Met, Sequences
 from paragon.objectives.losses import Retrieval, divergence, matmul
-from paragon.objectives.table import Catalogue, Scored, check_served, history_shares, served
+from paragon.objectives.table import (
+    Catalogue,
+    Scored,
+    check_served,
+    fewest_unmet,
+    history_shares,
+    served,
+)
 from paragon.params import AdapterSettings
 
 
@@ -33,7 +40,8 @@ class FrozenTask:
     items: Tensor  # [n + 1, d + M], `adapter.item_table`
     catalogue: Catalogue
     met: Met  # the items that are not served, by event
-    served: int  # L
+    served: int  # length of a served list
+    searched: int  # L; items below the list, which could enter it, give a gradient, too
 
     def losses(self, vectors: Tensor, rows: Tensor, objectives: Sequence[str]) -> Tensor:
         """Compute mean losses ``[..., A, O]`` of vectors ``[..., A, P]`` on events ``[..., B]``."""
@@ -50,7 +58,7 @@ class FrozenTask:
         met = self.met[rows.reshape(-1)].mask().view(*rows.shape, -1)  # [..., B, n + 1]
         if self.backbone.is_dot_product:
             adapted = self.adapted(states.unsqueeze(-3), vectors)  # [..., A, B, d + M]
-            log_sum, lists = Retrieval.apply(adapted, self.items, met, self.served)
+            log_sum, lists = Retrieval.apply(adapted, self.items, met, self.searched)
             of_lists = F.embedding(lists, self.items)  # [..., A, B, L, d + M]
             scores = (of_lists @ adapted.unsqueeze(-1)).mT  # [..., A, B, 1, L]
         else:
@@ -61,7 +69,7 @@ class FrozenTask:
                 return pairs.unflatten(-2, hidden.shape[-3:-1])  # [..., A, B, n + 1, d + M]
 
             table = self.backbone.score(states, every, adapter, self.items)  # [..., A, B, n + 1]
-            lists = served(table.detach(), met.unsqueeze(-3), self.served)  # [..., A, B, L]
+            lists = served(table.detach(), met.unsqueeze(-3), self.searched)  # [..., A, B, L]
             scores = table.gather(-1, lists).unsqueeze(-2)
 
         def diverge(reference: str) -> Tensor:
@@ -73,7 +81,8 @@ class FrozenTask:
             return log_sum - expected - torch.special.entr(p).sum(-1)
 
         history = self.history[rows].unsqueeze(-3)  # [..., 1, B, M]
-        return Scored(scores, self.catalogue.lists(lists, history)), diverge
+        end = self.served if self.served < self.searched else None
+        return Scored(scores, self.catalogue.lists(lists, history, end)), diverge
 
     def adapted(self, states: Tensor, vectors: Tensor) -> Tensor:
         """Adapt states ``[..., 1, B, d]`` by vectors ``[..., A, P]``: ``[..., A, B, d + M]``."""
@@ -114,8 +123,10 @@ def frozen_task(
 ) -> FrozenTask:
     """Cache the states and item features of ``train``, ``valid`` or ``test`` events.
 
-    At most ``settings.events`` training events are used, spread evenly. ``states [N, z]`` are
-    computed if None. Raise ``ParagonError`` if a user has too few unmet items.
+    At most ``settings.events`` training events are used, spread evenly, and up to
+    ``settings.searched`` items for each; of held-out events, those that are served.
+    ``states [N, z]`` are computed if None. Raise ``ParagonError`` if a user has too few unmet
+    items.
     """
     device, form = backbone.device, adapter_form(backbone, sequences, settings)
     if events == "train":
@@ -130,6 +141,9 @@ def frozen_task(
         users, positions = evaluation.users, evaluation.positions
         met, of_events = sequences.met_before(evaluation), torch.arange(len(users))
     check_served(met, settings.served)
+    searched = settings.served
+    if events == "train":
+        searched = fewest_unmet(met, most=max(settings.searched, searched))
     history = history_shares(met, sequences.categories)[of_events]  # [N, M]
     if states is None:
         states = backbone.states_before(sequences, users, positions)  # [N, z]
@@ -145,6 +159,7 @@ def frozen_task(
         catalogue=catalogue,
         met=met[of_events].to(device),  # N rows
         served=settings.served,
+        searched=searched,
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 TEMPERATURE = 0.1  # of the soft rank, in units of the score
+SOFT_END = 2.0  # how softly a list ends, in ranks
 ALPHA = 0.5  # of alpha-DCG: a category of k items above is worth (1 - ALPHA)^k
 LEAST = -80.0  # exponents below give numbers close to 0, a hundred times more slowly
 
@@ -43,6 +44,7 @@ class Lists(NamedTuple):
     recency: Tensor  # [..., B, C], 0..1
     history: Tensor  # [..., B, M], shares of the categories in what the user has met
     ideal: float  # alpha-DCG of the best list of this length
+    end: int | None = None  # the served list ends here; the items below could enter it
 
 
 def divergence(scores: Tensor, p: Tensor) -> Tensor:
@@ -122,7 +124,26 @@ def _soft_ranks(scores: Tensor) -> tuple[Tensor, Tensor]:
     return above, 0.5 + above.sum(-1)
 
 
-def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
+def _discounts(rank: Tensor, end: int | None) -> tuple[Tensor, Tensor]:
+    """Return the discount of each ``rank [..., C]`` and its derivative, ``[..., C]`` each.
+
+    The discount is ``1 / log2(1 + rank)``. With ``end``, it is multiplied by the probability that
+    the rank is in the served list, so that the gradient also sees the items just below::
+
+        sigmoid((end + 1/2 - rank) / SOFT_END)
+    """
+    # Not log2: its last digit depends on the processor (pipeline/determinism.py).
+    log_rank = torch.log1p(rank)
+    discount = math.log(2) / log_rank
+    slope = -discount / (log_rank * (1 + rank))
+    if end is None:
+        return discount, slope
+    inside = torch.sigmoid((end + 0.5 - rank) / SOFT_END)
+    falls = -inside * (1 - inside) / SOFT_END
+    return discount * inside, slope * inside + discount * falls
+
+
+def soft_alpha_dcg(scores: Tensor, categories: Tensor, end: int | None = None) -> Tensor:
     """Differentiable alpha-DCG (Clarke et al. 2008), in plain torch.
 
     With s_i the score of candidate i, g_im = 1 if it has category m (else 0) and T the
@@ -133,14 +154,16 @@ def soft_alpha_dcg(scores: Tensor, categories: Tensor) -> Tensor:
         seen_im = sum_j P_ij g_jm - g_im / 2     items above i with category m
         value   = sum_i sum_m g_im (1 - alpha)^seen_im / log2(1 + rank_i)
 
-    As T goes to 0, the value becomes the exact alpha-DCG of the list sorted by score.
+    As T goes to 0, the value becomes the exact alpha-DCG of the list sorted by score. If only the
+    first ``end`` candidates are served, ranks below count less and less (:func:`_discounts`).
     ``scores [..., B, A, C]`` and ``categories [..., B, C, M]`` to ``[..., B, A]``.
     """
     g = categories.unsqueeze(-3)  # [..., B, 1, C, M]
     above, rank = _soft_ranks(scores)  # [..., B, A, C, C], [..., B, A, C]
     seen = above @ g - g / 2  # [..., B, A, C, M]
     gain = (g * (1 - ALPHA) ** seen).sum(-1)  # [..., B, A, C]
-    return (gain * math.log(2) / torch.log1p(rank)).sum(-1)  # [..., B, A]
+    discount, _ = _discounts(rank, end)  # [..., B, A, C]
+    return (gain * discount).sum(-1)  # [..., B, A]
 
 
 class SoftAlphaDCG(_Kernel):
@@ -149,7 +172,7 @@ class SoftAlphaDCG(_Kernel):
     BLOCK = 1 << 18  # P_ij computed at a time: they fit into the processor's cache
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, categories: Tensor) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, categories: Tensor, end: int | None = None) -> Tensor:
         """Compute the soft alpha-DCG of each list under each task, ``[..., A]``."""
         (tasks, length), kinds = scores.shape[-2:], categories.shape[-1]
         flat = scores.reshape(-1, tasks, length).contiguous()  # [R, A, C]
@@ -157,21 +180,23 @@ class SoftAlphaDCG(_Kernel):
         rows = max(1, SoftAlphaDCG.BLOCK // (tasks * length * length))
         wanted = ctx.needs_input_grad[0]
         blocks = zip(flat.split(rows), per_list.split(rows), strict=True)  # [r, A, C], [r, C, M]
-        parts = [_value_and_gradient(s, g, wanted) for s, g in blocks]
+        parts = [_value_and_gradient(s, g, end, wanted) for s, g in blocks]
         values, slopes = zip(*parts, strict=True)  # of [r, A], of [r, A, C]
         if wanted:
             ctx.save_for_backward(torch.cat(slopes).reshape(scores.shape))
         return torch.cat(values).reshape(scores.shape[:-1])
 
 
-def _value_and_gradient(scores: Tensor, categories: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
+def _value_and_gradient(
+    scores: Tensor, categories: Tensor, end: int | None, wanted: bool
+) -> tuple[Tensor, Tensor]:
     """Compute value ``[R, A]`` and gradient ``[R, A, C]``, the latter empty unless ``wanted``.
 
     Scores are ``[R, A, C]``, categories ``[R, C, M]``. With worth_im = g_im (1 - alpha)^seen_im,
-    gain_i = sum_m worth_im and discount_i = 1 / log2(1 + rank_i), the chain rule gives::
+    gain_i = sum_m worth_im and discount_i of rank_i (:func:`_discounts`), the chain rule gives::
 
         d value / d P_ij = log(1 - alpha) discount_i sum_m worth_im g_jm
-                           - gain_i discount_i / (log(1 + rank_i) (1 + rank_i))
+                           + gain_i d discount_i / d rank_i
         d value / d s_k  = sum_i d_ik - sum_j d_kj,    d_ij = (d value / d P_ij) P_ij (1 - P_ij) / T
 
     Most of the time goes into moving memory, so common factors are applied to the smallest arrays.
@@ -186,13 +211,12 @@ def _value_and_gradient(scores: Tensor, categories: Tensor, wanted: bool) -> tup
     worth = worth.mul_(categories.unsqueeze(1))
     excess = (1 - ALPHA) ** -0.5  # corrects g / 2: where g is 0, worth is 0 as well
     gain = excess * worth.sum(-1)  # [R, A, C]
-    log_rank = torch.log1p(rank)  # [R, A, C]
-    discount = math.log(2) / log_rank  # [R, A, C]
+    discount, slope = _discounts(rank, end)  # [R, A, C] each
     value = (gain * discount).sum(-1)  # [R, A]
     if not wanted:
         return value, value.new_empty(0)
 
-    d_rank = -gain * discount / (log_rank * (1 + rank))  # [R, A, C]
+    d_rank = gain * slope  # [R, A, C]
     d_above = (worth.view(rows, tasks * length, -1) @ categories.mT).view_as(above)  # [R, A, C, C]
     d_above = d_above.mul_((excess * decay * discount).unsqueeze(-1)).add_(d_rank.unsqueeze(-1))
     d_pair = d_above.mul_(torch.addcmul(above, above, above, value=-1))  # times P (1 - P)
@@ -201,7 +225,7 @@ def _value_and_gradient(scores: Tensor, categories: Tensor, wanted: bool) -> tup
 
 def diversity(scores: Tensor, lists: Lists) -> Tensor:
     """1 - soft alpha-DCG / its ideal, ``[..., A]``: about 0 (best list) to 1 (no categories)."""
-    value = SoftAlphaDCG.apply(scores, lists.categories)  # [..., B, A]
+    value = SoftAlphaDCG.apply(scores, lists.categories, lists.end)  # [..., B, A]
     return 1 - value.mean(-2) / lists.ideal  # [..., A]
 
 
@@ -210,15 +234,19 @@ def novelty(scores: Tensor, lists: Lists) -> Tensor:
 
     With the soft ranks of :func:`soft_alpha_dcg`::
 
-        exposure_i = 1 / log2(1 + rank_i), divided by its sum over the list
+        exposure_i = discount of rank_i (:func:`_discounts`), divided by its sum over the list
         loss       = sum_i exposure_i * popularity_i
     """
-    return (_exposure(scores) * lists.popularity.unsqueeze(-2)).sum(-1).mean(-2)  # [..., A]
+    return (
+        (_exposure(scores, lists.end) * lists.popularity.unsqueeze(-2)).sum(-1).mean(-2)
+    )  # [..., A]
 
 
 def recency(scores: Tensor, lists: Lists) -> Tensor:
     """1 - mean recency of the items, weighted by exposure as in :func:`novelty`: ``[..., A]``."""
-    return 1 - (_exposure(scores) * lists.recency.unsqueeze(-2)).sum(-1).mean(-2)  # [..., A]
+    return 1 - (_exposure(scores, lists.end) * lists.recency.unsqueeze(-2)).sum(-1).mean(
+        -2
+    )  # [..., A]
 
 
 def calibration(scores: Tensor, lists: Lists) -> Tensor:
@@ -230,7 +258,7 @@ def calibration(scores: Tensor, lists: Lists) -> Tensor:
         loss = sum_m p_m log(p_m / (0.99 q_m + 0.01 p_m)) / log 100
     """
     sizes = lists.categories.sum(-1, keepdim=True).clamp(min=1)  # [..., B, C, 1]
-    q = _exposure(scores) @ (lists.categories / sizes)  # [..., B, A, M]
+    q = _exposure(scores, lists.end) @ (lists.categories / sizes)  # [..., B, A, M]
     q = q / q.sum(-1, keepdim=True).clamp(min=1e-12)  # some items may have no category
     p = lists.history.unsqueeze(-2)  # [..., B, 1, M]
     near = (0.99 * q + 0.01 * p).clamp(min=1e-12)  # [..., B, A, M]
@@ -238,10 +266,9 @@ def calibration(scores: Tensor, lists: Lists) -> Tensor:
     return far.mean(-2) / math.log(100)  # [..., A]
 
 
-def _exposure(scores: Tensor) -> Tensor:
+def _exposure(scores: Tensor, end: int | None) -> Tensor:
     """Return the exposure of each item, with sum 1, ``[..., B, A, C]``; see :func:`novelty`."""
-    # Not log2: its last digit depends on the processor (pipeline/determinism.py).
-    exposure = 1 / torch.log1p(_soft_ranks(scores)[1])  # [..., B, A, C]
+    exposure, _ = _discounts(_soft_ranks(scores)[1], end)  # [..., B, A, C]
     return exposure / exposure.sum(-1, keepdim=True)  # [..., B, A, C]
 
 

@@ -125,11 +125,20 @@ class Catalogue:
         recency = torch.from_numpy(sequences.recency()).float().to(device)
         return cls(categories, popularity, recency, ideal.tolist())
 
-    def lists(self, items: Tensor, history: Tensor) -> Lists:
-        """Return the features of lists ``[..., B, C]`` for users with ``history [..., B, M]``."""
-        ideal = self.ideal[min(items.shape[-1], len(self.ideal)) - 1]
-        of_items = self.categories[items], self.popularity[items], self.recency[items]
-        return Lists(*of_items, history, ideal)
+    def lists(self, items: Tensor, history: Tensor, end: int | None = None) -> Lists:
+        """Return the features of lists ``[..., B, C]`` for users with ``history [..., B, M]``.
+
+        ``end``: so many of the C items are served (None: all).
+        """
+        length = items.shape[-1] if end is None else end
+        return Lists(
+            categories=self.categories[items],
+            popularity=self.popularity[items],
+            recency=self.recency[items],
+            history=history,
+            ideal=self.ideal[min(length, len(self.ideal)) - 1],
+            end=end,
+        )
 
 
 def information_of(sequences: Sequences) -> np.ndarray:
@@ -156,12 +165,22 @@ def served(scores: Tensor, met: Tensor, length: int) -> Tensor:
     return (scores + torch.where(met, -torch.inf, 0.0)).topk(length).indices
 
 
+def fewest_unmet(met: Met, most: int) -> int:
+    """Return how many items are left for the user with the fewest, or ``most`` if that is less."""
+    # `count` includes repeats, so only users with a high count need an exact look.
+    doubtful = torch.nonzero(met.n_items - met.count < most).squeeze(1)
+    if not len(doubtful):
+        return most
+    left = (~met[doubtful].mask()).sum(1)
+    return min(most, int(left.min()))
+
+
 def check_served(met: Met, length: int) -> None:
     """Raise ``ParagonError`` if some user has fewer than ``length`` items left to recommend."""
-    # `count` includes repeats, so only users with a high count need an exact check.
-    doubtful = torch.nonzero(met.n_items - met.count < length).squeeze(1)
-    left = (~met[doubtful].mask()).sum(1)
-    if short := int((left < length).sum()):
-        reason = f"{short} of {len(met)} users have fewer left (the least: {int(left.min())})"
+    fewest = fewest_unmet(met, length)
+    if fewest < length:
+        doubtful = torch.nonzero(met.n_items - met.count < length).squeeze(1)
+        short = int(((~met[doubtful].mask()).sum(1) < length).sum())
+        reason = f"{short} of {len(met)} users have fewer left (the least: {fewest})"
         wanted = f"lists of {length} items are to be served, but {reason}"
         raise ParagonError(f"params.yaml: adapters.served: {wanted}; lower adapters.served")

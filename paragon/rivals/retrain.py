@@ -17,7 +17,7 @@ from paragon.backbones import build
 from paragon.backbones.base import Rng
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.objectives.table import Catalogue, Scored, history_shares, served
+from paragon.objectives.table import Catalogue, Scored, fewest_unmet, history_shares, served
 from paragon.objectives.weights import simplex_weights
 from paragon.params import Params
 from paragon.storage import loading
@@ -55,12 +55,14 @@ class Retraining(Training):
         changed = settings.backbones.model_copy(update=limits)
         super().__init__(model.backbone, sequences, changed, model.adapter)
         self.served = settings.adapters.served
+        searched = max(settings.adapters.searched, self.served)
         # Skip objectives of weight 0, which would only cost time.
         named = zip(settings.adapters.objectives, weights.tolist(), strict=True)
         self.weights = {name: w for name, w in named if w != 0}
         self.catalogue = Catalogue.of(sequences, self.served, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
         met = sequences.met_in_training()  # users rows
+        self.searched = fewest_unmet(met, most=searched)
         history = history_shares(met, sequences.categories)  # [users, M]
         self.met, self.history = met.to(self.device), history.float().to(self.device)
 
@@ -78,8 +80,9 @@ class Retraining(Training):
             few = torch.arange(0, len(users), LISTS, device=self.device)  # [B]
             user, target = (torch.from_numpy(x).to(self.device)[few] for x in (users, targets))
             scores = self.backbone.score_catalogue(states[few], self.adapter, self.table())
-            best = served(scores.detach(), self.met[user].mask(), self.served)  # [B, L]
-            features = self.catalogue.lists(best[None], self.history[user])
+            best = served(scores.detach(), self.met[user].mask(), self.searched)  # [B, L]
+            end = self.served if self.served < self.searched else None
+            features = self.catalogue.lists(best[None], self.history[user], end)
             lists = Scored(scores.gather(1, best)[None, :, None], features)
 
             def diverge(_: str) -> Tensor:  # there is no frozen backbone
