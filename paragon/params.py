@@ -41,7 +41,7 @@ Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
 WithAccuracy = _containing("accuracy", "what else would be recommended?")
 # Sections that may differ by dataset or backbone.
 Overridden = Literal[
-    "run", "data", "backbones", "adapters", "generator", "published", "rivals", "evaluation"
+    "run", "data", "backbones", "adapters", "generator", "generators", "rivals", "evaluation"
 ]
 
 
@@ -90,7 +90,10 @@ class AdapterSettings(Section):
     oracles: Count  # evaluate the multiples of 1/oracles
     item_side: bool  # adapters also change how much a state likes each category
     served: Annotated[int, Field(ge=2)]  # length of served lists, for diversity and novelty
+    searched: Annotated[int, Field(ge=2)]  # in tuning: the list, and items that could enter it
     events: Count | None  # training events at most, null: all
+    start: float | list[float]  # weights of the adapter that all others of a seed start from
+    start_steps: Annotated[int, Field(ge=0)]  # of tuning it; 0: start untrained
     steps: Count
     batch: Count
     learning_rate: Rate
@@ -99,42 +102,30 @@ class AdapterSettings(Section):
 
 
 class GeneratorSettings(Section):
-    """The generator."""
+    """One generator: its network, its training, and how it samples."""
 
+    network: Literal["residual", "transformer"]  # `transformer`: of the released code
+    predicts: Literal["clean", "velocity"]  # what the network predicts from a noisy vector
     latent: Count | None  # number of principal components, null: the full vector
-    width: Count
+    width: Annotated[int, Field(ge=4, multiple_of=2)]
     blocks: Count
+    heads: Count  # of the transformer only
+    dropout: Part  # of the transformer only
     diffusion_steps: Count
     steps: Count
     batch: Annotated[int, Field(ge=0)]  # of the diffusion loss, 0: without it
+    weight_limit: Rate  # of the diffusion loss, where there is little noise
     learning_rate: Rate
     ema: Share
     condition_drop: Share
-    behaviour_batch: Annotated[int, Field(ge=0)]  # of the behavioural loss, 0: without it
-    behaviour_rows: Count
-    behaviour_strength: Annotated[float, Field(ge=0)]
+    task_batch: Annotated[int, Field(ge=0)]  # of the task loss, 0: without it
+    task_rows: Count
+    task_strength: Annotated[float, Field(ge=0)]
     sampler_steps: Count
-    guidance: Annotated[float, Field(ge=0, le=100)]
-
-
-class PublishedSettings(Section):
-    """The published generator, `paragon`: a transformer over parameter tokens, with DDPM."""
-
-    seeds: Annotated[int, Field(ge=0)]  # train it with so many seeds, the first ones
-    width: Annotated[int, Field(ge=2, multiple_of=2)]
-    heads: Count
-    blocks: Count
-    dropout: Part
-    diffusion_steps: Count
-    steps: Count
-    check: Count  # steps between checks of the validation task loss
-    patience: Count  # checks without a lower one, after which training ends
-    batch: Count
-    learning_rate: Rate
-    ema: Share
-    condition_drop: Share
-    # The scale is chosen on validation events.
-    guidance: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=1)]
+    # Of these, the one with the smallest task loss of validation users is taken; 1: no guidance.
+    guidance: Annotated[
+        list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=1), AfterValidator(_distinct)
+    ]
 
 
 class RivalSettings(Section):
@@ -193,11 +184,16 @@ class Params(Section):
     backbones: BackboneSettings
     adapters: AdapterSettings
     generator: GeneratorSettings
-    published: PublishedSettings
+    generators: dict[Name, dict[str, Any]]  # by name: what differs from `generator`
     rivals: RivalSettings
     evaluation: EvaluationSettings
     verify: VerifySettings
     overrides: dict[Name, dict[Overridden, dict[str, Any]]] = {}
+
+    def of_generator(self, name: str) -> GeneratorSettings:
+        """Return the settings of the generator ``name``: those of all, and what differs."""
+        content = self.generator.model_dump() | self.generators[name]
+        return checked(GeneratorSettings, content, f"generators.{name}")
 
 
 S = TypeVar("S", bound=Section)

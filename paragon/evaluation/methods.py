@@ -19,7 +19,6 @@ from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of
 from paragon.generator.generator import Generator
 from paragon.rivals import baselines, reranking
 from paragon.rivals.end_to_end import END_TO_END, EndToEnd, biased_scores
-from paragon.rivals.published import Published
 from paragon.rivals.reranking import RERANKERS, Rerank, Tried
 from paragon.rivals.retrain import Retrained
 
@@ -33,8 +32,7 @@ class Trained:
     test_set: TestSet
     collection: Collection
     weights: Tensor  # [W, O], of the evaluation
-    generators: Sequence[Generator]
-    published: Sequence[Published]  # the paper's generator, for the first seeds or none
+    generators: Mapping[str, Sequence[Generator]]  # by name, then for each seed
     learned: Sequence[Mapping[str, EndToEnd]]  # for each seed, by name
     category_bias: Tensor  # [S, W, M]
     retrain_weights: Tensor  # [R, O]
@@ -45,6 +43,10 @@ class Trained:
     def seeds(self) -> list[int]:
         """The seeds of adapters and generators."""
         return self.collection.description["seeds"]
+
+    def oracles(self, index: int) -> Tensor:
+        """Return the adapters ``[W, P]`` of a seed that were tuned for the evaluation weights."""
+        return self.collection.oracle_vectors[index]
 
     def backbone_scores(self) -> np.ndarray:
         """Score with the backbone alone, ``[N, n + 1]``."""
@@ -68,14 +70,10 @@ def _envelope(trained: Trained, index: int) -> Tensor:
     return best_of(trained.valid, tuned, trained.test_set.objectives)(trained.weights)
 
 
-def _generated(trained: Trained, index: int, **sampling: Any) -> Tensor:
-    return trained.generators[index].generate(trained.weights, **sampling)
-
-
-def _published(trained: Trained, index: int, **sampling: Any) -> Tensor | None:
-    """Generate with the paper's generator; return None if it was not trained for this seed."""
-    models = trained.published[index : index + 1]
-    return models[0].generate(trained.weights, **sampling) if models else None
+def _generated(trained: Trained, index: int, name: str, **sampling: Any) -> Tensor | None:
+    """Generate with the generator ``name``; return None if it was not trained."""
+    generators = trained.generators.get(name)
+    return generators[index].generate(trained.weights, **sampling) if generators else None
 
 
 def _end_to_end(trained: Trained, index: int, name: str) -> Tensor | None:
@@ -87,7 +85,8 @@ def _end_to_end(trained: Trained, index: int, name: str) -> Tensor | None:
 def _shuffled(trained: Trained, index: int) -> Tensor:
     """Generate for permuted evaluation weights."""
     order = np.random.default_rng([trained.seeds[index], 4]).permutation(len(trained.weights))
-    return trained.generators[index].generate(trained.weights[torch.from_numpy(order)])
+    shuffled = trained.weights[torch.from_numpy(order)]
+    return trained.generators["generated"][index].generate(shuffled)
 
 
 def _sources(trained: Trained, index: int, tuned: bool = False) -> Tensor:
@@ -95,7 +94,7 @@ def _sources(trained: Trained, index: int, tuned: bool = False) -> Tensor:
     accuracy = trained.test_set.objectives.index("accuracy")
     weights = reranking.source_weights(trained.weights, accuracy)
     if not tuned:
-        return reranking.source_vectors(trained.generators[index], weights)
+        return reranking.source_vectors(trained.generators["generated"][index], weights)
     anchors = mixtures.mixed(trained.collection, mixtures.nearest, index, weights)  # [3, P]
     return torch.cat([torch.zeros_like(anchors[:1]), anchors])
 
@@ -146,12 +145,19 @@ XQUAD = RERANKERS["xquad"]
 # In the order of the tables.
 METHODS = {
     "tuned": Method("oracle", vectors=_envelope),
-    "generated": Method("generated", vectors=_generated),
+    # The adapter tuned for exactly these weights; `tuned` may take one tuned for others.
+    "tuned_alone": Method(
+        "oracle", vectors=lambda trained, i: trained.collection.oracle_vectors[i]
+    ),
+    # The paper's recipe, the same without guidance, and the transformer of the released code.
+    "paragon": Method("generated", vectors=partial(_generated, name="paragon")),
+    "paragon_no_cfg": Method("generated", vectors=partial(_generated, name="paragon", guidance=1)),
+    "paragon_transformer": Method(
+        "generated", vectors=partial(_generated, name="paragon_transformer")
+    ),
+    # Ours: the task loss added.
+    "generated": Method("generated", vectors=partial(_generated, name="generated")),
     "generated_shuffled": Method("reference", vectors=_shuffled),
-    # Guidance needs more steps: with one or two, it overshoots.
-    "generated_cfg": Method("generated", vectors=partial(_generated, guidance=1.5, steps=10)),
-    "paragon": Method("generated", vectors=_published),
-    "paragon_no_cfg": Method("generated", vectors=partial(_published, guidance=1.0)),
     "interpolation": Method("mixture", mixture=mixtures.interpolation),
     "rbf": Method("mixture", mixture=mixtures.rbf),
     "ridge": Method("mixture", mixture=mixtures.ridge),
@@ -165,7 +171,7 @@ METHODS = {
     "category_bias": Method("end_to_end", rows=_category_bias),
     "backbone": Method(  # zeros: s' = s
         "reference",
-        vectors=lambda trained, i: torch.zeros_like(trained.collection.oracle_vectors[i]),
+        vectors=lambda trained, i: torch.zeros_like(trained.oracles(i)),
     ),
     "mmr": Method("reranked", rerank=RERANKERS["mmr"]),
     "xquad": Method("reranked", rerank=XQUAD),

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paragon.adapters import mixtures
+from paragon.adapters.collection import Collection
 from paragon.evaluation.methods import METHODS, Trained, adapter_vectors, reranked
 from paragon.evaluation.protocol import ByEvent, Measured
 from paragon.metrics import ranking
@@ -23,7 +25,15 @@ from paragon.rivals import reranking
 from paragon.rivals.end_to_end import END_TO_END
 from paragon.rivals.reranking import TOP, Rerank, Tried
 
-HEADLINE = ("backbone", "tuned", "generated", "interpolation_log", "nearest", *END_TO_END)
+HEADLINE: tuple[str, ...] = (
+    "backbone",
+    "tuned",
+    "paragon",
+    "paragon_no_cfg",
+    "paragon_transformer",
+    "generated",
+)
+HEADLINE += ("interpolation_log", "nearest", *END_TO_END)
 HEADLINE += ("category_bias", "mmr", "xquad", "dpp", "generated_xquad", "tuned_xquad")
 MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelty", "gini")
 # Items that are fetched, then re-ranked, and what fetches them: the backbone, or adapters.
@@ -131,7 +141,8 @@ def adapters_of(
 ) -> Tensor | None:
     """Return a method's adapters ``[S, P]`` for weights of accuracy, None if it has none.
 
-    The other weight is that of diversity, or of the first other objective. `tuned` has its own.
+    The other weight is that of diversity, or of the first other objective. `tuned` interpolates
+    between all of its adapters.
     """
     objectives = trained.test_set.objectives
     accuracy = objectives.index("accuracy")
@@ -140,7 +151,7 @@ def adapters_of(
     weights[:, accuracy] = torch.tensor(accuracy_weights, dtype=torch.float32)
     weights[:, other] = 1 - weights[:, accuracy]
     if name == "tuned":
-        return trained.collection.tuned(index)
+        return _between_tuned(trained.collection, index, weights)
     if name != "category_bias":
         return adapter_vectors(replace(trained, weights=weights), index, name)
     if not trained.test.form.categories:
@@ -152,6 +163,13 @@ def adapters_of(
     for column, biases in enumerate(trained.category_bias[index][both][order].T.flip(0)):
         vectors[:, -1 - column] = torch.from_numpy(np.interp(accuracy_weights, grid, biases))
     return vectors
+
+
+def _between_tuned(collection: Collection, index: int, weights: Tensor) -> Tensor:
+    """Interpolate between all tuned adapters of a seed, at weights ``[S, O]``: ``[S, P]``."""
+    tuned_for = torch.cat([collection.anchors, collection.oracles]).double()  # [A + W, O]
+    mix = mixtures.interpolation(tuned_for.numpy(), weights.double().numpy())  # [S, A + W]
+    return torch.from_numpy(mix).float() @ collection.tuned(index)
 
 
 def most_diverse(points: np.ndarray, least: float) -> int | None:

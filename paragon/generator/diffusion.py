@@ -1,4 +1,7 @@
-"""Diffusion of B vectors of D numbers: noise schedule, v-prediction, guidance and sampling."""
+"""Diffusion of B vectors of D numbers: noise schedule, guidance and sampling.
+
+Everything here works with the *clean* vector that a network predicts from a noisy one.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -8,16 +11,16 @@ from torch import Tensor
 
 from paragon.errors import ParagonError
 
-Predict = Callable[[Tensor, Tensor], Tensor]  # x_t [B, D], t [B] to v [B, D], at a fixed condition
+# From x_t [B, D] and t [B] to a prediction of the clean x_0 [B, D], at a fixed condition.
+Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class Schedule:
-    """Linear beta schedule over T = ``steps`` steps, t = 0 .. T - 1 (Ho et al. 2020, section 4).
-
-    With the target v of Salimans & Ho (2022, section 4 and appendix D)::
+    """Linear beta schedule over T = ``steps`` steps, t = 0 .. T - 1 (Ho et al. 2020, section 4)::
 
         x_t = a_t x_0 + s_t eps,    a_t = sqrt(alpha_bar_t),   s_t = sqrt(1 - alpha_bar_t)
-        v_t = a_t eps - s_t x_0,    x_0 = a_t x_t - s_t v_t,   eps = s_t x_t + a_t v_t
+
+    x_0 is the clean vector, eps the noise. Given x_t and one of them, the other follows.
 
     Beta, from 1e-4 to 0.02, is scaled by 1000 / T, so that the last step is pure noise for any T.
     Without this, 8 % of the signal remains at T = 500, and samples are pulled towards the mean.
@@ -41,20 +44,22 @@ class Schedule:
         a, s = self._at(t)
         return a * clean + s * noise
 
-    def velocity(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Compute the training target ``v_t [B, D]``."""
-        a, s = self._at(t)
-        return a * noise - s * clean
-
     def clean(self, noisy: Tensor, v: Tensor, t: Tensor) -> Tensor:
-        """Recover ``x_0 [B, D]`` from ``x_t`` and a predicted ``v``."""
+        """Recover ``x_0 [B, D]`` from ``x_t`` and a velocity ``v = a_t eps - s_t x_0``.
+
+        Some networks predict v (Salimans & Ho 2022, section 4 and appendix D).
+        """
         a, s = self._at(t)
         return a * noisy - s * v
 
-    def epsilon(self, noisy: Tensor, v: Tensor, t: Tensor) -> Tensor:
-        """Recover the noise ``[B, D]`` from ``x_t`` and a predicted ``v``."""
-        a, s = self._at(t)
-        return s * noisy + a * v
+    def weight(self, t: Tensor, most: float) -> Tensor:
+        """Weigh squared errors of x_0 at steps ``t [B]`` by ``min(1 / s_t^2, most)``: ``[B, 1]``.
+
+        Without the bound, this is the squared error of v. It grows to thousands where there is
+        hardly any noise, and nothing to learn (Hang et al., ICCV 2023: Min-SNR).
+        """
+        _, s = self._at(t)
+        return s.square().reciprocal().clamp(max=most)
 
 
 def standard_normal(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
@@ -62,18 +67,41 @@ def standard_normal(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
-def guided(denoiser: torch.nn.Module, condition: Tensor, guidance: float) -> Predict:
-    """Guide by ``v_null + g (v_cond - v_null)``, g in 0..100 (Ho & Salimans 2022, eq. 6)."""
+def guided(predict: Callable[..., Tensor], condition: Tensor, guidance: float) -> Predict:
+    """Guide by ``x_null + g (x_cond - x_null)``, g in 0..100 (Ho & Salimans 2022, eq. 6).
+
+    ``predict(x_t, t, condition [B, O], drop [B])`` ignores the condition where ``drop`` is true.
+    Guiding x_0 is the same as guiding v or eps: at a given x_t, each is linear in the other.
+    """
     if not 0 <= guidance <= 100:
         raise ParagonError(f"guidance: {guidance} is out of range; use 0 to 100 (1: no guidance)")
     drop = torch.ones(len(condition), dtype=torch.bool, device=condition.device)  # [B]
     if guidance in (0, 1):  # unconditional or conditional: one evaluation is enough
-        return lambda x, t: denoiser(x, t, condition, drop if guidance == 0 else ~drop)
+        return lambda x, t: predict(x, t, condition, drop if guidance == 0 else ~drop)
+
+    def both(x: Tensor, t: Tensor) -> Tensor:
+        twice = [torch.cat([part, part]) for part in (x, t, condition)]
+        x_null, x_condition = predict(*twice, torch.cat([drop, ~drop])).chunk(2)  # [B, D] each
+        return x_null + guidance * (x_condition - x_null)  # [B, D]
+
+    return both
+
+
+def ideal(collected: Tensor, schedule: Schedule) -> Predict:
+    """Return the best possible denoiser of the vectors ``collected [N, D]``, without training.
+
+    If each of them is equally likely, the mean of x_0 given x_t is (Scarvelis et al. 2023)::
+
+        sum_i p_i x_i,    p = softmax_i(-|x_t - a_t x_i|^2 / (2 s_t^2))
+
+    No network has a smaller expected squared error on these vectors.
+    """
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        twice = (torch.cat([part, part]) for part in (x, t, condition))
-        v_null, v_condition = denoiser(*twice, torch.cat([drop, ~drop])).chunk(2)  # [B, D] each
-        return v_null + guidance * (v_condition - v_null)  # [B, D]
+        a, s = schedule.signal[t], schedule.noise[t]  # [B] each
+        apart = x.unsqueeze(1) - a.view(-1, 1, 1) * collected  # [B, N, D]
+        p = (-apart.square().sum(-1) / (2 * s.square().unsqueeze(1))).softmax(-1)  # [B, N]
+        return p @ collected  # [B, D]
 
     return predict
 
@@ -96,7 +124,7 @@ def ddim(
         x'    = sqrt(alpha') x_0 + sqrt(1 - alpha' - sigma^2) eps + sigma * new noise
 
     ``eta = 0`` is deterministic; ``eta = 1`` with all steps is DDPM (Ho et al. 2020).  ``clip``:
-    lower and upper bounds ``[D]`` of x_0, from which eps is then computed.  ``noise`` and the
+    lower and upper bounds ``[D]`` of x_0.  ``noise`` and the
     result are ``[B, D]``.  Raises ``ParagonError`` for ``steps`` out of range.
     """
     if not 1 <= steps <= schedule.steps:
@@ -105,11 +133,10 @@ def ddim(
     x = noise
     for now, after in zip(times, [*times[1:], -1], strict=True):
         t = torch.full((len(x),), int(now), device=x.device)  # [B]
-        v = predict(x, t)  # [B, D]
-        clean, eps = schedule.clean(x, v, t), schedule.epsilon(x, v, t)  # x_0, eps [B, D]
+        clean = predict(x, t)  # x_0 [B, D]
         if clip is not None:
             clean = clean.clamp(*clip)  # [B, D]
-            eps = (x - schedule.signal[now] * clean) / schedule.noise[now]  # [B, D]
+        eps = (x - schedule.signal[now] * clean) / schedule.noise[now]  # [B, D]
         alpha = schedule.alpha_bar[now].item()
         alpha_after = schedule.alpha_bar[after].item() if after >= 0 else 1.0
         sigma = eta * ((1 - alpha_after) / (1 - alpha) * (1 - alpha / alpha_after)) ** 0.5

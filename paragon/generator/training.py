@@ -1,66 +1,83 @@
-"""Train the generator with a diffusion loss and a behavioural loss.
+"""Train a generator with the diffusion loss, the task loss, or both.
 
-The latter is the task loss, on the frozen backbone, of adapters sampled for random weights. Shapes:
-N collected vectors, B rows of a batch, P parameters, K latents, O objectives.
+The diffusion loss alone is the recipe of Paragon (Shen et al., RecSys 2025): the generator learns
+from tuned adapters and their weights, and from nothing else. The task loss is our addition: sampled
+adapters are tried on the frozen backbone. Shapes: N collected vectors, B rows of a batch, P
+parameters, K latents, O objectives, W weights.
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from paragon import params
 from paragon.adapters.collection import Collection
-from paragon.adapters.frozen import FrozenTask
+from paragon.adapters.frozen import FrozenTask, held_out_losses
+from paragon.backbones.training import Checkpoint, Part
 from paragon.errors import ParagonError
-from paragon.generator.diffusion import Schedule, ddim, guided, standard_normal
+from paragon.generator.diffusion import standard_normal
 from paragon.generator.generator import DiffusionModel, Generator, Latent
 from paragon.objectives.weights import random_weights
+from paragon.params import GeneratorSettings
 from paragon.progress import progress
 
 TaskLosses = Callable[[Tensor, np.random.Generator], Tensor]  # vectors [B, P] -> [B, O]
+CHECKPOINT_EVERY = 250  # steps
+VALIDATION_WEIGHTS = 32  # weights for the choice of the guidance, no anchors among them
 
 
 def diffusion_loss(
-    denoiser: nn.Module,
-    schedule: Schedule,
-    clean: Tensor,
-    weights: Tensor,
-    rng: np.random.Generator,
-    condition_drop: float,
+    model: DiffusionModel, clean: Tensor, weights: Tensor, rng: np.random.Generator
 ) -> Tensor:
     """Compute the mean loss ``[]`` of latents ``clean [B, K]`` with ``weights [B, O]``.
 
-    With a step t and noise eps for each row, and the target v of ``Schedule``::
+    With a step t and noise eps for each row, and z_t of ``Schedule``::
 
-        loss = mean (v(z_t, t, w) - v_t)^2      (Ho et al. 2020, algorithm 1)
+        loss = mean min(1 / s_t^2, limit) (x_0(z_t, t, w) - z_0)^2
 
-    w is hidden with probability ``condition_drop`` (Ho & Salimans 2022).
+    w is hidden with probability ``condition_drop`` (Ho & Salimans 2022, algorithm 1).
     """
-    t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(clean.device)  # [B]
-    noise = standard_normal(clean.shape, rng).to(clean.device)  # [B, K]
-    drop = torch.from_numpy(rng.random(len(clean)) < condition_drop).to(clean.device)  # [B]
-    predicted = denoiser(schedule.diffuse(clean, noise, t), t, weights, drop)  # v [B, K]
-    return (predicted - schedule.velocity(clean, noise, t)).square().mean()
+    settings, schedule, device = model.settings, model.schedule, clean.device
+    t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(device)  # [B]
+    noise = standard_normal(clean.shape, rng).to(device)  # [B, K]
+    drop = torch.from_numpy(rng.random(len(clean)) < settings.condition_drop).to(device)  # [B]
+    noisy = schedule.diffuse(clean, noise, t)  # z_t [B, K]
+    error = model.clean(noisy, t, weights, drop) - clean  # [B, K]
+    weight = schedule.weight(t, settings.weight_limit)  # [B, 1]
+    return (weight * error.square()).mean()
 
 
-def behaviour(train: FrozenTask, objectives: Sequence[str], rows: int) -> TaskLosses:
+def task_loss(
+    model: DiffusionModel, wanted: Tensor, losses: TaskLosses, rng: np.random.Generator
+) -> Tensor:
+    """Compute the mean task loss ``[]`` of adapters sampled for weights ``wanted [B, O]``.
+
+    They are sampled as in use, without guidance; the gradient goes through all steps of the sampler
+    (Clark et al., ICLR 2024).
+    """
+    noise = standard_normal((len(wanted), model.latent.size), rng).to(wanted)  # [B, K]
+    vectors = model.sample(wanted, noise, 1, model.settings.sampler_steps)  # [B, P]
+    return (losses(vectors, rng) * wanted).sum(-1).mean()
+
+
+def losses_on(train: FrozenTask, objectives: Sequence[str], rows: int) -> TaskLosses:
     """Build the losses of adapters on ``rows`` random training events a step."""
 
-    def task_losses(vectors: Tensor, rng: np.random.Generator) -> Tensor:
+    def losses(vectors: Tensor, rng: np.random.Generator) -> Tensor:
         drawn = rng.integers(len(train.states), size=rows)
         return train.losses(vectors, torch.from_numpy(drawn).to(vectors.device), objectives)
 
-    return task_losses
+    return losses
 
 
 def untrained(
     collection: Collection,
-    settings: params.GeneratorSettings,
+    settings: GeneratorSettings,
     seed: int,
     device: str | torch.device = "cpu",
 ) -> DiffusionModel:
@@ -68,63 +85,99 @@ def untrained(
     vectors, _ = collection.training_set(collection.description["seeds"].index(seed))  # [N, P]
     torch.manual_seed(seed)
     latent = Latent.fit(vectors, settings.latent)
-    return DiffusionModel(latent, collection.anchors.shape[1], settings).to(device)
+    return DiffusionModel(latent, collection.form, collection.anchors.shape[1], settings, device)
 
 
 def train_generator(
     collection: Collection,
-    settings: params.GeneratorSettings,
+    settings: GeneratorSettings,
     seed: int,
-    task_losses: TaskLosses | None = None,
-    device: str | torch.device = "cpu",
+    valid: FrozenTask,
+    losses: TaskLosses | None = None,
+    name: str = "generated",
+    checkpoint: Path | None = None,
 ) -> Generator:
-    """Fit latent space and diffusion model to one seed; ``task_losses`` add a behavioural loss.
+    """Train on the vectors of one seed; choose the guidance on the validation events ``valid``.
 
-    Its gradient goes through the sampler (Clark et al., ICLR 2024).
+    ``losses`` are needed if ``settings.task_batch`` is not 0. A step draws from a generator of its
+    own, so a training that was stopped goes on from the file ``checkpoint`` with the same result.
+    Raise ``ParagonError`` if there is nothing to learn from.
     """
+    if not (settings.batch or settings.task_batch):
+        raise ParagonError("generator: batch and task_batch are 0; nothing would be learned")
+    device = valid.states.device
     seed_index = collection.description["seeds"].index(seed)
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
     floor = collection.anchors.min(0).values  # [O]
+    about = {"kind": "generator", "name": name, "seed": seed, "floor": floor.tolist()}
+    about |= {"settings": settings.model_dump(), "collection": collection.description}
+
     model = untrained(collection, settings, seed, device)
-    averaged, schedule = copy.deepcopy(model), Schedule(settings.diffusion_steps, device)
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    if not (settings.batch or task_losses):
-        raise ParagonError("generator: batch and behaviour_batch are 0; nothing would be learned")
-    strengths = {"v_loss": 1.0, "task_loss": settings.behaviour_strength}
-    curves, rng = [], np.random.default_rng([seed, 2])
-    for step in progress(range(settings.steps), "steps"):
-        losses: dict[str, Tensor] = {}
-        if settings.batch:  # diffusion loss, on collected vectors
-            rows = torch.from_numpy(rng.integers(len(vectors), size=settings.batch)).to(device)
-            clean = model.latent.encode(vectors[rows])  # [B, K]
-            parts = model.denoiser, schedule, clean, weights[rows], rng, settings.condition_drop
-            losses["v_loss"] = diffusion_loss(*parts)
-        if task_losses:  # behavioural loss, on adapters sampled for random weights
-            wanted = random_weights(settings.behaviour_batch, floor, rng).to(device)  # [B, O]
-            noise = standard_normal((len(wanted), model.latent.size), rng).to(device)  # [B, K]
-            predict = guided(model.denoiser, wanted, 1)
-            sampled = ddim(predict, schedule, noise, steps=settings.sampler_steps)  # [B, K]
-            by_objective = task_losses(model.latent.decode(sampled), rng)  # [B, O]
-            losses["task_loss"] = (by_objective * wanted).sum(-1).mean()  # []
-        curves.append({name: loss.item() for name, loss in losses.items()})
-        loss = torch.stack([strengths[name] * loss for name, loss in losses.items()]).sum()
-        take_step(loss, model, optimizer, cosine)
+    clean = model.latent.encode(vectors)  # [N, K]
+    parts: dict[str, Part] = {"model": model, "averaged": averaged, "optimizer": optimizer}
+    stored = Checkpoint(checkpoint, about)
+    record = stored.load(parts) or {"step": 0, "curves": []}
+
+    for step in progress(range(record["step"], settings.steps), name):
+        rng = np.random.default_rng([seed, 2, step])
+        if settings.dropout:
+            torch.manual_seed(int(rng.integers(2**63)))
+        terms: dict[str, Tensor] = {}
+        if settings.batch:
+            rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
+            terms["diffusion_loss"] = diffusion_loss(model, clean[rows], weights[rows], rng)
+        if settings.task_batch and losses:
+            wanted = random_weights(settings.task_batch, floor, rng).to(device)  # [B, O]
+            terms["task_loss"] = task_loss(model, wanted, losses, rng)
+        record["curves"].append({term: value.item() for term, value in terms.items()})
+        strengths = {"diffusion_loss": 1.0, "task_loss": settings.task_strength}
+        loss = torch.stack([strengths[term] * value for term, value in terms.items()]).sum()
+        set_rate(optimizer, settings.learning_rate, step / settings.steps)
+        take_step(loss, model, optimizer)
         # Parameters change fast at first, so the average starts with a short memory.
         update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
-    description = {"kind": "generator", "seed": seed, "floor": floor.tolist()}
-    description |= {"settings": settings.model_dump(), "collection": collection.description}
-    description["curves"] = stretches(curves)
-    return Generator(averaged.eval().requires_grad_(False), description)
+        record["step"] = step + 1
+        if record["step"] % CHECKPOINT_EVERY == 0:
+            stored.save(parts, record)
+
+    description = {**about, "curves": stretches(record["curves"]), "guidance": 1.0}
+    generator = Generator(averaged, description)
+    by_guidance = guidance_losses(generator, valid)
+    chosen = min(by_guidance, key=lambda guidance: by_guidance[guidance])
+    description["guidance_losses"] = [[g, float(f"{x:.6g}")] for g, x in by_guidance.items()]
+    description["guidance"] = chosen
+    return Generator(averaged, description)
 
 
-def take_step(loss: Tensor, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler) -> None:
+def guidance_losses(generator: Generator, valid: FrozenTask) -> dict[float, float]:
+    """Compute for each guidance of the settings the mean task loss of validation events.
+
+    The adapters are generated for random weights, which are no anchors.
+    """
+    rng = np.random.default_rng([generator.description["seed"], 6])
+    weights = random_weights(VALIDATION_WEIGHTS, generator.floor, rng)  # [W, O]
+    found: dict[float, float] = {}
+    for guidance in generator.settings.guidance:
+        vectors = generator.generate(weights, guidance=guidance)  # [W, P]
+        by_objective = held_out_losses(valid, vectors, generator.objectives).cpu()  # [W, O]
+        found[guidance] = (by_objective * weights).sum(-1).mean().item()
+    return found
+
+
+def set_rate(optimizer: Optimizer, rate: float, done: float) -> None:
+    """Let the learning rate fall from ``rate`` to 0 along a cosine; ``done``: 0..1 of all steps."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * (1 + math.cos(math.pi * done)) / 2
+
+
+def take_step(loss: Tensor, model: nn.Module, optimizer: Optimizer) -> None:
     """Take one optimiser step, with the norm of the gradient limited to 1."""
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    schedule.step()
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from paragon.adapters.adapter import AdapterForm, initial_vector
 from paragon.adapters.collection import tune
 from paragon.adapters.frozen import FrozenTask
-from paragon.generator.generator import WeightEmbedding, mlp
-from paragon.generator.training import stretches, take_step
+from paragon.generator.denoisers import WeightEmbedding, mlp
+from paragon.generator.training import set_rate, stretches, take_step
 from paragon.objectives import weights as simplex
 from paragon.params import AdapterSettings, Params, RivalSettings
 from paragon.progress import progress
@@ -106,9 +106,10 @@ END_TO_END: dict[str, type[EndToEnd]] = {
 def equal_steps(settings: Params) -> int:
     """Count the steps at which a rival has seen as many lists, by adapter, as the generator."""
     adapters, generator, rivals = settings.adapters, settings.generator, settings.rivals
-    tuning = len(adapters.anchors) * adapters.steps * adapters.batch
-    behaviour = generator.steps * generator.behaviour_batch * generator.behaviour_rows
-    return max(1, (tuning + behaviour) // (rivals.weights * rivals.rows))
+    steps = adapters.start_steps + len(adapters.anchors) * adapters.steps
+    tuning = steps * adapters.batch
+    task_loss = generator.steps * generator.task_batch * generator.task_rows
+    return max(1, (tuning + task_loss) // (rivals.weights * rivals.rows))
 
 
 def train_end_to_end(
@@ -125,14 +126,14 @@ def train_end_to_end(
     # Adapters learn at the rate of tuning.
     rate = (rivals if name == "hypernetwork" else settings.adapters).learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     curves, rng = [], np.random.default_rng([seed, 5])
-    for _ in progress(range(steps), name):
+    for step in progress(range(steps), name):
         weights = simplex.random_weights(rivals.weights, floor, rng).to(device)  # [B, O]
         rows = torch.from_numpy(rng.integers(len(train.states), size=rivals.rows)).to(device)
         loss = (weights * train.losses(model(weights), rows, objectives)).sum(-1).mean()  # []
         curves.append({"task_loss": loss.item()})
-        take_step(loss, model, optimizer, cosine)
+        set_rate(optimizer, rate, step / steps)
+        take_step(loss, model, optimizer)
     model.description = {"kind": name, "seed": seed, "form": asdict(train.form)}
     model.description |= {"objectives": objectives, "floor": floor.tolist()}
     model.description |= {"settings": rivals.model_dump(), "steps": steps}

@@ -1,5 +1,5 @@
 // From weights to an adapter: what Generator.generate does (paragon/generator/generator.py).
-// For one weight vector, a denoiser of one token with adaptive norms, and no guidance.
+// For one weight vector, and a residual network that predicts clean latents.
 
 class Generator {
   // steps: what each step of the sampler has for all weights (denoising_steps, demo/page.py).
@@ -27,34 +27,44 @@ class Generator {
     return Float32Array.from(vector);
   }
 
-  // ddim (sampler.py) with eta = 0: predict v, take clean vector and noise from it, mix again.
+  // ddim (diffusion.py) with eta = 0: predict the clean latent, take the noise from it, mix again.
   ddim(weights) {
     const embedded = this.mlp("denoiser.embed_weights.embed", weightFeatures(weights)); // [w]
     let x = this.noise; // [K]
     for (const { signal: a, noise: s, after, step } of this.steps) {
-      const v = this.denoise(x, silu(embedded.map((value, i) => value + step[i]))); // [K]
+      const clean = this.guided(x, step, embedded); // [K]
       x = x.map((value, k) => {
-        const clean = a * value - s * v[k]; // Schedule.clean
-        const eps = s * value + a * v[k]; // Schedule.epsilon
-        return Math.sqrt(after) * clean + Math.sqrt(1 - after) * eps;
+        const eps = (value - a * clean[k]) / s;
+        return Math.sqrt(after) * clean[k] + Math.sqrt(1 - after) * eps;
       });
     }
     return x;
   }
 
-  // Denoiser.forward (denoiser.py): the predicted v [K] of a noisy latent x [K]; condition [w].
-  denoise(x, condition) {
+  // guided (diffusion.py): the clean latent [K], moved away from what it is without the weights.
+  guided(x, step, embedded) {
+    const guidance = this.about.guidance;
+    const clean = this.denoise(x, step, embedded); // [K]
+    if (guidance === 1) return clean;
+    const free = this.denoise(x, step, this.part("denoiser.embed_weights.null")); // [K]
+    return free.map((value, k) => value + guidance * (clean[k] - value));
+  }
+
+  // Denoiser.forward (denoisers.py): the clean latent [K] of a noisy one, x [K].
+  // step, embedded: the embeddings [w] of the step and of the weights.
+  denoise(x, step, embedded) {
+    const condition = silu(embedded.map((value, i) => value + step[i])); // [w]
     let h = this.linear("denoiser.embed_token", x); // [w]
     for (let block = 0; block < this.about.settings.blocks; block++) {
-      h = this.adaptiveBlock(`denoiser.blocks.${block}`, h, condition);
+      h = this.block(`denoiser.blocks.${block}`, h, condition);
     }
     const gain = this.part("denoiser.norm.weight"), shift = this.part("denoiser.norm.bias");
     const normed = layerNorm(h).map((value, i) => value * gain[i] + shift[i]); // [w]
     return this.linear("denoiser.output", normed);
   }
 
-  // AdaptiveBlock.forward: the condition shifts and scales the norm, and gates the layers.
-  adaptiveBlock(name, h, condition) {
+  // Block.forward: the condition shifts and scales the norm, and gates the layers.
+  block(name, h, condition) {
     const width = h.length;
     const modulation = this.linear(`${name}.modulate`, condition); // [3 w]
     const shift = modulation.subarray(0, width), scale = modulation.subarray(width, 2 * width);
@@ -68,13 +78,13 @@ class Generator {
     return linear(this.part(`${name}.weight`), this.part(`${name}.bias`), x);
   }
 
-  // mlp and feed_forward (denoiser.py): linear, SiLU, linear.
+  // mlp (denoisers.py): linear, SiLU, linear.
   mlp(name, x) {
     return this.linear(`${name}.2`, silu(this.linear(`${name}.0`, x)));
   }
 }
 
-// WeightEmbedding.forward (denoiser.py): the weights as they are, then their logarithms, [2 O].
+// WeightEmbedding.forward (denoisers.py): the weights as they are, then their logarithms, [2 O].
 function weightFeatures(weights) {
   const offset = 1e-3; // LOG_OFFSET (paragon/objectives/weights.py)
   return Float32Array.from([

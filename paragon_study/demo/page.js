@@ -177,13 +177,15 @@ function fromAddress() {
   return change;
 }
 
+// The adapters [P] for accuracy alone and for diversity alone.
+const extremes = [0, 1].map((objective) =>
+  recommender.vector("generated", data.dials.findIndex((row) => row[objective] === total)));
+
 // Whether the title that a user took next is listed for accuracy alone, and not for diversity.
 function loses(user) {
-  const has = (objective) => {
-    const end = data.dials.findIndex((row) => row[objective] === total);
-    return recommender.list(user, "generated", end).items.includes(data.targets[user]);
-  };
-  return has(0) && !has(1);
+  const [accuracy, diversity] = extremes.map((vector) =>
+    recommender.ordered(user, "generated", null, vector).includes(data.targets[user]));
+  return accuracy && !diversity;
 }
 
 // What the dials were set to: if one moves, the others share the rest as they were set.

@@ -28,7 +28,8 @@ from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import TestSet
-from paragon.generator.generator import Generator, generator_of, sinusoidal
+from paragon.generator.denoisers import Denoiser, sinusoidal
+from paragon.generator.generator import Generator, generator_of
 from paragon.metrics.ranking import top_k
 from paragon.objectives.table import OBJECTIVES
 from paragon.objectives.weights import simplex_lattice
@@ -150,9 +151,11 @@ class Rankings:
 @torch.no_grad()
 def denoising_steps(generator: Generator) -> list[dict]:
     """Return ``signal``, ``noise``, next alpha_bar ``after``, embedded ``step`` by `ddim` step."""
-    schedule, count = generator.schedule, generator.settings.sampler_steps
+    model, count = generator.model, generator.settings.sampler_steps
+    schedule, denoiser = model.schedule, model.denoiser
+    assert isinstance(denoiser, Denoiser)  # others are refused
     times = np.linspace(schedule.steps - 1, 0, count).round().astype(int)
-    embedded = generator.model.denoiser.embed_step(sinusoidal(torch.from_numpy(times), 64))
+    embedded = denoiser.embed_step(sinusoidal(torch.from_numpy(times), 64))
     after = [*schedule.alpha_bar[times[1:]].tolist(), 1.0]
     table = pd.DataFrame({"signal": schedule.signal[times], "noise": schedule.noise[times]})
     return table.assign(after=after, step=embedded.tolist()).to_dict("records")
@@ -160,13 +163,14 @@ def denoising_steps(generator: Generator) -> list[dict]:
 
 def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
     """Copy a study's tensors and description; raise ``ParagonError`` if the page cannot show it."""
-    generator, sequences = trained.generators[0], trained.test_set.sequences
+    generator, sequences = trained.generators["generated"][0], trained.test_set.sequences
     settings, backbone = generator.settings, trained.test.backbone
-    reasons = {  # the page implements the defaults only
+    reasons = {  # what the page does not implement
         "other objectives": generator.objectives[:2] != ["accuracy", "diversity"]
         or len(generator.objectives) not in STEPS
         or "fairness" in generator.objectives,  # whose metric is no mean over users
-        "guidance": settings.guidance != 1,
+        "a generator that predicts the velocity": settings.predicts != "clean",
+        "a transformer as the generator's network": settings.network != "residual",
         "adapters without an item side": not generator.form.categories,
         "a backbone with a state for each item": not backbone.is_dot_product,
     }
@@ -182,7 +186,7 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
         "sources": reranking.source_weights(trained.weights, 0).tolist(),
         "biases": trained.weights.tolist(),  # for which they were tuned, [W, O]
         "generator": {
-            **{name: about[name] for name in ("seed", "floor", "settings")},
+            **{name: about[name] for name in ("seed", "floor", "settings", "guidance")},
             "collection": {name: about["collection"][name] for name in ("objectives", "form")},
         },
     }

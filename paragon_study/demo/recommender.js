@@ -65,7 +65,7 @@ class Recommender {
     return catalogueScores(adapted, this.tensors.items, this.data.sets, d);
   }
 
-  // biased_scores (paragon/rivals/category_bias.py)
+  // biased_scores (paragon/rivals/end_to_end.py)
   addBias(scores, step) {
     const worth = this.data.biases[step]; // [M]
     this.data.sets.forEach((set, item) => {

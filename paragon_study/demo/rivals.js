@@ -1,4 +1,4 @@
-// Re-rankers: rerank and its rules (paragon/rivals/greedy.py), for one list.
+// Re-rankers: greedy and its rules (paragon/rivals/reranking.py), for one list.
 // Gains and merits are rounded to 32 bits as there, so that equal ones are equal here too.
 
 // Maximal marginal relevance: 1 minus the largest Jaccard similarity to an item above.
@@ -39,7 +39,7 @@ class Coverage {
   }
 }
 
-// rerank (greedy.py): each position takes the largest weight * relevance + (1 - weight) * gain.
+// greedy (reranking.py): each position takes the largest weight * relevance + (1 - weight) * gain.
 // relevance: 0..1, falling; rule: a Distance or a Coverage.  Of equal merits the first wins.
 function rerank(rule, relevance, weight, positions) {
   const alone = Float32Array.from(relevance, (value) => weight * value);
@@ -59,8 +59,7 @@ function rerank(rule, relevance, weight, positions) {
   return order;
 }
 
-// Candidates.best (paragon/rivals/calibration.py): the softmax of all that is not excluded, for
-// the items `best`.
+// Candidates.best (reranking.py): the softmax of all that is not excluded, for the items `best`.
 function probabilities(scores, excluded, best, temperature) {
   const top = scores[best[0]];
   let total = 0;

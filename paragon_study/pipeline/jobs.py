@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
@@ -17,14 +16,13 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from torch import Tensor
 
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
-from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
+from paragon.adapters.frozen import FrozenTask, frozen_task
 from paragon.backbones import Fitted
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator
-from paragon.generator.training import behaviour, train_generator
+from paragon.generator.training import losses_on, train_generator
 from paragon.progress import progress
 from paragon.rivals import end_to_end, retrain
-from paragon.rivals.published import Published, train_published
 from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline.determinism import KERNELS, begin_worker
 from paragon_study.pipeline.study import Study
@@ -108,42 +106,39 @@ def tune_collection(study: Study) -> Collection:
 
 
 def train_generators(
-    study: Study, collection: Path | None = None, folder: Path | None = None
-) -> list[Generator]:
-    """Train a generator ``folder/seed<n>`` for each seed, from a stored ``collection``."""
+    study: Study,
+    names: Sequence[str] | None = None,
+    collection: Path | None = None,
+    folder: Path | None = None,
+) -> dict[str, list[Generator]]:
+    """Train the generators ``folder/<name>-seed<n>`` from a stored collection: by name, then seed.
+
+    ``names``: of ``generators`` in params.yaml, None: all of them.
+    """
+    names = list(study.params.generators if names is None else names)
     stem = collection or study.folder / "adapters" / "collection"
     folder = folder or study.folder / "generator"
-    jobs = [(stem, folder, seed) for seed in study.params.run.seeds]
+    # The longest first, so that no core is left waiting for it.
+    longest = sorted(names, key=lambda name: -study.params.of_generator(name).task_batch)
+    jobs = [(stem, folder, name, seed) for name in longest for seed in study.params.run.seeds]
     run_in_processes(_train_generator, study, jobs, "generators")
-    return study.load_generators(load_collection(stem), folder)
+    stored = load_collection(stem)
+    return {name: study.load_generators(name, stored, folder) for name in names}
 
 
-def _train_generator(study: Study, stem: Path, folder: Path, seed: int) -> None:
-    settings, loss = study.params.generator, None
-    collection = load_collection(stem, study.load_frozen()[-1])
-    if settings.behaviour_batch:
-        train, _ = training_task(study)
-        loss = behaviour(train, study.params.adapters.objectives, settings.behaviour_rows)
-    generator = train_generator(collection, settings, seed, loss, study.device)
-    save_tensors(folder / f"seed{seed}", generator.model.state_dict(), generator.description)
-
-
-def train_published_generators(study: Study) -> list[Published]:
-    """Train and store the published generator for the first ``published.seeds`` seeds."""
-    jobs = [(seed,) for seed in study.params.run.seeds[: study.params.published.seeds]]
-    run_in_processes(_train_published, study, jobs, "published generators")
-    return study.load_published(study.load_collection(study.load_frozen()[-1]))
-
-
-def _train_published(study: Study, seed: int) -> None:
+def _train_generator(study: Study, stem: Path, folder: Path, name: str, seed: int) -> None:
+    settings, adapters = study.params.of_generator(name), study.params.adapters
     sequences, backbone, about = study.load_frozen()
-    collection = study.load_collection(about)
-    valid = frozen_task(backbone, sequences, "valid", study.params.adapters)
-    held_out = partial(held_out_losses, valid, objectives=study.params.adapters.objectives)
-    name, settings = f"published-seed{seed}", study.params.published
-    parts = collection, settings, seed, held_out, study.checkpoint(name), study.device
-    published = train_published(*parts)
-    save_tensors(study.folder / "rivals" / name, published.state_dict(), published.description)
+    collection = load_collection(stem, about)
+    valid = frozen_task(backbone, sequences, "valid", adapters)
+    losses = None
+    if settings.task_batch:
+        train, _ = training_task(study)
+        losses = losses_on(train, adapters.objectives, settings.task_rows)
+    checkpoint = study.checkpoint(f"{name}-seed{seed}")
+    generator = train_generator(collection, settings, seed, valid, losses, name, checkpoint)
+    tensors = generator.model.state_dict()
+    save_tensors(folder / f"{name}-seed{seed}", tensors, generator.description)
 
 
 def train_category_bias(study: Study) -> Tensor:

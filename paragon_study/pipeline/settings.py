@@ -45,23 +45,34 @@ def check_settings(params: Params, where: str) -> None:
 
 def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
     """Yield key and problem of sizes that do not fit together."""
-    a, g, most, seeds = params.adapters, params.generator, params.data.negatives, params.run.seeds
+    a, most, seeds = params.adapters, params.data.negatives, params.run.seeds
     for key, number, most_of, limit in (
         ("adapters.snapshots", a.snapshots, "adapters.checks, less the result", a.checks - 1),
         ("adapters.checks", a.checks, "adapters.steps", a.steps),
-        ("generator.sampler_steps", g.sampler_steps, "diffusion steps", g.diffusion_steps),
         ("evaluation.cutoffs", max(params.evaluation.cutoffs), "candidates of a list", 1 + most),
         ("rivals.seeds", params.rivals.seeds, "run.seeds", len(seeds)),
-        ("published.seeds", params.published.seeds, "run.seeds", len(seeds)),
     ):
         if number > limit:
             yield key, f"{number} is more than {limit} ({most_of})"
     if not params.rivals.seeds:
         yield "rivals.seeds", "0 is less than 1: notebook 05 shows what retraining takes"
-    for section, size in (("backbones", "dim"), ("published", "width")):
-        own = getattr(params, section)
-        if (whole := getattr(own, size)) % own.heads:
-            yield f"{section}.heads", f"{own.heads} does not divide {section}.{size} {whole}"
+    if (dim := params.backbones.dim) % (heads := params.backbones.heads):
+        yield "backbones.heads", f"{heads} does not divide backbones.dim {dim}"
+    for name in params.generators:
+        g = params.of_generator(name)
+        where = f"generators.{name}"
+        if g.sampler_steps > g.diffusion_steps:
+            problem = f"{g.sampler_steps} is more than {g.diffusion_steps} (diffusion_steps)"
+            yield f"{where}.sampler_steps", problem
+        if g.network == "transformer" and g.width % g.heads:
+            yield f"{where}.heads", f"{g.heads} does not divide width {g.width}"
+        if g.network == "transformer" and g.latent is not None:
+            yield f"{where}.latent", "a transformer works on the whole vector: null is needed"
+        if not (g.batch or g.task_batch):
+            yield f"{where}.batch", "batch and task_batch are 0: nothing would be learned"
+    for name in ("paragon", "generated"):
+        if name not in params.generators:
+            yield "generators", f"{name} is missing; what the study compares starts from it"
     names, known = params.rivals.end_to_end, list(END_TO_END)
     for name in names:
         if name not in known:
@@ -77,6 +88,10 @@ def _weight_problems(params: Params) -> Iterator[tuple[str, str]]:
     if count > MOST_ORACLES:
         problem = f"{a.oracles} make {count:,} evaluation weights, {MOST_ORACLES:,} are the limit"
         yield "adapters.oracles", problem
+    try:
+        simplex_weights([a.start], names)
+    except ParagonError as error:
+        yield "adapters.start", str(error)
     lists = {"adapters.anchors": a.anchors, "rivals.retrain_weights": params.rivals.retrain_weights}
     for key, given in lists.items():
         try:

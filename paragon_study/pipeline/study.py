@@ -20,10 +20,11 @@ from paragon.generator.generator import Generator, load_generators
 from paragon.objectives.table import check_objectives, check_served
 from paragon.params import ARTIFACTS, CHECKPOINTS, DATA, RESULTS, Params, Section, load_params
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
-from paragon.rivals.published import Published, load_published
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_weights
 from paragon.storage import check_match, check_name, loading, write_json
 from paragon_study.pipeline.settings import check_all, check_settings
+
+SERVED = "generated"  # the generator that is exported
 
 
 @dataclass(frozen=True)
@@ -100,27 +101,20 @@ class Study:
         self._check("adapters", collection.description, self.params.adapters, seeds=seeds)
         return collection
 
-    def load_generators(self, collection: Collection, path: Path | None = None) -> list[Generator]:
-        """Load the generators of notebook 04, or of a folder, one for each seed."""
-        generators = load_generators(path or self.folder / "generator", collection)
+    def load_generators(
+        self, name: str, collection: Collection, folder: Path | None = None
+    ) -> list[Generator]:
+        """Load the generators ``name`` of notebook 04, or of a folder, one for each seed."""
+        generators = load_generators(folder or self.folder / "generator", name, collection)
         for generator in generators:
-            self._check("generator", generator.description, self.params.generator)
+            self._check("generator", generator.description, self.params.of_generator(name))
         return generators
 
     def load_served(self) -> tuple[Sequences, Backbone, dict, Generator]:
         """Load what serving needs: data, backbone, its description, generator of the first seed."""
         sequences, backbone, description = self.load_frozen()
-        generators = self.load_generators(self.load_collection(description))
+        generators = self.load_generators(SERVED, self.load_collection(description))
         return sequences, backbone, description, generators[0]
-
-    def load_published(self, collection: Collection) -> list[Published]:
-        """Load the published generators that notebook 05 trained, for the first seeds or none."""
-        published = []
-        for seed in self.params.run.seeds[: self.params.published.seeds]:
-            stem = self.folder / "rivals" / f"published-seed{seed}"
-            published.append(load_published(stem, collection.description))
-            self._check("rivals", published[-1].description, self.params.published)
-        return published
 
     def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
         """Load the rivals that notebook 05 trained end to end, by seed, then by name."""
@@ -163,8 +157,7 @@ class Study:
             *held_out(sequences, backbone, settings, cutoffs),
             collection,
             collection.oracles,
-            self.load_generators(collection),
-            self.load_published(collection),
+            {name: self.load_generators(name, collection) for name in self.params.generators},
             self.load_rivals(about),
             self.load_category_bias(about),
             retrain_weights(self.params),

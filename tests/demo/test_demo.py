@@ -12,6 +12,8 @@ from paragon.data.fetch import load_dataset
 from paragon.data.split import prepare
 from paragon.evaluation.methods import all_rows
 from paragon.evaluation.protocol import measure_rows
+from paragon.generator.generator import Generator
+from paragon.generator.training import untrained
 from paragon.params import DATA, RESULTS, ROOT, load_params
 from paragon.storage import save_tensors
 from paragon_study.command_line import app
@@ -116,7 +118,8 @@ def test_it_is_what_the_pipeline_made(bundle):
     if not (study.folder / "rivals" / "category_bias.json").exists():
         pytest.skip("the study was not run here: `dvc repro`")
     trained = study.load_trained()
-    if trained.generators[0].description["sha256"] != bundle.description["made_from"]["generator"]:
+    generator = trained.generators["generated"][0]
+    if generator.description["sha256"] != bundle.description["made_from"]["generator"]:
         pytest.skip("the study was trained anew here, with other bytes than the recorded ones")
     tensors, description = study_tensors(trained)
     assert description == {k: v for k, v in bundle.description.items() if k != "sha256"}
@@ -150,9 +153,24 @@ def test_another_study_has_a_bundle_with_the_same_bytes_twice_and_a_page(
         assert (np.array(browser.run(script)) == lists.top(method, 25)).mean() > 0.99, method
 
 
+@pytest.mark.parametrize("guidance", [0, 1, 2.5])
+def test_adapters_are_those_of_the_package_with_any_guidance(
+    toy_bundle, seqs, tmp_path, browser, guidance
+):
+    about = toy_bundle.description["generator"] | {"guidance": guidance}
+    bundle = replace(toy_bundle, description=toy_bundle.description | {"generator": about})
+    (tmp_path / "guided.html").write_text(build_page(bundle, seqs), encoding="utf-8")
+    browser.open((tmp_path / "guided.html").as_uri(), "window.paragon")
+    for row in (0, 35, 100):
+        found = browser.run(f"[...recommender.vector('generated', {row})]")
+        expected = bundle.generator.generate(bundle.dials[row] / bundle.steps)[0]
+        assert np.allclose(found, expected, atol=1e-6)
+
+
 def test_three_objectives_have_three_dials(seqs, backbone, settings, tmp_path, browser):
     anchors = [[0.98, 0.01, 0.01], [0.01, 0.98, 0.01], [0.01, 0.01, 0.98]]
     three = {"objectives": ["accuracy", "diversity", "novelty"], "anchors": anchors, "oracles": 2}
+    three["start"] = [0.15, 0.5, 0.35]
     adapters = settings.adapters.model_copy(update=three)
     trained = trained_study(seqs, backbone, settings.model_copy(update={"adapters": adapters}))
     bundle = make_bundle(trained)
@@ -183,11 +201,11 @@ def test_what_is_wrong_is_said(toy_study, toy_bundle, tmp_path):
     save_tensors(tmp_path / "toy", toy_bundle.tensors, toy_bundle.description)
     other = replace(seqs, description=seqs.description | {"fingerprint": "other"})
     refused("fingerprint", load_bundle, tmp_path / "toy", other)
-    generator = toy_study.generators[0]
-    settings = generator.description["settings"] | {"guidance": 2.0}
-    changed = generator.description | {"settings": settings}
-    guided = replace(toy_study, generators=[type(generator)(generator.model, changed)])
-    refused("guidance", make_bundle, guided)
+    generator, collection = toy_study.generators["generated"][0], toy_study.collection
+    for change in ({"predicts": "velocity"}, {"network": "transformer"}):
+        model = untrained(collection, generator.settings.model_copy(update=change), seed=0)
+        others = {"generated": [Generator(model, generator.description)]}
+        refused(*change.values(), make_bundle, replace(toy_study, generators=others))
 
 
 def test_the_command_builds_the_page_without_any_training(sequences, tmp_path):
