@@ -19,15 +19,16 @@ HV_OF_TUNED, REGRET = "set_hv_of_tuned_full", "regret_mean_full"
 DIFFERENCE = "set_hv_full_minus_generated"
 # Only in all.csv: baselines, checks and variants.
 NOT_LISTED = [m for m in methods_of("reference") if m not in ("constant", "backbone")]
-NOT_LISTED += ["generated_cfg", "paragon_no_cfg", "interpolation", "rbf", "ridge"]
+NOT_LISTED += ["paragon_no_cfg", "interpolation", "rbf", "ridge"]
 NOT_LISTED += ["ridge_log", "cmr", "linear_subspace"]
 # Columns of the tables of methods and of studies, with digits.
 CONTROL = {"r_acc_full": "r acc", "r_div_full": "r div", "outcome_error_full": "control error"}
 MEANS = {HV_OF_TUNED: ("of tuned", 2)} | {name: (title, 2) for name, title in CONTROL.items()}
 MEANS |= {"even_ild_full": ("distance", 2), "even_items_full": ("items", 0)}
 MEANS |= {REGRET: ("regret %", 1)}
-IN_SHARES = "backbone tuned generated interpolation_log hypernetwork category_bias xquad".split()
-IN_SHARES.append("generated_xquad")
+IN_SHARES = ["backbone", "tuned", "paragon", "paragon_transformer", "generated"]
+IN_SHARES += ["interpolation_log", "hypernetwork", "category_bias", "xquad", "generated_xquad"]
+CONTROLLED = {"paragon": "Paragon", "generated": "with task loss"}  # columns of the last table
 SUMMARY = """\
 # Results
 
@@ -63,12 +64,14 @@ than *generated* beyond chance. Distance and items are under equal weights.
 
 ## Control by generated adapters
 
+*Paragon*: the paper's recipe. *With task loss*: the same network, also trained by the task loss
+(ours).
+
 {control}
 """
 
 EARLIER = """
-In `all.csv` only, since adapters were tuned with an earlier loss for accuracy (BPR-max on nine
-random items): {}.
+In `all.csv` only, since their adapters were tuned in an earlier way, from an untrained start: {}.
 """
 
 
@@ -81,8 +84,8 @@ def study_folders(results: Path) -> list[Path]:
 
 
 def is_current(folder: Path) -> bool:
-    """Return whether a study has measures at shares of accuracy, as with the loss of today."""
-    row = load_results(folder / "metrics.json").get("generated", {})
+    """Return whether a study was made with today's adapters: it has the paper's recipe."""
+    row = load_results(folder / "metrics.json").get("paragon", {})
     return any(name.startswith("possible_") for name in row)
 
 
@@ -199,12 +202,18 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def control(table: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate by study the backbone's accuracy, and the control by `generated`, with intervals."""
-    columns, parts = [("NDCG@10 of the backbone", "backbone", "best_acc_full", 4)], {}
-    columns += [(title, "generated", name, 3) for name, title in CONTROL.items()]
-    for title, method, name, digits in [*columns, ("regret %", "generated", REGRET, 1)]:
-        rows = table[table["method"].eq(method) & table["measure"].eq(name)]
-        ends = zip(rows["value"], rows["low"], strict=True)
-        cells = [plus_minus(*pair, digits, name) for pair in ends]
-        parts[title] = pd.Series(cells, rows["dataset"] + ", " + rows["backbone"], dtype=str)
+    """Tabulate by study the backbone's accuracy, and the control by generators, with intervals."""
+    parts = {"NDCG@10 of the backbone": cells_of(table, "backbone", "best_acc_full", 4)}
+    for method, words in CONTROLLED.items():
+        for name, title in CONTROL.items():
+            parts[f"{words}: {title}"] = cells_of(table, method, name, 3)
+        parts[f"{words}: regret %"] = cells_of(table, method, REGRET, 1)
     return pd.DataFrame(parts).fillna("–").rename_axis("study")
+
+
+def cells_of(table: pd.DataFrame, method: str, measure: str, digits: int) -> pd.Series:
+    """Format a measure of a method, with half of its interval over seeds, by study."""
+    rows = table[table["method"].eq(method) & table["measure"].eq(measure)]
+    ends = zip(rows["value"], rows["low"], strict=True)
+    cells = [plus_minus(*pair, digits, measure) for pair in ends]
+    return pd.Series(cells, rows["dataset"] + ", " + rows["backbone"], dtype=str)

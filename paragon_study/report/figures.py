@@ -33,6 +33,7 @@ _VECTORS: dict[str, dict[str, Any]] = {
     "collected": {"marker": "o", "s": 40, "edgecolors": "white", "linewidths": 0.4},
     "held_out": {"marker": "D", "s": 30, "edgecolors": "black", "linewidths": 1.1},
     "generated": {"marker": "^", "s": 34, "edgecolors": ORANGE, "linewidths": 0.4},
+    "paragon": {"marker": "^", "s": 34, "edgecolors": ORANGE, "linewidths": 0.4},
 }
 
 
@@ -332,7 +333,7 @@ def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
         far = (vectors - mean) @ basis.T
         xy = far.clip(centre - edge, centre + edge)
         beyond += (xy != far).any(1).sum()
-        if name == "generated":
+        if name in ("generated", "paragon"):
             order = np.argsort(weights[:, 0], kind="stable")
             ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
         ax.scatter(

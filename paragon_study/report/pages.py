@@ -17,9 +17,13 @@ from paragon_study.ablations import contrasts
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
+from paragon_study.report.verdicts import verdicts
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
 MARGIN = 0.005  # of non-inferiority: about 1 % of α-nDCG@10
+# Methods whose control the findings show.
+WITH_CONTROL = ["tuned_alone", "paragon", "paragon_no_cfg", "paragon_transformer", "generated"]
+WITH_CONTROL += ["hypernetwork", "nearest", "interpolation_log", "soup", "category_bias", "xquad"]
 WITH_CLAIMS = ("README.md", "docs/findings.md")
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
@@ -42,6 +46,28 @@ def main_results(folder: Path) -> str:
     return as_markdown(table.rename(lambda name: look(name).label))
 
 
+def paper_claims(folders: Iterable[Path]) -> str:
+    """Return a Markdown table of what the paper says, the condition, and our verdicts."""
+    table = verdicts(list(folders)).set_index("the paper says")
+    return as_markdown(table.rename(columns=lambda name: look(name).label), left=2)
+
+
+def control_table(folders: Iterable[Path], measure: str, digits: int) -> str:
+    """Return a Markdown table of a measure of control: methods by study, ± over seeds."""
+    columns = {}
+    for folder in folders:
+        summary = compare.load_results(folder / "metrics.json")
+        cells = {}
+        for name in WITH_CONTROL:
+            row = summary.get(name, {})
+            cells[look(name).label] = plus_minus(
+                row.get(measure), row.get(f"{measure}_low"), digits, measure
+            )
+        columns[", ".join(folder.parts[-2:])] = cells
+    table = pd.DataFrame(columns)
+    return as_markdown(table[table.ne("–").any(axis=1)].rename_axis("method"))
+
+
 def with_block(text: str, name: str, block: str) -> str:
     """Replace the text of a page between the markers ``name``."""
     begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
@@ -53,17 +79,32 @@ def with_block(text: str, name: str, block: str) -> str:
 
 def pages(root: Path) -> dict[Path, str]:
     """Return the full text of each page with current tables."""
-    tuned, law = (contrasts.load_table(n, root / "ablations/results") for n in ("tuning", "law"))
+    tuned = contrasts.load_table("tuning", root / "ablations/results")
     tuned = tuned.pivot_table("ndcg", "change", "name", sort=False).map("{:.3f}".format)
+    results = root / "results"
+    main = [folder for folder in compare.study_folders(results) if folder.parent.name == MAIN[0]]
+    main = [folder for folder in main if compare.is_current(folder)]
+    planted = [f for f in compare.study_folders(results) if f.parent.name == "planted"]
+    both = [*main, *(folder for folder in planted if compare.is_current(folder))]
     blocks = {
-        root / "README.md": ("results", main_results(root.joinpath("results", *MAIN))),
-        root / "docs/findings.md": (
-            "law",
-            "\n\n".join(map(as_markdown, contrasts.law_tables(law))),
-        ),
-        root / "ablations/README.md": ("tuning", as_markdown(tuned)),
+        root / "README.md": {
+            "claims": paper_claims(main),
+            "results": main_results(results.joinpath(*MAIN)),
+        },
+        root / "docs/findings.md": {
+            "regret": control_table(both, "regret_mean_full", 1),
+            "control": control_table(both, "outcome_error_full", 3),
+            "shares": compare.shares(both),
+        },
+        root / "ablations/README.md": {"tuning": as_markdown(tuned)},
     }
-    return {path: with_block(path.read_text("utf-8"), *block) for path, block in blocks.items()}
+    made = {}
+    for path, of_page in blocks.items():
+        text = path.read_text("utf-8")
+        for name, block in of_page.items():
+            text = with_block(text, name, block)
+        made[path] = text
+    return made
 
 
 def write_pages() -> None:
