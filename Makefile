@@ -41,6 +41,7 @@ add: repository fetch ## Add a dataset or backbone and run its studies: make add
 
 ablations: repository fetch ## Run the ablations that are missing (hours), then their notebook
 	$(BIN)/dvc repro backbones@ml-100k-sasrec
+	$(BIN)/python -m paragon trial factorial
 	$(BIN)/python -m paragon trial law
 	$(BIN)/python -m paragon trial budgets
 	$(BIN)/python -m paragon trial tuning

@@ -245,7 +245,7 @@ def serve(
 
 @app.command()
 def trial(
-    kind: str = Argument("", help="law, budgets or tuning."),
+    kind: str = Argument("", help="factorial, law, budgets or tuning."),
     name: str = Argument("", help="One trial, to run it anew."),
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
@@ -253,9 +253,10 @@ def trial(
     from paragon.params import load_params
 
     keep_memory(load_params().run.threads)
-    from paragon_study.ablations import ablate
+    from paragon_study.ablations import ablate, factorial
 
     trials = {
+        "factorial": factorial.measure_factorial,
         "law": ablate.measure_law,
         "budgets": ablate.measure_budgets,
         "tuning": ablate.measure_tuning,
@@ -390,15 +391,14 @@ def report() -> None:
 
 @app.command()
 def claims() -> None:
-    """Print each claim of the pages beside the paper's; exit code 1 if one does not follow."""
+    """Print each sentence of claims.yaml; exit code 1 if one does not follow."""
     from paragon_study.report.pages import check_claims
     from paragon_study.report.tables import as_markdown
 
     table = check_claims()
     broken = table.pop("problem")
-    table["claim"] = table["claim"].str.replace(" | ", ", ").str.strip("| ")  # rows of tables
     table["follows"] = broken.eq("").map({True: "yes", False: "NO"})
-    typer.echo(as_markdown(table.sort_values("paper", ascending=False).set_index("claim")))
+    typer.echo(as_markdown(table.set_index("claim")))
     if broken.any():
         raise ParagonError("claims.yaml: " + "\n".join(filter(None, broken)))
 

@@ -5,11 +5,12 @@ Shapes: S seeds, A anchors, W weights, O objectives, P parameters, M categories,
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count
-from typing import Annotated, Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,23 +29,24 @@ from paragon.evaluation.protocol import Row, Scores
 from paragon.evaluation.shares import at_budgets
 from paragon.generator.generator import Generator
 from paragon.objectives.weights import random_weights, simplex_lattice
-from paragon.params import ARTIFACTS, Count, Section, merge_sections
+from paragon.params import ARTIFACTS, Count, Overridden, Section, load_params, merge_sections
 from paragon.rivals.end_to_end import biased_scores, tune_category_bias
 from paragon_study.ablations.greedy import GAINS, Greedy
-from paragon_study.ablations.trials import Bench, Plan, joined, tuned_adapters
+from paragon_study.ablations.trials import Bench, Plan, Vectors, joined, tuned_adapters
 from paragon_study.pipeline.jobs import train_generators, train_rivals, training_task
 from paragon_study.pipeline.study import Study, open_study
 
 Ways = dict[str, Callable[[Tensor], Tensor]]  # by name: weights [W, O] -> adapters [W, P]
 CHOICES = 64  # number of weights for `choice`
 FLOOR = 0.01  # of an anchor's weights: without a limit, the loss of an objective is unbounded
+GENERATORS = ("paragon", "generated")  # the paper's recipe, and ours
 MIXTURES = ("nearest", "interpolation", "interpolation_log", "rbf_log", "ridge_log")
 STORE = ARTIFACTS / "ablations"
 DEPTHS = (50, 1000)  # numbers of items that greedy re-ranking may choose from
 
 
 class StudyEntry(Section):
-    """A study whose methods are measured at budgets of fetched items."""
+    """A dataset and a backbone."""
 
     dataset: str
     backbone: str
@@ -57,15 +59,43 @@ class LawEntry(StudyEntry):
     oracles: Count
     drawn: Annotated[int, Field(ge=0)] = 0  # random evaluation weights, beside the lattice
     anchors: Annotated[list[Count], Field(min_length=1)]
-    variants: list[str] | None = None  # those measured; default: all
     end_to_end: bool = True  # also rivals that need no tuned adapters
 
+    def adapters(self) -> dict[str, Any]:
+        """Return its section `adapters`: all anchors it can need, then the drawn weights."""
+        anchors = spread_weights(len(self.objectives), max(self.anchors))  # [A, O]
+        floor = anchors.min(0).values  # [O]
+        drawn = random_weights(self.drawn, floor, np.random.default_rng(1))
+        return {
+            "objectives": self.objectives,
+            "oracles": self.oracles,
+            "anchors": torch.cat([anchors, drawn]).tolist(),
+            "start": start_weights(self.objectives),
+        }
 
-class VariantEntry(Section):
-    """A generator with other settings, measured for these numbers of tuned adapters."""
 
-    anchors: list[Count]
-    change: dict[str, Any] = {}
+class FactorialEntry(StudyEntry):
+    """A recommender; ``adapters_of``: an override of params.yaml whose adapters it has."""
+
+    adapters_of: str | None = None  # none: the adapters of the default study
+
+    def adapters(self) -> dict[str, Any]:
+        """Return what differs in its section `adapters`."""
+        if self.adapters_of is None:
+            return {}
+        override = load_params().overrides.get(self.adapters_of, {})
+        if "adapters" not in override:
+            problem = f"params.yaml has no overrides.{self.adapters_of}.adapters"
+            raise ParagonError(f"ablations/params.yaml: adapters_of: {problem}")
+        return override["adapters"]
+
+
+class Option(Section):
+    """What one option of a factor changes in each of the generators ``of``."""
+
+    train: dict[Overridden, dict[str, Any]] = {}  # sections of params.yaml, before the training
+    sample: dict[Literal["sampler_steps", "guidance"], Any] = {}  # settings of a trained generator
+    of: list[Literal["paragon", "generated"]] = ["paragon", "generated"]
 
 
 class Ablations(Plan):
@@ -73,27 +103,32 @@ class Ablations(Plan):
 
     FOLDER: ClassVar[str] = "ablations"
     seeds: Annotated[list[int], Field(min_length=1)]
+    factorial: dict[str, FactorialEntry] = {}
+    factors: dict[str, dict[str, Option]] = {}  # by factor, then by option
+    law: dict[str, LawEntry]
     end_to_end: list[str]  # rivals that need no tuned adapters
     equal: Count  # number of tuned adapters, to whose cost theirs is equal
-    variants: dict[str, VariantEntry]
-    law: dict[str, LawEntry]
     budgets: dict[str, StudyEntry] = {}
     tried: list[dict[str, Any]] = []  # changes of a backbone's settings
     tuning: dict[str, StudyEntry] = {}
 
     def follows_from(self, kind: str, name: str) -> list:
         """Return the seeds, the entry, and what else its rows depend on."""
-        more: Any = {"law": [self.end_to_end, self.equal, self.variants], "tuning": [self.tried]}
-        return [self.seeds, self.entry(kind, name), *more.get(kind, [])]
+        entry = self.entry(kind, name)
+        more: list[Any] = []
+        if kind == "factorial":
+            more = [entry.adapters(), self.factors]
+        if kind == "law":
+            more = [self.end_to_end, self.equal]
+        if kind == "tuning":
+            more = [self.tried]
+        return [self.seeds, entry, *more]
 
-    def study(self, name: str, change: dict[str, Any] | None = None) -> Study:
-        """Open the study of an entry of ``law``: anchors that it can need, then drawn weights."""
-        entry = self.entry("law", name)
-        anchors = spread_weights(len(entry.objectives), max(entry.anchors))
-        drawn = random_weights(entry.drawn, anchors.min(0).values, np.random.default_rng(1))
-        adapters = {"objectives": entry.objectives, "oracles": entry.oracles}
-        adapters["anchors"] = torch.cat([anchors, drawn]).tolist()
-        changes = merge_sections({"run": {"seeds": self.seeds}, "adapters": adapters}, change or {})
+    def study(self, kind: str, name: str, change: Mapping[Any, Any] | None = None) -> Study:
+        """Open the study of an entry of ``law`` or ``factorial``, with a further ``change``."""
+        entry = self.entry(kind, name)
+        own = {"run": {"seeds": self.seeds}, "adapters": entry.adapters()}
+        changes = merge_sections(own, dict(change or {}))
         return open_study(entry.dataset, entry.backbone, changes, checked=False)
 
 
@@ -109,22 +144,18 @@ def spread_weights(objectives: int, number: int) -> Tensor:
     return (FLOOR + (1 - objectives * FLOOR) * chosen[:number]).float()
 
 
-def kernel(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average the anchors by a Gaussian of the distance of the weights, as wide as their spacing.
+def start_weights(objectives: Sequence[str]) -> list[float]:
+    """Choose the weights ``[O]`` that all tuning starts from: little accuracy, the rest alike.
 
-    It is what one step of diffusion from pure noise gives in closed form, if the density of anchors
-    and weights is smoothed (Scarvelis et al., "Closed-Form Diffusion Models", 2023).
+    As in params.yaml: 0.15 of two objectives, 0.3 of more.
     """
-    between = np.linalg.norm(anchors[:, None] - anchors, axis=-1)  # [A, A]
-    np.fill_diagonal(between, np.inf)
-    width = between.min(1).mean()
-    square = np.square(weights[:, None] - anchors).sum(-1)  # [W, A]
-    near = np.exp((square.min(1, keepdims=True) - square) / (2 * width**2))  # [W, A]
-    return near / near.sum(1, keepdims=True)
+    accuracy = 0.15 if len(objectives) == 2 else 0.3
+    other = (1 - accuracy) / (len(objectives) - 1)
+    return [accuracy if name == "accuracy" else other for name in objectives]
 
 
 class AblationBench(Bench):
-    """All tuned adapters of an entry of ``law``, on their backbone."""
+    """Tuned adapters on their backbone: the oracle, and the unit of regret."""
 
     @cached_property
     def choices(self) -> Tensor:
@@ -138,17 +169,29 @@ class AblationBench(Bench):
 
     def choice(self, way: Callable[[Tensor], Tensor]) -> float:
         """Compute the mean task loss on validation users."""
-        valid, vectors = self.held_out[0], way(self.choices)
-        losses = held_out_losses(valid, vectors.to(valid.states.device), self.objectives).cpu()
+        valid = self.held_out[0]
+        vectors = way(self.choices).to(valid.states.device)  # [C, P]
+        losses = held_out_losses(valid, vectors, self.objectives).cpu()  # [C, O]
         return (losses * self.choices).sum(-1).mean().item()
 
-    def rows(self, ways: Ways, index: int = 0, others: Iterable[Row] = ()) -> pd.DataFrame:
-        """Compute all measures of ways to make adapters, of ``others``, `tuned` and `constant`."""
+    def rows(
+        self,
+        ways: Ways,
+        index: int = 0,
+        others: Iterable[Row] = (),
+        tuned: Vectors | None = None,
+    ) -> pd.DataFrame:
+        """Compute all measures for the seed at ``index``; a row for each method.
+
+        Methods: ``ways`` to make adapters, ``others`` with scores of their own, and more ``tuned``
+        adapters ``[W, P]``. `tuned` (the oracle), `constant` and `tuned_alone` are always there.
+        """
         constant = mixtures.mixed(self.collection, mixtures.constant, index, self.weights)
         oracle = self.best(self.collection.tuned(index))
         vectors = {"tuned": oracle(self.weights), "constant": constant}
         # The adapter tuned for a weight, though `tuned` may be a better one, of another weight.
         vectors["tuned_alone"] = self.collection.oracle_vectors[index]
+        vectors |= tuned or {}
         vectors |= {name: way(self.weights) for name, way in ways.items()}
         curve = self.curve(vectors, others, index).query("protocol == 'full'")
         table = self.measures(curve).drop(columns="protocol").set_index("method")
@@ -158,69 +201,97 @@ class AblationBench(Bench):
 
 def first_anchors(collection: Collection, number: int) -> Collection:
     """Keep the first anchors."""
-    anchors, vectors = collection.anchors[:number], collection.anchor_vectors[:, :number]
-    snapshots = collection.snapshots[:, :number]
-    return replace(collection, anchors=anchors, anchor_vectors=vectors, snapshots=snapshots)
+    return replace(
+        collection,
+        anchors=collection.anchors[:number],
+        anchor_vectors=collection.anchor_vectors[:, :number],
+        snapshots=collection.snapshots[:, :number],
+    )
 
 
-def load_variant(
-    plan: Ablations, name: str, tuned: Collection, variant: str, number: int
-) -> list[Generator]:
-    """Load the generators of a variant by seed; train what is not stored."""
-    folder = STORE / name / f"anchors-{number}"
-    study = plan.study(name, {"generator": plan.variants[variant].change})
+def drawn_as_oracles(tuned: Collection, anchors: int) -> Collection:
+    """Make oracles of all anchors but the first ones, so that nothing learns from them."""
+    return replace(
+        first_anchors(tuned, anchors),
+        oracles=torch.cat([tuned.oracles, tuned.anchors[anchors:]]),
+        oracle_vectors=torch.cat([tuned.oracle_vectors, tuned.anchor_vectors[:, anchors:]], 1),
+    )
+
+
+def trained_generators(
+    study: Study, names: Sequence[str], tuned: Collection, folder: Path
+) -> dict[str, list[Generator]]:
+    """Load the generators of the adapters ``tuned``, by name and seed; train what is not stored."""
     stem = folder / "collection"
-    save_collection(first_anchors(tuned, number), stem)
-    try:
-        return study.load_generators(load_collection(stem), folder / variant)
-    except ParagonError:  # missing, incomplete, or made with other settings
-        return train_generators(study, stem, folder / variant)
+    save_collection(tuned, stem)
+    stored = load_collection(stem)
+    found: dict[str, list[Generator]] = {}
+    for name in names:
+        try:
+            found[name] = study.load_generators(name, stored, folder)
+        except ParagonError:  # missing, incomplete, or made with other settings
+            continue
+    missing = [name for name in names if name not in found]
+    if missing:
+        found |= train_generators(study, missing, stem, folder)
+    return {name: found[name] for name in names}
+
+
+def mixed_ways(collection: Collection, names: Sequence[str], index: int) -> Ways:
+    """Make ways that mix the anchors of the seed at ``index``, by the name of the mixture."""
+    return {
+        name: partial(mixtures.mixed, collection, form, index)
+        for name in names
+        if (form := METHODS[name].mixture)
+    }
 
 
 def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure generators and rivals for each number of tuned adapters; a row for each and seed."""
-    entry, study, tables = plan.entry("law", name), plan.study(name), []
-    names, most = entry.objectives, max(entry.anchors)
+    entry = plan.entry("law", name)
+    study = plan.study("law", name)
+    folder = STORE / "law" / name
     sequences, backbone, about = study.load_frozen()
-    tuned = tuned_adapters(study, sequences, backbone, about, STORE / name / "tuned")
-    oracles = torch.cat([tuned.oracles, tuned.anchors[most:]])  # [W, O], with those drawn
-    vectors = torch.cat([tuned.oracle_vectors, tuned.anchor_vectors[:, most:]], 1)  # [S, W, P]
-    tuned = replace(first_anchors(tuned, most), oracles=oracles, oracle_vectors=vectors)
+    tuned = tuned_adapters(study, sequences, backbone, about, folder / "tuned")
+    tuned = drawn_as_oracles(tuned, max(entry.anchors))
     # One oracle and one middle adapter, however many anchors the entry has.
     bench = AblationBench(study, sequences, backbone, first_anchors(tuned, plan.equal))
-    generators = {
-        f"{variant} {number}": load_variant(plan, name, tuned, variant, number)
-        for variant in entry.variants or plan.variants
-        for number in entry.anchors
-        if number in plan.entry("variants", variant).anchors
-    }
-    equal = {"anchors": tuned.anchors[: plan.equal].tolist()}  # part of their budget
-    learned = {"end_to_end": plan.end_to_end if entry.end_to_end else []}
-    rivals = train_rivals(plan.study(name, {"adapters": equal, "rivals": learned}), STORE / name)
-    parts = tuned.oracles, study.params.adapters, plan.seeds
-    biases = tune_category_bias(training_task(study)[0], *parts)  # [S, W, M]
-    forms = {n: mixture for n in MIXTURES if (mixture := METHODS[n].mixture)}
-    forms["kernel"] = mixtures.in_log_ratios(kernel)
-    plain = bench.held_out[1].catalogue_scores(torch.zeros(tuned.form.size)).cpu().numpy()
-    rerankers = [Greedy(bench, depth) for depth in DEPTHS if GAINS.issuperset(names)]
+
+    collections = {number: first_anchors(tuned, number) for number in entry.anchors}
+    generators: dict[str, list[Generator]] = {}
+    for number, collection in collections.items():
+        own = trained_generators(study, GENERATORS, collection, folder / f"anchors-{number}")
+        generators |= {f"{name} {number}": by_seed for name, by_seed in own.items()}
+    # Rivals without tuned adapters may cost as much as some of these.
+    budget = {"anchors": tuned.anchors[: plan.equal].tolist()}
+    names = plan.end_to_end if entry.end_to_end else []
+    change = {"adapters": budget, "rivals": {"end_to_end": names}}
+    rivals = train_rivals(plan.study("law", name, change), folder)
+    train, _ = training_task(study)
+    biases = tune_category_bias(train, tuned.oracles, study.params.adapters, plan.seeds)
+    unchanged = torch.zeros(tuned.form.size)
+    plain = bench.held_out[1].catalogue_scores(unchanged).cpu().numpy()  # [N, n + 1]
+    rerankers = [Greedy(bench, depth) for depth in DEPTHS if GAINS.issuperset(entry.objectives)]
+
+    tables = []
     for index, seed in enumerate(plan.seeds):
-        ways: Ways = {n: models[index].generate for n, models in generators.items()}
-        ways |= {n: model.generate for n, model in rivals[index].items()}
-        for n in [n for n in ways if n.startswith(("generated", "hypernetwork"))]:
-            method, _, number = n.partition(" ")
-            ways[f"{method}_best {number}"] = bench.best(ways[n](bench.choices))
-        for number in entry.anchors:
-            collection = first_anchors(tuned, number)
-            for n, form in forms.items():
-                ways[f"{n} {number}"] = partial(mixtures.mixed, collection, form, index)
+        ways: Ways = {method: models[index].generate for method, models in generators.items()}
+        ways |= {method: model.generate for method, model in rivals[index].items()}
+        for key in [key for key in ways if key.startswith(("generated", "hypernetwork"))]:
+            method, _, number = key.partition(" ")
+            ways[f"{method}_best {number}"] = bench.best(ways[key](bench.choices))
+        for number, collection in collections.items():
+            mixed = mixed_ways(collection, MIXTURES, index)
+            ways |= {f"{method} {number}": way for method, way in mixed.items()}
             ways[f"best {number}"] = bench.best(collection.anchor_vectors[index])
-        ways["backbone"] = lambda weights: torch.zeros(len(weights), tuned.form.size)
-        tables_of = (biased_scores(plain, sequences.categories, u) for u in biases[index])
-        bias = Row("category_bias", seed, bench.weights.numpy(), map(Scores.of, tables_of))
-        oracles = bench.best(bench.collection.tuned(index))(bench.weights)
-        others = bias, *(reranker.row(seed, oracles) for reranker in rerankers)
-        tables.append(bench.rows(ways, index, others))
-    table = joined(tables, dataset=entry.dataset, backbone=entry.backbone, objectives=len(names))
+        ways["backbone"] = lambda weights: unchanged.expand(len(weights), -1)
+        by_weight = (biased_scores(plain, sequences.categories, bias) for bias in biases[index])
+        category_bias = Row("category_bias", seed, bench.weights.numpy(), map(Scores.of, by_weight))
+        oracles = bench.best(bench.collection.tuned(index))(bench.weights)  # [W, P]
+        reranked = [reranker.row(seed, oracles) for reranker in rerankers]
+        tables.append(bench.rows(ways, index, [category_bias, *reranked]))
+    objectives = len(entry.objectives)
+    table = joined(tables, dataset=entry.dataset, backbone=entry.backbone, objectives=objectives)
     table[["method", "anchors"]] = table["method"].str.partition(" ")[[0, 2]]
     return table
 

@@ -1,6 +1,6 @@
 """Compare the recorded ablations in tables and figures, for notebook 07 and docs/findings.md."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,69 @@ from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import mean_interval
 from paragon.params import ROOT
 from paragon.storage import require
+from paragon_study.ablations.factorial import DEFAULT
 from paragon_study.report import style
 from paragon_study.report.style import GREY, look, metric_label
 from paragon_study.report.tables import interval_table
 
 MEASURES = ("regret_mean", "outcome_error")  # by loss, and by what is served
-SHOWN = "generated_best hypernetwork_best best generated hypernetwork nearest".split()
-SHOWN += "interpolation_log greedy_1000 tuned_alone conditioned category_bias greedy_50".split()
+# Methods of figures; the first ones are those of tables as well.
+IN_TABLES = "generated_best hypernetwork_best best generated paragon hypernetwork nearest".split()
+IN_TABLES += "interpolation_log greedy_1000".split()
+SHOWN = [*IN_TABLES, *"tuned_alone conditioned category_bias greedy_50".split()]
+TABLES = ROOT / "ablations" / "results"
 
 
-def load_table(kind: str, folder: Path = ROOT / "ablations" / "results") -> pd.DataFrame:
-    """Read the recorded rows of a kind: ``law``, ``budgets`` or ``tuning``."""
+def load_table(kind: str, folder: Path = TABLES) -> pd.DataFrame:
+    """Read the recorded rows of a kind: ``factorial``, ``law``, ``budgets`` or ``tuning``."""
     return pd.read_csv(require(folder / f"{kind}.csv", f"python -m paragon trial {kind}"))
+
+
+def load_factorial(folder: Path = TABLES) -> pd.DataFrame:
+    """Read the rows of ``factorial``, with the column ``regret`` in percent; none if no file."""
+    if not (folder / "factorial.csv").exists():
+        columns = ["name", "generator", "factor", "option", "guidance", "seed", "regret"]
+        return pd.DataFrame(columns=columns)
+    rows = load_table("factorial", folder)
+    return rows.assign(regret=100 * rows["regret_mean"])
+
+
+def not_recorded(factorial: pd.DataFrame, entries: Iterable[str]) -> str:
+    """Say which of the ``entries`` have no rows yet, and which command records them."""
+    missing = [name for name in entries if name not in factorial["name"].unique()]
+    if not missing:
+        return "All entries are recorded."
+    return f"Not recorded yet: {', '.join(missing)}. Run `python -m paragon trial factorial`."
+
+
+def factor_table(factorial: pd.DataFrame, factor: str) -> pd.DataFrame:
+    """Tabulate by how much regret changes, in percent, with each option of a ``factor``.
+
+    Rows are generators (or other methods) with an option, columns are entries. A cell is the mean
+    difference from the default, seed by seed, ± half of its 95 % interval over seeds. For the
+    factor ``default``, it is the regret itself. No rows: none are recorded.
+    """
+    rows = factorial[factorial["factor"] == factor]
+    if rows.empty:
+        return pd.DataFrame()
+    if factor == DEFAULT:
+        return interval_table(rows, "regret", "generator", "name")
+    same = ["name", "generator", "seed"]
+    default = factorial[factorial["factor"] == DEFAULT].set_index(same)["regret"]
+    rows = rows.join(default.rename("default"), on=same)
+    change = rows["regret"] - rows["default"]
+    label = rows["generator"] + ", " + rows["option"].astype(str).str.replace("_", " ")
+    return interval_table(rows.assign(change=change, label=label), "change", "label", "name")
+
+
+def chosen_guidance(factorial: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the guidance that validation users chose for each seed: generators by entries."""
+    rows = factorial[factorial["factor"] == DEFAULT].dropna(subset="guidance")
+    if rows.empty:
+        return pd.DataFrame()
+    text = rows["guidance"].map("{:g}".format)
+    chosen = text.groupby([rows["generator"], rows["name"]], sort=False).agg(", ".join)
+    return chosen.unstack().rename_axis(index=None, columns=None)
 
 
 def at_anchors(law: pd.DataFrame, number: int = 10) -> pd.DataFrame:
@@ -42,7 +93,7 @@ def law_tables(law: pd.DataFrame) -> Iterator[pd.DataFrame]:
     rows = at_anchors(law).sort_values(["objectives", "dataset", "backbone"], kind="stable")
     rows["setting"] = rows["setting"].str.replace(" objectives", "")
     for measure, title, digits in ("regret", "regret, %", 0), ("outcome_error", "control error", 2):
-        table = interval_table(rows, measure, "method", "setting", digits).reindex(SHOWN[:8])
+        table = interval_table(rows, measure, "method", "setting", digits).reindex(IN_TABLES)
         table = table.dropna().map(lambda cell: cell.partition(" ±")[0])  # without intervals
         yield table.rename_axis(title).rename(lambda name: look(name).label)
 
@@ -66,6 +117,8 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
         rows = law[law["name"] == name]
         for method in methods:
             kind, own = look(method), rows[rows["method"] == method]
+            if own.empty:
+                continue
             line: dict[str, Any] = {"label": kind.label, "color": kind.colour, "ls": kind.line}
             if own["anchors"].isna().all():
                 ends = rows["anchors"].min(), rows["anchors"].max()

@@ -27,7 +27,9 @@ from paragon_study.pipeline.study import Study
 
 Rows = Callable[[Any, str], pd.DataFrame]  # (plan, name of a trial) -> rows
 Vectors = Mapping[str, Tensor]  # adapters [W, P] by method
-SETTINGS = {"data", "backbones", "adapters", "generator", "rivals"}  # of the study's params.yaml
+# The sections of params.yaml that the rows of a trial depend on, and by kind where they are others.
+SETTINGS = {"data", "backbones", "adapters", "generator", "generators", "rivals"}
+SETTINGS_OF = {"budgets": SETTINGS | {"evaluation"}, "tuning": {"data", "backbones"}}
 
 
 class Plan(Section):
@@ -67,9 +69,9 @@ class Plan(Section):
         entry = self.entry(kind, name)
         dataset = getattr(entry, "dataset", self.dataset)
         params = load_params(dataset=dataset, backbone=getattr(entry, "backbone", None))
-        of = SETTINGS | ({"evaluation"} if kind == "budgets" else set())
-        parts = [params.model_dump(include=of), *self.follows_from(kind, name)]
-        text = json.dumps(parts, sort_keys=True, default=Section.model_dump)
+        sections = params.model_dump(include=SETTINGS_OF.get(kind, SETTINGS))
+        content = [sections, *self.follows_from(kind, name)]
+        text = json.dumps(content, sort_keys=True, default=Section.model_dump)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def missing(self, kind: str) -> list[str]:
@@ -94,9 +96,10 @@ def replace_rows(path: Path, rows: pd.DataFrame, key: list[str]) -> None:
     text: dict[str, Any] = {"dtype": str, "keep_default_na": False}
     new = pd.read_csv(io.StringIO(rows.to_csv(index=False, float_format="%.6g")), **text)
     old = pd.read_csv(path, **text) if path.exists() else new.iloc[:0]
-    parts = dict(list(old.groupby(key, sort=False))) | dict(list(new.groupby(key, sort=False)))
+    tables = dict(list(old.groupby(key, sort=False)))
+    tables |= dict(list(new.groupby(key, sort=False)))
     columns = list(dict.fromkeys([*old, *new]))
-    write_text(path, pd.concat(parts.values())[columns].to_csv(index=False))
+    write_text(path, pd.concat(tables.values())[columns].to_csv(index=False))
 
 
 def joined(tables: Iterable[pd.DataFrame], **front: object) -> pd.DataFrame:

@@ -1,13 +1,15 @@
 """Ablations: the plan and its tables, collections made of others, what is measured on them."""
 
-from itertools import product
+from itertools import chain, product
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from IPython.display import Markdown
 from scipy.special import softmax
 
 from paragon import params
@@ -20,8 +22,8 @@ from paragon.evaluation.protocol import Scores
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import mean_interval
 from paragon.rivals.end_to_end import END_TO_END
-from paragon_study.ablations import ablate, contrasts, trials
-from paragon_study.ablations.ablate import Ablations, kernel, spread_weights
+from paragon_study.ablations import ablate, contrasts, factorial, trials
+from paragon_study.ablations.ablate import Ablations, Option, spread_weights, start_weights
 from paragon_study.ablations.greedy import Greedy
 from paragon_study.pipeline.study import Study
 from tests.conftest import refused
@@ -43,16 +45,13 @@ def test_weights_are_spread_from_the_corners_and_fewer_are_the_first_of_more():
         assert apart.min() > 0.5 / 12  # none is a copy
 
 
-def test_kernel_smoothing_is_the_mean_given_the_weights_of_a_smoothed_density():
-    """By simulation: draw an anchor, add noise to its weights, average what falls near."""
-    anchors, rng = np.array([[0.1, 0.9], [0.4, 0.6], [0.9, 0.1]]), np.random.default_rng(0)
-    width = np.sqrt(2) * np.mean([0.3, 0.3, 0.5])
-    drawn = rng.integers(3, size=2_000_000)
-    noisy = anchors[drawn] + width * rng.standard_normal((len(drawn), 2))
-    at = np.array([[0.3, 0.7], [0.8, 0.2]])
-    for mix, weights in zip(kernel(anchors, at), at, strict=True):
-        near = np.linalg.norm(noisy - weights, axis=1) < 0.05
-        assert mix == pytest.approx(np.bincount(drawn[near]) / near.sum(), abs=0.03)
+def test_tuning_starts_at_little_accuracy_wherever_it_stands_and_as_the_study_does():
+    assert start_weights(["accuracy", "diversity"]) == [0.15, 0.85]
+    three = start_weights(["diversity", "accuracy", "novelty"])
+    assert three == pytest.approx([0.35, 0.3, 0.35])
+    assert sum(start_weights([*"abcde", "accuracy"])) == pytest.approx(1)
+    own = params.load_params().overrides["ml-100k-three"]["adapters"]
+    assert own["start"] == pytest.approx(start_weights(own["objectives"]))
 
 
 def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
@@ -79,40 +78,43 @@ def test_rows_hold_the_measures_of_the_study(bench, collection, settings):
     assert rows.loc["middle", "outcome_error"] == pytest.approx(far.mean())
 
 
+def open_toys(monkeypatch, folder, seqs, backbone, settings, own):
+    """Let studies of a plan be the small one with its changes ``own``, and store in a folder."""
+
+    def study(self, kind, name, change=None):
+        self.entry(kind, name)
+        changed = params.merge_sections(settings.model_dump(), own, dict(change or {}))
+        return Study("toy", "sasrec", params.checked(params.Params, changed, "test"))
+
+    monkeypatch.setattr(Ablations, "study", study)
+    monkeypatch.setattr(Study, "load_frozen", lambda self: (seqs, backbone, {"sha256": "b"}))
+    for module in (ablate, factorial):
+        monkeypatch.setattr(module, "STORE", folder)
+
+
 def test_the_law_has_a_row_for_each_method_number_and_seed(
     backbone, seqs, settings, tmp_path, monkeypatch
 ):
     names = ["accuracy", "diversity", "recency"]
     few = {"objectives": names, "steps": 6, "checks": 2, "snapshots": 1, "oracles": 2}
     few["anchors"] = [*spread_weights(3, 4).tolist(), [0.2, 0.3, 0.5]]  # the last is drawn
+    few["start"] = start_weights(names)
     own = {"adapters": few, "generator": {"steps": 6, "batch": 8}}
     own["run"] = {"seeds": [0, 1], "threads": 1}
     toy = {"dataset": "toy", "backbone": "sasrec", "oracles": 2, "anchors": [3, 4]}
-    variants = {"generated": {"anchors": [3, 4]}}
-    variants["no_collection"] = {"anchors": [4], "change": {"batch": 0}}
     content = yaml.safe_load(PLAN) | {"seeds": [0, 1], "end_to_end": ["conditioned"]}
-    toy |= {"objectives": names}
-    content |= {"variants": variants, "law": {"toy": toy, "typo": toy | {"variants": ["more"]}}}
+    content["law"] = {"toy": toy | {"objectives": names}}
     plan = params.checked(Ablations, content, "test")
-
-    def study(self, name, change=None):
-        changed = params.merge_sections(settings.model_dump(), own, change or {})
-        return Study("toy", "sasrec", params.checked(params.Params, changed, "test"))
-
-    monkeypatch.setattr(Ablations, "study", study)
-    frozen = seqs, backbone, {"sha256": "b"}
-    monkeypatch.setattr(Study, "load_frozen", lambda self: frozen)
-    monkeypatch.setattr(ablate, "STORE", tmp_path)
+    open_toys(monkeypatch, tmp_path, seqs, backbone, settings, own)
     asked, bias = [], ablate.tune_category_bias
-    record = ablate, "tune_category_bias", lambda *parts: asked.append(parts[1]) or bias(*parts)
+    record = ablate, "tune_category_bias", lambda *given: asked.append(given[1]) or bias(*given)
     monkeypatch.setattr(*record)
     table = ablate.measure_law(plan, "toy")
-    several = {*ablate.MIXTURES, "kernel", "best", "generated", "generated_best"}
+    several = {*ablate.MIXTURES, "best", "paragon", "generated", "generated_best"}
     expected = {(m, str(n), s) for m in several for n in (3, 4) for s in (0, 1)}
     once = {"tuned", "constant", "tuned_alone", "backbone", "category_bias", "conditioned"}
     once |= {"greedy_50", "greedy_1000"}
     expected |= {(m, "", s) for m in once for s in (0, 1)}
-    expected |= {("no_collection", "4", s) for s in (0, 1)}
     found = {*table[["method", "anchors", "seed"]].itertuples(index=False, name=None)}
     assert found == expected and len(table) == len(expected)
     assert table["outcome_error"].notna().all() and (table["objectives"] == 3).all()
@@ -120,7 +122,162 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
     # What is stored is not trained again.
     monkeypatch.setattr(ablate, "train_generators", None)
     pd.testing.assert_frame_equal(ablate.measure_law(plan, "toy"), table)
-    refused("'more' is unknown; known: generated, no_collection", ablate.measure_law, plan, "typo")
+
+
+CHOICES = ["start", "predicts", "latent", "loss", "trained_steps", "steps", "guidance"]
+
+
+def test_one_factor_is_changed_at_a_time_and_the_oracle_stays(
+    backbone, seqs, settings, tmp_path, monkeypatch
+):
+    own = {"generator": {"steps": 6, "batch": 8, "sampler_steps": 3}}
+    own["run"] = {"seeds": [0, 1], "threads": 1}
+    toy = {"toy": {"dataset": "toy", "backbone": "sasrec"}}
+    plan = Ablations.load().model_copy(update={"seeds": [0, 1]})
+    plan = params.checked(Ablations, plan.model_dump() | {"factorial": toy}, "test")
+    open_toys(monkeypatch, tmp_path, seqs, backbone, settings, own)
+    table = factorial.measure_factorial(plan, "toy")
+
+    same = {"tuned_alone", "nearest", "interpolation_log"}  # of a collection, without a generator
+    expected = {(m, "default", "default") for m in ("paragon", "generated", *same)}
+    expected |= {(m, "start", "untrained") for m in same}
+    for factor, options in plan.factors.items():
+        expected |= {(m, factor, option) for option, own in options.items() for m in own.of}
+    rows = table.set_index(["generator", "factor", "option", "seed"])
+    assert {*rows.index} == {(*row, seed) for row in expected for seed in (0, 1)}
+    assert rows.index.is_unique and table["regret_mean"].notna().all()
+    assert table["choice"].notna().equals(table["generator"] != "tuned_alone")
+
+    first = rows.xs(0, level="seed")
+    choices = first[CHOICES]
+    for (method, factor, option), row in choices.drop(index=[*same], level=0).iterrows():
+        default = choices.loc[(method, "default", "default")]
+        changed = {key for key in CHOICES if not (row[key] == default[key] or row.isna()[key])}
+        alike = {"start", "predicts", "latent", "loss", "steps"} - {factor}
+        if option == "trained_with_1":
+            assert row["trained_steps"] == row["steps"] == 1
+        else:
+            assert row.isna()["trained_steps"] or row["trained_steps"] == 3
+        assert not changed & alike, (method, factor, option)
+        assert factor in ("default", "guidance") or factor in changed
+    assert choices.loc[("generated", "guidance", "1.5"), "guidance"] == 1.5
+    assert choices.loc[("generated", "steps", "50"), "steps"] == 50
+    assert choices.loc[("paragon", "default", "default"), "loss"] == "diffusion"
+    assert choices.loc[("generated", "default", "default"), "loss"] == "both"
+
+    # `generated` without the task loss is `paragon`.
+    measures = first.drop(columns=CHOICES).select_dtypes("number")
+    paragon = measures.loc[("paragon", "default", "default")]
+    pd.testing.assert_series_equal(
+        measures.loc[("generated", "loss", "diffusion")], paragon, check_names=False
+    )
+    # One oracle: the default collection's, also for adapters that started untrained.
+    collected = tmp_path / "factorial" / "toy"
+    default, other = (
+        factorial.tuned_adapters(
+            plan.study("factorial", "toy", change), seqs, backbone, {"sha256": "b"}, stem
+        )
+        for change, stem in (
+            ({}, collected / "tuned"),
+            (plan.factors["start"]["untrained"].train, collected / "start-untrained" / "tuned"),
+        )
+    )
+    assert not torch.equal(default.oracle_vectors, other.oracle_vectors)
+    bench = ablate.AblationBench(plan.study("factorial", "toy"), seqs, backbone, default)
+    again = bench.rows({}, 0, tuned={"untrained": other.oracle_vectors[0]}).set_index("method")
+    alone = measures.loc[("tuned_alone", "start", "untrained")]
+    assert alone["regret_mean"] == again.loc["untrained", "regret_mean"]
+    # What is stored is not trained again.
+    monkeypatch.setattr(ablate, "train_generators", None)
+    pd.testing.assert_frame_equal(factorial.measure_factorial(plan, "toy"), table)
+
+
+def test_a_trained_generator_samples_with_other_settings_and_chooses_its_guidance(toy_study):
+    generator, valid = toy_study.generators["paragon"][0], toy_study.valid
+    weights, before = toy_study.weights, generator.generate(toy_study.weights)
+    other = factorial.resampled(generator, {"sampler_steps": 7, "guidance": [2.5]}, valid)
+    asked = generator.generate(weights, steps=7, guidance=2.5)
+    assert torch.equal(other.generate(weights), asked) and not torch.equal(asked, before)
+    assert torch.equal(generator.generate(weights), before)  # the given one stays as it is
+    few = factorial.resampled(generator, {"guidance": [1.0, 3.0]}, valid)
+    losses = factorial.guidance_losses(few, valid)
+    assert losses[few.guidance] == min(losses.values())
+    refused("sampler_steps", factorial.resampled, generator, {"sampler_steps": 0}, valid)
+
+
+def test_the_factors_are_those_of_the_studies():
+    plan = Ablations.load()
+    for name, entry in plan.factorial.items():
+        study = plan.study("factorial", name)
+        own = study.params.adapters
+        wanted = params.load_params(dataset=entry.adapters_of or entry.dataset).adapters
+        assert own == wanted and len(own.anchors) == 10
+        # As many components as there are directions between the vectors.
+        directions = len(own.anchors) * (1 + own.snapshots) - 1
+        latents = [
+            change.train["generator"]["latent"] for change in plan.factors["latent"].values()
+        ]
+        assert latents == [16, directions]
+        for change in chain.from_iterable(options.values() for options in plan.factors.values()):
+            changed = plan.study("factorial", name, change.train)
+            for generator in change.of:
+                own = changed.params.of_generator(generator).model_dump()
+                params.checked(params.GeneratorSettings, own | dict(change.sample), "test")
+                assert not change.train or changed.params != study.params
+    refused("overrides.unknown", ablate.FactorialEntry(
+        dataset="a", backbone="b", adapters_of="unknown"
+    ).adapters)  # fmt: skip
+    content = {"sample": {"latent": 3}}
+    refused("sample", params.checked, Option, content, "test")
+
+
+def recorded_factorial():
+    """Rows of two entries: 1 % more regret with each seed, and 10 % more with the option."""
+    columns = ["name", "generator", "factor", "option", "seed"]
+    methods, factors = ("paragon", "generated"), (("default", "default"), ("latent", "a_b"))
+    rows = [
+        (name, method, *factor, seed)
+        for name, method, factor, seed in product("xy", methods, factors, range(3))
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    more = 0.1 * (table["factor"] == "latent")
+    return table.assign(guidance=1.5, regret_mean=0.01 * table["seed"] + more)
+
+
+def test_the_tables_of_factors_are_differences_by_seed(tmp_path):
+    recorded_factorial().to_csv(tmp_path / "factorial.csv", index=False)
+    rows = contrasts.load_factorial(tmp_path)
+    rows.loc[(rows["name"] == "y") & (rows["seed"] == 0), "regret"] += 50  # of both: no change
+    table = contrasts.factor_table(rows, "latent")
+    assert table.to_dict("list") == {"x": ["10.0 ± 0.0"] * 2, "y": ["10.0 ± 0.0"] * 2}
+    assert [*table.index] == ["paragon, a b", "generated, a b"]
+    assert contrasts.factor_table(rows, "default").loc["paragon", "x"].startswith("1.0 ± ")
+    assert contrasts.chosen_guidance(rows).loc["generated", "y"] == "1.5, 1.5, 1.5"
+    assert "z" in contrasts.not_recorded(rows, ["x", "z"])
+    assert contrasts.not_recorded(rows, ["y", "x"]) == "All entries are recorded."
+    none = contrasts.load_factorial(tmp_path / "nowhere")
+    assert contrasts.factor_table(none, "start").empty and contrasts.chosen_guidance(none).empty
+
+
+@pytest.mark.parametrize("rows", [None, recorded_factorial()], ids=["without rows", "with rows"])
+def test_the_notebook_shows_the_factors_that_are_recorded(rows, tmp_path, monkeypatch, capsys):
+    if rows is not None:
+        rows.to_csv(tmp_path / "factorial.csv", index=False)
+    load = contrasts.load_factorial
+    monkeypatch.setattr(contrasts, "load_factorial", lambda: load(tmp_path))
+    cells = nbformat.read(params.ROOT / "notebooks" / "07_ablations.ipynb", 4).cells
+    sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    names = {"contrasts": contrasts, "pd": pd, "Ablations": Ablations, "Markdown": Markdown}
+    shown = []
+    for source in sources:
+        if "factorial" in source:
+            *lines, last = source.split("\n")
+            exec("\n".join(lines), names)
+            shown.append(eval(last, names))
+    assert "3-gru4rec" in capsys.readouterr().out
+    kinds = [type(one) for one in shown]
+    assert len(kinds) == 8 and (rows is not None or set(kinds) == {Markdown})
+    assert rows is None or kinds.count(pd.DataFrame) == 3  # the default, its guidance, `latent`
 
 
 def test_greedy_reranking_takes_the_item_with_the_largest_sum_of_gains(
@@ -164,7 +321,6 @@ dataset: toy
 seeds: [0]
 end_to_end: []
 equal: 3
-variants: {generated: {anchors: [3]}}
 law:
   a: {dataset: toy, backbone: sasrec, oracles: 4, anchors: [3], objectives: [accuracy, diversity]}
   b: {dataset: toy, backbone: gru4rec, oracles: 4, anchors: [3], objectives: [accuracy, diversity]}
@@ -198,7 +354,7 @@ def test_what_is_missing_is_run_and_takes_its_place_in_the_table(tmp_path, monke
     other = PLAN.replace("sasrec, oracles: 4", "sasrec, oracles: 5")
     assert run(other) == ["a"]
     assert table.read_text() == before  # rows of `b` and their place are kept
-    assert run(other.replace("variants: {", "variants: {more: {anchors: [3]}, ")) == ["a", "b"]
+    assert run(other.replace("equal: 3", "equal: 4")) == ["a", "b"]
     assert run(other, name="p") == ["p"]
     assert run(PLAN, renew=True) == [] and run() == []
     table.with_name("settings.json").unlink()
