@@ -10,9 +10,20 @@ import pandas as pd
 from paragon.rivals.end_to_end import equal_steps
 
 
+def from_clean(z: float, c: float, a: float, s: float) -> tuple[float, float]:
+    """Exercise 04.1: the noise and the velocity of a noisy latent ``z`` with the clean one."""
+    noise = (z - a * c) / s
+    return noise, a * noise - s * c
+
+
 def velocity(none: float, of_weights: float, g: float) -> float:
-    """Exercise 04.2: the clean latent, like the velocity, under guidance ``g``."""
+    """Exercise 04.2: the velocity, like the clean latent, under guidance ``g``."""
     return none + g * (of_weights - none)
+
+
+def left_over(width: int, size: int) -> float:
+    """Exercise 04.3: the share of noise that a network of this width cannot give back."""
+    return 1 - width / size
 
 
 def equal_cost(settings: Any, section: str = "rivals", **change: int) -> int:
@@ -23,9 +34,10 @@ def equal_cost(settings: Any, section: str = "rivals", **change: int) -> int:
 
 def times_saved(settings: Any, epochs: float, events: int, together: bool = True) -> float:
     """Exercise 05.2: events that retraining reads, over those that preparing reads."""
-    prepared = settings.adapters.steps * settings.adapters.batch
+    adapters = settings.adapters
+    prepared = (adapters.start_steps + adapters.steps) * adapters.batch
     if together:
-        prepared += settings.generator.steps * settings.generator.behaviour_rows
+        prepared += settings.generator.steps * settings.generator.task_rows
     return epochs * events / prepared
 
 
@@ -75,8 +87,9 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
         (lambda none, w, g: w + g * (w - none), "This starts at the second; start at the first."),
     ],
     equal_cost: [
-        (partial(equal_cost, section="generator", behaviour_batch=0), "The generator is missing."),
+        (partial(equal_cost, section="generator", task_batch=0), "The generator is missing."),
         (partial(equal_cost, section="adapters", steps=0), "Tuning the anchors is missing."),
+        (partial(equal_cost, section="adapters", start_steps=0), "The common start is missing."),
         (partial(equal_cost, rows=1), "A step takes `weights` times `rows` lists."),
     ],
     times_saved: [

@@ -23,8 +23,9 @@ from paragon_study.report.style import save_figure as save_figure
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]  # x and y by name
 METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # metric: objective
-CURVE_METHODS = "tuned retrain generated hypernetwork category_bias xquad backbone".split()
-TRADE_OFF_METHODS = ("tuned", "generated", "category_bias", "xquad", "backbone")
+CURVE_METHODS = "tuned retrain paragon generated hypernetwork".split()
+CURVE_METHODS += "category_bias xquad backbone".split()
+TRADE_OFF_METHODS = ("tuned", "paragon", "generated", "category_bias", "xquad", "backbone")
 _CORNER = 0.01  # smaller weights count as 0
 _BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "handlelength": 2.6}
 # Colours and lines that differ in grey too.
@@ -109,7 +110,7 @@ def trade_off(
 ) -> Figure:
     """Plot diversity over accuracy; mark ``shares`` of the backbone's, leave out less than half."""
     rows, shares = rows_by_method(curve, methods), [*shares]
-    figure, ax = style.panels(3.9, 4.2)
+    figure, ax = style.panels(4.6, 4.4)
     wide = {"linewidth": 2, "markersize": 6.5, "markeredgewidth": 1}
     wider: dict[str, dict] = {
         "tuned": {"linewidth": 5.5, "marker": "none", "solid_capstyle": "round"},
@@ -134,7 +135,7 @@ def trade_off(
     ax.locator_params(nbins=4)
     ax.tick_params(labelsize=11)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2,
-                  fontsize=10.5, handlelength=1.8, columnspacing=0.9,
+                  fontsize=9.5, handlelength=1.8, columnspacing=0.9,
                   borderaxespad=0.1)  # fmt: skip
     return figure
 
@@ -205,11 +206,16 @@ def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
 
 @style.drawn
 def lines(
-    curves: Curves, x_label: str, y_label: str, marked: Mapping | None = None, dots: bool = False
+    curves: Curves,
+    x_label: str,
+    y_label: str,
+    marked: Mapping | None = None,
+    dots: bool = False,
+    log: bool = False,
 ) -> Figure:
-    """Plot curves ``(x, y)``; ``marked`` are x values by name, ``dots`` marks all points."""
+    """Plot curves ``(x, y)``; ``marked``: x values by name; ``dots`` at all points; ``log`` y."""
     figure, ax = style.panels(4.4, 2.5)
-    ax.set(xlabel=x_label, ylabel=y_label)
+    ax.set(xlabel=x_label, ylabel=y_label, yscale="log" if log else "linear")
     for (name, xy), (colour, line) in zip(curves.items(), cycle(_LINES), strict=False):
         x, y = (np.asarray(values, float) for values in xy)
         ax.plot(x, y, color=colour, linestyle=line, marker="o" if dots else None, label=name)
