@@ -1,12 +1,13 @@
 """The method in one file: from made-up users to adapters generated for any weights.
 
-``python docs/one_file.py`` prints the curve after a few minutes and draws docs/one_file.png. Each
+``python docs/one_file.py`` prints the curves in a minute or two and draws docs/one_file.png. Each
 part is a short version of a folder of the package; tests/test_one_file.py compares the two.
 Shapes: N events, n items, M categories, d numbers of a state, h hidden units, P parameters of an
 adapter, A adapters, B events of a batch, C items of a list, O = 2 objectives, T steps.
 """
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 USERS, ITEMS, CATEGORIES, DIM, HIDDEN = 400, 240, 8, 32, 8
 ANCHORS = torch.tensor([0.001, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0])
 ORACLES = torch.linspace(0, 1, 11)
+START = torch.tensor([0.15])  # all adapters are tuned from one that was tuned for this weight
 
 
 # 1. Data: the last event of each user is the test, all events before it are training.
@@ -91,12 +93,17 @@ def divergence(scores, p):
     return (torch.xlogy(p, p) - p * scores.log_softmax(-1)).sum(-1)  # sum_i p_i log(p_i / q_i)
 
 
-def soft_alpha_dcg(scores, categories, temperature=0.1, alpha=0.5):
-    """Diversity: ``[..., C]`` and ``[..., C, M]`` to ``[...]``; a smooth alpha-DCG."""
+def soft_alpha_dcg(scores, categories, end=None, temperature=0.1, alpha=0.5):
+    """Diversity: ``[..., C]`` and ``[..., C, M]`` to ``[...]``; a smooth alpha-DCG.
+
+    Only the first ``end`` of the items are served; those just below could enter the list.
+    """
     above = torch.sigmoid((scores.unsqueeze(-2) - scores.unsqueeze(-1)) / temperature)
     rank = 0.5 + above.sum(-1)  # [..., C]
     seen = above @ categories - categories / 2  # of each category above item i [..., C, M]
     gain = (categories * (1 - alpha) ** seen).sum(-1)  # [..., C]
+    if end is not None:
+        gain = gain * torch.sigmoid((end + 0.5 - rank) / 2)  # how surely it is in the list
     return (gain / torch.log2(1 + rank)).sum(-1)
 
 
@@ -124,14 +131,14 @@ class Task:
     def scores(self, vectors, rows=slice(None)):
         return adapt(self.states[rows], vectors) @ self.items.T  # [A, B, n]
 
-    def losses(self, vectors, rng, batch=32, served=20):
+    def losses(self, vectors, rng, batch=32, served=20, searched=40):
         """Return accuracy and diversity loss ``[A, 2]`` of adapters ``[A, P]``."""
         rows = torch.from_numpy(rng.integers(len(self.targets), size=batch))
         scores = self.scores(vectors, rows)  # [A, B, n]
         accuracy = divergence(scores, self.frozen[rows])  # [A, B]
-        # What would be served: the best items that the user has not met.
-        best = scores.masked_fill(self.met[rows], -torch.inf).topk(served).indices  # [A, B, L]
-        value = soft_alpha_dcg(scores.gather(-1, best), self.categories[best])  # [A, B]
+        # What would be served, and more that could be: the best items that the user has not met.
+        best = scores.masked_fill(self.met[rows], -torch.inf).topk(searched).indices  # [A, B, L]
+        value = soft_alpha_dcg(scores.gather(-1, best), self.categories[best], served)  # [A, B]
         return torch.stack([accuracy.mean(1), 1 - value.mean(1) / ideal(served)], -1)
 
 
@@ -140,10 +147,15 @@ def pairs(accuracy):
 
 
 # 5. The collection: adapters for many weights, tuned in one computation from one start.
-def tune(task, weights, rng, steps=400, snapshots=5):
-    """Tune an adapter for each of the weights ``[A]``; return ``[snapshots, A, P]``."""
+def untrained():
+    """Return an adapter ``[P]`` that changes no score yet: only W1 is not 0."""
     start = torch.zeros(sum(math.prod(shape) for shape in SHAPES))
-    start[: HIDDEN * DIM].uniform_(-(DIM**-0.5), DIM**-0.5)  # W1 only: it changes no score yet
+    start[: HIDDEN * DIM].uniform_(-(DIM**-0.5), DIM**-0.5)
+    return start
+
+
+def tune(task, weights, start, rng, steps=400, snapshots=5):
+    """Tune adapters from ``start [P]`` for weights ``[A]``; return ``[snapshots, A, P]``."""
     vectors = start.repeat(len(weights), 1).requires_grad_()  # [A, P]
     optimizer, kept = torch.optim.Adam([vectors], lr=0.01), []
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -175,40 +187,49 @@ _kept = torch.cumprod(1 - _beta, 0)
 SIGNAL, NOISE = _kept.sqrt().float(), (1 - _kept).sqrt().float()  # a_t, s_t [T]
 
 
+def layers(*sizes):
+    """Build linear layers with SiLU between them."""
+    every = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.SiLU())]
+    return nn.Sequential(*every[:-1])
+
+
 class Denoiser(nn.Module):
-    """Predict the velocity v from z_t, the step and the weights; weights may be hidden."""
+    """Predict the clean z_0 from z_t, the step and the weights; weights may be hidden.
+
+    Not the noise in z_t: that fills all P directions, and a network of 128 can give back 128.
+    """
 
     def __init__(self, size, width=128):
         super().__init__()
-        self.net = nn.Sequential(
-            *(nn.Linear(size + 2 + 3, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()),
-            *(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, size)),
-        )
+        # The weights enter apart: beside P noisy numbers, the network would hardly see them.
+        self.read, self.condition = nn.Linear(size, width), layers(2 + 3, width, width)
+        self.net = nn.Sequential(nn.SiLU(), layers(width, width, width, size))
 
     def forward(self, z, t, weights, hidden):  # [B, P], [B], [B], [B] bool
-        condition = torch.stack([weights, torch.log(weights + 1e-3) / 7], 1)
-        condition = torch.cat([condition.masked_fill(hidden[:, None], 0), hidden[:, None]], 1)
-        time = torch.stack([SIGNAL[t], NOISE[t]], 1)
-        return self.net(torch.cat([z, time, condition], 1))  # v [B, P]
+        told = torch.stack([weights, torch.log(weights + 1e-3) / 7], 1)  # [B, 2]
+        told = told.masked_fill(hidden[:, None], 0)
+        time = torch.stack([SIGNAL[t], NOISE[t], hidden], 1)
+        condition = self.condition(torch.cat([told, time], 1))  # [B, width]
+        return self.net(self.read(z) + condition)  # z_0 [B, P]
 
 
-def sample(latent, denoiser, weights, z, guidance=1.0, steps=1):
+def sample(latent, denoiser, weights, z, guidance=1.0, steps=5):
     """Sample adapters ``[A, P]`` for weights ``[A]`` from noise ``z [A, P]`` by DDIM."""
     shown = torch.zeros(len(z), dtype=torch.bool)
     times = np.linspace(STEPS - 1, 0, steps).round().astype(int).tolist()
     for now, after in zip(times, [*times[1:], None], strict=True):
         t = torch.full((len(z),), now)
-        v = denoiser(z, t, weights, shown)
+        clean = denoiser(z, t, weights, shown)
         if guidance != 1:  # classifier-free guidance
             null = denoiser(z, t, weights, ~shown)
-            v = null + guidance * (v - null)
-        clean, eps = SIGNAL[now] * z - NOISE[now] * v, NOISE[now] * z + SIGNAL[now] * v
+            clean = null + guidance * (clean - null)
+        eps = (z - SIGNAL[now] * clean) / NOISE[now]
         z = clean if after is None else SIGNAL[after] * clean + NOISE[after] * eps
     return latent.decode(z)
 
 
-def train_generator(task, anchors, collected, rng, steps=1500, drop=0.1):
-    """Train on ``collected [S, A, P]``: a diffusion loss, and the task loss of what it samples."""
+def train_generator(anchors, collected, rng, task=None, steps=1500, drop=0.1):
+    """Train on ``collected [S, A, P]`` alone, the paper's recipe, or with the losses of a task."""
     latent = Latent(collected.flatten(0, 1))
     denoiser = Denoiser(len(latent.mean))
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=0.001)
@@ -216,16 +237,16 @@ def train_generator(task, anchors, collected, rng, steps=1500, drop=0.1):
     vectors, weights = collected.flatten(0, 1), anchors.repeat(len(collected))
     for _ in range(steps):
         rows = rng.integers(len(vectors), size=64)
-        z = latent.encode(vectors[rows])  # z_0 [64, P]
-        t, eps = torch.from_numpy(rng.integers(STEPS, size=len(z))), torch.randn_like(z)
-        a, s = SIGNAL[t, None], NOISE[t, None]
-        v = denoiser(a * z + s * eps, t, weights[rows], torch.rand(len(z)) < drop)
-        diffusion = (v - (a * eps - s * z)).square().mean()
-        # Adapters sampled for other weights; the gradient goes through recommender and sampler.
-        new = torch.from_numpy(rng.uniform(anchors[0], 1, 16)).float()  # [16]
-        sampled = sample(latent, denoiser, new, torch.randn(16, z.shape[1]))  # [16, P]
-        behaviour = (task.losses(sampled, rng) * pairs(new)).sum(1).mean()
-        step(optimizer, diffusion + 10 * behaviour)
+        clean = latent.encode(vectors[rows])  # z_0 [64, P]
+        t, eps = torch.from_numpy(rng.integers(STEPS, size=len(clean))), torch.randn_like(clean)
+        z = SIGNAL[t, None] * clean + NOISE[t, None] * eps  # z_t [64, P]
+        error = denoiser(z, t, weights[rows], torch.rand(len(z)) < drop) - clean
+        loss = ((1 / NOISE[t, None] ** 2).clamp(max=5) * error.square()).mean()
+        if task:  # sampled adapters; the gradient goes through the recommender and all steps
+            new = torch.from_numpy(rng.uniform(anchors[0], 1, 16)).float()  # other weights [16]
+            sampled = sample(latent, denoiser, new, torch.randn(16, z.shape[1]))  # [16, P]
+            loss = loss + 10 * (task.losses(sampled, rng) * pairs(new)).sum(1).mean()
+        step(optimizer, loss)
         cosine.step()
     return latent, denoiser
 
@@ -249,18 +270,22 @@ def main():
     model = train_recommender(*training[:2])
     train = Task(model, *training, categories)
     test = Task(model, *events_of(users, lambda length: [length - 1]), categories)
-    tuned = tune(train, torch.cat([ANCHORS, ORACLES]), rng)  # [5, 10 + 11, P]
-    latent, denoiser = train_generator(train, ANCHORS, tuned[:, : len(ANCHORS)], rng)
-    noise = torch.randn(1, len(latent.mean)).repeat(len(ORACLES), 1)  # one for all weights
-    with torch.no_grad():
-        generated = sample(latent, denoiser, ORACLES.clamp(min=float(ANCHORS[0])), noise)
-    both = curve(test, tuned[-1, len(ANCHORS) :]), curve(test, generated)
-    print("weight of accuracy |  tuned: NDCG  α-nDCG | generated: NDCG  α-nDCG")
-    for w, (a, b), (c, d) in zip(ORACLES, *both, strict=True):
-        print(f"{w:18.1f} | {a:12.3f} {b:7.3f} | {c:15.3f} {d:7.3f}")
+    common = tune(train, START, untrained(), rng)[-1, 0]  # [P]
+    tuned = tune(train, torch.cat([ANCHORS, ORACLES]), common, rng)  # [5, 10 + 11, P]
+    curves = {"tuned": curve(test, tuned[-1, len(ANCHORS) :])}
+    noise = torch.randn(1, tuned.shape[-1]).repeat(len(ORACLES), 1)  # one for all weights
+    # Name, task, guidance (the study chooses it on validation users) and steps of the sampler.
+    for name, task, *how in (("paragon", None, 1.5, 50), ("generated", train, 1.0, 5)):
+        model = train_generator(ANCHORS, tuned[:, : len(ANCHORS)], rng, task)
+        with torch.no_grad():
+            made = sample(*model, ORACLES.clamp(min=float(ANCHORS[0])), noise, *how)
+        curves[name] = curve(test, made)
+    print("weight of accuracy" + "".join(f" | {name:>9}: NDCG  α-nDCG" for name in curves))
+    for w, *rows in zip(ORACLES, *curves.values(), strict=True):
+        print(f"{w:18.1f}" + "".join(f" | {a:15.3f} {b:7.3f}" for a, b in rows))
     figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
-    axes.plot(*both[0].T, "o-", label="tuned")
-    axes.plot(*both[1].T, "x--", label="generated")
+    for (name, points), look in zip(curves.items(), ("o-", "s:", "x--"), strict=True):
+        axes.plot(*points.T, look, label=name)
     axes.set(xlabel="accuracy: NDCG@10", ylabel="diversity: α-nDCG@10")
     axes.legend()
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=120)

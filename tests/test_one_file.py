@@ -38,8 +38,9 @@ def test_losses_and_adapters_are_those_of_the_package(one):
     g = torch.randint(2, (5, 12, 4)).float()  # [B, C, M]
     p = torch.randn(5, 1, 12).softmax(-1)
     torch.testing.assert_close(one.divergence(scores, p), losses.divergence(scores, p))
-    value = one.soft_alpha_dcg(scores.transpose(0, 1), g).T
-    torch.testing.assert_close(value, losses.soft_alpha_dcg(scores, g))
+    for end in (None, 5):
+        value = one.soft_alpha_dcg(scores.transpose(0, 1), g, end).T
+        torch.testing.assert_close(value, losses.soft_alpha_dcg(scores, g, end))
 
 
 def test_diffusion_and_scaling_are_those_of_the_package(one):
