@@ -105,9 +105,8 @@ def main() -> None:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     study = open_study("ml-100k", "sasrec")
-    trained = study.load_trained()
-    sequences = trained.test_set.sequences
-    recommender = Recommender(trained.test.backbone, trained.generators[0], sequences)
+    sequences, backbone, _, generator = study.load_served()
+    recommender = Recommender(backbone, generator, sequences)
     ends = sequences.offsets[:-1] + sequences.n_train
     pasts = [
         [sequences.item_ids[item - 1] for item in sequences.items[start:end]]

@@ -2,18 +2,27 @@
 
 Run by `make bench` once the pipeline has been through.  Writes
 results/<dataset>/timing.json, results/<dataset>/<backbone>/timing.png and the table of
-docs/results.md.  Times
-belong to a machine and change from run to run, so `dvc repro` takes none and
-nothing here is an output of the pipeline.  The libraries choose the kernels that suit
-the processor, as in a service, not the pipeline's, which are the same on all processors.
+docs/results.md.  Times belong to a machine and change from run to run, so `dvc repro` takes none
+and nothing here is an output of the pipeline.  The libraries choose the kernels that suit the
+processor, as in a service, not the pipeline's, which are the same on all processors.
 
-* generate: condition, sampling, decoding, and the adapter installed as a module;
-* tune: one adapter for one weight vector on cached states, as in notebook 03;
+timing.json has a record for each backbone.  Its times are in seconds:
+
+* generate: one adapter by the generator `generated`: condition, sampling with the guidance that was
+  chosen for it, decoding, and the adapter installed as a module.  ``evaluations``: of the network,
+  for one adapter; a step takes two with guidance and one without;
+* paragon, paragon_transformer: the same by these generators; the transformer only where
+  `generators` in params.yaml has it;
+* tune: one adapter for one weight vector, from the common start, on cached states, as in
+  notebook 03;
 * retrain: backbone and adapter from scratch, as in notebook 05;
-* paragon: one adapter by the generator as published, with guidance; null where it was not trained;
-* prepare: what generation needs first, for one seed: the adapters of all anchors, tuned
-  together (03), and the generator (04).  `pays_after`: the number of changes of the
-  weights from which on generation, this included, has taken less time than the others.
+* prepare: what generation needs first, for one seed.  ``collection``: the adapters of all anchors,
+  tuned together, and the common start (03); ``paragon``, ``generated``: the training of each (04);
+* pays_after: for `paragon` and `generated`, the number of changes of the weights from which on
+  generation, its part of `prepare` included, has taken no longer than `tune` or `retrain`; null:
+  never;
+* adapters_per_second: of `generated`, in a batch of 5,000;
+* machine: what the times belong to.
 """
 
 from __future__ import annotations
@@ -24,6 +33,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +47,8 @@ from matplotlib.figure import Figure
 from paragon.adapters import collection as adapters
 from paragon.adapters.adapter import Adapter, start_vectors
 from paragon.adapters.frozen import frozen_task
-from paragon.generator.training import behaviour, train_generator
+from paragon.generator.generator import Generator
+from paragon.generator.training import losses_on, train_generator
 from paragon.objectives.weights import check_weights
 from paragon.params import RESULTS, ROOT, load_params
 from paragon.progress import progress
@@ -50,8 +61,12 @@ from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown
 
 _CLAIM = 0.946  # of the time of retraining: the saving that the paper reports
+_GENERATORS = {"paragon": "paragon", "generated": "generate"}  # their times in a record
+_WORDS = {"paragon": "Paragon", "generated": "with task loss"}
 _TIMED = {  # the words for a timing, and the method whose look it has
-    "generate": ("generate", "generated"),
+    "generate": ("generate, with task loss", "generated"),
+    "paragon": ("generate, Paragon", "paragon"),
+    "paragon_transformer": ("generate, transformer", "paragon_transformer"),
     "tune": ("tune an adapter", "tuned"),
     "retrain": ("retrain from scratch", "retrain"),
 }
@@ -153,22 +168,36 @@ def _human(seconds: float) -> str:
 
 
 def costs(results: Path) -> str:
-    """Markdown: the time from new weights to a ready model, as `make bench` recorded it."""
-    rows = {}
+    """Markdown: the time from new weights to a ready model, as `make bench` recorded it.
+
+    Records from before `paragon` was trained by default are left out.
+    """
+    rows = []
     for path in sorted(results.glob("*/timing.json")):
         for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():
-            fast, slow = (1000 * record["generate"][end] for end in ("p50", "p99"))
-            pays = record["pays_after"]
-            rows[f"{path.parent.name}, {backbone}"] = {
-                "generated, p50 (p99)": f"{fast:.1f} ms ({slow:.1f} ms)",
-                "tuned": f"{record['tune']['p50']:.3g} s",
-                "retrained": f"{record['retrain']['p50']:.3g} s",
-                "collection": f"{record['prepare']['collection']:.3g} s",
-                "generator": f"{record['prepare']['generator']:.3g} s",
-                "pays against tuning": str(pays["tune"] or "never"),
-                "against retraining": str(pays["retrain"] or "never"),
-            }
-    return as_markdown(pd.DataFrame.from_dict(rows, orient="index").rename_axis("study"))
+            if "paragon" not in record["prepare"]:
+                continue
+            rows += [cost_row(f"{path.parent.name}, {backbone}", name, record) for name in _WORDS]
+    if not rows:
+        return "*Not measured yet: `make bench` does it.*"
+    return as_markdown(pd.DataFrame(rows), left=2)
+
+
+def cost_row(study: str, name: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """One row of the table: a study and a generator."""
+    fast, slow = (1000 * record[_GENERATORS[name]][end] for end in ("p50", "p99"))
+    prepare, pays = record["prepare"], record["pays_after"][name]
+    return {
+        "study": study,
+        "generator": _WORDS[name],
+        "generated, p50 (p99)": f"{fast:.1f} ms ({slow:.1f} ms)",
+        "tuned": f"{record['tune']['p50']:.3g} s",
+        "retrained": f"{record['retrain']['p50']:.3g} s",
+        "collection": f"{prepare['collection']:.3g} s",
+        "training": f"{prepare[name]:.3g} s",
+        "pays against tuning": str(pays["tune"] or "never"),
+        "against retraining": str(pays["retrain"] or "never"),
+    }
 
 
 def main(
@@ -185,77 +214,79 @@ def main(
 def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     """Times of one backbone, on an otherwise idle machine."""
     study = open_study(dataset, backbone)
-    sequences = study.load_sequences()
-    frozen, about = study.load_backbone(sequences)
+    sequences, frozen, about = study.load_frozen()
     collection = study.load_collection(about)
-    generator = study.load_generators(collection)[0]
-    settings = study.params.adapters
-    alone = settings.model_copy(update={"checks": 1, "snapshots": 0})
-    rng = np.random.default_rng(0)
-    names = settings.objectives
-    fresh = rng.dirichlet(np.ones(len(names)), 20_000)
-
+    settings, names = study.params.adapters, study.params.adapters.objectives
+    seed = collection.description["seeds"][0]
+    fresh = np.random.default_rng(0).dirichlet(np.ones(len(names)), 20_000)
     draws = iter(fresh)
 
-    def make() -> Adapter:
+    def make(generator: Generator) -> Adapter:
         return Adapter.from_vector(generator.generate(next(draws))[0], generator.form)
 
-    generate = seconds(make, 500, "generate")
+    ready, models = {}, {}
+    for name in study.params.generators:
+        models[name] = study.load_generators(name, collection)[0]
+        runs = 20 if models[name].settings.network == "transformer" else 500
+        times = seconds(partial(make, models[name]), runs, name)
+        ready[_GENERATORS.get(name, name)] = {**times, "evaluations": evaluations(models[name])}
     batch = torch.from_numpy(fresh[:5000])
-    many = seconds(lambda: generator.generate(batch), 5, "batches")
+    many = seconds(lambda: models["generated"].generate(batch), 5, "batches")
 
     train, valid = (frozen_task(frozen, sequences, e, settings) for e in ("train", "valid"))
-    starts = start_vectors(train.form, len(settings.anchors), [0])
+    untrained = start_vectors(train.form, len(settings.anchors), [seed])  # [1, A, P]
+    common = adapters.common_start(train, untrained, settings, [seed])  # [1, A, P]
+    alone = settings.model_copy(update={"checks": 1, "snapshots": 0})
 
     def tune() -> None:
         weights = check_weights(next(draws), names)
-        adapters.tune(train, valid, weights, starts[:, :1], alone, seeds=[0])
-
-    def collect() -> None:
-        adapters.tune(train, valid, collection.anchors, starts, settings, seeds=[0])
-
-    def learn() -> None:
-        own, seed = study.params.generator, collection.description["seeds"][0]
-        extra = behaviour(train, names, own.behaviour_rows)
-        train_generator(collection, own, seed, extra, study.device)
+        adapters.tune(train, valid, weights, common[:, :1], alone, [seed])
 
     def retrain() -> None:
         weights = check_weights(next(draws), names)[0]
         train_anew(backbone, sequences, study.params, weights, 0, study.device)
 
-    published = study.load_published(collection)[:1]
-    taken = {
+    def collect() -> None:
+        starts = adapters.common_start(train, untrained, settings, [seed])
+        adapters.tune(train, valid, collection.anchors, starts, settings, [seed])
+
+    def learn(name: str) -> None:
+        own = study.params.of_generator(name)
+        losses = losses_on(train, names, own.task_rows) if own.task_batch else None
+        train_generator(collection, own, seed, valid, losses, name)
+
+    others = {
         "tune": seconds(tune, tunes, "tune"),
         "retrain": seconds(retrain, retrains, "retrain"),
     }
-    prepare = {
-        "collection": seconds(collect, 1, "collection")["p50"],
-        "generator": seconds(learn, 1, "generator")["p50"],
-    }
-    first = sum(prepare.values())
-    path = RESULTS / dataset / "timing.json"
-    timing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    timing[backbone] = {
+    prepare = {"collection": seconds(collect, 1, "collection")["p50"]}
+    prepare |= {name: seconds(partial(learn, name), 1, name)["p50"] for name in _GENERATORS}
+    pays = {}
+    for name, key in _GENERATORS.items():
+        first, each = prepare["collection"] + prepare[name], ready[key]["p50"]
+        pays[name] = {other: pays_after(first, each, own["p50"]) for other, own in others.items()}
+    record = {
         "machine": machine(),
-        "generate": generate,
-        **taken,
-        "paragon": seconds(lambda: published[0].generate(next(draws)), 3, "paragon")
-        if published
-        else None,
+        **ready,
+        **others,
         "prepare": prepare,
-        "pays_after": {
-            name: pays_after(first, generate["p50"], own["p50"]) for name, own in taken.items()
-        },
+        "pays_after": pays,
         "adapters_per_second": float(f"{len(batch) / many['p50']:.4g}"),
     }
-    write_json(path, timing)
-    shown = ("generate", "paragon", "tune", "retrain")
-    times = {name: own for name in shown if (own := timing[backbone][name])}
-    figure = time_to_model(times, timing[backbone]["machine"])
+
+    path = RESULTS / dataset / "timing.json"
+    timing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_json(path, timing | {backbone: record})
+    figure = time_to_model({key: record[key] for key in (*ready, *others)}, record["machine"])
     style.save_figure(figure, study.results / "timing.png")
     page = ROOT / "docs" / "results.md"
     write_text(page, with_block(page.read_text(encoding="utf-8"), "costs", costs(RESULTS)))
-    typer.echo(json.dumps(timing[backbone], indent=2))
+    typer.echo(json.dumps(record, indent=2))
+
+
+def evaluations(generator: Generator) -> int:
+    """How often the network is evaluated for one adapter: twice a step with guidance."""
+    return generator.settings.sampler_steps * (1 if generator.guidance in (0, 1) else 2)
 
 
 if __name__ == "__main__":

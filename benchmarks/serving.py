@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import typer
-from run import machine, seconds
+from run import evaluations, machine, seconds
 
 from paragon.data.sequences import Sequences
 from paragon.params import ROOT
@@ -64,7 +64,7 @@ def lists(recommender: Recommender, pasts: list[list[str]]) -> dict[str, object]
 
     @torch.inference_mode()
     def floor() -> None:
-        for _ in range(recommender.generator.settings.sampler_steps * PEOPLE // 500):
+        for _ in range(evaluations(recommender.generator) * PEOPLE // 500):
             for layer, given in zip(layers, inputs, strict=True):
                 layer(given)
 
@@ -179,9 +179,7 @@ def main(dataset: str = "ml-100k", backbone: str = "sasrec", record: bool = True
     study = open_study(dataset, backbone)
     threads = torch.get_num_threads()
     torch.use_deterministic_algorithms(False)
-    sequences = study.load_sequences()
-    trained, about = study.load_backbone(sequences)
-    generator = study.load_generators(study.load_collection(about))[0]
+    sequences, trained, about, generator = study.load_served()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         export_folder(folder, sequences, trained, about, generator)

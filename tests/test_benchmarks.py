@@ -2,10 +2,13 @@
 
 import importlib
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from paragon.params import ROOT
+from tests.conftest import small, trained_study
 
 
 @pytest.fixture
@@ -50,6 +53,46 @@ def test_the_page_on_serving_has_the_recorded_times_of_an_index():
         cells = f"{least:.3f} | {times} | {exact['p50_ms']:.1f} ms"
         assert len(row["recall@10"]) == 11 and least >= 0.95
         assert f"| {size} | {row['megabytes']} | {cells} |" in page
+
+
+def test_a_record_has_the_times_of_both_generators_and_all_that_comes_before_them(
+    bench, seqs, backbone, tmp_path, monkeypatch
+):
+    few = {"adapters": {"start_steps": 2, "steps": 5}, "rivals": {"epochs": 1}}
+    params = small(generator={"steps": 3, "guidance": [2.0]}, **few)
+    trained = trained_study(seqs, backbone, params)
+    study = SimpleNamespace(
+        params=params,
+        device=torch.device("cpu"),
+        results=tmp_path / "toy",
+        load_frozen=lambda: (seqs, backbone, {}),
+        load_collection=lambda about: trained.collection,
+        load_generators=lambda name, collection: trained.generators[name],
+    )
+    page = tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    page.write_text("<!-- costs: begin --><!-- costs: end -->", encoding="utf-8")
+    for name, value in {"ROOT": tmp_path, "RESULTS": tmp_path}.items():
+        monkeypatch.setattr(bench, name, value)
+    monkeypatch.setattr(bench, "open_study", lambda *_: study)
+    steps = []
+    tune = bench.adapters.tune
+
+    def counted(*given):
+        steps.append(given[4].steps)
+        return tune(*given)
+
+    monkeypatch.setattr(bench.adapters, "tune", counted)
+    bench.measure("toy", "sasrec", tunes=1, retrains=1)
+    assert steps == [2, 5, 2, 5]  # the start, one adapter; then the start and all adapters
+    (record,) = json.loads((tmp_path / "toy" / "timing.json").read_text()).values()
+    assert [*record["prepare"]] == ["collection", "paragon", "generated"]
+    for name, key in {"paragon": "paragon", "generated": "generate"}.items():
+        assert record[key]["evaluations"] == 2 * params.generator.sampler_steps
+        first = record["prepare"]["collection"] + record["prepare"][name]
+        each, other = record[key]["p50"], record["retrain"]["p50"]
+        assert record["pays_after"][name]["retrain"] == bench.pays_after(first, each, other)
+    assert "| toy, sasrec | Paragon |" in page.read_text(encoding="utf-8")
 
 
 def test_the_page_on_results_has_the_recorded_times(bench):
