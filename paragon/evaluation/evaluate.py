@@ -150,15 +150,15 @@ def control_measures(
     for metric in OF_LISTS:
         if metric in rows:  # a study with other cut-offs has none
             measures[f"even_{metric.partition('@')[0]}"] = Measure(float(rows[metric].iloc[even]))
-    loss = task_loss(rows, objectives)  # [R]
+    loss = task_losses(rows, objectives)  # [R]
     if np.isfinite(loss).all():  # else losses were not measured
-        middle, corners = task_loss(table.loc[["constant"]], objectives), (grid <= 0).any(1)
-        parts = loss, task_loss(tuned, objectives), middle, corners, at
+        middle, corners = task_losses(table.loc[["constant"]], objectives), (grid <= 0).any(1)
+        parts = loss, task_losses(tuned, objectives), middle, corners, at
         measures |= {f"regret_{name}": m for name, m in control.regret(*parts).items()}
     return measures
 
 
-def task_loss(rows: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
+def task_losses(rows: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
     """Return the weighted sum of losses of each row, ``[R]``; NaN if they were not measured."""
     return np.sum([rows.get(f"loss_{o}", np.nan) * rows[f"w_{o}"] for o in objectives], axis=0)
 
@@ -170,7 +170,7 @@ def lacks_unit(curve: pd.DataFrame, objectives: Sequence[str]) -> str | None:
         constant, tuned = (table[table["method"] == name] for name in ("constant", "tuned"))
         inner = (tuned[[f"w_{o}" for o in objectives]] > 0).to_numpy().all(1)  # [W]
         if len(constant) == len(tuned) and inner.any():
-            units.append((task_loss(constant, objectives) - task_loss(tuned, objectives))[inner])
+            units.append((task_losses(constant, objectives) - task_losses(tuned, objectives))[inner])
     if not units or not np.isfinite(units).all():
         return None
     mean, low, _, _ = mean_interval(np.mean(units, axis=1))

@@ -168,7 +168,7 @@ def tune_category_bias(
 ) -> Tensor:
     """Tune a bias for each of ``weights [W, O]`` and seed on training events, ``[S, W, M]``."""
     # So few parameters need a larger rate to converge.
-    change = {"learning_rate": 10 * settings.learning_rate, "checks": 1, "snapshots": 0}
+    change = {"learning_rate": 3 * settings.learning_rate, "checks": 1, "snapshots": 0}
     settings, categories = settings.model_copy(update=change), task.catalogue.categories
     items = torch.cat([task.items[:, : task.form.dim], categories], 1)  # also without item side
     train = BiasTask(**{**vars(task), "items": items})
