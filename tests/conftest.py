@@ -29,7 +29,7 @@ from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import held_out
-from paragon.generator.training import train_generator
+from paragon.generator.training import losses_on, train_generator
 from paragon.params import ROOT, load_params
 
 # `make test-all` runs every property on 1,000 examples, other ones each time; `make test` on few.
@@ -44,10 +44,11 @@ PARTS = ("train", "valid", "test")
 SMALL = {
     "run": {"seeds": [0, 1]},
     "backbones": {"dim": 16, "history": 10, "epochs": 2, "batch": 16},
-    "adapters": {"anchors": [0.05, 0.3, 0.6, 1], "oracles": 4, "served": 6}
-    | {"steps": 100, "batch": 16, "checks": 5, "snapshots": 2, "width": 2, "learning_rate": 0.02},
+    "adapters": {"anchors": [0.05, 0.3, 0.6, 1], "oracles": 4, "served": 6, "searched": 8}
+    | {"start_steps": 20, "steps": 100, "batch": 16, "checks": 5, "snapshots": 2, "width": 2}
+    | {"learning_rate": 0.02},
     "generator": {"latent": None, "width": 16, "blocks": 1, "steps": 30, "batch": 16}
-    | {"behaviour_batch": 2, "behaviour_rows": 16, "sampler_steps": 2},
+    | {"task_batch": 2, "task_rows": 16, "sampler_steps": 2},
     "rivals": {"seeds": 2, "weights": 2, "rows": 32, "width": 16, "blocks": 1},
 }
 
@@ -188,12 +189,20 @@ def trained_study(seqs, backbone, settings):
     own, seeds = settings.adapters, settings.run.seeds
     parts = held_out(seqs, backbone, own, settings.evaluation.cutoffs)
     collection = collect(backbone, seqs, own, seeds, {"backbone": "its checksum"})
-    generators = [train_generator(collection, settings.generator, seed) for seed in seeds]
+    train = frozen_task(backbone, seqs, "train", own)
+    losses = losses_on(train, own.objectives, settings.generator.task_rows)
+    generators = {
+        name: [
+            train_generator(collection, settings.of_generator(name), seed, parts[0], losses, name)
+            for seed in seeds
+        ]
+        for name in settings.generators
+    }
     weights = collection.oracles
     draw = torch.Generator().manual_seed(0)
     bias = torch.randn(len(seeds), len(weights), seqs.categories.shape[1], generator=draw)
     none = [{} for _ in seeds]
-    return Trained(*parts, collection, weights, generators, [], none, bias, weights[:0], {})
+    return Trained(*parts, collection, weights, generators, none, bias, weights[:0], {})
 
 
 class Planned:

@@ -88,7 +88,7 @@ def test_a_record_has_the_times_of_both_generators_and_all_that_comes_before_the
     (record,) = json.loads((tmp_path / "toy" / "timing.json").read_text()).values()
     assert [*record["prepare"]] == ["collection", "paragon", "generated"]
     for name, key in {"paragon": "paragon", "generated": "generate"}.items():
-        assert record[key]["evaluations"] == 2 * params.generator.sampler_steps
+        assert record[key]["evaluations"] == 2 * params.of_generator(name).sampler_steps
         first = record["prepare"]["collection"] + record["prepare"][name]
         each, other = record[key]["p50"], record["retrain"]["p50"]
         assert record["pays_after"][name]["retrain"] == bench.pays_after(first, each, other)

@@ -143,37 +143,42 @@ def test_a_step_never_follows_a_gradient_longer_than_one():
     layer = nn.Linear(3, 1, bias=False)
     before = layer.weight.detach().clone()
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
-    constant = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    training.take_step(1e4 * layer(torch.ones(3)).sum(), layer, optimizer, constant)
+    training.take_step(1e4 * layer(torch.ones(3)).sum(), layer, optimizer)
     moved = (layer.weight - before).detach()
     assert moved.norm().item() == pytest.approx(1, rel=1e-4)
     assert (moved < 0).all()
 
 
-def test_a_generator_holds_averaged_parameters(collection, settings, monkeypatch):
-    """By hand: the moving average of the parameters after each step, its memory short at first."""
-    states, take_step = [], training.take_step
+def test_a_generator_holds_averaged_parameters(collection, settings, tasks, monkeypatch):
+    """By hand: the moving average of the parameters after each step, its memory short at first.
 
-    def keep(loss, model, optimizer, schedule):
-        take_step(loss, model, optimizer, schedule)
+    The rate of the steps falls as a cosine.
+    """
+    states, rates, take_step = [], [], training.take_step
+
+    def keep(loss, model, optimizer):
+        rates.append(optimizer.param_groups[0]["lr"])
+        take_step(loss, model, optimizer)
         states.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
 
     monkeypatch.setattr(training, "take_step", keep)
-    changed = settings.generator.model_copy(update={"ema": 0.9, "learning_rate": 0.01})
+    own = settings.of_generator("paragon")
+    changed = own.model_copy(update={"ema": 0.9, "learning_rate": 0.01})
     start = training.untrained(collection, changed, 0).parameters()
-    found = training.train_generator(collection, changed, 0).model.parameters()
+    found = training.train_generator(collection, changed, 0, tasks["valid"]).model.parameters()
     average, found = (torch.cat([p.detach().flatten() for p in own]) for own in (start, found))
     for step, state in enumerate(states):
         decay = min(0.9, step / (step + 10))
         average = decay * average + (1 - decay) * state
     assert len(states) == settings.generator.steps == 30
+    assert rates == pytest.approx(0.005 * (1 + np.cos(np.pi * np.arange(30) / 30)))
     assert torch.allclose(average, found, atol=1e-5) and not torch.allclose(states[-1], found)
 
 
-def test_the_behavioural_loss_weighs_the_objectives_and_moves_the_generator(collection, settings):
+def test_the_task_loss_weighs_the_objectives_and_moves_the_generator(collection, settings, tasks):
     """Charged for the distance from one point per objective, it moves to that of the weights."""
-    change = {"latent": None, "behaviour_batch": 8, "steps": 150, "learning_rate": 0.01}
-    own = settings.generator.model_copy(update=change)
+    change = {"latent": None, "task_batch": 8, "steps": 150, "learning_rate": 0.01}
+    own = settings.generator.model_copy(update=change | {"guidance": [1.0]})
     scale = training.untrained(collection, own, 0).latent.scale
     middle = collection.anchor_vectors[0].mean(0)
     points = torch.stack([middle + scale, middle - scale])  # [O, P]
@@ -182,8 +187,9 @@ def test_the_behavioural_loss_weighs_the_objectives_and_moves_the_generator(coll
         return ((vectors.unsqueeze(1) - points) / scale).square().mean(2)  # [B, O]
 
     wanted = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
+    without, valid = own.model_copy(update={"task_batch": 0}), tasks["valid"]
     plain, moved = (
-        (training.train_generator(collection, own, 0, extra).generate(wanted) - points).norm(dim=1)
-        for extra in (None, far)
+        (training.train_generator(collection, *given).generate(wanted) - points).norm(dim=1)
+        for given in ((without, 0, valid), (own, 0, valid, far))
     )
     assert (moved < 0.7 * plain).all()

@@ -15,7 +15,7 @@ from paragon.backbones import build
 from paragon.errors import ParagonError
 from paragon.objectives.table import OBJECTIVES
 from paragon.objectives.weights import simplex_weights
-from tests.conftest import adapter_settings, refused
+from tests.conftest import PARTS, adapter_settings, refused
 
 FORM = AdapterForm(16, 2, 6)  # that of the small settings and the toy data
 LISTS = adapter_settings(served=6)
@@ -40,10 +40,10 @@ def plain_losses(task, seqs, module, rows, names):
     """Losses of one adapter on training events, from its scores of all items."""
     scores = task.backbone.score_catalogue(task.states[rows], module, task.items)  # [B, n + 1]
     met = seqs.met_in_training().mask()[seqs.train_events()[0][rows]]
-    best = scores.masked_fill(met, -torch.inf).topk(6).indices  # [B, L]
+    best = scores.masked_fill(met, -torch.inf).topk(8).indices  # [B, L]: six are served
     log_q = scores[:, 1:].log_softmax(-1)
     p = task.backbone.score_catalogue(task.states[rows])[:, 1:].softmax(-1)
-    lists = scores.gather(1, best)[:, None], task.catalogue.lists(best, task.history[rows])
+    lists = scores.gather(1, best)[:, None], task.catalogue.lists(best, task.history[rows], 6)
     of_next = -log_q.gather(1, task.targets[rows, None] - 1).squeeze(1)  # [B]
     far = {"backbone": (p * (p.log() - log_q)).sum(-1), "next item": of_next}
     entries = [OBJECTIVES[name] for name in names]
@@ -128,6 +128,19 @@ def test_a_user_who_met_nearly_everything_is_named(backbone, seqs):
         frozen_task(backbone, seqs, "train", adapter_settings(served=least + 1))
 
 
+def test_tuning_searches_below_the_served_list_as_far_as_every_user_has_items(backbone, seqs):
+    """Training events do, and no others; not if less is to be searched than is served."""
+    least = int((~seqs.met_in_training().mask()).sum(1).min())
+    for searched, expected in ((20, 20), (least, least), (least + 1, least), (3, 6)):
+        own = adapter_settings(served=6, searched=searched)
+        train, *others = (frozen_task(backbone, seqs, p, own) for p in PARTS)
+        assert [one.served for one in (train, *others)] == [6] * 3
+        assert [one.searched for one in (train, *others)] == [expected, 6, 6]
+        lists, _ = train.serve(some_vectors(2), torch.arange(3))
+        assert lists.scores.shape == (2, 3, 1, expected)
+        assert lists.lists.end == (6 if expected > 6 else None)
+
+
 def test_of_many_training_events_some_of_every_user_are_taken(pair, backbone, seqs):
     train, count = pair[0], len(pair[0].states) // 2
     half = LISTS.model_copy(update={"events": count})
@@ -172,6 +185,34 @@ def test_tuning_equals_plain_training_of_a_module(pair, seqs):
     assert torch.allclose(parameters_to_vector(module.parameters()), found, atol=1e-5)
 
 
+def test_all_adapters_of_a_seed_start_from_one_that_was_tuned(backbone, seqs, monkeypatch):
+    """Anchors and oracles; the start is what tuning for its weights alone gives, seed by seed."""
+    few = {"anchors": [0.2, 1], "oracles": 1, "start": [0.3, 0.7], "start_steps": 7, "steps": 9}
+    own, seeds = adapter_settings(**few, snapshots=1), [0, 1]
+    train, starts = frozen_task(backbone, seqs, "train", own), []
+    tune = tuning.tune
+
+    def listening(*given):
+        starts.append(given[3])
+        return tune(*given)
+
+    monkeypatch.setattr(tuning, "tune", listening)
+    made = collect(backbone, seqs, own, seeds)
+    short = own.model_copy(update={"steps": 7})
+    for seed in seeds:
+        untrained = initial_vector(FORM, seed)[None, None]
+        alone = tune(train, None, torch.tensor([[0.3, 0.7]]), untrained, short, [seed]).vectors
+        assert torch.allclose(starts[-1][seed], alone[0].expand(4, -1), atol=1e-5)
+        assert not torch.allclose(alone, untrained, atol=1e-2)
+    assert made.anchor_vectors.shape == made.oracle_vectors.shape == (2, 2, FORM.size)
+    untrained = start_vectors(FORM, 4, seeds)
+    without = own.model_copy(update={"start_steps": 0})
+    assert torch.equal(tuning.common_start(train, untrained, without, seeds), untrained)
+    starts.clear()
+    collect(backbone, seqs, without, seeds)
+    assert len(starts) == 1 and torch.equal(starts[0], untrained)
+
+
 def test_collection_round_trip_and_training_set(collection, tmp_path):
     assert collection.anchor_vectors.shape == (2, 4, FORM.size)
     assert collection.oracle_vectors.shape[:2] == (2, 5)
@@ -191,17 +232,21 @@ def test_collection_round_trip_and_training_set(collection, tmp_path):
     refused("not finite", load_collection, stem)
 
 
-def test_a_task_that_ends_no_better_than_it_started_keeps_its_start(backbone, seqs, monkeypatch):
+@pytest.mark.parametrize("start_steps", [0, 20])
+def test_a_task_that_ends_no_better_than_without_an_adapter_becomes_none(
+    backbone, seqs, monkeypatch, start_steps
+):
     """By its end alone, however low the loss was before; snapshots as well."""
-    settings = adapter_settings(anchors=[0.2, 1], oracles=1, snapshots=1)
-    # Of each task, [4, T]; with all weight on accuracy the start has the loss 0.
+    settings = adapter_settings(anchors=[0.2, 1], oracles=1, snapshots=1, start_steps=start_steps)
+    # Of each task, [4, T]; with all weight on accuracy an untrained adapter has the loss 0.
     ends = torch.tensor([[9.0, -1], [-1, 9], [9, 9], [-1, -1]])
 
     def tune(train, valid, weights, start, *rest):
         return tuning.Tuned(start + 1, start.unsqueeze(2) + 1, ends.unsqueeze(0), torch.arange(2))
 
     monkeypatch.setattr(tuning, "tune", tune)
-    made, start = collect(backbone, seqs, settings, [0]), start_vectors(FORM, 4, [0])[0]
-    changed = torch.cat([made.anchor_vectors, made.oracle_vectors], 1)[0] - start
-    assert changed[:, 0].tolist() == [1, 0, 0, 1]
-    assert (made.snapshots[0, :, 0] - start[:2])[:, 0].tolist() == [1, 0]
+    made, none = collect(backbone, seqs, settings, [0]), start_vectors(FORM, 4, [0])[0]
+    changed = torch.cat([made.anchor_vectors, made.oracle_vectors], 1)[0] - none
+    moved = 2 if start_steps else 1  # tuned once more if its start was tuned
+    assert changed[:, 0].tolist() == [moved, 0, 0, moved]
+    assert (made.snapshots[0, :, 0] - none[:2])[:, 0].tolist() == [moved, 0]

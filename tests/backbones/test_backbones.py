@@ -189,7 +189,8 @@ def test_the_example_of_the_docs_is_a_backbone(seqs, settings, tmp_path, monkeyp
     save_backbone(model, seqs, run, fitted, tmp_path / "backbone")
     loaded, _ = load_backbone(tmp_path / "backbone", seqs)
     collection = collect(loaded, seqs, settings.adapters.model_copy(update={"steps": 5}), [0])
-    generator = train_generator(collection, settings.generator, 0)
+    valid = frozen_task(loaded, seqs, "valid", settings.adapters)
+    generator = train_generator(collection, settings.of_generator("paragon"), 0, valid)
     found = Recommender(loaded, generator, seqs).recommend(seqs.item_ids[:3], [0.5, 0.5], k=4)
     assert len(found) == 4
 

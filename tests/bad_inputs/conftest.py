@@ -5,12 +5,16 @@ import pytest
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import train_backbone
 from paragon.data.sequences import save_sequences
-from paragon.generator.training import train_generator
 from paragon.params import load_params
 from paragon.rivals.end_to_end import train_end_to_end
 from paragon.storage import save_tensors
 from paragon_study.pipeline import study as module
-from paragon_study.pipeline.jobs import _retrain, train_category_bias, tune_collection
+from paragon_study.pipeline.jobs import (
+    _retrain,
+    _train_generator,
+    train_category_bias,
+    tune_collection,
+)
 from paragon_study.pipeline.study import Study
 from tests.conftest import SMALL
 from tests.data.conftest import own, small_copies  # noqa: F401
@@ -39,16 +43,15 @@ def study_folder(tmp_path_factory, seqs):
     _, about = study.load_backbone(seqs)
     belongs = {"backbone": about["sha256"]}
     tune_collection(study)
-    collection = study.load_collection(about)
+    stem = study.folder / "adapters" / "collection"
     task = frozen_task(model, seqs, "train", settings.adapters)
     name = "linear_subspace"
     for seed in settings.run.seeds:
-        generator = train_generator(collection, settings.generator, seed)
-        stem = study.folder / "generator" / f"seed{seed}"
-        save_tensors(stem, generator.model.state_dict(), generator.description)
+        for generator in settings.generators:
+            _train_generator(study, stem, study.folder / "generator", generator, seed)
         rival = train_end_to_end(name, task, settings, seed, belongs)
-        stem = study.folder / "rivals" / f"{name}-seed{seed}"
-        save_tensors(stem, rival.state_dict(), rival.description)
+        rivals = study.folder / "rivals"
+        save_tensors(rivals / f"{name}-seed{seed}", rival.state_dict(), rival.description)
     train_category_bias(study)
     for index in range(2):
         _retrain(study, index, 0)

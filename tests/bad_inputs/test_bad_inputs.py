@@ -47,7 +47,8 @@ WORDS = {
     "{BOMB}": "a0: &a0 [x]\n"
     + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11)),
 }
-ARTIFACTS = ["../data/sequences", "backbones/backbone", "adapters/collection", "generator/seed1"]
+ARTIFACTS = ["../data/sequences", "backbones/backbone", "adapters/collection"]
+ARTIFACTS += ["generator/generated-seed1", "generator/paragon-seed0"]
 RIVALS = ("linear_subspace-seed1", "category_bias", "retrain-1-0-seed0")
 ARTIFACTS += [f"rivals/{name}" for name in RIVALS]
 EXPORTED = ("generator", "sequences", "backbone", "paragon")
@@ -237,7 +238,9 @@ def artifacts(fixture, folder, subject, *given):
 def load_everything(study):
     seqs = study.load_sequences()
     _, about = study.load_backbone(seqs)
-    study.load_generators(study.load_collection(about))
+    collection = study.load_collection(about)
+    for name in study.params.generators:
+        study.load_generators(name, collection)
     study.load_rivals(about)
     study.load_category_bias(about)
     return [[*models] for models in study.load_retrained(seqs).values()]

@@ -23,7 +23,8 @@ from paragon.evaluation.evaluate import Results, evaluate_method, from_generated
 from paragon.evaluation.methods import METHODS, Method, all_rows, other_rows
 from paragon.evaluation.protocol import Row, Scores, TestSet, measure_rows
 from paragon.evaluation.shares import with_shares
-from paragon.generator.training import train_generator
+from paragon.generator.generator import Generator
+from paragon.generator.training import losses_on, train_generator
 from paragon.metrics.ranking import intra_list_distance_at, jaccard, ndcg_at, target_ranks, top_k
 from paragon.objectives import table as objectives
 from paragon.params import ROOT
@@ -154,7 +155,7 @@ def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, tasks, user
 
 
 def test_every_row_is_there(curve, collection):
-    others = "popularity item_knn retrain paragon paragon_no_cfg cmr generated_xquad mmr xquad dpp"
+    others = "popularity item_knn retrain paragon_transformer cmr generated_xquad mmr xquad dpp"
     expected = METHODS.keys() - others.split()
     assert set(curve["method"]) == expected
     counts = curve.groupby(["method", "seed", "protocol"]).size()
@@ -255,21 +256,30 @@ def test_recency_and_calibration_are_measured_if_they_are_objectives(seqs):
 
 
 def test_the_controls_of_generation_are_what_they_are_called(trained):
-    """Shuffled: the same vectors in another order; guided: guidance."""
-    weights, generator, vectors = trained.weights, trained.generators[1], vectors_of(trained, 1)
-    assert torch.equal(vectors["generated"], generator.generate(weights))
+    """Shuffled: the same vectors in another order; without guidance: guidance 1."""
+    weights, vectors = trained.weights, vectors_of(trained, 1)
+    assert torch.equal(vectors["generated"], trained.generators["generated"][1].generate(weights))
     distance = torch.cdist(vectors["generated_shuffled"], vectors["generated"])
     order = distance.argmin(1).tolist()
     assert sorted(order) == list(range(len(weights))) != order
-    guided = generator.generate(weights, guidance=1.5, steps=10)
-    assert torch.equal(vectors["generated_cfg"], guided)
-    assert not torch.equal(guided, generator.generate(weights, guidance=1.0, steps=10))
+    assert torch.equal(vectors["tuned_alone"], trained.collection.oracle_vectors[1])
+    made = trained.generators["paragon"][1]
+    guided = Generator(made.model, made.description | {"guidance": 3.0})
+    generators = trained.generators | {"paragon": [None, guided], "paragon_transformer": [made] * 2}
+    others = dataclasses.replace(trained, generators=generators)
+    vectors = vectors_of(others, 1)
+    assert torch.equal(vectors["paragon"], made.generate(weights, guidance=3.0))
+    assert torch.equal(vectors["paragon_no_cfg"], made.generate(weights, guidance=1.0))
+    assert not torch.equal(vectors["paragon"], vectors["paragon_no_cfg"])
+    assert torch.equal(vectors["paragon_transformer"], made.generate(weights))
 
 
-def test_the_generator_never_sees_the_oracles(collection, settings):
+def test_the_generator_never_sees_the_oracles(collection, settings, tasks):
     """Other oracles, same generator: they may judge it and nothing else."""
     other = dataclasses.replace(collection, oracle_vectors=collection.oracle_vectors + 1)
-    one, two = (train_generator(c, settings.generator, 0) for c in (collection, other))
+    losses = losses_on(tasks["train"], settings.adapters.objectives, 16)
+    rest = settings.generator, 0, tasks["valid"], losses
+    one, two = (train_generator(c, *rest) for c in (collection, other))
     assert torch.equal(one.generate([0.4, 0.6]), two.generate([0.4, 0.6]))
 
 
@@ -280,7 +290,8 @@ def planned(seqs, tasks):
     names = ["diversity", "accuracy"]
     test_set = SimpleNamespace(sequences=seqs, objectives=names, cutoffs=[5, 12])
     generators = [Planned(tasks["test"].form, names, seed) for seed in (0, 1)]
-    known = tasks | {"test_set": test_set, "weights": weights, "generators": generators}
+    known = tasks | {"test_set": test_set, "weights": weights}
+    known["generators"] = {"generated": generators}
     return SimpleNamespace(**known, seeds=[3, 4], tried={})
 
 
@@ -306,7 +317,7 @@ def test_the_backbone_is_re_ranked_by_the_weight_of_accuracy(seqs, backbone, pla
 def test_generated_adapters_are_re_ranked_for_each_seed(seqs, planned):
     rows = list(other_rows(planned, "generated_xquad"))
     assert [(row.seed, row.random) for row in rows] == [(3, True), (4, True)]
-    for row, generator in zip(rows, planned.generators, strict=True):
+    for row, generator in zip(rows, planned.generators["generated"], strict=True):
         scores = list(row.scores)
         assert len(scores) == len(planned.weights)
         assert generator.asked == [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]

@@ -14,7 +14,7 @@ from paragon.backbones import train_backbone
 from paragon.data.split import prepare
 from paragon.evaluation.methods import Trained, other_rows
 from paragon.evaluation.protocol import Scores, held_out
-from paragon.generator.training import behaviour, train_generator
+from paragon.generator.training import losses_on, train_generator
 from paragon.metrics.control import set_hv
 from paragon.metrics.ranking import top_k
 from paragon.objectives.weights import simplex_lattice
@@ -40,11 +40,11 @@ def trained():
     collection = collect(backbone, sequences, own, [0])
     collection = dataclasses.replace(collection, oracles=simplex_lattice(2, 10))
     train = frozen_task(backbone, sequences, "train", own)
-    loss = behaviour(train, own.objectives, settings.generator.behaviour_rows)
-    generators = [train_generator(collection, settings.generator, 0, loss)]
+    losses = losses_on(train, own.objectives, settings.generator.task_rows)
     parts = held_out(sequences, backbone, own, [10])
-    weights = collection.oracles
-    return Trained(*parts, collection, weights, generators, [], [{}], None, weights[:0], {})
+    made = train_generator(collection, settings.generator, 0, parts[0], losses)
+    generators, weights = {"generated": [made]}, collection.oracles
+    return Trained(*parts, collection, weights, generators, [{}], None, weights[:0], {})
 
 
 def measured(made, scores):
@@ -62,7 +62,7 @@ def measured(made, scores):
 @pytest.mark.slow
 def test_the_served_list_follows_the_weights():
     made = trained()
-    vectors = made.generators[0].generate(made.weights)  # from 0 to 1 on accuracy
+    vectors = made.generators["generated"][0].generate(made.weights)  # from 0 to 1 on accuracy
     counts, volume = measured(made, [Scores.of_adapter(made.test, vector) for vector in vectors])
     assert counts[10] <= 1.3 and counts[5] >= 3 and counts[1] >= 6.5
     # More accuracy, fewer categories, but for the corner, where both are nearly all.  Training

@@ -20,7 +20,7 @@ from paragon.data.negatives import NegativeSampler
 from paragon.data.split import prepare
 from paragon.data.table import Dataset
 from paragon.evaluation.protocol import Scores
-from paragon.generator.training import behaviour, train_generator
+from paragon.generator.training import losses_on, train_generator
 from paragon.metrics.ranking import top_k
 from paragon.objectives import table
 from paragon.rivals.end_to_end import train_end_to_end, tune_category_bias
@@ -205,8 +205,9 @@ def all_that_learns(seqs, settings):
     model = model.eval().requires_grad_(False)
     collection = collect(model, seqs, settings.adapters, [0])
     train = frozen_task(model, seqs, "train", settings.adapters)
-    extra = behaviour(train, OBJECTIVES, 16)
-    generator = train_generator(collection, settings.generator, 0, extra)
+    valid = frozen_task(model, seqs, "valid", settings.adapters)
+    losses = losses_on(train, OBJECTIVES, 16)
+    generator = train_generator(collection, settings.generator, 0, valid, losses)
     rival = train_end_to_end("hypernetwork", train, settings, 0)
     vectors = [torch.cat([p.flatten() for p in m.state_dict().values()])
                for m in (model, generator.model, rival)]  # fmt: skip

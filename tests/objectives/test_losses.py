@@ -99,17 +99,21 @@ def test_the_softmax_over_the_catalogue_in_blocks_is_cross_entropy(rows, monkeyp
         assert torch.allclose(a, b, atol=1e-12)
 
 
-KERNELS = [(losses.bpr_max, BprMax, 1), (losses.soft_alpha_dcg, SoftAlphaDCG, 2)]
+KERNELS = [
+    (losses.bpr_max, BprMax, 1, None),
+    (losses.soft_alpha_dcg, SoftAlphaDCG, 2, None),
+    (losses.soft_alpha_dcg, SoftAlphaDCG, 3, 4),  # four are served
+]
 
 
 @pytest.mark.parametrize("leading", [(), (2,)])
-@pytest.mark.parametrize(("equation", "kernel", "inputs"), KERNELS)
-def test_kernels_are_the_plain_equations(equation, kernel, inputs, leading):
+@pytest.mark.parametrize(("equation", "kernel", "inputs", "end"), KERNELS)
+def test_kernels_are_the_plain_equations(equation, kernel, inputs, end, leading):
     """Value and gradient, for any weights of the lists and with a dimension for seeds."""
     rng = np.random.default_rng(4)
     scores = torch.from_numpy(rng.standard_normal((*leading, 6, 3, 10))).requires_grad_(True)
     categories = torch.from_numpy(rng.random((*leading, 6, 10, 5)) < 0.4).double()
-    values = [f(*(scores, categories)[:inputs]) for f in (equation, kernel.apply)]
+    values = [f(*(scores, categories, end)[:inputs]) for f in (equation, kernel.apply)]
     assert values[0].shape == (*leading, 6, 3) and torch.allclose(*values, atol=1e-12)
     weight = torch.from_numpy(rng.random(values[0].shape))
     gradients = [torch.autograd.grad((x * weight).sum(), scores)[0] for x in values]
@@ -129,6 +133,46 @@ def test_seeds_the_layout_in_memory_and_the_size_of_blocks_change_nothing(monkey
     whole = losses.diversity(scores, lists)
     monkeypatch.setattr(SoftAlphaDCG, "BLOCK", 1)
     assert torch.allclose(losses.diversity(scores, lists), whole, atol=1e-6)
+
+
+def test_below_the_end_of_the_list_ranks_count_less_and_less():
+    """By hand, at ranks apart: each counts with the probability that it is in the list."""
+    rank = torch.arange(1.0, 31)
+    found, slope = losses._discounts(rank.requires_grad_(), 10)
+    inside = 1 / (1 + np.exp((np.arange(1, 31) - 10.5) / losses.SOFT_END))
+    assert np.allclose(found.detach(), inside / np.log2(1 + np.arange(1, 31)), rtol=1e-5)
+    assert inside[9] > 0.5 > inside[10] and inside[0] > 0.99 and inside[-1] < 1e-4
+    assert torch.allclose(torch.autograd.grad(found.sum(), rank)[0], slope, rtol=1e-4)
+    whole, slope = losses._discounts(rank, None)
+    assert np.allclose(whole.detach(), 1 / np.log2(1 + np.arange(1, 31)), rtol=1e-5)
+    assert torch.allclose(torch.autograd.grad(whole.sum(), rank)[0], slope, rtol=1e-4)
+
+
+def test_objectives_of_a_longer_search_are_those_of_its_discounts(monkeypatch):
+    """With scores far apart, by hand: six of ten items are served."""
+    monkeypatch.setattr(losses, "TEMPERATURE", 1e-3)
+    scores, lists = scores_for(20, 2, 10), lists_for(20, 10)._replace(end=6)
+    discount, _ = losses._discounts(torch.arange(1.0, 11), 6)
+    share = (discount / discount.sum()).numpy()
+    order = scores.argsort(-1, descending=True).numpy()
+    for task in range(2):
+        popularity, recency = (
+            np.take_along_axis(x.numpy(), order[:, task], 1)
+            for x in (lists.popularity, lists.recency)
+        )
+        found = [objective(scores, lists)[task] for objective in (losses.novelty, losses.recency)]
+        expected = (popularity @ share).mean(), 1 - (recency @ share).mean()
+        assert [x.item() for x in found] == pytest.approx(expected, abs=1e-3)
+        ranked = np.take_along_axis(lists.categories.numpy(), order[:, task, :, None], 1)
+        q = np.einsum("bcm,c->bm", ranked / ranked.sum(2, keepdims=True).clip(1), share)
+        p = lists.history.numpy()
+        q = q / q.sum(1, keepdims=True)
+        far = rel_entr(p, 0.99 * q + 0.01 * p).sum(1).mean() / np.log(100)
+        assert losses.calibration(scores, lists)[task].item() == pytest.approx(far, abs=1e-3)
+        above = np.cumsum(ranked, 1) - ranked
+        gain = (ranked * (1 - losses.ALPHA) ** above).sum(2) @ discount.numpy()
+        value = IDEAL * (1 - losses.diversity(scores, lists)[task].item())
+        assert value == pytest.approx(gain.mean(), rel=1e-3)
 
 
 EXPOSURE = 1 / np.log2(1 + np.arange(1, 4))

@@ -34,6 +34,11 @@ def test_lists_have_the_features_of_their_items_and_the_ideal_of_their_length(se
         assert torch.equal(lists.categories, torch.from_numpy(rich).float()[items])
         assert torch.equal(lists.popularity, catalogue.popularity[items])
         assert torch.equal(lists.recency, catalogue.recency[items])
+        assert lists.end is None
+        for end in range(1, length):  # of what is searched, so many are served
+            assert (served := catalogue.lists(items, history, end)).end == end
+            assert served.ideal == pytest.approx(expected[min(end, 6) - 1])
+            assert torch.equal(served.popularity, lists.popularity)
 
 
 def test_history_and_recency_by_hand(seqs):
@@ -58,6 +63,14 @@ def test_the_best_that_is_not_met_is_served():
     scores = torch.tensor([[9.0, 3, 5, 4, 1], [9.0, 1, 2, 3, 4]])
     met = torch.tensor([[True, False, True, False, False], [True, False, False, False, True]])
     assert table.served(scores, met, 2).tolist() == [[3, 1], [3, 2]]
+
+
+def test_the_fewest_unmet_items_are_those_of_a_plain_count(seqs):
+    met = seqs.met_in_training()
+    least = int((~met.mask()).sum(1).min())
+    assert 0 < least < seqs.n_items
+    for most in (1, least - 1, least, least + 1, seqs.n_items + 10):
+        assert table.fewest_unmet(met, most) == min(most, least)
 
 
 def test_an_objective_judges_served_lists_or_divergences_from_its_reference():

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paragon.evaluation.evaluate import task_loss
+from paragon.evaluation.evaluate import task_losses
 from paragon.metrics.control import correlation
 from paragon.params import RESULTS
 from paragon_study.report import compare
 from paragon_study.report.compare import DIFFERENCE, all_results, study_folders
+from paragon_study.report.style import look
 from tests.conftest import refused
 
 ENDS = ("", "_low", "_high", "_p", "_p_holm", "_seeds_low", "_seeds_high")
@@ -30,6 +31,8 @@ METRICS = {
     | {"even_ild_full": 0.8, "even_items_full": 812.4},
     "generated": {"set_hv_full": 0.32, "set_hv_of_tuned_full": 0.98, "r_acc_full": 0.8}
     | {"regret_mean_full": -0.01, "regret_mean_full_low": -0.0223},
+    "paragon": {"set_hv_of_tuned_full": 0.9, "r_acc_full": 0.7, "outcome_error_full": 0.0412}
+    | {"regret_mean_full": 0.02, "regret_mean_full_low": 0.015},
     "constant": {"set_hv_of_tuned_full": 0.5, "r_acc_full": None, "r_acc_full_note": "constant"},
     "mmr": {"set_hv_of_tuned_full": 0.8},
     "backbone": {"best_acc_full": 0.1, "set_hv_of_tuned_full": 0.6},
@@ -38,6 +41,7 @@ DIFFERENCES = {
     "tuned": difference(0.01, 0.02, 0.3),
     "constant": difference(-0.08, 0.01, 0.0499),
     "mmr": difference(-0.07, 0.02, 0.05),
+    "paragon": difference(-0.05, 0.01, 0.03),
 }
 
 
@@ -67,7 +71,8 @@ def test_all_results_keep_every_measure_with_its_limits(tmp_path):
     row = table[table["measure"] == "set_hv_full"].iloc[0]
     assert row[["value", "low", "high"]].tolist() == [0.33, 0.3253, 0.3347]
     gaps = table[table["measure"] == DIFFERENCE].set_index("method")
-    real = {"tuned": False, "constant": True, "mmr": False}  # p is corrected, and < .05
+    # p is corrected, and < .05
+    real = {"tuned": False, "paragon": True, "constant": True, "mmr": False}
     assert gaps["beyond_chance"].to_dict() == real
     assert gaps.loc["mmr", "low"] == pytest.approx(-0.09)
 
@@ -83,8 +88,8 @@ def test_a_method_of_one_weight_is_in_no_comparison_of_fronts(tmp_path):
 def test_the_summary_is_written_whole_and_the_same_twice(tmp_path):
     means = compare.method_means(write_study(tmp_path))
     assert means["ahead, behind"].to_dict() == {
-        "tuned (oracle)": "0, 0", "generated": "–", "MMR re-ranking": "0, 0",
-        "backbone alone": "0, 0", "constant (middle)": "0, 1",
+        "tuned (oracle)": "0, 0", look("generated").label: "–", look("paragon").label: "0, 1",
+        "MMR re-ranking": "0, 0", "backbone alone": "0, 0", "constant (middle)": "0, 1",
     }  # fmt: skip
     assert means.loc["tuned (oracle)", "items"] == "812"
     assert means.loc["constant (middle)", "r acc"] == "–"
@@ -92,7 +97,8 @@ def test_the_summary_is_written_whole_and_the_same_twice(tmp_path):
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert set(first) == {"summary.md", "all.csv"}
     text = first["summary.md"].decode()
-    assert "| toy, sasrec | 0.1000 | 0.800 | – | – | -1.0 ± 1.2 |" in text  # regret: per cent
+    control = "0.700 | – | 0.041 | 2.0 ± 0.5 | 0.800 | – | – | -1.0 ± 1.2"  # regret: per cent
+    assert f"| toy, sasrec | 0.1000 | {control} |" in text
     compare.write_comparison(tmp_path)
     assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 
@@ -122,7 +128,7 @@ def test_the_backbone_alone_has_no_lower_task_loss_than_the_oracle():
     for folder in study_folders(RESULTS):
         curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'")
         weights = [name for name in curve if name.startswith("w_")]
-        loss = curve.assign(loss=task_loss(curve, [name[2:] for name in weights]))
+        loss = curve.assign(loss=task_losses(curve, [name[2:] for name in weights]))
         loss = loss.pivot(index=["method", *weights], columns="seed", values="loss")
         excess = loss.loc["tuned"] - loss.loc["backbone"]  # [weights, seeds]
         error = excess.std(axis=1) / np.sqrt(excess.shape[1])

@@ -29,8 +29,9 @@ LAW = pd.DataFrame(
 )  # fmt: skip
 LOSSES = {
     "backbone": {"loss": np.exp(-np.arange(1, 20.0)), "validation": ([2, 4], [0.3, 0.4])},
-    "generator": {"v-loss": 1 + np.sin(np.arange(400.0))},
+    "generator": {"diffusion loss": 1 + np.sin(np.arange(400.0))},
 }
+OURS = style.look("generated").label
 TOY, X, TUNED = toy_dataset(), np.arange(5), [[1, 0.5, 0.4], [2, 1.1, 1.2]]
 
 
@@ -65,7 +66,7 @@ FIGURES = {
     "lines": ([{"a": (X, X), "b": (X, X)}, "x", "y", {"here": 2}], "here"),
     "shares_below": ([{"few": [3, 1], "all": X}, "count", False, True], "few"),
     "sequence_in_time": ([[60, 120, 180], ["train", "valid", "test"]], "valid"),
-    "training_curves": ([LOSSES], "v-loss"),
+    "training_curves": ([LOSSES], "diffusion loss"),
     "tuning_curves": ([[0, 100, 200], TUNED, [0.1, 0.9]], "each task's best step"),
     "ternary": ([LATTICE, LATTICE[:, 0], list("abc"), "x"], "a = 1"),
     "anchor_law": ([LAW, ["nearest", "generated", "hypernetwork"]], "3 objectives, SASRec, d"),
@@ -107,16 +108,16 @@ def test_a_file_has_no_date_and_does_not_change(tmp_path):
 def test_control_curves_and_the_trade_off_show_means_over_seeds():
     ndcg, _ = draw("control_curves").axes
     means = NDCG * 1.004 + 0.002 * (1 + WEIGHTS)
-    assert line(ndcg, "generated").get_ydata() == pytest.approx(means)
+    assert line(ndcg, OURS).get_ydata() == pytest.approx(means)
     assert list(line(ndcg, "retrained").get_xdata()) == [0, 0.5, 1]
     more = [make_curve().assign(w_novelty=w, **{"ndcg@10": 9.0}) for w in (0.5, 1.0)]
     three = pd.concat([make_curve().assign(w_novelty=0.0), *more])
-    edge = line(figures.control_curves(three).axes[0], "generated")  # no weight on the third
+    edge = line(figures.control_curves(three).axes[0], OURS)  # no weight on the third
     assert edge.get_ydata() == pytest.approx(means)
     (both,) = draw("trade_off").axes
     whole = NDCG[5] + 0.002 * (1 + WEIGHTS).mean()  # the backbone's, here not constant
     kept = means > 0.5 * whole
-    assert line(both, "generated").get_xdata() == pytest.approx(means[kept])
+    assert line(both, OURS).get_xdata() == pytest.approx(means[kept])
     assert [x.get_xdata()[0] for x in both.lines[-2:]] == pytest.approx([0.9 * whole, 0.8 * whole])
 
 

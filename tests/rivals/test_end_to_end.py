@@ -30,10 +30,24 @@ def task(tasks):
     return tasks["train"]
 
 
-def test_as_many_lists_as_the_collection_and_the_behavioural_loss(settings):
-    tuning = 4 * 100 * 16  # anchors, steps, batch of the small settings
-    behaviour = 30 * 2 * 16
-    assert end_to_end.equal_steps(settings) == (tuning + behaviour) // (2 * 32)
+def test_as_many_lists_as_the_collection_and_the_task_loss(settings):
+    tuning = (20 + 4 * 100) * 16  # start, anchors, steps, batch of the small settings
+    task_loss = 30 * 2 * 16
+    assert end_to_end.equal_steps(settings) == (tuning + task_loss) // (2 * 32)
+
+
+def test_the_rate_falls_as_a_cosine(task, settings, monkeypatch):
+    rates, take_step = [], end_to_end.take_step
+
+    def recording(loss, model, optimizer):
+        rates.append(optimizer.param_groups[0]["lr"])
+        take_step(loss, model, optimizer)
+
+    monkeypatch.setattr(end_to_end, "take_step", recording)
+    train_end_to_end("hypernetwork", task, settings, 0)
+    steps, most = end_to_end.equal_steps(settings), settings.rivals.learning_rate
+    expected = most * (1 + np.cos(np.pi * np.arange(steps) / steps)) / 2
+    assert rates == pytest.approx(expected.tolist())
 
 
 def test_training_starts_from_the_start_of_the_collection(settings):
@@ -135,9 +149,9 @@ def test_a_retrained_model_has_the_loss_of_its_backbone_and_of_served_lists(name
         candidates = torch.from_numpy(np.column_stack([targets, drawn]))
         accuracy = bpr_max(scores.gather(1, candidates)).mean()
     met = seqs.met_in_training().mask()[users[::8]]
-    best = scores[::8].masked_fill(met, -torch.inf).topk(6).indices
+    best = scores[::8].masked_fill(met, -torch.inf).topk(8).indices  # six are served
     history = history_shares(seqs.met_in_training(), seqs.categories)[users[::8]]
-    lists = Catalogue.of(seqs, 6, "cpu").lists(best, history.float())
+    lists = Catalogue.of(seqs, 6, "cpu").lists(best, history.float(), 6)
     listed = scores[::8].gather(1, best)[:, None], lists
     given = {"fairness": (of_each[::8], torch.from_numpy(seqs.groups)[users[::8]])}
     others = [OBJECTIVES[n].loss(*given.get(n, listed)).squeeze() for n in [*OBJECTIVES][1:]]

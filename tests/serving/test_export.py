@@ -24,6 +24,7 @@ def test_three_objectives(seqs, settings, tmp_path):
     three = adapter_settings(
         objectives=["accuracy", "diversity", "novelty"],
         anchors=[[1, 0, 0], [0.3, 0.4, 0.3], [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]],
+        start=[0.3, 0.4, 0.3],
         oracles=2,
     )
     own = make("gru4rec", seqs, settings.model_copy(update={"adapters": three}))

@@ -148,8 +148,7 @@ def test_one_factor_is_changed_at_a_time_and_the_oracle_stays(
     assert rows.index.is_unique and table["regret_mean"].notna().all()
     assert table["choice"].notna().equals(table["generator"] != "tuned_alone")
 
-    first = rows.xs(0, level="seed")
-    choices = first[CHOICES]
+    choices = rows.xs(0, level="seed")[CHOICES]
     for (method, factor, option), row in choices.drop(index=[*same], level=0).iterrows():
         default = choices.loc[(method, "default", "default")]
         changed = {key for key in CHOICES if not (row[key] == default[key] or row.isna()[key])}
@@ -165,12 +164,6 @@ def test_one_factor_is_changed_at_a_time_and_the_oracle_stays(
     assert choices.loc[("paragon", "default", "default"), "loss"] == "diffusion"
     assert choices.loc[("generated", "default", "default"), "loss"] == "both"
 
-    # `generated` without the task loss is `paragon`.
-    measures = first.drop(columns=CHOICES).select_dtypes("number")
-    paragon = measures.loc[("paragon", "default", "default")]
-    pd.testing.assert_series_equal(
-        measures.loc[("generated", "loss", "diffusion")], paragon, check_names=False
-    )
     # One oracle: the default collection's, also for adapters that started untrained.
     collected = tmp_path / "factorial" / "toy"
     default, other = (
@@ -185,7 +178,7 @@ def test_one_factor_is_changed_at_a_time_and_the_oracle_stays(
     assert not torch.equal(default.oracle_vectors, other.oracle_vectors)
     bench = ablate.AblationBench(plan.study("factorial", "toy"), seqs, backbone, default)
     again = bench.rows({}, 0, tuned={"untrained": other.oracle_vectors[0]}).set_index("method")
-    alone = measures.loc[("tuned_alone", "start", "untrained")]
+    alone = rows.loc[("tuned_alone", "start", "untrained", 0)]
     assert alone["regret_mean"] == again.loc["untrained", "regret_mean"]
     # What is stored is not trained again.
     monkeypatch.setattr(ablate, "train_generators", None)

@@ -107,7 +107,7 @@ def test_common_mistakes_are_explained(right, capsys):
     given = QUESTIONS[right]
     asked = right in (answers.velocity, answers.new_w1)
     assert said(capsys, right if asked else right(*given), right, given) == RIGHT
-    assert len(answers.MISTAKES[right]) == 3
+    assert len(answers.MISTAKES[right]) >= 3
     for slip, why in answers.MISTAKES[right]:
         assert said(capsys, slip if asked else slip(*given), right, given).endswith(why)
 

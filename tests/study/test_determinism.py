@@ -13,7 +13,7 @@ import torch
 from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
-from paragon.generator.training import behaviour, train_generator
+from paragon.generator.training import losses_on, train_generator
 from paragon.params import ROOT
 from paragon_study import command_line
 from paragon_study.pipeline.determinism import KERNELS
@@ -30,10 +30,11 @@ DIGESTS = {
     "pinsage": "66b64f5e",
     "deepfm": "334b574b",
     "tisasrec_on_two_threads": "dd307de9",
-    "collection": "6b0c63f7",
+    "collection": "fb250fae",
     "interpolation": "eabb722d",
-    "generated": "97e548d3",
-    "hypernetwork": "369e89af",
+    "paragon": "712c816d",
+    "generated": "87714e59",
+    "hypernetwork": "f3d90fea",
 }
 X86 = platform.machine() in ("x86_64", "AMD64")
 
@@ -75,8 +76,9 @@ def test_scores_tuning_and_generation_agree(name, seqs, settings):
         test = frozen_task(model, seqs, "test", settings.adapters)
         collection = collect(model, seqs, settings.adapters, [0])
         train = frozen_task(model, seqs, "train", settings.adapters)
-        loss = behaviour(train, settings.adapters.objectives, 16)
-        generator = train_generator(collection, settings.generator, 0, loss, device)
+        valid = frozen_task(model, seqs, "valid", settings.adapters)
+        losses = losses_on(train, settings.adapters.objectives, 16)
+        generator = train_generator(collection, settings.generator, 0, valid, losses)
         vectors = collection.anchor_vectors
         scores = test.catalogue_scores(vectors[0, 0].to(device)).cpu()
         found.append((scores, vectors, generator.generate([0.3, 0.7]).cpu()))

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from paragon.adapters.frozen import frozen_task
+from paragon.generator.training import losses_on, train_generator
 from paragon.params import ROOT
 from paragon.storage import load_tensors, save_tensors
+from paragon_study.pipeline import jobs
 from paragon_study.pipeline.determinism import stage_variables
 from paragon_study.pipeline.jobs import run_in_processes, training_task, tune_collection
 from paragon_study.pipeline.study import Study
-from tests.conftest import THOROUGH, refused
+from tests.conftest import THOROUGH, refused, same_parameters
 from tests.study.conftest import hear_signals, is_running, wait_until
 
 THREADS = [name for name in stage_variables(1) if name.endswith("_THREADS")]
@@ -66,6 +69,32 @@ def test_states_are_stored_with_the_collection_and_used_for_the_same_backbone(
     assert torch.equal(training_task(study)[0].states, tensors["states"] + 1)
     about["sha256"] = "other"
     assert torch.allclose(training_task(study)[0].states, tensors["states"], atol=1e-6)
+
+
+def test_generators_are_trained_by_name_and_the_recipe_of_the_paper_without_training_events(
+    backbone, seqs, settings, tmp_path, monkeypatch
+):
+    about, asked, task = {"sha256": "abc"}, [], jobs.training_task
+    monkeypatch.setattr("paragon_study.pipeline.study.ARTIFACTS", tmp_path)
+    monkeypatch.setattr(Study, "load_frozen", lambda study: (seqs, backbone, about))
+    run = settings.run.model_copy(update={"threads": 1})
+    study = Study("toy", "sasrec", settings.model_copy(update={"run": run}))
+    collection = tune_collection(study)
+    monkeypatch.setattr(jobs, "training_task", lambda study: asked.append(1) or task(study))
+    made = jobs.train_generators(study, ["paragon"])
+    assert [*made] == ["paragon"] and not asked
+    made |= jobs.train_generators(study, ["generated"])
+    assert len(asked) == 2  # for each seed
+    for name, generators in made.items():
+        assert [(g.description["name"], g.description["seed"]) for g in generators] == [
+            (name, seed) for seed in (0, 1)
+        ]
+        own = settings.of_generator(name)
+        valid = frozen_task(backbone, seqs, "valid", settings.adapters)
+        losses = losses_on(task(study)[0], settings.adapters.objectives, own.task_rows)
+        alone = train_generator(collection, own, 1, valid, losses, name)
+        assert same_parameters(alone.model, generators[1].model)
+    assert study.load_served()[3].description["name"] == "generated"
 
 
 def trains(study, folder, seed):

@@ -20,7 +20,7 @@ from paragon.adapters.frozen import frozen_task
 from paragon.adapters.mixtures import interpolation
 from paragon.backbones import BACKBONES, train_backbone
 from paragon.data.split import prepare
-from paragon.generator.training import behaviour, train_generator
+from paragon.generator.training import losses_on, train_generator
 from paragon.objectives.losses import matmul
 from paragon.params import load_params
 from paragon.rivals.end_to_end import train_end_to_end
@@ -66,10 +66,11 @@ def main():
     show("collection", collection.snapshots, collection.validation)
     mix = interpolation(collection.anchors.double().numpy(), collection.oracles.numpy())
     show("interpolation", torch.from_numpy(mix))
-    train = frozen_task(backbone, seqs, "train", own)
-    loss = behaviour(train, own.objectives, settings.generator.behaviour_rows)
-    generator = train_generator(collection, settings.generator, 0, loss)
-    show("generated", generator.generate(collection.oracles))
+    train, valid = (frozen_task(backbone, seqs, part, own) for part in ("train", "valid"))
+    losses = losses_on(train, own.objectives, settings.generator.task_rows)
+    for name in ("paragon", "generated"):
+        generator = train_generator(collection, settings.of_generator(name), 0, valid, losses, name)
+        show(name, generator.generate(collection.oracles))
     rival = train_end_to_end("hypernetwork", train, settings, 0)
     show("hypernetwork", rival.generate(collection.oracles))
 

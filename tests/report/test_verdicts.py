@@ -1,0 +1,69 @@
+"""Every verdict on the paper's claims follows from the stated rule."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paragon_study.report.verdicts import CLAIMS, verdict, verdicts
+
+WEIGHTS = np.linspace(0, 1, 6)
+
+
+def write_study(folder, excess, wobble=0.0, generate=0.05):
+    """Write a study of three seeds in which methods lose ``excess`` more than `tuned`."""
+    folder.mkdir(parents=True)
+    rows = []
+    for seed in range(3):
+        for method, more in {"tuned": 0.0, "constant": 0.1, **excess}.items():
+            for w in WEIGHTS:
+                accuracy, diversity = 0.5 + 0.2 * w, 0.8 - 0.3 * w
+                if method == "constant":
+                    accuracy, diversity = 0.6, 0.65
+                change = wobble * (seed - 1) if method == "paragon" else 0.0
+                loss = 0.3 + more * (1 + change)
+                rows.append((method, seed, "full", w, 1 - w, accuracy, diversity, loss, loss))
+    names = "method seed protocol w_accuracy w_diversity ndcg@10 alpha_ndcg@10".split()
+    table = pd.DataFrame(rows, columns=[*names, "loss_accuracy", "loss_diversity"])
+    table.to_csv(folder / "curve.csv", index=False)
+    times = {folder.name: {"retrain": {"p50": 1.0}, "paragon": {"p50": generate}}}
+    (folder.parent / "timing.json").write_text(json.dumps(times))
+    return folder
+
+
+def of(table, words, method="paragon"):
+    (row,) = [row for row in table.to_dict("records") if words in row["the paper says"]]
+    return row[method].partition("<br>")[0]
+
+
+def test_the_rule():
+    assert verdict([True, True]) == "reproduced (2 of 2)"
+    assert verdict([True, False, None]) == "partly (1 of 2)"
+    assert verdict([False]) == "not reproduced (0 of 1)"
+    assert verdict([None]) == verdict([]) == "–"
+
+
+EXCESS = {"paragon": 0.01, "paragon_no_cfg": 0.015, "soup": 0.05}
+
+
+def test_a_condition_that_holds_and_one_that_fails(tmp_path):
+    good = write_study(tmp_path / "a" / "one", EXCESS)
+    table = verdicts([good])
+    assert list(table.columns[2:]) == ["paragon"]  # the others were not recorded
+    held = table["paragon"].str.partition("<br>")[0]
+    assert set(held) == {"reproduced (1 of 1)"} and len(table) == len(CLAIMS)
+    assert table["paragon"][2].endswith("<br>regret 10.0%")
+    far = write_study(tmp_path / "b" / "two", {**EXCESS, "paragon": 0.06}, generate=0.055)
+    both = verdicts([good, far])
+    for words in ("is ready", "close to", "guidance helps", "soup"):
+        assert of(both, words) == "partly (1 of 2)"
+    assert of(verdicts([far]), "one model for all") == "reproduced (1 of 1)"
+
+
+@pytest.mark.parametrize("wobble", [0.0, 3.0])
+def test_less_regret_counts_only_beyond_seeds(tmp_path, wobble):
+    """If seeds differ much more than the methods, guidance is not said to help."""
+    study = write_study(tmp_path / "c" / "one", EXCESS, wobble)
+    held = of(verdicts([study]), "guidance helps")
+    assert held == ("not reproduced (0 of 1)" if wobble else "reproduced (1 of 1)")
