@@ -193,7 +193,7 @@ class Params(Section):
     def of_generator(self, name: str) -> GeneratorSettings:
         """Return the settings of the generator ``name``: those of all, and what differs."""
         content = self.generator.model_dump() | self.generators[name]
-        return checked(GeneratorSettings, content, f"generators.{name}")
+        return checked(GeneratorSettings, content, f"params.yaml: generators.{name}.")
 
 
 S = TypeVar("S", bound=Section)

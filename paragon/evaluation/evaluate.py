@@ -170,7 +170,9 @@ def lacks_unit(curve: pd.DataFrame, objectives: Sequence[str]) -> str | None:
         constant, tuned = (table[table["method"] == name] for name in ("constant", "tuned"))
         inner = (tuned[[f"w_{o}" for o in objectives]] > 0).to_numpy().all(1)  # [W]
         if len(constant) == len(tuned) and inner.any():
-            units.append((task_losses(constant, objectives) - task_losses(tuned, objectives))[inner])
+            units.append(
+                (task_losses(constant, objectives) - task_losses(tuned, objectives))[inner]
+            )
     if not units or not np.isfinite(units).all():
         return None
     mean, low, _, _ = mean_interval(np.mean(units, axis=1))

@@ -105,6 +105,8 @@ def train_generator(
     """
     if not (settings.batch or settings.task_batch):
         raise ParagonError("generator: batch and task_batch are 0; nothing would be learned")
+    if settings.task_batch and losses is None:
+        raise ParagonError("generator: the task loss (task_batch) needs the losses of adapters")
     device = valid.states.device
     seed_index = collection.description["seeds"].index(seed)
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
@@ -128,7 +130,7 @@ def train_generator(
         if settings.batch:
             rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
             terms["diffusion_loss"] = diffusion_loss(model, clean[rows], weights[rows], rng)
-        if settings.task_batch and losses:
+        if settings.task_batch and losses is not None:
             wanted = random_weights(settings.task_batch, floor, rng).to(device)  # [B, O]
             terms["task_loss"] = task_loss(model, wanted, losses, rng)
         record["curves"].append({term: value.item() for term, value in terms.items()})

@@ -20,7 +20,7 @@ from paragon_study.pipeline.study import Study, open_study
 MARK = ".own"  # a file that marks folders made here
 OTHERS = ("ablations", "notebooks")  # folders of artifacts/ without a dataset
 # Skip rivals that would have to be trained.
-WITHOUT = {"rivals": {"end_to_end": []}}
+WITHOUT: dict = {"rivals": {"end_to_end": []}}
 
 
 def new_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None = None) -> Study:

@@ -3,14 +3,12 @@
 import json
 import operator
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from paragon.errors import ParagonError
-from paragon.metrics.statistics import is_real
 from paragon.params import RESULTS, ROOT, load_params, read_settings
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
@@ -20,7 +18,6 @@ from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, share
 from paragon_study.report.verdicts import verdicts
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
-MARGIN = 0.005  # of non-inferiority: about 1 % of α-nDCG@10
 # Methods whose control the findings show.
 WITH_CONTROL = ["tuned_alone", "paragon", "paragon_no_cfg", "paragon_transformer", "generated"]
 WITH_CONTROL += ["hypernetwork", "nearest", "interpolation_log", "soup", "category_bias", "xquad"]
@@ -121,7 +118,7 @@ def write_pages() -> None:
 
 
 def check_claims(root: Path = ROOT) -> pd.DataFrame:
-    """Tabulate each claim, what the paper says, our verdict on that, and the problem, if any."""
+    """Tabulate each claim and its problem, empty if the sentence is on its page and follows."""
     sources, rows = load_sources(root), []
     for claim in load_claims(root):
         words = claim["says"].format(*(value_of(sources, *one) for one in claim.get("of", [])))
@@ -135,8 +132,8 @@ def check_claims(root: Path = ROOT) -> pd.DataFrame:
             if not RELATIONS[relation](value, limit):
                 problem = f"{words}: needs {' '.join(one)} {relation} {limit}, it is {value:g}"
                 problems.append(problem)
-        rows.append((words, claim.get("paper"), claim.get("verdict"), "\n".join(problems)))
-    return pd.DataFrame(rows, columns=["claim", "paper", "verdict", "problem"]).fillna("")
+        rows.append((words, "\n".join(problems)))
+    return pd.DataFrame(rows, columns=["claim", "problem"])
 
 
 def load_claims(root: Path) -> list[dict]:
@@ -154,8 +151,8 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
     """Format a number from a source, or from one study of it: ``studies/ml-1m/sasrec``.
 
     Forms: ``mean``, ``min``, ``max``, ``span`` (smallest to largest) and ``percent`` (the same in
-    per cent) with digits; numbers of ``studies``, and of those ``ahead``, ``behind`` or not worse
-    than `generated` by ``MARGIN`` (``level``: both intervals of the difference are above it).
+    per cent) with digits; numbers of ``studies``, and of those ``ahead`` of `generated`, or
+    ``behind`` it, beyond chance.
     """
     name, _, study = source.partition("/")
     table = sources[name]
@@ -169,12 +166,6 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
     if kind in ("ahead", "behind"):
         side = values > 0 if kind == "ahead" else values < 0
         return str((side & table["beyond_chance"].eq(True)).sum())
-    if kind == "level":
-        seeds = sources[name].query("method == @method")
-        seeds = seeds[seeds["measure"] == measure.replace("minus_generated", "seeds_half")]
-        both = table.merge(seeds, on=["dataset", "backbone"], suffixes=("", "_half"))
-        worst = np.minimum(both["low"], both["value"] - both["value_half"])
-        return str((worst > -MARGIN).sum())
     if kind == "studies":
         return str(len(table.drop_duplicates(["dataset", "backbone"])))
     if kind in ("span", "percent"):
@@ -185,55 +176,14 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
 
 
 def load_sources(root: Path) -> Sources:
-    """Load the tables that claims refer to, with the columns of `all_results`.
-
-    ``earlier``: studies tuned with another loss for accuracy; ``law``: means over seeds
-    (``regret_mean of 35``: with 35 tuned adapters; without a number: ten, or none).
-    """
-    folders = compare.study_folders(root / "results")
-    earlier = [f for f in folders if f.parent.name != "planted" and not compare.is_current(f)]
-    current: dict[str, list[Path]] = {}
-    for folder in (folder for folder in folders if folder not in earlier):
-        current.setdefault(folder.parent.name, []).append(folder)
-    current["studies"] = current.pop("ml-100k")
-    law = contrasts.load_table("law", root / "ablations" / "results").fillna({"anchors": 10})
-    measures = [*contrasts.MEASURES, "set_hv_of_tuned"]
-    mean = law.groupby(["name", "method", "anchors"])[measures].mean().stack()
-    mean = mean.rename_axis(["backbone", "method", "anchors", "measure"]).reset_index(name="value")
-    mean["measure"] += mean.pop("anchors").map(" of {:.0f}".format).replace(" of 10", "")
-    few = budget_rows(root / "ablations" / "results")
+    """Load the tables that claims refer to, with the columns of `all_results`."""
+    current = [f for f in compare.study_folders(root / "results") if compare.is_current(f)]
+    of = {n: [f for f in current if f.parent.name == n] for n in ("ml-100k", "planted")}
     return {
-        "earlier": pd.concat([compare.all_results(earlier), *served_lists(earlier)]),
-        **{n: pd.concat([compare.all_results(f), *served_lists(f)]) for n, f in current.items()},
-        "law": mean.assign(dataset=""),
-        "budgets": few[few["dataset"].str.startswith("ml-100k")],
-        "budgets_ml_1m": few[few["dataset"].str.startswith("ml-1m")],
+        "studies": compare.all_results(of["ml-100k"]),
+        "planted": compare.all_results(of["planted"]),
         "times": times(root / "results"),
-    }  # fmt: skip
-
-
-def served_lists(folders: Iterable[Path]) -> Iterator[pd.DataFrame]:
-    """Yield mean metrics of full-catalogue lists at three weights, as ``ndcg@10 at 0.5``."""
-    for folder in folders:
-        curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'")
-        curve = curve[np.isclose(curve["w_accuracy"].to_numpy()[:, None], [0, 0.5, 1]).any(1)]
-        metrics = [m for m in ("ndcg@10", "hr@10", "alpha_ndcg@10", "ild@10") if m in curve]
-        means = curve.groupby(["method", "w_accuracy"])[metrics].mean().stack()
-        table = means.rename_axis(["method", "weight", "metric"]).rename("value").reset_index()
-        names = table["metric"] + " at " + table["weight"].map("{:g}".format)
-        yield table.assign(dataset=folder.parts[-2], backbone=folder.name, measure=names)
-
-
-def budget_rows(folder: Path) -> pd.DataFrame:
-    """Read α-nDCG@10 by share and fetched items, ``95_of_20``, and ``95_of_20_minus_generated``."""
-    rows: list[tuple] = []
-    for row in contrasts.load_table("budgets", folder).to_dict("records"):
-        front, name = (row["name"], "", row["method"]), f"{row['share']}_of_{row['fetched']}"
-        rows.append((*front, name, row["alpha_ndcg"], None))
-        if row["difference_p_holm"] >= 0:  # not of `generated` itself
-            real = is_real(row, "difference")
-            rows.append((*front, f"{name}_minus_generated", row["difference"], real))
-    return pd.DataFrame(rows, columns="dataset backbone method measure value beyond_chance".split())
+    }
 
 
 def times(results: Path) -> pd.DataFrame:
@@ -248,6 +198,6 @@ def times(results: Path) -> pd.DataFrame:
                 ("generate", "saved"): 100 - 100 * generate["p50"] / record["retrain"]["p50"],
             }
             if record.get("paragon"):
-                measures["paragon", "seconds"] = record["paragon"]["p50"]
+                measures["paragon", "milliseconds"] = 1000 * record["paragon"]["p50"]
             rows += [(path.parent.name, backbone, *key, value) for key, value in measures.items()]
     return pd.DataFrame(rows, columns="dataset backbone method measure value".split())

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,11 +44,18 @@ class Recorded:
         measures = [control_measures(table, method, OBJECTIVES)[measure] for table in tables]
         return np.array([np.nan if m.value is None else m.value for m in measures])
 
-    def below(self, method: str, other: str, measure: str) -> bool:
-        """Return whether a method has less of a measure than another, beyond its seeds."""
+    def less(self, method: str, other: str, measure: str) -> tuple[float, bool]:
+        """Return how much less of a measure a method has, and whether seeds agree on less."""
         ours = self.values(method, measure)  # [S]
-        high = mean_interval(ours - self.values(other, measure)[: len(ours)]).high
-        return high is not None and high < 0
+        difference = mean_interval(self.values(other, measure)[: len(ours)] - ours)
+        return difference.mean, difference.low is not None and difference.low > 0
+
+
+class Found(NamedTuple):
+    """Whether the condition of a claim holds in one study, and the numbers that it looks at."""
+
+    holds: bool
+    numbers: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -56,37 +64,45 @@ class PaperClaim:
 
     says: str
     needs: str  # the condition in words
-    holds: Callable[[Recorded, str], bool | None]  # None: it cannot be said of this method
+    look: Callable[[Recorded, str], Found | None]  # None: it cannot be said of this method
 
 
-def _is_ready_soon(study: Recorded, method: str) -> bool | None:
-    ready = study.times.get(method)
+def _is_ready_soon(study: Recorded, method: str) -> Found | None:
+    ready = study.times.get({"generated": "generate"}.get(method, method))
     if ready is None:
         return None
-    return ready["p50"] <= (1 - SAVED) * study.times["retrain"]["p50"]
+    share = ready["p50"] / study.times["retrain"]["p50"]
+    return Found(share <= 1 - SAVED, {"share of the time": f"{100 * share:.2g} %"})
 
 
-def _follows(study: Recorded, method: str) -> bool:
+def _follows(study: Recorded, method: str) -> Found:
     accuracy, diversity = (study.values(method, f"r_{short}").mean() for short in ("acc", "div"))
-    return bool(accuracy >= 0.95 and diversity >= 0.98)
+    numbers = {"r acc": f"{accuracy:.3f}", "r div": f"{diversity:.3f}"}
+    return Found(bool(accuracy >= 0.95 and diversity >= 0.98), numbers)
 
 
-def _is_close_to_tuned(study: Recorded, method: str) -> bool:
+def _is_close_to_tuned(study: Recorded, method: str) -> Found:
     covered = study.values(method, "set_hv_of_tuned").mean()
-    return bool(covered >= 0.98 and study.values(method, "regret_mean").mean() <= 0.2)
+    regret = study.values(method, "regret_mean").mean()
+    numbers = {"set HV": f"{covered:.1%}", "regret": f"{regret:.1%}"}
+    return Found(bool(covered >= 0.98 and regret <= 0.2), numbers)
 
 
-def _guidance_helps(study: Recorded, method: str) -> bool | None:
-    without = {"paragon": "paragon_no_cfg"}.get(method)
-    return None if without is None else study.below(method, without, "regret_mean")
+def _has_less_regret(study: Recorded, method: str, than: str) -> Found:
+    difference, agreed = study.less(method, than, "regret_mean")
+    return Found(agreed, {"less regret by": f"{difference:.1%}"})
 
 
-def _beats_soup(study: Recorded, method: str) -> bool:
-    return study.below(method, "soup", "regret_mean")
+def _guidance_helps(study: Recorded, method: str) -> Found | None:
+    return _has_less_regret(study, method, "paragon_no_cfg") if method == "paragon" else None
 
 
-def _beats_fixed_weights(study: Recorded, method: str) -> bool:
-    return study.below(method, "constant", "regret_mean")
+def _beats_soup(study: Recorded, method: str) -> Found:
+    return _has_less_regret(study, method, "soup")
+
+
+def _beats_fixed_weights(study: Recorded, method: str) -> Found:
+    return _has_less_regret(study, method, "constant")
 
 
 CLAIMS = (
@@ -142,6 +158,15 @@ def verdicts(folders: Sequence[Path]) -> pd.DataFrame:
     for claim in CLAIMS:
         row = {"the paper says": claim.says, "condition": claim.needs}
         for method in methods:
-            row[method] = verdict([claim.holds(s, method) for s in studies if s.has(method)])
+            row[method] = _cell([claim.look(s, method) for s in studies if s.has(method)])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _cell(found: Sequence[Found | None]) -> str:
+    """Format the verdict over studies, and the numbers of each study in their order."""
+    known = [one for one in found if one is not None]
+    words = verdict([one.holds for one in known])
+    for name in known[0].numbers if known else ():
+        words += f"<br>{name} {', '.join(one.numbers[name] for one in known)}"
+    return words
