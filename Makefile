@@ -99,7 +99,10 @@ docs: $(VENV)/.docs ## Make pages of docs, notebooks and package, with a search:
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . build/docs
 	@echo "open build/docs/docs/index.html"
 
-# RecTools needs older versions of NumPy and pandas: an environment of its own.
+# RecTools needs older versions of NumPy and pandas: an environment of its own.  A thread that waits
+# by spinning takes the core from the other library: one adapter then takes as long to tune as sixty.
+bench: export OMP_WAIT_POLICY = PASSIVE
+bench: export OPENBLAS_THREAD_TIMEOUT = 4
 bench: $(VENV)/.run ## Measure times on this machine, beside the best that it could do
 	$(BIN)/python benchmarks/run.py
 	test -x build/rectools/bin/python || { $(PYTHON) -m venv build/rectools && \
