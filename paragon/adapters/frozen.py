@@ -81,8 +81,7 @@ class FrozenTask:
             return log_sum - expected - torch.special.entr(p).sum(-1)
 
         history = self.history[rows].unsqueeze(-3)  # [..., 1, B, M]
-        end = self.served if self.served < self.searched else None
-        return Scored(scores, self.catalogue.lists(lists, history, end)), diverge
+        return Scored(scores, self.catalogue.lists(lists, history, self.served)), diverge
 
     def adapted(self, states: Tensor, vectors: Tensor) -> Tensor:
         """Adapt states ``[..., 1, B, d]`` by vectors ``[..., A, P]``: ``[..., A, B, d + M]``."""

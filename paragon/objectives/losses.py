@@ -237,16 +237,14 @@ def novelty(scores: Tensor, lists: Lists) -> Tensor:
         exposure_i = discount of rank_i (:func:`_discounts`), divided by its sum over the list
         loss       = sum_i exposure_i * popularity_i
     """
-    return (
-        (_exposure(scores, lists.end) * lists.popularity.unsqueeze(-2)).sum(-1).mean(-2)
-    )  # [..., A]
+    popularity = _exposure(scores, lists.end) * lists.popularity.unsqueeze(-2)  # [..., B, A, C]
+    return popularity.sum(-1).mean(-2)  # [..., A]
 
 
 def recency(scores: Tensor, lists: Lists) -> Tensor:
     """1 - mean recency of the items, weighted by exposure as in :func:`novelty`: ``[..., A]``."""
-    return 1 - (_exposure(scores, lists.end) * lists.recency.unsqueeze(-2)).sum(-1).mean(
-        -2
-    )  # [..., A]
+    recent = _exposure(scores, lists.end) * lists.recency.unsqueeze(-2)  # [..., B, A, C]
+    return 1 - recent.sum(-1).mean(-2)  # [..., A]
 
 
 def calibration(scores: Tensor, lists: Lists) -> Tensor:

@@ -125,12 +125,15 @@ class Catalogue:
         recency = torch.from_numpy(sequences.recency()).float().to(device)
         return cls(categories, popularity, recency, ideal.tolist())
 
-    def lists(self, items: Tensor, history: Tensor, end: int | None = None) -> Lists:
+    def lists(self, items: Tensor, history: Tensor, served: int | None = None) -> Lists:
         """Return the features of lists ``[..., B, C]`` for users with ``history [..., B, M]``.
 
-        ``end``: so many of the C items are served (None: all).
+        ``served``: the first so many of the items are the list, which then ends softly; if there
+        are no more items than that, or for None, the list is all of them.
         """
-        length = items.shape[-1] if end is None else end
+        length, end = items.shape[-1], None
+        if served is not None and served < length:
+            length = end = served
         return Lists(
             categories=self.categories[items],
             popularity=self.popularity[items],

@@ -55,14 +55,13 @@ class Retraining(Training):
         changed = settings.backbones.model_copy(update=limits)
         super().__init__(model.backbone, sequences, changed, model.adapter)
         self.served = settings.adapters.served
-        searched = max(settings.adapters.searched, self.served)
         # Skip objectives of weight 0, which would only cost time.
         named = zip(settings.adapters.objectives, weights.tolist(), strict=True)
         self.weights = {name: w for name, w in named if w != 0}
         self.catalogue = Catalogue.of(sequences, self.served, self.device)
         self.groups = torch.from_numpy(sequences.groups).to(self.device)  # [users]
         met = sequences.met_in_training()  # users rows
-        self.searched = fewest_unmet(met, most=searched)
+        self.searched = fewest_unmet(met, most=max(settings.adapters.searched, self.served))
         history = history_shares(met, sequences.categories)  # [users, M]
         self.met, self.history = met.to(self.device), history.float().to(self.device)
 
@@ -81,8 +80,7 @@ class Retraining(Training):
             user, target = (torch.from_numpy(x).to(self.device)[few] for x in (users, targets))
             scores = self.backbone.score_catalogue(states[few], self.adapter, self.table())
             best = served(scores.detach(), self.met[user].mask(), self.searched)  # [B, L]
-            end = self.served if self.served < self.searched else None
-            features = self.catalogue.lists(best[None], self.history[user], end)
+            features = self.catalogue.lists(best[None], self.history[user], self.served)
             lists = Scored(scores.gather(1, best)[None, :, None], features)
 
             def diverge(_: str) -> Tensor:  # there is no frozen backbone

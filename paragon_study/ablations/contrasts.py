@@ -1,6 +1,6 @@
 """Compare the recorded ablations in tables and figures, for notebook 07 and docs/findings.md."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -86,16 +86,6 @@ def at_anchors(law: pd.DataFrame, number: int = 10) -> pd.DataFrame:
     setting = rows["objectives"].map("{} objectives, ".format) + rows["backbone"]
     setting += (", " + rows["dataset"]).mask(rows["dataset"] == "ml-100k", "")
     return rows.assign(setting=setting, regret=100 * rows["regret_mean"])
-
-
-def law_tables(law: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Tabulate regret and control error at ten tuned adapters: methods by studies."""
-    rows = at_anchors(law).sort_values(["objectives", "dataset", "backbone"], kind="stable")
-    rows["setting"] = rows["setting"].str.replace(" objectives", "")
-    for measure, title, digits in ("regret", "regret, %", 0), ("outcome_error", "control error", 2):
-        table = interval_table(rows, measure, "method", "setting", digits).reindex(IN_TABLES)
-        table = table.dropna().map(lambda cell: cell.partition(" ±")[0])  # without intervals
-        yield table.rename_axis(title).rename(lambda name: look(name).label)
 
 
 def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFrame:
