@@ -187,13 +187,13 @@ def same_parameters(one, other):
 def trained_study(seqs, backbone, settings):
     """What an evaluation needs, trained for a moment: adapters, generators, a random bias."""
     own, seeds = settings.adapters, settings.run.seeds
-    parts = held_out(seqs, backbone, own, settings.evaluation.cutoffs)
+    valid, test, test_set = held_out(seqs, backbone, own, settings.evaluation.cutoffs)
     collection = collect(backbone, seqs, own, seeds, {"backbone": "its checksum"})
     train = frozen_task(backbone, seqs, "train", own)
     losses = losses_on(train, own.objectives, settings.generator.task_rows)
     generators = {
         name: [
-            train_generator(collection, settings.of_generator(name), seed, parts[0], losses, name)
+            train_generator(collection, settings.of_generator(name), seed, valid, losses, name)
             for seed in seeds
         ]
         for name in settings.generators
@@ -201,8 +201,18 @@ def trained_study(seqs, backbone, settings):
     weights = collection.oracles
     draw = torch.Generator().manual_seed(0)
     bias = torch.randn(len(seeds), len(weights), seqs.categories.shape[1], generator=draw)
-    none = [{} for _ in seeds]
-    return Trained(*parts, collection, weights, generators, none, bias, weights[:0], {})
+    return Trained(
+        valid=valid,
+        test=test,
+        test_set=test_set,
+        collection=collection,
+        weights=weights,
+        generators=generators,
+        learned=[{} for _ in seeds],
+        category_bias=bias,
+        retrain_weights=weights[:0],
+        retrained={},
+    )
 
 
 class Planned:

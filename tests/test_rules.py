@@ -13,7 +13,7 @@ METHOD = {path: tree for path, tree in MODULES.items() if path.is_relative_to(RO
 # The layers of `paragon`, each of which may import what stands before it.
 LAYERS = (
     *("errors", "progress", "storage", "params", "metrics", "data", "objectives", "backbones"),
-    *("adapters", "generator", "rivals", "evaluation", "serving"),
+    *("adapters", "generator", "reranking", "rivals", "evaluation", "serving"),
 )
 
 

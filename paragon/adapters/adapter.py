@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from paragon.errors import ParagonError
 
@@ -42,13 +43,27 @@ class AdapterForm:
 
     def unflatten(self, vectors: Tensor) -> Parts:
         """Split vectors ``[..., P]`` into views. Raise ``ParagonError`` for a wrong length."""
-        d, h, m, size = self.dim, self.width, self.categories, self.size
-        if vectors.shape[-1] != size:
-            needed = f"states of {d} numbers, a bottleneck of {h} and {m} categories need {size}"
-            raise ParagonError(f"adapter vector: {vectors.shape[-1]} numbers found; {needed}")
+        d = self.dim
+        h = self.width
+        m = self.categories
+        length = vectors.shape[-1]
+        if length != self.size:
+            sizes = f"states of {d} numbers, a bottleneck of {h} and {m} categories"
+            raise ParagonError(f"adapter vector: {length} numbers found; {sizes} need {self.size}")
         w1, b1, w2, b2, v, u = vectors.split([h * d, h, d * h, d, m * d, m], -1)
-        w1, w2, v = w1.unflatten(-1, (h, d)), w2.unflatten(-1, (d, h)), v.unflatten(-1, (m, d))
-        return Parts(w1, b1, w2, b2, v, u)
+        return Parts(
+            w1=w1.unflatten(-1, (h, d)),
+            b1=b1,
+            w2=w2.unflatten(-1, (d, h)),
+            b2=b2,
+            v=v.unflatten(-1, (m, d)),
+            u=u,
+        )
+
+    def with_bias(self, bias: Tensor) -> Tensor:
+        """Build adapters ``[..., P]`` that only add ``bias [..., M]``, by category, to scores."""
+        others = self.size - self.categories
+        return F.pad(bias, (others, 0))  # u is the last part
 
 
 def adapt(states: Tensor, vectors: Tensor, form: AdapterForm) -> Tensor:
@@ -78,7 +93,8 @@ def item_table(items: Tensor, categories: Tensor, form: AdapterForm) -> Tensor:
 
 def initial_vector(form: AdapterForm, seed: int) -> Tensor:
     """Draw a start ``[P]``: W1 as in ``nn.Linear``, the rest zero, so that it changes no state."""
-    vector, bound = torch.zeros(form.size), 1 / math.sqrt(form.dim)  # [P]
+    vector = torch.zeros(form.size)  # [P]
+    bound = 1 / math.sqrt(form.dim)
     generator = torch.Generator().manual_seed(seed)
     vector[: form.width * form.dim].uniform_(-bound, bound, generator=generator)  # W1
     return vector
@@ -95,7 +111,8 @@ class Adapter(nn.Module):
     def __init__(self, form: AdapterForm) -> None:
         super().__init__()
         self.form = form
-        self.down, self.up = nn.Linear(form.dim, form.width), nn.Linear(form.width, form.dim)
+        self.down = nn.Linear(form.dim, form.width)
+        self.up = nn.Linear(form.width, form.dim)
         self.liking = nn.Linear(form.dim, form.categories) if form.categories else None
 
     @classmethod

@@ -153,8 +153,12 @@ def collect(
     better = (tuned.validation[..., -1] < unchanged).unsqueeze(-1)  # [S, A + W, 1]
     vectors = torch.where(better, tuned.vectors, untrained).cpu()  # [S, A + W, P]
     snapshots = torch.where(better.unsqueeze(-1), tuned.snapshots, untrained.unsqueeze(2))
-    about: dict = {"objectives": settings.objectives, "form": asdict(train.form)}
-    about |= {"settings": settings.model_dump(), "seeds": list(seeds)}
+    made_with: dict = {
+        "objectives": settings.objectives,
+        "form": asdict(train.form),
+        "settings": settings.model_dump(),
+        "seeds": list(seeds),
+    }
     return Collection(
         anchors=anchors,
         oracles=oracles,
@@ -163,7 +167,7 @@ def collect(
         snapshots=snapshots[:, : len(anchors)].cpu(),
         validation=tuned.validation.cpu(),
         steps=tuned.steps,
-        description=about | (description or {}),
+        description=made_with | (description or {}),
     )
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from paragon.adapters.adapter import Adapter, AdapterForm, adapt, item_table
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Met, Sequences
-from paragon.objectives.losses import Retrieval, divergence, matmul
+from paragon.objectives.kernels import Retrieval, matmul
+from paragon.objectives.losses import divergence
 from paragon.objectives.table import (
     Catalogue,
     Scored,
@@ -25,6 +26,9 @@ from paragon.objectives.table import (
     served,
 )
 from paragon.params import AdapterSettings
+
+# Items of the lists, their scores, and a function from a reference to divergences.
+Found = tuple[Tensor, Tensor, Callable[[str], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -54,34 +58,46 @@ class FrozenTask:
         Return the L best unmet items of each event, with scores ``[..., A, B, 1, L]``, and a
         function from the name of a reference to divergences ``[..., A, B]``.
         """
-        states = self.states[rows]  # [..., B, z]
         met = self.met[rows.reshape(-1)].mask().view(*rows.shape, -1)  # [..., B, n + 1]
-        if self.backbone.is_dot_product:
-            adapted = self.adapted(states.unsqueeze(-3), vectors)  # [..., A, B, d + M]
-            log_sum, lists = Retrieval.apply(adapted, self.items, met, self.searched)
-            of_lists = F.embedding(lists, self.items)  # [..., A, B, L, d + M]
-            scores = (of_lists @ adapted.unsqueeze(-1)).mT  # [..., A, B, 1, L]
-        else:
-            every = torch.arange(len(self.items), device=rows.device)
+        search = self._search_states if self.backbone.is_dot_product else self._search_pairs
+        items, scores, diverge = search(vectors, rows, met)
+        history = self.history[rows].unsqueeze(-3)  # [..., 1, B, M]
+        return Scored(scores, self.catalogue.lists(items, history, self.served)), diverge
 
-            def adapter(hidden: Tensor) -> Tensor:  # [..., B, n + 1, d]
-                pairs = self.adapted(hidden.flatten(-3, -2).unsqueeze(-3), vectors)
-                return pairs.unflatten(-2, hidden.shape[-3:-1])  # [..., A, B, n + 1, d + M]
-
-            table = self.backbone.score(states, every, adapter, self.items)  # [..., A, B, n + 1]
-            lists = served(table.detach(), met.unsqueeze(-3), self.searched)  # [..., A, B, L]
-            scores = table.gather(-1, lists).unsqueeze(-2)
+    def _search_states(self, vectors: Tensor, rows: Tensor, met: Tensor) -> Found:
+        """Search with one adapted state for all items: a score is a dot product."""
+        states = self.states[rows]  # [..., B, z]
+        adapted = self.adapted(states.unsqueeze(-3), vectors)  # [..., A, B, d + M]
+        log_sum, lists = Retrieval.apply(adapted, self.items, met, self.searched)
+        of_lists = F.embedding(lists, self.items)  # [..., A, B, L, d + M]
+        scores = (of_lists @ adapted.unsqueeze(-1)).mT  # [..., A, B, 1, L]
 
         def diverge(reference: str) -> Tensor:
             p = self.reference(reference, rows).unsqueeze(-3)  # [..., 1, B, n]
-            if not self.backbone.is_dot_product:
-                return divergence(table[..., 1:], p)  # [..., A, B]
             # sum_i p_i s_i = s' . sum_i p_i [e_i, g_i]
             expected = (adapted * matmul(p, self.items[1:])).sum(-1)  # [..., A, B]
             return log_sum - expected - torch.special.entr(p).sum(-1)
 
-        history = self.history[rows].unsqueeze(-3)  # [..., 1, B, M]
-        return Scored(scores, self.catalogue.lists(lists, history, self.served)), diverge
+        return lists, scores, diverge
+
+    def _search_pairs(self, vectors: Tensor, rows: Tensor, met: Tensor) -> Found:
+        """Search with an adapted state for each pair of event and item, as DeepFM has."""
+        states = self.states[rows]  # [..., B, z]
+        every = torch.arange(len(self.items), device=rows.device)  # [n + 1]
+
+        def adapter(hidden: Tensor) -> Tensor:  # [..., B, n + 1, d]
+            pairs = self.adapted(hidden.flatten(-3, -2).unsqueeze(-3), vectors)
+            return pairs.unflatten(-2, hidden.shape[-3:-1])  # [..., A, B, n + 1, d + M]
+
+        table = self.backbone.score(states, every, adapter, self.items)  # [..., A, B, n + 1]
+        lists = served(table.detach(), met.unsqueeze(-3), self.searched)  # [..., A, B, L]
+        scores = table.gather(-1, lists).unsqueeze(-2)  # [..., A, B, 1, L]
+
+        def diverge(reference: str) -> Tensor:
+            p = self.reference(reference, rows).unsqueeze(-3)  # [..., 1, B, n]
+            return divergence(table[..., 1:], p)  # [..., A, B]
+
+        return lists, scores, diverge
 
     def adapted(self, states: Tensor, vectors: Tensor) -> Tensor:
         """Adapt states ``[..., 1, B, d]`` by vectors ``[..., A, P]``: ``[..., A, B, d + M]``."""
@@ -127,18 +143,21 @@ def frozen_task(
     ``states [N, z]`` are computed if None. Raise ``ParagonError`` if a user has too few unmet
     items.
     """
-    device, form = backbone.device, adapter_form(backbone, sequences, settings)
+    device = backbone.device
+    form = adapter_form(backbone, sequences, settings)
     if events == "train":
         users, positions = sequences.train_events()
         if settings.events is not None and settings.events < len(users):
             rows = np.arange(settings.events) * len(users) // settings.events  # [N]
             users, positions = users[rows], positions[rows]
         # A row for each user: as in serving, all that the user met.
-        met, of_events = sequences.met_in_training(), torch.from_numpy(users)
+        met = sequences.met_in_training()
+        of_events = torch.from_numpy(users)  # [N]
     else:
         evaluation = sequences.evaluation(events)
         users, positions = evaluation.users, evaluation.positions
-        met, of_events = sequences.met_before(evaluation), torch.arange(len(users))
+        met = sequences.met_before(evaluation)
+        of_events = torch.arange(len(users))  # [N]
     check_served(met, settings.served)
     searched = settings.served
     if events == "train":

@@ -46,7 +46,8 @@ def interpolation(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     from scipy.interpolate import LinearNDInterpolator  # slow to import
 
     between = LinearNDInterpolator(anchors[:, :-1], identity)
-    points, middle = weights[:, :-1], anchors[:, :-1].mean(0)
+    points = weights[:, :-1]  # [W, O - 1]
+    middle = anchors[:, :-1].mean(0)  # [O - 1]
     mix = between(points)
     # Rounding can put weights on an edge just outside it: try a little inward.
     for other in (between(points + 1e-5 * (middle - points)), nearest(anchors, weights)):
@@ -65,13 +66,14 @@ def rbf(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def ridge(anchors: np.ndarray, weights: np.ndarray, strength: float = 1e-4) -> np.ndarray:
     """Fit a cubic regression with a penalty on all coefficients but the constant."""
-    columns, totals = range(anchors.shape[1] - 1), (1, 2, 3)
-    powers = [p for total in totals for p in combinations_with_replacement(columns, total)]
+    columns = range(anchors.shape[1] - 1)
+    powers = [p for total in (1, 2, 3) for p in combinations_with_replacement(columns, total)]
 
     def terms(points: np.ndarray) -> np.ndarray:
         return np.column_stack([points[:, list(power)].prod(1) for power in powers])
 
-    at_anchors, at_weights = terms(anchors), terms(weights)  # [A, powers], [W, powers]
+    at_anchors = terms(anchors)  # [A, powers]
+    at_weights = terms(weights)  # [W, powers]
     mean = at_anchors.mean(0)
     centred = at_anchors - mean
     gram = centred.T @ centred + strength * np.eye(len(powers))
@@ -106,6 +108,7 @@ def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def mixed(collection: Collection, method: Coefficients, seed_index: int, weights: Tensor) -> Tensor:
     """Mix the anchors' vectors by ``method`` at weights ``[W, O]``: ``[W, P]``."""
     mix = method(collection.anchors.double().numpy(), weights.double().numpy())
-    if mix.shape != (asked := (len(weights), len(collection.anchors))):
+    asked = (len(weights), len(collection.anchors))
+    if mix.shape != asked:
         raise ParagonError(f"a mixture must return coefficients [W, A] = {asked}, not {mix.shape}")
     return torch.from_numpy(mix).float() @ collection.anchor_vectors[seed_index]

@@ -40,7 +40,8 @@ class AdapterMap:
 
     def vectors(self, vectors: Tensor, form: AdapterForm, gain: float = 1.0) -> Tensor:
         """Move adapters ``[..., P]`` of a ``form``, ``gain`` times as strong: ``[..., Q]``."""
-        if form.dim != (needed := len(self.write)):
+        needed = len(self.write)
+        if form.dim != needed:
             reason = f"this map is for states with {needed}; they belong to another recommender"
             raise ParagonError(f"adapters of states with {form.dim} numbers: {reason}")
         w1, b1, w2, b2, v, u = form.unflatten(vectors.double())
@@ -74,7 +75,8 @@ def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
     item vectors that are all alike or not finite, and a bad fit.
     """
     first, second = shared_items(old.ids, new.ids)
-    if len(first) < (needed := 2 * max(old.vectors.shape[1], new.vectors.shape[1])):
+    needed = 2 * max(old.vectors.shape[1], new.vectors.shape[1])
+    if len(first) < needed:
         asked = f"to move adapters {needed} are needed, two for each number of a state"
         raise ParagonError(f"the recommenders have {len(first)} items in common; {asked}")
     events = old.popularity[first] + new.popularity[second]  # [n]
@@ -116,7 +118,9 @@ def shared_items(old: Sequence[str], new: Sequence[str]) -> tuple[Tensor, Tensor
 
 def explained(guess: Tensor, truth: Tensor, weights: Tensor) -> float:
     """Compute R^2 of ``guess [n, d]`` for ``truth [n, d]`` after the best shift and scale."""
-    w, guess, truth = weights.unsqueeze(1), _centred(guess, weights), _centred(truth, weights)
+    w = weights.unsqueeze(1)  # [n, 1]
+    guess = _centred(guess, weights)
+    truth = _centred(truth, weights)
     size = (w * guess**2).sum()
     scale = (w * guess * truth).sum() / size if size > 0 else 0.0
     rest = (w * (truth - scale * guess) ** 2).sum() / (w * truth**2).sum()

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from paragon import params
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.objectives.losses import matmul
+from paragon.objectives.kernels import matmul
 
 Adapt = Callable[[Tensor], Tensor]  # changes `h [..., d]`
 Rng = np.random.Generator

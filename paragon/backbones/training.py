@@ -26,7 +26,7 @@ from paragon.data.negatives import NegativeSampler
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 from paragon.metrics.ranking import ndcg_at, target_ranks
-from paragon.objectives.losses import BprMax, CatalogueSoftmax
+from paragon.objectives.kernels import BprMax, CatalogueSoftmax
 from paragon.progress import progress
 from paragon.storage import atomic_path, check_match
 

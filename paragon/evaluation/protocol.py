@@ -77,8 +77,10 @@ class TestSet:
         cutoffs: list[int],
         task: FrozenTask | None = None,  # the same events on the frozen backbone, for losses
     ) -> None:
-        self.sequences, self.evaluation = sequences, evaluation
-        self.objectives, self.cutoffs = objectives, sorted(cutoffs)
+        self.sequences = sequences
+        self.evaluation = evaluation
+        self.objectives = objectives
+        self.cutoffs = sorted(cutoffs)
         self.groups = sequences.groups[evaluation.users]
         _, unknown = ranking.group_gap(np.zeros(len(evaluation)), self.groups)
         if "fairness" in objectives and unknown:
@@ -86,21 +88,23 @@ class TestSet:
         self.candidates = evaluation.candidates
         # A table has some megabytes.
         self._left_out = lru_cache(32)(lambda *rows: sequences.excluded(evaluation[slice(*rows)]))
-        depth, categories = self.cutoffs[-1], sequences.categories
+        depth = self.cutoffs[-1]
+        categories = sequences.categories  # [n + 1, M]
         # Items share few different sets of categories, the patterns [M].
         patterns, kinds = np.unique(categories, axis=0, return_inverse=True)
         self.kinds = kinds.reshape(-1)  # [n + 1]
         self.similarity = ranking.jaccard(patterns.astype(np.float64))  # of patterns
-        parts = []
+        ideals = []
         for rows in row_blocks(len(evaluation), len(self.kinds)):
             excluded = sequences.excluded(evaluation[rows])
-            parts.append(ranking.ideal_alpha_dcg(categories, depth, excluded=excluded))
+            ideals.append(ranking.ideal_alpha_dcg(categories, depth, excluded=excluded))
         self.ideal = {
             "sampled": ranking.ideal_alpha_dcg(categories, depth, candidates=self.candidates),
-            "full": np.concatenate(parts),
+            "full": np.concatenate(ideals),
         }  # [N, depth] each
         self.information = information_of(sequences)
-        self.task, self.catalogue = task, Catalogue.of(sequences, task.served if task else 1, "cpu")
+        self.task = task
+        self.catalogue = Catalogue.of(sequences, task.served if task else 1, "cpu")
         self.history = history_shares(sequences.met_before(evaluation), categories)  # [N, M]
         entries = [OBJECTIVES[objective] for objective in objectives]
         self.followed = [entry.metric for entry in entries]  # in the order of the weights
@@ -117,10 +121,11 @@ class TestSet:
         The second holds the metrics of the objectives, or None if one is not a mean over events
         (group parity).  Raises ``ParagonError`` for scores of a wrong shape or not finite.
         """
-        means, events, lists = {}, {}, self._lists(scores)
+        lists = self._lists(scores)
+        means: Means = {}
+        events: dict[str, np.ndarray | None] = {}
         for protocol in PROTOCOLS:
-            ranks, items = lists[f"ranks_{protocol}"], lists[f"items_{protocol}"]
-            metrics = self.metrics(protocol, ranks, items)
+            metrics = self.metrics(protocol, lists[f"ranks_{protocol}"], lists[f"items_{protocol}"])
             means[protocol] = {name: float(np.mean(value)) for name, value in metrics.items()}
             followed = [metrics[name] for name in self.followed]
             arrays = [value for value in followed if isinstance(value, np.ndarray)]
@@ -131,48 +136,55 @@ class TestSet:
 
     def _lists(self, scores: Scores) -> dict[str, np.ndarray]:
         """Extract ranks ``[N]`` and best items ``[N, K]``; for losses, served lists as well."""
-        depth, parts, end = self.cutoffs[-1], [], 0
+        depth = self.cutoffs[-1]
+        blocks: list[dict[str, np.ndarray]] = []
+        end = 0
         events, columns = self.candidates.shape
         if scores.sampled is not None:
             check_array("scores", scores.sampled, "NC", "numbers", N=events, C=columns)
         for full in scores.blocks():
             check_array("scores", full, "NC", "numbers", C=self.sequences.n_items + 1)
-            start, end = end, end + len(full)
-            candidates, excluded = self.candidates[start:end], self._left_out(start, end)
-            sampled, part = np.take_along_axis(full, candidates, 1), {}
+            start = end
+            end = start + len(full)
+            candidates = self.candidates[start:end]  # [R, C]
+            excluded = self._left_out(start, end)  # [R, n + 1]
+            sampled = np.take_along_axis(full, candidates, 1)  # [R, C]
+            block: dict[str, np.ndarray] = {}
             if scores.sampled is not None:
                 sampled = scores.sampled[start:end]
             elif self.task is not None:
-                table, rows = torch.from_numpy(full).float(), torch.arange(start, end)
+                table = torch.from_numpy(full).float()  # [R, n + 1]
+                rows = torch.arange(start, end, device=self.task.states.device)
                 items = served(table, torch.from_numpy(excluded), self.task.served)
-                part["served"] = items.numpy()
-                part["served_scores"] = table.gather(1, items).numpy()
+                block["served"] = items.numpy()
+                block["served_scores"] = table.gather(1, items).numpy()
                 for name in self.references:
-                    p = self.task.reference(name, rows.to(self.task.states.device)).cpu()  # [R, n]
-                    part[name] = divergence(table[:, 1:], p).numpy()
-            part["ranks_sampled"] = ranking.target_ranks(sampled)
-            part["ranks_full"] = ranking.target_ranks(full, candidates[:, 0], excluded)
+                    p = self.task.reference(name, rows).cpu()  # [R, n]
+                    block[name] = divergence(table[:, 1:], p).numpy()
+            block["ranks_sampled"] = ranking.target_ranks(sampled)
+            block["ranks_full"] = ranking.target_ranks(full, candidates[:, 0], excluded)
             best = ranking.top_k(sampled, depth)
-            part["items_sampled"] = np.take_along_axis(candidates, best, 1)
-            part["items_full"] = ranking.top_k(full, depth, excluded)
-            parts.append(part)
+            block["items_sampled"] = np.take_along_axis(candidates, best, 1)
+            block["items_full"] = ranking.top_k(full, depth, excluded)
+            blocks.append(block)
         if end != events:
             raise ParagonError(f"scores: {end} rows; {events} are needed")
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
     def _losses(self, lists: dict[str, np.ndarray]) -> dict[str, float]:
         """Compute the objectives' losses as in tuning, from what `_lists` returns."""
-        part = {name: torch.from_numpy(x).unsqueeze(0) for name, x in lists.items()}
-        features = self.catalogue.lists(part["served"], self.history.float().unsqueeze(0))
-        best = Scored(part["served_scores"].unsqueeze(-2), features)  # [1, N, 1, L]
+        one = {name: torch.from_numpy(x).unsqueeze(0) for name, x in lists.items()}  # [1, N, ...]
+        features = self.catalogue.lists(one["served"], self.history.float().unsqueeze(0))
+        best = Scored(one["served_scores"].unsqueeze(-2), features)  # [1, N, 1, L]
         groups = torch.from_numpy(self.groups)
-        losses = best.losses(self.objectives, groups, part.__getitem__)  # [1, O]
+        losses = best.losses(self.objectives, groups, one.__getitem__)  # [1, O]
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
     def metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:
         """Compute all metrics of lists ``items [N, K]`` whose targets have the ``ranks [N]``."""
         ranked = self.sequences.categories[items]  # [N, K, M]
-        dcg, kinds = ranking.alpha_dcg(ranked), self.kinds[items]
+        dcg = ranking.alpha_dcg(ranked)  # [N, K]
+        kinds = self.kinds[items]  # [N, K]
         similarity = self.similarity[kinds[:, :, None], kinds[:, None]]  # [N, K, K]
         out: Metrics = {}
         for k in self.cutoffs:
@@ -186,7 +198,8 @@ class TestSet:
                 out[f"ild@{k}"] = ranking.intra_list_distance_at(similarity, k)
             out[f"novelty@{k}"] = ranking.novelty_at(items, self.information, k)
             if k == 10:
-                out["items@10"] = different = ranking.aggregate_diversity_at(items, k)
+                different = ranking.aggregate_diversity_at(items, k)
+                out["items@10"] = different
                 out["catalogue@10"] = different / self.sequences.n_items
             if k == 10 and "calibration" in self.objectives:
                 far = ranking.calibration_at(ranked, self.history.numpy(), k)
@@ -242,9 +255,10 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
                 if scores.key is None or scores.key not in known:
                     known[scores.key] = test_set.measure(scores)
                 measured.append(known[scores.key])
-                named = zip(test_set.objectives, weight, strict=True)
-                weight_columns = {f"w_{o}": float(w) for o, w in named}
-                for protocol, values in measured[-1][0].items():
+                by_objective = zip(test_set.objectives, weight, strict=True)
+                weight_columns = {f"w_{o}": float(w) for o, w in by_objective}
+                means, _ = known[scores.key]
+                for protocol, values in means.items():
                     start = {"method": row.method, "seed": row.seed, "protocol": protocol}
                     lines.append({**start, **weight_columns, **values})
         except (ParagonError, ValueError) as error:  # from `zip`: missing scores, or too many
@@ -253,9 +267,12 @@ def measure_rows(test_set: TestSet, rows: Iterable[Row]) -> tuple[pd.DataFrame, 
         for protocol in PROTOCOLS:
             points = [[means[protocol][m] for m in test_set.followed] for means, _ in measured]
             events = [arrays[protocol] for _, arrays in measured]
-            known_events = None if any(part is None for part in events) else events
-            weights = np.array(row.weights, dtype=float)
-            of_row = ByEvent(weights, np.array(points), known_events, row.random)
+            of_row = ByEvent(
+                weights=np.array(row.weights, dtype=float),
+                points=np.array(points),
+                events=None if any(of_weight is None for of_weight in events) else events,
+                random=row.random,
+            )
             by_event[protocol].setdefault(row.method, {})[row.seed] = of_row
     return pd.DataFrame(lines), by_event
 
@@ -264,7 +281,8 @@ def rows_of_weights(method: str, weights: np.ndarray, grid: np.ndarray) -> np.nd
     """Look up weights ``[R, O]`` in ``grid [W, O]``; raise ``ParagonError`` if one is missing."""
     # Files have six digits, and weights are at least 1/1000 apart.
     same = np.isclose(weights[:, None], grid, rtol=0, atol=1e-5).all(2)  # [R, W]
-    if not (known := same.any(1)).all():
+    known = same.any(1)  # [R]
+    if not known.all():
         named = tuple(weights[known.argmin()].astype(float).round(4).tolist())
         reason = "are not among the evaluation weights (adapters.oracles in params.yaml)"
         raise ParagonError(f"method {method}: weights {named} {reason}; it cannot be compared")

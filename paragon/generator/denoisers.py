@@ -73,7 +73,8 @@ class Denoiser(nn.Module):
         self.embed_weights = WeightEmbedding(objectives, width)
         self.embed_token = nn.Linear(size, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(settings.blocks))
-        self.norm, self.output = nn.LayerNorm(width), nn.Linear(width, size)
+        self.norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, size)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
@@ -92,7 +93,9 @@ def token_order(form: AdapterForm) -> Tensor:
     Each of h hidden units has a token: its row of W1, its b1, its column of W2, a share of b2.
     Then every two of M categories have one: their rows of V and their u.
     """
-    d, h, zero = form.dim, form.width, form.size
+    d = form.dim
+    h = form.width
+    zero = form.size
     at = form.unflatten(torch.arange(form.size))  # the positions of each part
     share = -(-d // h)  # of b2, rounded up
     b2 = F.pad(at.b2, (0, h * share - d), value=zero).view(h, share)
@@ -116,7 +119,8 @@ class TokenDenoiser(nn.Module):
 
     def __init__(self, form: AdapterForm, objectives: int, settings: GeneratorSettings) -> None:
         super().__init__()
-        width, heads = settings.width, settings.heads
+        width = settings.width
+        heads = settings.heads
         order = token_order(form)
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.flatten().argsort()[: form.size], persistent=False)
@@ -144,7 +148,8 @@ class TokenDenoiser(nn.Module):
         width = h.shape[-1]
         h = h + sinusoidal(torch.arange(h.shape[1], device=x.device), width)  # [B, N, w]
         h = h + self.embed_step(sinusoidal(t, width)).unsqueeze(1)  # [B, N, w]
-        condition = torch.where(drop.unsqueeze(1), self.null, self.embed_weights(weights))
+        embedded = self.embed_weights(weights)  # [B, w]
+        condition = torch.where(drop.unsqueeze(1), self.null, embedded)  # [B, w]
         for layer in self.layers:
             h = layer(h + condition.unsqueeze(1))  # [B, N, w]
         return self.vectors(self.output(h))  # [B, P]

@@ -46,7 +46,8 @@ class Latent(nn.Module):
             centred = latent.encode(vectors).double()  # [N, P]
             axes = torch.linalg.svd(centred, full_matrices=False).Vh[:size]  # [K, P]
             # The sign of a component is arbitrary: fix it, so that runs agree.
-            axes = axes * torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))
+            largest = axes.abs().argmax(1, keepdim=True)  # [K, 1]
+            axes = axes * torch.sign(axes.gather(1, largest))
             latent.basis = axes.float()
         latent.scale = latent.encode(vectors).std().clamp(min=1e-8)
         return latent
@@ -79,7 +80,8 @@ class DiffusionModel(nn.Module):
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__()
-        self.latent, self.settings = latent, settings
+        self.latent = latent
+        self.settings = settings
         self.denoiser: nn.Module
         if settings.network == "transformer":
             self.denoiser = TokenDenoiser(form, objectives, settings)
@@ -114,7 +116,8 @@ class Generator:
     """
 
     def __init__(self, model: DiffusionModel, description: dict) -> None:
-        self.model, self.description = model, description
+        self.model = model
+        self.description = description
         self.settings = model.settings
         self.objectives: list[str] = description["collection"]["objectives"]
         self.form = AdapterForm(**description["collection"]["form"])
@@ -146,8 +149,9 @@ class Generator:
 
 def load_generator(stem: Path, expected: dict | None = None) -> Generator:
     """Read a saved generator; raise ``ParagonError`` if its description is not as ``expected``."""
-    with loading(stem, "generator", {"kind": "generator", **(expected or {})}) as stored:
-        return generator_of(*stored)
+    needed = {"kind": "generator", **(expected or {})}
+    with loading(stem, "generator", needed) as (tensors, description):
+        return generator_of(tensors, description)
 
 
 def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
@@ -162,6 +166,8 @@ def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
 
 def load_generators(folder: Path, name: str, collection: Collection) -> list[Generator]:
     """Load the generators of a ``name``, one a seed; raise ``ParagonError`` on a mismatch."""
-    about = {"name": name, "collection": collection.description}
-    seeds = collection.description["seeds"]
-    return [load_generator(folder / f"{name}-seed{n}", about | {"seed": n}) for n in seeds]
+    generators = []
+    for seed in collection.description["seeds"]:
+        expected = {"name": name, "collection": collection.description, "seed": seed}
+        generators.append(load_generator(folder / f"{name}-seed{seed}", expected))
+    return generators

@@ -42,7 +42,9 @@ def diffusion_loss(
 
     w is hidden with probability ``condition_drop`` (Ho & Salimans 2022, algorithm 1).
     """
-    settings, schedule, device = model.settings, model.schedule, clean.device
+    settings = model.settings
+    schedule = model.schedule
+    device = clean.device
     t = torch.from_numpy(rng.integers(schedule.steps, size=len(clean))).to(device)  # [B]
     noise = standard_normal(clean.shape, rng).to(device)  # [B, K]
     drop = torch.from_numpy(rng.random(len(clean)) < settings.condition_drop).to(device)  # [B]
@@ -111,16 +113,22 @@ def train_generator(
     seed_index = collection.description["seeds"].index(seed)
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
     floor = collection.anchors.min(0).values  # [O]
-    about = {"kind": "generator", "name": name, "seed": seed, "floor": floor.tolist()}
-    about |= {"settings": settings.model_dump(), "collection": collection.description}
+    description = {
+        "kind": "generator",
+        "name": name,
+        "seed": seed,
+        "floor": floor.tolist(),
+        "settings": settings.model_dump(),
+        "collection": collection.description,
+    }
 
     model = untrained(collection, settings, seed, device)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
     clean = model.latent.encode(vectors)  # [N, K]
-    parts: dict[str, Part] = {"model": model, "averaged": averaged, "optimizer": optimizer}
-    stored = Checkpoint(checkpoint, about)
-    record = stored.load(parts) or {"step": 0, "curves": []}
+    state: dict[str, Part] = {"model": model, "averaged": averaged, "optimizer": optimizer}
+    stored = Checkpoint(checkpoint, description)
+    record = stored.load(state) or {"step": 0, "curves": []}
 
     for step in progress(range(record["step"], settings.steps), name):
         rng = np.random.default_rng([seed, 2, step])
@@ -142,14 +150,13 @@ def train_generator(
         update_average(averaged, model, decay=min(settings.ema, step / (step + 10)))
         record["step"] = step + 1
         if record["step"] % CHECKPOINT_EVERY == 0:
-            stored.save(parts, record)
+            stored.save(state, record)
 
-    description = {**about, "curves": stretches(record["curves"]), "guidance": 1.0}
-    generator = Generator(averaged, description)
-    by_guidance = guidance_losses(generator, valid)
-    chosen = min(by_guidance, key=lambda guidance: by_guidance[guidance])
-    description["guidance_losses"] = [[g, float(f"{x:.6g}")] for g, x in by_guidance.items()]
-    description["guidance"] = chosen
+    description = {**description, "curves": stretches(record["curves"]), "guidance": 1.0}
+    by_guidance = guidance_losses(Generator(averaged, description), valid)
+    tabulated = [[guidance, float(f"{loss:.6g}")] for guidance, loss in by_guidance.items()]
+    description["guidance_losses"] = tabulated
+    description["guidance"] = min(by_guidance, key=lambda guidance: by_guidance[guidance])
     return Generator(averaged, description)
 
 
@@ -192,6 +199,9 @@ def update_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
 def stretches(curves: list[dict[str, float]]) -> dict[str, list[float]]:
     """Average the losses of each step over up to 100 stretches of steps, to six digits."""
     table = np.array([list(losses.values()) for losses in curves])  # [steps, names]
-    parts = np.array_split(table, min(100, len(table)))
-    means = np.stack([part.mean(0) for part in parts])  # [up to 100, names]
-    return {name: [float(f"{x:.6g}") for x in means[:, i]] for i, name in enumerate(curves[0])}
+    splits = np.array_split(table, min(100, len(table)))
+    means = np.stack([steps.mean(0) for steps in splits])  # [up to 100, names]
+    averaged = {}
+    for column, name in enumerate(curves[0]):
+        averaged[name] = [float(f"{mean:.6g}") for mean in means[:, column]]
+    return averaged

@@ -34,8 +34,8 @@ def _volume(points: np.ndarray) -> np.ndarray:
         return (points[..., 0] * np.diff(height, prepend=0.0)).sum(axis=-1)
     # Between two levels of the last axis, the volume of the points above in the others is constant.
     thickness = -np.diff(points[..., -1], append=0.0)  # [..., P]
-    parts = [_volume(points[..., : n + 1, :-1]) for n in range(points.shape[-2])]
-    return (thickness * np.stack(parts, -1)).sum(-1)
+    slices = [_volume(points[..., : n + 1, :-1]) for n in range(points.shape[-2])]
+    return (thickness * np.stack(slices, -1)).sum(-1)
 
 
 def mean_hv(points: np.ndarray) -> float:
@@ -75,7 +75,8 @@ def outcome_error(points: np.ndarray, oracle: np.ndarray) -> Measure:
     The ``oracle [W, O]`` reached what was asked for. The distance between its metrics and those of
     ``points [W, O]`` is divided by its range of each metric. Undefined if a range is 0.
     """
-    points, oracle = check_array("points", points, "WO"), check_array("oracle", oracle, "WO")
+    points = check_array("points", points, "WO")
+    oracle = check_array("oracle", oracle, "WO")
     span = np.ptp(oracle, axis=0)  # [O]
     if (span <= _STEP * np.abs(oracle).max(0)).any():
         return Measure(None, "the oracle does not move one of the metrics")
@@ -133,7 +134,9 @@ def regret(
     losses = check_array("losses", losses, "R", R=len(rows))
     regrets = {}
     for prefix, chosen in (("", ~corners), ("corner_", corners)):
-        excess, unit, reason = (losses - oracle[rows])[chosen[rows]], 0.0, None
+        excess = (losses - oracle[rows])[chosen[rows]]
+        unit = 0.0
+        reason = None
         if not len(excess):
             reason = "no weight is a corner" if prefix else "every weight is a corner"
         else:

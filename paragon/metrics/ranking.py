@@ -115,16 +115,22 @@ def ideal_alpha_dcg(
     the rule is part of the metric, since it changes the sum. With fewer than k candidates the last
     sum is repeated. Source: Clarke et al., SIGIR 2008, section 3.3 (the exact ideal is NP-hard).
     """
-    k, decay, categories = _cutoff(k), _decay(alpha), check_array("categories", categories, "VM")
+    k = _cutoff(k)
+    decay = _decay(alpha)
+    categories = check_array("categories", categories, "VM")
     patterns, kind = np.unique(categories > 0, axis=0, return_inverse=True)  # [G, M], G is small
     if candidates is None:
         events = 1 if excluded is None else len(excluded)
         candidates = np.broadcast_to(np.arange(len(categories)), (events, len(categories)))
     candidates = check_array("candidates", candidates, "NC", "integers", 0, len(categories) - 1)
-    free, kind, parts = ~_excluded(excluded, candidates.shape), kind.reshape(-1), []
+    free = ~_excluded(excluded, candidates.shape)  # [N, C]
+    kind = kind.reshape(-1)  # [V]
+    blocks: list[np.ndarray] = []  # gains [n, k]
     for block in row_blocks(len(candidates), max(candidates.shape[1], len(patterns))):
-        kinds, left = kind[candidates[block]], free[block].copy()  # [n, C] each
-        rows, gains = np.arange(len(kinds)), np.zeros((len(kinds), k))
+        kinds = kind[candidates[block]]  # [n, C]
+        left = free[block].copy()  # [n, C]
+        rows = np.arange(len(kinds))
+        gains = np.zeros((len(kinds), k))
         worth = np.ones((len(kinds), patterns.shape[1]))  # of each category, for the next item
         for position in range(min(k, kinds.shape[1])):
             of_pattern = worth @ patterns.T.astype(np.float64)  # [n, G]
@@ -133,8 +139,8 @@ def ideal_alpha_dcg(
             gains[:, position] = np.maximum(gain[rows, pick], 0.0)
             left[rows, pick] = False
             worth *= np.where(patterns[kinds[rows, pick]], decay, 1.0)
-        parts.append(gains)
-    return _discounted(np.concatenate(parts))
+        blocks.append(gains)
+    return _discounted(np.concatenate(blocks))
 
 
 def alpha_ndcg_at(dcg: np.ndarray, ideal: np.ndarray, k: int) -> np.ndarray:

@@ -60,29 +60,34 @@ def paired_bootstrap(
 
     def differences(times: np.ndarray) -> np.ndarray:
         """Compute the differences ``[pairs, B]`` where users count ``times [B, U]``."""
-        total, out = sizes @ times.T, np.empty((len(pairs), len(times)))
+        total = sizes @ times.T  # [B]
+        out = np.empty((len(pairs), len(times)))
         for row, (sums, length), (_, _, statistic) in zip(out, sides, pairs, strict=True):
             means = (sums @ times.T / total).T  # [B, R]
-            of_a, of_b = statistic(means[:, :length]), statistic(means[:, length:])
+            of_a = statistic(means[:, :length])  # [B]
+            of_b = statistic(means[:, length:])  # [B]
             gap = check_array("the difference of the statistic", of_a - of_b, "B", B=len(means))
             # Differences in the last bits come from the order of summation: set them to 0.
             same = np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b))
             row[:] = np.where(same, 0.0, gap)
         return out
 
-    observed, users = differences(np.ones((1, len(sizes))))[:, 0].tolist(), len(sizes)
+    users = len(sizes)
+    observed = differences(np.ones((1, users)))[:, 0].tolist()
     if users < 2:
         reason = "one user: there is nothing to resample"
         return [(Interval(gap, None, None, reason), None) for gap in observed]
-    rng, parts, step = np.random.default_rng(seed), [], max(1, _BLOCK // users)
+    rng = np.random.default_rng(seed)
+    step = max(1, _BLOCK // users)
+    resampled: list[np.ndarray] = []  # [pairs, B] each
     for start in range(0, resamples, step):
         drawn = rng.integers(users, size=(min(step, resamples - start), users))  # [B, U]
         # Counts of the drawn users turn the means into matrix products.
         cells = drawn + np.arange(len(drawn))[:, None] * users
         times = np.bincount(cells.ravel(), minlength=drawn.size).astype(np.float64)
-        parts.append(differences(times.reshape(drawn.shape)))
+        resampled.append(differences(times.reshape(drawn.shape)))
     out: list[tuple[Interval, float | None]] = []
-    for gap, row in zip(observed, np.concatenate(parts, axis=1), strict=True):
+    for gap, row in zip(observed, np.concatenate(resampled, axis=1), strict=True):
         low, high = np.quantile(row, [(1 - CONFIDENCE) / 2, 1 - (1 - CONFIDENCE) / 2])
         far = min(np.count_nonzero(row <= 0), np.count_nonzero(row >= 0))
         p_value = float(min(1.0, 2 * (far + 1) / (resamples + 1)))

@@ -76,7 +76,8 @@ def metrics_of(names: Sequence[str]) -> list[str]:
 
 def check_names(names: Sequence[str]) -> None:
     """Raise ``ParagonError`` for unknown objectives."""
-    if unknown := [name for name in names if name not in OBJECTIVES]:
+    unknown = [name for name in names if name not in OBJECTIVES]
+    if unknown:
         known = f"is unknown; known: {', '.join(OBJECTIVES)}"
         raise ParagonError(f"params.yaml: adapters.objectives: {unknown[0]!r} {known}")
 
@@ -87,7 +88,8 @@ def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
     if not sequences.categories.any():
         raise ParagonError("no item has a category, by which all lists are measured; give some")
     for name in names:
-        if problem := OBJECTIVES[name].missing(sequences):
+        problem = OBJECTIVES[name].missing(sequences)
+        if problem:
             raise ParagonError(f"objective `{name}` {problem}")
 
 
@@ -99,11 +101,15 @@ class Scored(NamedTuple):
 
     def losses(self, names: Sequence[str], groups: Tensor, diverge: Diverge) -> Tensor:
         """Compute the losses ``[..., A, O]`` of objectives, for users in ``groups [..., B]``."""
-        parts = [
-            e.loss(diverge(e.reference), groups) if e.reference else e.loss(*self).squeeze(-1)
-            for e in (OBJECTIVES[name] for name in names)
-        ]
-        return torch.stack(parts, -1)  # of [..., A]
+        values: list[Tensor] = []  # of [..., A]
+        for name in names:
+            objective = OBJECTIVES[name]
+            if objective.reference:
+                value = objective.loss(diverge(objective.reference), groups)
+            else:
+                value = objective.loss(self.scores, self.lists).squeeze(-1)
+            values.append(value)
+        return torch.stack(values, -1)
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,8 @@ class Catalogue:
         ``served``: the first so many of the items are the list, which then ends softly; if there
         are no more items than that, or for None, the list is all of them.
         """
-        length, end = items.shape[-1], None
+        length = items.shape[-1]
+        end = None
         if served is not None and served < length:
             length = end = served
         return Lists(

@@ -10,7 +10,8 @@ from torch import Tensor
 from paragon.errors import ParagonError, shown
 
 LOG_OFFSET = 1e-3  # added to a weight before its logarithm, since a weight may be 0
-FAR, HALVINGS = 0.01, 6  # see `refined`
+FAR = 0.01
+HALVINGS = 6  # see `refined`
 
 
 def check_weights(weights: object, names: Sequence[str], normalise: bool = False) -> Tensor:
@@ -22,7 +23,8 @@ def check_weights(weights: object, names: Sequence[str], normalise: bool = False
     if isinstance(weights, pd.Series | pd.DataFrame):  # a DataFrame is refused: no table of numbers
         weights = weights.to_dict()
     if isinstance(weights, Mapping):
-        if unknown := [name for name in weights if name not in names]:
+        unknown = [name for name in weights if name not in names]
+        if unknown:
             known = f"is unknown; known: {', '.join(names)}"
             raise ParagonError(f"weights: objective {shown(unknown[0])} {known}")
         weights = [weights.get(name, 0.0) for name in names]
@@ -105,10 +107,12 @@ def refined(
     for _ in range(HALVINGS):
         share = points[:, 0] / max(points[:, 0].max(), 1e-12)  # [W]
         apart = np.abs(np.diff(share)) > FAR
-        between = ((w[1:] + w[:-1]) / 2)[apart & (np.maximum(share[1:], share[:-1]) >= least)]
+        accurate = np.maximum(share[1:], share[:-1]) >= least  # [W - 1]
+        between = ((w[1:] + w[:-1]) / 2)[apart & accurate]
         if not len(between):
             break
         w = np.append(w, between)
         order = w.argsort()
-        w, points = w[order], np.concatenate([points, measure(between)])[order]
+        w = w[order]
+        points = np.concatenate([points, measure(between)])[order]
     return w, points

@@ -19,7 +19,9 @@ def item_similarity(sequences: Sequences, neighbours: int = 100) -> sparse.csr_a
     met = interactions(sequences).astype(np.float64)  # [U, n + 1]
     norm = np.sqrt(met.sum(0))
     scaled = met @ sparse.diags_array(np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0))
-    by_item, items, values = scaled.T.tocsr(), [], []
+    by_item = scaled.T.tocsr()  # [n + 1, U]
+    items: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     for rows in row_blocks(len(norm), len(norm)):
         cosine = (by_item[rows] @ scaled).toarray()  # [b, n + 1]
         np.fill_diagonal(cosine[:, rows], 0)
@@ -27,7 +29,8 @@ def item_similarity(sequences: Sequences, neighbours: int = 100) -> sparse.csr_a
         values.append(np.take_along_axis(cosine, items[-1], 1))
     nearest = np.concatenate(items)  # [n + 1, neighbours]
     starts = np.arange(len(norm) + 1) * nearest.shape[1]
-    table = np.concatenate(values).ravel(), nearest.ravel(), starts
+    largest = np.concatenate(values)  # [n + 1, neighbours]
+    table = (largest.ravel(), nearest.ravel(), starts)
     return sparse.csr_array(table, shape=(len(norm), len(norm)))
 
 
@@ -47,7 +50,8 @@ def beside_baselines(ndcg: float, sequences: Sequences) -> str:
 
     Theirs is of at most 2,000 events.
     """
-    valid, found = sequences.valid[sequences.valid.sample_rows()], {}
+    valid = sequences.valid[sequences.valid.sample_rows()]
+    found: dict[str, float] = {}
     for rule in (popularity, item_knn):
         ranks = target_ranks(rule(sequences, valid), valid.targets, sequences.excluded(valid))
         found[rule.__name__] = float(ndcg_at(ranks, 10).mean())

@@ -80,7 +80,8 @@ class Conditioned(EndToEnd):
 
     def __init__(self, form: AdapterForm, start: Tensor, count: int, rival: RivalSettings) -> None:
         super().__init__()
-        self.form, self.adapter = form, nn.Parameter(start)
+        self.form = form
+        self.adapter = nn.Parameter(start)
         self.embed = WeightEmbedding(count, rival.width)
         self.modulate = nn.Linear(rival.width, 2 * form.width + form.categories)
         nn.init.zeros_(self.modulate.weight)  # training begins at `start` for all weights
@@ -88,12 +89,17 @@ class Conditioned(EndToEnd):
 
     def forward(self, weights: Tensor) -> Tensor:
         """Map weights ``[B, O]`` to adapter vectors ``[B, P]``."""
-        h, drop = self.form.width, torch.zeros(len(weights), dtype=torch.bool)
-        condition = self.modulate(self.embed(weights, drop.to(weights.device)))  # [B, 2 h + M]
+        h = self.form.width
+        drop = torch.zeros(len(weights), dtype=torch.bool, device=weights.device)  # [B]
+        condition = self.modulate(self.embed(weights, drop))  # [B, 2 h + M]
         scale, shift, bias = condition.split([h, h, self.form.categories], -1)
-        w1, b1, w2, b2, v, u = self.form.unflatten(self.adapter.expand(len(weights), -1))
-        w1, b1 = (1 + scale.unsqueeze(-1)) * w1, (1 + scale) * b1 + shift  # [B, h, d], [B, h]
-        return torch.cat([x.flatten(1) for x in (w1, b1, w2, b2, v, u + bias)], 1)
+        plain = self.form.unflatten(self.adapter.expand(len(weights), -1))
+        changed = plain._replace(
+            w1=(1 + scale.unsqueeze(-1)) * plain.w1,  # [B, h, d]
+            b1=(1 + scale) * plain.b1 + shift,  # [B, h]
+            u=plain.u + bias,  # [B, M]
+        )
+        return torch.cat([part.flatten(1) for part in changed], 1)  # [B, P]
 
 
 END_TO_END: dict[str, type[EndToEnd]] = {
@@ -105,7 +111,9 @@ END_TO_END: dict[str, type[EndToEnd]] = {
 
 def equal_steps(settings: Params) -> int:
     """Count the steps at which a rival has seen as many lists, by adapter, as the generator."""
-    adapters, generator, rivals = settings.adapters, settings.generator, settings.rivals
+    adapters = settings.adapters
+    generator = settings.generator
+    rivals = settings.rivals
     steps = adapters.start_steps + len(adapters.anchors) * adapters.steps
     tuning = steps * adapters.batch
     task_loss = generator.steps * generator.task_batch * generator.task_rows
@@ -113,10 +121,11 @@ def equal_steps(settings: Params) -> int:
 
 
 def train_end_to_end(
-    name: str, train: FrozenTask, settings: Params, seed: int, about: dict | None = None
+    name: str, train: FrozenTask, settings: Params, seed: int, origin: dict | None = None
 ) -> EndToEnd:
-    """Train the rival ``name`` on random weights; ``about`` adds entries to its description."""
-    rivals, objectives = settings.rivals, settings.adapters.objectives
+    """Train the rival ``name`` on random weights; ``origin`` adds entries to its description."""
+    rivals = settings.rivals
+    objectives = settings.adapters.objectives
     floor = simplex.simplex_weights(settings.adapters.anchors, objectives).min(0).values  # [O]
     device = train.states.device
     start = initial_vector(train.form, seed)
@@ -126,18 +135,27 @@ def train_end_to_end(
     # Adapters learn at the rate of tuning.
     rate = (rivals if name == "hypernetwork" else settings.adapters).learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
-    curves, rng = [], np.random.default_rng([seed, 5])
+    curves: list[dict[str, float]] = []
+    rng = np.random.default_rng([seed, 5])
     for step in progress(range(steps), name):
         weights = simplex.random_weights(rivals.weights, floor, rng).to(device)  # [B, O]
         rows = torch.from_numpy(rng.integers(len(train.states), size=rivals.rows)).to(device)
-        loss = (weights * train.losses(model(weights), rows, objectives)).sum(-1).mean()  # []
+        losses = train.losses(model(weights), rows, objectives)  # [B, O]
+        loss = (weights * losses).sum(-1).mean()  # []
         curves.append({"task_loss": loss.item()})
         set_rate(optimizer, rate, step / steps)
         take_step(loss, model, optimizer)
-    model.description = {"kind": name, "seed": seed, "form": asdict(train.form)}
-    model.description |= {"objectives": objectives, "floor": floor.tolist()}
-    model.description |= {"settings": rivals.model_dump(), "steps": steps}
-    model.description |= {"curves": stretches(curves), **(about or {})}
+    model.description = {
+        "kind": name,
+        "seed": seed,
+        "form": asdict(train.form),
+        "objectives": objectives,
+        "floor": floor.tolist(),
+        "settings": rivals.model_dump(),
+        "steps": steps,
+        "curves": stretches(curves),
+        **(origin or {}),
+    }
     return model.eval().requires_grad_(False)
 
 
@@ -147,7 +165,8 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
     expected = {"kind": name, "seed": seed, "backbone": backbone["sha256"]}
     with loading(stem, "rivals", expected) as (tensors, description):
         settings = RivalSettings(**description["settings"])
-        form, objectives = AdapterForm(**description["form"]), len(description["objectives"])
+        form = AdapterForm(**description["form"])
+        objectives = len(description["objectives"])
         model = END_TO_END[name](form, torch.zeros(form.size), objectives, settings)
         model.load_state_dict(tensors)
         model.description = description
@@ -169,7 +188,8 @@ def tune_category_bias(
     """Tune a bias for each of ``weights [W, O]`` and seed on training events, ``[S, W, M]``."""
     # So few parameters need a larger rate to converge.
     change = {"learning_rate": 3 * settings.learning_rate, "checks": 1, "snapshots": 0}
-    settings, categories = settings.model_copy(update=change), task.catalogue.categories
+    settings = settings.model_copy(update=change)
+    categories = task.catalogue.categories  # [n + 1, M]
     items = torch.cat([task.items[:, : task.form.dim], categories], 1)  # also without item side
     train = BiasTask(**{**vars(task), "items": items})
     start = torch.zeros(len(seeds), len(weights), categories.shape[1], device=items.device)

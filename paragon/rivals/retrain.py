@@ -63,17 +63,20 @@ class Retraining(Training):
         met = sequences.met_in_training()  # users rows
         self.searched = fewest_unmet(met, most=max(settings.adapters.searched, self.served))
         history = history_shares(met, sequences.categories)  # [users, M]
-        self.met, self.history = met.to(self.device), history.float().to(self.device)
+        self.met = met.to(self.device)
+        self.history = history.float().to(self.device)  # [users, M]
 
     def table(self) -> Tensor:
         """Return the vectors and categories of the items, ``[n + 1, d + M]``."""
-        vectors, categories = self.backbone.item_vectors(), self.catalogue.categories
-        return item_table(vectors, categories, self.adapter.form)
+        vectors = self.backbone.item_vectors()  # [n + 1, d]
+        return item_table(vectors, self.catalogue.categories, self.adapter.form)
 
     def loss(self, states: Tensor, users: np.ndarray, targets: np.ndarray, rng: Rng) -> Tensor:
         """Return the task loss: accuracy is the loss that the backbone is trained with."""
-        others, total = dict(self.weights), states.new_zeros(())
-        if weight := others.pop("accuracy", 0):
+        others = dict(self.weights)
+        total = states.new_zeros(())
+        weight = others.pop("accuracy", 0)
+        if weight:
             total = total + weight * super().loss(states, users, targets, rng)
         if others:
             few = torch.arange(0, len(users), LISTS, device=self.device)  # [B]

@@ -17,10 +17,12 @@ from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_s
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator, load_generator
 from paragon.metrics import ranking
+from paragon.metrics.lists import TOP, ListQuality
 from paragon.objectives.table import information_of
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
-from paragon.rivals import reranking
+from paragon.reranking import settings as reranking
+from paragon.reranking.rules import RERANKERS, Setting
 from paragon.serving.lists import Encoded
 from paragon.serving.outcome import Outcomes
 from paragon.serving.recommender import Recommender, Reranker
@@ -31,7 +33,6 @@ EXPORT = "python -m paragon export"
 PARTS = ("sequences", "backbone", "generator")
 FILES = ("README.md", *(f"{p}.{e}" for p in ("paragon", *PARTS) for e in ("json", "safetensors")))
 BALANCES = 100  # steps from accuracy alone to the other objective alone
-TOP = 10
 # Rows to keep: for unknown users and for the one user who remains.
 _UNKNOWN = {"units": [-1, -1], "groups": [-1, -1], "fields.user": [-1, -1], "fields.group": [0]}
 _PEOPLE = {
@@ -139,7 +140,7 @@ def load_folder(folder: Path) -> Recommender:
         outcomes = Outcomes(*(arrays[n] for n in Outcomes._fields)) if "ndcg" in arrays else None
         reranker = None
         if "sources" in arrays:
-            settings = [reranking.Setting(**setting) for setting in about["settings"]]
+            settings = [Setting(**setting) for setting in about["settings"]]
             reranker = Reranker(generator.objectives.index("accuracy"), settings, arrays["sources"])
         # Once more: an export may have replaced the folder meanwhile.
         check_match({"parts": about["parts"]}, {"parts": _checksums(folder)}, str(folder), EXPORT)
@@ -197,13 +198,14 @@ def quality_of_lists(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return ``NDCG@10 [G, N]`` and other metrics ``[G]`` by name for weights ``[G, O]``."""
     pasts = _histories(recommender, sequences, events)
-    ideal = ranking.ideal_alpha_dcg(sequences.categories, TOP, excluded=sequences.excluded(events))
+    quality = ListQuality.of(
+        events.targets, sequences.categories, excluded=sequences.excluded(events)
+    )
     information = information_of(sequences)  # [n + 1]
     ndcg, means = [], []
     for row in progress(weights.astype(np.float32), "balances"):
         lists, *_ = recommender.best(pasts, np.tile(row, (len(pasts), 1)), TOP)  # [N, K]
-        hits, sets = lists == events.targets[:, None], sequences.categories[lists]  # [N, K, M]
-        accuracy, diversity = reranking.list_quality(hits, sets, ideal)
+        accuracy, diversity = quality.measure(lists)  # [N] each
         novelty = ranking.novelty_at(lists, information, TOP)
         ndcg.append(accuracy)
         means.append([diversity.mean(), novelty.mean()])
@@ -236,7 +238,7 @@ def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | No
     pasts = _histories(recommender, sequences, events)
     vectors = reranking.source_vectors(recommender.generator, sources)  # [4, P]
     scores = [recommender.scores(pasts, vector) for vector in vectors]
-    tried = reranking.tried_settings(reranking.RERANKERS["xquad"], sequences, scores)
+    tried = reranking.tried_settings(RERANKERS["xquad"], sequences, scores)
     settings = reranking.chosen_settings(tried, np.arange(101) / 100)
     return Reranker(accuracy, settings, sources.numpy())
 

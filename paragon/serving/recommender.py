@@ -27,7 +27,8 @@ from paragon.generator.generator import Generator, Latent
 from paragon.metrics.ranking import top_k
 from paragon.objectives.weights import check_weights
 from paragon.params import checked
-from paragon.rivals.reranking import RERANKERS, Candidates, Setting, source_vectors
+from paragon.reranking.rules import RERANKERS, Setting
+from paragon.reranking.settings import Candidates, source_vectors
 from paragon.serving.lists import Batch, Encoded, History, Options, Past, Recommendations, as_list
 from paragon.serving.outcome import Balance, Outcomes, Promise, furthest, loss_bounds
 

@@ -23,14 +23,15 @@ from paragon.adapters.collection import Collection, load_collection, save_collec
 from paragon.adapters.frozen import best_of, held_out_losses
 from paragon.backbones import train_backbone
 from paragon.errors import ParagonError
-from paragon.evaluation.evaluate import over_seeds, shares_from_generated, significant
+from paragon.evaluation.differences import shares_from_generated
 from paragon.evaluation.methods import METHODS
 from paragon.evaluation.protocol import Row, Scores
-from paragon.evaluation.shares import at_budgets
+from paragon.evaluation.summary import over_seeds, significant
 from paragon.generator.generator import Generator
 from paragon.objectives.weights import random_weights, simplex_lattice
 from paragon.params import ARTIFACTS, Count, Overridden, Section, load_params, merge_sections
 from paragon.rivals.end_to_end import biased_scores, tune_category_bias
+from paragon_study.ablations.budgets import at_budgets
 from paragon_study.ablations.greedy import GAINS, Greedy
 from paragon_study.ablations.trials import Bench, Plan, Vectors, joined, tuned_adapters
 from paragon_study.pipeline.jobs import train_generators, train_rivals, training_task

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from paragon.evaluation.protocol import Row, Scores, TestSet
+from paragon.metrics.lists import TOP
 from paragon.objectives.table import metrics_of
-from paragon.rivals.reranking import RERANKERS, TOP, Setting, candidates_of, on_top
+from paragon.reranking.rules import RERANKERS, Setting
+from paragon.reranking.settings import candidates_of, on_top
 from paragon_study.ablations.trials import Bench
 
 FINEST = 0.75  # between exponents of factors; with more objectives, a multiple of it

@@ -19,8 +19,8 @@ from paragon.adapters.frozen import FrozenTask
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
-from paragon.evaluation.evaluate import control_measures, significant
 from paragon.evaluation.protocol import Row, Scores, TestSet, held_out, measure_rows
+from paragon.evaluation.summary import control_measures, significant
 from paragon.params import ROOT, Section, checked, load_params, read_settings
 from paragon.storage import check_match, write_json, write_text
 from paragon_study.pipeline.study import Study

@@ -30,17 +30,18 @@ from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import TestSet
 from paragon.generator.denoisers import Denoiser, sinusoidal
 from paragon.generator.generator import Generator, generator_of
+from paragon.metrics.lists import TOP, ranks_in
 from paragon.metrics.ranking import top_k
 from paragon.objectives.table import OBJECTIVES
 from paragon.objectives.weights import simplex_lattice
-from paragon.rivals import reranking
+from paragon.reranking import settings as reranking
+from paragon.reranking.rules import RERANKERS, Setting
 from paragon.rivals.end_to_end import biased_scores
 from paragon.storage import loading
 from paragon_study.report.style import look, metric_label
 
 RENEW = "python -m paragon demo --renew"
 STEPS = {2: 100, 3: 20}  # by the number of objectives: dials have multiples of 1 / STEPS
-TOP = 10  # items of a list
 MOST_BYTES = 8 * 1000 * 1000
 METHODS = {
     "generated": "Scored through an adapter that is generated for these weights, here and now.",
@@ -125,15 +126,14 @@ class Rankings:
         if method not in RERANKED:
             return top_k(self.scored(method, step), TOP, self.candidates.excluded)
         source, temperature, depth, weight = self.tensors[f"rerank.{method}"][step].tolist()
-        setting = reranking.Setting(int(source), temperature, int(depth), weight)
+        setting = Setting(int(source), temperature, int(depth), weight)
         lists = self.candidates.best(self._source_scores(setting.source), temperature)
-        return lists.reranked(reranking.RERANKERS[RERANKED[method]], setting, TOP)
+        return lists.reranked(RERANKERS[RERANKED[method]], setting, TOP)
 
     def quality(self, method: str, step: int) -> np.ndarray:
         """Compute the objectives' metrics of each event at a row of the dials, ``[O, N]``."""
         items = self.top(method, step)  # [N, 10]
-        hits = items == self.sequences.test.targets[:, None]
-        ranks = np.where(hits.any(1), hits.argmax(1) + 1, TOP + 1)
+        ranks = ranks_in(items, self.sequences.test.targets)  # [N]
         metrics = self.test_set.metrics("full", ranks, items)
         return np.stack([metrics[name] for name in self.test_set.followed])
 
@@ -210,7 +210,7 @@ def make_bundle(trained: Trained) -> Bundle:
     most = int((~lists.candidates.excluded).sum(1).min())  # the shortest list of a test event
     for method, rule in RERANKED.items():
         scores = sources if method.startswith("generated") else sources[:1]
-        tried = reranking.tried_settings(reranking.RERANKERS[rule], sequences, scores)
+        tried = reranking.tried_settings(RERANKERS[rule], sequences, scores)
         chosen = reranking.chosen_settings(tried, lists.weights[:, 0])
         settings = [[*s[:2], min(s.depth, most), s.weight] for s in chosen]
         tensors[f"rerank.{method}"] = torch.tensor(settings).double()

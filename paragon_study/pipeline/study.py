@@ -152,16 +152,21 @@ class Study:
         """Load all trained models, and the test events."""
         sequences, backbone, about = self.load_frozen()
         collection = self.load_collection(about)
-        settings, cutoffs = self.params.adapters, self.params.evaluation.cutoffs
+        settings = self.params.adapters
+        cutoffs = self.params.evaluation.cutoffs
+        valid, test, test_set = held_out(sequences, backbone, settings, cutoffs)
+        names = self.params.generators
         return Trained(
-            *held_out(sequences, backbone, settings, cutoffs),
-            collection,
-            collection.oracles,
-            {name: self.load_generators(name, collection) for name in self.params.generators},
-            self.load_rivals(about),
-            self.load_category_bias(about),
-            retrain_weights(self.params),
-            self.load_retrained(sequences),
+            valid=valid,
+            test=test,
+            test_set=test_set,
+            collection=collection,
+            weights=collection.oracles,
+            generators={name: self.load_generators(name, collection) for name in names},
+            learned=self.load_rivals(about),
+            category_bias=self.load_category_bias(about),
+            retrain_weights=retrain_weights(self.params),
+            retrained=self.load_retrained(sequences),
         )
 
 

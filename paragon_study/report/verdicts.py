@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from paragon.evaluation.evaluate import control_measures
+from paragon.evaluation.summary import control_measures
 from paragon.metrics.statistics import mean_interval
 
 SAVED = 0.946  # share of the time of retraining that the paper saves

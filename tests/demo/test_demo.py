@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from paragon.data.fetch import load_dataset
 from paragon.data.split import prepare
-from paragon.evaluation.methods import all_rows
+from paragon.evaluation.methods import all_rows, named
 from paragon.evaluation.protocol import measure_rows
 from paragon.generator.generator import Generator
 from paragon.generator.training import untrained
@@ -102,7 +102,7 @@ def test_the_committed_one_is_small_holds_no_raw_data_and_has_the_points_of_the_
 
 def test_its_lists_are_measured_again_beside_the_recorded_ones(toy_bundle, toy_study):
     seqs = toy_study.test_set.sequences
-    curve = measure_rows(toy_study.test_set, all_rows(toy_study, (*METHODS, "tuned")))[0]
+    curve = measure_rows(toy_study.test_set, all_rows(toy_study, named([*METHODS, "tuned"])))[0]
     table = measured_again(toy_bundle, seqs, curve)
     assert set(table["method"]) == {*METHODS}
     assert np.allclose(table.iloc[:, -4:-2], table.iloc[:, -2:], atol=1e-6)
@@ -180,7 +180,7 @@ def test_three_objectives_have_three_dials(seqs, backbone, settings, tmp_path, b
     for method in METHODS:
         script = f"data.users.map((_, user) => recommender.list(user, '{method}', {row}).items)"
         assert (np.array(browser.run(script)) == lists.top(method, row)).mean() > 0.99, method
-    curve = measure_rows(trained.test_set, all_rows(trained, (*METHODS, "tuned")))[0]
+    curve = measure_rows(trained.test_set, all_rows(trained, named([*METHODS, "tuned"])))[0]
     table = measured_again(bundle, seqs, curve)  # the corners, and the middles between two
     assert len(table) == 6 * len(METHODS)
     assert np.allclose(table.iloc[:, -6:-3], table.iloc[:, -3:], atol=1e-6)

@@ -18,11 +18,12 @@ from scipy.special import rel_entr
 
 from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones import base, build
-from paragon.evaluation import methods
-from paragon.evaluation.evaluate import Results, evaluate_method, from_generated, summarise
-from paragon.evaluation.methods import METHODS, Method, all_rows, other_rows
+from paragon.evaluation.differences import from_generated
+from paragon.evaluation.evaluate import Results, evaluate_method
+from paragon.evaluation.methods import METHODS, Method, all_rows, named, other_rows
 from paragon.evaluation.protocol import Row, Scores, TestSet, measure_rows
 from paragon.evaluation.shares import with_shares
+from paragon.evaluation.summary import summarise
 from paragon.generator.generator import Generator
 from paragon.generator.training import losses_on, train_generator
 from paragon.metrics.ranking import intra_list_distance_at, jaccard, ndcg_at, target_ranks, top_k
@@ -55,12 +56,13 @@ def curve(trained):
 
 
 def vectors_of(trained, index):
-    vectors = {name: methods.adapter_vectors(trained, index, name) for name in METHODS}
+    weights = trained.weights
+    vectors = {name: m.adapters(trained, index, weights) for name, m in METHODS.items()}
     return {name: each for name, each in vectors.items() if each is not None}
 
 
 def rows_of(trained, *names):
-    return [row for name in names for row in other_rows(trained, name)]
+    return [row for name in names for row in other_rows(trained, name, METHODS[name])]
 
 
 def brute_force(seqs, scores, pool, target):
@@ -165,18 +167,15 @@ def test_every_row_is_there(curve, collection):
         assert sum(way is not None for way in ways) == 1, name
 
 
-def test_a_new_method_is_measured_beside_recorded_results(
-    trained, curve, settings, tmp_path, monkeypatch
-):
-    monkeypatch.setitem(METHODS, "again", METHODS["interpolation"])  # removed after the test
+def test_a_new_method_is_measured_beside_recorded_results(trained, curve, settings, tmp_path):
     curve.to_csv(tmp_path / "curve.csv", index=False, float_format="%.6g")
     shares = [0.01]  # a toy keeps no more
     differences = {f"other{n}": {"alpha_ndcg_1_p": 1.0} for n in range(4)}
     recorded = Results(pd.read_csv(tmp_path / "curve.csv"), {"other0": {}}, differences)
     few = settings.evaluation.model_copy(update={"resamples": 200, "shares": shares})
-    results = evaluate_method(trained, "again", METHODS["again"], recorded, few)
+    results = evaluate_method(trained, "again", METHODS["interpolation"], recorded, few)
     again, there = results.summary["again"], summarise(curve, OBJECTIVES)["interpolation"]
-    kept = with_shares(trained, shares, ("interpolation",))[0]["interpolation"]
+    kept = with_shares(trained, shares, named(["interpolation"]))[0]["interpolation"]
     there |= {name: np.mean([m.value for m in measures]) for name, measures in kept.items()}
     numbers = {name: x for name, x in there.items() if isinstance(x, float)}
     assert {name: again[name] for name in numbers} == pytest.approx(numbers, rel=1e-3, abs=1e-4)
@@ -227,11 +226,12 @@ def test_the_best_of_several_is_chosen_on_validation(trained, collection):
     tuned = 0.5 * torch.randn((2, 12, collection.form.size), generator=draw)
     vectors = {"anchor_vectors": tuned[:, :5], "oracle_vectors": tuned[:, 5:]}
     known = dataclasses.replace(trained, collection=dataclasses.replace(collection, **vectors))
-    found = methods.adapter_vectors(known, 1, "tuned")
+    found = METHODS["tuned"].adapters(known, 1, known.weights)
     for w, weight in enumerate(known.weights):
         losses = held_out_losses(trained.valid, tuned[1], OBJECTIVES) @ weight
         assert torch.equal(found[w], tuned[1, losses.argmin()])
-    on_test = methods.adapter_vectors(dataclasses.replace(known, valid=known.test), 1, "tuned")
+    peeking = dataclasses.replace(known, valid=known.test)
+    on_test = METHODS["tuned"].adapters(peeking, 1, known.weights)
     assert not torch.equal(found, on_test)
 
 
@@ -292,7 +292,7 @@ def planned(seqs, tasks):
     generators = [Planned(tasks["test"].form, names, seed) for seed in (0, 1)]
     known = tasks | {"test_set": test_set, "weights": weights}
     known["generators"] = {"generated": generators}
-    return SimpleNamespace(**known, seeds=[3, 4], tried={})
+    return SimpleNamespace(**known, seeds=[3, 4], tried={}, columns=lambda: (1, 0))
 
 
 def head(seqs, scores):
@@ -301,7 +301,7 @@ def head(seqs, scores):
 
 @pytest.mark.parametrize("name", ["mmr", "dpp"])
 def test_the_backbone_is_re_ranked_by_the_weight_of_accuracy(seqs, backbone, planned, name):
-    (row,) = other_rows(planned, name)
+    (row,) = other_rows(planned, name, METHODS[name])
     assert (row.method, row.seed, row.random) == (name, 3, False)
     assert np.array_equal(row.weights, planned.weights.numpy())
     scores = list(row.scores)
@@ -315,7 +315,7 @@ def test_the_backbone_is_re_ranked_by_the_weight_of_accuracy(seqs, backbone, pla
 
 
 def test_generated_adapters_are_re_ranked_for_each_seed(seqs, planned):
-    rows = list(other_rows(planned, "generated_xquad"))
+    rows = list(other_rows(planned, "generated_xquad", METHODS["generated_xquad"]))
     assert [(row.seed, row.random) for row in rows] == [(3, True), (4, True)]
     for row, generator in zip(rows, planned.generators["generated"], strict=True):
         scores = list(row.scores)

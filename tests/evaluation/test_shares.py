@@ -8,9 +8,11 @@ import torch
 
 from paragon.evaluation import shares
 from paragon.evaluation.evaluate import evaluate, headline
-from paragon.evaluation.shares import MEASURES, WEIGHTS, Choice, at_budgets, with_shares
+from paragon.evaluation.methods import METHODS, named
+from paragon.evaluation.shares import MEASURES, WEIGHTS, Choice, with_shares
 from paragon.metrics import ranking
 from paragon.rivals.end_to_end import END_TO_END, biased_scores
+from paragon_study.ablations.budgets import at_budgets
 
 SHARES = (0.95, 0.5)
 
@@ -76,7 +78,7 @@ def all_settings(toy_study, index, name):
 
 @pytest.mark.parametrize("name", ["generated", "paragon_no_cfg", "category_bias", "tuned"])
 def test_the_most_diverse_setting_of_validation_is_measured_on_test_users(toy_study, name):
-    measures, rows = with_shares(toy_study, SHARES, [name])
+    measures, rows = with_shares(toy_study, SHARES, named([name]))
     none = torch.zeros(toy_study.test.form.size)
     plain = {p: measured(toy_study, p, getattr(toy_study, p).catalogue_scores(none).numpy()).mean(1)
              for p in ("valid", "test")}  # fmt: skip
@@ -128,16 +130,16 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypat
     events, of_backbone = len(test), shares.choice_of
     lists = np.random.default_rng(0).integers(1, sequences.n_items, (4, events, 10))
 
-    def planned(toy_study, index, name, *both):
-        own = of_backbone(toy_study, 0, "backbone", *both)
-        if name == "backbone":
+    def planned(toy_study, index, method, *both):
+        own = of_backbone(toy_study, 0, METHODS["backbone"], *both)
+        if method == METHODS["backbone"]:
             return own
         kept = np.array([[1.2, 0.96, 0.95, 0.6], [0.7, 0.65, 0.4, 0.3]][index])
         points = np.column_stack([kept * own.points[0, 0], [0.1, 0.3, 0.2, 0.9]])
         return Choice(range(4), points, lambda chosen: (lists[row] for row in chosen))
 
     monkeypatch.setattr(shares, "choice_of", planned)
-    measures, rows = with_shares(toy_study, (0.95, 0.65), ["tuned"])
+    measures, rows = with_shares(toy_study, (0.95, 0.65), named(["tuned"]))
     assert rows["95"] == {} and [*rows["65"]["tuned"]] == toy_study.seeds
     reached, missed = measures["tuned"]["alpha_ndcg_95"]
     assert reached == measures["tuned"]["alpha_ndcg_65"][0] and missed.value is None

@@ -9,14 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from paragon.evaluation.evaluate import (
-    Results,
-    from_generated,
-    headline,
-    per_user_control,
-    summarise,
-)
+from paragon.evaluation.differences import from_generated
+from paragon.evaluation.evaluate import Results, headline
 from paragon.evaluation.protocol import ByEvent, Scores
+from paragon.evaluation.summary import per_user_control, summarise
 from paragon.metrics import statistics
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import mean_interval

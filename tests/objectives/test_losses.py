@@ -6,8 +6,9 @@ import torch
 from scipy.special import rel_entr
 
 from paragon.metrics.ranking import alpha_dcg
-from paragon.objectives import losses
-from paragon.objectives.losses import BprMax, CatalogueSoftmax, Lists, Retrieval, SoftAlphaDCG
+from paragon.objectives import kernels, losses
+from paragon.objectives.kernels import BprMax, CatalogueSoftmax, Retrieval, SoftAlphaDCG
+from paragon.objectives.losses import Lists
 from paragon.objectives.table import served
 
 IDEAL = 7.0
@@ -72,14 +73,15 @@ def test_accuracy_is_the_mean_divergence_and_has_no_use_for_groups():
 
 
 def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
-    monkeypatch.setattr(losses, "TEMPERATURE", 1e-4)
+    for module in (kernels, losses):
+        monkeypatch.setattr(module, "TEMPERATURE", 1e-4)
     scores, lists = scores_for(20, 2, 12), lists_for(20, 12)
     found = losses.diversity(scores, lists)
     order = scores.argsort(-1, descending=True).numpy()
     g = lists.categories.numpy() > 0
     for task in range(2):
         ranked = np.take_along_axis(g, order[:, task, :, None], 1)
-        exact = alpha_dcg(ranked, losses.ALPHA)[:, -1].mean()
+        exact = alpha_dcg(ranked, kernels.ALPHA)[:, -1].mean()
         assert IDEAL * (1 - found[task].item()) == pytest.approx(exact, rel=1e-5)
 
 
@@ -138,21 +140,22 @@ def test_seeds_the_layout_in_memory_and_the_size_of_blocks_change_nothing(monkey
 def test_below_the_end_of_the_list_ranks_count_less_and_less():
     """By hand, at ranks apart: each counts with the probability that it is in the list."""
     rank = torch.arange(1.0, 31)
-    found, slope = losses._discounts(rank.requires_grad_(), 10)
-    inside = 1 / (1 + np.exp((np.arange(1, 31) - 10.5) / losses.SOFT_END))
+    found, slope = kernels.discounts(rank.requires_grad_(), 10)
+    inside = 1 / (1 + np.exp((np.arange(1, 31) - 10.5) / kernels.SOFT_END))
     assert np.allclose(found.detach(), inside / np.log2(1 + np.arange(1, 31)), rtol=1e-5)
     assert inside[9] > 0.5 > inside[10] and inside[0] > 0.99 and inside[-1] < 1e-4
     assert torch.allclose(torch.autograd.grad(found.sum(), rank)[0], slope, rtol=1e-4)
-    whole, slope = losses._discounts(rank, None)
+    whole, slope = kernels.discounts(rank, None)
     assert np.allclose(whole.detach(), 1 / np.log2(1 + np.arange(1, 31)), rtol=1e-5)
     assert torch.allclose(torch.autograd.grad(whole.sum(), rank)[0], slope, rtol=1e-4)
 
 
 def test_objectives_of_a_longer_search_are_those_of_its_discounts(monkeypatch):
     """With scores far apart, by hand: six of ten items are served."""
-    monkeypatch.setattr(losses, "TEMPERATURE", 1e-3)
+    for module in (kernels, losses):
+        monkeypatch.setattr(module, "TEMPERATURE", 1e-3)
     scores, lists = scores_for(20, 2, 10), lists_for(20, 10)._replace(end=6)
-    discount, _ = losses._discounts(torch.arange(1.0, 11), 6)
+    discount, _ = kernels.discounts(torch.arange(1.0, 11), 6)
     share = (discount / discount.sum()).numpy()
     order = scores.argsort(-1, descending=True).numpy()
     for task in range(2):
@@ -170,7 +173,7 @@ def test_objectives_of_a_longer_search_are_those_of_its_discounts(monkeypatch):
         far = rel_entr(p, 0.99 * q + 0.01 * p).sum(1).mean() / np.log(100)
         assert losses.calibration(scores, lists)[task].item() == pytest.approx(far, abs=1e-3)
         above = np.cumsum(ranked, 1) - ranked
-        gain = (ranked * (1 - losses.ALPHA) ** above).sum(2) @ discount.numpy()
+        gain = (ranked * (1 - kernels.ALPHA) ** above).sum(2) @ discount.numpy()
         value = IDEAL * (1 - losses.diversity(scores, lists)[task].item())
         assert value == pytest.approx(gain.mean(), rel=1e-3)
 

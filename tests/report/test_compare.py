@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paragon.evaluation.evaluate import task_losses
+from paragon.evaluation.summary import task_losses
 from paragon.metrics.control import correlation
 from paragon.params import RESULTS
 from paragon_study.report import compare

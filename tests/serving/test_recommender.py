@@ -9,7 +9,8 @@ import torch
 from paragon import History, Recommender
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build
-from paragon.rivals import reranking
+from paragon.reranking import settings as reranking
+from paragon.reranking.rules import RERANKERS
 from paragon.serving import recommender as module
 from tests.conftest import refused
 from tests.serving.conftest import export
@@ -225,7 +226,7 @@ def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
     model, _, generator = made
     valid, test = (frozen_task(model, seqs, e, settings.adapters) for e in ("valid", "test"))
     vectors = reranking.source_vectors(generator, loaded.reranker.sources)
-    weights, rule = np.array([0, 0.25, 0.5, 0.75, 1]), reranking.RERANKERS["xquad"]
+    weights, rule = np.array([0, 0.25, 0.5, 0.75, 1]), RERANKERS["xquad"]
     sources = [valid.catalogue_scores(vector).numpy() for vector in vectors]
     parts = {"full": reranking.tried_settings(rule, seqs, sources)}, test, vectors, weights
     evaluated = reranking.reranked_scores(rule, seqs, *parts, positions=20)

@@ -17,12 +17,11 @@ from paragon.adapters.collection import collect
 from paragon.adapters.frozen import held_out_losses
 from paragon.adapters.mixtures import interpolation, rbf
 from paragon.backbones import train_backbone
-from paragon.evaluation import shares
 from paragon.evaluation.protocol import Scores
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import mean_interval
 from paragon.rivals.end_to_end import END_TO_END
-from paragon_study.ablations import ablate, contrasts, factorial, trials
+from paragon_study.ablations import ablate, budgets, contrasts, factorial, trials
 from paragon_study.ablations.ablate import Ablations, Option, spread_weights, start_weights
 from paragon_study.ablations.greedy import Greedy
 from paragon_study.pipeline.study import Study
@@ -402,10 +401,10 @@ def test_budgets_have_a_row_for_each_method_and_share(toy_study, settings, monke
     study = SimpleNamespace(load_trained=lambda: toy_study, params=params)
     monkeypatch.setattr(ablate, "open_study", lambda *_: study)
     table = ablate.measure_budgets(Ablations.load(), "ml-100k-sasrec")
-    expected = set(product(shares.BUDGETS, {*shares.FETCHED} - {*END_TO_END}, (90, 1)))
+    expected = set(product(budgets.BUDGETS, {*budgets.FETCHED} - {*END_TO_END}, (90, 1)))
     assert set(table[["fetched", "method", "share"]].itertuples(index=False)) == expected
     rows = table.set_index(["fetched", "share", "method"]).sort_index()
-    for budget in shares.BUDGETS:
+    for budget in budgets.BUDGETS:
         others, own = rows.loc[budget, 1].drop("generated"), rows.loc[(budget, 1, "generated")]
         gap = (others["alpha_ndcg"] - own["alpha_ndcg"]).to_numpy()
         assert others["difference"].to_numpy() == pytest.approx(gap, abs=1e-5)

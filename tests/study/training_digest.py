@@ -21,7 +21,7 @@ from paragon.adapters.mixtures import interpolation
 from paragon.backbones import BACKBONES, train_backbone
 from paragon.data.split import prepare
 from paragon.generator.training import losses_on, train_generator
-from paragon.objectives.losses import matmul
+from paragon.objectives.kernels import matmul
 from paragon.params import load_params
 from paragon.rivals.end_to_end import train_end_to_end
 from tests.conftest import SMALL, toy_dataset

@@ -9,9 +9,11 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from paragon.metrics.ranking import ideal_alpha_dcg, top_k
-from paragon.rivals import reranking
-from paragon.rivals.reranking import RERANKERS, Ranked, Setting, candidates_of
+from paragon.metrics.lists import ListQuality
+from paragon.metrics.ranking import top_k
+from paragon.reranking import settings as reranking
+from paragon.reranking.rules import RERANKERS, Ranked, Setting
+from paragon.reranking.settings import candidates_of
 from tests.conftest import refused
 
 N, D, M = 12, 15, 6
@@ -172,14 +174,13 @@ def test_on_the_events_of_the_choice_every_weight_is_in_its_place(seqs, planted,
     seqs = dataclasses.replace(seqs, test=seqs.valid)
     made, _ = reranked(RERANKERS[rule], seqs, planted[:1], planted[:1])
     for protocol, c in candidates_of(seqs, seqs.valid).items():
-        ideal = ideal_alpha_dcg(seqs.categories, 10, candidates=c.items, excluded=c.excluded)
+        quality = ListQuality.of(seqs.valid.targets, seqs.categories, c.items, c.excluded)
         bare = np.take_along_axis(planted[0], c.items, 1)
         values = []
         for scores in (*(both[protocol] for both in made), bare):
             best = top_k(scores, 10, c.excluded)
-            sets = seqs.categories[np.take_along_axis(c.items, best, 1)]
-            quality = reranking.list_quality(best == c.targets[:, None], sets, ideal)
-            values.append([value.mean() for value in quality])
+            measured = quality.measure(np.take_along_axis(c.items, best, 1))
+            values.append([value.mean() for value in measured])
         assert values[-2] == pytest.approx(values[-1])  # all weight on accuracy: the bare list
         accuracy, spread = np.array(values[:-1]).T
         assert (np.diff(accuracy) >= 0).all() and (np.diff(spread) <= 0).all()
