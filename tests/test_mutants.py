@@ -92,7 +92,7 @@ def test_only_users_who_are_judged_need_negatives():
     # Now the user who met everything is judged, in validation.
     frame = {name: [*frame[name], new] for name, new in zip(frame, ("v", "f", 0), strict=True)}
     frame["timestamp"][5] = 85
-    refused("user 'all' has only 0 items", prepare, Dataset.from_frame(frame, ITEMS), **rules)
+    refused(("data.negatives", "'all'"), prepare, Dataset.from_frame(frame, ITEMS), **rules)
 
 
 def information(seqs):
