@@ -184,9 +184,8 @@ def test_a_new_method_is_measured_beside_recorded_results(
     assert results.summary.keys() == {"other0", "again"} and set(results.curve) == set(curve)
     p, corrected = (results.differences["again"][f"alpha_ndcg_1_{n}"] for n in ("p", "p_holm"))
     assert 0 < p and corrected == pytest.approx(min(1, 5 * p), rel=1e-4)  # of five methods
-    refused(
-        ("again", "kind", "mix"), evaluate_method, trained, "again", Method("mix"), recorded, few
-    )
+    wrong = "again", Method("mix"), recorded, few
+    refused(("again", "kind", "mix"), evaluate_method, trained, *wrong)
 
 
 def test_rows_that_are_no_adapters(trained, seqs):

@@ -267,8 +267,5 @@ def test_what_cannot_be_compared_is_named(rows):
     mine, few = {s: row(0.0, s) for s in (0, 3)}, row(0.0, 0, weights=W[2:])
     refused("`generated`", compared, {"mine": mine})
     refused(("mine", "seed 3"), compared, {"mine": mine, "generated": {0: few}})
-    refused(
-        ("mine", "(0.0, 1.0)", "adapters.oracles"),
-        compared,
-        {"mine": mine, "generated": {0: few, 3: few}},
-    )
+    unknown = "(0.0, 1.0)", "adapters.oracles"
+    refused(("mine", *unknown), compared, {"mine": mine, "generated": {0: few, 3: few}})
