@@ -1,7 +1,8 @@
 """Mistakes that change results and that no other test notices: each is caught by one test here.
 
 Most are leaks (of test events, or of what comes later) or parts of training that one could
-forget without an error.  ``tests/defects.yaml`` plants some of them, and those of the released code.
+forget without an error.  ``tests/defects.yaml`` plants some of them, and those of the released
+code.
 """
 
 import dataclasses
