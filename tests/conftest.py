@@ -245,9 +245,14 @@ def tree(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def refused(part, function, *args, **kwargs):
-    """The call raises ParagonError in a single line that contains ``part``; return the line."""
+def refused(named, function, *args, **kwargs):
+    """The call raises ParagonError in a single line that names something, or all of several things.
+
+    Keys, places, values and commands are named; the sentence around them may change.  Return it.
+    """
     with pytest.raises(ParagonError) as caught:
         function(*args, **kwargs)
-    assert part in str(caught.value) and "\n" not in str(caught.value)
-    return str(caught.value)
+    line = str(caught.value)
+    parts = [named] if isinstance(named, str) else named
+    assert [part for part in parts if part not in line] == [] and "\n" not in line, line
+    return line

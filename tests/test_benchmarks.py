@@ -100,8 +100,8 @@ def test_the_page_on_results_has_the_recorded_times(bench):
     assert bench.costs(ROOT / "results") in page
     times = {"generate": {"p50": 0.006, "p99": 0.009}, "retrain": {"p50": 180, "p99": 190}}
     figure = bench.time_to_model(times, {"cores": 2})
-    words = {text.get_text() for text in figure.axes[0].texts}
-    assert words == {"6 ms   30,000 × faster", "3 min", "published saving, 94.6%"}
+    words = " ".join(text.get_text() for text in figure.axes[0].texts)
+    assert all(number in words for number in ("6 ms", "30,000", "3 min", "94.6%"))
 
 
 def test_the_readme_of_the_benchmarks_has_the_recorded_speed_and_memory_does_not_grow(bench):

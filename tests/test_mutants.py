@@ -1,7 +1,8 @@
 """Mistakes that change results and that no other test notices: each is caught by one test here.
 
 Most are leaks (of test events, or of what comes later) or parts of training that one could
-forget without an error.  ``tests/defects.yaml`` plants them, and those of the released code.
+forget without an error.  ``tests/defects.yaml`` plants some of them, and those of the released
+code.
 """
 
 import dataclasses
@@ -92,7 +93,7 @@ def test_only_users_who_are_judged_need_negatives():
     # Now the user who met everything is judged, in validation.
     frame = {name: [*frame[name], new] for name, new in zip(frame, ("v", "f", 0), strict=True)}
     frame["timestamp"][5] = 85
-    refused("user 'all' has only 0 items", prepare, Dataset.from_frame(frame, ITEMS), **rules)
+    refused(("data.negatives", "'all'"), prepare, Dataset.from_frame(frame, ITEMS), **rules)
 
 
 def information(seqs):

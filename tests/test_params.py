@@ -36,5 +36,5 @@ def test_the_settings_of_every_study_that_can_be_added_go_together():
 
 
 def test_a_missing_file_and_a_wrong_override_are_refused(tmp_path):
-    refused("run from a checkout", load_params, tmp_path / "params.yaml")
+    refused(str(path := tmp_path / "params.yaml"), load_params, path)
     refused("backbones.dmi", load_params, overrides={"backbones": {"dmi": 8}})

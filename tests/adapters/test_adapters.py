@@ -12,7 +12,6 @@ from paragon.adapters.adapter import Adapter, AdapterForm, adapt, initial_vector
 from paragon.adapters.collection import collect, load_collection, save_collection
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import build
-from paragon.errors import ParagonError
 from paragon.objectives.table import OBJECTIVES
 from paragon.objectives.weights import simplex_weights
 from tests.conftest import PARTS, adapter_settings, refused
@@ -72,8 +71,7 @@ def test_vector_to_module_and_back(categories):
     table = torch.cat([items, features], 1)
     assert torch.allclose(module(states) @ table.T, expected, atol=1e-4)
     assert torch.allclose(adapt(states, vector[None], form)[0] @ table.T, expected, atol=1e-4)
-    with pytest.raises(ParagonError, match=f"17 numbers found.* {form.size}"):
-        form.unflatten(torch.zeros(17))
+    refused(("17", str(form.size)), form.unflatten, torch.zeros(17))
 
 
 def test_scores_are_products_of_adapted_states_and_items(pair, backbone, seqs):
@@ -123,9 +121,9 @@ def test_accuracy_is_0_where_nothing_changes_and_has_no_use_for_targets(task):
 def test_a_user_who_met_nearly_everything_is_named(backbone, seqs):
     least = int((~seqs.met_in_training().mask()).sum(1).min())
     frozen_task(backbone, seqs, "train", adapter_settings(served=least))
-    words = rf"{least + 1} items.* 1 of {seqs.n_users} users.*adapters.served"
-    with pytest.raises(ParagonError, match=words):
-        frozen_task(backbone, seqs, "train", adapter_settings(served=least + 1))
+    named = "adapters.served", str(least + 1), f"1 of {seqs.n_users}"
+    more = adapter_settings(served=least + 1)
+    refused(named, frozen_task, backbone, seqs, "train", more)
 
 
 def test_tuning_searches_below_the_served_list_as_far_as_every_user_has_items(backbone, seqs):
@@ -225,11 +223,11 @@ def test_collection_round_trip_and_training_set(collection, tmp_path):
     save_collection(dataclasses.replace(collection, **described), stem := tmp_path / "collection")
     loaded = load_collection(stem, {"sha256": "abc"})
     assert torch.equal(loaded.snapshots, collection.snapshots)
-    refused("`backbone` differs", load_collection, stem, {"sha256": "other"})
+    refused("`backbone`", load_collection, stem, {"sha256": "other"})
     broken = collection.anchor_vectors.clone()
     broken[0, 1, 3] = torch.nan
     save_collection(dataclasses.replace(collection, anchor_vectors=broken), stem)
-    refused("not finite", load_collection, stem)
+    refused(str(stem), load_collection, stem)
 
 
 @pytest.mark.parametrize("start_steps", [0, 20])

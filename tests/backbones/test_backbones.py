@@ -17,7 +17,6 @@ from paragon.backbones.base import Backbone, Dropout, check_backbone
 from paragon.backbones.sequential import padded_softmax, smallest_intervals, windows
 from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
-from paragon.errors import ParagonError
 from paragon.generator.training import train_generator
 from paragon.params import ROOT
 from paragon.serving.recommender import Recommender
@@ -144,22 +143,21 @@ def test_dropout_keeps_the_mean_and_passes_the_gradient_of_what_it_kept():
 
 
 WRONG = [
-    ("states", lambda self, context: torch.full((len(context.users), 16), torch.nan), "finite"),
-    ("states", Backbone.states, "`states` is missing"),
-    ("item_vectors", lambda self: self.item_embedding.weight[:7], r"item_vectors.*\[7, 16\]"),
-    ("expand", lambda self, s, c: (s.unsqueeze(1).expand(-1, 2, -1), 0), r"h` .*\[3, 2, 16\]"),
-    ("expand", lambda self, s, c: (s.unsqueeze(1), torch.zeros(2)), r"b` .*\[2\]"),
+    ("states", lambda self, context: torch.full((len(context.users), 16), torch.nan), ["`states`"]),
+    ("states", Backbone.states, ["`states`"]),
+    ("item_vectors", lambda self: self.item_embedding.weight[:7], ["item_vectors", "[7, 16]"]),
+    ("expand", lambda self, s, c: (s.unsqueeze(1).expand(-1, 2, -1), 0), ["h`", "[3, 2, 16]"]),
+    ("expand", lambda self, s, c: (s.unsqueeze(1), torch.zeros(2)), ["b`", "[2]"]),
 ]
 
 
-@pytest.mark.parametrize(("method", "wrong", "word"), WRONG)
+@pytest.mark.parametrize(("method", "wrong", "named"), WRONG)
 def test_a_wrong_backbone_is_named_before_training(
-    method, wrong, word, backbone, seqs, monkeypatch
+    method, wrong, named, backbone, seqs, monkeypatch
 ):
     check_backbone(backbone, seqs)
     monkeypatch.setattr(type(backbone), method, wrong)
-    with pytest.raises(ParagonError, match=f"SASRec.*{word}"):
-        check_backbone(backbone, seqs)
+    refused(["SASRec", *named], check_backbone, backbone, seqs)
 
 
 def test_training_events_are_each_seen_once_with_their_own_past(seqs, settings):
@@ -294,11 +292,11 @@ def test_tisasrec_attention_against_the_written_out_formula(seqs, settings):
 
 
 def test_settings_that_do_not_fit_are_refused_by_name(seqs, settings):
-    for name, change, word in (
-        ("bert", {}, "'bert' is unknown"),
+    for name, change, key in (
+        ("bert", {}, "'bert'"),
         ("sasrec", {"heads": 3}, "backbones.heads"),
         ("ngcf", {"layers": 2}, "backbones.dim"),
         ("deepfm", {"dim": 15}, "backbones.dim"),
         ("gru4rec", {"loss": "bpr_max", "negatives": None}, "backbones.negatives"),
     ):
-        refused(word, train_backbone, name, seqs, settings.backbones.model_copy(update=change))
+        refused(key, train_backbone, name, seqs, settings.backbones.model_copy(update=change))

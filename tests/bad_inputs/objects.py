@@ -1,4 +1,4 @@
-"""Bad tables in memory and bad requests to the library, by subject and word of the message."""
+"""Bad tables in memory and bad requests to the library, by subject and what the message names."""
 
 from datetime import datetime
 
@@ -46,52 +46,52 @@ INTERACTIONS = {
     "row 1, column user_id": all_events("user_id", [1, "1", 2], ["u0", "u0 ", "u1"]),
     "row 2, column item_id": all_events("item_id", ["a", "b", "a\0"], ["a", "b", ""]),
     "row 0, column item_id": all_events("item_id", [["a"], "b", "a"]),
-    "same length": [THREE | {"timestamp": [1, 2]}],
-    "found dict": [{"user_id": 5, "item_id": ["a"]}],
-    "single string": [{"user_id": "ab", "item_id": ["a", "b"]}],
-    "same name": [pd.DataFrame([["u", "v"]] * 2, columns=["user_id", "user_id"])],
-    "found Lazy": [type("Lazy", (), {"columns": ["user_id"]})()],
-    "no rows": [events().iloc[:0]],
-    "found list": [[1, 2]],
-    "no column user_id": [{}],
+    # What is no table: its type.
+    "dict": [
+        *(THREE | {"timestamp": [1, 2]}, {"user_id": 5, "item_id": ["a"]}),
+        {"user_id": "ab", "item_id": ["a", "b"]},
+    ],
+    "DataFrame": [pd.DataFrame([["u", "v"]] * 2, columns=["user_id", "user_id"])],
+    "Lazy": [type("Lazy", (), {"columns": ["user_id"]})()],
+    "list": [[1, 2]],
+    "": [events().iloc[:0]],
+    "column user_id": [{}],
 }
 ITEM_TABLES = {
     "row 1, column categories": all_items("categories", *([["X"], n] for n in ("a", 3, [1]))),
     "row 1, column title": all_items("title", ["A", "x\0"], ["A", 10**5000]),
     "column item_id of items table": all_items("item_id", ["x", "y"]),
     "row 1, column item_id": all_items("item_id", ["a", "a"]),
-    "no column categories": [ITEMS.drop(columns="categories")],
+    "column categories": [ITEMS.drop(columns="categories")],
 }
 USER_TABLES = {
     "row 1, column group": [{"user_id": [1, 2], "group": ["F", "\udfff"]}],
-    "none of the 2 users": [{"user_id": [7, 8], "group": ["F", "M"]}],
+    "column user_id": [{"user_id": [7, 8], "group": ["F", "M"]}],
     "row 1, column user_id": [{"user_id": [1, 1], "group": ["F", "M"]}],
 }
 # What JSON can hold is asked of the service, in corpus.yaml.
 TIMES = [["x"], [1.5], [True], [2**62]]
 HISTORIES = {
-    "history: ": ["6269", b"6269", {"i1": 5}, 17, None, []],
-    "history.0: ": [[1, 2], np.array([1, 2]), [["i1"]], [None], ["x" * 257]],
-    "2 for 1 items": [History(["i1"], times=[1, 2])],
-    "in order": [History(["i1", "i2"], times=[9, 1])],
+    "history": ["6269", b"6269", {"i1": 5}, 17, None, []],
+    "history.0": [[1, 2], np.array([1, 2]), [["i1"]], [None], ["x" * 257]],
+    "times": [History(["i1"], times=[1, 2]), History(["i1", "i2"], times=[9, 1])],
     "times.0": [*(History(["i1"], times=t) for t in TIMES), History(["i1"] * 2, [[1], [2, 3]])],
     "user": [History(["i1"], user="nobody"), History(["i1"], user=["u1"])],
 }
 WEIGHTS = {
-    "sum to 1": [[0.5, 0.6], {"accuracy": 0.5}],
-    "finite": [[float("nan"), 1]],
-    "2 numbers": [[0.5], [], np.zeros((1, 1, 2)), 0.5],
-    "2 rows for 1": [[[0.5, 0.5], [0.1, 0.9]]],
-    "table of numbers": [{"accuracy": "much", "diversity": 0.3}, [1j, 0], "half", None],
-    "bool": [[True, False]],
-    "weights": [[10**400, 0]],
+    "weights (0.5": [[0.5, 0.6], {"accuracy": 0.5}],
+    "weights (nan": [[float("nan"), 1]],
+    "weights, (1": [[0.5], [], np.zeros((1, 1, 2)), 0.5],  # a shape
+    "weights, 2 rows": [[[0.5, 0.5], [0.1, 0.9]]],
+    "weights": [{"accuracy": "much", "diversity": 0.3}, [1j, 0], "half", None, [10**400, 0]],
+    "weights, True": [[True, False]],
 }
 OPTIONS = {
     "rerank": [{"rerank": ["xquad"]}],
     "only": [{"only": "i1"}, {"only": [["i1"]]}],
     "without": [{"without": ["new", "newer"]}, {"without": 5}],
-    "more than the 0 items": [{"only": []}],
-    "more than the 146 items": [{"k": 147}],
+    "k: 10, 0 items": [{"only": []}],
+    "k: 147, 146 items": [{"k": 147}],
 }
 OUTCOMES = {
     "accuracy_loss_at_most": [{"accuracy_loss_at_most": x} for x in (0, 3, float("nan"), "0.03")],
@@ -101,4 +101,4 @@ OUTCOMES = {
 OBJECTS = {"interactions table": INTERACTIONS, "items table": ITEM_TABLES}
 OBJECTS |= {"users table": USER_TABLES, "history": HISTORIES, "weights": WEIGHTS}
 OBJECTS |= {"option": OPTIONS, "outcome": OUTCOMES}
-OBJECTS["k"] = {"k: ": [0, -1, 2.5, 2.0, True, "3", None, 10_000, np.float32(2), 10**30]}
+OBJECTS["k"] = {"k": [0, -1, 2.5, 2.0, True, "3", None, 10_000, np.float32(2), 10**30]}

@@ -42,14 +42,14 @@ def test_own_files_are_copied_as_they_are_and_hidden_ones_are_no_data(own, tmp_p
     folder = fetch("shop", directory=given, note="genres by hand", data=data)
     copied = {f"shop.{suffix}": text.encode() for suffix, text in OWN.items()}
     assert tree(folder).items() >= copied.items()
-    assert load_dataset("shop", data).source == "own: genres by hand"
+    assert load_dataset("shop", data).source.endswith("genres by hand")
     assert tree(fetch("shop", directory=given, data=data)) == copied
     assert load_dataset("shop", data).source == "own"
     (given / "second.inter").touch()
-    refused("(anything, second)", fetch, "shop", directory=given, data=data)
+    refused(("anything", "second"), fetch, "shop", directory=given, data=data)
     for name in ("anything", "second"):
         (given / f"{name}.inter").unlink()
-    refused("does not hold shop.inter", fetch, "shop", directory=given, data=data)
+    refused("shop.inter", fetch, "shop", directory=given, data=data)
 
 
 def test_a_failure_keeps_the_old_data(own, data, monkeypatch):
@@ -64,7 +64,8 @@ def test_a_failure_keeps_the_old_data(own, data, monkeypatch):
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", fail)
-    refused("No space left", fetch, "mine", directory=own(inter=OTHER), data=data)
+    named, given = (str(data / "mine"), "No space left"), own(inter=OTHER)
+    refused(named, fetch, "mine", directory=given, data=data)
     assert tree(data) == before
 
 
@@ -73,7 +74,7 @@ def test_what_is_no_dataset_is_not_replaced(own, tmp_path, foreign):
     path = tmp_path / "data" / foreign
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    refused("elsewhere", fetch, "mine", directory=own(), data=tmp_path / "data")
+    refused(str(tmp_path / "data" / "mine"), fetch, "mine", directory=own(), data=tmp_path / "data")
     assert tree(tmp_path / "data") == {foreign: b"mine"}
 
 
@@ -117,27 +118,27 @@ def test_simultaneous_fetches_and_loads_of_one_name(own, tmp_path):
 
 def test_a_registered_name_records_its_source(ml1m, tmp_path):
     folder = fetch("ml-1m", directory=ml1m, data=tmp_path / "data")
-    assert load_dataset("ml-1m", tmp_path / "data").source == "folder (not the official file)"
+    assert load_dataset("ml-1m", tmp_path / "data").source.startswith("folder")
     record = json.loads((folder / "ml-1m.source.json").read_text())
     ratings = hashlib.sha256((ml1m / "ratings.dat").read_bytes()).hexdigest()
     assert record["raw_sha256"]["ratings.dat"] == ratings
     assert str(tmp_path) not in (folder / "ml-1m.source.json").read_text()
     fetch("ml-1m-time", directory=ml1m, note="reconstructed", data=tmp_path / "data")
     same = load_dataset("ml-1m-time", tmp_path / "data")
-    assert same.source == "folder (not the official file): reconstructed"
+    assert same.source.startswith("folder") and same.source.endswith("reconstructed")
     assert same.fingerprint == load_dataset("ml-1m", tmp_path / "data").fingerprint
 
 
 def test_a_copy_of_another_size_is_refused_or_says_so(ml1m, tmp_path, monkeypatch):
     """Rows that are missing or foreign; what its owner says of the copy is kept with its size."""
-    data, wrong = tmp_path / "data", "3 interactions, 2 users, 2 items"
+    data, wrong = tmp_path / "data", ("ml-1m", "3 interactions", "2 users", "2 items")
     for size in ((4, 2, 2), (3, 3, 2), (3, 2, 1), (1_000, 2, 2)):
         monkeypatch.setitem(REGISTRY, "ml-1m", replace(REGISTRY["ml-1m"], size=size))
         refused(wrong, fetch, "ml-1m", directory=ml1m, data=data)
         assert not data.exists()
     folder = fetch("ml-1m", directory=ml1m, note="for a class", data=data)
-    label = "folder (not the official file): for a class, 3 of 1,000 interactions"
-    assert load_dataset("ml-1m", data).source == label
+    label = load_dataset("ml-1m", data).source
+    assert label.startswith("folder") and "for a class" in label and "3 of 1,000" in label
     (folder / "ml-1m.source.json").unlink()  # files put there by hand
     refused(wrong, load_dataset, "ml-1m", data)
 
@@ -147,13 +148,13 @@ def test_altered_data_is_refused(ml1m, tmp_path):
     folder = fetch("ml-1m", directory=ml1m, data=data)
     with open(folder / "ml-1m.inter", "a") as file:
         file.write("1\t20\t5\t1\n")
-    refused("ml-1m.inter was altered", load_dataset, "ml-1m", data)
+    refused("ml-1m.inter", load_dataset, "ml-1m", data)
     (folder / "ml-1m.source.json").write_text("{")
-    refused("source.json cannot be read", load_dataset, "ml-1m", data)
+    refused("ml-1m.source.json", load_dataset, "ml-1m", data)
     (folder / "ml-1m.source.json").unlink()
     for path in folder.rename(data / "ml-100k").iterdir():
         path.rename(path.with_name(path.name.replace("ml-1m", "ml-100k")))
-    refused("ml-100k.inter was altered", load_dataset, "ml-100k", data)
+    refused("ml-100k.inter", load_dataset, "ml-100k", data)
 
 
 @pytest.mark.parametrize("beside", ["mine.inter.gz", "mine/mine.inter"])
@@ -161,8 +162,7 @@ def test_two_files_of_one_name_are_refused(own, tmp_path, beside):
     given = own(tmp_path / "given")
     (given / beside).parent.mkdir(exist_ok=True)
     (given / beside).write_bytes(gzip.compress(OTHER.encode()))
-    word = "remove one" if beside.endswith("gz") else "twice"
-    refused(word, fetch, "mine", directory=given, data=tmp_path / "data")
+    refused("mine.inter", fetch, "mine", directory=given, data=tmp_path / "data")
 
 
 # --- archives ---------------------------------------------------------------------------------
@@ -182,10 +182,10 @@ def archive(ml1m, tmp_path):
 def test_an_official_archive_is_recognised_and_not_fetched_again(archive, tmp_path, monkeypatch):
     data = tmp_path / "data"
     fetch("ml-1m", directory=archive, data=data)
-    assert load_dataset("ml-1m", data).source == "folder (not the official file)"
+    assert load_dataset("ml-1m", data).source.startswith("folder")
     published(monkeypatch, "ml-1m", archive, "http://127.0.0.1:9/none")
     fetch("ml-1m", directory=tmp_path, data=data)
-    assert load_dataset("ml-1m", data).source == "official (checksums match)"
+    assert load_dataset("ml-1m", data).source.startswith("official")
     before = tree(data)
     (data / ".ml-1m.stage-killed").mkdir()
     (data / "ml-1m").rename(data / ".ml-1m.stage-killed" / "old")
@@ -202,12 +202,12 @@ def test_damaged_archives(ml1m, archive, tmp_path):
     cases = [whole[: len(whole) // 2], whole[:100] + b"\0" * 40 + whole[140:], b""]
     for content in (*cases, lzma[:45] + b"\xff" * 45 + lzma[90:]):
         archive.write_bytes(content)
-        refused("cannot be read", fetch, "ml-1m", directory=tmp_path, data=data)
+        refused("ml-1m.zip", fetch, "ml-1m", directory=tmp_path, data=data)
     packed = gzip.compress((ml1m / "ratings.dat").read_bytes())
     (ml1m / "ratings.dat").unlink()
     for content in (packed[:-12], b"plain text"):
         (ml1m / "ratings.dat.gz").write_bytes(content)
-        refused("ratings.dat.gz cannot be read", fetch, "ml-1m", directory=ml1m, data=data)
+        refused("ratings.dat.gz", fetch, "ml-1m", directory=ml1m, data=data)
     assert not data.exists()
 
 
@@ -217,8 +217,8 @@ def test_a_file_that_unpacks_to_too_much_is_refused(ml1m, archive, tmp_path, mon
         path.write_bytes(path.read_bytes() * 2)
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    refused(".dat.gz holds more", fetch, "ml-1m", directory=ml1m, data=tmp_path / "data")
-    refused("1m/ratings.dat holds more", fetch, "ml-1m", directory=archive, data=tmp_path / "data")
+    refused((".dat.gz", "50"), fetch, "ml-1m", directory=ml1m, data=tmp_path / "data")
+    refused(("1m/ratings.dat", "50"), fetch, "ml-1m", directory=archive, data=tmp_path / "data")
 
 
 def test_what_is_wrong_in_an_archive_is_said_of_the_archive(ml1m, archive, tmp_path):
@@ -229,7 +229,7 @@ def test_what_is_wrong_in_an_archive_is_said_of_the_archive(ml1m, archive, tmp_p
     with zipfile.ZipFile(archive, "a") as opened:
         for path in ml1m.iterdir():
             opened.writestr(f"old/{path.name}", path.read_bytes())
-    refused("ratings.dat twice", fetch, "ml-1m", directory=archive, data=tmp_path / "data")
+    refused(("ml-1m.zip", "ratings.dat"), fetch, "ml-1m", directory=archive, data=tmp_path / "data")
 
 
 def test_no_path_leads_out_of_an_archive(archive, tmp_path):
@@ -253,15 +253,15 @@ def test_download(archive, tmp_path, monkeypatch):
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/ml-1m.zip"
         published(monkeypatch, "ml-1m", archive, address)
-        refused("404", fetch, "ml-1m", data=data)
+        refused((address, "404"), fetch, "ml-1m", data=data)
         for content in (whole[:50], whole[:-1] + b"x"):
             (served / "ml-1m.zip").write_bytes(content)
-            refused("hash", fetch, "ml-1m", data=data)
+            refused((address, "hash"), fetch, "ml-1m", data=data)
             assert not data.exists()
         (served / "ml-1m.zip").write_bytes(whole)
         fetch("ml-1m", data=data)
         server.shutdown()
-    assert load_dataset("ml-1m", data).source == "official (checksums match)"
+    assert load_dataset("ml-1m", data).source.startswith("official")
     given = fetch("ml-1m", directory=tmp_path, data=tmp_path / "other")
     assert tree(given) == tree(data / "ml-1m")
 
@@ -280,16 +280,16 @@ def test_the_wheel_comes_through_pip_and_must_be_the_known_one(name, own, tmp_pa
     stub.chmod(0o755)
     for python, word in (("/bin/false", "recbole"), (str(stub), "hash")):
         monkeypatch.setattr(sys, "executable", python)
-        refused(word, fetch, name, data=data)
+        refused((WHEEL, word), fetch, name, data=data)
     known = replace(REGISTRY[name], wheel=hashlib.sha256(wheel.read_bytes()).hexdigest())
     monkeypatch.setitem(REGISTRY, name, known)
-    refused(f"{name}.inter has the sha256", fetch, name, data=data)
+    refused(f"{name}.inter", fetch, name, data=data)
     assert not data.exists()
 
     sums = {suffix: hashlib.sha256(content).hexdigest() for suffix, content in files.items()}
     monkeypatch.setitem(REGISTRY, name, replace(known, files=sums))
     folder = fetch(name, data=data)
     assert tree(folder) == {f"{name}.{suffix}": content for suffix, content in files.items()}
-    assert load_dataset(name, data).source == "official (checksums match)"
+    assert load_dataset(name, data).source.startswith("official")
     arguments = (tmp_path / "arguments").read_text()
     assert all(w in arguments for w in ("recbole==1.2.1", "--no-deps", "--only-binary=:all:"))

@@ -55,19 +55,19 @@ def test_the_same_sequences_as_in_memory(tmp_path, rules, spread, numbers):
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "named"),
     [
-        (lambda frame: frame.drop(columns="timestamp"), "column timestamp is missing"),
-        (lambda frame: frame.assign(timestamp=frame["timestamp"] + 0.5), "whole seconds"),
-        (lambda frame: frame.assign(timestamp=frame["timestamp"] * 10**6), "rows have no id"),
-        (lambda frame: frame.assign(timestamp=20200901 + frame["timestamp"] % 30), "no time"),
-        (lambda frame: frame.assign(item_id=None), "rows have no id"),
-        (lambda frame: pd.concat([frame, frame[:2]]), "2 events repeat"),
-        (lambda frame: frame.assign(rating=0.5), "no event is left"),
+        (lambda frame: frame.drop(columns="timestamp"), "timestamp"),
+        (lambda frame: frame.assign(timestamp=frame["timestamp"] + 0.5), "timestamp"),
+        (lambda frame: frame.assign(timestamp=frame["timestamp"] * 10**6), "604 rows"),
+        (lambda frame: frame.assign(timestamp=20200901 + frame["timestamp"] % 30), "604 rows"),
+        (lambda frame: frame.assign(item_id=None), "604 rows"),
+        (lambda frame: pd.concat([frame, frame[:2]]), "2 events"),
+        (lambda frame: frame.assign(rating=0.5), "min_rating=1"),
     ],
 )
-def test_what_would_have_to_be_repaired_is_refused(tmp_path, change, word):
+def test_what_would_have_to_be_repaired_is_refused(tmp_path, change, named):
     dataset = toy_dataset()
     files = written(tmp_path, change(dataset.interactions), dataset.items, dataset.users)
-    refused(word, prepare_large, *files, min_rating=1, negatives=9)
-    refused("No files found", prepare_large, tmp_path / "nothing.parquet", *files[1:])
+    refused(named, prepare_large, *files, min_rating=1, negatives=9)
+    refused("nothing.parquet", prepare_large, tmp_path / "nothing.parquet", *files[1:])

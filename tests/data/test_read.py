@@ -131,7 +131,7 @@ def test_writing_replaces_the_files_together(own, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", full)
-        refused("No space left", write_atomic, fewer, folder)
+        refused((str(folder), "No space left"), write_atomic, fewer, folder)
     assert tree(folder) == before
     assert len(read(write_atomic(fewer, folder)).users) == 0
 
@@ -152,7 +152,7 @@ def test_categories_come_back_as_many_as_they_were(tmp_path):
     ]
     for names in (["b c", "b_c"], [","]):
         items = {"item_id": list("abcde"), "categories": [names] * 5}
-        refused("same word", Dataset.from_frame, events, items)
+        refused(("categories", names[0]), Dataset.from_frame, events, items)
 
 
 # --- tables in memory -------------------------------------------------------------------------

@@ -126,15 +126,16 @@ def test_users_times_items_need_not_fit_into_memory():
 
 def test_broken_scores_are_named_with_their_method(trained, seqs):
     scores = np.zeros((len(seqs.test), seqs.n_items + 1), np.float32)
-    for word, tables in (
-        ("mine, seed 3, weight 1 of 2", [(np.full_like(scores, np.nan),)]),
-        ("shape", [(scores[:, 1:],)]),
-        ("shape", [(scores, np.zeros((len(scores), 3)))]),
-        ("shorter", [(scores,)]),
-        ("longer", [(scores,)] * 3),
+    for weight, tables in (
+        (1, [(np.full_like(scores, np.nan),)]),
+        (1, [(scores[:, 1:],)]),
+        (1, [(scores, np.zeros((len(scores), 3)))]),
+        (2, [(scores,)]),  # one table too few
+        (3, [(scores,)] * 3),  # one too many
     ):
         made = (Scores.of(*given) for given in tables)
-        refused(word, measure_rows, trained.test_set, [Row("mine", 3, np.eye(2), made)])
+        named = "mine", "seed 3", f"weight {weight}"
+        refused(named, measure_rows, trained.test_set, [Row("mine", 3, np.eye(2), made)])
 
 
 @pytest.mark.parametrize(("users", "good"), [(1, False), (None, True)])
@@ -182,7 +183,8 @@ def test_a_new_method_is_measured_beside_recorded_results(trained, curve, settin
     assert results.summary.keys() == {"other0", "again"} and set(results.curve) == set(curve)
     p, corrected = (results.differences["again"][f"alpha_ndcg_1_{n}"] for n in ("p", "p_holm"))
     assert 0 < p and corrected == pytest.approx(min(1, 5 * p), rel=1e-4)  # of five methods
-    refused("again: kind", evaluate_method, trained, "again", Method("mix"), recorded, few)
+    wrong = "again", Method("mix"), recorded, few
+    refused(("again", "kind", "mix"), evaluate_method, trained, *wrong)
 
 
 def test_rows_that_are_no_adapters(trained, seqs):
@@ -208,7 +210,7 @@ def test_retrained_rows_belong_to_their_seeds(seqs, trained):
     found = {row.seed: [table(scores)[0, 0] for scores in row.scores] for row in rows}
     assert found == {4: [40, 41], 7: [70, 71]}
     elsewhere = dataclasses.replace(trained, retrain_weights=torch.tensor([[0.55, 0.45]]))
-    refused("retrain: weights", next, all_rows(elsewhere))  # before anything is measured
+    refused(("retrain", "weights"), next, all_rows(elsewhere))  # before anything is measured
 
 
 def test_a_hypernetwork_is_also_a_re_ranker(trained, curve):

@@ -93,8 +93,8 @@ def test_what_data_must_have_for_an_objective():
     toy, everybody = toy_dataset(), prepare(toy_dataset())
     check_objectives(list(OBJECTIVES), everybody)
 
-    def refuse(word, names, seqs):
-        refused(word, check_objectives, names, seqs)
+    def refuse(named, names, seqs):
+        refused(named, check_objectives, names, seqs)
 
     def data(categories):
         return prepare(toy.from_frame(toy.interactions, toy.items.assign(categories=categories)))
@@ -106,16 +106,16 @@ def test_what_data_must_have_for_an_objective():
         half[number[item]] = ()
     check_objectives(["diversity"], data(half))  # two kinds of items: with the category, without
     half[number[everybody.item_ids[0]]] = ()
-    refuse(f"only {rows - 1} of", ["diversity"], data(half))
-    refuse("the same categories", ["diversity"], data([("x", "y")] * 150))
-    refuse("no item has a category", ["accuracy", "novelty"], data([()] * 150))
-    refuse("no groups", ["fairness"], data([("x",), ("y",)] * 75))
+    refuse(("`diversity`", f"{rows - 1} "), ["diversity"], data(half))
+    refuse("`diversity`", ["diversity"], data([("x", "y")] * 150))
+    refuse("category", ["accuracy", "novelty"], data([()] * 150))
+    refuse("`fairness`", ["fairness"], data([("x",), ("y",)] * 75))
     one = toy.from_frame(toy.interactions, toy.items, toy.users.assign(group="F"))
-    refuse("found: F", ["fairness"], prepare(one))
-    refuse("'speed' is unknown", ["speed"], everybody)
+    refuse(("`fairness`", ": F"), ["fairness"], prepare(one))
+    refuse("'speed'", ["speed"], everybody)
     still = toy.from_frame(toy.interactions.assign(timestamp=1), toy.items, toy.users)
-    refuse("recency", ["recency"], prepare(still))
-    refuse("calibration", ["calibration"], data([("x", "y")] * 150))
+    refuse("`recency`", ["recency"], prepare(still))
+    refuse("`calibration`", ["calibration"], data([("x", "y")] * 150))
 
 
 def test_names_rows_and_sums():
@@ -124,7 +124,7 @@ def test_names_rows_and_sums():
     for own in (named, pd.Series(named)):
         assert check_weights(own, NAMES).tolist() == [[0.75, 0.25]]
     for own in (pd.DataFrame([named]), {"accuracy": True}, [[0.5, 0.5], [True, 0.0]]):
-        refused("number", check_weights, own, NAMES)
+        refused("weights", check_weights, own, NAMES)
     mixed = simplex.simplex_weights([0.2, [0.5, 0.5]], NAMES)  # the first of two is enough
     assert torch.allclose(mixed, torch.tensor([[0.2, 0.8], [0.5, 0.5]]))
     rows = np.random.default_rng(0).gamma(1, 10.0 ** np.arange(-3, 3)[:, None], (6, 2))
@@ -135,7 +135,7 @@ def test_names_rows_and_sums():
     assert found[:6].numpy().tobytes() == expected.tobytes()
     for weights in ([1e308, -1e-300], [0, 0]):
         refused("weights", check_weights, weights, NAMES, normalise=True)
-    refused("row 1: ", check_weights, [[0.5, 0.5], [2, 3]], NAMES)
+    refused("row 1", check_weights, [[0.5, 0.5], [2, 3]], NAMES)
 
 
 def test_lattice():

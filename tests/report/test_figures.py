@@ -55,22 +55,22 @@ def make_curve(seeds=3):
 
 
 LEAD = make_curve().replace("constant", "backbone")
-# What each figure is drawn from, and a word on it.
+# What each figure is drawn from, and a name or number on it.
 FIGURES = {
-    "control_curves": ([make_curve()], "over 3 seeds"),
-    "trade_off": ([LEAD, LEAD["method"].unique(), [0.9, 0.8]], "backbone alone"),
-    "latent_space": ({"collected": (np.eye(11, 20), PAIRS)}, "collected (n = 11)"),
-    "nearest_distances": ([{"new": [1.0, 1.2], "old": [0.9] * 3}], "old (n = 3)"),
+    "control_curves": ([make_curve()], OURS),
+    "trade_off": ([LEAD, LEAD["method"].unique(), [0.9, 0.8]], style.look("backbone").label),
+    "latent_space": ({"collected": (np.eye(11, 20), PAIRS)}, "collected"),
+    "nearest_distances": ([{"new": [1.0, 1.2], "old": [0.9] * 3}], "old"),
     "latent_steps": ([{"t = 9": [1, -3], "t = 0": [0.5, 2]}], "t = 9"),
-    "dataset_overview": ([TOY, prepare(TOY, negatives=5)], "F (20)"),
+    "dataset_overview": ([TOY, prepare(TOY, negatives=5)], "F"),
     "lines": ([{"a": (X, X), "b": (X, X)}, "x", "y", {"here": 2}], "here"),
     "shares_below": ([{"few": [3, 1], "all": X}, "count", False, True], "few"),
     "sequence_in_time": ([[60, 120, 180], ["train", "valid", "test"]], "valid"),
-    "training_curves": ([LOSSES], "diffusion loss"),
-    "tuning_curves": ([[0, 100, 200], TUNED, [0.1, 0.9]], "each task's best step"),
+    "training_curves": ([LOSSES], "generator"),
+    "tuning_curves": ([[0, 100, 200], TUNED, [0.1, 0.9]], "step"),
     "ternary": ([LATTICE, LATTICE[:, 0], list("abc"), "x"], "a = 1"),
-    "anchor_law": ([LAW, ["nearest", "generated", "hypernetwork"]], "3 objectives, SASRec, d"),
-    "budgets": ([BUDGETS], "items fetched, then re-ranked"),
+    "anchor_law": ([LAW, ["nearest", "generated", "hypernetwork"]], "SASRec"),
+    "budgets": ([BUDGETS], style.look("xquad").label),
 }
 
 
@@ -88,7 +88,7 @@ def line(ax, label):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_is_drawn_with_its_words_and_leaves_no_style_behind(name):
+def test_a_figure_is_drawn_with_its_names_and_leaves_no_style_behind(name):
     before, figure, word = dict(matplotlib.rcParams), draw(name), FIGURES[name][1]
     assert any(word in text.replace("\n", " ") for text in texts(figure))
     assert len(figure._repr_png_()[0]) > 5000 and dict(matplotlib.rcParams) == before

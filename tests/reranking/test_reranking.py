@@ -61,7 +61,8 @@ GAINS = {"mmr": distance, "xquad": coverage, "dpp": volume}
 def test_what_a_reranker_returns_is_checked(lists):
     rows = np.arange(3.0), np.zeros(3, int), np.arange(3) + D - 2, np.arange(3) - 1
     for order in (*(np.tile(row, (N, 1)) for row in rows), np.arange(3)):
-        refused("re-ranker", lists.reranked, lambda *about: order, Setting(0, 1, D, 0.5), 3)  # noqa: B023
+        named, setting = (str(order.dtype), str(order.shape)), Setting(0, 1, D, 0.5)
+        refused(named, lists.reranked, lambda *about: order, setting, 3)  # noqa: B023
 
 
 def by_hand(gain, relevance, sets, weight, depth):

@@ -94,8 +94,8 @@ def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, settings, tmp
     assert torch.equal(found, rival.generate([[0.3, 0.7], [0.8, 0.2]]))
     assert not torch.allclose(*found, atol=1e-4)
     assert torch.equal(rival.generate([0.0, 1.0]), rival.generate([0.05, 0.95]))  # lifted
-    for word, seed, about in (("`backbone` differs", 0, {"sha256": "other"}), ("rivals", 1, ABOUT)):
-        refused(word, end_to_end.load_end_to_end, tmp_path / "a", name, seed, about)
+    for key, seed, about in (("`backbone`", 0, {"sha256": "other"}), (f"{name}-seed1", 1, ABOUT)):
+        refused(key, end_to_end.load_end_to_end, tmp_path / "a", name, seed, about)
 
 
 def test_category_bias_follows_the_weights(backbone, seqs):

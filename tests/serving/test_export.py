@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 
 import numpy as np
@@ -59,10 +58,10 @@ def test_a_part_of_another_export_is_refused_and_so_is_a_forged_sum(
     export(tmp_path / "other", seqs, other)
     for end in ("json", "safetensors"):
         shutil.copy(tmp_path / "other" / f"{part}.{end}", folder)
-    refused(f"parts: field `{part}` differs", Recommender.load, folder)
+    refused(("parts", f"`{part}`"), Recommender.load, folder)
     tensors, about = load_tensors(folder / "paragon", "")
     forged = about["parts"] | {part: load_tensors(folder / part, "")[1]["sha256"]}
-    for parts, word in ((forged, "field `backbone` differs"), ({}, "parts: field")):
+    for parts, word in ((forged, "`backbone`"), ({}, "parts")):
         save_tensors(folder / "paragon", tensors, about | {"parts": parts})
         refused(word, Recommender.load, folder)
 
@@ -73,10 +72,10 @@ def test_another_format_and_what_is_no_file(folder):
     tensors, about = load_tensors(folder / "paragon", "")
     for number in (1, True, "x" * 10_000):
         save_tensors(folder / "paragon", tensors, about | {"format": number})
-        assert len(refused("`format` differs", Recommender.load, folder)) < 500
+        assert len(refused("`format`", Recommender.load, folder)) < 500
     (folder / "paragon.json").unlink()
     os.mkfifo(folder / "paragon.json")  # reading it would wait for ever
-    refused("paragon.json is missing", Recommender.load, folder)
+    refused("paragon.json", Recommender.load, folder)
 
 
 def test_only_an_earlier_export_is_replaced_and_only_as_a_whole(
@@ -90,8 +89,7 @@ def test_only_an_earlier_export_is_replaced_and_only_as_a_whole(
     assert tree(folder) == before
     (folder / "README.md").unlink()  # one of its files is missing: it is an export still
     export(folder, seqs, made, people=True)
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "**it holds the histories" in card and "no histories" not in card
+    assert "--people" in (folder / "README.md").read_text(encoding="utf-8")
     assert Recommender.load(folder).users["u3"] == seqs.user_ids.index("u3")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     (folder / "generator.json").unlink()
@@ -99,7 +97,7 @@ def test_only_an_earlier_export_is_replaced_and_only_as_a_whole(
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "a").write_text("mine")
     for target in (folder, tmp_path / "foreign", tmp_path / "foreign" / "a"):
-        assert re.search(r"generator.json|'a'|Not a dir", refused("", export, target, seqs, made))
+        refused(str(target), export, target, seqs, made)
     assert (tmp_path / "foreign" / "a").read_text() == "mine"
 
 
@@ -107,6 +105,7 @@ def test_only_an_earlier_export_is_replaced_and_only_as_a_whole(
 def test_nothing_about_people_is_in_it(nobody, name, seqs):
     """No user's name, and no array with a row for each of them."""
     folder = nobody(name)
+    assert "--people" not in (folder / "README.md").read_text(encoding="utf-8")
     for path in folder.glob("*.[jm]*"):
         text = path.read_text(encoding="utf-8")
         assert not any(f'"{user}"' in text for user in seqs.user_ids), path

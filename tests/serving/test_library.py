@@ -58,4 +58,4 @@ def test_a_command_without_its_extra_says_how_to_get_it(exported, monkeypatch, c
     with pytest.raises(SystemExit) as caught:
         main()
     said = f"{caught.value}\n{capsys.readouterr().err}"
-    assert caught.value.code != 0 and "fastapi is not installed" in said and "[serve]" in said
+    assert caught.value.code != 0 and "fastapi" in said and "[serve]" in said

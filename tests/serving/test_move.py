@@ -47,9 +47,9 @@ def test_a_moved_generator_makes_moved_adapters_and_the_same_lists(recommender, 
 
 
 def test_what_does_not_fit_is_refused(recommender, seqs, turned, stranger):
-    refused("in common", recommender.move_to, stranger)
+    refused("item vectors", recommender.move_to, stranger)
     renamed = dataclasses.replace(seqs, category_names=["Z", *seqs.category_names[1:]])
-    refused(f": {seqs.category_names[0]}, Z", recommender.move_to, turned, renamed)
+    refused(("categories", f"{seqs.category_names[0]}, Z"), recommender.move_to, turned, renamed)
 
 
 def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
@@ -65,7 +65,7 @@ def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
     assert Recommender.load(tmp_path / "model").recommend(history, [0.3, 0.7], k=5)[0]
     assert isinstance(run(app, ["export", str(tmp_path)]).exception, ParagonError)
     done = run(app, ["move", str(exported), str(target)])
-    assert f"{seqs.n_items} common items, which explains 100% of the variance" in done.output
+    assert f"{seqs.n_items} " in done.output and "100%" in done.output
     moved = Recommender.load(target)
     assert moved.recommend(history, [0.3, 0.7], k=5).item_ids == best and moved.outcomes
     origin = moved.generator.description["collection"]
@@ -78,4 +78,4 @@ def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
     (tmp_path / "toy").mkdir()
     monkeypatch.setattr("paragon.params.DATA", tmp_path)
     monkeypatch.setattr("paragon.data.fetch.load_dataset", lambda *_: study)
-    assert "toy changed" in str(run(app, ["export", str(tmp_path / "model")]).exception)
+    assert "data/toy" in str(run(app, ["export", str(tmp_path / "model")]).exception)

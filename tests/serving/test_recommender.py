@@ -59,7 +59,7 @@ def test_it_serves_the_model_that_is_evaluated(name, make_once, nobody, seqs, se
         assert np.allclose([e.score for e in found], [e.score for e in expected], atol=1e-4)
         if name not in PEOPLE:
             assert found.item_ids == new.recommend(past, weights, k=3).item_ids
-    refused("exported without people", without.recommend, pasts[0], weights)
+    refused(("user", repr(users[0])), without.recommend, pasts[0], weights)
 
 
 def test_a_state_of_sasrec_is_the_one_it_was_trained_with(seqs, settings):
@@ -93,14 +93,15 @@ def test_unknown_items_are_skipped_and_counted(recommender, seqs):
     known = history_of(seqs, "u3")
     mixed, times = ["new", *known.items, "newer"], [1, *known.times, known.times[-1]]
     found = recommender.recommend(History(mixed, times), HALF, k=5)
-    assert found.notes == ("2 unknown items skipped",)
+    [note] = found.notes
+    assert "2 " in note and note in repr(found)
     assert found.item_ids == recommender.recommend(known.items, HALF, k=5).item_ids
     nothing = recommender.recommend(["new"], HALF, k=5)
     popularity = seqs.popularity()
     order = np.argsort(-popularity[1:], kind="stable")[:5]
     assert nothing.item_ids == [seqs.item_ids[i] for i in order]
     assert [item.score for item in nothing] == list(popularity[1 + order])
-    assert "most popular" in nothing.notes[-1] and "most popular" in repr(nothing)
+    assert nothing.notes[-1] in repr(nothing)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.3, 1.0])
@@ -112,10 +113,10 @@ def test_one_index_finds_the_best_items_under_any_weights(recommender, seqs, bal
     assert nearest[:10] == recommender.recommend(history, weights).item_ids
     rows[:] = 0  # lists do not change with them
     assert recommender.recommend(history, weights).item_ids == nearest[:10]
-    refused("nothing of the history", recommender.query, ["nobody knows it"], weights)
-    refused("2 rows", recommender.query, history, [weights, weights])
-    refused("no order", recommender.query, {*history}, weights)
-    refused("not the index", recommender.query, history, weights, index="another")
+    refused("history", recommender.query, ["nobody knows it"], weights)
+    refused(("weights", "2 rows"), recommender.query, history, [weights, weights])
+    refused("history", recommender.query, {*history}, weights)
+    refused("index", recommender.query, history, weights, index="another")
 
 
 def test_filters(recommender, seqs):
@@ -142,7 +143,7 @@ def test_many_people_have_their_own_weights_and_errors(made, seqs, monkeypatch):
     batch = served.recommend_many(pasts, weights, k=5)
     assert len(batch) == 600 and sorted(batch.errors) == [17, 513]
     assert batch[513] is None and sum(own is not None for own in batch) == 598
-    assert "history" in batch.errors[513] and "row 513 has none" in repr(batch)
+    assert "history" in batch.errors[513] and "row 513" in repr(batch)
     vectors = served.generator.generate(weights)
     assert torch.allclose(served.adapters(weights), vectors, atol=1e-5)
     for row in (0, 7, 255, 256, 400, 599):
@@ -159,8 +160,8 @@ def test_many_people_have_their_own_weights_and_errors(made, seqs, monkeypatch):
 
 def test_weights_of_many(recommender):
     many, two = recommender.recommend_many, [["i1"]] * 2
-    for weights, word in (([HALF] * 3, "3 rows for 2"), ([HALF, [2, 3]], "row 1: ")):
-        refused(word, many, two, weights)
+    for weights, place in (([HALF] * 3, "3 rows"), ([HALF, [2, 3]], "row 1")):
+        refused(("weights", place), many, two, weights)
     for histories in (["i1", "i2"], "i1", None):
         refused("histories", many, histories, HALF)
     for option in ({"adapter": None}, {"rerank": "xquad"}):

@@ -65,18 +65,18 @@ def test_results_that_came_with_the_commit_are_no_success(root):
     """Nothing was run; or something was, and what it wrote has been replaced since."""
     comparison = compare_with_commit(root=root)
     assert comparison.passed and set(comparison.table["verdict"]) == {"equal"}
-    assert re.match(r"reproduced: .* HEAD \(\w{7}\); 1 of 1 .* here, 5 metr", comparison.summary())
+    assert comparison.recomputed == [("ml-100k", "sasrec")] and len(comparison.table) == 5
+    assert all(part in comparison.summary() for part in ("HEAD", "1 of 1", "5 equal"))
     write(root, changed(set_hv_sampled=0.401))
     assert compare_with_commit(root=root).recomputed == []
     shutil.rmtree(root / "artifacts")
     write(root, RESULTS)
     comparison = compare_with_commit(root=root)
-    assert comparison.bad.empty and not comparison.passed
-    assert comparison.summary().startswith("nothing was recomputed here")
+    assert comparison.bad.empty and not comparison.passed and comparison.recomputed == []
     ran(root, RESULTS, "ml-1m/gru4rec")
     comparison = compare_with_commit(root=root)
     assert comparison.recomputed == [("ml-1m", "gru4rec")] and comparison.passed
-    assert re.search(r"1 of 2 .* here, 5 metr.* 5 new; not .* here, 5 metr", comparison.summary())
+    assert all(part in comparison.summary() for part in ("1 of 2", "5 new", "5 equal"))
     record = root / "artifacts/notebooks/ml-1m/gru4rec/06_evaluation.time.json"
     for broken in ("{", "[" * 100_000, '{"seconds": NaN, "finished": ""}'):
         record.write_text(broken)  # a broken record is none
@@ -126,8 +126,9 @@ def test_an_older_revision_a_larger_repository_and_missing_studies(root):
     assert len(compare_with_commit(root=inner).table) == 5
     write(root, {"generated": RESULTS["generated"], "soup": {"r_acc_sampled": 0.1}})
     write(root, RESULTS, "ml-1m/gru4rec")
-    summary = compare_with_commit(root=root).summary()
-    assert "2 missing, 6 new" in summary and "0 of 2 studies" in summary
+    comparison = compare_with_commit(root=root)
+    counts = comparison.table["verdict"].value_counts()
+    assert (counts["missing"], counts["new"], comparison.recomputed) == (2, 6, [])
 
 
 def test_the_headline_comes_first_and_other_settings_are_named(root):
@@ -146,21 +147,17 @@ def test_the_headline_comes_first_and_other_settings_are_named(root):
 def test_what_cannot_be_compared_is_refused(root):
     for revision in ("no-such", "--help"):
         refused(revision, compare_with_commit, revision, root)
-    for text, word in (
-        ('{"a": {"b": NaN}}', "finite"),
-        ("{", "JSON"),
-        ("[]", "object"),
-        ('{"a": {"b": [1]}}', "a b"),
-    ):
+    wrong = {"{": "", "[]": "", '{"a": {"b": NaN}}': "a b", '{"a": {"b": [1]}}': "a b"}
+    for text, key in wrong.items():
         write(root, text)
-        refused(word, compare_with_commit, "HEAD", root)
+        refused(("metrics.json", key), compare_with_commit, "HEAD", root)
     shutil.rmtree(root / "results")
     refused("dvc repro", compare_with_commit, "HEAD", root)
     git(root, "commit", "-qam", "none")
     write(root, RESULTS)
-    refused("holds no", compare_with_commit, "HEAD", root)
+    refused("HEAD", compare_with_commit, "HEAD", root)
     shutil.rmtree(root / ".git")
-    refused("not a git repository", compare_with_commit, "HEAD", root)
+    refused(str(root), compare_with_commit, "HEAD", root)
 
 
 def write_seeds(root, seeds, study="toy/sasrec"):
@@ -191,10 +188,10 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
     kinds = [["steady", "beyond"], ["loose", "within"], ["generated", "equal"]]
     assert versions.moved[["method", "kind"]].to_numpy().tolist() == kinds
     text = versions.markdown()
-    assert re.search("tree.*: toy, mine; toy, sasrec: `alone`(?s:.*) 3 means: 1 beyond", text)
+    assert versions.only == ([], ["toy, mine", "toy, sasrec: `alone`"])
     row = "| toy, sasrec | `steady` | set HV | 0.5100 ± 0.0100 | 0.6100 ± 0.0100 | +0.1000 |"
     assert row in text and "`generated`" not in text
-    assert "... and 1 more" in versions.markdown(1)
+    assert row in versions.markdown(1) and "`loose`" not in versions.markdown(1)
     committed(before)
     assert compare_versions("HEAD~1", "HEAD", before).moved.equals(versions.moved)
     write_seeds(before, SEEDS | {"loose": [0.9]})  # a single run has no spread
@@ -202,7 +199,7 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
     moved = compare_versions("HEAD~1", None, before).moved.set_index("method")
     assert moved.loc["loose", "kind"] == "alone"
     (before / "results/toy/sasrec/metrics.json").unlink()
-    refused("no study in common", compare_versions, "HEAD~1", None, before)
+    refused("HEAD~1", compare_versions, "HEAD~1", None, before)
 
 
 def test_the_spread_is_that_of_welch():

@@ -52,10 +52,10 @@ def test_a_wrong_answer_is_no_error_and_does_not_give_the_right_one_away(capsys)
     endless.append(endless)
     for expected in (1.0, "a", (1, 2)):
         for answer in (10**400, np.array(["a", "b"]), [Sulky(), 2], (1, Sulky()), endless):
-            assert said(capsys, answer, expected).startswith("Not yet: ")
+            assert said(capsys, answer, expected) not in (RIGHT, UNANSWERED, "")
     for answer in (0.26, "0.25", None, [0.25, 0.25], np.ones(2), object(), int):
         line = said(capsys, answer, 0.5)
-        assert line.startswith("Not yet: ") and "not right" in line
+        assert line not in (RIGHT, UNANSWERED, "") and "0.5" not in line
 
 
 def test_a_slip_is_explained_and_a_function_is_tried_on_every_case(capsys):
@@ -64,7 +64,7 @@ def test_a_slip_is_explained_and_a_function_is_tried_on_every_case(capsys):
     cases = [(1, 2), (3, 4)]
     assert said(capsys, lambda x, y: y + x, lambda x, y: x + y, *cases) == RIGHT
     line = said(capsys, lambda x, y: 3, lambda x, y: x + y, *cases)
-    assert line == "Not yet: for 3, 4: 3 is not 7."
+    assert "3, 4" in line and "7" in line  # the case, and its value
     assert "ZeroDivisionError" in said(capsys, lambda x: x / 0, lambda x: x, (1,))
 
 
@@ -155,7 +155,7 @@ def test_a_full_lab_has_copies_of_the_artifacts_and_is_kept(checkout):
     shutil.rmtree(made)
     for name in ("artifacts", "data"):
         shutil.rmtree(root / name)
-        refused(f"{name}: not found", lab.make_lab, True, root)
+        refused(str(root / name), lab.make_lab, True, root)
 
 
 def test_a_lab_that_failed_half_way_is_none(checkout, monkeypatch):
@@ -213,7 +213,7 @@ def test_a_list_is_the_best_of_what_was_not_met(room, seqs, backbone):
     assert room.top(room.history("u3", []), [0, 1]) != expected
     longer = room.history("u3", [seqs.titles[expected[0] - 1]])
     assert expected[0] not in room.top(longer, None)
-    refused("title", room.history, None, ["x"])
+    refused("'x'", room.history, None, ["x"])
 
 
 def controls(room, monkeypatch):
@@ -228,10 +228,10 @@ def test_the_widget_has_a_slider_and_its_lists_follow(room, seqs, monkeypatch):
     assert grid.iloc[:, 0].tolist() == grid["backbone alone"].tolist()
     assert controls(room, monkeypatch) == ["user", "titles", "accuracy"]
     text = room.lists(user="u3", titles=[], accuracy=1)
-    assert "new</td>" not in text and "accuracy 1.00 · diversity 0.00" in text
+    assert "new</td>" not in text and "accuracy 1.00" in text and "diversity 0.00" in text
     text = room.lists(user="u3", titles=[], accuracy=0)
     assert text.count("new</td>") == text.count("left</td>") > 0
-    assert "empty" in room.lists(user=NOBODY, titles=[], accuracy=0)
+    assert "<td>" not in room.lists(user=NOBODY, titles=[], accuracy=0)
     text = room.lists(user=NOBODY, titles=[seqs.titles[4]], accuracy=0)
     best = room.top(room.history(None, [seqs.titles[4]]), [0, 1])
     assert f"<td>{seqs.titles[best[0] - 1]}</td>" in text
@@ -242,6 +242,6 @@ def test_three_objectives_have_three_sliders(make_room, monkeypatch):
     room = make_room(*names)
     assert controls(room, monkeypatch)[2:] == names
     text = room.lists(user="u3", titles=[], accuracy=0.2, diversity=0.2, novelty=0)
-    assert "accuracy 0.50 · diversity 0.50 · novelty 0.00" in text
+    assert "accuracy 0.50" in text and "diversity 0.50" in text and "novelty 0.00" in text
     text = room.lists(user="u3", titles=[], **dict.fromkeys(names, 0))
-    assert "accuracy 0.33 · diversity 0.33 · novelty 0.33" in text
+    assert all(f"{name} 0.33" in text for name in names)

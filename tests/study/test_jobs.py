@@ -46,7 +46,7 @@ def test_results_come_in_order_from_other_processes_of_one_thread_each(study, mo
     assert [row[:3] for row in found] == [("toy", n, (["1"] * 3, 1)) for n in range(2)]
     assert os.getpid() not in {row[3] for row in found}
     assert [os.environ.get(name) for name in THREADS[:2]] == ["2", None]
-    refused("ended from outside", run_in_processes, ends_itself, study, [()], "generators")
+    refused("generators", run_in_processes, ends_itself, study, [()], "generators")
 
 
 def test_one_thread_means_one_process_which_is_this_one(settings):
@@ -124,7 +124,7 @@ def test_a_cluster_makes_the_same_and_does_the_jobs_of_a_killed_worker_again(
     run_in_processes(trains, study, jobs[0], "jobs")
     with cluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as own:
         monkeypatch.setenv("PARAGON_CLUSTER", own.scheduler_address)
-        refused("two workers", run_in_processes, described, study, [(0,)], "jobs")
+        refused(own.scheduler_address, run_in_processes, described, study, [(0,)], "jobs")
         own.scale(2)
         own.wait_for_workers(2)
         begun = tmp_path / "cluster" / "0.begun"
@@ -146,7 +146,7 @@ def test_a_cluster_makes_the_same_and_does_the_jobs_of_a_killed_worker_again(
 def test_a_cluster_that_does_not_answer_is_said_in_one_line(study, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setenv("PARAGON_CLUSTER", "nowhere")
-    refused("no scheduler answers", run_in_processes, described, study, [(0,)], "jobs")
+    refused("nowhere", run_in_processes, described, study, [(0,)], "jobs")
 
 
 ABANDONED = """

@@ -109,7 +109,7 @@ def test_a_training_of_which_one_process_was_killed_goes_on(folder, of_two):
     for name in ("backbone.safetensors", "collection.safetensors"):
         assert (made / name).read_bytes() == (of_two / name).read_bytes()
     folder("killed", EPOCHS + 1)
-    refused("other settings", train, root)
+    refused((str(made), "`epochs`"), train, root)
 
 
 def test_torchrun_starts_the_processes_and_a_graph_is_shared_as_well(folder, seqs):

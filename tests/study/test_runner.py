@@ -81,9 +81,9 @@ def test_a_failure_keeps_the_last_good_copy_and_the_broken_one(root):
 
 def test_a_kernel_that_dies_is_one_line(root, capfd):
     add(root, "toy", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    refused("kernel died", runner.run_notebook, "toy", "d", "b", root)
+    refused("notebook toy", runner.run_notebook, "toy", "d", "b", root)
     (root / "ipykernel_launcher.py").write_text("raise SystemExit('no kernel today')")
-    with pytest.raises(NotebookFailed, match="notebook toy: Kernel died"):
+    with pytest.raises(NotebookFailed, match="notebook toy"):
         runner.run_notebook("toy", "d", "b", root)
     assert "no kernel today" in capfd.readouterr().err
 
@@ -92,22 +92,22 @@ BOTH = 'dataset = ""\nbackbone = ""'
 
 
 @pytest.mark.parametrize(
-    ("arguments", "parameters", "word"),
+    ("arguments", "parameters", "named"),
     [
-        (("../toy", "d", "b"), None, "unknown notebook"),
-        (("toy", "d", "b"), None, "takes no --backbone"),
-        (("toy", "d", "b"), BOTH, "not a notebook"),
-        (("toy", "d"), BOTH, "needs --backbone"),
-        (("toy", "d", "b"), 'dataset = ""', "takes no --backbone"),
-        (("toy", "d", "/b"), BOTH, "not a name for a backbone"),
+        (("../toy", "d", "b"), None, "'../toy'"),
+        (("toy", "d", "b"), None, "--backbone"),
+        (("toy", "d", "b"), BOTH, "toy.ipynb"),
+        (("toy", "d"), BOTH, "--backbone"),
+        (("toy", "d", "b"), 'dataset = ""', "--backbone"),
+        (("toy", "d", "/b"), BOTH, "'/b'"),
         (("toy", "d"), 'dataset = ""\noverrides: dict = {"a": 1}', "overrides"),
     ],
 )
-def test_what_cannot_run_is_refused_before_a_kernel_starts(root, arguments, parameters, word):
+def test_what_cannot_run_is_refused_before_a_kernel_starts(root, arguments, parameters, named):
     add(root, "toy", "1", parameters=parameters)
-    if "not a notebook" in word:
+    if named == "toy.ipynb":  # which is then no notebook
         (root / "notebooks" / "toy.ipynb").write_text("<<<<<<< HEAD")
-    refused(word, runner.run_notebook, *arguments, root=root)
+    refused(named, runner.run_notebook, *arguments, root=root)
     assert not (root / "artifacts").exists()
 
 
