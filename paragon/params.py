@@ -224,11 +224,10 @@ def load_params(
     path = path or ROOT / "params.yaml"
     content = read_settings(path)
     params = checked(Params, content, path.name)
-    in_file = params.overrides
+    in_file: dict = params.overrides
     for name in (dataset, backbone):
         if name:
-            change: dict[str, Any] = {**in_file.get(name, {})}
-            content = merge_sections(content, change)
+            content = merge_sections(content, in_file.get(name, {}))
             params = checked(Params, content, f"{path.name}: overrides.{name}.")
     content = merge_sections(content, overrides or {})
     return checked(Params, content, path.name)
