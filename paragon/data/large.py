@@ -86,7 +86,9 @@ def _check(db: Any, files: str) -> int:
         or rating > 1e308 or (select min(timestamp) > 19e6 and max(timestamp) < 21e6 from rated);
         create view repeated as select 1 from rated group by user_id, item_id, timestamp
         having count(*) > 1""")
-    wrong, repeated, rows = (len(db.view(name)) for name in ("wrong", "repeated", "rated"))
+    wrong = len(db.view("wrong"))
+    repeated = len(db.view("repeated"))
+    rows = len(db.view("rated"))
     if wrong or repeated:
         raise ParagonError(
             f"{files}: {wrong} rows have no id, no rating of 0 or more, or no time in seconds, and "
