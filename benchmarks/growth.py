@@ -57,7 +57,7 @@ GENRES = 18
 
 
 def synthetic(users: int, items: int, events: int, rng: np.random.Generator) -> Dataset:
-    """A dataset with ``events`` a user on average."""
+    """Make a random dataset, whose users have ``events`` events on average, and 5 at least."""
     activity = rng.lognormal(0, 1.1, users)
     lengths = np.maximum(5, activity / activity.mean() * events).astype(int)
     popular = rng.lognormal(0, 1.6, items).cumsum()
@@ -67,17 +67,20 @@ def synthetic(users: int, items: int, events: int, rng: np.random.Generator) -> 
     genres = rng.random((items, GENRES)) < 2 / GENRES
     catalogue = pd.DataFrame({"item_id": np.arange(items)})
     catalogue["categories"] = [[f"g{g}" for g in np.flatnonzero(row)] for row in genres]
-    people = pd.DataFrame(
-        {"user_id": np.arange(users), "group": np.where(np.arange(users) % 2, *"FM")}
-    )
+    groups = np.where(np.arange(users) % 2, "F", "M")
+    people = pd.DataFrame({"user_id": np.arange(users), "group": groups})
     return Dataset.from_frame(frame, catalogue, people)
 
 
 def measured(action: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """What an action gives, its processor seconds and by how many MB it raised the memory."""
+    """Return the result of an action, with its cost.
+
+    The cost is its processor seconds, and by how many MB it raised the memory at most.
+    """
     ctypes.CDLL(None).malloc_trim(0)  # memory that was freed before does not hide what is taken
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    before, start = _memory("VmRSS"), time.process_time()
+    before = _memory("VmRSS")
+    start = time.process_time()
     result = action()
     seconds = time.process_time() - start
     peak = _memory("VmHWM") - before
@@ -85,13 +88,13 @@ def measured(action: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
 
 
 def _memory(name: str) -> float:
-    """A figure of this process, in MB; Linux alone has it."""
+    """Return a figure of this process, such as VmRSS, in MB; only Linux has it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name + ":"))
 
 
 def sizes_of(sequences: Sequences) -> dict[str, int]:
-    """How many users, items and events there are."""
+    """Return the numbers of users, items and events."""
     events = len(sequences.items)
     return {"users": sequences.n_users, "items": sequences.n_items, "events": events}
 
@@ -100,12 +103,15 @@ def sizes_of(sequences: Sequences) -> dict[str, int]:
 def point(users: int, items: int, events: int, anchors: int, objectives: int) -> None:
     """Measure one size, and print it as JSON."""
     torch.set_num_threads(1)
-    rng, settings = np.random.default_rng(0), load_params()
-    names, few = OBJECTIVES[:objectives], {"steps": 100, "checks": 1, "snapshots": 0}
-    own = settings.adapters.model_copy(update={**few, "objectives": names, "events": 20_000})
+    rng = np.random.default_rng(0)
+    settings = load_params()
+    names = OBJECTIVES[:objectives]
+    tuning = settings.adapters.model_copy(
+        update={"steps": 100, "checks": 1, "snapshots": 0, "objectives": names, "events": 20_000}
+    )
     prepare(synthetic(30, 900, 20, rng), negatives=99)  # code is loaded before anything is measured
     raw = synthetic(users, items, events, rng)
-    found = {"anchors": anchors, "objectives": objectives}
+    found: dict[str, Any] = {"anchors": anchors, "objectives": objectives}
     sequences, found[STEPS[0]] = measured(lambda: prepare(raw, negatives=99))
     # What is left: of a large catalogue not every item has an event.
     found |= sizes_of(sequences)
@@ -113,11 +119,12 @@ def point(users: int, items: int, events: int, anchors: int, objectives: int) ->
     training = Training(backbone, sequences, settings.backbones)
     _, found[STEPS[1]] = measured(lambda: training.epoch(rng))
     backbone.eval().requires_grad_(False)
-    train, found[STEPS[2]] = measured(lambda: frozen_task(backbone, sequences, "train", own))
-    valid, test = (frozen_task(backbone, sequences, part, own) for part in ("valid", "test"))
+    train, found[STEPS[2]] = measured(lambda: frozen_task(backbone, sequences, "train", tuning))
+    valid = frozen_task(backbone, sequences, "valid", tuning)
+    test = frozen_task(backbone, sequences, "test", tuning)
     weights = torch.from_numpy(rng.dirichlet(np.ones(objectives), anchors)).float()  # [A, O]
     starts = start_vectors(train.form, anchors, [0])  # [1, A, P]
-    _, found[STEPS[3]] = measured(lambda: tune(train, valid, weights, starts, own, [0]))
+    _, found[STEPS[3]] = measured(lambda: tune(train, valid, weights, starts, tuning, [0]))
 
     def evaluate() -> None:
         test_set = TestSet(sequences, sequences.test, names, cutoffs=[10], task=test)
@@ -140,7 +147,9 @@ def large(
     if memory:
         limit = int((_memory("VmSize") / 1024 + memory) * 2**30)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    rng, settings, each = np.random.default_rng(0), load_params(), 10
+    rng = np.random.default_rng(0)
+    settings = load_params()
+    each = 10  # events of a user
     ids = list(map(str, range(max(users, items))))
     item = rng.integers(1, items + 1, users * each)
     offsets = np.arange(users + 1) * each
@@ -149,27 +158,38 @@ def large(
     met = Met.of(items, item, offsets[:-1], np.diff(offsets))
 
     def held_out(position: int, count: int) -> Evaluation:
-        own = np.sort(rng.choice(users, count, replace=False))
-        targets = item[offsets[own] + position]
-        candidates = draw_candidates(own, targets, met, 99, rng)
-        return Evaluation(own, np.full(count, position), candidates)
+        """Hold out the event at this position of ``count`` random users."""
+        chosen = np.sort(rng.choice(users, count, replace=False))
+        targets = item[offsets[chosen] + position]
+        candidates = draw_candidates(chosen, targets, met, 99, rng)
+        return Evaluation(chosen, np.full(count, position), candidates)
 
     def everything() -> None:
         sequences = Sequences(
-            items=item, times=np.arange(len(item)), offsets=offsets,
-            n_train=np.full(users, each - 2), categories=categories, groups=np.full(users, -1),
-            valid=held_out(each - 2, tests), test=held_out(each - 1, tests), item_ids=ids[:items],
-            titles=ids[:items], user_ids=ids[:users], category_names=ids[:GENRES], group_names=[],
+            items=item,
+            times=np.arange(len(item)),
+            offsets=offsets,
+            n_train=np.full(users, each - 2),
+            categories=categories,
+            groups=np.full(users, -1),
+            valid=held_out(each - 2, tests),
+            test=held_out(each - 1, tests),
+            item_ids=ids[:items],
+            titles=ids[:items],
+            user_ids=ids[:users],
+            category_names=ids[:GENRES],
+            group_names=[],
             description={},
-        )  # fmt: skip
+        )
         small = settings.backbones.model_copy(update={"dim": 16, "history": 10})
         backbone = build("sasrec", sequences, small, 0).eval().requires_grad_(False)
-        own = settings.adapters.model_copy(update={"events": 2000})
-        train, test = (frozen_task(backbone, sequences, e, own) for e in ("train", "test"))
+        tuning = settings.adapters.model_copy(update={"events": 2000})
+        train = frozen_task(backbone, sequences, "train", tuning)
+        test = frozen_task(backbone, sequences, "test", tuning)
         NegativeSampler(sequences).draw(np.arange(users), 1, rng)
         vectors = start_vectors(train.form, 4, [0])[0]  # [4, P]
         train.serve(vectors, torch.arange(8))
-        names = own.objectives
+        names = tuning.objectives
         test_set = TestSet(sequences, sequences.test, names, cutoffs=[10], task=test)
         test_set.measure(Scores.of_adapter(test, vectors[0]))
 
@@ -182,13 +202,16 @@ def large(
 def rows(millions: int = 100, memory: str = "1GB") -> None:
     """Make sequences of that many million interactions in 20 Parquet files, and print the cost.
 
-    Their users have 165 events on average, in no order of time; one item for 270 events.
+    Users have 165 events on average, in no order of time; there is an item for 270 events.
     """
     import duckdb  # of the extra `scale`
 
     torch.set_num_threads(1)
-    rng, files, each = np.random.default_rng(0), 20, millions * 50_000
-    items, users = millions * 3706, each // 165
+    rng = np.random.default_rng(0)
+    files = 20
+    each = millions * 50_000  # interactions of a file
+    users = each // 165  # of a file
+    items = millions * 3706
     popular = rng.lognormal(0, 1.6, items).cumsum()
 
     def write(name: str, **columns: object) -> None:
@@ -215,20 +238,23 @@ def rows(millions: int = 100, memory: str = "1GB") -> None:
 
 
 def run_child(*arguments: object) -> dict:
-    """What this program prints with the arguments of a command, in a process of its own."""
+    """Run a command of this program in its own process, on one thread; return what it prints."""
     command = [sys.executable, __file__, *map(str, arguments)]
     one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    done = subprocess.run(
-        command, env=os.environ | one | {"PARAGON_QUIET": "1"}, capture_output=True, text=True
-    )
+    variables = os.environ | one | {"PARAGON_QUIET": "1"}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def exponent(sizes: list[float], costs: list[float]) -> float:
-    """The slope of log cost over log size between the last two points: constants matter less."""
-    return round(float(np.polyfit(np.log(sizes[-2:]), np.log(costs[-2:]), 1)[0]), 2)
+    """Return the slope of log cost over log size between the last two points.
+
+    Of these, constant costs are the smallest share.
+    """
+    slope, _ = np.polyfit(np.log(sizes[-2:]), np.log(costs[-2:]), 1)
+    return round(float(slope), 2)
 
 
 @app.callback()
@@ -240,25 +266,27 @@ def main(
     if context.invoked_subcommand:
         return
     torch.set_num_threads(1)
-    sizes = {
-        name: [BASE | {name: int(BASE[name] * factor)} for factor in FACTORS.get(name, FACTORS[""])]
-        for name in BASE
-    }
-    every = list({tuple(size.values()) for own in sizes.values() for size in own})
+    grown: dict[str, list[tuple[int, ...]]] = {}  # by what grows: sizes, as arguments of `point`
+    for name in BASE:
+        variants = [
+            BASE | {name: int(BASE[name] * factor)} for factor in FACTORS.get(name, FACTORS[""])
+        ]
+        grown[name] = [tuple(variant.values()) for variant in variants]
+    distinct = list({size for sizes in grown.values() for size in sizes})
     with ThreadPoolExecutor(at_once) as pool:
-        points = pool.map(lambda size: run_child("point", *size), every)
-        measures = dict(zip(every, points, strict=True))
-        found = {"machine": machine(), "base": BASE, "large": run_child("large"), "rows": {}}
-    for name, own in sizes.items():
-        points = [measures[tuple(size.values())] for size in own]
+        results = pool.map(lambda size: run_child("point", *size), distinct)
+        measures = dict(zip(distinct, results, strict=True))
+        found: dict[str, Any] = {"machine": machine(), "base": BASE, "large": run_child("large")}
+    found["rows"] = {}
+    for name, sizes in grown.items():
+        points = [measures[size] for size in sizes]
         factors = [round(point[name] / points[0][name], 2) for point in points]
-        slopes = {
-            step: {
-                unit: exponent(factors, [max(p[step][unit], 1e-3) for p in points])
-                for unit in ("seconds", "megabytes")
-            }
-            for step in STEPS
-        }
+        slopes: dict[str, dict[str, float]] = {}
+        for step in STEPS:
+            slopes[step] = {}
+            for unit in ("seconds", "megabytes"):
+                costs = [max(point[step][unit], 1e-3) for point in points]
+                slopes[step][unit] = exponent(factors, costs)
         found["rows"][name] = {"factors": factors, "points": points, "exponents": slopes}
     write_json(ROOT / "benchmarks" / "growth.json", found)
     style.save_figure(draw(found), ROOT / "docs" / "growth.png")
@@ -266,13 +294,16 @@ def main(
 
 @style.drawn
 def draw(found: dict) -> Figure:
-    """Times above, memory below, a column a step; dotted: in proportion to the size."""
+    """Draw times above and memory below, a column per step.
+
+    The dotted line is a cost in proportion to the size.
+    """
     figure, axes = style.panels(7.2, 4, 2, len(STEPS), sharex=True, sharey="row")
     for row, unit in enumerate(("seconds", "megabytes")):
         for ax, step in zip(axes[row], STEPS, strict=True):
-            for marker, (name, own) in zip("osD^v", found["rows"].items(), strict=True):
-                costs = [max(p[step][unit], 1e-3) for p in own["points"]]
-                ax.loglog(own["factors"], costs, marker=marker, markersize=4, label=name)
+            for marker, (name, grown) in zip("osD^v", found["rows"].items(), strict=True):
+                costs = [max(point[step][unit], 1e-3) for point in grown["points"]]
+                ax.loglog(grown["factors"], costs, marker=marker, markersize=4, label=name)
             ax.loglog([1, 30], [costs[0], 30 * costs[0]], ":", color="0.6", label="in proportion")
             ax.set_xticks([1, 3, 10, 30], ["1", "3", "10", "30"])
             ax.xaxis.set_minor_locator(NullLocator())

@@ -26,17 +26,21 @@ from paragon.storage import write_json
 from paragon_study.pipeline.study import open_study
 
 SIZES = (10_000, 100_000, 1_000_000)
-USERS, WEIGHTS, ENOUGH = 200, np.arange(11) / 10, 0.95
-REQUESTS, CLIENTS = 300, 16
+USERS = 200
+WEIGHTS = np.arange(11) / 10  # of accuracy
+ENOUGH = 0.95  # recall@10 at every weight
+REQUESTS = 300
+CLIENTS = 16
 
 
 def grown(rows: np.ndarray, size: int, dim: int) -> np.ndarray:
     """Repeat ``rows [n, d + M]`` to ``[size, d + M]``, with noise on the first ``dim`` numbers."""
-    rng, vectors = np.random.default_rng(0), rows[:, :dim]
+    rng = np.random.default_rng(0)
+    vectors = rows[:, :dim]
     far = np.linalg.norm(vectors[:, None] - vectors, axis=-1)  # [n, n]
-    tenth = np.sort(far, axis=1)[:, 10] / 2  # of the neighbours, after the item itself
+    length = np.sort(far, axis=1)[:, 10] / 2  # half of the tenth, after the item itself
     which = np.arange(size) % len(rows)
-    noise = rng.standard_normal((size, dim)) * (tenth[which] / dim**0.5)[:, None]
+    noise = rng.standard_normal((size, dim)) * (length[which] / dim**0.5)[:, None]
     table = rows[which].astype(np.float32)
     table[len(rows) :, :dim] += noise[len(rows) :].astype(np.float32)
     return table
@@ -49,7 +53,7 @@ def recall(found: np.ndarray, exact: np.ndarray) -> float:
 
 
 def latency(recommender: Recommender, pasts: list, index: faiss.Index, clients: int) -> dict:
-    """Measure seconds of requests with new weights: medians and 99th percentiles."""
+    """Measure requests with new weights: median and 99th percentile, in milliseconds."""
     rng = np.random.default_rng(clients)
     weights = rng.dirichlet([1, 1], REQUESTS)
 
@@ -68,21 +72,25 @@ def measure(recommender: Recommender, pasts: list, size: int) -> dict:
     """Measure exact and approximate search in a catalogue of ``size`` items."""
     _, rows = recommender.index()
     table = grown(rows, size, recommender.backbone.item_vectors().shape[1])
-    exact, cells = faiss.IndexFlatIP(table.shape[1]), int(4 * size**0.5)
+    width = table.shape[1]  # d + M
+    cells = int(4 * size**0.5)
+    exact = faiss.IndexFlatIP(width)
     exact.add(table)
     start = time.perf_counter()
-    centres, kind = faiss.IndexFlatIP(table.shape[1]), faiss.METRIC_INNER_PRODUCT
-    index = faiss.IndexIVFFlat(centres, table.shape[1], cells, kind)
+    centres = faiss.IndexFlatIP(width)
+    index = faiss.IndexIVFFlat(centres, width, cells, faiss.METRIC_INNER_PRODUCT)
     index.train(table[np.random.default_rng(1).permutation(size)[: 50 * cells]])
     index.add(table)
     built = time.perf_counter() - start
-    queries = [
-        np.stack([recommender.query(past, [w, 1 - w]) for past in pasts[:USERS]]) for w in WEIGHTS
-    ]
-    best = [exact.search(own, 100)[1] for own in queries]
+    by_weight = []  # the queries of all users, [USERS, d + M] each
+    for weight in WEIGHTS:
+        weights = [weight, 1 - weight]
+        queries = [recommender.query(past, weights) for past in pasts[:USERS]]
+        by_weight.append(np.stack(queries))
+    best = [exact.search(queries, 100)[1] for queries in by_weight]
     index.nprobe = 1
     while True:
-        found = [index.search(own, 100)[1] for own in queries]
+        found = [index.search(queries, 100)[1] for queries in by_weight]
         at_10 = [recall(a[:, :10], b[:, :10]) for a, b in zip(found, best, strict=True)]
         if min(at_10) >= ENOUGH or index.nprobe >= cells:
             break

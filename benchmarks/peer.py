@@ -17,26 +17,27 @@ from pytorch_lightning import Callback, Trainer
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
-folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+folder = Path(sys.argv[1])
+settings = json.loads(sys.argv[2])
 torch.set_num_threads(settings["threads"])
 torch.manual_seed(0)
-taken: list[float] = []
+taken: list[float] = []  # seconds of each epoch
 
 
 class Clock(Callback):
-    """Seconds of each epoch of training."""
+    """Measure the seconds of each epoch of training."""
 
     def on_train_epoch_start(self, *_):
-        """Before the first batch."""
+        """Start the clock before the first batch."""
         self.start = time.perf_counter()
 
     def on_train_epoch_end(self, *_):
-        """After the last step."""
+        """Stop the clock after the last step."""
         taken.append(time.perf_counter() - self.start)
 
 
 def trainer():
-    """Only training: no files, no bars."""
+    """Return a trainer that writes no files and shows no bars."""
     return Trainer(
         max_epochs=settings["epochs"],
         accelerator="cpu",

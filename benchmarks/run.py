@@ -73,7 +73,10 @@ _TIMED = {  # the words for a timing, and the method whose look it has
 
 
 def seconds(action: Callable[[], object], runs: int, name: str) -> dict[str, float]:
-    """p50 and p99 of ``runs`` calls, in seconds, after one call that is not counted."""
+    """Measure ``runs`` calls of an action: median (p50) and 99th percentile, in seconds.
+
+    With more than three calls, one call before them is not counted.
+    """
     if runs > 3:
         action()
     taken = []
@@ -86,16 +89,17 @@ def seconds(action: Callable[[], object], runs: int, name: str) -> dict[str, flo
 
 
 def pays_after(first: float, generate: float, other: float) -> int | None:
-    """From which change of the weights on generation has taken no longer; None: from none.
+    """Return after how many changes of the weights generation has taken no longer; None: never.
 
-    Seconds: ``first`` before the first change, then ``generate`` a change, against ``other``.
+    In seconds: ``first`` is what generation needs before the first change, ``generate`` what it
+    needs for each change, ``other`` what the other way needs for each change.
     """
     gap = other - generate
     return math.ceil(first / gap) if gap > 0 else None
 
 
 def machine() -> dict[str, object]:
-    """What the times belong to."""
+    """Describe the machine that the times belong to."""
     model = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
@@ -109,34 +113,48 @@ def machine() -> dict[str, object]:
 
 @style.drawn
 def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[str, Any]) -> Figure:
-    """Seconds from new weights to a ready model: dot at the median, line to the 99th percentile.
+    """Draw the seconds from new weights to a ready model.
 
-    ``timing`` has ``p50`` and ``p99`` of every method.  With ``retrain`` among them, each is
-    compared with it, and the published saving is marked.
+    A dot is at the median, a line leads to the 99th percentile.  ``timing`` has ``p50`` and ``p99``
+    of every method.  With ``retrain`` among them, each is compared with it, and the published
+    saving is marked.
     """
     order = sorted(timing, key=lambda m: -timing[m]["p50"])
     named = {m: _TIMED.get(m, (look(m).label, m)) for m in order}
     retrain = timing.get("retrain", {}).get("p50")
     figure, ax = style.panels(6, 0.9 + 0.36 * len(order))
     for row, method in enumerate(order):
-        p50, p99 = timing[method]["p50"], timing[method]["p99"]
+        p50 = timing[method]["p50"]
+        p99 = timing[method]["p99"]
         kind = look(named[method][1])
         ax.plot([p50, p99], [row, row], color=kind.colour, linewidth=1.6, zorder=2)
         face = "white" if method == "retrain" else kind.colour
         ax.plot(p50, row, kind.marker, color=kind.colour, mfc=face, markersize=6.5, zorder=3)
         ratio = _ratio(p50, retrain) if retrain and method != "retrain" else ""
         ax.annotate(
-            f"{_human(p50)}{ratio}", (max(p50, p99), row), (8, 0), fontsize=7.5, va="center",
-            textcoords="offset points", bbox={"fc": "white", "ec": "none", "pad": 1},
-        )  # fmt: skip
+            f"{_human(p50)}{ratio}",
+            xy=(max(p50, p99), row),
+            xytext=(8, 0),
+            textcoords="offset points",
+            fontsize=7.5,
+            va="center",
+            bbox={"fc": "white", "ec": "none", "pad": 1},
+        )
     values = [seconds[end] for seconds in timing.values() for end in ("p50", "p99")]
     if retrain:
-        values.append(line := retrain * (1 - _CLAIM))
-        ax.axvline(line, color="#777777", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        published = retrain * (1 - _CLAIM)
+        values.append(published)
+        ax.axvline(published, color="#777777", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
         ax.annotate(
-            f"published saving, {_CLAIM:.1%}", (line, 1), xycoords=("data", "axes fraction"),
-            xytext=(-3, 2), textcoords="offset points", fontsize=6.5, color="#555555", ha="right",
-        )  # fmt: skip
+            f"published saving, {_CLAIM:.1%}",
+            xy=(published, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3, 2),
+            textcoords="offset points",
+            fontsize=6.5,
+            color="#555555",
+            ha="right",
+        )
     ax.set(xscale="log", xlim=(min(values) / 2, max(values) * 8), ylim=(-0.6, len(order) - 0.4))
     marks = [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 864000]
     low, high = ax.get_xlim()
@@ -147,28 +165,31 @@ def time_to_model(timing: Mapping[str, Mapping[str, float]], machine: Mapping[st
     ax.set_yticks(range(len(order)), [words for words, _ in named.values()])
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("time from new weights to a ready model, log scale")
-    about = ", ".join(f"{v}" if isinstance(v, str) else f"{v} {k}" for k, v in machine.items())
-    style.small_print(figure, "Dot: median; line: to the 99th percentile.", f"{about}.")
+    facts = [f"{v}" if isinstance(v, str) else f"{v} {k}" for k, v in machine.items()]
+    style.small_print(figure, "Dot: median; line: to the 99th percentile.", f"{', '.join(facts)}.")
     return figure
 
 
 def _ratio(seconds: float, retrain: float) -> str:
-    """How much faster or slower than retraining, in two digits."""
+    """Say how much faster or slower than retraining a method is, in two digits."""
     factor = retrain / seconds
-    factor, word = (factor, "faster") if factor > 1 else (1 / factor, "slower")
+    word = "faster"
+    if factor <= 1:
+        factor = 1 / factor
+        word = "slower"
     digits = f"{float(f'{factor:.2g}'):,.0f}" if factor >= 10 else f"{factor:.1f}"
     return f"   {digits} × {word}"
 
 
 def _human(seconds: float) -> str:
-    """A duration in the unit a person would use."""
+    """Write a duration in the unit that a person would use."""
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs"))
     size, unit = next((u for u in units if seconds >= u[0] * 0.9995), units[-1])
     return f"{float(f'{seconds / size:.2g}'):g} {unit}"
 
 
 def costs(results: Path) -> str:
-    """Markdown: the time from new weights to a ready model, as `make bench` recorded it.
+    """Return the recorded times from new weights to a ready model, as a Markdown table.
 
     Records from before `paragon` was trained by default are left out.
     """
@@ -184,13 +205,16 @@ def costs(results: Path) -> str:
 
 
 def cost_row(study: str, name: str, record: Mapping[str, Any]) -> dict[str, str]:
-    """One row of the table: a study and a generator."""
-    fast, slow = (1000 * record[_GENERATORS[name]][end] for end in ("p50", "p99"))
-    prepare, pays = record["prepare"], record["pays_after"][name]
+    """Make one row of the table: a study and a generator."""
+    generated = record[_GENERATORS[name]]
+    p50 = 1000 * generated["p50"]
+    p99 = 1000 * generated["p99"]
+    prepare = record["prepare"]
+    pays = record["pays_after"][name]
     return {
         "study": study,
         "generator": _WORDS[name],
-        "generated, p50 (p99)": f"{fast:.1f} ms ({slow:.1f} ms)",
+        "generated, p50 (p99)": f"{p50:.1f} ms ({p99:.1f} ms)",
         "tuned": f"{record['tune']['p50']:.3g} s",
         "retrained": f"{record['retrain']['p50']:.3g} s",
         "collection": f"{prepare['collection']:.3g} s",
@@ -212,11 +236,12 @@ def main(
 
 
 def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
-    """Times of one backbone, on an otherwise idle machine."""
+    """Measure and record the times of one backbone, on an otherwise idle machine."""
     study = open_study(dataset, backbone)
-    sequences, frozen, about = study.load_frozen()
-    collection = study.load_collection(about)
-    settings, names = study.params.adapters, study.params.adapters.objectives
+    sequences, frozen, description = study.load_frozen()
+    collection = study.load_collection(description)
+    settings = study.params.adapters
+    names = settings.objectives
     seed = collection.description["seeds"][0]
     fresh = np.random.default_rng(0).dirichlet(np.ones(len(names)), 20_000)
     draws = iter(fresh)
@@ -224,7 +249,8 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     def make(generator: Generator) -> Adapter:
         return Adapter.from_vector(generator.generate(next(draws))[0], generator.form)
 
-    ready, models = {}, {}
+    ready = {}
+    models = {}
     for name in study.params.generators:
         models[name] = study.load_generators(name, collection)[0]
         runs = 20 if models[name].settings.network == "transformer" else 500
@@ -233,7 +259,8 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     batch = torch.from_numpy(fresh[:5000])
     many = seconds(lambda: models["generated"].generate(batch), 5, "batches")
 
-    train, valid = (frozen_task(frozen, sequences, e, settings) for e in ("train", "valid"))
+    train = frozen_task(frozen, sequences, "train", settings)
+    valid = frozen_task(frozen, sequences, "valid", settings)
     untrained = start_vectors(train.form, len(settings.anchors), [seed])  # [1, A, P]
     common = adapters.common_start(train, untrained, settings, [seed])  # [1, A, P]
     alone = settings.model_copy(update={"checks": 1, "snapshots": 0})
@@ -251,20 +278,24 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
         adapters.tune(train, valid, collection.anchors, starts, settings, [seed])
 
     def learn(name: str) -> None:
-        own = study.params.of_generator(name)
-        losses = losses_on(train, names, own.task_rows) if own.task_batch else None
-        train_generator(collection, own, seed, valid, losses, name)
+        recipe = study.params.of_generator(name)
+        losses = losses_on(train, names, recipe.task_rows) if recipe.task_batch else None
+        train_generator(collection, recipe, seed, valid, losses, name)
 
     others = {
         "tune": seconds(tune, tunes, "tune"),
         "retrain": seconds(retrain, retrains, "retrain"),
     }
     prepare = {"collection": seconds(collect, 1, "collection")["p50"]}
-    prepare |= {name: seconds(partial(learn, name), 1, name)["p50"] for name in _GENERATORS}
-    pays = {}
+    for name in _GENERATORS:
+        prepare[name] = seconds(partial(learn, name), 1, name)["p50"]
+    pays: dict[str, dict[str, int | None]] = {}
     for name, key in _GENERATORS.items():
-        first, each = prepare["collection"] + prepare[name], ready[key]["p50"]
-        pays[name] = {other: pays_after(first, each, own["p50"]) for other, own in others.items()}
+        first = prepare["collection"] + prepare[name]
+        each = ready[key]["p50"]
+        pays[name] = {}
+        for other, times in others.items():
+            pays[name][other] = pays_after(first, each, times["p50"])
     record = {
         "machine": machine(),
         **ready,
@@ -285,8 +316,9 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
 
 
 def evaluations(generator: Generator) -> int:
-    """How often the network is evaluated for one adapter: twice a step with guidance."""
-    return generator.settings.sampler_steps * (1 if generator.guidance in (0, 1) else 2)
+    """Return how often the network is evaluated for one adapter: with guidance, twice a step."""
+    per_step = 1 if generator.guidance in (0, 1) else 2
+    return generator.settings.sampler_steps * per_step
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,19 +41,21 @@ from paragon.serving.recommender import Recommender
 from paragon.storage import write_json
 from paragon_study.pipeline.study import open_study
 
-PEOPLE, CLIENTS, SPLITS = 10_000, 64, 1_000
-THINKING = (1.0, 0.25, 0.1, 0.0)
-LOSSES = (0.03, 0.05, 0.1)
+PEOPLE = 10_000
+CLIENTS = 64
+SPLITS = 1_000
+THINKING = (1.0, 0.25, 0.1, 0.0)  # mean seconds between two requests of a client
+LOSSES = (0.03, 0.05, 0.1)  # shares of accuracy that are promised
 
 
 def histories(sequences: Sequences) -> list[list[str]]:
-    """What every user did, as item ids."""
-    parts = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
-    return [[sequences.item_ids[i - 1] for i in sequences.items[a:b]] for a, b in parts]
+    """Return the events of every user, as item ids."""
+    ends = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+    return [[sequences.item_ids[i - 1] for i in sequences.items[a:b]] for a, b in ends]
 
 
 def lists(recommender: Recommender, pasts: list[list[str]]) -> dict[str, object]:
-    """Times of many lists in a call, and of one."""
+    """Measure many lists in a call, and one list."""
     rng = np.random.default_rng(0)
     many = [pasts[row] for row in rng.integers(len(pasts), size=PEOPLE)]
     names = recommender.objectives
@@ -68,7 +69,8 @@ def lists(recommender: Recommender, pasts: list[list[str]]) -> dict[str, object]
             for layer, given in zip(layers, inputs, strict=True):
                 layer(given)
 
-    fresh, same = iter(rng.dirichlet(np.ones(len(names)), 2_000)), weights[0]
+    fresh = iter(rng.dirichlet(np.ones(len(names)), 2_000))
+    same = weights[0]
     turns = iter(np.resize(np.arange(PEOPLE), 5_000))
     return {
         "people": PEOPLE,
@@ -88,7 +90,7 @@ def _is_linear(module: torch.nn.Module) -> bool:
 
 
 def service(folder: Path, pasts: list[list[str]], names: list[str]) -> dict[str, dict]:
-    """Milliseconds of 64 connections, by the time they think between requests."""
+    """Measure the service with 64 connections, by the time they think between requests."""
     command = [sys.executable, "-m", "paragon", "serve", str(folder), "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -108,10 +110,14 @@ def service(folder: Path, pasts: list[list[str]], names: list[str]) -> dict[str,
 async def ask(
     port: int, pasts: list[list[str]], names: list[str], thinking: float, lasting: float = 8
 ) -> dict[str, float]:
-    """What all connections together measured; every answer has to be 200."""
+    """Ask for ``lasting`` seconds, and return what all connections together measured.
+
+    Every answer has to have the status 200.
+    """
     rng = np.random.default_rng(0)
+    all_weights = rng.dirichlet(np.ones(len(names)), len(pasts))
     requests = []
-    for past, weights in zip(pasts, rng.dirichlet(np.ones(len(names)), len(pasts)), strict=True):
+    for past, weights in zip(pasts, all_weights, strict=True):
         asked = {"history": past, "weights": dict(zip(names, weights, strict=True))}
         body = json.dumps(asked).encode()
         head = f"POST /recommend HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n"
@@ -122,7 +128,10 @@ async def ask(
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.sleep(rng.uniform(0, thinking))
-        while (start := time.perf_counter()) < end:
+        while True:
+            start = time.perf_counter()
+            if start >= end:
+                break
             writer.write(requests[rng.integers(len(requests))])
             answer = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"content-length: (\d+)", answer)
@@ -143,8 +152,9 @@ async def ask(
 
 
 def promise(recommender: Recommender, sequences: Sequences) -> dict[str, dict[str, float]]:
-    """How often `weights_for` is wrong about new users, and what its caution costs."""
-    known, tested = sequences.valid, sequences.test
+    """Measure how often `weights_for` is wrong about new users, and what its caution costs."""
+    known = sequences.valid
+    tested = sequences.test
     if not np.array_equal(known.users, tested.users):
         raise typer.BadParameter("the users of validation and test differ: they cannot be split")
     assert recommender.outcomes is not None
@@ -155,20 +165,23 @@ def promise(recommender: Recommender, sequences: Sequences) -> dict[str, dict[st
     found = {}
     for loss in LOSSES:
         rng = np.random.default_rng(0)
-        chosen, within = [], []
+        chosen = []  # row of the balance, by split
+        within = []  # whether each balance keeps the promise, by split
         for _ in range(SPLITS):
             order = rng.permutation(len(known))
             half, others = np.split(order, [len(order) // 2])
             chosen.append(furthest(before[:, half], loss, 0.95, len(others)))
             means = after[:, others].mean(1)
             within.append(means >= (1 - loss) * means[0])
-        kept, rows = np.array(within), np.arange(SPLITS)  # [SPLITS, G]
+        kept = np.array(within)  # [SPLITS, G]
+        broken = ~kept[np.arange(SPLITS), chosen]  # [SPLITS]
         oracle = np.where(kept, alpha, 0).max(1)  # [SPLITS]
-        fixed = np.flatnonzero((~kept).mean(0) <= 0.05)
+        fixed = np.flatnonzero((~kept).mean(0) <= 0.05)  # rows of balances
+        best_fixed = max((alpha[row] / oracle).mean() for row in fixed)
         found[str(loss)] = {
-            "broken": round(float((~kept[rows, chosen]).mean()), 4),
+            "broken": round(float(broken.mean()), 4),
             "diversity": round(float((alpha[chosen] / oracle).mean()), 4),
-            "best_fixed": round(float(max((alpha[row] / oracle).mean() for row in fixed)), 4),
+            "best_fixed": round(float(best_fixed), 4),
             "accuracy_weight": round(float(balances[chosen, 0].mean()), 3),
         }
     return found
@@ -179,20 +192,18 @@ def main(dataset: str = "ml-100k", backbone: str = "sasrec", record: bool = True
     study = open_study(dataset, backbone)
     threads = torch.get_num_threads()
     torch.use_deterministic_algorithms(False)
-    sequences, trained, about, generator = study.load_served()
+    sequences, trained, description, generator = study.load_served()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        export_folder(folder, sequences, trained, about, generator)
-        recommender, pasts = Recommender.load(folder), histories(sequences)
+        export_folder(folder, sequences, trained, description, generator)
+        recommender = Recommender.load(folder)
+        pasts = histories(sequences)
         measured: dict[str, object] = {"machine": machine()}
         for count in (threads, 1):
             torch.set_num_threads(count)
             measured[f"threads_{count}"] = lists(recommender, pasts)
-        steps: dict[str, Callable[[], object]] = {
-            "service": lambda: service(folder, pasts, recommender.objectives),
-            "promise": lambda: promise(recommender, sequences),
-        }
-        measured |= {name: step() for name, step in steps.items()}
+        measured["service"] = service(folder, pasts, recommender.objectives)
+        measured["promise"] = promise(recommender, sequences)
     typer.echo(json.dumps(measured, indent=2))
     if record:
         path = ROOT / "benchmarks" / "serving.json"

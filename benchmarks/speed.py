@@ -72,46 +72,53 @@ BEYOND = {
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: ``count`` of something (adapters, lists) an ``action``."""
+    """One line of the table."""
 
     name: str
     action: Callable[[], object]
     floor: Callable[[], object] | None = None  # None: counted, see above
     words: str = "products and copies"  # what the floor is
-    count: int = 1
+    count: int = 1  # how many adapters or lists an action makes
 
 
 class Results(TorchDispatchMode):
-    """Counts the results of torch's operations, those that are new memory, and their bytes."""
+    """Count the results of torch's operations, and their bytes, if they are new memory."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.number = self.bytes = 0
+        self.number = 0
+        self.bytes = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        """Run the operation; a view costs nothing."""
+        """Run the operation and count its results; a view costs nothing."""
         out = func(*args, **(kwargs or {}))
-        if not any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns):
+        is_view = any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
+        if not is_view:
             sizes = [t.numel() * t.element_size() for t in tree_leaves(out) if torch.is_tensor(t)]
-            self.number, self.bytes = self.number + len(sizes), self.bytes + sum(sizes)
+            self.number += len(sizes)
+            self.bytes += sum(sizes)
         return out
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Return the wall time of one call."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
 def counted_floor(action: Callable[[], object]) -> Callable[[], float]:
-    """Runs ``action`` once, counting; what comes back measures its floor in seconds."""
+    """Run an action once to count what it computes; return a function that measures its floor.
+
+    The function returns seconds.
+    """
     with FlopCounterMode(display=False) as products, Results() as results:
         action()
     square = torch.rand(SIDE, SIDE)
     into = torch.empty_like(square)
     share = products.get_total_flops() / (2 * SIDE**3)
-    piece = torch.zeros(max(1, results.bytes // max(1, results.number)), dtype=torch.uint8)
+    mean_size = results.bytes // max(1, results.number)
+    piece = torch.zeros(max(1, mean_size), dtype=torch.uint8)
     copy = torch.empty_like(piece)
 
     def measure() -> float:
@@ -128,11 +135,12 @@ def counted_floor(action: Callable[[], object]) -> Callable[[], float]:
 
 
 def measured(row: Row, runs: int) -> dict[str, object]:
-    """Medians and quartiles of the seconds of an action and of its floor, taken in turns."""
-    own = row.floor
-    floor = counted_floor(row.action) if own is None else lambda: seconds(own)
-    row.action(), floor()
-    pairs = np.array([(seconds(row.action), floor()) for _ in range(runs)])
+    """Measure an action and its floor in turns: medians and quartiles of their seconds."""
+    given = row.floor
+    floor = counted_floor(row.action) if given is None else lambda: seconds(given)
+    row.action()
+    floor()
+    pairs = np.array([(seconds(row.action), floor()) for _ in range(runs)])  # [runs, 2]
     quartiles = np.percentile(pairs, [25, 50, 75], axis=0)  # [3, 2]
     low, median, high = (float(f"{x:.3g}") for x in quartiles[:, 0])
     return {
@@ -146,20 +154,23 @@ def measured(row: Row, runs: int) -> dict[str, object]:
 
 
 def adapter_rows(study: Study) -> list[Row]:
-    """From weights to adapters: generated, one and many; tuned, together and alone."""
+    """Return the rows from weights to adapters: generated and tuned, many and one."""
     sequences, frozen, _, generator = study.load_served()
-    names, seeds = study.params.adapters.objectives, study.params.run.seeds
+    names = study.params.adapters.objectives
+    seeds = study.params.run.seeds
     rng = np.random.default_rng(0)
     weights = torch.from_numpy(rng.dirichlet(np.ones(len(names)), 5000))
     draws = iter(rng.dirichlet(np.ones(len(names)), 20_000))
     settings = study.params.adapters.model_copy(update={"steps": 5, "checks": 1, "snapshots": 0})
-    train, valid = (frozen_task(frozen, sequences, part, settings) for part in ("train", "valid"))
-    starts = start_vectors(train.form, 32, seeds)
+    train = frozen_task(frozen, sequences, "train", settings)
+    valid = frozen_task(frozen, sequences, "valid", settings)
+    starts = start_vectors(train.form, 32, seeds)  # [S, 32, P]
 
-    def tune(count: int, own: list[int]) -> Callable[[], object]:
-        given = starts[: len(own), :count]
+    def tune(count: int, of_seeds: list[int]) -> Callable[[], object]:
+        """Return the tuning of ``count`` adapters for each of these seeds."""
+        first = starts[: len(of_seeds), :count]
         asked = weights[:count].float()
-        return lambda: collection.tune(train, valid, asked, given, settings, own)
+        return lambda: collection.tune(train, valid, asked, first, settings, of_seeds)
 
     return [
         Row(
@@ -173,7 +184,7 @@ def adapter_rows(study: Study) -> list[Row]:
 
 
 def epoch_rows(study: Study) -> list[Row]:
-    """An epoch of every backbone, with the settings that the study has for it."""
+    """Return the rows of an epoch of every backbone, with the settings of the study."""
     sequences = study.load_sequences()
     rows = []
     for name in BACKBONES:
@@ -185,11 +196,12 @@ def epoch_rows(study: Study) -> list[Row]:
 
 
 def data_rows(study: Study) -> list[Row]:
-    """Preprocessing, and the evaluation of one method at one weight."""
+    """Return the rows of preprocessing, and of the evaluation of one method at one weight."""
     sequences, frozen, _, _ = study.load_served()
-    own, rules = study.params, study.params.data.model_dump()
+    params = study.params
+    rules = params.data.model_dump()
     path = DATA / study.dataset / f"{study.dataset}.inter"
-    _, test, test_set = held_out(sequences, frozen, own.adapters, own.evaluation.cutoffs)
+    _, test, test_set = held_out(sequences, frozen, params.adapters, params.evaluation.cutoffs)
     with torch.no_grad():
         scores = frozen.score_catalogue(test.states).numpy()  # [N, n + 1]
 
@@ -210,16 +222,18 @@ def data_rows(study: Study) -> list[Row]:
 
 
 def serving_rows(study: Study, folder: Path) -> list[Row]:
-    """``recommend`` for one person and for 10,000, from texts to lists."""
-    sequences, frozen, about, generator = study.load_served()
+    """Return the rows of ``recommend`` for one person and for 10,000, from texts to lists."""
+    sequences, frozen, description, generator = study.load_served()
     folder = folder / "model"
-    export_folder(folder, sequences, frozen, about, generator)
-    recommender, rng = Recommender.load(folder), np.random.default_rng(0)
+    export_folder(folder, sequences, frozen, description, generator)
+    recommender = Recommender.load(folder)
+    rng = np.random.default_rng(0)
     ends = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
     pasts = [[sequences.item_ids[i - 1] for i in sequences.items[a:b]] for a, b in ends]
     many = [pasts[row] for row in rng.integers(len(pasts), size=10_000)]
     weights = rng.dirichlet(np.ones(len(recommender.objectives)), 30_000)
-    fresh, turns = iter(weights), iter(np.resize(np.arange(len(pasts)), 30_000))
+    fresh = iter(weights)
+    turns = iter(np.resize(np.arange(len(pasts)), 30_000))
     return [
         Row("a list for one", lambda: recommender.recommend(pasts[next(turns)], next(fresh))),
         Row(
@@ -231,15 +245,18 @@ def serving_rows(study: Study, folder: Path) -> list[Row]:
 
 
 def beside_rectools(study: Study, python: Path, epochs: int) -> dict[str, dict[str, float]]:
-    """Seconds an epoch and NDCG@10 on test events: RecTools' SASRec and ours, with a softmax."""
-    sequences, test = study.load_sequences(), study.load_sequences().test
+    """Compare RecTools' SASRec with ours, both with a softmax.
+
+    Measured are the seconds of an epoch and NDCG@10 on test events.  ``python`` has RecTools.
+    """
+    sequences = study.load_sequences()
+    test = sequences.test
     settings = study.params.backbones.model_copy(
         update={"loss": "softmax", "negatives": None, "epochs": epochs}
     )
     training = Training(build("sasrec", sequences, settings, 0), sequences, settings)
-    rng, taken = np.random.default_rng(0), []
-    for _ in range(epochs):
-        taken.append(seconds(lambda: training.epoch(rng)))
+    rng = np.random.default_rng(0)
+    taken = [seconds(lambda: training.epoch(rng)) for _ in range(epochs)]
     training.model.eval()
     states = training.backbone.states_before(sequences, test.users, test.positions)
     with torch.no_grad():
@@ -272,11 +289,11 @@ def beside_rectools(study: Study, python: Path, epochs: int) -> dict[str, dict[s
 
 
 def overhead(runs: int = 5) -> dict[str, float]:
-    """Seconds of a stage that computes nothing, and the share of as many in the study's time.
+    """Measure a stage that computes nothing, and its share in the study's time.
 
-    It is DVC, the runner, a kernel and the imports of notebook 06.  The study's time is what
-    the records beside the executed notebooks have.  DVC starts once for all of them, and here for
-    each: the share is an upper limit.
+    The stage is DVC, the runner, a kernel and the imports of notebook 06.  The study's time is that
+    of the records beside the executed notebooks; the share is that of as many such stages.  It is
+    an upper limit: DVC starts once for a whole study, and here for each stage.
     """
     source = nbformat.read(ROOT / "notebooks" / "06_evaluation.ipynb", as_version=4)
     code = [cell for cell in source.cells if cell.cell_type == "code"]
@@ -304,28 +321,29 @@ def overhead(runs: int = 5) -> dict[str, float]:
 
         run("git", "init", "-q")
         each = float(np.median([seconds(lambda: run("dvc", "repro", "-f")) for _ in range(runs)]))
-    taken = [about.seconds for about in load_times().values()]
+    taken = [stage_time.seconds for stage_time in load_times().values()]
     share = each * len(taken) / sum(taken)
     return {"stage": each, "stages": len(taken), "study": sum(taken), "share": share}
 
 
 def table(record: dict) -> str:
-    """What benchmarks/README.md shows of speed.json."""
+    """Return the table of benchmarks/README.md, of what speed.json holds."""
     lines = [
         "| stage | median (quartiles) | floor | times above | beyond it |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
-    for name, own in record["rows"].items():
-        low, high = map(_short, own["seconds"]["quartiles"])
-        far = own["factor"] > 3
+    for name, row in record["rows"].items():
+        low, high = map(_short, row["seconds"]["quartiles"])
+        far = row["factor"] > 3
         beyond = BEYOND.get(name, "not known") if far else ""
-        floor = f"{_short(own['floor'])}, {own['words']}"
-        taken = f"{_short(own['seconds']['median'])} ({low} to {high})"
-        lines.append(f"| {name} | {taken} | {floor} | {own['factor']:g} | {beyond} |")
+        floor = f"{_short(row['floor'])}, {row['words']}"
+        taken = f"{_short(row['seconds']['median'])} ({low} to {high})"
+        lines.append(f"| {name} | {taken} | {floor} | {row['factor']:g} | {beyond} |")
     return "\n".join(lines)
 
 
 def _short(value: float) -> str:
+    """Write seconds in s or ms, with few digits."""
     return f"{value:.2g} s" if value >= 1 else f"{1e3 * value:.3g} ms"
 
 
@@ -342,9 +360,11 @@ def main(
     found: dict = {"machine": machine(), "dataset": dataset, "rows": {}}
     with tempfile.TemporaryDirectory() as scratch:
         groups = (data_rows, epoch_rows, adapter_rows, partial(serving_rows, folder=Path(scratch)))
-        for row in (row for group in groups for row in group(study)):
-            found["rows"][row.name] = measured(row, runs)
-            typer.echo(table({"rows": {row.name: found["rows"][row.name]}}).splitlines()[-1])
+        for group in groups:
+            for row in group(study):
+                figures = measured(row, runs)
+                found["rows"][row.name] = figures
+                typer.echo(table({"rows": {row.name: figures}}).splitlines()[-1])
     if peer is not None:
         found["peer"] = beside_rectools(study, peer, epochs)
         typer.echo(found["peer"])

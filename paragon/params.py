@@ -11,7 +11,9 @@ from paragon.errors import ParagonError, shown
 from paragon.storage import NAME
 
 ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
-DATA, ARTIFACTS, RESULTS = ROOT / "data", ROOT / "artifacts", ROOT / "results"
+DATA = ROOT / "data"
+ARTIFACTS = ROOT / "artifacts"
+RESULTS = ROOT / "results"
 CHECKPOINTS = "PARAGON_CHECKPOINTS"  # environment variable; see `Study.checkpoint`
 LONGEST_ID = 256  # characters, in data and in requests
 
@@ -52,7 +54,10 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Filters of events, the split, and the number of negatives in each candidate list."""
+    """Filters of events, the split, and the number of negatives in each candidate list.
+
+    The meaning of each key: :func:`paragon.data.split.prepare`.
+    """
 
     split: Literal["leave_one_out", "global_time"]
     midnight: Annotated[float, Field(ge=-24, le=24)] | None  # clock of days, hours ahead of UTC
@@ -147,14 +152,17 @@ class EvaluationSettings(Section):
     """Cutoffs k of the metrics, shares of accuracy, and resamples of users."""
 
     cutoffs: Annotated[list[Count], _containing(10, "the headline metrics are of ten items")]
-    # Of the backbone's accuracy: how diverse are the lists of a method that keeps so much?
+    # Shares of the backbone's accuracy: how diverse are lists of a method that keeps this share?
     shares: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
     # The smallest p-value of 30 methods after Holm, 30 * 2 / (resamples + 1), is below .05.
     resamples: Annotated[int, Field(ge=1200)]
 
 
 class VerifySettings(Section):
-    """Largest deviation from a committed metric: ``absolute + relative * |committed|``."""
+    """Largest deviation from a committed metric that passes.
+
+    It is ``absolute + relative * |committed|``.
+    """
 
     relative: Annotated[float, Field(ge=0)]
     absolute: Annotated[float, Field(ge=0)]
@@ -191,7 +199,10 @@ class Params(Section):
     overrides: dict[Name, dict[Overridden, dict[str, Any]]] = {}
 
     def of_generator(self, name: str) -> GeneratorSettings:
-        """Return the settings of the generator ``name``: those of all, and what differs."""
+        """Return the settings of the generator ``name``.
+
+        They are the section ``generator``, with the values that ``generators`` has for this name.
+        """
         content = self.generator.model_dump() | self.generators[name]
         return checked(GeneratorSettings, content, f"params.yaml: generators.{name}.")
 
@@ -205,28 +216,41 @@ def load_params(
     dataset: str | None = None,
     backbone: str | None = None,
 ) -> Params:
-    """Read params.yaml; its overrides, dataset first, then ``overrides`` replace values."""
+    """Read params.yaml (or ``path``) and check it.
+
+    Values are replaced in this order: by the overrides in the file of ``dataset``, by those of
+    ``backbone``, and by ``overrides``.  Raises ``ParagonError`` for the first wrong key.
+    """
     path = path or ROOT / "params.yaml"
     content = read_settings(path)
     params = checked(Params, content, path.name)
-    changes = [(f"overrides.{n}.", params.overrides.get(n, {})) for n in (dataset, backbone) if n]
-    for where, change in [*changes, ("", overrides or {})]:
-        content = merge_sections(content, change)
-        params = checked(Params, content, f"{path.name}: {where}" if where else path.name)
-    return params
+    in_file: dict = params.overrides
+    for name in (dataset, backbone):
+        if name:
+            content = merge_sections(content, in_file.get(name, {}))
+            params = checked(Params, content, f"{path.name}: overrides.{name}.")
+    content = merge_sections(content, overrides or {})
+    return checked(Params, content, path.name)
 
 
 def merge_sections(*changes: dict[str, Any]) -> dict[str, Any]:
-    """Merge changes into sections, key by key; the last change wins."""
-    made: dict[str, Any] = {}
-    for section, values in (item for change in changes for item in change.items()):
-        both = isinstance(values, dict) and isinstance(made.get(section), dict)
-        made[section] = {**made[section], **values} if both else values
-    return made
+    """Merge changes into one mapping of sections, key by key; the last change wins."""
+    merged: dict[str, Any] = {}
+    for change in changes:
+        for section, values in change.items():
+            before = merged.get(section)
+            if isinstance(values, dict) and isinstance(before, dict):
+                merged[section] = {**before, **values}
+            else:
+                merged[section] = values
+    return merged
 
 
 def read_settings(path: Path) -> dict:
-    """Read a YAML file of settings, or raise ``ParagonError``."""
+    """Read a YAML file of settings.
+
+    Raises ``ParagonError`` if it cannot be read, is not valid YAML, or is no mapping.
+    """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
@@ -254,7 +278,11 @@ class _Loader(yaml.SafeLoader):
 
 
 def checked(section: type[S], content: dict, where: str) -> S:
-    """Validate ``content``, or raise a ``ParagonError`` that names the first wrong key."""
+    """Return ``content`` as a checked ``section``.
+
+    Raises a ``ParagonError`` that names the first wrong key.  ``where`` says in the message where
+    the content stands; if it ends with a dot, the key follows at once.
+    """
     try:
         return section.model_validate(content)
     except ValidationError as error:

@@ -25,7 +25,10 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 def check_name(name: str, kind: str = "dataset") -> None:
-    """Raise ``ParagonError`` if ``name`` is not allowed for a dataset or a backbone."""
+    """Raise ``ParagonError`` if ``name`` is not allowed.
+
+    ``kind`` is what has this name, "dataset" or "backbone"; it is a word of the message.
+    """
     if not re.fullmatch(NAME, name):
         raise ParagonError(
             f"{shown(name)} is not a name for a {kind}: use up to 64 letters, digits, '.', '_' and "
@@ -35,37 +38,47 @@ def check_name(name: str, kind: str = "dataset") -> None:
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a path that replaces ``target`` on success; raise ``ParagonError`` if it cannot."""
-    part = target.with_name(f".{target.name}.{uuid4().hex}.part")
+    """Yield the path of a new file, which replaces ``target`` when the block succeeds.
+
+    If the block fails, the new file is deleted and ``target`` keeps its content.  Raises
+    ``ParagonError`` if the file cannot be written.
+    """
+    unfinished = target.with_name(f".{target.name}.{uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        os.replace(part, target)
+        yield unfinished
+        os.replace(unfinished, target)
     except (OSError, ValueError) as error:  # ValueError: NaN in JSON
         why = getattr(error, "strerror", None) or error
         raise ParagonError(f"{target} cannot be written: {why}; what was there is kept") from error
     finally:
         with suppress(OSError):
-            part.unlink()
+            unfinished.unlink()
 
 
 @contextmanager
 def atomic_folder(target: Path, ours: Collection[str]) -> Iterator[Path]:
-    """Yield an empty folder that replaces ``target``, as a whole, only if the block succeeds.
+    """Yield an empty folder, which replaces ``target`` as a whole when the block succeeds.
 
-    Raises ``ParagonError`` if ``target`` holds anything but files with the names ``ours``.
+    If the block fails, ``target`` keeps its content.  ``ours``: the names of the files that may be
+    replaced.  Raises ``ParagonError`` if ``target`` holds anything else, or cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(target), ExitStack() as last:
-            there = target.iterdir() if target.is_dir() else [target] if target.exists() else []
-            if foreign := sorted(p.name for p in there if p.name not in ours or not p.is_file()):
+        with locked(target), ExitStack() as at_the_end:
+            there: list[Path] = []
+            if target.is_dir():
+                there = list(target.iterdir())
+            elif target.exists():
+                there = [target]
+            foreign = sorted(p.name for p in there if p.name not in ours or not p.is_file())
+            if foreign:
                 raise ParagonError(
                     f"{target} holds {shown(foreign[0])}, which was not written by this command: "
                     "move it elsewhere, nothing was changed"
                 )
             stage = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.stage-"))
-            last.callback(_clear, stage, target)
+            at_the_end.callback(_clear, stage, target)
             (stage / "new").mkdir()
             yield stage / "new"
             if target.exists():
@@ -77,7 +90,10 @@ def atomic_folder(target: Path, ours: Collection[str]) -> Iterator[Path]:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Lock ``target`` against other processes; restore it if one was killed while replacing it."""
+    """Lock ``target`` against other processes, where the system has file locks.
+
+    If a process was killed while it replaced ``target``, the old content is put back first.
+    """
     with ExitStack() as stack:
         with suppress(OSError, ImportError):
             import fcntl
@@ -91,7 +107,10 @@ def locked(target: Path) -> Iterator[None]:
 
 
 def _clear(stage: Path, target: Path) -> None:
-    """Remove a stage; first put its old folder back if ``target`` is missing."""
+    """Remove the temporary folder ``stage``.
+
+    If ``target`` is missing, the old folder that the stage holds is put back first.
+    """
     old = stage / "old"
     if old.exists() and not os.path.lexists(target):
         try:
@@ -102,48 +121,62 @@ def _clear(stage: Path, target: Path) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
+    """Write a text file in UTF-8, completely or not at all."""
     with atomic_path(target) as path:
         path.write_text(text, encoding="utf-8")
 
 
 def write_json(target: Path, content: object) -> None:
-    """Write JSON atomically, keys in the given order; refuse NaN and infinity."""
+    """Write a JSON file, completely or not at all, with keys in the given order.
+
+    Raises ``ParagonError`` if a number is NaN or infinite.
+    """
     with atomic_path(target) as path:
-        path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        path.write_text(text, encoding="utf-8")
 
 
 def require(path: Path, stage: str) -> Path:
-    """Return ``path`` if it exists, else raise a ``ParagonError`` that names what makes it.
+    """Return ``path`` if it exists, else raise a ``ParagonError`` that says how to make it.
 
-    ``stage``, here and below: a stage of the pipeline or, with a space in it, a whole command.
+    ``stage``, here and below, is what makes the file: a stage of the pipeline or, if it contains a
+    space, a whole command.
     """
     if not path.exists():
-        run = f"run `{stage}`" if " " in stage else f"run `dvc repro` up to the stage `{stage}`"
-        raise ParagonError(f"{path} is missing: {run} first")
+        how = f"run `{stage}`" if " " in stage else f"run `dvc repro` up to the stage `{stage}`"
+        raise ParagonError(f"{path} is missing: {how} first")
     return path
 
 
 def save_tensors(stem: Path, tensors: Mapping[str, "Tensor"], description: dict) -> None:
-    """Write ``stem.safetensors`` and its description ``stem.json``, with a checksum of both."""
+    """Write tensors to ``stem.safetensors`` and their description to ``stem.json``.
+
+    The description gets the field ``sha256``, a checksum of both.
+    """
     from safetensors.torch import save
 
-    data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = save(on_cpu)
+    with_checksum = {**description, "sha256": _checksum(data, description)}
     # Both are written before either replaces an old one.
     with atomic_path(Path(f"{stem}.safetensors")) as path:
         path.write_bytes(data)
-        write_json(Path(f"{stem}.json"), {**description, "sha256": _checksum(data, description)})
+        write_json(Path(f"{stem}.json"), with_checksum)
 
 
 def load_tensors(stem: Path, stage: str) -> tuple[dict[str, "Tensor"], dict]:
-    """Read what :func:`save_tensors` wrote; ``ParagonError`` if missing, altered or not finite."""
+    """Read the tensors and the description that :func:`save_tensors` wrote.
+
+    Raises ``ParagonError`` if a file is missing or was altered, or if a number is not finite.
+    """
     import torch
     from safetensors.torch import load
 
-    path, about = (require(Path(f"{stem}.{kind}"), stage) for kind in ("safetensors", "json"))
+    path = require(Path(f"{stem}.safetensors"), stage)
+    description_path = require(Path(f"{stem}.json"), stage)
     try:
         data = path.read_bytes()
-        description = json.loads(about.read_text(encoding="utf-8"))
+        description = json.loads(description_path.read_text(encoding="utf-8"))
         if not isinstance(description, dict):
             raise ValueError("a JSON object is needed")
         if _checksum(data, description) != description.get("sha256"):
@@ -153,20 +186,25 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, "Tensor"], dict]:
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"`{name}` holds numbers that are not finite")
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
-        files = f"{path} or its {about.name}"
+        files = f"{path} or its {description_path.name}"
         raise ParagonError(f"{files} cannot be read ({error}); {_again(stage)}") from error
     return tensors, description
 
 
 def _again(stage: str) -> str:
-    return f"run {'' if ' ' in stage else 'stage '}`{stage}` again"
+    """Return the advice to run a stage, or a whole command, once more."""
+    return f"run `{stage}` again" if " " in stage else f"run stage `{stage}` again"
 
 
 @contextmanager
 def loading(
     stem: Path, stage: str, expected: dict | None = None
 ) -> Iterator[tuple[dict[str, "Tensor"], dict]]:
-    """Load tensors and a description as ``expected``; turn errors into ``ParagonError``."""
+    """Load tensors and their description, for a block that makes an object of them.
+
+    Raises ``ParagonError`` if the description has not the fields ``expected``.  An error in the
+    block, such as a missing key or a wrong shape, becomes a ``ParagonError`` too.
+    """
     tensors, description = load_tensors(stem, stage)
     check_match(expected or {}, description, f"{stem}.json", stage)
     try:
@@ -178,19 +216,26 @@ def loading(
 
 
 def check_match(expected: dict, found: dict, what: str, stage: str = "") -> None:
-    """Raise ``ParagonError`` for the first field of ``found`` not as ``expected``."""
+    """Raise ``ParagonError`` for the first field of ``found`` that differs from ``expected``.
+
+    Fields that ``expected`` has not are ignored; but a field that is a mapping in both must have
+    the same keys.  ``what`` names the description in the message.
+    """
     for field, value in expected.items():
         there = found.get(field)
         if isinstance(value, dict) and isinstance(there, dict):
-            both = {key: value.get(key) for key in [*value, *there]}
-            check_match(both, there, f"{what}: {field}", stage)
+            all_keys = {key: value.get(key) for key in [*value, *there]}
+            check_match(all_keys, there, f"{what}: {field}", stage)
         elif there != value:
-            again = f"; they were not made for each other{f', {_again(stage)}' if stage else ''}"
             values = f"expected {value!r:.99}, found {there!r:.99}"
-            raise ParagonError(f"{what}: field `{field:.99}` differs: {values}{again}")
+            advice = "they were not made for each other"
+            if stage:
+                advice += f", {_again(stage)}"
+            raise ParagonError(f"{what}: field `{field:.99}` differs: {values}; {advice}")
 
 
 def _checksum(data: bytes, description: dict) -> str:
-    """Compute the SHA-256 of the data and the description, without its checksum."""
-    rest = {key: value for key, value in description.items() if key != "sha256"}
-    return hashlib.sha256(data + json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    """Compute the SHA-256 of the data and of the description, its field ``sha256`` left out."""
+    fields = {key: value for key, value in description.items() if key != "sha256"}
+    text = json.dumps(fields, sort_keys=True)
+    return hashlib.sha256(data + text.encode()).hexdigest()

@@ -26,10 +26,13 @@ BACKBONES: dict[str, type[Backbone]] = {
 
 
 def build(name: str, sequences: Sequences, settings: BackboneSettings, seed: int) -> Backbone:
-    """Build an untrained backbone from ``seed``; ``ParagonError`` if unknown or failing a check."""
+    """Build an untrained backbone, with random parameters drawn from ``seed``.
+
+    Raises ``ParagonError`` if no backbone has this name, or if it fails :func:`check_backbone`.
+    """
     if name not in BACKBONES:
-        known = f"is unknown; known: {', '.join(BACKBONES)}"
-        raise ParagonError(f"params.yaml: backbones: {name!r} {known}")
+        known = ", ".join(BACKBONES)
+        raise ParagonError(f"params.yaml: backbones: {name!r} is unknown; known: {known}")
     torch.manual_seed(seed)
     backbone = BACKBONES[name](sequences, settings)
     check_backbone(backbone, sequences)
@@ -43,7 +46,11 @@ def train_backbone(
     device: torch.device | str = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Backbone, Fitted]:
-    """Train until validation ``NDCG@10`` stops improving; resume from ``checkpoint``."""
+    """Train a backbone until ``NDCG@10`` on validation events stops improving, then freeze it.
+
+    ``checkpoint``: a file from which training goes on if it exists, and which is written after each
+    epoch; None: no such file.  Returns the backbone of the best epoch and the course of training.
+    """
     backbone = build(name, sequences, settings, settings.seed).to(device)
     state = Checkpoint(checkpoint, origin(name, sequences, settings))
     fitted = Training(backbone, sequences, settings).fit(settings.seed, state)
@@ -51,9 +58,13 @@ def train_backbone(
 
 
 def origin(name: str, sequences: Sequences, settings: BackboneSettings) -> dict[str, Any]:
-    """Describe what a trained backbone depends on."""
-    about = {"data": sequences.description, "settings": settings.model_dump()}
-    return {"kind": "backbone", "backbone": name, **about}
+    """Describe what a trained backbone depends on: its name, the data and the settings."""
+    return {
+        "kind": "backbone",
+        "backbone": name,
+        "data": sequences.description,
+        "settings": settings.model_dump(),
+    }
 
 
 def save_backbone(
@@ -64,14 +75,26 @@ def save_backbone(
     stem: Path,
     **more: object,
 ) -> None:
-    """Write ``stem.safetensors`` and ``stem.json``: data, settings, curves, versions, ``more``."""
-    versions = {"paragon": __version__, "torch": torch.__version__.split("+")[0]}
-    about = origin(backbone.name, sequences, settings) | {"training": asdict(fitted)}
-    save_tensors(stem, backbone.state_dict(), {**about, "versions": versions, **more})
+    """Write the parameters to ``stem.safetensors`` and a description to ``stem.json``.
+
+    The description holds the :func:`origin`, the course of training, the versions of the packages,
+    and ``more``.
+    """
+    description = {
+        **origin(backbone.name, sequences, settings),
+        "training": asdict(fitted),
+        "versions": {"paragon": __version__, "torch": torch.__version__.split("+")[0]},
+        **more,
+    }
+    save_tensors(stem, backbone.state_dict(), description)
 
 
 def load_backbone(stem: Path, sequences: Sequences) -> tuple[Backbone, dict]:
-    """Load a frozen backbone and its description; ``ParagonError`` if trained on other data."""
+    """Load a frozen backbone and its description.
+
+    Raises ``ParagonError`` if a file is missing or was altered, or if the backbone was trained on
+    other data.
+    """
     with loading(stem, "backbones") as (tensors, description):
         check_match(description["data"], sequences.description, f"{stem}.json", "backbones")
         settings = BackboneSettings(**description["settings"])

@@ -1,7 +1,7 @@
 """The interface of a backbone, through which all other code uses a recommender.
 
-Shapes: B contexts with L past events, C candidates, n items, d numbers of an item vector (``dim``),
-z numbers of a state (z = d for most backbones), A adapters.
+Shapes: B contexts with L past events, N events, C candidates, n items, d numbers of an item vector
+(``dim``), z numbers of a state (z = d for most backbones), A adapters.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +20,8 @@ from paragon.objectives.kernels import matmul
 Adapt = Callable[[Tensor], Tensor]  # changes `h [..., d]`
 Rng = np.random.Generator
 Batch = tuple[Tensor, np.ndarray, np.ndarray]  # states [N, z], their users [N], target items [N]
-PAIRS = 1 << 20  # scores computed at a time: some hundreds of megabytes with `h` for each
-_LEAST = 64  # minimum number of states in a block; smaller products are slow
+PAIRS = 1 << 20  # scores computed at a time: with `h` for each, some hundreds of megabytes
+_LEAST = 64  # states in a block at least: smaller products are slow
 _CONTEXTS = 2048  # contexts encoded at a time
 _UNCHANGED: Adapt = nn.Identity()
 
@@ -50,7 +50,8 @@ class Backbone(nn.Module):
     def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
         """Build an untrained backbone; sizes come from ``backbones`` in params.yaml."""
         super().__init__()
-        self.dim, self.history = settings.dim, settings.history
+        self.dim = settings.dim
+        self.history = settings.history
 
     def states(self, context: Context) -> Tensor:
         """Encode users and histories as states ``[B, z]``."""
@@ -69,12 +70,16 @@ class Backbone(nn.Module):
         return states.unsqueeze(-2), 0.0
 
     def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
-        """Yield an epoch of batches, by default of 16 x ``batch`` random events with histories."""
-        users, positions = sequences.train_events()
-        for rows in self.random_batches(len(users), 16 * batch, rng):
-            events = users[rows], positions[rows]
-            states = self.states(self.context(sequences, *events))
-            yield states, users[rows], sequences.targets(*events)
+        """Yield the batches of one epoch, each of 16 x ``batch`` random training events.
+
+        A subclass may make other batches: their states, users and target items.
+        """
+        all_users, all_positions = sequences.train_events()
+        for rows in self.random_batches(len(all_users), 16 * batch, rng):
+            users = all_users[rows]
+            positions = all_positions[rows]
+            states = self.states(self.context(sequences, users, positions))  # [N, z]
+            yield states, users, sequences.targets(users, positions)
 
     def random_batches(self, count: int, size: int, rng: Rng) -> Iterable[np.ndarray]:
         """Return the numbers below ``count`` in random order, in batches of ``size``."""
@@ -86,30 +91,52 @@ class Backbone(nn.Module):
         return next(self.parameters()).device
 
     def context(self, sequences: Sequences, users: np.ndarray, positions: np.ndarray) -> Context:
-        """Return the contexts before the events at (user, position)."""
-        parts = (users, *sequences.histories(users, positions, self.history))
-        return Context(*(torch.from_numpy(part).to(self.device) for part in parts))
+        """Return the contexts before the events at (user, position), on the backbone's device."""
+        items, times = sequences.histories(users, positions, self.history)
+        return Context(
+            users=torch.from_numpy(users).to(self.device),
+            items=torch.from_numpy(items).to(self.device),
+            times=torch.from_numpy(times).to(self.device),
+        )
 
     @torch.no_grad()
     def states_before(self, data: Sequences, users: np.ndarray, positions: np.ndarray) -> Tensor:
-        """Compute the states ``[N, z]`` before many events at (user, position), dropout off."""
+        """Compute the states ``[N, z]`` before many events at (user, position), without dropout.
+
+        Afterwards the backbone is in evaluation mode.
+        """
         self.eval()
-        blocks = [slice(i, i + _CONTEXTS) for i in range(0, len(users), _CONTEXTS)]
-        contexts = (self.context(data, users[rows], positions[rows]) for rows in blocks)
-        return torch.cat([self.states(context) for context in contexts])
+        blocks = []
+        for start in range(0, len(users), _CONTEXTS):
+            rows = slice(start, start + _CONTEXTS)
+            context = self.context(data, users[rows], positions[rows])
+            blocks.append(self.states(context))
+        return torch.cat(blocks)
 
     def last_states(self, context: Context) -> Tensor:
-        """Compute :meth:`states` to serve them: faster, but other last digits, if overridden."""
+        """Compute :meth:`states` for serving.
+
+        A backbone may have a faster way here, whose last digits differ.
+        """
         return self.states(context)
 
     @property
     def is_dot_product(self) -> bool:
-        """Whether scores are products of states and item vectors: `expand` is not overridden."""
+        """Whether a score is the product of a state and an item vector.
+
+        It is, unless a subclass overrides :meth:`expand`.
+        """
         return type(self).expand is Backbone.expand
 
     def rows_at_a_time(self, rows: int, candidates: int, pairs: int = PAIRS) -> int:
-        """Return how many states to score at a time; ``rows`` unless ``h`` is per pair."""
-        return rows if self.is_dot_product else max(1, pairs // candidates)
+        """Return how many states to score at a time.
+
+        It is ``rows``; but if ``h`` differs by candidate, no more than ``pairs`` of a state and one
+        of the ``candidates``, to save memory.
+        """
+        if self.is_dot_product:
+            return rows
+        return max(1, pairs // candidates)
 
     def score(
         self,
@@ -118,19 +145,21 @@ class Backbone(nn.Module):
         adapter: Adapt = _UNCHANGED,
         table: Tensor | None = None,
     ) -> Tensor:
-        """Score candidates ``[..., B, C]``, or ``[C]`` shared by all states: ``[..., B, C]``.
+        """Compute the scores ``[..., B, C]`` of candidates for ``states [..., B, z]``.
 
-        ``states [..., B, z]``; ``adapter`` maps ``h`` from d to d' numbers; ``table [n + 1, d']``:
-        the rows it is multiplied with, by default the item vectors.
+        ``candidates``: items ``[..., B, C]``, or ``[C]`` shared by all states.  ``adapter``: maps
+        ``h`` from d to d' numbers.  ``table [n + 1, d']``: the rows that the adapted ``h`` is
+        multiplied with, by default the item vectors.
         """
+        table = self.item_vectors() if table is None else table
         # The backward of `embedding` is several times faster than that of indexing on a CPU.
-        items = F.embedding(candidates, self.item_vectors() if table is None else table)
+        items = F.embedding(candidates, table)  # [C, d'] or [..., B, C, d']
         return self.score_vectors(states, candidates, items, adapter)
 
     def score_vectors(
         self, states: Tensor, candidates: Tensor, items: Tensor, adapter: Adapt
     ) -> Tensor:
-        """Score as :meth:`score`, with ``items [C, d']`` or ``[..., B, C, d']``."""
+        """Compute scores as :meth:`score`, with rows ``items [C, d']`` or ``[..., B, C, d']``."""
         hidden, offset = self.expand(states, candidates.expand(*states.shape[:-1], -1))
         hidden = adapter(hidden)  # [..., B, 1 or C, d'] or, for A tasks, [..., A, B, 1 or C, d']
         if hidden.shape[-2] > 1:  # a representation of each candidate
@@ -139,14 +168,19 @@ class Backbone(nn.Module):
             scores = matmul(hidden.squeeze(-2), items.mT)  # [..., B, C]
         else:
             scores = (items @ hidden.mT).squeeze(-1)  # [..., B, C]
-        if not isinstance(offset, Tensor):
-            return scores + offset if offset else scores  # most backbones have none
-        return scores + (offset.unsqueeze(-3) if offset.ndim < scores.ndim else offset)
+        if isinstance(offset, Tensor):
+            if offset.ndim < scores.ndim:  # the adapter has added a dimension, of the tasks
+                offset = offset.unsqueeze(-3)
+            return scores + offset
+        return scores + offset if offset else scores  # most backbones have none
 
     def score_catalogue(
         self, states: Tensor, adapter: Adapt = _UNCHANGED, table: Tensor | None = None
     ) -> Tensor:
-        """Score all items, ``[N, n + 1]``; column 0 is padding. Arguments as in :meth:`score`."""
+        """Compute the scores of all items, ``[N, n + 1]``; column 0 is padding.
+
+        The arguments are those of :meth:`score`.
+        """
         return torch.cat(list(self.catalogue_blocks(states, adapter, table)))
 
     def catalogue_blocks(
@@ -154,10 +188,10 @@ class Backbone(nn.Module):
     ) -> Iterator[Tensor]:
         """Yield the rows of :meth:`score_catalogue` in blocks ``[R, n + 1]``, to save memory."""
         table = self.item_vectors() if table is None else table
-        every = torch.arange(len(table), device=states.device)
+        all_items = torch.arange(len(table), device=states.device)  # [n + 1]
         rows = self.rows_at_a_time(max(_LEAST, PAIRS // len(table)), len(table))
         for block in states.split(rows):  # [R, z]
-            yield self.score_vectors(block, every, table, adapter)
+            yield self.score_vectors(block, all_items, table, adapter)
 
 
 class Dropout(nn.Module):
@@ -171,23 +205,31 @@ class Dropout(nn.Module):
         """In training, set a share of the numbers to 0 and scale up the others."""
         if not self.training or self.rate == 0:
             return x
-        return x * ((torch.rand_like(x) >= self.rate) / (1 - self.rate))
+        kept = torch.rand_like(x) >= self.rate
+        return x * (kept / (1 - self.rate))
 
 
 def check_backbone(backbone: Backbone, sequences: Sequences) -> None:
-    """Try a backbone before training; ``ParagonError`` for missing methods and wrong results."""
+    """Try a backbone before training.
+
+    Raises ``ParagonError`` if a method is missing, or if a result has a wrong shape or holds
+    numbers that are not finite.
+    """
 
     def check(what: str, value: Tensor, *shapes: tuple[int, ...]) -> None:
-        problem = "holds numbers that are not finite"
+        """Raise unless ``value`` has one of the shapes and is finite."""
         if tuple(value.shape) not in shapes:
             wanted = " or ".join(str(list(shape)) for shape in shapes)
             problem = f"has shape {list(value.shape)}, {wanted} is needed"
-        elif torch.isfinite(value).all():
+        elif not torch.isfinite(value).all():
+            problem = "holds numbers that are not finite"
+        else:
             return
         raise ParagonError(f"backbone {type(backbone).__name__}: `{what}` {problem}")
 
     backbone.eval()
-    valid, dim = sequences.valid[:3], backbone.dim
+    valid = sequences.valid[:3]
+    dim = backbone.dim
     with torch.no_grad():
         check("item_vectors", backbone.item_vectors(), (sequences.n_items + 1, dim))
         candidates = torch.from_numpy(valid.candidates).to(backbone.device)
@@ -198,14 +240,19 @@ def check_backbone(backbone: Backbone, sequences: Sequences) -> None:
         check("expand: h", hidden, (rows, 1, dim), (rows, count, dim))
         if isinstance(offset, Tensor):
             check("expand: b", offset, (rows, count))
-        drawn, *others = next(backbone.training_states(sequences, 1, np.random.default_rng(0)))
+        batches = backbone.training_states(sequences, 1, np.random.default_rng(0))
+        drawn, *users_and_targets = next(batches)
         check("training_states: states", drawn, (len(drawn), states.shape[1]))
-        for numbers in others:
+        for numbers in users_and_targets:
             check("training_states: users, targets", torch.as_tensor(numbers), (len(drawn),))
 
 
 def mean_of_history(vectors: Tensor, items: Tensor) -> Tensor:
-    """Average ``vectors [n + 1, d]`` over histories ``items [B, L]``: ``[B, d]``."""
+    """Average ``vectors [n + 1, d]`` over histories ``items [B, L]``: ``[B, d]``.
+
+    The mean of an empty history is 0.
+    """
     inside = (items > 0).unsqueeze(-1)  # [B, L, 1]
     total = (F.embedding(items, vectors) * inside).sum(1)  # [B, d]
-    return total / inside.sum(1).clamp(min=1)
+    count = inside.sum(1)  # [B, 1]
+    return total / count.clamp(min=1)

@@ -31,27 +31,36 @@ class DeepFM(Backbone):
         e, rest = divmod(self.dim, 2)
         if rest:
             raise ParagonError(f"params.yaml: backbones.dim: {self.dim} is odd; DeepFM halves it")
-        categories = torch.from_numpy(sequences.categories).float()
-        self.register_buffer("groups", F.pad(torch.from_numpy(sequences.groups) + 1, (0, 1)))
+        groups = torch.from_numpy(sequences.groups) + 1  # [U], 0 for unknown
+        categories = torch.from_numpy(sequences.categories).float()  # [n + 1, M]
+        self.register_buffer("groups", F.pad(groups, (0, 1)))
         self.register_buffer("categories", F.normalize(categories, p=1, dim=1))
         rows, width = categories.shape  # n + 1, M
-        counts = {"user": len(self.groups), "group": int(self.groups.max()) + 1}
-        counts |= {"past": rows, "item": rows, "category": width}
-        self.fields = nn.ParameterDict({f: torch.empty(n, e) for f, n in counts.items()})
+        counts = {
+            "user": len(self.groups),
+            "group": int(self.groups.max()) + 1,
+            "past": rows,
+            "item": rows,
+            "category": width,
+        }
+        tables = {field: torch.empty(count, e) for field, count in counts.items()}
+        self.fields = nn.ParameterDict(tables)
         for table in self.fields.values():
             nn.init.normal_(table, std=0.05)
         with torch.no_grad():  # an unknown user adds nothing
             self.fields["user"][-1].zero_()
-        first = {f: torch.zeros(counts[f], 1) for f in ("item", "category")}
-        self.first_order = nn.ParameterDict(first)
+        self.first_order = nn.ParameterDict(
+            {"item": torch.zeros(rows, 1), "category": torch.zeros(width, 1)}
+        )
         # One layer in two halves, so that each is computed once per user or item.
-        self.of_user, self.of_item = nn.Linear(3 * e, 2 * e), nn.Linear(2 * e, 2 * e, bias=False)
+        self.of_user = nn.Linear(3 * e, 2 * e)
+        self.of_item = nn.Linear(2 * e, 2 * e, bias=False)
         dropout = Dropout(settings.dropout)
         self.deep = nn.Sequential(nn.ReLU(), dropout, nn.Linear(2 * e, e), nn.ReLU())
         self.output = nn.Parameter(torch.empty(e).normal_(std=e**-0.5))
 
     def states(self, context: Context) -> Tensor:
-        """Compute the user's part of the pairs, ``[B, 4 e]``, with :func:`_side`."""
+        """Join the fields of the user with :func:`_side`: ``[B, 4 e]``."""
         user = torch.where(context.users < 0, len(self.groups) - 1, context.users)  # [B]
         fields = [
             F.embedding(user, self.fields["user"]),
@@ -66,10 +75,15 @@ class DeepFM(Backbone):
         return row.expand(len(self.categories), -1)
 
     def expand(self, states: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute pairs ``[..., B, C, d]`` (Rendle 2010, lemma 3.1) and first orders of items."""
-        item, category = self.fields["item"], self.categories @ self.fields["category"]
-        linear = self.first_order["item"] + self.categories @ self.first_order["category"]
-        table = torch.cat([_side([item, category], self.of_item), linear], -1)  # [n + 1, 4 e + 1]
+        """Compute ``h [..., B, C, d]`` and the first order of the items, ``[..., B, C]``.
+
+        The products of all pairs of fields come from sums and squares (Rendle 2010, lemma 3.1).
+        """
+        item = self.fields["item"]  # [n + 1, e]
+        category = self.categories @ self.fields["category"]  # [n + 1, e]
+        first_order = self.first_order["item"] + self.categories @ self.first_order["category"]
+        side = _side([item, category], self.of_item)  # [n + 1, 4 e]
+        table = torch.cat([side, first_order], -1)  # [n + 1, 4 e + 1]
         items = F.embedding(candidates, table)  # [..., B, C, 4 e + 1]
         e = len(self.output)
         sizes = [e, e, 2 * e]
@@ -81,7 +95,11 @@ class DeepFM(Backbone):
 
 
 def _side(fields: list[Tensor], layer: nn.Linear) -> Tensor:
-    """Join the sum of fields ``[..., e]``, the sum of squares and half a layer: ``[..., 4 e]``."""
+    """Join what the fields of a user, or of an item, add to a score: ``[..., 4 e]``.
+
+    ``fields``: ``[..., e]`` each.  The result holds their sum (e numbers), the sum of their squares
+    (e), and their half of the first hidden layer (2 e).
+    """
     stacked = torch.stack(fields)  # [fields, ..., e]
     half = layer(torch.cat(fields, -1))  # [..., 2 e]
     return torch.cat([stacked.sum(0), stacked.square().sum(0), half], -1)

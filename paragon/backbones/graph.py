@@ -17,29 +17,47 @@ from paragon.backbones.base import Backbone, Batch, Context, Dropout, Rng, mean_
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
 
-WALKS, STEPS, RESTART = 1000, 3, 0.5  # PinSage: walks per item, steps per walk, P(restart)
+# Of PinSage.
+WALKS = 1000  # random walks from each item
+STEPS = 3  # of a walk
+RESTART = 0.5  # probability that a step begins at the start of the walk
 NEIGHBOURS = 20  # T
 _BLOCK = 256  # items whose walks are drawn at a time; limits memory
 
 
 def interactions(sequences: Sequences) -> csr_array:
     """Build the matrix of training interactions, bool ``[U, n + 1]``."""
-    pairs, shape = sequences.train_pairs(), (sequences.n_users, sequences.n_items + 1)
-    return csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape)
+    users, items = sequences.train_pairs()
+    shape = (sequences.n_users, sequences.n_items + 1)
+    return csr_array((np.ones(len(users), dtype=bool), (users, items)), shape)
 
 
 def normalised_graph(sequences: Sequences) -> Tensor:
-    """Build ``D^-1/2 A D^-1/2`` of training events, ``[V, V]``: users, then items 0..n."""
-    links = interactions(sequences)
+    """Build ``D^-1/2 A D^-1/2`` of the training events, sparse ``[V, V]``.
+
+    A is the adjacency matrix of the graph, D the diagonal matrix of the degrees.  The nodes are
+    the users, then the items 0..n.
+    """
+    links = interactions(sequences)  # [U, n + 1]
     edges = block_array([[None, links], [links.T, None]], format="coo")  # A, [V, V]
     degree = edges.sum(1)  # [V]
-    values = torch.from_numpy(1 / np.sqrt(degree[edges.row] * degree[edges.col])).float()
-    index = torch.from_numpy(np.stack([edges.row, edges.col]).astype(np.int64))
-    return torch.sparse_coo_tensor(index, values, edges.shape, check_invariants=True).coalesce()
+    values = 1 / np.sqrt(degree[edges.row] * degree[edges.col])  # [edges]
+    index = np.stack([edges.row, edges.col]).astype(np.int64)  # [2, edges]
+    graph = torch.sparse_coo_tensor(
+        torch.from_numpy(index),
+        torch.from_numpy(values).float(),
+        edges.shape,
+        check_invariants=True,
+    )
+    return graph.coalesce()
 
 
 class GraphBackbone(Backbone):
-    """Embeddings propagated over the graph; a new user is the mean of the items in the history."""
+    """Embeddings of users and items that are propagated over the graph.
+
+    The state of a known user is the user's embedding, that of a new user the mean of the items in
+    the history.
+    """
 
     graph: Tensor  # [V, V], sparse: fixed by the data, not a parameter
     propagate: Callable[[], Tensor]  # the final embeddings of users, then of items 0..n: [V, d]
@@ -48,40 +66,47 @@ class GraphBackbone(Backbone):
         self, sequences: Sequences, settings: params.BackboneSettings, width: int | None = None
     ) -> None:
         super().__init__(sequences, settings)
-        self.n_users, self.layers = sequences.n_users, settings.layers
+        self.n_users = sequences.n_users
+        self.layers = settings.layers
         self.history = 50  # used for new users only
         self.register_buffer("graph", normalised_graph(sequences), persistent=False)
-        self.embedding = nn.Parameter(torch.empty(self.graph.shape[0], width or self.dim))  # [V, d]
+        nodes = self.graph.shape[0]
+        self.embedding = nn.Parameter(torch.empty(nodes, width or self.dim))  # [V, width]
         nn.init.normal_(self.embedding, std=0.1)
         self._current: tuple[Tensor, Tensor] | None = None
 
     def _vectors(self) -> tuple[Tensor, Tensor]:
-        """Return user and item vectors, propagated once per training step."""
+        """Return the vectors of users ``[U, d]`` and items ``[n + 1, d]``.
+
+        In training, they are propagated only once per step.
+        """
         if self.training and self._current is not None:
             return self._current
-        final = self.propagate()
+        final = self.propagate()  # [V, d]
         return final[: self.n_users], final[self.n_users :]
 
     def states(self, context: Context) -> Tensor:
-        """Return the propagated user embeddings, ``[B, d]``."""
+        """Return the propagated embeddings of known users, and means for new ones: ``[B, d]``."""
         users, items = self._vectors()  # [U, d], [n + 1, d]
         history = mean_of_history(items, context.items)  # [B, d]
         known = (context.users >= 0).unsqueeze(-1)  # [B, 1]
-        return torch.where(known, users[context.users.clamp(min=0)], history)
+        of_user = users[context.users.clamp(min=0)]  # [B, d]
+        return torch.where(known, of_user, history)
 
     def item_vectors(self) -> Tensor:
         """Return the propagated item embeddings, ``[n + 1, d]``."""
         return self._vectors()[1]
 
     def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
-        """Yield one epoch of training pairs, in random batches of 16 x ``batch``."""
+        """Yield one epoch of pairs of user and item, in random batches of 16 x ``batch``."""
         users, items = sequences.train_pairs()
         try:
             for rows in self.random_batches(len(users), 16 * batch, rng):
-                self._current = None
+                self._current = None  # the last step has changed the parameters
                 self._current = self._vectors()
+                user_vectors, _ = self._current
                 index = torch.from_numpy(users[rows]).to(self.device)
-                yield F.embedding(index, self._current[0]), users[rows], items[rows]
+                yield F.embedding(index, user_vectors), users[rows], items[rows]
         finally:
             self._current = None
 
@@ -92,7 +117,7 @@ class LightGCN(GraphBackbone):
     name = "lightgcn"
 
     def propagate(self) -> Tensor:
-        """LightGCN, equations 7 and 8, with equal layer weights."""
+        """Return the mean of the embeddings of all layers, equations 7 and 8: ``[V, d]``."""
         layers: list[Tensor] = [self.embedding]  # [V, d]
         for _ in range(self.layers):
             layers.append(torch.sparse.mm(self.graph, layers[-1]))  # [V, d]
@@ -100,7 +125,10 @@ class LightGCN(GraphBackbone):
 
 
 class NGCF(GraphBackbone):
-    """Messages and their products with the receiver; layers are concatenated (SIGIR 2019)."""
+    """Messages, and their products with the receiver (Wang et al., SIGIR 2019).
+
+    The final embedding is that of all layers, one after another.
+    """
 
     name = "ngcf"
 
@@ -115,13 +143,16 @@ class NGCF(GraphBackbone):
         self.dropout = Dropout(settings.dropout)
 
     def propagate(self) -> Tensor:
-        """NGCF (Wang et al.), equation 7: ``leaky_relu((L + I) E W1 + (L E * E) W2)`` per layer."""
+        """Join the embeddings of all layers: ``[V, d]``.
+
+        Each layer is ``leaky_relu((L + I) E W1 + (L E * E) W2)`` of that before it, equation 7.
+        """
         layers: list[Tensor] = [self.embedding]  # [V, width]
         current: Tensor = self.embedding
         for neighbour, product in zip(self.neighbour, self.product, strict=True):
             message = torch.sparse.mm(self.graph, current)  # [V, width]
-            current = F.leaky_relu(neighbour(message + current) + product(message * current), 0.2)
-            current = self.dropout(current)
+            total = neighbour(message + current) + product(message * current)  # [V, width]
+            current = self.dropout(F.leaky_relu(total, 0.2))
             layers.append(F.normalize(current, dim=1))
         return torch.cat(layers, 1)  # [V, d]
 
@@ -137,7 +168,8 @@ class PinSage(Backbone):
     def __init__(self, sequences: Sequences, settings: params.BackboneSettings) -> None:
         super().__init__(sequences, settings)
         index, weights = neighbourhoods(sequences, settings.seed)
-        categories = F.normalize(torch.from_numpy(sequences.categories).float(), p=1, dim=1)
+        multi_hot = torch.from_numpy(sequences.categories).float()  # [n + 1, M]
+        categories = F.normalize(multi_hot, p=1, dim=1)
         self.register_buffer("index", torch.from_numpy(index))
         self.register_buffer("weights", torch.from_numpy(weights))
         self.register_buffer("categories", categories)
@@ -158,13 +190,19 @@ class PinSage(Backbone):
         return vectors
 
     def item_vectors(self) -> Tensor:
-        """Return the convolved items ``[n + 1, d]``, computed once per training step."""
-        return self._current if self.training and self._current is not None else self.convolved()
+        """Return the convolved items ``[n + 1, d]``; in training, computed once per step."""
+        if self.training and self._current is not None:
+            return self._current
+        return self.convolved()
 
     def states(self, context: Context) -> Tensor:
-        """Map the mean of past items, weighted by ``exp(-rate age)``, to a state: ``[B, d]``."""
+        """Map the weighted mean of past items to a state: ``[B, d]``.
+
+        The weight of an event is ``exp(-rate age)``; its age is the number of events after it.
+        """
         inside = context.items > 0  # [B, L]
-        age = inside.sum(1, keepdim=True) - 1 - torch.arange(inside.shape[1], device=inside.device)
+        place = torch.arange(inside.shape[1], device=inside.device)  # [L]
+        age = inside.sum(1, keepdim=True) - 1 - place  # [B, L]
         weights = (-self.fading.exp() * age.clamp(min=0)).exp() * inside  # [B, L]
         past = F.embedding(context.items, self.item_vectors())  # [B, L, d]
         total = (weights.unsqueeze(1) @ past).squeeze(1)  # [B, d]
@@ -172,7 +210,7 @@ class PinSage(Backbone):
         return self.user(mean) * self.scale.exp()  # [B, d]
 
     def training_states(self, sequences: Sequences, batch: int, rng: Rng) -> Iterator[Batch]:
-        """Yield one epoch as :meth:`Backbone.training_states`, with one convolution per step."""
+        """Yield one epoch as :meth:`Backbone.training_states`; items are convolved once a step."""
         try:
             self._current = self.convolved()
             for drawn in super().training_states(sequences, batch, rng):
@@ -187,46 +225,62 @@ class Convolution(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.neighbour, self.merge = nn.Linear(dim, dim), nn.Linear(2 * dim, dim)
+        self.neighbour = nn.Linear(dim, dim)
+        self.merge = nn.Linear(2 * dim, dim)
 
     def forward(self, vectors: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-        """Convolve ``vectors [N, d]`` over neighbours ``[N, T]``: ``[N, d]``, each of length 1."""
+        """Join each of ``vectors [N, d]`` with the weighted mean of its neighbours: ``[N, d]``.
+
+        ``index [N, T]``: the neighbours; ``weights [N, T]``.  The results have the length 1.
+        """
         message = F.relu(self.neighbour(vectors))  # [N, d]
         around = (F.embedding(index, message) * weights.unsqueeze(-1)).sum(1)  # [N, d]
-        return F.normalize(F.relu(self.merge(torch.cat([vectors, around], 1))), dim=1)
+        joined = torch.cat([vectors, around], 1)  # [N, 2 d]
+        return F.normalize(F.relu(self.merge(joined)), dim=1)
 
 
 def neighbourhoods(
     sequences: Sequences, seed: int, walks: int = WALKS, top: int = NEIGHBOURS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the items most visited by random walks from each item; return them and their shares.
+    """Find the neighbours of each item: the items that random walks from it visit most.
 
-    Importance pooling, section 3.2 of the PinSage paper. In each of ``STEPS`` steps a walk returns
-    to its start with probability ``RESTART``, then goes to a random user of the item and to a
-    random item of that user. Both arrays are ``[n + 1, T]``; the shares of a row sum to 1 or 0.
+    Importance pooling, section 3.2 of the PinSage paper.  In each of ``STEPS`` steps a walk returns
+    to its start with the probability ``RESTART``; then it goes to a random user of the item and to
+    a random item of that user.
+
+    ``walks``: number of walks from each item; ``top``: T.  Returns the neighbours and their shares
+    of the visits, ``[n + 1, T]`` each.  The shares of a row sum to 1, or to 0 without a visit.
     """
-    rng, count = np.random.default_rng([seed, 9]), sequences.n_items + 1
+    rng = np.random.default_rng([seed, 9])
+    count = sequences.n_items + 1
     by_user = interactions(sequences)  # [U, n + 1]
-    by_item = by_user.T.tocsr()
-    index, shares = np.zeros((count, top), dtype=np.int64), np.zeros((count, top), np.float32)
-    known = np.flatnonzero(np.diff(by_item.indptr))
+    by_item = by_user.T.tocsr()  # [n + 1, U]
+    index = np.zeros((count, top), dtype=np.int64)
+    shares = np.zeros((count, top), dtype=np.float32)
+    known = np.flatnonzero(np.diff(by_item.indptr))  # items with an event
 
     def random_neighbours(links: csr_array, rows: np.ndarray) -> np.ndarray:
-        return links.indices[links.indptr[rows] + rng.integers(np.diff(links.indptr)[rows])]
+        """Draw a column that is not 0 for each of ``rows``."""
+        degree = np.diff(links.indptr)[rows]
+        return links.indices[links.indptr[rows] + rng.integers(degree)]
 
     for starts in np.split(known, range(_BLOCK, len(known), _BLOCK)):
         rows = np.arange(len(starts))
-        start = at = np.repeat(starts, walks)  # [rows x walks]
-        first = np.repeat(rows * count, walks)
+        start = np.repeat(starts, walks)  # [rows x walks]
+        cell = np.repeat(rows * count, walks)  # [rows x walks], of item 0 in the flat table
         visits = np.zeros(len(starts) * count, dtype=np.int64)
+        at = start
         for _ in range(STEPS):
             at = np.where(rng.random(len(at)) < RESTART, start, at)
-            at = random_neighbours(by_user, random_neighbours(by_item, at))
-            visits += np.bincount(first + at, minlength=len(visits))
+            users = random_neighbours(by_item, at)
+            at = random_neighbours(by_user, users)
+            visits += np.bincount(cell + at, minlength=len(visits))
         table = visits.reshape(len(starts), count)
-        table[rows, starts] = 0
+        table[rows, starts] = 0  # an item is not its own neighbour
         order = np.argsort(-table, axis=1, kind="stable")[:, :top]  # [rows, <= T]
-        count_of = np.take_along_axis(table, order, 1)
-        index[starts, : order.shape[1]] = order
-        shares[starts, : order.shape[1]] = count_of / count_of.sum(1, keepdims=True).clip(min=1)
+        visits_of = np.take_along_axis(table, order, 1)  # [rows, <= T]
+        total = visits_of.sum(1, keepdims=True)  # [rows, 1]
+        found = order.shape[1]  # T, or fewer in a small catalogue
+        index[starts, :found] = order
+        shares[starts, :found] = visits_of / total.clip(min=1)
     return index, shares

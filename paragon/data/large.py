@@ -1,6 +1,7 @@
 """Prepare sequences from Parquet files that do not fit in memory, with DuckDB.
 
-Use it from 20 million events on; sequences (16 bytes an event) and candidate lists stay in memory.
+Use it from 20 million events on.  The sequences (16 bytes an event) and the candidate lists stay in
+memory.
 """
 
 import tempfile
@@ -28,9 +29,10 @@ def prepare_large(
 ) -> Sequences:
     """Make sequences from Parquet files, by the ``rules`` of :func:`paragon.data.split.prepare`.
 
-    ``interactions``: a file or a pattern (``folder/*.parquet``), in order of name.  Columns: as in
-    :meth:`Dataset.from_frame`, ``timestamp`` in whole seconds since 1970.  ``memory``: DuckDB's
-    limit.  Raises ``ParagonError`` for missing values, other units of time, or repeated events.
+    ``interactions``: a file, or a pattern (``folder/*.parquet``) of files, which are read in order
+    of name.  The columns are those of :meth:`Dataset.from_frame`, with ``timestamp`` in whole
+    seconds since 1970.  ``memory``: how much DuckDB may use.  Raises ``ParagonError`` for missing
+    values, other units of time, or repeated events.
     """
     try:
         import duckdb
@@ -38,6 +40,7 @@ def prepare_large(
         raise ParagonError("large data: install the extra first: pip install '.[scale]'") from error
 
     def read(min_rating: float) -> Numbered:
+        """Read the events with a rating of at least ``min_rating``."""
         with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
             config: dict[str, Any] = {"memory_limit": memory, "temp_directory": scratch}
             with duckdb.connect(config=config) as db:
@@ -46,8 +49,9 @@ def prepare_large(
                 people = db.read_parquet(str(users)).df() if users else None
                 dataset = Dataset.from_frame(_first_events(db), catalogue, people, name)
                 user_ids = dataset.interactions["user_id"].unique().tolist()
-                events = _numbered(db, user_ids, dataset.items["item_id"].tolist(), min_rating)
-                contents = {f"events.{n}": part.tobytes() for n, part in enumerate(events)}
+                item_ids = dataset.items["item_id"].tolist()
+                events = _numbered(db, user_ids, item_ids, min_rating)
+                contents = {f"events.{n}": column.tobytes() for n, column in enumerate(events)}
                 contents["items"] = dataset.fingerprint.encode()
                 dataset = replace(dataset, fingerprint=fingerprint(contents))
                 return dataset, user_ids, events, raw
@@ -59,16 +63,21 @@ def prepare_large(
 
 
 def _check(db: Any, files: str) -> int:
-    """Check all rows (times may not be dates as 20200913), view them as ``rated``, count them."""
+    """Check all rows, make the view ``rated`` of them, and return their number.
+
+    Times may not be dates such as 20200913.  Raises ``ParagonError`` for wrong or repeated events.
+    """
     quoted = files.replace("'", "''")  # a view takes no parameters
     source = f"read_parquet('{quoted}', file_row_number = true)"
-    columns = {name: kind for name, kind, *_ in db.execute(f"describe from {source}").fetchall()}
+    described = db.execute(f"describe from {source}").fetchall()
+    types = {name: kind for name, kind, *_ in described}
     for column in NEEDED["inter"]:
-        if column not in columns:
-            raise ParagonError(f"{files}: column {column} is missing among {', '.join(columns)}")
-    if "INT" not in (kind := columns["timestamp"]):
-        raise ParagonError(f"{files}: timestamp is {kind}; give whole seconds since 1970")
-    rating = "rating::double" if "rating" in columns else "1.0"
+        if column not in types:
+            raise ParagonError(f"{files}: column {column} is missing among {', '.join(types)}")
+    if "INT" not in types["timestamp"]:
+        given = types["timestamp"]
+        raise ParagonError(f"{files}: timestamp is {given}; give whole seconds since 1970")
+    rating = "rating::double" if "rating" in types else "1.0"
     db.execute(f"""
         create view rated as select user_id, item_id, {rating} as rating, timestamp,
         (file_index << 40) + file_row_number as row from {source};
@@ -77,7 +86,9 @@ def _check(db: Any, files: str) -> int:
         or rating > 1e308 or (select min(timestamp) > 19e6 and max(timestamp) < 21e6 from rated);
         create view repeated as select 1 from rated group by user_id, item_id, timestamp
         having count(*) > 1""")
-    wrong, repeated, rows = (len(db.view(name)) for name in ("wrong", "repeated", "rated"))
+    wrong = len(db.view("wrong"))
+    repeated = len(db.view("repeated"))
+    rows = len(db.view("rated"))
     if wrong or repeated:
         raise ParagonError(
             f"{files}: {wrong} rows have no id, no rating of 0 or more, or no time in seconds, and "
@@ -87,7 +98,10 @@ def _check(db: Any, files: str) -> int:
 
 
 def _first_events(db: Any) -> pd.DataFrame:
-    """Return the first event of each user and of each item, in the order of the files."""
+    """Return the first event of each user and of each item, in the order of the files.
+
+    All ids are among them: with the catalogue, they make a small dataset that can be checked.
+    """
     for key in ("user", "item"):
         db.execute(f"""create table first_{key}s as
             select {key}_id, min(row) as row from rated group by {key}_id""")
@@ -100,7 +114,11 @@ def _first_events(db: Any) -> pd.DataFrame:
 def _numbered(
     db: Any, user_ids: list[str], item_ids: list[str], min_rating: float
 ) -> list[np.ndarray]:
-    """Return places of user and item in the lists, and times, ``[E]`` each, in file order."""
+    """Return the events with a rating of at least ``min_rating``, in the order of the files.
+
+    They are three arrays ``[E]``: the place of the user in ``user_ids``, that of the item in
+    ``item_ids``, and the time in seconds since 1970.
+    """
     for key, ids in (("user", user_ids), ("item", item_ids)):
         db.register("listed", pd.DataFrame({"id": ids, "place": range(len(ids))}))
         db.execute(f"""create table {key}_places as

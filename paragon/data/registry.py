@@ -69,7 +69,8 @@ REGISTRY |= {name: REGISTRY[of] for name, of in SAME_FILES.items()}
 
 
 def notice(name: str) -> str:
-    """Return title, licence and citation to print after fetching; empty for own data."""
+    """Return title, licence and citation of a public dataset, to print; "" for other data."""
     entry = REGISTRY.get(name)
-    text = "{0.title}\nLicence:  {0.licence}\nPlease cite: {0.citation}"
-    return text.format(entry) if entry else ""
+    if entry is None:
+        return ""
+    return f"{entry.title}\nLicence:  {entry.licence}\nPlease cite: {entry.citation}"

@@ -1,7 +1,8 @@
 """Store a prepared dataset: each user's events in order of time, and the split.
 
-Items are numbered 1..n in catalogue order, 0 is padding; users 0..U-1 by first appearance. Events
-of equal times keep the order of the file.
+Items are numbered 1..n in the order of the catalogue; 0 is padding.  Users are numbered 0..U-1 in
+the order in which they first appear.  Events at the same time keep the order of the file.  Shapes:
+E events, U users, N evaluation events, M categories.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -21,48 +22,75 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads keys eve
 
 @dataclass(frozen=True)
 class Met:
-    """The items each of R rows (users or events) has met, beside padding, as slices of one list."""
+    """The items that each of R rows (users or events) has met: slices of one long list.
 
-    items: Tensor  # [E]; row r met items[start[r] : start[r] + count[r]]
+    Padding (item 0) counts as met in every row.
+    """
+
+    items: Tensor  # [E]; row r has met items[start[r] : start[r] + count[r]]
     start: Tensor  # [R]
     count: Tensor  # [R]
     n_items: int
-    free: Tensor | None = None  # [R], one item per row that does not count, such as a target
+    free: Tensor | None = None  # [R], one item per row that counts as not met, such as a target
 
     @classmethod
-    def of(cls, n_items: int, *arrays: np.ndarray) -> "Met":
-        """Build from NumPy arrays: ``items``, ``start``, ``count`` and perhaps ``free``."""
-        items, start, count, *free = map(torch.from_numpy, arrays)
-        return cls(items, start, count, n_items, *free)
+    def of(
+        cls,
+        n_items: int,
+        items: np.ndarray,
+        start: np.ndarray,
+        count: np.ndarray,
+        free: np.ndarray | None = None,
+    ) -> "Met":
+        """Build from NumPy arrays, which have the meaning of the fields."""
+        return cls(
+            items=torch.from_numpy(items),
+            start=torch.from_numpy(start),
+            count=torch.from_numpy(count),
+            n_items=n_items,
+            free=None if free is None else torch.from_numpy(free),
+        )
 
     def __len__(self) -> int:
         return len(self.start)
 
     def to(self, device: str | torch.device) -> "Met":
         """Copy to a device."""
-        there = vars(self).items()
-        tensors: dict[str, Any] = {n: v.to(device) for n, v in there if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        return replace(
+            self,
+            items=self.items.to(device),
+            start=self.start.to(device),
+            count=self.count.to(device),
+            free=None if self.free is None else self.free.to(device),
+        )
 
     def __getitem__(self, rows: slice | Tensor) -> "Met":
-        free = self.free if self.free is None else self.free[rows]
+        free = None if self.free is None else self.free[rows]
         return replace(self, start=self.start[rows], count=self.count[rows], free=free)
 
     def entries(self) -> tuple[Tensor, Tensor]:
-        """Return row and item of each entry, ``[sum of count]`` each, with repeats."""
+        """Return the row and the item of each entry, ``[sum of count]`` each.
+
+        An item that a row has met twice has two entries.
+        """
         rows = torch.arange(len(self), device=self.start.device)
-        row = rows.repeat_interleave(self.count)
-        first = self.start - (self.count.cumsum(0) - self.count)  # [R]
-        return row, self.items[torch.arange(len(row), device=row.device) + first[row]]
+        row = rows.repeat_interleave(self.count)  # [entries]
+        before = self.count.cumsum(0) - self.count  # [R], entries of the rows above
+        shift = self.start - before  # [R], from the place of an entry to its place in `items`
+        place = torch.arange(len(row), device=row.device) + shift[row]  # [entries]
+        return row, self.items[place]
 
     def total(self, features: Tensor) -> Tensor:
-        """Add up ``features [n_items + 1, M]`` over the entries of each row, ``[R, M]``."""
+        """Add up ``features [n_items + 1, M]`` over the entries of each row: ``[R, M]``."""
         row, item = self.entries()
         total = features.new_zeros(len(self), features.shape[1])
         return total.index_add_(0, row, features[item])
 
     def mask(self) -> Tensor:
-        """Return ``[R, n_items + 1]`` bool, true where an item was met; use it on few rows."""
+        """Mark what was met: bool ``[R, n_items + 1]``.
+
+        It takes much memory: use it on few rows at a time.
+        """
         device = self.start.device
         mask = torch.zeros(len(self), self.n_items + 1, dtype=torch.bool, device=device)
         mask[self.entries()] = True
@@ -73,7 +101,10 @@ class Met:
 
 
 class Pairs:
-    """The set of (user, item) pairs that occur; ``keys``: user x (n_items + 1) + item, sorted."""
+    """A set of (user, item) pairs, to test quickly whether a pair occurs.
+
+    ``keys``: one number per pair, user x (n_items + 1) + item, sorted.
+    """
 
     def __init__(self, users: np.ndarray, items: np.ndarray, n_items: int) -> None:
         self.n_items = n_items
@@ -86,6 +117,7 @@ class Pairs:
         self._noted[self._hash(self.keys)] = True
 
     def _hash(self, keys: np.ndarray) -> np.ndarray:
+        """Return the places of keys in the hash table."""
         return (keys.astype(np.uint64) * _GOLDEN) >> self._shift
 
     def has(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -118,8 +150,9 @@ class Evaluation:
         return self.candidates[:, 0]
 
     def sample_rows(self) -> slice:
-        """Return the slice of up to ``EVENTS`` events, evenly spaced."""
-        return slice(None, None, -(-len(self) // EVENTS))
+        """Return a slice of at most ``EVENTS`` events, evenly spaced."""
+        step = -(-len(self) // EVENTS)  # rounded up
+        return slice(None, None, step)
 
 
 @dataclass(frozen=True)
@@ -161,10 +194,14 @@ class Sequences:
         return {"valid": self.valid, "test": self.test}[name]
 
     def train_events(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return (user, position) of every training event with a history."""
-        counts = np.maximum(self.n_train - 1, 0)
+        """Return user and position of every training event that has a history, ``[N]`` each.
+
+        The first event of a user has the position 0; it has no history.
+        """
+        counts = np.maximum(self.n_train - 1, 0)  # [U]
         users = np.repeat(np.arange(self.n_users), counts)
-        positions = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+        before = np.repeat(np.cumsum(counts) - counts, counts)  # such events of earlier users
+        positions = np.arange(counts.sum()) - before + 1
         return users, positions
 
     def targets(self, users: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -174,29 +211,47 @@ class Sequences:
     def histories(
         self, users: np.ndarray, positions: np.ndarray, length: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return items and times ``[N, length]`` before each position, 0 at the right."""
-        start = np.maximum(positions - length, 0)
-        steps = start[:, None] + np.arange(length)
+        """Return the last ``length`` items and their times before each (user, position).
+
+        Both are ``[N, length]``, oldest first; shorter histories end with zeros.
+        """
+        start = np.maximum(positions - length, 0)  # [N]
+        steps = start[:, None] + np.arange(length)  # [N, length]
         inside = steps < positions[:, None]
         index = np.where(inside, self.offsets[users][:, None] + steps, 0)
-        return np.where(inside, self.items[index], 0), np.where(inside, self.times[index], 0)
+        items = np.where(inside, self.items[index], 0)
+        times = np.where(inside, self.times[index], 0)
+        return items, times
 
     def excluded(self, evaluation: Evaluation) -> np.ndarray:
-        """Mark padding and items met before, but not the target: ``[N, n_items + 1]`` bool."""
+        """Mark what may not be recommended for N events: bool ``[N, n_items + 1]``.
+
+        This is padding and what the user has met before, but never the target.
+        """
         return self.met_before(evaluation).mask().numpy()
 
     def met_before(self, evaluation: Evaluation) -> Met:
         """Return :meth:`excluded` in compact form, with one row per event."""
-        start, free = self.offsets[evaluation.users], evaluation.targets
-        return Met.of(self.n_items, self.items, start, evaluation.positions, free)
+        return Met.of(
+            self.n_items,
+            items=self.items,
+            start=self.offsets[evaluation.users],
+            count=evaluation.positions,
+            free=evaluation.targets,
+        )
 
     def met_in_training(self) -> Met:
-        """Return each user's training items; none if they are the whole catalogue."""
+        """Return the training items of each user, a row per user.
+
+        A user whose training items are the whole catalogue has none here.
+        """
         counts = self.n_train.copy()
         for user in np.flatnonzero(counts >= self.n_items):
-            if len(np.unique(self.items[self.offsets[user] :][: counts[user]])) == self.n_items:
+            start = self.offsets[user]
+            trained = self.items[start : start + counts[user]]
+            if len(np.unique(trained)) == self.n_items:
                 counts[user] = 0
-        return Met.of(self.n_items, self.items, self.offsets[:-1], counts)
+        return Met.of(self.n_items, items=self.items, start=self.offsets[:-1], count=counts)
 
     def is_train(self) -> np.ndarray:
         """Mark the training events, bool ``[E]``."""
@@ -205,39 +260,47 @@ class Sequences:
 
     def train_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Return user and item of every training event, ``[N]`` each."""
-        return np.repeat(np.arange(self.n_users), self.n_train), self.items[self.is_train()]
+        users = np.repeat(np.arange(self.n_users), self.n_train)
+        return users, self.items[self.is_train()]
 
     def popularity(self) -> np.ndarray:
         """Count the training events of each item, ``[n_items + 1]``; row 0 is 0."""
         return np.bincount(self.items[self.is_train()], minlength=self.n_items + 1)
 
     def recency(self) -> np.ndarray:
-        """Rank items by the mean time of their training events, 0 (oldest) .. 1: ``[n_items + 1]``.
+        """Rank items by the mean time of their training events: ``[n_items + 1]``.
 
-        Items without a training event count as the oldest; row 0 is 0.
+        The oldest has the rank 0, the newest 1.  Items without a training event count as the
+        oldest; row 0 (padding) is 0.
         """
-        items, times = (part[self.is_train()] for part in (self.items, self.times))
-        total = np.bincount(items, times - self.times.min() + 1.0, self.n_items + 1)
-        rank = rankdata((total / np.maximum(self.popularity(), 1))[1:]) - 1
+        train = self.is_train()  # [E]
+        since_first = (
+            self.times[train] - self.times.min() + 1.0
+        )  # seconds since the first event + 1
+        total = np.bincount(self.items[train], since_first, self.n_items + 1)
+        mean = total / np.maximum(self.popularity(), 1)
+        rank = rankdata(mean[1:]) - 1
         return np.append(0.0, rank / max(self.n_items - 1, 1))
 
 
 def save_sequences(sequences: Sequences, folder: Path) -> None:
     """Write ``sequences.safetensors`` (arrays) and ``sequences.json`` (names, description)."""
-    about = dict(vars(sequences))
-    for part in ("valid", "test"):
-        about |= {f"{part}.{name}": array for name, array in vars(about.pop(part)).items()}
-    arrays = [name for name, value in about.items() if isinstance(value, np.ndarray)]
-    tensors = {name: torch.from_numpy(about.pop(name)) for name in arrays}
-    save_tensors(folder / "sequences", tensors, about)
+    values = dict(vars(sequences))
+    for split in ("valid", "test"):
+        evaluation = values.pop(split)
+        values |= {f"{split}.{name}": array for name, array in vars(evaluation).items()}
+    arrays = [name for name, value in values.items() if isinstance(value, np.ndarray)]
+    tensors = {name: torch.from_numpy(values.pop(name)) for name in arrays}
+    save_tensors(folder / "sequences", tensors, description=values)
 
 
 def load_sequences(folder: Path) -> Sequences:
     """Read what :func:`save_sequences` wrote; raise ``ParagonError`` if missing or altered."""
-    with loading(folder / "sequences", "data") as (tensors, about):
-        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
-        for part in ("valid", "test"):
-            columns = (arrays.pop(f"{part}.{field.name}") for field in fields(Evaluation))
-            arrays[part] = Evaluation(*columns)
-        del about["sha256"]
-        return Sequences(**arrays, **about)
+    with loading(folder / "sequences", "data") as (tensors, description):
+        values: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+        names = [field.name for field in fields(Evaluation)]
+        for split in ("valid", "test"):
+            arrays = {name: values.pop(f"{split}.{name}") for name in names}
+            values[split] = Evaluation(**arrays)
+        del description["sha256"]
+        return Sequences(**values, **description)

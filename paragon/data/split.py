@@ -12,8 +12,9 @@ from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 
 SPLITS = ("leave_one_out", "global_time")
-# A dataset, ids of users, the events of a rating or better (index of user, index of item and time,
-# `[E]` each, in the order of the file), and the number of all events.
+TRAIN, VALID, TEST = 0, 1, 2  # the part of an event
+# A dataset, the ids of its users, the events with a rating that is high enough (index of the user,
+# index of the item, and time, `[E]` each, in the order of the file), and the number of all events.
 Numbered = tuple[Dataset, list[str], list[np.ndarray], int]
 
 
@@ -28,44 +29,73 @@ def prepare(
     negatives: int = 99,
     seed: int = 0,
 ) -> Sequences:
-    """Filter, number, sort and split a dataset (or what reads it), and draw its candidate lists.
+    """Filter, number, sort and split a dataset, and draw its candidate lists.
 
-    ``split``: ``leave_one_out`` holds out the last two events of each user; ``global_time`` cuts
-    the time span at 80 % and 90 % and drops later events of users and items without training
-    events.  ``midnight``: cut in whole days of a clock this many hours ahead of UTC (8 and a 5-core
-    give the published split of MovieLens-1M).  ``min_rating``: keep ratings from this value on.
-    ``k_core``: drop users and items with fewer events, until none is left.  ``max_users``: keep
-    this many random users.  ``negatives``: number per evaluation event, from items its user never
-    met, without replacement.  Raises ``ParagonError`` if one of the three parts is empty.
+    ``dataset``: a dataset, or a function that reads one with its events of at least a rating.
+
+    ``split``: "leave_one_out" holds out the last two events of each user, for validation and test;
+    "global_time" cuts the time span at 80 % and at 90 %, and drops later events of users and items
+    without training events.
+
+    ``midnight``: for "global_time", cut between whole days of a clock that is this many hours ahead
+    of UTC; None: cut at any second.  With 8 and a 5-core, this is the published split of
+    MovieLens-1M.
+
+    ``min_rating``: keep events with at least this rating.
+
+    ``k_core``: drop users and items with fewer events, again and again until none is left.
+
+    ``max_users``: keep this many users, drawn at random; None: all.
+
+    ``negatives``: number of items in a candidate list beside the target, drawn without replacement
+    from the items that the user has never met.
+
+    ``seed``: of all random draws.
+
+    Raises ``ParagonError`` if training, validation or test has no event.
     """
     if split not in SPLITS:
         raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
-    rules = {"split": split, "midnight": midnight, "min_rating": min_rating, "k_core": k_core}
-    rules |= {"max_users": max_users, "negatives": negatives, "seed": seed}
+    rules = {
+        "split": split,
+        "midnight": midnight,
+        "min_rating": min_rating,
+        "k_core": k_core,
+        "max_users": max_users,
+        "negatives": negatives,
+        "seed": seed,
+    }
     read = dataset if callable(dataset) else partial(_numbered, dataset)
-    dataset, user_ids, events, raw = read(min_rating)
+    dataset, all_user_ids, events, raw = read(min_rating)
     user, item, times, part = _filtered(dataset.name, events, rules)
     del events  # with much data, the memory is needed
-    users = pd.unique(user)  # by first appearance
-    user_ids, places = [user_ids[n] for n in users], np.zeros(len(user_ids), dtype=user.dtype)
-    places[users] = np.arange(len(users))
-    user = places[user]
+
+    # Number users by first appearance, and items by their place in the catalogue.
+    users = pd.unique(user)
+    user_ids = [all_user_ids[n] for n in users]
+    user_numbers = np.zeros(len(all_user_ids), dtype=user.dtype)
+    user_numbers[users] = np.arange(len(users))
+    user = user_numbers[user]
     known = np.bincount(item, minlength=len(dataset.items)) > 0
-    catalogue, numbers = dataset.items[known], known.cumsum()  # from 1: 0 is padding
-    n_users, n_items = len(user_ids), len(catalogue)
+    catalogue = dataset.items[known]
+    item_numbers = known.cumsum()  # from 1: 0 is padding
+    n_users = len(user_ids)
+    n_items = len(catalogue)
+
+    # Sort by user and time.
     lengths = np.bincount(user)  # [U]
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [U + 1]
     order = np.lexsort((times, user))  # stable: ties keep the order of the file
     times = times[order]
-    item = numbers[item[order]]
+    item = item_numbers[item[order]]
     part = part[order]
     del user, order
     if split == "leave_one_out":
         # Users with fewer than three events would have no training history: only train on them.
         ends = offsets[1:][lengths >= 3]
-        part[ends - 2], part[ends - 1] = 1, 2
+        part[ends - 2] = VALID
+        part[ends - 1] = TEST
 
-    counts = {"events_raw": raw, "events": len(item), "users": n_users, "items": n_items}
     sizes = np.bincount(part, minlength=3).tolist()
     for name, size in zip(("training", "validation", "test"), sizes, strict=True):
         if not size:
@@ -73,28 +103,43 @@ def prepare(
             advice = "choose another or looser filters in the section data of params.yaml"
             raise ParagonError(f"dataset {dataset.name}: {why}; {advice}")
     valid, test = _held_out(item, part, offsets, n_items, negatives, seed, user_ids)
-    tested = np.concatenate([valid.users, test.users])
-    counts |= dict(zip(("train", "valid", "test"), sizes, strict=True))
-    counts["test_users"] = len(np.unique(test.users))
-    counts["users_without_evaluation"] = n_users - len(np.unique(tested))
+    held_out_users = np.concatenate([valid.users, test.users])  # one entry per event
     category_names, categories = _category_table(catalogue["categories"].tolist())
-    group = pd.Categorical(dataset.users.set_index("user_id")["group"].reindex(user_ids))
-    about = {"dataset": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint}
+    groups = pd.Categorical(dataset.users.set_index("user_id")["group"].reindex(user_ids))
+    counts = {
+        "events_raw": raw,
+        "events": len(item),
+        "users": n_users,
+        "items": n_items,
+        "train": sizes[TRAIN],
+        "valid": sizes[VALID],
+        "test": sizes[TEST],
+        "test_users": len(np.unique(test.users)),
+        "users_without_evaluation": n_users - len(np.unique(held_out_users)),
+    }
+    description = {
+        "dataset": dataset.name,
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        **rules,
+        "counts": counts,
+        "repairs": dataset.repairs,
+    }
     return Sequences(
         items=item,
         times=times,
         offsets=offsets,
-        n_train=lengths - np.bincount(tested, minlength=n_users),  # [U]
+        n_train=lengths - np.bincount(held_out_users, minlength=n_users),  # [U]
         categories=categories,
-        groups=group.codes.astype(np.int64),
+        groups=groups.codes.astype(np.int64),
         valid=valid,
         test=test,
         item_ids=catalogue["item_id"].tolist(),
         titles=catalogue["title"].tolist(),
         user_ids=user_ids,
         category_names=category_names,
-        group_names=group.categories.tolist(),
-        description={**about, **rules, "counts": counts, "repairs": dataset.repairs},
+        group_names=groups.categories.tolist(),
+        description=description,
     )
 
 
@@ -107,28 +152,39 @@ def _held_out(
     seed: int,
     user_ids: list[str],
 ) -> list[Evaluation]:
-    """Draw the candidate lists of the validation and the test events."""
-    parts = [np.flatnonzero(part == number) for number in (1, 2)]
-    users = [np.searchsorted(offsets, rows, side="right") - 1 for rows in parts]
-    met, rng = Met.of(n_items, item, offsets[:-1], np.diff(offsets)), np.random.default_rng(seed)
+    """Return the validation and the test events, with their candidate lists.
+
+    ``item [E]`` and ``part [E]`` are sorted by user; user u has the events ``offsets[u]`` to
+    ``offsets[u + 1]``.
+    """
+    events = [np.flatnonzero(part == number) for number in (VALID, TEST)]
+    users = [np.searchsorted(offsets, rows, side="right") - 1 for rows in events]
+    met = Met.of(n_items, items=item, start=offsets[:-1], count=np.diff(offsets))
     check_negatives(np.unique(np.concatenate(users)), met, negatives, user_ids)
-    return [
-        Evaluation(u, rows - offsets[u], draw_candidates(u, item[rows], met, negatives, rng))
-        for rows, u in zip(parts, users, strict=True)
-    ]
+    rng = np.random.default_rng(seed)
+    evaluations = []
+    for rows, users_of_rows in zip(events, users, strict=True):
+        candidates = draw_candidates(users_of_rows, item[rows], met, negatives, rng)
+        positions = rows - offsets[users_of_rows]
+        evaluations.append(Evaluation(users_of_rows, positions, candidates))
+    return evaluations
 
 
 def _category_table(categories: list[Sequence[str]]) -> tuple[list[str], np.ndarray]:
-    """Return the names of all categories, and which of them each item has, ``[n + 1, M]``."""
+    """Return the names of all categories, sorted, and which of them each item has.
+
+    ``categories``: those of each item.  The table is bool ``[n + 1, M]``; row 0 is padding.
+    """
     names = sorted({name for of_item in categories for name in of_item})
     index = {name: column for column, name in enumerate(names)}
-    table = np.zeros((len(categories) + 1, len(names)), dtype=bool)  # row 0 is padding
+    table = np.zeros((len(categories) + 1, len(names)), dtype=bool)
     for row, of_item in enumerate(categories, start=1):
         table[row, [index[name] for name in of_item]] = True
     return names, table
 
 
 def _numbered(dataset: Dataset, min_rating: float) -> Numbered:
+    """Number users by first appearance and items by their place in the table of items."""
     rated = dataset.interactions[dataset.interactions["rating"] >= min_rating]
     user, user_ids = pd.factorize(rated["user_id"])
     item = pd.Index(dataset.items["item_id"]).get_indexer(rated["item_id"])
@@ -137,9 +193,10 @@ def _numbered(dataset: Dataset, min_rating: float) -> Numbered:
 
 
 def _filtered(name: str, events: list[np.ndarray], rules: dict) -> list[np.ndarray]:
-    """Return users, items and times of the events that the rules keep, and a part for each.
+    """Return user, item, time and part of the events that the rules keep, ``[E]`` each.
 
-    The part is 0 for training, or else, with ``global_time``, 1 for validation and 2 for the test.
+    With the split "global_time" the part is that of the event; with "leave_one_out" it is TRAIN for
+    all, and held out are events later.
     """
     while rules["k_core"] > 1 and len(events[0]):
         counts = [np.bincount(numbers)[numbers] for numbers in events[:2]]
@@ -147,7 +204,8 @@ def _filtered(name: str, events: list[np.ndarray], rules: dict) -> list[np.ndarr
         if enough.all():
             break
         events = [column[enough] for column in events]
-    users, most = pd.unique(events[0]), rules["max_users"]
+    users = pd.unique(events[0])
+    most = rules["max_users"]
     if not len(users):
         raise ParagonError(
             f"dataset {name}: no event is left after min_rating={rules['min_rating']} and "
@@ -160,18 +218,25 @@ def _filtered(name: str, events: list[np.ndarray], rules: dict) -> list[np.ndarr
         events = [column[chosen] for column in events]
     user, item, times = events
     if rules["split"] == "leave_one_out":  # held out once events are in order
-        return [*events, np.zeros(len(times), dtype=np.int8)]
+        part = np.zeros(len(times), dtype=np.int8)
+        return [user, item, times, part]
     part = _part_of_time(times, rules["midnight"])
-    train = part == 0  # evaluate only what training saw
+    train = part == TRAIN
+    # Evaluate only users and items that training has seen.
     seen = np.isin(user, user[train]) & np.isin(item, item[train])
-    return [column[seen] for column in (*events, part)]
+    return [user[seen], item[seen], times[seen], part[seen]]
 
 
 def _part_of_time(times: np.ndarray, midnight: float | None) -> np.ndarray:
-    """Return 0 in the first 80 % of the time, 1 in the next 10 %, 2 in the last: ``[E]``."""
+    """Return TRAIN in the first 80 % of the time, VALID in the next 10 %, then TEST: int8 ``[E]``.
+
+    ``midnight``: as for :func:`prepare`.
+    """
     if midnight is not None:
-        times = (times + round(3600 * midnight)) // 86_400
+        times = (times + round(3600 * midnight)) // 86_400  # whole days
     first, last = int(times.min()), int(times.max())
+    span = last - first
     # In integers, so that boundaries do not depend on rounding.
-    eighty, ninety = (10 * (times - first) > tenths * (last - first) for tenths in (8, 9))
-    return eighty.astype(np.int8) + ninety
+    after_80 = 10 * (times - first) > 8 * span  # [E]
+    after_90 = 10 * (times - first) > 9 * span  # [E]
+    return after_80.astype(np.int8) + after_90

@@ -46,12 +46,17 @@ class RawTable:
     unit: str = "line"
 
     def check(self, column: str, good: Iterable, expected: str, fix: str = "correct it") -> None:
-        """Raise ``ParagonError`` for the first row of the column that is not ``good [rows]``."""
-        wrong = ~np.array([*map(bool, good)], dtype=bool)
+        """Raise ``ParagonError`` for the first row of the column that is not ``good [rows]``.
+
+        The message says what was found, what was ``expected``, and the ``fix``.
+        """
+        wrong = ~np.array([bool(value) for value in good], dtype=bool)
         if wrong.any():
             row = int(wrong.argmax())
-            line, value = self.frame.index[row], self.frame[column].iloc[row]
-            value = value.item() if isinstance(value, np.generic) else value
+            line = self.frame.index[row]
+            value = self.frame[column].iloc[row]
+            if isinstance(value, np.generic):
+                value = value.item()
             raise ParagonError(
                 f"{self.name}, {self.unit} {line}, column {self.published.get(column, column)}: "
                 f"found {shown(value)}, expected {expected}; {fix}"
@@ -63,43 +68,59 @@ class RawTable:
         self.check(column, good, "text without tabs, line breaks, NUL and lone surrogates")
 
     def ids(self, column: str) -> pd.Series:
-        """Return ids as strings; the column may hold strings or integers."""
+        """Return ids as strings; the column may hold strings or integers.
+
+        Raises ``ParagonError`` for a value that is no id, and for two forms of one id.
+        """
         values = self.frame[column]
         text = f"visible text of 1 to {LONGEST_ID} characters without spaces around it"
         self.check(column, map(is_id, values), f"an integer, or {text}")
         places, forms = pd.factorize(values.astype(object))
-        texts = (unicodedata.normalize("NFC", str(form)) for form in forms)  # composed letters
-        plain = [re.sub(r"\A(\d+)\.0+\Z", r"\1", text) for text in texts]
+        composed = [unicodedata.normalize("NFC", str(form)) for form in forms]
+        plain = [re.sub(r"\A(\d+)\.0+\Z", r"\1", text) for text in composed]  # 5.0 is 5
         again = pd.Index(plain, dtype=object).duplicated()
         fix = "another row has the same id in another form, such as 5 and 5.0: write one of them"
         self.check(column, ~again[places], "one form of each id", fix)
         return self.replaced(**{column: map(str, values)}).frame[column]
 
     def numbers(self, column: str) -> np.ndarray:
-        """Return float64 ``[rows]``; raise unless all are finite numbers of 0 or more."""
+        """Return the column as float64 ``[rows]``.
+
+        Raises ``ParagonError`` for anything but a finite number of 0 or more.
+        """
         values = self.frame[column]
         if pd.api.types.is_any_real_numeric_dtype(values):
             numbers = values.to_numpy("float64", na_value=np.nan)
         else:
-            numbers = np.array([*map(_number, values)], dtype=np.float64)
+            numbers = np.array([_number(value) for value in values], dtype=np.float64)
         good = (numbers >= 0) & (numbers < np.inf)
         self.check(column, good, "a finite number of 0 or more")
         return numbers
 
     def texts(self, *names: str) -> pd.Series:
-        """Return the first of these columns as single-line text, or "" if none exists."""
+        """Return the first of these columns that exists, as text of one line; "" if none does.
+
+        Missing values become "", tabs and line breaks become spaces.
+        """
         column = next((name for name in names if name in self.frame), None)
         if column is None:
             return pd.Series("", index=self.frame.index, dtype=object)
-        values, spaces = self.frame[column], str.maketrans("\t\n\r", "   ")
-        self.check(column, (not isinstance(v, int) or abs(v) < 1 << 64 for v in values), "text")
+        values = self.frame[column]
+        # An integer with thousands of digits cannot become text.
+        good = (not isinstance(value, int) or abs(value) < 1 << 64 for value in values)
+        self.check(column, good, "text")
         known = values.astype(object).where(values.notna(), "")
+        spaces = str.maketrans("\t\n\r", "   ")
         table = self.replaced(**{column: (str(value).translate(spaces) for value in known)})
         table.check_text(column)
         return table.frame[column]
 
     def unique(self, key: str, kind: str, repairs: dict[str, int], **columns: Any) -> pd.DataFrame:
-        """Make a table of columns without repeated rows; one id with two contents is an error."""
+        """Make a table of ids and ``columns``, without repeated rows.
+
+        ``key``: the column of the ids; ``kind``: what they are, for the ``repairs``, where the
+        number of repeated rows is noted.  Raises ``ParagonError`` if two rows of one id differ.
+        """
         frame = pd.DataFrame({key: self.ids(key), **columns})
         repeated = frame.duplicated([key])
         differs = repeated & ~frame.duplicated()
@@ -108,9 +129,10 @@ class RawTable:
         return frame[~repeated].reset_index(drop=True)
 
     def select(self, *columns: str) -> "RawTable":
-        """Select columns; raise if one is missing or occurs twice."""
+        """Return a table of these columns; ``ParagonError`` if one is missing or occurs twice."""
         for column in columns:
-            if (times := list(self.frame).count(column)) != 1:
+            times = list(self.frame).count(column)
+            if times != 1:
                 what = f"column {column} is there {times} times" if times else f"no column {column}"
                 have = ", ".join(map(shown, self.frame))
                 raise ParagonError(f"{self.name}: {what} among {have}; add or rename it")
@@ -118,8 +140,9 @@ class RawTable:
 
     def replaced(self, **columns: Iterable) -> "RawTable":
         """Return a copy with new values in these columns."""
-        index = self.frame.index
-        new = {name: pd.Series(list(v), index=index, dtype=object) for name, v in columns.items()}
+        new = {}
+        for name, values in columns.items():
+            new[name] = pd.Series(list(values), index=self.frame.index, dtype=object)
         return replace(self, frame=self.frame.assign(**new))
 
 
@@ -134,11 +157,12 @@ def is_id(value: object) -> bool:
 
 
 def _number(value: object) -> float:
-    """Parse a number; NaN for what ``float`` accepts but is no number, such as 1_000."""
+    """Return a value as a number; NaN for anything else, also for what Python reads, as 1_000."""
     try:
-        return float(text) if NUMBER.fullmatch(text := str(value)) else np.nan
+        text = str(value)
     except ValueError:  # an integer with thousands of digits
         return np.nan
+    return float(text) if NUMBER.fullmatch(text) else np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,19 +185,27 @@ class Dataset:
 
     @classmethod
     def from_raw(cls, name: str, tables: Mapping[str, RawTable], atomic: bool) -> "Dataset":
-        """Check and repair raw tables (by suffix), of atomic files or others; no fingerprint."""
-        repairs: dict[str, int] = {}
+        """Check and repair raw tables, by suffix; the dataset has no fingerprint yet.
+
+        ``atomic``: they come from atomic files, where categories are single words.  Raises
+        ``ParagonError`` for the first error.
+        """
         for table in tables.values():
             if table.frame.empty:
                 raise ParagonError(f"{table.name}: there are no rows of data; add some")
+        repairs: dict[str, int] = {}
         events = _check_events(tables["inter"], repairs)
         items = _check_items(tables["item"], events, tables["inter"].name, repairs)
-        nobody = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
-        users = _check_users(tables["user"], events, repairs) if "user" in tables else nobody
-        dataset = cls(name, events, items, users)
-        renamed = 0 if atomic else sum(name != one_word(name) for name in dataset.categories)
-        repairs["names of categories written with '_' for spaces and separators"] = renamed
-        return replace(dataset, repairs={what: int(n) for what, n in repairs.items() if n})
+        if "user" in tables:
+            users = _check_users(tables["user"], events, repairs)
+        else:
+            users = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
+        dataset = cls(name, interactions=events, items=items, users=users)
+        if not atomic:
+            renamed = sum(category != one_word(category) for category in dataset.categories)
+            repairs["names of categories written with '_' for spaces and separators"] = renamed
+        made = {what: int(count) for what, count in repairs.items() if count}
+        return replace(dataset, repairs=made)
 
     @classmethod
     def from_frame(
@@ -194,39 +226,55 @@ class Dataset:
         return replace(dataset, fingerprint=fingerprint(dataset.atomic_files()))
 
     def atomic_files(self) -> dict[str, bytes]:
-        """Return the atomic files by suffix; ``ParagonError`` if two categories become one."""
+        """Return the bytes of the atomic files, by suffix.
+
+        In a file, a category is one word.  Raises ``ParagonError`` if two categories would become
+        the same word, or one no word at all.
+        """
         words = pd.Series({name: one_word(name) for name in self.categories}, dtype=object)
-        if len(lost := words[words.duplicated() | (words == "")]):
+        lost = words[words.duplicated() | (words == "")]
+        if len(lost):
             names = ", ".join(map(shown, words.index[words == lost.iloc[0]]))
             raise ParagonError(
                 f"categories {names} become the same word, or none, in a file, where spaces, ',', "
                 "';', '|' and brackets turn into '_' and quotes at the ends are lost; rename one"
             )
         tables = {"inter": self.interactions, "item": self.items, "user": self.users.fillna("")}
-        return {
-            suffix: atomic_bytes(table.rename(columns=lambda c: f"{c}:{KINDS.get(c, 'token')}"))
-            for suffix, table in tables.items()
-            if not table.empty
-        }
+        files = {}
+        for suffix, table in tables.items():
+            if not table.empty:
+                headers = {column: f"{column}:{KINDS.get(column, 'token')}" for column in table}
+                files[suffix] = atomic_bytes(table.rename(columns=headers))
+        return files
 
 
 def one_word(name: str) -> str:
-    """Write a category as one word, without quotes at its ends."""
-    return "_".join(filter(None, SEPARATORS.split(name))).strip("'\"")
+    """Write a category as one word: "_" for separators, and no quotes at its ends."""
+    words = [word for word in SEPARATORS.split(name) if word]
+    return "_".join(words).strip("'\"")
 
 
 def atomic_bytes(frame: pd.DataFrame) -> bytes:
-    """Encode a table as an atomic file; names become words, numbers the shortest equal text."""
+    """Encode a table as an atomic file: a header, then a line per row.
+
+    Lists of names become words separated by spaces, numbers the shortest text that is equal.
+    """
 
     def text(value: Any) -> str:
         if isinstance(value, (list, tuple)):
-            return " ".join(dict.fromkeys(filter(None, map(one_word, value))))
+            words = [one_word(name) for name in value]
+            distinct = dict.fromkeys(word for word in words if word)  # in order
+            return " ".join(distinct)
         if isinstance(value, str):
             return value
-        return str(int(value)) if float(value).is_integer() else repr(float(value))
+        if float(value).is_integer():
+            return str(int(value))
+        return repr(float(value))
 
-    rows = (map(text, row) for row in frame.itertuples(index=False, name=None))
-    return "".join("\t".join(row) + "\n" for row in (frame.columns, *rows)).encode("utf-8")
+    lines = ["\t".join(frame.columns)]
+    for row in frame.itertuples(index=False, name=None):
+        lines.append("\t".join(text(value) for value in row))
+    return "".join(f"{line}\n" for line in lines).encode("utf-8")
 
 
 def sums_of(contents: Mapping[str, bytes]) -> dict[str, str]:
@@ -235,13 +283,17 @@ def sums_of(contents: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def fingerprint(contents: Mapping[str, bytes]) -> str:
-    """Compute the sha256 of the files' sha256 sums, in order of suffix."""
-    lines = "".join(f"{suffix} {sha256}\n" for suffix, sha256 in sorted(sums_of(contents).items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    """Compute one sha256 of all files: that of a text with their sums, in order of suffix."""
+    lines = [f"{suffix} {sha256}\n" for suffix, sha256 in sorted(sums_of(contents).items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _raw_table(source: Any, name: str, *required: str) -> RawTable:
-    """Convert a table-like object to a raw table with rows counted from 0."""
+    """Convert an object with columns to a raw table, whose rows are counted from 0.
+
+    Datetimes become seconds since 1970.  Raises ``ParagonError`` if it is no table, or if a
+    ``required`` column is missing.
+    """
     try:
         names = list(getattr(source, "columns", source))
         columns = {str(column): source[column] for column in names}
@@ -264,23 +316,29 @@ def _raw_table(source: Any, name: str, *required: str) -> RawTable:
 
 
 def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
-    events = pd.DataFrame({column: table.ids(column) for column in ("user_id", "item_id")})
+    """Check the events and make them a table of user, item, rating and time in seconds.
+
+    What is repaired is counted in ``repairs``.
+    """
+    users = table.ids("user_id")
+    items = table.ids("item_id")
+    events = pd.DataFrame({"user_id": users, "item_id": items})
     rated = "rating" in table.frame
     repairs["interactions without a rating, set to 1"] = 0 if rated else len(events)
-    rating, times = table.numbers("rating") if rated else 1.0, table.numbers("timestamp")
+    rating = table.numbers("rating") if rated else 1.0
+    times = table.numbers("timestamp")
 
+    good = (times < TOO_LARGE) & ~_are_dates(times)
     fix = "this looks like smaller units or a date as one number: convert the column"
-    day = times // 10 ** np.maximum(np.log10(times + 1) // 1 - 7, 0)  # the first eight digits
-    year, month, day = day // 10_000, day // 100 % 100, day % 100
-    dates = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-    dates &= dates.mean() >= 0.5  # of the seconds of these years, one in thirty looks like a date
-    table.check("timestamp", (times < TOO_LARGE) & ~dates, "seconds since 1970", fix)
+    table.check("timestamp", good, "seconds since 1970", fix)
     large = times > MILLISECONDS
-    most = large.mean() >= 0.5  # the rarer unit is more likely the mistake
+    in_milliseconds = large.mean() >= 0.5  # the rarer unit is more likely the mistake
     fix = "seconds and milliseconds are mixed: correct the column"
-    table.check("timestamp", large == most, "one unit in the whole column", fix)
+    table.check("timestamp", large == in_milliseconds, "one unit in the whole column", fix)
     repairs["timestamps in milliseconds divided by 1000"] = large.sum()
-    events = events.assign(rating=rating, timestamp=times / 1000.0 if most else times)
+    if in_milliseconds:
+        times = times / 1000.0
+    events = events.assign(rating=rating, timestamp=times)
 
     fractions = (events["timestamp"] % 1 != 0).sum()
     repairs["timestamps rounded down to the second"] = fractions
@@ -289,22 +347,43 @@ def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     events = events.assign(timestamp=np.floor(events["timestamp"]).astype(np.int64))
 
     repeated = events.duplicated(["user_id", "item_id", "timestamp"])
-    repairs["duplicate events dropped"] = identical = events.duplicated().sum()
+    identical = events.duplicated().sum()
+    repairs["duplicate events dropped"] = identical
     other_rating = "events that repeat user, item and time with another rating dropped"
     repairs[other_rating] = repeated.sum() - identical
     return events[~repeated].reset_index(drop=True)
 
 
+def _are_dates(times: np.ndarray) -> np.ndarray:
+    """Mark numbers that are dates such as 20200913 or 20200913120000: bool ``[rows]``.
+
+    All are False if less than half of them look like dates: of the seconds of these years, one in
+    thirty does.
+    """
+    digits = np.log10(times + 1) // 1 + 1
+    first_eight = times // 10 ** np.maximum(digits - 8, 0)
+    year = first_eight // 10_000
+    month = first_eight // 100 % 100
+    day = first_eight % 100
+    dates = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    return dates & (dates.mean() >= 0.5)
+
+
 def _check_items(
     table: RawTable, events: pd.DataFrame, events_name: str, repairs: dict[str, int]
 ) -> pd.DataFrame:
-    """Check items; append unknown items of ``events``, of which over 10 % are an error."""
-    ids, titles = table.ids("item_id"), table.texts("movie_title", "title", "item_name", "name")
-    categories = table.replaced(categories=map(_category_names, table.frame["categories"]))
-    expected, names = "a list of visible text, empty if unknown", categories.frame["categories"]
-    table.check("categories", names.notna(), expected)
+    """Check the items and make them a table of id, title and categories.
+
+    Items of ``events`` that it has not are added without categories.  Raises ``ParagonError`` if
+    they are more than 10 % of the items of the events.
+    """
+    ids = table.ids("item_id")
+    titles = table.texts("movie_title", "title", "item_name", "name")
+    names = [_category_names(value) for value in table.frame["categories"]]
+    categories = table.replaced(categories=names).frame["categories"]
+    table.check("categories", categories.notna(), "a list of visible text, empty if unknown")
     titles = titles.where(titles != "", ids)
-    items = table.unique("item_id", "items", repairs, title=titles, categories=names)
+    items = table.unique("item_id", "items", repairs, title=titles, categories=categories)
     repairs["items without categories"] = (items["categories"].map(len) == 0).sum()
 
     met = events["item_id"].drop_duplicates()
@@ -316,23 +395,32 @@ def _check_items(
             f"{shown(unknown[0])}, are not in {place}; add them there, or use the ids of that table"
         )
     repairs["items missing from the catalogue added without categories"] = len(unknown)
+    if not unknown:
+        return items
     extra = {"item_id": unknown, "title": unknown, "categories": [()] * len(unknown)}
-    return pd.concat([items, pd.DataFrame(extra)], ignore_index=True) if unknown else items
+    return pd.concat([items, pd.DataFrame(extra)], ignore_index=True)
 
 
 def _category_names(value: Any) -> tuple[str, ...] | None:
-    """Return the distinct names in a list, () if missing, None for anything else."""
+    """Return the distinct names in a list, () for a missing value, None for anything else."""
     if not pd.api.types.is_list_like(value, allow_sets=False) or isinstance(value, Mapping):
-        return () if value is None or value is pd.NA or value != value else None
+        missing = value is None or value is pd.NA or value != value  # NaN
+        return () if missing else None
     names = list(value)
-    good = all(isinstance(n, str) and not UNWRITABLE.search(" ".join(n.split())) for n in names)
-    if not good or INVISIBLE.search("".join(names)):
+    for name in names:
+        if not isinstance(name, str) or UNWRITABLE.search(" ".join(name.split())):
+            return None
+    if INVISIBLE.search("".join(names)):
         return None
-    return tuple(dict.fromkeys(filter(None, map(str.strip, names))))
+    stripped = [name.strip() for name in names]
+    return tuple(dict.fromkeys(name for name in stripped if name))
 
 
 def _check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) -> pd.DataFrame:
-    """Check the users; raise if none of the users of the ``events`` is among them."""
+    """Check the users and make them a table of id and group.
+
+    Raises ``ParagonError`` if it has none of the users of the ``events``.
+    """
     groups = table.texts("group", "gender")
     users = table.unique("user_id", "users", repairs, group=groups.where(groups != "", pd.NA))
     active = events["user_id"].drop_duplicates()

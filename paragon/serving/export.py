@@ -1,7 +1,7 @@
-"""Export a trained recommender to a folder that can be served without its study, and load it.
+"""Export a trained recommender to a folder that can be served without its study.
 
-Nothing of single users remains, unless asked for. Shapes: N events, G balances, O objectives, K
-items of a list, n items, M categories.
+Nothing of single users is in the folder, unless asked for. Shapes: N events, G balances, O
+objectives, K items of a list, n items, M categories.
 """
 
 from dataclasses import replace
@@ -10,28 +10,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from paragon import __version__, params
-from paragon.backbones import BACKBONES, Backbone
+from paragon import __version__
+from paragon.backbones import Backbone
 from paragon.data.registry import REGISTRY
-from paragon.data.sequences import Evaluation, Sequences, load_sequences, save_sequences
+from paragon.data.sequences import Evaluation, Sequences, save_sequences
 from paragon.errors import ParagonError
-from paragon.generator.generator import Generator, load_generator
+from paragon.generator.generator import Generator
 from paragon.metrics import ranking
 from paragon.metrics.lists import TOP, ListQuality
 from paragon.objectives.table import information_of
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
-from paragon.reranking import settings as reranking
-from paragon.reranking.rules import RERANKERS, Setting
+from paragon.serving.folder import FILES, FORMAT, checksums_of, load_exported_backbone
 from paragon.serving.lists import Encoded
 from paragon.serving.outcome import Outcomes
-from paragon.serving.recommender import Recommender, Reranker
-from paragon.storage import atomic_folder, check_match, load_tensors, loading, save_tensors
+from paragon.serving.recommender import Recommender
+from paragon.serving.rerank import choose_reranker
+from paragon.storage import atomic_folder, check_match, save_tensors
 
-FORMAT = 2  # version of the folder format; increase it if older versions cannot read it
-EXPORT = "python -m paragon export"
-PARTS = ("sequences", "backbone", "generator")
-FILES = ("README.md", *(f"{p}.{e}" for p in ("paragon", *PARTS) for e in ("json", "safetensors")))
 BALANCES = 100  # steps from accuracy alone to the other objective alone
 # Rows to keep: for unknown users and for the one user who remains.
 _UNKNOWN = {"units": [-1, -1], "groups": [-1, -1], "fields.user": [-1, -1], "fields.group": [0]}
@@ -102,94 +98,95 @@ def export_folder(
     with atomic_folder(folder, FILES) as made:
         if folder.exists() and any(folder.iterdir()) and not (folder / "paragon.json").exists():
             raise ParagonError(f"{folder} is no earlier export; choose another")
+
+        # The parts that are served.
         data = sequences if people else without_people(sequences)
         save_sequences(data, made)
         save_tensors(made / "generator", generator.model.state_dict(), generator.description)
-        tensors = dict(backbone.state_dict()) if people else parameters_without_people(backbone)
-        about = {n: description[n] for n in ("kind", "backbone", "data", "settings", "versions")}
-        about |= {"trained": description["sha256"], "people": people}
-        save_tensors(made / "backbone", tensors, about)
-        frozen = _load_backbone(made / "backbone", data)[0].to(backbone.item_vectors().device)
+        kept = {n: description[n] for n in ("kind", "backbone", "data", "settings", "versions")}
+        save_tensors(
+            made / "backbone",
+            dict(backbone.state_dict()) if people else parameters_without_people(backbone),
+            {**kept, "trained": description["sha256"], "people": people},
+        )
+
+        # Measurements of them.
+        frozen, _ = load_exported_backbone(made / "backbone", data)
+        frozen = frozen.to(backbone.item_vectors().device)
         served = Recommender(frozen, generator, data, sequences.popularity())
-        arrays, settings = {"popularity": served.popularity}, []
-        if outcomes := outcomes_of(served, sequences):
+        arrays = {"popularity": served.popularity}
+        outcomes = outcomes_of(served, sequences)
+        if outcomes is not None:
             arrays |= outcomes._asdict()
-        if reranker := reranker_of(served, sequences):
+        settings: list[dict] = []  # of the re-ranker
+        sampled = sequences.valid[sequences.valid.sample_rows()]
+        reranker = choose_reranker(served, sequences, _histories(served, sequences, sampled))
+        if reranker is not None:
             arrays["sources"] = reranker.sources
             settings = [setting._asdict() for setting in reranker.settings]
-        about = {"format": FORMAT, "paragon": __version__, "parts": _checksums(made)}
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        save_tensors(made / "paragon", tensors, about | {"settings": settings})
+        save_tensors(
+            made / "paragon",
+            {name: torch.from_numpy(array) for name, array in arrays.items()},
+            {
+                "format": FORMAT,
+                "paragon": __version__,
+                "parts": checksums_of(made),
+                "settings": settings,
+            },
+        )
         (made / "README.md").write_text(model_card(served, sequences, people), encoding="utf-8")
-
-
-def load_folder(folder: Path) -> Recommender:
-    """Load and check an exported folder; torch's global random state is restored."""
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise ParagonError(f"{folder / name} is missing; `{EXPORT} {folder}` makes the folder")
-    root = loading(folder / "paragon", EXPORT, {"format": FORMAT})
-    with torch.random.fork_rng(devices=[]), root as (tensors, about):
-        check_match({"parts": about["parts"]}, {"parts": _checksums(folder)}, str(folder), EXPORT)
-        data = load_sequences(folder)
-        backbone, trained = _load_backbone(folder / "backbone", data)
-        generator = load_generator(folder / "generator")
-        collection = generator.description["collection"]
-        check_match({"backbone": trained}, collection, f"{folder / 'generator'}.json", EXPORT)
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        outcomes = Outcomes(*(arrays[n] for n in Outcomes._fields)) if "ndcg" in arrays else None
-        reranker = None
-        if "sources" in arrays:
-            settings = [Setting(**setting) for setting in about["settings"]]
-            reranker = Reranker(generator.objectives.index("accuracy"), settings, arrays["sources"])
-        # Once more: an export may have replaced the folder meanwhile.
-        check_match({"parts": about["parts"]}, {"parts": _checksums(folder)}, str(folder), EXPORT)
-        return Recommender(backbone, generator, data, arrays["popularity"], outcomes, reranker)
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    return {name: load_tensors(folder / name, EXPORT)[1]["sha256"] for name in PARTS}
 
 
 def without_people(sequences: Sequences) -> Sequences:
     """Keep the items of a dataset, and one user without name and events."""
-    none, zero = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    events = Evaluation(none, none, none.reshape(0, 1))
-    nobody = replace(sequences, user_ids=[""], offsets=zero.repeat(2), n_train=zero)
-    nobody = replace(nobody, groups=zero - 1, group_names=[], valid=events, test=events)
-    return replace(nobody, items=none, times=none)
+    none = np.zeros(0, dtype=np.int64)
+    zero = np.zeros(1, dtype=np.int64)
+    no_events = Evaluation(users=none, positions=none, candidates=none.reshape(0, 1))
+    return replace(
+        sequences,
+        items=none,
+        times=none,
+        offsets=np.zeros(2, dtype=np.int64),
+        n_train=zero,
+        groups=zero - 1,  # unknown
+        valid=no_events,
+        test=no_events,
+        user_ids=[""],
+        group_names=[],
+    )
 
 
 def parameters_without_people(backbone: Backbone) -> dict[str, torch.Tensor]:
-    """Return parameters without those of users; graphs are histories, so only items stay."""
-    tensors, vectors = dict(backbone.state_dict()), backbone.item_vectors().detach()  # [n + 1, d]
+    """Return the parameters of a backbone without those of users.
+
+    Graphs are made of histories: of a backbone with a graph, only the final item vectors remain.
+    """
+    tensors = dict(backbone.state_dict())
+    vectors = backbone.item_vectors().detach()  # [n + 1, d]
     if backbone.name in ("lightgcn", "ngcf"):
-        tensors = {"embedding": torch.cat([torch.zeros_like(vectors[:1]), vectors])}
+        nobody = torch.zeros_like(vectors[:1])  # [1, d]
+        tensors = {"embedding": torch.cat([nobody, vectors])}
     if backbone.name == "pinsage":
         tensors = {name: t for name, t in tensors.items() if not name.startswith("convolutions.")}
-        tensors |= {n: torch.zeros_like(tensors[n]) for n in ("index", "weights", "category")}
+        for name in ("index", "weights", "category"):
+            tensors[name] = torch.zeros_like(tensors[name])
         tensors["item"] = vectors
-    return tensors | {n: tensors[n][rows] for n, rows in _UNKNOWN.items() if n in tensors}
-
-
-def _load_backbone(stem: Path, data: Sequences) -> tuple[Backbone, str]:
-    with loading(stem, EXPORT, {"data": data.description}) as (tensors, about):
-        settings = params.BackboneSettings(**about["settings"])
-        if not about["people"] and about["backbone"] in ("lightgcn", "ngcf", "pinsage"):
-            settings = settings.model_copy(update={"layers": 0})
-        backbone = BACKBONES[about["backbone"]](data, settings)
-        backbone.load_state_dict(tensors)
-        return backbone.eval().requires_grad_(False), about["trained"]
+    for name, rows in _UNKNOWN.items():
+        if name in tensors:
+            tensors[name] = tensors[name][rows]
+    return tensors
 
 
 def _histories(recommender: Recommender, sequences: Sequences, events: Evaluation) -> list[Encoded]:
-    """Encode the histories of events; a target may be recommended though it was met before."""
+    """Encode the histories before events; a target may be recommended though it was met before."""
     pasts = []
     for user, position, target in zip(events.users, events.positions, events.targets, strict=True):
-        past = slice(sequences.offsets[user], sequences.offsets[user] + position)
-        items, times = sequences.items[past].tolist(), sequences.times[past].tolist()
+        start = sequences.offsets[user]
+        items = sequences.items[start : start + position].tolist()
+        times = sequences.times[start : start + position].tolist()
         seen = [item for item in items if item != target]
-        pasts.append(Encoded(items, times, int(user) if recommender.users else -1, seen))
+        number = int(user) if recommender.users else -1
+        pasts.append(Encoded(items=items, times=times, user=number, seen=seen))
     return pasts
 
 
@@ -202,9 +199,10 @@ def quality_of_lists(
         events.targets, sequences.categories, excluded=sequences.excluded(events)
     )
     information = information_of(sequences)  # [n + 1]
-    ndcg, means = [], []
+    ndcg = []
+    means = []
     for row in progress(weights.astype(np.float32), "balances"):
-        lists, *_ = recommender.best(pasts, np.tile(row, (len(pasts), 1)), TOP)  # [N, K]
+        lists, _, _ = recommender.best(pasts, np.tile(row, (len(pasts), 1)), TOP)  # [N, K]
         accuracy, diversity = quality.measure(lists)  # [N] each
         novelty = ranking.novelty_at(lists, information, TOP)
         ndcg.append(accuracy)
@@ -213,49 +211,49 @@ def quality_of_lists(
 
 
 def outcomes_of(recommender: Recommender, sequences: Sequences) -> Outcomes | None:
-    """Measure balances of accuracy with diversity, else novelty; None if both are missing."""
+    """Measure balances of accuracy and another objective on validation events.
+
+    The other objective is diversity, or else novelty; None if both are missing.
+    """
     names = recommender.objectives
     other = next((name for name in ("diversity", "novelty") if name in names), None)
     if other is None:
         return None
     share = np.linspace(0, 1, BALANCES + 1)
     weights = np.zeros((len(share), len(names)))
-    weights[:, names.index("accuracy")], weights[:, names.index(other)] = 1 - share, share
+    weights[:, names.index("accuracy")] = 1 - share
+    weights[:, names.index(other)] = share
     ndcg, metrics = quality_of_lists(recommender, sequences, sequences.valid, weights)
     order = np.lexsort(ndcg[::-1])  # sort users by their values, to hide who they are
-    return Outcomes(weights, ndcg[:, order].astype(np.float32), metrics[other])
-
-
-def reranker_of(recommender: Recommender, sequences: Sequences) -> Reranker | None:
-    """Choose settings of xQuAD as in the evaluation; None if all items have the same categories."""
-    if len(np.unique(sequences.categories[1:], axis=0)) < 2:
-        return None
-    names, accuracy = recommender.objectives, recommender.objectives.index("accuracy")
-    # Evaluation weights are the multiples of 1 / oracles.
-    oracles = recommender.generator.description["collection"]["settings"]["oracles"]
-    sources = reranking.source_weights(simplex_lattice(len(names), oracles), accuracy)  # [3, O]
-    events = sequences.valid[sequences.valid.sample_rows()]
-    pasts = _histories(recommender, sequences, events)
-    vectors = reranking.source_vectors(recommender.generator, sources)  # [4, P]
-    scores = [recommender.scores(pasts, vector) for vector in vectors]
-    tried = reranking.tried_settings(RERANKERS["xquad"], sequences, scores)
-    settings = reranking.chosen_settings(tried, np.arange(101) / 100)
-    return Reranker(accuracy, settings, sources.numpy())
+    return Outcomes(
+        weights=weights,
+        ndcg=ndcg[:, order].astype(np.float32),
+        diversity=metrics[other],
+    )
 
 
 def model_card(recommender: Recommender, sequences: Sequences, people: bool) -> str:
-    """Write the model card in Markdown, with results on the test events."""
-    about, names = sequences.description, recommender.objectives
-    trained, entry = recommender.generator.description, REGISTRY.get(about["dataset"])
+    """Write the model card in Markdown, with results on the test events.
+
+    ``people``: whether the folder holds histories and ids of all users.
+    """
+    names = recommender.objectives
+    trained = recommender.generator.description
+    description = sequences.description
+    entry = REGISTRY.get(description["dataset"])
+
     weights = simplex_lattice(len(names), 10 if len(names) == 2 else 3).numpy()[::-1]  # [G, O]
     ndcg, metrics = quality_of_lists(recommender, sequences, sequences.test, weights)
-    rows = [[*names, "NDCG@10", "α-nDCG@10"], ["---:"] * (len(names) + 2)]
+    table = [[*names, "NDCG@10", "α-nDCG@10"], ["---:"] * (len(names) + 2)]
     for row, *quality in zip(weights, ndcg.mean(1), metrics["diversity"], strict=True):
-        rows.append([f"{weight:.2g}" for weight in row] + [f"{value:.4f}" for value in quality])
+        table.append([f"{weight:.2g}" for weight in row] + [f"{value:.4f}" for value in quality])
     floor = zip(names, recommender.generator.floor.tolist(), strict=True)
     return _CARD.format(
-        **about["counts"],
-        **{name: about[name] for name in ("dataset", "source", "split", "fingerprint")},
+        **description["counts"],
+        dataset=description["dataset"],
+        source=description["source"],
+        split=description["split"],
+        fingerprint=description["fingerprint"],
         backbone=recommender.backbone.name,
         names=", ".join(names),
         history=sequences.item_ids[:2],
@@ -263,7 +261,7 @@ def model_card(recommender: Recommender, sequences: Sequences, people: bool) -> 
         licence=entry.licence if entry else "that of your own data.",
         cite=f"\n- Please cite: {entry.citation}" if entry else "",
         people=_PEOPLE[people],
-        table="\n".join(f"| {' | '.join(row)} |" for row in rows),
+        table="\n".join(f"| {' | '.join(row)} |" for row in table),
         floor=", ".join(f"{name} {least:g}" for name, least in floor),
         made=trained["collection"]["backbone"],
         seed=trained["seed"],

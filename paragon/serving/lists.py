@@ -18,13 +18,18 @@ from paragon.params import LONGEST_ID, Section
 
 
 def as_list(given: Any) -> Any:
-    """Convert an iterable to a list; leave text, mappings and anything else as they are."""
-    text = isinstance(given, str | bytes | Mapping)
-    return list(given) if isinstance(given, Iterable) and not text else given
+    """Return an iterable as a list; text, mappings and anything else are returned as they are."""
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping):
+        return list(given)
+    return given
 
 
-# NumPy numbers become Python numbers.
-Whole = Annotated[int, BeforeValidator(lambda v: v.item() if isinstance(v, np.generic) else v)]
+def _plain(given: Any) -> Any:
+    """Return a number of NumPy as a number of Python, anything else as it is."""
+    return given.item() if isinstance(given, np.generic) else given
+
+
+Whole = Annotated[int, BeforeValidator(_plain)]
 Seconds = Annotated[Whole, Field(ge=-(2**60), le=2**60)]
 Times = Annotated[list[Seconds], BeforeValidator(as_list)]
 Id = Annotated[str, Field(max_length=LONGEST_ID)]
@@ -39,7 +44,7 @@ class Past(Section):
 
 
 class Options(Section):
-    """Options of a list."""
+    """The options of a request."""
 
     k: Whole = Field(10, ge=1, description="The length of the list.")
     only: Ids | None = Field(None, description="Only these items may be recommended.")
@@ -118,7 +123,7 @@ class Recommendations(Sequence[Recommended]):
 
 @dataclass(frozen=True, repr=False)
 class Batch(Sequence[Recommendations | None]):
-    """Many lists: ``batch[row]`` is one, or None if ``errors[row]`` gives a reason."""
+    """Many lists: ``batch[row]`` is one, or None if ``errors[row]`` says why there is none."""
 
     data: Sequences
     objectives: list[str]
@@ -139,26 +144,41 @@ class Batch(Sequence[Recommendations | None]):
 
     def one(self, row: int = 0) -> Recommendations:
         """Return ``batch[row]``, or raise ``ParagonError`` if it has an error."""
-        row, data = range(len(self))[row], self.data
+        row = range(len(self))[row]  # from -1 the last; IndexError if there is no such row
         if row in self.errors:
             raise ParagonError(self.errors[row])
+        data = self.data
         items = []
-        for n, score in zip(self.numbers[row], self.scores[row].tolist(), strict=True):
-            categories = tuple(compress(data.category_names, data.categories[n]))
-            items.append(Recommended(data.item_ids[n - 1], data.titles[n - 1], categories, score))
+        for number, score in zip(self.numbers[row], self.scores[row].tolist(), strict=True):
+            item = Recommended(
+                item_id=data.item_ids[number - 1],
+                title=data.titles[number - 1],
+                categories=tuple(compress(data.category_names, data.categories[number])),
+                score=score,
+            )
+            items.append(item)
         weights = self.weights[row].astype(float).round(6).tolist()
-        named = dict(zip(self.objectives, weights, strict=True))
-        return Recommendations(tuple(items), named, self.notes.get(row, ()))
+        return Recommendations(
+            items=tuple(items),
+            weights=dict(zip(self.objectives, weights, strict=True)),
+            notes=self.notes.get(row, ()),
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a row per item: ``row``, ``rank``, ``item_id``, ``title``, ``score``."""
         rows, places = np.nonzero(self.numbers)
-        chosen, names = self.numbers[rows, places] - 1, (self.data.item_ids, self.data.titles)
-        ids, titles = (np.array(own, dtype=object)[chosen] for own in names)
-        columns = {"row": rows, "rank": places + 1, "item_id": ids, "title": titles}
-        return pd.DataFrame(columns | {"score": self.scores[rows, places]})
+        chosen = self.numbers[rows, places] - 1
+        columns = {
+            "row": rows,
+            "rank": places + 1,
+            "item_id": np.array(self.data.item_ids, dtype=object)[chosen],
+            "title": np.array(self.data.titles, dtype=object)[chosen],
+            "score": self.scores[rows, places],
+        }
+        return pd.DataFrame(columns)
 
     def __repr__(self) -> str:
+        good = len(self) - len(self.errors)
+        count = f"{good:,} lists of up to {self.numbers.shape[1]} items"
         first = [f"row {row} has none: {why}" for row, why in sorted(self.errors.items())[:5]]
-        count = f"{len(self) - len(self.errors):,} lists of up to {self.numbers.shape[1]} items"
         return "\n".join([f"{count}, {len(self.errors):,} errors", *first])

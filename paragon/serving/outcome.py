@@ -27,7 +27,7 @@ class Balance(dict[str, float]):
     """Weights by objective for ``recommend``, and what to expect of them."""
 
     weights: InitVar[dict[str, float]]
-    loss: float  # share of NDCG@10 lost on validation
+    loss: float  # share of NDCG@10 that is lost on validation, 0..1
     bound: float  # its limit for `users` new users with this `confidence`
     diversity: float  # α-nDCG@10, or the other objective's metric, on validation
     before: float  # the same for accuracy alone
@@ -54,35 +54,46 @@ class Outcomes(NamedTuple):
 
 
 def furthest(ndcg: np.ndarray, loss: float, confidence: float, users: float) -> int:
-    """Return the last row of ``ndcg [G, N]`` before the first whose loss may exceed ``loss``.
+    """Return the last row of ``ndcg [G, N]`` that comes before the first failure.
 
+    A row fails if its loss of accuracy, compared with row 0, may exceed ``loss`` (a share, 0..1).
     This is fixed-sequence testing (Angelopoulos et al., "Learn then Test", 2021, section 3.2): the
     search ends at the first failure, so no correction for multiple tests is needed.
     """
-    within = _within(ndcg, loss, confidence, users)
+    within = _within(ndcg, loss, confidence, users)  # [G]
     within[0] = True  # accuracy alone loses nothing
-    return len(within) - 1 if within.all() else int(within.argmin()) - 1
+    if within.all():
+        return len(within) - 1
+    first_failure = int(within.argmin())
+    return first_failure - 1
 
 
 def loss_bounds(ndcg: np.ndarray, confidence: float, users: float) -> np.ndarray:
-    """Return the smallest ``loss`` that each row of ``ndcg [G, N]`` can promise: ``[G]``."""
-    low, high = np.zeros(len(ndcg)), np.ones(len(ndcg))
+    """Return the smallest ``loss`` that can be promised for each row of ``ndcg [G, N]``: ``[G]``.
+
+    It is searched between 0 and 1, by halving the interval.
+    """
+    low = np.zeros(len(ndcg))
+    high = np.ones(len(ndcg))
     for _ in range(40):
         middle = (low + high) / 2  # [G]
-        within = _within(ndcg, middle[:, None], confidence, users)
-        low, high = np.where(within, low, middle), np.where(within, middle, high)
-    return np.where((ndcg == ndcg[0]).all(1), 0, high)
+        within = _within(ndcg, middle[:, None], confidence, users)  # [G]
+        low = np.where(within, low, middle)
+        high = np.where(within, middle, high)
+    same = (ndcg == ndcg[0]).all(1)  # [G]
+    return np.where(same, 0, high)
 
 
 def _within(
     ndcg: np.ndarray, loss: float | np.ndarray, confidence: float, users: float
 ) -> np.ndarray:
-    """Test whether each row of ``ndcg [G, N]`` loses at most ``loss``: ``[G]``.
+    """Test whether each row of ``ndcg [G, N]`` loses at most the share ``loss``: bool ``[G]``.
 
-    Let D = (1 - loss) ndcg[0] - ndcg[row].  The upper limit of a one-sided Student interval for the
-    mean of new users, mean(D) + t sd(D) sqrt(1 / N + 1 / users), must be at most 0.
+    Let D = (1 - loss) ndcg[0] - ndcg[row]: how much a user loses beyond ``loss``.  The upper limit
+    of a one-sided Student interval for the mean of new users, mean(D) + t sd(D) sqrt(1 / N + 1 /
+    users), must be at most 0.
     """
-    excess = (1 - loss) * ndcg[0] - ndcg  # [G, N]
+    excess = (1 - loss) * ndcg[0] - ndcg  # [G, N]: D
     count = ndcg.shape[1]
     quantile = stats.t.ppf(confidence, count - 1)
     room = quantile * excess.std(1, ddof=1) * math.sqrt(1 / count + 1 / users)  # [G]

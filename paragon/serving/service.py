@@ -1,4 +1,7 @@
-"""Serve an exported folder over HTTP; requests that wait are answered together, as it is faster."""
+"""Serve an exported folder over HTTP.
+
+Requests that wait at the same time are answered in one computation, which is faster.
+"""
 
 import asyncio
 import gc
@@ -39,31 +42,40 @@ class Body(Past, Options):
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the pairs of a JSON object as a dict; ``ValueError`` if a key is there twice."""
     if len(dict(pairs)) < len(pairs):
         raise ValueError("a key is there twice")
     return dict(pairs)
 
 
 async def body_of(request: fastapi.Request) -> Body:
-    """Read and check the body of a request, keeping at most ``MOST_BYTES``."""
+    """Read and check the body of a request; at most ``MOST_BYTES`` of it are kept in memory.
+
+    Raises ``HTTPException`` 413 if it is larger, and ``ParagonError`` if it is not valid.
+    """
     kind = request.headers.get("content-type", "none")
     if kind.partition(";")[0].strip().lower() != "application/json":
         raise ParagonError(f"Content-Type: application/json is needed, found {kind[:60]}")
-    data, size = bytearray(), 0
-    async for part in request.stream():
-        size += len(part)
-        data += part if size <= MOST_BYTES else b""
-        if size > 100 * MOST_BYTES:  # a client reads the answer only after it has sent its body
+    data = bytearray()
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= MOST_BYTES:
+            data += chunk
+        # A client reads the answer only after it has sent its body.
+        if size > 100 * MOST_BYTES:
             break
     if size > MOST_BYTES:
         raise fastapi.HTTPException(413, f"the request is larger than {MOST_BYTES >> 20} MiB")
     try:
-        json.loads(text := data.decode(), object_pairs_hook=_unique)
+        text = data.decode()
+        json.loads(text, object_pairs_hook=_unique)
         return Body.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        place, found = ".".join(map(str, first["loc"])), json.dumps(first["input"])
-        raise ParagonError(f"{place or 'request'}: {first['msg']}, found {found[:60]}") from error
+        place = ".".join(map(str, first["loc"])) or "request"
+        found = json.dumps(first["input"])[:60]
+        raise ParagonError(f"{place}: {first['msg']}, found {found}") from error
     except (ValueError, RecursionError) as error:
         raise ParagonError(f"request: the body is no valid JSON in UTF-8 ({error})") from error
 
@@ -82,12 +94,15 @@ def make_app(recommender: Recommender) -> fastapi.FastAPI:
         redirect_slashes=False,
     )
     content = {"application/json": {"schema": Body.model_json_schema()}}
+    # By options: the requests that wait, and the task that will answer all of them.
     waiting: dict[str, tuple[list[tuple[History, Tensor]], asyncio.Task[Batch]]] = {}
 
     async def answer_all(key: str, options: dict[str, Any]) -> Batch:
         """Answer the requests that wait and have the same options in one computation."""
-        histories, weights = zip(*waiting.pop(key)[0], strict=True)
-        return recommender.recommend_many(histories, torch.stack(weights), **options)
+        asked, _ = waiting.pop(key)
+        histories = [history for history, _ in asked]
+        weights = torch.stack([weights for _, weights in asked])  # [B, O]
+        return recommender.recommend_many(histories, weights, **options)
 
     @app.post(
         "/recommend",
@@ -101,7 +116,8 @@ def make_app(recommender: Recommender) -> fastapi.FastAPI:
         options = body.model_dump(include=Options.model_fields.keys() - {"normalise"})
         key = json.dumps(options)
         if key not in waiting:  # the task starts after other requests that are ready
-            waiting[key] = [], asyncio.create_task(answer_all(key, options))
+            task = asyncio.create_task(answer_all(key, options))
+            waiting[key] = ([], task)
         asked, batch = waiting[key]
         asked.append((History(body.history, body.times), weights[0]))
         row = len(asked) - 1
@@ -120,6 +136,7 @@ def make_app(recommender: Recommender) -> fastapi.FastAPI:
     @app.exception_handler(ClientDisconnect)  # the client is gone
     @app.exception_handler(ParagonError)
     async def refuse(_: fastapi.Request, error: Exception) -> JSONResponse:
+        """Answer 422 with the reason."""
         words = str(error).encode("ascii", "backslashreplace").decode()  # keys may hold any text
         return JSONResponse({"detail": words[:500]}, 422)
 
