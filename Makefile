@@ -22,7 +22,7 @@ JOBS ?= 1
 # A study, stage by stage: `dvc repro evaluation@STUDY` would lock `data` for all others.
 STAGES := $(addsuffix @STUDY,backbones adapters generator rivals evaluation)
 # A killed DVC can leave files half-written: paragon_study/running/runner.py.
-repro: repository fetch ## Run the study, or one: NAME=gru4rec, and compare
+repro: repository fetch ## Run all studies of params.yaml, or some: NAME=gru4rec, and compare
 	$(BIN)/python -m paragon recover
 	$(BIN)/dvc repro data
 	$(BIN)/python -m paragon studies $(and $(NAME),$(QUOTED)) | sed 's/evaluation@//' | xargs -I STUDY -P $(JOBS) \
@@ -30,11 +30,10 @@ repro: repository fetch ## Run the study, or one: NAME=gru4rec, and compare
 	$(if $(NAME),,$(BIN)/dvc repro)
 	$(BIN)/python -m paragon verify
 
-paper: fetch ## Run the study with five seeds and every rival (half a day)
-	$(BIN)/python -m paragon fetch ml-100k-paper --from data/ml-100k
+paper: ## Run the study with five seeds and every rival (half a day)
 	$(MAKE) add NAME=ml-100k-paper
 
-add: repository fetch ## Add a dataset or backbone and run its studies: make add NAME=lightgcn
+add: repository fetch ## Add a study, dataset or backbone and run it: make add NAME=lightgcn
 	$(BIN)/python -m paragon add $(QUOTED)
 	$(BIN)/dvc repro $$($(BIN)/python -m paragon studies $(QUOTED))
 	$(BIN)/python -m paragon compare
@@ -45,7 +44,7 @@ ablations: repository fetch ## Run the ablations that are missing (hours), then 
 	$(BIN)/python -m paragon trial law
 	$(BIN)/python -m paragon trial budgets
 	$(BIN)/python -m paragon trial tuning
-	$(BIN)/python -m paragon run 07_ablations --dataset ml-100k
+	$(BIN)/python -m paragon run 07_ablations --study ml-100k
 
 # Said before anything is installed: DVC needs a repository, and so does the comparison.
 repository:

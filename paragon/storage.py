@@ -20,12 +20,12 @@ from paragon.errors import ParagonError, shown
 if TYPE_CHECKING:  # torch takes a second to load
     from torch import Tensor
 
-# The name of a dataset or backbone becomes a folder, a DVC stage and a word of a command.
+# The name of a study, dataset or backbone becomes a folder, a DVC stage and a word of a command.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 def check_name(name: str, kind: str = "dataset") -> None:
-    """Raise ``ParagonError`` if ``name`` is not allowed for a dataset or a backbone."""
+    """Raise ``ParagonError`` if ``name`` is not allowed for a dataset, study or backbone."""
     if not re.fullmatch(NAME, name):
         raise ParagonError(
             f"{shown(name)} is not a name for a {kind}: use up to 64 letters, digits, '.', '_' and "
