@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from itertools import chain
@@ -18,7 +19,7 @@ from packaging.utils import canonicalize_name
 from paragon.evaluation.evaluate import headline
 from paragon.params import ROOT, Params, load_params
 from paragon_study.running.runner import code_cells
-from tests.study.conftest import command, git, snapshot
+from tests.study.conftest import command, git, snapshot, user_environment
 from tests.study.test_determinism import VERSIONS
 from tests.study.uses import Uses
 
@@ -123,6 +124,40 @@ def test_stages_have_the_names_of_studies_and_the_data_of_their_datasets(tmp_pat
     for study in ("a", "a-two"):
         assert "data/raw" in stages[f"data@{study}"]
         assert f"artifacts/{study}/data" in stages[f"backbones@{study}-b"]
+
+
+def test_make_ends_with_an_error_where_a_name_is_none_and_runs_no_name(tmp_path):
+    """make itself would run the last name, as a command."""
+    here = tmp_path / "here"
+    for name in ("gru4reck", "gru4rec sasrec", f"$(shell touch {here})"):
+        assert name[:20] in made(tmp_path, "repro", name)
+        assert name[:20] in made(tmp_path, "add", name)
+        assert not here.exists()
+
+
+def made(folder, target, name):
+    """The error of a target of the Makefile that starts no DVC, in a folder of its own."""
+    programs = folder / ".venv" / "bin"
+    if not programs.exists():
+        programs.mkdir(parents=True)
+        for program in ("python", "dvc"):
+            run = f'"{sys.executable}"' if program == "python" else "echo ran: dvc"
+            (programs / program).write_text(f'#!/bin/sh\nexec {run} "$@"\n')
+            (programs / program).chmod(0o755)
+        for file in ("Makefile", "params.yaml", "pyproject.toml", "constraints.txt"):
+            shutil.copy(ROOT / file, folder)
+        (folder / "data" / "ml-100k").mkdir(parents=True)
+        git(folder, "init", "-q")
+        git(folder, "commit", "-q", "--allow-empty", "-m", "first")
+        (folder / ".venv" / ".run").touch()
+    own = {"PARAGON_ROOT": str(folder), "PYTHONPATH": str(ROOT)}
+    # Nothing is fetched.
+    line = ["make", "--assume-old=fetch", target, f"NAME={name}"]
+    given = {"cwd": folder, "env": user_environment() | own, "capture_output": True, "text": True}
+    done = subprocess.run(line, **given, check=False)
+    assert done.returncode and "ran: dvc" not in done.stdout, done.stdout + done.stderr
+    [error] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return error
 
 
 def test_environments_and_constraints_name_the_same_dependencies():
