@@ -7,10 +7,8 @@ import errno
 import os
 import signal
 import sys
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -21,9 +19,6 @@ from paragon_study.pipeline.determinism import choose_kernels, keep_memory, when
 if TYPE_CHECKING:
     from paragon_study.pipeline.study import Study
 
-# What the functions of a Method are called with.
-CALLED = {"mixture": "anchors weights", "vectors": "trained index", "rows": "trained"}
-CALLED |= {"rerank": "lists weight positions"}
 NO_ACCESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
 
 StudyName = Annotated[str | None, Option("--study", help="The first of params.yaml.")]
@@ -207,34 +202,19 @@ def demo(
     check: Annotated[bool, Option("--check", help="Only measure its lists again.")] = False,
 ) -> None:
     """Build the demo page and open it; with --check, exit code 1 if lists are not as recorded."""
-    import numpy as np
-    import pandas as pd
+    from paragon_study.demo.of_study import check_lists, renew_bundle, write_page
 
-    from paragon.data.fetch import load_dataset
-    from paragon.data.split import prepare
-    from paragon.params import ARTIFACTS, DATA, ROOT
-    from paragon.storage import require, save_tensors, write_text
-    from paragon_study.demo.page import build_page, load_bundle, make_bundle, measured_again
-
-    opened, target = _study(study, backbone), output or ARTIFACTS / "demo.html"
-    stem = ROOT / "docs" / "demo" / f"{opened.name}-{opened.backbone}"
+    opened = _study(study, backbone)
     if renew:
-        bundle = make_bundle(opened.load_trained())
-        save_tensors(stem, bundle.tensors, bundle.description)
-    sequences = prepare(load_dataset(opened.dataset, DATA), **opened.params.data.model_dump())
-    bundle = load_bundle(stem, sequences)
+        renew_bundle(opened)
     if check:
-        curve = require(opened.results / "curve.csv", "evaluation")
-        table = measured_again(bundle, sequences, pd.read_csv(curve))
-        both = table.iloc[:, -2 * len(bundle.objectives) :].to_numpy()
-        far = abs(np.subtract(*np.split(both, 2, axis=1))).max()
-        typer.echo(table.to_string(index=False, float_format="{:.4f}".format))
-        typer.echo(f"{os.path.relpath(curve)} and these lists differ by {far:.1g} or less")
-        raise typer.Exit(int(far > 0.001))  # as much as one user changes
-    write_text(target, build_page(bundle, sequences))
-    typer.echo(f"{target} has everything in it: it needs no server and no network")
+        text, alike = check_lists(opened)
+        typer.echo(text)
+        raise typer.Exit(int(not alike))
+    page = write_page(opened, output)
+    typer.echo(f"{page} has everything in it: it needs no server and no network")
     if show:
-        typer.launch(target.resolve().as_uri())
+        typer.launch(page.resolve().as_uri())
 
 
 @app.command()
@@ -325,53 +305,12 @@ def evaluate(
     backbone: Backbone = None,
 ) -> None:
     """Measure a method of yours beside the results of a study; nothing is trained or written."""
-    import pandas as pd
+    from paragon_study.checking.own_method import beside_tables, load_method, measure_beside
 
-    from paragon.evaluation.evaluate import Results, evaluate_method
-    from paragon.storage import require
-    from paragon_study.report import compare, pages, tables
-
-    name, new = _method(method)
+    name, new = load_method(method)
     opened = _study(study, backbone)
-    curve = pd.read_csv(require(opened.results / "curve.csv", "evaluation"))
-    files = (opened.results / f"{file}.json" for file in ("metrics", "differences"))
-    recorded = Results(curve, *(compare.load_results(file) for file in files))
-    settings = opened.params.evaluation
-    results = evaluate_method(opened.load_trained(), name, new, recorded, settings)
-    typer.echo(tables.as_markdown(pages.headline_table(results.summary, results.differences)))
-    typer.echo(f"\n{name} minus generated, α-nDCG@10 (intervals over users, and over seeds):\n")
-    shares = [f"{100 * share:g}" for share in settings.shares]
-    own = {name: results.differences[name]}
-    parts = [tables.difference_table(own, share, "alpha_ndcg") for share in shares]
-    table = pd.concat(parts).set_axis([f"{share} %" for share in shares])
-    table = table.rename(columns={"real": "beyond chance"}).rename_axis("share")
-    typer.echo(tables.as_markdown(table.astype(str)))
-
-
-def _method(where: str) -> tuple[str, Any]:
-    """Import a ``Method`` from ``module:NAME``; it gets the name in small letters."""
-    from paragon.evaluation.methods import METHODS, Method
-
-    module, _, name = where.partition(":")
-    try:
-        entries = vars(import_module(module))
-    except (ImportError, ValueError) as error:
-        advice = "give module:NAME, without .py, of a file in this folder"
-        raise ParagonError(f"--method {where}: {error}; {advice}") from None
-    known = {n: entry for n, entry in entries.items() if isinstance(entry, Method)}
-    if name not in known:
-        have = ", ".join(known) or "none"
-        raise ParagonError(f"--method {where}: no Method has this name; {module} has {have}")
-    if name.lower() in METHODS:
-        raise ParagonError(f"--method {where}: there is a method {name.lower()}; rename it")
-    for field, arguments in CALLED.items():
-        if (function := getattr(known[name], field)) is not None:
-            try:
-                signature(function).bind(*arguments.split())
-            except TypeError as error:
-                reason = f"{field} is called with {arguments}: {error}"
-                raise ParagonError(f"--method {where}: {reason}") from None
-    return name.lower(), known[name]
+    results = measure_beside(opened, name, new)
+    typer.echo(beside_tables(results, name, opened.params.evaluation.shares))
 
 
 @app.command()
