@@ -9,8 +9,10 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 # The versions that the committed results were made with; `make CONSTRAINTS= ...` takes the newest.
 CONSTRAINTS := constraints.txt
-# NAME as one word for the shell, whatever it holds.
-QUOTED = '$(subst ','\'',$(NAME))'
+# NAME as one word for the shell, whatever it holds: make reads nothing into it either, here or for
+# the environment of commands.
+QUOTED = '$(subst ','\'',$(value NAME))'
+unexport NAME
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	$(addprefix --constraint ,$(CONSTRAINTS))
 
@@ -22,21 +24,21 @@ JOBS ?= 1
 # A study, stage by stage: `dvc repro evaluation@STUDY` would lock `data` for all others.
 STAGES := $(addsuffix @STUDY,backbones adapters generator rivals evaluation)
 # A killed DVC can leave files half-written: paragon_study/running/runner.py.
-repro: repository fetch ## Run the study, or one: NAME=gru4rec, and compare
+repro: repository fetch ## Run all studies of params.yaml, or some: NAME=gru4rec, and compare
 	$(BIN)/python -m paragon recover
-	$(BIN)/dvc repro data
-	$(BIN)/python -m paragon studies $(and $(NAME),$(QUOTED)) | sed 's/evaluation@//' | xargs -I STUDY -P $(JOBS) \
+	last=$$($(BIN)/python -m paragon studies $(if $(value NAME),$(QUOTED))) && \
+	  $(BIN)/dvc repro data && \
+	  echo "$$last" | sed 's/evaluation@//' | xargs -I STUDY -P $(JOBS) \
 	  $(BIN)/dvc --wait-for-lock repro --single-item $(STAGES)
-	$(if $(NAME),,$(BIN)/dvc repro)
+	$(if $(value NAME),,$(BIN)/dvc repro)
 	$(BIN)/python -m paragon verify
 
-paper: fetch ## Run the study with five seeds and every rival (half a day)
-	$(BIN)/python -m paragon fetch ml-100k-paper --from data/ml-100k
+paper: ## Run the study with five seeds and every rival (half a day)
 	$(MAKE) add NAME=ml-100k-paper
 
-add: repository fetch ## Add a dataset or backbone and run its studies: make add NAME=lightgcn
+add: repository fetch ## Add a study, dataset or backbone and run it: make add NAME=lightgcn
 	$(BIN)/python -m paragon add $(QUOTED)
-	$(BIN)/dvc repro $$($(BIN)/python -m paragon studies $(QUOTED))
+	last=$$($(BIN)/python -m paragon studies $(QUOTED)) && $(BIN)/dvc repro $$last
 	$(BIN)/python -m paragon compare
 
 ablations: repository fetch ## Run the ablations that are missing (hours), then their notebook
@@ -45,7 +47,7 @@ ablations: repository fetch ## Run the ablations that are missing (hours), then 
 	$(BIN)/python -m paragon trial law
 	$(BIN)/python -m paragon trial budgets
 	$(BIN)/python -m paragon trial tuning
-	$(BIN)/python -m paragon run 07_ablations --dataset ml-100k
+	$(BIN)/python -m paragon run 07_ablations --study ml-100k
 
 # Said before anything is installed: DVC needs a repository, and so does the comparison.
 repository:

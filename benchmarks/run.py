@@ -1,7 +1,7 @@
 """Seconds from new preference weights to a ready model: generate, tune, retrain, in one run.
 
 Run by `make bench` once the pipeline has been through.  Writes
-results/<dataset>/timing.json, results/<dataset>/<backbone>/timing.png and the table of
+results/<study>/timing.json, results/<study>/<backbone>/timing.png and the table of
 docs/results.md.  Times belong to a machine and change from run to run, so `dvc repro` takes none
 and nothing here is an output of the pipeline.  The libraries choose the kernels that suit the
 processor, as in a service, not the pipeline's, which are the same on all processors.

@@ -188,7 +188,7 @@ def epoch_rows(study: Study) -> list[Row]:
     sequences = study.load_sequences()
     rows = []
     for name in BACKBONES:
-        settings = load_params(dataset=study.dataset, backbone=name).backbones
+        settings = load_params(study=study.name, backbone=name).backbones
         training = Training(build(name, sequences, settings, 0), sequences, settings)
         rng = np.random.default_rng(0)
         rows.append(Row(f"epoch of {name}", lambda t=training, r=rng: t.epoch(r)))
@@ -303,7 +303,7 @@ def overhead(runs: int = 5) -> dict[str, float]:
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     source.cells = [code[0], nbformat.v4.new_code_cell("\n".join(imports))]
-    stage = {"cmd": "python -m paragon run 06_evaluation --dataset x --backbone y"}
+    stage = {"cmd": "python -m paragon run 06_evaluation --study x --backbone y"}
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for name in (".dvc", "notebooks"):

@@ -2,10 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from paragon.errors import ParagonError, shown
 from paragon.storage import NAME
@@ -41,7 +49,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
 WithAccuracy = _containing("accuracy", "what else would be recommended?")
-# Sections that may differ by dataset or backbone.
+# Sections that may differ by study or backbone.
 Overridden = Literal[
     "run", "data", "backbones", "adapters", "generator", "generators", "rivals", "evaluation"
 ]
@@ -168,11 +176,29 @@ class VerifySettings(Section):
     absolute: Annotated[float, Field(ge=0)]
 
 
-class StudiesSettings(Section):
-    """Datasets and backbones; each pair is a study."""
+def _by_study(value: object) -> object:
+    if isinstance(value, list):
+        raise ValueError("each study needs its dataset, as in {ml-100k: ml-100k}")
+    return value
 
-    datasets: Names
+
+class StudiesSettings(Section):
+    """Studies, each a name and its dataset, and backbones; a study is run with each of them."""
+
+    # By study: those that `dvc repro` runs.
+    datasets: Annotated[dict[Name, Name], Field(min_length=1), BeforeValidator(_by_study)]
     backbones: Names
+    others: dict[Name, Name] = {}  # likewise: those that can be added
+
+    @model_validator(mode="after")
+    def _no_study_twice(self) -> Self:
+        if twice := sorted(self.datasets.keys() & self.others.keys()):
+            raise ValueError(f"{twice[0]} is in datasets and in others: keep one of them")
+        return self
+
+    def dataset_of(self, study: str) -> str:
+        """Return the dataset of a study; one that is not listed is called like its dataset."""
+        return (self.datasets | self.others).get(study, study)
 
 
 class RunSettings(Section):
@@ -213,19 +239,19 @@ S = TypeVar("S", bound=Section)
 def load_params(
     path: Path | None = None,
     overrides: dict | None = None,
-    dataset: str | None = None,
+    study: str | None = None,
     backbone: str | None = None,
 ) -> Params:
     """Read params.yaml (or ``path``) and check it.
 
-    Values are replaced in this order: by the overrides in the file of ``dataset``, by those of
+    Values are replaced in this order: by the overrides in the file of ``study``, by those of
     ``backbone``, and by ``overrides``.  Raises ``ParagonError`` for the first wrong key.
     """
     path = path or ROOT / "params.yaml"
     content = read_settings(path)
     params = checked(Params, content, path.name)
     in_file: dict = params.overrides
-    for name in (dataset, backbone):
+    for name in (study, backbone):
         if name:
             content = merge_sections(content, in_file.get(name, {}))
             params = checked(Params, content, f"{path.name}: overrides.{name}.")

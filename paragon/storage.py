@@ -20,14 +20,14 @@ from paragon.errors import ParagonError, shown
 if TYPE_CHECKING:  # torch takes a second to load
     from torch import Tensor
 
-# The name of a dataset or backbone becomes a folder, a DVC stage and a word of a command.
+# The name of a study, dataset or backbone becomes a folder, a DVC stage and a word of a command.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 def check_name(name: str, kind: str = "dataset") -> None:
     """Raise ``ParagonError`` if ``name`` is not allowed.
 
-    ``kind`` is what has this name, "dataset" or "backbone"; it is a word of the message.
+    ``kind`` is what has this name, "dataset", "study" or "backbone"; it is a word of the message.
     """
     if not re.fullmatch(NAME, name):
         raise ParagonError(

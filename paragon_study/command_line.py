@@ -7,10 +7,8 @@ import errno
 import os
 import signal
 import sys
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -21,12 +19,9 @@ from paragon_study.pipeline.determinism import choose_kernels, keep_memory, when
 if TYPE_CHECKING:
     from paragon_study.pipeline.study import Study
 
-# What the functions of a Method are called with.
-CALLED = {"mixture": "anchors weights", "vectors": "trained index", "rows": "trained"}
-CALLED |= {"rerank": "lists weight positions"}
 NO_ACCESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
 
-Dataset = Annotated[str | None, Option("--dataset", help="The first of params.yaml.")]
+StudyName = Annotated[str | None, Option("--study", help="The first of params.yaml.")]
 Backbone = Annotated[str | None, Option("--backbone", help="The first of params.yaml.")]
 Full = Annotated[bool, Option("--full", help="The study itself, not a small one.")]
 People = Annotated[bool, Option("--people", help="With all users' histories.")]
@@ -44,7 +39,7 @@ app = typer.Typer(
 
 @app.command()
 def fetch(
-    name: str | None = Argument(None, help="Dataset; the first of params.yaml if left out."),
+    name: str | None = Argument(None, help="Dataset; that of the first study if left out."),
     source: str = Option("default", help="Or 'official' for the publisher's own address."),
     given: Path | None = Option(None, "--from", help="A folder of files, or a CSV file of events."),
     note: str = Option("", help="With --from: what kind of copy it is, shown beside its results."),
@@ -63,8 +58,10 @@ def fetch(
     from paragon.data.describe import repairs
     from paragon.data.registry import notice
     from paragon.params import DATA, load_params
+    from paragon_study.running.studies import check_dataset
 
-    name = load_params().studies.datasets[0] if name is None else name
+    name = next(iter(load_params().studies.datasets.values())) if name is None else name
+    check_dataset(name)
     columns = {"user_id": user, "item_id": item, "timestamp": time, "categories": categories}
     columns["title"] = title
     columns = {role: column for role, column in columns.items() if column}
@@ -81,15 +78,16 @@ def fetch(
 
 
 @app.command()
-def describe(name: str = Argument(..., help="A dataset that was fetched.")) -> None:
-    """Show the main facts about a dataset and its split."""
+def describe(name: str = Argument(..., help="A study, or a dataset that was fetched.")) -> None:
+    """Show the main facts about the dataset of a study and its split."""
     from paragon.data.describe import describe as facts_of
     from paragon.data.fetch import load_dataset
     from paragon.data.split import prepare
     from paragon.objectives.table import check_objectives
     from paragon.params import DATA, load_params
 
-    dataset, params = load_dataset(name, DATA), load_params(dataset=name)
+    params = load_params(study=name)
+    dataset = load_dataset(params.studies.dataset_of(name), DATA)
     sequences = prepare(dataset, **params.data.model_dump())
     facts = facts_of(dataset, sequences)
     try:
@@ -101,16 +99,18 @@ def describe(name: str = Argument(..., help="A dataset that was fetched.")) -> N
 
 
 @app.command()
-def add(name: str = Argument(..., help="A dataset that was fetched, or a backbone.")) -> None:
-    """Add a dataset or backbone to params.yaml; `make add NAME=...` also runs its studies."""
+def add(
+    name: str = Argument(..., help="A study, a dataset that was fetched, or a backbone."),
+) -> None:
+    """Add a study or backbone to what params.yaml runs; `make add NAME=...` also runs it."""
     from paragon_study.running.studies import add as enter
 
     typer.echo(enter(name))
 
 
 @app.command()
-def studies(name: str | None = Argument(None, help="A dataset or a backbone.")) -> None:
-    """Print the last stage of each study, all or those with NAME, for `dvc repro`."""
+def studies(name: str | None = Argument(None, help="A study or a backbone.")) -> None:
+    """Print the last stage of each study and backbone, all or of NAME, for `dvc repro`."""
     from paragon_study.running.studies import studies_of
 
     typer.echo("\n".join(studies_of(name)))
@@ -119,13 +119,13 @@ def studies(name: str | None = Argument(None, help="A dataset or a backbone.")) 
 @app.command()
 def run(
     notebook: str = Argument(..., help="A file of notebooks/, without .ipynb."),
-    dataset: str = Option(..., help="A dataset that was fetched."),
+    study: str = Option(..., help="A study, or its stage data@STUDY."),
     backbone: str | None = Option(None, help="A backbone, for the notebooks that have one."),
 ) -> None:
     """Execute a notebook as the pipeline does and keep the copy."""
     from paragon_study.running.runner import run_notebook
 
-    typer.echo(os.path.relpath(run_notebook(notebook, dataset, backbone)))
+    typer.echo(os.path.relpath(run_notebook(notebook, study.removeprefix("data@"), backbone)))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -137,28 +137,31 @@ def lab(options: typer.Context, full: Full = False) -> None:
     open_lab(make_lab(full, say=typer.echo), options.args)
 
 
-def _study(dataset: str | None, backbone: str | None) -> "Study":
+def _study(name: str | None, backbone: str | None) -> "Study":
     from paragon.params import load_params
     from paragon_study.pipeline.study import open_study
 
     studies = load_params().studies
-    return open_study(dataset or studies.datasets[0], backbone or studies.backbones[0])
+    if name and "/" in name:
+        before, _, after = name.partition("/")
+        raise ParagonError(f"--study {name}: give `--study {before} --backbone {after}`")
+    return open_study(name or next(iter(studies.datasets)), backbone or studies.backbones[0])
 
 
 @app.command()
 def export(
-    folder: Target, dataset: Dataset = None, backbone: Backbone = None, people: People = False
+    folder: Target, study: StudyName = None, backbone: Backbone = None, people: People = False
 ) -> None:
     """Export a trained recommender as a folder that needs no study."""
     from paragon.data.fetch import load_dataset
     from paragon.params import DATA
     from paragon.serving.export import export_folder
 
-    study = _study(dataset, backbone)
-    served, name = study.load_served(), study.dataset
+    opened = _study(study, backbone)
+    served, name = opened.load_served(), opened.dataset
     trained = served[0].description["fingerprint"]
     if (DATA / name).exists() and load_dataset(name, DATA).fingerprint != trained:
-        stage = f"generator@{name}-{study.backbone}"
+        stage = f"generator@{opened.name}-{opened.backbone}"
         raise ParagonError(f"data/{name} changed after training; run `dvc repro {stage}` first")
     export_folder(folder.resolve(), *served, people)
     typer.echo(f"{os.path.relpath(folder)}: its README.md says what it is")
@@ -168,7 +171,7 @@ def export(
 def move(
     old: Annotated[Path, Argument(help="An exported folder.")],
     new: Target,
-    dataset: Dataset = None,
+    study: StudyName = None,
     backbone: Backbone = None,
     people: People = False,
 ) -> None:
@@ -180,7 +183,7 @@ def move(
     recommender = Recommender.load(old)
     if new.resolve() == old.resolve():
         raise ParagonError(f"{new} is the old recommender; choose another folder for the new one")
-    sequences, model, about = _study(dataset, backbone).load_frozen()
+    sequences, model, about = _study(study, backbone).load_frozen()
     check_objectives(recommender.objectives, sequences)
     generator = recommender.move_to(model, sequences).generator
     export_folder(new.resolve(), sequences, model, about, generator, people)
@@ -191,7 +194,7 @@ def move(
 
 @app.command()
 def demo(
-    dataset: Dataset = None,
+    study: StudyName = None,
     backbone: Backbone = None,
     output: Annotated[Path | None, Option(help="Instead of artifacts/demo.html.")] = None,
     show: Annotated[bool, Option(help="Open it in a browser.")] = True,
@@ -199,34 +202,19 @@ def demo(
     check: Annotated[bool, Option("--check", help="Only measure its lists again.")] = False,
 ) -> None:
     """Build the demo page and open it; with --check, exit code 1 if lists are not as recorded."""
-    import numpy as np
-    import pandas as pd
+    from paragon_study.demo.of_study import check_lists, renew_bundle, write_page
 
-    from paragon.data.fetch import load_dataset
-    from paragon.data.split import prepare
-    from paragon.params import ARTIFACTS, DATA, ROOT
-    from paragon.storage import require, save_tensors, write_text
-    from paragon_study.demo.page import build_page, load_bundle, make_bundle, measured_again
-
-    study, target = _study(dataset, backbone), output or ARTIFACTS / "demo.html"
-    stem = ROOT / "docs" / "demo" / f"{study.dataset}-{study.backbone}"
+    opened = _study(study, backbone)
     if renew:
-        bundle = make_bundle(study.load_trained())
-        save_tensors(stem, bundle.tensors, bundle.description)
-    sequences = prepare(load_dataset(study.dataset, DATA), **study.params.data.model_dump())
-    bundle = load_bundle(stem, sequences)
+        renew_bundle(opened)
     if check:
-        curve = require(study.results / "curve.csv", "evaluation")
-        table = measured_again(bundle, sequences, pd.read_csv(curve))
-        both = table.iloc[:, -2 * len(bundle.objectives) :].to_numpy()
-        far = abs(np.subtract(*np.split(both, 2, axis=1))).max()
-        typer.echo(table.to_string(index=False, float_format="{:.4f}".format))
-        typer.echo(f"{os.path.relpath(curve)} and these lists differ by {far:.1g} or less")
-        raise typer.Exit(int(far > 0.001))  # as much as one user changes
-    write_text(target, build_page(bundle, sequences))
-    typer.echo(f"{target} has everything in it: it needs no server and no network")
+        text, alike = check_lists(opened)
+        typer.echo(text)
+        raise typer.Exit(int(not alike))
+    page = write_page(opened, output)
+    typer.echo(f"{page} has everything in it: it needs no server and no network")
     if show:
-        typer.launch(target.resolve().as_uri())
+        typer.launch(page.resolve().as_uri())
 
 
 @app.command()
@@ -313,60 +301,16 @@ def diff(
 @app.command()
 def evaluate(
     method: str = Option(..., help="As module:NAME; the module may be in this folder."),
-    study: str = Option("ml-100k/sasrec", help="A study that was run here, as dataset/backbone."),
+    study: StudyName = None,
+    backbone: Backbone = None,
 ) -> None:
     """Measure a method of yours beside the results of a study; nothing is trained or written."""
-    import pandas as pd
+    from paragon_study.checking.own_method import beside_tables, load_method, measure_beside
 
-    from paragon.evaluation.evaluate import Results, evaluate_method
-    from paragon.storage import require
-    from paragon_study.pipeline.study import open_study
-    from paragon_study.report import compare, pages, tables
-
-    name, new = _method(method)
-    dataset, _, backbone = study.partition("/")
-    if not backbone:
-        raise ParagonError(f"--study {study}: give dataset/backbone, as in ml-100k/sasrec")
-    opened = open_study(dataset, backbone)
-    curve = pd.read_csv(require(opened.results / "curve.csv", "evaluation"))
-    files = (opened.results / f"{file}.json" for file in ("metrics", "differences"))
-    recorded = Results(curve, *(compare.load_results(file) for file in files))
-    settings = opened.params.evaluation
-    results = evaluate_method(opened.load_trained(), name, new, recorded, settings)
-    typer.echo(tables.as_markdown(pages.headline_table(results.summary, results.differences)))
-    typer.echo(f"\n{name} minus generated, α-nDCG@10 (intervals over users, and over seeds):\n")
-    shares = [f"{100 * share:g}" for share in settings.shares]
-    own = {name: results.differences[name]}
-    parts = [tables.difference_table(own, share, "alpha_ndcg") for share in shares]
-    table = pd.concat(parts).set_axis([f"{share} %" for share in shares])
-    table = table.rename(columns={"real": "beyond chance"}).rename_axis("share")
-    typer.echo(tables.as_markdown(table.astype(str)))
-
-
-def _method(where: str) -> tuple[str, Any]:
-    """Import a ``Method`` from ``module:NAME``; it gets the name in small letters."""
-    from paragon.evaluation.methods import METHODS, Method
-
-    module, _, name = where.partition(":")
-    try:
-        entries = vars(import_module(module))
-    except (ImportError, ValueError) as error:
-        advice = "give module:NAME, without .py, of a file in this folder"
-        raise ParagonError(f"--method {where}: {error}; {advice}") from None
-    known = {n: entry for n, entry in entries.items() if isinstance(entry, Method)}
-    if name not in known:
-        have = ", ".join(known) or "none"
-        raise ParagonError(f"--method {where}: no Method has this name; {module} has {have}")
-    if name.lower() in METHODS:
-        raise ParagonError(f"--method {where}: there is a method {name.lower()}; rename it")
-    for field, arguments in CALLED.items():
-        if (function := getattr(known[name], field)) is not None:
-            try:
-                signature(function).bind(*arguments.split())
-            except TypeError as error:
-                reason = f"{field} is called with {arguments}: {error}"
-                raise ParagonError(f"--method {where}: {reason}") from None
-    return name.lower(), known[name]
+    name, new = load_method(method)
+    opened = _study(study, backbone)
+    results = measure_beside(opened, name, new)
+    typer.echo(beside_tables(results, name, opened.params.evaluation.shares))
 
 
 @app.command()

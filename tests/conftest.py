@@ -120,7 +120,7 @@ def seqs(dataset):
 def write_study(root, seqs, backbone="sasrec", **changes):
     """The folder of a small study of ``seqs``: params.yaml with further changes, and the data."""
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    content["studies"] = {"datasets": ["toy"], "backbones": [backbone]}
+    content["studies"] = {"datasets": {"toy": "toy"}, "backbones": [backbone]}
     own = {"run": {"threads": 1}, "data": {"negatives": 50}}  # as `seqs` has them
     for change in (SMALL, own, changes):
         for section, values in change.items():
@@ -142,14 +142,14 @@ def small(**changes):
 
 
 def make_checkout(root, *cells):
-    """A checkout in small: the parameters, and one notebook that takes a dataset and a backbone."""
+    """A checkout in small: the parameters, and one notebook that takes a study and a backbone."""
     (root / "notebooks").mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", root)
     add(root, "02_toy", *cells)
     return root
 
 
-def add(root, name, *cells, parameters='dataset = "a"\nbackbone = "b"'):
+def add(root, name, *cells, parameters='study_name = "a"\nbackbone = "b"'):
     """A notebook of a checkout."""
     tagged = [new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
     cells = [new_markdown_cell("# Toy"), *tagged, *map(new_code_cell, cells)]

@@ -24,8 +24,8 @@ STAGE = """\
 from paragon.params import ARTIFACTS, load_params
 from paragon.data import sequences
 params = load_params()
-sequences.load_sequences(ARTIFACTS / dataset)"""
-RUN = ("run", "02_toy", "--dataset", "d", "--backbone", "b")
+sequences.load_sequences(ARTIFACTS / study_name)"""
+RUN = ("run", "02_toy", "--study", "d", "--backbone", "b")
 
 
 @pytest.fixture
@@ -104,15 +104,27 @@ def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     edit(root, ", tisasrec", "")
     for name in ("mine", "tisasrec", "mine"):  # the second time changes nothing
         assert name in add(name, root)
-    expected = before.replace("[ml-100k]", "[ml-100k, mine]", 1) + "  mine: {}\n"
+    expected = before.replace("{ml-100k: ml-100k}", "{ml-100k: ml-100k, mine: mine}", 1)
+    expected += "  mine: {}\n"
     assert (root / "params.yaml").read_text() == expected
     edit(root, "  sasrec: {}\n", "")  # listed, without the entry that DVC asks for
     add("sasrec", root)
     assert yaml.safe_load((root / "params.yaml").read_text()) == yaml.safe_load(expected)
+    # A study of a dataset with another name is taken from `others`.
+    refused("fetch ml-100k`", add, "ml-100k-three", root)
+    (root / "data" / "ml-100k").mkdir()
+    assert "ml-100k-three" in add("ml-100k-three", root)
+    expected = expected.replace("mine: mine}", "mine: mine, ml-100k-three: ml-100k}")
+    expected = expected.replace("    ml-100k-three: ml-100k\n", "")
+    assert yaml.safe_load((root / "params.yaml").read_text()) == yaml.safe_load(expected)
+    assert "ml-100k-three" in add("ml-100k-three", root)
+    edit(root, "    ml-1m-time: ml-1m\n", "    ml-1m-time: nowhere\n")
+    known = refused("params.yaml: studies.others.ml-1m-time", add, "ml-1m-time", root)
+    assert "'nowhere'" in known and "ml-latest-small" in known and "mine" in known
     (root / "data" / "lightgcn").mkdir()
     refused("'lightgcn'", add, "lightgcn", root)
     lines = [f"evaluation@mine-{name}" for name in ("sasrec", "gru4rec", "tisasrec")]
-    assert studies_of("mine", root) == lines and len(studies_of(root=root)) == 6
+    assert studies_of("mine", root) == lines and len(studies_of(root=root)) == 9
 
 
 def test_errors_that_a_person_can_correct_and_a_full_disk_are_one_line(root, monkeypatch):

@@ -24,7 +24,7 @@ import pooch
 from paragon.data import atomic
 from paragon.data.csv_files import CsvFiles
 from paragon.data.formats import FORMATS
-from paragon.data.registry import REGISTRY, SAME_FILES, WHEEL, Entry
+from paragon.data.registry import REGISTRY, WHEEL, Entry
 from paragon.data.table import Dataset, atomic_bytes, sums_of
 from paragon.errors import ParagonError
 from paragon.storage import check_name, locked
@@ -223,12 +223,11 @@ def _stem_of_atomic_files(folders: list[Traversable], name: str) -> tuple[Traver
     Files of this name are preferred; else they are those of the only dataset in a folder.  None if
     there are no files.  Raises ``ParagonError`` if several could be meant.
     """
-    for stem in dict.fromkeys((name, SAME_FILES.get(name, name))):
-        there = [folder for folder in folders if atomic.find(folder, f"{stem}.inter")]
-        if len(there) > 1:
-            raise ParagonError(f"{there[0] / stem}.inter is there twice; give the folder meant")
-        if there:
-            return there[0], stem
+    there = [folder for folder in folders if atomic.find(folder, f"{name}.inter")]
+    if len(there) > 1:
+        raise ParagonError(f"{there[0] / name}.inter is there twice; give the folder meant")
+    if there:
+        return there[0], name
     for folder in folders:
         names = sorted(path.name for path in folder.iterdir())
         stems = [n.removesuffix(".inter") for n in names if re.fullmatch(r"[^.].*\.inter", n)]

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from paragon.data.atomic import decode, read_bytes, split_rows
-from paragon.data.registry import SAME_FILES
 from paragon.data.table import SEPARATORS, RawTable
 
 Tables = dict[str, RawTable]
@@ -119,4 +118,3 @@ FORMATS: dict[str, tuple[tuple[str, ...], Callable[..., Tables]]] = {
     "ml-1m": (("ratings.dat", "movies.dat", "users.dat"), ml_1m),
     "ml-latest-small": (("ratings.csv", "movies.csv"), ml_latest_small),
 }
-FORMATS |= {name: FORMATS[of] for name, of in SAME_FILES.items()}

@@ -62,10 +62,6 @@ REGISTRY: dict[str, Entry] = {
         sha256="696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
     ),
 }
-# Second names for the same files, with other `overrides` in params.yaml.
-SAME_FILES = {f"ml-100k-{name}": "ml-100k" for name in ("paper", "three", "seed1", "seed2")}
-SAME_FILES["ml-1m-time"] = "ml-1m"
-REGISTRY |= {name: REGISTRY[of] for name, of in SAME_FILES.items()}
 
 
 def notice(name: str) -> str:

@@ -47,7 +47,7 @@ DEPTHS = (50, 1000)  # numbers of items that greedy re-ranking may choose from
 
 
 class StudyEntry(Section):
-    """A dataset and a backbone."""
+    """A backbone and a dataset, which stands for the study with the same name."""
 
     dataset: str
     backbone: str

@@ -67,8 +67,8 @@ class Plan(Section):
 
     def _checksum(self, kind: str, name: str) -> str:
         entry = self.entry(kind, name)
-        dataset = getattr(entry, "dataset", self.dataset)
-        params = load_params(dataset=dataset, backbone=getattr(entry, "backbone", None))
+        study = getattr(entry, "dataset", self.dataset)
+        params = load_params(study=study, backbone=getattr(entry, "backbone", None))
         sections = params.model_dump(include=SETTINGS_OF.get(kind, SETTINGS))
         content = [sections, *self.follows_from(kind, name)]
         text = json.dumps(content, sort_keys=True, default=Section.model_dump)

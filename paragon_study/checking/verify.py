@@ -23,7 +23,7 @@ FILES = {
     "differences.json": ("difference_", ("_p", "_p_holm", "_seeds_low", "_seeds_high")),
 }
 VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
-KEYS = ["dataset", "backbone", "method", "metric"]
+KEYS = ["study", "backbone", "method", "metric"]
 PARAMS = PurePosixPath("params.yaml")
 WORKING_TREE = "the working tree"
 # Of each method: numbers, or null with a note that says why.
@@ -143,12 +143,12 @@ def _values(files: Files, revision: str) -> Values:
     """Return the metrics that are compared; a note that says why a metric is null is none."""
     values: Values = {}
     for path, content in files.items():
-        dataset, *rest = path.parts[1:-1] or ("",)
+        study, *rest = path.parts[1:-1] or ("",)
         prefix, left_out = FILES[path.name]
         if path.name == "headline.json" and content.count(b"{") == 1:  # without methods
             content = b'{"headline": ' + content + b"}"
         for method, metrics in parse_metrics(path, content, revision).items():
             for metric, value in metrics.items():
                 if not isinstance(value, str) and not metric.endswith(left_out):
-                    values[dataset, "/".join(rest), method, prefix + metric] = value
+                    values[study, "/".join(rest), method, prefix + metric] = value
     return values

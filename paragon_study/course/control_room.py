@@ -111,7 +111,7 @@ class ControlRoom:
         return f'<div style="display: flex; flex-wrap: wrap; gap: 1em">{columns}</div>'
 
 
-def open_room(dataset: str, backbone: str) -> ControlRoom:
+def open_room(study: str, backbone: str) -> ControlRoom:
     """Open the control room of a study; raise ``ParagonError`` if the study was not run."""
-    sequences, frozen, _, generator = open_study(dataset, backbone).load_served()
+    sequences, frozen, _, generator = open_study(study, backbone).load_served()
     return ControlRoom(sequences, Recommender(frozen, generator, sequences))

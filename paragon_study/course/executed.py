@@ -17,7 +17,7 @@ COLOURS = 256  # in a figure
 def publish_notebooks(root: Path = ROOT) -> None:
     """Write the copies of all executed notebooks; keep older copies of the others."""
     studies = load_params(root / "params.yaml").studies
-    folder = root / "artifacts" / "notebooks" / studies.datasets[0]
+    folder = root / "artifacts" / "notebooks" / next(iter(studies.datasets))
     for source in sorted((root / "notebooks").glob("0[1-7]_*.ipynb")):
         for path in (folder / source.name, folder / studies.backbones[0] / source.name):
             if path.exists():

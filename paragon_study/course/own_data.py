@@ -18,7 +18,7 @@ from paragon_study.pipeline.settings import check_settings
 from paragon_study.pipeline.study import Study, open_study
 
 MARK = ".own"  # a file that marks folders made here
-OTHERS = ("ablations", "notebooks")  # folders of artifacts/ without a dataset
+OTHERS = ("ablations", "notebooks")  # folders of artifacts/ without a study
 # Skip rivals that would have to be trained.
 WITHOUT: dict = {"rivals": {"end_to_end": []}}
 
@@ -26,7 +26,8 @@ WITHOUT: dict = {"rivals": {"end_to_end": []}}
 def new_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None = None) -> Study:
     """Prepare a dataset and open its study, with changed ``settings``; replace an earlier one."""
     name, folder = dataset.name, ARTIFACTS / dataset.name
-    taken = name in (*load_params().studies.datasets, *OTHERS) or (DATA / name).exists()
+    studies = load_params().studies
+    taken = name in (*studies.datasets, *studies.others, *OTHERS) or (DATA / name).exists()
     if taken or folder.exists() and not (folder / MARK).exists():
         used = f"the study uses this name, or {folder} holds something else"
         raise ParagonError(f"dataset {name!r}: {used}; give yours another name")

@@ -98,11 +98,11 @@ def run(study: Study) -> None:
     dist.barrier()
 
 
-def main(dataset: str, backbone: str) -> None:
+def main(name: str, backbone: str) -> None:
     """Train the backbone of a study and tune its collection."""
     if "RANK" not in os.environ:
         raise ParagonError("start this with torchrun, as docs/scale.md shows")
-    study = open_study(dataset, backbone)
+    study = open_study(name, backbone)
     if study.device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # one GPU per process
     dist.init_process_group("nccl" if study.device.type == "cuda" else "gloo")

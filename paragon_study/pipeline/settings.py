@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from paragon.backbones import BACKBONES
+from paragon.data.registry import REGISTRY
 from paragon.errors import ParagonError
 from paragon.objectives.table import check_names
 from paragon.objectives.weights import simplex_lattice, simplex_weights
@@ -21,19 +22,33 @@ def check_all(root: Path = ROOT) -> None:
     """Check params.yaml for all its studies."""
     path = root / "params.yaml"
     params = load_params(path)
-    for dataset in params.studies.datasets:
-        if dataset in BACKBONES:
-            problem = f"{dataset!r} is the name of a backbone; fetch it under another name"
-            raise ParagonError(f"params.yaml: studies.datasets: {problem}")
+    for study in params.studies.datasets:
+        check_dataset_of(study, params, root)
         for backbone in params.studies.backbones:
             if backbone not in BACKBONES:
                 problem = f"{backbone!r} is unknown; known: {', '.join(BACKBONES)}"
                 raise ParagonError(f"params.yaml: studies.backbones: {problem}")
-            for name in {dataset, backbone} - set(params.overrides):  # DVC needs an entry
+            for name in {study, backbone} - set(params.overrides):  # DVC needs an entry
                 problem = f"is missing; `python -m paragon add {name}` writes it"
                 raise ParagonError(f"params.yaml: overrides.{name} {problem}")
-            own = load_params(path, dataset=dataset, backbone=backbone)
-            check_settings(own, f"params.yaml, study {dataset} with {backbone}")
+            own = load_params(path, study=study, backbone=backbone)
+            check_settings(own, f"params.yaml, study {study} with {backbone}")
+
+
+def check_dataset_of(study: str, params: Params, root: Path = ROOT) -> None:
+    """Raise ``ParagonError`` if a study is named like something else, or its dataset unknown."""
+    dataset = params.studies.dataset_of(study)
+    known = [*REGISTRY, *sorted(path.name for path in (root / "data").glob("[!.]*"))]
+    problem = ""
+    if study in BACKBONES:
+        problem = f"{study!r} is the name of a backbone; give the study another one"
+    elif study != dataset and study in REGISTRY:
+        problem = f"{study!r} is the name of a dataset; give the study another one"
+    elif study != dataset and dataset not in known:
+        problem = f"the dataset {dataset!r} is unknown; known: {', '.join(dict.fromkeys(known))}"
+    if problem:
+        listed = "datasets" if study in params.studies.datasets else "others"
+        raise ParagonError(f"params.yaml: studies.{listed}.{study}: {problem}")
 
 
 def check_settings(params: Params, where: str) -> None:

@@ -29,21 +29,26 @@ SERVED = "generated"  # the generator that is exported
 
 @dataclass(frozen=True)
 class Study:
-    """A dataset and a backbone under one set of parameters."""
+    """A study of params.yaml with one backbone, under one set of parameters."""
 
-    dataset: str
+    name: str
     backbone: str
     params: Params
 
     @property
+    def dataset(self) -> str:
+        """The name of the dataset."""
+        return self.params.studies.dataset_of(self.name)
+
+    @property
     def folder(self) -> Path:
         """The folder of the stages' artifacts."""
-        return ARTIFACTS / self.dataset / self.backbone
+        return ARTIFACTS / self.name / self.backbone
 
     @property
     def results(self) -> Path:
         """The folder of metrics, curves and figures."""
-        return RESULTS / self.dataset / self.backbone
+        return RESULTS / self.name / self.backbone
 
     @property
     def device(self) -> torch.device:
@@ -69,9 +74,9 @@ class Study:
 
     def load_sequences(self) -> Sequences:
         """Load the sequences that notebook 01 wrote."""
-        sequences = load_sequences(ARTIFACTS / self.dataset / "data")
+        sequences = load_sequences(ARTIFACTS / self.name / "data")
         expected = {"dataset": self.dataset, **self.params.data.model_dump()}
-        where = f"{ARTIFACTS / self.dataset}: made with other settings"
+        where = f"{ARTIFACTS / self.name}: made with other settings"
         check_match(expected, sequences.description, where, "data")
         # Before anything is trained.
         check_objectives(self.params.adapters.objectives, sequences)
@@ -172,15 +177,16 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyData:
-    """A dataset and its preparation, shared by all backbones."""
+    """The data of a study and their preparation, shared by all backbones."""
 
     name: str
+    dataset: str
     settings: Section
     objectives: Sequence[str] = ()
 
     def load(self) -> Dataset:
         """Load and check the raw data."""
-        return load_dataset(self.name, DATA)
+        return load_dataset(self.dataset, DATA)
 
     def save(self, sequences: Sequences) -> None:
         """Write the sequences, and data.json for readers, if the data support the objectives."""
@@ -189,26 +195,27 @@ class StudyData:
         write_json(RESULTS / self.name / "data.json", sequences.description)
 
 
-def open_dataset(name: str, overrides: dict | None = None) -> StudyData:
-    """Open a fetched dataset with its settings, after a check of the settings of all studies."""
-    check_name(name)
+def open_data(study: str, overrides: dict | None = None) -> StudyData:
+    """Open the data of a study with its settings, after a check of the settings of all studies."""
+    check_name(study, "study")
     check_all()
-    params = load_params(overrides=overrides, dataset=name)
-    return StudyData(name, params.data, params.adapters.objectives)
+    params = load_params(overrides=overrides, study=study)
+    dataset = params.studies.dataset_of(study)
+    return StudyData(study, dataset, params.data, params.adapters.objectives)
 
 
 def open_study(
-    dataset: str, backbone: str, overrides: dict | None = None, checked: bool = True
+    name: str, backbone: str, overrides: dict | None = None, checked: bool = True
 ) -> Study:
     """Open a study; set torch's threads and determinism; if ``checked``, check all settings."""
-    check_name(dataset)
+    check_name(name, "study")
     check_name(backbone, "backbone")
-    params = load_params(overrides=overrides, dataset=dataset, backbone=backbone)
+    params = load_params(overrides=overrides, study=name, backbone=backbone)
     if checked:
         check_all()
-        check_settings(params, f"params.yaml, study {dataset} with {backbone}")
+        check_settings(params, f"params.yaml, study {name} with {backbone}")
     torch.set_num_threads(params.run.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling new memory costs time and changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return Study(dataset, backbone, params)
+    return Study(name, backbone, params)

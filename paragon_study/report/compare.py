@@ -76,7 +76,7 @@ In `all.csv` only, since their adapters were tuned in an earlier way, from an un
 
 
 def study_folders(results: Path) -> list[Path]:
-    """List folders ``<dataset>/<backbone>`` under ``results`` with metrics, sorted."""
+    """List folders ``<study>/<backbone>`` under ``results`` with metrics, sorted."""
     folders = sorted(path.parent for path in results.glob("*/*/metrics.json"))
     if not folders:
         raise ParagonError(f"{results}: no metrics.json in it; run `dvc repro` first")

@@ -28,6 +28,8 @@ from paragon_study.pipeline.determinism import stage_variables
 from paragon_study.running.studies import FOLDER, record_time
 
 KERNEL = "python3"
+# Parameters of notebooks, and the options of the command line that give them.
+OPTIONS = {"study_name": "--study", "backbone": "--backbone"}
 # Injected, so that an edited parameters cell changes no result.
 NEUTRAL: dict[str, Any] = {"overrides": {}}
 NOISE = ("papermill", "execution", "ExecuteTime")  # cell metadata with times
@@ -38,18 +40,18 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 
 
-def run_notebook(name: str, dataset: str, backbone: str | None = None, root: Path = ROOT) -> Path:
+def run_notebook(name: str, study: str, backbone: str | None = None, root: Path = ROOT) -> Path:
     """Execute ``notebooks/NAME.ipynb`` in ``root`` and return the path of the executed copy.
 
     Long trainings resume from checkpoints. Raises ``ParagonError`` for what the user can correct,
     else ``NotebookFailed``: then ``NAME.failed.ipynb`` is kept, and the last good copy stays.
     """
     root, start = root.resolve(), time.monotonic()
-    parameters = {"dataset": dataset} | ({} if backbone is None else {"backbone": backbone})
+    parameters = {"study_name": study} | ({} if backbone is None else {"backbone": backbone})
     source = _checked_source(name, parameters, root)
     target = root.joinpath(FOLDER, *parameters.values(), f"{name}.ipynb")
     failed = target.with_suffix(".failed.ipynb")
-    threads = load_params(root / "params.yaml", dataset=dataset, backbone=backbone).run.threads
+    threads = load_params(root / "params.yaml", study=study, backbone=backbone).run.threads
     checkpoints = root.joinpath("artifacts", *parameters.values(), "checkpoints", name)
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         copy, line = Path(scratch) / source.name, Path(scratch) / "progress"
@@ -129,8 +131,8 @@ def _checked_source(name: str, given: dict[str, str], root: Path) -> Path:
     known = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
     if name not in known:
         raise ParagonError(f"unknown notebook {name!r}: there are {', '.join(known) or 'none'}")
-    for kind, value in given.items():
-        check_name(value, kind)
+    for parameter, value in given.items():
+        check_name(value, OPTIONS[parameter].removeprefix("--"))
     source = root / "notebooks" / f"{name}.ipynb"
     code_cells(source)  # refuses what is no notebook
     assigned = papermill.inspect_notebook(source)
@@ -139,9 +141,9 @@ def _checked_source(name: str, given: dict[str, str], root: Path) -> Path:
         instead = "change params.yaml, empty `overrides` (or try in `make lab`)"
         raise ParagonError(f"{source}: its first cell sets `overrides` to {changes}: {instead}")
     if missing := sorted(set(assigned) - set(given) - set(NEUTRAL)):
-        raise ParagonError(f"notebook {name} needs --{missing[0]}")
+        raise ParagonError(f"notebook {name} needs {OPTIONS.get(missing[0], missing[0])}")
     if surplus := sorted(set(given) - set(assigned)):
-        raise ParagonError(f"notebook {name} takes no --{surplus[0]}")
+        raise ParagonError(f"notebook {name} takes no {OPTIONS[surplus[0]]}")
     return source
 
 

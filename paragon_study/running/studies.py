@@ -25,20 +25,37 @@ class StageTime(Section):
     results: str | None
 
 
-def add(name: str, root: Path = ROOT) -> str:
-    """Add a dataset or backbone to params.yaml, keeping comments; return a message."""
-    check_name(name, "dataset or backbone")
-    path = root / "params.yaml"
-    load_params(path)
-    from paragon.backbones import BACKBONES  # slow: loads torch
+def check_dataset(name: str, root: Path = ROOT) -> None:
+    """Raise ``ParagonError`` if ``name`` is a study of a dataset that has another name."""
+    dataset = load_params(root / "params.yaml").studies.dataset_of(name)
+    if dataset != name:
+        instead = f"`python -m paragon fetch {dataset}`, then `make add NAME={name}`"
+        raise ParagonError(f"{name!r} is no dataset but a study of {dataset}: {instead}")
 
-    known, fetched = name in BACKBONES, (root / "data" / name).is_dir()
+
+def add(name: str, root: Path = ROOT) -> str:
+    """Add a study, by its name or that of its dataset, or a backbone to params.yaml.
+
+    Comments are kept.  Returns a message.
+    """
+    check_name(name, "study or backbone")
+    path = root / "params.yaml"
+    params = load_params(path)
+    from paragon.backbones import BACKBONES  # slow: loads torch
+    from paragon_study.pipeline.settings import check_dataset_of
+
+    dataset = params.studies.dataset_of(name)
+    known, fetched = name in BACKBONES, (root / "data" / dataset).is_dir()
     if known and fetched:
         instead = f"fetch it under another name, remove data/{name}"
         raise ParagonError(f"{name!r} is a backbone and a dataset: {instead}")
+    if not known:
+        check_dataset_of(name, params, root)
     if not known and not fetched:
-        missing = f"and there is no data/{name}: `python -m paragon fetch {name}` first"
-        raise ParagonError(f"{name!r} is no backbone ({', '.join(BACKBONES)}) {missing}")
+        missing = f"there is no data/{dataset}: `python -m paragon fetch {dataset}` first"
+        if name == dataset:
+            missing = f"{name!r} is no study, no backbone ({', '.join(BACKBONES)}), and {missing}"
+        raise ParagonError(missing)
     kind = "backbones" if known else "datasets"
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 4096
@@ -46,27 +63,30 @@ def add(name: str, root: Path = ROOT) -> str:
         type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     content = yaml.load(path.read_text(encoding="utf-8"))
-    listed, overrides = content["studies"][kind], content.setdefault("overrides", {})
-    if name in listed and name in overrides:
-        return f"params.yaml: {kind} has {name} already"
-    if name not in listed:
-        listed.append(name)
+    studies, overrides = content["studies"], content.setdefault("overrides", {})
+    if name in studies[kind] and name in overrides:
+        return f"params.yaml: studies.{kind} has {name} already"
+    if known and name not in studies[kind]:
+        studies[kind].append(name)
+    if not known:
+        studies.get("others", {}).pop(name, None)
+        studies[kind][name] = dataset
     overrides.setdefault(name, {})
     text = StringIO()
     yaml.dump(content, text)
     write_text(path, text.getvalue())
-    return f"params.yaml: {name} added to {kind}"
+    return f"params.yaml: {name} added to studies.{kind}"
 
 
 def studies_of(name: str | None = None, root: Path = ROOT) -> list[str]:
-    """List the stages ``evaluation@...`` of all studies, or of those with a dataset or backbone."""
+    """List the stages ``evaluation@...`` of all studies, or of one study or backbone."""
     if name is not None:
-        check_name(name, "dataset or backbone")
+        check_name(name, "study or backbone")
     studies = load_params(root / "params.yaml").studies
-    pairs = [(d, b) for d in studies.datasets for b in studies.backbones if name in (None, d, b)]
+    pairs = [(s, b) for s in studies.datasets for b in studies.backbones if name in (None, s, b)]
     if not pairs:
         raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
-    return [f"evaluation@{dataset}-{backbone}" for dataset, backbone in pairs]
+    return [f"evaluation@{study}-{backbone}" for study, backbone in pairs]
 
 
 def load_times(root: Path = ROOT) -> dict[str, StageTime]:

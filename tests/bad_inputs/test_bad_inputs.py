@@ -27,7 +27,7 @@ from paragon.serving.service import make_app
 from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline import study as module
 from paragon_study.pipeline.settings import check_all
-from paragon_study.pipeline.study import Study, StudyData, open_dataset, open_study
+from paragon_study.pipeline.study import Study, StudyData, open_data, open_study
 from paragon_study.running.runner import run_notebook
 from paragon_study.running.studies import add, studies_of
 from tests.bad_inputs.conftest import with_settings
@@ -144,7 +144,7 @@ def names(_, folder, __, name):
     (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     name, before = whole(name).decode(), set(folder.rglob("*"))
     calls = [(load_dataset, name, folder), (add, name, folder), (studies_of, name, folder)]
-    calls += [(open_dataset, name), (open_study, name, "sasrec"), (open_study, "ml-100k", name)]
+    calls += [(open_data, name), (open_study, name, "sasrec"), (open_study, "ml-100k", name)]
     calls += [(run_notebook, "02_backbones", name, "sasrec", ROOT)]
     calls += [(run_notebook, "02_backbones", "ml-100k", name, ROOT)]
     messages = [refused(shown(name), *call) for call in calls]
@@ -253,7 +253,7 @@ def test_a_study_loads_what_was_made_for_it(study_folder, monkeypatch):
 
 def test_data_that_an_objective_cannot_use_are_refused_by_the_first_stage(seqs):
     without = replace(seqs, groups=seqs.groups * 0 - 1)
-    refused("fairness", StudyData("toy", None, ["accuracy", "fairness"]).save, without)
+    refused("fairness", StudyData("toy", "toy", None, ["accuracy", "fairness"]).save, without)
 
 
 def change(stem, what, *given):

@@ -37,7 +37,7 @@ STEM = ROOT / "docs" / "demo" / "ml-100k-sasrec"
 def sequences():
     if not (DATA / "ml-100k" / "ml-100k.inter").exists():
         pytest.skip("data/ml-100k is missing: run `python -m paragon fetch ml-100k`")
-    rules = load_params(dataset="ml-100k").data
+    rules = load_params(study="ml-100k").data
     return prepare(load_dataset("ml-100k", DATA), **rules.model_dump())
 
 
@@ -210,7 +210,7 @@ def test_what_is_wrong_is_said(toy_study, toy_bundle, tmp_path):
 
 def test_the_command_builds_the_page_without_any_training(sequences, tmp_path):
     page = tmp_path / "demo.html"
-    chosen = ["--dataset", "ml-100k", "--backbone", "sasrec", "--output", str(page), "--no-show"]
+    chosen = ["--study", "ml-100k", "--backbone", "sasrec", "--output", str(page), "--no-show"]
     done = CliRunner().invoke(app, ["demo", *chosen])
     assert str(page) in done.output and 1e6 < page.stat().st_size <= 8e6
 

@@ -56,7 +56,9 @@ def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
     exported, loaded, made, seqs, stranger, tmp_path, monkeypatch
 ):
     """The new backbone is the old one once more, and then one that knows nothing."""
-    study = SimpleNamespace(dataset="toy", backbone="sasrec", fingerprint="of other data")
+    study = SimpleNamespace(
+        name="toy", dataset="toy", backbone="sasrec", fingerprint="of other data"
+    )
     study.load_frozen, study.load_served = lambda: (seqs, *made[:2]), lambda: (seqs, *made)
     monkeypatch.setattr(command_line, "_study", lambda *names: study)
     run, history, target = CliRunner().invoke, seqs.item_ids[:3], tmp_path / "new"

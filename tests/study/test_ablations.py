@@ -203,7 +203,7 @@ def test_the_factors_are_those_of_the_studies():
     for name, entry in plan.factorial.items():
         study = plan.study("factorial", name)
         own = study.params.adapters
-        wanted = params.load_params(dataset=entry.adapters_of or entry.dataset).adapters
+        wanted = params.load_params(study=entry.adapters_of or entry.dataset).adapters
         assert own == wanted and len(own.anchors) == 10
         # As many components as there are directions between the vectors.
         directions = len(own.anchors) * (1 + own.snapshots) - 1

@@ -88,7 +88,7 @@ METHODS = pd.DataFrame(
     [("a", 1.0, 0.4), ("b", 5.0, 0.3), ("c", 4.0, 0.5), ("d", 2.0, 0.2), ("e", 3.0, 0.1)],
     columns=["method", "regret", "outcome_error"],
 ).assign(setting="3 objectives, sasrec")
-SIZES = load_params(ROOT / "params.yaml", dataset="ml-100k", backbone="sasrec")
+SIZES = load_params(ROOT / "params.yaml", study="ml-100k", backbone="sasrec")
 QUESTIONS = {
     answers.velocity: (2.0, 3.0, 1.4),
     answers.equal_cost: (SIZES,),

@@ -32,7 +32,7 @@ def study(settings):
 
 def described(study, number):
     threads = [os.environ.get(name) for name in THREADS], torch.get_num_threads()
-    return study.dataset, number, threads, os.getpid()
+    return study.name, number, threads, os.getpid()
 
 
 def ends_itself(study):

@@ -3,7 +3,8 @@
 import ast
 import json
 import re
-import shlex
+import shutil
+import subprocess
 import sys
 import tomllib
 from itertools import chain
@@ -18,11 +19,15 @@ from packaging.utils import canonicalize_name
 from paragon.evaluation.evaluate import headline
 from paragon.params import ROOT, Params, load_params
 from paragon_study.running.runner import code_cells
-from tests.study.conftest import command, git, snapshot
+from tests.study.conftest import command, git, snapshot, user_environment
 from tests.study.test_determinism import VERSIONS
 from tests.study.uses import Uses
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# The stages of a `foreach` are described under `do`.
+STAGES = {
+    name: about.get("do", about)
+    for name, about in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 NOTEBOOKS = {
     stage: match[1]
     for stage, about in STAGES.items()
@@ -56,7 +61,8 @@ def test_a_stage_lists_the_sections_that_its_notebook_reads(stage):
     """
     found = set(STAGES[stage]["params"])
     listed = {key.partition(".")[0] for key in found} - {"overrides"}
-    assert {f"overrides.${{item.{key}}}" for key in STAGES[stage]["matrix"]} <= found
+    names = {"key"} if stage == "data" else {f"item.{axis}" for axis in STAGES[stage]["matrix"]}
+    assert {f"overrides.${{{name}}}" for name in names} <= found
     assert listed <= set(Params.model_fields)
     read = set()
     for cell in code_cells(ROOT / "notebooks" / f"{NOTEBOOKS[stage]}.ipynb"):
@@ -72,7 +78,7 @@ def test_a_stage_lists_the_sections_that_its_notebook_reads(stage):
 def test_the_metrics_are_the_headline_alone_and_follow_from_the_results():
     """What no stage of the default study writes is listed for `dvc metrics` on its own."""
     default = load_params().studies
-    made = {f"results/{d}/{b}/headline.json" for d in default.datasets for b in default.backbones}
+    made = {f"results/{s}/{b}/headline.json" for s in default.datasets for b in default.backbones}
     found = {p.relative_to(ROOT).as_posix() for p in (ROOT / "results").glob("*/*/headline.json")}
     assert made <= found
     assert {*yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]} == found - made
@@ -91,13 +97,67 @@ def test_no_name_of_params_yaml_is_read_by_the_shell(tmp_path):
     for stage in STAGES.values():
         assert set(re.findall(r"\$\{(.*?)\}", stage["cmd"])) <= {"item"}
     name = "x'; touch here; '"
-    stage = {"matrix": {"dataset": [name]}, "cmd": STAGES["data"]["cmd"]}
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"data": stage}}))
+    (tmp_path / "python").write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    (tmp_path / "python").chmod(0o755)
+    data = {"foreach": {name: "ml-100k"}, "do": {"cmd": f"./{STAGES['data']['cmd']}"}}
+    last = {"matrix": {"study": [name]}, "cmd": f"./{STAGES['evaluation']['cmd']}"}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"data": data, "last": last}}))
     git(tmp_path, "init", "-q")
     (tmp_path / ".dvc").mkdir()
-    said = command(tmp_path, "dvc", "repro", "--dry")
-    [line] = [line for line in said.splitlines() if line.startswith("> ")]
-    assert shlex.split(line)[1:] == ["python", "-m", "paragon", "run", "01_data", "--dataset", name]
+    said = command(tmp_path, "dvc", "repro").splitlines()
+    found = [said[number + 1] for number, line in enumerate(said) if line == "--study"]
+    assert sorted(found) == sorted([f"data@{name}", name]) and not (tmp_path / "here").exists()
+
+
+def test_stages_have_the_names_of_studies_and_the_data_of_their_datasets(tmp_path):
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["studies"] |= {"datasets": {"a": "raw", "a-two": "raw"}, "backbones": ["b"]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".dvc").mkdir()
+    with Repo(tmp_path) as repo:
+        stages = {stage.name: {str(dep) for dep in stage.deps} for stage in repo.index.stages}
+    assert {f"{stage}@{study}-b" for stage in NOTEBOOKS for study in ("a", "a-two")} - {
+        *stages
+    } == {"data@a-b", "data@a-two-b"}
+    for study in ("a", "a-two"):
+        assert "data/raw" in stages[f"data@{study}"]
+        assert f"artifacts/{study}/data" in stages[f"backbones@{study}-b"]
+
+
+def test_make_ends_with_an_error_where_a_name_is_none_and_runs_no_name(tmp_path):
+    """make itself would run the last name, as a command."""
+    here = tmp_path / "here"
+    for name in ("gru4reck", "gru4rec sasrec", f"$(shell touch {here})"):
+        assert name[:20] in made(tmp_path, "repro", name)
+        assert name[:20] in made(tmp_path, "add", name)
+        assert not here.exists()
+
+
+def made(folder, target, name):
+    """The error of a target of the Makefile that starts no DVC, in a folder of its own."""
+    programs = folder / ".venv" / "bin"
+    if not programs.exists():
+        programs.mkdir(parents=True)
+        for program in ("python", "dvc"):
+            run = f'"{sys.executable}"' if program == "python" else "echo ran: dvc"
+            (programs / program).write_text(f'#!/bin/sh\nexec {run} "$@"\n')
+            (programs / program).chmod(0o755)
+        for file in ("Makefile", "params.yaml", "pyproject.toml", "constraints.txt"):
+            shutil.copy(ROOT / file, folder)
+        (folder / "data" / "ml-100k").mkdir(parents=True)
+        git(folder, "init", "-q")
+        git(folder, "commit", "-q", "--allow-empty", "-m", "first")
+        (folder / ".venv" / ".run").touch()
+    own = {"PARAGON_ROOT": str(folder), "PYTHONPATH": str(ROOT)}
+    # Nothing is fetched.
+    line = ["make", "--assume-old=fetch", target, f"NAME={name}"]
+    given = {"cwd": folder, "env": user_environment() | own, "capture_output": True, "text": True}
+    done = subprocess.run(line, **given, check=False)
+    assert done.returncode and "ran: dvc" not in done.stdout, done.stdout + done.stderr
+    [error] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return error
 
 
 def test_environments_and_constraints_name_the_same_dependencies():
@@ -168,7 +228,7 @@ def test_dvc_sees_every_change_and_the_folder_of_a_study_shows_nowhere(
     assert changed(finished, **code) == late
     assert changed(finished, **{"paragon_study/report/paragon.mplstyle": line}) >= {"evaluation"}
 
-    study = ("--dataset", "ml-100k", "--backbone", "sasrec")
+    study = ("--study", "ml-100k", "--backbone", "sasrec")
     command(finished, sys.executable, "-m", "paragon", "run", "06_evaluation", *study)
     assert snapshot(finished) == made
 

@@ -39,8 +39,8 @@ def root(tmp_path):
 def test_two_runs_in_their_own_environment_give_the_same_bytes(root, capsys, monkeypatch):
     monkeypatch.setenv("PYTHONHASHSEED", "7")
     before = dict(os.environ)
-    given = 'dataset = "a"\nbackbone = "b"\noverrides: dict = {}'
-    show = f"print(dataset, backbone, overrides, *(os.environ[name] for name in {NAMES}))"
+    given = 'study_name = "a"\nbackbone = "b"\noverrides: dict = {}'
+    show = f"print(study_name, backbone, overrides, *(os.environ[name] for name in {NAMES}))"
     add(root, "toy", RESTLESS, show, parameters=given)
     target = runner.run_notebook("toy", "ml-toy", "sasrec", root)
     assert target == root / "artifacts/notebooks/ml-toy/sasrec/toy.ipynb"
@@ -88,7 +88,7 @@ def test_a_kernel_that_dies_is_one_line(root, capfd):
     assert "no kernel today" in capfd.readouterr().err
 
 
-BOTH = 'dataset = ""\nbackbone = ""'
+BOTH = 'study_name = ""\nbackbone = ""'
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ BOTH = 'dataset = ""\nbackbone = ""'
         (("toy", "d", "b"), None, "--backbone"),
         (("toy", "d", "b"), BOTH, "toy.ipynb"),
         (("toy", "d"), BOTH, "--backbone"),
-        (("toy", "d", "b"), 'dataset = ""', "--backbone"),
+        (("toy", "d", "b"), 'study_name = ""', "--backbone"),
         (("toy", "d", "/b"), BOTH, "'/b'"),
-        (("toy", "d"), 'dataset = ""\noverrides: dict = {"a": 1}', "overrides"),
+        (("toy", "d"), 'study_name = ""\noverrides: dict = {"a": 1}', "overrides"),
     ],
 )
 def test_what_cannot_run_is_refused_before_a_kernel_starts(root, arguments, parameters, named):
@@ -132,7 +132,7 @@ def test_the_kernel_ends_with_the_runner_or_with_dvc(root, ending):
     note = "pathlib.Path('pid').write_text(str(os.getpid()))"
     add(root, "toy", f"import os, pathlib, time\n{note}\ntime.sleep(99)")
     (root / "tmp").mkdir()
-    command = [sys.executable, "-m", "paragon", "run", "toy", "--dataset", "d", "--backbone", "b"]
+    command = [sys.executable, "-m", "paragon", "run", "toy", "--study", "d", "--backbone", "b"]
     variables = {"PARAGON_ROOT": str(root), "TMPDIR": str(root / "tmp")}
     if ending == "DVC":
         code = "import subprocess, sys; subprocess.run(sys.argv[1:])"

@@ -1,0 +1,65 @@
+"""Measure a method of yours beside the recorded results of a study."""
+
+from importlib import import_module
+from inspect import signature
+
+import pandas as pd
+
+from paragon.errors import ParagonError
+from paragon.evaluation.evaluate import Results, evaluate_method
+from paragon.evaluation.methods import METHODS, Method
+from paragon.storage import require
+from paragon_study.pipeline.study import Study
+from paragon_study.report.compare import load_results
+from paragon_study.report.pages import headline_table
+from paragon_study.report.tables import as_markdown, difference_table
+
+# What the functions of a Method are called with.
+CALLED = {"mixture": "anchors weights", "vectors": "trained index", "rows": "trained"}
+CALLED |= {"rerank": "lists weight positions"}
+
+
+def load_method(where: str) -> tuple[str, Method]:
+    """Import a ``Method`` from ``module:NAME``; it gets the name in small letters."""
+    module, _, name = where.partition(":")
+    try:
+        entries = vars(import_module(module))
+    except (ImportError, ValueError) as error:
+        advice = "give module:NAME, without .py, of a file in this folder"
+        raise ParagonError(f"--method {where}: {error}; {advice}") from None
+    known = {n: entry for n, entry in entries.items() if isinstance(entry, Method)}
+    if name not in known:
+        have = ", ".join(known) or "none"
+        raise ParagonError(f"--method {where}: no Method has this name; {module} has {have}")
+    if name.lower() in METHODS:
+        raise ParagonError(f"--method {where}: there is a method {name.lower()}; rename it")
+    for field, arguments in CALLED.items():
+        if (function := getattr(known[name], field)) is not None:
+            try:
+                signature(function).bind(*arguments.split())
+            except TypeError as error:
+                reason = f"{field} is called with {arguments}: {error}"
+                raise ParagonError(f"--method {where}: {reason}") from None
+    return name.lower(), known[name]
+
+
+def measure_beside(study: Study, name: str, method: Method) -> Results:
+    """Measure a method and add it to the recorded results of a study that was run here."""
+    curve = pd.read_csv(require(study.results / "curve.csv", "evaluation"))
+    files = (study.results / f"{file}.json" for file in ("metrics", "differences"))
+    recorded = Results(curve, *map(load_results, files))
+    return evaluate_method(study.load_trained(), name, method, recorded, study.params.evaluation)
+
+
+def beside_tables(results: Results, name: str, shares: list[float]) -> str:
+    """Tabulate all methods, then what sets ``name`` apart from `generated`, as Markdown."""
+    texts = [f"{100 * share:g}" for share in shares]
+    own = {name: results.differences[name]}
+    parts = [difference_table(own, share, "alpha_ndcg") for share in texts]
+    table = pd.concat(parts).set_axis([f"{share} %" for share in texts])
+    table = table.rename(columns={"real": "beyond chance"}).rename_axis("share")
+    return "\n".join([
+        as_markdown(headline_table(results.summary, results.differences)),
+        f"\n{name} minus generated, α-nDCG@10 (intervals over users, and over seeds):\n",
+        as_markdown(table.astype(str)),
+    ])  # fmt: skip
