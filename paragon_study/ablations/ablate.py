@@ -128,21 +128,26 @@ class Ablations(Plan):
     def study(self, kind: str, name: str, change: Mapping[Any, Any] | None = None) -> Study:
         """Open the study of an entry of ``law`` or ``factorial``, with a further ``change``."""
         entry = self.entry(kind, name)
-        own = {"run": {"seeds": self.seeds}, "adapters": entry.adapters()}
-        changes = merge_sections(own, dict(change or {}))
+        of_entry = {"run": {"seeds": self.seeds}, "adapters": entry.adapters()}
+        changes = merge_sections(of_entry, dict(change or {}))
         return open_study(entry.dataset, entry.backbone, changes, checked=False)
 
 
 def spread_weights(objectives: int, number: int) -> Tensor:
-    """Choose ``[number, O]`` far apart, at least ``FLOOR``: corners, then the farthest from all."""
+    """Choose weights ``[number, O]`` that are far apart, all at least ``FLOOR``.
+
+    First come the corners of the simplex, then always the point farthest from those chosen.
+    """
     lattices = (simplex_lattice(objectives, steps) for steps in count(2))
-    grid = next(lattice for lattice in lattices if len(lattice) > 100).double()
-    chosen = torch.eye(objectives, dtype=torch.float64)
+    grid = next(lattice for lattice in lattices if len(lattice) > 100).double()  # [G, O]
+    chosen = torch.eye(objectives, dtype=torch.float64)  # [chosen, O]
     while len(chosen) < number:
-        distance = (grid[:, None] - chosen).square().sum(-1).amin(1)  # [grid]
-        farthest = distance.round(decimals=9).argmax(0, keepdim=True)  # [1]
+        squares = (grid[:, None] - chosen).square().sum(-1)  # [G, chosen]
+        to_nearest = squares.amin(1).round(decimals=9)  # [G]
+        farthest = to_nearest.argmax(0, keepdim=True)  # [1]
         chosen = torch.cat([chosen, grid[farthest]])
-    return (FLOOR + (1 - objectives * FLOOR) * chosen[:number]).float()
+    spread = FLOOR + (1 - objectives * FLOOR) * chosen[:number]
+    return spread.float()
 
 
 def start_weights(objectives: Sequence[str]) -> list[float]:
@@ -161,19 +166,21 @@ class AblationBench(Bench):
     @cached_property
     def choices(self) -> Tensor:
         """The weights ``[C, O]`` at which settings are chosen, and candidates generated."""
-        floor = self.collection.anchors.min(0).values
+        floor = self.collection.anchors.min(0).values  # [O]
         return random_weights(CHOICES, floor, np.random.default_rng(0))
 
     def best(self, vectors: Tensor) -> Callable[[Tensor], Tensor]:
         """Make a way that chooses among ``vectors [A, P]`` by validation task loss."""
-        return best_of(self.held_out[0], vectors, self.objectives)
+        valid, _, _ = self.held_out
+        return best_of(valid, vectors, self.objectives)
 
     def choice(self, way: Callable[[Tensor], Tensor]) -> float:
-        """Compute the mean task loss on validation users."""
-        valid = self.held_out[0]
+        """Compute the mean task loss of a way on validation users, at the weights `choices`."""
+        valid, _, _ = self.held_out
         vectors = way(self.choices).to(valid.states.device)  # [C, P]
         losses = held_out_losses(valid, vectors, self.objectives).cpu()  # [C, O]
-        return (losses * self.choices).sum(-1).mean().item()
+        task_losses = (losses * self.choices).sum(-1)  # [C]
+        return task_losses.mean().item()
 
     def rows(
         self,
@@ -187,13 +194,17 @@ class AblationBench(Bench):
         Methods: ``ways`` to make adapters, ``others`` with scores of their own, and more ``tuned``
         adapters ``[W, P]``. `tuned` (the oracle), `constant` and `tuned_alone` are always there.
         """
-        constant = mixtures.mixed(self.collection, mixtures.constant, index, self.weights)
         oracle = self.best(self.collection.tuned(index))
-        vectors = {"tuned": oracle(self.weights), "constant": constant}
-        # The adapter tuned for a weight, though `tuned` may be a better one, of another weight.
-        vectors["tuned_alone"] = self.collection.oracle_vectors[index]
-        vectors |= tuned or {}
-        vectors |= {name: way(self.weights) for name, way in ways.items()}
+        vectors = {
+            "tuned": oracle(self.weights),
+            "constant": mixtures.mixed(self.collection, mixtures.constant, index, self.weights),
+            # The adapter tuned for a weight, though `tuned` may be a better one, of another weight.
+            "tuned_alone": self.collection.oracle_vectors[index],
+        }
+        if tuned:
+            vectors |= tuned
+        for name, way in ways.items():
+            vectors[name] = way(self.weights)
         curve = self.curve(vectors, others, index).query("protocol == 'full'")
         table = self.measures(curve).drop(columns="protocol").set_index("method")
         table["choice"] = pd.Series({name: self.choice(way) for name, way in ways.items()})
@@ -212,10 +223,12 @@ def first_anchors(collection: Collection, number: int) -> Collection:
 
 def drawn_as_oracles(tuned: Collection, anchors: int) -> Collection:
     """Make oracles of all anchors but the first ones, so that nothing learns from them."""
+    drawn = tuned.anchors[anchors:]  # [drawn, O]
+    drawn_vectors = tuned.anchor_vectors[:, anchors:]  # [S, drawn, P]
     return replace(
         first_anchors(tuned, anchors),
-        oracles=torch.cat([tuned.oracles, tuned.anchors[anchors:]]),
-        oracle_vectors=torch.cat([tuned.oracle_vectors, tuned.anchor_vectors[:, anchors:]], 1),
+        oracles=torch.cat([tuned.oracles, drawn]),
+        oracle_vectors=torch.cat([tuned.oracle_vectors, drawn_vectors], 1),
     )
 
 
@@ -226,25 +239,26 @@ def trained_generators(
     stem = folder / "collection"
     save_collection(tuned, stem)
     stored = load_collection(stem)
-    found: dict[str, list[Generator]] = {}
+    generators: dict[str, list[Generator]] = {}
     for name in names:
         try:
-            found[name] = study.load_generators(name, stored, folder)
+            generators[name] = study.load_generators(name, stored, folder)
         except ParagonError:  # missing, incomplete, or made with other settings
             continue
-    missing = [name for name in names if name not in found]
+    missing = [name for name in names if name not in generators]
     if missing:
-        found |= train_generators(study, missing, stem, folder)
-    return {name: found[name] for name in names}
+        generators |= train_generators(study, missing, stem, folder)
+    return {name: generators[name] for name in names}
 
 
 def mixed_ways(collection: Collection, names: Sequence[str], index: int) -> Ways:
     """Make ways that mix the anchors of the seed at ``index``, by the name of the mixture."""
-    return {
-        name: partial(mixtures.mixed, collection, form, index)
-        for name in names
-        if (form := METHODS[name].mixture)
-    }
+    ways: Ways = {}
+    for name in names:
+        mixture = METHODS[name].mixture
+        if mixture:
+            ways[name] = partial(mixtures.mixed, collection, mixture, index)
+    return ways
 
 
 def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
@@ -252,8 +266,8 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     entry = plan.entry("law", name)
     study = plan.study("law", name)
     folder = STORE / "law" / name
-    sequences, backbone, about = study.load_frozen()
-    tuned = tuned_adapters(study, sequences, backbone, about, folder / "tuned")
+    sequences, backbone, description = study.load_frozen()
+    tuned = tuned_adapters(study, sequences, backbone, description, folder / "tuned")
     tuned = drawn_as_oracles(tuned, max(entry.anchors))
     # One oracle and one middle adapter, however many anchors the entry has.
     bench = AblationBench(study, sequences, backbone, first_anchors(tuned, plan.equal))
@@ -261,39 +275,56 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     collections = {number: first_anchors(tuned, number) for number in entry.anchors}
     generators: dict[str, list[Generator]] = {}
     for number, collection in collections.items():
-        own = trained_generators(study, GENERATORS, collection, folder / f"anchors-{number}")
-        generators |= {f"{name} {number}": by_seed for name, by_seed in own.items()}
+        stored = folder / f"anchors-{number}"
+        for method, by_seed in trained_generators(study, GENERATORS, collection, stored).items():
+            generators[f"{method} {number}"] = by_seed
     # Rivals without tuned adapters may cost as much as some of these.
-    budget = {"anchors": tuned.anchors[: plan.equal].tolist()}
-    names = plan.end_to_end if entry.end_to_end else []
-    change = {"adapters": budget, "rivals": {"end_to_end": names}}
+    change = {
+        "adapters": {"anchors": tuned.anchors[: plan.equal].tolist()},
+        "rivals": {"end_to_end": plan.end_to_end if entry.end_to_end else []},
+    }
     rivals = train_rivals(plan.study("law", name, change), folder)
     train, _ = training_task(study)
     biases = tune_category_bias(train, tuned.oracles, study.params.adapters, plan.seeds)
-    unchanged = torch.zeros(tuned.form.size)
-    plain = bench.held_out[1].catalogue_scores(unchanged).cpu().numpy()  # [N, n + 1]
-    rerankers = [Greedy(bench, depth) for depth in DEPTHS if GAINS.issuperset(entry.objectives)]
+    _, test, _ = bench.held_out
+    unchanged = torch.zeros(tuned.form.size)  # the adapter without effect
+    plain = test.catalogue_scores(unchanged).cpu().numpy()  # [N, n + 1]
+    rerankers = []
+    if GAINS.issuperset(entry.objectives):
+        rerankers = [Greedy(bench, depth) for depth in DEPTHS]
 
     tables = []
     for index, seed in enumerate(plan.seeds):
-        ways: Ways = {method: models[index].generate for method, models in generators.items()}
-        ways |= {method: model.generate for method, model in rivals[index].items()}
-        for key in [key for key in ways if key.startswith(("generated", "hypernetwork"))]:
+        learned: Ways = {}
+        for method, models in generators.items():
+            learned[method] = models[index].generate
+        for method, rival in rivals[index].items():
+            learned[method] = rival.generate
+        ways = dict(learned)
+        for key, way in learned.items():
             method, _, number = key.partition(" ")
-            ways[f"{method}_best {number}"] = bench.best(ways[key](bench.choices))
+            if key.startswith(("generated", "hypernetwork")):
+                ways[f"{method}_best {number}"] = bench.best(way(bench.choices))
         for number, collection in collections.items():
-            mixed = mixed_ways(collection, MIXTURES, index)
-            ways |= {f"{method} {number}": way for method, way in mixed.items()}
+            for method, way in mixed_ways(collection, MIXTURES, index).items():
+                ways[f"{method} {number}"] = way
             ways[f"best {number}"] = bench.best(collection.anchor_vectors[index])
         ways["backbone"] = lambda weights: unchanged.expand(len(weights), -1)
-        by_weight = (biased_scores(plain, sequences.categories, bias) for bias in biases[index])
-        category_bias = Row("category_bias", seed, bench.weights.numpy(), map(Scores.of, by_weight))
-        oracles = bench.best(bench.collection.tuned(index))(bench.weights)  # [W, P]
-        reranked = [reranker.row(seed, oracles) for reranker in rerankers]
+
+        scores = (
+            Scores.of(biased_scores(plain, sequences.categories, bias)) for bias in biases[index]
+        )
+        category_bias = Row("category_bias", seed, bench.weights.numpy(), scores)
+        oracle = bench.best(bench.collection.tuned(index))
+        tuned_vectors = oracle(bench.weights)  # [W, P]
+        reranked = [reranker.row(seed, tuned_vectors) for reranker in rerankers]
         tables.append(bench.rows(ways, index, [category_bias, *reranked]))
     objectives = len(entry.objectives)
     table = joined(tables, dataset=entry.dataset, backbone=entry.backbone, objectives=objectives)
-    table[["method", "anchors"]] = table["method"].str.partition(" ")[[0, 2]]
+    # "paragon 10" is the method `paragon` with ten anchors.
+    names = table["method"].str.partition(" ")
+    table["method"] = names[0]
+    table["anchors"] = names[2]
     return table
 
 
@@ -301,29 +332,37 @@ def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure a study at budgets of fetched items: a row for each budget, method and share."""
     entry = plan.entry("budgets", name)
     study = open_study(entry.dataset, entry.backbone, {"run": {"seeds": plan.seeds}})
-    trained, rows = study.load_trained(), []
-    settings, users = study.params.evaluation, trained.test_set.evaluation.users
+    settings = study.params.evaluation
+    trained = study.load_trained()
+    users = trained.test_set.evaluation.users
+    rows = []
     for budget, (measures, at_shares) in at_budgets(trained, settings.shares).items():
         differences = shares_from_generated(at_shares, users, settings.resamples)
         for method, by_name in measures.items():
             values = over_seeds(by_name)
             for key, value in differences.get(method, {}).items():
                 values[key.replace("alpha_ndcg", "difference")] = value
-            for share in (f"_{100 * share:g}" for share in settings.shares):
-                own = {k.replace(share, ""): v for k, v in values.items() if share in k}
-                front = {"fetched": budget, "method": method, "share": pd.to_numeric(share[1:])}
-                rows.append(front | {k: v for k, v in own.items() if not k.endswith("_note")})
+            for share in settings.shares:
+                percent = f"{100 * share:g}"
+                row: dict[str, Any] = {"fetched": budget, "method": method}
+                row["share"] = pd.to_numeric(percent)
+                for key, value in values.items():
+                    if f"_{percent}" in key and not key.endswith("_note"):
+                        row[key.replace(f"_{percent}", "")] = value
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
 def measure_tuning(plan: Ablations, name: str) -> pd.DataFrame:
     """Train a backbone with each change of its settings; a row for each, ``ndcg`` of validation."""
-    entry, rows = plan.entry("tuning", name), []
+    entry = plan.entry("tuning", name)
+    rows = []
     for change in plan.tried:
         study = open_study(entry.dataset, entry.backbone, {"backbones": change}, checked=False)
         start = time.process_time()
-        fitted = train_backbone(entry.backbone, study.load_sequences(), study.params.backbones)[1]
-        changed = ", ".join(f"{key} {value}" for key, value in change.items()) or "the study"
+        sequences = study.load_sequences()
+        _, fitted = train_backbone(entry.backbone, sequences, study.params.backbones)
         seconds = significant(time.process_time() - start, 3)
+        changed = ", ".join(f"{key} {value}" for key, value in change.items()) or "the study"
         rows.append((changed, -min(fitted.validation), fitted.epochs, seconds))
     return pd.DataFrame(rows, columns=["change", "ndcg", "epochs", "seconds"])

@@ -21,10 +21,22 @@ from paragon_study.report.style import GREY, look, metric_label
 from paragon_study.report.tables import interval_table
 
 MEASURES = ("regret_mean", "outcome_error")  # by loss, and by what is served
-# Methods of figures; the first ones are those of tables as well.
-IN_TABLES = "generated_best hypernetwork_best best generated paragon hypernetwork nearest".split()
-IN_TABLES += "interpolation_log greedy_1000".split()
-SHOWN = [*IN_TABLES, *"tuned_alone conditioned category_bias greedy_50".split()]
+# Methods of the figure `anchor_law`.
+SHOWN = [
+    "generated_best",
+    "hypernetwork_best",
+    "best",
+    "generated",
+    "paragon",
+    "hypernetwork",
+    "nearest",
+    "interpolation_log",
+    "greedy_1000",
+    "tuned_alone",
+    "conditioned",
+    "category_bias",
+    "greedy_50",
+]
 TABLES = ROOT / "ablations" / "results"
 
 
@@ -62,11 +74,12 @@ def factor_table(factorial: pd.DataFrame, factor: str) -> pd.DataFrame:
         return pd.DataFrame()
     if factor == DEFAULT:
         return interval_table(rows, "regret", "generator", "name")
-    same = ["name", "generator", "seed"]
-    default = factorial[factorial["factor"] == DEFAULT].set_index(same)["regret"]
-    rows = rows.join(default.rename("default"), on=same)
+    pair = ["name", "generator", "seed"]  # what a row shares with the row of the default
+    default = factorial[factorial["factor"] == DEFAULT].set_index(pair)["regret"]
+    rows = rows.join(default.rename("default"), on=pair)
     change = rows["regret"] - rows["default"]
-    label = rows["generator"] + ", " + rows["option"].astype(str).str.replace("_", " ")
+    option = rows["option"].astype(str).str.replace("_", " ")
+    label = rows["generator"] + ", " + option
     return interval_table(rows.assign(change=change, label=label), "change", "label", "name")
 
 
@@ -83,46 +96,65 @@ def chosen_guidance(factorial: pd.DataFrame) -> pd.DataFrame:
 def at_anchors(law: pd.DataFrame, number: int = 10) -> pd.DataFrame:
     """Select methods with this number of tuned adapters, or none; add the column ``setting``."""
     rows = law[law["anchors"].isna() | (law["anchors"] == number)]
-    setting = rows["objectives"].map("{} objectives, ".format) + rows["backbone"]
-    setting += (", " + rows["dataset"]).mask(rows["dataset"] == "ml-100k", "")
+    objectives = rows["objectives"].map("{} objectives, ".format)
+    dataset = (", " + rows["dataset"]).mask(rows["dataset"] == "ml-100k", "")
+    setting = objectives + rows["backbone"] + dataset
     return rows.assign(setting=setting, regret=100 * rows["regret_mean"])
 
 
 def paired(rows: pd.DataFrame, one: str, other: str, measure: str) -> pd.DataFrame:
     """Compute ``one`` minus ``other`` by setting: mean and 95 % interval over shared seeds."""
     wide = rows.pivot(index=["setting", "seed"], columns="method", values=measure)
-    intervals, changes = {}, (wide[one] - wide[other]).dropna()
-    for name, change in changes.groupby("setting", sort=False):
-        mean, low, high, _ = mean_interval(change.to_numpy(float))
-        intervals[name] = {"difference": mean, "low": low, "high": high, "seeds": len(change)}
+    differences = (wide[one] - wide[other]).dropna()
+    intervals = {}
+    for setting, by_seed in differences.groupby("setting", sort=False):
+        mean, low, high, _ = mean_interval(by_seed.to_numpy(float))
+        intervals[setting] = {"difference": mean, "low": low, "high": high, "seeds": len(by_seed)}
     return pd.DataFrame.from_dict(intervals, orient="index")
+
+
+def paired_table(
+    rows: pd.DataFrame, pairs: Iterable[tuple[str, str]], measure: str, digits: int
+) -> pd.DataFrame:
+    """Tabulate `paired`, ± half of the interval: pairs of methods by settings."""
+    tables = {f"{one} minus {other}": paired(rows, one, other, measure) for one, other in pairs}
+    table = pd.concat(tables).dropna()
+    half = table["high"] - table["difference"]
+    mean_text = table["difference"].round(digits).astype(str)
+    half_text = half.round(digits).astype(str)
+    cells = mean_text + " ± " + half_text
+    return cells.unstack(sort=False).fillna("–").sort_index(axis=1)
 
 
 @style.drawn
 def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
     """Plot regret up to 200 % and control error over the number of tuned adapters, by study."""
-    names = [n for n, of in law.groupby("name", sort=False)["anchors"] if of.nunique() > 1]
+    several = law.groupby("name", sort=False)["anchors"].nunique() > 1
+    names = several.index[several].tolist()
     figure, axes = style.panels(7.2, 4.4, 2, len(names), **style.SHARED)
     for (measure, name), ax in zip(product(MEASURES, names), axes.flat, strict=True):
         rows = law[law["name"] == name]
         for method in methods:
-            kind, own = look(method), rows[rows["method"] == method]
-            if own.empty:
+            rows_of_method = rows[rows["method"] == method]
+            if rows_of_method.empty:
                 continue
+            kind = look(method)
             line: dict[str, Any] = {"label": kind.label, "color": kind.colour, "ls": kind.line}
-            if own["anchors"].isna().all():
+            if rows_of_method["anchors"].isna().all():
                 ends = rows["anchors"].min(), rows["anchors"].max()
-                ax.plot(ends, [own[measure].mean()] * 2, linewidth=1.2, **line)
+                level = rows_of_method[measure].mean()
+                ax.plot(ends, [level, level], linewidth=1.2, **line)
                 continue
-            numbers, mean, low, high = style.limits_by("anchors", own, measure)
+            numbers, mean, low, high = style.limits_by("anchors", rows_of_method, measure)
             ax.plot(numbers, mean, marker=kind.marker, markersize=4, linewidth=1.2, **line)
             ax.vlines(numbers, low, high, color=kind.colour, linewidth=0.7)
         ax.set_xscale("log")
         ticks = sorted(law["anchors"].dropna().unique())
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
-    for ax, of in zip(axes[0], law.groupby("name").first().loc[names].itertuples(), strict=True):
-        title = f"{of.objectives} objectives,\n{look(of.backbone).label}, {of.dataset}"
+    studies = law.groupby("name").first().loc[names]
+    for ax, study in zip(axes[0], studies.itertuples(), strict=True):
+        title = f"{study.objectives} objectives,\n{look(study.backbone).label}, {study.dataset}"
         ax.set_title(title, fontsize=8)
     axes[0, 0].set_ylim(top=min(2, axes[0, 0].get_ylim()[1]))  # of all columns
     axes[0, 0].yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=""))
@@ -139,15 +171,26 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
 @style.drawn
 def budgets(table: pd.DataFrame) -> Figure:
     """Plot α-nDCG@10 over fetched items: a row for each study, a column for each share."""
-    parts = table.groupby(["name", "share"], sort=False)
-    names, shares = (table[column].drop_duplicates() for column in ("name", "share"))
-    figure, axes = style.panels(7.2, 1 + 1.6 * len(names), len(names), len(shares), **style.SHARED)
+    panels = table.groupby(["name", "share"], sort=False)
+    names = table["name"].drop_duplicates()
+    shares = table["share"].drop_duplicates()
+    height = 1 + 1.6 * len(names)
+    figure, axes = style.panels(7.2, height, len(names), len(shares), **style.SHARED)
     for ax, (name, share) in zip(axes.flat, product(names, shares), strict=True):
-        for method, rows in parts.get_group((name, share)).groupby("method", sort=False):
-            kind, fetch = look(method), method not in methods_of("reranked")
-            label = f"{kind.label}, then xQuAD" if fetch else kind.label
-            ax.plot(rows["fetched"], rows["alpha_ndcg"], label=label, color=kind.colour,
-                    ls=kind.line, marker=kind.marker, markersize=4, linewidth=1.2)  # fmt: skip
+        methods = panels.get_group((name, share)).groupby("method", sort=False)
+        for method, rows in methods:
+            kind = look(method)
+            is_reranker = method in methods_of("reranked")
+            ax.plot(
+                rows["fetched"],
+                rows["alpha_ndcg"],
+                label=kind.label if is_reranker else f"{kind.label}, then xQuAD",
+                color=kind.colour,
+                ls=kind.line,
+                marker=kind.marker,
+                markersize=4,
+                linewidth=1.2,
+            )
         ax.set_xscale("log")
         ax.set_xticks([10, 100, 1000], ["10", "100", "1,000"])
         ax.minorticks_off()
@@ -163,46 +206,70 @@ def budgets(table: pd.DataFrame) -> Figure:
 def catching_up(table: pd.DataFrame, fetched: int = 20) -> pd.DataFrame:
     """Tabulate the smallest number of items at which xQuAD catches up with `generated`, xQuAD.
 
-    If both fetch as many (95 % interval over users), and for lists as diverse as with ``fetched``
-    items by `generated` (over its seeds). Between measured numbers, logarithms are interpolated.
+    Row *as many*: both fetch the same number; in brackets the 95 % interval over users. The other
+    row: the lists are as diverse as those of `generated` with ``fetched`` items; in brackets the
+    interval over its seeds. Between measured numbers, logarithms are interpolated.
     """
     cells: dict[tuple, dict[str, str]] = {}
-    ends = {-np.inf: f"≤ {table['fetched'].min()}", np.inf: f"> {table['fetched'].max()}"}
-    for (name, share), rows in table.set_index("fetched").groupby(["name", "share"], sort=False):
-        xquad, own = (rows[rows["method"] == method] for method in ("xquad", "generated"))
-        lead = {"as many": [xquad[f"difference{end}"] for end in ("", "_high", "_low")]}
-        limits = own.loc[fetched, ["alpha_ndcg", "alpha_ndcg_low", "alpha_ndcg_high"]]
-        lead[f"{fetched} by generated"] = [xquad["alpha_ndcg"] - limit for limit in limits]
-        for row, lines in lead.items():
-            pairs = ((line.fillna(-1).cummax(), np.log(line.index)) for line in lines)
-            logs = (np.interp(0, *pair, -np.inf, np.inf) for pair in pairs)
-            n, low, high = (ends.get(x, f"{np.exp(x):.0f}") for x in logs)
-            text = n if n == low == high else f"{n} ({low} to {high})"
+    groups = table.set_index("fetched").groupby(["name", "share"], sort=False)
+    for (name, share), rows in groups:
+        xquad = rows[rows["method"] == "xquad"]
+        generated = rows[rows["method"] == "generated"].loc[fetched]
+        # Diversity beyond `generated`: the mean, then the limits; the upper one catches up first.
+        leads = {
+            "as many": (
+                xquad["difference"],
+                xquad["difference_high"],
+                xquad["difference_low"],
+            ),
+            f"{fetched} by generated": (
+                xquad["alpha_ndcg"] - generated["alpha_ndcg"],
+                xquad["alpha_ndcg"] - generated["alpha_ndcg_low"],
+                xquad["alpha_ndcg"] - generated["alpha_ndcg_high"],
+            ),
+        }
+        for row, lines in leads.items():
+            number, low, high = (_where_it_reaches_zero(lead) for lead in lines)
+            text = number if number == low == high else f"{number} ({low} to {high})"
             cells.setdefault((name, row), {})[f"{share} %"] = text
     return pd.DataFrame.from_dict(cells, orient="index")
+
+
+def _where_it_reaches_zero(lead: pd.Series) -> str:
+    """Return the smallest number of items, the index, at which a lead is 0, as text."""
+    largest_so_far = lead.fillna(-1).cummax()
+    logarithm = np.interp(0, largest_so_far, np.log(lead.index), -np.inf, np.inf)
+    if logarithm == -np.inf:
+        return f"≤ {lead.index.min()}"
+    if logarithm == np.inf:
+        return f"> {lead.index.max()}"
+    return f"{np.exp(logarithm):.0f}"
 
 
 @style.drawn
 def ternary(weights: np.ndarray, values: np.ndarray, labels: Sequence[str], metric: str) -> Figure:
     """Plot values ``[W]`` over weights ``[W, 3]`` of three objectives; rows sum to 1."""
-    corners = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])
-    xy = weights @ corners
+    corners = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])  # [3, 2]
+    outline = corners[[0, 1, 2, 0]]
+    x, y = (weights @ corners).T
     figure, ax = style.panels(4.2, 3.3)
-    filled = ax.tricontourf(Triangulation(*xy.T), values, levels=12, cmap=style.WEIGHT_COLOURS)
-    ax.plot(*xy.T, "o", color="white", mec="black", mew=0.4, markersize=2.2, clip_on=False)
-    ax.plot(*corners[[0, 1, 2, 0]].T, color="black", linewidth=0.8)
+    filled = ax.tricontourf(Triangulation(x, y), values, levels=12, cmap=style.WEIGHT_COLOURS)
+    ax.plot(x, y, "o", color="white", mec="black", mew=0.4, markersize=2.2, clip_on=False)
+    ax.plot(outline[:, 0], outline[:, 1], color="black", linewidth=0.8)
     outward = corners - corners.mean(0)
     centred: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center"}
     for number, name in enumerate(labels):
         ax.annotate(f"{name} = 1", corners[number], 20 * outward[number], **centred, weight="bold")
         # The edge that leads from the next corner to the one after it shows the weight there.
-        start, end = corners[(number + 1) % 3], corners[(number + 2) % 3]
+        start = corners[(number + 1) % 3]
+        end = corners[(number + 2) % 3]
         for share in (0.2, 0.4, 0.6, 0.8):
             point = (1 - share) * start + share * end
             ax.annotate(f"{share:g}", point, -13 * outward[number], **centred, fontsize=6, c=GREY)
     ax.set_aspect("equal")
     ax.set_axis_off()
     style.colour_bar(ax, filled, metric_label(metric), pad=0.08, shrink=0.85)
-    edges = "Weights on the edges: right, of {}; left, of {}; below, of {}."
-    style.small_print(figure, edges.format(*labels))
+    right, left, below = labels
+    note = f"Weights on the edges: right, of {right}; left, of {left}; below, of {below}."
+    style.small_print(figure, note)
     return figure

@@ -33,7 +33,7 @@ MIXED = ("nearest", "interpolation_log")  # measured for each collection, beside
 
 
 class Variant(NamedTuple):
-    """What was made with one option of a factor."""
+    """The generators and adapters of one option of a factor."""
 
     factor: str
     option: str
@@ -50,38 +50,39 @@ def measure_factorial(plan: Ablations, name: str) -> pd.DataFrame:
     entry = plan.entry("factorial", name)
     study = plan.study("factorial", name)
     folder = STORE / "factorial" / name
-    sequences, backbone, about = study.load_frozen()
-    tuned = tuned_adapters(study, sequences, backbone, about, folder / "tuned")
+    sequences, backbone, description = study.load_frozen()
+    tuned = tuned_adapters(study, sequences, backbone, description, folder / "tuned")
     bench = AblationBench(study, sequences, backbone, tuned)
-    variants = list(made_variants(plan, name, bench, folder))
+    variants = list(make_variants(plan, name, bench, folder))
     tables = [rows_of_seed(bench, variants, index) for index in range(len(plan.seeds))]
     objectives = len(bench.objectives)
     return joined(tables, dataset=entry.dataset, backbone=entry.backbone, objectives=objectives)
 
 
-def made_variants(
+def make_variants(
     plan: Ablations, entry: str, bench: AblationBench, folder: Path
 ) -> Iterator[Variant]:
     """Make the default, then each option of each factor; load from ``folder`` what is stored."""
-    valid = bench.held_out[0]
+    valid, _, _ = bench.held_out
     default = trained_generators(bench.study, GENERATORS, bench.collection, folder / DEFAULT)
     yield Variant(DEFAULT, DEFAULT, default, bench.collection)
-    options = [(factor, *item) for factor, of in plan.factors.items() for item in of.items()]
-    for factor, option, change in options:
-        own = folder / f"{factor}-{option}"
-        collection: Collection | None = None
-        generators: dict[str, list[Generator]] = {name: default[name] for name in change.of}
-        if change.train:
-            study = plan.study("factorial", entry, change.train)
-            if "adapters" in change.train:
-                sequences, backbone, about = study.load_frozen()
-                collection = tuned_adapters(study, sequences, backbone, about, own / "tuned")
-            learned = collection or bench.collection
-            generators = trained_generators(study, change.of, learned, own)
-        if change.sample:
-            for name, models in generators.items():
-                generators[name] = [resampled(model, change.sample, valid) for model in models]
-        yield Variant(factor, option, generators, collection)
+    for factor, options in plan.factors.items():
+        for option, change in options.items():
+            stored = folder / f"{factor}-{option}"
+            collection: Collection | None = None
+            generators: dict[str, list[Generator]] = {name: default[name] for name in change.of}
+            if change.train:
+                study = plan.study("factorial", entry, change.train)
+                if "adapters" in change.train:
+                    sequences, backbone, description = study.load_frozen()
+                    stem = stored / "tuned"
+                    collection = tuned_adapters(study, sequences, backbone, description, stem)
+                learned = collection or bench.collection
+                generators = trained_generators(study, change.of, learned, stored)
+            if change.sample:
+                for name, models in generators.items():
+                    generators[name] = [resampled(model, change.sample, valid) for model in models]
+            yield Variant(factor, option, generators, collection)
 
 
 def resampled(generator: Generator, change: Mapping[Any, Any], valid: FrozenTask) -> Generator:
@@ -89,8 +90,8 @@ def resampled(generator: Generator, change: Mapping[Any, Any], valid: FrozenTask
     settings = generator.settings.model_dump() | dict(change)
     model = copy.copy(generator.model)  # with the same parameters
     model.settings = checked(GeneratorSettings, settings, "ablations/params.yaml: factors")
-    by_guidance = guidance_losses(Generator(model, generator.description), valid)
-    chosen = min(by_guidance, key=lambda guidance: by_guidance[guidance])
+    losses = guidance_losses(Generator(model, generator.description), valid)  # by guidance
+    chosen = min(losses, key=lambda guidance: losses[guidance])
     return Generator(model, generator.description | {"guidance": chosen})
 
 
@@ -103,18 +104,24 @@ def rows_of_seed(bench: AblationBench, variants: list[Variant], index: int) -> p
     def add(method: str, variant: Variant, choices: dict[str, Any]) -> str:
         """Note the columns of a row; return the name under which it is measured."""
         key = f"{method} {variant.factor} {variant.option}"
-        place = {"factor": variant.factor, "option": variant.option}
-        columns[key] = {"generator": method, **place, **choices}
+        columns[key] = {
+            "generator": method,
+            "factor": variant.factor,
+            "option": variant.option,
+            **choices,
+        }
         return key
 
     for variant in variants:
         for method, models in variant.generators.items():
             model = models[index]
-            ways[add(method, variant, choices_of(model))] = model.generate
+            key = add(method, variant, choices_of(model))
+            ways[key] = model.generate
         if variant.collection:
             start = {"start": start_of(variant.collection.description)}
             for method, way in mixed_ways(variant.collection, MIXED, index).items():
-                ways[add(method, variant, start)] = way
+                key = add(method, variant, start)
+                ways[key] = way
             key = add("tuned_alone", variant, start)
             tuned[key] = variant.collection.oracle_vectors[index]
 
@@ -126,8 +133,8 @@ def rows_of_seed(bench: AblationBench, variants: list[Variant], index: int) -> p
 def choices_of(generator: Generator) -> dict[str, Any]:
     """Return the columns that say how a generator was trained, and how it samples."""
     settings = generator.settings
-    sizes = {"diffusion": settings.batch, "task": settings.task_batch}
-    losses = [loss for loss, size in sizes.items() if size]
+    batches = {"diffusion": settings.batch, "task": settings.task_batch}
+    losses = [loss for loss, size in batches.items() if size]
     # Only the task loss samples in training.
     trained_steps = generator.description["settings"]["sampler_steps"]
     return {
@@ -142,5 +149,5 @@ def choices_of(generator: Generator) -> dict[str, Any]:
 
 
 def start_of(collection: dict[str, Any]) -> str:
-    """Say what the adapters of a collection, of which this is the description, started from."""
+    """Return what the adapters of a collection with this description were tuned from."""
     return "common" if collection["settings"]["start_steps"] else "untrained"

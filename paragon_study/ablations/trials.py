@@ -68,7 +68,8 @@ class Plan(Section):
     def _checksum(self, kind: str, name: str) -> str:
         entry = self.entry(kind, name)
         study = getattr(entry, "dataset", self.dataset)
-        params = load_params(study=study, backbone=getattr(entry, "backbone", None))
+        backbone = getattr(entry, "backbone", None)
+        params = load_params(study=study, backbone=backbone)
         sections = params.model_dump(include=SETTINGS_OF.get(kind, SETTINGS))
         content = [sections, *self.follows_from(kind, name)]
         text = json.dumps(content, sort_keys=True, default=Section.model_dump)
@@ -76,8 +77,9 @@ class Plan(Section):
 
     def missing(self, kind: str) -> list[str]:
         """List the trials of a kind without rows, or with rows made with other settings."""
-        known = self._recorded().get(kind, {})
-        return [n for n in getattr(self, kind) if known.get(n) != self._checksum(kind, n)]
+        recorded = self._recorded().get(kind, {})
+        names = getattr(self, kind)
+        return [name for name in names if recorded.get(name) != self._checksum(kind, name)]
 
     def run(self, kind: str, names: Iterable[str], rows_of: Rows | None) -> None:
         """Run and record trials; without ``rows_of`` record the settings and keep the rows."""
@@ -93,36 +95,45 @@ class Plan(Section):
 
 def replace_rows(path: Path, rows: pd.DataFrame, key: list[str]) -> None:
     """Replace rows with the same ``key`` or append them; other rows keep every character."""
-    text: dict[str, Any] = {"dtype": str, "keep_default_na": False}
-    new = pd.read_csv(io.StringIO(rows.to_csv(index=False, float_format="%.6g")), **text)
-    old = pd.read_csv(path, **text) if path.exists() else new.iloc[:0]
+    as_text: dict[str, Any] = {"dtype": str, "keep_default_na": False}
+    written = rows.to_csv(index=False, float_format="%.6g")
+    new = pd.read_csv(io.StringIO(written), **as_text)
+    old = pd.read_csv(path, **as_text) if path.exists() else new.iloc[:0]
     tables = dict(list(old.groupby(key, sort=False)))
     tables |= dict(list(new.groupby(key, sort=False)))
     columns = list(dict.fromkeys([*old, *new]))
-    write_text(path, pd.concat(tables.values())[columns].to_csv(index=False))
+    table = pd.concat(tables.values())[columns]
+    write_text(path, table.to_csv(index=False))
 
 
 def joined(tables: Iterable[pd.DataFrame], **front: object) -> pd.DataFrame:
     """Concatenate tables, and put constant columns in ``front``."""
     table = pd.concat(tables, ignore_index=True)
-    return pd.concat([pd.DataFrame([front] * len(table)), table], axis=1)
+    constant = pd.DataFrame([front] * len(table))
+    return pd.concat([constant, table], axis=1)
 
 
 def tuned_adapters(
-    study: Study, sequences: Sequences, backbone: Backbone, about: dict, stem: Path
+    study: Study, sequences: Sequences, backbone: Backbone, description: dict, stem: Path
 ) -> Collection:
-    """Load the adapters stored at ``stem``, or tune all anchors and oracles of the study."""
-    settings, seeds = study.params.adapters, study.params.run.seeds
+    """Load the adapters stored at ``stem``, or tune all anchors and oracles of the study.
+
+    ``description`` is that of the backbone.
+    """
+    settings = study.params.adapters
+    seeds = study.params.run.seeds
     try:
-        stored = load_collection(stem, about)
-        asked = {"settings": settings.model_dump(), "seeds": seeds}
-        check_match(asked, stored.description, f"{stem}.json")
+        stored = load_collection(stem, description)
+        expected = {"settings": settings.model_dump(), "seeds": seeds}
+        check_match(expected, stored.description, f"{stem}.json")
         return stored
     except ParagonError:  # missing, incomplete, or made with other settings
         start = time.process_time()
-        made = collect(backbone, sequences, settings, seeds, {"backbone": about["sha256"]})
-        seconds = {"seconds": significant(time.process_time() - start, 3)}
-        save_collection(dataclasses.replace(made, description=made.description | seconds), stem)
+        origin = {"backbone": description["sha256"]}
+        tuned = collect(backbone, sequences, settings, seeds, origin)
+        seconds = significant(time.process_time() - start, 3)
+        with_seconds = tuned.description | {"seconds": seconds}
+        save_collection(dataclasses.replace(tuned, description=with_seconds), stem)
         return load_collection(stem)
 
 
@@ -152,21 +163,25 @@ class Bench:
 
     def curve(self, vectors: Vectors, others: Iterable[Row] = (), index: int = 0) -> pd.DataFrame:
         """Measure adapters ``[W, P]`` of seed ``index``, and further rows, at each weight."""
-        (_, test, test_set), weights = self.held_out, self.weights.numpy()
+        _, test, test_set = self.held_out
+        weights = self.weights.numpy()
         seed = self.study.params.run.seeds[index]
         rows = [
-            Row(name, seed, weights, (Scores.of_adapter(test, vector) for vector in own))
-            for name, own in vectors.items()
+            Row(name, seed, weights, (Scores.of_adapter(test, vector) for vector in of_method))
+            for name, of_method in vectors.items()
         ]
-        return measure_rows(test_set, [*rows, *others])[0]
+        curve, _ = measure_rows(test_set, [*rows, *others])
+        return curve
 
     def measures(self, curve: pd.DataFrame) -> pd.DataFrame:
         """Summarise a curve in a row per method; it must contain `tuned` and `constant`."""
-        lines = []
-        for (protocol, seed), part in curve.groupby(["protocol", "seed"], sort=False):
-            part = part.set_index("method")
-            for name in part.index.unique():
-                measures = control_measures(part, name, self.objectives)
-                values = {k: np.nan if m.value is None else m.value for k, m in measures.items()}
-                lines.append({"method": name, "protocol": protocol, "seed": seed, **values})
-        return pd.DataFrame(lines)
+        rows = []
+        for (protocol, seed), of_seed in curve.groupby(["protocol", "seed"], sort=False):
+            by_method = of_seed.set_index("method")
+            for method in by_method.index.unique():
+                row = {"method": method, "protocol": protocol, "seed": seed}
+                measures = control_measures(by_method, method, self.objectives)
+                for name, measure in measures.items():
+                    row[name] = np.nan if measure.value is None else measure.value
+                rows.append(row)
+        return pd.DataFrame(rows)

@@ -1,4 +1,8 @@
-"""Answers that a notebook would give away, and common mistakes, which have the same arguments."""
+"""Answers of exercises that a notebook would give away, and common mistakes.
+
+``MISTAKES`` maps the function of an answer to wrong versions of it, which take the same arguments,
+each with a hint.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,13 +15,14 @@ from paragon.rivals.end_to_end import equal_steps
 
 
 def from_clean(z: float, c: float, a: float, s: float) -> tuple[float, float]:
-    """Exercise 04.1: the noise and the velocity of a noisy latent ``z`` with the clean one."""
+    """Exercise 04.1: noise and velocity of the noisy latent ``z`` whose clean latent is ``c``."""
     noise = (z - a * c) / s
-    return noise, a * noise - s * c
+    velocity = a * noise - s * c
+    return noise, velocity
 
 
 def velocity(none: float, of_weights: float, g: float) -> float:
-    """Exercise 04.2: the velocity, like the clean latent, under guidance ``g``."""
+    """Exercise 04.2: the velocity under guidance ``g``: the formula of the clean latent holds."""
     return none + g * (of_weights - none)
 
 
@@ -27,36 +32,49 @@ def left_over(width: int, size: int) -> float:
 
 
 def equal_cost(settings: Any, section: str = "rivals", **change: int) -> int:
-    """Exercise 05.1: steps of a rival at equal cost; ``change`` in a section: a mistake."""
+    """Exercise 05.1: the steps of a rival at equal cost.
+
+    A ``change`` of the settings of a ``section`` gives the number of a common mistake.
+    """
     changed = getattr(settings, section).model_copy(update=change)
     return equal_steps(settings.model_copy(update={section: changed}))
 
 
 def times_saved(settings: Any, epochs: float, events: int, together: bool = True) -> float:
-    """Exercise 05.2: events that retraining reads, over those that preparing reads."""
+    """Exercise 05.2: events that retraining reads, over those that the preparations read.
+
+    Not ``together``: of the preparations, tuning alone.
+    """
     adapters = settings.adapters
+    generator = settings.generator
     prepared = (adapters.start_steps + adapters.steps) * adapters.batch
     if together:
-        prepared += settings.generator.steps * settings.generator.task_rows
+        prepared += generator.steps * generator.task_rows
     return epochs * events / prepared
 
 
 def factor(law: pd.DataFrame) -> float:
     """Exercise 07.2: the regret of `nearest` with five anchors, over that with twenty."""
-    return np.divide(*_of_nearest(law))
+    five, twenty = _regret_of_nearest(law)
+    return five / twenty
 
 
 def farthest(rows: pd.DataFrame, largest: bool = True) -> str:
     """Exercise 07.3: the method whose ranks by loss and by list are farthest apart (or closest)."""
     ranks = _means(rows).rank()
-    apart = (ranks["regret"] - ranks["outcome_error"]).abs()
-    return str(apart.idxmax() if largest else apart.idxmin())
+    distance = (ranks["regret"] - ranks["outcome_error"]).abs()
+    return str(distance.idxmax() if largest else distance.idxmin())
 
 
 def shared(recommender: Any, liked: list, ends: tuple[float, float] = (0.9, 0.1)) -> str:
-    """Exercise 08.3: the items in the lists at both ``ends``, sorted, as one text."""
-    lists = [set(recommender.recommend(liked, weights=[w, 1 - w]).item_ids) for w in ends]
-    return " ".join(sorted(set.intersection(*lists)))
+    """Exercise 08.3: the items in the lists at both ``ends``, sorted, as one text.
+
+    ``ends`` has two weights of accuracy.
+    """
+    one, other = ends
+    first = recommender.recommend(liked, weights=[one, 1 - one]).item_ids
+    second = recommender.recommend(liked, weights=[other, 1 - other]).item_ids
+    return " ".join(sorted(set(first) & set(second)))
 
 
 def new_w1(w1: Any, r: Any) -> Any:
@@ -64,20 +82,28 @@ def new_w1(w1: Any, r: Any) -> Any:
     return w1 @ r
 
 
-def left(before: pd.DataFrame, after: pd.DataFrame, of: Callable = np.ptp) -> float:
-    """Exercise 09.3: the range of diversity that is left, as a share."""
-    return float(of(before["alpha_ndcg@10"]) / of(after["alpha_ndcg@10"]))
+def left(as_it_is: pd.DataFrame, moved: pd.DataFrame, size: Callable = np.ptp) -> float:
+    """Exercise 09.3: the range of diversity without moving, as a share of that after moving."""
+    without = size(as_it_is["alpha_ndcg@10"])
+    return float(without / size(moved["alpha_ndcg@10"]))
 
 
-def _of_nearest(law: pd.DataFrame) -> tuple[float, float]:
-    own = law[(law["method"] == "nearest") & (law["name"] == "3-sasrec")]
-    means = own.groupby("anchors")["regret_mean"].mean()
+def _regret_of_nearest(law: pd.DataFrame) -> tuple[float, float]:
+    """Return the mean regret of `nearest` with five and with twenty anchors."""
+    rows = law[(law["method"] == "nearest") & (law["name"] == "3-sasrec")]
+    means = rows.groupby("anchors")["regret_mean"].mean()
     return means[5], means[20]
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
-    own = rows[rows["setting"] == "3 objectives, sasrec"]
-    return own.groupby("method")[["regret", "outcome_error"]].mean().dropna()
+    """Return the mean regret and control error of methods that have both."""
+    rows = rows[rows["setting"] == "3 objectives, sasrec"]
+    return rows.groupby("method")[["regret", "outcome_error"]].mean().dropna()
+
+
+def _difference(law: pd.DataFrame) -> float:
+    five, twenty = _regret_of_nearest(law)
+    return five - twenty
 
 
 MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
@@ -94,11 +120,14 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
     ],
     times_saved: [
         (partial(times_saved, together=False), "The generator has to be trained, too."),
-        (lambda *given: 1 / times_saved(*given), "This is the share that preparing reads."),
+        (
+            lambda settings, epochs, events: 1 / times_saved(settings, epochs, events),
+            "This is the share that preparing reads.",
+        ),
         (lambda s, _, events: times_saved(s, 1, events), "Each epoch reads all events."),
     ],
     factor: [
-        (lambda law: np.subtract(*_of_nearest(law)), "This is the difference, not the factor."),
+        (_difference, "This is the difference, not the factor."),
         (lambda law: 1 / factor(law), "This is the factor from five anchors to twenty."),
         (lambda law: factor(law) - 1, "This is by how much it is larger, not by which factor."),
     ],
@@ -118,8 +147,11 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
         (lambda w1, r: r[: len(w1), : len(w1)] @ w1, "The states are rotated: on the other side."),
     ],
     left: [
-        (lambda *given: 1 - left(*given), "This is the share that is lost, not what is left."),
-        (lambda before, after: left(after, before), "Divide by the range after the move."),
-        (partial(left, of=np.max), "Divide the ranges, not the largest values."),
+        (
+            lambda as_it_is, moved: 1 - left(as_it_is, moved),
+            "This is the share that is lost, not what is left.",
+        ),
+        (lambda as_it_is, moved: left(moved, as_it_is), "Divide by the range after the move."),
+        (partial(left, size=np.max), "Divide the ranges, not the largest values."),
     ],
 }

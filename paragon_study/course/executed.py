@@ -18,10 +18,12 @@ def publish_notebooks(root: Path = ROOT) -> None:
     """Write the copies of all executed notebooks; keep older copies of the others."""
     studies = load_params(root / "params.yaml").studies
     folder = root / "artifacts" / "notebooks" / next(iter(studies.datasets))
+    folders = [folder, folder / studies.backbones[0]]  # of stages without, and with a backbone
     for source in sorted((root / "notebooks").glob("0[1-7]_*.ipynb")):
-        for path in (folder / source.name, folder / studies.backbones[0] / source.name):
+        for path in (folder / source.name for folder in folders):
             if path.exists():
-                write_text(root / FOLDER / source.name, smaller(path.read_text(encoding="utf-8")))
+                executed = path.read_text(encoding="utf-8")
+                write_text(root / FOLDER / source.name, smaller(executed))
 
 
 def smaller(text: str) -> str:
@@ -30,10 +32,17 @@ def smaller(text: str) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../")
-        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
             if "image/png" in data:
-                made, image = io.BytesIO(), Image.open(io.BytesIO(b64decode(data["image/png"])))
-                palette = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-                palette.save(made, "PNG", optimize=True)
-                data["image/png"] = b64encode(made.getvalue()).decode("ascii")
+                data["image/png"] = _with_few_colours(data["image/png"])
     return nbformat.writes(notebook) + "\n"
+
+
+def _with_few_colours(encoded: str) -> str:
+    """Reduce a PNG image, encoded as text, to a palette of COLOURS."""
+    image = Image.open(io.BytesIO(b64decode(encoded)))
+    reduced = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    png = io.BytesIO()
+    reduced.save(png, "PNG", optimize=True)
+    return b64encode(png.getvalue()).decode("ascii")

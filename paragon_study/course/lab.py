@@ -14,8 +14,19 @@ from paragon.params import ROOT, merge_sections, read_settings
 from paragon_study.running.runner import run_notebook
 
 SMALL = Path(__file__).with_name("small.yaml")
-COPIED = "docs paragon paragon_study notebooks results ablations".split()
-COPIED += "benchmarks tests README.md CONTRIBUTING.md".split()  # pages link to them
+COPIED = [
+    "docs",
+    "paragon",
+    "paragon_study",
+    "notebooks",
+    "results",
+    "ablations",
+    # Pages link to these.
+    "benchmarks",
+    "tests",
+    "README.md",
+    "CONTRIBUTING.md",
+]
 NOTE = """> **This is the small lab**, with 200 users and little training. Lists follow the weights,
 > as in the study. Which method is better is noise here: see [docs/executed](../docs/executed)."""
 
@@ -27,35 +38,51 @@ def small_params(root: Path = ROOT) -> dict:
 
 def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] = print) -> Path:
     """Make ``root/lab`` unless it exists, from the study or in small (four minutes)."""
-    lab, mode = root / "lab", "full" if full else "small"
+    lab = root / "lab"
+    mode = "full" if full else "small"
     if lab.exists():
         if not (lab / f".{mode}").exists():
             raise ParagonError(f"{lab}: is no {mode} lab; remove it first: make lab-reset")
         return lab
-    for name, how in (("data", "python -m paragon fetch"), *[("artifacts", "make repro")] * full):
+    needed = {"data": "python -m paragon fetch"}
+    if full:
+        needed["artifacts"] = "make repro"
+    for name, command in needed.items():
         if not (root / name).is_dir():
-            raise ParagonError(f"{root / name}: not found; run `{how}` first")
+            raise ParagonError(f"{root / name}: not found; run `{command}` first")
+
     draft = root / "lab.part"  # renamed when complete
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     (draft / "data").symlink_to(os.path.join("..", "data"))  # the largest, and only read
-    for name in (*COPIED, *["artifacts"] * full):
-        if (source := root / name).exists():
-            (shutil.copytree if source.is_dir() else shutil.copy2)(source, draft / name)
+    copied = [*COPIED, "artifacts"] if full else COPIED
+    for name in copied:
+        source = root / name
+        if source.is_dir():
+            shutil.copytree(source, draft / name)
+        elif source.exists():
+            shutil.copy2(source, draft / name)
     if full:
         shutil.copy2(root / "params.yaml", draft)
     else:
-        text = yaml.safe_dump(small_params(root), sort_keys=False)
-        (draft / "params.yaml").write_text(text, encoding="utf-8")
-        for stage in sorted(path.stem for path in (draft / "notebooks").glob("0[1-6]_*.ipynb")):
-            say(f"lab: {stage}, with few users and steps")
-            run_notebook(stage, "ml-100k", None if stage.startswith("01") else "sasrec", draft)
-        for path in (draft / "notebooks").glob("*.ipynb"):
-            notebook = nbformat.read(path, as_version=4)
-            notebook.cells.insert(1, nbformat.v4.new_markdown_cell(NOTE, id="small"))
-            nbformat.write(notebook, path)
+        _run_small_study(draft, small_params(root), say)
     (draft / f".{mode}").touch()
     return draft.rename(lab)
+
+
+def _run_small_study(lab: Path, params: dict, say: Callable[[str], None]) -> None:
+    """Run the stages with few users and steps, and say in each notebook that it is small."""
+    text = yaml.safe_dump(params, sort_keys=False)
+    (lab / "params.yaml").write_text(text, encoding="utf-8")
+    for path in sorted((lab / "notebooks").glob("0[1-6]_*.ipynb")):
+        say(f"lab: {path.stem}, with few users and steps")
+        backbone = None if path.stem.startswith("01") else "sasrec"
+        run_notebook(path.stem, "ml-100k", backbone, lab)
+    for path in (lab / "notebooks").glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        note = nbformat.v4.new_markdown_cell(NOTE, id="small")
+        notebook.cells.insert(1, note)
+        nbformat.write(notebook, path)
 
 
 def check_user(options: Sequence[str]) -> None:

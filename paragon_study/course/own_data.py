@@ -25,10 +25,13 @@ WITHOUT: dict = {"rivals": {"end_to_end": []}}
 
 def new_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None = None) -> Study:
     """Prepare a dataset and open its study, with changed ``settings``; replace an earlier one."""
-    name, folder = dataset.name, ARTIFACTS / dataset.name
+    name = dataset.name
+    folder = ARTIFACTS / name
     studies = load_params().studies
-    taken = name in (*studies.datasets, *studies.others, *OTHERS) or (DATA / name).exists()
-    if taken or folder.exists() and not (folder / MARK).exists():
+    named = name in (*studies.datasets, *studies.others, *OTHERS)
+    used_by_study = named or (DATA / name).exists()
+    holds_other = folder.exists() and not (folder / MARK).exists()
+    if used_by_study or holds_other:
         used = f"the study uses this name, or {folder} holds something else"
         raise ParagonError(f"dataset {name!r}: {used}; give yours another name")
     if backbone not in BACKBONES:
@@ -45,8 +48,9 @@ def new_study(dataset: Dataset, backbone: str = "sasrec", settings: dict | None 
 
 def train(study: Study) -> None:
     """Train backbone, collection and generators, as notebooks 2 to 4 do."""
-    sequences, params = study.load_sequences(), study.params
-    model, fitted = train_backbone(study.backbone, sequences, params.backbones, study.device)
+    sequences = study.load_sequences()
+    settings = study.params.backbones
+    model, fitted = train_backbone(study.backbone, sequences, settings, study.device)
     study.save_backbone(model, sequences, fitted)
     print(beside_baselines(-min(fitted.validation), sequences))
     tune_collection(study)
@@ -55,13 +59,15 @@ def train(study: Study) -> None:
 
 def export(study: Study) -> Path:
     """Write the folder that :meth:`paragon.Recommender.load` and ``paragon serve`` read."""
-    export_folder(study.folder / "model", *study.load_served())
-    return study.folder / "model"
+    folder = study.folder / "model"
+    export_folder(folder, *study.load_served())
+    return folder
 
 
 def build_demo(study: Study) -> Path:
     """Tune the category bias, then write the demo page of the study."""
-    page = study.folder / "demo.html"
     train_category_bias(study)
-    write_text(page, build_page(make_bundle(study.load_trained()), study.load_sequences()))
-    return page
+    bundle = make_bundle(study.load_trained())
+    path = study.folder / "demo.html"
+    write_text(path, build_page(bundle, study.load_sequences()))
+    return path

@@ -15,19 +15,46 @@ from paragon.storage import require, write_text
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus, shares_table
 
-HV_OF_TUNED, REGRET = "set_hv_of_tuned_full", "regret_mean_full"
+HV_OF_TUNED = "set_hv_of_tuned_full"
+REGRET = "regret_mean_full"
 DIFFERENCE = "set_hv_full_minus_generated"
+REFERENCES_SHOWN = ("constant", "backbone")
 # Only in all.csv: baselines, checks and variants.
-NOT_LISTED = [m for m in methods_of("reference") if m not in ("constant", "backbone")]
-NOT_LISTED += ["paragon_no_cfg", "interpolation", "rbf", "ridge"]
-NOT_LISTED += ["ridge_log", "cmr", "linear_subspace"]
-# Columns of the tables of methods and of studies, with digits.
+NOT_LISTED = [
+    *(method for method in methods_of("reference") if method not in REFERENCES_SHOWN),
+    "paragon_no_cfg",
+    "interpolation",
+    "rbf",
+    "ridge",
+    "ridge_log",
+    "cmr",
+    "linear_subspace",
+]
+# Columns of the table of studies.
 CONTROL = {"r_acc_full": "r acc", "r_div_full": "r div", "outcome_error_full": "control error"}
-MEANS = {HV_OF_TUNED: ("of tuned", 2)} | {name: (title, 2) for name, title in CONTROL.items()}
-MEANS |= {"even_ild_full": ("distance", 2), "even_items_full": ("items", 0)}
-MEANS |= {REGRET: ("regret %", 1)}
-IN_SHARES = ["backbone", "tuned", "paragon", "paragon_transformer", "generated"]
-IN_SHARES += ["interpolation_log", "hypernetwork", "category_bias", "xquad", "generated_xquad"]
+# Columns of the table of methods, with digits.
+MEANS = {
+    HV_OF_TUNED: ("of tuned", 2),
+    "r_acc_full": ("r acc", 2),
+    "r_div_full": ("r div", 2),
+    "outcome_error_full": ("control error", 2),
+    "even_ild_full": ("distance", 2),
+    "even_items_full": ("items", 0),
+    REGRET: ("regret %", 1),
+}
+# Columns of the table of shares.
+IN_SHARES = [
+    "backbone",
+    "tuned",
+    "paragon",
+    "paragon_transformer",
+    "generated",
+    "interpolation_log",
+    "hypernetwork",
+    "category_bias",
+    "xquad",
+    "generated_xquad",
+]
 CONTROLLED = {"paragon": "Paragon", "generated": "with task loss"}  # columns of the last table
 SUMMARY = """\
 # Results
@@ -84,9 +111,12 @@ def study_folders(results: Path) -> list[Path]:
 
 
 def is_current(folder: Path) -> bool:
-    """Return whether a study was made with today's adapters: it has the paper's recipe."""
-    row = load_results(folder / "metrics.json").get("paragon", {})
-    return any(name.startswith("possible_") for name in row)
+    """Return whether the adapters of a study were tuned as today.
+
+    Only such studies measured the gain that is possible with the paper's recipe.
+    """
+    measures = load_results(folder / "metrics.json").get("paragon", {})
+    return any(name.startswith("possible_") for name in measures)
 
 
 def load_results(path: Path, stage: str = "evaluation") -> dict[str, Any]:
@@ -98,29 +128,45 @@ def load_results(path: Path, stage: str = "evaluation") -> dict[str, Any]:
 
 
 def all_results(folders: Iterable[Path]) -> pd.DataFrame:
-    """Tabulate studies, methods and measures: means over seeds, limits, and differences."""
+    """Tabulate studies, methods and measures: means over seeds, limits, and differences.
+
+    Measures of a front (hypervolume, evenness) are left out for a method with a single point.
+    """
     rows: list[tuple] = []
     for folder in folders:
-        study, metrics = folder.parts[-2:], load_results(folder / "metrics.json")
-        notes = {method: row.get("r_acc_full_note", "") for method, row in metrics.items()}
-        single = {method for method, note in notes.items() if "there is one" in note}
-        for method, row in metrics.items():
-            for name, value in row.items():
-                of_front = name.startswith(("set_hv", "even_")) and method in single
-                ending = name.endswith(("_sd", "_low", "_high"))
-                if isinstance(value, int | float) and not ending and not of_front:
-                    limits = row.get(f"{name}_low"), row.get(f"{name}_high")
-                    rows.append((*study, method, name, value, *limits, None))
-        for method, row in load_results(folder / "differences.json").items():
-            for name in sorted(name for name in row if f"{name}_p_holm" in row):
+        dataset, backbone = folder.parts[-2:]
+        metrics = load_results(folder / "metrics.json")
+        single = set()  # methods with one point: they have no correlation
+        for method, measures in metrics.items():
+            if "there is one" in measures.get("r_acc_full_note", ""):
+                single.add(method)
+
+        for method, measures in metrics.items():
+            for name, value in measures.items():
+                if not isinstance(value, int | float) or name.endswith(("_sd", "_low", "_high")):
+                    continue
+                if method in single and name.startswith(("set_hv", "even_")):
+                    continue
+                low = measures.get(f"{name}_low")
+                high = measures.get(f"{name}_high")
+                rows.append((dataset, backbone, method, name, value, low, high, None))
+
+        differences = load_results(folder / "differences.json")
+        for method, measures in differences.items():
+            compared = sorted(name for name in measures if f"{name}_p_holm" in measures)
+            for name in compared:
                 if method in single and name.startswith("set_hv"):
                     continue
-                limits = row[f"{name}_low"], row[f"{name}_high"]
-                difference = f"{name}_minus_generated", row[name], *limits, is_real(row, name)
-                rows.append((*study, method, *difference))
-                if row.get(f"{name}_seeds_low") is not None:
-                    half = (row[f"{name}_seeds_high"] - row[f"{name}_seeds_low"]) / 2
-                    rows.append((*study, method, f"{name}_seeds_half", half, None, None, None))
+                value = measures[name]
+                low = measures[f"{name}_low"]
+                high = measures[f"{name}_high"]
+                real = is_real(measures, name)
+                measure = f"{name}_minus_generated"
+                rows.append((dataset, backbone, method, measure, value, low, high, real))
+                if measures.get(f"{name}_seeds_low") is not None:
+                    half = (measures[f"{name}_seeds_high"] - measures[f"{name}_seeds_low"]) / 2
+                    measure = f"{name}_seeds_half"
+                    rows.append((dataset, backbone, method, measure, half, None, None, None))
     columns = "dataset backbone method measure value low high beyond_chance".split()
     return pd.DataFrame(rows, columns=columns)
 
@@ -129,9 +175,10 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
     """Keep the study with the most seeds for each pair of data and backbone."""
     best: dict[tuple, tuple[int, Path]] = {}
     for folder in folders:
-        about = load_results(folder.parent / "data.json", "data") | {"dataset": None}
+        description = load_results(folder.parent / "data.json", "data")
+        description["dataset"] = None  # a copy of the data may have another name
         seeds = pd.read_csv(folder / "curve.csv", usecols=["seed"])["seed"].nunique()
-        key = json.dumps(about), folder.name
+        key = json.dumps(description), folder.name
         if key not in best or seeds > best[key][0]:
             best[key] = seeds, folder
     return sorted(folder for _, folder in best.values())
@@ -147,41 +194,45 @@ def summary(results: Path) -> str:
     """Write the text of results/summary.md."""
     recorded = study_folders(results)
     folders = [folder for folder in recorded if is_current(folder)] or recorded
-    table = all_results(folders)
-    main = all_results(f for f in without_repeats(folders) if f.parent.name != "planted")
+    not_planted = [f for f in without_repeats(folders) if f.parent.name != "planted"]
     earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in folders)
+    datasets = dict.fromkeys(folder.parent for folder in folders)  # without repeats, in order
     return SUMMARY.format(
         earlier=EARLIER.format(earlier) if earlier else "",
-        data="\n".join(map(data_line, dict.fromkeys(folder.parent for folder in folders))),
+        data="\n".join(data_line(dataset) for dataset in datasets),
         shares=shares(folders),
-        methods=as_markdown(method_means(main)),
-        control=as_markdown(control(table)),
+        methods=as_markdown(method_means(all_results(not_planted))),
+        control=as_markdown(control(all_results(folders))),
     )
 
 
 def data_line(folder: Path) -> str:
     """Describe a dataset: source, split, sizes."""
-    about = load_results(folder / "data.json", "data")
-    counts = {key: f"{number:,}" for key, number in about["counts"].items()}
-    split = {"leave_one_out": "leave-one-out", "global_time": "split by time"}[about["split"]]
+    data = load_results(folder / "data.json", "data")
+    counts = {name: f"{count:,}" for name, count in data["counts"].items()}
+    splits = {"leave_one_out": "leave-one-out", "global_time": "split by time"}
     return (
-        f"- **{folder.name}**: {about['source']}; {split}{filters_of(about)}; {counts['train']} "
-        f"training, {counts['valid']} validation and {counts['test']} test events, "
-        f"{counts['items']} items, {counts['test_users']} users in the test."
+        f"- **{folder.name}**: {data['source']}; {splits[data['split']]}{filters_of(data)}; "
+        f"{counts['train']} training, {counts['valid']} validation and {counts['test']} test "
+        f"events, {counts['items']} items, {counts['test_users']} users in the test."
     )
 
 
 def shares(folders: Iterable[Path]) -> str:
     """Tabulate α-nDCG@10 at shares of accuracy by study and method."""
-    cells = {}
+    rows = {}
     for folder in folders:
-        names = "metrics.json", "differences.json"
-        table = shares_table(*(load_results(folder / name) for name in names))
+        metrics = load_results(folder / "metrics.json")
+        differences = load_results(folder / "differences.json")
+        table = shares_table(metrics, differences)
         if table.empty:
             continue
-        texts = table.iloc[:, 1:].agg("<br>".join, axis=1).str.replace("0.", ".", regex=False)
-        cells[", ".join(folder.parts[-2:])] = {look(m).label: texts.get(m) for m in IN_SHARES}
-    table = pd.DataFrame.from_dict(cells, orient="index").dropna(axis=1, how="all").fillna("–")
+        by_share = table.iloc[:, 1:]  # without the accuracy kept
+        cells = by_share.agg("<br>".join, axis=1).str.replace("0.", ".", regex=False)
+        study = ", ".join(folder.parts[-2:])
+        rows[study] = {look(method).label: cells.get(method) for method in IN_SHARES}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = table.dropna(axis=1, how="all").fillna("–")
     return as_markdown(table.rename_axis("study"))
 
 
@@ -190,12 +241,18 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
     means = table.pivot_table("value", "method", "measure").reindex(columns=[*MEANS])
     means = means.sort_values(HV_OF_TUNED, ascending=False, kind="stable")
     means = means[means[HV_OF_TUNED].notna() & ~means.index.isin(NOT_LISTED)]
+
+    def studies(rows: pd.DataFrame) -> pd.Series:
+        """Count the studies in the rows, by method."""
+        counts = rows["method"].value_counts()
+        return counts.reindex(means.index, fill_value=0).astype(str)
+
     real = table[table["measure"].eq(DIFFERENCE) & table["beyond_chance"].eq(True)]
-    parts = table[table["measure"] == HV_OF_TUNED], real[real["value"] > 0], real[real["value"] < 0]
-    counts = (rows["method"].value_counts().reindex(means.index, fill_value=0) for rows in parts)
-    studies, up, down = (count.astype(str) for count in counts)
-    sides = (up + ", " + down).where(means.index != "generated", "–")
-    cells = pd.DataFrame({"studies": studies, "ahead, behind": sides})
+    ahead = studies(real[real["value"] > 0])
+    behind = studies(real[real["value"] < 0])
+    sides = (ahead + ", " + behind).where(means.index != "generated", "–")
+    measured = studies(table[table["measure"] == HV_OF_TUNED])
+    cells = pd.DataFrame({"studies": measured, "ahead, behind": sides})
     for name, (title, digits) in MEANS.items():
         cells[title] = [plus_minus(mean, None, digits, name) for mean in means[name]]
     return cells.rename(lambda method: look(method).label).rename_axis("method")
@@ -203,17 +260,19 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
 
 def control(table: pd.DataFrame) -> pd.DataFrame:
     """Tabulate by study the backbone's accuracy, and the control by generators, with intervals."""
-    parts = {"NDCG@10 of the backbone": cells_of(table, "backbone", "best_acc_full", 4)}
+    columns = {"NDCG@10 of the backbone": cells_of(table, "backbone", "best_acc_full", 4)}
     for method, words in CONTROLLED.items():
         for name, title in CONTROL.items():
-            parts[f"{words}: {title}"] = cells_of(table, method, name, 3)
-        parts[f"{words}: regret %"] = cells_of(table, method, REGRET, 1)
-    return pd.DataFrame(parts).fillna("–").rename_axis("study")
+            columns[f"{words}: {title}"] = cells_of(table, method, name, 3)
+        columns[f"{words}: regret %"] = cells_of(table, method, REGRET, 1)
+    return pd.DataFrame(columns).fillna("–").rename_axis("study")
 
 
 def cells_of(table: pd.DataFrame, method: str, measure: str, digits: int) -> pd.Series:
     """Format a measure of a method, with half of its interval over seeds, by study."""
     rows = table[table["method"].eq(method) & table["measure"].eq(measure)]
-    ends = zip(rows["value"], rows["low"], strict=True)
-    cells = [plus_minus(*pair, digits, measure) for pair in ends]
+    cells = [
+        plus_minus(value, low, digits, measure)
+        for value, low in zip(rows["value"], rows["low"], strict=True)
+    ]
     return pd.Series(cells, rows["dataset"] + ", " + rows["backbone"], dtype=str)

@@ -23,8 +23,16 @@ from paragon_study.report.style import save_figure as save_figure
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]  # x and y by name
 METRICS = {"ndcg@10": "accuracy", "alpha_ndcg@10": "diversity"}  # metric: objective
-CURVE_METHODS = "tuned retrain paragon generated hypernetwork".split()
-CURVE_METHODS += "category_bias xquad backbone".split()
+CURVE_METHODS = [
+    "tuned",
+    "retrain",
+    "paragon",
+    "generated",
+    "hypernetwork",
+    "category_bias",
+    "xquad",
+    "backbone",
+]
 TRADE_OFF_METHODS = ("tuned", "paragon", "generated", "category_bias", "xquad", "backbone")
 _CORNER = 0.01  # smaller weights count as 0
 _BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "handlelength": 2.6}
@@ -40,9 +48,10 @@ _VECTORS: dict[str, dict[str, Any]] = {
 
 def rows_by_method(curve: pd.DataFrame, methods: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Select the rows of the whole catalogue by method, with no weight on a third objective."""
-    names = [name for name in curve if name.startswith("w_")]
-    other = [n for n in names if n not in ("w_accuracy", "w_diversity")] if len(names) > 2 else []
-    curve = curve[(curve["protocol"] == "full") & (curve[other] < 1e-6).all(axis=1)]
+    curve = curve[curve["protocol"] == "full"]
+    for name in curve:
+        if name.startswith("w_") and name not in ("w_accuracy", "w_diversity"):
+            curve = curve[curve[name] < 1e-6]
     groups = dict(list(curve.groupby("method")))
     rows = {method: groups[method] for method in methods if method in groups}
     if not rows:
@@ -52,36 +61,51 @@ def rows_by_method(curve: pd.DataFrame, methods: Iterable[str]) -> dict[str, pd.
 
 def _line_look(method: str, alone: bool = False) -> dict[str, Any]:
     """Return keyword arguments of a method's line, or of its points without a line."""
-    kind, oracle, hollow = look(method), method in ("tuned", "oracles"), method == "retrain"
-    alone = alone or kind.line == "none"
+    kind = look(method)
+    is_oracle = method in ("tuned", "oracles")
+    is_hollow = method == "retrain"
+    without_line = alone or kind.line == "none"
+    if kind.marker == "*":
+        size = 7.0
+    elif without_line and not is_hollow:
+        size = 6.0
+    else:
+        size = 4.5
     return {
         "label": kind.label,
         "color": kind.colour,
-        "linestyle": "none" if alone else kind.line,
-        "linewidth": 2.8 if oracle else 1.3,
+        "linestyle": "none" if without_line else kind.line,
+        "linewidth": 2.8 if is_oracle else 1.3,
         "marker": kind.marker,
-        "markersize": 7 if kind.marker == "*" else 6 if alone and not hollow else 4.5,
-        "markerfacecolor": "none" if hollow else kind.colour,
-        "markeredgecolor": kind.colour if hollow else "white",
-        "markeredgewidth": 1 if hollow else 0.5,
+        "markersize": size,
+        "markerfacecolor": "none" if is_hollow else kind.colour,
+        "markeredgecolor": kind.colour if is_hollow else "white",
+        "markeredgewidth": 1 if is_hollow else 0.5,
         "zorder": {"tuned": 1, "oracles": 1, "generated": 4, "retrain": 5}.get(method, 3),
     }
 
 
 def _draw_curves(ax: Axes, rows: Mapping[str, pd.DataFrame], metric: str) -> None:
     """Draw means over seeds against the weight of accuracy, with their intervals."""
-    opacity = 0.16 if len(rows) <= 6 else 0.1 if len(rows) <= 10 else 0.05
+    if len(rows) <= 6:
+        opacity = 0.16
+    elif len(rows) <= 10:
+        opacity = 0.1
+    else:
+        opacity = 0.05
     for method, group in rows.items():
         weights, mean, low, high = style.limits_by("w_accuracy", group, metric)
-        line, colour = _line_look(method, len(weights) == 1), look(method).colour
-        single = line["linestyle"] == "none"
-        if method in ("tuned", "oracles", "backbone") and not single:
+        line = _line_look(method, alone=len(weights) == 1)
+        colour = look(method).colour
+        is_single = line["linestyle"] == "none"
+        has_interval = np.isfinite(low).any()
+        if method in ("tuned", "oracles", "backbone") and not is_single:
             line["marker"] = "none"
         ax.plot(weights, mean, **line)
-        if np.isfinite(low).any() and single:
+        if has_interval and is_single:
             ax.vlines(weights, low, high, color=colour, linewidth=1, zorder=3)
         # Each seed shuffles differently: the band would hide the others.
-        elif np.isfinite(low).any() and method != "generated_shuffled":
+        elif has_interval and method != "generated_shuffled":
             ax.fill_between(weights, low, high, color=colour, alpha=opacity, linewidth=0)
     ax.set(xlim=(-0.03, 1.03), xticks=np.arange(6) / 5)
 
@@ -95,7 +119,8 @@ def control_curves(curve: pd.DataFrame, methods: list[str] = CURVE_METHODS) -> F
         _draw_curves(ax, rows, metric)
         # Wide bands do not stretch the axis far beyond the lines.
         means = np.concatenate([line.get_ydata() for line in ax.lines])
-        (low, high), room = ax.get_ylim(), 0.25 * np.ptp(means)
+        low, high = ax.get_ylim()
+        room = 0.25 * np.ptp(means)
         if room:
             ax.set_ylim(max(low, means.min() - room), min(high, means.max() + room))
         ax.set(title=METRICS[metric], xlabel=WEIGHT, ylabel=metric_label(metric))
@@ -108,42 +133,59 @@ def control_curves(curve: pd.DataFrame, methods: list[str] = CURVE_METHODS) -> F
 def trade_off(
     curve: pd.DataFrame, methods: Iterable[str] = TRADE_OFF_METHODS, shares: Iterable[float] = ()
 ) -> Figure:
-    """Plot diversity over accuracy; mark ``shares`` of the backbone's, leave out less than half."""
-    rows, shares = rows_by_method(curve, methods), [*shares]
+    """Plot diversity over accuracy.
+
+    ``shares`` of the backbone's accuracy are marked; points below half of it are left out then.
+    """
+    rows = rows_by_method(curve, methods)
+    shares = list(shares)
     figure, ax = style.panels(4.6, 4.4)
     wide = {"linewidth": 2, "markersize": 6.5, "markeredgewidth": 1}
-    wider: dict[str, dict] = {
+    special: dict[str, dict] = {
         "tuned": {"linewidth": 5.5, "marker": "none", "solid_capstyle": "round"},
         "backbone": {"markersize": 15, "linestyle": "none", "zorder": 6},
     }
-    whole = rows["backbone"]["ndcg@10"].mean() if shares else 0.0
+    backbone = rows["backbone"]["ndcg@10"].mean() if shares else 0.0  # its accuracy
     for method, table in rows.items():
         means = table.groupby("w_accuracy")[list(METRICS)].mean().drop_duplicates()
-        means = means[means["ndcg@10"] > 0.5 * whole]
-        ax.plot(*means.to_numpy().T, **_line_look(method) | wide | wider.get(method, {}))
+        means = means[means["ndcg@10"] > 0.5 * backbone]
+        line = _line_look(method) | wide | special.get(method, {})
+        ax.plot(means["ndcg@10"].to_numpy(), means["alpha_ndcg@10"].to_numpy(), **line)
     for share in shares:
-        ax.axvline(share * whole, color=GREY, linewidth=0.7, zorder=0)
+        ax.axvline(share * backbone, color=GREY, linewidth=0.7, zorder=0)
     if shares:
         top = ax.secondary_xaxis("top")
-        top.set_xticks([share * whole for share in shares], [f"{100 * x:g}" for x in shares])
+        positions = [share * backbone for share in shares]
+        top.set_xticks(positions, [f"{100 * share:g}" for share in shares])
         top.set_xlabel("accuracy kept, %", fontsize=11)
         top.tick_params(labelsize=10)
-        ax.set_xlim(0.58 * whole, 1.04 * whole)
+        ax.set_xlim(0.58 * backbone, 1.04 * backbone)
         ax.set_title("better ↗", loc="right", y=0.9, fontsize=11, backgroundcolor="white")
     ax.set_xlabel("accuracy (NDCG@10)", fontsize=11)
     ax.set_ylabel("diversity (α-nDCG@10)", fontsize=11)
     ax.locator_params(nbins=4)
     ax.tick_params(labelsize=11)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2,
-                  fontsize=9.5, handlelength=1.8, columnspacing=0.9,
-                  borderaxespad=0.1)  # fmt: skip
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=2,
+        fontsize=9.5,
+        handlelength=1.8,
+        columnspacing=0.9,
+        borderaxespad=0.1,
+    )
     return figure
 
 
-def _mark(ax: Axes, x: float, words: str, y: float, shift: float = 1, ha: str = "left") -> None:
-    """Draw a dashed line at ``x`` and words beside it, at a height from 0 to 1."""
+def _mark(
+    ax: Axes, x: float, words: str, height: float, shift: float = 1, align: str = "left"
+) -> None:
+    """Draw a dashed line at ``x``, and words at ``shift * x``, at a height from 0 to 1."""
     ax.axvline(x, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
-    ax.text(shift * x, y, words, transform=ax.get_xaxis_transform(), ha=ha, fontsize=7, color=GREY)
+    place = ax.get_xaxis_transform()
+    ax.text(shift * x, height, words, transform=place, ha=align, fontsize=7, color=GREY)
 
 
 def _show_dates(ax: Axes, most: int) -> None:
@@ -156,46 +198,74 @@ def _show_dates(ax: Axes, most: int) -> None:
 @style.drawn
 def dataset_overview(dataset: Dataset, sequences: Sequences) -> Figure:
     """Plot six views of a dataset: items, users, categories, months, and parts of its split."""
-    events, lists = dataset.interactions, dataset.items["categories"]
+    events = dataset.interactions
+    categories = dataset.items["categories"]  # a list for each item
     figure, axes = style.panels(7.2, 8.4, 3, 2)
     items, users, kinds, months, load, split = axes.flat
+
+    # (a) Interactions of items, by popularity.
     counts = events["item_id"].value_counts().to_numpy()
     top = max(1, round(0.2 * len(counts)))
     items.loglog(np.arange(1, len(counts) + 1), counts, color=BLUE)
-    share = f"top 20% of items:\n{counts[:top].sum() / counts.sum():.0%} of interactions"
-    _mark(items, top, share, 0.08, 1 / 1.15, "right")
+    share = counts[:top].sum() / counts.sum()
+    words = f"top 20% of items:\n{share:.0%} of interactions"
+    _mark(items, top, words, 0.08, shift=1 / 1.15, align="right")
     items.set(xlabel=f"item, by popularity (n = {len(counts):,})", ylabel="interactions")
-    lengths, hue = events["user_id"].value_counts(), {}
+
+    # (b) Interactions of users, by group if there are groups.
+    lengths = events["user_id"].value_counts()
+    colours: dict[str, Any] = {}
     if len(dataset.users):
         groups = dataset.users.set_index("user_id")["group"].reindex(lengths.index)
         groups = groups.fillna("unknown")
-        named = groups + " (" + groups.map(groups.value_counts()).map("{:,}".format) + ")"
-        hue = {"hue": named.to_numpy(), "hue_order": sorted(set(named)), "multiple": "stack"}
-        hue["palette"] = [BLUE, ORANGE, GREY][: named.nunique()] if named.nunique() < 4 else None
-    sns.histplot(x=lengths, log_scale=True, bins=30, ax=users, color=BLUE, alpha=1, **hue)
-    _mark(users, lengths.median(), f"median {lengths.median():g}", 0.93, 1.08)
+        sizes = groups.map(groups.value_counts()).map("{:,}".format)
+        labels = groups + " (" + sizes + ")"
+        few = labels.nunique() < 4
+        colours = {
+            "hue": labels.to_numpy(),
+            "hue_order": sorted(set(labels)),
+            "multiple": "stack",
+            "palette": [BLUE, ORANGE, GREY][: labels.nunique()] if few else None,
+        }
+    sns.histplot(x=lengths, log_scale=True, bins=30, ax=users, color=BLUE, alpha=1, **colours)
+    _mark(users, lengths.median(), f"median {lengths.median():g}", 0.93, shift=1.08)
     users.set(xlabel="interactions of a user", ylabel=f"users (n = {len(lengths):,})")
     users.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    sizes = lists.explode().value_counts()
-    largest = sizes.sort_values(kind="stable")[-20:]
+
+    # (c) Items of the largest categories.
+    items_of_category = categories.explode().value_counts()
+    largest = items_of_category.sort_values(kind="stable")[-20:]
     bars = kinds.barh(largest.index, largest, color=BLUE)
     kinds.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=6.5, color=GREY)
     kinds.tick_params(axis="y", labelsize=6.5, length=0)
-    some = f", the 20 largest of {len(sizes)}" if len(sizes) > 20 else ""
-    kinds.set(xlabel=f"items of a category{some}")
+    label = "items of a category"
+    if len(items_of_category) > 20:
+        label += f", the 20 largest of {len(items_of_category)}"
+    kinds.set(xlabel=label)
     kinds.margins(x=0.1)
-    times = pd.Series(1, pd.to_datetime(events["timestamp"], unit="s")).resample("MS").sum()
-    months.bar(times.index, times, width=26, align="edge", color=BLUE)
+
+    # (d) Interactions by month.
+    times = pd.to_datetime(events["timestamp"], unit="s")
+    by_month = pd.Series(1, times).resample("MS").sum()
+    months.bar(by_month.index, by_month, width=26, align="edge", color=BLUE)
     months.set(xlabel="month", ylabel="interactions")
     _show_dates(months, 7)
-    load.bar(*np.unique(lists.map(len), return_counts=True), color=BLUE)
+
+    # (e) Categories of an item.
+    per_item = categories.map(len)
+    numbers, items_with_number = np.unique(per_item, return_counts=True)
+    load.bar(numbers, items_with_number, color=BLUE)
     load.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    load.set(xlabel=f"categories of an item (mean {lists.map(len).mean():.2f})", ylabel="items")
-    parts = [sequences.description["counts"][name] for name in ("test", "valid", "train")]
-    bars = split.barh(["test", "valid", "train"], parts, color=BLUE)
+    load.set(xlabel=f"categories of an item (mean {per_item.mean():.2f})", ylabel="items")
+
+    # (f) Interactions of the parts of the split.
+    names = ["test", "valid", "train"]
+    interactions = [sequences.description["counts"][name] for name in names]
+    bars = split.barh(names, interactions, color=BLUE)
     split.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7, color=GREY)
-    split.set(xscale="log", xlim=(1, 10 * max(parts)), xlabel="interactions of a part")
+    split.set(xscale="log", xlim=(1, 10 * max(interactions)), xlabel="interactions of a part")
     split.tick_params(axis="y", length=0)
+
     for ax, letter in zip(axes.flat, "abcdef", strict=True):
         ax.set_title(letter)
     for axis in (items.xaxis, items.yaxis, users.xaxis, months.yaxis, load.yaxis, split.xaxis):
@@ -213,16 +283,27 @@ def lines(
     dots: bool = False,
     log: bool = False,
 ) -> Figure:
-    """Plot curves ``(x, y)``; ``marked``: x values by name; ``dots`` at all points; ``log`` y."""
+    """Plot curves ``(x, y)`` by name.
+
+    ``marked`` has places on the x-axis by name. ``dots``: draw each point. ``log``: of the y-axis.
+    """
     figure, ax = style.panels(4.4, 2.5)
     ax.set(xlabel=x_label, ylabel=y_label, yscale="log" if log else "linear")
-    for (name, xy), (colour, line) in zip(curves.items(), cycle(_LINES), strict=False):
-        x, y = (np.asarray(values, float) for values in xy)
-        ax.plot(x, y, color=colour, linestyle=line, marker="o" if dots else None, label=name)
+    looks = zip(curves.items(), cycle(_LINES), strict=False)
+    for (name, (x, y)), (colour, line) in looks:
+        ax.plot(
+            np.asarray(x, float),
+            np.asarray(y, float),
+            color=colour,
+            linestyle=line,
+            marker="o" if dots else None,
+            label=name,
+        )
     ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=dots))
-    for name, position in (marked or {}).items():
-        _mark(ax, position, name, 1.01, ha="center")
-    if [*curves] != [""]:
+    if marked:
+        for name, position in marked.items():
+            _mark(ax, position, name, 1.01, align="center")
+    if list(curves) != [""]:
         ax.legend(**_BESIDE)
     return figure
 
@@ -231,12 +312,18 @@ def lines(
 def shares_below(
     samples: Mapping[str, ArrayLike], x_label: str, dates: bool = False, log: bool = False
 ) -> Figure:
-    """Plot cumulative distributions; ``dates``: seconds since 1970; ``log``: 0 is at 1/2."""
+    """Plot cumulative distributions of samples.
+
+    ``dates``: values are seconds since 1970. ``log``: the x-axis is logarithmic, with 0 at 1/2.
+    """
     figure, ax = style.panels(4.4, 2.5)
     ax.set(xlabel=x_label, ylabel="share of values up to this one", ylim=(0, 1))
     for (name, values), (colour, line) in zip(samples.items(), cycle(_LINES), strict=False):
         x = np.sort(np.ravel(np.asarray(values)))
-        x = x.astype("datetime64[s]") if dates else np.maximum(x, 0.5) if log else x
+        if dates:
+            x = x.astype("datetime64[s]")
+        elif log:
+            x = np.maximum(x, 0.5)
         share = np.arange(1, len(x) + 1) / len(x)
         ax.step(x, share, where="post", color=colour, linestyle=line, label=name)
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1))
@@ -252,7 +339,8 @@ def shares_below(
 @style.drawn
 def sequence_in_time(times: ArrayLike, parts: list[str]) -> Figure:
     """Plot one user's events: place in the sequence against time, by part of the split."""
-    x, minutes = np.arange(1, len(parts) + 1), (np.asarray(times) - np.min(times)) / 60
+    x = np.arange(1, len(parts) + 1)
+    minutes = (np.asarray(times) - np.min(times)) / 60
     figure, ax = style.panels(4.4, 2.5)
     looks = {"train": (BLUE, "o", 2.5), "valid": ("#009E73", "s", 6), "test": (ORANGE, "^", 7)}
     for part, (colour, marker, size) in looks.items():
@@ -266,21 +354,29 @@ def sequence_in_time(times: ArrayLike, parts: list[str]) -> Figure:
 
 @style.drawn
 def training_curves(curves: Mapping[str, Mapping], x_label: str | Mapping = "step") -> Figure:
-    """Plot series, values or ``(x, values)``: a column per model, a panel per series."""
-    rows = max(map(len, curves.values()))
-    size = min(7.2, 2.6 * len(curves) + 0.6), 0.5 + 1.6 * rows
-    figure, axes = style.panels(*size, rows, len(curves), squeeze=False, sharex="col")
-    for column, (model, group) in zip(axes.T, curves.items(), strict=True):
-        for ax, (name, series) in zip(column, group.items(), strict=False):
-            x, y = series if isinstance(series, tuple) else (range(1, len(series) + 1), series)
+    """Plot the training of models: a column for each model, a panel for each of its series.
+
+    A series has values, or is a pair ``(x, values)``. ``x_label`` may differ by model.
+    """
+    rows = max(len(series) for series in curves.values())
+    width = min(7.2, 2.6 * len(curves) + 0.6)
+    height = 0.5 + 1.6 * rows
+    figure, axes = style.panels(width, height, rows, len(curves), squeeze=False, sharex="col")
+    for column, (model, series_of_model) in zip(axes.T, curves.items(), strict=True):
+        for ax, (name, series) in zip(column, series_of_model.items(), strict=False):
+            if isinstance(series, tuple):
+                x, y = series
+            else:
+                x, y = range(1, len(series) + 1), series
             _draw_series(ax, pd.Series(np.asarray(y, float), np.asarray(x, float)))
             ax.set_ylabel(name.replace("_", " "))
             ax.locator_params(axis="x", integer=True)
-        column[0].set_title(style.BACKBONES[model].label if model in style.BACKBONES else model)
-        label = x_label if isinstance(x_label, str) else x_label.get(model, "step")
-        column[len(group) - 1].set_xlabel(label)
-        column[len(group) - 1].tick_params(labelbottom=True)
-        for ax in column[len(group) :]:
+        title = style.BACKBONES[model].label if model in style.BACKBONES else model
+        column[0].set_title(title)
+        last = column[len(series_of_model) - 1]
+        last.set_xlabel(x_label if isinstance(x_label, str) else x_label.get(model, "step"))
+        last.tick_params(labelbottom=True)
+        for ax in column[len(series_of_model) :]:
             ax.set_axis_off()
     return figure
 
@@ -299,10 +395,13 @@ def _draw_series(ax: Axes, series: pd.Series) -> None:
 @style.drawn
 def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -> Figure:
     """Plot losses ``[A, T]`` above their best over steps ``[T]``, coloured by weights ``[A]``."""
-    x, losses = np.asarray(steps), np.asarray(validation, float)
-    excess = losses - losses.min(1, keepdims=True)
+    x = np.asarray(steps)  # [T]
+    losses = np.asarray(validation, float)  # [A, T]
+    excess = losses - losses.min(1, keepdims=True)  # [A, T]
     positive = excess[excess > 0]
-    floor = 10 ** np.floor(np.log10(np.quantile(positive, 0.02))) if len(positive) else 1e-6
+    floor = 1e-6  # of the axis: the power of ten below nearly all values
+    if len(positive):
+        floor = 10 ** np.floor(np.log10(np.quantile(positive, 0.02)))
     figure, ax = style.panels(4.6, 2.9)
     for line, weight in zip(excess, np.asarray(weights), strict=True):
         colour = style.WEIGHT_COLOURS(weight)
@@ -317,55 +416,84 @@ def tuning_curves(steps: ArrayLike, validation: ArrayLike, weights: ArrayLike) -
 
 @style.drawn
 def latent_space(**groups: tuple[ArrayLike, ArrayLike]) -> Figure:
-    """Plot vectors ``[N, P]`` by weights ``[N, O]`` in two components; far corners at the edge."""
-    clouds = {name: [np.asarray(part, float) for part in pair] for name, pair in groups.items()}
+    """Plot vectors ``[N, P]`` of each group by their weights ``[N, O]``, in two components.
+
+    The components are those of the collected vectors. Vectors with a weight near 0 may be far
+    away: the components and the axes ignore them, and they are drawn at the edge.
+    """
+    vectors = {name: np.asarray(group[0], float) for name, group in groups.items()}  # [N, P]
+    weights = {name: np.asarray(group[1], float) for name, group in groups.items()}  # [N, O]
     inner = {}
-    for name, (vectors, weights) in clouds.items():
-        off = vectors[weights.min(1) >= _CORNER]
-        inner[name] = off if len(off) > 2 else vectors  # corners count in a small group
-    mean = inner["collected"].mean(0)
-    _, spread, basis = np.linalg.svd(inner["collected"] - mean, full_matrices=False)
+    for name in groups:
+        off_corners = vectors[name][weights[name].min(1) >= _CORNER]
+        # In a small group the corners count, too.
+        inner[name] = off_corners if len(off_corners) > 2 else vectors[name]
+    mean = inner["collected"].mean(0)  # [P]
+    _, spread, directions = np.linalg.svd(inner["collected"] - mean, full_matrices=False)
+    shares = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)  # of variance
+    basis = directions[:2]  # [2, P]
     # The same sign on all machines.
-    basis = basis[:2] * np.where(basis[:2].sum(1, keepdims=True) < 0, -1, 1)
-    shares = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
-    points = (np.vstack(list(inner.values())) - mean) @ basis.T
-    centre, edge = (points.max(0) + points.min(0)) / 2, 0.56 * np.ptp(points, axis=0) + 1e-9
-    figure, ax = style.panels(5.2, 1.2 + 4 * float(np.clip(edge[1] / edge[0], 0.45, 0.8)))
-    ax.set(xlim=centre[0] + [-edge[0], edge[0]], ylim=centre[1] + [-edge[1], edge[1]])
+    basis = basis * np.where(basis.sum(1, keepdims=True) < 0, -1, 1)
+
+    points = (np.vstack(list(inner.values())) - mean) @ basis.T  # [all, 2]
+    centre = (points.max(0) + points.min(0)) / 2
+    reach = 0.56 * np.ptp(points, axis=0) + 1e-9  # from the centre to the edge
+    ratio = float(np.clip(reach[1] / reach[0], 0.45, 0.8))
+    figure, ax = style.panels(5.2, 1.2 + 4 * ratio)
+    ax.set(xlim=centre[0] + [-reach[0], reach[0]], ylim=centre[1] + [-reach[1], reach[1]])
     ax.set_xlabel(f"component 1 ({shares[0]:.0%} of variance)")
     ax.set_ylabel(f"component 2 ({shares[1]:.0%} of variance)")
     beyond = 0
-    for name, (vectors, weights) in clouds.items():
-        far = (vectors - mean) @ basis.T
-        xy = far.clip(centre - edge, centre + edge)
-        beyond += (xy != far).any(1).sum()
+    for name in groups:
+        places = (vectors[name] - mean) @ basis.T  # [N, 2]
+        xy = places.clip(centre - reach, centre + reach)
+        beyond += (xy != places).any(1).sum()
+        of_accuracy = weights[name][:, 0]  # [N]
         if name in ("generated", "paragon"):
-            order = np.argsort(weights[:, 0], kind="stable")
-            ax.plot(*xy[order].T, color=ORANGE, linewidth=0.8, zorder=1)
+            line = xy[np.argsort(of_accuracy, kind="stable")]
+            ax.plot(line[:, 0], line[:, 1], color=ORANGE, linewidth=0.8, zorder=1)
         ax.scatter(
-            xy[:, 0], xy[:, 1], c=weights[:, 0], cmap=style.WEIGHT_COLOURS, vmin=0, vmax=1,
-            label=f"{name.replace('_', '-')} (n = {len(xy)})", clip_on=False, zorder=3,
+            xy[:, 0],
+            xy[:, 1],
+            c=of_accuracy,
+            cmap=style.WEIGHT_COLOURS,
+            vmin=0,
+            vmax=1,
+            label=f"{name.replace('_', '-')} (n = {len(xy)})",
+            clip_on=False,
+            zorder=3,
             **_VECTORS[name],
-        )  # fmt: skip
-    box = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
-    for handle in filter(None, box.legend_handles):
+        )
+    legend = figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.2)
+    for handle in filter(None, legend.legend_handles):
         handle.set(array=None, facecolor="#b0b0b0")
     style.colour_bar(ax, ScalarMappable(cmap=style.WEIGHT_COLOURS), WEIGHT, 0.03, 1)
-    few = f"At the edge: {beyond} adapters with all weight on one objective, off the scale."
-    small_print(figure, few if beyond else "")
+    note = f"At the edge: {beyond} adapters with all weight on one objective, off the scale."
+    small_print(figure, note if beyond else "")
     return figure
 
 
 @style.drawn
 def nearest_distances(distances: Mapping[str, ArrayLike]) -> Figure:
     """Plot distances to the nearest collected vector by group: box, median and values."""
-    groups = {f"{name} (n = {np.size(own)})": np.asarray(own) for name, own in distances.items()}
+    groups = {}
+    for name, of_group in distances.items():
+        values = np.asarray(of_group)
+        groups[f"{name} (n = {values.size})"] = values
     figure, ax = style.panels(5.2, 0.7 + 0.42 * len(groups))
     sns.boxplot(
-        groups, orient="h", ax=ax, whis=(0, 100), width=0.6, color="#e8e8e8",
-        linecolor=GREY, linewidth=0.8, medianprops={"color": ORANGE, "linewidth": 1.8},
-        showcaps=False, saturation=1,
-    )  # fmt: skip
+        groups,
+        orient="h",
+        ax=ax,
+        whis=(0, 100),
+        width=0.6,
+        color="#e8e8e8",
+        linecolor=GREY,
+        linewidth=0.8,
+        medianprops={"color": ORANGE, "linewidth": 1.8},
+        showcaps=False,
+        saturation=1,
+    )
     for row, values in enumerate(groups.values()):
         jitter = 0.2 * np.sin(7.0 * np.arange(len(values)))  # reproducible
         ax.plot(values, row + jitter, "o", color=BLUE, alpha=0.6, markersize=2.6, mew=0, zorder=3)
@@ -379,11 +507,17 @@ def latent_steps(rows: Mapping[str, ArrayLike], what: str = "latent coordinate")
     """Plot latents as rows of colours from -3 to 3, for example over steps of noise."""
     table = np.stack([np.asarray(row, float) for row in rows.values()])
     figure, ax = style.panels(5.4, 0.6 + 0.24 * len(table))
-    bar = {"label": "its value", "extend": "both" if np.abs(table).max() > 3 else "neither"}
+    extend = "both" if np.abs(table).max() > 3 else "neither"
     sns.heatmap(
-        table, cmap="RdBu_r", vmin=-3, vmax=3, ax=ax, cbar_kws=bar | {"pad": 0.02, "aspect": 12},
-        xticklabels=range(1, table.shape[1] + 1), yticklabels=list(rows),
-    )  # fmt: skip
+        table,
+        cmap="RdBu_r",
+        vmin=-3,
+        vmax=3,
+        ax=ax,
+        cbar_kws={"label": "its value", "extend": extend, "pad": 0.02, "aspect": 12},
+        xticklabels=range(1, table.shape[1] + 1),
+        yticklabels=list(rows),
+    )
     ax.set_xlabel(what)
     ax.tick_params(length=0, axis="both", rotation=0)
     ax.tick_params(axis="x", labelsize=6.5)

@@ -19,8 +19,19 @@ from paragon_study.report.verdicts import verdicts
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
 # Methods whose control the findings show.
-WITH_CONTROL = ["tuned_alone", "paragon", "paragon_no_cfg", "paragon_transformer", "generated"]
-WITH_CONTROL += ["hypernetwork", "nearest", "interpolation_log", "soup", "category_bias", "xquad"]
+WITH_CONTROL = [
+    "tuned_alone",
+    "paragon",
+    "paragon_no_cfg",
+    "paragon_transformer",
+    "generated",
+    "hypernetwork",
+    "nearest",
+    "interpolation_log",
+    "soup",
+    "category_bias",
+    "xquad",
+]
 WITH_CLAIMS = ("README.md", "docs/findings.md")
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
@@ -31,14 +42,16 @@ def headline_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
     table = shares_table(summary, differences).rename_axis("method")
     errors = [summary[name].get("outcome_error_full") for name in table.index]
     table["control error"] = [plus_minus(error, None, 2) for error in errors]
-    order = table.iloc[:, 2].str.replace("–", "").sort_values(kind="stable").index[::-1]
+    second_share = table.iloc[:, 2].str.replace("–", "")  # undefined ones come last
+    order = second_share.sort_values(kind="stable").index[::-1]
     return table.loc[order]
 
 
 def main_results(folder: Path) -> str:
     """Return a Markdown table of the main methods of a study: shares of accuracy, control error."""
-    names = "metrics.json", "differences.json"
-    table = headline_table(*(compare.load_results(folder / name) for name in names))
+    summary = compare.load_results(folder / "metrics.json")
+    differences = compare.load_results(folder / "differences.json")
+    table = headline_table(summary, differences)
     table = table[table.index.isin(compare.IN_SHARES)]
     return as_markdown(table.rename(lambda name: look(name).label))
 
@@ -56,18 +69,20 @@ def control_table(folders: Iterable[Path], measure: str, digits: int) -> str:
         summary = compare.load_results(folder / "metrics.json")
         cells = {}
         for name in WITH_CONTROL:
-            row = summary.get(name, {})
-            cells[look(name).label] = plus_minus(
-                row.get(measure), row.get(f"{measure}_low"), digits, measure
-            )
-        columns[", ".join(folder.parts[-2:])] = cells
+            measures = summary.get(name, {})
+            mean = measures.get(measure)
+            low = measures.get(f"{measure}_low")
+            cells[look(name).label] = plus_minus(mean, low, digits, measure)
+        study = ", ".join(folder.parts[-2:])
+        columns[study] = cells
     table = pd.DataFrame(columns)
     return as_markdown(table[table.ne("–").any(axis=1)].rename_axis("method"))
 
 
 def with_block(text: str, name: str, block: str) -> str:
     """Replace the text of a page between the markers ``name``."""
-    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    begin = f"<!-- {name}: begin -->"
+    end = f"<!-- {name}: end -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
         raise ParagonError(f"{text[:40]!r}: the markers {begin} and {end} are missing")
@@ -76,62 +91,67 @@ def with_block(text: str, name: str, block: str) -> str:
 
 def pages(root: Path) -> dict[Path, str]:
     """Return the full text of each page with current tables."""
-    tuned = contrasts.load_table("tuning", root / "ablations/results")
-    tuned = tuned.pivot_table("ndcg", "change", "name", sort=False).map("{:.3f}".format)
     results = root / "results"
-    main = [folder for folder in compare.study_folders(results) if folder.parent.name == MAIN[0]]
-    main = [folder for folder in main if compare.is_current(folder)]
-    planted = [f for f in compare.study_folders(results) if f.parent.name == "planted"]
-    both = [*main, *(folder for folder in planted if compare.is_current(folder))]
+    current = [folder for folder in compare.study_folders(results) if compare.is_current(folder)]
+    main = [folder for folder in current if folder.parent.name == MAIN[0]]
+    planted = [folder for folder in current if folder.parent.name == "planted"]
+    dataset, backbone = MAIN
+    tuning = contrasts.load_table("tuning", root / "ablations/results")
+    tuning = tuning.pivot_table("ndcg", "change", "name", sort=False).map("{:.3f}".format)
     blocks = {
         root / "README.md": {
             "claims": paper_claims(main),
-            "results": main_results(results.joinpath(*MAIN)),
+            "results": main_results(results / dataset / backbone),
         },
         root / "docs/findings.md": {
-            "regret": control_table(both, "regret_mean_full", 1),
-            "control": control_table(both, "outcome_error_full", 3),
-            "shares": compare.shares(both),
+            "regret": control_table([*main, *planted], "regret_mean_full", 1),
+            "control": control_table([*main, *planted], "outcome_error_full", 3),
+            "shares": compare.shares([*main, *planted]),
         },
-        root / "ablations/README.md": {"tuning": as_markdown(tuned)},
+        root / "ablations/README.md": {"tuning": as_markdown(tuning)},
     }
-    made = {}
-    for path, of_page in blocks.items():
+    texts = {}
+    for path, blocks_of_page in blocks.items():
         text = path.read_text("utf-8")
-        for name, block in of_page.items():
+        for name, block in blocks_of_page.items():
             text = with_block(text, name, block)
-        made[path] = text
-    return made
+        texts[path] = text
+    return texts
 
 
 def write_pages() -> None:
     """Write the pages, and their figures."""
     for path, text in pages(ROOT).items():
         write_text(path, text)
-    curve = pd.read_csv(require(RESULTS.joinpath(*MAIN) / "curve.csv", "evaluation"))
-    for name, figure in {
-        "docs/lead.png": figures.trade_off(curve, shares=load_params().evaluation.shares),
-        "ablations/law.png": contrasts.anchor_law(contrasts.load_table("law")),
-        "ablations/budgets.png": contrasts.budgets(contrasts.load_table("budgets")),
-    }.items():
-        figures.save_figure(figure, ROOT / name)
+    dataset, backbone = MAIN
+    curve = pd.read_csv(require(RESULTS / dataset / backbone / "curve.csv", "evaluation"))
+    lead = figures.trade_off(curve, shares=load_params().evaluation.shares)
+    law = contrasts.anchor_law(contrasts.load_table("law"))
+    budgets = contrasts.budgets(contrasts.load_table("budgets"))
+    figures.save_figure(lead, ROOT / "docs/lead.png")
+    figures.save_figure(law, ROOT / "ablations/law.png")
+    figures.save_figure(budgets, ROOT / "ablations/budgets.png")
 
 
 def check_claims(root: Path = ROOT) -> pd.DataFrame:
     """Tabulate each claim and its problem, empty if the sentence is on its page and follows."""
-    sources, rows = load_sources(root), []
+    sources = load_sources(root)
+    rows = []
     for claim in load_claims(root):
-        words = claim["says"].format(*(value_of(sources, *one) for one in claim.get("of", [])))
-        problems = [
-            f"{page} should say: {words}"
-            for page in ([claim["page"]] if "page" in claim else WITH_CLAIMS)
-            if words not in one_line((root / page).read_text(encoding="utf-8"))
-        ]
-        for *one, relation, limit in claim.get("if", []):
-            value = float(value_of(sources, *one))
+        values = []
+        for source, method, measure, form in claim.get("of", []):
+            values.append(value_of(sources, source, method, measure, form))
+        words = claim["says"].format(*values)
+        problems = []
+        pages_of_claim = [claim["page"]] if "page" in claim else WITH_CLAIMS
+        for page in pages_of_claim:
+            if words not in one_line((root / page).read_text(encoding="utf-8")):
+                problems.append(f"{page} should say: {words}")
+        for source, method, measure, form, relation, limit in claim.get("if", []):
+            value = float(value_of(sources, source, method, measure, form))
             if not RELATIONS[relation](value, limit):
-                problem = f"{words}: needs {' '.join(one)} {relation} {limit}, it is {value:g}"
-                problems.append(problem)
+                condition = f"{source} {method} {measure} {form} {relation} {limit}"
+                problems.append(f"{words}: needs {condition}, it is {value:g}")
         rows.append((words, "\n".join(problems)))
     return pd.DataFrame(rows, columns=["claim", "problem"])
 
@@ -157,32 +177,40 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
     name, _, study = source.partition("/")
     table = sources[name]
     if study:
-        table = table[(table["dataset"] + "/" + table["backbone"]).str.strip("/") == study]
-    table = table[(table["measure"] == measure) & ((table["method"] == method) | (method == "any"))]
+        studies = (table["dataset"] + "/" + table["backbone"]).str.strip("/")
+        table = table[studies == study]
+    table = table[table["measure"] == measure]
+    if method != "any":
+        table = table[table["method"] == method]
     if table.empty:
         raise ParagonError(f"claims.yaml: {source} has no {measure} of {method}")
     kind, _, digits = form.partition(" ")
     values = table["value"]
     if kind in ("ahead", "behind"):
-        side = values > 0 if kind == "ahead" else values < 0
-        return str((side & table["beyond_chance"].eq(True)).sum())
+        on_this_side = values > 0 if kind == "ahead" else values < 0
+        real = table["beyond_chance"].eq(True)
+        return str((on_this_side & real).sum())
     if kind == "studies":
         return str(len(table.drop_duplicates(["dataset", "backbone"])))
     if kind in ("span", "percent"):
-        ends = values.agg(["min", "max"]) * (100 if kind == "percent" else 1)
-        text = " to ".join(dict.fromkeys(f"{end:z{digits}}" for end in ends))
+        scale = 100 if kind == "percent" else 1
+        smallest = f"{scale * values.min():z{digits}}"
+        largest = f"{scale * values.max():z{digits}}"
+        text = smallest if smallest == largest else f"{smallest} to {largest}"
         return f"{text} %" if kind == "percent" else text
     return f"{values.agg(kind):z{digits}}"
 
 
 def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`."""
-    current = [f for f in compare.study_folders(root / "results") if compare.is_current(f)]
-    of = {n: [f for f in current if f.parent.name == n] for n in ("ml-100k", "planted")}
+    results = root / "results"
+    current = [folder for folder in compare.study_folders(results) if compare.is_current(folder)]
+    main = [folder for folder in current if folder.parent.name == MAIN[0]]
+    planted = [folder for folder in current if folder.parent.name == "planted"]
     return {
-        "studies": compare.all_results(of["ml-100k"]),
-        "planted": compare.all_results(of["planted"]),
-        "times": times(root / "results"),
+        "studies": compare.all_results(main),
+        "planted": compare.all_results(planted),
+        "times": times(results),
     }
 
 
@@ -190,14 +218,18 @@ def times(results: Path) -> pd.DataFrame:
     """Read milliseconds, seconds and shares from the records of `make bench`."""
     rows = []
     for path in sorted(results.glob("*/timing.json")):
-        for backbone, record in json.loads(path.read_text(encoding="utf-8")).items():
+        dataset = path.parent.name
+        by_backbone = json.loads(path.read_text(encoding="utf-8"))
+        for backbone, record in by_backbone.items():
             generate = record["generate"]
+            share = generate["p50"] / record["retrain"]["p50"]
             measures = {
                 ("generate", "milliseconds"): 1000 * generate["p50"],
                 ("generate", "milliseconds, p99"): 1000 * generate["p99"],
-                ("generate", "saved"): 100 - 100 * generate["p50"] / record["retrain"]["p50"],
+                ("generate", "saved"): 100 - 100 * share,
             }
             if record.get("paragon"):
                 measures["paragon", "milliseconds"] = 1000 * record["paragon"]["p50"]
-            rows += [(path.parent.name, backbone, *key, value) for key, value in measures.items()]
+            for (method, measure), value in measures.items():
+                rows.append((dataset, backbone, method, measure, value))
     return pd.DataFrame(rows, columns="dataset backbone method measure value".split())

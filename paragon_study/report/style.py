@@ -2,6 +2,7 @@
 
 import functools
 import io
+import math
 import textwrap
 import zlib
 from collections.abc import Callable, Iterable
@@ -20,7 +21,9 @@ from matplotlib.figure import Figure
 from paragon.metrics.statistics import mean_interval
 from paragon.storage import atomic_path
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+GREY = "#555555"
 WEIGHT = "weight of accuracy"
 WEIGHT_COLOURS = sns.color_palette("viridis", as_cmap=True)  # also ordered in grey
 SHARED: dict[str, Any] = {"sharex": True, "sharey": "row", "squeeze": False}  # of `panels`
@@ -36,7 +39,9 @@ class Look(NamedTuple):
     line: object = "-"
 
 
-_DASH, _DOT, _DASHDOT = (0, (5, 1.5)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5))
+_DASH = (0, (5, 1.5))
+_DOT = (0, (1, 1.3))
+_DASHDOT = (0, (5, 1.5, 1, 1.5))
 
 # Colours for colour-blind readers: the sets of Okabe-Ito and Paul Tol (muted).  Markers and dashes
 # distinguish methods in grey.
@@ -97,15 +102,19 @@ BACKBONES = {
 
 def look(name: str) -> Look:
     """Return the look of a method or backbone; unknown names get one derived from the name."""
+    known = METHODS | BACKBONES
+    if name in known:
+        return known[name]
     number = zlib.crc32(name.encode())
     colour = sns.color_palette("colorblind").as_hex()[number % 10]
-    spare = Look(name.replace("_", " "), colour, "ovs^D<>pPX"[number // 10 % 10])
-    return (METHODS | BACKBONES).get(name, spare)
+    marker = "ovs^D<>pPX"[number // 10 % 10]
+    return Look(name.replace("_", " "), colour, marker)
 
 
 def metric_label(metric: str) -> str:
     """Return the axis label of a metric, with its range."""
-    return {"ndcg@10": "NDCG@10", "alpha_ndcg@10": "α-nDCG@10"}.get(metric, metric) + " (0–1)"
+    names = {"ndcg@10": "NDCG@10", "alpha_ndcg@10": "α-nDCG@10"}
+    return names.get(metric, metric) + " (0–1)"
 
 
 class _NotebookFigure(Figure):
@@ -115,8 +124,9 @@ class _NotebookFigure(Figure):
         data = io.BytesIO()
         with matplotlib.style.context(STYLE):  # or other ticks would not fit the layout
             self.savefig(data, format="png", metadata={"Software": None})
-        width, height = (round(96 * inches) for inches in self.get_size_inches())
-        return data.getvalue(), {"width": width, "height": height}
+        width, height = self.get_size_inches()
+        pixels = {"width": round(96 * width), "height": round(96 * height)}
+        return data.getvalue(), pixels
 
 
 def panels(width: float, height: float, *shape: int, **options: Any) -> tuple[Figure, Any]:
@@ -150,7 +160,8 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def small_print(figure: Figure, *sentences: str) -> None:
     """Write small print below a figure, wrapped to its width."""
-    text = textwrap.fill(" ".join(filter(None, sentences)), round(21 * figure.get_figwidth()))
+    characters = round(21 * figure.get_figwidth())  # of a line
+    text = textwrap.fill(" ".join(sentences), characters)
     figure.supxlabel(text, x=0.01, ha="left", fontsize=6.5, color=GREY)
 
 
@@ -158,14 +169,17 @@ def seed_limits(values: pd.Series) -> tuple[float, float, float]:
     """Return mean and 95 % limits over seeds; for two seeds the two values, for one NaN."""
     if len(values) == 2:
         return float(values.mean()), float(values.min()), float(values.max())
-    mean, low, high, _ = mean_interval(values.to_numpy(float))
-    return mean, np.nan if low is None else low, np.nan if high is None else high
+    interval = mean_interval(values.to_numpy(float))
+    low = np.nan if interval.low is None else interval.low
+    high = np.nan if interval.high is None else interval.high
+    return interval.mean, low, high
 
 
 def limits_by(column: str, rows: pd.DataFrame, measure: str) -> tuple[pd.Index, ...]:
     """Compute `seed_limits` of a measure for each value of a column: values, mean, low, high."""
     limits = rows.groupby(column)[measure].apply(seed_limits)
-    return limits.index, *np.array(limits.tolist()).T
+    mean, low, high = np.array(limits.tolist()).T
+    return limits.index, mean, low, high
 
 
 def seeds_note(groups: Iterable[pd.DataFrame], what: str) -> str:
@@ -183,10 +197,17 @@ def method_legend(figure: Figure, ax: Axes, columns: int = 4) -> None:
     """Draw one legend for the whole figure, above the panels."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper left", ncols=min(columns, len(labels)),
-        handlelength=2.6, columnspacing=1.4, labelspacing=0.4, borderaxespad=0.2,
-    )  # fmt: skip
-    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // columns))
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=min(columns, len(labels)),
+        handlelength=2.6,
+        columnspacing=1.4,
+        labelspacing=0.4,
+        borderaxespad=0.2,
+    )
+    rows = math.ceil(len(labels) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.19 * rows)
 
 
 def colour_bar(ax: Axes, colours: ScalarMappable, label: str, pad: float, shrink: float) -> None:

@@ -1,14 +1,18 @@
 """Tables for the notebooks: each function takes data and returns a DataFrame."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from pydantic import BaseModel
+from torch import Tensor
 
-from paragon.data.sequences import Evaluation, Sequences
+from paragon.adapters.frozen import FrozenTask
+from paragon.data.sequences import Sequences
 from paragon.evaluation.protocol import Scores, TestSet
+from paragon.metrics.ranking import top_k
 from paragon.metrics.statistics import is_real, mean_interval
 
 ByMethod = Mapping[str, Mapping]  # metrics.json or differences.json: measures of each method
@@ -16,8 +20,9 @@ ByMethod = Mapping[str, Mapping]  # metrics.json or differences.json: measures o
 
 def settings(section: BaseModel, name: str) -> pd.DataFrame:
     """Tabulate a section of params.yaml, with values as written there."""
-    values = section.model_dump().items()
-    texts = {key: f"{x:g}" if isinstance(x, float) else str(x) for key, x in values}
+    texts = {}
+    for key, value in section.model_dump().items():
+        texts[key] = f"{value:g}" if isinstance(value, float) else str(value)
     return pd.Series(texts, name=name).to_frame()
 
 
@@ -30,44 +35,72 @@ def history(sequences: Sequences, user: int) -> pd.DataFrame:
     table["part"] = "train"
     for name in ("valid", "test"):
         evaluation = sequences.evaluation(name)
-        table.iloc[evaluation.positions[evaluation.users == user], -1] = name
+        positions = evaluation.positions[evaluation.users == user]
+        table.iloc[positions, -1] = name
     return table.rename_axis("event")
 
 
 def items(sequences: Sequences, ids: Sequence[int] | np.ndarray) -> pd.DataFrame:
     """Tabulate titles and categories of items, numbered from 1."""
-    names = np.array(sequences.category_names)
-    rows = [(sequences.titles[i - 1], ", ".join(names[sequences.categories[i]])) for i in ids]
+    category_names = np.array(sequences.category_names)
+    rows = []
+    for item in ids:
+        categories = category_names[sequences.categories[item]]
+        rows.append((sequences.titles[item - 1], ", ".join(categories)))
     index = pd.RangeIndex(1, len(ids) + 1, name="rank")
     return pd.DataFrame(rows, index, ["title", "categories"])
 
 
-def ranked_lists(sequences: Sequences, lists: Mapping[str, Sequence[int]]) -> pd.DataFrame:
-    """Tabulate ranked lists side by side, with the categories that each item adds."""
-    columns, names = {}, np.array(sequences.category_names)
-    for label, ids in lists.items():
-        rows = sequences.categories[np.asarray(ids)]
-        added = rows & ~np.r_[rows[:1] & False, np.logical_or.accumulate(rows)[:-1]]
-        titles = [sequences.titles[i - 1] for i in ids]
+def ranked_lists(
+    sequences: Sequences, scores: Mapping[str, ArrayLike], row: int = 0, length: int = 8
+) -> pd.DataFrame:
+    """Tabulate lists for one test event side by side, with the categories that each item adds.
+
+    ``scores`` has the scores ``[n + 1]`` of the catalogue for each list. Items that the user met
+    before are left out. ``row`` is the number of the test event; the first one is of our user.
+    """
+    category_names = np.array(sequences.category_names)
+    excluded = sequences.excluded(sequences.test[row : row + 1])  # [1, n + 1]
+    columns = {}
+    for label, of_items in scores.items():
+        best = top_k(np.asarray(of_items)[None], length, excluded)[0]  # [length]
+        categories = sequences.categories[best]  # [length, M]
+        seen = np.logical_or.accumulate(categories)  # up to and including each item
+        seen_above = np.zeros_like(seen)
+        seen_above[1:] = seen[:-1]
+        added = categories & ~seen_above
+        titles = [sequences.titles[item - 1] for item in best]
         columns[label, "title"] = [*titles, ""]
-        total = f"{rows.any(0).sum()} in all, {rows.sum(1).mean():.1f} an item"
-        columns[label, "new categories"] = [*(", ".join(names[row]) for row in added), total]
+        new = [", ".join(category_names[of_item]) for of_item in added]
+        total = f"{categories.any(0).sum()} in all, {categories.sum(1).mean():.1f} an item"
+        columns[label, "new categories"] = [*new, total]
     table = pd.DataFrame(columns)
-    return table.set_axis([*range(1, len(table)), ""])
+    return table.set_axis([*range(1, length + 1), ""])
 
 
-def quality(
-    scores: Iterable[np.ndarray],
-    evaluation: Evaluation,
+def validation_curve(
+    method: str,
+    vectors: Tensor,
+    weights: ArrayLike,
+    valid: FrozenTask,
     sequences: Sequences,
-    weights: np.ndarray,
     objectives: Sequence[str],
 ) -> pd.DataFrame:
-    """Tabulate accuracy and diversity of A models: scores ``[N, n + 1]``, weights ``[A, O]``."""
-    test_set = TestSet(sequences, evaluation, [*objectives], cutoffs=[10])
-    means = [test_set.measure(Scores.of(np.asarray(own)))[0]["full"] for own in scores]
-    table = pd.DataFrame(np.asarray(weights, float), columns=[f"w_{name}" for name in objectives])
-    return table.join(pd.DataFrame(means)[["ndcg@10", "alpha_ndcg@10"]])
+    """Measure a method on the validation events: rows as in ``curve.csv``, of one seed.
+
+    ``vectors [W, P]`` has its adapter for each of the ``weights [W, O]``. The whole catalogue is
+    ranked for each validation event; accuracy and diversity of the ten best items are averaged.
+    """
+    test_set = TestSet(sequences, sequences.valid, [*objectives], cutoffs=[10])
+    means = []
+    for vector in vectors:
+        scores = valid.catalogue_scores(vector).cpu().numpy()  # [N, n + 1]
+        by_protocol, _ = test_set.measure(Scores.of(scores))
+        means.append(by_protocol["full"])
+    names = [f"w_{objective}" for objective in objectives]
+    table = pd.DataFrame(np.asarray(weights, float), columns=names)
+    table = table.join(pd.DataFrame(means)[["ndcg@10", "alpha_ndcg@10"]])
+    return table.assign(method=method, seed=0, protocol="full")
 
 
 def measures(summary: ByMethod, names: Mapping[str, str]) -> pd.DataFrame:
@@ -78,27 +111,38 @@ def measures(summary: ByMethod, names: Mapping[str, str]) -> pd.DataFrame:
 
 def with_limits(summary: ByMethod, names: Mapping[str, str], digits: int = 4) -> pd.DataFrame:
     """Format `measures` as text, ± half of the 95 % interval over seeds; "–" if undefined."""
-    cells = {}
+    columns = {}
     for name, title in names.items():
         places = 1 if name.startswith("regret") else digits
-        ends = [(row.get(name), row.get(f"{name}_low")) for row in summary.values()]
-        cells[title] = [plus_minus(*pair, places, name) for pair in ends]
-    return pd.DataFrame(cells, index=list(summary))
+        columns[title] = [
+            plus_minus(row.get(name), row.get(f"{name}_low"), places, name)
+            for row in summary.values()
+        ]
+    return pd.DataFrame(columns, index=list(summary))
 
 
 def shares_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
-    """Tabulate NDCG@10 kept and α-nDCG@10 by share; arrows: beyond chance from `generated`."""
-    names = [n for n in summary.get("backbone", {}) if re.fullmatch(r"kept_[\d.]+", n)]
-    shares, rows = [name.removeprefix("kept_") for name in names], {}
+    """Tabulate NDCG@10 kept and α-nDCG@10 by share of the accuracy, one row for each method.
+
+    An arrow marks a difference from `generated` that is beyond chance.
+    """
+    names = [name for name in summary.get("backbone", {}) if re.fullmatch(r"kept_[\d.]+", name)]
+    shares = [name.removeprefix("kept_") for name in names]
+    rows = {}
     for method, row in summary.items():
-        if names and names[0] in row:
-            kept = [None if row[name] is None else 100 * row[name] for name in names]
-            rows[method] = {"NDCG@10 kept, %": " ".join(plus_minus(x, None, 0) for x in kept)}
-            for share in shares:
-                measure, change = f"alpha_ndcg_{share}", differences.get(method, {})
-                mark = ("↑" if change[measure] > 0 else "↓") if is_real(change, measure) else ""
-                cell = plus_minus(row[measure], None, 3) + mark
-                rows[method][f"{'' if share in shares[1:] else 'α-nDCG@10 at '}{share} %"] = cell
+        if not names or names[0] not in row:
+            continue
+        kept = [None if row[name] is None else 100 * row[name] for name in names]
+        cells = {"NDCG@10 kept, %": " ".join(plus_minus(percent, None, 0) for percent in kept)}
+        difference = differences.get(method, {})
+        for share in shares:
+            measure = f"alpha_ndcg_{share}"
+            arrow = ""
+            if is_real(difference, measure):
+                arrow = "↑" if difference[measure] > 0 else "↓"
+            heading = f"{share} %" if share in shares[1:] else f"α-nDCG@10 at {share} %"
+            cells[heading] = plus_minus(row[measure], None, 3) + arrow
+        rows[method] = cells
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -117,7 +161,8 @@ def interval_cell(values: pd.Series, digits: int) -> str:
     """Format a mean ± half of its 95 % interval over values; a dash if one is undefined."""
     if values.isna().any() or values.empty:
         return "–"
-    return plus_minus(*mean_interval(values.to_numpy(float))[:2], digits)
+    interval = mean_interval(values.to_numpy(float))
+    return plus_minus(interval.mean, interval.low, digits)
 
 
 def as_markdown(table: pd.DataFrame, left: int = 1) -> str:
@@ -126,7 +171,9 @@ def as_markdown(table: pd.DataFrame, left: int = 1) -> str:
         table = table.reset_index()
     sides = ["left"] * left + ["right"] * (table.shape[1] - left)
     text = table.to_markdown(index=False, disable_numparse=True, colalign=sides)
-    return re.sub(r" {2,}|(?<=---)-+", lambda match: " " * (match[0][0] == " "), text)  # no padding
+    # Without padding: runs of spaces become one, rows of dashes become three.
+    text = re.sub(r"(?<=---)-+", "", text)
+    return re.sub(r" {2,}", " ", text)
 
 
 def interval_table(
@@ -144,10 +191,17 @@ def difference_table(
     differences: ByMethod, protocol: str = "full", measure: str = "set_hv"
 ) -> pd.DataFrame:
     """Tabulate a measure minus that of `generated` from ``differences.json``, largest first."""
-    endings = {"": "difference", "_low": "low", "_high": "high", "_p": "p", "_p_holm": "p (Holm)"}
-    endings |= {"_seeds_low": "seeds low", "_seeds_high": "seeds high"}
     name = f"{measure}_{protocol}"
-    table = measures(differences, {name + ending: title for ending, title in endings.items()})
+    headings = {
+        name: "difference",
+        f"{name}_low": "low",
+        f"{name}_high": "high",
+        f"{name}_p": "p",
+        f"{name}_p_holm": "p (Holm)",
+        f"{name}_seeds_low": "seeds low",
+        f"{name}_seeds_high": "seeds high",
+    }
+    table = measures(differences, headings)
     table = table.sort_values("difference", ascending=False, kind="stable").round(4)
     table = table + 0.0  # no negative zero
     table = table.astype(object).where(table.notna(), "–")

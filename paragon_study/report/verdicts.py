@@ -28,30 +28,35 @@ class Recorded:
     def __init__(self, folder: Path) -> None:
         self.name = folder.name
         curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'")
-        by_seed = dict(tuple(curve.groupby("seed", sort=False)))
-        self._tables = {seed: table.set_index("method") for seed, table in by_seed.items()}
+        self._tables = [rows.set_index("method") for _, rows in curve.groupby("seed", sort=False)]
+        self.times: dict[str, dict] = {}
         path = folder.parent / "timing.json"
-        times = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        self.times: dict[str, dict] = times.get(folder.name, {})
+        if path.exists():
+            by_backbone = json.loads(path.read_text(encoding="utf-8"))
+            self.times = by_backbone.get(folder.name, {})
 
     def has(self, method: str) -> bool:
         """Return whether the study measured a method."""
-        return any(method in table.index for table in self._tables.values())
+        return any(method in table.index for table in self._tables)
 
     def values(self, method: str, measure: str) -> np.ndarray:
         """Return a measure of ``control_measures`` by seed, ``[S]``."""
-        tables = [table for table in self._tables.values() if method in table.index]
-        measures = [control_measures(table, method, OBJECTIVES)[measure] for table in tables]
-        return np.array([np.nan if m.value is None else m.value for m in measures])
+        values = []
+        for table in self._tables:
+            if method in table.index:
+                value = control_measures(table, method, OBJECTIVES)[measure].value
+                values.append(np.nan if value is None else value)
+        return np.array(values)
 
     def less(self, method: str, other: str, measure: str) -> tuple[float, bool]:
         """Return how much less of a measure a method has, and whether seeds agree on less."""
-        ours = self.values(method, measure)  # [S]
-        difference = mean_interval(self.values(other, measure)[: len(ours)] - ours)
+        values = self.values(method, measure)  # [S]
+        of_other = self.values(other, measure)[: len(values)]  # [S]
+        difference = mean_interval(of_other - values)
         return difference.mean, difference.low is not None and difference.low > 0
 
 
-class Found(NamedTuple):
+class Finding(NamedTuple):
     """Whether the condition of a claim holds in one study, and the numbers that it looks at."""
 
     holds: bool
@@ -64,44 +69,48 @@ class PaperClaim:
 
     says: str
     needs: str  # the condition in words
-    look: Callable[[Recorded, str], Found | None]  # None: it cannot be said of this method
+    look: Callable[[Recorded, str], Finding | None]  # None: it does not apply to this method
 
 
-def _is_ready_soon(study: Recorded, method: str) -> Found | None:
-    ready = study.times.get({"generated": "generate"}.get(method, method))
-    if ready is None:
+def _is_ready_soon(study: Recorded, method: str) -> Finding | None:
+    name_in_times = "generate" if method == "generated" else method
+    time = study.times.get(name_in_times)
+    if time is None:
         return None
-    share = ready["p50"] / study.times["retrain"]["p50"]
-    return Found(share <= 1 - SAVED, {"share of the time": f"{100 * share:.2g} %"})
+    share = time["p50"] / study.times["retrain"]["p50"]
+    return Finding(share <= 1 - SAVED, {"share of the time": f"{100 * share:.2g} %"})
 
 
-def _follows(study: Recorded, method: str) -> Found:
-    accuracy, diversity = (study.values(method, f"r_{short}").mean() for short in ("acc", "div"))
+def _follows(study: Recorded, method: str) -> Finding:
+    accuracy = study.values(method, "r_acc").mean()
+    diversity = study.values(method, "r_div").mean()
     numbers = {"r acc": f"{accuracy:.3f}", "r div": f"{diversity:.3f}"}
-    return Found(bool(accuracy >= 0.95 and diversity >= 0.98), numbers)
+    return Finding(bool(accuracy >= 0.95 and diversity >= 0.98), numbers)
 
 
-def _is_close_to_tuned(study: Recorded, method: str) -> Found:
+def _is_close_to_tuned(study: Recorded, method: str) -> Finding:
     covered = study.values(method, "set_hv_of_tuned").mean()
     regret = study.values(method, "regret_mean").mean()
     numbers = {"set HV": f"{covered:.1%}", "regret": f"{regret:.1%}"}
-    return Found(bool(covered >= 0.98 and regret <= 0.2), numbers)
+    return Finding(bool(covered >= 0.98 and regret <= 0.2), numbers)
 
 
-def _has_less_regret(study: Recorded, method: str, than: str) -> Found:
+def _has_less_regret(study: Recorded, method: str, than: str) -> Finding:
     difference, agreed = study.less(method, than, "regret_mean")
-    return Found(agreed, {"less regret by": f"{difference:.1%}"})
+    return Finding(agreed, {"less regret by": f"{difference:.1%}"})
 
 
-def _guidance_helps(study: Recorded, method: str) -> Found | None:
-    return _has_less_regret(study, method, "paragon_no_cfg") if method == "paragon" else None
+def _guidance_helps(study: Recorded, method: str) -> Finding | None:
+    if method != "paragon":
+        return None
+    return _has_less_regret(study, method, "paragon_no_cfg")
 
 
-def _beats_soup(study: Recorded, method: str) -> Found:
+def _beats_soup(study: Recorded, method: str) -> Finding:
     return _has_less_regret(study, method, "soup")
 
 
-def _beats_fixed_weights(study: Recorded, method: str) -> Found:
+def _beats_fixed_weights(study: Recorded, method: str) -> Finding:
     return _has_less_regret(study, method, "constant")
 
 
@@ -141,32 +150,37 @@ CLAIMS = (
 
 def verdict(holds: Sequence[bool | None]) -> str:
     """Apply the rule to the studies in which a condition holds (True) or not (False)."""
-    known = [one for one in holds if one is not None]
+    known = [value for value in holds if value is not None]
     if not known:
         return "–"
-    word = "not reproduced"
-    if any(known):
-        word = "reproduced" if all(known) else "partly"
+    if all(known):
+        word = "reproduced"
+    elif any(known):
+        word = "partly"
+    else:
+        word = "not reproduced"
     return f"{word} ({sum(known)} of {len(known)})"
 
 
 def verdicts(folders: Sequence[Path]) -> pd.DataFrame:
     """Tabulate the paper's claims, their conditions and the verdict on each method."""
     studies = [Recorded(folder) for folder in folders]
-    methods = [m for m in METHODS if any(study.has(m) for study in studies)]
+    methods = [method for method in METHODS if any(study.has(method) for study in studies)]
     rows = []
     for claim in CLAIMS:
         row = {"the paper says": claim.says, "condition": claim.needs}
         for method in methods:
-            row[method] = _cell([claim.look(s, method) for s in studies if s.has(method)])
+            findings = [claim.look(study, method) for study in studies if study.has(method)]
+            row[method] = _cell(findings)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _cell(found: Sequence[Found | None]) -> str:
+def _cell(findings: Sequence[Finding | None]) -> str:
     """Format the verdict over studies, and the numbers of each study in their order."""
-    known = [one for one in found if one is not None]
-    words = verdict([one.holds for one in known])
-    for name in known[0].numbers if known else ():
-        words += f"<br>{name} {', '.join(one.numbers[name] for one in known)}"
-    return words
+    known = [finding for finding in findings if finding is not None]
+    text = verdict([finding.holds for finding in known])
+    if known:
+        for name in known[0].numbers:
+            text += f"<br>{name} {', '.join(finding.numbers[name] for finding in known)}"
+    return text

@@ -1,19 +1,39 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from paragon.adapters.frozen import frozen_task
 from paragon.metrics import ranking
 from paragon_study.report import tables
 
 
-def test_quality_is_the_mean_of_the_metrics(seqs):
-    scores = np.random.default_rng(0).normal(size=(2, len(seqs.valid), seqs.n_items + 1))
+def test_a_validation_curve_has_the_means_of_the_metrics(seqs, backbone, settings):
+    valid = frozen_task(backbone, seqs, "valid", settings.adapters)
+    vectors = 0.1 * torch.randn(2, valid.form.size, generator=torch.Generator().manual_seed(0))
     weights = np.array([[0.2, 0.8], [0.7, 0.3]])
-    table = tables.quality(scores, seqs.valid, seqs, weights, ["accuracy", "diversity"])
+    objectives = ["accuracy", "diversity"]
+    table = tables.validation_curve("mine", vectors, weights, valid, seqs, objectives)
     assert table[["w_accuracy", "w_diversity"]].to_numpy() == pytest.approx(weights)
-    ranks = ranking.target_ranks(scores[1], seqs.valid.targets, seqs.excluded(seqs.valid))
+    scores = valid.catalogue_scores(vectors[1]).numpy()
+    ranks = ranking.target_ranks(scores, seqs.valid.targets, seqs.excluded(seqs.valid))
     assert table["ndcg@10"][1] == pytest.approx(ranking.ndcg_at(ranks, 10).mean())
     assert table["alpha_ndcg@10"].between(0, 1).all()
+    assert (table["method"] == "mine").all() and (table["protocol"] == "full").all()
+
+
+def test_ranked_lists_leave_out_what_was_met_and_name_each_category_once(seqs):
+    row, items = 3, np.arange(seqs.n_items + 1)
+    table = tables.ranked_lists(seqs, {"last": items, "first": -items}, row, length=5)
+    left = np.flatnonzero(~seqs.excluded(seqs.test)[row])
+    for label, best in {"last": left[::-1][:5], "first": left[:5]}.items():
+        titles = [seqs.titles[item - 1] for item in best]
+        assert table[label, "title"].tolist() == [*titles, ""]
+        *new, total = table[label, "new categories"]
+        named = [name for cell in new if cell for name in cell.split(", ")]
+        categories = seqs.categories[best].any(0)
+        assert sorted(named) == sorted(np.array(seqs.category_names)[categories])
+        assert total.startswith(f"{categories.sum()} in all, ")
 
 
 def test_measures_have_limits_where_there_are_any_and_keep_what_is_undefined_apart():
