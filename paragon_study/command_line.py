@@ -125,7 +125,7 @@ def run(
     """Execute a notebook as the pipeline does and keep the copy."""
     from paragon_study.running.runner import run_notebook
 
-    typer.echo(os.path.relpath(run_notebook(notebook, study.removeprefix("data@"), backbone)))
+    typer.echo(os.path.relpath(run_notebook(notebook, study.rpartition("@")[2], backbone)))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -5,7 +5,7 @@ Shapes: N events, n items, W weights, O objectives, P parameters, S seeds, M cat
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of
 from paragon.generator.generator import Generator
 from paragon.reranking import settings as reranking
 from paragon.reranking.rules import RERANKERS, Rerank
-from paragon.reranking.settings import Tried
+from paragon.reranking.settings import Trials, Tried
 from paragon.rivals import baselines
 from paragon.rivals.end_to_end import END_TO_END, EndToEnd, biased_scores
 from paragon.rivals.retrain import Retrained
@@ -40,13 +40,18 @@ class Trained:
     category_bias: Tensor  # [S, W, M]
     retrain_weights: Tensor  # [R, O]
     retrained: Mapping[int, Iterator[Retrained]]  # by seed, for these weights, loaded when needed
-    # By method and seed, filled by `reranked`: weights and shares choose from the same.
-    tried: dict[tuple["Method", int], dict[str, Tried]] = field(default_factory=dict)
+    # Filled by `reranked`, by re-ranker, protocol and adapter: several methods re-rank the same.
+    tried: dict[tuple[Rerank, str, bytes], Tried] = field(default_factory=dict)
 
     @property
     def seeds(self) -> list[int]:
         """The seeds of adapters and generators."""
         return self.collection.description["seeds"]
+
+    @cached_property
+    def trials(self) -> dict[str, Trials]:
+        """The validation events on which settings of re-rankers are tried, by protocol."""
+        return Trials.of(self.test_set.sequences)
 
     def columns(self) -> tuple[int, int]:
         """Return the columns of accuracy and of diversity, or of the first other objective."""
@@ -275,15 +280,22 @@ def reranked(trained: Trained, index: int, method: Method) -> tuple[Tensor, dict
         vectors = method.vectors(trained, index, trained.weights)
     if vectors is None:
         vectors = torch.zeros(1, trained.test.form.size)  # the backbone: s' = s
-    if (method, index) not in trained.tried:
-        sequences = trained.test_set.sequences
-        rows = sequences.valid.sample_rows()
-        sources = [trained.valid.catalogue_scores(v, rows).cpu().numpy() for v in vectors]
-        trained.tried[method, index] = {
-            protocol: reranking.tried_settings(method.rerank, sequences, sources, protocol)
-            for protocol in PROTOCOLS
-        }
-    return vectors, trained.tried[method, index]
+    by_protocol = {}
+    for protocol in PROTOCOLS:
+        of_sources = [_tried(trained, method.rerank, protocol, vector) for vector in vectors]
+        by_protocol[protocol] = reranking.joined(of_sources)
+    return vectors, by_protocol
+
+
+def _tried(trained: Trained, rerank: Rerank, protocol: str, vector: Tensor) -> Tried:
+    """Try the settings of a re-ranker of the lists under an adapter ``[P]``, if not yet done."""
+    key = (rerank, protocol, vector.cpu().numpy().tobytes())
+    if key not in trained.tried:
+        rows = trained.test_set.sequences.valid.sample_rows()
+        scores = trained.valid.catalogue_scores(vector, rows).cpu().numpy()  # [N, n + 1]
+        trials = trained.trials[protocol]
+        trained.tried[key] = reranking.tried_settings(rerank, trials, [scores])
+    return trained.tried[key]
 
 
 def _reranked_rows(trained: Trained, name: str, method: Method) -> Iterator[Row]:

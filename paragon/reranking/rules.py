@@ -38,6 +38,8 @@ class Ranked:
 
     def first(self, depth: int) -> "Ranked":
         """Keep the ``depth`` best items of each list."""
+        if depth >= self.kinds.shape[1]:
+            return self
         return replace(
             self,
             columns=self.columns[:, :depth],

@@ -122,26 +122,44 @@ def source_vectors(generator: Generator, weights: object) -> Tensor:
     return torch.cat([none, generator.generate(weights).cpu()])
 
 
+@dataclass(frozen=True)
+class Trials:
+    """The validation events ``sample_rows``, prepared to try settings under one protocol."""
+
+    candidates: Candidates
+    quality: ListQuality
+
+    @classmethod
+    def of(cls, sequences: Sequences) -> dict[str, "Trials"]:
+        """Prepare the events, by protocol."""
+        events = sequences.valid[sequences.valid.sample_rows()]
+        return {
+            protocol: cls(
+                candidates,
+                ListQuality.of(
+                    events.targets, sequences.categories, candidates.items, candidates.excluded
+                ),
+            )
+            for protocol, candidates in candidates_of(sequences, events).items()
+        }
+
+
 def tried_settings(
     rerank: Rerank,
-    sequences: Sequences,
-    sources: Sequence[np.ndarray],  # catalogue scores [N, n + 1] of events `sample_rows`
-    protocol: str = "full",
+    trials: Trials,
+    sources: Sequence[np.ndarray],  # catalogue scores [N, n + 1]
     depths: Sequence[int] = DEPTHS,
 ) -> Tried:
-    """Measure all settings of a re-ranker on validation events."""
-    events = sequences.valid[sequences.valid.sample_rows()]
-    candidates = candidates_of(sequences, events)[protocol]
-    lists_quality = ListQuality.of(
-        events.targets, sequences.categories, candidates.items, candidates.excluded
-    )
+    """Measure all settings of a re-ranker on the validation events of ``trials``."""
+    candidates = trials.candidates
 
-    def measure(lists: Ranked, depth: int, weights: np.ndarray) -> np.ndarray:
+    def measure(lists: Ranked, weights: np.ndarray) -> np.ndarray:
         points = np.empty((len(weights), 2))
+        depth = lists.kinds.shape[1]
         for row, weight in enumerate(weights):
             columns = lists.reranked(rerank, Setting(0, 1.0, depth, weight), TOP)  # [N, K]
             items = np.take_along_axis(candidates.items, columns, 1)  # [N, K]
-            ndcg, alpha_ndcg = lists_quality.measure(items)
+            ndcg, alpha_ndcg = trials.quality.measure(items)
             points[row] = ndcg.mean(), alpha_ndcg.mean()
         return points
 
@@ -154,10 +172,20 @@ def tried_settings(
         lists = candidates.best(scores, temperature)
         longest = lists.kinds.shape[1]
         for depth in sorted({min(depth, longest) for depth in depths}):
-            weights, of_weights = refined(LAMBDAS, partial(measure, lists, depth), least)
+            weights, of_weights = refined(LAMBDAS, partial(measure, lists.first(depth)), least)
             settings += [Setting(source, temperature, depth, weight) for weight in weights]
             points.append(of_weights)
     return Tried(settings, np.concatenate(points))
+
+
+def joined(tried: Sequence[Tried]) -> Tried:
+    """Join what was tried with one source each; the sources are numbered in this order."""
+    settings = [
+        setting._replace(source=source)
+        for source, of_source in enumerate(tried)
+        for setting in of_source.settings
+    ]
+    return Tried(settings, np.concatenate([of_source.points for of_source in tried]))
 
 
 def chosen_settings(tried: Tried, weights: np.ndarray) -> list[Setting]:

@@ -31,6 +31,7 @@ def choose_reranker(
     sources = reranking.source_weights(lattice, accuracy)  # [3, O]
     vectors = reranking.source_vectors(recommender.generator, sources)  # [4, P]
     scores = [recommender.scores(pasts, vector) for vector in vectors]
-    tried = reranking.tried_settings(RERANKERS["xquad"], sequences, scores)
+    trials = reranking.Trials.of(sequences)["full"]
+    tried = reranking.tried_settings(RERANKERS["xquad"], trials, scores)
     settings = reranking.chosen_settings(tried, np.arange(101) / 100)
     return Reranker(accuracy, settings, sources.numpy())

@@ -53,7 +53,7 @@ def at_budgets(
         vectors = vectors[:: max(1, len(vectors) // COARSE)]
         scores = [valid.task.catalogue_scores(v, valid.rows).cpu().numpy() for v in vectors]
         rerank = method.rerank or RERANKERS["xquad"]
-        return vectors, tried_settings(rerank, valid.sequences, scores, depths=budgets)
+        return vectors, tried_settings(rerank, trained.trials["full"], scores, depths=budgets)
 
     def choose(
         index: int, method: Method, valid: TopTen, test: TopTen, budget: int

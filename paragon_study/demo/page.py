@@ -251,9 +251,10 @@ def make_bundle(trained: Trained) -> Bundle:
         scores = trained.valid.catalogue_scores(vector, sample)
         sources.append(scores.cpu().numpy())
     shortest = int((~rankings.candidates.excluded).sum(1).min())  # list of a test event
+    trials = reranking.Trials.of(sequences)["full"]
     for method, rule in RERANKED.items():
         of_method = sources if method.startswith("generated") else sources[:1]
-        tried = reranking.tried_settings(RERANKERS[rule], sequences, of_method)
+        tried = reranking.tried_settings(RERANKERS[rule], trials, of_method)
         chosen = reranking.chosen_settings(tried, rankings.weights[:, 0])
         rows = []
         for setting in chosen:

@@ -29,6 +29,7 @@ from paragon.generator.training import losses_on, train_generator
 from paragon.metrics.ranking import intra_list_distance_at, jaccard, ndcg_at, target_ranks, top_k
 from paragon.objectives import table as objectives
 from paragon.params import ROOT
+from paragon.reranking.settings import Trials
 from paragon.rivals import baselines
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
 from tests.conftest import Planned, refused
@@ -294,6 +295,7 @@ def planned(seqs, tasks):
     generators = [Planned(tasks["test"].form, names, seed) for seed in (0, 1)]
     known = tasks | {"test_set": test_set, "weights": weights}
     known["generators"] = {"generated": generators}
+    known["trials"] = Trials.of(seqs)
     return SimpleNamespace(**known, seeds=[3, 4], tried={}, columns=lambda: (1, 0))
 
 

@@ -122,8 +122,8 @@ def reranked(rule, seqs, valid, test):
 
     rows = seqs.valid.sample_rows()
     tried = {
-        protocol: reranking.tried_settings(rule, seqs, [table[rows] for table in valid], protocol)
-        for protocol in ("sampled", "full")
+        protocol: reranking.tried_settings(rule, trials, [table[rows] for table in valid])
+        for protocol, trials in reranking.Trials.of(seqs).items()
     }
     task = SimpleNamespace(catalogue_scores=partial(scores, test))
     vectors = torch.arange(len(valid))
@@ -214,7 +214,8 @@ def test_other_events_take_the_settings_of_validation(seqs, planted):
 
 def test_the_source_that_is_beaten_is_not_taken(seqs, planted):
     bad = np.random.default_rng(1).standard_normal(planted[0].shape).astype(np.float32)
-    tried = reranking.tried_settings(XQUAD, seqs, [bad, planted[0]])
+    trials = reranking.Trials.of(seqs)["full"]
+    tried = reranking.tried_settings(XQUAD, trials, [bad, planted[0]])
     settings = reranking.chosen_settings(tried, W)
     assert [setting.source for setting in settings[2:]] == [1] * 9
     assert settings[-1].weight == 1.0

@@ -229,8 +229,9 @@ def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
     vectors = reranking.source_vectors(generator, loaded.reranker.sources)
     weights, rule = np.array([0, 0.25, 0.5, 0.75, 1]), RERANKERS["xquad"]
     sources = [valid.catalogue_scores(vector).numpy() for vector in vectors]
-    parts = {"full": reranking.tried_settings(rule, seqs, sources)}, test, vectors, weights
-    evaluated = reranking.reranked_scores(rule, seqs, *parts, positions=20)
+    trials = reranking.Trials.of(seqs)["full"]
+    tried = {"full": reranking.tried_settings(rule, trials, sources)}
+    evaluated = reranking.reranked_scores(rule, seqs, tried, test, vectors, weights, positions=20)
     excluded = seqs.excluded(seqs.test)
     users = [seqs.user_ids[user] for user in seqs.test.users]
     known = zip(users, seqs.test.positions, strict=True)
