@@ -89,6 +89,23 @@ def with_block(text: str, name: str, block: str) -> str:
     return pattern.sub(lambda _: "\n\n".join([begin, block, end]), text)
 
 
+def factors(factorial: pd.DataFrame) -> str:
+    """Tabulate the regret without a change, then how each option of each factor changes it."""
+    tables = []
+    for factor in factorial["factor"].unique():
+        table = contrasts.factor_table(factorial, factor)
+        changes: list[str] = []
+        methods: list[str] = []
+        for label in table.index:
+            method, _, option = label.partition(", ")
+            changes.append(f"{factor}: {option}" if option else "none")
+            methods.append(look(method).label)
+        table.insert(0, "change", changes)
+        table.insert(1, "method", methods)
+        tables.append(table)
+    return as_markdown(pd.concat(tables).fillna("–"), left=2)
+
+
 def pages(root: Path) -> dict[Path, str]:
     """Return the full text of each page with current tables."""
     results = root / "results"
@@ -108,7 +125,10 @@ def pages(root: Path) -> dict[Path, str]:
             "control": control_table([*main, *planted], "outcome_error_full", 3),
             "shares": compare.shares([*main, *planted]),
         },
-        root / "ablations/README.md": {"tuning": as_markdown(tuning)},
+        root / "ablations/README.md": {
+            "factors": factors(contrasts.load_factorial(root / "ablations/results")),
+            "tuning": as_markdown(tuning),
+        },
     }
     texts = {}
     for path, blocks_of_page in blocks.items():
