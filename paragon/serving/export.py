@@ -21,7 +21,7 @@ from paragon.metrics.lists import TOP, ListQuality
 from paragon.objectives.table import information_of
 from paragon.objectives.weights import simplex_lattice
 from paragon.progress import progress
-from paragon.serving.folder import FILES, FORMAT, checksums_of, load_exported_backbone
+from paragon.serving.folder import FILES, FORMAT, checksums_of, load_exported_backbone, parts_of
 from paragon.serving.lists import Encoded
 from paragon.serving.outcome import Outcomes
 from paragon.serving.recommender import Recommender
@@ -130,7 +130,7 @@ def export_folder(
             {
                 "format": FORMAT,
                 "paragon": __version__,
-                "parts": checksums_of(made),
+                "parts": checksums_of(parts_of(made)),
                 "settings": settings,
             },
         )

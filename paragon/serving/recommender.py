@@ -21,7 +21,7 @@ from torch import Tensor
 from paragon.adapters.adapter import adapt, item_table
 from paragon.adapters.rotation import ItemTable, fit_rotation
 from paragon.backbones.base import Backbone, Context
-from paragon.data.sequences import Sequences, load_sequences
+from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError, shown
 from paragon.generator.generator import Generator, Latent, load_generator
 from paragon.metrics.ranking import top_k
@@ -29,7 +29,16 @@ from paragon.objectives.weights import check_weights
 from paragon.params import checked
 from paragon.reranking.rules import RERANKERS, Setting
 from paragon.reranking.settings import Candidates, source_vectors
-from paragon.serving.folder import EXPORT, FILES, FORMAT, checksums_of, load_exported_backbone
+from paragon.serving.check import check_generator, check_measurements, check_root, stored_in
+from paragon.serving.folder import (
+    EXPORT,
+    FILES,
+    FORMAT,
+    checksums_of,
+    load_exported_backbone,
+    load_exported_data,
+    parts_of,
+)
 from paragon.serving.lists import Batch, Encoded, History, Options, Past, Recommendations, as_list
 from paragon.serving.outcome import Balance, Outcomes, Promise, furthest, loss_bounds
 from paragon.storage import check_match, loading
@@ -107,15 +116,21 @@ class Recommender:
                 raise ParagonError(
                     f"{folder / name} is missing; `{EXPORT} {folder}` makes the folder"
                 )
-        root = loading(folder / "paragon", EXPORT, {"format": FORMAT})
+        stem = folder / "paragon"
+        stored_in(stem)
+        root = loading(stem, EXPORT, {"format": FORMAT})
         with torch.random.fork_rng(devices=[]), root as (tensors, description):
             expected = {"parts": description["parts"]}  # the checksum of each part
-            check_match(expected, {"parts": checksums_of(folder)}, str(folder), EXPORT)
-            data = load_sequences(folder)
+            parts = parts_of(folder)
+            check_match(expected, {"parts": checksums_of(parts)}, str(folder), EXPORT)
+            data = load_exported_data(folder, parts["sequences"])
             backbone, trained = load_exported_backbone(folder / "backbone", data)
+            check_generator(folder / "generator", parts["generator"], data, backbone.dim)
             generator = load_generator(folder / "generator")
             collection = generator.description["collection"]
             check_match({"backbone": trained}, collection, f"{folder / 'generator'}.json", EXPORT)
+            check_root(stem, description, data, len(generator.objectives))
+            check_measurements(stem, tensors, generator.objectives)
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             outcomes = None
             if "ndcg" in arrays:
@@ -128,8 +143,18 @@ class Recommender:
                     sources=arrays["sources"],
                 )
             # Once more: an export may have replaced the folder meanwhile.
-            check_match(expected, {"parts": checksums_of(folder)}, str(folder), EXPORT)
-            return cls(backbone, generator, data, arrays["popularity"], outcomes, reranker)
+            again = {"parts": checksums_of(parts_of(folder))}
+            check_match(expected, again, str(folder), EXPORT)
+            loaded = cls(backbone, generator, data, arrays["popularity"], outcomes, reranker)
+            loaded._try(str(folder))
+            return loaded
+
+    def _try(self, place: str) -> None:
+        """Raise ``ParagonError`` if the scores after one item are not finite."""
+        past = Encoded(items=[1], times=[0], user=-1, seen=[])
+        weights = np.full((1, len(self.objectives)), 1 / len(self.objectives), dtype=np.float32)
+        if not np.isfinite(self.scores([past], self.generator.generate(weights)[0])[:, 1:]).all():
+            raise ParagonError(f"{place}: its scores are not finite; run `{EXPORT}` again")
 
     def __repr__(self) -> str:
         names = ", ".join(self.objectives)

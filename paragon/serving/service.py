@@ -6,28 +6,33 @@ Requests that wait at the same time are answered in one computation, which is fa
 import asyncio
 import gc
 import json
+import os
 import signal
 import socket
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import fastapi
+import h11
 import torch
 import uvicorn
 from fastapi.responses import JSONResponse
 from pydantic import Field, ValidationError
 from starlette.requests import ClientDisconnect
 from torch import Tensor
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from paragon import __version__
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 from paragon.objectives.weights import check_weights
 from paragon.serving.lists import Batch, History, Id, Options, Past, Recommendations
 from paragon.serving.recommender import Recommender
 
 MOST_BYTES = 1 << 20  # of a request
 MOST_CONNECTIONS = 500  # each takes a file descriptor, often limited to 1,024
+MOST_CHUNKS = 2_000  # of a body that is sent in chunks
 SECONDS = 60  # to receive a request and send its answer
+SECONDS_AT_THE_END = 5  # the same, after the signal to end
 _Filter = Annotated[list[Id], Field(max_length=10_000)]
 
 
@@ -143,27 +148,105 @@ def make_app(recommender: Recommender) -> fastapi.FastAPI:
     return app
 
 
-class _Timely(H11Protocol):
-    """Close connections beyond the limit or without an answer for ``SECONDS``; uvicorn does not."""
+class _Reader(h11.Connection):
+    """Refuse a body in more than ``MOST_CHUNKS`` chunks: each takes time, however small it is."""
+
+    _chunks = 0  # of the present request
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            if self._chunks > MOST_CHUNKS:
+                raise h11.RemoteProtocolError(f"a body has more than {MOST_CHUNKS} chunks")
+        return event
+
+
+class _Bounded(H11Protocol):
+    """A connection with limits that uvicorn has not: of time, and to one request at a time.
+
+    A client that does not wait for its answer before it sends more gets this answer only.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.conn = _Reader(h11.SERVER)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a request is here completely and its answer is not sent."""
+        cycle = self.cycle
+        return cycle is not None and not (cycle.more_body or cycle.response_complete)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._late = self.loop.call_later(SECONDS, transport.abort)
         if len(self.connections) > MOST_CONNECTIONS:
-            transport.abort()
+            # End the one that has waited longest for its client.
+            all_of_them = cast("set[_Bounded]", self.connections)
+            waiting = [each for each in all_of_them if not each.is_asked]
+            oldest = min(waiting, key=lambda each: each._late.when())
+            self.connections.discard(oldest)
+            oldest.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_asked:
+            self._answer_and_close()  # and drop the data
+        else:
+            super().data_received(data)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.cycle is None or self.transport.is_closing():
+            return
+        names = {name for name, _ in self.headers}
+        ambiguous = {b"content-length", b"transfer-encoding"} <= names  # RFC 9112, 6.3
+        if ambiguous or (self.is_asked and self.conn.trailing_data[0]):
+            self._answer_and_close()
+
+    def _answer_and_close(self) -> None:
+        """Close the connection after the answer to the present request, and say so in it."""
+        if CLOSE_HEADER not in self.headers:
+            self.headers.append(CLOSE_HEADER)  # as if the client had asked for it
+        self.cycle.keep_alive = False  # if the headers of the answer are sent already
+
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # no second answer
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
-        self._late.cancel()
-        self._late = self.loop.call_later(SECONDS, self.transport.abort)
+        if not self.transport.is_closing():
+            self._end_in(SECONDS)
         super().on_response_complete()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._end_in(SECONDS_AT_THE_END)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._late.cancel()
         super().connection_lost(exc)
 
+    def _end_in(self, seconds: float) -> None:
+        """Begin to count anew the time until the connection is ended."""
+        self._late.cancel()
+        self._late = self.loop.call_later(seconds, self.transport.abort)
+
 
 def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
-    """Serve until SIGINT or SIGTERM; raise ``ParagonError`` if the port cannot be used."""
+    """Serve until SIGINT or SIGTERM.
+
+    Raises ``ParagonError`` if the address cannot be used, or for more threads than processors.
+    """
+    most = os.cpu_count() or 1
+    if not 1 <= threads <= most:  # torch would crash for some thousands
+        raise ParagonError(f"--threads: {threads} is out of range; give 1 to {most} (processors)")
     torch.set_num_threads(threads)  # in small products, threads mostly wait for each other
     gc.freeze()  # do not scan the loaded model: fewer pauses
     if not host:  # it would be every address
@@ -171,13 +254,14 @@ def serve(recommender: Recommender, host: str, port: int, threads: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise ParagonError(f"port {port} of {host} cannot be used: {error.strerror}") from error
+    except (OSError, OverflowError, UnicodeError) as error:  # no port; no name of a host
+        reason = getattr(error, "strerror", None) or error
+        raise ParagonError(f"port {port} of {shown(host)} cannot be used: {reason}") from error
     # An answer is two small packets: do not delay the second until the first is confirmed.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     app = make_app(recommender)
     config = uvicorn.Config(
-        app, log_level="error", http=_Timely, ws="none", timeout_graceful_shutdown=10
+        app, log_level="error", http=_Bounded, ws="none", timeout_graceful_shutdown=10
     )
     with listening:
         name = f"[{host}]" if family == socket.AF_INET6 else host

@@ -22,11 +22,17 @@ from tests.conftest import refused
 
 HALF = {"accuracy": 0.5, "diversity": 0.5}
 GOOD = {"history": ["i1"], "weights": HALF}
+HEAD = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+NOWHERE = b"POST / HTTP/1.1\r\nHost: x\r\n"
+BODY = json.dumps(GOOD).encode()
+ASKED = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+LAST = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 # The same program, less patient.
 HASTY = """import sys
 from paragon.serving import service
 from paragon.__main__ import main
-service.SECONDS, service.MOST_CONNECTIONS = 4, 8
+service.SECONDS, service.SECONDS_AT_THE_END, service.MOST_CONNECTIONS = 4, 1, 8
 main()"""
 
 
@@ -132,16 +138,17 @@ def test_what_is_too_large_is_refused_and_the_next_one_served(server):
 
 
 def test_clients_that_ask_and_never_read_slow_nobody_down(running):
-    """40 connections with a quarter of a megabyte of pipelined requests each."""
+    """40 clients that send good requests without end."""
     process, address = running
     memory = psutil.Process(process.pid)
-    ask(address, "/health")
+    ask(address, body=GOOD)
     before, clients, taken = memory.memory_info().rss, [connect(address) for _ in range(40)], []
     for client in clients:
         client.setblocking(False)
-        with suppress(BlockingIOError):
-            client.sendall(b"GET /h HTTP/1.1\r\nHost: x\r\n\r\n" * 8_000)
-    for _ in range(50):
+    for _ in range(20):
+        for client in clients:
+            with suppress(BlockingIOError, ConnectionError):
+                client.send(ASKED * 4_000)
         begun = time.perf_counter()
         assert ask(address, "/health")[0] == 200
         taken.append(time.perf_counter() - begun)
@@ -150,20 +157,67 @@ def test_clients_that_ask_and_never_read_slow_nobody_down(running):
         client.close()
 
 
+def talk(address, *parts):
+    """All that the server says to these parts of a request until it ends the connection."""
+    said = b""
+    with connect(address) as client, suppress(ConnectionError):
+        for part in parts:
+            client.sendall(part)
+            said += client.recv(1) if part is not parts[-1] else b""
+        while more := client.recv(1 << 16):
+            said += more
+    return said
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        pytest.param([ASKED * 3], 200, id="three at once"),
+        pytest.param([HEAD + CHUNKED + b"Content-Length: 9\r\n\r\n" + LAST], 200, id="two lengths"),
+        pytest.param([HEAD + CHUNKED + b"\r\n" + b"1\r\n \r\n" * 2_001], 400, id="tiny chunks"),
+        pytest.param([NOWHERE + CHUNKED + b"\r\n1\r\n \r\n", b"z\r\n"], 404, id="late"),
+        pytest.param([HEAD + CHUNKED + b"\r\nz\r\n"], 400, id="no chunk"),
+    ],
+)  # fmt: skip
+def test_what_no_client_needs_is_answered_once_and_ends_the_connection(server, parts, status):
+    begun = time.perf_counter()
+    said = talk(server, *parts)
+    assert said.startswith(b"HTTP/1.1 %d " % status) and said.count(b"HTTP/1.1") == 1
+    assert status == 404 or b"connection: close" in said
+    assert time.perf_counter() - begun < 4.5  # uvicorn ends what is idle for 5 seconds
+
+
+def test_one_connection_takes_request_after_request(server):
+    chunks = HEAD + CHUNKED + b"\r\n" + b"1\r\n \r\n" * 1_000 + LAST
+    with connect(server) as client:
+        for request in (ASKED, chunks, ASKED):
+            client.sendall(request)
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+            client.setblocking(False)
+            with suppress(BlockingIOError):  # the rest of the answer
+                client.recv(1 << 16)
+            client.settimeout(60)
+
+
 def test_slow_clients_keep_nobody_out(exported):
     process, address = start(exported, ("-c", HASTY))
-    head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    half = HEAD + b"Content-Length: 9\r\n\r\n{"
     slow = []
-    for part in [b"", head, head + b"Content-Length: 9\r\n\r\n{"] * 3:  # one more than there may be
+    for part in [b"", HEAD, half] * 3:  # one more than there may be
         slow.append(connect(address))
         with suppress(ConnectionError):
             slow[-1].sendall(part)
-    assert select.select(slow, [], [], 30)[0] == slow[-1:]  # at once; the others have their time
+        time.sleep(0.02)
+    assert select.select(slow, [], [], 3)[0] == slow[:1]  # the oldest at once
+    assert ask(address, "/health")[0] == 200  # while all others have their time
+    assert ask(address, body=GOOD)[0] == 200
     for client in slow:
         with client, suppress(ConnectionError):
             assert client.recv(1) == b""  # ended by the server
-    assert ask(address, "/health")[0] == 200
-    stop(process, signal.SIGTERM)
+    with connect(address) as client:
+        client.sendall(half)
+        ask(address, "/health")
+        stop(process, signal.SIGTERM)
 
 
 def test_the_address_is_printed_or_refused(loaded, monkeypatch, capsys):
@@ -174,6 +228,9 @@ def test_the_address_is_printed_or_refused(loaded, monkeypatch, capsys):
         port = taken.getsockname()[1]
         refused(("127.0.0.1", str(port)), serve, loaded, "127.0.0.1", port, 1)
     refused("--host", serve, loaded, "", 0, 1)
+    refused("70000", serve, loaded, "127.0.0.1", 70_000, 1)
+    for threads in (0, 100_000):
+        refused("--threads", serve, loaded, "127.0.0.1", 0, threads)
     monkeypatch.setattr(socket, "create_server", lambda *_, **__: real(("127.0.0.1", 0)))
     for host, name in (("::1", "[::1]"), ("127.0.0.1", "127.0.0.1")):
         serve(loaded, host, 0, 1)
