@@ -269,11 +269,11 @@ def recover() -> None:
 
 @app.command()
 def verify(against: str = Option("HEAD", help="A git revision.")) -> None:
-    """Compare the results with those of a commit; exit code 1 if they differ."""
+    """Compare the results with those of a commit; exit code 1 if they differ or are stale."""
     from paragon_study.checking.verify import compare_with_commit
 
     comparison = compare_with_commit(against)
-    if comparison.bad.empty and not comparison.recomputed:
+    if comparison.empty:
         raise ParagonError(comparison.summary())
     rows = comparison.table[comparison.table["verdict"] != "equal"]
     if len(rows):
