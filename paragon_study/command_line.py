@@ -261,10 +261,10 @@ def trial(
 
 @app.command()
 def recover() -> None:
-    """Remove files that DVC left half-written when it was killed."""
+    """Repair DVC: half-written files after a kill, damaged ones of its cache; then `dvc repro`."""
     from paragon_study.running.runner import recover as repair
 
-    typer.echo("".join(f"{name} was half-written: removed\n" for name in repair()), nl=False)
+    typer.echo("".join(f"{name} was damaged: removed\n" for name in repair()), nl=False)
 
 
 @app.command()
