@@ -335,14 +335,14 @@ def report() -> None:
 
 @app.command()
 def claims() -> None:
-    """Print each sentence of claims.yaml; exit code 1 if one does not follow."""
+    """Print each sentence of claims.yaml, and from which number; exit code 1 if one is wrong."""
     from paragon_study.report.pages import check_claims
     from paragon_study.report.tables import as_markdown
 
     table = check_claims()
     broken = table.pop("problem")
-    table["follows"] = broken.eq("").map({True: "yes", False: "NO"})
-    typer.echo(as_markdown(table.set_index("claim")))
+    table.insert(1, "holds", broken.eq("").map({True: "yes", False: "NO"}))
+    typer.echo(as_markdown(table.set_index("claim"), left=4))
     if broken.any():
         raise ParagonError("claims.yaml: " + "\n".join(filter(None, broken)))
 

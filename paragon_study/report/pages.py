@@ -12,6 +12,7 @@ from paragon.errors import ParagonError
 from paragon.params import RESULTS, ROOT, load_params, read_settings
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
+from paragon_study.checking.agreement import disagreements
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
@@ -22,6 +23,7 @@ MAIN = ("ml-100k", "sasrec")  # study in the README
 WITH_CONTROL = ["tuned_alone", "paragon", "paragon_no_cfg", "paragon_transformer", "generated"]
 WITH_CONTROL += ["hypernetwork", "nearest", "interpolation_log", "soup", "category_bias", "xquad"]
 WITH_CLAIMS = ("README.md", "docs/findings.md")
+STUDY_OF = {"studies": MAIN[0], "planted": "planted"}  # of a source
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 
@@ -118,7 +120,11 @@ def write_pages() -> None:
 
 
 def check_claims(root: Path = ROOT) -> pd.DataFrame:
-    """Tabulate each claim and its problem, empty if the sentence is on its page and follows."""
+    """Tabulate each claim, where its numbers are, what makes them again, and its problem.
+
+    The problem is empty if the sentence is on its page and follows from numbers that agree with
+    each other; a row is added for each study in which they do not.
+    """
     sources, rows = load_sources(root), []
     for claim in load_claims(root):
         words = claim["says"].format(*(value_of(sources, *one) for one in claim.get("of", [])))
@@ -132,8 +138,44 @@ def check_claims(root: Path = ROOT) -> pd.DataFrame:
             if not RELATIONS[relation](value, limit):
                 problem = f"{words}: needs {' '.join(one)} {relation} {limit}, it is {value:g}"
                 problems.append(problem)
-        rows.append((words, "\n".join(problems)))
-    return pd.DataFrame(rows, columns=["claim", "problem"])
+        used = [one[:3] for key in ("of", "if") for one in claim.get(key, [])]
+        places = dict.fromkeys(place_of(*one) for one in used)
+        again = dict.fromkeys(again_of(source) for source, *_ in used)
+        rows.append((words, "; ".join(places), "; ".join(again), "\n".join(problems)))
+    for folder in _folders_of_claims(root):
+        if found := list(disagreements(folder)):
+            words = f"The numbers of {'/'.join(folder.parts[-2:])} agree with each other."
+            more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+            problem = "; ".join(found[:3]) + more
+            rows.append((words, problem.partition(" is ")[0], again_of(folder.parts[-2]), problem))
+    return pd.DataFrame(rows, columns=["claim", "file and key", "made by", "problem"])
+
+
+def place_of(source: str, method: str, measure: str) -> str:
+    """Return file and key of a number that a claim refers to."""
+    name, _, study = source.partition("/")
+    if name == "times":
+        return f"results/{study.partition('/')[0] or '*'}/timing.json: {method}"
+    study = study or f"{STUDY_OF.get(name, name)}/*"
+    key = measure.removesuffix("_minus_generated").removesuffix("_half")
+    file = "metrics" if key == measure else "differences"
+    return f"results/{study}/{file}.json: {method}.{key}"
+
+
+def again_of(source: str) -> str:
+    """Return the command that makes the numbers of a source again."""
+    name = source.partition("/")[0]
+    if name == "times":
+        return "make bench"
+    study = STUDY_OF.get(name, name)
+    return "make repro" if study == MAIN[0] else f"make add NAME={study}"
+
+
+def _folders_of_claims(root: Path) -> list[Path]:
+    """List the studies that claims and their pages are about."""
+    folders = sorted(path.parent for path in (root / "results").glob("*/*/metrics.json"))
+    wanted = STUDY_OF.values()
+    return [f for f in folders if f.parent.name in wanted and compare.is_current(f)]
 
 
 def load_claims(root: Path) -> list[dict]:
@@ -178,12 +220,9 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
 def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`."""
     current = [f for f in compare.study_folders(root / "results") if compare.is_current(f)]
-    of = {n: [f for f in current if f.parent.name == n] for n in ("ml-100k", "planted")}
-    return {
-        "studies": compare.all_results(of["ml-100k"]),
-        "planted": compare.all_results(of["planted"]),
-        "times": times(root / "results"),
-    }
+    of = {n: [f for f in current if f.parent.name == study] for n, study in STUDY_OF.items()}
+    tables = {name: compare.all_results(folders) for name, folders in of.items()}
+    return {**tables, "times": times(root / "results")}
 
 
 def times(results: Path) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import CHECKPOINTS, ROOT, load_params
-from paragon.progress import LINE, QUIET
+from paragon.progress import LINE, QUIET, newest_lines
 from paragon.storage import atomic_path, check_name, write_text
 from paragon_study.pipeline.determinism import stage_variables
 from paragon_study.running.studies import FOLDER, record_time
@@ -177,11 +177,10 @@ def _progress_of(notebook: str, line: Path) -> Iterator[None]:
     def say() -> None:
         last = ""
         while not over.wait(SECONDS):
-            with suppress(OSError):  # no file yet
-                now = line.read_text(encoding="utf-8")
-                if now not in ("", last):  # empty during a write
-                    print(f"{notebook}: {now}", flush=True)
-                    last = now
+            now = newest_lines(line)
+            if now not in ("", last):
+                print(f"{notebook}: {now}", flush=True)
+                last = now
 
     speaker = threading.Thread(target=say, daemon=True)
     speaker.start()

@@ -11,8 +11,11 @@ import yaml
 from dvc.repo import Repo
 from scipy.stats import ttest_ind
 
+from paragon.evaluation.evaluate import Results
 from paragon.params import ROOT, VerifySettings
+from paragon_study.checking.agreement import disagreements
 from paragon_study.checking.diff import compare_versions, welch
+from paragon_study.checking.own_method import beside_tables
 from paragon_study.checking.verify import NUMBER, compare_numbers, compare_with_commit
 from paragon_study.running.studies import record_time
 from tests.conftest import refused
@@ -283,6 +286,32 @@ def test_what_cannot_be_compared_is_refused(root):
     refused(str(root), compare_with_commit, "HEAD", root)
 
 
+STUDY = ROOT / "results/ml-100k/sasrec"
+FALSE = [  # file, method, key and what is written there instead of the recorded number
+    ("headline.json", "generated", "alpha_ndcg_95", lambda x: 1.015 * x),
+    ("metrics.json", "paragon", "regret_mean_full", lambda x: 1.015 * x),
+    ("metrics.json", "paragon", "r_div_full_low", lambda x: x - 0.05),
+    ("differences.json", "xquad", "alpha_ndcg_80", lambda x: -x),
+    ("differences.json", "soup", "set_hv_full_p", lambda x: 0.9),
+    ("differences.json", "tuned", "set_hv_full_p_holm", lambda x: 1e-4),
+]
+
+
+def test_numbers_that_cannot_be_of_one_run_are_named(tmp_path):
+    assert list(disagreements(STUDY)) == []
+    folder = tmp_path / "results/ml-100k/sasrec"
+    shutil.copytree(STUDY, folder)
+    for file, method, key, other in FALSE:
+        text = (folder / file).read_text()
+        content = json.loads(text)
+        content[method][key] = other(content[method][key])
+        (folder / file).write_text(json.dumps(content))
+        found = list(disagreements(folder))
+        assert any(f"sasrec/{file}: {method}.{key}" in problem for problem in found), (key, found)
+        (folder / file).write_text(text)
+    refused("metrics.json", list, disagreements(tmp_path))
+
+
 def write_seeds(root, seeds, study="toy/sasrec"):
     rows, metrics = [], {}
     for method, values in seeds.items():
@@ -323,6 +352,40 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
     assert moved.loc["loose", "kind"] == "alone"
     (before / "results/toy/sasrec/metrics.json").unlink()
     refused("HEAD~1", compare_versions, "HEAD~1", None, before)
+
+
+def test_regret_is_in_per_cent_as_on_the_pages(tmp_path):
+    path, numbers = write(tmp_path, ""), {"": 0.239, "_low": 0.229, "_sd": 0.01}
+    for value in (0.239, 0.25):
+        row = {f"regret_mean_full{end}": number for end, number in numbers.items()}
+        row |= {"regret_mean_full": value, "r_acc_full": 0.9}
+        path.write_text(json.dumps({"paragon": row}))
+        rows = [("paragon", seed) for seed in (0, 1, 2)]
+        table = pd.DataFrame(rows, columns=["method", "seed"])
+        table.to_csv(path.with_name("curve.csv"), index=False)
+        if value == 0.239:
+            committed(tmp_path)
+    moved = compare_versions("HEAD", None, tmp_path).moved.set_index("measure")
+    assert moved.loc["regret %", ["before", "after"]].tolist() == [
+        "23.9000 ± 1.0000",
+        "25.0000 ± 2.1000",
+    ]
+    assert moved.loc["regret %", "difference"] == pytest.approx(1.1)
+    assert moved.loc["r acc", "before"] == "0.9000"
+
+
+def test_a_method_of_ones_own_is_shown_by_the_measures_of_the_pages():
+    files = (
+        json.loads((STUDY / f"{name}.json").read_text()) for name in ("metrics", "differences")
+    )
+    results = Results(pd.DataFrame(), *files)
+    text = beside_tables(results, "soup", [0.95])
+    for title in ("NDCG@10 kept, %", "of tuned", "r acc", "r div", "control error", "regret %"):
+        assert title in text
+    regret = 100 * results.summary["soup"]["regret_mean_full"]
+    assert any(
+        line.startswith("| soup ") and f"{regret:.1f} ±" in line for line in text.splitlines()
+    )
 
 
 def test_the_spread_is_that_of_welch():

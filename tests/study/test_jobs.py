@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from paragon import progress
 from paragon.adapters.frozen import frozen_task
 from paragon.generator.training import losses_on, train_generator
 from paragon.params import ROOT
@@ -47,6 +48,25 @@ def test_results_come_in_order_from_other_processes_of_one_thread_each(study, mo
     assert os.getpid() not in {row[3] for row in found}
     assert [os.environ.get(name) for name in THREADS[:2]] == ["2", None]
     refused("generators", run_in_processes, ends_itself, study, [()], "generators")
+
+
+def says(study, line):
+    """Take ten steps; return what the pipeline would print after the last but one."""
+    progress.SECONDS = 0.0
+    for number in progress.progress(range(10), "steps"):
+        time.sleep(0.05)
+        if number == 8:
+            said = progress.newest_lines(Path(line))
+    return said
+
+
+def test_a_process_at_work_says_how_far_it_is(study, tmp_path, monkeypatch):
+    """Not only when it is done, which may take minutes; and nothing once it is."""
+    line = tmp_path / "progress"
+    monkeypatch.setenv(progress.LINE, str(line))
+    found = run_in_processes(says, study, [(str(line),)] * 2, "jobs")
+    assert all("/10" in said and "steps" in said for said in found)
+    assert list(tmp_path.glob("progress-*")) == []
 
 
 def test_one_thread_means_one_process_which_is_this_one(settings):

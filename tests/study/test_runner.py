@@ -116,7 +116,8 @@ def test_a_long_stage_says_how_far_it_is(root, monkeypatch, capsys):
     monkeypatch.setattr(runner, "SECONDS", 0.05)
     code = "from paragon import progress\nprogress.SECONDS = 0.0\nimport time\n"
     steps = "for _ in progress.progress({}, 'epochs'):\n    time.sleep(0.2)"
-    add(root, "toy", code + steps.format("range(4)"), steps.format("iter(range(4))"))
+    unknown = steps.format("(n for n in range(4))")  # how many there are
+    add(root, "toy", code + steps.format("range(4)"), unknown)
     monkeypatch.setattr(progress, "SECONDS", 0.0)
     monkeypatch.setenv(progress.LINE, str(root / "gone" / "progress"))
     assert [*progress.progress(range(4), "epochs")] == [0, 1, 2, 3]  # a lost line ends no training
@@ -124,6 +125,7 @@ def test_a_long_stage_says_how_far_it_is(root, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("toy: ") and "epochs" in line for line in lines)
     assert any("3/4" in line for line in lines) and not any("/4" in line for line in lines[-1:])
+    assert "?" not in lines[-1]  # no total, no rate
     assert len(lines) == len(set(lines))
 
 

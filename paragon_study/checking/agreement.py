@@ -1,0 +1,127 @@
+"""Do the numbers of a study agree with each other?  Each is computed anew from those it is made of.
+
+A number that was edited, or left over from another run, disagrees with the rest of its study.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from paragon.errors import ParagonError
+from paragon.evaluation.differences import REFERENCE
+from paragon.evaluation.evaluate import headline
+from paragon.evaluation.summary import Summary, summarise
+from paragon.metrics.statistics import CONFIDENCE, REAL, holm
+from paragon.storage import require
+from paragon_study.report.compare import load_results
+
+# Files have six digits.
+ROUNDED = 1e-4  # relative
+OF_CURVE = 1e-3  # relative, of measures that are computed again from rounded curves
+LEAST = 1e-4  # absolute, of the same
+ENDINGS = ("_sd", "_low", "_high", "_note")
+COUNTS = "violations_"  # of steps beyond a threshold, which rounding can cross
+BORDER = 0.005  # a p-value so close to .05 can be on another side than its interval
+
+
+def disagreements(folder: Path) -> Iterator[str]:
+    """Yield file, key and numbers of a study ``<study>/<backbone>`` that do not agree."""
+    metrics = load_results(folder / "metrics.json")
+    differences = load_results(folder / "differences.json")
+    curve = pd.read_csv(require(folder / "curve.csv", "evaluation"))
+    try:
+        shown = load_results(folder / "headline.json")
+        yield from _different(folder / "headline.json", shown, headline(metrics), 0, 0)
+        seeds = curve.groupby("method")["seed"].nunique()
+        yield from _limits(folder / "metrics.json", metrics, seeds)
+        yield from _of_curve(folder / "metrics.json", metrics, curve)
+        yield from _of_differences(folder / "differences.json", differences, metrics)
+    except (KeyError, TypeError, AttributeError) as error:  # not in the form of results
+        raise ParagonError(f"{folder}: {error!r}; run `dvc repro` again") from error
+
+
+def _different(
+    path: Path, found: Summary, expected: Summary, relative: float, absolute: float
+) -> Iterator[str]:
+    """Yield the keys in which recorded numbers differ from expected ones."""
+    for method in {**expected, **found}:
+        there, should = found.get(method, {}), expected.get(method, {})
+        for key in {**should, **there}:
+            value, other = there.get(key), should.get(key)
+            numbers = [x for x in (value, other) if isinstance(x, int | float)]
+            if len(numbers) == 1 or (
+                len(numbers) == 2 and not _close(*numbers, relative, absolute)
+            ):
+                yield _problem(path, method, key, value, other)
+
+
+def _close(value: float, other: float, relative: float, absolute: float = 0.0) -> bool:
+    return abs(value - other) <= absolute + relative * abs(other)
+
+
+def _problem(path: Path, method: str, key: str, value: object, other: object) -> str:
+    place = "/".join(path.parts[-4:])
+    return f"{place}: {method}.{key} is {value}, from the other numbers it is {other}"
+
+
+def _limits(path: Path, metrics: Summary, seeds: pd.Series) -> Iterator[str]:
+    """Check that limits lie around their mean, as far as deviation and seeds say."""
+    for method, row in metrics.items():
+        for key in (key.removesuffix("_low") for key in row if key.endswith("_low")):
+            mean, low, high = (float(row[key + end] or 0) for end in ("", "_low", "_high"))
+            error = ROUNDED * max(map(abs, (mean, low, high)))
+            if abs((low + high) / 2 - mean) > error or low > high:
+                yield _problem(path, method, key, mean, (low + high) / 2)
+            deviation, number = row.get(f"{key}_sd"), seeds.get(method, 0)
+            if isinstance(deviation, float) and number > 1 and not re.search(r"_[\d.]+$", key):
+                width = student.ppf((1 + CONFIDENCE) / 2, number - 1) / np.sqrt(number)
+                if abs((high - low) / 2 - width * deviation) > error + ROUNDED * deviation:
+                    yield _problem(path, method, f"{key}_low", low, mean - width * deviation)
+
+
+def _of_curve(path: Path, metrics: Summary, curve: pd.DataFrame) -> Iterator[str]:
+    """Check the means of the whole catalogue against the curve."""
+    objectives = [name.removeprefix("w_") for name in curve if name.startswith("w_")]
+    expected = summarise(curve[curve["protocol"] == "full"], objectives)
+    for method, row in expected.items():
+        own = {k: x for k, x in row.items() if not k.startswith(COUNTS) and not k.endswith(ENDINGS)}
+        found = {key: metrics[method].get(key) for key in own}
+        yield from _different(path, {method: found}, {method: own}, OF_CURVE, LEAST)
+
+
+def _of_differences(path: Path, differences: Summary, metrics: Summary) -> Iterator[str]:
+    """Check differences against their means, and p-values against intervals and each other."""
+    names = {
+        key.removesuffix("_p") for row in differences.values() for key in row if key[-2:] == "_p"
+    }
+    for name in sorted(names):
+        raw = {
+            m: row[f"{name}_p"]
+            for m, row in differences.items()
+            if row.get(f"{name}_p") is not None
+        }
+        adjusted = holm(np.array([*raw.values()])) if raw else []
+        for (method, p_value), p_holm in zip(raw.items(), adjusted, strict=True):
+            row = differences[method]
+            if not _close(row[f"{name}_p_holm"], p_holm, ROUNDED):
+                yield _problem(path, method, f"{name}_p_holm", row[f"{name}_p_holm"], p_holm)
+            low, high = row[f"{name}_low"], row[f"{name}_high"]
+            without_0 = low > 0 or high < 0
+            if without_0 != (p_value < REAL) and abs(p_value - REAL) > BORDER:
+                inside = f"{'below' if without_0 else 'above'} {REAL}"
+                yield _problem(path, method, f"{name}_p", p_value, inside)
+        for method, row in differences.items():
+            ends = [row.get(f"{name}_seeds_{end}") for end in ("low", "high")]
+            if None not in ends and name in row:
+                error = ROUNDED * max(abs(row[name]), *map(abs, ends))
+                if abs(sum(ends) / 2 - row[name]) > error:
+                    yield _problem(path, method, name, row[name], sum(ends) / 2)
+            means = [metrics.get(m, {}).get(name) for m in (method, REFERENCE)]
+            if name.startswith("alpha_ndcg") and None not in (*means, row.get(name)):
+                gap = means[0] - means[1]
+                if not _close(row[name], gap, ROUNDED, 2e-6):
+                    yield _problem(path, method, name, row[name], f"{gap:.6g}")
