@@ -6,6 +6,7 @@ A number that was edited, or left over from another run, disagrees with the rest
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,11 @@ from scipy.stats import t as student
 from paragon.errors import ParagonError
 from paragon.evaluation.differences import REFERENCE
 from paragon.evaluation.evaluate import headline
-from paragon.evaluation.summary import Summary, summarise
+from paragon.evaluation.summary import summarise
 from paragon.metrics.statistics import CONFIDENCE, REAL, holm
 from paragon.storage import require
 from paragon_study.report.compare import load_results
+from paragon_study.report.tables import ByMethod
 
 # Files have six digits.
 ROUNDED = 1e-4  # relative
@@ -45,7 +47,7 @@ def disagreements(folder: Path) -> Iterator[str]:
 
 
 def _different(
-    path: Path, found: Summary, expected: Summary, relative: float, absolute: float
+    path: Path, found: ByMethod, expected: ByMethod, relative: float, absolute: float
 ) -> Iterator[str]:
     """Yield the keys in which recorded numbers differ from expected ones."""
     for method in {**expected, **found}:
@@ -59,7 +61,7 @@ def _different(
                 yield _problem(path, method, key, value, other)
 
 
-def _close(value: float, other: float, relative: float, absolute: float = 0.0) -> bool:
+def _close(value: Any, other: Any, relative: float, absolute: float = 0.0) -> bool:
     return abs(value - other) <= absolute + relative * abs(other)
 
 
@@ -68,7 +70,7 @@ def _problem(path: Path, method: str, key: str, value: object, other: object) ->
     return f"{place}: {method}.{key} is {value}, from the other numbers it is {other}"
 
 
-def _limits(path: Path, metrics: Summary, seeds: pd.Series) -> Iterator[str]:
+def _limits(path: Path, metrics: ByMethod, seeds: pd.Series) -> Iterator[str]:
     """Check that limits lie around their mean, as far as deviation and seeds say."""
     for method, row in metrics.items():
         for key in (key.removesuffix("_low") for key in row if key.endswith("_low")):
@@ -83,7 +85,7 @@ def _limits(path: Path, metrics: Summary, seeds: pd.Series) -> Iterator[str]:
                     yield _problem(path, method, f"{key}_low", low, mean - width * deviation)
 
 
-def _of_curve(path: Path, metrics: Summary, curve: pd.DataFrame) -> Iterator[str]:
+def _of_curve(path: Path, metrics: ByMethod, curve: pd.DataFrame) -> Iterator[str]:
     """Check the means of the whole catalogue against the curve."""
     objectives = [name.removeprefix("w_") for name in curve if name.startswith("w_")]
     expected = summarise(curve[curve["protocol"] == "full"], objectives)
@@ -93,7 +95,7 @@ def _of_curve(path: Path, metrics: Summary, curve: pd.DataFrame) -> Iterator[str
         yield from _different(path, {method: found}, {method: own}, OF_CURVE, LEAST)
 
 
-def _of_differences(path: Path, differences: Summary, metrics: Summary) -> Iterator[str]:
+def _of_differences(path: Path, differences: ByMethod, metrics: ByMethod) -> Iterator[str]:
     """Check differences against their means, and p-values against intervals and each other."""
     names = {
         key.removesuffix("_p") for row in differences.values() for key in row if key[-2:] == "_p"
@@ -104,7 +106,7 @@ def _of_differences(path: Path, differences: Summary, metrics: Summary) -> Itera
             for m, row in differences.items()
             if row.get(f"{name}_p") is not None
         }
-        adjusted = holm(np.array([*raw.values()])) if raw else []
+        adjusted = holm(np.array([*raw.values()])) if raw else np.array([])
         for (method, p_value), p_holm in zip(raw.items(), adjusted, strict=True):
             row = differences[method]
             if not _close(row[f"{name}_p_holm"], p_holm, ROUNDED):

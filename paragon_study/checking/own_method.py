@@ -1,5 +1,6 @@
 """Measure a method of yours beside the recorded results of a study."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from inspect import signature
 
@@ -12,7 +13,7 @@ from paragon.storage import require
 from paragon_study.pipeline.study import Study
 from paragon_study.report.compare import MEANS, REGRET, load_results
 from paragon_study.report.pages import headline_table
-from paragon_study.report.tables import as_markdown, difference_table, plus_minus
+from paragon_study.report.tables import ByMethod, as_markdown, difference_table, plus_minus
 
 # What the functions of a Method are called with.
 CALLED = {"mixture": "anchors weights", "vectors": "trained index", "rows": "trained"}
@@ -64,15 +65,15 @@ def beside_tables(results: Results, name: str, shares: list[float]) -> str:
     return "\n".join([
         as_markdown(headline_table(results.summary, results.differences)),
         "\nControl, over all weights (± over seeds):\n",
-        as_markdown(control_of_methods(results)),
+        as_markdown(control_of_methods(results.summary)),
         f"\n{name} minus generated, α-nDCG@10 (intervals over users, and over seeds):\n",
         as_markdown(table.astype(str)),
     ])  # fmt: skip
 
 
-def control_of_methods(results: Results) -> pd.DataFrame:
+def control_of_methods(summary: ByMethod) -> pd.DataFrame:
     """Tabulate the measures of control by method, the least regret first."""
-    rows = sorted(results.summary.items(), key=lambda item: _regret(item[1]))
+    rows = sorted(summary.items(), key=lambda item: _regret(item[1]))
     cells = {
         title: [plus_minus(row.get(key), row.get(f"{key}_low"), digits, key) for _, row in rows]
         for key, (title, digits) in MEANS.items()
@@ -80,6 +81,6 @@ def control_of_methods(results: Results) -> pd.DataFrame:
     return pd.DataFrame(cells, index=[method for method, _ in rows]).rename_axis("method")
 
 
-def _regret(row: dict) -> float:
+def _regret(row: Mapping) -> float:
     regret = row.get(REGRET)
     return float("inf") if regret is None else regret

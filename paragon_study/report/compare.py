@@ -1,6 +1,7 @@
 """The recorded studies as one table, and the stage `compare`: results/summary.md and all.csv."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,12 @@ EARLIER = """
 In `all.csv` only, since their adapters were tuned in an earlier way, from an untrained start: {}.
 """
 
+WEAK = """
+**WARNING: no better than a rule without parameters**, by NDCG@10 of test events: {}. Train the
+backbone longer or at another rate, or take another, before you read what controls it.
+"""
+RULES = ("popularity", "item_knn")  # that learn nothing
+
 
 def study_folders(results: Path) -> list[Path]:
     """List folders ``<study>/<backbone>`` under ``results`` with metrics, sorted."""
@@ -138,20 +145,43 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
 
 
 def write_comparison(results: Path) -> None:
-    """Write summary.md and all.csv to ``results``."""
-    write_text(results / "all.csv", all_results(study_folders(results)).to_csv(index=False))
+    """Write summary.md and all.csv to ``results``; print which backbones are too weak."""
+    folders = study_folders(results)
+    write_text(results / "all.csv", all_results(folders).to_csv(index=False))
     write_text(results / "summary.md", summary(results))
+    for words in weak_backbones(_listed(folders)):
+        print(f"WARNING: no better than a rule without parameters: {words}", file=sys.stderr)
+
+
+def weak_backbones(folders: Iterable[Path]) -> list[str]:
+    """Name the studies whose backbone is no better on test events than `popularity`, `item_knn`."""
+    weak = []
+    for folder in folders:
+        metrics = load_results(folder / "metrics.json")
+        found = {m: metrics.get(m, {}).get("best_acc_full") for m in ("backbone", *RULES)}
+        own, *of_rules = found.values()
+        if own is not None and own <= max((x for x in of_rules if x is not None), default=-1):
+            numbers = ", ".join(f"{m} {x:.4f}" for m, x in found.items() if x is not None)
+            weak.append(f"{', '.join(folder.parts[-2:])} ({numbers})")
+    return weak
+
+
+def _listed(recorded: list[Path]) -> list[Path]:
+    """Return the studies that summary.md lists: those made with today's adapters, if there are."""
+    return [folder for folder in recorded if is_current(folder)] or recorded
 
 
 def summary(results: Path) -> str:
     """Write the text of results/summary.md."""
     recorded = study_folders(results)
-    folders = [folder for folder in recorded if is_current(folder)] or recorded
+    folders = _listed(recorded)
+    weak = weak_backbones(folders)
     table = all_results(folders)
     main = all_results(f for f in without_repeats(folders) if f.parent.name != "planted")
     earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in folders)
     return SUMMARY.format(
-        earlier=EARLIER.format(earlier) if earlier else "",
+        earlier=(EARLIER.format(earlier) if earlier else "")
+        + (WEAK.format("; ".join(weak)) if weak else ""),
         data="\n".join(map(data_line, dict.fromkeys(folder.parent for folder in folders))),
         shares=shares(folders),
         methods=as_markdown(method_means(main)),

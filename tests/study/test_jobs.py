@@ -13,6 +13,7 @@ import torch
 
 from paragon import progress
 from paragon.adapters.frozen import frozen_task
+from paragon.backbones import Fitted
 from paragon.generator.training import losses_on, train_generator
 from paragon.params import ROOT
 from paragon.storage import load_tensors, save_tensors
@@ -89,6 +90,17 @@ def test_states_are_stored_with_the_collection_and_used_for_the_same_backbone(
     assert torch.equal(training_task(study)[0].states, tensors["states"] + 1)
     about["sha256"] = "other"
     assert torch.allclose(training_task(study)[0].states, tensors["states"], atol=1e-6)
+
+
+def test_a_stored_backbone_says_whether_a_rule_is_as_good(
+    backbone, seqs, study, tmp_path, monkeypatch
+):
+    """For what loads it later: the summary, the model card and the service."""
+    monkeypatch.setattr("paragon_study.pipeline.study.ARTIFACTS", tmp_path)
+    for ndcg, weak in ((0.001, True), (0.9, False)):
+        study.save_backbone(backbone, seqs, Fitted(2, 1, [1.0, 1.0], [-ndcg, 0.0]))
+        about = study.load_backbone(seqs)[1]["beside_baselines"]
+        assert about.startswith("WARNING") == weak and "item_knn" in about
 
 
 def test_generators_are_trained_by_name_and_the_recipe_of_the_paper_without_training_events(
