@@ -23,6 +23,7 @@ from paragon_study.report.tables import ByMethod
 
 # Files have six digits.
 ROUNDED = 1e-4  # relative
+SIX_DIGITS = 2e-6  # absolute, of the difference of two numbers below 1
 OF_CURVE = 1e-3  # relative, of measures that are computed again from rounded curves
 LEAST = 1e-4  # absolute, of the same
 ENDINGS = ("_sd", "_low", "_high", "_note")
@@ -55,9 +56,7 @@ def _different(
         for key in {**should, **there}:
             value, other = there.get(key), should.get(key)
             numbers = [x for x in (value, other) if isinstance(x, int | float)]
-            if len(numbers) == 1 or (
-                len(numbers) == 2 and not _close(*numbers, relative, absolute)
-            ):
+            if len(numbers) == 1 or (numbers and not _close(value, other, relative, absolute)):
                 yield _problem(path, method, key, value, other)
 
 
@@ -97,33 +96,34 @@ def _of_curve(path: Path, metrics: ByMethod, curve: pd.DataFrame) -> Iterator[st
 
 def _of_differences(path: Path, differences: ByMethod, metrics: ByMethod) -> Iterator[str]:
     """Check differences against their means, and p-values against intervals and each other."""
-    names = {
-        key.removesuffix("_p") for row in differences.values() for key in row if key[-2:] == "_p"
-    }
-    for name in sorted(names):
-        raw = {
-            m: row[f"{name}_p"]
-            for m, row in differences.items()
-            if row.get(f"{name}_p") is not None
-        }
-        adjusted = holm(np.array([*raw.values()])) if raw else np.array([])
-        for (method, p_value), p_holm in zip(raw.items(), adjusted, strict=True):
-            row = differences[method]
-            if not _close(row[f"{name}_p_holm"], p_holm, ROUNDED):
-                yield _problem(path, method, f"{name}_p_holm", row[f"{name}_p_holm"], p_holm)
-            low, high = row[f"{name}_low"], row[f"{name}_high"]
-            without_0 = low > 0 or high < 0
-            if without_0 != (p_value < REAL) and abs(p_value - REAL) > BORDER:
-                inside = f"{'below' if without_0 else 'above'} {REAL}"
-                yield _problem(path, method, f"{name}_p", p_value, inside)
+    keys = {key for row in differences.values() for key in row if key.endswith("_p")}
+    for name in sorted(key.removesuffix("_p") for key in keys):
+        yield from _p_values(path, differences, name)
         for method, row in differences.items():
-            ends = [row.get(f"{name}_seeds_{end}") for end in ("low", "high")]
-            if None not in ends and name in row:
-                error = ROUNDED * max(abs(row[name]), *map(abs, ends))
-                if abs(sum(ends) / 2 - row[name]) > error:
-                    yield _problem(path, method, name, row[name], sum(ends) / 2)
-            means = [metrics.get(m, {}).get(name) for m in (method, REFERENCE)]
-            if name.startswith("alpha_ndcg") and None not in (*means, row.get(name)):
-                gap = means[0] - means[1]
-                if not _close(row[name], gap, ROUNDED, 2e-6):
-                    yield _problem(path, method, name, row[name], f"{gap:.6g}")
+            gap, low, high = (row.get(name + end) for end in ("", "_seeds_low", "_seeds_high"))
+            if gap is None:
+                continue
+            if low is not None and high is not None:
+                middle = (low + high) / 2
+                if abs(middle - gap) > ROUNDED * max(map(abs, (gap, low, high))):
+                    yield _problem(path, method, name, gap, middle)
+            own, other = (metrics.get(m, {}).get(name) for m in (method, REFERENCE))
+            if name.startswith("alpha_ndcg") and own is not None and other is not None:
+                if not _close(gap, own - other, ROUNDED, SIX_DIGITS):
+                    yield _problem(path, method, name, gap, f"{own - other:.6g}")
+
+
+def _p_values(path: Path, differences: ByMethod, name: str) -> Iterator[str]:
+    """Check that Holm's correction follows from all p-values, and they from their intervals."""
+    rows = {m: row for m, row in differences.items() if row.get(f"{name}_p") is not None}
+    if not rows:
+        return
+    adjusted = holm(np.array([row[f"{name}_p"] for row in rows.values()]))
+    for (method, row), expected in zip(rows.items(), adjusted, strict=True):
+        p_value, p_holm = row[f"{name}_p"], row[f"{name}_p_holm"]
+        if not _close(p_holm, expected, ROUNDED):
+            yield _problem(path, method, f"{name}_p_holm", p_holm, f"{expected:.6g}")
+        without_0 = row[f"{name}_low"] > 0 or row[f"{name}_high"] < 0
+        if without_0 != (p_value < REAL) and abs(p_value - REAL) > BORDER:
+            side = f"{'below' if without_0 else 'above'} {REAL}"
+            yield _problem(path, method, f"{name}_p", p_value, side)
