@@ -18,7 +18,26 @@ from pydantic import (
 from paragon.errors import ParagonError, shown
 from paragon.storage import NAME
 
-ROOT = Path(os.environ.get("PARAGON_ROOT", Path(__file__).resolve().parent.parent))
+MARK = ".paragon-lab"  # a file in a folder with settings, artifacts and results of its own
+
+
+def find_root() -> Path:
+    """Return the folder of params.yaml, artifacts and results.
+
+    It is the environment variable PARAGON_ROOT, else the nearest folder above the working directory
+    with the file MARK, else the checkout.
+    """
+    if given := os.environ.get("PARAGON_ROOT"):
+        return Path(given)
+    checkout = Path(__file__).resolve().parent.parent
+    try:
+        here = Path.cwd()
+    except OSError:  # it was deleted
+        return checkout
+    return next((f for f in (here, *here.parents) if (f / MARK).is_file()), checkout)
+
+
+ROOT = find_root()
 DATA = ROOT / "data"
 ARTIFACTS = ROOT / "artifacts"
 RESULTS = ROOT / "results"

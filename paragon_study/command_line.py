@@ -4,6 +4,7 @@ Commands import what they need when they run, so that help appears at once.
 """
 
 import errno
+import json
 import os
 import signal
 import sys
@@ -228,7 +229,11 @@ def serve(
     from paragon.serving.recommender import Recommender
     from paragon.serving.service import serve as run_service
 
-    run_service(Recommender.load(folder), host, port, threads)
+    recommender = Recommender.load(folder)
+    warning = json.loads((folder / "backbone.json").read_text("utf-8")).get("warning")
+    if warning:
+        typer.echo(warning, err=True)
+    run_service(recommender, host, port, threads)
 
 
 @app.command()
@@ -261,19 +266,19 @@ def trial(
 
 @app.command()
 def recover() -> None:
-    """Remove files that DVC left half-written when it was killed."""
+    """Repair DVC: half-written files after a kill, damaged ones of its cache; then `dvc repro`."""
     from paragon_study.running.runner import recover as repair
 
-    typer.echo("".join(f"{name} was half-written: removed\n" for name in repair()), nl=False)
+    typer.echo("".join(f"{name} was damaged: removed\n" for name in repair()), nl=False)
 
 
 @app.command()
 def verify(against: str = Option("HEAD", help="A git revision.")) -> None:
-    """Compare the results with those of a commit; exit code 1 if they differ."""
+    """Compare the results with those of a commit; exit code 1 if they differ or are stale."""
     from paragon_study.checking.verify import compare_with_commit
 
     comparison = compare_with_commit(against)
-    if comparison.bad.empty and not comparison.recomputed:
+    if comparison.empty:
         raise ParagonError(comparison.summary())
     rows = comparison.table[comparison.table["verdict"] != "equal"]
     if len(rows):
@@ -335,14 +340,14 @@ def report() -> None:
 
 @app.command()
 def claims() -> None:
-    """Print each sentence of claims.yaml; exit code 1 if one does not follow."""
+    """Print each sentence of claims.yaml, and from which number; exit code 1 if one is wrong."""
     from paragon_study.report.pages import check_claims
     from paragon_study.report.tables import as_markdown
 
     table = check_claims()
     broken = table.pop("problem")
-    table["follows"] = broken.eq("").map({True: "yes", False: "NO"})
-    typer.echo(as_markdown(table.set_index("claim")))
+    table.insert(1, "holds", broken.eq("").map({True: "yes", False: "NO"}))
+    typer.echo(as_markdown(table.set_index("claim"), left=4))
     if broken.any():
         raise ParagonError("claims.yaml: " + "\n".join(filter(None, broken)))
 

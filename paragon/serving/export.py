@@ -60,7 +60,8 @@ recommender.recommend({history!r}, weights={equal!r}, normalise=True)
 
 ## How good it is
 
-Means over {test_users:,} test users, of the lists of this folder without what they had met:
+{warning}Means over {test_users:,} test users, of the lists of this folder without what they had
+met:
 
 {table}
 
@@ -103,7 +104,8 @@ def export_folder(
         data = sequences if people else without_people(sequences)
         save_sequences(data, made)
         save_tensors(made / "generator", generator.model.state_dict(), generator.description)
-        kept = {n: description[n] for n in ("kind", "backbone", "data", "settings", "versions")}
+        names = ("kind", "backbone", "data", "settings", "versions", "warning")
+        kept = {name: description[name] for name in names if name in description}
         save_tensors(
             made / "backbone",
             dict(backbone.state_dict()) if people else parameters_without_people(backbone),
@@ -134,7 +136,8 @@ def export_folder(
                 "settings": settings,
             },
         )
-        (made / "README.md").write_text(model_card(served, sequences, people), encoding="utf-8")
+        card = model_card(served, sequences, people, description.get("warning"))
+        (made / "README.md").write_text(card, encoding="utf-8")
 
 
 def without_people(sequences: Sequences) -> Sequences:
@@ -232,10 +235,13 @@ def outcomes_of(recommender: Recommender, sequences: Sequences) -> Outcomes | No
     )
 
 
-def model_card(recommender: Recommender, sequences: Sequences, people: bool) -> str:
+def model_card(
+    recommender: Recommender, sequences: Sequences, people: bool, warning: str | None = None
+) -> str:
     """Write the model card in Markdown, with results on the test events.
 
-    ``people``: whether the folder holds histories and ids of all users.
+    ``people``: whether the folder holds histories and ids of all users. ``warning``: what stage
+    `backbones` stored of a recommender that is no better than a rule.
     """
     names = recommender.objectives
     trained = recommender.generator.description
@@ -261,6 +267,7 @@ def model_card(recommender: Recommender, sequences: Sequences, people: bool) -> 
         licence=entry.licence if entry else "that of your own data.",
         cite=f"\n- Please cite: {entry.citation}" if entry else "",
         people=_PEOPLE[people],
+        warning=f"**{warning}**\n\n" if warning else "",
         table="\n".join(f"| {' | '.join(row)} |" for row in table),
         floor=", ".join(f"{name} {least:g}" for name, least in floor),
         made=trained["collection"]["backbone"],

@@ -19,7 +19,7 @@ MEASURES = {
     "set_hv_of_tuned_full": "of tuned",
     "r_acc_full": "r acc",
     "r_div_full": "r div",
-    "regret_mean_full": "regret",
+    "regret_mean_full": "regret %",
     "best_acc_full": "best NDCG@10",
     "outcome_error_full": "control error",
     **{f"alpha_ndcg_{share}": f"α-nDCG@10 at {share} %" for share in (98, 95, 90, 80)},
@@ -110,7 +110,9 @@ def _means(revision: str | None, root: Path) -> pd.DataFrame:
             seeds = pd.read_csv(io.BytesIO(curve)).groupby("method")["seed"].nunique()
             for method, row in parse_metrics(path, files[path], revision or WORKING_TREE).items():
                 for name, title in MEASURES.items():
-                    numbers = (row.get(name + end) for end in ("", "_low", "_sd"))
+                    scale = 100 if name.startswith("regret") else 1  # a file has 1 for 100 %
+                    values = (row.get(name + end) for end in ("", "_low", "_sd"))
+                    numbers = (None if x is None else scale * float(x) for x in values)
                     lines.append((study, method, title, *numbers, seeds.get(method)))
     table = pd.DataFrame(lines, columns=[*KEYS, *NUMBERS])
     return table.astype(dict.fromkeys(NUMBERS, float)).dropna(subset="mean")

@@ -1,5 +1,6 @@
 """Measure a method of yours beside the recorded results of a study."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from inspect import signature
 
@@ -10,9 +11,9 @@ from paragon.evaluation.evaluate import Results, evaluate_method
 from paragon.evaluation.methods import METHODS, Method
 from paragon.storage import require
 from paragon_study.pipeline.study import Study
-from paragon_study.report.compare import load_results
+from paragon_study.report.compare import MEANS, REGRET, load_results
 from paragon_study.report.pages import headline_table
-from paragon_study.report.tables import as_markdown, difference_table
+from paragon_study.report.tables import ByMethod, as_markdown, difference_table, plus_minus
 
 # What the functions of a Method are called with.
 CALLED = {"mixture": "anchors weights", "vectors": "trained index", "rows": "trained"}
@@ -52,7 +53,10 @@ def measure_beside(study: Study, name: str, method: Method) -> Results:
 
 
 def beside_tables(results: Results, name: str, shares: list[float]) -> str:
-    """Tabulate all methods, then what sets ``name`` apart from `generated`, as Markdown."""
+    """Tabulate all methods as pages do, then what sets ``name`` apart from `generated`.
+
+    First what they buy with accuracy, then how well they are controlled.
+    """
     texts = [f"{100 * share:g}" for share in shares]
     own = {name: results.differences[name]}
     parts = [difference_table(own, share, "alpha_ndcg") for share in texts]
@@ -60,6 +64,23 @@ def beside_tables(results: Results, name: str, shares: list[float]) -> str:
     table = table.rename(columns={"real": "beyond chance"}).rename_axis("share")
     return "\n".join([
         as_markdown(headline_table(results.summary, results.differences)),
+        "\nControl, over all weights (± over seeds):\n",
+        as_markdown(control_of_methods(results.summary)),
         f"\n{name} minus generated, α-nDCG@10 (intervals over users, and over seeds):\n",
         as_markdown(table.astype(str)),
     ])  # fmt: skip
+
+
+def control_of_methods(summary: ByMethod) -> pd.DataFrame:
+    """Tabulate the measures of control by method, the least regret first."""
+    rows = sorted(summary.items(), key=lambda item: _regret(item[1]))
+    cells = {
+        title: [plus_minus(row.get(key), row.get(f"{key}_low"), digits, key) for _, row in rows]
+        for key, (title, digits) in MEANS.items()
+    }
+    return pd.DataFrame(cells, index=[method for method, _ in rows]).rename_axis("method")
+
+
+def _regret(row: Mapping) -> float:
+    regret = row.get(REGRET)
+    return float("inf") if regret is None else regret

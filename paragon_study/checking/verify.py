@@ -1,35 +1,46 @@
 """Compare the results in the working tree with those of a commit, within tolerances."""
 
+import io
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-import yaml
 from dvc.scm import SCM, SCMError, resolve_rev
 from pydantic import ConfigDict, FiniteFloat, TypeAdapter, ValidationError
+from ruamel.yaml import YAML, YAMLError
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, VerifySettings, load_params
+from paragon_study.checking.current import (
+    Study,
+    different,
+    flat,
+    made_with_others,
+    other_settings,
+    stale,
+)
 from paragon_study.running.studies import recomputed
 
 HEADLINE = "headline_"
-# For each file: a prefix for its metrics, and endings of metrics that are not compared: limits
-# follow from mean and deviation, and a p-value can jump while its difference hardly changes.
+# The files with numbers, and what their metrics begin with.  Times of `make bench` are left out.
 FILES = {
-    "headline.json": (HEADLINE, ()),
-    "metrics.json": ("", ("_low", "_high")),
-    "differences.json": ("difference_", ("_p", "_p_holm", "_seeds_low", "_seeds_high")),
+    "headline.json": HEADLINE,
+    "metrics.json": "",
+    "differences.json": "difference_",
+    "curve.csv": "curve_",
+    "data.json": "data_",
 }
 VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
 KEYS = ["study", "backbone", "method", "metric"]
-PARAMS = PurePosixPath("params.yaml")
+NUMBER = ["method", "metric", "place"]  # of a number in its file; place: seed, protocol, weights
+PARAMS, LOCK = PurePosixPath("params.yaml"), PurePosixPath("dvc.lock")
 WORKING_TREE = "the working tree"
 # Of each method: numbers, or null with a note that says why.
 _ByMethod = dict[str, dict[str, FiniteFloat | str | None]]
 _METRICS = TypeAdapter(_ByMethod, config=ConfigDict(strict=True))
-Values = dict[tuple[str, str, str, str], float | None]
 Files = dict[PurePosixPath, bytes]
 
 
@@ -39,8 +50,10 @@ class Comparison:
 
     revision: str
     table: pd.DataFrame
-    recomputed: list[tuple[str, ...]]  # studies
+    recomputed: list[Study]  # that are current
+    stale: dict[Study, str]  # that were computed here, and what changed since
     settings: list[str]  # keys of params.yaml that differ
+    made_otherwise: dict[Study, list[str]]  # keys that were others when the commit's results ran
 
     @property
     def bad(self) -> pd.DataFrame:
@@ -49,23 +62,47 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether something was computed here, and the results agree."""
-        return self.bad.empty and bool(self.recomputed)
+        """Whether something current was computed here, and the results and settings agree."""
+        return self.bad.empty and bool(self.recomputed) and not self.made_otherwise
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to judge: nothing current was computed here, nothing is bad."""
+        return self.bad.empty and not self.recomputed and not self.made_otherwise
 
     def summary(self) -> str:
         """Summarise in one line what was computed here, and the number of metrics by verdict."""
-        if self.bad.empty and not self.recomputed:
-            return "nothing was recomputed here, so nothing is verified: run `make repro`"
-        studies = self.table.set_index(KEYS[:2]).index
-        here = studies.isin(self.recomputed)
-        settings = f"; params.yaml DIFFERS from it in {', '.join(self.settings)}"
-        return (
-            f"{'reproduced' if self.passed else 'NOT REPRODUCED'}: the results "
+        old = "; ".join(f"{', '.join(study)} ({why})" for study, why in self.stale.items())
+        not_counted = f"; STALE, so not counted: {old}; run `dvc repro`" if old else ""
+        if self.empty:
+            instead = "" if old else ": run `make repro`"
+            return f"nothing was recomputed here, so nothing is verified{instead}{not_counted}"
+        verdict = "reproduced in part" if old else "reproduced"
+        parts = [
+            f"{verdict if self.passed else 'NOT REPRODUCED'}: the results "
             f"{'agree' if self.bad.empty else 'DIFFER'} with {self.revision}"
-            f"{settings if self.settings else ''}; {len(self.recomputed)} of "
-            f"{studies.nunique()} studies recomputed here, {_counts(self.table[here])}"
-            + ("" if here.all() else f"; not recomputed here, {_counts(self.table[~here])}")
+        ]
+        if self.settings:
+            parts.append(f"params.yaml DIFFERS from it in {', '.join(self.settings)}")
+        for study, keys in self.made_otherwise.items():
+            parts.append(
+                f"{', '.join(study)} was made with OTHER SETTINGS there: {', '.join(keys)}"
+            )
+        here = self._computed_here()
+        studies = self.table.loc[self.table["backbone"] != "", KEYS[:2]].drop_duplicates()
+        parts.append(
+            f"{len(self.recomputed)} of {len(studies)} studies recomputed here, "
+            f"{_counts(self.table[here])}"
         )
+        if not here.all():
+            parts.append(f"not recomputed here, {_counts(self.table[~here])}")
+        return "; ".join(parts) + not_counted
+
+    def _computed_here(self) -> np.ndarray:
+        """Return which rows are of studies that were computed here, or of their data."""
+        here = self.table.set_index(KEYS[:2]).index.isin(self.recomputed)
+        of_data = self.table["backbone"].eq("").to_numpy()
+        return here | of_data & self.table["study"].isin([s for s, *_ in self.recomputed])
 
 
 def _counts(table: pd.DataFrame) -> str:
@@ -77,36 +114,95 @@ def _counts(table: pd.DataFrame) -> str:
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
     tolerance = load_params(root / "params.yaml").verify
-    patterns = ["params.yaml", *(f"results/**/{name}" for name in FILES)]
+    patterns = [str(PARAMS), str(LOCK), *(f"results/**/{name}" for name in FILES)]
     commit, old = read_files(revision, root, patterns)
     _, new = read_files(None, root, patterns)
-    texts = (yaml.safe_load(files.pop(PARAMS, b"")) or {} for files in (old, new))
-    before, now = (pd.json_normalize(text, sep=".").T.to_dict().get(0, {}) for text in texts)
-    changed = [key for key in before | now if before.get(key) != now.get(key)]
+    before, now = (_settings(files.pop(PARAMS, b""), PARAMS) for files in (old, new))
+    lock = _settings(old.pop(LOCK, b""), LOCK)
+    new.pop(LOCK, None)
     if not old:
         raise ParagonError(f"{revision} holds no results to compare with: commit results/")
     if not new:
         raise ParagonError(f"no results/**/metrics.json in {root}: run `dvc repro` first")
-    table = compare_metrics(_values(old, revision), _values(new, WORKING_TREE), tolerance)
+    tables = [_compare_file(path, old, new, revision, tolerance) for path in sorted(old | new)]
+    table = worst_first(pd.concat(tables, ignore_index=True))
+    computed = recomputed(root)
+    outdated = {study: "changed: its results" for study, same in computed.items() if not same}
+    outdated |= stale([study for study, same in computed.items() if same], root)
+    current = [study for study in computed if study not in outdated]
+    committed = [_study_of(path) for path in old if path.name == "metrics.json"]
+    otherwise = {study: made_with_others(study, lock, before) for study in committed}
+    for study in {*committed}.intersection(current):
+        otherwise[study] = [*otherwise[study], *other_settings(study, before, now)]
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
-    return Comparison(label, table, recomputed(root), changed)
+    return Comparison(
+        revision=label,
+        table=table,
+        recomputed=current,
+        stale=outdated,
+        settings=different(flat(before), flat(now)),
+        made_otherwise={study: keys for study, keys in otherwise.items() if keys},
+    )
 
 
-def compare_metrics(committed: Values, now: Values, tolerance: VerifySettings) -> pd.DataFrame:
-    """Compare the metrics of both sides; the worst come first."""
-    keys = sorted(committed | now)
-    there = [np.array([key in side for key in keys]) for side in (committed, now)]
-    old, new = (np.array([side.get(key) for key in keys], float) for side in (committed, now))
-    gap, allowed = new - old, tolerance.absolute + tolerance.relative * np.abs(old)
+def _settings(content: bytes, path: PurePosixPath) -> dict:
+    """Parse params.yaml or dvc.lock, both as DVC does."""
+    try:
+        return YAML(typ="safe").load(content) or {}
+    except (YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ParagonError(f"{path} cannot be read: {reason}; restore it from git") from error
+
+
+def _study_of(path: PurePosixPath) -> Study:
+    """Return the study of a file of results: name and backbone."""
+    study, *rest = path.parts[1:-1] or ("",)
+    return study, "/".join(rest)
+
+
+def _compare_file(
+    path: PurePosixPath, old: Files, new: Files, revision: str, tolerance: VerifySettings
+) -> pd.DataFrame:
+    """Compare the numbers of a file that one version or both have."""
+    committed = _numbers(path, old.get(path), revision)
+    now = _numbers(path, new.get(path), WORKING_TREE)
+    table = compare_numbers(committed, now, tolerance)
+    study, backbone = _study_of(path)
+    return table.assign(study=study, backbone=backbone)
+
+
+def compare_numbers(
+    committed: pd.Series, now: pd.Series, tolerance: VerifySettings
+) -> pd.DataFrame:
+    """Compare numbers by method, metric and place; of all places of a metric, keep the worst."""
+    both = pd.merge(
+        committed.to_frame("committed"), now.to_frame("now"), "outer",
+        left_index=True, right_index=True, indicator="in",
+    ).reset_index()  # fmt: skip
+    old, new = both["committed"], both["now"]
+    gap, allowed = new - old, tolerance.absolute + tolerance.relative * old.abs()
     # An undefined measure is a result too: null equals null.
-    equal = (old == new) | np.isnan(old) & np.isnan(new)
-    conditions = [~there[1], ~there[0], equal, np.abs(gap) <= allowed]
+    equal = (old == new) | (old.isna() & new.isna())
+    conditions = [
+        both["in"] == "left_only",
+        both["in"] == "right_only",
+        equal,
+        gap.abs() <= allowed,
+    ]
     verdict = np.select(conditions, ["missing", "new", "equal", "within tolerance"], "outside")
-    table = pd.DataFrame(keys, columns=KEYS)
-    table = table.assign(committed=old, now=new, difference=gap, allowed=allowed, verdict=verdict)
-    # Failures (first those without a number), then what is new; of each the headline first.
+    table = both[NUMBER].assign(committed=old, now=new, difference=gap, allowed=allowed)
+    table = worst_first(table.assign(verdict=verdict)).drop_duplicates(NUMBER[:2])
+    where = table["place"].where(table["verdict"] != "equal", "")
+    table["metric"] += where.where(where == "", " at " + where)
+    return table.drop(columns="place")
+
+
+def worst_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort failures (first those without a number), then what is new; the headline first."""
+    equal = table["verdict"] == "equal"
     with np.errstate(divide="ignore", invalid="ignore"):
-        excess = np.where(equal, 0, np.nan_to_num(np.abs(gap) / allowed, nan=np.inf))
+        share = np.abs(table["difference"]) / table["allowed"]
+        excess = np.where(equal, 0, np.nan_to_num(share, nan=np.inf))
     place = table["verdict"].map({"outside": 0, "missing": 0, "new": 1}).fillna(2)
     other = ~table["metric"].str.startswith(HEADLINE)
     return table.iloc[np.lexsort((-excess, other, place))].reset_index(drop=True)
@@ -136,19 +232,52 @@ def parse_metrics(path: PurePosixPath, content: bytes, revision: str) -> dict[st
     except ValidationError as error:
         first = error.errors()[0]
         reason = " ".join([*map(str, first["loc"][:2]), first["msg"]])
-        raise ParagonError(f"{path} of {revision}: {reason}; run `dvc repro` again") from error
+        raise _unreadable(path, revision, reason) from error
 
 
-def _values(files: Files, revision: str) -> Values:
-    """Return the metrics that are compared; a note that says why a metric is null is none."""
-    values: Values = {}
-    for path, content in files.items():
-        study, *rest = path.parts[1:-1] or ("",)
-        prefix, left_out = FILES[path.name]
+def _numbers(path: PurePosixPath, content: bytes | None, revision: str) -> pd.Series:
+    """Return the numbers of a file by method, metric and place; a note is none."""
+    rows: list[tuple] = []
+    if content is not None and path.name == "curve.csv":
+        return _of_curve(path, content, revision)
+    if content is not None and path.name == "data.json":
+        rows = [("data", metric, "", value) for metric, value in _of_data(path, content, revision)]
+    elif content is not None:
         if path.name == "headline.json" and content.count(b"{") == 1:  # without methods
             content = b'{"headline": ' + content + b"}"
         for method, metrics in parse_metrics(path, content, revision).items():
-            for metric, value in metrics.items():
-                if not isinstance(value, str) and not metric.endswith(left_out):
-                    values[study, "/".join(rest), method, prefix + metric] = value
-    return values
+            known = ((m, value) for m, value in metrics.items() if not isinstance(value, str))
+            rows += [(method, FILES[path.name] + metric, "", value) for metric, value in known]
+    table = pd.DataFrame(rows, columns=[*NUMBER, "value"]).astype({"value": float})
+    return table.set_index(NUMBER)["value"]
+
+
+def _of_data(path: PurePosixPath, content: bytes, revision: str) -> list[tuple[str, float | None]]:
+    """Return the numbers of data.json, with dots in their names."""
+    try:
+        values = flat(json.loads(content))
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, revision, error) from error
+    numbers = ((k, x) for k, x in values.items() if x is None or isinstance(x, int | float))
+    return [(FILES[path.name] + key, value) for key, value in numbers]
+
+
+def _of_curve(path: PurePosixPath, content: bytes, revision: str) -> pd.Series:
+    """Return the numbers of curve.csv; their place is the row: seed, protocol and weights."""
+    try:
+        curve = pd.read_csv(io.BytesIO(content), dtype=str)
+        names = [name for name in curve if name.startswith("w_")]
+        place = curve["seed"].str.cat(curve[["protocol", *names]], sep=" ")
+        table = curve.assign(place=place).drop(columns=["seed", "protocol", *names])
+        values = table.set_index(["method", "place"]).astype(float)
+    except (KeyError, ValueError) as error:
+        raise _unreadable(path, revision, error) from error
+    if np.isinf(values.to_numpy()).any():
+        raise _unreadable(path, revision, "a number is not finite")
+    values.columns = pd.Index(FILES[path.name] + values.columns, name="metric")
+    return values.stack(future_stack=True).reorder_levels(NUMBER)
+
+
+def _unreadable(path: PurePosixPath, revision: str, why: object) -> ParagonError:
+    reason = " ".join(str(why).split())[:200]
+    return ParagonError(f"{path} of {revision}: {reason}; run `dvc repro` again")

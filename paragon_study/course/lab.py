@@ -5,13 +5,18 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 import yaml
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT, merge_sections, read_settings
+from paragon.params import MARK, ROOT, load_params, merge_sections, read_settings
+from paragon_study.pipeline.determinism import choose_kernels, keep_memory, stage_variables
 from paragon_study.running.runner import run_notebook
+
+if TYPE_CHECKING:  # of kernels
+    from IPython.display import Markdown
 
 SMALL = Path(__file__).with_name("small.yaml")
 COPIED = [
@@ -27,8 +32,36 @@ COPIED = [
     "README.md",
     "CONTRIBUTING.md",
 ]
-NOTE = """> **This is the small lab**, with 200 users and little training. Lists follow the weights,
-> as in the study. Which method is better is noise here: see [docs/executed](../docs/executed)."""
+NOTE = """> **This is the small lab**, with {users} users and little training. Lists follow the
+> weights, as in the study. Which method is better is noise here: see
+> [docs/executed](../docs/executed)."""
+FULL_NOTE = "> **This is the lab**, a copy of the study at full size, which stays as it is."
+STUDY_NOTE = """> **This is no lab.** What runs here replaces artifacts and results of the study in
+> `{root}`. Notebooks of a lab belong into its folder `notebooks`."""
+# The first cell of each notebook of a lab.
+BEGIN = "from paragon_study.course.lab import begin\n\nbegin()"
+
+
+def begin(root: Path = ROOT) -> "Markdown":
+    """Set up the kernel like that of a stage, however it was started, and say where it works.
+
+    Libraries read the settings when they are loaded: call it first.
+    """
+    from IPython.display import Markdown
+
+    choose_kernels()
+    keep_memory(load_params(root / "params.yaml").run.threads)
+    return Markdown(banner(root))
+
+
+def banner(root: Path) -> str:
+    """Say in Markdown what is in a folder: a small lab, a full one, or the study itself."""
+    mark = root / MARK
+    if not mark.exists():
+        return STUDY_NOTE.format(root=root)
+    if mark.read_text(encoding="utf-8") == "full":
+        return FULL_NOTE
+    return NOTE.format(users=load_params(root / "params.yaml").data.max_users or "all")
 
 
 def small_params(root: Path = ROOT) -> dict:
@@ -41,7 +74,8 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     lab = root / "lab"
     mode = "full" if full else "small"
     if lab.exists():
-        if not (lab / f".{mode}").exists():
+        mark = lab / MARK
+        if not mark.exists() or mark.read_text(encoding="utf-8") != mode:
             raise ParagonError(f"{lab}: is no {mode} lab; remove it first: make lab-reset")
         return lab
     needed = {"data": "python -m paragon fetch"}
@@ -66,7 +100,13 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
         shutil.copy2(root / "params.yaml", draft)
     else:
         _run_small_study(draft, small_params(root), say)
-    (draft / f".{mode}").touch()
+    (draft / MARK).write_text(mode, encoding="utf-8")
+    for path in (draft / "notebooks").glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        said = {"text/markdown": banner(draft), "text/plain": ""}  # before it is run
+        output = nbformat.v4.new_output("display_data", said)
+        notebook.cells.insert(1, nbformat.v4.new_code_cell(BEGIN, id="begin", outputs=[output]))
+        nbformat.write(notebook, path)
     return draft.rename(lab)
 
 
@@ -94,7 +134,8 @@ def check_user(options: Sequence[str]) -> None:
 
 def open_lab(lab: Path, options: Sequence[str]) -> None:
     """Replace this process by JupyterLab in the lab; kernels use the lab as root."""
-    os.environ["PARAGON_ROOT"] = str(lab)
+    threads = load_params(lab / "params.yaml").run.threads
+    own = stage_variables(threads) | {"PARAGON_ROOT": str(lab)}
     # With this Python, whose programs may not be on the PATH.
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={lab}", *options]
-    os.execv(sys.executable, command)
+    os.execve(sys.executable, command, os.environ | own)

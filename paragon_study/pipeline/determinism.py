@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from paragon.progress import LINE, QUIET
+from paragon.progress import LINE, QUIET, line_of
 
 KERNELS = {
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -52,9 +52,13 @@ def stage_variables(threads: int) -> dict[str, str]:
 
 
 def begin_worker(parent: int) -> None:
-    """Set up a training process without progress bars that ends with its parent."""
+    """Set up a training process that ends with its parent.
+
+    Its progress is no bar, but a line of its own for the pipeline.
+    """
     os.environ[QUIET] = "1"
-    os.environ.pop(LINE, None)
+    if line := line_of(os.getpid()):
+        os.environ[LINE] = line
     when_gone(parent, lambda: os._exit(1))
 
 

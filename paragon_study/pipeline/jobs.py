@@ -21,7 +21,7 @@ from paragon.backbones import Fitted
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator
 from paragon.generator.training import losses_on, train_generator
-from paragon.progress import progress
+from paragon.progress import LINE, progress
 from paragon.rivals import end_to_end, retrain
 from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline.determinism import KERNELS, begin_worker
@@ -55,7 +55,11 @@ def _run_job(function: Callable[..., T], study: Study, job: tuple, kernels: dict
     if any(os.environ.get(name) != value for name, value in kernels.items()):
         start = "python -m paragon_study.pipeline.worker ADDRESS"
         raise ParagonError(f"{CLUSTER}: a worker has other kernels; start it with `{start}`")
-    return function(study, *job)
+    try:
+        return function(study, *job)
+    finally:
+        if line := os.environ.get(LINE):  # of this process: what it said is over
+            Path(line).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from paragon.evaluation.protocol import held_out
 from paragon.generator.generator import Generator, load_generators
 from paragon.objectives.table import check_objectives, check_served
 from paragon.params import ARTIFACTS, CHECKPOINTS, DATA, RESULTS, Params, Section, load_params
+from paragon.rivals.baselines import beside_baselines
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_weights
 from paragon.storage import check_match, check_name, loading, write_json
@@ -84,9 +85,14 @@ class Study:
         return sequences
 
     def save_backbone(self, backbone: Backbone, sequences: Sequences, fitted: Fitted) -> None:
-        """Store the trained backbone with its data, settings and curves."""
+        """Store the trained backbone with its data, settings and curves, and how good it is.
+
+        Only if rules without parameters are as good, the field ``warning`` says so.
+        """
         stem = self.folder / "backbones" / "backbone"
-        save_backbone(backbone, sequences, self.params.backbones, fitted, stem)
+        text = beside_baselines(-min(fitted.validation), sequences)
+        more = {"warning": text} if text.startswith("WARNING") else {}
+        save_backbone(backbone, sequences, self.params.backbones, fitted, stem, **more)
 
     def load_backbone(self, sequences: Sequences) -> tuple[Backbone, dict]:
         """Load the frozen backbone of notebook 02 on the study's device, and its description."""

@@ -1,6 +1,7 @@
 """The recorded studies as one table, and the stage `compare`: results/summary.md and all.csv."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ every measure, and `all.csv` has all of them: one row for each study, method and
   for users (paired bootstrap, Holm's correction) and for seeds (t interval).
 
 {data}
-{earlier}
+{earlier}{weak}
 ## What giving up accuracy buys
 
 From top to bottom: α-nDCG@10 of lists that keep 98, 95, 90 and 80 % of the backbone's NDCG@10.
@@ -100,6 +101,12 @@ than *generated* beyond chance. Distance and items are under equal weights.
 EARLIER = """
 In `all.csv` only, since their adapters were tuned in an earlier way, from an untrained start: {}.
 """
+
+WEAK = """
+**WARNING: no better than a rule without parameters**, by NDCG@10 of test events: {}. Train the
+backbone longer or at another rate, or take another, before you read what controls it.
+"""
+RULES = ("popularity", "item_knn")  # that learn nothing
 
 
 def study_folders(results: Path) -> list[Path]:
@@ -185,20 +192,43 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
 
 
 def write_comparison(results: Path) -> None:
-    """Write summary.md and all.csv to ``results``."""
-    write_text(results / "all.csv", all_results(study_folders(results)).to_csv(index=False))
+    """Write summary.md and all.csv to ``results``; print which backbones are too weak."""
+    folders = study_folders(results)
+    write_text(results / "all.csv", all_results(folders).to_csv(index=False))
     write_text(results / "summary.md", summary(results))
+    for words in weak_backbones(_listed(folders)):
+        print(f"WARNING: no better than a rule without parameters: {words}", file=sys.stderr)
+
+
+def weak_backbones(folders: Iterable[Path]) -> list[str]:
+    """Name the studies whose backbone is no better on test events than `popularity`, `item_knn`."""
+    weak = []
+    for folder in folders:
+        metrics = load_results(folder / "metrics.json")
+        found = {m: metrics.get(m, {}).get("best_acc_full") for m in ("backbone", *RULES)}
+        own, *of_rules = found.values()
+        if own is not None and own <= max((x for x in of_rules if x is not None), default=-1):
+            numbers = ", ".join(f"{m} {x:.4f}" for m, x in found.items() if x is not None)
+            weak.append(f"{', '.join(folder.parts[-2:])} ({numbers})")
+    return weak
+
+
+def _listed(recorded: list[Path]) -> list[Path]:
+    """Return the studies that summary.md lists: those made with today's adapters, if there are."""
+    return [folder for folder in recorded if is_current(folder)] or recorded
 
 
 def summary(results: Path) -> str:
     """Write the text of results/summary.md."""
     recorded = study_folders(results)
-    folders = [folder for folder in recorded if is_current(folder)] or recorded
+    folders = _listed(recorded)
+    weak = weak_backbones(folders)
     not_planted = [f for f in without_repeats(folders) if f.parent.name != "planted"]
     earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in folders)
     datasets = dict.fromkeys(folder.parent for folder in folders)  # without repeats, in order
     return SUMMARY.format(
         earlier=EARLIER.format(earlier) if earlier else "",
+        weak=WEAK.format("; ".join(weak)) if weak else "",
         data="\n".join(data_line(dataset) for dataset in datasets),
         shares=shares(folders),
         methods=as_markdown(method_means(all_results(not_planted))),

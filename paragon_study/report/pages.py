@@ -12,6 +12,7 @@ from paragon.errors import ParagonError
 from paragon.params import RESULTS, ROOT, load_params, read_settings
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
+from paragon_study.checking.agreement import disagreements
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
@@ -33,6 +34,7 @@ WITH_CONTROL = [
     "xquad",
 ]
 WITH_CLAIMS = ("README.md", "docs/findings.md")
+STUDY_OF = {"studies": MAIN[0], "planted": "planted"}  # of a source
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 
@@ -154,7 +156,11 @@ def write_pages() -> None:
 
 
 def check_claims(root: Path = ROOT) -> pd.DataFrame:
-    """Tabulate each claim and its problem, empty if the sentence is on its page and follows."""
+    """Tabulate each claim, where its numbers are, what makes them again, and its problem.
+
+    The problem is empty if the sentence is on its page and follows from numbers that agree with
+    each other; a row is added for each study in which they do not.
+    """
     sources = load_sources(root)
     rows = []
     for claim in load_claims(root):
@@ -172,8 +178,46 @@ def check_claims(root: Path = ROOT) -> pd.DataFrame:
             if not RELATIONS[relation](value, limit):
                 condition = f"{source} {method} {measure} {form} {relation} {limit}"
                 problems.append(f"{words}: needs {condition}, it is {value:g}")
-        rows.append((words, "\n".join(problems)))
-    return pd.DataFrame(rows, columns=["claim", "problem"])
+        numbers = [*claim.get("of", []), *claim.get("if", [])]
+        places = dict.fromkeys(place_of(source, method, key) for source, method, key, *_ in numbers)
+        commands = dict.fromkeys(again_of(source) for source, *_ in numbers)
+        rows.append((words, "; ".join(places), "; ".join(commands), "\n".join(problems)))
+    for folder in _folders_of_claims(root):
+        found = list(disagreements(folder))
+        if found:
+            words = f"The numbers of {'/'.join(folder.parts[-2:])} agree with each other."
+            more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+            problem = "; ".join(found[:3]) + more
+            place, _, _ = problem.partition(" is ")
+            rows.append((words, place, again_of(folder.parts[-2]), problem))
+    return pd.DataFrame(rows, columns=["claim", "file and key", "made by", "problem"])
+
+
+def place_of(source: str, method: str, measure: str) -> str:
+    """Return file and key of a number that a claim refers to."""
+    name, _, study = source.partition("/")
+    if name == "times":
+        return f"results/{study.partition('/')[0] or '*'}/timing.json: {method}"
+    study = study or f"{STUDY_OF.get(name, name)}/*"
+    key = measure.removesuffix("_minus_generated").removesuffix("_half")
+    file = "metrics" if key == measure else "differences"
+    return f"results/{study}/{file}.json: {method}.{key}"
+
+
+def again_of(source: str) -> str:
+    """Return the command that makes the numbers of a source again."""
+    name, _, _ = source.partition("/")
+    if name == "times":
+        return "make bench"
+    study = STUDY_OF.get(name, name)
+    return "make repro" if study == MAIN[0] else f"make add NAME={study}"
+
+
+def _folders_of_claims(root: Path) -> list[Path]:
+    """List the studies that claims and their pages are about."""
+    folders = sorted(path.parent for path in (root / "results").glob("*/*/metrics.json"))
+    wanted = STUDY_OF.values()
+    return [f for f in folders if f.parent.name in wanted and compare.is_current(f)]
 
 
 def load_claims(root: Path) -> list[dict]:
@@ -225,13 +269,11 @@ def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`."""
     results = root / "results"
     current = [folder for folder in compare.study_folders(results) if compare.is_current(folder)]
-    main = [folder for folder in current if folder.parent.name == MAIN[0]]
-    planted = [folder for folder in current if folder.parent.name == "planted"]
-    return {
-        "studies": compare.all_results(main),
-        "planted": compare.all_results(planted),
-        "times": times(results),
-    }
+    tables = {}
+    for source, study in STUDY_OF.items():
+        folders = [folder for folder in current if folder.parent.name == study]
+        tables[source] = compare.all_results(folders)
+    return {**tables, "times": times(results)}
 
 
 def times(results: Path) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,8 +23,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import CHECKPOINTS, ROOT, load_params
-from paragon.progress import LINE, QUIET
-from paragon.storage import check_name, write_text
+from paragon.progress import LINE, QUIET, newest_lines
+from paragon.storage import atomic_path, check_name, write_text
 from paragon_study.pipeline.determinism import stage_variables
 from paragon_study.running.studies import FOLDER, record_time
 
@@ -33,6 +34,7 @@ OPTIONS = {"study_name": "--study", "backbone": "--backbone"}
 # Injected, so that an edited parameters cell changes no result.
 NEUTRAL: dict[str, Any] = {"overrides": {}}
 NOISE = ("papermill", "execution", "ExecuteTime")  # cell metadata with times
+WARNING = "WARNING: "  # begins a line that the terminal shows as well
 FRAMES = 12  # traceback lines in the error message
 SECONDS = 60.0  # between two progress lines
 logging.getLogger("papermill").setLevel(logging.ERROR)  # no warning about missing `overrides`
@@ -46,7 +48,23 @@ def run_notebook(name: str, study: str, backbone: str | None = None, root: Path 
     Long trainings resume from checkpoints. Raises ``ParagonError`` for what the user can correct,
     else ``NotebookFailed``: then ``NAME.failed.ipynb`` is kept, and the last good copy stays.
     """
-    root, start = root.resolve(), time.monotonic()
+    try:
+        return _run_notebook(name, study, backbone, root.resolve())
+    except (ParagonError, NotebookFailed) as error:
+        if (stage := os.environ.get("DVC_STAGE", "")) and _recorded(stage, root):
+            back = f"DVC removed its last outputs: `dvc checkout {stage}` brings them back"
+            raise type(error)(f"{error}; {back}") from error
+        raise
+
+
+def _recorded(stage: str, root: Path) -> bool:
+    """Whether dvc.lock has the outputs of a stage."""
+    lock = root / "dvc.lock"
+    return lock.exists() and f"\n  {stage}:\n" in lock.read_text(encoding="utf-8")
+
+
+def _run_notebook(name: str, study: str, backbone: str | None, root: Path) -> Path:
+    start = time.monotonic()
     parameters = {"study_name": study} | ({} if backbone is None else {"backbone": backbone})
     source = _checked_source(name, parameters, root)
     target = root.joinpath(FOLDER, *parameters.values(), f"{name}.ipynb")
@@ -82,6 +100,10 @@ def run_notebook(name: str, study: str, backbone: str | None = None, root: Path 
     for output in (out for cell in notebook.cells for out in cell.get("outputs", [])):
         if output.get("name") == "stderr":  # printed, not kept
             print(output.text, end="", file=sys.stderr)
+        elif output.output_type == "stream":  # kept, and its warnings are printed as well
+            for line in output.text.splitlines():
+                if line.startswith(WARNING):
+                    print(f"{name}: {line}", file=sys.stderr)
     write_text(target, normalised(notebook, root))
     failed.unlink(missing_ok=True)
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -155,11 +177,10 @@ def _progress_of(notebook: str, line: Path) -> Iterator[None]:
     def say() -> None:
         last = ""
         while not over.wait(SECONDS):
-            with suppress(OSError):  # no file yet
-                now = line.read_text(encoding="utf-8")
-                if now not in ("", last):  # empty during a write
-                    print(f"{notebook}: {now}", flush=True)
-                    last = now
+            now = newest_lines(line)
+            if now not in ("", last):
+                print(f"{notebook}: {now}", flush=True)
+                last = now
 
     speaker = threading.Thread(target=say, daemon=True)
     speaker.start()
@@ -184,23 +205,65 @@ def _explained(error: PapermillExecutionError | RuntimeError, name: str, failed:
 
 
 def recover(root: Path = ROOT) -> list[str]:
-    """Remove files that a killed DVC left incomplete, and return their names; call it alone.
+    """Remove files that a killed DVC or a disk left damaged, and return their names; call it alone.
 
     DVC writes ``dvc.lock`` in place, and can leave its list of commands empty (treeverse/dvc#7615).
+    It believes its cache and the times of outputs: a file with a flipped bit stays as it is for
+    ever.  So damaged files of the cache are replaced by a good output, or removed, and all outputs
+    get a new time: the next ``dvc repro`` reads them, and runs what is not as it was.
     """
     from dvc.dvcfile import Lockfile  # slow
     from dvc.exceptions import DvcException
     from dvc.utils.strictyaml import load
 
     removed, lock, running = [], root / "dvc.lock", root / ".dvc" / "tmp" / "rwlock"
+    stages: dict = {}
     if lock.exists():
         whole = False
         with suppress(DvcException):
-            load(str(lock), schema=Lockfile.SCHEMA)
+            stages = load(str(lock), schema=Lockfile.SCHEMA)[0].get("stages", {})
             whole = lock.read_bytes().endswith(b"\n")
         removed += [] if whole else [lock]
     if running.exists() and not running.stat().st_size:
         removed.append(running)
     for file in removed:
         file.unlink()
-    return [str(file.relative_to(root)) for file in removed]
+    outputs = _outputs_of(stages, root)
+    for file in outputs:
+        os.utime(file)
+    damaged = _damaged(root)
+    good = {md5_of(file): file for file in outputs if damaged}
+    for file in damaged:
+        file.unlink()
+        if (name := file.parent.name + file.name) in good:
+            with atomic_path(file) as copy:
+                shutil.copyfile(good[name], copy)
+                copy.chmod(0o444)
+    return [os.path.relpath(file, root) for file in [*removed, *damaged]]
+
+
+def _outputs_of(stages: dict, root: Path) -> list[Path]:
+    """List the files that dvc.lock has as outputs, and that are there."""
+    outputs = [root / out["path"] for stage in stages.values() for out in stage.get("outs", [])]
+    files = [file for out in outputs for file in (out.rglob("*") if out.is_dir() else [out])]
+    return [file for file in files if file.is_file()]
+
+
+def _damaged(root: Path) -> list[Path]:
+    """List the files of DVC's cache whose content is not the one that they are named after."""
+    from dvc.exceptions import NotDvcRepoError  # slow
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            cache = Path(repo.cache.local.path)
+    except NotDvcRepoError:
+        return []
+    files = sorted(file for file in cache.glob("??/*") if file.is_file())
+    return [f for f in files if md5_of(f) != f.parent.name + f.name.removesuffix(".dir")]
+
+
+def md5_of(path: Path) -> str:
+    """Return the name that DVC gives to the content of a file."""
+    with open(path, "rb") as file:
+        return file_digest(file, "md5").hexdigest()

@@ -18,7 +18,7 @@ FOLDER = "artifacts/notebooks"
 
 
 class StageTime(Section):
-    """One run of a stage; ``results`` is the digest of an evaluation's numbers."""
+    """One run of a stage; ``results`` is the digest of an evaluation's files."""
 
     seconds: NonNegativeFloat
     finished: str
@@ -108,16 +108,18 @@ def record_time(seconds: float, name: str, root: Path = ROOT) -> None:
     write_text(root / FOLDER / f"{name}.time.json", about.model_dump_json() + "\n")
 
 
-def recomputed(root: Path = ROOT) -> list[tuple[str, ...]]:
-    """List the studies whose results are unchanged since an evaluation in this folder."""
-    return [
-        tuple(name.split("/")[:-1])
+def recomputed(root: Path = ROOT) -> dict[tuple[str, ...], bool]:
+    """Say for each study that was evaluated in this folder whether its results are unchanged."""
+    return {
+        tuple(name.split("/")[:-1]): about.results == _digest((root / "results" / name).parent)
         for name, about in load_times(root).items()
-        if name.endswith(f"/{LAST}") and about.results == _digest((root / "results" / name).parent)
-    ]
+        if name.endswith(f"/{LAST}")
+    }
 
 
 def _digest(folder: Path) -> str:
-    """Return the SHA-256 of the numbers of a study that `verify` compares."""
-    parts = (folder / name for name in ("metrics.json", "differences.json"))
-    return sha256(b"".join(path.read_bytes() for path in parts if path.exists())).hexdigest()
+    """Return the SHA-256 of all files of a study's results, with their names."""
+    digest = sha256()
+    for path in sorted(path for path in folder.glob("[!.]*") if path.is_file()):
+        digest.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,6 +1,8 @@
 """README.md and docs/ say what the results hold; a result that changes a sentence names it."""
 
+import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -53,6 +55,40 @@ def test_every_sentence_follows_and_a_condition_that_fails_is_named(tmp_path, mo
     assert line.startswith("It is good.") and "r_acc_full" in line
     assert str(pages.value_of(sources, *one[:4])) in line
     refused(("r_acc_full", "nobody"), pages.value_of, sources, "studies", "nobody", *one[2:4])
+
+
+def test_each_claim_names_file_key_and_command():
+    """Each place exists; a study whose numbers cannot be of one run breaks the claims."""
+    for claim in pages.load_claims(ROOT):
+        for source, method, measure, *_ in claim.get("of", []):
+            file, _, key = pages.place_of(source, method, measure).partition(": ")
+            paths = sorted(ROOT.glob(file))
+            assert paths and pages.again_of(source).startswith("make "), file
+            name, _, number = key.partition(".")
+            contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+            assert any(number in content.get(name, {}) for content in contents), key
+    assert pages.again_of("planted/planted/sasrec") == "make add NAME=planted"
+    assert pages.place_of("times/ml-100k/sasrec", "generate", "saved").startswith(
+        "results/ml-100k/"
+    )
+
+
+def test_claims_are_not_judged_by_p_values_that_were_edited(tmp_path, monkeypatch, sources):
+    """As after "all differences are significant": every corrected p-value is 1e-4."""
+    folder = tmp_path / "results/ml-100k/sasrec"
+    shutil.copytree(ROOT / "results/ml-100k/sasrec", folder)
+    path = folder / "differences.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    small = {
+        m: {k: 1e-4 if k.endswith("_holm") else x for k, x in row.items()}
+        for m, row in rows.items()
+    }
+    path.write_text(json.dumps(small), encoding="utf-8")
+    (tmp_path / "claims.yaml").write_text("claims: []")
+    monkeypatch.setattr(pages, "load_sources", lambda root: sources)
+    [row] = pages.check_claims(tmp_path).to_dict("records")
+    assert row["file and key"].startswith("results/ml-100k/sasrec/differences.json: ")
+    assert "_p_holm" in row["problem"] and row["made by"] == "make repro"
 
 
 def test_no_number_is_on_a_page_without_a_claim(sources):

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from paragon import Recommender
+from paragon.serving.export import export_folder
 from paragon.storage import load_tensors, save_tensors
 from tests.conftest import adapter_settings, refused, tree
 from tests.serving.conftest import export, make
@@ -64,6 +65,18 @@ def test_a_part_of_another_export_is_refused_and_so_is_a_forged_sum(
     for parts, word in ((forged, "`backbone`"), ({}, "parts")):
         save_tensors(folder / "paragon", tensors, about | {"parts": parts})
         refused(word, Recommender.load, folder)
+
+
+def test_a_weak_recommender_says_so_in_its_card_and_its_description(seqs, make_once, tmp_path):
+    model, about, generator = make_once("sasrec")
+    for warning in (None, "WARNING: a rule is as good"):
+        weak = about if warning is None else about | {"warning": warning}
+        folder = tmp_path / str(warning is None)
+        export_folder(folder, seqs, model, weak, generator)
+        Recommender.load(folder)
+        stored = json.loads((folder / "backbone.json").read_text("utf-8"))
+        assert stored.get("warning") == warning
+        assert ("WARNING" in (folder / "README.md").read_text("utf-8")) == (warning is not None)
 
 
 def test_another_format_and_what_is_no_file(folder):

@@ -7,11 +7,16 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from dvc.repo import Repo
 from scipy.stats import ttest_ind
 
+from paragon.evaluation.evaluate import Results
 from paragon.params import ROOT, VerifySettings
+from paragon_study.checking.agreement import disagreements
 from paragon_study.checking.diff import compare_versions, welch
-from paragon_study.checking.verify import compare_metrics, compare_with_commit
+from paragon_study.checking.own_method import beside_tables
+from paragon_study.checking.verify import NUMBER, compare_numbers, compare_with_commit
 from paragon_study.running.studies import record_time
 from tests.conftest import refused
 from tests.study.conftest import git
@@ -28,6 +33,12 @@ def write(root, results, study="ml-100k/sasrec"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(results if isinstance(results, str) else json.dumps(results))
     return path
+
+
+def numbers(values):
+    """Numbers by method, metric and place."""
+    rows = [(*key, value) for key, value in values.items()]
+    return pd.DataFrame(rows, columns=[*NUMBER, "value"]).set_index(NUMBER)["value"].astype(float)
 
 
 def ran(root, results, study="ml-100k/sasrec"):
@@ -68,7 +79,8 @@ def test_results_that_came_with_the_commit_are_no_success(root):
     assert comparison.recomputed == [("ml-100k", "sasrec")] and len(comparison.table) == 5
     assert all(part in comparison.summary() for part in ("HEAD", "1 of 1", "5 equal"))
     write(root, changed(set_hv_sampled=0.401))
-    assert compare_with_commit(root=root).recomputed == []
+    comparison = compare_with_commit(root=root)
+    assert comparison.recomputed == [] and list(comparison.stale) == [("ml-100k", "sasrec")]
     shutil.rmtree(root / "artifacts")
     write(root, RESULTS)
     comparison = compare_with_commit(root=root)
@@ -85,33 +97,147 @@ def test_results_that_came_with_the_commit_are_no_success(root):
 
 def test_the_tolerance_is_absolute_plus_relative():
     tolerance = VerifySettings(relative=0.02, absolute=0.005)
-    keys = [("d", "b", "m", f"x{n}") for n in range(6)]
-    old = dict(zip(keys, [0.4, 0.4, 0.4, 0.4, 0.4, None], strict=True))
-    new = dict(zip(keys, [0.412, 0.4131, 0.38, 0.4, None, None], strict=True))
-    table = compare_metrics(old, new, tolerance)
+    keys = [("m", f"x{n}", "") for n in range(6)]
+    old = numbers(dict(zip(keys, [0.4, 0.4, 0.4, 0.4, 0.4, None], strict=True)))
+    new = numbers(dict(zip(keys, [0.412, 0.4131, 0.38, 0.4, None, None], strict=True)))
+    table = compare_numbers(old, new, tolerance)
     assert table["metric"].tolist() == ["x4", "x2", "x1", "x0", "x3", "x5"]  # the worst first
     assert table["verdict"].tolist() == ["outside"] * 3 + ["within tolerance"] + ["equal"] * 2
     nothing = VerifySettings(relative=0.0, absolute=0.0)
-    table = compare_metrics({keys[0]: 1.0}, {keys[0]: 1.0 + 1e-12}, nothing)
+    table = compare_numbers(numbers({keys[0]: 1.0}), numbers({keys[0]: 1.0 + 1e-12}), nothing)
     assert table["verdict"].tolist() == ["outside"]
 
 
-def test_what_has_no_honest_tolerance_is_not_compared(root):
-    """Limits of intervals over seeds, p-values, and notes that say why a number is null."""
-    gap = {"set_hv_sampled": 0.1, "set_hv_sampled_low": 0.05, "set_hv_sampled_high": 0.2}
-    chance = {"set_hv_sampled_p": 0.2, "set_hv_sampled_p_holm": 0.3, "set_hv_full": None}
-    path = root / "results/ml-100k/sasrec/differences.json"
-    path.write_text(json.dumps({"soup": gap | chance | {"set_hv_full_note": "one user"}}))
-    write(root, changed(set_hv_sampled_low=0.3, set_hv_sampled_high=0.5))
+CURVE = """\
+method,seed,protocol,w_accuracy,w_diversity,ndcg@10,loss_accuracy
+tuned,0,full,0,1,0.1,
+tuned,0,full,1,0,0.2,3
+"""
+GAP = {"set_hv_sampled": 0.1, "set_hv_sampled_low": 0.05, "set_hv_sampled_high": 0.2}
+GAP |= {"set_hv_sampled_p": 0.2, "set_hv_sampled_p_holm": 0.3, "set_hv_full": None}
+FILES = {
+    "sasrec/metrics.json": json.dumps(changed(r_acc_sampled_low=0.9)),
+    "sasrec/headline.json": '{"tuned": {"alpha_ndcg_95": 0.4}}',
+    "sasrec/differences.json": json.dumps({"soup": GAP | {"set_hv_full_note": "one user"}}),
+    "sasrec/curve.csv": CURVE,
+    "data.json": '{"source": "own", "counts": {"train": 98114}}',
+}
+EDITS = [  # file, what is written instead, and the metric that is named
+    ("sasrec/metrics.json", "0.9}", "0.8}", "r_acc_sampled_low"),
+    ("sasrec/headline.json", "0.4", "0.45", "headline_alpha_ndcg_95"),
+    ("sasrec/differences.json", '_p": 0.2', '_p": 0.0001', "difference_set_hv_sampled_p"),
+    ("sasrec/differences.json", "0.3", "0.0001", "difference_set_hv_sampled_p_holm"),
+    ("sasrec/differences.json", "0.05", "-0.05", "difference_set_hv_sampled_low"),
+    ("sasrec/curve.csv", "0.2", "0.1", "curve_ndcg@10 at 0 full 1 0"),
+    ("sasrec/curve.csv", "0.1,", "0.1,1", "curve_loss_accuracy at 0 full 0 1"),
+    ("sasrec/curve.csv", "tuned,0,full,1,0,0.2,3\n", "", "curve_ndcg@10 at 0 full 1 0"),
+    ("data.json", "98114", "9811", "data_counts.train"),
+]
+
+
+def recorded(root):
+    """Every file of a study, written by an evaluation in this folder and committed."""
+    folder = root / "results/ml-100k"
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    record_time(1.0, "ml-100k/sasrec/06_evaluation", root)
     committed(root)
-    path.write_text(json.dumps({"soup": gap | {"set_hv_sampled_p": 0.9, "set_hv_full": None}}))
-    ran(root, changed(set_hv_sampled_low=0.1, set_hv_sampled_high=0.9, why_note="a constant"))
+    return folder
+
+
+def test_every_number_of_every_file_is_compared(root):
+    """Of what is in the files of a study, only the notes that say why a number is null are not."""
+    folder = recorded(root)
     comparison = compare_with_commit(root=root)
-    assert comparison.passed and len(comparison.table) == 9
-    path.write_text(json.dumps({"soup": gap | chance | {"set_hv_sampled_high": 0.1}}))
-    assert not compare_with_commit(root=root).passed
+    assert comparison.passed and len(comparison.table) == 6 + 1 + 6 + 2 + 1
+    assert "not recomputed here" not in comparison.summary()
+    for name, old, new, metric in EDITS:
+        assert old in FILES[name]
+        (folder / name).write_text(FILES[name].replace(old, new))
+        record_time(1.0, "ml-100k/sasrec/06_evaluation", root)
+        comparison = compare_with_commit(root=root)
+        assert metric in comparison.bad["metric"].tolist() and not comparison.passed, metric
+        (folder / name).write_text(FILES[name])
+    (folder / "sasrec/curve.csv").unlink()
+    assert {*compare_with_commit(root=root).bad["verdict"]} == {"missing"}
+    (folder / "sasrec/curve.csv").write_text(CURVE)
+    (folder / "sasrec/differences.json").write_text(json.dumps({"soup": GAP}))  # without a note
+    assert compare_with_commit(root=root).bad.empty
     write(root, changed(set_hv_sampled="0.4"))  # a note is no number
-    assert compare_with_commit(root=root).bad["metric"].tolist()[0] == "set_hv_sampled"
+    assert "set_hv_sampled" in compare_with_commit(root=root).bad["metric"].tolist()
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "/" in name])
+def test_an_edit_within_the_tolerance_is_no_result_that_was_computed_here(root, name):
+    folder = recorded(root)
+    (folder / name).write_text(FILES[name].replace("0.4", "0.406").replace("0.1", "0.101"))
+    comparison = compare_with_commit(root=root)
+    assert comparison.bad.empty and comparison.recomputed == [] and not comparison.passed
+    assert list(comparison.stale) == [("ml-100k", "sasrec")]
+
+
+@pytest.fixture
+def pipeline(root, monkeypatch):
+    """Two studies that were run here with one stage before the last, and DVC's record of both."""
+    stages = {
+        name: {
+            "foreach": ["ml-100k-sasrec", "ml-1m-gru4rec"],
+            "do": {"cmd": "true", "deps": [f"{name}.${{item}}"], "params": ["run", "evaluation"]},
+        }
+        for name in ("generator", "evaluation")
+    }
+    for name, stage in stages.items():
+        for study in stage["foreach"]:
+            (root / f"{name}.{study}").write_text("code")
+            made = f"made.{study}"
+            if name == "generator":
+                (root / made).write_text("model")
+    stages["generator"]["do"]["outs"] = [{"made.${item}": {"cache": False}}]
+    stages["evaluation"]["do"]["deps"].append("made.${item}")
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    ran(root, RESULTS, "ml-1m/gru4rec")
+    monkeypatch.chdir(root)  # as DVC needs
+    with Repo.init(str(root), no_scm=True) as repo:
+        repo.commit(force=True)
+    return committed(root)
+
+
+def test_what_changed_since_it_ran_is_stale_and_not_counted(pipeline, monkeypatch):
+    root = pipeline
+    comparison = compare_with_commit(root=root)
+    assert comparison.passed and len(comparison.recomputed) == 2 and comparison.stale == {}
+    (root / "generator.ml-1m-gru4rec").write_text("other code")
+    monkeypatch.chdir("/")  # from any folder
+    comparison = compare_with_commit(root=root)
+    assert comparison.passed and comparison.recomputed == [("ml-100k", "sasrec")]
+    assert [*comparison.stale] == [("ml-1m", "gru4rec")]
+    said = comparison.summary()
+    assert all(part in said for part in ("in part", "STALE", "ml-1m, gru4rec", "generator", "1 of"))
+    (root / "made.ml-100k-sasrec").write_text("another model")
+    comparison = compare_with_commit(root=root)
+    assert comparison.empty and not comparison.passed and len(comparison.stale) == 2
+    assert "generator" in comparison.stale["ml-100k", "sasrec"]
+    assert "evaluation" in comparison.stale["ml-100k", "sasrec"]
+
+
+def test_results_that_were_made_with_other_settings_are_not_reproduced(pipeline):
+    root = pipeline
+    text = (root / "params.yaml").read_text()
+    other = text.replace("resamples: 20000", "resamples: 1500")
+    (root / "params.yaml").write_text(other)
+    with Repo(str(root)) as repo:
+        repo.commit(force=True)  # both ran again, and came to the same numbers
+    comparison = compare_with_commit(root=root)
+    assert len(comparison.recomputed) == 2 and not comparison.passed and not comparison.empty
+    assert comparison.made_otherwise["ml-1m", "gru4rec"] == ["evaluation.resamples"]
+    assert "evaluation.resamples" in comparison.summary()
+    git(root, "commit", "-qam", "other settings, the record of the run with it")
+    assert compare_with_commit(root=root).passed
+    (root / "params.yaml").write_text(text)
+    git(root, "commit", "-qam", "the settings alone")
+    comparison = compare_with_commit(root=root)
+    assert comparison.bad.empty and not comparison.passed and not comparison.empty
+    assert comparison.made_otherwise["ml-100k", "sasrec"] == ["evaluation.resamples"]
 
 
 def test_an_older_revision_a_larger_repository_and_missing_studies(root):
@@ -160,6 +286,32 @@ def test_what_cannot_be_compared_is_refused(root):
     refused(str(root), compare_with_commit, "HEAD", root)
 
 
+STUDY = ROOT / "results/ml-100k/sasrec"
+FALSE = [  # file, method, key and what is written there instead of the recorded number
+    ("headline.json", "generated", "alpha_ndcg_95", lambda x: 1.015 * x),
+    ("metrics.json", "paragon", "regret_mean_full", lambda x: 1.015 * x),
+    ("metrics.json", "paragon", "r_div_full_low", lambda x: x - 0.05),
+    ("differences.json", "xquad", "alpha_ndcg_80", lambda x: -x),
+    ("differences.json", "soup", "set_hv_full_p", lambda x: 0.9),
+    ("differences.json", "tuned", "set_hv_full_p_holm", lambda x: 1e-4),
+]
+
+
+def test_numbers_that_cannot_be_of_one_run_are_named(tmp_path):
+    assert list(disagreements(STUDY)) == []
+    folder = tmp_path / "results/ml-100k/sasrec"
+    shutil.copytree(STUDY, folder)
+    for file, method, key, other in FALSE:
+        text = (folder / file).read_text()
+        content = json.loads(text)
+        content[method][key] = other(content[method][key])
+        (folder / file).write_text(json.dumps(content))
+        found = list(disagreements(folder))
+        assert any(f"sasrec/{file}: {method}.{key}" in problem for problem in found), (key, found)
+        (folder / file).write_text(text)
+    refused("metrics.json", list, disagreements(tmp_path))
+
+
 def write_seeds(root, seeds, study="toy/sasrec"):
     rows, metrics = [], {}
     for method, values in seeds.items():
@@ -200,6 +352,40 @@ def test_what_the_seeds_do_not_explain_comes_first(before):
     assert moved.loc["loose", "kind"] == "alone"
     (before / "results/toy/sasrec/metrics.json").unlink()
     refused("HEAD~1", compare_versions, "HEAD~1", None, before)
+
+
+def test_regret_is_in_per_cent_as_on_the_pages(tmp_path):
+    path, numbers = write(tmp_path, ""), {"": 0.239, "_low": 0.229, "_sd": 0.01}
+    for value in (0.239, 0.25):
+        row = {f"regret_mean_full{end}": number for end, number in numbers.items()}
+        row |= {"regret_mean_full": value, "r_acc_full": 0.9}
+        path.write_text(json.dumps({"paragon": row}))
+        rows = [("paragon", seed) for seed in (0, 1, 2)]
+        table = pd.DataFrame(rows, columns=["method", "seed"])
+        table.to_csv(path.with_name("curve.csv"), index=False)
+        if value == 0.239:
+            committed(tmp_path)
+    moved = compare_versions("HEAD", None, tmp_path).moved.set_index("measure")
+    assert moved.loc["regret %", ["before", "after"]].tolist() == [
+        "23.9000 ± 1.0000",
+        "25.0000 ± 2.1000",
+    ]
+    assert moved.loc["regret %", "difference"] == pytest.approx(1.1)
+    assert moved.loc["r acc", "before"] == "0.9000"
+
+
+def test_a_method_of_ones_own_is_shown_by_the_measures_of_the_pages():
+    files = (
+        json.loads((STUDY / f"{name}.json").read_text()) for name in ("metrics", "differences")
+    )
+    results = Results(pd.DataFrame(), *files)
+    text = beside_tables(results, "soup", [0.95])
+    for title in ("NDCG@10 kept, %", "of tuned", "r acc", "r div", "control error", "regret %"):
+        assert title in text
+    regret = 100 * results.summary["soup"]["regret_mean_full"]
+    assert any(
+        line.startswith("| soup ") and f"{regret:.1f} ±" in line for line in text.splitlines()
+    )
 
 
 def test_the_spread_is_that_of_welch():

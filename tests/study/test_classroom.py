@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import nbformat
@@ -17,6 +19,7 @@ from paragon_study.course import answers, lab
 from paragon_study.course.control_room import NOBODY, ControlRoom
 from paragon_study.course.executed import FOLDER
 from paragon_study.course.exercise import RIGHT, UNANSWERED, check
+from paragon_study.pipeline.determinism import stage_variables
 from tests.conftest import Planned, refused
 
 COPIES = sorted((ROOT / FOLDER).glob("*.ipynb"))
@@ -138,9 +141,47 @@ def test_a_small_lab_runs_the_study_in_small_in_a_folder_of_its_own(checkout):
     small = load_params(made / "params.yaml")
     assert small.data.max_users == 200 and small.adapters.served == load_params().adapters.served
     for path in (made / "notebooks").glob("*.ipynb"):
-        assert lab.NOTE in (cell.source for cell in nbformat.read(path, as_version=4).cells), path
+        cell = nbformat.read(path, as_version=4).cells[1]
+        assert cell.source == lab.BEGIN, path
+        assert "200" in cell.outputs[0].data["text/markdown"], path
     assert not (made / "artifacts").exists() and (made / "data").resolve() == root / "data"
     assert {path: path.read_bytes() for path in before} == before
+
+
+SHOW = """\
+import os, sys
+loaded = {"numpy", "torch"} & {*sys.modules}
+from paragon_study.course.lab import begin
+print(begin().data)
+from paragon.params import ARTIFACTS
+print(ARTIFACTS, loaded, *(os.environ.get(name) for name in NAMES))
+"""
+
+
+@pytest.mark.parametrize("where", ["notebooks", "."])
+def test_a_kernel_that_anybody_starts_in_the_lab_works_there_with_the_settings_of_stages(
+    checkout, where
+):
+    """As by `jupyter nbconvert --execute` or another editor, without a variable of the lab."""
+    root, _ = checkout
+    made = lab.make_lab(root=root, say=lambda _: None)
+    names = ["OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MALLOC_TRIM_THRESHOLD_"]
+    ours = {"PARAGON_ROOT", *names}
+    environment = {k: v for k, v in os.environ.items() if k not in ours}
+    environment["PYTHONPATH"] = str(ROOT)
+
+    def printed(folder):
+        code = f"NAMES = {names}\n{SHOW}"
+        command = [sys.executable, "-c", code]
+        return subprocess.check_output(command, cwd=folder, env=environment, text=True)
+
+    settings = stage_variables(load_params(made / "params.yaml").run.threads)
+    *text, last = printed(made / where).splitlines()
+    assert "200" in "".join(text)
+    expected = [str(made / "artifacts"), "set()", *(settings[name] for name in names)]
+    assert last.split() == expected
+    *text, last = printed(root / "notebooks").splitlines()  # outside: the study, and it says so
+    assert str(ROOT) in "".join(text) and last.startswith(str(ROOT / "artifacts"))
 
 
 def test_a_full_lab_has_copies_of_the_artifacts_and_is_kept(checkout):
@@ -168,10 +209,17 @@ def test_a_lab_that_failed_half_way_is_none(checkout, monkeypatch):
 
 def test_jupyterlab_is_found_without_its_environment_on_the_path(tmp_path, monkeypatch):
     called = []
-    monkeypatch.setattr(os, "execv", lambda program, words: called.extend(words))
-    monkeypatch.setenv("PARAGON_ROOT", "as before")  # it is set by what is tested
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    given = {}
+
+    def execve(program, words, environment):
+        called.extend(words)
+        given.update(environment)
+
+    monkeypatch.setattr(os, "execve", execve)
     lab.open_lab(tmp_path, [])
-    assert os.environ["PARAGON_ROOT"] == str(tmp_path)
+    own = stage_variables(load_params().run.threads) | {"PARAGON_ROOT": str(tmp_path)}
+    assert own.items() <= given.items()
     assert called[1:] == ["-m", "jupyterlab", f"--notebook-dir={tmp_path}"]
 
 

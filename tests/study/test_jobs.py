@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from paragon import progress
 from paragon.adapters.frozen import frozen_task
+from paragon.backbones import Fitted
 from paragon.generator.training import losses_on, train_generator
 from paragon.params import ROOT
 from paragon.storage import load_tensors, save_tensors
@@ -49,6 +51,25 @@ def test_results_come_in_order_from_other_processes_of_one_thread_each(study, mo
     refused("generators", run_in_processes, ends_itself, study, [()], "generators")
 
 
+def says(study, line):
+    """Take ten steps; return what the pipeline would print after the last but one."""
+    progress.SECONDS = 0.0
+    for number in progress.progress(range(10), "steps"):
+        time.sleep(0.05)
+        if number == 8:
+            said = progress.newest_lines(Path(line))
+    return said
+
+
+def test_a_process_at_work_says_how_far_it_is(study, tmp_path, monkeypatch):
+    """Not only when it is done, which may take minutes; and nothing once it is."""
+    line = tmp_path / "progress"
+    monkeypatch.setenv(progress.LINE, str(line))
+    found = run_in_processes(says, study, [(str(line),)] * 2, "jobs")
+    assert all("/10" in said and "steps" in said for said in found)
+    assert list(tmp_path.glob("progress-*")) == []
+
+
 def test_one_thread_means_one_process_which_is_this_one(settings):
     run = settings.run.model_copy(update={"threads": 1})
     study = Study("toy", "sasrec", settings.model_copy(update={"run": run}))
@@ -69,6 +90,18 @@ def test_states_are_stored_with_the_collection_and_used_for_the_same_backbone(
     assert torch.equal(training_task(study)[0].states, tensors["states"] + 1)
     about["sha256"] = "other"
     assert torch.allclose(training_task(study)[0].states, tensors["states"], atol=1e-6)
+
+
+def test_a_stored_backbone_says_whether_a_rule_is_as_good(
+    backbone, seqs, study, tmp_path, monkeypatch
+):
+    """For what loads it later: the summary, the model card and the service."""
+    monkeypatch.setattr("paragon_study.pipeline.study.ARTIFACTS", tmp_path)
+    for ndcg, weak in ((0.001, True), (0.9, False)):
+        study.save_backbone(backbone, seqs, Fitted(2, 1, [1.0, 1.0], [-ndcg, 0.0]))
+        _, description = study.load_backbone(seqs)
+        assert ("warning" in description) == weak
+        assert not weak or "item_knn" in description["warning"]
 
 
 def test_generators_are_trained_by_name_and_the_recipe_of_the_paper_without_training_events(

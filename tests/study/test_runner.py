@@ -1,6 +1,7 @@
 """A notebook as a stage, and what a killed DVC leaves half-written."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,7 +116,8 @@ def test_a_long_stage_says_how_far_it_is(root, monkeypatch, capsys):
     monkeypatch.setattr(runner, "SECONDS", 0.05)
     code = "from paragon import progress\nprogress.SECONDS = 0.0\nimport time\n"
     steps = "for _ in progress.progress({}, 'epochs'):\n    time.sleep(0.2)"
-    add(root, "toy", code + steps.format("range(4)"), steps.format("iter(range(4))"))
+    unknown = steps.format("(n for n in range(4))")  # how many there are
+    add(root, "toy", code + steps.format("range(4)"), unknown)
     monkeypatch.setattr(progress, "SECONDS", 0.0)
     monkeypatch.setenv(progress.LINE, str(root / "gone" / "progress"))
     assert [*progress.progress(range(4), "epochs")] == [0, 1, 2, 3]  # a lost line ends no training
@@ -123,6 +125,7 @@ def test_a_long_stage_says_how_far_it_is(root, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("toy: ") and "epochs" in line for line in lines)
     assert any("3/4" in line for line in lines) and not any("/4" in line for line in lines[-1:])
+    assert "?" not in lines[-1]  # no total, no rate
     assert len(lines) == len(set(lines))
 
 
@@ -192,3 +195,72 @@ def test_wherever_a_lock_file_was_cut_dvc_goes_on_to_the_same_file(pipeline):
     with Repo() as repo:
         repo.reproduce()
     assert path.read_text() == whole
+
+
+@pytest.mark.parametrize("name", ["one", "one.dir"])
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_flipped_bit_in_the_cache_is_repaired_and_the_stage_runs_again(pipeline, name, copied):
+    """DVC checks nothing that it wrote: it would hand out the damaged file again and again."""
+    first = {"cmd": "mkdir -p one && cp dep one/model", "deps": ["dep"], "outs": ["one"]}
+    last = {"cmd": "cp one/model two", "deps": ["one"], "outs": ["two"]}
+    (pipeline / "two").unlink()
+    (pipeline / "one").unlink()
+    (pipeline / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"first": first, "last": last}}))
+    with Repo() as repo:
+        repo.reproduce()
+    cached = sorted(
+        path for path in (pipeline / ".dvc/cache/files/md5").rglob("*") if path.is_file()
+    )
+    [file] = [path for path in cached if (path.suffix == ".dir") == (name == "one.dir")]
+    whole = file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    file.chmod(0o444)
+    if copied and name == "one":  # into the folder, where DVC takes it for good
+        shutil.rmtree("one")
+        (pipeline / "two").unlink()
+        with Repo() as repo:
+            repo.checkout()
+            assert repo.status() == {}
+        assert (pipeline / "one/model").read_text() != "text"
+    assert recover(pipeline) == [str(file.relative_to(pipeline))]
+    with Repo() as repo:
+        repo.reproduce()
+        assert repo.status() == {} and recover(pipeline) == []
+    assert (pipeline / "one/model").read_text() == (pipeline / "two").read_text() == "text"
+    shutil.rmtree("one")
+    with Repo() as repo:
+        repo.checkout()
+    assert (pipeline / "one/model").read_text() == "text"
+
+
+def test_a_bit_that_flipped_in_an_output_is_seen_by_the_next_run(pipeline):
+    """Its time is as it was, and so DVC would not read it again."""
+    before = os.stat("two")
+    (pipeline / "two").chmod(0o644)
+    (pipeline / "two").write_text("taxt")
+    os.utime("two", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with Repo() as repo:
+        assert repo.status() == {}
+    assert recover(pipeline) == []
+    with Repo() as repo:
+        assert [*repo.status()] == ["last"]
+        repo.reproduce()
+    assert (pipeline / "two").read_text() == "text"
+
+
+def test_a_stage_that_fails_says_how_its_last_outputs_come_back(root, monkeypatch):
+    add(root, "toy", "from paragon import ParagonError\nraise ParagonError('not there')")
+    monkeypatch.setenv("DVC_STAGE", "toy@d-b")
+    assert "dvc checkout" not in refused("not there", runner.run_notebook, "toy", "d", "b", root)
+    (root / "dvc.lock").write_text("schema: '2.0'\nstages:\n  toy@d-b:\n    cmd: run\n")
+    refused("`dvc checkout toy@d-b`", runner.run_notebook, "toy", "d", "b", root)
+    refused("`dvc checkout toy@d-b`", runner.run_notebook, "gone", "d", "b", root)
+
+
+def test_a_warning_in_a_notebook_is_printed_and_kept(root, capsys):
+    add(root, "toy", "print('all is well')\nprint('WARNING: no better than a rule')")
+    target = runner.run_notebook("toy", "d", "b", root)
+    printed = capsys.readouterr().err
+    assert "toy: WARNING: no better than a rule" in printed and "all is well" not in printed
+    assert "WARNING" in target.read_text()

@@ -1,0 +1,107 @@
+"""Which results are current: made with the code, the data and the settings of this folder."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from paragon.errors import ParagonError
+from paragon.params import merge_sections
+
+Study = tuple[str, ...]  # name and backbone
+# Sections that change no result: what is run, and what is compared.
+NO_RESULT = ("studies", "verify", "overrides")
+KEPT = "not in cache"  # an output that DVC cannot bring back, but that is there unchanged
+
+
+def stale(studies: Iterable[Study], root: Path) -> dict[Study, str]:
+    """Say for each study that DVC would run again which of its stages changed.
+
+    Without a dvc.yaml nothing is known to have changed.
+    """
+    pipeline = root / "dvc.yaml"
+    if not pipeline.exists():
+        return {}
+    from dvc.exceptions import DvcException  # slow
+    from dvc.repo import Repo
+    from dvc.stage.exceptions import StageNotFound
+
+    found: dict[Study, str] = {}
+    try:
+        with Repo(str(root)) as repo:
+            for study in studies:
+                stage = evaluation_of(study)
+                try:
+                    status = repo.status(targets=[f"{pipeline}:{stage}"], with_deps=True)
+                except StageNotFound:
+                    found[study] = f"dvc.yaml has no {stage}"
+                    continue
+                changed = [_short(name) for name, changes in status.items() if _runs_again(changes)]
+                if changed:
+                    found[study] = f"changed: {', '.join(dict.fromkeys(changed))}"
+    except DvcException as error:
+        reason = " ".join(str(error).split())
+        raise ParagonError(f"{pipeline}: {reason}; see `dvc status`") from error
+    return found
+
+
+def evaluation_of(study: Study) -> str:
+    """Return the last stage of a study."""
+    return f"evaluation@{'-'.join(study)}"
+
+
+def _short(stage: str) -> str:
+    """Return the name of a stage, without its folder and its study."""
+    return stage.rpartition(":")[2].partition("@")[0]
+
+
+def _runs_again(changes: Iterable) -> bool:
+    """Whether DVC would run a stage again, for more than a missing copy in its cache."""
+    for change in changes:
+        if not isinstance(change, dict):  # "changed command"
+            return True
+        if any(what != KEPT for of_kind in change.values() for what in of_kind.values()):
+            return True
+    return False
+
+
+def other_settings(study: Study, before: dict, now: dict) -> list[str]:
+    """List the keys of two params.yaml in which a study differs."""
+    sides = []
+    for content in (before, now):
+        own = content.get("overrides") or {}
+        merged = merge_sections(content, *(own.get(name) or {} for name in study))
+        sides.append(flat({k: v for k, v in merged.items() if k not in NO_RESULT}))
+    return different(*sides)
+
+
+def made_with_others(study: Study, lock: dict, params: dict) -> list[str]:
+    """List the keys of params.yaml that were others when the stages of a study ran."""
+    stages = lock.get("stages") or {}
+    keys = []
+    for name, stage in stages.items():
+        if name.partition("@")[2] not in (study[0], "-".join(study)):
+            continue
+        used = (stage.get("params") or {}).get("params.yaml") or {}
+        for key, value in used.items():
+            keys += different(flat({key: value}), flat({key: _at(params, key)}))
+    return list(dict.fromkeys(keys))
+
+
+def flat(content: Any, key: str = "") -> dict[str, Any]:
+    """Write nested mappings as one, with dots in the keys; an empty one has no keys."""
+    if not isinstance(content, dict):
+        return {key: content}
+    parts = (flat(value, f"{key}.{name}".strip(".")) for name, value in content.items())
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def different(before: dict, now: dict) -> list[str]:
+    """List the keys that are in one mapping only, or have another value in the other."""
+    return [k for k in before | now if k not in before or k not in now or before[k] != now[k]]
+
+
+def _at(content: Any, key: str) -> Any:
+    """Look up a key with dots."""
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
