@@ -48,6 +48,7 @@ def fetch(
     user: str = Option("", help="Name of the column in a CSV file; usual names are guessed."),
     item: str = Option("", help="The same, in both files."),
     time: str = Option("", help="Likewise: dates in UTC, or seconds since 1970."),
+    unit: str = Option("", help="Of times: seconds, milliseconds or days, if it is not clear."),
     categories: str = Option("", help="Likewise: names between |, ; or commas."),
     title: str = Option("", help="Likewise."),
     day_first: bool | None = Option(None, "--day-first/--month-first", help="What 3/4/2024 is."),
@@ -67,13 +68,15 @@ def fetch(
     columns["title"] = title
     columns = {role: column for role, column in columns.items() if column}
     if given and {".csv", ".tsv"} & {*map(str.lower, given.suffixes)}:
-        files = CsvFiles(given, items, columns, day_first, show_all)
+        files = CsvFiles(given, items, columns, day_first, show_all, unit)
         folder = data.fetch_csv(name, files, note, data=DATA)
         typer.echo("\n".join(files.used))
-    elif items or columns:
-        raise ParagonError("--items and names of columns are for `--from FILE.csv`")
+    elif items or columns or show_all or day_first is not None:
+        raise ParagonError(
+            f"{given}: --items, names and forms of columns are for `--from FILE.csv`"
+        )
     else:
-        folder = data.fetch(name, source=source, directory=given, note=note, data=DATA)
+        folder = data.fetch(name, source=source, directory=given, note=note, unit=unit, data=DATA)
     repaired = f"repairs: {repairs(data.load_dataset(name, DATA))}"
     typer.echo("\n".join(filter(None, [f"{name} is in {folder}", repaired, notice(name)])))
 

@@ -68,7 +68,7 @@ def test_import_and_help_are_light(root):
 def own_data(folder):
     """A folder of atomic files, long enough to be split and drawn from."""
     folder.mkdir(parents=True)
-    rows = "".join(f"u{n % 4}\ti{n % 23}\t{1 + n % 5}\t{1000 + n // 2}\n" for n in range(60))
+    rows = "".join(f"u{n % 4}\ti{n % 23}\t{1 + n % 5}\t{900_001_000 + n // 2}\n" for n in range(60))
     items = "".join(f"i{n}\tItem {n}\t{'XY'[n % 2]}\n" for n in range(23))
     (folder / "mine.inter").write_text(INTER + rows)
     (folder / "mine.item").write_text(ITEM + items)
@@ -78,7 +78,7 @@ def own_data(folder):
 def test_own_data_are_fetched_and_described(root, tmp_path):
     given = own_data(tmp_path / "given")
     with (given / "mine.inter").open("a") as file:
-        file.write("u0\ti0\t1\t1000\n")  # the first row again
+        file.write("u0\ti0\t1\t900001000\n")  # the first row again
     edit(root, "  negatives: 99", "  negatives: 3")
     done = python(root, "-m", "paragon", "fetch", "mine", "--from", given)
     assert done.returncode == 0 and "repairs: 1 " in done.stdout

@@ -1,8 +1,8 @@
 """Read and write RecBole's atomic format: tab-separated text with typed column names.
 
 A header is ``name:type``.  Types are ``token`` (a string), ``token_seq`` (strings separated by
-spaces), ``float`` and ``float_seq``.  A dataset has the files ``NAME.inter`` (interactions),
-``NAME.item`` and perhaps ``NAME.user``.
+spaces, or here a JSON list of them), ``float`` and ``float_seq``.  A dataset has the files
+``NAME.inter`` (interactions), ``NAME.item`` and perhaps ``NAME.user``.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from paragon.data.table import NEEDED, Dataset, RawTable, fingerprint
+from paragon.data.table import NEEDED, Dataset, RawTable, fingerprint, names_listed
 from paragon.errors import ParagonError, shown
 from paragon.storage import atomic_folder, check_name
 
@@ -28,6 +28,28 @@ CATEGORIES = ("class", "genre", "genres", "categories", "category sub_category s
 csv.field_size_limit(1 << 30)  # columns may hold long texts
 MOST_UNPACKED = 1 << 30  # bytes of a file
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+# How files begin that are taken for text.
+KINDS = {
+    b"PK\3\4": "a zip archive or an Excel workbook",
+    b"\x1f\x8b": "compressed with gzip",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"Obj\1": "an Avro file",
+    b"SQLite format 3": "an SQLite database",
+    b"\x89HDF": "an HDF5 file",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF",
+    b"{": "JSON",
+    b"[{": "JSON",
+    b"<": "HTML or XML",
+}
+# In text that is read as Latin-1: the controls between 7f and a0, or four letters with accents in a
+# row.  It is in another encoding, such as cp1252, CP437, Shift-JIS or cp1251.
+NOT_LATIN_1 = re.compile("[\x80-\x9f]|[\xc0-\xff]{4}")
 
 
 def write_atomic(dataset: Dataset, folder: Path) -> Path:
@@ -78,27 +100,47 @@ def read_contents(folder: Traversable, name: str) -> dict[str, bytes]:
     return {suffix: read_bytes(path) for suffix, path in paths.items() if path}
 
 
+def read_start(path: Traversable) -> bytes:
+    """Read the first bytes of a file.
+
+    Raises ``ParagonError`` if it cannot be read, or is no file but a folder or a pipe.
+    """
+    try:
+        if isinstance(path, Path) and path.exists() and not path.is_file():  # a pipe may never end
+            raise OSError(0, "it is no regular file")
+        with path.open("rb") as file:
+            return file.read(64)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+
+
 def read_bytes(path: Traversable) -> bytes:
     """Read a file, and decompress it if its name ends in ``.gz``.
 
     Raises ``ParagonError`` if it cannot be read, is only a pointer of Git LFS, or has more than
     ``MOST_UNPACKED`` bytes.
     """
+    if read_start(path).startswith(LFS_POINTER):
+        raise ParagonError(f"{path} only points to the data in Git LFS: run `git lfs pull` first")
     try:
         with path.open("rb") as packed:
-            pointer = packed.read(len(LFS_POINTER)) == LFS_POINTER
-            packed.seek(0)
-            compressed = path.name.endswith(".gz") and not pointer
-            file = gzip.open(packed) if compressed else packed
+            file = gzip.open(packed) if path.name.endswith(".gz") else packed
             data = file.read(MOST_UNPACKED + 1)
     except Exception as error:  # decompressors raise many kinds
-        reason = getattr(error, "strerror", None) or "truncated, damaged or no such archive"
-        raise ParagonError(f"{path} cannot be read: {reason}; get it again") from None
-    if pointer:
-        raise ParagonError(f"{path} only points to the data in Git LFS: run `git lfs pull` first")
+        raise _unreadable(path, error) from None
     if len(data) > MOST_UNPACKED:
         raise ParagonError(f"{path} holds more than {MOST_UNPACKED:,} bytes: use `prepare_large`")
     return data
+
+
+def _unreadable(path: Traversable, error: Exception) -> ParagonError:
+    reason = getattr(error, "strerror", None) or "truncated, damaged or no such archive"
+    return ParagonError(f"{path} cannot be read: {reason}; get it again")
+
+
+def kind_of(data: bytes) -> str:
+    """Return what a file is that has these first bytes; "" if it can be text with columns."""
+    return next((kind for start, kind in KINDS.items() if data.startswith(start)), "")
 
 
 def decode(name: str, data: bytes, latin_1: bool = False) -> str:
@@ -108,6 +150,9 @@ def decode(name: str, data: bytes, latin_1: bool = False) -> str:
     ``ParagonError`` with the line if it is neither, holds a NUL byte, or is empty.
     """
     data = data.removeprefix(codecs.BOM_UTF8)
+    kind = kind_of(data)
+    if kind:
+        raise ParagonError(f"{name} is {kind}; it has to be a text file with columns")
     data = data.replace(b"\r\n", b"\n").rstrip(b"\n")
     if not data.strip():
         raise ParagonError(f"{name}: the file is empty; it needs lines of data")
@@ -117,7 +162,7 @@ def decode(name: str, data: bytes, latin_1: bool = False) -> str:
     except UnicodeDecodeError as error:
         text = data.decode("latin-1")
         looks_utf8 = re.search("[\xc2-\xf4][\x80-\xbf]", text)
-        if looks_utf8 or not latin_1:
+        if looks_utf8 or not latin_1 or NOT_LATIN_1.search(text):
             invalid = error.start
     problems = {"not UTF-8; save it as UTF-8": invalid, "a NUL byte; remove it": data.find(b"\0")}
     for problem, place in problems.items():
@@ -137,14 +182,18 @@ def split_rows(
 ) -> RawTable:
     """Split text into a table of fields, whose index is the line that a row begins on.
 
-    The first row is the header, unless ``columns`` are given.  ``quoted``: a field may be in double
-    quotes, and then hold separators and line breaks.  ``broken``: a list to which the numbers of
-    lines with a wrong number of fields are added; such rows are left out, empty lines too.  Without
-    this list, the first such line raises ``ParagonError``.
+    ``separator``: a character, or several if no field holds a tab.  The first row is the header,
+    unless ``columns`` are given.  ``quoted``: a field may be in double quotes, and then hold
+    separators and line breaks.  ``broken``: a list to which the numbers of lines with a wrong
+    number of fields are added; such rows are left out, empty lines too.  Without this list, the
+    first such line raises ``ParagonError``.
     """
-    lines = io.StringIO(text, newline="")
+    several = len(separator) > 1  # csv allows only one
+    lines = io.StringIO(text.replace(separator, "\t") if several else text, newline="")
     quote = '"' if quoted else None
-    reader = csv.reader(lines, delimiter=separator, quotechar=quote, strict=True)
+    reader = csv.reader(
+        lines, delimiter="\t" if several else separator, quotechar=quote, strict=True
+    )
     rows: dict[int, list[str]] = {}
     header = list(columns)
     line = 1
@@ -167,23 +216,26 @@ def split_rows(
     return RawTable(name, frame)
 
 
-def dataset_in_files(name: str, stem: str, contents: Mapping[str, bytes]) -> Dataset:
+def dataset_in_files(
+    name: str, stem: str, contents: Mapping[str, bytes], years: bool = False
+) -> Dataset:
     """Parse and check the bytes of atomic files, by suffix; the dataset gets their fingerprint.
 
-    Messages name the files ``stem.inter`` and so on.  Raises ``ParagonError`` for the first error.
+    Messages name the files ``stem.inter`` and so on.  ``years``: as in :meth:`Dataset.from_raw`.
+    Raises ``ParagonError`` for the first error.
     """
     tables = {}
     for suffix, data in contents.items():
         file = f"{stem}.{suffix}"
         tables[suffix] = split_rows(file, decode(file, data))
-    dataset = dataset_in_tables(name, tables)
+    dataset = dataset_in_tables(name, tables, years)
     return replace(dataset, fingerprint=fingerprint(contents))
 
 
-def dataset_in_tables(name: str, tables: Mapping[str, RawTable]) -> Dataset:
+def dataset_in_tables(name: str, tables: Mapping[str, RawTable], years: bool = False) -> Dataset:
     """Make a checked dataset of tables of text (by suffix), whose columns are ``name:type``.
 
-    Raises ``ParagonError`` for the first error.
+    ``years``: as in :meth:`Dataset.from_raw`.  Raises ``ParagonError`` for the first error.
     """
     plain = {}
     for suffix, table in tables.items():
@@ -201,7 +253,7 @@ def dataset_in_tables(name: str, tables: Mapping[str, RawTable]) -> Dataset:
         if suffix == "item":
             table = _with_categories(table, dict(zip(columns, types, strict=True)))
         plain[suffix] = table
-    return Dataset.from_raw(name, plain, atomic=True)
+    return Dataset.from_raw(name, plain, years)
 
 
 def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
@@ -227,11 +279,12 @@ def _with_categories(table: RawTable, kinds: Mapping[str, str]) -> RawTable:
 def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
     """Split each row of a column into a list of names.
 
-    A ``token`` is one name.  Otherwise names are separated by ", " if that occurs in the column,
-    else by spaces.  Raises ``ParagonError`` for a row that can be read in two ways.
+    A ``token`` is one name.  Otherwise a row is a JSON list, or names are separated by ", " if that
+    occurs in the column, else by spaces.  Raises ``ParagonError`` for a row that can be read in two
+    ways.
     """
     texts = table.frame[column]
-    commas = kind != "token" and any(", " in text for text in texts)
+    commas = kind != "token" and any(", " in text for text in texts if text[:1] != "[")
 
     def names_in(text: str) -> list[str] | None:
         """Return the names in one row; None if it cannot be read."""
@@ -239,6 +292,8 @@ def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
         forbidden = "|;[]"
         if kind == "token":
             names = [text]
+        elif text[:1] == "[":
+            return names_listed(text)
         elif quoted:
             try:
                 [names] = csv.reader([text], quotechar=text[0], skipinitialspace=True, strict=True)
@@ -258,7 +313,7 @@ def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
         return not commas or names != [text] or " " not in text or text in known
 
     rows = [names_in(text) for text in texts]
-    expected = "names separated by spaces or by ', ', or each in quotes"
+    expected = "names separated by spaces or by ', ', each in quotes, or a JSON list"
     table.check(column, (names is not None for names in rows), expected)
     lists = [names or [] for names in rows]
     known = {name for names in lists if len(names) > 1 for name in names}

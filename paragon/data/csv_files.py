@@ -9,7 +9,18 @@ import numpy as np
 import pandas as pd
 
 from paragon.data.atomic import decode, read_bytes, split_rows
-from paragon.data.table import NEEDED, NUMBER, Dataset, RawTable, is_id
+from paragon.data.table import (
+    NEEDED,
+    NUMBER,
+    UNITS,
+    Dataset,
+    RawTable,
+    are_plausible,
+    in_seconds,
+    is_id,
+    names_listed,
+    number_of,
+)
 from paragon.errors import ParagonError, shown
 
 # Usual names of columns, in small letters and digits; the first that a file has is taken.
@@ -22,7 +33,30 @@ NAMES = {
     "title": "title name itemname productname movietitle description",
 }
 TIME = "no time such as 2024-12-31 17:05, 31.12.2024, 12/31/2024 5:05 PM or seconds since 1970"
-NUMERIC = re.compile(r"\A(\d{1,2})([./-])(\d{1,2})[./-](\d{4})")  # 3/4/2024
+YEARS = f"no time of 1973 to 2099; --unit {', '.join(UNITS)} says what numbers are"
+# 3/4/2024 wherever it stands in the text, 2024/4/3, and the form that both are brought into.
+NUMERIC = re.compile(
+    r"(?<![\d:+/.-])(\d{1,2})\s*(?:([./-])|\s)\s*(\d{1,2})\s*(?(2)[./-]|(?<=\s))\s*(\d{4})(?!\d)"
+)
+YEAR_FIRST = re.compile(
+    r"(?<![\d+-])([12]\d{3})(?:\s*[/.]\s*|\s)(\d{1,2})(?:\s*[/.]\s*|\s)(?=\d\d?(?![\d.:]))"
+)
+COMPACT = re.compile(r"(?<![\d.])((?:19|20)\d\d)(\d\d)(\d\d)(?![\d.])")
+ISO = re.compile(r"(?<!\d)\d{4}-\d{1,2}-\d{1,2}(?!\d)")
+# As in GMT+0200 (Eastern European Time) and UTC+2.  pandas takes the opposite sign after a name.
+OFFSET = re.compile(
+    r"\s*(?<![a-z])(?:GMT|UTC|Z)\s*([+-])(\d{1,2})(?::?(\d\d))?(?!\d)(?:\s*\(.*\))?", re.IGNORECASE
+)
+MONTHS = {
+    *"january february march april may june july august september".split(),
+    *"october november december jan feb mar apr jun jul aug sep sept oct nov dec".split(),
+}
+DAYS = "monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun"
+WORDS = MONTHS | {*DAYS.split(), *"am pm a p m h t z utc gmt at of on st nd rd th".split()}
+TIME_OF_DAY = r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
+MARKS = "|;>,"  # between categories; the first that a file has is taken
+# A list, as JSON, Python or a database write it.
+LIST = re.compile(r"\{.*|\[[\[\s]*['\"{].*|(['\"]).*\1\s*,\s*\1.*\1", re.DOTALL)
 OPTIONS = "--user, --item, --time, --categories, --title or --items FILE"
 SOME = 5  # how many lines of a problem a message names
 
@@ -36,6 +70,7 @@ class CsvFiles:
     columns: Mapping[str, str] = field(default_factory=dict)  # given by the user, by our names
     day_first: bool | None = None  # True: 3/4/2024 is in April; None: other rows tell
     show_all: bool = False  # name all lines of each problem
+    unit: str = ""  # of times that are numbers, one of ``UNITS``
     problems: list[str] = field(default_factory=list)
     used: list[str] = field(default_factory=list)  # for each file, how its columns were understood
 
@@ -44,6 +79,8 @@ class CsvFiles:
 
         Raises one ``ParagonError`` that lists all problems that were found.
         """
+        if self.unit not in ("", *UNITS):
+            raise ParagonError(f"--unit: found {shown(self.unit)}, expected {', '.join(UNITS)}")
         if self.items:
             events = self._table(self.events, *NEEDED["inter"])
             items = self._table(self.items, "item_id", "categories")
@@ -65,14 +102,10 @@ class CsvFiles:
         good = ~catalogue.index.isin(several)
         self._check(items, "item_id", good, "several titles or categories")
         events = events.replaced(timestamp=self._seconds(events))
+        items = replace(items, frame=catalogue[~catalogue.duplicated()])
+        items = items.replaced(categories=self._names(items))
         self._stop()
-
-        texts = catalogue["categories"]
-        mark = next((m for m in "|;>," if texts.str.contains(m, regex=False).any()), "|")
-        names = texts.map(lambda text: [name.strip(" []'\"") for name in text.split(mark)])
-        catalogue = catalogue.assign(categories=names)[~catalogue.duplicated()]
-        items = replace(items, frame=catalogue)
-        return Dataset.from_raw(name, {"inter": events, "item": items}, atomic=False)
+        return Dataset.from_raw(name, {"inter": events, "item": items})
 
     def _table(self, path: Path, *needed: str) -> RawTable:
         """Read a file, and give its columns our names, the keys of ``NAMES``.
@@ -82,11 +115,23 @@ class CsvFiles:
         text = decode(str(path), read_bytes(path), latin_1=True)
         first_line = text.lstrip("\r\n").partition("\n")[0]
         separator = max(",;\t|", key=first_line.count)
+        if first_line.count("::") > 1:
+            raise ParagonError(
+                f"{path}, line 1: fields are separated by '::', as in the files of MovieLens; "
+                "write commas and a first line with names, or fetch ml-1m from the folder"
+            )
         broken: list[int] = []  # lines
         table = split_rows(str(path), text, separator, quoted=True, broken=broken)
         self._note(f"{path}: another number of fields than in line 1", broken)
 
         columns = self._columns(table, needed)
+        for column in {*columns.values()}:
+            roles = [name for name in columns if columns[name] == column and name != "title"]
+            if len(roles) > 1:
+                self.problems.append(
+                    f"{path}: column {shown(column)} is given for {' and '.join(roles)}; "
+                    "each needs a column of its own"
+                )
         missing = [name for name in needed if name not in columns]
         if missing:
             for name, column in self.columns.items():
@@ -96,6 +141,8 @@ class CsvFiles:
             names = ", ".join(missing)
             self.problems.append(f"{path}: which of {have} are {names}? {OPTIONS} say it")
             self._stop()
+        if "timestamp" in needed:
+            self._check_time_of_day(table, columns["timestamp"])
 
         used = [f"{name} is {shown(column)}" for name, column in columns.items()]
         unused = [shown(column) for column in table.frame if column not in columns.values()]
@@ -112,49 +159,105 @@ class CsvFiles:
             in_file[plain] = column
         if "user_id" not in needed:  # in a file of items, `id` is that of the item
             in_file = {"itemid": in_file.get("id", "")} | in_file
+        roles = [name for name in NAMES if name in (*needed, "rating", "title")]
+        given = {name: column for name, column in self.columns.items() if column in table.frame}
+        taken = {column for name, column in given.items() if name != "title"}
         columns = {}
-        for name, usual in NAMES.items():
-            known = [in_file[plain] for plain in usual.split() if in_file.get(plain)]
-            column = known[0] if known else ""
-            given = self.columns.get(name)
-            if given is not None and given in table.frame:
-                column = given
-            if column and name in (*needed, "rating", "title"):
-                columns[name] = column
+        for name in roles:
+            known = [in_file.get(plain) for plain in NAMES[name].split()]
+            free = [column for column in known if column and column not in taken]
+            if name in given:
+                columns[name] = given[name]
+            elif free:
+                columns[name] = free[0]
         return columns
+
+    def _check_time_of_day(self, table: RawTable, column: str) -> None:
+        """Note that dates and times of day are in two columns, of which only one would be read.
+
+        ``column``: that of the times.  If it was given by name, dates alone may be meant.
+        """
+        frame = table.frame.map(str.strip)
+        of_day = [other for other in frame if frame[other].str.fullmatch(TIME_OF_DAY).mean() > 0.5]
+        dates = ~frame[column].str.contains(":") & frame[column].str.contains(r"\d\D|\A\d{8}\Z")
+        guessed = "timestamp" not in self.columns
+        if of_day and (column in of_day or (guessed and dates.mean() > 0.5)):
+            self.problems.append(
+                f"{table.name}, column {column}: the times of day are in column {of_day[0]}; write "
+                "date and time into one column, or say with --time that dates are enough"
+            )
+
+    def _names(self, items: RawTable) -> list[list[str]]:
+        """Split the categories of each row; note rows that can be read in two ways."""
+        texts = items.frame["categories"]
+        is_list = texts.str.fullmatch(LIST)
+        lists = {row: names_listed(texts[row]) for row in texts.index[is_list]}
+        good = [lists.get(row, []) is not None for row in texts.index]
+        self._check(items, "categories", good, "no list of names")
+
+        plain = texts[~is_list]
+        mark = next((m for m in MARKS if plain.str.contains(m, regex=False).any()), "|")
+        split = {
+            row: [name.strip(" []'\"") for name in text.split(mark)] for row, text in plain.items()
+        }
+        marked = plain.str.contains(mark, regex=False)
+        known = {name for row in plain.index[marked] for name in split[row]}
+        others = f"[{MARKS.partition(mark)[2]}]"
+        doubtful = (
+            ~marked & ~plain.isin(known) & plain.str.contains(others if mark != "," else "$^")
+        )
+        known |= {*plain[~marked & ~doubtful]}
+        many = doubtful.sum() >= marked.sum()
+        one_name = [
+            not doubtful[row] or not (many or known & {*map(str.strip, re.split(others, text))})
+            for row, text in plain.items()
+        ]
+        fault = f"other lines have {mark!r} between names: write it here as well, or after one name"
+        self._check(replace(items, frame=items.frame[~is_list]), "categories", one_name, fault)
+        return [lists.get(row) or split.get(row) or [] for row in texts.index]
 
     def _seconds(self, events: RawTable) -> pd.Series:
         """Parse times as seconds since 1970; note those that are neither numbers nor dates."""
         texts = events.frame["timestamp"]
         compact_date = texts.str.fullmatch(r"(19|20)\d{6}")  # 20241231
-        number = texts.str.fullmatch(NUMBER) & ~compact_date
+        number = texts.str.fullmatch(NUMBER) & ~(compact_date & (not self.unit))
+        if self.unit or number.mean() > 0.5:
+            times = texts.where(number).map(number_of).to_numpy(np.float64, copy=True)
+            readable = (times >= 0) & (times < np.inf)
+            times[~readable] = 0
+            plausible = are_plausible(times, self.unit)
+            self._check(events, "timestamp", readable, TIME)
+            self._check(events, "timestamp", plausible | ~readable, YEARS)
+            return pd.Series(in_seconds(times, self.unit), index=texts.index)
 
         # In 31/12/2024 the first number cannot be a month, in 12/31/2024 the second cannot.
+        texts = texts.str.replace(YEAR_FIRST, r"\1-\2-", regex=True)
         fields = texts.str.extract(NUMERIC)
         first = fields[0].astype(float) > 12
         second = fields[2].astype(float) > 12
         day_first = self.day_first
         if day_first is None:
             day_first = bool(first.sum() >= second.sum())
-            unclear = fields[1].isin(["/", "-"]) & (first.sum() == second.sum())
+            unclear = fields[0].notna() & (fields[1] != ".") & (first.sum() == second.sum())
             self._check(events, "timestamp", ~unclear, "give --day-first or --month-first")
 
         no_month = second if day_first else first
         no_year = ~texts.str.contains(r"\d{4}")
         dates = texts.mask(number | no_month | no_year)
-        # As 2024-12-31.
-        dates = dates.str.replace(r"\A(\d{4})[/.](\d+)[/.]", r"\1-\2-", regex=True)
         order = r"\4-\3-\1" if day_first else r"\4-\1-\3"
         dates = dates.str.replace(NUMERIC, order, regex=True)
-        dates = dates.mask(dates.str.match(r"\d{4}-(1[3-9]|[2-9]\d)", na=False))  # no month
+        thirteenth = dates.str.contains(r"(?<!\d)\d{4}-(?:1[3-9]|[2-9]\d)", na=False)  # no month
+        dates = dates.mask(thirteenth)
+        dates = dates.str.replace(OFFSET, _offset, regex=True)
 
         found = pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
         rest = dates.mask(found.notna())  # in other forms: a hundred times slower
+        rest = rest.str.replace(COMPACT, r"\1-\2-\3", regex=True)
+        rest = rest.where(rest.map(_is_clear, na_action="ignore").eq(True))
         found = found.fillna(pd.to_datetime(rest, format="mixed", utc=True, errors="coerce"))
         seconds = found.dt.as_unit("us").astype("int64") / 1e6  # below 0: unreadable
-        if number.mean() > 0.5:
-            seconds = pd.to_numeric(texts.where(number))
         self._check(events, "timestamp", seconds >= 0, TIME)
+        self._check(events, "timestamp", are_plausible(seconds.to_numpy(), "seconds"), YEARS)
         return seconds
 
     def _check(self, table: RawTable, column: str, good: Iterable, fault: str) -> None:
@@ -180,3 +283,18 @@ class CsvFiles:
         if self.problems:
             first = "nothing was kept; correct this, then try again:"
             raise ParagonError("\n- ".join([first, *self.problems]))
+
+
+def _offset(found: re.Match) -> str:
+    """Write the difference from UTC as in +02:00."""
+    return f"{found[1]}{found[2]:0>2}:{found[3] or '00'}"
+
+
+def _is_clear(text: str) -> bool:
+    """Return whether nobody has to guess the order of a date, and all its words are known.
+
+    Names of time zones are not; and 10.30 may be a time, a date or a number.
+    """
+    words = {word.lower() for word in re.findall(r"[^\W\d_]+", text)}
+    one_date = len(ISO.findall(text)) + len(words & MONTHS) == 1
+    return one_date and words <= WORDS and not re.search(r"(?<![\d:.])\d\d?\.\d\d(?!\d)", text)

@@ -11,6 +11,7 @@ from paragon.data.table import Dataset
 
 MEAN = 0.11  # of NDCG@10 over users, typically
 DEVIATION = 0.22  # its standard deviation over users, typically
+MOST_NAMES = 10  # of categories that are listed
 GIVEN_UP = (0.2, 0.1, 0.05, 0.02)  # shares of accuracy that a reader may ask for
 
 
@@ -25,7 +26,10 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
     times = pd.to_datetime(events["timestamp"], unit="s")
     first = times.min()
     last = times.max()
-    categories = f"{len(sequences.category_names)}: {', '.join(sequences.category_names) or 'none'}"
+    names = sequences.category_names
+    categories = f"{len(names)}: {', '.join(names[:MOST_NAMES]) or 'none'}"
+    if len(names) > MOST_NAMES:
+        categories += f" and {len(names) - MOST_NAMES:,} more"
     if len(np.unique(sequences.categories[1:], axis=0)) < 2:
         categories += "; diversity is undefined where all items have the same"
     per_row = items["categories"].map(len)  # categories of each item

@@ -51,24 +51,33 @@ def load_dataset(name: str, data: Path) -> Dataset:
 
 
 def fetch(
-    name: str, *, source: str = "default", directory: Path | None = None, note: str = "", data: Path
+    name: str,
+    *,
+    source: str = "default",
+    directory: Path | None = None,
+    note: str = "",
+    unit: str = "",
+    data: Path,
 ) -> Path:
     """Put the atomic files of a dataset into ``data/NAME`` and return that folder.
 
     ``source``: "default", or "official" to download from the publisher.  ``directory``: a folder or
     a zip archive with published or atomic files, instead of a download.  ``note``: what kind of
-    copy it is.  Official files that are already in place are kept.  If anything is wrong, raises
-    ``ParagonError`` and changes nothing.
+    copy it is.  ``unit``: "seconds" if times are right that are of no plausible year.  Official
+    files that are already in place are kept.  If anything is wrong, raises ``ParagonError`` and
+    changes nothing.
     """
     check_name(name)
     target = Path(data) / name
     if source not in ("default", "official"):
         raise ParagonError(f"unknown source {source!r}: use default or official")
+    if unit not in ("", "seconds"):
+        raise ParagonError(f"--unit {unit}: times in these files are seconds; convert the column")
     if directory is not None:
         path = Path(directory)
         if name in FORMATS and (path / f"{name}.zip").is_file():
             path = path / f"{name}.zip"
-        contents = _atomic_files(name, path, note)
+        contents = _atomic_files(name, path, note, years=not unit)
     elif name not in REGISTRY:
         raise ParagonError(
             f"unknown dataset {name!r}: known are {', '.join(REGISTRY)}; for your own files "
@@ -81,7 +90,7 @@ def fetch(
                 return target  # there is nothing better to fetch
         with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
             downloaded = _download(name, source, Path(scratch))
-            contents = _atomic_files(name, downloaded, note)
+            contents = _atomic_files(name, downloaded, note, years=not unit)
     atomic.replace_files(target, name, contents)
     return target
 
@@ -145,20 +154,28 @@ def _folders(path: Path, name: str) -> list[Traversable]:
     """
     if path.is_dir():
         return [folder for folder in (path, path / name) if folder.is_dir()]
+    start = atomic.read_start(path)
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        why = getattr(error, "strerror", None) or "truncated, damaged or no zip archive"
-        raise ParagonError(f"{path} cannot be read: {why}; give a folder or get it again") from None
+    except zipfile.BadZipFile:
+        if start.startswith(b"PK"):
+            raise ParagonError(f"{path}: the zip archive is damaged; get it again") from None
+        kind = atomic.kind_of(start) or "neither a folder nor a zip archive"
+        if start.partition(b"\n")[0].count(b"::") > 1:
+            kind = "text with '::' between fields, as in the folders of MovieLens"
+        raise ParagonError(
+            f"{path} is {kind}: give a folder of files, or text with columns as NAME.csv"
+        ) from None
     inside = {file[: file.rfind("/") + 1] for file in archive.namelist()}
     return [zipfile.Path(archive, folder) for folder in sorted(inside)]
 
 
-def _atomic_files(name: str, path: Path, note: str) -> dict[str, bytes]:
+def _atomic_files(name: str, path: Path, note: str, years: bool) -> dict[str, bytes]:
     """Return the checked atomic files by suffix, with ``source.json`` if it is needed.
 
     ``path``: a folder or a zip archive with published files, which are converted, or with atomic
-    files.  Raises ``ParagonError`` if there are no such files, or if they are wrong.
+    files.  ``years``: times have to be in plausible years.  Raises ``ParagonError`` if there are no
+    such files, or if they are wrong.
     """
     folders = _folders(path, name)
     files, convert = FORMATS.get(name, ((), dict))
@@ -169,7 +186,7 @@ def _atomic_files(name: str, path: Path, note: str) -> dict[str, bytes]:
         found = [atomic.find(whole[0], file) for file in files]
         paths = [file for file in found if file]
         tables = convert(*paths)
-        dataset = atomic.dataset_in_tables(name, tables)
+        dataset = atomic.dataset_in_tables(name, tables, years)
         contents = {suffix: atomic_bytes(table.frame) for suffix, table in tables.items()}
         published = sums_of({p.name: p.read_bytes() for p in paths})
     else:
@@ -179,7 +196,7 @@ def _atomic_files(name: str, path: Path, note: str) -> dict[str, bytes]:
             pair = f"{name}.inter and {name}.item (tab-separated, with typed headers)"
             raise ParagonError(f"{path} does not hold {other}{pair}")
         contents = atomic.read_contents(folder, stem)
-        dataset = atomic.dataset_in_files(name, f"{folder / stem}", contents)
+        dataset = atomic.dataset_in_files(name, f"{folder / stem}", contents, years)
         published = sums_of(contents)
     if path.is_file():
         published = sums_of({path.name: path.read_bytes()})
@@ -271,7 +288,7 @@ def _recorded(folder: Path, name: str, contents: Mapping[str, bytes]) -> tuple[s
     record: dict = {"source": _folder_label(name), "files_sha256": official or sums}
     try:
         if path.exists():
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(atomic.read_bytes(path))
         label = str(record["source"])
         recorded = dict(record["files_sha256"])
         repairs = {str(repair): int(n) for repair, n in record.get("repairs", {}).items()}

@@ -91,9 +91,6 @@ def _rows(path: Traversable, separator: str = ",", columns: Sequence[str] = ()) 
     Without ``columns``, the first row is a header, and fields may be in quotes.
     """
     text = decode(str(path), read_bytes(path), latin_1=True)
-    if separator == "::":  # csv allows only one character
-        text = text.replace("::", "\t")
-        separator = "\t"
     return split_rows(str(path), text, separator, columns, quoted=not columns)
 
 

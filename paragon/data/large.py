@@ -4,6 +4,7 @@ Use it from 20 million events on.  The sequences (16 bytes an event) and the can
 memory.
 """
 
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ import pandas as pd
 
 from paragon.data.sequences import Sequences
 from paragon.data.split import Numbered, prepare
-from paragon.data.table import MILLISECONDS, NEEDED, Dataset, fingerprint
-from paragon.errors import ParagonError
+from paragon.data.table import FIRST, LAST, NEEDED, Dataset, fingerprint
+from paragon.errors import ParagonError, shown
 
 
 def prepare_large(
@@ -25,26 +26,31 @@ def prepare_large(
     *,
     name: str = "own",
     memory: str = "1GB",
+    unit: str = "",
     **rules: Any,
 ) -> Sequences:
     """Make sequences from Parquet files, by the ``rules`` of :func:`paragon.data.split.prepare`.
 
     ``interactions``: a file, or a pattern (``folder/*.parquet``) of files, which are read in order
     of name.  The columns are those of :meth:`Dataset.from_frame`, with ``timestamp`` in whole
-    seconds since 1970.  ``memory``: how much DuckDB may use.  Raises ``ParagonError`` for missing
-    values, other units of time, or repeated events.
+    seconds since 1970.  ``memory``: how much DuckDB may use.  ``unit``: "seconds" if most times are
+    of years before 1973.  Raises ``ParagonError`` for missing values, other units of time, or
+    repeated events.
     """
     try:
         import duckdb
     except ImportError as error:
         raise ParagonError("large data: install the extra first: pip install '.[scale]'") from error
 
+    if unit not in ("", "seconds"):
+        raise ParagonError(f"unit: found {shown(unit)}; convert the times to whole seconds first")
+
     def read(min_rating: float) -> Numbered:
         """Read the events with a rating of at least ``min_rating``."""
         with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
             config: dict[str, Any] = {"memory_limit": memory, "temp_directory": scratch}
             with duckdb.connect(config=config) as db:
-                raw = _check(db, str(interactions))
+                raw = _check(db, str(interactions), unit)
                 catalogue = db.read_parquet(str(items)).df()
                 people = db.read_parquet(str(users)).df() if users else None
                 dataset = Dataset.from_frame(_first_events(db), catalogue, people, name)
@@ -62,19 +68,21 @@ def prepare_large(
         raise ParagonError(f"{interactions}: {str(error).splitlines()[0]}") from error
 
 
-def _check(db: Any, files: str) -> int:
+def _check(db: Any, files: str, unit: str) -> int:
     """Check all rows, make the view ``rated`` of them, and return their number.
 
-    Times may not be dates such as 20200913.  Raises ``ParagonError`` for wrong or repeated events.
+    Times may not be after 2099; without a ``unit``, at most half of them before 1973.  Raises
+    ``ParagonError`` for wrong or repeated events.
     """
     quoted = files.replace("'", "''")  # a view takes no parameters
-    source = f"read_parquet('{quoted}', file_row_number = true)"
+    # By name: one type for a column of all files.  Else that of the first file, rounding others.
+    source = f"read_parquet('{quoted}', file_row_number = true, union_by_name = true)"
     described = db.execute(f"describe from {source}").fetchall()
     types = {name: kind for name, kind, *_ in described}
     for column in NEEDED["inter"]:
         if column not in types:
             raise ParagonError(f"{files}: column {column} is missing among {', '.join(types)}")
-    if "INT" not in types["timestamp"]:
+    if not re.fullmatch("U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", types["timestamp"]):
         given = types["timestamp"]
         raise ParagonError(f"{files}: timestamp is {given}; give whole seconds since 1970")
     rating = "rating::double" if "rating" in types else "1.0"
@@ -82,13 +90,19 @@ def _check(db: Any, files: str) -> int:
         create view rated as select user_id, item_id, {rating} as rating, timestamp,
         (file_index << 40) + file_row_number as row from {source};
         create view wrong as from rated where user_id is null or item_id is null or rating is null
-        or timestamp is null or timestamp not between 0 and {MILLISECONDS:.0f} or rating < 0
-        or rating > 1e308 or (select min(timestamp) > 19e6 and max(timestamp) < 21e6 from rated);
+        or timestamp is null or timestamp not between 0 and {LAST - 1} or rating < 0
+        or rating > 1e308;
         create view repeated as select 1 from rated group by user_id, item_id, timestamp
         having count(*) > 1""")
     wrong = len(db.view("wrong"))
     repeated = len(db.view("repeated"))
     rows = len(db.view("rated"))
+    early = len(db.view("rated").filter(f"timestamp < {FIRST}"))
+    if early > rows / 2 and not unit:
+        raise ParagonError(
+            f"{files}: {early} of {rows} values of timestamp are before 1973 as seconds; "
+            "convert them, or pass unit='seconds' if they are right"
+        )
     if wrong or repeated:
         raise ParagonError(
             f"{files}: {wrong} rows have no id, no rating of 0 or more, or no time in seconds, and "

@@ -5,6 +5,7 @@ line and column (docs/data.md, "What is checked and repaired").
 """
 
 import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -20,12 +21,16 @@ from paragon.params import LONGEST_ID
 # Not allowed in a field: separators, NUL, and lone surrogates, which cannot be encoded.
 UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-# Characters that are not seen (Default_Ignorable_Code_Point, controls): different text looks equal.
+# Characters that are not seen, so that different text looks equal: controls, those of the property
+# Default_Ignorable_Code_Point, and letters and signs that are blank.
 INVISIBLE = re.compile(
     "[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff\1-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001107f\U00013430-\U00013440\U00016fe4"
+    "\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\1-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]"
 )
+# One name of a list, as JSON or Python write it.
+QUOTED = re.compile(r"""'(?:[^'\\]|\\['"\\])*'|"(?:[^"\\]|\\.)*\"""")
 # Separators between names, of the atomic format and of others.
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
 # Required columns of each table, by file suffix.
@@ -34,6 +39,9 @@ NEEDED = {"inter": ("user_id", "item_id", "timestamp"), "item": ("item_id",), "u
 KINDS = {"rating": "float", "timestamp": "float", "title": "token_seq", "categories": "token_seq"}
 MILLISECONDS = 1e11  # as seconds this is the year 5138, as milliseconds it is 1973
 TOO_LARGE = 5e12  # as milliseconds this is the year 2128; dates as 20230101120000 are larger
+FIRST = 94_694_400  # 1973 in seconds: years, days and dates as one number are smaller
+LAST = 4_102_444_800  # 2100 in seconds
+UNITS = ("seconds", "milliseconds", "days")  # since 1970
 
 
 @dataclass(frozen=True)
@@ -76,12 +84,24 @@ class RawTable:
         text = f"visible text of 1 to {LONGEST_ID} characters without spaces around it"
         self.check(column, map(is_id, values), f"an integer, or {text}")
         places, forms = pd.factorize(values.astype(object))
-        composed = [unicodedata.normalize("NFC", str(form)) for form in forms]
-        plain = [re.sub(r"\A(\d+)\.0+\Z", r"\1", text) for text in composed]  # 5.0 is 5
+        texts = (_composed(form) for form in forms)
+        plain = [re.sub(r"\A([+-]?\d+)\.0*\Z", r"\1", text) for text in texts]  # 5.0 is 5
         again = pd.Index(plain, dtype=object).duplicated()
         fix = "another row has the same id in another form, such as 5 and 5.0: write one of them"
         self.check(column, ~again[places], "one form of each id", fix)
         return self.replaced(**{column: map(str, values)}).frame[column]
+
+    def check_forms(self, column: str, names: Iterable[Iterable[str]]) -> None:
+        """Raise ``ParagonError`` for a name that an earlier row has in another form.
+
+        ``names``: those of each row.  One may have é as one character, the other as two.
+        """
+        form_of: dict[str, str] = {}
+        good = [
+            all(form_of.setdefault(_composed(name), name) == name for name in row) for row in names
+        ]
+        fix = "an earlier one looks the same, with other characters for an accent: write one form"
+        self.check(column, good, "one form of each name", fix)
 
     def numbers(self, column: str) -> np.ndarray:
         """Return the column as float64 ``[rows]``.
@@ -92,7 +112,7 @@ class RawTable:
         if pd.api.types.is_any_real_numeric_dtype(values):
             numbers = values.to_numpy("float64", na_value=np.nan)
         else:
-            numbers = np.array([_number(value) for value in values], dtype=np.float64)
+            numbers = np.array([number_of(value) for value in values], dtype=np.float64)
         good = (numbers >= 0) & (numbers < np.inf)
         self.check(column, good, "a finite number of 0 or more")
         return numbers
@@ -156,7 +176,12 @@ def is_id(value: object) -> bool:
     return value == value.strip() != "" and value.isprintable()
 
 
-def _number(value: object) -> float:
+def _composed(text: object) -> str:
+    """Return text with each letter and its accents as one character, as far as there is one."""
+    return unicodedata.normalize("NFC", str(text))
+
+
+def number_of(value: object) -> float:
     """Return a value as a number; NaN for anything else, also for what Python reads, as 1_000."""
     try:
         text = str(value)
@@ -184,26 +209,23 @@ class Dataset:
         return tuple(sorted({name for names in self.items["categories"] for name in names}))
 
     @classmethod
-    def from_raw(cls, name: str, tables: Mapping[str, RawTable], atomic: bool) -> "Dataset":
+    def from_raw(cls, name: str, tables: Mapping[str, RawTable], years: bool = False) -> "Dataset":
         """Check and repair raw tables, by suffix; the dataset has no fingerprint yet.
 
-        ``atomic``: they come from atomic files, where categories are single words.  Raises
-        ``ParagonError`` for the first error.
+        ``years``: times have to be in plausible years.  Raises ``ParagonError`` for the first
+        error.
         """
         for table in tables.values():
             if table.frame.empty:
                 raise ParagonError(f"{table.name}: there are no rows of data; add some")
         repairs: dict[str, int] = {}
-        events = _check_events(tables["inter"], repairs)
+        events = _check_events(tables["inter"], repairs, years)
         items = _check_items(tables["item"], events, tables["inter"].name, repairs)
         if "user" in tables:
             users = _check_users(tables["user"], events, repairs)
         else:
             users = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
         dataset = cls(name, interactions=events, items=items, users=users)
-        if not atomic:
-            renamed = sum(category != one_word(category) for category in dataset.categories)
-            repairs["names of categories written with '_' for spaces and separators"] = renamed
         made = {what: int(count) for what, count in repairs.items() if count}
         return replace(dataset, repairs=made)
 
@@ -222,24 +244,19 @@ class Dataset:
         tables["item"] = _raw_table(items, "items table", "item_id", "categories")
         if users is not None and not (isinstance(users, pd.DataFrame) and users.empty):
             tables["user"] = _raw_table(users, "users table", "user_id")
-        dataset = cls.from_raw(name, tables, atomic=False)
+        dataset = cls.from_raw(name, tables)
         return replace(dataset, fingerprint=fingerprint(dataset.atomic_files()))
 
     def atomic_files(self) -> dict[str, bytes]:
         """Return the bytes of the atomic files, by suffix.
 
-        In a file, a category is one word.  Raises ``ParagonError`` if two categories would become
-        the same word, or one no word at all.
+        Categories are words separated by spaces, or JSON lists if one of them is no single word.
         """
-        words = pd.Series({name: one_word(name) for name in self.categories}, dtype=object)
-        lost = words[words.duplicated() | (words == "")]
-        if len(lost):
-            names = ", ".join(map(shown, words.index[words == lost.iloc[0]]))
-            raise ParagonError(
-                f"categories {names} become the same word, or none, in a file, where spaces, ',', "
-                "';', '|' and brackets turn into '_' and quotes at the ends are lost; rename one"
-            )
-        tables = {"inter": self.interactions, "item": self.items, "user": self.users.fillna("")}
+        items = self.items
+        if not all(map(_is_word, self.categories)):
+            lists = [json.dumps(names, ensure_ascii=False) for names in items["categories"]]
+            items = items.assign(categories=lists)
+        tables = {"inter": self.interactions, "item": items, "user": self.users.fillna("")}
         files = {}
         for suffix, table in tables.items():
             if not table.empty:
@@ -248,23 +265,37 @@ class Dataset:
         return files
 
 
-def one_word(name: str) -> str:
-    """Write a category as one word: "_" for separators, and no quotes at its ends."""
-    words = [word for word in SEPARATORS.split(name) if word]
-    return "_".join(words).strip("'\"")
+def _is_word(name: str) -> bool:
+    """Return whether a name can be among words separated by spaces."""
+    return not SEPARATORS.search(name) and name.strip("'\"") == name
+
+
+def names_listed(text: str) -> list[str] | None:
+    """Return the names in a list of JSON or Python, perhaps of such lists; None if it is none."""
+    around = QUOTED.sub("", text)
+    if re.fullmatch(r"[\s,\[\]]*", around) is None or around.count("[") != around.count("]"):
+        return None
+    names = []
+    for quoted in QUOTED.findall(text):
+        if quoted[0] == "'":
+            names.append(re.sub(r"\\(.)", r"\1", quoted[1:-1]))
+            continue
+        try:
+            names.append(json.loads(quoted))
+        except ValueError:  # a control character, or a backslash before anything
+            return None
+    return names
 
 
 def atomic_bytes(frame: pd.DataFrame) -> bytes:
     """Encode a table as an atomic file: a header, then a line per row.
 
-    Lists of names become words separated by spaces, numbers the shortest text that is equal.
+    Lists of words are separated by spaces, numbers become the shortest text that is equal.
     """
 
     def text(value: Any) -> str:
         if isinstance(value, (list, tuple)):
-            words = [one_word(name) for name in value]
-            distinct = dict.fromkeys(word for word in words if word)  # in order
-            return " ".join(distinct)
+            return " ".join(value)
         if isinstance(value, str):
             return value
         if float(value).is_integer():
@@ -315,10 +346,10 @@ def _raw_table(source: Any, name: str, *required: str) -> RawTable:
     return RawTable(name, frame, unit="row")
 
 
-def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
+def _check_events(table: RawTable, repairs: dict[str, int], years: bool) -> pd.DataFrame:
     """Check the events and make them a table of user, item, rating and time in seconds.
 
-    What is repaired is counted in ``repairs``.
+    What is repaired is counted in ``repairs``.  ``years``: times have to be in plausible years.
     """
     users = table.ids("user_id")
     items = table.ids("item_id")
@@ -336,8 +367,10 @@ def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     fix = "seconds and milliseconds are mixed: correct the column"
     table.check("timestamp", large == in_milliseconds, "one unit in the whole column", fix)
     repairs["timestamps in milliseconds divided by 1000"] = large.sum()
-    if in_milliseconds:
-        times = times / 1000.0
+    if years:
+        fix = "convert the column, or say that it is right with `--unit seconds`"
+        table.check("timestamp", are_plausible(times), "seconds since 1970, of 1973 to 2099", fix)
+    times = in_seconds(times)
     events = events.assign(rating=rating, timestamp=times)
 
     fractions = (events["timestamp"] % 1 != 0).sum()
@@ -352,6 +385,52 @@ def _check_events(table: RawTable, repairs: dict[str, int]) -> pd.DataFrame:
     other_rating = "events that repeat user, item and time with another rating dropped"
     repairs[other_rating] = repeated.sum() - identical
     return events[~repeated].reset_index(drop=True)
+
+
+def in_seconds(times: np.ndarray, unit: str = "") -> np.ndarray:
+    """Convert times to seconds.
+
+    Without a ``unit``, they are milliseconds if at least half of them are too large for seconds.
+    """
+    if unit == "days":
+        return times * 86_400.0
+    if unit == "milliseconds" or (not unit and (times > MILLISECONDS).mean() >= 0.5):
+        return times / 1000.0
+    return times
+
+
+def are_plausible(times: np.ndarray, unit: str = "") -> np.ndarray:
+    """Mark times that can be those of events: bool ``[rows]``.
+
+    None may be after 2099.  Without a ``unit``, at most half of them may be before 1973 or look
+    like dates: such numbers are years, days since 1900 or the like.
+    """
+    seconds = in_seconds(times, unit)
+    good = seconds < LAST
+    if not unit:
+        for strange in (seconds < FIRST, _are_short_dates(times)):
+            good &= ~strange | (strange.mean() <= 0.5)
+    return good
+
+
+def _are_short_dates(times: np.ndarray) -> np.ndarray:
+    """Mark numbers such as 2402131030, 240213103000 and 130220241030: bool ``[rows]``."""
+    digits = np.floor(np.log10(times + 1)) + 1
+    pairs = [
+        np.floor(times / 10.0 ** np.maximum(digits - end, 0)) % 100 for end in (2, 4, 6, 8, 10)
+    ]
+    day, month = ((pair >= 1) & (pair <= most) for pair, most in ((pairs[2], 31), (pairs[1], 12)))
+    short = np.isin(digits, (10, 12)) & month & day & (pairs[3] < 24) & (pairs[4] < 60)
+    year = 100 * pairs[2] + pairs[3]
+    first, second = pairs[:2]
+    both = (
+        (first >= 1)
+        & (second >= 1)
+        & (first + second <= 31 + 12)
+        & (np.minimum(first, second) <= 12)
+    )
+    long = (digits == 12) & both & (year >= 1900) & (year < 2100)
+    return short | long
 
 
 def _are_dates(times: np.ndarray) -> np.ndarray:
@@ -383,6 +462,7 @@ def _check_items(
     categories = table.replaced(categories=names).frame["categories"]
     table.check("categories", categories.notna(), "a list of visible text, empty if unknown")
     titles = titles.where(titles != "", ids)
+    table.check_forms("categories", categories)
     items = table.unique("item_id", "items", repairs, title=titles, categories=categories)
     repairs["items without categories"] = (items["categories"].map(len) == 0).sum()
 
@@ -422,6 +502,7 @@ def _check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int])
     Raises ``ParagonError`` if it has none of the users of the ``events``.
     """
     groups = table.texts("group", "gender")
+    table.check_forms("group" if "group" in table.frame else "gender", ([name] for name in groups))
     users = table.unique("user_id", "users", repairs, group=groups.where(groups != "", pd.NA))
     active = events["user_id"].drop_duplicates()
     unknown = ~active.isin(users["user_id"])

@@ -13,7 +13,7 @@ INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ITEM = "item_id:token\ttitle:token_seq\tgenre:token_seq\n"
 # A good dataset in atomic files, by suffix.
 OWN = {
-    "inter": INTER + "u1\ta\t4\t10\nu1\tb\t3.5\t20\nu2\ta\t1\t5\n",
+    "inter": INTER + "u1\ta\t4\t900000010\nu1\tb\t3.5\t900000020\nu2\ta\t1\t900000005\n",
     "item": ITEM + "a\tAlpha\tX Y\nb\tBéta\tY\n",
     "user": "user_id:token\tage:token\tgender:token\nu1\t20\tF\nu2\t30\t\nu\t40\tM\n",
 }
@@ -26,7 +26,7 @@ def _flags(*on):
 # A good small dataset in each published layout: files and their text; Latin-1 as GroupLens has it.
 LAYOUTS = {
     "ml-100k": {
-        "u.data": "1\t1\t3\t881250949\n2\t267\t4\t9\n1\t1412\t2\t8\n",
+        "u.data": "1\t1\t3\t881250949\n2\t267\t4\t881250939\n1\t1412\t2\t881250938\n",
         "u.item": "1|A Film, The (Un film) (1995)|01-Jan-1995||http://x/?a%20(1995)|"
         f"{_flags(1, 5)}\n"
         f"267|unknown||||{_flags(0)}\n1412|Part III (1995) (V)|01-Jan-1995|||{_flags(3, 4)}\n"
@@ -34,12 +34,12 @@ LAYOUTS = {
         "u.user": "1|24|M|technician|85711\n2|53|F|other|94043\n",
     },
     "ml-1m": {
-        "ratings.dat": "1::10::5::978300760\n1::20::3::978300760\n2::10::4::99\n",
+        "ratings.dat": "1::10::5::978300760\n1::20::3::978300760\n2::10::4::978300099\n",
         "movies.dat": "10::Café (Le Bar) (1995)::Drama|Sci-Fi\n20::No Year::Drama\n",
         "users.dat": "1::F::1::10::48067\n2::M::56::16::70072\n",
     },
     "ml-latest-small": {
-        "ratings.csv": "userId,movieId,rating,timestamp\n1,1,4.5,9\n1,2,0.5,8\n",
+        "ratings.csv": "userId,movieId,rating,timestamp\n1,1,4.5,978300009\n1,2,0.5,978300008\n",
         "movies.csv": 'movieId,title,genres\n1,"Usual, The (1995)",Crime|Drama\n'
         "2,Odd,(no genres listed)\n",
     },

@@ -12,21 +12,21 @@ _GENRES = ("Action Comedy", "unknown", "Animation Children's", "Western", "Actio
 # Per layout: timestamps, titles and categories in their order, groups, repairs.
 EXPECTED = {
     "ml-100k": (
-        [881250949, 9, 8],
+        [881250949, 881250939, 881250938],
         ["A Film, The (Un film)", "unkonwn", "Part III (1995)", "Brontë", "Alphaville"],
         [(*pair.split(),) for pair in _GENRES],
         ["M", "F"],
         {},
     ),
     "ml-1m": (
-        [978300760, 978300760, 99],
+        [978300760, 978300760, 978300099],
         ["Café (Le Bar)", "No Year"],
         [("Drama", "Sci-Fi"), ("Drama",)],
         ["F", "M"],
         {},
     ),
     "ml-latest-small": (
-        [9, 8],
+        [978300009, 978300008],
         ["Usual, The", "Odd"],
         [("Crime", "Drama"), ()],
         [],

@@ -1,11 +1,14 @@
 """CSV files with columns of any names: what is guessed, read and refused."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from paragon.data.csv_files import CsvFiles
-from paragon.data.fetch import fetch_csv, load_dataset
-from paragon.errors import ParagonError
+from paragon.data.fetch import fetch, fetch_csv, load_dataset
+from paragon.errors import ParagonError, shown
+from tests.conftest import refused
 
 EVENTS = "Customer ID;Product;Order date;Stars\nann; b1 ;13/02/2024 10:30;4\nann;b2;3/4/2024;2\n"
 ITEMS = 'id,Name,Genre\nb1,"The Well, old",Crime|Old books\nb2,Two,\n'
@@ -30,8 +33,8 @@ def test_columns_are_guessed_and_a_dataset_is_made(tmp_path):
     rows = [("ann", "b1", 4.0, 1707820200), ("ann", "b2", 2.0, 1712102400)]
     assert [*dataset.interactions.itertuples(index=False, name=None)] == rows
     assert dataset.items["title"].tolist() == ["The Well, old", "Two"]
-    assert dataset.items["categories"].tolist() == [("Crime", "Old_books"), ()]
-    assert dataset.source.endswith("a test") and len(dataset.repairs) == 2
+    assert dataset.items["categories"].tolist() == [("Crime", "Old books"), ()]
+    assert dataset.source.endswith("a test") and len(dataset.repairs) == 1
     assert "'Customer ID'" in files.used[0] and "'id'" in files.used[1]
 
 
@@ -53,6 +56,12 @@ def test_items_may_be_in_the_rows_of_the_events_under_names_that_are_given(tmp_p
         (["13.02.2024", "13.2.2024 10:30", "13.02.2024 10:30:00"], ["", " 10:30", " 10:30"]),
         (["2/13/2024", "02/13/2024 10:30 PM", "Feb 13, 2024"], ["", " 22:30", ""]),
         (["13 Feb 2024 10:30", "Tue, 13 Feb 2024 10:30:00 GMT", "20240213"], [" 10:30"] * 2 + [""]),
+        (["20240213 10:30 PM", "10:30 20240213", "10:30 2024 02 13"], [" 22:30"] + [" 10:30"] * 2),
+        (["10:30+0200 2/13/2024", "10:30 -0500 2/13/2024"], [" 08:30", " 15:30"]),
+        (["2024 02 13 1030", "10:30 +2 13/2/2024"], [" 10:30", " 08:30"]),
+        # The sign after a name of UTC is as written.
+        (["Tue Feb 13 2024 10:30:00 GMT+0200 (Eastern European Time)"], [" 08:30"]),
+        (["2024-02-13 10:30 UTC+2", "2024-02-13 10:30GMT-05:30"], [" 08:30", " 16:00"]),
     ],
 )
 def test_times(tmp_path, texts, times):
@@ -75,3 +84,139 @@ def test_all_problems_are_in_one_list_with_their_lines(tmp_path):
     assert "--month-first" in (line := listed(csv(tmp_path, text))[0]) and "line 2, 3" in line
     found = [csv(tmp_path, text, day_first=d).read("s").interactions["timestamp"] for d in (1, 0)]
     assert [pd.Timestamp(times[1], unit="s").month for times in found] == [4, 3]
+
+
+def read_times(folder, times, **options):
+    """The events of one user each at these times."""
+    rows = "".join(f'u{n}\tb{n}\t"{text}"\tX\n' for n, text in enumerate(times))
+    return csv(folder, "user\titem\ttime\tcategory\n" + rows, "", **options)
+
+
+@pytest.mark.parametrize(
+    "text",
+    "05/02/2024|Mon 05/02/2024|10:00 05/02/2024|'05/02/2024|5 / 2 / 2024|5-2-2024 7pm|05 02 2024|"
+    "Mon, 05/02/2024T10:00|10:30:05 5 2 2024".split("|"),
+)
+def test_the_order_of_day_and_month_is_that_of_the_option_wherever_the_date_stands(tmp_path, text):
+    assert listed(read_times(tmp_path, [text]))[0].endswith("line 2")
+    for day_first, month in ((True, 2), (False, 5)):
+        files = read_times(tmp_path, [text, "20/02/2024" if day_first else "02/20/2024"])
+        for options in ({}, {"day_first": day_first}):
+            found = replace(files, problems=[], **options).read("shop").interactions["timestamp"]
+            assert pd.Timestamp(found[0], unit="s").month == month
+
+
+@pytest.mark.parametrize(
+    "text",
+    "05/02/24 1030|05/02/24 10:00 +0200|2024-02-05 - 2024-03-01|05–02–2024|05,02,2024|"
+    "10.30 2024-02-13|10.30 2024 Feb 13|2024-02-13 10.30|13 Feb 2024 10:30 CET+1|"
+    "13 Feb 2024 10:30 EST-0500|13 Feb 2024 10:30 GMT+99".split("|"),
+)
+def test_a_date_that_has_to_be_guessed_is_refused(tmp_path, text):
+    for day_first in (True, False):
+        [line] = listed(read_times(tmp_path, ["2024-02-13", text], day_first=day_first))
+        assert "column time" in line and shown(text) in line and line.endswith("line 3")
+
+
+NO_SECONDS = "202402|240213|05022024|2019|45000.5|2460000.5|2402131030|240213103000|130220241030|"
+NO_SECONDS += "63072000000|32503680000|2999-12-31|2563-02-13|1700000000000000"
+
+
+@pytest.mark.parametrize("text", [*NO_SECONDS.split("|"), "9" * 5000])
+def test_numbers_that_are_no_seconds_are_refused(tmp_path, text):
+    [line] = listed(read_times(tmp_path, [text]))
+    assert "column time" in line and shown(text) in line and line.endswith("line 2")
+
+
+def test_a_unit_says_what_numbers_are(tmp_path):
+    cases = [("days", "19000.5", 1641643200), ("milliseconds", "63072000500", 63072000)]
+    for unit, text, seconds in [*cases, ("seconds", "2019", 2019)]:
+        dataset = read_times(tmp_path, [text], unit=unit).read("shop")
+        assert dataset.interactions["timestamp"].tolist() == [seconds]
+    [line] = listed(read_times(tmp_path, ["1", "2024-02-13"], unit="days"))
+    assert line.endswith("line 3")
+    refused(("'weeks'", "days"), read_times(tmp_path, ["1"], unit="weeks").read, "shop")
+
+
+def test_a_time_of_day_in_another_column_is_not_lost(tmp_path):
+    head, row = "user,item,order date,order time,category\n", "u,b,13.02.2024,10:30,X\n"
+    [line] = listed(csv(tmp_path, head + row, ""))
+    assert "column order date" in line and "column order time" in line
+    columns = {"timestamp": "order date"}  # dates are enough
+    assert len(csv(tmp_path, head + row, "", columns=columns).read("shop").interactions) == 1
+    lines = listed(csv(tmp_path, head.replace("order ", "") + row, ""))
+    assert "column time" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (['["Rock", "Food, Drink"]', "['A|B', \"Children's\"]"], [("Rock", "Food, Drink"), ()]),
+        (["[['Home', 'Tea'], ['Tools']]", "'Food, Drink', 'Tea'"], [("Home", "Tea", "Tools"), ()]),
+        (["[Rock, Pop]", "[Children's, Drama's]"], [("Rock", "Pop"), ()]),
+        (["Shoes, Bags|Women", "Shoes, Bags"], [("Shoes, Bags", "Women"), ("Shoes, Bags",)]),
+        (["A|B", "C|D", "Food, Drink|"], [("A", "B"), ("C", "D")]),
+    ],
+)
+def test_categories(tmp_path, texts, names):
+    quoted = (text.replace('"', '""') for text in texts)
+    rows = "".join(f'b{n}\t"{text}"\n' for n, text in enumerate(quoted))
+    events = "user,item,time\n" + "".join(f"u,b{n},17000000{n:02}\n" for n in range(len(texts)))
+    found = csv(tmp_path, events, "item\tcategory\n" + rows).read("shop").items["categories"]
+    for categories, expected in zip(found, names, strict=False):
+        assert categories == expected or (not expected and len(categories) == 2)
+
+
+@pytest.mark.parametrize(
+    ("texts", "lines"),
+    [
+        (["Rock, Pop", "Rock, Jazz", "Jazz | Fusion"], "2, 3"),
+        (["A | B", "A | C", "B, C"], "4"),
+        (['[{""name"": ""A""}]', '["A", "B', "{A,B}", '["A", null]'], "2, 3, 4, 5"),
+    ],
+)
+def test_categories_that_can_be_read_in_two_ways_are_refused(tmp_path, texts, lines):
+    quoted = (text.replace('""', '"').replace('"', '""') for text in texts)
+    rows = "".join(f'b{n}\t"{text}"\n' for n, text in enumerate(quoted))
+    events = "user,item,time\nu,b0,1700000000\n"
+    [line] = listed(csv(tmp_path, events, "item\tcategory\n" + rows))
+    assert "column category" in line and line.endswith(f"line {lines}")
+
+
+def test_a_column_has_one_role(tmp_path):
+    text = "user,item,time,category\nu,b,1700000000,X\n"
+    [line] = listed(csv(tmp_path, text, "", columns={"user_id": "item"}))
+    assert "item_id" in line
+    assert len(csv(tmp_path, text, "", columns={"title": "item"}).read("shop").items) == 1
+    [line] = listed(csv(tmp_path, text, "", columns={"user_id": "user", "item_id": "user"}))
+    assert "column 'user'" in line and "user_id and item_id" in line
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "shift-jis", "cp437", "cp1251", "koi8-r", "gbk"])
+def test_text_in_another_encoding_is_refused(tmp_path, encoding):
+    title = {"cp1252": "Café – Bar", "cp437": "Café"}.get(encoding, "東京物語")
+    title = "Москва" if encoding in ("cp1251", "koi8-r") else title
+    files = csv(tmp_path)
+    files.items.write_bytes(f"item,title,category\nb1,A,X\nb2,{title},X\n".encode(encoding))
+    refused((f"{files.items}, line 3", "UTF-8"), files.read, "shop")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"PK\3\4\0\0", "zip"),
+        (b"PAR1\x15\0", "Parquet"),
+        (b"\x1f\x8b\x08\0", "gzip"),
+        (b'{"user": 1}\n', "JSON"),
+        (b"1::10::5::978300760\n", "'::'"),
+    ],
+)
+def test_what_is_no_csv_is_called_what_it_is(tmp_path, content, kind):
+    files = csv(tmp_path)
+    for path in (files.items, files.events):
+        path.write_bytes(content)
+        refused((str(path), kind), files.read, "shop")
+    path.rename(tmp_path / "ratings.dat")
+    if kind != "zip":
+        given = {"directory": tmp_path / "ratings.dat", "data": tmp_path / "data"}
+        refused(("ratings.dat", kind, ".csv"), fetch, "shop", **given)

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from paragon.data import atomic
-from paragon.data.fetch import fetch, load_dataset
+from paragon.data.csv_files import CsvFiles
+from paragon.data.fetch import fetch, fetch_csv, load_dataset
 from paragon.data.registry import REGISTRY, WHEEL
 from tests.conftest import refused, tree
 from tests.data.conftest import OWN, zipped
 
 pytestmark = pytest.mark.usefixtures("small_copies")
-OTHER = "user_id:token\titem_id:token\ttimestamp:float\nu1\ta\t1\n"
+OTHER = "user_id:token\titem_id:token\ttimestamp:float\nu1\ta\t900000001\n"
 
 
 @pytest.fixture
@@ -54,7 +55,11 @@ def test_own_files_are_copied_as_they_are_and_hidden_ones_are_no_data(own, tmp_p
 
 def test_a_failure_keeps_the_old_data(own, data, monkeypatch):
     """Bad files, or the new folder cannot take its place."""
-    before, given, rename = tree(data), own(inter=OTHER.replace("\t1\n", "\tx\n")), os.rename
+    before, given, rename = (
+        tree(data),
+        own(inter=OTHER.replace("\t900000001\n", "\tx\n")),
+        os.rename,
+    )
     where = f"{given / 'mine.inter'}, line 2, column timestamp"
     refused(where, fetch, "mine", directory=given, data=data)
 
@@ -164,6 +169,30 @@ def test_two_files_of_one_name_are_refused(own, tmp_path, beside):
     (given / beside).parent.mkdir(exist_ok=True)
     (given / beside).write_bytes(gzip.compress(OTHER.encode()))
     refused("mine.inter", fetch, "mine", directory=given, data=tmp_path / "data")
+
+
+@pytest.mark.parametrize("time", ["2009", "202402", "45000.5", "2402131030", "63072000000"])
+def test_times_of_no_plausible_year_need_a_word(own, tmp_path, time):
+    given, data = own(inter=OTHER.replace("900000001", time)), tmp_path / "data"
+    where = ("mine.inter, line 2, column timestamp", time, "--unit")
+    refused(where, fetch, "mine", directory=given, data=data)
+    refused("--unit days", fetch, "mine", directory=given, unit="days", data=data)
+    if float(time) < 4e9:
+        fetch("mine", directory=given, unit="seconds", data=data)
+        assert load_dataset("mine", data).interactions["timestamp"].tolist() == [int(float(time))]
+
+
+@pytest.mark.parametrize("name", ["pipe.zip", "pipe.csv", "mine/mine.source.json", "no\0file"])
+def test_what_is_no_regular_file_is_refused_at_once(own, data, tmp_path, name):
+    path = tmp_path / name if "/" not in name else data / name
+    if "\0" not in name:
+        os.mkfifo(path)
+    if name.endswith(".csv"):
+        refused(str(path), fetch_csv, "shop", CsvFiles(path), data=data)
+    elif name.endswith(".json"):
+        refused(str(path), load_dataset, "mine", data)
+    else:
+        refused(str(path), fetch, "shop", directory=path, data=data)
 
 
 # --- archives ---------------------------------------------------------------------------------

@@ -36,7 +36,9 @@ def written(folder, events, items, users, parts=3):
 )
 def test_the_same_sequences_as_in_memory(tmp_path, rules, spread, numbers):
     dataset = toy_dataset()
-    events = dataset.interactions.assign(timestamp=lambda frame: frame["timestamp"] * spread)
+    events = dataset.interactions.assign(
+        timestamp=lambda frame: frame["timestamp"] * spread + 10**9
+    )
     tables = [events, dataset.items, dataset.users]
     if numbers:  # ids that are numbers, in whose order they would not be sorted
         for n, table in enumerate(tables):
@@ -60,7 +62,9 @@ def test_the_same_sequences_as_in_memory(tmp_path, rules, spread, numbers):
         (lambda frame: frame.drop(columns="timestamp"), "timestamp"),
         (lambda frame: frame.assign(timestamp=frame["timestamp"] + 0.5), "timestamp"),
         (lambda frame: frame.assign(timestamp=frame["timestamp"] * 10**6), "604 rows"),
-        (lambda frame: frame.assign(timestamp=20200901 + frame["timestamp"] % 30), "604 rows"),
+        (lambda frame: frame.assign(timestamp=20200901 + frame["timestamp"] % 30), "604 of 604"),
+        (lambda frame: frame.assign(timestamp=frame["timestamp"] % 30 + 2000), "604 of 604"),
+        (lambda frame: frame.assign(timestamp=33e9).astype({"timestamp": int}), "604 rows"),
         (lambda frame: frame.assign(item_id=None), "604 rows"),
         (lambda frame: pd.concat([frame, frame[:2]]), "2 events"),
         (lambda frame: frame.assign(rating=0.5), "min_rating=1"),
@@ -68,6 +72,31 @@ def test_the_same_sequences_as_in_memory(tmp_path, rules, spread, numbers):
 )
 def test_what_would_have_to_be_repaired_is_refused(tmp_path, change, named):
     dataset = toy_dataset()
-    files = written(tmp_path, change(dataset.interactions), dataset.items, dataset.users)
+    events = dataset.interactions.assign(timestamp=lambda frame: frame["timestamp"] + 10**9)
+    files = written(tmp_path, change(events), dataset.items, dataset.users)
     refused(named, prepare_large, *files, min_rating=1, negatives=9)
     refused("nothing.parquet", prepare_large, tmp_path / "nothing.parquet", *files[1:])
+
+
+def test_a_column_has_one_type_in_all_files(tmp_path):
+    """Not that of the first file, to which the others would be rounded."""
+    dataset = toy_dataset()
+    events = dataset.interactions.assign(timestamp=lambda frame: frame["timestamp"] + 10**9)
+    whole = events.assign(rating=events["rating"].astype(int))
+    files = written(tmp_path, whole, dataset.items, dataset.users)
+    last = events.iloc[-10:].assign(rating=0.75)
+    duckdb.from_df(last.assign(timestamp=lambda frame: frame["timestamp"] + 0.7)).write_parquet(
+        str(tmp_path / "inter-2.parquet")
+    )
+    refused("timestamp", prepare_large, *files, negatives=9)
+    duckdb.from_df(last).write_parquet(str(tmp_path / "inter-2.parquet"))
+    counts = prepare_large(*files, negatives=9, min_rating=1).description["counts"]
+    assert counts["events"] == len(np.concatenate(np.array_split(events, 3)[:2]))
+
+
+def test_small_times_are_read_if_they_are_said_to_be_seconds(tmp_path):
+    dataset = toy_dataset()
+    files = written(tmp_path, dataset.interactions, dataset.items, dataset.users)
+    refused("unit='seconds'", prepare_large, *files, negatives=9)
+    refused("'days'", prepare_large, *files, negatives=9, unit="days")
+    assert prepare_large(*files, negatives=9, unit="seconds").description["counts"]["events"] == 604

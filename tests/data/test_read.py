@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 from paragon.data.atomic import write_atomic
+from paragon.data.describe import describe
 from paragon.data.fetch import load_dataset
+from paragon.data.split import prepare
 from paragon.data.table import Dataset
-from tests.conftest import refused, tree
+from tests.conftest import refused, toy_dataset, tree
 from tests.data.conftest import INTER, ITEM, ITEMS, events
 
 ROWS = "u1\ta\t4\t10\nu1\tb\t3.5\t20\n"
@@ -27,7 +29,8 @@ def test_reads_all_tables_in_file_order(own):
     dataset = read(own())
     assert dataset.name == "mine" and dataset.source == "own" and dataset.repairs == {}
     events = dataset.interactions
-    expected = [("u1", "a", 4.0, 10), ("u1", "b", 3.5, 20), ("u2", "a", 1.0, 5)]
+    expected = [("u1", "a", 4.0, 900000010), ("u1", "b", 3.5, 900000020)]
+    expected += [("u2", "a", 1.0, 900000005)]
     assert list(events.itertuples(index=False, name=None)) == expected
     assert events["rating"].dtype == "float64" and events["timestamp"].dtype == "int64"
     assert dataset.items["title"].tolist() == ["Alpha", "Béta"]
@@ -65,6 +68,7 @@ def test_ids_stay_strings_and_words_that_look_missing_are_words(own):
         # One name of several words among lists.
         ("genre:token_seq", ["Big Oil, Tea", "Big Oil"], [("Big Oil", "Tea"), ("Big Oil",)]),
         ("genre:token_seq", ["A, B", "'Rare Thing'"], [("A", "B"), ("Rare Thing",)]),
+        ("genre:token_seq", ['["A, B", "C"]', "A D", "[]"], [("A, B", "C"), ("A", "D"), ()]),
     ],
 )
 def test_category_columns(own, header, rows, expected):
@@ -136,23 +140,27 @@ def test_writing_replaces_the_files_together(own, tmp_path, monkeypatch):
     assert len(read(write_atomic(fewer, folder)).users) == 0
 
 
-def test_categories_come_back_as_many_as_they_were(tmp_path):
-    given = [["Tea, Green", "Oil"], ["Oil", "Food & Drink"], ["R&B|Soul", "[new]; cheap"]]
-    given += [["'Tis", "Children's", "fun'"], ["'A'", 'B"', "1,000 pieces"]]
+def test_categories_come_back_as_they_were(tmp_path):
+    given = [["Tea, Green", "Oil"], ["Oil", "Sport & Freizeit"], ["R&B|Soul", "[new]; cheap"]]
+    given += [["'Tis", "Children's", "fun'"], ["'A'", 'B"', "1,000 pieces", "b c", "b_c", ","]]
     events = {"user_id": ["u"] * 5, "item_id": list("abcde"), "timestamp": [1, 2, 3, 4, 5]}
     dataset = Dataset.from_frame(events, {"item_id": list("abcde"), "categories": given})
-    assert 9 in dataset.repairs.values()  # names are written otherwise: all but Oil and Children's
     again = read(write_atomic(dataset, tmp_path / "own"))
-    assert again.items["categories"].tolist() == [
-        ("Tea_Green", "Oil"),
-        ("Oil", "Food_&_Drink"),
-        ("R&B_Soul", "new_cheap"),
-        ("Tis", "Children's", "fun"),
-        ("A", "B", "1_000_pieces"),
-    ]
-    for names in (["b c", "b_c"], [","]):
-        items = {"item_id": list("abcde"), "categories": [names] * 5}
-        refused(("categories", names[0]), Dataset.from_frame, events, items)
+    assert again.items["categories"].tolist() == list(map(tuple, given))
+    assert again.fingerprint == dataset.fingerprint and not again.repairs.keys() - dataset.repairs
+    words = {"item_id": list("abcde"), "categories": [["Oil", "R&B"]] * 5}
+    assert b"Oil R&B\n" in Dataset.from_frame(events, words).atomic_files()["item"]
+
+
+def test_many_categories_are_counted_and_ten_are_named():
+    names = [f"c{n:03}" for n in range(302)]
+    seqs = toy_dataset()
+    items = seqs.items.assign(categories=[names[n::150] for n in range(150)])
+    dataset = Dataset.from_frame(seqs.interactions, items, seqs.users)
+    facts = describe(dataset, prepared := prepare(dataset, negatives=9))
+    assert "c009" in facts["categories"] and "c010" not in facts["categories"]
+    count = len(prepared.category_names)
+    assert facts["categories"].startswith(str(count)) and str(count - 10) in facts["categories"]
 
 
 # --- tables in memory -------------------------------------------------------------------------
