@@ -222,7 +222,7 @@ def rows(millions: int = 100, memory: str = "1GB") -> None:
         for number in range(files):
             user = np.sort(rng.integers(users, size=each)) + number * users
             item = np.searchsorted(popular / popular[-1], rng.random(each))
-            times = rng.permutation(each)
+            times = 10**9 + rng.permutation(each)
             write(f"{number:02}.parquet", user_id=user, item_id=item, timestamp=times)
             del user, item, times
         genres = [[f"g{g}"] for g in rng.integers(GENRES, size=items)]
