@@ -193,7 +193,9 @@ def load_tensors(stem: Path, stage: str) -> tuple[dict[str, "Tensor"], dict]:
 
 def _again(stage: str) -> str:
     """Return the advice to run a stage, or a whole command, once more."""
-    return f"run `{stage}` again" if " " in stage else f"run stage `{stage}` again"
+    if " " in stage:
+        return f"run `{stage}` again"
+    return f"run `python -m paragon recover`, then stage `{stage}` again"
 
 
 @contextmanager

@@ -25,7 +25,9 @@ from paragon.metrics.statistics import holm
 from paragon.params import EvaluationSettings
 from paragon.storage import write_json, write_text
 
-SHARED = r"(kept|alpha_ndcg|possible)_[\d.]+"  # in headline.json, the metrics of DVC
+# In headline.json, the metrics of DVC: at shares of the accuracy, and of the same methods' control.
+SHARED = r"(kept|alpha_ndcg|possible)_[\d.]+"
+CONTROL = ("regret_mean_full", "outcome_error_full")
 FEW = 2000  # resamples for the hypervolume, which takes far longer than a mean
 
 
@@ -110,10 +112,11 @@ def corrected(difference: Mapping, recorded: Summary) -> dict[str, float | str |
 
 
 def headline(summary: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
-    """Select what :func:`with_shares` measured first for each method, without undefined numbers."""
+    """Select the measures of the README for methods at shares, without undefined numbers."""
     out = {}
     for method, row in summary.items():
-        known = {k: v for k, v in row.items() if v is not None and re.fullmatch(SHARED, k)}
-        if known:
-            out[method] = known
+        known = {key: value for key, value in row.items() if value is not None}
+        at_shares = {key: value for key, value in known.items() if re.fullmatch(SHARED, key)}
+        if at_shares:
+            out[method] = at_shares | {key: known[key] for key in CONTROL if key in known}
     return out
