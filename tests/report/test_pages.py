@@ -109,3 +109,11 @@ def test_the_tables_on_pages_are_those_of_the_results():
     for path, text in pages.pages(ROOT).items():
         assert text == path.read_text(encoding="utf-8"), f"{path}: run `python -m paragon report`"
     refused(("# Title", "results"), pages.with_block, "# Title", "results", "block")
+
+
+def test_no_line_of_a_page_is_a_comment():
+    """A line that begins with % is left out of the pages that `make docs` makes."""
+    folders = [ROOT, *(ROOT / name for name in ("docs", "results", "ablations", "benchmarks"))]
+    for path in (path for folder in folders for path in folder.glob("*.md")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert not [line for line in lines if line.startswith("%")], path
