@@ -162,7 +162,8 @@ def export(
     from paragon.serving.export import export_folder
 
     opened = _study(study, backbone)
-    served, name = opened.load_served(), opened.dataset
+    served = opened.load_served()
+    name = opened.dataset
     trained = served[0].description["fingerprint"]
     if (DATA / name).exists() and load_dataset(name, DATA).fingerprint != trained:
         stage = f"generator@{opened.name}-{opened.backbone}"

@@ -52,9 +52,11 @@ def _different(
 ) -> Iterator[str]:
     """Yield the keys in which recorded numbers differ from expected ones."""
     for method in {**expected, **found}:
-        there, should = found.get(method, {}), expected.get(method, {})
+        there = found.get(method, {})
+        should = expected.get(method, {})
         for key in {**should, **there}:
-            value, other = there.get(key), should.get(key)
+            value = there.get(key)
+            other = should.get(key)
             numbers = [x for x in (value, other) if isinstance(x, int | float)]
             if len(numbers) == 1 or (numbers and not _close(value, other, relative, absolute)):
                 yield _problem(path, method, key, value, other)
@@ -77,7 +79,8 @@ def _limits(path: Path, metrics: ByMethod, seeds: pd.Series) -> Iterator[str]:
             error = ROUNDED * max(map(abs, (mean, low, high)))
             if abs((low + high) / 2 - mean) > error or low > high:
                 yield _problem(path, method, key, mean, (low + high) / 2)
-            deviation, number = row.get(f"{key}_sd"), seeds.get(method, 0)
+            deviation = row.get(f"{key}_sd")
+            number = seeds.get(method, 0)
             if isinstance(deviation, float) and number > 1 and not re.search(r"_[\d.]+$", key):
                 width = student.ppf((1 + CONFIDENCE) / 2, number - 1) / np.sqrt(number)
                 if abs((high - low) / 2 - width * deviation) > error + ROUNDED * deviation:
@@ -120,7 +123,8 @@ def _p_values(path: Path, differences: ByMethod, name: str) -> Iterator[str]:
         return
     adjusted = holm(np.array([row[f"{name}_p"] for row in rows.values()]))
     for (method, row), expected in zip(rows.items(), adjusted, strict=True):
-        p_value, p_holm = row[f"{name}_p"], row[f"{name}_p_holm"]
+        p_value = row[f"{name}_p"]
+        p_holm = row[f"{name}_p_holm"]
         if not _close(p_holm, expected, ROUNDED):
             yield _problem(path, method, f"{name}_p_holm", p_holm, f"{expected:.6g}")
         without_0 = row[f"{name}_low"] > 0 or row[f"{name}_high"] < 0

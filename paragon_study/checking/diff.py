@@ -73,12 +73,14 @@ class Versions:
 
 def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     """Compare ``results/`` of two versions (None: the working tree), which must share a study."""
-    names, (old, new) = (before, after or WORKING_TREE), (_means(r, root) for r in (before, after))
+    names = (before, after or WORKING_TREE)
+    old, new = (_means(r, root) for r in (before, after))
     rows = old.merge(new, on=KEYS, suffixes=("_before", "_after"))
     if rows.empty:
         raise ParagonError(f"{' and '.join(names)} have no study in common: nothing to compare")
     means, lows, deviations, seeds = ((rows[f"{n}_before"], rows[f"{n}_after"]) for n in NUMBERS)
-    gap, spread = means[1] - means[0], welch(deviations, seeds)
+    gap = means[1] - means[0]
+    spread = welch(deviations, seeds)
     conditions = [gap == 0, np.isnan(spread), abs(gap) > spread]
     kind = np.select(conditions, ["equal", "alone", "beyond"], "within")
     moved = rows[KEYS].assign(difference=gap, spread=spread, kind=pd.Categorical(kind, [*KINDS]))
@@ -106,7 +108,8 @@ def _means(revision: str | None, root: Path) -> pd.DataFrame:
     files = read_files(revision, root, ("results/**/metrics.json", "results/**/curve.csv"))[1]
     for path in sorted(path for path in files if path.with_name("curve.csv") in files):
         if path.name == "metrics.json":
-            study, curve = ", ".join(path.parts[1:-1]), files[path.with_name("curve.csv")]
+            study = ", ".join(path.parts[1:-1])
+            curve = files[path.with_name("curve.csv")]
             seeds = pd.read_csv(io.BytesIO(curve)).groupby("method")["seed"].nunique()
             for method, row in parse_metrics(path, files[path], revision or WORKING_TREE).items():
                 for name, title in MEASURES.items():

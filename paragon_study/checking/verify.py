@@ -179,8 +179,10 @@ def compare_numbers(
         committed.to_frame("committed"), now.to_frame("now"), "outer",
         left_index=True, right_index=True, indicator="in",
     ).reset_index()  # fmt: skip
-    old, new = both["committed"], both["now"]
-    gap, allowed = new - old, tolerance.absolute + tolerance.relative * old.abs()
+    old = both["committed"]
+    new = both["now"]
+    gap = new - old
+    allowed = tolerance.absolute + tolerance.relative * old.abs()
     # An undefined measure is a result too: null equals null.
     equal = (old == new) | (old.isna() & new.isna())
     conditions = [

@@ -25,7 +25,8 @@ def renew_bundle(study: Study) -> None:
 
 def check_lists(study: Study) -> tuple[str, bool]:
     """Measure the lists of a study's bundle again: a table, and whether all are as recorded."""
-    sequences, path = _sequences(study), require(study.results / "curve.csv", "evaluation")
+    sequences = _sequences(study)
+    path = require(study.results / "curve.csv", "evaluation")
     bundle = load_bundle(_stem(study), sequences)
     table = measured_again(bundle, sequences, pd.read_csv(path))
     both = table.iloc[:, -2 * len(bundle.objectives) :].to_numpy()  # recorded, then here
@@ -37,7 +38,8 @@ def check_lists(study: Study) -> tuple[str, bool]:
 
 def write_page(study: Study, target: Path | None = None) -> Path:
     """Write the page of a study, to artifacts/demo.html without a ``target``; return its path."""
-    target, sequences = target or ARTIFACTS / "demo.html", _sequences(study)
+    target = target or ARTIFACTS / "demo.html"
+    sequences = _sequences(study)
     write_text(target, build_page(load_bundle(_stem(study), sequences), sequences))
     return target
 

@@ -40,7 +40,8 @@ def run_in_processes(
     if not jobs or (most == 1 and CLUSTER not in os.environ):
         return [function(study, *job) for job in jobs]
     with _workers(max(2, min(len(jobs), most))):
-        call, kernels = delayed(_run_job), {name: os.environ.get(name) for name in KERNELS}
+        call = delayed(_run_job)
+        kernels = {name: os.environ.get(name) for name in KERNELS}
         try:
             calls = (call(function, study, job, kernels) for job in jobs)
             results = Parallel(return_as="generator", batch_size=1)(calls)
@@ -89,8 +90,10 @@ def _workers(count: int) -> Iterator[None]:
 
 def training_task(study: Study) -> tuple[FrozenTask, dict]:
     """Return the training events, with stored states if they match, and what the backbone is."""
-    (sequences, backbone, about), states = study.load_frozen(), None
-    stem, settings = study.folder / "adapters" / "states", study.params.adapters
+    sequences, backbone, about = study.load_frozen()
+    states = None
+    stem = study.folder / "adapters" / "states"
+    settings = study.params.adapters
     if stem.with_name("states.json").exists():
         tensors, made = load_tensors(stem, "adapters")
         if made["backbone"] == about["sha256"] and made["events"] == settings.events:
@@ -100,8 +103,10 @@ def training_task(study: Study) -> tuple[FrozenTask, dict]:
 
 def tune_collection(study: Study) -> Collection:
     """Tune and store the collection of the study, and the states of the training events."""
-    (sequences, backbone, about), settings = study.load_frozen(), study.params.adapters
-    origin, folder = {"backbone": about["sha256"]}, study.folder / "adapters"
+    sequences, backbone, about = study.load_frozen()
+    settings = study.params.adapters
+    origin = {"backbone": about["sha256"]}
+    folder = study.folder / "adapters"
     train = frozen_task(backbone, sequences, "train", settings)
     collection = collect(backbone, sequences, settings, study.params.run.seeds, origin, train)
     save_tensors(folder / "states", {"states": train.states}, {**origin, "events": settings.events})
@@ -131,7 +136,8 @@ def train_generators(
 
 
 def _train_generator(study: Study, stem: Path, folder: Path, name: str, seed: int) -> None:
-    settings, adapters = study.params.of_generator(name), study.params.adapters
+    settings = study.params.of_generator(name)
+    adapters = study.params.adapters
     sequences, backbone, about = study.load_frozen()
     collection = load_collection(stem, about)
     valid = frozen_task(backbone, sequences, "valid", adapters)
@@ -148,16 +154,19 @@ def _train_generator(study: Study, stem: Path, folder: Path, name: str, seed: in
 def train_category_bias(study: Study) -> Tensor:
     """Tune and store `category_bias` for all evaluation weights and seeds: ``[S, W, M]``."""
     train, about = training_task(study)
-    oracles, settings = study.load_collection(about).oracles, study.params.adapters
+    oracles = study.load_collection(about).oracles
+    settings = study.params.adapters
     bias = end_to_end.tune_category_bias(train, oracles, settings, study.params.run.seeds)
-    stem, tensors = study.folder / "rivals" / "category_bias", {"bias": bias.contiguous()}
+    stem = study.folder / "rivals" / "category_bias"
+    tensors = {"bias": bias.contiguous()}
     save_tensors(stem, tensors, study.about_category_bias(about))
     return bias
 
 
 def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, end_to_end.EndToEnd]]:
     """Train and store ``rivals.end_to_end`` for each seed; return them by seed, then by name."""
-    folder, names = folder or study.folder / "rivals", study.params.rivals.end_to_end
+    folder = folder or study.folder / "rivals"
+    names = study.params.rivals.end_to_end
     jobs = [(folder, name, seed) for seed in study.params.run.seeds for name in names]
     run_in_processes(_train_rival, study, jobs, "rivals")
     return study.load_rivals(study.load_frozen()[-1], folder)
@@ -180,11 +189,19 @@ def retrain_all(study: Study) -> dict[tuple[tuple[float, ...], int], Fitted]:
 
 
 def _retrain(study: Study, index: int, seed: int) -> Fitted:
-    sequences, weights = study.load_sequences(), retrain.retrain_weights(study.params)[index]
+    sequences = study.load_sequences()
+    weights = retrain.retrain_weights(study.params)[index]
     checkpoint = study.checkpoint(f"retrain-{index}-seed{seed}")
-    parts = study.backbone, sequences, study.params, weights, seed, study.device, checkpoint
-    model, fitted = retrain.retrain(*parts)
-    about = {**retrain.retrain_origin(study.params, weights, seed), "training": asdict(fitted)}
+    model, fitted = retrain.retrain(
+        study.backbone,
+        sequences,
+        study.params,
+        weights,
+        seed,
+        device=study.device,
+        checkpoint=checkpoint,
+    )
+    origin = retrain.retrain_origin(study.params, weights, seed)
     stem = retrain.retrain_stem(study.folder / "rivals", weights, seed)
-    save_tensors(stem, model.state_dict(), about)
+    save_tensors(stem, model.state_dict(), {**origin, "training": asdict(fitted)})
     return fitted

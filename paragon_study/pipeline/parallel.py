@@ -66,8 +66,11 @@ class SharedTraining(Training):
 
 def run(study: Study) -> None:
     """Train the backbone, unless it is stored, and tune its collection."""
-    rank, processes, sequences = dist.get_rank(), dist.get_world_size(), study.load_sequences()
-    settings, folder = study.params.backbones, study.folder / "parallel"
+    rank = dist.get_rank()
+    processes = dist.get_world_size()
+    sequences = study.load_sequences()
+    settings = study.params.backbones
+    folder = study.folder / "parallel"
     if not (folder / "backbone.json").exists():
         backbone = build(study.backbone, sequences, settings, settings.seed).to(study.device)
         training = SharedTraining(backbone, sequences, settings)
@@ -85,9 +88,11 @@ def run(study: Study) -> None:
     backbone, about = load_backbone(folder / "backbone", sequences)
     made_with = f"{folder}: made with other settings; delete this folder"
     check_match({"settings": settings.model_dump()}, about, made_with)
-    seeds, asked = study.params.run.seeds, study.params.adapters
+    seeds = study.params.run.seeds
+    asked = study.params.adapters
     mine = seeds[rank::processes] or seeds[:1]  # without a seed, take part and drop the result
-    backbone, about = backbone.to(study.device), {"backbone": about["sha256"]}
+    backbone = backbone.to(study.device)
+    about = {"backbone": about["sha256"]}
     parts: list = [None] * processes
     dist.all_gather_object(parts, collect(backbone, sequences, asked, mine, about))
     if rank == 0:

@@ -60,7 +60,9 @@ def check_settings(params: Params, where: str) -> None:
 
 def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
     """Yield key and problem of sizes that do not fit together."""
-    a, most, seeds = params.adapters, params.data.negatives, params.run.seeds
+    a = params.adapters
+    most = params.data.negatives
+    seeds = params.run.seeds
     for key, number, most_of, limit in (
         ("adapters.snapshots", a.snapshots, "adapters.checks, less the result", a.checks - 1),
         ("adapters.checks", a.checks, "adapters.steps", a.steps),
@@ -88,7 +90,8 @@ def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
     for name in ("paragon", "generated"):
         if name not in params.generators:
             yield "generators", f"{name} is missing; what the study compares starts from it"
-    names, known = params.rivals.end_to_end, list(END_TO_END)
+    names = params.rivals.end_to_end
+    known = list(END_TO_END)
     for name in names:
         if name not in known:
             yield "rivals.end_to_end", f"{name!r} is unknown; known: {', '.join(known)}"
@@ -98,7 +101,9 @@ def _size_problems(params: Params) -> Iterator[tuple[str, str]]:
 
 def _weight_problems(params: Params) -> Iterator[tuple[str, str]]:
     """Yield key and problem of preference weights that do not fit together."""
-    a, names, weights = params.adapters, params.adapters.objectives, {}
+    a = params.adapters
+    names = params.adapters.objectives
+    weights = {}
     count = math.comb(a.oracles + len(names) - 1, len(names) - 1)
     if count > MOST_ORACLES:
         problem = f"{a.oracles} make {count:,} evaluation weights, {MOST_ORACLES:,} are the limit"

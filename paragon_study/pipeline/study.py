@@ -54,7 +54,8 @@ class Study:
     @property
     def device(self) -> torch.device:
         """``run.device`` of params.yaml; ``auto`` is a CUDA GPU if available, else the CPU."""
-        name, count = self.params.run.device, torch.cuda.device_count()
+        name = self.params.run.device
+        count = torch.cuda.device_count()
         if name == "auto":
             name = "cuda" if count else "cpu"
         device = torch.device(name)
@@ -129,7 +130,8 @@ class Study:
 
     def load_rivals(self, backbone: dict, folder: Path | None = None) -> list[dict[str, EndToEnd]]:
         """Load the rivals that notebook 05 trained end to end, by seed, then by name."""
-        folder, names = folder or self.folder / "rivals", self.params.rivals.end_to_end
+        folder = folder or self.folder / "rivals"
+        names = self.params.rivals.end_to_end
         rivals = []
         for seed in self.params.run.seeds:
             rivals.append({n: load_end_to_end(folder, n, seed, backbone) for n in names})
@@ -142,20 +144,26 @@ class Study:
 
         def models(seed: int) -> Iterator[Retrained]:
             for weights in retrain_weights(self.params):
-                about = self.params, self.folder / "rivals", weights, seed
-                yield load_retrained(self.backbone, sequences, *about).to(self.device)
+                model = load_retrained(
+                    self.backbone, sequences, self.params, self.folder / "rivals", weights, seed
+                )
+                yield model.to(self.device)
 
         return {seed: models(seed) for seed in self.params.run.seeds[: self.params.rivals.seeds]}
 
     def about_category_bias(self, backbone: dict) -> dict:
         """Return the description that a stored `category_bias` must have."""
-        about: dict = {"kind": "category_bias", "seeds": self.params.run.seeds}
-        about |= {"backbone": backbone["sha256"], "settings": self.params.adapters.model_dump()}
-        return about
+        return {
+            "kind": "category_bias",
+            "seeds": self.params.run.seeds,
+            "backbone": backbone["sha256"],
+            "settings": self.params.adapters.model_dump(),
+        }
 
     def load_category_bias(self, backbone: dict) -> torch.Tensor:
         """Load the category biases that notebook 05 tuned, ``[S, W, M]``."""
-        stem, about = self.folder / "rivals" / "category_bias", self.about_category_bias(backbone)
+        stem = self.folder / "rivals" / "category_bias"
+        about = self.about_category_bias(backbone)
         with loading(stem, "rivals", about) as (tensors, _):
             return tensors["bias"]
 

@@ -72,7 +72,8 @@ def _run_notebook(name: str, study: str, backbone: str | None, root: Path) -> Pa
     threads = load_params(root / "params.yaml", study=study, backbone=backbone).run.threads
     checkpoints = root.joinpath("artifacts", *parameters.values(), "checkpoints", name)
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
-        copy, line = Path(scratch) / source.name, Path(scratch) / "progress"
+        copy = Path(scratch) / source.name
+        line = Path(scratch) / "progress"
         variables = stage_variables(threads) | {
             QUIET: "1",
             LINE: str(line),
@@ -126,7 +127,8 @@ def normalised(notebook: NotebookNode, root: Path) -> str:
     kernel = {"display_name": "Python 3", "language": "python", "name": KERNEL}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook.metadata = nbformat.from_dict(metadata)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    notebook.nbformat = 4
+    notebook.nbformat_minor = 5
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
         for key in NOISE:
@@ -216,7 +218,9 @@ def recover(root: Path = ROOT) -> list[str]:
     from dvc.exceptions import DvcException
     from dvc.utils.strictyaml import load
 
-    removed, lock, running = [], root / "dvc.lock", root / ".dvc" / "tmp" / "rwlock"
+    removed = []
+    lock = root / "dvc.lock"
+    running = root / ".dvc" / "tmp" / "rwlock"
     stages: dict = {}
     if lock.exists():
         whole = False

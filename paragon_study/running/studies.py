@@ -45,7 +45,8 @@ def add(name: str, root: Path = ROOT) -> str:
     from paragon_study.pipeline.settings import check_dataset_of
 
     dataset = params.studies.dataset_of(name)
-    known, fetched = name in BACKBONES, (root / "data" / dataset).is_dir()
+    known = name in BACKBONES
+    fetched = (root / "data" / dataset).is_dir()
     if known and fetched:
         instead = f"fetch it under another name, remove data/{name}"
         raise ParagonError(f"{name!r} is a backbone and a dataset: {instead}")
@@ -58,12 +59,14 @@ def add(name: str, root: Path = ROOT) -> str:
         raise ParagonError(missing)
     kind = "backbones" if known else "datasets"
     yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.preserve_quotes = True
+    yaml.width = 4096
     yaml.representer.add_representer(
         type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     content = yaml.load(path.read_text(encoding="utf-8"))
-    studies, overrides = content["studies"], content.setdefault("overrides", {})
+    studies = content["studies"]
+    overrides = content.setdefault("overrides", {})
     if name in studies[kind] and name in overrides:
         return f"params.yaml: studies.{kind} has {name} already"
     if known and name not in studies[kind]:
