@@ -283,7 +283,7 @@ def reranked(trained: Trained, index: int, method: Method) -> tuple[Tensor, dict
     by_protocol = {}
     for protocol in PROTOCOLS:
         of_sources = [_tried(trained, method.rerank, protocol, vector) for vector in vectors]
-        by_protocol[protocol] = reranking.joined(of_sources)
+        by_protocol[protocol] = reranking.numbered_sources(of_sources)
     return vectors, by_protocol
 
 

@@ -178,7 +178,7 @@ def tried_settings(
     return Tried(settings, np.concatenate(points))
 
 
-def joined(tried: Sequence[Tried]) -> Tried:
+def numbered_sources(tried: Sequence[Tried]) -> Tried:
     """Join what was tried with one source each; the sources are numbered in this order."""
     settings = [
         setting._replace(source=source)
