@@ -29,7 +29,7 @@ class Tuned(NamedTuple):
 
     vectors: Tensor  # [S, A, P], at the end of tuning
     snapshots: Tensor  # [S, A, K, P], the last checkpoints before the end
-    validation: Tensor  # [S, A, T], the task loss on validation events at the checkpoints
+    validation: Tensor  # [S, A, T], the task loss on validation events, if there are any: else [0]
     steps: Tensor  # [T], of the checkpoints
 
 

@@ -1,6 +1,6 @@
 """Cached states of a frozen backbone, and the losses of many adapters on them at once.
 
-Shapes: N events, B in a batch, L items of a served list, A adapters, P parameters, O objectives,
+Shapes: N events, B in a batch, L items that are searched, A adapters, P parameters, O objectives,
 d item vector, M categories, z cached state, n items. Seeds may lead.
 """
 
@@ -138,8 +138,8 @@ def frozen_task(
 ) -> FrozenTask:
     """Cache the states and item features of ``train``, ``valid`` or ``test`` events.
 
-    At most ``settings.events`` training events are used, spread evenly, and up to
-    ``settings.searched`` items for each; of held-out events, those that are served.
+    At most ``settings.events`` training events are used, spread evenly. Up to
+    ``settings.searched`` items are searched for each, and ``settings.served`` for held-out events.
     ``states [N, z]`` are computed if None. Raise ``ParagonError`` if a user has too few unmet
     items.
     """

@@ -94,7 +94,7 @@ def _differences(
         for method, by_seed in rows.items()
         if method != REFERENCE
     }
-    seeds = {method: _over_seeds(rows, measure) for method, rows in matched.items()}
+    seeds = {method: _over_seeds(both, measure) for method, both in matched.items()}
     pairs: dict[str, Pair] = {}
     for method, both in matched.items():
         pair = _by_event(both, measure)

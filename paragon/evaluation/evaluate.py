@@ -25,7 +25,7 @@ from paragon.metrics.statistics import holm
 from paragon.params import EvaluationSettings
 from paragon.storage import write_json, write_text
 
-# In headline.json, the metrics of DVC: at shares of the accuracy, and of the same methods' control.
+# Measures that headline.json repeats for DVC: at shares of the accuracy, and of control.
 SHARED = r"(kept|alpha_ndcg|possible)_[\d.]+"
 CONTROL = ("regret_mean_full", "outcome_error_full")
 FEW = 2000  # resamples for the hypervolume, which takes far longer than a mean

@@ -59,14 +59,15 @@ class Trained:
         accuracy = objectives.index("accuracy")
         if "diversity" in objectives:
             return accuracy, objectives.index("diversity")
-        return accuracy, 1 - min(accuracy, 1)
+        return accuracy, 1 if accuracy == 0 else 0
 
     def backbone_scores(self) -> np.ndarray:
         """Score with the backbone alone, ``[N, n + 1]``."""
         return self.test.catalogue_scores(torch.zeros(self.test.form.size)).cpu().numpy()
 
 
-# Adapters [W, P] of the seed with this index, for weights [W, O]; None if there are none.
+# Adapters [W, P] of the seed with this index, for weights [W, O]; None if there are none.  Of a
+# re-ranker: the adapters whose lists it re-ranks, as many as it takes.
 Vectors = Callable[[Trained, int, Tensor], Tensor | None]
 
 

@@ -44,7 +44,8 @@ class Scores:
     """Catalogue scores of all events, in blocks ``[R, n + 1]`` to save memory."""
 
     blocks: Callable[[], Iterable[np.ndarray]]
-    sampled: np.ndarray | None = None  # [N, C], other scores of stored candidates: no losses
+    # [N, C], scores of the stored candidates.  With them, the table only ranks: no losses.
+    sampled: np.ndarray | None = None
     key: bytes | None = None  # scores with the same key are measured once
 
     @classmethod
@@ -177,7 +178,7 @@ class TestSet:
         features = self.catalogue.lists(one["served"], self.history.float().unsqueeze(0))
         best = Scored(one["served_scores"].unsqueeze(-2), features)  # [1, N, 1, L]
         groups = torch.from_numpy(self.groups)
-        losses = best.losses(self.objectives, groups, one.__getitem__)  # [1, O]
+        losses = best.losses(self.objectives, groups, lambda reference: one[reference])  # [1, O]
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}
 
     def metrics(self, protocol: str, ranks: np.ndarray, items: np.ndarray) -> Metrics:

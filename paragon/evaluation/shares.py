@@ -40,7 +40,8 @@ HEADLINE: tuple[str, ...] = (
     "tuned_xquad",
 )
 MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelty", "gini")
-WEIGHTS = (*(np.arange(201) / 200).tolist(), 0.998)  # of accuracy, to choose from
+# Of accuracy, to choose from.  Close to 1 the lists change fastest.
+WEIGHTS = (*(np.arange(201) / 200).tolist(), 0.998)
 
 
 class TopTen:
@@ -197,7 +198,7 @@ def with_shares(
     """Measure methods at shares of the backbone's accuracy.
 
     Return ``{method: {measure_share: one for each seed}}``, with `alpha_ndcg_98` for a share of
-    0.98; and by share α-nDCG@10 of each event, without methods that a seed keeps from it.
+    0.98; and by share α-nDCG@10 of each event, for methods that reach the share with every seed.
     """
     choose = choose or partial(choice_of, trained)
     valid = TopTen(trained, "valid")
@@ -223,6 +224,7 @@ def with_shares(
                     of_method.setdefault(f"{measure}_{label}", []).append(value)
                 if by_event is not None:
                     mean = by_event.mean(keepdims=True)[None]  # [1, 1]
+                    # One number: as if there were one weight and one objective.
                     row = ByEvent(np.ones((1, 1)), mean, [by_event[None]], random)
                     rows[label].setdefault(name, {})[seed] = row
     for label, of_share in rows.items():

@@ -151,7 +151,8 @@ def per_user_control(measured: Measured, users: np.ndarray, objectives: Sequence
 
     ``users_div``: share of users whose list is more diverse at the largest weight of diversity than
     at the smallest; ``steps_div``: share of steps between weights that raise it; the same for other
-    objectives but accuracy (one item cannot tell). ``_low``, ``_high``: 95 % t limits over users.
+    objectives but accuracy, since a user has one target. ``_low``, ``_high``: 95 % t limits over
+    users.
     """
     out: Summary = {}
     _, user, count = np.unique(users, return_inverse=True, return_counts=True)

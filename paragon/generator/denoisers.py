@@ -111,7 +111,8 @@ class TokenDenoiser(nn.Module):
     """The released architecture: a transformer over tokens; every layer is given the weights.
 
     As in the released code, a step is added to the tokens once, the weights before every layer.
-    A token here is a hidden unit, not every 137th number of the vector.
+    A token here has the numbers of one hidden unit; the released code cuts the vector into pieces
+    of equal length.
     """
 
     order: Tensor  # [N, n]

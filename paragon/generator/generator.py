@@ -25,7 +25,7 @@ class Latent(nn.Module):
         vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 
     Without a basis, a latent is the whole vector, K = P. One common scale for all numbers keeps
-    those that are almost noise small. The basis is not trained, which would make it oblique.
+    those that are almost noise small. The basis is not trained: it stays orthonormal.
     """
 
     mean: Tensor  # [P]
@@ -93,9 +93,9 @@ class DiffusionModel(nn.Module):
     def clean(self, noisy: Tensor, t: Tensor, weights: Tensor, drop: Tensor) -> Tensor:
         """Predict clean latents ``[B, K]`` of ``noisy [B, K]``; ``drop [B]`` hides weights.
 
-        A network that is asked for the velocity has to give back all K directions of the noise,
-        and one of width w < K can give w of them. Clean latents lie in as many directions as there
-        are collected vectors, and those are few.
+        A network of width w can vary its output in w directions. The velocity contains the noise,
+        which fills all K, so most of it cannot be predicted if w < K. Clean latents lie in as many
+        directions as there are collected vectors, and those are few.
         """
         output = self.denoiser(noisy, t, weights, drop)  # [B, K]
         if self.settings.predicts == "velocity":

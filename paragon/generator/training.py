@@ -38,9 +38,10 @@ def diffusion_loss(
 
     With a step t and noise eps for each row, and z_t of ``Schedule``::
 
-        loss = mean min(1 / s_t^2, limit) (x_0(z_t, t, w) - z_0)^2
+        loss = mean min(1 / s_t^2, limit) (f(z_t, t, w) - z_0)^2
 
-    w is hidden with probability ``condition_drop`` (Ho & Salimans 2022, algorithm 1).
+    f is the prediction of the network. w is hidden with probability ``condition_drop`` (Ho &
+    Salimans 2022, algorithm 1).
     """
     settings = model.settings
     schedule = model.schedule
@@ -59,8 +60,8 @@ def task_loss(
 ) -> Tensor:
     """Compute the mean task loss ``[]`` of adapters sampled for weights ``wanted [B, O]``.
 
-    They are sampled as in use, without guidance; the gradient goes through all steps of the sampler
-    (Clark et al., ICLR 2024).
+    They are sampled in as many steps as in use, each from a noise of its own and without guidance.
+    The gradient goes through all steps of the sampler (Clark et al., ICLR 2024).
     """
     noise = standard_normal((len(wanted), model.latent.size), rng).to(wanted)  # [B, K]
     vectors = model.sample(wanted, noise, 1, model.settings.sampler_steps)  # [B, P]
@@ -101,8 +102,8 @@ def train_generator(
 ) -> Generator:
     """Train on the vectors of one seed; choose the guidance on the validation events ``valid``.
 
-    ``losses`` are needed if ``settings.task_batch`` is not 0. A step draws from a generator of its
-    own, so a training that was stopped goes on from the file ``checkpoint`` with the same result.
+    ``losses`` are needed if ``settings.task_batch`` is not 0. Each step has its own random numbers,
+    so a training that was stopped goes on from the file ``checkpoint`` with the same result.
     Raise ``ParagonError`` if there is nothing to learn from.
     """
     if not (settings.batch or settings.task_batch):

@@ -50,8 +50,8 @@ def _no_times(sequences: Sequences) -> str | None:
 class Objective(NamedTuple):
     """One objective: its loss, its metric and the data it needs."""
 
-    # Of served lists (scores [..., B, A, C], lists), or if there is a reference of
-    # (divergences [..., A, B], groups [..., B]); to [..., A].
+    # Without a reference `loss(scores, lists)`, scores [..., B, A, C]; with one
+    # `loss(divergences, groups)`, [..., A, B] and [..., B].  The result is [..., A].
     loss: Callable[..., Tensor]
     metric: str  # measures it; larger is better
     short: str  # its name in results (`r_div`)
@@ -94,7 +94,11 @@ def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
 
 
 class Scored(NamedTuple):
-    """The lists that each task would serve, with the scores of their items."""
+    """The lists that each task would serve, with the scores of their items.
+
+    Each task has lists of its own here. So the tasks A lead, and where the losses have their axis
+    of tasks, the length is 1.
+    """
 
     scores: Tensor  # [..., A, B, 1, C]
     lists: Lists
@@ -134,8 +138,8 @@ class Catalogue:
     def lists(self, items: Tensor, history: Tensor, served: int | None = None) -> Lists:
         """Return the features of lists ``[..., B, C]`` for users with ``history [..., B, M]``.
 
-        ``served``: the first so many of the items are the list, which then ends softly; if there
-        are no more items than that, or for None, the list is all of them.
+        ``served``: only so many of the best items form the list, and it ends softly; if there are
+        no more items than that, or for None, all of them do.
         """
         length = items.shape[-1]
         end = None

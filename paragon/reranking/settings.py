@@ -28,7 +28,7 @@ DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 _ODDS = 2.0 ** np.arange(-2, 14.5, 0.5)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
 LEAST = 0.75  # share of the accuracy, above which weights between are tried
-MANY = 5  # sources: with so many, LAMBDAS are enough
+MANY = 5  # sources: with so many, nothing between LAMBDAS is tried
 POLICY_DEPTH = 100  # how many of the catalogue's best items `cmr` re-ranks
 
 
@@ -201,8 +201,9 @@ def chosen_settings(tried: Tried, weights: np.ndarray) -> list[Setting]:
 def nearest_on_front(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Choose for each weight of accuracy ``[W]`` a row of ``points [S, 2]``: ``[W]``.
 
-    ``points``: accuracy and diversity; the last belongs to weight 1, and any other of its accuracy
-    is ignored. The place on the Pareto front, 0..1, is the mean of accuracy and lack of diversity.
+    ``points``: accuracy and diversity; the last belongs to weight 1, and others with at least its
+    accuracy are ignored. The place on the Pareto front, 0..1, is the mean of accuracy and lack of
+    diversity.
     """
     accuracy, diversity = points.T
     order = np.lexsort((-diversity, -accuracy))  # the most accurate first

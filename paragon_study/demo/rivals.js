@@ -1,4 +1,4 @@
-// Re-rankers: greedy and its rules (paragon/rivals/reranking.py), for one list.
+// Re-rankers: greedy and its rules (paragon/reranking/rules.py), for one list.
 // Gains and merits are rounded to 32 bits as there, so that equal ones are equal here too.
 
 // Maximal marginal relevance: 1 minus the largest Jaccard similarity to an item above.
