@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nbformat
-import yaml
+from ruamel.yaml import YAML
 
 from paragon.errors import ParagonError
-from paragon.params import MARK, ROOT, load_params, merge_sections, read_settings
+from paragon.params import MARK, ROOT, load_params, read_settings
 from paragon_study.pipeline.determinism import choose_kernels, keep_memory, stage_variables
 from paragon_study.running.runner import run_notebook
 
@@ -64,9 +64,15 @@ def banner(root: Path) -> str:
     return NOTE.format(users=load_params(root / "params.yaml").data.max_users or "all")
 
 
-def small_params(root: Path = ROOT) -> dict:
-    """Return params.yaml with the values of ``small.yaml``."""
-    return merge_sections(read_settings(root / "params.yaml"), read_settings(SMALL))
+def write_small_params(path: Path, root: Path = ROOT) -> None:
+    """Write params.yaml with the values of ``small.yaml``; its comments stay."""
+    yaml = YAML()
+    yaml.width = 4096
+    content = yaml.load((root / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in read_settings(SMALL).items():
+        content[section].update(values)
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
 
 
 def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] = print) -> Path:
@@ -99,7 +105,8 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     if full:
         shutil.copy2(root / "params.yaml", draft)
     else:
-        _run_small_study(draft, small_params(root), say)
+        write_small_params(draft / "params.yaml", root)
+        _run_small_study(draft, say)
     (draft / MARK).write_text(mode, encoding="utf-8")
     for path in (draft / "notebooks").glob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
@@ -110,19 +117,12 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
     return draft.rename(lab)
 
 
-def _run_small_study(lab: Path, params: dict, say: Callable[[str], None]) -> None:
-    """Run the stages with few users and steps, and say in each notebook that it is small."""
-    text = yaml.safe_dump(params, sort_keys=False)
-    (lab / "params.yaml").write_text(text, encoding="utf-8")
+def _run_small_study(lab: Path, say: Callable[[str], None]) -> None:
+    """Run the stages with few users and steps."""
     for path in sorted((lab / "notebooks").glob("0[1-6]_*.ipynb")):
         say(f"lab: {path.stem}, with few users and steps")
         backbone = None if path.stem.startswith("01") else "sasrec"
         run_notebook(path.stem, "ml-100k", backbone, lab)
-    for path in (lab / "notebooks").glob("*.ipynb"):
-        notebook = nbformat.read(path, as_version=4)
-        note = nbformat.v4.new_markdown_cell(NOTE, id="small")
-        notebook.cells.insert(1, note)
-        nbformat.write(notebook, path)
 
 
 def check_user(options: Sequence[str]) -> None:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 from filelock import FileLock
 
 from paragon.params import ROOT
-from paragon_study.course.lab import small_params
+from paragon_study.course.lab import write_small_params
 from paragon_study.running.runner import recover
 
 KILLS = int(os.environ.get("PARAGON_KILLS", "1"))  # `make test-all` has 25
@@ -122,7 +121,7 @@ def make_small_study():
         # Without the list of other studies' metrics: their results are not copied.
         pipeline = (root / "dvc.yaml").read_text()
         (root / "dvc.yaml").write_text(pipeline.partition("\nmetrics:")[0] + "\n")
-        (root / "params.yaml").write_text(yaml.safe_dump(small_params(), sort_keys=False))
+        write_small_params(root / "params.yaml")
         git(root, "init", "-q")
         git(root, "add", "-A")
         git(root, "commit", "-qm", "small")
