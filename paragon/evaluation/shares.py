@@ -96,11 +96,11 @@ def choice_of(
     if method.rerank is not None:
         vectors, tried = reranked(trained, index, method)
         return reranker_choice(method.rerank, tried["full"], test, vectors)
-    if method.fixed:
-        one = adapters_of(trained, index, method, [1.0])  # [1, P]
-        return None if one is None else Choice(one, valid.points(one), test.of_adapters)
-    if adapters_of(trained, index, method, [1.0]) is None:
+    one = adapters_of(trained, index, method, [1.0])  # [1, P]
+    if one is None:
         return None
+    if method.fixed:
+        return Choice(one, valid.points(one), test.of_adapters)
 
     def adapters(accuracy_weights: np.ndarray) -> Tensor:
         vectors = adapters_of(trained, index, method, accuracy_weights)  # [S, P]

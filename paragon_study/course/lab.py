@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nbformat
-from ruamel.yaml import YAML
 
 from paragon.errors import ParagonError
 from paragon.params import MARK, ROOT, load_params, read_settings
 from paragon_study.pipeline.determinism import choose_kernels, keep_memory, stage_variables
 from paragon_study.running.runner import run_notebook
+from paragon_study.running.studies import with_comments
 
 if TYPE_CHECKING:  # of kernels
     from IPython.display import Markdown
@@ -66,8 +66,7 @@ def banner(root: Path) -> str:
 
 def write_small_params(path: Path, root: Path = ROOT) -> None:
     """Write params.yaml with the values of ``small.yaml``; its comments stay."""
-    yaml = YAML()
-    yaml.width = 4096
+    yaml = with_comments()
     content = yaml.load((root / "params.yaml").read_text(encoding="utf-8"))
     for section, values in read_settings(SMALL).items():
         content[section].update(values)

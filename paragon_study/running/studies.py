@@ -33,6 +33,17 @@ def check_dataset(name: str, root: Path = ROOT) -> None:
         raise ParagonError(f"{name!r} is no dataset but a study of {dataset}: {instead}")
 
 
+def with_comments() -> YAML:
+    """Make a reader and writer of params.yaml that keeps comments, quotes and `null`."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.representer.add_representer(
+        type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
 def add(name: str, root: Path = ROOT) -> str:
     """Add a study, by its name or that of its dataset, or a backbone to params.yaml.
 
@@ -58,12 +69,7 @@ def add(name: str, root: Path = ROOT) -> str:
             missing = f"{name!r} is no study, no backbone ({', '.join(BACKBONES)}), and {missing}"
         raise ParagonError(missing)
     kind = "backbones" if known else "datasets"
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.representer.add_representer(
-        type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
+    yaml = with_comments()
     content = yaml.load(path.read_text(encoding="utf-8"))
     studies = content["studies"]
     overrides = content.setdefault("overrides", {})
