@@ -34,6 +34,20 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return product
 
 
+def best_columns(scores: Tensor, length: int) -> Tensor:
+    """Return the columns of the largest ``scores [..., n]``, best first: ``[..., length]``.
+
+    On a CPU, numpy's partition takes a third of the time of torch's ``topk`` for 40 of 1,682.
+    """
+    if scores.device.type != "cpu":
+        return scores.topk(length).indices
+    n = scores.shape[-1]
+    partitioned = np.argpartition(scores.detach().numpy(), n - length, axis=-1)  # [..., n]
+    columns = torch.from_numpy(partitioned[..., n - length :])  # [..., length], in any order
+    order = scores.gather(-1, columns).argsort(dim=-1, descending=True, stable=True)
+    return columns.gather(-1, order)
+
+
 def discounts(rank: Tensor, end: int | None) -> tuple[Tensor, Tensor]:
     """Return the discount of each ``rank [..., C]`` and its derivative, ``[..., C]`` each.
 
@@ -214,7 +228,7 @@ class Retrieval(_Kernel):
         slopes: list[Tensor] = []
         for part in states.split(tasks, -3):  # [..., a, B, d]
             scores = matmul(part, table.T)  # [..., a, B, n]
-            best.append((scores + hidden).topk(length).indices + 1)
+            best.append(best_columns(scores + hidden, length) + 1)
             top = scores.amax(-1, keepdim=True)  # [..., a, B, 1]
             q = scores.sub_(top).clamp_(min=LEAST).exp_()
             total = q.sum(-1, keepdim=True)  # [..., a, B, 1]

@@ -16,6 +16,7 @@ from paragon.data.sequences import Met, Pairs, Sequences
 from paragon.errors import ParagonError
 from paragon.metrics.ranking import ideal_alpha_dcg, self_information
 from paragon.objectives import losses
+from paragon.objectives.kernels import best_columns
 from paragon.objectives.losses import Lists
 
 Diverge = Callable[[str], Tensor]  # from the name of a reference to divergences [..., A, B]
@@ -176,7 +177,7 @@ def history_shares(met: Met, categories: np.ndarray) -> Tensor:
 def served(scores: Tensor, met: Tensor, length: int) -> Tensor:
     """Pick the ``length`` best items not ``met [..., n + 1]``: ``[..., length]``, no gradient."""
     # Adding takes a third of the time of `masked_fill`.
-    return (scores + torch.where(met, -torch.inf, 0.0)).topk(length).indices
+    return best_columns(scores + torch.where(met, -torch.inf, 0.0), length)
 
 
 def fewest_unmet(met: Met, most: int) -> int:
