@@ -95,10 +95,16 @@ def alpha_dcg(ranked: np.ndarray, alpha: float = 0.5) -> np.ndarray:
     (1 - α)^r, a position 1 / log2(1 + position). It measures coverage, not relevance to the user.
     Source: Clarke et al., SIGIR 2008, equations 6 and 8 with J(d, i) in {0, 1}.
     """
-    ranked = _lists(ranked)
-    seen = np.cumsum(ranked, axis=1, dtype=np.int64) - ranked
-    worth = _decay(alpha) ** np.arange(ranked.shape[1])
-    return _discounted((ranked * worth[seen]).sum(axis=2))
+    sets = _lists(ranked).astype(np.float64)  # [N, K, M]
+    lost = 1 - _decay(alpha)
+    events, positions, kinds = sets.shape
+    gains = np.empty((events, positions))
+    worth = np.ones((events, kinds))  # of each category at the next position
+    for position in range(positions):
+        of_item = sets[:, position]  # [N, M]
+        gains[:, position] = np.einsum("nm,nm->n", of_item, worth)
+        worth *= 1 - lost * of_item
+    return _discounted(gains)
 
 
 def ideal_alpha_dcg(
