@@ -40,8 +40,9 @@ HEADLINE: tuple[str, ...] = (
     "tuned_xquad",
 )
 MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelty", "gini")
-# Of accuracy, to choose from.  Close to 1 the lists change fastest.
-WEIGHTS = (*(np.arange(201) / 200).tolist(), 0.998)
+# Of accuracy, to choose from; more are tried between two, where the accuracy jumps.
+WEIGHTS = (np.arange(51) / 50).tolist()
+CLOSE = 0.9  # of the least share: a method can be more accurate than the backbone
 
 
 class TopTen:
@@ -90,9 +91,12 @@ Choose = Callable[[int, Method, TopTen, TopTen], Choice | None]
 
 
 def choice_of(
-    trained: Trained, index: int, method: Method, valid: TopTen, test: TopTen
+    trained: Trained, least: float, index: int, method: Method, valid: TopTen, test: TopTen
 ) -> Choice | None:
-    """Measure settings of a method on validation users; None if it has none."""
+    """Measure settings of a method on validation users; None if it has none.
+
+    Where adapters have less than the share ``least`` of their best accuracy, they need not be close.
+    """
     if method.rerank is not None:
         vectors, tried = reranked(trained, index, method)
         return reranker_choice(method.rerank, tried["full"], test, vectors)
@@ -107,7 +111,7 @@ def choice_of(
         assert vectors is not None
         return vectors
 
-    weights, points = refined(WEIGHTS, lambda between: valid.points(adapters(between)))
+    weights, points = refined(WEIGHTS, lambda between: valid.points(adapters(between)), least)
     return Choice(adapters(weights), points, test.of_adapters)
 
 
@@ -200,10 +204,11 @@ def with_shares(
     Return ``{method: {measure_share: one for each seed}}``, with `alpha_ndcg_98` for a share of
     0.98; and by share α-nDCG@10 of each event, for methods that reach the share with every seed.
     """
-    choose = choose or partial(choice_of, trained)
+    least = CLOSE * min(shares)
+    choose = choose or partial(choice_of, trained, least)
     valid = TopTen(trained, "valid")
     test = TopTen(trained, "test")
-    backbone = choice_of(trained, 0, METHODS["backbone"], valid, test)
+    backbone = choice_of(trained, least, 0, METHODS["backbone"], valid, test)
     assert backbone is not None
     of_backbone = float(backbone.points[0, 0])  # NDCG@10 of validation users
     readings = Readings(trained, test, next(iter(backbone.lists(backbone.settings))))

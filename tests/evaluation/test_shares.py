@@ -64,13 +64,18 @@ def tables(toy_study, index, name, part, chosen):
 
 def all_settings(toy_study, index, name):
     """The weights of accuracy to choose from, with NDCG@10 and α-nDCG@10 of validation users."""
-    known, new, far = {}, sorted(WEIGHTS), 0.0
+    known, new = {}, sorted(WEIGHTS)
     for _ in range(7):  # intervals are halved six times at most
         scores = tables(toy_study, index, name, "valid", new)
         found = (measured(toy_study, "valid", table).mean(1) for table in scores)
         known |= dict(zip(new, found, strict=True))
-        far = far or 0.01 * max(ndcg for ndcg, _ in known.values())
-        apart = [(a, b) for a, b in pairwise(sorted(known)) if abs(known[a] - known[b])[0] > far]
+        most = max(ndcg for ndcg, _ in known.values())
+        apart = [
+            (a, b)
+            for a, b in pairwise(sorted(known))
+            if abs(known[a] - known[b])[0] > 0.01 * most
+            and max(known[a][0], known[b][0]) >= 0.9 * min(SHARES) * most
+        ]
         if not (new := [(a + b) / 2 for a, b in apart]):
             break
     return dict(sorted(known.items()))
@@ -130,8 +135,8 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypat
     events, of_backbone = len(test), shares.choice_of
     lists = np.random.default_rng(0).integers(1, sequences.n_items, (4, events, 10))
 
-    def planned(toy_study, index, method, *both):
-        own = of_backbone(toy_study, 0, METHODS["backbone"], *both)
+    def planned(toy_study, least, index, method, *both):
+        own = of_backbone(toy_study, least, 0, METHODS["backbone"], *both)
         if method == METHODS["backbone"]:
             return own
         kept = np.array([[1.2, 0.96, 0.95, 0.6], [0.7, 0.65, 0.4, 0.3]][index])
