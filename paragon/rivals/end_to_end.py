@@ -187,7 +187,7 @@ def tune_category_bias(
 ) -> Tensor:
     """Tune a bias for each of ``weights [W, O]`` and seed on training events, ``[S, W, M]``."""
     # So few parameters need a larger rate to converge.
-    change = {"learning_rate": 3 * settings.learning_rate, "checks": 1, "snapshots": 0}
+    change = {"learning_rate": 6 * settings.learning_rate, "checks": 1, "snapshots": 0}
     settings = settings.model_copy(update=change)
     categories = task.catalogue.categories  # [n + 1, M]
     items = torch.cat([task.items[:, : task.form.dim], categories], 1)  # also without item side
