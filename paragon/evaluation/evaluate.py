@@ -79,7 +79,7 @@ def evaluate_method(
         raise ParagonError(f"method {name}: kind {shown(method.kind)}; known: {', '.join(kinds)}")
     measured, _ = measure_rows(trained.test_set, all_rows(trained, {name: method}))
     curve = pd.concat([recorded.curve, measured])
-    compared = curve[curve["method"].isin(("tuned", "constant", name))]
+    compared = curve[curve["method"].isin(("tuned", "tuned_alone", "constant", name))]
     row = summarise(compared, trained.test_set.objectives)[name]
 
     both = {name: method} | named([REFERENCE])

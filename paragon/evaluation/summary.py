@@ -43,7 +43,8 @@ def control_measures(
 ) -> dict[str, Measure]:
     """Compute the control measures of a method, from a ``table`` of one seed and protocol.
 
-    ``even_``: at the weights closest to equal; regrets: only if losses were measured.
+    ``even_``: at the weights closest to equal; ``_alone``: compared with the adapters that were
+    tuned for exactly the weights; regrets: only if losses were measured.
     """
     columns = [f"w_{o}" for o in objectives]
     metrics = metrics_of(objectives)
@@ -66,6 +67,9 @@ def control_measures(
         "set_hv_of_tuned": share,
         "outcome_error": control.outcome_error(points, best),
     }
+    if "tuned_alone" in table.index:  # a second yardstick
+        alone = table.loc[["tuned_alone"]].iloc[at][metrics].to_numpy()  # [R, O]
+        measures["outcome_error_alone"] = control.outcome_error(points, alone)
     for column, objective in enumerate(objectives):
         short = OBJECTIVES[objective].short
         values = points[:, column]  # [R]

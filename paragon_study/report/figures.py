@@ -62,7 +62,7 @@ def rows_by_method(curve: pd.DataFrame, methods: Iterable[str]) -> dict[str, pd.
 def _line_look(method: str, alone: bool = False) -> dict[str, Any]:
     """Return keyword arguments of a method's line, or of its points without a line."""
     kind = look(method)
-    is_oracle = method in ("tuned", "oracles")
+    is_oracle = method in ("tuned", "tuned_alone", "oracles")
     is_hollow = method == "retrain"
     without_line = alone or kind.line == "none"
     if kind.marker == "*":
@@ -99,7 +99,7 @@ def _draw_curves(ax: Axes, rows: Mapping[str, pd.DataFrame], metric: str) -> Non
         colour = look(method).colour
         is_single = line["linestyle"] == "none"
         has_interval = np.isfinite(low).any()
-        if method in ("tuned", "oracles", "backbone") and not is_single:
+        if method in ("tuned", "tuned_alone", "oracles", "backbone") and not is_single:
             line["marker"] = "none"
         ax.plot(weights, mean, **line)
         if has_interval and is_single:
