@@ -95,7 +95,7 @@ def choice_of(
 ) -> Choice | None:
     """Measure settings of a method on validation users; None if it has none.
 
-    Where adapters have less than the share ``least`` of their best accuracy, they need not be close.
+    Below the share ``least`` of their best accuracy, adapters need not be close.
     """
     if method.rerank is not None:
         vectors, tried = reranked(trained, index, method)
