@@ -19,6 +19,7 @@ from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, share
 from paragon_study.report.verdicts import verdicts
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
+RELEASED = "ml-100k-transformer"  # studies with the released architecture
 # Methods whose control the findings show.
 WITH_CONTROL = [
     "tuned_alone",
@@ -58,9 +59,12 @@ def main_results(folder: Path) -> str:
     return as_markdown(table.rename(lambda name: look(name).label))
 
 
-def paper_claims(folders: Iterable[Path]) -> str:
-    """Return a Markdown table of what the paper says, the condition, and our verdicts."""
-    table = verdicts(list(folders)).set_index("the paper says")
+def paper_claims(folders: Iterable[Path], released: Iterable[Path] = ()) -> str:
+    """Return a Markdown table of what the paper says, the condition, and our verdicts.
+
+    ``released``: the studies of the released architecture.
+    """
+    table = verdicts(list(folders), list(released)).set_index("the paper says")
     return as_markdown(table.rename(columns=lambda name: look(name).label), left=2)
 
 
@@ -114,12 +118,13 @@ def pages(root: Path) -> dict[Path, str]:
     current = [folder for folder in compare.study_folders(results) if compare.is_current(folder)]
     main = [folder for folder in current if folder.parent.name == MAIN[0]]
     planted = [folder for folder in current if folder.parent.name == "planted"]
+    released = [folder for folder in current if folder.parent.name == RELEASED]
     dataset, backbone = MAIN
     tuning = contrasts.load_table("tuning", root / "ablations/results")
     tuning = tuning.pivot_table("ndcg", "change", "name", sort=False).map("{:.3f}".format)
     blocks = {
         root / "README.md": {
-            "claims": paper_claims(main),
+            "claims": paper_claims(main, released),
             "results": main_results(results / dataset / backbone),
         },
         root / "docs/findings.md": {

@@ -162,16 +162,20 @@ def verdict(holds: Sequence[bool | None]) -> str:
     return f"{word} ({sum(known)} of {len(known)})"
 
 
-def verdicts(folders: Sequence[Path]) -> pd.DataFrame:
-    """Tabulate the paper's claims, their conditions and the verdict on each method."""
+def verdicts(folders: Sequence[Path], released: Sequence[Path] = ()) -> pd.DataFrame:
+    """Tabulate the paper's claims, their conditions and the verdict on each method.
+
+    ``released``: studies of their own in which the released architecture was trained.
+    """
     studies = [Recorded(folder) for folder in folders]
-    methods = [method for method in METHODS if any(study.has(method) for study in studies)]
+    by_method = {method: [s for s in studies if s.has(method)] for method in METHODS}
+    by_method["paragon_transformer"] += [Recorded(folder) for folder in released]
     rows = []
     for claim in CLAIMS:
         row = {"the paper says": claim.says, "condition": claim.needs}
-        for method in methods:
-            findings = [claim.look(study, method) for study in studies if study.has(method)]
-            row[method] = _cell(findings)
+        for method, of_method in by_method.items():
+            if of_method:
+                row[method] = _cell([claim.look(study, method) for study in of_method])
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -68,3 +68,11 @@ def test_less_regret_counts_only_beyond_seeds(tmp_path, wobble):
     """If seeds differ much more than the methods, guidance is not said to help."""
     study = write_study(tmp_path / "c" / "one", EXCESS, wobble)
     assert of(verdicts([study]), "_guidance_helps") == verdict([not wobble])
+
+
+def test_the_released_architecture_is_judged_by_studies_of_its_own(tmp_path):
+    good = write_study(tmp_path / "a" / "one", EXCESS)
+    released = {**EXCESS, "paragon": 0.01, "paragon_transformer": 0.06}
+    table = verdicts([good], [write_study(tmp_path / "b" / "one", released)])
+    assert of(table, "_is_close_to_tuned") == verdict([True])  # of one study, not of both
+    assert of(table, "_is_close_to_tuned", "paragon_transformer") == verdict([False])
