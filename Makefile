@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repository repro docs paper add ablations test test-all mutants check lab lab-reset claims-quick demo bench audit fetch strip clean
+.PHONY: help repository repro docs paper add ablations test test-all mutants check lab lab-reset claims-quick small demo bench audit fetch strip clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -86,6 +86,9 @@ check: $(VENV)/.test ## Check style and types, in under a minute
 # make lab FULL=1 for all data; OPTIONS="--allow-root --ip=0.0.0.0" and the like go to JupyterLab.
 lab: fetch ## Open JupyterLab on a copy of the notebooks, in small
 	$(BIN)/python -m paragon lab $(if $(FULL),--full) $(OPTIONS)
+
+small: fetch ## Run the whole study in small, in lab/, and print what it measured: three minutes
+	$(BIN)/python -m paragon small
 
 lab-reset: ## Remove that copy and all that was changed in it
 	rm -rf lab lab.part

@@ -141,6 +141,18 @@ def lab(options: typer.Context, full: Full = False) -> None:
     open_lab(make_lab(full, say=typer.echo), options.args)
 
 
+@app.command()
+def small() -> None:
+    """Run the whole study in small, in a lab, and print what it measured."""
+    from paragon_study.course.lab import headline_of, make_lab
+
+    lab = make_lab(say=typer.echo)
+    typer.echo(headline_of(lab))
+    typer.echo(
+        "What ran is in lab/artifacts/notebooks; `make lab` opens the notebooks to change them."
+    )
+
+
 def _study(name: str | None, backbone: str | None) -> "Study":
     from paragon.params import load_params
     from paragon_study.pipeline.study import open_study

@@ -1,5 +1,6 @@
 """The lab: a copy of the notebooks in ``lab/``, full or small, that cannot change the study."""
 
+import json
 import os
 import shutil
 import sys
@@ -38,6 +39,8 @@ NOTE = """> **This is the small lab**, with {users} users and little training. L
 FULL_NOTE = "> **This is the lab**, a copy of the study at full size, which stays as it is."
 STUDY_NOTE = """> **This is no lab.** What runs here replaces artifacts and results of the study in
 > `{root}`. Notebooks of a lab belong into its folder `notebooks`."""
+# What `headline_of` shows.
+SHOWN = ("backbone", "tuned", "paragon", "generated", "hypernetwork", "interpolation_log", "xquad")
 # The first cell of each notebook of a lab.
 BEGIN = "from paragon_study.course.lab import begin\n\nbegin()"
 
@@ -122,6 +125,33 @@ def _run_small_study(lab: Path, say: Callable[[str], None]) -> None:
         say(f"lab: {path.stem}, with few users and steps")
         backbone = None if path.stem.startswith("01") else "sasrec"
         run_notebook(path.stem, "ml-100k", backbone, lab)
+
+
+def headline_of(lab: Path) -> str:
+    """Tabulate what the small study in ``lab`` measured: a method a line."""
+    import pandas as pd
+
+    from paragon_study.report.style import look
+
+    folder = lab / "results" / "ml-100k" / "sasrec"
+    measured = json.loads((folder / "headline.json").read_text(encoding="utf-8"))
+    columns = {
+        "alpha_ndcg_98": ("diversity at 98 %", 1),
+        "alpha_ndcg_80": ("at 80 % of the accuracy", 1),
+        "regret_mean_full": ("regret, %", 100),
+    }
+    rows = {}
+    for method in SHOWN:
+        values = measured.get(method, {})
+        rows[look(method).label] = {
+            heading: values[key] * unit if key in values else None
+            for key, (heading, unit) in columns.items()
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    digits = {heading: "{:.2f}" if unit == 1 else "{:.0f}" for heading, unit in columns.values()}
+    for heading, form in digits.items():
+        table[heading] = [form.format(x) if pd.notna(x) else "–" for x in table[heading]]
+    return str(table.to_string())
 
 
 def check_user(options: Sequence[str]) -> None:

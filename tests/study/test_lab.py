@@ -1,12 +1,13 @@
 """The lab, as somebody uses it who runs all cells of every notebook and saves it."""
 
+import json
 import os
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from paragon_study.course.lab import make_lab
+from paragon_study.course.lab import headline_of, make_lab
 from tests.conftest import THOROUGH
 from tests.study.conftest import command, git, snapshot
 
@@ -31,3 +32,12 @@ def test_notebooks_of_the_lab_run_and_leave_the_study_as_it_was(finished, monkey
     assert snapshot(finished) == before
     assert git(finished, "status", "--porcelain", "notebooks", "params.yaml") == ""
     assert "up to date" in command(finished, "dvc", "status", "dvc.yaml")
+
+
+def test_the_small_study_prints_its_measures_and_a_dash_for_what_is_undefined(tmp_path):
+    folder = tmp_path / "results" / "ml-100k" / "sasrec"
+    folder.mkdir(parents=True)
+    measured = {"tuned": {"alpha_ndcg_98": 0.5123, "regret_mean_full": 0.0}, "xquad": {}}
+    (folder / "headline.json").write_text(json.dumps(measured))
+    lines = headline_of(tmp_path).splitlines()
+    assert [line.split()[-3:] for line in lines if line.startswith("tuned")] == [["0.51", "–", "0"]]
