@@ -91,7 +91,7 @@ Choose = Callable[[int, Method, TopTen, TopTen], Choice | None]
 
 
 def choice_of(
-    trained: Trained, least: float, index: int, method: Method, valid: TopTen, test: TopTen
+    trained: Trained, index: int, method: Method, valid: TopTen, test: TopTen, least: float = 0.0
 ) -> Choice | None:
     """Measure settings of a method on validation users; None if it has none.
 
@@ -205,10 +205,10 @@ def with_shares(
     0.98; and by share α-nDCG@10 of each event, for methods that reach the share with every seed.
     """
     least = CLOSE * min(shares)
-    choose = choose or partial(choice_of, trained, least)
+    choose = choose or partial(choice_of, trained, least=least)
     valid = TopTen(trained, "valid")
     test = TopTen(trained, "test")
-    backbone = choice_of(trained, least, 0, METHODS["backbone"], valid, test)
+    backbone = choice_of(trained, 0, METHODS["backbone"], valid, test)
     assert backbone is not None
     of_backbone = float(backbone.points[0, 0])  # NDCG@10 of validation users
     readings = Readings(trained, test, next(iter(backbone.lists(backbone.settings))))

@@ -135,8 +135,8 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypat
     events, of_backbone = len(test), shares.choice_of
     lists = np.random.default_rng(0).integers(1, sequences.n_items, (4, events, 10))
 
-    def planned(toy_study, least, index, method, *both):
-        own = of_backbone(toy_study, least, 0, METHODS["backbone"], *both)
+    def planned(toy_study, index, method, *both, least=0.0):
+        own = of_backbone(toy_study, 0, METHODS["backbone"], *both)
         if method == METHODS["backbone"]:
             return own
         kept = np.array([[1.2, 0.96, 0.95, 0.6], [0.7, 0.65, 0.4, 0.3]][index])
