@@ -1,5 +1,6 @@
 """A small synthetic dataset and an untrained backbone, for tests that need no data."""
 
+import dataclasses
 import gc
 import os
 import shutil
@@ -87,7 +88,7 @@ def _little_garbage():
 
 
 def toy_dataset(users=40, items=150, seed=0) -> Dataset:
-    """Users with 5 to 25 events each, ties in time, two or three categories an item."""
+    """Users with 5 to 25 events each, ties in time, two categories an item."""
     rng = np.random.default_rng(seed)
     events = []
     for user in range(users):
@@ -115,6 +116,13 @@ def dataset():
 @pytest.fixture(scope="session")
 def seqs(dataset):
     return prepare(dataset, negatives=50)
+
+
+def uneven(seqs):
+    """The same events, of items with up to four categories: what was met changes the ideal."""
+    categories = np.random.default_rng(0).random(seqs.categories.shape) < 1 / 3
+    categories[0] = False  # padding
+    return dataclasses.replace(seqs, categories=categories)
 
 
 def write_study(root, seqs, backbone="sasrec", **changes):

@@ -62,6 +62,9 @@ def test_a_k_core_keeps_who_has_just_enough_events():
     assert small(*every, k_core=3).description["counts"]["events"] == 12
     extra = [*every, ("u", "e"), ("z", "a")]  # one event each: neither belongs to the core
     assert small(*extra, k_core=3).description["counts"]["events"] == 12
+    # Without f, z has two events; without z, e has two; without e, only the core is left.
+    chain = [*every, ("u", "e"), ("v", "e"), *(("z", item) for item in "aef")]
+    assert small(*chain, k_core=3).description["counts"]["events"] == 12
 
 
 def test_sequences_have_the_facts_of_the_data(dataset, seqs):

@@ -168,8 +168,8 @@ def test_joint_tuning_equals_tuning_alone(pair):
 def test_tuning_equals_plain_training_of_a_module(pair, seqs):
     """An independent loop: nn.Module, autograd of the module, torch's Adam, one task."""
     weights, start = simplex_weights([0.4], LISTS.objectives), initial_vector(FORM, 0)
-    found = tune(pair, weights, start[None, None]).vectors[0, 0]
-    train, module = pair[0], Adapter.from_vector(start, FORM)
+    found = tune(pair, weights, start[None, None])
+    train, module, passed = pair[0], Adapter.from_vector(start, FORM), []
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
     rng = np.random.default_rng([0, 1])
@@ -180,7 +180,10 @@ def test_tuning_equals_plain_training_of_a_module(pair, seqs):
         loss.backward()
         optimizer.step()
         schedule.step()
-    assert torch.allclose(parameters_to_vector(module.parameters()), found, atol=1e-5)
+        passed.append(parameters_to_vector(module.parameters()).detach())
+    assert torch.allclose(passed[11], found.vectors[0, 0], atol=1e-5)
+    # Checked after 3, 6, 9 and 12 steps; two snapshots come before the end.
+    assert torch.allclose(torch.stack(passed[5:9:3]), found.snapshots[0, 0], atol=1e-5)
 
 
 def test_all_adapters_of_a_seed_start_from_one_that_was_tuned(backbone, seqs, monkeypatch):

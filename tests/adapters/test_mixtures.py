@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import xlogy
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
@@ -62,6 +63,22 @@ def test_soup_mixes_the_extremes_and_constant_ignores_the_weights():
     assert np.allclose(mixtures.soup(TWO, np.array([[0.3, 0.7]])), [[0.7, 0, 0, 0.3]])
     found = mixtures.constant(TWO, np.array([[0.0, 1.0], [0.9, 0.1]]))
     assert np.array_equal(found, np.eye(4)[[2, 2]])
+
+
+@pytest.mark.parametrize("anchors", [TWO, THREE])
+def test_rbf_is_a_sum_of_r_squared_log_r_and_a_linear_function(anchors):
+    """By its equations: it meets the anchors, and the factors have no linear part."""
+    number, objectives = anchors.shape
+    weights = np.random.default_rng(0).dirichlet(np.ones(objectives), 20)
+
+    def terms(points):
+        r = np.linalg.norm((points[:, None] - anchors)[..., :-1], axis=-1)
+        return np.hstack([xlogy(r**2, r), points])
+
+    system = np.pad(terms(anchors), ((0, objectives), (0, 0)))
+    system[number:, :number] = anchors.T
+    solved = np.linalg.solve(system, np.eye(number + objectives)[:, :number])
+    assert np.allclose(rbf(anchors, weights), terms(weights) @ solved)
 
 
 @pytest.mark.parametrize("anchors", [TWO, THREE])

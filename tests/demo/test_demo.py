@@ -132,6 +132,12 @@ def toy_bundle(toy_study):
     return make_bundle(toy_study)
 
 
+def test_between_two_tuned_weights_a_bias_is_on_their_line(toy_bundle):
+    tuned, at = np.array(toy_bundle.description["biases"])[:, 0], np.arange(101) / 100
+    lines = [np.interp(at, tuned, of_category) for of_category in toy_bundle.tensors["bias"].T]
+    assert np.allclose(toy_bundle.biases.T, lines, atol=1e-6)
+
+
 def test_another_study_has_a_bundle_with_the_same_bytes_twice_and_a_page(
     toy_study, toy_bundle, tmp_path, browser
 ):

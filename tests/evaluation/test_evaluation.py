@@ -32,7 +32,7 @@ from paragon.params import ROOT
 from paragon.reranking.settings import Trials
 from paragon.rivals import baselines
 from paragon.rivals.end_to_end import END_TO_END, train_end_to_end
-from tests.conftest import Planned, refused
+from tests.conftest import Planned, refused, uneven
 from tests.evaluation.conftest import OBJECTIVES, make_test_set, table
 from tests.metrics.test_ranking import slow_greedy
 
@@ -79,9 +79,10 @@ def brute_force(seqs, scores, pool, target):
     return 1 / math.log2(1 + rank) if rank <= 10 else 0.0, total / ideal, best
 
 
-def test_both_protocols_against_brute_force(seqs, trained):
+def test_both_protocols_against_brute_force(seqs):
+    seqs = uneven(seqs)
     scores = np.random.default_rng(0).standard_normal((len(seqs.test), seqs.n_items + 1))
-    measured = trained.test_set.measure(Scores.of(scores.astype(np.float32)))[0]
+    measured = make_test_set(seqs).measure(Scores.of(scores.astype(np.float32)))[0]
     for protocol, means in measured.items():
         values, lists = [], []
         events = zip(seqs.test.users, seqs.test.positions, seqs.test.candidates, strict=True)

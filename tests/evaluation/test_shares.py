@@ -13,8 +13,15 @@ from paragon.evaluation.shares import MEASURES, WEIGHTS, Choice, with_shares
 from paragon.metrics import ranking
 from paragon.rivals.end_to_end import END_TO_END, biased_scores
 from paragon_study.ablations.budgets import at_budgets
+from tests.conftest import trained_study, uneven
 
 SHARES = (0.95, 0.5)
+
+
+@pytest.fixture(scope="module")
+def toy_study(seqs, backbone, settings):
+    """That of items with few or many categories."""
+    return trained_study(uneven(seqs), backbone, settings)
 
 
 def measured(toy_study, part, scores):

@@ -16,6 +16,8 @@ from paragon.evaluation.summary import per_user_control, summarise
 from paragon.metrics import statistics
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import mean_interval
+from paragon.objectives.table import metrics_of
+from paragon.objectives.weights import simplex_lattice
 from tests.conftest import refused
 from tests.evaluation.conftest import OBJECTIVES, make_test_set
 
@@ -117,6 +119,23 @@ def test_correlations_with_the_weights_and_what_equal_weights_give():
     assert [row[f"even_{name}_full"] for name in ("acc", "div", "ild")] == [0.2, 0.7, 0.3]
     row = five((ndcg[:1], alpha[:1], loss[:1]))
     assert row["r_div_full"] is None and row["r_div_full_note"]
+
+
+def test_a_weight_of_0_makes_a_corner_also_of_three_objectives():
+    """There `constant` is worse than the oracle by 10 or 0.5, by the seed; elsewhere by 1."""
+    weights, frames = simplex_lattice(3, 3).double().numpy(), []
+    inner, names = (weights > 0).all(1), ["accuracy", "diversity", "novelty"]
+    for seed, worse in enumerate((10, 0.5)):
+        ends = {"tuned": (1, 1), "constant": (2, 1 + worse), "other": (1.5, 1 + worse / 5)}
+        for method, (between, at_corners) in ends.items():
+            loss, about = np.where(inner, between, at_corners), {"method": method, "seed": seed}
+            about |= {"protocol": "full"} | dict.fromkeys(metrics_of(names), 0.5)
+            about |= {f"loss_{name}": loss for name in names}
+            frame = pd.DataFrame(weights, columns=[f"w_{name}" for name in names])
+            frames.append(frame.assign(**about))
+    row = summarise(pd.concat(frames), names)["other"]
+    assert row["regret_mean_full"] == pytest.approx(0.5)
+    assert row["regret_corner_mean_full"] == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("excess", [(0.1, 0.11, 0.12), (0.1, 0.01, 0.2)])

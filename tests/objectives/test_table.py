@@ -15,7 +15,7 @@ from paragon.objectives import weights as simplex
 from paragon.objectives.losses import Lists
 from paragon.objectives.table import OBJECTIVES, Catalogue, Scored, check_objectives
 from paragon.objectives.weights import check_weights, lift, random_weights, refined, simplex_lattice
-from tests.conftest import refused, toy_dataset
+from tests.conftest import refused, toy_dataset, uneven
 
 NAMES = ["accuracy", "diversity"]
 
@@ -43,6 +43,7 @@ def test_lists_have_the_features_of_their_items_and_the_ideal_of_their_length(se
 
 def test_history_and_recency_by_hand(seqs):
     """From plain loops over the events of each user, in training."""
+    seqs = uneven(seqs)
     times, kinds = [[] for _ in range(seqs.n_items + 1)], seqs.categories.shape[1]
     shares = np.zeros((seqs.n_users, kinds))
     for user, count in enumerate(seqs.n_train):

@@ -153,6 +153,14 @@ def test_the_temperature_is_the_likeliest_and_relevance_a_probability():
     assert np.allclose(lists.relevance, np.take_along_axis(probability, lists.columns, 1))
 
 
+def test_scores_eight_times_as_large_give_the_same_lists(seqs, planted):
+    """The temperature follows them."""
+    one, other = (reranked(XQUAD, seqs, k * planted[:1], k * planted[1:])[0] for k in (1, 8))
+    for plain, large in zip(one, other, strict=True):
+        for protocol, scores in plain.items():
+            assert np.array_equal(top_k(scores, 12), top_k(large[protocol], 12))
+
+
 def test_of_many_validation_events_some_are_taken(seqs, monkeypatch):
     monkeypatch.setattr("paragon.data.sequences.EVENTS", 15)
     events = seqs.valid[seqs.valid.sample_rows()]
@@ -163,9 +171,9 @@ def test_places_by_hand():
     accuracy = [0.0, 0.1, 0.1, 0.5, 0.9, 1.2, 1.0, 0.4, 1.0]
     points = np.column_stack([accuracy, [1.0, 0.9, 0.8, 0.5, 0.4, 0.0, 0.2, 0.5, 0.0]])
     # On the front are 0, 1, 3, 4 and 8, at 0, 0.1, 0.5, 0.75 and 1; 5 is beyond the end and 6 as
-    # accurate as it; 7 is as diverse as 3 and less accurate.
-    weights = np.array([0.0, 0.09, 0.4, 0.45, 0.7, 0.9, 1.0])
-    assert reranking.nearest_on_front(points, weights).tolist() == [0, 1, 3, 3, 4, 8, 8]
+    # accurate as it; 7 is as diverse as 3 and less accurate, 2 as accurate as 1 and less diverse.
+    weights = np.array([0.0, 0.09, 0.15, 0.4, 0.45, 0.7, 0.9, 1.0])
+    assert reranking.nearest_on_front(points, weights).tolist() == [0, 1, 1, 3, 3, 4, 8, 8]
     one = np.array([[0.1, 0.2], [0.3, 0.5]])
     assert reranking.nearest_on_front(one, W).tolist() == [1] * 11
 
@@ -219,5 +227,6 @@ def test_the_source_that_is_beaten_is_not_taken(seqs, planted):
     settings = reranking.chosen_settings(tried, W)
     assert [setting.source for setting in settings[2:]] == [1] * 9
     assert settings[-1].weight == 1.0
+    assert settings[-1].temperature == trials.candidates.temperature(planted[0])
     _, asked = reranked(XQUAD, seqs, [-planted[0], planted[0]], planted[[1, 1]])
     assert asked[-2:] == [1, 1]  # each source with its own scores, under both protocols

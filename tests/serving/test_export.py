@@ -1,5 +1,6 @@
 """An exported folder: what is in it, and that nothing missing, altered or older is used."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from paragon import Recommender
-from paragon.serving.export import export_folder
+from paragon.adapters.frozen import frozen_task
+from paragon.serving.export import export_folder, quality_of_lists
 from paragon.storage import load_tensors, save_tensors
-from tests.conftest import adapter_settings, refused, tree
+from tests.conftest import adapter_settings, refused, tree, uneven
+from tests.evaluation.test_evaluation import brute_force
 from tests.serving.conftest import export, make
 
 
@@ -50,6 +53,25 @@ def test_the_bytes_are_the_same_again_and_serve_as_before(
     pasts = [seqs.item_ids[row : row + 5] for row in range(20)]
     first, second = (r.recommend_many(pasts, weights, k=5) for r in (recommender, loaded))
     assert (first.numbers == second.numbers).all() and (first.scores == second.scores).all()
+
+
+def test_lists_are_measured_without_what_was_met_but_for_the_target(made, seqs, settings):
+    """By brute force; half of the users take their last item once more."""
+    seqs, again = uneven(seqs), seqs.test.candidates.copy()
+    before = seqs.offsets[seqs.test.users] + seqs.test.positions - 1
+    again[::2, 0] = seqs.items[before[::2]]
+    seqs = dataclasses.replace(seqs, test=dataclasses.replace(seqs.test, candidates=again))
+    weights = np.array([[0.9, 0.1], [0.3, 0.7]])
+    found = quality_of_lists(Recommender(made[0], made[2], seqs), seqs, seqs.test, weights)
+    task = frozen_task(made[0], seqs, "test", settings.adapters)
+    for row, vector in enumerate(made[2].generate(weights)):
+        scores, values = task.catalogue_scores(vector).numpy(), []
+        for event, met in enumerate(seqs.excluded(seqs.test)):
+            pool, target = np.flatnonzero(~met).tolist(), seqs.test.targets[event]
+            values.append(brute_force(seqs, scores[event], pool, target)[:2])
+        ndcg, diversity = np.transpose(values)
+        assert np.allclose(found[0][row], ndcg) and ndcg[::2].any()
+        assert found[1]["diversity"][row] == pytest.approx(diversity.mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("part", ["backbone", "generator"])

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from paragon import Recommender
 from paragon.serving.outcome import Outcomes, furthest, loss_bounds
@@ -44,6 +45,15 @@ def test_more_confidence_or_fewer_people_mean_less_change():
     bound = loss_bounds(known, 0.95, 800)  # the least loss that could be promised
     assert bound[0] == pytest.approx(0, abs=1e-9) and (np.diff(bound[1:]) > -0.05).all()
     assert bound[: rows[1] + 1].max() <= 0.1 < bound[rows[1] + 1]
+
+
+def test_the_bound_of_few_users_is_that_of_a_t_test():
+    known = 1 - 0.1 * np.random.default_rng(0).random((3, 5))
+    known[1:] *= [[0.9], [0.7]]
+    bound = loss_bounds(known, 0.9, math.inf)
+    for row, loss in zip(known[1:], bound[1:], strict=True):
+        found = stats.ttest_1samp((1 - loss) * known[0] - row, 0, alternative="less")
+        assert found.confidence_interval(0.9).high == pytest.approx(0, abs=1e-9)
 
 
 def test_a_balance_is_weights(loaded, seqs):
