@@ -1,6 +1,5 @@
 """Read params.yaml as typed, checked settings, and define where files are."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -16,26 +15,7 @@ from pydantic import (
 )
 
 from paragon.errors import ParagonError, shown
-from paragon.storage import NAME
-
-MARK = ".paragon-lab"  # a file in a folder with settings, artifacts and results of its own
-
-
-def find_root() -> Path:
-    """Return the folder of params.yaml, artifacts and results.
-
-    It is the environment variable PARAGON_ROOT, else the nearest folder above the working directory
-    with the file MARK, else the checkout.
-    """
-    if given := os.environ.get("PARAGON_ROOT"):
-        return Path(given)
-    checkout = Path(__file__).resolve().parent.parent
-    try:
-        here = Path.cwd()
-    except OSError:  # it was deleted
-        return checkout
-    return next((f for f in (here, *here.parents) if (f / MARK).is_file()), checkout)
-
+from paragon.storage import NAME, find_root
 
 ROOT = find_root()
 DATA = ROOT / "data"

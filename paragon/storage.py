@@ -22,6 +22,23 @@ if TYPE_CHECKING:  # torch takes a second to load
 
 # The name of a study, dataset or backbone becomes a folder, a DVC stage and a word of a command.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+MARK = ".paragon-lab"  # a file in a folder with settings, artifacts and results of its own
+
+
+def find_root() -> Path:
+    """Return the folder of params.yaml, artifacts and results.
+
+    It is the environment variable PARAGON_ROOT, else the nearest folder above the working directory
+    with the file MARK, else the checkout.
+    """
+    if given := os.environ.get("PARAGON_ROOT"):
+        return Path(given)
+    checkout = Path(__file__).resolve().parent.parent
+    try:
+        here = Path.cwd()
+    except OSError:  # it was deleted
+        return checkout
+    return next((f for f in (here, *here.parents) if (f / MARK).is_file()), checkout)
 
 
 def check_name(name: str, kind: str = "dataset") -> None:
@@ -144,7 +161,7 @@ def require(path: Path, stage: str) -> Path:
     """
     if not path.exists():
         how = f"run `{stage}`" if " " in stage else f"run `dvc repro` up to the stage `{stage}`"
-        raise ParagonError(f"{path} is missing: {how} first")
+        raise ParagonError(f"{path} is missing: {_in_lab(stage) or f'{how} first'}")
     return path
 
 
@@ -195,7 +212,17 @@ def _again(stage: str) -> str:
     """Return the advice to run a stage, or a whole command, once more."""
     if " " in stage:
         return f"run `{stage}` again"
-    return f"run `python -m paragon recover`, then stage `{stage}` again"
+    return _in_lab(stage) or f"run `python -m paragon recover`, then stage `{stage}` again"
+
+
+def _in_lab(stage: str) -> str:
+    """Return the advice to run the notebook of a stage; "" outside a lab, which has no stages."""
+    root = find_root()
+    if not (root / MARK).is_file():
+        return ""
+    notebooks = (path.stem for path in root.glob("notebooks/*.ipynb"))
+    notebook = next((name for name in notebooks if name.partition("_")[2] == stage), "")
+    return notebook and f"run all cells of notebook {notebook}, then those of the next ones"
 
 
 @contextmanager

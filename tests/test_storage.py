@@ -7,7 +7,8 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from paragon.storage import load_tensors, save_tensors, write_json, write_text
+from paragon.errors import ParagonError
+from paragon.storage import MARK, load_tensors, loading, save_tensors, write_json, write_text
 from tests.conftest import refused, tree
 
 TENSORS = {"mean": torch.arange(3.0), "order": torch.tensor([2, 0, 1])}
@@ -43,3 +44,22 @@ def test_what_json_cannot_hold_and_where_nothing_can_be_written(stem):
     refused("seed0.json", write_json, about, nan)
     refused("metrics.json", write_text, about / "metrics.json", "new")
     assert tree(stem.parent) == before
+
+
+def test_a_lab_names_the_notebook_and_no_stage(stem, tmp_path, monkeypatch):
+    def advice():
+        yield refused("missing", load_tensors, tmp_path / "none", "generator")
+        with pytest.raises(ParagonError) as caught, loading(stem, "generator", {"kind": "other"}):
+            pass
+        yield str(caught.value)
+
+    lab = tmp_path / "lab"
+    (lab / "notebooks").mkdir(parents=True)
+    for name in ("03_adapters", "04_generator"):
+        (lab / f"notebooks/{name}.ipynb").touch()
+    monkeypatch.setenv("PARAGON_ROOT", str(lab))
+    assert not any("04_generator" in text for text in advice())
+    (lab / MARK).touch()
+    for text in advice():
+        assert "04_generator" in text and "dvc" not in text and "recover" not in text
+        assert len(text.splitlines()) == 1

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import nbformat
 
 from paragon.errors import ParagonError
-from paragon.params import MARK, ROOT, load_params, read_settings
+from paragon.params import ROOT, load_params, read_settings
+from paragon.storage import MARK
 from paragon_study.pipeline.determinism import choose_kernels, keep_memory, stage_variables
 from paragon_study.running.runner import run_notebook
 from paragon_study.running.studies import with_comments

@@ -25,7 +25,7 @@ from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import CHECKPOINTS, ROOT, load_params
 from paragon.progress import LINE, QUIET, newest_lines
 from paragon.storage import atomic_path, check_name, write_text
-from paragon_study.pipeline.determinism import stage_variables
+from paragon_study.pipeline.determinism import choose_kernels, stage_variables
 from paragon_study.running.studies import FOLDER, record_time
 
 KERNEL = "python3"
@@ -87,6 +87,7 @@ def _run_notebook(name: str, study: str, backbone: str | None, root: Path) -> Pa
         }
         try:
             with patch.dict(os.environ, variables), _progress_of(name, line):
+                choose_kernels()  # whoever calls: a notebook of a lab has the same, `begin`
                 # An immediate end saves a second; nothing is left to write.  180 s: a busy machine.
                 papermill.execute_notebook(
                     source, copy, parameters | NEUTRAL, kernel_name=KERNEL, language="python",

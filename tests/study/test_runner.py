@@ -13,6 +13,8 @@ from dvc.repo import Repo
 from paragon import progress
 from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import ROOT
+from paragon_study.pipeline import determinism
+from paragon_study.pipeline.determinism import KERNELS
 from paragon_study.running import runner
 from paragon_study.running.runner import FRAMES, code_cells, recover
 from tests.conftest import THOROUGH, add, make_checkout, refused
@@ -56,6 +58,17 @@ def test_two_runs_in_their_own_environment_give_the_same_bytes(root, capsys, mon
     assert [output.output_type for output in outputs] == kinds
     assert outputs[0].text.count("object object at 0x0") == 3
     assert outputs[3].text == "ml-toy sasrec {} 1 0 2 2\n"
+
+
+def test_a_notebook_has_the_kernels_of_a_stage_whoever_starts_it(root, monkeypatch):
+    """Else a lab that is made by a call has other digits than its notebooks, run again."""
+    for name in KERNELS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(determinism.platform, "machine", lambda: "x86_64")
+    add(root, "toy", f"import os\nprint(*(os.environ.get(name) for name in {[*KERNELS]}), sep=';')")
+    [cell] = code_cells(runner.run_notebook("toy", "d", "b", root))[-1:]
+    assert cell.outputs[0].text.strip().split(";") == [*KERNELS.values()]
+    assert not KERNELS.keys() & os.environ.keys()
 
 
 def test_a_failure_keeps_the_last_good_copy_and_the_broken_one(root):
