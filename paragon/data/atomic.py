@@ -318,6 +318,6 @@ def _split_names(table: RawTable, column: str, kind: str) -> list[list[str]]:
     lists = [names or [] for names in rows]
     known = {name for names in lists if len(names) > 1 for name in names}
     clear = [is_clear(text, names) for text, names in zip(texts, lists, strict=True)]
-    fix = "write spaces in a name as '_', or quotes around it"
+    fix = "write quotes around a name with spaces, or the row as a JSON list"
     table.check(column, clear, "names separated by ', ' as in other rows", fix)
     return lists

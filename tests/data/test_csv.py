@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from paragon.data.csv_files import CsvFiles
+from paragon.data.describe import describe
 from paragon.data.fetch import fetch, fetch_csv, load_dataset
+from paragon.data.split import prepare
 from paragon.errors import ParagonError, shown
 from tests.conftest import refused
 
@@ -36,6 +38,18 @@ def test_columns_are_guessed_and_a_dataset_is_made(tmp_path):
     assert dataset.items["categories"].tolist() == [("Crime", "Old books"), ()]
     assert dataset.source.endswith("a test") and len(dataset.repairs) == 1
     assert "'Customer ID'" in files.used[0] and "'id'" in files.used[1]
+
+
+def test_categories_of_a_csv_come_back_as_they_were_given(tmp_path):
+    names = ["Bücher_neu", "Sport & Freizeit", "a_b c"]
+    events = "".join(f"u{n % 3},i{n},{n}\n" for n in range(12))
+    items = "".join(f"i{n},{names[n % 3]}|{names[0]}\n" for n in range(12))
+    files = csv(tmp_path, "user,item,time\n" + events, "item,category\n" + items, unit="days")
+    fetch_csv("shop", files, data=tmp_path / "data")
+    dataset = load_dataset("shop", tmp_path / "data")
+    sequences = prepare(dataset, negatives=1)
+    assert sequences.category_names == names
+    assert all(name in describe(dataset, sequences)["categories"] for name in names)
 
 
 def test_items_may_be_in_the_rows_of_the_events_under_names_that_are_given(tmp_path):

@@ -68,6 +68,8 @@ def test_ids_stay_strings_and_words_that_look_missing_are_words(own):
         # One name of several words among lists.
         ("genre:token_seq", ["Big Oil, Tea", "Big Oil"], [("Big Oil", "Tea"), ("Big Oil",)]),
         ("genre:token_seq", ["A, B", "'Rare Thing'"], [("A", "B"), ("Rare Thing",)]),
+        # Written by an earlier version, or meant: an underscore stays one.
+        ("categories:token_seq", ["Sport_&_Fun R&B", "b_c"], [("Sport_&_Fun", "R&B"), ("b_c",)]),
         ("genre:token_seq", ['["A, B", "C"]', "A D", "[]"], [("A, B", "C"), ("A", "D"), ()]),
     ],
 )
