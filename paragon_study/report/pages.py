@@ -34,6 +34,8 @@ WITH_CONTROL = [
     "category_bias",
     "xquad",
 ]
+# Columns of the README's table, and their headings there: what a telephone shows without scrolling.
+IN_README = {"95 %": "95 %", "80 %": "80 %", "control error": "error"}
 WITH_CLAIMS = ("README.md", "docs/findings.md")
 STUDY_OF = {"studies": MAIN[0], "planted": "planted"}  # of a source
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
@@ -51,11 +53,12 @@ def headline_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
 
 
 def main_results(folder: Path) -> str:
-    """Return a Markdown table of the main methods of a study: shares of accuracy, control error."""
+    """Return a small Markdown table of the main methods of a study: two shares, control error."""
     summary = compare.load_results(folder / "metrics.json")
     differences = compare.load_results(folder / "differences.json")
     table = headline_table(summary, differences)
-    table = table[table.index.isin(compare.IN_SHARES)]
+    table = table.loc[table.index.isin(compare.IN_SHARES), [*IN_README]].rename(columns=IN_README)
+    table = table.replace(r"^0\.", ".", regex=True)
     return as_markdown(table.rename(lambda name: look(name).label))
 
 

@@ -111,6 +111,17 @@ def test_the_tables_on_pages_are_those_of_the_results():
     refused(("# Title", "results"), pages.with_block, "# Title", "results", "block")
 
 
+def test_the_results_of_the_readme_fit_on_a_telephone():
+    """On GitHub, a cell has 27 pixels around its longest word, and a letter has about 8."""
+    lines = pages.main_results(ROOT / "results/ml-100k/sasrec").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len(rows) > 5
+    columns = zip(*rows, strict=True)
+    longest = [max(map(len, " ".join(column).split())) for column in columns]
+    assert sum(8 * letters + 27 for letters in longest) <= 350
+    assert all(len(cell.split()) == 1 for row in rows[2:] for cell in row[1:])  # a number each
+
+
 def test_no_line_of_a_page_is_a_comment():
     """A line that begins with % is left out of the pages that `make docs` makes."""
     folders = [ROOT, *(ROOT / name for name in ("docs", "results", "ablations", "benchmarks"))]
