@@ -172,13 +172,15 @@ def export(
     from paragon.data.fetch import load_dataset
     from paragon.params import DATA
     from paragon.serving.export import export_folder
+    from paragon.storage import require
 
     opened = _study(study, backbone)
+    stage = f"generator@{opened.name}-{opened.backbone}"
+    require(opened.folder / "generator", f"dvc repro {stage}")
     served = opened.load_served()
     name = opened.dataset
     trained = served[0].description["fingerprint"]
     if (DATA / name).exists() and load_dataset(name, DATA).fingerprint != trained:
-        stage = f"generator@{opened.name}-{opened.backbone}"
         raise ParagonError(f"data/{name} changed after training; run `dvc repro {stage}` first")
     export_folder(folder.resolve(), *served, people)
     typer.echo(f"{os.path.relpath(folder)}: its README.md says what it is")

@@ -59,9 +59,13 @@ def test_the_commands_write_folders_that_serve_or_leave_what_was_there(
     study = SimpleNamespace(
         name="toy", dataset="toy", backbone="sasrec", fingerprint="of other data"
     )
+    study.folder = tmp_path / "trained"
     study.load_frozen, study.load_served = lambda: (seqs, *made[:2]), lambda: (seqs, *made)
     monkeypatch.setattr(command_line, "_study", lambda *names: study)
     run, history, target = CliRunner().invoke, seqs.item_ids[:3], tmp_path / "new"
+    refusal = run(app, ["export", str(tmp_path / "model")]).exception  # nothing was trained
+    assert "dvc repro generator@toy-sasrec" in str(refusal)
+    (study.folder / "generator").mkdir(parents=True)
     best = loaded.recommend(history, [0.3, 0.7], k=5).item_ids
     assert "README.md" in run(app, ["export", str(tmp_path / "model")]).output
     assert Recommender.load(tmp_path / "model").recommend(history, [0.3, 0.7], k=5)[0]
