@@ -26,6 +26,8 @@ StudyName = Annotated[str | None, Option("--study", help="The first of params.ya
 Backbone = Annotated[str | None, Option("--backbone", help="The first of params.yaml.")]
 Full = Annotated[bool, Option("--full", help="The study itself, not a small one.")]
 People = Annotated[bool, Option("--people", help="With all users' histories.")]
+STAGES = "dvc repro generator@STUDY-BACKBONE rivals@STUDY-BACKBONE"
+Renew = Annotated[bool, Option("--renew", help=f"First make docs/demo anew, after `{STAGES}`.")]
 Target = Annotated[Path, Argument(help="Where to write; an earlier export is replaced.")]
 
 app = typer.Typer(
@@ -217,7 +219,7 @@ def demo(
     backbone: Backbone = None,
     output: Annotated[Path | None, Option(help="Instead of artifacts/demo.html.")] = None,
     show: Annotated[bool, Option(help="Open it in a browser.")] = True,
-    renew: Annotated[bool, Option("--renew", help="First make docs/demo anew.")] = False,
+    renew: Renew = False,
     check: Annotated[bool, Option("--check", help="Only measure its lists again.")] = False,
 ) -> None:
     """Build the demo page and open it; with --check, exit code 1 if lists are not as recorded."""

@@ -40,7 +40,6 @@ from paragon.rivals.end_to_end import biased_scores
 from paragon.storage import loading
 from paragon_study.report.style import look, metric_label
 
-RENEW = "python -m paragon demo --renew"
 STEPS = {2: 100, 3: 20}  # by the number of objectives: dials have multiples of 1 / STEPS
 MOST_BYTES = 8 * 1000 * 1000
 METHODS = {
@@ -297,10 +296,13 @@ def measured_again(bundle: Bundle, sequences: Sequences, curve: pd.DataFrame) ->
     return rows[["method", *weights, *metrics]].join(here)
 
 
-def load_bundle(stem: Path, sequences: Sequences) -> Bundle:
-    """Load a bundle; raise ``ParagonError`` if missing, altered, or made with other data."""
+def load_bundle(stem: Path, sequences: Sequences, renew: str) -> Bundle:
+    """Load a bundle; raise ``ParagonError`` if missing, altered, or made with other data.
+
+    ``renew``: the command that makes it again.
+    """
     expected = {"kind": "demo", "data": {name: sequences.description[name] for name in _DATA}}
-    with loading(stem, RENEW, expected) as (tensors, description):
+    with loading(stem, renew, expected) as (tensors, description):
         bundle = Bundle(tensors, description)
         _ = bundle.generator  # fails for tensors of another version
         return bundle

@@ -17,6 +17,7 @@ from paragon.generator.training import untrained
 from paragon.params import DATA, RESULTS, ROOT, load_params
 from paragon.storage import save_tensors
 from paragon_study.command_line import app
+from paragon_study.demo.of_study import renew_bundle, write_page
 from paragon_study.demo.page import (
     METHODS,
     Rankings,
@@ -26,7 +27,7 @@ from paragon_study.demo.page import (
     measured_again,
     study_tensors,
 )
-from paragon_study.pipeline.study import open_study
+from paragon_study.pipeline.study import Study, open_study
 from tests.conftest import refused, trained_study
 from tests.demo.browser import Browser
 
@@ -44,7 +45,7 @@ def sequences():
 @pytest.fixture(scope="session")
 def bundle(sequences):
     """The committed one."""
-    return load_bundle(STEM, sequences)
+    return load_bundle(STEM, sequences, "demo --renew")
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +148,7 @@ def test_another_study_has_a_bundle_with_the_same_bytes_twice_and_a_page(
     for ending in (".json", ".safetensors"):
         one, two = (stem.with_suffix(ending).read_bytes() for stem in stems)
         assert one == two
-    page = build_page(load_bundle(stems[0], seqs), seqs)
+    page = build_page(load_bundle(stems[0], seqs, "demo --renew"), seqs)
     assert all(title in page for title in seqs.titles)
     strange = replace(seqs, titles=["</script><b>"] * seqs.n_items)  # titles are only text
     assert "</script><b>" not in build_page(toy_bundle, strange)
@@ -203,15 +204,24 @@ def test_three_objectives_have_three_dials(seqs, backbone, settings, tmp_path, b
 
 def test_what_is_wrong_is_said(toy_study, toy_bundle, tmp_path):
     seqs = toy_study.test_set.sequences
-    refused(("none", "demo --renew"), load_bundle, tmp_path / "none", seqs)
+    refused(("none", "demo --renew"), load_bundle, tmp_path / "none", seqs, "demo --renew")
     save_tensors(tmp_path / "toy", toy_bundle.tensors, toy_bundle.description)
     other = replace(seqs, description=seqs.description | {"fingerprint": "other"})
-    refused("fingerprint", load_bundle, tmp_path / "toy", other)
+    refused("fingerprint", load_bundle, tmp_path / "toy", other, "demo --renew")
     generator, collection = toy_study.generators["generated"][0], toy_study.collection
     for change in ({"predicts": "velocity"}, {"network": "transformer"}):
         model = untrained(collection, generator.settings.model_copy(update=change), seed=0)
         others = {"generated": [Generator(model, generator.description)]}
         refused(*change.values(), make_bundle, replace(toy_study, generators=others))
+
+
+def test_what_has_to_be_run_before_is_named(sequences, tmp_path):
+    shop = Study("shop", "sasrec", load_params())
+    refused(("generator@shop-sasrec", "rivals@shop-sasrec"), renew_bundle, shop)
+    assert "rivals@" in CliRunner().invoke(app, ["demo", "--help"]).output
+    other = Study("ml-100k", "deepfm", load_params(study="ml-100k"))
+    command = "demo --study ml-100k --backbone deepfm --renew"
+    refused(command, write_page, other, tmp_path / "demo.html")
 
 
 def test_the_command_builds_the_page_without_any_training(sequences, tmp_path):
