@@ -300,6 +300,16 @@ def test_changes_are_marked_and_the_point_is_where_the_study_measured(page, list
     assert float(x) == pytest.approx(page.run(f"front.x({accuracy})"))
 
 
+@pytest.mark.parametrize("width", [360, 390, 820, 1280])
+def test_both_lists_stand_side_by_side_on_every_screen(page, width):
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 720}
+    page.send("Emulation.setDeviceMetricsOverride", **size)
+    place = "[...document.querySelectorAll('#now, #before')].map(e => e.getBoundingClientRect())"
+    now, before = page.run(f"{place}.map(r => [r.left, r.right, r.top])")
+    assert now[2] == before[2] and now[1] < before[0] and before[1] <= width
+    assert page.run("document.documentElement.scrollWidth") == width
+
+
 def test_it_is_quick_and_small_and_alone(page, address):
     assert address.stat().st_size <= 8e6
     assert page.run("paragon.ready") < 2000  # milliseconds after the page was asked for
