@@ -8,7 +8,7 @@ const front = new Front(document.querySelector("#front svg"), recommender, data)
 const objectives = data.about.generator.collection.objectives;
 const dials = [...document.querySelectorAll(".weight input")]; // one for two objectives, or each
 const total = data.dials[0].reduce((sum, part) => sum + part, 0); // of what the dials say
-const chosen = { user: 0, method: "generated", step: Math.round(0.65 * (data.dials.length - 1)) };
+const chosen = { method: "generated", ...data.opening };
 const backboneList = keepLast((user) => recommender.list(user, "backbone", 0).items);
 const durations = []; // of the last changes, in milliseconds
 let remembering; // the timer of `remember`
@@ -177,17 +177,6 @@ function fromAddress() {
   return change;
 }
 
-// The adapters [P] for accuracy alone and for diversity alone.
-const extremes = [0, 1].map((objective) =>
-  recommender.vector("generated", data.dials.findIndex((row) => row[objective] === total)));
-
-// Whether the title that a user took next is listed for accuracy alone, and not for diversity.
-function loses(user) {
-  const [accuracy, diversity] = extremes.map((vector) =>
-    recommender.ordered(user, "generated", null, vector).includes(data.targets[user]));
-  return accuracy && !diversity;
-}
-
 // What the dials were set to: if one moves, the others share the rest as they were set.
 const wished = [...data.dials[chosen.step]];
 
@@ -198,7 +187,6 @@ function nearest(parts) {
 }
 
 fillControls();
-chosen.user = Math.max(0, data.users.findIndex((_, user) => loses(user)));
 name(byId("before"), methodOf.get("backbone"));
 choose({ method: chosen.method, ...fromAddress() });
 addEventListener("hashchange", () => choose(fromAddress()));

@@ -157,6 +157,32 @@ class Rankings:
             return biased_scores(plain, self.sequences.categories, bias)
         return plain
 
+    def opening(self) -> tuple[int, int]:
+        """Choose what the page shows first: the row of a test event, and a row of the dials.
+
+        The weights are the setting nearest to equal ones.  The user is the one whose list gains
+        most categories there, compared with the list of the backbone; of equal ones, the first.
+        Only users are considered whose next title is in both lists, and not in the list for
+        diversity alone; if there is none, all users.
+        """
+        far = np.square(self.weights - 1 / self.weights.shape[1]).sum(1).round(9)  # [D]
+        middle = int(far.argmin())
+        diverse = int((self.weights[:, 1] == 1).argmax())
+        generated = self.top("generated", middle)  # [N, 10]
+        backbone = self.top("backbone", middle)  # [N, 10]
+
+        def lists_target(items: np.ndarray) -> np.ndarray:
+            return (items == self.sequences.test.targets[:, None]).any(1)  # [N]
+
+        def covered(items: np.ndarray) -> np.ndarray:
+            return self.sequences.categories[items].any(1).sum(1)  # [N]
+
+        leaves = lists_target(generated) & lists_target(backbone)
+        leaves &= ~lists_target(self.top("generated", diverse))
+        gain = covered(generated) - covered(backbone)
+        considered = leaves if leaves.any() else np.ones_like(leaves)
+        return int(np.where(considered, gain, -np.inf).argmax()), middle
+
 
 @torch.no_grad()
 def denoising_steps(generator: Generator) -> list[dict]:
@@ -344,6 +370,7 @@ def build_page(bundle: Bundle, sequences: Sequences) -> str:
 def _data(bundle: Bundle, sequences: Sequences) -> dict:
     """Return the `data` of the scripts: names, histories, and how methods are drawn."""
     test = sequences.test
+    opening = Rankings(bundle, sequences).opening()
     starts = sequences.offsets[test.users]  # [N]
     ends = starts + test.positions  # [N]
     histories = [
@@ -367,6 +394,7 @@ def _data(bundle: Bundle, sequences: Sequences) -> dict:
         "about": bundle.description,
         "steps": denoising_steps(bundle.generator),
         "dials": bundle.dials.tolist(),
+        "opening": dict(zip(("user", "step"), opening, strict=True)),
         "metrics": metrics,
         "biases": bundle.biases.round(6).tolist(),
         "methods": methods,

@@ -284,7 +284,7 @@ def test_everything_can_be_done_with_the_keyboard(page, lists, sequences):
 
 
 def test_changes_are_marked_and_the_point_is_where_the_study_measured(page, lists, bundle):
-    page.run("choose({ user: 0 })")
+    page.run("choose({ user: 0, step: 65 })")
     old, new = lists.top("backbone", 65)[0], lists.top("generated", 65)[0]
     fresh = sum(item not in old for item in new)
     assert fresh > 0
@@ -298,6 +298,24 @@ def test_changes_are_marked_and_the_point_is_where_the_study_measured(page, list
         assert f"{value:.3f} ± {1.96 * error:.3f}" in words
     x = page.run("front.here.getAttribute('cx')")
     assert float(x) == pytest.approx(page.run(f"front.x({accuracy})"))
+
+
+def test_it_opens_where_the_list_with_weights_has_clearly_more_categories(page, lists, sequences):
+    user, step = page.run("[chosen.user, chosen.step]")
+    assert lists.weights[step].tolist() == [0.5, 0.5]
+    new, old = (lists.top(method, step).tolist() for method in ("generated", "backbone"))
+    diverse = lists.top("generated", 0).tolist()
+    sets = [set(np.flatnonzero(row)) for row in sequences.categories]
+    gains = {
+        row: len(set().union(*(sets[i] for i in new[row])))
+        - len(set().union(*(sets[i] for i in old[row])))
+        for row, target in enumerate(sequences.test.targets)
+        if target in new[row] and target in old[row] and target not in diverse[row]
+    }
+    assert user == max(gains, key=gains.get)  # of equal ones, the first
+    counts = "[...document.querySelectorAll('.cells')].map(e => e.querySelectorAll('.has').length)"
+    now, before = page.run(counts)
+    assert now - before == gains[user] and now >= 1.5 * before
 
 
 @pytest.mark.parametrize("width", [360, 390, 820, 1280])
