@@ -32,8 +32,8 @@ DIGESTS = {
     "tisasrec_on_two_threads": "dd307de9",
     "collection": "fb250fae",
     "interpolation": "eabb722d",
-    "paragon": "712c816d",
-    "generated": "87714e59",
+    "paragon": "a066c7a1",
+    "generated": "77a336fa",
     "hypernetwork": "f3d90fea",
 }
 X86 = platform.machine() in ("x86_64", "AMD64")
