@@ -37,7 +37,7 @@ WITH_CONTROL = [
 # Columns of the README's table, and their headings there: what a telephone shows without scrolling.
 IN_README = {"95 %": "95 %", "80 %": "80 %", "control error": "error"}
 WITH_CLAIMS = ("README.md", "docs/findings.md")
-STUDY_OF = {"studies": MAIN[0], "planted": "planted"}  # of a source
+STUDY_OF = {"studies": MAIN[0], "planted": "planted", "released": RELEASED}  # of a source
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 
