@@ -50,6 +50,7 @@ SMALL = {
     | {"learning_rate": 0.02},
     "generator": {"latent": None, "width": 16, "blocks": 1, "steps": 30, "batch": 16}
     | {"task_batch": 2, "task_rows": 16, "sampler_steps": 2},
+    "generators": {"paragon": {"task_batch": 0, "sampler_steps": 50, "learning_rate": 0.001}},
     "rivals": {"seeds": 2, "weights": 2, "rows": 32, "width": 16, "blocks": 1},
 }
 

@@ -32,7 +32,7 @@ DIGESTS = {
     "tisasrec_on_two_threads": "dd307de9",
     "collection": "fb250fae",
     "interpolation": "eabb722d",
-    "paragon": "a066c7a1",
+    "paragon": "712c816d",
     "generated": "77a336fa",
     "hypernetwork": "f3d90fea",
 }
