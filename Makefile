@@ -87,7 +87,7 @@ check: $(VENV)/.test ## Check style and types, in under a minute
 lab: fetch ## Open JupyterLab on a copy of the notebooks, in small
 	$(BIN)/python -m paragon lab $(if $(FULL),--full) $(OPTIONS)
 
-small: fetch ## Run the whole study in small, in lab/, and print what it measured: three minutes
+small: fetch ## Run the whole study in small, in lab/, and print what it measured (minutes)
 	$(BIN)/python -m paragon small
 
 lab-reset: ## Remove that copy and all that was changed in it
