@@ -1,6 +1,5 @@
 """The lab: a copy of the notebooks in ``lab/``, full or small, that cannot change the study."""
 
-import json
 import os
 import shutil
 import sys
@@ -132,27 +131,20 @@ def headline_of(lab: Path) -> str:
     """Tabulate what the small study in ``lab`` measured: a method a line."""
     import pandas as pd
 
+    from paragon_study.report.compare import load_results
     from paragon_study.report.style import look
+    from paragon_study.report.tables import plus_minus
 
-    folder = lab / "results" / "ml-100k" / "sasrec"
-    measured = json.loads((folder / "headline.json").read_text(encoding="utf-8"))
-    columns = {
-        "alpha_ndcg_98": ("diversity at 98 %", 1),
-        "alpha_ndcg_80": ("at 80 % of the accuracy", 1),
-        "regret_mean_full": ("regret, %", 100),
-    }
+    measured = load_results(lab / "results" / "ml-100k" / "sasrec" / "headline.json")
     rows = {}
     for method in SHOWN:
-        values = measured.get(method, {})
+        value = measured.get(method, {}).get
         rows[look(method).label] = {
-            heading: values[key] * unit if key in values else None
-            for key, (heading, unit) in columns.items()
+            "diversity at 98 %": plus_minus(value("alpha_ndcg_98"), None, 2),
+            "at 80 % of the accuracy": plus_minus(value("alpha_ndcg_80"), None, 2),
+            "regret, %": plus_minus(value("regret_mean_full"), None, 0, "regret_mean_full"),
         }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    digits = {heading: "{:.2f}" if unit == 1 else "{:.0f}" for heading, unit in columns.values()}
-    for heading, form in digits.items():
-        table[heading] = [form.format(x) if pd.notna(x) else "–" for x in table[heading]]
-    return str(table.to_string())
+    return pd.DataFrame.from_dict(rows, orient="index").to_string()
 
 
 def check_user(options: Sequence[str]) -> None:
