@@ -12,7 +12,8 @@ from paragon.errors import ParagonError, shown
 from paragon.evaluation.differences import REFERENCE, from_generated, shares_from_generated
 from paragon.evaluation.methods import METHODS, Method, Trained, all_rows, named
 from paragon.evaluation.protocol import measure_rows
-from paragon.evaluation.shares import HEADLINE, MEASURES, with_shares
+from paragon.evaluation.shares import HEADLINE, MEASURES, all_choices, with_shares
+from paragon.evaluation.slider import WANTED_OF, with_slider
 from paragon.evaluation.summary import (
     Summary,
     over_seeds,
@@ -27,7 +28,7 @@ from paragon.storage import write_json, write_text
 
 # Measures that headline.json repeats for DVC: at shares of the accuracy, and of control.
 SHARED = r"(kept|alpha_ndcg|possible)_[\d.]+"
-CONTROL = ("regret_mean_full", "outcome_error_full")
+CONTROL = ("regret_mean_full", "asked_acc", "asked_div", "moves")
 FEW = 2000  # resamples for the hypervolume, which takes far longer than a mean
 
 
@@ -52,13 +53,16 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
     objectives = trained.test_set.objectives
     users = trained.test_set.evaluation.users  # [N]
     curve, measured = measure_rows(trained.test_set, all_rows(trained))
-    kept, at_shares = with_shares(trained, settings.shares, named(HEADLINE))
+    choices = all_choices(trained, named(HEADLINE))
+    kept, at_shares = with_shares(choices, settings.shares)
+    sliders = with_slider(choices)
 
     summary = summarise(curve, objectives)
     for method, control_of in per_user_control(measured, users, objectives).items():
         summary[method] |= control_of
-    for method, measures in kept.items():
-        summary[method] |= over_seeds(measures)
+    for measured_by in (kept, sliders):
+        for method, measures in measured_by.items():
+            summary[method] |= over_seeds(measures)
 
     differences = from_generated(measured, users, min(settings.resamples, FEW))
     for method, more in shares_from_generated(at_shares, users, settings.resamples).items():
@@ -71,7 +75,7 @@ def evaluate_method(
 ) -> Results:
     """Add a new method to the ``recorded`` results of its study; train and write nothing.
 
-    Of the others, `generated` alone is measured again, at shares of accuracy, to compare users.
+    Of the others, `generated` and `tuned` alone are measured again, at shares of accuracy.
     Raise ``ParagonError`` for an unknown kind.
     """
     kinds = sorted({entry.kind for entry in METHODS.values()})
@@ -82,10 +86,11 @@ def evaluate_method(
     compared = curve[curve["method"].isin(("tuned", "tuned_alone", "constant", name))]
     row = summarise(compared, trained.test_set.objectives)[name]
 
-    both = {name: method} | named([REFERENCE])
-    kept, at_shares = with_shares(trained, settings.shares, both)
+    both = {name: method} | named([REFERENCE, WANTED_OF])
+    choices = all_choices(trained, both)
+    kept, at_shares = with_shares(choices, settings.shares)
     if name in kept:
-        row |= over_seeds(kept[name])
+        row |= over_seeds(kept[name] | with_slider(choices).get(name, {}))
     else:
         none = Measure(None, "a method of `rows` has no settings to choose from")
         unknown = {f"{m}_{100 * s:g}": [none] for m in MEASURES for s in settings.shares}

@@ -148,13 +148,6 @@ def _generated_sources(trained: Trained, index: int, weights: Tensor) -> Tensor:
     return reranking.source_vectors(trained.generators["generated"][index], few)
 
 
-def _tuned_sources(trained: Trained, index: int, weights: Tensor) -> Tensor:
-    """Return adapters ``[1 + 3, P]`` to re-rank: none, and the anchors' near the same weights."""
-    few = reranking.source_weights(weights, trained.columns()[0])  # [3, O]
-    anchors = mixtures.mixed(trained.collection, mixtures.nearest, index, few)  # [3, P]
-    return torch.cat([torch.zeros_like(anchors[:1]), anchors])
-
-
 def _reranked_by_hypernetwork(trained: Trained) -> Iterator[Row]:
     """Re-rank the backbone's list by the scores of `hypernetwork` (Chen et al., KDD 2023)."""
     test_set = trained.test_set
@@ -255,7 +248,6 @@ METHODS = {
     "xquad": Method("reranked", rerank=XQUAD),
     "dpp": Method("reranked", rerank=RERANKERS["dpp"]),
     "generated_xquad": Method("reranked", rerank=XQUAD, vectors=_generated_sources),
-    "tuned_xquad": Method("reranked", rerank=XQUAD, vectors=_tuned_sources),
     "popularity": Method("reference", rows=partial(_recommender, name="popularity")),
     "item_knn": Method("reference", rows=partial(_recommender, name="item_knn")),
     "cmr": Method("reranked", rows=_reranked_by_hypernetwork),

@@ -5,6 +5,7 @@ measured on test users. Shapes: N events, n items, S settings, P parameters, M c
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,12 +38,10 @@ HEADLINE: tuple[str, ...] = (
     "xquad",
     "dpp",
     "generated_xquad",
-    "tuned_xquad",
 )
 MEASURES = ("kept", "alpha_ndcg", "possible", "distance", "calibration", "novelty", "gini")
 # Of accuracy, to choose from; more are tried between two, where the accuracy jumps.
 WEIGHTS = (np.arange(51) / 50).tolist()
-CLOSE = 0.9  # of the least share: a method can be more accurate than the backbone
 
 
 class TopTen:
@@ -91,12 +90,9 @@ Choose = Callable[[int, Method, TopTen, TopTen], Choice | None]
 
 
 def choice_of(
-    trained: Trained, index: int, method: Method, valid: TopTen, test: TopTen, least: float = 0.0
+    trained: Trained, index: int, method: Method, valid: TopTen, test: TopTen
 ) -> Choice | None:
-    """Measure settings of a method on validation users; None if it has none.
-
-    Below the share ``least`` of their best accuracy, adapters need not be close.
-    """
+    """Measure settings of a method on validation users; None if it has none."""
     if method.rerank is not None:
         vectors, tried = reranked(trained, index, method)
         return reranker_choice(method.rerank, tried["full"], test, vectors)
@@ -111,7 +107,7 @@ def choice_of(
         assert vectors is not None
         return vectors
 
-    weights, points = refined(WEIGHTS, lambda between: valid.points(adapters(between)), least)
+    weights, points = refined(WEIGHTS, lambda between: valid.points(adapters(between)))
     return Choice(adapters(weights), points, test.of_adapters)
 
 
@@ -193,43 +189,65 @@ class Readings:
         return measures, by_event
 
 
+@dataclass(frozen=True)
+class Choices:
+    """The settings of methods, tried on validation users, and what is needed to measure them."""
+
+    trained: Trained
+    methods: Mapping[str, Method]
+    of: Mapping[str, Mapping[int, Choice]]  # by method and seed
+    plain: np.ndarray  # [2], NDCG@10 and α-nDCG@10 of the backbone for validation users
+    backbone: np.ndarray  # [N, 10], the backbone's lists for test users
+    test: TopTen
+
+
+def all_choices(
+    trained: Trained, methods: Mapping[str, Method], choose: Choose | None = None
+) -> Choices:
+    """Try the settings of methods on validation users, for each seed."""
+    choose = choose or partial(choice_of, trained)
+    valid = TopTen(trained, "valid")
+    test = TopTen(trained, "test")
+    backbone = choice_of(trained, 0, METHODS["backbone"], valid, test)
+    assert backbone is not None
+    of: dict[str, dict[int, Choice]] = {}
+    for name, method in methods.items():
+        for index, seed in enumerate(trained.seeds if is_random(method) else trained.seeds[:1]):
+            choice = choose(index, method, valid, test)
+            if choice is not None:
+                of.setdefault(name, {})[seed] = choice
+    plain = next(iter(backbone.lists(backbone.settings)))
+    return Choices(trained, methods, of, backbone.points[0], plain, test)
+
+
+def is_random(method: Method) -> bool:
+    """Say whether another seed gives other lists."""
+    return not method.fixed and (method.rerank is None or method.vectors is not None)
+
+
 def with_shares(
-    trained: Trained,
-    shares: Sequence[float],
-    methods: Mapping[str, Method],
-    choose: Choose | None = None,
+    choices: Choices, shares: Sequence[float]
 ) -> tuple[dict[str, dict[str, list[Measure]]], Measured]:
     """Measure methods at shares of the backbone's accuracy.
 
     Return ``{method: {measure_share: one for each seed}}``, with `alpha_ndcg_98` for a share of
     0.98; and by share α-nDCG@10 of each event, for methods that reach the share with every seed.
     """
-    least = CLOSE * min(shares)
-    choose = choose or partial(choice_of, trained, least=least)
-    valid = TopTen(trained, "valid")
-    test = TopTen(trained, "test")
-    backbone = choice_of(trained, 0, METHODS["backbone"], valid, test)
-    assert backbone is not None
-    of_backbone = float(backbone.points[0, 0])  # NDCG@10 of validation users
-    readings = Readings(trained, test, next(iter(backbone.lists(backbone.settings))))
-
+    readings = Readings(choices.trained, choices.test, choices.backbone)
     labels = {f"{100 * share:g}": share for share in shares}
     measures: dict[str, dict[str, list[Measure]]] = {}
     rows: Measured = {label: {} for label in labels}
-    for name, method in methods.items():
-        random = not method.fixed and (method.rerank is None or method.vectors is not None)
-        for index, seed in enumerate(trained.seeds if random else trained.seeds[:1]):
-            choice = choose(index, method, valid, test)
-            if choice is None:
-                continue
-            found = at_shares(choice, of_backbone, labels, readings)
+    for name, by_seed in choices.of.items():
+        of_method = measures.setdefault(name, {})
+        for seed, choice in by_seed.items():
+            found = at_shares(choice, choices.plain[0], labels, readings)
             for label, (values, by_event) in found.items():
                 for measure, value in values.items():
-                    of_method = measures.setdefault(name, {})
                     of_method.setdefault(f"{measure}_{label}", []).append(value)
                 if by_event is not None:
                     mean = by_event.mean(keepdims=True)[None]  # [1, 1]
                     # One number: as if there were one weight and one objective.
+                    random = is_random(choices.methods[name])
                     row = ByEvent(np.ones((1, 1)), mean, [by_event[None]], random)
                     rows[label].setdefault(name, {})[seed] = row
     for label, of_share in rows.items():

@@ -26,7 +26,7 @@ from paragon.reranking.rules import Ranked, Rerank, Setting
 DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 # Weights of a re-ranker.  Many are close to 1, as probabilities are small beside gains; more are
 # tried between two, where the accuracy jumps.
-_ODDS = 2.0 ** np.arange(-2, 15)
+_ODDS = 2.0 ** np.arange(-2, 14.5, 0.5)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
 LEAST = 0.75  # share of the accuracy, above which weights between are tried
 MANY = 5  # sources: with so many, nothing between LAMBDAS is tried

@@ -16,6 +16,7 @@ from paragon.evaluation.shares import (
     Choice,
     TopTen,
     adapters_of,
+    all_choices,
     reranker_choice,
     with_shares,
 )
@@ -72,5 +73,6 @@ def at_budgets(
     methods = named(names)
     out = {}
     for budget in budgets:
-        out[budget] = with_shares(trained, shares, methods, partial(choose, budget=budget))
+        choices = all_choices(trained, methods, partial(choose, budget=budget))
+        out[budget] = with_shares(choices, shares)
     return out

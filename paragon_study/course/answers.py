@@ -53,6 +53,13 @@ def times_saved(settings: Any, epochs: float, events: int, together: bool = True
     return epochs * events / prepared
 
 
+def of_a_person(shown: int, wanted: int, close: int = 1) -> str:
+    """Exercise 06.4: what a person says who sees ``shown`` categories and wants ``wanted``."""
+    if abs(shown - wanted) <= close:
+        return "enough"
+    return "more" if shown < wanted else "less"
+
+
 def factor(law: pd.DataFrame) -> float:
     """Exercise 07.2: the regret of `nearest` with five anchors, over that with twenty."""
     five, twenty = _regret_of_nearest(law)
@@ -96,7 +103,7 @@ def _regret_of_nearest(law: pd.DataFrame) -> tuple[float, float]:
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean regret and control error of methods that have both."""
+    """Return the mean regret and distance from `tuned` of methods that have both."""
     rows = rows[rows["setting"] == "3 objectives, sasrec"]
     return rows.groupby("method")[["regret", "outcome_error"]].mean().dropna()
 
@@ -126,13 +133,20 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
         ),
         (lambda s, _, events: times_saved(s, 1, events), "Each epoch reads all events."),
     ],
+    of_a_person: [
+        (partial(of_a_person, close=0), "One category beside the wanted number is enough, too."),
+        (
+            lambda shown, wanted: of_a_person(wanted, shown),
+            "Who sees fewer than wanted says more.",
+        ),
+    ],
     factor: [
         (_difference, "This is the difference, not the factor."),
         (lambda law: 1 / factor(law), "This is the factor from five anchors to twenty."),
         (lambda law: factor(law) - 1, "This is by how much it is larger, not by which factor."),
     ],
     farthest: [
-        (lambda rows: _means(rows)["outcome_error"].idxmax(), "It has the largest control error."),
+        (lambda rows: _means(rows)["outcome_error"].idxmax(), "It is farthest from `tuned`."),
         (lambda rows: _means(rows)["regret"].idxmax(), "This one has the largest regret."),
         (partial(farthest, largest=False), "Its ranks are the closest."),
     ],

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from paragon.data.sequences import Sequences
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
+from paragon.metrics.people import MOVES
 from paragon_study.report import style
 from paragon_study.report.style import BLUE, GREY, ORANGE, WEIGHT, look, metric_label, small_print
 from paragon_study.report.style import save_figure as save_figure
@@ -305,6 +306,28 @@ def lines(
             _mark(ax, position, name, 1.01, align="center")
     if list(curves) != [""]:
         ax.legend(**_BESIDE)
+    return figure
+
+
+SLIDERS = ("tuned", "paragon", "generated", "hypernetwork", "nearest", "category_bias", "xquad")
+
+
+@style.drawn
+def people(summary: Mapping[str, Mapping], methods: Iterable[str] = SLIDERS) -> Figure:
+    """Plot how many people are content after each move, and the accuracy of their lists."""
+    moves = range(MOVES + 1)
+    figure, (ax, kept) = style.panels(7.2, 3, 1, 2)
+    for place, method in enumerate(methods):
+        row = summary.get(method, {})
+        if row.get("content_0") is None:
+            continue
+        line = _line_look(method)
+        ax.plot(moves, [100 * row[f"content_{move}"] for move in moves], **line)
+        alone = line | {"linestyle": "none", "markersize": 7}
+        kept.plot([place], [100 * (row["content_kept"] or np.nan)], **alone)
+    ax.set(title="content people, %", xlabel="moves")
+    kept.set(title="accuracy of their lists, % of the backbone", xticks=[])
+    style.method_legend(figure, ax)
     return figure
 
 

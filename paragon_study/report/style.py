@@ -77,7 +77,6 @@ METHODS = {
     "xquad": Look("xQuAD re-ranking", "#004D40", "<", _DASH),
     "dpp": Look("DPP re-ranking", "#8C564B", "p", _DOT),
     "generated_xquad": Look("ours, xQuAD", "#E7298A", "d", _DASHDOT),
-    "tuned_xquad": Look("tuned, xQuAD", "#A6761D", "d", _DASHDOT),
     "popularity": Look("popularity", "#777777", "X", _DASHDOT),
     "item_knn": Look("item kNN", "#AA4499", "H", _DOT),
     "cmr": Look("hypernetwork, re-ranking", "#6A51A3", "P", _DOT),

@@ -22,7 +22,7 @@ from paragon.evaluation.differences import from_generated
 from paragon.evaluation.evaluate import Results, evaluate_method
 from paragon.evaluation.methods import METHODS, Method, all_rows, named, other_rows
 from paragon.evaluation.protocol import Row, Scores, TestSet, measure_rows
-from paragon.evaluation.shares import with_shares
+from paragon.evaluation.shares import all_choices, with_shares
 from paragon.evaluation.summary import summarise
 from paragon.generator.generator import Generator
 from paragon.generator.training import losses_on, train_generator
@@ -178,7 +178,7 @@ def test_a_new_method_is_measured_beside_recorded_results(trained, curve, settin
     few = settings.evaluation.model_copy(update={"resamples": 200, "shares": shares})
     results = evaluate_method(trained, "again", METHODS["interpolation"], recorded, few)
     again, there = results.summary["again"], summarise(curve, OBJECTIVES)["interpolation"]
-    kept = with_shares(trained, shares, named(["interpolation"]))[0]["interpolation"]
+    kept = with_shares(all_choices(trained, named(["interpolation"])), shares)[0]["interpolation"]
     there |= {name: np.mean([m.value for m in measures]) for name, measures in kept.items()}
     numbers = {name: x for name, x in there.items() if isinstance(x, float)}
     assert {name: again[name] for name in numbers} == pytest.approx(numbers, rel=1e-3, abs=1e-4)

@@ -9,7 +9,7 @@ import torch
 from paragon.evaluation import shares
 from paragon.evaluation.evaluate import evaluate, headline
 from paragon.evaluation.methods import METHODS, named
-from paragon.evaluation.shares import MEASURES, WEIGHTS, Choice, with_shares
+from paragon.evaluation.shares import MEASURES, WEIGHTS, Choice, all_choices, with_shares
 from paragon.metrics import ranking
 from paragon.rivals.end_to_end import END_TO_END, biased_scores
 from paragon_study.ablations.budgets import at_budgets
@@ -78,10 +78,7 @@ def all_settings(toy_study, index, name):
         known |= dict(zip(new, found, strict=True))
         most = max(ndcg for ndcg, _ in known.values())
         apart = [
-            (a, b)
-            for a, b in pairwise(sorted(known))
-            if abs(known[a] - known[b])[0] > 0.01 * most
-            and max(known[a][0], known[b][0]) >= 0.9 * min(SHARES) * most
+            (a, b) for a, b in pairwise(sorted(known)) if abs(known[a] - known[b])[0] > 0.01 * most
         ]
         if not (new := [(a + b) / 2 for a, b in apart]):
             break
@@ -90,7 +87,7 @@ def all_settings(toy_study, index, name):
 
 @pytest.mark.parametrize("name", ["generated", "paragon_no_cfg", "category_bias", "tuned"])
 def test_the_most_diverse_setting_of_validation_is_measured_on_test_users(toy_study, name):
-    measures, rows = with_shares(toy_study, SHARES, named([name]))
+    measures, rows = with_shares(all_choices(toy_study, named([name])), SHARES)
     none = torch.zeros(toy_study.test.form.size)
     plain = {p: measured(toy_study, p, getattr(toy_study, p).catalogue_scores(none).numpy()).mean(1)
              for p in ("valid", "test")}  # fmt: skip
@@ -142,7 +139,7 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypat
     events, of_backbone = len(test), shares.choice_of
     lists = np.random.default_rng(0).integers(1, sequences.n_items, (4, events, 10))
 
-    def planned(toy_study, index, method, *both, least=0.0):
+    def planned(toy_study, index, method, *both):
         own = of_backbone(toy_study, 0, METHODS["backbone"], *both)
         if method == METHODS["backbone"]:
             return own
@@ -151,7 +148,7 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypat
         return Choice(range(4), points, lambda chosen: (lists[row] for row in chosen))
 
     monkeypatch.setattr(shares, "choice_of", planned)
-    measures, rows = with_shares(toy_study, (0.95, 0.65), named(["tuned"]))
+    measures, rows = with_shares(all_choices(toy_study, named(["tuned"])), (0.95, 0.65))
     assert rows["95"] == {} and [*rows["65"]["tuned"]] == toy_study.seeds
     reached, missed = measures["tuned"]["alpha_ndcg_95"]
     assert reached == measures["tuned"]["alpha_ndcg_65"][0] and missed.value is None

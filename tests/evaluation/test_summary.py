@@ -66,7 +66,8 @@ def test_summary_by_hand(tmp_path):
     assert "regret_mean_sampled" not in constant  # no losses under this protocol
     differences = {"tuned": {"set_hv_sampled": 0.0123}}
     summary["tuned"] |= {"kept_95": 0.93, "kept_95_sd": 0.01, "possible_95": None, "gini_95": 0.5}
-    control = {name: summary["tuned"][name] for name in ("regret_mean_full", "outcome_error_full")}
+    summary["tuned"] |= {"asked_acc": 0.02, "moves": 1.7}
+    control = {name: summary["tuned"][name] for name in ("regret_mean_full", "asked_acc", "moves")}
     assert headline(summary) == {"tuned": {"kept_95": 0.93} | control}
     Results(curve, summary, differences).write(tmp_path)
     contents = {"metrics": summary, "differences": differences, "headline": headline(summary)}

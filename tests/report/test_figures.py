@@ -54,6 +54,7 @@ def make_curve(seeds=3):
     return pd.DataFrame(rows, columns=names)
 
 
+CONTENT = {f"content_{move}": 0.2 + 0.1 * move for move in range(6)} | {"content_kept": 0.7}
 LEAD = make_curve().replace("constant", "backbone")
 # What each figure is drawn from, and a name or number on it.
 FIGURES = {
@@ -68,6 +69,7 @@ FIGURES = {
     "sequence_in_time": ([[60, 120, 180], ["train", "valid", "test"]], "valid"),
     "training_curves": ([LOSSES], "generator"),
     "tuning_curves": ([[0, 100, 200], TUNED, [0.1, 0.9]], "step"),
+    "people": ([{"generated": CONTENT}], OURS),
     "ternary": ([LATTICE, LATTICE[:, 0], list("abc"), "x"], "a = 1"),
     "anchor_law": ([LAW, ["nearest", "generated", "hypernetwork"]], "SASRec"),
     "budgets": ([BUDGETS], style.look("xquad").label),
