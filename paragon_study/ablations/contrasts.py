@@ -128,7 +128,7 @@ def paired_table(
 
 @style.drawn
 def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
-    """Plot regret up to 200 % and control error over the number of tuned adapters, by study."""
+    """Plot regret up to 200 % and distance from `tuned` over the tuned adapters, by study."""
     several = law.groupby("name", sort=False)["anchors"].nunique() > 1
     names = several.index[several].tolist()
     figure, axes = style.panels(7.2, 4.4, 2, len(names), **style.SHARED)
@@ -159,7 +159,7 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
     axes[0, 0].set_ylim(top=min(2, axes[0, 0].get_ylim()[1]))  # of all columns
     axes[0, 0].yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=""))
     axes[0, 0].set_ylabel("regret, %\n(0 = oracle)", fontsize=8)
-    axes[1, 0].set_ylabel("control error\n(0 = oracle)", fontsize=8)
+    axes[1, 0].set_ylabel("distance from tuned\n(0 = oracle)", fontsize=8)
     for ax in axes[1]:
         ax.set_xlabel("tuned adapters", fontsize=8)
     style.method_legend(figure, axes[0, 0], columns=3)

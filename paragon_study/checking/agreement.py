@@ -18,8 +18,8 @@ from paragon.evaluation.evaluate import headline
 from paragon.evaluation.summary import summarise
 from paragon.metrics.statistics import CONFIDENCE, REAL, holm
 from paragon.storage import require
-from paragon_study.report.compare import load_results
 from paragon_study.report.tables import ByMethod
+from paragon_study.report.trainings import load_results
 
 # Files have six digits.
 ROUNDED = 1e-4  # relative

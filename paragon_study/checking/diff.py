@@ -21,7 +21,10 @@ MEASURES = {
     "r_div_full": "r div",
     "regret_mean_full": "regret %",
     "best_acc_full": "best NDCG@10",
-    "outcome_error_full": "control error",
+    "asked_acc": "asked − got, accuracy",
+    "asked_div": "asked − got, diversity",
+    "moves": "moves of a person",
+    "outcome_error_full": "distance from tuned",
     **{f"alpha_ndcg_{share}": f"α-nDCG@10 at {share} %" for share in (98, 95, 90, 80)},
 }
 KINDS = {  # in the order of the report

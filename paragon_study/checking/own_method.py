@@ -11,9 +11,10 @@ from paragon.evaluation.evaluate import Results, evaluate_method
 from paragon.evaluation.methods import METHODS, Method
 from paragon.storage import require
 from paragon_study.pipeline.study import Study
-from paragon_study.report.compare import MEANS, REGRET, load_results
+from paragon_study.report.compare import MEANS, REGRET
 from paragon_study.report.pages import headline_table
 from paragon_study.report.tables import ByMethod, as_markdown, difference_table, plus_minus
+from paragon_study.report.trainings import load_results
 
 # What the functions of a Method are called with.
 CALLED = {"mixture": "anchors weights", "vectors": "trained index", "rows": "trained"}

@@ -131,9 +131,9 @@ def headline_of(lab: Path) -> str:
     """Tabulate what the small study in ``lab`` measured: a method a line."""
     import pandas as pd
 
-    from paragon_study.report.compare import load_results
     from paragon_study.report.style import look
     from paragon_study.report.tables import plus_minus
+    from paragon_study.report.trainings import load_results
 
     measured = load_results(lab / "results" / "ml-100k" / "sasrec" / "headline.json")
     rows = {}

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,9 +11,17 @@ from paragon.data.describe import filters_of
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import is_real
-from paragon.storage import require, write_text
+from paragon.storage import write_text
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus, shares_table
+from paragon_study.report.trainings import (
+    differences_of,
+    first_trainings,
+    is_current,
+    load_results,
+    metrics_of,
+    trainings_of,
+)
 
 HV_OF_TUNED = "set_hv_of_tuned_full"
 REGRET = "regret_mean_full"
@@ -32,13 +39,20 @@ NOT_LISTED = [
     "linear_subspace",
 ]
 # Columns of the table of studies.
-CONTROL = {"r_acc_full": "r acc", "r_div_full": "r div", "outcome_error_full": "control error"}
+CONTROL = {
+    "r_acc_full": "r acc",
+    "r_div_full": "r div",
+    "outcome_error_full": "distance from tuned",
+}
 # Columns of the table of methods, with digits.
 MEANS = {
     HV_OF_TUNED: ("of tuned", 2),
     "r_acc_full": ("r acc", 2),
     "r_div_full": ("r div", 2),
-    "outcome_error_full": ("control error", 2),
+    "asked_acc": ("asked − got, accuracy", 2),
+    "asked_div": ("asked − got, diversity", 2),
+    "moves": ("moves", 1),
+    "outcome_error_full": ("distance from tuned", 2),
     "even_ild_full": ("distance", 2),
     "even_items_full": ("items", 0),
     REGRET: ("regret %", 1),
@@ -68,10 +82,15 @@ every measure, and `all.csv` has all of them: one row for each study, method and
 - **Tuned**: the best tuned adapter for the weights asked for, the yardstick. **Of tuned**: set HV,
   the area below all points (NDCG@10, α-nDCG@10) of a method, as a share of that of *tuned*.
 - **r acc, r div**: correlation of accuracy and diversity with their weights.
-- **Control error**: distance of both from those of *tuned* at the same weights, in its ranges.
+- **Distance from tuned**: that of both from *tuned* at the same weights, in its ranges.
 - **Regret**: the loss beyond that of *tuned*; 100 %: always the middle adapter.
-- **±**: half of the 95 % interval over seeds. **↑ ↓**: more or less than *generated* beyond chance,
-  for users (paired bootstrap, Holm's correction) and for seeds (t interval).
+- **Asked − got**: how far test users are from what was asked for, if each method's settings are
+  labelled by the same rule on validation users: a share of the accuracy, a place on the way to the
+  method's most diverse lists. **Moves**: how many a simulated person makes until the list has as
+  many categories as wanted, five at most.
+- **±**: half of the 95 % interval over trainings of the recommender where there are several, else
+  over seeds of adapters. **↑ ↓**: more or less than *generated* beyond chance, for the users of
+  each training (paired bootstrap, Holm's correction) and over trainings or seeds (t interval).
 
 {data}
 {earlier}{weak}
@@ -117,32 +136,18 @@ def study_folders(results: Path) -> list[Path]:
     return folders
 
 
-def is_current(folder: Path) -> bool:
-    """Return whether the adapters of a study were tuned as today.
+def all_results(folders: Iterable[Path], joined: bool = True) -> pd.DataFrame:
+    """Tabulate studies, methods and measures: means, limits, and differences.
 
-    Only such studies measured the paper's recipe by a second yardstick.
-    """
-    measures = load_results(folder / "metrics.json").get("paragon", {})
-    return "outcome_error_alone_full" in measures
-
-
-def load_results(path: Path, stage: str = "evaluation") -> dict[str, Any]:
-    """Read a JSON file that a stage wrote."""
-    try:
-        return json.loads(require(path, stage).read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8 or not JSON
-        raise ParagonError(f"{path} cannot be read ({error}); run `dvc repro` again") from error
-
-
-def all_results(folders: Iterable[Path]) -> pd.DataFrame:
-    """Tabulate studies, methods and measures: means over seeds, limits, and differences.
-
+    ``joined``: of studies with several trainings, over these; else of each training, over seeds.
     Measures of a front (hypervolume, evenness) are left out for a method with a single point.
     """
     rows: list[tuple] = []
     for folder in folders:
         dataset, backbone = folder.parts[-2:]
-        metrics = load_results(folder / "metrics.json")
+        trainings = len(trainings_of(folder)) if joined else 1
+        study = dataset, backbone, trainings
+        metrics = metrics_of(folder) if joined else load_results(folder / "metrics.json")
         single = set()  # methods with one point: they have no correlation
         for method, measures in metrics.items():
             if "there is one" in measures.get("r_acc_full_note", ""):
@@ -156,9 +161,10 @@ def all_results(folders: Iterable[Path]) -> pd.DataFrame:
                     continue
                 low = measures.get(f"{name}_low")
                 high = measures.get(f"{name}_high")
-                rows.append((dataset, backbone, method, name, value, low, high, None))
+                rows.append((*study, method, name, value, low, high, None))
 
-        differences = load_results(folder / "differences.json")
+        path = folder / "differences.json"
+        differences = differences_of(folder) if joined else load_results(path)
         for method, measures in differences.items():
             compared = sorted(name for name in measures if f"{name}_p_holm" in measures)
             for name in compared:
@@ -169,12 +175,12 @@ def all_results(folders: Iterable[Path]) -> pd.DataFrame:
                 high = measures[f"{name}_high"]
                 real = is_real(measures, name)
                 measure = f"{name}_minus_generated"
-                rows.append((dataset, backbone, method, measure, value, low, high, real))
+                rows.append((*study, method, measure, value, low, high, real))
                 if measures.get(f"{name}_seeds_low") is not None:
                     half = (measures[f"{name}_seeds_high"] - measures[f"{name}_seeds_low"]) / 2
                     measure = f"{name}_seeds_half"
-                    rows.append((dataset, backbone, method, measure, half, None, None, None))
-    columns = "dataset backbone method measure value low high beyond_chance".split()
+                    rows.append((*study, method, measure, half, None, None, None))
+    columns = "dataset backbone trainings method measure value low high beyond_chance".split()
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -194,7 +200,9 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
 def write_comparison(results: Path) -> None:
     """Write summary.md and all.csv to ``results``; print which backbones are too weak."""
     folders = study_folders(results)
-    write_text(results / "all.csv", all_results(folders).to_csv(index=False))
+    several = [folder for folder in folders if len(trainings_of(folder)) > 1]
+    table = pd.concat([all_results(folders, joined=False), all_results(several)])
+    write_text(results / "all.csv", table.to_csv(index=False))
     write_text(results / "summary.md", summary(results))
     for words in weak_backbones(_listed(folders)):
         print(f"WARNING: no better than a rule without parameters: {words}", file=sys.stderr)
@@ -221,10 +229,11 @@ def _listed(recorded: list[Path]) -> list[Path]:
 def summary(results: Path) -> str:
     """Write the text of results/summary.md."""
     recorded = study_folders(results)
-    folders = _listed(recorded)
-    weak = weak_backbones(folders)
+    listed = _listed(recorded)
+    folders = first_trainings(listed)
+    weak = weak_backbones(listed)
     not_planted = [f for f in without_repeats(folders) if f.parent.name != "planted"]
-    earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in folders)
+    earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in listed)
     datasets = dict.fromkeys(folder.parent for folder in folders)  # without repeats, in order
     return SUMMARY.format(
         earlier=EARLIER.format(earlier) if earlier else "",
@@ -234,6 +243,13 @@ def summary(results: Path) -> str:
         methods=as_markdown(method_means(all_results(not_planted))),
         control=as_markdown(control(all_results(folders))),
     )
+
+
+def label_of(folder: Path) -> str:
+    """Name a study, with the number of its trainings if there are several."""
+    trainings = len(trainings_of(folder))
+    label = ", ".join(folder.parts[-2:])
+    return f"{label}, {trainings} trainings" if trainings > 1 else label
 
 
 def data_line(folder: Path) -> str:
@@ -252,15 +268,12 @@ def shares(folders: Iterable[Path]) -> str:
     """Tabulate α-nDCG@10 at shares of accuracy by study and method."""
     rows = {}
     for folder in folders:
-        metrics = load_results(folder / "metrics.json")
-        differences = load_results(folder / "differences.json")
-        table = shares_table(metrics, differences)
+        table = shares_table(metrics_of(folder), differences_of(folder))
         if table.empty:
             continue
         by_share = table.iloc[:, 1:]  # without the accuracy kept
         cells = by_share.agg("<br>".join, axis=1).str.replace("0.", ".", regex=False)
-        study = ", ".join(folder.parts[-2:])
-        rows[study] = {look(method).label: cells.get(method) for method in IN_SHARES}
+        rows[label_of(folder)] = {look(method).label: cells.get(method) for method in IN_SHARES}
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table.dropna(axis=1, how="all").fillna("–")
     return as_markdown(table.rename_axis("study"))
@@ -305,4 +318,5 @@ def cells_of(table: pd.DataFrame, method: str, measure: str, digits: int) -> pd.
         plus_minus(value, low, digits, measure)
         for value, low in zip(rows["value"], rows["low"], strict=True)
     ]
-    return pd.Series(cells, rows["dataset"] + ", " + rows["backbone"], dtype=str)
+    several = rows["trainings"].map(lambda n: f", {n} trainings" if n > 1 else "")
+    return pd.Series(cells, rows["dataset"] + ", " + rows["backbone"] + several, dtype=str)

@@ -16,6 +16,7 @@ from paragon_study.checking.agreement import disagreements
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
+from paragon_study.report.trainings import differences_of, first_trainings, is_current, metrics_of
 from paragon_study.report.verdicts import verdicts
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
@@ -35,7 +36,7 @@ WITH_CONTROL = [
     "xquad",
 ]
 # Columns of the README's table, and their headings there: what a telephone shows without scrolling.
-IN_README = {"95 %": "95 %", "80 %": "80 %", "control error": "error"}
+IN_README = {"95 %": "95 %", "80 %": "80 %", "asked − got": "error"}
 WITH_CLAIMS = ("README.md", "docs/findings.md")
 STUDY_OF = {"studies": MAIN[0], "planted": "planted", "released": RELEASED}  # of a source
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
@@ -43,20 +44,18 @@ Sources = dict[str, pd.DataFrame]
 
 
 def headline_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
-    """Tabulate shares of accuracy and control error, the most diverse at the second share first."""
+    """Tabulate shares of accuracy and the slider's error, the most diverse at 95 % first."""
     table = shares_table(summary, differences).rename_axis("method")
-    errors = [summary[name].get("outcome_error_full") for name in table.index]
-    table["control error"] = [plus_minus(error, None, 2) for error in errors]
+    errors = [summary[name].get("asked_acc") for name in table.index]
+    table["asked − got"] = [plus_minus(error, None, 2) for error in errors]
     second_share = table.iloc[:, 2].str.replace("–", "")  # undefined ones come last
     order = second_share.sort_values(kind="stable").index[::-1]
     return table.loc[order]
 
 
 def main_results(folder: Path) -> str:
-    """Return a small Markdown table of the main methods of a study: two shares, control error."""
-    summary = compare.load_results(folder / "metrics.json")
-    differences = compare.load_results(folder / "differences.json")
-    table = headline_table(summary, differences)
+    """Return a small Markdown table of the main methods of a study: two shares, slider's error."""
+    table = headline_table(metrics_of(folder), differences_of(folder))
     table = table.loc[table.index.isin(compare.IN_SHARES), [*IN_README]].rename(columns=IN_README)
     table = table.replace(r"^0\.", ".", regex=True)
     return as_markdown(table.rename(lambda name: look(name).label))
@@ -75,15 +74,14 @@ def control_table(folders: Iterable[Path], measure: str, digits: int) -> str:
     """Return a Markdown table of a measure of control: methods by study, ± over seeds."""
     columns = {}
     for folder in folders:
-        summary = compare.load_results(folder / "metrics.json")
+        summary = metrics_of(folder)
         cells = {}
         for name in WITH_CONTROL:
             measures = summary.get(name, {})
             mean = measures.get(measure)
             low = measures.get(f"{measure}_low")
             cells[look(name).label] = plus_minus(mean, low, digits, measure)
-        study = ", ".join(folder.parts[-2:])
-        columns[study] = cells
+        columns[compare.label_of(folder)] = cells
     table = pd.DataFrame(columns)
     return as_markdown(table[table.ne("–").any(axis=1)].rename_axis("method"))
 
@@ -118,7 +116,8 @@ def factors(factorial: pd.DataFrame) -> str:
 def pages(root: Path) -> dict[Path, str]:
     """Return the full text of each page with current tables."""
     results = root / "results"
-    current = [folder for folder in compare.study_folders(results) if compare.is_current(folder)]
+    recorded = first_trainings(compare.study_folders(results))
+    current = [folder for folder in recorded if is_current(folder)]
     main = [folder for folder in current if folder.parent.name == MAIN[0]]
     planted = [folder for folder in current if folder.parent.name == "planted"]
     released = [folder for folder in current if folder.parent.name == RELEASED]
@@ -133,6 +132,8 @@ def pages(root: Path) -> dict[Path, str]:
         root / "docs/findings.md": {
             "regret": control_table(main, "regret_mean_full", 1),
             "planted": control_table(planted, "regret_mean_full", 1),
+            "asked": control_table(main, "asked_acc", 3),
+            "people": control_table(main, "moves", 2),
             "control": control_table(main, "outcome_error_full", 3),
             "shares": compare.shares(main),
         },
@@ -226,7 +227,7 @@ def _folders_of_claims(root: Path) -> list[Path]:
     """List the studies that claims and their pages are about."""
     folders = sorted(path.parent for path in (root / "results").glob("*/*/metrics.json"))
     wanted = STUDY_OF.values()
-    return [f for f in folders if f.parent.name in wanted and compare.is_current(f)]
+    return [f for f in folders if f.parent.name in wanted and is_current(f)]
 
 
 def load_claims(root: Path) -> list[dict]:
@@ -277,7 +278,8 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
 def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`."""
     results = root / "results"
-    current = [folder for folder in compare.study_folders(results) if compare.is_current(folder)]
+    recorded = first_trainings(compare.study_folders(results))
+    current = [folder for folder in recorded if is_current(folder)]
     tables = {}
     for source, study in STUDY_OF.items():
         folders = [folder for folder in current if folder.parent.name == study]

@@ -16,6 +16,7 @@ import pandas as pd
 
 from paragon.evaluation.summary import control_measures
 from paragon.metrics.statistics import mean_interval
+from paragon_study.report.trainings import trainings_of
 
 SAVED = 0.946  # share of the time of retraining that the paper saves
 METHODS = ("paragon", "paragon_transformer", "generated")
@@ -23,12 +24,21 @@ OBJECTIVES = ["accuracy", "diversity"]
 
 
 class Recorded:
-    """One recorded study: measures by seed, and times if they were measured."""
+    """One recorded study: measures by training of the recommender, and times if measured.
+
+    With one training, by seed of its adapters.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.name
-        curve = pd.read_csv(folder / "curve.csv").query("protocol == 'full'")
-        self._tables = [rows.set_index("method") for _, rows in curve.groupby("seed", sort=False)]
+        curves = []
+        for training in trainings_of(folder):
+            curve = pd.read_csv(training / "curve.csv").query("protocol == 'full'")
+            by_seed = curve.groupby("seed", sort=False)
+            curves.append([rows.set_index("method") for _, rows in by_seed])
+        if len(curves) == 1:
+            curves = [[of_seed] for of_seed in curves[0]]
+        self._tables = curves  # by training, then by seed
         self.times: dict[str, dict] = {}
         path = folder.parent / "timing.json"
         if path.exists():
@@ -37,21 +47,25 @@ class Recorded:
 
     def has(self, method: str) -> bool:
         """Return whether the study measured a method."""
-        return any(method in table.index for table in self._tables)
+        return any(method in table.index for tables in self._tables for table in tables)
 
     def values(self, method: str, measure: str) -> np.ndarray:
-        """Return a measure of ``control_measures`` by seed, ``[S]``."""
-        values = []
-        for table in self._tables:
-            if method in table.index:
-                value = control_measures(table, method, OBJECTIVES)[measure].value
-                values.append(np.nan if value is None else value)
-        return np.array(values)
+        """Return a measure of ``control_measures`` by training, or by seed: ``[T]``."""
+        means = []
+        for tables in self._tables:
+            values = []
+            for table in tables:
+                if method in table.index:
+                    value = control_measures(table, method, OBJECTIVES)[measure].value
+                    values.append(np.nan if value is None else value)
+            if values:
+                means.append(np.mean(values))
+        return np.array(means)
 
     def less(self, method: str, other: str, measure: str) -> tuple[float, bool]:
-        """Return how much less of a measure a method has, and whether seeds agree on less."""
-        values = self.values(method, measure)  # [S]
-        of_other = self.values(other, measure)[: len(values)]  # [S]
+        """Return how much less of a measure a method has, and whether it is beyond chance."""
+        values = self.values(method, measure)  # [T]
+        of_other = self.values(other, measure)[: len(values)]  # [T]
         difference = mean_interval(of_other - values)
         return difference.mean, difference.low is not None and difference.low > 0
 
@@ -132,17 +146,17 @@ CLAIMS = (
     ),
     PaperClaim(
         "classifier-free guidance helps",
-        "less regret than without guidance, beyond seeds",
+        "less regret than without guidance, beyond trainings",
         _guidance_helps,
     ),
     PaperClaim(
         "it is better than a soup of two extreme models",
-        "less regret than the soup, beyond seeds",
+        "less regret than the soup, beyond trainings",
         _beats_soup,
     ),
     PaperClaim(
         "it is better than one model for all weights",
-        "less regret than always the middle adapter, beyond seeds",
+        "less regret than always the middle adapter, beyond trainings",
         _beats_fixed_weights,
     ),
 )

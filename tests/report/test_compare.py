@@ -1,6 +1,7 @@
 """results/summary.md and all.csv say what results/ holds."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,9 @@ import pytest
 
 from paragon.evaluation.summary import task_losses
 from paragon.metrics.control import correlation
+from paragon.metrics.statistics import is_real
 from paragon.params import RESULTS
-from paragon_study.report import compare
+from paragon_study.report import compare, trainings
 from paragon_study.report.compare import DIFFERENCE, all_results, study_folders
 from paragon_study.report.style import look
 from tests.conftest import refused
@@ -149,3 +151,39 @@ def test_the_backbone_alone_has_no_lower_task_loss_than_the_oracle():
         excess = loss.loc["tuned"] - loss.loc["backbone"]  # [weights, seeds]
         error = excess.std(axis=1) / np.sqrt(excess.shape[1])
         assert excess.shape[1] >= 3 and (excess.mean(axis=1) <= 2 * error + 1e-9).all(), folder
+
+
+def asked(value, method="paragon"):
+    """A study of one seed: what two methods get, and the difference of a share."""
+    row = {"asked_acc": value, "r_acc_full": 0.9}
+    difference = {"alpha_ndcg_95": value - 0.05, "alpha_ndcg_95_p": value / 10}
+    difference |= {"alpha_ndcg_95_p_holm": value / 5, "alpha_ndcg_95_seeds_low": None}
+    difference |= {"alpha_ndcg_95_low": value - 0.1, "alpha_ndcg_95_high": value}
+    return {"tuned": {"asked_acc": 0.01}, method: row}, {method: difference}
+
+
+def test_several_trainings_are_one_study_with_limits_over_them(tmp_path):
+    values = {"toy": 0.02, "toy-seed1": 0.03, "toy-seed2": 0.04, "toy-other": 0.5}
+    for name, value in values.items():
+        metrics, differences = asked(value)
+        folder = write_study(tmp_path / name, metrics, differences)
+        (tmp_path / name / "toy").rename(tmp_path / "moved")
+        shutil.rmtree(tmp_path / name)
+        (tmp_path / "moved").rename(tmp_path / name)
+    folder = tmp_path / "toy" / "sasrec"
+    assert [path.parent.name for path in trainings.trainings_of(folder)] == [*values][:3]
+    kept = trainings.first_trainings(study_folders(tmp_path))
+    assert [path.parent.name for path in kept] == ["toy", "toy-other"]
+    row = trainings.metrics_of(folder)["paragon"]
+    half = 4.302653 * 0.01 / np.sqrt(3)  # t of two degrees of freedom
+    limits = [row[f"asked_acc{end}"] for end in ("", "_low", "_high", "_sd")]
+    assert limits == pytest.approx([0.03, 0.03 - half, 0.03 + half, 0.01], rel=1e-5)
+    difference = trainings.differences_of(folder)["paragon"]
+    assert difference["alpha_ndcg_95"] == pytest.approx(-0.02)
+    assert difference["alpha_ndcg_95_p_holm"] == 0.008  # the largest
+    assert difference["alpha_ndcg_95_seeds_high"] == pytest.approx(-0.02 + half, rel=1e-4)
+    assert not is_real(difference, "alpha_ndcg_95")  # the interval contains 0
+    table = all_results([folder])
+    assert set(table["trainings"]) == {3} and set(
+        all_results([folder], joined=False)["trainings"]
+    ) == {1}

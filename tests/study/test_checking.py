@@ -380,7 +380,14 @@ def test_a_method_of_ones_own_is_shown_by_the_measures_of_the_pages():
     )
     results = Results(pd.DataFrame(), *files)
     text = beside_tables(results, "soup", [0.95])
-    for title in ("NDCG@10 kept, %", "of tuned", "r acc", "r div", "control error", "regret %"):
+    for title in (
+        "NDCG@10 kept, %",
+        "of tuned",
+        "r acc",
+        "r div",
+        "distance from tuned",
+        "regret %",
+    ):
         assert title in text
     regret = 100 * results.summary["soup"]["regret_mean_full"]
     assert any(
