@@ -147,10 +147,10 @@ def most_diverse(points: np.ndarray, least: float) -> int | None:
 class Readings:
     """Reads accuracy and several kinds of diversity from the lists of test users."""
 
-    def __init__(self, trained: Trained, test: TopTen, plain: np.ndarray) -> None:
+    def __init__(self, trained: Trained, test: TopTen, backbone_lists: np.ndarray) -> None:
         self.test = test
         self.information = trained.test_set.information  # [n + 1]
-        self.plain = test.means(plain)  # [2], of the backbone
+        self.backbone = test.means(backbone_lists)  # [2]
         self.history = trained.test_set.history.numpy()  # [N, M]
         vectors = trained.test.backbone.item_vectors().detach().cpu().numpy()  # [n + 1, d]
         self.differ = bool(np.ptp(vectors[1:], axis=0).any())
@@ -160,14 +160,14 @@ class Readings:
     def of(self, items: np.ndarray) -> tuple[dict[str, Measure], np.ndarray]:
         """Return ``MEASURES`` of lists ``items [N, 10]``, and α-nDCG@10 of each event ``[N]``."""
         ndcg, by_event = self.test.quality.measure(items)  # [N] each
-        accuracy, plain = self.plain
+        accuracy, diversity = self.backbone
         mean = by_event.mean()
         kept = Measure(None, "the backbone's NDCG@10 is 0")
         if accuracy:
             kept = Measure(float(ndcg.mean() / accuracy))
         possible = Measure(None, "nothing more is possible")
-        if plain < 1:
-            possible = Measure(float((mean - plain) / (1 - plain)))
+        if diversity < 1:
+            possible = Measure(float((mean - diversity) / (1 - diversity)))
         distance = Measure(None, "the backbone has the same vector for all items")
         if self.differ:
             units = self.units[items]  # [N, 10, d]
@@ -196,8 +196,8 @@ class Choices:
     trained: Trained
     methods: Mapping[str, Method]
     of: Mapping[str, Mapping[int, Choice]]  # by method and seed
-    plain: np.ndarray  # [2], NDCG@10 and α-nDCG@10 of the backbone for validation users
-    backbone: np.ndarray  # [N, 10], the backbone's lists for test users
+    backbone_points: np.ndarray  # [2], its NDCG@10 and α-nDCG@10 for validation users
+    backbone_lists: np.ndarray  # [N, 10], its lists for test users
     test: TopTen
 
 
@@ -216,8 +216,14 @@ def all_choices(
             choice = choose(index, method, valid, test)
             if choice is not None:
                 of.setdefault(name, {})[seed] = choice
-    plain = next(iter(backbone.lists(backbone.settings)))
-    return Choices(trained, methods, of, backbone.points[0], plain, test)
+    return Choices(
+        trained=trained,
+        methods=methods,
+        of=of,
+        backbone_points=backbone.points[0],
+        backbone_lists=next(iter(backbone.lists(backbone.settings))),
+        test=test,
+    )
 
 
 def is_random(method: Method) -> bool:
@@ -233,14 +239,14 @@ def with_shares(
     Return ``{method: {measure_share: one for each seed}}``, with `alpha_ndcg_98` for a share of
     0.98; and by share α-nDCG@10 of each event, for methods that reach the share with every seed.
     """
-    readings = Readings(choices.trained, choices.test, choices.backbone)
+    readings = Readings(choices.trained, choices.test, choices.backbone_lists)
     labels = {f"{100 * share:g}": share for share in shares}
     measures: dict[str, dict[str, list[Measure]]] = {}
     rows: Measured = {label: {} for label in labels}
     for name, by_seed in choices.of.items():
         of_method = measures.setdefault(name, {})
         for seed, choice in by_seed.items():
-            found = at_shares(choice, choices.plain[0], labels, readings)
+            found = at_shares(choice, choices.backbone_points[0], labels, readings)
             for label, (values, by_event) in found.items():
                 for measure, value in values.items():
                     of_method.setdefault(f"{measure}_{label}", []).append(value)

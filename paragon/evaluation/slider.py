@@ -24,7 +24,7 @@ class Lists:
     """What lists of test users have, by setting; ``None`` is the backbone alone."""
 
     def __init__(
-        self, test: TopTen, backbone: np.ndarray, choice: Choice, rows: Iterable[int]
+        self, test: TopTen, backbone_lists: np.ndarray, choice: Choice, rows: Iterable[int]
     ) -> None:
         self.test = test
         distinct = sorted(set(rows))
@@ -32,7 +32,7 @@ class Lists:
         self.of: dict[int | None, tuple[np.ndarray, np.ndarray, np.ndarray]] = {
             row: self._measured(items) for row, items in zip(distinct, lists, strict=True)
         }
-        self.of[None] = self._measured(backbone)  # lists [N, 10]
+        self.of[None] = self._measured(backbone_lists)  # [N, 10]
 
     def _measured(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return NDCG@10, α-nDCG@10 and the number of categories of lists ``[N, 10]``."""
@@ -78,7 +78,7 @@ def with_slider(choices: Choices) -> dict[str, dict[str, list[Measure]]]:
     `less_acc`: by how much it is less, in the mean; `asked_div`, `less_div`: the same of the place
     between the backbone's diversity and the method's largest; and those of ``at_the_slider``.
     """
-    accuracy, diversity = choices.plain
+    accuracy, diversity = choices.backbone_points
     most = most_wanted(choices)  # [N]
     out: dict[str, dict[str, list[Measure]]] = {}
     for name, by_seed in choices.of.items():
@@ -88,7 +88,7 @@ def with_slider(choices: Choices) -> dict[str, dict[str, list[Measure]]]:
             by_share = asked_rows(choice.points, accuracy)
             by_place = places(choice.points, diversity)
             rows = [*by_share.values(), *by_place]
-            lists = Lists(choices.test, choices.backbone, choice, rows)
+            lists = Lists(choices.test, choices.backbone_lists, choice, rows)
             measures = errors(lists, by_share, by_place)
             shown = [lists.of[row] for row in (None, *by_place)]  # K + 1
             gains, _, categories = (np.stack(column) for column in zip(*shown, strict=True))
@@ -102,7 +102,7 @@ def most_wanted(choices: Choices) -> np.ndarray:
     """Count the categories ``[N]`` of the most diverse lists of ``WANTED_OF``, first seed."""
     choice = next(iter(choices.of[WANTED_OF].values()))
     row = int(choice.points[:, 1].argmax())
-    _, _, categories = Lists(choices.test, choices.backbone, choice, [row]).of[row]
+    _, _, categories = Lists(choices.test, choices.backbone_lists, choice, [row]).of[row]
     return categories
 
 

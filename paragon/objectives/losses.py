@@ -72,6 +72,8 @@ def _soft_ranks(scores: Tensor) -> tuple[Tensor, Tensor]:
 def soft_alpha_dcg(scores: Tensor, categories: Tensor, end: int | None = None) -> Tensor:
     """Differentiable alpha-DCG (Clarke et al. 2008), in plain torch.
 
+    `diversity` uses ``SoftAlphaDCG``, which gives the same in less time; tests compare the two.
+
     With s_i the score of candidate i, g_im = 1 if it has category m (else 0) and T the
     temperature::
 

@@ -1,4 +1,6 @@
-"""The settings of a re-ranker: which are tried on validation events, and which are chosen.
+"""The settings of a re-ranker: which are tried on validation events, and which weights take.
+
+The headline chooses of the same settings by share, in ``paragon/evaluation/shares.py``.
 
 Shapes: N events, C candidates, n items, D items of a list, K positions, G patterns (sets of
 categories), M categories, W weights, S settings, P parameters of an adapter.
@@ -28,8 +30,8 @@ DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 # tried between two, where the accuracy jumps.
 _ODDS = 2.0 ** np.arange(-2, 14.5, 0.5)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
-LEAST = 0.75  # share of the accuracy, above which weights between are tried
-MANY = 5  # sources: with so many, nothing between LAMBDAS is tried
+REFINED_ABOVE = 0.75  # share of the accuracy: of more accurate settings, those between are tried
+MANY = 5  # sources at once, as in budgets: with so many, nothing between LAMBDAS is tried
 POLICY_DEPTH = 100  # how many of the catalogue's best items `cmr` re-ranks
 
 
@@ -158,13 +160,15 @@ def tried_settings(
         points = np.empty((len(weights), 2))
         depth = lists.kinds.shape[1]
         for row, weight in enumerate(weights):
-            columns = lists.reranked(rerank, Setting(0, 1.0, depth, weight), TOP)  # [N, K]
+            # `lists` have a source and a temperature already.
+            setting = Setting(source=0, temperature=1.0, depth=depth, weight=weight)
+            columns = lists.reranked(rerank, setting, TOP)  # [N, K]
             items = np.take_along_axis(candidates.items, columns, 1)  # [N, K]
             ndcg, alpha_ndcg = trials.quality.measure(items)
             points[row] = ndcg.mean(), alpha_ndcg.mean()
         return points
 
-    least = LEAST if len(sources) < MANY else np.inf
+    least = REFINED_ABOVE if len(sources) < MANY else np.inf
     settings: list[Setting] = []
     points: list[np.ndarray] = []
     for source, of_catalogue in enumerate(sources):

@@ -29,7 +29,7 @@ def test_asked_minus_got_is_that_of_the_chosen_settings(choices):
     """Five settings whose lists are drawn, so that validation and test users differ."""
     quality = choices.test.quality
     rng = np.random.default_rng(0)
-    items = rng.integers(1, choices.test.sequences.n_items, (5, *choices.backbone.shape))
+    items = rng.integers(1, choices.test.sequences.n_items, (5, *choices.backbone_lists.shape))
     accuracy, diversity = 0.2, 0.3
     points = np.array([[0.2, 0.3], [0.19, 0.4], [0.161, 0.5], [0.1, 0.6], [0.12, 0.45]])
     choice = Choice(range(5), points, lambda rows: (items[row] for row in rows))
@@ -43,11 +43,11 @@ def test_asked_minus_got_is_that_of_the_chosen_settings(choices):
     assert by_place == by_hand  # row 4 is as diverse as row 2 at most, and less accurate
 
     rows = [*by_share.values(), *by_place]
-    lists = slider.Lists(choices.test, choices.backbone, choice, rows)
+    lists = slider.Lists(choices.test, choices.backbone_lists, choice, rows)
     found = {name: m.value for name, m in slider.errors(lists, by_share, by_place).items()}
     ndcg = [quality.measure(lists_of)[0].mean() for lists_of in items]
     alpha = [quality.measure(lists_of)[1].mean() for lists_of in items]
-    plain_ndcg, plain_alpha = (m.mean() for m in quality.measure(choices.backbone))
+    plain_ndcg, plain_alpha = (m.mean() for m in quality.measure(choices.backbone_lists))
     less = [share - ndcg[row] / plain_ndcg for share, row in by_share.items()]
     assert found["less_acc"] == pytest.approx(np.mean(less))
     assert found["asked_acc"] == pytest.approx(np.abs(less).mean())
