@@ -120,6 +120,7 @@ class Adapter(nn.Module):
         """Build the module with the parameters ``vector [P]``."""
         adapter = cls(form)
         with torch.no_grad():
+            # Without an item side the last two values are empty, and have no parameters.
             for parameter, value in zip(adapter.parameters(), form.unflatten(vector), strict=False):
                 parameter.copy_(value)
         return adapter

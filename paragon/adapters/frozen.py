@@ -18,6 +18,7 @@ from paragon.data.sequences import Met, Sequences
 from paragon.objectives.kernels import Retrieval, matmul
 from paragon.objectives.losses import divergence
 from paragon.objectives.table import (
+    OBJECTIVES,
     Catalogue,
     Scored,
     check_served,
@@ -183,7 +184,12 @@ def frozen_task(
 
 @torch.no_grad()
 def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]) -> Tensor:
-    """Compute losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all held-out events."""
+    """Compute losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all held-out events.
+
+    Losses are averaged over blocks of events; one that compares groups of users waits for all.
+    """
+    by_group = {name: OBJECTIVES[name] for name in objectives if OBJECTIVES[name].by_group}
+    divergences: dict[str, list[Tensor]] = {name: [] for name in by_group}  # [..., A, B] each
     total: Tensor | int = 0
     # A backbone with a representation of each pair needs d times the memory.
     pairs = vectors[..., 0].numel() * len(task.items)
@@ -191,10 +197,22 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
         losses = task.losses(vectors, rows, objectives)  # [..., A, O]
         total = total + losses * len(rows)
-    return torch.as_tensor(total / len(task.states))
+        for name, objective in by_group.items():
+            _, diverge = task.serve(vectors, rows)
+            divergences[name].append(diverge(str(objective.reference)))
+    means = torch.as_tensor(total / len(task.states))  # [..., A, O]
+    for name, objective in by_group.items():
+        of_all = torch.cat(divergences[name], -1)  # [..., A, N]
+        means[..., list(objectives).index(name)] = objective.loss(of_all, task.groups)
+    return means
 
 
 def best_of(valid: FrozenTask, vectors: Tensor, names: Sequence[str]) -> Callable[[Tensor], Tensor]:
     """Make a choice among ``vectors [A, P]`` by validation loss, for each of ``weights [W, O]``."""
     losses = held_out_losses(valid, vectors.to(valid.states.device), names).cpu()  # [A, O]
-    return lambda weights: vectors[(losses @ weights.T).argmin(0)]  # [A, O] @ [O, W] -> [W, P]
+
+    def best(weights: Tensor) -> Tensor:
+        task_losses = losses @ weights.T  # [A, W]
+        return vectors[task_losses.argmin(0)]  # [W, P]
+
+    return best

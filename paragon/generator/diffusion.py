@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paragon.errors import ParagonError
 
@@ -15,7 +15,7 @@ from paragon.errors import ParagonError
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
-class Schedule:
+class Schedule(nn.Module):
     """Linear beta schedule over T = ``steps`` steps, t = 0 .. T - 1 (Ho et al. 2020, section 4)::
 
         x_t = a_t x_0 + s_t eps,    a_t = sqrt(alpha_bar_t),   s_t = sqrt(1 - alpha_bar_t)
@@ -26,14 +26,21 @@ class Schedule:
     Without this, 8 % of the signal remains at T = 500, and samples are pulled towards the mean.
     """
 
+    signal: Tensor  # a_t [T]
+    noise: Tensor  # s_t [T]
+
     def __init__(self, steps: int, device: str | torch.device = "cpu") -> None:
+        super().__init__()
         self.steps = steps
         beta = torch.linspace(1e-4, 0.02, steps, dtype=torch.float64) * (1000 / steps)  # [T]
         self.alpha_bar = torch.cumprod(1 - beta.clamp(max=0.999), 0)  # [T]
         # NumPy's square root is exact on every processor, torch's is not (pipeline/determinism.py).
         alpha_bar = self.alpha_bar.numpy()
-        self.signal = torch.from_numpy(np.sqrt(alpha_bar)).float().to(device)  # a_t [T]
-        self.noise = torch.from_numpy(np.sqrt(1 - alpha_bar)).float().to(device)  # s_t [T]
+        signal = torch.from_numpy(np.sqrt(alpha_bar)).float().to(device)
+        noise = torch.from_numpy(np.sqrt(1 - alpha_bar)).float().to(device)
+        # They follow the model to its device, and are not stored with it.
+        self.register_buffer("signal", signal, persistent=False)
+        self.register_buffer("noise", noise, persistent=False)
 
     def _at(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``a_t`` and ``s_t`` at steps ``t [B]``, ``[B, 1]`` each."""

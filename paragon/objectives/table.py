@@ -58,13 +58,16 @@ class Objective(NamedTuple):
     short: str  # its name in results (`r_div`)
     missing: Callable[[Sequences], str | None] = lambda sequences: None  # why data lack it
     reference: Literal["backbone", "next item"] | None = None  # from what catalogue scores diverge
+    by_group: bool = False  # no mean over events: it needs all of them at once
 
 
 OBJECTIVES: dict[str, Objective] = {
     "accuracy": Objective(losses.accuracy, "ndcg@10", "acc", reference="backbone"),
     "diversity": Objective(losses.diversity, "alpha_ndcg@10", "div", _no_categories),
     "novelty": Objective(losses.novelty, "novelty@10", "nov"),
-    "fairness": Objective(losses.fairness, "parity@10", "fair", _no_groups, "next item"),
+    "fairness": Objective(
+        losses.fairness, "parity@10", "fair", _no_groups, "next item", by_group=True
+    ),
     "calibration": Objective(losses.calibration, "calibration@10", "cal", _no_categories),
     "recency": Objective(losses.recency, "recency@10", "rec", _no_times),
 }

@@ -17,7 +17,7 @@ from paragon_study.report import compare, figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
 from paragon_study.report.trainings import differences_of, first_trainings, is_current, metrics_of
-from paragon_study.report.verdicts import verdicts
+from paragon_study.report.verdicts import short_verdicts, verdicts
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
 RELEASED = "ml-100k-transformer"  # studies with the released architecture
@@ -126,10 +126,11 @@ def pages(root: Path) -> dict[Path, str]:
     tuning = tuning.pivot_table("ndcg", "change", "name", sort=False).map("{:.3f}".format)
     blocks = {
         root / "README.md": {
-            "claims": paper_claims(main, released),
+            "claims": as_markdown(short_verdicts(main).set_index("the paper says"), left=3),
             "results": main_results(results / dataset / backbone),
         },
         root / "docs/findings.md": {
+            "claims": paper_claims(main, released),
             "regret": control_table(main, "regret_mean_full", 1),
             "planted": control_table(planted, "regret_mean_full", 1),
             "asked": control_table(main, "asked_acc", 3),

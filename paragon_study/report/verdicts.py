@@ -70,11 +70,29 @@ class Recorded:
         return difference.mean, difference.low is not None and difference.low > 0
 
 
+class Form(NamedTuple):
+    """How a number of a finding is written: times ``scale``, with ``digits``, then its ``unit``."""
+
+    scale: float
+    digits: str
+    unit: str = ""
+
+
+FORMS = {
+    "share of the time": Form(100, ".2g", " %"),
+    "r acc": Form(1, ".3f"),
+    "r div": Form(1, ".3f"),
+    "set HV": Form(100, ".1f", " %"),
+    "regret": Form(100, ".1f", " %"),
+    "less regret by": Form(100, ".0f", " points"),
+}
+
+
 class Finding(NamedTuple):
     """Whether the condition of a claim holds in one study, and the numbers that it looks at."""
 
     holds: bool
-    numbers: dict[str, str]
+    numbers: dict[str, float]  # keys of FORMS
 
 
 @dataclass(frozen=True)
@@ -92,26 +110,26 @@ def _is_ready_soon(study: Recorded, method: str) -> Finding | None:
     if time is None:
         return None
     share = time["p50"] / study.times["retrain"]["p50"]
-    return Finding(share <= 1 - SAVED, {"share of the time": f"{100 * share:.2g} %"})
+    return Finding(share <= 1 - SAVED, {"share of the time": share})
 
 
 def _follows(study: Recorded, method: str) -> Finding:
     accuracy = study.values(method, "r_acc").mean()
     diversity = study.values(method, "r_div").mean()
-    numbers = {"r acc": f"{accuracy:.3f}", "r div": f"{diversity:.3f}"}
-    return Finding(bool(accuracy >= 0.95 and diversity >= 0.98), numbers)
+    holds = accuracy >= 0.95 and diversity >= 0.98
+    return Finding(bool(holds), {"r acc": accuracy, "r div": diversity})
 
 
 def _is_close_to_tuned(study: Recorded, method: str) -> Finding:
     covered = study.values(method, "set_hv_of_tuned").mean()
     regret = study.values(method, "regret_mean").mean()
-    numbers = {"set HV": f"{covered:.1%}", "regret": f"{regret:.1%}"}
-    return Finding(bool(covered >= 0.98 and regret <= 0.2), numbers)
+    holds = covered >= 0.98 and regret <= 0.2
+    return Finding(bool(holds), {"set HV": covered, "regret": regret})
 
 
 def _has_less_regret(study: Recorded, method: str, than: str) -> Finding:
     difference, agreed = study.less(method, than, "regret_mean")
-    return Finding(agreed, {"less regret by": f"{difference:.1%}"})
+    return Finding(agreed, {"less regret by": difference})
 
 
 def _guidance_helps(study: Recorded, method: str) -> Finding | None:
@@ -189,16 +207,37 @@ def verdicts(folders: Sequence[Path], released: Sequence[Path] = ()) -> pd.DataF
         row = {"the paper says": claim.says, "condition": claim.needs}
         for method, of_method in by_method.items():
             if of_method:
-                row[method] = _cell([claim.look(study, method) for study in of_method])
+                found = [claim.look(study, method) for study in of_method]
+                numbers = numbers_of(found)
+                row[method] = "<br>".join([verdict_on(found), *([numbers] if numbers else [])])
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _cell(findings: Sequence[Finding | None]) -> str:
-    """Format the verdict over studies, and the numbers of each study in their order."""
-    known = [finding for finding in findings if finding is not None]
-    text = verdict([finding.holds for finding in known])
-    if known:
-        for name in known[0].numbers:
-            text += f"<br>{name} {', '.join(finding.numbers[name] for finding in known)}"
-    return text
+def short_verdicts(folders: Sequence[Path], method: str = METHODS[0]) -> pd.DataFrame:
+    """Tabulate the paper's claims, what the studies find with one method, and the verdict."""
+    studies = [Recorded(folder) for folder in folders]
+    rows = []
+    for claim in CLAIMS:
+        found = [claim.look(study, method) for study in studies]
+        row = {"the paper says": claim.says, "we find": numbers_of(found)}
+        rows.append(row | {"verdict": verdict_on(found)})
+    return pd.DataFrame(rows)
+
+
+def verdict_on(findings: Sequence[Finding | None]) -> str:
+    """Apply the rule to the findings of the studies."""
+    return verdict([finding.holds for finding in findings if finding is not None])
+
+
+def numbers_of(findings: Sequence[Finding | None]) -> str:
+    """Write each number of the findings from the smallest to the largest study."""
+    known = [finding.numbers for finding in findings if finding is not None]
+    texts = []
+    for name in known[0] if known else ():
+        form = FORMS[name]
+        values = sorted(form.scale * numbers[name] for numbers in known)
+        ends = [f"{value:z{form.digits}}" for value in (values[0], values[-1])]
+        span = " to ".join(dict.fromkeys(ends))
+        texts.append(f"{name} {span}{form.unit}")
+    return ", ".join(texts)

@@ -10,7 +10,7 @@ from torch.nn.utils import parameters_to_vector
 from paragon.adapters import collection as tuning
 from paragon.adapters.adapter import Adapter, AdapterForm, adapt, initial_vector, start_vectors
 from paragon.adapters.collection import collect, load_collection, save_collection
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_task, held_out_losses
 from paragon.backbones import build
 from paragon.objectives.table import OBJECTIVES
 from paragon.objectives.weights import simplex_weights
@@ -251,3 +251,19 @@ def test_a_task_that_ends_no_better_than_without_an_adapter_becomes_none(
     moved = 2 if start_steps else 1  # tuned once more if its start was tuned
     assert changed[:, 0].tolist() == [moved, 0, 0, moved]
     assert (made.snapshots[0, :, 0] - none[:2])[:, 0].tolist() == [moved, 0]
+
+
+def test_losses_of_held_out_events_do_not_depend_on_blocks(backbone, seqs, monkeypatch):
+    """Fairness compares two groups of all events, not of each block."""
+    names = ["accuracy", "diversity", "fairness"]
+    own = adapter_settings(objectives=names)
+    valid = frozen_task(backbone, seqs, "valid", own)
+    vectors = 0.3 * torch.randn(3, valid.form.size, generator=torch.Generator().manual_seed(0))
+    found = []
+    for size in (1, 7, len(valid.states)):
+        monkeypatch.setattr(type(backbone), "rows_at_a_time", lambda self, most, pairs, n=size: n)
+        found.append(held_out_losses(valid, vectors, names))
+    assert torch.allclose(found[0], found[2], rtol=1e-4)
+    assert torch.allclose(found[1], found[2], rtol=1e-4)
+    all_at_once = valid.losses(vectors, torch.arange(len(valid.states)), names)
+    assert torch.allclose(found[2], all_at_once, rtol=1e-4)

@@ -359,3 +359,10 @@ def test_a_trained_network_is_nearly_as_good_as_the_ideal_denoiser(trained):
         )
         times[predicts] = of_network / of_best
     assert 1 <= times["clean"] <= 1.6 < times["velocity"]
+
+
+def test_the_schedule_goes_where_its_model_goes_and_is_not_stored():
+    module = torch.nn.Sequential(Schedule(10))
+    assert not module.state_dict()
+    module.to("meta")
+    assert module[0].signal.is_meta and module[0].noise.is_meta

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paragon_study.report.verdicts import CLAIMS, verdict, verdicts
+from paragon_study.report.verdicts import CLAIMS, short_verdicts, verdict, verdicts
 
 WEIGHTS = np.linspace(0, 1, 6)
 
@@ -55,7 +55,10 @@ def test_a_condition_that_holds_and_one_that_fails(tmp_path):
     assert list(table.columns[2:]) == ["paragon"]  # the others were not recorded
     held = table["paragon"].str.partition("<br>")[0]
     assert set(held) == {verdict([True])} and len(table) == len(CLAIMS)
-    assert table["paragon"][2].endswith("10.0%")
+    assert table["paragon"][2].endswith("regret 10.0 %")
+    short = short_verdicts([good])
+    assert short["we find"][2].endswith("regret 10.0 %")
+    assert set(short["verdict"]) == {verdict([True])}
     far = write_study(tmp_path / "b" / "two", {**EXCESS, "paragon": 0.06}, generate=0.055)
     both = verdicts([good, far])
     for condition in ("_is_ready_soon", "_is_close_to_tuned", "_guidance_helps", "_beats_soup"):
