@@ -13,7 +13,7 @@ from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import is_real
 from paragon.storage import write_text
 from paragon_study.report.style import look
-from paragon_study.report.tables import as_markdown, plus_minus, shares_table
+from paragon_study.report.tables import as_markdown, plus_minus, share_cell
 from paragon_study.report.trainings import (
     differences_of,
     first_trainings,
@@ -42,7 +42,8 @@ NOT_LISTED = [
 CONTROL = {
     "r_acc_full": "r acc",
     "r_div_full": "r div",
-    "outcome_error_full": "distance from tuned",
+    "asked_acc": "asked − got, accuracy",
+    "asked_div": "asked − got, diversity",
 }
 # Columns of the table of methods, with digits.
 MEANS = {
@@ -70,6 +71,7 @@ IN_SHARES = [
     "xquad",
     "generated_xquad",
 ]
+SHARES = ("98", "95", "90", "80")
 CONTROLLED = {"paragon": "Paragon", "generated": "with task loss"}  # columns of the last table
 SUMMARY = """\
 # Results
@@ -96,8 +98,8 @@ every measure, and `all.csv` has all of them: one row for each study, method and
 {earlier}{weak}
 ## What giving up accuracy buys
 
-From top to bottom: α-nDCG@10 of lists that keep 98, 95, 90 and 80 % of the backbone's NDCG@10.
-Settings are chosen on validation users ("–": out of reach); `all.csv` has what test users kept.
+α-nDCG@10 of lists that should keep a share of the backbone's NDCG@10. Settings are chosen on
+validation users ("–": out of reach); `all.csv` has what test users kept.
 
 {shares}
 
@@ -239,7 +241,7 @@ def summary(results: Path) -> str:
         earlier=EARLIER.format(earlier) if earlier else "",
         weak=WEAK.format("; ".join(weak)) if weak else "",
         data="\n".join(data_line(dataset) for dataset in datasets),
-        shares=shares(folders),
+        shares="\n\n".join(f"### At {share} %\n\n{shares(folders, share)}" for share in SHARES),
         methods=as_markdown(method_means(all_results(not_planted))),
         control=as_markdown(control(all_results(folders))),
     )
@@ -264,19 +266,20 @@ def data_line(folder: Path) -> str:
     )
 
 
-def shares(folders: Iterable[Path]) -> str:
-    """Tabulate α-nDCG@10 at shares of accuracy by study and method."""
-    rows = {}
+def shares(folders: Iterable[Path], share: str) -> str:
+    """Tabulate α-nDCG@10 at a share of the accuracy, methods by study."""
+    columns = {}
     for folder in folders:
-        table = shares_table(metrics_of(folder), differences_of(folder))
-        if table.empty:
-            continue
-        by_share = table.iloc[:, 1:]  # without the accuracy kept
-        cells = by_share.agg("<br>".join, axis=1).str.replace("0.", ".", regex=False)
-        rows[label_of(folder)] = {look(method).label: cells.get(method) for method in IN_SHARES}
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table = table.dropna(axis=1, how="all").fillna("–")
-    return as_markdown(table.rename_axis("study"))
+        metrics = metrics_of(folder)
+        differences = differences_of(folder)
+        cells = {}
+        for method in IN_SHARES:
+            row = metrics.get(method, {})
+            cell = share_cell(row, differences.get(method, {}), share)
+            cells[look(method).label] = cell.replace("0.", ".", 1)
+        columns[label_of(folder)] = cells
+    table = pd.DataFrame(columns)
+    return as_markdown(table[table.ne("–").any(axis=1)].rename_axis("method"))
 
 
 def method_means(table: pd.DataFrame) -> pd.DataFrame:

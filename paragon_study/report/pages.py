@@ -136,7 +136,8 @@ def pages(root: Path) -> dict[Path, str]:
             "asked": control_table(main, "asked_acc", 3),
             "people": control_table(main, "moves", 2),
             "control": control_table(main, "outcome_error_full", 3),
-            "shares": compare.shares(main),
+            "share95": compare.shares(main, "95"),
+            "share80": compare.shares(main, "80"),
         },
         root / "ablations/README.md": {
             "factors": factors(contrasts.load_factorial(root / "ablations/results")),

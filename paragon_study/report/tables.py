@@ -136,14 +136,19 @@ def shares_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
         cells = {"NDCG@10 kept, %": " ".join(plus_minus(percent, None, 0) for percent in kept)}
         difference = differences.get(method, {})
         for share in shares:
-            measure = f"alpha_ndcg_{share}"
-            arrow = ""
-            if is_real(difference, measure):
-                arrow = "↑" if difference[measure] > 0 else "↓"
             heading = f"{share} %" if share in shares[1:] else f"α-nDCG@10 at {share} %"
-            cells[heading] = plus_minus(row[measure], None, 3) + arrow
+            cells[heading] = share_cell(row, difference, share)
         rows[method] = cells
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def share_cell(row: Mapping, difference: Mapping, share: str) -> str:
+    """Format α-nDCG@10 at a share, with an arrow if it differs from `generated` beyond chance."""
+    measure = f"alpha_ndcg_{share}"
+    arrow = ""
+    if is_real(difference, measure):
+        arrow = "↑" if difference[measure] > 0 else "↓"
+    return plus_minus(row.get(measure), None, 3) + arrow
 
 
 def plus_minus(mean: float | None, low: float | None, digits: int, name: str = "") -> str:
