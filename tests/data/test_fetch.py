@@ -18,7 +18,7 @@ import pytest
 from paragon.data import atomic
 from paragon.data.csv_files import CsvFiles
 from paragon.data.fetch import fetch, fetch_csv, load_dataset
-from paragon.data.registry import REGISTRY, WHEEL
+from paragon.data.registry import REGISTRY
 from tests.conftest import refused, tree
 from tests.data.conftest import OWN, zipped
 
@@ -297,10 +297,10 @@ def test_download(archive, tmp_path, monkeypatch):
 
 
 def test_the_wheel_comes_through_pip_and_must_be_the_known_one(own, tmp_path, monkeypatch):
-    name, data = "ml-100k", tmp_path / "data"
+    name, data, filename = "ml-100k", tmp_path / "data", REGISTRY["ml-100k"].wheel.filename
     files = {suffix: text.encode() for suffix, text in OWN.items()}
     given = own(tmp_path / "given", name=name)
-    wheel = zipped(given, tmp_path / WHEEL, "recbole/dataset_example/ml-100k")
+    wheel = zipped(given, tmp_path / filename, "recbole/dataset_example/ml-100k")
     stub = tmp_path / "python"
     stub.write_text(
         f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n'
@@ -310,8 +310,9 @@ def test_the_wheel_comes_through_pip_and_must_be_the_known_one(own, tmp_path, mo
     stub.chmod(0o755)
     for python, word in (("/bin/false", "recbole"), (str(stub), "hash")):
         monkeypatch.setattr(sys, "executable", python)
-        refused((WHEEL, word), fetch, name, data=data)
-    known = replace(REGISTRY[name], wheel=hashlib.sha256(wheel.read_bytes()).hexdigest())
+        refused((filename, word), fetch, name, data=data)
+    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    known = replace(REGISTRY[name], wheel=replace(REGISTRY[name].wheel, sha256=sha256))
     monkeypatch.setitem(REGISTRY, name, known)
     refused(f"{name}.inter", fetch, name, data=data)
     assert not data.exists()
