@@ -1,6 +1,7 @@
 """Convert the published forms of datasets to unchecked tables of text, as in atomic files."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.resources.abc import Traversable
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from paragon.data.records import in_order, read_parquet, read_rows, typed
-from paragon.data.table import SEPARATORS, RawTable
+from paragon.data.table import SEPARATORS, RawTable, number_of
 
 Tables = dict[str, RawTable]
 
@@ -36,6 +37,8 @@ PRODUCTS = {
     "package_size": "VARCHAR",
     "product_category": "VARCHAR",
 }
+LASTFM_START = 1_009_843_200_000  # 2002 in milliseconds: Last.fm is as old as that
+LASTFM_TAGS = 50  # that are categories
 
 
 def ml_100k(ratings: Traversable, items: Traversable, people: Traversable) -> Tables:
@@ -97,6 +100,49 @@ def journey(purchases: Traversable, products: Traversable) -> Tables:
     }
 
 
+def lastfm(taggings: Traversable, tags: Traversable, artists: Traversable) -> Tables:
+    """Convert user_taggedartists-timestamps.dat, tags.dat and artists.dat of HetRec 2011.
+
+    An event is the first time that a user tags an artist.  Taggings of before 2002 are mistakes and
+    are left out.  For the categories see :func:`_shared_tags`.
+    """
+    given = read_rows(taggings, "\t").select("userID", "artistID", "tagID", "timestamp")
+    tag_names = read_rows(tags, "\t").select("tagID", "tagValue").frame
+    titles = read_rows(artists, "\t").select("id", "name").frame.drop_duplicates("id")
+    times = np.array([number_of(text) for text in given.frame["timestamp"]])
+    given.check("timestamp", np.isfinite(times), "milliseconds since 1970")
+    known = given.frame["tagID"].isin(tag_names["tagID"])
+    given.check("tagID", known, f"a tagID of {tags}")
+
+    tag = given.frame["tagID"].map(dict(tag_names.to_numpy()))
+    given = replace(given, frame=given.frame.assign(tag=tag, time=times))
+    given = _most(given, "timestamp", times >= LASTFM_START, "milliseconds since 1970, after 2001")
+    by_time = given.frame.sort_values("time", kind="stable")
+    first = replace(given, frame=by_time.drop_duplicates(["userID", "artistID"]))
+    ids = sorted(set(given.frame["artistID"]))
+    item = pd.DataFrame({"artistID": ids}, index=ids, dtype=object)
+    item["name"] = item["artistID"].map(titles.set_index("id")["name"]).fillna("")
+    item["tags"] = item["artistID"].map(_shared_tags(given.frame)).fillna("[]")
+    headers = ["item_id:token", "title:token_seq", "categories:token_seq"]
+    return {
+        "inter": in_order(first, "userID", "artistID", "timestamp"),
+        "item": typed(RawTable(f"{tags}", item, unit="artist"), headers, [*item]),
+    }
+
+
+def _shared_tags(taggings: pd.DataFrame) -> pd.Series:
+    """Return the categories of each artist as a JSON list: tags of at least two users.
+
+    A tag of one user alone would say that this user tagged the artist, which is the event itself.
+    Of the tags that artists have by this rule, those of the most artists are kept.
+    """
+    users = taggings.groupby(["artistID", "tag"])["userID"].nunique()
+    shared = users[users >= 2].reset_index()
+    artists = shared["tag"].value_counts().sort_index()  # by name, for tags of equally many
+    common = artists.sort_values(ascending=False, kind="stable").index[:LASTFM_TAGS]
+    return shared[shared["tag"].isin(common)].groupby("artistID")["tag"].agg(_json)
+
+
 def _most(table: RawTable, column: str, good: np.ndarray | pd.Series, expected: str) -> RawTable:
     """Return the rows that are ``good [rows]``.
 
@@ -105,6 +151,11 @@ def _most(table: RawTable, column: str, good: np.ndarray | pd.Series, expected: 
     """
     table.check(column, good | (good.sum() >= 0.9 * len(good)), expected)
     return replace(table, frame=table.frame[good])
+
+
+def _json(names: Iterable[str]) -> str:
+    """Write names as a JSON list."""
+    return json.dumps(list(names), ensure_ascii=False)
 
 
 def _movies(movies: RawTable) -> RawTable:
@@ -134,4 +185,5 @@ FORMATS: dict[str, tuple[tuple[str, ...], Callable[..., Tables]]] = {
     "ml-1m": (("ratings.dat", "movies.dat", "users.dat"), ml_1m),
     "ml-latest-small": (("ratings.csv", "movies.csv"), ml_latest_small),
     "journey": (("transactions.parquet", "products.parquet"), journey),
+    "lastfm": (("user_taggedartists-timestamps.dat", "tags.dat", "artists.dat"), lastfm),
 }

@@ -92,6 +92,19 @@ REGISTRY: dict[str, Entry] = {
             sha256="7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
         ),
     ),
+    "lastfm": Entry(
+        title="HetRec 2011 Last.fm: 71,062 artists tagged for the first time, 1,892 users",
+        licence="Last.fm and GroupLens: not for commercial use; cite the website of Last.fm.",
+        citation=(
+            "Last.fm, https://www.last.fm; Ivan Cantador, Peter Brusilovsky and Tsvi Kuflik. 2011. "
+            "2nd Workshop on Information Heterogeneity and Fusion in Recommender Systems "
+            "(HetRec 2011). RecSys 2011. https://doi.org/10.1145/2043932.2044016"
+        ),
+        size=(71_062, 1_892, 12_523),
+        archive=f"{_GROUPLENS}/hetrec2011/hetrec2011-lastfm-2k.zip",
+        # GroupLens states none; several public loaders of this archive agree on it.
+        sha256="6738f48195667ff03caaab4d32ca9a3133d8cc026b7c3cdaf6ce1010e913c59c",
+    ),
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from paragon.data import formats
 from paragon.data.fetch import fetch, load_dataset
 from tests.conftest import refused
 from tests.data.conftest import LAYOUTS, written
@@ -37,6 +38,17 @@ EXPECTED = {
         [("Crime", "Drama"), ()],
         [],
         {"items without categories": 1},
+    ),
+    "lastfm": (
+        [1235862000, 1235862000, 1238536800, 1238536800, 1264978800, 1264978800],
+        ['The "5" Band', "Duo", "53"],
+        [("pop", "rock français"), ("80s",), ()],
+        [],
+        {
+            "interactions without a rating, set to 1": 6,
+            "timestamps in milliseconds divided by 1000": 6,
+            "items without categories": 1,
+        },
     ),
 }
 
@@ -69,6 +81,38 @@ def test_copies_in_utf8_and_gzip_read_the_same(tmp_path):
         path.unlink()
     fetch("ml-1m", directory=tmp_path / "given", data=tmp_path / "data")
     assert prints == {load_dataset("ml-1m", tmp_path / "data").fingerprint}
+
+
+def test_events_of_one_time_are_in_no_order_of_ids_nor_of_the_file(tmp_path):
+    header, *rows = LAYOUTS["lastfm"]["user_taggedartists-timestamps.dat"].splitlines()
+    rows = [f"{user}\t{artist}\t13\t1238536800000" for user in (2, 3) for artist in range(100, 200)]
+    orders = []
+    for lines in (rows, rows[::-1]):
+        text = "\n".join([header, *lines])
+        events = converted(
+            tmp_path, "lastfm", {"user_taggedartists-timestamps.dat": text}
+        ).interactions
+        orders.append([*zip(events["user_id"], events["item_id"].astype(int), strict=True)])
+    assert orders[0] == orders[1]
+    of_user = [[item for user, item in orders[0] if user == name] for name in "23"]
+    assert of_user[0] != of_user[1] and sorted(of_user[0]) == sorted(of_user[1])
+    assert abs(np.corrcoef(of_user[0], range(100))[0, 1]) < 0.3
+
+
+def test_categories_of_music_are_the_commonest_tags_that_several_users_share(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "LASTFM_TAGS", 2)
+    shared = {"rock": 3, "pop": 2, "folk": 2, "jazz": 1}  # artists with it; of two users each
+    rows = [(u, artist, tag) for tag, n in shared.items() for artist in range(n) for u in "xy"]
+    rows += [("x", artist, "mine") for artist in range(9)]  # the commonest, of one user alone
+    lines = [f"{user}\ta{artist}\t{tag}\t1238536800000" for user, artist, tag in rows]
+    changes = {
+        "user_taggedartists-timestamps.dat": "userID\tartistID\ttagID\ttimestamp\n"
+        + "\n".join(lines),
+        "tags.dat": "tagID\ttagValue\n" + "".join(f"{t}\t{t}\n" for t in (*shared, "mine")),
+    }
+    items = converted(tmp_path, "lastfm", changes).items.set_index("item_id")["categories"]
+    assert Counter(name for names in items for name in names) == {"rock": 3, "folk": 2}
+    assert items["a8"] == ()
 
 
 # --- groceries: Parquet files in a wheel ------------------------------------------------------

