@@ -1,6 +1,8 @@
 """Convert the published forms of datasets to unchecked tables of text, as in atomic files."""
 
+import html
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.resources.abc import Traversable
@@ -8,8 +10,8 @@ from importlib.resources.abc import Traversable
 import numpy as np
 import pandas as pd
 
-from paragon.data.records import in_order, read_parquet, read_rows, typed
-from paragon.data.table import SEPARATORS, RawTable, number_of
+from paragon.data.records import in_order, read_objects, read_parquet, read_rows, typed
+from paragon.data.table import SEPARATORS, UNWRITABLE, RawTable, number_of
 
 Tables = dict[str, RawTable]
 
@@ -39,6 +41,7 @@ PRODUCTS = {
 }
 LASTFM_START = 1_009_843_200_000  # 2002 in milliseconds: Last.fm is as old as that
 LASTFM_TAGS = 50  # that are categories
+FOOD = "Grocery & Gourmet Food"  # the category of all products of this set
 
 
 def ml_100k(ratings: Traversable, items: Traversable, people: Traversable) -> Tables:
@@ -143,6 +146,33 @@ def _shared_tags(taggings: pd.DataFrame) -> pd.Series:
     return shared[shared["tag"].isin(common)].groupby("artistID")["tag"].agg(_json)
 
 
+def amazon_food(reviews: Traversable, metadata: Traversable) -> Tables:
+    """Convert the 5-core reviews of 2014 and the metadata of the products that were reviewed.
+
+    The categories of a product are all names on its category paths, but that of the whole set.
+    """
+    rated = read_objects(reviews, ("reviewerID", "asin", "overall", "unixReviewTime"))
+    inter = in_order(rated, "reviewerID", "asin", "unixReviewTime", "overall")
+    reviewed = set(inter.frame["item_id:token"])
+
+    def is_reviewed(text: str) -> bool:
+        """Return whether a line is about a product that was reviewed: one in twenty is."""
+        ids = re.findall(r"""['"]asin['"]\s*:\s*['"]([^'"]*)['"]""", text)
+        return not ids or not reviewed.isdisjoint(ids)
+
+    about = read_objects(metadata, ("asin", "title", "categories"), is_reviewed)
+    titles, paths = about.frame["title"], about.frame["categories"]
+    about.check("title", (title is None or isinstance(title, str) for title in titles), "text")
+    about.check("categories", map(_are_paths, paths), "a list of lists of names")
+    names = ([_plain(name) for path in of_item or () for name in path] for of_item in paths)
+    item = about.replaced(
+        title=(_plain(title or "") for title in titles),
+        categories=(_json(name for name in of_item if name != FOOD) for of_item in names),
+    )
+    item = typed(item, ["item_id:token", "title:token_seq", "categories:token_seq"], [*item.frame])
+    return {"inter": inter, "item": item}
+
+
 def _most(table: RawTable, column: str, good: np.ndarray | pd.Series, expected: str) -> RawTable:
     """Return the rows that are ``good [rows]``.
 
@@ -151,6 +181,20 @@ def _most(table: RawTable, column: str, good: np.ndarray | pd.Series, expected: 
     """
     table.check(column, good | (good.sum() >= 0.9 * len(good)), expected)
     return replace(table, frame=table.frame[good])
+
+
+def _are_paths(value: object) -> bool:
+    """Return whether a value is None, or a list of lists of text."""
+    if value is None:
+        return True
+    if not isinstance(value, list) or not all(isinstance(path, list) for path in value):
+        return False
+    return all(isinstance(name, str) for path in value for name in path)
+
+
+def _plain(text: str) -> str:
+    """Return text of a web page on one line, without its codes such as ``&amp;``."""
+    return " ".join(UNWRITABLE.sub(" ", html.unescape(text)).split())
 
 
 def _json(names: Iterable[str]) -> str:
@@ -186,4 +230,8 @@ FORMATS: dict[str, tuple[tuple[str, ...], Callable[..., Tables]]] = {
     "ml-latest-small": (("ratings.csv", "movies.csv"), ml_latest_small),
     "journey": (("transactions.parquet", "products.parquet"), journey),
     "lastfm": (("user_taggedartists-timestamps.dat", "tags.dat", "artists.dat"), lastfm),
+    "amazon-food": (
+        ("reviews_Grocery_and_Gourmet_Food_5.json", "meta_Grocery_and_Gourmet_Food.json"),
+        amazon_food,
+    ),
 }

@@ -1,17 +1,28 @@
 """Read tables as they are published: rows of text, Parquet files, and lines of objects."""
 
+import ast
+import io
+import json
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from paragon.data.atomic import decode, read_bytes, split_rows
 from paragon.data.table import RawTable
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
+
+# In an object as Python writes it: a string, or a word that JSON writes in another way.
+STRING_OR_WORD = re.compile(
+    r"""u?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|\b(?:None|True|False)\b"""
+)
+WORDS = {"None": "null", "True": "true", "False": "false"}
 
 
 def read_rows(path: Traversable, separator: str = ",", columns: Sequence[str] = ()) -> RawTable:
@@ -59,6 +70,56 @@ def _as_text(column: str, kind: str) -> str:
     """Return the SQL of a column as text."""
     value = f"epoch({column})::bigint" if kind == "TIMESTAMP" else column
     return f"coalesce({value}::varchar, '') as {column}"
+
+
+def read_objects(
+    path: Traversable, keys: Sequence[str], wanted: Callable[[str], bool] = bool
+) -> RawTable:
+    """Read these keys of an object a line, JSON or as Python writes it; None where one is missing.
+
+    ``wanted``: which lines are read, by their text; empty ones are not.  Raises ``ParagonError`` if
+    a line is no object, or if no object has one of the keys.
+    """
+    rows: dict[int, list[Any]] = {}
+    met: dict[str, None] = {}  # all keys, in order
+    for line, data in enumerate(io.BytesIO(read_bytes(path)), start=1):
+        try:
+            text = data.decode("utf-8").strip()
+            record = _object(text) if text and wanted(text) else None
+        except (ValueError, SyntaxError, RecursionError):
+            found = shown(data.decode("utf-8", "replace").strip())
+            raise ParagonError(
+                f"{path}, line {line}: found {found}, expected an object in braces and in UTF-8; "
+                "get the file again"
+            ) from None
+        if record is not None:
+            met |= dict.fromkeys(record)
+            rows[line] = [record.get(key) for key in keys]
+    if rows:
+        RawTable(f"{path}", pd.DataFrame(columns=[*met])).select(*keys)
+    frame = pd.DataFrame(list(rows.values()), index=list(rows), columns=[*keys], dtype=object)
+    return RawTable(f"{path}", frame)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Return the object that a line is, in JSON or as Python writes it.
+
+    The latter becomes JSON first.  Only single strings are read as Python, so that nothing can be
+    deep or become large.  Raises ``ValueError``, ``SyntaxError`` or ``RecursionError`` for anything
+    else.
+    """
+    try:
+        record = json.loads(text)
+    except ValueError:
+        record = json.loads(STRING_OR_WORD.sub(_as_json, text))
+    if not isinstance(record, dict):
+        raise ValueError("no object")
+    return record
+
+
+def _as_json(match: re.Match) -> str:
+    """Return a string or a word of Python as JSON."""
+    return WORDS.get(match[0]) or json.dumps(ast.literal_eval(match[0]))
 
 
 def typed(table: RawTable, headers: Sequence[str], columns: Sequence[str] = ()) -> RawTable:

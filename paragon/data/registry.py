@@ -105,6 +105,17 @@ REGISTRY: dict[str, Entry] = {
         # GroupLens states none; several public loaders of this archive agree on it.
         sha256="6738f48195667ff03caaab4d32ca9a3133d8cc026b7c3cdaf6ce1010e913c59c",
     ),
+    "amazon-food": Entry(
+        title="Amazon Grocery and Gourmet Food, 5-core (2014): 151,254 reviews, 14,681 users",
+        licence="None is stated; published for research, with the request to cite.",
+        citation=(
+            "Ruining He and Julian McAuley. 2016. Ups and Downs: Modeling the Visual Evolution "
+            "of Fashion Trends with One-Class Collaborative Filtering. WWW 2016. "
+            "https://doi.org/10.1145/2872427.2883037"
+        ),
+        size=(151_254, 14_681, 8_713),
+        archive="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",
+    ),
 }
 
 

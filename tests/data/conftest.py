@@ -54,6 +54,19 @@ LAYOUTS = {
         "artists.dat": "id\tname\turl\tpictureURL\n"
         '51\tThe "5" Band\thttp://x/5\thttp://x/5.jpg\n52\tDuo\thttp://x/Duo\t\n',
     },
+    "amazon-food": {
+        "reviews_Grocery_and_Gourmet_Food_5.json": '{"reviewerID": "A1", "asin": "B1", '
+        '"reviewerName": "Ann \\"A\\"", "helpful": [0, 0], "reviewText": "{Good}", "overall": 4.0, '
+        '"summary": "", "unixReviewTime": 1370044800, "reviewTime": "06 1, 2013"}\n'
+        '{"reviewerID": "A2", "asin": "B2", "helpful": [1, 2], "overall": 1.0, '
+        '"unixReviewTime": 1370044000, "reviewTime": "06 1, 2013"}\n',
+        "meta_Grocery_and_Gourmet_Food.json": "{'asin': 'B1', 'description': \"Ann's 'asin'\", "
+        "'title': 'Tea &amp; \\'Milk\\'\\n\\xe9', 'price': 3.5, "
+        "'related': {'also_bought': ['B9']}, 'categories': "
+        "[['Grocery & Gourmet Food', 'Beverages', 'Tea'], ['Gifts', 'Tea']]}\n"
+        "{'asin': 'B9', 'title': 'Not reviewed', 'categories': [['Gifts']]}\n"
+        "{'asin': 'B2', 'price': None, 'categories': [['Grocery & Gourmet Food']]}\n",
+    },
 }  # fmt: skip
 
 

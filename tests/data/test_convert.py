@@ -50,6 +50,13 @@ EXPECTED = {
             "items without categories": 1,
         },
     ),
+    "amazon-food": (
+        [1370044000, 1370044800],
+        ["Tea & 'Milk' é", "B2"],
+        [("Beverages", "Tea", "Gifts"), ()],
+        [],
+        {"items without categories": 1},
+    ),
 }
 
 

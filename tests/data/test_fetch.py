@@ -334,6 +334,15 @@ def test_a_dataset_of_a_wheel_alone_has_no_other_address(tmp_path, monkeypatch, 
     assert "--source" not in line
 
 
+def test_without_a_checksum_nothing_is_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("pooch.retrieve", None)
+    entry = REGISTRY["amazon-food"]
+    files = ("reviews_Grocery_and_Gourmet_Food_5.json", "meta_Grocery_and_Gourmet_Food.json")
+    named = ("amazon-food", entry.archive, *files, "--from DIR")
+    for source in ("default", "official"):
+        refused(named, fetch, "amazon-food", source=source, data=tmp_path / "data")
+
+
 def test_an_archive_is_recognised_in_a_folder_by_its_published_name(tmp_path, monkeypatch):
     given = written(tmp_path / "files", "lastfm")
     (tmp_path / "given").mkdir()
