@@ -73,6 +73,7 @@ class DataSettings(Section):
     max_users: Count | None
     negatives: Count
     seed: Seed
+    repeats: Literal["first"] | None = None  # null: repeats of an item by a user are refused
 
 
 class BackboneSettings(Section):

@@ -51,6 +51,7 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         "categories": categories,
         "categories of an item": f"{_spread(per_row)}; {(per_row == 0).sum():,} items without",
         "groups of users": ", ".join(f"{g} {n:,}" for g, n in groups.items()) or "none",
+        "repeats": repeats(dataset),
         "repairs": repairs(dataset),
         "split": description["split"] + filters_of(description),
         "kept": f"{counts['events']:,} interactions, {counts['users']:,} users, "
@@ -79,6 +80,18 @@ def repairs(dataset: Dataset) -> str:
     return ", ".join(f"{n:,} {what}" for what, n in dataset.repairs.items()) or "none"
 
 
+def repeats(dataset: Dataset) -> str:
+    """Say how many events repeat an item that the user has met, and what to set."""
+    count = dataset.repeats
+    if not count:
+        return "none"
+    share = count / len(dataset.interactions)
+    return (
+        f"{count:,} interactions ({share:.1%}) repeat an item that the user has met; with "
+        "data.repeats: first in params.yaml, the first of each user and item is kept"
+    )
+
+
 def _spread(values: pd.Series) -> str:
     """Return the smallest, the largest and the median value as text."""
     return f"{values.min():,} to {values.max():,}, median {values.median():g}"
@@ -89,6 +102,8 @@ def filters_of(description: Mapping[str, Any]) -> str:
 
     ``description``: that of the sequences.
     """
-    defaults = {"min_rating": 0, "k_core": 0, "midnight": None}
-    changed = [name for name, usual in defaults.items() if description[name] != usual]
-    return "".join(f", {name} {description[name]:g}" for name in changed)
+    defaults = {"min_rating": 0, "k_core": 0, "midnight": None, "repeats": None}
+    values = {name: description.get(name, usual) for name, usual in defaults.items()}
+    changed = {name: value for name, value in values.items() if value != defaults[name]}
+    words = {n: v if isinstance(v, str) else f"{v:g}" for n, v in changed.items()}
+    return "".join(f", {name} {word}" for name, word in words.items())

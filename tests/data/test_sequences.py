@@ -155,3 +155,37 @@ def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset
         assert seqs.n_items - len(met) == most
     everything = of_events("uuu", "abc", [1, 2, 3])
     refused(("data.negatives", "'u'"), prepare, everything, negatives=1)
+
+
+def repeating():
+    """Two users who repeat the item they met first; the file is not in the order of time."""
+    return of_events("uuuuvvvv", "acbacdec", [4, 2, 3, 1, 1, 2, 3, 4])
+
+
+def test_repeats_are_refused_until_a_rule_for_them_is_set():
+    refused(("2 of 8", "data.repeats: first"), prepare, repeating(), negatives=0)
+    refused("data.repeats", prepare, repeating(), negatives=0, repeats="last")
+
+
+def test_the_first_event_of_each_user_and_item_is_kept():
+    seqs = prepare(repeating(), negatives=0, repeats="first")
+    kept = [[seqs.item_ids[i - 1] for i in seqs.items[start : start + 3]] for start in (0, 3)]
+    assert kept == [["a", "c", "b"], ["c", "d", "e"]]
+    assert seqs.times.tolist() == [1, 2, 3, 1, 2, 3]
+    assert seqs.description["repeats"] == "first" and seqs.description["counts"]["events"] == 6
+
+
+def test_a_repeat_counts_once_for_the_k_core():
+    events = of_events("uuuvvvw", "abcabcc", [*range(6), 9])
+    more = of_events("uuuvvvww", "abcabccc", [*range(8)])
+    rules = {"k_core": 2, "negatives": 0, "repeats": "first"}
+    assert prepare(events, **rules).user_ids == prepare(more, **rules).user_ids == ["u", "v"]
+
+
+def test_data_without_repeats_are_the_same_with_and_without_the_rule(dataset, seqs, tmp_path):
+    by_rule = prepare(dataset, negatives=50, repeats="first")
+    for name, made in (("without", seqs), ("with", by_rule)):
+        sequences.save_sequences(made, tmp_path / name)
+    files = [tmp_path / name / "sequences.safetensors" for name in ("without", "with")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert "repeats" not in seqs.description  # as in artifacts that are older than the rule
