@@ -74,6 +74,7 @@ class DataSettings(Section):
     negatives: Count
     seed: Seed
     repeats: Literal["first"] | None = None  # null: repeats of an item by a user are refused
+    ties: Literal["shuffled"] | None = None  # null: events of the same second keep the file's order
 
 
 class BackboneSettings(Section):

@@ -11,6 +11,8 @@ from paragon.data.table import Dataset
 
 MEAN = 0.11  # of NDCG@10 over users, typically
 DEVIATION = 0.22  # its standard deviation over users, typically
+FOLLOWS = 0.1  # rank correlation with the ids from which ties are in their order
+NO_CHANCE = 4  # and so many standard deviations of what chance would give
 MOST_NAMES = 10  # of categories that are listed
 GIVEN_UP = (0.2, 0.1, 0.05, 0.02)  # shares of accuracy that a reader may ask for
 
@@ -61,6 +63,16 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
         "validation": f"{counts['valid']:,} interactions of {valid_users:,} users",
         "test": f"{counts['test']:,} interactions of {test_users:,} users",
     }
+    along = order_of_ties(events)
+    if abs(along) >= FOLLOWS and "ties" not in description:
+        test = sequences.test
+        ends = sequences.offsets[test.users] + test.positions  # [N], the place of each target
+        share = (sequences.times[ends] == sequences.times[ends - 1]).mean()
+        facts["order of ties"] = (
+            "WARNING: events of the same second follow the ids of the items (rank correlation "
+            f"{along:.2f}). Of {share:.0%} of the test events, the target shares its second with "
+            "the event before, and its id gives it away; set data.ties: shuffled in params.yaml"
+        )
     too_few = []
     for share in GIVEN_UP:
         # With this many users, two standard errors of NDCG@10 equal the share that is given up.
@@ -73,6 +85,31 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
             f"{', '.join(too_few)} (fewer to compare two methods); lists can be served all the same"
         )
     return pd.Series(facts, name=dataset.name)
+
+
+def order_of_ties(events: pd.DataFrame) -> float:
+    """Return the rank correlation of the order in the file and the ids of items, -1..1.
+
+    It is that of Spearman among the events of a user at the same second, in the mean over all such
+    groups, those of n events with the weight n - 1.  If chance alone can explain it, 0 is returned.
+    """
+    tied = events[events.duplicated(["user_id", "timestamp"], keep=False)]
+    if tied.empty:
+        return 0.0
+    ids = tied["item_id"]
+    if ids.str.fullmatch(r"[0-9]+").all():
+        ids = ids.astype(float)
+    groups = ids.groupby([tied["user_id"], tied["timestamp"]], sort=False)
+    size = groups.transform("size")
+    middle = (size + 1) / 2
+    in_file = groups.cumcount() + 1 - middle
+    by_id = groups.rank() - middle
+    weights = ((size - 1) / size).sum()  # n - 1 for each group
+    # Spearman's formula without ties: 12 times the sum of products, over n (n + 1) (n - 1).
+    correlation = (12 * in_file * by_id / (size * (size + 1))).sum() / weights
+    # By chance, that of a group has the variance 1 / (n - 1), so the mean has 1 / weights.
+    by_chance = weights**-0.5
+    return float(correlation) if abs(correlation) > NO_CHANCE * by_chance else 0.0
 
 
 def repairs(dataset: Dataset) -> str:
@@ -102,7 +139,7 @@ def filters_of(description: Mapping[str, Any]) -> str:
 
     ``description``: that of the sequences.
     """
-    defaults = {"min_rating": 0, "k_core": 0, "midnight": None, "repeats": None}
+    defaults = {"min_rating": 0, "k_core": 0, "midnight": None, "repeats": None, "ties": None}
     values = {name: description.get(name, usual) for name, usual in defaults.items()}
     changed = {name: value for name, value in values.items() if value != defaults[name]}
     words = {n: v if isinstance(v, str) else f"{v:g}" for n, v in changed.items()}

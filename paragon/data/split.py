@@ -29,6 +29,7 @@ def prepare(
     negatives: int = 99,
     seed: int = 0,
     repeats: str | None = None,
+    ties: str | None = None,
 ) -> Sequences:
     """Filter, number, sort and split a dataset, and draw its candidate lists.
 
@@ -56,12 +57,17 @@ def prepare(
     ``repeats``: "first" keeps the first event of each user and item; None: repeats are refused.
     Lists leave out what the user has met, but not the target, so a repeat gives itself away.
 
+    ``ties``: "shuffled" puts the events of a user at the same second in a random order; None: they
+    keep the order of the file.
+
     Raises ``ParagonError`` if training, validation or test has no event.
     """
     if split not in SPLITS:
         raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
     if repeats not in (None, "first"):
         raise ParagonError(f"data.repeats: {repeats!r} is unknown; choose 'first' or None")
+    if ties not in (None, "shuffled"):
+        raise ParagonError(f"data.ties: {ties!r} is unknown; choose 'shuffled' or None")
     rules = {
         "split": split,
         "midnight": midnight,
@@ -71,8 +77,10 @@ def prepare(
         "negatives": negatives,
         "seed": seed,
     }
-    if repeats is not None:  # else the description is that of data prepared before this rule
-        rules["repeats"] = repeats
+    later = {"repeats": repeats, "ties": ties}
+    for name, value in later.items():
+        if value is not None:  # else the description is that of data prepared before this rule
+            rules[name] = value
     read = dataset if callable(dataset) else partial(_numbered, dataset)
     dataset, all_user_ids, events, raw = read(min_rating)
     user, item, times, part = _filtered(dataset.name, events, rules)
@@ -93,7 +101,11 @@ def prepare(
     # Sort by user and time.
     lengths = np.bincount(user)  # [U]
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [U + 1]
-    order = np.lexsort((times, user))  # stable: ties keep the order of the file
+    if ties == "shuffled":
+        place = np.random.default_rng([seed, 2]).permutation(len(times))  # [E], within a tie
+        order = np.lexsort((place, times, user))
+    else:
+        order = np.lexsort((times, user))  # stable: ties keep the order of the file
     times = times[order]
     item = item_numbers[item[order]]
     part = part[order]

@@ -54,7 +54,7 @@ RERANKED = {"xquad": "xquad", "mmr": "mmr", "generated_xquad": "xquad"}  # metho
 SCRIPTS = ("tensors", "generator", "adapter", "rivals", "recommender", "front", "page")
 # Fields of the data's description that fix the numbering of items and events.
 _DATA = ("dataset", "fingerprint", "split", "midnight", "min_rating", "k_core", "max_users")
-_DATA_IF_SET = ("repeats",)
+_DATA_IF_SET = ("repeats", "ties")
 
 
 @dataclass(frozen=True)

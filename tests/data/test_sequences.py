@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from paragon.data import negatives, sequences, split
+from paragon.data.describe import describe, order_of_ties
 from paragon.data.negatives import NegativeSampler, draw_candidates
 from paragon.data.sequences import Met
 from paragon.data.split import prepare
@@ -189,3 +190,59 @@ def test_data_without_repeats_are_the_same_with_and_without_the_rule(dataset, se
     files = [tmp_path / name / "sequences.safetensors" for name in ("without", "with")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert "repeats" not in seqs.description  # as in artifacts that are older than the rule
+
+
+def of_baskets(rng, order):
+    """Sixty users with five baskets of six items each, the items of a basket in an order."""
+    baskets = [rng.choice(np.arange(1, 301), 30, replace=False).reshape(5, 6) for _ in range(60)]
+    rows = [
+        (f"u{user}", str(item), 100 + number)
+        for user, of_user in enumerate(baskets)
+        for number, basket in enumerate(of_user)
+        for item in order(basket)
+    ]
+    return of_events(*zip(*rows, strict=True))
+
+
+def test_ties_in_the_order_of_ids_are_a_warning_until_they_are_shuffled():
+    orders = {"by id": sorted, "from the last id": lambda basket: -np.sort(-basket), "free": list}
+    for name, order in orders.items():
+        dataset = of_baskets(np.random.default_rng(0), order)
+        expected = {"by id": 1, "from the last id": -1, "free": 0}[name]
+        assert order_of_ties(dataset.interactions) == pytest.approx(expected)
+        facts = describe(dataset, prepare(dataset))
+        assert ("order of ties" in facts) == (expected != 0)
+    by_id = of_baskets(np.random.default_rng(0), sorted)
+    assert "100%" in describe(by_id, prepare(by_id))["order of ties"]
+    facts = describe(by_id, prepare(by_id, ties="shuffled"))
+    assert "order of ties" not in facts and "ties shuffled" in facts["split"]
+
+
+def test_a_correlation_within_ties_that_chance_explains_is_none():
+    """One basket of three in order: one of six orders is, so it says nothing."""
+    few = of_events("uuuvv", ["1", "2", "10", "4", "3"], [7, 7, 7, 7, 8])
+    assert order_of_ties(few.interactions) == 0
+    none = of_events("uv", "ab", [1, 1])
+    assert order_of_ties(none.interactions) == 0
+
+
+def test_shuffled_ties_stay_at_their_time_and_give_no_target_away():
+    dataset = of_baskets(np.random.default_rng(0), sorted)
+    plain, one, again, other = (
+        prepare(dataset, **rules)
+        for rules in ({}, *({"ties": "shuffled", "seed": seed} for seed in (0, 0, 1)))
+    )
+    assert np.array_equal(one.items, again.items) and not np.array_equal(one.items, other.items)
+    # The share of targets with the largest id of their basket.
+    number = np.array([0, *map(int, plain.item_ids)])
+    largest = [
+        (number[seqs.items].reshape(-1, 5, 6)[:, -1].max(1) == number[seqs.test.targets]).mean()
+        for seqs in (plain, one)
+    ]
+    assert largest[0] == 1 and largest[1] < 0.4
+    for seqs in (one, other):
+        assert np.array_equal(seqs.times, plain.times)
+        assert np.array_equal(
+            np.sort(seqs.items.reshape(-1, 6), 1), np.sort(plain.items.reshape(-1, 6), 1)
+        )
+    refused("data.ties", prepare, dataset, ties="random")
