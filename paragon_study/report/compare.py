@@ -11,6 +11,7 @@ from paragon.data.describe import filters_of
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import is_real
+from paragon.rivals.baselines import MARGIN
 from paragon.storage import write_text
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus, shares_table
@@ -122,8 +123,9 @@ In `all.csv` only, since their adapters were tuned in an earlier way, from an un
 """
 
 WEAK = """
-**WARNING: no better than a rule without parameters**, by NDCG@10 of test events: {}. Train the
-backbone longer or at another rate, or take another, before you read what controls it.
+**WARNING: not 2 % better than a rule without parameters**, by NDCG@10 of test events: {}. Try
+another loss (`backbones.loss: softmax`) or rate, or another backbone, before you read what controls
+it. More epochs help only if the last ones were still better.
 """
 RULES = ("popularity", "item_knn")  # that learn nothing
 
@@ -205,17 +207,18 @@ def write_comparison(results: Path) -> None:
     write_text(results / "all.csv", table.to_csv(index=False))
     write_text(results / "summary.md", summary(results))
     for words in weak_backbones(_listed(folders)):
-        print(f"WARNING: no better than a rule without parameters: {words}", file=sys.stderr)
+        print(f"WARNING: not 2 % better than a rule without parameters: {words}", file=sys.stderr)
 
 
 def weak_backbones(folders: Iterable[Path]) -> list[str]:
-    """Name the studies whose backbone is no better on test events than `popularity`, `item_knn`."""
+    """Name studies whose backbone is not 2 % better than both rules on test events."""
     weak = []
     for folder in folders:
         metrics = load_results(folder / "metrics.json")
         found = {m: metrics.get(m, {}).get("best_acc_full") for m in ("backbone", *RULES)}
         own, *of_rules = found.values()
-        if own is not None and own <= max((x for x in of_rules if x is not None), default=-1):
+        least = MARGIN * max((x for x in of_rules if x is not None), default=0)
+        if own is not None and own < least:
             numbers = ", ".join(f"{m} {x:.4f}" for m, x in found.items() if x is not None)
             weak.append(f"{', '.join(folder.parts[-2:])} ({numbers})")
     return weak
