@@ -94,7 +94,7 @@ every measure, and `all.csv` has all of them: one row for each study, method and
   each training (paired bootstrap, Holm's correction) and over trainings or seeds (t interval).
 
 {data}
-{earlier}{weak}
+{earlier}{weak}{odd}
 ## What giving up accuracy buys
 
 From top to bottom: α-nDCG@10 of lists that keep 98, 95, 90 and 80 % of the backbone's NDCG@10.
@@ -127,7 +127,13 @@ WEAK = """
 another loss (`backbones.loss: softmax`) or rate, or another backbone, before you read what controls
 it. More epochs help only if the last ones were still better.
 """
+ODD = """
+**WARNING: diversity that may say little**, in α-nDCG@10 of whole-catalogue lists. {}. Where items
+with many categories are rewarded, or nearly all that can be won is won, compare distances between
+items (`ild@10` in `curve.csv`), too.
+"""
 RULES = ("popularity", "item_knn")  # that learn nothing
+SATURATED = 0.98  # α-nDCG@10; the greedily best list has 1
 
 
 def study_folders(results: Path) -> list[Path]:
@@ -208,6 +214,8 @@ def write_comparison(results: Path) -> None:
     write_text(results / "summary.md", summary(results))
     for words in weak_backbones(_listed(folders)):
         print(f"WARNING: not 2 % better than a rule without parameters: {words}", file=sys.stderr)
+    for words in odd_diversity(_listed(folders)):
+        print(f"WARNING: diversity: {words}", file=sys.stderr)
 
 
 def weak_backbones(folders: Iterable[Path]) -> list[str]:
@@ -224,6 +232,38 @@ def weak_backbones(folders: Iterable[Path]) -> list[str]:
     return weak
 
 
+def odd_diversity(folders: Iterable[Path]) -> list[str]:
+    """Name the studies where diversity counts categories or is used up: a line for each sign.
+
+    The most diverse end is that of `tuned`.  Distances within its lists are compared with those
+    under equal weights.
+    """
+    signs: dict[str, list[str]] = {
+        "popularity is above the backbone": [],
+        "distances within lists fall towards the most diverse end": [],
+        f"the most diverse end is above {SATURATED}": [],
+    }
+    for folder in folders:
+        metrics = load_results(folder / "metrics.json")
+        own, rule, end = (
+            metrics.get(m, {}).get("best_div_full") for m in ("backbone", "popularity", "tuned")
+        )
+        middle = metrics.get("tuned", {}).get("even_ild_full")
+        if None in (own, rule, end, middle):
+            continue
+        curve = pd.read_csv(folder / "curve.csv").query("method == 'tuned' and protocol == 'full'")
+        distance = curve.groupby("w_diversity")["ild@10"].mean().iloc[-1]
+        found = (
+            (rule > own, f"{rule:.3f} and {own:.3f}"),
+            (distance < middle, f"from {middle:.3f} to {distance:.3f}"),
+            (end > SATURATED, f"{end:.3f}"),
+        )
+        for studies, (odd, numbers) in zip(signs.values(), found, strict=True):
+            if odd:
+                studies.append(f"{', '.join(folder.parts[-2:])} ({numbers})")
+    return [f"{sign}: {'; '.join(studies)}" for sign, studies in signs.items() if studies]
+
+
 def _listed(recorded: list[Path]) -> list[Path]:
     """Return the studies that summary.md lists: those made with today's adapters, if there are."""
     return [folder for folder in recorded if is_current(folder)] or recorded
@@ -235,12 +275,14 @@ def summary(results: Path) -> str:
     listed = _listed(recorded)
     folders = first_trainings(listed)
     weak = weak_backbones(listed)
+    odd = odd_diversity(listed)
     not_planted = [f for f in without_repeats(folders) if f.parent.name != "planted"]
     earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in listed)
     datasets = dict.fromkeys(folder.parent for folder in folders)  # without repeats, in order
     return SUMMARY.format(
         earlier=EARLIER.format(earlier) if earlier else "",
         weak=WEAK.format("; ".join(weak)) if weak else "",
+        odd=ODD.format(". ".join(words[0].upper() + words[1:] for words in odd)) if odd else "",
         data="\n".join(data_line(dataset) for dataset in datasets),
         shares=shares(folders),
         methods=as_markdown(method_means(all_results(not_planted))),
