@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paragon.data import negatives, sequences, split
-from paragon.data.describe import describe, order_of_ties
+from paragon.data.describe import describe, order_of_ties, users_needed
 from paragon.data.negatives import NegativeSampler, draw_candidates
 from paragon.data.sequences import Met
 from paragon.data.split import prepare
@@ -246,3 +246,23 @@ def test_shuffled_ties_stay_at_their_time_and_give_no_target_away():
             np.sort(seqs.items.reshape(-1, 6), 1), np.sort(plain.items.reshape(-1, 6), 1)
         )
     refused("data.ties", prepare, dataset, ties="random")
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.2])
+def test_with_the_users_needed_a_loss_is_beyond_chance_in_four_of_five_samples(loss):
+    rng = np.random.default_rng(0)
+    ranks = np.arange(1, 11)
+    gains = 1 / np.log2(1 + ranks)
+    chances = ranks**-0.5 / (ranks**-0.5).sum()
+    hit = 0.1 / (gains @ chances)  # NDCG@10 is 0.1
+    users = 300, users_needed(loss)  # of 300 samples
+
+    def recommended():
+        return rng.choice(gains, users, p=chances) * (rng.random(users) < hit)
+
+    better = recommended()
+    other = np.where(rng.random(users) < 0.5, better, recommended())  # half of the users alike
+    worse = other * (rng.random(users) < 1 - loss)
+    gap = better - worse
+    errors = gap.mean(1) / (gap.std(1) / users[1] ** 0.5)
+    assert 0.7 < (errors > 1.96).mean() < 0.9
